@@ -1,0 +1,35 @@
+/* Masked heatmap losses, value and slope together. p, t, dp [B, S] float32, mask [B] (one a sample).
+ * inv = 1 / max(sum(mask), 1e-8) over the whole batch; dp = grad_scale * dloss/dp.
+ * partial[item]: the item's share of the loss (unscaled); items stride over all elements, so the sum is fixed. */
+#include "common.h"
+#ifndef FOCAL
+#define FOCAL 0
+#endif
+
+inline float pow_pos(float x, float e) { return x <= 0.0f ? (e == 0.0f ? 1.0f : 0.0f) : pow(x, e); }
+
+__kernel void heatmap_loss(const __global float *p, const __global float *t, const __global float *mask,
+                           __global float *dp, __global float *partial, int n, int sample, float inv, float grad_scale,
+                           float alpha, float beta)
+{
+    const int items = (int)get_global_size(0);
+    float sum = 0.0f;
+    for (int i = (int)get_global_id(0); i < n; i += items) {
+        const float m = mask[i / sample], x = p[i], y = t[i];
+#if FOCAL
+        const float s = 1.0f / (1.0f + exp(-x)), q = clamp(s, 1e-6f, 1.0f - 1e-6f), r = 1.0f - q;
+        const float lq = log(q), lr = log(r), b = (1.0f - y) * pow_pos(1.0f - y, beta);
+        const float qa = pow_pos(q, alpha), ra = pow_pos(r, alpha);
+        sum += m * (-y * ra * lq - b * qa * lr);
+        const float dq = y * (alpha * pow_pos(r, alpha - 1.0f) * lq - ra / q) +
+                         b * (qa / r - alpha * pow_pos(q, alpha - 1.0f) * lr);
+        const float inside = (s >= 1e-6f && s <= 1.0f - 1e-6f) ? s * (1.0f - s) : 0.0f;
+        dp[i] = grad_scale * inv * m * dq * inside;
+#else
+        const float d = x - y;
+        sum += m * d * d;
+        dp[i] = grad_scale * inv * m * 2.0f * d;
+#endif
+    }
+    partial[get_global_id(0)] = sum * inv;
+}

@@ -1,0 +1,64 @@
+/* Patches, the token sequence [CLS, registers, patches], and the way back to a grid. */
+#include "common.h"
+#ifndef POS
+#define POS 0 /* 1: add a position embedding [1 + P, D] to CLS and patches */
+#endif
+
+/* pixels [B,3,H,W] float32 -> cols [B*P, 3*p*p], columns ordered (channel, y, x) as a convolution's weight is.
+ * Items (3*p*p, B*P). */
+__kernel void patchify(const __global float *pixels, __global act_t *cols, int height, int width, int patch, int rows)
+{
+    const int k = (int)get_global_id(0), r = (int)get_global_id(1), pp = patch * patch;
+    if (k >= 3 * pp || r >= rows) return;
+    const int gw = width / patch, gh = height / patch, b = r / (gw * gh), i = r % (gw * gh);
+    const int c = k / pp, y = (i / gw) * patch + k % pp / patch, x = (i % gw) * patch + k % patch;
+    ST(ACT, cols, (size_t)r * 3 * pp + k, pixels[(((size_t)b * 3 + c) * height + y) * width + x]);
+}
+
+/* patches [B*P, D] -> x [B*N, D]. Items (D, B*N). */
+__kernel void tokens_forward(const __global act_t *patches, const __global float *cls, const __global float *registers,
+                             const __global float *pos, __global act_t *x, int n, int n_reg, int d, int rows)
+{
+    const int c = (int)get_global_id(0), r = (int)get_global_id(1);
+    if (c >= d || r >= rows) return;
+    const int b = r / n, t = r % n, first = 1 + n_reg;
+    float v;
+    if (t == 0)
+        v = cls[c];
+    else if (t < first)
+        v = registers[(t - 1) * d + c];
+    else
+        v = LD(ACT, patches, ((size_t)b * (n - first) + t - first) * d + c);
+#if POS
+    if (t == 0) v += pos[c];
+    if (t >= first) v += pos[(size_t)(t - n_reg) * d + c];
+#endif
+    ST(ACT, x, (size_t)r * d + c, v);
+}
+
+/* x [B*N, D] -> grid [B*P, D]: tokens skip .. N. Items (D, B*P). Also the backward of tokens towards the patches. */
+__kernel void grid_forward(const __global act_t *x, __global act_t *grid, int n, int skip, int d, int rows)
+{
+    const int c = (int)get_global_id(0), r = (int)get_global_id(1), p = n - skip;
+    if (c >= d || r >= rows) return;
+    ST(ACT, grid, (size_t)r * d + c, LD(ACT, x, ((size_t)(r / p) * n + skip + r % p) * d + c));
+}
+
+/* dx [B*N, D]: zero for the skipped tokens, dgrid for the patches. Items (D, B*N). */
+__kernel void grid_backward(const __global act_t *dgrid, __global act_t *dx, int n, int skip, int d, int rows)
+{
+    const int c = (int)get_global_id(0), r = (int)get_global_id(1), t = r % n;
+    if (c >= d || r >= rows) return;
+    const float v = t < skip ? 0.0f : LD(ACT, dgrid, ((size_t)(r / n) * (n - skip) + t - skip) * d + c);
+    ST(ACT, dx, (size_t)r * d + c, v);
+}
+
+/* out[i, c] += sum over samples of dx[b, first + i, c]: CLS, registers, positions. Items (D, count). */
+__kernel void token_grad(const __global act_t *dx, __global float *out, int batch, int n, int first, int count, int d)
+{
+    const int c = (int)get_global_id(0), i = (int)get_global_id(1);
+    if (c >= d || i >= count) return;
+    float s = 0.0f;
+    for (int b = 0; b < batch; b++) s += LD(ACT, dx, ((size_t)b * n + first + i) * d + c);
+    out[(size_t)i * d + c] += s;
+}

@@ -1,0 +1,43 @@
+/** The OpenCL devices of this machine. */
+#ifndef TRACKNET_DEVICE_H
+#define TRACKNET_DEVICE_H
+#include <stdbool.h>
+#include <stddef.h>
+#include <tracknet/error.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef enum tn_device_type { TN_DEVICE_CPU, TN_DEVICE_GPU, TN_DEVICE_OTHER } tn_device_type;
+
+/** What matters of a device for this work. Sizes in bytes; plain data, owned by whoever holds it. */
+typedef struct tn_device_info {
+    int index; /**< position in the list; what --device takes */
+    char name[128], vendor[96], platform[96], driver[96], version[96];
+    tn_device_type type;
+    size_t global_memory, largest_allocation, local_memory;
+    unsigned compute_units, clock_mhz, max_work_group, float_width;
+    bool unified_memory; /**< shares memory with the host */
+    bool half_arithmetic; /**< cl_khr_fp16 */
+    bool bf16_units, matrix_units; /**< hardware that multiplies bf16 / small matrices, as far as the driver tells */
+    const char *quirks; /**< what this driver needs, one phrase each, "" when none; static */
+} tn_device_info;
+
+/** Every device of every platform. *list is the caller's to free(). No device: TN_ERR_DEVICE with advice. */
+int tn_device_list(tn_device_info **list, int *count, tn_error *err);
+
+/**
+ * Picks one device: NULL or "" (the GPU with the most memory, else the CPU), an index, "cpu", "gpu", or a part of its
+ * name (any case). Several names separated by commas are a list, which this version refuses with one sentence.
+ * A part that matches nothing, or two devices, is TN_ERR_DEVICE.
+ */
+int tn_device_select(tn_device_info *out, const char *selector, tn_error *err);
+
+/** Builds and runs the kernels' self-test (every portable kernel against plain C on a small odd size) on a device. */
+int tn_device_self_test(int index, char *report, size_t report_size, tn_error *err);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

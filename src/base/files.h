@@ -1,0 +1,31 @@
+/** Files and folders: whole reads, writes that are complete or absent, listings. */
+#ifndef TN_FILES_H
+#define TN_FILES_H
+#include "fail.h"
+#include "text.h"
+#include <stdbool.h>
+#include <stddef.h>
+
+/** "a/b" in a fresh string. */
+char *tn_path(const char *a, const char *b);
+bool tn_is_file(const char *path);
+bool tn_is_dir(const char *path);
+/** mkdir -p. */
+int tn_mkdirs(const char *path, tn_error *err);
+/** Whole file, NUL-terminated; caller frees *data. */
+int tn_read_file(char **data, size_t *len, const char *path, tn_error *err);
+/** Writes beside the target, syncs, renames: the target is either the old file or the whole new one. */
+int tn_write_file(const char *path, const void *data, size_t len, tn_error *err);
+/** Names in a folder (no "." or ".."), sorted. */
+int tn_list_dir(tn_strs *names, const char *path, tn_error *err);
+/** Removes a file, or a folder with what is in it. Missing is fine. */
+int tn_remove_tree(const char *path, tn_error *err);
+/** Makes `tmp` take the place of folder `dst` (an old dst is removed after the swap). */
+int tn_swap_dir(const char *tmp, const char *dst, tn_error *err);
+/** Fails with one sentence unless a file can be made in `dir` (which is created). */
+int tn_check_writable_dir(const char *dir, tn_error *err);
+/** Expands a leading ~ and $VAR; caller frees. */
+char *tn_expand_path(const char *path);
+/** $XDG_CACHE_HOME/tracknet or ~/.cache/tracknet; caller frees. */
+char *tn_cache_dir(void);
+#endif

@@ -1,0 +1,37 @@
+/** Storage types, their conversions, and a counter-based random generator. */
+#ifndef TN_NUMERIC_H
+#define TN_NUMERIC_H
+#include <stddef.h>
+#include <stdint.h>
+
+/** How an array is stored. Arithmetic is always float32. */
+typedef enum tn_dtype { TN_F32 = 0, TN_BF16 = 1, TN_F16 = 2, TN_U8 = 3, TN_I32 = 4 } tn_dtype;
+
+size_t tn_dtype_size(tn_dtype t);
+const char *tn_dtype_name(tn_dtype t);
+
+float tn_bf16_to_f32(uint16_t h);
+/** Round to nearest, ties to even. */
+uint16_t tn_f32_to_bf16(float f);
+float tn_f16_to_f32(uint16_t h);
+uint16_t tn_f32_to_f16(float f);
+/** n elements of type t at src to float. */
+void tn_to_f32(float *dst, const void *src, tn_dtype t, size_t n);
+void tn_from_f32(void *dst, const float *src, tn_dtype t, size_t n);
+
+/** Philox-like mixing of (seed, counter) to 32 bits: the same function is in cl/shared/common.h. */
+uint32_t tn_hash_u32(uint32_t seed, uint32_t counter);
+/** Sequential generator over splitmix64. */
+typedef struct tn_rng {
+    uint64_t state;
+} tn_rng;
+uint64_t tn_rng_u64(tn_rng *r);
+/** Uniform in [0,1). */
+double tn_rng_uniform(tn_rng *r);
+/** Standard normal (Box-Muller). */
+double tn_rng_normal(tn_rng *r);
+/** Uniform integer in [0,n). */
+uint32_t tn_rng_below(tn_rng *r, uint32_t n);
+/** A generator for the purpose named, so that streams do not depend on each other. */
+tn_rng tn_rng_named(uint64_t seed, const char *purpose);
+#endif

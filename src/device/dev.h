@@ -1,0 +1,90 @@
+/** One open OpenCL device: its context, queue, buffers and built kernels. Only device/, tensor/ and ops/ see cl.h. */
+#ifndef TN_DEV_H
+#define TN_DEV_H
+#define CL_TARGET_OPENCL_VERSION 120
+#include "fail.h"
+#include "log.h"
+#include <CL/cl.h>
+#include <stdint.h>
+#include <tracknet/device.h>
+
+enum { TN_QUIRK_OWN_CACHE = 1, TN_QUIRK_NO_FILL = 2 };
+
+typedef struct tn_kernel {
+    char *key; /* file|entry|options */
+    char *entry;
+    cl_kernel k;
+    size_t max_wg;
+} tn_kernel;
+
+typedef struct tn_program {
+    char *key;
+    cl_program p;
+} tn_program;
+
+typedef struct tn_dev {
+    tn_device_info info;
+    cl_platform_id platform;
+    cl_device_id id;
+    cl_context ctx;
+    cl_command_queue queue;
+    const tn_log *log;
+    unsigned quirk_flags;
+    size_t align;                          /* of sub-buffers, bytes */
+    size_t allocated, peak, memory_limit;  /* bytes; limit 0: none */
+    int row_wg;                            /* work-items that share one row in reductions; 1 on a CPU */
+    const char *gemm_force;                /* "portable", "native", "clblast", or NULL: measured choice */
+    void *tuning;                          /* owned by ops/tuning.c */
+    void (*tuning_free)(void *);
+    tn_program *programs;
+    int n_programs;
+    tn_kernel **kernels;
+    int n_kernels;
+    long long launches;
+} tn_dev;
+
+/** Opens device `index` of tn_device_list. memory_limit 0: what the device has. `log` may be NULL and must outlive it. */
+int tn_dev_open(tn_dev **out, int index, size_t memory_limit, const tn_log *log, tn_error *err);
+void tn_dev_close(tn_dev *d);
+/** Waits for everything enqueued. */
+int tn_dev_finish(tn_dev *d, tn_error *err);
+
+/** Device buffer, made resident now so that a refusal comes here: TN_ERR_MEMORY. */
+int tn_buffer_new(cl_mem *out, tn_dev *d, size_t bytes, const char *what, tn_error *err);
+void tn_buffer_free(tn_dev *d, cl_mem m, size_t bytes);
+int tn_buffer_write(tn_dev *d, cl_mem m, size_t offset, const void *src, size_t bytes, tn_error *err);
+int tn_buffer_read(tn_dev *d, cl_mem m, size_t offset, void *dst, size_t bytes, tn_error *err);
+int tn_buffer_fill(tn_dev *d, cl_mem m, size_t offset, size_t bytes, uint32_t pattern, tn_error *err);
+int tn_buffer_copy(tn_dev *d, cl_mem src, size_t src_off, cl_mem dst, size_t dst_off, size_t bytes, tn_error *err);
+/** Region of a buffer; offset must be a multiple of d->align. Release with clReleaseMemObject. */
+int tn_buffer_sub(cl_mem *out, tn_dev *d, cl_mem parent, size_t offset, size_t bytes, tn_error *err);
+
+/** Kernel `entry` of cl/<file>, built with `options` (built once, then found again). Borrowed. */
+int tn_kernel_get(tn_kernel **out, tn_dev *d, const char *file, const char *entry, const char *options, tn_error *err);
+
+typedef struct tn_arg {
+    size_t size;
+    union {
+        cl_mem mem;
+        cl_int i;
+        cl_uint u;
+        cl_float f;
+    } v;
+} tn_arg;
+#define TN_BUF(x) ((tn_arg){sizeof(cl_mem), {.mem = (x)}})
+#define TN_INT(x) ((tn_arg){sizeof(cl_int), {.i = (cl_int)(x)}})
+#define TN_UINT(x) ((tn_arg){sizeof(cl_uint), {.u = (cl_uint)(x)}})
+#define TN_FLT(x) ((tn_arg){sizeof(cl_float), {.f = (cl_float)(x)}})
+
+/** Sets the arguments and enqueues. `global` is rounded up to `local` (kernels guard their bounds). local may be NULL. */
+int tn_launch(tn_dev *d, tn_kernel *k, const tn_arg *args, int n_args, int dims, const size_t *global,
+              const size_t *local, tn_error *err);
+
+const char *tn_cl_error(int code);
+
+/** Embedded sources (generated): "portable/gemm.cl" and so on, includes already resolved. */
+typedef struct tn_cl_source {
+    const char *file, *text;
+} tn_cl_source;
+extern const tn_cl_source tn_cl_sources[];
+#endif

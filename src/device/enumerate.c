@@ -1,0 +1,189 @@
+#include "quirks.h"
+
+#include <ctype.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static void text(cl_device_id d, cl_device_info what, char *out, size_t n)
+{
+    char buf[4096] = "";
+    clGetDeviceInfo(d, what, sizeof buf - 1, buf, NULL);
+    const char *s = buf;
+    while (isspace((unsigned char)*s)) s++;
+    snprintf(out, n, "%.*s", (int)n - 1, s);
+    for (size_t k = strlen(out); k && isspace((unsigned char)out[k - 1]);) out[--k] = 0;
+}
+
+#define SCALAR(d, what, var) clGetDeviceInfo(d, what, sizeof(var), &(var), NULL)
+
+static void describe(tn_device_info *o, cl_platform_id p, cl_device_id d)
+{
+    cl_device_type type = 0;
+    cl_ulong mem = 0, alloc = 0, local = 0;
+    cl_uint cu = 0, mhz = 0, width = 1;
+    cl_bool unified = 0;
+    size_t wg = 1;
+    char ext[8192] = "";
+    text(d, CL_DEVICE_NAME, o->name, sizeof o->name);
+    text(d, CL_DEVICE_VENDOR, o->vendor, sizeof o->vendor);
+    text(d, CL_DRIVER_VERSION, o->driver, sizeof o->driver);
+    text(d, CL_DEVICE_VERSION, o->version, sizeof o->version);
+    clGetPlatformInfo(p, CL_PLATFORM_NAME, sizeof o->platform - 1, o->platform, NULL);
+    SCALAR(d, CL_DEVICE_TYPE, type);
+    SCALAR(d, CL_DEVICE_GLOBAL_MEM_SIZE, mem);
+    SCALAR(d, CL_DEVICE_MAX_MEM_ALLOC_SIZE, alloc);
+    SCALAR(d, CL_DEVICE_LOCAL_MEM_SIZE, local);
+    SCALAR(d, CL_DEVICE_MAX_COMPUTE_UNITS, cu);
+    SCALAR(d, CL_DEVICE_MAX_CLOCK_FREQUENCY, mhz);
+    SCALAR(d, CL_DEVICE_HOST_UNIFIED_MEMORY, unified);
+    SCALAR(d, CL_DEVICE_MAX_WORK_GROUP_SIZE, wg);
+    SCALAR(d, CL_DEVICE_NATIVE_VECTOR_WIDTH_FLOAT, width);
+    clGetDeviceInfo(d, CL_DEVICE_EXTENSIONS, sizeof ext - 1, ext, NULL);
+    o->type = type & CL_DEVICE_TYPE_GPU ? TN_DEVICE_GPU : type & CL_DEVICE_TYPE_CPU ? TN_DEVICE_CPU : TN_DEVICE_OTHER;
+    o->global_memory = mem;
+    o->largest_allocation = alloc;
+    o->local_memory = local;
+    o->compute_units = cu;
+    o->clock_mhz = mhz;
+    o->float_width = width;
+    o->max_work_group = (unsigned)wg;
+    o->unified_memory = unified;
+    o->half_arithmetic = strstr(ext, "cl_khr_fp16") != NULL;
+    tn_quirk_describe(o, d, ext);
+}
+
+/** Calls fn for every device until it returns non-zero. */
+static int walk(int (*fn)(void *, int, cl_platform_id, cl_device_id), void *user)
+{
+    cl_uint np = 0;
+    if (clGetPlatformIDs(0, NULL, &np) || !np) return 0;
+    cl_platform_id *ps = calloc(np, sizeof *ps);
+    if (!ps) return 0;
+    clGetPlatformIDs(np, ps, NULL);
+    int index = 0, stop = 0;
+    for (cl_uint i = 0; i < np && !stop; i++) {
+        cl_uint nd = 0;
+        if (clGetDeviceIDs(ps[i], CL_DEVICE_TYPE_ALL, 0, NULL, &nd) || !nd) continue;
+        cl_device_id *ds = calloc(nd, sizeof *ds);
+        if (!ds) break;
+        clGetDeviceIDs(ps[i], CL_DEVICE_TYPE_ALL, nd, ds, NULL);
+        for (cl_uint j = 0; j < nd && !stop; j++) stop = fn(user, index++, ps[i], ds[j]);
+        free(ds);
+    }
+    free(ps);
+    return stop;
+}
+
+typedef struct {
+    tn_device_info *v;
+    int n;
+} list;
+
+static int add(void *user, int index, cl_platform_id p, cl_device_id d)
+{
+    list *l = user;
+    tn_device_info *v = realloc(l->v, sizeof *v * (size_t)(l->n + 1));
+    if (!v) return 1;
+    l->v = v;
+    v[l->n] = (tn_device_info){.index = index};
+    describe(&v[l->n++], p, d);
+    return 0;
+}
+
+int tn_device_list(tn_device_info **out, int *count, tn_error *err)
+{
+    list l = {0};
+    walk(add, &l);
+    *out = l.v;
+    *count = l.n;
+    if (!l.n)
+        return tn_fail(err, TN_ERR_DEVICE,
+                       "no OpenCL device found: install your GPU's OpenCL driver, or 'pocl-opencl-icd' for the CPU");
+    return 0;
+}
+
+typedef struct {
+    int want;
+    cl_platform_id p;
+    cl_device_id d;
+} find;
+
+static int is_wanted(void *user, int index, cl_platform_id p, cl_device_id d)
+{
+    find *f = user;
+    if (index != f->want) return 0;
+    f->p = p;
+    f->d = d;
+    return 1;
+}
+
+int tn_find_device(cl_platform_id *p, cl_device_id *d, int index, tn_error *err)
+{
+    find f = {.want = index};
+    if (!walk(is_wanted, &f))
+        return tn_fail(err, TN_ERR_DEVICE, "there is no OpenCL device %d; 'tracknet devices' lists them", index);
+    *p = f.p;
+    *d = f.d;
+    return 0;
+}
+
+static int pick_default(const tn_device_info *v, int n)
+{
+    int best = 0;
+    for (int i = 1; i < n; i++) {
+        bool gpu = v[i].type == TN_DEVICE_GPU, had = v[best].type == TN_DEVICE_GPU;
+        if ((gpu && !had) || (gpu == had && v[i].global_memory > v[best].global_memory)) best = i;
+    }
+    return best;
+}
+
+static int match(int *hit, const tn_device_info *v, int n, const char *sel, tn_error *err)
+{
+    char *end;
+    long idx = strtol(sel, &end, 10);
+    if (end != sel && !*end) {
+        if (idx < 0 || idx >= n)
+            return tn_fail(err, TN_ERR_DEVICE, "device index %ld does not exist: there are %d; 'tracknet devices' lists them",
+                           idx, n);
+        *hit = (int)idx;
+        return 0;
+    }
+    bool cpu = !strcmp(sel, "cpu"), gpu = !strcmp(sel, "gpu");
+    int hits = 0;
+    tn_text names = {0};
+    for (int i = n - 1; i >= 0; i--) {
+        bool yes = cpu   ? v[i].type == TN_DEVICE_CPU
+                   : gpu ? v[i].type == TN_DEVICE_GPU
+                         : tn_has_nocase(v[i].name, sel) || tn_has_nocase(v[i].platform, sel);
+        if (!yes) continue;
+        tn_text_addf(&names, "%s%d '%s'", hits ? ", " : "", i, v[i].name);
+        hits++;
+        *hit = i;
+    }
+    int rc = 0;
+    if (!hits)
+        rc = tn_fail(err, TN_ERR_DEVICE, "no OpenCL device matches '%s'; 'tracknet devices' lists what there is", sel);
+    else if (hits > 1 && !cpu && !gpu)
+        rc = tn_fail(err, TN_ERR_DEVICE, "'%s' matches %d devices (%s); give an index or more of the name", sel, hits,
+                     names.s);
+    tn_text_free(&names);
+    return rc;
+}
+
+int tn_device_select(tn_device_info *out, const char *sel, tn_error *err)
+{
+    tn_device_info *v = NULL;
+    int n = 0, hit = 0;
+    TN_TRY(tn_device_list(&v, &n, err));
+    int rc = 0;
+    if (!sel || !sel[0])
+        hit = pick_default(v, n);
+    else if (strchr(sel, ','))
+        rc = tn_fail(err, TN_ERR_DEVICE, "'%s' names several devices; this version runs one at a time, so give one", sel);
+    else
+        rc = match(&hit, v, n, sel, err);
+    if (!rc) *out = v[hit];
+    free(v);
+    return rc;
+}

@@ -1,0 +1,182 @@
+/* Building programs, and keeping the binaries: the key is everything that decides the binary, and is stored in the file. */
+#include "dev.h"
+#include "files.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define CACHE_FORMAT "tracknet-binary-1"
+
+static const char *source_of(const char *file)
+{
+    for (const tn_cl_source *s = tn_cl_sources; s->file; s++)
+        if (!strcmp(s->file, file)) return s->text;
+    return NULL;
+}
+
+static char *cache_key(const tn_dev *d, const char *file, const char *options, const char *source)
+{
+    const char *env = getenv("POCL_DEVICES");
+    return tn_strf(CACHE_FORMAT "|%s|%s|%s|%s|%s|%016llx|%s|%s\n", d->info.platform, d->info.name, d->info.driver,
+                   d->info.version, file, tn_hash(TN_HASH0, source, strlen(source)), options, env ? env : "");
+}
+
+static char *cache_path(const char *key)
+{
+    char *dir = tn_cache_dir();
+    char *p = dir ? tn_strf("%s/%016llx.clbin", dir, tn_hash(TN_HASH0, key, strlen(key))) : NULL;
+    free(dir);
+    return p;
+}
+
+static bool uses_disk_cache(const tn_dev *d)
+{
+    const char *off = getenv("TRACKNET_CACHE");
+    return !(d->quirk_flags & TN_QUIRK_OWN_CACHE) && !(off && !strcmp(off, "off"));
+}
+
+/** NULL when there is no usable binary; a stale or foreign file is simply not used. */
+static cl_program load_cached(tn_dev *d, const char *key, const char *options)
+{
+    char *path = cache_path(key), *data = NULL;
+    size_t len = 0, k = strlen(key);
+    cl_program p = NULL;
+    tn_error ignored;
+    if (path && tn_is_file(path) && !tn_read_file(&data, &len, path, &ignored) && len > k && !memcmp(data, key, k)) {
+        const unsigned char *bin = (const unsigned char *)data + k;
+        size_t n = len - k;
+        cl_int status, e;
+        p = clCreateProgramWithBinary(d->ctx, 1, &d->id, &n, &bin, &status, &e);
+        if (e || status || clBuildProgram(p, 1, &d->id, options, NULL, NULL)) {
+            if (p) clReleaseProgram(p);
+            p = NULL;
+        }
+    }
+    free(data);
+    free(path);
+    return p;
+}
+
+static void store(cl_program p, const char *key)
+{
+    size_t n = 0;
+    if (clGetProgramInfo(p, CL_PROGRAM_BINARY_SIZES, sizeof n, &n, NULL) || !n) return;
+    unsigned char *bin = malloc(n), **list = &bin;
+    tn_text t = {0};
+    char *dir = tn_cache_dir(), *path = cache_path(key);
+    tn_error ignored;
+    if (bin && dir && path && !clGetProgramInfo(p, CL_PROGRAM_BINARIES, sizeof bin, list, NULL)) {
+        tn_text_add(&t, key, strlen(key));
+        tn_text_add(&t, (char *)bin, n);
+        if (!t.oom && !tn_mkdirs(dir, &ignored)) (void)tn_write_file(path, t.s, t.len, &ignored);
+    }
+    tn_text_free(&t);
+    free(bin);
+    free(dir);
+    free(path);
+}
+
+static int build_failed(tn_dev *d, cl_program p, const char *file, const char *options, int e, tn_error *err)
+{
+    size_t n = 0;
+    clGetProgramBuildInfo(p, d->id, CL_PROGRAM_BUILD_LOG, 0, NULL, &n);
+    char *log = calloc(1, n + 1);
+    if (log) clGetProgramBuildInfo(p, d->id, CL_PROGRAM_BUILD_LOG, n, log, NULL);
+    tn_fail(err, TN_ERR_DEVICE, "device '%s': cl/%s does not build with '%s' (%s): %.500s", d->info.name, file, options,
+            tn_cl_error(e), log ? log : "");
+    free(log);
+    return err ? err->status : TN_ERR_DEVICE;
+}
+
+static int build(cl_program *out, tn_dev *d, const char *file, const char *options, tn_error *err)
+{
+    const char *src = source_of(file);
+    if (!src) return tn_fail(err, TN_ERR_ARGUMENT, "no kernel source 'cl/%s' is embedded", file);
+    char *key = cache_key(d, file, options, src);
+    if (!key) return tn_oom(err);
+    int rc = 0;
+    cl_program p = uses_disk_cache(d) ? load_cached(d, key, options) : NULL;
+    if (!p) {
+        cl_int e = 0;
+        p = clCreateProgramWithSource(d->ctx, 1, &src, NULL, &e);
+        if (!e) e = clBuildProgram(p, 1, &d->id, options, NULL, NULL);
+        if (e) {
+            rc = p ? build_failed(d, p, file, options, e, err) : tn_fail(err, TN_ERR_DEVICE, "%s", tn_cl_error(e));
+            if (p) clReleaseProgram(p);
+            p = NULL;
+        } else if (uses_disk_cache(d)) {
+            store(p, key);
+        }
+    }
+    free(key);
+    *out = p;
+    return rc;
+}
+
+static int program_get(cl_program *out, tn_dev *d, const char *file, const char *options, tn_error *err)
+{
+    char *key = tn_strf("%s|%s", file, options);
+    if (!key) return tn_oom(err);
+    for (int i = 0; i < d->n_programs; i++)
+        if (!strcmp(d->programs[i].key, key)) {
+            *out = d->programs[i].p;
+            free(key);
+            return 0;
+        }
+    int rc = build(out, d, file, options, err);
+    if (!rc) {
+        tn_program *v = realloc(d->programs, sizeof *v * (size_t)(d->n_programs + 1));
+        if (!v) {
+            clReleaseProgram(*out);
+            rc = tn_oom(err);
+        } else {
+            d->programs = v;
+            v[d->n_programs++] = (tn_program){key, *out};
+            key = NULL;
+        }
+    }
+    free(key);
+    return rc;
+}
+
+static int kernel_new(tn_kernel **out, tn_dev *d, cl_program p, const char *entry, char *key, tn_error *err)
+{
+    cl_int e = 0;
+    tn_kernel *k = calloc(1, sizeof *k), **v = realloc(d->kernels, sizeof *v * (size_t)(d->n_kernels + 1));
+    if (v) d->kernels = v;
+    if (!k || !v) {
+        free(k);
+        return tn_oom(err);
+    }
+    k->k = clCreateKernel(p, entry, &e);
+    if (e) {
+        free(k);
+        return tn_fail(err, TN_ERR_DEVICE, "device '%s': kernel %s cannot be created (%s)", d->info.name, entry,
+                       tn_cl_error(e));
+    }
+    clGetKernelWorkGroupInfo(k->k, d->id, CL_KERNEL_WORK_GROUP_SIZE, sizeof k->max_wg, &k->max_wg, NULL);
+    k->entry = strdup(entry);
+    k->key = key;
+    v[d->n_kernels++] = k;
+    *out = k;
+    return 0;
+}
+
+int tn_kernel_get(tn_kernel **out, tn_dev *d, const char *file, const char *entry, const char *options, tn_error *err)
+{
+    char key[1024];
+    snprintf(key, sizeof key, "%s|%s|%s", file, entry, options);
+    for (int i = 0; i < d->n_kernels; i++)
+        if (!strcmp(d->kernels[i]->key, key)) {
+            *out = d->kernels[i];
+            return 0;
+        }
+    cl_program p = NULL;
+    TN_TRY(program_get(&p, d, file, options, err));
+    char *owned = strdup(key);
+    if (!owned) return tn_oom(err);
+    int rc = kernel_new(out, d, p, entry, owned, err);
+    if (rc) free(owned);
+    return rc;
+}

@@ -1,0 +1,48 @@
+/* DINOv2 with and without registers (transformers: models/dinov2, models/dinov2_with_registers). */
+#include "backbones.h"
+
+#define BLOCKS                                                                                                        \
+    .norm1 = "encoder.layer.%d.norm1", .query = "encoder.layer.%d.attention.attention.query",                        \
+    .key = "encoder.layer.%d.attention.attention.key", .value = "encoder.layer.%d.attention.attention.value",        \
+    .output = "encoder.layer.%d.attention.output.dense", .scale1 = "encoder.layer.%d.layer_scale1.lambda1",          \
+    .norm2 = "encoder.layer.%d.norm2", .scale2 = "encoder.layer.%d.layer_scale2.lambda1", .norm = "layernorm"
+#define EMBEDDINGS                                                                                                    \
+    .patch = "embeddings.patch_embeddings.projection", .cls = "embeddings.cls_token",                                \
+    .registers = "embeddings.register_tokens", .positions = "embeddings.position_embeddings"
+
+static const tn_vit_names names_mlp = {EMBEDDINGS, BLOCKS, .up = "encoder.layer.%d.mlp.fc1",
+                                       .down = "encoder.layer.%d.mlp.fc2"};
+static const tn_vit_names names_swiglu = {EMBEDDINGS, BLOCKS, .up = "encoder.layer.%d.mlp.weights_in",
+                                          .down = "encoder.layer.%d.mlp.weights_out"};
+
+static int configure(tn_vit *v, const json_t *c, tn_error *err)
+{
+    TN_TRY(tn_vit_common(v, c, 1e-6f, err));
+    const double ratio = tn_json_num(c, "mlp_ratio", 4);
+    v->inner = (int)(v->hidden * ratio);
+    v->layer_scale = true;
+    v->q_bias = v->k_bias = v->v_bias = tn_json_bool(c, "qkv_bias", 1);
+    v->o_bias = v->mlp_bias = true;
+    v->pos_mode = TN_POS_BICUBIC;
+    if (tn_json_bool(c, "use_swiglu_ffn", 0)) {
+        v->gated = v->fused_gate = true;
+        v->act = 2;
+        v->inner = (v->inner * 2 / 3 + 7) / 8 * 8;
+        v->names = &names_swiglu;
+    }
+    return tn_vit_image_grid(v, c, 224, err);
+}
+
+static int configure_registers(tn_vit *v, const json_t *c, tn_error *err)
+{
+    TN_TRY(configure(v, c, err));
+    v->registers = (int)tn_json_int(c, "num_register_tokens", 4);
+    v->pos_mode = TN_POS_BICUBIC_AA;
+    return 0;
+}
+
+static const char *const lora_default[] = {"query", "key", "value", "attention.output.dense", "fc1", "fc2", "weights_in",
+                                           "weights_out", NULL};
+
+const tn_backbone tn_backbone_dinov2 = {"dinov2", &names_mlp, configure, lora_default};
+const tn_backbone tn_backbone_dinov2_registers = {"dinov2_with_registers", &names_mlp, configure_registers, lora_default};

@@ -1,0 +1,137 @@
+#include "model.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+int tn_model_slot(const tn_model *m, const char *name)
+{
+    for (int i = 0; i < m->n_slots; i++)
+        if (!strcmp(m->slots[i].name, name)) return i;
+    return -1;
+}
+
+int tn_model_add(tn_model *m, tn_slot s, const char *name)
+{
+    if (m->n_slots == m->cap_slots) {
+        int cap = m->cap_slots ? 2 * m->cap_slots : 128;
+        tn_slot *v = realloc(m->slots, sizeof *v * (size_t)cap);
+        if (!v) return -1;
+        m->slots = v;
+        m->cap_slots = cap;
+    }
+    s.name = strdup(name);
+    if (!s.name) return -1;
+    s.rows = s.ndim > 1 ? s.shape[0] : 1;
+    s.cols = s.ndim > 1 ? 1 : s.ndim == 1 ? s.shape[0] : 1;
+    for (int i = 1; i < s.ndim; i++) s.cols *= s.shape[i];
+    m->slots[m->n_slots] = s;
+    return m->n_slots++;
+}
+
+int tn_model_linears(const tn_model *m, tn_strs *out)
+{
+    for (int i = 0; i < m->n_slots; i++) {
+        const tn_slot *s = &m->slots[i];
+        if (s->group != TN_GROUP_BACKBONE || !s->linear) continue;
+        char *module = tn_strf("%.*s", (int)(strlen(s->name) - strlen(".weight")), s->name);
+        bool ok = module && tn_strs_add(out, module);
+        free(module);
+        if (!ok) return TN_ERR_MEMORY;
+    }
+    return 0;
+}
+
+long long tn_model_count(const tn_model *m, int groups, bool trainable_only)
+{
+    long long n = 0;
+    for (int i = 0; i < m->n_slots; i++) {
+        const tn_slot *s = &m->slots[i];
+        if ((s->group & groups) && !s->buffer && (s->trainable || !trainable_only)) n += (long long)s->rows * s->cols;
+    }
+    return n;
+}
+
+bool tn_is_trained(const void *user, int slot)
+{
+    const tn_trained *t = user;
+    const tn_slot *s = &t->m->slots[slot];
+    return s->trainable && (s->group & t->groups);
+}
+
+static int check_sizes(const tn_model *m, tn_error *err)
+{
+    const int p = m->vit.patch;
+    if (m->image_h % p || m->image_w % p || m->image_h < p || m->image_w < p)
+        return tn_fail(err, TN_ERR_CONFIG, "data.preprocess.resize [%d, %d] does not fit patches of %d: both must be multiples "
+                       "of %d, for example [%d, %d]", m->image_w, m->image_h, p, p, TN_MAX(p, m->image_w / p * p),
+                       TN_MAX(p, m->image_h / p * p));
+    if (m->with_decoder && (m->heat_h < 1 || m->heat_w < 1))
+        return tn_fail(err, TN_ERR_CONFIG, "model.heatmap.size [%d, %d] must be positive", m->heat_w, m->heat_h);
+    if (m->with_decoder && (m->heat_h > m->image_h || m->heat_w > m->image_w))
+        return tn_fail(err, TN_ERR_CONFIG, "model.heatmap.size [%d, %d] is larger than the image [%d, %d]; make it smaller",
+                       m->heat_w, m->heat_h, m->image_w, m->image_h);
+    if (m->vit.pos_mode == TN_POS_FIXED && (m->image_h / p != m->vit.pos_h || m->image_w / p != m->vit.pos_w))
+        return tn_fail(err, TN_ERR_CONFIG, "this backbone has positions for [%d, %d] images only; set data.preprocess.resize "
+                       "to that", m->vit.pos_w * p, m->vit.pos_h * p);
+    return 0;
+}
+
+int tn_model_new(tn_model **out, const tn_vit *vit, const tn_decoder *dec, const tn_lora *lora, int image_h, int image_w,
+                 int heat_h, int heat_w, bool train_backbone, const tn_log *log, tn_error *err)
+{
+    tn_model *m = calloc(1, sizeof *m);
+    if (!m) return tn_oom(err);
+    m->vit = *vit;
+    m->image_h = image_h, m->image_w = image_w, m->heat_h = heat_h, m->heat_w = heat_w;
+    m->train_backbone = train_backbone;
+    m->with_decoder = dec != NULL;
+    if (dec) m->dec = *dec;
+    int rc = check_sizes(m, err);
+    if (!rc) rc = tn_vit_slots(m, err);
+    if (!rc && lora && lora->enabled) {
+        m->lora = *lora;
+        rc = tn_strs_copy(&m->lora.targets, &lora->targets) ? tn_lora_slots(m, log, err) : tn_oom(err);
+    }
+    if (!rc && dec) rc = tn_decoder_slots(m, err);
+    if (rc) {
+        tn_model_free(m);
+        m = NULL;
+    }
+    *out = m;
+    return rc;
+}
+
+void tn_model_free(tn_model *m)
+{
+    if (!m) return;
+    for (int i = 0; i < m->n_slots; i++) free(m->slots[i].name);
+    free(m->slots);
+    tn_strs_free(&m->lora.targets);
+    free(m);
+}
+
+static void loss_emit(tn_graph *g, const tn_model *m, const tn_pass *p)
+{
+    const int n = p->batch * m->heat_h * m->heat_w;
+    g->target = tn_graph_tensor(g, TN_G_INPUT, TN_F32, n, 1, "target");
+    g->mask = tn_graph_tensor(g, TN_G_INPUT, TN_F32, p->batch, 1, "mask");
+    int dheat = tn_graph_tensor(g, TN_G_ACT, TN_F32, n, 1, "d.heatmap");
+    g->loss = tn_graph_tensor(g, TN_G_OUTPUT, TN_F32, 1024, 1, "loss");
+    tn_gnode *l = tn_graph_node(g, TN_OP_LOSS);
+    l->in[0] = g->heat, l->in[1] = g->target, l->in[2] = g->mask;
+    l->out[0] = dheat, l->out[1] = g->loss;
+}
+
+int tn_model_graph(tn_graph *g, const tn_model *m, const tn_pass *p, tn_error *err)
+{
+    int tokens;
+    tn_graph_init(g, p->batch);
+    tn_trained trained = {m, p->groups};
+    TN_TRY(tn_vit_emit(g, m, p, &tokens, err));
+    if (p->heat || p->loss) TN_TRY(tn_decoder_emit(g, m, p, tokens, err));
+    if (p->loss) loss_emit(g, m, p);
+    g->n_forward = g->n_n;
+    if (p->loss && p->groups) TN_TRY(tn_graph_backward(g, tn_is_trained, &trained, err));
+    return g->oom ? tn_oom(err) : 0;
+}

@@ -1,0 +1,130 @@
+/**
+ * A heatmap model: backbone, LoRA adapters, upsampling decoder, head. Here it is only slots (what weights there are)
+ * and the rule that turns it into a graph for a batch; values and devices come later.
+ */
+#ifndef TN_MODEL_H
+#define TN_MODEL_H
+#include "graph.h"
+#include "log.h"
+#include "text.h"
+#include <jansson.h>
+
+/** Tensor names of a backbone family; %d is the layer. NULL where the family has no such tensor. */
+typedef struct tn_vit_names {
+    const char *patch, *cls, *registers, *positions;    /* patch: module, the rest: tensors */
+    const char *norm1, *query, *key, *value, *output, *scale1; /* modules (scales: tensors) */
+    const char *norm2, *gate, *up, *down, *scale2, *norm;
+} tn_vit_names;
+
+enum { TN_POS_NONE, TN_POS_FIXED, TN_POS_BICUBIC, TN_POS_BICUBIC_AA };
+
+/** Everything that decides a ViT's arithmetic, whatever its family. */
+typedef struct tn_vit {
+    char model_type[32];
+    const tn_vit_names *names;
+    int hidden, inner, layers, heads, patch, registers; /* inner: width of the MLP's hidden layer */
+    int pos_h, pos_w;                                   /* stored position grid, patches */
+    int pos_mode;
+    float eps, rope_theta;
+    bool rope, layer_scale, gated, fused_gate; /* fused_gate: one matrix holds gate | up */
+    bool q_bias, k_bias, v_bias, o_bias, mlp_bias;
+    int act; /* tn_fn of ops.h: 0 gelu, 1 relu, 2 silu */
+    float rope_shift, rope_jitter, rope_rescale; /* 0: off; used in training only when asked for */
+} tn_vit;
+
+/** A backbone family: one file, one row of tn_backbones. */
+typedef struct tn_backbone {
+    const char *model_type;
+    const tn_vit_names *names;
+    /** Fills *v from config.json. */
+    int (*configure)(tn_vit *v, const json_t *config, tn_error *err);
+    const char *const *lora_default; /* suffixes LoRA takes when none are named; NULL-terminated */
+} tn_backbone;
+extern const tn_backbone *const tn_backbones[]; /* NULL-terminated */
+const tn_backbone *tn_backbone_find(const char *model_type);
+/** Recognises config.json's model_type; `where` names the file in errors. */
+int tn_vit_configure(tn_vit *v, const json_t *config, const char *where, tn_error *err);
+
+typedef struct tn_decoder {
+    int channels[16], n_channels, upsample[16], n_upsample, blocks;
+    bool batch_norm, relu, depthwise, se;
+    int se_reduction;
+    float dropout;
+} tn_decoder;
+
+typedef struct tn_lora {
+    bool enabled, rslora;
+    int r;
+    float alpha, dropout;
+    tn_strs targets; /* empty: detect */
+    char bias[12];   /* none, all, lora_only */
+} tn_lora;
+
+typedef enum tn_group { TN_GROUP_HEAD = 1, TN_GROUP_LORA = 2, TN_GROUP_BACKBONE = 4 } tn_group;
+typedef enum tn_init { TN_INIT_ZERO, TN_INIT_ONE, TN_INIT_KAIMING_OUT, TN_INIT_LORA_A, TN_INIT_TRUNC, TN_INIT_CONV_BIAS } tn_init;
+
+typedef struct tn_slot {
+    char *name; /* backbone: as the family's checkpoint; "decoder.…", "head.…"; LoRA: <module>.lora_A.weight */
+    int ndim, shape[4], rows, cols;
+    tn_group group;
+    bool trainable, linear, buffer; /* linear: a linear layer's weight (may be quantised); buffer: running statistic */
+    tn_init init;
+    int init_fan;
+} tn_slot;
+
+typedef struct tn_model {
+    tn_vit vit;
+    tn_decoder dec;
+    tn_lora lora;
+    int image_h, image_w, heat_h, heat_w;
+    bool train_backbone;
+    tn_slot *slots;
+    int n_slots, cap_slots;
+    bool with_decoder;
+} tn_model;
+
+/** Borrowed parts are copied. The sizes must fit: image a multiple of the patch, heat positive. */
+int tn_model_new(tn_model **out, const tn_vit *vit, const tn_decoder *dec, const tn_lora *lora, int image_h, int image_w,
+                 int heat_h, int heat_w, bool train_backbone, const tn_log *log, tn_error *err);
+void tn_model_free(tn_model *m);
+/** Index of a slot or -1. */
+int tn_model_slot(const tn_model *m, const char *name);
+/** Adds a slot; shape has ndim entries. Returns its index, -1 when memory ran out. */
+int tn_model_add(tn_model *m, tn_slot s, const char *name);
+/** The linear modules of the backbone (dotted names, no ".weight"). */
+int tn_model_linears(const tn_model *m, tn_strs *out);
+long long tn_model_count(const tn_model *m, int groups, bool trainable_only);
+
+/** What one pass needs of a graph. */
+typedef struct tn_pass {
+    int batch;
+    tn_dtype act;
+    int groups;      /* TN_GROUP_* trained in this pass; 0: inference */
+    bool training;   /* dropout on, BatchNorm by batch */
+    bool loss;       /* loss node (and backward when groups) */
+    bool hidden;     /* keep hidden_states.* as outputs; backbone only unless loss or heat is asked */
+    bool heat;       /* run decoder and head */
+    bool features_in; /* later: start from cached backbone features */
+    int recompute;   /* 0, 1, 2 for the backbone's layers */
+} tn_pass;
+int tn_model_graph(tn_graph *g, const tn_model *m, const tn_pass *p, tn_error *err);
+
+/* ---- parts, each in its own file ---- */
+int tn_vit_slots(tn_model *m, tn_error *err);
+/** Emits the backbone; returns the id of the normed tokens in *tokens. */
+int tn_vit_emit(tn_graph *g, const tn_model *m, const tn_pass *p, int *tokens, tn_error *err);
+int tn_decoder_slots(tn_model *m, tn_error *err);
+int tn_decoder_emit(tn_graph *g, const tn_model *m, const tn_pass *p, int tokens, tn_error *err);
+int tn_lora_slots(tn_model *m, const tn_log *log, tn_error *err);
+float tn_lora_scale(const tn_lora *l);
+/** Is `slot` trained in pass p? */
+typedef struct tn_trained {
+    const tn_model *m;
+    int groups;
+} tn_trained;
+bool tn_is_trained(const void *trained, int slot);
+/** cos/sin table [H/p * W/p][head_dim/2][2]; draws: y shift, x shift, y factor, x factor (NULL: 0, 0, 1, 1). */
+void tn_rope_table(const tn_vit *v, int grid_h, int grid_w, const double *draws, float *table);
+/** Matrix [out_h*out_w, in_h*in_w] of bicubic interpolation (A=-0.75, or antialiased A=-0.5). */
+int tn_bicubic_matrix(float *R, int in_h, int in_w, int out_h, int out_w, bool antialias);
+#endif

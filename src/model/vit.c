@@ -1,0 +1,316 @@
+/* The Vision Transformer's slots and forward graph, shared by every family (Dosovitskiy et al. 2021; DINOv3 facts). */
+#include "model.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static int add(tn_model *m, const char *name, int ndim, const int *shape, tn_init init, bool linear, tn_error *err)
+{
+    tn_slot s = {.ndim = ndim, .group = TN_GROUP_BACKBONE, .trainable = m->train_backbone, .init = init, .linear = linear};
+    memcpy(s.shape, shape, sizeof *shape * (size_t)ndim);
+    s.init_fan = s.ndim > 1 ? s.shape[1] : 1;
+    return tn_model_add(m, s, name) < 0 ? tn_oom(err) : 0;
+}
+
+static int add_vector(tn_model *m, const char *name, int n, tn_init init, tn_error *err)
+{
+    return add(m, name, 1, &n, init, false, err);
+}
+
+/* <module>.weight [out, in] and, when wanted, <module>.bias. */
+static int add_linear(tn_model *m, const char *module, int out, int in, bool bias, tn_error *err)
+{
+    char name[160];
+    snprintf(name, sizeof name, "%s.weight", module);
+    TN_TRY(add(m, name, 2, (int[]){out, in}, TN_INIT_TRUNC, true, err));
+    if (!bias) return 0;
+    snprintf(name, sizeof name, "%s.bias", module);
+    return add_vector(m, name, out, TN_INIT_ZERO, err);
+}
+
+static int add_norm(tn_model *m, const char *module, int n, tn_error *err)
+{
+    char name[160];
+    snprintf(name, sizeof name, "%s.weight", module);
+    TN_TRY(add_vector(m, name, n, TN_INIT_ONE, err));
+    snprintf(name, sizeof name, "%s.bias", module);
+    return add_vector(m, name, n, TN_INIT_ZERO, err);
+}
+
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wformat-nonliteral"
+/* A family's name for layer i. */
+static const char *at(char *buf, size_t n, const char *format, int i)
+{
+    snprintf(buf, n, format, i);
+    return buf;
+}
+#pragma GCC diagnostic pop
+#define AT(format) at(buf, sizeof buf, format, i)
+
+static int block_slots(tn_model *m, int i, tn_error *err)
+{
+    char buf[128];
+    const tn_vit *v = &m->vit;
+    const tn_vit_names *k = v->names;
+    const int d = v->hidden;
+    TN_TRY(add_norm(m, AT(k->norm1), d, err));
+    TN_TRY(add_linear(m, AT(k->query), d, d, v->q_bias, err));
+    TN_TRY(add_linear(m, AT(k->key), d, d, v->k_bias, err));
+    TN_TRY(add_linear(m, AT(k->value), d, d, v->v_bias, err));
+    TN_TRY(add_linear(m, AT(k->output), d, d, v->o_bias, err));
+    if (v->layer_scale) TN_TRY(add_vector(m, AT(k->scale1), d, TN_INIT_ONE, err));
+    TN_TRY(add_norm(m, AT(k->norm2), d, err));
+    if (v->gated && !v->fused_gate) TN_TRY(add_linear(m, AT(k->gate), v->inner, d, v->mlp_bias, err));
+    TN_TRY(add_linear(m, AT(k->up), v->fused_gate ? 2 * v->inner : v->inner, d, v->mlp_bias, err));
+    TN_TRY(add_linear(m, AT(k->down), d, v->inner, v->mlp_bias, err));
+    if (v->layer_scale) TN_TRY(add_vector(m, AT(k->scale2), d, TN_INIT_ONE, err));
+    return 0;
+}
+
+int tn_vit_slots(tn_model *m, tn_error *err)
+{
+    const tn_vit *v = &m->vit;
+    const tn_vit_names *k = v->names;
+    char buf[128];
+    TN_TRY(add(m, k->cls, 3, (int[]){1, 1, v->hidden}, TN_INIT_TRUNC, false, err));
+    if (v->registers) TN_TRY(add(m, k->registers, 3, (int[]){1, v->registers, v->hidden}, TN_INIT_TRUNC, false, err));
+    if (v->pos_mode)
+        TN_TRY(add(m, k->positions, 3, (int[]){1, 1 + v->pos_h * v->pos_w, v->hidden}, TN_INIT_TRUNC, false, err));
+    snprintf(buf, sizeof buf, "%s.weight", k->patch);
+    TN_TRY(add(m, buf, 4, (int[]){v->hidden, 3, v->patch, v->patch}, TN_INIT_TRUNC, false, err));
+    snprintf(buf, sizeof buf, "%s.bias", k->patch);
+    TN_TRY(add_vector(m, buf, v->hidden, TN_INIT_ZERO, err));
+    for (int i = 0; i < v->layers; i++) TN_TRY(block_slots(m, i, err));
+    return add_norm(m, k->norm, v->hidden, err);
+}
+
+/* ---- forward ---- */
+
+typedef struct {
+    tn_graph *g;
+    const tn_model *m;
+    const tn_pass *p;
+    tn_trained trained;
+    uint32_t salt;
+} emitter;
+
+static int slot_of(const tn_model *m, const char *module, const char *suffix)
+{
+    char name[200];
+    snprintf(name, sizeof name, "%s.%s", module, suffix);
+    return tn_model_slot(m, name);
+}
+
+static tn_gpart part_of(const tn_model *m, const char *module)
+{
+    tn_gpart p = {.w = slot_of(m, module, "weight"), .bias = slot_of(m, module, "bias"),
+                  .a = slot_of(m, module, "lora_A.weight"), .b = slot_of(m, module, "lora_B.weight")};
+    p.cols = m->slots[p.w].rows;
+    p.r = p.a >= 0 ? m->slots[p.a].rows : 0;
+    p.scale = p.a >= 0 ? tn_lora_scale(&m->lora) : 0;
+    return p;
+}
+
+static int act_tensor(emitter *e, int rows, int cols, const char *name)
+{
+    return tn_graph_tensor(e->g, TN_G_ACT, e->p->act, rows, cols, name);
+}
+
+static void mark(emitter *e, const tn_gnode *n)
+{
+    tn_gnode copy = *n;
+    tn_graph_mark(e->g, &copy, tn_is_trained, &e->trained);
+}
+
+static int linear(emitter *e, int x, const tn_gpart *parts, int n_parts, const char *name)
+{
+    int cols = 0, rank = 0, rows = e->g->t[x].rows;
+    for (int i = 0; i < n_parts; i++) cols += parts[i].cols, rank += parts[i].r;
+    int y = act_tensor(e, rows, cols, name), t = rank ? act_tensor(e, rows, rank, "lora") : -1;
+    tn_gnode *n = tn_graph_node(e->g, TN_OP_LINEAR);
+    n->in[0] = x, n->out[0] = y, n->out[1] = t;
+    n->n_parts = n_parts;
+    memcpy(n->part, parts, sizeof *parts * (size_t)n_parts);
+    const bool drop = e->p->training && (e->p->groups & TN_GROUP_LORA);
+    n->f[0] = drop && rank ? e->m->lora.dropout : 0;
+    n->i[0] = (int)e->salt++;
+    mark(e, n);
+    return y;
+}
+
+static int layernorm(emitter *e, int x, const char *module, const char *name)
+{
+    int rows = e->g->t[x].rows, cols = e->g->t[x].cols;
+    int y = act_tensor(e, rows, cols, name), stats = tn_graph_tensor(e->g, TN_G_ACT, TN_F32, rows, 2, "stats");
+    tn_gnode *n = tn_graph_node(e->g, TN_OP_LAYERNORM);
+    n->in[0] = x, n->out[0] = y, n->out[1] = stats;
+    n->w[0] = slot_of(e->m, module, "weight"), n->w[1] = slot_of(e->m, module, "bias");
+    n->f[0] = e->m->vit.eps;
+    mark(e, n);
+    return y;
+}
+
+static int residual(emitter *e, int x, int y, int scale, const char *name)
+{
+    int o = act_tensor(e, e->g->t[x].rows, e->g->t[x].cols, name);
+    tn_gnode *n = tn_graph_node(e->g, TN_OP_RESIDUAL);
+    n->in[0] = x, n->in[1] = y, n->out[0] = o, n->w[0] = scale;
+    mark(e, n);
+    return o;
+}
+
+static int attention(emitter *e, int h, int i)
+{
+    char buf[128];
+    const tn_vit *v = &e->m->vit;
+    const tn_vit_names *k = v->names;
+    tn_graph *g = e->g;
+    tn_gpart qkv_parts[3] = {part_of(e->m, AT(k->query)), part_of(e->m, AT(k->key)), part_of(e->m, AT(k->value))};
+    int qkv = linear(e, h, qkv_parts, 3, "qkv"), rows = g->t[h].rows;
+    if (v->rope) {
+        tn_gnode *n = tn_graph_node(g, TN_OP_ROPE);
+        n->in[0] = n->out[0] = qkv, n->in[1] = g->rope_table;
+        n->i[0] = v->heads, n->i[1] = 1 + v->registers;
+    }
+    int o = act_tensor(e, rows, v->hidden, "attention");
+    int lse = tn_graph_tensor(g, TN_G_ACT, TN_F32, e->p->batch * v->heads, rows / e->p->batch, "lse");
+    tn_gnode *n = tn_graph_node(g, TN_OP_ATTENTION);
+    n->in[0] = qkv, n->out[0] = o, n->out[1] = lse, n->i[0] = v->heads;
+    mark(e, n);
+    tn_gpart out = part_of(e->m, AT(k->output));
+    return linear(e, o, &out, 1, "attention.out");
+}
+
+static int mlp(emitter *e, int h, int i)
+{
+    char buf[128];
+    const tn_vit *v = &e->m->vit;
+    const tn_vit_names *k = v->names;
+    tn_gpart in[2];
+    int n_in = 0;
+    if (v->gated && !v->fused_gate) in[n_in++] = part_of(e->m, AT(k->gate));
+    in[n_in++] = part_of(e->m, AT(k->up));
+    int u = linear(e, h, in, n_in, "mlp.up"), a = act_tensor(e, e->g->t[h].rows, v->inner, "mlp.act");
+    tn_gnode *n = tn_graph_node(e->g, v->gated ? TN_OP_GLU : TN_OP_ACT);
+    n->in[0] = u, n->out[0] = a, n->i[0] = v->act;
+    mark(e, n);
+    tn_gpart down = part_of(e->m, AT(k->down));
+    return linear(e, a, &down, 1, "mlp.out");
+}
+
+static int block(emitter *e, int x, int i)
+{
+    char buf[128], name[48];
+    const tn_vit_names *k = e->m->vit.names;
+    const bool ls = e->m->vit.layer_scale;
+    int h = layernorm(e, x, AT(k->norm1), "norm1");
+    int y = attention(e, h, i);
+    int x1 = residual(e, x, y, ls ? tn_model_slot(e->m, AT(k->scale1)) : -1, "x.attention");
+    h = layernorm(e, x1, AT(k->norm2), "norm2");
+    y = mlp(e, h, i);
+    snprintf(name, sizeof name, "hidden_states.%d", i + 1);
+    return residual(e, x1, y, ls ? tn_model_slot(e->m, AT(k->scale2)) : -1, name);
+}
+
+static double linear_flops(const tn_model *m, int i, double rows)
+{
+    const tn_vit *v = &m->vit;
+    (void)i;
+    double d = v->hidden, k = v->inner * (v->gated ? 3.0 : 2.0);
+    return 2 * rows * d * (4 * d + k);
+}
+
+static int positions(emitter *e, int gh, int gw, tn_error *err)
+{
+    const tn_vit *v = &e->m->vit;
+    if (!v->pos_mode) return -1;
+    const int in = v->pos_h * v->pos_w, out = gh * gw;
+    float *R = calloc((size_t)(1 + in) * (size_t)(1 + out), sizeof *R), *grid = calloc((size_t)in * (size_t)out, sizeof *R);
+    if (!R || !grid || tn_bicubic_matrix(grid, v->pos_h, v->pos_w, gh, gw, v->pos_mode == TN_POS_BICUBIC_AA)) {
+        free(R);
+        free(grid);
+        tn_oom(err);
+        return -2;
+    }
+    const bool same = gh == v->pos_h && gw == v->pos_w;
+    R[0] = 1;
+    for (int o = 0; o < out; o++)
+        for (int i = 0; i < in; i++)
+            R[(size_t)(1 + o) * (size_t)(1 + in) + 1 + (size_t)i] =
+                same || v->pos_mode == TN_POS_FIXED ? (float)(o == i) : grid[(size_t)o * (size_t)in + (size_t)i];
+    free(grid);
+    int r = tn_graph_tensor(e->g, TN_G_CONST, TN_F32, 1 + out, 1 + in, "positions.matrix");
+    e->g->t[r].host = R;
+    int pos = tn_graph_tensor(e->g, TN_G_ACT, TN_F32, 1 + out, v->hidden, "positions");
+    tn_gnode *n = tn_graph_node(e->g, TN_OP_POSITIONS);
+    n->in[0] = r, n->out[0] = pos, n->w[0] = tn_model_slot(e->m, v->names->positions);
+    mark(e, n);
+    return pos;
+}
+
+static int embed(emitter *e, int *out, tn_error *err)
+{
+    const tn_model *m = e->m;
+    const tn_vit *v = &m->vit;
+    tn_graph *g = e->g;
+    const int B = e->p->batch, gh = m->image_h / v->patch, gw = m->image_w / v->patch, P = gh * gw;
+    const int N = 1 + v->registers + P, k = 3 * v->patch * v->patch;
+    g->pixels = tn_graph_tensor(g, TN_G_INPUT, TN_F32, B * 3 * m->image_h, m->image_w, "pixel_values");
+    if (v->rope) {
+        g->rope_table = tn_graph_tensor(g, TN_G_CONST, TN_F32, P, v->hidden / v->heads, "rope");
+        float *table = malloc(sizeof *table * (size_t)P * (size_t)(v->hidden / v->heads));
+        if (!table) return tn_oom(err);
+        tn_rope_table(v, gh, gw, NULL, table);
+        g->t[g->rope_table].host = table;
+    }
+    int cols = act_tensor(e, B * P, k, "patches");
+    tn_gnode *n = tn_graph_node(g, TN_OP_PATCHIFY);
+    n->in[0] = g->pixels, n->out[0] = cols;
+    n->i[0] = m->image_h, n->i[1] = m->image_w, n->i[2] = v->patch;
+    tn_gpart patch = part_of(m, v->names->patch);
+    int patches = linear(e, cols, &patch, 1, "patch.embeddings");
+    int pos = positions(e, gh, gw, err);
+    if (pos == -2) return TN_ERR_MEMORY;
+    int x = act_tensor(e, B * N, v->hidden, "hidden_states.0");
+    n = tn_graph_node(g, TN_OP_TOKENS);
+    n->in[0] = patches, n->in[1] = pos, n->out[0] = x;
+    n->w[0] = tn_model_slot(m, v->names->cls);
+    n->w[1] = v->registers ? tn_model_slot(m, v->names->registers) : -1;
+    n->i[0] = v->registers;
+    mark(e, n);
+    *out = x;
+    return 0;
+}
+
+static void keep(emitter *e, int t)
+{
+    if (e->p->hidden) e->g->t[t].kind = TN_G_OUTPUT;
+}
+
+int tn_vit_emit(tn_graph *g, const tn_model *m, const tn_pass *p, int *tokens, tn_error *err)
+{
+    emitter e = {g, m, p, {m, p->groups}, 1};
+    const tn_vit *v = &m->vit;
+    int x = 0;
+    tn_graph_layer(g, "embeddings", p->recompute);
+    TN_TRY(embed(&e, &x, err));
+    keep(&e, x);
+    const double rows = g->t[x].rows, n = rows / p->batch;
+    g->layers[g->layer].flops = 2 * rows * v->hidden * 3.0 * v->patch * v->patch;
+    for (int i = 0; i < v->layers; i++) {
+        char name[32];
+        snprintf(name, sizeof name, "layer.%d", i);
+        tn_graph_layer(g, name, p->recompute);
+        x = block(&e, x, i);
+        keep(&e, x);
+        if (g->oom) return tn_oom(err);
+        g->layers[g->layer].flops = linear_flops(m, i, rows) + 4 * rows * n * v->hidden;
+    }
+    tn_graph_layer(g, "norm", p->recompute);
+    *tokens = layernorm(&e, x, v->names->norm, "last_hidden_state");
+    keep(&e, *tokens);
+    return g->oom ? tn_oom(err) : 0;
+}

@@ -1,0 +1,32 @@
+/* Hugging Face ViT (transformers: models/vit/modeling_vit.py): positions for one image size, no layer scale. */
+#include "backbones.h"
+
+static const tn_vit_names names = {
+    .patch = "embeddings.patch_embeddings.projection",
+    .cls = "embeddings.cls_token",
+    .positions = "embeddings.position_embeddings",
+    .norm1 = "encoder.layer.%d.layernorm_before",
+    .query = "encoder.layer.%d.attention.attention.query",
+    .key = "encoder.layer.%d.attention.attention.key",
+    .value = "encoder.layer.%d.attention.attention.value",
+    .output = "encoder.layer.%d.attention.output.dense",
+    .norm2 = "encoder.layer.%d.layernorm_after",
+    .up = "encoder.layer.%d.intermediate.dense",
+    .down = "encoder.layer.%d.output.dense",
+    .norm = "layernorm",
+};
+
+static int configure(tn_vit *v, const json_t *c, tn_error *err)
+{
+    TN_TRY(tn_vit_common(v, c, 1e-12f, err));
+    v->inner = (int)tn_json_int(c, "intermediate_size", 4 * v->hidden);
+    v->q_bias = v->k_bias = v->v_bias = tn_json_bool(c, "qkv_bias", 1);
+    v->o_bias = v->mlp_bias = true;
+    v->pos_mode = TN_POS_BICUBIC; /* as interpolate_pos_encoding=True; the stored size is used unchanged */
+    return tn_vit_image_grid(v, c, 224, err);
+}
+
+static const char *const lora_default[] = {"query", "key", "value", "attention.output.dense", "intermediate.dense",
+                                           "output.dense", NULL};
+
+const tn_backbone tn_backbone_vit = {"vit", &names, configure, lora_default};

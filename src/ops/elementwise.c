@@ -1,0 +1,123 @@
+#include "ops.h"
+
+#include <stdio.h>
+
+#define FILE_ "portable/elementwise.cl"
+
+/* One item for every vector of `cols`-wide rows; `extra` are further options. */
+static int vectors(tn_ctx *c, const char *entry, const char *extra, size_t count, int vw, const tn_arg *args, int n,
+                   tn_error *err)
+{
+    char opts[64];
+    snprintf(opts, sizeof opts, "-DVW=%d %s", vw, extra);
+    size_t global = count / (size_t)vw, local = 64;
+    return tn_op_run(c, FILE_, entry, opts, args, n, 1, &global, &local, err);
+}
+
+static const char *fn_option(tn_fn f)
+{
+    static const char *const o[] = {"-DFN=0", "-DFN=1", "-DFN=2", "-DFN=3"};
+    return o[f];
+}
+
+int tn_act_forward(tn_ctx *c, tn_fn f, const tn_tensor *x, tn_tensor *y, tn_error *err)
+{
+    size_t n = tn_tensor_count(x);
+    int vw = tn_vec_width(c, x->cols);
+    tn_arg args[] = {TN_BUF(x->mem), TN_BUF(y->mem), TN_INT(n / (size_t)vw)};
+    return vectors(c, "act_forward", fn_option(f), n, vw, args, TN_COUNT(args), err);
+}
+
+int tn_act_backward(tn_ctx *c, tn_fn f, const tn_tensor *x, const tn_tensor *dy, tn_tensor *dx, tn_error *err)
+{
+    size_t n = tn_tensor_count(x);
+    int vw = tn_vec_width(c, x->cols);
+    tn_arg args[] = {TN_BUF(x->mem), TN_BUF(dy->mem), TN_BUF(dx->mem), TN_INT(n / (size_t)vw)};
+    return vectors(c, "act_backward", fn_option(f), n, vw, args, TN_COUNT(args), err);
+}
+
+int tn_glu_forward(tn_ctx *c, tn_fn f, const tn_tensor *u, tn_tensor *y, tn_error *err)
+{
+    size_t n = tn_tensor_count(y);
+    int vw = tn_vec_width(c, y->cols);
+    tn_arg args[] = {TN_BUF(u->mem), TN_BUF(y->mem), TN_INT(y->cols), TN_INT(n / (size_t)vw)};
+    return vectors(c, "glu_forward", fn_option(f), n, vw, args, TN_COUNT(args), err);
+}
+
+int tn_glu_backward(tn_ctx *c, tn_fn f, const tn_tensor *u, const tn_tensor *dy, tn_tensor *du, tn_error *err)
+{
+    size_t n = tn_tensor_count(dy);
+    int vw = tn_vec_width(c, dy->cols);
+    tn_arg args[] = {TN_BUF(u->mem), TN_BUF(dy->mem), TN_BUF(du->mem), TN_INT(dy->cols), TN_INT(n / (size_t)vw)};
+    return vectors(c, "glu_backward", fn_option(f), n, vw, args, TN_COUNT(args), err);
+}
+
+int tn_residual(tn_ctx *c, const tn_tensor *x, const tn_tensor *y, const tn_tensor *scale, tn_tensor *o, tn_error *err)
+{
+    size_t n = tn_tensor_count(x);
+    int vw = tn_vec_width(c, x->cols);
+    tn_arg args[] = {TN_BUF(x->mem), TN_BUF(y->mem), TN_BUF(scale ? scale->mem : x->mem), TN_BUF(o->mem), TN_INT(x->cols),
+                     TN_INT(n / (size_t)vw)};
+    return vectors(c, "residual", scale ? "-DLS=1" : "-DLS=0", n, vw, args, TN_COUNT(args), err);
+}
+
+int tn_scale_cols(tn_ctx *c, const tn_tensor *x, const tn_tensor *scale, tn_tensor *o, tn_error *err)
+{
+    size_t n = tn_tensor_count(x);
+    int vw = tn_vec_width(c, x->cols);
+    tn_arg args[] = {TN_BUF(x->mem), TN_BUF(scale->mem), TN_BUF(o->mem), TN_INT(x->cols), TN_INT(n / (size_t)vw)};
+    return vectors(c, "scale_cols", "", n, vw, args, TN_COUNT(args), err);
+}
+
+int tn_add_into(tn_ctx *c, tn_tensor *dst, const tn_tensor *src, tn_error *err)
+{
+    size_t n = tn_tensor_count(dst);
+    int vw = tn_vec_width(c, dst->cols);
+    tn_arg args[] = {TN_BUF(dst->mem), TN_BUF(src->mem), TN_INT(n / (size_t)vw)};
+    return vectors(c, "add_into", "", n, vw, args, TN_COUNT(args), err);
+}
+
+static uint32_t threshold_of(float p)
+{
+    double t = (double)p * 4294967296.0;
+    return t >= 4294967295.0 ? 4294967295u : (uint32_t)t;
+}
+
+static uint32_t seed_of(const tn_ctx *c, uint32_t salt)
+{
+    return tn_hash_u32(c->step_seed, salt);
+}
+
+int tn_dropout(tn_ctx *c, const tn_tensor *x, tn_tensor *y, float p, uint32_t salt, bool add, tn_error *err)
+{
+    size_t n = tn_tensor_count(x);
+    tn_arg args[] = {TN_BUF(x->mem), TN_BUF(y->mem), TN_UINT(seed_of(c, salt)), TN_UINT(threshold_of(p)),
+                     TN_FLT(1.0f / (1.0f - p)), TN_INT(add), TN_INT(n)};
+    return vectors(c, "dropout", "", n, 1, args, TN_COUNT(args), err);
+}
+
+int tn_dropout2d(tn_ctx *c, const tn_tensor *x, tn_tensor *y, float p, uint32_t salt, int sample_rows, tn_error *err)
+{
+    size_t n = tn_tensor_count(x);
+    tn_arg args[] = {TN_BUF(x->mem), TN_BUF(y->mem), TN_UINT(seed_of(c, salt)), TN_UINT(threshold_of(p)),
+                     TN_FLT(1.0f / (1.0f - p)), TN_INT(x->cols), TN_INT(sample_rows), TN_INT(n)};
+    return vectors(c, "dropout2d", "", n, 1, args, TN_COUNT(args), err);
+}
+
+int tn_scale_channels(tn_ctx *c, const tn_tensor *x, const tn_tensor *z, int sample_rows, tn_tensor *y, tn_error *err)
+{
+    size_t n = tn_tensor_count(x);
+    int vw = tn_vec_width(c, x->cols);
+    tn_arg args[] = {TN_BUF(x->mem), TN_BUF(z->mem), TN_BUF(y->mem), TN_INT(x->cols), TN_INT(sample_rows),
+                     TN_INT(n / (size_t)vw)};
+    return vectors(c, "scale_channels", "", n, vw, args, TN_COUNT(args), err);
+}
+
+int tn_add_channels(tn_ctx *c, tn_tensor *x, const tn_tensor *z, float k, int sample_rows, tn_error *err)
+{
+    size_t n = tn_tensor_count(x);
+    int vw = tn_vec_width(c, x->cols);
+    tn_arg args[] = {TN_BUF(x->mem), TN_BUF(z->mem), TN_FLT(k), TN_INT(x->cols), TN_INT(sample_rows),
+                     TN_INT(n / (size_t)vw)};
+    return vectors(c, "add_channels", "", n, vw, args, TN_COUNT(args), err);
+}

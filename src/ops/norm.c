@@ -1,0 +1,202 @@
+#include "ops.h"
+
+#include <stdio.h>
+
+static int row_kernel(tn_ctx *c, const char *entry, int rows, int cols, const tn_arg *args, int n, tn_error *err)
+{
+    char opts[48];
+    snprintf(opts, sizeof opts, "-DWG=%d -DVW=%d", c->dev->row_wg, tn_vec_width(c, cols));
+    size_t local = (size_t)c->dev->row_wg, global = (size_t)rows * local;
+    return tn_op_run(c, "portable/layernorm.cl", entry, opts, args, n, 1, &global, &local, err);
+}
+
+int tn_layernorm_forward(tn_ctx *c, const tn_tensor *x, const tn_tensor *gamma, const tn_tensor *beta, float eps,
+                         tn_tensor *y, tn_tensor *stats, tn_error *err)
+{
+    tn_arg args[] = {TN_BUF(x->mem), TN_BUF(gamma->mem), TN_BUF(beta->mem), TN_BUF(y->mem), TN_BUF(stats->mem),
+                     TN_INT(x->cols), TN_FLT(eps)};
+    return row_kernel(c, "ln_forward", x->rows, x->cols, args, TN_COUNT(args), err);
+}
+
+int tn_layernorm_backward(tn_ctx *c, const tn_tensor *x, const tn_tensor *gamma, const tn_tensor *stats,
+                          const tn_tensor *dy, tn_tensor *dx, bool accumulate, tn_error *err)
+{
+    tn_arg args[] = {TN_BUF(x->mem), TN_BUF(gamma->mem), TN_BUF(stats->mem), TN_BUF(dy->mem), TN_BUF(dx->mem),
+                     TN_INT(x->cols), TN_INT(accumulate)};
+    return row_kernel(c, "ln_backward", x->rows, x->cols, args, TN_COUNT(args), err);
+}
+
+/* How a column reduction cuts its rows, and where its statistics stand. */
+typedef struct {
+    int mode, chunk_rows, chunks, stat_rows, groups, group_cols;
+    float alpha;
+} reduction;
+
+static int reduce(tn_ctx *c, const tn_tensor *a, const tn_tensor *b, const tn_tensor *stats, const reduction *r,
+                  tn_tensor *p0, tn_tensor *p1, tn_error *err)
+{
+    const int vw = tn_vec_width(c, a->cols);
+    char opts[48];
+    snprintf(opts, sizeof opts, "-DMODE=%d -DVW=%d", r->mode, vw);
+    cl_mem none = a->mem;
+    tn_arg args[] = {TN_BUF(a->mem),       TN_BUF(b ? b->mem : none),   TN_BUF(stats ? stats->mem : none),
+                     TN_BUF(p0->mem),      TN_BUF(p1 ? p1->mem : p0->mem), TN_INT(a->rows),
+                     TN_INT(a->cols),      TN_INT(r->chunk_rows),       TN_INT(r->stat_rows),
+                     TN_INT(r->groups),    TN_INT(r->group_cols),       TN_FLT(r->alpha)};
+    size_t global[] = {(size_t)(a->cols / vw), (size_t)r->chunks};
+    return tn_op_run(c, "portable/colreduce.cl", "colreduce", opts, args, TN_COUNT(args), 2, global, NULL, err);
+}
+
+static int reduce_sum(tn_ctx *c, const tn_tensor *p, int chunks, tn_tensor *out, tn_error *err)
+{
+    tn_arg args[] = {TN_BUF(p->mem), TN_INT(p->off), TN_INT(p->ld), TN_BUF(out->mem), TN_INT(p->cols), TN_INT(chunks)};
+    size_t n = (size_t)p->cols;
+    return tn_op_run(c, "portable/colreduce.cl", "colreduce_sum", "-DVW=1", args, TN_COUNT(args), 1, &n, NULL, err);
+}
+
+/* Chunks for a reduction over `rows` rows, enough to keep every compute unit busy. */
+static int chunk_rows(const tn_ctx *c, int rows, int cols)
+{
+    const int lanes = TN_MAX(1, cols / tn_vec_width(c, cols));
+    const int want = TN_MAX(1, (int)(c->dev->info.compute_units * (c->dev->row_wg > 1 ? 1024u : 4u)) / lanes);
+    return TN_MAX(16, TN_CEIL_DIV(rows, TN_MIN(want, 512)));
+}
+
+int tn_layernorm_grad(tn_ctx *c, const tn_tensor *x, const tn_tensor *stats, const tn_tensor *dy, tn_tensor *dgamma,
+                      tn_tensor *dbeta, tn_error *err)
+{
+    size_t mark = c->ws_used;
+    reduction r = {2, chunk_rows(c, x->rows, x->cols), 0, 1, 1, x->cols, 1.0f};
+    r.chunks = TN_CEIL_DIV(x->rows, r.chunk_rows);
+    tn_tensor p0, p1;
+    TN_TRY(tn_ws_take(c, &p0, TN_F32, r.chunks, x->cols, err));
+    TN_TRY(tn_ws_take(c, &p1, TN_F32, r.chunks, x->cols, err));
+    TN_TRY(reduce(c, dy, x, stats, &r, &p0, &p1, err));
+    TN_TRY(reduce_sum(c, &p0, r.chunks, dbeta, err));
+    TN_TRY(reduce_sum(c, &p1, r.chunks, dgamma, err));
+    c->ws_used = mark;
+    return 0;
+}
+
+int tn_colsum(tn_ctx *c, const tn_tensor *a, const tn_tensor *b, tn_tensor *out, tn_error *err)
+{
+    size_t mark = c->ws_used;
+    reduction r = {b ? 1 : 0, chunk_rows(c, a->rows, a->cols), 0, 1, 1, 1, 1.0f};
+    r.chunks = TN_CEIL_DIV(a->rows, r.chunk_rows);
+    tn_tensor p;
+    TN_TRY(tn_ws_take(c, &p, TN_F32, r.chunks, a->cols, err));
+    TN_TRY(reduce(c, a, b, NULL, &r, &p, NULL, err));
+    TN_TRY(reduce_sum(c, &p, r.chunks, out, err));
+    c->ws_used = mark;
+    return 0;
+}
+
+int tn_colsum_parts(tn_ctx *c, const tn_tensor *a, int n_parts, const int *part_cols, tn_tensor *outs, tn_error *err)
+{
+    size_t mark = c->ws_used;
+    reduction r = {0, chunk_rows(c, a->rows, a->cols), 0, 1, 1, 1, 1.0f};
+    r.chunks = TN_CEIL_DIV(a->rows, r.chunk_rows);
+    tn_tensor p;
+    TN_TRY(tn_ws_take(c, &p, TN_F32, r.chunks, a->cols, err));
+    TN_TRY(reduce(c, a, NULL, NULL, &r, &p, NULL, err));
+    for (int i = 0, col = 0; i < n_parts; col += part_cols[i++]) {
+        tn_tensor view = tn_cols(p, col, part_cols[i]);
+        if (outs[i].mem) TN_TRY(reduce_sum(c, &view, r.chunks, &outs[i], err));
+    }
+    c->ws_used = mark;
+    return 0;
+}
+
+int tn_sample_sum(tn_ctx *c, const tn_tensor *a, const tn_tensor *b, int sample_rows, float alpha, tn_tensor *out,
+                  tn_error *err)
+{
+    reduction r = {b ? 1 : 0, sample_rows, a->rows / sample_rows, 1, 1, 1, alpha};
+    return reduce(c, a, b, NULL, &r, out, NULL, err);
+}
+
+/* Chunks that never cross a unit's border: unit_rows must be a multiple of the chunk, so take a divisor. */
+static reduction unit_reduction(const tn_ctx *c, int mode, const tn_tensor *x, int unit_rows, int groups)
+{
+    int rows = TN_MIN(unit_rows, chunk_rows(c, x->rows, x->cols));
+    while (unit_rows % rows) rows--;
+    return (reduction){mode, rows, x->rows / rows, unit_rows, groups, x->cols / groups, 1.0f};
+}
+
+int tn_norm2d_stats(tn_ctx *c, const tn_tensor *x, int unit_rows, int groups, float eps, tn_tensor *stats, tn_error *err)
+{
+    size_t mark = c->ws_used;
+    reduction r = unit_reduction(c, 0, x, unit_rows, groups);
+    const int per_unit = unit_rows / r.chunk_rows;
+    tn_tensor p;
+    TN_TRY(tn_ws_take(c, &p, TN_F32, r.chunks, x->cols, err));
+    const float inv = 1.0f / ((float)unit_rows * (float)(x->cols / groups));
+    for (int step = 0; step < 2; step++) {
+        r.mode = step ? 3 : 0;
+        TN_TRY(reduce(c, x, NULL, stats, &r, &p, NULL, err));
+        tn_arg args[] = {TN_BUF(p.mem), TN_BUF(stats->mem), TN_INT(x->cols), TN_INT(groups), TN_INT(per_unit),
+                         TN_FLT(inv), TN_FLT(eps), TN_INT(step)};
+        size_t global[] = {(size_t)groups, (size_t)(x->rows / unit_rows)};
+        TN_TRY(tn_op_run(c, "portable/norm2d.cl", "norm2d_stats", "", args, TN_COUNT(args), 2, global, NULL, err));
+    }
+    c->ws_used = mark;
+    return 0;
+}
+
+static int per_element(tn_ctx *c, const char *entry, const tn_arg *args, int n_args, size_t n, tn_error *err)
+{
+    size_t l = 64;
+    return tn_op_run(c, "portable/norm2d.cl", entry, "", args, n_args, 1, &n, &l, err);
+}
+
+int tn_norm2d_apply(tn_ctx *c, const tn_tensor *x, const tn_tensor *stats, const tn_tensor *gamma,
+                    const tn_tensor *beta, int unit_rows, int groups, tn_tensor *y, tn_error *err)
+{
+    size_t n = tn_tensor_count(x);
+    tn_arg args[] = {TN_BUF(x->mem), TN_BUF(stats->mem), TN_BUF(gamma->mem), TN_BUF(beta->mem), TN_BUF(y->mem),
+                     TN_INT(x->cols), TN_INT(groups), TN_INT(unit_rows), TN_INT(n)};
+    return per_element(c, "norm2d_forward", args, TN_COUNT(args), n, err);
+}
+
+int tn_norm2d_backward(tn_ctx *c, const tn_tensor *x, const tn_tensor *stats, const tn_tensor *gamma,
+                       const tn_tensor *dy, int unit_rows, int groups, tn_tensor *dx, tn_tensor *dgamma,
+                       tn_tensor *dbeta, tn_error *err)
+{
+    size_t mark = c->ws_used, n = tn_tensor_count(x);
+    reduction r = unit_reduction(c, 2, x, unit_rows, groups);
+    const int units = x->rows / unit_rows;
+    tn_tensor p0, p1, sums;
+    TN_TRY(tn_ws_take(c, &p0, TN_F32, r.chunks, x->cols, err));
+    TN_TRY(tn_ws_take(c, &p1, TN_F32, r.chunks, x->cols, err));
+    TN_TRY(tn_ws_take(c, &sums, TN_F32, units * groups, 2, err));
+    TN_TRY(reduce(c, dy, x, stats, &r, &p0, &p1, err));
+    if (dbeta->mem || c->dry) {
+        TN_TRY(reduce_sum(c, &p0, r.chunks, dbeta, err));
+        TN_TRY(reduce_sum(c, &p1, r.chunks, dgamma, err));
+    }
+    const float inv = 1.0f / ((float)unit_rows * (float)(x->cols / groups));
+    tn_arg a1[] = {TN_BUF(p0.mem), TN_BUF(p1.mem), TN_BUF(gamma->mem), TN_BUF(sums.mem), TN_INT(x->cols),
+                   TN_INT(groups), TN_INT(unit_rows / r.chunk_rows), TN_FLT(inv)};
+    size_t global[] = {(size_t)groups, (size_t)units};
+    TN_TRY(tn_op_run(c, "portable/norm2d.cl", "norm2d_sums", "", a1, TN_COUNT(a1), 2, global, NULL, err));
+    tn_arg a2[] = {TN_BUF(x->mem), TN_BUF(stats->mem), TN_BUF(gamma->mem), TN_BUF(sums.mem), TN_BUF(dy->mem),
+                   TN_BUF(dx->mem), TN_INT(x->cols), TN_INT(groups), TN_INT(unit_rows), TN_INT(n)};
+    TN_TRY(per_element(c, "norm2d_backward", a2, TN_COUNT(a2), n, err));
+    c->ws_used = mark;
+    return 0;
+}
+
+int tn_batchnorm_track(tn_ctx *c, const tn_tensor *stats, tn_tensor *mean, tn_tensor *var, float eps, float momentum,
+                       int count, tn_error *err)
+{
+    const float unbias = count > 1 ? (float)count / (float)(count - 1) : 1.0f;
+    tn_arg args[] = {TN_BUF(stats->mem), TN_BUF(mean->mem), TN_BUF(var->mem), TN_INT(mean->cols), TN_FLT(eps),
+                     TN_FLT(momentum), TN_FLT(unbias)};
+    return per_element(c, "norm2d_running", args, TN_COUNT(args), (size_t)mean->cols, err);
+}
+
+int tn_batchnorm_stats(tn_ctx *c, const tn_tensor *mean, const tn_tensor *var, float eps, tn_tensor *stats,
+                       tn_error *err)
+{
+    tn_arg args[] = {TN_BUF(mean->mem), TN_BUF(var->mem), TN_BUF(stats->mem), TN_INT(mean->cols), TN_FLT(eps)};
+    return per_element(c, "norm2d_from_running", args, TN_COUNT(args), (size_t)mean->cols, err);
+}

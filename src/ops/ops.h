@@ -1,0 +1,156 @@
+/**
+ * One function per operation: it checks sizes, picks a variant and launches. Tensors are row-major [rows, cols]; "act"
+ * tensors are stored as ctx->act, statistics, losses and weights as float32 unless said otherwise.
+ *
+ * With ctx->dry set nothing is launched and only the workspace is counted: the plan and the run share one code path.
+ */
+#ifndef TN_OPS_H
+#define TN_OPS_H
+#include "tensor.h"
+#include <stdbool.h>
+
+enum { TN_WS_SUBS = 64 };
+
+typedef struct tn_ctx {
+    tn_dev *dev;
+    tn_dtype act;
+    bool dry;
+    cl_mem ws; /* scratch of one operation */
+    size_t ws_size, ws_used, ws_peak;
+    struct {
+        size_t offset, bytes;
+        cl_mem mem;
+    } subs[TN_WS_SUBS]; /* sub-buffers of ws, kept */
+    int n_subs;
+    uint32_t step_seed; /* dropout masks of this micro-batch */
+} tn_ctx;
+
+void tn_ctx_init(tn_ctx *c, tn_dev *d, tn_dtype act);
+/** Gives the context a workspace of at least `bytes` (replacing a smaller one). */
+int tn_ctx_reserve(tn_ctx *c, size_t bytes, tn_error *err);
+void tn_ctx_free(tn_ctx *c);
+/** Scratch [rows, cols] until the next tn_ws_reset. */
+int tn_ws_take(tn_ctx *c, tn_tensor *t, tn_dtype dt, int rows, int cols, tn_error *err);
+void tn_ws_reset(tn_ctx *c);
+/** Launches a kernel of cl/<file>; does nothing when dry. `options` follow "-DACT=..". */
+int tn_op_run(tn_ctx *c, const char *file, const char *entry, const char *options, const tn_arg *args, int n_args,
+              int dims, const size_t *global, const size_t *local, tn_error *err);
+/** Elements a work-item should take at once for rows of `cols` elements: 16, 4 or 1. */
+int tn_vec_width(const tn_ctx *c, int cols);
+
+/* ---- gemm.c: C = alpha op(A) op(B) + beta C (+ bias[N], float32, may be NULL) ---- */
+int tn_gemm(tn_ctx *c, bool ta, bool tb, float alpha, tn_tensor A, tn_tensor B, float beta, tn_tensor C, cl_mem bias,
+            tn_error *err);
+
+/* ---- norm.c ---- */
+int tn_layernorm_forward(tn_ctx *c, const tn_tensor *x, const tn_tensor *gamma, const tn_tensor *beta, float eps,
+                         tn_tensor *y, tn_tensor *stats, tn_error *err);
+int tn_layernorm_backward(tn_ctx *c, const tn_tensor *x, const tn_tensor *gamma, const tn_tensor *stats,
+                          const tn_tensor *dy, tn_tensor *dx, bool accumulate, tn_error *err);
+/** dgamma += sum dy*xhat, dbeta += sum dy. stats (mean, rstd) one a row. */
+int tn_layernorm_grad(tn_ctx *c, const tn_tensor *x, const tn_tensor *stats, const tn_tensor *dy, tn_tensor *dgamma,
+                      tn_tensor *dbeta, tn_error *err);
+/** out[1, C] += sum over rows of a (b NULL) or a*b. */
+int tn_colsum(tn_ctx *c, const tn_tensor *a, const tn_tensor *b, tn_tensor *out, tn_error *err);
+/** As tn_colsum for column slices of a: outs[i] += sums of the next part_cols[i] columns (outs[i].mem NULL: skip). */
+int tn_colsum_parts(tn_ctx *c, const tn_tensor *a, int n_parts, const int *part_cols, tn_tensor *outs, tn_error *err);
+/** out[B, C] float32 = alpha * sum over each sample's rows of a (b NULL) or a*b. */
+int tn_sample_sum(tn_ctx *c, const tn_tensor *a, const tn_tensor *b, int sample_rows, float alpha, tn_tensor *out,
+                  tn_error *err);
+/** GroupNorm (unit_rows = rows of a sample) or BatchNorm (unit_rows = all rows, groups = C). stats [units*groups, 2]. */
+int tn_norm2d_stats(tn_ctx *c, const tn_tensor *x, int unit_rows, int groups, float eps, tn_tensor *stats, tn_error *err);
+int tn_norm2d_apply(tn_ctx *c, const tn_tensor *x, const tn_tensor *stats, const tn_tensor *gamma,
+                    const tn_tensor *beta, int unit_rows, int groups, tn_tensor *y, tn_error *err);
+/** dx from dy; dgamma, dbeta += (mem NULL: not wanted). dx may be dy's own buffer. */
+int tn_norm2d_backward(tn_ctx *c, const tn_tensor *x, const tn_tensor *stats, const tn_tensor *gamma,
+                       const tn_tensor *dy, int unit_rows, int groups, tn_tensor *dx, tn_tensor *dgamma,
+                       tn_tensor *dbeta, tn_error *err);
+int tn_batchnorm_track(tn_ctx *c, const tn_tensor *stats, tn_tensor *mean, tn_tensor *var, float eps, float momentum,
+                       int count, tn_error *err);
+int tn_batchnorm_stats(tn_ctx *c, const tn_tensor *mean, const tn_tensor *var, float eps, tn_tensor *stats,
+                       tn_error *err);
+
+/* ---- attention.c: qkv [B*N, 3D], o [B*N, D], lse and delta [B*heads, N] ---- */
+int tn_attention_forward(tn_ctx *c, const tn_tensor *qkv, int batch, int heads, tn_tensor *o, tn_tensor *lse,
+                         tn_error *err);
+int tn_attention_backward(tn_ctx *c, const tn_tensor *qkv, const tn_tensor *o, const tn_tensor *lse,
+                          const tn_tensor *d_o, int batch, int heads, tn_tensor *delta, tn_tensor *dqkv, tn_error *err);
+/** In place on q and k; table [P, hd/2] of (cos, sin) float32; direction -1 undoes it (the backward). */
+int tn_rope(tn_ctx *c, tn_tensor *qkv, const tn_tensor *table, int batch, int heads, int skip, int direction,
+            tn_error *err);
+
+/* ---- elementwise.c ---- */
+typedef enum tn_fn { TN_GELU, TN_RELU, TN_SILU, TN_SIGMOID } tn_fn;
+int tn_act_forward(tn_ctx *c, tn_fn f, const tn_tensor *x, tn_tensor *y, tn_error *err);
+int tn_act_backward(tn_ctx *c, tn_fn f, const tn_tensor *x, const tn_tensor *dy, tn_tensor *dx, tn_error *err);
+int tn_glu_forward(tn_ctx *c, tn_fn f, const tn_tensor *u, tn_tensor *y, tn_error *err);
+int tn_glu_backward(tn_ctx *c, tn_fn f, const tn_tensor *u, const tn_tensor *dy, tn_tensor *du, tn_error *err);
+/** o = x + scale[cols] * y; scale NULL: x + y. */
+int tn_residual(tn_ctx *c, const tn_tensor *x, const tn_tensor *y, const tn_tensor *scale, tn_tensor *o, tn_error *err);
+int tn_scale_cols(tn_ctx *c, const tn_tensor *x, const tn_tensor *scale, tn_tensor *o, tn_error *err);
+int tn_add_into(tn_ctx *c, tn_tensor *dst, const tn_tensor *src, tn_error *err);
+/** y = mask*x/(1-p), or y += with add; the mask depends on (step seed, salt, element) only. */
+int tn_dropout(tn_ctx *c, const tn_tensor *x, tn_tensor *y, float p, uint32_t salt, bool add, tn_error *err);
+int tn_dropout2d(tn_ctx *c, const tn_tensor *x, tn_tensor *y, float p, uint32_t salt, int sample_rows, tn_error *err);
+int tn_scale_channels(tn_ctx *c, const tn_tensor *x, const tn_tensor *z, int sample_rows, tn_tensor *y, tn_error *err);
+int tn_add_channels(tn_ctx *c, tn_tensor *x, const tn_tensor *z, float k, int sample_rows, tn_error *err);
+
+/* ---- spatial.c ---- */
+int tn_patchify(tn_ctx *c, const tn_tensor *pixels, int batch, int height, int width, int patch, tn_tensor *cols,
+                tn_error *err);
+/** pos may be NULL. */
+int tn_tokens_forward(tn_ctx *c, const tn_tensor *patches, const tn_tensor *cls, const tn_tensor *registers,
+                      const tn_tensor *pos, int batch, int n_reg, tn_tensor *x, tn_error *err);
+int tn_token_grad(tn_ctx *c, const tn_tensor *dx, int batch, int first, int count, tn_tensor *out, tn_error *err);
+int tn_grid_forward(tn_ctx *c, const tn_tensor *x, int batch, int skip, tn_tensor *grid, tn_error *err);
+int tn_grid_backward(tn_ctx *c, const tn_tensor *dgrid, int batch, int skip, tn_tensor *dx, tn_error *err);
+/** Image sizes as [height, width]; y may be float32 where ctx->act is not. */
+typedef struct tn_size2 {
+    int h, w;
+} tn_size2;
+int tn_bilinear_forward(tn_ctx *c, const tn_tensor *x, int batch, tn_size2 in, tn_size2 out, float sy, float sx,
+                        tn_tensor *y, tn_error *err);
+int tn_bilinear_backward(tn_ctx *c, const tn_tensor *dy, int batch, tn_size2 in, tn_size2 out, float sy, float sx,
+                         tn_tensor *dx, tn_error *err);
+int tn_dwconv_forward(tn_ctx *c, const tn_tensor *x, const tn_tensor *w, int batch, tn_size2 s, tn_tensor *y,
+                      tn_error *err);
+/** dx->mem NULL or dw->mem NULL: not wanted; dw accumulates. */
+int tn_dwconv_backward(tn_ctx *c, const tn_tensor *x, const tn_tensor *w, const tn_tensor *dy, int batch, tn_size2 s,
+                       tn_tensor *dx, tn_tensor *dw, tn_error *err);
+int tn_conv3_forward(tn_ctx *c, const tn_tensor *x, const tn_tensor *w, int batch, tn_size2 s, tn_tensor *y,
+                     tn_error *err);
+int tn_conv3_backward(tn_ctx *c, const tn_tensor *x, const tn_tensor *w, const tn_tensor *dy, int batch, tn_size2 s,
+                      tn_tensor *dx, tn_tensor *dw, tn_error *err);
+
+/* ---- train_ops.c ---- */
+enum { TN_PARTIALS = 1024 };
+typedef struct tn_loss_spec {
+    bool focal;
+    float alpha, beta;
+    float inv_mask, grad_scale;
+} tn_loss_spec;
+/** heat, target, dheat [B*S, 1] float32, mask [B, 1]; partial [TN_PARTIALS, 1]: the loss is their sum. */
+int tn_heatmap_loss(tn_ctx *c, const tn_tensor *heat, const tn_tensor *target, const tn_tensor *mask,
+                    const tn_loss_spec *spec, tn_tensor *dheat, tn_tensor *partial, tn_error *err);
+typedef struct tn_adam_spec {
+    float lr, weight_decay, beta1, beta2, eps, grad_scale;
+    int step; /* from 1 */
+} tn_adam_spec;
+int tn_adamw(tn_ctx *c, cl_mem p, cl_mem g, cl_mem m, cl_mem v, size_t off, size_t n, const tn_adam_spec *s,
+             tn_error *err);
+int tn_sgd(tn_ctx *c, cl_mem p, cl_mem g, cl_mem buf, size_t off, size_t n, float lr, float decay, float momentum,
+           bool first, float grad_scale, tn_error *err);
+/** Sum of squares of g[off, off+n) in double, summed over fixed partials. */
+int tn_sum_squares(tn_ctx *c, cl_mem g, size_t off, size_t n, double *out, tn_error *err);
+
+/* ---- quant_ops.c ---- */
+/** A quantised matrix on the device: blocks over the flattened [rows, cols]. */
+typedef struct tn_qtensor {
+    cl_mem packed, absmax, absmax_q, nested, map, code; /* absmax, or absmax_q + nested + map */
+    float offset;
+    int block, rows, cols;
+    bool is_nested, low_first;
+} tn_qtensor;
+/** Unpacks into out (dense, float32 or ctx->act). */
+int tn_dequant4(tn_ctx *c, const tn_qtensor *q, tn_tensor *out, tn_error *err);
+#endif

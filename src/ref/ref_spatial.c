@@ -1,0 +1,175 @@
+#include "ref.h"
+
+#include <math.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Mean and 1/std of one (unit, group). */
+static void group_moments(const float *x, int cols, int unit_rows, int gc, double eps, double *mean, double *rstd)
+{
+    double s = 0, q = 0, n = (double)unit_rows * gc;
+    for (int r = 0; r < unit_rows; r++)
+        for (int c = 0; c < gc; c++) s += x[(size_t)r * cols + c];
+    *mean = s / n;
+    for (int r = 0; r < unit_rows; r++)
+        for (int c = 0; c < gc; c++) q += pow(x[(size_t)r * cols + c] - *mean, 2);
+    *rstd = 1 / sqrt(q / n + eps);
+}
+
+void tn_ref_norm2d(const float *x, const float *gamma, const float *beta, float eps, int rows, int cols, int unit_rows,
+                   int groups, float *y)
+{
+    const int gc = cols / groups;
+    for (int u = 0; u < rows / unit_rows; u++)
+        for (int g = 0; g < groups; g++) {
+            size_t base = (size_t)u * unit_rows * cols + (size_t)g * gc;
+            double m, s;
+            group_moments(x + base, cols, unit_rows, gc, eps, &m, &s);
+            for (int r = 0; r < unit_rows; r++)
+                for (int c = 0; c < gc; c++) {
+                    size_t at = base + (size_t)r * cols + c;
+                    y[at] = (float)((x[at] - m) * s * gamma[g * gc + c] + beta[g * gc + c]);
+                }
+        }
+}
+
+void tn_ref_norm2d_backward(const float *x, const float *gamma, float eps, const float *dy, int rows, int cols,
+                            int unit_rows, int groups, float *dx, float *dgamma, float *dbeta)
+{
+    const int gc = cols / groups;
+    const double n = (double)unit_rows * gc;
+    for (int u = 0; u < rows / unit_rows; u++)
+        for (int g = 0; g < groups; g++) {
+            size_t base = (size_t)u * unit_rows * cols + (size_t)g * gc;
+            double m, s, s1 = 0, s2 = 0;
+            group_moments(x + base, cols, unit_rows, gc, eps, &m, &s);
+            for (int r = 0; r < unit_rows; r++)
+                for (int c = 0; c < gc; c++) {
+                    size_t at = base + (size_t)r * cols + c;
+                    double xhat = (x[at] - m) * s, gd = (double)dy[at] * gamma[g * gc + c];
+                    s1 += gd;
+                    s2 += gd * xhat;
+                    dgamma[g * gc + c] += (float)(dy[at] * xhat);
+                    dbeta[g * gc + c] += dy[at];
+                }
+            for (int r = 0; r < unit_rows; r++)
+                for (int c = 0; c < gc; c++) {
+                    size_t at = base + (size_t)r * cols + c;
+                    dx[at] = (float)(s * ((double)dy[at] * gamma[g * gc + c] - s1 / n - (x[at] - m) * s * s2 / n));
+                }
+        }
+}
+
+/* Calls for every (output, input, weight) triple of a 3x3 convolution. */
+typedef void (*tap)(void *user, size_t y, size_t x, size_t w);
+
+static void each_tap(int batch, int h, int wd, int ci, int co, bool depthwise, tap f, void *user)
+{
+    for (int p = 0; p < batch * h * wd; p++)
+        for (int o = 0; o < co; o++)
+            for (int k = 0; k < 9; k++) {
+                int b = p / (h * wd), i = p / wd % h + k / 3 - 1, j = p % wd + k % 3 - 1;
+                if (i < 0 || i >= h || j < 0 || j >= wd) continue;
+                size_t xr = ((size_t)b * h + i) * wd + j;
+                for (int c = depthwise ? o : 0; c < (depthwise ? o + 1 : ci); c++)
+                    f(user, (size_t)p * co + o, xr * ci + c,
+                      depthwise ? (size_t)o * 9 + k : ((size_t)o * ci + c) * 9 + k);
+            }
+}
+
+typedef struct {
+    const float *x, *w, *dy;
+    double *y, *dx, *dw;
+} conv;
+
+static void forward_tap(void *u, size_t y, size_t x, size_t w)
+{
+    conv *c = u;
+    c->y[y] += (double)c->x[x] * c->w[w];
+}
+
+static void backward_tap(void *u, size_t y, size_t x, size_t w)
+{
+    conv *c = u;
+    c->dx[x] += (double)c->dy[y] * c->w[w];
+    c->dw[w] += (double)c->dy[y] * c->x[x];
+}
+
+void tn_ref_conv3(const float *x, const float *w, int batch, int h, int wd, int ci, int co, bool depthwise, float *y)
+{
+    size_t n = (size_t)batch * h * wd * co;
+    conv c = {.x = x, .w = w, .y = calloc(n, sizeof(double))};
+    if (c.y) each_tap(batch, h, wd, ci, co, depthwise, forward_tap, &c);
+    for (size_t i = 0; c.y && i < n; i++) y[i] = (float)c.y[i];
+    free(c.y);
+}
+
+void tn_ref_conv3_backward(const float *x, const float *w, const float *dy, int batch, int h, int wd, int ci, int co,
+                           bool depthwise, float *dx, float *dw)
+{
+    size_t n = (size_t)batch * h * wd * ci, k = (size_t)co * (depthwise ? 1 : ci) * 9;
+    conv c = {.x = x, .w = w, .dy = dy, .dx = calloc(n, sizeof(double)), .dw = calloc(k, sizeof(double))};
+    if (c.dx && c.dw) {
+        each_tap(batch, h, wd, ci, co, depthwise, backward_tap, &c);
+        for (size_t i = 0; i < n; i++) dx[i] = (float)c.dx[i];
+        for (size_t i = 0; i < k; i++) dw[i] += (float)c.dw[i];
+    }
+    free(c.dx);
+    free(c.dw);
+}
+
+static void taps(int o, int size, float s, int *i0, int *i1, float *l)
+{
+    float f = fmaxf(s * ((float)o + 0.5f) - 0.5f, 0);
+    *i0 = (int)f < size - 1 ? (int)f : size - 1;
+    *i1 = *i0 + 1 < size ? *i0 + 1 : size - 1;
+    *l = f - (float)*i0;
+}
+
+void tn_ref_bilinear(const float *x, int batch, int h, int w, int H, int W, int c, float sy, float sx, float *y)
+{
+    for (int p = 0; p < batch * H * W; p++) {
+        int b = p / (H * W), y0, y1, x0, x1;
+        float ly, lx;
+        taps(p / W % H, h, sy, &y0, &y1, &ly);
+        taps(p % W, w, sx, &x0, &x1, &lx);
+        const float *a = x + (size_t)b * h * w * c;
+        for (int k = 0; k < c; k++) {
+            double top = (1.0 - lx) * a[(size_t)(y0 * w + x0) * c + k] + (double)lx * a[(size_t)(y0 * w + x1) * c + k];
+            double bot = (1.0 - lx) * a[(size_t)(y1 * w + x0) * c + k] + (double)lx * a[(size_t)(y1 * w + x1) * c + k];
+            y[(size_t)p * c + k] = (float)((1.0 - ly) * top + ly * bot);
+        }
+    }
+}
+
+void tn_ref_bilinear_backward(const float *dy, int batch, int h, int w, int H, int W, int c, float sy, float sx,
+                              float *dx)
+{
+    memset(dx, 0, sizeof *dx * (size_t)batch * h * w * c);
+    for (int p = 0; p < batch * H * W; p++) {
+        int b = p / (H * W), y0, y1, x0, x1;
+        float ly, lx;
+        taps(p / W % H, h, sy, &y0, &y1, &ly);
+        taps(p % W, w, sx, &x0, &x1, &lx);
+        float *a = dx + (size_t)b * h * w * c;
+        for (int k = 0; k < c; k++) {
+            float g = dy[(size_t)p * c + k];
+            a[(size_t)(y0 * w + x0) * c + k] += g * (1 - ly) * (1 - lx);
+            a[(size_t)(y0 * w + x1) * c + k] += g * (1 - ly) * lx;
+            a[(size_t)(y1 * w + x0) * c + k] += g * ly * (1 - lx);
+            a[(size_t)(y1 * w + x1) * c + k] += g * ly * lx;
+        }
+    }
+}
+
+void tn_ref_patchify(const float *pixels, int batch, int h, int w, int patch, float *cols)
+{
+    const int gw = w / patch, gh = h / patch, k = 3 * patch * patch;
+    for (int r = 0; r < batch * gw * gh; r++)
+        for (int e = 0; e < k; e++) {
+            int b = r / (gw * gh), i = r % (gw * gh), c = e / (patch * patch);
+            int y = i / gw * patch + e / patch % patch, x = i % gw * patch + e % patch;
+            cols[(size_t)r * k + e] = pixels[(((size_t)b * 3 + c) * h + y) * w + x];
+        }
+}

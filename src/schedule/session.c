@@ -1,0 +1,195 @@
+#include "session.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+int tn_session_new(tn_session **out, tn_dev *d, const tn_model *m, tn_store *store, tn_error *err)
+{
+    tn_session *s = *out = calloc(1, sizeof *s);
+    if (!s) return tn_oom(err);
+    s->dev = d;
+    s->m = m;
+    s->store = store;
+    s->generation = 1;
+    tn_ctx_init(&s->ctx, d, store->act);
+    return 0;
+}
+
+void tn_session_free(tn_session *s)
+{
+    if (!s) return;
+    for (int i = 0; i < s->n_execs; i++) tn_exec_free(s, s->execs[i]);
+    free(s->execs);
+    for (int i = 0; i < TN_MAX_CHUNKS; i++) tn_buffer_free(s->dev, s->chunk[i], s->chunk_bytes[i]);
+    tn_ctx_free(&s->ctx);
+    tn_store_free(s->store);
+    free(s);
+}
+
+/* Walks the nodes without launching, to learn the largest workspace. */
+static int count_workspace(tn_exec *e, tn_dev *d, const tn_model *m, tn_store *store, tn_error *err)
+{
+    tn_session s = {.dev = d, .m = m, .store = store};
+    tn_ctx_init(&s.ctx, d, store->act);
+    s.ctx.dry = true;
+    for (int i = 0; i < e->g.n_n; i++) {
+        tn_ws_reset(&s.ctx);
+        TN_TRY(tn_node_run(&s, e, &e->g.n[i], err));
+    }
+    e->workspace = TN_MAX(s.ctx.ws_peak, (size_t)TN_PARTIALS * 4 + d->align);
+    return 0;
+}
+
+int tn_exec_new(tn_exec **out, tn_dev *d, const tn_model *m, tn_store *store, const tn_pass *pass, tn_error *err)
+{
+    tn_exec *e = calloc(1, sizeof *e);
+    if (!e) return tn_oom(err);
+    e->pass = *pass;
+    int rc = tn_model_graph(&e->g, m, pass, err);
+    if (!rc) rc = tn_plan_make(&e->plan, &e->g, d->align, d->info.largest_allocation, err);
+    if (!rc) rc = tn_place_layers(&e->where, &e->g, (double[]){1}, 1, err);
+    if (!rc && !(e->mem = calloc((size_t)e->g.n_t + 1, sizeof *e->mem))) rc = tn_oom(err);
+    if (!rc) rc = count_workspace(e, d, m, store, err);
+    if (rc) {
+        tn_exec_free(NULL, e);
+        e = NULL;
+    }
+    *out = e;
+    return rc;
+}
+
+static void unbind(tn_session *s, tn_exec *e)
+{
+    for (int i = 0; e->mem && i < e->g.n_t; i++) {
+        if (!e->mem[i]) continue;
+        if (e->g.t[i].kind == TN_G_CONST)
+            tn_buffer_free(s->dev, e->mem[i], (size_t)e->g.t[i].rows * (size_t)e->g.t[i].cols * 4);
+        else
+            clReleaseMemObject(e->mem[i]);
+        e->mem[i] = NULL;
+    }
+    e->bound_to = 0;
+}
+
+void tn_exec_free(tn_session *s, tn_exec *e)
+{
+    if (!e) return;
+    if (s) unbind(s, e);
+    free(e->mem);
+    tn_plan_free(&e->plan);
+    tn_graph_free(&e->g);
+    free(e);
+}
+
+/* Grows the arena's chunks to what the plan needs. Growing releases every binding first: sub-buffers keep a parent
+ * alive, and the old arena must be gone before the new one is asked for. */
+static int reserve(tn_session *s, const tn_plan *p, tn_error *err)
+{
+    bool grow = false;
+    for (int i = 0; i < p->n_chunks; i++) grow |= p->chunk_bytes[i] > s->chunk_bytes[i];
+    if (!grow) return 0;
+    for (int i = 0; i < s->n_execs; i++) unbind(s, s->execs[i]);
+    s->generation++;
+    for (int i = 0; i < p->n_chunks; i++) {
+        if (p->chunk_bytes[i] <= s->chunk_bytes[i]) continue;
+        tn_buffer_free(s->dev, s->chunk[i], s->chunk_bytes[i]);
+        s->chunk[i] = NULL;
+        s->chunk_bytes[i] = 0;
+        TN_TRY(tn_buffer_new(&s->chunk[i], s->dev, p->chunk_bytes[i], "activations", err));
+        s->chunk_bytes[i] = p->chunk_bytes[i];
+    }
+    return 0;
+}
+
+static int bind(tn_session *s, tn_exec *e, tn_error *err)
+{
+    for (int i = 0; i < e->g.n_t; i++) {
+        const tn_gtensor *t = &e->g.t[i];
+        const tn_planned *p = &e->plan.t[i];
+        size_t bytes = (size_t)t->rows * (size_t)t->cols * tn_dtype_size(t->dtype);
+        if (p->last < 0) continue;
+        if (t->kind == TN_G_CONST) {
+            TN_TRY(tn_buffer_new(&e->mem[i], s->dev, bytes, "constants", err));
+            TN_TRY(tn_buffer_write(s->dev, e->mem[i], 0, t->host, bytes, err));
+        } else {
+            TN_TRY(tn_buffer_sub(&e->mem[i], s->dev, s->chunk[p->chunk], p->offset, p->bytes, err));
+        }
+    }
+    e->bound_to = s->generation;
+    return 0;
+}
+
+static bool same_pass(const tn_pass *a, const tn_pass *b)
+{
+    return a->batch == b->batch && a->act == b->act && a->groups == b->groups && a->training == b->training &&
+           a->loss == b->loss && a->hidden == b->hidden && a->heat == b->heat && a->recompute == b->recompute;
+}
+
+int tn_session_get(tn_exec **out, tn_session *s, const tn_pass *pass, tn_error *err)
+{
+    tn_exec *e = NULL;
+    for (int i = 0; i < s->n_execs && !e; i++)
+        if (same_pass(&s->execs[i]->pass, pass)) e = s->execs[i];
+    if (!e) {
+        tn_exec **v = realloc(s->execs, sizeof *v * (size_t)(s->n_execs + 1));
+        if (!v) return tn_oom(err);
+        s->execs = v;
+        TN_TRY(tn_exec_new(&e, s->dev, s->m, s->store, pass, err));
+        s->execs[s->n_execs++] = e;
+    }
+    *out = e;
+    TN_TRY(reserve(s, &e->plan, err));
+    TN_TRY(tn_ctx_reserve(&s->ctx, e->workspace, err));
+    if (e->bound_to == s->generation) return 0;
+    unbind(s, e);
+    return bind(s, e, err);
+}
+
+int tn_session_upload(tn_session *s, tn_exec *e, int t, const float *values, tn_error *err)
+{
+    const tn_gtensor *g = &e->g.t[t];
+    return tn_buffer_write(s->dev, e->mem[t], 0, values, (size_t)g->rows * (size_t)g->cols * 4, err);
+}
+
+int tn_session_download(tn_session *s, tn_exec *e, int t, float *values, tn_error *err)
+{
+    tn_tensor v = tn_view(e->mem[t], e->g.t[t].dtype, e->g.t[t].rows, e->g.t[t].cols);
+    return tn_tensor_get(s->dev, &v, values, err);
+}
+
+static double now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+int tn_session_run(tn_session *s, tn_exec *e, tn_error *err)
+{
+    for (int i = 0; i < e->g.n_n; i++) {
+        const tn_gnode *n = &e->g.n[i];
+        double t = s->profile ? now() : 0;
+        tn_ws_reset(&s->ctx);
+        if (tn_node_run(s, e, n, err)) {
+            char where[80];
+            snprintf(where, sizeof where, "layer %s, %s", e->g.layers[n->layer].name, tn_opcode_name(n->op));
+            return tn_fail_in(err, where);
+        }
+        if (!s->profile) continue;
+        TN_TRY(tn_dev_finish(s->dev, err));
+        s->op_seconds[n->op] += now() - t;
+        s->op_calls[n->op]++;
+    }
+    tn_ws_reset(&s->ctx);
+    return 0;
+}
+
+int tn_session_loss(tn_session *s, tn_exec *e, double *loss, tn_error *err)
+{
+    float part[TN_PARTIALS];
+    TN_TRY(tn_session_download(s, e, e->g.loss, part, err));
+    *loss = 0;
+    for (int i = 0; i < TN_PARTIALS; i++) *loss += part[i];
+    return 0;
+}

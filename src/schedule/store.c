@@ -1,0 +1,319 @@
+#include "store.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+int tn_group_index(tn_group g)
+{
+    return g == TN_GROUP_HEAD ? 0 : g == TN_GROUP_LORA ? 1 : 2;
+}
+
+static bool skipped(const tn_quant_spec *q, const char *name)
+{
+    for (int i = 0; i < q->skip.n; i++)
+        if (strstr(name, q->skip.v[i])) return true;
+    return false;
+}
+
+static tn_dtype frozen_dtype(const tn_store *st, const tn_slot *s)
+{
+    return s->linear || s->ndim == 4 ? st->act : TN_F32;
+}
+
+static void choose(tn_store *st, int i)
+{
+    const tn_slot *s = &st->m->slots[i];
+    tn_stored *e = &st->s[i];
+    const bool quant = st->quant.enabled && s->linear && s->group == TN_GROUP_BACKBONE;
+    e->place = s->trainable                                     ? TN_PLACE_PARAM
+               : quant && !skipped(&st->quant, s->name) ? TN_PLACE_QUANT
+                                                         : TN_PLACE_DENSE;
+    st->n_quantised += e->place == TN_PLACE_QUANT;
+    st->n_skipped += quant && e->place == TN_PLACE_DENSE;
+    e->t = tn_view(NULL, e->place == TN_PLACE_DENSE ? frozen_dtype(st, s) : TN_F32, s->rows, s->cols);
+    const size_t n = (size_t)s->rows * (size_t)s->cols;
+    if (e->place == TN_PLACE_DENSE) e->bytes = tn_tensor_bytes(&e->t);
+    if (e->place == TN_PLACE_QUANT) {
+        size_t nb = TN_CEIL_DIV(n, (size_t)st->quant.block);
+        e->bytes = (n + 1) / 2 + (st->quant.nested ? nb + 4 * TN_CEIL_DIV(nb, (size_t)TN_NESTED_BLOCK) : 4 * nb);
+        e->q = (tn_qtensor){.block = st->quant.block, .rows = s->rows, .cols = s->cols, .is_nested = st->quant.nested};
+    }
+    if (e->place != TN_PLACE_PARAM) {
+        st->weight_bytes += e->bytes;
+        st->float_bytes += 4 * n;
+    }
+}
+
+static void lay_out_params(tn_store *st)
+{
+    const size_t align = st->dev->align / 4;
+    static const tn_group order[TN_GROUPS] = {TN_GROUP_HEAD, TN_GROUP_LORA, TN_GROUP_BACKBONE};
+    for (int g = 0; g < TN_GROUPS; g++) {
+        st->group_off[g] = st->n_params;
+        for (int i = 0; i < st->m->n_slots; i++) {
+            const tn_slot *s = &st->m->slots[i];
+            if (st->s[i].place != TN_PLACE_PARAM || s->group != order[g]) continue;
+            st->s[i].off = st->n_params;
+            st->n_params += TN_ROUND_UP((size_t)s->rows * (size_t)s->cols, align);
+        }
+        st->group_len[g] = st->n_params - st->group_off[g];
+    }
+}
+
+static int new_zeroed(cl_mem *m, tn_store *st, const char *what, tn_error *err)
+{
+    TN_TRY(tn_buffer_new(m, st->dev, st->n_params * 4, what, err));
+    return tn_buffer_fill(st->dev, *m, 0, st->n_params * 4, 0, err);
+}
+
+static int bind_param(tn_store *st, tn_stored *e, tn_error *err)
+{
+    e->grad = e->t;
+    size_t bytes = tn_tensor_bytes(&e->t);
+    TN_TRY(tn_buffer_sub(&e->t.mem, st->dev, st->params, e->off * 4, bytes, err));
+    if (!st->grads) return 0;
+    return tn_buffer_sub(&e->grad.mem, st->dev, st->grads, e->off * 4, bytes, err);
+}
+
+static int new_quant(tn_store *st, tn_stored *e, tn_error *err)
+{
+    const size_t n = (size_t)e->q.rows * (size_t)e->q.cols, nb = TN_CEIL_DIV(n, (size_t)e->q.block);
+    TN_TRY(tn_buffer_new(&e->q.packed, st->dev, (n + 1) / 2, "4-bit weights", err));
+    if (!e->q.is_nested) return tn_buffer_new(&e->q.absmax, st->dev, nb * 4, "4-bit scales", err);
+    TN_TRY(tn_buffer_new(&e->q.absmax_q, st->dev, nb, "4-bit scales", err));
+    return tn_buffer_new(&e->q.nested, st->dev, TN_CEIL_DIV(nb, (size_t)TN_NESTED_BLOCK) * 4, "4-bit scales", err);
+}
+
+static int new_tables(tn_store *st, tn_error *err)
+{
+    float map[256];
+    tn_dynamic_map(map);
+    TN_TRY(tn_buffer_new(&st->code, st->dev, 64, "a code table", err));
+    TN_TRY(tn_buffer_write(st->dev, st->code, 0, tn_qformats[st->quant.type].code, 64, err));
+    TN_TRY(tn_buffer_new(&st->map, st->dev, sizeof map, "a code table", err));
+    return tn_buffer_write(st->dev, st->map, 0, map, sizeof map, err);
+}
+
+static int allocate(tn_store *st, bool optimiser, tn_error *err)
+{
+    if (st->n_params) {
+        TN_TRY(new_zeroed(&st->params, st, "trainable parameters", err));
+        if (optimiser) {
+            TN_TRY(new_zeroed(&st->grads, st, "gradients", err));
+            TN_TRY(new_zeroed(&st->moment1, st, "optimiser state", err));
+            TN_TRY(new_zeroed(&st->moment2, st, "optimiser state", err));
+        }
+    }
+    if (st->n_quantised) TN_TRY(new_tables(st, err));
+    for (int i = 0; i < st->m->n_slots; i++) {
+        tn_stored *e = &st->s[i];
+        if (e->place == TN_PLACE_PARAM)
+            TN_TRY(bind_param(st, e, err));
+        else if (e->place == TN_PLACE_QUANT)
+            TN_TRY(new_quant(st, e, err));
+        else
+            TN_TRY(tn_buffer_new(&e->t.mem, st->dev, e->bytes, st->m->slots[i].name, err));
+        e->q.code = st->code;
+        e->q.map = st->map;
+    }
+    return 0;
+}
+
+int tn_store_new(tn_store **out, tn_dev *d, const tn_model *m, const tn_quant_spec *quant, tn_dtype act, bool optimiser,
+                 bool dry, tn_error *err)
+{
+    tn_store *st = calloc(1, sizeof *st);
+    if (!st || !(st->s = calloc((size_t)m->n_slots + 1, sizeof *st->s))) {
+        free(st);
+        return tn_oom(err);
+    }
+    st->dev = d;
+    st->m = m;
+    st->act = act;
+    int rc = 0;
+    if (quant) {
+        st->quant = *quant;
+        if (!tn_strs_copy(&st->quant.skip, &quant->skip)) rc = tn_oom(err);
+    }
+    for (int i = 0; i < m->n_slots; i++) choose(st, i);
+    lay_out_params(st);
+    if (!rc && !dry) rc = allocate(st, optimiser, err);
+    if (rc) {
+        tn_store_free(st);
+        st = NULL;
+    }
+    *out = st;
+    return rc;
+}
+
+void tn_store_free(tn_store *st)
+{
+    if (!st) return;
+    tn_dev *d = st->dev;
+    for (int i = 0; i < st->m->n_slots; i++) {
+        tn_stored *e = &st->s[i];
+        const size_t n = (size_t)e->q.rows * (size_t)e->q.cols, nb = e->q.block ? TN_CEIL_DIV(n, (size_t)e->q.block) : 0;
+        if (e->place == TN_PLACE_PARAM) {
+            if (e->t.mem) clReleaseMemObject(e->t.mem);
+            if (e->grad.mem) clReleaseMemObject(e->grad.mem);
+        } else {
+            tn_buffer_free(d, e->t.mem, e->bytes);
+        }
+        tn_buffer_free(d, e->q.packed, (n + 1) / 2);
+        tn_buffer_free(d, e->q.absmax, nb * 4);
+        tn_buffer_free(d, e->q.absmax_q, nb);
+        tn_buffer_free(d, e->q.nested, TN_CEIL_DIV(nb, (size_t)TN_NESTED_BLOCK) * 4);
+    }
+    cl_mem arenas[] = {st->params, st->grads, st->moment1, st->moment2};
+    for (size_t i = 0; i < TN_COUNT(arenas); i++) tn_buffer_free(d, arenas[i], st->n_params * 4);
+    tn_buffer_free(d, st->code, 64);
+    tn_buffer_free(d, st->map, 1024);
+    tn_strs_free(&st->quant.skip);
+    free(st->s);
+    free(st);
+}
+
+static int set_quant(tn_store *st, int slot, const float *v, tn_error *err)
+{
+    tn_stored *e = &st->s[slot];
+    tn_qmatrix q;
+    TN_TRY(tn_quantize(&q, v, e->q.rows, e->q.cols, st->quant.type, e->q.block, e->q.is_nested, st->m->slots[slot].name,
+                       err));
+    const size_t n = (size_t)q.rows * (size_t)q.cols, nn = TN_CEIL_DIV(q.n_blocks, (size_t)TN_NESTED_BLOCK);
+    int rc = tn_buffer_write(st->dev, e->q.packed, 0, q.packed, (n + 1) / 2, err);
+    if (!rc && !q.nested) rc = tn_buffer_write(st->dev, e->q.absmax, 0, q.absmax, q.n_blocks * 4, err);
+    if (!rc && q.nested) rc = tn_buffer_write(st->dev, e->q.absmax_q, 0, q.absmax_q, q.n_blocks, err);
+    if (!rc && q.nested) rc = tn_buffer_write(st->dev, e->q.nested, 0, q.nested_absmax, nn * 4, err);
+    e->q.offset = q.offset;
+    tn_qmatrix_free(&q);
+    return rc;
+}
+
+int tn_store_set(tn_store *st, int slot, const float *values, tn_error *err)
+{
+    if (st->s[slot].place == TN_PLACE_QUANT) return set_quant(st, slot, values, err);
+    return tn_tensor_set(st->dev, &st->s[slot].t, values, err);
+}
+
+static int get_quant(tn_store *st, const tn_stored *e, float *values, tn_error *err)
+{
+    tn_ctx c;
+    tn_tensor t;
+    tn_ctx_init(&c, st->dev, TN_F32);
+    TN_TRY(tn_tensor_new(&t, st->dev, TN_F32, e->q.rows, e->q.cols, "a dequantised weight", err));
+    int rc = tn_dequant4(&c, &e->q, &t, err);
+    if (!rc) rc = tn_tensor_get(st->dev, &t, values, err);
+    tn_tensor_free(st->dev, &t);
+    return rc;
+}
+
+int tn_store_get(tn_store *st, int slot, float *values, tn_error *err)
+{
+    const tn_stored *e = &st->s[slot];
+    if (e->place == TN_PLACE_QUANT) return get_quant(st, e, values, err);
+    return tn_tensor_get(st->dev, &e->t, values, err);
+}
+
+int tn_store_get_grad(tn_store *st, int slot, float *values, tn_error *err)
+{
+    const tn_stored *e = &st->s[slot];
+    if (e->place != TN_PLACE_PARAM || !e->grad.mem)
+        return tn_fail(err, TN_ERR_ARGUMENT, "%s is not trained and has no gradient", st->m->slots[slot].name);
+    return tn_tensor_get(st->dev, &e->grad, values, err);
+}
+
+static void initial(float *v, const tn_slot *s, uint64_t seed)
+{
+    const size_t n = (size_t)s->rows * (size_t)s->cols;
+    tn_rng r = tn_rng_named(seed, s->name);
+    const double fan = s->init_fan > 0 ? s->init_fan : 1;
+    for (size_t i = 0; i < n; i++) {
+        double x = 0;
+        switch (s->init) {
+        case TN_INIT_ZERO: break;
+        case TN_INIT_ONE: x = 1; break;
+        case TN_INIT_KAIMING_OUT: x = tn_rng_normal(&r) * sqrt(2 / fan); break;
+        case TN_INIT_LORA_A: x = (2 * tn_rng_uniform(&r) - 1) / sqrt(fan); break;
+        case TN_INIT_CONV_BIAS: break;
+        case TN_INIT_TRUNC:
+            do x = tn_rng_normal(&r);
+            while (fabs(x) > 2);
+            x *= s->ndim == 2 ? fmin(0.02 * sqrt(768 / fan), 0.08) : 0.02;
+            break;
+        }
+        v[i] = (float)x;
+    }
+}
+
+int tn_store_init(tn_store *st, int groups, uint64_t seed, tn_error *err)
+{
+    int rc = 0;
+    for (int i = 0; !rc && i < st->m->n_slots; i++) {
+        const tn_slot *s = &st->m->slots[i];
+        const bool adapter_only = groups == TN_GROUP_LORA && tn_ends(s->name, ".bias");
+        if (!(s->group & groups) || adapter_only) continue;
+        float *v = malloc((size_t)s->rows * (size_t)s->cols * sizeof *v);
+        if (!v) return tn_oom(err);
+        initial(v, s, seed);
+        rc = tn_store_set(st, i, v, err);
+        free(v);
+    }
+    return rc;
+}
+
+static int wrong_shape(const tn_slot *s, const tn_st_tensor *t, const char *path, tn_error *err)
+{
+    tn_text want = {0}, have = {0};
+    for (int i = 0; i < s->ndim; i++) tn_text_addf(&want, "%s%d", i ? ", " : "", s->shape[i]);
+    for (int i = 0; i < t->ndim; i++) tn_text_addf(&have, "%s%lld", i ? ", " : "", (long long)t->shape[i]);
+    int rc = tn_fail(err, TN_ERR_FORMAT, "%s: tensor '%s' has shape [%s] where config.json makes it [%s]", path, t->name,
+                     have.s ? have.s : "", want.s ? want.s : "");
+    tn_text_free(&want);
+    tn_text_free(&have);
+    return rc;
+}
+
+static bool is_backbone_weight(const tn_slot *s)
+{
+    return s->group == TN_GROUP_BACKBONE || (s->group == TN_GROUP_LORA && !strstr(s->name, ".lora_"));
+}
+
+static int load_slot(tn_store *st, int i, const tn_hf_dir *dir, tn_error *err)
+{
+    const tn_slot *s = &st->m->slots[i];
+    const tn_st_file *f;
+    const tn_st_tensor *t = tn_hf_find(dir, s->name, &f);
+    if (!t)
+        return tn_fail(err, TN_ERR_FORMAT, "%s: tensor '%s' is missing; the weights do not belong to this config.json",
+                       dir->path, s->name);
+    const size_t n = (size_t)s->rows * (size_t)s->cols;
+    if ((size_t)t->count != n || (t->ndim != s->ndim && n != (size_t)t->count)) return wrong_shape(s, t, f->path, err);
+    for (int k = 0; k < s->ndim && t->ndim == s->ndim; k++)
+        if (t->shape[k] != s->shape[k]) return wrong_shape(s, t, f->path, err);
+    float *v = malloc(n * sizeof *v);
+    if (!v) return tn_oom(err);
+    int rc = tn_st_read_f32(f, t, v, err);
+    if (!rc) rc = tn_store_set(st, i, v, err);
+    free(v);
+    return rc;
+}
+
+int tn_store_load_backbone(tn_store *st, const tn_hf_dir *dir, const tn_log *log, tn_error *err)
+{
+    int used = 0, total = 0;
+    for (int i = 0; i < st->m->n_slots; i++) {
+        if (!is_backbone_weight(&st->m->slots[i])) continue;
+        TN_TRY(load_slot(st, i, dir, err));
+        used++;
+    }
+    for (int i = 0; i < dir->n_files; i++) total += dir->files[i]->n;
+    if (total > used)
+        tn_logf(log, TN_LOG_DEBUG, "%s: %d of its %d tensors are not used by this model", dir->path, total - used, total);
+    return 0;
+}
+
+int tn_store_zero_grad(tn_store *st, tn_error *err)
+{
+    return st->grads ? tn_buffer_fill(st->dev, st->grads, 0, st->n_params * 4, 0, err) : 0;
+}

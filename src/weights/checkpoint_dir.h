@@ -1,0 +1,25 @@
+/** A Hugging Face model folder: where it is, its config.json, and its tensors over one file or shards. */
+#ifndef TN_CHECKPOINT_DIR_H
+#define TN_CHECKPOINT_DIR_H
+#include "jsonio.h"
+#include "safetensors.h"
+#include <stdbool.h>
+
+typedef struct tn_hf_dir {
+    char *path;
+    json_t *config;
+    tn_st_file **files;
+    int n_files;
+} tn_hf_dir;
+
+/**
+ * Opens `name`: a folder, or a hub id whose snapshot is in the local hub cache (HF_HUB_CACHE, HUGGINGFACE_HUB_CACHE,
+ * HF_HOME, ~/.cache/huggingface). Not there: TN_ERR_IO with the command that fetches it. weights false: config only.
+ */
+int tn_hf_open(tn_hf_dir **out, const char *name, bool weights, tn_error *err);
+void tn_hf_close(tn_hf_dir *d);
+/** Finds a tensor in any shard; also under the prefixes that head classes and newer versions put before it. */
+const tn_st_tensor *tn_hf_find(const tn_hf_dir *d, const char *name, const tn_st_file **file);
+/** The folder of a hub id in the cache; caller frees. */
+int tn_hub_resolve(char **path, const char *id, tn_error *err);
+#endif

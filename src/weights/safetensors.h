@@ -1,0 +1,48 @@
+/**
+ * safetensors files: mapped and checked on opening (every rule of the format and a few for hostile files), written
+ * beside the target and renamed.
+ */
+#ifndef TN_SAFETENSORS_H
+#define TN_SAFETENSORS_H
+#include "fail.h"
+#include "numeric.h"
+#include <stdint.h>
+
+enum { TN_ST_MAX_DIMS = 8 };
+
+typedef struct tn_st_tensor {
+    char *name, dtype[12]; /* as in the file: "F32", "U8", … */
+    int ndim;
+    int64_t shape[TN_ST_MAX_DIMS], count;
+    size_t begin, bytes; /* in the data section */
+} tn_st_tensor;
+
+typedef struct tn_st_file {
+    char *path;
+    void *map;
+    size_t size;
+    const unsigned char *data;
+    tn_st_tensor *t; /* sorted by name */
+    int n;
+} tn_st_file;
+
+int tn_st_open(tn_st_file **out, const char *path, tn_error *err);
+void tn_st_close(tn_st_file *f);
+/** Borrowed, or NULL. */
+const tn_st_tensor *tn_st_find(const tn_st_file *f, const char *name);
+/** Values as float32 (from F32, F16 or BF16); dst holds count. A file cut short since opening is an error, not a crash. */
+int tn_st_read_f32(const tn_st_file *f, const tn_st_tensor *t, float *dst, tn_error *err);
+/** Raw bytes. */
+int tn_st_read(const tn_st_file *f, const tn_st_tensor *t, void *dst, tn_error *err);
+
+/** One tensor to write; data is borrowed until the write. */
+typedef struct tn_st_entry {
+    const char *name, *dtype;
+    int ndim;
+    int64_t shape[TN_ST_MAX_DIMS];
+    const void *data;
+    size_t bytes;
+} tn_st_entry;
+/** Official order (dtype rank, then name), header padded to 8, metadata {"format":"pt"}; atomic. */
+int tn_st_write(const char *path, tn_st_entry *entries, int n, tn_error *err);
+#endif
