@@ -25,23 +25,23 @@ inline void load_tile(__local float *dst, const __global act_t *src, size_t base
     }
 }
 
-/* Items (64 * query tiles, B * heads). */
+/* Items (64 * query tiles, B * heads). Each item keeps the maximum and the sum of its rows; the 8 items of a row hold
+ * the same values, so that no item ever waits in a branch. */
 __kernel __attribute__((reqd_work_group_size(ITEMS, 1, 1)))
 void attn_forward(const __global act_t *qkv, __global act_t *o, __global float *lse, int n, int heads, float scale)
 {
-    __local float q[TF * HP], kv[TF * HP], p[TF * (TF + 1)], row_max[TF], row_sum[TF], row_fix[TF];
+    __local float q[TF * HP], kv[TF * HP], p[TF * (TF + 1)];
     const int l = (int)get_local_id(0), tx = l % 8, ty = l / 8;
     const int bh = (int)get_global_id(1), b = bh / heads, h = bh % heads, d = heads * HD, ld = 3 * d;
     const int q0 = (int)get_group_id(0) * TF;
     const size_t base = (size_t)b * n * ld + (size_t)h * HD;
-    float acc[TF / 8][HP / 8];
-    for (int i = 0; i < TF / 8; i++)
+    float acc[TF / 8][HP / 8], top[TF / 8], sum[TF / 8], fix[TF / 8], s[TF / 8][TF / 8];
+    for (int i = 0; i < TF / 8; i++) {
+        top[i] = NEG;
+        sum[i] = 0.0f;
         for (int j = 0; j < HP / 8; j++) acc[i][j] = 0.0f;
-    load_tile(q, qkv, base, ld, q0, TF, n);
-    if (l < TF) {
-        row_max[l] = NEG;
-        row_sum[l] = 0.0f;
     }
+    load_tile(q, qkv, base, ld, q0, TF, n);
     for (int k0 = 0; k0 < n; k0 += TF) {
         barrier(CLK_LOCAL_MEM_FENCE);
         load_tile(kv, qkv, base + d, ld, k0, TF, n);
@@ -49,43 +49,43 @@ void attn_forward(const __global act_t *qkv, __global act_t *o, __global float *
         for (int i = 0; i < TF / 8; i++)
             for (int j = 0; j < TF / 8; j++) {
                 const int r = ty + 8 * i, c = tx + 8 * j;
-                float s = 0.0f;
-                for (int x = 0; x < HD; x++) s = fma(q[r * HP + x], kv[c * HP + x], s);
-                p[r * (TF + 1) + c] = k0 + c < n ? s * scale : NEG;
+                float v = 0.0f;
+                for (int x = 0; x < HD; x++) v = fma(q[r * HP + x], kv[c * HP + x], v);
+                s[i][j] = k0 + c < n ? v * scale : NEG;
+                p[r * (TF + 1) + c] = s[i][j];
             }
         barrier(CLK_LOCAL_MEM_FENCE);
-        if (l < TF) {
-            float m = row_max[l], sum = 0.0f;
-            for (int c = 0; c < TF; c++) m = fmax(m, p[l * (TF + 1) + c]);
-            for (int c = 0; c < TF; c++) {
-                const float e = k0 + c < n ? exp(p[l * (TF + 1) + c] - m) : 0.0f;
-                p[l * (TF + 1) + c] = e;
-                sum += e;
-            }
-            row_fix[l] = exp(row_max[l] - m);
-            row_sum[l] = row_sum[l] * row_fix[l] + sum;
-            row_max[l] = m;
+        for (int i = 0; i < TF / 8; i++) {
+            float m = top[i];
+            for (int c = 0; c < TF; c++) m = fmax(m, p[(ty + 8 * i) * (TF + 1) + c]);
+            fix[i] = exp(top[i] - m);
+            top[i] = m;
         }
-        load_tile(kv, qkv, base + 2 * d, ld, k0, TF, n);
         barrier(CLK_LOCAL_MEM_FENCE);
         for (int i = 0; i < TF / 8; i++)
+            for (int j = 0; j < TF / 8; j++)
+                p[(ty + 8 * i) * (TF + 1) + tx + 8 * j] = k0 + tx + 8 * j < n ? exp(s[i][j] - top[i]) : 0.0f;
+        load_tile(kv, qkv, base + 2 * d, ld, k0, TF, n);
+        barrier(CLK_LOCAL_MEM_FENCE);
+        for (int i = 0; i < TF / 8; i++) {
+            const int r = (ty + 8 * i) * (TF + 1);
+            sum[i] *= fix[i];
+            for (int c = 0; c < TF; c++) sum[i] += p[r + c];
             for (int j = 0; j < HP / 8; j++) {
-                const int r = ty + 8 * i;
-                float s = acc[i][j] * row_fix[r];
-                for (int c = 0; c < TF; c++) s = fma(p[r * (TF + 1) + c], kv[c * HP + tx + 8 * j], s);
-                acc[i][j] = s;
+                float v = acc[i][j] * fix[i];
+                for (int c = 0; c < TF; c++) v = fma(p[r + c], kv[c * HP + tx + 8 * j], v);
+                acc[i][j] = v;
             }
+        }
     }
-    barrier(CLK_LOCAL_MEM_FENCE);
     for (int i = 0; i < TF / 8; i++) {
-        const int r = ty + 8 * i;
-        if (q0 + r >= n) continue;
-        const float inv = 1.0f / row_sum[r];
+        const int r = q0 + ty + 8 * i;
+        if (r >= n) continue;
         for (int j = 0; j < HP / 8; j++)
             if (tx + 8 * j < HD)
-                ST(ACT, o, ((size_t)b * n + q0 + r) * d + (size_t)h * HD + tx + 8 * j, acc[i][j] * inv);
+                ST(ACT, o, ((size_t)b * n + r) * d + (size_t)h * HD + tx + 8 * j, acc[i][j] / sum[i]);
+        if (tx == 0) lse[(size_t)bh * n + r] = top[i] + log(sum[i]);
     }
-    if (l < TF && q0 + l < n) lse[(size_t)bh * n + q0 + l] = row_max[l] + log(row_sum[l]);
 }
 
 /* delta[bh, i] = sum over the head's columns of dO * O. Items (N, B * heads). */

@@ -1,0 +1,31 @@
+/** Synthetic labelled clips, for demonstrations and tests. */
+#ifndef TRACKNET_SYNTH_H
+#define TRACKNET_SYNTH_H
+#include <stdint.h>
+#include <tracknet/error.h>
+
+#pragma GCC visibility push(default)
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/** What to draw. Zero-initialise; zeros mean the defaults named. */
+typedef struct tn_synth_options {
+    const char *out;   /**< root folder; clips go to out/<game>/Clip<i>/ */
+    const char *game;  /**< NULL: game1 */
+    int look;          /**< 0: blue hard court by day, yellow ball; 1: clay at dusk, small white ball */
+    int clips, frames; /**< default 4 clips of 40 frames */
+    int width, height; /**< default 512 x 288 */
+    uint64_t seed;     /**< the same seed draws the same bytes */
+    int (*progress)(void *user, int done, int total); /**< may be NULL; non-zero stops */
+    void *user;
+} tn_synth_options;
+
+/** Draws court, lines, crowd, players and a motion-blurred ball that they sometimes hide, as JPEG with Label.csv. */
+int tn_synth(const tn_synth_options *options, tn_error *err);
+
+#ifdef __cplusplus
+}
+#endif
+#pragma GCC visibility pop
+#endif

@@ -1,0 +1,354 @@
+#include "checkpoint.h"
+#include "files.h"
+#include "jsonio.h"
+#include "safetensors.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+/* ---- writing ---- */
+
+typedef struct {
+    tn_st_entry *e;
+    char **names;
+    int n;
+} bundle;
+
+static void bundle_free(bundle *b)
+{
+    for (int i = 0; i < b->n; i++) {
+        free((void *)b->e[i].data);
+        free((void *)b->e[i].name);
+    }
+    free(b->e);
+    *b = (bundle){0};
+}
+
+/* Adds a slot's values (taken over) under `name` (taken over). */
+static int bundle_add(bundle *b, const tn_slot *s, char *name, float *values, tn_error *err)
+{
+    tn_st_entry *v = realloc(b->e, sizeof *v * (size_t)(b->n + 1));
+    if (!v || !name || !values) {
+        free(name);
+        free(values);
+        if (v) b->e = v;
+        return tn_oom(err);
+    }
+    b->e = v;
+    tn_st_entry *e = &v[b->n++];
+    *e = (tn_st_entry){.name = name, .dtype = "F32", .ndim = s->ndim, .data = values,
+                       .bytes = (size_t)s->rows * (size_t)s->cols * 4};
+    for (int i = 0; i < s->ndim; i++) e->shape[i] = s->shape[i];
+    return 0;
+}
+
+static float *slot_values(tn_engine *e, int i, tn_error *err)
+{
+    const tn_slot *s = &e->model->slots[i];
+    float *v = malloc((size_t)s->rows * (size_t)s->cols * 4);
+    if (v && tn_store_get(e->session->store, i, v, err)) {
+        free(v);
+        return NULL;
+    }
+    return v;
+}
+
+static bool is_lora(const tn_slot *s)
+{
+    return strstr(s->name, ".lora_") != NULL;
+}
+
+static char *adapter_name(const tn_slot *s)
+{
+    if (is_lora(s)) return tn_strf("base_model.model.%s", s->name);
+    const char *bias = strrchr(s->name, '.'); /* a trained bias of a target module */
+    return tn_strf("base_model.model.%.*s.base_layer%s", (int)(bias - s->name), s->name, bias);
+}
+
+static int write_group(tn_engine *e, const char *path, tn_group group, tn_error *err)
+{
+    bundle b = {0};
+    int rc = 0;
+    for (int i = 0; !rc && i < e->model->n_slots; i++) {
+        const tn_slot *s = &e->model->slots[i];
+        if (s->group != group) continue;
+        rc = bundle_add(&b, s, group == TN_GROUP_LORA ? adapter_name(s) : strdup(s->name), slot_values(e, i, err), err);
+    }
+    if (!rc) rc = tn_st_write(path, b.e, b.n, err);
+    bundle_free(&b);
+    return rc;
+}
+
+static int write_adapter(tn_engine *e, const char *dir, tn_error *err)
+{
+    const tn_settings *s = e->s;
+    char *weights = tn_path(dir, "adapter_model.safetensors"), *config = tn_path(dir, "adapter_config.json");
+    json_t *targets = json_array();
+    for (int i = 0; i < e->model->lora.targets.n; i++)
+        json_array_append_new(targets, json_string(e->model->lora.targets.v[i]));
+    json_t *j = json_pack("{s:s, s:i, s:f, s:f, s:s, s:b, s:b, s:b, s:b, s:n, s:o, s:s, s:s*, s:b}", "peft_type", "LORA", "r",
+                          s->model.lora.r, "lora_alpha", s->model.lora.alpha, "lora_dropout", s->model.lora.dropout, "bias",
+                          s->model.lora.bias, "use_rslora", s->model.lora.rslora, "use_dora", 0, "fan_in_fan_out", 0,
+                          "init_lora_weights", 1, "modules_to_save", "target_modules", targets, "base_model_name_or_path",
+                          s->model.pretrained, "task_type", s->model.lora.task_type, "inference_mode", 1);
+    /* whole numbers stay whole, as PEFT writes them */
+    if (j && s->model.lora.alpha == floor(s->model.lora.alpha))
+        json_object_set_new(j, "lora_alpha", json_integer((json_int_t)s->model.lora.alpha));
+    int rc = weights && config && j ? write_group(e, weights, TN_GROUP_LORA, err) : tn_oom(err);
+    if (!rc) rc = tn_json_write(j, config, err);
+    json_decref(j);
+    free(weights);
+    free(config);
+    return rc;
+}
+
+/* config.json as it was read, beside the trained weights. */
+static int write_backbone(tn_engine *e, const char *dir, tn_error *err)
+{
+    char *folder = tn_path(dir, "backbone"), *weights = tn_path(folder, "model.safetensors"),
+         *config = tn_path(folder, "config.json");
+    tn_hf_dir *hf = NULL;
+    int rc = tn_mkdirs(folder, err);
+    if (!rc) rc = write_group(e, weights, TN_GROUP_BACKBONE, err);
+    if (!rc) rc = tn_hf_open(&hf, e->s->model.pretrained, false, err);
+    if (!rc) rc = tn_json_write(hf->config, config, err);
+    tn_hf_close(hf);
+    free(folder);
+    free(weights);
+    free(config);
+    return rc;
+}
+
+static int moments(tn_engine *e, bundle *b, cl_mem arena, const char *prefix, tn_error *err)
+{
+    tn_store *st = e->session->store;
+    for (int i = 0; i < e->model->n_slots; i++) {
+        const tn_slot *s = &e->model->slots[i];
+        if (st->s[i].place != TN_PLACE_PARAM) continue;
+        const size_t bytes = (size_t)s->rows * (size_t)s->cols * 4;
+        float *v = malloc(bytes);
+        if (v && tn_buffer_read(e->dev, arena, st->s[i].off * 4, v, bytes, err)) {
+            free(v);
+            return err->status;
+        }
+        TN_TRY(bundle_add(b, s, tn_strf("%s.%s", prefix, s->name), v, err));
+    }
+    return 0;
+}
+
+static int write_optimizer(tn_engine *e, const char *dir, tn_error *err)
+{
+    tn_store *st = e->session->store;
+    if (!st->moment1) return 0;
+    char *path = tn_path(dir, "optimizer.safetensors");
+    bundle b = {0};
+    int rc = path ? moments(e, &b, st->moment1, "exp_avg", err) : tn_oom(err);
+    if (!rc) rc = moments(e, &b, st->moment2, "exp_avg_sq", err);
+    if (!rc) rc = tn_st_write(path, b.e, b.n, err);
+    bundle_free(&b);
+    free(path);
+    return rc;
+}
+
+static int write_json(const char *dir, const char *name, json_t *j, tn_error *err)
+{
+    char *path = tn_path(dir, name);
+    int rc = path && j ? tn_json_write(j, path, err) : tn_oom(err);
+    json_decref(j);
+    free(path);
+    return rc;
+}
+
+static int write_state(const char *dir, const tn_trainer_state *st, tn_error *err)
+{
+    json_t *best = isnan(st->best) ? json_null() : json_real(st->best);
+    return write_json(dir, "trainer_state.json",
+                      json_pack("{s:i, s:I, s:[i,i,i], s:o, s:i, s:f, s:i}", "epoch", st->epoch, "global_step",
+                                (json_int_t)st->step, "group_steps", st->group_steps[0], st->group_steps[1],
+                                st->group_steps[2], "best_metric", best, "bad_epochs", st->bad_epochs, "loss_scale",
+                                st->loss_scale, "micro_batch_size", st->micro),
+                      err);
+}
+
+static int write_run(const char *dir, const tn_engine *e, tn_error *err)
+{
+    char when[32];
+    time_t t = time(NULL);
+    struct tm tm;
+    strftime(when, sizeof when, "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&t, &tm));
+    const tn_device_info *d = &e->dev->info;
+    return write_json(dir, "run.json",
+                      json_pack("{s:s, s:s, s:{s:s, s:s, s:s, s:s}, s:I, s:I, s:I}", "tracknet", TN_VERSION, "written", when,
+                                "device", "name", d->name, "platform", d->platform, "driver", d->driver, "version",
+                                d->version, "parameters", (json_int_t)tn_model_count(e->model, 7, false), "trainable",
+                                (json_int_t)tn_model_count(e->model, tn_engine_groups(e), true), "peak_device_bytes",
+                                (json_int_t)e->dev->peak),
+                      err);
+}
+
+static int write_config(const char *dir, const tn_config *c, tn_error *err)
+{
+    char *path = tn_path(dir, "config.yaml"), *yaml = NULL;
+    int rc = path ? tn_config_dump(c, &yaml, err) : tn_oom(err);
+    if (!rc) rc = tn_write_file(path, yaml, strlen(yaml), err);
+    free(yaml);
+    free(path);
+    return rc;
+}
+
+static int write_all(const char *dir, tn_engine *e, const tn_config *c, const tn_trainer_state *st, tn_error *err)
+{
+    char *decoder = tn_path(dir, "decoder.safetensors");
+    int rc = decoder ? write_group(e, decoder, TN_GROUP_HEAD, err) : tn_oom(err);
+    free(decoder);
+    if (!rc && e->model->lora.enabled) rc = write_adapter(e, dir, err);
+    if (!rc && e->model->train_backbone) rc = write_backbone(e, dir, err);
+    if (!rc) rc = write_optimizer(e, dir, err);
+    if (!rc) rc = write_state(dir, st, err);
+    if (!rc) rc = write_config(dir, c, err);
+    if (!rc) rc = write_run(dir, e, err);
+    return rc;
+}
+
+int tn_checkpoint_save(const char *dir, tn_engine *e, const tn_config *c, const tn_trainer_state *st, tn_error *err)
+{
+    char *tmp = tn_strf("%s.tmp.%ld", dir, (long)getpid());
+    if (!tmp) return tn_oom(err);
+    int rc = tn_remove_tree(tmp, err);
+    if (!rc) rc = tn_mkdirs(tmp, err);
+    if (!rc) rc = write_all(tmp, e, c, st, err);
+    if (!rc) rc = tn_swap_dir(tmp, dir, err);
+    tn_error ignored;
+    if (rc) (void)tn_remove_tree(tmp, &ignored);
+    free(tmp);
+    return rc;
+}
+
+/* ---- reading ---- */
+
+static int read_slot(tn_engine *e, int i, const tn_st_file *f, const tn_st_tensor *t, tn_error *err)
+{
+    const tn_slot *s = &e->model->slots[i];
+    const size_t n = (size_t)s->rows * (size_t)s->cols;
+    if ((size_t)t->count != n)
+        return tn_fail(err, TN_ERR_FORMAT, "%s: tensor '%s' has %lld values where the model has %zu; was it made with another "
+                       "configuration?", f->path, t->name, (long long)t->count, n);
+    float *v = malloc(n * 4);
+    int rc = v ? tn_st_read_f32(f, t, v, err) : tn_oom(err);
+    if (!rc) rc = tn_store_set(e->session->store, i, v, err);
+    free(v);
+    return rc;
+}
+
+/* The name as we write it, and PEFT's newer spelling with another "model." */
+static const tn_st_tensor *find(const tn_st_file *f, const tn_slot *s)
+{
+    if (s->group != TN_GROUP_LORA) return tn_st_find(f, s->name);
+    char *name = adapter_name(s);
+    const tn_st_tensor *t = name ? tn_st_find(f, name) : NULL;
+    char *newer = !t && name ? tn_strf("base_model.model.model.%s", name + strlen("base_model.model.")) : NULL;
+    if (newer) t = tn_st_find(f, newer);
+    free(name);
+    free(newer);
+    return t;
+}
+
+static int read_group(tn_engine *e, const char *path, tn_group group, tn_error *err)
+{
+    tn_st_file *f;
+    TN_TRY(tn_st_open(&f, path, err));
+    int rc = 0;
+    for (int i = 0; !rc && i < e->model->n_slots; i++) {
+        const tn_slot *s = &e->model->slots[i];
+        if (s->group != group) continue;
+        const tn_st_tensor *t = find(f, s);
+        rc = t ? read_slot(e, i, f, t, err)
+               : tn_fail(err, TN_ERR_FORMAT, "%s: tensor '%s' is missing; the checkpoint was made with another configuration", path,
+                         s->name);
+    }
+    tn_st_close(f);
+    return rc;
+}
+
+static int read_if_there(tn_engine *e, const char *dir, const char *name, tn_group g, bool required, tn_error *err)
+{
+    char *path = tn_path(dir, name);
+    int rc = !path                                ? tn_oom(err)
+             : required || tn_is_file(path) ? read_group(e, path, g, err)
+                                            : 0;
+    free(path);
+    return rc;
+}
+
+int tn_checkpoint_load(const char *dir, tn_engine *e, tn_error *err)
+{
+    if (!tn_is_dir(dir))
+        return tn_fail(err, TN_ERR_IO, "there is no checkpoint folder '%s'; training writes <output_dir>/best and /last", dir);
+    TN_TRY(read_if_there(e, dir, "decoder.safetensors", TN_GROUP_HEAD, true, err));
+    if (e->model->lora.enabled) TN_TRY(read_if_there(e, dir, "adapter_model.safetensors", TN_GROUP_LORA, false, err));
+    if (e->model->train_backbone) TN_TRY(read_if_there(e, dir, "backbone/model.safetensors", TN_GROUP_BACKBONE, false, err));
+    return 0;
+}
+
+static int read_moments(tn_engine *e, const tn_st_file *f, cl_mem arena, const char *prefix, tn_error *err)
+{
+    tn_store *st = e->session->store;
+    for (int i = 0; i < e->model->n_slots; i++) {
+        const tn_slot *s = &e->model->slots[i];
+        if (st->s[i].place != TN_PLACE_PARAM) continue;
+        char name[256];
+        snprintf(name, sizeof name, "%s.%s", prefix, s->name);
+        const tn_st_tensor *t = tn_st_find(f, name);
+        const size_t n = (size_t)s->rows * (size_t)s->cols;
+        if (!t || (size_t)t->count != n) return tn_fail(err, TN_ERR_FORMAT, "%s: '%s' is missing or misshapen", f->path, name);
+        float *v = malloc(n * 4);
+        int rc = v ? tn_st_read_f32(f, t, v, err) : tn_oom(err);
+        if (!rc) rc = tn_buffer_write(e->dev, arena, st->s[i].off * 4, v, n * 4, err);
+        free(v);
+        TN_TRY(rc);
+    }
+    return 0;
+}
+
+int tn_checkpoint_load_state(const char *dir, tn_engine *e, tn_trainer_state *st, tn_error *err)
+{
+    char *opt = tn_path(dir, "optimizer.safetensors"), *state = tn_path(dir, "trainer_state.json");
+    tn_st_file *f = NULL;
+    json_t *j = NULL;
+    int rc = opt && state ? tn_st_open(&f, opt, err) : tn_oom(err);
+    if (!rc) rc = read_moments(e, f, e->session->store->moment1, "exp_avg", err);
+    if (!rc) rc = read_moments(e, f, e->session->store->moment2, "exp_avg_sq", err);
+    if (!rc) rc = tn_json_read(&j, state, err);
+    if (!rc) {
+        st->epoch = (int)tn_json_int(j, "epoch", 0);
+        st->step = tn_json_int(j, "global_step", 0);
+        st->best = tn_json_num(j, "best_metric", NAN);
+        st->bad_epochs = (int)tn_json_int(j, "bad_epochs", 0);
+        st->loss_scale = tn_json_num(j, "loss_scale", 1);
+        st->micro = (int)tn_json_int(j, "micro_batch_size", 0);
+        for (size_t g = 0; g < TN_GROUPS; g++)
+            st->group_steps[g] = (int)json_integer_value(json_array_get(json_object_get(j, "group_steps"), g));
+    }
+    json_decref(j);
+    tn_st_close(f);
+    free(opt);
+    free(state);
+    return rc;
+}
+
+int tn_checkpoint_config(tn_config **c, const char *checkpoint, const char *const *overrides, int n_overrides,
+                         const tn_log *log, tn_error *err)
+{
+    char *path = tn_path(checkpoint, "config.yaml");
+    if (!path) return tn_oom(err);
+    int rc = tn_is_file(path) ? 0
+                              : tn_fail(err, TN_ERR_IO, "'%s' is no checkpoint: it holds no config.yaml; training writes "
+                                        "<output_dir>/best and /last", checkpoint);
+    tn_config_source s = {.merged = path, .overrides = overrides, .n_overrides = n_overrides, .log = log};
+    if (!rc) rc = tn_config_load(c, &s, err);
+    free(path);
+    return rc;
+}

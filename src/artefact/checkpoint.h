@@ -1,0 +1,27 @@
+/**
+ * A checkpoint folder: adapter_config.json and adapter_model.safetensors (PEFT), decoder.safetensors (decoder and head
+ * under their PyTorch names), backbone/ (a Hugging Face folder, when the backbone was trained), optimizer.safetensors,
+ * trainer_state.json, config.yaml (the merged configuration) and run.json (versions, device). Written beside its place
+ * and swapped in whole.
+ */
+#ifndef TN_CHECKPOINT_H
+#define TN_CHECKPOINT_H
+#include "engine.h"
+
+/** Where training stands. */
+typedef struct tn_trainer_state {
+    int epoch;                    /* epochs finished */
+    long long step;               /* optimiser steps taken */
+    int group_steps[TN_GROUPS];   /* Adam's t of each group */
+    double best;                  /* best monitored value; NAN: none yet */
+    int bad_epochs;
+    double loss_scale;
+    int micro;
+} tn_trainer_state;
+
+int tn_checkpoint_save(const char *dir, tn_engine *e, const tn_config *c, const tn_trainer_state *st, tn_error *err);
+/** Weights only (decoder, head, adapters, trained backbone). */
+int tn_checkpoint_load(const char *dir, tn_engine *e, tn_error *err);
+/** Optimiser state and position, for --resume. */
+int tn_checkpoint_load_state(const char *dir, tn_engine *e, tn_trainer_state *st, tn_error *err);
+#endif

@@ -1,0 +1,56 @@
+/** The command `tracknet`: a table of commands, shared options, and what they print. */
+#ifndef TN_CLI_H
+#define TN_CLI_H
+#include <jansson.h>
+#include <stdbool.h>
+#include <tracknet/tracknet.h>
+
+/** Options shared by the commands that run a model. */
+typedef struct tn_cli {
+    tn_config_source source;
+    const char *overrides[128];
+    tn_run_options run;
+    const char *output_dir, *seed, *checkpoint, *outdir, *csv, *split, *gemm;
+    const char *images[4096];
+    int n_images;
+    bool dry_run, json, help, tune, self_test;
+    /* synth */
+    tn_synth_options synth;
+    /* scratch for --seed and --output-dir as overrides */
+    char seed_override[64], output_override[4200];
+} tn_cli;
+
+typedef struct tn_command {
+    const char *name, *summary, *help;
+    const char *options; /* the long options it takes, separated by spaces */
+    int (*run)(tn_cli *c, tn_error *err);
+} tn_command;
+extern const tn_command tn_commands[];
+
+int tn_cmd_train(tn_cli *c, tn_error *err);
+int tn_cmd_eval(tn_cli *c, tn_error *err);
+int tn_cmd_predict(tn_cli *c, tn_error *err);
+int tn_cmd_devices(tn_cli *c, tn_error *err);
+int tn_cmd_synth(tn_cli *c, tn_error *err);
+int tn_cmd_demo(tn_cli *c, tn_error *err);
+
+/** Prints warnings and information to standard error (information not with --json). */
+extern const tn_log tn_cli_log;
+/** Loads the configuration that the options name, or a checkpoint's own. */
+int tn_cli_config(tn_config **out, tn_cli *c, tn_error *err);
+/** Prints a JSON value to standard output and releases it. */
+void tn_cli_print_json(json_t *v);
+
+/** A line that is redrawn on a terminal and printed now and then elsewhere. */
+typedef struct tn_progress {
+    bool tty;
+    double last, begin;
+} tn_progress;
+tn_progress tn_progress_begin(void);
+void tn_progress_show(tn_progress *p, double fraction, bool force, const char *fmt, ...) __attribute__((format(printf, 4, 5)));
+void tn_progress_end(tn_progress *p);
+/** "1:23" or "2:03:04". */
+const char *tn_clock(char buf[32], double seconds);
+/** Set by Ctrl-C; callbacks stop the run cleanly. */
+extern volatile int tn_interrupted;
+#endif

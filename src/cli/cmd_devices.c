@@ -1,0 +1,71 @@
+#include "cli.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char *type_name(tn_device_type t)
+{
+    return t == TN_DEVICE_GPU ? "GPU" : t == TN_DEVICE_CPU ? "CPU" : "other";
+}
+
+/* NULL: not run; "passed"; or what failed. */
+static const char *self_test(const tn_cli *c, const tn_device_info *d, char *buf, size_t n)
+{
+    tn_error err = {0};
+    if (!c->self_test) return NULL;
+    if (!tn_device_self_test(d->index, buf, n, &err)) return "passed";
+    snprintf(buf, n, "FAILED: %.400s", err.message);
+    return buf;
+}
+
+static void print_device(const tn_device_info *d, const char *test, const char *tuning)
+{
+    printf("%d  %s  (%s)\n", d->index, d->name, type_name(d->type));
+    printf("     platform   %s; %s; driver %s\n", d->platform, d->version, d->driver);
+    printf("     memory     %.2f GiB%s, largest allocation %.2f GiB, local %zu KiB\n", (double)d->global_memory / 1073741824,
+           d->unified_memory ? " shared with the host" : "", (double)d->largest_allocation / 1073741824, d->local_memory >> 10);
+    printf("     compute    %u units, %u MHz, work-groups to %u, vectors of %u floats\n", d->compute_units, d->clock_mhz,
+           d->max_work_group, d->float_width);
+    printf("     arithmetic half %s, bf16 units %s, matrix units %s\n", d->half_arithmetic ? "yes" : "no", d->bf16_units ? "yes" : "no",
+           d->matrix_units ? "yes" : "no");
+    if (d->quirks[0]) printf("     note       %s\n", d->quirks);
+    if (tuning && tuning[0]) printf("     gemm       %s\n", tuning);
+    printf("     self-test  %s\n", test ? test : "not run (--self-test runs it)");
+}
+
+static json_t *device_json(const tn_device_info *d, const char *test)
+{
+    return json_pack("{s:i, s:s, s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:i, s:i, s:i, s:b, s:b, s:b, s:b, s:s, s:s?}", "index",
+                     d->index, "name", d->name, "type", type_name(d->type), "vendor", d->vendor, "platform", d->platform,
+                     "version", d->version, "driver", d->driver, "global_memory", (json_int_t)d->global_memory,
+                     "largest_allocation", (json_int_t)d->largest_allocation, "local_memory", (json_int_t)d->local_memory,
+                     "compute_units", (int)d->compute_units, "clock_mhz", (int)d->clock_mhz, "max_work_group",
+                     (int)d->max_work_group, "unified_memory", d->unified_memory, "half", d->half_arithmetic, "bf16_units",
+                     d->bf16_units, "matrix_units", d->matrix_units, "quirks", d->quirks, "self_test", test);
+}
+
+int tn_cmd_devices(tn_cli *c, tn_error *err)
+{
+    tn_device_info *v = NULL, one;
+    int n = 0, rc = tn_device_list(&v, &n, err), failed = 0;
+    if (!rc && c->run.device) rc = tn_device_select(&one, c->run.device, err);
+    json_t *list = json_array();
+    for (int i = 0; !rc && i < n; i++) {
+        if (c->run.device && v[i].index != one.index) continue;
+        char buf[512], tuning[512] = "";
+        const char *test = self_test(c, &v[i], buf, sizeof buf);
+        failed += test && strcmp(test, "passed") != 0;
+        if (c->tune) rc = tn_device_tune(v[i].index, tuning, sizeof tuning, err);
+        if (c->json) json_array_append_new(list, device_json(&v[i], test));
+        else print_device(&v[i], test, tuning);
+    }
+    if (!rc && c->json) tn_cli_print_json(list);
+    else json_decref(list);
+    free(v);
+    if (!rc && failed) {
+        snprintf(err->message, sizeof err->message, "%d device(s) failed the self-test and should not be trained on", failed);
+        rc = err->status = TN_ERR_DEVICE;
+    }
+    return rc;
+}

@@ -1,0 +1,41 @@
+#include "cli.h"
+
+#include <stdio.h>
+
+typedef struct {
+    tn_progress bar;
+    json_t *list;
+} answers;
+
+static int each(void *user, const tn_prediction *p, int done, int total)
+{
+    answers *a = user;
+    if (a->list)
+        json_array_append_new(a->list, json_pack("{s:s, s:f, s:f, s:f}", "image", p->image, "x", p->x, "y", p->y, "confidence",
+                                                 p->confidence));
+    else if (total <= 20)
+        printf("%s  x %.1f  y %.1f  confidence %.3f\n", p->image, p->x, p->y, p->confidence);
+    else
+        tn_progress_show(&a->bar, (double)done / total, done == total, "%d/%d  %s", done, total, p->image);
+    return tn_interrupted;
+}
+
+int tn_cmd_predict(tn_cli *c, tn_error *err)
+{
+    tn_config *cfg = NULL;
+    answers a = {tn_progress_begin(), c->json ? json_array() : NULL};
+    tn_predict_options p = {.images = c->images, .n_images = c->n_images, .outdir = c->outdir, .csv = c->csv, .each = each, .user = &a};
+    int rc = 0;
+    if (!c->n_images) {
+        err->status = rc = TN_ERR_ARGUMENT;
+        snprintf(err->message, sizeof err->message, "no --image given: name a .jpg, a .png or a folder of them");
+    }
+    if (!rc) rc = tn_cli_config(&cfg, c, err);
+    if (!rc) rc = tn_predict(cfg, &c->run, &p, err);
+    tn_progress_end(&a.bar);
+    if (!rc && a.list) tn_cli_print_json(a.list);
+    else json_decref(a.list);
+    if (!rc && !c->json && c->outdir) fprintf(stderr, "heatmaps and overlays are in %s\n", c->outdir);
+    tn_config_free(cfg);
+    return rc;
+}

@@ -1,0 +1,131 @@
+#include "cli.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct {
+    tn_progress bar;
+    bool quiet;
+} shown;
+
+static int on_step(void *user, const tn_step *s)
+{
+    shown *v = user;
+    char left[32];
+    if (!v->quiet)
+        tn_progress_show(&v->bar, (double)s->step / (double)s->steps, false,
+                         "epoch %d/%d  step %lld/%lld  loss %.5f  lr %.2e  %.1f img/s  %s left", s->epoch, s->epochs, s->step,
+                         s->steps, s->loss, s->lr, s->images_per_second, tn_clock(left, s->seconds_left));
+    return tn_interrupted;
+}
+
+static int on_epoch(void *user, const tn_epoch *e)
+{
+    shown *v = user;
+    if (v->quiet) return tn_interrupted;
+    tn_progress_end(&v->bar);
+    fprintf(stderr, "epoch %3d  train loss %.6f  lr %.2e", e->epoch, e->train_loss, e->lr);
+    if (e->validated) fprintf(stderr, "  val loss %.6f  L2 %.2f px  PCK@3 %.3f", e->val_loss, e->val_l2, e->val_pck);
+    fprintf(stderr, "  %.1f s%s\n", e->seconds, e->best ? "  best" : "");
+    return tn_interrupted;
+}
+
+static double mib(size_t bytes)
+{
+    return (double)bytes / 1048576;
+}
+
+static json_t *memory_json(const tn_memory *m)
+{
+    return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:i}", "weights", (json_int_t)m->weights, "weights_float32",
+                     (json_int_t)m->weights_float32, "parameters", (json_int_t)m->parameters, "gradients",
+                     (json_int_t)m->gradients, "optimizer", (json_int_t)m->optimizer, "activations",
+                     (json_int_t)m->activations, "workspace", (json_int_t)m->workspace, "total", (json_int_t)m->total,
+                     "full_float32", (json_int_t)m->full_float32, "micro_batch_size", m->micro_batch);
+}
+
+static void print_summary(const tn_train_summary *s)
+{
+    const tn_memory *m = &s->planned;
+    printf("device                  %s\n", s->device);
+    printf("trainable parameters    %lld of %lld (%.2f %%)\n", s->trainable, s->parameters, 100.0 * (double)s->trainable / (double)s->parameters);
+    if (s->quantized_modules)
+        printf("frozen weights          %.2f MiB (%d layers in 4 bits, %d skipped); %.2f MiB in float32\n", mib(m->weights),
+               s->quantized_modules, s->skipped_modules, mib(m->weights_float32));
+    printf("peak device memory      %.1f MiB allocated, %.1f MiB planned; full float32 fine-tuning: %.1f MiB\n",
+           mib(s->allocated_peak), mib(m->total), mib(m->full_float32));
+    printf("loss                    %.6f -> %.6f in %d epochs, %.1f s, %.1f img/s\n", s->first_loss, s->last_loss, s->epochs_run,
+           s->seconds, s->images_per_second);
+}
+
+static void print_summary_json(const tn_train_summary *s)
+{
+    tn_cli_print_json(json_pack("{s:s, s:I, s:I, s:i, s:i, s:o, s:I, s:f, s:f, s:f, s:f, s:i, s:b}", "device", s->device,
+                                "trainable_parameters", (json_int_t)s->trainable, "parameters", (json_int_t)s->parameters,
+                                "quantized_modules", s->quantized_modules, "skipped_modules", s->skipped_modules, "memory",
+                                memory_json(&s->planned), "allocated_peak", (json_int_t)s->allocated_peak, "seconds",
+                                s->seconds, "images_per_second", s->images_per_second, "first_loss", s->first_loss,
+                                "last_loss", s->last_loss, "epochs", s->epochs_run, "stopped_early", s->stopped_early));
+}
+
+static int print_config(const tn_config *cfg, tn_error *err)
+{
+    char *yaml = NULL;
+    int rc = tn_config_dump(cfg, &yaml, err);
+    if (!rc) fputs(yaml, stdout);
+    free(yaml);
+    return rc;
+}
+
+/* --resume without a folder means <output_dir>/last, and brings that run's configuration. */
+static int resume_config(tn_config **cfg, tn_cli *c, char *path, size_t n, tn_error *err)
+{
+    if (!c->run.resume[0]) {
+        snprintf(path, n, "%s/last", c->output_dir ? c->output_dir : "outputs");
+        c->run.resume = path;
+    }
+    return tn_checkpoint_config(cfg, c->run.resume, c->overrides, c->source.n_overrides, c->run.log, err);
+}
+
+int tn_cmd_train(tn_cli *c, tn_error *err)
+{
+    tn_config *cfg = NULL;
+    char path[4300];
+    shown v = {tn_progress_begin(), c->json};
+    tn_train_callbacks cb = {on_step, on_epoch, &v};
+    tn_train_summary s;
+    int rc = c->run.resume ? resume_config(&cfg, c, path, sizeof path, err) : tn_cli_config(&cfg, c, err);
+    if (!rc && c->dry_run) {
+        rc = print_config(cfg, err);
+    } else if (!rc) {
+        rc = tn_train(cfg, &c->run, &cb, &s, err);
+        tn_progress_end(&v.bar);
+        if (!rc && c->json) print_summary_json(&s);
+        else if (!rc) print_summary(&s);
+        if (!rc && tn_interrupted) fprintf(stderr, "stopped; 'tracknet train --resume' goes on from the last whole epoch\n");
+    }
+    tn_config_free(cfg);
+    return rc;
+}
+
+int tn_cmd_eval(tn_cli *c, tn_error *err)
+{
+    tn_config *cfg = NULL;
+    tn_eval_result r;
+    int rc = tn_cli_config(&cfg, c, err);
+    if (!rc && c->dry_run) {
+        rc = print_config(cfg, err);
+    } else if (!rc) {
+        rc = tn_eval(cfg, &c->run, c->split ? c->split : "val", &r, err);
+        if (!rc && c->json)
+            tn_cli_print_json(json_pack("{s:f, s:f, s:f, s:i, s:i, s:i}", "loss", r.loss, "mean_l2", r.l2, "pck@3", r.pck,
+                                        "samples", r.samples, "visible", r.visible, "correct@3", r.correct));
+        else if (!rc)
+            printf("loss %.6f  mean L2 %.3f px  PCK@3 %.4f (%d of %d visible; %d samples)\n", r.loss, r.l2, r.pck, r.correct,
+                   r.visible, r.samples);
+    }
+    tn_config_free(cfg);
+    return rc;
+}

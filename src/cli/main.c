@@ -1,0 +1,258 @@
+#include "cli.h"
+
+#include <getopt.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+volatile int tn_interrupted;
+
+static void on_interrupt(int sig)
+{
+    (void)sig;
+    tn_interrupted = 1;
+    signal(SIGINT, SIG_DFL); /* a second Ctrl-C ends at once */
+}
+
+#define CONFIG_HELP                                                                                                   \
+    "  --data NAME         configs/data/NAME.yaml, or a path        (default tracknet)\n"                             \
+    "  --model NAME        configs/model/NAME.yaml, or a path       (default vit_heatmap)\n"                          \
+    "  --training NAME     configs/training/NAME.yaml, or a path    (default default)\n"                              \
+    "  --config FILE       one merged file, as --dry-run prints it, instead of the three\n"                           \
+    "  --config-dir DIR    where the three are looked for           (default ./configs, then the installed ones)\n"   \
+    "  --seed N            training.seed=N\n"                                                                         \
+    "  KEY=VALUE           any key of the configuration, e.g. training.optimizer.lr=1e-4 model.lora.r=8\n"
+#define DEVICE_HELP                                                                                                   \
+    "  --device D          index, part of a name, cpu or gpu        (default: the GPU with the most memory, or the CPU)\n" \
+    "  --memory-limit MB   take no more device memory than this\n"                                                    \
+    "  --gemm NAME         portable, native or clblast instead of the measured choice\n"
+
+const tn_command tn_commands[] = {
+    {"train", "train a model as the configuration says",
+     "usage: tracknet train [options] [KEY=VALUE ...]\n\n" CONFIG_HELP DEVICE_HELP
+     "  --output-dir DIR    training.output_dir=DIR\n"
+     "  --resume [DIR]      go on from a checkpoint              (default <output_dir>/last)\n"
+     "  --dry-run           print the merged configuration as YAML and stop\n"
+     "  --json              print the summary as JSON\n\n"
+     "Writes <output_dir>/log.csv, previews/, best/ and last/ (adapter in PEFT's files, decoder and head, optimiser\n"
+     "state, configuration, record of versions and device).\n",
+     "data model training config config-dir seed device memory-limit gemm output-dir resume dry-run json", tn_cmd_train},
+    {"eval", "loss, mean distance and PCK@3 over a split",
+     "usage: tracknet eval --checkpoint DIR [options] [KEY=VALUE ...]\n\n"
+     "  --checkpoint DIR    <output_dir>/best or /last; brings its own configuration\n"
+     "  --split NAME        val or train                             (default val)\n" CONFIG_HELP DEVICE_HELP
+     "  --json              print the result as JSON\n\n"
+     "Without --checkpoint the model is evaluated as configured. Distances are heatmap pixels.\n",
+     "checkpoint split data model training config config-dir seed device memory-limit gemm json dry-run", tn_cmd_eval},
+    {"predict", "find the ball in pictures",
+     "usage: tracknet predict --checkpoint DIR --image FILE-or-FOLDER [options] [KEY=VALUE ...]\n\n"
+     "  --checkpoint DIR    <output_dir>/best or /last\n"
+     "  --image PATH        a .jpg or .png, or a folder of them; may be given several times\n"
+     "  --outdir DIR        write NAME_heatmap.png and NAME_overlay.png there\n"
+     "  --csv FILE          write image,x,y,confidence (pixels of the image)\n" CONFIG_HELP DEVICE_HELP
+     "  --json              print the predictions as JSON\n",
+     "checkpoint image outdir csv data model training config config-dir seed device memory-limit gemm json", tn_cmd_predict},
+    {"devices", "list every OpenCL device",
+     "usage: tracknet devices [options]\n\n"
+     "  --device D          only this one\n"
+     "  --self-test         run every kernel against plain C first\n"
+     "  --tune              measure every GEMM variant, CLBlast included (slow to build on a CPU)\n"
+     "  --json              print JSON\n",
+     "device self-test tune json", tn_cmd_devices},
+    {"synth", "draw labelled clips",
+     "usage: tracknet synth --output-dir DIR [options]\n\n"
+     "  --output-dir DIR    clips go to DIR/<game>/Clip<i>/\n"
+     "  --game NAME         game folder                              (default game1)\n"
+     "  --look N            0: blue court by day; 1: clay at dusk    (default 0)\n"
+     "  --clips N           (default 4)\n"
+     "  --frames N          of each clip (default 40)\n"
+     "  --size WxH          (default 512x288)\n"
+     "  --seed N            (default 42)\n",
+     "output-dir game look clips frames size seed", tn_cmd_synth},
+    {"demo", "the whole way on synthetic clips: pretrain, quantise, adapt, evaluate, draw",
+     "usage: tracknet demo [options]\n\n"
+     "  --output-dir DIR    (default demo)\n"
+     "  --device D          index, part of a name, cpu or gpu\n"
+     "  --config-dir DIR    where configs/ is\n"
+     "  --seed N            (default 42)\n",
+     "output-dir device config-dir seed gemm memory-limit", tn_cmd_demo},
+    {0},
+};
+
+static void say(void *user, tn_log_level level, const char *line)
+{
+    (void)user;
+    if (level == TN_LOG_DEBUG && !getenv("TRACKNET_DEBUG")) return;
+    fprintf(stderr, "%s%s\n", level == TN_LOG_WARN ? "warning: " : "", line);
+}
+
+const tn_log tn_cli_log = {say, NULL};
+
+void tn_cli_print_json(json_t *v)
+{
+    char *s = v ? json_dumps(v, JSON_INDENT(2) | JSON_SORT_KEYS | JSON_REAL_PRECISION(9)) : NULL;
+    if (s) puts(s);
+    free(s);
+    json_decref(v);
+}
+
+int tn_cli_config(tn_config **out, tn_cli *c, tn_error *err)
+{
+    c->source.log = c->run.log;
+    if (c->checkpoint && !c->source.merged && !c->source.model && !c->source.training && !c->source.data)
+        return tn_checkpoint_config(out, c->checkpoint, c->overrides, c->source.n_overrides, c->run.log, err);
+    c->source.overrides = c->overrides;
+    return tn_config_load(out, &c->source, err);
+}
+
+static void print_help(FILE *f)
+{
+    fprintf(f, "tracknet %s: fine-tune a quantised Vision Transformer to find a ball, on any OpenCL device\n\n"
+               "usage: tracknet COMMAND [options]\n\n", tn_version());
+    for (const tn_command *k = tn_commands; k->name; k++) fprintf(f, "  %-10s %s\n", k->name, k->summary);
+    fprintf(f, "\n'tracknet COMMAND --help' tells more; 'tracknet --version' prints the version.\n");
+}
+
+static int usage(const tn_command *k, const char *what, const char *arg)
+{
+    fprintf(stderr, "tracknet %s: %s '%s'; see 'tracknet %s --help'\n", k->name, what, arg, k->name);
+    return 2;
+}
+
+enum { DATA = 256, MODEL, TRAINING, CONFIG, CONFIG_DIR, SEED, DEVICE, MEMORY, GEMM, OUTPUT, RESUME, DRY, JSON, CHECKPOINT,
+       SPLIT, IMAGE, OUTDIR, CSV, SELF_TEST, TUNE, GAME, LOOK, CLIPS, FRAMES, SIZE, HELP };
+
+static const struct option long_options[] = {
+    {"data", 1, 0, DATA}, {"model", 1, 0, MODEL}, {"training", 1, 0, TRAINING}, {"config", 1, 0, CONFIG},
+    {"config-dir", 1, 0, CONFIG_DIR}, {"seed", 1, 0, SEED}, {"device", 1, 0, DEVICE}, {"memory-limit", 1, 0, MEMORY},
+    {"gemm", 1, 0, GEMM}, {"output-dir", 1, 0, OUTPUT}, {"resume", 2, 0, RESUME}, {"dry-run", 0, 0, DRY},
+    {"json", 0, 0, JSON}, {"checkpoint", 1, 0, CHECKPOINT}, {"split", 1, 0, SPLIT}, {"image", 1, 0, IMAGE},
+    {"outdir", 1, 0, OUTDIR}, {"csv", 1, 0, CSV}, {"self-test", 0, 0, SELF_TEST}, {"tune", 0, 0, TUNE},
+    {"game", 1, 0, GAME}, {"look", 1, 0, LOOK}, {"clips", 1, 0, CLIPS}, {"frames", 1, 0, FRAMES}, {"size", 1, 0, SIZE},
+    {"help", 0, 0, HELP}, {0},
+};
+
+static bool takes(const tn_command *k, const char *option)
+{
+    size_t n = strlen(option);
+    if (!strcmp(option, "help")) return true;
+    for (const char *s = k->options; s; s = strchr(s, ' '), s = s ? s + 1 : NULL)
+        if (!strncmp(s, option, n) && (s[n] == ' ' || !s[n])) return true;
+    return false;
+}
+
+/* A whole number of at least min, or false. */
+static bool to_int(const char *s, long min, int *out)
+{
+    char *end;
+    long v = strtol(s, &end, 10);
+    *out = (int)v;
+    return end != s && !*end && v >= min && v < 2147483647;
+}
+
+static bool set_option(tn_cli *c, int opt, const char *v)
+{
+    int n = 0;
+    switch (opt) {
+    case DATA: c->source.data = v; return true;
+    case MODEL: c->source.model = v; return true;
+    case TRAINING: c->source.training = v; return true;
+    case CONFIG: c->source.merged = v; return true;
+    case CONFIG_DIR: c->source.config_dir = v; return true;
+    case SEED: c->seed = v; c->synth.seed = (uint64_t)strtoull(v, NULL, 10); return to_int(v, 0, &n);
+    case DEVICE: c->run.device = v; return true;
+    case MEMORY: c->run.memory_limit = (size_t)strtoull(v, NULL, 10) << 20; return to_int(v, 1, &n);
+    case GEMM: c->gemm = v; return !strcmp(v, "portable") || !strcmp(v, "native") || !strcmp(v, "clblast");
+    case OUTPUT: c->output_dir = v; return true;
+    case RESUME: c->run.resume = v ? v : ""; return true;
+    case DRY: return c->dry_run = true;
+    case JSON: return c->json = true;
+    case CHECKPOINT: c->checkpoint = c->run.checkpoint = v; return true;
+    case SPLIT: c->split = v; return !strcmp(v, "train") || !strcmp(v, "val");
+    case IMAGE: if (c->n_images < (int)(sizeof c->images / sizeof *c->images)) c->images[c->n_images++] = v; return true;
+    case OUTDIR: c->outdir = v; return true;
+    case CSV: c->csv = v; return true;
+    case SELF_TEST: return c->self_test = true;
+    case TUNE: return c->tune = true;
+    case GAME: c->synth.game = v; return true;
+    case LOOK: return to_int(v, 0, &c->synth.look);
+    case CLIPS: return to_int(v, 1, &c->synth.clips);
+    case FRAMES: return to_int(v, 1, &c->synth.frames);
+    case SIZE: return sscanf(v, "%dx%d", &c->synth.width, &c->synth.height) == 2;
+    case HELP: return c->help = true;
+    default: return false;
+    }
+}
+
+static bool add_override(tn_cli *c, const char *text)
+{
+    if (c->source.n_overrides >= (int)(sizeof c->overrides / sizeof *c->overrides)) return false;
+    c->overrides[c->source.n_overrides++] = text;
+    return true;
+}
+
+static int parse(tn_cli *c, const tn_command *k, int argc, char **argv)
+{
+    opterr = 0;
+    for (;;) {
+        const int at = optind;
+        int index = -1, opt = getopt_long(argc, argv, "h", long_options, &index);
+        if (opt == -1) break;
+        if (opt == 'h') opt = HELP, index = -1;
+        if (opt == '?') return usage(k, "unknown option, or one without its value:", argv[at < argc ? at : argc - 1]);
+        if (index >= 0 && !takes(k, long_options[index].name)) return usage(k, "this command has no option", argv[at]);
+        if (opt == RESUME && !optarg && optind < argc && argv[optind][0] != '-' && !strchr(argv[optind], '=')) optarg = argv[optind++];
+        if (!set_option(c, opt, optarg)) return usage(k, "not a value for this option:", argv[optind - 1]);
+    }
+    if (c->seed && strcmp(k->name, "synth")) {
+        snprintf(c->seed_override, sizeof c->seed_override, "training.seed=%s", c->seed);
+        add_override(c, c->seed_override);
+    }
+    if (c->output_dir && !strcmp(k->name, "train")) {
+        snprintf(c->output_override, sizeof c->output_override, "training.output_dir='%s'", c->output_dir);
+        add_override(c, c->output_override);
+    }
+    for (int i = optind; i < argc; i++)
+        if (!strchr(argv[i], '=') || !add_override(c, argv[i])) return usage(k, "neither an option nor KEY=VALUE:", argv[i]);
+    if (c->gemm) setenv("TRACKNET_GEMM", c->gemm, 1);
+    return 0;
+}
+
+static const tn_command *find_command(const char *name)
+{
+    for (const tn_command *k = tn_commands; k->name; k++)
+        if (!strcmp(k->name, name)) return k;
+    return NULL;
+}
+
+int main(int argc, char **argv)
+{
+    if (argc < 2 || !strcmp(argv[1], "--help") || !strcmp(argv[1], "-h") || !strcmp(argv[1], "help")) {
+        print_help(argc < 2 ? stderr : stdout);
+        return argc < 2 ? 2 : 0;
+    }
+    if (!strcmp(argv[1], "--version")) {
+        printf("tracknet %s\n", tn_version());
+        return 0;
+    }
+    const tn_command *k = find_command(argv[1]);
+    if (!k) {
+        fprintf(stderr, "tracknet: there is no command '%s'; 'tracknet --help' lists them\n", argv[1]);
+        return 2;
+    }
+    static tn_cli c;
+    c.run.log = &tn_cli_log;
+    c.synth.seed = 42;
+    int rc = parse(&c, k, argc - 1, argv + 1);
+    if (rc) return rc;
+    if (c.help) {
+        fputs(k->help, stdout);
+        return 0;
+    }
+    signal(SIGINT, on_interrupt);
+    tn_error err = {0};
+    rc = k->run(&c, &err);
+    if (rc) fprintf(stderr, "tracknet %s: %s\n", k->name, err.message);
+    return rc ? 1 : 0;
+}

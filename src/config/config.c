@@ -1,0 +1,537 @@
+/* Files -> tree -> settings, and back to YAML. */
+#include "settings.h"
+#include "files.h"
+#include "log.h"
+#include "yaml_tree.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct tn_config {
+    tn_ynode *tree;
+    tn_strs files; /* names the tree's nodes borrow */
+    tn_settings s;
+    tn_log log;
+};
+
+const tn_settings *tn_config_settings(const tn_config *c)
+{
+    return &c->s;
+}
+
+#define COMMAND_LINE "command line"
+
+/* ---- values ---- */
+
+static int wrong(const tn_ynode *n, const tn_key *k, const char *want, tn_error *err)
+{
+    const char *have = n->kind == TN_Y_MAP ? "a mapping" : n->kind == TN_Y_SEQ ? "a list" : n->text;
+    if (n->line)
+        return tn_fail(err, TN_ERR_CONFIG, "%s:%d:%d: %s must be %s, not '%s'", n->file, n->line, n->column, k->name, want,
+                       have);
+    return tn_fail(err, TN_ERR_CONFIG, "%s: %s must be %s, not '%s'", n->file, k->name, want, have);
+}
+
+static bool is_null(const tn_ynode *n)
+{
+    return n->kind == TN_Y_SCALAR && !n->quoted &&
+           (!n->text[0] || !strcmp(n->text, "null") || !strcmp(n->text, "~") || !strcmp(n->text, "Null") ||
+            !strcmp(n->text, "NULL"));
+}
+
+static bool to_number(const tn_ynode *n, double *v)
+{
+    if (n->kind != TN_Y_SCALAR || n->quoted || !n->text[0]) return false;
+    char *end;
+    errno = 0;
+    *v = strtod(n->text, &end);
+    return !*end && isfinite(*v);
+}
+
+static bool in_range(const tn_key *k, double v)
+{
+    return v >= k->min && v <= k->max;
+}
+
+static const char *range_text(char *buf, size_t n, const tn_key *k, const char *what)
+{
+    snprintf(buf, n, k->max >= 1e9 ? "%s of at least %g" : "%s from %g to %g", what, k->min, k->max);
+    return buf;
+}
+
+static bool to_int(const tn_ynode *n, int *v)
+{
+    double d;
+    if (!to_number(n, &d) || d != floor(d) || fabs(d) > INT_MAX) return false;
+    *v = (int)d;
+    return true;
+}
+
+static int set_bool(bool *out, const tn_key *k, const tn_ynode *n, tn_error *err)
+{
+    static const char *const yes[] = {"true", "True", "TRUE", "yes", "on"}, *const no[] = {"false", "False", "FALSE", "no", "off"};
+    for (size_t i = 0; n->kind == TN_Y_SCALAR && !n->quoted && i < TN_COUNT(yes); i++) {
+        if (!strcmp(n->text, yes[i])) return *out = true, 0;
+        if (!strcmp(n->text, no[i])) return *out = false, 0;
+    }
+    return wrong(n, k, "true or false", err);
+}
+
+static int set_int(int *out, const tn_key *k, const tn_ynode *n, tn_error *err)
+{
+    char buf[96];
+    int v;
+    if (!to_int(n, &v) || !in_range(k, v)) return wrong(n, k, range_text(buf, sizeof buf, k, "a whole number"), err);
+    *out = v;
+    return 0;
+}
+
+static int set_float(double *out, const tn_key *k, const tn_ynode *n, tn_error *err)
+{
+    char buf[96];
+    double v;
+    if (!to_number(n, &v) || !in_range(k, v)) return wrong(n, k, range_text(buf, sizeof buf, k, "a number"), err);
+    *out = v;
+    return 0;
+}
+
+static bool is_choice(const char *choices, const char *v)
+{
+    size_t n = strlen(v);
+    for (const char *s = choices; s; s = strchr(s, '|'), s = s ? s + 1 : NULL)
+        if (!strncmp(s, v, n) && (s[n] == '|' || !s[n])) return true;
+    return false;
+}
+
+static int set_str(char **out, const tn_key *k, const tn_ynode *n, tn_error *err)
+{
+    char buf[160];
+    if (n->kind != TN_Y_SCALAR) return wrong(n, k, "text", err);
+    if (k->choices && !is_choice(k->choices, n->text)) {
+        snprintf(buf, sizeof buf, "one of %s", k->choices);
+        return wrong(n, k, buf, err);
+    }
+    free(*out);
+    *out = strdup(n->text);
+    return *out ? 0 : tn_oom(err);
+}
+
+static int set_strs(tn_strs *out, const tn_key *k, const tn_ynode *n, tn_error *err)
+{
+    tn_strs_free(out);
+    if (n->kind == TN_Y_SCALAR && n->text[0]) return tn_strs_add(out, n->text) ? 0 : tn_oom(err);
+    if (n->kind != TN_Y_SEQ) return wrong(n, k, "a list of names", err);
+    for (int i = 0; i < n->n; i++) {
+        if (n->child[i]->kind != TN_Y_SCALAR) return wrong(n->child[i], k, "a list of names", err);
+        if (!tn_strs_add(out, n->child[i]->text)) return tn_oom(err);
+    }
+    return 0;
+}
+
+static int set_ints(tn_ints *out, const tn_key *k, const tn_ynode *n, tn_error *err)
+{
+    if (n->kind != TN_Y_SEQ || n->n > 16) return wrong(n, k, "a list of at most 16 whole numbers", err);
+    out->n = 0;
+    for (int i = 0; i < n->n; i++) TN_TRY(set_int(&out->v[out->n++], k, n->child[i], err));
+    return 0;
+}
+
+static int set_pair(tn_pair *out, const tn_key *k, const tn_ynode *n, tn_error *err)
+{
+    if (n->kind != TN_Y_SEQ || n->n != 2) return wrong(n, k, "[width, height]", err);
+    TN_TRY(set_int(&out->w, k, n->child[0], err));
+    TN_TRY(set_int(&out->h, k, n->child[1], err));
+    out->set = true;
+    return 0;
+}
+
+static void set_null(const tn_key *k, void *at)
+{
+    if (k->type == TN_S_STR) {
+        free(*(char **)at);
+        *(char **)at = NULL;
+    }
+    if (k->type == TN_S_STRS) tn_strs_free(at);
+    if (k->type == TN_S_PAIR) ((tn_pair *)at)->set = false;
+}
+
+static int set_value(tn_settings *s, const tn_key *k, const tn_ynode *n, tn_error *err)
+{
+    void *at = (char *)s + k->offset;
+    if (is_null(n)) {
+        if (!k->nullable) return wrong(n, k, "given", err);
+        set_null(k, at);
+        return 0;
+    }
+    switch (k->type) {
+    case TN_S_BOOL: return set_bool(at, k, n, err);
+    case TN_S_INT: return set_int(at, k, n, err);
+    case TN_S_FLOAT: return set_float(at, k, n, err);
+    case TN_S_STR: return set_str(at, k, n, err);
+    case TN_S_STRS: return set_strs(at, k, n, err);
+    case TN_S_INTS: return set_ints(at, k, n, err);
+    case TN_S_PAIR: return set_pair(at, k, n, err);
+    default: return 0;
+    }
+}
+
+static int set_default(tn_settings *s, const tn_key *k, tn_error *err)
+{
+    if (!k->dflt) return 0;
+    tn_ynode *n;
+    TN_TRY(tn_yaml_parse(&n, k->dflt, strlen(k->dflt), "default", err));
+    int rc = set_value(s, k, n, err);
+    tn_yaml_free(n);
+    return rc;
+}
+
+/* ---- keys ---- */
+
+static const tn_key *find_key(const char *name)
+{
+    for (int i = 0; i < tn_schema_size; i++)
+        if (!strcmp(tn_schema[i].name, name)) return &tn_schema[i];
+    return NULL;
+}
+
+static bool is_section(const char *name)
+{
+    size_t n = strlen(name);
+    for (int i = 0; i < tn_schema_size; i++)
+        if (!strncmp(tn_schema[i].name, name, n) && tn_schema[i].name[n] == '.') return true;
+    return false;
+}
+
+static int unknown_key(const tn_ynode *n, const char *name, tn_error *err)
+{
+    const char *best = NULL, *last = strrchr(name, '.');
+    int dist = 1000;
+    for (int i = 0; i < tn_schema_size; i++) {
+        const char *key = tn_schema[i].name, *klast = strrchr(key, '.');
+        int d = TN_MIN(tn_edit_distance(key, name), 2 + tn_edit_distance(klast, last ? last : name));
+        if (d < dist) dist = d, best = key;
+    }
+    const bool near = dist <= 8;
+    if (!n->line)
+        return tn_fail(err, TN_ERR_CONFIG, "%s: unknown key '%s'%s%s%s", n->file, name, near ? "; did you mean '" : "",
+                       near ? best : "", near ? "'?" : "");
+    return tn_fail(err, TN_ERR_CONFIG, "%s:%d:%d: unknown key '%s'%s%s%s", n->file, n->line, n->column, name,
+                   near ? "; did you mean '" : "", near ? best : "", near ? "'?" : "");
+}
+
+/* Later versions of the Python project kept these under training; they mean the model's. */
+static const char *canonical(const char *name, char *buf, size_t n)
+{
+    static const char *const moved[] = {"training.quantization", "training.lora"};
+    for (size_t i = 0; i < TN_COUNT(moved); i++) {
+        size_t k = strlen(moved[i]);
+        if (strncmp(name, moved[i], k) || (name[k] && name[k] != '.')) continue;
+        snprintf(buf, n, "model%s", name + strlen("training"));
+        return buf;
+    }
+    return name;
+}
+
+static int apply(tn_config *c, const tn_ynode *n, const char *prefix, tn_error *err)
+{
+    for (int i = 0; i < n->n; i++) {
+        const tn_ynode *v = n->child[i];
+        char full[256], moved[256];
+        snprintf(full, sizeof full, "%s%s%s", prefix, prefix[0] ? "." : "", v->key);
+        const char *name = canonical(full, moved, sizeof moved);
+        const tn_key *k = find_key(name);
+        if (k && k->type == TN_S_UNUSED) {
+            tn_logf(&c->log, TN_LOG_WARN, "%s:%d: key '%s' is accepted and not used here", v->file, v->line, name);
+        } else if (k) {
+            TN_TRY(set_value(&c->s, k, v, err));
+        } else if (is_section(name) && (v->kind == TN_Y_MAP || is_null(v))) {
+            TN_TRY(apply(c, v, name, err));
+        } else {
+            return unknown_key(v, full, err);
+        }
+    }
+    return 0;
+}
+
+/* ConvNeXt configurations have sections of their own: say what is not built before any unknown key. */
+static int check_model_name(const tn_config *c, tn_error *err)
+{
+    const tn_ynode *n = tn_yaml_get(tn_yaml_get(c->tree, "model"), "model_name");
+    if (!n || n->kind != TN_Y_SCALAR || !strcmp(n->text, "vit_heatmap")) return 0;
+    const bool convnext = tn_starts(n->text, "convnext");
+    return tn_fail(err, TN_ERR_CONFIG, "%s:%d:%d: model.model_name '%s' %s; 'vit_heatmap' is, with DINOv3, DINOv2 and ViT "
+                   "backbones", n->file, n->line, n->column, n->text, convnext ? "is not built yet" : "is not known");
+}
+
+static void free_values(tn_settings *s)
+{
+    for (int i = 0; i < tn_schema_size; i++) {
+        void *at = (char *)s + tn_schema[i].offset;
+        if (tn_schema[i].type == TN_S_STR) free(*(char **)at);
+        if (tn_schema[i].type == TN_S_STRS) tn_strs_free(at);
+    }
+    memset(s, 0, sizeof *s);
+}
+
+static int check_together(const tn_settings *s, tn_error *err)
+{
+    if (s->data.sequence && s->data.sequence_length > 1)
+        return tn_fail(err, TN_ERR_CONFIG, "data.sequence.length is %d, but vit_heatmap takes single frames; set "
+                       "data.sequence.enabled=false", s->data.sequence_length);
+    if (s->model.quant.block_size & (s->model.quant.block_size - 1))
+        return tn_fail(err, TN_ERR_CONFIG, "model.quantization.block_size is %d; it must be a power of two from 32 to 4096",
+                       s->model.quant.block_size);
+    if (s->model.quant.enabled && !s->model.freeze && !s->model.lora.enabled)
+        return tn_fail(err, TN_ERR_CONFIG, "model.quantization.enabled with model.backbone.freeze=false: a quantised base is never "
+                       "trained; set freeze to true or enable model.lora");
+    return 0;
+}
+
+static int settle(tn_config *c, tn_error *err)
+{
+    free_values(&c->s);
+    for (int i = 0; i < tn_schema_size; i++) TN_TRY(set_default(&c->s, &tn_schema[i], err));
+    TN_TRY(check_model_name(c, err));
+    TN_TRY(apply(c, c->tree, "", err));
+    if (c->s.training.amp && !strcmp(c->s.training.precision, "fp32")) {
+        free(c->s.training.precision);
+        c->s.training.precision = strdup("fp16");
+        c->s.training.amp = false;
+        tn_logf(&c->log, TN_LOG_WARN, "training.amp is deprecated; use training.precision=fp16");
+    }
+    return check_together(&c->s, err);
+}
+
+/* ---- files ---- */
+
+static int read_tree(tn_config *c, const char *path, tn_ynode **out, tn_error *err)
+{
+    char *text;
+    size_t len;
+    TN_TRY(tn_read_file(&text, &len, path, err));
+    int rc = tn_strs_add(&c->files, path) ? 0 : tn_oom(err);
+    if (!rc) rc = tn_yaml_parse(out, text, len, c->files.v[c->files.n - 1], err);
+    free(text);
+    if (!rc && (*out)->kind != TN_Y_MAP) {
+        tn_yaml_free(*out);
+        rc = tn_fail(err, TN_ERR_CONFIG, "%s: holds no mapping of keys", path);
+    }
+    return rc;
+}
+
+static char *config_path(const char *dir, const char *section, const char *name)
+{
+    if (strchr(name, '/') || tn_ends(name, ".yaml") || tn_ends(name, ".yml")) return strdup(name);
+    if (dir) return tn_strf("%s/%s/%s.yaml", dir, section, name);
+    char *local = tn_strf("configs/%s/%s.yaml", section, name);
+    if (!local || tn_is_file(local)) return local;
+    free(local);
+    return tn_strf(TN_DATADIR "/configs/%s/%s.yaml", section, name);
+}
+
+/* A file holds the section's keys at its top, or below one key named as the section. */
+static int load_section(tn_config *c, const char *dir, const char *section, const char *name, tn_error *err)
+{
+    char *path = config_path(dir, section, name);
+    if (!path) return tn_oom(err);
+    int rc = 0;
+    tn_ynode *n = NULL, *top = NULL;
+    if (!tn_is_file(path))
+        rc = tn_fail(err, TN_ERR_CONFIG, "there is no %s configuration '%s' (looked for '%s'); give a name below "
+                     "--config-dir or a path", section, name, path);
+    if (!rc) rc = read_tree(c, path, &n, err);
+    if (!rc) {
+        tn_ynode *inner = tn_yaml_get(n, section);
+        const bool wrapped = inner && n->n == 1 && inner->kind == TN_Y_MAP;
+        if (wrapped) {
+            top = n;
+        } else {
+            top = tn_yaml_new_map(NULL, n->file);
+            n->key = strdup(section);
+            if (!top || !n->key || !tn_yaml_add(top, n)) rc = tn_oom(err);
+        }
+    }
+    if (!rc) rc = tn_yaml_merge(c->tree, top, err);
+    free(path);
+    return rc;
+}
+
+static int merge_override(tn_config *c, const char *text, tn_error *err)
+{
+    const char *eq = strchr(text, '=');
+    if (!eq || eq == text)
+        return tn_fail(err, TN_ERR_CONFIG, COMMAND_LINE ": '%s' is no KEY=VALUE, such as training.optimizer.lr=1e-4", text);
+    tn_ynode *value, *root = tn_yaml_new_map(NULL, COMMAND_LINE), *at = root;
+    TN_TRY(tn_yaml_parse(&value, eq + 1, strlen(eq + 1), COMMAND_LINE, err));
+    if (value->kind == TN_Y_MAP && !value->n) { /* KEY= */
+        tn_yaml_free(value);
+        TN_TRY(tn_yaml_parse(&value, "null", 4, COMMAND_LINE, err));
+    }
+    value->line = 0;
+    for (const char *s = text; s < eq;) {
+        const char *dot = memchr(s, '.', (size_t)(eq - s)), *end = dot ? dot : eq;
+        char *key = tn_strf("%.*s", (int)(end - s), s);
+        if (!key || !at) return tn_oom(err);
+        tn_ynode *n = dot ? tn_yaml_new_map(key, COMMAND_LINE) : value;
+        if (!dot) n->key = key;
+        else free(key);
+        if (!tn_yaml_add(at, n)) return tn_oom(err);
+        at = n;
+        s = dot ? dot + 1 : eq;
+    }
+    return tn_yaml_merge(c->tree, root, err);
+}
+
+static int load_all(tn_config *c, const tn_config_source *s, tn_error *err)
+{
+    if (s->merged) {
+        tn_ynode *n;
+        if (!tn_is_file(s->merged)) return tn_fail(err, TN_ERR_CONFIG, "there is no configuration file '%s'", s->merged);
+        TN_TRY(read_tree(c, s->merged, &n, err));
+        TN_TRY(tn_yaml_merge(c->tree, n, err));
+    } else {
+        TN_TRY(load_section(c, s->config_dir, "data", s->data ? s->data : "tracknet", err));
+        TN_TRY(load_section(c, s->config_dir, "model", s->model ? s->model : "vit_heatmap", err));
+        TN_TRY(load_section(c, s->config_dir, "training", s->training ? s->training : "default", err));
+    }
+    for (int i = 0; i < s->n_overrides; i++) TN_TRY(merge_override(c, s->overrides[i], err));
+    return settle(c, err);
+}
+
+int tn_config_load(tn_config **out, const tn_config_source *s, tn_error *err)
+{
+    tn_config *c = calloc(1, sizeof *c);
+    *out = NULL;
+    if (!c || !(c->tree = tn_yaml_new_map(NULL, COMMAND_LINE))) {
+        free(c);
+        return tn_oom(err);
+    }
+    if (s->log) c->log = *s->log;
+    int rc = load_all(c, s, err);
+    if (rc) {
+        tn_config_free(c);
+        return rc;
+    }
+    *out = c;
+    return 0;
+}
+
+void tn_config_free(tn_config *c)
+{
+    if (!c) return;
+    tn_yaml_free(c->tree);
+    free_values(&c->s);
+    tn_strs_free(&c->files);
+    free(c);
+}
+
+int tn_config_set(tn_config *c, const char *assignment, tn_error *err)
+{
+    TN_TRY(merge_override(c, assignment, err));
+    const tn_log log = c->log;
+    c->log.fn = NULL; /* the warnings were given at loading */
+    int rc = settle(c, err);
+    c->log = log;
+    return rc;
+}
+
+/* ---- dump ---- */
+
+static void put_string(tn_text *t, const char *s)
+{
+    if (!s) {
+        tn_text_addf(t, "null");
+        return;
+    }
+    tn_text_addf(t, "\"");
+    for (; *s; s++) {
+        if (*s == '"' || *s == '\\') tn_text_addf(t, "\\%c", *s);
+        else if ((unsigned char)*s < 32) tn_text_addf(t, "\\x%02x", (unsigned char)*s);
+        else tn_text_add(t, s, 1);
+    }
+    tn_text_addf(t, "\"");
+}
+
+static void put_float(tn_text *t, double v)
+{
+    char buf[40];
+    for (int p = 6; p <= 17; p++) {
+        snprintf(buf, sizeof buf, "%.*g", p, v);
+        if (strtod(buf, NULL) == v) break;
+    }
+    tn_text_addf(t, "%s%s", buf, strpbrk(buf, ".en") ? "" : ".0");
+}
+
+static void put_value(tn_text *t, const tn_settings *s, const tn_key *k)
+{
+    const void *at = (const char *)s + k->offset;
+    switch (k->type) {
+    case TN_S_BOOL: tn_text_addf(t, "%s", *(const bool *)at ? "true" : "false"); break;
+    case TN_S_INT: tn_text_addf(t, "%d", *(const int *)at); break;
+    case TN_S_FLOAT: put_float(t, *(const double *)at); break;
+    case TN_S_STR: put_string(t, *(char *const *)at); break;
+    case TN_S_STRS: {
+        const tn_strs *l = at;
+        tn_text_addf(t, "[");
+        for (int i = 0; i < l->n; i++) {
+            if (i) tn_text_addf(t, ", ");
+            put_string(t, l->v[i]);
+        }
+        tn_text_addf(t, "]");
+        break;
+    }
+    case TN_S_INTS: {
+        const tn_ints *l = at;
+        tn_text_addf(t, "[");
+        for (int i = 0; i < l->n; i++) tn_text_addf(t, "%s%d", i ? ", " : "", l->v[i]);
+        tn_text_addf(t, "]");
+        break;
+    }
+    case TN_S_PAIR: {
+        const tn_pair *p = at;
+        if (p->set) tn_text_addf(t, "[%d, %d]", p->w, p->h);
+        else tn_text_addf(t, "null");
+        break;
+    }
+    default: break;
+    }
+}
+
+/* Opens the sections that `name` has and `last` had not; returns the depth of the leaf. */
+static int open_sections(tn_text *t, const char *name, const char *last)
+{
+    int depth = 0;
+    bool same = true;
+    for (const char *dot; (dot = strchr(name, '.')); name = dot + 1, depth++) {
+        size_t n = (size_t)(dot - name) + 1;
+        same = same && !strncmp(name, last, n);
+        if (same) last += n;
+        else tn_text_addf(t, "%*s%.*s:\n", depth * 2, "", (int)n - 1, name);
+    }
+    return depth;
+}
+
+int tn_config_dump(const tn_config *c, char **yaml, tn_error *err)
+{
+    tn_text t = {0};
+    const char *last = "";
+    for (int i = 0; i < tn_schema_size; i++) {
+        const tn_key *k = &tn_schema[i];
+        if (k->type == TN_S_UNUSED) continue;
+        int depth = open_sections(&t, k->name, last);
+        tn_text_addf(&t, "%*s%s: ", depth * 2, "", strrchr(k->name, '.') + 1);
+        put_value(&t, &c->s, k);
+        tn_text_addf(&t, "\n");
+        last = k->name;
+    }
+    if (t.oom) {
+        tn_text_free(&t);
+        return tn_oom(err);
+    }
+    *yaml = t.s;
+    return 0;
+}

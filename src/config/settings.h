@@ -1,0 +1,99 @@
+/** The configuration as a struct. Every field is described once, in schema.c. */
+#ifndef TN_SETTINGS_H
+#define TN_SETTINGS_H
+#include "text.h"
+#include <tracknet/config.h>
+
+typedef struct tn_ints {
+    int v[16], n;
+} tn_ints;
+
+/** [W, H], or unset where null is allowed. */
+typedef struct tn_pair {
+    int w, h;
+    bool set;
+} tn_pair;
+
+typedef struct tn_settings {
+    struct {
+        char *root;
+        tn_strs train_games, val_games;
+        tn_pair resize;
+        bool normalize;
+        double flip_prob;
+        bool sequence;
+        int sequence_length, sequence_stride;
+    } data;
+    struct {
+        char *name, *pretrained;
+        bool freeze, random_init, rope_augment;
+        int patch_size;
+        tn_pair heat_size;
+        double sigma;
+        tn_ints channels, upsample;
+        int blocks;
+        char *norm, *activation;
+        bool depthwise, se;
+        int se_reduction;
+        double dropout;
+        struct {
+            bool enabled, rslora;
+            int r;
+            double alpha, dropout;
+            tn_strs targets;
+            char *bias, *task_type;
+        } lora;
+        struct {
+            bool enabled;
+            char *type, *compute_dtype, *mode;
+            tn_strs skip;
+            bool compress_statistics, use_double_quant;
+            int block_size;
+        } quant;
+    } model;
+    struct {
+        int seed, batch_size, epochs;
+        char *precision;
+        bool amp;
+        double grad_clip, grad_clip_norm;
+        int freeze_epochs;
+        bool adaptive;
+        int min_micro, micro, oom_retries;
+        double backoff;
+        int workers, prefetch;
+        bool drop_last;
+        char *optimizer;
+        double lr, weight_decay, momentum;
+        char *scheduler;
+        int warmup_epochs;
+        double warmup_factor;
+        char *loss;
+        double alpha, beta;
+        char *es_monitor, *es_mode;
+        int es_patience;
+        double es_min_delta;
+        int limit_batches;
+        bool checkpointing;
+        char *output_dir, *log_dir, *ckpt_dir, *init_from;
+    } training;
+} tn_settings;
+
+/** Borrowed from the configuration. */
+const tn_settings *tn_config_settings(const tn_config *c);
+
+typedef enum tn_stype { TN_S_BOOL, TN_S_INT, TN_S_FLOAT, TN_S_STR, TN_S_STRS, TN_S_INTS, TN_S_PAIR, TN_S_UNUSED } tn_stype;
+
+/** One key: where it goes, what it may be, what it means. */
+typedef struct tn_key {
+    const char *name;
+    tn_stype type;
+    size_t offset;
+    const char *dflt;    /* as YAML */
+    double min, max;     /* numbers, list entries and pairs */
+    const char *choices; /* "a|b|c" or NULL */
+    bool nullable;
+    const char *help;
+} tn_key;
+extern const tn_key tn_schema[];
+extern const int tn_schema_size;
+#endif

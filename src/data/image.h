@@ -1,0 +1,27 @@
+/** 8-bit RGB images: JPEG and PNG in, PNG and JPEG out, Pillow's bilinear resize, and what previews draw. */
+#ifndef TN_IMAGE_H
+#define TN_IMAGE_H
+#include "fail.h"
+#include <stdint.h>
+
+/** Row-major [h][w][3], owned; free with tn_image_free. */
+typedef struct tn_image {
+    int w, h;
+    uint8_t *rgb;
+} tn_image;
+
+int tn_image_new(tn_image *im, int w, int h, tn_error *err);
+void tn_image_free(tn_image *im);
+/** By content, not by name. A truncated file is an error. */
+int tn_image_load(tn_image *im, const char *path, tn_error *err);
+int tn_image_save_png(const tn_image *im, const char *path, tn_error *err);
+int tn_image_save_jpeg(const tn_image *im, const char *path, int quality, tn_error *err);
+/** Pillow's Image.resize(..., BILINEAR): antialiased when shrinking, 8 bits between the two passes. */
+int tn_image_resize(tn_image *out, const tn_image *in, int w, int h, tn_error *err);
+void tn_image_flip(tn_image *im);
+
+/** Blends a heatmap [hh][hw] over the image (0 and below: nothing; its maximum: full colour). */
+void tn_draw_heat(tn_image *im, const float *heat, int hw, int hh);
+/** A ring of radius r round (x, y). */
+void tn_draw_ring(tn_image *im, double x, double y, double r, const uint8_t colour[3]);
+#endif

@@ -1,0 +1,157 @@
+#include "engine.h"
+#include "checkpoint_dir.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static tn_dtype storage_type(const tn_settings *s)
+{
+    const char *p = s->training.precision, *q = s->model.quant.compute_dtype;
+    if (!strcmp(p, "bf16")) return TN_BF16;
+    if (!strcmp(p, "fp16")) return TN_F16;
+    (void)q; /* what 4-bit weights are unpacked to follows the activations: float32 products lose nothing */
+    return TN_F32;
+}
+
+static tn_decoder decoder_of(const tn_settings *s)
+{
+    tn_decoder d = {.blocks = s->model.blocks,
+                    .batch_norm = !strcmp(s->model.norm, "bn"),
+                    .relu = !strcmp(s->model.activation, "relu"),
+                    .depthwise = s->model.depthwise,
+                    .se = s->model.se,
+                    .se_reduction = s->model.se_reduction,
+                    .dropout = (float)s->model.dropout,
+                    .n_channels = s->model.channels.n,
+                    .n_upsample = s->model.upsample.n};
+    memcpy(d.channels, s->model.channels.v, sizeof d.channels);
+    memcpy(d.upsample, s->model.upsample.v, sizeof d.upsample);
+    return d;
+}
+
+static tn_lora lora_of(const tn_settings *s)
+{
+    tn_lora l = {.enabled = s->model.lora.enabled,
+                 .rslora = s->model.lora.rslora,
+                 .r = s->model.lora.r,
+                 .alpha = (float)s->model.lora.alpha,
+                 .dropout = (float)s->model.lora.dropout,
+                 .targets = s->model.lora.targets}; /* borrowed: tn_model_new copies */
+    snprintf(l.bias, sizeof l.bias, "%s", s->model.lora.bias);
+    return l;
+}
+
+static int quant_of(tn_quant_spec *q, const tn_settings *s, tn_error *err)
+{
+    const bool hf = !strcmp(s->model.quant.mode, "hf");
+    *q = (tn_quant_spec){.enabled = s->model.quant.enabled,
+                         .nested = hf ? s->model.quant.use_double_quant : s->model.quant.compress_statistics,
+                         .block = s->model.quant.block_size,
+                         .skip = s->model.quant.skip}; /* borrowed: tn_store_new copies */
+    return tn_qtype_find(&q->type, s->model.quant.type, err);
+}
+
+static int image_size(tn_engine *e, tn_error *err)
+{
+    const tn_settings *s = e->s;
+    if (s->data.resize.set) {
+        e->image_w = s->data.resize.w, e->image_h = s->data.resize.h;
+        return 0;
+    }
+    return tn_fail(err, TN_ERR_CONFIG, "data.preprocess.resize is null: the ViT needs one size for all frames; give [W, H]");
+}
+
+static int build_model(tn_engine *e, const tn_hf_dir *hf, tn_error *err)
+{
+    const tn_settings *s = e->s;
+    tn_vit vit;
+    TN_TRY(tn_vit_configure(&vit, hf->config, hf->path, err));
+    if (vit.patch != s->model.patch_size)
+        return tn_fail(err, TN_ERR_CONFIG, "model.backbone.patch_size is %d, but '%s' has patches of %d; set it to %d",
+                       s->model.patch_size, hf->path, vit.patch, vit.patch);
+    tn_decoder dec = decoder_of(s);
+    tn_lora lora = lora_of(s);
+    const bool full = !s->model.freeze && !s->model.lora.enabled;
+    return tn_model_new(&e->model, &vit, &dec, &lora, e->image_h, e->image_w, s->model.heat_size.h, s->model.heat_size.w,
+                        full, e->log, err);
+}
+
+static int load_weights(tn_engine *e, const tn_hf_dir *hf, tn_error *err)
+{
+    const tn_settings *s = e->s;
+    tn_store *st = e->session->store;
+    const uint64_t seed = (uint64_t)s->training.seed;
+    if (s->model.random_init) TN_TRY(tn_store_init(st, TN_GROUP_BACKBONE, seed, err));
+    else TN_TRY(tn_store_load_backbone(st, hf, e->log, err));
+    TN_TRY(tn_store_init(st, TN_GROUP_LORA, seed, err));
+    TN_TRY(tn_store_init(st, TN_GROUP_HEAD, seed, err));
+    if (st->quant.enabled)
+        tn_logf(e->log, TN_LOG_INFO, "quantised %d linear layers to %s (blocks of %d%s), %d skipped; %.1f MiB instead of %.1f",
+                st->n_quantised, tn_qformats[st->quant.type].name, st->quant.block,
+                st->quant.nested ? ", double quantisation" : "", st->n_skipped, (double)st->weight_bytes / 1048576,
+                (double)st->float_bytes / 1048576);
+    return 0;
+}
+
+int tn_engine_open(tn_engine **out, const tn_settings *s, const tn_run_options *o, bool optimiser, bool dry, tn_error *err)
+{
+    tn_engine *e = calloc(1, sizeof *e);
+    tn_hf_dir *hf = NULL;
+    tn_device_info info;
+    tn_quant_spec quant;
+    tn_store *store = NULL;
+    *out = NULL;
+    if (!e) return tn_oom(err);
+    e->s = s;
+    e->log = o->log;
+    e->act = storage_type(s);
+    int rc = image_size(e, err);
+    if (!rc) rc = tn_hf_open(&hf, s->model.pretrained, !s->model.random_init && !dry, err);
+    if (!rc) rc = build_model(e, hf, err);
+    if (!rc) rc = quant_of(&quant, s, err);
+    if (!rc) rc = tn_device_select(&info, o->device, err);
+    if (!rc) rc = tn_dev_open(&e->dev, info.index, o->memory_limit, o->log, err);
+    if (!rc) rc = tn_store_new(&store, e->dev, e->model, &quant, e->act, optimiser, dry, err);
+    if (!rc) rc = tn_session_new(&e->session, e->dev, e->model, store, err);
+    if (!rc && !dry) rc = load_weights(e, hf, err);
+    tn_hf_close(hf);
+    if (rc) {
+        tn_engine_close(e);
+        return rc;
+    }
+    *out = e;
+    return 0;
+}
+
+void tn_engine_close(tn_engine *e)
+{
+    if (!e) return;
+    tn_session_free(e->session);
+    tn_model_free(e->model);
+    tn_dev_close(e->dev);
+    free(e);
+}
+
+int tn_engine_groups(const tn_engine *e)
+{
+    return TN_GROUP_HEAD | (e->s->model.lora.enabled ? TN_GROUP_LORA : 0) | (e->model->train_backbone ? TN_GROUP_BACKBONE : 0);
+}
+
+tn_pass tn_engine_train_pass(const tn_engine *e, int batch, int groups)
+{
+    return (tn_pass){.batch = batch, .act = e->act, .groups = groups, .training = true, .loss = true, .heat = true,
+                     .recompute = e->s->training.checkpointing ? 2 : 0};
+}
+
+tn_pass tn_engine_eval_pass(const tn_engine *e, int batch, bool loss)
+{
+    return (tn_pass){.batch = batch, .act = e->act, .loss = loss, .heat = true};
+}
+
+tn_prep tn_engine_prep(const tn_engine *e, bool training)
+{
+    const tn_settings *s = e->s;
+    return (tn_prep){.width = e->image_w, .height = e->image_h, .heat_w = e->model->heat_w, .heat_h = e->model->heat_h,
+                     .sigma = s->model.sigma, .normalize = s->data.normalize,
+                     .flip_prob = training ? s->data.flip_prob : 0, .seed = (uint64_t)s->training.seed};
+}

@@ -1,0 +1,36 @@
+/** A model made from a configuration, on a device, with its weights: what train, eval and predict all start from. */
+#ifndef TN_ENGINE_H
+#define TN_ENGINE_H
+#include "loader.h"
+#include "session.h"
+#include "settings.h"
+#include <tracknet/train.h>
+
+typedef struct tn_engine {
+    const tn_settings *s;
+    const tn_log *log;
+    tn_dev *dev;
+    tn_model *model;
+    tn_session *session; /* owns the store */
+    tn_dtype act;
+    int image_w, image_h;
+} tn_engine;
+
+/** Opens the device, builds the model, loads the backbone, initialises decoder, head and adapters from the seed.
+ * With `dry` no device memory is taken for weights. */
+int tn_engine_open(tn_engine **out, const tn_settings *s, const tn_run_options *o, bool optimiser, bool dry, tn_error *err);
+void tn_engine_close(tn_engine *e);
+
+/** The passes a run makes. groups: what is trained. */
+tn_pass tn_engine_train_pass(const tn_engine *e, int batch, int groups);
+tn_pass tn_engine_eval_pass(const tn_engine *e, int batch, bool loss);
+tn_prep tn_engine_prep(const tn_engine *e, bool training);
+/** Everything the configuration trains once nothing is frozen. */
+int tn_engine_groups(const tn_engine *e);
+/** Device memory of a training run with this micro-batch. */
+int tn_engine_memory(const tn_engine *e, int micro, tn_memory *m, tn_error *err);
+/** The largest micro-batch (from the batch down by the back-off factor) that fits the device, by the plan. */
+int tn_engine_fit(const tn_engine *e, int *micro, tn_memory *m, tn_error *err);
+/** What full fine-tuning in float32 would take at that micro-batch. */
+int tn_engine_full_float32(const tn_engine *e, int micro, size_t *bytes, tn_error *err);
+#endif

@@ -1,0 +1,306 @@
+#include "quant.h"
+#include "ref.h"
+#include "selftest.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define ACT (t->c->act)
+#define ERR (t->err)
+
+static const int dims[3][3] = {{5, 7, 19}, {67, 33, 130}, {130, 200, 3000}};
+
+static int gemm_one(tn_trial *t, int variant, bool ta, bool tb, bool bias, float beta, bool half_b)
+{
+    const int M = dims[t->size][0], N = dims[t->size][1], K = dims[t->size][2];
+    tn_tensor *A, *B, *C, *b;
+    float *a, *bb, *c, *bv;
+    const int mark = t->n;
+    TN_TRY(tn_trial_in(t, ACT, ta ? K : M, ta ? M : K, &A, &a));
+    TN_TRY(tn_trial_in(t, half_b ? ACT : TN_F32, tb ? N : K, tb ? K : N, &B, &bb));
+    TN_TRY(tn_trial_in(t, ACT, M, N, &C, &c));
+    TN_TRY(tn_trial_in(t, TN_F32, 1, N, &b, &bv));
+    tn_gemm_args g = {ta, tb, 0.5f, beta, *A, *B, *C, M, N, K, bias ? b->mem : NULL};
+    if (tn_gemm_variants[variant].can(t->c, &g)) {
+        if (beta == 0) TN_TRY(tn_buffer_fill(t->c->dev, C->mem, 0, tn_tensor_bytes(C) / 4 * 4, 0x7fc07fc0u, ERR));
+        TN_TRY(tn_gemm_variants[variant].run(t->c, &g, ERR));
+        tn_ref_gemm(ta, tb, M, N, K, 0.5f, a, ta ? M : K, bb, tb ? K : N, beta, c, N, bias ? bv : NULL);
+        TN_TRY(tn_trial_compare(t, C, c));
+    }
+    for (; t->n > mark; t->n--) {
+        if (t->t[t->n - 1].mem) tn_tensor_free(t->c->dev, &t->t[t->n - 1]);
+        free(t->h[t->n - 1]);
+        t->h[t->n - 1] = NULL;
+    }
+    return 0;
+}
+
+static int gemm_variant(tn_trial *t, int v)
+{
+    for (int k = 0; k < 16; k++) TN_TRY(gemm_one(t, v, k & 1, k & 2, k & 4, k & 8 ? 1.0f : 0.0f, k & 4));
+    return 0;
+}
+
+static int gemm_portable(tn_trial *t)
+{
+    return gemm_variant(t, TN_GEMM_PORTABLE);
+}
+
+static int gemm_native(tn_trial *t)
+{
+    return gemm_variant(t, TN_GEMM_NATIVE);
+}
+
+/* A product that is split along K in both kernels: few outputs, a long sum. */
+static int gemm_split(tn_trial *t)
+{
+    const int M = 9, N = 13, K = t->size == 0 ? 5000 : 40000;
+    tn_tensor *A, *B, *C;
+    float *a, *b, *c;
+    TN_TRY(tn_trial_in(t, ACT, K, M, &A, &a));
+    TN_TRY(tn_trial_in(t, ACT, K, N, &B, &b));
+    for (int v = TN_GEMM_PORTABLE; v <= TN_GEMM_NATIVE; v++) {
+        TN_TRY(tn_trial_in(t, TN_F32, M, N, &C, &c));
+        tn_gemm_args g = {true, false, 1, 1, *A, *B, *C, M, N, K, NULL};
+        if (!tn_gemm_variants[v].can(t->c, &g)) continue;
+        TN_TRY(tn_gemm_variants[v].run(t->c, &g, ERR));
+        tn_ref_gemm(true, false, M, N, K, 1, a, M, b, N, 1, c, N, NULL);
+        TN_TRY(tn_trial_compare(t, C, c));
+    }
+    return 0;
+}
+
+static int layernorm(tn_trial *t)
+{
+    static const int sizes[3][2] = {{3, 20}, {37, 96}, {11, 384}};
+    const int R = sizes[t->size][0], C = sizes[t->size][1];
+    tn_tensor *x, *g, *b, *dy, *y, *st, *dx, *dg, *db;
+    float *hx, *hg, *hb, *hdy, *hdg, *hdb, *want = tn_trial_host(t, (size_t)R * (size_t)C);
+    TN_TRY(tn_trial_in(t, ACT, R, C, &x, &hx));
+    TN_TRY(tn_trial_in(t, TN_F32, 1, C, &g, &hg));
+    TN_TRY(tn_trial_in(t, TN_F32, 1, C, &b, &hb));
+    TN_TRY(tn_trial_in(t, ACT, R, C, &dy, &hdy));
+    TN_TRY(tn_trial_out(t, ACT, R, C, &y));
+    TN_TRY(tn_trial_out(t, TN_F32, R, 2, &st));
+    TN_TRY(tn_trial_out(t, ACT, R, C, &dx));
+    TN_TRY(tn_trial_in(t, TN_F32, 1, C, &dg, &hdg));
+    TN_TRY(tn_trial_in(t, TN_F32, 1, C, &db, &hdb));
+    if (!want) return tn_oom(ERR);
+    TN_TRY(tn_layernorm_forward(t->c, x, g, b, 1e-5f, y, st, ERR));
+    tn_ref_layernorm(hx, hg, hb, 1e-5f, R, C, want);
+    TN_TRY(tn_trial_compare(t, y, want));
+    TN_TRY(tn_layernorm_backward(t->c, x, g, st, dy, dx, false, ERR));
+    TN_TRY(tn_layernorm_grad(t->c, x, st, dy, dg, db, ERR));
+    tn_ref_layernorm_backward(hx, hg, 1e-5f, hdy, R, C, want, hdg, hdb);
+    TN_TRY(tn_trial_compare(t, dx, want));
+    TN_TRY(tn_trial_compare(t, dg, hdg));
+    TN_TRY(tn_trial_compare(t, db, hdb));
+    TN_TRY(tn_layernorm_backward(t->c, x, g, st, dy, dx, true, ERR));
+    for (int i = 0; i < R * C; i++) want[i] *= 2;
+    return tn_trial_compare(t, dx, want);
+}
+
+static int attention(tn_trial *t)
+{
+    static const int sizes[3][4] = {{2, 21, 3, 12}, {1, 45, 2, 48}, {2, 70, 2, 64}}; /* batch, n, heads, width */
+    const int B = sizes[t->size][0], N = sizes[t->size][1], H = sizes[t->size][2], W = sizes[t->size][3], D = H * W;
+    tn_tensor *qkv, *d_o, *o, *lse, *delta, *dqkv;
+    float *hq, *hd, *want = tn_trial_host(t, (size_t)B * (size_t)N * 3 * (size_t)D);
+    TN_TRY(tn_trial_in(t, ACT, B * N, 3 * D, &qkv, &hq));
+    TN_TRY(tn_trial_in(t, ACT, B * N, D, &d_o, &hd));
+    TN_TRY(tn_trial_out(t, ACT, B * N, D, &o));
+    TN_TRY(tn_trial_out(t, TN_F32, B * H, N, &lse));
+    TN_TRY(tn_trial_out(t, TN_F32, B * H, N, &delta));
+    TN_TRY(tn_trial_out(t, ACT, B * N, 3 * D, &dqkv));
+    if (!want) return tn_oom(ERR);
+    TN_TRY(tn_attention_forward(t->c, qkv, B, H, o, lse, ERR));
+    tn_ref_attention(hq, B, N, H, W, want, NULL);
+    TN_TRY(tn_trial_compare(t, o, want));
+    TN_TRY(tn_attention_backward(t->c, qkv, o, lse, d_o, B, H, delta, dqkv, ERR));
+    tn_ref_attention_backward(hq, hd, B, N, H, W, want);
+    return tn_trial_compare(t, dqkv, want);
+}
+
+static int rope(tn_trial *t)
+{
+    const int B = 2, N = 7 + t->size, H = 3, W = 16, skip = 3, D = H * W;
+    tn_tensor *qkv, *table;
+    float *h, *ht;
+    TN_TRY(tn_trial_in(t, ACT, B * N, 3 * D, &qkv, &h));
+    TN_TRY(tn_trial_in(t, TN_F32, N - skip, W, &table, &ht));
+    for (int dir = 1; dir >= -1; dir -= 2) {
+        TN_TRY(tn_rope(t->c, qkv, table, B, H, skip, dir, ERR));
+        tn_ref_rope(h, ht, B, N, H, W, skip, dir);
+        TN_TRY(tn_trial_compare(t, qkv, h));
+    }
+    return 0;
+}
+
+static int activations(tn_trial *t)
+{
+    static const int cols[3] = {7, 20, 48};
+    const int R = 5, C = cols[t->size], n = R * C;
+    for (int f = TN_GELU; f <= TN_SIGMOID; f++) {
+        tn_tensor *x, *dy, *y;
+        float *hx, *hdy, *want = tn_trial_host(t, (size_t)n);
+        TN_TRY(tn_trial_in(t, ACT, R, C, &x, &hx));
+        TN_TRY(tn_trial_in(t, ACT, R, C, &dy, &hdy));
+        TN_TRY(tn_trial_out(t, ACT, R, C, &y));
+        if (!want) return tn_oom(ERR);
+        TN_TRY(tn_act_forward(t->c, (tn_fn)f, x, y, ERR));
+        for (int i = 0; i < n; i++) want[i] = (float)tn_ref_act(f, hx[i]);
+        TN_TRY(tn_trial_compare(t, y, want));
+        TN_TRY(tn_act_backward(t->c, (tn_fn)f, x, dy, dy, ERR));
+        for (int i = 0; i < n; i++) want[i] = (float)(hdy[i] * tn_ref_act_slope(f, hx[i]));
+        TN_TRY(tn_trial_compare(t, dy, want));
+    }
+    return 0;
+}
+
+static int glu(tn_trial *t)
+{
+    static const int cols[3] = {7, 20, 48};
+    const int R = 5, C = cols[t->size];
+    tn_tensor *u, *dy, *y, *du;
+    float *hu, *hdy, *want = tn_trial_host(t, (size_t)R * (size_t)C), *wd = tn_trial_host(t, (size_t)R * (size_t)C * 2);
+    TN_TRY(tn_trial_in(t, ACT, R, 2 * C, &u, &hu));
+    TN_TRY(tn_trial_in(t, ACT, R, C, &dy, &hdy));
+    TN_TRY(tn_trial_out(t, ACT, R, C, &y));
+    TN_TRY(tn_trial_out(t, ACT, R, 2 * C, &du));
+    if (!want || !wd) return tn_oom(ERR);
+    for (int r = 0; r < R; r++)
+        for (int c = 0; c < C; c++) {
+            const double g = hu[r * 2 * C + c], up = hu[r * 2 * C + C + c], d = hdy[r * C + c];
+            want[r * C + c] = (float)(tn_ref_act(2, g) * up);
+            wd[r * 2 * C + c] = (float)(d * up * tn_ref_act_slope(2, g));
+            wd[r * 2 * C + C + c] = (float)(d * tn_ref_act(2, g));
+        }
+    TN_TRY(tn_glu_forward(t->c, TN_SILU, u, y, ERR));
+    TN_TRY(tn_trial_compare(t, y, want));
+    TN_TRY(tn_glu_backward(t->c, TN_SILU, u, dy, du, ERR));
+    return tn_trial_compare(t, du, wd);
+}
+
+static int simple(tn_trial *t)
+{
+    static const int cols[3] = {7, 20, 48};
+    const int B = 3, S = 5, R = B * S, C = cols[t->size], n = R * C;
+    tn_tensor *x, *y, *s, *z, *o, *sums, *col;
+    float *hx, *hy, *hs, *hz, *hcol, *want = tn_trial_host(t, (size_t)n), *small = tn_trial_host(t, (size_t)(B * C));
+    TN_TRY(tn_trial_in(t, ACT, R, C, &x, &hx));
+    TN_TRY(tn_trial_in(t, ACT, R, C, &y, &hy));
+    TN_TRY(tn_trial_in(t, TN_F32, 1, C, &s, &hs));
+    TN_TRY(tn_trial_in(t, TN_F32, B, C, &z, &hz));
+    TN_TRY(tn_trial_in(t, TN_F32, 1, C, &col, &hcol));
+    TN_TRY(tn_trial_out(t, ACT, R, C, &o));
+    TN_TRY(tn_trial_out(t, TN_F32, B, C, &sums));
+    if (!want || !small) return tn_oom(ERR);
+    TN_TRY(tn_residual(t->c, x, y, s, o, ERR));
+    for (int i = 0; i < n; i++) want[i] = hx[i] + hs[i % C] * hy[i];
+    TN_TRY(tn_trial_compare(t, o, want));
+    TN_TRY(tn_residual(t->c, x, y, NULL, o, ERR));
+    for (int i = 0; i < n; i++) want[i] = hx[i] + hy[i];
+    TN_TRY(tn_trial_compare(t, o, want));
+    TN_TRY(tn_scale_cols(t->c, x, s, o, ERR));
+    for (int i = 0; i < n; i++) want[i] = hx[i] * hs[i % C];
+    TN_TRY(tn_trial_compare(t, o, want));
+    TN_TRY(tn_scale_channels(t->c, x, z, S, o, ERR));
+    for (int i = 0; i < n; i++) want[i] = hx[i] * hz[i / C / S * C + i % C];
+    TN_TRY(tn_trial_compare(t, o, want));
+    TN_TRY(tn_colsum(t->c, x, y, col, ERR));
+    for (int i = 0; i < n; i++) hcol[i % C] += hx[i] * hy[i];
+    TN_TRY(tn_trial_compare(t, col, hcol));
+    TN_TRY(tn_sample_sum(t->c, x, NULL, S, 0.5f, sums, ERR));
+    memset(small, 0, sizeof *small * (size_t)(B * C));
+    for (int i = 0; i < n; i++) small[i / C / S * C + i % C] += 0.5f * hx[i];
+    TN_TRY(tn_trial_compare(t, sums, small));
+    TN_TRY(tn_add_into(t->c, x, y, ERR));
+    for (int i = 0; i < n; i++) want[i] = hx[i] + hy[i];
+    TN_TRY(tn_trial_compare(t, x, want));
+    TN_TRY(tn_add_channels(t->c, y, z, 0.25f, S, ERR));
+    for (int i = 0; i < n; i++) want[i] = hy[i] + 0.25f * hz[i / C / S * C + i % C];
+    return tn_trial_compare(t, y, want);
+}
+
+/* The masks are those of the host's generator, and drop about the share asked for. */
+static int dropout(tn_trial *t)
+{
+    const int B = 4, S = 9, R = B * S, C = 33, n = R * C;
+    const float p = 0.3f;
+    const uint32_t threshold = (uint32_t)(p * 4294967296.0);
+    tn_tensor *x, *y;
+    float *hx, *hy, *want = tn_trial_host(t, (size_t)n);
+    TN_TRY(tn_trial_in(t, ACT, R, C, &x, &hx));
+    TN_TRY(tn_trial_in(t, ACT, R, C, &y, &hy));
+    if (!want) return tn_oom(ERR);
+    const uint32_t seed = tn_hash_u32(t->c->step_seed, 5);
+    int kept = 0;
+    for (int i = 0; i < n; i++) {
+        const bool keep = tn_hash_u32(seed, (uint32_t)i) >= threshold;
+        kept += keep;
+        want[i] = hy[i] + (keep ? hx[i] / (1 - p) : 0);
+    }
+    if (fabs(kept / (double)n - 0.7) > 0.06) t->worst = NAN;
+    TN_TRY(tn_dropout(t->c, x, y, p, 5, true, ERR));
+    TN_TRY(tn_trial_compare(t, y, want));
+    for (int i = 0; i < n; i++)
+        want[i] = tn_hash_u32(seed, (uint32_t)(i / C / S * C + i % C)) >= threshold ? hx[i] / (1 - p) : 0;
+    TN_TRY(tn_dropout2d(t->c, x, y, p, 5, S, ERR));
+    return tn_trial_compare(t, y, want);
+}
+
+static int put_bytes(tn_trial *t, cl_mem *m, const void *p, size_t n)
+{
+    tn_tensor *x;
+    TN_TRY(tn_trial_out(t, TN_F32, 1, (int)TN_CEIL_DIV(n, (size_t)4), &x));
+    *m = x->mem;
+    return tn_buffer_write(t->c->dev, x->mem, 0, p, n, ERR);
+}
+
+static int dequant_one(tn_trial *t, tn_qtype type, bool nested)
+{
+    static const int sizes[3][2] = {{5, 23}, {33, 67}, {130, 517}};
+    const int R = sizes[t->size][0], C = sizes[t->size][1];
+    const int mark = t->n;
+    float *w = tn_trial_host(t, (size_t)(R * C)), *want = tn_trial_host(t, (size_t)(R * C)), map[256];
+    if (!w || !want) return tn_oom(ERR);
+    for (int i = 0; i < R * C; i++) w[i] = (float)tn_rng_normal(&t->rng);
+    tn_qmatrix q;
+    tn_qtensor d = {.block = 64, .rows = R, .cols = C, .is_nested = nested};
+    tn_tensor *out;
+    TN_TRY(tn_quantize(&q, w, R, C, type, 64, nested, "w", ERR));
+    tn_dequantize(&q, want);
+    tn_dynamic_map(map);
+    int rc = put_bytes(t, &d.packed, q.packed, (size_t)(R * C + 1) / 2);
+    if (!rc && !nested) rc = put_bytes(t, &d.absmax, q.absmax, q.n_blocks * 4);
+    if (!rc && nested) rc = put_bytes(t, &d.absmax_q, q.absmax_q, q.n_blocks);
+    if (!rc && nested) rc = put_bytes(t, &d.nested, q.nested_absmax, TN_CEIL_DIV(q.n_blocks, (size_t)TN_NESTED_BLOCK) * 4);
+    d.offset = q.offset;
+    tn_qmatrix_free(&q);
+    TN_TRY(rc);
+    TN_TRY(put_bytes(t, &d.map, map, sizeof map));
+    TN_TRY(put_bytes(t, &d.code, tn_qformats[type].code, 64));
+    TN_TRY(tn_trial_out(t, ACT, R, C, &out));
+    TN_TRY(tn_dequant4(t->c, &d, out, ERR));
+    TN_TRY(tn_trial_compare(t, out, want));
+    for (; t->n > mark; t->n--) {
+        if (t->t[t->n - 1].mem) tn_tensor_free(t->c->dev, &t->t[t->n - 1]);
+        free(t->h[t->n - 1]);
+        t->h[t->n - 1] = NULL;
+    }
+    return 0;
+}
+
+static int dequant(tn_trial *t)
+{
+    for (int k = 0; k < 2 * TN_Q_TYPES; k++) TN_TRY(dequant_one(t, (tn_qtype)(k / 2), k % 2));
+    return 0;
+}
+
+const tn_case tn_cases_dense[] = {
+    {"gemm portable", gemm_portable, false}, {"gemm native", gemm_native, false}, {"gemm split along K", gemm_split, false},
+    {"layernorm", layernorm, false},         {"attention", attention, false},     {"rope", rope, false},
+    {"activations", activations, false},     {"glu", glu, false},                 {"element-wise", simple, false},
+    {"dropout", dropout, false},             {"dequantise 4-bit", dequant, false}, {0},
+};

@@ -1,0 +1,238 @@
+#include "ref.h"
+#include "selftest.h"
+
+#include <math.h>
+#include <string.h>
+
+#define ACT (t->c->act)
+#define ERR (t->err)
+
+static int norm2d_one(tn_trial *t, bool batch_norm)
+{
+    static const int sizes[3][4] = {{2, 3, 5, 6}, {3, 7, 5, 32}, {2, 9, 11, 80}}; /* batch, h, w, c */
+    const int *z = sizes[t->size], R = z[0] * z[1] * z[2], C = z[3];
+    const int unit = batch_norm ? R : z[1] * z[2], G = batch_norm ? C : C % 16 ? 2 : 16;
+    tn_tensor *x, *g, *b, *dy, *y, *st, *dx, *dg, *db;
+    float *hx, *hg, *hb, *hdy, *hdg, *hdb, *want = tn_trial_host(t, (size_t)R * (size_t)C);
+    TN_TRY(tn_trial_in(t, ACT, R, C, &x, &hx));
+    TN_TRY(tn_trial_in(t, TN_F32, 1, C, &g, &hg));
+    TN_TRY(tn_trial_in(t, TN_F32, 1, C, &b, &hb));
+    TN_TRY(tn_trial_in(t, ACT, R, C, &dy, &hdy));
+    TN_TRY(tn_trial_in(t, TN_F32, 1, C, &dg, &hdg));
+    TN_TRY(tn_trial_in(t, TN_F32, 1, C, &db, &hdb));
+    TN_TRY(tn_trial_out(t, ACT, R, C, &y));
+    TN_TRY(tn_trial_out(t, ACT, R, C, &dx));
+    TN_TRY(tn_trial_out(t, TN_F32, R / unit * G, 2, &st));
+    if (!want) return tn_oom(ERR);
+    TN_TRY(tn_norm2d_stats(t->c, x, unit, G, 1e-5f, st, ERR));
+    TN_TRY(tn_norm2d_apply(t->c, x, st, g, b, unit, G, y, ERR));
+    tn_ref_norm2d(hx, hg, hb, 1e-5f, R, C, unit, G, want);
+    TN_TRY(tn_trial_compare(t, y, want));
+    TN_TRY(tn_norm2d_backward(t->c, x, st, g, dy, unit, G, dx, dg, db, ERR));
+    tn_ref_norm2d_backward(hx, hg, 1e-5f, hdy, R, C, unit, G, want, hdg, hdb);
+    TN_TRY(tn_trial_compare(t, dx, want));
+    TN_TRY(tn_trial_compare(t, dg, hdg));
+    return tn_trial_compare(t, db, hdb);
+}
+
+static int groupnorm(tn_trial *t)
+{
+    return norm2d_one(t, false);
+}
+
+static int batchnorm(tn_trial *t)
+{
+    TN_TRY(norm2d_one(t, true));
+    /* running statistics: torch's momentum 0.1 and unbiased variance; then back to (mean, rstd) */
+    const int C = 5, n = 12;
+    float st[2 * 5], mean[5], var[5], want_m[5], want_v[5], want_s[10];
+    for (int c = 0; c < C; c++) {
+        st[2 * c] = (float)tn_rng_normal(&t->rng);
+        double v = 0.5 + tn_rng_uniform(&t->rng);
+        st[2 * c + 1] = (float)(1 / sqrt(v + 1e-5));
+        mean[c] = (float)tn_rng_normal(&t->rng), var[c] = 1;
+        want_m[c] = mean[c] + 0.1f * (st[2 * c] - mean[c]);
+        want_v[c] = (float)(1 + 0.1 * (v * n / (n - 1.0) - 1));
+        want_s[2 * c] = want_m[c], want_s[2 * c + 1] = (float)(1 / sqrt(want_v[c] + 1e-5));
+    }
+    tn_tensor *s, *m, *v, *back;
+    TN_TRY(tn_trial_put(t, TN_F32, C, 2, st, &s));
+    TN_TRY(tn_trial_put(t, TN_F32, 1, C, mean, &m));
+    TN_TRY(tn_trial_put(t, TN_F32, 1, C, var, &v));
+    TN_TRY(tn_trial_out(t, TN_F32, C, 2, &back));
+    TN_TRY(tn_batchnorm_track(t->c, s, m, v, 1e-5f, 0.1f, n, ERR));
+    TN_TRY(tn_trial_compare(t, m, want_m));
+    TN_TRY(tn_trial_compare(t, v, want_v));
+    TN_TRY(tn_batchnorm_stats(t->c, m, v, 1e-5f, back, ERR));
+    return tn_trial_compare(t, back, want_s);
+}
+
+static int conv_one(tn_trial *t, bool depthwise)
+{
+    static const int sizes[3][5] = {{2, 3, 5, 6, 3}, {2, 7, 5, 16, 8}, {1, 12, 19, 32, 16}};
+    const int *z = sizes[t->size], B = z[0], H = z[1], W = z[2], C = z[3], O = depthwise ? C : z[4], R = B * H * W;
+    const int K = depthwise ? 9 : 9 * C;
+    tn_tensor *x, *w, *dy, *y, *dx, *dw;
+    float *hx, *hw, *hdy, *hdw, *want = tn_trial_host(t, (size_t)R * (size_t)TN_MAX(C, O));
+    TN_TRY(tn_trial_in(t, ACT, R, C, &x, &hx));
+    TN_TRY(tn_trial_in(t, TN_F32, O, K, &w, &hw));
+    TN_TRY(tn_trial_in(t, ACT, R, O, &dy, &hdy));
+    TN_TRY(tn_trial_in(t, TN_F32, O, K, &dw, &hdw));
+    TN_TRY(tn_trial_out(t, ACT, R, O, &y));
+    TN_TRY(tn_trial_out(t, ACT, R, C, &dx));
+    if (!want) return tn_oom(ERR);
+    tn_size2 s = {H, W};
+    TN_TRY((depthwise ? tn_dwconv_forward : tn_conv3_forward)(t->c, x, w, B, s, y, ERR));
+    tn_ref_conv3(hx, hw, B, H, W, C, O, depthwise, want);
+    TN_TRY(tn_trial_compare(t, y, want));
+    TN_TRY((depthwise ? tn_dwconv_backward : tn_conv3_backward)(t->c, x, w, dy, B, s, dx, dw, ERR));
+    tn_ref_conv3_backward(hx, hw, hdy, B, H, W, C, O, depthwise, want, hdw);
+    TN_TRY(tn_trial_compare(t, dx, want));
+    return tn_trial_compare(t, dw, hdw);
+}
+
+static int depthwise(tn_trial *t)
+{
+    return conv_one(t, true);
+}
+
+static int full_conv(tn_trial *t)
+{
+    return conv_one(t, false);
+}
+
+static int bilinear_one(tn_trial *t, int H, int W)
+{
+    const int B = 2, h = 4 + t->size, w = 7 + t->size, C = 3;
+    const float sy = (float)h / (float)H, sx = (float)w / (float)W;
+    tn_tensor *x, *dy, *y, *dx;
+    float *hx, *hdy, *want = tn_trial_host(t, (size_t)(B * TN_MAX(h * w, H * W) * C));
+    TN_TRY(tn_trial_in(t, ACT, B * h * w, C, &x, &hx));
+    TN_TRY(tn_trial_in(t, TN_F32, B * H * W, C, &dy, &hdy));
+    TN_TRY(tn_trial_out(t, TN_F32, B * H * W, C, &y));
+    TN_TRY(tn_trial_out(t, ACT, B * h * w, C, &dx));
+    if (!want) return tn_oom(ERR);
+    TN_TRY(tn_bilinear_forward(t->c, x, B, (tn_size2){h, w}, (tn_size2){H, W}, sy, sx, y, ERR));
+    tn_ref_bilinear(hx, B, h, w, H, W, C, sy, sx, want);
+    TN_TRY(tn_trial_compare(t, y, want));
+    TN_TRY(tn_bilinear_backward(t->c, dy, B, (tn_size2){h, w}, (tn_size2){H, W}, sy, sx, dx, ERR));
+    tn_ref_bilinear_backward(hdy, B, h, w, H, W, C, sy, sx, want);
+    return tn_trial_compare(t, dx, want);
+}
+
+static int bilinear(tn_trial *t)
+{
+    static const int targets[3][2] = {{8, 14}, {13, 9}, {3, 20}};
+    for (int i = 0; i < 3; i++) TN_TRY(bilinear_one(t, targets[i][0], targets[i][1]));
+    return 0;
+}
+
+static int patchify(tn_trial *t)
+{
+    const int B = 2, p = 3 + t->size, H = 2 * p, W = 3 * p;
+    tn_tensor *px, *cols;
+    float *h, *want = tn_trial_host(t, (size_t)(B * 3 * H * W));
+    TN_TRY(tn_trial_in(t, TN_F32, B * 3 * H, W, &px, &h));
+    TN_TRY(tn_trial_out(t, ACT, B * 6, 3 * p * p, &cols));
+    if (!want) return tn_oom(ERR);
+    TN_TRY(tn_patchify(t->c, px, B, H, W, p, cols, ERR));
+    tn_ref_patchify(h, B, H, W, p, want);
+    return tn_trial_compare(t, cols, want);
+}
+
+static int tokens(tn_trial *t)
+{
+    const int B = 3, reg = 2, P = 5 + t->size, N = 1 + reg + P, D = 10, skip = 1 + reg;
+    tn_tensor *patches, *cls, *regs, *pos, *x, *grid, *dcls;
+    float *hp, *hc, *hr, *hpos, *hd, *want = tn_trial_host(t, (size_t)(B * N * D));
+    TN_TRY(tn_trial_in(t, ACT, B * P, D, &patches, &hp));
+    TN_TRY(tn_trial_in(t, TN_F32, 1, D, &cls, &hc));
+    TN_TRY(tn_trial_in(t, TN_F32, reg, D, &regs, &hr));
+    TN_TRY(tn_trial_in(t, TN_F32, 1 + P, D, &pos, &hpos));
+    TN_TRY(tn_trial_in(t, TN_F32, reg, D, &dcls, &hd));
+    TN_TRY(tn_trial_out(t, ACT, B * N, D, &x));
+    TN_TRY(tn_trial_out(t, ACT, B * P, D, &grid));
+    if (!want) return tn_oom(ERR);
+    TN_TRY(tn_tokens_forward(t->c, patches, cls, regs, pos, B, reg, x, ERR));
+    for (int i = 0; i < B * N * D; i++) {
+        int n = i / D % N, c = i % D, b = i / D / N;
+        want[i] = n == 0     ? hc[c] + hpos[c]
+                  : n < skip ? hr[(n - 1) * D + c]
+                             : hp[(b * P + n - skip) * D + c] + hpos[(n - reg) * D + c];
+    }
+    TN_TRY(tn_trial_compare(t, x, want));
+    if (t->c->dry) return 0;
+    TN_TRY(tn_tensor_get(t->c->dev, x, want, ERR)); /* as stored: what follows only moves values */
+    TN_TRY(tn_token_grad(t->c, x, B, 1, reg, dcls, ERR));
+    for (int i = 0; i < reg * D; i++)
+        for (int b = 0; b < B; b++) hd[i] += want[(b * N + 1) * D + i];
+    TN_TRY(tn_trial_compare(t, dcls, hd));
+    TN_TRY(tn_grid_forward(t->c, x, B, skip, grid, ERR));
+    TN_TRY(tn_buffer_fill(t->c->dev, x->mem, 0, tn_tensor_bytes(x) / 4 * 4, 0x7fc07fc0u, ERR));
+    TN_TRY(tn_grid_backward(t->c, grid, B, skip, x, ERR));
+    for (int i = 0; i < B * N * D; i++)
+        if (i / D % N < skip) want[i] = 0;
+    return tn_trial_compare(t, x, want);
+}
+
+static int loss_one(tn_trial *t, bool focal)
+{
+    const int B = 3, S = 35 + 400 * t->size;
+    tn_tensor *p, *y, *m, *dp, *part;
+    float *hp, target[3 * 1000], mask[3] = {1, 0, 1}, partial[TN_PARTIALS], *want = tn_trial_host(t, (size_t)(B * S));
+    for (int i = 0; i < B * S; i++) target[i] = (float)tn_rng_uniform(&t->rng);
+    TN_TRY(tn_trial_in(t, TN_F32, B * S, 1, &p, &hp));
+    TN_TRY(tn_trial_put(t, TN_F32, B * S, 1, target, &y));
+    TN_TRY(tn_trial_put(t, TN_F32, B, 1, mask, &m));
+    TN_TRY(tn_trial_out(t, TN_F32, B * S, 1, &dp));
+    TN_TRY(tn_trial_out(t, TN_F32, TN_PARTIALS, 1, &part));
+    if (!want) return tn_oom(ERR);
+    tn_loss_spec spec = {focal, 2, 4, 1.0f / (float)(2 * S), 1};
+    TN_TRY(tn_heatmap_loss(t->c, p, y, m, &spec, dp, part, ERR));
+    double l = tn_ref_heatmap_loss(hp, target, mask, B, S, focal, 2, 4, 1.0 / (2 * S), want), sum = 0;
+    TN_TRY(tn_trial_compare(t, dp, want));
+    if (t->c->dry) return 0;
+    TN_TRY(tn_tensor_get(t->c->dev, part, partial, ERR));
+    for (int i = 0; i < TN_PARTIALS; i++) sum += partial[i];
+    t->worst = fmax(t->worst, fabs(sum - l) / l);
+    return 0;
+}
+
+static int losses(tn_trial *t)
+{
+    TN_TRY(loss_one(t, false));
+    return loss_one(t, true);
+}
+
+static int optimisers(tn_trial *t)
+{
+    const int n = 77 + 3000 * t->size;
+    tn_tensor *p, *g, *m, *v;
+    float *hp, *hg, *hm, *hv;
+    TN_TRY(tn_trial_in(t, TN_F32, n, 1, &p, &hp));
+    TN_TRY(tn_trial_in(t, TN_F32, n, 1, &g, &hg));
+    TN_TRY(tn_trial_in(t, TN_F32, n, 1, &m, &hm));
+    TN_TRY(tn_trial_in(t, TN_F32, n, 1, &v, &hv));
+    for (int i = 0; i < n; i++) hv[i] = fabsf(hv[i]);
+    TN_TRY(tn_tensor_set(t->c->dev, v, hv, ERR));
+    double sq = 0, got = 0;
+    for (int i = 0; i < n; i++) sq += (double)hg[i] * hg[i];
+    TN_TRY(tn_sum_squares(t->c, g->mem, 0, (size_t)n, &got, ERR));
+    if (!t->c->dry) t->worst = fmax(t->worst, fabs(got - sq) / sq);
+    tn_adam_spec s = {1e-2f, 0.05f, 0.9f, 0.999f, 1e-8f, 0.5f, 3};
+    TN_TRY(tn_adamw(t->c, p->mem, g->mem, m->mem, v->mem, 0, (size_t)n, &s, ERR));
+    tn_ref_adamw(hp, hg, hm, hv, n, 1e-2, 0.05, 0.9, 0.999, 1e-8, 3, 0.5);
+    TN_TRY(tn_trial_compare(t, p, hp));
+    TN_TRY(tn_trial_compare(t, m, hm));
+    TN_TRY(tn_trial_compare(t, v, hv));
+    TN_TRY(tn_sgd(t->c, p->mem, g->mem, m->mem, 0, (size_t)n, 1e-2f, 0.05f, 0.9f, false, 0.5f, ERR));
+    tn_ref_sgd(hp, hg, hm, n, 1e-2, 0.05, 0.9, false, 0.5);
+    TN_TRY(tn_trial_compare(t, p, hp));
+    return tn_trial_compare(t, m, hm);
+}
+
+const tn_case tn_cases_spatial[] = {
+    {"groupnorm", groupnorm, false}, {"batchnorm", batchnorm, false},     {"depthwise convolution", depthwise, false},
+    {"full convolution", full_conv, false}, {"bilinear resize", bilinear, false}, {"patchify", patchify, false},
+    {"tokens and grid", tokens, false}, {"heatmap losses", losses, true}, {"optimisers", optimisers, true}, {0},
+};

@@ -1,0 +1,6 @@
+#include <tracknet/tracknet.h>
+
+const char *tn_version(void)
+{
+    return TN_VERSION;
+}
