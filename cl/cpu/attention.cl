@@ -25,6 +25,7 @@ inline void load_across(float16 *t, const __global act_t *src, size_t base, int 
     float *f = (float *)t;
     for (int r = 0; r < 16; r++) {
         const size_t at = base + (size_t)min(first + r, n - 1) * ld;
+#pragma unroll
         for (int v = 0; v < HV; v++) {
             float x[16];
             vstore16(LDV(ACT, src, at + 16 * v), 0, x);
@@ -60,6 +61,7 @@ __kernel void attn_forward(const __global act_t *qkv, __global act_t *o, __globa
     for (int i = 0; i < QT; i++) {
         top[i] = NEG;
         sum[i] = 0.0f;
+#pragma unroll
         for (int v = 0; v < HV; v++) acc[i][v] = (float16)(0.0f);
     }
     for (int k0 = 0; k0 < n; k0 += 16) {
@@ -75,15 +77,19 @@ __kernel void attn_forward(const __global act_t *qkv, __global act_t *o, __globa
             sum[i] = sum[i] * fix + HSUM(p);
             top[i] = m;
             float16 a[HV];
+#pragma unroll
             for (int v = 0; v < HV; v++) a[v] = acc[i][v] * fix;
             for (int k = 0; k < nk; k++) {
                 const size_t at = base + 2 * d + (size_t)(k0 + k) * ld;
+#pragma unroll
                 for (int v = 0; v < HV; v++) a[v] = fma((float16)(w[k]), LDV(ACT, qkv, at + 16 * v), a[v]);
             }
+#pragma unroll
             for (int v = 0; v < HV; v++) acc[i][v] = a[v];
         }
     }
     for (int i = 0; i < nq; i++) {
+#pragma unroll
         for (int v = 0; v < HV; v++)
             STV(ACT, o, ((size_t)b * n + q0 + i) * d + (size_t)h * HD + 16 * v, acc[i][v] / sum[i]);
         lse[(size_t)bh * n + q0 + i] = top[i] + log(sum[i]);
@@ -95,6 +101,7 @@ __kernel void attn_delta(const __global act_t *o, const __global act_t *d_o, __g
     const int i = (int)get_global_id(0), bh = (int)get_global_id(1);
     const size_t at = ((size_t)(bh / heads) * n + i) * heads * HD + (size_t)(bh % heads) * HD;
     float16 s = (float16)(0.0f);
+#pragma unroll
     for (int v = 0; v < HV; v++) s = fma(LDV(ACT, o, at + 16 * v), LDV(ACT, d_o, at + 16 * v), s);
     delta[(size_t)bh * n + i] = HSUM(s);
 }
@@ -109,6 +116,7 @@ __kernel void attn_dq(const __global act_t *qkv, const __global act_t *d_o, cons
     const __global float *L = lse + (size_t)bh * n, *D = delta + (size_t)bh * n;
     float16 acc[QT][HV], kt[HD], vt[HD];
     for (int i = 0; i < QT; i++)
+#pragma unroll
         for (int v = 0; v < HV; v++) acc[i][v] = (float16)(0.0f);
     for (int k0 = 0; k0 < n; k0 += 16) {
         load_across(kt, qkv, base + d, ld, k0, n);
@@ -121,15 +129,19 @@ __kernel void attn_dq(const __global act_t *qkv, const __global act_t *d_o, cons
             float w[16];
             vstore16(ds, 0, w);
             float16 a[HV];
+#pragma unroll
             for (int v = 0; v < HV; v++) a[v] = acc[i][v];
             for (int k = 0; k < nk; k++) {
                 const size_t at = base + d + (size_t)(k0 + k) * ld;
+#pragma unroll
                 for (int v = 0; v < HV; v++) a[v] = fma((float16)(w[k]), LDV(ACT, qkv, at + 16 * v), a[v]);
             }
+#pragma unroll
             for (int v = 0; v < HV; v++) acc[i][v] = a[v];
         }
     }
     for (int i = 0; i < nq; i++)
+#pragma unroll
         for (int v = 0; v < HV; v++) STV(ACT, dqkv, base + (size_t)(q0 + i) * ld + 16 * v, acc[i][v]);
 }
 

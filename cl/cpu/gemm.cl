@@ -73,26 +73,34 @@ __kernel void gemm_panel(const __global TYPE(AT) *A, uint a_off, int lda, const 
     const int k_begin = SPLIT ? z * k_chunk : 0, k_end = SPLIT ? min(K, k_begin + k_chunk) : K;
     const __global float *p = P + p_off + (size_t)panel * p_panel + (size_t)k_begin * p_row;
     size_t row[MR];
+#pragma unroll
     for (int i = 0; i < MR; i++)
         row[i] = a_off + (TA ? (size_t)min(m0 + i, M - 1) + (size_t)k_begin * lda
                              : (size_t)min(m0 + i, M - 1) * lda + k_begin);
     float16 acc[MR][NRV];
+#pragma unroll
     for (int i = 0; i < MR; i++)
+#pragma unroll
         for (int j = 0; j < NRV; j++) acc[i][j] = (float16)(0.0f);
 
     for (int k = k_begin; k < k_end; k++) {
         float16 b[NRV];
+#pragma unroll
         for (int j = 0; j < NRV; j++) b[j] = vload16(j, p);
+#pragma unroll
         for (int i = 0; i < MR; i++) {
             const float16 a = (float16)(LD(AT, A, row[i]));
+#pragma unroll
             for (int j = 0; j < NRV; j++) acc[i][j] = fma(a, b[j], acc[i][j]);
             row[i] += TA ? lda : 1;
         }
         p += p_row;
     }
+#pragma unroll
     for (int i = 0; i < MR; i++) {
         if (m0 + i >= M) continue;
         float v[NR];
+#pragma unroll
         for (int j = 0; j < NRV; j++) vstore16(acc[i][j], j, v);
         const int nn = min(NR, N - n0);
 #if SPLIT

@@ -29,6 +29,7 @@ const tn_key tn_schema[] = {
     {"model.backbone.return_stages", TN_S_UNUSED, 0, NULL, 0, 0, NULL, true, NULL},
     {"model.heatmap.size", TN_S_PAIR, AT(model.heat_size), "[128, 72]", 1, 16384, NULL, false, "[W, H] of the heatmap"},
     {"model.heatmap.sigma", TN_S_FLOAT, AT(model.sigma), "2.0", 0.05, 1000, NULL, false, "of the Gaussian target, heatmap pixels"},
+    {"model.heatmap.head_std", TN_S_FLOAT, AT(model.head_std), "0.0", 0, 10, NULL, false, "standard deviation the head starts from; 0: Kaiming, as the Python project"},
     {"model.decoder.channels", TN_S_INTS, AT(model.channels), "[384, 256, 128, 64]", 1, 65536, NULL, false, "width in, then of each stage"},
     {"model.decoder.upsample", TN_S_INTS, AT(model.upsample), "[2, 2, 2]", 1, 16, NULL, false, "factor of each stage; missing ones are 1"},
     {"model.decoder.blocks_per_stage", TN_S_INT, AT(model.blocks), "1", 0, 64, NULL, false, "residual blocks of a stage"},

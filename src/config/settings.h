@@ -29,7 +29,7 @@ typedef struct tn_settings {
         bool freeze, random_init, rope_augment;
         int patch_size;
         tn_pair heat_size;
-        double sigma;
+        double sigma, head_std;
         tn_ints channels, upsample;
         int blocks;
         char *norm, *activation;

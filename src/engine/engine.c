@@ -22,6 +22,7 @@ static tn_decoder decoder_of(const tn_settings *s)
                     .se = s->model.se,
                     .se_reduction = s->model.se_reduction,
                     .dropout = (float)s->model.dropout,
+                    .head_std = (float)s->model.head_std,
                     .n_channels = s->model.channels.n,
                     .n_upsample = s->model.upsample.n};
     memcpy(d.channels, s->model.channels.v, sizeof d.channels);

@@ -49,7 +49,7 @@ typedef struct tn_decoder {
     int channels[16], n_channels, upsample[16], n_upsample, blocks;
     bool batch_norm, relu, depthwise, se;
     int se_reduction;
-    float dropout;
+    float dropout, head_std; /* head_std 0: Kaiming */
 } tn_decoder;
 
 typedef struct tn_lora {
@@ -70,6 +70,7 @@ typedef struct tn_slot {
     bool trainable, linear, buffer; /* linear: a linear layer's weight (may be quantised); buffer: running statistic */
     tn_init init;
     int init_fan;
+    float init_std; /* 0: what init says */
 } tn_slot;
 
 typedef struct tn_model {

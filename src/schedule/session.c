@@ -12,13 +12,26 @@ int tn_session_new(tn_session **out, tn_dev *d, const tn_model *m, tn_store *sto
     s->m = m;
     s->store = store;
     s->generation = 1;
+    s->profile = getenv("TRACKNET_PROFILE") != NULL;
     tn_ctx_init(&s->ctx, d, store->act);
     return 0;
+}
+
+/* Where the time went, when TRACKNET_PROFILE asked for it. */
+static void log_profile(const tn_session *s)
+{
+    double total = 0;
+    for (int i = 0; i < TN_OP_COUNT; i++) total += s->op_seconds[i];
+    for (int i = 0; total > 0 && i < TN_OP_COUNT; i++)
+        if (s->op_calls[i])
+            tn_logf(s->dev->log, TN_LOG_INFO, "%-20s %8lld calls %9.3f s %5.1f %%", tn_opcode_name((tn_opcode)i),
+                    s->op_calls[i], s->op_seconds[i], 100 * s->op_seconds[i] / total);
 }
 
 void tn_session_free(tn_session *s)
 {
     if (!s) return;
+    log_profile(s);
     for (int i = 0; i < s->n_execs; i++) tn_exec_free(s, s->execs[i]);
     free(s->execs);
     for (int i = 0; i < TN_MAX_CHUNKS; i++) tn_buffer_free(s->dev, s->chunk[i], s->chunk_bytes[i]);

@@ -33,6 +33,7 @@ static void choose(tn_store *st, int i)
     st->n_skipped += quant && e->place == TN_PLACE_DENSE;
     e->t = tn_view(NULL, e->place == TN_PLACE_DENSE ? frozen_dtype(st, s) : TN_F32, s->rows, s->cols);
     const size_t n = (size_t)s->rows * (size_t)s->cols;
+    e->grad = e->t;
     if (e->place == TN_PLACE_DENSE) e->bytes = tn_tensor_bytes(&e->t);
     if (e->place == TN_PLACE_QUANT) {
         size_t nb = TN_CEIL_DIV(n, (size_t)st->quant.block);
@@ -69,7 +70,6 @@ static int new_zeroed(cl_mem *m, tn_store *st, const char *what, tn_error *err)
 
 static int bind_param(tn_store *st, tn_stored *e, tn_error *err)
 {
-    e->grad = e->t;
     size_t bytes = tn_tensor_bytes(&e->t);
     TN_TRY(tn_buffer_sub(&e->t.mem, st->dev, st->params, e->off * 4, bytes, err));
     if (!st->grads) return 0;
@@ -233,7 +233,7 @@ static void initial(float *v, const tn_slot *s, uint64_t seed)
         switch (s->init) {
         case TN_INIT_ZERO: break;
         case TN_INIT_ONE: x = 1; break;
-        case TN_INIT_KAIMING_OUT: x = tn_rng_normal(&r) * sqrt(2 / fan); break;
+        case TN_INIT_KAIMING_OUT: x = tn_rng_normal(&r) * (s->init_std > 0 ? s->init_std : sqrt(2 / fan)); break;
         case TN_INIT_LORA_A: x = (2 * tn_rng_uniform(&r) - 1) / sqrt(fan); break;
         case TN_INIT_CONV_BIAS: break;
         case TN_INIT_TRUNC:
