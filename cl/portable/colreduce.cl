@@ -16,6 +16,10 @@ __kernel void colreduce(const __global act_t *a, const __global act_t *b, const 
     if (c >= C || (size_t)chunk * chunk_rows >= (size_t)rows) return;
     const int last = min(rows, (chunk + 1) * chunk_rows);
     vec s0 = TO_VEC(0.0f), s1 = TO_VEC(0.0f);
+#if MODE >= 2
+    vec mean, rstd;
+    int unit = -1;
+#endif
     for (int r = chunk * chunk_rows; r < last; r++) {
         const size_t at = (size_t)r * C + c;
         const vec va = LDV(ACT, a, at);
@@ -24,20 +28,22 @@ __kernel void colreduce(const __global act_t *a, const __global act_t *b, const 
 #elif MODE == 1
         s0 += va * LDV(ACT, b, at);
 #else
-        vec mean, rstd;
+        if (r / stat_rows != unit) {
+            unit = r / stat_rows;
+            const __global float2 *st = stats + (size_t)unit * groups;
 #if VW == 1
-        mean = stats[(size_t)(r / stat_rows) * groups + c / group_cols].x;
-        rstd = stats[(size_t)(r / stat_rows) * groups + c / group_cols].y;
+            mean = st[c / group_cols].x;
+            rstd = st[c / group_cols].y;
 #else
-        float m[VW], q[VW];
-        for (int k = 0; k < VW; k++) {
-            const float2 st = stats[(size_t)(r / stat_rows) * groups + (c + k) / group_cols];
-            m[k] = st.x;
-            q[k] = st.y;
-        }
-        mean = CAT(vload, VW)(0, m);
-        rstd = CAT(vload, VW)(0, q);
+            float m[VW], q[VW];
+            for (int k = 0; k < VW; k++) {
+                m[k] = st[(c + k) / group_cols].x;
+                q[k] = st[(c + k) / group_cols].y;
+            }
+            mean = CAT(vload, VW)(0, m);
+            rstd = CAT(vload, VW)(0, q);
 #endif
+        }
 #if MODE == 2
         s0 += va;
         s1 += va * (LDV(ACT, b, at) - mean) * rstd;

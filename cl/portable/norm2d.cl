@@ -34,29 +34,59 @@ __kernel void norm2d_sums(const __global float *p0, const __global float *p1, co
     sums[(size_t)u * groups + g] = s * inv_count;
 }
 
-/* y = (x - mean) rstd gamma + beta. Items (rows*C). */
-__kernel void norm2d_forward(const __global act_t *x, const __global float2 *stats, const __global float *gamma,
-                             const __global float *beta, __global act_t *y, int C, int groups, int unit_rows, int n)
+/* The statistics (or sums) of VW columns from c on, as two vectors. */
+inline void lanes_of(const __global float2 *s, size_t unit, int groups, int gc, int c, vec *a, vec *b)
 {
-    const size_t i = get_global_id(0);
-    if (i >= (size_t)n) return;
-    const int c = (int)(i % C), r = (int)(i / C);
-    const float2 s = stats[(size_t)(r / unit_rows) * groups + c / (C / groups)];
-    ST(ACT, y, i, (LD(ACT, x, i) - s.x) * s.y * gamma[c] + beta[c]);
+#if VW == 1
+    const float2 v = s[unit * groups + c / gc];
+    *a = v.x;
+    *b = v.y;
+#else
+    float x[VW], y[VW];
+    for (int k = 0; k < VW; k++) {
+        const float2 v = s[unit * groups + (c + k) / gc];
+        x[k] = v.x;
+        y[k] = v.y;
+    }
+    *a = CAT(vload, VW)(0, x);
+    *b = CAT(vload, VW)(0, y);
+#endif
 }
 
-/* dx = rstd (gamma dy - sums.x - xhat sums.y). Items (rows*C). */
+/* y = (x - mean) rstd gamma + beta. An item handles VW columns of `span` rows of one unit.
+ * Items (C/VW, ceil(unit_rows/span), units). */
+__kernel void norm2d_forward(const __global act_t *x, const __global float2 *stats, const __global float *gamma,
+                             const __global float *beta, __global act_t *y, int C, int groups, int unit_rows, int span)
+{
+    const int c = (int)get_global_id(0) * VW, first = (int)get_global_id(1) * span;
+    const size_t u = get_global_id(2);
+    if (c >= C || first >= unit_rows) return;
+    vec mean, rstd;
+    lanes_of(stats, u, groups, C / groups, c, &mean, &rstd);
+    const vec g = LDV(0, gamma, c) * rstd, b = LDV(0, beta, c);
+    for (int r = first; r < min(unit_rows, first + span); r++) {
+        const size_t at = (u * unit_rows + r) * C + c;
+        STV(ACT, y, at, (LDV(ACT, x, at) - mean) * g + b);
+    }
+}
+
+/* dx = rstd (gamma dy - sums.x - xhat sums.y). Items as above. */
 __kernel void norm2d_backward(const __global act_t *x, const __global float2 *stats, const __global float *gamma,
                               const __global float2 *sums, const __global act_t *dy, __global act_t *dx, int C,
-                              int groups, int unit_rows, int n)
+                              int groups, int unit_rows, int span)
 {
-    const size_t i = get_global_id(0);
-    if (i >= (size_t)n) return;
-    const int c = (int)(i % C), r = (int)(i / C);
-    const size_t at = (size_t)(r / unit_rows) * groups + c / (C / groups);
-    const float2 s = stats[at], m = sums[at];
-    const float xhat = (LD(ACT, x, i) - s.x) * s.y;
-    ST(ACT, dx, i, s.y * (gamma[c] * LD(ACT, dy, i) - m.x - xhat * m.y));
+    const int c = (int)get_global_id(0) * VW, first = (int)get_global_id(1) * span;
+    const size_t u = get_global_id(2);
+    if (c >= C || first >= unit_rows) return;
+    vec mean, rstd, m1, m2;
+    lanes_of(stats, u, groups, C / groups, c, &mean, &rstd);
+    lanes_of(sums, u, groups, C / groups, c, &m1, &m2);
+    const vec g = LDV(0, gamma, c);
+    for (int r = first; r < min(unit_rows, first + span); r++) {
+        const size_t at = (u * unit_rows + r) * C + c;
+        const vec xhat = (LDV(ACT, x, at) - mean) * rstd;
+        STV(ACT, dx, at, rstd * (g * LDV(ACT, dy, at) - m1 - xhat * m2));
+    }
 }
 
 /* BatchNorm's running statistics from the batch's: var is unbiased there (PyTorch). Items (C). */

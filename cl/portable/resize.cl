@@ -7,21 +7,21 @@
 
 inline float source_of(int i, float s) { return fmax(s * (i + 0.5f) - 0.5f, 0.0f); }
 
-/* Items (W*C, B*H). */
+/* C is a multiple of VW. Items (W*C/VW, B*H). */
 __kernel void bilinear_forward(const __global act_t *x, __global TYPE(OUT) *y, int h, int w, int H, int W, int C,
                                float sy, float sx, int rows)
 {
-    const int e = (int)get_global_id(0), r = (int)get_global_id(1);
+    const int e = (int)get_global_id(0) * VW, r = (int)get_global_id(1);
     if (e >= W * C || r >= rows) return;
     const int c = e % C, ox = e / C, b = r / H, oy = r % H;
     const float fy = source_of(oy, sy), fx = source_of(ox, sx);
     const int y0 = min((int)fy, h - 1), x0 = min((int)fx, w - 1), y1 = min(y0 + 1, h - 1), x1 = min(x0 + 1, w - 1);
     const float ly = fy - y0, lx = fx - x0;
     const size_t base = (size_t)b * h * w;
-#define AT(yy, xx) LD(ACT, x, (base + (size_t)(yy)*w + (xx)) * C + c)
-    const float top = (1.0f - lx) * AT(y0, x0) + lx * AT(y0, x1);
-    const float bottom = (1.0f - lx) * AT(y1, x0) + lx * AT(y1, x1);
-    ST(OUT, y, ((size_t)r * W + ox) * C + c, (1.0f - ly) * top + ly * bottom);
+#define AT(yy, xx) LDV(ACT, x, (base + (size_t)(yy)*w + (xx)) * C + c)
+    const vec top = (1.0f - lx) * AT(y0, x0) + lx * AT(y0, x1);
+    const vec bottom = (1.0f - lx) * AT(y1, x0) + lx * AT(y1, x1);
+    STV(OUT, y, ((size_t)r * W + ox) * C + c, (1.0f - ly) * top + ly * bottom);
 }
 
 /* Weight of source pixel i in target pixel o. */
@@ -33,22 +33,22 @@ inline float share(int o, int i, int size, float s)
     return (i0 == i ? 1.0f - l : 0.0f) + (i1 == i ? l : 0.0f);
 }
 
-/* dx gathers from every target pixel that used it. Items (w*C, B*h). */
+/* dx gathers from every target pixel that used it. Items (w*C/VW, B*h). */
 __kernel void bilinear_backward(const __global TYPE(OUT) *dy, __global act_t *dx, int h, int w, int H, int W, int C,
                                 float sy, float sx, int rows)
 {
-    const int e = (int)get_global_id(0), r = (int)get_global_id(1);
+    const int e = (int)get_global_id(0) * VW, r = (int)get_global_id(1);
     if (e >= w * C || r >= rows) return;
     const int c = e % C, ix = e / C, b = r / h, iy = r % h;
     const int oy0 = max((int)floor((iy - 0.5f) / sy - 0.5f) - 1, 0), ox0 = max((int)floor((ix - 0.5f) / sx - 0.5f) - 1, 0);
     const int oy1 = iy == h - 1 ? H - 1 : min((int)ceil((iy + 1.5f) / sy - 0.5f) + 1, H - 1);
     const int ox1 = ix == w - 1 ? W - 1 : min((int)ceil((ix + 1.5f) / sx - 0.5f) + 1, W - 1);
-    float s = 0.0f;
+    vec s = TO_VEC(0.0f);
     for (int oy = iy == 0 ? 0 : oy0; oy <= oy1; oy++) {
         const float wy = share(oy, iy, h, sy);
         if (wy == 0.0f) continue;
         for (int ox = ix == 0 ? 0 : ox0; ox <= ox1; ox++)
-            s += wy * share(ox, ix, w, sx) * LD(OUT, dy, (((size_t)b * H + oy) * W + ox) * C + c);
+            s += wy * share(ox, ix, w, sx) * LDV(OUT, dy, (((size_t)b * H + oy) * W + ox) * C + c);
     }
-    ST(ACT, dx, ((size_t)r * w + ix) * C + c, s);
+    STV(ACT, dx, ((size_t)r * w + ix) * C + c, s);
 }

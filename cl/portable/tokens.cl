@@ -5,14 +5,16 @@
 #endif
 
 /* pixels [B,3,H,W] float32 -> cols [B*P, 3*p*p], columns ordered (channel, y, x) as a convolution's weight is.
- * Items (3*p*p, B*P). */
+ * An item copies one line of a patch. Items (3*p, B*P). */
 __kernel void patchify(const __global float *pixels, __global act_t *cols, int height, int width, int patch, int rows)
 {
-    const int k = (int)get_global_id(0), r = (int)get_global_id(1), pp = patch * patch;
-    if (k >= 3 * pp || r >= rows) return;
+    const int line = (int)get_global_id(0), r = (int)get_global_id(1);
+    if (line >= 3 * patch || r >= rows) return;
     const int gw = width / patch, gh = height / patch, b = r / (gw * gh), i = r % (gw * gh);
-    const int c = k / pp, y = (i / gw) * patch + k % pp / patch, x = (i % gw) * patch + k % patch;
-    ST(ACT, cols, (size_t)r * 3 * pp + k, pixels[(((size_t)b * 3 + c) * height + y) * width + x]);
+    const int c = line / patch, y = (i / gw) * patch + line % patch, x = (i % gw) * patch;
+    const __global float *from = pixels + (((size_t)b * 3 + c) * height + y) * width + x;
+    const size_t to = ((size_t)r * 3 * patch + line) * patch;
+    for (int k = 0; k < patch; k++) ST(ACT, cols, to + k, from[k]);
 }
 
 /* patches [B*P, D] -> x [B*N, D]. Items (D, B*N). */

@@ -136,32 +136,43 @@ int tn_norm2d_stats(tn_ctx *c, const tn_tensor *x, int unit_rows, int groups, fl
         tn_arg args[] = {TN_BUF(p.mem), TN_BUF(stats->mem), TN_INT(x->cols), TN_INT(groups), TN_INT(per_unit),
                          TN_FLT(inv), TN_FLT(eps), TN_INT(step)};
         size_t global[] = {(size_t)groups, (size_t)(x->rows / unit_rows)};
-        TN_TRY(tn_op_run(c, "portable/norm2d.cl", "norm2d_stats", "", args, TN_COUNT(args), 2, global, NULL, err));
+        TN_TRY(tn_op_run(c, "portable/norm2d.cl", "norm2d_stats", "-DVW=1", args, TN_COUNT(args), 2, global, NULL, err));
     }
     c->ws_used = mark;
     return 0;
 }
 
-static int per_element(tn_ctx *c, const char *entry, const tn_arg *args, int n_args, size_t n, tn_error *err)
+static int per_channel(tn_ctx *c, const char *entry, const tn_arg *args, int n_args, size_t n, tn_error *err)
 {
     size_t l = 64;
-    return tn_op_run(c, "portable/norm2d.cl", entry, "", args, n_args, 1, &n, &l, err);
+    return tn_op_run(c, "portable/norm2d.cl", entry, "-DVW=1", args, n_args, 1, &n, &l, err);
+}
+
+enum { NORM_SPAN = 32 }; /* rows an item walks with the same statistics */
+
+static int per_unit(tn_ctx *c, const char *entry, const tn_arg *args, int n_args, const tn_tensor *x, int unit_rows,
+                    tn_error *err)
+{
+    const int vw = tn_vec_width(c, x->cols);
+    char opts[32];
+    snprintf(opts, sizeof opts, "-DVW=%d", vw);
+    size_t global[] = {(size_t)(x->cols / vw), (size_t)TN_CEIL_DIV(unit_rows, NORM_SPAN), (size_t)(x->rows / unit_rows)};
+    return tn_op_run(c, "portable/norm2d.cl", entry, opts, args, n_args, 3, global, NULL, err);
 }
 
 int tn_norm2d_apply(tn_ctx *c, const tn_tensor *x, const tn_tensor *stats, const tn_tensor *gamma,
                     const tn_tensor *beta, int unit_rows, int groups, tn_tensor *y, tn_error *err)
 {
-    size_t n = tn_tensor_count(x);
     tn_arg args[] = {TN_BUF(x->mem), TN_BUF(stats->mem), TN_BUF(gamma->mem), TN_BUF(beta->mem), TN_BUF(y->mem),
-                     TN_INT(x->cols), TN_INT(groups), TN_INT(unit_rows), TN_INT(n)};
-    return per_element(c, "norm2d_forward", args, TN_COUNT(args), n, err);
+                     TN_INT(x->cols), TN_INT(groups), TN_INT(unit_rows), TN_INT(NORM_SPAN)};
+    return per_unit(c, "norm2d_forward", args, TN_COUNT(args), x, unit_rows, err);
 }
 
 int tn_norm2d_backward(tn_ctx *c, const tn_tensor *x, const tn_tensor *stats, const tn_tensor *gamma,
                        const tn_tensor *dy, int unit_rows, int groups, tn_tensor *dx, tn_tensor *dgamma,
                        tn_tensor *dbeta, tn_error *err)
 {
-    size_t mark = c->ws_used, n = tn_tensor_count(x);
+    size_t mark = c->ws_used;
     reduction r = unit_reduction(c, 2, x, unit_rows, groups);
     const int units = x->rows / unit_rows;
     tn_tensor p0, p1, sums;
@@ -177,10 +188,10 @@ int tn_norm2d_backward(tn_ctx *c, const tn_tensor *x, const tn_tensor *stats, co
     tn_arg a1[] = {TN_BUF(p0.mem), TN_BUF(p1.mem), TN_BUF(gamma->mem), TN_BUF(sums.mem), TN_INT(x->cols),
                    TN_INT(groups), TN_INT(unit_rows / r.chunk_rows), TN_FLT(inv)};
     size_t global[] = {(size_t)groups, (size_t)units};
-    TN_TRY(tn_op_run(c, "portable/norm2d.cl", "norm2d_sums", "", a1, TN_COUNT(a1), 2, global, NULL, err));
+    TN_TRY(tn_op_run(c, "portable/norm2d.cl", "norm2d_sums", "-DVW=1", a1, TN_COUNT(a1), 2, global, NULL, err));
     tn_arg a2[] = {TN_BUF(x->mem), TN_BUF(stats->mem), TN_BUF(gamma->mem), TN_BUF(sums.mem), TN_BUF(dy->mem),
-                   TN_BUF(dx->mem), TN_INT(x->cols), TN_INT(groups), TN_INT(unit_rows), TN_INT(n)};
-    TN_TRY(per_element(c, "norm2d_backward", a2, TN_COUNT(a2), n, err));
+                   TN_BUF(dx->mem), TN_INT(x->cols), TN_INT(groups), TN_INT(unit_rows), TN_INT(NORM_SPAN)};
+    TN_TRY(per_unit(c, "norm2d_backward", a2, TN_COUNT(a2), x, unit_rows, err));
     c->ws_used = mark;
     return 0;
 }
@@ -191,12 +202,12 @@ int tn_batchnorm_track(tn_ctx *c, const tn_tensor *stats, tn_tensor *mean, tn_te
     const float unbias = count > 1 ? (float)count / (float)(count - 1) : 1.0f;
     tn_arg args[] = {TN_BUF(stats->mem), TN_BUF(mean->mem), TN_BUF(var->mem), TN_INT(mean->cols), TN_FLT(eps),
                      TN_FLT(momentum), TN_FLT(unbias)};
-    return per_element(c, "norm2d_running", args, TN_COUNT(args), (size_t)mean->cols, err);
+    return per_channel(c, "norm2d_running", args, TN_COUNT(args), (size_t)mean->cols, err);
 }
 
 int tn_batchnorm_stats(tn_ctx *c, const tn_tensor *mean, const tn_tensor *var, float eps, tn_tensor *stats,
                        tn_error *err)
 {
     tn_arg args[] = {TN_BUF(mean->mem), TN_BUF(var->mem), TN_BUF(stats->mem), TN_INT(mean->cols), TN_FLT(eps)};
-    return per_element(c, "norm2d_from_running", args, TN_COUNT(args), (size_t)mean->cols, err);
+    return per_channel(c, "norm2d_from_running", args, TN_COUNT(args), (size_t)mean->cols, err);
 }

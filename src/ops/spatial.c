@@ -19,7 +19,7 @@ int tn_patchify(tn_ctx *c, const tn_tensor *pixels, int batch, int height, int w
     (void)batch;
     tn_arg args[] = {TN_BUF(pixels->mem), TN_BUF(cols->mem), TN_INT(height), TN_INT(width), TN_INT(patch),
                      TN_INT(cols->rows)};
-    return run2(c, TOKENS, "patchify", "", (size_t)cols->cols, (size_t)cols->rows, args, TN_COUNT(args), err);
+    return run2(c, TOKENS, "patchify", "", (size_t)patch * 3, (size_t)cols->rows, args, TN_COUNT(args), err);
 }
 
 int tn_tokens_forward(tn_ctx *c, const tn_tensor *patches, const tn_tensor *cls, const tn_tensor *registers,
@@ -57,11 +57,12 @@ int tn_bilinear_forward(tn_ctx *c, const tn_tensor *x, int batch, tn_size2 in, t
                         tn_tensor *y, tn_error *err)
 {
     char opts[32];
-    snprintf(opts, sizeof opts, "-DOUT=%d", (int)y->dtype);
+    const int vw = tn_vec_width(c, x->cols);
+    snprintf(opts, sizeof opts, "-DOUT=%d -DVW=%d", (int)y->dtype, vw);
     int rows = batch * out.h;
     tn_arg args[] = {TN_BUF(x->mem), TN_BUF(y->mem), TN_INT(in.h), TN_INT(in.w), TN_INT(out.h), TN_INT(out.w),
                      TN_INT(x->cols), TN_FLT(sy), TN_FLT(sx), TN_INT(rows)};
-    return run2(c, RESIZE, "bilinear_forward", opts, (size_t)out.w * (size_t)x->cols, (size_t)rows, args, TN_COUNT(args),
+    return run2(c, RESIZE, "bilinear_forward", opts, (size_t)out.w * (size_t)(x->cols / vw), (size_t)rows, args, TN_COUNT(args),
                 err);
 }
 
@@ -69,11 +70,12 @@ int tn_bilinear_backward(tn_ctx *c, const tn_tensor *dy, int batch, tn_size2 in,
                          tn_tensor *dx, tn_error *err)
 {
     char opts[32];
-    snprintf(opts, sizeof opts, "-DOUT=%d", (int)dy->dtype);
+    const int vw = tn_vec_width(c, dx->cols);
+    snprintf(opts, sizeof opts, "-DOUT=%d -DVW=%d", (int)dy->dtype, vw);
     int rows = batch * in.h;
     tn_arg args[] = {TN_BUF(dy->mem), TN_BUF(dx->mem), TN_INT(in.h), TN_INT(in.w), TN_INT(out.h), TN_INT(out.w),
                      TN_INT(dx->cols), TN_FLT(sy), TN_FLT(sx), TN_INT(rows)};
-    return run2(c, RESIZE, "bilinear_backward", opts, (size_t)in.w * (size_t)dx->cols, (size_t)rows, args,
+    return run2(c, RESIZE, "bilinear_backward", opts, (size_t)in.w * (size_t)(dx->cols / vw), (size_t)rows, args,
                 TN_COUNT(args), err);
 }
 
