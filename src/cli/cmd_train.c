@@ -5,6 +5,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+static double mib(size_t bytes)
+{
+    return (double)bytes / 1048576;
+}
+
 typedef struct {
     tn_progress bar;
     bool quiet;
@@ -30,11 +35,6 @@ static int on_epoch(void *user, const tn_epoch *e)
     if (e->validated) fprintf(stderr, "  val loss %.6f  L2 %.2f px  PCK@3 %.3f", e->val_loss, e->val_l2, e->val_pck);
     fprintf(stderr, "  %.1f s%s\n", e->seconds, e->best ? "  best" : "");
     return tn_interrupted;
-}
-
-static double mib(size_t bytes)
-{
-    return (double)bytes / 1048576;
 }
 
 static json_t *memory_json(const tn_memory *m)
@@ -79,6 +79,24 @@ static int print_config(const tn_config *cfg, tn_error *err)
     return rc;
 }
 
+/* Below the YAML, as comments, so that the output loads again: what training would take on this device. */
+static void print_plan(const tn_config *cfg, const tn_run_options *o)
+{
+    tn_memory m;
+    tn_error why = {0};
+    tn_run_options quiet = *o;
+    quiet.log = NULL;
+    if (tn_plan_memory(cfg, &quiet, &m, &why)) {
+        printf("# no memory plan: %s\n", why.message);
+        return;
+    }
+    printf("# memory plan, MiB (micro-batch %d)\n#   frozen weights  %10.1f  (%.1f in float32)\n#   parameters      %10.1f\n"
+           "#   gradients       %10.1f\n#   optimiser       %10.1f\n#   activations     %10.1f\n#   workspace       %10.1f\n"
+           "#   total           %10.1f  (full fine-tuning in float32: %.1f)\n",
+           m.micro_batch, mib(m.weights), mib(m.weights_float32), mib(m.parameters), mib(m.gradients), mib(m.optimizer),
+           mib(m.activations), mib(m.workspace), mib(m.total), mib(m.full_float32));
+}
+
 /* --resume without a folder means <output_dir>/last, and brings that run's configuration. */
 static int resume_config(tn_config **cfg, tn_cli *c, char *path, size_t n, tn_error *err)
 {
@@ -99,6 +117,7 @@ int tn_cmd_train(tn_cli *c, tn_error *err)
     int rc = c->run.resume ? resume_config(&cfg, c, path, sizeof path, err) : tn_cli_config(&cfg, c, err);
     if (!rc && c->dry_run) {
         rc = print_config(cfg, err);
+        if (!rc) print_plan(cfg, &c->run);
     } else if (!rc) {
         rc = tn_train(cfg, &c->run, &cb, &s, err);
         tn_progress_end(&v.bar);

@@ -143,7 +143,8 @@ void tn_draw_heat(tn_image *im, const float *heat, int hw, int hh)
     for (int i = 0; i < hw * hh; i++) top = fmaxf(top, heat[i]);
     for (int y = 0; y < im->h; y++)
         for (int x = 0; x < im->w; x++) {
-            double fx = fmin(fmax((x + 0.5) * hw / im->w - 0.5, 0), hw - 1), fy = fmin(fmax((y + 0.5) * hh / im->h - 0.5, 0), hh - 1);
+            /* labels map x to x * hw / w, so the picture does */
+            double fx = fmin((double)x * hw / im->w, hw - 1), fy = fmin((double)y * hh / im->h, hh - 1);
             int x0 = (int)fx, y0 = (int)fy, x1 = TN_MIN(x0 + 1, hw - 1), y1 = TN_MIN(y0 + 1, hh - 1);
             double lx = fx - x0, ly = fy - y0;
             double v = ((heat[y0 * hw + x0] * (1 - lx) + heat[y0 * hw + x1] * lx) * (1 - ly) +
