@@ -48,6 +48,7 @@ void tn_dev_close(tn_dev *d)
 {
     if (!d) return;
     if (d->queue) clFinish(d->queue);
+    if (d->on_close) d->on_close();
     if (d->tuning_free) d->tuning_free(d->tuning);
     for (int i = 0; i < d->n_kernels; i++) {
         clReleaseKernel(d->kernels[i]->k);

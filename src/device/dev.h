@@ -36,6 +36,7 @@ typedef struct tn_dev {
     const char *gemm_force;                /* "portable", "native", "clblast", or NULL: measured choice */
     void *tuning;                          /* owned by ops/tuning.c */
     void (*tuning_free)(void *);
+    void (*on_close)(void); /* libraries that keep our context let go of it here */
     tn_program *programs;
     int n_programs;
     tn_kernel **kernels;

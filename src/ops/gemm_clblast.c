@@ -9,9 +9,16 @@ bool tn_gemm_clblast_can(const tn_ctx *c, const tn_gemm_args *g)
     return g->A.dtype == TN_F32 && g->B.dtype == TN_F32 && g->C.dtype == TN_F32 && g->K > 0;
 }
 
+/* CLBlast's caches are process-wide and keep our context alive past main(), where drivers are gone (CLBlast#44). */
+static void forget(void)
+{
+    (void)CLBlastClearCache();
+}
+
 int tn_gemm_clblast(tn_ctx *c, const tn_gemm_args *g, tn_error *err)
 {
     if (c->dry) return 0;
+    c->dev->on_close = forget;
     CLBlastStatusCode s = CLBlastSgemm(
         CLBlastLayoutRowMajor, g->ta ? CLBlastTransposeYes : CLBlastTransposeNo,
         g->tb ? CLBlastTransposeYes : CLBlastTransposeNo, (size_t)g->M, (size_t)g->N, (size_t)g->K, g->alpha, g->A.mem,
