@@ -9,7 +9,7 @@ static const struct {
     unsigned flags;
     const char *phrase, *source;
 } quirks[] = {
-    {"NVIDIA", NULL, TN_QUIRK_OWN_CACHE | TN_QUIRK_NO_FILL, "driver caches binaries itself; large fills are uploads",
+    {"NVIDIA", NULL, TN_QUIRK_OWN_CACHE | TN_QUIRK_NO_FILL, "driver caches binaries itself; large fills are uploads; sub-buffers are released last first",
      "FluidX3D opencl.hpp:495; dlprimitives docs/kernel_cache.md"},
     {NULL, "Portable Computing Language", 0, "one work-item per row or tile is fastest", "pocl#1167, OpenCL.jl#352"},
 };

@@ -10,7 +10,7 @@ void tn_ctx_init(tn_ctx *c, tn_dev *d, tn_dtype act)
 
 static void drop_subs(tn_ctx *c)
 {
-    for (int i = 0; i < c->n_subs; i++) clReleaseMemObject(c->subs[i].mem);
+    for (int i = c->n_subs - 1; i >= 0; i--) clReleaseMemObject(c->subs[i].mem);
     c->n_subs = 0;
 }
 
@@ -34,6 +34,7 @@ void tn_ctx_free(tn_ctx *c)
 void tn_ws_reset(tn_ctx *c)
 {
     c->ws_used = 0;
+    if (c->n_subs > TN_WS_SUBS / 2) drop_subs(c); /* only between operations: one may hold several */
 }
 
 int tn_ws_take(tn_ctx *c, tn_tensor *t, tn_dtype dt, int rows, int cols, tn_error *err)
@@ -51,7 +52,7 @@ int tn_ws_take(tn_ctx *c, tn_tensor *t, tn_dtype dt, int rows, int cols, tn_erro
             t->mem = c->subs[i].mem;
             return 0;
         }
-    if (c->n_subs == TN_WS_SUBS) drop_subs(c);
+    if (c->n_subs == TN_WS_SUBS) return tn_fail(err, TN_ERR_MEMORY, "one operation asked for too many scratch tensors");
     TN_TRY(tn_buffer_sub(&t->mem, c->dev, c->ws, at, bytes, err));
     c->subs[c->n_subs].offset = at;
     c->subs[c->n_subs].bytes = bytes;

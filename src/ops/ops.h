@@ -9,7 +9,7 @@
 #include "tensor.h"
 #include <stdbool.h>
 
-enum { TN_WS_SUBS = 64 };
+enum { TN_WS_SUBS = 256 };
 
 typedef struct tn_ctx {
     tn_dev *dev;

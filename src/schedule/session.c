@@ -32,7 +32,7 @@ void tn_session_free(tn_session *s)
 {
     if (!s) return;
     log_profile(s);
-    for (int i = 0; i < s->n_execs; i++) tn_exec_free(s, s->execs[i]);
+    for (int i = s->n_execs - 1; i >= 0; i--) tn_exec_free(s, s->execs[i]);
     free(s->execs);
     for (int i = 0; i < TN_MAX_CHUNKS; i++) tn_buffer_free(s->dev, s->chunk[i], s->chunk_bytes[i]);
     tn_ctx_free(&s->ctx);
@@ -72,9 +72,10 @@ int tn_exec_new(tn_exec **out, tn_dev *d, const tn_model *m, tn_store *store, co
     return rc;
 }
 
+/* Last made, first released: NVIDIA's driver 580 crashes on sub-buffers that are released in the order of creation. */
 static void unbind(tn_session *s, tn_exec *e)
 {
-    for (int i = 0; e->mem && i < e->g.n_t; i++) {
+    for (int i = e->g.n_t - 1; e->mem && i >= 0; i--) {
         if (!e->mem[i]) continue;
         if (e->g.t[i].kind == TN_G_CONST)
             tn_buffer_free(s->dev, e->mem[i], (size_t)e->g.t[i].rows * (size_t)e->g.t[i].cols * 4);
@@ -102,7 +103,7 @@ static int reserve(tn_session *s, const tn_plan *p, tn_error *err)
     bool grow = false;
     for (int i = 0; i < p->n_chunks; i++) grow |= p->chunk_bytes[i] > s->chunk_bytes[i];
     if (!grow) return 0;
-    for (int i = 0; i < s->n_execs; i++) unbind(s, s->execs[i]);
+    for (int i = s->n_execs - 1; i >= 0; i--) unbind(s, s->execs[i]);
     s->generation++;
     for (int i = 0; i < p->n_chunks; i++) {
         if (p->chunk_bytes[i] <= s->chunk_bytes[i]) continue;

@@ -151,7 +151,7 @@ void tn_store_free(tn_store *st)
 {
     if (!st) return;
     tn_dev *d = st->dev;
-    for (int i = 0; i < st->m->n_slots; i++) {
+    for (int i = st->m->n_slots - 1; i >= 0; i--) {
         tn_stored *e = &st->s[i];
         const size_t n = (size_t)e->q.rows * (size_t)e->q.cols, nb = e->q.block ? TN_CEIL_DIV(n, (size_t)e->q.block) : 0;
         if (e->place == TN_PLACE_PARAM) {
