@@ -88,8 +88,9 @@ int tn_buffer_new(cl_mem *out, tn_dev *d, size_t bytes, const char *what, tn_err
     if (!bytes) bytes = 4;
     bytes = TN_ROUND_UP(bytes, (size_t)4);
     if (d->memory_limit && d->allocated + bytes > d->memory_limit)
-        return tn_fail(err, TN_ERR_MEMORY, "device '%s': %s needs %zu MiB, over the limit of %zu MiB (%zu MiB in use)",
-                       d->info.name, what, bytes >> 20, d->memory_limit >> 20, d->allocated >> 20);
+        return tn_fail(err, TN_ERR_MEMORY, "device '%s': %s needs %.1f MiB, over the limit of %.1f MiB (%.1f in use); raise "
+                       "--memory-limit or use a smaller model or micro_batch_size", d->info.name, what, (double)bytes / 1048576,
+                       (double)d->memory_limit / 1048576, (double)d->allocated / 1048576);
     cl_int e = 0;
     cl_mem m = clCreateBuffer(d->ctx, CL_MEM_READ_WRITE, bytes, NULL, &e);
     if (!e) {

@@ -1,0 +1,116 @@
+#!/bin/bash
+# The command as a person uses it, and every kind of bad input with its one sentence.
+# test_cli.sh TRACKNET SOURCE_DIR; prints "N passed, N failed".
+T=$1 SRC=$2
+W=$(mktemp -d)
+trap 'chmod -R u+w "$W" 2>/dev/null; rm -rf "$W"' EXIT
+cd "$SRC" || exit 2
+pass=0 fail=0
+ok() { pass=$((pass + 1)); }
+bad() { fail=$((fail + 1)); echo "FAILED: $*"; }
+# expect STATUS TEXT command...: the exit status, and TEXT somewhere in what it prints
+expect() {
+  local status=$1 text=$2
+  shift 2
+  "$@" >"$W/out" 2>&1
+  local rc=$?
+  if [ $rc -eq "$status" ] && grep -qF -- "$text" "$W/out"; then ok; else bad "$* gave $rc:"; head -5 "$W/out"; fi
+}
+says() { # error sentence: one line from tracknet, and the output names what is asked
+  expect 1 "$@"
+  [ "$(grep -c '^tracknet ' "$W/out")" -eq 1 ] || bad "not one sentence: $(cat "$W/out")"
+}
+
+expect 0 "usage: tracknet COMMAND" $T --help
+expect 0 "tracknet 0." $T --version
+expect 2 "there is no command 'trian'" $T trian
+for c in train eval predict devices synth demo; do expect 0 "usage: tracknet $c" $T $c --help; done
+expect 2 "unknown option" $T train --lr 3
+expect 2 "neither an option nor KEY=VALUE" $T train something
+expect 2 "no option" $T synth --checkpoint x
+
+expect 0 '"largest_allocation"' $T devices --json
+says "no OpenCL device matches 'no-such-device'" $T devices --device no-such-device
+says "does not exist" $T devices --device 99
+says "one at a time" $T devices --device 0,1
+says "no OpenCL device found" env OCL_ICD_VENDORS=/nonexistent $T devices
+
+D="$W/data"
+expect 0 "" $T synth --output-dir "$D" --clips 2 --frames 4 --size 128x64
+expect 0 "" $T synth --output-dir "$W/again" --clips 2 --frames 4 --size 128x64
+diff -r "$D" "$W/again" >/dev/null && ok || bad "synth is not the same for the same seed"
+
+RUN="--model vit_qlora_random --training overfit data.root=$D data.split.train_games=[game1] data.preprocess.resize=[128,64]"
+RUN="$RUN model.heatmap.size=[32,16] training.batch_size=4"
+expect 0 "loss" $T train $RUN --output-dir "$W/a" 'data.split.val_games=[game1]' training.epochs=4
+for f in best/adapter_config.json best/adapter_model.safetensors last/decoder.safetensors last/optimizer.safetensors \
+  last/trainer_state.json last/config.yaml last/run.json log.csv previews/epoch_001/preview_0.png; do
+  [ -s "$W/a/$f" ] && ok || bad "training left no $f"
+done
+[ "$(wc -l <"$W/a/log.csv")" -eq 5 ] && ok || bad "log.csv has not one line an epoch"
+
+# a resumed run equals one that was never stopped, to the bit
+expect 0 "loss" $T train $RUN --output-dir "$W/b" 'data.split.val_games=[game1]' training.epochs=4 model.lora.lora_dropout=0.1
+[ "$(wc -l <"$W/b/log.csv")" -eq 5 ] && ok || bad "the unbroken run is not whole"
+cat >"$W/stop.sh" <<S
+$T train $RUN --output-dir $W/c 'data.split.val_games=[game1]' training.epochs=4 model.lora.lora_dropout=0.1 &
+p=\$!
+while [ ! -e $W/c/last/run.json ] && kill -0 \$p 2>/dev/null; do sleep 0.02; done
+kill -INT \$p 2>/dev/null
+wait \$p
+S
+bash "$W/stop.sh" >"$W/out" 2>&1
+expect 0 "loss" $T train --output-dir "$W/c" --resume "$W/c/last"
+for f in adapter_model decoder optimizer; do
+  cmp -s "$W/b/last/$f.safetensors" "$W/c/last/$f.safetensors" && ok || bad "resumed $f differs from an unbroken run"
+done
+# micro-batches: the same model within rounding, and fewer bytes
+expect 0 '"micro_batch_size": 2' $T train $RUN --json --output-dir "$W/m" data.split.val_games=[] training.epochs=1 training.micro_batch_size=2
+expect 0 "" $T train $RUN --output-dir "$W/l" data.split.val_games=[] training.epochs=1 --memory-limit 16
+says "over the limit" $T train $RUN --output-dir "$W/l2" data.split.val_games=[] --memory-limit 1
+for p in bf16 fp16; do expect 0 "loss" $T train $RUN --output-dir "$W/$p" data.split.val_games=[] training.epochs=1 training.precision=$p; done
+expect 0 "loss" $T train $RUN --output-dir "$W/full" data.split.val_games=[] training.epochs=2 training.backbone_freeze_epochs=1 \
+  model.quantization.enabled=false model.lora.enabled=false model.backbone.freeze=false training.optimizer.name=sgd
+[ -s "$W/full/last/backbone/model.safetensors" ] && ok || bad "a trained backbone is not saved"
+
+expect 0 '"pck@3"' $T eval --checkpoint "$W/a/best" --json
+expect 0 "PCK@3" $T eval --checkpoint "$W/a/last" --split train
+expect 0 "confidence" $T predict --checkpoint "$W/a/best" --image "$D/game1/Clip1" --outdir "$W/pics" --csv "$W/p.csv"
+[ "$(wc -l <"$W/p.csv")" -eq 5 ] && [ -s "$W/pics/0000_overlay.png" ] && [ -s "$W/pics/0003_heatmap.png" ] && ok || bad "predict left too little"
+expect 0 '"confidence"' $T predict --checkpoint "$W/a/best" --image "$D/game1/Clip1/0000.jpg" --json
+
+$T train $RUN --dry-run training.optimizer.lr=0.123 >"$W/merged.yaml" 2>"$W/err" && $T train --config "$W/merged.yaml" --dry-run >"$W/merged2.yaml" 2>>"$W/err" &&
+  cmp -s "$W/merged.yaml" "$W/merged2.yaml" && grep -q "lr: 0.123" "$W/merged.yaml" && grep -q "memory plan" "$W/merged.yaml" && ok || bad "--dry-run does not load to itself"
+
+# bad input
+says "did you mean 'training.optimizer.lr'" $T train $RUN training.optimizer.lrr=1
+says "not built yet" $T train $RUN model.model_name=convnext_fpn_heatmap
+says "huggingface-cli download" $T train $RUN --output-dir "$W/x" data.split.val_games=[] model.backbone.random_init=false model.pretrained_model_name=facebook/no-such-model
+says "no model.safetensors" $T train $RUN --output-dir "$W/x" data.split.val_games=[] model.backbone.random_init=false
+says "no frames found" $T train $RUN --output-dir "$W/x" 'data.split.train_games=[nothing]'
+says "multiples of 16" $T train $RUN --output-dir "$W/x" data.split.val_games=[] 'data.preprocess.resize=[130,64]'
+says "larger than the image" $T train $RUN --output-dir "$W/x" data.split.val_games=[] 'model.heatmap.size=[256,16]'
+says "matches no linear module" $T train $RUN --output-dir "$W/x" data.split.val_games=[] 'model.lora.target_modules=[nothing]'
+says "larger than layer.0" $T train $RUN --output-dir "$W/x" data.split.val_games=[] model.lora.r=4000
+says "cannot be written" $T train $RUN --output-dir /proc/tracknet data.split.val_games=[]
+says "no checkpoint" $T eval --checkpoint "$W/nowhere"
+says "no frame or folder" $T predict --checkpoint "$W/a/best" --image "$W/nothing.jpg"
+says "no --image" $T predict --checkpoint "$W/a/best"
+cp -r "$D" "$W/cut"
+head -c 900 "$D/game1/Clip1/0001.jpg" >"$W/cut/game1/Clip1/0001.jpg"
+says "0001.jpg" $T train $RUN --output-dir "$W/x" data.split.val_games=[] "data.root=$W/cut"
+echo "0000.jpg,1,oops,3,0" >>"$W/cut/game1/Clip2/Label.csv"
+says "Label.csv:6:" $T train $RUN --output-dir "$W/x" data.split.val_games=[] "data.root=$W/cut"
+cp -r "$W/a/last" "$W/broken"
+head -c 200 "$W/a/last/decoder.safetensors" >"$W/broken/decoder.safetensors"
+says "decoder.safetensors" $T eval --checkpoint "$W/broken" --split train
+says "another configuration" $T eval --checkpoint "$W/a/last" 'model.decoder.channels=[128,32]'
+# a full disk: nothing half-written
+if [ "$(id -u)" -eq 0 ] && mkdir "$W/small" && mount -t tmpfs -o size=400k none "$W/small" 2>/dev/null; then
+  $T train $RUN --output-dir "$W/small/out" data.split.val_games=[] training.epochs=1 >"$W/out" 2>&1
+  rc=$?
+  [ $rc -eq 1 ] && grep -q "cannot write" "$W/out" && [ ! -e "$W/small/out/last" ] && ! ls "$W/small/out" | grep -q tmp && ok || bad "full disk: $rc $(tail -1 "$W/out")"
+  umount "$W/small"
+fi
+echo "$pass passed, $fail failed"
+[ $fail -eq 0 ]

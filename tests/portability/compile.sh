@@ -1,0 +1,39 @@
+#!/bin/bash
+# Every portable kernel must compile for GPUs that are not here: Intel (ocloc, tgllp and dg2) and AMD (clang, gfx906,
+# gfx90a, gfx1030), in every storage type. compile.sh SOURCE_DIR; prints "N passed, N failed".
+cd "$1" || exit 2
+tmp=$(mktemp -d)
+trap 'rm -rf "$tmp"' EXIT
+pass=0 fail=0
+check() { # name command...
+  local name=$1
+  shift
+  if "$@" >"$tmp/log" 2>&1 && ! grep -qiE "^error|Build failed" "$tmp/log"; then
+    pass=$((pass + 1))
+  else
+    fail=$((fail + 1))
+    echo "FAILED: $name"
+    grep -iE "error" "$tmp/log" | head -3
+  fi
+}
+libs=/usr/lib/x86_64-linux-gnu/amdgcn/bitcode
+for f in cl/portable/*.cl; do
+  name=$(basename "$f" .cl)
+  for act in 0 1 2; do
+    for cpu in gfx906 gfx90a gfx1030; do
+      check "$name, storage $act, $cpu" clang-15 -cl-std=CL1.2 -x cl -Xclang -finclude-default-header \
+        --target=amdgcn-amd-amdhsa -mcpu=$cpu --rocm-device-lib-path=$libs -Icl/shared -DACT=$act -O2 -S -o /dev/null "$f"
+    done
+  done
+  sed '/#include "common.h"/{
+    r cl/shared/common.h
+    d
+  }' "$f" >"$tmp/$name.cl"
+  for dev in tgllp dg2; do
+    for act in 0 1; do
+      check "$name, storage $act, Intel $dev" ocloc compile -file "$tmp/$name.cl" -device $dev -options "-cl-std=CL1.2 -DACT=$act" -out_dir "$tmp/out" -q
+    done
+  done
+done
+echo "$pass passed, $fail failed"
+[ $fail -eq 0 ] && [ $pass -gt 0 ]
