@@ -93,7 +93,7 @@ int tn_buffer_new(cl_mem *out, tn_dev *d, size_t bytes, const char *what, tn_err
                        (double)d->memory_limit / 1048576, (double)d->allocated / 1048576);
     cl_int e = 0;
     cl_mem m = clCreateBuffer(d->ctx, CL_MEM_READ_WRITE, bytes, NULL, &e);
-    if (!e) {
+    if (!e && !d->untouched) {
         uint32_t zero = 0;
         e = clEnqueueWriteBuffer(d->queue, m, CL_TRUE, bytes - 4, 4, &zero, 0, NULL, NULL);
         if (e) clReleaseMemObject(m);

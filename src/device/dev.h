@@ -41,6 +41,7 @@ typedef struct tn_dev {
     int n_programs;
     tn_kernel **kernels;
     int n_kernels;
+    bool untouched; /* leave new buffers unwritten: oclgrind 21.10 takes a host write for the last word on a buffer */
     long long launches;
 } tn_dev;
 

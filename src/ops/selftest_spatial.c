@@ -69,7 +69,7 @@ static int batchnorm(tn_trial *t)
 
 static int conv_one(tn_trial *t, bool depthwise)
 {
-    static const int sizes[3][5] = {{2, 3, 5, 6, 3}, {2, 7, 5, 16, 8}, {1, 12, 19, 32, 16}};
+    static const int sizes[3][5] = {{1, 3, 3, 5, 3}, {2, 7, 5, 16, 8}, {1, 12, 19, 32, 16}};
     const int *z = sizes[t->size], B = z[0], H = z[1], W = z[2], C = z[3], O = depthwise ? C : z[4], R = B * H * W;
     const int K = depthwise ? 9 : 9 * C;
     tn_tensor *x, *w, *dy, *y, *dx, *dw;
@@ -168,7 +168,7 @@ static int tokens(tn_trial *t)
         for (int b = 0; b < B; b++) hd[i] += want[(b * N + 1) * D + i];
     TN_TRY(tn_trial_compare(t, dcls, hd));
     TN_TRY(tn_grid_forward(t->c, x, B, skip, grid, ERR));
-    TN_TRY(tn_buffer_fill(t->c->dev, x->mem, 0, tn_tensor_bytes(x) / 4 * 4, 0x7fc07fc0u, ERR));
+    TN_TRY(tn_trial_out(t, ACT, B * N, D, &x));
     TN_TRY(tn_grid_backward(t->c, grid, B, skip, x, ERR));
     for (int i = 0; i < B * N * D; i++)
         if (i / D % N < skip) want[i] = 0;

@@ -28,19 +28,21 @@ static tn_dev *open_device(void)
     tn_device_info info;
     tn_error e = {0};
     const char *name = getenv("TRACKNET_TEST_DEVICE");
-    if (!d) ck_assert_msg(!tn_device_select(&info, name ? name : "cpu", &e) && !tn_dev_open(&d, info.index, 0, NULL, &e), "%s", e.message);
+    if (!d && (tn_device_select(&info, name ? name : "cpu", &e) || tn_dev_open(&d, info.index, 0, NULL, &e))) {
+        fprintf(stderr, "%s\n", e.message);
+        exit(1);
+    }
     return d;
 }
 
 START_TEST(kernel_agrees_with_the_reference)
 {
     const tn_case *k = case_at(_i);
-    const char *small = getenv("TRACKNET_TEST_SMALL");
-    for (int size = 0; size < (small ? 1 : 3); size++)
+    for (int size = 0; size < 3; size++)
         for (int act = TN_F32; act <= TN_F16; act++) {
             double e = 0;
             tn_error err = {0};
-            if ((act != TN_F32 && k->float32_only) || (small && act != TN_F32)) continue;
+            if (act != TN_F32 && k->float32_only) continue;
             ck_assert_msg(!tn_case_run(k, open_device(), (tn_dtype)act, size, &e, &err), "%s: %s", k->name, err.message);
             ck_assert_msg(e <= tn_case_bound((tn_dtype)act), "%s, size %d, %s: off by %.3g", k->name, size, tn_dtype_name((tn_dtype)act), e);
         }
@@ -218,8 +220,29 @@ START_TEST(loss_slopes)
 }
 END_TEST
 
-int main(void)
+/* test-ops --case NAME: one kernel case, smallest size, float32, in this process (what oclgrind watches). */
+static int one_case(const char *name)
 {
+    for (int i = 0; i < case_count(); i++) {
+        const tn_case *k = case_at(i);
+        double e = 0;
+        tn_error err = {0};
+        if (strcmp(k->name, name)) continue;
+        open_device()->untouched = true;
+        open_device()->info.max_work_group = 64; /* small groups, and no tuning: an interpreter runs this */
+        open_device()->gemm_force = "portable";
+        int rc = tn_case_run(k, open_device(), TN_F32, 0, &e, &err);
+        printf("%s: error %.2g %s\n", name, e, err.message);
+        return rc || !(e <= tn_case_bound(TN_F32));
+    }
+    return 2;
+}
+
+int main(int argc, char **argv)
+{
+    if (argc == 3 && !strcmp(argv[1], "--case")) return one_case(argv[2]);
+    for (int i = 0; argc == 2 && i < case_count(); i++) puts(case_at(i)->name); /* --list */
+    if (argc == 2) return 0;
     Suite *s = suite_create("ops");
     TCase *k = tcase_create("kernels"), *d = tcase_create("differences");
     tcase_set_timeout(k, 900);

@@ -1,15 +1,26 @@
 #!/bin/bash
-# Every kernel on small sizes under oclgrind: no data race, no uninitialised or out-of-bounds access, no API misuse.
-# oclgrind.sh TEST_OPS. (Its LLVM lacks "freeze", so kernels are compiled without optimisation.)
-log=$(mktemp)
-trap 'rm -f "$log"' EXIT
-TRACKNET_CACHE=off TRACKNET_TEST_SMALL=1 TRACKNET_TEST_DEVICE=0 CK_RUN_CASE=kernels \
-  oclgrind --data-races --uninitialized --check-api --max-errors 20 --build-options -cl-opt-disable "$1" >"$log" 2>&1
-rc=$?
-if grep -qE "Invalid|Uninitialized value|data race|Oclgrind: |OCLGRIND" "$log" || [ $rc -ne 0 ]; then
-  head -60 "$log"
-  echo "0 passed, 1 failed"
-  exit 1
-fi
-grep -E "Checks" "$log"
-tail -1 "$log"
+# Every kernel on its smallest size under oclgrind: no data race, no uninitialised or out-of-bounds access, no API misuse.
+# oclgrind.sh TEST_OPS; prints "N passed, N failed". oclgrind 21.10's LLVM lacks "freeze", so kernels are compiled without
+# optimisation; its shadow memory is not safe with several threads; and a host write hides later kernel writes from it, so
+# `test-ops --case` leaves outputs unpoisoned (the same cases run poisoned in the suite `ops`).
+export TRACKNET_CACHE=off TRACKNET_TEST_DEVICE=0 TEST_OPS=$1
+out=$(mktemp -d)
+trap 'rm -rf "$out"' EXIT
+export OUT_DIR=$out
+one() {
+  log="$OUT_DIR/$(echo "$1" | tr ' ' _)"
+  timeout 400 oclgrind --num-threads 1 --data-races --uninitialized --check-api --max-errors 5 --build-options -cl-opt-disable \
+    "$TEST_OPS" --case "$1" >"$log" 2>&1
+  if [ $? -eq 0 ] && ! grep -qE "Invalid|ninitialized|data race|Oclgrind|OCLGRIND|Kernel:" "$log"; then
+    touch "$log.pass"
+  else
+    echo "FAILED: $1"
+    head -20 "$log"
+    touch "$log.fail"
+  fi
+}
+export -f one
+"$TEST_OPS" --list | xargs -P 2 -I{} bash -c 'one "{}"'
+pass=$(find "$out" -name '*.pass' | wc -l) fail=$(find "$out" -name '*.fail' | wc -l)
+echo "$pass passed, $fail failed"
+[ "$fail" -eq 0 ] && [ "$pass" -gt 0 ]
