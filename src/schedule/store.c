@@ -299,17 +299,40 @@ static int load_slot(tn_store *st, int i, const tn_hf_dir *dir, tn_error *err)
     return rc;
 }
 
+/* Tensors that such checkpoints often hold and a heatmap model never reads. */
+static bool expected_extra(const char *name)
+{
+    return strstr(name, "mask_token") || strstr(name, "pooler.") || tn_starts(name, "classifier.");
+}
+
+static bool is_read(const tn_store *st, const tn_hf_dir *dir, const tn_st_tensor *t)
+{
+    for (int i = 0; i < st->m->n_slots; i++)
+        if (is_backbone_weight(&st->m->slots[i]) && tn_hf_find(dir, st->m->slots[i].name, NULL) == t) return true;
+    return false;
+}
+
+static void name_extras(const tn_store *st, const tn_hf_dir *dir, const tn_log *log)
+{
+    tn_text names = {0};
+    int extra = 0;
+    for (int f = 0; f < dir->n_files; f++)
+        for (int i = 0; i < dir->files[f]->n; i++) {
+            const tn_st_tensor *t = &dir->files[f]->t[i];
+            if (expected_extra(t->name) || is_read(st, dir, t)) continue;
+            if (++extra <= 5) tn_text_addf(&names, "%s%s", extra > 1 ? ", " : "", t->name);
+        }
+    if (extra)
+        tn_logf(log, TN_LOG_WARN, "%s: %d tensors are not part of this model and are left out: %s%s", dir->path, extra, names.s,
+                extra > 5 ? ", ..." : "");
+    tn_text_free(&names);
+}
+
 int tn_store_load_backbone(tn_store *st, const tn_hf_dir *dir, const tn_log *log, tn_error *err)
 {
-    int used = 0, total = 0;
-    for (int i = 0; i < st->m->n_slots; i++) {
-        if (!is_backbone_weight(&st->m->slots[i])) continue;
-        TN_TRY(load_slot(st, i, dir, err));
-        used++;
-    }
-    for (int i = 0; i < dir->n_files; i++) total += dir->files[i]->n;
-    if (total > used)
-        tn_logf(log, TN_LOG_DEBUG, "%s: %d of its %d tensors are not used by this model", dir->path, total - used, total);
+    for (int i = 0; i < st->m->n_slots; i++)
+        if (is_backbone_weight(&st->m->slots[i])) TN_TRY(load_slot(st, i, dir, err));
+    name_extras(st, dir, log);
     return 0;
 }
 

@@ -31,6 +31,7 @@ expect 2 "no option" $T synth --checkpoint x
 
 expect 0 '"largest_allocation"' $T devices --json
 says "no OpenCL device matches 'no-such-device'" $T devices --device no-such-device
+says "matches 2 devices" env POCL_DEVICES="basic pthread" $T devices --device "Portable Computing"
 says "does not exist" $T devices --device 99
 says "one at a time" $T devices --device 0,1
 says "no OpenCL device found" env OCL_ICD_VENDORS=/nonexistent $T devices
@@ -72,6 +73,30 @@ for p in bf16 fp16; do expect 0 "loss" $T train $RUN --output-dir "$W/$p" data.s
 expect 0 "loss" $T train $RUN --output-dir "$W/full" data.split.val_games=[] training.epochs=2 training.backbone_freeze_epochs=1 \
   model.quantization.enabled=false model.lora.enabled=false model.backbone.freeze=false training.optimizer.name=sgd
 [ -s "$W/full/last/backbone/model.safetensors" ] && ok || bad "a trained backbone is not saved"
+
+# weights that do not fit their config.json: missing, misshapen and extra tensors are named
+python3 - "$W/full/last/backbone" "$W" <<'P'
+import json, os, struct, sys
+src, out = sys.argv[1], sys.argv[2]
+b = open(src + "/model.safetensors", "rb").read()
+n = struct.unpack("<Q", b[:8])[0]
+h, data = json.loads(b[8:8 + n]), b[8 + n:]
+def write(name, edit):
+    g = json.loads(json.dumps(h))
+    edit(g)
+    os.makedirs(out + "/" + name)
+    open(out + "/" + name + "/config.json", "w").write(open(src + "/config.json").read())
+    s = json.dumps(g).encode()
+    open(out + "/" + name + "/model.safetensors", "wb").write(struct.pack("<Q", len(s)) + s + data)
+k = "layer.1.mlp.up_proj.weight"
+write("renamed", lambda g: g.__setitem__("layer.1.mlp.other.weight", g.pop(k)))
+write("reshaped", lambda g: g[k].__setitem__("shape", g[k]["shape"][::-1]))
+write("more", lambda g: g.__setitem__("stranger.weight", {"dtype": "F32", "shape": [0], "data_offsets": [len(data), len(data)]}))
+P
+WEIGHTS="$RUN data.split.val_games=[] training.epochs=1 model.backbone.random_init=false"
+says "tensor 'layer.1.mlp.up_proj.weight' is missing" $T train $WEIGHTS --output-dir "$W/x" model.pretrained_model_name="$W/renamed"
+says "has shape" $T train $WEIGHTS --output-dir "$W/x" model.pretrained_model_name="$W/reshaped"
+expect 0 "stranger.weight" $T train $WEIGHTS --output-dir "$W/x" model.pretrained_model_name="$W/more"
 
 expect 0 '"pck@3"' $T eval --checkpoint "$W/a/best" --json
 expect 0 "PCK@3" $T eval --checkpoint "$W/a/last" --split train
