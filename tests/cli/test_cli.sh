@@ -1,7 +1,7 @@
 #!/bin/bash
 # The command as a person uses it, and every kind of bad input with its one sentence.
 # test_cli.sh TRACKNET SOURCE_DIR; prints "N passed, N failed".
-T=$1 SRC=$2
+T=$(realpath "$1") SRC=$2 # meson hands over relative paths
 W=$(mktemp -d)
 trap 'chmod -R u+w "$W" 2>/dev/null; rm -rf "$W"' EXIT
 cd "$SRC" || exit 2

@@ -1,7 +1,7 @@
 #!/bin/bash
 # QLoRA on the real volleyball frames with a DINOv3 of random weights: the loss falls by 90 % and every ball is found.
 # test_overfit.sh TRACKNET SOURCE_DIR [DEVICE]
-T=$1 DEVICE=${3:-cpu}
+T=$(realpath "$1") DEVICE=${3:-cpu}
 cd "$2" || exit 2
 W=$(mktemp -d)
 trap 'rm -rf "$W"' EXIT

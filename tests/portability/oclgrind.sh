@@ -3,7 +3,7 @@
 # oclgrind.sh TEST_OPS; prints "N passed, N failed". oclgrind 21.10's LLVM lacks "freeze", so kernels are compiled without
 # optimisation; its shadow memory is not safe with several threads; and a host write hides later kernel writes from it, so
 # `test-ops --case` leaves outputs unpoisoned (the same cases run poisoned in the suite `ops`).
-export TRACKNET_CACHE=off TRACKNET_TEST_DEVICE=0 TEST_OPS=$1
+export TRACKNET_CACHE=off TRACKNET_TEST_DEVICE=0 TEST_OPS=$(realpath "$1")
 out=$(mktemp -d)
 trap 'rm -rf "$out"' EXIT
 export OUT_DIR=$out
