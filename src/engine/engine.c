@@ -6,11 +6,10 @@
 
 static tn_dtype storage_type(const tn_settings *s)
 {
-    const char *p = s->training.precision, *q = s->model.quant.compute_dtype;
+    const char *p = s->training.precision;
     if (!strcmp(p, "bf16")) return TN_BF16;
     if (!strcmp(p, "fp16")) return TN_F16;
-    (void)q; /* what 4-bit weights are unpacked to follows the activations: float32 products lose nothing */
-    return TN_F32;
+    return TN_F32; /* 4-bit weights are unpacked to the activations' type, whatever compute_dtype says */
 }
 
 static tn_decoder decoder_of(const tn_settings *s)

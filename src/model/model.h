@@ -105,7 +105,6 @@ typedef struct tn_pass {
     bool loss;       /* loss node (and backward when groups) */
     bool hidden;     /* keep hidden_states.* as outputs; backbone only unless loss or heat is asked */
     bool heat;       /* run decoder and head */
-    bool features_in; /* later: start from cached backbone features */
     int recompute;   /* 0, 1, 2 for the backbone's layers */
 } tn_pass;
 int tn_model_graph(tn_graph *g, const tn_model *m, const tn_pass *p, tn_error *err);

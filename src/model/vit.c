@@ -215,10 +215,9 @@ static int block(emitter *e, int x, int i)
     return residual(e, x1, y, ls ? tn_model_slot(e->m, AT(k->scale2)) : -1, name);
 }
 
-static double linear_flops(const tn_model *m, int i, double rows)
+static double linear_flops(const tn_model *m, double rows)
 {
     const tn_vit *v = &m->vit;
-    (void)i;
     double d = v->hidden, k = v->inner * (v->gated ? 3.0 : 2.0);
     return 2 * rows * d * (4 * d + k);
 }
@@ -307,7 +306,7 @@ int tn_vit_emit(tn_graph *g, const tn_model *m, const tn_pass *p, int *tokens, t
         x = block(&e, x, i);
         keep(&e, x);
         if (g->oom) return tn_oom(err);
-        g->layers[g->layer].flops = linear_flops(m, i, rows) + 4 * rows * n * v->hidden;
+        g->layers[g->layer].flops = linear_flops(m, rows) + 4 * rows * n * v->hidden;
     }
     tn_graph_layer(g, "norm", p->recompute);
     *tokens = layernorm(&e, x, v->names->norm, "last_hidden_state");

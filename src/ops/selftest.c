@@ -64,14 +64,13 @@ int tn_trial_compare(tn_trial *t, const tn_tensor *x, const float *want)
     return rc;
 }
 
-static void clean(tn_trial *t)
+void tn_trial_rewind(tn_trial *t, int mark)
 {
-    for (int i = 0; i < t->n; i++) {
-        if (t->t[i].mem) tn_tensor_free(t->c->dev, &t->t[i]);
-        free(t->h[i]);
-        t->h[i] = NULL;
+    for (; t->n > mark; t->n--) {
+        if (t->t[t->n - 1].mem) tn_tensor_free(t->c->dev, &t->t[t->n - 1]);
+        free(t->h[t->n - 1]);
+        t->h[t->n - 1] = NULL;
     }
-    t->n = 0;
 }
 
 int tn_case_run(const tn_case *k, tn_dev *d, tn_dtype act, int size, double *error, tn_error *err)
@@ -87,7 +86,7 @@ int tn_case_run(const tn_case *k, tn_dev *d, tn_dtype act, int size, double *err
         rc = k->run(&t);
         if (!rc && pass == 0) rc = tn_ctx_reserve(&c, c.ws_peak, err);
         *error = t.worst;
-        clean(&t);
+        tn_trial_rewind(&t, 0);
     }
     tn_ctx_free(&c);
     return rc;

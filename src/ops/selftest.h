@@ -33,6 +33,8 @@ int tn_trial_out(tn_trial *t, tn_dtype dt, int rows, int cols, tn_tensor **x);
 /** As tn_trial_in with given values. */
 int tn_trial_put(tn_trial *t, tn_dtype dt, int rows, int cols, const float *values, tn_tensor **x);
 float *tn_trial_host(tn_trial *t, size_t n);
+/** Frees everything made since t->n was `mark`. */
+void tn_trial_rewind(tn_trial *t, int mark);
 int tn_trial_compare(tn_trial *t, const tn_tensor *x, const float *want);
 extern const tn_case tn_cases_dense[], tn_cases_spatial[]; /* a NULL name ends each */
 #endif

@@ -28,11 +28,7 @@ static int gemm_one(tn_trial *t, int variant, bool ta, bool tb, bool bias, float
         if (!t->c->dry) tn_ref_gemm(ta, tb, M, N, K, 0.5f, a, ta ? M : K, bb, tb ? K : N, beta, c, N, bias ? bv : NULL);
         TN_TRY(tn_trial_compare(t, C, c));
     }
-    for (; t->n > mark; t->n--) {
-        if (t->t[t->n - 1].mem) tn_tensor_free(t->c->dev, &t->t[t->n - 1]);
-        free(t->h[t->n - 1]);
-        t->h[t->n - 1] = NULL;
-    }
+    tn_trial_rewind(t, mark);
     return 0;
 }
 
@@ -284,11 +280,7 @@ static int dequant_one(tn_trial *t, tn_qtype type, bool nested)
     TN_TRY(tn_trial_out(t, ACT, R, C, &out));
     TN_TRY(tn_dequant4(t->c, &d, out, ERR));
     TN_TRY(tn_trial_compare(t, out, want));
-    for (; t->n > mark; t->n--) {
-        if (t->t[t->n - 1].mem) tn_tensor_free(t->c->dev, &t->t[t->n - 1]);
-        free(t->h[t->n - 1]);
-        t->h[t->n - 1] = NULL;
-    }
+    tn_trial_rewind(t, mark);
     return 0;
 }
 

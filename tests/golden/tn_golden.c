@@ -223,8 +223,6 @@ static char *torch_name(const test *t, const tn_slot *s)
 {
     if (s->group == TN_GROUP_HEAD) return strdup(s->name);
     const char *wrap = t->peft ? "backbone.base_model.model." : "backbone.";
-    char *base = tn_strf("%s%s%s", wrap, "%s", s->name);
-    free(base);
     const char *lora = strstr(s->name, ".lora_");
     if (!lora) return tn_strf("%s%s", wrap, s->name);
     return tn_strf("%s%.*s.default.weight", wrap, (int)(strlen(s->name) - strlen(".weight")), s->name);
