@@ -1,35 +1,154 @@
-/* Unpacking 4-bit weights. packed: byte i holds element 2i in its high nibble (bitsandbytes), or in its low one where
- * LOW_FIRST is 1. Blocks of `block` elements run over the flattened matrix. NESTED 1: absmax is itself 8-bit:
- * absmax[i] = map[q[i]] * nested[i / 256] + offset. OUT: storage type of the result. */
+/* Quantised weights: unpacking, and the two passes that make them (ranges of the blocks; codes). */
 #include "common.h"
-#ifndef NESTED
-#define NESTED 0
-#endif
+#include "quant.h"
 #ifndef OUT
 #define OUT 0
 #endif
-#ifndef LOW_FIRST
-#define LOW_FIRST 0
-#endif
 
-/* w[i] = code[q_i] * absmax[i / block]. Item: 8 packed bytes, 16 elements (block is a multiple of 16). */
-__kernel void dequant4(const __global uchar *packed, const __global float *absmax, const __global uchar *absmax_q,
-                       const __global float *nested, const __global float *map, const __global float *code,
-                       float offset, int block_shift, __global TYPE(OUT) *w, uint w_off, uint n)
-{
-    const size_t first = get_global_id(0) * 16;
-    if (first >= n) return;
-    const size_t blk = first >> block_shift;
-#if NESTED
-    const float scale = map[absmax_q[blk]] * nested[blk >> 8] + offset;
-#else
-    const float scale = absmax[blk];
+/* w[i] = (code[q_i] - zero) * scale. An item unpacks PER elements, which lie in one block (PER divides every block
+ * but a short row of int8, where PER is 1). TAIL 1: the last ones may be missing. */
+#ifndef PER
+#define PER 8
 #endif
-    const int count = min(16u, n - (uint)first);
+#define WG_UNPACK 64
+__kernel __attribute__((reqd_work_group_size(WG_UNPACK, 1, 1)))
+void unpack(const __global uchar *packed, const __global scale_t *scales, const __global float *nested,
+            const __global uchar *zeros, const __global float *tables, float offset, uint block,
+            __global TYPE(OUT) *w, uint w_off, uint n)
+{
+    __local float code[16];
+    if (get_local_id(0) < 16) code[get_local_id(0)] = tables[get_local_id(0)];
+    barrier(CLK_LOCAL_MEM_FENCE);
+    const size_t first = get_global_id(0) * PER;
+    if (first >= n) return;
+    const size_t b = first / block;
+    const float scale = block_scale(scales, nested, tables, offset, b);
+#if QZERO
+    const float zero = zeros[b];
+#else
+    const float zero = 0.0f;
+#endif
+    const int count = min((uint)PER, n - (uint)first);
     for (int i = 0; i < count; i++) {
+#if QBITS == 8
+        const float v = (float)(char)packed[first + i] * scale;
+        ST(OUT, w, w_off + first + i, v * INT8_STEP);
+#else
         const uchar byte = packed[(first + i) >> 1];
-        const int high = (i & 1) == LOW_FIRST;
-        const int q = high ? byte >> 4 : byte & 15;
-        ST(OUT, w, w_off + first + i, code[q] * scale);
+        const int q = (i & 1) == QLOW ? byte >> 4 : byte & 15;
+        ST(OUT, w, w_off + first + i, (code[q] - zero) * scale);
+#endif
+    }
+}
+
+/* The same for whole runs of 8: vector loads and stores. Items: n / 8 (n a multiple of 8). */
+__kernel __attribute__((reqd_work_group_size(WG_UNPACK, 1, 1)))
+void unpack8(const __global uchar *packed, const __global scale_t *scales, const __global float *nested,
+             const __global uchar *zeros, const __global float *tables, float offset, uint block,
+             __global TYPE(OUT) *w, uint w_off, uint n)
+{
+    __local float code[16];
+    if (get_local_id(0) < 16) code[get_local_id(0)] = tables[get_local_id(0)];
+    barrier(CLK_LOCAL_MEM_FENCE);
+    const size_t item = get_global_id(0), first = item * 8;
+    if (first >= n) return;
+    const size_t b = first / block;
+    const float scale = block_scale(scales, nested, tables, offset, b);
+#if QZERO
+    const float zero = zeros[b];
+#else
+    const float zero = 0.0f;
+#endif
+#if QBITS == 8
+    const float8 v = convert_float8(vload8(item, (const __global char *)packed)) * scale * INT8_STEP;
+#else
+    const uint p = ((const __global uint *)packed)[item];
+    float8 v;
+#if QLOW
+    v.s0 = code[p & 15u], v.s1 = code[p >> 4 & 15u], v.s2 = code[p >> 8 & 15u], v.s3 = code[p >> 12 & 15u];
+    v.s4 = code[p >> 16 & 15u], v.s5 = code[p >> 20 & 15u], v.s6 = code[p >> 24 & 15u], v.s7 = code[p >> 28];
+#else
+    v.s1 = code[p & 15u], v.s0 = code[p >> 4 & 15u], v.s3 = code[p >> 8 & 15u], v.s2 = code[p >> 12 & 15u];
+    v.s5 = code[p >> 16 & 15u], v.s4 = code[p >> 20 & 15u], v.s7 = code[p >> 24 & 15u], v.s6 = code[p >> 28];
+#endif
+    v = (v - zero) * scale;
+#endif
+#if OUT == 0
+    vstore8(v, 0, w + w_off + first);
+#elif OUT == 2
+    vstore_half8_rte(v, 0, (__global half *)w + w_off + first);
+#else
+    const uint8 u = as_uint8(v);
+    vstore8(convert_ushort8((u + 0x7fffu + ((u >> 16) & 1u)) >> 16), 0, w + w_off + first);
+#endif
+}
+
+/* range[b] = (smallest, largest, 0 or NaN where an element is not finite, 0). Item: a block. */
+__kernel void block_ranges(const __global float *w, __global float4 *range, uint block, uint n, uint n_blocks)
+{
+    const size_t b = get_global_id(0);
+    if (b >= n_blocks) return;
+    const size_t first = b * block, end = min((size_t)n, first + block);
+    float lo = w[first], hi = lo, bad = 0.0f;
+    for (size_t i = first; i < end; i++) {
+        const float v = w[i];
+        lo = fmin(lo, v);
+        hi = fmax(hi, v);
+        bad = (as_uint(v) & 0x7f800000u) == 0x7f800000u ? 1.0f : bad;
+    }
+    range[b] = (float4)(lo, hi, bad, 0.0f);
+}
+
+/* ladder: 15 thresholds, then 16 codes. */
+inline uint looked_up(const __local float *ladder, float u)
+{
+    int i = u > ladder[7] ? 8 : 0;
+    i += u > ladder[i + 3] ? 4 : 0;
+    i += u > ladder[i + 1] ? 2 : 0;
+    i += u > ladder[i] ? 1 : 0;
+    return (uint)ladder[15 + i];
+}
+
+inline uint code_of(const __local float *ladder, float u, float zero)
+{
+#if QBITS == 8
+    return (uint)(int)clamp(rint(u), -127.0f, 127.0f) & 255u;
+#elif ROUNDS && QZERO
+    return (uint)clamp(rint(u) + zero, 0.0f, 15.0f);
+#elif ROUNDS
+    return (uint)(clamp(rint(u), -8.0f, 7.0f) + 8.0f);
+#else
+    return looked_up(ladder, u);
+#endif
+}
+
+/* packed from w * mul[block]: nothing is divided here, so every device makes the same codes. Item: 8 elements of one
+ * block; the host does what is left over. */
+__kernel __attribute__((reqd_work_group_size(WG_UNPACK, 1, 1)))
+void encode8(const __global float *w, const __global float *mul, const __global uchar *zeros,
+             const __global float *ladders, __global uchar *packed, uint block, uint items)
+{
+    __local float ladder[31];
+    for (int i = (int)get_local_id(0); i < 31; i += WG_UNPACK) ladder[i] = ladders[i];
+    barrier(CLK_LOCAL_MEM_FENCE);
+    const size_t item = get_global_id(0);
+    if (item >= items) return;
+    const size_t b = item * 8 / block;
+    const float m = mul[b];
+#if QZERO
+    const float zero = zeros[b];
+#else
+    const float zero = 0.0f;
+#endif
+    for (int i = 0; i < 8; i += 2) {
+        const uint q0 = code_of(ladder, w[item * 8 + i] * m, zero), q1 = code_of(ladder, w[item * 8 + i + 1] * m, zero);
+#if QBITS == 8
+        packed[item * 8 + i] = (uchar)q0;
+        packed[item * 8 + i + 1] = (uchar)q1;
+#elif QLOW
+        packed[item * 4 + i / 2] = (uchar)(q0 | q1 << 4);
+#else
+        packed[item * 4 + i / 2] = (uchar)(q0 << 4 | q1);
+#endif
     }
 }

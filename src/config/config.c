@@ -282,12 +282,30 @@ static int check_together(const tn_settings *s, tn_error *err)
     if (s->data.sequence && s->data.sequence_length > 1)
         return tn_fail(err, TN_ERR_CONFIG, "data.sequence.length is %d, but vit_heatmap takes single frames; set "
                        "data.sequence.enabled=false", s->data.sequence_length);
+    if (s->model.quant.block_size && s->model.quant.group_size && s->model.quant.block_size != s->model.quant.group_size)
+        return tn_fail(err, TN_ERR_CONFIG, "model.quantization.block_size is %d and group_size %d; they are one thing, give one",
+                       s->model.quant.block_size, s->model.quant.group_size);
     if (s->model.quant.block_size & (s->model.quant.block_size - 1))
-        return tn_fail(err, TN_ERR_CONFIG, "model.quantization.block_size is %d; it must be a power of two from 32 to 4096",
-                       s->model.quant.block_size);
+        return tn_fail(err, TN_ERR_CONFIG, "model.quantization.block_size is %d; it must be a power of two, or 0 for the "
+                       "format's own", s->model.quant.block_size);
     if (s->model.quant.enabled && !s->model.freeze && !s->model.lora.enabled)
         return tn_fail(err, TN_ERR_CONFIG, "model.quantization.enabled with model.backbone.freeze=false: a quantised base is never "
                        "trained; set freeze to true or enable model.lora");
+    return 0;
+}
+
+/* transformers' switches mean our keys, and are not needed afterwards. */
+static int settle_quantization(tn_settings *s, tn_error *err)
+{
+    if (s->model.quant.load_in_8bit && s->model.quant.load_in_4bit)
+        return tn_fail(err, TN_ERR_CONFIG, "model.quantization.load_in_4bit and load_in_8bit exclude each other");
+    if (s->model.quant.load_in_8bit) {
+        free(s->model.quant.type);
+        if (!(s->model.quant.type = strdup("int8"))) return tn_oom(err);
+    }
+    if (s->model.quant.load_in_8bit || s->model.quant.load_in_4bit) s->model.quant.enabled = true;
+    s->model.quant.load_in_8bit = s->model.quant.load_in_4bit = false;
+    if (!s->model.quant.block_size) s->model.quant.block_size = s->model.quant.group_size;
     return 0;
 }
 
@@ -303,6 +321,7 @@ static int settle(tn_config *c, tn_error *err)
         c->s.training.amp = false;
         tn_logf(&c->log, TN_LOG_WARN, "training.amp is deprecated; use training.precision=fp16");
     }
+    TN_TRY(settle_quantization(&c->s, err));
     return check_together(&c->s, err);
 }
 

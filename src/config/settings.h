@@ -47,8 +47,8 @@ typedef struct tn_settings {
             bool enabled;
             char *type, *compute_dtype, *mode;
             tn_strs skip;
-            bool compress_statistics, use_double_quant;
-            int block_size;
+            bool compress_statistics, use_double_quant, load_in_4bit, load_in_8bit;
+            int block_size, group_size;
         } quant;
     } model;
     struct {

@@ -1,5 +1,5 @@
 #include "engine.h"
-#include "checkpoint_dir.h"
+#include "qfile.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -41,11 +41,21 @@ static tn_lora lora_of(const tn_settings *s)
     return l;
 }
 
-static int quant_of(tn_quant_spec *q, const tn_settings *s, tn_error *err)
+/* A checkpoint that is already quantised stays so, unless the configuration says how it is to be. */
+static bool quant_of_checkpoint(tn_quant_spec *q, const tn_settings *s, const tn_hf_dir *hf)
 {
-    const bool hf = !strcmp(s->model.quant.mode, "hf");
+    tn_qshape have;
+    if (s->model.quant.enabled || (!s->model.freeze && !s->model.lora.enabled) || !tn_qfile_config(hf, &have)) return false;
+    *q = (tn_quant_spec){.enabled = true, .type = have.type, .nested = have.nested, .block = have.block, .skip = s->model.quant.skip};
+    return true;
+}
+
+static int quant_of(tn_quant_spec *q, const tn_settings *s, const tn_hf_dir *hf, tn_error *err)
+{
+    if (quant_of_checkpoint(q, s, hf)) return 0;
+    const bool like_hf = !strcmp(s->model.quant.mode, "hf");
     *q = (tn_quant_spec){.enabled = s->model.quant.enabled,
-                         .nested = hf ? s->model.quant.use_double_quant : s->model.quant.compress_statistics,
+                         .nested = like_hf ? s->model.quant.use_double_quant : s->model.quant.compress_statistics,
                          .block = s->model.quant.block_size,
                          .skip = s->model.quant.skip}; /* borrowed: tn_store_new copies */
     return tn_qtype_find(&q->type, s->model.quant.type, err);
@@ -85,11 +95,7 @@ static int load_weights(tn_engine *e, const tn_hf_dir *hf, tn_error *err)
     else TN_TRY(tn_store_load_backbone(st, hf, e->log, err));
     TN_TRY(tn_store_init(st, TN_GROUP_LORA, seed, err));
     TN_TRY(tn_store_init(st, TN_GROUP_HEAD, seed, err));
-    if (st->quant.enabled)
-        tn_logf(e->log, TN_LOG_INFO, "quantised %d linear layers to %s (blocks of %d%s), %d skipped; %.1f MiB instead of %.1f",
-                st->n_quantised, tn_qformats[st->quant.type].name, st->quant.block,
-                st->quant.nested ? ", double quantisation" : "", st->n_skipped, (double)st->weight_bytes / 1048576,
-                (double)st->float_bytes / 1048576);
+    if (st->quant.enabled) tn_store_report(st, e->log);
     return 0;
 }
 
@@ -108,7 +114,7 @@ int tn_engine_open(tn_engine **out, const tn_settings *s, const tn_run_options *
     int rc = image_size(e, err);
     if (!rc) rc = tn_hf_open(&hf, s->model.pretrained, !s->model.random_init && !dry, err);
     if (!rc) rc = build_model(e, hf, err);
-    if (!rc) rc = quant_of(&quant, s, err);
+    if (!rc) rc = quant_of(&quant, s, hf, err);
     if (!rc) rc = tn_device_select(&info, o->device, err);
     if (!rc) rc = tn_dev_open(&e->dev, info.index, o->memory_limit, o->log, err);
     if (!rc) rc = tn_store_new(&store, e->dev, e->model, &quant, e->act, optimiser, dry, err);

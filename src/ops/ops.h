@@ -6,6 +6,7 @@
  */
 #ifndef TN_OPS_H
 #define TN_OPS_H
+#include "quant.h"
 #include "tensor.h"
 #include <stdbool.h>
 
@@ -144,13 +145,22 @@ int tn_sgd(tn_ctx *c, cl_mem p, cl_mem g, cl_mem buf, size_t off, size_t n, floa
 int tn_sum_squares(tn_ctx *c, cl_mem g, size_t off, size_t n, double *out, tn_error *err);
 
 /* ---- quant_ops.c ---- */
-/** A quantised matrix on the device: blocks over the flattened [rows, cols]. */
+enum { TN_QTABLE_BYTES = 4 * (16 + 256 + 32) };
+/** A quantised matrix on the device. scales: float32 or bytes, as tn_qscale_of says. */
 typedef struct tn_qtensor {
-    cl_mem packed, absmax, absmax_q, nested, map, code; /* absmax, or absmax_q + nested + map */
+    tn_qshape s;
+    cl_mem packed, scales, nested, zeros, tables;
     float offset;
-    int block, rows, cols;
-    bool is_nested, low_first;
+    bool own_tables;
 } tn_qtensor;
+/** Buffers for a shape (whose block is settled, see tn_qblock). tables: of another tensor of the format, or NULL. */
+int tn_qtensor_new(tn_qtensor *q, tn_dev *d, const tn_qshape *s, cl_mem tables, tn_error *err);
+void tn_qtensor_free(tn_qtensor *q, tn_dev *d);
+/** Bytes from and to the host. *m is made by the call; free with tn_qmatrix_free. */
+int tn_qtensor_set(tn_qtensor *q, tn_dev *d, const tn_qmatrix *m, tn_error *err);
+int tn_qtensor_get(const tn_qtensor *q, tn_dev *d, tn_qmatrix *m, tn_error *err);
+/** Quantises values[rows, cols] on the device: the same bytes as tn_quantize. `name` is for errors. */
+int tn_qtensor_quantize(tn_ctx *c, tn_qtensor *q, const float *values, const char *name, tn_error *err);
 /** Unpacks into out (dense, float32 or ctx->act). */
-int tn_dequant4(tn_ctx *c, const tn_qtensor *q, tn_tensor *out, tn_error *err);
+int tn_unpack(tn_ctx *c, const tn_qtensor *q, tn_tensor *out, tn_error *err);
 #endif

@@ -1,26 +1,224 @@
+/* Quantised weights on a device: making them, unpacking them, multiplying with them. */
 #include "ops.h"
 
+#include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 
-int tn_dequant4(tn_ctx *c, const tn_qtensor *q, tn_tensor *out, tn_error *err)
+enum { WG = 64, CODES = 16, MAP = 256, LADDER = 31 };
+
+static void options_of(char *buf, size_t n, const tn_qshape *s, tn_dtype out)
 {
-    int shift = 0;
-    while ((1 << shift) < q->block) shift++;
-    if (1 << shift != q->block || q->block < 16)
-        return tn_fail(err, TN_ERR_ARGUMENT, "4-bit unpacking: block size %d is not a power of two from 16", q->block);
-    char opts[64];
-    snprintf(opts, sizeof opts, "-DNESTED=%d -DOUT=%d -DLOW_FIRST=%d", q->is_nested, (int)out->dtype, q->low_first);
-    size_t n = (size_t)q->rows * (size_t)q->cols, global = TN_CEIL_DIV(n, (size_t)16), local = 64;
+    const tn_qformat *f = &tn_qformats[s->type];
+    snprintf(buf, n, "-DQSCALE=%d -DQBITS=%d -DQLOW=%d -DQZERO=%d -DROUNDS=%d -DOUT=%d", (int)tn_qscale_of(s), f->bits,
+             f->low_first, f->zero_point, f->rounds, (int)out);
+}
+
+/* ---- buffers ---- */
+
+static int new_tables(tn_qtensor *q, tn_dev *d, tn_error *err)
+{
+    float t[CODES + MAP + LADDER + 1] = {0};
+    const tn_qformat *f = &tn_qformats[q->s.type];
+    if (f->code) memcpy(t, f->code, sizeof(float) * CODES);
+    tn_dynamic_map(t + CODES);
+    if (!f->rounds) {
+        const tn_qladder l = tn_qladder_of(q->s.type);
+        memcpy(t + CODES + MAP, l.above, sizeof l.above);
+        for (int i = 0; i < CODES; i++) t[CODES + MAP + 15 + i] = l.order[i];
+    }
+    TN_TRY(tn_buffer_new(&q->tables, d, TN_QTABLE_BYTES, "a code table", err));
+    return tn_buffer_write(d, q->tables, 0, t, sizeof t, err);
+}
+
+int tn_qtensor_new(tn_qtensor *q, tn_dev *d, const tn_qshape *s, cl_mem tables, tn_error *err)
+{
+    *q = (tn_qtensor){.s = *s, .tables = tables, .own_tables = !tables};
+    int rc = tables ? 0 : new_tables(q, d, err);
+    if (!rc) rc = tn_buffer_new(&q->packed, d, tn_qpacked_bytes(s), "quantised weights", err);
+    if (!rc) rc = tn_buffer_new(&q->scales, d, tn_qscale_bytes(s), "scales of quantised weights", err);
+    if (!rc && s->nested) rc = tn_buffer_new(&q->nested, d, tn_qnested_count(s) * 4, "scales of quantised weights", err);
+    if (!rc && tn_qzero_bytes(s)) rc = tn_buffer_new(&q->zeros, d, tn_qzero_bytes(s), "zero points", err);
+    if (rc) tn_qtensor_free(q, d);
+    return rc;
+}
+
+void tn_qtensor_free(tn_qtensor *q, tn_dev *d)
+{
+    tn_buffer_free(d, q->zeros, tn_qzero_bytes(&q->s));
+    tn_buffer_free(d, q->nested, tn_qnested_count(&q->s) * 4);
+    tn_buffer_free(d, q->scales, tn_qscale_bytes(&q->s));
+    tn_buffer_free(d, q->packed, tn_qpacked_bytes(&q->s));
+    if (q->own_tables) tn_buffer_free(d, q->tables, TN_QTABLE_BYTES);
+    *q = (tn_qtensor){0};
+}
+
+static int set_scales(tn_qtensor *q, tn_dev *d, const tn_qmatrix *m, tn_error *err)
+{
+    const void *scales = m->absmax ? (const void *)m->absmax : m->scale_q;
+    TN_TRY(tn_buffer_write(d, q->scales, 0, scales, tn_qscale_bytes(&q->s), err));
+    if (q->nested) TN_TRY(tn_buffer_write(d, q->nested, 0, m->nested_absmax, tn_qnested_count(&q->s) * 4, err));
+    if (q->zeros) TN_TRY(tn_buffer_write(d, q->zeros, 0, m->zero, tn_qzero_bytes(&q->s), err));
+    q->offset = m->offset;
+    return 0;
+}
+
+int tn_qtensor_set(tn_qtensor *q, tn_dev *d, const tn_qmatrix *m, tn_error *err)
+{
+    if (!tn_qshape_equal(&q->s, &m->s)) return tn_fail(err, TN_ERR_ARGUMENT, "a quantised matrix of another shape or format");
+    TN_TRY(tn_buffer_write(d, q->packed, 0, m->packed, tn_qpacked_bytes(&q->s), err));
+    return set_scales(q, d, m, err);
+}
+
+int tn_qtensor_get(const tn_qtensor *q, tn_dev *d, tn_qmatrix *m, tn_error *err)
+{
+    TN_TRY(tn_qmatrix_new(m, &q->s, err));
+    m->offset = q->offset;
+    int rc = tn_buffer_read(d, q->packed, 0, m->packed, tn_qpacked_bytes(&q->s), err);
+    if (!rc) rc = tn_buffer_read(d, q->scales, 0, m->absmax ? (void *)m->absmax : m->scale_q, tn_qscale_bytes(&q->s), err);
+    if (!rc && q->nested) rc = tn_buffer_read(d, q->nested, 0, m->nested_absmax, tn_qnested_count(&q->s) * 4, err);
+    if (!rc && q->zeros) rc = tn_buffer_read(d, q->zeros, 0, m->zero, tn_qzero_bytes(&q->s), err);
+    if (rc) tn_qmatrix_free(m);
+    return rc;
+}
+
+/* ---- making them ---- */
+
+static bool is_whole(const tn_qshape *s)
+{
+    return s->block % 8 == 0 && (size_t)s->rows * (size_t)s->cols < 0xffffffffu;
+}
+
+static int read_ranges(tn_ctx *c, cl_mem w, const tn_qmatrix *m, tn_qrange *range, const char *name, tn_error *err)
+{
+    tn_tensor r;
+    const size_t n = (size_t)m->s.rows * (size_t)m->s.cols, nb = m->n_blocks;
+    float(*host)[4] = malloc(nb * sizeof *host + 1);
+    if (!host) return tn_oom(err);
+    int rc = tn_tensor_new(&r, c->dev, TN_F32, (int)nb, 4, "block ranges", err);
+    tn_arg args[] = {TN_BUF(w), TN_BUF(r.mem), TN_UINT(m->s.block), TN_UINT(n), TN_UINT(nb)};
+    if (!rc) rc = tn_op_run(c, "portable/quant.cl", "block_ranges", "", args, TN_COUNT(args), 1, &nb, NULL, err);
+    if (!rc) rc = tn_tensor_get(c->dev, &r, host[0], err);
+    for (size_t b = 0; !rc && b < nb; b++) {
+        range[b] = (tn_qrange){host[b][0], host[b][1]};
+        if (host[b][2] != 0)
+            rc = tn_fail(err, TN_ERR_NUMERIC, "%s: a value in elements %zu to %zu is not finite and cannot be quantised; the "
+                         "weights are damaged", name, b * (size_t)m->s.block, TN_MIN((b + 1) * (size_t)m->s.block, n) - 1);
+    }
+    tn_tensor_free(c->dev, &r);
+    free(host);
+    return rc;
+}
+
+/* Devices that flush denormals round tiny blocks otherwise than the host does. */
+static bool is_tiny(const tn_ctx *c, const tn_qmatrix *m, const tn_qrange *range)
+{
+    cl_device_fp_config fp = 0;
+    clGetDeviceInfo(c->dev->id, CL_DEVICE_SINGLE_FP_CONFIG, sizeof fp, &fp, NULL);
+    for (size_t b = 0; !(fp & CL_FP_DENORM) && b < m->n_blocks; b++) {
+        const float top = fmaxf(-range[b].min, range[b].max);
+        if (top > 0 && (top < 0x1p-90f || top > 0x1p120f)) return true;
+    }
+    return false;
+}
+
+/* The codes that no item of 8 covers: a partial last block, or a few elements. */
+static int encode_rest(tn_ctx *c, cl_mem w, tn_qtensor *q, tn_qmatrix *m, size_t first, const float *mul, tn_error *err)
+{
+    const tn_qformat *f = &tn_qformats[m->s.type];
+    const size_t n = (size_t)m->s.rows * (size_t)m->s.cols, count = n - first, from = f->bits == 8 ? first : first / 2;
+    float *host = malloc((count + 1) * sizeof *host);
+    if (!host) return tn_oom(err);
+    int rc = tn_buffer_read(c->dev, w, first * 4, host, count * 4, err);
+    const tn_qladder l = f->rounds ? (tn_qladder){{0}, {0}} : tn_qladder_of(m->s.type);
+    if (!rc) {
+        tn_qencode(m, &l, host, m->n_blocks - 1, first, n, mul[m->n_blocks - 1]);
+        if (n % 2 && !f->rounds) {
+            const float zero = 0; /* the odd tail is padded by the code of 0 */
+            tn_qencode(m, &l, &zero, m->n_blocks - 1, n, n + 1, 1);
+        }
+        rc = tn_buffer_write(c->dev, q->packed, from, m->packed + from, tn_qpacked_bytes(&m->s) - from, err);
+    }
+    free(host);
+    return rc;
+}
+
+static int encode(tn_ctx *c, cl_mem w, tn_qtensor *q, tn_qmatrix *m, const float *mul, tn_error *err)
+{
+    const size_t n = (size_t)m->s.rows * (size_t)m->s.cols, block = (size_t)m->s.block;
+    const size_t whole = n / block * block, items = whole / 8, local = WG;
+    char opts[128];
+    tn_tensor t;
+    options_of(opts, sizeof opts, &m->s, TN_F32);
+    TN_TRY(tn_tensor_new(&t, c->dev, TN_F32, 1, (int)m->n_blocks, "block multipliers", err));
+    int rc = tn_tensor_set(c->dev, &t, mul, err);
+    cl_mem ladder = NULL;
+    if (!rc) rc = tn_buffer_new(&ladder, c->dev, LADDER * 4, "a code table", err);
+    if (!rc) rc = tn_buffer_copy(c->dev, q->tables, (CODES + MAP) * 4, ladder, 0, LADDER * 4, err);
+    tn_arg args[] = {TN_BUF(w),      TN_BUF(t.mem),     TN_BUF(q->zeros ? q->zeros : q->packed), TN_BUF(ladder),
+                     TN_BUF(q->packed), TN_UINT(block), TN_UINT(items)};
+    if (!rc && items)
+        rc = tn_op_run(c, "portable/quant.cl", "encode8", opts, args, TN_COUNT(args), 1, &items, &local, err);
+    if (!rc && whole < n) rc = encode_rest(c, w, q, m, whole, mul, err);
+    if (!rc) rc = tn_dev_finish(c->dev, err);
+    tn_buffer_free(c->dev, ladder, LADDER * 4);
+    tn_tensor_free(c->dev, &t);
+    return rc;
+}
+
+static int quantize_on_host(tn_ctx *c, tn_qtensor *q, const float *values, const char *name, tn_error *err)
+{
+    tn_qmatrix m;
+    TN_TRY(tn_quantize(&m, values, &q->s, name, err));
+    int rc = tn_qtensor_set(q, c->dev, &m, err);
+    tn_qmatrix_free(&m);
+    return rc;
+}
+
+int tn_qtensor_quantize(tn_ctx *c, tn_qtensor *q, const float *values, const char *name, tn_error *err)
+{
+    if (!is_whole(&q->s)) return quantize_on_host(c, q, values, name, err);
+    tn_qmatrix m;
+    tn_tensor w = {0};
+    bool tiny = false;
+    TN_TRY(tn_qmatrix_new(&m, &q->s, err));
+    tn_qrange *range = malloc(m.n_blocks * sizeof *range + 1);
+    float *mul = malloc(m.n_blocks * sizeof *mul + 1);
+    int rc = range && mul ? tn_tensor_new(&w, c->dev, TN_F32, q->s.rows, q->s.cols, name, err) : tn_oom(err);
+    if (!rc) rc = tn_tensor_set(c->dev, &w, values, err);
+    if (!rc) rc = read_ranges(c, w.mem, &m, range, name, err);
+    if (!rc) tiny = is_tiny(c, &m, range);
+    if (!rc && !tiny) rc = tn_qscales_set(&m, range, mul, err);
+    if (!rc && !tiny) rc = set_scales(q, c->dev, &m, err);
+    if (!rc && !tiny) rc = encode(c, w.mem, q, &m, mul, err);
+    tn_tensor_free(c->dev, &w);
+    free(range);
+    free(mul);
+    tn_qmatrix_free(&m);
+    return rc || !tiny ? rc : quantize_on_host(c, q, values, name, err);
+}
+
+/* ---- unpacking ---- */
+
+int tn_unpack(tn_ctx *c, const tn_qtensor *q, tn_tensor *out, tn_error *err)
+{
+    char opts[160], full[192];
+    const size_t n = (size_t)q->s.rows * (size_t)q->s.cols, local = WG;
+    const bool eights = n % 8 == 0 && q->s.block % 8 == 0 && out->off % 8 == 0;
+    const int per = eights || q->s.block % 8 == 0 ? 8 : 1;
+    const size_t items = TN_CEIL_DIV(n, (size_t)per);
+    options_of(opts, sizeof opts, &q->s, out->dtype);
+    snprintf(full, sizeof full, "%s -DPER=%d", opts, per);
     tn_arg args[] = {TN_BUF(q->packed),
-                     TN_BUF(q->is_nested ? q->packed : q->absmax),
-                     TN_BUF(q->is_nested ? q->absmax_q : q->packed),
-                     TN_BUF(q->is_nested ? q->nested : q->packed),
-                     TN_BUF(q->is_nested ? q->map : q->packed),
-                     TN_BUF(q->code),
+                     TN_BUF(q->scales),
+                     TN_BUF(q->nested ? q->nested : q->tables),
+                     TN_BUF(q->zeros ? q->zeros : q->packed),
+                     TN_BUF(q->tables),
                      TN_FLT(q->offset),
-                     TN_INT(shift),
+                     TN_UINT(q->s.block),
                      TN_BUF(out->mem),
                      TN_UINT(out->off),
                      TN_UINT(n)};
-    return tn_op_run(c, "portable/quant.cl", "dequant4", opts, args, TN_COUNT(args), 1, &global, &local, err);
+    return tn_op_run(c, "portable/quant.cl", eights ? "unpack8" : "unpack", full, args, TN_COUNT(args), 1, &items, &local, err);
 }

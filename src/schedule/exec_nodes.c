@@ -54,8 +54,8 @@ static int matrix(const call *k, int slot, tn_tensor *w)
         *w = s->t;
         return 0;
     }
-    TN_TRY(tn_ws_take(k->c, w, k->c->act, s->q.rows, s->q.cols, k->err));
-    return tn_dequant4(k->c, &s->q, w, k->err);
+    TN_TRY(tn_ws_take(k->c, w, k->c->act, s->q.s.rows, s->q.s.cols, k->err));
+    return tn_unpack(k->c, &s->q, w, k->err);
 }
 
 static int first_rank(const tn_gnode *n, int part)

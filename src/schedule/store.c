@@ -1,4 +1,5 @@
 #include "store.h"
+#include "qfile.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -21,29 +22,32 @@ static tn_dtype frozen_dtype(const tn_store *st, const tn_slot *s)
     return s->linear || s->ndim == 4 ? st->act : TN_F32;
 }
 
-static void choose(tn_store *st, int i)
+static int choose(tn_store *st, int i, tn_error *err)
 {
     const tn_slot *s = &st->m->slots[i];
     tn_stored *e = &st->s[i];
-    const bool quant = st->quant.enabled && s->linear && s->group == TN_GROUP_BACKBONE;
-    e->place = s->trainable                                     ? TN_PLACE_PARAM
-               : quant && !skipped(&st->quant, s->name) ? TN_PLACE_QUANT
-                                                         : TN_PLACE_DENSE;
+    const bool quant = st->quant.enabled && s->linear && s->group == TN_GROUP_BACKBONE && !s->trainable;
+    const bool skip = quant && skipped(&st->quant, s->name);
+    const bool odd = quant && !skip && !tn_qdivides(st->quant.type, st->quant.block, s->cols);
+    e->place = s->trainable ? TN_PLACE_PARAM : quant && !skip && !odd ? TN_PLACE_QUANT : TN_PLACE_DENSE;
     st->n_quantised += e->place == TN_PLACE_QUANT;
-    st->n_skipped += quant && e->place == TN_PLACE_DENSE;
+    st->n_skipped += skip;
+    st->n_indivisible += odd;
     e->t = tn_view(NULL, e->place == TN_PLACE_DENSE ? frozen_dtype(st, s) : TN_F32, s->rows, s->cols);
     const size_t n = (size_t)s->rows * (size_t)s->cols;
     e->grad = e->t;
     if (e->place == TN_PLACE_DENSE) e->bytes = tn_tensor_bytes(&e->t);
     if (e->place == TN_PLACE_QUANT) {
-        size_t nb = TN_CEIL_DIV(n, (size_t)st->quant.block);
-        e->bytes = (n + 1) / 2 + (st->quant.nested ? nb + 4 * TN_CEIL_DIV(nb, (size_t)TN_NESTED_BLOCK) : 4 * nb);
-        e->q = (tn_qtensor){.block = st->quant.block, .rows = s->rows, .cols = s->cols, .is_nested = st->quant.nested};
+        e->q.s = (tn_qshape){.type = st->quant.type, .rows = s->rows, .cols = s->cols, .block = st->quant.block,
+                             .nested = st->quant.nested && tn_qformats[st->quant.type].nestable};
+        if (tn_qblock(&e->q.s.block, e->q.s.type, st->quant.block, s->cols, s->name, err)) return err->status;
+        e->bytes = tn_qbytes(&e->q.s);
     }
     if (e->place != TN_PLACE_PARAM) {
         st->weight_bytes += e->bytes;
         st->float_bytes += 4 * n;
     }
+    return 0;
 }
 
 static void lay_out_params(tn_store *st)
@@ -76,23 +80,13 @@ static int bind_param(tn_store *st, tn_stored *e, tn_error *err)
     return tn_buffer_sub(&e->grad.mem, st->dev, st->grads, e->off * 4, bytes, err);
 }
 
+/* Every matrix of a format reads the first one's tables. */
 static int new_quant(tn_store *st, tn_stored *e, tn_error *err)
 {
-    const size_t n = (size_t)e->q.rows * (size_t)e->q.cols, nb = TN_CEIL_DIV(n, (size_t)e->q.block);
-    TN_TRY(tn_buffer_new(&e->q.packed, st->dev, (n + 1) / 2, "4-bit weights", err));
-    if (!e->q.is_nested) return tn_buffer_new(&e->q.absmax, st->dev, nb * 4, "4-bit scales", err);
-    TN_TRY(tn_buffer_new(&e->q.absmax_q, st->dev, nb, "4-bit scales", err));
-    return tn_buffer_new(&e->q.nested, st->dev, TN_CEIL_DIV(nb, (size_t)TN_NESTED_BLOCK) * 4, "4-bit scales", err);
-}
-
-static int new_tables(tn_store *st, tn_error *err)
-{
-    float map[256];
-    tn_dynamic_map(map);
-    TN_TRY(tn_buffer_new(&st->code, st->dev, 64, "a code table", err));
-    TN_TRY(tn_buffer_write(st->dev, st->code, 0, tn_qformats[st->quant.type].code, 64, err));
-    TN_TRY(tn_buffer_new(&st->map, st->dev, sizeof map, "a code table", err));
-    return tn_buffer_write(st->dev, st->map, 0, map, sizeof map, err);
+    const tn_qshape shape = e->q.s;
+    TN_TRY(tn_qtensor_new(&e->q, st->dev, &shape, st->tables, err));
+    if (!st->tables) st->tables = e->q.tables;
+    return 0;
 }
 
 static int allocate(tn_store *st, bool optimiser, tn_error *err)
@@ -105,7 +99,6 @@ static int allocate(tn_store *st, bool optimiser, tn_error *err)
             TN_TRY(new_zeroed(&st->moment2, st, "optimiser state", err));
         }
     }
-    if (st->n_quantised) TN_TRY(new_tables(st, err));
     for (int i = 0; i < st->m->n_slots; i++) {
         tn_stored *e = &st->s[i];
         if (e->place == TN_PLACE_PARAM)
@@ -114,8 +107,6 @@ static int allocate(tn_store *st, bool optimiser, tn_error *err)
             TN_TRY(new_quant(st, e, err));
         else
             TN_TRY(tn_buffer_new(&e->t.mem, st->dev, e->bytes, st->m->slots[i].name, err));
-        e->q.code = st->code;
-        e->q.map = st->map;
     }
     return 0;
 }
@@ -136,7 +127,7 @@ int tn_store_new(tn_store **out, tn_dev *d, const tn_model *m, const tn_quant_sp
         st->quant = *quant;
         if (!tn_strs_copy(&st->quant.skip, &quant->skip)) rc = tn_oom(err);
     }
-    for (int i = 0; i < m->n_slots; i++) choose(st, i);
+    for (int i = 0; !rc && i < m->n_slots; i++) rc = choose(st, i, err);
     lay_out_params(st);
     if (!rc && !dry) rc = allocate(st, optimiser, err);
     if (rc) {
@@ -153,22 +144,16 @@ void tn_store_free(tn_store *st)
     tn_dev *d = st->dev;
     for (int i = st->m->n_slots - 1; i >= 0; i--) {
         tn_stored *e = &st->s[i];
-        const size_t n = (size_t)e->q.rows * (size_t)e->q.cols, nb = e->q.block ? TN_CEIL_DIV(n, (size_t)e->q.block) : 0;
         if (e->place == TN_PLACE_PARAM) {
             if (e->t.mem) clReleaseMemObject(e->t.mem);
             if (e->grad.mem) clReleaseMemObject(e->grad.mem);
         } else {
             tn_buffer_free(d, e->t.mem, e->bytes);
         }
-        tn_buffer_free(d, e->q.packed, (n + 1) / 2);
-        tn_buffer_free(d, e->q.absmax, nb * 4);
-        tn_buffer_free(d, e->q.absmax_q, nb);
-        tn_buffer_free(d, e->q.nested, TN_CEIL_DIV(nb, (size_t)TN_NESTED_BLOCK) * 4);
+        if (e->place == TN_PLACE_QUANT) tn_qtensor_free(&e->q, d);
     }
     cl_mem arenas[] = {st->params, st->grads, st->moment1, st->moment2};
     for (size_t i = 0; i < TN_COUNT(arenas); i++) tn_buffer_free(d, arenas[i], st->n_params * 4);
-    tn_buffer_free(d, st->code, 64);
-    tn_buffer_free(d, st->map, 1024);
     tn_strs_free(&st->quant.skip);
     free(st->s);
     free(st);
@@ -176,18 +161,9 @@ void tn_store_free(tn_store *st)
 
 static int set_quant(tn_store *st, int slot, const float *v, tn_error *err)
 {
-    tn_stored *e = &st->s[slot];
-    tn_qmatrix q;
-    TN_TRY(tn_quantize(&q, v, e->q.rows, e->q.cols, st->quant.type, e->q.block, e->q.is_nested, st->m->slots[slot].name,
-                       err));
-    const size_t n = (size_t)q.rows * (size_t)q.cols, nn = TN_CEIL_DIV(q.n_blocks, (size_t)TN_NESTED_BLOCK);
-    int rc = tn_buffer_write(st->dev, e->q.packed, 0, q.packed, (n + 1) / 2, err);
-    if (!rc && !q.nested) rc = tn_buffer_write(st->dev, e->q.absmax, 0, q.absmax, q.n_blocks * 4, err);
-    if (!rc && q.nested) rc = tn_buffer_write(st->dev, e->q.absmax_q, 0, q.absmax_q, q.n_blocks, err);
-    if (!rc && q.nested) rc = tn_buffer_write(st->dev, e->q.nested, 0, q.nested_absmax, nn * 4, err);
-    e->q.offset = q.offset;
-    tn_qmatrix_free(&q);
-    return rc;
+    tn_ctx c;
+    tn_ctx_init(&c, st->dev, TN_F32);
+    return tn_qtensor_quantize(&c, &st->s[slot].q, v, st->m->slots[slot].name, err);
 }
 
 int tn_store_set(tn_store *st, int slot, const float *values, tn_error *err)
@@ -201,8 +177,8 @@ static int get_quant(tn_store *st, const tn_stored *e, float *values, tn_error *
     tn_ctx c;
     tn_tensor t;
     tn_ctx_init(&c, st->dev, TN_F32);
-    TN_TRY(tn_tensor_new(&t, st->dev, TN_F32, e->q.rows, e->q.cols, "a dequantised weight", err));
-    int rc = tn_dequant4(&c, &e->q, &t, err);
+    TN_TRY(tn_tensor_new(&t, st->dev, TN_F32, e->q.s.rows, e->q.s.cols, "a dequantised weight", err));
+    int rc = tn_unpack(&c, &e->q, &t, err);
     if (!rc) rc = tn_tensor_get(st->dev, &t, values, err);
     tn_tensor_free(st->dev, &t);
     return rc;
@@ -279,7 +255,31 @@ static bool is_backbone_weight(const tn_slot *s)
     return s->group == TN_GROUP_BACKBONE || (s->group == TN_GROUP_LORA && !strstr(s->name, ".lora_"));
 }
 
-static int load_slot(tn_store *st, int i, const tn_hf_dir *dir, tn_error *err)
+/* A matrix that the checkpoint holds quantised: taken over as it is where the slot is stored the same way. */
+static int load_packed(tn_store *st, int i, const tn_st_file *f, const tn_st_tensor *t, int *requantised, tn_error *err)
+{
+    const tn_slot *s = &st->m->slots[i];
+    tn_stored *e = &st->s[i];
+    tn_qmatrix q;
+    TN_TRY(tn_qfile_read(&q, f, t, NULL, err));
+    int rc = 0;
+    if (q.s.rows != s->rows || q.s.cols != s->cols) {
+        rc = tn_fail(err, TN_ERR_FORMAT, "%s: tensor '%s' is [%d, %d] where config.json makes it [%d, %d]", f->path, t->name,
+                     q.s.rows, q.s.cols, s->rows, s->cols);
+    } else if (e->place == TN_PLACE_QUANT && tn_qshape_equal(&q.s, &e->q.s)) {
+        rc = tn_qtensor_set(&e->q, st->dev, &q, err);
+    } else {
+        float *v = malloc((size_t)s->rows * (size_t)s->cols * sizeof *v);
+        if (v) tn_dequantize(&q, v);
+        rc = v ? tn_store_set(st, i, v, err) : tn_oom(err);
+        *requantised += e->place == TN_PLACE_QUANT;
+        free(v);
+    }
+    tn_qmatrix_free(&q);
+    return rc;
+}
+
+static int load_slot(tn_store *st, int i, const tn_hf_dir *dir, int *requantised, tn_error *err)
 {
     const tn_slot *s = &st->m->slots[i];
     const tn_st_file *f;
@@ -287,6 +287,7 @@ static int load_slot(tn_store *st, int i, const tn_hf_dir *dir, tn_error *err)
     if (!t)
         return tn_fail(err, TN_ERR_FORMAT, "%s: tensor '%s' is missing; the weights do not belong to this config.json",
                        dir->path, s->name);
+    if (s->linear && tn_qfile_is_packed(t)) return load_packed(st, i, f, t, requantised, err);
     const size_t n = (size_t)s->rows * (size_t)s->cols;
     if ((size_t)t->count != n || (t->ndim != s->ndim && n != (size_t)t->count)) return wrong_shape(s, t, f->path, err);
     for (int k = 0; k < s->ndim && t->ndim == s->ndim; k++)
@@ -302,7 +303,8 @@ static int load_slot(tn_store *st, int i, const tn_hf_dir *dir, tn_error *err)
 /* Tensors that such checkpoints often hold and a heatmap model never reads. */
 static bool expected_extra(const char *name)
 {
-    return strstr(name, "mask_token") || strstr(name, "pooler.") || tn_starts(name, "classifier.");
+    return strstr(name, "mask_token") || strstr(name, "pooler.") || tn_starts(name, "classifier.") ||
+           tn_qfile_is_part(name);
 }
 
 static bool is_read(const tn_store *st, const tn_hf_dir *dir, const tn_st_tensor *t)
@@ -330,8 +332,12 @@ static void name_extras(const tn_store *st, const tn_hf_dir *dir, const tn_log *
 
 int tn_store_load_backbone(tn_store *st, const tn_hf_dir *dir, const tn_log *log, tn_error *err)
 {
+    int requantised = 0;
     for (int i = 0; i < st->m->n_slots; i++)
-        if (is_backbone_weight(&st->m->slots[i])) TN_TRY(load_slot(st, i, dir, err));
+        if (is_backbone_weight(&st->m->slots[i])) TN_TRY(load_slot(st, i, dir, &requantised, err));
+    if (requantised)
+        tn_logf(log, TN_LOG_WARN, "%s: %d matrices were quantised in another format or block size and were quantised again, "
+                "which loses a little; set model.quantization as the checkpoint has it", dir->path, requantised);
     name_extras(st, dir, log);
     return 0;
 }
@@ -339,4 +345,32 @@ int tn_store_load_backbone(tn_store *st, const tn_hf_dir *dir, const tn_log *log
 int tn_store_zero_grad(tn_store *st, tn_error *err)
 {
     return st->grads ? tn_buffer_fill(st->dev, st->grads, 0, st->n_params * 4, 0, err) : 0;
+}
+
+static void name_dense(const tn_store *st, const tn_log *log, bool by_name, int count)
+{
+    tn_text names = {0};
+    for (int i = 0; i < st->m->n_slots; i++) {
+        const tn_slot *s = &st->m->slots[i];
+        if (st->s[i].place != TN_PLACE_DENSE || !s->linear || s->group != TN_GROUP_BACKBONE) continue;
+        if (skipped(&st->quant, s->name) == by_name)
+            tn_text_addf(&names, "%s%.*s", names.len ? ", " : "", (int)(strlen(s->name) - strlen(".weight")), s->name);
+    }
+    if (count)
+        tn_logf(log, TN_LOG_INFO, by_name ? "%d linear layers left in float by skip_modules: %s"
+                                          : "%d linear layers left in float, because blocks do not divide their rows: %s",
+                count, names.s ? names.s : "");
+    tn_text_free(&names);
+}
+
+void tn_store_report(const tn_store *st, const tn_log *log)
+{
+    const tn_qformat *f = &tn_qformats[st->quant.type];
+    char block[32] = "a scale for each row";
+    if (f->max_block) snprintf(block, sizeof block, "blocks of %d", st->quant.block ? st->quant.block : f->default_block);
+    tn_logf(log, TN_LOG_INFO, "quantised %d linear layers to %s (%s%s); %.1f MiB of frozen weights instead of %.1f",
+            st->n_quantised, f->name, block, st->quant.nested && f->nestable ? ", double quantisation" : "",
+            (double)st->weight_bytes / 1048576, (double)st->float_bytes / 1048576);
+    name_dense(st, log, true, st->n_skipped);
+    name_dense(st, log, false, st->n_indivisible);
 }

@@ -38,9 +38,9 @@ typedef struct tn_store {
     cl_mem params, grads, moment1, moment2;
     size_t n_params;                              /* floats, alignment gaps included */
     size_t group_off[TN_GROUPS], group_len[TN_GROUPS];
-    cl_mem code, map;                             /* lookup tables of the quantised format */
+    cl_mem tables;                                /* of the quantised format; the first quantised slot's */
     size_t weight_bytes, float_bytes;             /* frozen weights as stored, and as float32 */
-    int n_quantised, n_skipped;
+    int n_quantised, n_skipped, n_indivisible;    /* skipped: by name; indivisible: rows that blocks do not divide */
 } tn_store;
 
 /** Lays the slots out and allocates; optimiser moments only when `optimiser`. With dry, nothing is allocated. */
@@ -57,6 +57,8 @@ int tn_store_get_grad(tn_store *s, int slot, float *values, tn_error *err);
 int tn_store_init(tn_store *s, int groups, uint64_t seed, tn_error *err);
 /** The backbone's slots from a Hugging Face folder: missing and misshapen tensors are named, extra ones logged. */
 int tn_store_load_backbone(tn_store *s, const tn_hf_dir *dir, const tn_log *log, tn_error *err);
+/** Says what was quantised, skipped and not divisible, with the names of the latter two. */
+void tn_store_report(const tn_store *s, const tn_log *log);
 int tn_store_zero_grad(tn_store *s, tn_error *err);
 int tn_group_index(tn_group g);
 #endif

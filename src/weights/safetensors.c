@@ -258,35 +258,119 @@ static char *header_of(const tn_st_entry *e, int n, size_t *len)
     return padded;
 }
 
+struct tn_st_writer {
+    char *path, *tmp;
+    int fd, n;
+    tn_st_entry *e; /* sorted; names owned */
+    size_t *at;
+    bool *written;
+};
+
+static int write_failed(const tn_st_writer *w, tn_error *err)
+{
+    return tn_fail(err, TN_ERR_IO, "cannot write '%s': %s", w->path, strerror(errno));
+}
+
+static int write_at(const tn_st_writer *w, const void *data, size_t bytes, size_t at, tn_error *err)
+{
+    for (size_t done = 0; done < bytes;) {
+        const ssize_t k = pwrite(w->fd, (const char *)data + done, bytes - done, (off_t)(at + done));
+        if (k < 0 && errno == EINTR) continue;
+        if (k == 0) errno = ENOSPC;
+        if (k <= 0) return write_failed(w, err);
+        done += (size_t)k;
+    }
+    return 0;
+}
+
+static int lay_out(tn_st_writer *w, const tn_st_entry *layout, int n, tn_error *err)
+{
+    for (int i = 0; i < n; i++) {
+        if (dtype_row(layout[i].dtype) < 0)
+            return tn_fail(err, TN_ERR_ARGUMENT, "tensor '%s': dtype %s is not known", layout[i].name, layout[i].dtype);
+        w->e[i] = layout[i];
+        if (!(w->e[w->n++].name = strdup(layout[i].name))) return tn_oom(err);
+    }
+    if (n > 1) qsort(w->e, (size_t)n, sizeof *w->e, writer_order);
+    size_t len = 0;
+    char *h = header_of(w->e, n, &len);
+    unsigned char size[8];
+    for (int i = 0; i < 8; i++) size[i] = (unsigned char)((uint64_t)len >> (8 * i));
+    size_t at = 8 + len;
+    for (int i = 0; i < n; at += w->e[i++].bytes) w->at[i] = at;
+    int rc = h ? write_at(w, size, 8, 0, err) : tn_oom(err);
+    if (!rc) rc = write_at(w, h, len, 8, err);
+    free(h);
+    return rc;
+}
+
+int tn_st_begin(tn_st_writer **out, const char *path, const tn_st_entry *layout, int n, tn_error *err)
+{
+    tn_st_writer *w = calloc(1, sizeof *w);
+    *out = NULL;
+    if (!w) return tn_oom(err);
+    w->fd = -1;
+    w->path = strdup(path);
+    w->tmp = tn_strf("%s.tmp.%ld", path, (long)getpid());
+    w->e = calloc((size_t)n + 1, sizeof *w->e);
+    w->at = calloc((size_t)n + 1, sizeof *w->at);
+    w->written = calloc((size_t)n + 1, sizeof *w->written);
+    int rc = w->path && w->tmp && w->e && w->at && w->written ? 0 : tn_oom(err);
+    if (!rc && (w->fd = open(w->tmp, O_RDWR | O_CREAT | O_TRUNC, 0666)) < 0) rc = write_failed(w, err);
+    if (!rc) rc = lay_out(w, layout, n, err);
+    if (rc) {
+        tn_st_abort(w);
+        return rc;
+    }
+    *out = w;
+    return 0;
+}
+
+int tn_st_put(tn_st_writer *w, const char *name, const void *data, tn_error *err)
+{
+    for (int i = 0; i < w->n; i++)
+        if (!strcmp(w->e[i].name, name)) {
+            w->written[i] = true;
+            return write_at(w, data, w->e[i].bytes, w->at[i], err);
+        }
+    return tn_fail(err, TN_ERR_ARGUMENT, "'%s' has no place in '%s'", name, w->path);
+}
+
+int tn_st_end(tn_st_writer *w, tn_error *err)
+{
+    int rc = 0;
+    for (int i = 0; !rc && i < w->n; i++)
+        if (!w->written[i]) rc = tn_fail(err, TN_ERR_ARGUMENT, "'%s' was never written to '%s'", w->e[i].name, w->path);
+    if (!rc && fsync(w->fd)) rc = write_failed(w, err);
+    if (!rc && close(w->fd)) rc = write_failed(w, err);
+    if (!rc) w->fd = -1;
+    if (!rc && rename(w->tmp, w->path)) rc = write_failed(w, err);
+    if (!rc) w->tmp[0] = 0;
+    tn_st_abort(w);
+    return rc;
+}
+
+void tn_st_abort(tn_st_writer *w)
+{
+    if (!w) return;
+    if (w->fd >= 0) close(w->fd);
+    if (w->tmp && w->tmp[0]) unlink(w->tmp);
+    for (int i = 0; i < w->n; i++) free((void *)w->e[i].name);
+    free(w->path);
+    free(w->tmp);
+    free(w->e);
+    free(w->at);
+    free(w->written);
+    free(w);
+}
+
 int tn_st_write(const char *path, tn_st_entry *entries, int n, tn_error *err)
 {
-    for (int i = 0; i < n; i++)
-        if (dtype_row(entries[i].dtype) < 0)
-            return tn_fail(err, TN_ERR_ARGUMENT, "tensor '%s': dtype %s is not known", entries[i].name, entries[i].dtype);
-    if (n > 1) qsort(entries, (size_t)n, sizeof *entries, writer_order);
-    size_t len = 0;
-    char *h = header_of(entries, n, &len), *tmp = tn_strf("%s.tmp.%ld", path, (long)getpid());
-    FILE *f = h && tmp ? fopen(tmp, "wb") : NULL;
+    tn_st_writer *w;
+    TN_TRY(tn_st_begin(&w, path, entries, n, err));
     int rc = 0;
-    if (!h || !tmp) {
-        rc = tn_oom(err);
-    } else if (!f) {
-        rc = tn_fail(err, TN_ERR_IO, "cannot write '%s': %s", path, strerror(errno));
-    } else {
-        unsigned char size[8];
-        for (int i = 0; i < 8; i++) size[i] = (unsigned char)((uint64_t)len >> (8 * i));
-        bool ok = fwrite(size, 1, 8, f) == 8 && fwrite(h, 1, len, f) == len;
-        for (int i = 0; ok && i < n; i++) ok = fwrite(entries[i].data, 1, entries[i].bytes, f) == entries[i].bytes;
-        ok = ok && !fflush(f) && !fsync(fileno(f));
-        int e = errno;
-        if (fclose(f)) ok = false, e = errno;
-        if (ok && rename(tmp, path)) ok = false, e = errno;
-        if (!ok) {
-            rc = tn_fail(err, TN_ERR_IO, "cannot write '%s': %s", path, strerror(e));
-            unlink(tmp);
-        }
-    }
-    free(h);
-    free(tmp);
+    for (int i = 0; !rc && i < n; i++) rc = tn_st_put(w, entries[i].name, entries[i].data, err);
+    if (!rc) return tn_st_end(w, err);
+    tn_st_abort(w);
     return rc;
 }

@@ -35,14 +35,22 @@ int tn_st_read_f32(const tn_st_file *f, const tn_st_tensor *t, float *dst, tn_er
 /** Raw bytes. */
 int tn_st_read(const tn_st_file *f, const tn_st_tensor *t, void *dst, tn_error *err);
 
-/** One tensor to write; data is borrowed until the write. */
+/** One tensor to write. */
 typedef struct tn_st_entry {
     const char *name, *dtype;
     int ndim;
     int64_t shape[TN_ST_MAX_DIMS];
-    const void *data;
+    const void *data; /* borrowed until the write; unread by tn_st_begin */
     size_t bytes;
 } tn_st_entry;
 /** Official order (dtype rank, then name), header padded to 8, metadata {"format":"pt"}; atomic. */
 int tn_st_write(const char *path, tn_st_entry *entries, int n, tn_error *err);
+
+/** The same piece by piece, so that one tensor at a time is in memory: begin with the layout, put each tensor in any
+ * order, end. Until tn_st_end nothing stands at `path`; tn_st_abort leaves nothing behind. */
+typedef struct tn_st_writer tn_st_writer;
+int tn_st_begin(tn_st_writer **w, const char *path, const tn_st_entry *layout, int n, tn_error *err);
+int tn_st_put(tn_st_writer *w, const char *name, const void *data, tn_error *err);
+int tn_st_end(tn_st_writer *w, tn_error *err);
+void tn_st_abort(tn_st_writer *w);
 #endif

@@ -1,5 +1,6 @@
 /* tn-golden FOLDER [options]: runs every case of a folder in the format of tests/golden/README.md on one device and
  * prints, case by case, the largest relative error ||a-b||/||b|| of each kind of value. Exit 1 when a bound is passed. */
+#include "golden.h"
 #include "checkpoint_dir.h"
 #include "files.h"
 #include "session.h"
@@ -16,12 +17,12 @@ typedef struct {
     char where[160];
 } measure;
 
-enum { HIDDEN, HEATMAP, LOSS, GRADIENT, TRACE, NORM, FINAL, KINDS };
 static measure kinds[KINDS] = {
     [HIDDEN] = {"hidden", 1e-5, 0, 0, ""},     [HEATMAP] = {"heatmap", 1e-5, 0, 0, ""},
     [LOSS] = {"loss", 1e-5, 0, 0, ""},         [GRADIENT] = {"gradient", 1e-4, 0, 0, ""},
     [TRACE] = {"trace.loss", 1e-4, 0, 0, ""},  [NORM] = {"trace.grad_norm", 1e-3, 0, 0, ""},
-    [FINAL] = {"final", 1e-3, 0, 0, ""},
+    [FINAL] = {"final", 1e-3, 0, 0, ""},       [CODES] = {"quantised", 0, 0, 0, ""},
+    [VALUES] = {"dequantised", 0, 0, 0, ""},
 };
 
 static struct {
@@ -42,7 +43,7 @@ static double relative(const float *a, const float *b, size_t n)
     return den > 0 ? sqrt(num / den) : sqrt(num);
 }
 
-static void note(int kind, const char *where, double e)
+void note(int kind, const char *where, double e)
 {
     measure *m = &kinds[kind];
     m->count++;
@@ -55,7 +56,7 @@ static void note(int kind, const char *where, double e)
 
 /* ---- reading ---- */
 
-static float *values_of(const tn_st_file *f, const char *name, size_t *n, tn_error *err)
+float *values_of(const tn_st_file *f, const char *name, size_t *n, tn_error *err)
 {
     const tn_st_tensor *t = tn_st_find(f, name);
     if (!t) {
@@ -137,13 +138,21 @@ static void read_lora(tn_lora *l, const json_t *peft)
 
 /* ---- setting up ---- */
 
+/* A folder without config.json and case.json: quantised matrices. */
+static bool is_quantized(const test *t)
+{
+    for (int i = 0; i < t->golden->n; i++)
+        if (tn_ends(t->golden->t[i].name, ".dequantized")) return true;
+    return false;
+}
+
 static int open_files(test *t, tn_error *err)
 {
     char *spec = tn_path(t->dir, "case.json"), *peft = tn_path(t->dir, "adapter/adapter_config.json");
     const bool training = tn_is_file(spec);
     char *backbone = training ? tn_path(t->dir, "backbone") : strdup(t->dir);
     int rc = open_st(&t->golden, t->dir, "golden.safetensors", err);
-    if (!rc) rc = tn_hf_open(&t->hf, backbone, true, err);
+    if (!rc && !is_quantized(t)) rc = tn_hf_open(&t->hf, backbone, true, err);
     if (!rc && training) rc = tn_json_read(&t->spec, spec, err);
     if (!rc && training) rc = open_st(&t->decoder, t->dir, "decoder.safetensors", err);
     if (!rc && tn_is_file(peft)) {
@@ -398,14 +407,31 @@ static int run_training(test *t, tn_error *err)
 
 /* ---- one case, all cases ---- */
 
+static int run_matrices(test *t, tn_error *err)
+{
+    tn_device_info info;
+    tn_st_file *model = NULL;
+    TN_TRY(tn_device_select(&info, options.device, err));
+    TN_TRY(tn_dev_open(&t->dev, info.index, 0, NULL, err));
+    TN_TRY(open_st(&model, t->dir, "model.safetensors", err));
+    int rc = run_quantized(t->dev, t->golden, model, err);
+    tn_st_close(model);
+    return rc;
+}
+
+static int run_model(test *t, tn_error *err)
+{
+    TN_TRY(build(t, err));
+    return t->spec ? run_training(t, err) : run_backbone(t, err);
+}
+
 static int run_case(const char *folder, const char *name)
 {
     test t = {.dir = tn_path(folder, name)};
     tn_error err = {0};
     for (int i = 0; i < KINDS; i++) kinds[i].worst = 0, kinds[i].count = 0, kinds[i].where[0] = 0;
     int rc = open_files(&t, &err);
-    if (!rc) rc = build(&t, &err);
-    if (!rc) rc = t.spec ? run_training(&t, &err) : run_backbone(&t, &err);
+    if (!rc) rc = is_quantized(&t) ? run_matrices(&t, &err) : run_model(&t, &err);
     int bad = rc != 0;
     printf("%s\n", name);
     if (rc) printf("  FAILED: %s\n", err.message);

@@ -1,0 +1,47 @@
+/* How a block's scale is stored, and the value of a code. Multiplications and additions are rounded one by one, as
+ * on the host, so that every device unpacks the same bits.
+ *
+ * QSCALE: 0 float32; 1 an 8-bit code into `map`, times nested[block / 256], plus offset; 2 a power of two (E8M0);
+ * 3 E4M3 times offset. QBITS 4 or 8. QLOW 1: element 2i in the low nibble. QZERO 1: a zero point for each block. */
+#pragma OPENCL FP_CONTRACT OFF
+#ifndef QSCALE
+#define QSCALE 0
+#endif
+#ifndef QBITS
+#define QBITS 4
+#endif
+#ifndef QLOW
+#define QLOW 0
+#endif
+#ifndef QZERO
+#define QZERO 0
+#endif
+#if QSCALE == 0
+#define scale_t float
+#else
+#define scale_t uchar
+#endif
+#define INT8_STEP 7.874015718698502e-3f
+
+inline float e4m3_value(uint v)
+{
+    const uint e = (v >> 3) & 15u, m = v & 7u;
+    return e ? as_float((e + 120u) << 23 | m << 20) : (float)m * 0.001953125f;
+}
+
+/* tables: 16 code values, then the 256 entries of the dynamic map. */
+inline float block_scale(const __global scale_t *scales, const __global float *nested, const __global float *tables,
+                         float offset, size_t b)
+{
+#if QSCALE == 0
+    return scales[b];
+#elif QSCALE == 1
+    const float v = tables[16 + scales[b]] * nested[b >> 8];
+    return v + offset;
+#elif QSCALE == 2
+    const uint e = scales[b];
+    return as_float(e ? e << 23 : 0x400000u);
+#else
+    return e4m3_value(scales[b]) * offset;
+#endif
+}
