@@ -1,5 +1,8 @@
 /* Element-wise operations. An item handles VW elements of the same row (cols is a multiple of VW); n counts items. */
 #include "common.h"
+#ifndef W
+#define W 0 /* storage of a weight matrix */
+#endif
 #ifndef FN
 #define FN 0 /* 0 gelu (exact), 1 relu, 2 silu, 3 sigmoid */
 #endif
@@ -102,13 +105,15 @@ __kernel void add_into(__global act_t *dst, const __global act_t *src, int n)
     if (g < (size_t)n) STV(ACT, dst, i, LDV(ACT, dst, i) + LDV(ACT, src, i));
 }
 
-/* Dropout (inverted) with the mask of (seed, element): keep where hash >= threshold. add 1: y += masked x. */
+/* Dropout (inverted) with the mask of (seed, element): keep where hash >= threshold. add 1: y += masked x. rest 1:
+ * x less what dropout makes of it. */
 __kernel void dropout(const __global act_t *x, __global act_t *y, uint seed, uint threshold, float keep_scale, int add,
-                      int n)
+                      int rest, int n)
 {
     const size_t i = get_global_id(0);
     if (i >= (size_t)n) return;
     float v = tn_hash(seed, (uint)i) >= threshold ? LD(ACT, x, i) * keep_scale : 0.0f;
+    if (rest) v = LD(ACT, x, i) - v;
     if (add) v += LD(ACT, y, i);
     ST(ACT, y, i, v);
 }
@@ -141,6 +146,47 @@ __kernel void add_channels(__global act_t *x, const __global float *z, float k, 
     if (g >= (size_t)n) return;
     const size_t c = i % cols, b = i / cols / sample_rows;
     STV(ACT, x, i, LDV(ACT, x, i) + k * LDV(0, z, b * cols + c));
+}
+
+/* y = g[c] * u + v + bias[c], in columns [first, first + part) of [rows, cols]. HAS_V and HAS_BIAS choose the terms. */
+__kernel void dora(const __global act_t *u, const __global float *g, const __global act_t *v, const __global float *bias,
+                   __global act_t *y, int cols, int first, int part, int n)
+{
+    const size_t i = get_global_id(0);
+    if (i >= (size_t)n) return;
+    const int c = (int)(i % part);
+    const size_t at = i / part * cols + first + c;
+    float r = g[first + c] * LD(ACT, u, at);
+#if HAS_V
+    r += LD(ACT, v, at);
+#endif
+#if HAS_BIAS
+    r += bias[c];
+#endif
+    ST(ACT, y, at, r);
+}
+
+/* g[first + row] = m / |w + t|, inv = 1 / |w + t|, row by row; w [rows, cols] of type W, t float32. Item: a row. */
+__kernel void dora_scale(const __global TYPE(W) *w, const __global float *t, const __global float *m, __global float *g,
+                         __global float *inv, int cols, int rows, int first)
+{
+    const size_t row = get_global_id(0);
+    if (row >= (size_t)rows) return;
+    float s = 0.0f;
+    for (int c = 0; c < cols; c++) {
+        const float v = LD(W, w, row * cols + c) + t[row * cols + c];
+        s += v * v;
+    }
+    const float r = rsqrt(fmax(s, 1e-30f));
+    inv[first + row] = r;
+    g[first + row] = m[row] * r;
+}
+
+/* dm[row] += sums[first + row] * inv[first + row]. */
+__kernel void dora_magnitude(const __global float *sums, const __global float *inv, __global float *dm, int rows, int first)
+{
+    const size_t i = get_global_id(0);
+    if (i < (size_t)rows) dm[i] += sums[first + i] * inv[first + i];
 }
 
 /* C[r, c] += bias[c] (float32). Items (cols, rows). */

@@ -132,6 +132,35 @@ static int set_strs(tn_strs *out, const tn_key *k, const tn_ynode *n, tn_error *
     return 0;
 }
 
+static int set_names(tn_names *out, const tn_key *k, const tn_ynode *n, tn_error *err)
+{
+    free(out->pattern);
+    out->pattern = NULL;
+    tn_strs_free(&out->list);
+    if (n->kind != TN_Y_SCALAR || !n->text[0]) return set_strs(&out->list, k, n, err);
+    out->pattern = strdup(n->text);
+    return out->pattern ? 0 : tn_oom(err);
+}
+
+static int set_pairs(tn_pairs *out, const tn_key *k, const tn_ynode *n, tn_error *err)
+{
+    char buf[96];
+    if (n->kind != TN_Y_MAP) return wrong(n, k, "a mapping from names to numbers", err);
+    tn_strs_free(&out->key);
+    free(out->value);
+    out->value = calloc((size_t)n->n + 1, sizeof *out->value);
+    if (!out->value) return tn_oom(err);
+    for (int i = 0; i < n->n; i++) {
+        double v;
+        const bool whole = k->min >= 1;
+        if (!to_number(n->child[i], &v) || !in_range(k, v) || (whole && v != floor(v)))
+            return wrong(n->child[i], k, range_text(buf, sizeof buf, k, whole ? "whole numbers" : "numbers"), err);
+        if (!tn_strs_add(&out->key, n->child[i]->key)) return tn_oom(err);
+        out->value[i] = v;
+    }
+    return 0;
+}
+
 static int set_ints(tn_ints *out, const tn_key *k, const tn_ynode *n, tn_error *err)
 {
     if (n->kind != TN_Y_SEQ || n->n > 16) return wrong(n, k, "a list of at most 16 whole numbers", err);
@@ -149,6 +178,20 @@ static int set_pair(tn_pair *out, const tn_key *k, const tn_ynode *n, tn_error *
     return 0;
 }
 
+static void free_names(tn_names *n)
+{
+    tn_strs_free(&n->list);
+    free(n->pattern);
+    n->pattern = NULL;
+}
+
+static void free_pairs(tn_pairs *p)
+{
+    tn_strs_free(&p->key);
+    free(p->value);
+    p->value = NULL;
+}
+
 static void set_null(const tn_key *k, void *at)
 {
     if (k->type == TN_S_STR) {
@@ -157,6 +200,8 @@ static void set_null(const tn_key *k, void *at)
     }
     if (k->type == TN_S_STRS) tn_strs_free(at);
     if (k->type == TN_S_PAIR) ((tn_pair *)at)->set = false;
+    if (k->type == TN_S_NAMES) free_names(at);
+    if (k->type == TN_S_PAIRS) free_pairs(at);
 }
 
 static int set_value(tn_settings *s, const tn_key *k, const tn_ynode *n, tn_error *err)
@@ -175,6 +220,8 @@ static int set_value(tn_settings *s, const tn_key *k, const tn_ynode *n, tn_erro
     case TN_S_STRS: return set_strs(at, k, n, err);
     case TN_S_INTS: return set_ints(at, k, n, err);
     case TN_S_PAIR: return set_pair(at, k, n, err);
+    case TN_S_NAMES: return set_names(at, k, n, err);
+    case TN_S_PAIRS: return set_pairs(at, k, n, err);
     default: return 0;
     }
 }
@@ -273,8 +320,27 @@ static void free_values(tn_settings *s)
         void *at = (char *)s + tn_schema[i].offset;
         if (tn_schema[i].type == TN_S_STR) free(*(char **)at);
         if (tn_schema[i].type == TN_S_STRS) tn_strs_free(at);
+        if (tn_schema[i].type == TN_S_NAMES) free_names(at);
+        if (tn_schema[i].type == TN_S_PAIRS) free_pairs(at);
     }
     memset(s, 0, sizeof *s);
+}
+
+static int check_lora(const tn_settings *s, tn_error *err)
+{
+    const char *init = s->model.lora.init;
+    int iterations = 0;
+    const bool known = !strcmp(init, "kaiming") || !strcmp(init, "gaussian") || !strcmp(init, "pissa") || !strcmp(init, "loftq") ||
+                       !strcmp(init, "true") || (sscanf(init, "pissa_niter_%d", &iterations) == 1 && iterations > 0);
+    if (!known)
+        return tn_fail(err, TN_ERR_CONFIG, "model.lora.init_lora_weights '%s' is not known; kaiming, gaussian, pissa, "
+                       "pissa_niter_N and loftq are", init);
+    if (!strcmp(init, "loftq") && s->model.lora.enabled && !s->model.quant.enabled)
+        return tn_fail(err, TN_ERR_CONFIG, "model.lora.init_lora_weights loftq makes up for quantisation, which is off; set "
+                       "model.quantization.enabled=true or take another initialisation");
+    if (s->model.lora.alpha <= 0)
+        return tn_fail(err, TN_ERR_CONFIG, "model.lora.lora_alpha is %g; it must be above 0", s->model.lora.alpha);
+    return 0;
 }
 
 static int check_together(const tn_settings *s, tn_error *err)
@@ -288,6 +354,7 @@ static int check_together(const tn_settings *s, tn_error *err)
     if (s->model.quant.block_size & (s->model.quant.block_size - 1))
         return tn_fail(err, TN_ERR_CONFIG, "model.quantization.block_size is %d; it must be a power of two, or 0 for the "
                        "format's own", s->model.quant.block_size);
+    TN_TRY(check_lora(s, err));
     if (s->model.quant.enabled && !s->model.freeze && !s->model.lora.enabled)
         return tn_fail(err, TN_ERR_CONFIG, "model.quantization.enabled with model.backbone.freeze=false: a quantised base is never "
                        "trained; set freeze to true or enable model.lora");
@@ -485,6 +552,27 @@ static void put_float(tn_text *t, double v)
     tn_text_addf(t, "%s%s", buf, strpbrk(buf, ".en") ? "" : ".0");
 }
 
+static void put_strings(tn_text *t, const tn_strs *l)
+{
+    tn_text_addf(t, "[");
+    for (int i = 0; i < l->n; i++) {
+        if (i) tn_text_addf(t, ", ");
+        put_string(t, l->v[i]);
+    }
+    tn_text_addf(t, "]");
+}
+
+static void put_pairs(tn_text *t, const tn_pairs *p)
+{
+    tn_text_addf(t, "{");
+    for (int i = 0; i < p->key.n; i++) {
+        if (i) tn_text_addf(t, ", ");
+        put_string(t, p->key.v[i]);
+        tn_text_addf(t, ": %.17g", p->value[i]);
+    }
+    tn_text_addf(t, "}");
+}
+
 static void put_value(tn_text *t, const tn_settings *s, const tn_key *k)
 {
     const void *at = (const char *)s + k->offset;
@@ -493,16 +581,14 @@ static void put_value(tn_text *t, const tn_settings *s, const tn_key *k)
     case TN_S_INT: tn_text_addf(t, "%d", *(const int *)at); break;
     case TN_S_FLOAT: put_float(t, *(const double *)at); break;
     case TN_S_STR: put_string(t, *(char *const *)at); break;
-    case TN_S_STRS: {
-        const tn_strs *l = at;
-        tn_text_addf(t, "[");
-        for (int i = 0; i < l->n; i++) {
-            if (i) tn_text_addf(t, ", ");
-            put_string(t, l->v[i]);
-        }
-        tn_text_addf(t, "]");
+    case TN_S_STRS: put_strings(t, at); break;
+    case TN_S_NAMES: {
+        const tn_names *l = at;
+        if (l->pattern) put_string(t, l->pattern);
+        else put_strings(t, &l->list);
         break;
     }
+    case TN_S_PAIRS: put_pairs(t, at); break;
     case TN_S_INTS: {
         const tn_ints *l = at;
         tn_text_addf(t, "[");

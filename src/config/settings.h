@@ -8,6 +8,18 @@ typedef struct tn_ints {
     int v[16], n;
 } tn_ints;
 
+/** Names (a list), or one pattern (a string, in PEFT's manner a regular expression or "all-linear"). */
+typedef struct tn_names {
+    tn_strs list;
+    char *pattern; /* NULL: the list counts */
+} tn_names;
+
+/** A mapping from names (regular expressions, in PEFT's patterns) to numbers. */
+typedef struct tn_pairs {
+    tn_strs key;
+    double *value;
+} tn_pairs;
+
 /** [W, H], or unset where null is allowed. */
 typedef struct tn_pair {
     int w, h;
@@ -37,11 +49,13 @@ typedef struct tn_settings {
         int se_reduction;
         double dropout;
         struct {
-            bool enabled, rslora;
-            int r;
+            bool enabled, rslora, dora;
+            int r, loftq_iter;
             double alpha, dropout;
-            tn_strs targets;
-            char *bias, *task_type;
+            tn_names targets, exclude;
+            tn_pairs rank_pattern, alpha_pattern;
+            tn_strs modules_to_save;
+            char *bias, *task_type, *init;
         } lora;
         struct {
             bool enabled;
@@ -81,7 +95,7 @@ typedef struct tn_settings {
 /** Borrowed from the configuration. */
 const tn_settings *tn_config_settings(const tn_config *c);
 
-typedef enum tn_stype { TN_S_BOOL, TN_S_INT, TN_S_FLOAT, TN_S_STR, TN_S_STRS, TN_S_INTS, TN_S_PAIR, TN_S_UNUSED } tn_stype;
+typedef enum tn_stype { TN_S_BOOL, TN_S_INT, TN_S_FLOAT, TN_S_STR, TN_S_STRS, TN_S_INTS, TN_S_PAIR, TN_S_NAMES, TN_S_PAIRS, TN_S_UNUSED } tn_stype;
 
 /** One key: where it goes, what it may be, what it means. */
 typedef struct tn_key {

@@ -29,6 +29,15 @@ static tn_decoder decoder_of(const tn_settings *s)
     return d;
 }
 
+static void init_of(tn_lora *l, const char *name, int loftq_iter)
+{
+    l->init = !strcmp(name, "gaussian") ? TN_LORA_GAUSSIAN : tn_starts(name, "pissa") ? TN_LORA_PISSA
+              : !strcmp(name, "loftq") ? TN_LORA_LOFTQ : TN_LORA_KAIMING;
+    l->iterations = l->init == TN_LORA_LOFTQ ? loftq_iter : 0;
+    if (l->init == TN_LORA_PISSA && sscanf(name, "pissa_niter_%d", &l->iterations) != 1) l->iterations = 0;
+}
+
+/* Borrowed: tn_model_new copies. */
 static tn_lora lora_of(const tn_settings *s)
 {
     tn_lora l = {.enabled = s->model.lora.enabled,
@@ -36,7 +45,15 @@ static tn_lora lora_of(const tn_settings *s)
                  .r = s->model.lora.r,
                  .alpha = (float)s->model.lora.alpha,
                  .dropout = (float)s->model.lora.dropout,
-                 .targets = s->model.lora.targets}; /* borrowed: tn_model_new copies */
+                 .dora = s->model.lora.dora,
+                 .targets = s->model.lora.targets.list,
+                 .target_pattern = s->model.lora.targets.pattern,
+                 .exclude = s->model.lora.exclude.list,
+                 .exclude_pattern = s->model.lora.exclude.pattern,
+                 .rank_pattern = {s->model.lora.rank_pattern.key, s->model.lora.rank_pattern.value},
+                 .alpha_pattern = {s->model.lora.alpha_pattern.key, s->model.lora.alpha_pattern.value},
+                 .modules_to_save = s->model.lora.modules_to_save};
+    init_of(&l, s->model.lora.init, s->model.lora.loftq_iter);
     snprintf(l.bias, sizeof l.bias, "%s", s->model.lora.bias);
     return l;
 }
@@ -92,8 +109,9 @@ static int load_weights(tn_engine *e, const tn_hf_dir *hf, tn_error *err)
     tn_store *st = e->session->store;
     const uint64_t seed = (uint64_t)s->training.seed;
     if (s->model.random_init) TN_TRY(tn_store_init(st, TN_GROUP_BACKBONE, seed, err));
-    else TN_TRY(tn_store_load_backbone(st, hf, e->log, err));
+    else TN_TRY(tn_store_load_backbone(st, hf, seed, e->log, err));
     TN_TRY(tn_store_init(st, TN_GROUP_LORA, seed, err));
+    TN_TRY(tn_adapt_magnitudes(st, err));
     TN_TRY(tn_store_init(st, TN_GROUP_HEAD, seed, err));
     if (st->quant.enabled) tn_store_report(st, e->log);
     return 0;

@@ -296,6 +296,39 @@ static void scale_channels_back(pass *p, const tn_gnode *f)
     end_grad(p, f->in[0], dx, acc);
 }
 
+static void dropout_back(pass *p, const tn_gnode *f)
+{
+    bool acc;
+    const int dy = p->g->t[f->out[0]].grad, dx = grad_of(p, f->in[0], &acc);
+    tn_gnode *n = like(p, f, TN_OP_DROPOUT_BACK);
+    n->in[0] = dy;
+    n->out[0] = dx;
+    n->accumulate = acc;
+}
+
+static void dora_back(pass *p, const tn_gnode *f)
+{
+    tn_graph *g = p->g;
+    const int dy = g->t[f->out[0]].grad;
+    bool reads_u = false, any = false;
+    for (int i = 0; i < f->n_parts; i++) {
+        reads_u |= trains(p, f->part[i].m);
+        any |= trains(p, f->part[i].m) || trains(p, f->part[i].bias);
+    }
+    if (any) {
+        const int u = reads_u ? need(p, f->in[0]) : -1, inv = need(p, f->in[3]);
+        tn_gnode *n = like(p, f, TN_OP_DORA_GRAD);
+        n->in[0] = dy, n->in[1] = u, n->in[2] = inv;
+    }
+    if (g->t[f->in[0]].needs_grad) {
+        bool acc;
+        const int scale = need(p, f->in[1]), du = grad_of(p, f->in[0], &acc);
+        tn_gnode *n = like(p, f, TN_OP_DORA_DU);
+        n->in[0] = dy, n->in[1] = scale, n->out[0] = du;
+    }
+    if (f->in[2] >= 0 && g->t[f->in[2]].needs_grad) g->t[f->in[2]].grad = dy; /* nobody writes dy again */
+}
+
 static void in_place_back(pass *p, const tn_gnode *f, tn_opcode op)
 {
     tn_gnode *n = like(p, f, op);
@@ -337,6 +370,8 @@ static int backward_of(pass *p, const tn_gnode *f, tn_error *err)
     case TN_OP_CONV3: simple_back(p, f, TN_OP_CONV3_BACK, true, false); break;
     case TN_OP_NORM2D: simple_back(p, f, TN_OP_NORM2D_BACK, true, true); break;
     case TN_OP_DROPOUT2D: simple_back(p, f, TN_OP_DROPOUT2D, false, false); break;
+    case TN_OP_DROPOUT: dropout_back(p, f); break;
+    case TN_OP_DORA: dora_back(p, f); break;
     case TN_OP_SCALE_CHANNELS: scale_channels_back(p, f); break;
     case TN_OP_SAMPLE_MEAN: sample_mean_back(p, f); break;
     default: return tn_fail(err, TN_ERR_ARGUMENT, "operation %s has no backward", tn_opcode_name(f->op));

@@ -12,6 +12,20 @@ const tn_backbone *tn_backbone_find(const char *type)
     return NULL;
 }
 
+void tn_module_path(char *out, size_t n, const char *model_type, const char *module)
+{
+    const tn_backbone *b = tn_backbone_find(model_type);
+    snprintf(out, n, "%s", module);
+    for (int i = 0; b && b->spelling && b->spelling[i][0]; i++) {
+        const char *from = b->spelling[i][0], *at = from[0] == '^' ? (tn_starts(out, from + 1) ? out : NULL) : strstr(out, from);
+        if (!at) continue;
+        char rest[200];
+        const size_t head = (size_t)(at - out), skip = strlen(from) - (from[0] == '^');
+        snprintf(rest, sizeof rest, "%s", at + skip);
+        snprintf(out + head, n - head, "%s%s", b->spelling[i][1], rest);
+    }
+}
+
 int tn_vit_activation(int *fn, const char *name, tn_error *err)
 {
     if (!strcmp(name, "gelu")) return *fn = 0, 0;

@@ -44,5 +44,12 @@ static int configure_registers(tn_vit *v, const json_t *c, tn_error *err)
 static const char *const lora_default[] = {"query", "key", "value", "attention.output.dense", "fc1", "fc2", "weights_in",
                                            "weights_out", NULL};
 
-const tn_backbone tn_backbone_dinov2 = {"dinov2", &names_mlp, configure, lora_default};
-const tn_backbone tn_backbone_dinov2_registers = {"dinov2_with_registers", &names_mlp, configure_registers, lora_default};
+static const char *const spelling[][2] = {{".attention.attention.query", ".attention.q_proj"},
+                                          {".attention.attention.key", ".attention.k_proj"},
+                                          {".attention.attention.value", ".attention.v_proj"},
+                                          {".attention.output.dense", ".attention.o_proj"},
+                                          {0}};
+
+const tn_backbone tn_backbone_dinov2 = {"dinov2", &names_mlp, configure, lora_default, spelling};
+const tn_backbone tn_backbone_dinov2_registers = {"dinov2_with_registers", &names_mlp, configure_registers, lora_default,
+                                                   spelling};

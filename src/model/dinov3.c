@@ -42,4 +42,6 @@ static int configure(tn_vit *v, const json_t *c, tn_error *err)
 
 static const char *const lora_default[] = {"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj", NULL};
 
-const tn_backbone tn_backbone_dinov3 = {"dinov3_vit", &names, configure, lora_default};
+static const char *const spelling[][2] = {{"^layer.", "model.layer."}, {0}};
+
+const tn_backbone tn_backbone_dinov3 = {"dinov3_vit", &names, configure, lora_default, spelling};

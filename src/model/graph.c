@@ -70,7 +70,7 @@ tn_gnode *tn_graph_node(tn_graph *g, tn_opcode op)
     for (int i = 0; i < TN_NODE_IN; i++) n->in[i] = -1;
     for (int i = 0; i < TN_NODE_OUT; i++) n->out[i] = -1;
     for (int i = 0; i < 4; i++) n->w[i] = -1;
-    for (int i = 0; i < TN_NODE_PARTS; i++) n->part[i] = (tn_gpart){.w = -1, .bias = -1, .a = -1, .b = -1};
+    for (int i = 0; i < TN_NODE_PARTS; i++) n->part[i] = (tn_gpart){.w = -1, .bias = -1, .a = -1, .b = -1, .m = -1};
     return n;
 }
 
@@ -81,7 +81,7 @@ void tn_graph_mark(tn_graph *g, const tn_gnode *n, tn_trainable_fn trained, cons
     for (int i = 0; i < 4; i++) need |= n->w[i] >= 0 && trained(user, n->w[i]);
     for (int i = 0; i < n->n_parts; i++) {
         const tn_gpart *p = &n->part[i];
-        const int slots[] = {p->w, p->bias, p->a, p->b};
+        const int slots[] = {p->w, p->bias, p->a, p->b, p->m};
         for (size_t k = 0; k < TN_COUNT(slots); k++) need |= slots[k] >= 0 && trained(user, slots[k]);
     }
     for (int i = 0; i < TN_NODE_OUT; i++)
@@ -94,9 +94,10 @@ const char *tn_opcode_name(tn_opcode op)
         "patchify",      "linear",        "positions",      "tokens",         "layernorm",     "rope",
         "attention",     "residual",      "act",            "glu",            "grid",          "bilinear",
         "dwconv",        "conv3",         "norm2d",         "sample_mean",    "scale_channels", "dropout2d",
+        "dropout", "dora_scale", "dora",
         "loss",          "linear_dt",     "linear_grad",    "linear_dx",      "positions_grad", "tokens_grad",
         "tokens_dx",     "layernorm_grad", "layernorm_dx",  "rope_back",      "attention_back", "scale_cols",
         "scale_grad",    "add_into",      "act_back",       "glu_back",       "grid_back",     "bilinear_back",
-        "dwconv_back",   "conv3_back",    "norm2d_back",    "sample_mean_back", "scale_channels_back"};
+        "dwconv_back",   "conv3_back",    "norm2d_back",    "dropout_back",   "dora_grad",      "dora_du", "sample_mean_back", "scale_channels_back"};
     return names[op];
 }

@@ -30,6 +30,9 @@ typedef enum tn_opcode {
     TN_OP_SAMPLE_MEAN,    /* x -> s [B, C]                              i0: rows of a sample */
     TN_OP_SCALE_CHANNELS, /* x, z -> y                                  i0: rows of a sample */
     TN_OP_DROPOUT2D,      /* x -> y                                     f0: p  i: rows of a sample, salt */
+    TN_OP_DROPOUT,        /* x -> y                                     f0: p  i0: salt  i1: 1 gives x - dropout(x) */
+    TN_OP_DORA_SCALE,     /* -> g, 1/n [1, cols]: magnitude over row norm of W + s B A, 1 where a part has none */
+    TN_OP_DORA,           /* u, g (, v) -> y = g*u + v + bias */
     TN_OP_LOSS,           /* heat, target, mask -> dheat, partial */
     /* backward */
     TN_OP_LINEAR_DT,      /* dy -> dt: s dy B for each adapted part */
@@ -52,6 +55,9 @@ typedef enum tn_opcode {
     TN_OP_DWCONV_BACK,    /* x, dy -> dx; w0 */
     TN_OP_CONV3_BACK,     /* x, dy -> dx; w0 */
     TN_OP_NORM2D_BACK,    /* x, stats, dy -> dx; w0, w1 */
+    TN_OP_DROPOUT_BACK,   /* dy -> dx (+)= */
+    TN_OP_DORA_GRAD,      /* dy, u, 1/n: magnitudes and biases of the parts */
+    TN_OP_DORA_DU,        /* dy, g -> g*dy */
     TN_OP_SAMPLE_MEAN_BACK,    /* ds -> dx += ds / rows */
     TN_OP_SCALE_CHANNELS_BACK, /* x, z, dy -> dx, dz */
     TN_OP_COUNT
@@ -76,6 +82,7 @@ enum { TN_NODE_IN = 4, TN_NODE_OUT = 2, TN_NODE_PARTS = 3 };
 /** One matrix of a linear operation: slots (-1: none) and its columns in the output. */
 typedef struct tn_gpart {
     int w, bias, a, b; /* weight [cols, in], bias [cols], LoRA A [r, in], B [cols, r] */
+    int m;             /* DoRA magnitude [cols] */
     int cols, r;
     float scale;
 } tn_gpart;

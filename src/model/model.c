@@ -90,8 +90,7 @@ int tn_model_new(tn_model **out, const tn_vit *vit, const tn_decoder *dec, const
     int rc = check_sizes(m, err);
     if (!rc) rc = tn_vit_slots(m, err);
     if (!rc && lora && lora->enabled) {
-        m->lora = *lora;
-        rc = tn_strs_copy(&m->lora.targets, &lora->targets) ? tn_lora_slots(m, log, err) : tn_oom(err);
+        rc = tn_lora_copy(&m->lora, lora) ? tn_lora_slots(m, log, err) : tn_oom(err);
     }
     if (!rc && dec) rc = tn_decoder_slots(m, err);
     if (rc) {
@@ -107,7 +106,7 @@ void tn_model_free(tn_model *m)
     if (!m) return;
     for (int i = 0; i < m->n_slots; i++) free(m->slots[i].name);
     free(m->slots);
-    tn_strs_free(&m->lora.targets);
+    tn_lora_free(&m->lora);
     free(m);
 }
 

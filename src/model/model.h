@@ -39,9 +39,13 @@ typedef struct tn_backbone {
     /** Fills *v from config.json. */
     int (*configure)(tn_vit *v, const json_t *config, tn_error *err);
     const char *const *lora_default; /* suffixes LoRA takes when none are named; NULL-terminated */
+    /** Pairs (checkpoint's spelling, transformers 5's in memory), applied in order; NULL-terminated. */
+    const char *const (*spelling)[2];
 } tn_backbone;
 extern const tn_backbone *const tn_backbones[]; /* NULL-terminated */
 const tn_backbone *tn_backbone_find(const char *model_type);
+/** A module's path as transformers 5 has it in memory, which is how PEFT names adapters (its files know no other). */
+void tn_module_path(char *out, size_t n, const char *model_type, const char *module);
 /** Recognises config.json's model_type; `where` names the file in errors. */
 int tn_vit_configure(tn_vit *v, const json_t *config, const char *where, tn_error *err);
 
@@ -52,25 +56,47 @@ typedef struct tn_decoder {
     float dropout, head_std; /* head_std 0: Kaiming */
 } tn_decoder;
 
+typedef enum tn_lora_init { TN_LORA_KAIMING, TN_LORA_GAUSSIAN, TN_LORA_PISSA, TN_LORA_LOFTQ } tn_lora_init;
+
+/** Regular expressions over module paths and a number for each. */
+typedef struct tn_lora_pattern {
+    tn_strs key;
+    double *value;
+} tn_lora_pattern;
+
+/** Adapters as PEFT's LoraConfig describes them (Hu et al. 2021; rsLoRA 2023; DoRA, PiSSA, LoftQ 2024). */
 typedef struct tn_lora {
-    bool enabled, rslora;
+    bool enabled, rslora, dora;
     int r;
     float alpha, dropout;
-    tn_strs targets; /* empty: detect */
-    char bias[12];   /* none, all, lora_only */
+    tn_strs targets;                      /* names or suffixes; empty and no pattern: detect */
+    char *target_pattern;                 /* a regular expression, or all-linear */
+    tn_strs exclude;
+    char *exclude_pattern;
+    tn_lora_pattern rank_pattern, alpha_pattern;
+    tn_strs modules_to_save;
+    char bias[12];                        /* none, all, lora_only */
+    tn_lora_init init;
+    int iterations;                       /* pissa: of the randomised SVD, 0 for the exact one; loftq: alternations */
 } tn_lora;
+bool tn_lora_copy(tn_lora *dst, const tn_lora *src);
+void tn_lora_free(tn_lora *l);
 
 typedef enum tn_group { TN_GROUP_HEAD = 1, TN_GROUP_LORA = 2, TN_GROUP_BACKBONE = 4 } tn_group;
-typedef enum tn_init { TN_INIT_ZERO, TN_INIT_ONE, TN_INIT_KAIMING_OUT, TN_INIT_LORA_A, TN_INIT_TRUNC, TN_INIT_CONV_BIAS } tn_init;
+typedef enum tn_init { TN_INIT_ZERO, TN_INIT_ONE, TN_INIT_KAIMING_OUT, TN_INIT_LORA_A, TN_INIT_LORA_GAUSSIAN, TN_INIT_TRUNC, TN_INIT_CONV_BIAS } tn_init;
 
 typedef struct tn_slot {
-    char *name; /* backbone: as the family's checkpoint; "decoder.…", "head.…"; LoRA: <module>.lora_A.weight */
+    /* backbone: as the family's checkpoint; "decoder.…", "head.…"; LoRA: <module>.lora_A.weight, .lora_B.weight and, for
+     * DoRA, .lora_magnitude_vector */
+    char *name;
     int ndim, shape[4], rows, cols;
     tn_group group;
     bool trainable, linear, buffer; /* linear: a linear layer's weight (may be quantised); buffer: running statistic */
     tn_init init;
     int init_fan;
-    float init_std; /* 0: what init says */
+    float init_std;   /* 0: what init says */
+    float lora_scale; /* of a lora_A or lora_B */
+    bool saved_whole; /* of modules_to_save */
 } tn_slot;
 
 typedef struct tn_model {
@@ -116,7 +142,7 @@ int tn_vit_emit(tn_graph *g, const tn_model *m, const tn_pass *p, int *tokens, t
 int tn_decoder_slots(tn_model *m, tn_error *err);
 int tn_decoder_emit(tn_graph *g, const tn_model *m, const tn_pass *p, int tokens, tn_error *err);
 int tn_lora_slots(tn_model *m, const tn_log *log, tn_error *err);
-float tn_lora_scale(const tn_lora *l);
+float tn_lora_scale(const tn_lora *l, int r, double alpha);
 /** Is `slot` trained in pass p? */
 typedef struct tn_trained {
     const tn_model *m;

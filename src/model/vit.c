@@ -110,7 +110,8 @@ static tn_gpart part_of(const tn_model *m, const char *module)
                   .a = slot_of(m, module, "lora_A.weight"), .b = slot_of(m, module, "lora_B.weight")};
     p.cols = m->slots[p.w].rows;
     p.r = p.a >= 0 ? m->slots[p.a].rows : 0;
-    p.scale = p.a >= 0 ? tn_lora_scale(&m->lora) : 0;
+    p.scale = p.a >= 0 ? m->slots[p.a].lora_scale : 0;
+    p.m = m->lora.dora ? slot_of(m, module, "lora_magnitude_vector") : -1;
     return p;
 }
 
@@ -125,7 +126,7 @@ static void mark(emitter *e, const tn_gnode *n)
     tn_graph_mark(e->g, &copy, tn_is_trained, &e->trained);
 }
 
-static int linear(emitter *e, int x, const tn_gpart *parts, int n_parts, const char *name)
+static int plain_linear(emitter *e, int x, const tn_gpart *parts, int n_parts, const char *name)
 {
     int cols = 0, rank = 0, rows = e->g->t[x].rows;
     for (int i = 0; i < n_parts; i++) cols += parts[i].cols, rank += parts[i].r;
@@ -134,11 +135,60 @@ static int linear(emitter *e, int x, const tn_gpart *parts, int n_parts, const c
     n->in[0] = x, n->out[0] = y, n->out[1] = t;
     n->n_parts = n_parts;
     memcpy(n->part, parts, sizeof *parts * (size_t)n_parts);
-    const bool drop = e->p->training && (e->p->groups & TN_GROUP_LORA);
+    const bool drop = e->p->training && (e->p->groups & TN_GROUP_LORA) && !e->m->lora.dora; /* DoRA drops before */
     n->f[0] = drop && rank ? e->m->lora.dropout : 0;
     n->i[0] = (int)e->salt++;
     mark(e, n);
     return y;
+}
+
+/* dropout(x), or with `rest` what it took away. */
+static int dropout(emitter *e, int x, uint32_t salt, bool rest)
+{
+    int y = act_tensor(e, e->g->t[x].rows, e->g->t[x].cols, rest ? "dropped" : "kept");
+    tn_gnode *n = tn_graph_node(e->g, TN_OP_DROPOUT);
+    n->in[0] = x, n->out[0] = y, n->f[0] = e->m->lora.dropout;
+    n->i[0] = (int)salt, n->i[1] = rest;
+    mark(e, n);
+    return y;
+}
+
+/* DoRA (Liu et al. 2024, as PEFT computes it): y = W (x - x') + g (W x' + s B A x') + b with x' = dropout(x), g = m / n
+ * and n the row norms of W + s B A, which get no gradient. */
+static int dora_linear(emitter *e, int x, const tn_gpart *parts, int n_parts, const char *name)
+{
+    tn_gpart bare[TN_NODE_PARTS], frozen[TN_NODE_PARTS];
+    int cols = 0, v = -1, kept = x;
+    for (int i = 0; i < n_parts; i++) {
+        bare[i] = frozen[i] = parts[i];
+        bare[i].bias = bare[i].m = frozen[i].bias = frozen[i].m = -1;
+        frozen[i].a = frozen[i].b = -1, frozen[i].r = 0;
+        cols += parts[i].cols;
+    }
+    if (e->p->training && (e->p->groups & TN_GROUP_LORA) && e->m->lora.dropout > 0) {
+        const uint32_t salt = e->salt++;
+        kept = dropout(e, x, salt, false);
+        v = plain_linear(e, dropout(e, x, salt, true), frozen, n_parts, "dora.rest");
+    }
+    const int u = plain_linear(e, kept, bare, n_parts, "dora.u");
+    const int scale = tn_graph_tensor(e->g, TN_G_ACT, TN_F32, 1, cols, "dora.scale");
+    const int inv = tn_graph_tensor(e->g, TN_G_ACT, TN_F32, 1, cols, "dora.1/norm");
+    tn_gnode *n = tn_graph_node(e->g, TN_OP_DORA_SCALE);
+    n->out[0] = scale, n->out[1] = inv, n->n_parts = n_parts;
+    memcpy(n->part, parts, sizeof *parts * (size_t)n_parts);
+    const int y = act_tensor(e, e->g->t[x].rows, cols, name);
+    n = tn_graph_node(e->g, TN_OP_DORA);
+    n->in[0] = u, n->in[1] = scale, n->in[2] = v, n->in[3] = inv, n->out[0] = y, n->n_parts = n_parts;
+    memcpy(n->part, parts, sizeof *parts * (size_t)n_parts);
+    mark(e, n);
+    return y;
+}
+
+static int linear(emitter *e, int x, const tn_gpart *parts, int n_parts, const char *name)
+{
+    bool dora = false;
+    for (int i = 0; i < n_parts; i++) dora |= parts[i].m >= 0;
+    return dora ? dora_linear(e, x, parts, n_parts, name) : plain_linear(e, x, parts, n_parts, name);
 }
 
 static int layernorm(emitter *e, int x, const char *module, const char *name)

@@ -29,4 +29,13 @@ static int configure(tn_vit *v, const json_t *c, tn_error *err)
 static const char *const lora_default[] = {"query", "key", "value", "attention.output.dense", "intermediate.dense",
                                            "output.dense", NULL};
 
-const tn_backbone tn_backbone_vit = {"vit", &names, configure, lora_default};
+static const char *const spelling[][2] = {{"^encoder.layer.", "layers."},
+                                          {".attention.attention.query", ".attention.q_proj"},
+                                          {".attention.attention.key", ".attention.k_proj"},
+                                          {".attention.attention.value", ".attention.v_proj"},
+                                          {".attention.output.dense", ".attention.o_proj"},
+                                          {".intermediate.dense", ".mlp.fc1"},
+                                          {".output.dense", ".mlp.fc2"},
+                                          {0}};
+
+const tn_backbone tn_backbone_vit = {"vit", &names, configure, lora_default, spelling};

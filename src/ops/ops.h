@@ -90,8 +90,16 @@ int tn_glu_backward(tn_ctx *c, tn_fn f, const tn_tensor *u, const tn_tensor *dy,
 int tn_residual(tn_ctx *c, const tn_tensor *x, const tn_tensor *y, const tn_tensor *scale, tn_tensor *o, tn_error *err);
 int tn_scale_cols(tn_ctx *c, const tn_tensor *x, const tn_tensor *scale, tn_tensor *o, tn_error *err);
 int tn_add_into(tn_ctx *c, tn_tensor *dst, const tn_tensor *src, tn_error *err);
-/** y = mask*x/(1-p), or y += with add; the mask depends on (step seed, salt, element) only. */
-int tn_dropout(tn_ctx *c, const tn_tensor *x, tn_tensor *y, float p, uint32_t salt, bool add, tn_error *err);
+/** y = mask*x/(1-p), or y += with add; the mask depends on (step seed, salt, element) only. rest: x less that. */
+int tn_dropout(tn_ctx *c, const tn_tensor *x, tn_tensor *y, float p, uint32_t salt, bool add, bool rest, tn_error *err);
+/** Columns [first, first + part) of y = g*u (+ v) (+ bias); u, v, y [rows, cols], g [1, cols], bias [part]. */
+int tn_dora(tn_ctx *c, const tn_tensor *u, const tn_tensor *g, const tn_tensor *v, cl_mem bias, int first, int part,
+            tn_tensor *y, tn_error *err);
+/** From row `first` on, g = m / |w + t| and inv = 1 / |w + t| by rows; w of any storage, t float32, both [rows, in]. */
+int tn_dora_scale(tn_ctx *c, const tn_tensor *w, const tn_tensor *t, const tn_tensor *m, int first, tn_tensor *g,
+                  tn_tensor *inv, tn_error *err);
+/** dm[part] += sums * inv, both read from column `first` on. */
+int tn_dora_magnitude(tn_ctx *c, const tn_tensor *sums, const tn_tensor *inv, int first, int part, tn_tensor *dm, tn_error *err);
 int tn_dropout2d(tn_ctx *c, const tn_tensor *x, tn_tensor *y, float p, uint32_t salt, int sample_rows, tn_error *err);
 int tn_scale_channels(tn_ctx *c, const tn_tensor *x, const tn_tensor *z, int sample_rows, tn_tensor *y, tn_error *err);
 int tn_add_channels(tn_ctx *c, tn_tensor *x, const tn_tensor *z, float k, int sample_rows, tn_error *err);

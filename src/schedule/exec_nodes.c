@@ -71,7 +71,7 @@ static int adapter_input(const call *k, tn_tensor *x)
     if (k->n->f[0] <= 0) return 0;
     tn_tensor src = *x;
     TN_TRY(tn_ws_take(k->c, x, src.dtype, src.rows, src.cols, k->err));
-    return tn_dropout(k->c, &src, x, k->n->f[0], (uint32_t)k->n->i[0], false, k->err);
+    return tn_dropout(k->c, &src, x, k->n->f[0], (uint32_t)k->n->i[0], false, false, k->err);
 }
 
 static int linear(const call *k)
@@ -169,7 +169,80 @@ static int linear_dx(const call *k)
                        !drop || z_started ? 1 : 0, z, NULL, k->err));
         z_started = true;
     }
-    return drop ? tn_dropout(k->c, &z, &dx, n->f[0], (uint32_t)n->i[0], true, k->err) : 0;
+    return drop ? tn_dropout(k->c, &z, &dx, n->f[0], (uint32_t)n->i[0], true, false, k->err) : 0;
+}
+
+static int dropout(const call *k)
+{
+    tn_tensor x = in(k, 0), y = out(k, 0);
+    return tn_dropout(k->c, &x, &y, k->n->f[0], (uint32_t)k->n->i[0], k->n->accumulate, k->n->i[1], k->err);
+}
+
+/* g of one part: 1 where it has no magnitude. */
+static int dora_scale_part(const call *k, const tn_gpart *p, int col, tn_tensor *g, tn_tensor *inv)
+{
+    const float one = 1;
+    uint32_t pattern;
+    memcpy(&pattern, &one, 4);
+    if (p->m < 0) {
+        if (k->c->dry) return 0;
+        TN_TRY(tn_buffer_fill(k->c->dev, g->mem, (size_t)col * 4, (size_t)p->cols * 4, pattern, k->err));
+        return tn_buffer_fill(k->c->dev, inv->mem, (size_t)col * 4, (size_t)p->cols * 4, pattern, k->err);
+    }
+    tn_tensor w, t, m = weight(k, p->m);
+    const size_t mark = k->c->ws_used;
+    TN_TRY(matrix(k, p->w, &w));
+    TN_TRY(tn_ws_take(k->c, &t, TN_F32, w.rows, w.cols, k->err));
+    TN_TRY(tn_gemm(k->c, false, false, p->scale, weight(k, p->b), weight(k, p->a), 0, t, NULL, k->err));
+    TN_TRY(tn_dora_scale(k->c, &w, &t, &m, col, g, inv, k->err));
+    k->c->ws_used = mark;
+    return 0;
+}
+
+static int dora_scale(const call *k)
+{
+    tn_tensor g = out(k, 0), inv = out(k, 1);
+    for (int i = 0, col = 0; i < k->n->n_parts; col += k->n->part[i++].cols)
+        TN_TRY(dora_scale_part(k, &k->n->part[i], col, &g, &inv));
+    return 0;
+}
+
+static int dora(const call *k)
+{
+    tn_tensor u = in(k, 0), g = in(k, 1), v = in(k, 2), y = out(k, 0);
+    for (int i = 0, col = 0; i < k->n->n_parts; col += k->n->part[i++].cols)
+        TN_TRY(tn_dora(k->c, &u, &g, k->n->in[2] >= 0 ? &v : NULL, weight(k, k->n->part[i].bias).mem, col, k->n->part[i].cols, &y,
+                       k->err));
+    return 0;
+}
+
+static int dora_grad(const call *k)
+{
+    const tn_gnode *n = k->n;
+    tn_tensor dy = in(k, 0), u = in(k, 1), inv = in(k, 2), bias[TN_NODE_PARTS], sums;
+    int cols[TN_NODE_PARTS];
+    bool any_bias = false;
+    for (int i = 0; i < n->n_parts; i++) {
+        cols[i] = n->part[i].cols;
+        bias[i] = grad(k, n->part[i].bias);
+        any_bias |= trained(k, n->part[i].bias);
+    }
+    if (any_bias) TN_TRY(tn_colsum_parts(k->c, &dy, n->n_parts, cols, bias, k->err));
+    if (n->in[1] < 0) return 0;
+    TN_TRY(tn_ws_take(k->c, &sums, TN_F32, 1, dy.cols, k->err));
+    if (!k->c->dry) TN_TRY(tn_buffer_fill(k->c->dev, sums.mem, 0, tn_tensor_bytes(&sums), 0, k->err));
+    TN_TRY(tn_colsum(k->c, &dy, &u, &sums, k->err));
+    for (int i = 0, col = 0; i < n->n_parts; col += n->part[i++].cols) {
+        tn_tensor dm = grad(k, n->part[i].m);
+        if (trained(k, n->part[i].m)) TN_TRY(tn_dora_magnitude(k->c, &sums, &inv, col, cols[i], &dm, k->err));
+    }
+    return 0;
+}
+
+static int dora_du(const call *k)
+{
+    tn_tensor dy = in(k, 0), g = in(k, 1), du = out(k, 0);
+    return tn_scale_cols(k->c, &dy, &g, &du, k->err);
 }
 
 static int patchify(const call *k)
@@ -440,6 +513,12 @@ int tn_node_run(tn_session *s, tn_exec *e, const tn_gnode *n, tn_error *err)
         [TN_OP_DWCONV_BACK] = conv_back,
         [TN_OP_CONV3_BACK] = conv_back,
         [TN_OP_NORM2D_BACK] = norm2d_back,
+        [TN_OP_DROPOUT] = dropout,
+        [TN_OP_DROPOUT_BACK] = dropout,
+        [TN_OP_DORA_SCALE] = dora_scale,
+        [TN_OP_DORA] = dora,
+        [TN_OP_DORA_GRAD] = dora_grad,
+        [TN_OP_DORA_DU] = dora_du,
         [TN_OP_SAMPLE_MEAN_BACK] = sample_mean_back,
         [TN_OP_SCALE_CHANNELS_BACK] = scale_channels_back,
     };

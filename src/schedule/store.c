@@ -210,6 +210,7 @@ static void initial(float *v, const tn_slot *s, uint64_t seed)
         case TN_INIT_ZERO: break;
         case TN_INIT_ONE: x = 1; break;
         case TN_INIT_KAIMING_OUT: x = tn_rng_normal(&r) * (s->init_std > 0 ? s->init_std : sqrt(2 / fan)); break;
+        case TN_INIT_LORA_GAUSSIAN: x = tn_rng_normal(&r) / s->rows; break;
         case TN_INIT_LORA_A: x = (2 * tn_rng_uniform(&r) - 1) / sqrt(fan); break;
         case TN_INIT_CONV_BIAS: break;
         case TN_INIT_TRUNC:
@@ -227,12 +228,17 @@ int tn_store_init(tn_store *st, int groups, uint64_t seed, tn_error *err)
     int rc = 0;
     for (int i = 0; !rc && i < st->m->n_slots; i++) {
         const tn_slot *s = &st->m->slots[i];
-        const bool adapter_only = groups == TN_GROUP_LORA && tn_ends(s->name, ".bias");
-        if (!(s->group & groups) || adapter_only) continue;
+        const bool adapter = strstr(s->name, ".lora_") != NULL;
+        const bool wanted = s->group == TN_GROUP_LORA ? adapter ? (groups & TN_GROUP_LORA) != 0 : (groups & TN_GROUP_BACKBONE) != 0
+                                                      : (s->group & groups) != 0;
+        const bool taken = adapter && (st->m->lora.init == TN_LORA_PISSA ||
+                                       (st->m->lora.init == TN_LORA_LOFTQ && st->quant.enabled)); /* set with the base */
+        if (!wanted || taken) continue;
         float *v = malloc((size_t)s->rows * (size_t)s->cols * sizeof *v);
         if (!v) return tn_oom(err);
         initial(v, s, seed);
-        rc = tn_store_set(st, i, v, err);
+        if (s->group == TN_GROUP_BACKBONE) rc = tn_adapt_base(st, i, v, seed, err);
+        if (!rc) rc = tn_store_set(st, i, v, err);
         free(v);
     }
     return rc;
@@ -256,7 +262,8 @@ static bool is_backbone_weight(const tn_slot *s)
 }
 
 /* A matrix that the checkpoint holds quantised: taken over as it is where the slot is stored the same way. */
-static int load_packed(tn_store *st, int i, const tn_st_file *f, const tn_st_tensor *t, int *requantised, tn_error *err)
+static int load_packed(tn_store *st, int i, const tn_st_file *f, const tn_st_tensor *t, uint64_t seed, int *requantised,
+                       tn_error *err)
 {
     const tn_slot *s = &st->m->slots[i];
     tn_stored *e = &st->s[i];
@@ -266,12 +273,13 @@ static int load_packed(tn_store *st, int i, const tn_st_file *f, const tn_st_ten
     if (q.s.rows != s->rows || q.s.cols != s->cols) {
         rc = tn_fail(err, TN_ERR_FORMAT, "%s: tensor '%s' is [%d, %d] where config.json makes it [%d, %d]", f->path, t->name,
                      q.s.rows, q.s.cols, s->rows, s->cols);
-    } else if (e->place == TN_PLACE_QUANT && tn_qshape_equal(&q.s, &e->q.s)) {
+    } else if (e->place == TN_PLACE_QUANT && tn_qshape_equal(&q.s, &e->q.s) && st->m->lora.init < TN_LORA_PISSA) {
         rc = tn_qtensor_set(&e->q, st->dev, &q, err);
     } else {
         float *v = malloc((size_t)s->rows * (size_t)s->cols * sizeof *v);
         if (v) tn_dequantize(&q, v);
-        rc = v ? tn_store_set(st, i, v, err) : tn_oom(err);
+        rc = v ? tn_adapt_base(st, i, v, seed, err) : tn_oom(err);
+        if (!rc) rc = tn_store_set(st, i, v, err);
         *requantised += e->place == TN_PLACE_QUANT;
         free(v);
     }
@@ -279,7 +287,7 @@ static int load_packed(tn_store *st, int i, const tn_st_file *f, const tn_st_ten
     return rc;
 }
 
-static int load_slot(tn_store *st, int i, const tn_hf_dir *dir, int *requantised, tn_error *err)
+static int load_slot(tn_store *st, int i, const tn_hf_dir *dir, uint64_t seed, int *requantised, tn_error *err)
 {
     const tn_slot *s = &st->m->slots[i];
     const tn_st_file *f;
@@ -287,7 +295,7 @@ static int load_slot(tn_store *st, int i, const tn_hf_dir *dir, int *requantised
     if (!t)
         return tn_fail(err, TN_ERR_FORMAT, "%s: tensor '%s' is missing; the weights do not belong to this config.json",
                        dir->path, s->name);
-    if (s->linear && tn_qfile_is_packed(t)) return load_packed(st, i, f, t, requantised, err);
+    if (s->linear && tn_qfile_is_packed(t)) return load_packed(st, i, f, t, seed, requantised, err);
     const size_t n = (size_t)s->rows * (size_t)s->cols;
     if ((size_t)t->count != n || (t->ndim != s->ndim && n != (size_t)t->count)) return wrong_shape(s, t, f->path, err);
     for (int k = 0; k < s->ndim && t->ndim == s->ndim; k++)
@@ -295,6 +303,7 @@ static int load_slot(tn_store *st, int i, const tn_hf_dir *dir, int *requantised
     float *v = malloc(n * sizeof *v);
     if (!v) return tn_oom(err);
     int rc = tn_st_read_f32(f, t, v, err);
+    if (!rc) rc = tn_adapt_base(st, i, v, seed, err);
     if (!rc) rc = tn_store_set(st, i, v, err);
     free(v);
     return rc;
@@ -330,11 +339,11 @@ static void name_extras(const tn_store *st, const tn_hf_dir *dir, const tn_log *
     tn_text_free(&names);
 }
 
-int tn_store_load_backbone(tn_store *st, const tn_hf_dir *dir, const tn_log *log, tn_error *err)
+int tn_store_load_backbone(tn_store *st, const tn_hf_dir *dir, uint64_t seed, const tn_log *log, tn_error *err)
 {
     int requantised = 0;
     for (int i = 0; i < st->m->n_slots; i++)
-        if (is_backbone_weight(&st->m->slots[i])) TN_TRY(load_slot(st, i, dir, &requantised, err));
+        if (is_backbone_weight(&st->m->slots[i])) TN_TRY(load_slot(st, i, dir, seed, &requantised, err));
     if (requantised)
         tn_logf(log, TN_LOG_WARN, "%s: %d matrices were quantised in another format or block size and were quantised again, "
                 "which loses a little; set model.quantization as the checkpoint has it", dir->path, requantised);

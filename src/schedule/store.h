@@ -56,7 +56,11 @@ int tn_store_get_grad(tn_store *s, int slot, float *values, tn_error *err);
 /** Initial values of every slot of `groups` from the seed (Kaiming, LoRA's, truncated normal; biases and scales). */
 int tn_store_init(tn_store *s, int groups, uint64_t seed, tn_error *err);
 /** The backbone's slots from a Hugging Face folder: missing and misshapen tensors are named, extra ones logged. */
-int tn_store_load_backbone(tn_store *s, const tn_hf_dir *dir, const tn_log *log, tn_error *err);
+int tn_store_load_backbone(tn_store *s, const tn_hf_dir *dir, uint64_t seed, const tn_log *log, tn_error *err);
+/** Weights of a base slot about to be stored: PiSSA and LoftQ take their part out of w and set the adapter. */
+int tn_adapt_base(tn_store *s, int slot, float *w, uint64_t seed, tn_error *err);
+/** DoRA's magnitudes from the stored base and adapters. */
+int tn_adapt_magnitudes(tn_store *s, tn_error *err);
 /** Says what was quantised, skipped and not divisible, with the names of the latter two. */
 void tn_store_report(const tn_store *s, const tn_log *log);
 int tn_store_zero_grad(tn_store *s, tn_error *err);

@@ -131,6 +131,7 @@ static void read_lora(tn_lora *l, const json_t *peft)
                    .r = (int)tn_json_int(peft, "r", 8),
                    .alpha = (float)tn_json_num(peft, "lora_alpha", 8),
                    .rslora = tn_json_bool(peft, "use_rslora", 0),
+                   .dora = tn_json_bool(peft, "use_dora", 0),
                    .bias = "none"};
     const json_t *t = json_object_get(peft, "target_modules");
     for (size_t i = 0; i < json_array_size(t); i++) tn_strs_add(&l->targets, json_string_value(json_array_get(t, i)));
@@ -190,7 +191,7 @@ static int build(test *t, tn_error *err)
     tn_store *store;
     TN_TRY(tn_store_new(&store, t->dev, t->model, NULL, options.act, t->spec != NULL, false, err));
     TN_TRY(tn_session_new(&t->session, t->dev, t->model, store, err));
-    return tn_store_load_backbone(store, t->hf, NULL, err);
+    return tn_store_load_backbone(store, t->hf, 0, NULL, err);
 }
 
 /* "layer.0.attention.q_proj.lora_A.weight" under the prefixes PEFT puts before it. */
@@ -234,7 +235,8 @@ static char *torch_name(const test *t, const tn_slot *s)
     const char *wrap = t->peft ? "backbone.base_model.model." : "backbone.";
     const char *lora = strstr(s->name, ".lora_");
     if (!lora) return tn_strf("%s%s", wrap, s->name);
-    return tn_strf("%s%.*s.default.weight", wrap, (int)(strlen(s->name) - strlen(".weight")), s->name);
+    const size_t tail = tn_ends(s->name, ".weight") ? strlen(".weight") : 0; /* DoRA's magnitudes have none */
+    return tn_strf("%s%.*s.default.weight", wrap, (int)(strlen(s->name) - tail), s->name);
 }
 
 /* transformers 5 nests a DINOv3 block under "model."; try both. */

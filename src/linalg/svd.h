@@ -1,0 +1,15 @@
+/** Low-rank factors of a matrix on the host, through LAPACK and BLAS. */
+#ifndef TN_SVD_H
+#define TN_SVD_H
+#include "fail.h"
+#include <stdint.h>
+
+/**
+ * The best approximation of rank r: W [rows, cols] ~ B A with B [rows, r] = U sqrt(S) and A [r, cols] = sqrt(S) V^T.
+ * iterations 0: by the whole singular value decomposition; above: by the randomised one with that many power
+ * iterations (Halko, Martinsson and Tropp 2011), whose test matrix follows from `seed`.
+ */
+int tn_low_rank(const float *W, int rows, int cols, int r, int iterations, uint64_t seed, float *B, float *A, tn_error *err);
+/** C [m, n] += alpha A [m, k] B [k, n]. */
+void tn_matmul_add(float *C, float alpha, const float *A, const float *B, int m, int k, int n);
+#endif
