@@ -2,6 +2,7 @@
 #ifndef TRACKNET_TRACKNET_H
 #define TRACKNET_TRACKNET_H
 #include <tracknet/config.h>
+#include <tracknet/convert.h>
 #include <tracknet/device.h>
 #include <tracknet/error.h>
 #include <tracknet/log.h>

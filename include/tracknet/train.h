@@ -17,6 +17,8 @@ typedef struct tn_run_options {
     const tn_log *log;     /**< may be NULL */
     const char *resume;    /**< training: folder of a checkpoint (…/last) to go on from, or NULL */
     const char *checkpoint; /**< eval and predict: folder of a checkpoint */
+    const char *const *adapters; /**< eval and predict: PEFT adapters over one base, instead of the checkpoint's own */
+    int n_adapters;
 } tn_run_options;
 
 /** One optimiser step, for a progress bar. */
@@ -78,6 +80,7 @@ typedef struct tn_prediction {
     const char *image;  /**< path, borrowed during the callback */
     double x, y;        /**< pixels of the image */
     double confidence;  /**< 0..1, the heatmap's peak */
+    const char *adapter; /**< folder of the adapter that was in place, or NULL */
 } tn_prediction;
 
 typedef struct tn_predict_options {

@@ -1,6 +1,8 @@
 #include "checkpoint.h"
+#include "adapter.h"
 #include "files.h"
 #include "jsonio.h"
+#include "names.h"
 #include "safetensors.h"
 
 #include <math.h>
@@ -56,18 +58,6 @@ static float *slot_values(tn_engine *e, int i, tn_error *err)
     return v;
 }
 
-static bool is_lora(const tn_slot *s)
-{
-    return strstr(s->name, ".lora_") != NULL;
-}
-
-static char *adapter_name(const tn_slot *s)
-{
-    if (is_lora(s)) return tn_strf("base_model.model.%s", s->name);
-    const char *bias = strrchr(s->name, '.'); /* a trained bias of a target module */
-    return tn_strf("base_model.model.%.*s.base_layer%s", (int)(bias - s->name), s->name, bias);
-}
-
 static int write_group(tn_engine *e, const char *path, tn_group group, tn_error *err)
 {
     bundle b = {0};
@@ -75,7 +65,7 @@ static int write_group(tn_engine *e, const char *path, tn_group group, tn_error 
     for (int i = 0; !rc && i < e->model->n_slots; i++) {
         const tn_slot *s = &e->model->slots[i];
         if (s->group != group) continue;
-        rc = bundle_add(&b, s, group == TN_GROUP_LORA ? adapter_name(s) : strdup(s->name), slot_values(e, i, err), err);
+        rc = bundle_add(&b, s, group == TN_GROUP_LORA ? tn_adapter_key(e->model, s) : strdup(s->name), slot_values(e, i, err), err);
     }
     if (!rc) rc = tn_st_write(path, b.e, b.n, err);
     bundle_free(&b);
@@ -84,19 +74,8 @@ static int write_group(tn_engine *e, const char *path, tn_group group, tn_error 
 
 static int write_adapter(tn_engine *e, const char *dir, tn_error *err)
 {
-    const tn_settings *s = e->s;
     char *weights = tn_path(dir, "adapter_model.safetensors"), *config = tn_path(dir, "adapter_config.json");
-    json_t *targets = json_array();
-    for (int i = 0; i < e->model->lora.targets.n; i++)
-        json_array_append_new(targets, json_string(e->model->lora.targets.v[i]));
-    json_t *j = json_pack("{s:s, s:i, s:f, s:f, s:s, s:b, s:b, s:b, s:b, s:n, s:o, s:s, s:s*, s:b}", "peft_type", "LORA", "r",
-                          s->model.lora.r, "lora_alpha", s->model.lora.alpha, "lora_dropout", s->model.lora.dropout, "bias",
-                          s->model.lora.bias, "use_rslora", s->model.lora.rslora, "use_dora", 0, "fan_in_fan_out", 0,
-                          "init_lora_weights", 1, "modules_to_save", "target_modules", targets, "base_model_name_or_path",
-                          s->model.pretrained, "task_type", s->model.lora.task_type, "inference_mode", 1);
-    /* whole numbers stay whole, as PEFT writes them */
-    if (j && s->model.lora.alpha == floor(s->model.lora.alpha))
-        json_object_set_new(j, "lora_alpha", json_integer((json_int_t)s->model.lora.alpha));
+    json_t *j = tn_adapter_config(e);
     int rc = weights && config && j ? write_group(e, weights, TN_GROUP_LORA, err) : tn_oom(err);
     if (!rc) rc = tn_json_write(j, config, err);
     json_decref(j);
@@ -243,17 +222,17 @@ static int read_slot(tn_engine *e, int i, const tn_st_file *f, const tn_st_tenso
     return rc;
 }
 
-/* The name as we write it, and PEFT's newer spelling with another "model." */
+/* By name, or in an adapter's file by the common spelling. */
 static const tn_st_tensor *find(const tn_st_file *f, const tn_slot *s)
 {
     if (s->group != TN_GROUP_LORA) return tn_st_find(f, s->name);
-    char *name = adapter_name(s);
-    const tn_st_tensor *t = name ? tn_st_find(f, name) : NULL;
-    char *newer = !t && name ? tn_strf("base_model.model.model.%s", name + strlen("base_model.model.")) : NULL;
-    if (newer) t = tn_st_find(f, newer);
-    free(name);
-    free(newer);
-    return t;
+    char want[320], have[320];
+    tn_common_adapter_name(want, sizeof want, s->name);
+    for (int i = 0; i < f->n; i++) {
+        tn_common_adapter_name(have, sizeof have, f->t[i].name);
+        if (!strcmp(want, have)) return &f->t[i];
+    }
+    return NULL;
 }
 
 static int read_group(tn_engine *e, const char *path, tn_group group, tn_error *err)
@@ -288,7 +267,7 @@ int tn_checkpoint_load(const char *dir, tn_engine *e, tn_error *err)
     if (!tn_is_dir(dir))
         return tn_fail(err, TN_ERR_IO, "there is no checkpoint folder '%s'; training writes <output_dir>/best and /last", dir);
     TN_TRY(read_if_there(e, dir, "decoder.safetensors", TN_GROUP_HEAD, true, err));
-    if (e->model->lora.enabled) TN_TRY(read_if_there(e, dir, "adapter_model.safetensors", TN_GROUP_LORA, false, err));
+    if (e->model->lora.enabled && !e->foreign_lora) TN_TRY(read_if_there(e, dir, "adapter_model.safetensors", TN_GROUP_LORA, false, err));
     if (e->model->train_backbone) TN_TRY(read_if_there(e, dir, "backbone/model.safetensors", TN_GROUP_BACKBONE, false, err));
     return 0;
 }

@@ -14,6 +14,11 @@ typedef struct tn_cli {
     const char *images[4096];
     int n_images;
     bool dry_run, json, help, tune, self_test;
+    /* files in, files out */
+    const char *adapters[16], *action, *in, *out, *base, *quant_type, *spelling, *dtype, *model_type;
+    const char *skip[64];
+    int n_skip, block_size;
+    bool report, double_quant, plain;
     /* synth */
     tn_synth_options synth;
     /* scratch for --seed and --output-dir as overrides */
@@ -33,6 +38,8 @@ int tn_cmd_predict(tn_cli *c, tn_error *err);
 int tn_cmd_devices(tn_cli *c, tn_error *err);
 int tn_cmd_synth(tn_cli *c, tn_error *err);
 int tn_cmd_demo(tn_cli *c, tn_error *err);
+int tn_cmd_quantize(tn_cli *c, tn_error *err);
+int tn_cmd_adapter(tn_cli *c, tn_error *err);
 
 /** Prints warnings and information to standard error (information not with --json). */
 extern const tn_log tn_cli_log;

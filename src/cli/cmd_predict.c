@@ -11,10 +11,11 @@ static int each(void *user, const tn_prediction *p, int done, int total)
 {
     answers *a = user;
     if (a->list)
-        json_array_append_new(a->list, json_pack("{s:s, s:f, s:f, s:f}", "image", p->image, "x", p->x, "y", p->y, "confidence",
-                                                 p->confidence));
+        json_array_append_new(a->list, json_pack("{s:s, s:f, s:f, s:f, s:s*}", "image", p->image, "x", p->x, "y", p->y, "confidence",
+                                                 p->confidence, "adapter", p->adapter));
     else if (total <= 20)
-        printf("%s  x %.1f  y %.1f  confidence %.3f\n", p->image, p->x, p->y, p->confidence);
+        printf("%s  x %.1f  y %.1f  confidence %.3f%s%s\n", p->image, p->x, p->y, p->confidence, p->adapter ? "  " : "",
+               p->adapter ? p->adapter : "");
     else
         tn_progress_show(&a->bar, (double)done / total, done == total, "%d/%d  %s", done, total, p->image);
     return tn_interrupted;

@@ -41,18 +41,20 @@ const tn_command tn_commands[] = {
     {"eval", "loss, mean distance and PCK@3 over a split",
      "usage: tracknet eval --checkpoint DIR [options] [KEY=VALUE ...]\n\n"
      "  --checkpoint DIR    <output_dir>/best or /last; brings its own configuration\n"
+     "  --adapter DIR       a PEFT adapter instead of the checkpoint's own\n"
      "  --split NAME        val or train                             (default val)\n" CONFIG_HELP DEVICE_HELP
      "  --json              print the result as JSON\n\n"
      "Without --checkpoint the model is evaluated as configured. Distances are heatmap pixels.\n",
-     "checkpoint split data model training config config-dir seed device memory-limit gemm json dry-run", tn_cmd_eval},
+     "checkpoint adapter split data model training config config-dir seed device memory-limit gemm json dry-run", tn_cmd_eval},
     {"predict", "find the ball in pictures",
      "usage: tracknet predict --checkpoint DIR --image FILE-or-FOLDER [options] [KEY=VALUE ...]\n\n"
      "  --checkpoint DIR    <output_dir>/best or /last\n"
+     "  --adapter DIR       a PEFT adapter instead of the checkpoint's own; several are swapped over one base\n"
      "  --image PATH        a .jpg or .png, or a folder of them; may be given several times\n"
      "  --outdir DIR        write NAME_heatmap.png and NAME_overlay.png there\n"
      "  --csv FILE          write image,x,y,confidence (pixels of the image)\n" CONFIG_HELP DEVICE_HELP
      "  --json              print the predictions as JSON\n",
-     "checkpoint image outdir csv data model training config config-dir seed device memory-limit gemm json", tn_cmd_predict},
+     "checkpoint adapter image outdir csv data model training config config-dir seed device memory-limit gemm json", tn_cmd_predict},
     {"devices", "list every OpenCL device",
      "usage: tracknet devices [options]\n\n"
      "  --device D          only this one\n"
@@ -70,6 +72,34 @@ const tn_command tn_commands[] = {
      "  --size WxH          (default 512x288)\n"
      "  --seed N            (default 42)\n",
      "output-dir game look clips frames size seed", tn_cmd_synth},
+    {"quantize", "write a checkpoint with its linear layers in few bits",
+     "usage: tracknet quantize --in DIR --out DIR [options]\n\n"
+     "  --in DIR            Hugging Face model folder, or a hub id in the local cache\n"
+     "  --out DIR           must not exist yet\n"
+     "  --quant-type NAME   nf4, fp4, int8 (bitsandbytes' files, which transformers loads), int4, int4_asym, mxfp4,\n"
+     "                      nvfp4 (read here only)                   (default nf4)\n"
+     "  --block-size N      elements that share a scale              (default: the format's own)\n"
+     "  --double-quant      scales in 8 bits too (nf4, fp4)\n"
+     "  --skip NAME         leave modules whose name holds NAME in float; may be given several times\n"
+     "  --report            bits, signal to noise and largest error of every layer\n"
+     "  --json              the report as JSON\n\n"
+     "One tensor is in memory at a time. Shards stay shards.\n",
+     "in out quant-type block-size double-quant skip report json", tn_cmd_quantize},
+    {"adapter", "describe, merge or convert a LoRA adapter",
+     "usage: tracknet adapter info --adapter DIR [--json]\n"
+     "       tracknet adapter merge --adapter DIR --base DIR --out DIR [--quant-type NAME ...]\n"
+     "       tracknet adapter convert --adapter DIR --out DIR [options]\n\n"
+     "  --adapter DIR       PEFT's adapter_config.json and adapter_model.safetensors, or a checkpoint of ours\n"
+     "  --base DIR          Hugging Face folder that the adapter was trained on\n"
+     "  --out DIR           must not exist yet\n"
+     "merge writes the base with the adapter added, in the base's dtype, or quantised with\n"
+     "  --quant-type NAME --block-size N --double-quant --skip NAME --report     as in 'tracknet quantize'\n"
+     "convert changes\n"
+     "  --spelling v4|v5    module paths as transformers 4 or 5 has them (needs --model-type)\n"
+     "  --model-type NAME   dinov3_vit, dinov2, dinov2_with_registers or vit\n"
+     "  --dtype NAME        F32, F16 or BF16\n"
+     "  --plain             a PiSSA adapter into LoRA of twice the rank over the unchanged base (needs --base)\n",
+     "adapter base out quant-type block-size double-quant skip report spelling model-type dtype plain json", tn_cmd_adapter},
     {"demo", "the whole way on synthetic clips: pretrain, quantise, adapt, evaluate, draw",
      "usage: tracknet demo [options]\n\n"
      "  --output-dir DIR    (default demo)\n"
@@ -100,6 +130,8 @@ void tn_cli_print_json(json_t *v)
 int tn_cli_config(tn_config **out, tn_cli *c, tn_error *err)
 {
     c->source.log = c->run.log;
+    if (!c->checkpoint && c->run.n_adapters && !c->source.merged && !c->source.model && !c->source.training && !c->source.data)
+        return tn_checkpoint_config(out, c->adapters[0], c->overrides, c->source.n_overrides, c->run.log, err);
     if (c->checkpoint && !c->source.merged && !c->source.model && !c->source.training && !c->source.data)
         return tn_checkpoint_config(out, c->checkpoint, c->overrides, c->source.n_overrides, c->run.log, err);
     c->source.overrides = c->overrides;
@@ -121,7 +153,8 @@ static int usage(const tn_command *k, const char *what, const char *arg)
 }
 
 enum { DATA = 256, MODEL, TRAINING, CONFIG, CONFIG_DIR, SEED, DEVICE, MEMORY, GEMM, OUTPUT, RESUME, DRY, JSON, CHECKPOINT,
-       SPLIT, IMAGE, OUTDIR, CSV, SELF_TEST, TUNE, GAME, LOOK, CLIPS, FRAMES, SIZE, HELP };
+       SPLIT, IMAGE, OUTDIR, CSV, SELF_TEST, TUNE, GAME, LOOK, CLIPS, FRAMES, SIZE, ADAPTER, IN, OUT, BASE, QUANT_TYPE, BLOCK_SIZE, DOUBLE_QUANT,
+       SKIP, REPORT, SPELLING, MODEL_TYPE, DTYPE, PLAIN, HELP };
 
 static const struct option long_options[] = {
     {"data", 1, 0, DATA}, {"model", 1, 0, MODEL}, {"training", 1, 0, TRAINING}, {"config", 1, 0, CONFIG},
@@ -130,6 +163,9 @@ static const struct option long_options[] = {
     {"json", 0, 0, JSON}, {"checkpoint", 1, 0, CHECKPOINT}, {"split", 1, 0, SPLIT}, {"image", 1, 0, IMAGE},
     {"outdir", 1, 0, OUTDIR}, {"csv", 1, 0, CSV}, {"self-test", 0, 0, SELF_TEST}, {"tune", 0, 0, TUNE},
     {"game", 1, 0, GAME}, {"look", 1, 0, LOOK}, {"clips", 1, 0, CLIPS}, {"frames", 1, 0, FRAMES}, {"size", 1, 0, SIZE},
+    {"adapter", 1, 0, ADAPTER}, {"in", 1, 0, IN}, {"out", 1, 0, OUT}, {"base", 1, 0, BASE}, {"quant-type", 1, 0, QUANT_TYPE},
+    {"block-size", 1, 0, BLOCK_SIZE}, {"double-quant", 0, 0, DOUBLE_QUANT}, {"skip", 1, 0, SKIP}, {"report", 0, 0, REPORT},
+    {"spelling", 1, 0, SPELLING}, {"model-type", 1, 0, MODEL_TYPE}, {"dtype", 1, 0, DTYPE}, {"plain", 0, 0, PLAIN},
     {"help", 0, 0, HELP}, {0},
 };
 
@@ -180,6 +216,26 @@ static bool set_option(tn_cli *c, int opt, const char *v)
     case CLIPS: return to_int(v, 1, &c->synth.clips);
     case FRAMES: return to_int(v, 1, &c->synth.frames);
     case SIZE: return sscanf(v, "%dx%d", &c->synth.width, &c->synth.height) == 2;
+    case ADAPTER:
+        if (c->run.n_adapters == (int)(sizeof c->adapters / sizeof *c->adapters)) return false;
+        c->adapters[c->run.n_adapters++] = v;
+        c->run.adapters = c->adapters;
+        return true;
+    case IN: c->in = v; return true;
+    case OUT: c->out = v; return true;
+    case BASE: c->base = v; return true;
+    case QUANT_TYPE: c->quant_type = v; return true;
+    case BLOCK_SIZE: return to_int(v, 1, &c->block_size);
+    case DOUBLE_QUANT: return c->double_quant = true;
+    case SKIP:
+        if (c->n_skip == (int)(sizeof c->skip / sizeof *c->skip)) return false;
+        c->skip[c->n_skip++] = v;
+        return true;
+    case REPORT: return c->report = true;
+    case SPELLING: c->spelling = v; return true;
+    case MODEL_TYPE: c->model_type = v; return true;
+    case DTYPE: c->dtype = v; return true;
+    case PLAIN: return c->plain = true;
     case HELP: return c->help = true;
     default: return false;
     }
@@ -213,6 +269,7 @@ static int parse(tn_cli *c, const tn_command *k, int argc, char **argv)
         snprintf(c->output_override, sizeof c->output_override, "training.output_dir='%s'", c->output_dir);
         add_override(c, c->output_override);
     }
+    if (!strcmp(k->name, "adapter") && optind < argc) c->action = argv[optind++];
     for (int i = optind; i < argc; i++)
         if (!strchr(argv[i], '=') || !add_override(c, argv[i])) return usage(k, "neither an option nor KEY=VALUE:", argv[i]);
     if (c->gemm) setenv("TRACKNET_GEMM", c->gemm, 1);

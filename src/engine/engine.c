@@ -88,7 +88,7 @@ static int image_size(tn_engine *e, tn_error *err)
     return tn_fail(err, TN_ERR_CONFIG, "data.preprocess.resize is null: the ViT needs one size for all frames; give [W, H]");
 }
 
-static int build_model(tn_engine *e, const tn_hf_dir *hf, tn_error *err)
+static int build_model(tn_engine *e, const tn_hf_dir *hf, const tn_lora *other, tn_error *err)
 {
     const tn_settings *s = e->s;
     tn_vit vit;
@@ -97,8 +97,8 @@ static int build_model(tn_engine *e, const tn_hf_dir *hf, tn_error *err)
         return tn_fail(err, TN_ERR_CONFIG, "model.backbone.patch_size is %d, but '%s' has patches of %d; set it to %d",
                        s->model.patch_size, hf->path, vit.patch, vit.patch);
     tn_decoder dec = decoder_of(s);
-    tn_lora lora = lora_of(s);
-    const bool full = !s->model.freeze && !s->model.lora.enabled;
+    const tn_lora lora = other ? *other : lora_of(s);
+    const bool full = !s->model.freeze && !lora.enabled;
     return tn_model_new(&e->model, &vit, &dec, &lora, e->image_h, e->image_w, s->model.heat_size.h, s->model.heat_size.w,
                         full, e->log, err);
 }
@@ -117,7 +117,8 @@ static int load_weights(tn_engine *e, const tn_hf_dir *hf, tn_error *err)
     return 0;
 }
 
-int tn_engine_open(tn_engine **out, const tn_settings *s, const tn_run_options *o, bool optimiser, bool dry, tn_error *err)
+static int open_engine(tn_engine **out, const tn_settings *s, const tn_run_options *o, const tn_lora *lora, bool optimiser,
+                       bool dry, tn_error *err)
 {
     tn_engine *e = calloc(1, sizeof *e);
     tn_hf_dir *hf = NULL;
@@ -129,9 +130,10 @@ int tn_engine_open(tn_engine **out, const tn_settings *s, const tn_run_options *
     e->s = s;
     e->log = o->log;
     e->act = storage_type(s);
+    e->foreign_lora = lora != NULL;
     int rc = image_size(e, err);
     if (!rc) rc = tn_hf_open(&hf, s->model.pretrained, !s->model.random_init && !dry, err);
-    if (!rc) rc = build_model(e, hf, err);
+    if (!rc) rc = build_model(e, hf, lora, err);
     if (!rc) rc = quant_of(&quant, s, hf, err);
     if (!rc) rc = tn_device_select(&info, o->device, err);
     if (!rc) rc = tn_dev_open(&e->dev, info.index, o->memory_limit, o->log, err);
@@ -145,6 +147,16 @@ int tn_engine_open(tn_engine **out, const tn_settings *s, const tn_run_options *
     }
     *out = e;
     return 0;
+}
+
+int tn_engine_open(tn_engine **out, const tn_settings *s, const tn_run_options *o, bool optimiser, bool dry, tn_error *err)
+{
+    return open_engine(out, s, o, NULL, optimiser, dry, err);
+}
+
+int tn_engine_open_with(tn_engine **out, const tn_settings *s, const tn_run_options *o, const tn_lora *lora, tn_error *err)
+{
+    return open_engine(out, s, o, lora, false, false, err);
 }
 
 void tn_engine_close(tn_engine *e)

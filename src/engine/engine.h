@@ -14,11 +14,14 @@ typedef struct tn_engine {
     tn_session *session; /* owns the store */
     tn_dtype act;
     int image_w, image_h;
+    bool foreign_lora; /* the adapters come from elsewhere than the configuration */
 } tn_engine;
 
 /** Opens the device, builds the model, loads the backbone, initialises decoder, head and adapters from the seed.
  * With `dry` no device memory is taken for weights. */
 int tn_engine_open(tn_engine **out, const tn_settings *s, const tn_run_options *o, bool optimiser, bool dry, tn_error *err);
+/** For inference with adapters of this shape (borrowed) instead of the configuration's. */
+int tn_engine_open_with(tn_engine **out, const tn_settings *s, const tn_run_options *o, const tn_lora *lora, tn_error *err);
 void tn_engine_close(tn_engine *e);
 
 /** The passes a run makes. groups: what is trained. */

@@ -1,3 +1,4 @@
+#include "adapter.h"
 #include "files.h"
 #include "metrics.h"
 
@@ -112,16 +113,20 @@ int tn_eval(const tn_config *c, const tn_run_options *o, const char *split, tn_e
     tn_engine *e = NULL;
     tn_dataset d = {0};
     tn_loader *l = NULL;
+    tn_adapter *adapters[TN_MAX_ADAPTERS];
+    int n = 0;
+    if (o->n_adapters > 1) return tn_fail(err, TN_ERR_ARGUMENT, "one adapter at a time is evaluated, not %d", o->n_adapters);
     if (!train && strcmp(split, "val")) return tn_fail(err, TN_ERR_ARGUMENT, "split '%s' is not known; train and val are", split);
     int rc = tn_dataset_read(&d, s->data.root, train ? &s->data.train_games : &s->data.val_games, split, o->log, err);
-    if (!rc) rc = tn_engine_open(&e, s, o, false, false, err);
-    if (!rc && o->checkpoint) rc = tn_checkpoint_load(o->checkpoint, e, err);
+    if (!rc) rc = tn_adapters_engine(&e, adapters, &n, s, o, err);
+    if (!rc && n) rc = tn_adapters_use(adapters[0], e, o, err);
     if (!rc) {
         tn_prep p = tn_engine_prep(e, false);
         rc = tn_loader_new(&l, &d, &p, TN_MIN(s->training.batch_size, d.n), s->training.workers, s->training.prefetch, 0, err);
     }
     if (!rc) rc = tn_evaluate(e, &d, l, NULL, r, err);
     tn_loader_free(l);
+    for (int i = 0; i < n; i++) tn_adapter_close(adapters[i]);
     tn_engine_close(e);
     tn_dataset_free(&d);
     return rc;

@@ -1,9 +1,10 @@
 #include "backbones.h"
+#include "names.h"
 
 #include <string.h>
 
 const tn_backbone *const tn_backbones[] = {&tn_backbone_dinov3, &tn_backbone_dinov2, &tn_backbone_dinov2_registers,
-                                           &tn_backbone_vit, NULL};
+                                           &tn_backbone_vit, &tn_backbone_timm, NULL};
 
 const tn_backbone *tn_backbone_find(const char *type)
 {
@@ -25,6 +26,31 @@ void tn_module_path(char *out, size_t n, const char *model_type, const char *mod
         snprintf(out + head, n - head, "%s%s", b->spelling[i][1], rest);
     }
 }
+
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wformat-nonliteral"
+void tn_spell_name(char *out, size_t n, const tn_backbone *family, const char *common, bool v5)
+{
+    const char *const *names = (const char *const *)family->names; /* a struct of nothing but strings */
+    int layer = 0;
+    sscanf(common, "layer.%d.", &layer);
+    snprintf(out, n, "%s", common);
+    for (size_t i = 0; i < sizeof *family->names / sizeof *names; i++) {
+        char mine[320], theirs[320];
+        if (!names[i]) continue;
+        snprintf(mine, sizeof mine, names[i], layer);
+        tn_common_name(theirs, sizeof theirs, mine);
+        const size_t k = strlen(theirs);
+        if (strncmp(theirs, common, k) || (common[k] && common[k] != '.')) continue;
+        snprintf(out, n, "%s%s", mine, common + k);
+        break;
+    }
+    if (!v5) return;
+    char path[320];
+    tn_module_path(path, sizeof path, family->model_type, out);
+    snprintf(out, n, "%s", path);
+}
+#pragma GCC diagnostic pop
 
 int tn_vit_activation(int *fn, const char *name, tn_error *err)
 {
@@ -69,7 +95,7 @@ int tn_vit_image_grid(tn_vit *v, const json_t *c, int dflt, tn_error *err)
 
 int tn_vit_configure(tn_vit *v, const json_t *config, const char *where, tn_error *err)
 {
-    const char *type = tn_json_str(config, "model_type", "");
+    const char *type = tn_json_str(config, "model_type", json_object_get(config, "architecture") ? "timm" : "");
     const tn_backbone *b = tn_backbone_find(type);
     if (!b) {
         tn_text known = {0};

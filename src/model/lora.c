@@ -2,6 +2,7 @@
  * checkpoint's (layer.0.attention.q_proj) and the one transformers 5 has in memory (model.layer.0.attention.q_proj). */
 #include "match.h"
 #include "model.h"
+#include "names.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -35,12 +36,13 @@ typedef struct {
     tn_model *m;
     tn_strs linears; /* the checkpoint's spelling */
     tn_strs paths;   /* transformers 5's, one for each */
+    tn_strs common;  /* the one behind all, one for each */
     const tn_log *log;
 } finder;
 
 static bool suffix_of(const finder *f, int i, const char *item)
 {
-    return tn_match_suffix(f->linears.v[i], item) || tn_match_suffix(f->paths.v[i], item);
+    return tn_match_suffix(f->linears.v[i], item) || tn_match_suffix(f->paths.v[i], item) || !strcmp(f->common.v[i], item);
 }
 
 static bool any_suffix(const finder *f, const char *item)
@@ -147,6 +149,7 @@ static int from_pattern(double *value, const finder *f, int i, const tn_lora_pat
         bool hit;
         TN_TRY(tn_match_pattern(&hit, p->key.v[k], f->linears.v[i], key, err));
         if (!hit) TN_TRY(tn_match_pattern(&hit, p->key.v[k], f->paths.v[i], key, err));
+        if (!hit) TN_TRY(tn_match_pattern(&hit, p->key.v[k], f->common.v[i], key, err));
         if (!hit) continue;
         *value = p->value[k];
         return 0;
@@ -186,8 +189,11 @@ static int add_adapter(finder *f, int i, tn_error *err)
 
 static bool is_saved_whole(const tn_model *m, const char *module, const char *path)
 {
+    char common[320];
+    tn_common_name(common, sizeof common, module);
     for (int k = 0; k < m->lora.modules_to_save.n; k++)
-        if (tn_match_component(module, m->lora.modules_to_save.v[k]) || tn_match_component(path, m->lora.modules_to_save.v[k]))
+        if (tn_match_component(module, m->lora.modules_to_save.v[k]) || tn_match_component(path, m->lora.modules_to_save.v[k]) ||
+            !strcmp(common, m->lora.modules_to_save.v[k]))
             return true;
     return false;
 }
@@ -204,24 +210,19 @@ static int free_others(finder *f, tn_error *err)
 {
     tn_model *m = f->m;
     const bool all = !strcmp(m->lora.bias, "all"), only = !strcmp(m->lora.bias, "lora_only");
-    tn_strs unused = {0};
-    for (int k = 0; k < m->lora.modules_to_save.n; k++) {
-        bool used = false;
-        for (int i = 0; i < m->n_slots; i++) used |= m->slots[i].saved_whole && tn_match_component(m->slots[i].name, m->lora.modules_to_save.v[k]);
-        if (!used) tn_strs_add(&unused, m->lora.modules_to_save.v[k]);
-    }
-    int rc = unused.n ? tn_fail(err, TN_ERR_CONFIG, "model.lora.modules_to_save names '%s', which no module of the backbone is called",
-                                unused.v[0])
-                      : 0;
-    tn_strs_free(&unused);
-    for (int i = 0; !rc && i < m->n_slots; i++) {
+    bool any = !m->lora.modules_to_save.n;
+    for (int i = 0; i < m->n_slots; i++) any |= m->slots[i].saved_whole;
+    if (!any)
+        return tn_fail(err, TN_ERR_CONFIG, "model.lora.modules_to_save [%s] names no module of the backbone",
+                       m->lora.modules_to_save.v[0]);
+    for (int i = 0; i < m->n_slots; i++) {
         tn_slot *s = &m->slots[i];
         char module[200];
         if (s->group != TN_GROUP_BACKBONE || !tn_ends(s->name, ".bias")) continue;
         snprintf(module, sizeof module, "%.*s.lora_A.weight", (int)(strlen(s->name) - 5), s->name);
         if (all || (only && tn_model_slot(m, module) >= 0)) train_with_adapter(s, false);
     }
-    return rc;
+    return 0;
 }
 
 static void save_whole(finder *f)
@@ -245,6 +246,8 @@ static int find_paths(finder *f, tn_error *err)
         char path[200];
         tn_module_path(path, sizeof path, f->m->vit.model_type, f->linears.v[i]);
         if (!tn_strs_add(&f->paths, path)) return tn_oom(err);
+        tn_common_name(path, sizeof path, f->linears.v[i]);
+        if (!tn_strs_add(&f->common, path)) return tn_oom(err);
     }
     return 0;
 }
@@ -283,6 +286,7 @@ int tn_lora_slots(tn_model *m, const tn_log *log, tn_error *err)
     if (!rc) rc = free_others(&f, err);
     tn_strs_free(&f.linears);
     tn_strs_free(&f.paths);
+    tn_strs_free(&f.common);
     return rc;
 }
 

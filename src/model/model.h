@@ -46,6 +46,8 @@ extern const tn_backbone *const tn_backbones[]; /* NULL-terminated */
 const tn_backbone *tn_backbone_find(const char *model_type);
 /** A module's path as transformers 5 has it in memory, which is how PEFT names adapters (its files know no other). */
 void tn_module_path(char *out, size_t n, const char *model_type, const char *module);
+/** From the common spelling (base/names.h) of a tensor or module to the family's: its checkpoint's, or transformers 5's. */
+void tn_spell_name(char *out, size_t n, const tn_backbone *family, const char *common, bool v5);
 /** Recognises config.json's model_type; `where` names the file in errors. */
 int tn_vit_configure(tn_vit *v, const json_t *config, const char *where, tn_error *err);
 

@@ -1,3 +1,4 @@
+#include "adapter.h"
 #include "files.h"
 #include "metrics.h"
 
@@ -77,6 +78,23 @@ static int save_pictures(const tn_engine *e, tn_image *im, const float *heat, co
     return rc;
 }
 
+/* With several adapters each one's pictures have a folder of its name. */
+static int save_in(const tn_engine *e, tn_image *im, const float *heat, const tn_prediction *p, const char *outdir,
+                   const char *adapter, tn_error *err)
+{
+    if (!adapter) return save_pictures(e, im, heat, p, outdir, err);
+    const size_t n = strlen(adapter);
+    size_t end = n;
+    while (end > 1 && adapter[end - 1] == '/') end--;
+    size_t begin = end;
+    while (begin > 0 && adapter[begin - 1] != '/') begin--;
+    char *dir = tn_strf("%s/%.*s", outdir, (int)(end - begin), adapter + begin);
+    int rc = dir ? tn_mkdirs(dir, err) : tn_oom(err);
+    if (!rc) rc = save_pictures(e, im, heat, p, dir, err);
+    free(dir);
+    return rc;
+}
+
 static int forward(tn_engine *e, const tn_image *im, float *pixels, float *heat, tn_error *err)
 {
     tn_image small;
@@ -91,8 +109,8 @@ static int forward(tn_engine *e, const tn_image *im, float *pixels, float *heat,
     return tn_session_download(e->session, x, x->g.heat, heat, err);
 }
 
-static int one(tn_engine *e, const char *image, const tn_predict_options *o, float *pixels, float *heat, tn_prediction *p,
-               tn_error *err)
+static int one(tn_engine *e, const char *image, const tn_predict_options *o, const char *adapter, float *pixels, float *heat,
+               tn_prediction *p, tn_error *err)
 {
     tn_image im;
     const int hw = e->model->heat_w, hh = e->model->heat_h;
@@ -106,41 +124,66 @@ static int one(tn_engine *e, const char *image, const tn_predict_options *o, flo
         p->x *= (double)im.w / hw;
         p->y *= (double)im.h / hh;
         p->confidence = fmin(fmax(p->confidence, 0), 1);
-        if (o->outdir) rc = save_pictures(e, &im, heat, p, o->outdir, err);
+        if (o->outdir) rc = save_in(e, &im, heat, p, o->outdir, adapter, err);
     }
     tn_image_free(&im);
     return rc;
 }
 
+typedef struct {
+    tn_engine *e;
+    const tn_predict_options *p;
+    const tn_strs *images;
+    float *pixels, *heat;
+    tn_text csv;
+    int done, total;
+} task;
+
+/* Every image with the weights that are in place. */
+static int all_images(task *t, const char *adapter, tn_error *err)
+{
+    for (int i = 0; i < t->images->n; i++) {
+        tn_prediction r;
+        TN_TRY(one(t->e, t->images->v[i], t->p, adapter, t->pixels, t->heat, &r, err));
+        r.adapter = adapter;
+        tn_text_addf(&t->csv, "%s,%.2f,%.2f,%.4f", r.image, r.x, r.y, r.confidence);
+        tn_text_addf(&t->csv, adapter ? ",%s\n" : "\n", adapter);
+        if (t->p->each && t->p->each(t->p->user, &r, ++t->done, t->total)) return tn_fail(err, TN_ERR_CANCELLED, "stopped");
+    }
+    return 0;
+}
+
+static int run(task *t, tn_adapter *const *adapters, int n, const tn_run_options *o, tn_error *err)
+{
+    const tn_engine *e = t->e;
+    t->pixels = malloc(sizeof *t->pixels * 3 * (size_t)e->image_w * (size_t)e->image_h);
+    t->heat = malloc(sizeof *t->heat * (size_t)e->model->heat_w * (size_t)e->model->heat_h);
+    if (!t->pixels || !t->heat) return tn_oom(err);
+    t->total = t->images->n * TN_MAX(n, 1);
+    tn_text_addf(&t->csv, n ? "image,x,y,confidence,adapter\n" : "image,x,y,confidence\n");
+    if (!n) TN_TRY(all_images(t, NULL, err));
+    for (int i = 0; i < n; i++) {
+        TN_TRY(tn_adapters_use(adapters[i], t->e, o, err));
+        TN_TRY(all_images(t, adapters[i]->dir, err));
+    }
+    if (!t->p->csv) return 0;
+    return t->csv.oom ? tn_oom(err) : tn_write_file(t->p->csv, t->csv.s, t->csv.len, err);
+}
+
 int tn_predict(const tn_config *c, const tn_run_options *o, const tn_predict_options *p, tn_error *err)
 {
-    const tn_settings *s = tn_config_settings(c);
-    tn_engine *e = NULL;
     tn_strs images = {0};
-    tn_text csv = {0};
-    float *pixels = NULL, *heat = NULL;
-    int rc = collect(&images, p, err);
+    tn_adapter *adapters[TN_MAX_ADAPTERS];
+    task t = {.p = p, .images = &images};
+    int n = 0, rc = collect(&images, p, err);
     if (!rc && p->outdir) rc = tn_check_writable_dir(p->outdir, err);
-    if (!rc) rc = tn_engine_open(&e, s, o, false, false, err);
-    if (!rc && o->checkpoint) rc = tn_checkpoint_load(o->checkpoint, e, err);
-    if (!rc) {
-        pixels = malloc(sizeof *pixels * 3 * (size_t)e->image_w * (size_t)e->image_h);
-        heat = malloc(sizeof *heat * (size_t)e->model->heat_w * (size_t)e->model->heat_h);
-        if (!pixels || !heat) rc = tn_oom(err);
-    }
-    tn_text_addf(&csv, "image,x,y,confidence\n");
-    for (int i = 0; !rc && i < images.n; i++) {
-        tn_prediction r;
-        rc = one(e, images.v[i], p, pixels, heat, &r, err);
-        if (rc) break;
-        tn_text_addf(&csv, "%s,%.2f,%.2f,%.4f\n", r.image, r.x, r.y, r.confidence);
-        if (p->each && p->each(p->user, &r, i + 1, images.n)) rc = tn_fail(err, TN_ERR_CANCELLED, "stopped");
-    }
-    if (!rc && p->csv) rc = csv.oom ? tn_oom(err) : tn_write_file(p->csv, csv.s, csv.len, err);
-    free(pixels);
-    free(heat);
-    tn_text_free(&csv);
+    if (!rc) rc = tn_adapters_engine(&t.e, adapters, &n, tn_config_settings(c), o, err);
+    if (!rc) rc = run(&t, adapters, n, o, err);
+    for (int i = 0; i < n; i++) tn_adapter_close(adapters[i]);
+    free(t.pixels);
+    free(t.heat);
+    tn_text_free(&t.csv);
     tn_strs_free(&images);
-    tn_engine_close(e);
+    tn_engine_close(t.e);
     return rc;
 }

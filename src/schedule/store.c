@@ -1,4 +1,5 @@
 #include "store.h"
+#include "names.h"
 #include "qfile.h"
 
 #include <math.h>
@@ -261,6 +262,15 @@ static bool is_backbone_weight(const tn_slot *s)
     return s->group == TN_GROUP_BACKBONE || (s->group == TN_GROUP_LORA && !strstr(s->name, ".lora_"));
 }
 
+/* Values that are ready to be stored. Takes v over. */
+static int store_values(tn_store *st, int i, float *v, uint64_t seed, tn_error *err)
+{
+    int rc = tn_adapt_base(st, i, v, seed, err);
+    if (!rc) rc = tn_store_set(st, i, v, err);
+    free(v);
+    return rc;
+}
+
 /* A matrix that the checkpoint holds quantised: taken over as it is where the slot is stored the same way. */
 static int load_packed(tn_store *st, int i, const tn_st_file *f, const tn_st_tensor *t, uint64_t seed, int *requantised,
                        tn_error *err)
@@ -278,12 +288,55 @@ static int load_packed(tn_store *st, int i, const tn_st_file *f, const tn_st_ten
     } else {
         float *v = malloc((size_t)s->rows * (size_t)s->cols * sizeof *v);
         if (v) tn_dequantize(&q, v);
-        rc = v ? tn_adapt_base(st, i, v, seed, err) : tn_oom(err);
-        if (!rc) rc = tn_store_set(st, i, v, err);
+        rc = v ? store_values(st, i, v, seed, err) : tn_oom(err);
         *requantised += e->place == TN_PLACE_QUANT;
-        free(v);
     }
     tn_qmatrix_free(&q);
+    return rc;
+}
+
+/* timm keeps query, key and value as one matrix, a third of its rows each. */
+static int load_fused(tn_store *st, int i, const tn_hf_dir *dir, uint64_t seed, tn_error *err)
+{
+    static const char *const parts[] = {".attention.q_proj.", ".attention.k_proj.", ".attention.v_proj."};
+    const tn_slot *s = &st->m->slots[i];
+    const size_t n = (size_t)s->rows * (size_t)s->cols;
+    char name[320];
+    tn_common_name(name, sizeof name, s->name);
+    for (size_t k = 0; k < 3; k++) {
+        const tn_st_file *f;
+        const char *at = strstr(name, parts[k]);
+        char *fused = at ? tn_strf("%.*s.attention.qkv.%s", (int)(at - name), name, at + strlen(parts[k])) : NULL;
+        const tn_st_tensor *t = fused ? tn_hf_find(dir, fused, &f) : NULL;
+        free(fused);
+        if (!t) continue;
+        if ((size_t)t->count != 3 * n) return wrong_shape(s, t, f->path, err);
+        float *all = malloc(3 * n * sizeof *all), *v = malloc(n * sizeof *v);
+        int rc = all && v ? tn_st_read_f32(f, t, all, err) : tn_oom(err);
+        if (!rc) memcpy(v, all + k * n, n * sizeof *v);
+        free(all);
+        if (!rc) return store_values(st, i, v, seed, err);
+        free(v);
+        return rc;
+    }
+    return tn_fail(err, TN_ERR_FORMAT, "%s: tensor '%s' is missing; the weights do not belong to this config.json", dir->path,
+                   s->name);
+}
+
+/* timm's no_embed_class: positions for the patches alone, the class token's already added to it. */
+static bool lacks_cls(const tn_slot *s, const tn_st_tensor *t)
+{
+    return strstr(s->name, "position_embeddings") && s->ndim == 3 && t->ndim == 3 && t->shape[2] == s->shape[2] &&
+           t->shape[1] == s->shape[1] - 1;
+}
+
+static int load_patch_positions(tn_store *st, int i, const tn_st_file *f, const tn_st_tensor *t, tn_error *err)
+{
+    const tn_slot *s = &st->m->slots[i];
+    float *v = calloc((size_t)s->rows * (size_t)s->cols, sizeof *v);
+    int rc = v ? tn_st_read_f32(f, t, v + s->shape[2], err) : tn_oom(err);
+    if (!rc) return store_values(st, i, v, 0, err);
+    free(v);
     return rc;
 }
 
@@ -292,10 +345,9 @@ static int load_slot(tn_store *st, int i, const tn_hf_dir *dir, uint64_t seed, i
     const tn_slot *s = &st->m->slots[i];
     const tn_st_file *f;
     const tn_st_tensor *t = tn_hf_find(dir, s->name, &f);
-    if (!t)
-        return tn_fail(err, TN_ERR_FORMAT, "%s: tensor '%s' is missing; the weights do not belong to this config.json",
-                       dir->path, s->name);
+    if (!t) return load_fused(st, i, dir, seed, err);
     if (s->linear && tn_qfile_is_packed(t)) return load_packed(st, i, f, t, seed, requantised, err);
+    if (lacks_cls(s, t)) return load_patch_positions(st, i, f, t, err);
     const size_t n = (size_t)s->rows * (size_t)s->cols;
     if ((size_t)t->count != n || (t->ndim != s->ndim && n != (size_t)t->count)) return wrong_shape(s, t, f->path, err);
     for (int k = 0; k < s->ndim && t->ndim == s->ndim; k++)
@@ -303,8 +355,7 @@ static int load_slot(tn_store *st, int i, const tn_hf_dir *dir, uint64_t seed, i
     float *v = malloc(n * sizeof *v);
     if (!v) return tn_oom(err);
     int rc = tn_st_read_f32(f, t, v, err);
-    if (!rc) rc = tn_adapt_base(st, i, v, seed, err);
-    if (!rc) rc = tn_store_set(st, i, v, err);
+    if (!rc) return store_values(st, i, v, seed, err);
     free(v);
     return rc;
 }
@@ -312,14 +363,19 @@ static int load_slot(tn_store *st, int i, const tn_hf_dir *dir, uint64_t seed, i
 /* Tensors that such checkpoints often hold and a heatmap model never reads. */
 static bool expected_extra(const char *name)
 {
-    return strstr(name, "mask_token") || strstr(name, "pooler.") || tn_starts(name, "classifier.") ||
+    return strstr(name, "mask_token") || strstr(name, "pooler.") || tn_starts(name, "classifier.") || tn_starts(name, "head.") || tn_starts(name, "fc_norm.") ||
            tn_qfile_is_part(name);
 }
 
-static bool is_read(const tn_store *st, const tn_hf_dir *dir, const tn_st_tensor *t)
+static bool is_read(const tn_store *st, const tn_st_tensor *t)
 {
-    for (int i = 0; i < st->m->n_slots; i++)
-        if (is_backbone_weight(&st->m->slots[i]) && tn_hf_find(dir, st->m->slots[i].name, NULL) == t) return true;
+    char want[320], have[320];
+    tn_common_name(have, sizeof have, t->name);
+    if (strstr(have, ".attention.qkv.")) return true; /* timm's fused matrix */
+    for (int i = 0; i < st->m->n_slots; i++) {
+        tn_common_name(want, sizeof want, st->m->slots[i].name);
+        if (is_backbone_weight(&st->m->slots[i]) && !strcmp(want, have)) return true;
+    }
     return false;
 }
 
@@ -330,7 +386,7 @@ static void name_extras(const tn_store *st, const tn_hf_dir *dir, const tn_log *
     for (int f = 0; f < dir->n_files; f++)
         for (int i = 0; i < dir->files[f]->n; i++) {
             const tn_st_tensor *t = &dir->files[f]->t[i];
-            if (expected_extra(t->name) || is_read(st, dir, t)) continue;
+            if (expected_extra(t->name) || is_read(st, t)) continue;
             if (++extra <= 5) tn_text_addf(&names, "%s%s", extra > 1 ? ", " : "", t->name);
         }
     if (extra)

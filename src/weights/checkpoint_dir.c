@@ -1,5 +1,6 @@
 #include "checkpoint_dir.h"
 #include "files.h"
+#include "names.h"
 
 #include <ctype.h>
 #include <stdlib.h>
@@ -162,17 +163,20 @@ void tn_hf_close(tn_hf_dir *d)
 
 const tn_st_tensor *tn_hf_find(const tn_hf_dir *d, const char *name, const tn_st_file **file)
 {
-    static const char *const prefixes[] = {"", "model.", "backbone.", "dinov2.", "dinov2_with_registers.", "vit.",
-                                           "dinov3_vit.", "backbone.model.", "base_model.model.", "base_model.model.model."};
-    for (size_t p = 0; p < TN_COUNT(prefixes); p++) {
-        char full[256];
-        snprintf(full, sizeof full, "%s%s", prefixes[p], name);
-        for (int i = 0; i < d->n_files; i++) {
-            const tn_st_tensor *t = tn_st_find(d->files[i], full);
-            if (!t) continue;
-            if (file) *file = d->files[i];
-            return t;
-        }
+    char want[320], have[320];
+    for (int i = 0; i < d->n_files; i++) {
+        const tn_st_tensor *t = tn_st_find(d->files[i], name);
+        if (!t) continue;
+        if (file) *file = d->files[i];
+        return t;
     }
+    tn_common_name(want, sizeof want, name);
+    for (int i = 0; i < d->n_files; i++)
+        for (int k = 0; k < d->files[i]->n; k++) {
+            tn_common_name(have, sizeof have, d->files[i]->t[k].name);
+            if (strcmp(want, have)) continue;
+            if (file) *file = d->files[i];
+            return &d->files[i]->t[k];
+        }
     return NULL;
 }

@@ -18,7 +18,7 @@ typedef struct tn_hf_dir {
  */
 int tn_hf_open(tn_hf_dir **out, const char *name, bool weights, tn_error *err);
 void tn_hf_close(tn_hf_dir *d);
-/** Finds a tensor in any shard; also under the prefixes that head classes and newer versions put before it. */
+/** Finds a tensor in any shard, under its name or any other spelling of it (tn_common_name). */
 const tn_st_tensor *tn_hf_find(const tn_hf_dir *d, const char *name, const tn_st_file **file);
 /** The folder of a hub id in the cache; caller frees. */
 int tn_hub_resolve(char **path, const char *id, tn_error *err);

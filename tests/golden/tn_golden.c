@@ -1,6 +1,7 @@
 /* tn-golden FOLDER [options]: runs every case of a folder in the format of tests/golden/README.md on one device and
  * prints, case by case, the largest relative error ||a-b||/||b|| of each kind of value. Exit 1 when a bound is passed. */
 #include "golden.h"
+#include "adapter.h"
 #include "checkpoint_dir.h"
 #include "files.h"
 #include "session.h"
@@ -77,6 +78,7 @@ typedef struct {
     tn_hf_dir *hf;
     tn_st_file *golden, *decoder, *adapter;
     json_t *spec, *peft;
+    tn_adapter *foreign; /* an adapter of any PEFT run, on a backbone case */
     tn_dev *dev;
     tn_model *model;
     tn_session *session;
@@ -93,6 +95,7 @@ static void close_test(test *t)
     tn_st_close(t->golden);
     tn_st_close(t->decoder);
     tn_st_close(t->adapter);
+    tn_adapter_close(t->foreign);
     json_decref(t->spec);
     json_decref(t->peft);
     free(t->dir);
@@ -157,7 +160,10 @@ static int open_files(test *t, tn_error *err)
     if (!rc && training) rc = tn_json_read(&t->spec, spec, err);
     if (!rc && training) rc = open_st(&t->decoder, t->dir, "decoder.safetensors", err);
     if (!rc && tn_is_file(peft)) {
-        rc = tn_json_read(&t->peft, peft, err);
+        char *dir = tn_path(t->dir, "adapter");
+        if (!training) rc = tn_adapter_open(&t->foreign, dir, err);
+        free(dir);
+        if (!rc) rc = tn_json_read(&t->peft, peft, err);
         if (!rc) rc = open_st(&t->adapter, t->dir, "adapter/adapter_model.safetensors", err);
     }
     free(spec);
@@ -180,18 +186,25 @@ static int build(test *t, tn_error *err)
         read_decoder(&dec, json_object_get(t->spec, "decoder"), &hh, &hw);
         t->bn = dec.batch_norm;
     }
-    if (t->peft) read_lora(&lora, t->peft);
+    if (t->peft && t->spec) read_lora(&lora, t->peft);
+    if (t->foreign) TN_TRY(tn_adapter_union(&lora, &t->foreign, 1, err));
     const bool full = t->spec && tn_json_bool(t->spec, "full_finetune", 0);
     int rc = tn_model_new(&t->model, &vit, t->spec ? &dec : NULL, &lora, t->height, t->width, hh, hw, full, NULL, err);
-    tn_strs_free(&lora.targets);
+    tn_lora_free(&lora);
     TN_TRY(rc);
     tn_device_info info;
     TN_TRY(tn_device_select(&info, options.device, err));
     TN_TRY(tn_dev_open(&t->dev, info.index, 0, NULL, err));
     tn_store *store;
-    TN_TRY(tn_store_new(&store, t->dev, t->model, NULL, options.act, t->spec != NULL, false, err));
+    tn_qshape have;
+    tn_quant_spec quant = {.enabled = false};
+    if (!t->spec && tn_qfile_config(t->hf, &have))
+        quant = (tn_quant_spec){.enabled = true, .type = have.type, .nested = have.nested, .block = have.block};
+    TN_TRY(tn_store_new(&store, t->dev, t->model, &quant, options.act, t->spec != NULL, false, err));
     TN_TRY(tn_session_new(&t->session, t->dev, t->model, store, err));
-    return tn_store_load_backbone(store, t->hf, 0, NULL, err);
+    TN_TRY(tn_store_load_backbone(store, t->hf, 42, NULL, err));
+    tn_engine e = {.model = t->model, .session = t->session, .dev = t->dev};
+    return t->foreign ? tn_adapter_apply(t->foreign, &e, err) : 0;
 }
 
 /* "layer.0.attention.q_proj.lora_A.weight" under the prefixes PEFT puts before it. */

@@ -1,0 +1,61 @@
+/** Checkpoints in, checkpoints out: quantising, merging adapters, Lightning's files, ONNX. All on the host. */
+#ifndef TRACKNET_CONVERT_H
+#define TRACKNET_CONVERT_H
+#include <stdbool.h>
+#include <stddef.h>
+#include <tracknet/config.h>
+
+#pragma GCC visibility push(default)
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/** What became of one matrix. Strings are borrowed during the callback. */
+typedef struct tn_layer_report {
+    const char *name;      /**< of the tensor */
+    const char *state;     /**< "quantised", "skipped" (by name), "not divisible" or "kept" (in float) */
+    int rows, cols;
+    double bits;           /**< stored bits a weight, scales included */
+    double sqnr;           /**< signal to quantisation noise, dB; infinite where nothing is lost */
+    double max_error;      /**< largest |w - w'| */
+} tn_layer_report;
+
+typedef struct tn_quantize_options {
+    const char *in, *out;          /**< Hugging Face folders (in: also a hub id in the local cache); out must not exist */
+    const char *quant_type;        /**< as model.quantization.quant_type; NULL: nf4 */
+    int block_size;                /**< 0: the format's own */
+    bool double_quant;
+    const char *const *skip;       /**< substrings of module names left in float; may be NULL */
+    int n_skip;
+    const tn_log *log;             /**< may be NULL */
+    /** Called for each matrix as it is written; non-zero stops. May be NULL. */
+    int (*layer)(void *user, const tn_layer_report *r, int done, int total);
+    void *user;
+} tn_quantize_options;
+
+/** Quantises a checkpoint's linear layers, one tensor in memory at a time. nf4, fp4 and int8 are written as bitsandbytes
+ * serialises them, with the quantization_config that transformers reads. Nothing is left behind when it fails. */
+int tn_quantize_checkpoint(const tn_quantize_options *o, tn_error *err);
+
+/** Adds an adapter to its base: W + s B A, or DoRA's m/n (W + s B A). With o->quant_type the result is quantised (again);
+ * without, it is written in the base's own dtype. o->in: the base. */
+int tn_merge_adapter(const char *adapter, const tn_quantize_options *o, tn_error *err);
+
+/** Describes a PEFT adapter; *text is JSON, free it with free(). */
+int tn_adapter_describe(const char *adapter, char **text, tn_error *err);
+
+typedef struct tn_adapter_convert {
+    const char *in, *out;      /**< adapter folders; out must not exist */
+    const char *spelling;      /**< module paths as transformers "v4" or "v5" has them; NULL: unchanged */
+    const char *dtype;         /**< "F32", "F16" or "BF16"; NULL: unchanged */
+    const char *model_type;    /**< of the base, for spelling: dinov3_vit, dinov2, dinov2_with_registers, vit */
+    const char *base;          /**< base folder; needed to turn a PiSSA adapter into plain LoRA */
+    bool plain;                /**< PiSSA to plain LoRA of twice the rank */
+} tn_adapter_convert;
+int tn_convert_adapter(const tn_adapter_convert *o, tn_error *err);
+
+#ifdef __cplusplus
+}
+#endif
+#pragma GCC visibility pop
+#endif

@@ -1,0 +1,53 @@
+/** A PEFT LoRA adapter in a folder: adapter_config.json and adapter_model.safetensors, on the host. */
+#ifndef TN_ADAPTER_H
+#define TN_ADAPTER_H
+#include "engine.h"
+#include "jsonio.h"
+#include "safetensors.h"
+
+/** One adapted linear layer. */
+typedef struct tn_adapter_module {
+    char *path;   /* as the file has it, without base_model.model. */
+    char *common; /* tn_common_name */
+    const tn_st_tensor *a, *b, *magnitude; /* [r, in], [out, r], [out] or NULL */
+    int r, in, out;
+    float scale;
+} tn_adapter_module;
+
+typedef struct tn_adapter {
+    char *dir;
+    json_t *config;
+    tn_st_file *file;
+    tn_adapter_module *modules;
+    int n;
+    bool dora, rslora;
+} tn_adapter;
+
+/** Every lie is one sentence: no LORA, a pair without its partner, shapes that do not go together, tensors of another kind. */
+int tn_adapter_open(tn_adapter **out, const char *dir, tn_error *err);
+void tn_adapter_close(tn_adapter *a);
+/** A tensor that is no adapter (bias, modules_to_save) by the common spelling of its name, or NULL. */
+const tn_st_tensor *tn_adapter_other(const tn_adapter *a, const char *common);
+/** The module of that common spelling, or NULL. */
+const tn_adapter_module *tn_adapter_find(const tn_adapter *a, const char *common);
+/** Values as float32; caller frees; NULL with *err filled. */
+float *tn_adapter_values(const tn_adapter *a, const tn_st_tensor *t, tn_error *err);
+/** How the weights began: kaiming, gaussian, pissa, pissa_niter_N, loftq, ... (borrowed). */
+const char *tn_adapter_init(const tn_adapter *a);
+
+/** A tn_lora that holds every module of all adapters at the largest rank, so that they can be swapped. */
+int tn_adapter_union(tn_lora *l, tn_adapter *const *a, int n, tn_error *err);
+/** Puts one adapter into an engine whose model was built from the union. */
+int tn_adapter_apply(const tn_adapter *a, tn_engine *e, tn_error *err);
+enum { TN_MAX_ADAPTERS = 16 };
+/** The engine for o: with o->adapters the model holds them all and `list` their files (else the checkpoint's own state is
+ * loaded and *n is 0). tn_adapters_use puts adapter i in place, with the decoder that lies beside it, if one does. */
+int tn_adapters_engine(tn_engine **e, tn_adapter *list[TN_MAX_ADAPTERS], int *n, const tn_settings *s, const tn_run_options *o,
+                       tn_error *err);
+int tn_adapters_use(const tn_adapter *a, tn_engine *e, const tn_run_options *o, tn_error *err);
+
+/** adapter_config.json of the engine's own adapter, as PEFT reads it; new reference. */
+json_t *tn_adapter_config(const tn_engine *e);
+/** The name of a slot of the LoRA group in adapter_model.safetensors (transformers 5's module path); caller frees. */
+char *tn_adapter_key(const tn_model *m, const tn_slot *s);
+#endif

@@ -1,0 +1,130 @@
+/* Commands that turn files into files: quantize, adapter. */
+#include "cli.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct {
+    tn_progress bar;
+    bool table;
+    json_t *list;
+    int count, quantised;
+    double bits, elements;
+} shown;
+
+static int on_layer(void *user, const tn_layer_report *r, int done, int total)
+{
+    shown *s = user;
+    const double n = (double)r->rows * r->cols;
+    s->count++;
+    s->quantised += r->state[0] == 'q';
+    s->bits += r->bits * n;
+    s->elements += n;
+    if (s->list) {
+        json_t *sqnr = isinf(r->sqnr) ? json_null() : json_real(r->sqnr);
+        json_array_append_new(s->list, json_pack("{s:s, s:s, s:[i,i], s:f, s:o, s:f}", "name", r->name, "state", r->state, "shape",
+                                                 r->rows, r->cols, "bits_per_weight", r->bits, "sqnr_db", sqnr, "max_error",
+                                                 r->max_error));
+    } else if (s->table) {
+        if (s->count == 1) printf("%-52s %-14s %-12s %7s %9s %11s\n", "tensor", "state", "shape", "bits", "SQNR dB", "max error");
+        char shape[24], sqnr[16] = "-";
+        snprintf(shape, sizeof shape, "%dx%d", r->rows, r->cols);
+        if (!isinf(r->sqnr)) snprintf(sqnr, sizeof sqnr, "%.2f", r->sqnr);
+        printf("%-52s %-14s %-12s %7.3f %9s %11.4g\n", r->name, r->state, shape, r->bits, sqnr, r->max_error);
+    } else {
+        tn_progress_show(&s->bar, (double)done / total, done == total, "%d/%d  %s", done, total, r->name);
+    }
+    return tn_interrupted;
+}
+
+static tn_quantize_options options_of(const tn_cli *c, shown *s)
+{
+    *s = (shown){.bar = tn_progress_begin(), .table = c->report && !c->json, .list = c->json ? json_array() : NULL};
+    return (tn_quantize_options){.in = c->in, .out = c->out, .quant_type = c->quant_type, .block_size = c->block_size,
+                                 .double_quant = c->double_quant, .skip = c->skip, .n_skip = c->n_skip, .log = c->run.log,
+                                 .layer = on_layer, .user = s};
+}
+
+static void finish(shown *s, const char *out, int rc)
+{
+    tn_progress_end(&s->bar);
+    if (!rc && s->list) tn_cli_print_json(json_pack("{s:s, s:f, s:O}", "out", out, "mean_bits_per_weight", s->elements ? s->bits / s->elements : 0, "layers", s->list));
+    else if (!rc)
+        printf("%s: %d of %d matrices quantised, %.2f bits a weight on average\n", out, s->quantised, s->count,
+               s->elements ? s->bits / s->elements : 0);
+    json_decref(s->list);
+}
+
+int tn_cmd_quantize(tn_cli *c, tn_error *err)
+{
+    shown s;
+    const tn_quantize_options o = options_of(c, &s);
+    int rc = tn_quantize_checkpoint(&o, err);
+    finish(&s, c->out, rc);
+    return rc;
+}
+
+static int wrong(tn_error *err, const char *what)
+{
+    snprintf(err->message, sizeof err->message, "%s; see 'tracknet adapter --help'", what);
+    return err->status = TN_ERR_ARGUMENT;
+}
+
+static int info(tn_cli *c, tn_error *err)
+{
+    char *text;
+    int rc = tn_adapter_describe(c->adapters[0], &text, err);
+    if (rc) return rc;
+    json_t *j = json_loads(text, 0, NULL), *v;
+    size_t i;
+    free(text);
+    if (c->json) {
+        tn_cli_print_json(j);
+        return 0;
+    }
+    const json_t *r = json_object_get(j, "r"), *base = json_object_get(j, "base_model");
+    printf("adapter     %s\nbase model  %s\nrank        %lld to %lld\nkind        %s%s, init %s, bias %s, %s\nparameters  %lld (%lld bytes)\n",
+           c->adapters[0], json_is_string(base) ? json_string_value(base) : "not said", json_integer_value(json_array_get(r, 0)),
+           json_integer_value(json_array_get(r, 1)), json_is_true(json_object_get(j, "dora")) ? "DoRA" : "LoRA",
+           json_is_true(json_object_get(j, "rslora")) ? " (rsLoRA)" : "", json_string_value(json_object_get(j, "init")),
+           json_string_value(json_object_get(j, "bias")), json_string_value(json_object_get(j, "dtype")),
+           json_integer_value(json_object_get(j, "parameters")), json_integer_value(json_object_get(j, "bytes")));
+    printf("%-56s %4s %12s %9s\n", "module", "r", "shape", "scale");
+    json_array_foreach(json_object_get(j, "modules"), i, v)
+        printf("%-56s %4lld %5lldx%-6lld %9.4g\n", json_string_value(json_object_get(v, "module")),
+               json_integer_value(json_object_get(v, "r")), json_integer_value(json_object_get(v, "out_features")),
+               json_integer_value(json_object_get(v, "in_features")), json_real_value(json_object_get(v, "scale")));
+    json_array_foreach(json_object_get(j, "other_tensors"), i, v) printf("%s\n", json_string_value(v));
+    json_decref(j);
+    return 0;
+}
+
+static int merge(tn_cli *c, tn_error *err)
+{
+    shown s;
+    tn_quantize_options o = options_of(c, &s);
+    o.in = c->base;
+    int rc = tn_merge_adapter(c->adapters[0], &o, err);
+    finish(&s, c->out, rc);
+    return rc;
+}
+
+static int convert(tn_cli *c, tn_error *err)
+{
+    const tn_adapter_convert o = {c->adapters[0], c->out, c->spelling, c->dtype, c->model_type, c->base, c->plain};
+    int rc = tn_convert_adapter(&o, err);
+    if (!rc) printf("%s\n", c->out);
+    return rc;
+}
+
+int tn_cmd_adapter(tn_cli *c, tn_error *err)
+{
+    if (!c->action) return wrong(err, "say info, merge or convert");
+    if (c->run.n_adapters != 1) return wrong(err, "name one --adapter");
+    if (!strcmp(c->action, "info")) return info(c, err);
+    if (!strcmp(c->action, "merge")) return merge(c, err);
+    if (!strcmp(c->action, "convert")) return convert(c, err);
+    return wrong(err, "that is none of info, merge and convert");
+}

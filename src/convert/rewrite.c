@@ -1,0 +1,407 @@
+#include "rewrite.h"
+#include "files.h"
+#include "text.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+typedef enum { COPY, FLOAT, QUANT } action;
+
+typedef struct {
+    const tn_rewrite *w;
+    tn_hf_dir *hf;
+    json_t *map; /* weight_map of the result */
+    long long total_bytes;
+    int done, total, quantised;
+} run;
+
+/* ---- what becomes of a tensor ---- */
+
+static bool is_matrix(const tn_st_tensor *t)
+{
+    return tn_qfile_is_packed(t) || (t->ndim == 2 && tn_ends(t->name, ".weight"));
+}
+
+static bool is_skipped(const run *r, const char *name)
+{
+    const tn_quantize_options *o = r->w->o;
+    if (strstr(name, "classifier") || strstr(name, "embeddings")) return true; /* transformers keeps the head in float */
+    for (int i = 0; i < o->n_skip; i++)
+        if (strstr(name, o->skip[i])) return true;
+    return false;
+}
+
+static bool is_changed(const run *r, const tn_st_tensor *t)
+{
+    return r->w->changes && r->w->changes(r->w->user, t->name);
+}
+
+static action action_of(const run *r, const tn_st_tensor *t, int cols, const char **state)
+{
+    *state = "kept";
+    const bool matrix = is_matrix(t);
+    if (r->w->quantize && matrix) {
+        *state = is_skipped(r, t->name) ? "skipped" : tn_qdivides(r->w->type, r->w->o->block_size, cols) ? "quantised" : "not divisible";
+        if ((*state)[0] == 'q') return QUANT;
+    }
+    return tn_qfile_is_packed(t) || is_changed(r, t) ? FLOAT : COPY;
+}
+
+/* ---- one tensor as float32 ---- */
+
+typedef struct {
+    float *v;
+    int rows, cols;
+    char dtype[16]; /* "float32", "float16", "bfloat16": what it was before any quantisation */
+} values;
+
+static int read_packed(values *x, const tn_st_file *f, const tn_st_tensor *t, tn_error *err)
+{
+    tn_qmatrix q;
+    TN_TRY(tn_qfile_read(&q, f, t, x->dtype, err));
+    x->rows = q.s.rows, x->cols = q.s.cols;
+    x->v = malloc(sizeof *x->v * (size_t)x->rows * (size_t)x->cols + 4);
+    if (x->v) tn_dequantize(&q, x->v);
+    tn_qmatrix_free(&q);
+    return x->v ? 0 : tn_oom(err);
+}
+
+static int read_values(values *x, const run *r, const tn_st_file *f, const tn_st_tensor *t, tn_error *err)
+{
+    *x = (values){0};
+    int rc;
+    if (tn_qfile_is_packed(t)) {
+        rc = read_packed(x, f, t, err);
+    } else {
+        x->rows = t->ndim ? (int)t->shape[0] : 1;
+        x->cols = x->rows ? (int)(t->count / x->rows) : 0;
+        snprintf(x->dtype, sizeof x->dtype, "%s", !strcmp(t->dtype, "F16") ? "float16" : !strcmp(t->dtype, "BF16") ? "bfloat16" : "float32");
+        x->v = malloc(sizeof *x->v * (size_t)t->count + 4);
+        rc = x->v ? tn_st_read_f32(f, t, x->v, err) : tn_oom(err);
+    }
+    if (!rc && is_changed(r, t)) rc = r->w->change(r->w->user, t->name, x->v, x->rows, x->cols, err);
+    if (rc) free(x->v);
+    if (rc) x->v = NULL;
+    return rc;
+}
+
+static tn_qshape shape_of(const run *r, int rows, int cols)
+{
+    tn_qshape s = {.type = r->w->type, .rows = rows, .cols = cols};
+    s.nested = r->w->o->double_quant && tn_qformats[s.type].nestable;
+    tn_error ignored;
+    if (tn_qblock(&s.block, s.type, r->w->o->block_size, cols, "", &ignored)) s.block = 0;
+    return s;
+}
+
+static int quantise(tn_qmatrix *q, const run *r, const values *x, const char *name, tn_error *err)
+{
+    const tn_qshape s = shape_of(r, x->rows, x->cols);
+    return tn_quantize(q, x->v, &s, name, err);
+}
+
+/* ---- the layout of one file ---- */
+
+typedef struct {
+    tn_st_entry *e;
+    int n, cap;
+} layout;
+
+static int lay(layout *l, const tn_st_entry *e, tn_error *err)
+{
+    if (l->n == l->cap) {
+        l->cap = l->cap ? 2 * l->cap : 256;
+        tn_st_entry *v = realloc(l->e, sizeof *v * (size_t)l->cap);
+        if (!v) return tn_oom(err);
+        l->e = v;
+    }
+    l->e[l->n] = *e;
+    l->e[l->n].data = NULL;
+    return (l->e[l->n++].name = strdup(e->name)) ? 0 : tn_oom(err);
+}
+
+static void layout_free(layout *l)
+{
+    for (int i = 0; i < l->n; i++) free((void *)l->e[i].name);
+    free(l->e);
+}
+
+static tn_st_entry entry_of(const tn_st_tensor *t)
+{
+    tn_st_entry e = {.name = t->name, .dtype = t->dtype, .ndim = t->ndim, .bytes = t->bytes};
+    memcpy(e.shape, t->shape, sizeof e.shape);
+    return e;
+}
+
+static const char *file_dtype(const char *torch)
+{
+    return !strcmp(torch, "float16") ? "F16" : !strcmp(torch, "bfloat16") ? "BF16" : "F32";
+}
+
+/* A state's text tells an offset whose digits are known only once the matrix was quantised. */
+static int lay_quant(layout *l, const run *r, const tn_st_file *f, const tn_st_tensor *t, const values *size, tn_error *err)
+{
+    tn_qparts p;
+    tn_qmatrix q = {.s = shape_of(r, size->rows, size->cols)};
+    values x = *size;
+    q.n_blocks = tn_qblocks(&q.s);
+    const bool ahead = q.s.nested || q.s.type == TN_Q_NVFP4;
+    int rc = 0;
+    if (ahead) {
+        rc = read_values(&x, r, f, t, err);
+        if (!rc) rc = quantise(&q, r, &x, t->name, err);
+        free(x.v);
+    }
+    if (rc) return rc;
+    rc = tn_qparts_make(&p, t->name, &q, size->dtype, err);
+    for (int i = 0; !rc && i < p.n; i++) rc = lay(l, &p.e[i], err);
+    tn_qparts_free(&p);
+    if (ahead) tn_qmatrix_free(&q);
+    return rc;
+}
+
+/* Sizes and dtype without the values. */
+static int measure(values *x, const tn_st_file *f, const tn_st_tensor *t, tn_error *err)
+{
+    *x = (values){0};
+    if (tn_qfile_is_packed(t)) {
+        TN_TRY(read_packed(x, f, t, err));
+        free(x->v);
+        x->v = NULL;
+        return 0;
+    }
+    x->rows = t->ndim ? (int)t->shape[0] : 1;
+    x->cols = x->rows ? (int)(t->count / x->rows) : 0;
+    snprintf(x->dtype, sizeof x->dtype, "%s", !strcmp(t->dtype, "F16") ? "float16" : !strcmp(t->dtype, "BF16") ? "bfloat16" : "float32");
+    return 0;
+}
+
+static bool is_dropped(const tn_st_tensor *t)
+{
+    return tn_qfile_is_part(t->name);
+}
+
+static int lay_file(layout *l, const run *r, const tn_st_file *f, tn_error *err)
+{
+    for (int i = 0; i < f->n; i++) {
+        const tn_st_tensor *t = &f->t[i];
+        const char *state;
+        values x;
+        if (is_dropped(t)) continue;
+        TN_TRY(measure(&x, f, t, err));
+        tn_st_entry e = entry_of(t);
+        switch (action_of(r, t, x.cols, &state)) {
+        case QUANT: TN_TRY(lay_quant(l, r, f, t, &x, err)); break;
+        case FLOAT:
+            if (tn_qfile_is_packed(t)) {
+                e.dtype = file_dtype(x.dtype);
+                e.ndim = 2, e.shape[0] = x.rows, e.shape[1] = x.cols;
+                e.bytes = (size_t)x.rows * (size_t)x.cols * (e.dtype[0] == 'F' && e.dtype[1] == '3' ? 4 : 2);
+            }
+            TN_TRY(lay(l, &e, err));
+            break;
+        default: TN_TRY(lay(l, &e, err));
+        }
+    }
+    return 0;
+}
+
+/* ---- writing it ---- */
+
+static int report(run *r, const tn_st_tensor *t, const char *state, const values *x, const tn_qmatrix *q, tn_error *err)
+{
+    r->done++;
+    if (!r->w->o->layer) return 0;
+    tn_layer_report p = {.name = t->name, .state = state, .rows = x->rows, .cols = x->cols, .sqnr = INFINITY};
+    p.bits = !strcmp(x->dtype, "float32") ? 32 : 16;
+    if (q) {
+        const size_t n = (size_t)x->rows * (size_t)x->cols;
+        float *back = malloc(n * sizeof *back + 4);
+        double signal = 0, noise = 0;
+        if (!back) return tn_oom(err);
+        tn_dequantize(q, back);
+        for (size_t i = 0; i < n; i++) {
+            const double d = (double)x->v[i] - back[i];
+            signal += (double)x->v[i] * x->v[i];
+            noise += d * d;
+            p.max_error = fmax(p.max_error, fabs(d));
+        }
+        free(back);
+        p.bits = 8.0 * (double)tn_qbytes(&q->s) / (double)n;
+        if (noise > 0) p.sqnr = 10 * log10(signal / noise);
+    }
+    return r->w->o->layer(r->w->o->user, &p, r->done, r->total) ? tn_fail(err, TN_ERR_CANCELLED, "stopped") : 0;
+}
+
+static int put_quant(run *r, tn_st_writer *out, const tn_st_file *f, const tn_st_tensor *t, tn_error *err)
+{
+    values x;
+    tn_qmatrix q = {0};
+    tn_qparts p = {0};
+    TN_TRY(read_values(&x, r, f, t, err));
+    int rc = quantise(&q, r, &x, t->name, err);
+    if (!rc) rc = tn_qparts_make(&p, t->name, &q, x.dtype, err);
+    for (int i = 0; !rc && i < p.n; i++) rc = tn_st_put(out, p.e[i].name, p.e[i].data, err);
+    r->quantised++;
+    if (!rc) rc = report(r, t, "quantised", &x, &q, err);
+    tn_qparts_free(&p);
+    tn_qmatrix_free(&q);
+    free(x.v);
+    return rc;
+}
+
+static int put_float(run *r, tn_st_writer *out, const tn_st_file *f, const tn_st_tensor *t, const char *state, tn_error *err)
+{
+    values x;
+    TN_TRY(read_values(&x, r, f, t, err));
+    const size_t n = (size_t)x.rows * (size_t)x.cols;
+    const tn_dtype dt = !strcmp(x.dtype, "float16") ? TN_F16 : !strcmp(x.dtype, "bfloat16") ? TN_BF16 : TN_F32;
+    void *bytes = malloc(n * tn_dtype_size(dt) + 4);
+    if (bytes) tn_from_f32(bytes, x.v, dt, n);
+    int rc = bytes ? tn_st_put(out, t->name, bytes, err) : tn_oom(err);
+    if (!rc && is_matrix(t)) rc = report(r, t, state, &x, NULL, err);
+    free(bytes);
+    free(x.v);
+    return rc;
+}
+
+static int put_copy(run *r, tn_st_writer *out, const tn_st_file *f, const tn_st_tensor *t, const char *state, tn_error *err)
+{
+    values x;
+    void *bytes = malloc(t->bytes + 1);
+    int rc = bytes ? tn_st_read(f, t, bytes, err) : tn_oom(err);
+    if (!rc) rc = tn_st_put(out, t->name, bytes, err);
+    if (!rc && is_matrix(t) && !(rc = measure(&x, f, t, err))) rc = report(r, t, state, &x, NULL, err);
+    free(bytes);
+    return rc;
+}
+
+static int put_file(run *r, tn_st_writer *out, const tn_st_file *f, tn_error *err)
+{
+    for (int i = 0; i < f->n; i++) {
+        const tn_st_tensor *t = &f->t[i];
+        const char *state;
+        values x;
+        if (is_dropped(t)) continue;
+        TN_TRY(measure(&x, f, t, err));
+        switch (action_of(r, t, x.cols, &state)) {
+        case QUANT: TN_TRY(put_quant(r, out, f, t, err)); break;
+        case FLOAT: TN_TRY(put_float(r, out, f, t, state, err)); break;
+        default: TN_TRY(put_copy(r, out, f, t, state, err));
+        }
+    }
+    return 0;
+}
+
+static int rewrite_file(run *r, const char *dir, const tn_st_file *f, tn_error *err)
+{
+    layout l = {0};
+    tn_st_writer *out = NULL;
+    const char *base = strrchr(f->path, '/');
+    char *path = tn_path(dir, base ? base + 1 : f->path);
+    int rc = path ? lay_file(&l, r, f, err) : tn_oom(err);
+    for (int i = 0; !rc && i < l.n; i++) {
+        json_object_set_new(r->map, l.e[i].name, json_string(base ? base + 1 : f->path));
+        r->total_bytes += (long long)l.e[i].bytes;
+    }
+    if (!rc) rc = tn_st_begin(&out, path, l.e, l.n, err);
+    if (!rc) {
+        rc = put_file(r, out, f, err);
+        if (!rc) rc = tn_st_end(out, err);
+        else tn_st_abort(out);
+    }
+    layout_free(&l);
+    free(path);
+    return rc;
+}
+
+/* ---- the folder ---- */
+
+static int write_config(const run *r, const char *dir, tn_error *err)
+{
+    json_t *c = json_deep_copy(r->hf->config);
+    char *path = tn_path(dir, "config.json");
+    tn_strs skip = {0};
+    for (int i = 0; i < r->w->o->n_skip; i++) tn_strs_add(&skip, r->w->o->skip[i]);
+    if (r->quantised) tn_strs_add(&skip, "classifier");
+    json_object_del(c, "quantization_config");
+    if (r->quantised) json_object_set_new(c, "quantization_config", tn_qfile_config_json(r->w->type, r->w->o->double_quant, &skip));
+    int rc = c && path ? tn_json_write(c, path, err) : tn_oom(err);
+    tn_strs_free(&skip);
+    json_decref(c);
+    free(path);
+    return rc;
+}
+
+static int write_index(const run *r, const char *dir, tn_error *err)
+{
+    if (r->hf->n_files < 2) return 0;
+    char *path = tn_path(dir, "model.safetensors.index.json");
+    json_t *j = json_pack("{s:{s:I}, s:O}", "metadata", "total_size", (json_int_t)r->total_bytes, "weight_map", r->map);
+    int rc = j && path ? tn_json_write(j, path, err) : tn_oom(err);
+    json_decref(j);
+    free(path);
+    return rc;
+}
+
+/* Small companions (preprocessor_config.json, README.md, licences) come along. */
+static int copy_others(const run *r, const char *dir, tn_error *err)
+{
+    tn_strs names = {0};
+    int rc = tn_list_dir(&names, r->hf->path, err);
+    for (int i = 0; !rc && i < names.n; i++) {
+        const char *n = names.v[i];
+        char *from = tn_path(r->hf->path, n), *to = tn_path(dir, n), *data = NULL;
+        size_t len = 0;
+        const bool text = tn_ends(n, ".json") || tn_ends(n, ".txt") || tn_ends(n, ".md") || tn_starts(n, "LICENSE");
+        if (text && strcmp(n, "config.json") && !tn_ends(n, ".index.json") && from && to && tn_is_file(from)) {
+            rc = tn_read_file(&data, &len, from, err);
+            if (!rc) rc = tn_write_file(to, data, len, err);
+        }
+        free(data);
+        free(from);
+        free(to);
+    }
+    tn_strs_free(&names);
+    return rc;
+}
+
+static void count_matrices(run *r)
+{
+    for (int f = 0; f < r->hf->n_files; f++)
+        for (int i = 0; i < r->hf->files[f]->n; i++) {
+            const tn_st_tensor *t = &r->hf->files[f]->t[i];
+            r->total += !is_dropped(t) && is_matrix(t);
+        }
+}
+
+static int write_folder(run *r, const char *dir, tn_error *err)
+{
+    TN_TRY(tn_mkdirs(dir, err));
+    for (int i = 0; i < r->hf->n_files; i++) TN_TRY(rewrite_file(r, dir, r->hf->files[i], err));
+    TN_TRY(write_index(r, dir, err));
+    TN_TRY(copy_others(r, dir, err));
+    return write_config(r, dir, err);
+}
+
+int tn_rewrite_run(const tn_rewrite *w, tn_error *err)
+{
+    run r = {.w = w, .map = json_object()};
+    if (tn_is_dir(w->o->out) || tn_is_file(w->o->out)) {
+        json_decref(r.map);
+        return tn_fail(err, TN_ERR_IO, "'%s' is there already; choose another --out or remove it", w->o->out);
+    }
+    char *tmp = tn_strf("%s.tmp.%ld", w->o->out, (long)getpid());
+    int rc = tmp && r.map ? tn_hf_open(&r.hf, w->o->in, true, err) : tn_oom(err);
+    if (!rc) count_matrices(&r);
+    if (!rc) rc = write_folder(&r, tmp, err);
+    if (!rc) rc = tn_swap_dir(tmp, w->o->out, err);
+    tn_error ignored;
+    if (rc && tmp) (void)tn_remove_tree(tmp, &ignored);
+    tn_hf_close(r.hf);
+    json_decref(r.map);
+    free(tmp);
+    return rc;
+}
