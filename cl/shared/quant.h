@@ -39,8 +39,7 @@ inline float block_scale(const __global scale_t *scales, const __global float *n
     const float v = tables[16 + scales[b]] * nested[b >> 8];
     return v + offset;
 #elif QSCALE == 2
-    const uint e = scales[b];
-    return as_float(e ? e << 23 : 0x400000u);
+    return as_float(max((uint)scales[b] << 23, 0x400000u)); /* e = 0 is 2^-127, a denormal */
 #else
     return e4m3_value(scales[b]) * offset;
 #endif

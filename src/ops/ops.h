@@ -153,7 +153,7 @@ int tn_sgd(tn_ctx *c, cl_mem p, cl_mem g, cl_mem buf, size_t off, size_t n, floa
 int tn_sum_squares(tn_ctx *c, cl_mem g, size_t off, size_t n, double *out, tn_error *err);
 
 /* ---- quant_ops.c ---- */
-enum { TN_QTABLE_BYTES = 4 * (16 + 256 + 32) };
+enum { TN_QTABLE_BYTES = 4 * (16 + 256 + 32 + 512) };
 /** A quantised matrix on the device. scales: float32 or bytes, as tn_qscale_of says. */
 typedef struct tn_qtensor {
     tn_qshape s;
@@ -171,4 +171,13 @@ int tn_qtensor_get(const tn_qtensor *q, tn_dev *d, tn_qmatrix *m, tn_error *err)
 int tn_qtensor_quantize(tn_ctx *c, tn_qtensor *q, const float *values, const char *name, tn_error *err);
 /** Unpacks into out (dense, float32 or ctx->act). */
 int tn_unpack(tn_ctx *c, const tn_qtensor *q, tn_tensor *out, tn_error *err);
+enum { TN_UNPACK_PORTABLE, TN_UNPACK_CPU, TN_UNPACKS };
+/** One variant of it by hand, for measurements; false in *can where it does not apply. */
+int tn_unpack_with(tn_ctx *c, int variant, const tn_qtensor *q, tn_tensor *out, bool *can, tn_error *err);
+enum { TN_QGEMV_ROWS = 8 };
+/** y[m, n] = sum_k x[m, k] W[n, k] + bias[n], unpacking on the way: for x of at most TN_QGEMV_ROWS dense rows. */
+bool tn_qgemv_can(const tn_qtensor *q, const tn_tensor *x);
+int tn_qgemv(tn_ctx *c, const tn_tensor *x, const tn_qtensor *q, cl_mem bias, tn_tensor y, tn_error *err);
+/** The measured choice: is tn_qgemv faster than unpacking and multiplying for this many rows? */
+int tn_qgemv_pays(tn_ctx *c, const tn_qtensor *q, const tn_tensor *x, bool *pays, tn_error *err);
 #endif

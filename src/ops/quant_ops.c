@@ -1,4 +1,5 @@
 /* Quantised weights on a device: making them, unpacking them, multiplying with them. */
+#include "gemm.h"
 #include "ops.h"
 
 #include <math.h>
@@ -6,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { WG = 64, CODES = 16, MAP = 256, LADDER = 31 };
+enum { WG = 64, CODES = 16, MAP = 256, LADDER = 31, PAIRS_AT = 304, CPU_RUN = 64, CPU_GROUPS = 8 };
 
 static void options_of(char *buf, size_t n, const tn_qshape *s, tn_dtype out)
 {
@@ -19,7 +20,7 @@ static void options_of(char *buf, size_t n, const tn_qshape *s, tn_dtype out)
 
 static int new_tables(tn_qtensor *q, tn_dev *d, tn_error *err)
 {
-    float t[CODES + MAP + LADDER + 1] = {0};
+    float t[PAIRS_AT + 512] = {0};
     const tn_qformat *f = &tn_qformats[q->s.type];
     if (f->code) memcpy(t, f->code, sizeof(float) * CODES);
     tn_dynamic_map(t + CODES);
@@ -27,6 +28,10 @@ static int new_tables(tn_qtensor *q, tn_dev *d, tn_error *err)
         const tn_qladder l = tn_qladder_of(q->s.type);
         memcpy(t + CODES + MAP, l.above, sizeof l.above);
         for (int i = 0; i < CODES; i++) t[CODES + MAP + 15 + i] = l.order[i];
+    }
+    for (int i = 0; f->code && i < 256; i++) {
+        t[PAIRS_AT + 2 * i] = f->code[f->low_first ? i & 15 : i >> 4];
+        t[PAIRS_AT + 2 * i + 1] = f->code[f->low_first ? i >> 4 : i & 15];
     }
     TN_TRY(tn_buffer_new(&q->tables, d, TN_QTABLE_BYTES, "a code table", err));
     return tn_buffer_write(d, q->tables, 0, t, sizeof t, err);
@@ -201,7 +206,20 @@ int tn_qtensor_quantize(tn_ctx *c, tn_qtensor *q, const float *values, const cha
 
 /* ---- unpacking ---- */
 
-int tn_unpack(tn_ctx *c, const tn_qtensor *q, tn_tensor *out, tn_error *err)
+static int fill_args(tn_arg *a, const tn_qtensor *q)
+{
+    const tn_arg args[] = {TN_BUF(q->packed),
+                           TN_BUF(q->scales),
+                           TN_BUF(q->nested ? q->nested : q->tables),
+                           TN_BUF(q->zeros ? q->zeros : q->packed),
+                           TN_BUF(q->tables),
+                           TN_FLT(q->offset),
+                           TN_UINT(q->s.block)};
+    memcpy(a, args, sizeof args);
+    return TN_COUNT(args);
+}
+
+static int unpack_portable(tn_ctx *c, const tn_qtensor *q, tn_tensor *out, tn_error *err)
 {
     char opts[160], full[192];
     const size_t n = (size_t)q->s.rows * (size_t)q->s.cols, local = WG;
@@ -210,15 +228,84 @@ int tn_unpack(tn_ctx *c, const tn_qtensor *q, tn_tensor *out, tn_error *err)
     const size_t items = TN_CEIL_DIV(n, (size_t)per);
     options_of(opts, sizeof opts, &q->s, out->dtype);
     snprintf(full, sizeof full, "%s -DPER=%d", opts, per);
-    tn_arg args[] = {TN_BUF(q->packed),
-                     TN_BUF(q->scales),
-                     TN_BUF(q->nested ? q->nested : q->tables),
-                     TN_BUF(q->zeros ? q->zeros : q->packed),
-                     TN_BUF(q->tables),
-                     TN_FLT(q->offset),
-                     TN_UINT(q->s.block),
-                     TN_BUF(out->mem),
-                     TN_UINT(out->off),
-                     TN_UINT(n)};
-    return tn_op_run(c, "portable/quant.cl", eights ? "unpack8" : "unpack", full, args, TN_COUNT(args), 1, &items, &local, err);
+    tn_arg args[10];
+    int k = fill_args(args, q);
+    args[k++] = TN_BUF(out->mem);
+    args[k++] = TN_UINT(out->off);
+    args[k++] = TN_UINT(n);
+    return tn_op_run(c, "portable/quant.cl", eights ? "unpack8" : "unpack", full, args, k, 1, &items, &local, err);
+}
+
+static int cpu_run(const tn_qtensor *q)
+{
+    return TN_MIN(q->s.block, CPU_RUN);
+}
+
+static bool cpu_can(const tn_ctx *c, const tn_qtensor *q)
+{
+    const size_t n = (size_t)q->s.rows * (size_t)q->s.cols;
+    return c->dev->info.type == TN_DEVICE_CPU && tn_qformats[q->s.type].bits == 4 && q->s.block % 16 == 0 &&
+           n % (size_t)cpu_run(q) == 0 && n % 2 == 0;
+}
+
+static int unpack_cpu(tn_ctx *c, const tn_qtensor *q, tn_tensor *out, tn_error *err)
+{
+    char opts[160], full[192];
+    const size_t n = (size_t)q->s.rows * (size_t)q->s.cols, local = 1;
+    const int run = cpu_run(q);
+    const size_t items = TN_CEIL_DIV(n, (size_t)(run * CPU_GROUPS));
+    options_of(opts, sizeof opts, &q->s, out->dtype);
+    snprintf(full, sizeof full, "%s -DRUN=%d", opts, run);
+    tn_arg args[10];
+    int k = fill_args(args, q);
+    args[k++] = TN_BUF(out->mem);
+    args[k++] = TN_UINT(out->off);
+    args[k++] = TN_UINT(n);
+    return tn_op_run(c, "cpu/quant.cl", "unpack_pairs", full, args, k, 1, &items, &local, err);
+}
+
+int tn_unpack_with(tn_ctx *c, int variant, const tn_qtensor *q, tn_tensor *out, bool *can, tn_error *err)
+{
+    *can = variant == TN_UNPACK_PORTABLE || cpu_can(c, q);
+    if (!*can) return 0;
+    return variant == TN_UNPACK_CPU ? unpack_cpu(c, q, out, err) : unpack_portable(c, q, out, err);
+}
+
+int tn_unpack(tn_ctx *c, const tn_qtensor *q, tn_tensor *out, tn_error *err)
+{
+    const bool portable = c->dev->gemm_force && !strcmp(c->dev->gemm_force, "portable");
+    return cpu_can(c, q) && !portable ? unpack_cpu(c, q, out, err) : unpack_portable(c, q, out, err);
+}
+
+/* ---- few tokens ---- */
+
+bool tn_qgemv_can(const tn_qtensor *q, const tn_tensor *x)
+{
+    return x->rows <= TN_QGEMV_ROWS && q->s.cols % 8 == 0 && q->s.block % 8 == 0 && x->ld == x->cols && x->off == 0;
+}
+
+int tn_qgemv(tn_ctx *c, const tn_tensor *x, const tn_qtensor *q, cl_mem bias, tn_tensor y, tn_error *err)
+{
+    char opts[160], full[224];
+    const size_t local = (size_t)c->dev->row_wg, global = (size_t)q->s.rows * local;
+    options_of(opts, sizeof opts, &q->s, TN_F32);
+    snprintf(full, sizeof full, "%s -DWG=%d -DM=%d -DBIAS=%d", opts, c->dev->row_wg, x->rows, bias != NULL);
+    tn_arg args[16] = {TN_BUF(x->mem)};
+    int k = 1 + fill_args(args + 1, q);
+    args[k++] = TN_BUF(bias ? bias : q->tables);
+    args[k++] = TN_BUF(y.mem);
+    args[k++] = TN_UINT(y.off);
+    args[k++] = TN_INT(y.ld);
+    args[k++] = TN_INT(q->s.cols);
+    return tn_op_run(c, "portable/qgemv.cl", "qgemv", full, args, k, 1, &global, &local, err);
+}
+
+int tn_qgemv_pays(tn_ctx *c, const tn_qtensor *q, const tn_tensor *x, bool *pays, tn_error *err)
+{
+    tn_gemm_tuning *t;
+    *pays = false;
+    if (!tn_qgemv_can(q, x)) return 0;
+    TN_TRY(tn_tuning_get(&t, c->dev, false, err));
+    *pays = x->rows <= t->qgemv_rows;
+    return 0;
 }

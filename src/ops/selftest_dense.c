@@ -278,6 +278,42 @@ static int quant_one(tn_trial *t, tn_qtype type, bool nested, int rows, int cols
     return rc;
 }
 
+/* The fused product against the reference on unpacked weights. */
+static int qgemv_one(tn_trial *t, tn_qtype type, int rows)
+{
+    static const int sizes[3][2] = {{7, 64}, {33, 192}, {65, 1536}};
+    const int N = sizes[t->size][0], K = sizes[t->size][1], mark = t->n;
+    tn_qshape s = {.type = type, .rows = N, .cols = K, .nested = tn_qformats[type].nestable};
+    float *hx, *hb, *w = tn_trial_host(t, (size_t)N * (size_t)K), *want = tn_trial_host(t, (size_t)N * TN_QGEMV_ROWS);
+    tn_tensor *x, *b, *y;
+    if (!w || !want) return tn_oom(ERR);
+    for (int i = 0; i < N * K; i++) w[i] = (float)tn_rng_normal(&t->rng);
+    TN_TRY(tn_trial_in(t, ACT, rows, K, &x, &hx));
+    TN_TRY(tn_trial_in(t, TN_F32, 1, N, &b, &hb));
+    TN_TRY(tn_trial_out(t, ACT, rows, N, &y));
+    TN_TRY(tn_qblock(&s.block, type, 0, K, "w", ERR));
+    tn_qmatrix q;
+    tn_qtensor d;
+    TN_TRY(tn_quantize(&q, w, &s, "w", ERR));
+    tn_dequantize(&q, w);
+    int rc = tn_qtensor_new(&d, t->c->dev, &s, NULL, ERR);
+    if (!rc) rc = tn_qtensor_set(&d, t->c->dev, &q, ERR);
+    if (!rc) rc = tn_qgemv(t->c, x, &d, b->mem, *y, ERR);
+    if (!rc && !t->c->dry) tn_ref_gemm(false, true, rows, N, K, 1, hx, K, w, K, 0, want, N, hb);
+    if (!rc) rc = tn_trial_compare(t, y, want);
+    tn_qtensor_free(&d, t->c->dev);
+    tn_qmatrix_free(&q);
+    tn_trial_rewind(t, mark);
+    return rc;
+}
+
+static int qgemv(tn_trial *t)
+{
+    for (int k = 0; k < TN_Q_TYPES; k++)
+        for (int rows = 1; rows <= TN_QGEMV_ROWS; rows += 7) TN_TRY(qgemv_one(t, (tn_qtype)k, rows));
+    return 0;
+}
+
 static int quant(tn_trial *t)
 {
     static const int sizes[3][3][2] = {{{5, 23}, {3, 64}, {2, 96}}, {{33, 67}, {31, 128}, {9, 32}}, {{130, 517}, {257, 384}, {64, 1536}}};
@@ -291,5 +327,5 @@ const tn_case tn_cases_dense[] = {
     {"gemm portable", gemm_portable, false}, {"gemm native", gemm_native, false}, {"gemm split along K", gemm_split, false},
     {"layernorm", layernorm, false},         {"attention", attention, false},     {"rope", rope, false},
     {"activations", activations, false},     {"glu", glu, false},                 {"element-wise", simple, false},
-    {"dropout", dropout, false},             {"quantised weights", quant, false}, {0},
+    {"dropout", dropout, false},             {"quantised weights", quant, false},      {"quantised product", qgemv, false}, {0},
 };

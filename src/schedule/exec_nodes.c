@@ -74,17 +74,27 @@ static int adapter_input(const call *k, tn_tensor *x)
     return tn_dropout(k->c, &src, x, k->n->f[0], (uint32_t)k->n->i[0], false, false, k->err);
 }
 
+/* y = x W^T + b. Few tokens read a quantised matrix as it lies, many have it unpacked once. */
+static int frozen_product(const call *k, const tn_gpart *p, const tn_tensor *x, tn_tensor y)
+{
+    const tn_stored *s = &k->s->store->s[p->w];
+    bool fused = false;
+    if (s->place == TN_PLACE_QUANT) TN_TRY(tn_qgemv_pays(k->c, &s->q, x, &fused, k->err));
+    if (fused) return tn_qgemv(k->c, x, &s->q, weight(k, p->bias).mem, y, k->err);
+    tn_tensor w;
+    const size_t mark = k->c->ws_used;
+    TN_TRY(matrix(k, p->w, &w));
+    TN_TRY(tn_gemm(k->c, false, true, 1, *x, w, 0, y, weight(k, p->bias).mem, k->err));
+    k->c->ws_used = mark;
+    return 0;
+}
+
 static int linear(const call *k)
 {
     const tn_gnode *n = k->n;
     tn_tensor x = in(k, 0), y = out(k, 0), t = out(k, 1);
     for (int i = 0, col = 0; i < n->n_parts; col += n->part[i++].cols) {
-        tn_tensor w;
-        size_t mark = k->c->ws_used;
-        TN_TRY(matrix(k, n->part[i].w, &w));
-        TN_TRY(tn_gemm(k->c, false, true, 1, x, w, 0, tn_cols(y, col, n->part[i].cols), weight(k, n->part[i].bias).mem,
-                       k->err));
-        k->c->ws_used = mark;
+        TN_TRY(frozen_product(k, &n->part[i], &x, tn_cols(y, col, n->part[i].cols)));
     }
     if (n->out[1] < 0) return 0;
     TN_TRY(adapter_input(k, &x));

@@ -25,14 +25,19 @@ for f in cl/portable/*.cl; do
         --target=amdgcn-amd-amdhsa -mcpu=$cpu --rocm-device-lib-path=$libs -Icl/shared -DACT=$act -O2 -S -o /dev/null "$f"
     done
   done
-  sed '/#include "common.h"/{
-    r cl/shared/common.h
-    d
-  }' "$f" >"$tmp/$name.cl"
+  awk '/^#include "/ { gsub(/"/, "", $2); while ((getline line < ("cl/shared/" $2)) > 0) print line; next } { print }' "$f" >"$tmp/$name.cl"
   for dev in tgllp dg2; do
     for act in 0 1; do
       check "$name, storage $act, Intel $dev" ocloc compile -file "$tmp/$name.cl" -device $dev -options "-cl-std=CL1.2 -DACT=$act" -out_dir "$tmp/out" -q
     done
+  done
+done
+# every quantisation format's storage
+for name in quant qgemv; do
+  for o in "-DQSCALE=1" "-DQSCALE=2 -DQLOW=1" "-DQSCALE=3 -DQLOW=1" "-DQBITS=8 -DROUNDS=1" "-DQLOW=1 -DROUNDS=1" "-DQLOW=1 -DROUNDS=1 -DQZERO=1"; do
+    check "$name $o, gfx1030" clang-15 -cl-std=CL1.2 -x cl -Xclang -finclude-default-header --target=amdgcn-amd-amdhsa \
+      -mcpu=gfx1030 --rocm-device-lib-path=$libs -Icl/shared -DACT=0 $o -O2 -S -o /dev/null cl/portable/$name.cl
+    check "$name $o, Intel dg2" ocloc compile -file "$tmp/$name.cl" -device dg2 -options "-cl-std=CL1.2 -DACT=0 $o" -out_dir "$tmp/out" -q
   done
 done
 echo "$pass passed, $fail failed"
