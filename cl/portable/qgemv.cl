@@ -38,11 +38,11 @@ void qgemv(const __global act_t *x, const __global uchar *packed, const __global
     const int l = (int)get_local_id(0);
     for (int i = l; i < 16; i += WG) code[i] = tables[i];
     barrier(CLK_LOCAL_MEM_FENCE);
-    const size_t n = get_group_id(0), row = n * (size_t)K;
+    const uint n = (uint)get_group_id(0), row = n * (uint)K;
     float8 acc[M];
     for (int m = 0; m < M; m++) acc[m] = (float8)(0.0f);
     for (int k = l * 8; k < K; k += WG * 8) {
-        const size_t at = row + k, b = at / block;
+        const uint at = row + k, b = at / block;
         const float scale = block_scale(scales, nested, tables, offset, b);
         float8 w;
 #if QBITS == 8

@@ -19,9 +19,9 @@ void unpack(const __global uchar *packed, const __global scale_t *scales, const 
     __local float code[16];
     if (get_local_id(0) < 16) code[get_local_id(0)] = tables[get_local_id(0)];
     barrier(CLK_LOCAL_MEM_FENCE);
-    const size_t first = get_global_id(0) * PER;
+    const uint first = (uint)get_global_id(0) * PER;
     if (first >= n) return;
-    const size_t b = first / block;
+    const uint b = first / block;
     const float scale = block_scale(scales, nested, tables, offset, b);
 #if QZERO
     const float zero = zeros[b];
@@ -41,26 +41,19 @@ void unpack(const __global uchar *packed, const __global scale_t *scales, const 
     }
 }
 
-/* The same for whole runs of 8: vector loads and stores. Items: n / 8 (n a multiple of 8). */
-__kernel __attribute__((reqd_work_group_size(WG_UNPACK, 1, 1)))
-void unpack8(const __global uchar *packed, const __global scale_t *scales, const __global float *nested,
-             const __global uchar *zeros, const __global float *tables, float offset, uint block,
-             __global TYPE(OUT) *w, uint w_off, uint n)
-{
-    __local float code[16];
-    if (get_local_id(0) < 16) code[get_local_id(0)] = tables[get_local_id(0)];
-    barrier(CLK_LOCAL_MEM_FENCE);
-    const size_t item = get_global_id(0), first = item * 8;
-    if (first >= n) return;
-    const size_t b = first / block;
-    const float scale = block_scale(scales, nested, tables, offset, b);
-#if QZERO
-    const float zero = zeros[b];
-#else
-    const float zero = 0.0f;
+/* The same for whole runs of 8 in blocks of 1 << SHIFT (SHIFT 0: `block`, which a division finds). A work-group takes
+ * STEPS x 64 runs; neighbours take neighbouring runs, and 32-bit indices keep the division away from 64-bit arithmetic.
+ * */
+#ifndef SHIFT
+#define SHIFT 0
 #endif
+#ifndef STEPS
+#define STEPS 4
+#endif
+inline float8 decode8(const __global uchar *packed, const __local float *code, uint item)
+{
 #if QBITS == 8
-    const float8 v = convert_float8(vload8(item, (const __global char *)packed)) * scale * INT8_STEP;
+    return convert_float8(vload8(item, (const __global char *)packed));
 #else
     const uint p = ((const __global uint *)packed)[item];
     float8 v;
@@ -71,16 +64,48 @@ void unpack8(const __global uchar *packed, const __global scale_t *scales, const
     v.s1 = code[p & 15u], v.s0 = code[p >> 4 & 15u], v.s3 = code[p >> 8 & 15u], v.s2 = code[p >> 12 & 15u];
     v.s5 = code[p >> 16 & 15u], v.s4 = code[p >> 20 & 15u], v.s7 = code[p >> 24 & 15u], v.s6 = code[p >> 28];
 #endif
-    v = (v - zero) * scale;
+    return v;
 #endif
-#if OUT == 0
-    vstore8(v, 0, w + w_off + first);
-#elif OUT == 2
-    vstore_half8_rte(v, 0, (__global half *)w + w_off + first);
+}
+
+__kernel __attribute__((reqd_work_group_size(WG_UNPACK, 1, 1)))
+void unpack8(const __global uchar *packed, const __global scale_t *scales, const __global float *nested,
+             const __global uchar *zeros, const __global float *tables, float offset, uint block,
+             __global TYPE(OUT) *w, uint w_off, uint n)
+{
+    __local float code[16];
+    const uint l = (uint)get_local_id(0), runs = n / 8;
+    if (l < 16) code[l] = tables[l];
+    barrier(CLK_LOCAL_MEM_FENCE);
+    for (int s = 0; s < STEPS; s++) {
+        const uint item = ((uint)get_group_id(0) * STEPS + s) * WG_UNPACK + l;
+        if (item < runs) {
+#if SHIFT
+            const uint b = item >> (SHIFT - 3);
 #else
-    const uint8 u = as_uint8(v);
-    vstore8(convert_ushort8((u + 0x7fffu + ((u >> 16) & 1u)) >> 16), 0, w + w_off + first);
+            const uint b = item * 8 / block;
 #endif
+            const float scale = block_scale(scales, nested, tables, offset, b);
+            float8 v = decode8(packed, code, item);
+#if QBITS == 8
+            v = v * scale * INT8_STEP;
+#elif QZERO
+            v = (v - (float)zeros[b]) * scale;
+#else
+            v = v * scale;
+#endif
+            const size_t at = (size_t)item * 8;
+#if OUT == 0
+            vstore4(v.lo, 0, w + w_off + at);
+            vstore4(v.hi, 0, w + w_off + at + 4);
+#elif OUT == 2
+            vstore_half8_rte(v, 0, (__global half *)w + w_off + at);
+#else
+            const uint8 u = as_uint8(v);
+            vstore8(convert_ushort8((u + 0x7fffu + ((u >> 16) & 1u)) >> 16), 0, w + w_off + at);
+#endif
+        }
+    }
 }
 
 /* range[b] = (smallest, largest, 0 or NaN where an element is not finite, 0). Item: a block. */
@@ -133,7 +158,7 @@ void encode8(const __global float *w, const __global float *mul, const __global 
     barrier(CLK_LOCAL_MEM_FENCE);
     const size_t item = get_global_id(0);
     if (item >= items) return;
-    const size_t b = item * 8 / block;
+    const uint b = (uint)item * 8 / block;
     const float m = mul[b];
 #if QZERO
     const float zero = zeros[b];

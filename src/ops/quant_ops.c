@@ -219,15 +219,24 @@ static int fill_args(tn_arg *a, const tn_qtensor *q)
     return TN_COUNT(args);
 }
 
+static int log2_of(int v)
+{
+    int k = 0;
+    while (1 << k < v) k++;
+    return k;
+}
+
 static int unpack_portable(tn_ctx *c, const tn_qtensor *q, tn_tensor *out, tn_error *err)
 {
-    char opts[160], full[192];
+    char opts[160], full[224];
     const size_t n = (size_t)q->s.rows * (size_t)q->s.cols, local = WG;
     const bool eights = n % 8 == 0 && q->s.block % 8 == 0 && out->off % 8 == 0;
     const int per = eights || q->s.block % 8 == 0 ? 8 : 1;
-    const size_t items = TN_CEIL_DIV(n, (size_t)per);
+    const bool gpu = c->dev->info.type != TN_DEVICE_CPU;
+    const int steps = gpu && n > 1 << 20 ? 4 : 1, shift = q->s.block & (q->s.block - 1) ? 0 : log2_of(q->s.block);
+    const size_t items = eights ? TN_CEIL_DIV(n / 8, (size_t)(WG * steps)) * WG : TN_CEIL_DIV(n, (size_t)per);
     options_of(opts, sizeof opts, &q->s, out->dtype);
-    snprintf(full, sizeof full, "%s -DPER=%d", opts, per);
+    snprintf(full, sizeof full, "%s -DPER=%d -DSHIFT=%d -DSTEPS=%d", opts, per, shift, steps);
     tn_arg args[10];
     int k = fill_args(args, q);
     args[k++] = TN_BUF(out->mem);
@@ -250,7 +259,7 @@ static bool cpu_can(const tn_ctx *c, const tn_qtensor *q)
 
 static int unpack_cpu(tn_ctx *c, const tn_qtensor *q, tn_tensor *out, tn_error *err)
 {
-    char opts[160], full[192];
+    char opts[160], full[224];
     const size_t n = (size_t)q->s.rows * (size_t)q->s.cols, local = 1;
     const int run = cpu_run(q);
     const size_t items = TN_CEIL_DIV(n, (size_t)(run * CPU_GROUPS));
@@ -281,7 +290,7 @@ int tn_unpack(tn_ctx *c, const tn_qtensor *q, tn_tensor *out, tn_error *err)
 
 bool tn_qgemv_can(const tn_qtensor *q, const tn_tensor *x)
 {
-    return x->rows <= TN_QGEMV_ROWS && q->s.cols % 8 == 0 && q->s.block % 8 == 0 && x->ld == x->cols && x->off == 0;
+    return (size_t)q->s.rows * (size_t)q->s.cols < 0xffffffffu && x->rows <= TN_QGEMV_ROWS && q->s.cols % 8 == 0 && q->s.block % 8 == 0 && x->ld == x->cols && x->off == 0;
 }
 
 int tn_qgemv(tn_ctx *c, const tn_tensor *x, const tn_qtensor *q, cl_mem bias, tn_tensor y, tn_error *err)
