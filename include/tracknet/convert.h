@@ -4,6 +4,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <tracknet/config.h>
+#include <tracknet/train.h>
 
 #pragma GCC visibility push(default)
 #ifdef __cplusplus
@@ -53,6 +54,18 @@ typedef struct tn_adapter_convert {
     bool plain;                /**< PiSSA to plain LoRA of twice the rank */
 } tn_adapter_convert;
 int tn_convert_adapter(const tn_adapter_convert *o, tn_error *err);
+
+/** Turns a PyTorch Lightning TrackNet checkpoint that was saved as safetensors (backbone.model.*, decoder.*, head.*; LoRA
+ * under PEFT's names) into a checkpoint folder of ours, backbone included. c: the configuration it was trained with; its
+ * pretrained_model_name is pointed at the new backbone. in: a folder or the file; out must not exist. */
+int tn_import(tn_config *c, const tn_run_options *o, const char *in, const char *out, tn_error *err);
+
+typedef struct tn_export_options {
+    const char *out;      /**< FILE.onnx: ONNX, opset 17, adapters merged; else a folder: Lightning's names in safetensors */
+    const char *spelling; /**< Lightning: backbone names as transformers "v4" (the default) or "v5" has them */
+} tn_export_options;
+/** Exports o->checkpoint, or it with o->adapters[0] in place. */
+int tn_export(const tn_config *c, const tn_run_options *o, const tn_export_options *x, tn_error *err);
 
 #ifdef __cplusplus
 }

@@ -40,6 +40,8 @@ int tn_cmd_synth(tn_cli *c, tn_error *err);
 int tn_cmd_demo(tn_cli *c, tn_error *err);
 int tn_cmd_quantize(tn_cli *c, tn_error *err);
 int tn_cmd_adapter(tn_cli *c, tn_error *err);
+int tn_cmd_import(tn_cli *c, tn_error *err);
+int tn_cmd_export(tn_cli *c, tn_error *err);
 
 /** Prints warnings and information to standard error (information not with --json). */
 extern const tn_log tn_cli_log;

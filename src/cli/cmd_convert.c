@@ -1,4 +1,4 @@
-/* Commands that turn files into files: quantize, adapter. */
+/* Commands that turn files into files: quantize, adapter, import, export. */
 #include "cli.h"
 
 #include <math.h>
@@ -127,4 +127,25 @@ int tn_cmd_adapter(tn_cli *c, tn_error *err)
     if (!strcmp(c->action, "merge")) return merge(c, err);
     if (!strcmp(c->action, "convert")) return convert(c, err);
     return wrong(err, "that is none of info, merge and convert");
+}
+
+int tn_cmd_import(tn_cli *c, tn_error *err)
+{
+    tn_config *cfg = NULL;
+    int rc = tn_cli_config(&cfg, c, err);
+    if (!rc) rc = tn_import(cfg, &c->run, c->in, c->out, err);
+    if (!rc) printf("%s: 'tracknet predict --checkpoint %s' reads it\n", c->out, c->out);
+    tn_config_free(cfg);
+    return rc;
+}
+
+int tn_cmd_export(tn_cli *c, tn_error *err)
+{
+    tn_config *cfg = NULL;
+    const tn_export_options x = {c->out, c->spelling};
+    int rc = tn_cli_config(&cfg, c, err);
+    if (!rc) rc = tn_export(cfg, &c->run, &x, err);
+    if (!rc) printf("%s\n", c->out);
+    tn_config_free(cfg);
+    return rc;
 }

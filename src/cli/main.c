@@ -100,6 +100,21 @@ const tn_command tn_commands[] = {
      "  --dtype NAME        F32, F16 or BF16\n"
      "  --plain             a PiSSA adapter into LoRA of twice the rank over the unchanged base (needs --base)\n",
      "adapter base out quant-type block-size double-quant skip report spelling model-type dtype plain json", tn_cmd_adapter},
+    {"import", "turn a PyTorch Lightning TrackNet checkpoint into ours",
+     "usage: tracknet import --in DIR --out DIR [options] [KEY=VALUE ...]\n\n"
+     "  --in DIR            folder or file with the state_dict saved as safetensors (backbone.model.*, decoder.*, head.*);\n"
+     "                      a config.json beside it describes the backbone, else pretrained_model_name does\n"
+     "  --out DIR           checkpoint folder of ours, backbone included; must not exist yet\n"
+     "The configuration is the one it was trained with:\n" CONFIG_HELP DEVICE_HELP,
+     "in out data model training config config-dir seed device memory-limit gemm", tn_cmd_import},
+    {"export", "write a checkpoint as ONNX, or under Lightning's names",
+     "usage: tracknet export --checkpoint DIR --out FILE.onnx|DIR [options] [KEY=VALUE ...]\n\n"
+     "  --checkpoint DIR    <output_dir>/best or /last\n"
+     "  --adapter DIR       a PEFT adapter instead of the checkpoint's own\n"
+     "  --out FILE.onnx     ONNX, opset 17: adapters merged, pixel_values [batch, 3, H, W] -> heatmap [batch, 1, h, w]\n"
+     "  --out DIR           model.safetensors with the Python project's names, config.json and config.yaml\n"
+     "  --spelling v4|v5    backbone names as transformers 4 or 5 has them  (DIR; default v4)\n" CONFIG_HELP DEVICE_HELP,
+     "checkpoint adapter out spelling data model training config config-dir seed device memory-limit gemm", tn_cmd_export},
     {"demo", "the whole way on synthetic clips: pretrain, quantise, adapt, evaluate, draw",
      "usage: tracknet demo [options]\n\n"
      "  --output-dir DIR    (default demo)\n"

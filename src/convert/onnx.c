@@ -1,0 +1,439 @@
+/* A heatmap model as ONNX, opset 17: the inference graph walked node by node. Tokens are [batch, positions, width]; from
+ * the patch grid on, tensors are [batch, channels, height, width]. Adapters are merged into the matrices. */
+#include "adapter.h"
+#include "export.h"
+#include "onnx_model.h"
+#include "svd.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct {
+    tn_engine *e;
+    tn_onnx *o;
+    tn_graph g;
+    const char **name;    /* of each tensor of the graph */
+    const char **q, **k;  /* queries and keys of a qkv tensor once rotated: [batch, heads, positions, head width] */
+    bool *image;          /* is the tensor channels-first? */
+    tn_error *err;
+} emitter;
+
+#define SLOT(e, i) (&(e)->e->model->slots[i])
+
+static float *values(emitter *e, int slot)
+{
+    const tn_slot *s = SLOT(e, slot);
+    float *v = malloc(sizeof *v * (size_t)s->rows * (size_t)s->cols + 4);
+    if (!v) tn_oom(e->err);
+    if (v && tn_store_get(e->e->session->store, slot, v, e->err)) {
+        free(v);
+        v = NULL;
+    }
+    return v;
+}
+
+static const char *constant(emitter *e, int slot, int n_dims, const int64_t *dims)
+{
+    float *v = values(e, slot);
+    const char *name = v ? tn_onnx_floats(e->o, SLOT(e, slot)->name, v, n_dims, dims) : NULL;
+    free(v);
+    return name;
+}
+
+static const char *vector(emitter *e, int slot)
+{
+    return constant(e, slot, 1, (int64_t[]){(int64_t)SLOT(e, slot)->rows * SLOT(e, slot)->cols});
+}
+
+static const char *reshape(emitter *e, const char *x, int n, const int64_t *shape)
+{
+    return tn_onnx_node(e->o, "Reshape", x, tn_onnx_ints(e->o, "shape", shape, n), NULL, NULL);
+}
+
+static const char *transpose(emitter *e, const char *x, int n, const int64_t *perm)
+{
+    const char *y = tn_onnx_node(e->o, "Transpose", x, NULL, NULL, NULL);
+    tn_onnx_list(e->o, "perm", perm, n);
+    return y;
+}
+
+static const char *scalar(emitter *e, float v)
+{
+    return tn_onnx_floats(e->o, "c", &v, 0, NULL);
+}
+
+static const char *op2(emitter *e, const char *op, const char *a, const char *b)
+{
+    return tn_onnx_node(e->o, op, a, b, NULL, NULL);
+}
+
+static const char *slice(emitter *e, const char *x, int64_t axis, int64_t from, int64_t to)
+{
+    const char *a = tn_onnx_ints(e->o, "from", &from, 1), *b = tn_onnx_ints(e->o, "to", &to, 1);
+    return tn_onnx_node(e->o, "Slice", x, a, b, tn_onnx_ints(e->o, "axis", &axis, 1));
+}
+
+/* ---- linear layers, adapters merged ---- */
+
+static int merge_adapter(emitter *e, const tn_gpart *p, float *w, int out, int in)
+{
+    float *A = values(e, p->a), *B = A ? values(e, p->b) : NULL, *m = B && p->m >= 0 ? values(e, p->m) : NULL;
+    int rc = B && (p->m < 0 || m) ? 0 : e->err->status;
+    if (!rc) tn_matmul_add(w, p->scale, B, A, out, p->r, in);
+    for (int i = 0; !rc && m && i < out; i++) {
+        double s = 0;
+        for (int c = 0; c < in; c++) s += (double)w[(size_t)i * (size_t)in + (size_t)c] * w[(size_t)i * (size_t)in + (size_t)c];
+        for (int c = 0; c < in; c++) w[(size_t)i * (size_t)in + (size_t)c] *= (float)(m[i] / sqrt(s));
+    }
+    free(A);
+    free(B);
+    free(m);
+    return rc;
+}
+
+/* All parts' matrices below each other, [out, in], and their biases; *bias NULL where none has one. */
+static int gather(emitter *e, const tn_gnode *n, float **weight, float **bias, int *out, int *in)
+{
+    *out = 0;
+    *in = SLOT(e, n->part[0].w)->cols;
+    bool any = false;
+    for (int i = 0; i < n->n_parts; i++) *out += n->part[i].cols, any |= n->part[i].bias >= 0;
+    *weight = malloc(sizeof **weight * (size_t)*out * (size_t)*in);
+    *bias = any ? calloc((size_t)*out, sizeof **bias) : NULL;
+    if (!*weight || (any && !*bias)) return tn_oom(e->err);
+    for (int i = 0, row = 0; i < n->n_parts; row += n->part[i++].cols) {
+        const tn_gpart *p = &n->part[i];
+        float *w = *weight + (size_t)row * (size_t)*in;
+        TN_TRY(tn_store_get(e->e->session->store, p->w, w, e->err));
+        if (p->a >= 0) TN_TRY(merge_adapter(e, p, w, p->cols, *in));
+        if (p->bias >= 0) TN_TRY(tn_store_get(e->e->session->store, p->bias, *bias + row, e->err));
+    }
+    return 0;
+}
+
+/* [out, in] to [in, out]. */
+static float *turned(const float *w, int out, int in)
+{
+    float *t = malloc(sizeof *t * (size_t)out * (size_t)in);
+    for (int i = 0; t && i < out; i++)
+        for (int c = 0; c < in; c++) t[(size_t)c * (size_t)out + (size_t)i] = w[(size_t)i * (size_t)in + (size_t)c];
+    return t;
+}
+
+static int linear(emitter *e, const tn_gnode *n, const tn_gnode *parts)
+{
+    float *w = NULL, *b = NULL;
+    int out, in;
+    const bool image = e->image[n->in[0]];
+    const char *x = e->name[n->in[0]], *y = NULL, *module = SLOT(e, parts->part[0].w)->name;
+    int rc = gather(e, parts, &w, &b, &out, &in);
+    if (!rc && image) {
+        const char *wn = tn_onnx_floats(e->o, module, w, 4, (int64_t[]){out, in, 1, 1});
+        y = tn_onnx_node(e->o, "Conv", x, wn, b ? tn_onnx_floats(e->o, "bias", b, 1, (int64_t[]){out}) : NULL, NULL);
+    } else if (!rc) {
+        float *t = turned(w, out, in);
+        if (t) y = op2(e, "MatMul", x, tn_onnx_floats(e->o, module, t, 2, (int64_t[]){in, out}));
+        if (t && b) y = op2(e, "Add", y, tn_onnx_floats(e->o, "bias", b, 1, (int64_t[]){out}));
+        if (!t) rc = tn_oom(e->err);
+        free(t);
+    }
+    free(w);
+    free(b);
+    e->name[n->out[0]] = y;
+    e->image[n->out[0]] = image;
+    return rc;
+}
+
+/* ---- tokens ---- */
+
+static void patchify(emitter *e, const tn_gnode *n)
+{
+    const int64_t p = n->i[2], gh = n->i[0] / p, gw = n->i[1] / p;
+    const char *x = reshape(e, "pixel_values", 6, (int64_t[]){-1, 3, gh, p, gw, p});
+    x = transpose(e, x, 6, (int64_t[]){0, 2, 4, 1, 3, 5});
+    e->name[n->out[0]] = reshape(e, x, 3, (int64_t[]){-1, gh * gw, 3 * p * p});
+}
+
+/* Position rows for this image size, worked out here: R times the stored ones. */
+static int positions(emitter *e, const tn_gnode *n, float **rows)
+{
+    const tn_gtensor *R = &e->g.t[n->in[0]], *y = &e->g.t[n->out[0]];
+    float *p = values(e, n->w[0]);
+    *rows = p ? calloc((size_t)y->rows * (size_t)y->cols, sizeof **rows) : NULL;
+    if (*rows) tn_matmul_add(*rows, 1, R->host, p, y->rows, R->cols, y->cols);
+    free(p);
+    return *rows ? 0 : e->err->status ? e->err->status : tn_oom(e->err);
+}
+
+static int tokens(emitter *e, const tn_gnode *n, const float *pos)
+{
+    const int D = e->g.t[n->in[0]].cols, R = n->i[0], P = e->g.t[n->in[0]].rows;
+    float *cls = values(e, n->w[0]), *reg = R && cls ? values(e, n->w[1]) : NULL;
+    float *head = calloc((size_t)(1 + R) * (size_t)D, sizeof *head);
+    int rc = cls && head && (!R || reg) ? 0 : tn_oom(e->err);
+    for (int c = 0; !rc && c < D; c++) head[c] = cls[c] + (pos ? pos[c] : 0);
+    if (!rc && R) memcpy(head + D, reg, sizeof *reg * (size_t)R * (size_t)D);
+    if (!rc) {
+        const char *x = e->name[n->in[0]];
+        if (pos) x = op2(e, "Add", x, tn_onnx_floats(e->o, "positions", pos + D, 2, (int64_t[]){P, D}));
+        const char *batch = tn_onnx_node(e->o, "Shape", x, NULL, NULL, NULL);
+        tn_onnx_int(e->o, "start", 0);
+        tn_onnx_int(e->o, "end", 1);
+        const char *shape = op2(e, "Concat", batch, tn_onnx_ints(e->o, "prefix", (int64_t[]){1 + R, D}, 2));
+        tn_onnx_int(e->o, "axis", 0);
+        const char *prefix = op2(e, "Expand", tn_onnx_floats(e->o, "tokens", head, 3, (int64_t[]){1, 1 + R, D}), shape);
+        e->name[n->out[0]] = op2(e, "Concat", prefix, x);
+        tn_onnx_int(e->o, "axis", 1);
+    }
+    free(cls);
+    free(reg);
+    free(head);
+    return rc;
+}
+
+static void layernorm(emitter *e, const tn_gnode *n)
+{
+    e->name[n->out[0]] = tn_onnx_node(e->o, "LayerNormalization", e->name[n->in[0]], vector(e, n->w[0]), vector(e, n->w[1]), NULL);
+    tn_onnx_int(e->o, "axis", -1);
+    tn_onnx_float(e->o, "epsilon", n->f[0]);
+}
+
+/* Columns [part D, part D + D) of qkv as [batch, heads, positions, head width]. */
+static const char *heads_of(emitter *e, int qkv, int part, int heads)
+{
+    const int64_t N = e->g.t[qkv].rows, D = e->g.t[qkv].cols / 3;
+    const char *x = reshape(e, slice(e, e->name[qkv], 2, part * D, (part + 1) * D), 4, (int64_t[]){-1, N, heads, D / heads});
+    return transpose(e, x, 4, (int64_t[]){0, 2, 1, 3});
+}
+
+static const char *rotated(emitter *e, const char *x, const char *cosine, const char *sine, int64_t width)
+{
+    const char *a = slice(e, x, 3, 0, width / 2), *b = slice(e, x, 3, width / 2, width);
+    const char *turn = op2(e, "Concat", tn_onnx_node(e->o, "Neg", b, NULL, NULL, NULL), a);
+    tn_onnx_int(e->o, "axis", 3);
+    return op2(e, "Add", op2(e, "Mul", x, cosine), op2(e, "Mul", turn, sine));
+}
+
+static int rope(emitter *e, const tn_gnode *n)
+{
+    const int qkv = n->out[0], heads = n->i[0], skip = n->i[1], N = e->g.t[qkv].rows, w = e->g.t[qkv].cols / 3 / heads, h = w / 2;
+    const float *table = e->g.t[n->in[1]].host; /* [positions][h][cos, sin] */
+    float *t = malloc(sizeof *t * 2 * (size_t)N * (size_t)w), *s = t + (size_t)N * (size_t)w;
+    if (!t) return tn_oom(e->err);
+    for (int i = 0; i < N; i++)
+        for (int k = 0; k < w; k++) {
+            const float *at = table + ((size_t)(i - skip) * (size_t)h + (size_t)(k % h)) * 2;
+            t[i * w + k] = i < skip ? 1 : at[0];
+            s[i * w + k] = i < skip ? 0 : at[1];
+        }
+    const int64_t dims[] = {1, 1, N, w};
+    const char *cosine = tn_onnx_floats(e->o, "cos", t, 4, dims), *sine = tn_onnx_floats(e->o, "sin", s, 4, dims);
+    e->q[qkv] = rotated(e, heads_of(e, qkv, 0, heads), cosine, sine, w);
+    e->k[qkv] = rotated(e, heads_of(e, qkv, 1, heads), cosine, sine, w);
+    free(t);
+    return 0;
+}
+
+static void attention(emitter *e, const tn_gnode *n)
+{
+    const int qkv = n->in[0], heads = n->i[0];
+    const int64_t N = e->g.t[qkv].rows, D = e->g.t[qkv].cols / 3;
+    const char *q = e->q[qkv] ? e->q[qkv] : heads_of(e, qkv, 0, heads), *k = e->k[qkv] ? e->k[qkv] : heads_of(e, qkv, 1, heads);
+    const char *v = heads_of(e, qkv, 2, heads);
+    q = op2(e, "Mul", q, scalar(e, 1.0f / sqrtf((float)(D / heads))));
+    const char *s = tn_onnx_node(e->o, "Softmax", op2(e, "MatMul", q, transpose(e, k, 4, (int64_t[]){0, 1, 3, 2})), NULL, NULL, NULL);
+    tn_onnx_int(e->o, "axis", -1);
+    const char *y = transpose(e, op2(e, "MatMul", s, v), 4, (int64_t[]){0, 2, 1, 3});
+    e->name[n->out[0]] = reshape(e, y, 3, (int64_t[]){-1, N, D});
+}
+
+/* ---- both ---- */
+
+static const char *activated(emitter *e, int fn, const char *x)
+{
+    if (fn == 1) return tn_onnx_node(e->o, "Relu", x, NULL, NULL, NULL);
+    if (fn == 3) return tn_onnx_node(e->o, "Sigmoid", x, NULL, NULL, NULL);
+    if (fn == 2) return op2(e, "Mul", x, tn_onnx_node(e->o, "Sigmoid", x, NULL, NULL, NULL));
+    const char *erf = tn_onnx_node(e->o, "Erf", op2(e, "Mul", x, scalar(e, 0.70710678118654752f)), NULL, NULL, NULL);
+    return op2(e, "Mul", op2(e, "Mul", x, scalar(e, 0.5f)), op2(e, "Add", erf, scalar(e, 1)));
+}
+
+static void activation(emitter *e, const tn_gnode *n)
+{
+    const char *x = e->name[n->in[0]];
+    if (n->op == TN_OP_GLU) {
+        const int64_t c = e->g.t[n->out[0]].cols;
+        x = op2(e, "Mul", activated(e, n->i[0], slice(e, x, 2, 0, c)), slice(e, x, 2, c, 2 * c));
+    } else {
+        x = activated(e, n->i[0], x);
+    }
+    e->name[n->out[0]] = x;
+    e->image[n->out[0]] = e->image[n->in[0]];
+}
+
+static void residual(emitter *e, const tn_gnode *n)
+{
+    const char *y = e->name[n->in[1]];
+    if (n->w[0] >= 0) y = op2(e, "Mul", y, vector(e, n->w[0]));
+    e->name[n->out[0]] = op2(e, "Add", e->name[n->in[0]], y);
+    e->image[n->out[0]] = e->image[n->in[0]];
+}
+
+/* ---- images ---- */
+
+static void grid(emitter *e, const tn_gnode *n)
+{
+    const tn_model *m = e->e->model;
+    const int64_t C = e->g.t[n->out[0]].cols, gh = m->image_h / m->vit.patch, gw = m->image_w / m->vit.patch;
+    const char *x = slice(e, e->name[n->in[0]], 1, n->i[0], n->i[0] + gh * gw);
+    e->name[n->out[0]] = transpose(e, reshape(e, x, 4, (int64_t[]){-1, gh, gw, C}), 4, (int64_t[]){0, 3, 1, 2});
+    e->image[n->out[0]] = true;
+}
+
+static void resize(emitter *e, const tn_gnode *n)
+{
+    const float f[] = {1, 1, (float)n->i[2] / (float)n->i[0], (float)n->i[3] / (float)n->i[1]};
+    e->name[n->out[0]] = tn_onnx_node(e->o, "Resize", e->name[n->in[0]], "", tn_onnx_floats(e->o, "scales", f, 1, (int64_t[]){4}), NULL);
+    tn_onnx_string(e->o, "mode", "linear");
+    tn_onnx_string(e->o, "coordinate_transformation_mode", "half_pixel");
+    e->image[n->out[0]] = true;
+}
+
+static void convolution(emitter *e, const tn_gnode *n)
+{
+    const tn_slot *s = SLOT(e, n->w[0]);
+    const int64_t dims[] = {s->shape[0], s->shape[1], s->shape[2], s->shape[3]};
+    e->name[n->out[0]] = op2(e, "Conv", e->name[n->in[0]], constant(e, n->w[0], 4, dims));
+    tn_onnx_list(e->o, "pads", (int64_t[]){1, 1, 1, 1}, 4);
+    tn_onnx_list(e->o, "kernel_shape", (int64_t[]){3, 3}, 2);
+    tn_onnx_int(e->o, "group", n->op == TN_OP_DWCONV ? s->shape[0] : 1);
+    e->image[n->out[0]] = true;
+}
+
+/* GroupNorm is an instance norm over groups (GroupNormalization itself came with opset 18). */
+static void group_norm(emitter *e, const tn_gnode *n)
+{
+    const int64_t C = e->g.t[n->in[0]].cols, G = n->i[1];
+    float ones[64], zeros[64] = {0};
+    for (int i = 0; i < 64; i++) ones[i] = 1;
+    const char *x = e->name[n->in[0]], *shape = tn_onnx_node(e->o, "Shape", x, NULL, NULL, NULL);
+    const char *y = reshape(e, x, 3, (int64_t[]){0, G, -1});
+    y = tn_onnx_node(e->o, "InstanceNormalization", y, tn_onnx_floats(e->o, "ones", ones, 1, &G), tn_onnx_floats(e->o, "zeros", zeros, 1, &G), NULL);
+    tn_onnx_float(e->o, "epsilon", 1e-5f);
+    y = op2(e, "Reshape", y, shape);
+    const int64_t dims[] = {C, 1, 1};
+    e->name[n->out[0]] = op2(e, "Add", op2(e, "Mul", y, constant(e, n->w[0], 3, dims)), constant(e, n->w[1], 3, dims));
+}
+
+static void norm2d(emitter *e, const tn_gnode *n)
+{
+    if (n->i[2] == 0) {
+        group_norm(e, n);
+    } else {
+        const char *x = e->name[n->in[0]], *y = tn_onnx_node(e->o, "BatchNormalization", x, vector(e, n->w[0]), vector(e, n->w[1]), vector(e, n->w[2]));
+        tn_onnx_input(e->o, vector(e, n->w[3]));
+        tn_onnx_float(e->o, "epsilon", 1e-5f);
+        e->name[n->out[0]] = y;
+    }
+    e->image[n->out[0]] = true;
+}
+
+static void sample_mean(emitter *e, const tn_gnode *n)
+{
+    e->name[n->out[0]] = tn_onnx_node(e->o, "ReduceMean", e->name[n->in[0]], NULL, NULL, NULL);
+    tn_onnx_list(e->o, "axes", (int64_t[]){2, 3}, 2);
+    tn_onnx_int(e->o, "keepdims", 1);
+    e->image[n->out[0]] = true;
+}
+
+static void scale_channels(emitter *e, const tn_gnode *n)
+{
+    e->name[n->out[0]] = op2(e, "Mul", e->name[n->in[0]], e->name[n->in[1]]);
+    e->image[n->out[0]] = true;
+}
+
+/* ---- the whole ---- */
+
+/* A DoRA layer's product has no bias; the node after it brings it, and merging makes both one. */
+static const tn_gnode *dora_of(const tn_graph *g, int i)
+{
+    for (int k = i + 1; k < g->n_n && k < i + 4; k++)
+        if (g->n[k].op == TN_OP_DORA && g->n[k].in[0] == g->n[i].out[0]) return &g->n[k];
+    return NULL;
+}
+
+static int emit(emitter *e, int i, float **pos)
+{
+    const tn_gnode *n = &e->g.n[i];
+    switch (n->op) {
+    case TN_OP_PATCHIFY: patchify(e, n); break;
+    case TN_OP_LINEAR: return linear(e, n, dora_of(&e->g, i) ? dora_of(&e->g, i) : n);
+    case TN_OP_DORA_SCALE: break;
+    case TN_OP_DORA: e->name[n->out[0]] = e->name[n->in[0]]; break;
+    case TN_OP_POSITIONS: return positions(e, n, pos);
+    case TN_OP_TOKENS: return tokens(e, n, *pos);
+    case TN_OP_LAYERNORM: layernorm(e, n); break;
+    case TN_OP_ROPE: return rope(e, n);
+    case TN_OP_ATTENTION: attention(e, n); break;
+    case TN_OP_RESIDUAL: residual(e, n); break;
+    case TN_OP_ACT:
+    case TN_OP_GLU: activation(e, n); break;
+    case TN_OP_GRID: grid(e, n); break;
+    case TN_OP_BILINEAR: resize(e, n); break;
+    case TN_OP_DWCONV:
+    case TN_OP_CONV3: convolution(e, n); break;
+    case TN_OP_NORM2D: norm2d(e, n); break;
+    case TN_OP_SAMPLE_MEAN: sample_mean(e, n); break;
+    case TN_OP_SCALE_CHANNELS: scale_channels(e, n); break;
+    default: return tn_fail(e->err, TN_ERR_ARGUMENT, "operation %s has no ONNX form", tn_opcode_name(n->op));
+    }
+    return e->err->status;
+}
+
+static void properties(emitter *e)
+{
+    const tn_settings *s = e->e->s;
+    tn_onnx_property(e->o, "normalize", s->data.normalize ? "imagenet" : "none");
+    tn_onnx_property(e->o, "input", "pixel_values: RGB / 255, resized as Pillow's BILINEAR, then (x - mean) / std with mean 0.485 0.456 "
+                                    "0.406 and std 0.229 0.224 0.225 where normalize is imagenet");
+    tn_onnx_property(e->o, "output", !strcmp(s->training.loss, "focal") ? "heatmap: logits" : "heatmap: peak 1 at the ball");
+}
+
+static int export_graph(emitter *e, const char *path)
+{
+    const tn_model *m = e->e->model;
+    tn_pass pass = {.batch = 1, .act = TN_F32, .heat = true};
+    TN_TRY(tn_model_graph(&e->g, m, &pass, e->err));
+    const size_t n = (size_t)e->g.n_t + 1;
+    e->name = calloc(n, sizeof *e->name);
+    e->q = calloc(n, sizeof *e->q);
+    e->k = calloc(n, sizeof *e->k);
+    e->image = calloc(n, 1);
+    e->o = tn_onnx_new();
+    if (!e->name || !e->q || !e->k || !e->image || !e->o) return tn_oom(e->err);
+    tn_onnx_port(e->o, true, "pixel_values", 4, (int64_t[]){-1, 3, m->image_h, m->image_w});
+    float *pos = NULL;
+    int rc = 0;
+    for (int i = 0; !rc && i < e->g.n_n; i++) rc = emit(e, i, &pos);
+    free(pos);
+    TN_TRY(rc);
+    tn_onnx_rename(e->o, e->name[e->g.heat], "heatmap");
+    tn_onnx_port(e->o, false, "heatmap", 4, (int64_t[]){-1, 1, m->heat_h, m->heat_w});
+    properties(e);
+    return tn_onnx_write(e->o, path, e->err);
+}
+
+int tn_export_onnx(tn_engine *engine, const char *path, tn_error *err)
+{
+    err->status = 0; /* the emitter looks at it */
+    emitter e = {.e = engine, .err = err};
+    int rc = export_graph(&e, path);
+    tn_onnx_free(e.o);
+    tn_graph_free(&e.g);
+    free(e.name);
+    free(e.q);
+    free(e.k);
+    free(e.image);
+    return rc;
+}
