@@ -198,10 +198,19 @@ static int still_whole(const tn_st_file *f, tn_error *err)
     return 0;
 }
 
+/* Pages that were read once need not stay: a checkpoint may be larger than memory. */
+static void let_go(const tn_st_file *f, const tn_st_tensor *t)
+{
+    const uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), from = (uintptr_t)(f->data + t->begin);
+    const uintptr_t first = TN_ROUND_UP(from, page), end = (from + t->bytes) / page * page;
+    if (end > first) madvise((void *)first, end - first, MADV_DONTNEED);
+}
+
 int tn_st_read(const tn_st_file *f, const tn_st_tensor *t, void *dst, tn_error *err)
 {
     TN_TRY(still_whole(f, err));
     memcpy(dst, f->data + t->begin, t->bytes);
+    let_go(f, t);
     return 0;
 }
 
@@ -212,6 +221,7 @@ int tn_st_read_f32(const tn_st_file *f, const tn_st_tensor *t, float *dst, tn_er
     size_t n = (size_t)t->count;
     if (!strcmp(t->dtype, "F32")) {
         memcpy(dst, src, n * 4);
+        let_go(f, t);
         return 0;
     }
     bool bf = !strcmp(t->dtype, "BF16");
@@ -222,6 +232,7 @@ int tn_st_read_f32(const tn_st_file *f, const tn_st_tensor *t, float *dst, tn_er
         uint16_t h = (uint16_t)(src[2 * i] | src[2 * i + 1] << 8);
         dst[i] = bf ? tn_bf16_to_f32(h) : tn_f16_to_f32(h);
     }
+    let_go(f, t);
     return 0;
 }
 

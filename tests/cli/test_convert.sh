@@ -1,0 +1,203 @@
+#!/bin/bash
+# Quantising, adapters, import and export as a person uses them, with every kind of bad input.
+# test_convert.sh TRACKNET SOURCE_DIR; prints "N passed, N failed".
+T=$(realpath "$1") SRC=$2
+W=$(mktemp -d)
+trap 'rm -rf "$W"' EXIT
+cd "$SRC" || exit 2
+pass=0 fail=0
+ok() { pass=$((pass + 1)); }
+bad() { fail=$((fail + 1)); echo "FAILED: $*"; }
+expect() { # STATUS TEXT command...
+  local status=$1 text=$2
+  shift 2
+  "$@" >"$W/out" 2>&1
+  local rc=$?
+  if [ $rc -eq "$status" ] && grep -qF -- "$text" "$W/out"; then ok; else bad "$* gave $rc:"; head -5 "$W/out"; fi
+}
+says() {
+  expect 1 "$@"
+  [ "$(grep -c '^tracknet ' "$W/out")" -eq 1 ] || bad "not one sentence: $(cat "$W/out")"
+}
+C=tests/golden/cases
+for c in quantize adapter import export; do expect 0 "usage: tracknet $c" $T $c --help; done
+
+# ---- quantize
+for q in nf4 fp4 int4 int4_asym int8 mxfp4 nvfp4; do
+  expect 0 "18 of 18 matrices quantised" $T quantize --in $C/dinov3 --out "$W/$q" --quant-type $q
+done
+expect 0 "SQNR dB" $T quantize --in $C/dinov3 --out "$W/double" --double-quant --skip down_proj --report
+expect 0 '"sqnr_db"' $T quantize --in $C/dinov3 --out "$W/j" --json
+grep -q '"bnb_4bit_use_double_quant": true' "$W/double/config.json" && ok || bad "config.json says nothing of double quantisation"
+says "is there already" $T quantize --in $C/dinov3 --out "$W/nf4"
+says "quant_type 'q5' is not known; there are nf4" $T quantize --in $C/dinov3 --out "$W/x" --quant-type q5
+says "powers of two from 32 to 4096" $T quantize --in $C/dinov3 --out "$W/x" --block-size 48
+says "blocks of 32" $T quantize --in $C/dinov3 --out "$W/x" --quant-type mxfp4 --block-size 64
+says "has no double quantisation" $T quantize --in $C/dinov3 --out "$W/x" --quant-type int4 --double-quant
+says "neither a folder nor in the local hub cache" $T quantize --in "$W/none" --out "$W/x"
+[ -e "$W/x" ] && bad "a failed quantize left something behind" || ok
+ls "$W" | grep -q tmp && bad "a temporary folder was left behind" || ok
+
+# shards stay shards
+python3 - $C/dinov3 "$W/shards" <<'P'
+import json, os, struct, sys
+src, dst = sys.argv[1:]
+os.makedirs(dst)
+raw = open(src + "/model.safetensors", "rb").read()
+n = struct.unpack("<Q", raw[:8])[0]
+h = json.loads(raw[8:8 + n])
+h.pop("__metadata__", None)
+names, wm = sorted(h), {}
+for k, part in enumerate((names[::2], names[1::2])):
+    body, head = b"", {"__metadata__": {"format": "pt"}}
+    for t in part:
+        b, e = h[t]["data_offsets"]
+        head[t] = dict(h[t], data_offsets=[len(body), len(body) + e - b])
+        body += raw[8 + n + b:8 + n + e]
+    f = "model-%05d-of-00002.safetensors" % (k + 1)
+    text = json.dumps(head).encode()
+    text += b" " * (-len(text) % 8)
+    open(dst + "/" + f, "wb").write(struct.pack("<Q", len(text)) + text + body)
+    wm.update({t: f for t in part})
+json.dump({"metadata": {"total_size": 0}, "weight_map": wm}, open(dst + "/model.safetensors.index.json", "w"))
+open(dst + "/config.json", "w").write(open(src + "/config.json").read())
+# a NaN in a weight, and head classes' prefixes
+bad = bytearray(raw)
+at = 8 + n + h["layer.1.mlp.up_proj.weight"]["data_offsets"][0]
+bad[at:at + 4] = struct.pack("<f", float("nan"))
+os.makedirs(dst + "_nan")
+open(dst + "_nan/model.safetensors", "wb").write(bad)
+open(dst + "_nan/config.json", "w").write(open(src + "/config.json").read())
+P
+expect 0 "18 of 18" $T quantize --in "$W/shards" --out "$W/qshards"
+[ -s "$W/qshards/model-00002-of-00002.safetensors" ] && [ -s "$W/qshards/model.safetensors.index.json" ] && ok || bad "shards were not kept"
+says "layer.1.mlp.up_proj.weight" $T quantize --in "$W/shards_nan" --out "$W/x"
+
+# ---- training and prediction on quantised checkpoints, and on every format
+D="$W/data"
+$T synth --output-dir "$D" --clips 1 --frames 4 --size 96x64 2>/dev/null
+IMG="$D/game1/Clip1"
+RUN="--training overfit data.root=$D data.split.val_games=[] data.preprocess.resize=[96,64] model.heatmap.size=[24,16]
+ model.decoder.channels=[64,16] model.decoder.upsample=[2] training.batch_size=4 training.epochs=1 model.lora.r=4"
+L="--model vit_lora_heatmap $RUN"
+Q="--model vit_qlora_heatmap $RUN"
+expect 0 "loss" $T train $L model.pretrained_model_name="$W/double" --output-dir "$W/r1"
+grep -q "to nf4 (blocks of 64, double quantisation)" "$W/out" && ok || bad "a quantised checkpoint was not taken as it is: $(cat "$W/out")"
+expect 0 "quantised in another format" $T train $Q model.quantization.quant_type=fp4 model.pretrained_model_name="$W/nf4" --output-dir "$W/r1"
+for q in nf4 fp4 int4 int4_asym int8 mxfp4 nvfp4; do
+  expect 0 "to $q" $T train $Q model.pretrained_model_name=$C/dinov3 model.quantization.quant_type=$q --output-dir "$W/$q.run"
+done
+expect 0 "to int8 (a scale for each row)" $T train $L model.pretrained_model_name=$C/dinov3 model.quantization.load_in_8bit=true --output-dir "$W/r1"
+expect 0 "by skip_modules: layer.0.mlp.down_proj" $T train $Q model.pretrained_model_name=$C/dinov3 'model.quantization.skip_modules=[down_proj]' --output-dir "$W/r1"
+expect 0 "blocks do not divide their rows" $T train $Q model.pretrained_model_name=$C/dinov3 model.quantization.quant_type=int4 model.quantization.group_size=128 --output-dir "$W/r1"
+# mode manual and mode hf mean the same; so do the older keys under training
+dry() { $T train $Q model.pretrained_model_name=$C/dinov3 --dry-run "$@" 2>/dev/null | grep '^#'; }
+[ "$(dry model.quantization.mode=manual model.quantization.compress_statistics=false)" = "$(dry model.quantization.mode=hf model.quantization.use_double_quant=false)" ] && ok || bad "mode hf and manual differ"
+[ "$(dry model.quantization.mode=manual)" != "$(dry model.quantization.mode=hf model.quantization.use_double_quant=false)" ] && ok || bad "double quantisation changes nothing"
+[ "$(dry training.quantization.quant_type=int8)" = "$(dry model.quantization.quant_type=int8)" ] && ok || bad "training.quantization is not honoured"
+says "must be one of nf4|fp4" $T train $Q model.quantization.quant_type=q5
+says "power of two" $T train $Q model.quantization.block_size=48
+says "exclude each other" $T train $Q model.quantization.load_in_8bit=true model.quantization.load_in_4bit=true
+python3 - "$W/nf4/model.safetensors" <<'P'
+import sys
+p = sys.argv[1]
+b = open(p, "rb").read()
+open(p, "wb").write(b.replace(b'"shape": [64, 64]', b'"shape": [64, 96]', 1))
+P
+says "quant_state disagrees with its shapes" $T train $L model.pretrained_model_name="$W/nf4" --output-dir "$W/r1"
+
+# ---- LoRA options
+M="model.pretrained_model_name=$C/dinov3"
+expect 0 "loss" $T train $L $M --output-dir "$W/a" 'model.lora.target_modules=layer\.[01]\..*(q|v)_proj' 'model.lora.rank_pattern={v_proj: 2}' 'model.lora.alpha_pattern={"layer.0.attention.q_proj": 5}'
+expect 0 "rank        2 to 4" $T adapter info --adapter "$W/a/last"
+[ "$(grep -c '_proj ' "$W/out")" -eq 4 ] && ok || bad "the regular expression chose others: $(cat "$W/out")"
+expect 0 "loss" $T train $L $M --output-dir "$W/b" model.lora.target_modules=all-linear 'model.lora.exclude_modules=[down_proj]' model.lora.use_dora=true 'model.lora.modules_to_save=[norm]'
+expect 0 "DoRA" $T adapter info --adapter "$W/b/last"
+grep -q "base_model.model.norm.weight" "$W/out" && ! grep -q down_proj "$W/out" && ok || bad "modules_to_save or exclude_modules: $(cat "$W/out")"
+for i in gaussian pissa pissa_niter_2; do expect 0 "loss" $T train $L $M --output-dir "$W/i" model.lora.init_lora_weights=$i; done
+expect 0 "loss" $T train $Q $M --output-dir "$W/i" model.lora.init_lora_weights=loftq model.lora.loftq_iter=3
+says "matches no linear module; there are: q_proj" $T train $L $M 'model.lora.target_modules=[nothing]'
+says "matches no linear module" $T train $L $M 'model.lora.target_modules=.*nothing.*'
+says "is no regular expression" $T train $L $M 'model.lora.target_modules=(q_proj'
+says "larger than" $T train $L $M model.lora.r=100
+says "a number from 0 to 0.95" $T train $L $M model.lora.lora_dropout=1.5
+says "must be above 0" $T train $L $M model.lora.lora_alpha=0
+says "is not known; kaiming" $T train $L $M model.lora.init_lora_weights=magic
+says "loftq makes up for quantisation" $T train $L $M model.lora.init_lora_weights=loftq
+says "names no module" $T train $L $M 'model.lora.modules_to_save=[nothing]'
+for f in dinov2 dinov2_registers dinov2_swiglu vit dinov3_gated; do
+  for t in '[query,key,value,dense]' '[q_proj,k_proj,v_proj,o_proj,up_proj,down_proj]' null; do
+    expect 0 "loss" $T train $L model.pretrained_model_name=$C/$f "model.lora.target_modules=$t" --output-dir "$W/f"
+  done
+  $T adapter info --adapter "$W/f/last" >"$W/out"
+  n=$(grep -cE '^[a-z.]*layers?\.' "$W/out")
+  [ "$n" -ge 12 ] && ok || bad "$f: detection found only $n modules"
+done
+expect 0 "loss" $T train --model vit_heatmap $RUN model.pretrained_model_name=$C/timm_dinov2_reg4 model.backbone.patch_size=14 'data.preprocess.resize=[98,70]' --output-dir "$W/p14"
+says "has patches of 14" $T train --model vit_heatmap $RUN model.pretrained_model_name=$C/timm_dinov2_reg4
+
+# ---- adapters: swapped, merged, converted
+expect 0 "confidence" $T predict --adapter "$W/a/last" --image "$IMG" --csv "$W/a.csv"
+expect 0 "confidence" $T predict --adapter "$W/b/last" --image "$IMG" --csv "$W/b.csv"
+expect 0 "confidence" $T predict --checkpoint "$W/a/last" --image "$IMG" --csv "$W/own.csv"
+cut -d, -f1-4 "$W/a.csv" | cmp -s - "$W/own.csv" && ok || bad "an adapter alone and its checkpoint disagree"
+says "brings base weights of its own" $T predict --adapter "$W/a/last" --adapter "$W/b/last" --image "$IMG"
+expect 0 "loss" $T train $L $M --output-dir "$W/c" model.lora.use_dora=true model.lora.r=3 model.lora.use_rslora=true
+expect 0 "confidence" $T predict --adapter "$W/c/last" --image "$IMG" --csv "$W/c.csv"
+expect 0 "confidence" $T predict --adapter "$W/a/last" --adapter "$W/c/last" --adapter "$W/a/last" --image "$IMG" --csv "$W/ac.csv" --outdir "$W/pics"
+tail -n +2 "$W/a.csv" >"$W/want"
+tail -n +2 "$W/c.csv" >>"$W/want"
+tail -n +2 "$W/a.csv" >>"$W/want"
+python3 - "$W/ac.csv" "$W/want" <<'P' && ok || bad "swapped adapters do not predict as each alone"
+import csv, sys
+a = list(csv.reader(open(sys.argv[1])))[1:]
+b = list(csv.reader(open(sys.argv[2])))
+sys.exit(len(a) != len(b) or any(x[0] != y[0] or any(abs(float(p) - float(q)) > 0.02 for p, q in zip(x[1:4], y[1:4])) for x, y in zip(a, b)))
+P
+expect 0 "matrices" $T adapter merge --adapter "$W/c/last" --base $C/dinov3 --out "$W/m"
+expect 0 "confidence" $T predict --checkpoint "$W/c/last" --image "$IMG" --csv "$W/mine.csv"
+expect 0 "confidence" $T predict --checkpoint "$W/c/last" model.lora.enabled=false model.pretrained_model_name="$W/m" --image "$IMG" --csv "$W/merged.csv"
+python3 - "$W/mine.csv" "$W/merged.csv" <<'P' && ok || bad "the merged model predicts otherwise"
+import csv, sys
+a, b = (list(csv.reader(open(f)))[1:] for f in sys.argv[1:])
+sys.exit(len(a) != len(b) or any(abs(float(p) - float(q)) > 0.02 for x, y in zip(a, b) for p, q in zip(x[1:4], y[1:4])))
+P
+expect 0 "18 of 18 matrices quantised" $T adapter merge --adapter "$W/c/last" --base $C/dinov3 --out "$W/mq" --quant-type nf4 --double-quant
+expect 0 "$W/v4" $T adapter convert --adapter "$W/c/last" --out "$W/v4" --spelling v4 --model-type dinov3_vit --dtype BF16
+expect 0 "layer.0.attention" $T adapter info --adapter "$W/v4"
+expect 0 "confidence" $T predict --checkpoint "$W/c/last" --adapter "$W/v4" --image "$IMG"
+expect 0 "loss" $T train $L $M --output-dir "$W/pi" model.lora.init_lora_weights=pissa model.lora.lora_dropout=0
+expect 0 "$W/plain" $T adapter convert --adapter "$W/pi/last" --out "$W/plain" --plain --base $C/dinov3
+expect 0 "confidence" $T predict --checkpoint "$W/pi/last" --image "$IMG" --csv "$W/p1.csv"
+expect 0 "confidence" $T predict --checkpoint "$W/pi/last" --adapter "$W/plain" --image "$IMG" --csv "$W/p2.csv"
+python3 - "$W/p1.csv" "$W/p2.csv" <<'P' && ok || bad "PiSSA made plain predicts otherwise"
+import csv, sys
+a, b = (list(csv.reader(open(f)))[1:] for f in sys.argv[1:])
+sys.exit(len(a) != len(b) or any(abs(float(p) - float(q)) > 0.02 for x, y in zip(a, b) for p, q in zip(x[1:4], y[1:4])))
+P
+says "it was made for another base" $T adapter merge --adapter "$W/c/last" --base $C/vit --out "$W/x"
+says "it was made for another base" $T predict --checkpoint "$W/c/last" --adapter "$C/from_peft_vit_dora/adapter" --image "$IMG"
+says "is no adapter" $T adapter info --adapter "$C/vit"
+says "say info, merge or convert" $T adapter
+says "needs --model-type" $T adapter convert --adapter "$W/c/last" --out "$W/x" --spelling v4
+
+# ---- import, export
+expect 0 "$W/pl" $T export --checkpoint "$W/c/last" --out "$W/pl"
+expect 0 "predict --checkpoint" $T import --in "$W/pl" --out "$W/back" --config "$W/pl/config.yaml"
+expect 0 "confidence" $T predict --checkpoint "$W/back" --image "$IMG" --csv "$W/back.csv"
+cmp -s "$W/mine.csv" "$W/back.csv" && ok || bad "a checkpoint that went through Lightning's names predicts otherwise"
+expect 0 "$W/m.onnx" $T export --checkpoint "$W/c/last" --out "$W/m.onnx"
+grep -aq "LayerNormalization" "$W/m.onnx" && ok || bad "the ONNX file holds no LayerNormalization"
+says "give --checkpoint and --out" $T export --out "$W/x"
+says "is there already" $T import --in "$W/pl" --out "$W/back" --config "$W/pl/config.yaml"
+says "holds LoRA adapters" $T import --in "$W/pl" --out "$W/x" --config "$W/pl/config.yaml" model.lora.enabled=false
+says "holds no .safetensors file" $T import --in "$D" --out "$W/x" --config "$W/pl/config.yaml"
+says "nothing in it is" $T import --in $C/vit --out "$W/x" --config "$W/pl/config.yaml" model.lora.enabled=false
+for m in convnext_fpn_heatmap convnext_hrnet_heatmap; do says "is not built yet" $T train model.model_name=$m; done
+
+# the libraries themselves, where they are installed
+if python3 -c "import onnx, onnxruntime, numpy" 2>/dev/null; then
+  python3 tools/check_onnx.py "$(dirname "$(dirname "$T")")" "$W/onnx" . >"$W/out" 2>&1 && ok || bad "onnxruntime: $(grep FAILED "$W/out")"
+fi
+echo "$pass passed, $fail failed"
+[ $fail -eq 0 ]

@@ -1,0 +1,179 @@
+/* What adapters take from their base at the start (PiSSA, LoftQ, DoRA), on the first CPU device. */
+#include "store.h"
+#include "svd.h"
+#include "../testlib.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+static tn_dev *device(void)
+{
+    static tn_dev *d;
+    tn_device_info info;
+    tn_error e = {0};
+    if (!d) {
+        ck_assert_msg(!tn_device_select(&info, "cpu", &e) && !tn_dev_open(&d, info.index, 0, NULL, &e), "%s", e.message);
+        d->gemm_force = "portable";
+    }
+    return d;
+}
+
+typedef struct {
+    tn_model *m;
+    tn_store *st;
+} built;
+
+static built build(const tn_lora *lora, bool quantised)
+{
+    built b;
+    tn_vit v;
+    tn_error e = {0};
+    json_t *c = json_pack("{s:s, s:i, s:i, s:i, s:i, s:i}", "model_type", "dinov3_vit", "hidden_size", 64, "intermediate_size", 128,
+                          "num_hidden_layers", 1, "num_attention_heads", 2, "patch_size", 16);
+    const tn_quant_spec q = {.enabled = quantised, .type = TN_Q_NF4};
+    ck_assert_int_eq(tn_vit_configure(&v, c, "test", &e), 0);
+    json_decref(c);
+    ck_assert_msg(!tn_model_new(&b.m, &v, NULL, lora, 32, 32, 0, 0, false, NULL, &e), "%s", e.message);
+    ck_assert_msg(!tn_store_new(&b.st, device(), b.m, &q, TN_F32, false, false, &e), "%s", e.message);
+    ck_assert_int_eq(tn_store_init(b.st, TN_GROUP_BACKBONE, 5, &e), 0);
+    ck_assert_int_eq(tn_store_init(b.st, TN_GROUP_LORA, 5, &e), 0);
+    ck_assert_int_eq(tn_adapt_magnitudes(b.st, &e), 0);
+    return b;
+}
+
+static void done(built b)
+{
+    tn_store_free(b.st);
+    tn_model_free(b.m);
+}
+
+enum { R = 64, C = 64 };
+#define W "layer.0.attention.q_proj"
+
+static void get(const built *b, const char *name, float *v)
+{
+    tn_error e = {0};
+    const int i = tn_model_slot(b->m, name);
+    ck_assert_int_ge(i, 0);
+    ck_assert_int_eq(tn_store_get(b->st, i, v, &e), 0);
+}
+
+/* |W0 - (stored + s B A)|, stored alone where there is no adapter. */
+static double distance(const built *b, const float *w0)
+{
+    static float w[R * C], A[16 * C], B[R * 16];
+    get(b, W ".weight", w);
+    const int a = tn_model_slot(b->m, W ".lora_A.weight");
+    if (a >= 0) {
+        get(b, W ".lora_A.weight", A);
+        get(b, W ".lora_B.weight", B);
+        tn_matmul_add(w, b->m->slots[a].lora_scale, B, A, R, b->m->slots[a].rows, C);
+    }
+    double s = 0;
+    for (int i = 0; i < R * C; i++) s += pow((double)w[i] - w0[i], 2);
+    return sqrt(s);
+}
+
+static tn_lora lora_of(tn_lora_init init, int iterations)
+{
+    return (tn_lora){.enabled = true, .r = 8, .alpha = 20, .bias = "none", .init = init, .iterations = iterations};
+}
+
+START_TEST(pissa_keeps_the_sum)
+{
+    static float w0[R * C];
+    built plain = build(&(tn_lora){0}, false);
+    get(&plain, W ".weight", w0);
+    const tn_lora l = lora_of(TN_LORA_PISSA, _i);
+    built b = build(&l, false);
+    ck_assert_double_le(distance(&b, w0), 1e-5);
+    static float w[R * C];
+    get(&b, W ".weight", w);
+    double moved = 0;
+    for (int i = 0; i < R * C; i++) moved += fabs((double)w[i] - w0[i]);
+    ck_assert_double_ge(moved, 1); /* the principal part did leave the base */
+    done(plain);
+    done(b);
+}
+END_TEST
+
+START_TEST(loftq_undoes_part_of_the_quantisation)
+{
+    static float w0[R * C];
+    built plain = build(&(tn_lora){0}, false), quantised = build(&(tn_lora){0}, true);
+    get(&plain, W ".weight", w0);
+    const tn_lora one = lora_of(TN_LORA_LOFTQ, 1), five = lora_of(TN_LORA_LOFTQ, 5);
+    built b1 = build(&one, true), b5 = build(&five, true);
+    const double none = distance(&quantised, w0), once = distance(&b1, w0), often = distance(&b5, w0);
+    ck_assert_double_gt(none, 1e-3);
+    ck_assert_double_lt(once, 0.9 * none);
+    ck_assert_double_lt(often, once);
+    done(plain);
+    done(quantised);
+    done(b1);
+    done(b5);
+}
+END_TEST
+
+START_TEST(dora_begins_with_the_norms_of_its_rows)
+{
+    static float w[R * C], m[R];
+    tn_lora l = lora_of(TN_LORA_KAIMING, 0);
+    l.dora = true;
+    built b = build(&l, true);
+    get(&b, W ".weight", w);
+    get(&b, W ".lora_magnitude_vector", m);
+    for (int i = 0; i < R; i++) {
+        double s = 0;
+        for (int c = 0; c < C; c++) s += (double)w[i * C + c] * w[i * C + c];
+        ck_assert_double_eq_tol(m[i], sqrt(s), 1e-5 * sqrt(s));
+    }
+    done(b);
+}
+END_TEST
+
+START_TEST(gaussian_has_the_spread_peft_gives_it)
+{
+    static float A[8 * C];
+    const tn_lora l = lora_of(TN_LORA_GAUSSIAN, 0);
+    built b = build(&l, false);
+    get(&b, W ".lora_A.weight", A);
+    double s = 0;
+    for (int i = 0; i < 8 * C; i++) s += (double)A[i] * A[i];
+    ck_assert_double_eq_tol(sqrt(s / (8 * C)), 1.0 / 8, 0.015);
+    done(b);
+}
+END_TEST
+
+/* A product of rank 6 is found exactly; the randomised way agrees with the whole decomposition. */
+START_TEST(low_rank_factors_are_the_best_ones)
+{
+    enum { M = 37, N = 53, K = 6 };
+    static float u[M * K], v[K * N], w[M * N], B[M * K], A[K * N], back[M * N];
+    tn_error e = {0};
+    tn_rng r = tn_rng_named(1, "svd");
+    for (int i = 0; i < M * K; i++) u[i] = (float)tn_rng_normal(&r);
+    for (int i = 0; i < K * N; i++) v[i] = (float)tn_rng_normal(&r);
+    memset(w, 0, sizeof w);
+    memset(back, 0, sizeof back);
+    tn_matmul_add(w, 1, u, v, M, K, N);
+    ck_assert_int_eq(tn_low_rank(w, M, N, K, _i, 3, B, A, &e), 0);
+    tn_matmul_add(back, 1, B, A, M, K, N);
+    for (int i = 0; i < M * N; i++) ck_assert_double_eq_tol(back[i], w[i], 2e-5);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *s = suite_create("adapt");
+    TCase *c = tcase_create("all");
+    tcase_set_timeout(c, 120);
+    tcase_add_loop_test(c, pissa_keeps_the_sum, 0, 3);
+    tcase_add_test(c, loftq_undoes_part_of_the_quantisation);
+    tcase_add_test(c, dora_begins_with_the_norms_of_its_rows);
+    tcase_add_test(c, gaussian_has_the_spread_peft_gives_it);
+    tcase_add_loop_test(c, low_rank_factors_are_the_best_ones, 0, 3);
+    suite_add_tcase(s, c);
+    return run_suite(s);
+}
