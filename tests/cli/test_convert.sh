@@ -195,6 +195,7 @@ says "holds no .safetensors file" $T import --in "$D" --out "$W/x" --config "$W/
 says "nothing in it is" $T import --in $C/vit --out "$W/x" --config "$W/pl/config.yaml" model.lora.enabled=false
 for m in convnext_fpn_heatmap convnext_hrnet_heatmap; do says "is not built yet" $T train model.model_name=$m; done
 
+python3 tools/config_table.py | cmp -s - docs/configuration.md && ok || bad "docs/configuration.md is not what tools/config_table.py makes"
 # the libraries themselves, where they are installed
 if python3 -c "import onnx, onnxruntime, numpy" 2>/dev/null; then
   python3 tools/check_onnx.py "$(dirname "$(dirname "$T")")" "$W/onnx" . >"$W/out" 2>&1 && ok || bad "onnxruntime: $(grep FAILED "$W/out")"
