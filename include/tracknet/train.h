@@ -48,6 +48,7 @@ typedef struct tn_memory {
     size_t weights, weights_float32, parameters, gradients, optimizer, activations, workspace, total;
     size_t full_float32;
     int micro_batch;
+    int quantized_modules, skipped_modules, indivisible_modules; /**< of the backbone's linear layers */
 } tn_memory;
 
 typedef struct tn_train_summary {

@@ -92,9 +92,11 @@ static void print_plan(const tn_config *cfg, const tn_run_options *o)
     }
     printf("# memory plan, MiB (micro-batch %d)\n#   frozen weights  %10.1f  (%.1f in float32)\n#   parameters      %10.1f\n"
            "#   gradients       %10.1f\n#   optimiser       %10.1f\n#   activations     %10.1f\n#   workspace       %10.1f\n"
-           "#   total           %10.1f  (full fine-tuning in float32: %.1f)\n",
+           "#   total           %10.1f  (full fine-tuning in float32: %.1f)\n"
+           "# linear layers: %d quantised, %d left in float by name, %d because blocks do not divide their rows\n",
            m.micro_batch, mib(m.weights), mib(m.weights_float32), mib(m.parameters), mib(m.gradients), mib(m.optimizer),
-           mib(m.activations), mib(m.workspace), mib(m.total), mib(m.full_float32));
+           mib(m.activations), mib(m.workspace), mib(m.total), mib(m.full_float32),
+           m.quantized_modules, m.skipped_modules, m.indivisible_modules);
 }
 
 /* --resume without a folder means <output_dir>/last, and brings that run's configuration. */

@@ -164,7 +164,7 @@ int tn_merge_adapter(const char *adapter, const tn_quantize_options *o, tn_error
     merger m = {0};
     tn_rewrite w = {.o = o, .quantize = o->quant_type != NULL, .changes = changes, .change = change, .user = &m};
     if (!adapter || !o->in || !o->out) return tn_fail(err, TN_ERR_ARGUMENT, "give --adapter, --base and --out");
-    if (o->quant_type) TN_TRY(tn_qtype_find(&w.type, o->quant_type, err));
+    if (o->quant_type) TN_TRY(tn_quantize_check(o, &w.type, err));
     TN_TRY(tn_adapter_open(&m.a, adapter, err));
     int rc = pissa_iterations(m.a, &m.iterations, err);
     if (!rc) rc = check_base(m.a, o->in, err);

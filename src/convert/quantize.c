@@ -2,10 +2,9 @@
 
 #include <string.h>
 
-static int check(const tn_quantize_options *o, tn_qtype *type, tn_error *err)
+int tn_quantize_check(const tn_quantize_options *o, tn_qtype *type, tn_error *err)
 {
     int block;
-    if (!o->in || !o->out) return tn_fail(err, TN_ERR_ARGUMENT, "give --in and --out, two Hugging Face model folders");
     TN_TRY(tn_qtype_find(type, o->quant_type ? o->quant_type : "nf4", err));
     const int cols = o->block_size && (o->block_size & (o->block_size - 1)) == 0 ? TN_MAX(4096, o->block_size) : 4096;
     TN_TRY(tn_qblock(&block, *type, o->block_size, cols, "--block-size", err));
@@ -17,6 +16,7 @@ static int check(const tn_quantize_options *o, tn_qtype *type, tn_error *err)
 int tn_quantize_checkpoint(const tn_quantize_options *o, tn_error *err)
 {
     tn_rewrite w = {.o = o, .quantize = true};
-    TN_TRY(check(o, &w.type, err));
+    if (!o->in || !o->out) return tn_fail(err, TN_ERR_ARGUMENT, "give --in and --out, two Hugging Face model folders");
+    TN_TRY(tn_quantize_check(o, &w.type, err));
     return tn_rewrite_run(&w, err);
 }

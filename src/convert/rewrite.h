@@ -14,5 +14,7 @@ typedef struct tn_rewrite {
     void *user;
 } tn_rewrite;
 
+/** The format that o asks for, with a block size it allows. */
+int tn_quantize_check(const tn_quantize_options *o, tn_qtype *type, tn_error *err);
 int tn_rewrite_run(const tn_rewrite *w, tn_error *err);
 #endif

@@ -16,7 +16,9 @@ int tn_engine_memory(const tn_engine *e, int micro, tn_memory *m, tn_error *err)
 {
     tn_store *st = e->session->store;
     *m = (tn_memory){.weights = st->weight_bytes, .weights_float32 = st->float_bytes, .parameters = 4 * st->n_params,
-                     .gradients = 4 * st->n_params, .optimizer = 8 * st->n_params, .micro_batch = micro};
+                     .gradients = 4 * st->n_params, .optimizer = 8 * st->n_params, .micro_batch = micro,
+                     .quantized_modules = st->n_quantised, .skipped_modules = st->n_skipped,
+                     .indivisible_modules = st->n_indivisible};
     TN_TRY(activations(e, e->model, st, tn_engine_train_pass(e, micro, tn_engine_groups(e)), &m->activations,
                        &m->workspace, err));
     TN_TRY(activations(e, e->model, st, tn_engine_eval_pass(e, micro, true), &m->activations, &m->workspace, err));

@@ -71,6 +71,43 @@ open(dst + "_nan/config.json", "w").write(open(src + "/config.json").read())
 P
 expect 0 "18 of 18" $T quantize --in "$W/shards" --out "$W/qshards"
 [ -s "$W/qshards/model-00002-of-00002.safetensors" ] && [ -s "$W/qshards/model.safetensors.index.json" ] && ok || bad "shards were not kept"
+# shards, head classes' prefixes and transformers 5's own names give the same hidden states
+G=$(dirname "$(dirname "$T")")/tests/tn-golden
+mkdir "$W/forms"
+cp -r "$W/shards" "$W/forms/shards"
+cp $C/dinov3/golden.safetensors "$W/forms/shards/"
+python3 - $C "$W/forms" <<'P'
+import json, os, struct, sys
+cases, out = sys.argv[1:]
+def rename(case, name, f, extra=()):
+    raw = open("%s/%s/model.safetensors" % (cases, case), "rb").read()
+    n = struct.unpack("<Q", raw[:8])[0]
+    h = json.loads(raw[8:8 + n])
+    end = max(v["data_offsets"][1] for k, v in h.items() if k != "__metadata__")
+    h = {k if k == "__metadata__" else f(k): v for k, v in h.items()}
+    tail = b""
+    for k in extra:
+        h[k] = {"dtype": "F32", "shape": [4], "data_offsets": [end + len(tail), end + len(tail) + 16]}
+        tail += b"\0" * 16
+    t = json.dumps(h).encode()
+    t += b" " * (-len(t) % 8)
+    d = os.path.join(out, name)
+    os.makedirs(d)
+    open(d + "/model.safetensors", "wb").write(struct.pack("<Q", len(t)) + t + raw[8 + n:] + tail)
+    for k in ("config.json", "golden.safetensors"):
+        open(d + "/" + k, "wb").write(open("%s/%s/%s" % (cases, case, k), "rb").read())
+rename("vit", "vit_classifier", lambda k: "vit." + k, ["classifier.bias"])
+rename("dinov2", "dinov2_classifier", lambda k: "dinov2." + k, ["classifier.bias"])
+rename("dinov2_registers", "registers_classifier", lambda k: "dinov2_with_registers." + k, ["classifier.bias"])
+rename("dinov3", "dinov3_v5", lambda k: k.replace("layer.", "model.layer.", 1) if k.startswith("layer.") else k)
+def v5(k):
+    for a, b in (("encoder.layer.", "layers."), ("attention.attention.query", "attention.q_proj"), ("attention.attention.key", "attention.k_proj"),
+                 ("attention.attention.value", "attention.v_proj"), ("attention.output.dense", "attention.o_proj"), ("intermediate.dense", "mlp.fc1"), (".output.dense", ".mlp.fc2")):
+        k = k.replace(a, b)
+    return k
+rename("vit", "vit_v5", v5)
+P
+expect 0 "6 passed, 0 failed" "$G" "$W/forms" --device cpu
 says "layer.1.mlp.up_proj.weight" $T quantize --in "$W/shards_nan" --out "$W/x"
 
 # ---- training and prediction on quantised checkpoints, and on every format
@@ -175,6 +212,7 @@ import csv, sys
 a, b = (list(csv.reader(open(f)))[1:] for f in sys.argv[1:])
 sys.exit(len(a) != len(b) or any(abs(float(p) - float(q)) > 0.02 for x, y in zip(a, b) for p, q in zip(x[1:4], y[1:4])))
 P
+says "powers of two from 32 to 4096" $T adapter merge --adapter "$W/c/last" --base $C/dinov3 --out "$W/x" --quant-type nf4 --block-size 48
 says "it was made for another base" $T adapter merge --adapter "$W/c/last" --base $C/vit --out "$W/x"
 says "it was made for another base" $T predict --checkpoint "$W/c/last" --adapter "$C/from_peft_vit_dora/adapter" --image "$IMG"
 says "is no adapter" $T adapter info --adapter "$C/vit"
