@@ -175,14 +175,11 @@ static int widen(tn_lora *l, const tn_adapter_module *m, tn_error *err)
 }
 
 /* Modules trained whole must stand in float, whatever the base is quantised to; biases always do. */
-static int add_whole(tn_lora *l, const tn_adapter *a, int n, tn_error *err)
+static int add_whole(tn_lora *l, const tn_adapter *a, tn_error *err)
 {
     for (int i = 0; i < a->file->n; i++) {
         char name[320];
         if (strstr(a->file->t[i].name, ".lora_")) continue;
-        if (n > 1)
-            return bad(a, err, "several adapters share one base, but this one brings base weights of its own; give it alone:",
-                       a->file->t[i].name);
         tn_common_adapter_name(name, sizeof name, a->file->t[i].name);
         if (tn_ends(name, ".bias")) continue;
         char *dot = strrchr(name, '.');
@@ -200,7 +197,7 @@ int tn_adapter_union(tn_lora *l, tn_adapter *const *a, int n, tn_error *err)
         const char *init = tn_adapter_init(a[i]);
         l->dora |= a[i]->dora;
         for (int k = 0; !rc && k < a[i]->n; k++) rc = widen(l, &a[i]->modules[k], err);
-        if (!rc) rc = add_whole(l, a[i], n, err);
+        if (!rc) rc = add_whole(l, a[i], err);
         if (rc || !tn_starts(init, "pissa")) continue;
         if (n > 1) rc = bad(a[i], err, "PiSSA changes the base, so this adapter cannot share it with others:", init);
         l->init = TN_LORA_PISSA;
@@ -277,7 +274,17 @@ static int apply_magnitudes(const tn_adapter *a, tn_engine *e, tn_error *err)
     return 0;
 }
 
-/* Biases and modules trained whole. */
+/* The base's own value, kept the first time that an adapter replaces it. */
+static int keep(tn_engine *e, int slot, tn_error *err)
+{
+    const tn_slot *s = &e->model->slots[slot];
+    if (!e->kept && !(e->kept = calloc((size_t)e->model->n_slots, sizeof *e->kept))) return tn_oom(err);
+    if (e->kept[slot]) return 0;
+    e->kept[slot] = malloc((size_t)s->rows * (size_t)s->cols * sizeof(float));
+    return e->kept[slot] ? tn_store_get(e->session->store, slot, e->kept[slot], err) : tn_oom(err);
+}
+
+/* Biases and modules trained whole; what an adapter before this one replaced is put back. */
 static int apply_others(const tn_adapter *a, tn_engine *e, tn_error *err)
 {
     for (int i = 0; i < e->model->n_slots; i++) {
@@ -286,7 +293,9 @@ static int apply_others(const tn_adapter *a, tn_engine *e, tn_error *err)
         if (s->group == TN_GROUP_HEAD || strstr(s->name, ".lora_")) continue;
         tn_common_name(common, sizeof common, s->name);
         const tn_st_tensor *t = tn_adapter_other(a, common);
+        if (!t && e->kept && e->kept[i]) TN_TRY(tn_store_set(e->session->store, i, e->kept[i], err));
         if (!t) continue;
+        TN_TRY(keep(e, i, err));
         if (t->count != (int64_t)s->rows * s->cols)
             return tn_fail(err, TN_ERR_FORMAT, "adapter '%s': '%s' has %lld values where this base has %lld; it was made for another base",
                            a->dir, t->name, (long long)t->count, (long long)s->rows * s->cols);

@@ -451,13 +451,14 @@ static int merge_override(tn_config *c, const char *text, tn_error *err)
     const char *eq = strchr(text, '=');
     if (!eq || eq == text)
         return tn_fail(err, TN_ERR_CONFIG, COMMAND_LINE ": '%s' is no KEY=VALUE, such as training.optimizer.lr=1e-4", text);
-    tn_ynode *value, *root = tn_yaml_new_map(NULL, COMMAND_LINE), *at = root;
+    tn_ynode *value;
     TN_TRY(tn_yaml_parse(&value, eq + 1, strlen(eq + 1), COMMAND_LINE, err));
     if (value->kind == TN_Y_MAP && !value->n) { /* KEY= */
         tn_yaml_free(value);
         TN_TRY(tn_yaml_parse(&value, "null", 4, COMMAND_LINE, err));
     }
     value->line = 0;
+    tn_ynode *root = tn_yaml_new_map(NULL, COMMAND_LINE), *at = root;
     for (const char *s = text; s < eq;) {
         const char *dot = memchr(s, '.', (size_t)(eq - s)), *end = dot ? dot : eq;
         char *key = tn_strf("%.*s", (int)(end - s), s);

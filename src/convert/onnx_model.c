@@ -122,7 +122,7 @@ static const char *constant(tn_onnx *o, const char *stem, int type, const void *
     if (!t || !data || !d || !name) return "";
     tnonnx__tensor__init(t);
     memcpy(data, v, n * size);
-    memcpy(d, dims, sizeof *d * (size_t)n_dims);
+    if (n_dims) memcpy(d, dims, sizeof *d * (size_t)n_dims);
     t->n_dims = (size_t)n_dims;
     t->dims = d;
     t->has_data_type = 1;

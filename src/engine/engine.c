@@ -162,6 +162,8 @@ int tn_engine_open_with(tn_engine **out, const tn_settings *s, const tn_run_opti
 void tn_engine_close(tn_engine *e)
 {
     if (!e) return;
+    for (int i = 0; e->kept && i < e->model->n_slots; i++) free(e->kept[i]);
+    free(e->kept);
     tn_session_free(e->session);
     tn_model_free(e->model);
     tn_dev_close(e->dev);

@@ -178,7 +178,10 @@ expect 0 "confidence" $T predict --adapter "$W/a/last" --image "$IMG" --csv "$W/
 expect 0 "confidence" $T predict --adapter "$W/b/last" --image "$IMG" --csv "$W/b.csv"
 expect 0 "confidence" $T predict --checkpoint "$W/a/last" --image "$IMG" --csv "$W/own.csv"
 cut -d, -f1-4 "$W/a.csv" | cmp -s - "$W/own.csv" && ok || bad "an adapter alone and its checkpoint disagree"
-says "brings base weights of its own" $T predict --adapter "$W/a/last" --adapter "$W/b/last" --image "$IMG"
+expect 0 "confidence" $T predict --adapter "$W/a/last" --adapter "$W/b/last" --adapter "$W/a/last" --image "$IMG" --csv "$W/ab.csv"
+alone() { tail -n +2 "$W/$1.csv"; }
+cmp -s <(tail -n +2 "$W/ab.csv" | cut -d, -f1-4) <(alone a | cut -d, -f1-4; alone b | cut -d, -f1-4; alone a | cut -d, -f1-4) && ok || bad "an adapter's own base weights outlive it"
+says "PiSSA changes the base" $T predict --adapter "$W/a/last" --adapter "$C/from_peft_dinov3_vit_pissa/adapter" --image "$IMG"
 expect 0 "loss" $T train $L $M --output-dir "$W/c" model.lora.use_dora=true model.lora.r=3 model.lora.use_rslora=true
 expect 0 "confidence" $T predict --adapter "$W/c/last" --image "$IMG" --csv "$W/c.csv"
 expect 0 "confidence" $T predict --adapter "$W/a/last" --adapter "$W/c/last" --adapter "$W/a/last" --image "$IMG" --csv "$W/ac.csv" --outdir "$W/pics"
