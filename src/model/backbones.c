@@ -3,8 +3,18 @@
 
 #include <string.h>
 
-const tn_backbone *const tn_backbones[] = {&tn_backbone_dinov3, &tn_backbone_dinov2, &tn_backbone_dinov2_registers,
-                                           &tn_backbone_vit, &tn_backbone_timm, NULL};
+/* The table: a family is a file and a row here. */
+#define BACKBONES(X)                                                                                                  \
+    X(tn_backbone_dinov3)                                                                                             \
+    X(tn_backbone_dinov2)                                                                                             \
+    X(tn_backbone_dinov2_registers)                                                                                   \
+    X(tn_backbone_vit)                                                                                                \
+    X(tn_backbone_timm)
+
+#define DECLARED(b) extern const tn_backbone b;
+#define LISTED(b) &b,
+BACKBONES(DECLARED)
+const tn_backbone *const tn_backbones[] = {BACKBONES(LISTED) NULL};
 
 const tn_backbone *tn_backbone_find(const char *type)
 {

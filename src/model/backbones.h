@@ -9,7 +9,4 @@ int tn_vit_common(tn_vit *v, const json_t *config, float eps, tn_error *err);
 /** pos_h and pos_w from image_size (a number or a pair). */
 int tn_vit_image_grid(tn_vit *v, const json_t *config, int dflt, tn_error *err);
 int tn_vit_activation(int *fn, const char *name, tn_error *err);
-
-extern const tn_backbone tn_backbone_dinov3, tn_backbone_dinov2, tn_backbone_dinov2_registers, tn_backbone_vit,
-    tn_backbone_timm;
 #endif
