@@ -26,17 +26,26 @@ void unpack_pairs(const __global uchar *packed, const __global scale_t *scales, 
 #else
             const float zero = 0.0f;
 #endif
-            for (int i = 0; i < RUN / 2; i++) {
-                const float2 v = (vload2(packed[first / 2 + i], pairs) - zero) * scale;
 #if OUT == 0
-                vstore2(v, i, w + w_off + first);
-#elif OUT == 2
-                vstore_half2_rte(v, i, (__global half *)w + w_off + first);
+            for (int i = 0; i < RUN / 2; i++)
+                vstore2((vload2(packed[first / 2 + i], pairs) - zero) * scale, i, w + w_off + first);
 #else
-                const uint2 u = as_uint2(v);
-                vstore2(convert_ushort2((u + 0x7fffu + ((u >> 16) & 1u)) >> 16), i, w + w_off + first);
+            /* 16 at once, and two halves leave as one 32-bit word: otherwise PoCL's compiler rounds one by one */
+            for (int i = 0; i < RUN / 16; i++) {
+                const __global uchar *p = packed + first / 2 + i * 8;
+                float16 v;
+                v.s01 = vload2(p[0], pairs), v.s23 = vload2(p[1], pairs), v.s45 = vload2(p[2], pairs), v.s67 = vload2(p[3], pairs);
+                v.s89 = vload2(p[4], pairs), v.sab = vload2(p[5], pairs), v.scd = vload2(p[6], pairs), v.sef = vload2(p[7], pairs);
+                v = (v - zero) * scale;
+#if OUT == 2
+                vstore_half16_rte(v, i, (__global half *)w + w_off + first);
+#else
+                const uint16 u = as_uint16(v);
+                const ulong8 r = as_ulong8(u + 0x7fffu + ((u >> 16) & 1u));
+                vstore8(convert_uint8((r >> 16 & 0xffffUL) | (r >> 32 & 0xffff0000UL)), i, (__global uint *)(w + w_off + first));
 #endif
             }
+#endif
         }
     }
 }
