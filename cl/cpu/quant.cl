@@ -15,17 +15,13 @@ void unpack_pairs(const __global uchar *packed, const __global scale_t *scales, 
                   const __global uchar *zeros, const __global float *tables, float offset, uint block,
                   __global TYPE(OUT) *w, uint w_off, uint n)
 {
-    const __global float *pairs = tables + 304;
+    const __global float *pairs = tables + PAIRS_AT;
     for (int g = 0; g < GROUPS; g++) {
         const size_t first = (get_global_id(0) * GROUPS + g) * RUN;
         if (first < n) {
             const size_t b = first / block;
             const float scale = block_scale(scales, nested, tables, offset, b);
-#if QZERO
-            const float zero = zeros[b];
-#else
-            const float zero = 0.0f;
-#endif
+            const float zero = block_zero(zeros, b);
 #if OUT == 0
             for (int i = 0; i < RUN / 2; i++)
                 vstore2((vload2(packed[first / 2 + i], pairs) - zero) * scale, i, w + w_off + first);

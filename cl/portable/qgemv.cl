@@ -43,24 +43,7 @@ void qgemv(const __global act_t *x, const __global uchar *packed, const __global
     for (int m = 0; m < M; m++) acc[m] = (float8)(0.0f);
     for (int k = l * 8; k < K; k += WG * 8) {
         const uint at = row + k, b = at / block;
-        const float scale = block_scale(scales, nested, tables, offset, b);
-        float8 w;
-#if QBITS == 8
-        w = convert_float8(vload8(0, (const __global char *)packed + at)) * scale * INT8_STEP;
-#else
-        const uint p = ((const __global uint *)packed)[at >> 3];
-#if QLOW
-        w.s0 = code[p & 15u], w.s1 = code[p >> 4 & 15u], w.s2 = code[p >> 8 & 15u], w.s3 = code[p >> 12 & 15u];
-        w.s4 = code[p >> 16 & 15u], w.s5 = code[p >> 20 & 15u], w.s6 = code[p >> 24 & 15u], w.s7 = code[p >> 28];
-#else
-        w.s1 = code[p & 15u], w.s0 = code[p >> 4 & 15u], w.s3 = code[p >> 8 & 15u], w.s2 = code[p >> 12 & 15u];
-        w.s5 = code[p >> 16 & 15u], w.s4 = code[p >> 20 & 15u], w.s7 = code[p >> 24 & 15u], w.s6 = code[p >> 28];
-#endif
-#if QZERO
-        w -= (float)zeros[b];
-#endif
-        w *= scale;
-#endif
+        const float8 w = values8(packed, code, scales, nested, zeros, tables, offset, at >> 3, b);
         for (int m = 0; m < M; m++) acc[m] += w * load8(x, (size_t)m * K + k);
     }
 #if WG == 1

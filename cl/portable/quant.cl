@@ -23,11 +23,7 @@ void unpack(const __global uchar *packed, const __global scale_t *scales, const 
     if (first >= n) return;
     const uint b = first / block;
     const float scale = block_scale(scales, nested, tables, offset, b);
-#if QZERO
-    const float zero = zeros[b];
-#else
-    const float zero = 0.0f;
-#endif
+    const float zero = block_zero(zeros, b);
     const int count = min((uint)PER, n - (uint)first);
     for (int i = 0; i < count; i++) {
 #if QBITS == 8
@@ -50,24 +46,6 @@ void unpack(const __global uchar *packed, const __global scale_t *scales, const 
 #ifndef STEPS
 #define STEPS 4
 #endif
-inline float8 decode8(const __global uchar *packed, const __local float *code, uint item)
-{
-#if QBITS == 8
-    return convert_float8(vload8(item, (const __global char *)packed));
-#else
-    const uint p = ((const __global uint *)packed)[item];
-    float8 v;
-#if QLOW
-    v.s0 = code[p & 15u], v.s1 = code[p >> 4 & 15u], v.s2 = code[p >> 8 & 15u], v.s3 = code[p >> 12 & 15u];
-    v.s4 = code[p >> 16 & 15u], v.s5 = code[p >> 20 & 15u], v.s6 = code[p >> 24 & 15u], v.s7 = code[p >> 28];
-#else
-    v.s1 = code[p & 15u], v.s0 = code[p >> 4 & 15u], v.s3 = code[p >> 8 & 15u], v.s2 = code[p >> 12 & 15u];
-    v.s5 = code[p >> 16 & 15u], v.s4 = code[p >> 20 & 15u], v.s7 = code[p >> 24 & 15u], v.s6 = code[p >> 28];
-#endif
-    return v;
-#endif
-}
-
 __kernel __attribute__((reqd_work_group_size(WG_UNPACK, 1, 1)))
 void unpack8(const __global uchar *packed, const __global scale_t *scales, const __global float *nested,
              const __global uchar *zeros, const __global float *tables, float offset, uint block,
@@ -85,15 +63,7 @@ void unpack8(const __global uchar *packed, const __global scale_t *scales, const
 #else
             const uint b = item * 8 / block;
 #endif
-            const float scale = block_scale(scales, nested, tables, offset, b);
-            float8 v = decode8(packed, code, item);
-#if QBITS == 8
-            v = v * scale * INT8_STEP;
-#elif QZERO
-            v = (v - (float)zeros[b]) * scale;
-#else
-            v = v * scale;
-#endif
+            const float8 v = values8(packed, code, scales, nested, zeros, tables, offset, item, b);
             const size_t at = (size_t)item * 8;
 #if OUT == 0
             vstore4(v.lo, 0, w + w_off + at);
@@ -151,20 +121,16 @@ inline uint code_of(const __local float *ladder, float u, float zero)
  * block; the host does what is left over. */
 __kernel __attribute__((reqd_work_group_size(WG_UNPACK, 1, 1)))
 void encode8(const __global float *w, const __global float *mul, const __global uchar *zeros,
-             const __global float *ladders, __global uchar *packed, uint block, uint items)
+             const __global float *tables, __global uchar *packed, uint block, uint items)
 {
     __local float ladder[31];
-    for (int i = (int)get_local_id(0); i < 31; i += WG_UNPACK) ladder[i] = ladders[i];
+    for (int i = (int)get_local_id(0); i < 31; i += WG_UNPACK) ladder[i] = tables[LADDER_AT + i];
     barrier(CLK_LOCAL_MEM_FENCE);
     const size_t item = get_global_id(0);
     if (item >= items) return;
     const uint b = (uint)item * 8 / block;
     const float m = mul[b];
-#if QZERO
-    const float zero = zeros[b];
-#else
-    const float zero = 0.0f;
-#endif
+    const float zero = block_zero(zeros, b);
     for (int i = 0; i < 8; i += 2) {
         const uint q0 = code_of(ladder, w[item * 8 + i] * m, zero), q1 = code_of(ladder, w[item * 8 + i + 1] * m, zero);
 #if QBITS == 8

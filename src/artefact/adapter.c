@@ -403,12 +403,6 @@ static json_t *targets_of(const tn_model *m)
     return out;
 }
 
-/* Whole numbers stay whole, as PEFT writes them. */
-static json_t *number(double v)
-{
-    return v == floor(v) && fabs(v) < 1e15 ? json_integer((json_int_t)v) : json_real(v);
-}
-
 static void patterns_of(const tn_model *m, json_t *ranks, json_t *alphas)
 {
     for (int i = 0; i < m->n_slots; i++) {
@@ -419,7 +413,7 @@ static void patterns_of(const tn_model *m, json_t *ranks, json_t *alphas)
         path[strlen(path) - strlen(".lora_A.weight")] = 0;
         const double alpha = s->lora_scale * (m->lora.rslora ? sqrt(s->rows) : s->rows);
         if (s->rows != m->lora.r) json_object_set_new(ranks, path, json_integer(s->rows));
-        if (fabs(alpha - m->lora.alpha) > 1e-5 * m->lora.alpha) json_object_set_new(alphas, path, number(round(alpha * 1e4) / 1e4));
+        if (fabs(alpha - m->lora.alpha) > 1e-5 * m->lora.alpha) json_object_set_new(alphas, path, tn_json_number(round(alpha * 1e4) / 1e4));
     }
 }
 
@@ -443,7 +437,7 @@ json_t *tn_adapter_config(const tn_engine *e)
         json_array_append_new(whole, json_string(path));
     }
     return json_pack("{s:s, s:i, s:o, s:f, s:s, s:b, s:b, s:b, s:o, s:o, s:o, s:o, s:o, s:s?, s:s?, s:b}", "peft_type", "LORA", "r",
-                     l->r, "lora_alpha", number(s->model.lora.alpha), "lora_dropout", (double)s->model.lora.dropout, "bias", l->bias,
+                     l->r, "lora_alpha", tn_json_number(s->model.lora.alpha), "lora_dropout", (double)s->model.lora.dropout, "bias", l->bias,
                      "use_rslora", l->rslora, "use_dora", l->dora, "fan_in_fan_out", 0, "init_lora_weights", init_json(s),
                      "modules_to_save", whole, "target_modules", targets_of(e->model), "rank_pattern", ranks, "alpha_pattern",
                      alphas, "base_model_name_or_path", s->model.pretrained, "task_type", s->model.lora.task_type,

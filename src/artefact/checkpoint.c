@@ -168,7 +168,7 @@ static int write_run(const char *dir, const tn_engine *e, tn_error *err)
                       err);
 }
 
-static int write_config(const char *dir, const tn_config *c, tn_error *err)
+int tn_checkpoint_write_config(const char *dir, const tn_config *c, tn_error *err)
 {
     char *path = tn_path(dir, "config.yaml"), *yaml = NULL;
     int rc = path ? tn_config_dump(c, &yaml, err) : tn_oom(err);
@@ -187,7 +187,7 @@ static int write_all(const char *dir, tn_engine *e, const tn_config *c, const tn
     if (!rc && e->model->train_backbone) rc = write_backbone(e, dir, err);
     if (!rc) rc = write_optimizer(e, dir, err);
     if (!rc) rc = write_state(dir, st, err);
-    if (!rc) rc = write_config(dir, c, err);
+    if (!rc) rc = tn_checkpoint_write_config(dir, c, err);
     if (!rc) rc = write_run(dir, e, err);
     return rc;
 }

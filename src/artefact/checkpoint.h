@@ -20,6 +20,8 @@ typedef struct tn_trainer_state {
 } tn_trainer_state;
 
 int tn_checkpoint_save(const char *dir, tn_engine *e, const tn_config *c, const tn_trainer_state *st, tn_error *err);
+/** config.yaml alone. */
+int tn_checkpoint_write_config(const char *dir, const tn_config *c, tn_error *err);
 /** Weights only (decoder, head, adapters, trained backbone). */
 int tn_checkpoint_load(const char *dir, tn_engine *e, tn_error *err);
 /** Optimiser state and position, for --resume. */

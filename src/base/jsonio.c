@@ -1,6 +1,7 @@
 #include "jsonio.h"
 #include "files.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -58,4 +59,9 @@ const char *tn_json_str(const json_t *o, const char *key, const char *dflt)
 {
     const json_t *v = json_object_get(o, key);
     return json_is_string(v) ? json_string_value(v) : dflt;
+}
+
+json_t *tn_json_number(double v)
+{
+    return v == floor(v) && fabs(v) < 1e15 ? json_integer((json_int_t)v) : json_real(v);
 }

@@ -10,6 +10,9 @@ int tn_json_read(json_t **out, const char *path, tn_error *err);
 /** Indent 2, sorted keys, newline at the end; atomic. Steals nothing. */
 int tn_json_write(const json_t *v, const char *path, tn_error *err);
 
+/** A number as Python writes it: whole ones without a point. New reference. */
+json_t *tn_json_number(double v);
+
 /** Getters with defaults; null counts as absent. */
 long long tn_json_int(const json_t *o, const char *key, long long dflt);
 double tn_json_num(const json_t *o, const char *key, double dflt);

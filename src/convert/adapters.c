@@ -93,16 +93,6 @@ static int take_pissa(const merger *m, const tn_adapter_module *x, float *w, tn_
     return rc;
 }
 
-static void scale_rows(float *w, const float *magnitude, int rows, int cols)
-{
-    for (int i = 0; i < rows; i++) {
-        double s = 0;
-        for (int c = 0; c < cols; c++) s += (double)w[(size_t)i * (size_t)cols + (size_t)c] * w[(size_t)i * (size_t)cols + (size_t)c];
-        const float k = (float)(magnitude[i] / sqrt(s));
-        for (int c = 0; c < cols; c++) w[(size_t)i * (size_t)cols + (size_t)c] *= k;
-    }
-}
-
 static int merge_module(const merger *m, const tn_adapter_module *x, float *w, tn_error *err)
 {
     float *A = tn_adapter_values(m->a, x->a, err), *B = A ? tn_adapter_values(m->a, x->b, err) : NULL;
@@ -110,7 +100,7 @@ static int merge_module(const merger *m, const tn_adapter_module *x, float *w, t
     int rc = B && (!x->magnitude || mag) ? take_pissa(m, x, w, err) : err->status;
     if (!rc) {
         tn_matmul_add(w, x->scale, B, A, x->out, x->r, x->in);
-        if (mag) scale_rows(w, mag, x->out, x->in);
+        if (mag) tn_rows_to_norms(w, mag, x->out, x->in);
     }
     free(A);
     free(B);
@@ -280,11 +270,6 @@ static int convert_tensors(bundle *b, const tn_adapter_convert *o, const tn_adap
     return rc;
 }
 
-static json_t *number(double v)
-{
-    return v == floor(v) ? json_integer((json_int_t)v) : json_real(v);
-}
-
 /* Modules by their whole paths, and what of them departs from the defaults. */
 static void set_modules(json_t *c, const tn_adapter_convert *o, const tn_adapter *a, const tn_backbone *family)
 {
@@ -298,14 +283,14 @@ static void set_modules(json_t *c, const tn_adapter_convert *o, const tn_adapter
         if (o->spelling) tn_spell_name(path, sizeof path, family, m->common, !strcmp(o->spelling, "v5"));
         const double mine = m->scale * (a->rslora ? sqrt(m->r) : m->r);
         json_array_append_new(targets, json_string(path));
-        if (m->r != r) json_object_set_new(ranks, path, number(times * m->r));
-        if (fabs(mine - alpha) > 1e-5 * alpha) json_object_set_new(alphas, path, number((a->rslora ? sqrt(times) : times) * mine));
+        if (m->r != r) json_object_set_new(ranks, path, tn_json_number(times * m->r));
+        if (fabs(mine - alpha) > 1e-5 * alpha) json_object_set_new(alphas, path, tn_json_number((a->rslora ? sqrt(times) : times) * mine));
     }
     json_object_set_new(c, "target_modules", targets);
     json_object_set_new(c, "rank_pattern", ranks);
     json_object_set_new(c, "alpha_pattern", alphas);
     json_object_set_new(c, "r", json_integer((json_int_t)times * r));
-    json_object_set_new(c, "lora_alpha", number((a->rslora ? sqrt(times) : times) * alpha)); /* the scale stays */
+    json_object_set_new(c, "lora_alpha", tn_json_number((a->rslora ? sqrt(times) : times) * alpha)); /* the scale stays */
     if (o->plain) json_object_set_new(c, "init_lora_weights", json_true());
 }
 

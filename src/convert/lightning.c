@@ -169,16 +169,6 @@ static int set_base(tn_config *c, const char *path, const char *random, tn_error
     return rc ? rc : set_key(c, "model.backbone.random_init", random, err);
 }
 
-static int write_yaml(const tn_config *c, const char *dir, tn_error *err)
-{
-    char *path = tn_path(dir, "config.yaml"), *yaml = NULL;
-    int rc = path ? tn_config_dump(c, &yaml, err) : tn_oom(err);
-    if (!rc) rc = tn_write_file(path, yaml, strlen(yaml), err);
-    free(path);
-    free(yaml);
-    return rc;
-}
-
 /* Everything into tmp, which then takes the name `out`. */
 static int write_import(tn_engine *e, tn_config *c, source *src, const tn_hf_dir *hf, const char *tmp, const char *out, tn_error *err)
 {
@@ -189,7 +179,7 @@ static int write_import(tn_engine *e, tn_config *c, source *src, const tn_hf_dir
     int rc = base ? tn_checkpoint_save(tmp, e, c, &state, err) : tn_oom(err);
     if (!rc) rc = write_base(e, src, hf->config, tmp, err);
     if (!rc) rc = set_base(c, base, "false", err); /* only now is there something to point at */
-    if (!rc) rc = write_yaml(c, tmp, err);
+    if (!rc) rc = tn_checkpoint_write_config(tmp, c, err);
     if (!rc) rc = tn_swap_dir(tmp, out, err);
     free(cwd);
     free(absolute);
@@ -279,7 +269,7 @@ static int write_lightning(tn_engine *e, const tn_config *c, const char *dir, bo
     if (!rc) rc = write_weights(e, weights, v5, err);
     if (!rc) rc = tn_hf_open(&hf, e->s->model.pretrained, false, err);
     if (!rc) rc = tn_json_write(hf->config, json, err);
-    if (!rc) rc = write_yaml(c, dir, err);
+    if (!rc) rc = tn_checkpoint_write_config(dir, c, err);
     tn_hf_close(hf);
     free(weights);
     free(json);

@@ -81,11 +81,7 @@ static int merge_adapter(emitter *e, const tn_gpart *p, float *w, int out, int i
     float *A = values(e, p->a), *B = A ? values(e, p->b) : NULL, *m = B && p->m >= 0 ? values(e, p->m) : NULL;
     int rc = B && (p->m < 0 || m) ? 0 : e->err->status;
     if (!rc) tn_matmul_add(w, p->scale, B, A, out, p->r, in);
-    for (int i = 0; !rc && m && i < out; i++) {
-        double s = 0;
-        for (int c = 0; c < in; c++) s += (double)w[(size_t)i * (size_t)in + (size_t)c] * w[(size_t)i * (size_t)in + (size_t)c];
-        for (int c = 0; c < in; c++) w[(size_t)i * (size_t)in + (size_t)c] *= (float)(m[i] / sqrt(s));
-    }
+    if (!rc && m) tn_rows_to_norms(w, m, out, in);
     free(A);
     free(B);
     free(m);

@@ -57,30 +57,38 @@ typedef struct {
     char dtype[16]; /* "float32", "float16", "bfloat16": what it was before any quantisation */
 } values;
 
-static int read_packed(values *x, const tn_st_file *f, const tn_st_tensor *t, tn_error *err)
+/* Sizes and dtype without the values; with q (freed by the caller) also a packed tensor's matrix. */
+static int measure_into(values *x, tn_qmatrix *q, const tn_st_file *f, const tn_st_tensor *t, tn_error *err)
 {
-    tn_qmatrix q;
-    TN_TRY(tn_qfile_read(&q, f, t, x->dtype, err));
-    x->rows = q.s.rows, x->cols = q.s.cols;
-    x->v = malloc(sizeof *x->v * (size_t)x->rows * (size_t)x->cols + 4);
-    if (x->v) tn_dequantize(&q, x->v);
+    *x = (values){0};
+    if (tn_qfile_is_packed(t)) {
+        TN_TRY(tn_qfile_read(q, f, t, x->dtype, err));
+        x->rows = q->s.rows, x->cols = q->s.cols;
+        return 0;
+    }
+    x->rows = t->ndim ? (int)t->shape[0] : 1;
+    x->cols = x->rows ? (int)(t->count / x->rows) : 0;
+    snprintf(x->dtype, sizeof x->dtype, "%s", !strcmp(t->dtype, "F16") ? "float16" : !strcmp(t->dtype, "BF16") ? "bfloat16" : "float32");
+    return 0;
+}
+
+static int measure(values *x, const tn_st_file *f, const tn_st_tensor *t, tn_error *err)
+{
+    tn_qmatrix q = {0};
+    int rc = measure_into(x, &q, f, t, err);
     tn_qmatrix_free(&q);
-    return x->v ? 0 : tn_oom(err);
+    return rc;
 }
 
 static int read_values(values *x, const run *r, const tn_st_file *f, const tn_st_tensor *t, tn_error *err)
 {
-    *x = (values){0};
-    int rc;
-    if (tn_qfile_is_packed(t)) {
-        rc = read_packed(x, f, t, err);
-    } else {
-        x->rows = t->ndim ? (int)t->shape[0] : 1;
-        x->cols = x->rows ? (int)(t->count / x->rows) : 0;
-        snprintf(x->dtype, sizeof x->dtype, "%s", !strcmp(t->dtype, "F16") ? "float16" : !strcmp(t->dtype, "BF16") ? "bfloat16" : "float32");
-        x->v = malloc(sizeof *x->v * (size_t)t->count + 4);
-        rc = x->v ? tn_st_read_f32(f, t, x->v, err) : tn_oom(err);
-    }
+    tn_qmatrix q = {0};
+    TN_TRY(measure_into(x, &q, f, t, err));
+    x->v = malloc(sizeof *x->v * (size_t)x->rows * (size_t)x->cols + 4);
+    int rc = x->v ? 0 : tn_oom(err);
+    if (!rc && q.packed) tn_dequantize(&q, x->v);
+    else if (!rc) rc = tn_st_read_f32(f, t, x->v, err);
+    tn_qmatrix_free(&q);
     if (!rc && is_changed(r, t)) rc = r->w->change(r->w->user, t->name, x->v, x->rows, x->cols, err);
     if (rc) free(x->v);
     if (rc) x->v = NULL;
@@ -160,22 +168,6 @@ static int lay_quant(layout *l, const run *r, const tn_st_file *f, const tn_st_t
     tn_qparts_free(&p);
     if (ahead) tn_qmatrix_free(&q);
     return rc;
-}
-
-/* Sizes and dtype without the values. */
-static int measure(values *x, const tn_st_file *f, const tn_st_tensor *t, tn_error *err)
-{
-    *x = (values){0};
-    if (tn_qfile_is_packed(t)) {
-        TN_TRY(read_packed(x, f, t, err));
-        free(x->v);
-        x->v = NULL;
-        return 0;
-    }
-    x->rows = t->ndim ? (int)t->shape[0] : 1;
-    x->cols = x->rows ? (int)(t->count / x->rows) : 0;
-    snprintf(x->dtype, sizeof x->dtype, "%s", !strcmp(t->dtype, "F16") ? "float16" : !strcmp(t->dtype, "BF16") ? "bfloat16" : "float32");
-    return 0;
 }
 
 static bool is_dropped(const tn_st_tensor *t)

@@ -14,6 +14,16 @@ void tn_matmul_add(float *C, float alpha, const float *A, const float *B, int m,
     cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, m, n, k, alpha, A, k, B, n, 1, C, n);
 }
 
+void tn_rows_to_norms(float *w, const float *norm, int rows, int cols)
+{
+    for (int i = 0; i < rows; i++, w += cols) {
+        double s = 0;
+        for (int c = 0; c < cols; c++) s += (double)w[c] * w[c];
+        const float k = (float)(norm[i] / sqrt(s));
+        for (int c = 0; c < cols; c++) w[c] *= k;
+    }
+}
+
 static int no_convergence(tn_error *err)
 {
     return tn_fail(err, TN_ERR_NUMERIC, "the singular value decomposition of a weight did not converge");

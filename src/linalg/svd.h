@@ -12,4 +12,6 @@
 int tn_low_rank(const float *W, int rows, int cols, int r, int iterations, uint64_t seed, float *B, float *A, tn_error *err);
 /** C [m, n] += alpha A [m, k] B [k, n]. */
 void tn_matmul_add(float *C, float alpha, const float *A, const float *B, int m, int k, int n);
+/** Scales each row of w [rows, cols] to its norm[rows]: DoRA's magnitudes, merged. */
+void tn_rows_to_norms(float *w, const float *norm, int rows, int cols);
 #endif

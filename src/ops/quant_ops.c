@@ -7,7 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { WG = 64, CODES = 16, MAP = 256, LADDER = 31, PAIRS_AT = 304, CPU_RUN = 64, CPU_GROUPS = 8 };
+/* the tables' parts, as in cl/shared/quant.h */
+enum { WG = 64, CODES = 16, MAP = 256, PAIRS_AT = 304, CPU_RUN = 64, CPU_GROUPS = 8 };
 
 static void options_of(char *buf, size_t n, const tn_qshape *s, tn_dtype out)
 {
@@ -158,16 +159,12 @@ static int encode(tn_ctx *c, cl_mem w, tn_qtensor *q, tn_qmatrix *m, const float
     options_of(opts, sizeof opts, &m->s, TN_F32);
     TN_TRY(tn_tensor_new(&t, c->dev, TN_F32, 1, (int)m->n_blocks, "block multipliers", err));
     int rc = tn_tensor_set(c->dev, &t, mul, err);
-    cl_mem ladder = NULL;
-    if (!rc) rc = tn_buffer_new(&ladder, c->dev, LADDER * 4, "a code table", err);
-    if (!rc) rc = tn_buffer_copy(c->dev, q->tables, (CODES + MAP) * 4, ladder, 0, LADDER * 4, err);
-    tn_arg args[] = {TN_BUF(w),      TN_BUF(t.mem),     TN_BUF(q->zeros ? q->zeros : q->packed), TN_BUF(ladder),
+    tn_arg args[] = {TN_BUF(w),         TN_BUF(t.mem),  TN_BUF(q->zeros ? q->zeros : q->packed), TN_BUF(q->tables),
                      TN_BUF(q->packed), TN_UINT(block), TN_UINT(items)};
     if (!rc && items)
         rc = tn_op_run(c, "portable/quant.cl", "encode8", opts, args, TN_COUNT(args), 1, &items, &local, err);
     if (!rc && whole < n) rc = encode_rest(c, w, q, m, whole, mul, err);
     if (!rc) rc = tn_dev_finish(c->dev, err);
-    tn_buffer_free(c->dev, ladder, LADDER * 4);
     tn_tensor_free(c->dev, &t);
     return rc;
 }
@@ -219,6 +216,20 @@ static int fill_args(tn_arg *a, const tn_qtensor *q)
     return TN_COUNT(args);
 }
 
+static int run_unpack(tn_ctx *c, const char *file, const char *entry, const char *own, const tn_qtensor *q, const tn_tensor *out,
+                      size_t items, size_t local, tn_error *err)
+{
+    char opts[160], full[224];
+    tn_arg args[10];
+    int k = fill_args(args, q);
+    args[k++] = TN_BUF(out->mem);
+    args[k++] = TN_UINT(out->off);
+    args[k++] = TN_UINT((size_t)q->s.rows * (size_t)q->s.cols);
+    options_of(opts, sizeof opts, &q->s, out->dtype);
+    snprintf(full, sizeof full, "%s %s", opts, own);
+    return tn_op_run(c, file, entry, full, args, k, 1, &items, &local, err);
+}
+
 static int log2_of(int v)
 {
     int k = 0;
@@ -228,21 +239,15 @@ static int log2_of(int v)
 
 static int unpack_portable(tn_ctx *c, const tn_qtensor *q, tn_tensor *out, tn_error *err)
 {
-    char opts[160], full[224];
-    const size_t n = (size_t)q->s.rows * (size_t)q->s.cols, local = WG;
+    char own[64];
+    const size_t n = (size_t)q->s.rows * (size_t)q->s.cols;
     const bool eights = n % 8 == 0 && q->s.block % 8 == 0 && out->off % 8 == 0;
     const int per = eights || q->s.block % 8 == 0 ? 8 : 1;
     const bool gpu = c->dev->info.type != TN_DEVICE_CPU;
     const int steps = gpu && n > 1 << 20 ? 4 : 1, shift = q->s.block & (q->s.block - 1) ? 0 : log2_of(q->s.block);
     const size_t items = eights ? TN_CEIL_DIV(n / 8, (size_t)(WG * steps)) * WG : TN_CEIL_DIV(n, (size_t)per);
-    options_of(opts, sizeof opts, &q->s, out->dtype);
-    snprintf(full, sizeof full, "%s -DPER=%d -DSHIFT=%d -DSTEPS=%d", opts, per, shift, steps);
-    tn_arg args[10];
-    int k = fill_args(args, q);
-    args[k++] = TN_BUF(out->mem);
-    args[k++] = TN_UINT(out->off);
-    args[k++] = TN_UINT(n);
-    return tn_op_run(c, "portable/quant.cl", eights ? "unpack8" : "unpack", full, args, k, 1, &items, &local, err);
+    snprintf(own, sizeof own, "-DPER=%d -DSHIFT=%d -DSTEPS=%d", per, shift, steps);
+    return run_unpack(c, "portable/quant.cl", eights ? "unpack8" : "unpack", own, q, out, items, WG, err);
 }
 
 static int cpu_run(const tn_qtensor *q)
@@ -259,18 +264,12 @@ static bool cpu_can(const tn_ctx *c, const tn_qtensor *q)
 
 static int unpack_cpu(tn_ctx *c, const tn_qtensor *q, tn_tensor *out, tn_error *err)
 {
-    char opts[160], full[224];
-    const size_t n = (size_t)q->s.rows * (size_t)q->s.cols, local = 1;
+    char own[64];
+    const size_t n = (size_t)q->s.rows * (size_t)q->s.cols;
     const int run = cpu_run(q);
     const size_t items = TN_CEIL_DIV(n, (size_t)(run * CPU_GROUPS));
-    options_of(opts, sizeof opts, &q->s, out->dtype);
-    snprintf(full, sizeof full, "%s -DRUN=%d", opts, run);
-    tn_arg args[10];
-    int k = fill_args(args, q);
-    args[k++] = TN_BUF(out->mem);
-    args[k++] = TN_UINT(out->off);
-    args[k++] = TN_UINT(n);
-    return tn_op_run(c, "cpu/quant.cl", "unpack_pairs", full, args, k, 1, &items, &local, err);
+    snprintf(own, sizeof own, "-DRUN=%d", run);
+    return run_unpack(c, "cpu/quant.cl", "unpack_pairs", own, q, out, items, 1, err);
 }
 
 int tn_unpack_with(tn_ctx *c, int variant, const tn_qtensor *q, tn_tensor *out, bool *can, tn_error *err)

@@ -1,25 +1,7 @@
 #!/bin/bash
 # The command as a person uses it, and every kind of bad input with its one sentence.
 # test_cli.sh TRACKNET SOURCE_DIR; prints "N passed, N failed".
-T=$(realpath "$1") SRC=$2 # meson hands over relative paths
-W=$(mktemp -d)
-trap 'chmod -R u+w "$W" 2>/dev/null; rm -rf "$W"' EXIT
-cd "$SRC" || exit 2
-pass=0 fail=0
-ok() { pass=$((pass + 1)); }
-bad() { fail=$((fail + 1)); echo "FAILED: $*"; }
-# expect STATUS TEXT command...: the exit status, and TEXT somewhere in what it prints
-expect() {
-  local status=$1 text=$2
-  shift 2
-  "$@" >"$W/out" 2>&1
-  local rc=$?
-  if [ $rc -eq "$status" ] && grep -qF -- "$text" "$W/out"; then ok; else bad "$* gave $rc:"; head -5 "$W/out"; fi
-}
-says() { # error sentence: one line from tracknet, and the output names what is asked
-  expect 1 "$@"
-  [ "$(grep -c '^tracknet ' "$W/out")" -eq 1 ] || bad "not one sentence: $(cat "$W/out")"
-}
+. "$(dirname "$0")/lib.sh"
 
 expect 0 "usage: tracknet COMMAND" $T --help
 expect 0 "tracknet 0." $T --version

@@ -1,24 +1,7 @@
 #!/bin/bash
 # Quantising, adapters, import and export as a person uses them, with every kind of bad input.
 # test_convert.sh TRACKNET SOURCE_DIR; prints "N passed, N failed".
-T=$(realpath "$1") SRC=$2
-W=$(mktemp -d)
-trap 'rm -rf "$W"' EXIT
-cd "$SRC" || exit 2
-pass=0 fail=0
-ok() { pass=$((pass + 1)); }
-bad() { fail=$((fail + 1)); echo "FAILED: $*"; }
-expect() { # STATUS TEXT command...
-  local status=$1 text=$2
-  shift 2
-  "$@" >"$W/out" 2>&1
-  local rc=$?
-  if [ $rc -eq "$status" ] && grep -qF -- "$text" "$W/out"; then ok; else bad "$* gave $rc:"; head -5 "$W/out"; fi
-}
-says() {
-  expect 1 "$@"
-  [ "$(grep -c '^tracknet ' "$W/out")" -eq 1 ] || bad "not one sentence: $(cat "$W/out")"
-}
+. "$(dirname "$0")/lib.sh"
 C=tests/golden/cases
 for c in quantize adapter import export; do expect 0 "usage: tracknet $c" $T $c --help; done
 
