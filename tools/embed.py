@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """Embeds OpenCL sources in a C file: embed.py OUT.c ROOT FILE... (FILE relative to ROOT; #include "x" is resolved
-from ROOT/shared). Each file becomes one row of tn_cl_sources."""
+from the file's own folder, then from ROOT/shared). Each file becomes one row of tn_cl_sources."""
 import os
 import re
 import sys
@@ -12,7 +12,9 @@ def resolve(path):
     text = open(path, encoding="utf-8").read()
 
     def include(m):
-        return open(os.path.join(root, "shared", m.group(1)), encoding="utf-8").read()
+        beside = os.path.join(os.path.dirname(path), m.group(1))
+        found = beside if os.path.exists(beside) else os.path.join(root, "shared", m.group(1))
+        return open(found, encoding="utf-8").read()
 
     return re.sub(r'^#include "([^"]+)"$', include, text, flags=re.M)
 

@@ -1,9 +1,15 @@
 /* Few tokens times a quantised matrix: y[m, n] = sum_k x[m, k] W[n, k] (+ bias[n]), W unpacked on the way and never
- * written. WG items share a row of W (1 on a CPU); M rows of x at once. K and the block are multiples of 8. */
+ * written. LANES neighbours share NR rows of W; M rows of x at once. K and the block are multiples of 8, x is dense. */
 #include "common.h"
 #include "quant.h"
 #ifndef WG
 #define WG 64
+#endif
+#ifndef LANES
+#define LANES 32
+#endif
+#ifndef NR
+#define NR 2
 #endif
 #ifndef M
 #define M 1
@@ -11,59 +17,70 @@
 #ifndef BIAS
 #define BIAS 0
 #endif
+#define ROWS (WG / LANES * NR)
 
-inline float sum8(float8 v)
-{
-    const float4 a = v.lo + v.hi;
-    return (a.x + a.y) + (a.z + a.w);
-}
-
-inline float8 load8(const __global act_t *x, size_t i)
+inline float8 load8(const __global act_t *x)
 {
 #if ACT == 0
-    return vload8(0, x + i);
+    const __global float4 *p = (const __global float4 *)x;
+    return (float8)(p[0], p[1]);
 #elif ACT == 2
-    return vload_half8(0, (const __global half *)x + i);
+    return vload_half8(0, (const __global half *)x);
 #else
-    return as_float8(convert_uint8(vload8(0, x + i)) << 16);
+    const uint4 u = *(const __global uint4 *)x;
+    float8 v;
+    v.even = as_float4(u << 16);
+    v.odd = as_float4(u & 0xffff0000u);
+    return v;
 #endif
+}
+
+inline float dot8(float8 a, float8 b)
+{
+    const float8 p = a * b;
+    const float4 s = p.lo + p.hi;
+    return (s.x + s.y) + (s.z + s.w);
 }
 
 __kernel __attribute__((reqd_work_group_size(WG, 1, 1)))
-void qgemv(const __global act_t *x, const __global uchar *packed, const __global scale_t *scales,
-           const __global float *nested, const __global uchar *zeros, const __global float *tables, float offset,
-           uint block, const __global float *bias, __global act_t *y, uint y_off, int y_ld, int K)
+void qgemv(const __global act_t *restrict x, const __global uchar *restrict packed, const __global scale_t *restrict scales,
+           const __global float *restrict nested, const __global uchar *restrict zeros, const __global float *restrict tables,
+           float offset, uint block, const __global float *restrict bias, __global act_t *restrict y, uint y_off, int y_ld,
+           int N, int K)
 {
     __local float code[16];
-    const int l = (int)get_local_id(0);
+    __local float part[M * ROWS][LANES + 1];
+    const int l = (int)get_local_id(0), lane = l % LANES, team = l / LANES;
     for (int i = l; i < 16; i += WG) code[i] = tables[i];
     barrier(CLK_LOCAL_MEM_FENCE);
-    const uint n = (uint)get_group_id(0), row = n * (uint)K;
-    float8 acc[M];
-    for (int m = 0; m < M; m++) acc[m] = (float8)(0.0f);
-    for (int k = l * 8; k < K; k += WG * 8) {
-        const uint at = row + k, b = at / block;
-        const float8 w = values8(packed, code, scales, nested, zeros, tables, offset, at >> 3, b);
-        for (int m = 0; m < M; m++) acc[m] += w * load8(x, (size_t)m * K + k);
+    const int first = (int)get_group_id(0) * ROWS + team * NR;
+    float acc[M][NR];
+    for (int m = 0; m < M; m++)
+        for (int r = 0; r < NR; r++) acc[m][r] = 0.0f;
+    for (int k = lane * 8; k < K; k += LANES * 8) {
+        float8 w[NR];
+        for (int r = 0; r < NR; r++) {
+            const uint at = (uint)min(first + r, N - 1) * (uint)K + k, b = at / block;
+            const float scale = block_scale(scales, nested, tables, offset, b);
+            w[r] = values8(((const __global word8_t *)packed)[at >> 3], code, scale, block_zero(zeros, b));
+        }
+        for (int m = 0; m < M; m++) {
+            const float8 v = load8(x + (size_t)m * K + k);
+            for (int r = 0; r < NR; r++) acc[m][r] += dot8(w[r], v);
+        }
     }
-#if WG == 1
-    for (int m = 0; m < M; m++) {
-        float v = sum8(acc[m]);
-#else
-    __local float part[M][WG];
-    for (int m = 0; m < M; m++) part[m][l] = sum8(acc[m]);
+    for (int m = 0; m < M; m++)
+        for (int r = 0; r < NR; r++) part[m * ROWS + team * NR + r][lane] = acc[m][r];
     barrier(CLK_LOCAL_MEM_FENCE);
-    for (int h = WG / 2; h > 0; h >>= 1) {
-        if (l < h)
-            for (int m = 0; m < M; m++) part[m][l] += part[m][l + h];
-        barrier(CLK_LOCAL_MEM_FENCE);
-    }
-    for (int m = l; m < M; m += WG) {
-        float v = part[m][0];
-#endif
+    for (int i = l; i < M * ROWS; i += WG) {
+        const int m = i / ROWS, n = (int)get_group_id(0) * ROWS + i % ROWS;
+        float v = 0.0f;
+        for (int j = 0; j < LANES; j++) v += part[i][j];
+        if (n < N) {
 #if BIAS
-        v += bias[n];
+            v += bias[n];
 #endif
-        ST(ACT, y, y_off + (size_t)m * y_ld + n, v);
+            ST(ACT, y, y_off + (size_t)m * y_ld + n, v);
+        }
     }
 }

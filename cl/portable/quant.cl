@@ -37,44 +37,65 @@ void unpack(const __global uchar *packed, const __global scale_t *scales, const 
     }
 }
 
-/* The same for whole runs of 8 in blocks of 1 << SHIFT (SHIFT 0: `block`, which a division finds). A work-group takes
- * STEPS x 64 runs; neighbours take neighbouring runs, and 32-bit indices keep the division away from 64-bit arithmetic.
- * */
+/* The same for runs of as many elements as fill 16 bytes, in blocks of 1 << SHIFT (SHIFT 0: `block`, which a division
+ * finds). Neighbours write neighbouring 16 bytes, each by one store: a vstore4 promises no more than an element's
+ * alignment, and NVIDIA's compiler splits it. An item takes STEPS runs and reads them all before it writes. */
 #ifndef SHIFT
 #define SHIFT 0
 #endif
 #ifndef STEPS
-#define STEPS 4
+#define STEPS 2
 #endif
-__kernel __attribute__((reqd_work_group_size(WG_UNPACK, 1, 1)))
-void unpack8(const __global uchar *packed, const __global scale_t *scales, const __global float *nested,
-             const __global uchar *zeros, const __global float *tables, float offset, uint block,
-             __global TYPE(OUT) *w, uint w_off, uint n)
+#if OUT == 0
+#define RUN 4
+#define RUN_LOG2 2
+#define word_t word4_t
+#else
+#define RUN 8
+#define RUN_LOG2 3
+#define word_t word8_t
+#endif
+#define WG_RUNS 64
+
+inline void store_run(__global TYPE(OUT) *w, word_t p, const __local float *code, float scale, float zero)
+{
+#if OUT == 0
+    *(__global float4 *)w = values4(p, code, scale, zero);
+#elif OUT == 1
+    *(__global uint4 *)w = bf16_pairs(values8(p, code, scale, zero));
+#else
+    ushort h[8];
+    vstore_half8_rte(values8(p, code, scale, zero), 0, (half *)h);
+    *(__global uint4 *)w = (uint4)(h[0] | (uint)h[1] << 16, h[2] | (uint)h[3] << 16, h[4] | (uint)h[5] << 16, h[6] | (uint)h[7] << 16);
+#endif
+}
+
+__kernel __attribute__((reqd_work_group_size(WG_RUNS, 1, 1)))
+void unpack_runs(const __global uchar *restrict packed, const __global scale_t *restrict scales,
+                 const __global float *restrict nested, const __global uchar *restrict zeros,
+                 const __global float *restrict tables, float offset, uint block, __global TYPE(OUT) *restrict w, uint w_off,
+                 uint n)
 {
     __local float code[16];
-    const uint l = (uint)get_local_id(0), runs = n / 8;
+    const uint l = (uint)get_local_id(0), runs = n / RUN, first = (uint)get_group_id(0) * (STEPS * WG_RUNS) + l;
     if (l < 16) code[l] = tables[l];
     barrier(CLK_LOCAL_MEM_FENCE);
+    word_t p[STEPS];
+    float scale[STEPS], zero[STEPS];
     for (int s = 0; s < STEPS; s++) {
-        const uint item = ((uint)get_group_id(0) * STEPS + s) * WG_UNPACK + l;
-        if (item < runs) {
+        const uint item = min(first + s * WG_RUNS, runs - 1);
 #if SHIFT
-            const uint b = item >> (SHIFT - 3);
+        const uint b = item >> (SHIFT - RUN_LOG2);
 #else
-            const uint b = item * 8 / block;
+        const uint b = item * RUN / block;
 #endif
-            const float8 v = values8(packed, code, scales, nested, zeros, tables, offset, item, b);
-            const size_t at = (size_t)item * 8;
-#if OUT == 0
-            vstore4(v.lo, 0, w + w_off + at);
-            vstore4(v.hi, 0, w + w_off + at + 4);
-#elif OUT == 2
-            vstore_half8_rte(v, 0, (__global half *)w + w_off + at);
-#else
-            const uint8 u = as_uint8(v);
-            vstore8(convert_ushort8((u + 0x7fffu + ((u >> 16) & 1u)) >> 16), 0, w + w_off + at);
-#endif
-        }
+        p[s] = ((const __global word_t *)packed)[item];
+        scale[s] = block_scale(scales, nested, tables, offset, b);
+        zero[s] = block_zero(zeros, b);
+    }
+    for (int s = 0; s < STEPS; s++) {
+        const uint item = first + s * WG_RUNS;
+        if (item < runs) store_run(w + w_off + (size_t)item * RUN, p[s], code, scale[s], zero[s]);
     }
 }
 

@@ -59,24 +59,43 @@ inline float block_zero(const __global uchar *zeros, size_t b)
 #endif
 }
 
-/* Elements 8 item to 8 item + 7, which lie in block b. code: the 16 values in local memory. */
-inline float8 values8(const __global uchar *packed, const __local float *code, const __global scale_t *scales,
-                      const __global float *nested, const __global uchar *zeros, const __global float *tables, float offset,
-                      uint item, uint b)
-{
-    const float scale = block_scale(scales, nested, tables, offset, b);
+/* Four elements as they lie packed, and eight. */
 #if QBITS == 8
-    return convert_float8(vload8(item, (const __global char *)packed)) * scale * INT8_STEP;
+#define word4_t uint
+#define word8_t uint2
+#define FIRST4(p) (p).x
+#define LAST4(p) (p).y
 #else
-    const uint p = ((const __global uint *)packed)[item];
-    float8 v;
+#define word4_t ushort
+#define word8_t uint
+#define FIRST4(p) (p)
+#define LAST4(p) ((p) >> 16)
+#endif
+
+/* The values of the four elements in p. code: the 16 values of a 4-bit format, in local memory. */
+inline float4 values4(uint p, const __local float *code, float scale, float zero)
+{
+#if QBITS == 8
+    return convert_float4(as_char4(p)) * scale * INT8_STEP;
+#else
+    float4 v;
 #if QLOW
     v.s0 = code[p & 15u], v.s1 = code[p >> 4 & 15u], v.s2 = code[p >> 8 & 15u], v.s3 = code[p >> 12 & 15u];
-    v.s4 = code[p >> 16 & 15u], v.s5 = code[p >> 20 & 15u], v.s6 = code[p >> 24 & 15u], v.s7 = code[p >> 28];
 #else
     v.s1 = code[p & 15u], v.s0 = code[p >> 4 & 15u], v.s3 = code[p >> 8 & 15u], v.s2 = code[p >> 12 & 15u];
-    v.s5 = code[p >> 16 & 15u], v.s4 = code[p >> 20 & 15u], v.s7 = code[p >> 24 & 15u], v.s6 = code[p >> 28];
 #endif
-    return (v - block_zero(zeros, b)) * scale;
+    return (v - zero) * scale;
 #endif
+}
+
+inline float8 values8(word8_t p, const __local float *code, float scale, float zero)
+{
+    return (float8)(values4(FIRST4(p), code, scale, zero), values4(LAST4(p), code, scale, zero));
+}
+
+/* Two bfloat16 in a word, rounded to nearest even; no NaN comes here. */
+inline uint4 bf16_pairs(float8 v)
+{
+    const uint8 u = as_uint8(v), r = u + 0x7fffu + ((u >> 16) & 1u);
+    return r.even >> 16 | (r.odd & 0xffff0000u);
 }

@@ -38,7 +38,8 @@ int tn_device_select(tn_device_info *out, const char *selector, tn_error *err);
 /** Builds and runs the kernels' self-test (every portable kernel against plain C on a small odd size) on a device. */
 int tn_device_self_test(int index, char *report, size_t report_size, tn_error *err);
 
-/** Measures every GEMM variant on a device, CLBlast included, and keeps the winners in the cache; one line of figures. */
+/** Measures every variant of GEMM (CLBlast included) and of reading 4-bit weights on a device, and keeps the winners in the
+ * cache; one line of figures. */
 int tn_device_tune(int index, char *report, size_t report_size, tn_error *err);
 
 #ifdef __cplusplus

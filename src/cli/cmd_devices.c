@@ -30,7 +30,7 @@ static void print_device(const tn_device_info *d, const char *test, const char *
     printf("     arithmetic half %s, bf16 units %s, matrix units %s\n", d->half_arithmetic ? "yes" : "no", d->bf16_units ? "yes" : "no",
            d->matrix_units ? "yes" : "no");
     if (d->quirks[0]) printf("     note       %s\n", d->quirks);
-    if (tuning && tuning[0]) printf("     gemm       %s\n", tuning);
+    if (tuning && tuning[0]) printf("     tuned      %s\n", tuning);
     printf("     self-test  %s\n", test ? test : "not run (--self-test runs it)");
 }
 

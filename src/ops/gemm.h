@@ -43,10 +43,13 @@ typedef struct tn_gemm_tuning {
     int best[TN_SHAPES];
     double seconds[TN_SHAPES][TN_GEMM_VARIANTS];
     double error[TN_SHAPES][TN_GEMM_VARIANTS];
+    int unpack, qgemv; /* tn_qvariant: of those that agree with src/ref, the device's own or the fastest */
     int qgemv_rows; /* up to so many tokens the fused product of a quantised matrix is faster; 0: never */
     bool with_slow, attention_cpu_ok;
 } tn_gemm_tuning;
 
 /** The device's tuning: from memory, the cache file, or measured now (each candidate checked against src/ref first). */
 int tn_tuning_get(tn_gemm_tuning **out, tn_dev *d, bool with_slow, tn_error *err);
+/** tuning_quant.c: its part for quantised matrices. */
+int tn_tune_quant(tn_gemm_tuning *t, tn_dev *d, tn_error *err);
 #endif

@@ -152,7 +152,7 @@ int tn_sgd(tn_ctx *c, cl_mem p, cl_mem g, cl_mem buf, size_t off, size_t n, floa
 /** Sum of squares of g[off, off+n) in double, summed over fixed partials. */
 int tn_sum_squares(tn_ctx *c, cl_mem g, size_t off, size_t n, double *out, tn_error *err);
 
-/* ---- quant_ops.c ---- */
+/* ---- quant_ops.c, unpack.c ---- */
 enum { TN_QTABLE_BYTES = 4 * (16 + 256 + 32 + 512) };
 /** A quantised matrix on the device. scales: float32 or bytes, as tn_qscale_of says. */
 typedef struct tn_qtensor {
@@ -161,6 +161,8 @@ typedef struct tn_qtensor {
     float offset;
     bool own_tables;
 } tn_qtensor;
+/** The build options of kernels that read or write matrices of this shape; out: what is unpacked to. */
+void tn_qoptions(char *buf, size_t n, const tn_qshape *s, tn_dtype out);
 /** Buffers for a shape (whose block is settled, see tn_qblock). tables: of another tensor of the format, or NULL. */
 int tn_qtensor_new(tn_qtensor *q, tn_dev *d, const tn_qshape *s, cl_mem tables, tn_error *err);
 void tn_qtensor_free(tn_qtensor *q, tn_dev *d);
@@ -171,13 +173,18 @@ int tn_qtensor_get(const tn_qtensor *q, tn_dev *d, tn_qmatrix *m, tn_error *err)
 int tn_qtensor_quantize(tn_ctx *c, tn_qtensor *q, const float *values, const char *name, tn_error *err);
 /** Unpacks into out (dense, float32 or ctx->act). */
 int tn_unpack(tn_ctx *c, const tn_qtensor *q, tn_tensor *out, tn_error *err);
-enum { TN_UNPACK_PORTABLE, TN_UNPACK_CPU, TN_UNPACKS };
-/** One variant of it by hand, for measurements; false in *can where it does not apply. */
-int tn_unpack_with(tn_ctx *c, int variant, const tn_qtensor *q, tn_tensor *out, bool *can, tn_error *err);
+/** Kernels for the same work: any device's, a CPU's, and for few tokens a CPU's that looks codes up with AVX-512 (the same as
+ * the one before where the device's compiler has no such instructions). */
+typedef enum tn_qvariant { TN_QV_PORTABLE, TN_QV_CPU, TN_QV_CPU_AVX512, TN_QV_COUNT } tn_qvariant;
+extern const char *const tn_qvariant_names[TN_QV_COUNT];
+/** One variant by hand, for tests and measurements; false in *can where it does not apply, and nothing is done. */
+int tn_unpack_with(tn_ctx *c, tn_qvariant v, const tn_qtensor *q, tn_tensor *out, bool *can, tn_error *err);
 enum { TN_QGEMV_ROWS = 8 };
 /** y[m, n] = sum_k x[m, k] W[n, k] + bias[n], unpacking on the way: for x of at most TN_QGEMV_ROWS dense rows. */
 bool tn_qgemv_can(const tn_qtensor *q, const tn_tensor *x);
 int tn_qgemv(tn_ctx *c, const tn_tensor *x, const tn_qtensor *q, cl_mem bias, tn_tensor y, tn_error *err);
+int tn_qgemv_with(tn_ctx *c, tn_qvariant v, const tn_tensor *x, const tn_qtensor *q, cl_mem bias, tn_tensor y, bool *can,
+                  tn_error *err);
 /** The measured choice: is tn_qgemv faster than unpacking and multiplying for this many rows? */
 int tn_qgemv_pays(tn_ctx *c, const tn_qtensor *q, const tn_tensor *x, bool *pays, tn_error *err);
 #endif

@@ -1,4 +1,4 @@
-/* Quantised weights on a device: making them, unpacking them, multiplying with them. */
+/* Quantised weights on a device: their buffers, and making them. unpack.c reads them. */
 #include "gemm.h"
 #include "ops.h"
 
@@ -8,9 +8,9 @@
 #include <string.h>
 
 /* the tables' parts, as in cl/shared/quant.h */
-enum { WG = 64, CODES = 16, MAP = 256, PAIRS_AT = 304, CPU_RUN = 64, CPU_GROUPS = 8 };
+enum { WG = 64, CODES = 16, MAP = 256, PAIRS_AT = 304 };
 
-static void options_of(char *buf, size_t n, const tn_qshape *s, tn_dtype out)
+void tn_qoptions(char *buf, size_t n, const tn_qshape *s, tn_dtype out)
 {
     const tn_qformat *f = &tn_qformats[s->type];
     snprintf(buf, n, "-DQSCALE=%d -DQBITS=%d -DQLOW=%d -DQZERO=%d -DROUNDS=%d -DOUT=%d", (int)tn_qscale_of(s), f->bits,
@@ -156,7 +156,7 @@ static int encode(tn_ctx *c, cl_mem w, tn_qtensor *q, tn_qmatrix *m, const float
     const size_t whole = n / block * block, items = whole / 8, local = WG;
     char opts[128];
     tn_tensor t;
-    options_of(opts, sizeof opts, &m->s, TN_F32);
+    tn_qoptions(opts, sizeof opts, &m->s, TN_F32);
     TN_TRY(tn_tensor_new(&t, c->dev, TN_F32, 1, (int)m->n_blocks, "block multipliers", err));
     int rc = tn_tensor_set(c->dev, &t, mul, err);
     tn_arg args[] = {TN_BUF(w),         TN_BUF(t.mem),  TN_BUF(q->zeros ? q->zeros : q->packed), TN_BUF(q->tables),
@@ -199,121 +199,4 @@ int tn_qtensor_quantize(tn_ctx *c, tn_qtensor *q, const float *values, const cha
     free(mul);
     tn_qmatrix_free(&m);
     return rc || !tiny ? rc : quantize_on_host(c, q, values, name, err);
-}
-
-/* ---- unpacking ---- */
-
-static int fill_args(tn_arg *a, const tn_qtensor *q)
-{
-    const tn_arg args[] = {TN_BUF(q->packed),
-                           TN_BUF(q->scales),
-                           TN_BUF(q->nested ? q->nested : q->tables),
-                           TN_BUF(q->zeros ? q->zeros : q->packed),
-                           TN_BUF(q->tables),
-                           TN_FLT(q->offset),
-                           TN_UINT(q->s.block)};
-    memcpy(a, args, sizeof args);
-    return TN_COUNT(args);
-}
-
-static int run_unpack(tn_ctx *c, const char *file, const char *entry, const char *own, const tn_qtensor *q, const tn_tensor *out,
-                      size_t items, size_t local, tn_error *err)
-{
-    char opts[160], full[224];
-    tn_arg args[10];
-    int k = fill_args(args, q);
-    args[k++] = TN_BUF(out->mem);
-    args[k++] = TN_UINT(out->off);
-    args[k++] = TN_UINT((size_t)q->s.rows * (size_t)q->s.cols);
-    options_of(opts, sizeof opts, &q->s, out->dtype);
-    snprintf(full, sizeof full, "%s %s", opts, own);
-    return tn_op_run(c, file, entry, full, args, k, 1, &items, &local, err);
-}
-
-static int log2_of(int v)
-{
-    int k = 0;
-    while (1 << k < v) k++;
-    return k;
-}
-
-static int unpack_portable(tn_ctx *c, const tn_qtensor *q, tn_tensor *out, tn_error *err)
-{
-    char own[64];
-    const size_t n = (size_t)q->s.rows * (size_t)q->s.cols;
-    const bool eights = n % 8 == 0 && q->s.block % 8 == 0 && out->off % 8 == 0;
-    const int per = eights || q->s.block % 8 == 0 ? 8 : 1;
-    const bool gpu = c->dev->info.type != TN_DEVICE_CPU;
-    const int steps = gpu && n > 1 << 20 ? 4 : 1, shift = q->s.block & (q->s.block - 1) ? 0 : log2_of(q->s.block);
-    const size_t items = eights ? TN_CEIL_DIV(n / 8, (size_t)(WG * steps)) * WG : TN_CEIL_DIV(n, (size_t)per);
-    snprintf(own, sizeof own, "-DPER=%d -DSHIFT=%d -DSTEPS=%d", per, shift, steps);
-    return run_unpack(c, "portable/quant.cl", eights ? "unpack8" : "unpack", own, q, out, items, WG, err);
-}
-
-static int cpu_run(const tn_qtensor *q)
-{
-    return TN_MIN(q->s.block, CPU_RUN);
-}
-
-static bool cpu_can(const tn_ctx *c, const tn_qtensor *q)
-{
-    const size_t n = (size_t)q->s.rows * (size_t)q->s.cols;
-    return c->dev->info.type == TN_DEVICE_CPU && tn_qformats[q->s.type].bits == 4 && q->s.block % 16 == 0 &&
-           n % (size_t)cpu_run(q) == 0 && n % 2 == 0;
-}
-
-static int unpack_cpu(tn_ctx *c, const tn_qtensor *q, tn_tensor *out, tn_error *err)
-{
-    char own[64];
-    const size_t n = (size_t)q->s.rows * (size_t)q->s.cols;
-    const int run = cpu_run(q);
-    const size_t items = TN_CEIL_DIV(n, (size_t)(run * CPU_GROUPS));
-    snprintf(own, sizeof own, "-DRUN=%d", run);
-    return run_unpack(c, "cpu/quant.cl", "unpack_pairs", own, q, out, items, 1, err);
-}
-
-int tn_unpack_with(tn_ctx *c, int variant, const tn_qtensor *q, tn_tensor *out, bool *can, tn_error *err)
-{
-    *can = variant == TN_UNPACK_PORTABLE || cpu_can(c, q);
-    if (!*can) return 0;
-    return variant == TN_UNPACK_CPU ? unpack_cpu(c, q, out, err) : unpack_portable(c, q, out, err);
-}
-
-int tn_unpack(tn_ctx *c, const tn_qtensor *q, tn_tensor *out, tn_error *err)
-{
-    const bool portable = c->dev->gemm_force && !strcmp(c->dev->gemm_force, "portable");
-    return cpu_can(c, q) && !portable ? unpack_cpu(c, q, out, err) : unpack_portable(c, q, out, err);
-}
-
-/* ---- few tokens ---- */
-
-bool tn_qgemv_can(const tn_qtensor *q, const tn_tensor *x)
-{
-    return (size_t)q->s.rows * (size_t)q->s.cols < 0xffffffffu && x->rows <= TN_QGEMV_ROWS && q->s.cols % 8 == 0 && q->s.block % 8 == 0 && x->ld == x->cols && x->off == 0;
-}
-
-int tn_qgemv(tn_ctx *c, const tn_tensor *x, const tn_qtensor *q, cl_mem bias, tn_tensor y, tn_error *err)
-{
-    char opts[160], full[224];
-    const size_t local = (size_t)c->dev->row_wg, global = (size_t)q->s.rows * local;
-    options_of(opts, sizeof opts, &q->s, TN_F32);
-    snprintf(full, sizeof full, "%s -DWG=%d -DM=%d -DBIAS=%d", opts, c->dev->row_wg, x->rows, bias != NULL);
-    tn_arg args[16] = {TN_BUF(x->mem)};
-    int k = 1 + fill_args(args + 1, q);
-    args[k++] = TN_BUF(bias ? bias : q->tables);
-    args[k++] = TN_BUF(y.mem);
-    args[k++] = TN_UINT(y.off);
-    args[k++] = TN_INT(y.ld);
-    args[k++] = TN_INT(q->s.cols);
-    return tn_op_run(c, "portable/qgemv.cl", "qgemv", full, args, k, 1, &global, &local, err);
-}
-
-int tn_qgemv_pays(tn_ctx *c, const tn_qtensor *q, const tn_tensor *x, bool *pays, tn_error *err)
-{
-    tn_gemm_tuning *t;
-    *pays = false;
-    if (!tn_qgemv_can(q, x)) return 0;
-    TN_TRY(tn_tuning_get(&t, c->dev, false, err));
-    *pays = x->rows <= t->qgemv_rows;
-    return 0;
 }

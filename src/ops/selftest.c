@@ -1,4 +1,5 @@
 #include "selftest.h"
+#include "ops.h"
 #include "text.h"
 
 #include <math.h>
@@ -40,9 +41,14 @@ int tn_trial_out(tn_trial *t, tn_dtype dt, int rows, int cols, tn_tensor **x)
     if (t->n == TN_TRIAL_TENSORS) return tn_fail(t->err, TN_ERR_ARGUMENT, "a case has too many tensors");
     tn_tensor *p = *x = &t->t[t->n++];
     TN_TRY(tn_tensor_new(p, t->c->dev, dt, rows, cols, "the self-test", t->err));
+    return tn_trial_poison(t, p);
+}
+
+int tn_trial_poison(tn_trial *t, const tn_tensor *x)
+{
     if (t->c->dev->untouched) return 0;
-    uint32_t nan = dt == TN_F32 ? 0x7fc00000u : dt == TN_BF16 ? 0x7fc07fc0u : 0x7e007e00u;
-    return tn_buffer_fill(t->c->dev, p->mem, 0, TN_ROUND_UP(tn_tensor_bytes(p), (size_t)4), nan, t->err);
+    const uint32_t nan = x->dtype == TN_F32 ? 0x7fc00000u : x->dtype == TN_BF16 ? 0x7fc07fc0u : 0x7e007e00u;
+    return tn_buffer_fill(t->c->dev, x->mem, 0, TN_ROUND_UP(tn_tensor_bytes(x), (size_t)4), nan, t->err);
 }
 
 int tn_trial_compare(tn_trial *t, const tn_tensor *x, const float *want)
@@ -134,6 +140,9 @@ int tn_device_tune(int index, char *report, size_t n, tn_error *err)
             if (t->seconds[s][v] > 0) tn_text_addf(&text, "%s%s %.2f ms", v ? ", " : "", tn_gemm_variants[v].name, 1e3 * t->seconds[s][v]);
         tn_text_addf(&text, ")");
     }
+    if (!rc)
+        tn_text_addf(&text, "; 4-bit: unpacked by %s, to %d tokens fused by %s", tn_qvariant_names[t->unpack], t->qgemv_rows,
+                     tn_qvariant_names[t->qgemv]);
     if (!rc && report) snprintf(report, n, "%s", text.s ? text.s : "");
     tn_text_free(&text);
     tn_dev_close(d);

@@ -30,6 +30,8 @@ double tn_case_bound(tn_dtype act);
 /* For the cases: a random input (values as stored), a poisoned output, a host array, a comparison. */
 int tn_trial_in(tn_trial *t, tn_dtype dt, int rows, int cols, tn_tensor **x, float **host);
 int tn_trial_out(tn_trial *t, tn_dtype dt, int rows, int cols, tn_tensor **x);
+/** NaN all over an output that is written once more. */
+int tn_trial_poison(tn_trial *t, const tn_tensor *x);
 /** As tn_trial_in with given values. */
 int tn_trial_put(tn_trial *t, tn_dtype dt, int rows, int cols, const float *values, tn_tensor **x);
 float *tn_trial_host(tn_trial *t, size_t n);

@@ -1,8 +1,9 @@
-/* Which GEMM variant a device uses: every candidate runs on random data, is checked against src/ref and timed; the
+/* Which variants a device uses: every candidate runs on random data, is checked against src/ref and timed; the
  * winner of each shape class is kept in memory and in the cache folder, with the figures that decided. */
 #include "files.h"
 #include "gemm.h"
 #include "jsonio.h"
+#include "ops.h"
 #include "ref.h"
 
 #include <math.h>
@@ -11,7 +12,7 @@
 #include <string.h>
 #include <time.h>
 
-#define TUNING_FORMAT 4
+#define TUNING_FORMAT 5
 
 static const struct {
     bool ta, tb;
@@ -167,82 +168,6 @@ static bool attention_agrees(tn_gemm_tuning *t, tn_dev *d)
     return ok && worst < 1e-5;
 }
 
-/* ---- a quantised matrix and few tokens ---- */
-
-typedef struct {
-    tn_ctx c;
-    tn_qtensor q;
-    tn_tensor x, w, y;
-} few;
-
-static int few_run(few *f, bool fused, tn_error *err)
-{
-    if (fused) return tn_qgemv(&f->c, &f->x, &f->q, NULL, f->y, err);
-    TN_TRY(tn_unpack(&f->c, &f->q, &f->w, err));
-    return tn_gemm(&f->c, false, true, 1, f->x, f->w, 0, f->y, NULL, err);
-}
-
-static int few_time(few *f, bool fused, double *seconds, tn_error *err)
-{
-    f->c.dry = true;
-    TN_TRY(few_run(f, fused, err));
-    f->c.dry = false;
-    TN_TRY(tn_ctx_reserve(&f->c, f->c.ws_peak, err));
-    *seconds = 1e30;
-    for (int i = 0; i < 7; i++) {
-        const double t = now();
-        TN_TRY(few_run(f, fused, err));
-        TN_TRY(tn_dev_finish(f->c.dev, err));
-        if (i) *seconds = TN_MIN(*seconds, now() - t);
-    }
-    return 0;
-}
-
-static int few_new(few *f, tn_dev *d, int rows, int N, int K, tn_error *err)
-{
-    const tn_qshape s = {.type = TN_Q_NF4, .rows = N, .cols = K, .block = 64};
-    tn_ctx_init(&f->c, d, TN_F32);
-    float *v = malloc((size_t)N * (size_t)K * sizeof *v);
-    if (!v) return tn_oom(err);
-    tn_rng r = tn_rng_named(3, "tuning");
-    for (int i = 0; i < N * K; i++) v[i] = (float)tn_rng_normal(&r);
-    int rc = tn_qtensor_new(&f->q, d, &s, NULL, err);
-    if (!rc) rc = tn_qtensor_quantize(&f->c, &f->q, v, "tuning", err);
-    if (!rc) rc = tn_tensor_new(&f->x, d, TN_F32, rows, K, "tuning", err);
-    if (!rc) rc = tn_tensor_set(d, &f->x, v, err);
-    if (!rc) rc = tn_tensor_new(&f->w, d, TN_F32, N, K, "tuning", err);
-    if (!rc) rc = tn_tensor_new(&f->y, d, TN_F32, rows, N, "tuning", err);
-    free(v);
-    return rc;
-}
-
-static void few_free(few *f)
-{
-    tn_dev *d = f->c.dev;
-    tn_tensor_free(d, &f->y);
-    tn_tensor_free(d, &f->w);
-    tn_tensor_free(d, &f->x);
-    tn_qtensor_free(&f->q, d);
-    tn_ctx_free(&f->c);
-}
-
-static int tune_few(tn_gemm_tuning *t, tn_dev *d, tn_error *err)
-{
-    t->qgemv_rows = 0;
-    for (int rows = 1; rows <= TN_QGEMV_ROWS; rows *= 2) {
-        few f = {0};
-        double fused = 0, apart = 0;
-        int rc = few_new(&f, d, rows, 1536, 384, err);
-        if (!rc) rc = few_time(&f, true, &fused, err);
-        if (!rc) rc = few_time(&f, false, &apart, err);
-        few_free(&f);
-        TN_TRY(rc);
-        if (fused >= apart) break;
-        t->qgemv_rows = rows;
-    }
-    return 0;
-}
-
 static char *cache_file(const tn_dev *d)
 {
     unsigned long long h = TN_HASH0;
@@ -271,7 +196,10 @@ static bool load(tn_gemm_tuning *t, const tn_dev *d)
     if (ok) {
         t->attention_cpu_ok = tn_json_bool(j, "attention_cpu", 0);
         t->with_slow = tn_json_bool(j, "with_slow", 0);
+        t->unpack = (int)tn_json_int(j, "unpack", 0);
+        t->qgemv = (int)tn_json_int(j, "qgemv", 0);
         t->qgemv_rows = (int)tn_json_int(j, "qgemv_rows", 0);
+        ok = t->unpack >= 0 && t->unpack < TN_QV_COUNT && t->qgemv >= 0 && t->qgemv < TN_QV_COUNT;
     }
     json_decref(j);
     free(path);
@@ -291,8 +219,9 @@ static void save(const tn_gemm_tuning *t, const tn_dev *d)
                                               tn_gemm_variants[t->best[s]].name, "shape", probes[s].M, probes[s].N,
                                               probes[s].K, "seconds", sec));
     }
-    json_t *j = json_pack("{s:i, s:s, s:s, s:o, s:b, s:b, s:i}", "format", TUNING_FORMAT, "device", d->info.name, "driver",
-                          d->info.driver, "gemm", rows, "attention_cpu", t->attention_cpu_ok, "with_slow", t->with_slow, "qgemv_rows", t->qgemv_rows);
+    json_t *j = json_pack("{s:i, s:s, s:s, s:o, s:b, s:b, s:i, s:i, s:i}", "format", TUNING_FORMAT, "device", d->info.name,
+                          "driver", d->info.driver, "gemm", rows, "attention_cpu", t->attention_cpu_ok, "with_slow",
+                          t->with_slow, "unpack", t->unpack, "qgemv", t->qgemv, "qgemv_rows", t->qgemv_rows);
     if (j && path && dir && !tn_mkdirs(dir, &ignored)) (void)tn_json_write(j, path, &ignored);
     json_decref(j);
     free(dir);
@@ -313,7 +242,7 @@ int tn_tuning_get(tn_gemm_tuning **out, tn_dev *d, bool with_slow, tn_error *err
     t->with_slow = with_slow;
     for (int s = 0; s < TN_SHAPES; s++) TN_TRY(tune_shape(t, d, s, err));
     t->attention_cpu_ok = attention_agrees(t, d);
-    TN_TRY(tune_few(t, d, err));
+    TN_TRY(tn_tune_quant(t, d, err));
     save(t, d);
     return 0;
 }

@@ -29,25 +29,31 @@ static double median(double *t)
     return t[ROUNDS / 2];
 }
 
+static float *values; /* random, as many as the largest matrix has */
+
+static int make_values(size_t n, tn_error *err)
+{
+    tn_rng r = tn_rng_named(1, "bench");
+    values = malloc(n * sizeof *values);
+    if (!values) return tn_oom(err);
+    for (size_t i = 0; i < n; i++) values[i] = (float)tn_rng_normal(&r);
+    return 0;
+}
+
 typedef struct {
     tn_ctx c;
     tn_qtensor q;
     tn_tensor w, from, to;
-    float *v;
 } bench;
 
 static int set_up(bench *b, tn_dev *d, tn_qtype type, bool nested, tn_dtype out, int rows, int cols, tn_error *err)
 {
     tn_qshape s = {.type = type, .rows = rows, .cols = cols, .nested = nested};
-    const size_t n = (size_t)rows * (size_t)cols;
     memset(b, 0, sizeof *b);
     tn_ctx_init(&b->c, d, out);
     TN_TRY(tn_qblock(&s.block, type, 0, cols, "bench", err));
-    b->v = malloc(n * sizeof *b->v);
-    tn_rng r = tn_rng_named(1, "bench");
-    for (size_t i = 0; i < n; i++) b->v[i] = (float)tn_rng_normal(&r);
     TN_TRY(tn_qtensor_new(&b->q, d, &s, NULL, err));
-    TN_TRY(tn_qtensor_quantize(&b->c, &b->q, b->v, "bench", err));
+    TN_TRY(tn_qtensor_quantize(&b->c, &b->q, values, "bench", err));
     return tn_tensor_new(&b->w, d, out, rows, cols, "bench", err);
 }
 
@@ -59,7 +65,6 @@ static void tear_down(bench *b)
     tn_tensor_free(d, &b->w);
     tn_qtensor_free(&b->q, d);
     tn_ctx_free(&b->c);
-    free(b->v);
 }
 
 /* Copies as many bytes as unpacking moves, so that both work on the same memory. */
@@ -71,16 +76,16 @@ static int unpacking(tn_dev *d, tn_qtype type, bool nested, tn_dtype out, int ro
     TN_TRY(tn_tensor_new(&b.from, d, TN_F32, 1, (int)(moved / 8), "bench", err));
     TN_TRY(tn_tensor_new(&b.to, d, TN_F32, 1, (int)(moved / 8), "bench", err));
     TN_TRY(tn_buffer_fill(d, b.from.mem, 0, moved / 8 * 4, 0x3f812345u, err));
-    double copy[ROUNDS], ours[TN_UNPACKS][ROUNDS];
-    bool can[TN_UNPACKS] = {false};
+    double copy[ROUNDS], ours[TN_QV_COUNT][ROUNDS];
+    bool can[TN_QV_COUNT] = {false};
     for (int round = -3; round < ROUNDS; round++) {
         double t = now();
         TN_TRY(tn_buffer_copy(d, b.from.mem, 0, b.to.mem, 0, moved / 8 * 4, err));
         TN_TRY(tn_dev_finish(d, err));
         if (round >= 0) copy[round] = now() - t;
-        for (int v = 0; v < TN_UNPACKS; v++) {
+        for (int v = 0; v < TN_QV_COUNT; v++) {
             t = now();
-            TN_TRY(tn_unpack_with(&b.c, v, &b.q, &b.w, &can[v], err));
+            TN_TRY(tn_unpack_with(&b.c, (tn_qvariant)v, &b.q, &b.w, &can[v], err));
             TN_TRY(tn_dev_finish(d, err));
             if (round >= 0) ours[v][round] = now() - t;
         }
@@ -88,8 +93,8 @@ static int unpacking(tn_dev *d, tn_qtype type, bool nested, tn_dtype out, int ro
     const double base = median(copy);
     printf("unpack %-9s%-7s -> %-8s %5d x %-5d  copy %7.1f GB/s", tn_qformats[type].name, nested ? " double" : "", tn_dtype_name(out),
            rows, cols, (double)moved / base * 1e-9);
-    for (int v = 0; v < TN_UNPACKS; v++)
-        if (can[v]) printf("   %s %7.1f (%.2f)", v ? "cpu" : "portable", (double)moved / median(ours[v]) * 1e-9, base / median(ours[v]));
+    for (int v = 0; v < TN_QV_COUNT; v++)
+        if (can[v]) printf("   %s %7.1f (%.2f)", tn_qvariant_names[v], (double)moved / median(ours[v]) * 1e-9, base / median(ours[v]));
     printf("\n");
     fflush(stdout);
     tear_down(&b);
@@ -101,15 +106,19 @@ static int few_tokens(tn_dev *d, int tokens, int N, int K, tn_error *err)
     bench b;
     TN_TRY(set_up(&b, d, TN_Q_NF4, true, TN_F32, N, K, err));
     TN_TRY(tn_tensor_new(&b.from, d, TN_F32, tokens, K, "bench", err));
-    TN_TRY(tn_tensor_set(d, &b.from, b.v, err));
+    TN_TRY(tn_tensor_set(d, &b.from, values, err));
     TN_TRY(tn_tensor_new(&b.to, d, TN_F32, tokens, N, "bench", err));
     TN_TRY(tn_ctx_reserve(&b.c, (size_t)64 << 20, err));
-    double fused[ROUNDS], apart[ROUNDS];
+    double fused[TN_QV_COUNT][ROUNDS], apart[ROUNDS];
+    bool can[TN_QV_COUNT] = {false};
     for (int round = -3; round < ROUNDS; round++) {
-        double t = now();
-        TN_TRY(tn_qgemv(&b.c, &b.from, &b.q, NULL, b.to, err));
-        TN_TRY(tn_dev_finish(d, err));
-        if (round >= 0) fused[round] = now() - t;
+        double t;
+        for (int v = 0; v < TN_QV_COUNT; v++) {
+            t = now();
+            TN_TRY(tn_qgemv_with(&b.c, (tn_qvariant)v, &b.from, &b.q, NULL, b.to, &can[v], err));
+            TN_TRY(tn_dev_finish(d, err));
+            if (round >= 0) fused[v][round] = now() - t;
+        }
         t = now();
         TN_TRY(tn_unpack(&b.c, &b.q, &b.w, err));
         TN_TRY(tn_gemm(&b.c, false, true, 1, b.from, b.w, 0, b.to, NULL, err));
@@ -117,9 +126,11 @@ static int few_tokens(tn_dev *d, int tokens, int N, int K, tn_error *err)
         tn_ws_reset(&b.c);
         if (round >= 0) apart[round] = now() - t;
     }
-    const double f = median(fused), a = median(apart);
-    printf("%2d tokens x nf4 %5d x %-5d  fused %8.1f us (%.1f GB/s of packed weights)   unpack + gemm %8.1f us   ratio %.2f\n", tokens, N,
-           K, f * 1e6, (double)tn_qbytes(&b.q.s) / f * 1e-9, a * 1e6, a / f);
+    const double a = median(apart);
+    printf("%2d tokens x nf4 %5d x %-5d  unpack + gemm %8.1f us", tokens, N, K, a * 1e6);
+    for (int v = 0; v < TN_QV_COUNT; v++)
+        if (can[v]) printf("   %s %8.1f us (%.2f)", tn_qvariant_names[v], median(fused[v]) * 1e6, a / median(fused[v]));
+    printf("\n");
     fflush(stdout);
     tear_down(&b);
     return 0;
@@ -128,9 +139,10 @@ static int few_tokens(tn_dev *d, int tokens, int N, int K, tn_error *err)
 static int all(tn_dev *d, tn_error *err)
 {
     const int rows = d->info.type == TN_DEVICE_CPU ? 4096 : 16384, cols = 4096;
+    TN_TRY(make_values((size_t)rows * (size_t)cols, err));
     for (int t = 0; t < TN_Q_TYPES; t++)
         for (int k = 0; k <= tn_qformats[t].nestable; k++)
-            for (int out = TN_F32; out <= TN_BF16; out++) TN_TRY(unpacking(d, (tn_qtype)t, k, (tn_dtype)out, rows, cols, err));
+            for (int out = TN_F32; out <= TN_F16; out++) TN_TRY(unpacking(d, (tn_qtype)t, k, (tn_dtype)out, rows, cols, err));
     for (int tokens = 1; tokens <= TN_QGEMV_ROWS; tokens *= 2) {
         TN_TRY(few_tokens(d, tokens, 1536, 384, err));
         TN_TRY(few_tokens(d, tokens, 4096, 1024, err));
@@ -147,6 +159,7 @@ int main(int argc, char **argv)
     if (!rc) rc = tn_dev_open(&d, info.index, 0, NULL, &err);
     if (!rc) printf("device: %s; in brackets the part of the copy's bandwidth\n", info.name);
     if (!rc) rc = all(d, &err);
+    free(values);
     if (rc) fprintf(stderr, "bench_quant: %s\n", err.message);
     return rc != 0;
 }
