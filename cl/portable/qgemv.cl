@@ -2,6 +2,7 @@
  * written. LANES neighbours share NR rows of W; M rows of x at once. K and the block are multiples of 8, x is dense. */
 #include "common.h"
 #include "quant.h"
+#pragma OPENCL FP_CONTRACT ON
 #ifndef WG
 #define WG 64
 #endif
@@ -19,27 +20,22 @@
 #endif
 #define ROWS (WG / LANES * NR)
 
-inline float8 load8(const __global act_t *x)
+/* x[0..3] and x[4..7]. */
+inline void load8(const __global act_t *x, float4 *lo, float4 *hi)
 {
 #if ACT == 0
-    const __global float4 *p = (const __global float4 *)x;
-    return (float8)(p[0], p[1]);
+    *lo = ((const __global float4 *)x)[0];
+    *hi = ((const __global float4 *)x)[1];
 #elif ACT == 2
-    return vload_half8(0, (const __global half *)x);
+    *lo = vload_half4(0, (const __global half *)x);
+    *hi = vload_half4(1, (const __global half *)x);
 #else
     const uint4 u = *(const __global uint4 *)x;
-    float8 v;
-    v.even = as_float4(u << 16);
-    v.odd = as_float4(u & 0xffff0000u);
-    return v;
+    lo->even = as_float2(u.lo << 16);
+    lo->odd = as_float2(u.lo & 0xffff0000u);
+    hi->even = as_float2(u.hi << 16);
+    hi->odd = as_float2(u.hi & 0xffff0000u);
 #endif
-}
-
-inline float dot8(float8 a, float8 b)
-{
-    const float8 p = a * b;
-    const float4 s = p.lo + p.hi;
-    return (s.x + s.y) + (s.z + s.w);
 }
 
 __kernel __attribute__((reqd_work_group_size(WG, 1, 1)))
@@ -58,15 +54,21 @@ void qgemv(const __global act_t *restrict x, const __global uchar *restrict pack
     for (int m = 0; m < M; m++)
         for (int r = 0; r < NR; r++) acc[m][r] = 0.0f;
     for (int k = lane * 8; k < K; k += LANES * 8) {
-        float8 w[NR];
+        float4 lo[NR], hi[NR];
         for (int r = 0; r < NR; r++) {
             const uint at = (uint)min(first + r, N - 1) * (uint)K + k, b = at / block;
-            const float scale = block_scale(scales, nested, tables, offset, b);
-            w[r] = values8(((const __global word8_t *)packed)[at >> 3], code, scale, block_zero(zeros, b));
+            const float scale = block_scale(scales, nested, tables, offset, b), zero = block_zero(zeros, b);
+            const word8_t p = ((const __global word8_t *)packed)[at >> 3];
+            lo[r] = values4(FIRST4(p), code, scale, zero);
+            hi[r] = values4(LAST4(p), code, scale, zero);
         }
         for (int m = 0; m < M; m++) {
-            const float8 v = load8(x + (size_t)m * K + k);
-            for (int r = 0; r < NR; r++) acc[m][r] += dot8(w[r], v);
+            float4 a, b;
+            load8(x + (size_t)m * K + k, &a, &b);
+            for (int r = 0; r < NR; r++) {
+                const float4 s = lo[r] * a + hi[r] * b;
+                acc[m][r] += (s.x + s.y) + (s.z + s.w);
+            }
         }
     }
     for (int m = 0; m < M; m++)

@@ -61,12 +61,17 @@ inline void store_run(__global TYPE(OUT) *w, word_t p, const __local float *code
 {
 #if OUT == 0
     *(__global float4 *)w = values4(p, code, scale, zero);
-#elif OUT == 1
-    *(__global uint4 *)w = bf16_pairs(values8(p, code, scale, zero));
+#else
+    const float4 a = values4(FIRST4(p), code, scale, zero), b = values4(LAST4(p), code, scale, zero);
+#if OUT == 1
+    const uint2 x = bf16_pairs(a), y = bf16_pairs(b);
+    *(__global uint4 *)w = (uint4)(x, y);
 #else
     ushort h[8];
-    vstore_half8_rte(values8(p, code, scale, zero), 0, (half *)h);
+    vstore_half4_rte(a, 0, (half *)h);
+    vstore_half4_rte(b, 1, (half *)h);
     *(__global uint4 *)w = (uint4)(h[0] | (uint)h[1] << 16, h[2] | (uint)h[3] << 16, h[4] | (uint)h[5] << 16, h[6] | (uint)h[7] << 16);
+#endif
 #endif
 }
 

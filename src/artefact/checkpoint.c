@@ -2,7 +2,6 @@
 #include "adapter.h"
 #include "files.h"
 #include "jsonio.h"
-#include "names.h"
 #include "safetensors.h"
 
 #include <math.h>
@@ -222,17 +221,9 @@ static int read_slot(tn_engine *e, int i, const tn_st_file *f, const tn_st_tenso
     return rc;
 }
 
-/* By name, or in an adapter's file by the common spelling. */
 static const tn_st_tensor *find(const tn_st_file *f, const tn_slot *s)
 {
-    if (s->group != TN_GROUP_LORA) return tn_st_find(f, s->name);
-    char want[320], have[320];
-    tn_common_adapter_name(want, sizeof want, s->name);
-    for (int i = 0; i < f->n; i++) {
-        tn_common_adapter_name(have, sizeof have, f->t[i].name);
-        if (!strcmp(want, have)) return &f->t[i];
-    }
-    return NULL;
+    return s->group == TN_GROUP_LORA ? tn_st_find_common(f, s->name) : tn_st_find(f, s->name);
 }
 
 static int read_group(tn_engine *e, const char *path, tn_group group, tn_error *err)

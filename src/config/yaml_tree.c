@@ -194,3 +194,10 @@ int tn_yaml_merge(tn_ynode *into, tn_ynode *from, tn_error *err)
     tn_yaml_free(from);
     return rc;
 }
+
+bool tn_yaml_is_null(const tn_ynode *n)
+{
+    return n->kind == TN_Y_SCALAR && !n->quoted &&
+           (!n->text[0] || !strcmp(n->text, "null") || !strcmp(n->text, "~") || !strcmp(n->text, "Null") ||
+            !strcmp(n->text, "NULL"));
+}

@@ -25,4 +25,6 @@ tn_ynode *tn_yaml_get(const tn_ynode *map, const char *key);
 int tn_yaml_merge(tn_ynode *into, tn_ynode *from, tn_error *err);
 tn_ynode *tn_yaml_new_map(const char *key, const char *file);
 bool tn_yaml_add(tn_ynode *parent, tn_ynode *child);
+/** A null as YAML spells it, or nothing. */
+bool tn_yaml_is_null(const tn_ynode *n);
 #endif

@@ -1,6 +1,7 @@
 #include "safetensors.h"
 #include "files.h"
 #include "jsonio.h"
+#include "names.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -187,6 +188,17 @@ const tn_st_tensor *tn_st_find(const tn_st_file *f, const char *name)
 {
     tn_st_tensor key = {.name = (char *)name};
     return f->n ? bsearch(&key, f->t, (size_t)f->n, sizeof *f->t, by_name) : NULL;
+}
+
+const tn_st_tensor *tn_st_find_common(const tn_st_file *f, const char *name)
+{
+    char want[TN_ST_NAME], have[TN_ST_NAME];
+    tn_common_adapter_name(want, sizeof want, name);
+    for (int i = 0; i < f->n; i++) {
+        tn_common_adapter_name(have, sizeof have, f->t[i].name);
+        if (!strcmp(want, have)) return &f->t[i];
+    }
+    return NULL;
 }
 
 /* The mapping would raise SIGBUS if the file shrank; look at its size before touching it. */

@@ -8,7 +8,7 @@
 #include "numeric.h"
 #include <stdint.h>
 
-enum { TN_ST_MAX_DIMS = 8 };
+enum { TN_ST_MAX_DIMS = 8, TN_ST_NAME = 320 };
 
 typedef struct tn_st_tensor {
     char *name, dtype[12]; /* as in the file: "F32", "U8", … */
@@ -30,6 +30,8 @@ int tn_st_open(tn_st_file **out, const char *path, tn_error *err);
 void tn_st_close(tn_st_file *f);
 /** Borrowed, or NULL. */
 const tn_st_tensor *tn_st_find(const tn_st_file *f, const char *name);
+/** The first whose common spelling (tn_common_adapter_name) is that of `name`: an adapter's, whoever wrote it. */
+const tn_st_tensor *tn_st_find_common(const tn_st_file *f, const char *name);
 /** Values as float32 (from F32, F16 or BF16); dst holds count. A file cut short since opening is an error, not a crash. */
 int tn_st_read_f32(const tn_st_file *f, const tn_st_tensor *t, float *dst, tn_error *err);
 /** Raw bytes. */

@@ -214,19 +214,6 @@ static int build(test *t, tn_error *err)
     return t->foreign ? tn_adapter_apply(t->foreign, &e, err) : 0;
 }
 
-/* "layer.0.attention.q_proj.lora_A.weight" under the prefixes PEFT puts before it. */
-static const tn_st_tensor *find_adapter(const test *t, const char *name)
-{
-    static const char *const prefixes[] = {"base_model.model.", "base_model.model.model."};
-    for (size_t i = 0; i < TN_COUNT(prefixes); i++) {
-        char full[256];
-        snprintf(full, sizeof full, "%s%s", prefixes[i], name);
-        const tn_st_tensor *v = tn_st_find(t->adapter, full);
-        if (v) return v;
-    }
-    return NULL;
-}
-
 static int load_trained(test *t, tn_error *err)
 {
     for (int i = 0; i < t->model->n_slots; i++) {
@@ -234,7 +221,7 @@ static int load_trained(test *t, tn_error *err)
         const bool lora = strstr(s->name, ".lora_") != NULL;
         if (s->group != TN_GROUP_HEAD && !lora) continue;
         const tn_st_file *f = lora ? t->adapter : t->decoder;
-        const tn_st_tensor *v = lora ? find_adapter(t, s->name) : tn_st_find(f, s->name);
+        const tn_st_tensor *v = lora ? tn_st_find_common(f, s->name) : tn_st_find(f, s->name);
         if (!v || v->count != (int64_t)s->rows * s->cols)
             return tn_fail(err, TN_ERR_FORMAT, "%s: '%s' is missing or misshapen", f->path, s->name);
         float *w = malloc((size_t)v->count * sizeof *w);

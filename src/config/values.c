@@ -1,0 +1,223 @@
+/* One value of a settings key: read from a node of the tree, checked, freed. */
+#include "values.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static int wrong(const tn_ynode *n, const tn_key *k, const char *want, tn_error *err)
+{
+    const char *have = n->kind == TN_Y_MAP ? "a mapping" : n->kind == TN_Y_SEQ ? "a list" : n->text;
+    if (n->line)
+        return tn_fail(err, TN_ERR_CONFIG, "%s:%d:%d: %s must be %s, not '%s'", n->file, n->line, n->column, k->name, want,
+                       have);
+    return tn_fail(err, TN_ERR_CONFIG, "%s: %s must be %s, not '%s'", n->file, k->name, want, have);
+}
+
+static bool to_number(const tn_ynode *n, double *v)
+{
+    if (n->kind != TN_Y_SCALAR || n->quoted || !n->text[0]) return false;
+    char *end;
+    errno = 0;
+    *v = strtod(n->text, &end);
+    return !*end && isfinite(*v);
+}
+
+static bool in_range(const tn_key *k, double v)
+{
+    return v >= k->min && v <= k->max;
+}
+
+static const char *range_text(char *buf, size_t n, const tn_key *k, const char *what)
+{
+    snprintf(buf, n, k->max >= 1e9 ? "%s of at least %g" : "%s from %g to %g", what, k->min, k->max);
+    return buf;
+}
+
+static bool to_int(const tn_ynode *n, int *v)
+{
+    double d;
+    if (!to_number(n, &d) || d != floor(d) || fabs(d) > INT_MAX) return false;
+    *v = (int)d;
+    return true;
+}
+
+static int set_bool(bool *out, const tn_key *k, const tn_ynode *n, tn_error *err)
+{
+    static const char *const yes[] = {"true", "True", "TRUE", "yes", "on"}, *const no[] = {"false", "False", "FALSE", "no", "off"};
+    for (size_t i = 0; n->kind == TN_Y_SCALAR && !n->quoted && i < TN_COUNT(yes); i++) {
+        if (!strcmp(n->text, yes[i])) return *out = true, 0;
+        if (!strcmp(n->text, no[i])) return *out = false, 0;
+    }
+    return wrong(n, k, "true or false", err);
+}
+
+static int set_int(int *out, const tn_key *k, const tn_ynode *n, tn_error *err)
+{
+    char buf[96];
+    int v;
+    if (!to_int(n, &v) || !in_range(k, v)) return wrong(n, k, range_text(buf, sizeof buf, k, "a whole number"), err);
+    *out = v;
+    return 0;
+}
+
+static int set_float(double *out, const tn_key *k, const tn_ynode *n, tn_error *err)
+{
+    char buf[96];
+    double v;
+    if (!to_number(n, &v) || !in_range(k, v)) return wrong(n, k, range_text(buf, sizeof buf, k, "a number"), err);
+    *out = v;
+    return 0;
+}
+
+static bool is_choice(const char *choices, const char *v)
+{
+    size_t n = strlen(v);
+    for (const char *s = choices; s; s = strchr(s, '|'), s = s ? s + 1 : NULL)
+        if (!strncmp(s, v, n) && (s[n] == '|' || !s[n])) return true;
+    return false;
+}
+
+static int set_str(char **out, const tn_key *k, const tn_ynode *n, tn_error *err)
+{
+    char buf[160];
+    if (n->kind != TN_Y_SCALAR) return wrong(n, k, "text", err);
+    if (k->choices && !is_choice(k->choices, n->text)) {
+        snprintf(buf, sizeof buf, "one of %s", k->choices);
+        return wrong(n, k, buf, err);
+    }
+    free(*out);
+    *out = strdup(n->text);
+    return *out ? 0 : tn_oom(err);
+}
+
+static int set_strs(tn_strs *out, const tn_key *k, const tn_ynode *n, tn_error *err)
+{
+    tn_strs_free(out);
+    if (n->kind == TN_Y_SCALAR && n->text[0]) return tn_strs_add(out, n->text) ? 0 : tn_oom(err);
+    if (n->kind != TN_Y_SEQ) return wrong(n, k, "a list of names", err);
+    for (int i = 0; i < n->n; i++) {
+        if (n->child[i]->kind != TN_Y_SCALAR) return wrong(n->child[i], k, "a list of names", err);
+        if (!tn_strs_add(out, n->child[i]->text)) return tn_oom(err);
+    }
+    return 0;
+}
+
+static int set_names(tn_names *out, const tn_key *k, const tn_ynode *n, tn_error *err)
+{
+    free(out->pattern);
+    out->pattern = NULL;
+    tn_strs_free(&out->list);
+    if (n->kind != TN_Y_SCALAR || !n->text[0]) return set_strs(&out->list, k, n, err);
+    out->pattern = strdup(n->text);
+    return out->pattern ? 0 : tn_oom(err);
+}
+
+static int set_pairs(tn_pairs *out, const tn_key *k, const tn_ynode *n, tn_error *err)
+{
+    char buf[96];
+    if (n->kind != TN_Y_MAP) return wrong(n, k, "a mapping from names to numbers", err);
+    tn_strs_free(&out->key);
+    free(out->value);
+    out->value = calloc((size_t)n->n + 1, sizeof *out->value);
+    if (!out->value) return tn_oom(err);
+    for (int i = 0; i < n->n; i++) {
+        double v;
+        const bool whole = k->min >= 1;
+        if (!to_number(n->child[i], &v) || !in_range(k, v) || (whole && v != floor(v)))
+            return wrong(n->child[i], k, range_text(buf, sizeof buf, k, whole ? "whole numbers" : "numbers"), err);
+        if (!tn_strs_add(&out->key, n->child[i]->key)) return tn_oom(err);
+        out->value[i] = v;
+    }
+    return 0;
+}
+
+static int set_ints(tn_ints *out, const tn_key *k, const tn_ynode *n, tn_error *err)
+{
+    if (n->kind != TN_Y_SEQ || n->n > 16) return wrong(n, k, "a list of at most 16 whole numbers", err);
+    out->n = 0;
+    for (int i = 0; i < n->n; i++) TN_TRY(set_int(&out->v[out->n++], k, n->child[i], err));
+    return 0;
+}
+
+static int set_pair(tn_pair *out, const tn_key *k, const tn_ynode *n, tn_error *err)
+{
+    if (n->kind != TN_Y_SEQ || n->n != 2) return wrong(n, k, "[width, height]", err);
+    TN_TRY(set_int(&out->w, k, n->child[0], err));
+    TN_TRY(set_int(&out->h, k, n->child[1], err));
+    out->set = true;
+    return 0;
+}
+
+static void free_names(tn_names *n)
+{
+    tn_strs_free(&n->list);
+    free(n->pattern);
+    n->pattern = NULL;
+}
+
+static void free_pairs(tn_pairs *p)
+{
+    tn_strs_free(&p->key);
+    free(p->value);
+    p->value = NULL;
+}
+
+static void set_null(const tn_key *k, void *at)
+{
+    if (k->type == TN_S_STR) {
+        free(*(char **)at);
+        *(char **)at = NULL;
+    }
+    if (k->type == TN_S_STRS) tn_strs_free(at);
+    if (k->type == TN_S_PAIR) ((tn_pair *)at)->set = false;
+    if (k->type == TN_S_NAMES) free_names(at);
+    if (k->type == TN_S_PAIRS) free_pairs(at);
+}
+
+int tn_value_set(tn_settings *s, const tn_key *k, const tn_ynode *n, tn_error *err)
+{
+    void *at = (char *)s + k->offset;
+    if (tn_yaml_is_null(n)) {
+        if (!k->nullable) return wrong(n, k, "given", err);
+        set_null(k, at);
+        return 0;
+    }
+    switch (k->type) {
+    case TN_S_BOOL: return set_bool(at, k, n, err);
+    case TN_S_INT: return set_int(at, k, n, err);
+    case TN_S_FLOAT: return set_float(at, k, n, err);
+    case TN_S_STR: return set_str(at, k, n, err);
+    case TN_S_STRS: return set_strs(at, k, n, err);
+    case TN_S_INTS: return set_ints(at, k, n, err);
+    case TN_S_PAIR: return set_pair(at, k, n, err);
+    case TN_S_NAMES: return set_names(at, k, n, err);
+    case TN_S_PAIRS: return set_pairs(at, k, n, err);
+    default: return 0;
+    }
+}
+
+int tn_value_set_default(tn_settings *s, const tn_key *k, tn_error *err)
+{
+    if (!k->dflt) return 0;
+    tn_ynode *n;
+    TN_TRY(tn_yaml_parse(&n, k->dflt, strlen(k->dflt), "default", err));
+    int rc = tn_value_set(s, k, n, err);
+    tn_yaml_free(n);
+    return rc;
+}
+
+void tn_values_free(tn_settings *s)
+{
+    for (int i = 0; i < tn_schema_size; i++) {
+        void *at = (char *)s + tn_schema[i].offset;
+        if (tn_schema[i].type == TN_S_STR) free(*(char **)at);
+        if (tn_schema[i].type == TN_S_STRS) tn_strs_free(at);
+        if (tn_schema[i].type == TN_S_NAMES) free_names(at);
+        if (tn_schema[i].type == TN_S_PAIRS) free_pairs(at);
+    }
+    memset(s, 0, sizeof *s);
+}
