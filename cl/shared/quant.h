@@ -23,14 +23,8 @@
 #endif
 #define INT8_STEP 7.874015718698502e-3f
 
-inline float e4m3_value(uint v)
-{
-    const uint e = (v >> 3) & 15u, m = v & 7u;
-    return e ? as_float((e + 120u) << 23 | m << 20) : (float)m * 0.001953125f;
-}
-
-/* tables: 16 code values, the 256 entries of the dynamic map, the ladder (15 thresholds, 16 codes), and at PAIRS_AT the
- * two values behind each byte. */
+/* tables: 16 code values, the 256 entries of the dynamic map (or the values of E4M3), the ladder (15 thresholds, 16
+ * codes), and at PAIRS_AT the two values behind each byte. */
 #define MAP_AT 16
 #define LADDER_AT 272
 #define PAIRS_AT 304
@@ -46,7 +40,7 @@ inline float block_scale(const __global scale_t *scales, const __global float *n
 #elif QSCALE == 2
     return as_float(max((uint)scales[b] << 23, 0x400000u)); /* e = 0 is 2^-127, a denormal */
 #else
-    return e4m3_value(scales[b]) * offset;
+    return tables[MAP_AT + scales[b]] * offset;
 #endif
 }
 

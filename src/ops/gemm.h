@@ -43,7 +43,7 @@ typedef struct tn_gemm_tuning {
     int best[TN_SHAPES];
     double seconds[TN_SHAPES][TN_GEMM_VARIANTS];
     double error[TN_SHAPES][TN_GEMM_VARIANTS];
-    int unpack, qgemv; /* tn_qvariant: of those that agree with src/ref, the device's own or the fastest */
+    int unpack, qgemv; /* tn_qvariant: the fastest of those that agree with src/ref */
     int qgemv_rows; /* up to so many tokens the fused product of a quantised matrix is faster; 0: never */
     bool with_slow, attention_cpu_ok;
 } tn_gemm_tuning;

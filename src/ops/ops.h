@@ -173,8 +173,8 @@ int tn_qtensor_get(const tn_qtensor *q, tn_dev *d, tn_qmatrix *m, tn_error *err)
 int tn_qtensor_quantize(tn_ctx *c, tn_qtensor *q, const float *values, const char *name, tn_error *err);
 /** Unpacks into out (dense, float32 or ctx->act). */
 int tn_unpack(tn_ctx *c, const tn_qtensor *q, tn_tensor *out, tn_error *err);
-/** Kernels for the same work: any device's, a CPU's, and for few tokens a CPU's that looks codes up with AVX-512 (the same as
- * the one before where the device's compiler has no such instructions). */
+/** Kernels for the same work: any device's, a CPU's, and a CPU's that looks codes up with AVX-512 (the same as the one before
+ * where the device's compiler has no such instructions). */
 typedef enum tn_qvariant { TN_QV_PORTABLE, TN_QV_CPU, TN_QV_CPU_AVX512, TN_QV_COUNT } tn_qvariant;
 extern const char *const tn_qvariant_names[TN_QV_COUNT];
 /** One variant by hand, for tests and measurements; false in *can where it does not apply, and nothing is done. */

@@ -25,6 +25,7 @@ static int new_tables(tn_qtensor *q, tn_dev *d, tn_error *err)
     const tn_qformat *f = &tn_qformats[q->s.type];
     if (f->code) memcpy(t, f->code, sizeof(float) * CODES);
     tn_dynamic_map(t + CODES);
+    for (int i = 0; f->scale == TN_QS_E4M3 && i < MAP; i++) t[CODES + i] = tn_e4m3_to_f32((uint8_t)i);
     if (!f->rounds) {
         const tn_qladder l = tn_qladder_of(q->s.type);
         memcpy(t + CODES + MAP, l.above, sizeof l.above);

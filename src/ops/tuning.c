@@ -12,7 +12,7 @@
 #include <string.h>
 #include <time.h>
 
-#define TUNING_FORMAT 5
+#define TUNING_FORMAT 6
 
 static const struct {
     bool ta, tb;

@@ -1,5 +1,5 @@
-/* Which kernels read a device's quantised matrices: each is checked against the host first, and the fused product of few
- * tokens is timed against unpacking and multiplying. */
+/* Which kernels read a device's quantised matrices: each is checked against the host first and then timed, the fused
+ * product of few tokens against unpacking and multiplying. */
 #include "gemm.h"
 #include "ops.h"
 #include "ref.h"
@@ -22,7 +22,7 @@ static double now(void)
 typedef struct {
     tn_ctx c;
     tn_qtensor q;
-    tn_tensor x, w, y;
+    tn_tensor x, w, w16, y; /* w16: bfloat16 */
     float *host, *values, *got, *want; /* random; as the host unpacks them; read back; the reference's product */
 } trial;
 
@@ -31,6 +31,7 @@ static void trial_free(trial *t)
     tn_dev *d = t->c.dev;
     tn_tensor_free(d, &t->y);
     tn_tensor_free(d, &t->x);
+    tn_tensor_free(d, &t->w16);
     tn_tensor_free(d, &t->w);
     tn_qtensor_free(&t->q, d);
     tn_ctx_free(&t->c);
@@ -59,6 +60,7 @@ static int trial_new(trial *t, tn_dev *d, tn_error *err)
     if (!rc) rc = tn_qtensor_set(&t->q, d, &m, err);
     tn_qmatrix_free(&m);
     if (!rc) rc = tn_tensor_new(&t->w, d, TN_F32, N, K, "tuning", err);
+    if (!rc) rc = tn_tensor_new(&t->w16, d, TN_BF16, N, K, "tuning", err);
     return rc;
 }
 
@@ -80,18 +82,30 @@ static int poison(trial *t, const tn_tensor *x, tn_error *err)
     return tn_buffer_fill(t->c.dev, x->mem, 0, tn_tensor_bytes(x), 0x7fc00000u, err);
 }
 
-static bool unpack_agrees(trial *t, tn_qvariant v)
+/* The host's values, rounded to w's storage. */
+static bool same_values(const trial *t, const tn_tensor *w)
+{
+    for (size_t i = 0; i < (size_t)N * K; i++) {
+        uint32_t stored;
+        float want;
+        tn_from_f32(&stored, &t->values[i], w->dtype, 1);
+        tn_to_f32(&want, &stored, w->dtype, 1);
+        if (memcmp(&want, &t->got[i], sizeof want)) return false;
+    }
+    return true;
+}
+
+static bool unpack_agrees(trial *t, tn_qvariant v, tn_tensor *w)
 {
     tn_error err = {0};
     bool can = false;
-    int rc = poison(t, &t->w, &err);
-    if (!rc) rc = tn_unpack_with(&t->c, v, &t->q, &t->w, &can, &err);
-    if (!rc && can) rc = tn_tensor_get(t->c.dev, &t->w, t->got, &err);
-    const bool ok = !rc && can && !memcmp(t->got, t->values, (size_t)N * K * 4);
+    int rc = poison(t, w, &err);
+    if (!rc) rc = tn_unpack_with(&t->c, v, &t->q, w, &can, &err);
+    if (!rc && can) rc = tn_tensor_get(t->c.dev, w, t->got, &err);
+    const bool ok = !rc && can && same_values(t, w);
     if (can && !ok)
         tn_logf(t->c.dev->log, TN_LOG_WARN, "device '%s': unpacking variant %s is not used (%s)", t->c.dev->info.name,
-                tn_qvariant_names[v],
-                rc ? err.message : "its values are not the host's");
+                tn_qvariant_names[v], rc ? err.message : "its values are not the host's");
     return ok;
 }
 
@@ -115,7 +129,16 @@ static bool gemv_agrees(trial *t, tn_qvariant v)
     return ok;
 }
 
-static int run(trial *t, int v, tn_error *err)
+typedef int timed(trial *t, int v, tn_error *err);
+
+static int unpacking(trial *t, int v, tn_error *err)
+{
+    bool can;
+    return tn_unpack_with(&t->c, (tn_qvariant)v, &t->q, &t->w16, &can, err);
+}
+
+/* v: a variant of the fused product, or TN_QV_COUNT for unpacking and multiplying. */
+static int product(trial *t, int v, tn_error *err)
 {
     bool can;
     if (v < TN_QV_COUNT) return tn_qgemv_with(&t->c, (tn_qvariant)v, &t->x, &t->q, NULL, t->y, &can, err);
@@ -123,8 +146,7 @@ static int run(trial *t, int v, tn_error *err)
     return tn_gemm(&t->c, false, true, 1, t->x, t->w, 0, t->y, NULL, err);
 }
 
-/* v: a variant of the fused product, or TN_QV_COUNT for unpacking and multiplying. */
-static int seconds_of(trial *t, int v, double *seconds, tn_error *err)
+static int seconds_of(trial *t, timed *run, int v, double *seconds, tn_error *err)
 {
     t->c.dry = true;
     tn_ws_reset(&t->c);
@@ -141,6 +163,20 @@ static int seconds_of(trial *t, int v, double *seconds, tn_error *err)
     return 0;
 }
 
+/* By bfloat16, the storage that training unpacks to; to float32 they are alike. */
+static int tune_unpack(tn_gemm_tuning *g, trial *t, tn_error *err)
+{
+    double best = 1e30;
+    g->unpack = TN_QV_PORTABLE;
+    for (int v = 0; v < TN_QV_COUNT; v++) {
+        double sec;
+        if (!unpack_agrees(t, (tn_qvariant)v, &t->w) || !unpack_agrees(t, (tn_qvariant)v, &t->w16)) continue;
+        TN_TRY(seconds_of(t, unpacking, v, &sec, err));
+        if (sec < best) best = sec, g->unpack = v;
+    }
+    return 0;
+}
+
 /* The variant that takes least in all, and up to how many tokens it wins. */
 static int tune_gemv(tn_gemm_tuning *g, trial *t, tn_error *err)
 {
@@ -149,7 +185,7 @@ static int tune_gemv(tn_gemm_tuning *g, trial *t, tn_error *err)
         TN_TRY(trial_tokens(t, tokens[i], err));
         for (int v = 0; v <= TN_QV_COUNT; v++) {
             sec[i][v] = 1e30;
-            if (v == TN_QV_COUNT || gemv_agrees(t, (tn_qvariant)v)) TN_TRY(seconds_of(t, v, &sec[i][v], err));
+            if (v == TN_QV_COUNT || gemv_agrees(t, (tn_qvariant)v)) TN_TRY(seconds_of(t, product, v, &sec[i][v], err));
             if (v < TN_QV_COUNT) sum[v] += sec[i][v];
         }
     }
@@ -165,7 +201,7 @@ int tn_tune_quant(tn_gemm_tuning *g, tn_dev *d, tn_error *err)
 {
     trial t = {0};
     int rc = trial_new(&t, d, err);
-    g->unpack = !rc && unpack_agrees(&t, TN_QV_CPU) ? TN_QV_CPU : TN_QV_PORTABLE;
+    if (!rc) rc = tune_unpack(g, &t, err);
     if (!rc) rc = tune_gemv(g, &t, err);
     trial_free(&t);
     return rc;

@@ -63,11 +63,12 @@ static int run_unpack(tn_ctx *c, const char *file, const char *entry, const char
     return tn_op_run(c, file, entry, full, args, k, 1, &items, &local, err);
 }
 
-static int log2_of(int v)
+/* The shift that divides by a block's size; 0 where there is none. */
+static int shift_of(int block)
 {
     int k = 0;
-    while (1 << k < v) k++;
-    return k;
+    while (1 << k < block) k++;
+    return 1 << k == block ? k : 0;
 }
 
 static int unpack_portable(tn_ctx *c, const tn_qtensor *q, tn_tensor *out, tn_error *err)
@@ -79,9 +80,8 @@ static int unpack_portable(tn_ctx *c, const tn_qtensor *q, tn_tensor *out, tn_er
         snprintf(own, sizeof own, "-DPER=%d", per);
         return run_unpack(c, "portable/quant.cl", "unpack", own, q, out, TN_CEIL_DIV(n, (size_t)per), WG, err);
     }
-    const int shift = q->s.block & (q->s.block - 1) ? 0 : log2_of(q->s.block);
     const size_t group = (size_t)(WG * STEPS) * (out->dtype == TN_F32 ? 4 : 8);
-    snprintf(own, sizeof own, "-DSHIFT=%d -DSTEPS=%d", shift, STEPS);
+    snprintf(own, sizeof own, "-DSHIFT=%d -DSTEPS=%d", shift_of(q->s.block), STEPS);
     return run_unpack(c, "portable/quant.cl", "unpack_runs", own, q, out, TN_CEIL_DIV(n, group) * WG, WG, err);
 }
 
@@ -93,19 +93,20 @@ static int span_of(const tn_ctx *c, size_t n)
     return span;
 }
 
-static int unpack_cpu(tn_ctx *c, const tn_qtensor *q, tn_tensor *out, tn_error *err)
+static int unpack_cpu(tn_ctx *c, tn_qvariant v, const tn_qtensor *q, tn_tensor *out, tn_error *err)
 {
     char own[96];
     const int span = span_of(c, elements(q));
-    snprintf(own, sizeof own, "-DRUN=%d -DSPAN=%d", run_of(q->s.block), span);
+    snprintf(own, sizeof own, "-DRUN=%d -DSPAN=%d -DSHIFT=%d -DLOOKUP=%d", run_of(q->s.block), span, shift_of(q->s.block),
+             v == TN_QV_CPU_AVX512);
     return run_unpack(c, "cpu/quant.cl", "unpack16", own, q, out, TN_CEIL_DIV(elements(q), (size_t)span), 1, err);
 }
 
 int tn_unpack_with(tn_ctx *c, tn_qvariant v, const tn_qtensor *q, tn_tensor *out, bool *can, tn_error *err)
 {
-    *can = v == TN_QV_PORTABLE || (v == TN_QV_CPU && cpu_can(c, q) && elements(q) % (size_t)run_of(q->s.block) == 0);
+    *can = v == TN_QV_PORTABLE || (cpu_can(c, q) && elements(q) % (size_t)run_of(q->s.block) == 0);
     if (!*can) return 0;
-    return v == TN_QV_PORTABLE ? unpack_portable(c, q, out, err) : unpack_cpu(c, q, out, err);
+    return v == TN_QV_PORTABLE ? unpack_portable(c, q, out, err) : unpack_cpu(c, v, q, out, err);
 }
 
 int tn_unpack(tn_ctx *c, const tn_qtensor *q, tn_tensor *out, tn_error *err)
