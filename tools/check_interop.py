@@ -19,6 +19,8 @@ import transformers as tf
 from bitsandbytes.backends.default.ops import _dequantize_4bit_compute as generic
 from safetensors.torch import load_file, save_file
 
+if len(sys.argv) < 3:
+    sys.exit(__doc__)
 build, out = os.path.abspath(sys.argv[1]), os.path.abspath(sys.argv[2])
 source = os.path.abspath(sys.argv[3] if len(sys.argv) > 3 else ".")
 tracknet, golden = build + "/src/tracknet", build + "/tests/tn-golden"

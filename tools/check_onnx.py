@@ -14,6 +14,8 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 
+if len(sys.argv) < 3:
+    sys.exit(__doc__)
 build, out = os.path.abspath(sys.argv[1]), os.path.abspath(sys.argv[2])
 source = os.path.abspath(sys.argv[3] if len(sys.argv) > 3 else ".")
 T = build + "/src/tracknet"
