@@ -1,6 +1,6 @@
 /* What an adapter's start takes from the base weight: PiSSA and LoftQ change both, DoRA's magnitude is a norm of it. */
+#include "loftq.h"
 #include "store.h"
-#include "svd.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -13,76 +13,45 @@ static int part_slot(const tn_model *m, const tn_slot *weight, const char *suffi
     return tn_model_slot(m, name);
 }
 
+bool tn_adapt_sets(const tn_store *st, int adapter_slot)
+{
+    char name[200];
+    const char *full = st->m->slots[adapter_slot].name, *part = strstr(full, ".lora_");
+    if (!part || (st->m->lora.init != TN_LORA_PISSA && st->m->lora.init != TN_LORA_LOFTQ)) return false;
+    snprintf(name, sizeof name, "%.*s.weight", (int)(part - full), full);
+    return st->m->lora.init == TN_LORA_PISSA || st->s[tn_model_slot(st->m, name)].place == TN_PLACE_QUANT;
+}
+
 typedef struct {
-    int rows, cols, r, a_slot, b_slot;
-    float scale, *A, *B, *left; /* left: what the factors are taken of */
+    int rows, cols, r;
+    float scale, *A, *B;
 } split;
 
-/* left ~ scale B A, the scale divided evenly between both factors (PEFT's pissa_init). */
-static int factor(split *x, int iterations, uint64_t seed, tn_error *err)
-{
-    TN_TRY(tn_low_rank(x->left, x->rows, x->cols, x->r, iterations, seed, x->B, x->A, err));
-    const float k = 1 / sqrtf(x->scale);
-    for (int i = 0; i < x->rows * x->r; i++) x->B[i] *= k;
-    for (int i = 0; i < x->cols * x->r; i++) x->A[i] *= k;
-    return 0;
-}
-
 /* W becomes W - s B A, which is what is then stored. */
-static int pissa(const tn_store *st, split *x, float *w, uint64_t seed, tn_error *err)
+static int pissa(const split *x, int iterations, float *w, uint64_t seed, tn_error *err)
 {
-    memcpy(x->left, w, sizeof *w * (size_t)x->rows * (size_t)x->cols);
-    TN_TRY(factor(x, st->m->lora.iterations, seed, err));
+    TN_TRY(tn_low_rank_scaled(w, x->rows, x->cols, x->r, x->scale, iterations, seed, x->B, x->A, err));
     tn_matmul_add(w, -x->scale, x->B, x->A, x->rows, x->r, x->cols);
     return 0;
-}
-
-/* Alternating: Q = quantised(W - s B A), s B A ~ W - Q (Li et al. 2024). W becomes what is quantised last. */
-static int loftq(const tn_store *st, const tn_stored *e, split *x, float *w, uint64_t seed, tn_error *err)
-{
-    const size_t n = (size_t)x->rows * (size_t)x->cols;
-    float *target = malloc(n * sizeof *target);
-    if (!target) return tn_oom(err);
-    memcpy(target, w, n * sizeof *w);
-    int rc = 0;
-    for (int i = 0; !rc && i < st->m->lora.iterations; i++) {
-        tn_qmatrix q;
-        if (i) {
-            memcpy(w, target, n * sizeof *w);
-            tn_matmul_add(w, -x->scale, x->B, x->A, x->rows, x->r, x->cols);
-        }
-        rc = tn_quantize(&q, w, &e->q.s, "LoftQ", err);
-        if (rc) break;
-        tn_dequantize(&q, x->left);
-        tn_qmatrix_free(&q);
-        for (size_t k = 0; k < n; k++) x->left[k] = target[k] - x->left[k];
-        rc = factor(x, 0, seed, err);
-    }
-    free(target);
-    return rc;
 }
 
 int tn_adapt_base(tn_store *st, int slot, float *w, uint64_t seed, tn_error *err)
 {
     const tn_slot *s = &st->m->slots[slot];
     const tn_lora *l = &st->m->lora;
-    if (!l->enabled || !s->linear || (l->init != TN_LORA_PISSA && l->init != TN_LORA_LOFTQ)) return 0;
-    split x = {.rows = s->rows, .cols = s->cols, .a_slot = part_slot(st->m, s, "lora_A.weight"),
-               .b_slot = part_slot(st->m, s, "lora_B.weight")};
-    if (x.a_slot < 0 || (l->init == TN_LORA_LOFTQ && st->s[slot].place != TN_PLACE_QUANT)) return 0;
-    x.r = st->m->slots[x.a_slot].rows;
-    x.scale = st->m->slots[x.a_slot].lora_scale;
+    if (!l->enabled || !s->linear) return 0;
+    const int a_slot = part_slot(st->m, s, "lora_A.weight"), b_slot = part_slot(st->m, s, "lora_B.weight");
+    if (a_slot < 0 || !tn_adapt_sets(st, a_slot)) return 0;
+    split x = {.rows = s->rows, .cols = s->cols, .r = st->m->slots[a_slot].rows, .scale = st->m->slots[a_slot].lora_scale};
     x.A = malloc(sizeof(float) * (size_t)x.r * (size_t)x.cols);
     x.B = malloc(sizeof(float) * (size_t)x.r * (size_t)x.rows);
-    x.left = malloc(sizeof(float) * (size_t)x.rows * (size_t)x.cols);
-    int rc = !x.A || !x.B || !x.left        ? tn_oom(err)
-             : l->init == TN_LORA_PISSA ? pissa(st, &x, w, seed, err)
-                                        : loftq(st, &st->s[slot], &x, w, seed, err);
-    if (!rc) rc = tn_store_set(st, x.a_slot, x.A, err);
-    if (!rc) rc = tn_store_set(st, x.b_slot, x.B, err);
+    int rc = !x.A || !x.B               ? tn_oom(err)
+             : l->init == TN_LORA_PISSA ? pissa(&x, l->iterations, w, seed, err)
+                                        : tn_loftq(w, &st->s[slot].q.s, x.r, x.scale, l->iterations, x.B, x.A, err);
+    if (!rc) rc = tn_store_set(st, a_slot, x.A, err);
+    if (!rc) rc = tn_store_set(st, b_slot, x.B, err);
     free(x.A);
     free(x.B);
-    free(x.left);
     return rc;
 }
 

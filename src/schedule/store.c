@@ -232,9 +232,7 @@ int tn_store_init(tn_store *st, int groups, uint64_t seed, tn_error *err)
         const bool adapter = strstr(s->name, ".lora_") != NULL;
         const bool wanted = s->group == TN_GROUP_LORA ? adapter ? (groups & TN_GROUP_LORA) != 0 : (groups & TN_GROUP_BACKBONE) != 0
                                                       : (s->group & groups) != 0;
-        const bool taken = adapter && (st->m->lora.init == TN_LORA_PISSA ||
-                                       (st->m->lora.init == TN_LORA_LOFTQ && st->quant.enabled)); /* set with the base */
-        if (!wanted || taken) continue;
+        if (!wanted || tn_adapt_sets(st, i)) continue;
         float *v = malloc((size_t)s->rows * (size_t)s->cols * sizeof *v);
         if (!v) return tn_oom(err);
         initial(v, s, seed);

@@ -57,6 +57,8 @@ int tn_store_get_grad(tn_store *s, int slot, float *values, tn_error *err);
 int tn_store_init(tn_store *s, int groups, uint64_t seed, tn_error *err);
 /** The backbone's slots from a Hugging Face folder: missing and misshapen tensors are named, extra ones logged. */
 int tn_store_load_backbone(tn_store *s, const tn_hf_dir *dir, uint64_t seed, const tn_log *log, tn_error *err);
+/** Is the adapter's slot set together with its base weight (PiSSA; LoftQ where the weight is stored quantised)? */
+bool tn_adapt_sets(const tn_store *s, int adapter_slot);
 /** Weights of a base slot about to be stored: PiSSA and LoftQ take their part out of w and set the adapter. */
 int tn_adapt_base(tn_store *s, int slot, float *w, uint64_t seed, tn_error *err);
 /** DoRA's magnitudes from the stored base and adapters. */
