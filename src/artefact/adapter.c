@@ -18,7 +18,32 @@ static int bad(const tn_adapter *a, tn_error *err, const char *what, const char 
 const char *tn_adapter_init(const tn_adapter *a)
 {
     const json_t *v = json_object_get(a->config, "init_lora_weights");
-    return json_is_string(v) ? json_string_value(v) : "kaiming";
+    return json_is_string(v)                                                       ? json_string_value(v)
+           : tn_json_str(json_object_get(a->config, "loftq_config"), "quant_type", NULL) ? "loftq"
+                                                                                   : "kaiming";
+}
+
+int tn_adapter_loftq(tn_loftq_start *s, const tn_adapter *a, tn_error *err)
+{
+    const json_t *c = json_object_get(a->config, "loftq_config");
+    const char *type = tn_json_str(c, "quant_type", NULL);
+    *s = (tn_loftq_start){0};
+    if (!type) return 0;
+    TN_TRY(tn_qtype_find(&s->type, type, err));
+    s->iterations = (int)tn_json_int(c, "loftq_iter", 1);
+    s->block = (int)tn_json_int(c, "block_size", 0);
+    s->nested = tn_json_bool(c, "double_quant", 0);
+    return s->iterations > 0 && s->iterations <= 64 ? 0 : bad(a, err, "loftq_iter goes from 1 to 64 in", "loftq_config");
+}
+
+bool tn_adapter_loftq_has(const tn_adapter *a, const tn_adapter_module *m)
+{
+    const json_t *none = json_object_get(json_object_get(a->config, "loftq_config"), "not_quantized");
+    for (size_t i = 0; i < json_array_size(none); i++) {
+        const char *name = json_string_value(json_array_get(none, i));
+        if (name && !strcmp(name, m->common)) return false;
+    }
+    return true;
 }
 
 static int alpha_of(double *alpha, const tn_adapter *a, const char *path, tn_error *err)
@@ -189,19 +214,35 @@ static int add_whole(tn_lora *l, const tn_adapter *a, tn_error *err)
     return 0;
 }
 
+/* A start that changes the base has to be made again, and by one adapter alone. */
+static int begin_as(tn_lora *l, const tn_adapter *a, bool alone, tn_error *err)
+{
+    const char *init = tn_adapter_init(a);
+    tn_loftq_start q;
+    TN_TRY(tn_adapter_loftq(&q, a, err));
+    if (tn_starts(init, "pissa")) {
+        l->init = TN_LORA_PISSA;
+        if (sscanf(init, "pissa_niter_%d", &l->iterations) != 1) l->iterations = 0;
+    } else if (q.iterations > 1) {
+        l->init = TN_LORA_LOFTQ;
+        l->iterations = q.iterations;
+    } else {
+        return 0;
+    }
+    if (alone) return 0;
+    return tn_fail(err, TN_ERR_FORMAT, "adapter '%s': %s changes the base, so this adapter cannot share it with others: '%s'", a->dir,
+                   q.iterations ? "LoftQ" : "PiSSA", init);
+}
+
 int tn_adapter_union(tn_lora *l, tn_adapter *const *a, int n, tn_error *err)
 {
     *l = (tn_lora){.enabled = true, .r = 1, .alpha = 1, .bias = "none"};
     int rc = 0;
     for (int i = 0; !rc && i < n; i++) {
-        const char *init = tn_adapter_init(a[i]);
         l->dora |= a[i]->dora;
         for (int k = 0; !rc && k < a[i]->n; k++) rc = widen(l, &a[i]->modules[k], err);
         if (!rc) rc = add_whole(l, a[i], err);
-        if (rc || !tn_starts(init, "pissa")) continue;
-        if (n > 1) rc = bad(a[i], err, "PiSSA changes the base, so this adapter cannot share it with others:", init);
-        l->init = TN_LORA_PISSA;
-        if (sscanf(init, "pissa_niter_%d", &l->iterations) != 1) l->iterations = 0;
+        if (!rc) rc = begin_as(l, a[i], n == 1, err);
     }
     if (rc) tn_lora_free(l);
     return rc;
@@ -324,6 +365,26 @@ int tn_adapter_apply(const tn_adapter *a, tn_engine *e, tn_error *err)
     return apply_magnitudes(a, e, err);
 }
 
+/* As tn_qblock takes it, said outright. */
+static int block_asked(tn_qtype type, int block)
+{
+    return block ? block : tn_qformats[type].default_block;
+}
+
+/* LoftQ made up for one way of quantising, which must be this engine's. */
+static int check_loftq(const tn_adapter *a, const tn_engine *e, tn_error *err)
+{
+    const tn_quant_spec *q = &e->session->store->quant;
+    tn_loftq_start s;
+    TN_TRY(tn_adapter_loftq(&s, a, err));
+    const bool same_block = block_asked(q->type, q->block) == block_asked(s.type, s.block);
+    if (!s.iterations || (q->enabled && q->type == s.type && same_block && q->nested == s.nested)) return 0;
+    char block[40] = "";
+    if (s.block) snprintf(block, sizeof block, ", block_size %d,", s.block);
+    return tn_fail(err, TN_ERR_CONFIG, "adapter '%s' began from LoftQ on a base in %s%s%s; set model.quantization so", a->dir,
+                   tn_qformats[s.type].name, block, s.nested ? " with double quantisation" : "");
+}
+
 int tn_adapters_engine(tn_engine **e, tn_adapter *list[TN_MAX_ADAPTERS], int *n, const tn_settings *s, const tn_run_options *o,
                        tn_error *err)
 {
@@ -339,6 +400,7 @@ int tn_adapters_engine(tn_engine **e, tn_adapter *list[TN_MAX_ADAPTERS], int *n,
     TN_TRY(tn_adapter_union(&all, list, *n, err));
     int rc = tn_engine_open_with(e, s, o, &all, err);
     tn_lora_free(&all);
+    for (int i = 0; !rc && i < *n; i++) rc = check_loftq(list[i], *e, err);
     if (!rc && o->checkpoint) rc = tn_checkpoint_load(o->checkpoint, *e, err);
     return rc;
 }
@@ -421,7 +483,23 @@ static json_t *init_json(const tn_settings *s)
 {
     const char *init = s->model.lora.init;
     if (tn_starts(init, "pissa") || !strcmp(init, "gaussian")) return json_string(init);
-    return json_true(); /* LoftQ's start lies in the weights, and PEFT would look for its own settings of it */
+    return json_true(); /* of LoftQ: its start lies in the weights, PEFT would begin anew; loftq_json says more */
+}
+
+/* PEFT's field, which it ignores without init_lora_weights "loftq", with the format added: the base can be made again. */
+static json_t *loftq_json(const tn_engine *e)
+{
+    const tn_store *st = e->session->store;
+    const tn_model *m = e->model;
+    if (m->lora.init != TN_LORA_LOFTQ) return json_object();
+    json_t *none = json_array();
+    for (int i = 0; i < m->n_slots; i++)
+        if (tn_ends(m->slots[i].name, ".lora_A.weight") && !tn_adapt_sets(st, i))
+            json_array_append_new(none, json_stringn(m->slots[i].name, strlen(m->slots[i].name) - strlen(".lora_A.weight")));
+    const tn_quant_spec *q = &st->quant;
+    return json_pack("{s:i, s:i, s:s, s:i, s:b, s:o}", "loftq_bits", tn_qformats[q->type].bits, "loftq_iter", m->lora.iterations,
+                     "quant_type", tn_qformats[q->type].name, "block_size", block_asked(q->type, q->block), "double_quant",
+                     q->nested, "not_quantized", none);
 }
 
 json_t *tn_adapter_config(const tn_engine *e)
@@ -436,9 +514,10 @@ json_t *tn_adapter_config(const tn_engine *e)
         tn_module_path(path, sizeof path, e->model->vit.model_type, l->modules_to_save.v[i]);
         json_array_append_new(whole, json_string(path));
     }
-    return json_pack("{s:s, s:i, s:o, s:f, s:s, s:b, s:b, s:b, s:o, s:o, s:o, s:o, s:o, s:s?, s:s?, s:b}", "peft_type", "LORA", "r",
+    return json_pack("{s:s, s:i, s:o, s:f, s:s, s:b, s:b, s:b, s:o, s:o, s:o, s:o, s:o, s:o, s:s?, s:s?, s:b}", "peft_type", "LORA", "r",
                      l->r, "lora_alpha", tn_json_number(s->model.lora.alpha), "lora_dropout", (double)s->model.lora.dropout, "bias", l->bias,
                      "use_rslora", l->rslora, "use_dora", l->dora, "fan_in_fan_out", 0, "init_lora_weights", init_json(s),
+                     "loftq_config", loftq_json(e),
                      "modules_to_save", whole, "target_modules", targets_of(e->model), "rank_pattern", ranks, "alpha_pattern",
                      alphas, "base_model_name_or_path", s->model.pretrained, "task_type", s->model.lora.task_type,
                      "inference_mode", 1);

@@ -3,6 +3,7 @@
 #define TN_ADAPTER_H
 #include "engine.h"
 #include "jsonio.h"
+#include "quant.h"
 #include "safetensors.h"
 
 /** One adapted linear layer. */
@@ -34,6 +35,17 @@ const tn_adapter_module *tn_adapter_find(const tn_adapter *a, const char *common
 float *tn_adapter_values(const tn_adapter *a, const tn_st_tensor *t, tn_error *err);
 /** How the weights began: kaiming, gaussian, pissa, pissa_niter_N, loftq, ... (borrowed). */
 const char *tn_adapter_init(const tn_adapter *a);
+
+/** LoftQ's start: the base is what these alternations leave quantised (tn_loftq). */
+typedef struct tn_loftq_start {
+    int iterations, block; /* 0 alternations: another start; block as tn_qblock takes it */
+    tn_qtype type;
+    bool nested;
+} tn_loftq_start;
+/** Read from loftq_config, which has the format here too (PEFT's own has not: nothing is found). */
+int tn_adapter_loftq(tn_loftq_start *s, const tn_adapter *a, tn_error *err);
+/** Was the module's weight quantised when the adapter began? */
+bool tn_adapter_loftq_has(const tn_adapter *a, const tn_adapter_module *m);
 
 /** A tn_lora that holds every module of all adapters at the largest rank, so that they can be swapped. */
 int tn_adapter_union(tn_lora *l, tn_adapter *const *a, int n, tn_error *err);

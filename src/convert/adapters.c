@@ -1,6 +1,7 @@
 /* Adapters as files: described, merged into their base, spelt another way. */
 #include "adapter.h"
 #include "files.h"
+#include "loftq.h"
 #include "names.h"
 #include "rewrite.h"
 #include "svd.h"
@@ -49,6 +50,7 @@ typedef struct {
     tn_adapter *a;
     int used;
     int iterations; /* of PiSSA's decomposition; -1: no PiSSA */
+    tn_loftq_start loftq;
 } merger;
 
 /* "X.weight" -> the adapter's module X. */
@@ -93,11 +95,31 @@ static int take_pissa(const merger *m, const tn_adapter_module *x, float *w, tn_
     return rc;
 }
 
+/* LoftQ trained against the base as its alternations left it quantised. */
+static int take_loftq(const merger *m, const tn_adapter_module *x, float *w, tn_error *err)
+{
+    if (!m->loftq.iterations || !tn_adapter_loftq_has(m->a, x)) return 0;
+    tn_qshape s = {.type = m->loftq.type, .rows = x->out, .cols = x->in, .nested = m->loftq.nested};
+    const size_t nb = (size_t)x->out * (size_t)x->r, na = (size_t)x->in * (size_t)x->r;
+    TN_TRY(tn_qblock(&s.block, s.type, m->loftq.block, s.cols, x->path, err));
+    float *B = malloc(sizeof *B * (nb + na));
+    if (!B) return tn_oom(err);
+    tn_qmatrix q;
+    int rc = tn_loftq(w, &s, x->r, x->scale, m->loftq.iterations, B, B + nb, err);
+    if (!rc) rc = tn_quantize(&q, w, &s, x->path, err);
+    free(B);
+    if (rc) return rc;
+    tn_dequantize(&q, w);
+    tn_qmatrix_free(&q);
+    return 0;
+}
+
 static int merge_module(const merger *m, const tn_adapter_module *x, float *w, tn_error *err)
 {
     float *A = tn_adapter_values(m->a, x->a, err), *B = A ? tn_adapter_values(m->a, x->b, err) : NULL;
     float *mag = B && x->magnitude ? tn_adapter_values(m->a, x->magnitude, err) : NULL;
     int rc = B && (!x->magnitude || mag) ? take_pissa(m, x, w, err) : err->status;
+    if (!rc) rc = take_loftq(m, x, w, err);
     if (!rc) {
         tn_matmul_add(w, x->scale, B, A, x->out, x->r, x->in);
         if (mag) tn_rows_to_norms(w, mag, x->out, x->in);
@@ -138,15 +160,22 @@ static int check_base(const tn_adapter *a, const char *base, tn_error *err)
     return rc;
 }
 
-static int pissa_iterations(const tn_adapter *a, int *iterations, tn_error *err)
+/* -1: the adapter did not begin as PiSSA. */
+static int pissa_iterations(const tn_adapter *a)
 {
     const char *init = tn_adapter_init(a);
-    *iterations = -1;
-    if (!strcmp(init, "loftq"))
-        return tn_fail(err, TN_ERR_CONFIG, "adapter '%s' began from LoftQ, whose base is not the checkpoint's; merge the base that it "
-                       "was trained with", a->dir);
-    if (tn_starts(init, "pissa") && sscanf(init, "pissa_niter_%d", iterations) != 1) *iterations = 0;
-    return 0;
+    int iterations = 0;
+    if (!tn_starts(init, "pissa")) return -1;
+    return sscanf(init, "pissa_niter_%d", &iterations) == 1 ? iterations : 0;
+}
+
+static int starts_of(merger *m, tn_error *err)
+{
+    m->iterations = pissa_iterations(m->a);
+    TN_TRY(tn_adapter_loftq(&m->loftq, m->a, err));
+    if (m->loftq.iterations || strcmp(tn_adapter_init(m->a), "loftq")) return 0;
+    return tn_fail(err, TN_ERR_CONFIG, "adapter '%s' began from LoftQ, and its loftq_config names no quant_type to make its base again; "
+                   "merge it in PEFT, with the base that it was trained with", m->a->dir);
 }
 
 int tn_merge_adapter(const char *adapter, const tn_quantize_options *o, tn_error *err)
@@ -156,7 +185,7 @@ int tn_merge_adapter(const char *adapter, const tn_quantize_options *o, tn_error
     if (!adapter || !o->in || !o->out) return tn_fail(err, TN_ERR_ARGUMENT, "give --adapter, --base and --out");
     if (o->quant_type) TN_TRY(tn_quantize_check(o, &w.type, err));
     TN_TRY(tn_adapter_open(&m.a, adapter, err));
-    int rc = pissa_iterations(m.a, &m.iterations, err);
+    int rc = starts_of(&m, err);
     if (!rc) rc = check_base(m.a, o->in, err);
     if (!rc) rc = tn_rewrite_run(&w, err);
     tn_adapter_close(m.a);
@@ -253,9 +282,11 @@ static int plain_pair(bundle *b, const tn_adapter_convert *o, const tn_adapter *
 static int convert_tensors(bundle *b, const tn_adapter_convert *o, const tn_adapter *a, const tn_backbone *family, tn_error *err)
 {
     tn_hf_dir *hf = NULL;
-    int iterations = -1, rc = 0;
+    const int iterations = pissa_iterations(a);
+    int rc = 0;
     if (o->plain) {
-        TN_TRY(pissa_iterations(a, &iterations, err));
+        if (!strcmp(tn_adapter_init(a), "loftq"))
+            return tn_fail(err, TN_ERR_CONFIG, "adapter '%s' began from LoftQ, whose base is no checkpoint's plus a low rank; merge it", a->dir);
         if (iterations < 0) return tn_fail(err, TN_ERR_CONFIG, "adapter '%s' began as %s and is plain LoRA already", a->dir, tn_adapter_init(a));
         if (!o->base) return tn_fail(err, TN_ERR_ARGUMENT, "--plain needs --base, which PiSSA was taken out of");
         TN_TRY(tn_hf_open(&hf, o->base, true, err));

@@ -157,6 +157,12 @@ expect 0 "loss" $T train --model vit_heatmap $RUN model.pretrained_model_name=$C
 says "has patches of 14" $T train --model vit_heatmap $RUN model.pretrained_model_name=$C/timm_dinov2_reg4
 
 # ---- adapters: swapped, merged, converted
+same() { python3 - "$W/$1.csv" "$W/$2.csv" <<'P'
+import csv, sys
+a, b = (list(csv.reader(open(f)))[1:] for f in sys.argv[1:])
+sys.exit(len(a) != len(b) or any(abs(float(p) - float(q)) > 0.02 for x, y in zip(a, b) for p, q in zip(x[1:4], y[1:4])))
+P
+}
 expect 0 "confidence" $T predict --adapter "$W/a/last" --image "$IMG" --csv "$W/a.csv"
 expect 0 "confidence" $T predict --adapter "$W/b/last" --image "$IMG" --csv "$W/b.csv"
 expect 0 "confidence" $T predict --checkpoint "$W/a/last" --image "$IMG" --csv "$W/own.csv"
@@ -180,12 +186,28 @@ P
 expect 0 "matrices" $T adapter merge --adapter "$W/c/last" --base $C/dinov3 --out "$W/m"
 expect 0 "confidence" $T predict --checkpoint "$W/c/last" --image "$IMG" --csv "$W/mine.csv"
 expect 0 "confidence" $T predict --checkpoint "$W/c/last" model.lora.enabled=false model.pretrained_model_name="$W/m" --image "$IMG" --csv "$W/merged.csv"
-python3 - "$W/mine.csv" "$W/merged.csv" <<'P' && ok || bad "the merged model predicts otherwise"
-import csv, sys
-a, b = (list(csv.reader(open(f)))[1:] for f in sys.argv[1:])
-sys.exit(len(a) != len(b) or any(abs(float(p) - float(q)) > 0.02 for x, y in zip(a, b) for p, q in zip(x[1:4], y[1:4])))
-P
+same mine merged && ok || bad "the merged model predicts otherwise"
 expect 0 "18 of 18 matrices quantised" $T adapter merge --adapter "$W/c/last" --base $C/dinov3 --out "$W/mq" --quant-type nf4 --double-quant
+
+# LoftQ: the base that it began from is made again, by merge and by predict
+expect 0 "loss" $T train $Q $M --output-dir "$W/lq" model.lora.init_lora_weights=loftq model.lora.loftq_iter=3 training.precision=fp32 'model.quantization.skip_modules=[down_proj]'
+expect 0 "matrices" $T adapter merge --adapter "$W/lq/last" --base $C/dinov3 --out "$W/lqm"
+cp -r "$W/lq/last" "$W/lqp"
+sed -i 's/"loftq_iter": 3/"loftq_iter": 1/' "$W/lqp/adapter_config.json"
+expect 0 "matrices" $T adapter merge --adapter "$W/lqp" --base $C/dinov3 --out "$W/lqpm"
+FULL="model.lora.enabled=false model.quantization.enabled=false"
+expect 0 "confidence" $T predict --checkpoint "$W/lq/last" --image "$IMG" --csv "$W/lq.csv"
+expect 0 "confidence" $T predict --checkpoint "$W/lq/last" $FULL model.pretrained_model_name="$W/lqm" --image "$IMG" --csv "$W/lqm.csv"
+expect 0 "confidence" $T predict --checkpoint "$W/lq/last" $FULL model.pretrained_model_name="$W/lqpm" --image "$IMG" --csv "$W/lqpm.csv"
+expect 0 "confidence" $T predict --adapter "$W/lq/last" --image "$IMG" --csv "$W/lqa.csv"
+same lq lqm && ok || bad "a LoftQ adapter merged predicts otherwise"
+same lq lqa && ok || bad "a LoftQ adapter alone predicts otherwise"
+same lq lqpm && bad "another start's base makes no difference: the two checks above prove nothing" || ok
+says "began from LoftQ on a base in nf4, block_size 64, with double quantisation" $T predict --adapter "$W/lq/last" model.quantization.quant_type=fp4 --image "$IMG"
+says "LoftQ changes the base" $T predict --adapter "$W/lq/last" --adapter "$W/a/last" --image "$IMG"
+says "merge it" $T adapter convert --adapter "$W/lq/last" --plain --base $C/dinov3 --out "$W/x"
+sed -i 's/"init_lora_weights": true/"init_lora_weights": "loftq"/; s/"quant_type"/"q"/' "$W/lqp/adapter_config.json"
+says "names no quant_type" $T adapter merge --adapter "$W/lqp" --base $C/dinov3 --out "$W/x"
 expect 0 "$W/v4" $T adapter convert --adapter "$W/c/last" --out "$W/v4" --spelling v4 --model-type dinov3_vit --dtype BF16
 expect 0 "layer.0.attention" $T adapter info --adapter "$W/v4"
 expect 0 "confidence" $T predict --checkpoint "$W/c/last" --adapter "$W/v4" --image "$IMG"

@@ -24,14 +24,14 @@ typedef struct {
     tn_store *st;
 } built;
 
-static built build(const tn_lora *lora, bool quantised)
+static built build_skipping(const tn_lora *lora, bool quantised, char *skipped)
 {
     built b;
     tn_vit v;
     tn_error e = {0};
     json_t *c = json_pack("{s:s, s:i, s:i, s:i, s:i, s:i}", "model_type", "dinov3_vit", "hidden_size", 64, "intermediate_size", 128,
                           "num_hidden_layers", 1, "num_attention_heads", 2, "patch_size", 16);
-    const tn_quant_spec q = {.enabled = quantised, .type = TN_Q_NF4};
+    const tn_quant_spec q = {.enabled = quantised, .type = TN_Q_NF4, .skip = {.v = &skipped, .n = skipped != NULL}};
     ck_assert_int_eq(tn_vit_configure(&v, c, "test", &e), 0);
     json_decref(c);
     ck_assert_msg(!tn_model_new(&b.m, &v, NULL, lora, 32, 32, 0, 0, false, NULL, &e), "%s", e.message);
@@ -40,6 +40,11 @@ static built build(const tn_lora *lora, bool quantised)
     ck_assert_int_eq(tn_store_init(b.st, TN_GROUP_LORA, 5, &e), 0);
     ck_assert_int_eq(tn_adapt_magnitudes(b.st, &e), 0);
     return b;
+}
+
+static built build(const tn_lora *lora, bool quantised)
+{
+    return build_skipping(lora, quantised, NULL);
 }
 
 static void done(built b)
@@ -116,6 +121,25 @@ START_TEST(loftq_undoes_part_of_the_quantisation)
 }
 END_TEST
 
+/* Nothing to make up for there, so it begins at random; at zero on both sides it could never train. */
+START_TEST(loftq_leaves_a_skipped_layer_to_the_usual_start)
+{
+    static float A[16 * C], B[R * 16];
+    const tn_lora l = lora_of(TN_LORA_LOFTQ, 2);
+    char name[] = "q_proj";
+    built b = build_skipping(&l, true, name);
+    get(&b, W ".lora_A.weight", A);
+    get(&b, W ".lora_B.weight", B);
+    double a = 0, z = 0;
+    for (int i = 0; i < l.r * C; i++) a += fabs((double)A[i]), z += fabs((double)B[i]);
+    ck_assert_double_gt(a, 1);
+    ck_assert_double_eq(z, 0);
+    get(&b, "layer.0.attention.v_proj.lora_B.weight", B);
+    ck_assert_double_gt(fabs((double)B[0]), 0); /* a quantised one beside it begins from LoftQ */
+    done(b);
+}
+END_TEST
+
 START_TEST(dora_begins_with_the_norms_of_its_rows)
 {
     static float w[R * C], m[R];
@@ -171,6 +195,7 @@ int main(void)
     tcase_set_timeout(c, 120);
     tcase_add_loop_test(c, pissa_keeps_the_sum, 0, 3);
     tcase_add_test(c, loftq_undoes_part_of_the_quantisation);
+    tcase_add_test(c, loftq_leaves_a_skipped_layer_to_the_usual_start);
     tcase_add_test(c, dora_begins_with_the_norms_of_its_rows);
     tcase_add_test(c, gaussian_has_the_spread_peft_gives_it);
     tcase_add_loop_test(c, low_rank_factors_are_the_best_ones, 0, 3);
