@@ -83,6 +83,26 @@ void tn_from_f32(void *dst, const float *src, tn_dtype t, size_t n)
     }
 }
 
+float tn_rounded(float v, tn_dtype t)
+{
+    uint32_t stored;
+    tn_from_f32(&stored, &v, t, 1);
+    tn_to_f32(&v, &stored, t, 1);
+    return v;
+}
+
+double tn_relative_error(const float *a, const float *b, size_t n, double least)
+{
+    double num = 0, den = 0;
+    for (size_t i = 0; i < n; i++) {
+        double d = (double)a[i] - b[i];
+        num += d * d;
+        den += (double)b[i] * b[i];
+    }
+    den = fmax(sqrt(den), least);
+    return den > 0 ? sqrt(num) / den : sqrt(num);
+}
+
 uint32_t tn_hash_u32(uint32_t seed, uint32_t counter)
 {
     uint32_t x = counter * 0x9E3779B9u + seed;

@@ -18,6 +18,10 @@ uint16_t tn_f32_to_f16(float f);
 /** n elements of type t at src to float. */
 void tn_to_f32(float *dst, const void *src, tn_dtype t, size_t n);
 void tn_from_f32(void *dst, const float *src, tn_dtype t, size_t n);
+/** v as t would store and give it back. */
+float tn_rounded(float v, tn_dtype t);
+/** ||a - b|| / max(||b||, least); ||a - b|| where that is 0. NaN where a or b has one. */
+double tn_relative_error(const float *a, const float *b, size_t n, double least);
 
 /** Philox-like mixing of (seed, counter) to 32 bits: the same function is in cl/shared/common.h. */
 uint32_t tn_hash_u32(uint32_t seed, uint32_t counter);

@@ -46,9 +46,7 @@ int tn_trial_out(tn_trial *t, tn_dtype dt, int rows, int cols, tn_tensor **x)
 
 int tn_trial_poison(tn_trial *t, const tn_tensor *x)
 {
-    if (t->c->dev->untouched) return 0;
-    const uint32_t nan = x->dtype == TN_F32 ? 0x7fc00000u : x->dtype == TN_BF16 ? 0x7fc07fc0u : 0x7e007e00u;
-    return tn_buffer_fill(t->c->dev, x->mem, 0, TN_ROUND_UP(tn_tensor_bytes(x), (size_t)4), nan, t->err);
+    return t->c->dev->untouched ? 0 : tn_tensor_poison(t->c->dev, x, t->err);
 }
 
 int tn_trial_compare(tn_trial *t, const tn_tensor *x, const float *want)
@@ -58,14 +56,8 @@ int tn_trial_compare(tn_trial *t, const tn_tensor *x, const float *want)
     float *got = malloc((n + 1) * sizeof *got);
     if (!got) return tn_oom(t->err);
     int rc = tn_tensor_get(t->c->dev, x, got, t->err);
-    double num = 0, den = 0;
-    for (size_t i = 0; !rc && i < n; i++) {
-        double d = (double)got[i] - want[i];
-        num += d * d;
-        den += (double)want[i] * want[i];
-    }
+    const double e = rc ? 0 : tn_relative_error(got, want, n, 1e-15);
     free(got);
-    const double e = sqrt(num / fmax(den, 1e-30));
     if (!(e <= t->worst)) t->worst = e;
     return rc;
 }

@@ -23,7 +23,7 @@ static int gemm_one(tn_trial *t, int variant, bool ta, bool tb, bool bias, float
     TN_TRY(tn_trial_in(t, TN_F32, 1, N, &b, &bv));
     tn_gemm_args g = {ta, tb, 0.5f, beta, *A, *B, *C, M, N, K, bias ? b->mem : NULL};
     if (tn_gemm_variants[variant].can(t->c, &g)) {
-        if (beta == 0 && !t->c->dev->untouched) TN_TRY(tn_buffer_fill(t->c->dev, C->mem, 0, tn_tensor_bytes(C) / 4 * 4, 0x7fc07fc0u, ERR));
+        if (beta == 0) TN_TRY(tn_trial_poison(t, C));
         TN_TRY(tn_gemm_variants[variant].run(t->c, &g, ERR));
         if (!t->c->dry) tn_ref_gemm(ta, tb, M, N, K, 0.5f, a, ta ? M : K, bb, tb ? K : N, beta, c, N, bias ? bv : NULL);
         TN_TRY(tn_trial_compare(t, C, c));
@@ -246,15 +246,6 @@ static int dropout(tn_trial *t)
     return tn_trial_compare(t, y, want);
 }
 
-static void round_as(float *v, size_t n, tn_dtype t)
-{
-    uint32_t stored;
-    for (size_t i = 0; i < n; i++) {
-        tn_from_f32(&stored, &v[i], t, 1);
-        tn_to_f32(&v[i], &stored, t, 1);
-    }
-}
-
 /* Every variant's values are the host's, rounded to the storage, to the bit. */
 static int unpack_each(tn_trial *t, const tn_qtensor *q, tn_tensor *out, const float *want)
 {
@@ -285,7 +276,7 @@ static int quant_one(tn_trial *t, tn_qtype type, bool nested, int rows, int cols
     tn_qtensor d;
     TN_TRY(tn_quantize(&q, w, &s, "w", ERR));
     tn_dequantize(&q, want);
-    round_as(want, n, ACT);
+    for (size_t i = 0; i < n; i++) want[i] = tn_rounded(want[i], ACT);
     int rc = tn_qtensor_new(&d, t->c->dev, &s, NULL, ERR);
     if (!rc && t->c->dev->untouched) rc = tn_qtensor_set(&d, t->c->dev, &q, ERR); /* host writes would hide kernels' */
     else if (!rc && !t->c->dry) rc = tn_qtensor_quantize(t->c, &d, w, "w", ERR);

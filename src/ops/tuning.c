@@ -1,5 +1,6 @@
 /* Which variants a device uses: every candidate runs on random data, is checked against src/ref and timed; the
  * winner of each shape class is kept in memory and in the cache folder, with the figures that decided. */
+#include "clock.h"
 #include "files.h"
 #include "gemm.h"
 #include "jsonio.h"
@@ -10,7 +11,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #define TUNING_FORMAT 6
 
@@ -22,13 +22,6 @@ static const struct {
     [TN_SHAPE_SKINNY] = {false, true, 1162, 16, 384},
     [TN_SHAPE_TALL_K] = {true, false, 64, 64, 16384},
 };
-
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 typedef struct {
     tn_ctx ctx;
@@ -83,32 +76,26 @@ static int check(probe *p, const tn_gemm_variant *v, double *error, tn_error *er
 {
     tn_dev *d = p->ctx.dev;
     const tn_gemm_args *g = &p->g;
-    size_t nc = (size_t)g->M * (size_t)g->N, tail = (size_t)CHECK_ROWS * (size_t)g->N;
+    const size_t tail = (size_t)CHECK_ROWS * (size_t)g->N;
     p->ctx.dry = true;
     TN_TRY(v->run(&p->ctx, g, err));
     p->ctx.dry = false;
     TN_TRY(tn_ctx_reserve(&p->ctx, p->ctx.ws_peak, err));
-    TN_TRY(tn_buffer_fill(d, g->C.mem, 0, nc * 4, 0x7fc00000u, err));
+    TN_TRY(tn_tensor_poison(d, &g->C, err));
     TN_TRY(v->run(&p->ctx, g, err));
     TN_TRY(tn_tensor_get(d, &g->C, p->got, err));
-    double num = 0, den = 0;
-    for (size_t i = 0; i < tail; i++) {
-        double w = p->want[i], e = p->got[nc - tail + i] - w;
-        num += e * e;
-        den += w * w;
-    }
-    *error = sqrt(num / den);
+    *error = tn_relative_error(p->got + tn_tensor_count(&g->C) - tail, p->want, tail, 0);
     return 0;
 }
 
 static int measure(probe *p, const tn_gemm_variant *v, double *seconds, tn_error *err)
 {
-    double best = 1e30, begin = now();
-    for (int i = 0; i < 20 && (i < 3 || now() - begin < 0.05); i++) {
-        double t = now();
+    double best = 1e30, begin = tn_now();
+    for (int i = 0; i < 20 && (i < 3 || tn_now() - begin < 0.05); i++) {
+        double t = tn_now();
         TN_TRY(v->run(&p->ctx, &p->g, err));
         TN_TRY(tn_dev_finish(p->ctx.dev, err));
-        best = TN_MIN(best, now() - t);
+        best = TN_MIN(best, tn_now() - t);
     }
     *seconds = best;
     return 0;
@@ -155,7 +142,7 @@ static bool attention_agrees(tn_gemm_tuning *t, tn_dev *d)
     t->attention_cpu_ok = true; /* so that the CPU's row is what runs */
     bool ok = !tn_tensor_new(&x, d, TN_F32, N, 3 * D, "tuning", &err) &&
               !tn_tensor_new(&o, d, TN_F32, N, D, "tuning", &err) && !tn_tensor_new(&l, d, TN_F32, H, N, "tuning", &err) &&
-              !tn_tensor_set(d, &x, qkv, &err) && !tn_buffer_fill(d, o.mem, 0, sizeof got, 0x7fc00000u, &err) &&
+              !tn_tensor_set(d, &x, qkv, &err) && !tn_tensor_poison(d, &o, &err) &&
               !tn_attention_forward(&c, &x, B, H, &o, &l, &err) && !tn_tensor_get(d, &o, got, &err);
     double worst = 0;
     for (int i = 0; ok && i < N * D; i++) {

@@ -1,5 +1,6 @@
 /* Which kernels read a device's quantised matrices: each is checked against the host first and then timed, the fused
  * product of few tokens against unpacking and multiplying. */
+#include "clock.h"
 #include "gemm.h"
 #include "ops.h"
 #include "ref.h"
@@ -7,17 +8,9 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 enum { N = 1536, K = 384, TIMES = 7 };
 static const int tokens[] = {1, 2, 4, TN_QGEMV_ROWS};
-
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 typedef struct {
     tn_ctx c;
@@ -77,19 +70,11 @@ static int trial_tokens(trial *t, int rows, tn_error *err)
     return 0;
 }
 
-static int poison(trial *t, const tn_tensor *x, tn_error *err)
-{
-    return tn_buffer_fill(t->c.dev, x->mem, 0, tn_tensor_bytes(x), 0x7fc00000u, err);
-}
-
 /* The host's values, rounded to w's storage. */
 static bool same_values(const trial *t, const tn_tensor *w)
 {
     for (size_t i = 0; i < (size_t)N * K; i++) {
-        uint32_t stored;
-        float want;
-        tn_from_f32(&stored, &t->values[i], w->dtype, 1);
-        tn_to_f32(&want, &stored, w->dtype, 1);
+        const float want = tn_rounded(t->values[i], w->dtype);
         if (memcmp(&want, &t->got[i], sizeof want)) return false;
     }
     return true;
@@ -99,7 +84,7 @@ static bool unpack_agrees(trial *t, tn_qvariant v, tn_tensor *w)
 {
     tn_error err = {0};
     bool can = false;
-    int rc = poison(t, w, &err);
+    int rc = tn_tensor_poison(t->c.dev, w, &err);
     if (!rc) rc = tn_unpack_with(&t->c, v, &t->q, w, &can, &err);
     if (!rc && can) rc = tn_tensor_get(t->c.dev, w, t->got, &err);
     const bool ok = !rc && can && same_values(t, w);
@@ -113,16 +98,10 @@ static bool gemv_agrees(trial *t, tn_qvariant v)
 {
     tn_error err = {0};
     bool can = false;
-    int rc = poison(t, &t->y, &err);
+    int rc = tn_tensor_poison(t->c.dev, &t->y, &err);
     if (!rc) rc = tn_qgemv_with(&t->c, v, &t->x, &t->q, NULL, t->y, &can, &err);
     if (!rc && can) rc = tn_tensor_get(t->c.dev, &t->y, t->got, &err);
-    double num = 0, den = 0;
-    for (size_t i = 0; !rc && can && i < tn_tensor_count(&t->y); i++) {
-        const double e = (double)t->got[i] - t->want[i];
-        num += e * e;
-        den += (double)t->want[i] * t->want[i];
-    }
-    const bool ok = !rc && can && sqrt(num / den) < 1e-5;
+    const bool ok = !rc && can && tn_relative_error(t->got, t->want, tn_tensor_count(&t->y), 0) < 1e-5;
     if (can && !ok)
         tn_logf(t->c.dev->log, TN_LOG_WARN, "device '%s': variant %s of the quantised product is not used (%s)",
                 t->c.dev->info.name, tn_qvariant_names[v], rc ? err.message : "its values are not the reference's");
@@ -155,10 +134,10 @@ static int seconds_of(trial *t, timed *run, int v, double *seconds, tn_error *er
     TN_TRY(tn_ctx_reserve(&t->c, t->c.ws_peak, err));
     *seconds = 1e30;
     for (int i = 0; i < TIMES; i++) {
-        const double begin = now();
+        const double begin = tn_now();
         TN_TRY(run(t, v, err));
         TN_TRY(tn_dev_finish(t->c.dev, err));
-        if (i) *seconds = TN_MIN(*seconds, now() - begin);
+        if (i) *seconds = TN_MIN(*seconds, tn_now() - begin);
     }
     return 0;
 }

@@ -1,8 +1,8 @@
 #include "session.h"
+#include "clock.h"
 
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 int tn_session_new(tn_session **out, tn_dev *d, const tn_model *m, tn_store *store, tn_error *err)
 {
@@ -172,18 +172,11 @@ int tn_session_download(tn_session *s, tn_exec *e, int t, float *values, tn_erro
     return tn_tensor_get(s->dev, &v, values, err);
 }
 
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
 int tn_session_run(tn_session *s, tn_exec *e, tn_error *err)
 {
     for (int i = 0; i < e->g.n_n; i++) {
         const tn_gnode *n = &e->g.n[i];
-        double t = s->profile ? now() : 0;
+        double t = s->profile ? tn_now() : 0;
         tn_ws_reset(&s->ctx);
         if (tn_node_run(s, e, n, err)) {
             char where[80];
@@ -192,7 +185,7 @@ int tn_session_run(tn_session *s, tn_exec *e, tn_error *err)
         }
         if (!s->profile) continue;
         TN_TRY(tn_dev_finish(s->dev, err));
-        s->op_seconds[n->op] += now() - t;
+        s->op_seconds[n->op] += tn_now() - t;
         s->op_calls[n->op]++;
     }
     tn_ws_reset(&s->ctx);

@@ -37,3 +37,9 @@ int tn_tensor_get(tn_dev *d, const tn_tensor *t, float *dst, tn_error *err)
     free(tmp);
     return rc;
 }
+
+int tn_tensor_poison(tn_dev *d, const tn_tensor *t, tn_error *err)
+{
+    const uint32_t nan = 0x7fc07fc0u; /* in every storage type */
+    return tn_buffer_fill(d, t->mem, 0, TN_ROUND_UP(tn_tensor_bytes(t), (size_t)4), nan, err);
+}

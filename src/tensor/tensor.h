@@ -44,4 +44,6 @@ void tn_tensor_free(tn_dev *d, tn_tensor *t);
 /** Host floats in, converted to t's dtype; t must be dense (ld == cols). */
 int tn_tensor_set(tn_dev *d, const tn_tensor *t, const float *src, tn_error *err);
 int tn_tensor_get(tn_dev *d, const tn_tensor *t, float *dst, tn_error *err);
+/** NaN all over a tensor of tn_tensor_new, so that what a kernel leaves unwritten is seen. */
+int tn_tensor_poison(tn_dev *d, const tn_tensor *t, tn_error *err);
 #endif

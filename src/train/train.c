@@ -1,5 +1,6 @@
 /* The training loop. Everything it decides is in the configuration, the plan and the checkpoint's state, so that the
  * same seed gives the same bits and a resumed run equals one that was never stopped. */
+#include "clock.h"
 #include "files.h"
 #include "metrics.h"
 
@@ -7,7 +8,6 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 typedef struct {
     const tn_config *c;
@@ -24,13 +24,6 @@ typedef struct {
     double begin, images_done;
     bool stop;
 } trainer;
-
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 /* LinearLR, then CosineAnnealingLR restarting at the full rate (torch.optim.lr_scheduler, closed forms). */
 static double rate_of(const tn_settings *s, int epoch)
@@ -159,7 +152,7 @@ static int optimise(trainer *t, int groups, double lr, tn_error *err)
 static void report_step(trainer *t, int epoch, double loss, double lr, int images)
 {
     t->images_done += images;
-    const double spent = now() - t->begin;
+    const double spent = tn_now() - t->begin;
     const long long steps = (long long)t->s->training.epochs * t->batches, left = steps - t->st.step;
     const double per_image = spent / fmax(t->images_done, 1);
     tn_step s = {epoch + 1, t->s->training.epochs, t->st.step, steps, loss, lr, 1 / fmax(per_image, 1e-9),
@@ -344,7 +337,7 @@ static void close_all(trainer *t)
 static void sum_up(trainer *t)
 {
     tn_train_summary *s = t->sum;
-    s->seconds = now() - t->begin;
+    s->seconds = tn_now() - t->begin;
     s->images_per_second = t->images_done / fmax(s->seconds, 1e-9);
     s->allocated_peak = t->e->dev->peak;
     s->trainable = tn_model_count(t->e->model, tn_engine_groups(t->e), true);
@@ -358,10 +351,10 @@ static int run_epochs(trainer *t, tn_error *err)
 {
     for (int epoch = t->st.epoch; epoch < t->s->training.epochs && !t->stop; epoch++) {
         tn_epoch ep = {.epoch = epoch + 1, .lr = rate_of(t->s, epoch)};
-        const double from = now();
+        const double from = tn_now();
         TN_TRY(train_epoch(t, epoch, &ep.train_loss, err));
         if (t->stop) return 0; /* stopped between steps: the last whole epoch's checkpoint stands */
-        ep.seconds = now() - from;
+        ep.seconds = tn_now() - from;
         TN_TRY(end_epoch(t, &ep, err));
         t->sum->epochs_run++;
     }
@@ -375,7 +368,7 @@ int tn_train(const tn_config *c, const tn_run_options *o, const tn_train_callbac
     trainer t = {.c = c, .s = tn_config_settings(c), .o = o, .cb = cb, .sum = summary ? summary : &unused};
     memset(t.sum, 0, sizeof *t.sum);
     int rc = prepare(&t, err);
-    t.begin = now();
+    t.begin = tn_now();
     if (!rc) rc = run_epochs(&t, err);
     if (t.e) sum_up(&t);
     if (!rc) rc = tn_engine_full_float32(t.e, t.st.micro, &t.sum->planned.full_float32, err);

@@ -1,19 +1,12 @@
 /* bench_gemm [device]: C[M,N] = A[M,K] B[N,K]^T on the ViT shapes, every GEMM variant beside OpenBLAS on the host's
  * threads, one after the other in one run. Random data; the median of the rounds; GFLOP/s and the ratio to OpenBLAS. */
+#include "clock.h"
 #include "gemm.h"
 
 #include <cblas.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
-
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 static int by_value(const void *a, const void *b)
 {
@@ -48,15 +41,15 @@ static int shape(tn_dev *d, int M, int N, int K, bool with_clblast, tn_error *er
     tn_gemm_args g = {false, true, 1, 0, A, B, C, M, N, K, NULL};
     double blas[ROUNDS], ours[TN_GEMM_VARIANTS][ROUNDS];
     for (int round = -2; round < ROUNDS; round++) { /* interleaved, so that what disturbs one disturbs all */
-        double t = now();
+        double t = tn_now();
         cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, M, N, K, 1, a, K, b, K, 0, c, N);
-        if (round >= 0) blas[round] = now() - t;
+        if (round >= 0) blas[round] = tn_now() - t;
         for (int v = 0; v < TN_GEMM_VARIANTS; v++) {
             if (!tn_gemm_variants[v].can(&ctx, &g) || (v == TN_GEMM_CLBLAST && !with_clblast)) continue;
-            t = now();
+            t = tn_now();
             TN_TRY(tn_gemm_variants[v].run(&ctx, &g, err));
             TN_TRY(tn_dev_finish(d, err));
-            if (round >= 0) ours[v][round] = now() - t;
+            if (round >= 0) ours[v][round] = tn_now() - t;
         }
     }
     const double flops = 2.0 * M * N * K, base = median(blas);

@@ -2,21 +2,14 @@
  * clEnqueueCopyBuffer, which PoCL gives one core, and a kernel that copies; bytes read plus bytes written on both sides),
  * and the fused product against unpacking and multiplying, for few tokens.
  * Random data; the best of 21 interleaved rounds on each side (a shared CPU's neighbours take a core for whole rounds). */
+#include "clock.h"
 #include "gemm.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 enum { ROUNDS = 21 };
-
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 static double best(const double *t)
 {
@@ -113,19 +106,19 @@ static int unpacking(tn_dev *d, tn_qtype type, bool nested, tn_dtype out, int ro
     double copy[ROUNDS], kernel[ROUNDS], ours[TN_QV_COUNT][ROUNDS];
     bool can[TN_QV_COUNT] = {false};
     for (int round = -3; round < ROUNDS; round++) {
-        double t = now();
+        double t = tn_now();
         TN_TRY(tn_buffer_copy(d, b.from.mem, 0, b.to.mem, 0, moved / 8 * 4, err));
         TN_TRY(tn_dev_finish(d, err));
-        if (round >= 0) copy[round] = now() - t;
-        t = now();
+        if (round >= 0) copy[round] = tn_now() - t;
+        t = tn_now();
         TN_TRY(run_copy(&b, err));
         TN_TRY(tn_dev_finish(d, err));
-        if (round >= 0) kernel[round] = now() - t;
+        if (round >= 0) kernel[round] = tn_now() - t;
         for (int v = 0; v < TN_QV_COUNT; v++) {
-            t = now();
+            t = tn_now();
             TN_TRY(tn_unpack_with(&b.c, (tn_qvariant)v, &b.q, &b.w, &can[v], err));
             TN_TRY(tn_dev_finish(d, err));
-            if (round >= 0) ours[v][round] = now() - t;
+            if (round >= 0) ours[v][round] = tn_now() - t;
         }
     }
     const double base = TN_MIN(best(copy), best(kernel));
@@ -153,17 +146,17 @@ static int few_tokens(tn_dev *d, int tokens, int N, int K, tn_error *err)
     for (int round = -3; round < ROUNDS; round++) {
         double t;
         for (int v = 0; v < TN_QV_COUNT; v++) {
-            t = now();
+            t = tn_now();
             TN_TRY(tn_qgemv_with(&b.c, (tn_qvariant)v, &b.from, &b.q, NULL, b.to, &can[v], err));
             TN_TRY(tn_dev_finish(d, err));
-            if (round >= 0) fused[v][round] = now() - t;
+            if (round >= 0) fused[v][round] = tn_now() - t;
         }
-        t = now();
+        t = tn_now();
         TN_TRY(tn_unpack(&b.c, &b.q, &b.w, err));
         TN_TRY(tn_gemm(&b.c, false, true, 1, b.from, b.w, 0, b.to, NULL, err));
         TN_TRY(tn_dev_finish(d, err));
         tn_ws_reset(&b.c);
-        if (round >= 0) apart[round] = now() - t;
+        if (round >= 0) apart[round] = tn_now() - t;
     }
     const double a = best(apart);
     printf("%2d tokens x nf4 %5d x %-5d  unpack + gemm %8.1f us", tokens, N, K, a * 1e6);

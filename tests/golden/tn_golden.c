@@ -33,22 +33,9 @@ static struct {
     tn_dtype act;
 } options;
 
-/* ||a - b|| / max(||b||, least). */
-static double relative_to(const float *a, const float *b, size_t n, double least)
-{
-    double num = 0, den = 0;
-    for (size_t i = 0; i < n; i++) {
-        double d = (double)a[i] - b[i];
-        num += d * d;
-        den += (double)b[i] * b[i];
-    }
-    den = fmax(sqrt(den), least);
-    return den > 0 ? sqrt(num) / den : sqrt(num);
-}
-
 static double relative(const float *a, const float *b, size_t n)
 {
-    return relative_to(a, b, n, 0);
+    return tn_relative_error(a, b, n, 0);
 }
 
 void note(int kind, const char *where, double e)
@@ -284,7 +271,7 @@ static int compare_slots(test *t, const char *prefix, int kind, tn_error *err)
         int rc = want && got ? tn_st_read_f32(t->golden, g, want, err) : tn_oom(err);
         if (!rc) rc = kind == GRADIENT ? tn_store_get_grad(t->session->store, i, got, err)
                                        : tn_store_get(t->session->store, i, got, err);
-        if (!rc) note(kind, s->name, kind == GRADIENT ? relative_to(got, want, n, 1e-4 * whole) : relative(got, want, n));
+        if (!rc) note(kind, s->name, kind == GRADIENT ? tn_relative_error(got, want, n, 1e-4 * whole) : relative(got, want, n));
         free(want);
         free(got);
         TN_TRY(rc);
