@@ -7,16 +7,22 @@
 #define PERMUTE 0
 #endif
 
+#ifndef OUT
+#define OUT 0
+#endif
+
+/* The two codes in each element of q, a vector of T that holds a byte, in the order of the matrix: the second `bits` higher. */
+#if QLOW
+#define NIBBLES(T, q, bits) (((q) & (T)15) | (q) >> (T)4 << (T)(bits))
+#else
+#define NIBBLES(T, q, bits) ((q) >> (T)4 | ((q) & (T)15) << (T)(bits))
+#endif
+
 inline float16 codes16(const __global uchar *p, float16 code, const __global float *pairs)
 {
 #if PERMUTE
     const ulong8 q = convert_ulong8(vload8(0, p));
-#if QLOW
-    const ulong8 i = (q & 15UL) | q >> 4 << 32;
-#else
-    const ulong8 i = q >> 4 | (q & 15UL) << 32;
-#endif
-    return __builtin_ia32_permvarsf512(code, as_int16(i));
+    return __builtin_ia32_permvarsf512(code, as_int16(NIBBLES(ulong, q, 32)));
 #else
     float16 v;
     v.s01 = vload2(p[0], pairs), v.s23 = vload2(p[1], pairs), v.s45 = vload2(p[2], pairs), v.s67 = vload2(p[3], pairs);
@@ -45,8 +51,7 @@ inline uint16 bf16_high(float16 v)
     return u + 0x7fffu + ((u >> 16) & 1u);
 }
 
-/* Two halves leave as one 32-bit word: otherwise PoCL's compiler rounds one
- * by one. */
+/* Two halves leave as one 32-bit word: otherwise PoCL's compiler rounds one by one. */
 inline void store16_1(__global ushort *w, float16 v)
 {
     const ulong8 r = as_ulong8(bf16_high(v));
@@ -82,12 +87,8 @@ inline block_t block_values(float16 v) { return convert_ushort16(stored(v)); }
 inline void look16(__global ushort *w, const __global uchar *p, block_t values)
 {
     const uint8 q = convert_uint8(vload8(0, p));
-#if QLOW
-    const uint8 i = (q & 15u) | q >> 4 << 16;
-#else
-    const uint8 i = q >> 4 | (q & 15u) << 16;
-#endif
-    vstore8(as_uint8(__builtin_ia32_permvarhi256(as_short16(values), as_short16(i))), 0, (__global uint *)w);
+    const short16 i = as_short16(NIBBLES(uint, q, 16));
+    vstore8(as_uint8(__builtin_ia32_permvarhi256(as_short16(values), i)), 0, (__global uint *)w);
 }
 #else
 typedef struct {
@@ -105,11 +106,7 @@ inline block_t block_values(float16 v)
 inline void look16(__global ushort *w, const __global uchar *p, block_t values)
 {
     const ushort8 q = convert_ushort8(vload8(0, p));
-#if QLOW
-    const char16 i = as_char16((q & (ushort)15) | q >> (ushort)4 << (ushort)8);
-#else
-    const char16 i = as_char16(q >> (ushort)4 | (q & (ushort)15) << (ushort)8);
-#endif
+    const char16 i = as_char16(NIBBLES(ushort, q, 8));
     const char16 l = __builtin_ia32_pshufb128(as_char16(values.low), i), h = __builtin_ia32_pshufb128(as_char16(values.high), i);
     const char16 a = __builtin_shufflevector(l, h, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
     const char16 b = __builtin_shufflevector(l, h, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);

@@ -1,9 +1,6 @@
 /* Unpacking on a CPU: one work-item a work-group, sixteen elements at once. */
 #include "common.h"
 #include "quant.h"
-#ifndef OUT
-#define OUT 0
-#endif
 #include "codes.h"
 
 /* An item unpacks SPAN elements, in runs of RUN that lie in one block (RUN divides the block, and RUN the matrix).

@@ -17,10 +17,8 @@ static int bad(const tn_adapter *a, tn_error *err, const char *what, const char 
 
 const char *tn_adapter_init(const tn_adapter *a)
 {
-    const json_t *v = json_object_get(a->config, "init_lora_weights");
-    return json_is_string(v)                                                       ? json_string_value(v)
-           : tn_json_str(json_object_get(a->config, "loftq_config"), "quant_type", NULL) ? "loftq"
-                                                                                   : "kaiming";
+    const bool loftq = tn_json_str(json_object_get(a->config, "loftq_config"), "quant_type", NULL) != NULL;
+    return tn_json_str(a->config, "init_lora_weights", loftq ? "loftq" : "kaiming");
 }
 
 int tn_adapter_loftq(tn_loftq_start *s, const tn_adapter *a, tn_error *err)
@@ -218,11 +216,12 @@ static int add_whole(tn_lora *l, const tn_adapter *a, tn_error *err)
 static int begin_as(tn_lora *l, const tn_adapter *a, bool alone, tn_error *err)
 {
     const char *init = tn_adapter_init(a);
+    const int pissa = tn_pissa_iterations(init);
     tn_loftq_start q;
     TN_TRY(tn_adapter_loftq(&q, a, err));
-    if (tn_starts(init, "pissa")) {
+    if (pissa >= 0) {
         l->init = TN_LORA_PISSA;
-        if (sscanf(init, "pissa_niter_%d", &l->iterations) != 1) l->iterations = 0;
+        l->iterations = pissa;
     } else if (q.iterations > 1) {
         l->init = TN_LORA_LOFTQ;
         l->iterations = q.iterations;
@@ -231,7 +230,7 @@ static int begin_as(tn_lora *l, const tn_adapter *a, bool alone, tn_error *err)
     }
     if (alone) return 0;
     return tn_fail(err, TN_ERR_FORMAT, "adapter '%s': %s changes the base, so this adapter cannot share it with others: '%s'", a->dir,
-                   q.iterations ? "LoftQ" : "PiSSA", init);
+                   pissa >= 0 ? "PiSSA" : "LoftQ", init);
 }
 
 int tn_adapter_union(tn_lora *l, tn_adapter *const *a, int n, tn_error *err)

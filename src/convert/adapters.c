@@ -100,18 +100,8 @@ static int take_loftq(const merger *m, const tn_adapter_module *x, float *w, tn_
 {
     if (!m->loftq.iterations || !tn_adapter_loftq_has(m->a, x)) return 0;
     tn_qshape s = {.type = m->loftq.type, .rows = x->out, .cols = x->in, .nested = m->loftq.nested};
-    const size_t nb = (size_t)x->out * (size_t)x->r, na = (size_t)x->in * (size_t)x->r;
     TN_TRY(tn_qblock(&s.block, s.type, m->loftq.block, s.cols, x->path, err));
-    float *B = malloc(sizeof *B * (nb + na));
-    if (!B) return tn_oom(err);
-    tn_qmatrix q;
-    int rc = tn_loftq(w, &s, x->r, x->scale, m->loftq.iterations, B, B + nb, err);
-    if (!rc) rc = tn_quantize(&q, w, &s, x->path, err);
-    free(B);
-    if (rc) return rc;
-    tn_dequantize(&q, w);
-    tn_qmatrix_free(&q);
-    return 0;
+    return tn_loftq_base(w, &s, x->r, x->scale, m->loftq.iterations, err);
 }
 
 static int merge_module(const merger *m, const tn_adapter_module *x, float *w, tn_error *err)
@@ -160,18 +150,9 @@ static int check_base(const tn_adapter *a, const char *base, tn_error *err)
     return rc;
 }
 
-/* -1: the adapter did not begin as PiSSA. */
-static int pissa_iterations(const tn_adapter *a)
-{
-    const char *init = tn_adapter_init(a);
-    int iterations = 0;
-    if (!tn_starts(init, "pissa")) return -1;
-    return sscanf(init, "pissa_niter_%d", &iterations) == 1 ? iterations : 0;
-}
-
 static int starts_of(merger *m, tn_error *err)
 {
-    m->iterations = pissa_iterations(m->a);
+    m->iterations = tn_pissa_iterations(tn_adapter_init(m->a));
     TN_TRY(tn_adapter_loftq(&m->loftq, m->a, err));
     if (m->loftq.iterations || strcmp(tn_adapter_init(m->a), "loftq")) return 0;
     return tn_fail(err, TN_ERR_CONFIG, "adapter '%s' began from LoftQ, and its loftq_config names no quant_type to make its base again; "
@@ -282,7 +263,7 @@ static int plain_pair(bundle *b, const tn_adapter_convert *o, const tn_adapter *
 static int convert_tensors(bundle *b, const tn_adapter_convert *o, const tn_adapter *a, const tn_backbone *family, tn_error *err)
 {
     tn_hf_dir *hf = NULL;
-    const int iterations = pissa_iterations(a);
+    const int iterations = tn_pissa_iterations(tn_adapter_init(a));
     int rc = 0;
     if (o->plain) {
         if (!strcmp(tn_adapter_init(a), "loftq"))

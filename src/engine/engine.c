@@ -31,10 +31,10 @@ static tn_decoder decoder_of(const tn_settings *s)
 
 static void init_of(tn_lora *l, const char *name, int loftq_iter)
 {
-    l->init = !strcmp(name, "gaussian") ? TN_LORA_GAUSSIAN : tn_starts(name, "pissa") ? TN_LORA_PISSA
+    const int pissa = tn_pissa_iterations(name);
+    l->init = !strcmp(name, "gaussian") ? TN_LORA_GAUSSIAN : pissa >= 0 ? TN_LORA_PISSA
               : !strcmp(name, "loftq") ? TN_LORA_LOFTQ : TN_LORA_KAIMING;
-    l->iterations = l->init == TN_LORA_LOFTQ ? loftq_iter : 0;
-    if (l->init == TN_LORA_PISSA && sscanf(name, "pissa_niter_%d", &l->iterations) != 1) l->iterations = 0;
+    l->iterations = l->init == TN_LORA_LOFTQ ? loftq_iter : TN_MAX(pissa, 0);
 }
 
 /* Borrowed: tn_model_new copies. */

@@ -11,6 +11,13 @@
 
 #define TARGETS "model.lora.target_modules"
 
+int tn_pissa_iterations(const char *init)
+{
+    int n = 0;
+    if (!tn_starts(init, "pissa")) return -1;
+    return sscanf(init, "pissa_niter_%d", &n) == 1 ? n : 0;
+}
+
 float tn_lora_scale(const tn_lora *l, int r, double alpha)
 {
     return (float)(l->rslora ? alpha / sqrt(r) : alpha / r);

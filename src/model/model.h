@@ -59,6 +59,8 @@ typedef struct tn_decoder {
 } tn_decoder;
 
 typedef enum tn_lora_init { TN_LORA_KAIMING, TN_LORA_GAUSSIAN, TN_LORA_PISSA, TN_LORA_LOFTQ } tn_lora_init;
+/** N of PEFT's "pissa_niter_N", 0 of "pissa" (the exact decomposition), -1 of every other start. */
+int tn_pissa_iterations(const char *init);
 
 /** Regular expressions over module paths and a number for each. */
 typedef struct tn_lora_pattern {

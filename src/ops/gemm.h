@@ -45,11 +45,13 @@ typedef struct tn_gemm_tuning {
     double error[TN_SHAPES][TN_GEMM_VARIANTS];
     int unpack, qgemv; /* tn_qvariant: the fastest of those that agree with src/ref */
     int qgemv_rows; /* up to so many tokens the fused product of a quantised matrix is faster; 0: never */
-    bool with_slow, attention_cpu_ok;
+    bool with_slow, attention_cpu_ok, with_quant;
 } tn_gemm_tuning;
 
 /** The device's tuning: from memory, the cache file, or measured now (each candidate checked against src/ref first). */
 int tn_tuning_get(tn_gemm_tuning **out, tn_dev *d, bool with_slow, tn_error *err);
-/** tuning_quant.c: its part for quantised matrices. */
+/** The same with the part for quantised matrices, which is measured when one is first read. */
+int tn_tuning_get_quant(tn_gemm_tuning **out, tn_dev *d, tn_error *err);
+/** tuning_quant.c: measures that part. */
 int tn_tune_quant(tn_gemm_tuning *t, tn_dev *d, tn_error *err);
 #endif

@@ -125,6 +125,7 @@ int tn_device_tune(int index, char *report, size_t n, tn_error *err)
     tn_gemm_tuning *t;
     TN_TRY(tn_dev_open(&d, index, 0, NULL, err));
     int rc = tn_tuning_get(&t, d, true, err);
+    if (!rc) rc = tn_tuning_get_quant(&t, d, err);
     tn_text text = {0};
     for (int s = 0; !rc && s < TN_SHAPES; s++) {
         tn_text_addf(&text, "%s%s: %s (", s ? "; " : "", shapes[s], tn_gemm_variants[t->best[s]].name);

@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define TUNING_FORMAT 6
+#define TUNING_FORMAT 7
 
 static const struct {
     bool ta, tb;
@@ -187,6 +187,7 @@ static bool load(tn_gemm_tuning *t, const tn_dev *d)
         t->qgemv = (int)tn_json_int(j, "qgemv", 0);
         t->qgemv_rows = (int)tn_json_int(j, "qgemv_rows", 0);
         ok = t->unpack >= 0 && t->unpack < TN_QV_COUNT && t->qgemv >= 0 && t->qgemv < TN_QV_COUNT;
+        t->with_quant = ok && tn_json_bool(j, "with_quant", 0);
     }
     json_decref(j);
     free(path);
@@ -206,9 +207,10 @@ static void save(const tn_gemm_tuning *t, const tn_dev *d)
                                               tn_gemm_variants[t->best[s]].name, "shape", probes[s].M, probes[s].N,
                                               probes[s].K, "seconds", sec));
     }
-    json_t *j = json_pack("{s:i, s:s, s:s, s:o, s:b, s:b, s:i, s:i, s:i}", "format", TUNING_FORMAT, "device", d->info.name,
+    json_t *j = json_pack("{s:i, s:s, s:s, s:o, s:b, s:b, s:b, s:i, s:i, s:i}", "format", TUNING_FORMAT, "device", d->info.name,
                           "driver", d->info.driver, "gemm", rows, "attention_cpu", t->attention_cpu_ok, "with_slow",
-                          t->with_slow, "unpack", t->unpack, "qgemv", t->qgemv, "qgemv_rows", t->qgemv_rows);
+                          t->with_slow, "with_quant", t->with_quant, "unpack", t->unpack, "qgemv", t->qgemv, "qgemv_rows",
+                          t->qgemv_rows);
     if (j && path && dir && !tn_mkdirs(dir, &ignored)) (void)tn_json_write(j, path, &ignored);
     json_decref(j);
     free(dir);
@@ -229,7 +231,18 @@ int tn_tuning_get(tn_gemm_tuning **out, tn_dev *d, bool with_slow, tn_error *err
     t->with_slow = with_slow;
     for (int s = 0; s < TN_SHAPES; s++) TN_TRY(tune_shape(t, d, s, err));
     t->attention_cpu_ok = attention_agrees(t, d);
-    TN_TRY(tn_tune_quant(t, d, err));
     save(t, d);
     return 0;
+}
+
+int tn_tuning_get_quant(tn_gemm_tuning **out, tn_dev *d, tn_error *err)
+{
+    TN_TRY(tn_tuning_get(out, d, false, err));
+    tn_gemm_tuning *t = *out;
+    if (t->with_quant) return 0;
+    t->with_quant = true; /* from here on: the measuring itself reads quantised matrices */
+    const int rc = tn_tune_quant(t, d, err);
+    t->with_quant = !rc;
+    if (!rc) save(t, d);
+    return rc;
 }

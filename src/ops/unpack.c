@@ -114,7 +114,7 @@ int tn_unpack(tn_ctx *c, const tn_qtensor *q, tn_tensor *out, tn_error *err)
     bool can = false;
     tn_gemm_tuning *t;
     if (cpu_can(c, q)) {
-        TN_TRY(tn_tuning_get(&t, c->dev, false, err));
+        TN_TRY(tn_tuning_get_quant(&t, c->dev, err));
         TN_TRY(tn_unpack_with(c, (tn_qvariant)t->unpack, q, out, &can, err));
     }
     return can ? 0 : tn_unpack_with(c, TN_QV_PORTABLE, q, out, &can, err);
@@ -175,7 +175,7 @@ int tn_qgemv(tn_ctx *c, const tn_tensor *x, const tn_qtensor *q, cl_mem bias, tn
 {
     bool can;
     tn_gemm_tuning *t;
-    TN_TRY(tn_tuning_get(&t, c->dev, false, err));
+    TN_TRY(tn_tuning_get_quant(&t, c->dev, err));
     TN_TRY(tn_qgemv_with(c, (tn_qvariant)t->qgemv, x, q, bias, y, &can, err));
     return can ? 0 : tn_qgemv_with(c, TN_QV_PORTABLE, x, q, bias, y, &can, err);
 }
@@ -185,7 +185,7 @@ int tn_qgemv_pays(tn_ctx *c, const tn_qtensor *q, const tn_tensor *x, bool *pays
     tn_gemm_tuning *t;
     *pays = false;
     if (!tn_qgemv_can(q, x)) return 0;
-    TN_TRY(tn_tuning_get(&t, c->dev, false, err));
+    TN_TRY(tn_tuning_get_quant(&t, c->dev, err));
     *pays = x->rows <= t->qgemv_rows;
     return 0;
 }

@@ -44,11 +44,16 @@ typedef struct {
     cl_kernel copy;
 } bench;
 
+static cl_uint copied_by_one(const tn_dev *d)
+{
+    return d->info.type == TN_DEVICE_CPU ? 1024 : 1;
+}
+
 static int make_copy(bench *b, int n, tn_error *err)
 {
     tn_dev *d = b->c.dev;
     const char *text = copy_source;
-    const cl_uint count = (cl_uint)n / 4, per = d->info.type == TN_DEVICE_CPU ? 1024 : 1;
+    const cl_uint count = (cl_uint)n / 4, per = copied_by_one(d);
     cl_int rc;
     TN_TRY(tn_tensor_new(&b->from, d, TN_F32, 1, n, "bench", err));
     TN_TRY(tn_tensor_new(&b->to, d, TN_F32, 1, n, "bench", err));
@@ -66,9 +71,8 @@ static int make_copy(bench *b, int n, tn_error *err)
 static int run_copy(const bench *b, tn_error *err)
 {
     const tn_dev *d = b->c.dev;
-    const bool cpu = d->info.type == TN_DEVICE_CPU;
-    const size_t n = (size_t)b->from.cols / 4, local = cpu ? 1 : 256;
-    const size_t global = TN_CEIL_DIV(TN_CEIL_DIV(n, (size_t)(cpu ? 1024 : 1)), local) * local;
+    const size_t n = (size_t)b->from.cols / 4, local = d->info.type == TN_DEVICE_CPU ? 1 : 256;
+    const size_t global = TN_ROUND_UP(TN_CEIL_DIV(n, (size_t)copied_by_one(d)), local);
     const cl_int rc = clEnqueueNDRangeKernel(d->queue, b->copy, 1, NULL, &global, &local, 0, NULL, NULL);
     return rc ? tn_fail(err, TN_ERR_DEVICE, "the copy kernel: %s", tn_cl_error(rc)) : 0;
 }

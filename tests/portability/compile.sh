@@ -1,6 +1,7 @@
 #!/bin/bash
 # Every portable kernel must compile for GPUs that are not here: Intel (ocloc, tgllp and dg2) and AMD (clang, gfx906,
-# gfx90a, gfx1030), in every storage type; and every kernel for CPUs must for CPUs with and without AVX-512, and for Arm. compile.sh SOURCE_DIR; prints "N passed, N failed".
+# gfx90a, gfx1030), in every storage type; and every kernel for CPUs must for CPUs with and without AVX-512, and for Arm.
+# compile.sh SOURCE_DIR; prints "N passed, N failed".
 cd "$1" || exit 2
 tmp=$(mktemp -d)
 trap 'rm -rf "$tmp"' EXIT
