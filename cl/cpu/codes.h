@@ -32,8 +32,7 @@ inline float16 codes16(const __global uchar *p, float16 code, const __global flo
 }
 
 /* Elements at to at + 15, which lie in one block. */
-inline float16 values16(const __global uchar *packed, size_t at, float16 code, const __global float *pairs, float scale,
-                        float zero)
+inline float16 values16(const __global uchar *packed, size_t at, float16 code, const __global float *pairs, float scale, float zero)
 {
 #if QBITS == 8
     return convert_float16(vload16(0, (const __global char *)packed + at)) * scale * INT8_STEP;
@@ -42,7 +41,10 @@ inline float16 values16(const __global uchar *packed, size_t at, float16 code, c
 #endif
 }
 
-inline void store16_0(__global float *w, float16 v) { vstore16(v, 0, w); }
+inline void store16_0(__global float *w, float16 v)
+{
+    vstore16(v, 0, w);
+}
 
 /* Rounded to nearest even; no NaN comes here. */
 inline uint16 bf16_high(float16 v)
@@ -58,14 +60,23 @@ inline void store16_1(__global ushort *w, float16 v)
     vstore8(convert_uint8((r >> 16 & 0xffffUL) | (r >> 32 & 0xffff0000UL)), 0, (__global uint *)w);
 }
 
-inline void store16_2(__global ushort *w, float16 v) { vstore_half16_rte(v, 0, (__global half *)w); }
+inline void store16_2(__global ushort *w, float16 v)
+{
+    vstore_half16_rte(v, 0, (__global half *)w);
+}
 
 /* A block's sixteen values as they are stored, scaled and rounded once, and sixteen elements looked up there. */
 #if PERMUTE && QBITS == 4 && OUT == 0
 #define BLOCK_VALUES 1
-#define block_t float16
-inline block_t block_values(float16 v) { return v; }
-inline void look16(__global float *w, const __global uchar *p, block_t values) { vstore16(codes16(p, values, 0), 0, w); }
+#define block_t      float16
+inline block_t block_values(float16 v)
+{
+    return v;
+}
+inline void look16(__global float *w, const __global uchar *p, block_t values)
+{
+    vstore16(codes16(p, values, 0), 0, w);
+}
 #elif QBITS == 4 && OUT && defined(__clang__) && defined(__SSSE3__)
 #define BLOCK_VALUES 1
 inline uint16 stored(float16 v)
@@ -81,7 +92,10 @@ inline uint16 stored(float16 v)
 
 #if PERMUTE
 #define block_t ushort16
-inline block_t block_values(float16 v) { return convert_ushort16(stored(v)); }
+inline block_t block_values(float16 v)
+{
+    return convert_ushort16(stored(v));
+}
 
 /* Leaves as 32-bit words: PoCL's vstore16 stores sixteen halves one by one. */
 inline void look16(__global ushort *w, const __global uchar *p, block_t values)

@@ -13,46 +13,73 @@
 #endif
 
 #define CAT_(a, b) a##b
-#define CAT(a, b) CAT_(a, b)
-#define TYPE_0 float
-#define TYPE_1 ushort
-#define TYPE_2 ushort
-#define TYPE(t) CAT(TYPE_, t)
-#define act_t TYPE(ACT)
+#define CAT(a, b)  CAT_(a, b)
+#define TYPE_0     float
+#define TYPE_1     ushort
+#define TYPE_2     ushort
+#define TYPE(t)    CAT(TYPE_, t)
+#define act_t      TYPE(ACT)
 
-inline float ld_0(const __global float *p, size_t i) { return p[i]; }
-inline float ld_1(const __global ushort *p, size_t i) { return as_float((uint)p[i] << 16); }
-inline float ld_2(const __global ushort *p, size_t i) { return vload_half(i, (const __global half *)p); }
+inline float ld_0(const __global float *p, size_t i)
+{
+    return p[i];
+}
+inline float ld_1(const __global ushort *p, size_t i)
+{
+    return as_float((uint)p[i] << 16);
+}
+inline float ld_2(const __global ushort *p, size_t i)
+{
+    return vload_half(i, (const __global half *)p);
+}
 inline ushort tn_bf16(float v)
 {
     uint u = as_uint(v);
     if ((u & 0x7fffffffu) > 0x7f800000u) return (ushort)((u >> 16) | 0x40u);
     return (ushort)((u + 0x7fffu + ((u >> 16) & 1u)) >> 16);
 }
-inline void st_0(__global float *p, size_t i, float v) { p[i] = v; }
-inline void st_1(__global ushort *p, size_t i, float v) { p[i] = tn_bf16(v); }
-inline void st_2(__global ushort *p, size_t i, float v) { vstore_half_rte(v, i, (__global half *)p); }
-#define LD(t, p, i) CAT(ld_, t)(p, i)
+inline void st_0(__global float *p, size_t i, float v)
+{
+    p[i] = v;
+}
+inline void st_1(__global ushort *p, size_t i, float v)
+{
+    p[i] = tn_bf16(v);
+}
+inline void st_2(__global ushort *p, size_t i, float v)
+{
+    vstore_half_rte(v, i, (__global half *)p);
+}
+#define LD(t, p, i)    CAT(ld_, t)(p, i)
 #define ST(t, p, i, v) CAT(st_, t)(p, i, v)
 
 /* VW elements at once; i counts elements. */
 #if VW == 1
-#define vec float
-#define LDV(t, p, i) LD(t, p, i)
+#define vec             float
+#define LDV(t, p, i)    LD(t, p, i)
 #define STV(t, p, i, v) ST(t, p, i, v)
-#define HSUM(v) (v)
-#define TO_VEC(x) (x)
+#define HSUM(v)         (v)
+#define TO_VEC(x)       (x)
 #else
-#define vec CAT(float, VW)
-#define uvec CAT(uint, VW)
-#define TO_VEC(x) ((vec)(x))
-inline vec ldv_0(const __global float *p, size_t i) { return CAT(vload, VW)(0, p + i); }
+#define vec             CAT(float, VW)
+#define uvec            CAT(uint, VW)
+#define TO_VEC(x)       ((vec)(x))
+inline vec ldv_0(const __global float *p, size_t i)
+{
+    return CAT(vload, VW)(0, p + i);
+}
 inline vec ldv_1(const __global ushort *p, size_t i)
 {
     return CAT(as_float, VW)(CAT(convert_uint, VW)(CAT(vload, VW)(0, p + i)) << 16);
 }
-inline vec ldv_2(const __global ushort *p, size_t i) { return CAT(vload_half, VW)(0, (const __global half *)p + i); }
-inline void stv_0(__global float *p, size_t i, vec v) { CAT(vstore, VW)(v, 0, p + i); }
+inline vec ldv_2(const __global ushort *p, size_t i)
+{
+    return CAT(vload_half, VW)(0, (const __global half *)p + i);
+}
+inline void stv_0(__global float *p, size_t i, vec v)
+{
+    CAT(vstore, VW)(v, 0, p + i);
+}
 inline void stv_1(__global ushort *p, size_t i, vec v)
 {
     uvec u = CAT(as_uint, VW)(v);
@@ -60,10 +87,16 @@ inline void stv_1(__global ushort *p, size_t i, vec v)
     uvec nan = (u >> 16) | 0x40u;
     CAT(vstore, VW)(CAT(convert_ushort, VW)(select(r, nan, (u & 0x7fffffffu) > 0x7f800000u)), 0, p + i);
 }
-inline void stv_2(__global ushort *p, size_t i, vec v) { CAT(CAT(vstore_half, VW), _rte)(v, 0, (__global half *)p + i); }
-#define LDV(t, p, i) CAT(ldv_, t)(p, i)
+inline void stv_2(__global ushort *p, size_t i, vec v)
+{
+    CAT(CAT(vstore_half, VW), _rte)(v, 0, (__global half *)p + i);
+}
+#define LDV(t, p, i)    CAT(ldv_, t)(p, i)
 #define STV(t, p, i, v) CAT(stv_, t)(p, i, v)
-inline float hsum4(float4 v) { return (v.x + v.y) + (v.z + v.w); }
+inline float hsum4(float4 v)
+{
+    return (v.x + v.y) + (v.z + v.w);
+}
 #if VW == 4
 #define HSUM(v) hsum4(v)
 #else

@@ -25,12 +25,12 @@
 
 /* tables: 16 code values, the 256 entries of the dynamic map (or the values of E4M3), the ladder (15 thresholds, 16
  * codes), and at PAIRS_AT the two values behind each byte. */
-#define MAP_AT 16
+#define MAP_AT    16
 #define LADDER_AT 272
-#define PAIRS_AT 304
+#define PAIRS_AT  304
 
-inline float block_scale(const __global scale_t *scales, const __global float *nested, const __global float *tables,
-                         float offset, size_t b)
+inline float block_scale(const __global scale_t *scales, const __global float *nested, const __global float *tables, float offset,
+                         size_t b)
 {
 #if QSCALE == 0
     return scales[b];
@@ -56,15 +56,15 @@ inline float block_zero(const __global uchar *zeros, size_t b)
 /* Four elements as they lie packed, and eight. (No float8: oclgrind 21.10's check for unwritten values crashes where two
  * vectors are joined to a wider one.) */
 #if QBITS == 8
-#define word4_t uint
-#define word8_t uint2
+#define word4_t   uint
+#define word8_t   uint2
 #define FIRST4(p) (p).x
-#define LAST4(p) (p).y
+#define LAST4(p)  (p).y
 #else
-#define word4_t ushort
-#define word8_t uint
+#define word4_t   ushort
+#define word8_t   uint
 #define FIRST4(p) (p)
-#define LAST4(p) ((p) >> 16)
+#define LAST4(p)  ((p) >> 16)
 #endif
 
 /* The values of the four elements in p. code: the 16 values of a 4-bit format, in local memory. */

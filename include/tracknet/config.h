@@ -13,11 +13,11 @@ typedef struct tn_config tn_config;
 
 /** Where a configuration comes from. Zero-initialise; everything is borrowed for the call. */
 typedef struct tn_config_source {
-    const char *config_dir; /**< NULL: ./configs where it exists, else the installed ones */
+    const char *config_dir;              /**< NULL: ./configs where it exists, else the installed ones */
     const char *data, *model, *training; /**< names below config_dir/{data,model,training}/, or paths; NULL: tracknet,
                                               vit_heatmap, default */
-    const char *merged;      /**< one file with data:, model: and training:, as --dry-run prints; replaces the three */
-    const char *const *overrides; /**< "training.optimizer.lr=1e-4", "data.split.train_games=[game1,game2]" */
+    const char *merged;                  /**< one file with data:, model: and training:, as --dry-run prints; replaces the three */
+    const char *const *overrides;        /**< "training.optimizer.lr=1e-4", "data.split.train_games=[game1,game2]" */
     int n_overrides;
     const tn_log *log; /**< where one warning for each unused key goes */
 } tn_config_source;

@@ -13,22 +13,22 @@ extern "C" {
 
 /** What became of one matrix. Strings are borrowed during the callback. */
 typedef struct tn_layer_report {
-    const char *name;      /**< of the tensor */
-    const char *state;     /**< "quantised", "skipped" (by name), "not divisible" or "kept" (in float) */
+    const char *name;  /**< of the tensor */
+    const char *state; /**< "quantised", "skipped" (by name), "not divisible" or "kept" (in float) */
     int rows, cols;
-    double bits;           /**< stored bits a weight, scales included */
-    double sqnr;           /**< signal to quantisation noise, dB; infinite where nothing is lost */
-    double max_error;      /**< largest |w - w'| */
+    double bits;      /**< stored bits a weight, scales included */
+    double sqnr;      /**< signal to quantisation noise, dB; infinite where nothing is lost */
+    double max_error; /**< largest |w - w'| */
 } tn_layer_report;
 
 typedef struct tn_quantize_options {
-    const char *in, *out;          /**< Hugging Face folders (in: also a hub id in the local cache); out must not exist */
-    const char *quant_type;        /**< as model.quantization.quant_type; NULL: nf4 */
-    int block_size;                /**< 0: the format's own */
+    const char *in, *out;   /**< Hugging Face folders (in: also a hub id in the local cache); out must not exist */
+    const char *quant_type; /**< as model.quantization.quant_type; NULL: nf4 */
+    int block_size;         /**< 0: the format's own */
     bool double_quant;
-    const char *const *skip;       /**< substrings of module names left in float; may be NULL */
+    const char *const *skip; /**< substrings of module names left in float; may be NULL */
     int n_skip;
-    const tn_log *log;             /**< may be NULL */
+    const tn_log *log; /**< may be NULL */
     /** Called for each matrix as it is written; non-zero stops. May be NULL. */
     int (*layer)(void *user, const tn_layer_report *r, int done, int total);
     void *user;
@@ -46,12 +46,12 @@ int tn_merge_adapter(const char *adapter, const tn_quantize_options *o, tn_error
 int tn_adapter_describe(const char *adapter, char **text, tn_error *err);
 
 typedef struct tn_adapter_convert {
-    const char *in, *out;      /**< adapter folders; out must not exist */
-    const char *spelling;      /**< module paths as transformers "v4" or "v5" has them; NULL: unchanged */
-    const char *dtype;         /**< "F32", "F16" or "BF16"; NULL: unchanged */
-    const char *model_type;    /**< of the base, for spelling: dinov3_vit, dinov2, dinov2_with_registers, vit */
-    const char *base;          /**< base folder; needed to turn a PiSSA adapter into plain LoRA */
-    bool plain;                /**< PiSSA to plain LoRA of twice the rank */
+    const char *in, *out;   /**< adapter folders; out must not exist */
+    const char *spelling;   /**< module paths as transformers "v4" or "v5" has them; NULL: unchanged */
+    const char *dtype;      /**< "F32", "F16" or "BF16"; NULL: unchanged */
+    const char *model_type; /**< of the base, for spelling: dinov3_vit, dinov2, dinov2_with_registers, vit */
+    const char *base;       /**< base folder; needed to turn a PiSSA adapter into plain LoRA */
+    bool plain;             /**< PiSSA to plain LoRA of twice the rank */
 } tn_adapter_convert;
 int tn_convert_adapter(const tn_adapter_convert *o, tn_error *err);
 

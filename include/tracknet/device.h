@@ -19,10 +19,10 @@ typedef struct tn_device_info {
     tn_device_type type;
     size_t global_memory, largest_allocation, local_memory;
     unsigned compute_units, clock_mhz, max_work_group, float_width;
-    bool unified_memory; /**< shares memory with the host */
-    bool half_arithmetic; /**< cl_khr_fp16 */
+    bool unified_memory;           /**< shares memory with the host */
+    bool half_arithmetic;          /**< cl_khr_fp16 */
     bool bf16_units, matrix_units; /**< hardware that multiplies bf16 / small matrices, as far as the driver tells */
-    const char *quirks; /**< what this driver needs, one phrase each, "" when none; static */
+    const char *quirks;            /**< what this driver needs, one phrase each, "" when none; static */
 } tn_device_info;
 
 /** Every device of every platform. *list is the caller's to free(). No device: TN_ERR_DEVICE with advice. */

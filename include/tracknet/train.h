@@ -12,19 +12,19 @@ extern "C" {
 
 /** Where a run computes and where its lines go. Zero-initialise. */
 typedef struct tn_run_options {
-    const char *device;    /**< as tn_device_select */
-    size_t memory_limit;   /**< bytes of device memory this run may take; 0: all there is */
-    const tn_log *log;     /**< may be NULL */
-    const char *resume;    /**< training: folder of a checkpoint (…/last) to go on from, or NULL */
-    const char *checkpoint; /**< eval and predict: folder of a checkpoint */
+    const char *device;          /**< as tn_device_select */
+    size_t memory_limit;         /**< bytes of device memory this run may take; 0: all there is */
+    const tn_log *log;           /**< may be NULL */
+    const char *resume;          /**< training: folder of a checkpoint (…/last) to go on from, or NULL */
+    const char *checkpoint;      /**< eval and predict: folder of a checkpoint */
     const char *const *adapters; /**< eval and predict: PEFT adapters over one base, instead of the checkpoint's own */
     int n_adapters;
 } tn_run_options;
 
 /** One optimiser step, for a progress bar. */
 typedef struct tn_step {
-    int epoch, epochs;           /**< from 1 */
-    long long step, steps;       /**< of the whole run, from 1 */
+    int epoch, epochs;     /**< from 1 */
+    long long step, steps; /**< of the whole run, from 1 */
     double loss, lr, images_per_second, seconds_left;
 } tn_step;
 
@@ -61,8 +61,7 @@ typedef struct tn_train_summary {
     char device[128];
 } tn_train_summary;
 
-int tn_train(const tn_config *c, const tn_run_options *o, const tn_train_callbacks *cb, tn_train_summary *summary,
-             tn_error *err);
+int tn_train(const tn_config *c, const tn_run_options *o, const tn_train_callbacks *cb, tn_train_summary *summary, tn_error *err);
 
 /** What a training run of this configuration would take on this device; nothing is trained. */
 int tn_plan_memory(const tn_config *c, const tn_run_options *o, tn_memory *m, tn_error *err);
@@ -78,25 +77,25 @@ int tn_eval(const tn_config *c, const tn_run_options *o, const char *split, tn_e
 
 /** One frame's answer. */
 typedef struct tn_prediction {
-    const char *image;  /**< path, borrowed during the callback */
-    double x, y;        /**< pixels of the image */
-    double confidence;  /**< 0..1, the heatmap's peak */
+    const char *image;   /**< path, borrowed during the callback */
+    double x, y;         /**< pixels of the image */
+    double confidence;   /**< 0..1, the heatmap's peak */
     const char *adapter; /**< folder of the adapter that was in place, or NULL */
 } tn_prediction;
 
 typedef struct tn_predict_options {
     const char *const *images; /**< files or folders */
     int n_images;
-    const char *outdir;        /**< heatmap and overlay PNGs go there; NULL: none */
-    const char *csv;           /**< table of all predictions; NULL: none */
+    const char *outdir; /**< heatmap and overlay PNGs go there; NULL: none */
+    const char *csv;    /**< table of all predictions; NULL: none */
     int (*each)(void *user, const tn_prediction *p, int done, int total);
     void *user;
 } tn_predict_options;
 int tn_predict(const tn_config *c, const tn_run_options *o, const tn_predict_options *p, tn_error *err);
 
 /** The configuration a checkpoint was trained with. Free with tn_config_free. */
-int tn_checkpoint_config(tn_config **c, const char *checkpoint, const char *const *overrides, int n_overrides,
-                         const tn_log *log, tn_error *err);
+int tn_checkpoint_config(tn_config **c, const char *checkpoint, const char *const *overrides, int n_overrides, const tn_log *log,
+                         tn_error *err);
 
 #ifdef __cplusplus
 }

@@ -49,7 +49,8 @@ static int alpha_of(double *alpha, const tn_adapter *a, const char *path, tn_err
     const char *key;
     json_t *v;
     *alpha = tn_json_num(a->config, "lora_alpha", 8);
-    json_object_foreach(json_object_get(a->config, "alpha_pattern"), key, v) {
+    json_object_foreach(json_object_get(a->config, "alpha_pattern"), key, v)
+    {
         bool hit;
         TN_TRY(tn_match_pattern(&hit, key, path, "alpha_pattern", err));
         if (!hit) continue;
@@ -75,7 +76,8 @@ static int add_module(tn_adapter *a, const tn_st_tensor *t, tn_error *err)
     snprintf(name, sizeof name, "%.*s.lora_magnitude_vector.weight", n, t->name);
     if (!m->magnitude) m->magnitude = tn_st_find(a->file, name);
     m->r = (int)m->a->shape[0], m->in = (int)m->a->shape[1], m->out = (int)m->b->shape[0];
-    if (a->dora && (!m->magnitude || m->magnitude->count != m->out)) return bad(a, err, "DoRA's magnitude vector is missing or misshapen at", t->name);
+    if (a->dora && (!m->magnitude || m->magnitude->count != m->out))
+        return bad(a, err, "DoRA's magnitude vector is missing or misshapen at", t->name);
     snprintf(name, sizeof name, "%.*s", n, t->name);
     const char *path = tn_starts(name, "base_model.model.") ? name + strlen("base_model.model.") : name;
     tn_common_name(common, sizeof common, name);
@@ -93,7 +95,8 @@ static int read_config(tn_adapter *a, tn_error *err)
 {
     const char *type = tn_json_str(a->config, "peft_type", "");
     if (strcmp(type, "LORA")) return bad(a, err, "only LORA adapters can be read, and this one's peft_type is", type);
-    if (tn_json_bool(a->config, "fan_in_fan_out", 0)) return bad(a, err, "its weights are stored transposed (fan_in_fan_out), which is not built:", type);
+    if (tn_json_bool(a->config, "fan_in_fan_out", 0))
+        return bad(a, err, "its weights are stored transposed (fan_in_fan_out), which is not built:", type);
     a->dora = tn_json_bool(a->config, "use_dora", 0);
     a->rslora = tn_json_bool(a->config, "use_rslora", 0);
     return 0;
@@ -102,10 +105,9 @@ static int read_config(tn_adapter *a, tn_error *err)
 static int open_parts(tn_adapter *a, const char *dir, tn_error *err)
 {
     char *config = tn_path(dir, "adapter_config.json"), *weights = tn_path(dir, "adapter_model.safetensors");
-    int rc = !config || !weights ? tn_oom(err)
-             : !tn_is_file(config)
-                 ? tn_fail(err, TN_ERR_IO, "'%s' is no adapter: it holds no adapter_config.json", dir)
-                 : tn_json_read(&a->config, config, err);
+    int rc = !config || !weights   ? tn_oom(err)
+             : !tn_is_file(config) ? tn_fail(err, TN_ERR_IO, "'%s' is no adapter: it holds no adapter_config.json", dir)
+                                   : tn_json_read(&a->config, config, err);
     if (!rc) rc = read_config(a, err);
     if (!rc) rc = tn_st_open(&a->file, weights, err);
     free(config);
@@ -229,8 +231,8 @@ static int begin_as(tn_lora *l, const tn_adapter *a, bool alone, tn_error *err)
         return 0;
     }
     if (alone) return 0;
-    return tn_fail(err, TN_ERR_FORMAT, "adapter '%s': %s changes the base, so this adapter cannot share it with others: '%s'", a->dir,
-                   pissa >= 0 ? "PiSSA" : "LoftQ", init);
+    return tn_fail(err, TN_ERR_FORMAT, "adapter '%s': %s changes the base, so this adapter cannot share it with others: '%s'",
+                   a->dir, pissa >= 0 ? "PiSSA" : "LoftQ", init);
 }
 
 int tn_adapter_union(tn_lora *l, tn_adapter *const *a, int n, tn_error *err)
@@ -249,8 +251,10 @@ int tn_adapter_union(tn_lora *l, tn_adapter *const *a, int n, tn_error *err)
 
 static int other_base(const tn_adapter *a, const tn_adapter_module *m, const tn_slot *w, tn_error *err)
 {
-    return tn_fail(err, TN_ERR_FORMAT, "adapter '%s': module '%s' is [%d, %d] where this base has [%d, %d]; it was made for another "
-                   "base", a->dir, m->path, m->out, m->in, w->rows, w->cols);
+    return tn_fail(err, TN_ERR_FORMAT,
+                   "adapter '%s': module '%s' is [%d, %d] where this base has [%d, %d]; it was made for another "
+                   "base",
+                   a->dir, m->path, m->out, m->in, w->rows, w->cols);
 }
 
 /* values [rows, cols] into the corner of a slot [R, C], times k; the rest is zero. */
@@ -260,7 +264,8 @@ static int set_padded(tn_engine *e, int slot, const float *values, int rows, int
     float *v = calloc((size_t)s->rows * (size_t)s->cols + 1, sizeof *v);
     if (!v) return tn_oom(err);
     for (int r = 0; values && r < rows; r++)
-        for (int c = 0; c < cols; c++) v[(size_t)r * (size_t)s->cols + (size_t)c] = values[(size_t)r * (size_t)cols + (size_t)c] * k;
+        for (int c = 0; c < cols; c++)
+            v[(size_t)r * (size_t)s->cols + (size_t)c] = values[(size_t)r * (size_t)cols + (size_t)c] * k;
     int rc = tn_store_set(e->session->store, slot, v, err);
     free(v);
     return rc;
@@ -278,7 +283,8 @@ static int apply_module(const tn_adapter *a, tn_engine *e, const char *module, i
 {
     char common[320];
     tn_model *m = e->model;
-    const int sa = slot_of(m, module, ".lora_A.weight"), sb = slot_of(m, module, ".lora_B.weight"), sw = slot_of(m, module, ".weight");
+    const int sa = slot_of(m, module, ".lora_A.weight"), sb = slot_of(m, module, ".lora_B.weight"),
+              sw = slot_of(m, module, ".weight");
     tn_common_name(common, sizeof common, module);
     const tn_adapter_module *x = tn_adapter_find(a, common);
     if (!x) {
@@ -337,8 +343,9 @@ static int apply_others(const tn_adapter *a, tn_engine *e, tn_error *err)
         if (!t) continue;
         TN_TRY(keep(e, i, err));
         if (t->count != (int64_t)s->rows * s->cols)
-            return tn_fail(err, TN_ERR_FORMAT, "adapter '%s': '%s' has %lld values where this base has %lld; it was made for another base",
-                           a->dir, t->name, (long long)t->count, (long long)s->rows * s->cols);
+            return tn_fail(err, TN_ERR_FORMAT,
+                           "adapter '%s': '%s' has %lld values where this base has %lld; it was made for another base", a->dir,
+                           t->name, (long long)t->count, (long long)s->rows * s->cols);
         float *v = tn_adapter_values(a, t, err);
         int rc = v ? tn_store_set(e->session->store, i, v, err) : err->status;
         free(v);
@@ -407,10 +414,13 @@ int tn_adapters_engine(tn_engine **e, tn_adapter *list[TN_MAX_ADAPTERS], int *n,
 int tn_adapters_use(const tn_adapter *a, tn_engine *e, const tn_run_options *o, tn_error *err)
 {
     char *decoder = tn_path(a->dir, "decoder.safetensors");
-    int rc = !decoder ? tn_oom(err) : tn_is_file(decoder) ? tn_checkpoint_load(a->dir, e, err)
-             : o->checkpoint ? 0
-                             : tn_fail(err, TN_ERR_IO, "adapter '%s' has no decoder.safetensors beside it; name a --checkpoint that "
-                                       "brings decoder and head", a->dir);
+    int rc = !decoder              ? tn_oom(err)
+             : tn_is_file(decoder) ? tn_checkpoint_load(a->dir, e, err)
+             : o->checkpoint       ? 0
+                                   : tn_fail(err, TN_ERR_IO,
+                                             "adapter '%s' has no decoder.safetensors beside it; name a --checkpoint that "
+                                                   "brings decoder and head",
+                                             a->dir);
     free(decoder);
     return rc ? rc : tn_adapter_apply(a, e, err);
 }
@@ -474,7 +484,8 @@ static void patterns_of(const tn_model *m, json_t *ranks, json_t *alphas)
         path[strlen(path) - strlen(".lora_A.weight")] = 0;
         const double alpha = s->lora_scale * (m->lora.rslora ? sqrt(s->rows) : s->rows);
         if (s->rows != m->lora.r) json_object_set_new(ranks, path, json_integer(s->rows));
-        if (fabs(alpha - m->lora.alpha) > 1e-5 * m->lora.alpha) json_object_set_new(alphas, path, tn_json_number(round(alpha * 1e4) / 1e4));
+        if (fabs(alpha - m->lora.alpha) > 1e-5 * m->lora.alpha)
+            json_object_set_new(alphas, path, tn_json_number(round(alpha * 1e4) / 1e4));
     }
 }
 
@@ -513,11 +524,10 @@ json_t *tn_adapter_config(const tn_engine *e)
         tn_module_path(path, sizeof path, e->model->vit.model_type, l->modules_to_save.v[i]);
         json_array_append_new(whole, json_string(path));
     }
-    return json_pack("{s:s, s:i, s:o, s:f, s:s, s:b, s:b, s:b, s:o, s:o, s:o, s:o, s:o, s:o, s:s?, s:s?, s:b}", "peft_type", "LORA", "r",
-                     l->r, "lora_alpha", tn_json_number(s->model.lora.alpha), "lora_dropout", (double)s->model.lora.dropout, "bias", l->bias,
-                     "use_rslora", l->rslora, "use_dora", l->dora, "fan_in_fan_out", 0, "init_lora_weights", init_json(s),
-                     "loftq_config", loftq_json(e),
-                     "modules_to_save", whole, "target_modules", targets_of(e->model), "rank_pattern", ranks, "alpha_pattern",
-                     alphas, "base_model_name_or_path", s->model.pretrained, "task_type", s->model.lora.task_type,
-                     "inference_mode", 1);
+    return json_pack("{s:s, s:i, s:o, s:f, s:s, s:b, s:b, s:b, s:o, s:o, s:o, s:o, s:o, s:o, s:s?, s:s?, s:b}", "peft_type", "LORA",
+                     "r", l->r, "lora_alpha", tn_json_number(s->model.lora.alpha), "lora_dropout", (double)s->model.lora.dropout,
+                     "bias", l->bias, "use_rslora", l->rslora, "use_dora", l->dora, "fan_in_fan_out", 0, "init_lora_weights",
+                     init_json(s), "loftq_config", loftq_json(e), "modules_to_save", whole, "target_modules", targets_of(e->model),
+                     "rank_pattern", ranks, "alpha_pattern", alphas, "base_model_name_or_path", s->model.pretrained, "task_type",
+                     s->model.lora.task_type, "inference_mode", 1);
 }

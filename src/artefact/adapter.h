@@ -8,8 +8,8 @@
 
 /** One adapted linear layer. */
 typedef struct tn_adapter_module {
-    char *path;   /* as the file has it, without base_model.model. */
-    char *common; /* tn_common_name */
+    char *path;                            /* as the file has it, without base_model.model. */
+    char *common;                          /* tn_common_name */
     const tn_st_tensor *a, *b, *magnitude; /* [r, in], [out, r], [out] or NULL */
     int r, in, out;
     float scale;

@@ -40,8 +40,8 @@ static int bundle_add(bundle *b, const tn_slot *s, char *name, float *values, tn
     }
     b->e = v;
     tn_st_entry *e = &v[b->n++];
-    *e = (tn_st_entry){.name = name, .dtype = "F32", .ndim = s->ndim, .data = values,
-                       .bytes = (size_t)s->rows * (size_t)s->cols * 4};
+    *e = (tn_st_entry){
+        .name = name, .dtype = "F32", .ndim = s->ndim, .data = values, .bytes = (size_t)s->rows * (size_t)s->cols * 4};
     for (int i = 0; i < s->ndim; i++) e->shape[i] = s->shape[i];
     return 0;
 }
@@ -145,9 +145,9 @@ static int write_state(const char *dir, const tn_trainer_state *st, tn_error *er
     json_t *best = isnan(st->best) ? json_null() : json_real(st->best);
     return write_json(dir, "trainer_state.json",
                       json_pack("{s:i, s:I, s:[i,i,i], s:o, s:i, s:f, s:i}", "epoch", st->epoch, "global_step",
-                                (json_int_t)st->step, "group_steps", st->group_steps[0], st->group_steps[1],
-                                st->group_steps[2], "best_metric", best, "bad_epochs", st->bad_epochs, "loss_scale",
-                                st->loss_scale, "micro_batch_size", st->micro),
+                                (json_int_t)st->step, "group_steps", st->group_steps[0], st->group_steps[1], st->group_steps[2],
+                                "best_metric", best, "bad_epochs", st->bad_epochs, "loss_scale", st->loss_scale, "micro_batch_size",
+                                st->micro),
                       err);
 }
 
@@ -160,8 +160,8 @@ static int write_run(const char *dir, const tn_engine *e, tn_error *err)
     const tn_device_info *d = &e->dev->info;
     return write_json(dir, "run.json",
                       json_pack("{s:s, s:s, s:{s:s, s:s, s:s, s:s}, s:I, s:I, s:I}", "tracknet", TN_VERSION, "written", when,
-                                "device", "name", d->name, "platform", d->platform, "driver", d->driver, "version",
-                                d->version, "parameters", (json_int_t)tn_model_count(e->model, 7, false), "trainable",
+                                "device", "name", d->name, "platform", d->platform, "driver", d->driver, "version", d->version,
+                                "parameters", (json_int_t)tn_model_count(e->model, 7, false), "trainable",
                                 (json_int_t)tn_model_count(e->model, tn_engine_groups(e), true), "peak_device_bytes",
                                 (json_int_t)e->dev->peak),
                       err);
@@ -212,8 +212,10 @@ static int read_slot(tn_engine *e, int i, const tn_st_file *f, const tn_st_tenso
     const tn_slot *s = &e->model->slots[i];
     const size_t n = (size_t)s->rows * (size_t)s->cols;
     if ((size_t)t->count != n)
-        return tn_fail(err, TN_ERR_FORMAT, "%s: tensor '%s' has %lld values where the model has %zu; was it made with another "
-                       "configuration?", f->path, t->name, (long long)t->count, n);
+        return tn_fail(err, TN_ERR_FORMAT,
+                       "%s: tensor '%s' has %lld values where the model has %zu; was it made with another "
+                       "configuration?",
+                       f->path, t->name, (long long)t->count, n);
     float *v = malloc(n * 4);
     int rc = v ? tn_st_read_f32(f, t, v, err) : tn_oom(err);
     if (!rc) rc = tn_store_set(e->session->store, i, v, err);
@@ -246,9 +248,7 @@ static int read_group(tn_engine *e, const char *path, tn_group group, tn_error *
 static int read_if_there(tn_engine *e, const char *dir, const char *name, tn_group g, bool required, tn_error *err)
 {
     char *path = tn_path(dir, name);
-    int rc = !path                                ? tn_oom(err)
-             : required || tn_is_file(path) ? read_group(e, path, g, err)
-                                            : 0;
+    int rc = !path ? tn_oom(err) : required || tn_is_file(path) ? read_group(e, path, g, err) : 0;
     free(path);
     return rc;
 }
@@ -258,7 +258,8 @@ int tn_checkpoint_load(const char *dir, tn_engine *e, tn_error *err)
     if (!tn_is_dir(dir))
         return tn_fail(err, TN_ERR_IO, "there is no checkpoint folder '%s'; training writes <output_dir>/best and /last", dir);
     TN_TRY(read_if_there(e, dir, "decoder.safetensors", TN_GROUP_HEAD, true, err));
-    if (e->model->lora.enabled && !e->foreign_lora) TN_TRY(read_if_there(e, dir, "adapter_model.safetensors", TN_GROUP_LORA, false, err));
+    if (e->model->lora.enabled && !e->foreign_lora)
+        TN_TRY(read_if_there(e, dir, "adapter_model.safetensors", TN_GROUP_LORA, false, err));
     if (e->model->train_backbone) TN_TRY(read_if_there(e, dir, "backbone/model.safetensors", TN_GROUP_BACKBONE, false, err));
     return 0;
 }
@@ -309,14 +310,16 @@ int tn_checkpoint_load_state(const char *dir, tn_engine *e, tn_trainer_state *st
     return rc;
 }
 
-int tn_checkpoint_config(tn_config **c, const char *checkpoint, const char *const *overrides, int n_overrides,
-                         const tn_log *log, tn_error *err)
+int tn_checkpoint_config(tn_config **c, const char *checkpoint, const char *const *overrides, int n_overrides, const tn_log *log,
+                         tn_error *err)
 {
     char *path = tn_path(checkpoint, "config.yaml");
     if (!path) return tn_oom(err);
     int rc = tn_is_file(path) ? 0
-                              : tn_fail(err, TN_ERR_IO, "'%s' is no checkpoint: it holds no config.yaml; training writes "
-                                        "<output_dir>/best and /last", checkpoint);
+                              : tn_fail(err, TN_ERR_IO,
+                                        "'%s' is no checkpoint: it holds no config.yaml; training writes "
+                                        "<output_dir>/best and /last",
+                                        checkpoint);
     tn_config_source s = {.merged = path, .overrides = overrides, .n_overrides = n_overrides, .log = log};
     if (!rc) rc = tn_config_load(c, &s, err);
     free(path);

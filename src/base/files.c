@@ -36,8 +36,7 @@ int tn_mkdirs(const char *path, tn_error *err)
         if (*s && *s != '/') continue;
         char c = *s;
         *s = 0;
-        if (mkdir(p, 0777) && errno != EEXIST)
-            rc = tn_fail(err, TN_ERR_IO, "cannot create folder '%s': %s", p, strerror(errno));
+        if (mkdir(p, 0777) && errno != EEXIST) rc = tn_fail(err, TN_ERR_IO, "cannot create folder '%s': %s", p, strerror(errno));
         *s = c;
         if (!c) break;
     }
@@ -127,8 +126,7 @@ int tn_swap_dir(const char *tmp, const char *dst, tn_error *err)
     char *old = tn_strf("%s.old", dst);
     if (!old) return tn_oom(err);
     int rc = tn_remove_tree(old, err);
-    if (!rc && tn_is_dir(dst) && rename(dst, old))
-        rc = tn_fail(err, TN_ERR_IO, "cannot move '%s' aside: %s", dst, strerror(errno));
+    if (!rc && tn_is_dir(dst) && rename(dst, old)) rc = tn_fail(err, TN_ERR_IO, "cannot move '%s' aside: %s", dst, strerror(errno));
     if (!rc && rename(tmp, dst)) {
         rc = tn_fail(err, TN_ERR_IO, "cannot rename '%s' to '%s': %s", tmp, dst, strerror(errno));
         (void)rename(old, dst);
@@ -152,8 +150,8 @@ int tn_check_writable_dir(const char *dir, tn_error *err)
     }
     free(p);
     if (fd < 0)
-        return tn_fail(err, TN_ERR_IO, "output folder '%s' cannot be written (%s); choose another with --output-dir",
-                       dir, strerror(e));
+        return tn_fail(err, TN_ERR_IO, "output folder '%s' cannot be written (%s); choose another with --output-dir", dir,
+                       strerror(e));
     return 0;
 }
 

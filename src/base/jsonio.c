@@ -9,9 +9,7 @@ int tn_json_parse(json_t **out, const char *text, size_t len, const char *where,
 {
     json_error_t je;
     *out = json_loadb(text, len, JSON_REJECT_DUPLICATES, &je);
-    if (!*out)
-        return tn_fail(err, TN_ERR_FORMAT, "%s: not valid JSON (line %d column %d: %s)", where, je.line, je.column,
-                       je.text);
+    if (!*out) return tn_fail(err, TN_ERR_FORMAT, "%s: not valid JSON (line %d column %d: %s)", where, je.line, je.column, je.text);
     return 0;
 }
 

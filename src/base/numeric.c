@@ -66,9 +66,15 @@ void tn_to_f32(float *dst, const void *src, tn_dtype t, size_t n)
     const uint8_t *b = src;
     switch (t) {
     case TN_F32: memcpy(dst, src, n * 4); break;
-    case TN_BF16: for (size_t i = 0; i < n; i++) dst[i] = tn_bf16_to_f32(h[i]); break;
-    case TN_F16: for (size_t i = 0; i < n; i++) dst[i] = tn_f16_to_f32(h[i]); break;
-    default: for (size_t i = 0; i < n; i++) dst[i] = b[i]; break;
+    case TN_BF16:
+        for (size_t i = 0; i < n; i++) dst[i] = tn_bf16_to_f32(h[i]);
+        break;
+    case TN_F16:
+        for (size_t i = 0; i < n; i++) dst[i] = tn_f16_to_f32(h[i]);
+        break;
+    default:
+        for (size_t i = 0; i < n; i++) dst[i] = b[i];
+        break;
     }
 }
 
@@ -77,9 +83,15 @@ void tn_from_f32(void *dst, const float *src, tn_dtype t, size_t n)
     uint16_t *h = dst;
     switch (t) {
     case TN_F32: memcpy(dst, src, n * 4); break;
-    case TN_BF16: for (size_t i = 0; i < n; i++) h[i] = tn_f32_to_bf16(src[i]); break;
-    case TN_F16: for (size_t i = 0; i < n; i++) h[i] = tn_f32_to_f16(src[i]); break;
-    default: for (size_t i = 0; i < n; i++) ((uint8_t *)dst)[i] = (uint8_t)src[i]; break;
+    case TN_BF16:
+        for (size_t i = 0; i < n; i++) h[i] = tn_f32_to_bf16(src[i]);
+        break;
+    case TN_F16:
+        for (size_t i = 0; i < n; i++) h[i] = tn_f32_to_f16(src[i]);
+        break;
+    default:
+        for (size_t i = 0; i < n; i++) ((uint8_t *)dst)[i] = (uint8_t)src[i];
+        break;
     }
 }
 

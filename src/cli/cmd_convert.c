@@ -24,9 +24,9 @@ static int on_layer(void *user, const tn_layer_report *r, int done, int total)
     s->elements += n;
     if (s->list) {
         json_t *sqnr = isinf(r->sqnr) ? json_null() : json_real(r->sqnr);
-        json_array_append_new(s->list, json_pack("{s:s, s:s, s:[i,i], s:f, s:o, s:f}", "name", r->name, "state", r->state, "shape",
-                                                 r->rows, r->cols, "bits_per_weight", r->bits, "sqnr_db", sqnr, "max_error",
-                                                 r->max_error));
+        json_array_append_new(s->list,
+                              json_pack("{s:s, s:s, s:[i,i], s:f, s:o, s:f}", "name", r->name, "state", r->state, "shape", r->rows,
+                                        r->cols, "bits_per_weight", r->bits, "sqnr_db", sqnr, "max_error", r->max_error));
     } else if (s->table) {
         if (s->count == 1) printf("%-52s %-14s %-12s %7s %9s %11s\n", "tensor", "state", "shape", "bits", "SQNR dB", "max error");
         char shape[24], sqnr[16] = "-";
@@ -42,15 +42,24 @@ static int on_layer(void *user, const tn_layer_report *r, int done, int total)
 static tn_quantize_options options_of(const tn_cli *c, shown *s)
 {
     *s = (shown){.bar = tn_progress_begin(), .table = c->report && !c->json, .list = c->json ? json_array() : NULL};
-    return (tn_quantize_options){.in = c->in, .out = c->out, .quant_type = c->quant_type, .block_size = c->block_size,
-                                 .double_quant = c->double_quant, .skip = c->skip, .n_skip = c->n_skip, .log = c->run.log,
-                                 .layer = on_layer, .user = s};
+    return (tn_quantize_options){.in = c->in,
+                                 .out = c->out,
+                                 .quant_type = c->quant_type,
+                                 .block_size = c->block_size,
+                                 .double_quant = c->double_quant,
+                                 .skip = c->skip,
+                                 .n_skip = c->n_skip,
+                                 .log = c->run.log,
+                                 .layer = on_layer,
+                                 .user = s};
 }
 
 static void finish(shown *s, const char *out, int rc)
 {
     tn_progress_end(&s->bar);
-    if (!rc && s->list) tn_cli_print_json(json_pack("{s:s, s:f, s:O}", "out", out, "mean_bits_per_weight", s->elements ? s->bits / s->elements : 0, "layers", s->list));
+    if (!rc && s->list)
+        tn_cli_print_json(json_pack("{s:s, s:f, s:O}", "out", out, "mean_bits_per_weight", s->elements ? s->bits / s->elements : 0,
+                                    "layers", s->list));
     else if (!rc)
         printf("%s: %d of %d matrices quantised, %.2f bits a weight on average\n", out, s->quantised, s->count,
                s->elements ? s->bits / s->elements : 0);
@@ -85,7 +94,8 @@ static int info(tn_cli *c, tn_error *err)
         return 0;
     }
     const json_t *r = json_object_get(j, "r"), *base = json_object_get(j, "base_model");
-    printf("adapter     %s\nbase model  %s\nrank        %lld to %lld\nkind        %s%s, init %s, bias %s, %s\nparameters  %lld (%lld bytes)\n",
+    printf("adapter     %s\nbase model  %s\nrank        %lld to %lld\nkind        %s%s, init %s, bias %s, %s\nparameters  %lld "
+           "(%lld bytes)\n",
            c->adapters[0], json_is_string(base) ? json_string_value(base) : "not said", json_integer_value(json_array_get(r, 0)),
            json_integer_value(json_array_get(r, 1)), json_is_true(json_object_get(j, "dora")) ? "DoRA" : "LoRA",
            json_is_true(json_object_get(j, "rslora")) ? " (rsLoRA)" : "", json_string_value(json_object_get(j, "init")),

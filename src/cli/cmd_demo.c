@@ -44,8 +44,16 @@ static int draw(demo *d, const char *game, int look, int clips, uint64_t seed, t
 {
     char out[3100];
     snprintf(out, sizeof out, "%s/data", d->dir);
-    tn_synth_options o = {.out = out, .game = game, .look = look, .clips = clips, .frames = 30, .width = 256, .height = 144,
-                          .seed = seed, .progress = on_frame, .user = d};
+    tn_synth_options o = {.out = out,
+                          .game = game,
+                          .look = look,
+                          .clips = clips,
+                          .frames = 30,
+                          .width = 256,
+                          .height = 144,
+                          .seed = seed,
+                          .progress = on_frame,
+                          .user = d};
     d->what = "drawing";
     int rc = tn_synth(&o, err);
     tn_progress_end(&d->bar);
@@ -66,8 +74,12 @@ static int configure(demo *d, tn_config **c, const char *const *keys, int n, tn_
     all[k++] = shared[1];
     all[k++] = "data.preprocess.resize=[256,144]";
     for (int i = 0; i < n && k < MAX_KEYS; i++) all[k++] = keys[i];
-    tn_config_source s = {.config_dir = d->cli->source.config_dir, .model = "vit_demo", .training = "demo",
-                          .overrides = all, .n_overrides = k, .log = &tn_cli_log};
+    tn_config_source s = {.config_dir = d->cli->source.config_dir,
+                          .model = "vit_demo",
+                          .training = "demo",
+                          .overrides = all,
+                          .n_overrides = k,
+                          .log = &tn_cli_log};
     return tn_config_load(c, &s, err);
 }
 
@@ -122,14 +134,16 @@ static double mib(size_t b)
     return (double)b / 1048576;
 }
 
-static void report(const demo *d, const tn_eval_result *before, const tn_eval_result *after, const tn_train_summary *s, double seconds)
+static void report(const demo *d, const tn_eval_result *before, const tn_eval_result *after, const tn_train_summary *s,
+                   double seconds)
 {
     const tn_memory *m = &s->planned;
     const size_t float_state = m->weights_float32 + m->parameters;
     printf("\nunseen clips of the new look       before adapting      after\n");
     printf("  PCK@3                            %8.3f             %8.3f\n", before->pck, after->pck);
     printf("  mean L2, heatmap pixels          %8.2f             %8.2f\n", before->l2, after->l2);
-    printf("  visible balls found              %4d of %-4d         %4d of %d\n\n", before->correct, before->visible, after->correct, after->visible);
+    printf("  visible balls found              %4d of %-4d         %4d of %d\n\n", before->correct, before->visible, after->correct,
+           after->visible);
     printf("device                 %s\n", s->device);
     printf("trainable parameters   %lld of %lld\n", s->trainable, s->parameters);
     printf("backbone and adapters  %.2f MiB, of which %d layers in nf4 with double quantisation; %.2f MiB in float32\n",
@@ -138,7 +152,8 @@ static void report(const demo *d, const tn_eval_result *before, const tn_eval_re
            mib(m->total), mib(m->full_float32));
     printf("adapting ran at        %.1f img/s; the whole demonstration took %.0f s\n", s->images_per_second, seconds);
     printf("pictures               %s/pictures/*_overlay.png\n", d->dir);
-    printf("checkpoint             %s/adapted/best  (tracknet predict --checkpoint %s/adapted/best --image YOUR.jpg)\n", d->dir, d->dir);
+    printf("checkpoint             %s/adapted/best  (tracknet predict --checkpoint %s/adapted/best --image YOUR.jpg)\n", d->dir,
+           d->dir);
 }
 
 static int run(demo *d, tn_error *err)
@@ -171,10 +186,19 @@ static int run(demo *d, tn_error *err)
     if (rc) return rc;
 
     fprintf(stderr, "4/5  its linear layers to nf4, LoRA adapters on them, adapting to clay\n");
-    const char *adapt[] = {"data.split.train_games=[clay]", "data.split.val_games=[]", new_out, backbone, init,
-                           "model.backbone.freeze=true", "model.backbone.random_init=false", "model.lora.enabled=true",
-                           "model.lora.r=8", "model.lora.lora_alpha=16", "model.lora.lora_dropout=0.0",
-                           "model.quantization.enabled=true", "model.quantization.quant_type=nf4",
+    const char *adapt[] = {"data.split.train_games=[clay]",
+                           "data.split.val_games=[]",
+                           new_out,
+                           backbone,
+                           init,
+                           "model.backbone.freeze=true",
+                           "model.backbone.random_init=false",
+                           "model.lora.enabled=true",
+                           "model.lora.r=8",
+                           "model.lora.lora_alpha=16",
+                           "model.lora.lora_dropout=0.0",
+                           "model.quantization.enabled=true",
+                           "model.quantization.quant_type=nf4",
                            "model.quantization.compress_statistics=true",
                            "training.memory_optimization.gradient_checkpointing=true"};
     rc = train(d, "adapting", adapt, (int)(sizeof adapt / sizeof *adapt), &second, err);

@@ -27,8 +27,8 @@ static void print_device(const tn_device_info *d, const char *test, const char *
            d->unified_memory ? " shared with the host" : "", (double)d->largest_allocation / 1073741824, d->local_memory >> 10);
     printf("     compute    %u units, %u MHz, work-groups to %u, vectors of %u floats\n", d->compute_units, d->clock_mhz,
            d->max_work_group, d->float_width);
-    printf("     arithmetic half %s, bf16 units %s, matrix units %s\n", d->half_arithmetic ? "yes" : "no", d->bf16_units ? "yes" : "no",
-           d->matrix_units ? "yes" : "no");
+    printf("     arithmetic half %s, bf16 units %s, matrix units %s\n", d->half_arithmetic ? "yes" : "no",
+           d->bf16_units ? "yes" : "no", d->matrix_units ? "yes" : "no");
     if (d->quirks[0]) printf("     note       %s\n", d->quirks);
     if (tuning && tuning[0]) printf("     tuned      %s\n", tuning);
     printf("     self-test  %s\n", test ? test : "not run (--self-test runs it)");
@@ -37,12 +37,12 @@ static void print_device(const tn_device_info *d, const char *test, const char *
 static json_t *device_json(const tn_device_info *d, const char *test)
 {
     return json_pack("{s:i, s:s, s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:i, s:i, s:i, s:b, s:b, s:b, s:b, s:s, s:s?}", "index",
-                     d->index, "name", d->name, "type", type_name(d->type), "vendor", d->vendor, "platform", d->platform,
-                     "version", d->version, "driver", d->driver, "global_memory", (json_int_t)d->global_memory,
-                     "largest_allocation", (json_int_t)d->largest_allocation, "local_memory", (json_int_t)d->local_memory,
-                     "compute_units", (int)d->compute_units, "clock_mhz", (int)d->clock_mhz, "max_work_group",
-                     (int)d->max_work_group, "unified_memory", d->unified_memory, "half", d->half_arithmetic, "bf16_units",
-                     d->bf16_units, "matrix_units", d->matrix_units, "quirks", d->quirks, "self_test", test);
+                     d->index, "name", d->name, "type", type_name(d->type), "vendor", d->vendor, "platform", d->platform, "version",
+                     d->version, "driver", d->driver, "global_memory", (json_int_t)d->global_memory, "largest_allocation",
+                     (json_int_t)d->largest_allocation, "local_memory", (json_int_t)d->local_memory, "compute_units",
+                     (int)d->compute_units, "clock_mhz", (int)d->clock_mhz, "max_work_group", (int)d->max_work_group,
+                     "unified_memory", d->unified_memory, "half", d->half_arithmetic, "bf16_units", d->bf16_units, "matrix_units",
+                     d->matrix_units, "quirks", d->quirks, "self_test", test);
 }
 
 int tn_cmd_devices(tn_cli *c, tn_error *err)

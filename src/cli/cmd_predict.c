@@ -11,13 +11,12 @@ static int each(void *user, const tn_prediction *p, int done, int total)
 {
     answers *a = user;
     if (a->list)
-        json_array_append_new(a->list, json_pack("{s:s, s:f, s:f, s:f, s:s*}", "image", p->image, "x", p->x, "y", p->y, "confidence",
-                                                 p->confidence, "adapter", p->adapter));
+        json_array_append_new(a->list, json_pack("{s:s, s:f, s:f, s:f, s:s*}", "image", p->image, "x", p->x, "y", p->y,
+                                                 "confidence", p->confidence, "adapter", p->adapter));
     else if (total <= 20)
         printf("%s  x %.1f  y %.1f  confidence %.3f%s%s\n", p->image, p->x, p->y, p->confidence, p->adapter ? "  " : "",
                p->adapter ? p->adapter : "");
-    else
-        tn_progress_show(&a->bar, (double)done / total, done == total, "%d/%d  %s", done, total, p->image);
+    else tn_progress_show(&a->bar, (double)done / total, done == total, "%d/%d  %s", done, total, p->image);
     return tn_interrupted;
 }
 
@@ -25,7 +24,8 @@ int tn_cmd_predict(tn_cli *c, tn_error *err)
 {
     tn_config *cfg = NULL;
     answers a = {tn_progress_begin(), c->json ? json_array() : NULL};
-    tn_predict_options p = {.images = c->images, .n_images = c->n_images, .outdir = c->outdir, .csv = c->csv, .each = each, .user = &a};
+    tn_predict_options p = {
+        .images = c->images, .n_images = c->n_images, .outdir = c->outdir, .csv = c->csv, .each = each, .user = &a};
     int rc = 0;
     if (!c->n_images) {
         err->status = rc = TN_ERR_ARGUMENT;

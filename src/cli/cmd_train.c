@@ -40,17 +40,18 @@ static int on_epoch(void *user, const tn_epoch *e)
 static json_t *memory_json(const tn_memory *m)
 {
     return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:i}", "weights", (json_int_t)m->weights, "weights_float32",
-                     (json_int_t)m->weights_float32, "parameters", (json_int_t)m->parameters, "gradients",
-                     (json_int_t)m->gradients, "optimizer", (json_int_t)m->optimizer, "activations",
-                     (json_int_t)m->activations, "workspace", (json_int_t)m->workspace, "total", (json_int_t)m->total,
-                     "full_float32", (json_int_t)m->full_float32, "micro_batch_size", m->micro_batch);
+                     (json_int_t)m->weights_float32, "parameters", (json_int_t)m->parameters, "gradients", (json_int_t)m->gradients,
+                     "optimizer", (json_int_t)m->optimizer, "activations", (json_int_t)m->activations, "workspace",
+                     (json_int_t)m->workspace, "total", (json_int_t)m->total, "full_float32", (json_int_t)m->full_float32,
+                     "micro_batch_size", m->micro_batch);
 }
 
 static void print_summary(const tn_train_summary *s)
 {
     const tn_memory *m = &s->planned;
     printf("device                  %s\n", s->device);
-    printf("trainable parameters    %lld of %lld (%.2f %%)\n", s->trainable, s->parameters, 100.0 * (double)s->trainable / (double)s->parameters);
+    printf("trainable parameters    %lld of %lld (%.2f %%)\n", s->trainable, s->parameters,
+           100.0 * (double)s->trainable / (double)s->parameters);
     if (s->quantized_modules)
         printf("frozen weights          %.2f MiB (%d layers in 4 bits, %d skipped); %.2f MiB in float32\n", mib(m->weights),
                s->quantized_modules, s->skipped_modules, mib(m->weights_float32));
@@ -65,9 +66,9 @@ static void print_summary_json(const tn_train_summary *s)
     tn_cli_print_json(json_pack("{s:s, s:I, s:I, s:i, s:i, s:o, s:I, s:f, s:f, s:f, s:f, s:i, s:b}", "device", s->device,
                                 "trainable_parameters", (json_int_t)s->trainable, "parameters", (json_int_t)s->parameters,
                                 "quantized_modules", s->quantized_modules, "skipped_modules", s->skipped_modules, "memory",
-                                memory_json(&s->planned), "allocated_peak", (json_int_t)s->allocated_peak, "seconds",
-                                s->seconds, "images_per_second", s->images_per_second, "first_loss", s->first_loss,
-                                "last_loss", s->last_loss, "epochs", s->epochs_run, "stopped_early", s->stopped_early));
+                                memory_json(&s->planned), "allocated_peak", (json_int_t)s->allocated_peak, "seconds", s->seconds,
+                                "images_per_second", s->images_per_second, "first_loss", s->first_loss, "last_loss", s->last_loss,
+                                "epochs", s->epochs_run, "stopped_early", s->stopped_early));
 }
 
 static int print_config(const tn_config *cfg, tn_error *err)
@@ -95,8 +96,8 @@ static void print_plan(const tn_config *cfg, const tn_run_options *o)
            "#   total           %10.1f  (full fine-tuning in float32: %.1f)\n"
            "# linear layers: %d quantised, %d left in float by name, %d because blocks do not divide their rows\n",
            m.micro_batch, mib(m.weights), mib(m.weights_float32), mib(m.parameters), mib(m.gradients), mib(m.optimizer),
-           mib(m.activations), mib(m.workspace), mib(m.total), mib(m.full_float32),
-           m.quantized_modules, m.skipped_modules, m.indivisible_modules);
+           mib(m.activations), mib(m.workspace), mib(m.total), mib(m.full_float32), m.quantized_modules, m.skipped_modules,
+           m.indivisible_modules);
 }
 
 /* --resume without a folder means <output_dir>/last, and brings that run's configuration. */

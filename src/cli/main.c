@@ -15,23 +15,22 @@ static void on_interrupt(int sig)
     signal(SIGINT, SIG_DFL); /* a second Ctrl-C ends at once */
 }
 
-#define CONFIG_HELP                                                                                                   \
-    "  --data NAME         configs/data/NAME.yaml, or a path        (default tracknet)\n"                             \
-    "  --model NAME        configs/model/NAME.yaml, or a path       (default vit_heatmap)\n"                          \
-    "  --training NAME     configs/training/NAME.yaml, or a path    (default default)\n"                              \
-    "  --config FILE       one merged file, as --dry-run prints it, instead of the three\n"                           \
-    "  --config-dir DIR    where the three are looked for           (default ./configs, then the installed ones)\n"   \
-    "  --seed N            training.seed=N\n"                                                                         \
+#define CONFIG_HELP                                                                                                                \
+    "  --data NAME         configs/data/NAME.yaml, or a path        (default tracknet)\n"                                          \
+    "  --model NAME        configs/model/NAME.yaml, or a path       (default vit_heatmap)\n"                                       \
+    "  --training NAME     configs/training/NAME.yaml, or a path    (default default)\n"                                           \
+    "  --config FILE       one merged file, as --dry-run prints it, instead of the three\n"                                        \
+    "  --config-dir DIR    where the three are looked for           (default ./configs, then the installed ones)\n"                \
+    "  --seed N            training.seed=N\n"                                                                                      \
     "  KEY=VALUE           any key of the configuration, e.g. training.optimizer.lr=1e-4 model.lora.r=8\n"
-#define DEVICE_HELP                                                                                                   \
-    "  --device D          index, part of a name, cpu or gpu        (default: the GPU with the most memory, or the CPU)\n" \
-    "  --memory-limit MB   take no more device memory than this\n"                                                    \
+#define DEVICE_HELP                                                                                                                \
+    "  --device D          index, part of a name, cpu or gpu        (default: the GPU with the most memory, or the CPU)\n"         \
+    "  --memory-limit MB   take no more device memory than this\n"                                                                 \
     "  --gemm NAME         portable, native or clblast instead of the measured choice\n"
 
 const tn_command tn_commands[] = {
     {"train", "train a model as the configuration says",
-     "usage: tracknet train [options] [KEY=VALUE ...]\n\n" CONFIG_HELP DEVICE_HELP
-     "  --output-dir DIR    training.output_dir=DIR\n"
+     "usage: tracknet train [options] [KEY=VALUE ...]\n\n" CONFIG_HELP DEVICE_HELP "  --output-dir DIR    training.output_dir=DIR\n"
      "  --resume [DIR]      go on from a checkpoint              (default <output_dir>/last)\n"
      "  --dry-run           print the merged configuration as YAML and stop\n"
      "  --json              print the summary as JSON\n\n"
@@ -54,7 +53,8 @@ const tn_command tn_commands[] = {
      "  --outdir DIR        write NAME_heatmap.png and NAME_overlay.png there\n"
      "  --csv FILE          write image,x,y,confidence (pixels of the image)\n" CONFIG_HELP DEVICE_HELP
      "  --json              print the predictions as JSON\n",
-     "checkpoint adapter image outdir csv data model training config config-dir seed device memory-limit gemm json", tn_cmd_predict},
+     "checkpoint adapter image outdir csv data model training config config-dir seed device memory-limit gemm json",
+     tn_cmd_predict},
     {"devices", "list every OpenCL device",
      "usage: tracknet devices [options]\n\n"
      "  --device D          only this one\n"
@@ -155,8 +155,10 @@ int tn_cli_config(tn_config **out, tn_cli *c, tn_error *err)
 
 static void print_help(FILE *f)
 {
-    fprintf(f, "tracknet %s: fine-tune a quantised Vision Transformer to find a ball, on any OpenCL device\n\n"
-               "usage: tracknet COMMAND [options]\n\n", tn_version());
+    fprintf(f,
+            "tracknet %s: fine-tune a quantised Vision Transformer to find a ball, on any OpenCL device\n\n"
+            "usage: tracknet COMMAND [options]\n\n",
+            tn_version());
     for (const tn_command *k = tn_commands; k->name; k++) fprintf(f, "  %-10s %s\n", k->name, k->summary);
     fprintf(f, "\n'tracknet COMMAND --help' tells more; 'tracknet --version' prints the version.\n");
 }
@@ -167,21 +169,89 @@ static int usage(const tn_command *k, const char *what, const char *arg)
     return 2;
 }
 
-enum { DATA = 256, MODEL, TRAINING, CONFIG, CONFIG_DIR, SEED, DEVICE, MEMORY, GEMM, OUTPUT, RESUME, DRY, JSON, CHECKPOINT,
-       SPLIT, IMAGE, OUTDIR, CSV, SELF_TEST, TUNE, GAME, LOOK, CLIPS, FRAMES, SIZE, ADAPTER, IN, OUT, BASE, QUANT_TYPE, BLOCK_SIZE, DOUBLE_QUANT,
-       SKIP, REPORT, SPELLING, MODEL_TYPE, DTYPE, PLAIN, HELP };
+enum {
+    DATA = 256,
+    MODEL,
+    TRAINING,
+    CONFIG,
+    CONFIG_DIR,
+    SEED,
+    DEVICE,
+    MEMORY,
+    GEMM,
+    OUTPUT,
+    RESUME,
+    DRY,
+    JSON,
+    CHECKPOINT,
+    SPLIT,
+    IMAGE,
+    OUTDIR,
+    CSV,
+    SELF_TEST,
+    TUNE,
+    GAME,
+    LOOK,
+    CLIPS,
+    FRAMES,
+    SIZE,
+    ADAPTER,
+    IN,
+    OUT,
+    BASE,
+    QUANT_TYPE,
+    BLOCK_SIZE,
+    DOUBLE_QUANT,
+    SKIP,
+    REPORT,
+    SPELLING,
+    MODEL_TYPE,
+    DTYPE,
+    PLAIN,
+    HELP
+};
 
 static const struct option long_options[] = {
-    {"data", 1, 0, DATA}, {"model", 1, 0, MODEL}, {"training", 1, 0, TRAINING}, {"config", 1, 0, CONFIG},
-    {"config-dir", 1, 0, CONFIG_DIR}, {"seed", 1, 0, SEED}, {"device", 1, 0, DEVICE}, {"memory-limit", 1, 0, MEMORY},
-    {"gemm", 1, 0, GEMM}, {"output-dir", 1, 0, OUTPUT}, {"resume", 2, 0, RESUME}, {"dry-run", 0, 0, DRY},
-    {"json", 0, 0, JSON}, {"checkpoint", 1, 0, CHECKPOINT}, {"split", 1, 0, SPLIT}, {"image", 1, 0, IMAGE},
-    {"outdir", 1, 0, OUTDIR}, {"csv", 1, 0, CSV}, {"self-test", 0, 0, SELF_TEST}, {"tune", 0, 0, TUNE},
-    {"game", 1, 0, GAME}, {"look", 1, 0, LOOK}, {"clips", 1, 0, CLIPS}, {"frames", 1, 0, FRAMES}, {"size", 1, 0, SIZE},
-    {"adapter", 1, 0, ADAPTER}, {"in", 1, 0, IN}, {"out", 1, 0, OUT}, {"base", 1, 0, BASE}, {"quant-type", 1, 0, QUANT_TYPE},
-    {"block-size", 1, 0, BLOCK_SIZE}, {"double-quant", 0, 0, DOUBLE_QUANT}, {"skip", 1, 0, SKIP}, {"report", 0, 0, REPORT},
-    {"spelling", 1, 0, SPELLING}, {"model-type", 1, 0, MODEL_TYPE}, {"dtype", 1, 0, DTYPE}, {"plain", 0, 0, PLAIN},
-    {"help", 0, 0, HELP}, {0},
+    {"data", 1, 0, DATA},
+    {"model", 1, 0, MODEL},
+    {"training", 1, 0, TRAINING},
+    {"config", 1, 0, CONFIG},
+    {"config-dir", 1, 0, CONFIG_DIR},
+    {"seed", 1, 0, SEED},
+    {"device", 1, 0, DEVICE},
+    {"memory-limit", 1, 0, MEMORY},
+    {"gemm", 1, 0, GEMM},
+    {"output-dir", 1, 0, OUTPUT},
+    {"resume", 2, 0, RESUME},
+    {"dry-run", 0, 0, DRY},
+    {"json", 0, 0, JSON},
+    {"checkpoint", 1, 0, CHECKPOINT},
+    {"split", 1, 0, SPLIT},
+    {"image", 1, 0, IMAGE},
+    {"outdir", 1, 0, OUTDIR},
+    {"csv", 1, 0, CSV},
+    {"self-test", 0, 0, SELF_TEST},
+    {"tune", 0, 0, TUNE},
+    {"game", 1, 0, GAME},
+    {"look", 1, 0, LOOK},
+    {"clips", 1, 0, CLIPS},
+    {"frames", 1, 0, FRAMES},
+    {"size", 1, 0, SIZE},
+    {"adapter", 1, 0, ADAPTER},
+    {"in", 1, 0, IN},
+    {"out", 1, 0, OUT},
+    {"base", 1, 0, BASE},
+    {"quant-type", 1, 0, QUANT_TYPE},
+    {"block-size", 1, 0, BLOCK_SIZE},
+    {"double-quant", 0, 0, DOUBLE_QUANT},
+    {"skip", 1, 0, SKIP},
+    {"report", 0, 0, REPORT},
+    {"spelling", 1, 0, SPELLING},
+    {"model-type", 1, 0, MODEL_TYPE},
+    {"dtype", 1, 0, DTYPE},
+    {"plain", 0, 0, PLAIN},
+    {"help", 0, 0, HELP},
+    {0},
 };
 
 static bool takes(const tn_command *k, const char *option)
@@ -211,7 +281,10 @@ static bool set_option(tn_cli *c, int opt, const char *v)
     case TRAINING: c->source.training = v; return true;
     case CONFIG: c->source.merged = v; return true;
     case CONFIG_DIR: c->source.config_dir = v; return true;
-    case SEED: c->seed = v; c->synth.seed = (uint64_t)strtoull(v, NULL, 10); return to_int(v, 0, &n);
+    case SEED:
+        c->seed = v;
+        c->synth.seed = (uint64_t)strtoull(v, NULL, 10);
+        return to_int(v, 0, &n);
     case DEVICE: c->run.device = v; return true;
     case MEMORY: c->run.memory_limit = (size_t)strtoull(v, NULL, 10) << 20; return to_int(v, 1, &n);
     case GEMM: c->gemm = v; return !strcmp(v, "portable") || !strcmp(v, "native") || !strcmp(v, "clblast");
@@ -221,7 +294,9 @@ static bool set_option(tn_cli *c, int opt, const char *v)
     case JSON: return c->json = true;
     case CHECKPOINT: c->checkpoint = c->run.checkpoint = v; return true;
     case SPLIT: c->split = v; return !strcmp(v, "train") || !strcmp(v, "val");
-    case IMAGE: if (c->n_images < (int)(sizeof c->images / sizeof *c->images)) c->images[c->n_images++] = v; return true;
+    case IMAGE:
+        if (c->n_images < (int)(sizeof c->images / sizeof *c->images)) c->images[c->n_images++] = v;
+        return true;
     case OUTDIR: c->outdir = v; return true;
     case CSV: c->csv = v; return true;
     case SELF_TEST: return c->self_test = true;
@@ -273,7 +348,8 @@ static int parse(tn_cli *c, const tn_command *k, int argc, char **argv)
         if (opt == 'h') opt = HELP, index = -1;
         if (opt == '?') return usage(k, "unknown option, or one without its value:", argv[at < argc ? at : argc - 1]);
         if (index >= 0 && !takes(k, long_options[index].name)) return usage(k, "this command has no option", argv[at]);
-        if (opt == RESUME && !optarg && optind < argc && argv[optind][0] != '-' && !strchr(argv[optind], '=')) optarg = argv[optind++];
+        if (opt == RESUME && !optarg && optind < argc && argv[optind][0] != '-' && !strchr(argv[optind], '='))
+            optarg = argv[optind++];
         if (!set_option(c, opt, optarg)) return usage(k, "not a value for this option:", argv[optind - 1]);
     }
     if (c->seed && strcmp(k->name, "synth")) {

@@ -98,8 +98,10 @@ static int check_model_name(const tn_config *c, tn_error *err)
     const tn_ynode *n = tn_yaml_get(tn_yaml_get(c->tree, "model"), "model_name");
     if (!n || n->kind != TN_Y_SCALAR || !strcmp(n->text, "vit_heatmap")) return 0;
     const bool convnext = tn_starts(n->text, "convnext");
-    return tn_fail(err, TN_ERR_CONFIG, "%s:%d:%d: model.model_name '%s' %s; 'vit_heatmap' is, with DINOv3, DINOv2 and ViT "
-                   "backbones", n->file, n->line, n->column, n->text, convnext ? "is not built yet" : "is not known");
+    return tn_fail(err, TN_ERR_CONFIG,
+                   "%s:%d:%d: model.model_name '%s' %s; 'vit_heatmap' is, with DINOv3, DINOv2 and ViT "
+                   "backbones",
+                   n->file, n->line, n->column, n->text, convnext ? "is not built yet" : "is not known");
 }
 
 static int check_lora(const tn_settings *s, tn_error *err)
@@ -109,10 +111,13 @@ static int check_lora(const tn_settings *s, tn_error *err)
     const bool known = !strcmp(init, "kaiming") || !strcmp(init, "gaussian") || !strcmp(init, "pissa") || !strcmp(init, "loftq") ||
                        !strcmp(init, "true") || (sscanf(init, "pissa_niter_%d", &iterations) == 1 && iterations > 0);
     if (!known)
-        return tn_fail(err, TN_ERR_CONFIG, "model.lora.init_lora_weights '%s' is not known; kaiming, gaussian, pissa, "
-                       "pissa_niter_N and loftq are", init);
+        return tn_fail(err, TN_ERR_CONFIG,
+                       "model.lora.init_lora_weights '%s' is not known; kaiming, gaussian, pissa, "
+                       "pissa_niter_N and loftq are",
+                       init);
     if (!strcmp(init, "loftq") && s->model.lora.enabled && !s->model.quant.enabled)
-        return tn_fail(err, TN_ERR_CONFIG, "model.lora.init_lora_weights loftq makes up for quantisation, which is off; set "
+        return tn_fail(err, TN_ERR_CONFIG,
+                       "model.lora.init_lora_weights loftq makes up for quantisation, which is off; set "
                        "model.quantization.enabled=true or take another initialisation");
     if (s->model.lora.alpha <= 0)
         return tn_fail(err, TN_ERR_CONFIG, "model.lora.lora_alpha is %g; it must be above 0", s->model.lora.alpha);
@@ -122,17 +127,22 @@ static int check_lora(const tn_settings *s, tn_error *err)
 static int check_together(const tn_settings *s, tn_error *err)
 {
     if (s->data.sequence && s->data.sequence_length > 1)
-        return tn_fail(err, TN_ERR_CONFIG, "data.sequence.length is %d, but vit_heatmap takes single frames; set "
-                       "data.sequence.enabled=false", s->data.sequence_length);
+        return tn_fail(err, TN_ERR_CONFIG,
+                       "data.sequence.length is %d, but vit_heatmap takes single frames; set "
+                       "data.sequence.enabled=false",
+                       s->data.sequence_length);
     if (s->model.quant.block_size && s->model.quant.group_size && s->model.quant.block_size != s->model.quant.group_size)
         return tn_fail(err, TN_ERR_CONFIG, "model.quantization.block_size is %d and group_size %d; they are one thing, give one",
                        s->model.quant.block_size, s->model.quant.group_size);
     if (s->model.quant.block_size & (s->model.quant.block_size - 1))
-        return tn_fail(err, TN_ERR_CONFIG, "model.quantization.block_size is %d; it must be a power of two, or 0 for the "
-                       "format's own", s->model.quant.block_size);
+        return tn_fail(err, TN_ERR_CONFIG,
+                       "model.quantization.block_size is %d; it must be a power of two, or 0 for the "
+                       "format's own",
+                       s->model.quant.block_size);
     TN_TRY(check_lora(s, err));
     if (s->model.quant.enabled && !s->model.freeze && !s->model.lora.enabled)
-        return tn_fail(err, TN_ERR_CONFIG, "model.quantization.enabled with model.backbone.freeze=false: a quantised base is never "
+        return tn_fail(err, TN_ERR_CONFIG,
+                       "model.quantization.enabled with model.backbone.freeze=false: a quantised base is never "
                        "trained; set freeze to true or enable model.lora");
     return 0;
 }
@@ -203,8 +213,10 @@ static int load_section(tn_config *c, const char *dir, const char *section, cons
     int rc = 0;
     tn_ynode *n = NULL, *top = NULL;
     if (!tn_is_file(path))
-        rc = tn_fail(err, TN_ERR_CONFIG, "there is no %s configuration '%s' (looked for '%s'); give a name below "
-                     "--config-dir or a path", section, name, path);
+        rc = tn_fail(err, TN_ERR_CONFIG,
+                     "there is no %s configuration '%s' (looked for '%s'); give a name below "
+                     "--config-dir or a path",
+                     section, name, path);
     if (!rc) rc = read_tree(c, path, &n, err);
     if (!rc) {
         tn_ynode *inner = tn_yaml_get(n, section);

@@ -95,7 +95,18 @@ typedef struct tn_settings {
 /** Borrowed from the configuration. */
 const tn_settings *tn_config_settings(const tn_config *c);
 
-typedef enum tn_stype { TN_S_BOOL, TN_S_INT, TN_S_FLOAT, TN_S_STR, TN_S_STRS, TN_S_INTS, TN_S_PAIR, TN_S_NAMES, TN_S_PAIRS, TN_S_UNUSED } tn_stype;
+typedef enum tn_stype {
+    TN_S_BOOL,
+    TN_S_INT,
+    TN_S_FLOAT,
+    TN_S_STR,
+    TN_S_STRS,
+    TN_S_INTS,
+    TN_S_PAIR,
+    TN_S_NAMES,
+    TN_S_PAIRS,
+    TN_S_UNUSED
+} tn_stype;
 
 /** One key: where it goes, what it may be, what it means. */
 typedef struct tn_key {

@@ -12,8 +12,7 @@ static int wrong(const tn_ynode *n, const tn_key *k, const char *want, tn_error 
 {
     const char *have = n->kind == TN_Y_MAP ? "a mapping" : n->kind == TN_Y_SEQ ? "a list" : n->text;
     if (n->line)
-        return tn_fail(err, TN_ERR_CONFIG, "%s:%d:%d: %s must be %s, not '%s'", n->file, n->line, n->column, k->name, want,
-                       have);
+        return tn_fail(err, TN_ERR_CONFIG, "%s:%d:%d: %s must be %s, not '%s'", n->file, n->line, n->column, k->name, want, have);
     return tn_fail(err, TN_ERR_CONFIG, "%s: %s must be %s, not '%s'", n->file, k->name, want, have);
 }
 

@@ -81,8 +81,7 @@ static int map_read(reader *r, tn_ynode *map, int depth)
         if (e.type != YAML_SCALAR_EVENT)
             rc = tn_fail(r->err, TN_ERR_CONFIG, "%s:%zu:%zu: a key must be plain text", r->file, e.start_mark.line + 1,
                          e.start_mark.column + 1);
-        else if (!(key = strdup((char *)e.data.scalar.value)))
-            rc = tn_oom(r->err);
+        else if (!(key = strdup((char *)e.data.scalar.value))) rc = tn_oom(r->err);
         else if (tn_yaml_get(map, key))
             rc = tn_fail(r->err, TN_ERR_CONFIG, "%s:%zu:%zu: key '%s' stands twice", r->file, e.start_mark.line + 1,
                          e.start_mark.column + 1, key);
@@ -124,9 +123,7 @@ static int seq_read(reader *r, tn_ynode *seq, int depth)
 
 static int node_read(reader *r, const yaml_event_t *e, int depth, tn_ynode **out)
 {
-    tn_ykind kind = e->type == YAML_MAPPING_START_EVENT    ? TN_Y_MAP
-                    : e->type == YAML_SEQUENCE_START_EVENT ? TN_Y_SEQ
-                                                           : TN_Y_SCALAR;
+    tn_ykind kind = e->type == YAML_MAPPING_START_EVENT ? TN_Y_MAP : e->type == YAML_SEQUENCE_START_EVENT ? TN_Y_SEQ : TN_Y_SCALAR;
     if (depth > MAX_DEPTH || (kind == TN_Y_SCALAR && e->type != YAML_SCALAR_EVENT))
         return tn_fail(r->err, TN_ERR_CONFIG, "%s:%zu:%zu: aliases and such deep nesting are not supported here", r->file,
                        e->start_mark.line + 1, e->start_mark.column + 1);
@@ -163,8 +160,7 @@ int tn_yaml_parse(tn_ynode **out, const char *text, size_t len, const char *file
             break;
         }
         done = e.type == YAML_STREAM_END_EVENT || e.type == YAML_DOCUMENT_END_EVENT;
-        if (!done && e.type != YAML_STREAM_START_EVENT && e.type != YAML_DOCUMENT_START_EVENT)
-            rc = node_read(&r, &e, 0, out);
+        if (!done && e.type != YAML_STREAM_START_EVENT && e.type != YAML_DOCUMENT_START_EVENT) rc = node_read(&r, &e, 0, out);
         yaml_event_delete(&e);
     }
     yaml_parser_delete(&r.p);

@@ -9,9 +9,9 @@ typedef enum tn_ykind { TN_Y_SCALAR, TN_Y_SEQ, TN_Y_MAP } tn_ykind;
 
 typedef struct tn_ynode {
     tn_ykind kind;
-    char *key;       /* of this node in its parent mapping, or NULL */
-    char *text;      /* scalar's text */
-    bool quoted;     /* a quoted scalar is a string whatever it looks like */
+    char *key;        /* of this node in its parent mapping, or NULL */
+    char *text;       /* scalar's text */
+    bool quoted;      /* a quoted scalar is a string whatever it looks like */
     const char *file; /* borrowed: the name given to the parser must outlive the tree */
     int line, column; /* from 1 */
     struct tn_ynode **child;

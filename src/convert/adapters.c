@@ -25,8 +25,9 @@ int tn_adapter_describe(const char *dir, char **text, tn_error *err)
         const tn_adapter_module *m = &a->modules[i];
         parameters += (long long)m->r * (m->in + m->out) + (m->magnitude ? m->out : 0);
         ranks[0] = TN_MIN(ranks[0], m->r), ranks[1] = TN_MAX(ranks[1], m->r);
-        json_array_append_new(modules, json_pack("{s:s, s:i, s:i, s:i, s:f, s:b}", "module", m->path, "r", m->r, "in_features", m->in,
-                                                 "out_features", m->out, "scale", (double)m->scale, "dora", m->magnitude != NULL));
+        json_array_append_new(modules,
+                              json_pack("{s:s, s:i, s:i, s:i, s:f, s:b}", "module", m->path, "r", m->r, "in_features", m->in,
+                                        "out_features", m->out, "scale", (double)m->scale, "dora", m->magnitude != NULL));
     }
     for (int i = 0; i < a->file->n; i++)
         if (!strstr(a->file->t[i].name, ".lora_")) {
@@ -155,8 +156,10 @@ static int starts_of(merger *m, tn_error *err)
     m->iterations = tn_pissa_iterations(tn_adapter_init(m->a));
     TN_TRY(tn_adapter_loftq(&m->loftq, m->a, err));
     if (m->loftq.iterations || strcmp(tn_adapter_init(m->a), "loftq")) return 0;
-    return tn_fail(err, TN_ERR_CONFIG, "adapter '%s' began from LoftQ, and its loftq_config names no quant_type to make its base again; "
-                   "merge it in PEFT, with the base that it was trained with", m->a->dir);
+    return tn_fail(err, TN_ERR_CONFIG,
+                   "adapter '%s' began from LoftQ, and its loftq_config names no quant_type to make its base again; "
+                   "merge it in PEFT, with the base that it was trained with",
+                   m->a->dir);
 }
 
 int tn_merge_adapter(const char *adapter, const tn_quantize_options *o, tn_error *err)
@@ -267,8 +270,10 @@ static int convert_tensors(bundle *b, const tn_adapter_convert *o, const tn_adap
     int rc = 0;
     if (o->plain) {
         if (!strcmp(tn_adapter_init(a), "loftq"))
-            return tn_fail(err, TN_ERR_CONFIG, "adapter '%s' began from LoftQ, whose base is no checkpoint's plus a low rank; merge it", a->dir);
-        if (iterations < 0) return tn_fail(err, TN_ERR_CONFIG, "adapter '%s' began as %s and is plain LoRA already", a->dir, tn_adapter_init(a));
+            return tn_fail(err, TN_ERR_CONFIG,
+                           "adapter '%s' began from LoftQ, whose base is no checkpoint's plus a low rank; merge it", a->dir);
+        if (iterations < 0)
+            return tn_fail(err, TN_ERR_CONFIG, "adapter '%s' began as %s and is plain LoRA already", a->dir, tn_adapter_init(a));
         if (!o->base) return tn_fail(err, TN_ERR_ARGUMENT, "--plain needs --base, which PiSSA was taken out of");
         TN_TRY(tn_hf_open(&hf, o->base, true, err));
     }
@@ -296,7 +301,8 @@ static void set_modules(json_t *c, const tn_adapter_convert *o, const tn_adapter
         const double mine = m->scale * (a->rslora ? sqrt(m->r) : m->r);
         json_array_append_new(targets, json_string(path));
         if (m->r != r) json_object_set_new(ranks, path, tn_json_number(times * m->r));
-        if (fabs(mine - alpha) > 1e-5 * alpha) json_object_set_new(alphas, path, tn_json_number((a->rslora ? sqrt(times) : times) * mine));
+        if (fabs(mine - alpha) > 1e-5 * alpha)
+            json_object_set_new(alphas, path, tn_json_number((a->rslora ? sqrt(times) : times) * mine));
     }
     json_object_set_new(c, "target_modules", targets);
     json_object_set_new(c, "rank_pattern", ranks);
@@ -321,7 +327,8 @@ static void respell_whole(json_t *c, const tn_adapter_convert *o, const tn_backb
     json_object_set_new(c, "modules_to_save", out);
 }
 
-static int convert_config(const tn_adapter_convert *o, const tn_adapter *a, const tn_backbone *family, const char *dir, tn_error *err)
+static int convert_config(const tn_adapter_convert *o, const tn_adapter *a, const tn_backbone *family, const char *dir,
+                          tn_error *err)
 {
     json_t *c = json_deep_copy(a->config);
     char *path = tn_path(dir, "adapter_config.json");

@@ -27,8 +27,10 @@ static int find_file(char **path, const char *in, tn_error *err)
         if (!(*path = tn_path(in, names.v[i]))) rc = tn_oom(err);
     }
     if (!rc && !found)
-        rc = tn_fail(err, TN_ERR_IO, "'%s' holds no .safetensors file; save the Lightning checkpoint's state_dict with "
-                     "safetensors.torch.save_file first", in);
+        rc = tn_fail(err, TN_ERR_IO,
+                     "'%s' holds no .safetensors file; save the Lightning checkpoint's state_dict with "
+                     "safetensors.torch.save_file first",
+                     in);
     tn_strs_free(&names);
     return rc;
 }
@@ -66,7 +68,8 @@ static int read_slot(float **v, source *src, const tn_slot *s, tn_error *err)
     const size_t n = (size_t)s->rows * (size_t)s->cols;
     *v = NULL;
     if (i < 0)
-        return tn_fail(err, TN_ERR_FORMAT, "%s: nothing in it is '%s'; was it trained with another configuration?", src->f->path, s->name);
+        return tn_fail(err, TN_ERR_FORMAT, "%s: nothing in it is '%s'; was it trained with another configuration?", src->f->path,
+                       s->name);
     const tn_st_tensor *t = &src->f->t[i];
     src->used[i] = true;
     *v = malloc(n * sizeof **v + 4);
@@ -75,7 +78,8 @@ static int read_slot(float **v, source *src, const tn_slot *s, tn_error *err)
     tn_qmatrix q = {0};
     if (tn_qfile_is_packed(t)) {
         rc = tn_qfile_read(&q, src->f, t, NULL, err);
-        if (!rc && (q.s.rows != s->rows || q.s.cols != s->cols)) rc = tn_fail(err, TN_ERR_FORMAT, "%s: '%s' is misshapen", src->f->path, t->name);
+        if (!rc && (q.s.rows != s->rows || q.s.cols != s->cols))
+            rc = tn_fail(err, TN_ERR_FORMAT, "%s: '%s' is misshapen", src->f->path, t->name);
         if (!rc) tn_dequantize(&q, *v);
         tn_qmatrix_free(&q);
     } else {
@@ -95,7 +99,9 @@ static void name_unused(const source *s, const tn_log *log)
     for (int i = 0; i < s->f->n; i++)
         if (!s->used[i] && !tn_qfile_is_part(s->f->t[i].name) && !strstr(s->f->t[i].name, "mask_token") && n++ < 5)
             tn_text_addf(&names, "%s%s", n > 1 ? ", " : "", s->f->t[i].name);
-    if (n) tn_logf(log, TN_LOG_WARN, "%d tensors of the checkpoint are not part of this model and are left out: %s%s", n, names.s, n > 5 ? ", ..." : "");
+    if (n)
+        tn_logf(log, TN_LOG_WARN, "%d tensors of the checkpoint are not part of this model and are left out: %s%s", n, names.s,
+                n > 5 ? ", ..." : "");
     tn_text_free(&names);
 }
 
@@ -109,7 +115,8 @@ static int write_base(const tn_engine *e, source *src, const json_t *config, con
 {
     tn_st_entry *l = calloc((size_t)e->model->n_slots + 1, sizeof *l);
     tn_st_writer *w = NULL;
-    char *folder = tn_path(dir, "backbone"), *weights = tn_path(folder, "model.safetensors"), *json = tn_path(folder, "config.json");
+    char *folder = tn_path(dir, "backbone"), *weights = tn_path(folder, "model.safetensors"),
+         *json = tn_path(folder, "config.json");
     int n = 0, rc = l && folder && weights && json ? tn_mkdirs(folder, err) : tn_oom(err);
     for (int i = 0; !rc && i < e->model->n_slots; i++) {
         const tn_slot *s = &e->model->slots[i];
@@ -141,8 +148,10 @@ static int set_slots(tn_engine *e, source *src, tn_error *err)
     bool has_lora = false;
     for (int i = 0; i < src->f->n; i++) has_lora |= strstr(src->f->t[i].name, ".lora_") != NULL;
     if (has_lora != e->model->lora.enabled)
-        return tn_fail(err, TN_ERR_CONFIG, has_lora ? "%s holds LoRA adapters; set model.lora as they were trained"
-                                                    : "%s holds no LoRA adapters; set model.lora.enabled=false", src->f->path);
+        return tn_fail(err, TN_ERR_CONFIG,
+                       has_lora ? "%s holds LoRA adapters; set model.lora as they were trained"
+                                : "%s holds no LoRA adapters; set model.lora.enabled=false",
+                       src->f->path);
     for (int i = 0; i < e->model->n_slots; i++) {
         float *v;
         TN_TRY(read_slot(&v, src, &e->model->slots[i], err));
@@ -170,7 +179,8 @@ static int set_base(tn_config *c, const char *path, const char *random, tn_error
 }
 
 /* Everything into tmp, which then takes the name `out`. */
-static int write_import(tn_engine *e, tn_config *c, source *src, const tn_hf_dir *hf, const char *tmp, const char *out, tn_error *err)
+static int write_import(tn_engine *e, tn_config *c, source *src, const tn_hf_dir *hf, const char *tmp, const char *out,
+                        tn_error *err)
 {
     char *absolute = out[0] == '/' ? strdup(out) : NULL, *cwd = absolute ? NULL : getcwd(NULL, 0);
     if (!absolute && cwd) absolute = tn_path(cwd, out);
@@ -192,9 +202,11 @@ int tn_import(tn_config *c, const tn_run_options *o, const char *in, const char 
     source src = {0};
     tn_engine *e = NULL;
     tn_hf_dir *hf = NULL;
-    char *path = NULL, *beside = in ? tn_path(in, "config.json") : NULL, *tmp = out ? tn_strf("%s.import.%ld", out, (long)getpid()) : NULL;
+    char *path = NULL, *beside = in ? tn_path(in, "config.json") : NULL,
+         *tmp = out ? tn_strf("%s.import.%ld", out, (long)getpid()) : NULL;
     int rc = in && out ? 0 : tn_fail(err, TN_ERR_ARGUMENT, "give --in and --out");
-    if (!rc && (tn_is_dir(out) || tn_is_file(out))) rc = tn_fail(err, TN_ERR_IO, "'%s' is there already; choose another --out or remove it", out);
+    if (!rc && (tn_is_dir(out) || tn_is_file(out)))
+        rc = tn_fail(err, TN_ERR_IO, "'%s' is there already; choose another --out or remove it", out);
     if (!rc) rc = find_file(&path, in, err);
     if (!rc) rc = open_source(&src, path, err);
     if (!rc) rc = tn_hf_open(&hf, beside && tn_is_file(beside) ? in : tn_config_settings(c)->model.pretrained, false, err);
@@ -243,7 +255,8 @@ static int write_weights(tn_engine *e, const char *path, bool v5, tn_error *err)
     int rc = l ? 0 : tn_oom(err);
     for (int i = 0; !rc && i < m->n_slots; i++) {
         const tn_slot *s = &m->slots[i];
-        l[i] = (tn_st_entry){.name = torch_name(m, s, v5), .dtype = "F32", .ndim = s->ndim, .bytes = (size_t)s->rows * (size_t)s->cols * 4};
+        l[i] = (tn_st_entry){
+            .name = torch_name(m, s, v5), .dtype = "F32", .ndim = s->ndim, .bytes = (size_t)s->rows * (size_t)s->cols * 4};
         for (int k = 0; k < s->ndim; k++) l[i].shape[k] = s->shape[k];
         if (!l[i].name) rc = tn_oom(err);
     }
@@ -283,7 +296,8 @@ int tn_export(const tn_config *c, const tn_run_options *o, const tn_export_optio
     int n = 0;
     const bool onnx = x->out && tn_ends(x->out, ".onnx");
     if (!x->out || !o->checkpoint) return tn_fail(err, TN_ERR_ARGUMENT, "give --checkpoint and --out (a .onnx file, or a folder)");
-    if (!onnx && (tn_is_dir(x->out) || tn_is_file(x->out))) return tn_fail(err, TN_ERR_IO, "'%s' is there already; choose another --out or remove it", x->out);
+    if (!onnx && (tn_is_dir(x->out) || tn_is_file(x->out)))
+        return tn_fail(err, TN_ERR_IO, "'%s' is there already; choose another --out or remove it", x->out);
     if (o->n_adapters > 1) return tn_fail(err, TN_ERR_ARGUMENT, "one adapter at a time is exported, not %d", o->n_adapters);
     int rc = tn_adapters_engine(&e, adapters, &n, tn_config_settings(c), o, err);
     if (!rc && n) rc = tn_adapters_use(adapters[0], e, o, err);

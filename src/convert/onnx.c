@@ -13,9 +13,9 @@ typedef struct {
     tn_engine *e;
     tn_onnx *o;
     tn_graph g;
-    const char **name;    /* of each tensor of the graph */
-    const char **q, **k;  /* queries and keys of a qkv tensor once rotated: [batch, heads, positions, head width] */
-    bool *image;          /* is the tensor channels-first? */
+    const char **name;   /* of each tensor of the graph */
+    const char **q, **k; /* queries and keys of a qkv tensor once rotated: [batch, heads, positions, head width] */
+    bool *image;         /* is the tensor channels-first? */
     tn_error *err;
 } emitter;
 
@@ -238,7 +238,8 @@ static void attention(emitter *e, const tn_gnode *n)
     const char *q = e->q[qkv] ? e->q[qkv] : heads_of(e, qkv, 0, heads), *k = e->k[qkv] ? e->k[qkv] : heads_of(e, qkv, 1, heads);
     const char *v = heads_of(e, qkv, 2, heads);
     q = op2(e, "Mul", q, scalar(e, 1.0f / sqrtf((float)(D / heads))));
-    const char *s = tn_onnx_node(e->o, "Softmax", op2(e, "MatMul", q, transpose(e, k, 4, (int64_t[]){0, 1, 3, 2})), NULL, NULL, NULL);
+    const char *s =
+        tn_onnx_node(e->o, "Softmax", op2(e, "MatMul", q, transpose(e, k, 4, (int64_t[]){0, 1, 3, 2})), NULL, NULL, NULL);
     tn_onnx_int(e->o, "axis", -1);
     const char *y = transpose(e, op2(e, "MatMul", s, v), 4, (int64_t[]){0, 2, 1, 3});
     e->name[n->out[0]] = reshape(e, y, 3, (int64_t[]){-1, N, D});
@@ -290,7 +291,8 @@ static void grid(emitter *e, const tn_gnode *n)
 static void resize(emitter *e, const tn_gnode *n)
 {
     const float f[] = {1, 1, (float)n->i[2] / (float)n->i[0], (float)n->i[3] / (float)n->i[1]};
-    e->name[n->out[0]] = tn_onnx_node(e->o, "Resize", e->name[n->in[0]], "", tn_onnx_floats(e->o, "scales", f, 1, (int64_t[]){4}), NULL);
+    e->name[n->out[0]] =
+        tn_onnx_node(e->o, "Resize", e->name[n->in[0]], "", tn_onnx_floats(e->o, "scales", f, 1, (int64_t[]){4}), NULL);
     tn_onnx_string(e->o, "mode", "linear");
     tn_onnx_string(e->o, "coordinate_transformation_mode", "half_pixel");
     e->image[n->out[0]] = true;
@@ -315,7 +317,8 @@ static void group_norm(emitter *e, const tn_gnode *n)
     for (int i = 0; i < 64; i++) ones[i] = 1;
     const char *x = e->name[n->in[0]], *shape = tn_onnx_node(e->o, "Shape", x, NULL, NULL, NULL);
     const char *y = reshape(e, x, 3, (int64_t[]){0, G, -1});
-    y = tn_onnx_node(e->o, "InstanceNormalization", y, tn_onnx_floats(e->o, "ones", ones, 1, &G), tn_onnx_floats(e->o, "zeros", zeros, 1, &G), NULL);
+    y = tn_onnx_node(e->o, "InstanceNormalization", y, tn_onnx_floats(e->o, "ones", ones, 1, &G),
+                     tn_onnx_floats(e->o, "zeros", zeros, 1, &G), NULL);
     tn_onnx_float(e->o, "epsilon", 1e-5f);
     y = op2(e, "Reshape", y, shape);
     const int64_t dims[] = {C, 1, 1};
@@ -327,7 +330,8 @@ static void norm2d(emitter *e, const tn_gnode *n)
     if (n->i[2] == 0) {
         group_norm(e, n);
     } else {
-        const char *x = e->name[n->in[0]], *y = tn_onnx_node(e->o, "BatchNormalization", x, vector(e, n->w[0]), vector(e, n->w[1]), vector(e, n->w[2]));
+        const char *x = e->name[n->in[0]],
+                   *y = tn_onnx_node(e->o, "BatchNormalization", x, vector(e, n->w[0]), vector(e, n->w[1]), vector(e, n->w[2]));
         tn_onnx_input(e->o, vector(e, n->w[3]));
         tn_onnx_float(e->o, "epsilon", 1e-5f);
         e->name[n->out[0]] = y;
@@ -391,8 +395,9 @@ static void properties(emitter *e)
 {
     const tn_settings *s = e->e->s;
     tn_onnx_property(e->o, "normalize", s->data.normalize ? "imagenet" : "none");
-    tn_onnx_property(e->o, "input", "pixel_values: RGB / 255, resized as Pillow's BILINEAR, then (x - mean) / std with mean 0.485 0.456 "
-                                    "0.406 and std 0.229 0.224 0.225 where normalize is imagenet");
+    tn_onnx_property(e->o, "input",
+                     "pixel_values: RGB / 255, resized as Pillow's BILINEAR, then (x - mean) / std with mean 0.485 0.456 "
+                     "0.406 and std 0.229 0.224 0.225 where normalize is imagenet");
     tn_onnx_property(e->o, "output", !strcmp(s->training.loss, "focal") ? "heatmap: logits" : "heatmap: peak 1 at the ball");
 }
 

@@ -283,8 +283,8 @@ int tn_onnx_write(tn_onnx *o, const char *path, tn_error *err)
     if (o->oom) return tn_oom(err);
     const size_t size = tnonnx__model__get_packed_size(&o->model);
     if (size >= (size_t)1 << 31)
-        return tn_fail(err, TN_ERR_ARGUMENT, "the model takes %zu MiB, and an ONNX file holds at most 2047; export a smaller backbone",
-                       size >> 20);
+        return tn_fail(err, TN_ERR_ARGUMENT,
+                       "the model takes %zu MiB, and an ONNX file holds at most 2047; export a smaller backbone", size >> 20);
     char *tmp = tn_strf("%s.tmp.%ld", path, (long)getpid());
     file_buffer b = {{append}, tmp ? fopen(tmp, "wb") : NULL, false};
     if (!b.f) {

@@ -43,7 +43,9 @@ static action action_of(const run *r, const tn_st_tensor *t, int cols, const cha
     *state = "kept";
     const bool matrix = is_matrix(t);
     if (r->w->quantize && matrix) {
-        *state = is_skipped(r, t->name) ? "skipped" : tn_qdivides(r->w->type, r->w->o->block_size, cols) ? "quantised" : "not divisible";
+        *state = is_skipped(r, t->name)                               ? "skipped"
+                 : tn_qdivides(r->w->type, r->w->o->block_size, cols) ? "quantised"
+                                                                      : "not divisible";
         if ((*state)[0] == 'q') return QUANT;
     }
     return tn_qfile_is_packed(t) || is_changed(r, t) ? FLOAT : COPY;
@@ -68,7 +70,10 @@ static int measure_into(values *x, tn_qmatrix *q, const tn_st_file *f, const tn_
     }
     x->rows = t->ndim ? (int)t->shape[0] : 1;
     x->cols = x->rows ? (int)(t->count / x->rows) : 0;
-    snprintf(x->dtype, sizeof x->dtype, "%s", !strcmp(t->dtype, "F16") ? "float16" : !strcmp(t->dtype, "BF16") ? "bfloat16" : "float32");
+    snprintf(x->dtype, sizeof x->dtype, "%s",
+             !strcmp(t->dtype, "F16")    ? "float16"
+             : !strcmp(t->dtype, "BF16") ? "bfloat16"
+                                         : "float32");
     return 0;
 }
 

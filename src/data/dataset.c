@@ -109,8 +109,7 @@ static int read_game(tn_dataset *d, const char *game, tn_error *err)
     return rc;
 }
 
-int tn_dataset_read(tn_dataset *d, const char *root, const tn_strs *games, const char *what, const tn_log *log,
-                    tn_error *err)
+int tn_dataset_read(tn_dataset *d, const char *root, const tn_strs *games, const char *what, const tn_log *log, tn_error *err)
 {
     *d = (tn_dataset){0};
     int rc = 0;
@@ -121,11 +120,14 @@ int tn_dataset_read(tn_dataset *d, const char *root, const tn_strs *games, const
         else tn_logf(log, TN_LOG_WARN, "game folder '%s' does not exist and is left out", game);
         free(game);
     }
-    if (!rc && d->missing) tn_logf(log, TN_LOG_WARN, "%s split: %d labelled frames do not exist and are left out", what, d->missing);
+    if (!rc && d->missing)
+        tn_logf(log, TN_LOG_WARN, "%s split: %d labelled frames do not exist and are left out", what, d->missing);
     if (!rc && !d->n) {
         char *names = tn_strs_join(games, ", ");
-        rc = tn_fail(err, TN_ERR_IO, "no frames found for the %s split: looked in '%s' for games [%s] with <clip>/Label.csv; set "
-                     "data.root and data.split.%s_games", what, root, names ? names : "", what);
+        rc = tn_fail(err, TN_ERR_IO,
+                     "no frames found for the %s split: looked in '%s' for games [%s] with <clip>/Label.csv; set "
+                     "data.root and data.split.%s_games",
+                     what, root, names ? names : "", what);
         free(names);
     }
     if (rc) tn_dataset_free(d);

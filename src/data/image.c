@@ -148,7 +148,8 @@ void tn_draw_heat(tn_image *im, const float *heat, int hw, int hh)
             int x0 = (int)fx, y0 = (int)fy, x1 = TN_MIN(x0 + 1, hw - 1), y1 = TN_MIN(y0 + 1, hh - 1);
             double lx = fx - x0, ly = fy - y0;
             double v = ((heat[y0 * hw + x0] * (1 - lx) + heat[y0 * hw + x1] * lx) * (1 - ly) +
-                        (heat[y1 * hw + x0] * (1 - lx) + heat[y1 * hw + x1] * lx) * ly) / top;
+                        (heat[y1 * hw + x0] * (1 - lx) + heat[y1 * hw + x1] * lx) * ly) /
+                       top;
             v = fmin(fmax(v, 0), 1);
             const double colour[3] = {255, 255 * v, 40 * (1 - v)};
             blend(im->rgb + ((size_t)y * (size_t)im->w + (size_t)x) * 3, colour, 0.75 * v);

@@ -50,8 +50,8 @@ static int load_jpeg(tn_image *im, FILE *f, const char *path, tn_error *err)
     if (setjmp(e.jump)) {
         jpeg_destroy_decompress(&d);
         tn_image_free(im);
-        return tn_fail(err, TN_ERR_FORMAT, "%s: not a readable JPEG (%s); replace the frame or remove its row in Label.csv",
-                       path, e.text);
+        return tn_fail(err, TN_ERR_FORMAT, "%s: not a readable JPEG (%s); replace the frame or remove its row in Label.csv", path,
+                       e.text);
     }
     jpeg_create_decompress(&d);
     jpeg_stdio_src(&d, f);
@@ -69,8 +69,7 @@ static int load_jpeg(tn_image *im, FILE *f, const char *path, tn_error *err)
     jpeg_destroy_decompress(&d);
     if (!rc && e.truncated) {
         tn_image_free(im);
-        rc = tn_fail(err, TN_ERR_FORMAT, "%s: the JPEG ends too early; copy the frame again or remove its row in Label.csv",
-                     path);
+        rc = tn_fail(err, TN_ERR_FORMAT, "%s: the JPEG ends too early; copy the frame again or remove its row in Label.csv", path);
     }
     return rc;
 }
@@ -103,12 +102,9 @@ int tn_image_load(tn_image *im, const char *path, tn_error *err)
     size_t n = fread(magic, 1, 8, f);
     rewind(f);
     int rc;
-    if (n >= 3 && magic[0] == 0xff && magic[1] == 0xd8)
-        rc = load_jpeg(im, f, path, err);
-    else if (n == 8 && !memcmp(magic, "\x89PNG\r\n\x1a\n", 8))
-        rc = load_png(im, path, err);
-    else
-        rc = tn_fail(err, TN_ERR_FORMAT, "%s: neither JPEG nor PNG", path);
+    if (n >= 3 && magic[0] == 0xff && magic[1] == 0xd8) rc = load_jpeg(im, f, path, err);
+    else if (n == 8 && !memcmp(magic, "\x89PNG\r\n\x1a\n", 8)) rc = load_png(im, path, err);
+    else rc = tn_fail(err, TN_ERR_FORMAT, "%s: neither JPEG nor PNG", path);
     fclose(f);
     return rc;
 }
@@ -124,7 +120,8 @@ static int put(const char *tmp, const char *path, bool ok, tn_error *err)
 
 int tn_image_save_png(const tn_image *im, const char *path, tn_error *err)
 {
-    png_image p = {.version = PNG_IMAGE_VERSION, .width = (png_uint_32)im->w, .height = (png_uint_32)im->h, .format = PNG_FORMAT_RGB};
+    png_image p = {
+        .version = PNG_IMAGE_VERSION, .width = (png_uint_32)im->w, .height = (png_uint_32)im->h, .format = PNG_FORMAT_RGB};
     char *tmp = tn_strf("%s.tmp.%ld", path, (long)getpid());
     if (!tmp) return tn_oom(err);
     errno = 0;

@@ -43,8 +43,7 @@ void tn_pixels(float *out, const tn_image *im, bool normalize)
 void tn_gaussian(float *out, int w, int h, double x, double y, double sigma)
 {
     for (int j = 0; j < h; j++)
-        for (int i = 0; i < w; i++)
-            out[j * w + i] = (float)exp(-((i - x) * (i - x) + (j - y) * (j - y)) / (2 * sigma * sigma));
+        for (int i = 0; i < w; i++) out[j * w + i] = (float)exp(-((i - x) * (i - x) + (j - y) * (j - y)) / (2 * sigma * sigma));
 }
 
 void tn_shuffle(int *order, int n, uint64_t seed, int epoch)
@@ -164,8 +163,8 @@ static int slot_new(slot *s, const tn_prep *p, int batch, tn_error *err)
     return s->pixels && s->target && s->mask && s->ball && s->index ? 0 : tn_oom(err);
 }
 
-int tn_loader_new(tn_loader **out, const tn_dataset *d, const tn_prep *prep, int batch, int threads, int ahead,
-                  size_t keep_bytes, tn_error *err)
+int tn_loader_new(tn_loader **out, const tn_dataset *d, const tn_prep *prep, int batch, int threads, int ahead, size_t keep_bytes,
+                  tn_error *err)
 {
     tn_loader *l = *out = calloc(1, sizeof *l);
     if (!l) return tn_oom(err);
@@ -186,8 +185,7 @@ int tn_loader_new(tn_loader **out, const tn_dataset *d, const tn_prep *prep, int
     while (!rc && l->n_threads < threads) {
         if (pthread_create(&l->thread[l->n_threads], NULL, worker, l))
             rc = tn_fail(err, TN_ERR_MEMORY, "cannot start a decoding thread; lower training.data_loader.num_workers");
-        else
-            l->n_threads++;
+        else l->n_threads++;
     }
     if (rc) {
         tn_loader_free(l);

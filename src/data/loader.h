@@ -15,18 +15,18 @@ typedef struct tn_prep {
 /** One batch; owned by the loader until the next call. */
 typedef struct tn_batch {
     int n;
-    const int *index;      /* [n] into the data set */
-    const float *pixels;   /* [n, 3, height, width] */
-    const float *target;   /* [n, heat_h, heat_w] */
-    const float *mask;     /* [n]: 1 where the ball is visible */
-    const float *ball;     /* [n, 2]: x, y in heatmap pixels */
+    const int *index;    /* [n] into the data set */
+    const float *pixels; /* [n, 3, height, width] */
+    const float *target; /* [n, heat_h, heat_w] */
+    const float *mask;   /* [n]: 1 where the ball is visible */
+    const float *ball;   /* [n, 2]: x, y in heatmap pixels */
 } tn_batch;
 
 typedef struct tn_loader tn_loader;
 
 /** `keep_bytes`: resized frames kept in memory up to this. The data set is borrowed. */
-int tn_loader_new(tn_loader **out, const tn_dataset *d, const tn_prep *prep, int batch, int threads, int ahead,
-                  size_t keep_bytes, tn_error *err);
+int tn_loader_new(tn_loader **out, const tn_dataset *d, const tn_prep *prep, int batch, int threads, int ahead, size_t keep_bytes,
+                  tn_error *err);
 void tn_loader_free(tn_loader *l);
 /** Starts a pass over `order` [n] (copied). `epoch` seeds the flips. */
 int tn_loader_start(tn_loader *l, const int *order, int n, int epoch, tn_error *err);

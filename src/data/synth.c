@@ -19,7 +19,15 @@ typedef struct {
 } look_t;
 
 static const look_t looks[] = {
-    {{58, 110, 168}, {72, 140, 92}, {96, 92, 104}, {240, 240, 240}, {215, 235, 70}, {{220, 60, 60}, {240, 240, 245}}, 1.0, 3.0, 3.2},
+    {{58, 110, 168},
+     {72, 140, 92},
+     {96, 92, 104},
+     {240, 240, 240},
+     {215, 235, 70},
+     {{220, 60, 60}, {240, 240, 245}},
+     1.0,
+     3.0,
+     3.2},
     {{186, 98, 58}, {150, 74, 44}, {60, 56, 72}, {228, 214, 200}, {250, 248, 240}, {{40, 60, 150}, {30, 30, 36}}, 0.72, 5.0, 2.6},
 };
 
@@ -98,10 +106,12 @@ static void draw_court(scene *s, tn_image *im)
             else if (v >= 0 && v <= 1 && x >= l && x <= r) c = s->k.court;
             const double f = s->k.light * (1 + grain) * (0.92 + 0.12 * y / im->h);
             uint8_t *p = im->rgb + ((size_t)y * (size_t)im->w + (size_t)x) * 3;
-            p[0] = (uint8_t)fmin(fmax(c.r * f, 0), 255), p[1] = (uint8_t)fmin(fmax(c.g * f, 0), 255), p[2] = (uint8_t)fmin(fmax(c.b * f, 0), 255);
+            p[0] = (uint8_t)fmin(fmax(c.r * f, 0), 255), p[1] = (uint8_t)fmin(fmax(c.g * f, 0), 255),
+            p[2] = (uint8_t)fmin(fmax(c.b * f, 0), 255);
         }
-    static const double lines[][4] = {{-1, 0, 1, 0}, {-1, 1, 1, 1}, {-1, 0, -1, 1}, {1, 0, 1, 1}, {-.75, 0, -.75, 1},
-                                      {.75, 0, .75, 1}, {-.75, .28, .75, .28}, {-.75, .74, .75, .74}, {0, .28, 0, .74}};
+    static const double lines[][4] = {{-1, 0, 1, 0},         {-1, 1, 1, 1},         {-1, 0, -1, 1},
+                                      {1, 0, 1, 1},          {-.75, 0, -.75, 1},    {.75, 0, .75, 1},
+                                      {-.75, .28, .75, .28}, {-.75, .74, .75, .74}, {0, .28, 0, .74}};
     const rgb white = {s->k.line.r * s->k.light, s->k.line.g * s->k.light, s->k.line.b * s->k.light};
     for (size_t i = 0; i < TN_COUNT(lines); i++) {
         double x0, y0, x1, y1;
@@ -110,7 +120,8 @@ static void draw_court(scene *s, tn_image *im)
     }
     double x0, y0, x1, y1;
     ground(s, -1.1, 0.45, &x0, &y0), ground(s, 1.1, 0.45, &x1, &y1);
-    for (int i = 0; i < 5; i++) segment(im, x0, y0 - i * s->h * 0.012, x1, y1 - i * s->h * 0.012, 0.5, (rgb){30, 30, 34}, i == 4 ? 0.9 : 0.35);
+    for (int i = 0; i < 5; i++)
+        segment(im, x0, y0 - i * s->h * 0.012, x1, y1 - i * s->h * 0.012, 0.5, (rgb){30, 30, 34}, i == 4 ? 0.9 : 0.35);
 }
 
 static void player_box(const scene *s, int i, double *x, double *y, double *height)
@@ -189,8 +200,10 @@ static void draw_ball(const scene *s, tn_image *im)
 {
     const double r = s->k.ball_radius * s->w / 512.0, blur = 0.35;
     const double speed = hypot(s->vx, s->vy) * blur, alpha = fmin(1, 2.2 * r / (2 * r + speed) + 0.25);
-    rgb c = {s->k.ball.r * fmin(1, s->k.light + 0.2), s->k.ball.g * fmin(1, s->k.light + 0.2), s->k.ball.b * fmin(1, s->k.light + 0.2)};
-    segment(im, s->bx - s->vx * blur / 2, s->by - s->vy * blur / 2, s->bx + s->vx * blur / 2, s->by + s->vy * blur / 2, r, c, alpha);
+    rgb c = {s->k.ball.r * fmin(1, s->k.light + 0.2), s->k.ball.g * fmin(1, s->k.light + 0.2),
+             s->k.ball.b * fmin(1, s->k.light + 0.2)};
+    segment(im, s->bx - s->vx * blur / 2, s->by - s->vy * blur / 2, s->bx + s->vx * blur / 2, s->by + s->vy * blur / 2, r, c,
+            alpha);
 }
 
 static int scene_new(scene *s, const tn_synth_options *o, int clip, tn_error *err)
@@ -201,7 +214,8 @@ static int scene_new(scene *s, const tn_synth_options *o, int clip, tn_error *er
     s->top = range(&s->r, 0.24, 0.34);
     s->left = range(&s->r, -0.05, 0.05);
     s->tilt = range(&s->r, -0.06, 0.06);
-    for (int i = 0; i < 2; i++) s->p[i] = (player){range(&s->r, -0.6, 0.6), i ? 0.92 : 0.05, range(&s->r, -0.03, 0.03), i * 2.0, looks[o->look].shirt[i]};
+    for (int i = 0; i < 2; i++)
+        s->p[i] = (player){range(&s->r, -0.6, 0.6), i ? 0.92 : 0.05, range(&s->r, -0.03, 0.03), i * 2.0, looks[o->look].shirt[i]};
     const size_t n = (size_t)o->width * (size_t)o->height;
     s->noise = malloc(n * sizeof *s->noise);
     if (!s->noise) return tn_oom(err);

@@ -27,6 +27,7 @@ int tn_dev_open(tn_dev **out, int index, size_t memory_limit, const tn_log *log,
         d->log = log;
         d->quirk_flags = tn_quirk_flags(&d->info);
         d->memory_limit = memory_limit;
+        d->caps = d->info.type == TN_DEVICE_CPU ? TN_CAP_CPU : 0;
         cl_uint align_bits = 0;
         clGetDeviceInfo(d->id, CL_DEVICE_MEM_BASE_ADDR_ALIGN, sizeof align_bits, &align_bits, NULL);
         d->align = TN_MAX((size_t)align_bits / 8, (size_t)256);
@@ -69,9 +70,8 @@ void tn_dev_close(tn_dev *d)
 
 static int failed(tn_dev *d, const char *what, int e, tn_error *err)
 {
-    int status = e == CL_MEM_OBJECT_ALLOCATION_FAILURE || e == CL_OUT_OF_RESOURCES || e == CL_OUT_OF_HOST_MEMORY
-                     ? TN_ERR_MEMORY
-                     : TN_ERR_DEVICE;
+    int status = e == CL_MEM_OBJECT_ALLOCATION_FAILURE || e == CL_OUT_OF_RESOURCES || e == CL_OUT_OF_HOST_MEMORY ? TN_ERR_MEMORY
+                                                                                                                 : TN_ERR_DEVICE;
     return tn_fail(err, status, "device '%s': %s failed with %s (%d); if the device was lost, run again with --resume",
                    d->info.name, what, tn_cl_error(e), e);
 }
@@ -88,9 +88,11 @@ int tn_buffer_new(cl_mem *out, tn_dev *d, size_t bytes, const char *what, tn_err
     if (!bytes) bytes = 4;
     bytes = TN_ROUND_UP(bytes, (size_t)4);
     if (d->memory_limit && d->allocated + bytes > d->memory_limit)
-        return tn_fail(err, TN_ERR_MEMORY, "device '%s': %s needs %.1f MiB, over the limit of %.1f MiB (%.1f in use); raise "
-                       "--memory-limit or use a smaller model or micro_batch_size", d->info.name, what, (double)bytes / 1048576,
-                       (double)d->memory_limit / 1048576, (double)d->allocated / 1048576);
+        return tn_fail(err, TN_ERR_MEMORY,
+                       "device '%s': %s needs %.1f MiB, over the limit of %.1f MiB (%.1f in use); raise "
+                       "--memory-limit or use a smaller model or micro_batch_size",
+                       d->info.name, what, (double)bytes / 1048576, (double)d->memory_limit / 1048576,
+                       (double)d->allocated / 1048576);
     cl_int e = 0;
     cl_mem m = clCreateBuffer(d->ctx, CL_MEM_READ_WRITE, bytes, NULL, &e);
     if (!e && !d->untouched) {
@@ -100,8 +102,8 @@ int tn_buffer_new(cl_mem *out, tn_dev *d, size_t bytes, const char *what, tn_err
     }
     if (e)
         return tn_fail(err, e == CL_INVALID_BUFFER_SIZE || e == -4 || e == -5 || e == -6 ? TN_ERR_MEMORY : TN_ERR_DEVICE,
-                       "device '%s' refused %zu MiB for %s (%s); use a smaller batch, micro_batch_size or model",
-                       d->info.name, bytes >> 20, what, tn_cl_error(e));
+                       "device '%s' refused %zu MiB for %s (%s); use a smaller batch, micro_batch_size or model", d->info.name,
+                       bytes >> 20, what, tn_cl_error(e));
     *out = m;
     d->allocated += bytes;
     d->peak = TN_MAX(d->peak, d->allocated);
@@ -166,15 +168,15 @@ int tn_buffer_sub(cl_mem *out, tn_dev *d, cl_mem parent, size_t offset, size_t b
     return e ? failed(d, "a sub-buffer", e, err) : 0;
 }
 
-int tn_launch(tn_dev *d, tn_kernel *k, const tn_arg *args, int n_args, int dims, const size_t *global,
-              const size_t *local, tn_error *err)
+int tn_launch(tn_dev *d, tn_kernel *k, const tn_arg *args, int n_args, int dims, const size_t *global, const size_t *local,
+              tn_error *err)
 {
     cl_int e = 0;
     for (int i = 0; i < n_args; i++) {
         e = clSetKernelArg(k->k, (cl_uint)i, args[i].size, &args[i].v);
         if (e)
-            return tn_fail(err, TN_ERR_DEVICE, "device '%s', kernel %s: argument %d refused (%s)", d->info.name, k->entry,
-                           i, tn_cl_error(e));
+            return tn_fail(err, TN_ERR_DEVICE, "device '%s', kernel %s: argument %d refused (%s)", d->info.name, k->entry, i,
+                           tn_cl_error(e));
     }
     size_t g[3] = {1, 1, 1};
     for (int i = 0; i < dims; i++) {

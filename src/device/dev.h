@@ -10,6 +10,23 @@
 
 enum { TN_QUIRK_OWN_CACHE = 1, TN_QUIRK_NO_FILL = 2 };
 
+/** What a kernel variant may need of a device (variant.h). */
+enum {
+    TN_CAP_CPU = 1 << 0,  /* a CPU device: one work-item a tile is fastest */
+    TN_CAP_AVX2 = 1 << 1, /* of the host's processor, when the device is it */
+    TN_CAP_AVX512 = 1 << 2,
+    TN_CAP_AMX_BF16 = 1 << 3,
+    TN_CAP_NV_PTX = 1 << 4,   /* takes inline PTX */
+    TN_CAP_NV_MMA80 = 1 << 5, /* mma.sync of bf16: compute capability 8.0 on */
+    TN_CAP_NV_WGMMA = 1 << 6, /* 9.0 */
+    TN_CAP_DPAS8 = 1 << 7,    /* Intel's dpas with sub-groups of 8 (Xe-HPG) */
+    TN_CAP_DPAS16 = 1 << 8,   /* of 16 (Xe-HPC, Xe2) */
+    TN_CAP_WMMA11 = 1 << 9,   /* AMD gfx11 */
+    TN_CAP_WMMA12 = 1 << 10,  /* AMD gfx12 */
+    TN_CAP_MFMA90A = 1 << 11, /* AMD gfx90a */
+    TN_CAP_MFMA942 = 1 << 12, /* AMD gfx942 */
+};
+
 typedef struct tn_kernel {
     char *key; /* file|entry|options */
     char *entry;
@@ -30,11 +47,12 @@ typedef struct tn_dev {
     cl_command_queue queue;
     const tn_log *log;
     unsigned quirk_flags;
-    size_t align;                          /* of sub-buffers, bytes */
-    size_t allocated, peak, memory_limit;  /* bytes; limit 0: none */
-    int row_wg;                            /* work-items that share one row in reductions; 1 on a CPU */
-    const char *gemm_force;                /* "portable", "native", "clblast", or NULL: measured choice */
-    void *tuning;                          /* owned by ops/tuning.c */
+    unsigned caps;                        /* TN_CAP_* */
+    size_t align;                         /* of sub-buffers, bytes */
+    size_t allocated, peak, memory_limit; /* bytes; limit 0: none */
+    int row_wg;                           /* work-items that share one row in reductions; 1 on a CPU */
+    const char *gemm_force;               /* "portable", "native", "clblast", or NULL: measured choice */
+    void *tuning;                         /* owned by ops/tuning.c */
     void (*tuning_free)(void *);
     void (*on_close)(void); /* libraries that keep our context let go of it here */
     tn_program *programs;
@@ -73,14 +91,14 @@ typedef struct tn_arg {
         cl_float f;
     } v;
 } tn_arg;
-#define TN_BUF(x) ((tn_arg){sizeof(cl_mem), {.mem = (x)}})
-#define TN_INT(x) ((tn_arg){sizeof(cl_int), {.i = (cl_int)(x)}})
+#define TN_BUF(x)  ((tn_arg){sizeof(cl_mem), {.mem = (x)}})
+#define TN_INT(x)  ((tn_arg){sizeof(cl_int), {.i = (cl_int)(x)}})
 #define TN_UINT(x) ((tn_arg){sizeof(cl_uint), {.u = (cl_uint)(x)}})
-#define TN_FLT(x) ((tn_arg){sizeof(cl_float), {.f = (cl_float)(x)}})
+#define TN_FLT(x)  ((tn_arg){sizeof(cl_float), {.f = (cl_float)(x)}})
 
 /** Sets the arguments and enqueues. `global` is rounded up to `local` (kernels guard their bounds). local may be NULL. */
-int tn_launch(tn_dev *d, tn_kernel *k, const tn_arg *args, int n_args, int dims, const size_t *global,
-              const size_t *local, tn_error *err);
+int tn_launch(tn_dev *d, tn_kernel *k, const tn_arg *args, int n_args, int dims, const size_t *global, const size_t *local,
+              tn_error *err);
 
 const char *tn_cl_error(int code);
 

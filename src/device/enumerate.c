@@ -144,8 +144,8 @@ static int match(int *hit, const tn_device_info *v, int n, const char *sel, tn_e
     long idx = strtol(sel, &end, 10);
     if (end != sel && !*end) {
         if (idx < 0 || idx >= n)
-            return tn_fail(err, TN_ERR_DEVICE, "device index %ld does not exist: there are %d; 'tracknet devices' lists them",
-                           idx, n);
+            return tn_fail(err, TN_ERR_DEVICE, "device index %ld does not exist: there are %d; 'tracknet devices' lists them", idx,
+                           n);
         *hit = (int)idx;
         return 0;
     }
@@ -162,11 +162,9 @@ static int match(int *hit, const tn_device_info *v, int n, const char *sel, tn_e
         *hit = i;
     }
     int rc = 0;
-    if (!hits)
-        rc = tn_fail(err, TN_ERR_DEVICE, "no OpenCL device matches '%s'; 'tracknet devices' lists what there is", sel);
+    if (!hits) rc = tn_fail(err, TN_ERR_DEVICE, "no OpenCL device matches '%s'; 'tracknet devices' lists what there is", sel);
     else if (hits > 1 && !cpu && !gpu)
-        rc = tn_fail(err, TN_ERR_DEVICE, "'%s' matches %d devices (%s); give an index or more of the name", sel, hits,
-                     names.s);
+        rc = tn_fail(err, TN_ERR_DEVICE, "'%s' matches %d devices (%s); give an index or more of the name", sel, hits, names.s);
     tn_text_free(&names);
     return rc;
 }
@@ -177,12 +175,10 @@ int tn_device_select(tn_device_info *out, const char *sel, tn_error *err)
     int n = 0, hit = 0;
     TN_TRY(tn_device_list(&v, &n, err));
     int rc = 0;
-    if (!sel || !sel[0])
-        hit = pick_default(v, n);
+    if (!sel || !sel[0]) hit = pick_default(v, n);
     else if (strchr(sel, ','))
         rc = tn_fail(err, TN_ERR_DEVICE, "'%s' names several devices; this version runs one at a time, so give one", sel);
-    else
-        rc = match(&hit, v, n, sel, err);
+    else rc = match(&hit, v, n, sel, err);
     if (!rc) *out = v[hit];
     free(v);
     return rc;

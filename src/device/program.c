@@ -18,8 +18,8 @@ static const char *source_of(const char *file)
 static char *cache_key(const tn_dev *d, const char *file, const char *options, const char *source)
 {
     const char *env = getenv("POCL_DEVICES");
-    return tn_strf(CACHE_FORMAT "|%s|%s|%s|%s|%s|%016llx|%s|%s\n", d->info.platform, d->info.name, d->info.driver,
-                   d->info.version, file, tn_hash(TN_HASH0, source, strlen(source)), options, env ? env : "");
+    return tn_strf(CACHE_FORMAT "|%s|%s|%s|%s|%s|%016llx|%s|%s\n", d->info.platform, d->info.name, d->info.driver, d->info.version,
+                   file, tn_hash(TN_HASH0, source, strlen(source)), options, env ? env : "");
 }
 
 static char *cache_path(const char *key)
@@ -152,8 +152,7 @@ static int kernel_new(tn_kernel **out, tn_dev *d, cl_program p, const char *entr
     k->k = clCreateKernel(p, entry, &e);
     if (e) {
         free(k);
-        return tn_fail(err, TN_ERR_DEVICE, "device '%s': kernel %s cannot be created (%s)", d->info.name, entry,
-                       tn_cl_error(e));
+        return tn_fail(err, TN_ERR_DEVICE, "device '%s': kernel %s cannot be created (%s)", d->info.name, entry, tn_cl_error(e));
     }
     clGetKernelWorkGroupInfo(k->k, d->id, CL_KERNEL_WORK_GROUP_SIZE, sizeof k->max_wg, &k->max_wg, NULL);
     k->entry = strdup(entry);

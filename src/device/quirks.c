@@ -9,7 +9,8 @@ static const struct {
     unsigned flags;
     const char *phrase, *source;
 } quirks[] = {
-    {"NVIDIA", NULL, TN_QUIRK_OWN_CACHE | TN_QUIRK_NO_FILL, "driver caches binaries itself; large fills are uploads; sub-buffers are released last first",
+    {"NVIDIA", NULL, TN_QUIRK_OWN_CACHE | TN_QUIRK_NO_FILL,
+     "driver caches binaries itself; large fills are uploads; sub-buffers are released last first",
      "FluidX3D opencl.hpp:495; dlprimitives docs/kernel_cache.md"},
     {NULL, "Portable Computing Language", 0, "one work-item per row or tile is fastest", "pocl#1167, OpenCL.jl#352"},
 };
@@ -39,7 +40,6 @@ void tn_quirk_describe(tn_device_info *o, cl_device_id d, const char *ext)
         o->bf16_units = major >= 8;
     }
     if (strstr(ext, "cl_intel_subgroup_matrix_multiply_accumulate")) o->matrix_units = o->bf16_units = true;
-    if (tn_starts(o->name, "gfx11") || tn_starts(o->name, "gfx12") || tn_starts(o->name, "gfx90a") ||
-        tn_starts(o->name, "gfx94"))
+    if (tn_starts(o->name, "gfx11") || tn_starts(o->name, "gfx12") || tn_starts(o->name, "gfx90a") || tn_starts(o->name, "gfx94"))
         o->matrix_units = o->bf16_units = true;
 }

@@ -32,8 +32,10 @@ static tn_decoder decoder_of(const tn_settings *s)
 static void init_of(tn_lora *l, const char *name, int loftq_iter)
 {
     const int pissa = tn_pissa_iterations(name);
-    l->init = !strcmp(name, "gaussian") ? TN_LORA_GAUSSIAN : pissa >= 0 ? TN_LORA_PISSA
-              : !strcmp(name, "loftq") ? TN_LORA_LOFTQ : TN_LORA_KAIMING;
+    l->init = !strcmp(name, "gaussian") ? TN_LORA_GAUSSIAN
+              : pissa >= 0              ? TN_LORA_PISSA
+              : !strcmp(name, "loftq")  ? TN_LORA_LOFTQ
+                                        : TN_LORA_KAIMING;
     l->iterations = l->init == TN_LORA_LOFTQ ? loftq_iter : TN_MAX(pissa, 0);
 }
 
@@ -63,7 +65,8 @@ static bool quant_of_checkpoint(tn_quant_spec *q, const tn_settings *s, const tn
 {
     tn_qshape have;
     if (s->model.quant.enabled || (!s->model.freeze && !s->model.lora.enabled) || !tn_qfile_config(hf, &have)) return false;
-    *q = (tn_quant_spec){.enabled = true, .type = have.type, .nested = have.nested, .block = have.block, .skip = s->model.quant.skip};
+    *q = (tn_quant_spec){
+        .enabled = true, .type = have.type, .nested = have.nested, .block = have.block, .skip = s->model.quant.skip};
     return true;
 }
 
@@ -99,8 +102,8 @@ static int build_model(tn_engine *e, const tn_hf_dir *hf, const tn_lora *other, 
     tn_decoder dec = decoder_of(s);
     const tn_lora lora = other ? *other : lora_of(s);
     const bool full = !s->model.freeze && !lora.enabled;
-    return tn_model_new(&e->model, &vit, &dec, &lora, e->image_h, e->image_w, s->model.heat_size.h, s->model.heat_size.w,
-                        full, e->log, err);
+    return tn_model_new(&e->model, &vit, &dec, &lora, e->image_h, e->image_w, s->model.heat_size.h, s->model.heat_size.w, full,
+                        e->log, err);
 }
 
 static int load_weights(tn_engine *e, const tn_hf_dir *hf, tn_error *err)
@@ -177,7 +180,12 @@ int tn_engine_groups(const tn_engine *e)
 
 tn_pass tn_engine_train_pass(const tn_engine *e, int batch, int groups)
 {
-    return (tn_pass){.batch = batch, .act = e->act, .groups = groups, .training = true, .loss = true, .heat = true,
+    return (tn_pass){.batch = batch,
+                     .act = e->act,
+                     .groups = groups,
+                     .training = true,
+                     .loss = true,
+                     .heat = true,
                      .recompute = e->s->training.checkpointing ? 2 : 0};
 }
 
@@ -189,7 +197,12 @@ tn_pass tn_engine_eval_pass(const tn_engine *e, int batch, bool loss)
 tn_prep tn_engine_prep(const tn_engine *e, bool training)
 {
     const tn_settings *s = e->s;
-    return (tn_prep){.width = e->image_w, .height = e->image_h, .heat_w = e->model->heat_w, .heat_h = e->model->heat_h,
-                     .sigma = s->model.sigma, .normalize = s->data.normalize,
-                     .flip_prob = training ? s->data.flip_prob : 0, .seed = (uint64_t)s->training.seed};
+    return (tn_prep){.width = e->image_w,
+                     .height = e->image_h,
+                     .heat_w = e->model->heat_w,
+                     .heat_h = e->model->heat_h,
+                     .sigma = s->model.sigma,
+                     .normalize = s->data.normalize,
+                     .flip_prob = training ? s->data.flip_prob : 0,
+                     .seed = (uint64_t)s->training.seed};
 }

@@ -14,7 +14,7 @@ typedef struct tn_engine {
     tn_session *session; /* owns the store */
     tn_dtype act;
     int image_w, image_h;
-    float **kept; /* base values that an adapter replaced, by slot, for the next adapter; NULL: none */
+    float **kept;      /* base values that an adapter replaced, by slot, for the next adapter; NULL: none */
     bool foreign_lora; /* the adapters come from elsewhere than the configuration */
 } tn_engine;
 

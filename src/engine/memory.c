@@ -1,8 +1,7 @@
 /* How much device memory a run takes, from the plan, before it takes any. */
 #include "engine.h"
 
-static int activations(const tn_engine *e, const tn_model *m, tn_store *st, tn_pass pass, size_t *act, size_t *ws,
-                       tn_error *err)
+static int activations(const tn_engine *e, const tn_model *m, tn_store *st, tn_pass pass, size_t *act, size_t *ws, tn_error *err)
 {
     tn_exec *x;
     TN_TRY(tn_exec_new(&x, e->dev, m, st, &pass, err));
@@ -15,12 +14,16 @@ static int activations(const tn_engine *e, const tn_model *m, tn_store *st, tn_p
 int tn_engine_memory(const tn_engine *e, int micro, tn_memory *m, tn_error *err)
 {
     tn_store *st = e->session->store;
-    *m = (tn_memory){.weights = st->weight_bytes, .weights_float32 = st->float_bytes, .parameters = 4 * st->n_params,
-                     .gradients = 4 * st->n_params, .optimizer = 8 * st->n_params, .micro_batch = micro,
-                     .quantized_modules = st->n_quantised, .skipped_modules = st->n_skipped,
+    *m = (tn_memory){.weights = st->weight_bytes,
+                     .weights_float32 = st->float_bytes,
+                     .parameters = 4 * st->n_params,
+                     .gradients = 4 * st->n_params,
+                     .optimizer = 8 * st->n_params,
+                     .micro_batch = micro,
+                     .quantized_modules = st->n_quantised,
+                     .skipped_modules = st->n_skipped,
                      .indivisible_modules = st->n_indivisible};
-    TN_TRY(activations(e, e->model, st, tn_engine_train_pass(e, micro, tn_engine_groups(e)), &m->activations,
-                       &m->workspace, err));
+    TN_TRY(activations(e, e->model, st, tn_engine_train_pass(e, micro, tn_engine_groups(e)), &m->activations, &m->workspace, err));
     TN_TRY(activations(e, e->model, st, tn_engine_eval_pass(e, micro, true), &m->activations, &m->workspace, err));
     m->total = m->weights + m->parameters + m->gradients + m->optimizer + m->activations + m->workspace;
     return 0;
@@ -54,7 +57,8 @@ int tn_engine_fit(const tn_engine *e, int *micro, tn_memory *m, tn_error *err)
         int next = TN_MAX(s->training.min_micro, TN_MIN(b - 1, (int)(b / s->training.backoff)));
         if (!s->training.adaptive || next >= b || next < 1) {
             if (rc) return rc;
-            return tn_fail(err, TN_ERR_MEMORY, "training needs %zu MiB on '%s' with a micro-batch of %d, and there are %zu MiB; use "
+            return tn_fail(err, TN_ERR_MEMORY,
+                           "training needs %zu MiB on '%s' with a micro-batch of %d, and there are %zu MiB; use "
                            "model.quantization.enabled=true, training.precision=bf16, "
                            "training.memory_optimization.gradient_checkpointing=true or a smaller model",
                            m->total >> 20, e->dev->info.name, b, room >> 20);

@@ -96,7 +96,8 @@ int tn_evaluate(tn_engine *e, const tn_dataset *d, tn_loader *l, const char *pre
         loss += part;
         if (!rc) count(e, &b, heat, r, &l2);
         for (int i = 0; !rc && previews && i < b.n && shown < 4; i++)
-            if (b.mask[i] > 0) rc = preview(e, &d->f[b.index[i]], heat + (size_t)i * area, b.target + (size_t)i * area, previews, shown++, err);
+            if (b.mask[i] > 0)
+                rc = preview(e, &d->f[b.index[i]], heat + (size_t)i * area, b.target + (size_t)i * area, previews, shown++, err);
     }
     free(order);
     free(heat);

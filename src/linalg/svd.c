@@ -41,7 +41,8 @@ static void factors(const float *s, const float *U, const float *Vt, int rows, i
     for (int i = 0; i < rows; i++)
         for (int j = 0; j < r; j++) B[i * r + j] = U[(size_t)i * (size_t)k + (size_t)j] * sqrtf(s[j]);
     for (int j = 0; j < r; j++)
-        for (int c = 0; c < cols; c++) A[(size_t)j * (size_t)cols + (size_t)c] = Vt[(size_t)j * (size_t)cols + (size_t)c] * sqrtf(s[j]);
+        for (int c = 0; c < cols; c++)
+            A[(size_t)j * (size_t)cols + (size_t)c] = Vt[(size_t)j * (size_t)cols + (size_t)c] * sqrtf(s[j]);
 }
 
 static int exact(const float *W, int rows, int cols, int r, float *B, float *A, tn_error *err)

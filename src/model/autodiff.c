@@ -278,10 +278,8 @@ static void act_back(pass *p, const tn_gnode *f)
     const int dx = fresh ? dy : tn_graph_tensor(g, TN_G_ACT, g->t[dy].dtype, g->t[dy].rows, g->t[dy].cols, "d.part");
     tn_gnode *n = like(p, f, TN_OP_ACT_BACK);
     n->in[0] = x, n->in[1] = dy, n->out[0] = dx;
-    if (fresh)
-        g->t[f->in[0]].grad = dy;
-    else
-        end_grad(p, f->in[0], dx, true);
+    if (fresh) g->t[f->in[0]].grad = dy;
+    else end_grad(p, f->in[0], dx, true);
 }
 
 static void scale_channels_back(pass *p, const tn_gnode *f)

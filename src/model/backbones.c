@@ -4,15 +4,15 @@
 #include <string.h>
 
 /* The table: a family is a file and a row here. */
-#define BACKBONES(X)                                                                                                  \
-    X(tn_backbone_dinov3)                                                                                             \
-    X(tn_backbone_dinov2)                                                                                             \
-    X(tn_backbone_dinov2_registers)                                                                                   \
-    X(tn_backbone_vit)                                                                                                \
+#define BACKBONES(X)                                                                                                               \
+    X(tn_backbone_dinov3)                                                                                                          \
+    X(tn_backbone_dinov2)                                                                                                          \
+    X(tn_backbone_dinov2_registers)                                                                                                \
+    X(tn_backbone_vit)                                                                                                             \
     X(tn_backbone_timm)
 
 #define DECLARED(b) extern const tn_backbone b;
-#define LISTED(b) &b,
+#define LISTED(b)   &b,
 BACKBONES(DECLARED)
 const tn_backbone *const tn_backbones[] = {BACKBONES(LISTED) NULL};
 
@@ -79,8 +79,10 @@ int tn_vit_common(tn_vit *v, const json_t *c, float eps, tn_error *err)
     v->eps = (float)tn_json_num(c, "layer_norm_eps", eps);
     if (v->hidden < 1 || v->layers < 1 || v->heads < 1 || v->patch < 1 || v->hidden % v->heads || v->layers > 1000 ||
         v->hidden > 65536 || v->patch > 256)
-        return tn_fail(err, TN_ERR_FORMAT, "config.json: hidden_size %d, num_hidden_layers %d, num_attention_heads %d and "
-                       "patch_size %d make no ViT", v->hidden, v->layers, v->heads, v->patch);
+        return tn_fail(err, TN_ERR_FORMAT,
+                       "config.json: hidden_size %d, num_hidden_layers %d, num_attention_heads %d and "
+                       "patch_size %d make no ViT",
+                       v->hidden, v->layers, v->heads, v->patch);
     if (tn_json_int(c, "num_channels", 3) != 3)
         return tn_fail(err, TN_ERR_FORMAT, "config.json: num_channels %lld; only 3 (RGB) is known",
                        tn_json_int(c, "num_channels", 3));

@@ -47,8 +47,10 @@ int tn_decoder_slots(tn_model *m, tn_error *err)
 {
     const tn_decoder *d = &m->dec;
     if (d->n_channels < 2 || d->channels[0] != m->vit.hidden)
-        return tn_fail(err, TN_ERR_CONFIG, "model.decoder.channels must start with the backbone's width %d and have a stage "
-                       "after it (it starts with %d and has %d entries)", m->vit.hidden, d->channels[0], d->n_channels);
+        return tn_fail(err, TN_ERR_CONFIG,
+                       "model.decoder.channels must start with the backbone's width %d and have a stage "
+                       "after it (it starts with %d and has %d entries)",
+                       m->vit.hidden, d->channels[0], d->n_channels);
     for (int s = 0; s + 1 < d->n_channels; s++) {
         const int a = d->channels[s], c = d->channels[s + 1];
         char p[96];
@@ -218,8 +220,8 @@ static int stage(emitter *e, int x, int s)
         x = block(e, x);
     }
     const double c = d->channels[s + 1], rows = rows_of(e);
-    e->g->layers[e->g->layer].flops = 2 * rows * c * (d->blocks * ((d->depthwise ? 9 : 9 * c) + c)) +
-                                      2 * rows / up / up * c * d->channels[s];
+    e->g->layers[e->g->layer].flops =
+        2 * rows * c * (d->blocks * ((d->depthwise ? 9 : 9 * c) + c)) + 2 * rows / up / up * c * d->channels[s];
     return x;
 }
 

@@ -1,17 +1,16 @@
 /* DINOv2 with and without registers (transformers: models/dinov2, models/dinov2_with_registers). */
 #include "backbones.h"
 
-#define BLOCKS                                                                                                        \
-    .norm1 = "encoder.layer.%d.norm1", .query = "encoder.layer.%d.attention.attention.query",                        \
-    .key = "encoder.layer.%d.attention.attention.key", .value = "encoder.layer.%d.attention.attention.value",        \
-    .output = "encoder.layer.%d.attention.output.dense", .scale1 = "encoder.layer.%d.layer_scale1.lambda1",          \
+#define BLOCKS                                                                                                                     \
+    .norm1 = "encoder.layer.%d.norm1", .query = "encoder.layer.%d.attention.attention.query",                                      \
+    .key = "encoder.layer.%d.attention.attention.key", .value = "encoder.layer.%d.attention.attention.value",                      \
+    .output = "encoder.layer.%d.attention.output.dense", .scale1 = "encoder.layer.%d.layer_scale1.lambda1",                        \
     .norm2 = "encoder.layer.%d.norm2", .scale2 = "encoder.layer.%d.layer_scale2.lambda1", .norm = "layernorm"
-#define EMBEDDINGS                                                                                                    \
-    .patch = "embeddings.patch_embeddings.projection", .cls = "embeddings.cls_token",                                \
-    .registers = "embeddings.register_tokens", .positions = "embeddings.position_embeddings"
+#define EMBEDDINGS                                                                                                                 \
+    .patch = "embeddings.patch_embeddings.projection", .cls = "embeddings.cls_token", .registers = "embeddings.register_tokens",   \
+    .positions = "embeddings.position_embeddings"
 
-static const tn_vit_names names_mlp = {EMBEDDINGS, BLOCKS, .up = "encoder.layer.%d.mlp.fc1",
-                                       .down = "encoder.layer.%d.mlp.fc2"};
+static const tn_vit_names names_mlp = {EMBEDDINGS, BLOCKS, .up = "encoder.layer.%d.mlp.fc1", .down = "encoder.layer.%d.mlp.fc2"};
 static const tn_vit_names names_swiglu = {EMBEDDINGS, BLOCKS, .up = "encoder.layer.%d.mlp.weights_in",
                                           .down = "encoder.layer.%d.mlp.weights_out"};
 
@@ -41,8 +40,8 @@ static int configure_registers(tn_vit *v, const json_t *c, tn_error *err)
     return 0;
 }
 
-static const char *const lora_default[] = {"query", "key", "value", "attention.output.dense", "fc1", "fc2", "weights_in",
-                                           "weights_out", NULL};
+static const char *const lora_default[] = {"query",      "key",         "value", "attention.output.dense", "fc1", "fc2",
+                                           "weights_in", "weights_out", NULL};
 
 static const char *const spelling[][2] = {{".attention.attention.query", ".attention.q_proj"},
                                           {".attention.attention.key", ".attention.k_proj"},
@@ -51,5 +50,4 @@ static const char *const spelling[][2] = {{".attention.attention.query", ".atten
                                           {0}};
 
 const tn_backbone tn_backbone_dinov2 = {"dinov2", &names_mlp, configure, lora_default, spelling};
-const tn_backbone tn_backbone_dinov2_registers = {"dinov2_with_registers", &names_mlp, configure_registers, lora_default,
-                                                   spelling};
+const tn_backbone tn_backbone_dinov2_registers = {"dinov2_with_registers", &names_mlp, configure_registers, lora_default, spelling};

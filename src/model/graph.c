@@ -43,8 +43,7 @@ int tn_graph_tensor(tn_graph *g, tn_gkind kind, tn_dtype dt, int rows, int cols,
         g->t = v;
         g->cap_t = cap;
     }
-    g->t[g->n_t] = (tn_gtensor){.kind = kind, .dtype = dt, .rows = rows, .cols = cols, .layer = g->layer, .grad = -1,
-                                .clone = -1};
+    g->t[g->n_t] = (tn_gtensor){.kind = kind, .dtype = dt, .rows = rows, .cols = cols, .layer = g->layer, .grad = -1, .clone = -1};
     snprintf(g->t[g->n_t].name, sizeof g->t->name, "%s", name);
     return g->n_t++;
 }
@@ -90,14 +89,52 @@ void tn_graph_mark(tn_graph *g, const tn_gnode *n, tn_trainable_fn trained, cons
 
 const char *tn_opcode_name(tn_opcode op)
 {
-    static const char *const names[TN_OP_COUNT] = {
-        "patchify",      "linear",        "positions",      "tokens",         "layernorm",     "rope",
-        "attention",     "residual",      "act",            "glu",            "grid",          "bilinear",
-        "dwconv",        "conv3",         "norm2d",         "sample_mean",    "scale_channels", "dropout2d",
-        "dropout", "dora_scale", "dora",
-        "loss",          "linear_dt",     "linear_grad",    "linear_dx",      "positions_grad", "tokens_grad",
-        "tokens_dx",     "layernorm_grad", "layernorm_dx",  "rope_back",      "attention_back", "scale_cols",
-        "scale_grad",    "add_into",      "act_back",       "glu_back",       "grid_back",     "bilinear_back",
-        "dwconv_back",   "conv3_back",    "norm2d_back",    "dropout_back",   "dora_grad",      "dora_du", "sample_mean_back", "scale_channels_back"};
+    static const char *const names[TN_OP_COUNT] = {"patchify",
+                                                   "linear",
+                                                   "positions",
+                                                   "tokens",
+                                                   "layernorm",
+                                                   "rope",
+                                                   "attention",
+                                                   "residual",
+                                                   "act",
+                                                   "glu",
+                                                   "grid",
+                                                   "bilinear",
+                                                   "dwconv",
+                                                   "conv3",
+                                                   "norm2d",
+                                                   "sample_mean",
+                                                   "scale_channels",
+                                                   "dropout2d",
+                                                   "dropout",
+                                                   "dora_scale",
+                                                   "dora",
+                                                   "loss",
+                                                   "linear_dt",
+                                                   "linear_grad",
+                                                   "linear_dx",
+                                                   "positions_grad",
+                                                   "tokens_grad",
+                                                   "tokens_dx",
+                                                   "layernorm_grad",
+                                                   "layernorm_dx",
+                                                   "rope_back",
+                                                   "attention_back",
+                                                   "scale_cols",
+                                                   "scale_grad",
+                                                   "add_into",
+                                                   "act_back",
+                                                   "glu_back",
+                                                   "grid_back",
+                                                   "bilinear_back",
+                                                   "dwconv_back",
+                                                   "conv3_back",
+                                                   "norm2d_back",
+                                                   "dropout_back",
+                                                   "dora_grad",
+                                                   "dora_du",
+                                                   "sample_mean_back",
+                                                   "scale_channels_back"};
     return names[op];
 }

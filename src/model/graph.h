@@ -35,29 +35,29 @@ typedef enum tn_opcode {
     TN_OP_DORA,           /* u, g (, v) -> y = g*u + v + bias */
     TN_OP_LOSS,           /* heat, target, mask -> dheat, partial */
     /* backward */
-    TN_OP_LINEAR_DT,      /* dy -> dt: s dy B for each adapted part */
-    TN_OP_LINEAR_GRAD,    /* x, dy, t, dt: every trainable slot of the parts */
-    TN_OP_LINEAR_DX,      /* dy (, dt) -> dx */
-    TN_OP_POSITIONS_GRAD, /* const R, d positions */
-    TN_OP_TOKENS_GRAD,    /* dx: w0 cls, w1 registers, out: d positions when wanted */
-    TN_OP_TOKENS_DX,      /* dx -> dpatches                             i0: skip */
-    TN_OP_LAYERNORM_GRAD, /* x, stats, dy */
-    TN_OP_LAYERNORM_DX,   /* x, stats, dy -> dx */
-    TN_OP_ROPE_BACK,      /* dqkv, table -> dqkv in place */
-    TN_OP_ATTENTION_BACK, /* qkv, o, lse, do -> dqkv, delta */
-    TN_OP_SCALE_COLS,     /* do -> w0*do */
-    TN_OP_SCALE_GRAD,     /* do, y: w0 += sum do*y */
-    TN_OP_ADD_INTO,       /* src -> dst += src */
-    TN_OP_ACT_BACK,       /* x, dy -> dx (may be dy) */
-    TN_OP_GLU_BACK,       /* u, dy -> du */
-    TN_OP_GRID_BACK,      /* dgrid -> dx */
-    TN_OP_BILINEAR_BACK,  /* dy -> dx */
-    TN_OP_DWCONV_BACK,    /* x, dy -> dx; w0 */
-    TN_OP_CONV3_BACK,     /* x, dy -> dx; w0 */
-    TN_OP_NORM2D_BACK,    /* x, stats, dy -> dx; w0, w1 */
-    TN_OP_DROPOUT_BACK,   /* dy -> dx (+)= */
-    TN_OP_DORA_GRAD,      /* dy, u, 1/n: magnitudes and biases of the parts */
-    TN_OP_DORA_DU,        /* dy, g -> g*dy */
+    TN_OP_LINEAR_DT,           /* dy -> dt: s dy B for each adapted part */
+    TN_OP_LINEAR_GRAD,         /* x, dy, t, dt: every trainable slot of the parts */
+    TN_OP_LINEAR_DX,           /* dy (, dt) -> dx */
+    TN_OP_POSITIONS_GRAD,      /* const R, d positions */
+    TN_OP_TOKENS_GRAD,         /* dx: w0 cls, w1 registers, out: d positions when wanted */
+    TN_OP_TOKENS_DX,           /* dx -> dpatches                             i0: skip */
+    TN_OP_LAYERNORM_GRAD,      /* x, stats, dy */
+    TN_OP_LAYERNORM_DX,        /* x, stats, dy -> dx */
+    TN_OP_ROPE_BACK,           /* dqkv, table -> dqkv in place */
+    TN_OP_ATTENTION_BACK,      /* qkv, o, lse, do -> dqkv, delta */
+    TN_OP_SCALE_COLS,          /* do -> w0*do */
+    TN_OP_SCALE_GRAD,          /* do, y: w0 += sum do*y */
+    TN_OP_ADD_INTO,            /* src -> dst += src */
+    TN_OP_ACT_BACK,            /* x, dy -> dx (may be dy) */
+    TN_OP_GLU_BACK,            /* u, dy -> du */
+    TN_OP_GRID_BACK,           /* dgrid -> dx */
+    TN_OP_BILINEAR_BACK,       /* dy -> dx */
+    TN_OP_DWCONV_BACK,         /* x, dy -> dx; w0 */
+    TN_OP_CONV3_BACK,          /* x, dy -> dx; w0 */
+    TN_OP_NORM2D_BACK,         /* x, stats, dy -> dx; w0, w1 */
+    TN_OP_DROPOUT_BACK,        /* dy -> dx (+)= */
+    TN_OP_DORA_GRAD,           /* dy, u, 1/n: magnitudes and biases of the parts */
+    TN_OP_DORA_DU,             /* dy, g -> g*dy */
     TN_OP_SAMPLE_MEAN_BACK,    /* ds -> dx += ds / rows */
     TN_OP_SCALE_CHANNELS_BACK, /* x, z, dy -> dx, dz */
     TN_OP_COUNT
@@ -113,8 +113,8 @@ typedef struct tn_graph {
     int n_n, cap_n;
     tn_glayer *layers;
     int n_layers;
-    int layer;       /* being built */
-    int n_forward;   /* nodes of the forward pass */
+    int layer;     /* being built */
+    int n_forward; /* nodes of the forward pass */
     bool in_backward;
     bool oom;
     int pixels, target, mask, heat, loss, rope_table; /* tensor ids or -1 */

@@ -63,17 +63,20 @@ static int check_sizes(const tn_model *m, tn_error *err)
 {
     const int p = m->vit.patch;
     if (m->image_h % p || m->image_w % p || m->image_h < p || m->image_w < p)
-        return tn_fail(err, TN_ERR_CONFIG, "data.preprocess.resize [%d, %d] does not fit patches of %d: both must be multiples "
-                       "of %d, for example [%d, %d]", m->image_w, m->image_h, p, p, TN_MAX(p, m->image_w / p * p),
-                       TN_MAX(p, m->image_h / p * p));
+        return tn_fail(err, TN_ERR_CONFIG,
+                       "data.preprocess.resize [%d, %d] does not fit patches of %d: both must be multiples "
+                       "of %d, for example [%d, %d]",
+                       m->image_w, m->image_h, p, p, TN_MAX(p, m->image_w / p * p), TN_MAX(p, m->image_h / p * p));
     if (m->with_decoder && (m->heat_h < 1 || m->heat_w < 1))
         return tn_fail(err, TN_ERR_CONFIG, "model.heatmap.size [%d, %d] must be positive", m->heat_w, m->heat_h);
     if (m->with_decoder && (m->heat_h > m->image_h || m->heat_w > m->image_w))
         return tn_fail(err, TN_ERR_CONFIG, "model.heatmap.size [%d, %d] is larger than the image [%d, %d]; make it smaller",
                        m->heat_w, m->heat_h, m->image_w, m->image_h);
     if (m->vit.pos_mode == TN_POS_FIXED && (m->image_h / p != m->vit.pos_h || m->image_w / p != m->vit.pos_w))
-        return tn_fail(err, TN_ERR_CONFIG, "this backbone has positions for [%d, %d] images only; set data.preprocess.resize "
-                       "to that", m->vit.pos_w * p, m->vit.pos_h * p);
+        return tn_fail(err, TN_ERR_CONFIG,
+                       "this backbone has positions for [%d, %d] images only; set data.preprocess.resize "
+                       "to that",
+                       m->vit.pos_w * p, m->vit.pos_h * p);
     return 0;
 }
 

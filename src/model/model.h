@@ -11,7 +11,7 @@
 
 /** Tensor names of a backbone family; %d is the layer. NULL where the family has no such tensor. */
 typedef struct tn_vit_names {
-    const char *patch, *cls, *registers, *positions;    /* patch: module, the rest: tensors */
+    const char *patch, *cls, *registers, *positions;           /* patch: module, the rest: tensors */
     const char *norm1, *query, *key, *value, *output, *scale1; /* modules (scales: tensors) */
     const char *norm2, *gate, *up, *down, *scale2, *norm;
 } tn_vit_names;
@@ -28,7 +28,7 @@ typedef struct tn_vit {
     float eps, rope_theta;
     bool rope, layer_scale, gated, fused_gate; /* fused_gate: one matrix holds gate | up */
     bool q_bias, k_bias, v_bias, o_bias, mlp_bias;
-    int act; /* tn_fn of ops.h: 0 gelu, 1 relu, 2 silu */
+    int act;                                     /* tn_fn of ops.h: 0 gelu, 1 relu, 2 silu */
     float rope_shift, rope_jitter, rope_rescale; /* 0: off; used in training only when asked for */
 } tn_vit;
 
@@ -73,21 +73,29 @@ typedef struct tn_lora {
     bool enabled, rslora, dora;
     int r;
     float alpha, dropout;
-    tn_strs targets;                      /* names or suffixes; empty and no pattern: detect */
-    char *target_pattern;                 /* a regular expression, or all-linear */
+    tn_strs targets;      /* names or suffixes; empty and no pattern: detect */
+    char *target_pattern; /* a regular expression, or all-linear */
     tn_strs exclude;
     char *exclude_pattern;
     tn_lora_pattern rank_pattern, alpha_pattern;
     tn_strs modules_to_save;
-    char bias[12];                        /* none, all, lora_only */
+    char bias[12]; /* none, all, lora_only */
     tn_lora_init init;
-    int iterations;                       /* pissa: of the randomised SVD, 0 for the exact one; loftq: alternations */
+    int iterations; /* pissa: of the randomised SVD, 0 for the exact one; loftq: alternations */
 } tn_lora;
 bool tn_lora_copy(tn_lora *dst, const tn_lora *src);
 void tn_lora_free(tn_lora *l);
 
 typedef enum tn_group { TN_GROUP_HEAD = 1, TN_GROUP_LORA = 2, TN_GROUP_BACKBONE = 4 } tn_group;
-typedef enum tn_init { TN_INIT_ZERO, TN_INIT_ONE, TN_INIT_KAIMING_OUT, TN_INIT_LORA_A, TN_INIT_LORA_GAUSSIAN, TN_INIT_TRUNC, TN_INIT_CONV_BIAS } tn_init;
+typedef enum tn_init {
+    TN_INIT_ZERO,
+    TN_INIT_ONE,
+    TN_INIT_KAIMING_OUT,
+    TN_INIT_LORA_A,
+    TN_INIT_LORA_GAUSSIAN,
+    TN_INIT_TRUNC,
+    TN_INIT_CONV_BIAS
+} tn_init;
 
 typedef struct tn_slot {
     /* backbone: as the family's checkpoint; "decoder.…", "head.…"; LoRA: <module>.lora_A.weight, .lora_B.weight and, for
@@ -130,12 +138,12 @@ long long tn_model_count(const tn_model *m, int groups, bool trainable_only);
 typedef struct tn_pass {
     int batch;
     tn_dtype act;
-    int groups;      /* TN_GROUP_* trained in this pass; 0: inference */
-    bool training;   /* dropout on, BatchNorm by batch */
-    bool loss;       /* loss node (and backward when groups) */
-    bool hidden;     /* keep hidden_states.* as outputs; backbone only unless loss or heat is asked */
-    bool heat;       /* run decoder and head */
-    int recompute;   /* 0, 1, 2 for the backbone's layers */
+    int groups;    /* TN_GROUP_* trained in this pass; 0: inference */
+    bool training; /* dropout on, BatchNorm by batch */
+    bool loss;     /* loss node (and backward when groups) */
+    bool hidden;   /* keep hidden_states.* as outputs; backbone only unless loss or heat is asked */
+    bool heat;     /* run decoder and head */
+    int recompute; /* 0, 1, 2 for the backbone's layers */
 } tn_pass;
 int tn_model_graph(tn_graph *g, const tn_model *m, const tn_pass *p, tn_error *err);
 

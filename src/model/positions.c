@@ -55,8 +55,7 @@ int tn_bicubic_matrix(float *R, int ih, int iw, int oh, int ow, bool antialias)
     for (int o = 0; o < oh * ow; o++) {
         axis(wy, o / ow, ih, oh, antialias);
         axis(wx, o % ow, iw, ow, antialias);
-        for (int i = 0; i < ih * iw; i++)
-            R[(size_t)o * (size_t)(ih * iw) + (size_t)i] = (float)(wy[i / iw] * wx[i % iw]);
+        for (int i = 0; i < ih * iw; i++) R[(size_t)o * (size_t)(ih * iw) + (size_t)i] = (float)(wy[i / iw] * wx[i % iw]);
     }
     return 0;
 }

@@ -26,8 +26,10 @@ static int configure(tn_vit *v, const json_t *c, tn_error *err)
     const char *arch = tn_json_str(c, "architecture", "");
     char size[16] = "";
     if (sscanf(arch, "vit_%15[a-z]_patch%d", size, &v->patch) != 2 || v->patch < 1 || v->patch > 256)
-        return tn_fail(err, TN_ERR_FORMAT, "config.json: timm architecture '%s' is not built; vit_{tiny,small,base,large,huge}_patchN "
-                       "are", arch);
+        return tn_fail(err, TN_ERR_FORMAT,
+                       "config.json: timm architecture '%s' is not built; vit_{tiny,small,base,large,huge}_patchN "
+                       "are",
+                       arch);
     for (size_t i = 0; i < TN_COUNT(sizes); i++)
         if (!strcmp(sizes[i].name, size)) v->hidden = sizes[i].hidden, v->layers = sizes[i].layers, v->heads = sizes[i].heads;
     const json_t *args = json_object_get(c, "model_args");

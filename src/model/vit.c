@@ -77,8 +77,7 @@ int tn_vit_slots(tn_model *m, tn_error *err)
     char buf[128];
     TN_TRY(add(m, k->cls, 3, (int[]){1, 1, v->hidden}, TN_INIT_TRUNC, false, err));
     if (v->registers) TN_TRY(add(m, k->registers, 3, (int[]){1, v->registers, v->hidden}, TN_INIT_TRUNC, false, err));
-    if (v->pos_mode)
-        TN_TRY(add(m, k->positions, 3, (int[]){1, 1 + v->pos_h * v->pos_w, v->hidden}, TN_INIT_TRUNC, false, err));
+    if (v->pos_mode) TN_TRY(add(m, k->positions, 3, (int[]){1, 1 + v->pos_h * v->pos_w, v->hidden}, TN_INIT_TRUNC, false, err));
     snprintf(buf, sizeof buf, "%s.weight", k->patch);
     TN_TRY(add(m, buf, 4, (int[]){v->hidden, 3, v->patch, v->patch}, TN_INIT_TRUNC, false, err));
     snprintf(buf, sizeof buf, "%s.bias", k->patch);
@@ -106,8 +105,10 @@ static int slot_of(const tn_model *m, const char *module, const char *suffix)
 
 static tn_gpart part_of(const tn_model *m, const char *module)
 {
-    tn_gpart p = {.w = slot_of(m, module, "weight"), .bias = slot_of(m, module, "bias"),
-                  .a = slot_of(m, module, "lora_A.weight"), .b = slot_of(m, module, "lora_B.weight")};
+    tn_gpart p = {.w = slot_of(m, module, "weight"),
+                  .bias = slot_of(m, module, "bias"),
+                  .a = slot_of(m, module, "lora_A.weight"),
+                  .b = slot_of(m, module, "lora_B.weight")};
     p.cols = m->slots[p.w].rows;
     p.r = p.a >= 0 ? m->slots[p.a].rows : 0;
     p.scale = p.a >= 0 ? m->slots[p.a].lora_scale : 0;

@@ -26,7 +26,7 @@ static int configure(tn_vit *v, const json_t *c, tn_error *err)
     return tn_vit_image_grid(v, c, 224, err);
 }
 
-static const char *const lora_default[] = {"query", "key", "value", "attention.output.dense", "intermediate.dense",
+static const char *const lora_default[] = {"query",        "key", "value", "attention.output.dense", "intermediate.dense",
                                            "output.dense", NULL};
 
 static const char *const spelling[][2] = {{"^encoder.layer.", "layers."},

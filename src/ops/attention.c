@@ -30,8 +30,8 @@ static int prepare(tn_ctx *c, plan *p, const tn_tensor *qkv, int batch, int head
     p->batch = batch;
     p->scale = 1.0f / sqrtf((float)p->hd);
     if (p->hd * heads * 3 != qkv->cols || p->hd > 128)
-        return tn_fail(err, TN_ERR_ARGUMENT, "attention: head width %d is over 128, or width %d is no multiple of %d heads",
-                       p->hd, qkv->cols / 3, heads);
+        return tn_fail(err, TN_ERR_ARGUMENT, "attention: head width %d is over 128, or width %d is no multiple of %d heads", p->hd,
+                       qkv->cols / 3, heads);
     TN_TRY(use_cpu(c, p->hd, &p->cpu, err));
     p->file = p->cpu ? "cpu/attention.cl" : "portable/attention.cl";
     snprintf(p->opts, sizeof p->opts, "-DHD=%d", p->hd);
@@ -39,8 +39,8 @@ static int prepare(tn_ctx *c, plan *p, const tn_tensor *qkv, int batch, int head
 }
 
 /* tile: what one group (portable) or one item (CPU) handles. */
-static int launch(tn_ctx *c, const plan *p, const char *entry, int tile_portable, int tile_cpu, const tn_arg *args,
-                  int n_args, tn_error *err)
+static int launch(tn_ctx *c, const plan *p, const char *entry, int tile_portable, int tile_cpu, const tn_arg *args, int n_args,
+                  tn_error *err)
 {
     size_t items = p->cpu ? 1 : 64;
     size_t tiles = (size_t)TN_CEIL_DIV(p->n, p->cpu ? tile_cpu : tile_portable);
@@ -48,8 +48,7 @@ static int launch(tn_ctx *c, const plan *p, const char *entry, int tile_portable
     return tn_op_run(c, p->file, entry, p->opts, args, n_args, 2, global, local, err);
 }
 
-int tn_attention_forward(tn_ctx *c, const tn_tensor *qkv, int batch, int heads, tn_tensor *o, tn_tensor *lse,
-                         tn_error *err)
+int tn_attention_forward(tn_ctx *c, const tn_tensor *qkv, int batch, int heads, tn_tensor *o, tn_tensor *lse, tn_error *err)
 {
     plan p;
     TN_TRY(prepare(c, &p, qkv, batch, heads, err));
@@ -57,8 +56,8 @@ int tn_attention_forward(tn_ctx *c, const tn_tensor *qkv, int batch, int heads, 
     return launch(c, &p, "attn_forward", p.hd <= 64 ? 32 : 16, 32, args, TN_COUNT(args), err);
 }
 
-int tn_attention_backward(tn_ctx *c, const tn_tensor *qkv, const tn_tensor *o, const tn_tensor *lse,
-                          const tn_tensor *d_o, int batch, int heads, tn_tensor *delta, tn_tensor *dqkv, tn_error *err)
+int tn_attention_backward(tn_ctx *c, const tn_tensor *qkv, const tn_tensor *o, const tn_tensor *lse, const tn_tensor *d_o,
+                          int batch, int heads, tn_tensor *delta, tn_tensor *dqkv, tn_error *err)
 {
     plan p;
     TN_TRY(prepare(c, &p, qkv, batch, heads, err));
@@ -67,15 +66,14 @@ int tn_attention_backward(tn_ctx *c, const tn_tensor *qkv, const tn_tensor *o, c
     size_t global[] = {p.cpu ? (size_t)p.n : TN_ROUND_UP((size_t)p.n, items), (size_t)batch * (size_t)heads};
     size_t local[] = {items, 1};
     TN_TRY(tn_op_run(c, p.file, "attn_delta", p.opts, a1, TN_COUNT(a1), 2, global, local, err));
-    tn_arg a2[] = {TN_BUF(qkv->mem), TN_BUF(d_o->mem), TN_BUF(lse->mem), TN_BUF(delta->mem), TN_BUF(dqkv->mem),
-                   TN_INT(p.n), TN_INT(heads), TN_FLT(p.scale)};
+    tn_arg a2[] = {TN_BUF(qkv->mem),  TN_BUF(d_o->mem), TN_BUF(lse->mem), TN_BUF(delta->mem),
+                   TN_BUF(dqkv->mem), TN_INT(p.n),      TN_INT(heads),    TN_FLT(p.scale)};
     const int tile = p.hd <= 64 ? 16 : 8;
     TN_TRY(launch(c, &p, "attn_dq", tile, 32, a2, TN_COUNT(a2), err));
     return launch(c, &p, "attn_dkv", tile, 16, a2, TN_COUNT(a2), err);
 }
 
-int tn_rope(tn_ctx *c, tn_tensor *qkv, const tn_tensor *table, int batch, int heads, int skip, int direction,
-            tn_error *err)
+int tn_rope(tn_ctx *c, tn_tensor *qkv, const tn_tensor *table, int batch, int heads, int skip, int direction, tn_error *err)
 {
     const int hd = qkv->cols / 3 / heads, n = qkv->rows / batch, rows = batch * (n - skip);
     char opts[48];

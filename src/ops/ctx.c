@@ -60,8 +60,8 @@ int tn_ws_take(tn_ctx *c, tn_tensor *t, tn_dtype dt, int rows, int cols, tn_erro
     return 0;
 }
 
-int tn_op_run(tn_ctx *c, const char *file, const char *entry, const char *options, const tn_arg *args, int n_args,
-              int dims, const size_t *global, const size_t *local, tn_error *err)
+int tn_op_run(tn_ctx *c, const char *file, const char *entry, const char *options, const tn_arg *args, int n_args, int dims,
+              const size_t *global, const size_t *local, tn_error *err)
 {
     if (c->dry) return 0;
     char opts[256];

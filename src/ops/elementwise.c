@@ -5,8 +5,7 @@
 #define FILE_ "portable/elementwise.cl"
 
 /* One item for every vector of `cols`-wide rows; `extra` are further options. */
-static int vectors(tn_ctx *c, const char *entry, const char *extra, size_t count, int vw, const tn_arg *args, int n,
-                   tn_error *err)
+static int vectors(tn_ctx *c, const char *entry, const char *extra, size_t count, int vw, const tn_arg *args, int n, tn_error *err)
 {
     char opts[64];
     snprintf(opts, sizeof opts, "-DVW=%d %s", vw, extra);
@@ -56,8 +55,8 @@ int tn_residual(tn_ctx *c, const tn_tensor *x, const tn_tensor *y, const tn_tens
 {
     size_t n = tn_tensor_count(x);
     int vw = tn_vec_width(c, x->cols);
-    tn_arg args[] = {TN_BUF(x->mem), TN_BUF(y->mem), TN_BUF(scale ? scale->mem : x->mem), TN_BUF(o->mem), TN_INT(x->cols),
-                     TN_INT(n / (size_t)vw)};
+    tn_arg args[] = {TN_BUF(x->mem), TN_BUF(y->mem),  TN_BUF(scale ? scale->mem : x->mem),
+                     TN_BUF(o->mem), TN_INT(x->cols), TN_INT(n / (size_t)vw)};
     return vectors(c, "residual", scale ? "-DLS=1" : "-DLS=0", n, vw, args, TN_COUNT(args), err);
 }
 
@@ -91,30 +90,38 @@ static uint32_t seed_of(const tn_ctx *c, uint32_t salt)
 int tn_dropout(tn_ctx *c, const tn_tensor *x, tn_tensor *y, float p, uint32_t salt, bool add, bool rest, tn_error *err)
 {
     size_t n = tn_tensor_count(x);
-    tn_arg args[] = {TN_BUF(x->mem), TN_BUF(y->mem), TN_UINT(seed_of(c, salt)), TN_UINT(threshold_of(p)),
-                     TN_FLT(1.0f / (1.0f - p)), TN_INT(add), TN_INT(rest), TN_INT(n)};
+    tn_arg args[] = {
+        TN_BUF(x->mem), TN_BUF(y->mem), TN_UINT(seed_of(c, salt)), TN_UINT(threshold_of(p)), TN_FLT(1.0f / (1.0f - p)), TN_INT(add),
+        TN_INT(rest),   TN_INT(n)};
     return vectors(c, "dropout", "", n, 1, args, TN_COUNT(args), err);
 }
 
-int tn_dora(tn_ctx *c, const tn_tensor *u, const tn_tensor *g, const tn_tensor *v, cl_mem bias, int first, int part,
-            tn_tensor *y, tn_error *err)
+int tn_dora(tn_ctx *c, const tn_tensor *u, const tn_tensor *g, const tn_tensor *v, cl_mem bias, int first, int part, tn_tensor *y,
+            tn_error *err)
 {
     char opts[48];
     const size_t n = (size_t)u->rows * (size_t)part;
     snprintf(opts, sizeof opts, "-DHAS_V=%d -DHAS_BIAS=%d", v != NULL, bias != NULL);
-    tn_arg args[] = {TN_BUF(u->mem), TN_BUF(g->mem),   TN_BUF(v ? v->mem : u->mem), TN_BUF(bias ? bias : g->mem), TN_BUF(y->mem),
-                     TN_INT(u->cols), TN_INT(first), TN_INT(part),                TN_INT(n)};
+    tn_arg args[] = {TN_BUF(u->mem),
+                     TN_BUF(g->mem),
+                     TN_BUF(v ? v->mem : u->mem),
+                     TN_BUF(bias ? bias : g->mem),
+                     TN_BUF(y->mem),
+                     TN_INT(u->cols),
+                     TN_INT(first),
+                     TN_INT(part),
+                     TN_INT(n)};
     return vectors(c, "dora", opts, n, 1, args, TN_COUNT(args), err);
 }
 
-int tn_dora_scale(tn_ctx *c, const tn_tensor *w, const tn_tensor *t, const tn_tensor *m, int first, tn_tensor *g,
-                  tn_tensor *inv, tn_error *err)
+int tn_dora_scale(tn_ctx *c, const tn_tensor *w, const tn_tensor *t, const tn_tensor *m, int first, tn_tensor *g, tn_tensor *inv,
+                  tn_error *err)
 {
     char opts[32];
     const size_t n = (size_t)w->rows;
     snprintf(opts, sizeof opts, "-DW=%d", (int)w->dtype);
-    tn_arg args[] = {TN_BUF(w->mem), TN_BUF(t->mem), TN_BUF(m->mem), TN_BUF(g->mem), TN_BUF(inv->mem), TN_INT(w->cols), TN_INT(n),
-                     TN_INT(first)};
+    tn_arg args[] = {TN_BUF(w->mem),   TN_BUF(t->mem),  TN_BUF(m->mem), TN_BUF(g->mem),
+                     TN_BUF(inv->mem), TN_INT(w->cols), TN_INT(n),      TN_INT(first)};
     return vectors(c, "dora_scale", opts, n, 1, args, TN_COUNT(args), err);
 }
 
@@ -127,8 +134,14 @@ int tn_dora_magnitude(tn_ctx *c, const tn_tensor *sums, const tn_tensor *inv, in
 int tn_dropout2d(tn_ctx *c, const tn_tensor *x, tn_tensor *y, float p, uint32_t salt, int sample_rows, tn_error *err)
 {
     size_t n = tn_tensor_count(x);
-    tn_arg args[] = {TN_BUF(x->mem), TN_BUF(y->mem), TN_UINT(seed_of(c, salt)), TN_UINT(threshold_of(p)),
-                     TN_FLT(1.0f / (1.0f - p)), TN_INT(x->cols), TN_INT(sample_rows), TN_INT(n)};
+    tn_arg args[] = {TN_BUF(x->mem),
+                     TN_BUF(y->mem),
+                     TN_UINT(seed_of(c, salt)),
+                     TN_UINT(threshold_of(p)),
+                     TN_FLT(1.0f / (1.0f - p)),
+                     TN_INT(x->cols),
+                     TN_INT(sample_rows),
+                     TN_INT(n)};
     return vectors(c, "dropout2d", "", n, 1, args, TN_COUNT(args), err);
 }
 
@@ -136,8 +149,7 @@ int tn_scale_channels(tn_ctx *c, const tn_tensor *x, const tn_tensor *z, int sam
 {
     size_t n = tn_tensor_count(x);
     int vw = tn_vec_width(c, x->cols);
-    tn_arg args[] = {TN_BUF(x->mem), TN_BUF(z->mem), TN_BUF(y->mem), TN_INT(x->cols), TN_INT(sample_rows),
-                     TN_INT(n / (size_t)vw)};
+    tn_arg args[] = {TN_BUF(x->mem), TN_BUF(z->mem), TN_BUF(y->mem), TN_INT(x->cols), TN_INT(sample_rows), TN_INT(n / (size_t)vw)};
     return vectors(c, "scale_channels", "", n, vw, args, TN_COUNT(args), err);
 }
 
@@ -145,7 +157,6 @@ int tn_add_channels(tn_ctx *c, tn_tensor *x, const tn_tensor *z, float k, int sa
 {
     size_t n = tn_tensor_count(x);
     int vw = tn_vec_width(c, x->cols);
-    tn_arg args[] = {TN_BUF(x->mem), TN_BUF(z->mem), TN_FLT(k), TN_INT(x->cols), TN_INT(sample_rows),
-                     TN_INT(n / (size_t)vw)};
+    tn_arg args[] = {TN_BUF(x->mem), TN_BUF(z->mem), TN_FLT(k), TN_INT(x->cols), TN_INT(sample_rows), TN_INT(n / (size_t)vw)};
     return vectors(c, "add_channels", "", n, vw, args, TN_COUNT(args), err);
 }

@@ -25,8 +25,8 @@ int tn_gemm_sum(tn_ctx *c, const tn_tensor *P, int splits, const tn_gemm_args *g
 {
     char opts[64];
     snprintf(opts, sizeof opts, "-DCT=%d -DBIAS=%d", (int)g->C.dtype, g->bias != NULL);
-    tn_arg args[] = {TN_BUF(P->mem), TN_INT(splits), TN_BUF(g->C.mem), TN_UINT(g->C.off), TN_INT(g->C.ld), TN_INT(g->M),
-                     TN_INT(g->N), TN_FLT(g->alpha), TN_FLT(g->beta), TN_BUF(g->bias ? g->bias : P->mem)};
+    tn_arg args[] = {TN_BUF(P->mem), TN_INT(splits), TN_BUF(g->C.mem), TN_UINT(g->C.off), TN_INT(g->C.ld),
+                     TN_INT(g->M),   TN_INT(g->N),   TN_FLT(g->alpha), TN_FLT(g->beta),   TN_BUF(g->bias ? g->bias : P->mem)};
     size_t n = (size_t)g->M * (size_t)g->N, l = 64;
     return tn_op_run(c, "portable/gemm.cl", "gemm_sum", opts, args, TN_COUNT(args), 1, &n, &l, err);
 }
@@ -46,8 +46,7 @@ static int pick(tn_ctx *c, const tn_gemm_args *g, int *out, tn_error *err)
     return 0;
 }
 
-int tn_gemm(tn_ctx *c, bool ta, bool tb, float alpha, tn_tensor A, tn_tensor B, float beta, tn_tensor C, cl_mem bias,
-            tn_error *err)
+int tn_gemm(tn_ctx *c, bool ta, bool tb, float alpha, tn_tensor A, tn_tensor B, float beta, tn_tensor C, cl_mem bias, tn_error *err)
 {
     tn_gemm_args g = {ta, tb, alpha, beta, A, B, C, C.rows, C.cols, ta ? A.rows : A.cols, bias};
     int am = ta ? A.cols : A.rows, bk = tb ? B.cols : B.rows, bn = tb ? B.rows : B.cols;
@@ -57,4 +56,9 @@ int tn_gemm(tn_ctx *c, bool ta, bool tb, float alpha, tn_tensor A, tn_tensor B, 
     int v = TN_GEMM_PORTABLE;
     TN_TRY(pick(c, &g, &v, err));
     return tn_gemm_variants[v].run(c, &g, err);
+}
+
+int tn_gemm_run(tn_ctx *c, const tn_gemm_args *g, tn_error *err)
+{
+    return tn_gemm(c, g->ta, g->tb, g->alpha, g->A, g->B, g->beta, g->C, g->e.bias, err);
 }

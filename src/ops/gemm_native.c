@@ -28,9 +28,9 @@ static shape choose(const tn_ctx *c, const tn_gemm_args *g)
     s.chunk = TN_CEIL_DIV(g->K, s.splits);
     s.splits = TN_CEIL_DIV(g->K, s.chunk);
     s.direct = !g->tb && g->B.dtype == TN_F32 && g->N % (16 * s.nrv) == 0 && g->M <= 128;
-    snprintf(s.opts, sizeof s.opts, "-DTA=%d -DTB=%d -DAT=%d -DBT=%d -DCT=%d -DSPLIT=%d -DBIAS=%d -DMR=%d -DNRV=%d",
-             g->ta, g->tb, (int)g->A.dtype, (int)g->B.dtype, s.splits > 1 ? 0 : (int)g->C.dtype, s.splits > 1,
-             g->bias && s.splits == 1, s.mr, s.nrv);
+    snprintf(s.opts, sizeof s.opts, "-DTA=%d -DTB=%d -DAT=%d -DBT=%d -DCT=%d -DSPLIT=%d -DBIAS=%d -DMR=%d -DNRV=%d", g->ta, g->tb,
+             (int)g->A.dtype, (int)g->B.dtype, s.splits > 1 ? 0 : (int)g->C.dtype, s.splits > 1, g->bias && s.splits == 1, s.mr,
+             s.nrv);
     return s;
 }
 
@@ -53,10 +53,23 @@ static int multiply(tn_ctx *c, const tn_gemm_args *g, const shape *s, const tn_t
     int rows = (int)TN_MAX((size_t)s->mr, (size_t)A_BLOCK_BYTES / ((size_t)s->chunk * tn_dtype_size(g->A.dtype)));
     const int inner = TN_MIN(TN_CEIL_DIV(rows, s->mr), TN_CEIL_DIV(g->M, s->mr));
     const int outers = TN_CEIL_DIV(g->M, inner * s->mr);
-    tn_arg args[] = {TN_BUF(g->A.mem), TN_UINT(g->A.off), TN_INT(g->A.ld),  TN_BUF(P->mem),
-                     TN_UINT(s->direct ? g->B.off : 0),   TN_UINT(panel),   TN_INT(row),      TN_BUF(out.mem),
-                     TN_UINT(out.off), TN_INT(out.ld),    TN_INT(g->M),     TN_INT(g->N),     TN_INT(g->K),
-                     TN_INT(s->chunk), TN_INT(outers),    TN_FLT(g->alpha), TN_FLT(g->beta),
+    tn_arg args[] = {TN_BUF(g->A.mem),
+                     TN_UINT(g->A.off),
+                     TN_INT(g->A.ld),
+                     TN_BUF(P->mem),
+                     TN_UINT(s->direct ? g->B.off : 0),
+                     TN_UINT(panel),
+                     TN_INT(row),
+                     TN_BUF(out.mem),
+                     TN_UINT(out.off),
+                     TN_INT(out.ld),
+                     TN_INT(g->M),
+                     TN_INT(g->N),
+                     TN_INT(g->K),
+                     TN_INT(s->chunk),
+                     TN_INT(outers),
+                     TN_FLT(g->alpha),
+                     TN_FLT(g->beta),
                      TN_BUF(g->bias ? g->bias : g->A.mem)};
     size_t global[] = {(size_t)inner, (size_t)TN_CEIL_DIV(g->N, nr), (size_t)outers * (size_t)s->splits};
     size_t local[] = {1, 1, 1};

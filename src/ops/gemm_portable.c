@@ -18,12 +18,11 @@ int tn_gemm_portable(tn_ctx *c, const tn_gemm_args *g, tn_error *err)
     char opts[160];
     snprintf(opts, sizeof opts, "-DTA=%d -DTB=%d -DAT=%d -DBT=%d -DCT=%d -DSPLIT=%d -DBIAS=%d -DWG=%d", g->ta, g->tb,
              (int)g->A.dtype, (int)g->B.dtype, splits > 1 ? 0 : (int)g->C.dtype, splits > 1, g->bias && splits == 1, wg);
-    tn_arg args[] = {TN_BUF(g->A.mem), TN_UINT(g->A.off), TN_INT(g->A.ld), TN_BUF(g->B.mem), TN_UINT(g->B.off),
-                     TN_INT(g->B.ld),  TN_BUF(P.mem),     TN_UINT(P.off),  TN_INT(P.ld),     TN_INT(g->M),
-                     TN_INT(g->N),     TN_INT(g->K),      TN_INT(chunk),   TN_FLT(g->alpha), TN_FLT(g->beta),
-                     TN_BUF(g->bias ? g->bias : g->A.mem)};
-    size_t global[] = {TN_ROUND_UP((size_t)g->N, (size_t)tile) / 4, TN_ROUND_UP((size_t)g->M, (size_t)tile) / 4,
-                       (size_t)splits};
+    tn_arg args[] = {TN_BUF(g->A.mem),  TN_UINT(g->A.off), TN_INT(g->A.ld), TN_BUF(g->B.mem),
+                     TN_UINT(g->B.off), TN_INT(g->B.ld),   TN_BUF(P.mem),   TN_UINT(P.off),
+                     TN_INT(P.ld),      TN_INT(g->M),      TN_INT(g->N),    TN_INT(g->K),
+                     TN_INT(chunk),     TN_FLT(g->alpha),  TN_FLT(g->beta), TN_BUF(g->bias ? g->bias : g->A.mem)};
+    size_t global[] = {TN_ROUND_UP((size_t)g->N, (size_t)tile) / 4, TN_ROUND_UP((size_t)g->M, (size_t)tile) / 4, (size_t)splits};
     size_t local[] = {(size_t)wg, (size_t)wg, 1};
     int rc = tn_op_run(c, "portable/gemm.cl", "gemm", opts, args, TN_COUNT(args), 3, global, local, err);
     if (!rc && splits > 1) rc = tn_gemm_sum(c, &P, splits, g, err);

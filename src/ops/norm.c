@@ -10,19 +10,19 @@ static int row_kernel(tn_ctx *c, const char *entry, int rows, int cols, const tn
     return tn_op_run(c, "portable/layernorm.cl", entry, opts, args, n, 1, &global, &local, err);
 }
 
-int tn_layernorm_forward(tn_ctx *c, const tn_tensor *x, const tn_tensor *gamma, const tn_tensor *beta, float eps,
-                         tn_tensor *y, tn_tensor *stats, tn_error *err)
+int tn_layernorm_forward(tn_ctx *c, const tn_tensor *x, const tn_tensor *gamma, const tn_tensor *beta, float eps, tn_tensor *y,
+                         tn_tensor *stats, tn_error *err)
 {
-    tn_arg args[] = {TN_BUF(x->mem), TN_BUF(gamma->mem), TN_BUF(beta->mem), TN_BUF(y->mem), TN_BUF(stats->mem),
-                     TN_INT(x->cols), TN_FLT(eps)};
+    tn_arg args[] = {TN_BUF(x->mem),     TN_BUF(gamma->mem), TN_BUF(beta->mem), TN_BUF(y->mem),
+                     TN_BUF(stats->mem), TN_INT(x->cols),    TN_FLT(eps)};
     return row_kernel(c, "ln_forward", x->rows, x->cols, args, TN_COUNT(args), err);
 }
 
-int tn_layernorm_backward(tn_ctx *c, const tn_tensor *x, const tn_tensor *gamma, const tn_tensor *stats,
-                          const tn_tensor *dy, tn_tensor *dx, bool accumulate, tn_error *err)
+int tn_layernorm_backward(tn_ctx *c, const tn_tensor *x, const tn_tensor *gamma, const tn_tensor *stats, const tn_tensor *dy,
+                          tn_tensor *dx, bool accumulate, tn_error *err)
 {
-    tn_arg args[] = {TN_BUF(x->mem), TN_BUF(gamma->mem), TN_BUF(stats->mem), TN_BUF(dy->mem), TN_BUF(dx->mem),
-                     TN_INT(x->cols), TN_INT(accumulate)};
+    tn_arg args[] = {TN_BUF(x->mem),  TN_BUF(gamma->mem), TN_BUF(stats->mem), TN_BUF(dy->mem),
+                     TN_BUF(dx->mem), TN_INT(x->cols),    TN_INT(accumulate)};
     return row_kernel(c, "ln_backward", x->rows, x->cols, args, TN_COUNT(args), err);
 }
 
@@ -32,17 +32,17 @@ typedef struct {
     float alpha;
 } reduction;
 
-static int reduce(tn_ctx *c, const tn_tensor *a, const tn_tensor *b, const tn_tensor *stats, const reduction *r,
-                  tn_tensor *p0, tn_tensor *p1, tn_error *err)
+static int reduce(tn_ctx *c, const tn_tensor *a, const tn_tensor *b, const tn_tensor *stats, const reduction *r, tn_tensor *p0,
+                  tn_tensor *p1, tn_error *err)
 {
     const int vw = tn_vec_width(c, a->cols);
     char opts[48];
     snprintf(opts, sizeof opts, "-DMODE=%d -DVW=%d", r->mode, vw);
     cl_mem none = a->mem;
-    tn_arg args[] = {TN_BUF(a->mem),       TN_BUF(b ? b->mem : none),   TN_BUF(stats ? stats->mem : none),
-                     TN_BUF(p0->mem),      TN_BUF(p1 ? p1->mem : p0->mem), TN_INT(a->rows),
-                     TN_INT(a->cols),      TN_INT(r->chunk_rows),       TN_INT(r->stat_rows),
-                     TN_INT(r->groups),    TN_INT(r->group_cols),       TN_FLT(r->alpha)};
+    tn_arg args[] = {TN_BUF(a->mem),    TN_BUF(b ? b->mem : none),      TN_BUF(stats ? stats->mem : none),
+                     TN_BUF(p0->mem),   TN_BUF(p1 ? p1->mem : p0->mem), TN_INT(a->rows),
+                     TN_INT(a->cols),   TN_INT(r->chunk_rows),          TN_INT(r->stat_rows),
+                     TN_INT(r->groups), TN_INT(r->group_cols),          TN_FLT(r->alpha)};
     size_t global[] = {(size_t)(a->cols / vw), (size_t)r->chunks};
     return tn_op_run(c, "portable/colreduce.cl", "colreduce", opts, args, TN_COUNT(args), 2, global, NULL, err);
 }
@@ -107,8 +107,7 @@ int tn_colsum_parts(tn_ctx *c, const tn_tensor *a, int n_parts, const int *part_
     return 0;
 }
 
-int tn_sample_sum(tn_ctx *c, const tn_tensor *a, const tn_tensor *b, int sample_rows, float alpha, tn_tensor *out,
-                  tn_error *err)
+int tn_sample_sum(tn_ctx *c, const tn_tensor *a, const tn_tensor *b, int sample_rows, float alpha, tn_tensor *out, tn_error *err)
 {
     reduction r = {b ? 1 : 0, sample_rows, a->rows / sample_rows, 1, 1, 1, alpha};
     return reduce(c, a, b, NULL, &r, out, NULL, err);
@@ -133,8 +132,8 @@ int tn_norm2d_stats(tn_ctx *c, const tn_tensor *x, int unit_rows, int groups, fl
     for (int step = 0; step < 2; step++) {
         r.mode = step ? 3 : 0;
         TN_TRY(reduce(c, x, NULL, stats, &r, &p, NULL, err));
-        tn_arg args[] = {TN_BUF(p.mem), TN_BUF(stats->mem), TN_INT(x->cols), TN_INT(groups), TN_INT(per_unit),
-                         TN_FLT(inv), TN_FLT(eps), TN_INT(step)};
+        tn_arg args[] = {TN_BUF(p.mem),    TN_BUF(stats->mem), TN_INT(x->cols), TN_INT(groups),
+                         TN_INT(per_unit), TN_FLT(inv),        TN_FLT(eps),     TN_INT(step)};
         size_t global[] = {(size_t)groups, (size_t)(x->rows / unit_rows)};
         TN_TRY(tn_op_run(c, "portable/norm2d.cl", "norm2d_stats", "-DVW=1", args, TN_COUNT(args), 2, global, NULL, err));
     }
@@ -150,8 +149,7 @@ static int per_channel(tn_ctx *c, const char *entry, const tn_arg *args, int n_a
 
 enum { NORM_SPAN = 32 }; /* rows an item walks with the same statistics */
 
-static int per_unit(tn_ctx *c, const char *entry, const tn_arg *args, int n_args, const tn_tensor *x, int unit_rows,
-                    tn_error *err)
+static int per_unit(tn_ctx *c, const char *entry, const tn_arg *args, int n_args, const tn_tensor *x, int unit_rows, tn_error *err)
 {
     const int vw = tn_vec_width(c, x->cols);
     char opts[32];
@@ -160,17 +158,16 @@ static int per_unit(tn_ctx *c, const char *entry, const tn_arg *args, int n_args
     return tn_op_run(c, "portable/norm2d.cl", entry, opts, args, n_args, 3, global, NULL, err);
 }
 
-int tn_norm2d_apply(tn_ctx *c, const tn_tensor *x, const tn_tensor *stats, const tn_tensor *gamma,
-                    const tn_tensor *beta, int unit_rows, int groups, tn_tensor *y, tn_error *err)
+int tn_norm2d_apply(tn_ctx *c, const tn_tensor *x, const tn_tensor *stats, const tn_tensor *gamma, const tn_tensor *beta,
+                    int unit_rows, int groups, tn_tensor *y, tn_error *err)
 {
-    tn_arg args[] = {TN_BUF(x->mem), TN_BUF(stats->mem), TN_BUF(gamma->mem), TN_BUF(beta->mem), TN_BUF(y->mem),
-                     TN_INT(x->cols), TN_INT(groups), TN_INT(unit_rows), TN_INT(NORM_SPAN)};
+    tn_arg args[] = {TN_BUF(x->mem),  TN_BUF(stats->mem), TN_BUF(gamma->mem), TN_BUF(beta->mem), TN_BUF(y->mem),
+                     TN_INT(x->cols), TN_INT(groups),     TN_INT(unit_rows),  TN_INT(NORM_SPAN)};
     return per_unit(c, "norm2d_forward", args, TN_COUNT(args), x, unit_rows, err);
 }
 
-int tn_norm2d_backward(tn_ctx *c, const tn_tensor *x, const tn_tensor *stats, const tn_tensor *gamma,
-                       const tn_tensor *dy, int unit_rows, int groups, tn_tensor *dx, tn_tensor *dgamma,
-                       tn_tensor *dbeta, tn_error *err)
+int tn_norm2d_backward(tn_ctx *c, const tn_tensor *x, const tn_tensor *stats, const tn_tensor *gamma, const tn_tensor *dy,
+                       int unit_rows, int groups, tn_tensor *dx, tn_tensor *dgamma, tn_tensor *dbeta, tn_error *err)
 {
     size_t mark = c->ws_used;
     reduction r = unit_reduction(c, 2, x, unit_rows, groups);
@@ -185,28 +182,33 @@ int tn_norm2d_backward(tn_ctx *c, const tn_tensor *x, const tn_tensor *stats, co
         TN_TRY(reduce_sum(c, &p1, r.chunks, dgamma, err));
     }
     const float inv = 1.0f / ((float)unit_rows * (float)(x->cols / groups));
-    tn_arg a1[] = {TN_BUF(p0.mem), TN_BUF(p1.mem), TN_BUF(gamma->mem), TN_BUF(sums.mem), TN_INT(x->cols),
-                   TN_INT(groups), TN_INT(unit_rows / r.chunk_rows), TN_FLT(inv)};
+    tn_arg a1[] = {TN_BUF(p0.mem),
+                   TN_BUF(p1.mem),
+                   TN_BUF(gamma->mem),
+                   TN_BUF(sums.mem),
+                   TN_INT(x->cols),
+                   TN_INT(groups),
+                   TN_INT(unit_rows / r.chunk_rows),
+                   TN_FLT(inv)};
     size_t global[] = {(size_t)groups, (size_t)units};
     TN_TRY(tn_op_run(c, "portable/norm2d.cl", "norm2d_sums", "-DVW=1", a1, TN_COUNT(a1), 2, global, NULL, err));
-    tn_arg a2[] = {TN_BUF(x->mem), TN_BUF(stats->mem), TN_BUF(gamma->mem), TN_BUF(sums.mem), TN_BUF(dy->mem),
-                   TN_BUF(dx->mem), TN_INT(x->cols), TN_INT(groups), TN_INT(unit_rows), TN_INT(NORM_SPAN)};
+    tn_arg a2[] = {TN_BUF(x->mem),  TN_BUF(stats->mem), TN_BUF(gamma->mem), TN_BUF(sums.mem),  TN_BUF(dy->mem),
+                   TN_BUF(dx->mem), TN_INT(x->cols),    TN_INT(groups),     TN_INT(unit_rows), TN_INT(NORM_SPAN)};
     TN_TRY(per_unit(c, "norm2d_backward", a2, TN_COUNT(a2), x, unit_rows, err));
     c->ws_used = mark;
     return 0;
 }
 
-int tn_batchnorm_track(tn_ctx *c, const tn_tensor *stats, tn_tensor *mean, tn_tensor *var, float eps, float momentum,
-                       int count, tn_error *err)
+int tn_batchnorm_track(tn_ctx *c, const tn_tensor *stats, tn_tensor *mean, tn_tensor *var, float eps, float momentum, int count,
+                       tn_error *err)
 {
     const float unbias = count > 1 ? (float)count / (float)(count - 1) : 1.0f;
-    tn_arg args[] = {TN_BUF(stats->mem), TN_BUF(mean->mem), TN_BUF(var->mem), TN_INT(mean->cols), TN_FLT(eps),
-                     TN_FLT(momentum), TN_FLT(unbias)};
+    tn_arg args[] = {TN_BUF(stats->mem), TN_BUF(mean->mem), TN_BUF(var->mem), TN_INT(mean->cols),
+                     TN_FLT(eps),        TN_FLT(momentum),  TN_FLT(unbias)};
     return per_channel(c, "norm2d_running", args, TN_COUNT(args), (size_t)mean->cols, err);
 }
 
-int tn_batchnorm_stats(tn_ctx *c, const tn_tensor *mean, const tn_tensor *var, float eps, tn_tensor *stats,
-                       tn_error *err)
+int tn_batchnorm_stats(tn_ctx *c, const tn_tensor *mean, const tn_tensor *var, float eps, tn_tensor *stats, tn_error *err)
 {
     tn_arg args[] = {TN_BUF(mean->mem), TN_BUF(var->mem), TN_BUF(stats->mem), TN_INT(mean->cols), TN_FLT(eps)};
     return per_channel(c, "norm2d_from_running", args, TN_COUNT(args), (size_t)mean->cols, err);

@@ -34,8 +34,8 @@ void tn_ctx_free(tn_ctx *c);
 int tn_ws_take(tn_ctx *c, tn_tensor *t, tn_dtype dt, int rows, int cols, tn_error *err);
 void tn_ws_reset(tn_ctx *c);
 /** Launches a kernel of cl/<file>; does nothing when dry. `options` follow "-DACT=..". */
-int tn_op_run(tn_ctx *c, const char *file, const char *entry, const char *options, const tn_arg *args, int n_args,
-              int dims, const size_t *global, const size_t *local, tn_error *err);
+int tn_op_run(tn_ctx *c, const char *file, const char *entry, const char *options, const tn_arg *args, int n_args, int dims,
+              const size_t *global, const size_t *local, tn_error *err);
 /** Elements a work-item should take at once for rows of `cols` elements: 16, 4 or 1. */
 int tn_vec_width(const tn_ctx *c, int cols);
 
@@ -44,10 +44,10 @@ int tn_gemm(tn_ctx *c, bool ta, bool tb, float alpha, tn_tensor A, tn_tensor B, 
             tn_error *err);
 
 /* ---- norm.c ---- */
-int tn_layernorm_forward(tn_ctx *c, const tn_tensor *x, const tn_tensor *gamma, const tn_tensor *beta, float eps,
-                         tn_tensor *y, tn_tensor *stats, tn_error *err);
-int tn_layernorm_backward(tn_ctx *c, const tn_tensor *x, const tn_tensor *gamma, const tn_tensor *stats,
-                          const tn_tensor *dy, tn_tensor *dx, bool accumulate, tn_error *err);
+int tn_layernorm_forward(tn_ctx *c, const tn_tensor *x, const tn_tensor *gamma, const tn_tensor *beta, float eps, tn_tensor *y,
+                         tn_tensor *stats, tn_error *err);
+int tn_layernorm_backward(tn_ctx *c, const tn_tensor *x, const tn_tensor *gamma, const tn_tensor *stats, const tn_tensor *dy,
+                          tn_tensor *dx, bool accumulate, tn_error *err);
 /** dgamma += sum dy*xhat, dbeta += sum dy. stats (mean, rstd) one a row. */
 int tn_layernorm_grad(tn_ctx *c, const tn_tensor *x, const tn_tensor *stats, const tn_tensor *dy, tn_tensor *dgamma,
                       tn_tensor *dbeta, tn_error *err);
@@ -56,29 +56,24 @@ int tn_colsum(tn_ctx *c, const tn_tensor *a, const tn_tensor *b, tn_tensor *out,
 /** As tn_colsum for column slices of a: outs[i] += sums of the next part_cols[i] columns (outs[i].mem NULL: skip). */
 int tn_colsum_parts(tn_ctx *c, const tn_tensor *a, int n_parts, const int *part_cols, tn_tensor *outs, tn_error *err);
 /** out[B, C] float32 = alpha * sum over each sample's rows of a (b NULL) or a*b. */
-int tn_sample_sum(tn_ctx *c, const tn_tensor *a, const tn_tensor *b, int sample_rows, float alpha, tn_tensor *out,
-                  tn_error *err);
+int tn_sample_sum(tn_ctx *c, const tn_tensor *a, const tn_tensor *b, int sample_rows, float alpha, tn_tensor *out, tn_error *err);
 /** GroupNorm (unit_rows = rows of a sample) or BatchNorm (unit_rows = all rows, groups = C). stats [units*groups, 2]. */
 int tn_norm2d_stats(tn_ctx *c, const tn_tensor *x, int unit_rows, int groups, float eps, tn_tensor *stats, tn_error *err);
-int tn_norm2d_apply(tn_ctx *c, const tn_tensor *x, const tn_tensor *stats, const tn_tensor *gamma,
-                    const tn_tensor *beta, int unit_rows, int groups, tn_tensor *y, tn_error *err);
+int tn_norm2d_apply(tn_ctx *c, const tn_tensor *x, const tn_tensor *stats, const tn_tensor *gamma, const tn_tensor *beta,
+                    int unit_rows, int groups, tn_tensor *y, tn_error *err);
 /** dx from dy; dgamma, dbeta += (mem NULL: not wanted). dx may be dy's own buffer. */
-int tn_norm2d_backward(tn_ctx *c, const tn_tensor *x, const tn_tensor *stats, const tn_tensor *gamma,
-                       const tn_tensor *dy, int unit_rows, int groups, tn_tensor *dx, tn_tensor *dgamma,
-                       tn_tensor *dbeta, tn_error *err);
-int tn_batchnorm_track(tn_ctx *c, const tn_tensor *stats, tn_tensor *mean, tn_tensor *var, float eps, float momentum,
-                       int count, tn_error *err);
-int tn_batchnorm_stats(tn_ctx *c, const tn_tensor *mean, const tn_tensor *var, float eps, tn_tensor *stats,
+int tn_norm2d_backward(tn_ctx *c, const tn_tensor *x, const tn_tensor *stats, const tn_tensor *gamma, const tn_tensor *dy,
+                       int unit_rows, int groups, tn_tensor *dx, tn_tensor *dgamma, tn_tensor *dbeta, tn_error *err);
+int tn_batchnorm_track(tn_ctx *c, const tn_tensor *stats, tn_tensor *mean, tn_tensor *var, float eps, float momentum, int count,
                        tn_error *err);
+int tn_batchnorm_stats(tn_ctx *c, const tn_tensor *mean, const tn_tensor *var, float eps, tn_tensor *stats, tn_error *err);
 
 /* ---- attention.c: qkv [B*N, 3D], o [B*N, D], lse and delta [B*heads, N] ---- */
-int tn_attention_forward(tn_ctx *c, const tn_tensor *qkv, int batch, int heads, tn_tensor *o, tn_tensor *lse,
-                         tn_error *err);
-int tn_attention_backward(tn_ctx *c, const tn_tensor *qkv, const tn_tensor *o, const tn_tensor *lse,
-                          const tn_tensor *d_o, int batch, int heads, tn_tensor *delta, tn_tensor *dqkv, tn_error *err);
+int tn_attention_forward(tn_ctx *c, const tn_tensor *qkv, int batch, int heads, tn_tensor *o, tn_tensor *lse, tn_error *err);
+int tn_attention_backward(tn_ctx *c, const tn_tensor *qkv, const tn_tensor *o, const tn_tensor *lse, const tn_tensor *d_o,
+                          int batch, int heads, tn_tensor *delta, tn_tensor *dqkv, tn_error *err);
 /** In place on q and k; table [P, hd/2] of (cos, sin) float32; direction -1 undoes it (the backward). */
-int tn_rope(tn_ctx *c, tn_tensor *qkv, const tn_tensor *table, int batch, int heads, int skip, int direction,
-            tn_error *err);
+int tn_rope(tn_ctx *c, tn_tensor *qkv, const tn_tensor *table, int batch, int heads, int skip, int direction, tn_error *err);
 
 /* ---- elementwise.c ---- */
 typedef enum tn_fn { TN_GELU, TN_RELU, TN_SILU, TN_SIGMOID } tn_fn;
@@ -93,11 +88,11 @@ int tn_add_into(tn_ctx *c, tn_tensor *dst, const tn_tensor *src, tn_error *err);
 /** y = mask*x/(1-p), or y += with add; the mask depends on (step seed, salt, element) only. rest: x less that. */
 int tn_dropout(tn_ctx *c, const tn_tensor *x, tn_tensor *y, float p, uint32_t salt, bool add, bool rest, tn_error *err);
 /** Columns [first, first + part) of y = g*u (+ v) (+ bias); u, v, y [rows, cols], g [1, cols], bias [part]. */
-int tn_dora(tn_ctx *c, const tn_tensor *u, const tn_tensor *g, const tn_tensor *v, cl_mem bias, int first, int part,
-            tn_tensor *y, tn_error *err);
+int tn_dora(tn_ctx *c, const tn_tensor *u, const tn_tensor *g, const tn_tensor *v, cl_mem bias, int first, int part, tn_tensor *y,
+            tn_error *err);
 /** From row `first` on, g = m / |w + t| and inv = 1 / |w + t| by rows; w of any storage, t float32, both [rows, in]. */
-int tn_dora_scale(tn_ctx *c, const tn_tensor *w, const tn_tensor *t, const tn_tensor *m, int first, tn_tensor *g,
-                  tn_tensor *inv, tn_error *err);
+int tn_dora_scale(tn_ctx *c, const tn_tensor *w, const tn_tensor *t, const tn_tensor *m, int first, tn_tensor *g, tn_tensor *inv,
+                  tn_error *err);
 /** dm[part] += sums * inv, both read from column `first` on. */
 int tn_dora_magnitude(tn_ctx *c, const tn_tensor *sums, const tn_tensor *inv, int first, int part, tn_tensor *dm, tn_error *err);
 int tn_dropout2d(tn_ctx *c, const tn_tensor *x, tn_tensor *y, float p, uint32_t salt, int sample_rows, tn_error *err);
@@ -105,11 +100,10 @@ int tn_scale_channels(tn_ctx *c, const tn_tensor *x, const tn_tensor *z, int sam
 int tn_add_channels(tn_ctx *c, tn_tensor *x, const tn_tensor *z, float k, int sample_rows, tn_error *err);
 
 /* ---- spatial.c ---- */
-int tn_patchify(tn_ctx *c, const tn_tensor *pixels, int batch, int height, int width, int patch, tn_tensor *cols,
-                tn_error *err);
+int tn_patchify(tn_ctx *c, const tn_tensor *pixels, int batch, int height, int width, int patch, tn_tensor *cols, tn_error *err);
 /** pos may be NULL. */
-int tn_tokens_forward(tn_ctx *c, const tn_tensor *patches, const tn_tensor *cls, const tn_tensor *registers,
-                      const tn_tensor *pos, int batch, int n_reg, tn_tensor *x, tn_error *err);
+int tn_tokens_forward(tn_ctx *c, const tn_tensor *patches, const tn_tensor *cls, const tn_tensor *registers, const tn_tensor *pos,
+                      int batch, int n_reg, tn_tensor *x, tn_error *err);
 int tn_token_grad(tn_ctx *c, const tn_tensor *dx, int batch, int first, int count, tn_tensor *out, tn_error *err);
 int tn_grid_forward(tn_ctx *c, const tn_tensor *x, int batch, int skip, tn_tensor *grid, tn_error *err);
 int tn_grid_backward(tn_ctx *c, const tn_tensor *dgrid, int batch, int skip, tn_tensor *dx, tn_error *err);
@@ -117,19 +111,17 @@ int tn_grid_backward(tn_ctx *c, const tn_tensor *dgrid, int batch, int skip, tn_
 typedef struct tn_size2 {
     int h, w;
 } tn_size2;
-int tn_bilinear_forward(tn_ctx *c, const tn_tensor *x, int batch, tn_size2 in, tn_size2 out, float sy, float sx,
-                        tn_tensor *y, tn_error *err);
-int tn_bilinear_backward(tn_ctx *c, const tn_tensor *dy, int batch, tn_size2 in, tn_size2 out, float sy, float sx,
-                         tn_tensor *dx, tn_error *err);
-int tn_dwconv_forward(tn_ctx *c, const tn_tensor *x, const tn_tensor *w, int batch, tn_size2 s, tn_tensor *y,
-                      tn_error *err);
+int tn_bilinear_forward(tn_ctx *c, const tn_tensor *x, int batch, tn_size2 in, tn_size2 out, float sy, float sx, tn_tensor *y,
+                        tn_error *err);
+int tn_bilinear_backward(tn_ctx *c, const tn_tensor *dy, int batch, tn_size2 in, tn_size2 out, float sy, float sx, tn_tensor *dx,
+                         tn_error *err);
+int tn_dwconv_forward(tn_ctx *c, const tn_tensor *x, const tn_tensor *w, int batch, tn_size2 s, tn_tensor *y, tn_error *err);
 /** dx->mem NULL or dw->mem NULL: not wanted; dw accumulates. */
-int tn_dwconv_backward(tn_ctx *c, const tn_tensor *x, const tn_tensor *w, const tn_tensor *dy, int batch, tn_size2 s,
-                       tn_tensor *dx, tn_tensor *dw, tn_error *err);
-int tn_conv3_forward(tn_ctx *c, const tn_tensor *x, const tn_tensor *w, int batch, tn_size2 s, tn_tensor *y,
-                     tn_error *err);
-int tn_conv3_backward(tn_ctx *c, const tn_tensor *x, const tn_tensor *w, const tn_tensor *dy, int batch, tn_size2 s,
-                      tn_tensor *dx, tn_tensor *dw, tn_error *err);
+int tn_dwconv_backward(tn_ctx *c, const tn_tensor *x, const tn_tensor *w, const tn_tensor *dy, int batch, tn_size2 s, tn_tensor *dx,
+                       tn_tensor *dw, tn_error *err);
+int tn_conv3_forward(tn_ctx *c, const tn_tensor *x, const tn_tensor *w, int batch, tn_size2 s, tn_tensor *y, tn_error *err);
+int tn_conv3_backward(tn_ctx *c, const tn_tensor *x, const tn_tensor *w, const tn_tensor *dy, int batch, tn_size2 s, tn_tensor *dx,
+                      tn_tensor *dw, tn_error *err);
 
 /* ---- train_ops.c ---- */
 enum { TN_PARTIALS = 1024 };
@@ -139,16 +131,15 @@ typedef struct tn_loss_spec {
     float inv_mask, grad_scale;
 } tn_loss_spec;
 /** heat, target, dheat [B*S, 1] float32, mask [B, 1]; partial [TN_PARTIALS, 1]: the loss is their sum. */
-int tn_heatmap_loss(tn_ctx *c, const tn_tensor *heat, const tn_tensor *target, const tn_tensor *mask,
-                    const tn_loss_spec *spec, tn_tensor *dheat, tn_tensor *partial, tn_error *err);
+int tn_heatmap_loss(tn_ctx *c, const tn_tensor *heat, const tn_tensor *target, const tn_tensor *mask, const tn_loss_spec *spec,
+                    tn_tensor *dheat, tn_tensor *partial, tn_error *err);
 typedef struct tn_adam_spec {
     float lr, weight_decay, beta1, beta2, eps, grad_scale;
     int step; /* from 1 */
 } tn_adam_spec;
-int tn_adamw(tn_ctx *c, cl_mem p, cl_mem g, cl_mem m, cl_mem v, size_t off, size_t n, const tn_adam_spec *s,
-             tn_error *err);
-int tn_sgd(tn_ctx *c, cl_mem p, cl_mem g, cl_mem buf, size_t off, size_t n, float lr, float decay, float momentum,
-           bool first, float grad_scale, tn_error *err);
+int tn_adamw(tn_ctx *c, cl_mem p, cl_mem g, cl_mem m, cl_mem v, size_t off, size_t n, const tn_adam_spec *s, tn_error *err);
+int tn_sgd(tn_ctx *c, cl_mem p, cl_mem g, cl_mem buf, size_t off, size_t n, float lr, float decay, float momentum, bool first,
+           float grad_scale, tn_error *err);
 /** Sum of squares of g[off, off+n) in double, summed over fixed partials. */
 int tn_sum_squares(tn_ctx *c, cl_mem g, size_t off, size_t n, double *out, tn_error *err);
 

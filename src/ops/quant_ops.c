@@ -110,8 +110,10 @@ static int read_ranges(tn_ctx *c, cl_mem w, const tn_qmatrix *m, tn_qrange *rang
     for (size_t b = 0; !rc && b < nb; b++) {
         range[b] = (tn_qrange){host[b][0], host[b][1]};
         if (host[b][2] != 0)
-            rc = tn_fail(err, TN_ERR_NUMERIC, "%s: a value in elements %zu to %zu is not finite and cannot be quantised; the "
-                         "weights are damaged", name, b * (size_t)m->s.block, TN_MIN((b + 1) * (size_t)m->s.block, n) - 1);
+            rc = tn_fail(err, TN_ERR_NUMERIC,
+                         "%s: a value in elements %zu to %zu is not finite and cannot be quantised; the "
+                         "weights are damaged",
+                         name, b * (size_t)m->s.block, TN_MIN((b + 1) * (size_t)m->s.block, n) - 1);
     }
     tn_tensor_free(c->dev, &r);
     free(host);
@@ -160,10 +162,9 @@ static int encode(tn_ctx *c, cl_mem w, tn_qtensor *q, tn_qmatrix *m, const float
     tn_qoptions(opts, sizeof opts, &m->s, TN_F32);
     TN_TRY(tn_tensor_new(&t, c->dev, TN_F32, 1, (int)m->n_blocks, "block multipliers", err));
     int rc = tn_tensor_set(c->dev, &t, mul, err);
-    tn_arg args[] = {TN_BUF(w),         TN_BUF(t.mem),  TN_BUF(q->zeros ? q->zeros : q->packed), TN_BUF(q->tables),
-                     TN_BUF(q->packed), TN_UINT(block), TN_UINT(items)};
-    if (!rc && items)
-        rc = tn_op_run(c, "portable/quant.cl", "encode8", opts, args, TN_COUNT(args), 1, &items, &local, err);
+    tn_arg args[] = {TN_BUF(w),      TN_BUF(t.mem), TN_BUF(q->zeros ? q->zeros : q->packed), TN_BUF(q->tables), TN_BUF(q->packed),
+                     TN_UINT(block), TN_UINT(items)};
+    if (!rc && items) rc = tn_op_run(c, "portable/quant.cl", "encode8", opts, args, TN_COUNT(args), 1, &items, &local, err);
     if (!rc && whole < n) rc = encode_rest(c, w, q, m, whole, mul, err);
     if (!rc) rc = tn_dev_finish(c->dev, err);
     tn_tensor_free(c->dev, &t);

@@ -130,7 +130,8 @@ int tn_device_tune(int index, char *report, size_t n, tn_error *err)
     for (int s = 0; !rc && s < TN_SHAPES; s++) {
         tn_text_addf(&text, "%s%s: %s (", s ? "; " : "", shapes[s], tn_gemm_variants[t->best[s]].name);
         for (int v = 0; v < TN_GEMM_VARIANTS; v++)
-            if (t->seconds[s][v] > 0) tn_text_addf(&text, "%s%s %.2f ms", v ? ", " : "", tn_gemm_variants[v].name, 1e3 * t->seconds[s][v]);
+            if (t->seconds[s][v] > 0)
+                tn_text_addf(&text, "%s%s %.2f ms", v ? ", " : "", tn_gemm_variants[v].name, 1e3 * t->seconds[s][v]);
         tn_text_addf(&text, ")");
     }
     if (!rc)

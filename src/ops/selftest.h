@@ -9,8 +9,8 @@ enum { TN_TRIAL_TENSORS = 24 };
 typedef struct tn_trial {
     tn_ctx *c;
     tn_rng rng;
-    int size;      /* 0: the smallest odd sizes; 1, 2: larger ones */
-    double worst;  /* largest relative error so far; NaN when an output kept its poison */
+    int size;     /* 0: the smallest odd sizes; 1, 2: larger ones */
+    double worst; /* largest relative error so far; NaN when an output kept its poison */
     tn_tensor t[TN_TRIAL_TENSORS];
     float *h[TN_TRIAL_TENSORS];
     int n;

@@ -240,8 +240,7 @@ static int dropout(tn_trial *t)
     if (fabs(kept / (double)n - 0.7) > 0.06) t->worst = NAN;
     TN_TRY(tn_dropout(t->c, x, y, p, 5, true, false, ERR));
     TN_TRY(tn_trial_compare(t, y, want));
-    for (int i = 0; i < n; i++)
-        want[i] = tn_hash_u32(seed, (uint32_t)(i / C / S * C + i % C)) >= threshold ? hx[i] / (1 - p) : 0;
+    for (int i = 0; i < n; i++) want[i] = tn_hash_u32(seed, (uint32_t)(i / C / S * C + i % C)) >= threshold ? hx[i] / (1 - p) : 0;
     TN_TRY(tn_dropout2d(t->c, x, y, p, 5, S, ERR));
     return tn_trial_compare(t, y, want);
 }
@@ -336,7 +335,8 @@ static int qgemv(tn_trial *t)
 
 static int quant(tn_trial *t)
 {
-    static const int sizes[3][3][2] = {{{5, 23}, {3, 64}, {2, 96}}, {{33, 67}, {31, 128}, {9, 32}}, {{130, 517}, {257, 384}, {64, 1536}}};
+    static const int sizes[3][3][2] = {
+        {{5, 23}, {3, 64}, {2, 96}}, {{33, 67}, {31, 128}, {9, 32}}, {{130, 517}, {257, 384}, {64, 1536}}};
     for (int i = 0; i < 3; i++)
         for (int k = 0; k < 2 * TN_Q_TYPES; k++)
             TN_TRY(quant_one(t, (tn_qtype)(k / 2), k % 2, sizes[t->size][i][0], sizes[t->size][i][1]));
@@ -344,8 +344,17 @@ static int quant(tn_trial *t)
 }
 
 const tn_case tn_cases_dense[] = {
-    {"gemm portable", gemm_portable, false}, {"gemm native", gemm_native, false}, {"gemm split along K", gemm_split, false},
-    {"layernorm", layernorm, false},         {"attention", attention, false},     {"rope", rope, false},
-    {"activations", activations, false},     {"glu", glu, false},                 {"element-wise", simple, false},
-    {"dropout", dropout, false},             {"quantised weights", quant, false},      {"quantised product", qgemv, false}, {0},
+    {"gemm portable", gemm_portable, false},
+    {"gemm native", gemm_native, false},
+    {"gemm split along K", gemm_split, false},
+    {"layernorm", layernorm, false},
+    {"attention", attention, false},
+    {"rope", rope, false},
+    {"activations", activations, false},
+    {"glu", glu, false},
+    {"element-wise", simple, false},
+    {"dropout", dropout, false},
+    {"quantised weights", quant, false},
+    {"quantised product", qgemv, false},
+    {0},
 };

@@ -232,7 +232,14 @@ static int optimisers(tn_trial *t)
 }
 
 const tn_case tn_cases_spatial[] = {
-    {"groupnorm", groupnorm, false}, {"batchnorm", batchnorm, false},     {"depthwise convolution", depthwise, false},
-    {"full convolution", full_conv, false}, {"bilinear resize", bilinear, false}, {"patchify", patchify, false},
-    {"tokens and grid", tokens, false}, {"heatmap losses", losses, true}, {"optimisers", optimisers, true}, {0},
+    {"groupnorm", groupnorm, false},
+    {"batchnorm", batchnorm, false},
+    {"depthwise convolution", depthwise, false},
+    {"full convolution", full_conv, false},
+    {"bilinear resize", bilinear, false},
+    {"patchify", patchify, false},
+    {"tokens and grid", tokens, false},
+    {"heatmap losses", losses, true},
+    {"optimisers", optimisers, true},
+    {0},
 };

@@ -2,8 +2,8 @@
 
 #include <stdio.h>
 
-static int run2(tn_ctx *c, const char *file, const char *entry, const char *opts, size_t g0, size_t g1,
-                const tn_arg *args, int n, tn_error *err)
+static int run2(tn_ctx *c, const char *file, const char *entry, const char *opts, size_t g0, size_t g1, const tn_arg *args, int n,
+                tn_error *err)
 {
     size_t global[] = {g0, g1}, local[] = {TN_MIN((size_t)64, g0), 1};
     return tn_op_run(c, file, entry, opts, args, n, 2, global, local, err);
@@ -11,76 +11,78 @@ static int run2(tn_ctx *c, const char *file, const char *entry, const char *opts
 
 #define TOKENS "portable/tokens.cl"
 #define RESIZE "portable/resize.cl"
-#define CONV "portable/conv.cl"
+#define CONV   "portable/conv.cl"
 
-int tn_patchify(tn_ctx *c, const tn_tensor *pixels, int batch, int height, int width, int patch, tn_tensor *cols,
-                tn_error *err)
+int tn_patchify(tn_ctx *c, const tn_tensor *pixels, int batch, int height, int width, int patch, tn_tensor *cols, tn_error *err)
 {
     (void)batch;
-    tn_arg args[] = {TN_BUF(pixels->mem), TN_BUF(cols->mem), TN_INT(height), TN_INT(width), TN_INT(patch),
-                     TN_INT(cols->rows)};
+    tn_arg args[] = {TN_BUF(pixels->mem), TN_BUF(cols->mem), TN_INT(height), TN_INT(width), TN_INT(patch), TN_INT(cols->rows)};
     return run2(c, TOKENS, "patchify", "", (size_t)patch * 3, (size_t)cols->rows, args, TN_COUNT(args), err);
 }
 
-int tn_tokens_forward(tn_ctx *c, const tn_tensor *patches, const tn_tensor *cls, const tn_tensor *registers,
-                      const tn_tensor *pos, int batch, int n_reg, tn_tensor *x, tn_error *err)
+int tn_tokens_forward(tn_ctx *c, const tn_tensor *patches, const tn_tensor *cls, const tn_tensor *registers, const tn_tensor *pos,
+                      int batch, int n_reg, tn_tensor *x, tn_error *err)
 {
-    tn_arg args[] = {TN_BUF(patches->mem), TN_BUF(cls->mem), TN_BUF(n_reg ? registers->mem : cls->mem),
-                     TN_BUF(pos ? pos->mem : cls->mem), TN_BUF(x->mem), TN_INT(x->rows / batch), TN_INT(n_reg),
-                     TN_INT(x->cols), TN_INT(x->rows)};
-    return run2(c, TOKENS, "tokens_forward", pos ? "-DPOS=1" : "-DPOS=0", (size_t)x->cols, (size_t)x->rows, args,
-                TN_COUNT(args), err);
+    tn_arg args[] = {TN_BUF(patches->mem),
+                     TN_BUF(cls->mem),
+                     TN_BUF(n_reg ? registers->mem : cls->mem),
+                     TN_BUF(pos ? pos->mem : cls->mem),
+                     TN_BUF(x->mem),
+                     TN_INT(x->rows / batch),
+                     TN_INT(n_reg),
+                     TN_INT(x->cols),
+                     TN_INT(x->rows)};
+    return run2(c, TOKENS, "tokens_forward", pos ? "-DPOS=1" : "-DPOS=0", (size_t)x->cols, (size_t)x->rows, args, TN_COUNT(args),
+                err);
 }
 
 int tn_token_grad(tn_ctx *c, const tn_tensor *dx, int batch, int first, int count, tn_tensor *out, tn_error *err)
 {
-    tn_arg args[] = {TN_BUF(dx->mem), TN_BUF(out->mem), TN_INT(batch), TN_INT(dx->rows / batch), TN_INT(first),
-                     TN_INT(count), TN_INT(dx->cols)};
+    tn_arg args[] = {TN_BUF(dx->mem), TN_BUF(out->mem), TN_INT(batch),   TN_INT(dx->rows / batch),
+                     TN_INT(first),   TN_INT(count),    TN_INT(dx->cols)};
     return run2(c, TOKENS, "token_grad", "", (size_t)dx->cols, (size_t)count, args, TN_COUNT(args), err);
 }
 
 int tn_grid_forward(tn_ctx *c, const tn_tensor *x, int batch, int skip, tn_tensor *grid, tn_error *err)
 {
-    tn_arg args[] = {TN_BUF(x->mem), TN_BUF(grid->mem), TN_INT(x->rows / batch), TN_INT(skip), TN_INT(x->cols),
-                     TN_INT(grid->rows)};
+    tn_arg args[] = {TN_BUF(x->mem), TN_BUF(grid->mem), TN_INT(x->rows / batch), TN_INT(skip), TN_INT(x->cols), TN_INT(grid->rows)};
     return run2(c, TOKENS, "grid_forward", "", (size_t)x->cols, (size_t)grid->rows, args, TN_COUNT(args), err);
 }
 
 int tn_grid_backward(tn_ctx *c, const tn_tensor *dgrid, int batch, int skip, tn_tensor *dx, tn_error *err)
 {
-    tn_arg args[] = {TN_BUF(dgrid->mem), TN_BUF(dx->mem), TN_INT(dx->rows / batch), TN_INT(skip), TN_INT(dx->cols),
-                     TN_INT(dx->rows)};
+    tn_arg args[] = {TN_BUF(dgrid->mem), TN_BUF(dx->mem),  TN_INT(dx->rows / batch),
+                     TN_INT(skip),       TN_INT(dx->cols), TN_INT(dx->rows)};
     return run2(c, TOKENS, "grid_backward", "", (size_t)dx->cols, (size_t)dx->rows, args, TN_COUNT(args), err);
 }
 
-int tn_bilinear_forward(tn_ctx *c, const tn_tensor *x, int batch, tn_size2 in, tn_size2 out, float sy, float sx,
-                        tn_tensor *y, tn_error *err)
+int tn_bilinear_forward(tn_ctx *c, const tn_tensor *x, int batch, tn_size2 in, tn_size2 out, float sy, float sx, tn_tensor *y,
+                        tn_error *err)
 {
     char opts[32];
     const int vw = tn_vec_width(c, x->cols);
     snprintf(opts, sizeof opts, "-DOUT=%d -DVW=%d", (int)y->dtype, vw);
     int rows = batch * out.h;
-    tn_arg args[] = {TN_BUF(x->mem), TN_BUF(y->mem), TN_INT(in.h), TN_INT(in.w), TN_INT(out.h), TN_INT(out.w),
-                     TN_INT(x->cols), TN_FLT(sy), TN_FLT(sx), TN_INT(rows)};
+    tn_arg args[] = {TN_BUF(x->mem), TN_BUF(y->mem),  TN_INT(in.h), TN_INT(in.w), TN_INT(out.h),
+                     TN_INT(out.w),  TN_INT(x->cols), TN_FLT(sy),   TN_FLT(sx),   TN_INT(rows)};
     return run2(c, RESIZE, "bilinear_forward", opts, (size_t)out.w * (size_t)(x->cols / vw), (size_t)rows, args, TN_COUNT(args),
                 err);
 }
 
-int tn_bilinear_backward(tn_ctx *c, const tn_tensor *dy, int batch, tn_size2 in, tn_size2 out, float sy, float sx,
-                         tn_tensor *dx, tn_error *err)
+int tn_bilinear_backward(tn_ctx *c, const tn_tensor *dy, int batch, tn_size2 in, tn_size2 out, float sy, float sx, tn_tensor *dx,
+                         tn_error *err)
 {
     char opts[32];
     const int vw = tn_vec_width(c, dx->cols);
     snprintf(opts, sizeof opts, "-DOUT=%d -DVW=%d", (int)dy->dtype, vw);
     int rows = batch * in.h;
-    tn_arg args[] = {TN_BUF(dy->mem), TN_BUF(dx->mem), TN_INT(in.h), TN_INT(in.w), TN_INT(out.h), TN_INT(out.w),
-                     TN_INT(dx->cols), TN_FLT(sy), TN_FLT(sx), TN_INT(rows)};
-    return run2(c, RESIZE, "bilinear_backward", opts, (size_t)in.w * (size_t)(dx->cols / vw), (size_t)rows, args,
-                TN_COUNT(args), err);
+    tn_arg args[] = {TN_BUF(dy->mem), TN_BUF(dx->mem),  TN_INT(in.h), TN_INT(in.w), TN_INT(out.h),
+                     TN_INT(out.w),   TN_INT(dx->cols), TN_FLT(sy),   TN_FLT(sx),   TN_INT(rows)};
+    return run2(c, RESIZE, "bilinear_backward", opts, (size_t)in.w * (size_t)(dx->cols / vw), (size_t)rows, args, TN_COUNT(args),
+                err);
 }
 
-static int dw_conv(tn_ctx *c, const tn_tensor *x, const tn_tensor *w, int batch, tn_size2 s, bool flip, tn_tensor *y,
-                   tn_error *err)
+static int dw_conv(tn_ctx *c, const tn_tensor *x, const tn_tensor *w, int batch, tn_size2 s, bool flip, tn_tensor *y, tn_error *err)
 {
     size_t mark = c->ws_used;
     const int C = x->cols, vw = tn_vec_width(c, C);
@@ -98,14 +100,12 @@ static int dw_conv(tn_ctx *c, const tn_tensor *x, const tn_tensor *w, int batch,
     return 0;
 }
 
-int tn_dwconv_forward(tn_ctx *c, const tn_tensor *x, const tn_tensor *w, int batch, tn_size2 s, tn_tensor *y,
-                      tn_error *err)
+int tn_dwconv_forward(tn_ctx *c, const tn_tensor *x, const tn_tensor *w, int batch, tn_size2 s, tn_tensor *y, tn_error *err)
 {
     return dw_conv(c, x, w, batch, s, false, y, err);
 }
 
-static int dw_grad(tn_ctx *c, const tn_tensor *x, const tn_tensor *dy, int batch, tn_size2 s, tn_tensor *dw,
-                   tn_error *err)
+static int dw_grad(tn_ctx *c, const tn_tensor *x, const tn_tensor *dy, int batch, tn_size2 s, tn_tensor *dw, tn_error *err)
 {
     size_t mark = c->ws_used;
     const int C = x->cols, vw = tn_vec_width(c, C), rows = batch * s.h;
@@ -115,8 +115,8 @@ static int dw_grad(tn_ctx *c, const tn_tensor *x, const tn_tensor *dy, int batch
     TN_TRY(tn_ws_take(c, &p, TN_F32, chunks * 9, C, err));
     char opts[32];
     snprintf(opts, sizeof opts, "-DVW=%d", vw);
-    tn_arg a1[] = {TN_BUF(x->mem), TN_BUF(dy->mem), TN_BUF(p.mem), TN_INT(s.h), TN_INT(s.w), TN_INT(C), TN_INT(rows),
-                   TN_INT(chunk)};
+    tn_arg a1[] = {TN_BUF(x->mem), TN_BUF(dy->mem), TN_BUF(p.mem), TN_INT(s.h),
+                   TN_INT(s.w),    TN_INT(C),       TN_INT(rows),  TN_INT(chunk)};
     TN_TRY(run2(c, CONV, "dw_grad", opts, (size_t)(C / vw), (size_t)chunks, a1, TN_COUNT(a1), err));
     tn_arg a2[] = {TN_BUF(p.mem), TN_BUF(dw->mem), TN_INT(C), TN_INT(chunks)};
     TN_TRY(run2(c, CONV, "dw_grad_sum", "-DVW=1", (size_t)C, 9, a2, TN_COUNT(a2), err));
@@ -124,8 +124,8 @@ static int dw_grad(tn_ctx *c, const tn_tensor *x, const tn_tensor *dy, int batch
     return 0;
 }
 
-int tn_dwconv_backward(tn_ctx *c, const tn_tensor *x, const tn_tensor *w, const tn_tensor *dy, int batch, tn_size2 s,
-                       tn_tensor *dx, tn_tensor *dw, tn_error *err)
+int tn_dwconv_backward(tn_ctx *c, const tn_tensor *x, const tn_tensor *w, const tn_tensor *dy, int batch, tn_size2 s, tn_tensor *dx,
+                       tn_tensor *dw, tn_error *err)
 {
     if (dw->mem || c->dry) TN_TRY(dw_grad(c, x, dy, batch, s, dw, err));
     return dw_conv(c, dy, w, batch, s, true, dx, err);
@@ -133,13 +133,11 @@ int tn_dwconv_backward(tn_ctx *c, const tn_tensor *x, const tn_tensor *w, const 
 
 static int im2col(tn_ctx *c, const tn_tensor *x, int image, tn_size2 s, tn_tensor *cols, tn_error *err)
 {
-    tn_arg args[] = {TN_BUF(x->mem), TN_BUF(cols->mem), TN_INT(image * s.h * s.w), TN_INT(s.h), TN_INT(s.w),
-                     TN_INT(x->cols)};
+    tn_arg args[] = {TN_BUF(x->mem), TN_BUF(cols->mem), TN_INT(image * s.h * s.w), TN_INT(s.h), TN_INT(s.w), TN_INT(x->cols)};
     return run2(c, CONV, "im2col", "-DVW=1", (size_t)x->cols * 9, (size_t)s.h * (size_t)s.w, args, TN_COUNT(args), err);
 }
 
-int tn_conv3_forward(tn_ctx *c, const tn_tensor *x, const tn_tensor *w, int batch, tn_size2 s, tn_tensor *y,
-                     tn_error *err)
+int tn_conv3_forward(tn_ctx *c, const tn_tensor *x, const tn_tensor *w, int batch, tn_size2 s, tn_tensor *y, tn_error *err)
 {
     size_t mark = c->ws_used;
     const int hw = s.h * s.w;
@@ -153,8 +151,8 @@ int tn_conv3_forward(tn_ctx *c, const tn_tensor *x, const tn_tensor *w, int batc
     return 0;
 }
 
-int tn_conv3_backward(tn_ctx *c, const tn_tensor *x, const tn_tensor *w, const tn_tensor *dy, int batch, tn_size2 s,
-                      tn_tensor *dx, tn_tensor *dw, tn_error *err)
+int tn_conv3_backward(tn_ctx *c, const tn_tensor *x, const tn_tensor *w, const tn_tensor *dy, int batch, tn_size2 s, tn_tensor *dx,
+                      tn_tensor *dw, tn_error *err)
 {
     size_t mark = c->ws_used;
     const int hw = s.h * s.w, C = x->cols;

@@ -2,34 +2,37 @@
 
 #include <math.h>
 
-int tn_heatmap_loss(tn_ctx *c, const tn_tensor *heat, const tn_tensor *target, const tn_tensor *mask,
-                    const tn_loss_spec *s, tn_tensor *dheat, tn_tensor *partial, tn_error *err)
+int tn_heatmap_loss(tn_ctx *c, const tn_tensor *heat, const tn_tensor *target, const tn_tensor *mask, const tn_loss_spec *s,
+                    tn_tensor *dheat, tn_tensor *partial, tn_error *err)
 {
     int n = heat->rows, sample = heat->rows / mask->rows;
-    tn_arg args[] = {TN_BUF(heat->mem), TN_BUF(target->mem), TN_BUF(mask->mem), TN_BUF(dheat->mem),
-                     TN_BUF(partial->mem), TN_INT(n), TN_INT(sample), TN_FLT(s->inv_mask), TN_FLT(s->grad_scale),
-                     TN_FLT(s->alpha), TN_FLT(s->beta)};
+    tn_arg args[] = {TN_BUF(heat->mem),     TN_BUF(target->mem), TN_BUF(mask->mem), TN_BUF(dheat->mem),
+                     TN_BUF(partial->mem),  TN_INT(n),           TN_INT(sample),    TN_FLT(s->inv_mask),
+                     TN_FLT(s->grad_scale), TN_FLT(s->alpha),    TN_FLT(s->beta)};
     size_t g = TN_PARTIALS, l = 64;
-    return tn_op_run(c, "portable/loss.cl", "heatmap_loss", s->focal ? "-DFOCAL=1" : "-DFOCAL=0", args, TN_COUNT(args),
-                     1, &g, &l, err);
+    return tn_op_run(c, "portable/loss.cl", "heatmap_loss", s->focal ? "-DFOCAL=1" : "-DFOCAL=0", args, TN_COUNT(args), 1, &g, &l,
+                     err);
 }
 
-int tn_adamw(tn_ctx *c, cl_mem p, cl_mem g, cl_mem m, cl_mem v, size_t off, size_t n, const tn_adam_spec *s,
-             tn_error *err)
+int tn_adamw(tn_ctx *c, cl_mem p, cl_mem g, cl_mem m, cl_mem v, size_t off, size_t n, const tn_adam_spec *s, tn_error *err)
 {
     float c1 = (float)(1.0 - pow(s->beta1, s->step)), c2 = (float)sqrt(1.0 - pow(s->beta2, s->step));
-    tn_arg args[] = {TN_BUF(p), TN_BUF(g), TN_BUF(m), TN_BUF(v), TN_UINT(off), TN_INT(n), TN_FLT(s->lr),
-                     TN_FLT(s->weight_decay), TN_FLT(s->beta1), TN_FLT(s->beta2), TN_FLT(s->eps), TN_FLT(c1),
-                     TN_FLT(c2), TN_FLT(s->grad_scale)};
+    tn_arg args[] = {TN_BUF(p),        TN_BUF(g),
+                     TN_BUF(m),        TN_BUF(v),
+                     TN_UINT(off),     TN_INT(n),
+                     TN_FLT(s->lr),    TN_FLT(s->weight_decay),
+                     TN_FLT(s->beta1), TN_FLT(s->beta2),
+                     TN_FLT(s->eps),   TN_FLT(c1),
+                     TN_FLT(c2),       TN_FLT(s->grad_scale)};
     size_t l = 64;
     return tn_op_run(c, "portable/optim.cl", "adamw", "", args, TN_COUNT(args), 1, &n, &l, err);
 }
 
-int tn_sgd(tn_ctx *c, cl_mem p, cl_mem g, cl_mem buf, size_t off, size_t n, float lr, float decay, float momentum,
-           bool first, float grad_scale, tn_error *err)
+int tn_sgd(tn_ctx *c, cl_mem p, cl_mem g, cl_mem buf, size_t off, size_t n, float lr, float decay, float momentum, bool first,
+           float grad_scale, tn_error *err)
 {
-    tn_arg args[] = {TN_BUF(p), TN_BUF(g), TN_BUF(buf), TN_UINT(off), TN_INT(n), TN_FLT(lr), TN_FLT(decay),
-                     TN_FLT(momentum), TN_INT(first), TN_FLT(grad_scale)};
+    tn_arg args[] = {TN_BUF(p),  TN_BUF(g),     TN_BUF(buf),      TN_UINT(off),  TN_INT(n),
+                     TN_FLT(lr), TN_FLT(decay), TN_FLT(momentum), TN_INT(first), TN_FLT(grad_scale)};
     size_t l = 64;
     return tn_op_run(c, "portable/optim.cl", "sgd", "", args, TN_COUNT(args), 1, &n, &l, err);
 }

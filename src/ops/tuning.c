@@ -50,8 +50,7 @@ static int probe_new(probe *p, tn_dev *d, int s, tn_error *err)
     memset(p, 0, sizeof *p);
     tn_ctx_init(&p->ctx, d, TN_F32);
     tn_gemm_args *g = &p->g;
-    *g = (tn_gemm_args){.ta = probes[s].ta, .tb = probes[s].tb, .alpha = 1, .M = probes[s].M, .N = probes[s].N,
-                        .K = probes[s].K};
+    *g = (tn_gemm_args){.ta = probes[s].ta, .tb = probes[s].tb, .alpha = 1, .M = probes[s].M, .N = probes[s].N, .K = probes[s].K};
     size_t na = (size_t)g->M * (size_t)g->K, nb = (size_t)g->N * (size_t)g->K, nc = (size_t)g->M * (size_t)g->N;
     p->a = malloc(na * 4);
     p->b = malloc(nb * 4);
@@ -114,8 +113,8 @@ static int tune_shape(tn_gemm_tuning *t, tn_dev *d, int s, tn_error *err)
         tn_error why = {0};
         double e = NAN, sec = 0;
         if (check(&p, row, &e, &why) || !(e < 1e-5) || measure(&p, row, &sec, &why)) {
-            tn_logf(d->log, TN_LOG_WARN, "device '%s': gemm variant %s is not used (error %.3g; %s)", d->info.name,
-                    row->name, e, why.message);
+            tn_logf(d->log, TN_LOG_WARN, "device '%s': gemm variant %s is not used (error %.3g; %s)", d->info.name, row->name, e,
+                    why.message);
             continue;
         }
         t->seconds[s][v] = sec;
@@ -140,10 +139,10 @@ static bool attention_agrees(tn_gemm_tuning *t, tn_dev *d)
     tn_ctx_init(&c, d, TN_F32);
     tn_tensor x = {0}, o = {0}, l = {0};
     t->attention_cpu_ok = true; /* so that the CPU's row is what runs */
-    bool ok = !tn_tensor_new(&x, d, TN_F32, N, 3 * D, "tuning", &err) &&
-              !tn_tensor_new(&o, d, TN_F32, N, D, "tuning", &err) && !tn_tensor_new(&l, d, TN_F32, H, N, "tuning", &err) &&
-              !tn_tensor_set(d, &x, qkv, &err) && !tn_tensor_poison(d, &o, &err) &&
-              !tn_attention_forward(&c, &x, B, H, &o, &l, &err) && !tn_tensor_get(d, &o, got, &err);
+    bool ok = !tn_tensor_new(&x, d, TN_F32, N, 3 * D, "tuning", &err) && !tn_tensor_new(&o, d, TN_F32, N, D, "tuning", &err) &&
+              !tn_tensor_new(&l, d, TN_F32, H, N, "tuning", &err) && !tn_tensor_set(d, &x, qkv, &err) &&
+              !tn_tensor_poison(d, &o, &err) && !tn_attention_forward(&c, &x, B, H, &o, &l, &err) &&
+              !tn_tensor_get(d, &o, got, &err);
     double worst = 0;
     for (int i = 0; ok && i < N * D; i++) {
         double e = fabs((double)got[i] - want[i]);
@@ -203,14 +202,13 @@ static void save(const tn_gemm_tuning *t, const tn_dev *d)
     for (int s = 0; s < TN_SHAPES; s++) {
         json_t *sec = json_array();
         for (int v = 0; v < TN_GEMM_VARIANTS; v++) json_array_append_new(sec, json_real(t->seconds[s][v]));
-        json_array_append_new(rows, json_pack("{s:i, s:s, s:[i,i,i], s:o}", "best", t->best[s], "name",
-                                              tn_gemm_variants[t->best[s]].name, "shape", probes[s].M, probes[s].N,
-                                              probes[s].K, "seconds", sec));
+        json_array_append_new(rows,
+                              json_pack("{s:i, s:s, s:[i,i,i], s:o}", "best", t->best[s], "name", tn_gemm_variants[t->best[s]].name,
+                                        "shape", probes[s].M, probes[s].N, probes[s].K, "seconds", sec));
     }
     json_t *j = json_pack("{s:i, s:s, s:s, s:o, s:b, s:b, s:b, s:i, s:i, s:i}", "format", TUNING_FORMAT, "device", d->info.name,
-                          "driver", d->info.driver, "gemm", rows, "attention_cpu", t->attention_cpu_ok, "with_slow",
-                          t->with_slow, "with_quant", t->with_quant, "unpack", t->unpack, "qgemv", t->qgemv, "qgemv_rows",
-                          t->qgemv_rows);
+                          "driver", d->info.driver, "gemm", rows, "attention_cpu", t->attention_cpu_ok, "with_slow", t->with_slow,
+                          "with_quant", t->with_quant, "unpack", t->unpack, "qgemv", t->qgemv, "qgemv_rows", t->qgemv_rows);
     if (j && path && dir && !tn_mkdirs(dir, &ignored)) (void)tn_json_write(j, path, &ignored);
     json_decref(j);
     free(dir);

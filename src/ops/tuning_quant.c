@@ -15,7 +15,7 @@ static const int tokens[] = {1, 2, 4, TN_QGEMV_ROWS};
 typedef struct {
     tn_ctx c;
     tn_qtensor q;
-    tn_tensor x, w, w16, y; /* w16: bfloat16 */
+    tn_tensor x, w, w16, y;            /* w16: bfloat16 */
     float *host, *values, *got, *want; /* random; as the host unpacks them; read back; the reference's product */
 } trial;
 

@@ -124,8 +124,8 @@ int tn_unpack(tn_ctx *c, const tn_qtensor *q, tn_tensor *out, tn_error *err)
 
 bool tn_qgemv_can(const tn_qtensor *q, const tn_tensor *x)
 {
-    return elements(q) < 0xffffffffu && x->rows <= TN_QGEMV_ROWS && q->s.cols % 8 == 0 && q->s.block % 8 == 0 &&
-           x->ld == x->cols && x->off == 0;
+    return elements(q) < 0xffffffffu && x->rows <= TN_QGEMV_ROWS && q->s.cols % 8 == 0 && q->s.block % 8 == 0 && x->ld == x->cols &&
+           x->off == 0;
 }
 
 /* The K that a run divides lies in whole blocks, or a block in whole rows. */

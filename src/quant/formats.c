@@ -5,11 +5,23 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const float nf4[16] = {-1.0f, -0.6961928009986877f, -0.5250730514526367f, -0.39491748809814453f,
-                              -0.28444138169288635f, -0.18477343022823334f, -0.09105003625154495f, 0.0f,
-                              0.07958029955625534f, 0.16093020141124725f, 0.24611230194568634f, 0.33791524171829224f,
-                              0.44070982933044434f, 0.5626170039176941f, 0.7229568362236023f, 1.0f};
-static const float fp4[16] = {0.0f, 0.0625f / 12, 8.0f / 12, 1.0f, 4.0f / 12, 6.0f / 12, 2.0f / 12, 3.0f / 12,
+static const float nf4[16] = {-1.0f,
+                              -0.6961928009986877f,
+                              -0.5250730514526367f,
+                              -0.39491748809814453f,
+                              -0.28444138169288635f,
+                              -0.18477343022823334f,
+                              -0.09105003625154495f,
+                              0.0f,
+                              0.07958029955625534f,
+                              0.16093020141124725f,
+                              0.24611230194568634f,
+                              0.33791524171829224f,
+                              0.44070982933044434f,
+                              0.5626170039176941f,
+                              0.7229568362236023f,
+                              1.0f};
+static const float fp4[16] = {0.0f,  0.0625f / 12,  8.0f / 12,  1.0f,  4.0f / 12,  6.0f / 12,  2.0f / 12,  3.0f / 12,
                               -0.0f, -0.0625f / 12, -8.0f / 12, -1.0f, -4.0f / 12, -6.0f / 12, -2.0f / 12, -3.0f / 12};
 static const float sint4[16] = {-8, -7, -6, -5, -4, -3, -2, -1, 0, 1, 2, 3, 4, 5, 6, 7};
 static const float uint4[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
@@ -52,8 +64,10 @@ int tn_qblock(int *block, tn_qtype type, int asked, int cols, const char *name, 
                        f->min_block, f->max_block);
     }
     if (f->along_row && cols % b)
-        return tn_fail(err, TN_ERR_CONFIG, "%s: rows of %d are no multiple of %s's blocks of %d; name it in skip_modules or "
-                       "choose another block size", name, cols, f->name, b);
+        return tn_fail(err, TN_ERR_CONFIG,
+                       "%s: rows of %d are no multiple of %s's blocks of %d; name it in skip_modules or "
+                       "choose another block size",
+                       name, cols, f->name, b);
     *block = b;
     return 0;
 }

@@ -171,8 +171,8 @@ static int find_ranges(const tn_qmatrix *q, const float *w, tn_qrange *r, const 
     const size_t n = (size_t)q->s.rows * (size_t)q->s.cols, block = (size_t)q->s.block;
     for (size_t i = 0; i < n; i++)
         if (!isfinite(w[i]))
-            return tn_fail(err, TN_ERR_NUMERIC, "%s: element %zu is %f and cannot be quantised; the weights are damaged", name,
-                           i, (double)w[i]);
+            return tn_fail(err, TN_ERR_NUMERIC, "%s: element %zu is %f and cannot be quantised; the weights are damaged", name, i,
+                           (double)w[i]);
     for (size_t b = 0; b < q->n_blocks; b++) {
         tn_qrange m = {w[b * block], w[b * block]};
         for (size_t i = b * block; i < TN_MIN((b + 1) * block, n); i++) {

@@ -29,16 +29,16 @@ typedef enum tn_qscale_kind { TN_QS_F32, TN_QS_NESTED, TN_QS_E8M0, TN_QS_E4M3 } 
 /** A row of the format table: a new format is a new row. */
 typedef struct tn_qformat {
     const char *name;
-    int bits;              /* of a code: 4 or 8 (int8: two's complement) */
-    const float *code;     /* value of each of 16 codes; NULL for int8 */
-    bool rounds;           /* codes are rounded integers; otherwise looked up by threshold */
-    bool low_first;        /* byte i holds element 2i in its low nibble (else high, as bitsandbytes) */
-    bool along_row;        /* blocks may not run across rows: the block divides cols */
-    bool zero_point;       /* one byte a block */
-    bool nestable;         /* scales may themselves be quantised (double quantisation) */
-    tn_qscale_kind scale;  /* when not nested */
+    int bits;                                /* of a code: 4 or 8 (int8: two's complement) */
+    const float *code;                       /* value of each of 16 codes; NULL for int8 */
+    bool rounds;                             /* codes are rounded integers; otherwise looked up by threshold */
+    bool low_first;                          /* byte i holds element 2i in its low nibble (else high, as bitsandbytes) */
+    bool along_row;                          /* blocks may not run across rows: the block divides cols */
+    bool zero_point;                         /* one byte a block */
+    bool nestable;                           /* scales may themselves be quantised (double quantisation) */
+    tn_qscale_kind scale;                    /* when not nested */
     int min_block, max_block, default_block; /* powers of two; 0: the row */
-    double worst_error;    /* largest |w - w'| as a part of the block's largest |w| */
+    double worst_error;                      /* largest |w - w'| as a part of the block's largest |w| */
 } tn_qformat;
 extern const tn_qformat tn_qformats[TN_Q_TYPES];
 /** TN_ERR_CONFIG with the known names when there is none. */
@@ -62,7 +62,7 @@ size_t tn_qpacked_bytes(const tn_qshape *s);
 size_t tn_qscale_bytes(const tn_qshape *s);  /* scales as stored, nested statistics apart */
 size_t tn_qnested_count(const tn_qshape *s); /* floats; 0 when not nested */
 size_t tn_qzero_bytes(const tn_qshape *s);
-size_t tn_qbytes(const tn_qshape *s);        /* all together */
+size_t tn_qbytes(const tn_qshape *s); /* all together */
 /** How this matrix' scales are stored. */
 tn_qscale_kind tn_qscale_of(const tn_qshape *s);
 

@@ -98,10 +98,8 @@ static uint8_t nearest(const float map[256], float u)
     int lo = 0, hi = 255;
     while (lo < hi) {
         int m = (lo + hi) / 2;
-        if (u > (map[m] + map[m + 1]) / 2.0f)
-            lo = m + 1;
-        else
-            hi = m;
+        if (u > (map[m] + map[m + 1]) / 2.0f) lo = m + 1;
+        else hi = m;
     }
     return (uint8_t)lo;
 }

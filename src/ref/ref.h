@@ -8,12 +8,12 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-void tn_ref_gemm(bool ta, bool tb, int M, int N, int K, float alpha, const float *A, int lda, const float *B, int ldb,
-                 float beta, float *C, int ldc, const float *bias);
+void tn_ref_gemm(bool ta, bool tb, int M, int N, int K, float alpha, const float *A, int lda, const float *B, int ldb, float beta,
+                 float *C, int ldc, const float *bias);
 
 void tn_ref_layernorm(const float *x, const float *gamma, const float *beta, float eps, int rows, int cols, float *y);
-void tn_ref_layernorm_backward(const float *x, const float *gamma, float eps, const float *dy, int rows, int cols,
-                               float *dx, float *dgamma, float *dbeta);
+void tn_ref_layernorm_backward(const float *x, const float *gamma, float eps, const float *dy, int rows, int cols, float *dx,
+                               float *dgamma, float *dbeta);
 
 /** qkv [batch*n, 3*heads*hd] -> o [batch*n, heads*hd]; lse may be NULL. */
 void tn_ref_attention(const float *qkv, int batch, int n, int heads, int hd, float *o, float *lse);
@@ -25,10 +25,10 @@ void tn_ref_rope(float *qkv, const float *table, int batch, int n, int heads, in
 double tn_ref_act(int fn, double x);
 double tn_ref_act_slope(int fn, double x);
 
-void tn_ref_norm2d(const float *x, const float *gamma, const float *beta, float eps, int rows, int cols, int unit_rows,
-                   int groups, float *y);
-void tn_ref_norm2d_backward(const float *x, const float *gamma, float eps, const float *dy, int rows, int cols,
-                            int unit_rows, int groups, float *dx, float *dgamma, float *dbeta);
+void tn_ref_norm2d(const float *x, const float *gamma, const float *beta, float eps, int rows, int cols, int unit_rows, int groups,
+                   float *y);
+void tn_ref_norm2d_backward(const float *x, const float *gamma, float eps, const float *dy, int rows, int cols, int unit_rows,
+                            int groups, float *dx, float *dgamma, float *dbeta);
 
 /** 3x3, padding 1, channels last; w [co, ci/groups, 3, 3]. */
 void tn_ref_conv3(const float *x, const float *w, int batch, int h, int wd, int ci, int co, bool depthwise, float *y);
@@ -36,16 +36,14 @@ void tn_ref_conv3_backward(const float *x, const float *w, const float *dy, int 
                            bool depthwise, float *dx, float *dw);
 
 void tn_ref_bilinear(const float *x, int batch, int h, int w, int H, int W, int c, float sy, float sx, float *y);
-void tn_ref_bilinear_backward(const float *dy, int batch, int h, int w, int H, int W, int c, float sy, float sx,
-                              float *dx);
+void tn_ref_bilinear_backward(const float *dy, int batch, int h, int w, int H, int W, int c, float sy, float sx, float *dx);
 
 void tn_ref_patchify(const float *pixels, int batch, int h, int w, int patch, float *cols);
 
 /** Returns the loss; dp may be NULL. mask has one value a sample. */
-double tn_ref_heatmap_loss(const float *p, const float *t, const float *mask, int batch, int sample, bool focal,
-                           double alpha, double beta, double inv_mask, float *dp);
-void tn_ref_adamw(float *p, const float *g, float *m, float *v, int n, double lr, double wd, double b1, double b2,
-                  double eps, int step, double grad_scale);
-void tn_ref_sgd(float *p, const float *g, float *buf, int n, double lr, double wd, double momentum, bool first,
-                double grad_scale);
+double tn_ref_heatmap_loss(const float *p, const float *t, const float *mask, int batch, int sample, bool focal, double alpha,
+                           double beta, double inv_mask, float *dp);
+void tn_ref_adamw(float *p, const float *g, float *m, float *v, int n, double lr, double wd, double b1, double b2, double eps,
+                  int step, double grad_scale);
+void tn_ref_sgd(float *p, const float *g, float *buf, int n, double lr, double wd, double momentum, bool first, double grad_scale);
 #endif

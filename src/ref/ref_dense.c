@@ -4,8 +4,8 @@
 #include <stddef.h>
 #include <stdlib.h>
 
-void tn_ref_gemm(bool ta, bool tb, int M, int N, int K, float alpha, const float *A, int lda, const float *B, int ldb,
-                 float beta, float *C, int ldc, const float *bias)
+void tn_ref_gemm(bool ta, bool tb, int M, int N, int K, float alpha, const float *A, int lda, const float *B, int ldb, float beta,
+                 float *C, int ldc, const float *bias)
 {
     for (int m = 0; m < M; m++)
         for (int n = 0; n < N; n++) {
@@ -37,8 +37,8 @@ void tn_ref_layernorm(const float *x, const float *gamma, const float *beta, flo
     }
 }
 
-void tn_ref_layernorm_backward(const float *x, const float *gamma, float eps, const float *dy, int rows, int cols,
-                               float *dx, float *dgamma, float *dbeta)
+void tn_ref_layernorm_backward(const float *x, const float *gamma, float eps, const float *dy, int rows, int cols, float *dx,
+                               float *dgamma, float *dbeta)
 {
     for (int r = 0; r < rows; r++) {
         const float *a = x + (size_t)r * cols, *g = dy + (size_t)r * cols;
@@ -51,8 +51,7 @@ void tn_ref_layernorm_backward(const float *x, const float *gamma, float eps, co
             dgamma[c] += (float)(g[c] * xhat);
             dbeta[c] += g[c];
         }
-        for (int c = 0; c < cols; c++)
-            dx[(size_t)r * cols + c] = (float)(s * ((double)g[c] * gamma[c] - m1 - (a[c] - m) * s * m2));
+        for (int c = 0; c < cols; c++) dx[(size_t)r * cols + c] = (float)(s * ((double)g[c] * gamma[c] - m1 - (a[c] - m) * s * m2));
     }
 }
 

@@ -17,8 +17,8 @@ static void group_moments(const float *x, int cols, int unit_rows, int gc, doubl
     *rstd = 1 / sqrt(q / n + eps);
 }
 
-void tn_ref_norm2d(const float *x, const float *gamma, const float *beta, float eps, int rows, int cols, int unit_rows,
-                   int groups, float *y)
+void tn_ref_norm2d(const float *x, const float *gamma, const float *beta, float eps, int rows, int cols, int unit_rows, int groups,
+                   float *y)
 {
     const int gc = cols / groups;
     for (int u = 0; u < rows / unit_rows; u++)
@@ -34,8 +34,8 @@ void tn_ref_norm2d(const float *x, const float *gamma, const float *beta, float 
         }
 }
 
-void tn_ref_norm2d_backward(const float *x, const float *gamma, float eps, const float *dy, int rows, int cols,
-                            int unit_rows, int groups, float *dx, float *dgamma, float *dbeta)
+void tn_ref_norm2d_backward(const float *x, const float *gamma, float eps, const float *dy, int rows, int cols, int unit_rows,
+                            int groups, float *dx, float *dgamma, float *dbeta)
 {
     const int gc = cols / groups;
     const double n = (double)unit_rows * gc;
@@ -73,8 +73,7 @@ static void each_tap(int batch, int h, int wd, int ci, int co, bool depthwise, t
                 if (i < 0 || i >= h || j < 0 || j >= wd) continue;
                 size_t xr = ((size_t)b * h + i) * wd + j;
                 for (int c = depthwise ? o : 0; c < (depthwise ? o + 1 : ci); c++)
-                    f(user, (size_t)p * co + o, xr * ci + c,
-                      depthwise ? (size_t)o * 9 + k : ((size_t)o * ci + c) * 9 + k);
+                    f(user, (size_t)p * co + o, xr * ci + c, depthwise ? (size_t)o * 9 + k : ((size_t)o * ci + c) * 9 + k);
             }
 }
 
@@ -143,8 +142,7 @@ void tn_ref_bilinear(const float *x, int batch, int h, int w, int H, int W, int 
     }
 }
 
-void tn_ref_bilinear_backward(const float *dy, int batch, int h, int w, int H, int W, int c, float sy, float sx,
-                              float *dx)
+void tn_ref_bilinear_backward(const float *dy, int batch, int h, int w, int H, int W, int c, float sy, float sx, float *dx)
 {
     memset(dx, 0, sizeof *dx * (size_t)batch * h * w * c);
     for (int p = 0; p < batch * H * W; p++) {

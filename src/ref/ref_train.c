@@ -13,8 +13,8 @@ static double focal(double x, double t, double alpha, double beta, double *slope
     return -t * pow(1 - q, alpha) * log(q) - b * pow(q, alpha) * log(1 - q);
 }
 
-double tn_ref_heatmap_loss(const float *p, const float *t, const float *mask, int batch, int sample, bool is_focal,
-                           double alpha, double beta, double inv_mask, float *dp)
+double tn_ref_heatmap_loss(const float *p, const float *t, const float *mask, int batch, int sample, bool is_focal, double alpha,
+                           double beta, double inv_mask, float *dp)
 {
     double sum = 0;
     for (int i = 0; i < batch * sample; i++) {
@@ -25,8 +25,8 @@ double tn_ref_heatmap_loss(const float *p, const float *t, const float *mask, in
     return sum;
 }
 
-void tn_ref_adamw(float *p, const float *g, float *m, float *v, int n, double lr, double wd, double b1, double b2,
-                  double eps, int step, double grad_scale)
+void tn_ref_adamw(float *p, const float *g, float *m, float *v, int n, double lr, double wd, double b1, double b2, double eps,
+                  int step, double grad_scale)
 {
     for (int i = 0; i < n; i++) {
         double d = g[i] * grad_scale, a = b1 * m[i] + (1 - b1) * d, b = b2 * v[i] + (1 - b2) * d * d;
@@ -36,8 +36,7 @@ void tn_ref_adamw(float *p, const float *g, float *m, float *v, int n, double lr
     }
 }
 
-void tn_ref_sgd(float *p, const float *g, float *buf, int n, double lr, double wd, double momentum, bool first,
-                double grad_scale)
+void tn_ref_sgd(float *p, const float *g, float *buf, int n, double lr, double wd, double momentum, bool first, double grad_scale)
 {
     for (int i = 0; i < n; i++) {
         double d = g[i] * grad_scale + wd * p[i];

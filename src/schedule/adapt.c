@@ -67,7 +67,8 @@ static int set_magnitude(tn_store *st, int mag, tn_error *err)
     const int a_slot = part_slot(st->m, w, "lora_A.weight"), b_slot = part_slot(st->m, w, "lora_B.weight");
     const int r = st->m->slots[a_slot].rows;
     const size_t R = (size_t)w->rows, C = (size_t)w->cols;
-    float *v = malloc(sizeof *v * (R * C + (R + C) * (size_t)r + R)), *A = v + R * C, *B = A + C * (size_t)r, *norm = B + R * (size_t)r;
+    float *v = malloc(sizeof *v * (R * C + (R + C) * (size_t)r + R)), *A = v + R * C, *B = A + C * (size_t)r,
+          *norm = B + R * (size_t)r;
     if (!v) return tn_oom(err);
     int rc = tn_store_get(st, w_slot, v, err);
     if (!rc) rc = tn_store_get(st, a_slot, A, err);

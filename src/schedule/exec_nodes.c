@@ -131,8 +131,8 @@ static int lora_grads(const call *k, tn_tensor x, tn_tensor dy)
         if (!trained(k, p->a)) continue;
         const int r = first_rank(n, i);
         TN_TRY(tn_gemm(k->c, true, false, 1, tn_cols(dt, r, p->r), x, 1, grad(k, p->a), NULL, k->err));
-        TN_TRY(tn_gemm(k->c, true, false, p->scale, tn_cols(dy, col, p->cols), tn_cols(t, r, p->r), 1, grad(k, p->b), NULL,
-                       k->err));
+        TN_TRY(
+            tn_gemm(k->c, true, false, p->scale, tn_cols(dy, col, p->cols), tn_cols(t, r, p->r), 1, grad(k, p->b), NULL, k->err));
     }
     return 0;
 }
@@ -149,8 +149,7 @@ static int linear_grad(const call *k)
         bias[i] = grad(k, p->bias);
         any_bias |= trained(k, p->bias);
         any_lora |= trained(k, p->a);
-        if (trained(k, p->w))
-            TN_TRY(tn_gemm(k->c, true, false, 1, tn_cols(dy, col, p->cols), x, 1, grad(k, p->w), NULL, k->err));
+        if (trained(k, p->w)) TN_TRY(tn_gemm(k->c, true, false, 1, tn_cols(dy, col, p->cols), x, 1, grad(k, p->w), NULL, k->err));
     }
     if (any_bias) TN_TRY(tn_colsum_parts(k->c, &dy, n->n_parts, cols, bias, k->err));
     return any_lora ? lora_grads(k, x, dy) : 0;
@@ -175,8 +174,8 @@ static int linear_dx(const call *k)
     for (int i = 0; i < n->n_parts; i++) {
         const tn_gpart *p = &n->part[i];
         if (p->a < 0) continue;
-        TN_TRY(tn_gemm(k->c, false, false, 1, tn_cols(dt, first_rank(n, i), p->r), weight(k, p->a),
-                       !drop || z_started ? 1 : 0, z, NULL, k->err));
+        TN_TRY(tn_gemm(k->c, false, false, 1, tn_cols(dt, first_rank(n, i), p->r), weight(k, p->a), !drop || z_started ? 1 : 0, z,
+                       NULL, k->err));
         z_started = true;
     }
     return drop ? tn_dropout(k->c, &z, &dx, n->f[0], (uint32_t)n->i[0], true, false, k->err) : 0;
@@ -428,10 +427,8 @@ static int norm2d(const call *k)
     tn_tensor x = in(k, 0), y = out(k, 0), st = out(k, 1), g = weight(k, k->n->w[0]), b = weight(k, k->n->w[1]);
     tn_tensor mean = weight(k, k->n->w[2]), var = weight(k, k->n->w[3]);
     const int unit = k->n->i[0], groups = k->n->i[1], track = k->n->i[2];
-    if (track == 2)
-        TN_TRY(tn_batchnorm_stats(k->c, &mean, &var, NORM2D_EPS, &st, k->err));
-    else
-        TN_TRY(tn_norm2d_stats(k->c, &x, unit, groups, NORM2D_EPS, &st, k->err));
+    if (track == 2) TN_TRY(tn_batchnorm_stats(k->c, &mean, &var, NORM2D_EPS, &st, k->err));
+    else TN_TRY(tn_norm2d_stats(k->c, &x, unit, groups, NORM2D_EPS, &st, k->err));
     if (track == 1) TN_TRY(tn_batchnorm_track(k->c, &st, &mean, &var, NORM2D_EPS, 0.1f, x.rows, k->err));
     return tn_norm2d_apply(k->c, &x, &st, &g, &b, unit, groups, &y, k->err);
 }

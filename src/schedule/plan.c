@@ -74,8 +74,7 @@ static void find_live_peak(tn_plan *p, const tn_graph *g)
     for (int n = 0; n < g->n_n; n++) {
         size_t live = 0;
         for (int i = 0; i < g->n_t; i++)
-            if (g->t[i].kind != TN_G_CONST && p->t[i].last >= 0 && p->t[i].first <= n && n <= p->t[i].last)
-                live += p->t[i].bytes;
+            if (g->t[i].kind != TN_G_CONST && p->t[i].last >= 0 && p->t[i].first <= n && n <= p->t[i].last) live += p->t[i].bytes;
         p->live_peak = TN_MAX(p->live_peak, live);
     }
 }
@@ -91,8 +90,10 @@ static int place(tn_plan *p, const tn_graph *g, size_t largest, tn_error *err)
     for (int i = 0; !rc && i < n; i++) {
         tn_planned *t = &p->t[order[i].id];
         if (t->bytes > largest) {
-            rc = tn_fail(err, TN_ERR_MEMORY, "activation '%s' needs %zu MiB, more than the device gives at once (%zu MiB); use a "
-                         "smaller micro_batch_size", g->t[order[i].id].name, t->bytes >> 20, largest >> 20);
+            rc = tn_fail(err, TN_ERR_MEMORY,
+                         "activation '%s' needs %zu MiB, more than the device gives at once (%zu MiB); use a "
+                         "smaller micro_batch_size",
+                         g->t[order[i].id].name, t->bytes >> 20, largest >> 20);
             break;
         }
         int k = 0;
@@ -105,8 +106,10 @@ static int place(tn_plan *p, const tn_graph *g, size_t largest, tn_error *err)
         t->chunk = (int)(at / largest);
         t->offset = at % largest;
         if (t->chunk >= TN_MAX_CHUNKS) {
-            rc = tn_fail(err, TN_ERR_MEMORY, "activations need more than %d of the device's largest allocations; use a smaller "
-                         "micro_batch_size", TN_MAX_CHUNKS);
+            rc = tn_fail(err, TN_ERR_MEMORY,
+                         "activations need more than %d of the device's largest allocations; use a smaller "
+                         "micro_batch_size",
+                         TN_MAX_CHUNKS);
             break;
         }
         p->n_chunks = TN_MAX(p->n_chunks, t->chunk + 1);

@@ -8,8 +8,8 @@
 #include <stddef.h>
 
 typedef struct tn_planned {
-    int first, last;     /* nodes; last -1: never used */
-    int chunk;           /* -1: not in the arena (constants) */
+    int first, last; /* nodes; last -1: never used */
+    int chunk;       /* -1: not in the arena (constants) */
     size_t offset, bytes;
 } tn_planned;
 

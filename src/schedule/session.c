@@ -24,8 +24,8 @@ static void log_profile(const tn_session *s)
     for (int i = 0; i < TN_OP_COUNT; i++) total += s->op_seconds[i];
     for (int i = 0; total > 0 && i < TN_OP_COUNT; i++)
         if (s->op_calls[i])
-            tn_logf(s->dev->log, TN_LOG_INFO, "%-20s %8lld calls %9.3f s %5.1f %%", tn_opcode_name((tn_opcode)i),
-                    s->op_calls[i], s->op_seconds[i], 100 * s->op_seconds[i] / total);
+            tn_logf(s->dev->log, TN_LOG_INFO, "%-20s %8lld calls %9.3f s %5.1f %%", tn_opcode_name((tn_opcode)i), s->op_calls[i],
+                    s->op_seconds[i], 100 * s->op_seconds[i] / total);
 }
 
 void tn_session_free(tn_session *s)
@@ -77,10 +77,8 @@ static void unbind(tn_session *s, tn_exec *e)
 {
     for (int i = e->g.n_t - 1; e->mem && i >= 0; i--) {
         if (!e->mem[i]) continue;
-        if (e->g.t[i].kind == TN_G_CONST)
-            tn_buffer_free(s->dev, e->mem[i], (size_t)e->g.t[i].rows * (size_t)e->g.t[i].cols * 4);
-        else
-            clReleaseMemObject(e->mem[i]);
+        if (e->g.t[i].kind == TN_G_CONST) tn_buffer_free(s->dev, e->mem[i], (size_t)e->g.t[i].rows * (size_t)e->g.t[i].cols * 4);
+        else clReleaseMemObject(e->mem[i]);
         e->mem[i] = NULL;
     }
     e->bound_to = 0;
@@ -136,8 +134,8 @@ static int bind(tn_session *s, tn_exec *e, tn_error *err)
 
 static bool same_pass(const tn_pass *a, const tn_pass *b)
 {
-    return a->batch == b->batch && a->act == b->act && a->groups == b->groups && a->training == b->training &&
-           a->loss == b->loss && a->hidden == b->hidden && a->heat == b->heat && a->recompute == b->recompute;
+    return a->batch == b->batch && a->act == b->act && a->groups == b->groups && a->training == b->training && a->loss == b->loss &&
+           a->hidden == b->hidden && a->heat == b->heat && a->recompute == b->recompute;
 }
 
 int tn_session_get(tn_exec **out, tn_session *s, const tn_pass *pass, tn_error *err)

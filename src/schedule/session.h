@@ -25,8 +25,8 @@ typedef struct tn_exec {
     tn_plan plan;
     tn_placement where;
     size_t workspace;
-    cl_mem *mem;       /* one a tensor: sub-buffers of the arena, or constants */
-    int bound_to;      /* the arena's generation */
+    cl_mem *mem;  /* one a tensor: sub-buffers of the arena, or constants */
+    int bound_to; /* the arena's generation */
 } tn_exec;
 
 typedef struct tn_session {

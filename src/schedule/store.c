@@ -39,7 +39,10 @@ static int choose(tn_store *st, int i, tn_error *err)
     e->grad = e->t;
     if (e->place == TN_PLACE_DENSE) e->bytes = tn_tensor_bytes(&e->t);
     if (e->place == TN_PLACE_QUANT) {
-        e->q.s = (tn_qshape){.type = st->quant.type, .rows = s->rows, .cols = s->cols, .block = st->quant.block,
+        e->q.s = (tn_qshape){.type = st->quant.type,
+                             .rows = s->rows,
+                             .cols = s->cols,
+                             .block = st->quant.block,
                              .nested = st->quant.nested && tn_qformats[st->quant.type].nestable};
         if (tn_qblock(&e->q.s.block, e->q.s.type, st->quant.block, s->cols, s->name, err)) return err->status;
         e->bytes = tn_qbytes(&e->q.s);
@@ -102,18 +105,15 @@ static int allocate(tn_store *st, bool optimiser, tn_error *err)
     }
     for (int i = 0; i < st->m->n_slots; i++) {
         tn_stored *e = &st->s[i];
-        if (e->place == TN_PLACE_PARAM)
-            TN_TRY(bind_param(st, e, err));
-        else if (e->place == TN_PLACE_QUANT)
-            TN_TRY(new_quant(st, e, err));
-        else
-            TN_TRY(tn_buffer_new(&e->t.mem, st->dev, e->bytes, st->m->slots[i].name, err));
+        if (e->place == TN_PLACE_PARAM) TN_TRY(bind_param(st, e, err));
+        else if (e->place == TN_PLACE_QUANT) TN_TRY(new_quant(st, e, err));
+        else TN_TRY(tn_buffer_new(&e->t.mem, st->dev, e->bytes, st->m->slots[i].name, err));
     }
     return 0;
 }
 
-int tn_store_new(tn_store **out, tn_dev *d, const tn_model *m, const tn_quant_spec *quant, tn_dtype act, bool optimiser,
-                 bool dry, tn_error *err)
+int tn_store_new(tn_store **out, tn_dev *d, const tn_model *m, const tn_quant_spec *quant, tn_dtype act, bool optimiser, bool dry,
+                 tn_error *err)
 {
     tn_store *st = calloc(1, sizeof *st);
     if (!st || !(st->s = calloc((size_t)m->n_slots + 1, sizeof *st->s))) {
@@ -361,8 +361,8 @@ static int load_slot(tn_store *st, int i, const tn_hf_dir *dir, uint64_t seed, i
 /* Tensors that such checkpoints often hold and a heatmap model never reads. */
 static bool expected_extra(const char *name)
 {
-    return strstr(name, "mask_token") || strstr(name, "pooler.") || tn_starts(name, "classifier.") || tn_starts(name, "head.") || tn_starts(name, "fc_norm.") ||
-           tn_qfile_is_part(name);
+    return strstr(name, "mask_token") || strstr(name, "pooler.") || tn_starts(name, "classifier.") || tn_starts(name, "head.") ||
+           tn_starts(name, "fc_norm.") || tn_qfile_is_part(name);
 }
 
 static bool is_read(const tn_store *st, const tn_st_tensor *t)
@@ -399,8 +399,10 @@ int tn_store_load_backbone(tn_store *st, const tn_hf_dir *dir, uint64_t seed, co
     for (int i = 0; i < st->m->n_slots; i++)
         if (is_backbone_weight(&st->m->slots[i])) TN_TRY(load_slot(st, i, dir, seed, &requantised, err));
     if (requantised)
-        tn_logf(log, TN_LOG_WARN, "%s: %d matrices were quantised in another format or block size and were quantised again, "
-                "which loses a little; set model.quantization as the checkpoint has it", dir->path, requantised);
+        tn_logf(log, TN_LOG_WARN,
+                "%s: %d matrices were quantised in another format or block size and were quantised again, "
+                "which loses a little; set model.quantization as the checkpoint has it",
+                dir->path, requantised);
     name_extras(st, dir, log);
     return 0;
 }
@@ -420,8 +422,9 @@ static void name_dense(const tn_store *st, const tn_log *log, bool by_name, int 
             tn_text_addf(&names, "%s%.*s", names.len ? ", " : "", (int)(strlen(s->name) - strlen(".weight")), s->name);
     }
     if (count)
-        tn_logf(log, TN_LOG_INFO, by_name ? "%d linear layers left in float by skip_modules: %s"
-                                          : "%d linear layers left in float, because blocks do not divide their rows: %s",
+        tn_logf(log, TN_LOG_INFO,
+                by_name ? "%d linear layers left in float by skip_modules: %s"
+                        : "%d linear layers left in float, because blocks do not divide their rows: %s",
                 count, names.s ? names.s : "");
     tn_text_free(&names);
 }

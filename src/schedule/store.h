@@ -36,16 +36,16 @@ typedef struct tn_store {
     tn_dtype act;
     tn_stored *s;
     cl_mem params, grads, moment1, moment2;
-    size_t n_params;                              /* floats, alignment gaps included */
+    size_t n_params; /* floats, alignment gaps included */
     size_t group_off[TN_GROUPS], group_len[TN_GROUPS];
-    cl_mem tables;                                /* of the quantised format; the first quantised slot's */
-    size_t weight_bytes, float_bytes;             /* frozen weights as stored, and as float32 */
-    int n_quantised, n_skipped, n_indivisible;    /* skipped: by name; indivisible: rows that blocks do not divide */
+    cl_mem tables;                             /* of the quantised format; the first quantised slot's */
+    size_t weight_bytes, float_bytes;          /* frozen weights as stored, and as float32 */
+    int n_quantised, n_skipped, n_indivisible; /* skipped: by name; indivisible: rows that blocks do not divide */
 } tn_store;
 
 /** Lays the slots out and allocates; optimiser moments only when `optimiser`. With dry, nothing is allocated. */
-int tn_store_new(tn_store **out, tn_dev *d, const tn_model *m, const tn_quant_spec *quant, tn_dtype act, bool optimiser,
-                 bool dry, tn_error *err);
+int tn_store_new(tn_store **out, tn_dev *d, const tn_model *m, const tn_quant_spec *quant, tn_dtype act, bool optimiser, bool dry,
+                 tn_error *err);
 void tn_store_free(tn_store *s);
 /** Sets a slot from float32 values (quantising where the slot is stored so). */
 int tn_store_set(tn_store *s, int slot, const float *values, tn_error *err);

@@ -78,8 +78,8 @@ static int run_micro(trainer *t, const tn_batch *b, int first, int n, int groups
     TN_TRY(tn_session_get(&x, s, &pass, err));
     s->ctx.step_seed = tn_hash_u32((uint32_t)t->s->training.seed, (uint32_t)(t->st.step * 4096 + first));
     TN_TRY(augment_rope(t, x, s->ctx.step_seed, err));
-    s->loss = (tn_loss_spec){!strcmp(t->s->training.loss, "focal"), (float)t->s->training.alpha,
-                             (float)t->s->training.beta, (float)inv, (float)t->st.loss_scale};
+    s->loss = (tn_loss_spec){!strcmp(t->s->training.loss, "focal"), (float)t->s->training.alpha, (float)t->s->training.beta,
+                             (float)inv, (float)t->st.loss_scale};
     TN_TRY(tn_session_upload(s, x, x->g.pixels, b->pixels + (size_t)first * image, err));
     TN_TRY(tn_session_upload(s, x, x->g.target, b->target + (size_t)first * heat, err));
     TN_TRY(tn_session_upload(s, x, x->g.mask, b->mask + first, err));
@@ -97,8 +97,7 @@ static int forward_backward(trainer *t, const tn_batch *b, int groups, double *l
     const double inv = 1 / fmax(visible * t->e->model->heat_w * t->e->model->heat_h, 1e-8);
     *loss = 0;
     TN_TRY(tn_store_zero_grad(t->e->session->store, err));
-    for (int i = 0; i < b->n; i += t->st.micro)
-        TN_TRY(run_micro(t, b, i, TN_MIN(t->st.micro, b->n - i), groups, inv, loss, err));
+    for (int i = 0; i < b->n; i += t->st.micro) TN_TRY(run_micro(t, b, i, TN_MIN(t->st.micro, b->n - i), groups, inv, loss, err));
     return 0;
 }
 
@@ -136,8 +135,10 @@ static int optimise(trainer *t, int groups, double lr, tn_error *err)
     const double norm = sqrt(squares) / t->st.loss_scale, max = t->s->training.grad_clip_norm;
     if (!isfinite(norm)) {
         if (t->e->act != TN_F16)
-            return tn_fail(err, TN_ERR_NUMERIC, "the gradient is no longer finite at step %lld; lower training.optimizer.lr or set "
-                           "training.grad_clip_norm", t->st.step + 1);
+            return tn_fail(err, TN_ERR_NUMERIC,
+                           "the gradient is no longer finite at step %lld; lower training.optimizer.lr or set "
+                           "training.grad_clip_norm",
+                           t->st.step + 1);
         t->st.loss_scale = fmax(t->st.loss_scale / 2, 1); /* float16 overflowed: skip the step, scale less */
         return 0;
     }
@@ -155,7 +156,13 @@ static void report_step(trainer *t, int epoch, double loss, double lr, int image
     const double spent = tn_now() - t->begin;
     const long long steps = (long long)t->s->training.epochs * t->batches, left = steps - t->st.step;
     const double per_image = spent / fmax(t->images_done, 1);
-    tn_step s = {epoch + 1, t->s->training.epochs, t->st.step, steps, loss, lr, 1 / fmax(per_image, 1e-9),
+    tn_step s = {epoch + 1,
+                 t->s->training.epochs,
+                 t->st.step,
+                 steps,
+                 loss,
+                 lr,
+                 1 / fmax(per_image, 1e-9),
                  per_image * (double)left * t->s->training.batch_size};
     if (t->cb && t->cb->step && t->cb->step(t->cb->user, &s)) t->stop = true;
 }
@@ -290,8 +297,8 @@ static int open_loaders(trainer *t, tn_error *err)
     TN_TRY(tn_loader_new(&t->train_loader, &t->train, &p, TN_MIN(b, t->train.n), s->training.workers, s->training.prefetch,
                          KEEP_BYTES, err));
     if (!t->val.n) return 0;
-    return tn_loader_new(&t->val_loader, &t->val, &q, TN_MIN(b, t->val.n), s->training.workers, s->training.prefetch,
-                         KEEP_BYTES, err);
+    return tn_loader_new(&t->val_loader, &t->val, &q, TN_MIN(b, t->val.n), s->training.workers, s->training.prefetch, KEEP_BYTES,
+                         err);
 }
 
 static int prepare(trainer *t, tn_error *err)
@@ -361,8 +368,7 @@ static int run_epochs(trainer *t, tn_error *err)
     return 0;
 }
 
-int tn_train(const tn_config *c, const tn_run_options *o, const tn_train_callbacks *cb, tn_train_summary *summary,
-             tn_error *err)
+int tn_train(const tn_config *c, const tn_run_options *o, const tn_train_callbacks *cb, tn_train_summary *summary, tn_error *err)
 {
     tn_train_summary unused;
     trainer t = {.c = c, .s = tn_config_settings(c), .o = o, .cb = cb, .sum = summary ? summary : &unused};

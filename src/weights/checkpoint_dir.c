@@ -14,9 +14,7 @@ static char *hub_root(void)
         if (v && v[0]) return tn_expand_path(v);
     }
     const char *home = getenv("HF_HOME"), *xdg = getenv("XDG_CACHE_HOME");
-    char *base = home && home[0]  ? strdup(home)
-                 : xdg && xdg[0] ? tn_path(xdg, "huggingface")
-                                 : strdup("~/.cache/huggingface");
+    char *base = home && home[0] ? strdup(home) : xdg && xdg[0] ? tn_path(xdg, "huggingface") : strdup("~/.cache/huggingface");
     char *full = base ? tn_path(base, "hub") : NULL, *out = full ? tn_expand_path(full) : NULL;
     free(base);
     free(full);
@@ -25,8 +23,10 @@ static char *hub_root(void)
 
 static int not_cached(const char *id, tn_error *err)
 {
-    return tn_fail(err, TN_ERR_IO, "model '%s' is neither a folder nor in the local hub cache; fetch it with "
-                   "'huggingface-cli download %s', or give a folder with config.json and model.safetensors", id, id);
+    return tn_fail(err, TN_ERR_IO,
+                   "model '%s' is neither a folder nor in the local hub cache; fetch it with "
+                   "'huggingface-cli download %s', or give a folder with config.json and model.safetensors",
+                   id, id);
 }
 
 int tn_hub_resolve(char **path, const char *id, tn_error *err)
@@ -85,14 +85,16 @@ static int open_shards(tn_hf_dir *d, const char *index, tn_error *err)
     json_t *v, *map = json_object_get(j, "weight_map");
     tn_strs names = {0};
     if (!json_is_object(map)) rc = tn_fail(err, TN_ERR_FORMAT, "%s: weight_map is missing", index);
-    if (!rc) json_object_foreach(map, key, v) {
+    if (!rc) json_object_foreach(map, key, v)
+        {
             const char *n = json_string_value(v);
             if (!n || !safe_shard(n)) rc = tn_fail(err, TN_ERR_FORMAT, "%s: '%s' is no shard name", index, n ? n : "?");
             if (!rc && !tn_strs_has(&names, n) && !tn_strs_add(&names, n)) rc = tn_oom(err);
             if (rc) break;
         }
     for (int i = 0; !rc && i < names.n; i++) rc = add_file(d, names.v[i], err);
-    if (!rc) json_object_foreach(map, key, v) {
+    if (!rc) json_object_foreach(map, key, v)
+        {
             int k = 0;
             while (strcmp(names.v[k], json_string_value(v))) k++;
             if (tn_st_find(d->files[k], key)) continue;
@@ -108,15 +110,14 @@ static int open_weights(tn_hf_dir *d, tn_error *err)
 {
     char *one = tn_path(d->path, "model.safetensors"), *index = tn_path(d->path, "model.safetensors.index.json");
     int rc;
-    if (!one || !index)
-        rc = tn_oom(err);
-    else if (tn_is_file(one))
-        rc = add_file(d, "model.safetensors", err);
-    else if (tn_is_file(index))
-        rc = open_shards(d, index, err);
+    if (!one || !index) rc = tn_oom(err);
+    else if (tn_is_file(one)) rc = add_file(d, "model.safetensors", err);
+    else if (tn_is_file(index)) rc = open_shards(d, index, err);
     else
-        rc = tn_fail(err, TN_ERR_IO, "'%s' holds no model.safetensors; fetch the weights with 'huggingface-cli download', or "
-                     "convert them to safetensors", d->path);
+        rc = tn_fail(err, TN_ERR_IO,
+                     "'%s' holds no model.safetensors; fetch the weights with 'huggingface-cli download', or "
+                     "convert them to safetensors",
+                     d->path);
     free(one);
     free(index);
     return rc;

@@ -16,8 +16,14 @@ bool tn_qfile_is_packed(const tn_st_tensor *t)
 
 bool tn_qfile_is_part(const char *name)
 {
-    static const char *const ends[] = {".SCB", ".weight_format", ".weight.absmax", ".weight.quant_map", ".weight.nested_absmax",
-                                       ".weight.nested_quant_map", ".weight.scale", ".weight.zero_point"};
+    static const char *const ends[] = {".SCB",
+                                       ".weight_format",
+                                       ".weight.absmax",
+                                       ".weight.quant_map",
+                                       ".weight.nested_absmax",
+                                       ".weight.nested_quant_map",
+                                       ".weight.scale",
+                                       ".weight.zero_point"};
     for (size_t i = 0; i < TN_COUNT(ends); i++)
         if (tn_ends(name, ends[i])) return true;
     return strstr(name, ".weight.quant_state.") != NULL;
@@ -33,8 +39,10 @@ typedef struct {
 
 static int disagrees(const reader *r, const char *what)
 {
-    return tn_fail(r->err, TN_ERR_FORMAT, "%s: tensor '%s': its quant_state disagrees with its shapes (%s); the checkpoint is "
-                   "damaged, quantise it again", r->f->path, r->t->name, what);
+    return tn_fail(r->err, TN_ERR_FORMAT,
+                   "%s: tensor '%s': its quant_state disagrees with its shapes (%s); the checkpoint is "
+                   "damaged, quantise it again",
+                   r->f->path, r->t->name, what);
 }
 
 static const tn_st_tensor *part(const reader *r, const char *suffix)

@@ -17,10 +17,10 @@ static const struct {
     const char *name;
     int bits, rank; /* rank: the official writer's order, larger first */
 } dtypes[] = {
-    {"U64", 64, 20}, {"I64", 64, 19}, {"F64", 64, 18}, {"C64", 64, 17}, {"F32", 32, 16}, {"U32", 32, 15},
-    {"I32", 32, 14}, {"BF16", 16, 13}, {"F16", 16, 12}, {"U16", 16, 11}, {"I16", 16, 10}, {"F8_E5M2FNUZ", 8, 9},
-    {"F8_E4M3FNUZ", 8, 8}, {"F8_E8M0", 8, 7}, {"F8_E4M3", 8, 6}, {"F8_E5M2", 8, 5}, {"I8", 8, 4}, {"U8", 8, 3},
-    {"F6_E3M2", 6, 2}, {"F6_E2M3", 6, 2}, {"F4", 4, 1}, {"BOOL", 8, 0},
+    {"U64", 64, 20},       {"I64", 64, 19},   {"F64", 64, 18},   {"C64", 64, 17},   {"F32", 32, 16}, {"U32", 32, 15},
+    {"I32", 32, 14},       {"BF16", 16, 13},  {"F16", 16, 12},   {"U16", 16, 11},   {"I16", 16, 10}, {"F8_E5M2FNUZ", 8, 9},
+    {"F8_E4M3FNUZ", 8, 8}, {"F8_E8M0", 8, 7}, {"F8_E4M3", 8, 6}, {"F8_E5M2", 8, 5}, {"I8", 8, 4},    {"U8", 8, 3},
+    {"F6_E3M2", 6, 2},     {"F6_E2M3", 6, 2}, {"F4", 4, 1},      {"BOOL", 8, 0},
 };
 
 static int dtype_row(const char *name)
@@ -32,8 +32,8 @@ static int dtype_row(const char *name)
 
 static int bad(const tn_st_file *f, tn_error *err, const char *tensor, const char *what)
 {
-    return tn_fail(err, TN_ERR_FORMAT, "%s: %s%s%s%s; the file is damaged or was not fully downloaded, fetch it again",
-                   f->path, tensor ? "tensor '" : "", tensor ? tensor : "", tensor ? "' " : "", what);
+    return tn_fail(err, TN_ERR_FORMAT, "%s: %s%s%s%s; the file is damaged or was not fully downloaded, fetch it again", f->path,
+                   tensor ? "tensor '" : "", tensor ? tensor : "", tensor ? "' " : "", what);
 }
 
 /* A non-negative integer below 2^48. */
@@ -110,8 +110,8 @@ static int check_metadata(const tn_st_file *f, const json_t *meta, tn_error *err
     const char *key;
     json_t *v;
     if (!json_is_object(meta)) return bad(f, err, NULL, "__metadata__ is no map");
-    json_object_foreach((json_t *)meta, key, v)
-        if (!json_is_string(v)) return bad(f, err, NULL, "__metadata__ holds something that is no string");
+    json_object_foreach((json_t *)meta, key,
+                        v) if (!json_is_string(v)) return bad(f, err, NULL, "__metadata__ holds something that is no string");
     return 0;
 }
 
@@ -133,9 +133,9 @@ static int parse_header(tn_st_file *f, tn_error *err)
     f->t = calloc(json_object_size(h) + 1, sizeof *f->t);
     if (!f->t) rc = tn_oom(err);
     if (!rc && !json_is_object(h)) rc = bad(f, err, NULL, "the header is no JSON object");
-    if (!rc) json_object_foreach(h, key, v) {
-            rc = !strcmp(key, "__metadata__") ? check_metadata(f, v, err)
-                                              : parse_tensor(f, &f->t[f->n++], key, v, data_size, err);
+    if (!rc) json_object_foreach(h, key, v)
+        {
+            rc = !strcmp(key, "__metadata__") ? check_metadata(f, v, err) : parse_tensor(f, &f->t[f->n++], key, v, data_size, err);
             if (rc) break;
         }
     json_decref(h);
@@ -154,8 +154,7 @@ int tn_st_open(tn_st_file **out, const char *path, tn_error *err)
     struct stat st;
     if (fd < 0 || fstat(fd, &st) || !S_ISREG(st.st_mode))
         rc = tn_fail(err, TN_ERR_IO, "cannot open '%s': %s", path, fd < 0 ? strerror(errno) : "not a file");
-    else if (st.st_size < 8)
-        rc = bad(f, err, NULL, "shorter than a safetensors header");
+    else if (st.st_size < 8) rc = bad(f, err, NULL, "shorter than a safetensors header");
     if (!rc) {
         f->size = (size_t)st.st_size;
         f->map = mmap(NULL, f->size, PROT_READ, MAP_PRIVATE, fd, 0);
@@ -205,8 +204,7 @@ const tn_st_tensor *tn_st_find_common(const tn_st_file *f, const char *name)
 static int still_whole(const tn_st_file *f, tn_error *err)
 {
     struct stat st;
-    if (stat(f->path, &st) || (size_t)st.st_size != f->size)
-        return bad(f, err, NULL, "changed its size while being read");
+    if (stat(f->path, &st) || (size_t)st.st_size != f->size) return bad(f, err, NULL, "changed its size while being read");
     return 0;
 }
 
@@ -238,8 +236,7 @@ int tn_st_read_f32(const tn_st_file *f, const tn_st_tensor *t, float *dst, tn_er
     }
     bool bf = !strcmp(t->dtype, "BF16");
     if (!bf && strcmp(t->dtype, "F16"))
-        return tn_fail(err, TN_ERR_FORMAT, "%s: tensor '%s' is %s; F32, F16 and BF16 can be read here", f->path, t->name,
-                       t->dtype);
+        return tn_fail(err, TN_ERR_FORMAT, "%s: tensor '%s' is %s; F32, F16 and BF16 can be read here", f->path, t->name, t->dtype);
     for (size_t i = 0; i < n; i++) {
         uint16_t h = (uint16_t)(src[2 * i] | src[2 * i + 1] << 8);
         dst[i] = bf ? tn_bf16_to_f32(h) : tn_f16_to_f32(h);
@@ -264,8 +261,8 @@ static char *header_of(const tn_st_entry *e, int n, size_t *len)
         json_t *shape = json_array();
         for (int k = 0; k < e[i].ndim; k++) json_array_append_new(shape, json_integer(e[i].shape[k]));
         json_object_set_new(h, e[i].name,
-                            json_pack("{s:s, s:o, s:[I,I]}", "dtype", e[i].dtype, "shape", shape, "data_offsets",
-                                      (json_int_t)at, (json_int_t)(at + e[i].bytes)));
+                            json_pack("{s:s, s:o, s:[I,I]}", "dtype", e[i].dtype, "shape", shape, "data_offsets", (json_int_t)at,
+                                      (json_int_t)(at + e[i].bytes)));
         at += e[i].bytes;
     }
     char *s = json_dumps(h, JSON_COMPACT);

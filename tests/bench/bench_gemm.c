@@ -73,7 +73,7 @@ static int shape(tn_dev *d, int M, int N, int K, bool with_clblast, tn_error *er
 
 int main(int argc, char **argv)
 {
-    static const int shapes[][3] = {{581, 384, 384}, {581, 1536, 384}, {581, 384, 1536}, {4648, 384, 384}, {4648, 1536, 384},
+    static const int shapes[][3] = {{581, 384, 384},   {581, 1536, 384}, {581, 384, 1536}, {4648, 384, 384},  {4648, 1536, 384},
                                     {4648, 384, 1536}, {1192, 128, 128}, {1192, 384, 128}, {1024, 1152, 1024}};
     tn_error err = {0};
     tn_device_info info;

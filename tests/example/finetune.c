@@ -23,9 +23,16 @@ static int run(const char *configs, const char *data, const char *out, const cha
     snprintf(dir, sizeof dir, "training.output_dir='%s'", out);
     snprintf(best, sizeof best, "%s/best", out);
     snprintf(backbone, sizeof backbone, "model.pretrained_model_name='%s/backbone/tiny'", configs);
-    const char *keys[] = {root, dir, backbone, "data.split.train_games=[game1]", "data.split.val_games=[]",
-                          "data.preprocess.resize=[256,144]", "training.epochs=2", "training.limit_train_batches=2"};
-    tn_config_source source = {.config_dir = configs, .model = "vit_qlora_random", .training = "overfit", .overrides = keys, .n_overrides = 8};
+    const char *keys[] = {root,
+                          dir,
+                          backbone,
+                          "data.split.train_games=[game1]",
+                          "data.split.val_games=[]",
+                          "data.preprocess.resize=[256,144]",
+                          "training.epochs=2",
+                          "training.limit_train_batches=2"};
+    tn_config_source source = {
+        .config_dir = configs, .model = "vit_qlora_random", .training = "overfit", .overrides = keys, .n_overrides = 8};
     tn_run_options options = {.device = "cpu"};
     tn_train_callbacks callbacks = {.epoch = show_epoch};
     tn_train_summary summary;

@@ -19,10 +19,10 @@ typedef struct {
 } measure;
 
 static measure kinds[KINDS] = {
-    [HIDDEN] = {"hidden", 1e-5, 0, 0, ""},     [HEATMAP] = {"heatmap", 1e-5, 0, 0, ""},
-    [LOSS] = {"loss", 1e-5, 0, 0, ""},         [GRADIENT] = {"gradient", 1e-4, 0, 0, ""},
-    [TRACE] = {"trace.loss", 1e-4, 0, 0, ""},  [NORM] = {"trace.grad_norm", 1e-3, 0, 0, ""},
-    [FINAL] = {"final", 1e-3, 0, 0, ""},       [CODES] = {"quantised", 0, 0, 0, ""},
+    [HIDDEN] = {"hidden", 1e-5, 0, 0, ""},    [HEATMAP] = {"heatmap", 1e-5, 0, 0, ""},
+    [LOSS] = {"loss", 1e-5, 0, 0, ""},        [GRADIENT] = {"gradient", 1e-4, 0, 0, ""},
+    [TRACE] = {"trace.loss", 1e-4, 0, 0, ""}, [NORM] = {"trace.grad_norm", 1e-3, 0, 0, ""},
+    [FINAL] = {"final", 1e-3, 0, 0, ""},      [CODES] = {"quantised", 0, 0, 0, ""},
     [VALUES] = {"dequantised", 0, 0, 0, ""},
 };
 
@@ -269,8 +269,9 @@ static int compare_slots(test *t, const char *prefix, int kind, tn_error *err)
         size_t n = (size_t)g->count;
         float *want = malloc(n * 4), *got = malloc(n * 4);
         int rc = want && got ? tn_st_read_f32(t->golden, g, want, err) : tn_oom(err);
-        if (!rc) rc = kind == GRADIENT ? tn_store_get_grad(t->session->store, i, got, err)
-                                       : tn_store_get(t->session->store, i, got, err);
+        if (!rc)
+            rc =
+                kind == GRADIENT ? tn_store_get_grad(t->session->store, i, got, err) : tn_store_get(t->session->store, i, got, err);
         if (!rc) note(kind, s->name, kind == GRADIENT ? tn_relative_error(got, want, n, 1e-4 * whole) : relative(got, want, n));
         free(want);
         free(got);
@@ -381,7 +382,10 @@ static int step(test *t, tn_exec *e, int i, float want_loss, float want_norm, tn
     double clip = tn_json_num(t->spec, "grad_clip_norm", 0);
     tn_adam_spec a = {.lr = (float)tn_json_num(t->spec, "lr", 1e-3),
                       .weight_decay = (float)tn_json_num(t->spec, "weight_decay", 0),
-                      .beta1 = 0.9f, .beta2 = 0.999f, .eps = 1e-8f, .step = i + 1,
+                      .beta1 = 0.9f,
+                      .beta2 = 0.999f,
+                      .eps = 1e-8f,
+                      .step = i + 1,
                       .grad_scale = clip > 0 ? (float)fmin(1, clip / (sqrt(squares) + 1e-6)) : 1};
     return tn_adamw(&s->ctx, st->params, st->grads, st->moment1, st->moment2, 0, st->n_params, &a, err);
 }
@@ -389,7 +393,12 @@ static int step(test *t, tn_exec *e, int i, float want_loss, float want_norm, tn
 static int run_training(test *t, tn_error *err)
 {
     TN_TRY(load_trained(t, err));
-    tn_pass p = {.batch = t->batch, .act = options.act, .groups = 7, .training = t->bn, .loss = true, .heat = true,
+    tn_pass p = {.batch = t->batch,
+                 .act = options.act,
+                 .groups = 7,
+                 .training = t->bn,
+                 .loss = true,
+                 .heat = true,
                  .recompute = options.recompute};
     tn_exec *e;
     tn_session *s = t->session;
@@ -480,7 +489,8 @@ int main(int argc, char **argv)
         if (!strcmp(argv[i], "--device")) options.device = v, i++;
         else if (!strcmp(argv[i], "--case")) only = v, i++;
         else if (!strcmp(argv[i], "--recompute")) options.recompute = atoi(v), i++;
-        else if (!strcmp(argv[i], "--dtype")) options.act = !strcmp(v, "bfloat16") ? TN_BF16 : !strcmp(v, "float16") ? TN_F16 : TN_F32, i++;
+        else if (!strcmp(argv[i], "--dtype"))
+            options.act = !strcmp(v, "bfloat16") ? TN_BF16 : !strcmp(v, "float16") ? TN_F16 : TN_F32, i++;
         else if (!strcmp(argv[i], "--verbose")) options.verbose = true;
         else if (!strcmp(argv[i], "--bound") && set_bound(v)) i++;
         else if (argv[i][0] != '-' && !folder) folder = argv[i];

@@ -44,7 +44,8 @@ START_TEST(kernel_agrees_with_the_reference)
             tn_error err = {0};
             if (act != TN_F32 && k->float32_only) continue;
             ck_assert_msg(!tn_case_run(k, open_device(), (tn_dtype)act, size, &e, &err), "%s: %s", k->name, err.message);
-            ck_assert_msg(e <= tn_case_bound((tn_dtype)act), "%s, size %d, %s: off by %.3g", k->name, size, tn_dtype_name((tn_dtype)act), e);
+            ck_assert_msg(e <= tn_case_bound((tn_dtype)act), "%s, size %d, %s: off by %.3g", k->name, size,
+                          tn_dtype_name((tn_dtype)act), e);
         }
 }
 END_TEST
@@ -76,7 +77,8 @@ static void differences(check_t *c, const float *g, const char *what)
             }
             c->x[k][i] = keep;
             const double want = (side[1] - side[0]) / (2.0 * h);
-            ck_assert_msg(fabs(want - c->dx[k][i]) <= 2e-2 * fmax(1, fabs(want)), "%s, input %d element %d: %g by differences, %g", what, k, i, want, c->dx[k][i]);
+            ck_assert_msg(fabs(want - c->dx[k][i]) <= 2e-2 * fmax(1, fabs(want)), "%s, input %d element %d: %g by differences, %g",
+                          what, k, i, want, c->dx[k][i]);
         }
 }
 

@@ -58,7 +58,10 @@ static model open_model(const char *const *keys, int n)
     model m = {0};
     tn_error e = {0};
     const tn_run_options o = {.device = "cpu"};
-    const tn_config_source s = {.config_dir = SOURCE_DIR "/configs", .model = "vit_lora_heatmap", .training = "overfit", .overrides = keys,
+    const tn_config_source s = {.config_dir = SOURCE_DIR "/configs",
+                                .model = "vit_lora_heatmap",
+                                .training = "overfit",
+                                .overrides = keys,
                                 .n_overrides = n};
     must(tn_config_load(&m.c, &s, &e), &e);
     must(tn_engine_open(&m.e, tn_config_settings(m.c), &o, true, false, &e), &e);
@@ -123,7 +126,8 @@ static void check_slope(model *m, const char *kind, float **at, float **grad, fl
     const bool lora = strstr(kind, "lora_") != NULL;
     double square = 0;
     for (int i = 0; i < m->e->model->n_slots; i++)
-        for (int k = 0; at[i] && strstr(m->e->model->slots[i].name, kind) && k < m->e->model->slots[i].rows * m->e->model->slots[i].cols; k++)
+        for (int k = 0;
+             at[i] && strstr(m->e->model->slots[i].name, kind) && k < m->e->model->slots[i].rows * m->e->model->slots[i].cols; k++)
             square += (double)grad[i][k] * grad[i][k];
     ck_assert_msg(square > 0, "no gradient for %s", kind);
     const double h = 2e-3 * loss_of(m) / square; /* the loss changes by some thousandths */
@@ -163,9 +167,9 @@ static void check_all(model *m, const char *const *kinds)
     tn_config_free(m->c);
 }
 
-#define COMMON                                                                                                        \
-    "model.pretrained_model_name=" SOURCE_DIR "/tests/golden/cases/dinov3", "data.preprocess.resize=[96,64]",         \
-        "model.heatmap.size=[24,16]", "model.decoder.channels=[64,16]", "model.decoder.upsample=[2]", "model.lora.r=4", \
+#define COMMON                                                                                                                     \
+    "model.pretrained_model_name=" SOURCE_DIR "/tests/golden/cases/dinov3", "data.preprocess.resize=[96,64]",                      \
+        "model.heatmap.size=[24,16]", "model.decoder.channels=[64,16]", "model.decoder.upsample=[2]", "model.lora.r=4",            \
         "model.lora.lora_dropout=0.3"
 
 static const struct {
@@ -175,9 +179,11 @@ static const struct {
     {{"model.lora.bias=all"}, {"lora_A", "lora_B", ".bias"}},
     {{"model.lora.use_dora=true", "model.lora.bias=lora_only"}, {"lora_A", "lora_B", "magnitude", ".bias"}},
     {{"model.lora.use_dora=true", "model.quantization.enabled=true"}, {"lora_A", "lora_B", "magnitude"}},
-    {{"model.lora.use_dora=true", "training.memory_optimization.gradient_checkpointing=true", "model.lora.target_modules=[q_proj,up_proj]"},
+    {{"model.lora.use_dora=true", "training.memory_optimization.gradient_checkpointing=true",
+      "model.lora.target_modules=[q_proj,up_proj]"},
      {"lora_A", "lora_B", "magnitude"}},
-    {{"model.lora.modules_to_save=[norm,mlp.up_proj]", "model.lora.target_modules=[q_proj,v_proj]"}, {"lora_A", "lora_B", "norm.", "up_proj"}},
+    {{"model.lora.modules_to_save=[norm,mlp.up_proj]", "model.lora.target_modules=[q_proj,v_proj]"},
+     {"lora_A", "lora_B", "norm.", "up_proj"}},
 };
 
 START_TEST(gradients_are_the_losss_slopes)

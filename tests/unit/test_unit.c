@@ -24,7 +24,7 @@ START_TEST(half_formats_round_trip)
         if (!isnan(f)) ck_assert_uint_eq(tn_f32_to_f16(f), h);
         if (!isnan(b)) ck_assert_uint_eq(tn_f32_to_bf16(b), h);
     }
-    ck_assert_uint_eq(tn_f32_to_f16(65520.0f), 0x7c00); /* rounds to infinity */
+    ck_assert_uint_eq(tn_f32_to_f16(65520.0f), 0x7c00);     /* rounds to infinity */
     ck_assert_uint_eq(tn_f32_to_bf16(1.00390625f), 0x3f80); /* a tie goes to even */
 }
 END_TEST
@@ -82,7 +82,9 @@ static const struct {
     {"{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,4]}}", "does not fit", 4},
     {"{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[4,8]}}", "hole", 8},
     {"{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]}}", "does not end", 8},
-    {"{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]},\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]}}", "JSON", 4},
+    {"{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]},\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]"
+     "}}",
+     "JSON", 4},
     {"{\"a\":{\"dtype\":\"F32\",\"shape\":[-1],\"data_offsets\":[0,4]}}", "no size", 4},
     {"{\"a\":{\"dtype\":\"F32\",\"shape\":[1.0],\"data_offsets\":[0,4]}}", "no size", 4},
     {"{\"a\":{\"dtype\":\"X32\",\"shape\":[1],\"data_offsets\":[0,4]}}", "dtype", 4},
@@ -176,9 +178,15 @@ static const struct {
     int block, cols;
     const char *says; /* NULL: allowed */
 } blocks[] = {
-    {TN_Q_NF4, 48, 64, "powers of two from 32 to 4096"}, {TN_Q_NF4, 4096, 7, NULL},       {TN_Q_FP4, 8192, 64, "from 32 to 4096"},
-    {TN_Q_INT4, 256, 512, "from 32 to 128"},             {TN_Q_INT4, 64, 96, "no multiple"}, {TN_Q_INT4_ASYM, 32, 96, NULL},
-    {TN_Q_MXFP4, 64, 64, "blocks of 32"},                {TN_Q_NVFP4, 32, 64, "blocks of 16"}, {TN_Q_INT8, 64, 7, NULL},
+    {TN_Q_NF4, 48, 64, "powers of two from 32 to 4096"},
+    {TN_Q_NF4, 4096, 7, NULL},
+    {TN_Q_FP4, 8192, 64, "from 32 to 4096"},
+    {TN_Q_INT4, 256, 512, "from 32 to 128"},
+    {TN_Q_INT4, 64, 96, "no multiple"},
+    {TN_Q_INT4_ASYM, 32, 96, NULL},
+    {TN_Q_MXFP4, 64, 64, "blocks of 32"},
+    {TN_Q_NVFP4, 32, 64, "blocks of 16"},
+    {TN_Q_INT8, 64, 7, NULL},
 };
 
 START_TEST(block_sizes_a_format_forbids_are_refused)
@@ -253,7 +261,9 @@ START_TEST(every_shipped_configuration_loads_and_dumps_to_itself)
         tn_config *c, *d;
         tn_error e = {0};
         char *one, *two, *p = temp_path("merged.yaml");
-        tn_config_source s = {.config_dir = SOURCE_DIR "/configs", .model = models[i % TN_COUNT(models)], .training = trainings[i / TN_COUNT(models)]};
+        tn_config_source s = {.config_dir = SOURCE_DIR "/configs",
+                              .model = models[i % TN_COUNT(models)],
+                              .training = trainings[i / TN_COUNT(models)]};
         ck_assert_msg(!tn_config_load(&c, &s, &e), "%s", e.message);
         ck_assert_int_eq(tn_config_dump(c, &one, &e), 0);
         ck_assert_int_eq(tn_write_file(p, one, strlen(one), &e), 0);
@@ -269,8 +279,8 @@ END_TEST
 
 START_TEST(overrides_and_types_are_honoured)
 {
-    const char *keys[] = {"training.optimizer.lr=1e-4", "model.lora.r=8", "data.split.train_games=[a,b]", "model.lora.target_modules=null",
-                          "training.lora.lora_alpha=9"};
+    const char *keys[] = {"training.optimizer.lr=1e-4", "model.lora.r=8", "data.split.train_games=[a,b]",
+                          "model.lora.target_modules=null", "training.lora.lora_alpha=9"};
     tn_config *c;
     tn_error e = {0};
     ck_assert_msg(!load(&c, keys, 5, &e), "%s", e.message);
@@ -332,7 +342,8 @@ END_TEST
 
 static int read_labels(const char *csv, tn_dataset *d, tn_error *e)
 {
-    char *dir = temp_path("clip"), *p = tn_strf("%s/Label.csv", dir), *f = tn_strf("%s/0000.jpg", dir), *g = tn_strf("%s/0001.jpg", dir);
+    char *dir = temp_path("clip"), *p = tn_strf("%s/Label.csv", dir), *f = tn_strf("%s/0000.jpg", dir),
+         *g = tn_strf("%s/0001.jpg", dir);
     tn_mkdirs(dir, NULL);
     tn_write_file(f, "x", 1, NULL), tn_write_file(g, "x", 1, NULL), tn_write_file(p, csv, strlen(csv), NULL);
     *d = (tn_dataset){0};
@@ -345,7 +356,8 @@ START_TEST(both_label_headers_are_read)
 {
     tn_dataset d;
     tn_error e = {0};
-    const char *one = "file name,visibility,x-coordinate,y-coordinate,status\n0000.jpg,1,561,458,0\n0001.jpg,0,,,\n0009.jpg,1,5,5,0\n";
+    const char *one =
+        "file name,visibility,x-coordinate,y-coordinate,status\n0000.jpg,1,561,458,0\n0001.jpg,0,,,\n0009.jpg,1,5,5,0\n";
     const char *two = "File Name,Visibility Class,X,Y,Trajectory Pattern\r\n0000.jpg,2,628.0,10.5,1\r\n0001.jpg,0,-1,-1,0\r\n";
     ck_assert_msg(!read_labels(one, &d, &e), "%s", e.message);
     ck_assert_int_eq(d.n, 2);
@@ -360,7 +372,8 @@ END_TEST
 
 START_TEST(bad_label_rows_are_placed)
 {
-    static const char *const rows[] = {"0000.jpg,1", "0000.jpg,x,1,2,0", "0000.jpg,1,a,2,0", "0000.jpg,1,,,0", "../0000.jpg,1,1,2,0", "0000.jpg,7,1,2,0"};
+    static const char *const rows[] = {"0000.jpg,1",     "0000.jpg,x,1,2,0",    "0000.jpg,1,a,2,0",
+                                       "0000.jpg,1,,,0", "../0000.jpg,1,1,2,0", "0000.jpg,7,1,2,0"};
     char *csv = tn_strf("h,v,x,y,s\n0001.jpg,0,,,\n%s\n", rows[_i]);
     tn_dataset d;
     tn_error e = {0};
