@@ -100,7 +100,7 @@ static int write_backbone(tn_engine *e, const char *dir, tn_error *err)
     return rc;
 }
 
-static int moments(tn_engine *e, bundle *b, cl_mem arena, const char *prefix, tn_error *err)
+static int moments(tn_engine *e, bundle *b, tn_buffer *arena, const char *prefix, tn_error *err)
 {
     tn_store *st = e->session->store;
     for (int i = 0; i < e->model->n_slots; i++) {
@@ -108,7 +108,7 @@ static int moments(tn_engine *e, bundle *b, cl_mem arena, const char *prefix, tn
         if (st->s[i].place != TN_PLACE_PARAM) continue;
         const size_t bytes = (size_t)s->rows * (size_t)s->cols * 4;
         float *v = malloc(bytes);
-        if (v && tn_buffer_read(e->dev, arena, st->s[i].off * 4, v, bytes, err)) {
+        if (v && tn_buffer_read(arena, st->s[i].off * 4, v, bytes, err)) {
             free(v);
             return err->status;
         }
@@ -264,7 +264,7 @@ int tn_checkpoint_load(const char *dir, tn_engine *e, tn_error *err)
     return 0;
 }
 
-static int read_moments(tn_engine *e, const tn_st_file *f, cl_mem arena, const char *prefix, tn_error *err)
+static int read_moments(tn_engine *e, const tn_st_file *f, tn_buffer *arena, const char *prefix, tn_error *err)
 {
     tn_store *st = e->session->store;
     for (int i = 0; i < e->model->n_slots; i++) {
@@ -277,7 +277,7 @@ static int read_moments(tn_engine *e, const tn_st_file *f, cl_mem arena, const c
         if (!t || (size_t)t->count != n) return tn_fail(err, TN_ERR_FORMAT, "%s: '%s' is missing or misshapen", f->path, name);
         float *v = malloc(n * 4);
         int rc = v ? tn_st_read_f32(f, t, v, err) : tn_oom(err);
-        if (!rc) rc = tn_buffer_write(e->dev, arena, st->s[i].off * 4, v, n * 4, err);
+        if (!rc) rc = tn_buffer_write(arena, st->s[i].off * 4, v, n * 4, err);
         free(v);
         TN_TRY(rc);
     }

@@ -1,193 +1,127 @@
-#include "dev.h"
+#include "dev_cl.h"
 #include "quirks.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+int tn_dev_usable(const tn_dev *d, tn_error *err)
+{
+    return d->lost ? tn_fail(err, d->cause.status, "device '%s' was lost before: %s", d->info.name, d->cause.message) : 0;
+}
+
+/* A crashed kernel surfaces at the next call that waits, as CL_OUT_OF_RESOURCES on NVIDIA; nothing on that context works after. */
+static bool means_lost(int code, bool waiting)
+{
+    return code == CL_DEVICE_NOT_AVAILABLE || code == CL_INVALID_COMMAND_QUEUE || code == CL_INVALID_CONTEXT ||
+           code == CL_EXEC_STATUS_ERROR_FOR_EVENTS_IN_WAIT_LIST || (waiting && code == CL_OUT_OF_RESOURCES);
+}
+
+int tn_dev_failed(tn_dev *d, const char *what, size_t bytes, int code, bool waiting, tn_error *err)
+{
+    const bool memory = code == CL_MEM_OBJECT_ALLOCATION_FAILURE || code == CL_OUT_OF_HOST_MEMORY;
+    char size[48] = "";
+    if (bytes) snprintf(size, sizeof size, " of %zu bytes", bytes);
+    if (!means_lost(code, waiting))
+        return tn_fail(err, memory ? TN_ERR_MEMORY : TN_ERR_DEVICE, "device '%s': %s%s failed with %s (%d)", d->info.name, what,
+                       size, tn_cl_error(code), code);
+    d->lost = true;
+    tn_fail(
+        &d->cause, TN_ERR_DEVICE,
+        "device '%s': %s%s failed with %s (%d): the driver or a kernel gave up; run again, with --resume where a checkpoint was "
+        "saved, and try another driver or --device cpu if it comes back",
+        d->info.name, what, size, tn_cl_error(code), code);
+    return tn_fail(err, d->cause.status, "%s", d->cause.message);
+}
 
 static int open_context(tn_dev *d, tn_error *err)
 {
     cl_int e = 0;
-    cl_context_properties props[] = {CL_CONTEXT_PLATFORM, (cl_context_properties)d->platform, 0};
-    d->ctx = clCreateContext(props, 1, &d->id, NULL, NULL, &e);
+    tn_dev_cl *cl = d->cl;
+    cl_context_properties props[] = {CL_CONTEXT_PLATFORM, (cl_context_properties)cl->platform, 0};
+    cl->ctx = clCreateContext(props, 1, &cl->id, NULL, NULL, &e);
     if (e) return tn_fail(err, TN_ERR_DEVICE, "device '%s': cannot create a context (%s)", d->info.name, tn_cl_error(e));
-    d->queue = clCreateCommandQueue(d->ctx, d->id, 0, &e);
-    if (e) return tn_fail(err, TN_ERR_DEVICE, "device '%s': cannot create a queue (%s)", d->info.name, tn_cl_error(e));
+    for (int q = TN_QUEUE_MAIN; q <= TN_QUEUE_COPY; q++) {
+        cl->queue[q] = clCreateCommandQueue(cl->ctx, cl->id, 0, &e);
+        if (e) return tn_fail(err, TN_ERR_DEVICE, "device '%s': cannot create a queue (%s)", d->info.name, tn_cl_error(e));
+    }
+    return 0;
+}
+
+static int describe(tn_dev *d, int index, tn_error *err)
+{
+    tn_device_info *v;
+    int n;
+    cl_uint align_bits = 0;
+    cl_device_fp_config fp = 0;
+    TN_TRY(tn_device_list(&v, &n, err));
+    int rc = tn_find_device(&d->cl->platform, &d->cl->id, index, err);
+    if (!rc) d->info = v[index];
+    free(v);
+    TN_TRY(rc);
+    d->quirk_flags = tn_quirk_flags(&d->info);
+    d->caps = d->info.type == TN_DEVICE_CPU ? TN_CAP_CPU : 0;
+    clGetDeviceInfo(d->cl->id, CL_DEVICE_MEM_BASE_ADDR_ALIGN, sizeof align_bits, &align_bits, NULL);
+    clGetDeviceInfo(d->cl->id, CL_DEVICE_SINGLE_FP_CONFIG, sizeof fp, &fp, NULL);
+    d->flushes_denormals = !(fp & CL_FP_DENORM);
+    d->align = TN_MAX((size_t)align_bits / 8, (size_t)256);
+    d->row_wg = d->info.type == TN_DEVICE_CPU ? 1 : (int)TN_MIN(d->info.max_work_group, 128u);
     return 0;
 }
 
 int tn_dev_open(tn_dev **out, int index, size_t memory_limit, const tn_log *log, tn_error *err)
 {
-    tn_device_info *v;
-    int n;
-    TN_TRY(tn_device_list(&v, &n, err));
-    tn_dev *d = calloc(1, sizeof *d);
-    int rc = d ? tn_find_device(&d->platform, &d->id, index, err) : tn_oom(err);
-    if (!rc) {
-        d->info = v[index];
-        d->log = log;
-        d->quirk_flags = tn_quirk_flags(&d->info);
-        d->memory_limit = memory_limit;
-        d->caps = d->info.type == TN_DEVICE_CPU ? TN_CAP_CPU : 0;
-        cl_uint align_bits = 0;
-        clGetDeviceInfo(d->id, CL_DEVICE_MEM_BASE_ADDR_ALIGN, sizeof align_bits, &align_bits, NULL);
-        d->align = TN_MAX((size_t)align_bits / 8, (size_t)256);
-        d->row_wg = d->info.type == TN_DEVICE_CPU ? 1 : (int)TN_MIN(d->info.max_work_group, 128u);
-        const char *force = getenv("TRACKNET_GEMM");
-        d->gemm_force = force && force[0] ? force : NULL;
-        rc = open_context(d, err);
+    tn_dev *d = *out = calloc(1, sizeof *d);
+    if (!d || !(d->cl = calloc(1, sizeof *d->cl))) {
+        free(d);
+        *out = NULL;
+        return tn_oom(err);
     }
-    free(v);
-    if (rc) {
-        tn_dev_close(d);
-        d = NULL;
-    }
-    *out = d;
+    d->log = log;
+    d->memory_limit = memory_limit;
+    const char *force = getenv("TRACKNET_GEMM");
+    d->gemm_force = force && force[0] ? force : NULL;
+    int rc = describe(d, index, err);
+    if (!rc) rc = open_context(d, err);
+    if (!rc) return 0;
+    tn_dev_close(d);
+    *out = NULL;
     return rc;
 }
 
 void tn_dev_close(tn_dev *d)
 {
     if (!d) return;
-    if (d->queue) clFinish(d->queue);
+    tn_dev_cl *cl = d->cl;
+    for (int q = TN_QUEUE_MAIN; q <= TN_QUEUE_COPY; q++)
+        if (cl->queue[q]) clFinish(cl->queue[q]);
     if (d->on_close) d->on_close();
     if (d->tuning_free) d->tuning_free(d->tuning);
-    for (int i = 0; i < d->n_kernels; i++) {
-        clReleaseKernel(d->kernels[i]->k);
-        free(d->kernels[i]->key);
-        free(d->kernels[i]->entry);
-        free(d->kernels[i]);
-    }
-    free(d->kernels);
-    for (int i = 0; i < d->n_programs; i++) {
-        clReleaseProgram(d->programs[i].p);
-        free(d->programs[i].key);
-    }
-    free(d->programs);
-    if (d->queue) clReleaseCommandQueue(d->queue);
-    if (d->ctx) clReleaseContext(d->ctx);
+    tn_programs_free(d);
+    for (int q = TN_QUEUE_COPY; q >= TN_QUEUE_MAIN; q--)
+        if (cl->queue[q]) clReleaseCommandQueue(cl->queue[q]);
+    if (cl->ctx) clReleaseContext(cl->ctx);
+    free(cl);
     free(d);
-}
-
-static int failed(tn_dev *d, const char *what, int e, tn_error *err)
-{
-    int status = e == CL_MEM_OBJECT_ALLOCATION_FAILURE || e == CL_OUT_OF_RESOURCES || e == CL_OUT_OF_HOST_MEMORY ? TN_ERR_MEMORY
-                                                                                                                 : TN_ERR_DEVICE;
-    return tn_fail(err, status, "device '%s': %s failed with %s (%d); if the device was lost, run again with --resume",
-                   d->info.name, what, tn_cl_error(e), e);
 }
 
 int tn_dev_finish(tn_dev *d, tn_error *err)
 {
-    cl_int e = clFinish(d->queue);
-    return e ? failed(d, "waiting for the queue", e, err) : 0;
-}
-
-int tn_buffer_new(cl_mem *out, tn_dev *d, size_t bytes, const char *what, tn_error *err)
-{
-    *out = NULL;
-    if (!bytes) bytes = 4;
-    bytes = TN_ROUND_UP(bytes, (size_t)4);
-    if (d->memory_limit && d->allocated + bytes > d->memory_limit)
-        return tn_fail(err, TN_ERR_MEMORY,
-                       "device '%s': %s needs %.1f MiB, over the limit of %.1f MiB (%.1f in use); raise "
-                       "--memory-limit or use a smaller model or micro_batch_size",
-                       d->info.name, what, (double)bytes / 1048576, (double)d->memory_limit / 1048576,
-                       (double)d->allocated / 1048576);
-    cl_int e = 0;
-    cl_mem m = clCreateBuffer(d->ctx, CL_MEM_READ_WRITE, bytes, NULL, &e);
-    if (!e && !d->untouched) {
-        uint32_t zero = 0;
-        e = clEnqueueWriteBuffer(d->queue, m, CL_TRUE, bytes - 4, 4, &zero, 0, NULL, NULL);
-        if (e) clReleaseMemObject(m);
+    TN_TRY(tn_dev_usable(d, err));
+    d->blocking++;
+    for (int q = TN_QUEUE_MAIN; q <= TN_QUEUE_COPY; q++) {
+        const cl_int e = clFinish(d->cl->queue[q]);
+        if (e) return tn_dev_failed(d, "waiting for the queue", 0, e, true, err);
     }
-    if (e)
-        return tn_fail(err, e == CL_INVALID_BUFFER_SIZE || e == -4 || e == -5 || e == -6 ? TN_ERR_MEMORY : TN_ERR_DEVICE,
-                       "device '%s' refused %zu MiB for %s (%s); use a smaller batch, micro_batch_size or model", d->info.name,
-                       bytes >> 20, what, tn_cl_error(e));
-    *out = m;
-    d->allocated += bytes;
-    d->peak = TN_MAX(d->peak, d->allocated);
     return 0;
 }
 
-void tn_buffer_free(tn_dev *d, cl_mem m, size_t bytes)
+int tn_dev_flush(tn_dev *d, tn_error *err)
 {
-    if (!m) return;
-    if (!bytes) bytes = 4;
-    clReleaseMemObject(m);
-    d->allocated -= TN_ROUND_UP(bytes, (size_t)4);
-}
-
-int tn_buffer_write(tn_dev *d, cl_mem m, size_t offset, const void *src, size_t bytes, tn_error *err)
-{
-    if (!bytes) return 0;
-    cl_int e = clEnqueueWriteBuffer(d->queue, m, CL_TRUE, offset, bytes, src, 0, NULL, NULL);
-    return e ? failed(d, "an upload", e, err) : 0;
-}
-
-int tn_buffer_read(tn_dev *d, cl_mem m, size_t offset, void *dst, size_t bytes, tn_error *err)
-{
-    if (!bytes) return 0;
-    cl_int e = clEnqueueReadBuffer(d->queue, m, CL_TRUE, offset, bytes, dst, 0, NULL, NULL);
-    return e ? failed(d, "a download", e, err) : 0;
-}
-
-static int fill_by_upload(tn_dev *d, cl_mem m, size_t offset, size_t bytes, uint32_t pattern, tn_error *err)
-{
-    enum { CHUNK = 1 << 20 };
-    uint32_t *p = malloc(CHUNK);
-    if (!p) return tn_oom(err);
-    for (size_t i = 0; i < CHUNK / 4; i++) p[i] = pattern;
-    int rc = 0;
-    for (size_t o = 0; !rc && o < bytes; o += CHUNK)
-        rc = tn_buffer_write(d, m, offset + o, p, TN_MIN((size_t)CHUNK, bytes - o), err);
-    free(p);
-    return rc;
-}
-
-int tn_buffer_fill(tn_dev *d, cl_mem m, size_t offset, size_t bytes, uint32_t pattern, tn_error *err)
-{
-    if (!bytes) return 0;
-    if ((d->quirk_flags & TN_QUIRK_NO_FILL) && bytes > (256u << 20)) return fill_by_upload(d, m, offset, bytes, pattern, err);
-    cl_int e = clEnqueueFillBuffer(d->queue, m, &pattern, 4, offset, bytes / 4 * 4, 0, NULL, NULL);
-    return e ? failed(d, "a fill", e, err) : 0;
-}
-
-int tn_buffer_copy(tn_dev *d, cl_mem src, size_t so, cl_mem dst, size_t dof, size_t bytes, tn_error *err)
-{
-    if (!bytes) return 0;
-    cl_int e = clEnqueueCopyBuffer(d->queue, src, dst, so, dof, bytes, 0, NULL, NULL);
-    return e ? failed(d, "a copy", e, err) : 0;
-}
-
-int tn_buffer_sub(cl_mem *out, tn_dev *d, cl_mem parent, size_t offset, size_t bytes, tn_error *err)
-{
-    cl_buffer_region r = {offset, bytes ? bytes : 4};
-    cl_int e = 0;
-    *out = clCreateSubBuffer(parent, CL_MEM_READ_WRITE, CL_BUFFER_CREATE_TYPE_REGION, &r, &e);
-    return e ? failed(d, "a sub-buffer", e, err) : 0;
-}
-
-int tn_launch(tn_dev *d, tn_kernel *k, const tn_arg *args, int n_args, int dims, const size_t *global, const size_t *local,
-              tn_error *err)
-{
-    cl_int e = 0;
-    for (int i = 0; i < n_args; i++) {
-        e = clSetKernelArg(k->k, (cl_uint)i, args[i].size, &args[i].v);
-        if (e)
-            return tn_fail(err, TN_ERR_DEVICE, "device '%s', kernel %s: argument %d refused (%s)", d->info.name, k->entry, i,
-                           tn_cl_error(e));
+    TN_TRY(tn_dev_usable(d, err));
+    for (int q = TN_QUEUE_MAIN; q <= TN_QUEUE_COPY; q++) {
+        const cl_int e = clFlush(d->cl->queue[q]);
+        if (e) return tn_dev_failed(d, "flushing the queue", 0, e, false, err);
     }
-    size_t g[3] = {1, 1, 1};
-    for (int i = 0; i < dims; i++) {
-        g[i] = local ? TN_ROUND_UP(global[i], local[i]) : global[i];
-        if (!g[i]) return 0;
-    }
-    e = clEnqueueNDRangeKernel(d->queue, k->k, (cl_uint)dims, NULL, g, local, 0, NULL, NULL);
-    d->launches++;
-    if (e)
-        return tn_fail(err, e == -4 || e == -6 ? TN_ERR_MEMORY : TN_ERR_DEVICE,
-                       "device '%s', kernel %s over %zu x %zu x %zu: %s (%d)", d->info.name, k->entry, g[0], g[1], g[2],
-                       tn_cl_error(e), e);
     return 0;
 }

@@ -1,10 +1,14 @@
-/** One open OpenCL device: its context, queue, buffers and built kernels. Only device/, tensor/ and ops/ see cl.h. */
+/**
+ * One open OpenCL device: its queues, buffers, events and built kernels. Nothing here shows an OpenCL type: cl.h is seen by
+ * device/ (dev_cl.h) and by the one file that calls CLBlast.
+ *
+ * A device is used by one host thread at a time; two devices, or the same one opened twice, are independent.
+ */
 #ifndef TN_DEV_H
 #define TN_DEV_H
-#define CL_TARGET_OPENCL_VERSION 120
 #include "fail.h"
 #include "log.h"
-#include <CL/cl.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <tracknet/device.h>
 
@@ -27,78 +31,124 @@ enum {
     TN_CAP_MFMA942 = 1 << 12, /* AMD gfx942 */
 };
 
-typedef struct tn_kernel {
-    char *key; /* file|entry|options */
-    char *entry;
-    cl_kernel k;
-    size_t max_wg;
-} tn_kernel;
-
-typedef struct tn_program {
-    char *key;
-    cl_program p;
-} tn_program;
+typedef struct tn_kernel tn_kernel;
+typedef struct tn_buffer tn_buffer;
+typedef struct tn_event tn_event;
+typedef struct tn_tape tn_tape;
 
 typedef struct tn_dev {
     tn_device_info info;
-    cl_platform_id platform;
-    cl_device_id id;
-    cl_context ctx;
-    cl_command_queue queue;
+    struct tn_dev_cl *cl; /* dev_cl.h */
     const tn_log *log;
     unsigned quirk_flags;
     unsigned caps;                        /* TN_CAP_* */
     size_t align;                         /* of sub-buffers, bytes */
     size_t allocated, peak, memory_limit; /* bytes; limit 0: none */
     int row_wg;                           /* work-items that share one row in reductions; 1 on a CPU */
-    const char *gemm_force;               /* "portable", "native", "clblast", or NULL: measured choice */
-    void *tuning;                         /* owned by ops/tuning.c */
+    bool flushes_denormals;
+    const char *gemm_force; /* "portable", "native", "clblast", or NULL: measured choice */
+    void *tuning;           /* owned by ops/tuning.c */
     void (*tuning_free)(void *);
     void (*on_close)(void); /* libraries that keep our context let go of it here */
-    tn_program *programs;
-    int n_programs;
-    tn_kernel **kernels;
-    int n_kernels;
-    bool untouched; /* leave new buffers unwritten: oclgrind 21.10 takes a host write for the last word on a buffer */
-    long long launches;
+    bool untouched;         /* leave new buffers unwritten: oclgrind 21.10 takes a host write for the last word on a buffer */
+    size_t slice_groups;    /* launches are cut into pieces of about so many work-groups; 0: never */
+    long long launches;     /* kernels enqueued */
+    long long blocking;     /* calls that waited for the device */
+    bool lost;              /* the device failed for good; every later call repeats the first cause */
+    tn_error cause;
 } tn_dev;
 
 /** Opens device `index` of tn_device_list. memory_limit 0: what the device has. `log` may be NULL and must outlive it. */
 int tn_dev_open(tn_dev **out, int index, size_t memory_limit, const tn_log *log, tn_error *err);
+/** Waits for the queues. Buffers of the device must be freed before. */
 void tn_dev_close(tn_dev *d);
-/** Waits for everything enqueued. */
+/** Waits for everything enqueued on both queues. */
 int tn_dev_finish(tn_dev *d, tn_error *err);
+/** Hands what is enqueued to the driver without waiting. */
+int tn_dev_flush(tn_dev *d, tn_error *err);
 
-/** Device buffer, made resident now so that a refusal comes here: TN_ERR_MEMORY. */
-int tn_buffer_new(cl_mem *out, tn_dev *d, size_t bytes, const char *what, tn_error *err);
-void tn_buffer_free(tn_dev *d, cl_mem m, size_t bytes);
-int tn_buffer_write(tn_dev *d, cl_mem m, size_t offset, const void *src, size_t bytes, tn_error *err);
-int tn_buffer_read(tn_dev *d, cl_mem m, size_t offset, void *dst, size_t bytes, tn_error *err);
-int tn_buffer_fill(tn_dev *d, cl_mem m, size_t offset, size_t bytes, uint32_t pattern, tn_error *err);
-int tn_buffer_copy(tn_dev *d, cl_mem src, size_t src_off, cl_mem dst, size_t dst_off, size_t bytes, tn_error *err);
-/** Region of a buffer; offset must be a multiple of d->align. Release with clReleaseMemObject. */
-int tn_buffer_sub(cl_mem *out, tn_dev *d, cl_mem parent, size_t offset, size_t bytes, tn_error *err);
+/* ---- buffers (buffer.c). A buffer knows its device and size; every function fails with a sentence that names both ---- */
+
+/** A buffer of `bytes` (rounded up to 4), made resident now so that a refusal comes here: TN_ERR_MEMORY. `what` is for errors. */
+int tn_buffer_new(tn_buffer **out, tn_dev *d, size_t bytes, const char *what, tn_error *err);
+/** A region of a buffer; offset must be a multiple of d->align. Free it before its parent, the last made first: NVIDIA's
+ * driver 580 crashes on sub-buffers that are released in the order of their creation. */
+int tn_buffer_sub(tn_buffer **out, tn_buffer *parent, size_t offset, size_t bytes, tn_error *err);
+/** NULL is allowed. */
+void tn_buffer_free(tn_buffer *b);
+size_t tn_buffer_size(const tn_buffer *b);
+tn_dev *tn_buffer_device(const tn_buffer *b);
+
+/** These two wait. */
+int tn_buffer_write(tn_buffer *b, size_t offset, const void *src, size_t bytes, tn_error *err);
+int tn_buffer_read(tn_buffer *b, size_t offset, void *dst, size_t bytes, tn_error *err);
+/** These do not; commands of the main queue run in order. */
+int tn_buffer_fill(tn_buffer *b, size_t offset, size_t bytes, uint32_t pattern, tn_error *err);
+int tn_buffer_copy(tn_buffer *src, size_t src_off, tn_buffer *dst, size_t dst_off, size_t bytes, tn_error *err);
+
+/* ---- transfers beside the computation ---- */
+
+typedef enum tn_queue { TN_QUEUE_MAIN, TN_QUEUE_COPY } tn_queue;
+/** `src` and `dst` must stay as they are until the event is done: host memory of tn_staging, which is pinned where the driver
+ * has such memory. `after` (may be NULL) is waited for on the device first. *done (may be NULL) is the caller's. */
+int tn_buffer_write_async(tn_buffer *b, tn_queue q, size_t offset, const void *src, size_t bytes, const tn_event *after,
+                          tn_event **done, tn_error *err);
+int tn_buffer_read_async(tn_buffer *b, tn_queue q, size_t offset, void *dst, size_t bytes, const tn_event *after, tn_event **done,
+                         tn_error *err);
+int tn_buffer_copy_async(tn_buffer *src, tn_buffer *dst, tn_queue q, size_t bytes, const tn_event *after, tn_event **done,
+                         tn_error *err);
+/** Everything enqueued on `q` from now on runs after the event. */
+int tn_queue_wait(tn_dev *d, tn_queue q, const tn_event *e, tn_error *err);
+/** An event for all that `q` holds now. */
+int tn_queue_mark(tn_dev *d, tn_queue q, tn_event **done, tn_error *err);
+/** Waits on the host. NULL is done. */
+int tn_event_wait(const tn_event *e, tn_error *err);
+/** Without waiting: has it happened (1), not yet (0), or failed (negative status)? */
+int tn_event_done(const tn_event *e, tn_error *err);
+void tn_event_free(tn_event *e);
+
+/** Host memory that the device reaches fast (CL_MEM_ALLOC_HOST_PTR, mapped for good). On a device that shares memory with
+ * the host it is the device's own buffer: writing there is uploading. */
+typedef struct tn_staging {
+    void *host;
+    size_t bytes;
+    tn_buffer *buffer;
+} tn_staging;
+int tn_staging_new(tn_staging *s, tn_dev *d, size_t bytes, tn_error *err);
+void tn_staging_free(tn_staging *s);
+/** The buffer's memory seen by the host until tn_buffer_unmap: without a copy on devices with unified memory. Waits. */
+int tn_buffer_map(tn_buffer *b, size_t offset, size_t bytes, bool for_writing, void **host, tn_error *err);
+int tn_buffer_unmap(tn_buffer *b, void *host, tn_error *err);
+
+/* ---- kernels (program.c, launch.c) ---- */
 
 /** Kernel `entry` of cl/<file>, built with `options` (built once, then found again). Borrowed. */
 int tn_kernel_get(tn_kernel **out, tn_dev *d, const char *file, const char *entry, const char *options, tn_error *err);
+const char *tn_kernel_name(const tn_kernel *k);
 
 typedef struct tn_arg {
-    size_t size;
+    size_t size; /* 0: a buffer */
     union {
-        cl_mem mem;
-        cl_int i;
-        cl_uint u;
-        cl_float f;
+        tn_buffer *mem;
+        int32_t i;
+        uint32_t u;
+        float f;
     } v;
 } tn_arg;
-#define TN_BUF(x)  ((tn_arg){sizeof(cl_mem), {.mem = (x)}})
-#define TN_INT(x)  ((tn_arg){sizeof(cl_int), {.i = (cl_int)(x)}})
-#define TN_UINT(x) ((tn_arg){sizeof(cl_uint), {.u = (cl_uint)(x)}})
-#define TN_FLT(x)  ((tn_arg){sizeof(cl_float), {.f = (cl_float)(x)}})
+#define TN_BUF(x)  ((tn_arg){0, {.mem = (x)}})
+#define TN_INT(x)  ((tn_arg){sizeof(int32_t), {.i = (int32_t)(x)}})
+#define TN_UINT(x) ((tn_arg){sizeof(uint32_t), {.u = (uint32_t)(x)}})
+#define TN_FLT(x)  ((tn_arg){sizeof(float), {.f = (float)(x)}})
 
-/** Sets the arguments and enqueues. `global` is rounded up to `local` (kernels guard their bounds). local may be NULL. */
-int tn_launch(tn_dev *d, tn_kernel *k, const tn_arg *args, int n_args, int dims, const size_t *global, const size_t *local,
-              tn_error *err);
+/** How a kernel is started. `global` is rounded up to `local` (kernels guard their bounds); local[0] 0: the driver's choice. */
+typedef struct tn_range {
+    int dims;
+    size_t global[3], local[3];
+} tn_range;
+
+/** Sets the arguments and enqueues. An empty range is no launch. Kernels find their place by get_global_id alone, so that a
+ * launch can be cut into slices (d->slice_groups) that begin at a global offset. */
+int tn_launch(tn_dev *d, tn_kernel *k, const tn_arg *args, int n_args, const tn_range *r, tn_error *err);
 
 const char *tn_cl_error(int code);
 

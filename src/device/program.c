@@ -1,5 +1,5 @@
 /* Building programs, and keeping the binaries: the key is everything that decides the binary, and is stored in the file. */
-#include "dev.h"
+#include "dev_cl.h"
 #include "files.h"
 
 #include <stdio.h>
@@ -47,8 +47,8 @@ static cl_program load_cached(tn_dev *d, const char *key, const char *options)
         const unsigned char *bin = (const unsigned char *)data + k;
         size_t n = len - k;
         cl_int status, e;
-        p = clCreateProgramWithBinary(d->ctx, 1, &d->id, &n, &bin, &status, &e);
-        if (e || status || clBuildProgram(p, 1, &d->id, options, NULL, NULL)) {
+        p = clCreateProgramWithBinary(d->cl->ctx, 1, &d->cl->id, &n, &bin, &status, &e);
+        if (e || status || clBuildProgram(p, 1, &d->cl->id, options, NULL, NULL)) {
             if (p) clReleaseProgram(p);
             p = NULL;
         }
@@ -80,9 +80,9 @@ static void store(cl_program p, const char *key)
 static int build_failed(tn_dev *d, cl_program p, const char *file, const char *options, int e, tn_error *err)
 {
     size_t n = 0;
-    clGetProgramBuildInfo(p, d->id, CL_PROGRAM_BUILD_LOG, 0, NULL, &n);
+    clGetProgramBuildInfo(p, d->cl->id, CL_PROGRAM_BUILD_LOG, 0, NULL, &n);
     char *log = calloc(1, n + 1);
-    if (log) clGetProgramBuildInfo(p, d->id, CL_PROGRAM_BUILD_LOG, n, log, NULL);
+    if (log) clGetProgramBuildInfo(p, d->cl->id, CL_PROGRAM_BUILD_LOG, n, log, NULL);
     tn_fail(err, TN_ERR_DEVICE, "device '%s': cl/%s does not build with '%s' (%s): %.500s", d->info.name, file, options,
             tn_cl_error(e), log ? log : "");
     free(log);
@@ -99,8 +99,8 @@ static int build(cl_program *out, tn_dev *d, const char *file, const char *optio
     cl_program p = uses_disk_cache(d) ? load_cached(d, key, options) : NULL;
     if (!p) {
         cl_int e = 0;
-        p = clCreateProgramWithSource(d->ctx, 1, &src, NULL, &e);
-        if (!e) e = clBuildProgram(p, 1, &d->id, options, NULL, NULL);
+        p = clCreateProgramWithSource(d->cl->ctx, 1, &src, NULL, &e);
+        if (!e) e = clBuildProgram(p, 1, &d->cl->id, options, NULL, NULL);
         if (e) {
             rc = p ? build_failed(d, p, file, options, e, err) : tn_fail(err, TN_ERR_DEVICE, "%s", tn_cl_error(e));
             if (p) clReleaseProgram(p);
@@ -118,21 +118,21 @@ static int program_get(cl_program *out, tn_dev *d, const char *file, const char 
 {
     char *key = tn_strf("%s|%s", file, options);
     if (!key) return tn_oom(err);
-    for (int i = 0; i < d->n_programs; i++)
-        if (!strcmp(d->programs[i].key, key)) {
-            *out = d->programs[i].p;
+    for (int i = 0; i < d->cl->n_programs; i++)
+        if (!strcmp(d->cl->programs[i].key, key)) {
+            *out = d->cl->programs[i].p;
             free(key);
             return 0;
         }
     int rc = build(out, d, file, options, err);
     if (!rc) {
-        tn_program *v = realloc(d->programs, sizeof *v * (size_t)(d->n_programs + 1));
+        tn_program *v = realloc(d->cl->programs, sizeof *v * (size_t)(d->cl->n_programs + 1));
         if (!v) {
             clReleaseProgram(*out);
             rc = tn_oom(err);
         } else {
-            d->programs = v;
-            v[d->n_programs++] = (tn_program){key, *out};
+            d->cl->programs = v;
+            v[d->cl->n_programs++] = (tn_program){key, *out};
             key = NULL;
         }
     }
@@ -143,8 +143,8 @@ static int program_get(cl_program *out, tn_dev *d, const char *file, const char 
 static int kernel_new(tn_kernel **out, tn_dev *d, cl_program p, const char *entry, char *key, tn_error *err)
 {
     cl_int e = 0;
-    tn_kernel *k = calloc(1, sizeof *k), **v = realloc(d->kernels, sizeof *v * (size_t)(d->n_kernels + 1));
-    if (v) d->kernels = v;
+    tn_kernel *k = calloc(1, sizeof *k), **v = realloc(d->cl->kernels, sizeof *v * (size_t)(d->cl->n_kernels + 1));
+    if (v) d->cl->kernels = v;
     if (!k || !v) {
         free(k);
         return tn_oom(err);
@@ -154,10 +154,12 @@ static int kernel_new(tn_kernel **out, tn_dev *d, cl_program p, const char *entr
         free(k);
         return tn_fail(err, TN_ERR_DEVICE, "device '%s': kernel %s cannot be created (%s)", d->info.name, entry, tn_cl_error(e));
     }
-    clGetKernelWorkGroupInfo(k->k, d->id, CL_KERNEL_WORK_GROUP_SIZE, sizeof k->max_wg, &k->max_wg, NULL);
+    clGetKernelWorkGroupInfo(k->k, d->cl->id, CL_KERNEL_WORK_GROUP_SIZE, sizeof k->max_wg, &k->max_wg, NULL);
     k->entry = strdup(entry);
     k->key = key;
-    v[d->n_kernels++] = k;
+    k->dev = d;
+    k->program = p;
+    v[d->cl->n_kernels++] = k;
     *out = k;
     return 0;
 }
@@ -166,9 +168,9 @@ int tn_kernel_get(tn_kernel **out, tn_dev *d, const char *file, const char *entr
 {
     char key[1024];
     snprintf(key, sizeof key, "%s|%s|%s", file, entry, options);
-    for (int i = 0; i < d->n_kernels; i++)
-        if (!strcmp(d->kernels[i]->key, key)) {
-            *out = d->kernels[i];
+    for (int i = 0; i < d->cl->n_kernels; i++)
+        if (!strcmp(d->cl->kernels[i]->key, key)) {
+            *out = d->cl->kernels[i];
             return 0;
         }
     cl_program p = NULL;
@@ -178,4 +180,25 @@ int tn_kernel_get(tn_kernel **out, tn_dev *d, const char *file, const char *entr
     int rc = kernel_new(out, d, p, entry, owned, err);
     if (rc) free(owned);
     return rc;
+}
+
+const char *tn_kernel_name(const tn_kernel *k)
+{
+    return k->entry;
+}
+
+void tn_programs_free(tn_dev *d)
+{
+    for (int i = 0; i < d->cl->n_kernels; i++) {
+        clReleaseKernel(d->cl->kernels[i]->k);
+        free(d->cl->kernels[i]->key);
+        free(d->cl->kernels[i]->entry);
+        free(d->cl->kernels[i]);
+    }
+    free(d->cl->kernels);
+    for (int i = 0; i < d->cl->n_programs; i++) {
+        clReleaseProgram(d->cl->programs[i].p);
+        free(d->cl->programs[i].key);
+    }
+    free(d->cl->programs);
 }

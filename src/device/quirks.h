@@ -1,7 +1,7 @@
 /** What is known of particular drivers: the only place that looks at vendor names. */
 #ifndef TN_QUIRKS_H
 #define TN_QUIRKS_H
-#include "dev.h"
+#include "dev_cl.h"
 #include "text.h"
 
 /** Fills bf16_units, matrix_units and quirks of *o. */

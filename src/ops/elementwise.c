@@ -96,8 +96,8 @@ int tn_dropout(tn_ctx *c, const tn_tensor *x, tn_tensor *y, float p, uint32_t sa
     return vectors(c, "dropout", "", n, 1, args, TN_COUNT(args), err);
 }
 
-int tn_dora(tn_ctx *c, const tn_tensor *u, const tn_tensor *g, const tn_tensor *v, cl_mem bias, int first, int part, tn_tensor *y,
-            tn_error *err)
+int tn_dora(tn_ctx *c, const tn_tensor *u, const tn_tensor *g, const tn_tensor *v, tn_buffer *bias, int first, int part,
+            tn_tensor *y, tn_error *err)
 {
     char opts[48];
     const size_t n = (size_t)u->rows * (size_t)part;

@@ -46,7 +46,8 @@ static int pick(tn_ctx *c, const tn_gemm_args *g, int *out, tn_error *err)
     return 0;
 }
 
-int tn_gemm(tn_ctx *c, bool ta, bool tb, float alpha, tn_tensor A, tn_tensor B, float beta, tn_tensor C, cl_mem bias, tn_error *err)
+int tn_gemm(tn_ctx *c, bool ta, bool tb, float alpha, tn_tensor A, tn_tensor B, float beta, tn_tensor C, tn_buffer *bias,
+            tn_error *err)
 {
     tn_gemm_args g = {ta, tb, alpha, beta, A, B, C, C.rows, C.cols, ta ? A.rows : A.cols, bias};
     int am = ta ? A.cols : A.rows, bk = tb ? B.cols : B.rows, bn = tb ? B.rows : B.cols;

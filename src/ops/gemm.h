@@ -17,12 +17,12 @@ typedef struct tn_mask {
  * its own (the generic tail).
  */
 typedef struct tn_epilogue {
-    cl_mem bias; /* [N] float32 */
+    tn_buffer *bias; /* [N] float32 */
     bool has_act;
     tn_fn act;
     tn_tensor pre;      /* [M, N]: the sum before the activation is written here; mem NULL: not kept */
     tn_tensor slope;    /* [M, N]: multiplies by act'(slope) instead of applying act (the backward of act); mem NULL: no */
-    cl_mem scale;       /* [N] float32 */
+    tn_buffer *scale;   /* [N] float32 */
     tn_tensor residual; /* [M, N], storage of its own */
     /* the second pair: adapters. A2 [M, parts * r] and B2 [N, r]: columns of C in part p (N / parts wide) take
      * A2[:, p*r .. p*r + r). With tb2 false B2 is [parts * r, N] and every column takes all of A2 (a gradient's dt A). */
@@ -38,7 +38,7 @@ typedef struct tn_gemm_args {
     float alpha, beta;
     tn_tensor A, B, C;
     int M, N, K;
-    cl_mem bias;
+    tn_buffer *bias;
     tn_mask mask_a, mask_b; /* on A's and B's elements as they lie, [A.rows, A.cols] and [B.rows, B.cols] */
     tn_epilogue e;          /* bias stands in both until the callers are moved */
 } tn_gemm_args;

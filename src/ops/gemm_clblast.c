@@ -1,4 +1,5 @@
 /* CLBlast multiplies float32 matrices; the bias is a launch of its own. */
+#include "dev_cl.h"
 #include "gemm.h"
 
 #include <clblast_c.h>
@@ -15,19 +16,29 @@ static void forget(void)
     (void)CLBlastClearCache();
 }
 
+/* What a call needs, copied when it is recorded. */
+typedef struct {
+    tn_gemm_args g;
+} clblast_call;
+
+static int clblast_run(tn_dev *d, const void *args, tn_error *err)
+{
+    const tn_gemm_args *g = &((const clblast_call *)args)->g;
+    CLBlastStatusCode s = CLBlastSgemm(CLBlastLayoutRowMajor, g->ta ? CLBlastTransposeYes : CLBlastTransposeNo,
+                                       g->tb ? CLBlastTransposeYes : CLBlastTransposeNo, (size_t)g->M, (size_t)g->N, (size_t)g->K,
+                                       g->alpha, g->A.mem->mem, g->A.off, (size_t)g->A.ld, g->B.mem->mem, g->B.off, (size_t)g->B.ld,
+                                       g->beta, g->C.mem->mem, g->C.off, (size_t)g->C.ld, &d->cl->queue[TN_QUEUE_MAIN], NULL);
+    if (s == CLBlastSuccess) return 0;
+    return tn_fail(err, TN_ERR_DEVICE, "device '%s': CLBlast's product %d x %d x %d failed (%d); --gemm portable avoids it",
+                   d->info.name, g->M, g->N, g->K, (int)s);
+}
+
 int tn_gemm_clblast(tn_ctx *c, const tn_gemm_args *g, tn_error *err)
 {
     if (c->dry) return 0;
     c->dev->on_close = forget;
-    CLBlastStatusCode s = CLBlastSgemm(CLBlastLayoutRowMajor, g->ta ? CLBlastTransposeYes : CLBlastTransposeNo,
-                                       g->tb ? CLBlastTransposeYes : CLBlastTransposeNo, (size_t)g->M, (size_t)g->N, (size_t)g->K,
-                                       g->alpha, g->A.mem, g->A.off, (size_t)g->A.ld, g->B.mem, g->B.off, (size_t)g->B.ld, g->beta,
-                                       g->C.mem, g->C.off, (size_t)g->C.ld, &c->dev->queue, NULL);
-    if (s != CLBlastSuccess)
-        return tn_fail(err, TN_ERR_DEVICE,
-                       "device '%s': CLBlast's product %d x %d x %d failed (%d); TRACKNET_GEMM=portable "
-                       "avoids it",
-                       c->dev->info.name, g->M, g->N, g->K, (int)s);
+    const clblast_call call = {*g};
+    TN_TRY(c->tape ? tn_tape_call(c->tape, "CLBlastSgemm", clblast_run, &call, sizeof call, err) : clblast_run(c->dev, &call, err));
     if (!g->bias) return 0;
     tn_arg args[] = {TN_BUF(g->C.mem), TN_UINT(g->C.off), TN_INT(g->C.ld), TN_BUF(g->bias), TN_INT(g->M), TN_INT(g->N)};
     size_t global[] = {(size_t)g->N, (size_t)g->M};

@@ -38,7 +38,7 @@ static int reduce(tn_ctx *c, const tn_tensor *a, const tn_tensor *b, const tn_te
     const int vw = tn_vec_width(c, a->cols);
     char opts[48];
     snprintf(opts, sizeof opts, "-DMODE=%d -DVW=%d", r->mode, vw);
-    cl_mem none = a->mem;
+    tn_buffer *none = a->mem;
     tn_arg args[] = {TN_BUF(a->mem),    TN_BUF(b ? b->mem : none),      TN_BUF(stats ? stats->mem : none),
                      TN_BUF(p0->mem),   TN_BUF(p1 ? p1->mem : p0->mem), TN_INT(a->rows),
                      TN_INT(a->cols),   TN_INT(r->chunk_rows),          TN_INT(r->stat_rows),

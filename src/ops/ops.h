@@ -7,6 +7,7 @@
 #ifndef TN_OPS_H
 #define TN_OPS_H
 #include "quant.h"
+#include "tape.h"
 #include "tensor.h"
 #include <stdbool.h>
 
@@ -16,11 +17,12 @@ typedef struct tn_ctx {
     tn_dev *dev;
     tn_dtype act;
     bool dry;
-    cl_mem ws; /* scratch of one operation */
+    tn_tape *tape; /* launches are recorded here instead of run; NULL: they run */
+    tn_buffer *ws; /* scratch of one operation */
     size_t ws_size, ws_used, ws_peak;
     struct {
         size_t offset, bytes;
-        cl_mem mem;
+        tn_buffer *mem;
     } subs[TN_WS_SUBS]; /* sub-buffers of ws, kept */
     int n_subs;
     uint32_t step_seed; /* dropout masks of this micro-batch */
@@ -36,11 +38,14 @@ void tn_ws_reset(tn_ctx *c);
 /** Launches a kernel of cl/<file>; does nothing when dry. `options` follow "-DACT=..". */
 int tn_op_run(tn_ctx *c, const char *file, const char *entry, const char *options, const tn_arg *args, int n_args, int dims,
               const size_t *global, const size_t *local, tn_error *err);
+/** A fill and a copy as a part of a pass: nothing when dry, recorded when there is a tape. */
+int tn_op_fill(tn_ctx *c, tn_buffer *b, size_t offset, size_t bytes, uint32_t pattern, tn_error *err);
+int tn_op_copy(tn_ctx *c, tn_buffer *src, tn_buffer *dst, size_t dst_off, size_t bytes, tn_error *err);
 /** Elements a work-item should take at once for rows of `cols` elements: 16, 4 or 1. */
 int tn_vec_width(const tn_ctx *c, int cols);
 
 /* ---- gemm.c: C = alpha op(A) op(B) + beta C (+ bias[N], float32, may be NULL) ---- */
-int tn_gemm(tn_ctx *c, bool ta, bool tb, float alpha, tn_tensor A, tn_tensor B, float beta, tn_tensor C, cl_mem bias,
+int tn_gemm(tn_ctx *c, bool ta, bool tb, float alpha, tn_tensor A, tn_tensor B, float beta, tn_tensor C, tn_buffer *bias,
             tn_error *err);
 
 /* ---- norm.c ---- */
@@ -88,8 +93,8 @@ int tn_add_into(tn_ctx *c, tn_tensor *dst, const tn_tensor *src, tn_error *err);
 /** y = mask*x/(1-p), or y += with add; the mask depends on (step seed, salt, element) only. rest: x less that. */
 int tn_dropout(tn_ctx *c, const tn_tensor *x, tn_tensor *y, float p, uint32_t salt, bool add, bool rest, tn_error *err);
 /** Columns [first, first + part) of y = g*u (+ v) (+ bias); u, v, y [rows, cols], g [1, cols], bias [part]. */
-int tn_dora(tn_ctx *c, const tn_tensor *u, const tn_tensor *g, const tn_tensor *v, cl_mem bias, int first, int part, tn_tensor *y,
-            tn_error *err);
+int tn_dora(tn_ctx *c, const tn_tensor *u, const tn_tensor *g, const tn_tensor *v, tn_buffer *bias, int first, int part,
+            tn_tensor *y, tn_error *err);
 /** From row `first` on, g = m / |w + t| and inv = 1 / |w + t| by rows; w of any storage, t float32, both [rows, in]. */
 int tn_dora_scale(tn_ctx *c, const tn_tensor *w, const tn_tensor *t, const tn_tensor *m, int first, tn_tensor *g, tn_tensor *inv,
                   tn_error *err);
@@ -137,25 +142,26 @@ typedef struct tn_adam_spec {
     float lr, weight_decay, beta1, beta2, eps, grad_scale;
     int step; /* from 1 */
 } tn_adam_spec;
-int tn_adamw(tn_ctx *c, cl_mem p, cl_mem g, cl_mem m, cl_mem v, size_t off, size_t n, const tn_adam_spec *s, tn_error *err);
-int tn_sgd(tn_ctx *c, cl_mem p, cl_mem g, cl_mem buf, size_t off, size_t n, float lr, float decay, float momentum, bool first,
-           float grad_scale, tn_error *err);
+int tn_adamw(tn_ctx *c, tn_buffer *p, tn_buffer *g, tn_buffer *m, tn_buffer *v, size_t off, size_t n, const tn_adam_spec *s,
+             tn_error *err);
+int tn_sgd(tn_ctx *c, tn_buffer *p, tn_buffer *g, tn_buffer *buf, size_t off, size_t n, float lr, float decay, float momentum,
+           bool first, float grad_scale, tn_error *err);
 /** Sum of squares of g[off, off+n) in double, summed over fixed partials. */
-int tn_sum_squares(tn_ctx *c, cl_mem g, size_t off, size_t n, double *out, tn_error *err);
+int tn_sum_squares(tn_ctx *c, tn_buffer *g, size_t off, size_t n, double *out, tn_error *err);
 
 /* ---- quant_ops.c, unpack.c ---- */
 enum { TN_QTABLE_BYTES = 4 * (16 + 256 + 32 + 512) };
 /** A quantised matrix on the device. scales: float32 or bytes, as tn_qscale_of says. */
 typedef struct tn_qtensor {
     tn_qshape s;
-    cl_mem packed, scales, nested, zeros, tables;
+    tn_buffer *packed, *scales, *nested, *zeros, *tables;
     float offset;
     bool own_tables;
 } tn_qtensor;
 /** The build options of kernels that read or write matrices of this shape; out: what is unpacked to. */
 void tn_qoptions(char *buf, size_t n, const tn_qshape *s, tn_dtype out);
 /** Buffers for a shape (whose block is settled, see tn_qblock). tables: of another tensor of the format, or NULL. */
-int tn_qtensor_new(tn_qtensor *q, tn_dev *d, const tn_qshape *s, cl_mem tables, tn_error *err);
+int tn_qtensor_new(tn_qtensor *q, tn_dev *d, const tn_qshape *s, tn_buffer *tables, tn_error *err);
 void tn_qtensor_free(tn_qtensor *q, tn_dev *d);
 /** Bytes from and to the host. *m is made by the call; free with tn_qmatrix_free. */
 int tn_qtensor_set(tn_qtensor *q, tn_dev *d, const tn_qmatrix *m, tn_error *err);
@@ -173,8 +179,8 @@ int tn_unpack_with(tn_ctx *c, tn_qvariant v, const tn_qtensor *q, tn_tensor *out
 enum { TN_QGEMV_ROWS = 8 };
 /** y[m, n] = sum_k x[m, k] W[n, k] + bias[n], unpacking on the way: for x of at most TN_QGEMV_ROWS dense rows. */
 bool tn_qgemv_can(const tn_qtensor *q, const tn_tensor *x);
-int tn_qgemv(tn_ctx *c, const tn_tensor *x, const tn_qtensor *q, cl_mem bias, tn_tensor y, tn_error *err);
-int tn_qgemv_with(tn_ctx *c, tn_qvariant v, const tn_tensor *x, const tn_qtensor *q, cl_mem bias, tn_tensor y, bool *can,
+int tn_qgemv(tn_ctx *c, const tn_tensor *x, const tn_qtensor *q, tn_buffer *bias, tn_tensor y, tn_error *err);
+int tn_qgemv_with(tn_ctx *c, tn_qvariant v, const tn_tensor *x, const tn_qtensor *q, tn_buffer *bias, tn_tensor y, bool *can,
                   tn_error *err);
 /** The measured choice: is tn_qgemv faster than unpacking and multiplying for this many rows? */
 int tn_qgemv_pays(tn_ctx *c, const tn_qtensor *q, const tn_tensor *x, bool *pays, tn_error *err);

@@ -36,10 +36,10 @@ static int new_tables(tn_qtensor *q, tn_dev *d, tn_error *err)
         t[PAIRS_AT + 2 * i + 1] = f->code[f->low_first ? i >> 4 : i & 15];
     }
     TN_TRY(tn_buffer_new(&q->tables, d, TN_QTABLE_BYTES, "a code table", err));
-    return tn_buffer_write(d, q->tables, 0, t, sizeof t, err);
+    return tn_buffer_write(q->tables, 0, t, sizeof t, err);
 }
 
-int tn_qtensor_new(tn_qtensor *q, tn_dev *d, const tn_qshape *s, cl_mem tables, tn_error *err)
+int tn_qtensor_new(tn_qtensor *q, tn_dev *d, const tn_qshape *s, tn_buffer *tables, tn_error *err)
 {
     *q = (tn_qtensor){.s = *s, .tables = tables, .own_tables = !tables};
     int rc = tables ? 0 : new_tables(q, d, err);
@@ -53,20 +53,20 @@ int tn_qtensor_new(tn_qtensor *q, tn_dev *d, const tn_qshape *s, cl_mem tables, 
 
 void tn_qtensor_free(tn_qtensor *q, tn_dev *d)
 {
-    tn_buffer_free(d, q->zeros, tn_qzero_bytes(&q->s));
-    tn_buffer_free(d, q->nested, tn_qnested_count(&q->s) * 4);
-    tn_buffer_free(d, q->scales, tn_qscale_bytes(&q->s));
-    tn_buffer_free(d, q->packed, tn_qpacked_bytes(&q->s));
-    if (q->own_tables) tn_buffer_free(d, q->tables, TN_QTABLE_BYTES);
+    tn_buffer_free(q->zeros);
+    tn_buffer_free(q->nested);
+    tn_buffer_free(q->scales);
+    tn_buffer_free(q->packed);
+    if (q->own_tables) tn_buffer_free(q->tables);
     *q = (tn_qtensor){0};
 }
 
 static int set_scales(tn_qtensor *q, tn_dev *d, const tn_qmatrix *m, tn_error *err)
 {
     const void *scales = m->absmax ? (const void *)m->absmax : m->scale_q;
-    TN_TRY(tn_buffer_write(d, q->scales, 0, scales, tn_qscale_bytes(&q->s), err));
-    if (q->nested) TN_TRY(tn_buffer_write(d, q->nested, 0, m->nested_absmax, tn_qnested_count(&q->s) * 4, err));
-    if (q->zeros) TN_TRY(tn_buffer_write(d, q->zeros, 0, m->zero, tn_qzero_bytes(&q->s), err));
+    TN_TRY(tn_buffer_write(q->scales, 0, scales, tn_qscale_bytes(&q->s), err));
+    if (q->nested) TN_TRY(tn_buffer_write(q->nested, 0, m->nested_absmax, tn_qnested_count(&q->s) * 4, err));
+    if (q->zeros) TN_TRY(tn_buffer_write(q->zeros, 0, m->zero, tn_qzero_bytes(&q->s), err));
     q->offset = m->offset;
     return 0;
 }
@@ -74,7 +74,7 @@ static int set_scales(tn_qtensor *q, tn_dev *d, const tn_qmatrix *m, tn_error *e
 int tn_qtensor_set(tn_qtensor *q, tn_dev *d, const tn_qmatrix *m, tn_error *err)
 {
     if (!tn_qshape_equal(&q->s, &m->s)) return tn_fail(err, TN_ERR_ARGUMENT, "a quantised matrix of another shape or format");
-    TN_TRY(tn_buffer_write(d, q->packed, 0, m->packed, tn_qpacked_bytes(&q->s), err));
+    TN_TRY(tn_buffer_write(q->packed, 0, m->packed, tn_qpacked_bytes(&q->s), err));
     return set_scales(q, d, m, err);
 }
 
@@ -82,10 +82,10 @@ int tn_qtensor_get(const tn_qtensor *q, tn_dev *d, tn_qmatrix *m, tn_error *err)
 {
     TN_TRY(tn_qmatrix_new(m, &q->s, err));
     m->offset = q->offset;
-    int rc = tn_buffer_read(d, q->packed, 0, m->packed, tn_qpacked_bytes(&q->s), err);
-    if (!rc) rc = tn_buffer_read(d, q->scales, 0, m->absmax ? (void *)m->absmax : m->scale_q, tn_qscale_bytes(&q->s), err);
-    if (!rc && q->nested) rc = tn_buffer_read(d, q->nested, 0, m->nested_absmax, tn_qnested_count(&q->s) * 4, err);
-    if (!rc && q->zeros) rc = tn_buffer_read(d, q->zeros, 0, m->zero, tn_qzero_bytes(&q->s), err);
+    int rc = tn_buffer_read(q->packed, 0, m->packed, tn_qpacked_bytes(&q->s), err);
+    if (!rc) rc = tn_buffer_read(q->scales, 0, m->absmax ? (void *)m->absmax : m->scale_q, tn_qscale_bytes(&q->s), err);
+    if (!rc && q->nested) rc = tn_buffer_read(q->nested, 0, m->nested_absmax, tn_qnested_count(&q->s) * 4, err);
+    if (!rc && q->zeros) rc = tn_buffer_read(q->zeros, 0, m->zero, tn_qzero_bytes(&q->s), err);
     if (rc) tn_qmatrix_free(m);
     return rc;
 }
@@ -97,7 +97,7 @@ static bool is_whole(const tn_qshape *s)
     return s->block % 8 == 0 && (size_t)s->rows * (size_t)s->cols < 0xffffffffu;
 }
 
-static int read_ranges(tn_ctx *c, cl_mem w, const tn_qmatrix *m, tn_qrange *range, const char *name, tn_error *err)
+static int read_ranges(tn_ctx *c, tn_buffer *w, const tn_qmatrix *m, tn_qrange *range, const char *name, tn_error *err)
 {
     tn_tensor r;
     const size_t n = (size_t)m->s.rows * (size_t)m->s.cols, nb = m->n_blocks;
@@ -123,9 +123,7 @@ static int read_ranges(tn_ctx *c, cl_mem w, const tn_qmatrix *m, tn_qrange *rang
 /* Devices that flush denormals round tiny blocks otherwise than the host does. */
 static bool is_tiny(const tn_ctx *c, const tn_qmatrix *m, const tn_qrange *range)
 {
-    cl_device_fp_config fp = 0;
-    clGetDeviceInfo(c->dev->id, CL_DEVICE_SINGLE_FP_CONFIG, sizeof fp, &fp, NULL);
-    for (size_t b = 0; !(fp & CL_FP_DENORM) && b < m->n_blocks; b++) {
+    for (size_t b = 0; c->dev->flushes_denormals && b < m->n_blocks; b++) {
         const float top = fmaxf(-range[b].min, range[b].max);
         if (top > 0 && (top < 0x1p-90f || top > 0x1p120f)) return true;
     }
@@ -133,13 +131,13 @@ static bool is_tiny(const tn_ctx *c, const tn_qmatrix *m, const tn_qrange *range
 }
 
 /* The codes that no item of 8 covers: a partial last block, or a few elements. */
-static int encode_rest(tn_ctx *c, cl_mem w, tn_qtensor *q, tn_qmatrix *m, size_t first, const float *mul, tn_error *err)
+static int encode_rest(tn_ctx *c, tn_buffer *w, tn_qtensor *q, tn_qmatrix *m, size_t first, const float *mul, tn_error *err)
 {
     const tn_qformat *f = &tn_qformats[m->s.type];
     const size_t n = (size_t)m->s.rows * (size_t)m->s.cols, count = n - first, from = f->bits == 8 ? first : first / 2;
     float *host = malloc((count + 1) * sizeof *host);
     if (!host) return tn_oom(err);
-    int rc = tn_buffer_read(c->dev, w, first * 4, host, count * 4, err);
+    int rc = tn_buffer_read(w, first * 4, host, count * 4, err);
     const tn_qladder l = f->rounds ? (tn_qladder){{0}, {0}} : tn_qladder_of(m->s.type);
     if (!rc) {
         tn_qencode(m, &l, host, m->n_blocks - 1, first, n, mul[m->n_blocks - 1]);
@@ -147,13 +145,13 @@ static int encode_rest(tn_ctx *c, cl_mem w, tn_qtensor *q, tn_qmatrix *m, size_t
             const float zero = 0; /* the odd tail is padded by the code of 0 */
             tn_qencode(m, &l, &zero, m->n_blocks - 1, n, n + 1, 1);
         }
-        rc = tn_buffer_write(c->dev, q->packed, from, m->packed + from, tn_qpacked_bytes(&m->s) - from, err);
+        rc = tn_buffer_write(q->packed, from, m->packed + from, tn_qpacked_bytes(&m->s) - from, err);
     }
     free(host);
     return rc;
 }
 
-static int encode(tn_ctx *c, cl_mem w, tn_qtensor *q, tn_qmatrix *m, const float *mul, tn_error *err)
+static int encode(tn_ctx *c, tn_buffer *w, tn_qtensor *q, tn_qmatrix *m, const float *mul, tn_error *err)
 {
     const size_t n = (size_t)m->s.rows * (size_t)m->s.cols, block = (size_t)m->s.block;
     const size_t whole = n / block * block, items = whole / 8, local = WG;

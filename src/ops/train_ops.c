@@ -14,7 +14,8 @@ int tn_heatmap_loss(tn_ctx *c, const tn_tensor *heat, const tn_tensor *target, c
                      err);
 }
 
-int tn_adamw(tn_ctx *c, cl_mem p, cl_mem g, cl_mem m, cl_mem v, size_t off, size_t n, const tn_adam_spec *s, tn_error *err)
+int tn_adamw(tn_ctx *c, tn_buffer *p, tn_buffer *g, tn_buffer *m, tn_buffer *v, size_t off, size_t n, const tn_adam_spec *s,
+             tn_error *err)
 {
     float c1 = (float)(1.0 - pow(s->beta1, s->step)), c2 = (float)sqrt(1.0 - pow(s->beta2, s->step));
     tn_arg args[] = {TN_BUF(p),        TN_BUF(g),
@@ -28,8 +29,8 @@ int tn_adamw(tn_ctx *c, cl_mem p, cl_mem g, cl_mem m, cl_mem v, size_t off, size
     return tn_op_run(c, "portable/optim.cl", "adamw", "", args, TN_COUNT(args), 1, &n, &l, err);
 }
 
-int tn_sgd(tn_ctx *c, cl_mem p, cl_mem g, cl_mem buf, size_t off, size_t n, float lr, float decay, float momentum, bool first,
-           float grad_scale, tn_error *err)
+int tn_sgd(tn_ctx *c, tn_buffer *p, tn_buffer *g, tn_buffer *buf, size_t off, size_t n, float lr, float decay, float momentum,
+           bool first, float grad_scale, tn_error *err)
 {
     tn_arg args[] = {TN_BUF(p),  TN_BUF(g),     TN_BUF(buf),      TN_UINT(off),  TN_INT(n),
                      TN_FLT(lr), TN_FLT(decay), TN_FLT(momentum), TN_INT(first), TN_FLT(grad_scale)};
@@ -37,7 +38,7 @@ int tn_sgd(tn_ctx *c, cl_mem p, cl_mem g, cl_mem buf, size_t off, size_t n, floa
     return tn_op_run(c, "portable/optim.cl", "sgd", "", args, TN_COUNT(args), 1, &n, &l, err);
 }
 
-int tn_sum_squares(tn_ctx *c, cl_mem g, size_t off, size_t n, double *out, tn_error *err)
+int tn_sum_squares(tn_ctx *c, tn_buffer *g, size_t off, size_t n, double *out, tn_error *err)
 {
     tn_tensor p;
     size_t mark = c->ws_used;

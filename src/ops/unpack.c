@@ -147,7 +147,7 @@ static gemv_shape gemv_shape_of(const tn_ctx *c, int tokens)
     return (gemv_shape){(size_t)wg, TN_MIN(wg, LANES), 2};
 }
 
-int tn_qgemv_with(tn_ctx *c, tn_qvariant v, const tn_tensor *x, const tn_qtensor *q, cl_mem bias, tn_tensor y, bool *can,
+int tn_qgemv_with(tn_ctx *c, tn_qvariant v, const tn_tensor *x, const tn_qtensor *q, tn_buffer *bias, tn_tensor y, bool *can,
                   tn_error *err)
 {
     char opts[160], full[288];
@@ -171,7 +171,7 @@ int tn_qgemv_with(tn_ctx *c, tn_qvariant v, const tn_tensor *x, const tn_qtensor
     return tn_op_run(c, cpu ? "cpu/qgemv.cl" : "portable/qgemv.cl", "qgemv", full, args, k, 1, &global, &g.local, err);
 }
 
-int tn_qgemv(tn_ctx *c, const tn_tensor *x, const tn_qtensor *q, cl_mem bias, tn_tensor y, tn_error *err)
+int tn_qgemv(tn_ctx *c, const tn_tensor *x, const tn_qtensor *q, tn_buffer *bias, tn_tensor y, tn_error *err)
 {
     bool can;
     tn_gemm_tuning *t;

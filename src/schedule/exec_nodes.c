@@ -194,9 +194,8 @@ static int dora_scale_part(const call *k, const tn_gpart *p, int col, tn_tensor 
     uint32_t pattern;
     memcpy(&pattern, &one, 4);
     if (p->m < 0) {
-        if (k->c->dry) return 0;
-        TN_TRY(tn_buffer_fill(k->c->dev, g->mem, (size_t)col * 4, (size_t)p->cols * 4, pattern, k->err));
-        return tn_buffer_fill(k->c->dev, inv->mem, (size_t)col * 4, (size_t)p->cols * 4, pattern, k->err);
+        TN_TRY(tn_op_fill(k->c, g->mem, (size_t)col * 4, (size_t)p->cols * 4, pattern, k->err));
+        return tn_op_fill(k->c, inv->mem, (size_t)col * 4, (size_t)p->cols * 4, pattern, k->err);
     }
     tn_tensor w, t, m = weight(k, p->m);
     const size_t mark = k->c->ws_used;
@@ -239,7 +238,7 @@ static int dora_grad(const call *k)
     if (any_bias) TN_TRY(tn_colsum_parts(k->c, &dy, n->n_parts, cols, bias, k->err));
     if (n->in[1] < 0) return 0;
     TN_TRY(tn_ws_take(k->c, &sums, TN_F32, 1, dy.cols, k->err));
-    if (!k->c->dry) TN_TRY(tn_buffer_fill(k->c->dev, sums.mem, 0, tn_tensor_bytes(&sums), 0, k->err));
+    TN_TRY(tn_op_fill(k->c, sums.mem, 0, tn_tensor_bytes(&sums), 0, k->err));
     TN_TRY(tn_colsum(k->c, &dy, &u, &sums, k->err));
     for (int i = 0, col = 0; i < n->n_parts; col += n->part[i++].cols) {
         tn_tensor dm = grad(k, n->part[i].m);
@@ -293,15 +292,14 @@ static int tokens_grad(const call *k)
     if (trained(k, k->n->w[0])) TN_TRY(tn_token_grad(k->c, &dx, B, 0, 1, &cls, k->err));
     if (n_reg && trained(k, k->n->w[1])) TN_TRY(tn_token_grad(k->c, &dx, B, 1, n_reg, &reg, k->err));
     if (k->n->out[0] < 0) return 0;
-    if (!k->c->dry) TN_TRY(tn_buffer_fill(k->c->dev, pos.mem, 0, tn_tensor_bytes(&pos), 0, k->err));
+    TN_TRY(tn_op_fill(k->c, pos.mem, 0, tn_tensor_bytes(&pos), 0, k->err));
     TN_TRY(tn_token_grad(k->c, &dx, B, 0, 1, &pos, k->err));
     /* row 0 is CLS; the patches' rows are summed behind it */
     tn_tensor rest;
     TN_TRY(tn_ws_take(k->c, &rest, TN_F32, N - 1 - n_reg, dx.cols, k->err));
-    if (k->c->dry) return 0;
-    TN_TRY(tn_buffer_fill(k->c->dev, rest.mem, 0, tn_tensor_bytes(&rest), 0, k->err));
+    TN_TRY(tn_op_fill(k->c, rest.mem, 0, tn_tensor_bytes(&rest), 0, k->err));
     TN_TRY(tn_token_grad(k->c, &dx, B, 1 + n_reg, N - 1 - n_reg, &rest, k->err));
-    return tn_buffer_copy(k->c->dev, rest.mem, 0, pos.mem, (size_t)dx.cols * 4, tn_tensor_bytes(&rest), k->err);
+    return tn_op_copy(k->c, rest.mem, pos.mem, (size_t)dx.cols * 4, tn_tensor_bytes(&rest), k->err);
 }
 
 static int tokens_dx(const call *k)

@@ -34,7 +34,7 @@ void tn_session_free(tn_session *s)
     log_profile(s);
     for (int i = s->n_execs - 1; i >= 0; i--) tn_exec_free(s, s->execs[i]);
     free(s->execs);
-    for (int i = 0; i < TN_MAX_CHUNKS; i++) tn_buffer_free(s->dev, s->chunk[i], s->chunk_bytes[i]);
+    for (int i = 0; i < TN_MAX_CHUNKS; i++) tn_buffer_free(s->chunk[i]);
     tn_ctx_free(&s->ctx);
     tn_store_free(s->store);
     free(s);
@@ -72,13 +72,10 @@ int tn_exec_new(tn_exec **out, tn_dev *d, const tn_model *m, tn_store *store, co
     return rc;
 }
 
-/* Last made, first released: NVIDIA's driver 580 crashes on sub-buffers that are released in the order of creation. */
-static void unbind(tn_session *s, tn_exec *e)
+static void unbind(tn_exec *e)
 {
     for (int i = e->g.n_t - 1; e->mem && i >= 0; i--) {
-        if (!e->mem[i]) continue;
-        if (e->g.t[i].kind == TN_G_CONST) tn_buffer_free(s->dev, e->mem[i], (size_t)e->g.t[i].rows * (size_t)e->g.t[i].cols * 4);
-        else clReleaseMemObject(e->mem[i]);
+        tn_buffer_free(e->mem[i]);
         e->mem[i] = NULL;
     }
     e->bound_to = 0;
@@ -87,7 +84,7 @@ static void unbind(tn_session *s, tn_exec *e)
 void tn_exec_free(tn_session *s, tn_exec *e)
 {
     if (!e) return;
-    if (s) unbind(s, e);
+    if (s) unbind(e);
     free(e->mem);
     tn_plan_free(&e->plan);
     tn_graph_free(&e->g);
@@ -101,11 +98,11 @@ static int reserve(tn_session *s, const tn_plan *p, tn_error *err)
     bool grow = false;
     for (int i = 0; i < p->n_chunks; i++) grow |= p->chunk_bytes[i] > s->chunk_bytes[i];
     if (!grow) return 0;
-    for (int i = s->n_execs - 1; i >= 0; i--) unbind(s, s->execs[i]);
+    for (int i = s->n_execs - 1; i >= 0; i--) unbind(s->execs[i]);
     s->generation++;
     for (int i = 0; i < p->n_chunks; i++) {
         if (p->chunk_bytes[i] <= s->chunk_bytes[i]) continue;
-        tn_buffer_free(s->dev, s->chunk[i], s->chunk_bytes[i]);
+        tn_buffer_free(s->chunk[i]);
         s->chunk[i] = NULL;
         s->chunk_bytes[i] = 0;
         TN_TRY(tn_buffer_new(&s->chunk[i], s->dev, p->chunk_bytes[i], "activations", err));
@@ -123,9 +120,9 @@ static int bind(tn_session *s, tn_exec *e, tn_error *err)
         if (p->last < 0) continue;
         if (t->kind == TN_G_CONST) {
             TN_TRY(tn_buffer_new(&e->mem[i], s->dev, bytes, "constants", err));
-            TN_TRY(tn_buffer_write(s->dev, e->mem[i], 0, t->host, bytes, err));
+            TN_TRY(tn_buffer_write(e->mem[i], 0, t->host, bytes, err));
         } else {
-            TN_TRY(tn_buffer_sub(&e->mem[i], s->dev, s->chunk[p->chunk], p->offset, p->bytes, err));
+            TN_TRY(tn_buffer_sub(&e->mem[i], s->chunk[p->chunk], p->offset, p->bytes, err));
         }
     }
     e->bound_to = s->generation;
@@ -154,14 +151,14 @@ int tn_session_get(tn_exec **out, tn_session *s, const tn_pass *pass, tn_error *
     TN_TRY(reserve(s, &e->plan, err));
     TN_TRY(tn_ctx_reserve(&s->ctx, e->workspace, err));
     if (e->bound_to == s->generation) return 0;
-    unbind(s, e);
+    unbind(e);
     return bind(s, e, err);
 }
 
 int tn_session_upload(tn_session *s, tn_exec *e, int t, const float *values, tn_error *err)
 {
     const tn_gtensor *g = &e->g.t[t];
-    return tn_buffer_write(s->dev, e->mem[t], 0, values, (size_t)g->rows * (size_t)g->cols * 4, err);
+    return tn_buffer_write(e->mem[t], 0, values, (size_t)g->rows * (size_t)g->cols * 4, err);
 }
 
 int tn_session_download(tn_session *s, tn_exec *e, int t, float *values, tn_error *err)

@@ -25,8 +25,8 @@ typedef struct tn_exec {
     tn_plan plan;
     tn_placement where;
     size_t workspace;
-    cl_mem *mem;  /* one a tensor: sub-buffers of the arena, or constants */
-    int bound_to; /* the arena's generation */
+    tn_buffer **mem; /* one a tensor: sub-buffers of the arena, or constants */
+    int bound_to;    /* the arena's generation */
 } tn_exec;
 
 typedef struct tn_session {
@@ -34,7 +34,7 @@ typedef struct tn_session {
     const tn_model *m;
     tn_store *store;
     tn_ctx ctx;
-    cl_mem chunk[TN_MAX_CHUNKS];
+    tn_buffer *chunk[TN_MAX_CHUNKS];
     size_t chunk_bytes[TN_MAX_CHUNKS];
     int generation;
     tn_exec **execs;

@@ -70,18 +70,18 @@ static void lay_out_params(tn_store *st)
     }
 }
 
-static int new_zeroed(cl_mem *m, tn_store *st, const char *what, tn_error *err)
+static int new_zeroed(tn_buffer **m, tn_store *st, const char *what, tn_error *err)
 {
     TN_TRY(tn_buffer_new(m, st->dev, st->n_params * 4, what, err));
-    return tn_buffer_fill(st->dev, *m, 0, st->n_params * 4, 0, err);
+    return tn_buffer_fill(*m, 0, st->n_params * 4, 0, err);
 }
 
 static int bind_param(tn_store *st, tn_stored *e, tn_error *err)
 {
     size_t bytes = tn_tensor_bytes(&e->t);
-    TN_TRY(tn_buffer_sub(&e->t.mem, st->dev, st->params, e->off * 4, bytes, err));
+    TN_TRY(tn_buffer_sub(&e->t.mem, st->params, e->off * 4, bytes, err));
     if (!st->grads) return 0;
-    return tn_buffer_sub(&e->grad.mem, st->dev, st->grads, e->off * 4, bytes, err);
+    return tn_buffer_sub(&e->grad.mem, st->grads, e->off * 4, bytes, err);
 }
 
 /* Every matrix of a format reads the first one's tables. */
@@ -145,16 +145,12 @@ void tn_store_free(tn_store *st)
     tn_dev *d = st->dev;
     for (int i = st->m->n_slots - 1; i >= 0; i--) {
         tn_stored *e = &st->s[i];
-        if (e->place == TN_PLACE_PARAM) {
-            if (e->t.mem) clReleaseMemObject(e->t.mem);
-            if (e->grad.mem) clReleaseMemObject(e->grad.mem);
-        } else {
-            tn_buffer_free(d, e->t.mem, e->bytes);
-        }
+        tn_buffer_free(e->grad.mem);
+        tn_buffer_free(e->t.mem);
         if (e->place == TN_PLACE_QUANT) tn_qtensor_free(&e->q, d);
     }
-    cl_mem arenas[] = {st->params, st->grads, st->moment1, st->moment2};
-    for (size_t i = 0; i < TN_COUNT(arenas); i++) tn_buffer_free(d, arenas[i], st->n_params * 4);
+    tn_buffer *arenas[] = {st->params, st->grads, st->moment1, st->moment2};
+    for (size_t i = 0; i < TN_COUNT(arenas); i++) tn_buffer_free(arenas[i]);
     tn_strs_free(&st->quant.skip);
     free(st->s);
     free(st);
@@ -409,7 +405,7 @@ int tn_store_load_backbone(tn_store *st, const tn_hf_dir *dir, uint64_t seed, co
 
 int tn_store_zero_grad(tn_store *st, tn_error *err)
 {
-    return st->grads ? tn_buffer_fill(st->dev, st->grads, 0, st->n_params * 4, 0, err) : 0;
+    return st->grads ? tn_buffer_fill(st->grads, 0, st->n_params * 4, 0, err) : 0;
 }
 
 static void name_dense(const tn_store *st, const tn_log *log, bool by_name, int count)

@@ -35,10 +35,10 @@ typedef struct tn_store {
     tn_quant_spec quant;
     tn_dtype act;
     tn_stored *s;
-    cl_mem params, grads, moment1, moment2;
+    tn_buffer *params, *grads, *moment1, *moment2;
     size_t n_params; /* floats, alignment gaps included */
     size_t group_off[TN_GROUPS], group_len[TN_GROUPS];
-    cl_mem tables;                             /* of the quantised format; the first quantised slot's */
+    tn_buffer *tables;                         /* of the quantised format; the first quantised slot's */
     size_t weight_bytes, float_bytes;          /* frozen weights as stored, and as float32 */
     int n_quantised, n_skipped, n_indivisible; /* skipped: by name; indivisible: rows that blocks do not divide */
 } tn_store;

@@ -6,7 +6,7 @@
 
 /** mem is borrowed unless made by tn_tensor_new. Element (r, c) stands at off + r * ld + c. */
 typedef struct tn_tensor {
-    cl_mem mem;
+    tn_buffer *mem;
     tn_dtype dtype;
     int rows, cols, ld;
     size_t off; /* elements */
@@ -34,7 +34,7 @@ static inline tn_tensor tn_rows(tn_tensor t, int r0, int n)
     t.rows = n;
     return t;
 }
-static inline tn_tensor tn_view(cl_mem m, tn_dtype dt, int rows, int cols)
+static inline tn_tensor tn_view(tn_buffer *m, tn_dtype dt, int rows, int cols)
 {
     return (tn_tensor){m, dt, rows, cols, cols, 0};
 }

@@ -62,7 +62,7 @@ static int augment_rope(trainer *t, tn_exec *x, uint32_t seed, tn_error *err)
     float *table = malloc(n * sizeof *table);
     if (!table) return tn_oom(err);
     tn_rope_table(v, gh, gw, d, table);
-    int rc = tn_buffer_write(t->e->dev, x->mem[x->g.rope_table], 0, table, n * 4, err);
+    int rc = tn_buffer_write(x->mem[x->g.rope_table], 0, table, n * 4, err);
     free(table);
     return rc;
 }

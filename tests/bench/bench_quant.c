@@ -3,6 +3,7 @@
  * and the fused product against unpacking and multiplying, for few tokens.
  * Random data; the best of 21 interleaved rounds on each side (a shared CPU's neighbours take a core for whole rounds). */
 #include "clock.h"
+#include "dev_cl.h"
 #include "gemm.h"
 
 #include <stdio.h>
@@ -57,12 +58,12 @@ static int make_copy(bench *b, int n, tn_error *err)
     cl_int rc;
     TN_TRY(tn_tensor_new(&b->from, d, TN_F32, 1, n, "bench", err));
     TN_TRY(tn_tensor_new(&b->to, d, TN_F32, 1, n, "bench", err));
-    TN_TRY(tn_buffer_fill(d, b->from.mem, 0, (size_t)n * 4, 0x3f812345u, err));
-    b->program = clCreateProgramWithSource(d->ctx, 1, &text, NULL, &rc);
-    if (!rc) rc = clBuildProgram(b->program, 1, &d->id, "", NULL, NULL);
+    TN_TRY(tn_buffer_fill(b->from.mem, 0, (size_t)n * 4, 0x3f812345u, err));
+    b->program = clCreateProgramWithSource(d->cl->ctx, 1, &text, NULL, &rc);
+    if (!rc) rc = clBuildProgram(b->program, 1, &d->cl->id, "", NULL, NULL);
     if (!rc) b->copy = clCreateKernel(b->program, "copy", &rc);
-    if (!rc) rc = clSetKernelArg(b->copy, 0, sizeof(cl_mem), &b->from.mem);
-    if (!rc) rc = clSetKernelArg(b->copy, 1, sizeof(cl_mem), &b->to.mem);
+    if (!rc) rc = clSetKernelArg(b->copy, 0, sizeof(cl_mem), &b->from.mem->mem);
+    if (!rc) rc = clSetKernelArg(b->copy, 1, sizeof(cl_mem), &b->to.mem->mem);
     if (!rc) rc = clSetKernelArg(b->copy, 2, sizeof count, &count);
     if (!rc) rc = clSetKernelArg(b->copy, 3, sizeof per, &per);
     return rc ? tn_fail(err, TN_ERR_DEVICE, "the copy kernel: %s", tn_cl_error(rc)) : 0;
@@ -73,7 +74,7 @@ static int run_copy(const bench *b, tn_error *err)
     const tn_dev *d = b->c.dev;
     const size_t n = (size_t)b->from.cols / 4, local = d->info.type == TN_DEVICE_CPU ? 1 : 256;
     const size_t global = TN_ROUND_UP(TN_CEIL_DIV(n, (size_t)copied_by_one(d)), local);
-    const cl_int rc = clEnqueueNDRangeKernel(d->queue, b->copy, 1, NULL, &global, &local, 0, NULL, NULL);
+    const cl_int rc = clEnqueueNDRangeKernel(d->cl->queue[TN_QUEUE_MAIN], b->copy, 1, NULL, &global, &local, 0, NULL, NULL);
     return rc ? tn_fail(err, TN_ERR_DEVICE, "the copy kernel: %s", tn_cl_error(rc)) : 0;
 }
 
@@ -111,7 +112,7 @@ static int unpacking(tn_dev *d, tn_qtype type, bool nested, tn_dtype out, int ro
     bool can[TN_QV_COUNT] = {false};
     for (int round = -3; round < ROUNDS; round++) {
         double t = tn_now();
-        TN_TRY(tn_buffer_copy(d, b.from.mem, 0, b.to.mem, 0, moved / 8 * 4, err));
+        TN_TRY(tn_buffer_copy(b.from.mem, 0, b.to.mem, 0, moved / 8 * 4, err));
         TN_TRY(tn_dev_finish(d, err));
         if (round >= 0) copy[round] = tn_now() - t;
         t = tn_now();

@@ -1,0 +1,56 @@
+/** What a device is made of in OpenCL's types: for device/ itself, and for CLBlast. */
+#ifndef TN_DEV_CL_H
+#define TN_DEV_CL_H
+#define CL_TARGET_OPENCL_VERSION 120
+#include "dev.h"
+#include <CL/cl.h>
+
+typedef struct tn_program {
+    char *key;
+    cl_program p;
+} tn_program;
+
+struct tn_kernel {
+    char *key; /* file|entry|options */
+    char *entry;
+    tn_dev *dev;
+    cl_program program;
+    cl_kernel k;
+    size_t max_wg; /* work-items this kernel takes in a group */
+};
+
+struct tn_buffer {
+    tn_dev *dev;
+    cl_mem mem;
+    size_t bytes, offset; /* offset: of a sub-buffer */
+    tn_buffer *parent;    /* NULL: counted in dev->allocated */
+};
+
+struct tn_event {
+    tn_dev *dev;
+    cl_event e;
+};
+
+typedef struct tn_dev_cl {
+    cl_platform_id platform;
+    cl_device_id id;
+    cl_context ctx;
+    cl_command_queue queue[2]; /* tn_queue */
+    tn_program *programs;
+    int n_programs;
+    tn_kernel **kernels;
+    int n_kernels;
+} tn_dev_cl;
+
+/** A sentence for OpenCL's code; marks the device lost where the code says so. `waiting`: the call waited for earlier commands,
+ * whose failure it may be. Returns the status. */
+int tn_dev_failed(tn_dev *d, const char *what, size_t bytes, int code, bool waiting, tn_error *err);
+/** Fails with the first cause when the device is lost. */
+int tn_dev_usable(const tn_dev *d, tn_error *err);
+
+/** Enqueues a kernel whose arguments are set, in slices where the device wants them. event may be NULL. */
+int tn_enqueue(tn_dev *d, cl_command_queue q, cl_kernel k, const char *name, const tn_range *r, cl_event *event, tn_error *err);
+int tn_set_args(tn_dev *d, cl_kernel k, const char *name, const tn_arg *args, int n_args, tn_error *err);
+/** Releases built programs and kernels. */
+void tn_programs_free(tn_dev *d);
+#endif

@@ -1,0 +1,72 @@
+#include "dev_cl.h"
+
+#include <stdio.h>
+
+int tn_set_args(tn_dev *d, cl_kernel k, const char *name, const tn_arg *args, int n_args, tn_error *err)
+{
+    for (int i = 0; i < n_args; i++) {
+        const bool buffer = !args[i].size;
+        cl_mem m = buffer && args[i].v.mem ? args[i].v.mem->mem : NULL;
+        const cl_int e =
+            buffer ? clSetKernelArg(k, (cl_uint)i, sizeof m, &m) : clSetKernelArg(k, (cl_uint)i, args[i].size, &args[i].v);
+        if (e)
+            return tn_fail(err, TN_ERR_DEVICE, "device '%s', kernel %s: argument %d refused (%s)", d->info.name, name, i,
+                           tn_cl_error(e));
+    }
+    return 0;
+}
+
+static int refused(tn_dev *d, const char *name, const size_t *g, cl_int e, tn_error *err)
+{
+    char what[160];
+    snprintf(what, sizeof what, "kernel %s over %zu x %zu x %zu", name, g[0], g[1], g[2]);
+    return tn_dev_failed(d, what, 0, e, false, err);
+}
+
+/* Work-groups of the slowest dimension that one piece takes: what lies below it counts for every one of them. */
+static size_t piece(const tn_dev *d, int dims, const size_t *g, const size_t *l)
+{
+    size_t groups = 1;
+    for (int i = 0; i < dims - 1; i++) groups *= g[i] / l[i];
+    return TN_MAX(d->slice_groups / groups, (size_t)1) * l[dims - 1];
+}
+
+int tn_enqueue(tn_dev *d, cl_command_queue q, cl_kernel k, const char *name, const tn_range *r, cl_event *event, tn_error *err)
+{
+    size_t g[3] = {1, 1, 1}, at[3] = {0, 0, 0}, n[3];
+    const bool fixed = r->local[0] != 0;
+    const int last = r->dims - 1;
+    for (int i = 0; i < r->dims; i++) {
+        g[i] = fixed ? TN_ROUND_UP(r->global[i], r->local[i]) : r->global[i];
+        if (!g[i]) return 0;
+    }
+    const size_t step = d->slice_groups && fixed ? piece(d, r->dims, g, r->local) : g[last];
+    for (; at[last] < g[last]; at[last] += step) {
+        for (int i = 0; i < 3; i++) n[i] = g[i];
+        n[last] = TN_MIN(step, g[last] - at[last]);
+        const bool end = at[last] + step >= g[last];
+        const cl_int e =
+            clEnqueueNDRangeKernel(q, k, (cl_uint)r->dims, at, n, fixed ? r->local : NULL, 0, NULL, end ? event : NULL);
+        if (e) return refused(d, name, g, e, err);
+        d->launches++;
+    }
+    return 0;
+}
+
+/* A kernel compiled into more registers than its group can have is refused by name, not by a driver's code. */
+static int fits(tn_dev *d, const tn_kernel *k, const tn_range *r, tn_error *err)
+{
+    size_t items = 1;
+    for (int i = 0; r->local[0] && i < r->dims; i++) items *= r->local[i];
+    if (items <= k->max_wg) return 0;
+    return tn_fail(err, TN_ERR_DEVICE, "device '%s': kernel %s takes groups of %zu work-items, and %zu are asked for", d->info.name,
+                   k->entry, k->max_wg, items);
+}
+
+int tn_launch(tn_dev *d, tn_kernel *k, const tn_arg *args, int n_args, const tn_range *r, tn_error *err)
+{
+    TN_TRY(tn_dev_usable(d, err));
+    TN_TRY(fits(d, k, r, err));
+    TN_TRY(tn_set_args(d, k->k, k->entry, args, n_args, err));
+    return tn_enqueue(d, d->cl->queue[TN_QUEUE_MAIN], k->k, k->entry, r, NULL, err);
+}

@@ -1,0 +1,241 @@
+/* The device layer: buffers that know their size, transfers that do not stop the host, launches cut into slices, recorded
+ * programs, and a device that is lost. Runs on the device TRACKNET_TEST_DEVICE names (default cpu). */
+#include "ops.h"
+#include "../testlib.h"
+
+#include <string.h>
+
+static tn_error err;
+
+static tn_dev *open_device(void)
+{
+    tn_device_info info;
+    tn_dev *d = NULL;
+    const char *name = getenv("TRACKNET_TEST_DEVICE");
+    ck_assert_msg(!tn_device_select(&info, name ? name : "cpu", &err), "%s", err.message);
+    ck_assert_msg(!tn_dev_open(&d, info.index, 0, NULL, &err), "%s", err.message);
+    return d;
+}
+
+#define OK(x) ck_assert_msg(!(x), "%s", err.message)
+
+enum { N = 1000 };
+
+START_TEST(buffers_know_their_device_and_size)
+{
+    tn_dev *d = open_device();
+    tn_buffer *b, *sub;
+    OK(tn_buffer_new(&b, d, 2 * d->align + 5, "a test", &err));
+    ck_assert_uint_eq(tn_buffer_size(b), 2 * d->align + 8);
+    ck_assert_uint_eq(d->allocated, 2 * d->align + 8);
+    ck_assert_ptr_eq(tn_buffer_device(b), d);
+    OK(tn_buffer_sub(&sub, b, d->align, 64, &err));
+    ck_assert_uint_eq(d->allocated, 2 * d->align + 8);
+    tn_buffer_free(sub);
+    tn_buffer_free(b);
+    tn_buffer_free(NULL);
+    ck_assert_uint_eq(d->allocated, 0);
+    tn_dev_close(d);
+}
+END_TEST
+
+/* Upload on the copy queue, doubled by the main queue after it, read back by the copy queue after that. */
+START_TEST(transfers_run_beside_the_computation)
+{
+    tn_dev *d = open_device();
+    tn_staging up, down;
+    tn_buffer *b;
+    tn_event *here, *done, *back;
+    tn_kernel *k;
+    const tn_range r = {1, {N / 4}, {0}};
+    OK(tn_staging_new(&up, d, N * 4, &err));
+    OK(tn_staging_new(&down, d, N * 4, &err));
+    OK(tn_buffer_new(&b, d, N * 4, "a test", &err));
+    OK(tn_kernel_get(&k, d, "portable/elementwise.cl", "add_into", "-DVW=4 -DACT=0", &err));
+    for (int round = 0; round < 3; round++) {
+        for (int i = 0; i < N; i++) ((float *)up.host)[i] = (float)(i + round);
+        memset(down.host, 0xff, N * 4);
+        const tn_arg args[] = {TN_BUF(b), TN_BUF(b), TN_INT(N / 4)};
+        const long long before = d->blocking;
+        OK(tn_buffer_write_async(b, TN_QUEUE_COPY, 0, up.host, N * 4, NULL, &here, &err));
+        OK(tn_queue_wait(d, TN_QUEUE_MAIN, here, &err));
+        OK(tn_launch(d, k, args, 3, &r, &err));
+        OK(tn_queue_mark(d, TN_QUEUE_MAIN, &done, &err));
+        OK(tn_buffer_read_async(b, TN_QUEUE_COPY, 0, down.host, N * 4, done, &back, &err));
+        OK(tn_dev_flush(d, &err));
+        ck_assert_int_eq(d->blocking, before);
+        OK(tn_event_wait(back, &err));
+        ck_assert_int_eq(tn_event_done(back, &err), 1);
+        for (int i = 0; i < N; i++) ck_assert_float_eq(((float *)down.host)[i], 2.0f * (float)(i + round));
+        tn_event_free(here);
+        tn_event_free(done);
+        tn_event_free(back);
+    }
+    tn_buffer_free(b);
+    tn_staging_free(&down);
+    tn_staging_free(&up);
+    ck_assert_uint_eq(d->allocated, 0);
+    tn_dev_close(d);
+}
+END_TEST
+
+START_TEST(mapped_memory_is_the_buffer)
+{
+    tn_dev *d = open_device();
+    tn_buffer *b;
+    void *p;
+    float got[N];
+    OK(tn_buffer_new(&b, d, N * 4, "a test", &err));
+    OK(tn_buffer_map(b, 0, N * 4, true, &p, &err));
+    for (int i = 0; i < N; i++) ((float *)p)[i] = (float)i;
+    OK(tn_buffer_unmap(b, p, &err));
+    OK(tn_buffer_read(b, 0, got, N * 4, &err));
+    for (int i = 0; i < N; i++) ck_assert_float_eq(got[i], (float)i);
+    tn_buffer_free(b);
+    tn_dev_close(d);
+}
+END_TEST
+
+/* The driver's own fill, and the kernel that stands in for it. */
+START_TEST(fills_reach_both_ends)
+{
+    tn_dev *d = open_device();
+    tn_buffer *b;
+    uint32_t got[N];
+    OK(tn_buffer_new(&b, d, N * 4, "a test", &err));
+    for (int by_kernel = 0; by_kernel < 2; by_kernel++) {
+        if (by_kernel) d->quirk_flags |= TN_QUIRK_NO_FILL;
+        OK(tn_buffer_fill(b, 0, N * 4, 1u, &err));
+        OK(tn_buffer_fill(b, 12, (N - 5) * 4, 7u, &err));
+        OK(tn_buffer_read(b, 0, got, sizeof got, &err));
+        for (int i = 0; i < N; i++) ck_assert_uint_eq(got[i], i < 3 || i >= N - 2 ? 1u : 7u);
+    }
+    tn_buffer_free(b);
+    tn_dev_close(d);
+}
+END_TEST
+
+typedef struct {
+    tn_ctx c;
+    tn_tensor x, y;
+} pair;
+
+static void pair_new(pair *p, tn_dev *d, int rows, int cols)
+{
+    float *v = malloc(sizeof *v * (size_t)rows * (size_t)cols);
+    tn_rng r = tn_rng_named(5, "device");
+    for (int i = 0; i < rows * cols; i++) v[i] = (float)tn_rng_normal(&r);
+    tn_ctx_init(&p->c, d, TN_F32);
+    OK(tn_tensor_new(&p->x, d, TN_F32, rows, cols, "a test", &err));
+    OK(tn_tensor_new(&p->y, d, TN_F32, rows, cols, "a test", &err));
+    OK(tn_tensor_set(d, &p->x, v, &err));
+    free(v);
+}
+
+static void pair_free(pair *p)
+{
+    tn_tensor_free(p->c.dev, &p->y);
+    tn_tensor_free(p->c.dev, &p->x);
+    tn_ctx_free(&p->c);
+}
+
+START_TEST(slices_make_the_whole)
+{
+    enum { ROWS = 37, COLS = 52 };
+    static float whole[ROWS * COLS], cut[ROWS * COLS];
+    tn_dev *d = open_device();
+    pair p;
+    pair_new(&p, d, ROWS, COLS);
+    OK(tn_act_forward(&p.c, TN_GELU, &p.x, &p.y, &err));
+    OK(tn_tensor_get(d, &p.y, whole, &err));
+    const long long before = d->launches;
+    d->slice_groups = 2;
+    OK(tn_tensor_poison(d, &p.y, &err));
+    OK(tn_act_forward(&p.c, TN_GELU, &p.x, &p.y, &err));
+    OK(tn_tensor_get(d, &p.y, cut, &err));
+    ck_assert_int_gt(d->launches - before, 2);
+    ck_assert(!memcmp(whole, cut, sizeof whole));
+    pair_free(&p);
+    tn_dev_close(d);
+}
+END_TEST
+
+/* fill, gelu, copy: played twice it does what the calls did, and looks nothing up. */
+START_TEST(a_tape_repeats_what_was_recorded)
+{
+    enum { ROWS = 5, COLS = 12 };
+    float want[ROWS * COLS], got[ROWS * COLS];
+    double seconds[8] = {-1, -1, -1, -1};
+    const tn_note *note;
+    tn_dev *d = open_device();
+    pair p;
+    tn_tape *t;
+    const tn_note from = {"layer.3", "act", NULL, 17, 600, 240};
+    pair_new(&p, d, ROWS, COLS);
+    OK(tn_act_forward(&p.c, TN_GELU, &p.x, &p.y, &err));
+    OK(tn_tensor_get(d, &p.y, want, &err));
+    want[0] = 0; /* the fill comes last below */
+    OK(tn_tape_new(&t, d, &err));
+    p.c.tape = t;
+    tn_tape_note(t, &from);
+    OK(tn_act_forward(&p.c, TN_GELU, &p.x, &p.y, &err));
+    OK(tn_op_fill(&p.c, p.y.mem, 0, 4, 0, &err));
+    OK(tn_op_copy(&p.c, p.y.mem, p.x.mem, 0, 4, &err));
+    p.c.tape = NULL;
+    ck_assert_int_eq(tn_tape_count(t), 3);
+    ck_assert_str_eq(tn_tape_entry(t, 0, &note), "act_forward");
+    ck_assert_int_eq(note->node, 17);
+    ck_assert_double_eq(note->flops, 600);
+    tn_tape_entry(t, 1, &note);
+    ck_assert_double_eq(note->flops, 0); /* a node's work counts once */
+    for (int i = 0; i < 2; i++) {
+        OK(tn_tensor_poison(d, &p.y, &err));
+        OK(tn_tape_play(t, &err));
+        OK(tn_tensor_get(d, &p.y, got, &err));
+        if (i == 0) ck_assert(!memcmp(want, got, sizeof want));
+    }
+    OK(tn_tensor_get(d, &p.x, got, &err));
+    ck_assert_float_eq(got[0], 0);
+    OK(tn_tape_profile(t, seconds, &err));
+    for (int i = 0; i < 3; i++) ck_assert_double_ge(seconds[i], 0);
+    tn_tape_free(t);
+    pair_free(&p);
+    tn_dev_close(d);
+}
+END_TEST
+
+START_TEST(a_lost_device_repeats_its_first_cause)
+{
+    tn_dev *d = open_device();
+    tn_buffer *b, *other = (tn_buffer *)1;
+    float v = 0;
+    OK(tn_buffer_new(&b, d, 4, "a test", &err));
+    d->lost = true;
+    d->cause = (tn_error){.status = TN_ERR_DEVICE, .message = "the first cause"};
+    ck_assert_int_eq(tn_buffer_new(&other, d, 4, "a test", &err), TN_ERR_DEVICE);
+    ck_assert_ptr_null(other);
+    ck_assert_ptr_nonnull(strstr(err.message, "the first cause"));
+    ck_assert_int_eq(tn_buffer_read(b, 0, &v, 4, &err), TN_ERR_DEVICE);
+    ck_assert_int_eq(tn_buffer_fill(b, 0, 4, 0, &err), TN_ERR_DEVICE);
+    ck_assert_int_eq(tn_dev_finish(d, &err), TN_ERR_DEVICE);
+    ck_assert_ptr_nonnull(strstr(err.message, "the first cause"));
+    tn_buffer_free(b);
+    tn_dev_close(d);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *s = suite_create("device");
+    TCase *t = tcase_create("device");
+    tcase_set_timeout(t, 120);
+    tcase_add_test(t, buffers_know_their_device_and_size);
+    tcase_add_test(t, transfers_run_beside_the_computation);
+    tcase_add_test(t, mapped_memory_is_the_buffer);
+    tcase_add_test(t, fills_reach_both_ends);
+    tcase_add_test(t, slices_make_the_whole);
+    tcase_add_test(t, a_tape_repeats_what_was_recorded);
+    tcase_add_test(t, a_lost_device_repeats_its_first_cause);
+    suite_add_tcase(s, t);
+    return run_suite(s);
+}
