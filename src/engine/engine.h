@@ -1,6 +1,7 @@
 /** A model made from a configuration, on a device, with its weights: what train, eval and predict all start from. */
 #ifndef TN_ENGINE_H
 #define TN_ENGINE_H
+#include "load.h"
 #include "loader.h"
 #include "session.h"
 #include "settings.h"

@@ -1,6 +1,5 @@
-/* What an adapter's start takes from the base weight: PiSSA and LoftQ change both, DoRA's magnitude is a norm of it. */
+#include "adapt.h"
 #include "loftq.h"
-#include "store.h"
 
 #include <math.h>
 #include <stdlib.h>

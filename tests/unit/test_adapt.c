@@ -1,5 +1,5 @@
 /* What adapters take from their base at the start (PiSSA, LoftQ, DoRA), on the first CPU device. */
-#include "store.h"
+#include "load.h"
 #include "svd.h"
 #include "../testlib.h"
 
