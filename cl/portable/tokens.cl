@@ -17,6 +17,22 @@ __kernel void patchify(const __global float *pixels, __global act_t *cols, int h
     for (int k = 0; k < patch; k++) ST(ACT, cols, to + k, from[k]);
 }
 
+/* The same from frames [B,H,W,3] of RGB bytes, to [0,1] and, with `normalize`, by ImageNet's mean and deviation. */
+__constant float MEAN[3] = {0.485f, 0.456f, 0.406f};
+__constant float DEVIATION[3] = {0.229f, 0.224f, 0.225f};
+__kernel void patchify_bytes(const __global uchar *frames, __global act_t *cols, int height, int width, int patch, int rows,
+                             int normalize)
+{
+    const int line = (int)get_global_id(0), r = (int)get_global_id(1);
+    if (line >= 3 * patch || r >= rows) return;
+    const int gw = width / patch, gh = height / patch, b = r / (gw * gh), i = r % (gw * gh);
+    const int c = line / patch, y = (i / gw) * patch + line % patch, x = (i % gw) * patch;
+    const float m = normalize ? MEAN[c] : 0.0f, s = normalize ? DEVIATION[c] : 1.0f;
+    const __global uchar *from = frames + (((size_t)b * height + y) * width + x) * 3 + c;
+    const size_t to = ((size_t)r * 3 * patch + line) * patch;
+    for (int k = 0; k < patch; k++) ST(ACT, cols, to + k, ((float)from[3 * k] / 255.0f - m) / s);
+}
+
 /* patches [B*P, D] -> x [B*N, D]. Items (D, B*N). */
 __kernel void tokens_forward(const __global act_t *patches, const __global float *cls, const __global float *registers,
                              const __global float *pos, __global act_t *x, int n, int n_reg, int d, int rows)

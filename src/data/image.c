@@ -156,6 +156,12 @@ void tn_draw_heat(tn_image *im, const float *heat, int hw, int hh)
         }
 }
 
+void tn_gaussian(float *heat, int hw, int hh, double x, double y, double sigma)
+{
+    for (int j = 0; j < hh; j++)
+        for (int i = 0; i < hw; i++) heat[j * hw + i] = (float)exp(-((i - x) * (i - x) + (j - y) * (j - y)) / (2 * sigma * sigma));
+}
+
 void tn_draw_ring(tn_image *im, double cx, double cy, double r, const uint8_t colour[3])
 {
     const double c[3] = {colour[0], colour[1], colour[2]}, thick = fmax(1, im->w / 400.0);

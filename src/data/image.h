@@ -22,6 +22,8 @@ void tn_image_flip(tn_image *im);
 
 /** Blends a heatmap [hh][hw] over the image (0 and below: nothing; its maximum: full colour). */
 void tn_draw_heat(tn_image *im, const float *heat, int hw, int hh);
+/** The heatmap [hh][hw] of a ball at (x, y): exp(-d^2 / 2 sigma^2). */
+void tn_gaussian(float *heat, int hw, int hh, double x, double y, double sigma);
 /** A ring of radius r round (x, y). */
 void tn_draw_ring(tn_image *im, double x, double y, double r, const uint8_t colour[3]);
 #endif

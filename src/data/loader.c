@@ -1,18 +1,23 @@
 #include "loader.h"
 #include "numeric.h"
 
-#include <math.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
 typedef struct {
-    float *pixels, *target, *mask, *ball;
+    uint8_t *frames;
+    float *labels;
     int *index;
     int n, done;      /* samples of this batch, samples ready */
     long long number; /* which batch of the pass stands here */
     tn_error err;
 } slot;
+
+typedef struct {
+    uint8_t *rgb;
+    int stored_w, stored_h; /* of the image in its file: labels refer to it */
+} kept;
 
 struct tn_loader {
     const tn_dataset *d;
@@ -26,25 +31,10 @@ struct tn_loader {
     int *order, n_order, epoch;
     long long next_sample, next_out; /* next sample to take; next batch to hand out */
     int busy;
-    tn_image *kept; /* resized frames, by index */
-    size_t keep_bytes, kept_bytes;
+    kept *kept; /* [n_kept] resized frames, by index: the first ones, so that no timing decides which */
+    int n_kept;
+    size_t frame_bytes;
 };
-
-void tn_pixels(float *out, const tn_image *im, bool normalize)
-{
-    static const float mean[] = {0.485f, 0.456f, 0.406f}, std[] = {0.229f, 0.224f, 0.225f};
-    const size_t plane = (size_t)im->w * (size_t)im->h;
-    for (int c = 0; c < 3; c++) {
-        const float m = normalize ? mean[c] : 0, s = normalize ? std[c] : 1;
-        for (size_t i = 0; i < plane; i++) out[(size_t)c * plane + i] = ((float)im->rgb[i * 3 + (size_t)c] / 255.0f - m) / s;
-    }
-}
-
-void tn_gaussian(float *out, int w, int h, double x, double y, double sigma)
-{
-    for (int j = 0; j < h; j++)
-        for (int i = 0; i < w; i++) out[j * w + i] = (float)exp(-((i - x) * (i - x) + (j - y) * (j - y)) / (2 * sigma * sigma));
-}
 
 void tn_shuffle(int *order, int n, uint64_t seed, int epoch)
 {
@@ -57,37 +47,44 @@ void tn_shuffle(int *order, int n, uint64_t seed, int epoch)
     }
 }
 
-/* A resized copy of frame i: from the kept ones, or decoded. */
-static int resized(tn_loader *l, int i, tn_image *out, int *orig_w, int *orig_h, tn_error *err)
+/* Copies frame i, when it is kept already, and the size of its stored image. */
+static bool kept_frame(tn_loader *l, int i, uint8_t *rgb, int *stored_w, int *stored_h)
 {
-    tn_image im;
+    if (i >= l->n_kept) return false;
     pthread_mutex_lock(&l->lock);
-    tn_image *kept = l->kept[2 * i].rgb ? &l->kept[2 * i] : NULL;
+    const kept k = l->kept[i];
     pthread_mutex_unlock(&l->lock);
-    if (kept) {
-        *orig_w = l->kept[2 * i + 1].w, *orig_h = l->kept[2 * i + 1].h;
-        TN_TRY(tn_image_new(out, kept->w, kept->h, err));
-        memcpy(out->rgb, kept->rgb, (size_t)kept->w * (size_t)kept->h * 3);
-        return 0;
+    if (k.rgb) memcpy(rgb, k.rgb, l->frame_bytes); /* written once, freed with the loader */
+    *stored_w = k.stored_w, *stored_h = k.stored_h;
+    return k.rgb != NULL;
+}
+
+/* Takes the image over. Another worker may have decoded the same frame meanwhile. */
+static void keep_frame(tn_loader *l, int i, tn_image *im, int stored_w, int stored_h)
+{
+    if (i < l->n_kept) {
+        pthread_mutex_lock(&l->lock);
+        if (!l->kept[i].rgb) {
+            l->kept[i] = (kept){im->rgb, stored_w, stored_h};
+            im->rgb = NULL;
+        }
+        pthread_mutex_unlock(&l->lock);
     }
-    TN_TRY(tn_image_load(&im, l->d->f[i].path, err));
-    *orig_w = im.w, *orig_h = im.h;
-    int rc = tn_image_resize(out, &im, l->prep.width, l->prep.height, err);
-    tn_image_free(&im);
+    tn_image_free(im);
+}
+
+/* Frame i, resized, to `rgb`: from the kept ones, or decoded. */
+static int resized(tn_loader *l, int i, uint8_t *rgb, int *stored_w, int *stored_h, tn_error *err)
+{
+    tn_image full, im;
+    if (kept_frame(l, i, rgb, stored_w, stored_h)) return 0;
+    TN_TRY(tn_image_load(&full, l->d->f[i].path, err));
+    *stored_w = full.w, *stored_h = full.h;
+    int rc = tn_image_resize(&im, &full, l->prep.width, l->prep.height, err);
+    tn_image_free(&full);
     TN_TRY(rc);
-    const size_t bytes = (size_t)out->w * (size_t)out->h * 3;
-    uint8_t *copy = l->kept_bytes + bytes <= l->keep_bytes ? malloc(bytes) : NULL;
-    if (!copy) return 0;
-    memcpy(copy, out->rgb, bytes);
-    pthread_mutex_lock(&l->lock);
-    if (l->kept[2 * i].rgb) {
-        free(copy);
-    } else {
-        l->kept[2 * i + 1] = (tn_image){*orig_w, *orig_h, NULL};
-        l->kept[2 * i] = (tn_image){out->w, out->h, copy};
-        l->kept_bytes += bytes;
-    }
-    pthread_mutex_unlock(&l->lock);
+    memcpy(rgb, im.rgb, l->frame_bytes);
+    keep_frame(l, i, &im, *stored_w, *stored_h);
     return 0;
 }
 
@@ -95,23 +92,19 @@ static int make_sample(tn_loader *l, slot *s, int k, int i, long long position, 
 {
     const tn_prep *p = &l->prep;
     const tn_frame *f = &l->d->f[i];
-    tn_image im;
-    int ow, oh;
-    TN_TRY(resized(l, i, &im, &ow, &oh, err));
-    double x = f->x * p->width / ow, y = f->y * p->height / oh;
+    tn_image im = {p->width, p->height, s->frames + (size_t)k * l->frame_bytes};
+    int stored_w, stored_h;
+    TN_TRY(resized(l, i, im.rgb, &stored_w, &stored_h, err));
+    double x = f->x * p->width / stored_w, y = f->y * p->height / stored_h;
     tn_rng r = tn_rng_named(p->seed + (uint64_t)l->epoch * 7919u + (uint64_t)position * 104729u, "flip");
     if (p->flip_prob > 0 && tn_rng_uniform(&r) < p->flip_prob) {
         tn_image_flip(&im);
         x = p->width - 1 - x;
     }
-    tn_pixels(s->pixels + (size_t)k * 3 * (size_t)p->width * (size_t)p->height, &im, p->normalize);
-    tn_image_free(&im);
-    x = x * p->heat_w / p->width, y = y * p->heat_h / p->height;
-    float *t = s->target + (size_t)k * (size_t)p->heat_w * (size_t)p->heat_h;
-    if (f->visible) tn_gaussian(t, p->heat_w, p->heat_h, x, y, p->sigma);
-    else memset(t, 0, sizeof *t * (size_t)p->heat_w * (size_t)p->heat_h);
-    s->mask[k] = f->visible ? 1 : 0;
-    s->ball[2 * k] = (float)x, s->ball[2 * k + 1] = (float)y;
+    float *label = s->labels + 3 * (size_t)k;
+    label[0] = (float)(x * p->heat_w / p->width);
+    label[1] = (float)(y * p->heat_h / p->height);
+    label[2] = f->visible ? 1 : 0;
     s->index[k] = i;
     return 0;
 }
@@ -151,16 +144,14 @@ static void *worker(void *arg)
     return NULL;
 }
 
-static int slot_new(slot *s, const tn_prep *p, int batch, tn_error *err)
+static int slot_new(slot *s, size_t frame_bytes, int batch, tn_error *err)
 {
     const size_t b = (size_t)batch;
     s->number = -1;
-    s->pixels = malloc(b * 3 * (size_t)p->width * (size_t)p->height * sizeof(float));
-    s->target = malloc(b * (size_t)p->heat_w * (size_t)p->heat_h * sizeof(float));
-    s->mask = malloc(b * sizeof(float));
-    s->ball = malloc(b * 2 * sizeof(float));
+    s->frames = malloc(b * frame_bytes);
+    s->labels = malloc(b * 3 * sizeof(float));
     s->index = malloc(b * sizeof(int));
-    return s->pixels && s->target && s->mask && s->ball && s->index ? 0 : tn_oom(err);
+    return s->frames && s->labels && s->index ? 0 : tn_oom(err);
 }
 
 int tn_loader_new(tn_loader **out, const tn_dataset *d, const tn_prep *prep, int batch, int threads, int ahead, size_t keep_bytes,
@@ -172,16 +163,17 @@ int tn_loader_new(tn_loader **out, const tn_dataset *d, const tn_prep *prep, int
     l->prep = *prep;
     l->batch = batch;
     l->n_slots = TN_MAX(ahead, 1) + 2;
-    l->keep_bytes = keep_bytes;
+    l->frame_bytes = (size_t)prep->width * (size_t)prep->height * 3;
+    l->n_kept = (int)TN_MIN(keep_bytes / l->frame_bytes, (size_t)d->n);
     pthread_mutex_init(&l->lock, NULL);
     pthread_cond_init(&l->work, NULL);
     pthread_cond_init(&l->ready, NULL);
     threads = TN_MAX(threads, 1);
     l->slots = calloc((size_t)l->n_slots, sizeof *l->slots);
     l->thread = calloc((size_t)threads, sizeof *l->thread);
-    l->kept = calloc((size_t)d->n * 2, sizeof *l->kept);
+    l->kept = calloc((size_t)l->n_kept + 1, sizeof *l->kept);
     int rc = l->slots && l->thread && l->kept ? 0 : tn_oom(err);
-    for (int i = 0; !rc && i < l->n_slots; i++) rc = slot_new(&l->slots[i], prep, batch, err);
+    for (int i = 0; !rc && i < l->n_slots; i++) rc = slot_new(&l->slots[i], l->frame_bytes, batch, err);
     while (!rc && l->n_threads < threads) {
         if (pthread_create(&l->thread[l->n_threads], NULL, worker, l))
             rc = tn_fail(err, TN_ERR_MEMORY, "cannot start a decoding thread; lower training.data_loader.num_workers");
@@ -204,9 +196,9 @@ void tn_loader_free(tn_loader *l)
     for (int i = 0; i < l->n_threads; i++) pthread_join(l->thread[i], NULL);
     for (int i = 0; l->slots && i < l->n_slots; i++) {
         slot *s = &l->slots[i];
-        free(s->pixels), free(s->target), free(s->mask), free(s->ball), free(s->index);
+        free(s->frames), free(s->labels), free(s->index);
     }
-    for (int i = 0; l->kept && i < 2 * l->d->n; i++) free(l->kept[i].rgb);
+    for (int i = 0; l->kept && i < l->n_kept; i++) free(l->kept[i].rgb);
     free(l->kept);
     free(l->slots);
     free(l->thread);
@@ -215,6 +207,12 @@ void tn_loader_free(tn_loader *l)
     pthread_cond_destroy(&l->work);
     pthread_cond_destroy(&l->ready);
     free(l);
+}
+
+int tn_loader_keeps(const tn_loader *l, size_t *frame_bytes)
+{
+    *frame_bytes = l->frame_bytes;
+    return l->n_kept;
 }
 
 int tn_loader_start(tn_loader *l, const int *order, int n, int epoch, tn_error *err)
@@ -249,7 +247,7 @@ int tn_loader_next(tn_loader *l, tn_batch *b, tn_error *err)
             if (err) *err = s->err;
             rc = s->err.status;
         } else {
-            *b = (tn_batch){s->n, s->index, s->pixels, s->target, s->mask, s->ball};
+            *b = (tn_batch){s->n, s->index, s->frames, s->labels};
         }
         l->next_out++; /* frees the slot before this one */
         pthread_cond_broadcast(&l->work);

@@ -186,12 +186,21 @@ tn_pass tn_engine_train_pass(const tn_engine *e, int batch, int groups)
                      .training = true,
                      .loss = true,
                      .heat = true,
-                     .recompute = e->s->training.checkpointing ? 2 : 0};
+                     .recompute = e->s->training.checkpointing ? 2 : 0,
+                     .frames = true,
+                     .normalize = e->s->data.normalize,
+                     .sigma = (float)e->s->model.sigma};
 }
 
 tn_pass tn_engine_eval_pass(const tn_engine *e, int batch, bool loss)
 {
-    return (tn_pass){.batch = batch, .act = e->act, .loss = loss, .heat = true};
+    return (tn_pass){.batch = batch,
+                     .act = e->act,
+                     .loss = loss,
+                     .heat = true,
+                     .frames = true,
+                     .normalize = e->s->data.normalize,
+                     .sigma = (float)e->s->model.sigma};
 }
 
 tn_prep tn_engine_prep(const tn_engine *e, bool training)
@@ -201,8 +210,6 @@ tn_prep tn_engine_prep(const tn_engine *e, bool training)
                      .height = e->image_h,
                      .heat_w = e->model->heat_w,
                      .heat_h = e->model->heat_h,
-                     .sigma = s->model.sigma,
-                     .normalize = s->data.normalize,
                      .flip_prob = training ? s->data.flip_prob : 0,
                      .seed = (uint64_t)s->training.seed};
 }

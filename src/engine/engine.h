@@ -26,7 +26,7 @@ int tn_engine_open(tn_engine **out, const tn_settings *s, const tn_run_options *
 int tn_engine_open_with(tn_engine **out, const tn_settings *s, const tn_run_options *o, const tn_lora *lora, tn_error *err);
 void tn_engine_close(tn_engine *e);
 
-/** The passes a run makes. groups: what is trained. */
+/** The passes a run makes, of frames and labels as the loader gives them. groups: what is trained. */
 tn_pass tn_engine_train_pass(const tn_engine *e, int batch, int groups);
 tn_pass tn_engine_eval_pass(const tn_engine *e, int batch, bool loss);
 tn_prep tn_engine_prep(const tn_engine *e, bool training);

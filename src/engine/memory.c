@@ -36,7 +36,7 @@ int tn_engine_full_float32(const tn_engine *e, int micro, size_t *bytes, tn_erro
     const tn_model *m = e->model;
     TN_TRY(tn_model_new(&full, &m->vit, &m->dec, NULL, m->image_h, m->image_w, m->heat_h, m->heat_w, true, NULL, err));
     size_t act = 0, ws = 0;
-    tn_pass pass = {.batch = micro, .act = TN_F32, .groups = 7, .training = true, .loss = true, .heat = true};
+    tn_pass pass = {.batch = micro, .act = TN_F32, .groups = 7, .training = true, .loss = true, .heat = true, .frames = true};
     int rc = tn_store_new(&st, e->dev, full, NULL, TN_F32, true, true, err);
     if (!rc) rc = activations(e, full, st, pass, &act, &ws, err);
     if (!rc) *bytes = st->weight_bytes + 16 * st->n_params + act + ws;

@@ -23,27 +23,26 @@ void tn_heat_peak(const float *heat, int w, int h, bool refine, double *x, doubl
     *x = sx / s, *y = sy / s;
 }
 
-static int preview(const tn_engine *e, const tn_frame *f, const float *heat, const float *target, const char *dir, int k,
-                   tn_error *err)
+/* The frame with the heatmap over it, and below it the frame with the target. */
+static int preview(const tn_engine *e, const tn_batch *b, int i, const float *heat, const char *dir, int k, tn_error *err)
 {
-    tn_image full, im;
-    const int w = e->image_w, h = e->image_h;
-    TN_TRY(tn_image_load(&full, f->path, err));
-    int rc = tn_image_resize(&im, &full, w, h, err);
-    tn_image_free(&full);
-    TN_TRY(rc);
-    tn_image pair = {0};
-    rc = tn_image_new(&pair, w, 2 * h, err);
-    for (int half = 0; !rc && half < 2; half++) {
-        tn_image part = {w, h, pair.rgb + (size_t)half * (size_t)w * (size_t)h * 3};
-        memcpy(part.rgb, im.rgb, (size_t)w * (size_t)h * 3);
-        tn_draw_heat(&part, half ? target : heat, e->model->heat_w, e->model->heat_h);
-    }
+    tn_image pair;
+    const int w = e->image_w, h = e->image_h, hw = e->model->heat_w, hh = e->model->heat_h;
+    const size_t bytes = (size_t)w * (size_t)h * 3;
     char *path = tn_strf("%s/preview_%d.png", dir, k);
-    if (!rc) rc = path ? tn_image_save_png(&pair, path, err) : tn_oom(err);
+    float *target = malloc((size_t)hw * (size_t)hh * sizeof *target);
+    int rc = tn_image_new(&pair, w, 2 * h, err);
+    if (!rc && (!path || !target)) rc = tn_oom(err);
+    if (!rc) tn_gaussian(target, hw, hh, b->labels[3 * i], b->labels[3 * i + 1], e->s->model.sigma);
+    for (int half = 0; !rc && half < 2; half++) {
+        tn_image part = {w, h, pair.rgb + (size_t)half * bytes};
+        memcpy(part.rgb, b->frames + (size_t)i * bytes, bytes);
+        tn_draw_heat(&part, half ? target : heat, hw, hh);
+    }
+    if (!rc) rc = tn_image_save_png(&pair, path, err);
     free(path);
+    free(target);
     tn_image_free(&pair);
-    tn_image_free(&im);
     return rc;
 }
 
@@ -52,10 +51,11 @@ static void count(const tn_engine *e, const tn_batch *b, const float *heat, tn_e
     const int w = e->model->heat_w, h = e->model->heat_h;
     for (int i = 0; i < b->n; i++) {
         r->samples++;
-        if (b->mask[i] == 0) continue;
+        const float *label = b->labels + 3 * i;
+        if (label[2] == 0) continue;
         double x, y, v;
         tn_heat_peak(heat + (size_t)i * (size_t)(w * h), w, h, false, &x, &y, &v);
-        double d = hypot(x - b->ball[2 * i], y - b->ball[2 * i + 1]);
+        double d = hypot(x - label[0], y - label[1]);
         r->visible++;
         r->correct += d <= 3;
         *l2 += d;
@@ -69,9 +69,8 @@ static int run_batch(tn_engine *e, const tn_batch *b, float *heat, double *loss,
     tn_pass pass = tn_engine_eval_pass(e, b->n, true);
     TN_TRY(tn_session_get(&x, s, &pass, err));
     s->loss = (tn_loss_spec){!strcmp(e->s->training.loss, "focal"), (float)e->s->training.alpha, (float)e->s->training.beta, 1, 1};
-    TN_TRY(tn_session_upload(s, x, x->g.pixels, b->pixels, err));
-    TN_TRY(tn_session_upload(s, x, x->g.target, b->target, err));
-    TN_TRY(tn_session_upload(s, x, x->g.mask, b->mask, err));
+    TN_TRY(tn_session_upload(s, x, x->g.pixels, b->frames, err));
+    TN_TRY(tn_session_upload(s, x, x->g.labels, b->labels, err));
     TN_TRY(tn_session_run(s, x, err));
     TN_TRY(tn_session_loss(s, x, loss, err));
     return tn_session_download(s, x, x->g.heat, heat, err);
@@ -96,8 +95,7 @@ int tn_evaluate(tn_engine *e, const tn_dataset *d, tn_loader *l, const char *pre
         loss += part;
         if (!rc) count(e, &b, heat, r, &l2);
         for (int i = 0; !rc && previews && i < b.n && shown < 4; i++)
-            if (b.mask[i] > 0)
-                rc = preview(e, &d->f[b.index[i]], heat + (size_t)i * area, b.target + (size_t)i * area, previews, shown++, err);
+            if (b.labels[3 * i + 2] > 0) rc = preview(e, &b, i, heat + (size_t)i * area, previews, shown++, err);
     }
     free(order);
     free(heat);

@@ -12,7 +12,7 @@
 #include <stdbool.h>
 
 typedef enum tn_opcode {
-    TN_OP_PATCHIFY,       /* pixels -> columns                          i: height, width, patch */
+    TN_OP_PATCHIFY,       /* pixels or frames -> columns                i: height, width, patch, normalise (frames) */
     TN_OP_LINEAR,         /* x -> y (, t); parts side by side in y      f0: dropout  i0: salt */
     TN_OP_POSITIONS,      /* const R, slot w0 -> resized position rows */
     TN_OP_TOKENS,         /* patches (, positions) -> x                 w0 cls, w1 registers  i0: registers */
@@ -33,6 +33,7 @@ typedef enum tn_opcode {
     TN_OP_DROPOUT,        /* x -> y                                     f0: p  i0: salt  i1: 1 gives x - dropout(x) */
     TN_OP_DORA_SCALE,     /* -> g, 1/n [1, cols]: magnitude over row norm of W + s B A, 1 where a part has none */
     TN_OP_DORA,           /* u, g (, v) -> y = g*u + v + bias */
+    TN_OP_TARGET,         /* labels (x, y, visible) -> target, mask     f0: sigma  i: height, width */
     TN_OP_LOSS,           /* heat, target, mask -> dheat, partial */
     /* backward */
     TN_OP_LINEAR_DT,           /* dy -> dt: s dy B for each adapted part */
@@ -117,7 +118,7 @@ typedef struct tn_graph {
     int n_forward; /* nodes of the forward pass */
     bool in_backward;
     bool oom;
-    int pixels, target, mask, heat, loss, rope_table; /* tensor ids or -1 */
+    int pixels, labels, target, mask, heat, loss, rope_table; /* tensor ids or -1 */
 } tn_graph;
 
 void tn_graph_init(tn_graph *g, int batch);

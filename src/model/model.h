@@ -138,12 +138,16 @@ long long tn_model_count(const tn_model *m, int groups, bool trainable_only);
 typedef struct tn_pass {
     int batch;
     tn_dtype act;
-    int groups;    /* TN_GROUP_* trained in this pass; 0: inference */
-    bool training; /* dropout on, BatchNorm by batch */
-    bool loss;     /* loss node (and backward when groups) */
-    bool hidden;   /* keep hidden_states.* as outputs; backbone only unless loss or heat is asked */
-    bool heat;     /* run decoder and head */
-    int recompute; /* 0, 1, 2 for the backbone's layers */
+    int groups;     /* TN_GROUP_* trained in this pass; 0: inference */
+    bool training;  /* dropout on, BatchNorm by batch */
+    bool loss;      /* loss node (and backward when groups) */
+    bool hidden;    /* keep hidden_states.* as outputs; backbone only unless loss or heat is asked */
+    bool heat;      /* run decoder and head */
+    int recompute;  /* 0, 1, 2 for the backbone's layers */
+    bool frames;    /* in come frames [B*H, 3*W] of RGB bytes and labels [B, 3] (x, y in heatmap pixels, visible), not pixel
+                     * values, target and mask */
+    bool normalize; /* frames: by ImageNet's mean and deviation; else to [0, 1] */
+    float sigma;    /* frames: of the target's Gaussian, heatmap pixels */
 } tn_pass;
 int tn_model_graph(tn_graph *g, const tn_model *m, const tn_pass *p, tn_error *err);
 

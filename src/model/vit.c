@@ -308,7 +308,8 @@ static int embed(emitter *e, int *out, tn_error *err)
     tn_graph *g = e->g;
     const int B = e->p->batch, gh = m->image_h / v->patch, gw = m->image_w / v->patch, P = gh * gw;
     const int N = 1 + v->registers + P, k = 3 * v->patch * v->patch;
-    g->pixels = tn_graph_tensor(g, TN_G_INPUT, TN_F32, B * 3 * m->image_h, m->image_w, "pixel_values");
+    g->pixels = e->p->frames ? tn_graph_tensor(g, TN_G_INPUT, TN_U8, B * m->image_h, 3 * m->image_w, "frames")
+                             : tn_graph_tensor(g, TN_G_INPUT, TN_F32, B * 3 * m->image_h, m->image_w, "pixel_values");
     if (v->rope) {
         g->rope_table = tn_graph_tensor(g, TN_G_CONST, TN_F32, P, v->hidden / v->heads, "rope");
         float *table = malloc(sizeof *table * (size_t)P * (size_t)(v->hidden / v->heads));
@@ -319,7 +320,7 @@ static int embed(emitter *e, int *out, tn_error *err)
     int cols = act_tensor(e, B * P, k, "patches");
     tn_gnode *n = tn_graph_node(g, TN_OP_PATCHIFY);
     n->in[0] = g->pixels, n->out[0] = cols;
-    n->i[0] = m->image_h, n->i[1] = m->image_w, n->i[2] = v->patch;
+    n->i[0] = m->image_h, n->i[1] = m->image_w, n->i[2] = v->patch, n->i[3] = e->p->normalize;
     tn_gpart patch = part_of(m, v->names->patch);
     int patches = linear(e, cols, &patch, 1, "patch.embeddings");
     int pos = positions(e, gh, gw, err);

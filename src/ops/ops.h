@@ -105,7 +105,12 @@ int tn_scale_channels(tn_ctx *c, const tn_tensor *x, const tn_tensor *z, int sam
 int tn_add_channels(tn_ctx *c, tn_tensor *x, const tn_tensor *z, float k, int sample_rows, tn_error *err);
 
 /* ---- spatial.c ---- */
-int tn_patchify(tn_ctx *c, const tn_tensor *pixels, int batch, int height, int width, int patch, tn_tensor *cols, tn_error *err);
+typedef struct tn_patches {
+    int height, width, patch;
+    bool normalize; /* bytes: by ImageNet's mean and deviation; else to [0, 1] */
+} tn_patches;
+/** pixels: values [B*3*height, width] float32, or RGB bytes [B*height, 3*width] -> cols [B*P, 3*patch*patch]. */
+int tn_patchify(tn_ctx *c, const tn_tensor *pixels, const tn_patches *p, tn_tensor *cols, tn_error *err);
 /** pos may be NULL. */
 int tn_tokens_forward(tn_ctx *c, const tn_tensor *patches, const tn_tensor *cls, const tn_tensor *registers, const tn_tensor *pos,
                       int batch, int n_reg, tn_tensor *x, tn_error *err);
@@ -135,6 +140,10 @@ typedef struct tn_loss_spec {
     float alpha, beta;
     float inv_mask, grad_scale;
 } tn_loss_spec;
+/** labels [B, 3] float32 (x, y in heatmap pixels, visible) -> target [B*S, 1] (a Gaussian of peak 1 at the ball; 0 where none is
+ * visible) and mask [B, 1] (1 where it is). */
+int tn_heatmap_target(tn_ctx *c, const tn_tensor *labels, tn_size2 size, float sigma, tn_tensor *target, tn_tensor *mask,
+                      tn_error *err);
 /** heat, target, dheat [B*S, 1] float32, mask [B, 1]; partial [TN_PARTIALS, 1]: the loss is their sum. */
 int tn_heatmap_loss(tn_ctx *c, const tn_tensor *heat, const tn_tensor *target, const tn_tensor *mask, const tn_loss_spec *spec,
                     tn_tensor *dheat, tn_tensor *partial, tn_error *err);

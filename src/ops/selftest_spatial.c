@@ -135,9 +135,30 @@ static int patchify(tn_trial *t)
     TN_TRY(tn_trial_in(t, TN_F32, B * 3 * H, W, &px, &h));
     TN_TRY(tn_trial_out(t, ACT, B * 6, 3 * p * p, &cols));
     if (!want) return tn_oom(ERR);
-    TN_TRY(tn_patchify(t->c, px, B, H, W, p, cols, ERR));
+    const tn_patches s = {H, W, p, false};
+    TN_TRY(tn_patchify(t->c, px, &s, cols, ERR));
     tn_ref_patchify(h, B, H, W, p, want);
     return tn_trial_compare(t, cols, want);
+}
+
+static int patchify_bytes(tn_trial *t)
+{
+    enum { B = 2, MAX_PATCH = 5, MAX_BYTES = B * 3 * 2 * 3 * MAX_PATCH * MAX_PATCH };
+    const int p = 3 + t->size, H = 2 * p, W = 3 * p, n = B * 3 * H * W;
+    tn_tensor *frames, *cols;
+    uint8_t bytes[MAX_BYTES];
+    float values[MAX_BYTES], *want = tn_trial_host(t, (size_t)n);
+    for (int i = 0; i < n; i++) values[i] = bytes[i] = (uint8_t)tn_rng_below(&t->rng, 256);
+    TN_TRY(tn_trial_put(t, TN_U8, B * H, 3 * W, values, &frames));
+    if (!want) return tn_oom(ERR);
+    for (int normalize = 0; normalize < 2; normalize++) {
+        const tn_patches s = {H, W, p, normalize};
+        TN_TRY(tn_trial_out(t, ACT, B * 6, 3 * p * p, &cols));
+        TN_TRY(tn_patchify(t->c, frames, &s, cols, ERR));
+        tn_ref_patchify_bytes(bytes, B, H, W, p, normalize, want);
+        TN_TRY(tn_trial_compare(t, cols, want));
+    }
+    return 0;
 }
 
 static int tokens(tn_trial *t)
@@ -198,6 +219,27 @@ static int loss_one(tn_trial *t, bool focal)
     return 0;
 }
 
+/* The ball inside, on the border, outside and invisible; a narrow and a wide Gaussian. */
+static int heatmap_target(tn_trial *t)
+{
+    const int B = 4, h = 5 + 6 * t->size, w = 7 + 10 * t->size, S = h * w;
+    const float fw = (float)w, fh = (float)h, labels[] = {0.3f * fw, 0.6f * fh, 1, 0, fh - 1, 1, fw + 1.5f, -0.75f, 1, 2, 2, 0};
+    const float sigma[] = {0.3f, 2, 50};
+    tn_tensor *l, *target, *mask;
+    float want_mask[4], *want = tn_trial_host(t, (size_t)(B * S));
+    TN_TRY(tn_trial_put(t, TN_F32, B, 3, labels, &l));
+    if (!want) return tn_oom(ERR);
+    for (size_t k = 0; k < TN_COUNT(sigma); k++) {
+        TN_TRY(tn_trial_out(t, TN_F32, B * S, 1, &target));
+        TN_TRY(tn_trial_out(t, TN_F32, B, 1, &mask));
+        TN_TRY(tn_heatmap_target(t->c, l, (tn_size2){h, w}, sigma[k], target, mask, ERR));
+        tn_ref_heatmap_target(labels, B, h, w, sigma[k], want, want_mask);
+        TN_TRY(tn_trial_compare(t, target, want));
+        TN_TRY(tn_trial_compare(t, mask, want_mask));
+    }
+    return 0;
+}
+
 static int losses(tn_trial *t)
 {
     TN_TRY(loss_one(t, false));
@@ -238,7 +280,9 @@ const tn_case tn_cases_spatial[] = {
     {"full convolution", full_conv, false},
     {"bilinear resize", bilinear, false},
     {"patchify", patchify, false},
+    {"patchify of bytes", patchify_bytes, false},
     {"tokens and grid", tokens, false},
+    {"heatmap target", heatmap_target, true},
     {"heatmap losses", losses, true},
     {"optimisers", optimisers, true},
     {0},

@@ -13,11 +13,13 @@ static int run2(tn_ctx *c, const char *file, const char *entry, const char *opts
 #define RESIZE "portable/resize.cl"
 #define CONV   "portable/conv.cl"
 
-int tn_patchify(tn_ctx *c, const tn_tensor *pixels, int batch, int height, int width, int patch, tn_tensor *cols, tn_error *err)
+int tn_patchify(tn_ctx *c, const tn_tensor *pixels, const tn_patches *p, tn_tensor *cols, tn_error *err)
 {
-    (void)batch;
-    tn_arg args[] = {TN_BUF(pixels->mem), TN_BUF(cols->mem), TN_INT(height), TN_INT(width), TN_INT(patch), TN_INT(cols->rows)};
-    return run2(c, TOKENS, "patchify", "", (size_t)patch * 3, (size_t)cols->rows, args, TN_COUNT(args), err);
+    const bool bytes = pixels->dtype == TN_U8;
+    tn_arg args[] = {TN_BUF(pixels->mem), TN_BUF(cols->mem),  TN_INT(p->height),   TN_INT(p->width),
+                     TN_INT(p->patch),    TN_INT(cols->rows), TN_INT(p->normalize)};
+    return run2(c, TOKENS, bytes ? "patchify_bytes" : "patchify", "", (size_t)p->patch * 3, (size_t)cols->rows, args,
+                (int)TN_COUNT(args) - !bytes, err);
 }
 
 int tn_tokens_forward(tn_ctx *c, const tn_tensor *patches, const tn_tensor *cls, const tn_tensor *registers, const tn_tensor *pos,

@@ -2,6 +2,15 @@
 
 #include <math.h>
 
+int tn_heatmap_target(tn_ctx *c, const tn_tensor *labels, tn_size2 size, float sigma, tn_tensor *target, tn_tensor *mask,
+                      tn_error *err)
+{
+    tn_arg args[] = {TN_BUF(labels->mem), TN_BUF(target->mem),  TN_BUF(mask->mem), TN_INT(size.h),
+                     TN_INT(size.w),      TN_INT(labels->rows), TN_FLT(sigma)};
+    size_t g[] = {(size_t)size.h * (size_t)size.w, (size_t)labels->rows}, l[] = {64, 1};
+    return tn_op_run(c, "portable/target.cl", "heatmap_target", "", args, TN_COUNT(args), 2, g, l, err);
+}
+
 int tn_heatmap_loss(tn_ctx *c, const tn_tensor *heat, const tn_tensor *target, const tn_tensor *mask, const tn_loss_spec *s,
                     tn_tensor *dheat, tn_tensor *partial, tn_error *err)
 {

@@ -95,27 +95,27 @@ static int save_in(const tn_engine *e, tn_image *im, const float *heat, const tn
     return rc;
 }
 
-static int forward(tn_engine *e, const tn_image *im, float *pixels, float *heat, tn_error *err)
+static int forward(tn_engine *e, const tn_image *im, float *heat, tn_error *err)
 {
     tn_image small;
     tn_exec *x;
     tn_pass pass = tn_engine_eval_pass(e, 1, false);
-    TN_TRY(tn_image_resize(&small, im, e->image_w, e->image_h, err));
-    tn_pixels(pixels, &small, e->s->data.normalize);
-    tn_image_free(&small);
     TN_TRY(tn_session_get(&x, e->session, &pass, err));
-    TN_TRY(tn_session_upload(e->session, x, x->g.pixels, pixels, err));
+    TN_TRY(tn_image_resize(&small, im, e->image_w, e->image_h, err));
+    int rc = tn_session_upload(e->session, x, x->g.pixels, small.rgb, err);
+    tn_image_free(&small);
+    TN_TRY(rc);
     TN_TRY(tn_session_run(e->session, x, err));
     return tn_session_download(e->session, x, x->g.heat, heat, err);
 }
 
-static int one(tn_engine *e, const char *image, const tn_predict_options *o, const char *adapter, float *pixels, float *heat,
-               tn_prediction *p, tn_error *err)
+static int one(tn_engine *e, const char *image, const tn_predict_options *o, const char *adapter, float *heat, tn_prediction *p,
+               tn_error *err)
 {
     tn_image im;
     const int hw = e->model->heat_w, hh = e->model->heat_h;
     TN_TRY(tn_image_load(&im, image, err));
-    int rc = forward(e, &im, pixels, heat, err);
+    int rc = forward(e, &im, heat, err);
     if (!rc) {
         const bool focal = !strcmp(e->s->training.loss, "focal");
         for (int i = 0; focal && i < hw * hh; i++) heat[i] = 1 / (1 + expf(-heat[i]));
@@ -134,7 +134,7 @@ typedef struct {
     tn_engine *e;
     const tn_predict_options *p;
     const tn_strs *images;
-    float *pixels, *heat;
+    float *heat;
     tn_text csv;
     int done, total;
 } task;
@@ -144,7 +144,7 @@ static int all_images(task *t, const char *adapter, tn_error *err)
 {
     for (int i = 0; i < t->images->n; i++) {
         tn_prediction r;
-        TN_TRY(one(t->e, t->images->v[i], t->p, adapter, t->pixels, t->heat, &r, err));
+        TN_TRY(one(t->e, t->images->v[i], t->p, adapter, t->heat, &r, err));
         r.adapter = adapter;
         tn_text_addf(&t->csv, "%s,%.2f,%.2f,%.4f", r.image, r.x, r.y, r.confidence);
         tn_text_addf(&t->csv, adapter ? ",%s\n" : "\n", adapter);
@@ -156,9 +156,8 @@ static int all_images(task *t, const char *adapter, tn_error *err)
 static int run(task *t, tn_adapter *const *adapters, int n, const tn_run_options *o, tn_error *err)
 {
     const tn_engine *e = t->e;
-    t->pixels = malloc(sizeof *t->pixels * 3 * (size_t)e->image_w * (size_t)e->image_h);
     t->heat = malloc(sizeof *t->heat * (size_t)e->model->heat_w * (size_t)e->model->heat_h);
-    if (!t->pixels || !t->heat) return tn_oom(err);
+    if (!t->heat) return tn_oom(err);
     t->total = t->images->n * TN_MAX(n, 1);
     tn_text_addf(&t->csv, n ? "image,x,y,confidence,adapter\n" : "image,x,y,confidence\n");
     if (!n) TN_TRY(all_images(t, NULL, err));
@@ -180,7 +179,6 @@ int tn_predict(const tn_config *c, const tn_run_options *o, const tn_predict_opt
     if (!rc) rc = tn_adapters_engine(&t.e, adapters, &n, tn_config_settings(c), o, err);
     if (!rc) rc = run(&t, adapters, n, o, err);
     for (int i = 0; i < n; i++) tn_adapter_close(adapters[i]);
-    free(t.pixels);
     free(t.heat);
     tn_text_free(&t.csv);
     tn_strs_free(&images);

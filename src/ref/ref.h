@@ -39,6 +39,10 @@ void tn_ref_bilinear(const float *x, int batch, int h, int w, int H, int W, int 
 void tn_ref_bilinear_backward(const float *dy, int batch, int h, int w, int H, int W, int c, float sy, float sx, float *dx);
 
 void tn_ref_patchify(const float *pixels, int batch, int h, int w, int patch, float *cols);
+/** From RGB bytes [batch, h, w, 3]: / 255, then by ImageNet's mean and deviation when asked for. */
+void tn_ref_patchify_bytes(const uint8_t *frames, int batch, int h, int w, int patch, bool normalize, float *cols);
+/** labels [batch, 3]: x, y, visible -> target [batch, h, w], mask [batch]. */
+void tn_ref_heatmap_target(const float *labels, int batch, int h, int w, double sigma, float *target, float *mask);
 
 /** Returns the loss; dp may be NULL. mask has one value a sample. */
 double tn_ref_heatmap_loss(const float *p, const float *t, const float *mask, int batch, int sample, bool focal, double alpha,

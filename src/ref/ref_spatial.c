@@ -161,13 +161,46 @@ void tn_ref_bilinear_backward(const float *dy, int batch, int h, int w, int H, i
     }
 }
 
+/* Element e of column row r comes from sample b, channel c, pixel (y, x). */
+typedef struct {
+    int b, c, y, x;
+} source;
+
+static source patch_source(int r, int e, int h, int w, int patch)
+{
+    const int gw = w / patch, gh = h / patch, i = r % (gw * gh);
+    return (source){r / (gw * gh), e / (patch * patch), i / gw * patch + e / patch % patch, i % gw * patch + e % patch};
+}
+
 void tn_ref_patchify(const float *pixels, int batch, int h, int w, int patch, float *cols)
 {
-    const int gw = w / patch, gh = h / patch, k = 3 * patch * patch;
-    for (int r = 0; r < batch * gw * gh; r++)
-        for (int e = 0; e < k; e++) {
-            int b = r / (gw * gh), i = r % (gw * gh), c = e / (patch * patch);
-            int y = i / gw * patch + e / patch % patch, x = i % gw * patch + e % patch;
-            cols[(size_t)r * k + e] = pixels[(((size_t)b * 3 + c) * h + y) * w + x];
+    const int k = 3 * patch * patch, rows = batch * (h / patch) * (w / patch);
+    for (int i = 0; i < rows * k; i++) {
+        const source s = patch_source(i / k, i % k, h, w, patch);
+        cols[i] = pixels[(((size_t)s.b * 3 + (size_t)s.c) * (size_t)h + (size_t)s.y) * (size_t)w + (size_t)s.x];
+    }
+}
+
+void tn_ref_patchify_bytes(const uint8_t *frames, int batch, int h, int w, int patch, bool normalize, float *cols)
+{
+    static const float mean[] = {0.485f, 0.456f, 0.406f}, deviation[] = {0.229f, 0.224f, 0.225f};
+    const int k = 3 * patch * patch, rows = batch * (h / patch) * (w / patch);
+    for (int i = 0; i < rows * k; i++) {
+        const source s = patch_source(i / k, i % k, h, w, patch);
+        const float v =
+            (float)frames[(((size_t)s.b * (size_t)h + (size_t)s.y) * (size_t)w + (size_t)s.x) * 3 + (size_t)s.c] / 255.0f;
+        cols[i] = normalize ? (v - mean[s.c]) / deviation[s.c] : v;
+    }
+}
+
+void tn_ref_heatmap_target(const float *labels, int batch, int h, int w, double sigma, float *target, float *mask)
+{
+    for (int b = 0; b < batch; b++) {
+        const float *l = labels + 3 * b;
+        mask[b] = l[2] > 0 ? 1 : 0;
+        for (int i = 0; i < h * w; i++) {
+            const double dx = i % w - l[0], dy = i / w - l[1];
+            target[(size_t)b * (size_t)(h * w) + (size_t)i] = l[2] > 0 ? (float)exp(-(dx * dx + dy * dy) / (2 * sigma * sigma)) : 0;
         }
+    }
 }

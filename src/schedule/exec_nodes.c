@@ -256,7 +256,8 @@ static int dora_du(const call *k)
 static int patchify(const call *k)
 {
     tn_tensor x = in(k, 0), y = out(k, 0);
-    return tn_patchify(k->c, &x, k->e->g.batch, k->n->i[0], k->n->i[1], k->n->i[2], &y, k->err);
+    const tn_patches p = {k->n->i[0], k->n->i[1], k->n->i[2], k->n->i[3]};
+    return tn_patchify(k->c, &x, &p, &y, k->err);
 }
 
 static tn_tensor positions_weight(const call *k, tn_tensor t, int rows)
@@ -470,6 +471,12 @@ static int dropout2d(const call *k)
     return tn_dropout2d(k->c, &x, &y, k->n->f[0], (uint32_t)k->n->i[1], k->n->i[0], k->err);
 }
 
+static int target(const call *k)
+{
+    tn_tensor labels = in(k, 0), t = out(k, 0), mask = out(k, 1);
+    return tn_heatmap_target(k->c, &labels, (tn_size2){k->n->i[0], k->n->i[1]}, k->n->f[0], &t, &mask, k->err);
+}
+
 static int loss(const call *k)
 {
     tn_tensor heat = in(k, 0), target = in(k, 1), mask = in(k, 2), d = out(k, 0), part = out(k, 1);
@@ -497,6 +504,7 @@ int tn_node_run(tn_session *s, tn_exec *e, const tn_gnode *n, tn_error *err)
         [TN_OP_SAMPLE_MEAN] = sample_mean,
         [TN_OP_SCALE_CHANNELS] = scale_channels,
         [TN_OP_DROPOUT2D] = dropout2d,
+        [TN_OP_TARGET] = target,
         [TN_OP_LOSS] = loss,
         [TN_OP_LINEAR_DT] = linear_dt,
         [TN_OP_LINEAR_GRAD] = linear_grad,

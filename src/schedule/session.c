@@ -126,7 +126,8 @@ static int bind(tn_session *s, tn_exec *e, tn_error *err)
 static bool same_pass(const tn_pass *a, const tn_pass *b)
 {
     return a->batch == b->batch && a->act == b->act && a->groups == b->groups && a->training == b->training && a->loss == b->loss &&
-           a->hidden == b->hidden && a->heat == b->heat && a->recompute == b->recompute;
+           a->hidden == b->hidden && a->heat == b->heat && a->recompute == b->recompute && a->frames == b->frames &&
+           a->normalize == b->normalize && a->sigma == b->sigma;
 }
 
 int tn_session_get(tn_exec **out, tn_session *s, const tn_pass *pass, tn_error *err)
@@ -151,10 +152,10 @@ int tn_session_get(tn_exec **out, tn_session *s, const tn_pass *pass, tn_error *
     return bind(s, e, err);
 }
 
-int tn_session_upload(tn_session *s, tn_exec *e, int t, const float *values, tn_error *err)
+int tn_session_upload(tn_session *s, tn_exec *e, int t, const void *values, tn_error *err)
 {
     const tn_gtensor *g = &e->g.t[t];
-    return tn_buffer_write(e->mem[t], 0, values, (size_t)g->rows * (size_t)g->cols * 4, err);
+    return tn_buffer_write(e->mem[t], 0, values, (size_t)g->rows * (size_t)g->cols * tn_dtype_size(g->dtype), err);
 }
 
 int tn_session_download(tn_session *s, tn_exec *e, int t, float *values, tn_error *err)

@@ -52,8 +52,8 @@ int tn_exec_new(tn_exec **out, tn_dev *d, const tn_model *m, tn_store *store, co
 void tn_exec_free(tn_session *s, tn_exec *e);
 /** Finds or makes the pass's execution and gives it memory. TN_ERR_MEMORY when the device refuses. Borrowed. */
 int tn_session_get(tn_exec **out, tn_session *s, const tn_pass *pass, tn_error *err);
-/** Uploads a graph input (float32) and runs the nodes [forward and backward as the pass says]. */
-int tn_session_upload(tn_session *s, tn_exec *e, int tensor, const float *values, tn_error *err);
+/** Uploads a graph input: values in its own dtype. */
+int tn_session_upload(tn_session *s, tn_exec *e, int tensor, const void *values, tn_error *err);
 /** Records the pass when it runs for the first time, and plays it. Waits for nothing. */
 int tn_session_run(tn_session *s, tn_exec *e, tn_error *err);
 /** Plays it once with every entry of e->tape timed: *seconds (tn_tape_count of them) is the caller's to free(). Waits. */

@@ -74,15 +74,13 @@ static int run_micro(trainer *t, const tn_batch *b, int first, int n, int groups
     tn_exec *x;
     tn_pass pass = tn_engine_train_pass(e, n, groups);
     const size_t image = 3 * (size_t)e->image_w * (size_t)e->image_h;
-    const size_t heat = (size_t)e->model->heat_w * (size_t)e->model->heat_h;
     TN_TRY(tn_session_get(&x, s, &pass, err));
     s->ctx.step_seed = tn_hash_u32((uint32_t)t->s->training.seed, (uint32_t)(t->st.step * 4096 + first));
     TN_TRY(augment_rope(t, x, s->ctx.step_seed, err));
     s->loss = (tn_loss_spec){!strcmp(t->s->training.loss, "focal"), (float)t->s->training.alpha, (float)t->s->training.beta,
                              (float)inv, (float)t->st.loss_scale};
-    TN_TRY(tn_session_upload(s, x, x->g.pixels, b->pixels + (size_t)first * image, err));
-    TN_TRY(tn_session_upload(s, x, x->g.target, b->target + (size_t)first * heat, err));
-    TN_TRY(tn_session_upload(s, x, x->g.mask, b->mask + first, err));
+    TN_TRY(tn_session_upload(s, x, x->g.pixels, b->frames + (size_t)first * image, err));
+    TN_TRY(tn_session_upload(s, x, x->g.labels, b->labels + 3 * (size_t)first, err));
     TN_TRY(tn_session_run(s, x, err));
     double part;
     TN_TRY(tn_session_loss(s, x, &part, err));
@@ -93,7 +91,7 @@ static int run_micro(trainer *t, const tn_batch *b, int first, int n, int groups
 static int forward_backward(trainer *t, const tn_batch *b, int groups, double *loss, tn_error *err)
 {
     double visible = 0;
-    for (int i = 0; i < b->n; i++) visible += b->mask[i];
+    for (int i = 0; i < b->n; i++) visible += b->labels[3 * i + 2];
     const double inv = 1 / fmax(visible * t->e->model->heat_w * t->e->model->heat_h, 1e-8);
     *loss = 0;
     TN_TRY(tn_store_zero_grad(t->e->session->store, err));
@@ -287,18 +285,25 @@ static int open_data(trainer *t, tn_error *err)
     return t->order ? 0 : tn_oom(err);
 }
 
-#define KEEP_BYTES ((size_t)1 << 30)
+static int open_loader(trainer *t, tn_loader **l, const tn_dataset *d, bool training, size_t *keep, tn_error *err)
+{
+    const tn_settings *s = t->s;
+    const tn_prep p = tn_engine_prep(t->e, training);
+    TN_TRY(tn_loader_new(l, d, &p, TN_MIN(s->training.batch_size, d->n), s->training.workers, s->training.prefetch, *keep, err));
+    size_t bytes;
+    const int kept = tn_loader_keeps(*l, &bytes);
+    *keep -= (size_t)kept * bytes;
+    if (kept < d->n)
+        tn_logf(t->o->log, TN_LOG_INFO, "%d of the %s split's %d frames are kept in memory; the others are decoded every epoch",
+                kept, training ? "train" : "val", d->n);
+    return 0;
+}
 
 static int open_loaders(trainer *t, tn_error *err)
 {
-    const tn_settings *s = t->s;
-    tn_prep p = tn_engine_prep(t->e, true), q = tn_engine_prep(t->e, false);
-    const int b = s->training.batch_size;
-    TN_TRY(tn_loader_new(&t->train_loader, &t->train, &p, TN_MIN(b, t->train.n), s->training.workers, s->training.prefetch,
-                         KEEP_BYTES, err));
-    if (!t->val.n) return 0;
-    return tn_loader_new(&t->val_loader, &t->val, &q, TN_MIN(b, t->val.n), s->training.workers, s->training.prefetch, KEEP_BYTES,
-                         err);
+    size_t keep = TN_KEEP_BYTES;
+    TN_TRY(open_loader(t, &t->train_loader, &t->train, true, &keep, err));
+    return t->val.n ? open_loader(t, &t->val_loader, &t->val, false, &keep, err) : 0;
 }
 
 static int prepare(trainer *t, tn_error *err)

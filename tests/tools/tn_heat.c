@@ -9,7 +9,8 @@
 static int forward(tn_engine *e, const float *pixels, int batch, float *heat, tn_error *err)
 {
     tn_exec *x;
-    const tn_pass pass = tn_engine_eval_pass(e, batch, false);
+    tn_pass pass = tn_engine_eval_pass(e, batch, false);
+    pass.frames = false;
     TN_TRY(tn_session_get(&x, e->session, &pass, err));
     TN_TRY(tn_session_upload(e->session, x, x->g.pixels, pixels, err));
     TN_TRY(tn_session_run(e->session, x, err));
