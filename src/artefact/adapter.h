@@ -47,16 +47,8 @@ int tn_adapter_loftq(tn_loftq_start *s, const tn_adapter *a, tn_error *err);
 /** Was the module's weight quantised when the adapter began? */
 bool tn_adapter_loftq_has(const tn_adapter *a, const tn_adapter_module *m);
 
-/** A tn_lora that holds every module of all adapters at the largest rank, so that they can be swapped. */
-int tn_adapter_union(tn_lora *l, tn_adapter *const *a, int n, tn_error *err);
-/** Puts one adapter into an engine whose model was built from the union. */
-int tn_adapter_apply(const tn_adapter *a, tn_engine *e, tn_error *err);
-enum { TN_MAX_ADAPTERS = 16 };
-/** The engine for o: with o->adapters the model holds them all and `list` their files (else the checkpoint's own state is
- * loaded and *n is 0). tn_adapters_use puts adapter i in place, with the decoder that lies beside it, if one does. */
-int tn_adapters_engine(tn_engine **e, tn_adapter *list[TN_MAX_ADAPTERS], int *n, const tn_settings *s, const tn_run_options *o,
-                       tn_error *err);
-int tn_adapters_use(const tn_adapter *a, tn_engine *e, const tn_run_options *o, tn_error *err);
+/** The block that a configuration of 0 means, said outright. */
+int tn_adapter_block(tn_qtype type, int block);
 
 /** adapter_config.json of the engine's own adapter, as PEFT reads it; new reference. */
 json_t *tn_adapter_config(const tn_engine *e);

@@ -1,5 +1,5 @@
 /* A PyTorch Lightning TrackNet checkpoint saved as safetensors (backbone.model.*, decoder.*, head.*), in and out. */
-#include "adapter.h"
+#include "adapter_use.h"
 #include "checkpoint.h"
 #include "export.h"
 #include "files.h"

@@ -1,4 +1,4 @@
-#include "adapter.h"
+#include "adapter_use.h"
 #include "files.h"
 #include "metrics.h"
 

@@ -1,7 +1,7 @@
 /* tn-golden FOLDER [options]: runs every case of a folder in the format of tests/golden/README.md on one device and
  * prints, case by case, the largest relative error ||a-b||/||b|| of each kind of value. Exit 1 when a bound is passed. */
 #include "golden.h"
-#include "adapter.h"
+#include "adapter_use.h"
 #include "checkpoint_dir.h"
 #include "files.h"
 #include "session.h"
