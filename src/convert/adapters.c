@@ -90,7 +90,7 @@ static int take_pissa(const merger *m, const tn_adapter_module *x, float *w, tn_
     const size_t nb = (size_t)x->out * (size_t)x->r, na = (size_t)x->in * (size_t)x->r;
     float *B = malloc(sizeof *B * (nb + na)), *A = B + nb;
     if (!B) return tn_oom(err);
-    int rc = tn_low_rank(w, x->out, x->in, x->r, m->iterations, 42, B, A, err);
+    int rc = tn_low_rank(&(tn_low_rank_of){w, x->out, x->in, x->r, m->iterations, 42}, B, A, err);
     if (!rc) tn_matmul_add(w, -1, B, A, x->out, x->r, x->in);
     free(B);
     return rc;
@@ -102,7 +102,8 @@ static int take_loftq(const merger *m, const tn_adapter_module *x, float *w, tn_
     if (!m->loftq.iterations || !tn_adapter_loftq_has(m->a, x)) return 0;
     tn_qshape s = {.type = m->loftq.type, .rows = x->out, .cols = x->in, .nested = m->loftq.nested};
     TN_TRY(tn_qblock(&s.block, s.type, m->loftq.block, s.cols, x->path, err));
-    return tn_loftq_base(w, &s, x->r, x->scale, m->loftq.iterations, err);
+    const tn_loftq_spec how = {.shape = s, .r = x->r, .iterations = m->loftq.iterations, .scale = x->scale};
+    return tn_loftq_base(w, &how, err);
 }
 
 static int merge_module(const merger *m, const tn_adapter_module *x, float *w, tn_error *err)
@@ -244,7 +245,7 @@ static int plain_pair(bundle *b, const tn_adapter_convert *o, const tn_adapter *
     float *w = malloc(sizeof *w * in * out), *A = malloc(sizeof *A * 2 * r * in), *B = malloc(sizeof *B * 2 * r * out);
     float *B0 = malloc(sizeof *B0 * r * out), *B1 = tn_adapter_values(a, m->b, err), *A1 = tn_adapter_values(a, m->a, err);
     int rc = w && A && B && B0 && B1 && A1 ? tn_st_read_f32(f, t, w, err) : tn_oom(err);
-    if (!rc) rc = tn_low_rank(w, m->out, m->in, m->r, iterations, 42, B0, A + r * in, err);
+    if (!rc) rc = tn_low_rank(&(tn_low_rank_of){w, m->out, m->in, m->r, iterations, 42}, B0, A + r * in, err);
     const float k = sqrtf(1 / m->scale);
     for (size_t i = 0; !rc && i < r * in; i++) A[i] = A1[i], A[r * in + i] *= k;
     for (size_t i = 0; !rc && i < out; i++)

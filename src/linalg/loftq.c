@@ -4,13 +4,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-int tn_low_rank_scaled(const float *W, int rows, int cols, int r, float scale, int iterations, uint64_t seed, float *B, float *A,
-                       tn_error *err)
+int tn_low_rank_scaled(const tn_low_rank_of *x, float scale, float *B, float *A, tn_error *err)
 {
-    TN_TRY(tn_low_rank(W, rows, cols, r, iterations, seed, B, A, err));
+    TN_TRY(tn_low_rank(x, B, A, err));
     const float k = 1 / sqrtf(scale);
-    for (int i = 0; i < rows * r; i++) B[i] *= k;
-    for (int i = 0; i < cols * r; i++) A[i] *= k;
+    for (int i = 0; i < x->rows * x->r; i++) B[i] *= k;
+    for (int i = 0; i < x->cols * x->r; i++) A[i] *= k;
     return 0;
 }
 
@@ -24,43 +23,55 @@ static int through_quantised(float *values, const float *w, const tn_qshape *s, 
     return 0;
 }
 
-/* scale B A ~ target - quantised(w); left has room for as many values. */
-static int alternate(const float *target, const float *w, float *left, const tn_qshape *s, int r, float scale, float *B, float *A,
-                     tn_error *err)
+static size_t values_of(const tn_loftq_spec *s)
 {
-    const size_t n = (size_t)s->rows * (size_t)s->cols;
-    TN_TRY(through_quantised(left, w, s, err));
-    for (size_t k = 0; k < n; k++) left[k] = target[k] - left[k];
-    return tn_low_rank_scaled(left, s->rows, s->cols, r, scale, 0, 0, B, A, err);
+    return (size_t)s->shape.rows * (size_t)s->shape.cols;
 }
 
-int tn_loftq(float *w, const tn_qshape *s, int r, float scale, int iterations, float *B, float *A, tn_error *err)
+static void subtract(float *w, const tn_loftq_spec *s, const float *B, const float *A)
 {
-    const size_t n = (size_t)s->rows * (size_t)s->cols;
+    tn_matmul_add(w, -s->scale, B, A, s->shape.rows, s->r, s->shape.cols);
+}
+
+/* scale B A ~ target - quantised(w); left has room for as many values. */
+static int alternate(const float *target, const float *w, float *left, const tn_loftq_spec *s, float *B, float *A, tn_error *err)
+{
+    const size_t n = values_of(s);
+    TN_TRY(through_quantised(left, w, &s->shape, err));
+    for (size_t k = 0; k < n; k++) left[k] = target[k] - left[k];
+    return tn_low_rank_scaled(&(tn_low_rank_of){.W = left, .rows = s->shape.rows, .cols = s->shape.cols, .r = s->r}, s->scale, B, A,
+                              err);
+}
+
+int tn_loftq(float *w, const tn_loftq_spec *s, float *B, float *A, tn_error *err)
+{
+    const size_t n = values_of(s);
     float *target = malloc(2 * n * sizeof *target);
     if (!target) return tn_oom(err);
     memcpy(target, w, n * sizeof *w);
     int rc = 0;
-    for (int i = 0; !rc && i < iterations; i++) {
+    for (int i = 0; !rc && i < s->iterations; i++) {
         if (i) {
             memcpy(w, target, n * sizeof *w);
-            tn_matmul_add(w, -scale, B, A, s->rows, r, s->cols);
+            subtract(w, s, B, A);
         }
-        rc = alternate(target, w, target + n, s, r, scale, B, A, err);
+        rc = alternate(target, w, target + n, s, B, A, err);
     }
     free(target);
     return rc;
 }
 
-int tn_loftq_base(float *w, const tn_qshape *s, int r, float scale, int iterations, tn_error *err)
+int tn_loftq_base(float *w, const tn_loftq_spec *s, tn_error *err)
 {
-    const size_t n = (size_t)s->rows * (size_t)s->cols, nb = (size_t)s->rows * (size_t)r, na = (size_t)r * (size_t)s->cols;
+    const size_t n = values_of(s), nb = (size_t)s->shape.rows * (size_t)s->r, na = (size_t)s->r * (size_t)s->shape.cols;
+    tn_loftq_spec before = *s;
+    before.iterations--;
     float *last = malloc((n + nb + na) * sizeof *last), *B = last + n, *A = B + nb;
     if (!last) return tn_oom(err);
     memcpy(last, w, n * sizeof *w);
-    int rc = iterations > 1 ? tn_loftq(last, s, r, scale, iterations - 1, B, A, err) : 0;
-    if (!rc && iterations > 1) tn_matmul_add(w, -scale, B, A, s->rows, r, s->cols);
-    if (!rc) rc = through_quantised(last, w, s, err);
+    int rc = before.iterations > 0 ? tn_loftq(last, &before, B, A, err) : 0;
+    if (!rc && before.iterations > 0) subtract(w, s, B, A);
+    if (!rc) rc = through_quantised(last, w, &s->shape, err);
     if (!rc) memcpy(w, last, n * sizeof *w);
     free(last);
     return rc;

@@ -4,13 +4,17 @@
 #include "quant.h"
 #include "svd.h"
 
-/** W [rows, cols] ~ scale B A as tn_low_rank makes it, the scale divided evenly between both factors (PEFT's pissa_init). */
-int tn_low_rank_scaled(const float *W, int rows, int cols, int r, float scale, int iterations, uint64_t seed, float *B, float *A,
-                       tn_error *err);
+/** W ~ scale B A as tn_low_rank makes it, the scale divided evenly between both factors (PEFT's pissa_init). */
+int tn_low_rank_scaled(const tn_low_rank_of *x, float scale, float *B, float *A, tn_error *err);
 
-/** LoftQ (Li et al. 2024): so many times Q = quantised(W - scale B A), then scale B A ~ W - Q, of rank r. w [s->rows, s->cols]
- * becomes what was quantised last; B [rows, r] and A [r, cols] the last factors. */
-int tn_loftq(float *w, const tn_qshape *s, int r, float scale, int iterations, float *B, float *A, tn_error *err);
+/** How LoftQ goes about it (Li et al. 2024): so many times Q = quantised(W - scale B A), then scale B A ~ W - Q, of rank r. */
+typedef struct tn_loftq_spec {
+    tn_qshape shape;
+    int r, iterations;
+    float scale;
+} tn_loftq_spec;
+/** w [rows, cols] becomes what was quantised last; B [rows, r] and A [r, cols] the last factors. */
+int tn_loftq(float *w, const tn_loftq_spec *s, float *B, float *A, tn_error *err);
 /** The base alone: w becomes the last Q's values. */
-int tn_loftq_base(float *w, const tn_qshape *s, int r, float scale, int iterations, tn_error *err);
+int tn_loftq_base(float *w, const tn_loftq_spec *s, tn_error *err);
 #endif

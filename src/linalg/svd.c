@@ -36,24 +36,31 @@ static int decompose(float *W, int rows, int cols, float *s, float *U, float *Vt
     return LAPACKE_sgesdd(LAPACK_ROW_MAJOR, 'S', rows, cols, W, cols, s, U, k, Vt, cols) ? no_convergence(err) : 0;
 }
 
-static void factors(const float *s, const float *U, const float *Vt, int rows, int cols, int k, int r, float *B, float *A)
+/* s, U [rows, k] and Vt [k, cols] of a decomposition, cut to the rank. */
+typedef struct {
+    const float *s, *U, *Vt;
+    int k;
+} svd_parts;
+
+static void factors(const tn_low_rank_of *x, const svd_parts *d, float *B, float *A)
 {
-    for (int i = 0; i < rows; i++)
-        for (int j = 0; j < r; j++) B[i * r + j] = U[(size_t)i * (size_t)k + (size_t)j] * sqrtf(s[j]);
+    const int r = x->r;
+    for (int i = 0; i < x->rows; i++)
+        for (int j = 0; j < r; j++) B[i * r + j] = d->U[(size_t)i * (size_t)d->k + (size_t)j] * sqrtf(d->s[j]);
     for (int j = 0; j < r; j++)
-        for (int c = 0; c < cols; c++)
-            A[(size_t)j * (size_t)cols + (size_t)c] = Vt[(size_t)j * (size_t)cols + (size_t)c] * sqrtf(s[j]);
+        for (int c = 0; c < x->cols; c++)
+            A[(size_t)j * (size_t)x->cols + (size_t)c] = d->Vt[(size_t)j * (size_t)x->cols + (size_t)c] * sqrtf(d->s[j]);
 }
 
-static int exact(const float *W, int rows, int cols, int r, float *B, float *A, tn_error *err)
+static int exact(const tn_low_rank_of *x, float *B, float *A, tn_error *err)
 {
-    const size_t k = (size_t)TN_MIN(rows, cols), n = (size_t)rows * (size_t)cols;
-    float *work = malloc(sizeof *work * (n + k + (size_t)rows * k + k * (size_t)cols));
+    const size_t rows = (size_t)x->rows, cols = (size_t)x->cols, k = TN_MIN(rows, cols), n = rows * cols;
+    float *work = malloc(sizeof *work * (n + k + rows * k + k * cols));
     if (!work) return tn_oom(err);
-    float *s = work + n, *U = s + k, *Vt = U + (size_t)rows * k;
-    memcpy(work, W, n * sizeof *W);
-    int rc = decompose(work, rows, cols, s, U, Vt, err);
-    if (!rc) factors(s, U, Vt, rows, cols, (int)k, r, B, A);
+    float *s = work + n, *U = s + k, *Vt = U + rows * k;
+    memcpy(work, x->W, n * sizeof *x->W);
+    int rc = decompose(work, x->rows, x->cols, s, U, Vt, err);
+    if (!rc) factors(x, &(svd_parts){s, U, Vt, (int)k}, B, A);
     free(work);
     return rc;
 }
@@ -65,43 +72,43 @@ static int orthonormal(float *Y, int rows, int k, float *tau, tn_error *err)
     return LAPACKE_sorgqr(LAPACK_ROW_MAJOR, rows, k, k, Y, k, tau) ? no_convergence(err) : 0;
 }
 
-/* Q spans W's leading columns: Y = W Omega, then power iterations with a fresh basis after each product. */
-static int range_of(const float *W, int rows, int cols, int k, int iterations, uint64_t seed, float *Q, float *Z, float *tau,
-                    tn_error *err)
+/* Q [rows, k] spans W's leading columns: Y = W Omega, then power iterations with a fresh basis after each product. Z [cols, k]
+ * and tau [k] are room to work. */
+static int range_of(const tn_low_rank_of *x, int k, float *Q, float *Z, float *tau, tn_error *err)
 {
-    tn_rng g = tn_rng_named(seed, "low rank");
+    const int rows = x->rows, cols = x->cols;
+    tn_rng g = tn_rng_named(x->seed, "low rank");
     for (int i = 0; i < cols * k; i++) Z[i] = (float)tn_rng_normal(&g);
     for (int it = 0;; it++) {
-        cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, rows, k, cols, 1, W, cols, Z, k, 0, Q, k);
+        cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, rows, k, cols, 1, x->W, cols, Z, k, 0, Q, k);
         TN_TRY(orthonormal(Q, rows, k, tau, err));
-        if (it == iterations) return 0;
-        cblas_sgemm(CblasRowMajor, CblasTrans, CblasNoTrans, cols, k, rows, 1, W, cols, Q, k, 0, Z, k);
+        if (it == x->iterations) return 0;
+        cblas_sgemm(CblasRowMajor, CblasTrans, CblasNoTrans, cols, k, rows, 1, x->W, cols, Q, k, 0, Z, k);
         TN_TRY(orthonormal(Z, cols, k, tau, err));
     }
 }
 
-static int randomised(const float *W, int rows, int cols, int r, int iterations, uint64_t seed, float *B, float *A, tn_error *err)
+static int randomised(const tn_low_rank_of *x, float *B, float *A, tn_error *err)
 {
-    const int k = TN_MIN(r + OVERSAMPLING, TN_MIN(rows, cols));
+    const int rows = x->rows, cols = x->cols, k = TN_MIN(x->r + OVERSAMPLING, TN_MIN(rows, cols));
     const size_t R = (size_t)rows, C = (size_t)cols, K = (size_t)k;
     float *work = malloc(sizeof *work * (R * K + 3 * C * K + 2 * K + K * K + R * K));
     if (!work) return tn_oom(err);
     float *Q = work, *Z = Q + R * K, *P = Z + C * K, *Vt = P + C * K, *s = Vt + C * K, *tau = s + K, *u = tau + K, *U = u + K * K;
-    int rc = range_of(W, rows, cols, k, iterations, seed, Q, Z, tau, err);
+    int rc = range_of(x, k, Q, Z, tau, err);
     if (!rc) {
-        cblas_sgemm(CblasRowMajor, CblasTrans, CblasNoTrans, k, cols, rows, 1, Q, k, W, cols, 0, P, cols);
+        cblas_sgemm(CblasRowMajor, CblasTrans, CblasNoTrans, k, cols, rows, 1, Q, k, x->W, cols, 0, P, cols);
         rc = decompose(P, k, cols, s, u, Vt, err);
     }
     if (!rc) {
         cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, rows, k, k, 1, Q, k, u, k, 0, U, k);
-        factors(s, U, Vt, rows, cols, k, r, B, A);
+        factors(x, &(svd_parts){s, U, Vt, k}, B, A);
     }
     free(work);
     return rc;
 }
 
-int tn_low_rank(const float *W, int rows, int cols, int r, int iterations, uint64_t seed, float *B, float *A, tn_error *err)
+int tn_low_rank(const tn_low_rank_of *x, float *B, float *A, tn_error *err)
 {
-    if (iterations) return randomised(W, rows, cols, r, iterations, seed, B, A, err);
-    return exact(W, rows, cols, r, B, A, err);
+    return x->iterations ? randomised(x, B, A, err) : exact(x, B, A, err);
 }

@@ -4,12 +4,16 @@
 #include "fail.h"
 #include <stdint.h>
 
-/**
- * The best approximation of rank r: W [rows, cols] ~ B A with B [rows, r] = U sqrt(S) and A [r, cols] = sqrt(S) V^T.
- * iterations 0: by the whole singular value decomposition; above: by the randomised one with that many power
- * iterations (Halko, Martinsson and Tropp 2011), whose test matrix follows from `seed`.
- */
-int tn_low_rank(const float *W, int rows, int cols, int r, int iterations, uint64_t seed, float *B, float *A, tn_error *err);
+/** What is approximated: W [rows, cols] by rank r. iterations 0: by the whole singular value decomposition; above: by the
+ * randomised one with that many power iterations (Halko, Martinsson and Tropp 2011), whose test matrix follows from `seed`. */
+typedef struct tn_low_rank_of {
+    const float *W;
+    int rows, cols, r, iterations;
+    uint64_t seed;
+} tn_low_rank_of;
+
+/** The best approximation of rank r: W ~ B A with B [rows, r] = U sqrt(S) and A [r, cols] = sqrt(S) V^T. */
+int tn_low_rank(const tn_low_rank_of *x, float *B, float *A, tn_error *err);
 /** C [m, n] += alpha A [m, k] B [k, n]. */
 void tn_matmul_add(float *C, float alpha, const float *A, const float *B, int m, int k, int n);
 /** Scales each row of w [rows, cols] to its norm[rows]: DoRA's magnitudes, merged. */

@@ -29,7 +29,8 @@ typedef struct {
 /* W becomes W - s B A, which is what is then stored. */
 static int pissa(const split *x, int iterations, float *w, uint64_t seed, tn_error *err)
 {
-    TN_TRY(tn_low_rank_scaled(w, x->rows, x->cols, x->r, x->scale, iterations, seed, x->B, x->A, err));
+    const tn_low_rank_of whole = {w, x->rows, x->cols, x->r, iterations, seed};
+    TN_TRY(tn_low_rank_scaled(&whole, x->scale, x->B, x->A, err));
     tn_matmul_add(w, -x->scale, x->B, x->A, x->rows, x->r, x->cols);
     return 0;
 }
@@ -44,9 +45,9 @@ int tn_adapt_base(tn_store *st, int slot, float *w, uint64_t seed, tn_error *err
     split x = {.rows = s->rows, .cols = s->cols, .r = st->m->slots[a_slot].rows, .scale = st->m->slots[a_slot].lora_scale};
     x.A = malloc(sizeof(float) * (size_t)x.r * (size_t)x.cols);
     x.B = malloc(sizeof(float) * (size_t)x.r * (size_t)x.rows);
-    int rc = !x.A || !x.B               ? tn_oom(err)
-             : l->init == TN_LORA_PISSA ? pissa(&x, l->iterations, w, seed, err)
-                                        : tn_loftq(w, &st->s[slot].q.s, x.r, x.scale, l->iterations, x.B, x.A, err);
+    const tn_loftq_spec loftq = {.shape = st->s[slot].q.s, .r = x.r, .iterations = l->iterations, .scale = x.scale};
+    int rc = !x.A || !x.B ? tn_oom(err) : 0;
+    if (!rc) rc = l->init == TN_LORA_PISSA ? pissa(&x, l->iterations, w, seed, err) : tn_loftq(w, &loftq, x.B, x.A, err);
     if (!rc) rc = tn_store_set(st, a_slot, x.A, err);
     if (!rc) rc = tn_store_set(st, b_slot, x.B, err);
     free(x.A);

@@ -182,7 +182,7 @@ START_TEST(low_rank_factors_are_the_best_ones)
     memset(w, 0, sizeof w);
     memset(back, 0, sizeof back);
     tn_matmul_add(w, 1, u, v, M, K, N);
-    ck_assert_int_eq(tn_low_rank(w, M, N, K, _i, 3, B, A, &e), 0);
+    ck_assert_int_eq(tn_low_rank(&(tn_low_rank_of){w, M, N, K, _i, 3}, B, A, &e), 0);
     tn_matmul_add(back, 1, B, A, M, K, N);
     for (int i = 0; i < M * N; i++) ck_assert_double_eq_tol(back[i], w[i], 2e-5);
 }
