@@ -119,7 +119,7 @@ static void loss_emit(tn_graph *g, const tn_model *m, const tn_pass *p)
     g->target = tn_graph_tensor(g, TN_G_INPUT, TN_F32, n, 1, "target");
     g->mask = tn_graph_tensor(g, TN_G_INPUT, TN_F32, p->batch, 1, "mask");
     int dheat = tn_graph_tensor(g, TN_G_ACT, TN_F32, n, 1, "d.heatmap");
-    g->loss = tn_graph_tensor(g, TN_G_OUTPUT, TN_F32, 1024, 1, "loss");
+    g->loss = tn_graph_tensor(g, TN_G_OUTPUT, TN_F32, TN_PARTIALS, 1, "loss");
     tn_gnode *l = tn_graph_node(g, TN_OP_LOSS);
     l->in[0] = g->heat, l->in[1] = g->target, l->in[2] = g->mask;
     l->out[0] = dheat, l->out[1] = g->loss;
