@@ -98,13 +98,6 @@ __kernel void scale_cols(const __global act_t *x, const __global float *scale, _
     if (g < (size_t)n) STV(ACT, o, i, LDV(ACT, x, i) * LDV(0, scale, i % cols));
 }
 
-/* dst += src. */
-__kernel void add_into(__global act_t *dst, const __global act_t *src, int n)
-{
-    const size_t g = get_global_id(0), i = g * VW;
-    if (g < (size_t)n) STV(ACT, dst, i, LDV(ACT, dst, i) + LDV(ACT, src, i));
-}
-
 /* Dropout (inverted) with the mask of (seed, element): keep where hash >= threshold. add 1: y += masked x. rest 1:
  * x less what dropout makes of it. */
 __kernel void dropout(const __global act_t *x, __global act_t *y, uint seed, uint threshold, float keep_scale, int add,
@@ -139,13 +132,15 @@ __kernel void scale_channels(const __global act_t *x, const __global float *z, _
     STV(ACT, y, i, LDV(ACT, x, i) * LDV(0, z, b * cols + c));
 }
 
-/* x += k * z[sample, col]: backward of a mean over the sample's rows. */
-__kernel void add_channels(__global act_t *x, const __global float *z, float k, int cols, int sample_rows, int n)
+/* x = k * z[sample, col], or x += with add: backward of a mean over the sample's rows. */
+__kernel void spread_channels(__global act_t *x, const __global float *z, float k, int cols, int sample_rows, int add, int n)
 {
     const size_t g = get_global_id(0), i = g * VW;
     if (g >= (size_t)n) return;
     const size_t c = i % cols, b = i / cols / sample_rows;
-    STV(ACT, x, i, LDV(ACT, x, i) + k * LDV(0, z, b * cols + c));
+    vec v = k * LDV(0, z, b * cols + c);
+    if (add) v += LDV(ACT, x, i);
+    STV(ACT, x, i, v);
 }
 
 /* y = g[c] * u + v + bias[c], in columns [first, first + part) of [rows, cols]. HAS_V and HAS_BIAS choose the terms. */

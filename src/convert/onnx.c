@@ -16,6 +16,7 @@ typedef struct {
     const char **name;   /* of each tensor of the graph */
     const char **q, **k; /* queries and keys of a qkv tensor once rotated: [batch, heads, positions, head width] */
     bool *image;         /* is the tensor channels-first? */
+    float *positions;    /* position rows for this image size */
     tn_error *err;
 } emitter;
 
@@ -117,10 +118,19 @@ static float *turned(const float *w, int out, int in)
     return t;
 }
 
-static int linear(emitter *e, const tn_gnode *n, const tn_gnode *parts)
+/* A DoRA layer's product has no bias; the node after it brings it, and merging makes both one. */
+static const tn_gnode *dora_of(const tn_graph *g, const tn_gnode *n)
 {
+    for (int k = 0; k < g->n_n; k++)
+        if (g->n[k].op == TN_OP_DORA && g->n[k].in[0] == n->out[0]) return &g->n[k];
+    return NULL;
+}
+
+static int onnx_linear(emitter *e, const tn_gnode *n)
+{
+    const tn_gnode *dora = dora_of(&e->g, n), *parts = dora ? dora : n;
     float *w = NULL, *b = NULL;
-    int out, in;
+    int out = 0, in = 0;
     const bool image = e->image[n->in[0]];
     const char *x = e->name[n->in[0]], *y = NULL, *module = SLOT(e, parts->part[0].w)->name;
     int rc = gather(e, parts, &w, &b, &out, &in);
@@ -143,28 +153,32 @@ static int linear(emitter *e, const tn_gnode *n, const tn_gnode *parts)
 
 /* ---- tokens ---- */
 
-static void patchify(emitter *e, const tn_gnode *n)
+static int onnx_patchify(emitter *e, const tn_gnode *n)
 {
-    const int64_t p = n->i[2], gh = n->i[0] / p, gw = n->i[1] / p;
+    const tn_attr_patchify *a = &n->a.patchify;
+    const int64_t p = a->patch, gh = a->height / p, gw = a->width / p;
     const char *x = reshape(e, "pixel_values", 6, (int64_t[]){-1, 3, gh, p, gw, p});
     x = transpose(e, x, 6, (int64_t[]){0, 2, 4, 1, 3, 5});
     e->name[n->out[0]] = reshape(e, x, 3, (int64_t[]){-1, gh * gw, 3 * p * p});
+    return e->err->status;
 }
 
 /* Position rows for this image size, worked out here: R times the stored ones. */
-static int positions(emitter *e, const tn_gnode *n, float **rows)
+static int onnx_positions(emitter *e, const tn_gnode *n)
 {
     const tn_gtensor *R = &e->g.t[n->in[0]], *y = &e->g.t[n->out[0]];
-    float *p = values(e, n->w[0]);
-    *rows = p ? calloc((size_t)y->rows * (size_t)y->cols, sizeof **rows) : NULL;
-    if (*rows) tn_matmul_add(*rows, 1, R->host, p, y->rows, R->cols, y->cols);
+    float *p = values(e, n->w[0]), *rows = p ? calloc((size_t)y->rows * (size_t)y->cols, sizeof *rows) : NULL;
+    if (rows) tn_matmul_add(rows, 1, R->host, p, y->rows, R->cols, y->cols);
     free(p);
-    return *rows ? 0 : e->err->status ? e->err->status : tn_oom(e->err);
+    free(e->positions);
+    e->positions = rows;
+    return rows ? 0 : e->err->status ? e->err->status : tn_oom(e->err);
 }
 
-static int tokens(emitter *e, const tn_gnode *n, const float *pos)
+static int onnx_tokens(emitter *e, const tn_gnode *n)
 {
-    const int D = e->g.t[n->in[0]].cols, R = n->i[0], P = e->g.t[n->in[0]].rows;
+    const float *pos = n->in[1] >= 0 ? e->positions : NULL;
+    const int D = e->g.t[n->in[0]].cols, R = n->a.tokens.registers, P = e->g.t[n->in[0]].rows;
     float *cls = values(e, n->w[0]), *reg = R && cls ? values(e, n->w[1]) : NULL;
     float *head = calloc((size_t)(1 + R) * (size_t)D, sizeof *head);
     int rc = cls && head && (!R || reg) ? 0 : tn_oom(e->err);
@@ -188,11 +202,12 @@ static int tokens(emitter *e, const tn_gnode *n, const float *pos)
     return rc;
 }
 
-static void layernorm(emitter *e, const tn_gnode *n)
+static int onnx_layernorm(emitter *e, const tn_gnode *n)
 {
     e->name[n->out[0]] = tn_onnx_node(e->o, "LayerNormalization", e->name[n->in[0]], vector(e, n->w[0]), vector(e, n->w[1]), NULL);
     tn_onnx_int(e->o, "axis", -1);
-    tn_onnx_float(e->o, "epsilon", n->f[0]);
+    tn_onnx_float(e->o, "epsilon", n->a.layernorm.eps);
+    return e->err->status;
 }
 
 /* Columns [part D, part D + D) of qkv as [batch, heads, positions, head width]. */
@@ -211,9 +226,10 @@ static const char *rotated(emitter *e, const char *x, const char *cosine, const 
     return op2(e, "Add", op2(e, "Mul", x, cosine), op2(e, "Mul", turn, sine));
 }
 
-static int rope(emitter *e, const tn_gnode *n)
+static int onnx_rope(emitter *e, const tn_gnode *n)
 {
-    const int qkv = n->out[0], heads = n->i[0], skip = n->i[1], N = e->g.t[qkv].rows, w = e->g.t[qkv].cols / 3 / heads, h = w / 2;
+    const int qkv = n->in[0], heads = n->a.rope.heads, skip = n->a.rope.skip, N = e->g.t[qkv].rows,
+              w = e->g.t[qkv].cols / 3 / heads, h = w / 2;
     const float *table = e->g.t[n->in[1]].host; /* [positions][h][cos, sin] */
     float *t = malloc(sizeof *t * 2 * (size_t)N * (size_t)w), *s = t + (size_t)N * (size_t)w;
     if (!t) return tn_oom(e->err);
@@ -225,15 +241,16 @@ static int rope(emitter *e, const tn_gnode *n)
         }
     const int64_t dims[] = {1, 1, N, w};
     const char *cosine = tn_onnx_floats(e->o, "cos", t, 4, dims), *sine = tn_onnx_floats(e->o, "sin", s, 4, dims);
-    e->q[qkv] = rotated(e, heads_of(e, qkv, 0, heads), cosine, sine, w);
-    e->k[qkv] = rotated(e, heads_of(e, qkv, 1, heads), cosine, sine, w);
+    e->q[n->out[0]] = rotated(e, heads_of(e, qkv, 0, heads), cosine, sine, w);
+    e->k[n->out[0]] = rotated(e, heads_of(e, qkv, 1, heads), cosine, sine, w);
+    e->name[n->out[0]] = e->name[qkv];
     free(t);
     return 0;
 }
 
-static void attention(emitter *e, const tn_gnode *n)
+static int onnx_attention(emitter *e, const tn_gnode *n)
 {
-    const int qkv = n->in[0], heads = n->i[0];
+    const int qkv = n->in[0], heads = n->a.attention.heads;
     const int64_t N = e->g.t[qkv].rows, D = e->g.t[qkv].cols / 3;
     const char *q = e->q[qkv] ? e->q[qkv] : heads_of(e, qkv, 0, heads), *k = e->k[qkv] ? e->k[qkv] : heads_of(e, qkv, 1, heads);
     const char *v = heads_of(e, qkv, 2, heads);
@@ -243,76 +260,95 @@ static void attention(emitter *e, const tn_gnode *n)
     tn_onnx_int(e->o, "axis", -1);
     const char *y = transpose(e, op2(e, "MatMul", s, v), 4, (int64_t[]){0, 2, 1, 3});
     e->name[n->out[0]] = reshape(e, y, 3, (int64_t[]){-1, N, D});
+    return e->err->status;
 }
 
 /* ---- both ---- */
 
-static const char *activated(emitter *e, int fn, const char *x)
+static const char *activated(emitter *e, tn_fn fn, const char *x)
 {
-    if (fn == 1) return tn_onnx_node(e->o, "Relu", x, NULL, NULL, NULL);
-    if (fn == 3) return tn_onnx_node(e->o, "Sigmoid", x, NULL, NULL, NULL);
-    if (fn == 2) return op2(e, "Mul", x, tn_onnx_node(e->o, "Sigmoid", x, NULL, NULL, NULL));
+    if (fn == TN_RELU) return tn_onnx_node(e->o, "Relu", x, NULL, NULL, NULL);
+    if (fn == TN_SIGMOID) return tn_onnx_node(e->o, "Sigmoid", x, NULL, NULL, NULL);
+    if (fn == TN_SILU) return op2(e, "Mul", x, tn_onnx_node(e->o, "Sigmoid", x, NULL, NULL, NULL));
     const char *erf = tn_onnx_node(e->o, "Erf", op2(e, "Mul", x, scalar(e, 0.70710678118654752f)), NULL, NULL, NULL);
     return op2(e, "Mul", op2(e, "Mul", x, scalar(e, 0.5f)), op2(e, "Add", erf, scalar(e, 1)));
 }
 
-static void activation(emitter *e, const tn_gnode *n)
+static int onnx_act(emitter *e, const tn_gnode *n)
 {
-    const char *x = e->name[n->in[0]];
-    if (n->op == TN_OP_GLU) {
-        const int64_t c = e->g.t[n->out[0]].cols;
-        x = op2(e, "Mul", activated(e, n->i[0], slice(e, x, 2, 0, c)), slice(e, x, 2, c, 2 * c));
-    } else {
-        x = activated(e, n->i[0], x);
-    }
-    e->name[n->out[0]] = x;
+    e->name[n->out[0]] = activated(e, n->a.act.fn, e->name[n->in[0]]);
     e->image[n->out[0]] = e->image[n->in[0]];
+    return e->err->status;
 }
 
-static void residual(emitter *e, const tn_gnode *n)
+static int onnx_glu(emitter *e, const tn_gnode *n)
+{
+    const int64_t c = e->g.t[n->out[0]].cols;
+    const char *u = e->name[n->in[0]];
+    e->name[n->out[0]] = op2(e, "Mul", activated(e, n->a.glu.fn, slice(e, u, 2, 0, c)), slice(e, u, 2, c, 2 * c));
+    e->image[n->out[0]] = e->image[n->in[0]];
+    return e->err->status;
+}
+
+static int onnx_residual(emitter *e, const tn_gnode *n)
 {
     const char *y = e->name[n->in[1]];
     if (n->w[0] >= 0) y = op2(e, "Mul", y, vector(e, n->w[0]));
     e->name[n->out[0]] = op2(e, "Add", e->name[n->in[0]], y);
     e->image[n->out[0]] = e->image[n->in[0]];
+    return e->err->status;
 }
 
 /* ---- images ---- */
 
-static void grid(emitter *e, const tn_gnode *n)
+static int onnx_grid(emitter *e, const tn_gnode *n)
 {
     const tn_model *m = e->e->model;
     const int64_t C = e->g.t[n->out[0]].cols, gh = m->image_h / m->vit.patch, gw = m->image_w / m->vit.patch;
-    const char *x = slice(e, e->name[n->in[0]], 1, n->i[0], n->i[0] + gh * gw);
+    const char *x = slice(e, e->name[n->in[0]], 1, n->a.grid.skip, n->a.grid.skip + gh * gw);
     e->name[n->out[0]] = transpose(e, reshape(e, x, 4, (int64_t[]){-1, gh, gw, C}), 4, (int64_t[]){0, 3, 1, 2});
     e->image[n->out[0]] = true;
+    return e->err->status;
 }
 
-static void resize(emitter *e, const tn_gnode *n)
+static int onnx_bilinear(emitter *e, const tn_gnode *n)
 {
-    const float f[] = {1, 1, (float)n->i[2] / (float)n->i[0], (float)n->i[3] / (float)n->i[1]};
+    const tn_attr_resize *a = &n->a.bilinear;
+    const float f[] = {1, 1, (float)a->out_h / (float)a->in_h, (float)a->out_w / (float)a->in_w};
     e->name[n->out[0]] =
         tn_onnx_node(e->o, "Resize", e->name[n->in[0]], "", tn_onnx_floats(e->o, "scales", f, 1, (int64_t[]){4}), NULL);
     tn_onnx_string(e->o, "mode", "linear");
     tn_onnx_string(e->o, "coordinate_transformation_mode", "half_pixel");
     e->image[n->out[0]] = true;
+    return e->err->status;
 }
 
-static void convolution(emitter *e, const tn_gnode *n)
+static int convolution(emitter *e, const tn_gnode *n, bool depthwise)
 {
     const tn_slot *s = SLOT(e, n->w[0]);
     const int64_t dims[] = {s->shape[0], s->shape[1], s->shape[2], s->shape[3]};
     e->name[n->out[0]] = op2(e, "Conv", e->name[n->in[0]], constant(e, n->w[0], 4, dims));
     tn_onnx_list(e->o, "pads", (int64_t[]){1, 1, 1, 1}, 4);
     tn_onnx_list(e->o, "kernel_shape", (int64_t[]){3, 3}, 2);
-    tn_onnx_int(e->o, "group", n->op == TN_OP_DWCONV ? s->shape[0] : 1);
+    tn_onnx_int(e->o, "group", depthwise ? s->shape[0] : 1);
     e->image[n->out[0]] = true;
+    return e->err->status;
+}
+
+static int onnx_dwconv(emitter *e, const tn_gnode *n)
+{
+    return convolution(e, n, true);
+}
+
+static int onnx_conv3(emitter *e, const tn_gnode *n)
+{
+    return convolution(e, n, false);
 }
 
 /* GroupNorm is an instance norm over groups (GroupNormalization itself came with opset 18). */
 static void group_norm(emitter *e, const tn_gnode *n)
 {
-    const int64_t C = e->g.t[n->in[0]].cols, G = n->i[1];
+    const int64_t C = e->g.t[n->in[0]].cols, G = n->a.norm2d.groups;
     float ones[64], zeros[64] = {0};
     for (int i = 0; i < 64; i++) ones[i] = 1;
     const char *x = e->name[n->in[0]], *shape = tn_onnx_node(e->o, "Shape", x, NULL, NULL, NULL);
@@ -325,9 +361,9 @@ static void group_norm(emitter *e, const tn_gnode *n)
     e->name[n->out[0]] = op2(e, "Add", op2(e, "Mul", y, constant(e, n->w[0], 3, dims)), constant(e, n->w[1], 3, dims));
 }
 
-static void norm2d(emitter *e, const tn_gnode *n)
+static int onnx_norm2d(emitter *e, const tn_gnode *n)
 {
-    if (n->i[2] == 0) {
+    if (n->a.norm2d.stats != TN_STATS_RUNNING) {
         group_norm(e, n);
     } else {
         const char *x = e->name[n->in[0]],
@@ -337,58 +373,58 @@ static void norm2d(emitter *e, const tn_gnode *n)
         e->name[n->out[0]] = y;
     }
     e->image[n->out[0]] = true;
+    return e->err->status;
 }
 
-static void sample_mean(emitter *e, const tn_gnode *n)
+static int onnx_sample_mean(emitter *e, const tn_gnode *n)
 {
     e->name[n->out[0]] = tn_onnx_node(e->o, "ReduceMean", e->name[n->in[0]], NULL, NULL, NULL);
     tn_onnx_list(e->o, "axes", (int64_t[]){2, 3}, 2);
     tn_onnx_int(e->o, "keepdims", 1);
     e->image[n->out[0]] = true;
+    return e->err->status;
 }
 
-static void scale_channels(emitter *e, const tn_gnode *n)
+static int onnx_scale_channels(emitter *e, const tn_gnode *n)
 {
     e->name[n->out[0]] = op2(e, "Mul", e->name[n->in[0]], e->name[n->in[1]]);
     e->image[n->out[0]] = true;
+    return e->err->status;
 }
 
 /* ---- the whole ---- */
 
-/* A DoRA layer's product has no bias; the node after it brings it, and merging makes both one. */
-static const tn_gnode *dora_of(const tn_graph *g, int i)
+/* What the adapters and magnitudes make is in the matrices already. */
+static int merged(emitter *e, const tn_gnode *n)
 {
-    for (int k = i + 1; k < g->n_n && k < i + 4; k++)
-        if (g->n[k].op == TN_OP_DORA && g->n[k].in[0] == g->n[i].out[0]) return &g->n[k];
-    return NULL;
+    (void)n;
+    return e->err->status;
 }
 
-static int emit(emitter *e, int i, float **pos)
+static int onnx_dora(emitter *e, const tn_gnode *n)
 {
-    const tn_gnode *n = &e->g.n[i];
-    switch (n->op) {
-    case TN_OP_PATCHIFY: patchify(e, n); break;
-    case TN_OP_LINEAR: return linear(e, n, dora_of(&e->g, i) ? dora_of(&e->g, i) : n);
-    case TN_OP_DORA_SCALE: break;
-    case TN_OP_DORA: e->name[n->out[0]] = e->name[n->in[0]]; break;
-    case TN_OP_POSITIONS: return positions(e, n, pos);
-    case TN_OP_TOKENS: return tokens(e, n, *pos);
-    case TN_OP_LAYERNORM: layernorm(e, n); break;
-    case TN_OP_ROPE: return rope(e, n);
-    case TN_OP_ATTENTION: attention(e, n); break;
-    case TN_OP_RESIDUAL: residual(e, n); break;
-    case TN_OP_ACT:
-    case TN_OP_GLU: activation(e, n); break;
-    case TN_OP_GRID: grid(e, n); break;
-    case TN_OP_BILINEAR: resize(e, n); break;
-    case TN_OP_DWCONV:
-    case TN_OP_CONV3: convolution(e, n); break;
-    case TN_OP_NORM2D: norm2d(e, n); break;
-    case TN_OP_SAMPLE_MEAN: sample_mean(e, n); break;
-    case TN_OP_SCALE_CHANNELS: scale_channels(e, n); break;
-    default: return tn_fail(e->err, TN_ERR_ARGUMENT, "operation %s has no ONNX form", tn_opcode_name(n->op));
-    }
+    e->name[n->out[0]] = e->name[n->in[0]];
     return e->err->status;
+}
+
+/* Operations of training have no place in the file. */
+static int not_in_onnx(emitter *e, const tn_gnode *n)
+{
+    return tn_fail(e->err, TN_ERR_ARGUMENT, "operation %s has no ONNX form", tn_opcode_name(n->op));
+}
+
+#define onnx_linear_t   merged
+#define onnx_dora_scale merged
+#define onnx_dropout    not_in_onnx
+#define onnx_dropout2d  not_in_onnx
+#define onnx_target     not_in_onnx
+#define onnx_loss       not_in_onnx
+
+static int emit(emitter *e, const tn_gnode *n)
+{
+#define TN_OPERATION_EXPORTER(ID, name, ...) [TN_OP_##ID] = onnx_##name,
+    static int (*const table[TN_OP_COUNT])(emitter *, const tn_gnode *) = {TN_FORWARD_OPERATIONS(TN_OPERATION_EXPORTER)};
+    return table[n->op] ? table[n->op](e, n) : not_in_onnx(e, n);
 }
 
 static void properties(emitter *e)
@@ -414,11 +450,7 @@ static int export_graph(emitter *e, const char *path)
     e->o = tn_onnx_new();
     if (!e->name || !e->q || !e->k || !e->image || !e->o) return tn_oom(e->err);
     tn_onnx_port(e->o, true, "pixel_values", 4, (int64_t[]){-1, 3, m->image_h, m->image_w});
-    float *pos = NULL;
-    int rc = 0;
-    for (int i = 0; !rc && i < e->g.n_n; i++) rc = emit(e, i, &pos);
-    free(pos);
-    TN_TRY(rc);
+    for (int i = 0; i < e->g.n_n; i++) TN_TRY(emit(e, &e->g.n[i]));
     tn_onnx_rename(e->o, e->name[e->g.heat], "heatmap");
     tn_onnx_port(e->o, false, "heatmap", 4, (int64_t[]){-1, 1, m->heat_h, m->heat_w});
     properties(e);
@@ -436,5 +468,6 @@ int tn_export_onnx(tn_engine *engine, const char *path, tn_error *err)
     free(e.q);
     free(e.k);
     free(e.image);
+    free(e.positions);
     return rc;
 }

@@ -1,397 +1,411 @@
 /* The backward pass, emitted from the forward list read in reverse. Nothing is emitted that nobody needs: a tensor
  * without a trainable slot above it gets no gradient, and a saved activation that the policy says to recompute is
- * made again by cloning the nodes that made it. */
-#include "graph.h"
+ * made again by cloning the nodes that made it. Every contribution to a gradient is a tensor of its own; the second
+ * and later ones are added by ADD nodes. Nothing is overwritten here: merge.c decides what may share storage. */
+#include "autodiff.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
-typedef struct {
-    tn_graph *g;
-    tn_trainable_fn trained;
-    const void *user;
-} pass;
-
-static bool trains(const pass *p, int slot)
+static bool trains(const tn_autodiff *p, int slot)
 {
     return slot >= 0 && p->trained(p->user, slot);
 }
 
-static bool is_cheap(tn_opcode op)
+static bool needs(const tn_autodiff *p, int t)
 {
-    return op == TN_OP_LAYERNORM || op == TN_OP_ACT || op == TN_OP_GLU || op == TN_OP_NORM2D || op == TN_OP_DROPOUT2D;
+    return t >= 0 && p->g->t[t].needs_grad;
 }
 
-static bool writes(const tn_gnode *n, int t)
+/* The finished gradient of a node's output. */
+static int grad_of(const tn_autodiff *p, const tn_gnode *f)
 {
-    return n->out[0] == t || n->out[1] == t;
+    return p->g->t[f->out[0]].grad;
 }
+
+/* ---- what the forward pass made: kept or made again ---- */
 
 /* Is t the input of the layer, or of a later one? Then it is kept whatever the policy. */
 static bool is_boundary(const tn_graph *g, int t)
 {
     for (int i = 0; i < g->n_forward; i++)
-        for (int k = 0; k < TN_NODE_IN; k++)
-            if (g->n[i].in[k] == t && g->n[i].layer != g->t[t].layer) return true;
+        if (g->n[i].layer != g->t[t].layer && tn_node_reads(&g->n[i], t)) return true;
     return false;
 }
 
 static bool recomputes(const tn_graph *g, int t)
 {
-    int level = g->layers[g->t[t].layer].recompute;
-    if (!level || g->t[t].kind != TN_G_ACT || is_boundary(g, t)) return false;
-    for (int i = 0; i < g->n_forward; i++)
-        if (writes(&g->n[i], t) && !(level == 2 || is_cheap(g->n[i].op))) return false;
-    return true;
+    const int level = g->layers[g->t[t].layer].recompute, at = tn_graph_writer(g, t);
+    if (!level || at < 0 || g->t[t].kind != TN_G_ACT || is_boundary(g, t)) return false;
+    const tn_again again = tn_operations[g->n[at].op].again;
+    return again == TN_AGAIN_CHEAP || (again == TN_AGAIN_DEAR && level == 2);
 }
 
 static int copy_of(tn_graph *g, int t)
 {
+    if (t < 0) return -1;
     if (g->t[t].clone < 0) {
-        tn_gtensor o = g->t[t];
+        const tn_gtensor o = g->t[t];
         char name[48];
         snprintf(name, sizeof name, "%.40s.again", o.name);
-        int id = tn_graph_tensor(g, TN_G_ACT, o.dtype, o.rows, o.cols, name);
+        const int id = tn_graph_tensor(g, TN_G_ACT, o.dtype, o.rows, o.cols, name);
         g->t[t].clone = id;
     }
     return g->t[t].clone;
 }
 
 /* The id under which t can be read now: itself, or a copy whose nodes are emitted here once. */
-static int need(pass *p, int t)
+static int need(tn_autodiff *p, int t)
 {
     tn_graph *g = p->g;
     if (t < 0 || !recomputes(g, t)) return t;
     if (g->t[t].clone >= 0) return g->t[t].clone;
-    const int layer = g->layer, count = g->n_forward;
-    const int copy = copy_of(g, t);
-    for (int i = 0; i < count; i++) {
-        if (!writes(&g->n[i], t)) continue;
-        tn_gnode src = g->n[i];
-        for (int k = 0; k < TN_NODE_IN; k++)
-            if (src.in[k] >= 0) src.in[k] = src.in[k] == t ? copy : need(p, src.in[k]);
-        for (int k = 0; k < TN_NODE_OUT; k++)
-            if (src.out[k] >= 0) src.out[k] = copy_of(g, src.out[k]);
-        if (src.op == TN_OP_NORM2D) src.i[2] = 0; /* running statistics were already updated */
-        tn_gnode *n = tn_graph_node(g, src.op);
-        *n = src;
-        n->backward = true;
-    }
-    g->layer = layer;
-    return copy;
+    tn_gnode src = g->n[tn_graph_writer(g, t)];
+    for (int k = 0; k < TN_NODE_IN; k++) src.in[k] = need(p, src.in[k]);
+    for (int k = 0; k < TN_NODE_OUT; k++) src.out[k] = copy_of(g, src.out[k]);
+    if (src.op == TN_OP_NORM2D && src.a.norm2d.stats == TN_STATS_TRACKED) src.a.norm2d.stats = TN_STATS_OWN;
+    tn_gnode *n = tn_graph_node(g, src.op);
+    src.layer = g->layer;
+    *n = src;
+    n->backward = true;
+    return g->t[t].clone;
 }
 
-/* Where the gradient of t is to be written; *accumulate says whether something is there already. */
-static int grad_of(pass *p, int t, bool *accumulate)
+/* A small by-product of a node (statistics): the copy's where the node ran again, else what was kept. */
+static int by_product(const tn_autodiff *p, int t)
+{
+    return p->g->t[t].clone >= 0 ? p->g->t[t].clone : t;
+}
+
+/* ---- contributions ---- */
+
+static int like_tensor(tn_autodiff *p, int t, const char *prefix)
+{
+    const tn_gtensor o = p->g->t[t];
+    char name[48];
+    snprintf(name, sizeof name, "%s%.40s", prefix, o.name);
+    return tn_graph_tensor(p->g, TN_G_ACT, o.dtype, o.rows, o.cols, name);
+}
+
+/* `part` is one contribution to the gradient of t. */
+static void contribute(tn_autodiff *p, int t, int part)
 {
     tn_graph *g = p->g;
-    *accumulate = g->t[t].grad >= 0;
-    if (!*accumulate) {
-        tn_gtensor o = g->t[t];
-        char name[48];
-        snprintf(name, sizeof name, "d.%.44s", o.name);
-        int id = tn_graph_tensor(g, TN_G_ACT, o.dtype, o.rows, o.cols, name);
-        g->t[t].grad = id;
+    if (!needs(p, t)) return;
+    const int before = g->t[t].grad;
+    if (before < 0) {
+        g->t[t].grad = part;
+        return;
     }
-    return g->t[t].grad;
+    const int sum = like_tensor(p, t, "d.sum.");
+    tn_gnode *n = tn_graph_node(g, TN_OP_ADD);
+    n->in[0] = before, n->in[1] = part, n->out[0] = sum;
+    g->t[t].grad = sum;
 }
 
-/* For operations that cannot add: writes to a fresh tensor and adds it. Returns the tensor to write. */
-static int begin_grad(pass *p, int t, bool *accumulate)
+/* The node's output is a contribution to the gradient of t. */
+static void gives(tn_autodiff *p, tn_gnode *n, int t)
 {
-    int id = grad_of(p, t, accumulate);
-    if (!*accumulate) return id;
-    tn_gtensor o = p->g->t[t];
-    return tn_graph_tensor(p->g, TN_G_ACT, o.dtype, o.rows, o.cols, "d.part");
+    const int part = n->out[0] = like_tensor(p, t, "d.");
+    contribute(p, t, part);
 }
 
-static void end_grad(pass *p, int t, int written, bool accumulate)
+/* A node with the forward node's attributes and slots, and up to three inputs. */
+static tn_gnode *like(tn_autodiff *p, const tn_gnode *f, tn_opcode op, int a, int b, int c)
 {
-    if (!accumulate) return;
-    tn_gnode *n = tn_graph_node(p->g, TN_OP_ADD_INTO);
-    n->in[0] = written;
-    n->out[0] = p->g->t[t].grad;
-}
-
-/* A node with the forward node's attributes and slots. */
-static tn_gnode *like(pass *p, const tn_gnode *f, tn_opcode op)
-{
-    tn_gnode src = *f;
     tn_gnode *n = tn_graph_node(p->g, op);
-    memcpy(n->w, src.w, sizeof n->w);
-    memcpy(n->part, src.part, sizeof n->part);
-    memcpy(n->f, src.f, sizeof n->f);
-    memcpy(n->i, src.i, sizeof n->i);
-    n->n_parts = src.n_parts;
+    memcpy(n->w, f->w, sizeof n->w);
+    memcpy(n->part, f->part, sizeof n->part);
+    n->n_parts = f->n_parts;
+    n->a = f->a;
+    n->in[0] = a, n->in[1] = b, n->in[2] = c;
     return n;
 }
 
-static void linear_back(pass *p, const tn_gnode *f)
+static int run_rule(tn_autodiff *p, int i, tn_error *err)
 {
-    tn_graph *g = p->g;
-    const int dy = g->t[f->out[0]].grad;
-    const bool want_dx = g->t[f->in[0]].needs_grad;
-    int rank = 0;
-    bool lora = false, dense = false;
-    for (int i = 0; i < f->n_parts; i++) {
-        rank += f->part[i].a >= 0 ? f->part[i].r : 0;
-        lora |= trains(p, f->part[i].a);
-        dense |= trains(p, f->part[i].w) || trains(p, f->part[i].bias);
-    }
-    int dt = -1;
-    if (rank && (lora || want_dx)) {
-        tn_gtensor y = g->t[f->out[0]];
-        dt = tn_graph_tensor(g, TN_G_ACT, y.dtype, y.rows, rank, "d.lora");
-        tn_gnode *n = like(p, f, TN_OP_LINEAR_DT);
-        n->in[0] = dy;
-        n->out[0] = dt;
-    }
-    if (lora || dense) {
-        bool reads_x = lora;
-        for (int i = 0; i < f->n_parts; i++) reads_x |= trains(p, f->part[i].w);
-        int x = reads_x ? need(p, f->in[0]) : -1, t = lora ? need(p, f->out[1]) : -1;
-        tn_gnode *n = like(p, f, TN_OP_LINEAR_GRAD);
-        n->in[0] = x;
-        n->in[1] = dy;
-        n->in[2] = t;
-        n->in[3] = dt;
-    }
-    if (want_dx) {
-        bool acc;
-        int dx = grad_of(p, f->in[0], &acc);
-        tn_gnode *n = like(p, f, TN_OP_LINEAR_DX);
-        n->in[0] = dy;
-        n->in[1] = dt;
-        n->out[0] = dx;
-        n->accumulate = acc;
-    }
+    const int layer = p->g->layer;
+    p->done[i] = true;
+    p->g->layer = p->g->n[i].layer;
+    const int rc = tn_operations[p->g->n[i].op].backward(p, i, err);
+    p->g->layer = layer;
+    return rc;
 }
 
-static void tokens_back(pass *p, const tn_gnode *f)
+/* Runs the rule of the node that made t now, if every reader of t has given its share. */
+static int finish(tn_autodiff *p, int t, tn_error *err)
 {
-    tn_graph *g = p->g;
-    const int dx = g->t[f->out[0]].grad;
-    const bool want_pos = f->in[1] >= 0 && g->t[f->in[1]].needs_grad;
-    if (trains(p, f->w[0]) || trains(p, f->w[1]) || want_pos) {
-        bool acc = false;
-        int dpos = want_pos ? grad_of(p, f->in[1], &acc) : -1;
-        tn_gnode *n = like(p, f, TN_OP_TOKENS_GRAD);
-        n->in[0] = dx;
-        n->out[0] = dpos;
+    const int at = tn_graph_writer(p->g, t);
+    if (at < 0 || p->done[at] || p->g->t[t].grad < 0) return 0;
+    for (int i = 0; i < p->g->n_forward; i++)
+        if (!p->done[i] && tn_node_reads(&p->g->n[i], t)) return 0;
+    return run_rule(p, at, err);
+}
+
+/* ---- rules ---- */
+
+TN_DECLARE_BACKWARD(none)
+{
+    return tn_fail(err, TN_ERR_ARGUMENT, "operation %s has no backward", tn_opcode_name(p->g->n[i].op));
+}
+
+TN_DECLARE_BACKWARD(loss)
+{
+    (void)err;
+    contribute(p, p->g->n[i].in[0], p->g->n[i].out[0]);
+    return 0;
+}
+
+/* The adapters' side goes first: their input is then free before dx needs its room. */
+TN_DECLARE_BACKWARD(linear)
+{
+    const tn_gnode f = p->g->n[i];
+    const int dy = grad_of(p, &f), t = f.in[1];
+    bool weight = false, bias = false, b = false;
+    for (int k = 0; k < f.n_parts; k++) {
+        weight |= trains(p, f.part[k].w);
+        bias |= trains(p, f.part[k].bias);
+        b |= t >= 0 && trains(p, f.part[k].b);
     }
-    if (g->t[f->in[0]].needs_grad) {
-        bool acc;
-        int dp = grad_of(p, f->in[0], &acc);
-        tn_gnode *n = like(p, f, TN_OP_TOKENS_DX);
-        n->in[0] = dx;
-        n->out[0] = dp;
-        n->i[0] = 1 + f->i[0];
+    if (needs(p, t)) gives(p, like(p, &f, TN_OP_LINEAR_DT, dy, -1, -1), t);
+    if (weight || bias || b) {
+        const int x = weight ? need(p, f.in[0]) : -1, saved = b ? need(p, t) : -1;
+        like(p, &f, TN_OP_LINEAR_GRAD, x, dy, saved);
     }
+    if (t >= 0) TN_TRY(finish(p, t, err));
+    if (needs(p, f.in[0])) gives(p, like(p, &f, TN_OP_LINEAR_DX, dy, -1, -1), f.in[0]);
+    return 0;
 }
 
-static void layernorm_back(pass *p, const tn_gnode *f)
+TN_DECLARE_BACKWARD(linear_t)
 {
-    tn_graph *g = p->g;
-    const int dy = g->t[f->out[0]].grad, x = need(p, f->in[0]);
-    int stats = g->t[f->out[1]].clone >= 0 ? g->t[f->out[1]].clone : f->out[1];
-    if (trains(p, f->w[0])) {
-        tn_gnode *n = like(p, f, TN_OP_LAYERNORM_GRAD);
-        n->in[0] = x, n->in[1] = stats, n->in[2] = dy;
+    (void)err;
+    const tn_gnode f = p->g->n[i];
+    const int dt = grad_of(p, &f);
+    bool a = false;
+    for (int k = 0; k < f.n_parts; k++) a |= trains(p, f.part[k].a);
+    if (a) {
+        const int x = need(p, f.in[0]);
+        like(p, &f, TN_OP_LINEAR_T_GRAD, x, dt, -1);
     }
-    if (!g->t[f->in[0]].needs_grad) return;
-    bool acc;
-    int dx = grad_of(p, f->in[0], &acc);
-    tn_gnode *n = like(p, f, TN_OP_LAYERNORM_DX);
-    n->in[0] = x, n->in[1] = stats, n->in[2] = dy;
-    n->out[0] = dx;
-    n->accumulate = acc;
+    if (needs(p, f.in[0])) gives(p, like(p, &f, TN_OP_LINEAR_T_DX, dt, -1, -1), f.in[0]);
+    return 0;
 }
 
-static void attention_back(pass *p, const tn_gnode *f)
+TN_DECLARE_BACKWARD(positions)
 {
-    tn_graph *g = p->g;
-    const int d_o = g->t[f->out[0]].grad;
-    const int qkv = need(p, f->in[0]), o = need(p, f->out[0]), lse = need(p, f->out[1]);
-    bool acc;
-    const int dqkv = grad_of(p, f->in[0], &acc);
-    const int delta = tn_graph_tensor(g, TN_G_ACT, TN_F32, g->t[f->out[1]].rows, g->t[f->out[1]].cols, "delta");
-    tn_gnode *n = like(p, f, TN_OP_ATTENTION_BACK);
-    n->in[0] = qkv, n->in[1] = o, n->in[2] = lse, n->in[3] = d_o;
-    n->out[0] = dqkv, n->out[1] = delta;
+    (void)err;
+    const tn_gnode f = p->g->n[i];
+    if (trains(p, f.w[0])) like(p, &f, TN_OP_POSITIONS_GRAD, f.in[0], grad_of(p, &f), -1);
+    return 0;
 }
 
-/* The skip's gradient is the output's own buffer: later additions land in it after the branch has read it. */
-static void residual_back(pass *p, const tn_gnode *f)
+TN_DECLARE_BACKWARD(tokens)
 {
-    tn_graph *g = p->g;
-    const int d_o = g->t[f->out[0]].grad, x = f->in[0], y = f->in[1];
-    if (trains(p, f->w[0])) {
-        int saved = need(p, y);
-        tn_gnode *n = like(p, f, TN_OP_SCALE_GRAD);
-        n->in[0] = d_o, n->in[1] = saved;
+    (void)err;
+    const tn_gnode f = p->g->n[i];
+    const int dx = grad_of(p, &f);
+    if (trains(p, f.w[0]) || trains(p, f.w[1]) || needs(p, f.in[1])) {
+        tn_gnode *n = like(p, &f, TN_OP_TOKENS_GRAD, dx, -1, -1);
+        if (needs(p, f.in[1])) gives(p, n, f.in[1]);
     }
-    if (g->t[y].needs_grad) {
-        if (f->w[0] >= 0) {
-            bool acc;
-            int dy = grad_of(p, y, &acc);
-            tn_gnode *n = like(p, f, TN_OP_SCALE_COLS);
-            n->in[0] = d_o, n->out[0] = dy;
-        } else {
-            g->t[y].grad = d_o;
-        }
+    if (needs(p, f.in[0])) gives(p, like(p, &f, TN_OP_TOKENS_DX, dx, -1, -1), f.in[0]);
+    return 0;
+}
+
+TN_DECLARE_BACKWARD(layernorm)
+{
+    (void)err;
+    const tn_gnode f = p->g->n[i];
+    const int dy = grad_of(p, &f), x = need(p, f.in[0]), stats = by_product(p, f.out[1]);
+    if (trains(p, f.w[0]) || trains(p, f.w[1])) like(p, &f, TN_OP_LAYERNORM_GRAD, x, stats, dy);
+    if (needs(p, f.in[0])) gives(p, like(p, &f, TN_OP_LAYERNORM_DX, x, stats, dy), f.in[0]);
+    return 0;
+}
+
+TN_DECLARE_BACKWARD(attention)
+{
+    (void)err;
+    const tn_gnode f = p->g->n[i];
+    const int d_o = grad_of(p, &f), qkv = need(p, f.in[0]), o = need(p, f.out[0]), lse = by_product(p, f.out[1]);
+    const int delta = like_tensor(p, f.out[1], "delta.");
+    tn_gnode *n = like(p, &f, TN_OP_ATTENTION_BACK, qkv, o, lse);
+    n->in[3] = d_o, n->out[1] = delta;
+    gives(p, n, f.in[0]);
+    return 0;
+}
+
+/* The output's gradient is the skip's as it is, and the branch's too where nothing scales it. */
+TN_DECLARE_BACKWARD(residual)
+{
+    (void)err;
+    const tn_gnode f = p->g->n[i];
+    const int d_o = grad_of(p, &f), x = f.in[0], y = f.in[1];
+    if (trains(p, f.w[0])) {
+        const int saved = need(p, y);
+        like(p, &f, TN_OP_SCALE_GRAD, d_o, saved, -1);
     }
-    if (!g->t[x].needs_grad) return;
-    if (g->t[x].grad < 0) {
-        g->t[x].grad = d_o;
-    } else {
-        tn_gnode *n = tn_graph_node(g, TN_OP_ADD_INTO);
-        n->in[0] = d_o, n->out[0] = g->t[x].grad;
+    if (needs(p, y) && f.w[0] >= 0) gives(p, like(p, &f, TN_OP_SCALE_COLS, d_o, -1, -1), y);
+    else contribute(p, y, d_o);
+    contribute(p, x, d_o);
+    return 0;
+}
+
+/* Operations of one input and a table or nothing else, whose backward reads only dy. */
+static int linear_in_x(tn_autodiff *p, int i, tn_opcode op)
+{
+    const tn_gnode f = p->g->n[i];
+    if (needs(p, f.in[0])) gives(p, like(p, &f, op, grad_of(p, &f), f.in[1], -1), f.in[0]);
+    return 0;
+}
+
+TN_DECLARE_BACKWARD(rope)
+{
+    (void)err;
+    return linear_in_x(p, i, TN_OP_ROPE_BACK);
+}
+
+TN_DECLARE_BACKWARD(grid)
+{
+    (void)err;
+    return linear_in_x(p, i, TN_OP_GRID_BACK);
+}
+
+TN_DECLARE_BACKWARD(bilinear)
+{
+    (void)err;
+    return linear_in_x(p, i, TN_OP_BILINEAR_BACK);
+}
+
+TN_DECLARE_BACKWARD(dropout)
+{
+    (void)err;
+    return linear_in_x(p, i, TN_OP_DROPOUT_BACK);
+}
+
+TN_DECLARE_BACKWARD(dropout2d)
+{
+    (void)err;
+    return linear_in_x(p, i, TN_OP_DROPOUT2D_BACK);
+}
+
+TN_DECLARE_BACKWARD(sample_mean)
+{
+    (void)err;
+    return linear_in_x(p, i, TN_OP_SAMPLE_MEAN_BACK);
+}
+
+/* Operations of one input whose backward reads it, and writes the gradients of their slots beside its own. */
+static int reads_x(tn_autodiff *p, int i, tn_opcode op)
+{
+    const tn_gnode f = p->g->n[i];
+    const int dy = grad_of(p, &f), x = need(p, f.in[0]);
+    gives(p, like(p, &f, op, x, dy, -1), f.in[0]);
+    return 0;
+}
+
+TN_DECLARE_BACKWARD(act)
+{
+    (void)err;
+    return reads_x(p, i, TN_OP_ACT_BACK);
+}
+
+TN_DECLARE_BACKWARD(glu)
+{
+    (void)err;
+    return reads_x(p, i, TN_OP_GLU_BACK);
+}
+
+TN_DECLARE_BACKWARD(dwconv)
+{
+    (void)err;
+    return reads_x(p, i, TN_OP_DWCONV_BACK);
+}
+
+TN_DECLARE_BACKWARD(conv3)
+{
+    (void)err;
+    return reads_x(p, i, TN_OP_CONV3_BACK);
+}
+
+TN_DECLARE_BACKWARD(norm2d)
+{
+    const tn_gnode f = p->g->n[i];
+    if (f.a.norm2d.stats == TN_STATS_RUNNING)
+        return tn_fail(err, TN_ERR_ARGUMENT, "a normalisation by running statistics has no backward");
+    const int dy = grad_of(p, &f), x = need(p, f.in[0]), stats = by_product(p, f.out[1]);
+    gives(p, like(p, &f, TN_OP_NORM2D_BACK, x, stats, dy), f.in[0]);
+    return 0;
+}
+
+TN_DECLARE_BACKWARD(scale_channels)
+{
+    (void)err;
+    const tn_gnode f = p->g->n[i];
+    const int dy = grad_of(p, &f);
+    if (needs(p, f.in[1])) {
+        const int x = need(p, f.in[0]);
+        gives(p, like(p, &f, TN_OP_SCALE_CHANNELS_DZ, x, dy, -1), f.in[1]);
     }
-}
-
-/* Operations of one input whose backward reads at most (x, stats) and cannot add. */
-static void simple_back(pass *p, const tn_gnode *f, tn_opcode op, bool reads_x, bool reads_stats)
-{
-    tn_graph *g = p->g;
-    const int dy = g->t[f->out[0]].grad;
-    const bool slots = trains(p, f->w[0]);
-    if (!g->t[f->in[0]].needs_grad && !slots) return;
-    const int x = reads_x ? need(p, f->in[0]) : -1;
-    const int stats = !reads_stats ? -1 : need(p, f->out[1]);
-    bool acc;
-    const int dx = begin_grad(p, f->in[0], &acc);
-    tn_gnode *n = like(p, f, op);
-    int k = 0;
-    if (x >= 0) n->in[k++] = x;
-    if (stats >= 0) n->in[k++] = stats;
-    n->in[k] = dy;
-    n->out[0] = dx;
-    end_grad(p, f->in[0], dx, acc);
-}
-
-/* Element-wise: the gradient of the output becomes that of the input in its own buffer. */
-static void act_back(pass *p, const tn_gnode *f)
-{
-    tn_graph *g = p->g;
-    const int dy = g->t[f->out[0]].grad, x = need(p, f->in[0]);
-    const bool fresh = g->t[f->in[0]].grad < 0;
-    const int dx = fresh ? dy : tn_graph_tensor(g, TN_G_ACT, g->t[dy].dtype, g->t[dy].rows, g->t[dy].cols, "d.part");
-    tn_gnode *n = like(p, f, TN_OP_ACT_BACK);
-    n->in[0] = x, n->in[1] = dy, n->out[0] = dx;
-    if (fresh) g->t[f->in[0]].grad = dy;
-    else end_grad(p, f->in[0], dx, true);
-}
-
-static void scale_channels_back(pass *p, const tn_gnode *f)
-{
-    tn_graph *g = p->g;
-    const int dy = g->t[f->out[0]].grad, x = need(p, f->in[0]), z = need(p, f->in[1]);
-    bool acc, acc_z;
-    const int dx = begin_grad(p, f->in[0], &acc), dz = grad_of(p, f->in[1], &acc_z);
-    tn_gnode *n = like(p, f, TN_OP_SCALE_CHANNELS_BACK);
-    n->in[0] = x, n->in[1] = z, n->in[2] = dy;
-    n->out[0] = dx, n->out[1] = dz;
-    end_grad(p, f->in[0], dx, acc);
-}
-
-static void dropout_back(pass *p, const tn_gnode *f)
-{
-    bool acc;
-    const int dy = p->g->t[f->out[0]].grad, dx = grad_of(p, f->in[0], &acc);
-    tn_gnode *n = like(p, f, TN_OP_DROPOUT_BACK);
-    n->in[0] = dy;
-    n->out[0] = dx;
-    n->accumulate = acc;
-}
-
-static void dora_back(pass *p, const tn_gnode *f)
-{
-    tn_graph *g = p->g;
-    const int dy = g->t[f->out[0]].grad;
-    bool reads_u = false, any = false;
-    for (int i = 0; i < f->n_parts; i++) {
-        reads_u |= trains(p, f->part[i].m);
-        any |= trains(p, f->part[i].m) || trains(p, f->part[i].bias);
-    }
-    if (any) {
-        const int u = reads_u ? need(p, f->in[0]) : -1, inv = need(p, f->in[3]);
-        tn_gnode *n = like(p, f, TN_OP_DORA_GRAD);
-        n->in[0] = dy, n->in[1] = u, n->in[2] = inv;
-    }
-    if (g->t[f->in[0]].needs_grad) {
-        bool acc;
-        const int scale = need(p, f->in[1]), du = grad_of(p, f->in[0], &acc);
-        tn_gnode *n = like(p, f, TN_OP_DORA_DU);
-        n->in[0] = dy, n->in[1] = scale, n->out[0] = du;
-    }
-    if (f->in[2] >= 0 && g->t[f->in[2]].needs_grad) g->t[f->in[2]].grad = dy; /* nobody writes dy again */
-}
-
-static void in_place_back(pass *p, const tn_gnode *f, tn_opcode op)
-{
-    tn_gnode *n = like(p, f, op);
-    n->in[0] = n->out[0] = p->g->t[f->out[0]].grad;
-    n->in[1] = f->in[1];
-}
-
-/* The gradient of a mean is spread over what it was taken from; that gradient is there already (scale_channels). */
-static void sample_mean_back(pass *p, const tn_gnode *f)
-{
-    tn_graph *g = p->g;
-    tn_gnode *n = like(p, f, TN_OP_SAMPLE_MEAN_BACK);
-    n->in[0] = g->t[f->out[0]].grad;
-    n->out[0] = g->t[f->in[0]].grad;
-}
-
-static void positions_back(pass *p, const tn_gnode *f)
-{
-    tn_gnode *n = like(p, f, TN_OP_POSITIONS_GRAD);
-    n->in[0] = f->in[0];
-    n->in[1] = p->g->t[f->out[0]].grad;
-}
-
-static int backward_of(pass *p, const tn_gnode *f, tn_error *err)
-{
-    switch (f->op) {
-    case TN_OP_LINEAR: linear_back(p, f); break;
-    case TN_OP_POSITIONS: positions_back(p, f); break;
-    case TN_OP_TOKENS: tokens_back(p, f); break;
-    case TN_OP_LAYERNORM: layernorm_back(p, f); break;
-    case TN_OP_ROPE: in_place_back(p, f, TN_OP_ROPE_BACK); break;
-    case TN_OP_ATTENTION: attention_back(p, f); break;
-    case TN_OP_RESIDUAL: residual_back(p, f); break;
-    case TN_OP_ACT: act_back(p, f); break;
-    case TN_OP_GLU: simple_back(p, f, TN_OP_GLU_BACK, true, false); break;
-    case TN_OP_GRID: simple_back(p, f, TN_OP_GRID_BACK, false, false); break;
-    case TN_OP_BILINEAR: simple_back(p, f, TN_OP_BILINEAR_BACK, false, false); break;
-    case TN_OP_DWCONV: simple_back(p, f, TN_OP_DWCONV_BACK, true, false); break;
-    case TN_OP_CONV3: simple_back(p, f, TN_OP_CONV3_BACK, true, false); break;
-    case TN_OP_NORM2D: simple_back(p, f, TN_OP_NORM2D_BACK, true, true); break;
-    case TN_OP_DROPOUT2D: simple_back(p, f, TN_OP_DROPOUT2D, false, false); break;
-    case TN_OP_DROPOUT: dropout_back(p, f); break;
-    case TN_OP_DORA: dora_back(p, f); break;
-    case TN_OP_SCALE_CHANNELS: scale_channels_back(p, f); break;
-    case TN_OP_SAMPLE_MEAN: sample_mean_back(p, f); break;
-    default: return tn_fail(err, TN_ERR_ARGUMENT, "operation %s has no backward", tn_opcode_name(f->op));
+    if (needs(p, f.in[0])) {
+        const int z = need(p, f.in[1]);
+        gives(p, like(p, &f, TN_OP_SCALE_CHANNELS_DX, dy, z, -1), f.in[0]);
     }
     return 0;
+}
+
+TN_DECLARE_BACKWARD(dora)
+{
+    (void)err;
+    const tn_gnode f = p->g->n[i];
+    const int dy = grad_of(p, &f);
+    bool magnitude = false, bias = false;
+    for (int k = 0; k < f.n_parts; k++) {
+        magnitude |= trains(p, f.part[k].m);
+        bias |= trains(p, f.part[k].bias);
+    }
+    if (magnitude || bias) {
+        const int u = magnitude ? need(p, f.in[0]) : -1;
+        like(p, &f, TN_OP_DORA_GRAD, dy, u, f.in[3]);
+    }
+    if (needs(p, f.in[0])) gives(p, like(p, &f, TN_OP_DORA_DU, dy, f.in[1], -1), f.in[0]);
+    contribute(p, f.in[2], dy);
+    return 0;
+}
+
+/* ---- the pass ---- */
+
+/* Only first outputs have gradients: one that reached another output would be lost. */
+static int check_outputs(const tn_autodiff *p, const tn_gnode *f, tn_error *err)
+{
+    for (int k = 1; k < TN_NODE_OUT; k++)
+        if (f->out[k] >= 0 && p->g->t[f->out[k]].grad >= 0)
+            return tn_fail(err, TN_ERR_ARGUMENT, "operation %s has no gradient for '%s'", tn_opcode_name(f->op),
+                           p->g->t[f->out[k]].name);
+    return 0;
+}
+
+static int backward_of(tn_autodiff *p, int i, tn_error *err)
+{
+    const tn_gnode *f = &p->g->n[i];
+    TN_TRY(check_outputs(p, f, err));
+    if (p->done[i]) return 0;
+    if (f->op != TN_OP_LOSS && (!needs(p, f->out[0]) || grad_of(p, f) < 0)) {
+        p->done[i] = true;
+        return 0;
+    }
+    TN_TRY(run_rule(p, i, err));
+    return p->g->oom ? tn_oom(err) : 0;
 }
 
 int tn_graph_backward(tn_graph *g, tn_trainable_fn trained, const void *user, tn_error *err)
 {
-    pass p = {g, trained, user};
+    tn_autodiff p = {g, trained, user, calloc((size_t)g->n_n + 1, sizeof *p.done)};
+    int rc = p.done ? 0 : tn_oom(err);
     g->n_forward = g->n_n;
     g->in_backward = true;
-    for (int i = g->n_forward - 1; i >= 0; i--) {
-        tn_gnode f = g->n[i];
-        g->layer = f.layer;
-        if (f.op == TN_OP_LOSS) {
-            g->t[f.in[0]].grad = f.out[0];
-            continue;
-        }
-        if (!g->t[f.out[0]].needs_grad || g->t[f.out[0]].grad < 0) continue;
-        TN_TRY(backward_of(&p, &f, err));
-        if (g->oom) return tn_oom(err);
-    }
-    return 0;
+    for (int i = g->n_forward - 1; !rc && i >= 0; i--) rc = backward_of(&p, i, err);
+    free(p.done);
+    return rc ? rc : tn_graph_check(g, err);
 }

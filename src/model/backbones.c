@@ -62,11 +62,11 @@ void tn_spell_name(char *out, size_t n, const tn_backbone *family, const char *c
 }
 #pragma GCC diagnostic pop
 
-int tn_vit_activation(int *fn, const char *name, tn_error *err)
+int tn_vit_activation(tn_fn *fn, const char *name, tn_error *err)
 {
-    if (!strcmp(name, "gelu")) return *fn = 0, 0;
-    if (!strcmp(name, "relu")) return *fn = 1, 0;
-    if (!strcmp(name, "silu") || !strcmp(name, "swish")) return *fn = 2, 0;
+    if (!strcmp(name, "gelu")) return *fn = TN_GELU, 0;
+    if (!strcmp(name, "relu")) return *fn = TN_RELU, 0;
+    if (!strcmp(name, "silu") || !strcmp(name, "swish")) return *fn = TN_SILU, 0;
     return tn_fail(err, TN_ERR_FORMAT, "config.json: hidden_act '%s' is not known; gelu, relu and silu are", name);
 }
 

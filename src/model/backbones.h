@@ -8,5 +8,5 @@
 int tn_vit_common(tn_vit *v, const json_t *config, float eps, tn_error *err);
 /** pos_h and pos_w from image_size (a number or a pair). */
 int tn_vit_image_grid(tn_vit *v, const json_t *config, int dflt, tn_error *err);
-int tn_vit_activation(int *fn, const char *name, tn_error *err);
+int tn_vit_activation(tn_fn *fn, const char *name, tn_error *err);
 #endif

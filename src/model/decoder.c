@@ -105,10 +105,11 @@ static int linear(emitter *e, int x, const char *module, const char *name)
 {
     char n[64];
     snprintf(n, sizeof n, "%s.weight", module);
-    tn_gpart part = {.w = slot(e, n), .a = -1, .b = -1};
+    tn_gpart part = {.w = slot(e, n), .a = -1, .b = -1, .m = -1};
     snprintf(n, sizeof n, "%s.bias", module);
     part.bias = slot(e, n);
     part.cols = e->m->slots[part.w].rows;
+    part.in = e->m->slots[part.w].cols;
     int y = tn_graph_tensor(e->g, TN_G_ACT, e->g->t[x].dtype, e->g->t[x].rows, part.cols, name);
     tn_gnode *l = tn_graph_node(e->g, TN_OP_LINEAR);
     l->in[0] = x, l->out[0] = y, l->n_parts = 1;
@@ -122,8 +123,7 @@ static int resize(emitter *e, int x, int H, int W, float sy, float sx, tn_gkind 
     int y = tn_graph_tensor(e->g, kind, dt, e->p->batch * H * W, e->g->t[x].cols, name);
     tn_gnode *n = tn_graph_node(e->g, TN_OP_BILINEAR);
     n->in[0] = x, n->out[0] = y;
-    n->i[0] = e->h, n->i[1] = e->w, n->i[2] = H, n->i[3] = W;
-    n->f[0] = sy, n->f[1] = sx;
+    n->a.bilinear = (tn_attr_resize){e->h, e->w, H, W, sy, sx};
     mark(e, n);
     e->h = H, e->w = W;
     return y;
@@ -139,10 +139,10 @@ static tn_gnode *unary(emitter *e, tn_opcode op, int x, const char *name)
     return n;
 }
 
-static int activation(emitter *e, int x, int fn, const char *name)
+static int activation(emitter *e, int x, tn_fn fn, const char *name)
 {
     tn_gnode *n = unary(e, TN_OP_ACT, x, name);
-    n->i[0] = fn;
+    n->a.act.fn = fn;
     mark(e, n);
     return n->out[0];
 }
@@ -164,8 +164,8 @@ static int normalise(emitter *e, int x)
     n->out[1] = stats;
     n->w[0] = slot(e, "norm.weight"), n->w[1] = slot(e, "norm.bias");
     n->w[2] = slot(e, "norm.running_mean"), n->w[3] = slot(e, "norm.running_var");
-    n->i[0] = unit, n->i[1] = groups;
-    n->i[2] = bn ? (e->p->training ? 1 : 2) : 0; /* 1: batch statistics, tracked; 2: running ones */
+    n->a.norm2d = (tn_attr_norm2d){unit, groups, TN_STATS_OWN};
+    if (bn) n->a.norm2d.stats = e->p->training ? TN_STATS_TRACKED : TN_STATS_RUNNING;
     mark(e, n);
     return n->out[0];
 }
@@ -174,12 +174,12 @@ static int squeeze_excite(emitter *e, int x)
 {
     int s = tn_graph_tensor(e->g, TN_G_ACT, TN_F32, e->p->batch, e->g->t[x].cols, "se.mean");
     tn_gnode *n = tn_graph_node(e->g, TN_OP_SAMPLE_MEAN);
-    n->in[0] = x, n->out[0] = s, n->i[0] = e->h * e->w;
+    n->in[0] = x, n->out[0] = s, n->a.sample_mean.rows = e->h * e->w;
     mark(e, n);
-    s = activation(e, linear(e, s, "se.fc.0", "se.fc0"), 1, "se.relu");
-    s = activation(e, linear(e, s, "se.fc.2", "se.fc2"), 3, "se.sigmoid");
+    s = activation(e, linear(e, s, "se.fc.0", "se.fc0"), TN_RELU, "se.relu");
+    s = activation(e, linear(e, s, "se.fc.2", "se.fc2"), TN_SIGMOID, "se.sigmoid");
     n = unary(e, TN_OP_SCALE_CHANNELS, x, "se");
-    n->in[1] = s, n->i[0] = e->h * e->w;
+    n->in[1] = s, n->a.scale_channels.rows = e->h * e->w;
     mark(e, n);
     return n->out[0];
 }
@@ -188,14 +188,15 @@ static int block(emitter *e, int x)
 {
     const tn_decoder *d = &e->m->dec;
     tn_gnode *n = unary(e, d->depthwise ? TN_OP_DWCONV : TN_OP_CONV3, x, "dw");
-    n->w[0] = slot(e, "dw.weight"), n->i[0] = e->h, n->i[1] = e->w;
+    n->w[0] = slot(e, "dw.weight");
+    n->a.dwconv = (tn_attr_size){e->h, e->w};
     mark(e, n);
-    int y = activation(e, normalise(e, n->out[0]), d->relu ? 1 : 0, "act");
+    int y = activation(e, normalise(e, n->out[0]), d->relu ? TN_RELU : TN_GELU, "act");
     y = linear(e, y, "pw", "pw");
     if (d->se) y = squeeze_excite(e, y);
     if (d->dropout > 0 && e->p->training) {
         n = unary(e, TN_OP_DROPOUT2D, y, "dropout");
-        n->f[0] = d->dropout, n->i[0] = e->h * e->w, n->i[1] = (int)(100000u + e->salt++);
+        n->a.dropout2d = (tn_attr_dropout2d){d->dropout, 100000u + e->salt++, e->h * e->w};
         mark(e, n);
         y = n->out[0];
     }
@@ -219,9 +220,6 @@ static int stage(emitter *e, int x, int s)
         snprintf(e->prefix, sizeof e->prefix, "decoder.stages.%d.blocks.%d.", s, b);
         x = block(e, x);
     }
-    const double c = d->channels[s + 1], rows = rows_of(e);
-    e->g->layers[e->g->layer].flops =
-        2 * rows * c * (d->blocks * ((d->depthwise ? 9 : 9 * c) + c)) + 2 * rows / up / up * c * d->channels[s];
     return x;
 }
 
@@ -231,7 +229,7 @@ int tn_decoder_emit(tn_graph *g, const tn_model *m, const tn_pass *p, int tokens
     tn_graph_layer(g, "grid", 0);
     int x = tn_graph_tensor(g, TN_G_ACT, p->act, rows_of(&e), m->vit.hidden, "grid");
     tn_gnode *n = tn_graph_node(g, TN_OP_GRID);
-    n->in[0] = tokens, n->out[0] = x, n->i[0] = 1 + m->vit.registers;
+    n->in[0] = tokens, n->out[0] = x, n->a.grid.skip = 1 + m->vit.registers;
     mark(&e, n);
     for (int s = 0; s + 1 < m->dec.n_channels; s++) {
         char name[32];

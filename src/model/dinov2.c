@@ -25,7 +25,7 @@ static int configure(tn_vit *v, const json_t *c, tn_error *err)
     v->pos_mode = TN_POS_BICUBIC;
     if (tn_json_bool(c, "use_swiglu_ffn", 0)) {
         v->gated = v->fused_gate = true;
-        v->act = 2;
+        v->act = TN_SILU;
         v->inner = (v->inner * 2 / 3 + 7) / 8 * 8;
         v->names = &names_swiglu;
     }

@@ -43,33 +43,36 @@ int tn_graph_tensor(tn_graph *g, tn_gkind kind, tn_dtype dt, int rows, int cols,
         g->t = v;
         g->cap_t = cap;
     }
-    g->t[g->n_t] = (tn_gtensor){.kind = kind, .dtype = dt, .rows = rows, .cols = cols, .layer = g->layer, .grad = -1, .clone = -1};
+    g->t[g->n_t] = (tn_gtensor){
+        .kind = kind, .dtype = dt, .rows = rows, .cols = cols, .layer = g->layer, .grad = -1, .clone = -1, .storage = g->n_t};
     snprintf(g->t[g->n_t].name, sizeof g->t->name, "%s", name);
     return g->n_t++;
 }
 
+static void blank(tn_gnode *n, tn_opcode op, int layer, bool backward)
+{
+    *n = (tn_gnode){.op = op, .layer = layer, .backward = backward, .onto = -1};
+    for (int i = 0; i < TN_NODE_IN; i++) n->in[i] = -1;
+    for (int i = 0; i < TN_NODE_OUT; i++) n->out[i] = -1;
+    for (int i = 0; i < TN_NODE_SLOTS; i++) n->w[i] = -1;
+    for (int i = 0; i < TN_NODE_PARTS; i++) n->part[i] = (tn_gpart){.w = -1, .bias = -1, .a = -1, .b = -1, .m = -1};
+}
+
 tn_gnode *tn_graph_node(tn_graph *g, tn_opcode op)
 {
-    static tn_gnode sink; /* written only after an allocation failed; g->oom is reported by the caller */
     if (g->n_n == g->cap_n) {
         int cap = g->cap_n ? 2 * g->cap_n : 256;
         tn_gnode *v = realloc(g->n, sizeof *v * (size_t)cap);
         if (!v) {
             g->oom = true;
-            return &sink;
+            blank(&g->spare, op, g->layer, g->in_backward);
+            return &g->spare;
         }
         g->n = v;
         g->cap_n = cap;
     }
     tn_gnode *n = &g->n[g->n_n++];
-    memset(n, 0, sizeof *n);
-    n->op = op;
-    n->layer = g->layer;
-    n->backward = g->in_backward;
-    for (int i = 0; i < TN_NODE_IN; i++) n->in[i] = -1;
-    for (int i = 0; i < TN_NODE_OUT; i++) n->out[i] = -1;
-    for (int i = 0; i < 4; i++) n->w[i] = -1;
-    for (int i = 0; i < TN_NODE_PARTS; i++) n->part[i] = (tn_gpart){.w = -1, .bias = -1, .a = -1, .b = -1, .m = -1};
+    blank(n, op, g->layer, g->in_backward);
     return n;
 }
 
@@ -77,7 +80,7 @@ void tn_graph_mark(tn_graph *g, const tn_gnode *n, tn_trainable_fn trained, cons
 {
     bool need = false;
     for (int i = 0; i < TN_NODE_IN; i++) need |= n->in[i] >= 0 && g->t[n->in[i]].needs_grad;
-    for (int i = 0; i < 4; i++) need |= n->w[i] >= 0 && trained(user, n->w[i]);
+    for (int i = 0; i < TN_NODE_SLOTS; i++) need |= n->w[i] >= 0 && trained(user, n->w[i]);
     for (int i = 0; i < n->n_parts; i++) {
         const tn_gpart *p = &n->part[i];
         const int slots[] = {p->w, p->bias, p->a, p->b, p->m};
@@ -87,55 +90,81 @@ void tn_graph_mark(tn_graph *g, const tn_gnode *n, tn_trainable_fn trained, cons
         if (n->out[i] >= 0) g->t[n->out[i]].needs_grad |= need;
 }
 
-const char *tn_opcode_name(tn_opcode op)
+bool tn_node_reads(const tn_gnode *n, int t)
 {
-    static const char *const names[TN_OP_COUNT] = {"patchify",
-                                                   "linear",
-                                                   "positions",
-                                                   "tokens",
-                                                   "layernorm",
-                                                   "rope",
-                                                   "attention",
-                                                   "residual",
-                                                   "act",
-                                                   "glu",
-                                                   "grid",
-                                                   "bilinear",
-                                                   "dwconv",
-                                                   "conv3",
-                                                   "norm2d",
-                                                   "sample_mean",
-                                                   "scale_channels",
-                                                   "dropout2d",
-                                                   "dropout",
-                                                   "dora_scale",
-                                                   "dora",
-                                                   "target",
-                                                   "loss",
-                                                   "linear_dt",
-                                                   "linear_grad",
-                                                   "linear_dx",
-                                                   "positions_grad",
-                                                   "tokens_grad",
-                                                   "tokens_dx",
-                                                   "layernorm_grad",
-                                                   "layernorm_dx",
-                                                   "rope_back",
-                                                   "attention_back",
-                                                   "scale_cols",
-                                                   "scale_grad",
-                                                   "add_into",
-                                                   "act_back",
-                                                   "glu_back",
-                                                   "grid_back",
-                                                   "bilinear_back",
-                                                   "dwconv_back",
-                                                   "conv3_back",
-                                                   "norm2d_back",
-                                                   "dropout_back",
-                                                   "dora_grad",
-                                                   "dora_du",
-                                                   "sample_mean_back",
-                                                   "scale_channels_back"};
-    return names[op];
+    bool reads = n->onto == t;
+    for (int k = 0; k < TN_NODE_IN; k++) reads |= n->in[k] == t;
+    return t >= 0 && reads;
+}
+
+bool tn_node_writes(const tn_gnode *n, int t)
+{
+    return t >= 0 && (n->out[0] == t || n->out[1] == t);
+}
+
+int tn_graph_writer(const tn_graph *g, int t)
+{
+    for (int i = 0; i < g->n_n; i++)
+        if (tn_node_writes(&g->n[i], t)) return i;
+    return -1;
+}
+
+int tn_graph_readers(const tn_graph *g, int t, int *last)
+{
+    int n = 0, at = -1;
+    for (int i = 0; i < g->n_n; i++)
+        if (tn_node_reads(&g->n[i], t)) n++, at = i;
+    if (last) *last = at;
+    return n;
+}
+
+void tn_graph_remove(tn_graph *g, int i)
+{
+    g->n_n--;
+    if (i < g->n_forward) g->n_forward--;
+    memmove(&g->n[i], &g->n[i + 1], sizeof *g->n * (size_t)(g->n_n - i));
+}
+
+tn_gnode *tn_graph_insert(tn_graph *g, tn_opcode op, int i)
+{
+    const int layer = g->n[i].layer;
+    const bool backward = g->n[i].backward;
+    if (tn_graph_node(g, op) == &g->spare) return &g->spare;
+    memmove(&g->n[i + 1], &g->n[i], sizeof *g->n * (size_t)(g->n_n - 1 - i));
+    if (i < g->n_forward) g->n_forward++;
+    blank(&g->n[i], op, layer, backward);
+    return &g->n[i];
+}
+
+size_t tn_gtensor_bytes(const tn_gtensor *t)
+{
+    return (size_t)t->rows * (size_t)t->cols * tn_dtype_size(t->dtype);
+}
+
+static int unwritten(const tn_graph *g, const tn_gnode *n, int t, tn_error *err)
+{
+    return tn_fail(err, TN_ERR_ARGUMENT, "layer %s, %s reads '%s', which nothing has written", g->layers[n->layer].name,
+                   tn_opcode_name(n->op), g->t[t].name);
+}
+
+int tn_graph_check(const tn_graph *g, tn_error *err)
+{
+    bool *written = calloc((size_t)g->n_t + 1, sizeof *written);
+    int rc = written ? 0 : tn_oom(err);
+    for (int i = 0; !rc && i < g->n_t; i++) written[i] = g->t[i].kind == TN_G_INPUT || g->t[i].kind == TN_G_CONST;
+    for (int i = 0; !rc && i < g->n_n; i++) {
+        const tn_gnode *n = &g->n[i];
+        if (n->onto >= 0 && !written[n->onto]) rc = unwritten(g, n, n->onto, err);
+        for (int k = 0; !rc && k < TN_NODE_IN; k++)
+            if (n->in[k] >= 0 && !written[n->in[k]]) rc = unwritten(g, n, n->in[k], err);
+        for (int k = 0; !rc && k < TN_NODE_OUT; k++) {
+            if (n->out[k] < 0) continue;
+            if (written[n->out[k]])
+                rc = tn_fail(err, TN_ERR_ARGUMENT, "layer %s, %s writes '%s' a second time", g->layers[n->layer].name,
+                             tn_opcode_name(n->op), g->t[n->out[k]].name);
+            written[n->out[k]] = true;
+        }
+    }
+    free(written);
+    return rc;
 }

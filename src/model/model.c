@@ -119,7 +119,7 @@ static void target_emit(tn_graph *g, const tn_model *m, const tn_pass *p)
     g->labels = tn_graph_tensor(g, TN_G_INPUT, TN_F32, p->batch, 3, "labels");
     tn_gnode *n = tn_graph_node(g, TN_OP_TARGET);
     n->in[0] = g->labels, n->out[0] = g->target, n->out[1] = g->mask;
-    n->f[0] = p->sigma, n->i[0] = m->heat_h, n->i[1] = m->heat_w;
+    n->a.target = (tn_attr_target){m->heat_h, m->heat_w, p->sigma};
 }
 
 static void loss_emit(tn_graph *g, const tn_model *m, const tn_pass *p)
@@ -130,7 +130,7 @@ static void loss_emit(tn_graph *g, const tn_model *m, const tn_pass *p)
     g->mask = tn_graph_tensor(g, kind, TN_F32, p->batch, 1, "mask");
     if (p->frames) target_emit(g, m, p);
     int dheat = tn_graph_tensor(g, TN_G_ACT, TN_F32, n, 1, "d.heatmap");
-    g->loss = tn_graph_tensor(g, TN_G_OUTPUT, TN_F32, 1024, 1, "loss");
+    g->loss = tn_graph_tensor(g, TN_G_OUTPUT, TN_F32, TN_PARTIALS, 1, "loss");
     tn_gnode *l = tn_graph_node(g, TN_OP_LOSS);
     l->in[0] = g->heat, l->in[1] = g->target, l->in[2] = g->mask;
     l->out[0] = dheat, l->out[1] = g->loss;

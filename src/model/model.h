@@ -28,7 +28,7 @@ typedef struct tn_vit {
     float eps, rope_theta;
     bool rope, layer_scale, gated, fused_gate; /* fused_gate: one matrix holds gate | up */
     bool q_bias, k_bias, v_bias, o_bias, mlp_bias;
-    int act;                                     /* tn_fn of ops.h: 0 gelu, 1 relu, 2 silu */
+    tn_fn act;
     float rope_shift, rope_jitter, rope_rescale; /* 0: off; used in training only when asked for */
 } tn_vit;
 

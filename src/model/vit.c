@@ -110,6 +110,7 @@ static tn_gpart part_of(const tn_model *m, const char *module)
                   .a = slot_of(m, module, "lora_A.weight"),
                   .b = slot_of(m, module, "lora_B.weight")};
     p.cols = m->slots[p.w].rows;
+    p.in = m->slots[p.w].cols;
     p.r = p.a >= 0 ? m->slots[p.a].rows : 0;
     p.scale = p.a >= 0 ? m->slots[p.a].lora_scale : 0;
     p.m = m->lora.dora ? slot_of(m, module, "lora_magnitude_vector") : -1;
@@ -127,18 +128,34 @@ static void mark(emitter *e, const tn_gnode *n)
     tn_graph_mark(e->g, &copy, tn_is_trained, &e->trained);
 }
 
+/* t [rows, sum of ranks] of the adapted parts; -1 where none is. */
+static int vit_adapters(emitter *e, int x, const tn_gpart *parts, int n_parts, float dropout, uint32_t salt)
+{
+    int rank = 0;
+    for (int i = 0; i < n_parts; i++) rank += parts[i].r;
+    if (!rank) return -1;
+    const int t = act_tensor(e, e->g->t[x].rows, rank, "lora");
+    tn_gnode *n = tn_graph_node(e->g, TN_OP_LINEAR_T);
+    n->in[0] = x, n->out[0] = t, n->n_parts = n_parts;
+    n->a.linear_t = (tn_attr_lora){dropout, salt};
+    for (int i = 0; i < n_parts; i++) {
+        n->part[i].a = parts[i].a;
+        n->part[i].r = parts[i].r;
+    }
+    mark(e, n);
+    return t;
+}
+
 static int plain_linear(emitter *e, int x, const tn_gpart *parts, int n_parts, const char *name)
 {
-    int cols = 0, rank = 0, rows = e->g->t[x].rows;
-    for (int i = 0; i < n_parts; i++) cols += parts[i].cols, rank += parts[i].r;
-    int y = act_tensor(e, rows, cols, name), t = rank ? act_tensor(e, rows, rank, "lora") : -1;
-    tn_gnode *n = tn_graph_node(e->g, TN_OP_LINEAR);
-    n->in[0] = x, n->out[0] = y, n->out[1] = t;
-    n->n_parts = n_parts;
-    memcpy(n->part, parts, sizeof *parts * (size_t)n_parts);
     const bool drop = e->p->training && (e->p->groups & TN_GROUP_LORA) && !e->m->lora.dora; /* DoRA drops before */
-    n->f[0] = drop && rank ? e->m->lora.dropout : 0;
-    n->i[0] = (int)e->salt++;
+    const int t = vit_adapters(e, x, parts, n_parts, drop ? e->m->lora.dropout : 0, e->salt++);
+    int cols = 0;
+    for (int i = 0; i < n_parts; i++) cols += parts[i].cols;
+    const int y = act_tensor(e, e->g->t[x].rows, cols, name);
+    tn_gnode *n = tn_graph_node(e->g, TN_OP_LINEAR);
+    n->in[0] = x, n->in[1] = t, n->out[0] = y, n->n_parts = n_parts;
+    memcpy(n->part, parts, sizeof *parts * (size_t)n_parts);
     mark(e, n);
     return y;
 }
@@ -148,8 +165,8 @@ static int dropout(emitter *e, int x, uint32_t salt, bool rest)
 {
     int y = act_tensor(e, e->g->t[x].rows, e->g->t[x].cols, rest ? "dropped" : "kept");
     tn_gnode *n = tn_graph_node(e->g, TN_OP_DROPOUT);
-    n->in[0] = x, n->out[0] = y, n->f[0] = e->m->lora.dropout;
-    n->i[0] = (int)salt, n->i[1] = rest;
+    n->in[0] = x, n->out[0] = y;
+    n->a.dropout = (tn_attr_dropout){e->m->lora.dropout, salt, rest};
     mark(e, n);
     return y;
 }
@@ -199,7 +216,7 @@ static int layernorm(emitter *e, int x, const char *module, const char *name)
     tn_gnode *n = tn_graph_node(e->g, TN_OP_LAYERNORM);
     n->in[0] = x, n->out[0] = y, n->out[1] = stats;
     n->w[0] = slot_of(e->m, module, "weight"), n->w[1] = slot_of(e->m, module, "bias");
-    n->f[0] = e->m->vit.eps;
+    n->a.layernorm.eps = e->m->vit.eps;
     mark(e, n);
     return y;
 }
@@ -222,14 +239,17 @@ static int attention(emitter *e, int h, int i)
     tn_gpart qkv_parts[3] = {part_of(e->m, AT(k->query)), part_of(e->m, AT(k->key)), part_of(e->m, AT(k->value))};
     int qkv = linear(e, h, qkv_parts, 3, "qkv"), rows = g->t[h].rows;
     if (v->rope) {
+        const int turned = act_tensor(e, rows, g->t[qkv].cols, "qkv.turned");
         tn_gnode *n = tn_graph_node(g, TN_OP_ROPE);
-        n->in[0] = n->out[0] = qkv, n->in[1] = g->rope_table;
-        n->i[0] = v->heads, n->i[1] = 1 + v->registers;
+        n->in[0] = qkv, n->in[1] = g->rope_table, n->out[0] = turned;
+        n->a.rope = (tn_attr_rope){v->heads, 1 + v->registers};
+        mark(e, n);
+        qkv = turned;
     }
     int o = act_tensor(e, rows, v->hidden, "attention");
     int lse = tn_graph_tensor(g, TN_G_ACT, TN_F32, e->p->batch * v->heads, rows / e->p->batch, "lse");
     tn_gnode *n = tn_graph_node(g, TN_OP_ATTENTION);
-    n->in[0] = qkv, n->out[0] = o, n->out[1] = lse, n->i[0] = v->heads;
+    n->in[0] = qkv, n->out[0] = o, n->out[1] = lse, n->a.attention.heads = v->heads;
     mark(e, n);
     tn_gpart out = part_of(e->m, AT(k->output));
     return linear(e, o, &out, 1, "attention.out");
@@ -246,7 +266,7 @@ static int mlp(emitter *e, int h, int i)
     in[n_in++] = part_of(e->m, AT(k->up));
     int u = linear(e, h, in, n_in, "mlp.up"), a = act_tensor(e, e->g->t[h].rows, v->inner, "mlp.act");
     tn_gnode *n = tn_graph_node(e->g, v->gated ? TN_OP_GLU : TN_OP_ACT);
-    n->in[0] = u, n->out[0] = a, n->i[0] = v->act;
+    n->in[0] = u, n->out[0] = a, n->a.act.fn = v->act;
     mark(e, n);
     tn_gpart down = part_of(e->m, AT(k->down));
     return linear(e, a, &down, 1, "mlp.out");
@@ -264,13 +284,6 @@ static int block(emitter *e, int x, int i)
     y = mlp(e, h, i);
     snprintf(name, sizeof name, "hidden_states.%d", i + 1);
     return residual(e, x1, y, ls ? tn_model_slot(e->m, AT(k->scale2)) : -1, name);
-}
-
-static double linear_flops(const tn_model *m, double rows)
-{
-    const tn_vit *v = &m->vit;
-    double d = v->hidden, k = v->inner * (v->gated ? 3.0 : 2.0);
-    return 2 * rows * d * (4 * d + k);
 }
 
 static int positions(emitter *e, int gh, int gw, tn_error *err)
@@ -320,7 +333,7 @@ static int embed(emitter *e, int *out, tn_error *err)
     int cols = act_tensor(e, B * P, k, "patches");
     tn_gnode *n = tn_graph_node(g, TN_OP_PATCHIFY);
     n->in[0] = g->pixels, n->out[0] = cols;
-    n->i[0] = m->image_h, n->i[1] = m->image_w, n->i[2] = v->patch, n->i[3] = e->p->normalize;
+    n->a.patchify = (tn_attr_patchify){m->image_h, m->image_w, v->patch, e->p->normalize};
     tn_gpart patch = part_of(m, v->names->patch);
     int patches = linear(e, cols, &patch, 1, "patch.embeddings");
     int pos = positions(e, gh, gw, err);
@@ -330,7 +343,7 @@ static int embed(emitter *e, int *out, tn_error *err)
     n->in[0] = patches, n->in[1] = pos, n->out[0] = x;
     n->w[0] = tn_model_slot(m, v->names->cls);
     n->w[1] = v->registers ? tn_model_slot(m, v->names->registers) : -1;
-    n->i[0] = v->registers;
+    n->a.tokens.registers = v->registers;
     mark(e, n);
     *out = x;
     return 0;
@@ -349,8 +362,6 @@ int tn_vit_emit(tn_graph *g, const tn_model *m, const tn_pass *p, int *tokens, t
     tn_graph_layer(g, "embeddings", p->recompute);
     TN_TRY(embed(&e, &x, err));
     keep(&e, x);
-    const double rows = g->t[x].rows, n = rows / p->batch;
-    g->layers[g->layer].flops = 2 * rows * v->hidden * 3.0 * v->patch * v->patch;
     for (int i = 0; i < v->layers; i++) {
         char name[32];
         snprintf(name, sizeof name, "layer.%d", i);
@@ -358,7 +369,6 @@ int tn_vit_emit(tn_graph *g, const tn_model *m, const tn_pass *p, int *tokens, t
         x = block(&e, x, i);
         keep(&e, x);
         if (g->oom) return tn_oom(err);
-        g->layers[g->layer].flops = linear_flops(m, rows) + 4 * rows * n * v->hidden;
     }
     tn_graph_layer(g, "norm", p->recompute);
     *tokens = layernorm(&e, x, v->names->norm, "last_hidden_state");

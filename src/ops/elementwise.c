@@ -68,14 +68,6 @@ int tn_scale_cols(tn_ctx *c, const tn_tensor *x, const tn_tensor *scale, tn_tens
     return vectors(c, "scale_cols", "", n, vw, args, TN_COUNT(args), err);
 }
 
-int tn_add_into(tn_ctx *c, tn_tensor *dst, const tn_tensor *src, tn_error *err)
-{
-    size_t n = tn_tensor_count(dst);
-    int vw = tn_vec_width(c, dst->cols);
-    tn_arg args[] = {TN_BUF(dst->mem), TN_BUF(src->mem), TN_INT(n / (size_t)vw)};
-    return vectors(c, "add_into", "", n, vw, args, TN_COUNT(args), err);
-}
-
 static uint32_t threshold_of(float p)
 {
     double t = (double)p * 4294967296.0;
@@ -153,10 +145,11 @@ int tn_scale_channels(tn_ctx *c, const tn_tensor *x, const tn_tensor *z, int sam
     return vectors(c, "scale_channels", "", n, vw, args, TN_COUNT(args), err);
 }
 
-int tn_add_channels(tn_ctx *c, tn_tensor *x, const tn_tensor *z, float k, int sample_rows, tn_error *err)
+int tn_spread_channels(tn_ctx *c, const tn_tensor *z, float k, int sample_rows, tn_tensor *x, bool add, tn_error *err)
 {
     size_t n = tn_tensor_count(x);
     int vw = tn_vec_width(c, x->cols);
-    tn_arg args[] = {TN_BUF(x->mem), TN_BUF(z->mem), TN_FLT(k), TN_INT(x->cols), TN_INT(sample_rows), TN_INT(n / (size_t)vw)};
-    return vectors(c, "add_channels", "", n, vw, args, TN_COUNT(args), err);
+    tn_arg args[] = {TN_BUF(x->mem), TN_BUF(z->mem),        TN_FLT(k), TN_INT(x->cols), TN_INT(sample_rows),
+                     TN_INT(add),    TN_INT(n / (size_t)vw)};
+    return vectors(c, "spread_channels", "", n, vw, args, TN_COUNT(args), err);
 }

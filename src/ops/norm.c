@@ -72,8 +72,8 @@ int tn_layernorm_grad(tn_ctx *c, const tn_tensor *x, const tn_tensor *stats, con
     TN_TRY(tn_ws_take(c, &p0, TN_F32, r.chunks, x->cols, err));
     TN_TRY(tn_ws_take(c, &p1, TN_F32, r.chunks, x->cols, err));
     TN_TRY(reduce(c, dy, x, stats, &r, &p0, &p1, err));
-    TN_TRY(reduce_sum(c, &p0, r.chunks, dbeta, err));
-    TN_TRY(reduce_sum(c, &p1, r.chunks, dgamma, err));
+    if (dbeta->mem) TN_TRY(reduce_sum(c, &p0, r.chunks, dbeta, err));
+    if (dgamma->mem) TN_TRY(reduce_sum(c, &p1, r.chunks, dgamma, err));
     c->ws_used = mark;
     return 0;
 }
@@ -177,10 +177,8 @@ int tn_norm2d_backward(tn_ctx *c, const tn_tensor *x, const tn_tensor *stats, co
     TN_TRY(tn_ws_take(c, &p1, TN_F32, r.chunks, x->cols, err));
     TN_TRY(tn_ws_take(c, &sums, TN_F32, units * groups, 2, err));
     TN_TRY(reduce(c, dy, x, stats, &r, &p0, &p1, err));
-    if (dbeta->mem || c->dry) {
-        TN_TRY(reduce_sum(c, &p0, r.chunks, dbeta, err));
-        TN_TRY(reduce_sum(c, &p1, r.chunks, dgamma, err));
-    }
+    if (dbeta->mem) TN_TRY(reduce_sum(c, &p0, r.chunks, dbeta, err));
+    if (dgamma->mem) TN_TRY(reduce_sum(c, &p1, r.chunks, dgamma, err));
     const float inv = 1.0f / ((float)unit_rows * (float)(x->cols / groups));
     tn_arg a1[] = {TN_BUF(p0.mem),
                    TN_BUF(p1.mem),

@@ -53,7 +53,7 @@ int tn_layernorm_forward(tn_ctx *c, const tn_tensor *x, const tn_tensor *gamma, 
                          tn_tensor *stats, tn_error *err);
 int tn_layernorm_backward(tn_ctx *c, const tn_tensor *x, const tn_tensor *gamma, const tn_tensor *stats, const tn_tensor *dy,
                           tn_tensor *dx, bool accumulate, tn_error *err);
-/** dgamma += sum dy*xhat, dbeta += sum dy. stats (mean, rstd) one a row. */
+/** dgamma += sum dy*xhat, dbeta += sum dy (mem NULL: not wanted). stats (mean, rstd) one a row. */
 int tn_layernorm_grad(tn_ctx *c, const tn_tensor *x, const tn_tensor *stats, const tn_tensor *dy, tn_tensor *dgamma,
                       tn_tensor *dbeta, tn_error *err);
 /** out[1, C] += sum over rows of a (b NULL) or a*b. */
@@ -81,7 +81,6 @@ int tn_attention_backward(tn_ctx *c, const tn_tensor *qkv, const tn_tensor *o, c
 int tn_rope(tn_ctx *c, tn_tensor *qkv, const tn_tensor *table, int batch, int heads, int skip, int direction, tn_error *err);
 
 /* ---- elementwise.c ---- */
-typedef enum tn_fn { TN_GELU, TN_RELU, TN_SILU, TN_SIGMOID } tn_fn;
 int tn_act_forward(tn_ctx *c, tn_fn f, const tn_tensor *x, tn_tensor *y, tn_error *err);
 int tn_act_backward(tn_ctx *c, tn_fn f, const tn_tensor *x, const tn_tensor *dy, tn_tensor *dx, tn_error *err);
 int tn_glu_forward(tn_ctx *c, tn_fn f, const tn_tensor *u, tn_tensor *y, tn_error *err);
@@ -89,7 +88,6 @@ int tn_glu_backward(tn_ctx *c, tn_fn f, const tn_tensor *u, const tn_tensor *dy,
 /** o = x + scale[cols] * y; scale NULL: x + y. */
 int tn_residual(tn_ctx *c, const tn_tensor *x, const tn_tensor *y, const tn_tensor *scale, tn_tensor *o, tn_error *err);
 int tn_scale_cols(tn_ctx *c, const tn_tensor *x, const tn_tensor *scale, tn_tensor *o, tn_error *err);
-int tn_add_into(tn_ctx *c, tn_tensor *dst, const tn_tensor *src, tn_error *err);
 /** y = mask*x/(1-p), or y += with add; the mask depends on (step seed, salt, element) only. rest: x less that. */
 int tn_dropout(tn_ctx *c, const tn_tensor *x, tn_tensor *y, float p, uint32_t salt, bool add, bool rest, tn_error *err);
 /** Columns [first, first + part) of y = g*u (+ v) (+ bias); u, v, y [rows, cols], g [1, cols], bias [part]. */
@@ -102,7 +100,8 @@ int tn_dora_scale(tn_ctx *c, const tn_tensor *w, const tn_tensor *t, const tn_te
 int tn_dora_magnitude(tn_ctx *c, const tn_tensor *sums, const tn_tensor *inv, int first, int part, tn_tensor *dm, tn_error *err);
 int tn_dropout2d(tn_ctx *c, const tn_tensor *x, tn_tensor *y, float p, uint32_t salt, int sample_rows, tn_error *err);
 int tn_scale_channels(tn_ctx *c, const tn_tensor *x, const tn_tensor *z, int sample_rows, tn_tensor *y, tn_error *err);
-int tn_add_channels(tn_ctx *c, tn_tensor *x, const tn_tensor *z, float k, int sample_rows, tn_error *err);
+/** x = k * z in every row of the sample, or x += with add; z [B, C] float32. */
+int tn_spread_channels(tn_ctx *c, const tn_tensor *z, float k, int sample_rows, tn_tensor *x, bool add, tn_error *err);
 
 /* ---- spatial.c ---- */
 typedef struct tn_patches {
@@ -134,7 +133,6 @@ int tn_conv3_backward(tn_ctx *c, const tn_tensor *x, const tn_tensor *w, const t
                       tn_tensor *dw, tn_error *err);
 
 /* ---- train_ops.c ---- */
-enum { TN_PARTIALS = 1024 };
 typedef struct tn_loss_spec {
     bool focal;
     float alpha, beta;

@@ -211,10 +211,10 @@ static int simple(tn_trial *t)
     memset(small, 0, sizeof *small * (size_t)(B * C));
     for (int i = 0; i < n; i++) small[i / C / S * C + i % C] += 0.5f * hx[i];
     TN_TRY(tn_trial_compare(t, sums, small));
-    TN_TRY(tn_add_into(t->c, x, y, ERR));
-    for (int i = 0; i < n; i++) want[i] = hx[i] + hy[i];
-    TN_TRY(tn_trial_compare(t, x, want));
-    TN_TRY(tn_add_channels(t->c, y, z, 0.25f, S, ERR));
+    TN_TRY(tn_spread_channels(t->c, z, 0.25f, S, o, false, ERR));
+    for (int i = 0; i < n; i++) want[i] = 0.25f * hz[i / C / S * C + i % C];
+    TN_TRY(tn_trial_compare(t, o, want));
+    TN_TRY(tn_spread_channels(t->c, z, 0.25f, S, y, true, ERR));
     for (int i = 0; i < n; i++) want[i] = hy[i] + 0.25f * hz[i / C / S * C + i % C];
     return tn_trial_compare(t, y, want);
 }

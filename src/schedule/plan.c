@@ -3,8 +3,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-static void touch(tn_planned *t, int node)
+static void touch(tn_plan *p, const tn_graph *g, int id, int node)
 {
+    if (id < 0) return;
+    tn_planned *t = &p->t[g->t[id].storage];
     if (t->last < 0) t->first = node;
     t->last = node;
 }
@@ -12,20 +14,18 @@ static void touch(tn_planned *t, int node)
 static void find_lifetimes(tn_plan *p, const tn_graph *g, size_t align)
 {
     for (int i = 0; i < g->n_t; i++) {
-        const tn_gtensor *t = &g->t[i];
-        size_t bytes = (size_t)t->rows * (size_t)t->cols * tn_dtype_size(t->dtype);
+        const size_t bytes = tn_gtensor_bytes(&g->t[i]);
         p->t[i] = (tn_planned){.first = 0, .last = -1, .chunk = -1, .bytes = TN_ROUND_UP(TN_MAX(bytes, (size_t)4), align)};
     }
     for (int n = 0; n < g->n_n; n++) {
-        for (int k = 0; k < TN_NODE_IN; k++)
-            if (g->n[n].in[k] >= 0) touch(&p->t[g->n[n].in[k]], n);
-        for (int k = 0; k < TN_NODE_OUT; k++)
-            if (g->n[n].out[k] >= 0) touch(&p->t[g->n[n].out[k]], n);
+        for (int k = 0; k < TN_NODE_IN; k++) touch(p, g, g->n[n].in[k], n);
+        for (int k = 0; k < TN_NODE_OUT; k++) touch(p, g, g->n[n].out[k], n);
     }
     for (int i = 0; i < g->n_t; i++) {
-        if (g->t[i].kind == TN_G_ACT || p->t[i].last < 0) continue;
-        p->t[i].first = 0;
-        p->t[i].last = g->n_n;
+        tn_planned *t = &p->t[g->t[i].storage];
+        if (g->t[i].kind == TN_G_ACT || t->last < 0) continue;
+        t->first = 0;
+        t->last = g->n_n;
     }
 }
 
@@ -130,6 +130,7 @@ int tn_plan_make(tn_plan *p, const tn_graph *g, size_t align, size_t largest, tn
     int rc = place(p, g, largest, err);
     for (int i = 0; i < p->n_chunks; i++) p->total += p->chunk_bytes[i];
     find_live_peak(p, g);
+    for (int i = 0; i < g->n_t; i++) p->t[i] = p->t[g->t[i].storage];
     if (rc) tn_plan_free(p);
     return rc;
 }

@@ -41,14 +41,16 @@ static int count_workspace(tn_exec *e, tn_dev *d, const tn_model *m, tn_store *s
     return 0;
 }
 
-int tn_exec_new(tn_exec **out, tn_dev *d, const tn_model *m, tn_store *store, const tn_pass *pass, tn_error *err)
+int tn_exec_of_graph(tn_exec **out, tn_dev *d, const tn_model *m, tn_store *store, const tn_pass *pass, tn_graph *g, tn_error *err)
 {
     tn_exec *e = calloc(1, sizeof *e);
-    if (!e) return tn_oom(err);
+    if (!e) {
+        tn_graph_free(g);
+        return tn_oom(err);
+    }
     e->pass = *pass;
-    int rc = tn_model_graph(&e->g, m, pass, err);
-    if (!rc) rc = tn_plan_make(&e->plan, &e->g, d->align, d->info.largest_allocation, err);
-    if (!rc) rc = tn_place_layers(&e->where, &e->g, (double[]){1}, 1, err);
+    e->g = *g;
+    int rc = tn_plan_make(&e->plan, &e->g, d->align, d->info.largest_allocation, err);
     if (!rc && !(e->mem = calloc((size_t)e->g.n_t + 1, sizeof *e->mem))) rc = tn_oom(err);
     if (!rc) rc = count_workspace(e, d, m, store, err);
     if (rc) {
@@ -57,6 +59,19 @@ int tn_exec_new(tn_exec **out, tn_dev *d, const tn_model *m, tn_store *store, co
     }
     *out = e;
     return rc;
+}
+
+int tn_exec_new(tn_exec **out, tn_dev *d, const tn_model *m, tn_store *store, const tn_pass *pass, tn_error *err)
+{
+    tn_graph g;
+    *out = NULL;
+    int rc = tn_model_graph(&g, m, pass, err);
+    if (!rc) rc = tn_graph_merge(&g, true, err);
+    if (rc) {
+        tn_graph_free(&g);
+        return rc;
+    }
+    return tn_exec_of_graph(out, d, m, store, pass, &g, err);
 }
 
 static void forget_tape(tn_exec *e)
@@ -69,9 +84,9 @@ static void unbind(tn_exec *e)
 {
     forget_tape(e); /* before the buffers in its arguments */
     for (int i = e->g.n_t - 1; e->mem && i >= 0; i--) {
-        tn_buffer_free(e->mem[i]);
-        e->mem[i] = NULL;
+        if (e->g.t[i].storage == i) tn_buffer_free(e->mem[i]);
     }
+    if (e->mem) memset(e->mem, 0, sizeof *e->mem * (size_t)e->g.n_t);
     e->bound_to = 0;
 }
 
@@ -110,8 +125,8 @@ static int bind(tn_session *s, tn_exec *e, tn_error *err)
     for (int i = 0; i < e->g.n_t; i++) {
         const tn_gtensor *t = &e->g.t[i];
         const tn_planned *p = &e->plan.t[i];
-        size_t bytes = (size_t)t->rows * (size_t)t->cols * tn_dtype_size(t->dtype);
-        if (p->last < 0) continue;
+        const size_t bytes = tn_gtensor_bytes(t);
+        if (p->last < 0 || t->storage != i) continue;
         if (t->kind == TN_G_CONST) {
             TN_TRY(tn_buffer_new(&e->mem[i], s->dev, bytes, "constants", err));
             TN_TRY(tn_buffer_write(e->mem[i], 0, t->host, bytes, err));
@@ -119,8 +134,32 @@ static int bind(tn_session *s, tn_exec *e, tn_error *err)
             TN_TRY(tn_buffer_sub(&e->mem[i], s->chunk[p->chunk], p->offset, p->bytes, err));
         }
     }
+    for (int i = 0; i < e->g.n_t; i++) e->mem[i] = e->mem[e->g.t[i].storage];
     e->bound_to = s->generation;
     return 0;
+}
+
+static int give_memory(tn_session *s, tn_exec *e, tn_error *err)
+{
+    TN_TRY(reserve(s, &e->plan, err));
+    if (e->workspace > s->ctx.ws_size)
+        for (int i = 0; i < s->n_execs; i++) forget_tape(s->execs[i]); /* regions of the workspace that is about to go */
+    TN_TRY(tn_ctx_reserve(&s->ctx, e->workspace, err));
+    if (e->bound_to == s->generation) return 0;
+    unbind(e);
+    return bind(s, e, err);
+}
+
+int tn_session_adopt(tn_session *s, tn_exec *e, tn_error *err)
+{
+    tn_exec **v = realloc(s->execs, sizeof *v * (size_t)(s->n_execs + 1));
+    if (!v) {
+        tn_exec_free(s, e);
+        return tn_oom(err);
+    }
+    s->execs = v;
+    s->execs[s->n_execs++] = e;
+    return give_memory(s, e, err);
 }
 
 static bool same_pass(const tn_pass *a, const tn_pass *b)
@@ -136,20 +175,12 @@ int tn_session_get(tn_exec **out, tn_session *s, const tn_pass *pass, tn_error *
     for (int i = 0; i < s->n_execs && !e; i++)
         if (same_pass(&s->execs[i]->pass, pass)) e = s->execs[i];
     if (!e) {
-        tn_exec **v = realloc(s->execs, sizeof *v * (size_t)(s->n_execs + 1));
-        if (!v) return tn_oom(err);
-        s->execs = v;
         TN_TRY(tn_exec_new(&e, s->dev, s->m, s->store, pass, err));
-        s->execs[s->n_execs++] = e;
+        *out = e;
+        return tn_session_adopt(s, e, err);
     }
     *out = e;
-    TN_TRY(reserve(s, &e->plan, err));
-    if (e->workspace > s->ctx.ws_size)
-        for (int i = 0; i < s->n_execs; i++) forget_tape(s->execs[i]); /* regions of the workspace that is about to go */
-    TN_TRY(tn_ctx_reserve(&s->ctx, e->workspace, err));
-    if (e->bound_to == s->generation) return 0;
-    unbind(e);
-    return bind(s, e, err);
+    return give_memory(s, e, err);
 }
 
 int tn_session_upload(tn_session *s, tn_exec *e, int t, const void *values, tn_error *err)

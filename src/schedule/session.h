@@ -1,31 +1,18 @@
 /**
- * A model on a device, ready to run passes. Layers are placed on devices as contiguous runs (tn_placement); with one
- * device there is one run, and it is the plain case of the same loop.
+ * A model on a device, ready to run passes.
  */
 #ifndef TN_SESSION_H
 #define TN_SESSION_H
 #include "plan.h"
 #include "store.h"
 
-/** Layers [first, last] of the graph on device `device`. */
-typedef struct tn_run {
-    int device, first, last;
-} tn_run;
-typedef struct tn_placement {
-    tn_run runs[16];
-    int n;
-} tn_placement;
-/** Splits the layers by speed (flops a second of each device); with one device, one run. */
-int tn_place_layers(tn_placement *p, const tn_graph *g, const double *speed, int n_devices, tn_error *err);
-
 /** A pass with its graph, plan and bound buffers. */
 typedef struct tn_exec {
     tn_pass pass;
     tn_graph g;
     tn_plan plan;
-    tn_placement where;
     size_t workspace;
-    tn_buffer **mem;  /* one a tensor: sub-buffers of the arena, or constants */
+    tn_buffer **mem;  /* one a tensor: sub-buffers of the arena, or constants; the same one for tensors of a storage */
     int bound_to;     /* the arena's generation */
     tn_tape *tape;    /* the pass as recorded; NULL until it first runs after its buffers were bound */
     int recorded_for; /* the store's generation: a slot that is quantised anew changes a kernel's argument */
@@ -49,7 +36,11 @@ int tn_session_new(tn_session **out, tn_dev *d, const tn_model *m, tn_store *sto
 void tn_session_free(tn_session *s);
 /** Graph, plan and workspace size of a pass; nothing is allocated on the device. Free with tn_exec_free. */
 int tn_exec_new(tn_exec **out, tn_dev *d, const tn_model *m, tn_store *store, const tn_pass *pass, tn_error *err);
+/** The same for a graph made elsewhere, merged, which is taken over (freed when this fails). */
+int tn_exec_of_graph(tn_exec **out, tn_dev *d, const tn_model *m, tn_store *store, const tn_pass *pass, tn_graph *g, tn_error *err);
 void tn_exec_free(tn_session *s, tn_exec *e);
+/** Takes an execution over, whatever comes of it, and gives it memory. */
+int tn_session_adopt(tn_session *s, tn_exec *e, tn_error *err);
 /** Finds or makes the pass's execution and gives it memory. TN_ERR_MEMORY when the device refuses. Borrowed. */
 int tn_session_get(tn_exec **out, tn_session *s, const tn_pass *pass, tn_error *err);
 /** Uploads a graph input: values in its own dtype. */
@@ -62,6 +53,6 @@ int tn_session_download(tn_session *s, tn_exec *e, int tensor, float *values, tn
 /** Sum of the loss node's partials of the last run. */
 int tn_session_loss(tn_session *s, tn_exec *e, double *loss, tn_error *err);
 
-/** exec_nodes.c: runs one node (or, with ctx->dry, counts its workspace). */
+/** exec.c: runs one node (or, with ctx->dry, counts its workspace). */
 int tn_node_run(tn_session *s, tn_exec *e, const tn_gnode *n, tn_error *err);
 #endif

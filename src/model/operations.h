@@ -1,0 +1,198 @@
+/**
+ * Every operation of a graph, one row each. The enum, the attributes, the row table (operations.c), the executor's
+ * table (schedule/exec.c) and the exporter's (convert/onnx.c) are all made from these two lists, so that a row without
+ * one of its parts does not compile or link. docs/adding-an-operation.md says what a row needs.
+ *
+ * Columns: id, name, attributes, most inputs and outputs, what it costs (cost_*), its backward rule (tn_back_*), when it may be
+ * run again in the backward pass, which inputs its first output may overwrite (a mask of TN_IN*), and TN_OPERATION_* flags.
+ */
+#ifndef TN_OPERATIONS_H
+#define TN_OPERATIONS_H
+#include "numeric.h"
+#include <stdbool.h>
+
+/* ---- attributes ---- */
+
+typedef char tn_attr_none;
+typedef struct tn_attr_patchify {
+    int height, width, patch;
+    bool normalize; /* frames of bytes: by ImageNet's mean and deviation; else to [0, 1] */
+} tn_attr_patchify;
+/** Heatmap size and the Gaussian's deviation in its pixels. */
+typedef struct tn_attr_target {
+    int height, width;
+    float sigma;
+} tn_attr_target;
+/** What the adapters see is dropped out with probability `dropout`; salt names the mask. */
+typedef struct tn_attr_lora {
+    float dropout;
+    uint32_t salt;
+} tn_attr_lora;
+typedef struct tn_attr_tokens {
+    int registers;
+} tn_attr_tokens;
+typedef struct tn_attr_layernorm {
+    float eps;
+} tn_attr_layernorm;
+/** The first `skip` rows of a sample are left as they are. */
+typedef struct tn_attr_rope {
+    int heads, skip;
+} tn_attr_rope;
+typedef struct tn_attr_heads {
+    int heads;
+} tn_attr_heads;
+typedef struct tn_attr_fn {
+    tn_fn fn;
+} tn_attr_fn;
+typedef struct tn_attr_skip {
+    int skip;
+} tn_attr_skip;
+/** sy, sx: source pixels a target pixel. */
+typedef struct tn_attr_resize {
+    int in_h, in_w, out_h, out_w;
+    float sy, sx;
+} tn_attr_resize;
+typedef struct tn_attr_size {
+    int h, w;
+} tn_attr_size;
+/** TN_STATS_OWN: of x. TN_STATS_TRACKED: of x, and the running ones follow. TN_STATS_RUNNING: the running ones. */
+typedef enum tn_stats { TN_STATS_OWN, TN_STATS_TRACKED, TN_STATS_RUNNING } tn_stats;
+typedef struct tn_attr_norm2d {
+    int unit_rows, groups;
+    tn_stats stats;
+} tn_attr_norm2d;
+typedef struct tn_attr_sample {
+    int rows; /* of a sample */
+} tn_attr_sample;
+typedef struct tn_attr_dropout2d {
+    float p;
+    uint32_t salt;
+    int rows; /* of a sample */
+} tn_attr_dropout2d;
+/** rest: x less what dropout makes of it. */
+typedef struct tn_attr_dropout {
+    float p;
+    uint32_t salt;
+    bool rest;
+} tn_attr_dropout;
+
+/* ---- rows ---- */
+
+enum { TN_IN0 = 1, TN_IN1 = 2, TN_IN2 = 4 };
+enum {
+    TN_OPERATION_ADDS = 1,    /* can add to what its output already holds (tn_gnode.onto) */
+    TN_OPERATION_IN_PLACE = 2 /* has no other way: out[0] is in[0]'s storage */
+};
+/** Whether the backward pass may run an operation again instead of keeping what it made. */
+typedef enum tn_again { TN_AGAIN_NEVER, TN_AGAIN_CHEAP, TN_AGAIN_DEAR } tn_again;
+
+/* clang-format off */
+/* What is read -> what is written; x is [rows, cols], slots are tn_gnode.w. */
+#define TN_FORWARD_OPERATIONS(X) \
+    /* pixels [B*3*H, W] float32 or frames [B*H, 3*W] of bytes -> columns [B*P, 3*p*p] */ \
+    X(PATCHIFY, patchify, tn_attr_patchify, 1, 1, moves, none, NEVER, 0, 0) \
+    /* x -> t [rows, sum of ranks]: dropout(x) A^T of each adapted part, side by side */ \
+    X(LINEAR_T, linear_t, tn_attr_lora, 1, 1, linear_t, linear_t, DEAR, 0, 0) \
+    /* x (, t) -> y: x W^T + bias (+ scale t B^T), the parts side by side */ \
+    X(LINEAR, linear, tn_attr_none, 2, 1, linear, linear, DEAR, 0, 0) \
+    /* const R; w0 positions -> resized position rows, float32 */ \
+    X(POSITIONS, positions, tn_attr_none, 1, 1, positions, positions, DEAR, 0, 0) \
+    /* patches (, positions); w0 cls, w1 registers -> [B*N, D] */ \
+    X(TOKENS, tokens, tn_attr_tokens, 2, 1, moves, tokens, DEAR, 0, 0) \
+    /* x; w0 gamma, w1 beta -> y, stats [rows, 2] float32 */ \
+    X(LAYERNORM, layernorm, tn_attr_layernorm, 1, 2, norm, layernorm, CHEAP, 0, 0) \
+    /* qkv, table -> qkv with q and k turned */ \
+    X(ROPE, rope, tn_attr_rope, 2, 1, few, rope, DEAR, TN_IN0, TN_OPERATION_IN_PLACE) \
+    /* qkv [B*N, 3D] -> o [B*N, D], lse [B*heads, N] float32 */ \
+    X(ATTENTION, attention, tn_attr_heads, 1, 2, attention, attention, DEAR, 0, 0) \
+    /* x, y -> x + w0*y (w0 -1: x + y) */ \
+    X(RESIDUAL, residual, tn_attr_none, 2, 1, few, residual, DEAR, TN_IN0 | TN_IN1, 0) \
+    X(ACT, act, tn_attr_fn, 1, 1, function, act, CHEAP, TN_IN0, 0) \
+    /* u [rows, 2c] -> f(left) * right [rows, c] */ \
+    X(GLU, glu, tn_attr_fn, 1, 1, function, glu, CHEAP, 0, 0) \
+    /* tokens [B*N, D] -> patches [B*P, D] */ \
+    X(GRID, grid, tn_attr_skip, 1, 1, moves, grid, DEAR, 0, 0) \
+    X(BILINEAR, bilinear, tn_attr_resize, 1, 1, resize, bilinear, DEAR, 0, 0) \
+    /* x; w0 [C, 1, 3, 3] */ \
+    X(DWCONV, dwconv, tn_attr_size, 1, 1, dwconv, dwconv, DEAR, 0, 0) \
+    /* x; w0 [O, C, 3, 3] */ \
+    X(CONV3, conv3, tn_attr_size, 1, 1, conv3, conv3, DEAR, 0, 0) \
+    /* x; w0 gamma, w1 beta, w2 running mean, w3 running variance -> y, stats [units*groups, 2] float32 */ \
+    X(NORM2D, norm2d, tn_attr_norm2d, 1, 2, norm, norm2d, CHEAP, TN_IN0, 0) \
+    /* x -> s [B, C] float32 */ \
+    X(SAMPLE_MEAN, sample_mean, tn_attr_sample, 1, 1, reduce, sample_mean, DEAR, 0, 0) \
+    /* x, z [B, C] float32 -> x * z */ \
+    X(SCALE_CHANNELS, scale_channels, tn_attr_sample, 2, 1, few, scale_channels, DEAR, TN_IN0, 0) \
+    X(DROPOUT2D, dropout2d, tn_attr_dropout2d, 1, 1, few, dropout2d, CHEAP, TN_IN0, 0) \
+    X(DROPOUT, dropout, tn_attr_dropout, 1, 1, few, dropout, DEAR, TN_IN0, 0) \
+    /* -> g = m/n, 1/n [1, cols] float32, n the row norms of W + s B A; 1 where a part has no magnitude */ \
+    X(DORA_SCALE, dora_scale, tn_attr_none, 0, 2, dora_scale, none, NEVER, 0, 0) \
+    /* u, g, v or -1, 1/n -> g*u (+ v) + bias; the norms get no gradient */ \
+    X(DORA, dora, tn_attr_none, 4, 1, few, dora, DEAR, TN_IN0 | TN_IN2, 0) \
+    /* labels [B, 3] (x, y, visible) -> target [B*S, 1], mask [B, 1] */ \
+    X(TARGET, target, tn_attr_target, 1, 2, moves, none, NEVER, 0, 0) \
+    /* heat, target, mask -> dheat, partial [TN_PARTIALS, 1] */ \
+    X(LOSS, loss, tn_attr_none, 3, 2, function, loss, NEVER, 0, 0)
+
+/* Gradients of slots are added to the store; those of tensors are new tensors. */
+#define TN_BACKWARD_OPERATIONS(X) \
+    X(ADD, add, tn_attr_none, 2, 1, few, none, NEVER, TN_IN0 | TN_IN1, 0) \
+    X(COPY, copy, tn_attr_none, 1, 1, moves, none, NEVER, 0, 0) \
+    /* dy -> dt: scale dy B */ \
+    X(LINEAR_DT, linear_dt, tn_attr_none, 1, 1, linear_dt, none, NEVER, 0, 0) \
+    /* x or -1, dy, t or -1: every trained weight, bias and B of the parts */ \
+    X(LINEAR_GRAD, linear_grad, tn_attr_none, 3, 0, linear_grad, none, NEVER, 0, 0) \
+    X(LINEAR_DX, linear_dx, tn_attr_none, 1, 1, linear_dx, none, NEVER, 0, TN_OPERATION_ADDS) \
+    /* x, dt: every trained A */ \
+    X(LINEAR_T_GRAD, linear_t_grad, tn_attr_lora, 2, 0, linear_t, none, NEVER, 0, 0) \
+    /* dt -> dx */ \
+    X(LINEAR_T_DX, linear_t_dx, tn_attr_lora, 1, 1, linear_t, none, NEVER, 0, TN_OPERATION_ADDS) \
+    X(POSITIONS_GRAD, positions_grad, tn_attr_none, 2, 0, positions, none, NEVER, 0, 0) \
+    /* dx -> d positions or -1; w0 cls, w1 registers */ \
+    X(TOKENS_GRAD, tokens_grad, tn_attr_tokens, 1, 1, reduce, none, NEVER, 0, 0) \
+    X(TOKENS_DX, tokens_dx, tn_attr_tokens, 1, 1, moves, none, NEVER, 0, 0) \
+    /* x, stats, dy */ \
+    X(LAYERNORM_GRAD, layernorm_grad, tn_attr_layernorm, 3, 0, reduce, none, NEVER, 0, 0) \
+    X(LAYERNORM_DX, layernorm_dx, tn_attr_layernorm, 3, 1, norm, none, NEVER, 0, TN_OPERATION_ADDS) \
+    X(ROPE_BACK, rope_back, tn_attr_rope, 2, 1, few, none, NEVER, TN_IN0, TN_OPERATION_IN_PLACE) \
+    /* qkv, o, lse, do -> dqkv, delta [B*heads, N] float32 */ \
+    X(ATTENTION_BACK, attention_back, tn_attr_heads, 4, 2, attention_back, none, NEVER, 0, 0) \
+    /* do -> w0*do */ \
+    X(SCALE_COLS, scale_cols, tn_attr_none, 1, 1, few, none, NEVER, TN_IN0, 0) \
+    /* do, y: w0 */ \
+    X(SCALE_GRAD, scale_grad, tn_attr_none, 2, 0, reduce, none, NEVER, 0, 0) \
+    /* x, dy -> dx */ \
+    X(ACT_BACK, act_back, tn_attr_fn, 2, 1, function, none, NEVER, TN_IN1, 0) \
+    X(GLU_BACK, glu_back, tn_attr_fn, 2, 1, function, none, NEVER, 0, 0) \
+    X(GRID_BACK, grid_back, tn_attr_skip, 1, 1, moves, none, NEVER, 0, 0) \
+    X(BILINEAR_BACK, bilinear_back, tn_attr_resize, 1, 1, resize, none, NEVER, 0, 0) \
+    /* x, dy -> dx; w0 */ \
+    X(DWCONV_BACK, dwconv_back, tn_attr_size, 2, 1, dwconv_back, none, NEVER, 0, 0) \
+    X(CONV3_BACK, conv3_back, tn_attr_size, 2, 1, conv3_back, none, NEVER, 0, 0) \
+    /* x, stats, dy -> dx; w0, w1 */ \
+    X(NORM2D_BACK, norm2d_back, tn_attr_norm2d, 3, 1, norm, none, NEVER, TN_IN2, 0) \
+    X(DROPOUT2D_BACK, dropout2d_back, tn_attr_dropout2d, 1, 1, few, none, NEVER, TN_IN0, 0) \
+    X(DROPOUT_BACK, dropout_back, tn_attr_dropout, 1, 1, few, none, NEVER, TN_IN0, TN_OPERATION_ADDS) \
+    /* dy, u or -1, 1/n: magnitudes and biases of the parts */ \
+    X(DORA_GRAD, dora_grad, tn_attr_none, 3, 0, reduce, none, NEVER, 0, 0) \
+    /* dy, g -> g*dy */ \
+    X(DORA_DU, dora_du, tn_attr_none, 2, 1, few, none, NEVER, TN_IN0, 0) \
+    /* ds -> dx: ds / rows in every row of the sample */ \
+    X(SAMPLE_MEAN_BACK, sample_mean_back, tn_attr_sample, 1, 1, few, none, NEVER, 0, TN_OPERATION_ADDS) \
+    /* dy, z -> dx */ \
+    X(SCALE_CHANNELS_DX, scale_channels_dx, tn_attr_sample, 2, 1, few, none, NEVER, TN_IN0, 0) \
+    /* x, dy -> dz [B, C] float32 */ \
+    X(SCALE_CHANNELS_DZ, scale_channels_dz, tn_attr_sample, 2, 1, reduce, none, NEVER, 0, 0)
+/* clang-format on */
+
+#define TN_OPERATIONS(X) TN_FORWARD_OPERATIONS(X) TN_BACKWARD_OPERATIONS(X)
+
+#define TN_OPERATION_ID(ID, ...) TN_OP_##ID,
+typedef enum tn_opcode { TN_OPERATIONS(TN_OPERATION_ID) TN_OP_COUNT } tn_opcode;
+
+/** A node's attributes, under the name of its operation: n->a.bilinear.in_h. */
+#define TN_OPERATION_ATTRIBUTES(ID, name, attributes, ...) attributes name;
+typedef union tn_attributes {
+    TN_OPERATIONS(TN_OPERATION_ATTRIBUTES)
+} tn_attributes;
+#endif

@@ -1,0 +1,206 @@
+/* Executors of element-wise operations, images and the loss. */
+#include "exec.h"
+
+int tn_exec_residual(const tn_call *k)
+{
+    tn_tensor x = tn_call_in(k, 0), y = tn_call_in(k, 1), o = tn_call_out(k, 0), s = tn_call_weight(k, k->n->w[0]);
+    return tn_residual(k->c, &x, &y, k->n->w[0] >= 0 ? &s : NULL, &o, k->err);
+}
+
+int tn_exec_scale_cols(const tn_call *k)
+{
+    tn_tensor x = tn_call_in(k, 0), o = tn_call_out(k, 0), s = tn_call_weight(k, k->n->w[0]);
+    return tn_scale_cols(k->c, &x, &s, &o, k->err);
+}
+
+int tn_exec_scale_grad(const tn_call *k)
+{
+    tn_tensor d = tn_call_in(k, 0), y = tn_call_in(k, 1), g = tn_call_grad(k, k->n->w[0]);
+    return tn_colsum(k->c, &d, &y, &g, k->err);
+}
+
+int tn_exec_add(const tn_call *k)
+{
+    tn_tensor a = tn_call_in(k, 0), b = tn_call_in(k, 1), sum = tn_call_out(k, 0);
+    return tn_residual(k->c, &a, &b, NULL, &sum, k->err);
+}
+
+int tn_exec_copy(const tn_call *k)
+{
+    tn_tensor x = tn_call_in(k, 0), y = tn_call_out(k, 0);
+    return tn_op_copy(k->c, x.mem, y.mem, 0, tn_tensor_bytes(&x), k->err);
+}
+
+int tn_exec_act(const tn_call *k)
+{
+    tn_tensor x = tn_call_in(k, 0), y = tn_call_out(k, 0);
+    return tn_act_forward(k->c, k->n->a.act.fn, &x, &y, k->err);
+}
+
+int tn_exec_act_back(const tn_call *k)
+{
+    tn_tensor x = tn_call_in(k, 0), dy = tn_call_in(k, 1), dx = tn_call_out(k, 0);
+    return tn_act_backward(k->c, k->n->a.act.fn, &x, &dy, &dx, k->err);
+}
+
+int tn_exec_glu(const tn_call *k)
+{
+    tn_tensor u = tn_call_in(k, 0), y = tn_call_out(k, 0);
+    return tn_glu_forward(k->c, k->n->a.glu.fn, &u, &y, k->err);
+}
+
+int tn_exec_glu_back(const tn_call *k)
+{
+    tn_tensor u = tn_call_in(k, 0), dy = tn_call_in(k, 1), du = tn_call_out(k, 0);
+    return tn_glu_backward(k->c, k->n->a.glu.fn, &u, &dy, &du, k->err);
+}
+
+static int exec_dropout(const tn_call *k, bool add)
+{
+    tn_tensor x = tn_call_in(k, 0), y = tn_call_out(k, 0);
+    const tn_attr_dropout *a = &k->n->a.dropout;
+    return tn_dropout(k->c, &x, &y, a->p, a->salt, add, a->rest, k->err);
+}
+
+int tn_exec_dropout(const tn_call *k)
+{
+    return exec_dropout(k, false);
+}
+
+int tn_exec_dropout_back(const tn_call *k)
+{
+    return exec_dropout(k, k->n->onto >= 0);
+}
+
+int tn_exec_dropout2d(const tn_call *k)
+{
+    tn_tensor x = tn_call_in(k, 0), y = tn_call_out(k, 0);
+    const tn_attr_dropout2d *a = &k->n->a.dropout2d;
+    return tn_dropout2d(k->c, &x, &y, a->p, a->salt, a->rows, k->err);
+}
+
+/* The same channels fall away. */
+int tn_exec_dropout2d_back(const tn_call *k)
+{
+    return tn_exec_dropout2d(k);
+}
+
+int tn_exec_bilinear(const tn_call *k)
+{
+    tn_tensor x = tn_call_in(k, 0), y = tn_call_out(k, 0);
+    const tn_attr_resize *a = &k->n->a.bilinear;
+    return tn_bilinear_forward(k->c, &x, k->e->g.batch, (tn_size2){a->in_h, a->in_w}, (tn_size2){a->out_h, a->out_w}, a->sy, a->sx,
+                               &y, k->err);
+}
+
+int tn_exec_bilinear_back(const tn_call *k)
+{
+    tn_tensor dy = tn_call_in(k, 0), dx = tn_call_out(k, 0);
+    const tn_attr_resize *a = &k->n->a.bilinear;
+    return tn_bilinear_backward(k->c, &dy, k->e->g.batch, (tn_size2){a->in_h, a->in_w}, (tn_size2){a->out_h, a->out_w}, a->sy,
+                                a->sx, &dx, k->err);
+}
+
+int tn_exec_dwconv(const tn_call *k)
+{
+    tn_tensor x = tn_call_in(k, 0), y = tn_call_out(k, 0), w = tn_call_weight(k, k->n->w[0]);
+    const tn_size2 s = {k->n->a.dwconv.h, k->n->a.dwconv.w};
+    return tn_dwconv_forward(k->c, &x, &w, k->e->g.batch, s, &y, k->err);
+}
+
+int tn_exec_conv3(const tn_call *k)
+{
+    tn_tensor x = tn_call_in(k, 0), y = tn_call_out(k, 0), w = tn_call_weight(k, k->n->w[0]);
+    const tn_size2 s = {k->n->a.conv3.h, k->n->a.conv3.w};
+    return tn_conv3_forward(k->c, &x, &w, k->e->g.batch, s, &y, k->err);
+}
+
+/* A convolution's weight gradient in the shape its kernels know. */
+static tn_tensor exec_kernel_grad(const tn_call *k, const tn_tensor *w)
+{
+    tn_tensor dw = tn_call_grad(k, k->n->w[0]);
+    dw.rows = w->rows, dw.cols = dw.ld = w->cols;
+    return dw;
+}
+
+int tn_exec_dwconv_back(const tn_call *k)
+{
+    tn_tensor x = tn_call_in(k, 0), dy = tn_call_in(k, 1), dx = tn_call_out(k, 0), w = tn_call_weight(k, k->n->w[0]);
+    tn_tensor dw = exec_kernel_grad(k, &w);
+    const tn_size2 s = {k->n->a.dwconv.h, k->n->a.dwconv.w};
+    return tn_dwconv_backward(k->c, &x, &w, &dy, k->e->g.batch, s, &dx, &dw, k->err);
+}
+
+int tn_exec_conv3_back(const tn_call *k)
+{
+    tn_tensor x = tn_call_in(k, 0), dy = tn_call_in(k, 1), dx = tn_call_out(k, 0), w = tn_call_weight(k, k->n->w[0]);
+    tn_tensor dw = exec_kernel_grad(k, &w);
+    const tn_size2 s = {k->n->a.conv3.h, k->n->a.conv3.w};
+    return tn_conv3_backward(k->c, &x, &w, &dy, k->e->g.batch, s, &dx, &dw, k->err);
+}
+
+#define NORM2D_EPS 1e-5f
+
+int tn_exec_norm2d(const tn_call *k)
+{
+    tn_tensor x = tn_call_in(k, 0), y = tn_call_out(k, 0), st = tn_call_out(k, 1), g = tn_call_weight(k, k->n->w[0]),
+              b = tn_call_weight(k, k->n->w[1]);
+    tn_tensor mean = tn_call_weight(k, k->n->w[2]), var = tn_call_weight(k, k->n->w[3]);
+    const int unit = k->n->a.norm2d.unit_rows, groups = k->n->a.norm2d.groups;
+    const tn_stats stats = k->n->a.norm2d.stats;
+    if (stats == TN_STATS_RUNNING) TN_TRY(tn_batchnorm_stats(k->c, &mean, &var, NORM2D_EPS, &st, k->err));
+    else TN_TRY(tn_norm2d_stats(k->c, &x, unit, groups, NORM2D_EPS, &st, k->err));
+    if (stats == TN_STATS_TRACKED) TN_TRY(tn_batchnorm_track(k->c, &st, &mean, &var, NORM2D_EPS, 0.1f, x.rows, k->err));
+    return tn_norm2d_apply(k->c, &x, &st, &g, &b, unit, groups, &y, k->err);
+}
+
+int tn_exec_norm2d_back(const tn_call *k)
+{
+    tn_tensor x = tn_call_in(k, 0), st = tn_call_in(k, 1), dy = tn_call_in(k, 2), dx = tn_call_out(k, 0);
+    tn_tensor g = tn_call_weight(k, k->n->w[0]), dg = tn_call_grad(k, k->n->w[0]), db = tn_call_grad(k, k->n->w[1]);
+    return tn_norm2d_backward(k->c, &x, &st, &g, &dy, k->n->a.norm2d.unit_rows, k->n->a.norm2d.groups, &dx, &dg, &db, k->err);
+}
+
+int tn_exec_sample_mean(const tn_call *k)
+{
+    tn_tensor x = tn_call_in(k, 0), s = tn_call_out(k, 0);
+    return tn_sample_sum(k->c, &x, NULL, k->n->a.sample_mean.rows, 1.0f / (float)k->n->a.sample_mean.rows, &s, k->err);
+}
+
+int tn_exec_sample_mean_back(const tn_call *k)
+{
+    tn_tensor ds = tn_call_in(k, 0), dx = tn_call_out(k, 0);
+    const int rows = k->n->a.sample_mean.rows;
+    return tn_spread_channels(k->c, &ds, 1.0f / (float)rows, rows, &dx, k->n->onto >= 0, k->err);
+}
+
+int tn_exec_scale_channels(const tn_call *k)
+{
+    tn_tensor x = tn_call_in(k, 0), z = tn_call_in(k, 1), y = tn_call_out(k, 0);
+    return tn_scale_channels(k->c, &x, &z, k->n->a.scale_channels.rows, &y, k->err);
+}
+
+int tn_exec_scale_channels_dx(const tn_call *k)
+{
+    return tn_exec_scale_channels(k);
+}
+
+int tn_exec_scale_channels_dz(const tn_call *k)
+{
+    tn_tensor x = tn_call_in(k, 0), dy = tn_call_in(k, 1), dz = tn_call_out(k, 0);
+    return tn_sample_sum(k->c, &dy, &x, k->n->a.scale_channels.rows, 1, &dz, k->err);
+}
+
+int tn_exec_target(const tn_call *k)
+{
+    tn_tensor labels = tn_call_in(k, 0), t = tn_call_out(k, 0), mask = tn_call_out(k, 1);
+    const tn_attr_target *a = &k->n->a.target;
+    return tn_heatmap_target(k->c, &labels, (tn_size2){a->height, a->width}, a->sigma, &t, &mask, k->err);
+}
+
+int tn_exec_loss(const tn_call *k)
+{
+    tn_tensor heat = tn_call_in(k, 0), target = tn_call_in(k, 1), mask = tn_call_in(k, 2), d = tn_call_out(k, 0),
+              part = tn_call_out(k, 1);
+    return tn_heatmap_loss(k->c, &heat, &target, &mask, &k->s->loss, &d, &part, k->err);
+}
