@@ -416,7 +416,10 @@ static int export_graph(emitter *e, const char *path)
     tn_onnx_port(e->o, true, "pixel_values", 4, (int64_t[]){-1, 3, m->image_h, m->image_w});
     float *pos = NULL;
     int rc = 0;
-    for (int i = 0; !rc && i < e->g.n_n; i++) rc = emit(e, i, &pos);
+    for (int i = 0; !rc && i < e->g.n_n; i++) {
+        rc = tn_watch_tell(&e->e->watch, TN_PHASE_EXPORTING, tn_opcode_name(e->g.n[i].op), i, e->g.n_n, e->err);
+        if (!rc) rc = emit(e, i, &pos);
+    }
     free(pos);
     TN_TRY(rc);
     tn_onnx_rename(e->o, e->name[e->g.heat], "heatmap");

@@ -1,4 +1,5 @@
 #include "dev.h"
+#include "files.h"
 #include "quirks.h"
 
 #include <stdlib.h>
@@ -9,34 +10,45 @@ static int open_context(tn_dev *d, tn_error *err)
     cl_int e = 0;
     cl_context_properties props[] = {CL_CONTEXT_PLATFORM, (cl_context_properties)d->platform, 0};
     d->ctx = clCreateContext(props, 1, &d->id, NULL, NULL, &e);
-    if (e) return tn_fail(err, TN_ERR_DEVICE, "device '%s': cannot create a context (%s)", d->info.name, tn_cl_error(e));
+    if (e) return tn_fail_cl(err, TN_ERR_DEVICE, e, "device '%s': cannot create a context (%s)", d->info.name, tn_cl_error(e));
     d->queue = clCreateCommandQueue(d->ctx, d->id, 0, &e);
-    if (e) return tn_fail(err, TN_ERR_DEVICE, "device '%s': cannot create a queue (%s)", d->info.name, tn_cl_error(e));
+    if (e) return tn_fail_cl(err, TN_ERR_DEVICE, e, "device '%s': cannot create a queue (%s)", d->info.name, tn_cl_error(e));
     return 0;
 }
 
-int tn_dev_open(tn_dev **out, int index, size_t memory_limit, const tn_log *log, tn_error *err)
+/* Options that the device keeps. */
+static int take_options(tn_dev *d, const tn_dev_options *o, tn_error *err)
 {
-    tn_device_info *v;
+    d->log = o->log;
+    d->watch = o->watch;
+    d->memory_limit = o->memory_limit;
+    if (o->variants && o->variants[0] && !(d->variants = strdup(o->variants))) return tn_oom(err);
+    if (o->cache && !strcmp(o->cache, "off")) return 0;
+    d->cache_dir = o->cache && o->cache[0] && strcmp(o->cache, "on") ? strdup(o->cache) : tn_cache_dir();
+    return d->cache_dir ? 0 : tn_oom(err);
+}
+
+int tn_dev_open(tn_dev **out, int index, const tn_dev_options *o, tn_error *err)
+{
+    static const tn_dev_options defaults = {0};
+    tn_device_info **v;
     int n;
+    *out = NULL;
     TN_TRY(tn_device_list(&v, &n, err));
     tn_dev *d = calloc(1, sizeof *d);
     int rc = d ? tn_find_device(&d->platform, &d->id, index, err) : tn_oom(err);
     if (!rc) {
-        d->info = v[index];
-        d->log = log;
+        d->info = *v[index];
         d->quirk_flags = tn_quirk_flags(&d->info);
-        d->memory_limit = memory_limit;
         d->caps = d->info.type == TN_DEVICE_CPU ? TN_CAP_CPU : 0;
         cl_uint align_bits = 0;
         clGetDeviceInfo(d->id, CL_DEVICE_MEM_BASE_ADDR_ALIGN, sizeof align_bits, &align_bits, NULL);
         d->align = TN_MAX((size_t)align_bits / 8, (size_t)256);
         d->row_wg = d->info.type == TN_DEVICE_CPU ? 1 : (int)TN_MIN(d->info.max_work_group, 128u);
-        const char *force = getenv("TRACKNET_GEMM");
-        d->gemm_force = force && force[0] ? force : NULL;
-        rc = open_context(d, err);
+        rc = take_options(d, o ? o : &defaults, err);
+        if (!rc) rc = open_context(d, err);
     }
-    free(v);
+    tn_device_list_free(v);
     if (rc) {
         tn_dev_close(d);
         d = NULL;
@@ -65,6 +77,8 @@ void tn_dev_close(tn_dev *d)
     free(d->programs);
     if (d->queue) clReleaseCommandQueue(d->queue);
     if (d->ctx) clReleaseContext(d->ctx);
+    free(d->variants);
+    free(d->cache_dir);
     free(d);
 }
 
@@ -72,8 +86,8 @@ static int failed(tn_dev *d, const char *what, int e, tn_error *err)
 {
     int status = e == CL_MEM_OBJECT_ALLOCATION_FAILURE || e == CL_OUT_OF_RESOURCES || e == CL_OUT_OF_HOST_MEMORY ? TN_ERR_MEMORY
                                                                                                                  : TN_ERR_DEVICE;
-    return tn_fail(err, status, "device '%s': %s failed with %s (%d); if the device was lost, run again with --resume",
-                   d->info.name, what, tn_cl_error(e), e);
+    return tn_fail_cl(err, status, e, "device '%s': %s failed with %s (%d); if the device was lost, run again with --resume",
+                      d->info.name, what, tn_cl_error(e), e);
 }
 
 int tn_dev_finish(tn_dev *d, tn_error *err)
@@ -101,9 +115,9 @@ int tn_buffer_new(cl_mem *out, tn_dev *d, size_t bytes, const char *what, tn_err
         if (e) clReleaseMemObject(m);
     }
     if (e)
-        return tn_fail(err, e == CL_INVALID_BUFFER_SIZE || e == -4 || e == -5 || e == -6 ? TN_ERR_MEMORY : TN_ERR_DEVICE,
-                       "device '%s' refused %zu MiB for %s (%s); use a smaller batch, micro_batch_size or model", d->info.name,
-                       bytes >> 20, what, tn_cl_error(e));
+        return tn_fail_cl(err, e == CL_INVALID_BUFFER_SIZE || e == -4 || e == -5 || e == -6 ? TN_ERR_MEMORY : TN_ERR_DEVICE, e,
+                          "device '%s' refused %zu MiB for %s (%s); use a smaller batch, micro_batch_size or model", d->info.name,
+                          bytes >> 20, what, tn_cl_error(e));
     *out = m;
     d->allocated += bytes;
     d->peak = TN_MAX(d->peak, d->allocated);
@@ -175,8 +189,8 @@ int tn_launch(tn_dev *d, tn_kernel *k, const tn_arg *args, int n_args, int dims,
     for (int i = 0; i < n_args; i++) {
         e = clSetKernelArg(k->k, (cl_uint)i, args[i].size, &args[i].v);
         if (e)
-            return tn_fail(err, TN_ERR_DEVICE, "device '%s', kernel %s: argument %d refused (%s)", d->info.name, k->entry, i,
-                           tn_cl_error(e));
+            return tn_fail_cl(err, TN_ERR_DEVICE, e, "device '%s', kernel %s: argument %d refused (%s)", d->info.name, k->entry, i,
+                              tn_cl_error(e));
     }
     size_t g[3] = {1, 1, 1};
     for (int i = 0; i < dims; i++) {
@@ -186,8 +200,8 @@ int tn_launch(tn_dev *d, tn_kernel *k, const tn_arg *args, int n_args, int dims,
     e = clEnqueueNDRangeKernel(d->queue, k->k, (cl_uint)dims, NULL, g, local, 0, NULL, NULL);
     d->launches++;
     if (e)
-        return tn_fail(err, e == -4 || e == -6 ? TN_ERR_MEMORY : TN_ERR_DEVICE,
-                       "device '%s', kernel %s over %zu x %zu x %zu: %s (%d)", d->info.name, k->entry, g[0], g[1], g[2],
-                       tn_cl_error(e), e);
+        return tn_fail_cl(err, e == -4 || e == -6 ? TN_ERR_MEMORY : TN_ERR_DEVICE, e,
+                          "device '%s', kernel %s over %zu x %zu x %zu: %s (%d)", d->info.name, k->entry, g[0], g[1], g[2],
+                          tn_cl_error(e), e);
     return 0;
 }

@@ -4,6 +4,7 @@
 #define CL_TARGET_OPENCL_VERSION 120
 #include "fail.h"
 #include "log.h"
+#include "watch.h"
 #include <CL/cl.h>
 #include <stdint.h>
 #include <tracknet/device.h>
@@ -51,8 +52,10 @@ typedef struct tn_dev {
     size_t align;                         /* of sub-buffers, bytes */
     size_t allocated, peak, memory_limit; /* bytes; limit 0: none */
     int row_wg;                           /* work-items that share one row in reductions; 1 on a CPU */
-    const char *gemm_force;               /* "portable", "native", "clblast", or NULL: measured choice */
-    void *tuning;                         /* owned by ops/tuning.c */
+    char *variants;                       /* "gemm=portable": rows to run instead of the measured choice; NULL: none */
+    char *cache_dir;                      /* of binaries and measurements; NULL: none are kept */
+    tn_watch watch;
+    void *tuning; /* owned by ops/tuning.c */
     void (*tuning_free)(void *);
     void (*on_close)(void); /* libraries that keep our context let go of it here */
     tn_program *programs;
@@ -63,8 +66,16 @@ typedef struct tn_dev {
     long long launches;
 } tn_dev;
 
-/** Opens device `index` of tn_device_list. memory_limit 0: what the device has. `log` may be NULL and must outlive it. */
-int tn_dev_open(tn_dev **out, int index, size_t memory_limit, const tn_log *log, tn_error *err);
+/** What a device is opened with; zeros are the defaults. Texts are copied. */
+typedef struct tn_dev_options {
+    size_t memory_limit; /* 0: what the device has */
+    const tn_log *log;   /* may be NULL and must outlive the device */
+    tn_watch watch;
+    const char *variants, *cache; /* as in tn_run_options */
+} tn_dev_options;
+
+/** Opens device `index` of tn_device_list. o may be NULL. */
+int tn_dev_open(tn_dev **out, int index, const tn_dev_options *o, tn_error *err);
 void tn_dev_close(tn_dev *d);
 /** Waits for everything enqueued. */
 int tn_dev_finish(tn_dev *d, tn_error *err);
@@ -101,6 +112,8 @@ int tn_launch(tn_dev *d, tn_kernel *k, const tn_arg *args, int n_args, int dims,
               tn_error *err);
 
 const char *tn_cl_error(int code);
+/** As tn_fail, for a failed OpenCL call: `code` goes into err->opencl. */
+int tn_fail_cl(tn_error *err, int status, int code, const char *fmt, ...) __attribute__((format(printf, 4, 5)));
 
 /** Embedded sources (generated): "portable/gemm.cl" and so on, includes already resolved. */
 typedef struct tn_cl_source {

@@ -2,6 +2,7 @@
 #include "gemm.h"
 
 #include <clblast_c.h>
+#include <pthread.h>
 
 bool tn_gemm_clblast_can(const tn_ctx *c, const tn_gemm_args *g)
 {
@@ -9,24 +10,37 @@ bool tn_gemm_clblast_can(const tn_ctx *c, const tn_gemm_args *g)
     return g->A.dtype == TN_F32 && g->B.dtype == TN_F32 && g->C.dtype == TN_F32 && g->K > 0;
 }
 
-/* CLBlast's caches are process-wide and keep our context alive past main(), where drivers are gone (CLBlast#44). */
+/* CLBlast's caches are process-wide and keep our context alive past main(), where drivers are gone (CLBlast#44). They are
+ * emptied when the last device that used them closes: emptied earlier, other threads' products would build again. */
+static pthread_mutex_t users_lock = PTHREAD_MUTEX_INITIALIZER;
+static int users;
+
 static void forget(void)
 {
-    (void)CLBlastClearCache();
+    pthread_mutex_lock(&users_lock);
+    if (!--users) (void)CLBlastClearCache();
+    pthread_mutex_unlock(&users_lock);
+}
+
+static void remember(tn_dev *d)
+{
+    if (d->on_close) return;
+    pthread_mutex_lock(&users_lock);
+    users++;
+    pthread_mutex_unlock(&users_lock);
+    d->on_close = forget;
 }
 
 int tn_gemm_clblast(tn_ctx *c, const tn_gemm_args *g, tn_error *err)
 {
     if (c->dry) return 0;
-    c->dev->on_close = forget;
+    remember(c->dev);
     CLBlastStatusCode s = CLBlastSgemm(CLBlastLayoutRowMajor, g->ta ? CLBlastTransposeYes : CLBlastTransposeNo,
                                        g->tb ? CLBlastTransposeYes : CLBlastTransposeNo, (size_t)g->M, (size_t)g->N, (size_t)g->K,
                                        g->alpha, g->A.mem, g->A.off, (size_t)g->A.ld, g->B.mem, g->B.off, (size_t)g->B.ld, g->beta,
                                        g->C.mem, g->C.off, (size_t)g->C.ld, &c->dev->queue, NULL);
     if (s != CLBlastSuccess)
-        return tn_fail(err, TN_ERR_DEVICE,
-                       "device '%s': CLBlast's product %d x %d x %d failed (%d); TRACKNET_GEMM=portable "
-                       "avoids it",
+        return tn_fail(err, TN_ERR_DEVICE, "device '%s': CLBlast's product %d x %d x %d failed (%d); --gemm portable avoids it",
                        c->dev->info.name, g->M, g->N, g->K, (int)s);
     if (!g->bias) return 0;
     tn_arg args[] = {TN_BUF(g->C.mem), TN_UINT(g->C.off), TN_INT(g->C.ld), TN_BUF(g->bias), TN_INT(g->M), TN_INT(g->N)};

@@ -12,12 +12,11 @@ int tn_session_new(tn_session **out, tn_dev *d, const tn_model *m, tn_store *sto
     s->m = m;
     s->store = store;
     s->generation = 1;
-    s->profile = getenv("TRACKNET_PROFILE") != NULL;
     tn_ctx_init(&s->ctx, d, store->act);
     return 0;
 }
 
-/* Where the time went, when TRACKNET_PROFILE asked for it. */
+/* Where the time went, when s->profile was set. */
 static void log_profile(const tn_session *s)
 {
     double total = 0;
