@@ -3,16 +3,15 @@
 #define TRACKNET_DEVICE_H
 #include <stdbool.h>
 #include <stddef.h>
-#include <tracknet/error.h>
+#include <tracknet/run.h>
 
-#pragma GCC visibility push(default)
 #ifdef __cplusplus
 extern "C" {
 #endif
 
 typedef enum tn_device_type { TN_DEVICE_CPU, TN_DEVICE_GPU, TN_DEVICE_OTHER } tn_device_type;
 
-/** What matters of a device for this work. Sizes in bytes; plain data, owned by whoever holds it. */
+/** What matters of a device for this work. Sizes in bytes. Made by the library: may grow at the end. */
 typedef struct tn_device_info {
     int index; /**< position in the list; what --device takes */
     char name[128], vendor[96], platform[96], driver[96], version[96];
@@ -25,25 +24,28 @@ typedef struct tn_device_info {
     const char *quirks;            /**< what this driver needs, one phrase each, "" when none; static */
 } tn_device_info;
 
-/** Every device of every platform. *list is the caller's to free(). No device: TN_ERR_DEVICE with advice. */
-int tn_device_list(tn_device_info **list, int *count, tn_error *err);
+/** Every device of every platform: (*list)[i] points to device i of *count. No device: TN_ERR_DEVICE with advice. Free with
+ * tn_device_list_free. */
+TN_API int tn_device_list(tn_device_info ***list, int *count, tn_error *err);
+/** NULL is fine. */
+TN_API void tn_device_list_free(tn_device_info **list);
 
 /**
- * Picks one device: NULL or "" (the GPU with the most memory, else the CPU), an index, "cpu", "gpu", or a part of its
- * name (any case). Several names separated by commas are a list, which this version refuses with one sentence.
- * A part that matches nothing, or two devices, is TN_ERR_DEVICE.
+ * Picks one device and gives its index: NULL or "" (the GPU with the most memory, else the CPU), an index, "cpu", "gpu", or a part
+ * of its name (any case). Several names separated by commas are a list, which this version refuses with one sentence. A part that
+ * matches nothing, or two devices, is TN_ERR_DEVICE.
  */
-int tn_device_select(tn_device_info *out, const char *selector, tn_error *err);
+TN_API int tn_device_select(int *index, const char *selector, tn_error *err);
 
-/** Builds and runs the kernels' self-test (every portable kernel against plain C on a small odd size) on a device. */
-int tn_device_self_test(int index, char *report, size_t report_size, tn_error *err);
+/** Builds and runs the kernels' self-test (every portable kernel against plain C on a small odd size) on a device. o gives
+ * cache, log and progress; its device is not looked at. */
+TN_API int tn_device_self_test(int index, const tn_run_options *o, char *report, size_t report_size, tn_error *err);
 
 /** Measures every variant of GEMM (CLBlast included) and of reading 4-bit weights on a device, and keeps the winners in the
- * cache; one line of figures. */
-int tn_device_tune(int index, char *report, size_t report_size, tn_error *err);
+ * cache; one line of figures. o as with the self-test. */
+TN_API int tn_device_tune(int index, const tn_run_options *o, char *report, size_t report_size, tn_error *err);
 
 #ifdef __cplusplus
 }
 #endif
-#pragma GCC visibility pop
 #endif

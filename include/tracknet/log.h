@@ -4,7 +4,8 @@
 
 typedef enum tn_log_level { TN_LOG_DEBUG, TN_LOG_INFO, TN_LOG_WARN } tn_log_level;
 
-/** Called with one line without its newline. May be called from the thread that called the library only. */
+/** Called with one line without its newline, which is borrowed for the call, and only from the thread that called the
+ * library. It may be called at any time while that function runs. The struct never grows; the library copies it. */
 typedef struct tn_log {
     void (*fn)(void *user, tn_log_level level, const char *line);
     void *user;

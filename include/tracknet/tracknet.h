@@ -1,4 +1,18 @@
-/** TrackNet: fine-tune a quantised Vision Transformer to find a ball, on any OpenCL device. Include this one header. */
+/**
+ * TrackNet: fine-tune a quantised Vision Transformer to find a ball, on any OpenCL device. Include this one header;
+ * docs/embedding.md shows how.
+ *
+ * Structs that a caller makes begin with `unsigned version` and an INIT macro; one of an unknown version is refused with
+ * TN_ERR_ARGUMENT. Structs that the library makes (reports, progress, device descriptions) are read through pointers and
+ * may grow at the end. tn_error, tn_log, tn_rgb and tn_ball never change.
+ *
+ * Threads: the library keeps no state of its own between calls but what a handle holds. Different handles
+ * (tn_model_handle, tn_config) and different runs (tn_train, tn_eval, ...) may be used in different threads at once, also
+ * on one device, and give the same results as one after the other. One handle is for one thread at a time; a tn_config
+ * that nobody sets may be shared. Callbacks come from the thread that called. The library reads HOME, XDG_CACHE_HOME,
+ * Hugging Face's variables and those that paths of the configuration name, and sets none: an application must not call
+ * setenv while another thread is inside. Numbers in files are read and written in the locale LC_NUMERIC "C".
+ */
 #ifndef TRACKNET_TRACKNET_H
 #define TRACKNET_TRACKNET_H
 #include <tracknet/config.h>
@@ -6,17 +20,18 @@
 #include <tracknet/device.h>
 #include <tracknet/error.h>
 #include <tracknet/log.h>
+#include <tracknet/model.h>
+#include <tracknet/progress.h>
+#include <tracknet/run.h>
 #include <tracknet/synth.h>
 #include <tracknet/train.h>
 
-#pragma GCC visibility push(default)
 #ifdef __cplusplus
 extern "C" {
 #endif
-/** "0.1.0"; static. */
-const char *tn_version(void);
+/** TN_VERSION_STRING of the library that runs, "0.1.0"; static. */
+TN_API const char *tn_version(void);
 #ifdef __cplusplus
 }
 #endif
-#pragma GCC visibility pop
 #endif

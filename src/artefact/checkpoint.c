@@ -1,5 +1,6 @@
 #include "checkpoint.h"
 #include "adapter.h"
+#include "entry.h"
 #include "files.h"
 #include "jsonio.h"
 #include "safetensors.h"
@@ -46,15 +47,15 @@ static int bundle_add(bundle *b, const tn_slot *s, char *name, float *values, tn
     return 0;
 }
 
-static float *slot_values(tn_engine *e, int i, tn_error *err)
+static int add_slot(bundle *b, tn_engine *e, int i, char *name, tn_error *err)
 {
     const tn_slot *s = &e->model->slots[i];
     float *v = malloc((size_t)s->rows * (size_t)s->cols * 4);
-    if (v && tn_store_get(e->session->store, i, v, err)) {
-        free(v);
-        return NULL;
-    }
-    return v;
+    int rc = v ? tn_store_get(e->session->store, i, v, err) : tn_oom(err);
+    if (!rc) return bundle_add(b, s, name, v, err);
+    free(v);
+    free(name);
+    return rc;
 }
 
 static int write_group(tn_engine *e, const char *path, tn_group group, tn_error *err)
@@ -64,7 +65,7 @@ static int write_group(tn_engine *e, const char *path, tn_group group, tn_error 
     for (int i = 0; !rc && i < e->model->n_slots; i++) {
         const tn_slot *s = &e->model->slots[i];
         if (s->group != group) continue;
-        rc = bundle_add(&b, s, group == TN_GROUP_LORA ? tn_adapter_key(e->model, s) : strdup(s->name), slot_values(e, i, err), err);
+        rc = add_slot(&b, e, i, group == TN_GROUP_LORA ? tn_adapter_key(e->model, s) : strdup(s->name), err);
     }
     if (!rc) rc = tn_st_write(path, b.e, b.n, err);
     bundle_free(&b);
@@ -108,9 +109,10 @@ static int moments(tn_engine *e, bundle *b, tn_buffer *arena, const char *prefix
         if (st->s[i].place != TN_PLACE_PARAM) continue;
         const size_t bytes = (size_t)s->rows * (size_t)s->cols * 4;
         float *v = malloc(bytes);
-        if (v && tn_buffer_read(arena, st->s[i].off * 4, v, bytes, err)) {
+        int rc = v ? tn_buffer_read(arena, st->s[i].off * 4, v, bytes, err) : tn_oom(err);
+        if (rc) {
             free(v);
-            return err->status;
+            return rc;
         }
         TN_TRY(bundle_add(b, s, tn_strf("%s.%s", prefix, s->name), v, err));
     }
@@ -159,7 +161,7 @@ static int write_run(const char *dir, const tn_engine *e, tn_error *err)
     strftime(when, sizeof when, "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&t, &tm));
     const tn_device_info *d = &e->dev->info;
     return write_json(dir, "run.json",
-                      json_pack("{s:s, s:s, s:{s:s, s:s, s:s, s:s}, s:I, s:I, s:I}", "tracknet", TN_VERSION, "written", when,
+                      json_pack("{s:s, s:s, s:{s:s, s:s, s:s, s:s}, s:I, s:I, s:I}", "tracknet", TN_VERSION_STRING, "written", when,
                                 "device", "name", d->name, "platform", d->platform, "driver", d->driver, "version", d->version,
                                 "parameters", (json_int_t)tn_model_count(e->model, 7, false), "trainable",
                                 (json_int_t)tn_model_count(e->model, tn_engine_groups(e), true), "peak_device_bytes",
@@ -313,6 +315,10 @@ int tn_checkpoint_load_state(const char *dir, tn_engine *e, tn_trainer_state *st
 int tn_checkpoint_config(tn_config **c, const char *checkpoint, const char *const *overrides, int n_overrides, const tn_log *log,
                          tn_error *err)
 {
+    TN_ENTRY(err);
+    TN_TRY(tn_required(c, "tn_checkpoint_config's result", err));
+    *c = NULL;
+    TN_TRY(tn_required(checkpoint, "tn_checkpoint_config's folder", err));
     char *path = tn_path(checkpoint, "config.yaml");
     if (!path) return tn_oom(err);
     int rc = tn_is_file(path) ? 0
@@ -320,7 +326,8 @@ int tn_checkpoint_config(tn_config **c, const char *checkpoint, const char *cons
                                         "'%s' is no checkpoint: it holds no config.yaml; training writes "
                                         "<output_dir>/best and /last",
                                         checkpoint);
-    tn_config_source s = {.merged = path, .overrides = overrides, .n_overrides = n_overrides, .log = log};
+    const tn_config_source s = {
+        .version = TN_CONFIG_SOURCE_VERSION, .merged = path, .overrides = overrides, .n_overrides = n_overrides, .log = log};
     if (!rc) rc = tn_config_load(c, &s, err);
     free(path);
     return rc;

@@ -8,6 +8,7 @@ int tn_fail(tn_error *err, int status, const char *fmt, ...)
 {
     if (!err) return status;
     err->status = status;
+    err->opencl = 0;
     va_list ap;
     va_start(ap, fmt);
     vsnprintf(err->message, sizeof err->message, fmt, ap);
@@ -23,6 +24,9 @@ int tn_oom(tn_error *err)
 int tn_fail_in(tn_error *err, const char *prefix)
 {
     char old[sizeof err->message];
+    const int opencl = err->opencl;
     memcpy(old, err->message, sizeof old);
-    return tn_fail(err, err->status, "%.300s: %.700s", prefix, old);
+    tn_fail(err, err->status, "%.300s: %.700s", prefix, old);
+    err->opencl = opencl;
+    return err->status;
 }

@@ -9,7 +9,7 @@ int tn_fail(tn_error *err, int status, const char *fmt, ...) __attribute__((form
 /** Host memory ran out; returns TN_ERR_MEMORY. */
 int tn_oom(tn_error *err);
 
-/** Puts "prefix: " before the message that err already holds; returns err's status. */
+/** Puts "prefix: " before the message that err (not NULL) already holds; returns err's status. */
 int tn_fail_in(tn_error *err, const char *prefix);
 
 #define TN_TRY(expr)                                                                                                               \

@@ -70,7 +70,7 @@ int tn_read_file(char **data, size_t *len, const char *path, tn_error *err)
 
 int tn_write_file(const char *path, const void *data, size_t len, tn_error *err)
 {
-    char *tmp = tn_strf("%s.tmp.%ld", path, (long)getpid());
+    char *tmp = tn_strf("%s.tmp.%ld", path, (long)gettid()); /* two threads may write one cache file at once */
     if (!tmp) return tn_oom(err);
     int rc = 0;
     FILE *f = fopen(tmp, "wb");
@@ -140,7 +140,7 @@ int tn_check_writable_dir(const char *dir, tn_error *err)
 {
     if (tn_mkdirs(dir, err))
         return tn_fail(err, TN_ERR_IO, "output folder '%s' cannot be written; choose another with --output-dir", dir);
-    char *p = tn_strf("%s/.write-test.%ld", dir, (long)getpid());
+    char *p = tn_strf("%s/.write-test.%ld", dir, (long)gettid());
     if (!p) return tn_oom(err);
     int fd = open(p, O_CREAT | O_WRONLY | O_EXCL, 0666);
     int e = errno;

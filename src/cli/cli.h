@@ -2,6 +2,7 @@
 #ifndef TN_CLI_H
 #define TN_CLI_H
 #include <jansson.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <tracknet/tracknet.h>
 
@@ -21,8 +22,7 @@ typedef struct tn_cli {
     bool report, double_quant, plain;
     /* synth */
     tn_synth_options synth;
-    /* scratch for --seed and --output-dir as overrides */
-    char seed_override[64], output_override[4200];
+    char gemm_variant[64]; /* scratch for run.variants */
 } tn_cli;
 
 typedef struct tn_command {
@@ -43,23 +43,20 @@ int tn_cmd_adapter(tn_cli *c, tn_error *err);
 int tn_cmd_import(tn_cli *c, tn_error *err);
 int tn_cmd_export(tn_cli *c, tn_error *err);
 
-/** Prints warnings and information to standard error (information not with --json). */
+/** Prints warnings and information to standard error. */
 extern const tn_log tn_cli_log;
 /** Loads the configuration that the options name, or a checkpoint's own. */
 int tn_cli_config(tn_config **out, tn_cli *c, tn_error *err);
 /** Prints a JSON value to standard output and releases it. */
 void tn_cli_print_json(json_t *v);
 
-/** A line that is redrawn on a terminal and printed now and then elsewhere. */
-typedef struct tn_progress {
-    bool tty;
-    double last, begin;
-} tn_progress;
-tn_progress tn_progress_begin(void);
-void tn_progress_show(tn_progress *p, double fraction, bool force, const char *fmt, ...) __attribute__((format(printf, 4, 5)));
-void tn_progress_end(tn_progress *p);
+/** The line of the terminal that is redrawn; elsewhere it is printed now and then. There is one. */
+void tn_bar_show(double fraction, bool force, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+void tn_bar_clear(void);
+/** A tn_progress_fn (user: tn_cli): shows what has no callback of its own, unless --json; Ctrl-C stops. */
+int tn_cli_progress(void *user, const tn_progress *p);
 /** "1:23" or "2:03:04". */
 const char *tn_clock(char buf[32], double seconds);
 /** Set by Ctrl-C; callbacks stop the run cleanly. */
-extern volatile int tn_interrupted;
+extern volatile sig_atomic_t tn_interrupted;
 #endif

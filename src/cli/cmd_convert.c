@@ -7,7 +7,6 @@
 #include <string.h>
 
 typedef struct {
-    tn_progress bar;
     bool table;
     json_t *list;
     int count, quantised;
@@ -34,15 +33,16 @@ static int on_layer(void *user, const tn_layer_report *r, int done, int total)
         if (!isinf(r->sqnr)) snprintf(sqnr, sizeof sqnr, "%.2f", r->sqnr);
         printf("%-52s %-14s %-12s %7.3f %9s %11.4g\n", r->name, r->state, shape, r->bits, sqnr, r->max_error);
     } else {
-        tn_progress_show(&s->bar, (double)done / total, done == total, "%d/%d  %s", done, total, r->name);
+        tn_bar_show((double)done / total, done == total, "%d/%d  %s", done, total, r->name);
     }
     return tn_interrupted;
 }
 
 static tn_quantize_options options_of(const tn_cli *c, shown *s)
 {
-    *s = (shown){.bar = tn_progress_begin(), .table = c->report && !c->json, .list = c->json ? json_array() : NULL};
-    return (tn_quantize_options){.in = c->in,
+    *s = (shown){.table = c->report && !c->json, .list = c->json ? json_array() : NULL};
+    return (tn_quantize_options){.version = TN_QUANTIZE_OPTIONS_VERSION,
+                                 .in = c->in,
                                  .out = c->out,
                                  .quant_type = c->quant_type,
                                  .block_size = c->block_size,
@@ -56,7 +56,7 @@ static tn_quantize_options options_of(const tn_cli *c, shown *s)
 
 static void finish(shown *s, const char *out, int rc)
 {
-    tn_progress_end(&s->bar);
+    tn_bar_clear();
     if (!rc && s->list)
         tn_cli_print_json(json_pack("{s:s, s:f, s:O}", "out", out, "mean_bits_per_weight", s->elements ? s->bits / s->elements : 0,
                                     "layers", s->list));
@@ -123,7 +123,8 @@ static int merge(tn_cli *c, tn_error *err)
 
 static int convert(tn_cli *c, tn_error *err)
 {
-    const tn_adapter_convert o = {c->adapters[0], c->out, c->spelling, c->dtype, c->model_type, c->base, c->plain};
+    const tn_adapter_convert o = {
+        TN_ADAPTER_CONVERT_VERSION, c->adapters[0], c->out, c->spelling, c->dtype, c->model_type, c->base, c->plain};
     int rc = tn_convert_adapter(&o, err);
     if (!rc) printf("%s\n", c->out);
     return rc;
@@ -152,7 +153,7 @@ int tn_cmd_import(tn_cli *c, tn_error *err)
 int tn_cmd_export(tn_cli *c, tn_error *err)
 {
     tn_config *cfg = NULL;
-    const tn_export_options x = {c->out, c->spelling};
+    const tn_export_options x = {TN_EXPORT_OPTIONS_VERSION, c->out, c->spelling};
     int rc = tn_cli_config(&cfg, c, err);
     if (!rc) rc = tn_export(cfg, &c->run, &x, err);
     if (!rc) printf("%s\n", c->out);

@@ -10,7 +10,6 @@
 #include <time.h>
 
 typedef struct {
-    tn_progress bar;
     const char *what;
     char dir[3000], seed[48];
     const tn_cli *cli;
@@ -23,20 +22,12 @@ static double now(void)
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-static int on_frame(void *user, int done, int total)
-{
-    demo *d = user;
-    tn_progress_show(&d->bar, (double)done / total, done == total, "%s: %d/%d frames", d->what, done, total);
-    return tn_interrupted;
-}
-
 static int on_step(void *user, const tn_step *s)
 {
     demo *d = user;
     char left[32];
-    tn_progress_show(&d->bar, (double)s->step / (double)s->steps, false,
-                     "%s  step %lld/%lld  loss %.5f  lr %.1e  %.0f img/s  %s left", d->what, s->step, s->steps, s->loss, s->lr,
-                     s->images_per_second, tn_clock(left, s->seconds_left));
+    tn_bar_show((double)s->step / (double)s->steps, false, "%s  step %lld/%lld  loss %.5f  lr %.1e  %.0f img/s  %s left", d->what,
+                s->step, s->steps, s->loss, s->lr, s->images_per_second, tn_clock(left, s->seconds_left));
     return tn_interrupted;
 }
 
@@ -44,7 +35,8 @@ static int draw(demo *d, const char *game, int look, int clips, uint64_t seed, t
 {
     char out[3100];
     snprintf(out, sizeof out, "%s/data", d->dir);
-    tn_synth_options o = {.out = out,
+    tn_synth_options o = {.version = TN_SYNTH_OPTIONS_VERSION,
+                          .out = out,
                           .game = game,
                           .look = look,
                           .clips = clips,
@@ -52,50 +44,76 @@ static int draw(demo *d, const char *game, int look, int clips, uint64_t seed, t
                           .width = 256,
                           .height = 144,
                           .seed = seed,
-                          .progress = on_frame,
-                          .user = d};
-    d->what = "drawing";
+                          .progress = d->cli->run.progress,
+                          .user = d->cli->run.user};
     int rc = tn_synth(&o, err);
-    tn_progress_end(&d->bar);
+    tn_bar_clear();
     return rc;
 }
 
-enum { MAX_KEYS = 24 };
-
-/* The demonstration's configuration with `keys` on top. */
-static int configure(demo *d, tn_config **c, const char *const *keys, int n, tn_error *err)
+/* The demonstration's configuration on a game; what is trained goes to dir/name. */
+static int configure(const demo *d, tn_config **c, const char *game, const char *name, tn_error *err)
 {
-    static char shared[4][3200];
-    const char *all[MAX_KEYS];
-    snprintf(shared[0], sizeof shared[0], "data.root='%s/data'", d->dir);
-    snprintf(shared[1], sizeof shared[1], "training.seed=%s", d->seed);
-    int k = 0;
-    all[k++] = shared[0];
-    all[k++] = shared[1];
-    all[k++] = "data.preprocess.resize=[256,144]";
-    for (int i = 0; i < n && k < MAX_KEYS; i++) all[k++] = keys[i];
-    tn_config_source s = {.config_dir = d->cli->source.config_dir,
-                          .model = "vit_demo",
-                          .training = "demo",
-                          .overrides = all,
-                          .n_overrides = k,
-                          .log = &tn_cli_log};
-    return tn_config_load(c, &s, err);
+    char root[3100], out[3200];
+    static const int size[] = {256, 144};
+    const tn_config_source s = {.version = TN_CONFIG_SOURCE_VERSION,
+                                .config_dir = d->cli->source.config_dir,
+                                .model = "vit_demo",
+                                .training = "demo",
+                                .log = &tn_cli_log};
+    snprintf(root, sizeof root, "%s/data", d->dir);
+    snprintf(out, sizeof out, "%s/%s", d->dir, name);
+    int rc = tn_config_load(c, &s, err);
+    if (!rc) rc = tn_config_set_str(*c, "data.root", root, err);
+    if (!rc) rc = tn_config_set_int(*c, "training.seed", strtoll(d->seed, NULL, 10), err);
+    if (!rc) rc = tn_config_set_ints(*c, "data.preprocess.resize", size, 2, err);
+    if (!rc) rc = tn_config_set_list(*c, "data.split.train_games", &game, 1, err);
+    if (!rc) rc = tn_config_set_list(*c, "data.split.val_games", NULL, 0, err);
+    if (!rc) rc = tn_config_set_str(*c, "training.output_dir", out, err);
+    return rc;
 }
 
-static int train(demo *d, const char *what, const char *const *keys, int n, tn_train_summary *sum, tn_error *err)
+static int train(demo *d, const char *what, const tn_config *c, tn_train_summary *sum, tn_error *err)
+{
+    const tn_train_callbacks cb = {TN_TRAIN_CALLBACKS_VERSION, on_step, NULL, d};
+    d->what = what;
+    int rc = tn_train(c, &d->cli->run, &cb, sum, err);
+    tn_bar_clear();
+    return rc;
+}
+
+/* From random weights, on the first look. */
+static int pretrain(demo *d, tn_train_summary *sum, tn_error *err)
 {
     tn_config *c = NULL;
-    tn_train_callbacks cb = {on_step, NULL, d};
-    d->what = what;
-    int rc = configure(d, &c, keys, n, err);
-    if (!rc) rc = tn_train(c, &d->cli->run, &cb, sum, err);
-    tn_progress_end(&d->bar);
+    int rc = configure(d, &c, "hard", "pretrained", err);
+    if (!rc) rc = train(d, "pretraining", c, sum, err);
     tn_config_free(c);
-    if (!rc && tn_interrupted) {
-        snprintf(err->message, sizeof err->message, "stopped");
-        rc = err->status = TN_ERR_CANCELLED;
-    }
+    return rc;
+}
+
+/* The pretrained model in nf4 with adapters, on the other look. */
+static int adapt(demo *d, const char *from, tn_train_summary *sum, tn_error *err)
+{
+    static const char *const keys[] = {"model.backbone.freeze=true",
+                                       "model.backbone.random_init=false",
+                                       "model.lora.enabled=true",
+                                       "model.lora.r=8",
+                                       "model.lora.lora_alpha=16",
+                                       "model.lora.lora_dropout=0.0",
+                                       "model.quantization.enabled=true",
+                                       "model.quantization.quant_type=nf4",
+                                       "model.quantization.compress_statistics=true",
+                                       "training.memory_optimization.gradient_checkpointing=true"};
+    char backbone[3300];
+    tn_config *c = NULL;
+    snprintf(backbone, sizeof backbone, "%s/backbone", from);
+    int rc = configure(d, &c, "clay", "adapted", err);
+    if (!rc) rc = tn_config_set_str(c, "model.pretrained_model_name", backbone, err);
+    if (!rc) rc = tn_config_set_str(c, "training.init_from", from, err);
+    for (size_t i = 0; !rc && i < sizeof keys / sizeof *keys; i++) rc = tn_config_set(c, keys[i], err);
+    if (!rc) rc = train(d, "adapting", c, sum, err);
+    tn_config_free(c);
     return rc;
 }
 
@@ -121,7 +139,7 @@ static int pictures(demo *d, const char *checkpoint, tn_error *err)
     tn_config *c = NULL;
     tn_run_options o = d->cli->run;
     const char *images[] = {folder};
-    tn_predict_options p = {.images = images, .n_images = 1, .outdir = out, .csv = csv};
+    tn_predict_options p = {.version = TN_PREDICT_OPTIONS_VERSION, .images = images, .n_images = 1, .outdir = out, .csv = csv};
     o.checkpoint = checkpoint;
     int rc = tn_checkpoint_config(&c, checkpoint, NULL, 0, NULL, err);
     if (!rc) rc = tn_predict(c, &o, &p, err);
@@ -158,17 +176,13 @@ static void report(const demo *d, const tn_eval_result *before, const tn_eval_re
 
 static int run(demo *d, tn_error *err)
 {
-    char pre_out[3200], new_out[3200], pre_best[3200], new_best[3200], backbone[3300], init[3300];
+    char pre_last[3200], new_last[3200];
     const double begin = now();
-    tn_train_summary first, second;
-    tn_eval_result before, after;
+    tn_train_summary first = TN_TRAIN_SUMMARY_INIT, second = TN_TRAIN_SUMMARY_INIT;
+    tn_eval_result before = TN_EVAL_RESULT_INIT, after = TN_EVAL_RESULT_INIT;
     const uint64_t seed = strtoull(d->seed, NULL, 10);
-    snprintf(pre_out, sizeof pre_out, "training.output_dir='%s/pretrained'", d->dir);
-    snprintf(new_out, sizeof new_out, "training.output_dir='%s/adapted'", d->dir);
-    snprintf(pre_best, sizeof pre_best, "%s/pretrained/last", d->dir);
-    snprintf(new_best, sizeof new_best, "%s/adapted/last", d->dir);
-    snprintf(backbone, sizeof backbone, "model.pretrained_model_name='%s/backbone'", pre_best);
-    snprintf(init, sizeof init, "training.init_from='%s'", pre_best);
+    snprintf(pre_last, sizeof pre_last, "%s/pretrained/last", d->dir);
+    snprintf(new_last, sizeof new_last, "%s/adapted/last", d->dir);
 
     fprintf(stderr, "1/5  synthetic clips: a blue court by day, and clay at dusk\n");
     int rc = draw(d, "hard", 0, 28, seed + 1, err);
@@ -177,36 +191,20 @@ static int run(demo *d, tn_error *err)
     if (rc) return rc;
 
     fprintf(stderr, "2/5  training a small ViT from random weights on the blue court (the \"pretrained\" model)\n");
-    const char *pre[] = {"data.split.train_games=[hard]", "data.split.val_games=[]", pre_out};
-    rc = train(d, "pretraining", pre, 3, &first, err);
+    rc = pretrain(d, &first, err);
     if (rc) return rc;
 
     fprintf(stderr, "3/5  evaluating it on clay\n");
-    rc = evaluate(d, pre_best, &before, err);
+    rc = evaluate(d, pre_last, &before, err);
     if (rc) return rc;
 
     fprintf(stderr, "4/5  its linear layers to nf4, LoRA adapters on them, adapting to clay\n");
-    const char *adapt[] = {"data.split.train_games=[clay]",
-                           "data.split.val_games=[]",
-                           new_out,
-                           backbone,
-                           init,
-                           "model.backbone.freeze=true",
-                           "model.backbone.random_init=false",
-                           "model.lora.enabled=true",
-                           "model.lora.r=8",
-                           "model.lora.lora_alpha=16",
-                           "model.lora.lora_dropout=0.0",
-                           "model.quantization.enabled=true",
-                           "model.quantization.quant_type=nf4",
-                           "model.quantization.compress_statistics=true",
-                           "training.memory_optimization.gradient_checkpointing=true"};
-    rc = train(d, "adapting", adapt, (int)(sizeof adapt / sizeof *adapt), &second, err);
+    rc = adapt(d, pre_last, &second, err);
     if (rc) return rc;
 
     fprintf(stderr, "5/5  evaluating the adapted model on unseen clay, drawing pictures\n");
-    rc = evaluate(d, new_best, &after, err);
-    if (!rc) rc = pictures(d, new_best, err);
+    rc = evaluate(d, new_last, &after, err);
+    if (!rc) rc = pictures(d, new_last, err);
     if (!rc) report(d, &before, &after, &second, now() - begin);
     return rc;
 }
@@ -215,7 +213,6 @@ int tn_cmd_demo(tn_cli *c, tn_error *err)
 {
     static demo d;
     d.cli = c;
-    d.bar = tn_progress_begin();
     snprintf(d.dir, sizeof d.dir, "%s", c->output_dir ? c->output_dir : "demo");
     snprintf(d.seed, sizeof d.seed, "%s", c->seed ? c->seed : "42");
     if (mkdir(d.dir, 0777) && errno != EEXIST) {

@@ -14,7 +14,7 @@ static const char *self_test(const tn_cli *c, const tn_device_info *d, char *buf
 {
     tn_error err = {0};
     if (!c->self_test) return NULL;
-    if (!tn_device_self_test(d->index, buf, n, &err)) return "passed";
+    if (!tn_device_self_test(d->index, &c->run, buf, n, &err)) return "passed";
     snprintf(buf, n, "FAILED: %.400s", err.message);
     return buf;
 }
@@ -47,22 +47,22 @@ static json_t *device_json(const tn_device_info *d, const char *test)
 
 int tn_cmd_devices(tn_cli *c, tn_error *err)
 {
-    tn_device_info *v = NULL, one;
-    int n = 0, rc = tn_device_list(&v, &n, err), failed = 0;
+    tn_device_info **v = NULL;
+    int n = 0, one = 0, rc = tn_device_list(&v, &n, err), failed = 0;
     if (!rc && c->run.device) rc = tn_device_select(&one, c->run.device, err);
     json_t *list = json_array();
     for (int i = 0; !rc && i < n; i++) {
-        if (c->run.device && v[i].index != one.index) continue;
+        if (c->run.device && i != one) continue;
         char buf[512], tuning[512] = "";
-        const char *test = self_test(c, &v[i], buf, sizeof buf);
+        const char *test = self_test(c, v[i], buf, sizeof buf);
         failed += test && strcmp(test, "passed") != 0;
-        if (c->tune) rc = tn_device_tune(v[i].index, tuning, sizeof tuning, err);
-        if (c->json) json_array_append_new(list, device_json(&v[i], test));
-        else print_device(&v[i], test, tuning);
+        if (c->tune) rc = tn_device_tune(i, &c->run, tuning, sizeof tuning, err);
+        if (c->json) json_array_append_new(list, device_json(v[i], test));
+        else print_device(v[i], test, tuning);
     }
     if (!rc && c->json) tn_cli_print_json(list);
     else json_decref(list);
-    free(v);
+    tn_device_list_free(v);
     if (!rc && failed) {
         snprintf(err->message, sizeof err->message, "%d device(s) failed the self-test and should not be trained on", failed);
         rc = err->status = TN_ERR_DEVICE;

@@ -3,7 +3,6 @@
 #include <stdio.h>
 
 typedef struct {
-    tn_progress bar;
     json_t *list;
 } answers;
 
@@ -16,16 +15,21 @@ static int each(void *user, const tn_prediction *p, int done, int total)
     else if (total <= 20)
         printf("%s  x %.1f  y %.1f  confidence %.3f%s%s\n", p->image, p->x, p->y, p->confidence, p->adapter ? "  " : "",
                p->adapter ? p->adapter : "");
-    else tn_progress_show(&a->bar, (double)done / total, done == total, "%d/%d  %s", done, total, p->image);
+    else tn_bar_show((double)done / total, done == total, "%d/%d  %s", done, total, p->image);
     return tn_interrupted;
 }
 
 int tn_cmd_predict(tn_cli *c, tn_error *err)
 {
     tn_config *cfg = NULL;
-    answers a = {tn_progress_begin(), c->json ? json_array() : NULL};
-    tn_predict_options p = {
-        .images = c->images, .n_images = c->n_images, .outdir = c->outdir, .csv = c->csv, .each = each, .user = &a};
+    answers a = {c->json ? json_array() : NULL};
+    tn_predict_options p = {.version = TN_PREDICT_OPTIONS_VERSION,
+                            .images = c->images,
+                            .n_images = c->n_images,
+                            .outdir = c->outdir,
+                            .csv = c->csv,
+                            .each = each,
+                            .user = &a};
     int rc = 0;
     if (!c->n_images) {
         err->status = rc = TN_ERR_ARGUMENT;
@@ -33,7 +37,7 @@ int tn_cmd_predict(tn_cli *c, tn_error *err)
     }
     if (!rc) rc = tn_cli_config(&cfg, c, err);
     if (!rc) rc = tn_predict(cfg, &c->run, &p, err);
-    tn_progress_end(&a.bar);
+    tn_bar_clear();
     if (!rc && a.list) tn_cli_print_json(a.list);
     else json_decref(a.list);
     if (!rc && !c->json && c->outdir) fprintf(stderr, "heatmaps and overlays are in %s\n", c->outdir);

@@ -10,27 +10,22 @@ static double mib(size_t bytes)
     return (double)bytes / 1048576;
 }
 
-typedef struct {
-    tn_progress bar;
-    bool quiet;
-} shown;
-
 static int on_step(void *user, const tn_step *s)
 {
-    shown *v = user;
+    const tn_cli *c = user;
     char left[32];
-    if (!v->quiet)
-        tn_progress_show(&v->bar, (double)s->step / (double)s->steps, false,
-                         "epoch %d/%d  step %lld/%lld  loss %.5f  lr %.2e  %.1f img/s  %s left", s->epoch, s->epochs, s->step,
-                         s->steps, s->loss, s->lr, s->images_per_second, tn_clock(left, s->seconds_left));
+    if (!c->json)
+        tn_bar_show((double)s->step / (double)s->steps, false,
+                    "epoch %d/%d  step %lld/%lld  loss %.5f  lr %.2e  %.1f img/s  %s left", s->epoch, s->epochs, s->step, s->steps,
+                    s->loss, s->lr, s->images_per_second, tn_clock(left, s->seconds_left));
     return tn_interrupted;
 }
 
 static int on_epoch(void *user, const tn_epoch *e)
 {
-    shown *v = user;
-    if (v->quiet) return tn_interrupted;
-    tn_progress_end(&v->bar);
+    const tn_cli *c = user;
+    if (c->json) return tn_interrupted;
+    tn_bar_clear();
     fprintf(stderr, "epoch %3d  train loss %.6f  lr %.2e", e->epoch, e->train_loss, e->lr);
     if (e->validated) fprintf(stderr, "  val loss %.6f  L2 %.2f px  PCK@3 %.3f", e->val_loss, e->val_l2, e->val_pck);
     fprintf(stderr, "  %.1f s%s\n", e->seconds, e->best ? "  best" : "");
@@ -83,7 +78,7 @@ static int print_config(const tn_config *cfg, tn_error *err)
 /* Below the YAML, as comments, so that the output loads again: what training would take on this device. */
 static void print_plan(const tn_config *cfg, const tn_run_options *o)
 {
-    tn_memory m;
+    tn_memory m = TN_MEMORY_INIT;
     tn_error why = {0};
     tn_run_options quiet = *o;
     quiet.log = NULL;
@@ -100,33 +95,36 @@ static void print_plan(const tn_config *cfg, const tn_run_options *o)
            m.indivisible_modules);
 }
 
-/* --resume without a folder means <output_dir>/last, and brings that run's configuration. */
-static int resume_config(tn_config **cfg, tn_cli *c, char *path, size_t n, tn_error *err)
+/* A run that Ctrl-C stopped ends well: its last whole epoch is there to go on from. */
+static int run_training(const tn_config *cfg, tn_cli *c, tn_error *err)
 {
-    if (!c->run.resume[0]) {
-        snprintf(path, n, "%s/last", c->output_dir ? c->output_dir : "outputs");
-        c->run.resume = path;
-    }
-    return tn_checkpoint_config(cfg, c->run.resume, c->overrides, c->source.n_overrides, c->run.log, err);
+    const tn_train_callbacks cb = {TN_TRAIN_CALLBACKS_VERSION, on_step, on_epoch, c};
+    tn_train_summary s = TN_TRAIN_SUMMARY_INIT;
+    int rc = tn_train(cfg, &c->run, &cb, &s, err);
+    const bool stopped = rc == TN_ERR_CANCELLED && tn_interrupted;
+    tn_bar_clear();
+    if (rc && !stopped) return rc;
+    if (!s.parameters) fprintf(stderr, "nothing was trained yet: %s\n", err->message);
+    else if (c->json) print_summary_json(&s);
+    else print_summary(&s);
+    if (stopped && s.parameters) fprintf(stderr, "stopped; 'tracknet train --resume' goes on from the last whole epoch\n");
+    return 0;
 }
 
 int tn_cmd_train(tn_cli *c, tn_error *err)
 {
     tn_config *cfg = NULL;
     char path[4300];
-    shown v = {tn_progress_begin(), c->json};
-    tn_train_callbacks cb = {on_step, on_epoch, &v};
-    tn_train_summary s;
-    int rc = c->run.resume ? resume_config(&cfg, c, path, sizeof path, err) : tn_cli_config(&cfg, c, err);
+    if (c->run.resume && !c->run.resume[0]) { /* --resume without a folder means <output_dir>/last */
+        snprintf(path, sizeof path, "%s/last", c->output_dir ? c->output_dir : "outputs");
+        c->run.resume = path;
+    }
+    int rc = tn_cli_config(&cfg, c, err);
     if (!rc && c->dry_run) {
         rc = print_config(cfg, err);
         if (!rc) print_plan(cfg, &c->run);
     } else if (!rc) {
-        rc = tn_train(cfg, &c->run, &cb, &s, err);
-        tn_progress_end(&v.bar);
-        if (!rc && c->json) print_summary_json(&s);
-        else if (!rc) print_summary(&s);
-        if (!rc && tn_interrupted) fprintf(stderr, "stopped; 'tracknet train --resume' goes on from the last whole epoch\n");
+        rc = run_training(cfg, c, err);
     }
     tn_config_free(cfg);
     return rc;
@@ -135,12 +133,13 @@ int tn_cmd_train(tn_cli *c, tn_error *err)
 int tn_cmd_eval(tn_cli *c, tn_error *err)
 {
     tn_config *cfg = NULL;
-    tn_eval_result r;
+    tn_eval_result r = TN_EVAL_RESULT_INIT;
     int rc = tn_cli_config(&cfg, c, err);
     if (!rc && c->dry_run) {
         rc = print_config(cfg, err);
     } else if (!rc) {
         rc = tn_eval(cfg, &c->run, c->split ? c->split : "val", &r, err);
+        tn_bar_clear();
         if (!rc && c->json)
             tn_cli_print_json(json_pack("{s:f, s:f, s:f, s:i, s:i, s:i}", "loss", r.loss, "mean_l2", r.l2, "pck@3", r.pck,
                                         "samples", r.samples, "visible", r.visible, "correct@3", r.correct));

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-volatile int tn_interrupted;
+volatile sig_atomic_t tn_interrupted;
 
 static void on_interrupt(int sig)
 {
@@ -129,6 +129,7 @@ static void say(void *user, tn_log_level level, const char *line)
 {
     (void)user;
     if (level == TN_LOG_DEBUG && !getenv("TRACKNET_DEBUG")) return;
+    tn_bar_clear();
     fprintf(stderr, "%s%s\n", level == TN_LOG_WARN ? "warning: " : "", line);
 }
 
@@ -142,15 +143,23 @@ void tn_cli_print_json(json_t *v)
     json_decref(v);
 }
 
+/* --seed and --output-dir, when the configuration is there. */
+static int set_options(tn_config *cfg, const tn_cli *c, tn_error *err)
+{
+    int rc = c->seed ? tn_config_set_int(cfg, "training.seed", strtoll(c->seed, NULL, 10), err) : 0;
+    if (!rc && c->output_dir) rc = tn_config_set_str(cfg, "training.output_dir", c->output_dir, err);
+    return rc;
+}
+
 int tn_cli_config(tn_config **out, tn_cli *c, tn_error *err)
 {
+    const bool named = c->source.merged || c->source.model || c->source.training || c->source.data;
+    const char *own = c->run.resume ? c->run.resume : c->checkpoint ? c->checkpoint : c->run.n_adapters ? c->adapters[0] : NULL;
     c->source.log = c->run.log;
-    if (!c->checkpoint && c->run.n_adapters && !c->source.merged && !c->source.model && !c->source.training && !c->source.data)
-        return tn_checkpoint_config(out, c->adapters[0], c->overrides, c->source.n_overrides, c->run.log, err);
-    if (c->checkpoint && !c->source.merged && !c->source.model && !c->source.training && !c->source.data)
-        return tn_checkpoint_config(out, c->checkpoint, c->overrides, c->source.n_overrides, c->run.log, err);
     c->source.overrides = c->overrides;
-    return tn_config_load(out, &c->source, err);
+    int rc = own && (c->run.resume || !named) ? tn_checkpoint_config(out, own, c->overrides, c->source.n_overrides, c->run.log, err)
+                                              : tn_config_load(out, &c->source, err);
+    return rc ? rc : set_options(*out, c, err);
 }
 
 static void print_help(FILE *f)
@@ -352,18 +361,9 @@ static int parse(tn_cli *c, const tn_command *k, int argc, char **argv)
             optarg = argv[optind++];
         if (!set_option(c, opt, optarg)) return usage(k, "not a value for this option:", argv[optind - 1]);
     }
-    if (c->seed && strcmp(k->name, "synth")) {
-        snprintf(c->seed_override, sizeof c->seed_override, "training.seed=%s", c->seed);
-        add_override(c, c->seed_override);
-    }
-    if (c->output_dir && !strcmp(k->name, "train")) {
-        snprintf(c->output_override, sizeof c->output_override, "training.output_dir='%s'", c->output_dir);
-        add_override(c, c->output_override);
-    }
     if (!strcmp(k->name, "adapter") && optind < argc) c->action = argv[optind++];
     for (int i = optind; i < argc; i++)
         if (!strchr(argv[i], '=') || !add_override(c, argv[i])) return usage(k, "neither an option nor KEY=VALUE:", argv[i]);
-    if (c->gemm) setenv("TRACKNET_GEMM", c->gemm, 1);
     return 0;
 }
 
@@ -389,8 +389,12 @@ int main(int argc, char **argv)
         fprintf(stderr, "tracknet: there is no command '%s'; 'tracknet --help' lists them\n", argv[1]);
         return 2;
     }
-    static tn_cli c;
+    static tn_cli c = {.source = TN_CONFIG_SOURCE_INIT, .run = TN_RUN_OPTIONS_INIT, .synth = TN_SYNTH_OPTIONS_INIT};
     c.run.log = &tn_cli_log;
+    c.run.progress = tn_cli_progress;
+    c.run.user = &c;
+    c.gemm = getenv("TRACKNET_GEMM");
+    c.run.cache = getenv("TRACKNET_CACHE");
     c.synth.seed = 42;
     int rc = parse(&c, k, argc - 1, argv + 1);
     if (rc) return rc;
@@ -398,9 +402,14 @@ int main(int argc, char **argv)
         fputs(k->help, stdout);
         return 0;
     }
+    if (c.gemm && c.gemm[0]) {
+        snprintf(c.gemm_variant, sizeof c.gemm_variant, "gemm=%s", c.gemm);
+        c.run.variants = c.gemm_variant;
+    }
     signal(SIGINT, on_interrupt);
     tn_error err = {0};
     rc = k->run(&c, &err);
+    tn_bar_clear();
     if (rc) fprintf(stderr, "tracknet %s: %s\n", k->name, err.message);
     return rc ? 1 : 0;
 }

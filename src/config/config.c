@@ -1,5 +1,6 @@
 /* Files -> tree -> settings. */
 #include "settings.h"
+#include "entry.h"
 #include "files.h"
 #include "log.h"
 #include "values.h"
@@ -26,7 +27,7 @@ const tn_settings *tn_config_settings(const tn_config *c)
 
 /* ---- keys ---- */
 
-static const tn_key *find_key(const char *name)
+const tn_key *tn_key_find(const char *name)
 {
     for (int i = 0; i < tn_schema_size; i++)
         if (!strcmp(tn_schema[i].name, name)) return &tn_schema[i];
@@ -71,6 +72,12 @@ static const char *canonical(const char *name, char *buf, size_t n)
     return name;
 }
 
+const tn_key *tn_key_find_moved(const char *name)
+{
+    char moved[256];
+    return tn_key_find(canonical(name, moved, sizeof moved));
+}
+
 static int apply(tn_config *c, const tn_ynode *n, const char *prefix, tn_error *err)
 {
     for (int i = 0; i < n->n; i++) {
@@ -78,7 +85,7 @@ static int apply(tn_config *c, const tn_ynode *n, const char *prefix, tn_error *
         char full[256], moved[256];
         snprintf(full, sizeof full, "%s%s%s", prefix, prefix[0] ? "." : "", v->key);
         const char *name = canonical(full, moved, sizeof moved);
-        const tn_key *k = find_key(name);
+        const tn_key *k = tn_key_find(name);
         if (k && k->type == TN_S_UNUSED) {
             tn_logf(&c->log, TN_LOG_WARN, "%s:%d: key '%s' is accepted and not used here", v->file, v->line, name);
         } else if (k) {
@@ -234,6 +241,24 @@ static int load_section(tn_config *c, const char *dir, const char *section, cons
     return rc;
 }
 
+/* A value under a dotted key joins the tree. Takes value over. */
+static int merge_value(tn_config *c, const char *key, size_t n, tn_ynode *value, tn_error *err)
+{
+    tn_ynode *root = tn_yaml_new_map(NULL, COMMAND_LINE), *at = root;
+    for (const char *s = key, *last = key + n; s < last;) {
+        const char *dot = memchr(s, '.', (size_t)(last - s)), *end = dot ? dot : last;
+        char *name = tn_strf("%.*s", (int)(end - s), s);
+        if (!name || !at) return tn_oom(err);
+        tn_ynode *node = dot ? tn_yaml_new_map(name, COMMAND_LINE) : value;
+        if (!dot) node->key = name;
+        else free(name);
+        if (!tn_yaml_add(at, node)) return tn_oom(err);
+        at = node;
+        s = dot ? dot + 1 : last;
+    }
+    return tn_yaml_merge(c->tree, root, err);
+}
+
 static int merge_override(tn_config *c, const char *text, tn_error *err)
 {
     const char *eq = strchr(text, '=');
@@ -246,19 +271,7 @@ static int merge_override(tn_config *c, const char *text, tn_error *err)
         TN_TRY(tn_yaml_parse(&value, "null", 4, COMMAND_LINE, err));
     }
     value->line = 0;
-    tn_ynode *root = tn_yaml_new_map(NULL, COMMAND_LINE), *at = root;
-    for (const char *s = text; s < eq;) {
-        const char *dot = memchr(s, '.', (size_t)(eq - s)), *end = dot ? dot : eq;
-        char *key = tn_strf("%.*s", (int)(end - s), s);
-        if (!key || !at) return tn_oom(err);
-        tn_ynode *n = dot ? tn_yaml_new_map(key, COMMAND_LINE) : value;
-        if (!dot) n->key = key;
-        else free(key);
-        if (!tn_yaml_add(at, n)) return tn_oom(err);
-        at = n;
-        s = dot ? dot + 1 : eq;
-    }
-    return tn_yaml_merge(c->tree, root, err);
+    return merge_value(c, text, (size_t)(eq - text), value, err);
 }
 
 static int load_all(tn_config *c, const tn_config_source *s, tn_error *err)
@@ -277,16 +290,29 @@ static int load_all(tn_config *c, const tn_config_source *s, tn_error *err)
     return settle(c, err);
 }
 
-int tn_config_load(tn_config **out, const tn_config_source *s, tn_error *err)
+static tn_config *config_new(tn_error *err)
 {
     tn_config *c = calloc(1, sizeof *c);
+    if (c && (c->tree = tn_yaml_new_map(NULL, COMMAND_LINE))) return c;
+    free(c);
+    tn_oom(err);
+    return NULL;
+}
+
+int tn_config_load(tn_config **out, const tn_config_source *s, tn_error *err)
+{
+    static const tn_config_source defaults = TN_CONFIG_SOURCE_INIT;
+    TN_ENTRY(err);
+    TN_TRY(tn_required(out, "tn_config_load's result", err));
     *out = NULL;
-    if (!c || !(c->tree = tn_yaml_new_map(NULL, COMMAND_LINE))) {
-        free(c);
-        return tn_oom(err);
-    }
+    TN_TRY(tn_versioned(s, TN_CONFIG_SOURCE_VERSION, "tn_config_source", err));
+    if (!s) s = &defaults;
+    if (s->n_overrides) TN_TRY(tn_required(s->overrides, "tn_config_source.overrides", err));
+    tn_config *c = config_new(err);
+    if (!c) return TN_ERR_MEMORY;
     if (s->log) c->log = *s->log;
     int rc = load_all(c, s, err);
+    c->log.fn = NULL; /* later settings do not warn again */
     if (rc) {
         tn_config_free(c);
         return rc;
@@ -304,12 +330,71 @@ void tn_config_free(tn_config *c)
     free(c);
 }
 
+static int parse_dump(tn_config *c, const char *yaml, tn_error *err)
+{
+    tn_ynode *n;
+    TN_TRY(tn_yaml_parse(&n, yaml, strlen(yaml), COMMAND_LINE, err));
+    tn_yaml_free(c->tree);
+    c->tree = n;
+    return 0;
+}
+
+int tn_config_copy(tn_config **out, const tn_config *c, tn_error *err)
+{
+    char *yaml = NULL;
+    TN_ENTRY(err);
+    TN_TRY(tn_required(out, "tn_config_copy's result", err));
+    *out = NULL;
+    TN_TRY(tn_config_dump(c, &yaml, err));
+    tn_config *copy = config_new(err);
+    int rc = copy ? parse_dump(copy, yaml, err) : TN_ERR_MEMORY;
+    if (!rc) rc = settle(copy, err);
+    free(yaml);
+    if (rc) tn_config_free(copy);
+    else *out = copy;
+    return rc;
+}
+
+/* A setting begins from the tree that the settings dump to, so that it wins over all that was said before, and so that
+ * there is a way back. */
+static int begin_setting(tn_config *c, char **before, tn_error *err)
+{
+    TN_TRY(tn_config_dump(c, before, err));
+    return parse_dump(c, *before, err);
+}
+
+/* Settles what was merged (`merged`: its status), or goes back. Frees before. */
+static int end_setting(tn_config *c, int merged, char *before, tn_error *err)
+{
+    tn_error ignored;
+    int rc = merged ? merged : settle(c, err);
+    if (rc && before && !parse_dump(c, before, &ignored)) (void)settle(c, &ignored);
+    free(before);
+    return rc;
+}
+
 int tn_config_set(tn_config *c, const char *assignment, tn_error *err)
 {
-    TN_TRY(merge_override(c, assignment, err));
-    const tn_log log = c->log;
-    c->log.fn = NULL; /* the warnings were given at loading */
-    int rc = settle(c, err);
-    c->log = log;
-    return rc;
+    char *before = NULL;
+    TN_ENTRY(err);
+    TN_TRY(tn_required(c, "the configuration", err));
+    TN_TRY(tn_required(assignment, "tn_config_set's assignment", err));
+    int rc = begin_setting(c, &before, err);
+    if (!rc) rc = merge_override(c, assignment, err);
+    return end_setting(c, rc, before, err);
+}
+
+int tn_config_put(tn_config *c, const char *key, tn_ynode *value, tn_error *err)
+{
+    char *before = NULL;
+    int rc = tn_required(c, "the configuration", err);
+    if (!rc) rc = tn_required(key, "a setter's key", err);
+    if (!rc && !tn_key_find_moved(key)) rc = unknown_key(value, key, err);
+    if (!rc) rc = begin_setting(c, &before, err);
+    if (rc) {
+        tn_yaml_free(value);
+        free(before);
+        return rc;
+    }
+    return end_setting(c, merge_value(c, key, strlen(key), value, err), before, err);
 }

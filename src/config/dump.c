@@ -1,5 +1,5 @@
 /* Settings -> YAML. */
-#include "fail.h"
+#include "entry.h"
 #include "settings.h"
 #include "text.h"
 
@@ -103,6 +103,10 @@ static int open_sections(tn_text *t, const char *name, const char *last)
 
 int tn_config_dump(const tn_config *c, char **yaml, tn_error *err)
 {
+    TN_ENTRY(err);
+    TN_TRY(tn_required(yaml, "tn_config_dump's text", err));
+    *yaml = NULL;
+    TN_TRY(tn_required(c, "the configuration", err));
     tn_text t = {0};
     const char *last = "";
     for (int i = 0; i < tn_schema_size; i++) {

@@ -46,6 +46,21 @@ tn_ynode *tn_yaml_new_map(const char *key, const char *file)
     return n;
 }
 
+tn_ynode *tn_yaml_new_scalar(const char *text, bool quoted, const char *file)
+{
+    tn_ynode *n = node_new(TN_Y_SCALAR, NULL, file);
+    if (!n) return NULL;
+    n->quoted = quoted;
+    if ((n->text = strdup(text))) return n;
+    free(n);
+    return NULL;
+}
+
+tn_ynode *tn_yaml_new_seq(const char *file)
+{
+    return node_new(TN_Y_SEQ, NULL, file);
+}
+
 tn_ynode *tn_yaml_get(const tn_ynode *map, const char *key)
 {
     for (int i = 0; map && map->kind == TN_Y_MAP && i < map->n; i++)

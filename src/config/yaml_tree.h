@@ -24,6 +24,9 @@ tn_ynode *tn_yaml_get(const tn_ynode *map, const char *key);
 /** Deep merge: mappings merge, everything else is replaced. Takes `from` over. */
 int tn_yaml_merge(tn_ynode *into, tn_ynode *from, tn_error *err);
 tn_ynode *tn_yaml_new_map(const char *key, const char *file);
+/** A scalar that is `text` itself (quoted) or what YAML takes it for; NULL when memory ran out. */
+tn_ynode *tn_yaml_new_scalar(const char *text, bool quoted, const char *file);
+tn_ynode *tn_yaml_new_seq(const char *file);
 bool tn_yaml_add(tn_ynode *parent, tn_ynode *child);
 /** A null as YAML spells it, or nothing. */
 bool tn_yaml_is_null(const tn_ynode *n);

@@ -1,5 +1,6 @@
 /* Adapters as files: described, merged into their base, spelt another way. */
 #include "adapter.h"
+#include "entry.h"
 #include "files.h"
 #include "loftq.h"
 #include "names.h"
@@ -15,8 +16,11 @@
 
 int tn_adapter_describe(const char *dir, char **text, tn_error *err)
 {
+    TN_ENTRY(err);
     tn_adapter *a;
+    TN_TRY(tn_required(text, "tn_adapter_describe's text", err));
     *text = NULL;
+    TN_TRY(tn_required(dir, "tn_adapter_describe's adapter", err));
     TN_TRY(tn_adapter_open(&a, dir, err));
     json_t *modules = json_array(), *others = json_array();
     long long parameters = 0;
@@ -165,8 +169,12 @@ static int starts_of(merger *m, tn_error *err)
 
 int tn_merge_adapter(const char *adapter, const tn_quantize_options *o, tn_error *err)
 {
+    TN_ENTRY(err);
+    TN_TRY(tn_struct(o, TN_QUANTIZE_OPTIONS_VERSION, "tn_quantize_options", err));
+    TN_TRY(tn_quantize_skips(o, err));
     merger m = {0};
-    tn_rewrite w = {.o = o, .quantize = o->quant_type != NULL, .changes = changes, .change = change, .user = &m};
+    tn_rewrite w = {
+        .o = o, .quantize = o->quant_type != NULL, .phase = TN_PHASE_MERGING, .changes = changes, .change = change, .user = &m};
     if (!adapter || !o->in || !o->out) return tn_fail(err, TN_ERR_ARGUMENT, "give --adapter, --base and --out");
     if (o->quant_type) TN_TRY(tn_quantize_check(o, &w.type, err));
     TN_TRY(tn_adapter_open(&m.a, adapter, err));
@@ -360,6 +368,8 @@ int tn_convert_adapter(const tn_adapter_convert *o, tn_error *err)
     const tn_backbone *family;
     tn_adapter *a;
     bundle b = {0};
+    TN_ENTRY(err);
+    TN_TRY(tn_struct(o, TN_ADAPTER_CONVERT_VERSION, "tn_adapter_convert", err));
     TN_TRY(check_convert(o, &family, err));
     TN_TRY(tn_adapter_open(&a, o->in, err));
     char *tmp = tn_strf("%s.tmp.%ld", o->out, (long)getpid()), *weights = tmp ? tn_path(tmp, "adapter_model.safetensors") : NULL;

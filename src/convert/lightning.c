@@ -1,6 +1,7 @@
 /* A PyTorch Lightning TrackNet checkpoint saved as safetensors (backbone.model.*, decoder.*, head.*), in and out. */
 #include "adapter_use.h"
 #include "checkpoint.h"
+#include "entry.h"
 #include "export.h"
 #include "files.h"
 #include "names.h"
@@ -154,6 +155,7 @@ static int set_slots(tn_engine *e, source *src, tn_error *err)
                        src->f->path);
     for (int i = 0; i < e->model->n_slots; i++) {
         float *v;
+        TN_TRY(tn_watch_tell(&e->watch, TN_PHASE_LOADING, e->model->slots[i].name, i, e->model->n_slots, err));
         TN_TRY(read_slot(&v, src, &e->model->slots[i], err));
         int rc = tn_store_set(e->session->store, i, v, err);
         free(v);
@@ -162,20 +164,10 @@ static int set_slots(tn_engine *e, source *src, tn_error *err)
     return 0;
 }
 
-static int set_key(tn_config *c, const char *key, const char *value, tn_error *err)
+static int set_base(tn_config *c, const char *path, bool random, tn_error *err)
 {
-    char *text = tn_strf("%s=%s", key, value);
-    int rc = text ? tn_config_set(c, text, err) : tn_oom(err);
-    free(text);
-    return rc;
-}
-
-static int set_base(tn_config *c, const char *path, const char *random, tn_error *err)
-{
-    char *quoted = tn_strf("'%s'", path);
-    int rc = quoted ? set_key(c, "model.pretrained_model_name", quoted, err) : tn_oom(err);
-    free(quoted);
-    return rc ? rc : set_key(c, "model.backbone.random_init", random, err);
+    TN_TRY(tn_config_set_str(c, "model.pretrained_model_name", path, err));
+    return tn_config_set_bool(c, "model.backbone.random_init", random, err);
 }
 
 /* Everything into tmp, which then takes the name `out`. */
@@ -188,7 +180,7 @@ static int write_import(tn_engine *e, tn_config *c, source *src, const tn_hf_dir
     const tn_trainer_state state = {.best = 0.0 / 0.0, .loss_scale = 1};
     int rc = base ? tn_checkpoint_save(tmp, e, c, &state, err) : tn_oom(err);
     if (!rc) rc = write_base(e, src, hf->config, tmp, err);
-    if (!rc) rc = set_base(c, base, "false", err); /* only now is there something to point at */
+    if (!rc) rc = set_base(c, base, false, err); /* only now is there something to point at */
     if (!rc) rc = tn_checkpoint_write_config(tmp, c, err);
     if (!rc) rc = tn_swap_dir(tmp, out, err);
     free(cwd);
@@ -199,6 +191,9 @@ static int write_import(tn_engine *e, tn_config *c, source *src, const tn_hf_dir
 
 int tn_import(tn_config *c, const tn_run_options *o, const char *in, const char *out, tn_error *err)
 {
+    TN_ENTRY(err);
+    TN_TRY(tn_required(c, "tn_import's configuration", err));
+    TN_TRY(tn_run_check(&o, err));
     source src = {0};
     tn_engine *e = NULL;
     tn_hf_dir *hf = NULL;
@@ -210,7 +205,7 @@ int tn_import(tn_config *c, const tn_run_options *o, const char *in, const char 
     if (!rc) rc = find_file(&path, in, err);
     if (!rc) rc = open_source(&src, path, err);
     if (!rc) rc = tn_hf_open(&hf, beside && tn_is_file(beside) ? in : tn_config_settings(c)->model.pretrained, false, err);
-    if (!rc) rc = set_base(c, hf->path, "true", err);
+    if (!rc) rc = set_base(c, hf->path, true, err);
     if (!rc) rc = tn_engine_open(&e, tn_config_settings(c), o, false, false, err);
     if (!rc) rc = set_slots(e, &src, err);
     if (!rc) name_unused(&src, o->log);
@@ -263,7 +258,8 @@ static int write_weights(tn_engine *e, const char *path, bool v5, tn_error *err)
     if (!rc) rc = tn_st_begin(&w, path, l, m->n_slots, err);
     for (int i = 0; !rc && i < m->n_slots; i++) {
         float *v = malloc(l[i].bytes + 4);
-        rc = v ? tn_store_get(e->session->store, i, v, err) : tn_oom(err);
+        rc = v ? tn_watch_tell(&e->watch, TN_PHASE_EXPORTING, m->slots[i].name, i, m->n_slots, err) : tn_oom(err);
+        if (!rc) rc = tn_store_get(e->session->store, i, v, err);
         if (!rc) rc = tn_st_put(w, l[i].name, v, err);
         free(v);
     }
@@ -291,6 +287,10 @@ static int write_lightning(tn_engine *e, const tn_config *c, const char *dir, bo
 
 int tn_export(const tn_config *c, const tn_run_options *o, const tn_export_options *x, tn_error *err)
 {
+    TN_ENTRY(err);
+    TN_TRY(tn_required(c, "tn_export's configuration", err));
+    TN_TRY(tn_struct(x, TN_EXPORT_OPTIONS_VERSION, "tn_export_options", err));
+    TN_TRY(tn_run_check(&o, err));
     tn_engine *e;
     tn_adapter *adapters[TN_MAX_ADAPTERS];
     int n = 0;

@@ -450,7 +450,12 @@ static int export_graph(emitter *e, const char *path)
     e->o = tn_onnx_new();
     if (!e->name || !e->q || !e->k || !e->image || !e->o) return tn_oom(e->err);
     tn_onnx_port(e->o, true, "pixel_values", 4, (int64_t[]){-1, 3, m->image_h, m->image_w});
-    for (int i = 0; i < e->g.n_n; i++) TN_TRY(emit(e, &e->g.n[i]));
+    int rc = 0;
+    for (int i = 0; !rc && i < e->g.n_n; i++) {
+        rc = tn_watch_tell(&e->e->watch, TN_PHASE_EXPORTING, tn_opcode_name(e->g.n[i].op), i, e->g.n_n, e->err);
+        if (!rc) rc = emit(e, &e->g.n[i]);
+    }
+    TN_TRY(rc);
     tn_onnx_rename(e->o, e->name[e->g.heat], "heatmap");
     tn_onnx_port(e->o, false, "heatmap", 4, (int64_t[]){-1, 1, m->heat_h, m->heat_w});
     properties(e);

@@ -76,7 +76,7 @@ tn_onnx *tn_onnx_new(void)
     o->model.has_ir_version = 1;
     o->model.ir_version = 8;
     o->model.producer_name = "tracknet";
-    o->model.producer_version = TN_VERSION;
+    o->model.producer_version = TN_VERSION_STRING;
     o->model.n_opset_import = 1;
     o->model.opset_import = o->opsets;
     o->model.graph = &o->graph;

@@ -1,4 +1,5 @@
 #include "rewrite.h"
+#include "entry.h"
 
 #include <string.h>
 
@@ -13,9 +14,19 @@ int tn_quantize_check(const tn_quantize_options *o, tn_qtype *type, tn_error *er
     return 0;
 }
 
+int tn_quantize_skips(const tn_quantize_options *o, tn_error *err)
+{
+    if (o->n_skip) TN_TRY(tn_required(o->skip, "tn_quantize_options.skip", err));
+    for (int i = 0; i < o->n_skip; i++) TN_TRY(tn_required(o->skip[i], "an entry of tn_quantize_options.skip", err));
+    return 0;
+}
+
 int tn_quantize_checkpoint(const tn_quantize_options *o, tn_error *err)
 {
-    tn_rewrite w = {.o = o, .quantize = true};
+    TN_ENTRY(err);
+    TN_TRY(tn_struct(o, TN_QUANTIZE_OPTIONS_VERSION, "tn_quantize_options", err));
+    tn_rewrite w = {.o = o, .quantize = true, .phase = TN_PHASE_QUANTIZING};
+    TN_TRY(tn_quantize_skips(o, err));
     if (!o->in || !o->out) return tn_fail(err, TN_ERR_ARGUMENT, "give --in and --out, two Hugging Face model folders");
     TN_TRY(tn_quantize_check(o, &w.type, err));
     return tn_rewrite_run(&w, err);

@@ -1,6 +1,7 @@
 #include "rewrite.h"
 #include "files.h"
 #include "text.h"
+#include "watch.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -16,6 +17,12 @@ typedef struct {
     long long total_bytes;
     int done, total, quantised;
 } run;
+
+static int tell(const run *r, const char *name, tn_error *err)
+{
+    const tn_watch w = {r->w->o->progress, r->w->o->user};
+    return tn_watch_tell(&w, r->w->phase, name, r->done, r->total, err);
+}
 
 /* ---- what becomes of a tensor ---- */
 
@@ -190,7 +197,10 @@ static int lay_file(layout *l, const run *r, const tn_st_file *f, tn_error *err)
         TN_TRY(measure(&x, f, t, err));
         tn_st_entry e = entry_of(t);
         switch (action_of(r, t, x.cols, &state)) {
-        case QUANT: TN_TRY(lay_quant(l, r, f, t, &x, err)); break;
+        case QUANT:
+            TN_TRY(tell(r, t->name, err));
+            TN_TRY(lay_quant(l, r, f, t, &x, err));
+            break;
         case FLOAT:
             if (tn_qfile_is_packed(t)) {
                 e.dtype = file_dtype(x.dtype);
@@ -210,6 +220,7 @@ static int lay_file(layout *l, const run *r, const tn_st_file *f, tn_error *err)
 static int report(run *r, const tn_st_tensor *t, const char *state, const values *x, const tn_qmatrix *q, tn_error *err)
 {
     r->done++;
+    TN_TRY(tell(r, t->name, err));
     if (!r->w->o->layer) return 0;
     tn_layer_report p = {.name = t->name, .state = state, .rows = x->rows, .cols = x->cols, .sqnr = INFINITY};
     p.bits = !strcmp(x->dtype, "float32") ? 32 : 16;
@@ -229,7 +240,7 @@ static int report(run *r, const tn_st_tensor *t, const char *state, const values
         p.bits = 8.0 * (double)tn_qbytes(&q->s) / (double)n;
         if (noise > 0) p.sqnr = 10 * log10(signal / noise);
     }
-    return r->w->o->layer(r->w->o->user, &p, r->done, r->total) ? tn_fail(err, TN_ERR_CANCELLED, "stopped") : 0;
+    return r->w->o->layer(r->w->o->user, &p, r->done, r->total) ? tn_cancelled(r->w->phase, err) : 0;
 }
 
 static int put_quant(run *r, tn_st_writer *out, const tn_st_file *f, const tn_st_tensor *t, tn_error *err)

@@ -7,6 +7,7 @@
 typedef struct tn_rewrite {
     const tn_quantize_options *o;
     bool quantize;
+    tn_phase phase; /* what progress is told */
     tn_qtype type;
     /** Does `change` alter this tensor? And the change itself, on float32 [rows, cols]. NULL: nothing is changed. */
     bool (*changes)(void *user, const char *name);
@@ -16,5 +17,7 @@ typedef struct tn_rewrite {
 
 /** The format that o asks for, with a block size it allows. */
 int tn_quantize_check(const tn_quantize_options *o, tn_qtype *type, tn_error *err);
+/** A list that n_skip promises must be there. */
+int tn_quantize_skips(const tn_quantize_options *o, tn_error *err);
 int tn_rewrite_run(const tn_rewrite *w, tn_error *err);
 #endif

@@ -1,7 +1,9 @@
 /* Clips drawn from a few parameters: everything is supersampled by coverage, nothing needs a picture library. */
+#include "entry.h"
 #include "files.h"
 #include "image.h"
 #include "numeric.h"
+#include "watch.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -259,8 +261,8 @@ static int draw_clip(const tn_synth_options *o, const char *dir, int clip, tn_er
         if (hidden(&s)) tn_text_addf(&csv, "%s,0,,,\n", name);
         else tn_text_addf(&csv, "%s,1,%.1f,%.1f,0\n", name, s.bx - 0.5, fmax(s.by - 0.5, 0));
         step(&s);
-        if (!rc && o->progress && o->progress(o->user, clip * o->frames + f + 1, o->clips * o->frames))
-            rc = tn_fail(err, TN_ERR_CANCELLED, "stopped");
+        const tn_watch w = {o->progress, o->user};
+        if (!rc) rc = tn_watch_tell(&w, TN_PHASE_DRAWING, NULL, clip * o->frames + f + 1, (long long)o->clips * o->frames, err);
     }
     char *path = tn_path(dir, "Label.csv");
     if (!rc) rc = path && !csv.oom ? tn_write_file(path, csv.s, csv.len, err) : tn_oom(err);
@@ -272,6 +274,8 @@ static int draw_clip(const tn_synth_options *o, const char *dir, int clip, tn_er
 
 int tn_synth(const tn_synth_options *options, tn_error *err)
 {
+    TN_ENTRY(err);
+    TN_TRY(tn_struct(options, TN_SYNTH_OPTIONS_VERSION, "tn_synth_options", err));
     tn_synth_options o = *options;
     if (!o.game) o.game = "game1";
     if (!o.clips) o.clips = 4;

@@ -36,9 +36,9 @@ static int create(tn_buffer **out, tn_dev *d, size_t bytes, cl_mem_flags flags, 
         free(b);
         const bool memory = e == CL_INVALID_BUFFER_SIZE || e == CL_MEM_OBJECT_ALLOCATION_FAILURE || e == CL_OUT_OF_RESOURCES ||
                             e == CL_OUT_OF_HOST_MEMORY;
-        return tn_fail(err, memory ? TN_ERR_MEMORY : TN_ERR_DEVICE,
-                       "device '%s' refused %zu MiB for %s (%s); use a smaller batch, micro_batch_size or model", d->info.name,
-                       bytes >> 20, what, tn_cl_error(e));
+        return tn_fail_cl(err, memory ? TN_ERR_MEMORY : TN_ERR_DEVICE, e,
+                          "device '%s' refused %zu MiB for %s (%s); use a smaller batch, micro_batch_size or model", d->info.name,
+                          bytes >> 20, what, tn_cl_error(e));
     }
     d->allocated += bytes;
     d->peak = TN_MAX(d->peak, d->allocated);

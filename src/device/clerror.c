@@ -1,5 +1,6 @@
 #include "dev.h"
 
+#include <stdarg.h>
 #include <stdio.h>
 
 const char *tn_cl_error(int code)
@@ -35,4 +36,16 @@ const char *tn_cl_error(int code)
     for (size_t i = 0; i < TN_COUNT(names); i++)
         if (names[i].code == code) return names[i].name;
     return "an OpenCL error";
+}
+
+int tn_fail_cl(tn_error *err, int status, int code, const char *fmt, ...)
+{
+    if (!err) return status;
+    err->status = status;
+    err->opencl = code;
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(err->message, sizeof err->message, fmt, ap);
+    va_end(ap);
+    return status;
 }

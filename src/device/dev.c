@@ -1,4 +1,5 @@
 #include "dev_cl.h"
+#include "files.h"
 #include "quirks.h"
 
 #include <stdio.h>
@@ -7,7 +8,9 @@
 
 int tn_dev_usable(const tn_dev *d, tn_error *err)
 {
-    return d->lost ? tn_fail(err, d->cause.status, "device '%s' was lost before: %s", d->info.name, d->cause.message) : 0;
+    return d->lost ? tn_fail_cl(err, d->cause.status, d->cause.opencl, "device '%s' was lost before: %s", d->info.name,
+                                d->cause.message)
+                   : 0;
 }
 
 /* A crashed kernel surfaces at the next call that waits, as CL_OUT_OF_RESOURCES on NVIDIA; nothing on that context works after. */
@@ -23,15 +26,15 @@ int tn_dev_failed(tn_dev *d, const char *what, size_t bytes, int code, bool wait
     char size[48] = "";
     if (bytes) snprintf(size, sizeof size, " of %zu bytes", bytes);
     if (!means_lost(code, waiting))
-        return tn_fail(err, memory ? TN_ERR_MEMORY : TN_ERR_DEVICE, "device '%s': %s%s failed with %s (%d)", d->info.name, what,
-                       size, tn_cl_error(code), code);
+        return tn_fail_cl(err, memory ? TN_ERR_MEMORY : TN_ERR_DEVICE, code, "device '%s': %s%s failed with %s (%d)", d->info.name,
+                          what, size, tn_cl_error(code), code);
     d->lost = true;
-    tn_fail(
-        &d->cause, TN_ERR_DEVICE,
+    tn_fail_cl(
+        &d->cause, TN_ERR_DEVICE, code,
         "device '%s': %s%s failed with %s (%d): the driver or a kernel gave up; run again, with --resume where a checkpoint was "
         "saved, and try another driver or --device cpu if it comes back",
         d->info.name, what, size, tn_cl_error(code), code);
-    return tn_fail(err, d->cause.status, "%s", d->cause.message);
+    return tn_fail_cl(err, d->cause.status, code, "%s", d->cause.message);
 }
 
 static int open_context(tn_dev *d, tn_error *err)
@@ -40,24 +43,24 @@ static int open_context(tn_dev *d, tn_error *err)
     tn_dev_cl *cl = d->cl;
     cl_context_properties props[] = {CL_CONTEXT_PLATFORM, (cl_context_properties)cl->platform, 0};
     cl->ctx = clCreateContext(props, 1, &cl->id, NULL, NULL, &e);
-    if (e) return tn_fail(err, TN_ERR_DEVICE, "device '%s': cannot create a context (%s)", d->info.name, tn_cl_error(e));
+    if (e) return tn_fail_cl(err, TN_ERR_DEVICE, e, "device '%s': cannot create a context (%s)", d->info.name, tn_cl_error(e));
     for (int q = TN_QUEUE_MAIN; q <= TN_QUEUE_COPY; q++) {
         cl->queue[q] = clCreateCommandQueue(cl->ctx, cl->id, 0, &e);
-        if (e) return tn_fail(err, TN_ERR_DEVICE, "device '%s': cannot create a queue (%s)", d->info.name, tn_cl_error(e));
+        if (e) return tn_fail_cl(err, TN_ERR_DEVICE, e, "device '%s': cannot create a queue (%s)", d->info.name, tn_cl_error(e));
     }
     return 0;
 }
 
 static int describe(tn_dev *d, int index, tn_error *err)
 {
-    tn_device_info *v;
+    tn_device_info **v;
     int n;
     cl_uint align_bits = 0;
     cl_device_fp_config fp = 0;
     TN_TRY(tn_device_list(&v, &n, err));
     int rc = tn_find_device(&d->cl->platform, &d->cl->id, index, err);
-    if (!rc) d->info = v[index];
-    free(v);
+    if (!rc) d->info = *v[index];
+    tn_device_list_free(v);
     TN_TRY(rc);
     d->quirk_flags = tn_quirk_flags(&d->info);
     d->caps = d->info.type == TN_DEVICE_CPU ? TN_CAP_CPU : 0;
@@ -69,19 +72,29 @@ static int describe(tn_dev *d, int index, tn_error *err)
     return 0;
 }
 
-int tn_dev_open(tn_dev **out, int index, size_t memory_limit, const tn_log *log, tn_error *err)
+/* Options that the device keeps. */
+static int take_options(tn_dev *d, const tn_dev_options *o, tn_error *err)
 {
+    d->log = o->log;
+    d->watch = o->watch;
+    d->memory_limit = o->memory_limit;
+    if (o->variants && o->variants[0] && !(d->variants = strdup(o->variants))) return tn_oom(err);
+    if (o->cache && !strcmp(o->cache, "off")) return 0;
+    d->cache_dir = o->cache && o->cache[0] && strcmp(o->cache, "on") ? strdup(o->cache) : tn_cache_dir();
+    return d->cache_dir ? 0 : tn_oom(err);
+}
+
+int tn_dev_open(tn_dev **out, int index, const tn_dev_options *o, tn_error *err)
+{
+    static const tn_dev_options defaults = {0};
     tn_dev *d = *out = calloc(1, sizeof *d);
     if (!d || !(d->cl = calloc(1, sizeof *d->cl))) {
         free(d);
         *out = NULL;
         return tn_oom(err);
     }
-    d->log = log;
-    d->memory_limit = memory_limit;
-    const char *force = getenv("TRACKNET_GEMM");
-    d->gemm_force = force && force[0] ? force : NULL;
-    int rc = describe(d, index, err);
+    int rc = take_options(d, o ? o : &defaults, err);
+    if (!rc) rc = describe(d, index, err);
     if (!rc) rc = open_context(d, err);
     if (!rc) return 0;
     tn_dev_close(d);
@@ -102,6 +115,8 @@ void tn_dev_close(tn_dev *d)
         if (cl->queue[q]) clReleaseCommandQueue(cl->queue[q]);
     if (cl->ctx) clReleaseContext(cl->ctx);
     free(cl);
+    free(d->variants);
+    free(d->cache_dir);
     free(d);
 }
 

@@ -8,6 +8,7 @@
 #define TN_DEV_H
 #include "fail.h"
 #include "log.h"
+#include "watch.h"
 #include <stdbool.h>
 #include <stdint.h>
 #include <tracknet/device.h>
@@ -46,8 +47,10 @@ typedef struct tn_dev {
     size_t allocated, peak, memory_limit; /* bytes; limit 0: none */
     int row_wg;                           /* work-items that share one row in reductions; 1 on a CPU */
     bool flushes_denormals;
-    const char *gemm_force; /* "portable", "native", "clblast", or NULL: measured choice */
-    void *tuning;           /* owned by ops/tuning.c */
+    char *variants;  /* "gemm=portable": rows to run instead of the measured choice; NULL: none */
+    char *cache_dir; /* of binaries and measurements; NULL: none are kept */
+    tn_watch watch;
+    void *tuning; /* owned by ops/tuning.c */
     void (*tuning_free)(void *);
     void (*on_close)(void); /* libraries that keep our context let go of it here */
     bool untouched;         /* leave new buffers unwritten: oclgrind 21.10 takes a host write for the last word on a buffer */
@@ -58,8 +61,16 @@ typedef struct tn_dev {
     tn_error cause;
 } tn_dev;
 
-/** Opens device `index` of tn_device_list. memory_limit 0: what the device has. `log` may be NULL and must outlive it. */
-int tn_dev_open(tn_dev **out, int index, size_t memory_limit, const tn_log *log, tn_error *err);
+/** What a device is opened with; zeros are the defaults. Texts are copied. */
+typedef struct tn_dev_options {
+    size_t memory_limit; /* 0: what the device has */
+    const tn_log *log;   /* may be NULL and must outlive the device */
+    tn_watch watch;
+    const char *variants, *cache; /* as in tn_run_options */
+} tn_dev_options;
+
+/** Opens device `index` of tn_device_list. o may be NULL. */
+int tn_dev_open(tn_dev **out, int index, const tn_dev_options *o, tn_error *err);
 /** Waits for the queues. Buffers of the device must be freed before. */
 void tn_dev_close(tn_dev *d);
 /** Waits for everything enqueued on both queues. */
@@ -151,6 +162,8 @@ typedef struct tn_range {
 int tn_launch(tn_dev *d, tn_kernel *k, const tn_arg *args, int n_args, const tn_range *r, tn_error *err);
 
 const char *tn_cl_error(int code);
+/** As tn_fail, for a failed OpenCL call: `code` goes into err->opencl. */
+int tn_fail_cl(tn_error *err, int status, int code, const char *fmt, ...) __attribute__((format(printf, 4, 5)));
 
 /** Embedded sources (generated): "portable/gemm.cl" and so on, includes already resolved. */
 typedef struct tn_cl_source {

@@ -1,3 +1,4 @@
+#include "entry.h"
 #include "quirks.h"
 
 #include <ctype.h>
@@ -76,23 +77,27 @@ static int walk(int (*fn)(void *, int, cl_platform_id, cl_device_id), void *user
 }
 
 typedef struct {
-    tn_device_info *v;
+    tn_device_info **v;
     int n;
 } list;
 
 static int add(void *user, int index, cl_platform_id p, cl_device_id d)
 {
     list *l = user;
-    tn_device_info *v = realloc(l->v, sizeof *v * (size_t)(l->n + 1));
-    if (!v) return 1;
-    l->v = v;
-    v[l->n] = (tn_device_info){.index = index};
-    describe(&v[l->n++], p, d);
+    tn_device_info **v = realloc(l->v, sizeof *v * (size_t)(l->n + 2));
+    if (v) l->v = v;
+    if (!v || !(v[l->n] = calloc(1, sizeof **v))) return 1;
+    v[l->n]->index = index;
+    describe(v[l->n], p, d);
+    v[++l->n] = NULL;
     return 0;
 }
 
-int tn_device_list(tn_device_info **out, int *count, tn_error *err)
+int tn_device_list(tn_device_info ***out, int *count, tn_error *err)
 {
+    TN_ENTRY(err);
+    TN_TRY(tn_required(out, "tn_device_list's list", err));
+    TN_TRY(tn_required(count, "tn_device_list's count", err));
     list l = {0};
     walk(add, &l);
     *out = l.v;
@@ -101,6 +106,12 @@ int tn_device_list(tn_device_info **out, int *count, tn_error *err)
         return tn_fail(err, TN_ERR_DEVICE,
                        "no OpenCL device found: install your GPU's OpenCL driver, or 'pocl-opencl-icd' for the CPU");
     return 0;
+}
+
+void tn_device_list_free(tn_device_info **v)
+{
+    for (int i = 0; v && v[i]; i++) free(v[i]);
+    free(v);
 }
 
 typedef struct {
@@ -128,17 +139,17 @@ int tn_find_device(cl_platform_id *p, cl_device_id *d, int index, tn_error *err)
     return 0;
 }
 
-static int pick_default(const tn_device_info *v, int n)
+static int pick_default(tn_device_info *const *v, int n)
 {
     int best = 0;
     for (int i = 1; i < n; i++) {
-        bool gpu = v[i].type == TN_DEVICE_GPU, had = v[best].type == TN_DEVICE_GPU;
-        if ((gpu && !had) || (gpu == had && v[i].global_memory > v[best].global_memory)) best = i;
+        bool gpu = v[i]->type == TN_DEVICE_GPU, had = v[best]->type == TN_DEVICE_GPU;
+        if ((gpu && !had) || (gpu == had && v[i]->global_memory > v[best]->global_memory)) best = i;
     }
     return best;
 }
 
-static int match(int *hit, const tn_device_info *v, int n, const char *sel, tn_error *err)
+static int match(int *hit, tn_device_info *const *v, int n, const char *sel, tn_error *err)
 {
     char *end;
     long idx = strtol(sel, &end, 10);
@@ -153,11 +164,11 @@ static int match(int *hit, const tn_device_info *v, int n, const char *sel, tn_e
     int hits = 0;
     tn_text names = {0};
     for (int i = n - 1; i >= 0; i--) {
-        bool yes = cpu   ? v[i].type == TN_DEVICE_CPU
-                   : gpu ? v[i].type == TN_DEVICE_GPU
-                         : tn_has_nocase(v[i].name, sel) || tn_has_nocase(v[i].platform, sel);
+        bool yes = cpu   ? v[i]->type == TN_DEVICE_CPU
+                   : gpu ? v[i]->type == TN_DEVICE_GPU
+                         : tn_has_nocase(v[i]->name, sel) || tn_has_nocase(v[i]->platform, sel);
         if (!yes) continue;
-        tn_text_addf(&names, "%s%d '%s'", hits ? ", " : "", i, v[i].name);
+        tn_text_addf(&names, "%s%d '%s'", hits ? ", " : "", i, v[i]->name);
         hits++;
         *hit = i;
     }
@@ -169,9 +180,11 @@ static int match(int *hit, const tn_device_info *v, int n, const char *sel, tn_e
     return rc;
 }
 
-int tn_device_select(tn_device_info *out, const char *sel, tn_error *err)
+int tn_device_select(int *index, const char *sel, tn_error *err)
 {
-    tn_device_info *v = NULL;
+    TN_ENTRY(err);
+    TN_TRY(tn_required(index, "tn_device_select's index", err));
+    tn_device_info **v = NULL;
     int n = 0, hit = 0;
     TN_TRY(tn_device_list(&v, &n, err));
     int rc = 0;
@@ -179,7 +192,7 @@ int tn_device_select(tn_device_info *out, const char *sel, tn_error *err)
     else if (strchr(sel, ','))
         rc = tn_fail(err, TN_ERR_DEVICE, "'%s' names several devices; this version runs one at a time, so give one", sel);
     else rc = match(&hit, v, n, sel, err);
-    if (!rc) *out = v[hit];
-    free(v);
+    if (!rc) *index = hit;
+    tn_device_list_free(v);
     return rc;
 }

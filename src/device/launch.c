@@ -10,8 +10,8 @@ int tn_set_args(tn_dev *d, cl_kernel k, const char *name, const tn_arg *args, in
         const cl_int e =
             buffer ? clSetKernelArg(k, (cl_uint)i, sizeof m, &m) : clSetKernelArg(k, (cl_uint)i, args[i].size, &args[i].v);
         if (e)
-            return tn_fail(err, TN_ERR_DEVICE, "device '%s', kernel %s: argument %d refused (%s)", d->info.name, name, i,
-                           tn_cl_error(e));
+            return tn_fail_cl(err, TN_ERR_DEVICE, e, "device '%s', kernel %s: argument %d refused (%s)", d->info.name, name, i,
+                              tn_cl_error(e));
     }
     return 0;
 }

@@ -17,29 +17,24 @@ static const char *source_of(const char *file)
 
 static char *cache_key(const tn_dev *d, const char *file, const char *options, const char *source)
 {
-    const char *env = getenv("POCL_DEVICES");
-    return tn_strf(CACHE_FORMAT "|%s|%s|%s|%s|%s|%016llx|%s|%s\n", d->info.platform, d->info.name, d->info.driver, d->info.version,
-                   file, tn_hash(TN_HASH0, source, strlen(source)), options, env ? env : "");
+    return tn_strf(CACHE_FORMAT "|%s|%s|%s|%s|%s|%016llx|%s\n", d->info.platform, d->info.name, d->info.driver, d->info.version,
+                   file, tn_hash(TN_HASH0, source, strlen(source)), options);
 }
 
-static char *cache_path(const char *key)
+static char *cache_path(const tn_dev *d, const char *key)
 {
-    char *dir = tn_cache_dir();
-    char *p = dir ? tn_strf("%s/%016llx.clbin", dir, tn_hash(TN_HASH0, key, strlen(key))) : NULL;
-    free(dir);
-    return p;
+    return tn_strf("%s/%016llx.clbin", d->cache_dir, tn_hash(TN_HASH0, key, strlen(key)));
 }
 
 static bool uses_disk_cache(const tn_dev *d)
 {
-    const char *off = getenv("TRACKNET_CACHE");
-    return !(d->quirk_flags & TN_QUIRK_OWN_CACHE) && !(off && !strcmp(off, "off"));
+    return d->cache_dir && !(d->quirk_flags & TN_QUIRK_OWN_CACHE);
 }
 
 /** NULL when there is no usable binary; a stale or foreign file is simply not used. */
 static cl_program load_cached(tn_dev *d, const char *key, const char *options)
 {
-    char *path = cache_path(key), *data = NULL;
+    char *path = cache_path(d, key), *data = NULL;
     size_t len = 0, k = strlen(key);
     cl_program p = NULL;
     tn_error ignored;
@@ -58,22 +53,21 @@ static cl_program load_cached(tn_dev *d, const char *key, const char *options)
     return p;
 }
 
-static void store(cl_program p, const char *key)
+static void store(const tn_dev *d, cl_program p, const char *key)
 {
     size_t n = 0;
     if (clGetProgramInfo(p, CL_PROGRAM_BINARY_SIZES, sizeof n, &n, NULL) || !n) return;
     unsigned char *bin = malloc(n), **list = &bin;
     tn_text t = {0};
-    char *dir = tn_cache_dir(), *path = cache_path(key);
+    char *path = cache_path(d, key);
     tn_error ignored;
-    if (bin && dir && path && !clGetProgramInfo(p, CL_PROGRAM_BINARIES, sizeof bin, list, NULL)) {
+    if (bin && path && !clGetProgramInfo(p, CL_PROGRAM_BINARIES, sizeof bin, list, NULL)) {
         tn_text_add(&t, key, strlen(key));
         tn_text_add(&t, (char *)bin, n);
-        if (!t.oom && !tn_mkdirs(dir, &ignored)) (void)tn_write_file(path, t.s, t.len, &ignored);
+        if (!t.oom && !tn_mkdirs(d->cache_dir, &ignored)) (void)tn_write_file(path, t.s, t.len, &ignored);
     }
     tn_text_free(&t);
     free(bin);
-    free(dir);
     free(path);
 }
 
@@ -83,10 +77,10 @@ static int build_failed(tn_dev *d, cl_program p, const char *file, const char *o
     clGetProgramBuildInfo(p, d->cl->id, CL_PROGRAM_BUILD_LOG, 0, NULL, &n);
     char *log = calloc(1, n + 1);
     if (log) clGetProgramBuildInfo(p, d->cl->id, CL_PROGRAM_BUILD_LOG, n, log, NULL);
-    tn_fail(err, TN_ERR_DEVICE, "device '%s': cl/%s does not build with '%s' (%s): %.500s", d->info.name, file, options,
-            tn_cl_error(e), log ? log : "");
+    tn_fail_cl(err, TN_ERR_DEVICE, e, "device '%s': cl/%s does not build with '%s' (%s): %.500s", d->info.name, file, options,
+               tn_cl_error(e), log ? log : "");
     free(log);
-    return err ? err->status : TN_ERR_DEVICE;
+    return TN_ERR_DEVICE;
 }
 
 static int build(cl_program *out, tn_dev *d, const char *file, const char *options, tn_error *err)
@@ -102,11 +96,11 @@ static int build(cl_program *out, tn_dev *d, const char *file, const char *optio
         p = clCreateProgramWithSource(d->cl->ctx, 1, &src, NULL, &e);
         if (!e) e = clBuildProgram(p, 1, &d->cl->id, options, NULL, NULL);
         if (e) {
-            rc = p ? build_failed(d, p, file, options, e, err) : tn_fail(err, TN_ERR_DEVICE, "%s", tn_cl_error(e));
+            rc = p ? build_failed(d, p, file, options, e, err) : tn_fail_cl(err, TN_ERR_DEVICE, e, "%s", tn_cl_error(e));
             if (p) clReleaseProgram(p);
             p = NULL;
         } else if (uses_disk_cache(d)) {
-            store(p, key);
+            store(d, p, key);
         }
     }
     free(key);
@@ -152,7 +146,8 @@ static int kernel_new(tn_kernel **out, tn_dev *d, cl_program p, const char *entr
     k->k = clCreateKernel(p, entry, &e);
     if (e) {
         free(k);
-        return tn_fail(err, TN_ERR_DEVICE, "device '%s': kernel %s cannot be created (%s)", d->info.name, entry, tn_cl_error(e));
+        return tn_fail_cl(err, TN_ERR_DEVICE, e, "device '%s': kernel %s cannot be created (%s)", d->info.name, entry,
+                          tn_cl_error(e));
     }
     clGetKernelWorkGroupInfo(k->k, d->cl->id, CL_KERNEL_WORK_GROUP_SIZE, sizeof k->max_wg, &k->max_wg, NULL);
     k->entry = strdup(entry);

@@ -92,8 +92,8 @@ int tn_tape_launch(tn_tape *t, tn_kernel *k, const tn_arg *args, int n_args, con
     cl_int code = 0;
     tape_entry e = {.kind = TAPE_LAUNCH, .range = *r, .k = clCreateKernel(k->program, k->entry, &code)};
     if (code)
-        return tn_fail(err, TN_ERR_DEVICE, "device '%s': kernel %s cannot be created (%s)", t->dev->info.name, k->entry,
-                       tn_cl_error(code));
+        return tn_fail_cl(err, TN_ERR_DEVICE, code, "device '%s': kernel %s cannot be created (%s)", t->dev->info.name, k->entry,
+                          tn_cl_error(code));
     const int rc = tn_set_args(t->dev, e.k, k->entry, args, n_args, err);
     if (!rc) return append(t, e, k->entry, err);
     clReleaseKernel(e.k);

@@ -120,26 +120,35 @@ static int load_weights(tn_engine *e, const tn_hf_dir *hf, tn_error *err)
     return 0;
 }
 
+static int open_device(tn_engine *e, int index, const tn_run_options *o, tn_error *err)
+{
+    const tn_dev_options x = {o->memory_limit, e->log, e->watch, o->variants, o->cache};
+    TN_TRY(tn_watch_tell(&e->watch, TN_PHASE_OPENING, NULL, 0, 0, err));
+    return tn_dev_open(&e->dev, index, &x, err);
+}
+
 static int open_engine(tn_engine **out, const tn_settings *s, const tn_run_options *o, const tn_lora *lora, bool optimiser,
                        bool dry, tn_error *err)
 {
     tn_engine *e = calloc(1, sizeof *e);
     tn_hf_dir *hf = NULL;
-    tn_device_info info;
+    int index;
     tn_quant_spec quant;
     tn_store *store = NULL;
     *out = NULL;
     if (!e) return tn_oom(err);
     e->s = s;
-    e->log = o->log;
+    if (o->log) e->own_log = *o->log;
+    e->log = &e->own_log;
+    e->watch = (tn_watch){o->progress, o->user};
     e->act = storage_type(s);
     e->foreign_lora = lora != NULL;
     int rc = image_size(e, err);
     if (!rc) rc = tn_hf_open(&hf, s->model.pretrained, !s->model.random_init && !dry, err);
     if (!rc) rc = build_model(e, hf, lora, err);
     if (!rc) rc = quant_of(&quant, s, hf, err);
-    if (!rc) rc = tn_device_select(&info, o->device, err);
-    if (!rc) rc = tn_dev_open(&e->dev, info.index, o->memory_limit, o->log, err);
+    if (!rc) rc = tn_device_select(&index, o->device, err);
+    if (!rc) rc = open_device(e, index, o, err);
     if (!rc) rc = tn_store_new(&store, e->dev, e->model, &quant, e->act, optimiser, dry, err);
     if (!rc) rc = tn_session_new(&e->session, e->dev, e->model, store, err);
     if (!rc && !dry) rc = load_weights(e, hf, err);

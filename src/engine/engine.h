@@ -9,7 +9,9 @@
 
 typedef struct tn_engine {
     const tn_settings *s;
+    tn_log own_log; /* the caller's, copied */
     const tn_log *log;
+    tn_watch watch;
     tn_dev *dev;
     tn_model *model;
     tn_session *session; /* owns the store */

@@ -14,7 +14,8 @@ static int activations(const tn_engine *e, const tn_model *m, tn_store *st, tn_p
 int tn_engine_memory(const tn_engine *e, int micro, tn_memory *m, tn_error *err)
 {
     tn_store *st = e->session->store;
-    *m = (tn_memory){.weights = st->weight_bytes,
+    *m = (tn_memory){.version = TN_MEMORY_VERSION,
+                     .weights = st->weight_bytes,
                      .weights_float32 = st->float_bytes,
                      .parameters = 4 * st->n_params,
                      .gradients = 4 * st->n_params,

@@ -1,4 +1,5 @@
 #include "adapter_use.h"
+#include "entry.h"
 #include "files.h"
 #include "metrics.h"
 
@@ -62,23 +63,23 @@ static void count(const tn_engine *e, const tn_batch *b, const float *heat, tn_e
     }
 }
 
-static int run_batch(tn_engine *e, const tn_batch *b, float *heat, double *loss, tn_error *err)
+int tn_forward(tn_engine *e, const tn_batch *b, float *heat, double *loss, tn_error *err)
 {
     tn_session *s = e->session;
     tn_exec *x;
-    tn_pass pass = tn_engine_eval_pass(e, b->n, true);
+    tn_pass pass = tn_engine_eval_pass(e, b->n, loss != NULL);
     TN_TRY(tn_session_get(&x, s, &pass, err));
     s->loss = (tn_loss_spec){!strcmp(e->s->training.loss, "focal"), (float)e->s->training.alpha, (float)e->s->training.beta, 1, 1};
     TN_TRY(tn_session_upload(s, x, x->g.pixels, b->frames, err));
-    TN_TRY(tn_session_upload(s, x, x->g.labels, b->labels, err));
+    if (loss) TN_TRY(tn_session_upload(s, x, x->g.labels, b->labels, err));
     TN_TRY(tn_session_run(s, x, err));
-    TN_TRY(tn_session_loss(s, x, loss, err));
+    if (loss) TN_TRY(tn_session_loss(s, x, loss, err));
     return tn_session_download(s, x, x->g.heat, heat, err);
 }
 
 int tn_evaluate(tn_engine *e, const tn_dataset *d, tn_loader *l, const char *previews, tn_eval_result *r, tn_error *err)
 {
-    *r = (tn_eval_result){0};
+    *r = (tn_eval_result)TN_EVAL_RESULT_INIT;
     const size_t area = (size_t)e->model->heat_w * (size_t)e->model->heat_h;
     int *order = malloc(sizeof *order * (size_t)d->n), shown = 0;
     float *heat = malloc(sizeof *heat * area * (size_t)TN_MAX(e->s->training.batch_size, 1));
@@ -91,7 +92,8 @@ int tn_evaluate(tn_engine *e, const tn_dataset *d, tn_loader *l, const char *pre
         double part = 0;
         rc = tn_loader_next(l, &b, err);
         if (rc || !b.n) break;
-        rc = run_batch(e, &b, heat, &part, err);
+        rc = tn_watch_tell(&e->watch, TN_PHASE_VALIDATING, NULL, r->samples, d->n, err);
+        if (!rc) rc = tn_forward(e, &b, heat, &part, err);
         loss += part;
         if (!rc) count(e, &b, heat, r, &l2);
         for (int i = 0; !rc && previews && i < b.n && shown < 4; i++)
@@ -107,6 +109,11 @@ int tn_evaluate(tn_engine *e, const tn_dataset *d, tn_loader *l, const char *pre
 
 int tn_eval(const tn_config *c, const tn_run_options *o, const char *split, tn_eval_result *r, tn_error *err)
 {
+    TN_ENTRY(err);
+    TN_TRY(tn_required(c, "tn_eval's configuration", err));
+    TN_TRY(tn_required(split, "tn_eval's split", err));
+    TN_TRY(tn_struct(r, TN_EVAL_RESULT_VERSION, "tn_eval_result", err));
+    TN_TRY(tn_run_check(&o, err));
     const tn_settings *s = tn_config_settings(c);
     const bool train = !strcmp(split, "train");
     tn_engine *e = NULL;

@@ -31,11 +31,18 @@ int tn_gemm_sum(tn_ctx *c, const tn_tensor *P, int splits, const tn_gemm_args *g
     return tn_op_run(c, "portable/gemm.cl", "gemm_sum", opts, args, TN_COUNT(args), 1, &n, &l, err);
 }
 
+bool tn_gemm_forced(const tn_dev *d, const char *name)
+{
+    char want[64];
+    const size_t n = (size_t)snprintf(want, sizeof want, "gemm=%s", name);
+    const char *at = d->variants ? strstr(d->variants, want) : NULL;
+    return at && (at == d->variants || at[-1] == ',') && (!at[n] || at[n] == ',');
+}
+
 static int pick(tn_ctx *c, const tn_gemm_args *g, int *out, tn_error *err)
 {
-    const char *force = c->dev->gemm_force;
-    for (int v = 0; force && v < TN_GEMM_VARIANTS; v++)
-        if (!strcmp(force, tn_gemm_variants[v].name) && tn_gemm_variants[v].can(c, g)) {
+    for (int v = 0; c->dev->variants && v < TN_GEMM_VARIANTS; v++)
+        if (tn_gemm_forced(c->dev, tn_gemm_variants[v].name) && tn_gemm_variants[v].can(c, g)) {
             *out = v;
             return 0;
         }

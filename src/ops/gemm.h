@@ -59,6 +59,8 @@ extern const tn_gemm_variant tn_gemm_variants[TN_GEMM_VARIANTS];
 /** Any product with any epilogue. */
 int tn_gemm_run(tn_ctx *c, const tn_gemm_args *g, tn_error *err);
 
+/** Does the device's list of variants name this one for GEMM? */
+bool tn_gemm_forced(const tn_dev *d, const char *name);
 bool tn_gemm_always(const tn_ctx *c, const tn_gemm_args *g);
 int tn_gemm_portable(tn_ctx *c, const tn_gemm_args *g, tn_error *err);
 bool tn_gemm_native_can(const tn_ctx *c, const tn_gemm_args *g);

@@ -3,6 +3,7 @@
 #include "gemm.h"
 
 #include <clblast_c.h>
+#include <pthread.h>
 
 bool tn_gemm_clblast_can(const tn_ctx *c, const tn_gemm_args *g)
 {
@@ -10,10 +11,25 @@ bool tn_gemm_clblast_can(const tn_ctx *c, const tn_gemm_args *g)
     return g->A.dtype == TN_F32 && g->B.dtype == TN_F32 && g->C.dtype == TN_F32 && g->K > 0;
 }
 
-/* CLBlast's caches are process-wide and keep our context alive past main(), where drivers are gone (CLBlast#44). */
+/* CLBlast's caches are process-wide and keep our context alive past main(), where drivers are gone (CLBlast#44). They are
+ * emptied when the last device that used them closes: emptied earlier, other threads' products would build again. */
+static pthread_mutex_t users_lock = PTHREAD_MUTEX_INITIALIZER;
+static int users;
+
 static void forget(void)
 {
-    (void)CLBlastClearCache();
+    pthread_mutex_lock(&users_lock);
+    if (!--users) (void)CLBlastClearCache();
+    pthread_mutex_unlock(&users_lock);
+}
+
+static void remember(tn_dev *d)
+{
+    if (d->on_close) return;
+    pthread_mutex_lock(&users_lock);
+    users++;
+    pthread_mutex_unlock(&users_lock);
+    d->on_close = forget;
 }
 
 /* What a call needs, copied when it is recorded. */
@@ -36,7 +52,7 @@ static int clblast_run(tn_dev *d, const void *args, tn_error *err)
 int tn_gemm_clblast(tn_ctx *c, const tn_gemm_args *g, tn_error *err)
 {
     if (c->dry) return 0;
-    c->dev->on_close = forget;
+    remember(c->dev);
     const clblast_call call = {*g};
     TN_TRY(c->tape ? tn_tape_call(c->tape, "CLBlastSgemm", clblast_run, &call, sizeof call, err) : clblast_run(c->dev, &call, err));
     if (!g->bias) return 0;

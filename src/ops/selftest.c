@@ -1,4 +1,5 @@
 #include "selftest.h"
+#include "entry.h"
 #include "ops.h"
 #include "text.h"
 
@@ -109,21 +110,32 @@ static int run_all(tn_dev *d, char *report, size_t n, tn_error *err)
     return 0;
 }
 
-int tn_device_self_test(int index, char *report, size_t n, tn_error *err)
+/* Opens a device by the options of a run. */
+static int open_for(tn_dev **d, int index, const tn_run_options *o, tn_error *err)
 {
+    *d = NULL;
+    TN_TRY(tn_run_check(&o, err));
+    const tn_dev_options x = {o->memory_limit, o->log, {o->progress, o->user}, o->variants, o->cache};
+    return tn_dev_open(d, index, &x, err);
+}
+
+int tn_device_self_test(int index, const tn_run_options *o, char *report, size_t n, tn_error *err)
+{
+    TN_ENTRY(err);
     tn_dev *d;
-    TN_TRY(tn_dev_open(&d, index, 0, NULL, err));
+    TN_TRY(open_for(&d, index, o, err));
     int rc = run_all(d, report, n, err);
     tn_dev_close(d);
     return rc;
 }
 
-int tn_device_tune(int index, char *report, size_t n, tn_error *err)
+int tn_device_tune(int index, const tn_run_options *o, char *report, size_t n, tn_error *err)
 {
     static const char *const shapes[TN_SHAPES] = {"dense", "skinny", "tall-k"};
+    TN_ENTRY(err);
     tn_dev *d;
     tn_gemm_tuning *t;
-    TN_TRY(tn_dev_open(&d, index, 0, NULL, err));
+    TN_TRY(open_for(&d, index, o, err));
     int rc = tn_tuning_get(&t, d, true, err);
     if (!rc) rc = tn_tuning_get_quant(&t, d, err);
     tn_text text = {0};

@@ -160,15 +160,12 @@ static char *cache_file(const tn_dev *d)
     const char *parts[] = {d->info.platform, d->info.name, d->info.driver, d->info.version};
     for (size_t i = 0; i < TN_COUNT(parts); i++) h = tn_hash(h, parts[i], strlen(parts[i]) + 1);
     for (const tn_cl_source *s = tn_cl_sources; s->file; s++) h = tn_hash(h, s->text, strlen(s->text));
-    char *dir = tn_cache_dir(), *p = dir ? tn_strf("%s/tuning-%016llx.json", dir, h) : NULL;
-    free(dir);
-    return p;
+    return d->cache_dir ? tn_strf("%s/tuning-%016llx.json", d->cache_dir, h) : NULL;
 }
 
 static bool load(tn_gemm_tuning *t, const tn_dev *d)
 {
-    const char *off = getenv("TRACKNET_CACHE");
-    char *path = off && !strcmp(off, "off") ? NULL : cache_file(d);
+    char *path = cache_file(d);
     tn_error ignored;
     json_t *j = NULL;
     bool ok = path && tn_is_file(path) && !tn_json_read(&j, path, &ignored) && tn_json_int(j, "format", 0) == TUNING_FORMAT;
@@ -195,8 +192,7 @@ static bool load(tn_gemm_tuning *t, const tn_dev *d)
 
 static void save(const tn_gemm_tuning *t, const tn_dev *d)
 {
-    const char *off = getenv("TRACKNET_CACHE");
-    char *dir = tn_cache_dir(), *path = off && !strcmp(off, "off") ? NULL : cache_file(d);
+    char *path = cache_file(d);
     tn_error ignored;
     json_t *rows = json_array();
     for (int s = 0; s < TN_SHAPES; s++) {
@@ -209,9 +205,8 @@ static void save(const tn_gemm_tuning *t, const tn_dev *d)
     json_t *j = json_pack("{s:i, s:s, s:s, s:o, s:b, s:b, s:b, s:i, s:i, s:i}", "format", TUNING_FORMAT, "device", d->info.name,
                           "driver", d->info.driver, "gemm", rows, "attention_cpu", t->attention_cpu_ok, "with_slow", t->with_slow,
                           "with_quant", t->with_quant, "unpack", t->unpack, "qgemv", t->qgemv, "qgemv_rows", t->qgemv_rows);
-    if (j && path && dir && !tn_mkdirs(dir, &ignored)) (void)tn_json_write(j, path, &ignored);
+    if (j && path && !tn_mkdirs(d->cache_dir, &ignored)) (void)tn_json_write(j, path, &ignored);
     json_decref(j);
-    free(dir);
     free(path);
 }
 
@@ -227,7 +222,10 @@ int tn_tuning_get(tn_gemm_tuning **out, tn_dev *d, bool with_slow, tn_error *err
         if (load(t, d) && (t->with_slow || !with_slow)) return 0;
     }
     t->with_slow = with_slow;
-    for (int s = 0; s < TN_SHAPES; s++) TN_TRY(tune_shape(t, d, s, err));
+    for (int s = 0; s < TN_SHAPES; s++) {
+        TN_TRY(tn_watch_tell(&d->watch, TN_PHASE_TUNING, "gemm", s, TN_SHAPES, err));
+        TN_TRY(tune_shape(t, d, s, err));
+    }
     t->attention_cpu_ok = attention_agrees(t, d);
     save(t, d);
     return 0;

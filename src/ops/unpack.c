@@ -39,7 +39,7 @@ static int run_of(int v)
 
 static bool forced_portable(const tn_ctx *c)
 {
-    return c->dev->gemm_force && !strcmp(c->dev->gemm_force, "portable");
+    return tn_gemm_forced(c->dev, "portable");
 }
 
 static bool cpu_can(const tn_ctx *c, const tn_qtensor *q)

@@ -40,6 +40,7 @@ int tn_store_init(tn_store *st, int groups, uint64_t seed, tn_error *err)
         const bool wanted = s->group == TN_GROUP_LORA ? adapter ? (groups & TN_GROUP_LORA) != 0 : (groups & TN_GROUP_BACKBONE) != 0
                                                       : (s->group & groups) != 0;
         if (!wanted || tn_adapt_sets(st, i)) continue;
+        TN_TRY(tn_watch_tell(&st->dev->watch, TN_PHASE_LOADING, s->name, i, st->m->n_slots, err));
         float *v = malloc((size_t)s->rows * (size_t)s->cols * sizeof *v);
         if (!v) return tn_oom(err);
         initial(v, s, seed);
@@ -203,8 +204,11 @@ static void name_extras(const tn_store *st, const tn_hf_dir *dir, const tn_log *
 int tn_store_load_backbone(tn_store *st, const tn_hf_dir *dir, uint64_t seed, const tn_log *log, tn_error *err)
 {
     int requantised = 0;
-    for (int i = 0; i < st->m->n_slots; i++)
-        if (is_backbone_weight(&st->m->slots[i])) TN_TRY(load_slot(st, i, dir, seed, &requantised, err));
+    for (int i = 0; i < st->m->n_slots; i++) {
+        if (!is_backbone_weight(&st->m->slots[i])) continue;
+        TN_TRY(tn_watch_tell(&st->dev->watch, TN_PHASE_LOADING, st->m->slots[i].name, i, st->m->n_slots, err));
+        TN_TRY(load_slot(st, i, dir, seed, &requantised, err));
+    }
     if (requantised)
         tn_logf(log, TN_LOG_WARN,
                 "%s: %d matrices were quantised in another format or block size and were quantised again, "

@@ -1,6 +1,7 @@
 /* The training loop. Everything it decides is in the configuration, the plan and the checkpoint's state, so that the
  * same seed gives the same bits and a resumed run equals one that was never stopped. */
 #include "clock.h"
+#include "entry.h"
 #include "files.h"
 #include "metrics.h"
 
@@ -148,7 +149,7 @@ static int optimise(trainer *t, int groups, double lr, tn_error *err)
     return 0;
 }
 
-static void report_step(trainer *t, int epoch, double loss, double lr, int images)
+static int report_step(trainer *t, int epoch, double loss, double lr, int images, tn_error *err)
 {
     t->images_done += images;
     const double spent = tn_now() - t->begin;
@@ -162,7 +163,8 @@ static void report_step(trainer *t, int epoch, double loss, double lr, int image
                  lr,
                  1 / fmax(per_image, 1e-9),
                  per_image * (double)left * t->s->training.batch_size};
-    if (t->cb && t->cb->step && t->cb->step(t->cb->user, &s)) t->stop = true;
+    if (t->cb && t->cb->step && t->cb->step(t->cb->user, &s)) return tn_cancelled(TN_PHASE_TRAINING, err);
+    return tn_watch_tell(&t->e->watch, TN_PHASE_TRAINING, NULL, t->st.step, steps, err);
 }
 
 /* ---- one epoch ---- */
@@ -176,7 +178,7 @@ static int train_epoch(trainer *t, int epoch, double *mean, tn_error *err)
     tn_shuffle(t->order, t->train.n, (uint64_t)t->s->training.seed, epoch);
     TN_TRY(tn_loader_start(t->train_loader, t->order, n, epoch, err));
     *mean = 0;
-    while (!t->stop && batches < t->batches) {
+    while (batches < t->batches) {
         tn_batch b;
         double loss;
         TN_TRY(tn_loader_next(t->train_loader, &b, err));
@@ -190,7 +192,7 @@ static int train_epoch(trainer *t, int epoch, double *mean, tn_error *err)
         batches++;
         *mean += loss;
         t->sum->last_loss = loss;
-        report_step(t, epoch, loss, lr, b.n);
+        TN_TRY(report_step(t, epoch, loss, lr, b.n, err));
     }
     *mean /= TN_MAX(batches, 1);
     return 0;
@@ -262,7 +264,8 @@ static int end_epoch(trainer *t, tn_epoch *ep, tn_error *err)
     TN_TRY(log_line(t, ep, err));
     if (ep->best) TN_TRY(save(t, "best", err));
     TN_TRY(save(t, "last", err));
-    if (t->cb && t->cb->epoch && t->cb->epoch(t->cb->user, ep)) t->stop = true;
+    t->sum->epochs_run++;
+    if (t->cb && t->cb->epoch && t->cb->epoch(t->cb->user, ep)) return tn_cancelled(TN_PHASE_TRAINING, err);
     if (t->s->training.es_patience > 0 && t->st.bad_epochs >= t->s->training.es_patience) {
         tn_logf(t->o->log, TN_LOG_INFO, "early stopping: %d epochs without gain", t->st.bad_epochs);
         t->stop = true;
@@ -365,32 +368,42 @@ static int run_epochs(trainer *t, tn_error *err)
         tn_epoch ep = {.epoch = epoch + 1, .lr = rate_of(t->s, epoch)};
         const double from = tn_now();
         TN_TRY(train_epoch(t, epoch, &ep.train_loss, err));
-        if (t->stop) return 0; /* stopped between steps: the last whole epoch's checkpoint stands */
         ep.seconds = tn_now() - from;
         TN_TRY(end_epoch(t, &ep, err));
-        t->sum->epochs_run++;
     }
     return 0;
 }
 
 int tn_train(const tn_config *c, const tn_run_options *o, const tn_train_callbacks *cb, tn_train_summary *summary, tn_error *err)
 {
+    TN_ENTRY(err);
+    TN_TRY(tn_required(c, "tn_train's configuration", err));
+    TN_TRY(tn_run_check(&o, err));
+    TN_TRY(tn_versioned(cb, TN_TRAIN_CALLBACKS_VERSION, "tn_train_callbacks", err));
+    TN_TRY(tn_versioned(summary, TN_TRAIN_SUMMARY_VERSION, "tn_train_summary", err));
     tn_train_summary unused;
     trainer t = {.c = c, .s = tn_config_settings(c), .o = o, .cb = cb, .sum = summary ? summary : &unused};
-    memset(t.sum, 0, sizeof *t.sum);
+    *t.sum = (tn_train_summary)TN_TRAIN_SUMMARY_INIT;
     int rc = prepare(&t, err);
     t.begin = tn_now();
     if (!rc) rc = run_epochs(&t, err);
     if (t.e) sum_up(&t);
+    tn_error unread; /* a run that was stopped has its own sentence */
     if (!rc) rc = tn_engine_full_float32(t.e, t.st.micro, &t.sum->planned.full_float32, err);
+    else if (rc == TN_ERR_CANCELLED && t.e && t.st.micro)
+        (void)tn_engine_full_float32(t.e, t.st.micro, &t.sum->planned.full_float32, &unread);
     close_all(&t);
     return rc;
 }
 
 int tn_plan_memory(const tn_config *c, const tn_run_options *o, tn_memory *m, tn_error *err)
 {
+    TN_ENTRY(err);
     tn_engine *e;
     int micro;
+    TN_TRY(tn_required(c, "tn_plan_memory's configuration", err));
+    TN_TRY(tn_struct(m, TN_MEMORY_VERSION, "tn_memory", err));
+    TN_TRY(tn_run_check(&o, err));
     TN_TRY(tn_engine_open(&e, tn_config_settings(c), o, true, true, err));
     int rc = tn_engine_fit(e, &micro, m, err);
     if (!rc) rc = tn_engine_full_float32(e, micro, &m->full_float32, err);

@@ -2,5 +2,5 @@
 
 const char *tn_version(void)
 {
-    return TN_VERSION;
+    return TN_VERSION_STRING;
 }

@@ -2,6 +2,7 @@
  * threads, one after the other in one run. Random data; the median of the rounds; GFLOP/s and the ratio to OpenBLAS. */
 #include "clock.h"
 #include "gemm.h"
+#include "../testdev.h"
 
 #include <cblas.h>
 #include <stdio.h>
@@ -76,12 +77,10 @@ int main(int argc, char **argv)
     static const int shapes[][3] = {{581, 384, 384},   {581, 1536, 384}, {581, 384, 1536}, {4648, 384, 384},  {4648, 1536, 384},
                                     {4648, 384, 1536}, {1192, 128, 128}, {1192, 384, 128}, {1024, 1152, 1024}};
     tn_error err = {0};
-    tn_device_info info;
     tn_dev *d;
     const bool clblast = argc > 2 && !strcmp(argv[2], "clblast");
-    int rc = tn_device_select(&info, argc > 1 ? argv[1] : "cpu", &err);
-    if (!rc) rc = tn_dev_open(&d, info.index, 0, NULL, &err);
-    if (!rc) printf("device: %s; GFLOP/s, in brackets the speed over OpenBLAS\n", info.name);
+    int rc = test_device(&d, argc > 1 ? argv[1] : "cpu", &err);
+    if (!rc) printf("device: %s; GFLOP/s, in brackets the speed over OpenBLAS\n", d->info.name);
     for (size_t i = 0; !rc && i < TN_COUNT(shapes); i++) rc = shape(d, shapes[i][0], shapes[i][1], shapes[i][2], clblast, &err);
     if (rc) fprintf(stderr, "bench_gemm: %s\n", err.message);
     return rc != 0;

@@ -5,6 +5,7 @@
 #include "clock.h"
 #include "dev_cl.h"
 #include "gemm.h"
+#include "../testdev.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -190,11 +191,9 @@ static int all(tn_dev *d, tn_error *err)
 int main(int argc, char **argv)
 {
     tn_error err = {0};
-    tn_device_info info;
     tn_dev *d;
-    int rc = tn_device_select(&info, argc > 1 ? argv[1] : NULL, &err);
-    if (!rc) rc = tn_dev_open(&d, info.index, 0, NULL, &err);
-    if (!rc) printf("device: %s; in brackets the part of the copy's bandwidth\n", info.name);
+    int rc = test_device(&d, argc > 1 ? argv[1] : NULL, &err);
+    if (!rc) printf("device: %s; in brackets the part of the copy's bandwidth\n", d->info.name);
     if (!rc) rc = all(d, &err);
     free(values);
     if (rc) fprintf(stderr, "bench_quant: %s\n", err.message);

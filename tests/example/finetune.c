@@ -16,33 +16,48 @@ static int show_ball(void *user, const tn_prediction *p, int done, int total)
     return 0;
 }
 
+static int configure(tn_config **config, const char *configs, const char *data, const char *out, tn_error *err)
+{
+    char backbone[1024];
+    static const int size[] = {256, 144};
+    const char *games[] = {"game1"};
+    tn_config_source source = TN_CONFIG_SOURCE_INIT;
+    source.config_dir = configs;
+    source.model = "vit_qlora_random";
+    source.training = "overfit";
+    snprintf(backbone, sizeof backbone, "%s/backbone/tiny", configs);
+    int rc = tn_config_load(config, &source, err);
+    if (!rc) rc = tn_config_set_str(*config, "model.pretrained_model_name", backbone, err);
+    if (!rc) rc = tn_config_set_str(*config, "data.root", data, err);
+    if (!rc) rc = tn_config_set_list(*config, "data.split.train_games", games, 1, err);
+    if (!rc) rc = tn_config_set_list(*config, "data.split.val_games", NULL, 0, err);
+    if (!rc) rc = tn_config_set_ints(*config, "data.preprocess.resize", size, 2, err);
+    if (!rc) rc = tn_config_set_str(*config, "training.output_dir", out, err);
+    if (!rc) rc = tn_config_set_int(*config, "training.epochs", 2, err);
+    if (!rc) rc = tn_config_set_int(*config, "training.limit_train_batches", 2, err);
+    return rc;
+}
+
 static int run(const char *configs, const char *data, const char *out, const char *frame, tn_error *err)
 {
-    char root[1024], dir[1024], best[1024], backbone[1024];
-    snprintf(root, sizeof root, "data.root='%s'", data);
-    snprintf(dir, sizeof dir, "training.output_dir='%s'", out);
-    snprintf(best, sizeof best, "%s/best", out);
-    snprintf(backbone, sizeof backbone, "model.pretrained_model_name='%s/backbone/tiny'", configs);
-    const char *keys[] = {root,
-                          dir,
-                          backbone,
-                          "data.split.train_games=[game1]",
-                          "data.split.val_games=[]",
-                          "data.preprocess.resize=[256,144]",
-                          "training.epochs=2",
-                          "training.limit_train_batches=2"};
-    tn_config_source source = {
-        .config_dir = configs, .model = "vit_qlora_random", .training = "overfit", .overrides = keys, .n_overrides = 8};
-    tn_run_options options = {.device = "cpu"};
-    tn_train_callbacks callbacks = {.epoch = show_epoch};
-    tn_train_summary summary;
+    tn_run_options options = TN_RUN_OPTIONS_INIT;
+    tn_train_callbacks callbacks = TN_TRAIN_CALLBACKS_INIT;
+    tn_train_summary summary = TN_TRAIN_SUMMARY_INIT;
+    tn_predict_options predict = TN_PREDICT_OPTIONS_INIT;
     tn_config *config = NULL;
-    int rc = tn_config_load(&config, &source, err);
+    char best[1024];
+    options.device = "cpu";
+    callbacks.epoch = show_epoch;
+    int rc = configure(&config, configs, data, out, err);
     if (!rc) rc = tn_train(config, &options, &callbacks, &summary, err);
     if (!rc) printf("%lld of %lld parameters trained on %s\n", summary.trainable, summary.parameters, summary.device);
 
-    tn_predict_options predict = {.images = &frame, .n_images = 1, .outdir = out, .each = show_ball};
+    snprintf(best, sizeof best, "%s/best", out);
     options.checkpoint = best;
+    predict.images = &frame;
+    predict.n_images = 1;
+    predict.outdir = out;
+    predict.each = show_ball;
     if (!rc) rc = tn_predict(config, &options, &predict, err);
     tn_config_free(config);
     return rc;

@@ -5,6 +5,7 @@
 #include "checkpoint_dir.h"
 #include "files.h"
 #include "session.h"
+#include "../testdev.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -186,9 +187,7 @@ static int build(test *t, tn_error *err)
     int rc = tn_model_new(&t->model, &vit, t->spec ? &dec : NULL, &lora, t->height, t->width, hh, hw, full, NULL, err);
     tn_lora_free(&lora);
     TN_TRY(rc);
-    tn_device_info info;
-    TN_TRY(tn_device_select(&info, options.device, err));
-    TN_TRY(tn_dev_open(&t->dev, info.index, 0, NULL, err));
+    TN_TRY(test_device(&t->dev, options.device, err));
     tn_store *store;
     tn_qshape have;
     tn_quant_spec quant = {.enabled = false};
@@ -423,10 +422,8 @@ static int run_training(test *t, tn_error *err)
 
 static int run_matrices(test *t, tn_error *err)
 {
-    tn_device_info info;
     tn_st_file *model = NULL;
-    TN_TRY(tn_device_select(&info, options.device, err));
-    TN_TRY(tn_dev_open(&t->dev, info.index, 0, NULL, err));
+    TN_TRY(test_device(&t->dev, options.device, err));
     TN_TRY(open_st(&model, t->dir, "model.safetensors", err));
     int rc = run_quantized(t->dev, t->golden, model, err);
     tn_st_close(model);

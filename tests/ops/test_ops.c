@@ -2,6 +2,7 @@
  * cpu), and every backward of src/ref against finite differences of its forward. */
 #include "ref.h"
 #include "selftest.h"
+#include "../testdev.h"
 #include "../testlib.h"
 
 #include <math.h>
@@ -25,10 +26,9 @@ static int case_count(void)
 static tn_dev *open_device(void)
 {
     static tn_dev *d;
-    tn_device_info info;
     tn_error e = {0};
     const char *name = getenv("TRACKNET_TEST_DEVICE");
-    if (!d && (tn_device_select(&info, name ? name : "cpu", &e) || tn_dev_open(&d, info.index, 0, NULL, &e))) {
+    if (!d && test_device(&d, name ? name : "cpu", &e)) {
         fprintf(stderr, "%s\n", e.message);
         exit(1);
     }
@@ -232,7 +232,7 @@ static int one_case(const char *name)
         if (strcmp(k->name, name)) continue;
         open_device()->untouched = true;
         open_device()->info.max_work_group = 64; /* small groups, and no tuning: an interpreter runs this */
-        open_device()->gemm_force = "portable";
+        open_device()->variants = strdup("gemm=portable");
         int rc = tn_case_run(k, open_device(), TN_F32, 0, &e, &err);
         printf("%s: error %.2g %s\n", name, e, err.message);
         return rc || !(e <= tn_case_bound(TN_F32));

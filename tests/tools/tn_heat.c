@@ -22,7 +22,7 @@ int main(int argc, char **argv)
     tn_error err = {0};
     tn_config *c = NULL;
     tn_engine *e = NULL;
-    const tn_run_options o = {.checkpoint = argv[1]};
+    const tn_run_options o = {.version = TN_RUN_OPTIONS_VERSION, .checkpoint = argv[1]};
     char *pixels = NULL;
     float *heat = NULL;
     size_t bytes = 0;

@@ -1,6 +1,7 @@
 /* What adapters take from their base at the start (PiSSA, LoftQ, DoRA), on the first CPU device. */
 #include "load.h"
 #include "svd.h"
+#include "../testdev.h"
 #include "../testlib.h"
 
 #include <math.h>
@@ -10,11 +11,10 @@
 static tn_dev *device(void)
 {
     static tn_dev *d;
-    tn_device_info info;
     tn_error e = {0};
     if (!d) {
-        ck_assert_msg(!tn_device_select(&info, "cpu", &e) && !tn_dev_open(&d, info.index, 0, NULL, &e), "%s", e.message);
-        d->gemm_force = "portable";
+        ck_assert_msg(!test_device(&d, "cpu", &e), "%s", e.message);
+        d->variants = strdup("gemm=portable");
     }
     return d;
 }

@@ -1,6 +1,7 @@
 /* The device layer: buffers that know their size, transfers that do not stop the host, launches cut into slices, recorded
  * programs, and a device that is lost. Runs on the device TRACKNET_TEST_DEVICE names (default cpu). */
 #include "ops.h"
+#include "../testdev.h"
 #include "../testlib.h"
 
 #include <string.h>
@@ -9,11 +10,9 @@ static tn_error err;
 
 static tn_dev *open_device(void)
 {
-    tn_device_info info;
     tn_dev *d = NULL;
     const char *name = getenv("TRACKNET_TEST_DEVICE");
-    ck_assert_msg(!tn_device_select(&info, name ? name : "cpu", &err), "%s", err.message);
-    ck_assert_msg(!tn_dev_open(&d, info.index, 0, NULL, &err), "%s", err.message);
+    ck_assert_msg(!test_device(&d, name ? name : "cpu", &err), "%s", err.message);
     return d;
 }
 
@@ -55,7 +54,7 @@ START_TEST(transfers_run_beside_the_computation)
     for (int round = 0; round < 3; round++) {
         for (int i = 0; i < N; i++) ((float *)up.host)[i] = (float)(i + round);
         memset(down.host, 0xff, N * 4);
-        const tn_arg args[] = {TN_BUF(b), TN_BUF(b), TN_BUF(b), TN_INT(N / 4)};
+        const tn_arg args[] = {TN_BUF(b), TN_BUF(b), TN_BUF(b), TN_INT(N), TN_INT(N / 4)};
         const long long before = d->blocking;
         OK(tn_buffer_write_async(b, TN_QUEUE_COPY, 0, up.host, N * 4, NULL, &here, &err));
         OK(tn_queue_wait(d, TN_QUEUE_MAIN, here, &err));

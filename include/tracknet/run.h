@@ -1,0 +1,30 @@
+/** What everything that runs on a device may be told. */
+#ifndef TRACKNET_RUN_H
+#define TRACKNET_RUN_H
+#include <stddef.h>
+#include <tracknet/error.h>
+#include <tracknet/log.h>
+#include <tracknet/progress.h>
+
+/**
+ * Where a run computes, what it starts from and where its lines go. Begin with TN_RUN_OPTIONS_INIT; everything is borrowed
+ * for the call. A NULL pointer to it means the defaults.
+ */
+typedef struct tn_run_options {
+    unsigned version;
+    const char *device;          /**< as tn_device_select */
+    size_t memory_limit;         /**< bytes of device memory this run may take; 0: all there is */
+    const tn_log *log;           /**< may be NULL */
+    tn_progress_fn *progress;    /**< may be NULL */
+    void *user;                  /**< for progress */
+    const char *variants;        /**< kernel variants to take instead of the measured ones, "gemm=portable"; NULL: none */
+    const char *cache;           /**< folder for kernel binaries and measurements; "off": none; NULL or "on": tracknet below
+                                      $XDG_CACHE_HOME or ~/.cache */
+    const char *resume;          /**< training: folder of a checkpoint (…/last) to go on from, or NULL */
+    const char *checkpoint;      /**< eval, predict, export, tn_model_open: folder of a checkpoint, or NULL */
+    const char *const *adapters; /**< the same: PEFT adapters over one base, instead of the checkpoint's own */
+    int n_adapters;
+} tn_run_options;
+#define TN_RUN_OPTIONS_VERSION 1
+#define TN_RUN_OPTIONS_INIT    TN_INIT(TN_RUN_OPTIONS_VERSION)
+#endif
