@@ -11,6 +11,8 @@ typedef enum tn_dtype { TN_F32 = 0, TN_BF16 = 1, TN_F16 = 2, TN_U8 = 3, TN_I32 =
 typedef enum tn_fn { TN_GELU = 0, TN_RELU = 1, TN_SILU = 2, TN_SIGMOID = 3 } tn_fn;
 /** Partial sums that a reduction to one number leaves for the host. */
 enum { TN_PARTIALS = 1024 };
+/** Up to so many tokens a quantised matrix may be multiplied as it lies; beyond, it is unpacked. */
+enum { TN_FEW_ROWS = 8 };
 
 size_t tn_dtype_size(tn_dtype t);
 const char *tn_dtype_name(tn_dtype t);

@@ -94,7 +94,9 @@ static tn_cost cost_linear(const tn_graph *g, const tn_gnode *n)
 
 static tn_cost cost_linear_dx(const tn_graph *g, const tn_gnode *n)
 {
-    return product(g, n, rows_of(g, n->in[0]), part_cols(n), cols_of(g, n->out[0]));
+    tn_cost c = product(g, n, rows_of(g, n->in[0]), part_cols(n), cols_of(g, n->out[0]));
+    if (n->in[1] >= 0) c.flops += 2 * rows_of(g, n->in[0]) * cols_of(g, n->in[1]) * cols_of(g, n->out[0]);
+    return c;
 }
 
 static tn_cost cost_linear_dt(const tn_graph *g, const tn_gnode *n)

@@ -28,6 +28,16 @@ typedef struct tn_attr_lora {
     float dropout;
     uint32_t salt;
 } tn_attr_lora;
+/** What a product ends with (fuse.c): act: fn is applied, before it the sum is kept as out[1] if that is wanted. */
+typedef struct tn_attr_linear {
+    bool act;
+    tn_fn fn;
+} tn_attr_linear;
+/** adapters: of dt's share (in[1]); fn: whose slope at in[2] the sum is multiplied by. */
+typedef struct tn_attr_linear_dx {
+    tn_attr_lora adapters;
+    tn_fn fn;
+} tn_attr_linear_dx;
 typedef struct tn_attr_tokens {
     int registers;
 } tn_attr_tokens;
@@ -93,8 +103,8 @@ typedef enum tn_again { TN_AGAIN_NEVER, TN_AGAIN_CHEAP, TN_AGAIN_DEAR } tn_again
     X(PATCHIFY, patchify, tn_attr_patchify, 1, 1, moves, none, NEVER, 0, 0) \
     /* x -> t [rows, sum of ranks]: dropout(x) A^T of each adapted part, side by side */ \
     X(LINEAR_T, linear_t, tn_attr_lora, 1, 1, linear_t, linear_t, DEAR, 0, 0) \
-    /* x (, t) -> y: x W^T + bias (+ scale t B^T), the parts side by side */ \
-    X(LINEAR, linear, tn_attr_none, 2, 1, linear, linear, DEAR, 0, 0) \
+    /* x (, t) -> y: x W^T + bias (+ scale t B^T), the parts side by side. Fused: act of it, or in[2] + w0 * it */ \
+    X(LINEAR, linear, tn_attr_linear, 3, 2, linear, linear, DEAR, 0, 0) \
     /* const R; w0 positions -> resized position rows, float32 */ \
     X(POSITIONS, positions, tn_attr_none, 1, 1, positions, positions, DEAR, 0, 0) \
     /* patches (, positions); w0 cls, w1 registers -> [B*N, D] */ \
@@ -142,7 +152,8 @@ typedef enum tn_again { TN_AGAIN_NEVER, TN_AGAIN_CHEAP, TN_AGAIN_DEAR } tn_again
     X(LINEAR_DT, linear_dt, tn_attr_none, 1, 1, linear_dt, none, NEVER, 0, 0) \
     /* x or -1, dy, t or -1: every trained weight, bias and B of the parts */ \
     X(LINEAR_GRAD, linear_grad, tn_attr_none, 3, 0, linear_grad, none, NEVER, 0, 0) \
-    X(LINEAR_DX, linear_dx, tn_attr_none, 1, 1, linear_dx, none, NEVER, 0, TN_OPERATION_ADDS) \
+    /* dy -> dx: dy W. Fused: + mask of dt A (in[1]), times the slope at in[2] */ \
+    X(LINEAR_DX, linear_dx, tn_attr_linear_dx, 3, 1, linear_dx, none, NEVER, 0, TN_OPERATION_ADDS) \
     /* x, dt: every trained A */ \
     X(LINEAR_T_GRAD, linear_t_grad, tn_attr_lora, 2, 0, linear_t, none, NEVER, 0, 0) \
     /* dt -> dx */ \

@@ -183,7 +183,7 @@ typedef enum tn_qvariant { TN_QV_PORTABLE, TN_QV_CPU, TN_QV_CPU_AVX512, TN_QV_CO
 extern const char *const tn_qvariant_names[TN_QV_COUNT];
 /** One variant by hand, for tests and measurements; false in *can where it does not apply, and nothing is done. */
 int tn_unpack_with(tn_ctx *c, tn_qvariant v, const tn_qtensor *q, tn_tensor *out, bool *can, tn_error *err);
-enum { TN_QGEMV_ROWS = 8 };
+enum { TN_QGEMV_ROWS = TN_FEW_ROWS };
 /** y[m, n] = sum_k x[m, k] W[n, k] + bias[n], unpacking on the way: for x of at most TN_QGEMV_ROWS dense rows. */
 bool tn_qgemv_can(const tn_qtensor *q, const tn_tensor *x);
 int tn_qgemv(tn_ctx *c, const tn_tensor *x, const tn_qtensor *q, tn_buffer *bias, tn_tensor y, tn_error *err);

@@ -199,7 +199,9 @@ static int record_nodes(tn_session *s, tn_exec *e, tn_error *err)
 {
     for (int i = 0; i < e->g.n_n; i++) {
         const tn_gnode *n = &e->g.n[i];
-        const tn_note note = {.layer = e->g.layers[n->layer].name, .op = tn_opcode_name(n->op), .node = i};
+        const tn_cost cost = tn_node_cost(&e->g, n);
+        const tn_note note = {
+            .layer = e->g.layers[n->layer].name, .op = tn_opcode_name(n->op), .node = i, .flops = cost.flops, .bytes = cost.bytes};
         tn_tape_note(e->tape, &note);
         tn_ws_reset(&s->ctx);
         if (tn_node_run(s, e, n, err)) {

@@ -51,18 +51,31 @@ static int choose(tn_store *st, int i, tn_error *err)
     return 0;
 }
 
-static void lay_out_params(tn_store *st)
+/* 0: lora_A, 1: lora_B, 2: the rest. A's of modules that follow each other (query, key, value) lie side by side, and their B's:
+ * one product takes them all. */
+static int kind_of(const tn_slot *s)
+{
+    return tn_ends(s->name, ".lora_A.weight") ? 0 : tn_ends(s->name, ".lora_B.weight") ? 1 : 2;
+}
+
+static void lay_out_group(tn_store *st, tn_group group)
 {
     const size_t align = st->dev->align / 4;
-    static const tn_group order[TN_GROUPS] = {TN_GROUP_HEAD, TN_GROUP_LORA, TN_GROUP_BACKBONE};
-    for (int g = 0; g < TN_GROUPS; g++) {
-        st->group_off[g] = st->n_params;
+    for (int kind = 0; kind < 3; kind++)
         for (int i = 0; i < st->m->n_slots; i++) {
             const tn_slot *s = &st->m->slots[i];
-            if (st->s[i].place != TN_PLACE_PARAM || s->group != order[g]) continue;
+            if (st->s[i].place != TN_PLACE_PARAM || s->group != group || kind_of(s) != kind) continue;
             st->s[i].off = st->n_params;
             st->n_params += TN_ROUND_UP((size_t)s->rows * (size_t)s->cols, align);
         }
+}
+
+static void lay_out_params(tn_store *st)
+{
+    static const tn_group order[TN_GROUPS] = {TN_GROUP_HEAD, TN_GROUP_LORA, TN_GROUP_BACKBONE};
+    for (int g = 0; g < TN_GROUPS; g++) {
+        st->group_off[g] = st->n_params;
+        lay_out_group(st, order[g]);
         st->group_len[g] = st->n_params - st->group_off[g];
     }
 }

@@ -1,0 +1,122 @@
+/* Operations that a product can end with become part of its node: graph in, graph out, on the finished list. Every rule looks for
+ * a tensor that one node makes and one other reads; a tensor that somebody else reads too is kept where the node can keep it
+ * (an activation's input), and else the nodes stay as they are. */
+#include "graph.h"
+
+/* The single reader of t, or -1. */
+static int only_reader(const tn_graph *g, int t)
+{
+    int last;
+    return g->t[t].kind == TN_G_ACT && tn_graph_readers(g, t, &last) == 1 ? last : -1;
+}
+
+/* Few rows are multiplied with a quantised matrix as it lies (tn_qgemv), which ends with a bias alone. */
+static bool is_large(const tn_graph *g, int t)
+{
+    return g->t[t].rows > TN_FEW_ROWS;
+}
+
+static bool is_plain(const tn_gnode *n)
+{
+    return !n->a.linear.act && n->in[2] < 0;
+}
+
+/* The node that applies an activation to t in the forward pass or in its repetition, or -1. */
+static int activation_of(const tn_graph *g, int t)
+{
+    for (int i = 0; i < g->n_n; i++)
+        if (g->n[i].op == TN_OP_ACT && g->n[i].in[0] == t) return i;
+    return -1;
+}
+
+/* y = act(x W^T + b): y's input is kept beside it where the backward pass reads it. */
+static bool fuse_act(tn_graph *g, int i)
+{
+    tn_gnode *n = &g->n[i];
+    const int u = n->out[0], k = activation_of(g, u);
+    if (k < 0 || g->t[u].kind != TN_G_ACT || !is_plain(n) || !is_large(g, u) || g->t[u].dtype != g->t[g->n[k].out[0]].dtype)
+        return false;
+    const bool kept = tn_graph_readers(g, u, NULL) > 1;
+    n->a.linear.act = true;
+    n->a.linear.fn = g->n[k].a.act.fn;
+    n->out[0] = g->n[k].out[0];
+    n->out[1] = kept ? u : -1;
+    tn_graph_remove(g, k);
+    return true;
+}
+
+/* Node i, changed to `n`, takes the place of node k that came to read it: what k read besides may be made between them. */
+static void replace(tn_graph *g, int i, int k, const tn_gnode *n)
+{
+    g->n[k] = *n;
+    tn_graph_remove(g, i);
+}
+
+/* o = x + w0 * (y W^T + b), where nobody else wants the product. */
+static bool fuse_residual(tn_graph *g, int i)
+{
+    tn_gnode n = g->n[i];
+    const int y = n.out[0], k = only_reader(g, y);
+    if (k < 0 || g->n[k].op != TN_OP_RESIDUAL || g->n[k].in[1] != y || g->n[k].in[0] == y || !is_plain(&n) || !is_large(g, y))
+        return false;
+    if (g->t[g->n[k].in[0]].dtype != g->t[y].dtype) return false;
+    n.in[2] = g->n[k].in[0];
+    n.w[0] = g->n[k].w[0];
+    n.out[0] = g->n[k].out[0];
+    replace(g, i, k, &n);
+    return true;
+}
+
+/* Do both nodes stand for the same matrices? */
+static bool same_parts(const tn_gnode *a, const tn_gnode *b)
+{
+    bool same = a->n_parts == b->n_parts;
+    for (int p = 0; same && p < a->n_parts; p++) same = a->part[p].w == b->part[p].w;
+    return same;
+}
+
+/* The sum of a linear layer's gradient and of its adapters': one node reads dy and dt. */
+static bool fuse_adapters(tn_graph *g, int i)
+{
+    tn_gnode n = g->n[i];
+    const int d = n.out[0], sum = only_reader(g, d);
+    if (n.in[1] >= 0 || sum < 0 || g->n[sum].op != TN_OP_ADD || !is_large(g, d)) return false;
+    const int other = g->n[sum].in[g->n[sum].in[0] == d], k = tn_graph_writer(g, other);
+    if (k < i || g->n[k].op != TN_OP_LINEAR_T_DX || only_reader(g, other) != sum || !same_parts(&n, &g->n[k])) return false;
+    n.in[1] = g->n[k].in[0];
+    n.a.linear_dx.adapters = g->n[k].a.linear_t_dx;
+    n.out[0] = g->n[sum].out[0];
+    g->n[sum] = n;
+    tn_graph_remove(g, k);
+    tn_graph_remove(g, i);
+    return true;
+}
+
+/* dx * act'(u) at the product's end. A product of several parts is not always one kernel, and the slope comes last. */
+static bool fuse_slope(tn_graph *g, int i)
+{
+    tn_gnode n = g->n[i];
+    const int d = n.out[0], k = only_reader(g, d);
+    if (k < 0 || g->n[k].op != TN_OP_ACT_BACK || g->n[k].in[1] != d || n.n_parts > 1 || n.in[2] >= 0 || !is_large(g, d))
+        return false;
+    const int u = g->n[k].in[0];
+    if (g->t[u].dtype != g->t[d].dtype || g->t[d].dtype != g->t[g->n[k].out[0]].dtype) return false;
+    n.in[2] = u;
+    n.a.linear_dx.fn = g->n[k].a.act_back.fn;
+    n.out[0] = g->n[k].out[0];
+    replace(g, i, k, &n);
+    return true;
+}
+
+static bool fuse_at(tn_graph *g, int i)
+{
+    if (g->n[i].op == TN_OP_LINEAR) return fuse_act(g, i) || fuse_residual(g, i);
+    return g->n[i].op == TN_OP_LINEAR_DX && (fuse_adapters(g, i) || fuse_slope(g, i));
+}
+
+int tn_graph_fuse(tn_graph *g, tn_error *err)
+{
+    for (int i = 0; i < g->n_n; i++)
+        if (fuse_at(g, i)) i--; /* what stood here has moved, or has more to take */
+    return tn_graph_check(g, err);
+}
