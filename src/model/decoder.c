@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
-static int add(tn_model *m, const char *name, int ndim, const int *shape, tn_init init, bool buffer, tn_error *err)
+static int decoder_add(tn_model *m, const char *name, int ndim, const int *shape, tn_init init, bool buffer, tn_error *err)
 {
     tn_slot s = {.ndim = ndim, .group = TN_GROUP_HEAD, .trainable = !buffer, .buffer = buffer, .init = init};
     memcpy(s.shape, shape, sizeof *shape * (size_t)ndim);
@@ -14,28 +14,28 @@ static int add(tn_model *m, const char *name, int ndim, const int *shape, tn_ini
     return tn_model_add(m, s, name) < 0 ? tn_oom(err) : 0;
 }
 
-static int conv(tn_model *m, const char *prefix, const char *name, int out, int in, int k, bool bias, tn_error *err)
+static int decoder_conv(tn_model *m, const char *prefix, const char *name, int out, int in, int k, bool bias, tn_error *err)
 {
     char full[128];
     snprintf(full, sizeof full, "%s%s.weight", prefix, name);
-    TN_TRY(add(m, full, 4, (int[]){out, in, k, k}, TN_INIT_KAIMING_OUT, false, err));
+    TN_TRY(decoder_add(m, full, 4, (int[]){out, in, k, k}, TN_INIT_KAIMING_OUT, false, err));
     if (!bias) return 0;
     snprintf(full, sizeof full, "%s%s.bias", prefix, name);
-    return add(m, full, 1, &out, TN_INIT_CONV_BIAS, false, err);
+    return decoder_add(m, full, 1, &out, TN_INIT_CONV_BIAS, false, err);
 }
 
-static int norm(tn_model *m, const char *prefix, int c, tn_error *err)
+static int decoder_norm(tn_model *m, const char *prefix, int c, tn_error *err)
 {
     char n[128];
     snprintf(n, sizeof n, "%snorm.weight", prefix);
-    TN_TRY(add(m, n, 1, &c, TN_INIT_ONE, false, err));
+    TN_TRY(decoder_add(m, n, 1, &c, TN_INIT_ONE, false, err));
     snprintf(n, sizeof n, "%snorm.bias", prefix);
-    TN_TRY(add(m, n, 1, &c, TN_INIT_ZERO, false, err));
+    TN_TRY(decoder_add(m, n, 1, &c, TN_INIT_ZERO, false, err));
     if (!m->dec.batch_norm) return 0;
     snprintf(n, sizeof n, "%snorm.running_mean", prefix);
-    TN_TRY(add(m, n, 1, &c, TN_INIT_ZERO, true, err));
+    TN_TRY(decoder_add(m, n, 1, &c, TN_INIT_ZERO, true, err));
     snprintf(n, sizeof n, "%snorm.running_var", prefix);
-    return add(m, n, 1, &c, TN_INIT_ONE, true, err);
+    return decoder_add(m, n, 1, &c, TN_INIT_ONE, true, err);
 }
 
 static int squeezed(const tn_decoder *d, int c)
@@ -55,18 +55,18 @@ int tn_decoder_slots(tn_model *m, tn_error *err)
         const int a = d->channels[s], c = d->channels[s + 1];
         char p[96];
         snprintf(p, sizeof p, "decoder.stages.%d.", s);
-        if (a != c) TN_TRY(conv(m, p, "proj", c, a, 1, false, err));
+        if (a != c) TN_TRY(decoder_conv(m, p, "proj", c, a, 1, false, err));
         for (int b = 0; b < d->blocks; b++) {
             snprintf(p, sizeof p, "decoder.stages.%d.blocks.%d.", s, b);
-            TN_TRY(conv(m, p, "dw", c, d->depthwise ? 1 : c, 3, false, err));
-            TN_TRY(norm(m, p, c, err));
-            TN_TRY(conv(m, p, "pw", c, c, 1, false, err));
+            TN_TRY(decoder_conv(m, p, "dw", c, d->depthwise ? 1 : c, 3, false, err));
+            TN_TRY(decoder_norm(m, p, c, err));
+            TN_TRY(decoder_conv(m, p, "pw", c, c, 1, false, err));
             if (!d->se) continue;
-            TN_TRY(conv(m, p, "se.fc.0", squeezed(d, c), c, 1, true, err));
-            TN_TRY(conv(m, p, "se.fc.2", c, squeezed(d, c), 1, true, err));
+            TN_TRY(decoder_conv(m, p, "se.fc.0", squeezed(d, c), c, 1, true, err));
+            TN_TRY(decoder_conv(m, p, "se.fc.2", c, squeezed(d, c), 1, true, err));
         }
     }
-    TN_TRY(conv(m, "", "head.conv", 1, d->channels[d->n_channels - 1], 1, true, err));
+    TN_TRY(decoder_conv(m, "", "head.conv", 1, d->channels[d->n_channels - 1], 1, true, err));
     m->slots[m->n_slots - 2].init_std = d->head_std;
     return 0;
 }
@@ -81,56 +81,56 @@ typedef struct {
     int h, w; /* of the current grid */
     uint32_t salt;
     char prefix[96];
-} emitter;
+} decoder_emitter;
 
-static int slot(const emitter *e, const char *name)
+static int decoder_slot(const decoder_emitter *e, const char *name)
 {
     char full[160];
     snprintf(full, sizeof full, "%s%s", e->prefix, name);
     return tn_model_slot(e->m, full);
 }
 
-static void mark(emitter *e, const tn_gnode *n)
+static void decoder_mark(decoder_emitter *e, const tn_gnode *n)
 {
     tn_gnode copy = *n;
     tn_graph_mark(e->g, &copy, tn_is_trained, &e->trained);
 }
 
-static int rows_of(const emitter *e)
+static int rows_of(const decoder_emitter *e)
 {
     return e->p->batch * e->h * e->w;
 }
 
-static int linear(emitter *e, int x, const char *module, const char *name)
+static int decoder_linear(decoder_emitter *e, int x, const char *module, const char *name)
 {
     char n[64];
     snprintf(n, sizeof n, "%s.weight", module);
-    tn_gpart part = {.w = slot(e, n), .a = -1, .b = -1, .m = -1};
+    tn_gpart part = {.w = decoder_slot(e, n), .a = -1, .b = -1, .m = -1};
     snprintf(n, sizeof n, "%s.bias", module);
-    part.bias = slot(e, n);
+    part.bias = decoder_slot(e, n);
     part.cols = e->m->slots[part.w].rows;
     part.in = e->m->slots[part.w].cols;
     int y = tn_graph_tensor(e->g, TN_G_ACT, e->g->t[x].dtype, e->g->t[x].rows, part.cols, name);
     tn_gnode *l = tn_graph_node(e->g, TN_OP_LINEAR);
     l->in[0] = x, l->out[0] = y, l->n_parts = 1;
     l->part[0] = part;
-    mark(e, l);
+    decoder_mark(e, l);
     return y;
 }
 
-static int resize(emitter *e, int x, int H, int W, float sy, float sx, tn_gkind kind, tn_dtype dt, const char *name)
+static int decoder_resize(decoder_emitter *e, int x, int H, int W, float sy, float sx, tn_gkind kind, tn_dtype dt, const char *name)
 {
     int y = tn_graph_tensor(e->g, kind, dt, e->p->batch * H * W, e->g->t[x].cols, name);
     tn_gnode *n = tn_graph_node(e->g, TN_OP_BILINEAR);
     n->in[0] = x, n->out[0] = y;
     n->a.bilinear = (tn_attr_resize){e->h, e->w, H, W, sy, sx};
-    mark(e, n);
+    decoder_mark(e, n);
     e->h = H, e->w = W;
     return y;
 }
 
 /* One input, one output of the same shape. */
-static tn_gnode *unary(emitter *e, tn_opcode op, int x, const char *name)
+static tn_gnode *decoder_unary(decoder_emitter *e, tn_opcode op, int x, const char *name)
 {
     tn_gtensor t = e->g->t[x];
     int y = tn_graph_tensor(e->g, TN_G_ACT, t.dtype, t.rows, t.cols, name);
@@ -139,11 +139,11 @@ static tn_gnode *unary(emitter *e, tn_opcode op, int x, const char *name)
     return n;
 }
 
-static int activation(emitter *e, int x, tn_fn fn, const char *name)
+static int decoder_activation(decoder_emitter *e, int x, tn_fn fn, const char *name)
 {
-    tn_gnode *n = unary(e, TN_OP_ACT, x, name);
+    tn_gnode *n = decoder_unary(e, TN_OP_ACT, x, name);
     n->a.act.fn = fn;
-    mark(e, n);
+    decoder_mark(e, n);
     return n->out[0];
 }
 
@@ -155,92 +155,92 @@ static int groups_of(int c)
     return g;
 }
 
-static int normalise(emitter *e, int x)
+static int decoder_normalise(decoder_emitter *e, int x)
 {
     const bool bn = e->m->dec.batch_norm;
     const int c = e->g->t[x].cols, unit = bn ? rows_of(e) : e->h * e->w, groups = bn ? c : groups_of(c);
     int stats = tn_graph_tensor(e->g, TN_G_ACT, TN_F32, rows_of(e) / unit * groups, 2, "stats");
-    tn_gnode *n = unary(e, TN_OP_NORM2D, x, "norm");
+    tn_gnode *n = decoder_unary(e, TN_OP_NORM2D, x, "norm");
     n->out[1] = stats;
-    n->w[0] = slot(e, "norm.weight"), n->w[1] = slot(e, "norm.bias");
-    n->w[2] = slot(e, "norm.running_mean"), n->w[3] = slot(e, "norm.running_var");
+    n->w[0] = decoder_slot(e, "norm.weight"), n->w[1] = decoder_slot(e, "norm.bias");
+    n->w[2] = decoder_slot(e, "norm.running_mean"), n->w[3] = decoder_slot(e, "norm.running_var");
     n->a.norm2d = (tn_attr_norm2d){unit, groups, TN_STATS_OWN};
     if (bn) n->a.norm2d.stats = e->p->training ? TN_STATS_TRACKED : TN_STATS_RUNNING;
-    mark(e, n);
+    decoder_mark(e, n);
     return n->out[0];
 }
 
-static int squeeze_excite(emitter *e, int x)
+static int squeeze_excite(decoder_emitter *e, int x)
 {
     int s = tn_graph_tensor(e->g, TN_G_ACT, TN_F32, e->p->batch, e->g->t[x].cols, "se.mean");
     tn_gnode *n = tn_graph_node(e->g, TN_OP_SAMPLE_MEAN);
     n->in[0] = x, n->out[0] = s, n->a.sample_mean.rows = e->h * e->w;
-    mark(e, n);
-    s = activation(e, linear(e, s, "se.fc.0", "se.fc0"), TN_RELU, "se.relu");
-    s = activation(e, linear(e, s, "se.fc.2", "se.fc2"), TN_SIGMOID, "se.sigmoid");
-    n = unary(e, TN_OP_SCALE_CHANNELS, x, "se");
+    decoder_mark(e, n);
+    s = decoder_activation(e, decoder_linear(e, s, "se.fc.0", "se.fc0"), TN_RELU, "se.relu");
+    s = decoder_activation(e, decoder_linear(e, s, "se.fc.2", "se.fc2"), TN_SIGMOID, "se.sigmoid");
+    n = decoder_unary(e, TN_OP_SCALE_CHANNELS, x, "se");
     n->in[1] = s, n->a.scale_channels.rows = e->h * e->w;
-    mark(e, n);
+    decoder_mark(e, n);
     return n->out[0];
 }
 
-static int block(emitter *e, int x)
+static int decoder_block(decoder_emitter *e, int x)
 {
     const tn_decoder *d = &e->m->dec;
-    tn_gnode *n = unary(e, d->depthwise ? TN_OP_DWCONV : TN_OP_CONV3, x, "dw");
-    n->w[0] = slot(e, "dw.weight");
+    tn_gnode *n = decoder_unary(e, d->depthwise ? TN_OP_DWCONV : TN_OP_CONV3, x, "dw");
+    n->w[0] = decoder_slot(e, "dw.weight");
     n->a.dwconv = (tn_attr_size){e->h, e->w};
-    mark(e, n);
-    int y = activation(e, normalise(e, n->out[0]), d->relu ? TN_RELU : TN_GELU, "act");
-    y = linear(e, y, "pw", "pw");
+    decoder_mark(e, n);
+    int y = decoder_activation(e, decoder_normalise(e, n->out[0]), d->relu ? TN_RELU : TN_GELU, "act");
+    y = decoder_linear(e, y, "pw", "pw");
     if (d->se) y = squeeze_excite(e, y);
     if (d->dropout > 0 && e->p->training) {
-        n = unary(e, TN_OP_DROPOUT2D, y, "dropout");
+        n = decoder_unary(e, TN_OP_DROPOUT2D, y, "dropout");
         n->a.dropout2d = (tn_attr_dropout2d){d->dropout, 100000u + e->salt++, e->h * e->w};
-        mark(e, n);
+        decoder_mark(e, n);
         y = n->out[0];
     }
-    n = unary(e, TN_OP_RESIDUAL, x, "block");
+    n = decoder_unary(e, TN_OP_RESIDUAL, x, "block");
     n->in[1] = y;
-    mark(e, n);
+    decoder_mark(e, n);
     return n->out[0];
 }
 
-static int stage(emitter *e, int x, int s)
+static int decoder_stage(decoder_emitter *e, int x, int s)
 {
     const tn_decoder *d = &e->m->dec;
     const int up = s < d->n_upsample ? d->upsample[s] : 1;
     snprintf(e->prefix, sizeof e->prefix, "decoder.stages.%d.", s);
-    if (d->channels[s] != d->channels[s + 1]) x = linear(e, x, "proj", "proj");
+    if (d->channels[s] != d->channels[s + 1]) x = decoder_linear(e, x, "proj", "proj");
     if (up != 1) {
         const float inv = 1.0f / (float)up;
-        x = resize(e, x, e->h * up, e->w * up, inv, inv, TN_G_ACT, e->p->act, "upsampled");
+        x = decoder_resize(e, x, e->h * up, e->w * up, inv, inv, TN_G_ACT, e->p->act, "upsampled");
     }
     for (int b = 0; b < d->blocks; b++) {
         snprintf(e->prefix, sizeof e->prefix, "decoder.stages.%d.blocks.%d.", s, b);
-        x = block(e, x);
+        x = decoder_block(e, x);
     }
     return x;
 }
 
 int tn_decoder_emit(tn_graph *g, const tn_model *m, const tn_pass *p, int tokens, tn_error *err)
 {
-    emitter e = {g, m, p, {m, p->groups}, m->image_h / m->vit.patch, m->image_w / m->vit.patch, 0, ""};
+    decoder_emitter e = {g, m, p, {m, p->groups}, m->image_h / m->vit.patch, m->image_w / m->vit.patch, 0, ""};
     tn_graph_layer(g, "grid", 0);
     int x = tn_graph_tensor(g, TN_G_ACT, p->act, rows_of(&e), m->vit.hidden, "grid");
     tn_gnode *n = tn_graph_node(g, TN_OP_GRID);
     n->in[0] = tokens, n->out[0] = x, n->a.grid.skip = 1 + m->vit.registers;
-    mark(&e, n);
+    decoder_mark(&e, n);
     for (int s = 0; s + 1 < m->dec.n_channels; s++) {
         char name[32];
         snprintf(name, sizeof name, "decoder.%d", s);
         tn_graph_layer(g, name, p->recompute);
-        x = stage(&e, x, s);
+        x = decoder_stage(&e, x, s);
     }
     tn_graph_layer(g, "head", 0);
     e.prefix[0] = 0;
-    x = linear(&e, x, "head.conv", "head");
+    x = decoder_linear(&e, x, "head.conv", "head");
     const float sy = (float)e.h / (float)m->heat_h, sx = (float)e.w / (float)m->heat_w;
-    g->heat = resize(&e, x, m->heat_h, m->heat_w, sy, sx, TN_G_OUTPUT, TN_F32, "heatmap");
+    g->heat = decoder_resize(&e, x, m->heat_h, m->heat_w, sy, sx, TN_G_OUTPUT, TN_F32, "heatmap");
     return g->oom ? tn_oom(err) : 0;
 }

@@ -174,7 +174,7 @@ typedef enum tn_again { TN_AGAIN_NEVER, TN_AGAIN_CHEAP, TN_AGAIN_DEAR } tn_again
     X(SCALE_GRAD, scale_grad, tn_attr_none, 2, 0, reduce, none, NEVER, 0, 0) \
     /* x, dy -> dx */ \
     X(ACT_BACK, act_back, tn_attr_fn, 2, 1, function, none, NEVER, TN_IN1, 0) \
-    X(GLU_BACK, glu_back, tn_attr_fn, 2, 1, function, none, NEVER, 0, 0) \
+    X(GLU_BACK, glu_back, tn_attr_fn, 2, 1, function, none, NEVER, TN_IN0, 0) \
     X(GRID_BACK, grid_back, tn_attr_skip, 1, 1, moves, none, NEVER, 0, 0) \
     X(BILINEAR_BACK, bilinear_back, tn_attr_resize, 1, 1, resize, none, NEVER, 0, 0) \
     /* x, dy -> dx; w0 */ \

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static int add(tn_model *m, const char *name, int ndim, const int *shape, tn_init init, bool linear, tn_error *err)
+static int vit_add(tn_model *m, const char *name, int ndim, const int *shape, tn_init init, bool linear, tn_error *err)
 {
     tn_slot s = {.ndim = ndim, .group = TN_GROUP_BACKBONE, .trainable = m->train_backbone, .init = init, .linear = linear};
     memcpy(s.shape, shape, sizeof *shape * (size_t)ndim);
@@ -16,7 +16,7 @@ static int add(tn_model *m, const char *name, int ndim, const int *shape, tn_ini
 
 static int add_vector(tn_model *m, const char *name, int n, tn_init init, tn_error *err)
 {
-    return add(m, name, 1, &n, init, false, err);
+    return vit_add(m, name, 1, &n, init, false, err);
 }
 
 /* <module>.weight [out, in] and, when wanted, <module>.bias. */
@@ -24,7 +24,7 @@ static int add_linear(tn_model *m, const char *module, int out, int in, bool bia
 {
     char name[160];
     snprintf(name, sizeof name, "%s.weight", module);
-    TN_TRY(add(m, name, 2, (int[]){out, in}, TN_INIT_TRUNC, true, err));
+    TN_TRY(vit_add(m, name, 2, (int[]){out, in}, TN_INIT_TRUNC, true, err));
     if (!bias) return 0;
     snprintf(name, sizeof name, "%s.bias", module);
     return add_vector(m, name, out, TN_INIT_ZERO, err);
@@ -75,11 +75,11 @@ int tn_vit_slots(tn_model *m, tn_error *err)
     const tn_vit *v = &m->vit;
     const tn_vit_names *k = v->names;
     char buf[128];
-    TN_TRY(add(m, k->cls, 3, (int[]){1, 1, v->hidden}, TN_INIT_TRUNC, false, err));
-    if (v->registers) TN_TRY(add(m, k->registers, 3, (int[]){1, v->registers, v->hidden}, TN_INIT_TRUNC, false, err));
-    if (v->pos_mode) TN_TRY(add(m, k->positions, 3, (int[]){1, 1 + v->pos_h * v->pos_w, v->hidden}, TN_INIT_TRUNC, false, err));
+    TN_TRY(vit_add(m, k->cls, 3, (int[]){1, 1, v->hidden}, TN_INIT_TRUNC, false, err));
+    if (v->registers) TN_TRY(vit_add(m, k->registers, 3, (int[]){1, v->registers, v->hidden}, TN_INIT_TRUNC, false, err));
+    if (v->pos_mode) TN_TRY(vit_add(m, k->positions, 3, (int[]){1, 1 + v->pos_h * v->pos_w, v->hidden}, TN_INIT_TRUNC, false, err));
     snprintf(buf, sizeof buf, "%s.weight", k->patch);
-    TN_TRY(add(m, buf, 4, (int[]){v->hidden, 3, v->patch, v->patch}, TN_INIT_TRUNC, false, err));
+    TN_TRY(vit_add(m, buf, 4, (int[]){v->hidden, 3, v->patch, v->patch}, TN_INIT_TRUNC, false, err));
     snprintf(buf, sizeof buf, "%s.bias", k->patch);
     TN_TRY(add_vector(m, buf, v->hidden, TN_INIT_ZERO, err));
     for (int i = 0; i < v->layers; i++) TN_TRY(block_slots(m, i, err));
@@ -94,7 +94,7 @@ typedef struct {
     const tn_pass *p;
     tn_trained trained;
     uint32_t salt;
-} emitter;
+} vit_emitter;
 
 static int slot_of(const tn_model *m, const char *module, const char *suffix)
 {
@@ -117,19 +117,19 @@ static tn_gpart part_of(const tn_model *m, const char *module)
     return p;
 }
 
-static int act_tensor(emitter *e, int rows, int cols, const char *name)
+static int act_tensor(vit_emitter *e, int rows, int cols, const char *name)
 {
     return tn_graph_tensor(e->g, TN_G_ACT, e->p->act, rows, cols, name);
 }
 
-static void mark(emitter *e, const tn_gnode *n)
+static void vit_mark(vit_emitter *e, const tn_gnode *n)
 {
     tn_gnode copy = *n;
     tn_graph_mark(e->g, &copy, tn_is_trained, &e->trained);
 }
 
 /* t [rows, sum of ranks] of the adapted parts; -1 where none is. */
-static int vit_adapters(emitter *e, int x, const tn_gpart *parts, int n_parts, float dropout, uint32_t salt)
+static int vit_adapters(vit_emitter *e, int x, const tn_gpart *parts, int n_parts, float dropout, uint32_t salt)
 {
     int rank = 0;
     for (int i = 0; i < n_parts; i++) rank += parts[i].r;
@@ -142,11 +142,11 @@ static int vit_adapters(emitter *e, int x, const tn_gpart *parts, int n_parts, f
         n->part[i].a = parts[i].a;
         n->part[i].r = parts[i].r;
     }
-    mark(e, n);
+    vit_mark(e, n);
     return t;
 }
 
-static int plain_linear(emitter *e, int x, const tn_gpart *parts, int n_parts, const char *name)
+static int plain_linear(vit_emitter *e, int x, const tn_gpart *parts, int n_parts, const char *name)
 {
     const bool drop = e->p->training && (e->p->groups & TN_GROUP_LORA) && !e->m->lora.dora; /* DoRA drops before */
     const int t = vit_adapters(e, x, parts, n_parts, drop ? e->m->lora.dropout : 0, e->salt++);
@@ -156,24 +156,24 @@ static int plain_linear(emitter *e, int x, const tn_gpart *parts, int n_parts, c
     tn_gnode *n = tn_graph_node(e->g, TN_OP_LINEAR);
     n->in[0] = x, n->in[1] = t, n->out[0] = y, n->n_parts = n_parts;
     memcpy(n->part, parts, sizeof *parts * (size_t)n_parts);
-    mark(e, n);
+    vit_mark(e, n);
     return y;
 }
 
-/* dropout(x), or with `rest` what it took away. */
-static int dropout(emitter *e, int x, uint32_t salt, bool rest)
+/* vit_dropout(x), or with `rest` what it took away. */
+static int vit_dropout(vit_emitter *e, int x, uint32_t salt, bool rest)
 {
     int y = act_tensor(e, e->g->t[x].rows, e->g->t[x].cols, rest ? "dropped" : "kept");
     tn_gnode *n = tn_graph_node(e->g, TN_OP_DROPOUT);
     n->in[0] = x, n->out[0] = y;
     n->a.dropout = (tn_attr_dropout){e->m->lora.dropout, salt, rest};
-    mark(e, n);
+    vit_mark(e, n);
     return y;
 }
 
-/* DoRA (Liu et al. 2024, as PEFT computes it): y = W (x - x') + g (W x' + s B A x') + b with x' = dropout(x), g = m / n
+/* DoRA (Liu et al. 2024, as PEFT computes it): y = W (x - x') + g (W x' + s B A x') + b with x' = vit_dropout(x), g = m / n
  * and n the row norms of W + s B A, which get no gradient. */
-static int dora_linear(emitter *e, int x, const tn_gpart *parts, int n_parts, const char *name)
+static int dora_linear(vit_emitter *e, int x, const tn_gpart *parts, int n_parts, const char *name)
 {
     tn_gpart bare[TN_NODE_PARTS], frozen[TN_NODE_PARTS];
     int cols = 0, v = -1, kept = x;
@@ -185,8 +185,8 @@ static int dora_linear(emitter *e, int x, const tn_gpart *parts, int n_parts, co
     }
     if (e->p->training && (e->p->groups & TN_GROUP_LORA) && e->m->lora.dropout > 0) {
         const uint32_t salt = e->salt++;
-        kept = dropout(e, x, salt, false);
-        v = plain_linear(e, dropout(e, x, salt, true), frozen, n_parts, "dora.rest");
+        kept = vit_dropout(e, x, salt, false);
+        v = plain_linear(e, vit_dropout(e, x, salt, true), frozen, n_parts, "dora.rest");
     }
     const int u = plain_linear(e, kept, bare, n_parts, "dora.u");
     const int scale = tn_graph_tensor(e->g, TN_G_ACT, TN_F32, 1, cols, "dora.scale");
@@ -198,18 +198,18 @@ static int dora_linear(emitter *e, int x, const tn_gpart *parts, int n_parts, co
     n = tn_graph_node(e->g, TN_OP_DORA);
     n->in[0] = u, n->in[1] = scale, n->in[2] = v, n->in[3] = inv, n->out[0] = y, n->n_parts = n_parts;
     memcpy(n->part, parts, sizeof *parts * (size_t)n_parts);
-    mark(e, n);
+    vit_mark(e, n);
     return y;
 }
 
-static int linear(emitter *e, int x, const tn_gpart *parts, int n_parts, const char *name)
+static int vit_linear(vit_emitter *e, int x, const tn_gpart *parts, int n_parts, const char *name)
 {
     bool dora = false;
     for (int i = 0; i < n_parts; i++) dora |= parts[i].m >= 0;
     return dora ? dora_linear(e, x, parts, n_parts, name) : plain_linear(e, x, parts, n_parts, name);
 }
 
-static int layernorm(emitter *e, int x, const char *module, const char *name)
+static int vit_layernorm(vit_emitter *e, int x, const char *module, const char *name)
 {
     int rows = e->g->t[x].rows, cols = e->g->t[x].cols;
     int y = act_tensor(e, rows, cols, name), stats = tn_graph_tensor(e->g, TN_G_ACT, TN_F32, rows, 2, "stats");
@@ -217,45 +217,45 @@ static int layernorm(emitter *e, int x, const char *module, const char *name)
     n->in[0] = x, n->out[0] = y, n->out[1] = stats;
     n->w[0] = slot_of(e->m, module, "weight"), n->w[1] = slot_of(e->m, module, "bias");
     n->a.layernorm.eps = e->m->vit.eps;
-    mark(e, n);
+    vit_mark(e, n);
     return y;
 }
 
-static int residual(emitter *e, int x, int y, int scale, const char *name)
+static int vit_residual(vit_emitter *e, int x, int y, int scale, const char *name)
 {
     int o = act_tensor(e, e->g->t[x].rows, e->g->t[x].cols, name);
     tn_gnode *n = tn_graph_node(e->g, TN_OP_RESIDUAL);
     n->in[0] = x, n->in[1] = y, n->out[0] = o, n->w[0] = scale;
-    mark(e, n);
+    vit_mark(e, n);
     return o;
 }
 
-static int attention(emitter *e, int h, int i)
+static int vit_attention(vit_emitter *e, int h, int i)
 {
     char buf[128];
     const tn_vit *v = &e->m->vit;
     const tn_vit_names *k = v->names;
     tn_graph *g = e->g;
     tn_gpart qkv_parts[3] = {part_of(e->m, AT(k->query)), part_of(e->m, AT(k->key)), part_of(e->m, AT(k->value))};
-    int qkv = linear(e, h, qkv_parts, 3, "qkv"), rows = g->t[h].rows;
+    int qkv = vit_linear(e, h, qkv_parts, 3, "qkv"), rows = g->t[h].rows;
     if (v->rope) {
         const int turned = act_tensor(e, rows, g->t[qkv].cols, "qkv.turned");
         tn_gnode *n = tn_graph_node(g, TN_OP_ROPE);
         n->in[0] = qkv, n->in[1] = g->rope_table, n->out[0] = turned;
         n->a.rope = (tn_attr_rope){v->heads, 1 + v->registers};
-        mark(e, n);
+        vit_mark(e, n);
         qkv = turned;
     }
     int o = act_tensor(e, rows, v->hidden, "attention");
     int lse = tn_graph_tensor(g, TN_G_ACT, TN_F32, e->p->batch * v->heads, rows / e->p->batch, "lse");
     tn_gnode *n = tn_graph_node(g, TN_OP_ATTENTION);
     n->in[0] = qkv, n->out[0] = o, n->out[1] = lse, n->a.attention.heads = v->heads;
-    mark(e, n);
+    vit_mark(e, n);
     tn_gpart out = part_of(e->m, AT(k->output));
-    return linear(e, o, &out, 1, "attention.out");
+    return vit_linear(e, o, &out, 1, "attention.out");
 }
 
-static int mlp(emitter *e, int h, int i)
+static int vit_mlp(vit_emitter *e, int h, int i)
 {
     char buf[128];
     const tn_vit *v = &e->m->vit;
@@ -264,29 +264,29 @@ static int mlp(emitter *e, int h, int i)
     int n_in = 0;
     if (v->gated && !v->fused_gate) in[n_in++] = part_of(e->m, AT(k->gate));
     in[n_in++] = part_of(e->m, AT(k->up));
-    int u = linear(e, h, in, n_in, "mlp.up"), a = act_tensor(e, e->g->t[h].rows, v->inner, "mlp.act");
+    int u = vit_linear(e, h, in, n_in, "mlp.up"), a = act_tensor(e, e->g->t[h].rows, v->inner, "mlp.act");
     tn_gnode *n = tn_graph_node(e->g, v->gated ? TN_OP_GLU : TN_OP_ACT);
     n->in[0] = u, n->out[0] = a, n->a.act.fn = v->act;
-    mark(e, n);
+    vit_mark(e, n);
     tn_gpart down = part_of(e->m, AT(k->down));
-    return linear(e, a, &down, 1, "mlp.out");
+    return vit_linear(e, a, &down, 1, "mlp.out");
 }
 
-static int block(emitter *e, int x, int i)
+static int vit_block(vit_emitter *e, int x, int i)
 {
     char buf[128], name[48];
     const tn_vit_names *k = e->m->vit.names;
     const bool ls = e->m->vit.layer_scale;
-    int h = layernorm(e, x, AT(k->norm1), "norm1");
-    int y = attention(e, h, i);
-    int x1 = residual(e, x, y, ls ? tn_model_slot(e->m, AT(k->scale1)) : -1, "x.attention");
-    h = layernorm(e, x1, AT(k->norm2), "norm2");
-    y = mlp(e, h, i);
+    int h = vit_layernorm(e, x, AT(k->norm1), "norm1");
+    int y = vit_attention(e, h, i);
+    int x1 = vit_residual(e, x, y, ls ? tn_model_slot(e->m, AT(k->scale1)) : -1, "x.attention");
+    h = vit_layernorm(e, x1, AT(k->norm2), "norm2");
+    y = vit_mlp(e, h, i);
     snprintf(name, sizeof name, "hidden_states.%d", i + 1);
-    return residual(e, x1, y, ls ? tn_model_slot(e->m, AT(k->scale2)) : -1, name);
+    return vit_residual(e, x1, y, ls ? tn_model_slot(e->m, AT(k->scale2)) : -1, name);
 }
 
-static int positions(emitter *e, int gh, int gw, tn_error *err)
+static int vit_positions(vit_emitter *e, int gh, int gw, tn_error *err)
 {
     const tn_vit *v = &e->m->vit;
     if (!v->pos_mode) return -1;
@@ -310,11 +310,11 @@ static int positions(emitter *e, int gh, int gw, tn_error *err)
     int pos = tn_graph_tensor(e->g, TN_G_ACT, TN_F32, 1 + out, v->hidden, "positions");
     tn_gnode *n = tn_graph_node(e->g, TN_OP_POSITIONS);
     n->in[0] = r, n->out[0] = pos, n->w[0] = tn_model_slot(e->m, v->names->positions);
-    mark(e, n);
+    vit_mark(e, n);
     return pos;
 }
 
-static int embed(emitter *e, int *out, tn_error *err)
+static int vit_embed(vit_emitter *e, int *out, tn_error *err)
 {
     const tn_model *m = e->m;
     const tn_vit *v = &m->vit;
@@ -335,8 +335,8 @@ static int embed(emitter *e, int *out, tn_error *err)
     n->in[0] = g->pixels, n->out[0] = cols;
     n->a.patchify = (tn_attr_patchify){m->image_h, m->image_w, v->patch, e->p->normalize};
     tn_gpart patch = part_of(m, v->names->patch);
-    int patches = linear(e, cols, &patch, 1, "patch.embeddings");
-    int pos = positions(e, gh, gw, err);
+    int patches = vit_linear(e, cols, &patch, 1, "patch.embeddings");
+    int pos = vit_positions(e, gh, gw, err);
     if (pos == -2) return TN_ERR_MEMORY;
     int x = act_tensor(e, B * N, v->hidden, "hidden_states.0");
     n = tn_graph_node(g, TN_OP_TOKENS);
@@ -344,34 +344,34 @@ static int embed(emitter *e, int *out, tn_error *err)
     n->w[0] = tn_model_slot(m, v->names->cls);
     n->w[1] = v->registers ? tn_model_slot(m, v->names->registers) : -1;
     n->a.tokens.registers = v->registers;
-    mark(e, n);
+    vit_mark(e, n);
     *out = x;
     return 0;
 }
 
-static void keep(emitter *e, int t)
+static void vit_keep(vit_emitter *e, int t)
 {
     if (e->p->hidden) e->g->t[t].kind = TN_G_OUTPUT;
 }
 
 int tn_vit_emit(tn_graph *g, const tn_model *m, const tn_pass *p, int *tokens, tn_error *err)
 {
-    emitter e = {g, m, p, {m, p->groups}, 1};
+    vit_emitter e = {g, m, p, {m, p->groups}, 1};
     const tn_vit *v = &m->vit;
     int x = 0;
     tn_graph_layer(g, "embeddings", p->recompute);
-    TN_TRY(embed(&e, &x, err));
-    keep(&e, x);
+    TN_TRY(vit_embed(&e, &x, err));
+    vit_keep(&e, x);
     for (int i = 0; i < v->layers; i++) {
         char name[32];
         snprintf(name, sizeof name, "layer.%d", i);
         tn_graph_layer(g, name, p->recompute);
-        x = block(&e, x, i);
-        keep(&e, x);
+        x = vit_block(&e, x, i);
+        vit_keep(&e, x);
         if (g->oom) return tn_oom(err);
     }
     tn_graph_layer(g, "norm", p->recompute);
-    *tokens = layernorm(&e, x, v->names->norm, "last_hidden_state");
-    keep(&e, *tokens);
+    *tokens = vit_layernorm(&e, x, v->names->norm, "last_hidden_state");
+    vit_keep(&e, *tokens);
     return g->oom ? tn_oom(err) : 0;
 }

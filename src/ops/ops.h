@@ -82,8 +82,10 @@ int tn_rope(tn_ctx *c, tn_tensor *qkv, const tn_tensor *table, int batch, int he
 
 /* ---- elementwise.c ---- */
 int tn_act_forward(tn_ctx *c, tn_fn f, const tn_tensor *x, tn_tensor *y, tn_error *err);
+/** dx may be dy. */
 int tn_act_backward(tn_ctx *c, tn_fn f, const tn_tensor *x, const tn_tensor *dy, tn_tensor *dx, tn_error *err);
 int tn_glu_forward(tn_ctx *c, tn_fn f, const tn_tensor *u, tn_tensor *y, tn_error *err);
+/** du may be u. */
 int tn_glu_backward(tn_ctx *c, tn_fn f, const tn_tensor *u, const tn_tensor *dy, tn_tensor *du, tn_error *err);
 /** o = x + scale[cols] * y; scale NULL: x + y. */
 int tn_residual(tn_ctx *c, const tn_tensor *x, const tn_tensor *y, const tn_tensor *scale, tn_tensor *o, tn_error *err);

@@ -4,8 +4,8 @@
 #include <stddef.h>
 #include <stdlib.h>
 
-void tn_ref_gemm(bool ta, bool tb, int M, int N, int K, float alpha, const float *A, int lda, const float *B, int ldb, float beta,
-                 float *C, int ldc, const float *bias)
+void tn_ref_gemm(bool ta, bool tb, int M, int N, int K, tn_real alpha, const tn_real *A, int lda, const tn_real *B, int ldb,
+                 tn_real beta, tn_real *C, int ldc, const tn_real *bias)
 {
     for (int m = 0; m < M; m++)
         for (int n = 0; n < N; n++) {
@@ -13,12 +13,12 @@ void tn_ref_gemm(bool ta, bool tb, int M, int N, int K, float alpha, const float
             for (int k = 0; k < K; k++)
                 s += (double)(ta ? A[(size_t)k * lda + m] : A[(size_t)m * lda + k]) *
                      (double)(tb ? B[(size_t)n * ldb + k] : B[(size_t)k * ldb + n]);
-            float *c = &C[(size_t)m * ldc + n];
-            *c = (float)(alpha * s + (beta != 0 ? (double)beta * *c : 0) + (bias ? bias[n] : 0));
+            tn_real *c = &C[(size_t)m * ldc + n];
+            *c = (tn_real)(alpha * s + (beta != 0 ? (double)beta * *c : 0) + (bias ? bias[n] : 0));
         }
 }
 
-static void moments(const float *x, int n, double eps, double *mean, double *rstd)
+static void moments(const tn_real *x, int n, double eps, double *mean, double *rstd)
 {
     double s = 0, q = 0;
     for (int i = 0; i < n; i++) s += x[i];
@@ -27,36 +27,37 @@ static void moments(const float *x, int n, double eps, double *mean, double *rst
     *rstd = 1 / sqrt(q / n + eps);
 }
 
-void tn_ref_layernorm(const float *x, const float *gamma, const float *beta, float eps, int rows, int cols, float *y)
+void tn_ref_layernorm(const tn_real *x, const tn_real *gamma, const tn_real *beta, tn_real eps, int rows, int cols, tn_real *y)
 {
     for (int r = 0; r < rows; r++) {
-        const float *a = x + (size_t)r * cols;
+        const tn_real *a = x + (size_t)r * cols;
         double m, s;
         moments(a, cols, eps, &m, &s);
-        for (int c = 0; c < cols; c++) y[(size_t)r * cols + c] = (float)((a[c] - m) * s * gamma[c] + beta[c]);
+        for (int c = 0; c < cols; c++) y[(size_t)r * cols + c] = (tn_real)((a[c] - m) * s * gamma[c] + beta[c]);
     }
 }
 
-void tn_ref_layernorm_backward(const float *x, const float *gamma, float eps, const float *dy, int rows, int cols, float *dx,
-                               float *dgamma, float *dbeta)
+void tn_ref_layernorm_backward(const tn_real *x, const tn_real *gamma, tn_real eps, const tn_real *dy, int rows, int cols,
+                               tn_real *dx, tn_real *dgamma, tn_real *dbeta)
 {
     for (int r = 0; r < rows; r++) {
-        const float *a = x + (size_t)r * cols, *g = dy + (size_t)r * cols;
+        const tn_real *a = x + (size_t)r * cols, *g = dy + (size_t)r * cols;
         double m, s, m1 = 0, m2 = 0;
         moments(a, cols, eps, &m, &s);
         for (int c = 0; c < cols; c++) {
             double xhat = (a[c] - m) * s;
             m1 += (double)g[c] * gamma[c] / cols;
             m2 += (double)g[c] * gamma[c] * xhat / cols;
-            dgamma[c] += (float)(g[c] * xhat);
+            dgamma[c] += (tn_real)(g[c] * xhat);
             dbeta[c] += g[c];
         }
-        for (int c = 0; c < cols; c++) dx[(size_t)r * cols + c] = (float)(s * ((double)g[c] * gamma[c] - m1 - (a[c] - m) * s * m2));
+        for (int c = 0; c < cols; c++)
+            dx[(size_t)r * cols + c] = (tn_real)(s * ((double)g[c] * gamma[c] - m1 - (a[c] - m) * s * m2));
     }
 }
 
 /* Row i's probabilities over all keys of one head. */
-static double softmax_row(const float *q, const float *k, int ld, int n, int hd, double *p)
+static double softmax_row(const tn_real *q, const tn_real *k, int ld, int n, int hd, double *p)
 {
     double top = -INFINITY, sum = 0, scale = 1 / sqrt(hd);
     for (int j = 0; j < n; j++) {
@@ -70,36 +71,36 @@ static double softmax_row(const float *q, const float *k, int ld, int n, int hd,
     return top + log(sum);
 }
 
-void tn_ref_attention(const float *qkv, int batch, int n, int heads, int hd, float *o, float *lse)
+void tn_ref_attention(const tn_real *qkv, int batch, int n, int heads, int hd, tn_real *o, tn_real *lse)
 {
     const int d = heads * hd, ld = 3 * d;
     double *p = malloc(sizeof *p * (size_t)n);
     for (int bh = 0; p && bh < batch * heads; bh++) {
-        const float *q = qkv + (size_t)(bh / heads) * n * ld + (size_t)(bh % heads) * hd, *k = q + d, *v = k + d;
+        const tn_real *q = qkv + (size_t)(bh / heads) * n * ld + (size_t)(bh % heads) * hd, *k = q + d, *v = k + d;
         for (int i = 0; i < n; i++) {
             double l = softmax_row(q + (size_t)i * ld, k, ld, n, hd, p);
-            if (lse) lse[(size_t)bh * n + i] = (float)l;
+            if (lse) lse[(size_t)bh * n + i] = (tn_real)l;
             for (int c = 0; c < hd; c++) {
                 double s = 0;
                 for (int j = 0; j < n; j++) s += p[j] * v[(size_t)j * ld + c];
-                o[((size_t)(bh / heads) * n + i) * d + (size_t)(bh % heads) * hd + c] = (float)s;
+                o[((size_t)(bh / heads) * n + i) * d + (size_t)(bh % heads) * hd + c] = (tn_real)s;
             }
         }
     }
     free(p);
 }
 
-void tn_ref_attention_backward(const float *qkv, const float *d_o, int batch, int n, int heads, int hd, float *dqkv)
+void tn_ref_attention_backward(const tn_real *qkv, const tn_real *d_o, int batch, int n, int heads, int hd, tn_real *dqkv)
 {
     const int d = heads * hd, ld = 3 * d;
     double *p = malloc(sizeof *p * (size_t)n), *dp = malloc(sizeof *dp * (size_t)n);
     double *acc = calloc((size_t)batch * n * ld, sizeof *acc), scale = 1 / sqrt(hd);
     for (int bh = 0; p && dp && acc && bh < batch * heads; bh++) {
         size_t base = (size_t)(bh / heads) * n * ld + (size_t)(bh % heads) * hd;
-        const float *q = qkv + base, *k = q + d, *v = k + d;
+        const tn_real *q = qkv + base, *k = q + d, *v = k + d;
         double *dq = acc + base, *dk = dq + d, *dv = dk + d;
         for (int i = 0; i < n; i++) {
-            const float *g = d_o + ((size_t)(bh / heads) * n + i) * d + (size_t)(bh % heads) * hd;
+            const tn_real *g = d_o + ((size_t)(bh / heads) * n + i) * d + (size_t)(bh % heads) * hd;
             double dot = 0;
             softmax_row(q + (size_t)i * ld, k, ld, n, hd, p);
             for (int j = 0; j < n; j++) {
@@ -117,24 +118,24 @@ void tn_ref_attention_backward(const float *qkv, const float *d_o, int batch, in
             }
         }
     }
-    for (size_t i = 0; acc && i < (size_t)batch * n * ld; i++) dqkv[i] = (float)acc[i];
+    for (size_t i = 0; acc && i < (size_t)batch * n * ld; i++) dqkv[i] = (tn_real)acc[i];
     free(p);
     free(dp);
     free(acc);
 }
 
-void tn_ref_rope(float *qkv, const float *table, int batch, int n, int heads, int hd, int skip, int direction)
+void tn_ref_rope(tn_real *qkv, const tn_real *table, int batch, int n, int heads, int hd, int skip, int direction)
 {
     const int half = hd / 2;
     for (int b = 0; b < batch; b++)
         for (int i = skip; i < n; i++)
             for (int part = 0; part < 2 * heads; part++)
                 for (int k = 0; k < half; k++) {
-                    float *a = qkv + ((size_t)b * n + i) * 3 * heads * hd + (size_t)part * hd + k;
-                    const float *t = table + ((size_t)(i - skip) * half + k) * 2;
+                    tn_real *a = qkv + ((size_t)b * n + i) * 3 * heads * hd + (size_t)part * hd + k;
+                    const tn_real *t = table + ((size_t)(i - skip) * half + k) * 2;
                     double lo = a[0], hi = a[half], c = t[0], s = direction * (double)t[1];
-                    a[0] = (float)(lo * c - hi * s);
-                    a[half] = (float)(hi * c + lo * s);
+                    a[0] = (tn_real)(lo * c - hi * s);
+                    a[half] = (tn_real)(hi * c + lo * s);
                 }
 }
 

@@ -6,7 +6,7 @@
 #include <string.h>
 
 /* Mean and 1/std of one (unit, group). */
-static void group_moments(const float *x, int cols, int unit_rows, int gc, double eps, double *mean, double *rstd)
+static void group_moments(const tn_real *x, int cols, int unit_rows, int gc, double eps, double *mean, double *rstd)
 {
     double s = 0, q = 0, n = (double)unit_rows * gc;
     for (int r = 0; r < unit_rows; r++)
@@ -17,8 +17,8 @@ static void group_moments(const float *x, int cols, int unit_rows, int gc, doubl
     *rstd = 1 / sqrt(q / n + eps);
 }
 
-void tn_ref_norm2d(const float *x, const float *gamma, const float *beta, float eps, int rows, int cols, int unit_rows, int groups,
-                   float *y)
+void tn_ref_norm2d(const tn_real *x, const tn_real *gamma, const tn_real *beta, tn_real eps, int rows, int cols, int unit_rows,
+                   int groups, tn_real *y)
 {
     const int gc = cols / groups;
     for (int u = 0; u < rows / unit_rows; u++)
@@ -29,13 +29,13 @@ void tn_ref_norm2d(const float *x, const float *gamma, const float *beta, float 
             for (int r = 0; r < unit_rows; r++)
                 for (int c = 0; c < gc; c++) {
                     size_t at = base + (size_t)r * cols + c;
-                    y[at] = (float)((x[at] - m) * s * gamma[g * gc + c] + beta[g * gc + c]);
+                    y[at] = (tn_real)((x[at] - m) * s * gamma[g * gc + c] + beta[g * gc + c]);
                 }
         }
 }
 
-void tn_ref_norm2d_backward(const float *x, const float *gamma, float eps, const float *dy, int rows, int cols, int unit_rows,
-                            int groups, float *dx, float *dgamma, float *dbeta)
+void tn_ref_norm2d_backward(const tn_real *x, const tn_real *gamma, tn_real eps, const tn_real *dy, int rows, int cols,
+                            int unit_rows, int groups, tn_real *dx, tn_real *dgamma, tn_real *dbeta)
 {
     const int gc = cols / groups;
     const double n = (double)unit_rows * gc;
@@ -50,13 +50,13 @@ void tn_ref_norm2d_backward(const float *x, const float *gamma, float eps, const
                     double xhat = (x[at] - m) * s, gd = (double)dy[at] * gamma[g * gc + c];
                     s1 += gd;
                     s2 += gd * xhat;
-                    dgamma[g * gc + c] += (float)(dy[at] * xhat);
+                    dgamma[g * gc + c] += (tn_real)(dy[at] * xhat);
                     dbeta[g * gc + c] += dy[at];
                 }
             for (int r = 0; r < unit_rows; r++)
                 for (int c = 0; c < gc; c++) {
                     size_t at = base + (size_t)r * cols + c;
-                    dx[at] = (float)(s * ((double)dy[at] * gamma[g * gc + c] - s1 / n - (x[at] - m) * s * s2 / n));
+                    dx[at] = (tn_real)(s * ((double)dy[at] * gamma[g * gc + c] - s1 / n - (x[at] - m) * s * s2 / n));
                 }
         }
 }
@@ -78,7 +78,7 @@ static void each_tap(int batch, int h, int wd, int ci, int co, bool depthwise, t
 }
 
 typedef struct {
-    const float *x, *w, *dy;
+    const tn_real *x, *w, *dy;
     double *y, *dx, *dw;
 } conv;
 
@@ -95,24 +95,24 @@ static void backward_tap(void *u, size_t y, size_t x, size_t w)
     c->dw[w] += (double)c->dy[y] * c->x[x];
 }
 
-void tn_ref_conv3(const float *x, const float *w, int batch, int h, int wd, int ci, int co, bool depthwise, float *y)
+void tn_ref_conv3(const tn_real *x, const tn_real *w, int batch, int h, int wd, int ci, int co, bool depthwise, tn_real *y)
 {
     size_t n = (size_t)batch * h * wd * co;
     conv c = {.x = x, .w = w, .y = calloc(n, sizeof(double))};
     if (c.y) each_tap(batch, h, wd, ci, co, depthwise, forward_tap, &c);
-    for (size_t i = 0; c.y && i < n; i++) y[i] = (float)c.y[i];
+    for (size_t i = 0; c.y && i < n; i++) y[i] = (tn_real)c.y[i];
     free(c.y);
 }
 
-void tn_ref_conv3_backward(const float *x, const float *w, const float *dy, int batch, int h, int wd, int ci, int co,
-                           bool depthwise, float *dx, float *dw)
+void tn_ref_conv3_backward(const tn_real *x, const tn_real *w, const tn_real *dy, int batch, int h, int wd, int ci, int co,
+                           bool depthwise, tn_real *dx, tn_real *dw)
 {
     size_t n = (size_t)batch * h * wd * ci, k = (size_t)co * (depthwise ? 1 : ci) * 9;
     conv c = {.x = x, .w = w, .dy = dy, .dx = calloc(n, sizeof(double)), .dw = calloc(k, sizeof(double))};
     if (c.dx && c.dw) {
         each_tap(batch, h, wd, ci, co, depthwise, backward_tap, &c);
-        for (size_t i = 0; i < n; i++) dx[i] = (float)c.dx[i];
-        for (size_t i = 0; i < k; i++) dw[i] += (float)c.dw[i];
+        for (size_t i = 0; i < n; i++) dx[i] = (tn_real)c.dx[i];
+        for (size_t i = 0; i < k; i++) dw[i] += (tn_real)c.dw[i];
     }
     free(c.dx);
     free(c.dw);
@@ -126,23 +126,23 @@ static void taps(int o, int size, float s, int *i0, int *i1, float *l)
     *l = f - (float)*i0;
 }
 
-void tn_ref_bilinear(const float *x, int batch, int h, int w, int H, int W, int c, float sy, float sx, float *y)
+void tn_ref_bilinear(const tn_real *x, int batch, int h, int w, int H, int W, int c, float sy, float sx, tn_real *y)
 {
     for (int p = 0; p < batch * H * W; p++) {
         int b = p / (H * W), y0, y1, x0, x1;
         float ly, lx;
         taps(p / W % H, h, sy, &y0, &y1, &ly);
         taps(p % W, w, sx, &x0, &x1, &lx);
-        const float *a = x + (size_t)b * h * w * c;
+        const tn_real *a = x + (size_t)b * h * w * c;
         for (int k = 0; k < c; k++) {
             double top = (1.0 - lx) * a[(size_t)(y0 * w + x0) * c + k] + (double)lx * a[(size_t)(y0 * w + x1) * c + k];
             double bot = (1.0 - lx) * a[(size_t)(y1 * w + x0) * c + k] + (double)lx * a[(size_t)(y1 * w + x1) * c + k];
-            y[(size_t)p * c + k] = (float)((1.0 - ly) * top + ly * bot);
+            y[(size_t)p * c + k] = (tn_real)((1.0 - ly) * top + ly * bot);
         }
     }
 }
 
-void tn_ref_bilinear_backward(const float *dy, int batch, int h, int w, int H, int W, int c, float sy, float sx, float *dx)
+void tn_ref_bilinear_backward(const tn_real *dy, int batch, int h, int w, int H, int W, int c, float sy, float sx, tn_real *dx)
 {
     memset(dx, 0, sizeof *dx * (size_t)batch * h * w * c);
     for (int p = 0; p < batch * H * W; p++) {
@@ -150,9 +150,9 @@ void tn_ref_bilinear_backward(const float *dy, int batch, int h, int w, int H, i
         float ly, lx;
         taps(p / W % H, h, sy, &y0, &y1, &ly);
         taps(p % W, w, sx, &x0, &x1, &lx);
-        float *a = dx + (size_t)b * h * w * c;
+        tn_real *a = dx + (size_t)b * h * w * c;
         for (int k = 0; k < c; k++) {
-            float g = dy[(size_t)p * c + k];
+            tn_real g = dy[(size_t)p * c + k];
             a[(size_t)(y0 * w + x0) * c + k] += g * (1 - ly) * (1 - lx);
             a[(size_t)(y0 * w + x1) * c + k] += g * (1 - ly) * lx;
             a[(size_t)(y1 * w + x0) * c + k] += g * ly * (1 - lx);
@@ -172,7 +172,7 @@ static source patch_source(int r, int e, int h, int w, int patch)
     return (source){r / (gw * gh), e / (patch * patch), i / gw * patch + e / patch % patch, i % gw * patch + e % patch};
 }
 
-void tn_ref_patchify(const float *pixels, int batch, int h, int w, int patch, float *cols)
+void tn_ref_patchify(const tn_real *pixels, int batch, int h, int w, int patch, tn_real *cols)
 {
     const int k = 3 * patch * patch, rows = batch * (h / patch) * (w / patch);
     for (int i = 0; i < rows * k; i++) {
@@ -181,26 +181,28 @@ void tn_ref_patchify(const float *pixels, int batch, int h, int w, int patch, fl
     }
 }
 
-void tn_ref_patchify_bytes(const uint8_t *frames, int batch, int h, int w, int patch, bool normalize, float *cols)
+void tn_ref_patchify_bytes(const uint8_t *frames, int batch, int h, int w, int patch, bool normalize, tn_real *cols)
 {
-    static const float mean[] = {0.485f, 0.456f, 0.406f}, deviation[] = {0.229f, 0.224f, 0.225f};
+    static const tn_real mean[] = {(tn_real)0.485, (tn_real)0.456, (tn_real)0.406},
+                         deviation[] = {(tn_real)0.229, (tn_real)0.224, (tn_real)0.225};
     const int k = 3 * patch * patch, rows = batch * (h / patch) * (w / patch);
     for (int i = 0; i < rows * k; i++) {
         const source s = patch_source(i / k, i % k, h, w, patch);
-        const float v =
-            (float)frames[(((size_t)s.b * (size_t)h + (size_t)s.y) * (size_t)w + (size_t)s.x) * 3 + (size_t)s.c] / 255.0f;
+        const tn_real v =
+            (tn_real)frames[(((size_t)s.b * (size_t)h + (size_t)s.y) * (size_t)w + (size_t)s.x) * 3 + (size_t)s.c] / 255;
         cols[i] = normalize ? (v - mean[s.c]) / deviation[s.c] : v;
     }
 }
 
-void tn_ref_heatmap_target(const float *labels, int batch, int h, int w, double sigma, float *target, float *mask)
+void tn_ref_heatmap_target(const tn_real *labels, int batch, int h, int w, double sigma, tn_real *target, tn_real *mask)
 {
     for (int b = 0; b < batch; b++) {
-        const float *l = labels + 3 * b;
+        const tn_real *l = labels + 3 * b;
         mask[b] = l[2] > 0 ? 1 : 0;
         for (int i = 0; i < h * w; i++) {
             const double dx = i % w - l[0], dy = i / w - l[1];
-            target[(size_t)b * (size_t)(h * w) + (size_t)i] = l[2] > 0 ? (float)exp(-(dx * dx + dy * dy) / (2 * sigma * sigma)) : 0;
+            target[(size_t)b * (size_t)(h * w) + (size_t)i] =
+                l[2] > 0 ? (tn_real)exp(-(dx * dx + dy * dy) / (2 * sigma * sigma)) : 0;
         }
     }
 }

@@ -13,34 +13,35 @@ static double focal(double x, double t, double alpha, double beta, double *slope
     return -t * pow(1 - q, alpha) * log(q) - b * pow(q, alpha) * log(1 - q);
 }
 
-double tn_ref_heatmap_loss(const float *p, const float *t, const float *mask, int batch, int sample, bool is_focal, double alpha,
-                           double beta, double inv_mask, float *dp)
+double tn_ref_heatmap_loss(const tn_real *p, const tn_real *t, const tn_real *mask, int batch, int sample, bool is_focal,
+                           double alpha, double beta, double inv_mask, tn_real *dp)
 {
     double sum = 0;
     for (int i = 0; i < batch * sample; i++) {
         double m = mask[i / sample] * inv_mask, slope = 2.0 * ((double)p[i] - t[i]);
         sum += m * (is_focal ? focal(p[i], t[i], alpha, beta, &slope) : pow((double)p[i] - t[i], 2));
-        if (dp) dp[i] = (float)(m * slope);
+        if (dp) dp[i] = (tn_real)(m * slope);
     }
     return sum;
 }
 
-void tn_ref_adamw(float *p, const float *g, float *m, float *v, int n, double lr, double wd, double b1, double b2, double eps,
-                  int step, double grad_scale)
+void tn_ref_adamw(tn_real *p, const tn_real *g, tn_real *m, tn_real *v, int n, double lr, double wd, double b1, double b2,
+                  double eps, int step, double grad_scale)
 {
     for (int i = 0; i < n; i++) {
         double d = g[i] * grad_scale, a = b1 * m[i] + (1 - b1) * d, b = b2 * v[i] + (1 - b2) * d * d;
-        m[i] = (float)a;
-        v[i] = (float)b;
-        p[i] = (float)(p[i] * (1 - lr * wd) - lr / (1 - pow(b1, step)) * a / (sqrt(b) / sqrt(1 - pow(b2, step)) + eps));
+        m[i] = (tn_real)a;
+        v[i] = (tn_real)b;
+        p[i] = (tn_real)(p[i] * (1 - lr * wd) - lr / (1 - pow(b1, step)) * a / (sqrt(b) / sqrt(1 - pow(b2, step)) + eps));
     }
 }
 
-void tn_ref_sgd(float *p, const float *g, float *buf, int n, double lr, double wd, double momentum, bool first, double grad_scale)
+void tn_ref_sgd(tn_real *p, const tn_real *g, tn_real *buf, int n, double lr, double wd, double momentum, bool first,
+                double grad_scale)
 {
     for (int i = 0; i < n; i++) {
         double d = g[i] * grad_scale + wd * p[i];
-        if (momentum != 0) buf[i] = (float)(d = first ? d : momentum * buf[i] + d);
-        p[i] = (float)(p[i] - lr * d);
+        if (momentum != 0) buf[i] = (tn_real)(d = first ? d : momentum * buf[i] + d);
+        p[i] = (tn_real)(p[i] - lr * d);
     }
 }

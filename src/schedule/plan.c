@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static void touch(tn_plan *p, const tn_graph *g, int id, int node)
+static void plan_touch(tn_plan *p, const tn_graph *g, int id, int node)
 {
     if (id < 0) return;
     tn_planned *t = &p->t[g->t[id].storage];
@@ -18,8 +18,8 @@ static void find_lifetimes(tn_plan *p, const tn_graph *g, size_t align)
         p->t[i] = (tn_planned){.first = 0, .last = -1, .chunk = -1, .bytes = TN_ROUND_UP(TN_MAX(bytes, (size_t)4), align)};
     }
     for (int n = 0; n < g->n_n; n++) {
-        for (int k = 0; k < TN_NODE_IN; k++) touch(p, g, g->n[n].in[k], n);
-        for (int k = 0; k < TN_NODE_OUT; k++) touch(p, g, g->n[n].out[k], n);
+        for (int k = 0; k < TN_NODE_IN; k++) plan_touch(p, g, g->n[n].in[k], n);
+        for (int k = 0; k < TN_NODE_OUT; k++) plan_touch(p, g, g->n[n].out[k], n);
     }
     for (int i = 0; i < g->n_t; i++) {
         tn_planned *t = &p->t[g->t[i].storage];
@@ -29,7 +29,7 @@ static void find_lifetimes(tn_plan *p, const tn_graph *g, size_t align)
     }
 }
 
-static bool together(const tn_planned *a, const tn_planned *b)
+static bool plan_together(const tn_planned *a, const tn_planned *b)
 {
     return a->first <= b->last && b->first <= a->last;
 }
@@ -57,7 +57,7 @@ static int by_size(const void *a, const void *b)
 }
 
 /* The lowest address where `bytes` fit beside the spans, crossing no chunk border. */
-static size_t lowest(span *used, int n, size_t bytes, size_t largest)
+static size_t plan_lowest(span *used, int n, size_t bytes, size_t largest)
 {
     if (n > 1) qsort(used, (size_t)n, sizeof *used, by_begin);
     size_t at = 0;
@@ -79,7 +79,7 @@ static void find_live_peak(tn_plan *p, const tn_graph *g)
     }
 }
 
-static int place(tn_plan *p, const tn_graph *g, size_t largest, tn_error *err)
+static int plan_place(tn_plan *p, const tn_graph *g, size_t largest, tn_error *err)
 {
     item *order = malloc(sizeof *order * (size_t)(g->n_t + 1));
     span *used = malloc(sizeof *used * (size_t)(g->n_t + 1));
@@ -98,11 +98,11 @@ static int place(tn_plan *p, const tn_graph *g, size_t largest, tn_error *err)
         }
         int k = 0;
         for (int j = 0; j < i; j++)
-            if (together(order[j].t, t)) {
+            if (plan_together(order[j].t, t)) {
                 size_t at = (size_t)order[j].t->chunk * largest + order[j].t->offset;
                 used[k++] = (span){at, at + order[j].t->bytes};
             }
-        size_t at = lowest(used, k, t->bytes, largest);
+        size_t at = plan_lowest(used, k, t->bytes, largest);
         t->chunk = (int)(at / largest);
         t->offset = at % largest;
         if (t->chunk >= TN_MAX_CHUNKS) {
@@ -127,7 +127,7 @@ int tn_plan_make(tn_plan *p, const tn_graph *g, size_t align, size_t largest, tn
     if (!p->t) return tn_oom(err);
     find_lifetimes(p, g, align);
     largest = largest / align * align;
-    int rc = place(p, g, largest, err);
+    int rc = plan_place(p, g, largest, err);
     for (int i = 0; i < p->n_chunks; i++) p->total += p->chunk_bytes[i];
     find_live_peak(p, g);
     for (int i = 0; i < g->n_t; i++) p->t[i] = p->t[g->t[i].storage];

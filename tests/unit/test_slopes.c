@@ -198,12 +198,33 @@ START_TEST(gradients_are_the_losss_slopes)
 }
 END_TEST
 
+/* With everything computed again: nothing is made twice that nobody reads, and no whole product for its adapters' sake. */
+START_TEST(only_what_is_read_is_made_again)
+{
+    const char *keys[16] = {COMMON};
+    int n = 0, again = 0;
+    while (keys[n]) n++;
+    keys[n++] = "training.memory_optimization.gradient_checkpointing=true";
+    model m = open_model(keys, n);
+    const tn_graph *g = &m.x->g;
+    for (int i = g->n_forward; i < g->n_n; i++) {
+        if (tn_operations[g->n[i].op].again == TN_AGAIN_NEVER) continue;
+        again++;
+        ck_assert_msg(tn_graph_readers(g, g->n[i].out[0], NULL) > 0, "%s is made again for nobody", g->t[g->n[i].out[0]].name);
+    }
+    ck_assert_int_gt(again, 0);
+    tn_engine_close(m.e);
+    tn_config_free(m.c);
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("slopes");
     TCase *c = tcase_create("all");
     tcase_set_timeout(c, 240);
     tcase_add_loop_test(c, gradients_are_the_losss_slopes, 0, (int)TN_COUNT(cases));
+    tcase_add_test(c, only_what_is_read_is_made_again);
     suite_add_tcase(s, c);
     return run_suite(s);
 }

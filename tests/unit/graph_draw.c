@@ -1,0 +1,441 @@
+#include "graph_draw.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static bool chance(drawing *d, double p)
+{
+    return tn_rng_uniform(&d->r) < p;
+}
+
+static int below(drawing *d, int n)
+{
+    return (int)tn_rng_below(&d->r, (uint32_t)n);
+}
+
+/* Most slots are trained, some are frozen. */
+static int slot(drawing *d, int ndim, int a, int b, int k, tn_init init, bool frozen)
+{
+    char name[32];
+    snprintf(name, sizeof name, "slot.%d", d->m->n_slots);
+    const tn_slot s = {.ndim = ndim,
+                       .shape = {a, b, k, k},
+                       .group = TN_GROUP_HEAD,
+                       .trainable = !frozen && chance(d, 0.75),
+                       .buffer = frozen,
+                       .init = init};
+    return tn_model_add(d->m, s, name);
+}
+
+static int matrix(drawing *d, int rows, int cols)
+{
+    return slot(d, 2, rows, cols, 0, TN_INIT_TRUNC, false);
+}
+
+static int vector(drawing *d, int n, tn_init init)
+{
+    return slot(d, 1, n, 0, 0, init, false);
+}
+
+static int tensor(drawing *d, int rows, int cols, const char *name)
+{
+    return tn_graph_tensor(d->g, TN_G_ACT, TN_F32, rows, cols, name);
+}
+
+/* A node x -> new tensor [rows, cols]; mark it when it is filled. */
+static tn_gnode *node(drawing *d, tn_opcode op, int x, int rows, int cols)
+{
+    const int y = tensor(d, rows, cols, tn_opcode_name(op));
+    tn_gnode *n = tn_graph_node(d->g, op);
+    n->in[0] = x, n->out[0] = y;
+    return n;
+}
+
+static tn_gnode *same_shape(drawing *d, tn_opcode op, int x)
+{
+    return node(d, op, x, d->g->t[x].rows, d->g->t[x].cols);
+}
+
+static int mark(drawing *d, const tn_gnode *n)
+{
+    const tn_gnode copy = *n;
+    tn_graph_mark(d->g, &copy, tn_is_trained, &d->trained);
+    return copy.out[0];
+}
+
+/* One of the pool, the later ones more often. */
+static int pick(drawing *d, const int *pool, int n)
+{
+    const int recent = n < 4 ? n : 4;
+    return chance(d, 0.6) ? pool[n - 1 - below(d, recent)] : pool[below(d, n)];
+}
+
+static int token(drawing *d)
+{
+    return pick(d, d->tokens, d->n_tokens);
+}
+
+static int image(drawing *d)
+{
+    return pick(d, d->images, d->n_images);
+}
+
+static void keep(drawing *d, int t)
+{
+    if (d->g->t[t].rows == DRAW_B * DRAW_N) d->tokens[d->n_tokens++] = t;
+    else d->images[d->n_images++] = t;
+}
+
+static int either(drawing *d)
+{
+    return chance(d, 0.5) ? token(d) : image(d);
+}
+
+/* ---- linear layers ---- */
+
+static tn_gpart part(drawing *d, int in, int cols, bool adapted, bool bias)
+{
+    tn_gpart p = {.w = matrix(d, cols, in), .bias = -1, .a = -1, .b = -1, .m = -1, .cols = cols, .in = in};
+    if (bias) p.bias = vector(d, cols, TN_INIT_ZERO);
+    if (!adapted) return p;
+    p.r = 2, p.scale = 0.7f;
+    p.a = matrix(d, p.r, in);
+    p.b = matrix(d, cols, p.r);
+    return p;
+}
+
+static int adapters(drawing *d, int x, const tn_gpart *parts, int n_parts)
+{
+    int ranks = 0;
+    for (int i = 0; i < n_parts; i++) ranks += parts[i].r;
+    if (!ranks) return -1;
+    tn_gnode *n = node(d, TN_OP_LINEAR_T, x, d->g->t[x].rows, ranks);
+    n->n_parts = n_parts;
+    for (int i = 0; i < n_parts; i++) n->part[i].a = parts[i].a, n->part[i].r = parts[i].r;
+    n->a.linear_t = (tn_attr_lora){chance(d, 0.4) ? 0.3f : 0, d->salt++};
+    return mark(d, n);
+}
+
+static int product(drawing *d, int x, int t, const tn_gpart *parts, int n_parts)
+{
+    int cols = 0;
+    for (int i = 0; i < n_parts; i++) cols += parts[i].cols;
+    tn_gnode *n = node(d, TN_OP_LINEAR, x, d->g->t[x].rows, cols);
+    n->in[1] = t, n->n_parts = n_parts;
+    memcpy(n->part, parts, sizeof *parts * (size_t)n_parts);
+    return mark(d, n);
+}
+
+/* Sometimes a second product reads the same t. */
+static int linear(drawing *d, int x, int cols, int n_parts)
+{
+    tn_gpart parts[TN_NODE_PARTS];
+    for (int i = 0; i < n_parts; i++) parts[i] = part(d, d->g->t[x].cols, cols / n_parts, chance(d, 0.6), chance(d, 0.7));
+    const int t = adapters(d, x, parts, n_parts), y = product(d, x, t, parts, n_parts);
+    if (t < 0 || !chance(d, 0.2)) return y;
+    for (int i = 0; i < n_parts; i++) parts[i].w = matrix(d, cols / n_parts, d->g->t[x].cols);
+    return draw_residual(d, y, product(d, x, t, parts, n_parts), false);
+}
+
+int draw_linear(drawing *d, int x, int cols)
+{
+    const tn_gpart p = part(d, d->g->t[x].cols, cols, false, true);
+    return product(d, x, -1, &p, 1);
+}
+
+static void draws_linear(drawing *d)
+{
+    keep(d, linear(d, either(d), DRAW_C, 1 + below(d, 2)));
+}
+
+static int dropout(drawing *d, int x, uint32_t salt, bool rest)
+{
+    tn_gnode *n = same_shape(d, TN_OP_DROPOUT, x);
+    n->a.dropout = (tn_attr_dropout){0.3f, salt, rest};
+    return mark(d, n);
+}
+
+/* As src/model/vit.c emits it. */
+static void draws_dora(drawing *d)
+{
+    const int x = either(d), n_parts = 1 + below(d, 2), rows = d->g->t[x].rows;
+    tn_gpart parts[2], bare[2], frozen[2];
+    int kept = x, v = -1;
+    for (int i = 0; i < n_parts; i++) {
+        parts[i] = part(d, DRAW_C, DRAW_C / n_parts, true, chance(d, 0.6));
+        if (chance(d, 0.7)) parts[i].m = vector(d, DRAW_C / n_parts, TN_INIT_ONE);
+        bare[i] = frozen[i] = parts[i];
+        bare[i].bias = bare[i].m = frozen[i].bias = frozen[i].m = frozen[i].a = frozen[i].b = -1;
+        frozen[i].r = 0;
+    }
+    if (chance(d, 0.5)) {
+        const uint32_t salt = d->salt++;
+        kept = dropout(d, x, salt, false);
+        v = product(d, dropout(d, x, salt, true), -1, frozen, n_parts);
+    }
+    const int u = product(d, kept, adapters(d, kept, bare, n_parts), bare, n_parts);
+    tn_gnode *n = node(d, TN_OP_DORA_SCALE, -1, 1, DRAW_C);
+    const int g = n->out[0], inv = n->out[1] = tensor(d, 1, DRAW_C, "1/norm");
+    n->n_parts = n_parts;
+    memcpy(n->part, parts, sizeof *parts * (size_t)n_parts);
+    n = node(d, TN_OP_DORA, u, rows, DRAW_C);
+    n->in[1] = g, n->in[2] = v, n->in[3] = inv, n->n_parts = n_parts;
+    memcpy(n->part, parts, sizeof *parts * (size_t)n_parts);
+    keep(d, mark(d, n));
+}
+
+static void draws_glu(drawing *d)
+{
+    const int x = either(d), u = linear(d, x, 2 * DRAW_C, 2);
+    tn_gnode *n = node(d, TN_OP_GLU, u, d->g->t[x].rows, DRAW_C);
+    n->a.glu.fn = TN_SILU;
+    keep(d, mark(d, n));
+}
+
+/* ---- tokens ---- */
+
+static int attention(drawing *d, int qkv)
+{
+    const int lse = tensor(d, DRAW_B * 2, DRAW_N, "lse");
+    tn_gnode *n = node(d, TN_OP_ATTENTION, qkv, DRAW_B * DRAW_N, DRAW_C);
+    n->out[1] = lse, n->a.attention.heads = 2;
+    return mark(d, n);
+}
+
+/* Sometimes what is turned is read as it was, too. */
+static void draws_attention(drawing *d)
+{
+    const int qkv = linear(d, token(d), 3 * DRAW_C, 3);
+    if (chance(d, 0.3)) {
+        keep(d, attention(d, qkv));
+        return;
+    }
+    tn_gnode *n = same_shape(d, TN_OP_ROPE, qkv);
+    n->in[1] = d->g->rope_table;
+    n->a.rope = (tn_attr_rope){2, 2};
+    const int turned = mark(d, n);
+    keep(d, attention(d, turned));
+    if (chance(d, 0.4)) keep(d, attention(d, qkv));
+}
+
+static int positions(drawing *d)
+{
+    if (d->positions >= 0 && chance(d, 0.5)) return d->positions;
+    const int in = 1 + 4, out = 1 + DRAW_P, r = tn_graph_tensor(d->g, TN_G_CONST, TN_F32, out, in, "R");
+    float *R = d->g->t[r].host = malloc(sizeof *R * (size_t)(in * out));
+    for (int i = 0; i < in * out; i++) R[i] = (float)tn_rng_uniform(&d->r);
+    tn_gnode *n = node(d, TN_OP_POSITIONS, r, out, DRAW_C);
+    n->w[0] = slot(d, 2, in, DRAW_C, 0, TN_INIT_TRUNC, false);
+    return d->positions = mark(d, n);
+}
+
+static void draws_tokens(drawing *d)
+{
+    const int x = image(d), pos = chance(d, 0.7) ? positions(d) : -1, cls = vector(d, DRAW_C, TN_INIT_ZERO);
+    tn_gnode *n = node(d, TN_OP_TOKENS, x, DRAW_B * DRAW_N, DRAW_C);
+    n->in[1] = pos, n->w[0] = cls, n->w[1] = matrix(d, 1, DRAW_C);
+    n->a.tokens.registers = 1;
+    keep(d, mark(d, n));
+}
+
+static int grid(drawing *d, int x)
+{
+    tn_gnode *n = node(d, TN_OP_GRID, x, DRAW_B * DRAW_P, DRAW_C);
+    n->a.grid.skip = DRAW_N - DRAW_P;
+    return mark(d, n);
+}
+
+static void draws_grid(drawing *d)
+{
+    keep(d, grid(d, token(d)));
+}
+
+static void draws_layernorm(drawing *d)
+{
+    const int x = either(d), stats = tensor(d, d->g->t[x].rows, 2, "stats");
+    tn_gnode *n = same_shape(d, TN_OP_LAYERNORM, x);
+    n->out[1] = stats, n->a.layernorm.eps = 1e-5f;
+    n->w[0] = vector(d, DRAW_C, TN_INIT_ONE), n->w[1] = vector(d, DRAW_C, TN_INIT_ZERO);
+    keep(d, mark(d, n));
+}
+
+/* ---- anything ---- */
+
+int draw_residual(drawing *d, int x, int y, bool scaled)
+{
+    tn_gnode *n = same_shape(d, TN_OP_RESIDUAL, x);
+    n->in[1] = y;
+    if (scaled) n->w[0] = vector(d, d->g->t[x].cols, TN_INIT_ONE);
+    return mark(d, n);
+}
+
+static void draws_residual(drawing *d)
+{
+    if (chance(d, 0.5)) keep(d, draw_residual(d, token(d), token(d), chance(d, 0.5)));
+    else keep(d, draw_residual(d, image(d), image(d), chance(d, 0.5)));
+}
+
+int draw_act(drawing *d, int x)
+{
+    tn_gnode *n = same_shape(d, TN_OP_ACT, x);
+    n->a.act.fn = chance(d, 0.5) ? TN_GELU : TN_SILU;
+    return mark(d, n);
+}
+
+/* Alone, or behind a product and added to what it began from. */
+static void draws_act(drawing *d)
+{
+    const int x = either(d);
+    if (chance(d, 0.5)) keep(d, draw_act(d, x));
+    else keep(d, draw_residual(d, x, draw_act(d, linear(d, x, DRAW_C, 1)), false));
+}
+
+static void draws_dropout(drawing *d)
+{
+    const int x = either(d);
+    keep(d, dropout(d, x, d->salt++, chance(d, 0.5)));
+}
+
+/* ---- images ---- */
+
+static int resized(drawing *d, int x, int h, int w, int H, int W)
+{
+    tn_gnode *n = node(d, TN_OP_BILINEAR, x, DRAW_B * H * W, DRAW_C);
+    n->a.bilinear = (tn_attr_resize){h, w, H, W, (float)h / (float)H, (float)w / (float)W};
+    return mark(d, n);
+}
+
+static int convolved(drawing *d, int x, int h, int w, bool depthwise)
+{
+    tn_gnode *n = same_shape(d, depthwise ? TN_OP_DWCONV : TN_OP_CONV3, x);
+    n->a.dwconv = (tn_attr_size){h, w};
+    n->w[0] = slot(d, 4, DRAW_C, depthwise ? 1 : DRAW_C, 3, TN_INIT_TRUNC, false);
+    return mark(d, n);
+}
+
+/* Up, perhaps a convolution there, and down again. */
+static void draws_bilinear(drawing *d)
+{
+    int x = resized(d, image(d), DRAW_H, DRAW_W, 2 * DRAW_H, 2 * DRAW_W);
+    if (chance(d, 0.5)) x = convolved(d, x, 2 * DRAW_H, 2 * DRAW_W, true);
+    keep(d, resized(d, x, 2 * DRAW_H, 2 * DRAW_W, DRAW_H, DRAW_W));
+}
+
+static void draws_conv(drawing *d)
+{
+    keep(d, convolved(d, image(d), DRAW_H, DRAW_W, chance(d, 0.5)));
+}
+
+static void draws_norm2d(drawing *d)
+{
+    const bool batch = chance(d, 0.5);
+    const int unit = batch ? DRAW_B * DRAW_P : DRAW_P, groups = batch ? DRAW_C : 2, x = image(d);
+    const int stats = tensor(d, DRAW_B * DRAW_P / unit * groups, 2, "stats");
+    tn_gnode *n = same_shape(d, TN_OP_NORM2D, x);
+    n->out[1] = stats;
+    n->a.norm2d = (tn_attr_norm2d){unit, groups, batch ? TN_STATS_TRACKED : TN_STATS_OWN};
+    n->w[0] = vector(d, DRAW_C, TN_INIT_ONE), n->w[1] = vector(d, DRAW_C, TN_INIT_ZERO);
+    if (batch) n->w[2] = slot(d, 1, DRAW_C, 0, 0, TN_INIT_ZERO, true), n->w[3] = slot(d, 1, DRAW_C, 0, 0, TN_INIT_ONE, true);
+    keep(d, mark(d, n));
+}
+
+int draw_sample_mean(drawing *d, int x)
+{
+    tn_gnode *n = node(d, TN_OP_SAMPLE_MEAN, x, DRAW_B, DRAW_C);
+    n->a.sample_mean.rows = DRAW_P;
+    return mark(d, n);
+}
+
+int draw_scale_channels(drawing *d, int x, int z)
+{
+    tn_gnode *n = same_shape(d, TN_OP_SCALE_CHANNELS, x);
+    n->in[1] = z, n->a.scale_channels.rows = DRAW_P;
+    return mark(d, n);
+}
+
+/* The mean may be of another tensor than the one that it scales. */
+static void draws_squeeze(drawing *d)
+{
+    const int x = image(d);
+    int z = draw_sample_mean(d, chance(d, 0.5) ? x : image(d));
+    if (chance(d, 0.6)) z = draw_act(d, linear(d, z, DRAW_C, 1));
+    keep(d, draw_scale_channels(d, x, z));
+}
+
+static void draws_dropout2d(drawing *d)
+{
+    tn_gnode *n = same_shape(d, TN_OP_DROPOUT2D, image(d));
+    n->a.dropout2d = (tn_attr_dropout2d){0.3f, d->salt++, DRAW_P};
+    keep(d, mark(d, n));
+}
+
+/* ---- whole graphs ---- */
+
+int draw_input(drawing *d, int rows, bool needs_grad, const char *name)
+{
+    const int x = tn_graph_tensor(d->g, TN_G_INPUT, TN_F32, rows, DRAW_C, name);
+    d->g->t[x].needs_grad = needs_grad;
+    return x;
+}
+
+static void rope_table(drawing *d)
+{
+    const int hd = DRAW_C / 2, t = d->g->rope_table = tn_graph_tensor(d->g, TN_G_CONST, TN_F32, DRAW_P, hd, "rope");
+    float *v = d->g->t[t].host = malloc(sizeof *v * (size_t)(DRAW_P * hd));
+    for (int i = 0; i < DRAW_P * hd; i++) v[i] = (float)(2 * tn_rng_uniform(&d->r) - 1);
+}
+
+void draw_begin(drawing *d, tn_graph *g, tn_model *m, uint64_t seed, int recompute)
+{
+    *d = (drawing){.g = g, .m = m, .r = tn_rng_named(seed, "graph"), .trained = {m, TN_GROUP_HEAD}, .positions = -1};
+    tn_graph_init(g, DRAW_B);
+    tn_graph_layer(g, "first", recompute);
+    rope_table(d);
+    keep(d, draw_input(d, DRAW_B * DRAW_N, true, "x.tokens"));
+    keep(d, draw_input(d, DRAW_B * DRAW_P, true, "x.image"));
+    keep(d, draw_input(d, DRAW_B * DRAW_P, false, "fixed"));
+}
+
+static void draw_pixels(drawing *d)
+{
+    d->g->pixels = tn_graph_tensor(d->g, TN_G_INPUT, TN_F32, DRAW_B * 3 * DRAW_H, DRAW_W, "pixels");
+    tn_gnode *n = node(d, TN_OP_PATCHIFY, d->g->pixels, DRAW_B * DRAW_P, 3);
+    n->a.patchify = (tn_attr_patchify){DRAW_H, DRAW_W, 1, false};
+    const int columns = n->out[0];
+    keep(d, draw_linear(d, columns, DRAW_C));
+}
+
+void draw_end(drawing *d, int image)
+{
+    tn_graph *g = d->g;
+    g->heat = draw_linear(d, image, 1);
+    const int rows = g->t[g->heat].rows;
+    g->target = tn_graph_tensor(g, TN_G_INPUT, TN_F32, rows, 1, "target");
+    g->mask = tn_graph_tensor(g, TN_G_INPUT, TN_F32, DRAW_B, 1, "mask");
+    const int d_heat = tensor(d, rows, 1, "d.heat");
+    g->loss = tn_graph_tensor(g, TN_G_OUTPUT, TN_F32, TN_PARTIALS, 1, "loss");
+    tn_gnode *n = tn_graph_node(g, TN_OP_LOSS);
+    n->in[0] = g->heat, n->in[1] = g->target, n->in[2] = g->mask;
+    n->out[0] = d_heat, n->out[1] = g->loss;
+}
+
+void draw_graph(tn_graph *g, tn_model *m, uint64_t seed, int recompute)
+{
+    static void (*const draws[])(drawing *) = {
+        draws_linear, draws_dora,    draws_glu,      draws_attention, draws_tokens, draws_grid,    draws_layernorm, draws_residual,
+        draws_act,    draws_dropout, draws_bilinear, draws_conv,      draws_norm2d, draws_squeeze, draws_dropout2d, draws_residual,
+    };
+    drawing d;
+    draw_begin(&d, g, m, seed, recompute);
+    draw_pixels(&d);
+    const int n = 4 + below(&d, 9);
+    for (int i = 0; i < n; i++) {
+        char name[16];
+        snprintf(name, sizeof name, "layer.%d", i);
+        if (chance(&d, 0.4)) tn_graph_layer(g, name, recompute);
+        draws[below(&d, (int)TN_COUNT(draws))](&d);
+    }
+    const int x = grid(&d, d.tokens[d.n_tokens - 1]);
+    draw_end(&d, draw_residual(&d, x, d.images[d.n_images - 1], false));
+}
