@@ -4,6 +4,8 @@ import os
 import re
 
 src = open(os.path.join(os.path.dirname(__file__), "../src/config/schema.c"), encoding="utf-8").read()
+src = re.sub(r'"\n +"', "", src)  # a text of several lines
+src = re.sub(r"\n {5}", " ", src)
 KINDS = {"BOOL": "true/false", "INT": "whole number", "FLOAT": "number", "STR": "text", "STRS": "list of names", "INTS": "list of numbers",
          "PAIR": "[W, H]", "NAMES": "list of names, or a pattern", "PAIRS": "mapping to numbers"}
 rows, unused = [], []

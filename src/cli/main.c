@@ -169,7 +169,8 @@ static void print_help(FILE *f)
             "usage: tracknet COMMAND [options]\n\n",
             tn_version());
     for (const tn_command *k = tn_commands; k->name; k++) fprintf(f, "  %-10s %s\n", k->name, k->summary);
-    fprintf(f, "\n'tracknet COMMAND --help' tells more; 'tracknet --version' prints the version.\n");
+    fprintf(f, "\n'tracknet COMMAND --help' tells more; 'tracknet --version' prints the version. TRACKNET_GEMM is a default for\n"
+               "--gemm, TRACKNET_CACHE the folder of built kernels and measurements, or off.\n");
 }
 
 static int usage(const tn_command *k, const char *what, const char *arg)

@@ -411,8 +411,15 @@ void draw_end(drawing *d, int image)
     tn_graph *g = d->g;
     g->heat = draw_linear(d, image, 1);
     const int rows = g->t[g->heat].rows;
-    g->target = tn_graph_tensor(g, TN_G_INPUT, TN_F32, rows, 1, "target");
-    g->mask = tn_graph_tensor(g, TN_G_INPUT, TN_F32, DRAW_B, 1, "mask");
+    const bool labels = chance(d, 0.5);
+    g->target = tn_graph_tensor(g, labels ? TN_G_ACT : TN_G_INPUT, TN_F32, rows, 1, "target");
+    g->mask = tn_graph_tensor(g, labels ? TN_G_ACT : TN_G_INPUT, TN_F32, DRAW_B, 1, "mask");
+    if (labels) {
+        g->labels = tn_graph_tensor(g, TN_G_INPUT, TN_F32, DRAW_B, 3, "labels");
+        tn_gnode *n = tn_graph_node(g, TN_OP_TARGET);
+        n->in[0] = g->labels, n->out[0] = g->target, n->out[1] = g->mask;
+        n->a.target = (tn_attr_target){DRAW_H, DRAW_W, 1};
+    }
     const int d_heat = tensor(d, rows, 1, "d.heat");
     g->loss = tn_graph_tensor(g, TN_G_OUTPUT, TN_F32, TN_PARTIALS, 1, "loss");
     tn_gnode *n = tn_graph_node(g, TN_OP_LOSS);

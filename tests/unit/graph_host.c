@@ -39,6 +39,7 @@ void host_new(host_pass *h, const tn_graph *g, const tn_model *m, uint64_t seed)
         h->t[i] = drawn(host_count(g, i), 1, 0, &r);
         for (size_t k = 0; g->t[i].kind == TN_G_CONST && k < host_count(g, i); k++) h->t[i][k] = g->t[i].host[k];
     }
+    for (size_t k = 2; g->labels >= 0 && k < host_count(g, g->labels); k += 3) h->t[g->labels][k] = 1;
     for (size_t k = 0; g->mask >= 0 && k < host_count(g, g->mask); k++) h->t[g->mask][k] = 1;
     for (int i = 0; i < m->n_slots; i++) h->slot[i] = slot_values(&m->slots[i], host_slot_count(m, i), &r);
 }

@@ -58,7 +58,8 @@ static model open_model(const char *const *keys, int n)
     model m = {0};
     tn_error e = {0};
     const tn_run_options o = {.version = TN_RUN_OPTIONS_VERSION, .device = "cpu"};
-    const tn_config_source s = {.config_dir = SOURCE_DIR "/configs",
+    const tn_config_source s = {.version = TN_CONFIG_SOURCE_VERSION,
+                                .config_dir = SOURCE_DIR "/configs",
                                 .model = "vit_lora_heatmap",
                                 .training = "overfit",
                                 .overrides = keys,

@@ -249,7 +249,8 @@ END_TEST
 
 static int load(tn_config **c, const char *const *keys, int n, tn_error *e)
 {
-    tn_config_source s = {.config_dir = SOURCE_DIR "/configs", .overrides = keys, .n_overrides = n};
+    tn_config_source s = {
+        .version = TN_CONFIG_SOURCE_VERSION, .config_dir = SOURCE_DIR "/configs", .overrides = keys, .n_overrides = n};
     return tn_config_load(c, &s, e);
 }
 
@@ -261,13 +262,14 @@ START_TEST(every_shipped_configuration_loads_and_dumps_to_itself)
         tn_config *c, *d;
         tn_error e = {0};
         char *one, *two, *p = temp_path("merged.yaml");
-        tn_config_source s = {.config_dir = SOURCE_DIR "/configs",
+        tn_config_source s = {.version = TN_CONFIG_SOURCE_VERSION,
+                              .config_dir = SOURCE_DIR "/configs",
                               .model = models[i % TN_COUNT(models)],
                               .training = trainings[i / TN_COUNT(models)]};
         ck_assert_msg(!tn_config_load(&c, &s, &e), "%s", e.message);
         ck_assert_int_eq(tn_config_dump(c, &one, &e), 0);
         ck_assert_int_eq(tn_write_file(p, one, strlen(one), &e), 0);
-        tn_config_source again = {.merged = p};
+        tn_config_source again = {.version = TN_CONFIG_SOURCE_VERSION, .merged = p};
         ck_assert_msg(!tn_config_load(&d, &again, &e), "%s", e.message);
         ck_assert_int_eq(tn_config_dump(d, &two, &e), 0);
         ck_assert_str_eq(one, two);
@@ -329,7 +331,7 @@ START_TEST(a_wrong_key_in_a_file_is_placed)
     char *p = temp_path("bad.yaml");
     const char *text = "optimizer:\n  name: adamw\n  lrate: 3\n";
     tn_write_file(p, text, strlen(text), NULL);
-    tn_config_source s = {.config_dir = SOURCE_DIR "/configs", .training = p};
+    tn_config_source s = {.version = TN_CONFIG_SOURCE_VERSION, .config_dir = SOURCE_DIR "/configs", .training = p};
     ck_assert_int_ne(tn_config_load(&c, &s, &e), 0);
     char *want = tn_strf("%s:3:3: unknown key 'training.optimizer.lrate'", p);
     ck_assert_msg(strstr(e.message, want), "%s", e.message);

@@ -1,0 +1,382 @@
+/* The public interface as an application meets it: no crash on what cannot be, one sentence for each; settings of any text;
+ * progress, and cancelling in every phase. */
+#include "dev.h"
+#include "tiny.h"
+
+#include <math.h>
+
+/* ---- what cannot be ---- */
+
+START_TEST(nothing_is_refused_without_a_crash)
+{
+    tn_config *c = tiny("x", 1), *other;
+    char *text;
+    tn_device_info **list;
+    tn_eval_result r = TN_EVAL_RESULT_INIT;
+    tn_memory memory = TN_MEMORY_INIT;
+    tn_model_handle *m;
+    tn_quantize_options q = TN_QUANTIZE_OPTIONS_INIT;
+    tn_adapter_convert a = TN_ADAPTER_CONVERT_INIT;
+    tn_export_options x = TN_EXPORT_OPTIONS_INIT;
+    tn_predict_options p = TN_PREDICT_OPTIONS_INIT;
+    tn_synth_options s = TN_SYNTH_OPTIONS_INIT;
+    REFUSES(tn_config_load(NULL, NULL, NULL));
+    REFUSES(tn_config_copy(&other, NULL, NULL));
+    REFUSES(tn_config_copy(NULL, c, NULL));
+    REFUSES(tn_config_set(NULL, "a=b", NULL));
+    REFUSES(tn_config_set(c, NULL, NULL));
+    REFUSES(tn_config_dump(NULL, &text, NULL));
+    REFUSES(tn_config_dump(c, NULL, NULL));
+    REFUSES(tn_device_list(NULL, NULL, NULL));
+    REFUSES(tn_device_list(&list, NULL, NULL));
+    REFUSES(tn_device_select(NULL, NULL, NULL));
+    ck_assert_int_eq(tn_device_self_test(-1, NULL, NULL, 0, NULL), TN_ERR_DEVICE);
+    ck_assert_int_eq(tn_device_tune(99, NULL, NULL, 0, NULL), TN_ERR_DEVICE);
+    REFUSES(tn_train(NULL, NULL, NULL, NULL, NULL));
+    REFUSES(tn_plan_memory(NULL, NULL, &memory, NULL));
+    REFUSES(tn_plan_memory(c, NULL, NULL, NULL));
+    REFUSES(tn_eval(NULL, NULL, "val", &r, NULL));
+    REFUSES(tn_eval(c, NULL, NULL, &r, NULL));
+    REFUSES(tn_eval(c, NULL, "val", NULL, NULL));
+    REFUSES(tn_eval(c, NULL, "test", &r, NULL));
+    REFUSES(tn_predict(NULL, NULL, &p, NULL));
+    REFUSES(tn_predict(c, NULL, NULL, NULL));
+    ck_assert_int_eq(tn_predict(c, NULL, &p, NULL), TN_ERR_IO); /* no frames */
+    REFUSES(tn_checkpoint_config(NULL, "x", NULL, 0, NULL, NULL));
+    REFUSES(tn_checkpoint_config(&other, NULL, NULL, 0, NULL, NULL));
+    ck_assert_int_eq(tn_checkpoint_config(&other, "/nowhere", NULL, 0, NULL, NULL), TN_ERR_IO);
+    REFUSES(tn_model_open(NULL, NULL, NULL, NULL));
+    REFUSES(tn_model_open(&m, NULL, NULL, NULL));
+    ck_assert_ptr_null(m);
+    REFUSES(tn_model_predict(NULL, NULL, 1, NULL, NULL, NULL));
+    REFUSES(tn_model_use_adapter(NULL, 0, NULL));
+    REFUSES(tn_model_describe(NULL, NULL, NULL));
+    REFUSES(tn_quantize_checkpoint(NULL, NULL));
+    REFUSES(tn_quantize_checkpoint(&q, NULL));
+    REFUSES(tn_merge_adapter(NULL, NULL, NULL));
+    REFUSES(tn_merge_adapter(NULL, &q, NULL));
+    REFUSES(tn_adapter_describe(NULL, &text, NULL));
+    REFUSES(tn_adapter_describe("x", NULL, NULL));
+    REFUSES(tn_convert_adapter(NULL, NULL));
+    REFUSES(tn_convert_adapter(&a, NULL));
+    REFUSES(tn_import(NULL, NULL, "in", "out", NULL));
+    REFUSES(tn_import(c, NULL, NULL, NULL, NULL));
+    REFUSES(tn_export(NULL, NULL, &x, NULL));
+    REFUSES(tn_export(c, NULL, NULL, NULL));
+    REFUSES(tn_export(c, NULL, &x, NULL));
+    REFUSES(tn_synth(NULL, NULL));
+    REFUSES(tn_synth(&s, NULL));
+    tn_config_free(NULL);
+    tn_model_close(NULL);
+    tn_device_list_free(NULL);
+    tn_config_free(c);
+}
+END_TEST
+
+START_TEST(failures_deep_inside_need_no_error_either)
+{
+    tn_config *c = tiny("x", 1);
+    tn_memory m = TN_MEMORY_INIT;
+    tn_run_options o = on_cpu();
+    ck_assert_int_eq(tn_config_set_str(c, "model.pretrained_model_name", "/nowhere", NULL), 0);
+    ck_assert_int_eq(tn_plan_memory(c, &o, &m, NULL), TN_ERR_IO);
+    ck_assert_int_eq(tn_train(c, &o, NULL, NULL, NULL), TN_ERR_IO);
+    ck_assert_int_eq(tn_config_set(c, "training.optimizer.lrr=1", NULL), TN_ERR_CONFIG);
+    ck_assert_int_eq(tn_adapter_describe("/nowhere", &(char *){NULL}, NULL), TN_ERR_IO);
+    o.adapters = (const char *const[]){NULL};
+    o.n_adapters = 1;
+    REFUSES(tn_plan_memory(c, &o, &m, NULL));
+    tn_config_free(c);
+}
+END_TEST
+
+START_TEST(structs_of_another_version_are_refused)
+{
+    tn_error e;
+    tn_config *c = tiny("x", 1);
+    tn_run_options o = {0};
+    tn_train_callbacks cb = {.version = 99};
+    tn_train_summary sum = {0};
+    tn_eval_result r = {0};
+    tn_memory m = {.version = 2};
+    tn_config_source s = {0};
+    REFUSES(tn_train(c, &o, NULL, NULL, &e));
+    ck_assert_ptr_nonnull(strstr(e.message, "tn_run_options"));
+    ck_assert_ptr_nonnull(strstr(e.message, "INIT"));
+    o = on_cpu();
+    REFUSES(tn_train(c, &o, &cb, NULL, &e));
+    REFUSES(tn_train(c, &o, NULL, &sum, &e));
+    REFUSES(tn_eval(c, &o, "val", &r, &e));
+    REFUSES(tn_plan_memory(c, &o, &m, &e));
+    REFUSES(tn_config_load(&(tn_config *){NULL}, &s, &e));
+    REFUSES(tn_predict(c, &o, &(tn_predict_options){0}, &e));
+    REFUSES(tn_quantize_checkpoint(&(tn_quantize_options){0}, &e));
+    REFUSES(tn_convert_adapter(&(tn_adapter_convert){0}, &e));
+    REFUSES(tn_export(c, &o, &(tn_export_options){0}, &e));
+    REFUSES(tn_synth(&(tn_synth_options){0}, &e));
+    ck_assert_int_eq(TN_VERSION_NUMBER, 10000 * TN_VERSION_MAJOR + 100 * TN_VERSION_MINOR + TN_VERSION_PATCH);
+    ck_assert_str_eq(tn_version(), TN_VERSION_STRING);
+    tn_config_free(c);
+}
+END_TEST
+
+START_TEST(an_opencl_failure_brings_its_code)
+{
+    tn_error e;
+    tn_dev *d;
+    tn_buffer *b;
+    int cpu;
+    must(tn_device_select(&cpu, "cpu", &e), &e);
+    must(tn_dev_open(&d, cpu, NULL, &e), &e);
+    ck_assert_int_eq(tn_buffer_new(&b, d, (size_t)1 << 50, "a test", &e), TN_ERR_MEMORY);
+    ck_assert_int_lt(e.opencl, 0);
+    ck_assert_int_eq(tn_fail_in(&e, "somewhere"), TN_ERR_MEMORY);
+    ck_assert_int_lt(e.opencl, 0);
+    tn_dev_close(d);
+    ck_assert_int_eq(tn_device_select(&cpu, "no such device", &e), TN_ERR_DEVICE);
+    ck_assert_int_eq(e.opencl, 0);
+}
+END_TEST
+
+/* ---- settings ---- */
+
+START_TEST(settings_take_any_text_and_stand_or_fall_whole)
+{
+    static const char *const nasty[] = {"it's # not: [a] {list}", "null",       "~",    "7", "true",
+                                        " two  spaces ",          "\"quoted\"", "a\\b", ""};
+    tn_error e;
+    tn_config *c = tiny("x", 1), *copy;
+    char *before, *after;
+    for (size_t i = 0; i < sizeof nasty / sizeof *nasty; i++) {
+        const char *got;
+        must(tn_config_set_str(c, "training.output_dir", nasty[i], &e), &e);
+        must(tn_config_copy(&copy, c, &e), &e);
+        must(tn_config_get_str(copy, "training.output_dir", &got, &e), &e);
+        ck_assert_str_eq(got, nasty[i]);
+        tn_config_free(copy);
+    }
+    long long n;
+    double lr;
+    bool b;
+    must(tn_config_set_real(c, "training.optimizer.lr", 1e-4, &e), &e);
+    must(tn_config_set_bool(c, "model.lora.use_rslora", true, &e), &e);
+    must(tn_config_set_list(c, "model.quantization.skip_modules", nasty, 3, &e), &e);
+    must(tn_config_set_int(c, "training.lora.r", 4, &e), &e); /* where the Python project keeps it */
+    must(tn_config_get_int(c, "model.lora.r", &n, &e), &e);
+    must(tn_config_get_real(c, "training.optimizer.lr", &lr, &e), &e);
+    must(tn_config_get_bool(c, "model.lora.use_rslora", &b, &e), &e);
+    ck_assert(n == 4 && lr == 1e-4 && b);
+    must(tn_config_dump(c, &before, &e), &e);
+    ck_assert_int_eq(tn_config_set_str(c, "training.optimizer.lr", "0.1", &e), TN_ERR_CONFIG); /* text is no number */
+    ck_assert_int_eq(tn_config_set_real(c, "training.optimizer.lr", NAN, &e), TN_ERR_CONFIG);
+    ck_assert_int_eq(tn_config_set_int(c, "model.lora.lora_alpha", 0, &e), TN_ERR_CONFIG);
+    ck_assert_int_eq(tn_config_set_int(c, "model.quantization.block_size", 3, &e), TN_ERR_CONFIG);
+    ck_assert_int_eq(tn_config_set_int(c, "training.epoch", 3, &e), TN_ERR_CONFIG);
+    ck_assert_ptr_nonnull(strstr(e.message, "did you mean 'training.epochs'"));
+    ck_assert_int_eq(tn_config_set(c, "training.epochs=-1", &e), TN_ERR_CONFIG);
+    ck_assert_int_eq(tn_config_get_int(c, "training.optimizer.lr", &n, &e), TN_ERR_CONFIG);
+    must(tn_config_dump(c, &after, &e), &e);
+    ck_assert_str_eq(before, after);
+    free(before);
+    free(after);
+    tn_config_free(c);
+}
+END_TEST
+
+/* ---- progress ---- */
+
+typedef struct {
+    int seen[TN_PHASE_DRAWING + 1], stop; /* stop: the phase to stop in, or -1 */
+} watcher;
+
+static int look(void *user, const tn_progress *p)
+{
+    watcher *w = user;
+    ck_assert_ptr_nonnull(p->what);
+    ck_assert(p->done >= 0 && (!p->total || p->done <= p->total));
+    w->seen[p->phase]++;
+    return (int)p->phase == w->stop;
+}
+
+/* Runs one long call, watched. */
+typedef int action(watcher *w, tn_error *e);
+
+static tn_run_options watched(watcher *w)
+{
+    tn_run_options o = on_cpu();
+    o.progress = look, o.user = w;
+    return o;
+}
+
+static int do_train(watcher *w, tn_error *e)
+{
+    tn_train_summary sum = TN_TRAIN_SUMMARY_INIT;
+    const tn_run_options o = watched(w);
+    tn_config *c = tiny("watched", 3);
+    int rc = tn_train(c, &o, NULL, &sum, e);
+    if (w->stop == TN_PHASE_TRAINING) ck_assert(sum.parameters > 0 && sum.first_loss > 0 && !sum.epochs_run);
+    tn_config_free(c);
+    return rc;
+}
+
+static int do_predict(watcher *w, tn_error *e)
+{
+    tn_run_options o = watched(w);
+    const char *images[] = {in_work("data/game1/Clip1")};
+    tn_predict_options p = TN_PREDICT_OPTIONS_INIT;
+    p.images = images, p.n_images = 1;
+    o.checkpoint = trained("a", 1);
+    tn_config *c = tiny("x", 1);
+    int rc = tn_predict(c, &o, &p, e);
+    tn_config_free(c);
+    return rc;
+}
+
+static int do_export(watcher *w, tn_error *e)
+{
+    tn_run_options o = watched(w);
+    tn_export_options x = TN_EXPORT_OPTIONS_INIT;
+    x.out = in_work("model.onnx");
+    o.checkpoint = trained("a", 1);
+    tn_config *c = tiny("x", 1);
+    int rc = tn_export(c, &o, &x, e);
+    tn_config_free(c);
+    ck_assert_int_eq(rc != 0, access(x.out, R_OK) != 0);
+    unlink(x.out);
+    return rc;
+}
+
+/* The backbone that full training leaves is a checkpoint to quantise. */
+static const char *backbone(void)
+{
+    const char *dir = in_work("full/last/backbone");
+    if (!access(dir, R_OK)) return dir;
+    tn_error e;
+    const tn_run_options o = on_cpu();
+    tn_config *c = tiny("full", 1);
+    must(tn_config_set_bool(c, "model.quantization.enabled", false, &e), &e);
+    must(tn_config_set_bool(c, "model.lora.enabled", false, &e), &e);
+    must(tn_config_set_bool(c, "model.backbone.freeze", false, &e), &e);
+    must(tn_train(c, &o, NULL, NULL, &e), &e);
+    tn_config_free(c);
+    return in_work("full/last/backbone");
+}
+
+static int do_quantize(watcher *w, tn_error *e)
+{
+    tn_quantize_options q = TN_QUANTIZE_OPTIONS_INIT;
+    q.in = backbone(), q.out = in_work("quantised"), q.double_quant = true, q.progress = look, q.user = w;
+    int rc = tn_quantize_checkpoint(&q, e);
+    ck_assert_int_eq(rc != 0, access(q.out, R_OK) != 0);
+    return rc;
+}
+
+static int do_merge(watcher *w, tn_error *e)
+{
+    tn_quantize_options q = TN_QUANTIZE_OPTIONS_INIT;
+    const char *adapter = trained("a", 1);
+    q.in = backbone(), q.out = in_work("merged"), q.progress = look, q.user = w;
+    return tn_merge_adapter(adapter, &q, e);
+}
+
+static int do_synth(watcher *w, tn_error *e)
+{
+    tn_synth_options s = TN_SYNTH_OPTIONS_INIT;
+    s.out = in_work("drawn"), s.clips = 1, s.frames = 2, s.width = W, s.height = H, s.progress = look, s.user = w;
+    return tn_synth(&s, e);
+}
+
+static int do_open(watcher *w, tn_error *e)
+{
+    tn_model_handle *m = NULL;
+    tn_run_options o = watched(w);
+    o.checkpoint = trained("a", 1);
+    o.cache = "off"; /* so that kernels are measured */
+    int rc = tn_model_open(&m, NULL, &o, e);
+    static const uint8_t black[3 * W * H];
+    const tn_rgb f = {black, W, H, 0};
+    tn_ball ball;
+    if (!rc) rc = tn_model_predict(m, &f, 1, &ball, NULL, e);
+    if (rc && m) { /* the handle is as good as before */
+        w->stop = -1;
+        must(tn_model_predict(m, &f, 1, &ball, NULL, e), e);
+    }
+    tn_model_close(m);
+    return rc;
+}
+
+static const struct {
+    action *run;
+    tn_phase phase;
+} phases[] = {
+    {do_train, TN_PHASE_OPENING},       {do_train, TN_PHASE_LOADING},      {do_train, TN_PHASE_TRAINING},
+    {do_train, TN_PHASE_VALIDATING},    {do_predict, TN_PHASE_PREDICTING}, {do_export, TN_PHASE_EXPORTING},
+    {do_quantize, TN_PHASE_QUANTIZING}, {do_merge, TN_PHASE_MERGING},      {do_synth, TN_PHASE_DRAWING},
+    {do_open, TN_PHASE_TUNING},
+};
+
+START_TEST(every_phase_is_told_and_can_be_stopped)
+{
+    tn_error e;
+    watcher w = {.stop = (int)phases[_i].phase};
+    ck_assert_int_eq(phases[_i].run(&w, &e), TN_ERR_CANCELLED);
+    ck_assert_int_eq(e.status, TN_ERR_CANCELLED);
+    ck_assert_ptr_nonnull(strstr(e.message, "stopped while"));
+    w = (watcher){.stop = -1};
+    if (phases[_i].phase == TN_PHASE_TUNING) return; /* once is slow enough */
+    must(phases[_i].run(&w, &e), &e);
+    ck_assert_int_gt(w.seen[phases[_i].phase], 1 - (phases[_i].phase == TN_PHASE_OPENING));
+}
+END_TEST
+
+static int stop_at_once(void *user, const tn_step *s)
+{
+    (void)user;
+    return s->step == 1;
+}
+
+START_TEST(a_callback_that_stops_training_cancels_it)
+{
+    tn_error e;
+    const tn_run_options o = on_cpu();
+    tn_train_callbacks cb = TN_TRAIN_CALLBACKS_INIT;
+    cb.step = stop_at_once;
+    tn_config *c = tiny("stopped", 3);
+    ck_assert_int_eq(tn_train(c, &o, &cb, NULL, &e), TN_ERR_CANCELLED);
+    tn_config_free(c);
+}
+END_TEST
+
+START_TEST(the_cache_is_where_it_was_asked_for)
+{
+    tn_error e;
+    tn_run_options o = on_cpu();
+    tn_config *c = tiny("cached", 1);
+    setenv("XDG_CACHE_HOME", in_work("xdg"), 1);
+    setenv("TRACKNET_CACHE", in_work("never"), 1); /* the library reads no such variable */
+    setenv("TRACKNET_GEMM", "nonsense", 1);
+    o.variants = "gemm=portable";
+    o.cache = in_work("kernels");
+    must(tn_train(c, &o, NULL, NULL, &e), &e);
+    ck_assert_int_eq(access(in_work("kernels"), R_OK), 0);
+    ck_assert_int_ne(access(in_work("xdg/tracknet"), R_OK), 0);
+    ck_assert_int_ne(access(in_work("never"), R_OK), 0);
+    tn_config_free(c);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *s = suite_create("api");
+    TCase *t = add_cases(s, "arguments", 120);
+    tcase_add_test(t, nothing_is_refused_without_a_crash);
+    tcase_add_test(t, failures_deep_inside_need_no_error_either);
+    tcase_add_test(t, structs_of_another_version_are_refused);
+    tcase_add_test(t, an_opencl_failure_brings_its_code);
+    tcase_add_test(t, settings_take_any_text_and_stand_or_fall_whole);
+    t = add_cases(s, "progress", 300);
+    tcase_add_loop_test(t, every_phase_is_told_and_can_be_stopped, 0, (int)(sizeof phases / sizeof *phases));
+    tcase_add_test(t, a_callback_that_stops_training_cancels_it);
+    tcase_add_test(t, the_cache_is_where_it_was_asked_for);
+    return run_in_folder(s);
+}
