@@ -22,6 +22,7 @@ typedef struct tn_device_info {
     bool unified_memory;           /**< shares memory with the host */
     bool half_arithmetic;          /**< cl_khr_fp16 */
     bool bf16_units, matrix_units; /**< hardware that multiplies bf16 / small matrices, as far as the driver tells */
+    char capabilities[128];        /**< what kernel variants may use, names separated by spaces: "cpu avx2", "ptx mma80" */
     const char *quirks;            /**< what this driver needs, one phrase each, "" when none; static */
 } tn_device_info;
 
@@ -38,9 +39,15 @@ int tn_device_select(tn_device_info *out, const char *selector, tn_error *err);
 /** Builds and runs the kernels' self-test (every portable kernel against plain C on a small odd size) on a device. */
 int tn_device_self_test(int index, char *report, size_t report_size, tn_error *err);
 
-/** Measures every variant of GEMM (CLBlast included) and of reading 4-bit weights on a device, and keeps the winners in the
- * cache; one line of figures. */
-int tn_device_tune(int index, char *report, size_t report_size, tn_error *err);
+/**
+ * Checks every kernel variant of a device against plain C and measures it on the shapes of a usual backbone, with the values
+ * worth trying of what it can be tuned by; the winners are kept in the cache. *report (may be NULL) gets a table of
+ * operation, shape, variant, time, error, and which was chosen or why one was refused; the caller free()s it.
+ */
+int tn_device_tune(int index, char **report, tn_error *err);
+
+/** The same table of what is known already, measuring nothing; empty where nothing is. */
+int tn_device_tuning(int index, char **report, tn_error *err);
 
 #ifdef __cplusplus
 }

@@ -15,6 +15,16 @@ static int open_context(tn_dev *d, tn_error *err)
     return 0;
 }
 
+/* TRACKNET_VARIANTS, and TRACKNET_GEMM for the products alone. */
+static int read_variants(tn_dev *d, tn_error *err)
+{
+    const char *all = getenv("TRACKNET_VARIANTS"), *gemm = getenv("TRACKNET_GEMM");
+    const bool has_gemm = gemm && gemm[0];
+    if (!has_gemm && !(all && all[0])) return 0;
+    d->variants = d->variants_read = tn_strf("%s%s%s", all ? all : "", has_gemm ? ",gemm=" : "", has_gemm ? gemm : "");
+    return d->variants ? 0 : tn_oom(err);
+}
+
 int tn_dev_open(tn_dev **out, int index, size_t memory_limit, const tn_log *log, tn_error *err)
 {
     tn_device_info *v;
@@ -27,14 +37,13 @@ int tn_dev_open(tn_dev **out, int index, size_t memory_limit, const tn_log *log,
         d->log = log;
         d->quirk_flags = tn_quirk_flags(&d->info);
         d->memory_limit = memory_limit;
-        d->caps = d->info.type == TN_DEVICE_CPU ? TN_CAP_CPU : 0;
+        d->caps = tn_device_caps(&d->info, d->id);
         cl_uint align_bits = 0;
         clGetDeviceInfo(d->id, CL_DEVICE_MEM_BASE_ADDR_ALIGN, sizeof align_bits, &align_bits, NULL);
         d->align = TN_MAX((size_t)align_bits / 8, (size_t)256);
         d->row_wg = d->info.type == TN_DEVICE_CPU ? 1 : (int)TN_MIN(d->info.max_work_group, 128u);
-        const char *force = getenv("TRACKNET_GEMM");
-        d->gemm_force = force && force[0] ? force : NULL;
-        rc = open_context(d, err);
+        rc = read_variants(d, err);
+        if (!rc) rc = open_context(d, err);
     }
     free(v);
     if (rc) {
@@ -65,6 +74,7 @@ void tn_dev_close(tn_dev *d)
     free(d->programs);
     if (d->queue) clReleaseCommandQueue(d->queue);
     if (d->ctx) clReleaseContext(d->ctx);
+    free(d->variants_read);
     free(d);
 }
 

@@ -51,7 +51,8 @@ typedef struct tn_dev {
     size_t align;                         /* of sub-buffers, bytes */
     size_t allocated, peak, memory_limit; /* bytes; limit 0: none */
     int row_wg;                           /* work-items that share one row in reductions; 1 on a CPU */
-    const char *gemm_force;               /* "portable", "native", "clblast", or NULL: measured choice */
+    const char *variants;                 /* kernel variants asked for: "gemm=portable,attention=cpu"; NULL: measured choice */
+    char *variants_read;                  /* the same from the environment, owned */
     void *tuning;                         /* owned by ops/tuning.c */
     void (*tuning_free)(void *);
     void (*on_close)(void); /* libraries that keep our context let go of it here */

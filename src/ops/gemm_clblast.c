@@ -3,8 +3,9 @@
 
 #include <clblast_c.h>
 
-bool tn_gemm_clblast_can(const tn_ctx *c, const tn_gemm_args *g)
+bool tn_gemm_clblast_can(const tn_ctx *c, const void *args)
 {
+    const tn_gemm_args *g = args;
     (void)c;
     return g->A.dtype == TN_F32 && g->B.dtype == TN_F32 && g->C.dtype == TN_F32 && g->K > 0;
 }
@@ -15,8 +16,9 @@ static void forget(void)
     (void)CLBlastClearCache();
 }
 
-int tn_gemm_clblast(tn_ctx *c, const tn_gemm_args *g, tn_error *err)
+int tn_gemm_clblast(tn_ctx *c, const void *args_, tn_error *err)
 {
+    const tn_gemm_args *g = args_;
     if (c->dry) return 0;
     c->dev->on_close = forget;
     CLBlastStatusCode s = CLBlastSgemm(CLBlastLayoutRowMajor, g->ta ? CLBlastTransposeYes : CLBlastTransposeNo,

@@ -54,7 +54,7 @@ static int matrix(const call *k, int slot, tn_tensor *w)
         *w = s->t;
         return 0;
     }
-    TN_TRY(tn_ws_take(k->c, w, k->c->act, s->q.s.rows, s->q.s.cols, k->err));
+    TN_TRY(tn_ws_take(k->c, w, k->s->store->act, s->q.s.rows, s->q.s.cols, k->err));
     return tn_unpack(k->c, &s->q, w, k->err);
 }
 
@@ -398,7 +398,6 @@ static int bilinear(const call *k)
     const tn_gnode *n = k->n;
     tn_size2 small = {n->i[0], n->i[1]}, large = {n->i[2], n->i[3]};
     const bool fwd = n->op == TN_OP_BILINEAR;
-    k->c->act = fwd ? x.dtype : y.dtype;
     return fwd ? tn_bilinear_forward(k->c, &x, k->e->g.batch, small, large, n->f[0], n->f[1], &y, k->err)
                : tn_bilinear_backward(k->c, &x, k->e->g.batch, small, large, n->f[0], n->f[1], &y, k->err);
 }
@@ -449,7 +448,6 @@ static int sample_mean(const call *k)
 static int sample_mean_back(const call *k)
 {
     tn_tensor ds = in(k, 0), dx = out(k, 0);
-    k->c->act = dx.dtype;
     return tn_add_channels(k->c, &dx, &ds, 1.0f / (float)k->n->i[0], k->n->i[0], k->err);
 }
 
@@ -531,9 +529,6 @@ int tn_node_run(tn_session *s, tn_exec *e, const tn_gnode *n, tn_error *err)
     };
     call k = {s, e, n, &s->ctx, err};
     /* the kernels' storage type follows the node's first input: squeeze-excitation's small tensors are float32 */
-    const tn_dtype saved = s->ctx.act;
-    if (n->in[0] >= 0 && n->op != TN_OP_PATCHIFY && n->op != TN_OP_LOSS) s->ctx.act = e->g.t[n->in[0]].dtype;
     int rc = table[n->op](&k);
-    s->ctx.act = saved;
     return rc;
 }

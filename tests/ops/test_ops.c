@@ -9,17 +9,17 @@
 
 static const tn_case *case_at(int i)
 {
-    int dense = 0;
-    while (tn_cases_dense[dense].name) dense++;
-    return i < dense ? &tn_cases_dense[i] : &tn_cases_spatial[i - dense];
+    for (int t = 0; tn_case_tables[t]; t++)
+        for (const tn_case *k = tn_case_tables[t]; k->name; k++)
+            if (i-- == 0) return k;
+    return NULL;
 }
 
 static int case_count(void)
 {
-    int a = 0, b = 0;
-    while (tn_cases_dense[a].name) a++;
-    while (tn_cases_spatial[b].name) b++;
-    return a + b;
+    int n = 0;
+    while (case_at(n)) n++;
+    return n;
 }
 
 static tn_dev *open_device(void)
@@ -35,18 +35,48 @@ static tn_dev *open_device(void)
     return d;
 }
 
+static void run_case(const tn_case *k, const tn_case_spec *s)
+{
+    tn_case_result r;
+    tn_error err = {0};
+    const char *row = s->op ? s->op->rows[s->row].name : "last", *op = s->op ? s->op->name : "every";
+    ck_assert_msg(!tn_case_run(k, open_device(), s, &r, &err), "%s, %s row of %s operation: %s", k->name, row, op, err.message);
+    if (getenv("TRACKNET_TEST_ERRORS"))
+        printf("%-24s %-14s %-10s size %d %-8s %8.2g of %g, element %8.2g of %g, %d runs\n", k->name, op, row, s->size,
+               tn_dtype_name(s->act), r.error, tn_case_bound(s->act), r.element, tn_case_element_bound(s->act), r.runs);
+    ck_assert_msg(r.worst <= 1, "%s, %s row of %s operation, size %d, %s: off by %.3g, one element by %.3g", k->name, row, op, s->size,
+                  tn_dtype_name(s->act), r.error, r.element);
+}
+
+/* With every row that the device can run. */
 START_TEST(kernel_agrees_with_the_reference)
 {
     const tn_case *k = case_at(_i);
-    for (int size = 0; size < 3; size++)
-        for (int act = TN_F32; act <= TN_F16; act++) {
-            double e = 0;
-            tn_error err = {0};
-            if (act != TN_F32 && k->float32_only) continue;
-            ck_assert_msg(!tn_case_run(k, open_device(), (tn_dtype)act, size, &e, &err), "%s: %s", k->name, err.message);
-            ck_assert_msg(e <= tn_case_bound((tn_dtype)act), "%s, size %d, %s: off by %.3g", k->name, size,
-                          tn_dtype_name((tn_dtype)act), e);
+    const unsigned caps = open_device()->caps;
+    for (int act = TN_F32; act <= (k->float32_only ? TN_F32 : TN_F16); act++)
+        for (int size = 0; size < 3; size++) {
+            tn_case_spec s = {.act = (tn_dtype)act, .size = size};
+            run_case(k, &s);
+            for (int o = 0; o < TN_CASE_OPS && k->ops[o]; o++)
+                for (s.op = k->ops[o], s.row = 0; s.row < s.op->n - 1; s.row++)
+                    if ((caps & s.op->rows[s.row].needs) == s.op->rows[s.row].needs) run_case(k, &s);
         }
+}
+END_TEST
+
+/* A wrong element that a tensor's norm hides, and the rounding of bfloat16 that must pass. */
+START_TEST(one_wrong_element_is_caught)
+{
+    enum { COUNT = 9750 };
+    static float want[COUNT], got[COUNT];
+    tn_rng r = tn_rng_named(5, "elements");
+    for (int i = 0; i < COUNT; i++) got[i] = tn_rounded(want[i] = (float)tn_rng_normal(&r), TN_BF16);
+    ck_assert(tn_element_error(got, want, COUNT) <= tn_case_element_bound(TN_BF16));
+    got[COUNT / 2] += 1;
+    ck_assert(tn_relative_error(got, want, COUNT, 0) <= tn_case_bound(TN_BF16));
+    ck_assert(!(tn_element_error(got, want, COUNT) <= tn_case_element_bound(TN_BF16)));
+    got[COUNT / 2] = NAN;
+    ck_assert(!(tn_element_error(got, want, COUNT) <= tn_case_element_bound(TN_BF16)));
 }
 END_TEST
 
@@ -227,15 +257,15 @@ static int one_case(const char *name)
 {
     for (int i = 0; i < case_count(); i++) {
         const tn_case *k = case_at(i);
-        double e = 0;
+        tn_case_result r;
         tn_error err = {0};
+        const tn_case_spec s = {.act = TN_F32};
         if (strcmp(k->name, name)) continue;
         open_device()->untouched = true;
-        open_device()->info.max_work_group = 64; /* small groups, and no tuning: an interpreter runs this */
-        open_device()->gemm_force = "portable";
-        int rc = tn_case_run(k, open_device(), TN_F32, 0, &e, &err);
-        printf("%s: error %.2g %s\n", name, e, err.message);
-        return rc || !(e <= tn_case_bound(TN_F32));
+        open_device()->info.max_work_group = 64; /* small groups: an interpreter runs this */
+        int rc = tn_case_run(k, open_device(), &s, &r, &err);
+        printf("%s: error %.2g, one element %.2g %s\n", name, r.error, r.element, err.message);
+        return rc || !(r.worst <= 1);
     }
     return 2;
 }
@@ -249,6 +279,7 @@ int main(int argc, char **argv)
     TCase *k = tcase_create("kernels"), *d = tcase_create("differences");
     tcase_set_timeout(k, 900);
     tcase_add_loop_test(k, kernel_agrees_with_the_reference, 0, case_count());
+    tcase_add_test(k, one_wrong_element_is_caught);
     tcase_add_test(d, layernorm_backward);
     tcase_add_test(d, groupnorm_backward);
     tcase_add_test(d, batchnorm_backward);

@@ -14,7 +14,7 @@ static tn_dev *device(void)
     tn_error e = {0};
     if (!d) {
         ck_assert_msg(!tn_device_select(&info, "cpu", &e) && !tn_dev_open(&d, info.index, 0, NULL, &e), "%s", e.message);
-        d->gemm_force = "portable";
+        d->variants = "portable";
     }
     return d;
 }
