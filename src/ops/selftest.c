@@ -93,8 +93,10 @@ int tn_trial_compare(tn_trial *t, const tn_tensor *x, const float *want)
     float *got = malloc((n + 1) * sizeof *got);
     if (!got) return tn_oom(t->err);
     int rc = tn_tensor_get(t->c->dev, x, got, t->err);
-    if (!rc) t->worst = larger(t->worst, tn_relative_error(got, want, n, 1e-15));
-    if (!rc) t->element = larger(t->element, tn_element_error(got, want, n));
+    const double e = rc ? 0 : tn_relative_error(got, want, n, 1e-15), one = rc ? 0 : tn_element_error(got, want, n);
+    t->error = larger(t->error, e);
+    t->element = larger(t->element, one);
+    t->share = larger(t->share, larger(e / tn_case_bound(x->dtype), one / tn_case_element_bound(x->dtype)));
     free(got);
     return rc;
 }
@@ -123,11 +125,11 @@ int tn_case_run(const tn_case *k, tn_dev *d, const tn_case_spec *s, tn_case_resu
         tn_ws_reset(&c);
         rc = k->run(&t);
         if (!rc && pass == 0) rc = tn_ctx_reserve(&c, c.ws_peak, err);
-        out->error = t.worst;
+        out->error = larger(t.error, t.worst);
         out->element = t.element;
+        out->worst = larger(t.share, t.worst / tn_case_bound(s->act));
         tn_trial_rewind(&t, 0);
     }
-    out->worst = larger(out->error / tn_case_bound(s->act), out->element / tn_case_element_bound(s->act));
     out->runs = forced.runs;
     tn_ctx_free(&c);
     return rc;

@@ -12,8 +12,10 @@ typedef struct tn_trial {
     const void *like; /* of a check: arguments of its operation whose kind is checked (no buffer may be read); else NULL */
     tn_rng rng;
     int size;       /* 0: the smallest odd sizes; 1, 2: larger ones */
-    double worst;   /* largest relative error so far; NaN when an output kept its poison */
+    double error;   /* largest relative error of a tensor so far; NaN when an output kept its poison */
     double element; /* largest error of one element, see tn_element_error */
+    double share;   /* the larger of both, as a share of what the tensor's storage allows */
+    double worst;   /* a relative error that a case found by itself; NaN: wrong */
     tn_tensor t[TN_TRIAL_TENSORS];
     float *h[TN_TRIAL_TENSORS];
     int n;

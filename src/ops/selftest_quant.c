@@ -32,7 +32,7 @@ static int quant_one(tn_trial *t, const tn_qshape *s)
     else if (!rc && !t->c->dry) rc = tn_qtensor_quantize(t->c, &d, w, "w", ERR);
     if (!rc) rc = tn_unpack(t->c, &d, out, ERR);
     if (!rc) rc = tn_trial_compare(t, out, want);
-    if (t->worst > 0) t->worst = NAN;
+    if (t->error > 0) t->worst = NAN;
     if (!rc && !t->c->dry) rc = tn_qtensor_get(&d, t->c->dev, &made, ERR);
     if (!rc && !t->c->dry && memcmp(made.packed, q.packed, tn_qpacked_bytes(s))) t->worst = NAN;
     tn_qmatrix_free(&made);
@@ -42,12 +42,12 @@ static int quant_one(tn_trial *t, const tn_qshape *s)
     return rc;
 }
 
-/* A matrix in the format, nesting and block of the one that is asked about: wide enough for a block and for the last span. */
+/* A matrix in the format, nesting and block of the one that is asked about: of several blocks a row, where a block is not a row. */
 static tn_qshape shape_like(const tn_trial *t, const tn_qshape *like)
 {
     tn_qshape s = *like;
     s.rows = t->size ? 67 : 9;
-    s.cols = TN_ROUND_UP(TN_MAX(like->block, 64), 16) * (t->size ? 3 : 1);
+    s.cols = tn_qformats[s.type].min_block ? TN_MAX(like->block, 64) * (t->size ? 3 : 1) : like->block;
     return s;
 }
 
