@@ -33,7 +33,7 @@ void attn_forward(const __global act_t *qkv, __global act_t *o, __global float *
     __local float q[TF * HP], kv[TF * HP], p[TF * (TF + 1)];
     const int l = (int)get_local_id(0), tx = l % 8, ty = l / 8;
     const int bh = (int)get_global_id(1), b = bh / heads, h = bh % heads, d = heads * HD, ld = 3 * d;
-    const int q0 = (int)get_group_id(0) * TF;
+    const int q0 = (int)(get_global_id(0) / ITEMS) * TF;
     const size_t base = (size_t)b * n * ld + (size_t)h * HD;
     float acc[TF / 8][HP / 8], top[TF / 8], sum[TF / 8], fix[TF / 8], s[TF / 8][TF / 8];
     for (int i = 0; i < TF / 8; i++) {
@@ -128,7 +128,7 @@ void attn_dq(const __global act_t *qkv, const __global act_t *d_o, const __globa
     __local float q[TB * HP], k[TB * HP], v[TB * HP], g[TB * HP], p[TB * (TB + 1)], ds[TB * (TB + 1)];
     const int l = (int)get_local_id(0), tx = l % 8, ty = l / 8;
     const int bh = (int)get_global_id(1), b = bh / heads, h = bh % heads, d = heads * HD, ld = 3 * d;
-    const int q0 = (int)get_group_id(0) * TB;
+    const int q0 = (int)(get_global_id(0) / ITEMS) * TB;
     const size_t base = (size_t)b * n * ld + (size_t)h * HD;
     float acc[TB / 8][HP / 8];
     for (int i = 0; i < TB / 8; i++)
@@ -161,7 +161,7 @@ void attn_dkv(const __global act_t *qkv, const __global act_t *d_o, const __glob
     __local float q[TB * HP], k[TB * HP], v[TB * HP], g[TB * HP], p[TB * (TB + 1)], ds[TB * (TB + 1)];
     const int l = (int)get_local_id(0), tx = l % 8, ty = l / 8;
     const int bh = (int)get_global_id(1), b = bh / heads, h = bh % heads, d = heads * HD, ld = 3 * d;
-    const int k0 = (int)get_group_id(0) * TB;
+    const int k0 = (int)(get_global_id(0) / ITEMS) * TB;
     const size_t base = (size_t)b * n * ld + (size_t)h * HD;
     float dk[TB / 8][HP / 8], dv[TB / 8][HP / 8];
     for (int i = 0; i < TB / 8; i++)

@@ -29,10 +29,11 @@ inline float row_sum(float v, __local float *s)
 /* cols is a multiple of VW. */
 __kernel __attribute__((reqd_work_group_size(WG, 1, 1)))
 void ln_forward(const __global act_t *x, const __global float *gamma, const __global float *beta, __global act_t *y,
-                __global float2 *stats, int cols, float eps)
+                __global float2 *stats, int cols, float eps, int rows)
 {
     SHARED
-    const size_t row = get_group_id(0), base = row * cols;
+    const size_t row = get_global_id(0) / WG, base = row * cols;
+    if (row >= (size_t)rows) return; /* the whole group */
     const int first = (int)get_local_id(0) * VW, step = WG * VW;
     vec s = TO_VEC(0.0f);
     for (int c = first; c < cols; c += step) s += LDV(ACT, x, base + c);
@@ -51,10 +52,11 @@ void ln_forward(const __global act_t *x, const __global float *gamma, const __gl
 /* dx (+)= rstd * (g dy - mean(g dy) - xhat mean(g dy xhat)). */
 __kernel __attribute__((reqd_work_group_size(WG, 1, 1)))
 void ln_backward(const __global act_t *x, const __global float *gamma, const __global float2 *stats,
-                 const __global act_t *dy, __global act_t *dx, int cols, int accumulate)
+                 const __global act_t *dy, __global act_t *dx, int cols, int accumulate, int rows)
 {
     SHARED
-    const size_t row = get_group_id(0), base = row * cols;
+    const size_t row = get_global_id(0) / WG, base = row * cols;
+    if (row >= (size_t)rows) return; /* the whole group */
     const int first = (int)get_local_id(0) * VW, step = WG * VW;
     const float mean = stats[row].x, rstd = stats[row].y;
     vec s1 = TO_VEC(0.0f), s2 = TO_VEC(0.0f);

@@ -2,6 +2,9 @@
  * inv = 1 / max(sum(mask), 1e-8) over the whole batch; dp = grad_scale * dloss/dp.
  * partial[item]: the item's share of the loss (unscaled); items stride over all elements, so the sum is fixed. */
 #include "common.h"
+#ifndef ITEMS
+#define ITEMS 1024 /* that share a sum */
+#endif
 #ifndef FOCAL
 #define FOCAL 0
 #endif
@@ -12,9 +15,8 @@ __kernel void heatmap_loss(const __global float *p, const __global float *t, con
                            __global float *dp, __global float *partial, int n, int sample, float inv, float grad_scale,
                            float alpha, float beta)
 {
-    const int items = (int)get_global_size(0);
     float sum = 0.0f;
-    for (int i = (int)get_global_id(0); i < n; i += items) {
+    for (int i = (int)get_global_id(0); i < n; i += ITEMS) {
         const float m = mask[i / sample], x = p[i], y = t[i];
 #if FOCAL
         const float s = 1.0f / (1.0f + exp(-x)), q = clamp(s, 1e-6f, 1.0f - 1e-6f), r = 1.0f - q;

@@ -1,5 +1,8 @@
 /* Optimiser steps over flat float32 ranges, decoupled weight decay (Loshchilov & Hutter; torch/optim/adamw.py). */
 #include "common.h"
+#ifndef ITEMS
+#define ITEMS 1024 /* that share a sum */
+#endif
 
 /* c1 = 1 - beta1^t, c2 = sqrt(1 - beta2^t); g_scale holds clipping and the loss scale. Items (n). */
 __kernel void adamw(__global float *p, const __global float *g, __global float *m, __global float *v, uint off, int n,
@@ -33,8 +36,7 @@ __kernel void sgd(__global float *p, const __global float *g, __global float *bu
 /* partial[item] = sum of squares of every items-th element. */
 __kernel void sum_squares(const __global float *g, __global float *partial, uint off, int n)
 {
-    const int items = (int)get_global_size(0);
     float s = 0.0f;
-    for (int i = (int)get_global_id(0); i < n; i += items) s = fma(g[off + i], g[off + i], s);
+    for (size_t i = get_global_id(0); i < (size_t)n; i += ITEMS) s = fma(g[off + i], g[off + i], s);
     partial[get_global_id(0)] = s;
 }

@@ -49,7 +49,7 @@ void qgemv(const __global act_t *restrict x, const __global uchar *restrict pack
     const int l = (int)get_local_id(0), lane = l % LANES, team = l / LANES;
     for (int i = l; i < 16; i += WG) code[i] = tables[i];
     barrier(CLK_LOCAL_MEM_FENCE);
-    const int first = (int)get_group_id(0) * ROWS + team * NR;
+    const int group = (int)(get_global_id(0) / WG) * ROWS, first = group + team * NR;
     float acc[M][NR];
     for (int m = 0; m < M; m++)
         for (int r = 0; r < NR; r++) acc[m][r] = 0.0f;
@@ -75,7 +75,7 @@ void qgemv(const __global act_t *restrict x, const __global uchar *restrict pack
         for (int r = 0; r < NR; r++) part[m * ROWS + team * NR + r][lane] = acc[m][r];
     barrier(CLK_LOCAL_MEM_FENCE);
     for (int i = l; i < M * ROWS; i += WG) {
-        const int m = i / ROWS, n = (int)get_group_id(0) * ROWS + i % ROWS;
+        const int m = i / ROWS, n = group + i % ROWS;
         float v = 0.0f;
         for (int j = 0; j < LANES; j++) v += part[i][j];
         if (n < N) {

@@ -82,7 +82,7 @@ void unpack_runs(const __global uchar *restrict packed, const __global scale_t *
                  uint n)
 {
     __local float code[16];
-    const uint l = (uint)get_local_id(0), runs = n / RUN, first = (uint)get_group_id(0) * (STEPS * WG_RUNS) + l;
+    const uint l = (uint)get_local_id(0), runs = n / RUN, first = (uint)(get_global_id(0) / WG_RUNS) * (STEPS * WG_RUNS) + l;
     if (l < 16) code[l] = tables[l];
     barrier(CLK_LOCAL_MEM_FENCE);
     word_t p[STEPS];

@@ -21,6 +21,7 @@ typedef struct tn_device_info {
     bool unified_memory;           /**< shares memory with the host */
     bool half_arithmetic;          /**< cl_khr_fp16 */
     bool bf16_units, matrix_units; /**< hardware that multiplies bf16 / small matrices, as far as the driver tells */
+    char capabilities[128];        /**< what kernel variants may use, names separated by spaces: "cpu avx2", "ptx mma80" */
     const char *quirks;            /**< what this driver needs, one phrase each, "" when none; static */
 } tn_device_info;
 
@@ -41,9 +42,15 @@ TN_API int tn_device_select(int *index, const char *selector, tn_error *err);
  * cache, log and progress; its device is not looked at. */
 TN_API int tn_device_self_test(int index, const tn_run_options *o, char *report, size_t report_size, tn_error *err);
 
-/** Measures every variant of GEMM (CLBlast included) and of reading 4-bit weights on a device, and keeps the winners in the
- * cache; one line of figures. o as with the self-test. */
-TN_API int tn_device_tune(int index, const tn_run_options *o, char *report, size_t report_size, tn_error *err);
+/**
+ * Checks every kernel variant of a device against plain C and measures it on the shapes of a usual backbone, with the values
+ * worth trying of what it can be tuned by; the winners are kept in the cache. *report (may be NULL) gets a table of
+ * operation, shape, variant, time, error, and which was chosen or why one was refused; the caller free()s it. o as with the self-test.
+ */
+TN_API int tn_device_tune(int index, const tn_run_options *o, char **report, tn_error *err);
+
+/** The same table of what is known already, measuring nothing; empty where nothing is. */
+TN_API int tn_device_tuning(int index, const tn_run_options *o, char **report, tn_error *err);
 
 #ifdef __cplusplus
 }

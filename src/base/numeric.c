@@ -115,6 +115,18 @@ double tn_relative_error(const float *a, const float *b, size_t n, double least)
     return den > 0 ? sqrt(num) / den : sqrt(num);
 }
 
+double tn_element_error(const float *a, const float *b, size_t n)
+{
+    double sum = 0, worst = 0;
+    for (size_t i = 0; i < n; i++) sum += (double)b[i] * b[i];
+    const double rms = n ? sqrt(sum / (double)n) : 0;
+    for (size_t i = 0; i < n; i++) {
+        const double e = fabs((double)a[i] - b[i]) / (rms > 0 ? fabs((double)b[i]) + rms : 1);
+        worst = isnan(worst) || worst >= e ? worst : e; /* a NaN e is kept */
+    }
+    return worst;
+}
+
 uint32_t tn_hash_u32(uint32_t seed, uint32_t counter)
 {
     uint32_t x = counter * 0x9E3779B9u + seed;

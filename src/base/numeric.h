@@ -30,6 +30,10 @@ float tn_rounded(float v, tn_dtype t);
 /** ||a - b|| / max(||b||, least); ||a - b|| where that is 0. NaN where a or b has one. */
 double tn_relative_error(const float *a, const float *b, size_t n, double least);
 
+/** Largest |a - b| / (|b| + rms(b)) of an element, which a wrong element cannot hide from in a sum over many; |a - b| where b is
+ * 0 all over. NaN where a or b has one. */
+double tn_element_error(const float *a, const float *b, size_t n);
+
 /** Philox-like mixing of (seed, counter) to 32 bits: the same function is in cl/shared/common.h. */
 uint32_t tn_hash_u32(uint32_t seed, uint32_t counter);
 /** Sequential generator over splitmix64. */

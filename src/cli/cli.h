@@ -14,7 +14,7 @@ typedef struct tn_cli {
     const char *output_dir, *seed, *checkpoint, *outdir, *csv, *split, *gemm;
     const char *images[4096];
     int n_images;
-    bool dry_run, json, help, tune, self_test;
+    bool dry_run, json, help, tune, verbose, self_test;
     /* files in, files out */
     const char *adapters[16], *action, *in, *out, *base, *quant_type, *spelling, *dtype, *model_type;
     const char *skip[64];

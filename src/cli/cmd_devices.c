@@ -19,7 +19,17 @@ static const char *self_test(const tn_cli *c, const tn_device_info *d, char *buf
     return buf;
 }
 
-static void print_device(const tn_device_info *d, const char *test, const char *tuning)
+/* The table of variants, each line set in; nothing where nothing is known. */
+static void print_tuning(const char *table)
+{
+    for (const char *s = table; s && *s;) {
+        const size_t n = strcspn(s, "\n");
+        printf("     %.*s\n", (int)n, s);
+        s += n + (s[n] != 0);
+    }
+}
+
+static void print_device(const tn_cli *c, const tn_device_info *d, const char *test, const char *tuning)
 {
     printf("%d  %s  (%s)\n", d->index, d->name, type_name(d->type));
     printf("     platform   %s; %s; driver %s\n", d->platform, d->version, d->driver);
@@ -30,19 +40,22 @@ static void print_device(const tn_device_info *d, const char *test, const char *
     printf("     arithmetic half %s, bf16 units %s, matrix units %s\n", d->half_arithmetic ? "yes" : "no",
            d->bf16_units ? "yes" : "no", d->matrix_units ? "yes" : "no");
     if (d->quirks[0]) printf("     note       %s\n", d->quirks);
-    if (tuning && tuning[0]) printf("     tuned      %s\n", tuning);
+    if (c->verbose) printf("     variants may use  %s\n", d->capabilities[0] ? d->capabilities : "nothing special");
     printf("     self-test  %s\n", test ? test : "not run (--self-test runs it)");
+    if (c->verbose && tuning && !tuning[0]) printf("     variants   not measured yet (--tune measures them)\n");
+    print_tuning(tuning);
 }
 
-static json_t *device_json(const tn_device_info *d, const char *test)
+static json_t *device_json(const tn_device_info *d, const char *test, const char *tuning)
 {
-    return json_pack("{s:i, s:s, s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:i, s:i, s:i, s:b, s:b, s:b, s:b, s:s, s:s?}", "index",
-                     d->index, "name", d->name, "type", type_name(d->type), "vendor", d->vendor, "platform", d->platform, "version",
-                     d->version, "driver", d->driver, "global_memory", (json_int_t)d->global_memory, "largest_allocation",
-                     (json_int_t)d->largest_allocation, "local_memory", (json_int_t)d->local_memory, "compute_units",
-                     (int)d->compute_units, "clock_mhz", (int)d->clock_mhz, "max_work_group", (int)d->max_work_group,
-                     "unified_memory", d->unified_memory, "half", d->half_arithmetic, "bf16_units", d->bf16_units, "matrix_units",
-                     d->matrix_units, "quirks", d->quirks, "self_test", test);
+    return json_pack("{s:i, s:s, s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:i, s:i, s:i, s:b, s:b, s:b, s:b, s:s, s:s, s:s?, s:s?}",
+                     "index", d->index, "name", d->name, "type", type_name(d->type), "vendor", d->vendor, "platform", d->platform,
+                     "version", d->version, "driver", d->driver, "global_memory", (json_int_t)d->global_memory,
+                     "largest_allocation", (json_int_t)d->largest_allocation, "local_memory", (json_int_t)d->local_memory,
+                     "compute_units", (int)d->compute_units, "clock_mhz", (int)d->clock_mhz, "max_work_group",
+                     (int)d->max_work_group, "unified_memory", d->unified_memory, "half", d->half_arithmetic, "bf16_units",
+                     d->bf16_units, "matrix_units", d->matrix_units, "capabilities", d->capabilities, "quirks", d->quirks,
+                     "self_test", test, "tuning", tuning);
 }
 
 int tn_cmd_devices(tn_cli *c, tn_error *err)
@@ -53,12 +66,15 @@ int tn_cmd_devices(tn_cli *c, tn_error *err)
     json_t *list = json_array();
     for (int i = 0; !rc && i < n; i++) {
         if (c->run.device && i != one) continue;
-        char buf[512], tuning[512] = "";
+        char buf[512], *tuning = NULL;
         const char *test = self_test(c, v[i], buf, sizeof buf);
         failed += test && strcmp(test, "passed") != 0;
-        if (c->tune) rc = tn_device_tune(i, &c->run, tuning, sizeof tuning, err);
-        if (c->json) json_array_append_new(list, device_json(v[i], test));
-        else print_device(v[i], test, tuning);
+        if (c->tune) rc = tn_device_tune(i, &c->run, &tuning, err);
+        else if (c->verbose) rc = tn_device_tuning(i, &c->run, &tuning, err);
+        if (rc) break;
+        if (c->json) json_array_append_new(list, device_json(v[i], test, tuning));
+        else print_device(c, v[i], test, tuning);
+        free(tuning);
     }
     if (!rc && c->json) tn_cli_print_json(list);
     else json_decref(list);

@@ -59,9 +59,10 @@ const tn_command tn_commands[] = {
      "usage: tracknet devices [options]\n\n"
      "  --device D          only this one\n"
      "  --self-test         run every kernel against plain C first\n"
-     "  --tune              measure every GEMM variant, CLBlast included (slow to build on a CPU)\n"
+     "  --tune              check and measure every kernel variant (CLBlast's are slow to build on a CPU)\n"
+     "  --verbose           capabilities, and what is known of the variants: time, error, chosen or why refused\n"
      "  --json              print JSON\n",
-     "device self-test tune json", tn_cmd_devices},
+     "device self-test tune verbose json", tn_cmd_devices},
     {"synth", "draw labelled clips",
      "usage: tracknet synth --output-dir DIR [options]\n\n"
      "  --output-dir DIR    clips go to DIR/<game>/Clip<i>/\n"
@@ -200,6 +201,7 @@ enum {
     CSV,
     SELF_TEST,
     TUNE,
+    VERBOSE,
     GAME,
     LOOK,
     CLIPS,
@@ -242,6 +244,7 @@ static const struct option long_options[] = {
     {"csv", 1, 0, CSV},
     {"self-test", 0, 0, SELF_TEST},
     {"tune", 0, 0, TUNE},
+    {"verbose", 0, 0, VERBOSE},
     {"game", 1, 0, GAME},
     {"look", 1, 0, LOOK},
     {"clips", 1, 0, CLIPS},
@@ -311,6 +314,7 @@ static bool set_option(tn_cli *c, int opt, const char *v)
     case CSV: c->csv = v; return true;
     case SELF_TEST: return c->self_test = true;
     case TUNE: return c->tune = true;
+    case VERBOSE: return c->verbose = true;
     case GAME: c->synth.game = v; return true;
     case LOOK: return to_int(v, 0, &c->synth.look);
     case CLIPS: return to_int(v, 1, &c->synth.clips);

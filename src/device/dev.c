@@ -63,7 +63,7 @@ static int describe(tn_dev *d, int index, tn_error *err)
     tn_device_list_free(v);
     TN_TRY(rc);
     d->quirk_flags = tn_quirk_flags(&d->info);
-    d->caps = d->info.type == TN_DEVICE_CPU ? TN_CAP_CPU : 0;
+    d->caps = tn_device_caps(&d->info, d->cl->id);
     clGetDeviceInfo(d->cl->id, CL_DEVICE_MEM_BASE_ADDR_ALIGN, sizeof align_bits, &align_bits, NULL);
     clGetDeviceInfo(d->cl->id, CL_DEVICE_SINGLE_FP_CONFIG, sizeof fp, &fp, NULL);
     d->flushes_denormals = !(fp & CL_FP_DENORM);

@@ -47,7 +47,7 @@ typedef struct tn_dev {
     size_t allocated, peak, memory_limit; /* bytes; limit 0: none */
     int row_wg;                           /* work-items that share one row in reductions; 1 on a CPU */
     bool flushes_denormals;
-    char *variants;  /* "gemm=portable": rows to run instead of the measured choice; NULL: none */
+    char *variants;  /* "gemm=portable,attention=cpu": rows to run instead of the measured choice; NULL: none */
     char *cache_dir; /* of binaries and measurements; NULL: none are kept */
     tn_watch watch;
     void *tuning; /* owned by ops/tuning.c */

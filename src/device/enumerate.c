@@ -51,7 +51,7 @@ static void describe(tn_device_info *o, cl_platform_id p, cl_device_id d)
     o->max_work_group = (unsigned)wg;
     o->unified_memory = unified;
     o->half_arithmetic = strstr(ext, "cl_khr_fp16") != NULL;
-    tn_quirk_describe(o, d, ext);
+    tn_quirk_describe(o, d);
 }
 
 /** Calls fn for every device until it returns non-zero. */

@@ -1,8 +1,13 @@
 #include "quirks.h"
 
+#include <stdio.h>
 #include <string.h>
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
 
-#define NV_CAPABILITY_MAJOR 0x4000 /* CL_DEVICE_COMPUTE_CAPABILITY_MAJOR_NV, cl_nv_device_attribute_query */
+#define NV_CAPABILITY_MAJOR   0x4000 /* CL_DEVICE_COMPUTE_CAPABILITY_MAJOR_NV, cl_nv_device_attribute_query */
+#define INTEL_SUB_GROUP_SIZES 0x4108 /* CL_DEVICE_SUB_GROUP_SIZES_INTEL, cl_intel_required_subgroup_size */
 
 static const struct {
     const char *vendor, *platform; /* substrings, NULL: any */
@@ -28,18 +33,86 @@ unsigned tn_quirk_flags(const tn_device_info *o)
     return f;
 }
 
-void tn_quirk_describe(tn_device_info *o, cl_device_id d, const char *ext)
+/* ---- capabilities ---- */
+
+static const struct {
+    unsigned cap;
+    const char *name;
+} names[] = {
+    {TN_CAP_CPU, "cpu"},         {TN_CAP_AVX2, "avx2"},      {TN_CAP_AVX512, "avx512"},  {TN_CAP_AMX_BF16, "amx-bf16"},
+    {TN_CAP_NV_PTX, "ptx"},      {TN_CAP_NV_MMA80, "mma80"}, {TN_CAP_NV_WGMMA, "wgmma"}, {TN_CAP_DPAS8, "dpas8"},
+    {TN_CAP_DPAS16, "dpas16"},   {TN_CAP_WMMA11, "wmma11"},  {TN_CAP_WMMA12, "wmma12"},  {TN_CAP_MFMA90A, "mfma90a"},
+    {TN_CAP_MFMA942, "mfma942"},
+};
+
+/* AMD's names say the instruction set: gfx1100 is RDNA 3, gfx1201 RDNA 4, gfx90a MI200, gfx942 MI300. */
+static const struct {
+    const char *prefix;
+    unsigned cap;
+} amd[] = {{"gfx11", TN_CAP_WMMA11}, {"gfx12", TN_CAP_WMMA12}, {"gfx90a", TN_CAP_MFMA90A}, {"gfx942", TN_CAP_MFMA942}};
+
+/* The host's own instructions, which the compiler of a CPU device makes code for. Oclgrind interprets: nothing of it holds. */
+static unsigned host_caps(const tn_device_info *o)
 {
+    unsigned caps = 0;
+    if (tn_has_nocase(o->platform, "Oclgrind")) return 0;
+#if defined(__x86_64__)
+    unsigned a = 0, b = 0, c = 0, d = 0;
+    if (__builtin_cpu_supports("avx2")) caps |= TN_CAP_AVX2;
+    if (__builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl")) caps |= TN_CAP_AVX512;
+    if (__get_cpuid_count(7, 0, &a, &b, &c, &d) && (d >> 22 & 1)) caps |= TN_CAP_AMX_BF16;
+#endif
+    return caps;
+}
+
+static unsigned nvidia_caps(cl_device_id d)
+{
+    cl_uint major = 0;
+    clGetDeviceInfo(d, NV_CAPABILITY_MAJOR, sizeof major, &major, NULL);
+    return TN_CAP_NV_PTX | (major >= 8 ? TN_CAP_NV_MMA80 : 0) | (major == 9 ? TN_CAP_NV_WGMMA : 0);
+}
+
+/* dpas is as wide as the smallest sub-group that the device has. */
+static unsigned intel_caps(cl_device_id d)
+{
+    size_t sizes[16] = {0}, bytes = 0;
+    if (clGetDeviceInfo(d, INTEL_SUB_GROUP_SIZES, sizeof sizes, sizes, &bytes) || !bytes) return 0;
+    size_t least = sizes[0];
+    for (size_t i = 1; i < bytes / sizeof *sizes; i++) least = TN_MIN(least, sizes[i]);
+    return least == 8 ? TN_CAP_DPAS8 : least == 16 ? TN_CAP_DPAS16 : 0;
+}
+
+unsigned tn_device_caps(const tn_device_info *o, cl_device_id d)
+{
+    unsigned caps = o->type == TN_DEVICE_CPU ? TN_CAP_CPU | host_caps(o) : 0;
+    char ext[8192] = "";
+    clGetDeviceInfo(d, CL_DEVICE_EXTENSIONS, sizeof ext - 1, ext, NULL);
+    if (strstr(ext, "cl_nv_device_attribute_query")) caps |= nvidia_caps(d);
+    if (strstr(ext, "cl_intel_subgroup_matrix_multiply_accumulate")) caps |= intel_caps(d);
+    for (size_t i = 0; i < TN_COUNT(amd); i++)
+        if (tn_starts(o->name, amd[i].prefix)) caps |= amd[i].cap;
+    return caps;
+}
+
+static void name_caps(char *out, size_t n, unsigned caps)
+{
+    size_t at = 0;
+    out[0] = 0;
+    for (size_t i = 0; i < TN_COUNT(names) && at < n; i++)
+        if (caps & names[i].cap) at += (size_t)snprintf(out + at, n - at, "%s%s", at ? " " : "", names[i].name);
+}
+
+void tn_quirk_describe(tn_device_info *o, cl_device_id d)
+{
+    const unsigned caps = tn_device_caps(o, d);
+    const unsigned matrix =
+        TN_CAP_NV_MMA80 | TN_CAP_DPAS8 | TN_CAP_DPAS16 | TN_CAP_WMMA11 | TN_CAP_WMMA12 | TN_CAP_MFMA90A | TN_CAP_MFMA942;
+    cl_uint major = 0;
     o->quirks = "";
     for (size_t i = 0; i < TN_COUNT(quirks); i++)
         if (fits(o->vendor, quirks[i].vendor) && fits(o->platform, quirks[i].platform)) o->quirks = quirks[i].phrase;
-    if (strstr(ext, "cl_nv_device_attribute_query")) {
-        cl_uint major = 0;
-        clGetDeviceInfo(d, NV_CAPABILITY_MAJOR, sizeof major, &major, NULL);
-        o->matrix_units = major >= 7;
-        o->bf16_units = major >= 8;
-    }
-    if (strstr(ext, "cl_intel_subgroup_matrix_multiply_accumulate")) o->matrix_units = o->bf16_units = true;
-    if (tn_starts(o->name, "gfx11") || tn_starts(o->name, "gfx12") || tn_starts(o->name, "gfx90a") || tn_starts(o->name, "gfx94"))
-        o->matrix_units = o->bf16_units = true;
+    if (caps & TN_CAP_NV_PTX) clGetDeviceInfo(d, NV_CAPABILITY_MAJOR, sizeof major, &major, NULL);
+    o->bf16_units = (caps & (matrix | TN_CAP_AMX_BF16)) != 0;
+    o->matrix_units = o->bf16_units || major >= 7; /* Volta multiplies half only */
+    name_caps(o->capabilities, sizeof o->capabilities, caps);
 }

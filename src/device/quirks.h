@@ -4,8 +4,10 @@
 #include "dev_cl.h"
 #include "text.h"
 
-/** Fills bf16_units, matrix_units and quirks of *o. */
-void tn_quirk_describe(tn_device_info *o, cl_device_id d, const char *extensions);
+/** Fills quirks, capabilities, bf16_units and matrix_units of *o, whose name, vendor, platform and type are known. */
+void tn_quirk_describe(tn_device_info *o, cl_device_id d);
+/** TN_CAP_* of a device whose name, platform and type are known. */
+unsigned tn_device_caps(const tn_device_info *o, cl_device_id d);
 /** TN_QUIRK_* flags of a described device. */
 unsigned tn_quirk_flags(const tn_device_info *o);
 /** Looks a device up by its index in tn_device_list. */

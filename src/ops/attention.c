@@ -1,84 +1,204 @@
-#include "gemm.h"
+#include "args.h"
+#include "tuning.h"
 
 #include <math.h>
 #include <stdio.h>
 
-/* The variant table of attention has two rows: the CPU's (checked against src/ref by the tuner), and the portable one. */
-static int use_cpu(tn_ctx *c, int hd, bool *out, tn_error *err)
-{
-    *out = false;
-    if (c->dev->info.type != TN_DEVICE_CPU || hd % 16) return 0;
-    tn_gemm_tuning *t;
-    TN_TRY(tn_tuning_get(&t, c->dev, false, err));
-    *out = t->attention_cpu_ok;
-    return 0;
-}
-
+/* qkv [batch * n, 3 * heads * hd] and what belongs to it, as in ops.h. */
+/* A kernel file with the entries attn_forward, attn_delta, attn_dq and attn_dkv, how many items a group has, and how many
+ * rows a group takes in each. */
 typedef struct {
-    bool cpu;
-    const char *file;
-    char opts[32];
-    int hd, n, heads, batch;
-    float scale;
-} plan;
+    const char *file, *options;
+    int items, forward, dq, dkv;
+} kernels;
 
-static int prepare(tn_ctx *c, plan *p, const tn_tensor *qkv, int batch, int heads, tn_error *err)
+static int launch(tn_ctx *c, const tn_attention_args *a, const kernels *k, const char *entry, int tile, const tn_arg *args,
+                  int n_args, tn_error *err)
 {
-    p->hd = qkv->cols / 3 / heads;
-    p->n = qkv->rows / batch;
-    p->heads = heads;
-    p->batch = batch;
-    p->scale = 1.0f / sqrtf((float)p->hd);
-    if (p->hd * heads * 3 != qkv->cols || p->hd > 128)
-        return tn_fail(err, TN_ERR_ARGUMENT, "attention: head width %d is over 128, or width %d is no multiple of %d heads", p->hd,
-                       qkv->cols / 3, heads);
-    TN_TRY(use_cpu(c, p->hd, &p->cpu, err));
-    p->file = p->cpu ? "cpu/attention.cl" : "portable/attention.cl";
-    snprintf(p->opts, sizeof p->opts, "-DHD=%d", p->hd);
+    tn_options o;
+    TN_TRY(tn_options_set(&o, err, "-DACT=%d -DHD=%d%s", (int)a->act, a->hd, k->options));
+    const size_t items = (size_t)k->items, groups = (size_t)TN_CEIL_DIV(a->n, tile);
+    const size_t global[] = {groups * items, (size_t)a->batch * (size_t)a->heads}, local[] = {items, 1};
+    return tn_op_run(c, k->file, entry, o.s, args, n_args, 2, global, local, err);
+}
+
+static int forward(tn_ctx *c, const tn_attention_args *a, const kernels *k, tn_error *err)
+{
+    const tn_arg args[] = {TN_BUF(a->qkv.mem), TN_BUF(a->o.mem), TN_BUF(a->lse.mem),
+                           TN_INT(a->n),       TN_INT(a->heads), TN_FLT(a->scale)};
+    return launch(c, a, k, "attn_forward", k->forward, args, TN_COUNT(args), err);
+}
+
+static int backward(tn_ctx *c, const tn_attention_args *a, const kernels *k, tn_error *err)
+{
+    const tn_arg a1[] = {TN_BUF(a->o.mem), TN_BUF(a->d_o.mem), TN_BUF(a->delta.mem), TN_INT(a->n), TN_INT(a->heads)};
+    const tn_arg a2[] = {TN_BUF(a->qkv.mem),  TN_BUF(a->d_o.mem), TN_BUF(a->lse.mem), TN_BUF(a->delta.mem),
+                         TN_BUF(a->dqkv.mem), TN_INT(a->n),       TN_INT(a->heads),   TN_FLT(a->scale)};
+    TN_TRY(launch(c, a, k, "attn_delta", k->items, a1, TN_COUNT(a1), err));
+    TN_TRY(launch(c, a, k, "attn_dq", k->dq, a2, TN_COUNT(a2), err));
+    return launch(c, a, k, "attn_dkv", k->dkv, a2, TN_COUNT(a2), err);
+}
+
+/* ---- the rows ---- */
+
+/* As the tiles in cl/portable/attention.cl: three, or four and two squares, stay under 32 KiB of local memory. */
+static kernels portable(const tn_attention_args *a)
+{
+    const int tile = a->hd <= 64 ? 16 : 8;
+    return (kernels){"portable/attention.cl", "", 64, 2 * tile, tile, tile};
+}
+
+static int forward_portable(tn_ctx *c, const void *args, tn_error *err)
+{
+    const kernels k = portable(args);
+    return forward(c, args, &k, err);
+}
+
+static int backward_portable(tn_ctx *c, const void *args, tn_error *err)
+{
+    const kernels k = portable(args);
+    return backward(c, args, &k, err);
+}
+
+static bool whole_vectors(const tn_ctx *c, const void *args)
+{
+    (void)c;
+    return ((const tn_attention_args *)args)->hd % 16 == 0;
+}
+
+/* QT: the queries that an item walks with each block of 16 keys. */
+static const int query_tiles[] = {32, 16, 8, 64, 0};
+static const tn_tunable cpu_tunables[] = {{"QT", query_tiles}, {0}};
+
+static int run_cpu(tn_ctx *c, const tn_attention_args *a, bool back, tn_error *err)
+{
+    char qt[16];
+    snprintf(qt, sizeof qt, " -DQT=%d", c->tune[0]);
+    const kernels k = {"cpu/attention.cl", qt, 1, c->tune[0], c->tune[0], 16};
+    return back ? backward(c, a, &k, err) : forward(c, a, &k, err);
+}
+
+static int forward_cpu(tn_ctx *c, const void *args, tn_error *err)
+{
+    return run_cpu(c, args, false, err);
+}
+
+static int backward_cpu(tn_ctx *c, const void *args, tn_error *err)
+{
+    return run_cpu(c, args, true, err);
+}
+
+/* ---- the operations ---- */
+
+static void attention_kind(char *out, size_t n, const void *args)
+{
+    const tn_attention_args *a = args;
+    snprintf(out, n, "%s width %d", tn_dtype_name(a->act), a->hd);
+}
+
+static void attention_key(char *out, size_t n, const void *args)
+{
+    const tn_attention_args *a = args;
+    snprintf(out, n, "%s width %d, %d heads of %d tokens", tn_dtype_name(a->act), a->hd, a->batch * a->heads, a->n);
+}
+
+static double attention_work(const void *args)
+{
+    const tn_attention_args *a = args;
+    return 4.0 * a->batch * a->heads * a->n * a->n * a->hd;
+}
+
+/* Heads are what the batch decides; a head is a sample of its own from here on. */
+static void attention_shrink(void *args, double most)
+{
+    tn_attention_args *a = args;
+    a->batch = tn_bucket(a->batch * a->heads);
+    a->heads = 1;
+    while (a->batch > 1 && attention_work(a) > most) a->batch /= 2;
+}
+
+static int attention_make(void *copy, tn_ctx *c, const void *args, tn_error *err)
+{
+    tn_attention_args *a = copy;
+    const tn_attention_args *from = args;
+    const int rows = from->batch * from->n, d = from->heads * from->hd, bh = from->batch * from->heads;
+    *a = *from;
+    tn_tensor *const t[] = {&a->qkv, &a->o, &a->lse, &a->d_o, &a->delta, &a->dqkv};
+    const int shape[][2] = {{rows, 3 * d}, {rows, d}, {bh, from->n}, {rows, d}, {bh, from->n}, {rows, 3 * d}};
+    for (size_t i = 0; i < TN_COUNT(t); i++) t[i]->mem = NULL;
+    for (size_t i = 0; i < TN_COUNT(t); i++) {
+        const tn_dtype dt = i == 2 || i == 4 ? TN_F32 : from->act;
+        TN_TRY(tn_tensor_new(t[i], c->dev, dt, shape[i][0], shape[i][1], "tuning", err));
+        TN_TRY(tn_tensor_random(c->dev, t[i], err));
+    }
     return 0;
 }
 
-/* tile: what one group (portable) or one item (CPU) handles. */
-static int launch(tn_ctx *c, const plan *p, const char *entry, int tile_portable, int tile_cpu, const tn_arg *args, int n_args,
-                  tn_error *err)
+static void attention_release(void *copy, tn_ctx *c)
 {
-    size_t items = p->cpu ? 1 : 64;
-    size_t tiles = (size_t)TN_CEIL_DIV(p->n, p->cpu ? tile_cpu : tile_portable);
-    size_t global[] = {tiles * items, (size_t)p->batch * (size_t)p->heads}, local[] = {items, 1};
-    return tn_op_run(c, p->file, entry, p->opts, args, n_args, 2, global, local, err);
+    tn_attention_args *a = copy;
+    tn_tensor *const t[] = {&a->qkv, &a->o, &a->lse, &a->d_o, &a->delta, &a->dqkv};
+    for (size_t i = TN_COUNT(t); i-- > 0;) tn_tensor_free(c->dev, t[i]);
+}
+
+static const tn_variant forward_rows[] = {
+    {"cpu", TN_CAP_CPU, whole_vectors, forward_cpu, cpu_tunables, false},
+    {"portable", 0, NULL, forward_portable, NULL, false},
+};
+static const tn_variant backward_rows[] = {
+    {"cpu", TN_CAP_CPU, whole_vectors, backward_cpu, cpu_tunables, false},
+    {"portable", 0, NULL, backward_portable, NULL, false},
+};
+
+#define ATTENTION(op, table)                                                                                                       \
+    {                                                                                                                              \
+        .name = op, .rows = table, .n = TN_COUNT(table), .key = attention_key, .kind = attention_kind, .make = attention_make,     \
+        .release = attention_release, .args_size = sizeof(tn_attention_args), .work = attention_work, .shrink = attention_shrink   \
+    }
+const tn_variant_op tn_attention_op = ATTENTION("attention", forward_rows);
+const tn_variant_op tn_attention_back_op = ATTENTION("attention-back", backward_rows);
+
+static int prepare(tn_attention_args *a, const tn_tensor *qkv, int batch, int heads, tn_error *err)
+{
+    *a = (tn_attention_args){.qkv = *qkv, .batch = batch, .heads = heads, .n = qkv->rows / batch, .hd = qkv->cols / 3 / heads};
+    a->scale = 1.0f / sqrtf((float)a->hd);
+    if (a->hd * heads * 3 == qkv->cols && a->hd <= 128 && a->n * batch == qkv->rows) return 0;
+    return tn_fail(err, TN_ERR_ARGUMENT, "attention: head width %d is over 128, or width %d is no multiple of %d heads", a->hd,
+                   qkv->cols / 3, heads);
 }
 
 int tn_attention_forward(tn_ctx *c, const tn_tensor *qkv, int batch, int heads, tn_tensor *o, tn_tensor *lse, tn_error *err)
 {
-    plan p;
-    TN_TRY(prepare(c, &p, qkv, batch, heads, err));
-    tn_arg args[] = {TN_BUF(qkv->mem), TN_BUF(o->mem), TN_BUF(lse->mem), TN_INT(p.n), TN_INT(heads), TN_FLT(p.scale)};
-    return launch(c, &p, "attn_forward", p.hd <= 64 ? 32 : 16, 32, args, TN_COUNT(args), err);
+    tn_attention_args a;
+    TN_TRY(prepare(&a, qkv, batch, heads, err));
+    TN_TRY(tn_storage(&a.act, "attention", TN_LIST(qkv, o), TN_LIST(lse), err));
+    a.o = *o;
+    a.lse = *lse;
+    return tn_variant_run(c, &tn_attention_op, &a, err);
 }
 
 int tn_attention_backward(tn_ctx *c, const tn_tensor *qkv, const tn_tensor *o, const tn_tensor *lse, const tn_tensor *d_o,
                           int batch, int heads, tn_tensor *delta, tn_tensor *dqkv, tn_error *err)
 {
-    plan p;
-    TN_TRY(prepare(c, &p, qkv, batch, heads, err));
-    tn_arg a1[] = {TN_BUF(o->mem), TN_BUF(d_o->mem), TN_BUF(delta->mem), TN_INT(p.n), TN_INT(heads)};
-    size_t items = p.cpu ? 1 : 64;
-    size_t global[] = {p.cpu ? (size_t)p.n : TN_ROUND_UP((size_t)p.n, items), (size_t)batch * (size_t)heads};
-    size_t local[] = {items, 1};
-    TN_TRY(tn_op_run(c, p.file, "attn_delta", p.opts, a1, TN_COUNT(a1), 2, global, local, err));
-    tn_arg a2[] = {TN_BUF(qkv->mem),  TN_BUF(d_o->mem), TN_BUF(lse->mem), TN_BUF(delta->mem),
-                   TN_BUF(dqkv->mem), TN_INT(p.n),      TN_INT(heads),    TN_FLT(p.scale)};
-    const int tile = p.hd <= 64 ? 16 : 8;
-    TN_TRY(launch(c, &p, "attn_dq", tile, 32, a2, TN_COUNT(a2), err));
-    return launch(c, &p, "attn_dkv", tile, 16, a2, TN_COUNT(a2), err);
+    tn_attention_args a;
+    TN_TRY(prepare(&a, qkv, batch, heads, err));
+    TN_TRY(tn_storage(&a.act, "attention's backward", TN_LIST(qkv, o, d_o, dqkv), TN_LIST(lse, delta), err));
+    a.o = *o;
+    a.lse = *lse;
+    a.d_o = *d_o;
+    a.delta = *delta;
+    a.dqkv = *dqkv;
+    return tn_variant_run(c, &tn_attention_back_op, &a, err);
 }
 
 int tn_rope(tn_ctx *c, tn_tensor *qkv, const tn_tensor *table, int batch, int heads, int skip, int direction, tn_error *err)
 {
     const int hd = qkv->cols / 3 / heads, n = qkv->rows / batch, rows = batch * (n - skip);
-    char opts[48];
-    snprintf(opts, sizeof opts, "-DHD=%d -DDIR=%d", hd, direction);
+    tn_options o;
+    tn_dtype act;
+    TN_TRY(tn_storage(&act, "rope", TN_LIST(qkv), TN_LIST(table), err));
+    TN_TRY(tn_options_set(&o, err, "-DACT=%d -DHD=%d -DDIR=%d", (int)act, hd, direction));
     tn_arg args[] = {TN_BUF(qkv->mem), TN_BUF(table->mem), TN_INT(n), TN_INT(heads), TN_INT(skip), TN_INT(rows)};
     size_t global[] = {(size_t)(hd / 2), (size_t)heads * 2, (size_t)rows};
-    return tn_op_run(c, "portable/rope.cl", "rope", opts, args, TN_COUNT(args), 3, global, NULL, err);
+    return tn_op_run(c, "portable/rope.cl", "rope", o.s, args, TN_COUNT(args), 3, global, NULL, err);
 }

@@ -1,11 +1,13 @@
 #include "ops.h"
 
+#include <limits.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
-void tn_ctx_init(tn_ctx *c, tn_dev *d, tn_dtype act)
+void tn_ctx_init(tn_ctx *c, tn_dev *d)
 {
-    *c = (tn_ctx){.dev = d, .act = act};
+    *c = (tn_ctx){.dev = d};
 }
 
 static void drop_subs(tn_ctx *c)
@@ -73,14 +75,55 @@ int tn_op_copy(tn_ctx *c, tn_buffer *src, tn_buffer *dst, size_t dst_off, size_t
     return c->tape ? tn_tape_copy(c->tape, src, 0, dst, dst_off, bytes, err) : tn_buffer_copy(src, 0, dst, dst_off, bytes, err);
 }
 
+/* A kernel that takes no strides would read what lies between the rows. */
+static int check_dense(const char *op, const tn_tensor *t, tn_error *err)
+{
+    if (!t->rows || (!t->off && (t->ld == t->cols || t->rows == 1))) return 0;
+    return tn_fail(err, TN_ERR_ARGUMENT, "%s: takes whole tensors, not a part of one ([%d, %d] with %d to a row from %zu)", op,
+                   t->rows, t->cols, t->ld, t->off);
+}
+
+int tn_storage(tn_dtype *out, const char *op, const tn_tensor *const *acts, const tn_tensor *const *floats, tn_error *err)
+{
+    const tn_tensor *first = NULL;
+    *out = TN_F32;
+    for (; *acts; acts++) {
+        TN_TRY(check_dense(op, *acts, err));
+        if (!(*acts)->rows) continue;
+        if (!first) first = *acts;
+        *out = first->dtype;
+        if ((*acts)->dtype != first->dtype)
+            return tn_fail(err, TN_ERR_ARGUMENT, "%s: its tensors are stored alike, not as %s and %s", op,
+                           tn_dtype_name(first->dtype), tn_dtype_name((*acts)->dtype));
+    }
+    for (; floats && *floats; floats++) {
+        TN_TRY(check_dense(op, *floats, err));
+        if ((*floats)->rows && (*floats)->dtype != TN_F32)
+            return tn_fail(err, TN_ERR_ARGUMENT, "%s: takes a float32 tensor where it got %s", op, tn_dtype_name((*floats)->dtype));
+    }
+    return 0;
+}
+
+int tn_countable(const char *op, size_t n, tn_error *err)
+{
+    return n <= INT_MAX ? 0 : tn_fail(err, TN_ERR_ARGUMENT, "%s: %zu elements are more than a kernel counts (%d)", op, n, INT_MAX);
+}
+
+int tn_options_set(tn_options *o, tn_error *err, const char *fmt, ...)
+{
+    va_list ap;
+    va_start(ap, fmt);
+    const int n = vsnprintf(o->s, sizeof o->s, fmt, ap);
+    va_end(ap);
+    return n >= 0 && (size_t)n < sizeof o->s ? 0 : tn_fail(err, TN_ERR_ARGUMENT, "kernel options '%s...' are too long", o->s);
+}
+
 int tn_op_run(tn_ctx *c, const char *file, const char *entry, const char *options, const tn_arg *args, int n_args, int dims,
               const size_t *global, const size_t *local, tn_error *err)
 {
     if (c->dry) return 0;
-    char opts[256];
-    snprintf(opts, sizeof opts, "-DACT=%d %s", (int)c->act, options);
     tn_kernel *k;
-    TN_TRY(tn_kernel_get(&k, c->dev, file, entry, opts, err));
+    TN_TRY(tn_kernel_get(&k, c->dev, file, entry, options, err));
     tn_range r = {.dims = dims};
     for (int i = 0; i < dims; i++) r.global[i] = global[i], r.local[i] = local ? local[i] : 0;
     return c->tape ? tn_tape_launch(c->tape, k, args, n_args, &r, err) : tn_launch(c->dev, k, args, n_args, &r, err);

@@ -1,16 +1,16 @@
 #include "ops.h"
 
-#include <stdio.h>
-
 #define FILE_ "portable/elementwise.cl"
 
-/* One item for every vector of `cols`-wide rows; `extra` are further options. */
-static int vectors(tn_ctx *c, const char *entry, const char *extra, size_t count, int vw, const tn_arg *args, int n, tn_error *err)
+/* One item for every vector of `vw` elements, of which there are `count`; `extra` are further options. */
+static int vectors(tn_ctx *c, const char *entry, const char *extra, tn_dtype act, size_t count, int vw, const tn_arg *args, int n,
+                   tn_error *err)
 {
-    char opts[64];
-    snprintf(opts, sizeof opts, "-DVW=%d %s", vw, extra);
+    tn_options o;
     size_t global = count / (size_t)vw, local = 64;
-    return tn_op_run(c, FILE_, entry, opts, args, n, 1, &global, &local, err);
+    TN_TRY(tn_countable(entry, global, err));
+    TN_TRY(tn_options_set(&o, err, "-DACT=%d -DVW=%d %s", (int)act, vw, extra));
+    return tn_op_run(c, FILE_, entry, o.s, args, n, 1, &global, &local, err);
 }
 
 static const char *fn_option(tn_fn f)
@@ -21,51 +21,63 @@ static const char *fn_option(tn_fn f)
 
 int tn_act_forward(tn_ctx *c, tn_fn f, const tn_tensor *x, tn_tensor *y, tn_error *err)
 {
+    tn_dtype act;
+    TN_TRY(tn_storage(&act, "an activation", TN_LIST(x, y), NULL, err));
     size_t n = tn_tensor_count(x);
     int vw = tn_vec_width(c, x->cols);
     tn_arg args[] = {TN_BUF(x->mem), TN_BUF(y->mem), TN_INT(n / (size_t)vw)};
-    return vectors(c, "act_forward", fn_option(f), n, vw, args, TN_COUNT(args), err);
+    return vectors(c, "act_forward", fn_option(f), act, n, vw, args, TN_COUNT(args), err);
 }
 
 int tn_act_backward(tn_ctx *c, tn_fn f, const tn_tensor *x, const tn_tensor *dy, tn_tensor *dx, tn_error *err)
 {
+    tn_dtype act;
+    TN_TRY(tn_storage(&act, "an activation's backward", TN_LIST(x, dy, dx), NULL, err));
     size_t n = tn_tensor_count(x);
     int vw = tn_vec_width(c, x->cols);
     tn_arg args[] = {TN_BUF(x->mem), TN_BUF(dy->mem), TN_BUF(dx->mem), TN_INT(n / (size_t)vw)};
-    return vectors(c, "act_backward", fn_option(f), n, vw, args, TN_COUNT(args), err);
+    return vectors(c, "act_backward", fn_option(f), act, n, vw, args, TN_COUNT(args), err);
 }
 
 int tn_glu_forward(tn_ctx *c, tn_fn f, const tn_tensor *u, tn_tensor *y, tn_error *err)
 {
+    tn_dtype act;
+    TN_TRY(tn_storage(&act, "a gated unit", TN_LIST(u, y), NULL, err));
     size_t n = tn_tensor_count(y);
     int vw = tn_vec_width(c, y->cols);
     tn_arg args[] = {TN_BUF(u->mem), TN_BUF(y->mem), TN_INT(y->cols), TN_INT(n / (size_t)vw)};
-    return vectors(c, "glu_forward", fn_option(f), n, vw, args, TN_COUNT(args), err);
+    return vectors(c, "glu_forward", fn_option(f), act, n, vw, args, TN_COUNT(args), err);
 }
 
 int tn_glu_backward(tn_ctx *c, tn_fn f, const tn_tensor *u, const tn_tensor *dy, tn_tensor *du, tn_error *err)
 {
+    tn_dtype act;
+    TN_TRY(tn_storage(&act, "a gated unit's backward", TN_LIST(u, dy, du), NULL, err));
     size_t n = tn_tensor_count(dy);
     int vw = tn_vec_width(c, dy->cols);
     tn_arg args[] = {TN_BUF(u->mem), TN_BUF(dy->mem), TN_BUF(du->mem), TN_INT(dy->cols), TN_INT(n / (size_t)vw)};
-    return vectors(c, "glu_backward", fn_option(f), n, vw, args, TN_COUNT(args), err);
+    return vectors(c, "glu_backward", fn_option(f), act, n, vw, args, TN_COUNT(args), err);
 }
 
 int tn_residual(tn_ctx *c, const tn_tensor *x, const tn_tensor *y, const tn_tensor *scale, tn_tensor *o, tn_error *err)
 {
+    tn_dtype act;
+    TN_TRY(tn_storage(&act, "a residual", TN_LIST(x, y, o), TN_LIST(scale), err));
     size_t n = tn_tensor_count(x);
     int vw = tn_vec_width(c, x->cols);
     tn_arg args[] = {TN_BUF(x->mem), TN_BUF(y->mem),  TN_BUF(scale ? scale->mem : x->mem),
                      TN_BUF(o->mem), TN_INT(x->cols), TN_INT(n / (size_t)vw)};
-    return vectors(c, "residual", scale ? "-DLS=1" : "-DLS=0", n, vw, args, TN_COUNT(args), err);
+    return vectors(c, "residual", scale ? "-DLS=1" : "-DLS=0", act, n, vw, args, TN_COUNT(args), err);
 }
 
 int tn_scale_cols(tn_ctx *c, const tn_tensor *x, const tn_tensor *scale, tn_tensor *o, tn_error *err)
 {
+    tn_dtype act;
+    TN_TRY(tn_storage(&act, "a scale", TN_LIST(x, o), TN_LIST(scale), err));
     size_t n = tn_tensor_count(x);
     int vw = tn_vec_width(c, x->cols);
     tn_arg args[] = {TN_BUF(x->mem), TN_BUF(scale->mem), TN_BUF(o->mem), TN_INT(x->cols), TN_INT(n / (size_t)vw)};
-    return vectors(c, "scale_cols", "", n, vw, args, TN_COUNT(args), err);
+    return vectors(c, "scale_cols", "", act, n, vw, args, TN_COUNT(args), err);
 }
 
 static uint32_t threshold_of(float p)
@@ -81,19 +93,23 @@ static uint32_t seed_of(const tn_ctx *c, uint32_t salt)
 
 int tn_dropout(tn_ctx *c, const tn_tensor *x, tn_tensor *y, float p, uint32_t salt, bool add, bool rest, tn_error *err)
 {
+    tn_dtype act;
+    TN_TRY(tn_storage(&act, "dropout", TN_LIST(x, y), NULL, err));
     size_t n = tn_tensor_count(x);
     tn_arg args[] = {
         TN_BUF(x->mem), TN_BUF(y->mem), TN_UINT(seed_of(c, salt)), TN_UINT(threshold_of(p)), TN_FLT(1.0f / (1.0f - p)), TN_INT(add),
         TN_INT(rest),   TN_INT(n)};
-    return vectors(c, "dropout", "", n, 1, args, TN_COUNT(args), err);
+    return vectors(c, "dropout", "", act, n, 1, args, TN_COUNT(args), err);
 }
 
 int tn_dora(tn_ctx *c, const tn_tensor *u, const tn_tensor *g, const tn_tensor *v, tn_buffer *bias, int first, int part,
             tn_tensor *y, tn_error *err)
 {
-    char opts[48];
+    tn_dtype act;
+    TN_TRY(tn_storage(&act, "DoRA", TN_LIST(u, y, v), TN_LIST(g), err));
+    tn_options o;
     const size_t n = (size_t)u->rows * (size_t)part;
-    snprintf(opts, sizeof opts, "-DHAS_V=%d -DHAS_BIAS=%d", v != NULL, bias != NULL);
+    TN_TRY(tn_options_set(&o, err, "-DHAS_V=%d -DHAS_BIAS=%d", v != NULL, bias != NULL));
     tn_arg args[] = {TN_BUF(u->mem),
                      TN_BUF(g->mem),
                      TN_BUF(v ? v->mem : u->mem),
@@ -103,28 +119,34 @@ int tn_dora(tn_ctx *c, const tn_tensor *u, const tn_tensor *g, const tn_tensor *
                      TN_INT(first),
                      TN_INT(part),
                      TN_INT(n)};
-    return vectors(c, "dora", opts, n, 1, args, TN_COUNT(args), err);
+    return vectors(c, "dora", o.s, act, n, 1, args, TN_COUNT(args), err);
 }
 
 int tn_dora_scale(tn_ctx *c, const tn_tensor *w, const tn_tensor *t, const tn_tensor *m, int first, tn_tensor *g, tn_tensor *inv,
                   tn_error *err)
 {
-    char opts[32];
+    tn_dtype act;
+    TN_TRY(tn_storage(&act, "DoRA's scale", TN_LIST(w), TN_LIST(t, m, g, inv), err));
+    tn_options o;
     const size_t n = (size_t)w->rows;
-    snprintf(opts, sizeof opts, "-DW=%d", (int)w->dtype);
+    TN_TRY(tn_options_set(&o, err, "-DW=%d", (int)act));
     tn_arg args[] = {TN_BUF(w->mem),   TN_BUF(t->mem),  TN_BUF(m->mem), TN_BUF(g->mem),
                      TN_BUF(inv->mem), TN_INT(w->cols), TN_INT(n),      TN_INT(first)};
-    return vectors(c, "dora_scale", opts, n, 1, args, TN_COUNT(args), err);
+    return vectors(c, "dora_scale", o.s, act, n, 1, args, TN_COUNT(args), err);
 }
 
 int tn_dora_magnitude(tn_ctx *c, const tn_tensor *sums, const tn_tensor *inv, int first, int part, tn_tensor *dm, tn_error *err)
 {
+    tn_dtype act;
+    TN_TRY(tn_storage(&act, "DoRA's magnitude", TN_LIST(sums, inv, dm), TN_LIST(sums, inv, dm), err));
     tn_arg args[] = {TN_BUF(sums->mem), TN_BUF(inv->mem), TN_BUF(dm->mem), TN_INT(part), TN_INT(first)};
-    return vectors(c, "dora_magnitude", "", (size_t)part, 1, args, TN_COUNT(args), err);
+    return vectors(c, "dora_magnitude", "", act, (size_t)part, 1, args, TN_COUNT(args), err);
 }
 
 int tn_dropout2d(tn_ctx *c, const tn_tensor *x, tn_tensor *y, float p, uint32_t salt, int sample_rows, tn_error *err)
 {
+    tn_dtype act;
+    TN_TRY(tn_storage(&act, "dropout of channels", TN_LIST(x, y), NULL, err));
     size_t n = tn_tensor_count(x);
     tn_arg args[] = {TN_BUF(x->mem),
                      TN_BUF(y->mem),
@@ -134,22 +156,26 @@ int tn_dropout2d(tn_ctx *c, const tn_tensor *x, tn_tensor *y, float p, uint32_t 
                      TN_INT(x->cols),
                      TN_INT(sample_rows),
                      TN_INT(n)};
-    return vectors(c, "dropout2d", "", n, 1, args, TN_COUNT(args), err);
+    return vectors(c, "dropout2d", "", act, n, 1, args, TN_COUNT(args), err);
 }
 
 int tn_scale_channels(tn_ctx *c, const tn_tensor *x, const tn_tensor *z, int sample_rows, tn_tensor *y, tn_error *err)
 {
+    tn_dtype act;
+    TN_TRY(tn_storage(&act, "a scale of channels", TN_LIST(x, y), TN_LIST(z), err));
     size_t n = tn_tensor_count(x);
     int vw = tn_vec_width(c, x->cols);
     tn_arg args[] = {TN_BUF(x->mem), TN_BUF(z->mem), TN_BUF(y->mem), TN_INT(x->cols), TN_INT(sample_rows), TN_INT(n / (size_t)vw)};
-    return vectors(c, "scale_channels", "", n, vw, args, TN_COUNT(args), err);
+    return vectors(c, "scale_channels", "", act, n, vw, args, TN_COUNT(args), err);
 }
 
 int tn_spread_channels(tn_ctx *c, const tn_tensor *z, float k, int sample_rows, tn_tensor *x, bool add, tn_error *err)
 {
+    tn_dtype act;
+    TN_TRY(tn_storage(&act, "a sum by channels", TN_LIST(x), TN_LIST(z), err));
     size_t n = tn_tensor_count(x);
     int vw = tn_vec_width(c, x->cols);
     tn_arg args[] = {TN_BUF(x->mem), TN_BUF(z->mem),        TN_FLT(k), TN_INT(x->cols), TN_INT(sample_rows),
                      TN_INT(add),    TN_INT(n / (size_t)vw)};
-    return vectors(c, "spread_channels", "", n, vw, args, TN_COUNT(args), err);
+    return vectors(c, "spread_channels", "", act, n, vw, args, TN_COUNT(args), err);
 }

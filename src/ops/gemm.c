@@ -1,25 +1,76 @@
 #include "gemm.h"
+#include "tuning.h"
 
 #include <stdio.h>
-#include <string.h>
 
-const tn_gemm_variant tn_gemm_variants[TN_GEMM_VARIANTS] = {
-    [TN_GEMM_PORTABLE] = {"portable", tn_gemm_always, tn_gemm_portable, false},
-    [TN_GEMM_NATIVE] = {"native", tn_gemm_native_can, tn_gemm_native, false},
-    [TN_GEMM_CLBLAST] = {"clblast", tn_gemm_clblast_can, tn_gemm_clblast, true},
+static const tn_variant rows[] = {
+    {"native", TN_CAP_CPU, NULL, tn_gemm_native, NULL, false},
+    {"clblast", 0, tn_gemm_clblast_can, tn_gemm_clblast, NULL, true},
+    {"portable", 0, NULL, tn_gemm_portable, NULL, false},
 };
 
-bool tn_gemm_always(const tn_ctx *c, const tn_gemm_args *g)
+static void gemm_kind(char *out, size_t n, const void *args)
 {
-    (void)c, (void)g;
-    return true;
+    const tn_gemm_args *g = args;
+    snprintf(out, n, "%s,%s,%s %c%c", tn_dtype_name(g->A.dtype), tn_dtype_name(g->B.dtype), tn_dtype_name(g->C.dtype),
+             g->ta ? 't' : 'n', g->tb ? 't' : 'n');
 }
 
-int tn_gemm_shape(int M, int N, int K)
+static void gemm_key(char *out, size_t n, const void *args)
 {
-    if (K > 4096 && (long long)M * N <= 1 << 20) return TN_SHAPE_TALL_K;
-    return TN_MIN(M, N) <= 64 || K <= 64 ? TN_SHAPE_SKINNY : TN_SHAPE_DENSE;
+    const tn_gemm_args *g = args;
+    char kind[TN_KEY];
+    gemm_kind(kind, sizeof kind, args);
+    snprintf(out, n, "%.40s %dx%dx%d", kind, g->M, g->N, g->K);
 }
+
+static double gemm_work(const void *args)
+{
+    const tn_gemm_args *g = args;
+    return 2.0 * g->M * g->N * g->K;
+}
+
+/* The batch decides M, or K where A is read transposed (a weight's gradient). */
+static void gemm_shrink(void *args, double most)
+{
+    tn_gemm_args *g = args;
+    int *n = g->ta ? &g->K : &g->M;
+    *n = tn_bucket(*n);
+    while (*n > 1 && gemm_work(g) > most) *n /= 2;
+}
+
+static int gemm_make(void *copy, tn_ctx *c, const void *args, tn_error *err)
+{
+    tn_gemm_args *g = copy;
+    const tn_gemm_args *f = args;
+    *g = (tn_gemm_args){.ta = f->ta, .tb = f->tb, .alpha = 1, .M = f->M, .N = f->N, .K = f->K};
+    TN_TRY(tn_tensor_new(&g->A, c->dev, f->A.dtype, g->ta ? g->K : g->M, g->ta ? g->M : g->K, "tuning", err));
+    TN_TRY(tn_tensor_new(&g->B, c->dev, f->B.dtype, g->tb ? g->N : g->K, g->tb ? g->K : g->N, "tuning", err));
+    TN_TRY(tn_tensor_new(&g->C, c->dev, f->C.dtype, g->M, g->N, "tuning", err));
+    TN_TRY(tn_tensor_random(c->dev, &g->A, err));
+    return tn_tensor_random(c->dev, &g->B, err);
+}
+
+static void gemm_release(void *copy, tn_ctx *c)
+{
+    tn_gemm_args *g = copy;
+    tn_tensor_free(c->dev, &g->C);
+    tn_tensor_free(c->dev, &g->B);
+    tn_tensor_free(c->dev, &g->A);
+}
+
+const tn_variant_op tn_gemm_op = {
+    .name = "gemm",
+    .rows = rows,
+    .n = TN_COUNT(rows),
+    .key = gemm_key,
+    .kind = gemm_kind,
+    .make = gemm_make,
+    .release = gemm_release,
+    .args_size = sizeof(tn_gemm_args),
+    .work = gemm_work,
+    .shrink = gemm_shrink,
+};
 
 int tn_gemm_sum(tn_ctx *c, const tn_tensor *P, int splits, const tn_gemm_args *g, tn_error *err)
 {
@@ -31,39 +82,17 @@ int tn_gemm_sum(tn_ctx *c, const tn_tensor *P, int splits, const tn_gemm_args *g
     return tn_op_run(c, "portable/gemm.cl", "gemm_sum", opts, args, TN_COUNT(args), 1, &n, &l, err);
 }
 
-bool tn_gemm_forced(const tn_dev *d, const char *name)
-{
-    char want[64];
-    const size_t n = (size_t)snprintf(want, sizeof want, "gemm=%s", name);
-    const char *at = d->variants ? strstr(d->variants, want) : NULL;
-    return at && (at == d->variants || at[-1] == ',') && (!at[n] || at[n] == ',');
-}
-
-static int pick(tn_ctx *c, const tn_gemm_args *g, int *out, tn_error *err)
-{
-    for (int v = 0; c->dev->variants && v < TN_GEMM_VARIANTS; v++)
-        if (tn_gemm_forced(c->dev, tn_gemm_variants[v].name) && tn_gemm_variants[v].can(c, g)) {
-            *out = v;
-            return 0;
-        }
-    tn_gemm_tuning *t;
-    TN_TRY(tn_tuning_get(&t, c->dev, false, err));
-    *out = t->best[tn_gemm_shape(g->M, g->N, g->K)];
-    if (!tn_gemm_variants[*out].can(c, g)) *out = TN_GEMM_PORTABLE;
-    return 0;
-}
-
 int tn_gemm(tn_ctx *c, bool ta, bool tb, float alpha, tn_tensor A, tn_tensor B, float beta, tn_tensor C, tn_buffer *bias,
             tn_error *err)
 {
-    tn_gemm_args g = {ta, tb, alpha, beta, A, B, C, C.rows, C.cols, ta ? A.rows : A.cols, bias};
+    tn_gemm_args g = {
+        .ta = ta, .tb = tb, .alpha = alpha, .beta = beta, .A = A, .B = B, .C = C, .M = C.rows, .N = C.cols, .bias = bias};
+    g.K = ta ? A.rows : A.cols;
     int am = ta ? A.cols : A.rows, bk = tb ? B.cols : B.rows, bn = tb ? B.rows : B.cols;
     if (am != g.M || bk != g.K || bn != g.N)
         return tn_fail(err, TN_ERR_ARGUMENT, "gemm: [%d,%d] x [%d,%d] does not make [%d,%d]", am, g.K, bk, bn, g.M, g.N);
     if (!g.M || !g.N) return 0;
-    int v = TN_GEMM_PORTABLE;
-    TN_TRY(pick(c, &g, &v, err));
-    return tn_gemm_variants[v].run(c, &g, err);
+    return tn_variant_run(c, &tn_gemm_op, &g, err);
 }
 
 int tn_gemm_run(tn_ctx *c, const tn_gemm_args *g, tn_error *err)

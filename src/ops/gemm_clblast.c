@@ -5,8 +5,9 @@
 #include <clblast_c.h>
 #include <pthread.h>
 
-bool tn_gemm_clblast_can(const tn_ctx *c, const tn_gemm_args *g)
+bool tn_gemm_clblast_can(const tn_ctx *c, const void *args)
 {
+    const tn_gemm_args *g = args;
     (void)c;
     return g->A.dtype == TN_F32 && g->B.dtype == TN_F32 && g->C.dtype == TN_F32 && g->K > 0;
 }
@@ -49,8 +50,9 @@ static int clblast_run(tn_dev *d, const void *args, tn_error *err)
                    d->info.name, g->M, g->N, g->K, (int)s);
 }
 
-int tn_gemm_clblast(tn_ctx *c, const tn_gemm_args *g, tn_error *err)
+int tn_gemm_clblast(tn_ctx *c, const void *args_, tn_error *err)
 {
+    const tn_gemm_args *g = args_;
     if (c->dry) return 0;
     remember(c->dev);
     const clblast_call call = {*g};

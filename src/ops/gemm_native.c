@@ -5,12 +5,6 @@
 
 enum { A_BLOCK_BYTES = 384 * 1024, K_SPLIT = 2048 };
 
-bool tn_gemm_native_can(const tn_ctx *c, const tn_gemm_args *g)
-{
-    (void)g;
-    return c->dev->info.type == TN_DEVICE_CPU;
-}
-
 typedef struct {
     int mr, nrv, splits, chunk;
     bool direct; /* B is used where it lies */
@@ -77,8 +71,9 @@ static int multiply(tn_ctx *c, const tn_gemm_args *g, const shape *s, const tn_t
     return s->splits > 1 ? tn_gemm_sum(c, &out, s->splits, g, err) : 0;
 }
 
-int tn_gemm_native(tn_ctx *c, const tn_gemm_args *g, tn_error *err)
+int tn_gemm_native(tn_ctx *c, const void *args_, tn_error *err)
 {
+    const tn_gemm_args *g = args_;
     shape s = choose(c, g);
     size_t mark = c->ws_used;
     tn_tensor P = g->B;

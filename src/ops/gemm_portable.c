@@ -2,8 +2,9 @@
 
 #include <stdio.h>
 
-int tn_gemm_portable(tn_ctx *c, const tn_gemm_args *g, tn_error *err)
+int tn_gemm_portable(tn_ctx *c, const void *args_, tn_error *err)
 {
+    const tn_gemm_args *g = args_;
     const int wg = c->dev->info.max_work_group >= 256 ? 16 : 8, tile = wg * 4;
     const long long tiles = (long long)TN_CEIL_DIV(g->M, tile) * TN_CEIL_DIV(g->N, tile);
     const long long want = 4ll * c->dev->info.compute_units;

@@ -1,31 +1,5 @@
 #include "ops.h"
 
-#include <stdio.h>
-
-static int row_kernel(tn_ctx *c, const char *entry, int rows, int cols, const tn_arg *args, int n, tn_error *err)
-{
-    char opts[48];
-    snprintf(opts, sizeof opts, "-DWG=%d -DVW=%d", c->dev->row_wg, tn_vec_width(c, cols));
-    size_t local = (size_t)c->dev->row_wg, global = (size_t)rows * local;
-    return tn_op_run(c, "portable/layernorm.cl", entry, opts, args, n, 1, &global, &local, err);
-}
-
-int tn_layernorm_forward(tn_ctx *c, const tn_tensor *x, const tn_tensor *gamma, const tn_tensor *beta, float eps, tn_tensor *y,
-                         tn_tensor *stats, tn_error *err)
-{
-    tn_arg args[] = {TN_BUF(x->mem),     TN_BUF(gamma->mem), TN_BUF(beta->mem), TN_BUF(y->mem),
-                     TN_BUF(stats->mem), TN_INT(x->cols),    TN_FLT(eps)};
-    return row_kernel(c, "ln_forward", x->rows, x->cols, args, TN_COUNT(args), err);
-}
-
-int tn_layernorm_backward(tn_ctx *c, const tn_tensor *x, const tn_tensor *gamma, const tn_tensor *stats, const tn_tensor *dy,
-                          tn_tensor *dx, bool accumulate, tn_error *err)
-{
-    tn_arg args[] = {TN_BUF(x->mem),  TN_BUF(gamma->mem), TN_BUF(stats->mem), TN_BUF(dy->mem),
-                     TN_BUF(dx->mem), TN_INT(x->cols),    TN_INT(accumulate)};
-    return row_kernel(c, "ln_backward", x->rows, x->cols, args, TN_COUNT(args), err);
-}
-
 /* How a column reduction cuts its rows, and where its statistics stand. */
 typedef struct {
     int mode, chunk_rows, chunks, stat_rows, groups, group_cols;
@@ -36,19 +10,23 @@ static int reduce(tn_ctx *c, const tn_tensor *a, const tn_tensor *b, const tn_te
                   tn_tensor *p1, tn_error *err)
 {
     const int vw = tn_vec_width(c, a->cols);
-    char opts[48];
-    snprintf(opts, sizeof opts, "-DMODE=%d -DVW=%d", r->mode, vw);
+    tn_options o;
+    tn_dtype act;
+    TN_TRY(tn_storage(&act, "a sum down the columns", TN_LIST(a, b), stats ? TN_LIST(p0, stats) : TN_LIST(p0), err));
+    TN_TRY(tn_options_set(&o, err, "-DACT=%d -DMODE=%d -DVW=%d", (int)act, r->mode, vw));
     tn_buffer *none = a->mem;
     tn_arg args[] = {TN_BUF(a->mem),    TN_BUF(b ? b->mem : none),      TN_BUF(stats ? stats->mem : none),
                      TN_BUF(p0->mem),   TN_BUF(p1 ? p1->mem : p0->mem), TN_INT(a->rows),
                      TN_INT(a->cols),   TN_INT(r->chunk_rows),          TN_INT(r->stat_rows),
                      TN_INT(r->groups), TN_INT(r->group_cols),          TN_FLT(r->alpha)};
     size_t global[] = {(size_t)(a->cols / vw), (size_t)r->chunks};
-    return tn_op_run(c, "portable/colreduce.cl", "colreduce", opts, args, TN_COUNT(args), 2, global, NULL, err);
+    return tn_op_run(c, "portable/colreduce.cl", "colreduce", o.s, args, TN_COUNT(args), 2, global, NULL, err);
 }
 
 static int reduce_sum(tn_ctx *c, const tn_tensor *p, int chunks, tn_tensor *out, tn_error *err)
 {
+    tn_dtype act;
+    TN_TRY(tn_storage(&act, "a sum down the columns", TN_LIST(out), TN_LIST(out), err));
     tn_arg args[] = {TN_BUF(p->mem), TN_INT(p->off), TN_INT(p->ld), TN_BUF(out->mem), TN_INT(p->cols), TN_INT(chunks)};
     size_t n = (size_t)p->cols;
     return tn_op_run(c, "portable/colreduce.cl", "colreduce_sum", "-DVW=1", args, TN_COUNT(args), 1, &n, NULL, err);
@@ -123,6 +101,8 @@ static reduction unit_reduction(const tn_ctx *c, int mode, const tn_tensor *x, i
 
 int tn_norm2d_stats(tn_ctx *c, const tn_tensor *x, int unit_rows, int groups, float eps, tn_tensor *stats, tn_error *err)
 {
+    tn_dtype act;
+    TN_TRY(tn_storage(&act, "a norm", TN_LIST(x), TN_LIST(stats), err));
     size_t mark = c->ws_used;
     reduction r = unit_reduction(c, 0, x, unit_rows, groups);
     const int per_unit = unit_rows / r.chunk_rows;
@@ -152,15 +132,17 @@ enum { NORM_SPAN = 32 }; /* rows an item walks with the same statistics */
 static int per_unit(tn_ctx *c, const char *entry, const tn_arg *args, int n_args, const tn_tensor *x, int unit_rows, tn_error *err)
 {
     const int vw = tn_vec_width(c, x->cols);
-    char opts[32];
-    snprintf(opts, sizeof opts, "-DVW=%d", vw);
+    tn_options o;
+    TN_TRY(tn_options_set(&o, err, "-DACT=%d -DVW=%d", (int)x->dtype, vw));
     size_t global[] = {(size_t)(x->cols / vw), (size_t)TN_CEIL_DIV(unit_rows, NORM_SPAN), (size_t)(x->rows / unit_rows)};
-    return tn_op_run(c, "portable/norm2d.cl", entry, opts, args, n_args, 3, global, NULL, err);
+    return tn_op_run(c, "portable/norm2d.cl", entry, o.s, args, n_args, 3, global, NULL, err);
 }
 
 int tn_norm2d_apply(tn_ctx *c, const tn_tensor *x, const tn_tensor *stats, const tn_tensor *gamma, const tn_tensor *beta,
                     int unit_rows, int groups, tn_tensor *y, tn_error *err)
 {
+    tn_dtype act;
+    TN_TRY(tn_storage(&act, "a norm", TN_LIST(x, y), TN_LIST(stats, gamma, beta), err));
     tn_arg args[] = {TN_BUF(x->mem),  TN_BUF(stats->mem), TN_BUF(gamma->mem), TN_BUF(beta->mem), TN_BUF(y->mem),
                      TN_INT(x->cols), TN_INT(groups),     TN_INT(unit_rows),  TN_INT(NORM_SPAN)};
     return per_unit(c, "norm2d_forward", args, TN_COUNT(args), x, unit_rows, err);
@@ -169,6 +151,8 @@ int tn_norm2d_apply(tn_ctx *c, const tn_tensor *x, const tn_tensor *stats, const
 int tn_norm2d_backward(tn_ctx *c, const tn_tensor *x, const tn_tensor *stats, const tn_tensor *gamma, const tn_tensor *dy,
                        int unit_rows, int groups, tn_tensor *dx, tn_tensor *dgamma, tn_tensor *dbeta, tn_error *err)
 {
+    tn_dtype act;
+    TN_TRY(tn_storage(&act, "a norm's backward", TN_LIST(x, dy, dx), TN_LIST(stats, gamma, dgamma, dbeta), err));
     size_t mark = c->ws_used;
     reduction r = unit_reduction(c, 2, x, unit_rows, groups);
     const int units = x->rows / unit_rows;
@@ -200,6 +184,8 @@ int tn_norm2d_backward(tn_ctx *c, const tn_tensor *x, const tn_tensor *stats, co
 int tn_batchnorm_track(tn_ctx *c, const tn_tensor *stats, tn_tensor *mean, tn_tensor *var, float eps, float momentum, int count,
                        tn_error *err)
 {
+    tn_dtype act;
+    TN_TRY(tn_storage(&act, "BatchNorm's statistics", TN_LIST(stats), TN_LIST(stats, mean, var), err));
     const float unbias = count > 1 ? (float)count / (float)(count - 1) : 1.0f;
     tn_arg args[] = {TN_BUF(stats->mem), TN_BUF(mean->mem), TN_BUF(var->mem), TN_INT(mean->cols),
                      TN_FLT(eps),        TN_FLT(momentum),  TN_FLT(unbias)};
@@ -208,6 +194,8 @@ int tn_batchnorm_track(tn_ctx *c, const tn_tensor *stats, tn_tensor *mean, tn_te
 
 int tn_batchnorm_stats(tn_ctx *c, const tn_tensor *mean, const tn_tensor *var, float eps, tn_tensor *stats, tn_error *err)
 {
+    tn_dtype act;
+    TN_TRY(tn_storage(&act, "BatchNorm's statistics", TN_LIST(stats), TN_LIST(stats, mean, var), err));
     tn_arg args[] = {TN_BUF(mean->mem), TN_BUF(var->mem), TN_BUF(stats->mem), TN_INT(mean->cols), TN_FLT(eps)};
     return per_channel(c, "norm2d_from_running", args, TN_COUNT(args), (size_t)mean->cols, err);
 }

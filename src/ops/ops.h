@@ -1,6 +1,14 @@
 /**
- * One function per operation: it checks sizes, picks a variant and launches. Tensors are row-major [rows, cols]; "act"
- * tensors are stored as ctx->act, statistics, losses and weights as float32 unless said otherwise.
+ * One function per operation: it checks its tensors, picks a variant where there are several, and launches. Tensors are
+ * row-major [rows, cols]. What holds for all of them unless a function says otherwise:
+ *
+ * - Storage: activations and their gradients are stored as their tensors say, all of one call alike (TN_ERR_ARGUMENT where
+ *   they differ); statistics, losses, parameters and their gradients are float32.
+ * - Layout: only tn_gemm and the y of tn_qgemv take parts of a matrix (ld over cols, an offset). Every other tensor is dense
+ *   and starts its buffer; one that is not is TN_ERR_ARGUMENT. Any alignment that a buffer or sub-buffer has will do.
+ * - Aliasing: an operation that goes element by element (activations' backward, residual, scale, dropout, norm2d's backward)
+ *   may write onto an input of the same shape; every other output must be a buffer of its own.
+ * - Sizes: a kernel counts in 31 bits; more elements than that are TN_ERR_ARGUMENT.
  *
  * With ctx->dry set nothing is launched and only the workspace is counted: the plan and the run share one code path.
  */
@@ -11,14 +19,19 @@
 #include "tensor.h"
 #include <stdbool.h>
 
-enum { TN_WS_SUBS = 256 };
+enum { TN_WS_SUBS = 256, TN_MAX_TUNABLES = 4 };
+struct tn_wanted; /* tuning.h */
+struct tn_forced; /* variant.h */
 
 typedef struct tn_ctx {
     tn_dev *dev;
-    tn_dtype act;
     bool dry;
-    tn_tape *tape; /* launches are recorded here instead of run; NULL: they run */
-    tn_buffer *ws; /* scratch of one operation */
+    tn_tape *tape;             /* launches are recorded here instead of run; NULL: they run */
+    bool plan_only;            /* of a plan that may never run: variants nobody has checked yet count as good */
+    struct tn_wanted *wanted;  /* in a dry pass: shapes are registered here for the tuner. Borrowed, NULL: not */
+    struct tn_forced *forced;  /* of a self-test: the row it is about. Borrowed, NULL: none */
+    int tune[TN_MAX_TUNABLES]; /* of the row that runs */
+    tn_buffer *ws;             /* scratch of one operation */
     size_t ws_size, ws_used, ws_peak;
     struct {
         size_t offset, bytes;
@@ -28,14 +41,26 @@ typedef struct tn_ctx {
     uint32_t step_seed; /* dropout masks of this micro-batch */
 } tn_ctx;
 
-void tn_ctx_init(tn_ctx *c, tn_dev *d, tn_dtype act);
+void tn_ctx_init(tn_ctx *c, tn_dev *d);
 /** Gives the context a workspace of at least `bytes` (replacing a smaller one). */
 int tn_ctx_reserve(tn_ctx *c, size_t bytes, tn_error *err);
 void tn_ctx_free(tn_ctx *c);
 /** Scratch [rows, cols] until the next tn_ws_reset. */
 int tn_ws_take(tn_ctx *c, tn_tensor *t, tn_dtype dt, int rows, int cols, tn_error *err);
 void tn_ws_reset(tn_ctx *c);
-/** Launches a kernel of cl/<file>; does nothing when dry. `options` follow "-DACT=..". */
+/** A list of tensors, as tn_storage takes it. */
+#define TN_LIST(...) ((const tn_tensor *const[]){__VA_ARGS__, NULL})
+/** The storage type that acts have in common; floats must be float32. All must be dense and start their buffer, or the call
+ * fails with a sentence that begins with `op`. A tensor without rows is one that is not wanted. floats may be NULL. */
+int tn_storage(tn_dtype *out, const char *op, const tn_tensor *const *acts, const tn_tensor *const *floats, tn_error *err);
+/** Fails where a kernel could not count to n. */
+int tn_countable(const char *op, size_t n, tn_error *err);
+/** Build options of a kernel; too long ones are an error, since a cut one would build another kernel. */
+typedef struct tn_options {
+    char s[256];
+} tn_options;
+int tn_options_set(tn_options *o, tn_error *err, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+/** Launches a kernel of cl/<file>, built with `options`; does nothing when dry. */
 int tn_op_run(tn_ctx *c, const char *file, const char *entry, const char *options, const tn_arg *args, int n_args, int dims,
               const size_t *global, const size_t *local, tn_error *err);
 /** A fill and a copy as a part of a pass: nothing when dry, recorded when there is a tape. */
@@ -118,7 +143,7 @@ int tn_tokens_forward(tn_ctx *c, const tn_tensor *patches, const tn_tensor *cls,
 int tn_token_grad(tn_ctx *c, const tn_tensor *dx, int batch, int first, int count, tn_tensor *out, tn_error *err);
 int tn_grid_forward(tn_ctx *c, const tn_tensor *x, int batch, int skip, tn_tensor *grid, tn_error *err);
 int tn_grid_backward(tn_ctx *c, const tn_tensor *dgrid, int batch, int skip, tn_tensor *dx, tn_error *err);
-/** Image sizes as [height, width]; y may be float32 where ctx->act is not. */
+/** Image sizes as [height, width]; y and dy may be float32 where x and dx are not. */
 typedef struct tn_size2 {
     int h, w;
 } tn_size2;
@@ -155,7 +180,8 @@ int tn_adamw(tn_ctx *c, tn_buffer *p, tn_buffer *g, tn_buffer *m, tn_buffer *v, 
              tn_error *err);
 int tn_sgd(tn_ctx *c, tn_buffer *p, tn_buffer *g, tn_buffer *buf, size_t off, size_t n, float lr, float decay, float momentum,
            bool first, float grad_scale, tn_error *err);
-/** Sum of squares of g[off, off+n) in double, summed over fixed partials. */
+/** Sum of squares of g[off, off+n): float32 on the device, in TN_PARTIALS fixed parts that are added in double here. Waits for
+ * the queue. */
 int tn_sum_squares(tn_ctx *c, tn_buffer *g, size_t off, size_t n, double *out, tn_error *err);
 
 /* ---- quant_ops.c, unpack.c ---- */
@@ -177,20 +203,13 @@ int tn_qtensor_set(tn_qtensor *q, tn_dev *d, const tn_qmatrix *m, tn_error *err)
 int tn_qtensor_get(const tn_qtensor *q, tn_dev *d, tn_qmatrix *m, tn_error *err);
 /** Quantises values[rows, cols] on the device: the same bytes as tn_quantize. `name` is for errors. */
 int tn_qtensor_quantize(tn_ctx *c, tn_qtensor *q, const float *values, const char *name, tn_error *err);
-/** Unpacks into out (dense, float32 or ctx->act). */
+/** Unpacks into out: dense, of any storage type, may begin anywhere in its buffer. */
 int tn_unpack(tn_ctx *c, const tn_qtensor *q, tn_tensor *out, tn_error *err);
-/** Kernels for the same work: any device's, a CPU's, and a CPU's that looks codes up with AVX-512 (the same as the one before
- * where the device's compiler has no such instructions). */
-typedef enum tn_qvariant { TN_QV_PORTABLE, TN_QV_CPU, TN_QV_CPU_AVX512, TN_QV_COUNT } tn_qvariant;
-extern const char *const tn_qvariant_names[TN_QV_COUNT];
-/** One variant by hand, for tests and measurements; false in *can where it does not apply, and nothing is done. */
-int tn_unpack_with(tn_ctx *c, tn_qvariant v, const tn_qtensor *q, tn_tensor *out, bool *can, tn_error *err);
 enum { TN_QGEMV_ROWS = TN_FEW_ROWS };
-/** y[m, n] = sum_k x[m, k] W[n, k] + bias[n], unpacking on the way: for x of at most TN_QGEMV_ROWS dense rows. */
-bool tn_qgemv_can(const tn_qtensor *q, const tn_tensor *x);
+/** y[m, n] = sum_k x[m, k] W[n, k] + bias[n] (bias may be NULL) for few rows of x, by whatever is fastest: a kernel that
+ * unpacks on the way (at most TN_QGEMV_ROWS rows, y stored as x is), or unpacking and tn_gemm. y may be a part of a matrix. */
 int tn_qgemv(tn_ctx *c, const tn_tensor *x, const tn_qtensor *q, tn_buffer *bias, tn_tensor y, tn_error *err);
-int tn_qgemv_with(tn_ctx *c, tn_qvariant v, const tn_tensor *x, const tn_qtensor *q, tn_buffer *bias, tn_tensor y, bool *can,
-                  tn_error *err);
-/** The measured choice: is tn_qgemv faster than unpacking and multiplying for this many rows? */
+/** Would tn_qgemv unpack on the way? Then it is faster than unpacking and multiplying; else the caller may do more with the
+ * product (tn_gemm_run). */
 int tn_qgemv_pays(tn_ctx *c, const tn_qtensor *q, const tn_tensor *x, bool *pays, tn_error *err);
 #endif

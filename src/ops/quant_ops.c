@@ -1,5 +1,4 @@
 /* Quantised weights on a device: their buffers, and making them. unpack.c reads them. */
-#include "gemm.h"
 #include "ops.h"
 
 #include <math.h>

@@ -3,14 +3,19 @@
 #define TN_SELFTEST_H
 #include "gemm.h"
 
-enum { TN_TRIAL_TENSORS = 24 };
+enum { TN_TRIAL_TENSORS = 24, TN_CASE_OPS = 3 };
 
 /** One run of one case. Tensors and host copies made through it are freed by the harness. */
 typedef struct tn_trial {
     tn_ctx *c;
+    tn_dtype act;     /* how activations are stored */
+    const void *like; /* of a check: arguments of its operation whose kind is checked (no buffer may be read); else NULL */
     tn_rng rng;
-    int size;     /* 0: the smallest odd sizes; 1, 2: larger ones */
-    double worst; /* largest relative error so far; NaN when an output kept its poison */
+    int size;       /* 0: the smallest odd sizes; 1, 2: larger ones */
+    double error;   /* largest relative error of a tensor so far; NaN when an output kept its poison */
+    double element; /* largest error of one element, see tn_element_error */
+    double share;   /* the larger of both, as a share of what the tensor's storage allows */
+    double worst;   /* a relative error that a case found by itself; NaN: wrong */
     tn_tensor t[TN_TRIAL_TENSORS];
     float *h[TN_TRIAL_TENSORS];
     int n;
@@ -20,13 +25,39 @@ typedef struct tn_trial {
 typedef struct tn_case {
     const char *name;
     int (*run)(tn_trial *t);
-    bool float32_only; /* the operation has no half storage */
+    bool float32_only;                     /* the operation has no half storage */
+    const tn_variant_op *ops[TN_CASE_OPS]; /* the operations with variants whose rows it checks; NULL ends them early */
 } tn_case;
-/** Runs one case: twice (dry for the workspace, then for real). *error is the largest relative error. */
-int tn_case_run(const tn_case *k, tn_dev *d, tn_dtype act, int size, double *error, tn_error *err);
-/** What a relative error may be for a storage type. */
-double tn_case_bound(tn_dtype act);
 
+/** How to run a case: op NULL runs the last row of everything; else `row` of op runs wherever it can. */
+typedef struct tn_case_spec {
+    tn_dtype act;
+    int size;
+    const tn_variant_op *op;
+    int row;
+    const char *kind; /* only arguments of this kind; NULL: all */
+    const void *like;
+} tn_case_spec;
+
+typedef struct tn_case_result {
+    double error;   /* largest relative error of a tensor */
+    double element; /* largest error of an element */
+    double worst;   /* the larger of both as a share of what is allowed: good up to 1 */
+    int runs;       /* how often the row in question ran */
+} tn_case_result;
+
+/** Runs one case: twice (dry for the workspace, then for real). */
+int tn_case_run(const tn_case *k, tn_dev *d, const tn_case_spec *s, tn_case_result *out, tn_error *err);
+/** Keeps the larger errors and adds the runs. */
+void tn_case_add(tn_case_result *sum, const tn_case_result *r);
+/** Does the case check rows of op? */
+bool tn_case_of(const tn_case *k, const tn_variant_op *op);
+/** What a tensor's relative error, and an element's error, may be for a storage type. */
+double tn_case_bound(tn_dtype act);
+double tn_case_element_bound(tn_dtype act);
+
+/** Is running op on args what this trial is for? A case with several operations or kinds asks before it makes anything dear. */
+bool tn_trial_wants(const tn_trial *t, const tn_variant_op *op, const void *args);
 /* For the cases: a random input (values as stored), a poisoned output, a host array, a comparison. */
 int tn_trial_in(tn_trial *t, tn_dtype dt, int rows, int cols, tn_tensor **x, float **host);
 int tn_trial_out(tn_trial *t, tn_dtype dt, int rows, int cols, tn_tensor **x);
@@ -38,5 +69,6 @@ float *tn_trial_host(tn_trial *t, size_t n);
 /** Frees everything made since t->n was `mark`. */
 void tn_trial_rewind(tn_trial *t, int mark);
 int tn_trial_compare(tn_trial *t, const tn_tensor *x, const float *want);
-extern const tn_case tn_cases_dense[], tn_cases_spatial[]; /* a NULL name ends each */
+extern const tn_case tn_cases_dense[], tn_cases_quant[], tn_cases_spatial[]; /* a NULL name ends each */
+extern const tn_case *const tn_case_tables[];                                /* all of them; a NULL ends it */
 #endif

@@ -1,68 +1,63 @@
-#include "quant.h"
+#include "args.h"
 #include "ref.h"
 #include "selftest.h"
 
 #include <math.h>
-#include <stdlib.h>
 #include <string.h>
 
-#define ACT (t->c->act)
+#define ACT (t->act)
 #define ERR (t->err)
 
 static const int dims[3][3] = {{5, 7, 19}, {67, 33, 130}, {130, 75, 700}};
 
-static int gemm_one(tn_trial *t, int variant, bool ta, bool tb, bool bias, float beta, bool half_b)
+/* The storage types of A, B and C: those of the kind that is checked, or activations times a weight of either kind. */
+typedef struct {
+    tn_dtype a, b, c;
+} types;
+
+static int gemm_one(tn_trial *t, const types *y, int flags, const int *mnk)
 {
-    const int M = dims[t->size][0], N = dims[t->size][1], K = dims[t->size][2];
+    const bool ta = flags & 1, tb = flags & 2, bias = flags & 4;
+    const float beta = flags & 8 ? 1.0f : 0.0f;
+    const int M = mnk[0], N = mnk[1], K = mnk[2], mark = t->n;
     tn_tensor *A, *B, *C, *b;
-    float *a, *bb, *c, *bv;
-    const int mark = t->n;
-    TN_TRY(tn_trial_in(t, ACT, ta ? K : M, ta ? M : K, &A, &a));
-    TN_TRY(tn_trial_in(t, half_b ? ACT : TN_F32, tb ? N : K, tb ? K : N, &B, &bb));
-    TN_TRY(tn_trial_in(t, ACT, M, N, &C, &c));
-    TN_TRY(tn_trial_in(t, TN_F32, 1, N, &b, &bv));
-    tn_gemm_args g = {ta, tb, 0.5f, beta, *A, *B, *C, M, N, K, bias ? b->mem : NULL};
-    if (tn_gemm_variants[variant].can(t->c, &g)) {
+    float *ha, *hb, *hc, *hbias;
+    TN_TRY(tn_trial_in(t, y->a, ta ? K : M, ta ? M : K, &A, &ha));
+    TN_TRY(tn_trial_in(t, y->b, tb ? N : K, tb ? K : N, &B, &hb));
+    TN_TRY(tn_trial_in(t, y->c, M, N, &C, &hc));
+    TN_TRY(tn_trial_in(t, TN_F32, 1, N, &b, &hbias));
+    const tn_gemm_args g = {.ta = ta,
+                            .tb = tb,
+                            .alpha = 0.5f,
+                            .beta = beta,
+                            .A = *A,
+                            .B = *B,
+                            .C = *C,
+                            .M = M,
+                            .N = N,
+                            .K = K,
+                            .bias = bias ? b->mem : NULL};
+    if (tn_trial_wants(t, &tn_gemm_op, &g)) {
         if (beta == 0) TN_TRY(tn_trial_poison(t, C));
-        TN_TRY(tn_gemm_variants[variant].run(t->c, &g, ERR));
-        if (!t->c->dry) tn_ref_gemm(ta, tb, M, N, K, 0.5f, a, ta ? M : K, bb, tb ? K : N, beta, c, N, bias ? bv : NULL);
-        TN_TRY(tn_trial_compare(t, C, c));
+        TN_TRY(tn_variant_run(t->c, &tn_gemm_op, &g, ERR));
+        if (!t->c->dry) tn_ref_gemm(ta, tb, M, N, K, 0.5f, ha, ta ? M : K, hb, tb ? K : N, beta, hc, N, bias ? hbias : NULL);
+        TN_TRY(tn_trial_compare(t, C, hc));
     }
     tn_trial_rewind(t, mark);
     return 0;
 }
 
-static int gemm_variant(tn_trial *t, int v)
+/* Every flag in every storage; then a product that kernels split along K: few outputs, a long sum. */
+static int gemm(tn_trial *t)
 {
-    for (int k = 0; k < 16; k++) TN_TRY(gemm_one(t, v, k & 1, k & 2, k & 4, k & 8 ? 1.0f : 0.0f, k & 4));
-    return 0;
-}
-
-static int gemm_portable(tn_trial *t)
-{
-    return gemm_variant(t, TN_GEMM_PORTABLE);
-}
-
-static int gemm_native(tn_trial *t)
-{
-    return gemm_variant(t, TN_GEMM_NATIVE);
-}
-
-/* A product that is split along K in both kernels: few outputs, a long sum. */
-static int gemm_split(tn_trial *t)
-{
-    const int M = 9, N = 13, K = t->size == 0 ? 2100 : t->size == 1 ? 5000 : 20000;
-    tn_tensor *A, *B, *C;
-    float *a, *b, *c;
-    TN_TRY(tn_trial_in(t, ACT, K, M, &A, &a));
-    TN_TRY(tn_trial_in(t, ACT, K, N, &B, &b));
-    for (int v = TN_GEMM_PORTABLE; v <= TN_GEMM_NATIVE; v++) {
-        TN_TRY(tn_trial_in(t, TN_F32, M, N, &C, &c));
-        tn_gemm_args g = {true, false, 1, 1, *A, *B, *C, M, N, K, NULL};
-        if (!tn_gemm_variants[v].can(t->c, &g)) continue;
-        TN_TRY(tn_gemm_variants[v].run(t->c, &g, ERR));
-        tn_ref_gemm(true, false, M, N, K, 1, a, M, b, N, 1, c, N, NULL);
-        TN_TRY(tn_trial_compare(t, C, c));
+    const tn_gemm_args *like = t->like;
+    const types mixes[] = {{ACT, ACT, ACT}, {ACT, TN_F32, ACT}, {ACT, ACT, TN_F32}};
+    const int split[3] = {9, 13, t->size == 0 ? 2100 : t->size == 1 ? 5000 : 20000};
+    if (like && ACT != TN_F32) return 0; /* its types are one and the same each time */
+    for (int m = 0; m < (like ? 1 : ACT == TN_F32 ? 1 : 3); m++) {
+        const types y = like ? (types){like->A.dtype, like->B.dtype, like->C.dtype} : mixes[m];
+        for (int k = 0; (like || m < 2) && k < 16; k++) TN_TRY(gemm_one(t, &y, k, dims[t->size]));
+        for (int k = 8; k < 12; k++) TN_TRY(gemm_one(t, &y, k, split));
     }
     return 0;
 }
@@ -83,9 +78,13 @@ static int layernorm(tn_trial *t)
     TN_TRY(tn_trial_in(t, TN_F32, 1, C, &dg, &hdg));
     TN_TRY(tn_trial_in(t, TN_F32, 1, C, &db, &hdb));
     if (!want) return tn_oom(ERR);
+    const tn_layernorm_args args = {.x = *x, .act = ACT};
+    const bool back = tn_trial_wants(t, &tn_layernorm_back_op, &args);
+    if (!back && !tn_trial_wants(t, &tn_layernorm_op, &args)) return 0;
     TN_TRY(tn_layernorm_forward(t->c, x, g, b, 1e-5f, y, st, ERR));
     tn_ref_layernorm(hx, hg, hb, 1e-5f, R, C, want);
     TN_TRY(tn_trial_compare(t, y, want));
+    if (!back) return 0;
     TN_TRY(tn_layernorm_backward(t->c, x, g, st, dy, dx, false, ERR));
     TN_TRY(tn_layernorm_grad(t->c, x, st, dy, dg, db, ERR));
     tn_ref_layernorm_backward(hx, hg, 1e-5f, hdy, R, C, want, hdg, hdb);
@@ -100,7 +99,11 @@ static int layernorm(tn_trial *t)
 static int attention(tn_trial *t)
 {
     static const int sizes[3][4] = {{2, 21, 3, 12}, {1, 45, 2, 48}, {2, 70, 2, 64}}; /* batch, n, heads, width */
-    const int B = sizes[t->size][0], N = sizes[t->size][1], H = sizes[t->size][2], W = sizes[t->size][3], D = H * W;
+    const int W = t->like ? ((const tn_attention_args *)t->like)->hd : sizes[t->size][3];
+    const int B = sizes[t->size][0], N = sizes[t->size][1], H = sizes[t->size][2], D = H * W;
+    const tn_attention_args args = {.act = ACT, .hd = W};
+    const bool back = tn_trial_wants(t, &tn_attention_back_op, &args);
+    if (!back && !tn_trial_wants(t, &tn_attention_op, &args)) return 0;
     tn_tensor *qkv, *d_o, *o, *lse, *delta, *dqkv;
     float *hq, *hd, *want = tn_trial_host(t, (size_t)B * (size_t)N * 3 * (size_t)D);
     TN_TRY(tn_trial_in(t, ACT, B * N, 3 * D, &qkv, &hq));
@@ -113,6 +116,7 @@ static int attention(tn_trial *t)
     TN_TRY(tn_attention_forward(t->c, qkv, B, H, o, lse, ERR));
     tn_ref_attention(hq, B, N, H, W, want, NULL);
     TN_TRY(tn_trial_compare(t, o, want));
+    if (!back) return 0;
     TN_TRY(tn_attention_backward(t->c, qkv, o, lse, d_o, B, H, delta, dqkv, ERR));
     tn_ref_attention_backward(hq, hd, B, N, H, W, want);
     return tn_trial_compare(t, dqkv, want);
@@ -245,116 +249,14 @@ static int dropout(tn_trial *t)
     return tn_trial_compare(t, y, want);
 }
 
-/* Every variant's values are the host's, rounded to the storage, to the bit. */
-static int unpack_each(tn_trial *t, const tn_qtensor *q, tn_tensor *out, const float *want)
-{
-    for (int v = 0; v < TN_QV_COUNT; v++) {
-        bool can;
-        TN_TRY(tn_trial_poison(t, out));
-        TN_TRY(tn_unpack_with(t->c, (tn_qvariant)v, q, out, &can, ERR));
-        if (can) TN_TRY(tn_trial_compare(t, out, want));
-        if (t->worst > 0) t->worst = NAN;
-    }
-    return 0;
-}
-
-/* Quantised on the device: the host's bytes, and the host's values when unpacked. */
-static int quant_one(tn_trial *t, tn_qtype type, bool nested, int rows, int cols)
-{
-    tn_qshape s = {.type = type, .rows = rows, .cols = cols, .nested = nested && tn_qformats[type].nestable};
-    if (!tn_qdivides(type, 0, cols)) return 0;
-    const int mark = t->n;
-    const size_t n = (size_t)rows * (size_t)cols;
-    float *w = tn_trial_host(t, n), *want = tn_trial_host(t, n);
-    tn_tensor *out;
-    if (!w || !want) return tn_oom(ERR);
-    for (size_t i = 0; i < n; i++) w[i] = (float)tn_rng_normal(&t->rng);
-    TN_TRY(tn_qblock(&s.block, type, 0, cols, "w", ERR));
-    TN_TRY(tn_trial_out(t, ACT, rows, cols, &out));
-    tn_qmatrix q;
-    tn_qtensor d;
-    TN_TRY(tn_quantize(&q, w, &s, "w", ERR));
-    tn_dequantize(&q, want);
-    for (size_t i = 0; i < n; i++) want[i] = tn_rounded(want[i], ACT);
-    int rc = tn_qtensor_new(&d, t->c->dev, &s, NULL, ERR);
-    if (!rc && t->c->dev->untouched) rc = tn_qtensor_set(&d, t->c->dev, &q, ERR); /* host writes would hide kernels' */
-    else if (!rc && !t->c->dry) rc = tn_qtensor_quantize(t->c, &d, w, "w", ERR);
-    if (!rc) rc = unpack_each(t, &d, out, want);
-    tn_qmatrix made = {0};
-    if (!rc && !t->c->dry) rc = tn_qtensor_get(&d, t->c->dev, &made, ERR);
-    if (!rc && !t->c->dry && memcmp(made.packed, q.packed, tn_qpacked_bytes(&s))) t->worst = NAN;
-    tn_qmatrix_free(&made);
-    tn_qtensor_free(&d, t->c->dev);
-    tn_qmatrix_free(&q);
-    tn_trial_rewind(t, mark);
-    return rc;
-}
-
-/* The fused product against the reference on unpacked weights. */
-static int qgemv_one(tn_trial *t, tn_qtype type, int rows)
-{
-    static const int sizes[3][2] = {{7, 64}, {33, 192}, {65, 1536}};
-    const int N = sizes[t->size][0], K = sizes[t->size][1], mark = t->n;
-    tn_qshape s = {.type = type, .rows = N, .cols = K, .nested = tn_qformats[type].nestable};
-    float *hx, *hb, *w = tn_trial_host(t, (size_t)N * (size_t)K), *want = tn_trial_host(t, (size_t)N * TN_QGEMV_ROWS);
-    tn_tensor *x, *b, *y;
-    if (!w || !want) return tn_oom(ERR);
-    for (int i = 0; i < N * K; i++) w[i] = (float)tn_rng_normal(&t->rng);
-    TN_TRY(tn_trial_in(t, ACT, rows, K, &x, &hx));
-    TN_TRY(tn_trial_in(t, TN_F32, 1, N, &b, &hb));
-    TN_TRY(tn_trial_out(t, ACT, rows, N, &y));
-    TN_TRY(tn_qblock(&s.block, type, 0, K, "w", ERR));
-    tn_qmatrix q;
-    tn_qtensor d;
-    TN_TRY(tn_quantize(&q, w, &s, "w", ERR));
-    tn_dequantize(&q, w);
-    int rc = tn_qtensor_new(&d, t->c->dev, &s, NULL, ERR);
-    if (!rc) rc = tn_qtensor_set(&d, t->c->dev, &q, ERR);
-    if (!rc && !t->c->dry) tn_ref_gemm(false, true, rows, N, K, 1, hx, K, w, K, 0, want, N, hb);
-    for (int v = 0; !rc && v < TN_QV_COUNT; v++) {
-        bool can;
-        rc = tn_trial_poison(t, y);
-        if (!rc) rc = tn_qgemv_with(t->c, (tn_qvariant)v, x, &d, b->mem, *y, &can, ERR);
-        if (!rc && can) rc = tn_trial_compare(t, y, want);
-    }
-    tn_qtensor_free(&d, t->c->dev);
-    tn_qmatrix_free(&q);
-    tn_trial_rewind(t, mark);
-    return rc;
-}
-
-/* Every number of tokens is a program of its own: the ends for each format, one between them for one. */
-static int qgemv(tn_trial *t)
-{
-    for (int k = 0; k < TN_Q_TYPES; k++) {
-        TN_TRY(qgemv_one(t, (tn_qtype)k, 1));
-        TN_TRY(qgemv_one(t, (tn_qtype)k, TN_QGEMV_ROWS));
-    }
-    return qgemv_one(t, TN_Q_NF4, 3);
-}
-
-static int quant(tn_trial *t)
-{
-    static const int sizes[3][3][2] = {
-        {{5, 23}, {3, 64}, {2, 96}}, {{33, 67}, {31, 128}, {9, 32}}, {{130, 517}, {257, 384}, {64, 1536}}};
-    for (int i = 0; i < 3; i++)
-        for (int k = 0; k < 2 * TN_Q_TYPES; k++)
-            TN_TRY(quant_one(t, (tn_qtype)(k / 2), k % 2, sizes[t->size][i][0], sizes[t->size][i][1]));
-    return 0;
-}
-
 const tn_case tn_cases_dense[] = {
-    {"gemm portable", gemm_portable, false},
-    {"gemm native", gemm_native, false},
-    {"gemm split along K", gemm_split, false},
-    {"layernorm", layernorm, false},
-    {"attention", attention, false},
-    {"rope", rope, false},
-    {"activations", activations, false},
-    {"glu", glu, false},
-    {"element-wise", simple, false},
-    {"dropout", dropout, false},
-    {"quantised weights", quant, false},
-    {"quantised product", qgemv, false},
+    {"gemm", gemm, false, {&tn_gemm_op}},
+    {"layernorm", layernorm, false, {&tn_layernorm_op, &tn_layernorm_back_op}},
+    {"attention", attention, false, {&tn_attention_op, &tn_attention_back_op}},
+    {"rope", rope, false, {NULL}},
+    {"activations", activations, false, {NULL}},
+    {"glu", glu, false, {NULL}},
+    {"element-wise", simple, false, {NULL}},
+    {"dropout", dropout, false, {NULL}},
     {0},
 };

@@ -4,7 +4,7 @@
 #include <math.h>
 #include <string.h>
 
-#define ACT (t->c->act)
+#define ACT (t->act)
 #define ERR (t->err)
 
 static int norm2d_one(tn_trial *t, bool batch_norm)
@@ -274,16 +274,16 @@ static int optimisers(tn_trial *t)
 }
 
 const tn_case tn_cases_spatial[] = {
-    {"groupnorm", groupnorm, false},
-    {"batchnorm", batchnorm, false},
-    {"depthwise convolution", depthwise, false},
-    {"full convolution", full_conv, false},
-    {"bilinear resize", bilinear, false},
-    {"patchify", patchify, false},
-    {"patchify of bytes", patchify_bytes, false},
-    {"tokens and grid", tokens, false},
-    {"heatmap target", heatmap_target, true},
-    {"heatmap losses", losses, true},
-    {"optimisers", optimisers, true},
+    {"groupnorm", groupnorm, false, {NULL}},
+    {"batchnorm", batchnorm, false, {NULL}},
+    {"depthwise convolution", depthwise, false, {NULL}},
+    {"full convolution", full_conv, false, {NULL}},
+    {"bilinear resize", bilinear, false, {NULL}},
+    {"patchify", patchify, false, {NULL}},
+    {"patchify of bytes", patchify_bytes, false, {NULL}},
+    {"tokens and grid", tokens, false, {NULL}},
+    {"heatmap target", heatmap_target, true, {NULL}},
+    {"heatmap losses", losses, true, {NULL}},
+    {"optimisers", optimisers, true, {NULL}},
     {0},
 };

@@ -1,22 +1,15 @@
-/* Reading quantised weights on a device: unpacking them, and multiplying few tokens with them. Every variant unpacks the
- * same values; a CPU's own take sixteen at once. */
-#include "gemm.h"
-#include "ops.h"
+/* Unpacking quantised weights on a device. Every variant unpacks the same values; a CPU's own take sixteen at once. */
+#include "unpack.h"
+#include "args.h"
+#include "tuning.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
-enum { WG = 64, STEPS = 2, RUN = 64, SPAN = 4096, LANES = 32 };
+enum { WG = 64, STEPS = 2, RUN = 64 };
 
-const char *const tn_qvariant_names[TN_QV_COUNT] = {"portable", "cpu", "cpu-avx512"};
-
-static size_t elements(const tn_qtensor *q)
-{
-    return (size_t)q->s.rows * (size_t)q->s.cols;
-}
-
-/* packed, scales, nested, zeros, tables, offset, block: what every kernel here begins with. */
-static int fill_args(tn_arg *a, const tn_qtensor *q)
+int tn_qargs(tn_arg *a, const tn_qtensor *q)
 {
     const tn_arg args[] = {TN_BUF(q->packed),
                            TN_BUF(q->scales),
@@ -29,38 +22,44 @@ static int fill_args(tn_arg *a, const tn_qtensor *q)
     return TN_COUNT(args);
 }
 
-/* The largest power of two up to RUN that divides v. */
-static int run_of(int v)
+int tn_qrun(int v)
 {
     int run = RUN;
     while (v % run) run /= 2;
     return run;
 }
 
-static bool forced_portable(const tn_ctx *c)
+void tn_qkind(char *out, size_t n, const tn_qshape *s)
 {
-    return tn_gemm_forced(c->dev, "portable");
+    snprintf(out, n, "%s%s %d", tn_qformats[s->type].name, s->nested ? " nested" : "", s->block);
 }
 
-static bool cpu_can(const tn_ctx *c, const tn_qtensor *q)
+int tn_qtensor_random(tn_qtensor *q, tn_ctx *c, const tn_qshape *s, tn_error *err)
 {
-    return c->dev->info.type == TN_DEVICE_CPU && !forced_portable(c) && q->s.block % 16 == 0;
+    const size_t n = (size_t)s->rows * (size_t)s->cols;
+    float *v = malloc((n + 1) * sizeof *v);
+    if (!v) return tn_oom(err);
+    tn_rng r = tn_rng_named(n, "weights");
+    for (size_t i = 0; i < n; i++) v[i] = i < 4096 ? (float)tn_rng_normal(&r) : v[i - 4096 + (i >> 12) % 7];
+    int rc = tn_qtensor_new(q, c->dev, s, NULL, err);
+    if (!rc) rc = tn_qtensor_quantize(c, q, v, "tuning", err);
+    free(v);
+    return rc;
 }
 
-/* ---- unpacking ---- */
-
-static int run_unpack(tn_ctx *c, const char *file, const char *entry, const char *own, const tn_qtensor *q, const tn_tensor *out,
-                      size_t items, size_t local, tn_error *err)
+static int launch(tn_ctx *c, const tn_unpack_args *a, const char *file, const char *entry, const char *own, size_t items,
+                  size_t local, tn_error *err)
 {
-    char opts[160], full[256];
+    char format[160];
+    tn_options o;
     tn_arg args[10];
-    int k = fill_args(args, q);
-    args[k++] = TN_BUF(out->mem);
-    args[k++] = TN_UINT(out->off);
-    args[k++] = TN_UINT(elements(q));
-    tn_qoptions(opts, sizeof opts, &q->s, out->dtype);
-    snprintf(full, sizeof full, "%s %s", opts, own);
-    return tn_op_run(c, file, entry, full, args, k, 1, &items, &local, err);
+    int k = tn_qargs(args, &a->q);
+    args[k++] = TN_BUF(a->out.mem);
+    args[k++] = TN_UINT(a->out.off);
+    args[k++] = TN_UINT(tn_qcount(&a->q));
+    tn_qoptions(format, sizeof format, &a->q.s, a->out.dtype);
+    TN_TRY(tn_options_set(&o, err, "%s %s", format, own));
+    return tn_op_run(c, file, entry, o.s, args, k, 1, &items, &local, err);
 }
 
 /* The shift that divides by a block's size; 0 where there is none. */
@@ -71,121 +70,118 @@ static int shift_of(int block)
     return 1 << k == block ? k : 0;
 }
 
-static int unpack_portable(tn_ctx *c, const tn_qtensor *q, tn_tensor *out, tn_error *err)
+/* ---- the rows ---- */
+
+static int run_portable(tn_ctx *c, const void *args, tn_error *err)
 {
+    const tn_unpack_args *a = args;
     char own[64];
-    const size_t n = elements(q);
-    if (n % 8 || q->s.block % 8 || out->off % 8) {
-        const int per = q->s.block % 8 ? 1 : 8;
+    const size_t n = tn_qcount(&a->q);
+    const int block = a->q.s.block;
+    if (n % 8 || block % 8 || a->out.off % 8) {
+        const int per = block % 8 ? 1 : 8;
         snprintf(own, sizeof own, "-DPER=%d", per);
-        return run_unpack(c, "portable/quant.cl", "unpack", own, q, out, TN_CEIL_DIV(n, (size_t)per), WG, err);
+        return launch(c, a, "portable/quant.cl", "unpack", own, TN_CEIL_DIV(n, (size_t)per), WG, err);
     }
-    const size_t group = (size_t)(WG * STEPS) * (out->dtype == TN_F32 ? 4 : 8);
-    snprintf(own, sizeof own, "-DSHIFT=%d -DSTEPS=%d", shift_of(q->s.block), STEPS);
-    return run_unpack(c, "portable/quant.cl", "unpack_runs", own, q, out, TN_CEIL_DIV(n, group) * WG, WG, err);
+    const size_t group = (size_t)(WG * STEPS) * (a->out.dtype == TN_F32 ? 4 : 8);
+    snprintf(own, sizeof own, "-DSHIFT=%d -DSTEPS=%d", shift_of(block), STEPS);
+    return launch(c, a, "portable/quant.cl", "unpack_runs", own, TN_CEIL_DIV(n, group) * WG, WG, err);
 }
 
-/* Spans short enough that every core has several. */
-static int span_of(const tn_ctx *c, size_t n)
+static bool can_cpu(const tn_ctx *c, const void *args)
 {
-    int span = SPAN;
-    while (span > 4 * RUN && n / (size_t)span < 8 * (size_t)c->dev->info.compute_units) span /= 2;
-    return span;
+    const tn_unpack_args *a = args;
+    (void)c;
+    return a->q.s.block % 16 == 0 && tn_qcount(&a->q) % (size_t)tn_qrun(a->q.s.block) == 0;
 }
 
-static int unpack_cpu(tn_ctx *c, tn_qvariant v, const tn_qtensor *q, tn_tensor *out, tn_error *err)
+/* SPAN: the elements that an item unpacks at most. */
+static const int spans[] = {4096, 1024, 16384, 0};
+static const tn_tunable cpu_tunables[] = {{"SPAN", spans}, {0}};
+
+static int run_cpu(tn_ctx *c, const tn_unpack_args *a, int lookup, tn_error *err)
 {
     char own[96];
-    const int span = span_of(c, elements(q));
-    snprintf(own, sizeof own, "-DRUN=%d -DSPAN=%d -DSHIFT=%d -DLOOKUP=%d", run_of(q->s.block), span, shift_of(q->s.block),
-             v == TN_QV_CPU_AVX512);
-    return run_unpack(c, "cpu/quant.cl", "unpack16", own, q, out, TN_CEIL_DIV(elements(q), (size_t)span), 1, err);
+    const size_t n = tn_qcount(&a->q);
+    const int run = tn_qrun(a->q.s.block);
+    int span = c->tune[0];
+    while (span > 4 * RUN && n / (size_t)span < 8 * (size_t)c->dev->info.compute_units) span /= 2; /* every core has several */
+    snprintf(own, sizeof own, "-DRUN=%d -DSPAN=%d -DSHIFT=%d -DLOOKUP=%d", run, span, shift_of(a->q.s.block), lookup);
+    return launch(c, a, "cpu/quant.cl", "unpack16", own, TN_CEIL_DIV(n, (size_t)span), 1, err);
 }
 
-int tn_unpack_with(tn_ctx *c, tn_qvariant v, const tn_qtensor *q, tn_tensor *out, bool *can, tn_error *err)
+static int run_vectors(tn_ctx *c, const void *args, tn_error *err)
 {
-    *can = v == TN_QV_PORTABLE || (cpu_can(c, q) && elements(q) % (size_t)run_of(q->s.block) == 0);
-    if (!*can) return 0;
-    return v == TN_QV_PORTABLE ? unpack_portable(c, q, out, err) : unpack_cpu(c, v, q, out, err);
+    return run_cpu(c, args, 0, err);
 }
+
+static int run_avx512(tn_ctx *c, const void *args, tn_error *err)
+{
+    return run_cpu(c, args, 1, err);
+}
+
+/* ---- the operation ---- */
+
+static void unpack_kind(char *out, size_t n, const void *args)
+{
+    const tn_unpack_args *a = args;
+    char format[TN_KEY];
+    tn_qkind(format, sizeof format, &a->q.s);
+    snprintf(out, n, "%s to %s", format, tn_dtype_name(a->out.dtype));
+}
+
+static void unpack_key(char *out, size_t n, const void *args)
+{
+    const tn_unpack_args *a = args;
+    char kind[TN_KEY];
+    unpack_kind(kind, sizeof kind, args);
+    snprintf(out, n, "%.60s %dx%d", kind, a->q.s.rows, a->q.s.cols);
+}
+
+static double unpack_work(const void *args)
+{
+    const tn_unpack_args *a = args;
+    return (double)tn_qcount(&a->q) * (double)tn_dtype_size(a->out.dtype);
+}
+
+static int unpack_make(void *copy, tn_ctx *c, const void *args, tn_error *err)
+{
+    tn_unpack_args *a = copy;
+    const tn_unpack_args *from = args;
+    TN_TRY(tn_qtensor_random(&a->q, c, &from->q.s, err));
+    return tn_tensor_new(&a->out, c->dev, from->out.dtype, from->q.s.rows, from->q.s.cols, "tuning", err);
+}
+
+static void unpack_release(void *copy, tn_ctx *c)
+{
+    tn_unpack_args *a = copy;
+    tn_tensor_free(c->dev, &a->out);
+    tn_qtensor_free(&a->q, c->dev);
+}
+
+static const tn_variant rows[] = {
+    {"cpu-avx512", TN_CAP_CPU | TN_CAP_AVX512, can_cpu, run_avx512, cpu_tunables, false},
+    {"cpu", TN_CAP_CPU, can_cpu, run_vectors, cpu_tunables, false},
+    {"portable", 0, NULL, run_portable, NULL, false},
+};
+
+const tn_variant_op tn_unpack_op = {
+    .name = "unpack",
+    .rows = rows,
+    .n = TN_COUNT(rows),
+    .key = unpack_key,
+    .kind = unpack_kind,
+    .make = unpack_make,
+    .release = unpack_release,
+    .args_size = sizeof(tn_unpack_args),
+    .work = unpack_work,
+};
 
 int tn_unpack(tn_ctx *c, const tn_qtensor *q, tn_tensor *out, tn_error *err)
 {
-    bool can = false;
-    tn_gemm_tuning *t;
-    if (cpu_can(c, q)) {
-        TN_TRY(tn_tuning_get_quant(&t, c->dev, err));
-        TN_TRY(tn_unpack_with(c, (tn_qvariant)t->unpack, q, out, &can, err));
-    }
-    return can ? 0 : tn_unpack_with(c, TN_QV_PORTABLE, q, out, &can, err);
-}
-
-/* ---- few tokens ---- */
-
-bool tn_qgemv_can(const tn_qtensor *q, const tn_tensor *x)
-{
-    return elements(q) < 0xffffffffu && x->rows <= TN_QGEMV_ROWS && q->s.cols % 8 == 0 && q->s.block % 8 == 0 && x->ld == x->cols &&
-           x->off == 0;
-}
-
-/* The K that a run divides lies in whole blocks, or a block in whole rows. */
-static int qgemv_run(const tn_qtensor *q)
-{
-    return TN_MIN(run_of(q->s.block), run_of(q->s.cols));
-}
-
-/* How a work-group shares W: `local` items, `lanes` of them on `rows` rows at once. Measured on PoCL and an H100. */
-typedef struct {
-    size_t local;
-    int lanes, rows;
-} gemv_shape;
-
-static gemv_shape gemv_shape_of(const tn_ctx *c, int tokens)
-{
-    if (c->dev->info.type == TN_DEVICE_CPU) return (gemv_shape){1, 1, tokens > 4 ? 2 : 4};
-    const int wg = c->dev->row_wg;
-    return (gemv_shape){(size_t)wg, TN_MIN(wg, LANES), 2};
-}
-
-int tn_qgemv_with(tn_ctx *c, tn_qvariant v, const tn_tensor *x, const tn_qtensor *q, tn_buffer *bias, tn_tensor y, bool *can,
-                  tn_error *err)
-{
-    char opts[160], full[288];
-    const bool cpu = v != TN_QV_PORTABLE;
-    const gemv_shape g = gemv_shape_of(c, x->rows);
-    const size_t per = g.local / (size_t)g.lanes * (size_t)g.rows;
-    const size_t global = TN_CEIL_DIV((size_t)q->s.rows, per) * g.local;
-    *can = tn_qgemv_can(q, x) && (!cpu || (cpu_can(c, q) && q->s.cols % 16 == 0));
-    if (!*can) return 0;
-    tn_qoptions(opts, sizeof opts, &q->s, TN_F32);
-    snprintf(full, sizeof full, "%s -DWG=%d -DLANES=%d -DNR=%d -DM=%d -DBIAS=%d -DRUN=%d -DLOOKUP=%d", opts, (int)g.local, g.lanes,
-             g.rows, x->rows, bias != NULL, cpu ? qgemv_run(q) : 8, v == TN_QV_CPU_AVX512);
-    tn_arg args[16] = {TN_BUF(x->mem)};
-    int k = 1 + fill_args(args + 1, q);
-    args[k++] = TN_BUF(bias ? bias : q->tables);
-    args[k++] = TN_BUF(y.mem);
-    args[k++] = TN_UINT(y.off);
-    args[k++] = TN_INT(y.ld);
-    args[k++] = TN_INT(q->s.rows);
-    args[k++] = TN_INT(q->s.cols);
-    return tn_op_run(c, cpu ? "cpu/qgemv.cl" : "portable/qgemv.cl", "qgemv", full, args, k, 1, &global, &g.local, err);
-}
-
-int tn_qgemv(tn_ctx *c, const tn_tensor *x, const tn_qtensor *q, tn_buffer *bias, tn_tensor y, tn_error *err)
-{
-    bool can;
-    tn_gemm_tuning *t;
-    TN_TRY(tn_tuning_get_quant(&t, c->dev, err));
-    TN_TRY(tn_qgemv_with(c, (tn_qvariant)t->qgemv, x, q, bias, y, &can, err));
-    return can ? 0 : tn_qgemv_with(c, TN_QV_PORTABLE, x, q, bias, y, &can, err);
-}
-
-int tn_qgemv_pays(tn_ctx *c, const tn_qtensor *q, const tn_tensor *x, bool *pays, tn_error *err)
-{
-    tn_gemm_tuning *t;
-    *pays = false;
-    if (!tn_qgemv_can(q, x)) return 0;
-    TN_TRY(tn_tuning_get_quant(&t, c->dev, err));
-    *pays = x->rows <= t->qgemv_rows;
-    return 0;
+    const tn_unpack_args a = {*q, *out};
+    if (out->ld != out->cols || tn_tensor_count(out) != tn_qcount(q))
+        return tn_fail(err, TN_ERR_ARGUMENT, "unpacking: [%d, %d] does not go into [%d, %d] with %d to a row", q->s.rows, q->s.cols,
+                       out->rows, out->cols, out->ld);
+    return tn_variant_run(c, &tn_unpack_op, &a, err);
 }

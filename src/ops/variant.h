@@ -1,10 +1,10 @@
 /**
  * The registry of kernel variants: for each operation that has more than one way to run, a table of rows. The last row of
- * every table is the portable one, which can run anything anywhere.
+ * every table can run anything anywhere.
  *
  * A row is used on a device only after that operation's own self-test cases passed there with the row forced
  * (selftest.h), in the storage types and transpositions asked for; which of the good ones runs is measured on the shapes
- * of the plan and remembered by names (tuning.c). A vendor's faster kernel is one .cl file and one row.
+ * of the plan and remembered by names (tuning.h). A vendor's faster kernel is one .cl file and one row.
  */
 #ifndef TN_VARIANT_H
 #define TN_VARIANT_H
@@ -16,7 +16,7 @@ typedef struct tn_tunable {
     const int *values; /* ended by 0 */
 } tn_tunable;
 
-enum { TN_MAX_TUNABLES = 4, TN_MAX_VARIANTS = 16, TN_KEY = 96 };
+enum { TN_MAX_VARIANTS = 16, TN_KEY = 96 };
 
 typedef struct tn_variant {
     const char *name;
@@ -25,7 +25,7 @@ typedef struct tn_variant {
     bool (*can)(const tn_ctx *c, const void *args);
     /** Runs; c->tune[i] holds the value of tunables[i]. */
     int (*run)(tn_ctx *c, const void *args, tn_error *err);
-    const tn_tunable *tunables; /* ended by a NULL name; NULL: none */
+    const tn_tunable *tunables; /* ended by a NULL name, at most TN_MAX_TUNABLES; NULL: none */
     bool slow_to_build;         /* on a CPU only tried when asked for (devices --tune) */
 } tn_variant;
 
@@ -33,24 +33,61 @@ typedef struct tn_variant {
 typedef struct tn_variant_op {
     const char *name; /* "gemm" */
     const tn_variant *rows;
-    int n; /* rows; the last one is portable */
+    int n; /* rows; the last one runs anything and is checked by the start-up self-test, not here */
     /** What is tuned apart: storage types, transpositions, shape; "bf16,f32,f32 nt 581x384x384". */
     void (*key)(char *out, size_t n, const void *args);
     /** The part of the key that a correctness check covers: "bf16,f32,f32 nt". */
     void (*kind)(char *out, size_t n, const void *args);
-    /** Allocates arguments of the same shape and kind with random contents, to be timed; freed by release. */
+    /** Allocates arguments of the same shape and kind with random contents, to be timed; freed by release, also after a
+     * failure. args' own buffers must not be read: it was registered in a dry pass. */
     int (*make)(void *copy, tn_ctx *c, const void *args, tn_error *err);
     void (*release)(void *copy, tn_ctx *c);
     size_t args_size;
+    /** Floating-point operations, or bytes where an operation only moves values. NULL: every shape is worth measuring. */
+    double (*work)(const void *args);
+    /** Cuts what only the batch size decides until the work is at most `most`, and rounds it up to a power of two, so that
+     * all batch sizes of a model share few measurements. The model's own sizes stay: they decide which tiles fit. NULL:
+     * shapes are measured as they are. */
+    void (*shrink)(void *args, double most);
 } tn_variant_op;
 
-/** Every operation that has variants; a NULL ends it. */
+extern const tn_variant_op tn_gemm_op, tn_unpack_op, tn_attention_op, tn_attention_back_op, tn_layernorm_op, tn_layernorm_back_op,
+    tn_qgemv_op;
+/** Every operation that has variants, an operation after those that it calls; a NULL ends it. */
 extern const tn_variant_op *const tn_variant_ops[];
 
-/** Runs args by the variant that is forced, else the one the tuner chose, else the first that can. */
+/** A row made to run what the self-test asks for. */
+typedef struct tn_forced {
+    const tn_variant_op *op; /* NULL: no operation's; every other operation runs its last row */
+    int row;
+    const char *kind; /* only these arguments; NULL: all */
+    int runs;         /* how often it ran */
+} tn_forced;
+
+/** What to run: a row and the values of its tunables. */
+typedef struct tn_choice {
+    int row;
+    int tune[TN_MAX_TUNABLES];
+} tn_choice;
+
+/**
+ * Runs args by the row that is forced (tn_dev's `variants`), else the one the tuner chose, else the first good one that
+ * can. In a dry pass with c->wanted set the arguments are registered for the tuner instead (tuning.h).
+ */
 int tn_variant_run(tn_ctx *c, const tn_variant_op *op, const void *args, tn_error *err);
+/** What tn_variant_run would run. */
+int tn_variant_choose(tn_choice *out, tn_ctx *c, const tn_variant_op *op, const void *args, tn_error *err);
+/** Runs one row by hand, for tests and measurements. */
+int tn_variant_run_row(tn_ctx *c, const tn_variant_op *op, const tn_choice *k, const void *args, tn_error *err);
 /** Has the device what the row needs, and can it run these arguments? */
 bool tn_variant_can(const tn_ctx *c, const tn_variant *v, const void *args);
+/** A row with the default values of its tunables. */
+tn_choice tn_variant_defaults(const tn_variant_op *op, int row);
 /** Index of a row by name, or -1. */
 int tn_variant_find(const tn_variant_op *op, const char *name);
+/** The row that a list such as "gemm=portable,attention=cpu" names for an operation, or -1. An entry without '=' is meant
+ * for every operation that has such a row. */
+int tn_variant_forced(const char *list, const tn_variant_op *op);
+/** Fails where such a list names what no operation has. */
+int tn_variant_list_check(const char *list, tn_error *err);
 #endif

@@ -45,23 +45,10 @@ int tn_call_matrix(const tn_call *k, int slot, tn_dtype to, tn_tensor *w)
     return tn_unpack(k->c, &s->q, w, k->err);
 }
 
-/* The storage type of the node's kernels: the half type among its tensors, else float32 (statistics, positions and
- * squeeze-excitation's small tensors are float32 beside half activations). */
-static tn_dtype storage_of(const tn_graph *g, const tn_gnode *n)
-{
-    for (int k = 0; k < TN_NODE_IN; k++)
-        if (n->in[k] >= 0 && (g->t[n->in[k]].dtype == TN_BF16 || g->t[n->in[k]].dtype == TN_F16)) return g->t[n->in[k]].dtype;
-    return n->out[0] >= 0 ? g->t[n->out[0]].dtype : TN_F32;
-}
-
 int tn_node_run(tn_session *s, tn_exec *e, const tn_gnode *n, tn_error *err)
 {
 #define TN_OPERATION_CALL(ID, name, ...) [TN_OP_##ID] = tn_exec_##name,
     static int (*const table[TN_OP_COUNT])(const tn_call *) = {TN_OPERATIONS(TN_OPERATION_CALL)};
     tn_call k = {s, e, n, &s->ctx, err};
-    const tn_dtype saved = s->ctx.act;
-    s->ctx.act = storage_of(&e->g, n);
-    const int rc = table[n->op](&k);
-    s->ctx.act = saved;
-    return rc;
+    return table[n->op](&k);
 }

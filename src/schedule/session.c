@@ -1,4 +1,5 @@
 #include "session.h"
+#include "tuning.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,7 +13,7 @@ int tn_session_new(tn_session **out, tn_dev *d, const tn_model *m, tn_store *sto
     s->m = m;
     s->store = store;
     s->generation = 1;
-    tn_ctx_init(&s->ctx, d, store->act);
+    tn_ctx_init(&s->ctx, d);
     return 0;
 }
 
@@ -27,18 +28,34 @@ void tn_session_free(tn_session *s)
     free(s);
 }
 
-/* Walks the nodes without launching, to learn the largest workspace. */
+/* Walks the nodes without launching. */
+static int walk_dry(tn_session *s, tn_exec *e, tn_error *err)
+{
+    for (int i = 0; i < e->g.n_n; i++) {
+        tn_ws_reset(&s->ctx);
+        TN_TRY(tn_node_run(s, e, &e->g.n[i], err));
+    }
+    return 0;
+}
+
+/* The largest workspace. Which variants run decides it, so the shapes are measured first where nobody has yet; a store
+ * without buffers is only planned with, and its shapes may never run. */
 static int count_workspace(tn_exec *e, tn_dev *d, const tn_model *m, tn_store *store, tn_error *err)
 {
     tn_session s = {.dev = d, .m = m, .store = store};
-    tn_ctx_init(&s.ctx, d, store->act);
+    tn_wanted wanted = {0};
+    tn_ctx_init(&s.ctx, d);
     s.ctx.dry = true;
-    for (int i = 0; i < e->g.n_n; i++) {
-        tn_ws_reset(&s.ctx);
-        TN_TRY(tn_node_run(&s, e, &e->g.n[i], err));
-    }
+    s.ctx.plan_only = store->dry;
+    s.ctx.wanted = store->dry ? NULL : &wanted;
+    int rc = store->dry ? 0 : walk_dry(&s, e, err);
+    if (!rc) rc = tn_tune(&wanted, d, err);
+    tn_wanted_free(&wanted);
+    s.ctx.wanted = NULL;
+    s.ctx.ws_peak = 0;
+    if (!rc) rc = walk_dry(&s, e, err);
     e->workspace = TN_MAX(s.ctx.ws_peak, (size_t)TN_PARTIALS * 4 + d->align);
-    return 0;
+    return rc;
 }
 
 int tn_exec_of_graph(tn_exec **out, tn_dev *d, const tn_model *m, tn_store *store, const tn_pass *pass, tn_graph *g, tn_error *err)

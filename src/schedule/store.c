@@ -133,6 +133,7 @@ int tn_store_new(tn_store **out, tn_dev *d, const tn_model *m, const tn_quant_sp
     st->dev = d;
     st->m = m;
     st->act = act;
+    st->dry = dry;
     int rc = 0;
     if (quant) {
         st->quant = *quant;
@@ -169,7 +170,7 @@ void tn_store_free(tn_store *st)
 static int set_quant(tn_store *st, int slot, const float *v, tn_error *err)
 {
     tn_ctx c;
-    tn_ctx_init(&c, st->dev, TN_F32);
+    tn_ctx_init(&c, st->dev);
     st->generation++;
     return tn_qtensor_quantize(&c, &st->s[slot].q, v, st->m->slots[slot].name, err);
 }
@@ -190,7 +191,7 @@ static int get_quant(tn_store *st, const tn_stored *e, float *values, tn_error *
 {
     tn_ctx c;
     tn_tensor t;
-    tn_ctx_init(&c, st->dev, TN_F32);
+    tn_ctx_init(&c, st->dev);
     TN_TRY(tn_tensor_new(&t, st->dev, TN_F32, e->q.s.rows, e->q.s.cols, "a dequantised weight", err));
     int rc = tn_unpack(&c, &e->q, &t, err);
     if (!rc) rc = tn_tensor_get(st->dev, &t, values, err);

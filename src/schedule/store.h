@@ -32,6 +32,7 @@ typedef struct tn_store {
     tn_dev *dev;
     const tn_model *m;
     tn_quant_spec quant;
+    bool dry; /* nothing is allocated: for plans */
     tn_dtype act;
     tn_stored *s;
     tn_buffer *params, *grads, *moment1, *moment2;

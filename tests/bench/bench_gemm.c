@@ -23,6 +23,11 @@ static double median(double *t)
     return t[ROUNDS / 2];
 }
 
+static bool runs(const tn_ctx *c, int v, const tn_gemm_args *g, bool with_clblast)
+{
+    return tn_variant_can(c, &tn_gemm_op.rows[v], g) && (with_clblast || strcmp(tn_gemm_op.rows[v].name, "clblast") != 0);
+}
+
 static int shape(tn_dev *d, int M, int N, int K, bool with_clblast, tn_error *err)
 {
     const size_t na = (size_t)M * (size_t)K, nb = (size_t)N * (size_t)K, nc = (size_t)M * (size_t)N;
@@ -37,28 +42,29 @@ static int shape(tn_dev *d, int M, int N, int K, bool with_clblast, tn_error *er
     TN_TRY(tn_tensor_set(d, &A, a, err));
     TN_TRY(tn_tensor_set(d, &B, b, err));
     tn_ctx ctx;
-    tn_ctx_init(&ctx, d, TN_F32);
+    tn_ctx_init(&ctx, d);
     TN_TRY(tn_ctx_reserve(&ctx, nb * 4 + ((size_t)64 << 20), err));
-    tn_gemm_args g = {false, true, 1, 0, A, B, C, M, N, K, NULL};
-    double blas[ROUNDS], ours[TN_GEMM_VARIANTS][ROUNDS];
+    const tn_gemm_args g = {.tb = true, .alpha = 1, .A = A, .B = B, .C = C, .M = M, .N = N, .K = K};
+    double blas[ROUNDS], ours[TN_MAX_VARIANTS][ROUNDS];
     for (int round = -2; round < ROUNDS; round++) { /* interleaved, so that what disturbs one disturbs all */
         double t = tn_now();
         cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, M, N, K, 1, a, K, b, K, 0, c, N);
         if (round >= 0) blas[round] = tn_now() - t;
-        for (int v = 0; v < TN_GEMM_VARIANTS; v++) {
-            if (!tn_gemm_variants[v].can(&ctx, &g) || (v == TN_GEMM_CLBLAST && !with_clblast)) continue;
+        for (int v = 0; v < tn_gemm_op.n; v++) {
+            if (!runs(&ctx, v, &g, with_clblast)) continue;
+            const tn_choice k = tn_variant_defaults(&tn_gemm_op, v);
             t = tn_now();
-            TN_TRY(tn_gemm_variants[v].run(&ctx, &g, err));
+            TN_TRY(tn_variant_run_row(&ctx, &tn_gemm_op, &k, &g, err));
             TN_TRY(tn_dev_finish(d, err));
             if (round >= 0) ours[v][round] = tn_now() - t;
         }
     }
     const double flops = 2.0 * M * N * K, base = median(blas);
     printf("%5d x %5d x %5d  OpenBLAS %7.1f", M, N, K, flops / base * 1e-9);
-    for (int v = 0; v < TN_GEMM_VARIANTS; v++) {
-        if (!tn_gemm_variants[v].can(&ctx, &g) || (v == TN_GEMM_CLBLAST && !with_clblast)) continue;
+    for (int v = 0; v < tn_gemm_op.n; v++) {
+        if (!runs(&ctx, v, &g, with_clblast)) continue;
         const double m = median(ours[v]);
-        printf("   %s %7.1f (%.2f)", tn_gemm_variants[v].name, flops / m * 1e-9, base / m);
+        printf("   %s %7.1f (%.2f)", tn_gemm_op.rows[v].name, flops / m * 1e-9, base / m);
     }
     printf("\n");
     fflush(stdout);

@@ -2,9 +2,10 @@
  * clEnqueueCopyBuffer, which PoCL gives one core, and a kernel that copies; bytes read plus bytes written on both sides),
  * and the fused product against unpacking and multiplying, for few tokens.
  * Random data; the best of 21 interleaved rounds on each side (a shared CPU's neighbours take a core for whole rounds). */
+#include "args.h"
 #include "clock.h"
 #include "dev_cl.h"
-#include "gemm.h"
+#include "variant.h"
 #include "../testdev.h"
 
 #include <stdio.h>
@@ -79,11 +80,24 @@ static int run_copy(const bench *b, tn_error *err)
     return rc ? tn_fail(err, TN_ERR_DEVICE, "the copy kernel: %s", tn_cl_error(rc)) : 0;
 }
 
+/* One run of a row, and what it took; nothing where it cannot. */
+static int run_row(double *seconds, bench *b, const tn_variant_op *op, int row, const void *args, tn_error *err)
+{
+    const tn_choice k = tn_variant_defaults(op, row);
+    const double begin = tn_now();
+    *seconds = 0;
+    if (!tn_variant_can(&b->c, &op->rows[row], args)) return 0;
+    TN_TRY(tn_variant_run_row(&b->c, op, &k, args, err));
+    TN_TRY(tn_dev_finish(b->c.dev, err));
+    *seconds = tn_now() - begin;
+    return 0;
+}
+
 static int set_up(bench *b, tn_dev *d, tn_qtype type, bool nested, tn_dtype out, int rows, int cols, tn_error *err)
 {
     tn_qshape s = {.type = type, .rows = rows, .cols = cols, .nested = nested};
     memset(b, 0, sizeof *b);
-    tn_ctx_init(&b->c, d, out);
+    tn_ctx_init(&b->c, d);
     TN_TRY(tn_qblock(&s.block, type, 0, cols, "bench", err));
     TN_TRY(tn_qtensor_new(&b->q, d, &s, NULL, err));
     TN_TRY(tn_qtensor_quantize(&b->c, &b->q, values, "bench", err));
@@ -109,8 +123,8 @@ static int unpacking(tn_dev *d, tn_qtype type, bool nested, tn_dtype out, int ro
     TN_TRY(set_up(&b, d, type, nested, out, rows, cols, err));
     const size_t moved = tn_qbytes(&b.q.s) + tn_tensor_bytes(&b.w);
     TN_TRY(make_copy(&b, (int)(moved / 8), err));
-    double copy[ROUNDS], kernel[ROUNDS], ours[TN_QV_COUNT][ROUNDS];
-    bool can[TN_QV_COUNT] = {false};
+    double copy[ROUNDS], kernel[ROUNDS], ours[TN_MAX_VARIANTS][ROUNDS], sec;
+    const tn_unpack_args args = {b.q, b.w};
     for (int round = -3; round < ROUNDS; round++) {
         double t = tn_now();
         TN_TRY(tn_buffer_copy(b.from.mem, 0, b.to.mem, 0, moved / 8 * 4, err));
@@ -120,19 +134,18 @@ static int unpacking(tn_dev *d, tn_qtype type, bool nested, tn_dtype out, int ro
         TN_TRY(run_copy(&b, err));
         TN_TRY(tn_dev_finish(d, err));
         if (round >= 0) kernel[round] = tn_now() - t;
-        for (int v = 0; v < TN_QV_COUNT; v++) {
-            t = tn_now();
-            TN_TRY(tn_unpack_with(&b.c, (tn_qvariant)v, &b.q, &b.w, &can[v], err));
-            TN_TRY(tn_dev_finish(d, err));
-            if (round >= 0) ours[v][round] = tn_now() - t;
+        for (int v = 0; v < tn_unpack_op.n; v++) {
+            TN_TRY(run_row(&sec, &b, &tn_unpack_op, v, &args, err));
+            if (round >= 0) ours[v][round] = sec;
         }
     }
     const double base = TN_MIN(best(copy), best(kernel));
     printf("unpack %-9s%-7s -> %-8s %5d x %-5d  copy %7.1f, by a kernel %7.1f GB/s", tn_qformats[type].name,
            nested ? " double" : "", tn_dtype_name(out), rows, cols, (double)moved / best(copy) * 1e-9,
            (double)moved / best(kernel) * 1e-9);
-    for (int v = 0; v < TN_QV_COUNT; v++)
-        if (can[v]) printf("   %s %7.1f (%.2f)", tn_qvariant_names[v], (double)moved / best(ours[v]) * 1e-9, base / best(ours[v]));
+    for (int v = 0; v < tn_unpack_op.n; v++)
+        if (ours[v][0] > 0)
+            printf("   %s %7.1f (%.2f)", tn_unpack_op.rows[v].name, (double)moved / best(ours[v]) * 1e-9, base / best(ours[v]));
     printf("\n");
     fflush(stdout);
     tear_down(&b);
@@ -147,27 +160,18 @@ static int few_tokens(tn_dev *d, int tokens, int N, int K, tn_error *err)
     TN_TRY(tn_tensor_set(d, &b.from, values, err));
     TN_TRY(tn_tensor_new(&b.to, d, TN_F32, tokens, N, "bench", err));
     TN_TRY(tn_ctx_reserve(&b.c, (size_t)64 << 20, err));
-    double fused[TN_QV_COUNT][ROUNDS], apart[ROUNDS];
-    bool can[TN_QV_COUNT] = {false};
-    for (int round = -3; round < ROUNDS; round++) {
-        double t;
-        for (int v = 0; v < TN_QV_COUNT; v++) {
-            t = tn_now();
-            TN_TRY(tn_qgemv_with(&b.c, (tn_qvariant)v, &b.from, &b.q, NULL, b.to, &can[v], err));
-            TN_TRY(tn_dev_finish(d, err));
-            if (round >= 0) fused[v][round] = tn_now() - t;
+    double ours[TN_MAX_VARIANTS][ROUNDS], sec;
+    const tn_qgemv_args args = {b.from, b.q, NULL, b.to};
+    for (int round = -3; round < ROUNDS; round++)
+        for (int v = 0; v < tn_qgemv_op.n; v++) {
+            TN_TRY(run_row(&sec, &b, &tn_qgemv_op, v, &args, err));
+            tn_ws_reset(&b.c);
+            if (round >= 0) ours[v][round] = sec;
         }
-        t = tn_now();
-        TN_TRY(tn_unpack(&b.c, &b.q, &b.w, err));
-        TN_TRY(tn_gemm(&b.c, false, true, 1, b.from, b.w, 0, b.to, NULL, err));
-        TN_TRY(tn_dev_finish(d, err));
-        tn_ws_reset(&b.c);
-        if (round >= 0) apart[round] = tn_now() - t;
-    }
-    const double a = best(apart);
+    const double a = best(ours[tn_qgemv_op.n - 1]);
     printf("%2d tokens x nf4 %5d x %-5d  unpack + gemm %8.1f us", tokens, N, K, a * 1e6);
-    for (int v = 0; v < TN_QV_COUNT; v++)
-        if (can[v]) printf("   %s %8.1f us (%.2f)", tn_qvariant_names[v], best(fused[v]) * 1e6, a / best(fused[v]));
+    for (int v = 0; v < tn_qgemv_op.n - 1; v++)
+        if (ours[v][0] > 0) printf("   %s %8.1f us (%.2f)", tn_qgemv_op.rows[v].name, best(ours[v]) * 1e6, a / best(ours[v]));
     printf("\n");
     fflush(stdout);
     tear_down(&b);

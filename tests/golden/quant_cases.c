@@ -46,7 +46,7 @@ static int on_device(tn_dev *d, const char *layer, const tn_qmatrix *want, const
     tn_tensor out = {0};
     tn_qmatrix made = {0};
     const size_t n = (size_t)want->s.rows * (size_t)want->s.cols;
-    tn_ctx_init(&c, d, TN_F32);
+    tn_ctx_init(&c, d);
     TN_TRY(tn_qtensor_new(&q, d, &want->s, NULL, err));
     int rc = tn_qtensor_quantize(&c, &q, w, layer, err);
     if (!rc) rc = tn_qtensor_get(&q, d, &made, err);

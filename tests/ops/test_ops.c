@@ -10,17 +10,17 @@
 
 static const tn_case *case_at(int i)
 {
-    int dense = 0;
-    while (tn_cases_dense[dense].name) dense++;
-    return i < dense ? &tn_cases_dense[i] : &tn_cases_spatial[i - dense];
+    for (int t = 0; tn_case_tables[t]; t++)
+        for (const tn_case *k = tn_case_tables[t]; k->name; k++)
+            if (i-- == 0) return k;
+    return NULL;
 }
 
 static int case_count(void)
 {
-    int a = 0, b = 0;
-    while (tn_cases_dense[a].name) a++;
-    while (tn_cases_spatial[b].name) b++;
-    return a + b;
+    int n = 0;
+    while (case_at(n)) n++;
+    return n;
 }
 
 static tn_dev *open_device(void)
@@ -35,18 +35,142 @@ static tn_dev *open_device(void)
     return d;
 }
 
+static bool print_errors;
+
+static void run_case(const tn_case *k, const tn_case_spec *s)
+{
+    tn_case_result r;
+    tn_error err = {0};
+    const char *row = s->op ? s->op->rows[s->row].name : "last", *op = s->op ? s->op->name : "every";
+    ck_assert_msg(!tn_case_run(k, open_device(), s, &r, &err), "%s, %s row of %s operation: %s", k->name, row, op, err.message);
+    if (print_errors)
+        printf("%-24s %-14s %-10s size %d %-8s %8.2g of %g, element %8.2g of %g, %d runs\n", k->name, op, row, s->size,
+               tn_dtype_name(s->act), r.error, tn_case_bound(s->act), r.element, tn_case_element_bound(s->act), r.runs);
+    if (print_errors) fflush(stdout);
+    ck_assert_msg(r.worst <= 1, "%s, %s row of %s operation, size %d, %s: off by %.3g, one element by %.3g", k->name, row, op,
+                  s->size, tn_dtype_name(s->act), r.error, r.element);
+}
+
+/* With every row that the device can run. */
+static void run_every(const tn_case *k)
+{
+    const unsigned caps = open_device()->caps;
+    for (int act = TN_F32; act <= (k->float32_only ? TN_F32 : TN_F16); act++)
+        for (int size = 0; size < 3; size++) {
+            tn_case_spec s = {.act = (tn_dtype)act, .size = size};
+            run_case(k, &s);
+            for (int o = 0; o < TN_CASE_OPS && k->ops[o]; o++)
+                for (s.op = k->ops[o], s.row = 0; s.row < s.op->n - 1; s.row++)
+                    if ((caps & s.op->rows[s.row].needs) == s.op->rows[s.row].needs) run_case(k, &s);
+        }
+}
+
 START_TEST(kernel_agrees_with_the_reference)
 {
-    const tn_case *k = case_at(_i);
-    for (int size = 0; size < 3; size++)
-        for (int act = TN_F32; act <= TN_F16; act++) {
-            double e = 0;
-            tn_error err = {0};
-            if (act != TN_F32 && k->float32_only) continue;
-            ck_assert_msg(!tn_case_run(k, open_device(), (tn_dtype)act, size, &e, &err), "%s: %s", k->name, err.message);
-            ck_assert_msg(e <= tn_case_bound((tn_dtype)act), "%s, size %d, %s: off by %.3g", k->name, size,
-                          tn_dtype_name((tn_dtype)act), e);
-        }
+    run_every(case_at(_i));
+}
+END_TEST
+
+/* A wrong element that a tensor's norm hides, and the rounding of bfloat16 that must pass. */
+START_TEST(one_wrong_element_is_caught)
+{
+    enum { COUNT = 9750 };
+    static float want[COUNT], got[COUNT];
+    tn_rng r = tn_rng_named(5, "elements");
+    for (int i = 0; i < COUNT; i++) got[i] = tn_rounded(want[i] = (float)tn_rng_normal(&r), TN_BF16);
+    ck_assert(tn_element_error(got, want, COUNT) <= tn_case_element_bound(TN_BF16));
+    got[COUNT / 2] += 1;
+    ck_assert(tn_relative_error(got, want, COUNT, 0) <= tn_case_bound(TN_BF16));
+    ck_assert(!(tn_element_error(got, want, COUNT) <= tn_case_element_bound(TN_BF16)));
+    got[COUNT / 2] = NAN;
+    ck_assert(!(tn_element_error(got, want, COUNT) <= tn_case_element_bound(TN_BF16)));
+}
+END_TEST
+
+/* ---- the registry ---- */
+
+/* A row that computes nonsense, one that fails, and one that is right: what runs, and what is remembered. */
+typedef struct {
+    int which, size;
+} toy_args;
+
+static int toy_calls[3];
+
+static int toy_fail(tn_ctx *ctx, const void *args, tn_error *err)
+{
+    (void)ctx, (void)args;
+    toy_calls[0]++;
+    return tn_fail(err, TN_ERR_DEVICE, "does not build here");
+}
+
+static int toy_run(tn_ctx *ctx, const void *args, tn_error *err)
+{
+    (void)ctx, (void)args, (void)err;
+    toy_calls[2]++;
+    return 0;
+}
+
+static void toy_key(char *out, size_t n, const void *args)
+{
+    snprintf(out, n, "%d", ((const toy_args *)args)->size);
+}
+
+static const tn_variant toy_rows[] = {{"broken", 0, NULL, toy_fail, NULL, false},
+                                      {"of a vendor", TN_CAP_NV_WGMMA, NULL, toy_run, NULL, false},
+                                      {"portable", 0, NULL, toy_run, NULL, false}};
+static const tn_variant_op toy = {
+    .name = "toy", .rows = toy_rows, .n = 3, .key = toy_key, .kind = toy_key, .args_size = sizeof(toy_args)};
+
+/* No case covers the toy's first row, so that nothing may run it, even where it is asked for by name. */
+START_TEST(unchecked_rows_do_not_run)
+{
+    tn_ctx ctx;
+    tn_error err = {0};
+    const toy_args args = {0, 3};
+    setenv("TRACKNET_CACHE", "off", 1);
+    tn_ctx_init(&ctx, open_device());
+    ck_assert_msg(!tn_variant_run(&ctx, &toy, &args, &err), "%s", err.message);
+    ck_assert_int_eq(toy_calls[0], 0);
+    ck_assert_int_eq(toy_calls[2], 1);
+    open_device()->variants = "toy=broken";
+    ck_assert(!tn_variant_run(&ctx, &toy, &args, &err));
+    ck_assert_int_eq(toy_calls[0], 0);
+    open_device()->variants = NULL;
+}
+END_TEST
+
+START_TEST(variants_are_asked_for_by_name)
+{
+    tn_error err = {0};
+    ck_assert_int_eq(tn_variant_forced("portable", &toy), 2);
+    ck_assert_int_eq(tn_variant_forced("gemm=native,toy=broken", &toy), 0);
+    ck_assert_int_eq(tn_variant_forced("portable, toy=broken", &toy), 0);
+    ck_assert_int_eq(tn_variant_forced("gemm=native", &toy), -1);
+    ck_assert_int_eq(tn_variant_forced(NULL, &toy), -1);
+    ck_assert(!tn_variant_list_check("portable,attention=cpu,gemm=clblast", &err));
+    ck_assert_int_eq(tn_variant_list_check("gemm=fastest", &err), TN_ERR_ARGUMENT);
+    ck_assert_ptr_nonnull(strstr(err.message, "gemm=fastest"));
+}
+END_TEST
+
+/* Tensors that a kernel would misread are refused, not computed with. */
+START_TEST(tensors_are_checked)
+{
+    tn_ctx ctx;
+    tn_error err = {0};
+    tn_options o;
+    tn_ctx_init(&ctx, open_device());
+    ctx.dry = true;
+    tn_tensor x = tn_view(NULL, TN_BF16, 4, 32), y = x, part = tn_cols(tn_view(NULL, TN_BF16, 4, 64), 0, 32), f = x;
+    f.dtype = TN_F32;
+    ck_assert(!tn_act_forward(&ctx, TN_GELU, &x, &y, &err));
+    ck_assert_int_eq(tn_act_forward(&ctx, TN_GELU, &part, &y, &err), TN_ERR_ARGUMENT);
+    ck_assert_int_eq(tn_act_forward(&ctx, TN_GELU, &x, &f, &err), TN_ERR_ARGUMENT);
+    ck_assert_ptr_nonnull(strstr(err.message, "bfloat16 and float32"));
+    ck_assert_int_eq(tn_layernorm_forward(&ctx, &x, &x, &f, 1e-5f, &y, &f, &err), TN_ERR_ARGUMENT);
+    tn_tensor huge = tn_view(NULL, TN_BF16, 1 << 20, 1 << 12);
+    ck_assert_int_eq(tn_dropout(&ctx, &huge, &huge, 0.5f, 1, false, false, &err), TN_ERR_ARGUMENT);
+    ck_assert_int_eq(tn_options_set(&o, &err, "%300d", 1), TN_ERR_ARGUMENT);
 }
 END_TEST
 
@@ -227,21 +351,35 @@ static int one_case(const char *name)
 {
     for (int i = 0; i < case_count(); i++) {
         const tn_case *k = case_at(i);
-        double e = 0;
+        tn_case_result r;
         tn_error err = {0};
+        const tn_case_spec s = {.act = TN_F32};
         if (strcmp(k->name, name)) continue;
         open_device()->untouched = true;
-        open_device()->info.max_work_group = 64; /* small groups, and no tuning: an interpreter runs this */
-        open_device()->variants = strdup("gemm=portable");
-        int rc = tn_case_run(k, open_device(), TN_F32, 0, &e, &err);
-        printf("%s: error %.2g %s\n", name, e, err.message);
-        return rc || !(e <= tn_case_bound(TN_F32));
+        open_device()->info.max_work_group = 64; /* small groups: an interpreter runs this */
+        int rc = tn_case_run(k, open_device(), &s, &r, &err);
+        printf("%s: error %.2g, one element %.2g %s\n", name, r.error, r.element, err.message);
+        return rc || !(r.worst <= 1);
     }
     return 2;
 }
 
+/* test-ops --every NAME: one case with every row, storage type and size, and what each is off by. */
+static int every_row(const char *name)
+{
+    Suite *s = suite_create("ops");
+    TCase *k = tcase_create(name);
+    print_errors = true;
+    for (int i = 0; i < case_count(); i++)
+        if (!strcmp(case_at(i)->name, name)) tcase_add_loop_test(k, kernel_agrees_with_the_reference, i, i + 1);
+    tcase_set_timeout(k, 900);
+    suite_add_tcase(s, k);
+    return run_suite(s);
+}
+
 int main(int argc, char **argv)
 {
+    if (argc == 3 && !strcmp(argv[1], "--every")) return every_row(argv[2]);
     if (argc == 3 && !strcmp(argv[1], "--case")) return one_case(argv[2]);
     for (int i = 0; argc == 2 && i < case_count(); i++) puts(case_at(i)->name); /* --list */
     if (argc == 2) return 0;
@@ -249,6 +387,10 @@ int main(int argc, char **argv)
     TCase *k = tcase_create("kernels"), *d = tcase_create("differences");
     tcase_set_timeout(k, 900);
     tcase_add_loop_test(k, kernel_agrees_with_the_reference, 0, case_count());
+    tcase_add_test(k, one_wrong_element_is_caught);
+    tcase_add_test(k, unchecked_rows_do_not_run);
+    tcase_add_test(k, variants_are_asked_for_by_name);
+    tcase_add_test(k, tensors_are_checked);
     tcase_add_test(d, layernorm_backward);
     tcase_add_test(d, groupnorm_backward);
     tcase_add_test(d, batchnorm_backward);

@@ -14,7 +14,7 @@ static tn_dev *device(void)
     tn_error e = {0};
     if (!d) {
         ck_assert_msg(!test_device(&d, "cpu", &e), "%s", e.message);
-        d->variants = strdup("gemm=portable");
+        d->variants = strdup("portable");
     }
     return d;
 }

@@ -31,7 +31,7 @@ START_TEST(nothing_is_refused_without_a_crash)
     REFUSES(tn_device_list(&list, NULL, NULL));
     REFUSES(tn_device_select(NULL, NULL, NULL));
     ck_assert_int_eq(tn_device_self_test(-1, NULL, NULL, 0, NULL), TN_ERR_DEVICE);
-    ck_assert_int_eq(tn_device_tune(99, NULL, NULL, 0, NULL), TN_ERR_DEVICE);
+    ck_assert_int_eq(tn_device_tune(99, NULL, NULL, NULL), TN_ERR_DEVICE);
     REFUSES(tn_train(NULL, NULL, NULL, NULL, NULL));
     REFUSES(tn_plan_memory(NULL, NULL, &memory, NULL));
     REFUSES(tn_plan_memory(c, NULL, NULL, NULL));

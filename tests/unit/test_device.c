@@ -124,7 +124,7 @@ static void pair_new(pair *p, tn_dev *d, int rows, int cols)
     float *v = malloc(sizeof *v * (size_t)rows * (size_t)cols);
     tn_rng r = tn_rng_named(5, "device");
     for (int i = 0; i < rows * cols; i++) v[i] = (float)tn_rng_normal(&r);
-    tn_ctx_init(&p->c, d, TN_F32);
+    tn_ctx_init(&p->c, d);
     OK(tn_tensor_new(&p->x, d, TN_F32, rows, cols, "a test", &err));
     OK(tn_tensor_new(&p->y, d, TN_F32, rows, cols, "a test", &err));
     OK(tn_tensor_set(d, &p->x, v, &err));

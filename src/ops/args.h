@@ -1,0 +1,33 @@
+/** What a row of the operations with variants is given (gemm.h has GEMM's). */
+#ifndef TN_ARGS_H
+#define TN_ARGS_H
+#include "ops.h"
+
+/** qkv [batch * n, 3 * heads * hd] and what belongs to it, as in ops.h; forward uses qkv, o and lse. */
+typedef struct tn_attention_args {
+    tn_tensor qkv, o, lse, d_o, delta, dqkv;
+    int batch, heads, n, hd;
+    float scale;
+    tn_dtype act;
+} tn_attention_args;
+
+/** Forward: x, gamma, beta, y, stats, eps. Backward: x, gamma, stats, dy, dx, accumulate. */
+typedef struct tn_layernorm_args {
+    tn_tensor x, gamma, beta, y, stats, dy, dx;
+    float eps;
+    bool accumulate;
+    tn_dtype act;
+} tn_layernorm_args;
+
+typedef struct tn_unpack_args {
+    tn_qtensor q;
+    tn_tensor out;
+} tn_unpack_args;
+
+typedef struct tn_qgemv_args {
+    tn_tensor x;
+    tn_qtensor q;
+    tn_buffer *bias; /* may be NULL */
+    tn_tensor y;
+} tn_qgemv_args;
+#endif

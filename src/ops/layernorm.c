@@ -1,0 +1,150 @@
+#include "args.h"
+#include "tuning.h"
+
+#include <stdio.h>
+
+/* A kernel file with the entries ln_forward and ln_backward, and its shape: `local` items share a group, which takes `rows`
+ * rows. */
+typedef struct {
+    const char *file;
+    int local, rows;
+    tn_options o;
+} kernels;
+
+static int launch(tn_ctx *c, const tn_layernorm_args *a, const kernels *k, bool back, tn_error *err)
+{
+    const size_t local = (size_t)k->local, global = (size_t)TN_CEIL_DIV(a->x.rows, k->rows) * local;
+    const tn_arg fwd[] = {TN_BUF(a->x.mem),     TN_BUF(a->gamma.mem), TN_BUF(a->beta.mem), TN_BUF(a->y.mem),
+                          TN_BUF(a->stats.mem), TN_INT(a->x.cols),    TN_FLT(a->eps),      TN_INT(a->x.rows)};
+    const tn_arg bwd[] = {TN_BUF(a->x.mem),  TN_BUF(a->gamma.mem), TN_BUF(a->stats.mem),  TN_BUF(a->dy.mem),
+                          TN_BUF(a->dx.mem), TN_INT(a->x.cols),    TN_INT(a->accumulate), TN_INT(a->x.rows)};
+    return back ? tn_op_run(c, k->file, "ln_backward", k->o.s, bwd, TN_COUNT(bwd), 1, &global, &local, err)
+                : tn_op_run(c, k->file, "ln_forward", k->o.s, fwd, TN_COUNT(fwd), 1, &global, &local, err);
+}
+
+/* ---- the rows ---- */
+
+static int run_portable(tn_ctx *c, const tn_layernorm_args *a, bool back, tn_error *err)
+{
+    kernels k = {"portable/layernorm.cl", c->dev->row_wg, 1, {{0}}};
+    TN_TRY(tn_options_set(&k.o, err, "-DACT=%d -DWG=%d -DVW=%d", (int)a->act, c->dev->row_wg, tn_vec_width(c, a->x.cols)));
+    return launch(c, a, &k, back, err);
+}
+
+static int forward_portable(tn_ctx *c, const void *args, tn_error *err)
+{
+    return run_portable(c, args, false, err);
+}
+
+static int backward_portable(tn_ctx *c, const void *args, tn_error *err)
+{
+    return run_portable(c, args, true, err);
+}
+
+static const int rows_an_item[] = {4, 2, 8, 0};
+static const tn_tunable cpu_tunables[] = {{"ROWS", rows_an_item}, {0}};
+
+static bool whole_vectors(const tn_ctx *c, const void *args)
+{
+    (void)c;
+    return ((const tn_layernorm_args *)args)->x.cols % 16 == 0;
+}
+
+static int run_cpu(tn_ctx *c, const tn_layernorm_args *a, bool back, tn_error *err)
+{
+    kernels k = {"cpu/layernorm.cl", 1, c->tune[0], {{0}}};
+    TN_TRY(tn_options_set(&k.o, err, "-DACT=%d -DROWS=%d", (int)a->act, c->tune[0]));
+    return launch(c, a, &k, back, err);
+}
+
+static int forward_cpu(tn_ctx *c, const void *args, tn_error *err)
+{
+    return run_cpu(c, args, false, err);
+}
+
+static int backward_cpu(tn_ctx *c, const void *args, tn_error *err)
+{
+    return run_cpu(c, args, true, err);
+}
+
+/* ---- the operations ---- */
+
+static void layernorm_kind(char *out, size_t n, const void *args)
+{
+    snprintf(out, n, "%s", tn_dtype_name(((const tn_layernorm_args *)args)->act));
+}
+
+static void layernorm_key(char *out, size_t n, const void *args)
+{
+    const tn_layernorm_args *a = args;
+    snprintf(out, n, "%s %dx%d", tn_dtype_name(a->act), a->x.rows, a->x.cols);
+}
+
+static double layernorm_work(const void *args)
+{
+    const tn_layernorm_args *a = args;
+    return 8.0 * a->x.rows * a->x.cols;
+}
+
+static void layernorm_shrink(void *args, double most)
+{
+    tn_layernorm_args *a = args;
+    a->x.rows = tn_bucket(a->x.rows);
+    while (a->x.rows > 1 && layernorm_work(a) > most) a->x.rows /= 2;
+}
+
+static int layernorm_make(void *copy, tn_ctx *c, const void *args, tn_error *err)
+{
+    tn_layernorm_args *a = copy;
+    const tn_layernorm_args *from = args;
+    const int rows = from->x.rows, cols = from->x.cols;
+    *a = *from;
+    tn_tensor *const t[] = {&a->x, &a->y, &a->dy, &a->dx, &a->gamma, &a->beta, &a->stats};
+    for (size_t i = 0; i < TN_COUNT(t); i++) t[i]->mem = NULL;
+    for (size_t i = 0; i < TN_COUNT(t); i++) {
+        TN_TRY(
+            tn_tensor_new(t[i], c->dev, i < 4 ? from->act : TN_F32, i == 4 || i == 5 ? 1 : rows, i == 6 ? 2 : cols, "tuning", err));
+        TN_TRY(tn_tensor_random(c->dev, t[i], err));
+    }
+    return 0;
+}
+
+static void layernorm_release(void *copy, tn_ctx *c)
+{
+    tn_layernorm_args *a = copy;
+    tn_tensor *const t[] = {&a->x, &a->y, &a->dy, &a->dx, &a->gamma, &a->beta, &a->stats};
+    for (size_t i = TN_COUNT(t); i-- > 0;) tn_tensor_free(c->dev, t[i]);
+}
+
+static const tn_variant forward_rows[] = {
+    {"cpu", TN_CAP_CPU, whole_vectors, forward_cpu, cpu_tunables, false},
+    {"portable", 0, NULL, forward_portable, NULL, false},
+};
+static const tn_variant backward_rows[] = {
+    {"cpu", TN_CAP_CPU, whole_vectors, backward_cpu, cpu_tunables, false},
+    {"portable", 0, NULL, backward_portable, NULL, false},
+};
+
+#define LAYERNORM(op, table)                                                                                                       \
+    {                                                                                                                              \
+        .name = op, .rows = table, .n = TN_COUNT(table), .key = layernorm_key, .kind = layernorm_kind, .make = layernorm_make,     \
+        .release = layernorm_release, .args_size = sizeof(tn_layernorm_args), .work = layernorm_work, .shrink = layernorm_shrink   \
+    }
+const tn_variant_op tn_layernorm_op = LAYERNORM("layernorm", forward_rows);
+const tn_variant_op tn_layernorm_back_op = LAYERNORM("layernorm-back", backward_rows);
+
+int tn_layernorm_forward(tn_ctx *c, const tn_tensor *x, const tn_tensor *gamma, const tn_tensor *beta, float eps, tn_tensor *y,
+                         tn_tensor *stats, tn_error *err)
+{
+    tn_layernorm_args a = {.x = *x, .gamma = *gamma, .beta = *beta, .y = *y, .stats = *stats, .eps = eps};
+    TN_TRY(tn_storage(&a.act, "layernorm", TN_LIST(x, y), TN_LIST(gamma, beta, stats), err));
+    return tn_variant_run(c, &tn_layernorm_op, &a, err);
+}
+
+int tn_layernorm_backward(tn_ctx *c, const tn_tensor *x, const tn_tensor *gamma, const tn_tensor *stats, const tn_tensor *dy,
+                          tn_tensor *dx, bool accumulate, tn_error *err)
+{
+    tn_layernorm_args a = {.x = *x, .gamma = *gamma, .stats = *stats, .dy = *dy, .dx = *dx, .accumulate = accumulate};
+    TN_TRY(tn_storage(&a.act, "layernorm's backward", TN_LIST(x, dy, dx), TN_LIST(gamma, stats), err));
+    return tn_variant_run(c, &tn_layernorm_back_op, &a, err);
+}

@@ -1,0 +1,129 @@
+/* Quantised matrices on the device against the host. */
+#include "args.h"
+#include "quant.h"
+#include "ref.h"
+#include "selftest.h"
+
+#include <math.h>
+#include <string.h>
+
+#define ACT (t->act)
+#define ERR (t->err)
+
+/* Quantised on the device: the host's bytes, and the host's values, rounded to the storage, to the bit, when unpacked. */
+static int quant_one(tn_trial *t, const tn_qshape *s)
+{
+    const int mark = t->n;
+    const size_t n = (size_t)s->rows * (size_t)s->cols;
+    const tn_unpack_args args = {.q = {.s = *s}, .out = {.dtype = ACT}};
+    if (!tn_trial_wants(t, &tn_unpack_op, &args)) return 0;
+    float *w = tn_trial_host(t, n), *want = tn_trial_host(t, n);
+    tn_tensor *out;
+    if (!w || !want) return tn_oom(ERR);
+    for (size_t i = 0; i < n; i++) w[i] = (float)tn_rng_normal(&t->rng);
+    TN_TRY(tn_trial_out(t, ACT, s->rows, s->cols, &out));
+    tn_qmatrix q, made = {0};
+    tn_qtensor d;
+    TN_TRY(tn_quantize(&q, w, s, "w", ERR));
+    tn_dequantize(&q, want);
+    for (size_t i = 0; i < n; i++) want[i] = tn_rounded(want[i], ACT);
+    int rc = tn_qtensor_new(&d, t->c->dev, s, NULL, ERR);
+    if (!rc && t->c->dev->untouched) rc = tn_qtensor_set(&d, t->c->dev, &q, ERR); /* host writes would hide kernels' */
+    else if (!rc && !t->c->dry) rc = tn_qtensor_quantize(t->c, &d, w, "w", ERR);
+    if (!rc) rc = tn_unpack(t->c, &d, out, ERR);
+    if (!rc) rc = tn_trial_compare(t, out, want);
+    if (t->error > 0) t->worst = NAN;
+    if (!rc && !t->c->dry) rc = tn_qtensor_get(&d, t->c->dev, &made, ERR);
+    if (!rc && !t->c->dry && memcmp(made.packed, q.packed, tn_qpacked_bytes(s))) t->worst = NAN;
+    tn_qmatrix_free(&made);
+    tn_qtensor_free(&d, t->c->dev);
+    tn_qmatrix_free(&q);
+    tn_trial_rewind(t, mark);
+    return rc;
+}
+
+/* A matrix in the format, nesting and block of the one that is asked about: of several blocks a row, where a block is not a row. */
+static tn_qshape shape_like(const tn_trial *t, const tn_qshape *like)
+{
+    tn_qshape s = *like;
+    s.rows = t->size ? 67 : 9;
+    s.cols = tn_qformats[s.type].min_block ? TN_MAX(like->block, 64) * (t->size ? 3 : 1) : like->block;
+    return s;
+}
+
+static int quant(tn_trial *t)
+{
+    static const int sizes[3][3][2] = {
+        {{5, 23}, {3, 64}, {2, 96}}, {{33, 67}, {31, 128}, {9, 32}}, {{130, 517}, {257, 384}, {64, 1536}}};
+    if (t->like) {
+        const tn_qshape s = shape_like(t, &((const tn_unpack_args *)t->like)->q.s);
+        return quant_one(t, &s);
+    }
+    for (int i = 0; i < 3; i++)
+        for (int k = 0; k < 2 * TN_Q_TYPES; k++) {
+            const tn_qtype type = (tn_qtype)(k / 2);
+            const int *size = sizes[t->size][i];
+            tn_qshape s = {.type = type, .rows = size[0], .cols = size[1], .nested = k % 2 && tn_qformats[type].nestable};
+            if (!tn_qdivides(type, 0, s.cols)) continue;
+            TN_TRY(tn_qblock(&s.block, type, 0, s.cols, "w", ERR));
+            TN_TRY(quant_one(t, &s));
+        }
+    return 0;
+}
+
+/* The product with few tokens against the reference on unpacked weights. */
+static int qgemv_one(tn_trial *t, const tn_qshape *s, int rows)
+{
+    const int N = s->rows, K = s->cols, mark = t->n;
+    const tn_qgemv_args args = {.x = {.dtype = ACT, .rows = rows}, .q = {.s = *s}, .y = {.dtype = ACT}};
+    if (!tn_trial_wants(t, &tn_qgemv_op, &args)) return 0;
+    float *hx, *hb, *w = tn_trial_host(t, (size_t)N * (size_t)K), *want = tn_trial_host(t, (size_t)N * TN_QGEMV_ROWS);
+    tn_tensor *x, *b, *y;
+    if (!w || !want) return tn_oom(ERR);
+    for (int i = 0; i < N * K; i++) w[i] = (float)tn_rng_normal(&t->rng);
+    TN_TRY(tn_trial_in(t, ACT, rows, K, &x, &hx));
+    TN_TRY(tn_trial_in(t, TN_F32, 1, N, &b, &hb));
+    TN_TRY(tn_trial_out(t, ACT, rows, N, &y));
+    tn_qmatrix q;
+    tn_qtensor d;
+    TN_TRY(tn_quantize(&q, w, s, "w", ERR));
+    tn_dequantize(&q, w);
+    int rc = tn_qtensor_new(&d, t->c->dev, s, NULL, ERR);
+    if (!rc) rc = tn_qtensor_set(&d, t->c->dev, &q, ERR);
+    for (int bias = 0; !rc && bias < 2; bias++) {
+        rc = tn_trial_poison(t, y);
+        if (!rc) rc = tn_qgemv(t->c, x, &d, bias ? b->mem : NULL, *y, ERR);
+        if (!rc && !t->c->dry) tn_ref_gemm(false, true, rows, N, K, 1, hx, K, w, K, 0, want, N, bias ? hb : NULL);
+        if (!rc) rc = tn_trial_compare(t, y, want);
+    }
+    tn_qtensor_free(&d, t->c->dev);
+    tn_qmatrix_free(&q);
+    tn_trial_rewind(t, mark);
+    return rc;
+}
+
+/* Every number of tokens is a program of its own: the ends for each format, one between them for one. */
+static int qgemv(tn_trial *t)
+{
+    static const int sizes[3][2] = {{7, 64}, {33, 192}, {65, 1536}};
+    const tn_qgemv_args *like = t->like;
+    if (like) {
+        const tn_qshape s = shape_like(t, &like->q.s);
+        return qgemv_one(t, &s, like->x.rows);
+    }
+    for (int k = 0; k < TN_Q_TYPES; k++) {
+        tn_qshape s = {
+            .type = (tn_qtype)k, .rows = sizes[t->size][0], .cols = sizes[t->size][1], .nested = tn_qformats[k].nestable};
+        TN_TRY(tn_qblock(&s.block, s.type, 0, s.cols, "w", ERR));
+        TN_TRY(qgemv_one(t, &s, 1));
+        TN_TRY(qgemv_one(t, &s, TN_QGEMV_ROWS));
+        if (k == TN_Q_NF4) TN_TRY(qgemv_one(t, &s, 3));
+    }
+    return 0;
+}
+
+const tn_case tn_cases_quant[] = {
+    {"quantised weights", quant, false, {&tn_unpack_op}},
+    {"quantised product", qgemv, false, {&tn_qgemv_op}},
+    {0},
+};

@@ -1,0 +1,208 @@
+/* Checks rows by their operation's self-test cases, and measures them on the shapes asked for. */
+#include "clock.h"
+#include "jsonio.h"
+#include "selftest.h"
+#include "tuning.h"
+#include "tuning_db.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+int tn_tensor_random(tn_dev *d, const tn_tensor *t, tn_error *err)
+{
+    const size_t n = tn_tensor_count(t);
+    float *v = malloc((n + 1) * sizeof *v);
+    if (!v) return tn_oom(err);
+    tn_rng r = tn_rng_named(n, "tuning");
+    for (size_t i = 0; i < n; i++) v[i] = i < 4096 ? (float)tn_rng_normal(&r) : v[i - 4096 + (i >> 12) % 7];
+    const int rc = tn_tensor_set(d, t, v, err);
+    free(v);
+    return rc;
+}
+
+/* ---- checks ---- */
+
+/* Runs the cases of op with the row forced, at two sizes; worst: the largest share of what is allowed. */
+static int run_cases(tn_case_result *sum, tn_dev *d, const tn_case_spec *like, tn_error *err)
+{
+    *sum = (tn_case_result){0};
+    for (int t = 0; tn_case_tables[t]; t++)
+        for (const tn_case *k = tn_case_tables[t]; k->name; k++)
+            for (int i = 0; tn_case_of(k, like->op) && i < 6; i++) {
+                tn_case_spec s = *like;
+                tn_case_result r;
+                s.act = (tn_dtype)(i % 3);
+                s.size = i / 3;
+                if (s.act != TN_F32 && k->float32_only) continue;
+                TN_TRY(tn_case_run(k, d, &s, &r, err));
+                tn_case_add(sum, &r);
+            }
+    return 0;
+}
+
+/* What a check found, for the store; a reason where the row must not be used. */
+static json_t *verdict(const tn_case_result *r, int rc, const tn_error *e)
+{
+    const bool good = !rc && r->runs && r->worst <= 1;
+    char why[256] = "";
+    if (rc) snprintf(why, sizeof why, "%.240s", e->message);
+    else if (!r->runs) snprintf(why, sizeof why, "no self-test case covers it");
+    else if (!good) snprintf(why, sizeof why, "wrong: %.2g times the error allowed", r->worst);
+    return json_pack("{s:b, s:f, s:s}", "good", good, "error", isfinite(r->error) ? r->error : -1.0, "why", why);
+}
+
+int tn_checked(bool *good, tn_dev *d, const tn_variant_op *op, int row, const void *args, tn_error *err)
+{
+    json_t *db;
+    char kind[TN_KEY];
+    *good = true;
+    if (row == op->n - 1) return 0; /* the start-up self-test and the tests have it */
+    TN_TRY(tn_db(&db, d, err));
+    op->kind(kind, sizeof kind, args);
+    const char *const at[4] = {"checks", op->name, kind, op->rows[row].name};
+    json_t *known = tn_db_at(db, at[0], at[1], at[2], at[3]);
+    if (!json_is_boolean(json_object_get(known, "good"))) {
+        tn_case_result r;
+        tn_error why = {0};
+        const tn_case_spec s = {.op = op, .row = row, .kind = kind, .like = args};
+        const int rc = run_cases(&r, d, &s, &why);
+        if (rc == TN_ERR_MEMORY) return tn_fail(err, rc, "%s", why.message);
+        TN_TRY(tn_db_put(db, at, verdict(&r, rc, &why), err));
+        tn_db_save(d);
+        known = tn_db_at(db, at[0], at[1], at[2], at[3]);
+        if (!tn_json_bool(known, "good", 0))
+            tn_logf(d->log, TN_LOG_WARN, "device '%s': %s variant %s is not used for %s (%s)", d->info.name, op->name,
+                    op->rows[row].name, kind, tn_json_str(known, "why", ""));
+    }
+    *good = tn_json_bool(known, "good", 0);
+    return 0;
+}
+
+/* ---- measurements ---- */
+
+static int measure(tn_ctx *c, const tn_variant_op *op, const tn_choice *k, const void *args, double best, double *seconds,
+                   tn_error *err)
+{
+    const double begin = tn_now();
+    *seconds = INFINITY;
+    c->dry = true;
+    tn_ws_reset(c);
+    TN_TRY(tn_variant_run_row(c, op, k, args, err));
+    c->dry = false;
+    TN_TRY(tn_ctx_reserve(c, c->ws_peak, err));
+    for (int i = 0; i < 20 && (i < 3 || tn_now() - begin < 0.03); i++) {
+        const double t = tn_now();
+        tn_ws_reset(c);
+        TN_TRY(tn_variant_run_row(c, op, k, args, err));
+        TN_TRY(tn_dev_finish(c->dev, err));
+        if (i) *seconds = TN_MIN(*seconds, tn_now() - t); /* the first builds the kernel */
+        if (i && *seconds > 3 * best) break;
+    }
+    return 0;
+}
+
+typedef struct {
+    tn_dev *d;
+    tn_ctx c;
+    const tn_variant_op *op;
+    void *args;
+    tn_choice best;
+    double seconds;
+    json_t *rows;
+    bool all; /* slow rows and tunables too */
+} tuner;
+
+/* One value at a time from the defaults: what is faster stays. */
+static int tune_values(tuner *t, tn_choice *k, double *seconds, tn_error *err)
+{
+    const tn_tunable *p = t->op->rows[k->row].tunables;
+    for (int i = 0; t->all && p && p[i].name; i++)
+        for (const int *v = p[i].values + 1; *v; v++) {
+            tn_choice tried = *k;
+            double sec;
+            tried.tune[i] = *v;
+            TN_TRY(measure(&t->c, t->op, &tried, t->args, *seconds, &sec, err));
+            if (sec < *seconds) *k = tried, *seconds = sec;
+        }
+    return 0;
+}
+
+static int tune_row(tuner *t, int row, tn_error *err)
+{
+    const tn_variant *v = &t->op->rows[row];
+    json_t *db;
+    char kind[TN_KEY];
+    bool good = false;
+    double sec = 0;
+    const char *why = "";
+    tn_error e = {0};
+    tn_choice k = tn_variant_defaults(t->op, row);
+    TN_TRY(tn_db(&db, t->d, err));
+    t->op->kind(kind, sizeof kind, t->args);
+    if ((t->d->caps & v->needs) != v->needs) return 0; /* of another vendor: nothing to tell */
+    if (!tn_variant_can(&t->c, v, t->args)) why = "cannot do this shape or storage type";
+    else if (v->slow_to_build && (t->d->caps & TN_CAP_CPU) && !t->all) why = "slow to build: only tried by devices --tune";
+    else TN_TRY(tn_checked(&good, t->d, t->op, row, t->args, err));
+    json_t *checked = tn_db_at(db, "checks", t->op->name, kind, v->name);
+    if (!good && !why[0]) why = tn_json_str(checked, "why", "");
+    int rc = good ? measure(&t->c, t->op, &k, t->args, t->seconds, &sec, &e) : 0;
+    if (!rc && good) rc = tune_values(t, &k, &sec, &e);
+    if (rc == TN_ERR_MEMORY) return tn_fail(err, rc, "%s", e.message);
+    if (rc) why = e.message;
+    if (good && !rc && sec < t->seconds) t->seconds = sec, t->best = k;
+    json_t *r = json_pack("{s:f, s:s}", "seconds", rc ? 0.0 : sec, "why", why);
+    if (checked) json_object_set(r, "error", json_object_get(checked, "error"));
+    return r && !json_object_set_new(t->rows, v->name, r) ? 0 : tn_oom(err);
+}
+
+static json_t *answer(const tuner *t)
+{
+    const tn_variant *v = &t->op->rows[t->best.row];
+    json_t *tune = json_object();
+    for (int i = 0; v->tunables && v->tunables[i].name; i++)
+        json_object_set_new(tune, v->tunables[i].name, json_integer(t->best.tune[i]));
+    return json_pack("{s:s, s:o, s:O}", "variant", v->name, "tune", tune, "rows", t->rows);
+}
+
+static int tune_shape(const struct tn_wish *w, tn_dev *d, bool all, tn_error *err)
+{
+    json_t *db;
+    tuner t = {.d = d, .op = w->op, .all = all, .seconds = INFINITY, .rows = json_object(), .args = calloc(1, w->op->args_size)};
+    TN_TRY(tn_db(&db, d, err));
+    tn_ctx_init(&t.c, d);
+    int rc = t.rows && t.args ? w->op->make(t.args, &t.c, w->args, err) : tn_oom(err);
+    for (int i = 0; !rc && i < w->op->n; i++) rc = tune_row(&t, i, err);
+    if (!rc && isfinite(t.seconds)) {
+        const char *const at[4] = {"choices", w->op->name, w->key};
+        rc = tn_db_put(db, at, answer(&t), err);
+    }
+    if (t.args) w->op->release(t.args, &t.c);
+    tn_ctx_free(&t.c);
+    json_decref(t.rows);
+    free(t.args);
+    return rc;
+}
+
+int tn_tune(tn_wanted *w, tn_dev *d, tn_error *err)
+{
+    const size_t limit = d->memory_limit, peak = d->peak, all = limit ? limit : d->info.global_memory;
+    int rc = 0, done = 0;
+    if (!w->n) return 0;
+    d->memory_limit = d->allocated + (all > d->allocated ? (all - d->allocated) / 4 : 0);
+    tn_logf(d->log, TN_LOG_INFO, "device '%s': measuring %d shapes, once", d->info.name, w->n);
+    for (int k = 0; !rc && tn_variant_ops[k]; k++)
+        for (int i = 0; !rc && i < w->n; i++) {
+            if (w->v[i].op != tn_variant_ops[k]) continue;
+            rc = tn_watch_tell(&d->watch, TN_PHASE_TUNING, w->v[i].key, done++, w->n, err);
+            if (!rc) rc = tune_shape(&w->v[i], d, w->again, err);
+            if (rc != TN_ERR_MEMORY) continue;
+            tn_logf(d->log, TN_LOG_INFO, "%s %s is not measured: %s", w->v[i].op->name, w->v[i].key, err->message);
+            rc = 0;
+        }
+    d->memory_limit = limit;
+    d->peak = peak; /* what the run's own buffers took: these are gone before it starts */
+    tn_db_save(d);
+    return rc;
+}

@@ -1,0 +1,14 @@
+/** tuning.c's store, for tuner.c: {"checks": op: kind: row: result, "choices": op: key: answer}. */
+#ifndef TN_TUNING_DB_H
+#define TN_TUNING_DB_H
+#include "dev.h"
+#include <jansson.h>
+
+/** The device's store, read from the cache folder at first. Borrowed. */
+int tn_db(json_t **out, tn_dev *d, tn_error *err);
+void tn_db_save(const tn_dev *d);
+/** The value at a path of up to four keys (NULL ends it), or NULL. Borrowed. */
+json_t *tn_db_at(json_t *db, const char *a, const char *b, const char *c, const char *e);
+/** Puts value (stolen) at the path of keys (a NULL ends it before four). */
+int tn_db_put(json_t *db, const char *const keys[4], json_t *value, tn_error *err);
+#endif

@@ -1,0 +1,64 @@
+/* The table of all operations with variants, and what of them a usual backbone runs. */
+#include "tuning.h"
+
+const tn_variant_op *const tn_variant_ops[] = {
+    &tn_gemm_op,      &tn_unpack_op,         &tn_attention_op, &tn_attention_back_op,
+    &tn_layernorm_op, &tn_layernorm_back_op, &tn_qgemv_op,     NULL,
+};
+
+/* ViT-S on 322 x 322 pixels, two images: 581 tokens an image. */
+enum { IMAGES = 2, TOKENS = 581, ROWS = IMAGES * TOKENS, DIM = 384, HIDDEN = 1536, HEADS = 6, RANK = 16 };
+
+static tn_tensor mat(tn_dtype t, int rows, int cols)
+{
+    return tn_view(NULL, t, rows, cols);
+}
+
+/* The products of a layer: forward, towards the input, and an adapter's gradient. */
+static int usual_products(tn_ctx *c, tn_dtype act, tn_error *err)
+{
+    static const int shapes[][2] = {{DIM, DIM}, {3 * DIM, DIM}, {HIDDEN, DIM}, {DIM, HIDDEN}};
+    for (size_t i = 0; i < TN_COUNT(shapes); i++) {
+        const int n = shapes[i][0], k = shapes[i][1];
+        TN_TRY(tn_gemm(c, false, true, 1, mat(act, ROWS, k), mat(act, n, k), 0, mat(act, ROWS, n), NULL, err));
+        TN_TRY(tn_gemm(c, false, false, 1, mat(act, ROWS, n), mat(act, n, k), 0, mat(act, ROWS, k), NULL, err));
+    }
+    TN_TRY(tn_gemm(c, false, true, 1, mat(act, ROWS, DIM), mat(TN_F32, RANK, DIM), 0, mat(act, ROWS, RANK), NULL, err));
+    TN_TRY(tn_gemm(c, false, true, 1, mat(act, ROWS, RANK), mat(TN_F32, DIM, RANK), 1, mat(act, ROWS, DIM), NULL, err));
+    return tn_gemm(c, true, false, 1, mat(act, ROWS, RANK), mat(act, ROWS, DIM), 1, mat(TN_F32, RANK, DIM), NULL, err);
+}
+
+static int usual_rest(tn_ctx *c, tn_dtype act, tn_error *err)
+{
+    tn_tensor x = mat(act, ROWS, DIM), gamma = mat(TN_F32, 1, DIM), stats = mat(TN_F32, ROWS, 2), qkv = mat(act, ROWS, 3 * DIM);
+    tn_tensor lse = mat(TN_F32, IMAGES * HEADS, TOKENS), w = mat(act, HIDDEN, DIM);
+    TN_TRY(tn_layernorm_forward(c, &x, &gamma, &gamma, 1e-6f, &x, &stats, err));
+    TN_TRY(tn_layernorm_backward(c, &x, &gamma, &stats, &x, &x, true, err));
+    TN_TRY(tn_attention_forward(c, &qkv, IMAGES, HEADS, &x, &lse, err));
+    TN_TRY(tn_attention_backward(c, &qkv, &x, &lse, &x, IMAGES, HEADS, &lse, &qkv, err));
+    const tn_qtensor q = {.s = {.type = TN_Q_NF4, .rows = HIDDEN, .cols = DIM, .block = 64, .nested = true}};
+    TN_TRY(tn_unpack(c, &q, &w, err));
+    for (int tokens = 1; tokens <= TN_QGEMV_ROWS; tokens *= 2) {
+        tn_tensor few = mat(act, tokens, DIM);
+        bool pays;
+        TN_TRY(tn_qgemv_pays(c, &q, &few, &pays, err));
+    }
+    return 0;
+}
+
+int tn_tune_usual(tn_dev *d, tn_error *err)
+{
+    tn_ctx c;
+    tn_wanted w = {.again = true};
+    tn_ctx_init(&c, d);
+    c.dry = true;
+    c.wanted = &w;
+    int rc = 0;
+    for (int act = TN_F32; !rc && act <= TN_BF16; act++) {
+        rc = usual_products(&c, (tn_dtype)act, err);
+        if (!rc) rc = usual_rest(&c, (tn_dtype)act, err);
+    }
+    if (!rc) rc = tn_tune(&w, d, err);
+    tn_wanted_free(&w);
+    return rc;
+}
