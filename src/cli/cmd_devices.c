@@ -57,6 +57,7 @@ int tn_cmd_devices(tn_cli *c, tn_error *err)
         const char *test = self_test(c, v[i], buf, sizeof buf);
         failed += test && strcmp(test, "passed") != 0;
         if (c->tune) rc = tn_device_tune(i, &c->run, tuning, sizeof tuning, err);
+        tn_bar_clear();
         if (c->json) json_array_append_new(list, device_json(v[i], test));
         else print_device(v[i], test, tuning);
     }

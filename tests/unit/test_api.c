@@ -42,6 +42,10 @@ START_TEST(nothing_is_refused_without_a_crash)
     REFUSES(tn_predict(NULL, NULL, &p, NULL));
     REFUSES(tn_predict(c, NULL, NULL, NULL));
     ck_assert_int_eq(tn_predict(c, NULL, &p, NULL), TN_ERR_IO); /* no frames */
+    const char *none[] = {NULL};
+    tn_config_source hollow = TN_CONFIG_SOURCE_INIT;
+    hollow.overrides = none, hollow.n_overrides = 1;
+    REFUSES(tn_config_load(&other, &hollow, NULL));
     REFUSES(tn_checkpoint_config(NULL, "x", NULL, 0, NULL, NULL));
     REFUSES(tn_checkpoint_config(&other, NULL, NULL, 0, NULL, NULL));
     ck_assert_int_eq(tn_checkpoint_config(&other, "/nowhere", NULL, 0, NULL, NULL), TN_ERR_IO);
