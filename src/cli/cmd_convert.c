@@ -145,6 +145,7 @@ int tn_cmd_import(tn_cli *c, tn_error *err)
     tn_config *cfg = NULL;
     int rc = tn_cli_config(&cfg, c, err);
     if (!rc) rc = tn_import(cfg, &c->run, c->in, c->out, err);
+    tn_bar_clear();
     if (!rc) printf("%s: 'tracknet predict --checkpoint %s' reads it\n", c->out, c->out);
     tn_config_free(cfg);
     return rc;
@@ -156,6 +157,7 @@ int tn_cmd_export(tn_cli *c, tn_error *err)
     const tn_export_options x = {TN_EXPORT_OPTIONS_VERSION, c->out, c->spelling};
     int rc = tn_cli_config(&cfg, c, err);
     if (!rc) rc = tn_export(cfg, &c->run, &x, err);
+    tn_bar_clear();
     if (!rc) printf("%s\n", c->out);
     tn_config_free(cfg);
     return rc;

@@ -71,6 +71,7 @@ int tn_cmd_devices(tn_cli *c, tn_error *err)
         failed += test && strcmp(test, "passed") != 0;
         if (c->tune) rc = tn_device_tune(i, &c->run, &tuning, err);
         else if (c->verbose) rc = tn_device_tuning(i, &c->run, &tuning, err);
+        tn_bar_clear();
         if (rc) break;
         if (c->json) json_array_append_new(list, device_json(v[i], test, tuning));
         else print_device(c, v[i], test, tuning);

@@ -9,6 +9,7 @@ typedef struct {
 static int each(void *user, const tn_prediction *p, int done, int total)
 {
     answers *a = user;
+    if (!a->list && total <= 20) tn_bar_clear();
     if (a->list)
         json_array_append_new(a->list, json_pack("{s:s, s:f, s:f, s:f, s:s*}", "image", p->image, "x", p->x, "y", p->y,
                                                  "confidence", p->confidence, "adapter", p->adapter));

@@ -308,6 +308,7 @@ int tn_config_load(tn_config **out, const tn_config_source *s, tn_error *err)
     TN_TRY(tn_versioned(s, TN_CONFIG_SOURCE_VERSION, "tn_config_source", err));
     if (!s) s = &defaults;
     if (s->n_overrides) TN_TRY(tn_required(s->overrides, "tn_config_source.overrides", err));
+    for (int i = 0; i < s->n_overrides; i++) TN_TRY(tn_required(s->overrides[i], "an entry of tn_config_source.overrides", err));
     tn_config *c = config_new(err);
     if (!c) return TN_ERR_MEMORY;
     if (s->log) c->log = *s->log;

@@ -86,6 +86,12 @@ expect 0 "confidence" $T predict --checkpoint "$W/a/best" --image "$D/game1/Clip
 [ "$(wc -l <"$W/p.csv")" -eq 5 ] && [ -s "$W/pics/0000_overlay.png" ] && [ -s "$W/pics/0003_heatmap.png" ] && ok || bad "predict left too little"
 expect 0 '"confidence"' $T predict --checkpoint "$W/a/best" --image "$D/game1/Clip1/0000.jpg" --json
 
+# variables are the command's defaults; a path is a path whatever it holds
+expect 0 "confidence" env TRACKNET_CACHE="$W/kernels" TRACKNET_GEMM=portable $T predict --checkpoint "$W/a/best" --image "$D/game1/Clip1"
+ls "$W/kernels"/*.clbin >/dev/null 2>&1 && ok || bad "TRACKNET_CACHE names no cache"
+expect 0 "loss" $T train $RUN --output-dir "$W/it's # [here]: x" data.split.val_games=[] training.epochs=1
+expect 0 '"samples"' $T eval --checkpoint "$W/it's # [here]: x/last" --split train --json
+
 $T train $RUN --dry-run training.optimizer.lr=0.123 >"$W/merged.yaml" 2>"$W/err" && $T train --config "$W/merged.yaml" --dry-run >"$W/merged2.yaml" 2>>"$W/err" &&
   cmp -s "$W/merged.yaml" "$W/merged2.yaml" && grep -q "lr: 0.123" "$W/merged.yaml" && grep -q "memory plan" "$W/merged.yaml" && ok || bad "--dry-run does not load to itself"
 

@@ -7,24 +7,27 @@
 
 /* ---- what cannot be ---- */
 
-START_TEST(nothing_is_refused_without_a_crash)
+START_TEST(settings_and_devices_refuse_nothing)
 {
     tn_config *c = tiny("x", 1), *other;
     char *text;
     tn_device_info **list;
-    tn_eval_result r = TN_EVAL_RESULT_INIT;
-    tn_memory memory = TN_MEMORY_INIT;
-    tn_model_handle *m;
-    tn_quantize_options q = TN_QUANTIZE_OPTIONS_INIT;
-    tn_adapter_convert a = TN_ADAPTER_CONVERT_INIT;
-    tn_export_options x = TN_EXPORT_OPTIONS_INIT;
-    tn_predict_options p = TN_PREDICT_OPTIONS_INIT;
-    tn_synth_options s = TN_SYNTH_OPTIONS_INIT;
+    const char *none[] = {NULL};
+    tn_config_source hollow = TN_CONFIG_SOURCE_INIT;
+    hollow.overrides = none, hollow.n_overrides = 1;
     REFUSES(tn_config_load(NULL, NULL, NULL));
+    REFUSES(tn_config_load(&other, &hollow, NULL));
     REFUSES(tn_config_copy(&other, NULL, NULL));
     REFUSES(tn_config_copy(NULL, c, NULL));
     REFUSES(tn_config_set(NULL, "a=b", NULL));
     REFUSES(tn_config_set(c, NULL, NULL));
+    REFUSES(tn_config_set_str(NULL, "data.root", "x", NULL));
+    REFUSES(tn_config_set_int(c, NULL, 1, NULL));
+    REFUSES(tn_config_set_list(c, "data.split.train_games", NULL, 1, NULL));
+    REFUSES(tn_config_set_list(c, "data.split.train_games", none, 1, NULL));
+    REFUSES(tn_config_set_ints(c, "data.preprocess.resize", NULL, 2, NULL));
+    REFUSES(tn_config_get_str(NULL, "data.root", &(const char *){NULL}, NULL));
+    REFUSES(tn_config_get_bool(c, "data.root", NULL, NULL));
     REFUSES(tn_config_dump(NULL, &text, NULL));
     REFUSES(tn_config_dump(c, NULL, NULL));
     REFUSES(tn_device_list(NULL, NULL, NULL));
@@ -32,6 +35,22 @@ START_TEST(nothing_is_refused_without_a_crash)
     REFUSES(tn_device_select(NULL, NULL, NULL));
     ck_assert_int_eq(tn_device_self_test(-1, NULL, NULL, 0, NULL), TN_ERR_DEVICE);
     ck_assert_int_eq(tn_device_tune(99, NULL, NULL, NULL), TN_ERR_DEVICE);
+    REFUSES(tn_checkpoint_config(NULL, "x", NULL, 0, NULL, NULL));
+    REFUSES(tn_checkpoint_config(&other, NULL, NULL, 0, NULL, NULL));
+    ck_assert_int_eq(tn_checkpoint_config(&other, "/nowhere", NULL, 0, NULL, NULL), TN_ERR_IO);
+    tn_config_free(NULL);
+    tn_device_list_free(NULL);
+    tn_config_free(c);
+}
+END_TEST
+
+START_TEST(runs_and_models_refuse_nothing)
+{
+    tn_config *c = tiny("x", 1);
+    tn_eval_result r = TN_EVAL_RESULT_INIT;
+    tn_memory memory = TN_MEMORY_INIT;
+    tn_model_handle *m;
+    tn_predict_options p = TN_PREDICT_OPTIONS_INIT;
     REFUSES(tn_train(NULL, NULL, NULL, NULL, NULL));
     REFUSES(tn_plan_memory(NULL, NULL, &memory, NULL));
     REFUSES(tn_plan_memory(c, NULL, NULL, NULL));
@@ -42,19 +61,33 @@ START_TEST(nothing_is_refused_without_a_crash)
     REFUSES(tn_predict(NULL, NULL, &p, NULL));
     REFUSES(tn_predict(c, NULL, NULL, NULL));
     ck_assert_int_eq(tn_predict(c, NULL, &p, NULL), TN_ERR_IO); /* no frames */
-    REFUSES(tn_checkpoint_config(NULL, "x", NULL, 0, NULL, NULL));
-    REFUSES(tn_checkpoint_config(&other, NULL, NULL, 0, NULL, NULL));
-    ck_assert_int_eq(tn_checkpoint_config(&other, "/nowhere", NULL, 0, NULL, NULL), TN_ERR_IO);
+    p.n_images = 1;
+    REFUSES(tn_predict(c, NULL, &p, NULL));
     REFUSES(tn_model_open(NULL, NULL, NULL, NULL));
     REFUSES(tn_model_open(&m, NULL, NULL, NULL));
     ck_assert_ptr_null(m);
     REFUSES(tn_model_predict(NULL, NULL, 1, NULL, NULL, NULL));
     REFUSES(tn_model_use_adapter(NULL, 0, NULL));
     REFUSES(tn_model_describe(NULL, NULL, NULL));
+    tn_model_close(NULL);
+    tn_config_free(c);
+}
+END_TEST
+
+START_TEST(conversions_refuse_nothing)
+{
+    tn_config *c = tiny("x", 1);
+    char *text;
+    tn_quantize_options q = TN_QUANTIZE_OPTIONS_INIT;
+    tn_adapter_convert a = TN_ADAPTER_CONVERT_INIT;
+    tn_export_options x = TN_EXPORT_OPTIONS_INIT;
+    tn_synth_options s = TN_SYNTH_OPTIONS_INIT;
     REFUSES(tn_quantize_checkpoint(NULL, NULL));
     REFUSES(tn_quantize_checkpoint(&q, NULL));
     REFUSES(tn_merge_adapter(NULL, NULL, NULL));
     REFUSES(tn_merge_adapter(NULL, &q, NULL));
+    q.in = q.out = "x", q.n_skip = 1;
+    REFUSES(tn_quantize_checkpoint(&q, NULL));
     REFUSES(tn_adapter_describe(NULL, &text, NULL));
     REFUSES(tn_adapter_describe("x", NULL, NULL));
     REFUSES(tn_convert_adapter(NULL, NULL));
@@ -66,9 +99,6 @@ START_TEST(nothing_is_refused_without_a_crash)
     REFUSES(tn_export(c, NULL, &x, NULL));
     REFUSES(tn_synth(NULL, NULL));
     REFUSES(tn_synth(&s, NULL));
-    tn_config_free(NULL);
-    tn_model_close(NULL);
-    tn_device_list_free(NULL);
     tn_config_free(c);
 }
 END_TEST
@@ -140,13 +170,12 @@ END_TEST
 
 /* ---- settings ---- */
 
-START_TEST(settings_take_any_text_and_stand_or_fall_whole)
+START_TEST(settings_take_any_text)
 {
     static const char *const nasty[] = {"it's # not: [a] {list}", "null",       "~",    "7", "true",
                                         " two  spaces ",          "\"quoted\"", "a\\b", ""};
     tn_error e;
     tn_config *c = tiny("x", 1), *copy;
-    char *before, *after;
     for (size_t i = 0; i < sizeof nasty / sizeof *nasty; i++) {
         const char *got;
         must(tn_config_set_str(c, "training.output_dir", nasty[i], &e), &e);
@@ -166,6 +195,19 @@ START_TEST(settings_take_any_text_and_stand_or_fall_whole)
     must(tn_config_get_real(c, "training.optimizer.lr", &lr, &e), &e);
     must(tn_config_get_bool(c, "model.lora.use_rslora", &b, &e), &e);
     ck_assert(n == 4 && lr == 1e-4 && b);
+    must(tn_config_set_int(c, "model.lora.r", 6, &e), &e); /* the last word counts, wherever it was said before */
+    must(tn_config_get_int(c, "model.lora.r", &n, &e), &e);
+    ck_assert_int_eq(n, 6);
+    tn_config_free(c);
+}
+END_TEST
+
+START_TEST(a_setting_stands_or_falls_whole)
+{
+    tn_error e;
+    tn_config *c = tiny("x", 1);
+    char *before, *after;
+    long long n;
     must(tn_config_dump(c, &before, &e), &e);
     ck_assert_int_eq(tn_config_set_str(c, "training.optimizer.lr", "0.1", &e), TN_ERR_CONFIG); /* text is no number */
     ck_assert_int_eq(tn_config_set_real(c, "training.optimizer.lr", NAN, &e), TN_ERR_CONFIG);
@@ -369,11 +411,14 @@ int main(void)
 {
     Suite *s = suite_create("api");
     TCase *t = add_cases(s, "arguments", 120);
-    tcase_add_test(t, nothing_is_refused_without_a_crash);
+    tcase_add_test(t, settings_and_devices_refuse_nothing);
+    tcase_add_test(t, runs_and_models_refuse_nothing);
+    tcase_add_test(t, conversions_refuse_nothing);
     tcase_add_test(t, failures_deep_inside_need_no_error_either);
     tcase_add_test(t, structs_of_another_version_are_refused);
     tcase_add_test(t, an_opencl_failure_brings_its_code);
-    tcase_add_test(t, settings_take_any_text_and_stand_or_fall_whole);
+    tcase_add_test(t, settings_take_any_text);
+    tcase_add_test(t, a_setting_stands_or_falls_whole);
     t = add_cases(s, "progress", 300);
     tcase_add_loop_test(t, every_phase_is_told_and_can_be_stopped, 0, (int)(sizeof phases / sizeof *phases));
     tcase_add_test(t, a_callback_that_stops_training_cancels_it);
