@@ -29,8 +29,8 @@ void tn_yaml_free(tn_ynode *n)
 
 bool tn_yaml_add(tn_ynode *parent, tn_ynode *child)
 {
-    tn_ynode **v = realloc(parent->child, sizeof *v * (size_t)(parent->n + 1));
-    if (!v || !child) return false;
+    tn_ynode **v = child ? realloc(parent->child, sizeof *v * (size_t)(parent->n + 1)) : NULL;
+    if (!v) return false;
     parent->child = v;
     v[parent->n++] = child;
     return true;

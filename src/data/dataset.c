@@ -15,8 +15,11 @@ void tn_dataset_free(tn_dataset *d)
 
 static int append(tn_dataset *d, tn_frame f, tn_error *err)
 {
-    tn_frame *v = realloc(d->f, sizeof *v * (size_t)(d->n + 1));
-    if (!v || !f.path) return tn_oom(err);
+    tn_frame *v = f.path ? realloc(d->f, sizeof *v * (size_t)(d->n + 1)) : NULL;
+    if (!v) {
+        free(f.path);
+        return tn_oom(err);
+    }
     d->f = v;
     v[d->n++] = f;
     return 0;

@@ -30,6 +30,7 @@ static void axis_free(axis *a)
     free(a->k);
 }
 
+/* What a failure leaves is the caller's to free. */
 static int axis_new(axis *a, int in, int out, tn_error *err)
 {
     const double scale = (double)in / out, fs = scale > 1 ? scale : 1, support = fs;
@@ -40,7 +41,6 @@ static int axis_new(axis *a, int in, int out, tn_error *err)
     double *w = malloc(sizeof *w * (size_t)a->width);
     if (!a->first || !a->count || !a->k || !w) {
         free(w);
-        axis_free(a);
         return tn_oom(err);
     }
     for (int o = 0; o < out; o++) {

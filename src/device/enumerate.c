@@ -2,6 +2,7 @@
 #include "quirks.h"
 
 #include <ctype.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -54,8 +55,7 @@ static void describe(tn_device_info *o, cl_platform_id p, cl_device_id d)
     tn_quirk_describe(o, d);
 }
 
-/** Calls fn for every device until it returns non-zero. */
-static int walk(int (*fn)(void *, int, cl_platform_id, cl_device_id), void *user)
+static int walk_all(int (*fn)(void *, int, cl_platform_id, cl_device_id), void *user)
 {
     cl_uint np = 0;
     if (clGetPlatformIDs(0, NULL, &np) || !np) return 0;
@@ -73,6 +73,17 @@ static int walk(int (*fn)(void *, int, cl_platform_id, cl_device_id), void *user
         free(ds);
     }
     free(ps);
+    return stop;
+}
+
+/** Calls fn for every device until it returns non-zero. PoCL 3.1 has no device for whoever asks while another thread's first
+ * call is still setting them up, so one thread asks at a time. */
+static int walk(int (*fn)(void *, int, cl_platform_id, cl_device_id), void *user)
+{
+    static pthread_mutex_t one = PTHREAD_MUTEX_INITIALIZER;
+    pthread_mutex_lock(&one);
+    const int stop = walk_all(fn, user);
+    pthread_mutex_unlock(&one);
     return stop;
 }
 

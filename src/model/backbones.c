@@ -12,7 +12,7 @@
     X(tn_backbone_timm)
 
 #define DECLARED(b) extern const tn_backbone b;
-#define LISTED(b)   &b,
+#define LISTED(b)   &(b),
 BACKBONES(DECLARED)
 const tn_backbone *const tn_backbones[] = {BACKBONES(LISTED) NULL};
 

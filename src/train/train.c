@@ -53,9 +53,9 @@ static int augment_rope(trainer *t, tn_exec *x, uint32_t seed, tn_error *err)
     double d[4] = {0, 0, 1, 1};
     if (v->rope_shift > 0)
         for (int i = 0; i < 2; i++) d[i] = (2 * tn_rng_uniform(&r) - 1) * v->rope_shift;
-    for (int i = 2; v->rope_jitter > 0 && i < 4; i++) d[i] *= exp((2 * tn_rng_uniform(&r) - 1) * log(v->rope_jitter));
+    for (int i = 2; v->rope_jitter > 0 && i < 4; i++) d[i] *= exp((2 * tn_rng_uniform(&r) - 1) * log((double)v->rope_jitter));
     if (v->rope_rescale > 0) {
-        double k = exp((2 * tn_rng_uniform(&r) - 1) * log(v->rope_rescale));
+        double k = exp((2 * tn_rng_uniform(&r) - 1) * log((double)v->rope_rescale));
         d[2] *= k, d[3] *= k;
     }
     const int gh = t->e->image_h / v->patch, gw = t->e->image_w / v->patch, hd = v->hidden / v->heads;

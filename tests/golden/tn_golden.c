@@ -14,17 +14,17 @@
 
 typedef struct {
     const char *name;
-    double bound, worst;
+    double bound;          /* in float32, or what --bound said */
+    double worst, allowed; /* the error that goes furthest towards what it may be */
+    bool fixed;            /* by --bound */
     int count;
     char where[160];
 } measure;
 
 static measure kinds[KINDS] = {
-    [HIDDEN] = {"hidden", 1e-5, 0, 0, ""},    [HEATMAP] = {"heatmap", 1e-5, 0, 0, ""},
-    [LOSS] = {"loss", 1e-5, 0, 0, ""},        [GRADIENT] = {"gradient", 1e-4, 0, 0, ""},
-    [TRACE] = {"trace.loss", 1e-4, 0, 0, ""}, [NORM] = {"trace.grad_norm", 1e-3, 0, 0, ""},
-    [FINAL] = {"final", 1e-3, 0, 0, ""},      [CODES] = {"quantised", 0, 0, 0, ""},
-    [VALUES] = {"dequantised", 0, 0, 0, ""},
+    [HIDDEN] = {"hidden", 1e-5},     [HEATMAP] = {"heatmap", 1e-5},  [LOSS] = {"loss", 1e-5},
+    [GRADIENT] = {"gradient", 1e-4}, [TRACE] = {"trace.loss", 1e-4}, [NORM] = {"trace.grad_norm", 1e-3},
+    [FINAL] = {"final", 1e-3},       [CODES] = {"quantised", 0},     [VALUES] = {"dequantised", 0},
 };
 
 static struct {
@@ -34,20 +34,36 @@ static struct {
     tn_dtype act;
 } options;
 
+/* The real library's own error in bfloat16 of this case, by the names of golden.safetensors; NULL in other types. */
+static json_t *bf16_error;
+
 static double relative(const float *a, const float *b, size_t n)
 {
     return tn_relative_error(a, b, n, 0);
 }
 
+/* Twice what the real library loses in bfloat16 itself; traces have one figure for all steps. */
+static double allowed(const measure *m, const char *where)
+{
+    if (!bf16_error || m->fixed) return m->bound;
+    return 2 * tn_json_num(bf16_error, where, tn_json_num(bf16_error, m->name, 0));
+}
+
+/* How far an error goes towards what it may be; above 1 where it passes it. */
+static double share(double e, double may)
+{
+    if (may > 0 && !isnan(e)) return e / may;
+    return e == 0 ? 0 : INFINITY;
+}
+
 void note(int kind, const char *where, double e)
 {
     measure *m = &kinds[kind];
-    m->count++;
-    if (options.verbose) printf("    %-12s %-72s %.2e\n", m->name, where, e);
-    if (!(e <= m->worst) || m->count == 1) {
-        m->worst = e;
-        snprintf(m->where, sizeof m->where, "%s", where);
-    }
+    const double may = allowed(m, where);
+    if (options.verbose) printf("    %-12s %-72s %.2e of %.1e\n", m->name, where, e, may);
+    if (m->count++ && share(e, may) <= share(m->worst, m->allowed)) return;
+    m->worst = e, m->allowed = may;
+    snprintf(m->where, sizeof m->where, "%s", where);
 }
 
 /* ---- reading ---- */
@@ -271,7 +287,7 @@ static int compare_slots(test *t, const char *prefix, int kind, tn_error *err)
         if (!rc)
             rc =
                 kind == GRADIENT ? tn_store_get_grad(t->session->store, i, got, err) : tn_store_get(t->session->store, i, got, err);
-        if (!rc) note(kind, s->name, kind == GRADIENT ? tn_relative_error(got, want, n, 1e-4 * whole) : relative(got, want, n));
+        if (!rc) note(kind, g->name, kind == GRADIENT ? tn_relative_error(got, want, n, 1e-4 * whole) : relative(got, want, n));
         free(want);
         free(got);
         TN_TRY(rc);
@@ -374,7 +390,7 @@ static int step(test *t, tn_exec *e, int i, float want_loss, float want_norm, tn
     note(TRACE, where, fabs(loss - want_loss) / fabs(want_loss));
     note(NORM, where, fabs(sqrt(squares) - want_norm) / fabs(want_norm));
     if (i == 0) {
-        note(LOSS, "loss at step 0", fabs(loss - want_loss) / fabs(want_loss));
+        note(LOSS, s->loss.focal ? "loss.focal" : "loss.mse", fabs(loss - want_loss) / fabs(want_loss));
         TN_TRY(compare_tensor(t, e, e->g.heat, HEATMAP, "heatmap", err));
         TN_TRY(compare_slots(t, "grad", GRADIENT, err));
     }
@@ -433,6 +449,12 @@ static int run_matrices(test *t, tn_error *err)
 static int run_model(test *t, tn_error *err)
 {
     TN_TRY(build(t, err));
+    if (options.act == TN_BF16) {
+        char *path = tn_path(t->dir, "bf16_error.json");
+        int rc = tn_json_read(&bf16_error, path, err);
+        free(path);
+        TN_TRY(rc);
+    }
     return t->spec ? run_training(t, err) : run_backbone(t, err);
 }
 
@@ -440,7 +462,7 @@ static int run_case(const char *folder, const char *name)
 {
     test t = {.dir = tn_path(folder, name)};
     tn_error err = {0};
-    for (int i = 0; i < KINDS; i++) kinds[i].worst = 0, kinds[i].count = 0, kinds[i].where[0] = 0;
+    for (int i = 0; i < KINDS; i++) kinds[i].count = 0;
     int rc = open_files(&t, &err);
     if (!rc) rc = is_quantized(&t) ? run_matrices(&t, &err) : run_model(&t, &err);
     int bad = rc != 0;
@@ -449,12 +471,14 @@ static int run_case(const char *folder, const char *name)
     for (int i = 0; i < KINDS; i++) {
         const measure *m = &kinds[i];
         if (!m->count) continue;
-        const bool ok = m->worst <= m->bound;
+        const bool ok = m->worst <= m->allowed;
         bad |= !ok;
-        printf("  %-16s %.2e of %.0e  %s  (%d compared, worst %s)\n", m->name, m->worst, m->bound, ok ? "ok" : "TOO LARGE",
+        printf("  %-16s %.2e of %.0e  %s  (%d compared, worst %s)\n", m->name, m->worst, m->allowed, ok ? "ok" : "TOO LARGE",
                m->count, m->where);
     }
     close_test(&t);
+    json_decref(bf16_error);
+    bf16_error = NULL;
     return bad;
 }
 
@@ -473,6 +497,7 @@ static bool set_bound(const char *arg)
         size_t n = strlen(kinds[i].name);
         if (strncmp(arg, kinds[i].name, n) || arg[n] != '=') continue;
         kinds[i].bound = atof(arg + n + 1);
+        kinds[i].fixed = true;
         return kinds[i].bound > 0;
     }
     return false;
