@@ -48,13 +48,14 @@ static void print_device(const tn_cli *c, const tn_device_info *d, const char *t
 
 static json_t *device_json(const tn_device_info *d, const char *test, const char *tuning)
 {
-    return json_pack("{s:i, s:s, s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:i, s:i, s:i, s:b, s:b, s:b, s:b, s:s, s:s, s:s?, s:s?}", "index",
-                     d->index, "name", d->name, "type", type_name(d->type), "vendor", d->vendor, "platform", d->platform, "version",
-                     d->version, "driver", d->driver, "global_memory", (json_int_t)d->global_memory, "largest_allocation",
-                     (json_int_t)d->largest_allocation, "local_memory", (json_int_t)d->local_memory, "compute_units",
-                     (int)d->compute_units, "clock_mhz", (int)d->clock_mhz, "max_work_group", (int)d->max_work_group,
-                     "unified_memory", d->unified_memory, "half", d->half_arithmetic, "bf16_units", d->bf16_units, "matrix_units",
-                     d->matrix_units, "capabilities", d->capabilities, "quirks", d->quirks, "self_test", test, "tuning", tuning);
+    return json_pack("{s:i, s:s, s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:i, s:i, s:i, s:b, s:b, s:b, s:b, s:s, s:s, s:s?, s:s?}",
+                     "index", d->index, "name", d->name, "type", type_name(d->type), "vendor", d->vendor, "platform", d->platform,
+                     "version", d->version, "driver", d->driver, "global_memory", (json_int_t)d->global_memory,
+                     "largest_allocation", (json_int_t)d->largest_allocation, "local_memory", (json_int_t)d->local_memory,
+                     "compute_units", (int)d->compute_units, "clock_mhz", (int)d->clock_mhz, "max_work_group",
+                     (int)d->max_work_group, "unified_memory", d->unified_memory, "half", d->half_arithmetic, "bf16_units",
+                     d->bf16_units, "matrix_units", d->matrix_units, "capabilities", d->capabilities, "quirks", d->quirks,
+                     "self_test", test, "tuning", tuning);
 }
 
 int tn_cmd_devices(tn_cli *c, tn_error *err)

@@ -39,9 +39,9 @@ static const struct {
     unsigned cap;
     const char *name;
 } names[] = {
-    {TN_CAP_CPU, "cpu"},         {TN_CAP_AVX2, "avx2"},       {TN_CAP_AVX512, "avx512"},   {TN_CAP_AMX_BF16, "amx-bf16"},
-    {TN_CAP_NV_PTX, "ptx"},      {TN_CAP_NV_MMA80, "mma80"},  {TN_CAP_NV_WGMMA, "wgmma"},  {TN_CAP_DPAS8, "dpas8"},
-    {TN_CAP_DPAS16, "dpas16"},   {TN_CAP_WMMA11, "wmma11"},   {TN_CAP_WMMA12, "wmma12"},   {TN_CAP_MFMA90A, "mfma90a"},
+    {TN_CAP_CPU, "cpu"},         {TN_CAP_AVX2, "avx2"},      {TN_CAP_AVX512, "avx512"},  {TN_CAP_AMX_BF16, "amx-bf16"},
+    {TN_CAP_NV_PTX, "ptx"},      {TN_CAP_NV_MMA80, "mma80"}, {TN_CAP_NV_WGMMA, "wgmma"}, {TN_CAP_DPAS8, "dpas8"},
+    {TN_CAP_DPAS16, "dpas16"},   {TN_CAP_WMMA11, "wmma11"},  {TN_CAP_WMMA12, "wmma12"},  {TN_CAP_MFMA90A, "mfma90a"},
     {TN_CAP_MFMA942, "mfma942"},
 };
 
@@ -105,8 +105,8 @@ static void name_caps(char *out, size_t n, unsigned caps)
 void tn_quirk_describe(tn_device_info *o, cl_device_id d)
 {
     const unsigned caps = tn_device_caps(o, d);
-    const unsigned matrix = TN_CAP_NV_MMA80 | TN_CAP_DPAS8 | TN_CAP_DPAS16 | TN_CAP_WMMA11 | TN_CAP_WMMA12 | TN_CAP_MFMA90A |
-                            TN_CAP_MFMA942;
+    const unsigned matrix =
+        TN_CAP_NV_MMA80 | TN_CAP_DPAS8 | TN_CAP_DPAS16 | TN_CAP_WMMA11 | TN_CAP_WMMA12 | TN_CAP_MFMA90A | TN_CAP_MFMA942;
     cl_uint major = 0;
     o->quirks = "";
     for (size_t i = 0; i < TN_COUNT(quirks); i++)

@@ -24,7 +24,7 @@ static int launch(tn_ctx *c, const tn_attention_args *a, const kernels *k, const
 
 static int forward(tn_ctx *c, const tn_attention_args *a, const kernels *k, tn_error *err)
 {
-    const tn_arg args[] = {TN_BUF(a->qkv.mem), TN_BUF(a->o.mem),  TN_BUF(a->lse.mem),
+    const tn_arg args[] = {TN_BUF(a->qkv.mem), TN_BUF(a->o.mem), TN_BUF(a->lse.mem),
                            TN_INT(a->n),       TN_INT(a->heads), TN_FLT(a->scale)};
     return launch(c, a, k, "attn_forward", k->forward, args, TN_COUNT(args), err);
 }
@@ -152,8 +152,8 @@ static const tn_variant backward_rows[] = {
 
 #define ATTENTION(op, table)                                                                                                       \
     {                                                                                                                              \
-        .name = op, .rows = table, .n = TN_COUNT(table), .key = attention_key, .kind = attention_kind, .make = attention_make,      \
-        .release = attention_release, .args_size = sizeof(tn_attention_args), .work = attention_work, .shrink = attention_shrink    \
+        .name = op, .rows = table, .n = TN_COUNT(table), .key = attention_key, .kind = attention_kind, .make = attention_make,     \
+        .release = attention_release, .args_size = sizeof(tn_attention_args), .work = attention_work, .shrink = attention_shrink   \
     }
 const tn_variant_op tn_attention_op = ATTENTION("attention", forward_rows);
 const tn_variant_op tn_attention_back_op = ATTENTION("attention-back", backward_rows);

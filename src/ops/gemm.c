@@ -84,7 +84,8 @@ int tn_gemm_sum(tn_ctx *c, const tn_tensor *P, int splits, const tn_gemm_args *g
 
 int tn_gemm(tn_ctx *c, bool ta, bool tb, float alpha, tn_tensor A, tn_tensor B, float beta, tn_tensor C, cl_mem bias, tn_error *err)
 {
-    tn_gemm_args g = {.ta = ta, .tb = tb, .alpha = alpha, .beta = beta, .A = A, .B = B, .C = C, .M = C.rows, .N = C.cols, .bias = bias};
+    tn_gemm_args g = {
+        .ta = ta, .tb = tb, .alpha = alpha, .beta = beta, .A = A, .B = B, .C = C, .M = C.rows, .N = C.cols, .bias = bias};
     g.K = ta ? A.rows : A.cols;
     int am = ta ? A.cols : A.rows, bk = tb ? B.cols : B.rows, bn = tb ? B.rows : B.cols;
     if (am != g.M || bk != g.K || bn != g.N)

@@ -102,7 +102,8 @@ static int layernorm_make(void *copy, tn_ctx *c, const void *args, tn_error *err
     tn_tensor *const t[] = {&a->x, &a->y, &a->dy, &a->dx, &a->gamma, &a->beta, &a->stats};
     for (size_t i = 0; i < TN_COUNT(t); i++) t[i]->mem = NULL;
     for (size_t i = 0; i < TN_COUNT(t); i++) {
-        TN_TRY(tn_tensor_new(t[i], c->dev, i < 4 ? from->act : TN_F32, i == 4 || i == 5 ? 1 : rows, i == 6 ? 2 : cols, "tuning", err));
+        TN_TRY(
+            tn_tensor_new(t[i], c->dev, i < 4 ? from->act : TN_F32, i == 4 || i == 5 ? 1 : rows, i == 6 ? 2 : cols, "tuning", err));
         TN_TRY(tn_tensor_random(c->dev, t[i], err));
     }
     return 0;
@@ -126,8 +127,8 @@ static const tn_variant backward_rows[] = {
 
 #define LAYERNORM(op, table)                                                                                                       \
     {                                                                                                                              \
-        .name = op, .rows = table, .n = TN_COUNT(table), .key = layernorm_key, .kind = layernorm_kind, .make = layernorm_make,      \
-        .release = layernorm_release, .args_size = sizeof(tn_layernorm_args), .work = layernorm_work, .shrink = layernorm_shrink    \
+        .name = op, .rows = table, .n = TN_COUNT(table), .key = layernorm_key, .kind = layernorm_kind, .make = layernorm_make,     \
+        .release = layernorm_release, .args_size = sizeof(tn_layernorm_args), .work = layernorm_work, .shrink = layernorm_shrink   \
     }
 const tn_variant_op tn_layernorm_op = LAYERNORM("layernorm", forward_rows);
 const tn_variant_op tn_layernorm_back_op = LAYERNORM("layernorm-back", backward_rows);

@@ -25,11 +25,11 @@ struct tn_forced; /* variant.h */
 typedef struct tn_ctx {
     tn_dev *dev;
     bool dry;
-    bool plan_only;           /* of a plan that may never run: variants nobody has checked yet count as good */
-    struct tn_wanted *wanted; /* in a dry pass: shapes are registered here for the tuner. Borrowed, NULL: not */
-    struct tn_forced *forced; /* of a self-test: the row it is about. Borrowed, NULL: none */
+    bool plan_only;            /* of a plan that may never run: variants nobody has checked yet count as good */
+    struct tn_wanted *wanted;  /* in a dry pass: shapes are registered here for the tuner. Borrowed, NULL: not */
+    struct tn_forced *forced;  /* of a self-test: the row it is about. Borrowed, NULL: none */
     int tune[TN_MAX_TUNABLES]; /* of the row that runs */
-    cl_mem ws; /* scratch of one operation */
+    cl_mem ws;                 /* scratch of one operation */
     size_t ws_size, ws_used, ws_peak;
     struct {
         size_t offset, bytes;

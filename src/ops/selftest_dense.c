@@ -26,7 +26,17 @@ static int gemm_one(tn_trial *t, const types *y, int flags, const int *mnk)
     TN_TRY(tn_trial_in(t, y->b, tb ? N : K, tb ? K : N, &B, &hb));
     TN_TRY(tn_trial_in(t, y->c, M, N, &C, &hc));
     TN_TRY(tn_trial_in(t, TN_F32, 1, N, &b, &hbias));
-    const tn_gemm_args g = {.ta = ta, .tb = tb, .alpha = 0.5f, .beta = beta, .A = *A, .B = *B, .C = *C, .M = M, .N = N, .K = K, .bias = bias ? b->mem : NULL};
+    const tn_gemm_args g = {.ta = ta,
+                            .tb = tb,
+                            .alpha = 0.5f,
+                            .beta = beta,
+                            .A = *A,
+                            .B = *B,
+                            .C = *C,
+                            .M = M,
+                            .N = N,
+                            .K = K,
+                            .bias = bias ? b->mem : NULL};
     if (tn_trial_wants(t, &tn_gemm_op, &g)) {
         if (beta == 0) TN_TRY(tn_trial_poison(t, C));
         TN_TRY(tn_variant_run(t->c, &tn_gemm_op, &g, ERR));

@@ -112,7 +112,8 @@ static int qgemv(tn_trial *t)
         return qgemv_one(t, &s, like->x.rows);
     }
     for (int k = 0; k < TN_Q_TYPES; k++) {
-        tn_qshape s = {.type = (tn_qtype)k, .rows = sizes[t->size][0], .cols = sizes[t->size][1], .nested = tn_qformats[k].nestable};
+        tn_qshape s = {
+            .type = (tn_qtype)k, .rows = sizes[t->size][0], .cols = sizes[t->size][1], .nested = tn_qformats[k].nestable};
         TN_TRY(tn_qblock(&s.block, s.type, 0, s.cols, "w", ERR));
         TN_TRY(qgemv_one(t, &s, 1));
         TN_TRY(qgemv_one(t, &s, TN_QGEMV_ROWS));

@@ -37,8 +37,8 @@ int tn_tokens_forward(tn_ctx *c, const tn_tensor *patches, const tn_tensor *cls,
                      TN_INT(n_reg),
                      TN_INT(x->cols),
                      TN_INT(x->rows)};
-    return run2(c, TOKENS, "tokens_forward", act, pos ? "-DPOS=1" : "-DPOS=0", (size_t)x->cols, (size_t)x->rows, args, TN_COUNT(args),
-                err);
+    return run2(c, TOKENS, "tokens_forward", act, pos ? "-DPOS=1" : "-DPOS=0", (size_t)x->cols, (size_t)x->rows, args,
+                TN_COUNT(args), err);
 }
 
 int tn_token_grad(tn_ctx *c, const tn_tensor *dx, int batch, int first, int count, tn_tensor *out, tn_error *err)
@@ -95,8 +95,8 @@ int tn_bilinear_backward(tn_ctx *c, const tn_tensor *dy, int batch, tn_size2 in,
     int rows = batch * in.h;
     tn_arg args[] = {TN_BUF(dy->mem), TN_BUF(dx->mem),  TN_INT(in.h), TN_INT(in.w), TN_INT(out.h),
                      TN_INT(out.w),   TN_INT(dx->cols), TN_FLT(sy),   TN_FLT(sx),   TN_INT(rows)};
-    return run2(c, RESIZE, "bilinear_backward", act, o.s, (size_t)in.w * (size_t)(dx->cols / vw), (size_t)rows, args, TN_COUNT(args),
-                err);
+    return run2(c, RESIZE, "bilinear_backward", act, o.s, (size_t)in.w * (size_t)(dx->cols / vw), (size_t)rows, args,
+                TN_COUNT(args), err);
 }
 
 static int dw_conv(tn_ctx *c, const tn_tensor *x, const tn_tensor *w, int batch, tn_size2 s, bool flip, tn_tensor *y, tn_error *err)

@@ -14,8 +14,7 @@ int tn_heatmap_loss(tn_ctx *c, const tn_tensor *heat, const tn_tensor *target, c
     tn_dtype act;
     TN_TRY(tn_storage(&act, "the loss", TN_LIST(heat), TN_LIST(heat, target, mask, dheat, partial), err));
     TN_TRY(tn_options_set(&o, err, "-DFOCAL=%d -DITEMS=%d", s->focal, TN_PARTIALS));
-    return tn_op_run(c, "portable/loss.cl", "heatmap_loss", o.s, args, TN_COUNT(args), 1, &g, &l,
-                     err);
+    return tn_op_run(c, "portable/loss.cl", "heatmap_loss", o.s, args, TN_COUNT(args), 1, &g, &l, err);
 }
 
 /* The optimisers' kernels count elements in an int and begin at a uint. */

@@ -218,7 +218,8 @@ static void add_op(tn_text *out, json_t *db, const tn_variant_op *op)
 {
     const char *key, *name;
     json_t *answer, *row;
-    json_object_foreach(tn_db_at(db, "choices", op->name, NULL, NULL), key, answer) {
+    json_object_foreach(tn_db_at(db, "choices", op->name, NULL, NULL), key, answer)
+    {
         tn_text_addf(out, "%s  %s\n", op->name, key);
         json_object_foreach(json_object_get(answer, "rows"), name, row)
             add_row(out, name, row, !strcmp(name, tn_json_str(answer, "variant", "")), json_object_get(answer, "tune"));

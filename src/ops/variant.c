@@ -56,8 +56,8 @@ int tn_variant_list_check(const char *list, tn_error *err)
         for (int i = 0; tn_variant_ops[i]; i++)
             found |= (!o[0] || !strcmp(o, tn_variant_ops[i]->name)) && tn_variant_find(tn_variant_ops[i], name) >= 0;
         if (!found)
-            return tn_fail(err, TN_ERR_ARGUMENT, "no operation has a kernel variant '%s%s%s'; 'tracknet devices --tune' lists them", o,
-                           o[0] ? "=" : "", name);
+            return tn_fail(err, TN_ERR_ARGUMENT, "no operation has a kernel variant '%s%s%s'; 'tracknet devices --tune' lists them",
+                           o, o[0] ? "=" : "", name);
     }
     return 0;
 }

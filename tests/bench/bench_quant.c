@@ -142,7 +142,8 @@ static int unpacking(tn_dev *d, tn_qtype type, bool nested, tn_dtype out, int ro
            nested ? " double" : "", tn_dtype_name(out), rows, cols, (double)moved / best(copy) * 1e-9,
            (double)moved / best(kernel) * 1e-9);
     for (int v = 0; v < tn_unpack_op.n; v++)
-        if (ours[v][0] > 0) printf("   %s %7.1f (%.2f)", tn_unpack_op.rows[v].name, (double)moved / best(ours[v]) * 1e-9, base / best(ours[v]));
+        if (ours[v][0] > 0)
+            printf("   %s %7.1f (%.2f)", tn_unpack_op.rows[v].name, (double)moved / best(ours[v]) * 1e-9, base / best(ours[v]));
     printf("\n");
     fflush(stdout);
     tear_down(&b);

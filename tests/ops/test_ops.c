@@ -47,8 +47,8 @@ static void run_case(const tn_case *k, const tn_case_spec *s)
         printf("%-24s %-14s %-10s size %d %-8s %8.2g of %g, element %8.2g of %g, %d runs\n", k->name, op, row, s->size,
                tn_dtype_name(s->act), r.error, tn_case_bound(s->act), r.element, tn_case_element_bound(s->act), r.runs);
     if (print_errors) fflush(stdout);
-    ck_assert_msg(r.worst <= 1, "%s, %s row of %s operation, size %d, %s: off by %.3g, one element by %.3g", k->name, row, op, s->size,
-                  tn_dtype_name(s->act), r.error, r.element);
+    ck_assert_msg(r.worst <= 1, "%s, %s row of %s operation, size %d, %s: off by %.3g, one element by %.3g", k->name, row, op,
+                  s->size, tn_dtype_name(s->act), r.error, r.element);
 }
 
 /* With every row that the device can run. */
