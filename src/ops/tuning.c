@@ -77,12 +77,29 @@ int tn_db(json_t **out, tn_dev *d, tn_error *err)
     return 0;
 }
 
+/* What another process has learned in the meantime. */
+static void merge_missing(json_t *db, json_t *other)
+{
+    const char *key;
+    json_t *v;
+    json_object_foreach(other, key, v)
+    {
+        json_t *mine = json_object_get(db, key);
+        if (!mine) json_object_set(db, key, v);
+        else if (json_is_object(mine) && !json_object_get(mine, "variant") && !json_object_get(mine, "good"))
+            merge_missing(mine, v);
+    }
+}
+
 /* A cache that cannot be written costs the next run its time and nothing else. */
 void tn_db_save(const tn_dev *d)
 {
     char *path = cache_file(d);
     tn_error ignored;
-    json_t *j = path ? identity(d) : NULL;
+    json_t *j = path ? identity(d) : NULL, *others = json_object();
+    load(others, d);
+    merge_missing(d->tuning, others);
+    json_decref(others);
     if (j && !json_object_update(j, d->tuning) && !tn_mkdirs(d->cache_dir, &ignored)) (void)tn_json_write(j, path, &ignored);
     json_decref(j);
     free(path);
