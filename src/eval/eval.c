@@ -68,7 +68,9 @@ static int run_batch(tn_engine *e, const tn_batch *b, float *heat, double *loss,
     tn_exec *x;
     tn_pass pass = tn_engine_eval_pass(e, b->n, true);
     TN_TRY(tn_session_get(&x, s, &pass, err));
-    s->loss = (tn_loss_spec){!strcmp(e->s->training.loss, "focal"), (float)e->s->training.alpha, (float)e->s->training.beta, 1, 1};
+    s->loss = (tn_loss_spec){!strcmp(e->s->training.loss, "focal"), (float)e->s->training.alpha, (float)e->s->training.beta};
+    const tn_step_constants now = {.inv_mask = 1};
+    TN_TRY(tn_ctx_step(&s->ctx, &now, err));
     TN_TRY(tn_session_upload(s, x, x->g.pixels, b->pixels, err));
     TN_TRY(tn_session_upload(s, x, x->g.target, b->target, err));
     TN_TRY(tn_session_upload(s, x, x->g.mask, b->mask, err));

@@ -75,8 +75,8 @@ int tn_case_run(const tn_case *k, tn_dev *d, tn_dtype act, int size, double *err
 {
     tn_ctx c;
     tn_ctx_init(&c, d, act);
-    c.step_seed = 7;
-    int rc = 0;
+    const tn_step_constants now = {.seed = TN_TRIAL_SEED, .inv_mask = 1};
+    int rc = tn_ctx_step(&c, &now, err);
     for (int pass = 0; !rc && pass < 2; pass++) {
         tn_trial t = {.c = &c, .rng = tn_rng_named((uint64_t)size, k->name), .size = size, .err = err};
         c.dry = pass == 0;
@@ -93,7 +93,7 @@ int tn_case_run(const tn_case *k, tn_dev *d, tn_dtype act, int size, double *err
 static int run_all(tn_dev *d, char *report, size_t n, tn_error *err)
 {
     int count = 0;
-    const tn_case *const tables[] = {tn_cases_dense, tn_cases_spatial};
+    const tn_case *const tables[] = {tn_cases_gemm, tn_cases_dense, tn_cases_spatial};
     for (size_t k = 0; k < TN_COUNT(tables); k++)
         for (const tn_case *c = tables[k]; c->name; c++)
             for (int act = TN_F32; act <= TN_F16; act++) {
@@ -128,10 +128,10 @@ int tn_device_tune(int index, char *report, size_t n, tn_error *err)
     if (!rc) rc = tn_tuning_get_quant(&t, d, err);
     tn_text text = {0};
     for (int s = 0; !rc && s < TN_SHAPES; s++) {
-        tn_text_addf(&text, "%s%s: %s (", s ? "; " : "", shapes[s], tn_gemm_variants[t->best[s]].name);
+        tn_text_addf(&text, "%s%s: %s (", s ? "; " : "", shapes[s], tn_gemm_op.rows[t->best[s]].name);
         for (int v = 0; v < TN_GEMM_VARIANTS; v++)
             if (t->seconds[s][v] > 0)
-                tn_text_addf(&text, "%s%s %.2f ms", v ? ", " : "", tn_gemm_variants[v].name, 1e3 * t->seconds[s][v]);
+                tn_text_addf(&text, "%s%s %.2f ms", v ? ", " : "", tn_gemm_op.rows[v].name, 1e3 * t->seconds[s][v]);
         tn_text_addf(&text, ")");
     }
     if (!rc)

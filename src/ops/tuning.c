@@ -71,7 +71,7 @@ static int probe_new(probe *p, tn_dev *d, int s, tn_error *err)
 }
 
 /* Relative error of the checked rows; the output is poisoned first. */
-static int check(probe *p, const tn_gemm_variant *v, double *error, tn_error *err)
+static int check(probe *p, const tn_variant *v, double *error, tn_error *err)
 {
     tn_dev *d = p->ctx.dev;
     const tn_gemm_args *g = &p->g;
@@ -87,7 +87,7 @@ static int check(probe *p, const tn_gemm_variant *v, double *error, tn_error *er
     return 0;
 }
 
-static int measure(probe *p, const tn_gemm_variant *v, double *seconds, tn_error *err)
+static int measure(probe *p, const tn_variant *v, double *seconds, tn_error *err)
 {
     double best = 1e30, begin = tn_now();
     for (int i = 0; i < 20 && (i < 3 || tn_now() - begin < 0.05); i++) {
@@ -106,9 +106,9 @@ static int tune_shape(tn_gemm_tuning *t, tn_dev *d, int s, tn_error *err)
     int rc = probe_new(&p, d, s, err);
     t->best[s] = TN_GEMM_PORTABLE;
     for (int v = 0; !rc && v < TN_GEMM_VARIANTS; v++) {
-        const tn_gemm_variant *row = &tn_gemm_variants[v];
+        const tn_variant *row = &tn_gemm_op.rows[v];
         t->seconds[s][v] = 0;
-        if (!row->can(&p.ctx, &p.g)) continue;
+        if (!tn_variant_can(&p.ctx, row, &p.g)) continue;
         if (row->slow_to_build && d->info.type == TN_DEVICE_CPU && !t->with_slow) continue;
         tn_error why = {0};
         double e = NAN, sec = 0;
@@ -203,7 +203,7 @@ static void save(const tn_gemm_tuning *t, const tn_dev *d)
         json_t *sec = json_array();
         for (int v = 0; v < TN_GEMM_VARIANTS; v++) json_array_append_new(sec, json_real(t->seconds[s][v]));
         json_array_append_new(rows,
-                              json_pack("{s:i, s:s, s:[i,i,i], s:o}", "best", t->best[s], "name", tn_gemm_variants[t->best[s]].name,
+                              json_pack("{s:i, s:s, s:[i,i,i], s:o}", "best", t->best[s], "name", tn_gemm_op.rows[t->best[s]].name,
                                         "shape", probes[s].M, probes[s].N, probes[s].K, "seconds", sec));
     }
     json_t *j = json_pack("{s:i, s:s, s:s, s:o, s:b, s:b, s:b, s:i, s:i, s:i}", "format", TUNING_FORMAT, "device", d->info.name,

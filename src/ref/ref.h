@@ -11,6 +11,19 @@
 void tn_ref_gemm(bool ta, bool tb, int M, int N, int K, float alpha, const float *A, int lda, const float *B, int ldb, float beta,
                  float *C, int ldc, const float *bias);
 
+/** A product with everything that tn_gemm_args asks for; the [M, N] arrays all have ldc. keep [M, N] dense: multiplies the
+ * second pair's product. NULL and 0: without. Masks of A and B are the caller's, who multiplies them in. */
+typedef struct tn_ref_product {
+    bool ta, tb, tb2;
+    int M, N, K, lda, ldb, ldc;
+    double alpha, beta, alpha2;
+    const float *A, *B, *bias, *scale, *slope, *residual, *A2, *B2, *keep;
+    float *pre;
+    int act; /* 1 + fn, also slope's; 0: none */
+    int parts, r;
+} tn_ref_product;
+void tn_ref_gemm_epilogue(const tn_ref_product *p, float *C);
+
 void tn_ref_layernorm(const float *x, const float *gamma, const float *beta, float eps, int rows, int cols, float *y);
 void tn_ref_layernorm_backward(const float *x, const float *gamma, float eps, const float *dy, int rows, int cols, float *dx,
                                float *dgamma, float *dbeta);
@@ -43,6 +56,9 @@ void tn_ref_patchify(const float *pixels, int batch, int h, int w, int patch, fl
 /** Returns the loss; dp may be NULL. mask has one value a sample. */
 double tn_ref_heatmap_loss(const float *p, const float *t, const float *mask, int batch, int sample, bool focal, double alpha,
                            double beta, double inv_mask, float *dp);
+/** A gradient's norm and what it makes of a step (tn_clip): returns the factor, 0 where the norm is not finite, and moves the
+ * loss scale (good: steps since it changed) as torch.amp.GradScaler does where `scaling`. */
+double tn_ref_clip(const float *g, int n, double max_norm, bool scaling, double *loss_scale, int *good, double *norm);
 void tn_ref_adamw(float *p, const float *g, float *m, float *v, int n, double lr, double wd, double b1, double b2, double eps,
                   int step, double grad_scale);
 void tn_ref_sgd(float *p, const float *g, float *buf, int n, double lr, double wd, double momentum, bool first, double grad_scale);

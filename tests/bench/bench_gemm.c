@@ -38,16 +38,16 @@ static int shape(tn_dev *d, int M, int N, int K, bool with_clblast, tn_error *er
     tn_ctx ctx;
     tn_ctx_init(&ctx, d, TN_F32);
     TN_TRY(tn_ctx_reserve(&ctx, nb * 4 + ((size_t)64 << 20), err));
-    tn_gemm_args g = {false, true, 1, 0, A, B, C, M, N, K, NULL};
+    const tn_gemm_args g = {.tb = true, .alpha = 1, .A = A, .B = B, .C = C, .M = M, .N = N, .K = K};
     double blas[ROUNDS], ours[TN_GEMM_VARIANTS][ROUNDS];
     for (int round = -2; round < ROUNDS; round++) { /* interleaved, so that what disturbs one disturbs all */
         double t = tn_now();
         cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, M, N, K, 1, a, K, b, K, 0, c, N);
         if (round >= 0) blas[round] = tn_now() - t;
         for (int v = 0; v < TN_GEMM_VARIANTS; v++) {
-            if (!tn_gemm_variants[v].can(&ctx, &g) || (v == TN_GEMM_CLBLAST && !with_clblast)) continue;
+            if (!tn_variant_can(&ctx, &tn_gemm_op.rows[v], &g) || (v == TN_GEMM_CLBLAST && !with_clblast)) continue;
             t = tn_now();
-            TN_TRY(tn_gemm_variants[v].run(&ctx, &g, err));
+            TN_TRY(tn_gemm_op.rows[v].run(&ctx, &g, err));
             TN_TRY(tn_dev_finish(d, err));
             if (round >= 0) ours[v][round] = tn_now() - t;
         }
@@ -55,9 +55,9 @@ static int shape(tn_dev *d, int M, int N, int K, bool with_clblast, tn_error *er
     const double flops = 2.0 * M * N * K, base = median(blas);
     printf("%5d x %5d x %5d  OpenBLAS %7.1f", M, N, K, flops / base * 1e-9);
     for (int v = 0; v < TN_GEMM_VARIANTS; v++) {
-        if (!tn_gemm_variants[v].can(&ctx, &g) || (v == TN_GEMM_CLBLAST && !with_clblast)) continue;
+        if (!tn_variant_can(&ctx, &tn_gemm_op.rows[v], &g) || (v == TN_GEMM_CLBLAST && !with_clblast)) continue;
         const double m = median(ours[v]);
-        printf("   %s %7.1f (%.2f)", tn_gemm_variants[v].name, flops / m * 1e-9, base / m);
+        printf("   %s %7.1f (%.2f)", tn_gemm_op.rows[v].name, flops / m * 1e-9, base / m);
     }
     printf("\n");
     fflush(stdout);

@@ -7,19 +7,22 @@
 #include <math.h>
 #include <string.h>
 
-static const tn_case *case_at(int i)
-{
-    int dense = 0;
-    while (tn_cases_dense[dense].name) dense++;
-    return i < dense ? &tn_cases_dense[i] : &tn_cases_spatial[i - dense];
-}
+static const tn_case *const tables[] = {tn_cases_gemm, tn_cases_dense, tn_cases_spatial};
 
 static int case_count(void)
 {
-    int a = 0, b = 0;
-    while (tn_cases_dense[a].name) a++;
-    while (tn_cases_spatial[b].name) b++;
-    return a + b;
+    int n = 0;
+    for (size_t k = 0; k < TN_COUNT(tables); k++)
+        for (const tn_case *c = tables[k]; c->name; c++) n++;
+    return n;
+}
+
+static const tn_case *case_at(int i)
+{
+    for (size_t k = 0; k < TN_COUNT(tables); k++)
+        for (const tn_case *c = tables[k]; c->name; c++)
+            if (i-- == 0) return c;
+    return NULL;
 }
 
 static tn_dev *open_device(void)
