@@ -1,4 +1,5 @@
 /* op(B)[K,N] in panels P[batch][ceil(N/NR)][K][NR] for cpu/gemm.cl, zeros beyond N. NRV is NR/16. */
+#define VW 1
 #include "common.h"
 #include "act.h"
 #include "step.h"
