@@ -1,7 +1,8 @@
 /* Masked heatmap losses, value and slope together. p, t, dp [B, S] float32, mask [B] (one a sample).
- * inv = 1 / max(sum(mask), 1e-8) over the whole batch; dp = grad_scale * dloss/dp.
+ * step->inv_mask = 1 / max(sum(mask), 1e-8) over the whole batch; dp = loss scale * dloss/dp.
  * partial[item]: the item's share of the loss (unscaled); items stride over all elements, so the sum is fixed. */
 #include "common.h"
+#include "step.h"
 #ifndef ITEMS
 #define ITEMS 1024 /* that share a sum */
 #endif
@@ -12,9 +13,10 @@
 inline float pow_pos(float x, float e) { return x <= 0.0f ? (e == 0.0f ? 1.0f : 0.0f) : pow(x, e); }
 
 __kernel void heatmap_loss(const __global float *p, const __global float *t, const __global float *mask,
-                           __global float *dp, __global float *partial, int n, int sample, float inv, float grad_scale,
-                           float alpha, float beta)
+                           __global float *dp, __global float *partial, int n, int sample, float alpha, float beta,
+                           const __global tn_step *step, const __global tn_optim *state)
 {
+    const float inv = step->inv_mask, grad_scale = state->loss_scale;
     float sum = 0.0f;
     for (int i = (int)get_global_id(0); i < n; i += ITEMS) {
         const float m = mask[i / sample], x = p[i], y = t[i];

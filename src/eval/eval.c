@@ -69,7 +69,9 @@ int tn_forward(tn_engine *e, const tn_batch *b, float *heat, double *loss, tn_er
     tn_exec *x;
     tn_pass pass = tn_engine_eval_pass(e, b->n, loss != NULL);
     TN_TRY(tn_session_get(&x, s, &pass, err));
-    s->loss = (tn_loss_spec){!strcmp(e->s->training.loss, "focal"), (float)e->s->training.alpha, (float)e->s->training.beta, 1, 1};
+    s->loss = (tn_loss_spec){!strcmp(e->s->training.loss, "focal"), (float)e->s->training.alpha, (float)e->s->training.beta};
+    const tn_step_constants now = {.inv_mask = 1};
+    TN_TRY(tn_ctx_step(&s->ctx, &now, err));
     TN_TRY(tn_session_upload(s, x, x->g.pixels, b->frames, err));
     if (loss) TN_TRY(tn_session_upload(s, x, x->g.labels, b->labels, err));
     TN_TRY(tn_session_run(s, x, err));

@@ -16,10 +16,18 @@ static void drop_subs(tn_ctx *c)
     c->n_subs = 0;
 }
 
+static void free_workspace(tn_ctx *c)
+{
+    drop_subs(c);
+    if (c->ws) tn_buffer_free(c->ws);
+    c->ws = NULL;
+    c->ws_size = 0;
+}
+
 int tn_ctx_reserve(tn_ctx *c, size_t bytes, tn_error *err)
 {
     if (bytes <= c->ws_size) return 0;
-    tn_ctx_free(c);
+    free_workspace(c);
     TN_TRY(tn_buffer_new(&c->ws, c->dev, bytes, "the workspace", err));
     c->ws_size = bytes;
     return 0;
@@ -27,10 +35,40 @@ int tn_ctx_reserve(tn_ctx *c, size_t bytes, tn_error *err)
 
 void tn_ctx_free(tn_ctx *c)
 {
-    drop_subs(c);
-    tn_buffer_free(c->ws);
-    c->ws = NULL;
-    c->ws_size = 0;
+    free_workspace(c);
+    if (c->constants) tn_buffer_free(c->constants);
+    if (c->state) tn_buffer_free(c->state);
+    c->constants = c->state = NULL;
+}
+
+int tn_ctx_step_ready(tn_ctx *c, tn_error *err)
+{
+    const tn_step_constants s = {.inv_mask = 1};
+    const tn_optim_state o = {.factor = 1, .finite = 1, .loss_scale = 1};
+    if (c->dry || c->state) return 0;
+    TN_TRY(tn_buffer_new(&c->constants, c->dev, sizeof s, "the step's constants", err));
+    TN_TRY(tn_buffer_write(c->constants, 0, &s, sizeof s, err));
+    TN_TRY(tn_buffer_new(&c->state, c->dev, sizeof o, "the optimiser's state", err));
+    return tn_buffer_write(c->state, 0, &o, sizeof o, err);
+}
+
+int tn_ctx_step(tn_ctx *c, const tn_step_constants *s, tn_error *err)
+{
+    TN_TRY(tn_ctx_step_ready(c, err));
+    return c->dry ? 0 : tn_buffer_write(c->constants, 0, s, sizeof *s, err);
+}
+
+int tn_ctx_state_set(tn_ctx *c, const tn_optim_state *s, tn_error *err)
+{
+    TN_TRY(tn_ctx_step_ready(c, err));
+    return c->dry ? 0 : tn_buffer_write(c->state, 0, s, sizeof *s, err);
+}
+
+int tn_ctx_state_get(tn_ctx *c, tn_optim_state *s, tn_error *err)
+{
+    TN_TRY(tn_ctx_step_ready(c, err));
+    *s = (tn_optim_state){.finite = 1, .loss_scale = 1};
+    return c->dry ? 0 : tn_buffer_read(c->state, 0, s, sizeof *s, err);
 }
 
 void tn_ws_reset(tn_ctx *c)

@@ -80,15 +80,10 @@ int tn_scale_cols(tn_ctx *c, const tn_tensor *x, const tn_tensor *scale, tn_tens
     return vectors(c, "scale_cols", "", act, n, vw, args, TN_COUNT(args), err);
 }
 
-static uint32_t threshold_of(float p)
+uint32_t tn_drop_threshold(float p)
 {
     double t = (double)p * 4294967296.0;
     return t >= 4294967295.0 ? 4294967295u : (uint32_t)t;
-}
-
-static uint32_t seed_of(const tn_ctx *c, uint32_t salt)
-{
-    return tn_hash_u32(c->step_seed, salt);
 }
 
 int tn_dropout(tn_ctx *c, const tn_tensor *x, tn_tensor *y, float p, uint32_t salt, bool add, bool rest, tn_error *err)
@@ -96,10 +91,18 @@ int tn_dropout(tn_ctx *c, const tn_tensor *x, tn_tensor *y, float p, uint32_t sa
     tn_dtype act;
     TN_TRY(tn_storage(&act, "dropout", TN_LIST(x, y), NULL, err));
     size_t n = tn_tensor_count(x);
-    tn_arg args[] = {
-        TN_BUF(x->mem), TN_BUF(y->mem), TN_UINT(seed_of(c, salt)), TN_UINT(threshold_of(p)), TN_FLT(1.0f / (1.0f - p)), TN_INT(add),
-        TN_INT(rest),   TN_INT(n)};
-    return vectors(c, "dropout", "", act, n, 1, args, TN_COUNT(args), err);
+    int vw = tn_vec_width(c, x->cols);
+    TN_TRY(tn_ctx_step_ready(c, err));
+    tn_arg args[] = {TN_BUF(x->mem),
+                     TN_BUF(y->mem),
+                     TN_BUF(c->constants),
+                     TN_UINT(salt),
+                     TN_UINT(tn_drop_threshold(p)),
+                     TN_FLT(1.0f / (1.0f - p)),
+                     TN_INT(add),
+                     TN_INT(rest),
+                     TN_INT(n / (size_t)vw)};
+    return vectors(c, "dropout", "", act, n, vw, args, TN_COUNT(args), err);
 }
 
 int tn_dora(tn_ctx *c, const tn_tensor *u, const tn_tensor *g, const tn_tensor *v, tn_buffer *bias, int first, int part,
@@ -148,15 +151,18 @@ int tn_dropout2d(tn_ctx *c, const tn_tensor *x, tn_tensor *y, float p, uint32_t 
     tn_dtype act;
     TN_TRY(tn_storage(&act, "dropout of channels", TN_LIST(x, y), NULL, err));
     size_t n = tn_tensor_count(x);
+    int vw = tn_vec_width(c, x->cols);
+    TN_TRY(tn_ctx_step_ready(c, err));
     tn_arg args[] = {TN_BUF(x->mem),
                      TN_BUF(y->mem),
-                     TN_UINT(seed_of(c, salt)),
-                     TN_UINT(threshold_of(p)),
+                     TN_BUF(c->constants),
+                     TN_UINT(salt),
+                     TN_UINT(tn_drop_threshold(p)),
                      TN_FLT(1.0f / (1.0f - p)),
                      TN_INT(x->cols),
                      TN_INT(sample_rows),
-                     TN_INT(n)};
-    return vectors(c, "dropout2d", "", act, n, 1, args, TN_COUNT(args), err);
+                     TN_INT(n / (size_t)vw)};
+    return vectors(c, "dropout2d", "", act, n, vw, args, TN_COUNT(args), err);
 }
 
 int tn_scale_channels(tn_ctx *c, const tn_tensor *x, const tn_tensor *z, int sample_rows, tn_tensor *y, tn_error *err)

@@ -1,4 +1,4 @@
-/** The GEMM variants, and the measured choice among them. */
+/** Matrix products with what is done to them before they are stored, and the rows that compute them. */
 #ifndef TN_GEMM_H
 #define TN_GEMM_H
 #include "variant.h"
@@ -13,45 +13,86 @@ typedef struct tn_mask {
 /**
  * What is done to a product before it is stored, in this order: s = alpha op(A) op(B) + alpha2 A2 B2^T + bias, u = s (kept
  * in `pre` where that is wanted), s = act(u) or s * act'(slope), s * scale, + residual, + beta C. Zero-initialised: nothing.
- * A variant that cannot do one of them returns false from can(); tn_gemm_run then multiplies and runs the rest as kernels of
- * its own (the generic tail).
+ * pre, slope, residual and C may be parts of a matrix, and of any storage type; slope and residual may be C itself.
  */
 typedef struct tn_epilogue {
     tn_buffer *bias; /* [N] float32 */
     bool has_act;
     tn_fn act;
-    tn_tensor pre;      /* [M, N]: the sum before the activation is written here; mem NULL: not kept */
-    tn_tensor slope;    /* [M, N]: multiplies by act'(slope) instead of applying act (the backward of act); mem NULL: no */
+    tn_tensor pre;      /* [M, N]: the sum before the activation is written here; rows 0: not kept */
+    tn_tensor slope;    /* [M, N]: multiplies by act'(slope) instead of applying act (the backward of act); rows 0: no */
     tn_buffer *scale;   /* [N] float32 */
-    tn_tensor residual; /* [M, N], storage of its own */
+    tn_tensor residual; /* [M, N]; rows 0: none */
     /* the second pair: adapters. A2 [M, parts * r] and B2 [N, r]: columns of C in part p (N / parts wide) take
      * A2[:, p*r .. p*r + r). With tb2 false B2 is [parts * r, N] and every column takes all of A2 (a gradient's dt A). */
     tn_tensor A2, B2;
     bool tb2;
-    int parts;
+    int parts; /* 0: no second pair */
     float alpha2;
     tn_mask mask; /* of the second pair's product (the adapters' part of dx), over [M, N] */
 } tn_epilogue;
 
+/** A product, or `batch` of them whose matrices lie a_step, b_step and c_step elements apart (A, B and C are the first ones;
+ * several have no epilogue and no mask). */
 typedef struct tn_gemm_args {
     bool ta, tb;
     float alpha, beta;
     tn_tensor A, B, C;
-    int M, N, K;
-    tn_buffer *bias;
+    int M, N, K;            /* filled in by tn_gemm_run */
     tn_mask mask_a, mask_b; /* on A's and B's elements as they lie, [A.rows, A.cols] and [B.rows, B.cols] */
-    tn_epilogue e;          /* bias stands in both until the callers are moved */
+    tn_epilogue e;
+    int batch; /* 0 and 1: one */
+    size_t a_step, b_step, c_step;
 } tn_gemm_args;
 
-/** Any product with any epilogue. */
-int tn_gemm_run(tn_ctx *c, const tn_gemm_args *g, tn_error *err);
+/** The rows. Each runs any epilogue: what its kernel cannot do at once it leaves to tn_gemm_tail, so that a row which only
+ * multiplies is measured with the launches that it needs. */
+extern const tn_variant_op tn_gemm_op;
 
-/* The rows; args: const tn_gemm_args *. */
+/** Any product with any epilogue. TN_ERR_ARGUMENT where shapes, types or strides do not fit. */
+int tn_gemm_run(tn_ctx *c, const tn_gemm_args *g, tn_error *err);
+/** The first half of tn_gemm_run: *out is g with M, N and K filled in. */
+int tn_gemm_check(tn_gemm_args *out, const tn_gemm_args *g, tn_error *err);
+/** One product C = alpha op(A) op(B) + beta C with nothing else? */
+bool tn_gemm_is_plain(const tn_gemm_args *g);
+
 int tn_gemm_portable(tn_ctx *c, const void *args, tn_error *err);
 int tn_gemm_native(tn_ctx *c, const void *args, tn_error *err);
 bool tn_gemm_clblast_can(const tn_ctx *c, const void *args);
 int tn_gemm_clblast(tn_ctx *c, const void *args, tn_error *err);
 
-/** Final step of a product summed in `splits` parts: C = alpha * sum P + beta C + bias. */
-int tn_gemm_sum(tn_ctx *c, const tn_tensor *P, int splits, const tn_gemm_args *g, tn_error *err);
+/** Runs g through `run`, which can multiply (alpha, beta) at least: masks by copies, a batch one by one, the rest by
+ * gemm_sum over a float32 product in the workspace. */
+int tn_gemm_tail(tn_ctx *c, const tn_gemm_args *g, int (*run)(tn_ctx *, const void *, tn_error *), tn_error *err);
+/** Last step of a product summed in `splits` parts P [batch][splits][M][N]: alpha times their sum, + pair [M, N] (NULL: none)
+ * with e.mask, then the rest of the epilogue. */
+int tn_gemm_sum(tn_ctx *c, const tn_tensor *P, int splits, const tn_gemm_args *g, const tn_tensor *pair, tn_error *err);
+
+/** gemm_build.c: the options and arguments of a launch, as cl/shared/gemm.h orders them. */
+typedef struct tn_gemm_build {
+    tn_arg args[64];
+    int n;
+    char options[232];
+    bool too_long;
+} tn_gemm_build;
+void tn_gemm_option(tn_gemm_build *b, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+void tn_gemm_arg(tn_gemm_build *b, tn_arg a);
+void tn_gemm_put_step(tn_gemm_build *b, const tn_ctx *c);
+/** `name`: MASK_A and so on; width: of the masked tensor's rows, or 0 where the kernel knows it. */
+void tn_gemm_put_mask(tn_gemm_build *b, const char *name, tn_mask m, int width);
+/** bias, pre, activation or slope, scale and residual. */
+void tn_gemm_put_epilogue(tn_gemm_build *b, const tn_gemm_args *g);
+int tn_gemm_launch(tn_ctx *c, const tn_gemm_build *b, const char *file, const char *entry, const size_t *global,
+                   const size_t *local, tn_error *err);
+/** Columns of C that share columns of A2, and columns of A2 that one column of C takes. */
+int tn_gemm_part(const tn_epilogue *e, int N);
+int tn_gemm_rank(const tn_epilogue *e);
+
+/** gemm_key.c: the registry's keys and copies. */
+void tn_gemm_key(char *out, size_t n, const void *args);
+void tn_gemm_kind(char *out, size_t n, const void *args);
+int tn_gemm_make(void *copy, tn_ctx *c, const void *args, tn_error *err);
+void tn_gemm_release(void *copy, tn_ctx *c);
+double tn_gemm_work(const void *args);
+void tn_gemm_shrink(void *args, double most);
 #endif

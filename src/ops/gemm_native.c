@@ -6,79 +6,146 @@
 enum { A_BLOCK_BYTES = 384 * 1024, K_SPLIT = 2048 };
 
 typedef struct {
-    int mr, nrv, splits, chunk;
+    int mr, nrv, nr, splits, chunk, batch;
     bool direct; /* B is used where it lies */
-    char opts[192];
-} shape;
+} native_shape;
 
-static shape choose(const tn_ctx *c, const tn_gemm_args *g)
+/* A packed (or direct) right-hand matrix: panels of nr columns. */
+typedef struct {
+    tn_tensor P;
+    size_t panel, step; /* elements from panel to panel, from product to product */
+    int row;            /* and from k to k */
+} native_panels;
+
+static native_shape native_choose(const tn_ctx *c, const tn_gemm_args *g)
 {
     const bool wide = c->dev->info.float_width >= 16;
-    shape s = {.mr = 6, .nrv = wide ? 4 : 1, .splits = 1};
+    native_shape s = {.mr = 6, .nrv = wide ? 4 : 1, .splits = 1, .batch = TN_MAX(1, g->batch)};
     if (wide && g->N <= 32) s.mr = 12, s.nrv = g->N <= 16 ? 1 : 2;
-    const long long items = (long long)TN_CEIL_DIV(g->M, s.mr) * TN_CEIL_DIV(g->N, 16 * s.nrv);
+    s.nr = 16 * s.nrv;
+    const long long items = (long long)TN_CEIL_DIV(g->M, s.mr) * TN_CEIL_DIV(g->N, s.nr) * s.batch;
     if (g->K >= 2 * K_SPLIT && (items < 16ll * c->dev->info.compute_units || g->ta))
         s.splits = TN_MIN(TN_CEIL_DIV(g->K, K_SPLIT), 64);
-    s.chunk = TN_CEIL_DIV(g->K, s.splits);
-    s.splits = TN_CEIL_DIV(g->K, s.chunk);
-    s.direct = !g->tb && g->B.dtype == TN_F32 && g->N % (16 * s.nrv) == 0 && g->M <= 128;
-    snprintf(s.opts, sizeof s.opts, "-DTA=%d -DTB=%d -DAT=%d -DBT=%d -DCT=%d -DSPLIT=%d -DBIAS=%d -DMR=%d -DNRV=%d", g->ta, g->tb,
-             (int)g->A.dtype, (int)g->B.dtype, s.splits > 1 ? 0 : (int)g->C.dtype, s.splits > 1, g->bias && s.splits == 1, s.mr,
-             s.nrv);
+    s.chunk = TN_MAX(1, TN_CEIL_DIV(g->K, s.splits));
+    s.splits = TN_MAX(1, TN_CEIL_DIV(g->K, s.chunk));
+    s.direct = !g->tb && g->B.dtype == TN_F32 && g->N % s.nr == 0 && g->M <= 128 && g->mask_b.p <= 0;
     return s;
 }
 
-static int pack(tn_ctx *c, const tn_gemm_args *g, const shape *s, tn_tensor *P, tn_error *err)
+/* A panel takes its columns of A2 from one part; masks of a transposed A are not vectors. */
+static bool native_fuses(const tn_gemm_args *g, const native_shape *s)
 {
-    const int nr = 16 * s->nrv, panels = TN_CEIL_DIV(g->N, nr);
-    TN_TRY(tn_ws_take(c, P, TN_F32, panels * nr, g->K, err));
-    tn_arg args[] = {TN_BUF(g->B.mem), TN_UINT(g->B.off), TN_INT(g->B.ld), TN_BUF(P->mem), TN_INT(g->N), TN_INT(g->K)};
-    size_t global[] = {(size_t)TN_CEIL_DIV(g->K, 16), (size_t)panels}, local[] = {1, 1};
-    return tn_op_run(c, "cpu/gemm.cl", "gemm_pack", s->opts, args, TN_COUNT(args), 2, global, local, err);
+    if (g->ta && g->mask_a.p > 0) return false;
+    return !g->e.parts || (g->alpha != 0 && (tn_gemm_part(&g->e, g->N) == g->N || tn_gemm_part(&g->e, g->N) % s->nr == 0));
 }
 
-static int multiply(tn_ctx *c, const tn_gemm_args *g, const shape *s, const tn_tensor *P, tn_error *err)
+/* B as it lies in the arguments of the product: g's own, or the second pair's. */
+typedef struct {
+    tn_tensor B;
+    bool tb;
+    int K, batch;
+    size_t step;
+    tn_mask mask;
+} native_source;
+
+static int native_pack(tn_ctx *c, native_panels *out, const native_source *b, int N, const native_shape *s, tn_error *err)
 {
-    const int nr = 16 * s->nrv;
-    const int row = s->direct ? g->B.ld : nr;
-    const size_t panel = s->direct ? (size_t)nr : (size_t)g->K * (size_t)nr;
+    const int panels = TN_CEIL_DIV(N, s->nr);
+    TN_TRY(tn_ws_take(c, &out->P, TN_F32, b->batch * panels * s->nr, b->K, err));
+    out->row = s->nr;
+    out->panel = (size_t)b->K * (size_t)s->nr;
+    out->step = out->panel * (size_t)panels;
+    tn_gemm_build k = {.n = 0};
+    tn_gemm_option(&k, "-DTB=%d -DBT=%d -DNRV=%d", b->tb, (int)b->B.dtype, s->nrv);
+    const tn_arg args[] = {TN_BUF(b->B.mem),   TN_UINT(b->B.off), TN_INT(b->B.ld), TN_UINT(b->step),
+                           TN_BUF(out->P.mem), TN_INT(N),         TN_INT(b->K),    TN_INT(panels)};
+    for (size_t i = 0; i < TN_COUNT(args); i++) tn_gemm_arg(&k, args[i]);
+    if (b->mask.p > 0) tn_gemm_put_step(&k, c);
+    tn_gemm_put_mask(&k, "MASK_B", b->mask, b->B.cols);
+    const size_t global[] = {(size_t)TN_CEIL_DIV(b->K, 16), (size_t)panels, (size_t)b->batch}, local[] = {1, 1, 1};
+    return tn_gemm_launch(c, &k, "cpu/gemm_pack.cl", "gemm_pack", global, local, err);
+}
+
+static native_panels native_direct(const tn_tensor *B, int nr, size_t step)
+{
+    return (native_panels){.P = *B, .panel = (size_t)nr, .step = step, .row = B->ld};
+}
+
+static void native_options(tn_gemm_build *b, const tn_gemm_args *g, const native_shape *s)
+{
+    tn_gemm_option(b, "-DTA=%d -DAT=%d -DMR=%d -DNRV=%d", g->ta, (int)g->A.dtype, s->mr, s->nrv);
+    if (s->splits > 1) tn_gemm_option(b, " -DSPLIT=1");
+    else tn_gemm_option(b, " -DCT=%d", (int)g->C.dtype);
+    if (s->batch > 1) tn_gemm_option(b, " -DBATCH");
+    if (g->e.parts) tn_gemm_option(b, " -DPAIR -DTB2=%d -DA2T=%d", g->e.tb2, (int)g->e.A2.dtype);
+}
+
+static void native_pair(tn_gemm_build *b, const tn_gemm_args *g, const native_panels *p)
+{
+    const tn_epilogue *e = &g->e;
+    const tn_arg args[] = {TN_BUF(e->A2.mem),
+                           TN_UINT(e->A2.off),
+                           TN_INT(e->A2.ld),
+                           TN_BUF(p->P.mem),
+                           TN_UINT(p->panel),
+                           TN_INT(p->row),
+                           TN_UINT(p->P.off),
+                           TN_INT(tn_gemm_rank(e)),
+                           TN_INT(tn_gemm_part(e, g->N)),
+                           TN_FLT(e->alpha2 / g->alpha)};
+    for (size_t i = 0; e->parts && i < TN_COUNT(args); i++) tn_gemm_arg(b, args[i]);
+}
+
+static int native_multiply(tn_ctx *c, const tn_gemm_args *g, const native_shape *s, const native_panels p[2], const tn_tensor *out,
+                           tn_error *err)
+{
+    const int rows = (int)TN_MAX((size_t)s->mr, (size_t)A_BLOCK_BYTES / ((size_t)s->chunk * tn_dtype_size(g->A.dtype)));
+    const int inner = TN_MIN(TN_CEIL_DIV(rows, s->mr), TN_CEIL_DIV(g->M, s->mr)), outers = TN_CEIL_DIV(g->M, inner * s->mr);
+    tn_gemm_build b = {.n = 0};
+    native_options(&b, g, s);
+    const tn_arg args[] = {TN_BUF(g->A.mem),    TN_UINT(g->A.off), TN_INT(g->A.ld),  TN_BUF(p[0].P.mem), TN_UINT(p[0].P.off),
+                           TN_UINT(p[0].panel), TN_INT(p[0].row),  TN_BUF(out->mem), TN_UINT(out->off),  TN_INT(out->ld),
+                           TN_INT(g->M),        TN_INT(g->N),      TN_INT(g->K),     TN_INT(s->chunk),   TN_INT(inner),
+                           TN_INT(outers),      TN_FLT(g->alpha),  TN_FLT(g->beta)};
+    const tn_arg steps[] = {TN_INT(s->splits), TN_UINT(g->a_step), TN_UINT(p[0].step), TN_UINT(g->c_step)};
+    for (size_t i = 0; i < TN_COUNT(args); i++) tn_gemm_arg(&b, args[i]);
+    for (size_t i = 0; s->batch > 1 && i < TN_COUNT(steps); i++) tn_gemm_arg(&b, steps[i]);
+    if (g->mask_a.p > 0 || g->e.mask.p > 0) tn_gemm_put_step(&b, c);
+    tn_gemm_put_mask(&b, "MASK_A", g->mask_a, g->A.cols);
+    native_pair(&b, g, &p[1]);
+    tn_gemm_put_mask(&b, "MASK_E", g->e.mask, 0);
+    if (s->splits == 1) tn_gemm_put_epilogue(&b, g);
+    const size_t global[] = {(size_t)inner, (size_t)TN_CEIL_DIV(g->N, s->nr),
+                             (size_t)outers * (size_t)s->splits * (size_t)s->batch},
+                 local[] = {1, 1, 1};
+    return tn_gemm_launch(c, &b, "cpu/gemm.cl", "gemm_panel", global, local, err);
+}
+
+static int native_prepare(tn_ctx *c, const tn_gemm_args *g, const native_shape *s, native_panels p[2], tn_error *err)
+{
+    const tn_epilogue *e = &g->e;
+    const native_source first = {g->B, g->tb, g->K, s->batch, g->b_step, g->mask_b};
+    const native_source second = {e->B2, e->tb2, e->parts ? tn_gemm_rank(e) : 0, 1, 0, {0, 0}};
+    if (s->direct) p[0] = native_direct(&g->B, s->nr, g->b_step);
+    else TN_TRY(native_pack(c, &p[0], &first, g->N, s, err));
+    if (!e->parts) return 0;
+    if (!e->tb2 && e->B2.dtype == TN_F32 && g->N % s->nr == 0) p[1] = native_direct(&e->B2, s->nr, 0);
+    else TN_TRY(native_pack(c, &p[1], &second, g->N, s, err));
+    return 0;
+}
+
+int tn_gemm_native(tn_ctx *c, const void *args, tn_error *err)
+{
+    const tn_gemm_args *g = args;
+    const native_shape s = native_choose(c, g);
+    if (!native_fuses(g, &s)) return tn_gemm_tail(c, g, tn_gemm_native, err);
+    const size_t mark = c->ws_used;
+    native_panels p[2] = {{.row = 0}, {.row = 0}};
     tn_tensor out = g->C;
-    if (s->splits > 1) TN_TRY(tn_ws_take(c, &out, TN_F32, s->splits * g->M, g->N, err));
-    int rows = (int)TN_MAX((size_t)s->mr, (size_t)A_BLOCK_BYTES / ((size_t)s->chunk * tn_dtype_size(g->A.dtype)));
-    const int inner = TN_MIN(TN_CEIL_DIV(rows, s->mr), TN_CEIL_DIV(g->M, s->mr));
-    const int outers = TN_CEIL_DIV(g->M, inner * s->mr);
-    tn_arg args[] = {TN_BUF(g->A.mem),
-                     TN_UINT(g->A.off),
-                     TN_INT(g->A.ld),
-                     TN_BUF(P->mem),
-                     TN_UINT(s->direct ? g->B.off : 0),
-                     TN_UINT(panel),
-                     TN_INT(row),
-                     TN_BUF(out.mem),
-                     TN_UINT(out.off),
-                     TN_INT(out.ld),
-                     TN_INT(g->M),
-                     TN_INT(g->N),
-                     TN_INT(g->K),
-                     TN_INT(s->chunk),
-                     TN_INT(outers),
-                     TN_FLT(g->alpha),
-                     TN_FLT(g->beta),
-                     TN_BUF(g->bias ? g->bias : g->A.mem)};
-    size_t global[] = {(size_t)inner, (size_t)TN_CEIL_DIV(g->N, nr), (size_t)outers * (size_t)s->splits};
-    size_t local[] = {1, 1, 1};
-    TN_TRY(tn_op_run(c, "cpu/gemm.cl", "gemm_panel", s->opts, args, TN_COUNT(args), 3, global, local, err));
-    return s->splits > 1 ? tn_gemm_sum(c, &out, s->splits, g, err) : 0;
-}
-
-int tn_gemm_native(tn_ctx *c, const void *args_, tn_error *err)
-{
-    const tn_gemm_args *g = args_;
-    shape s = choose(c, g);
-    size_t mark = c->ws_used;
-    tn_tensor P = g->B;
-    int rc = s.direct ? 0 : pack(c, g, &s, &P, err);
-    if (!rc) rc = multiply(c, g, &s, &P, err);
+    int rc = native_prepare(c, g, &s, p, err);
+    if (!rc && s.splits > 1) rc = tn_ws_take(c, &out, TN_F32, s.batch * s.splits * g->M, g->N, err);
+    if (!rc) rc = native_multiply(c, g, &s, p, &out, err);
+    if (!rc && s.splits > 1) rc = tn_gemm_sum(c, &out, s.splits, g, NULL, err);
     c->ws_used = mark;
     return rc;
 }

@@ -15,6 +15,7 @@
 #ifndef TN_OPS_H
 #define TN_OPS_H
 #include "quant.h"
+#include "step.h"
 #include "tape.h"
 #include "tensor.h"
 #include <stdbool.h>
@@ -38,13 +39,21 @@ typedef struct tn_ctx {
         tn_buffer *mem;
     } subs[TN_WS_SUBS]; /* sub-buffers of ws, kept */
     int n_subs;
-    uint32_t step_seed; /* dropout masks of this micro-batch */
+    tn_buffer *constants, *state; /* tn_step_constants, tn_optim_state; kept until tn_ctx_free */
 } tn_ctx;
 
 void tn_ctx_init(tn_ctx *c, tn_dev *d);
 /** Gives the context a workspace of at least `bytes` (replacing a smaller one). */
 int tn_ctx_reserve(tn_ctx *c, size_t bytes, tn_error *err);
 void tn_ctx_free(tn_ctx *c);
+/** What dropout, the loss and the optimisers read from here on. Before the first call: no seed, inv_mask 1, loss scale 1. */
+int tn_ctx_step(tn_ctx *c, const tn_step_constants *s, tn_error *err);
+/** Makes the two buffers where they are not there yet; for operations that read them. */
+int tn_ctx_step_ready(tn_ctx *c, tn_error *err);
+/** The optimisers' state: at the start, and to resume. */
+int tn_ctx_state_set(tn_ctx *c, const tn_optim_state *s, tn_error *err);
+/** Waits for the queue. */
+int tn_ctx_state_get(tn_ctx *c, tn_optim_state *s, tn_error *err);
 /** Scratch [rows, cols] until the next tn_ws_reset. */
 int tn_ws_take(tn_ctx *c, tn_tensor *t, tn_dtype dt, int rows, int cols, tn_error *err);
 void tn_ws_reset(tn_ctx *c);
@@ -115,6 +124,8 @@ int tn_glu_backward(tn_ctx *c, tn_fn f, const tn_tensor *u, const tn_tensor *dy,
 /** o = x + scale[cols] * y; scale NULL: x + y. */
 int tn_residual(tn_ctx *c, const tn_tensor *x, const tn_tensor *y, const tn_tensor *scale, tn_tensor *o, tn_error *err);
 int tn_scale_cols(tn_ctx *c, const tn_tensor *x, const tn_tensor *scale, tn_tensor *o, tn_error *err);
+/** An element is kept where its hash is not below this. */
+uint32_t tn_drop_threshold(float p);
 /** y = mask*x/(1-p), or y += with add; the mask depends on (step seed, salt, element) only. rest: x less that. */
 int tn_dropout(tn_ctx *c, const tn_tensor *x, tn_tensor *y, float p, uint32_t salt, bool add, bool rest, tn_error *err);
 /** Columns [first, first + part) of y = g*u (+ v) (+ bias); u, v, y [rows, cols], g [1, cols], bias [part]. */
@@ -163,26 +174,34 @@ int tn_conv3_backward(tn_ctx *c, const tn_tensor *x, const tn_tensor *w, const t
 typedef struct tn_loss_spec {
     bool focal;
     float alpha, beta;
-    float inv_mask, grad_scale;
 } tn_loss_spec;
 /** labels [B, 3] float32 (x, y in heatmap pixels, visible) -> target [B*S, 1] (a Gaussian of peak 1 at the ball; 0 where none is
  * visible) and mask [B, 1] (1 where it is). */
 int tn_heatmap_target(tn_ctx *c, const tn_tensor *labels, tn_size2 size, float sigma, tn_tensor *target, tn_tensor *mask,
                       tn_error *err);
-/** heat, target, dheat [B*S, 1] float32, mask [B, 1]; partial [TN_PARTIALS, 1]: the loss is their sum. */
+/** heat, target, dheat [B*S, 1] float32, mask [B, 1]; partial [TN_PARTIALS, 1]: the loss is their sum. The step's inv_mask
+ * multiplies both, the loss scale dheat alone. */
 int tn_heatmap_loss(tn_ctx *c, const tn_tensor *heat, const tn_tensor *target, const tn_tensor *mask, const tn_loss_spec *spec,
                     tn_tensor *dheat, tn_tensor *partial, tn_error *err);
+/** Hyperparameters that stay as they are through a run. The rest is in the step constants. */
 typedef struct tn_adam_spec {
-    float lr, weight_decay, beta1, beta2, eps, grad_scale;
-    int step; /* from 1 */
+    float beta1, beta2, eps;
 } tn_adam_spec;
-int tn_adamw(tn_ctx *c, tn_buffer *p, tn_buffer *g, tn_buffer *m, tn_buffer *v, size_t off, size_t n, const tn_adam_spec *s,
-             tn_error *err);
-int tn_sgd(tn_ctx *c, tn_buffer *p, tn_buffer *g, tn_buffer *buf, size_t off, size_t n, float lr, float decay, float momentum,
-           bool first, float grad_scale, tn_error *err);
-/** Sum of squares of g[off, off+n): float32 on the device, in TN_PARTIALS fixed parts that are added in double here. Waits for
- * the queue. */
-int tn_sum_squares(tn_ctx *c, tn_buffer *g, size_t off, size_t n, double *out, tn_error *err);
+/** Elements [off, off + n) of the flat arenas of a group: parameters, gradients, moments (v: AdamW's), float32. */
+typedef struct tn_optim_range {
+    tn_buffer *p, *g, *m, *v;
+    tn_buffer *shadow; /* the parameters again, stored as shadow_type, element i at element i; NULL: none */
+    tn_dtype shadow_type;
+    size_t off, n;
+    int group; /* of tn_optim_state */
+} tn_optim_range;
+/** Norm of g[off, off + n), and from it and the step constants the context's tn_optim_state: factor, counts, loss scale. */
+int tn_clip(tn_ctx *c, tn_buffer *g, size_t off, size_t n, const tn_adam_spec *s, tn_error *err);
+/** A step with what tn_clip left; nothing where that was not finite. */
+int tn_adamw(tn_ctx *c, const tn_optim_range *r, const tn_adam_spec *s, tn_error *err);
+int tn_sgd(tn_ctx *c, const tn_optim_range *r, float momentum, tn_error *err);
+/** The shadow alone, after parameters were written from outside. */
+int tn_shadow(tn_ctx *c, const tn_optim_range *r, tn_error *err);
 
 /* ---- quant_ops.c, unpack.c ---- */
 enum { TN_QTABLE_BYTES = 4 * (16 + 256 + 32 + 512) };

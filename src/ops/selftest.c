@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-const tn_case *const tn_case_tables[] = {tn_cases_dense, tn_cases_quant, tn_cases_spatial, NULL};
+const tn_case *const tn_case_tables[] = {tn_cases_gemm, tn_cases_dense, tn_cases_quant, tn_cases_spatial, NULL};
 
 /* Twice what correct kernels need on the largest sizes. */
 double tn_case_bound(tn_dtype act)
@@ -117,9 +117,9 @@ int tn_case_run(const tn_case *k, tn_dev *d, const tn_case_spec *s, tn_case_resu
     tn_ctx c;
     tn_forced forced = {.op = s->op, .row = s->row, .kind = s->kind};
     tn_ctx_init(&c, d);
-    c.step_seed = 7;
     c.forced = &forced;
-    int rc = 0;
+    const tn_step_constants now = {.seed = TN_TRIAL_SEED, .inv_mask = 1};
+    int rc = tn_ctx_step(&c, &now, err);
     *out = (tn_case_result){0};
     for (int pass = 0; !rc && pass < 2; pass++) {
         tn_trial t = {

@@ -3,7 +3,7 @@
 #define TN_SELFTEST_H
 #include "gemm.h"
 
-enum { TN_TRIAL_TENSORS = 24, TN_CASE_OPS = 3 };
+enum { TN_TRIAL_TENSORS = 24, TN_CASE_OPS = 3, TN_TRIAL_SEED = 7 };
 
 /** One run of one case. Tensors and host copies made through it are freed by the harness. */
 typedef struct tn_trial {
@@ -69,6 +69,6 @@ float *tn_trial_host(tn_trial *t, size_t n);
 /** Frees everything made since t->n was `mark`. */
 void tn_trial_rewind(tn_trial *t, int mark);
 int tn_trial_compare(tn_trial *t, const tn_tensor *x, const float *want);
-extern const tn_case tn_cases_dense[], tn_cases_quant[], tn_cases_spatial[]; /* a NULL name ends each */
-extern const tn_case *const tn_case_tables[];                                /* all of them; a NULL ends it */
+extern const tn_case tn_cases_gemm[], tn_cases_dense[], tn_cases_quant[], tn_cases_spatial[]; /* a NULL name ends each */
+extern const tn_case *const tn_case_tables[];                                                 /* all of them; a NULL ends it */
 #endif

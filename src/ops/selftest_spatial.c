@@ -208,7 +208,9 @@ static int loss_one(tn_trial *t, bool focal)
     TN_TRY(tn_trial_out(t, TN_F32, B * S, 1, &dp));
     TN_TRY(tn_trial_out(t, TN_F32, TN_PARTIALS, 1, &part));
     if (!want) return tn_oom(ERR);
-    tn_loss_spec spec = {focal, 2, 4, 1.0f / (float)(2 * S), 1};
+    const tn_loss_spec spec = {focal, 2, 4};
+    const tn_step_constants now = {.seed = TN_TRIAL_SEED, .inv_mask = 1.0f / (float)(2 * S)};
+    TN_TRY(tn_ctx_step(t->c, &now, ERR));
     TN_TRY(tn_heatmap_loss(t->c, p, y, m, &spec, dp, part, ERR));
     double l = tn_ref_heatmap_loss(hp, target, mask, B, S, focal, 2, 4, 1.0 / (2 * S), want), sum = 0;
     TN_TRY(tn_trial_compare(t, dp, want));
@@ -246,33 +248,6 @@ static int losses(tn_trial *t)
     return loss_one(t, true);
 }
 
-static int optimisers(tn_trial *t)
-{
-    const int n = 77 + 3000 * t->size;
-    tn_tensor *p, *g, *m, *v;
-    float *hp, *hg, *hm, *hv;
-    TN_TRY(tn_trial_in(t, TN_F32, n, 1, &p, &hp));
-    TN_TRY(tn_trial_in(t, TN_F32, n, 1, &g, &hg));
-    TN_TRY(tn_trial_in(t, TN_F32, n, 1, &m, &hm));
-    TN_TRY(tn_trial_in(t, TN_F32, n, 1, &v, &hv));
-    for (int i = 0; i < n; i++) hv[i] = fabsf(hv[i]);
-    TN_TRY(tn_tensor_set(t->c->dev, v, hv, ERR));
-    double sq = 0, got = 0;
-    for (int i = 0; i < n; i++) sq += (double)hg[i] * hg[i];
-    TN_TRY(tn_sum_squares(t->c, g->mem, 0, (size_t)n, &got, ERR));
-    if (!t->c->dry) t->worst = fmax(t->worst, fabs(got - sq) / sq);
-    tn_adam_spec s = {1e-2f, 0.05f, 0.9f, 0.999f, 1e-8f, 0.5f, 3};
-    TN_TRY(tn_adamw(t->c, p->mem, g->mem, m->mem, v->mem, 0, (size_t)n, &s, ERR));
-    tn_ref_adamw(hp, hg, hm, hv, n, 1e-2, 0.05, 0.9, 0.999, 1e-8, 3, 0.5);
-    TN_TRY(tn_trial_compare(t, p, hp));
-    TN_TRY(tn_trial_compare(t, m, hm));
-    TN_TRY(tn_trial_compare(t, v, hv));
-    TN_TRY(tn_sgd(t->c, p->mem, g->mem, m->mem, 0, (size_t)n, 1e-2f, 0.05f, 0.9f, false, 0.5f, ERR));
-    tn_ref_sgd(hp, hg, hm, n, 1e-2, 0.05, 0.9, false, 0.5);
-    TN_TRY(tn_trial_compare(t, p, hp));
-    return tn_trial_compare(t, m, hm);
-}
-
 const tn_case tn_cases_spatial[] = {
     {"groupnorm", groupnorm, false, {NULL}},
     {"batchnorm", batchnorm, false, {NULL}},
@@ -284,6 +259,5 @@ const tn_case tn_cases_spatial[] = {
     {"tokens and grid", tokens, false, {NULL}},
     {"heatmap target", heatmap_target, true, {NULL}},
     {"heatmap losses", losses, true, {NULL}},
-    {"optimisers", optimisers, true, {NULL}},
     {0},
 };

@@ -1,6 +1,9 @@
 #include "ops.h"
 
 #include <math.h>
+#include <stdio.h>
+
+#define FILE_ "portable/optim.cl"
 
 int tn_heatmap_target(tn_ctx *c, const tn_tensor *labels, tn_size2 size, float sigma, tn_tensor *target, tn_tensor *mask,
                       tn_error *err)
@@ -14,66 +17,79 @@ int tn_heatmap_target(tn_ctx *c, const tn_tensor *labels, tn_size2 size, float s
 int tn_heatmap_loss(tn_ctx *c, const tn_tensor *heat, const tn_tensor *target, const tn_tensor *mask, const tn_loss_spec *s,
                     tn_tensor *dheat, tn_tensor *partial, tn_error *err)
 {
-    int n = heat->rows, sample = heat->rows / mask->rows;
-    tn_arg args[] = {TN_BUF(heat->mem),     TN_BUF(target->mem), TN_BUF(mask->mem), TN_BUF(dheat->mem),
-                     TN_BUF(partial->mem),  TN_INT(n),           TN_INT(sample),    TN_FLT(s->inv_mask),
-                     TN_FLT(s->grad_scale), TN_FLT(s->alpha),    TN_FLT(s->beta)};
-    size_t g = TN_PARTIALS, l = 64;
+    const int n = heat->rows, sample = heat->rows / mask->rows;
     tn_options o;
     tn_dtype act;
-    TN_TRY(tn_storage(&act, "the loss", TN_LIST(heat), TN_LIST(heat, target, mask, dheat, partial), err));
+    TN_TRY(tn_ctx_step_ready(c, err));
+    TN_TRY(tn_storage(&act, "the loss", TN_LIST(heat), TN_LIST(target, mask, dheat, partial), err));
     TN_TRY(tn_options_set(&o, err, "-DFOCAL=%d -DITEMS=%d", s->focal, TN_PARTIALS));
+    tn_arg args[] = {TN_BUF(heat->mem), TN_BUF(target->mem), TN_BUF(mask->mem), TN_BUF(dheat->mem), TN_BUF(partial->mem),
+                     TN_INT(n),         TN_INT(sample),      TN_FLT(s->alpha),  TN_FLT(s->beta),    TN_BUF(c->constants),
+                     TN_BUF(c->state)};
+    size_t g = TN_PARTIALS, l = 64;
     return tn_op_run(c, "portable/loss.cl", "heatmap_loss", o.s, args, TN_COUNT(args), 1, &g, &l, err);
 }
 
-/* The optimisers' kernels count elements in an int and begin at a uint. */
-static int check_range(const char *op, size_t off, size_t n, tn_error *err)
+/* Kernels count in 32 bits. */
+static int check_range(const char *what, size_t off, size_t n, tn_error *err)
 {
-    TN_TRY(tn_countable(op, n, err));
-    return off <= UINT32_MAX ? 0 : tn_fail(err, TN_ERR_ARGUMENT, "%s: begins beyond %u elements", op, UINT32_MAX);
+    if (off + n <= UINT32_MAX) return 0;
+    return tn_fail(err, TN_ERR_ARGUMENT, "%s of elements %zu to %zu: beyond the %u that a kernel counts to", what, off, off + n,
+                   UINT32_MAX);
 }
 
-int tn_adamw(tn_ctx *c, tn_buffer *p, tn_buffer *g, tn_buffer *m, tn_buffer *v, size_t off, size_t n, const tn_adam_spec *s,
-             tn_error *err)
+/* Launches over a range; the shadow comes last. */
+static int over_range(tn_ctx *c, const char *entry, const tn_optim_range *r, const tn_arg *args, int n, tn_error *err)
 {
-    TN_TRY(check_range("AdamW", off, n, err));
-    float c1 = (float)(1.0 - pow(s->beta1, s->step)), c2 = (float)sqrt(1.0 - pow(s->beta2, s->step));
-    tn_arg args[] = {TN_BUF(p),        TN_BUF(g),
-                     TN_BUF(m),        TN_BUF(v),
-                     TN_UINT(off),     TN_INT(n),
-                     TN_FLT(s->lr),    TN_FLT(s->weight_decay),
-                     TN_FLT(s->beta1), TN_FLT(s->beta2),
-                     TN_FLT(s->eps),   TN_FLT(c1),
-                     TN_FLT(c2),       TN_FLT(s->grad_scale)};
-    size_t l = 64;
-    return tn_op_run(c, "portable/optim.cl", "adamw", "", args, TN_COUNT(args), 1, &n, &l, err);
+    char opts[32];
+    tn_arg all[16];
+    size_t global = TN_ROUND_UP(r->n, (size_t)64), local = 64;
+    TN_TRY(check_range(entry, r->off, r->n, err));
+    if (!r->n) return 0;
+    for (int i = 0; i < n; i++) all[i] = args[i];
+    snprintf(opts, sizeof opts, "-DSHADOW=%d", r->shadow ? (int)r->shadow_type : 0);
+    if (r->shadow) all[n++] = TN_BUF(r->shadow);
+    return tn_op_run(c, FILE_, entry, opts, all, n, 1, &global, &local, err);
 }
 
-int tn_sgd(tn_ctx *c, tn_buffer *p, tn_buffer *g, tn_buffer *buf, size_t off, size_t n, float lr, float decay, float momentum,
-           bool first, float grad_scale, tn_error *err)
+int tn_adamw(tn_ctx *c, const tn_optim_range *r, const tn_adam_spec *s, tn_error *err)
 {
-    TN_TRY(check_range("SGD", off, n, err));
-    tn_arg args[] = {TN_BUF(p),  TN_BUF(g),     TN_BUF(buf),      TN_UINT(off),  TN_INT(n),
-                     TN_FLT(lr), TN_FLT(decay), TN_FLT(momentum), TN_INT(first), TN_FLT(grad_scale)};
-    size_t l = 64;
-    return tn_op_run(c, "portable/optim.cl", "sgd", "", args, TN_COUNT(args), 1, &n, &l, err);
+    TN_TRY(tn_ctx_step_ready(c, err));
+    const tn_arg args[] = {TN_BUF(r->p),     TN_BUF(r->g),     TN_BUF(r->m),     TN_BUF(r->v),
+                           TN_UINT(r->off),  TN_UINT(r->n),    TN_INT(r->group), TN_BUF(c->constants),
+                           TN_BUF(c->state), TN_FLT(s->beta1), TN_FLT(s->beta2), TN_FLT(s->eps)};
+    return over_range(c, "adamw", r, args, TN_COUNT(args), err);
 }
 
-int tn_sum_squares(tn_ctx *c, tn_buffer *g, size_t off, size_t n, double *out, tn_error *err)
+int tn_sgd(tn_ctx *c, const tn_optim_range *r, float momentum, tn_error *err)
 {
+    TN_TRY(tn_ctx_step_ready(c, err));
+    const tn_arg args[] = {TN_BUF(r->p),     TN_BUF(r->g),         TN_BUF(r->m),     TN_UINT(r->off), TN_UINT(r->n),
+                           TN_INT(r->group), TN_BUF(c->constants), TN_BUF(c->state), TN_FLT(momentum)};
+    return over_range(c, "sgd", r, args, TN_COUNT(args), err);
+}
+
+int tn_shadow(tn_ctx *c, const tn_optim_range *r, tn_error *err)
+{
+    const tn_arg args[] = {TN_BUF(r->p), TN_UINT(r->off), TN_UINT(r->n)};
+    return r->shadow ? over_range(c, "copy_shadow", r, args, TN_COUNT(args), err) : 0;
+}
+
+int tn_clip(tn_ctx *c, tn_buffer *g, size_t off, size_t n, const tn_adam_spec *s, tn_error *err)
+{
+    enum { WG = 64, LEAST = 16 * WG };
     tn_tensor p;
-    tn_options o;
-    size_t mark = c->ws_used;
-    TN_TRY(check_range("a sum of squares", off, n, err));
-    TN_TRY(tn_options_set(&o, err, "-DITEMS=%d", TN_PARTIALS));
+    const size_t mark = c->ws_used, chunk = TN_MAX((size_t)LEAST, TN_ROUND_UP(TN_CEIL_DIV(n, (size_t)TN_PARTIALS), (size_t)WG));
+    const size_t parts = TN_CEIL_DIV(n, chunk), one = 1;
+    size_t global = parts * WG, local = WG;
+    TN_TRY(check_range("the gradient's norm", off, n, err));
+    TN_TRY(tn_ctx_step_ready(c, err));
     TN_TRY(tn_ws_take(c, &p, TN_F32, TN_PARTIALS, 1, err));
-    tn_arg args[] = {TN_BUF(g), TN_BUF(p.mem), TN_UINT(off), TN_INT(n)};
-    size_t global = TN_PARTIALS, l = 64;
-    TN_TRY(tn_op_run(c, "portable/optim.cl", "sum_squares", o.s, args, TN_COUNT(args), 1, &global, &l, err));
-    float part[TN_PARTIALS] = {0};
-    if (!c->dry) TN_TRY(tn_tensor_get(c->dev, &p, part, err));
-    *out = 0;
-    for (int i = 0; i < TN_PARTIALS; i++) *out += part[i];
+    tn_arg sums[] = {TN_BUF(g), TN_BUF(p.mem), TN_UINT(off), TN_UINT(n), TN_UINT(chunk)};
+    tn_arg args[] = {TN_BUF(p.mem),    TN_INT(parts),         TN_BUF(c->constants),
+                     TN_BUF(c->state), TN_FLT(log(s->beta1)), TN_FLT(log(s->beta2))};
+    int rc = parts ? tn_op_run(c, FILE_, "grad_norm", "", sums, TN_COUNT(sums), 1, &global, &local, err) : 0;
+    if (!rc) rc = tn_op_run(c, FILE_, "clip", "", args, TN_COUNT(args), 1, &one, &one, err);
     c->ws_used = mark;
-    return 0;
+    return rc;
 }

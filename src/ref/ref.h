@@ -28,6 +28,8 @@ typedef double tn_real;
 #define tn_ref_bilinear_backward  tn_ref_bilinear_backward_double
 #define tn_ref_patchify           tn_ref_patchify_double
 #define tn_ref_patchify_bytes     tn_ref_patchify_bytes_double
+#define tn_ref_gemm_epilogue tn_ref_gemm_epilogue_double
+#define tn_ref_clip tn_ref_clip_double
 #define tn_ref_heatmap_target     tn_ref_heatmap_target_double
 #define tn_ref_heatmap_loss       tn_ref_heatmap_loss_double
 #define tn_ref_adamw              tn_ref_adamw_double
@@ -38,6 +40,19 @@ typedef float tn_real;
 
 void tn_ref_gemm(bool ta, bool tb, int M, int N, int K, tn_real alpha, const tn_real *A, int lda, const tn_real *B, int ldb,
                  tn_real beta, tn_real *C, int ldc, const tn_real *bias);
+
+/** A product with everything that tn_gemm_args asks for; the [M, N] arrays all have ldc. keep [M, N] dense: multiplies the
+ * second pair's product. NULL and 0: without. Masks of A and B are the caller's, who multiplies them in. */
+typedef struct tn_ref_product {
+    bool ta, tb, tb2;
+    int M, N, K, lda, ldb, ldc;
+    double alpha, beta, alpha2;
+    const tn_real *A, *B, *bias, *scale, *slope, *residual, *A2, *B2, *keep;
+    tn_real *pre;
+    int act; /* 1 + fn, also slope's; 0: none */
+    int parts, r;
+} tn_ref_product;
+void tn_ref_gemm_epilogue(const tn_ref_product *p, tn_real *C);
 
 void tn_ref_layernorm(const tn_real *x, const tn_real *gamma, const tn_real *beta, tn_real eps, int rows, int cols, tn_real *y);
 void tn_ref_layernorm_backward(const tn_real *x, const tn_real *gamma, tn_real eps, const tn_real *dy, int rows, int cols,
@@ -75,6 +90,9 @@ void tn_ref_heatmap_target(const tn_real *labels, int batch, int h, int w, doubl
 /** Returns the loss; dp may be NULL. mask has one value a sample. */
 double tn_ref_heatmap_loss(const tn_real *p, const tn_real *t, const tn_real *mask, int batch, int sample, bool focal, double alpha,
                            double beta, double inv_mask, tn_real *dp);
+/** A gradient's norm and what it makes of a step (tn_clip): returns the factor, 0 where the norm is not finite, and moves the
+ * loss scale (good: steps since it changed) as torch.amp.GradScaler does where `scaling`. */
+double tn_ref_clip(const tn_real *g, int n, double max_norm, bool scaling, double *loss_scale, int *good, double *norm);
 void tn_ref_adamw(tn_real *p, const tn_real *g, tn_real *m, tn_real *v, int n, double lr, double wd, double b1, double b2,
                   double eps, int step, double grad_scale);
 void tn_ref_sgd(tn_real *p, const tn_real *g, tn_real *buf, int n, double lr, double wd, double momentum, bool first,

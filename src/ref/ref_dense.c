@@ -18,6 +18,36 @@ void tn_ref_gemm(bool ta, bool tb, int M, int N, int K, tn_real alpha, const tn_
         }
 }
 
+/* The second pair's share of element (m, n). */
+static double second_pair(const tn_ref_product *p, int m, int n)
+{
+    const int lda = p->tb2 ? p->parts * p->r : p->r, first = p->tb2 ? n / (p->N / p->parts) * p->r : 0;
+    double s = 0;
+    for (int k = 0; k < p->r; k++)
+        s += (double)p->A2[(size_t)m * lda + first + k] *
+             (double)(p->tb2 ? p->B2[(size_t)n * p->r + k] : p->B2[(size_t)k * p->N + n]);
+    return p->alpha2 * s * (p->keep ? p->keep[(size_t)m * p->N + n] : 1);
+}
+
+void tn_ref_gemm_epilogue(const tn_ref_product *p, tn_real *C)
+{
+    for (int m = 0; m < p->M; m++)
+        for (int n = 0; n < p->N; n++) {
+            const size_t at = (size_t)m * p->ldc + n;
+            double s = 0;
+            for (int k = 0; k < p->K; k++)
+                s += (double)(p->ta ? p->A[(size_t)k * p->lda + m] : p->A[(size_t)m * p->lda + k]) *
+                     (double)(p->tb ? p->B[(size_t)n * p->ldb + k] : p->B[(size_t)k * p->ldb + n]);
+            s = p->alpha * s + (p->parts ? second_pair(p, m, n) : 0) + (p->bias ? p->bias[n] : 0);
+            if (p->pre) p->pre[at] = (tn_real)s;
+            if (p->slope) s *= tn_ref_act_slope(p->act - 1, p->slope[at]);
+            else if (p->act) s = tn_ref_act(p->act - 1, s);
+            if (p->scale) s *= p->scale[n];
+            if (p->residual) s += p->residual[at];
+            C[at] = (tn_real)(s + (p->beta != 0 ? p->beta * C[at] : 0));
+        }
+}
+
 static void moments(const tn_real *x, int n, double eps, double *mean, double *rstd)
 {
     double s = 0, q = 0;

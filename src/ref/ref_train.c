@@ -25,6 +25,19 @@ double tn_ref_heatmap_loss(const tn_real *p, const tn_real *t, const tn_real *ma
     return sum;
 }
 
+double tn_ref_clip(const tn_real *g, int n, double max_norm, bool scaling, double *loss_scale, int *good, double *norm)
+{
+    double s = 0, scale = *loss_scale;
+    for (int i = 0; i < n; i++) s += (double)g[i] * g[i];
+    *norm = sqrt(s) / scale;
+    const bool finite = isfinite(*norm);
+    *good = finite ? *good + 1 : 0;
+    if (scaling && !finite) *loss_scale = fmax(scale / 2, 1);
+    if (scaling && *good == 2000) *loss_scale = fmin(scale * 2, 1 << 24), *good = 0;
+    if (!finite) return 0;
+    return (max_norm > 0 ? fmin(1, max_norm / (*norm + 1e-6)) : 1) / scale;
+}
+
 void tn_ref_adamw(tn_real *p, const tn_real *g, tn_real *m, tn_real *v, int n, double lr, double wd, double b1, double b2,
                   double eps, int step, double grad_scale)
 {

@@ -251,9 +251,7 @@ static int recorded(tn_session *s, tn_exec *e, tn_error *err)
 int tn_session_run(tn_session *s, tn_exec *e, tn_error *err)
 {
     TN_TRY(recorded(s, e, err));
-    const int rc = tn_tape_play(e->tape, err);
-    forget_tape(e); /* seeds and the loss's scale are arguments still */
-    return rc;
+    return tn_tape_play(e->tape, err);
 }
 
 int tn_session_profile(tn_session *s, tn_exec *e, double **seconds, tn_error *err)

@@ -20,6 +20,7 @@ typedef struct {
     tn_loader *train_loader, *val_loader;
     tn_trainer_state st;
     tn_train_summary *sum;
+    tn_step_constants now;
     int *order, batches;
     char *out, *log_dir, *ckpt_dir;
     double begin, images_done;
@@ -76,10 +77,12 @@ static int run_micro(trainer *t, const tn_batch *b, int first, int n, int groups
     tn_pass pass = tn_engine_train_pass(e, n, groups);
     const size_t image = 3 * (size_t)e->image_w * (size_t)e->image_h;
     TN_TRY(tn_session_get(&x, s, &pass, err));
-    s->ctx.step_seed = tn_hash_u32((uint32_t)t->s->training.seed, (uint32_t)(t->st.step * 4096 + first));
-    TN_TRY(augment_rope(t, x, s->ctx.step_seed, err));
-    s->loss = (tn_loss_spec){!strcmp(t->s->training.loss, "focal"), (float)t->s->training.alpha, (float)t->s->training.beta,
-                             (float)inv, (float)t->st.loss_scale};
+    const uint32_t seed = tn_hash_u32((uint32_t)t->s->training.seed, (uint32_t)(t->st.step * 4096 + first));
+    TN_TRY(augment_rope(t, x, seed, err));
+    t->now.seed = seed;
+    t->now.inv_mask = (float)inv;
+    TN_TRY(tn_ctx_step(&s->ctx, &t->now, err));
+    s->loss = (tn_loss_spec){!strcmp(t->s->training.loss, "focal"), (float)t->s->training.alpha, (float)t->s->training.beta};
     TN_TRY(tn_session_upload(s, x, x->g.pixels, b->frames + (size_t)first * image, err));
     TN_TRY(tn_session_upload(s, x, x->g.labels, b->labels + 3 * (size_t)first, err));
     TN_TRY(tn_session_run(s, x, err));
@@ -113,40 +116,64 @@ static int with_backoff(trainer *t, const tn_batch *b, int groups, double *loss,
     }
 }
 
-static int apply_group(trainer *t, int g, double lr, double grad_scale, tn_error *err)
+static const tn_adam_spec adam = {.beta1 = 0.9f, .beta2 = 0.999f, .eps = 1e-8f};
+static const int group_bits[TN_GROUPS] = {TN_GROUP_HEAD, TN_GROUP_LORA, TN_GROUP_BACKBONE};
+
+/* What the checkpoint remembers of the optimiser, to the device. */
+static int put_state(trainer *t, tn_error *err)
+{
+    tn_optim_state o = {.factor = 1, .finite = 1, .loss_scale = (float)t->st.loss_scale};
+    for (int g = 0; g < TN_GROUPS; g++) o.steps[g] = (uint32_t)t->st.group_steps[g];
+    return tn_ctx_state_set(&t->e->session->ctx, &o, err);
+}
+
+static int get_state(trainer *t, tn_error *err)
+{
+    tn_optim_state o;
+    TN_TRY(tn_ctx_state_get(&t->e->session->ctx, &o, err));
+    t->st.loss_scale = o.loss_scale;
+    for (int g = 0; g < TN_GROUPS; g++) t->st.group_steps[g] = (int)o.steps[g];
+    if (o.finite || t->e->act == TN_F16) return 0; /* float16 overflowed: the step was skipped, the next is scaled less */
+    return tn_fail(err, TN_ERR_NUMERIC,
+                   "the gradient is no longer finite at step %lld; lower training.optimizer.lr or set "
+                   "training.grad_clip_norm",
+                   t->st.step + 1);
+}
+
+static int apply_group(trainer *t, int g, tn_error *err)
 {
     tn_store *st = t->e->session->store;
     tn_ctx *c = &t->e->session->ctx;
-    if (!st->group_len[g]) return 0;
-    const int step = ++t->st.group_steps[g];
-    if (!strcmp(t->s->training.optimizer, "sgd"))
-        return tn_sgd(c, st->params, st->grads, st->moment1, st->group_off[g], st->group_len[g], (float)lr,
-                      (float)t->s->training.weight_decay, (float)t->s->training.momentum, step == 1, (float)grad_scale, err);
-    tn_adam_spec a = {(float)lr, (float)t->s->training.weight_decay, 0.9f, 0.999f, 1e-8f, (float)grad_scale, step};
-    return tn_adamw(c, st->params, st->grads, st->moment1, st->moment2, st->group_off[g], st->group_len[g], &a, err);
+    const tn_optim_range r = {.p = st->params,
+                              .g = st->grads,
+                              .m = st->moment1,
+                              .v = st->moment2,
+                              .off = st->group_off[g],
+                              .n = st->group_len[g],
+                              .group = g};
+    if (!strcmp(t->s->training.optimizer, "sgd")) return tn_sgd(c, &r, (float)t->s->training.momentum, err);
+    return tn_adamw(c, &r, &adam, err);
 }
 
-static int optimise(trainer *t, int groups, double lr, tn_error *err)
+static int optimise(trainer *t, int groups, tn_error *err)
 {
     tn_store *st = t->e->session->store;
-    double squares;
-    TN_TRY(tn_sum_squares(&t->e->session->ctx, st->grads, 0, st->n_params, &squares, err));
-    const double norm = sqrt(squares) / t->st.loss_scale, max = t->s->training.grad_clip_norm;
-    if (!isfinite(norm)) {
-        if (t->e->act != TN_F16)
-            return tn_fail(err, TN_ERR_NUMERIC,
-                           "the gradient is no longer finite at step %lld; lower training.optimizer.lr or set "
-                           "training.grad_clip_norm",
-                           t->st.step + 1);
-        t->st.loss_scale = fmax(t->st.loss_scale / 2, 1); /* float16 overflowed: skip the step, scale less */
-        return 0;
-    }
-    double scale = 1 / t->st.loss_scale;
-    if (max > 0) scale *= fmin(1, max / (norm + 1e-6));
-    static const int order[TN_GROUPS] = {TN_GROUP_HEAD, TN_GROUP_LORA, TN_GROUP_BACKBONE};
+    TN_TRY(tn_clip(&t->e->session->ctx, st->grads, 0, st->n_params, &adam, err));
     for (int g = 0; g < TN_GROUPS; g++)
-        if (groups & order[g]) TN_TRY(apply_group(t, g, lr, scale, err));
-    return 0;
+        if (groups & group_bits[g]) TN_TRY(apply_group(t, g, err));
+    return get_state(t, err);
+}
+
+/* What the device needs to know of a step, but for each micro-batch's own. */
+static void set_step(trainer *t, int groups, double lr)
+{
+    const tn_store *st = t->e->session->store;
+    t->now = (tn_step_constants){.lr = (float)lr,
+                                 .weight_decay = (float)t->s->training.weight_decay,
+                                 .max_norm = (float)t->s->training.grad_clip_norm,
+                                 .scaling = t->e->act == TN_F16};
+    for (int g = 0; g < TN_GROUPS; g++)
+        if ((groups & group_bits[g]) && st->group_len[g]) t->now.groups |= 1u << g;
 }
 
 static int report_step(trainer *t, int epoch, double loss, double lr, int images, tn_error *err)
@@ -183,10 +210,11 @@ static int train_epoch(trainer *t, int epoch, double *mean, tn_error *err)
         double loss;
         TN_TRY(tn_loader_next(t->train_loader, &b, err));
         if (!b.n) break;
+        set_step(t, groups, lr);
         TN_TRY(with_backoff(t, &b, groups, &loss, err));
         if (!isfinite(loss) && t->e->act != TN_F16)
             return tn_fail(err, TN_ERR_NUMERIC, "the loss is %f at step %lld; lower training.optimizer.lr", loss, t->st.step + 1);
-        TN_TRY(optimise(t, groups, lr, err));
+        TN_TRY(optimise(t, groups, err));
         if (!t->st.step) t->sum->first_loss = loss;
         t->st.step++;
         batches++;
@@ -327,6 +355,7 @@ static int prepare(trainer *t, tn_error *err)
         TN_TRY(tn_checkpoint_load(t->o->resume, t->e, err));
         TN_TRY(tn_checkpoint_load_state(t->o->resume, t->e, &t->st, err));
     }
+    TN_TRY(put_state(t, err));
     int micro;
     TN_TRY(tn_engine_fit(t->e, &micro, &t->sum->planned, err));
     if (!t->st.micro || micro < t->st.micro) t->st.micro = micro;

@@ -380,29 +380,25 @@ static int step(test *t, tn_exec *e, int i, float want_loss, float want_norm, tn
 {
     tn_session *s = t->session;
     tn_store *st = s->store;
-    double loss, squares;
+    static const tn_adam_spec adam = {.beta1 = 0.9f, .beta2 = 0.999f, .eps = 1e-8f};
+    const tn_optim_range r = {.p = st->params, .g = st->grads, .m = st->moment1, .v = st->moment2, .n = st->n_params};
+    tn_optim_state o;
+    double loss;
     char where[32];
     snprintf(where, sizeof where, "step %d", i);
     TN_TRY(tn_store_zero_grad(st, err));
     TN_TRY(tn_session_run(s, e, err));
     TN_TRY(tn_session_loss(s, e, &loss, err));
-    TN_TRY(tn_sum_squares(&s->ctx, st->grads, 0, st->n_params, &squares, err));
+    TN_TRY(tn_clip(&s->ctx, st->grads, 0, st->n_params, &adam, err));
+    TN_TRY(tn_ctx_state_get(&s->ctx, &o, err));
     note(TRACE, where, fabs(loss - want_loss) / fabs(want_loss));
-    note(NORM, where, fabs(sqrt(squares) - want_norm) / fabs(want_norm));
+    note(NORM, where, fabs(o.norm - want_norm) / fabs(want_norm));
     if (i == 0) {
         note(LOSS, s->loss.focal ? "loss.focal" : "loss.mse", fabs(loss - want_loss) / fabs(want_loss));
         TN_TRY(compare_tensor(t, e, e->g.heat, HEATMAP, "heatmap", err));
         TN_TRY(compare_slots(t, "grad", GRADIENT, err));
     }
-    double clip = tn_json_num(t->spec, "grad_clip_norm", 0);
-    tn_adam_spec a = {.lr = (float)tn_json_num(t->spec, "lr", 1e-3),
-                      .weight_decay = (float)tn_json_num(t->spec, "weight_decay", 0),
-                      .beta1 = 0.9f,
-                      .beta2 = 0.999f,
-                      .eps = 1e-8f,
-                      .step = i + 1,
-                      .grad_scale = clip > 0 ? (float)fmin(1, clip / (sqrt(squares) + 1e-6)) : 1};
-    return tn_adamw(&s->ctx, st->params, st->grads, st->moment1, st->moment2, 0, st->n_params, &a, err);
+    return tn_adamw(&s->ctx, &r, &adam, err);
 }
 
 static int run_training(test *t, tn_error *err)
@@ -422,7 +418,13 @@ static int run_training(test *t, tn_error *err)
     double inv = 0;
     TN_TRY(tn_session_get(&e, s, &p, err));
     TN_TRY(mask_of(t, e, &inv, err));
-    s->loss = (tn_loss_spec){focal, 2, 4, (float)inv, 1};
+    s->loss = (tn_loss_spec){focal, 2, 4};
+    const tn_step_constants now = {.inv_mask = (float)inv,
+                                   .lr = (float)tn_json_num(t->spec, "lr", 1e-3),
+                                   .weight_decay = (float)tn_json_num(t->spec, "weight_decay", 0),
+                                   .max_norm = (float)tn_json_num(t->spec, "grad_clip_norm", 0),
+                                   .groups = 1};
+    TN_TRY(tn_ctx_step(&s->ctx, &now, err));
     TN_TRY(upload(t, e, e->g.pixels, "pixel_values", err));
     TN_TRY(upload(t, e, e->g.target, "target", err));
     if (!t->bn) TN_TRY(other_losses(t, e, focal, err));

@@ -69,7 +69,7 @@ static model open_model(const char *const *keys, int n)
     tn_pass p = tn_engine_train_pass(m.e, 2, tn_engine_groups(m.e));
     p.frames = false; /* pixels and target are noise here */
     must(tn_session_get(&m.x, m.e->session, &p, &e), &e);
-    m.e->session->loss = (tn_loss_spec){false, 2, 4, 0.01f, 1};
+    m.e->session->loss = (tn_loss_spec){false, 2, 4};
     upload(&m, m.x->g.pixels, "pixels", 1, false);
     upload(&m, m.x->g.target, "target", 1, false);
     upload(&m, m.x->g.mask, "mask", 1, true);
@@ -82,7 +82,8 @@ static double loss_of(model *m)
     tn_error e = {0};
     double l;
     must(tn_store_zero_grad(m->e->session->store, &e), &e);
-    m->e->session->ctx.step_seed = 77; /* one mask for all */
+    const tn_step_constants now = {.seed = 77, .inv_mask = 0.01f}; /* one mask for all */
+    must(tn_ctx_step(&m->e->session->ctx, &now, &e), &e);
     must(tn_session_run(m->e->session, m->x, &e), &e);
     must(tn_session_loss(m->e->session, m->x, &l, &e), &e);
     return l;

@@ -1,0 +1,45 @@
+/* The last step of a product whose sum lies in float32 parts, and a masked copy: what is left of a product when a kernel
+ * cannot do all of it at once. Options: shared/gemm.h. */
+#include "common.h"
+#include "act.h"
+#include "step.h"
+#include "gemm.h"
+#ifdef PAIR
+#define P_PAIR , const __global float *P2 /* the pair's product [M][N] */
+#else
+#define P_PAIR
+#endif
+
+/* C = alpha * sum over z of P[batch][z][M][N], the pair's product, and the epilogue. Items (M * N / VW, batch). */
+__kernel void gemm_sum(const __global float *P, int splits, __global TYPE(CT) *C, uint c_off, int ldc, uint c_step, int M, int N,
+                       float alpha, float beta P_STEP P_PAIR P_MASK_E P_EPILOGUE)
+{
+    const size_t count = (size_t)M * N, i = get_global_id(0) * VW;
+    if (i >= count) return;
+    const size_t item = get_global_id(1);
+    const int m = (int)(i / N), n = (int)(i % N);
+    vec s = TO_VEC(0.0f);
+    for (int z = 0; z < splits; z++) s += LDV(0, P, (item * splits + z) * count + i);
+    s *= alpha;
+#ifdef PAIR
+    vec pair = LDV(0, P2, i);
+#ifdef MASK_E
+    pair *= KEEP(tn_hash(step->seed, e_salt), (uint)i, e_threshold, e_keep);
+#endif
+    s += pair;
+#endif
+    EPILOGUE(s, m, n, VW)
+    const size_t at = c_off + item * c_step + (size_t)m * ldc + n;
+    if (beta != 0.0f) s += beta * LDV(CT, C, at);
+    STV(CT, C, at, s);
+}
+
+/* out [rows, cols], dense, is A with its dropout. Items (rows * cols). */
+__kernel void gemm_masked(const __global TYPE(AT) *A, uint a_off, int lda, __global TYPE(AT) *out, int cols, uint n,
+                          const __global tn_step *step, uint salt, uint threshold, float keep_scale)
+{
+    const size_t i = get_global_id(0);
+    if (i >= n) return;
+    const float keep = tn_hash(tn_hash(step->seed, salt), (uint)i) >= threshold ? keep_scale : 0.0f;
+    ST(AT, out, i, keep * LD(AT, A, a_off + i / cols * lda + i % cols));
+}

@@ -1,0 +1,119 @@
+/* A product's keys for the tuner, and a product like another to be timed. */
+#include "gemm.h"
+#include "tuning.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* What a check covers apart: products that end with a bias at most, with more, and several at once. */
+static const char *kind_suffix(const tn_gemm_args *g)
+{
+    const tn_epilogue *e = &g->e;
+    const bool masked = g->mask_a.p > 0 || g->mask_b.p > 0;
+    if (g->batch > 1) return " batch";
+    return masked || e->pre.rows || e->has_act || e->slope.rows || e->scale || e->residual.rows || e->parts ? " epilogue" : "";
+}
+
+void tn_gemm_kind(char *out, size_t n, const void *args)
+{
+    const tn_gemm_args *g = args;
+    snprintf(out, n, "%s,%s,%s %c%c%s", tn_dtype_name(g->A.dtype), tn_dtype_name(g->B.dtype), tn_dtype_name(g->C.dtype),
+             g->ta ? 't' : 'n', g->tb ? 't' : 'n', kind_suffix(g));
+}
+
+double tn_gemm_work(const void *args)
+{
+    const tn_gemm_args *g = args;
+    return 2.0 * TN_MAX(g->batch, 1) * g->M * g->N * g->K;
+}
+
+static void set_rows(tn_tensor *t, int rows)
+{
+    if (t->rows) t->rows = rows;
+}
+
+/* The batch of images decides M, or K where A is read transposed (a weight's gradient). */
+void tn_gemm_shrink(void *args, double most)
+{
+    tn_gemm_args *g = args;
+    int *n = g->ta ? &g->K : &g->M;
+    *n = tn_bucket(*n);
+    while (*n > 1 && tn_gemm_work(g) > most) *n /= 2;
+    set_rows(&g->A, *n);
+    if (g->ta && g->tb) g->B.cols = *n, g->B.ld = TN_MAX(g->B.ld, *n);
+    if (g->ta) {
+        if (!g->tb) set_rows(&g->B, *n);
+        return;
+    }
+    tn_tensor *const tall[] = {&g->C, &g->e.pre, &g->e.slope, &g->e.residual, &g->e.A2};
+    for (size_t i = 0; i < TN_COUNT(tall); i++) set_rows(tall[i], *n);
+}
+
+/* A letter for each thing that is done beside the product. */
+void tn_gemm_key(char *out, size_t n, const void *args)
+{
+    const tn_gemm_args *g = args;
+    const tn_epilogue *e = &g->e;
+    char kind[TN_KEY];
+    tn_gemm_kind(kind, sizeof kind, g);
+    const int used =
+        snprintf(out, n, "%s %dx%dx%d %s%s%s%s%s%s%s%s%s", kind, g->M, g->N, g->K, g->beta != 0 ? "+" : "", e->bias ? "b" : "",
+                 e->pre.rows ? "p" : "", e->has_act ? "a" : "", e->slope.rows ? "s" : "", e->scale ? "c" : "",
+                 e->residual.rows ? "r" : "", g->mask_a.p > 0 || g->mask_b.p > 0 ? "d" : "", e->mask.p > 0 ? "e" : "");
+    if (e->parts && used > 0 && (size_t)used < n) snprintf(out + used, n - (size_t)used, "%dx%d", e->parts, tn_gemm_rank(e));
+    else if (g->batch > 1 && used > 0 && (size_t)used < n) snprintf(out + used, n - (size_t)used, "*%d", g->batch);
+}
+
+/* Elements from a view's first to its last, over a batch. */
+static size_t copy_extent(const tn_tensor *t, int batch, size_t step)
+{
+    return (size_t)(TN_MAX(batch, 1) - 1) * step + (size_t)(t->rows - 1) * (size_t)t->ld + (size_t)t->cols;
+}
+
+/* *t becomes a buffer of its own with the same strides and values of no meaning. */
+static int copy_view(tn_tensor *t, int batch, size_t step, tn_ctx *c, tn_error *err)
+{
+    t->mem = NULL;
+    t->off = 0;
+    if (!t->rows) return 0;
+    const size_t n = copy_extent(t, batch, step);
+    float *v = malloc(n * sizeof *v);
+    if (!v) return tn_oom(err);
+    for (size_t i = 0; i < n; i++) v[i] = (float)(tn_hash_u32(1, (uint32_t)i) >> 8) * 0x1p-23f - 1;
+    int rc = tn_buffer_new(&t->mem, c->dev, n * tn_dtype_size(t->dtype), "a trial product", err);
+    const tn_tensor flat = tn_view(t->mem, t->dtype, 1, (int)n);
+    if (!rc) rc = tn_tensor_set(c->dev, &flat, v, err);
+    free(v);
+    return rc;
+}
+
+int tn_gemm_make(void *copy, tn_ctx *c, const void *args, tn_error *err)
+{
+    tn_gemm_args *g = copy;
+    memcpy(g, args, sizeof *g);
+    tn_tensor *const views[] = {&g->A, &g->B, &g->C, &g->e.pre, &g->e.slope, &g->e.residual, &g->e.A2, &g->e.B2};
+    const size_t steps[TN_COUNT(views)] = {g->a_step, g->b_step, g->c_step};
+    tn_buffer **const vectors[] = {&g->e.bias, &g->e.scale};
+    const bool wanted[] = {g->e.bias != NULL, g->e.scale != NULL};
+    for (size_t i = 0; i < TN_COUNT(views); i++) views[i]->mem = NULL; /* what is not made yet must not be freed */
+    for (size_t i = 0; i < TN_COUNT(vectors); i++) *vectors[i] = NULL;
+    int rc = tn_ctx_step_ready(c, err);
+    for (size_t i = 0; !rc && i < TN_COUNT(views); i++) rc = copy_view(views[i], i < 3 ? g->batch : 1, steps[i], c, err);
+    for (size_t i = 0; !rc && i < TN_COUNT(vectors); i++) {
+        tn_tensor t = tn_view(NULL, TN_F32, wanted[i], g->N);
+        rc = copy_view(&t, 1, 0, c, err);
+        *vectors[i] = t.mem;
+    }
+    return rc;
+}
+
+void tn_gemm_release(void *copy, tn_ctx *c)
+{
+    tn_gemm_args *g = copy;
+    tn_tensor *const views[] = {&g->A, &g->B, &g->C, &g->e.pre, &g->e.slope, &g->e.residual, &g->e.A2, &g->e.B2};
+    for (size_t i = 0; i < TN_COUNT(views); i++) tn_buffer_free(views[i]->mem);
+    tn_buffer_free(g->e.bias);
+    tn_buffer_free(g->e.scale);
+    memset(g, 0, sizeof *g);
+}

@@ -1,0 +1,411 @@
+/* Products with their epilogues by every row, and the optimisers. */
+#include "ref.h"
+#include "selftest.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define ACT (t->act)
+#define ERR (t->err)
+
+static const int dims[3][3] = {{5, 9, 19}, {67, 33, 130}, {130, 75, 700}};
+
+/** What one product asks for. */
+typedef struct {
+    bool ta, tb;
+    float beta;
+    bool float_b; /* B stays float32 */
+    bool bias, pre, slope, scale, residual;
+    int act; /* 1 + tn_fn */
+    int parts, r;
+    bool tb2;
+    float drop_a, drop_b, drop_e;
+    bool padded; /* the [M, N] tensors are columns of wider ones */
+    int batch;
+    int M, N, K; /* 0: the trial's size */
+} product;
+
+/** How A, B and C are stored: as the kind that is checked has it, or activations times a weight. */
+typedef struct {
+    tn_dtype a, b, c;
+} types;
+
+static types types_of(const tn_trial *t, const product *p)
+{
+    const tn_gemm_args *like = t->like;
+    return like ? (types){like->A.dtype, like->B.dtype, like->C.dtype} : (types){ACT, p->float_b ? TN_F32 : ACT, ACT};
+}
+
+/** Its tensors on the device and on the host. */
+typedef struct {
+    types y;
+    tn_gemm_args g;
+    tn_ref_product ref;
+    tn_tensor *C, *pre;
+    float *c, *c_want, *pre_host, *pre_want;
+    int at; /* of the first column in the wide tensors */
+} made;
+
+/* A view of columns [at, at + N) of a new [M, W] tensor. */
+static int wide(tn_trial *t, const made *m, tn_tensor *view, const float **host, tn_tensor **whole, float **values)
+{
+    tn_tensor *x;
+    float *h;
+    TN_TRY(tn_trial_in(t, m->y.c, m->g.M, m->ref.ldc, &x, &h));
+    *view = tn_cols(*x, m->at, m->g.N);
+    if (host) *host = h + m->at;
+    if (whole) *whole = x;
+    if (values) *values = h;
+    return 0;
+}
+
+static int dense(tn_trial *t, tn_dtype dt, int rows, int cols, tn_tensor *view, const float **host)
+{
+    tn_tensor *x;
+    float *h;
+    TN_TRY(tn_trial_in(t, dt, rows, cols, &x, &h));
+    *view = *x;
+    *host = h;
+    return 0;
+}
+
+/* What dropout makes of host values [n]. */
+static void drop(float *v, size_t n, float p, uint32_t salt)
+{
+    const uint32_t seed = tn_hash_u32(TN_TRIAL_SEED, salt), threshold = tn_drop_threshold(p);
+    for (size_t i = 0; p > 0 && i < n; i++) v[i] = tn_hash_u32(seed, (uint32_t)i) >= threshold ? v[i] / (1 - p) : 0;
+}
+
+static int make_vectors(tn_trial *t, const product *p, made *m)
+{
+    tn_tensor v;
+    if (p->bias) {
+        TN_TRY(dense(t, TN_F32, 1, m->g.N, &v, &m->ref.bias));
+        m->g.e.bias = v.mem;
+    }
+    if (p->scale) {
+        TN_TRY(dense(t, TN_F32, 1, m->g.N, &v, &m->ref.scale));
+        m->g.e.scale = v.mem;
+    }
+    return 0;
+}
+
+static int make_pair(tn_trial *t, const product *p, made *m)
+{
+    tn_epilogue *e = &m->g.e;
+    const int M = m->g.M, N = m->g.N, r = p->tb2 ? p->r : p->parts * p->r;
+    if (!p->parts) return 0;
+    e->parts = p->parts;
+    e->tb2 = p->tb2;
+    e->alpha2 = 0.75f;
+    e->mask = (tn_mask){p->drop_e, 13};
+    TN_TRY(dense(t, m->y.a, M, p->parts * p->r, &e->A2, &m->ref.A2));
+    TN_TRY(dense(t, m->y.b, p->tb2 ? N : r, p->tb2 ? r : N, &e->B2, &m->ref.B2));
+    m->ref.parts = p->parts, m->ref.r = r, m->ref.tb2 = p->tb2, m->ref.alpha2 = 0.75;
+    float *keep = tn_trial_host(t, (size_t)M * (size_t)N);
+    if (!keep) return tn_oom(ERR);
+    for (int i = 0; i < M * N; i++) keep[i] = 1;
+    drop(keep, (size_t)M * (size_t)N, p->drop_e, 13);
+    m->ref.keep = keep;
+    return 0;
+}
+
+static int make_extras(tn_trial *t, const product *p, made *m)
+{
+    tn_epilogue *e = &m->g.e;
+    TN_TRY(make_vectors(t, p, m));
+    if (p->act) e->act = (tn_fn)(p->act - 1), m->ref.act = p->act;
+    e->has_act = p->act && !p->slope;
+    if (p->slope) TN_TRY(wide(t, m, &e->slope, &m->ref.slope, NULL, NULL));
+    if (p->residual) TN_TRY(wide(t, m, &e->residual, &m->ref.residual, NULL, NULL));
+    if (p->pre) TN_TRY(wide(t, m, &e->pre, NULL, &m->pre, &m->pre_host));
+    return make_pair(t, p, m);
+}
+
+static int make(tn_trial *t, const product *p, made *m)
+{
+    const int M = p->M ? p->M : dims[t->size][0], N = p->N ? p->N : dims[t->size][1], K = p->K ? p->K : dims[t->size][2];
+    *m = (made){.at = p->padded ? 3 : 0, .y = types_of(t, p)};
+    const int W = p->padded ? N + 5 : N;
+    float *a, *b;
+    tn_tensor *A, *B;
+    TN_TRY(tn_trial_in(t, m->y.a, p->ta ? K : M, p->ta ? M : K, &A, &a));
+    TN_TRY(tn_trial_in(t, m->y.b, p->tb ? N : K, p->tb ? K : N, &B, &b));
+    drop(a, tn_tensor_count(A), p->drop_a, 11);
+    drop(b, tn_tensor_count(B), p->drop_b, 12);
+    m->g = (tn_gemm_args){.ta = p->ta, .tb = p->tb, .alpha = 0.5f, .beta = p->beta, .A = *A, .B = *B, .M = M, .N = N, .K = K};
+    m->g.mask_a = (tn_mask){p->drop_a, 11};
+    m->g.mask_b = (tn_mask){p->drop_b, 12};
+    m->ref = (tn_ref_product){.ta = p->ta, .tb = p->tb, .M = M, .N = N, .K = K, .alpha = 0.5, .beta = p->beta, .A = a, .B = b};
+    m->ref.lda = A->cols, m->ref.ldb = B->cols, m->ref.ldc = W;
+    TN_TRY(wide(t, m, &m->g.C, NULL, &m->C, &m->c));
+    return make_extras(t, p, m);
+}
+
+static float *copy_of(tn_trial *t, const float *v, size_t n)
+{
+    float *w = tn_trial_host(t, n);
+    if (w && v) memcpy(w, v, n * sizeof *w);
+    return w;
+}
+
+/* Outputs as they were, or poisoned where nothing of them may be left. */
+static int renew(tn_trial *t, const product *p, const made *m)
+{
+    if (t->c->dry) return 0;
+    if (p->beta == 0 && !p->padded) TN_TRY(tn_trial_poison(t, m->C));
+    else TN_TRY(tn_tensor_set(t->c->dev, m->C, m->c, ERR));
+    if (!m->pre) return 0;
+    return p->padded ? tn_tensor_set(t->c->dev, m->pre, m->pre_host, ERR) : tn_trial_poison(t, m->pre);
+}
+
+/* Beside the row in question, and where none is: the tail over the portable kernel. */
+static int run_tail(tn_trial *t, const tn_gemm_args *g, bool *ran)
+{
+    tn_gemm_args all;
+    const tn_forced *f = t->c->forced;
+    *ran = !(f && f->op) && !tn_gemm_is_plain(g);
+    if (!*ran) return 0;
+    TN_TRY(tn_gemm_check(&all, g, ERR));
+    return tn_gemm_tail(t->c, &all, tn_gemm_portable, ERR);
+}
+
+static int product_compare(tn_trial *t, const made *m)
+{
+    TN_TRY(tn_trial_compare(t, m->C, m->c_want));
+    return m->pre ? tn_trial_compare(t, m->pre, m->pre_want) : 0;
+}
+
+static int product_check(tn_trial *t, const product *p, made *m)
+{
+    bool tail;
+    const size_t n = tn_tensor_count(m->C);
+    m->c_want = copy_of(t, m->c, n);
+    if (m->pre) m->pre_want = m->ref.pre = copy_of(t, m->pre_host, n);
+    if (!m->c_want || (m->pre && !m->pre_want)) return tn_oom(ERR);
+    if (m->ref.pre) m->ref.pre += m->at;
+    if (!t->c->dry) tn_ref_gemm_epilogue(&m->ref, m->c_want + m->at);
+    TN_TRY(renew(t, p, m));
+    TN_TRY(tn_gemm_run(t->c, &m->g, ERR));
+    TN_TRY(product_compare(t, m));
+    TN_TRY(renew(t, p, m));
+    TN_TRY(run_tail(t, &m->g, &tail));
+    return tail ? product_compare(t, m) : 0;
+}
+
+static int product_one(tn_trial *t, const product *want)
+{
+    const tn_gemm_args *like = t->like;
+    const int mark = t->n;
+    product p = *want;
+    made m;
+    if (like && ACT != TN_F32) return 0; /* the kind's types are one and the same each time */
+    if (like) p.ta = like->ta, p.tb = like->tb;
+    TN_TRY(make(t, &p, &m));
+    const int rc = tn_trial_wants(t, &tn_gemm_op, &m.g) ? product_check(t, &p, &m) : 0;
+    tn_trial_rewind(t, mark);
+    return rc;
+}
+
+static int products(tn_trial *t, const product *p, size_t n)
+{
+    for (size_t i = 0; i < n; i++) TN_TRY(product_one(t, &p[i]));
+    return 0;
+}
+
+static int gemm_plain(tn_trial *t)
+{
+    static const product all[] = {
+        {.beta = 1},
+        {.tb = true, .bias = true, .float_b = true},
+        {.ta = true, .beta = 1, .bias = true, .padded = true},
+        {.ta = true, .tb = true, .padded = true},
+    };
+    return products(t, all, TN_COUNT(all));
+}
+
+static int gemm_epilogues(tn_trial *t)
+{
+    static const product all[] = {
+        {.tb = true, .bias = true, .act = 1 + TN_GELU, .pre = true, .padded = true},
+        {.tb = true, .act = 1 + TN_RELU, .scale = true, .residual = true},
+        {.act = 1 + TN_SILU, .slope = true, .beta = 1, .padded = true},
+        {.tb = true, .bias = true, .act = 1 + TN_SIGMOID, .pre = true, .scale = true, .residual = true, .beta = 1, .padded = true},
+    };
+    return products(t, all, TN_COUNT(all));
+}
+
+/* Adapters: three parts that fit the tiles, three that do not, one, and a gradient's. */
+static int gemm_pairs(tn_trial *t)
+{
+    static const product all[] = {
+        {.tb = true, .bias = true, .parts = 1, .r = 5, .tb2 = true, .padded = true},
+        {.tb = true, .bias = true, .parts = 3, .r = 5, .tb2 = true, .N = 192, .act = 1 + TN_GELU, .pre = true, .residual = true},
+        {.tb = true, .parts = 3, .r = 4, .tb2 = true, .float_b = true, .beta = 1},
+        {.parts = 3, .r = 3, .drop_e = 0.3f, .act = 1 + TN_GELU, .slope = true, .padded = true},
+        {.parts = 1, .r = 16, .float_b = true, .N = 64},
+    };
+    return products(t, all, TN_COUNT(all));
+}
+
+static int gemm_masks(tn_trial *t)
+{
+    static const product all[] = {
+        {.tb = true, .drop_a = 0.3f, .float_b = true},
+        {.ta = true, .drop_b = 0.4f, .beta = 1},
+        {.ta = true, .tb = true, .drop_a = 0.2f, .drop_b = 0.5f, .padded = true},
+        {.tb = true, .drop_a = 0.5f, .parts = 1, .r = 3, .tb2 = true, .drop_e = 0.5f},
+    };
+    return products(t, all, TN_COUNT(all));
+}
+
+/* Products that are split along K: few outputs, a long sum; the epilogue stands behind the parts' sum. */
+static int gemm_split(tn_trial *t)
+{
+    const int K = t->size == 0 ? 4100 : t->size == 1 ? 5000 : 20000;
+    const product all[] = {
+        {.ta = true, .M = 9, .N = 13, .K = K, .beta = 1, .drop_b = 0.1f},
+        {.tb = true,
+         .M = 9,
+         .N = 16,
+         .K = K,
+         .bias = true,
+         .act = 1 + TN_GELU,
+         .pre = true,
+         .residual = true,
+         .parts = 1,
+         .r = 3,
+         .tb2 = true,
+         .drop_e = 0.25f},
+    };
+    return products(t, all, TN_COUNT(all));
+}
+
+/* Three products at once: parts of one matrix on either side, as the adapters of q, k and v have it. */
+static int batch_one(tn_trial *t, bool ta, bool tb, int K, float beta)
+{
+    enum { BATCH = 3 };
+    const tn_gemm_args *like = t->like;
+    const types y = like ? types_of(t, NULL) : (types){ACT, TN_F32, TN_F32};
+    if (like && (ACT != TN_F32 || like->ta != ta || like->tb != tb)) return 0;
+    const int M = 7, N = 5 + 13 * t->size, mark = t->n;
+    tn_tensor *A, *B, *C;
+    float *a, *b, *c;
+    TN_TRY(tn_trial_in(t, y.a, ta ? K : M, BATCH * (ta ? M : K), &A, &a));
+    TN_TRY(tn_trial_in(t, y.b, BATCH * (tb ? N : K), tb ? K : N, &B, &b));
+    TN_TRY(tn_trial_in(t, y.c, M, BATCH * N, &C, &c));
+    float *want = copy_of(t, c, tn_tensor_count(C));
+    if (!want) return tn_oom(ERR);
+    const int wa = ta ? M : K, hb = tb ? N : K;
+    tn_gemm_args g = {.ta = ta, .tb = tb, .alpha = 0.5f, .beta = beta, .batch = BATCH};
+    g.A = tn_cols(*A, 0, wa), g.B = tn_rows(*B, 0, hb), g.C = tn_cols(*C, 0, N);
+    g.a_step = (size_t)wa, g.b_step = (size_t)hb * (size_t)B->cols, g.c_step = (size_t)N;
+    for (int i = 0; i < BATCH && !t->c->dry; i++)
+        tn_ref_gemm(ta, tb, M, N, K, 0.5f, a + i * wa, BATCH * wa, b + i * hb * B->cols, B->cols, beta, want + i * N, BATCH * N,
+                    NULL);
+    if (tn_trial_wants(t, &tn_gemm_op, &g)) {
+        bool tail;
+        if (!t->c->dry) TN_TRY(tn_tensor_set(t->c->dev, C, c, ERR));
+        TN_TRY(tn_gemm_run(t->c, &g, ERR));
+        TN_TRY(tn_trial_compare(t, C, want));
+        if (!t->c->dry) TN_TRY(tn_tensor_set(t->c->dev, C, c, ERR));
+        TN_TRY(run_tail(t, &g, &tail));
+        if (tail) TN_TRY(tn_trial_compare(t, C, want));
+    }
+    tn_trial_rewind(t, mark);
+    return 0;
+}
+
+static int gemm_batch(tn_trial *t)
+{
+    TN_TRY(batch_one(t, false, false, 21, 0));
+    TN_TRY(batch_one(t, false, true, 33, 1));
+    TN_TRY(batch_one(t, true, true, 17, 0));
+    return batch_one(t, true, false, 4100, 1);
+}
+
+/* ---- optimisers ---- */
+
+typedef struct {
+    tn_tensor *p, *g, *m, *v, *shadow;
+    float *hp, *hg, *hm, *hv, *hs;
+    int n;
+    tn_optim_range r;
+} optimised;
+
+static int optimised_make(tn_trial *t, optimised *o)
+{
+    o->n = 77 + 3000 * t->size;
+    TN_TRY(tn_trial_in(t, TN_F32, o->n, 1, &o->p, &o->hp));
+    TN_TRY(tn_trial_in(t, TN_F32, o->n, 1, &o->g, &o->hg));
+    TN_TRY(tn_trial_in(t, TN_F32, o->n, 1, &o->m, &o->hm));
+    TN_TRY(tn_trial_in(t, TN_F32, o->n, 1, &o->v, &o->hv));
+    TN_TRY(tn_trial_in(t, ACT, o->n, 1, &o->shadow, &o->hs));
+    for (int i = 0; i < o->n; i++) o->hv[i] = fabsf(o->hv[i]);
+    if (!t->c->dry) TN_TRY(tn_tensor_set(t->c->dev, o->v, o->hv, ERR));
+    o->r = (tn_optim_range){
+        .p = o->p->mem, .g = o->g->mem, .m = o->m->mem, .v = o->v->mem, .off = 5, .n = (size_t)o->n - 5, .group = 1};
+    if (ACT != TN_F32) o->r.shadow = o->shadow->mem, o->r.shadow_type = ACT;
+    return 0;
+}
+
+/* Everything as the reference has it; the elements before the range untouched. */
+static int optimised_compare(tn_trial *t, optimised *o)
+{
+    TN_TRY(tn_trial_compare(t, o->p, o->hp));
+    TN_TRY(tn_trial_compare(t, o->m, o->hm));
+    TN_TRY(tn_trial_compare(t, o->v, o->hv));
+    for (int i = 5; o->r.shadow && i < o->n; i++) o->hs[i] = tn_rounded(o->hp[i], ACT);
+    return tn_trial_compare(t, o->shadow, o->hs);
+}
+
+static int state_compare(tn_trial *t, double norm, double factor, double loss_scale, uint32_t steps)
+{
+    tn_optim_state s;
+    if (t->c->dry) return 0;
+    TN_TRY(tn_ctx_state_get(t->c, &s, ERR));
+    if (isfinite(norm)) t->worst = fmax(t->worst, fabs(s.norm - norm) / norm);
+    t->worst = fmax(t->worst, fabs(s.factor - factor) / fmax(factor, 1e-30));
+    if (s.loss_scale != (float)loss_scale || s.steps[1] != steps || s.steps[0] != 2 || s.finite != (uint32_t)isfinite(norm))
+        t->worst = NAN;
+    return 0;
+}
+
+static int optimisers(tn_trial *t)
+{
+    static const tn_adam_spec adam = {.beta1 = 0.9f, .beta2 = 0.999f, .eps = 1e-8f};
+    const tn_step_constants now = {.lr = 1e-2f, .weight_decay = 0.05f, .max_norm = 3, .groups = 2, .scaling = 1};
+    const tn_optim_state before = {.loss_scale = 4, .good_steps = 1998, .steps = {2, 2, 2}};
+    optimised o;
+    double scale = 4, norm;
+    int good = 1998;
+    TN_TRY(optimised_make(t, &o));
+    TN_TRY(tn_ctx_step(t->c, &now, ERR));
+    TN_TRY(tn_ctx_state_set(t->c, &before, ERR));
+    for (int k = 0; k < 3; k++) { /* AdamW, SGD as the scale grows, and a step that is not finite */
+        if (k == 2) o.hg[o.n - 1] = INFINITY;
+        if (k == 2 && !t->c->dry) TN_TRY(tn_tensor_set(t->c->dev, o.g, o.hg, ERR));
+        TN_TRY(tn_clip(t->c, o.r.g, o.r.off, o.r.n, &adam, ERR));
+        const double f = tn_ref_clip(o.hg + 5, o.n - 5, 3, true, &scale, &good, &norm);
+        if (k == 1) TN_TRY(tn_sgd(t->c, &o.r, 0.9f, ERR));
+        else TN_TRY(tn_adamw(t->c, &o.r, &adam, ERR));
+        if (k == 0) tn_ref_adamw(o.hp + 5, o.hg + 5, o.hm + 5, o.hv + 5, o.n - 5, 1e-2, 0.05, 0.9, 0.999, 1e-8, 3, f);
+        if (k == 1) tn_ref_sgd(o.hp + 5, o.hg + 5, o.hm + 5, o.n - 5, 1e-2, 0.05, 0.9, false, f);
+        TN_TRY(state_compare(t, norm, f, scale, k == 0 ? 3 : 4));
+        TN_TRY(optimised_compare(t, &o));
+    }
+    return 0;
+}
+
+const tn_case tn_cases_gemm[] = {
+    {"gemm", gemm_plain, false, {&tn_gemm_op}},
+    {"gemm epilogues", gemm_epilogues, false, {&tn_gemm_op}},
+    {"gemm second pair", gemm_pairs, false, {&tn_gemm_op}},
+    {"gemm dropout", gemm_masks, false, {&tn_gemm_op}},
+    {"gemm split along K", gemm_split, false, {&tn_gemm_op}},
+    {"gemm batch", gemm_batch, false, {&tn_gemm_op}},
+    {"optimisers", optimisers, false, {NULL}},
+    {0},
+};
