@@ -1,6 +1,6 @@
 #include "session.h"
-#include "clock.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -12,26 +12,13 @@ int tn_session_new(tn_session **out, tn_dev *d, const tn_model *m, tn_store *sto
     s->m = m;
     s->store = store;
     s->generation = 1;
-    s->profile = getenv("TRACKNET_PROFILE") != NULL;
     tn_ctx_init(&s->ctx, d, store->act);
     return 0;
-}
-
-/* Where the time went, when TRACKNET_PROFILE asked for it. */
-static void log_profile(const tn_session *s)
-{
-    double total = 0;
-    for (int i = 0; i < TN_OP_COUNT; i++) total += s->op_seconds[i];
-    for (int i = 0; total > 0 && i < TN_OP_COUNT; i++)
-        if (s->op_calls[i])
-            tn_logf(s->dev->log, TN_LOG_INFO, "%-20s %8lld calls %9.3f s %5.1f %%", tn_opcode_name((tn_opcode)i), s->op_calls[i],
-                    s->op_seconds[i], 100 * s->op_seconds[i] / total);
 }
 
 void tn_session_free(tn_session *s)
 {
     if (!s) return;
-    log_profile(s);
     for (int i = s->n_execs - 1; i >= 0; i--) tn_exec_free(s, s->execs[i]);
     free(s->execs);
     for (int i = 0; i < TN_MAX_CHUNKS; i++) tn_buffer_free(s->chunk[i]);
@@ -72,8 +59,15 @@ int tn_exec_new(tn_exec **out, tn_dev *d, const tn_model *m, tn_store *store, co
     return rc;
 }
 
+static void forget_tape(tn_exec *e)
+{
+    tn_tape_free(e->tape);
+    e->tape = NULL;
+}
+
 static void unbind(tn_exec *e)
 {
+    forget_tape(e); /* before the buffers in its arguments */
     for (int i = e->g.n_t - 1; e->mem && i >= 0; i--) {
         tn_buffer_free(e->mem[i]);
         e->mem[i] = NULL;
@@ -149,6 +143,8 @@ int tn_session_get(tn_exec **out, tn_session *s, const tn_pass *pass, tn_error *
     }
     *out = e;
     TN_TRY(reserve(s, &e->plan, err));
+    if (e->workspace > s->ctx.ws_size)
+        for (int i = 0; i < s->n_execs; i++) forget_tape(s->execs[i]); /* regions of the workspace that is about to go */
     TN_TRY(tn_ctx_reserve(&s->ctx, e->workspace, err));
     if (e->bound_to == s->generation) return 0;
     unbind(e);
@@ -167,24 +163,51 @@ int tn_session_download(tn_session *s, tn_exec *e, int t, float *values, tn_erro
     return tn_tensor_get(s->dev, &v, values, err);
 }
 
-int tn_session_run(tn_session *s, tn_exec *e, tn_error *err)
+static int record_nodes(tn_session *s, tn_exec *e, tn_error *err)
 {
     for (int i = 0; i < e->g.n_n; i++) {
         const tn_gnode *n = &e->g.n[i];
-        double t = s->profile ? tn_now() : 0;
+        const tn_note note = {.layer = e->g.layers[n->layer].name, .op = tn_opcode_name(n->op), .node = i};
+        tn_tape_note(e->tape, &note);
         tn_ws_reset(&s->ctx);
         if (tn_node_run(s, e, n, err)) {
             char where[80];
-            snprintf(where, sizeof where, "layer %s, %s", e->g.layers[n->layer].name, tn_opcode_name(n->op));
+            snprintf(where, sizeof where, "layer %s, %s", note.layer, note.op);
             return tn_fail_in(err, where);
         }
-        if (!s->profile) continue;
-        TN_TRY(tn_dev_finish(s->dev, err));
-        s->op_seconds[n->op] += tn_now() - t;
-        s->op_calls[n->op]++;
     }
-    tn_ws_reset(&s->ctx);
     return 0;
+}
+
+static int record(tn_session *s, tn_exec *e, tn_error *err)
+{
+    TN_TRY(tn_tape_new(&e->tape, s->dev, err));
+    s->ctx.tape = e->tape;
+    const int rc = record_nodes(s, e, err);
+    s->ctx.tape = NULL;
+    tn_ws_reset(&s->ctx);
+    e->recorded_for = s->store->generation;
+    if (rc) forget_tape(e);
+    return rc;
+}
+
+static int recorded(tn_session *s, tn_exec *e, tn_error *err)
+{
+    if (e->tape && e->recorded_for != s->store->generation) forget_tape(e);
+    return e->tape ? 0 : record(s, e, err);
+}
+
+int tn_session_run(tn_session *s, tn_exec *e, tn_error *err)
+{
+    TN_TRY(recorded(s, e, err));
+    return tn_tape_play(e->tape, err);
+}
+
+int tn_session_profile(tn_session *s, tn_exec *e, double **seconds, tn_error *err)
+{
+    TN_TRY(recorded(s, e, err));
+    *seconds = calloc((size_t)tn_tape_count(e->tape) + 1, sizeof **seconds);
+    return *seconds ? tn_tape_profile(e->tape, *seconds, err) : tn_oom(err);
 }
 
 int tn_session_loss(tn_session *s, tn_exec *e, double *loss, tn_error *err)

@@ -25,8 +25,10 @@ typedef struct tn_exec {
     tn_plan plan;
     tn_placement where;
     size_t workspace;
-    tn_buffer **mem; /* one a tensor: sub-buffers of the arena, or constants */
-    int bound_to;    /* the arena's generation */
+    tn_buffer **mem;  /* one a tensor: sub-buffers of the arena, or constants */
+    int bound_to;     /* the arena's generation */
+    tn_tape *tape;    /* the pass as recorded; NULL until it first runs after its buffers were bound */
+    int recorded_for; /* the store's generation: a slot that is quantised anew changes a kernel's argument */
 } tn_exec;
 
 typedef struct tn_session {
@@ -40,9 +42,6 @@ typedef struct tn_session {
     tn_exec **execs;
     int n_execs;
     tn_loss_spec loss;
-    double op_seconds[TN_OP_COUNT]; /* filled when profile is set */
-    long long op_calls[TN_OP_COUNT];
-    bool profile;
 } tn_session;
 
 /** Takes the store over. */
@@ -55,7 +54,10 @@ void tn_exec_free(tn_session *s, tn_exec *e);
 int tn_session_get(tn_exec **out, tn_session *s, const tn_pass *pass, tn_error *err);
 /** Uploads a graph input (float32) and runs the nodes [forward and backward as the pass says]. */
 int tn_session_upload(tn_session *s, tn_exec *e, int tensor, const float *values, tn_error *err);
+/** Records the pass when it runs for the first time, and plays it. Waits for nothing. */
 int tn_session_run(tn_session *s, tn_exec *e, tn_error *err);
+/** Plays it once with every entry of e->tape timed: *seconds (tn_tape_count of them) is the caller's to free(). Waits. */
+int tn_session_profile(tn_session *s, tn_exec *e, double **seconds, tn_error *err);
 int tn_session_download(tn_session *s, tn_exec *e, int tensor, float *values, tn_error *err);
 /** Sum of the loss node's partials of the last run. */
 int tn_session_loss(tn_session *s, tn_exec *e, double *loss, tn_error *err);

@@ -160,6 +160,7 @@ static int set_quant(tn_store *st, int slot, const float *v, tn_error *err)
 {
     tn_ctx c;
     tn_ctx_init(&c, st->dev, TN_F32);
+    st->generation++;
     return tn_qtensor_quantize(&c, &st->s[slot].q, v, st->m->slots[slot].name, err);
 }
 
@@ -278,6 +279,7 @@ static int load_packed(tn_store *st, int i, const tn_st_file *f, const tn_st_ten
         rc = tn_fail(err, TN_ERR_FORMAT, "%s: tensor '%s' is [%d, %d] where config.json makes it [%d, %d]", f->path, t->name,
                      q.s.rows, q.s.cols, s->rows, s->cols);
     } else if (e->place == TN_PLACE_QUANT && tn_qshape_equal(&q.s, &e->q.s) && st->m->lora.init < TN_LORA_PISSA) {
+        st->generation++;
         rc = tn_qtensor_set(&e->q, st->dev, &q, err);
     } else {
         float *v = malloc((size_t)s->rows * (size_t)s->cols * sizeof *v);

@@ -40,6 +40,7 @@ typedef struct tn_store {
     size_t group_off[TN_GROUPS], group_len[TN_GROUPS];
     tn_buffer *tables;                         /* of the quantised format; the first quantised slot's */
     size_t weight_bytes, float_bytes;          /* frozen weights as stored, and as float32 */
+    int generation;                            /* counts what makes a recorded pass stale */
     int n_quantised, n_skipped, n_indivisible; /* skipped: by name; indivisible: rows that blocks do not divide */
 } tn_store;
 
