@@ -6,6 +6,7 @@
 #include <tracknet/device.h>
 #include <tracknet/error.h>
 #include <tracknet/log.h>
+#include <tracknet/profile.h>
 #include <tracknet/synth.h>
 #include <tracknet/train.h>
 
