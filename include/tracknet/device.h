@@ -45,7 +45,8 @@ TN_API int tn_device_self_test(int index, const tn_run_options *o, char *report,
 /**
  * Checks every kernel variant of a device against plain C and measures it on the shapes of a usual backbone, with the values
  * worth trying of what it can be tuned by; the winners are kept in the cache. *report (may be NULL) gets a table of
- * operation, shape, variant, time, error, and which was chosen or why one was refused; the caller free()s it. o as with the self-test.
+ * operation, shape, variant, time, error, and which was chosen or why one was refused; the caller free()s it. o as with the
+ * self-test.
  */
 TN_API int tn_device_tune(int index, const tn_run_options *o, char **report, tn_error *err);
 

@@ -13,6 +13,7 @@ typedef enum tn_phase {
     TN_PHASE_QUANTIZING, /**< matrices; item: the tensor */
     TN_PHASE_MERGING,    /**< the same */
     TN_PHASE_DRAWING,    /**< synthetic frames */
+    TN_PHASE_PROFILING,  /**< steps and passes */
 } tn_phase;
 
 /** Made by the library and read through a pointer: later versions may add members at the end. */

@@ -21,6 +21,7 @@
 #include <tracknet/error.h>
 #include <tracknet/log.h>
 #include <tracknet/model.h>
+#include <tracknet/profile.h>
 #include <tracknet/progress.h>
 #include <tracknet/run.h>
 #include <tracknet/synth.h>

@@ -12,6 +12,7 @@ static const char *const phases[] = {
     [TN_PHASE_QUANTIZING] = "quantising",
     [TN_PHASE_MERGING] = "merging",
     [TN_PHASE_DRAWING] = "drawing",
+    [TN_PHASE_PROFILING] = "profiling",
 };
 
 int tn_cancelled(tn_phase phase, tn_error *err)

@@ -20,6 +20,9 @@ typedef struct tn_cli {
     const char *skip[64];
     int n_skip, block_size;
     bool report, double_quant, plain;
+    /* profile */
+    const char *json_file, *trace, *by;
+    int batch, repeat;
     /* synth */
     tn_synth_options synth;
     char gemm_variant[64]; /* scratch for run.variants */
@@ -35,6 +38,7 @@ extern const tn_command tn_commands[];
 int tn_cmd_train(tn_cli *c, tn_error *err);
 int tn_cmd_eval(tn_cli *c, tn_error *err);
 int tn_cmd_predict(tn_cli *c, tn_error *err);
+int tn_cmd_profile(tn_cli *c, tn_error *err);
 int tn_cmd_devices(tn_cli *c, tn_error *err);
 int tn_cmd_synth(tn_cli *c, tn_error *err);
 int tn_cmd_demo(tn_cli *c, tn_error *err);

@@ -55,6 +55,18 @@ const tn_command tn_commands[] = {
      "  --json              print the predictions as JSON\n",
      "checkpoint adapter image outdir csv data model training config config-dir seed device memory-limit gemm json",
      tn_cmd_predict},
+    {"profile", "where the time of a training step or a prediction goes",
+     "usage: tracknet profile train|predict [options] [KEY=VALUE ...]\n\n"
+     "  --batch N           images of the pass              (default: train the micro-batch it would take, predict 1)\n"
+     "  --repeat N          steps and passes that are timed; each time is their median     (default 5)\n"
+     "  --by NAME           one table, by kernel, operation, layer or entry   (default: by kernel, then by layer)\n"
+     "  --json [FILE]       the report as JSON, entry by entry; without FILE it is printed instead of the tables\n"
+     "  --trace FILE        a Chrome trace: chrome://tracing and ui.perfetto.dev draw it\n"
+     "  --checkpoint DIR    a checkpoint's configuration, and for predict its weights\n"
+     "  --adapter DIR       predict: with this PEFT adapter\n" CONFIG_HELP DEVICE_HELP
+     "\nSteps run on random frames; no data set is read and nothing is written but FILE.\n",
+     "batch repeat by json trace checkpoint adapter data model training config config-dir seed device memory-limit gemm",
+     tn_cmd_profile},
     {"devices", "list every OpenCL device",
      "usage: tracknet devices [options]\n\n"
      "  --device D          only this one\n"
@@ -220,6 +232,10 @@ enum {
     MODEL_TYPE,
     DTYPE,
     PLAIN,
+    BATCH,
+    REPEAT,
+    BY,
+    TRACE,
     HELP
 };
 
@@ -236,7 +252,7 @@ static const struct option long_options[] = {
     {"output-dir", 1, 0, OUTPUT},
     {"resume", 2, 0, RESUME},
     {"dry-run", 0, 0, DRY},
-    {"json", 0, 0, JSON},
+    {"json", 2, 0, JSON},
     {"checkpoint", 1, 0, CHECKPOINT},
     {"split", 1, 0, SPLIT},
     {"image", 1, 0, IMAGE},
@@ -263,6 +279,10 @@ static const struct option long_options[] = {
     {"model-type", 1, 0, MODEL_TYPE},
     {"dtype", 1, 0, DTYPE},
     {"plain", 0, 0, PLAIN},
+    {"batch", 1, 0, BATCH},
+    {"repeat", 1, 0, REPEAT},
+    {"by", 1, 0, BY},
+    {"trace", 1, 0, TRACE},
     {"help", 0, 0, HELP},
     {0},
 };
@@ -304,7 +324,7 @@ static bool set_option(tn_cli *c, int opt, const char *v)
     case OUTPUT: c->output_dir = v; return true;
     case RESUME: c->run.resume = v ? v : ""; return true;
     case DRY: return c->dry_run = true;
-    case JSON: return c->json = true;
+    case JSON: c->json_file = v; return c->json = true;
     case CHECKPOINT: c->checkpoint = c->run.checkpoint = v; return true;
     case SPLIT: c->split = v; return !strcmp(v, "train") || !strcmp(v, "val");
     case IMAGE:
@@ -340,6 +360,10 @@ static bool set_option(tn_cli *c, int opt, const char *v)
     case MODEL_TYPE: c->model_type = v; return true;
     case DTYPE: c->dtype = v; return true;
     case PLAIN: return c->plain = true;
+    case BATCH: return to_int(v, 1, &c->batch);
+    case REPEAT: return to_int(v, 1, &c->repeat);
+    case BY: c->by = v; return true;
+    case TRACE: c->trace = v; return true;
     case HELP: return c->help = true;
     default: return false;
     }
@@ -352,6 +376,12 @@ static bool add_override(tn_cli *c, const char *text)
     return true;
 }
 
+/* Only a profile's JSON goes to a file. */
+static bool takes_json_file(const tn_command *k)
+{
+    return !strcmp(k->name, "profile");
+}
+
 static int parse(tn_cli *c, const tn_command *k, int argc, char **argv)
 {
     opterr = 0;
@@ -362,11 +392,13 @@ static int parse(tn_cli *c, const tn_command *k, int argc, char **argv)
         if (opt == 'h') opt = HELP, index = -1;
         if (opt == '?') return usage(k, "unknown option, or one without its value:", argv[at < argc ? at : argc - 1]);
         if (index >= 0 && !takes(k, long_options[index].name)) return usage(k, "this command has no option", argv[at]);
-        if (opt == RESUME && !optarg && optind < argc && argv[optind][0] != '-' && !strchr(argv[optind], '='))
-            optarg = argv[optind++];
+        const bool may_have = opt == RESUME || (opt == JSON && takes_json_file(k));
+        if (may_have && !optarg && optind < argc && argv[optind][0] != '-' && !strchr(argv[optind], '=')) optarg = argv[optind++];
+        if (opt == JSON && optarg && !takes_json_file(k)) return usage(k, "this option takes no value:", argv[at]);
         if (!set_option(c, opt, optarg)) return usage(k, "not a value for this option:", argv[optind - 1]);
     }
-    if (!strcmp(k->name, "adapter") && optind < argc) c->action = argv[optind++];
+    if ((!strcmp(k->name, "adapter") || !strcmp(k->name, "profile")) && optind < argc && !strchr(argv[optind], '='))
+        c->action = argv[optind++];
     for (int i = optind; i < argc; i++)
         if (!strchr(argv[i], '=') || !add_override(c, argv[i])) return usage(k, "neither an option nor KEY=VALUE:", argv[i]);
     return 0;

@@ -28,8 +28,8 @@ typedef double tn_real;
 #define tn_ref_bilinear_backward  tn_ref_bilinear_backward_double
 #define tn_ref_patchify           tn_ref_patchify_double
 #define tn_ref_patchify_bytes     tn_ref_patchify_bytes_double
-#define tn_ref_gemm_epilogue tn_ref_gemm_epilogue_double
-#define tn_ref_clip tn_ref_clip_double
+#define tn_ref_gemm_epilogue      tn_ref_gemm_epilogue_double
+#define tn_ref_clip               tn_ref_clip_double
 #define tn_ref_heatmap_target     tn_ref_heatmap_target_double
 #define tn_ref_heatmap_loss       tn_ref_heatmap_loss_double
 #define tn_ref_adamw              tn_ref_adamw_double

@@ -238,13 +238,16 @@ static int record(tn_session *s, tn_exec *e, tn_error *err)
     s->ctx.tape = NULL;
     tn_ws_reset(&s->ctx);
     e->recorded_for = s->store->generation;
+    e->recorded_loss = s->loss;
     if (rc) forget_tape(e);
     return rc;
 }
 
 static int recorded(tn_session *s, tn_exec *e, tn_error *err)
 {
-    if (e->tape && e->recorded_for != s->store->generation) forget_tape(e);
+    const tn_loss_spec *was = &e->recorded_loss, *is = &s->loss;
+    const bool same_loss = was->focal == is->focal && was->alpha == is->alpha && was->beta == is->beta;
+    if (e->tape && (e->recorded_for != s->store->generation || !same_loss)) forget_tape(e);
     return e->tape ? 0 : record(s, e, err);
 }
 

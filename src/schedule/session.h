@@ -16,6 +16,7 @@ typedef struct tn_exec {
     int bound_to;     /* the arena's generation */
     tn_tape *tape;    /* the pass as recorded; NULL until it first runs after its buffers were bound */
     int recorded_for; /* the store's generation: a slot that is quantised anew changes a kernel's argument */
+    tn_loss_spec recorded_loss;
 } tn_exec;
 
 typedef struct tn_session {

@@ -1,0 +1,42 @@
+/** The parts of tn_profile: a step that can be run and timed, the device's limits, the report and its files. */
+#ifndef TN_PROF_H
+#define TN_PROF_H
+#include "adapter_use.h"
+#include <tracknet/profile.h>
+
+/** A step as training or prediction makes it, on random frames. */
+typedef struct tn_prof {
+    const tn_settings *s;
+    const tn_run_options *o;
+    tn_profile_what what;
+    int batch, groups, steps; /* steps: made so far */
+    tn_engine *e;
+    tn_exec *x;
+    tn_tape *rest; /* training: what a step does beside its pass */
+    tn_adapter *adapters[TN_MAX_ADAPTERS];
+    int n_adapters;
+    uint8_t *frames;
+    float *labels, *heat;
+} tn_prof;
+
+/** batch 0: as tn_profile_options says. Close it also when it fails. */
+int tn_prof_open(tn_prof *p, const tn_settings *s, const tn_run_options *o, const tn_profile_options *want, tn_error *err);
+void tn_prof_close(tn_prof *p);
+/** Through the same calls as training and prediction. */
+int tn_prof_step(tn_prof *p, tn_error *err);
+/** After a step: records what it does beside its pass (p->rest). */
+int tn_prof_record(tn_prof *p, tn_error *err);
+
+/** r->bandwidth and r->peak, on a device opened for it alone: the run's own memory may leave no room. */
+int tn_prof_roofline(tn_profile_report *r, const tn_run_options *o, tn_dtype storage, tn_error *err);
+
+int tn_prof_report_new(tn_profile_report **out, tn_error *err);
+/** A copy that lives as long as the report; NULL when memory ran out. */
+const char *tn_prof_keep(tn_profile_report *r, const char *text);
+/** Appends a tape's entries with their times. */
+int tn_prof_add_tape(tn_profile_report *r, const tn_tape *t, const double *seconds, tn_error *err);
+/** r->flops and r->bytes, once all entries are there. */
+void tn_prof_sum_costs(tn_profile_report *r);
+
+int tn_prof_write(const tn_profile_report *r, const char *json, const char *trace, tn_error *err);
+#endif
