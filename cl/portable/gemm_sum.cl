@@ -34,12 +34,12 @@ __kernel void gemm_sum(const __global float *P, int splits, __global TYPE(CT) *C
     STV(CT, C, at, s);
 }
 
-/* out [rows, cols], dense, is A with its dropout. Items (rows * cols). */
-__kernel void gemm_masked(const __global TYPE(AT) *A, uint a_off, int lda, __global TYPE(AT) *out, int cols, uint n,
+/* out [rows, cols], dense, is A with its dropout; in float32, since 1 / (1 - p) is no power of two. Items (rows * cols). */
+__kernel void gemm_masked(const __global TYPE(AT) *A, uint a_off, int lda, __global float *out, int cols, uint n,
                           const __global tn_step *step, uint salt, uint threshold, float keep_scale)
 {
     const size_t i = get_global_id(0);
     if (i >= n) return;
     const float keep = tn_hash(tn_hash(step->seed, salt), (uint)i) >= threshold ? keep_scale : 0.0f;
-    ST(AT, out, i, keep * LD(AT, A, a_off + i / cols * lda + i % cols));
+    out[i] = keep * LD(AT, A, a_off + i / cols * lda + i % cols);
 }

@@ -17,7 +17,7 @@ int tn_engine_memory(const tn_engine *e, int micro, tn_memory *m, tn_error *err)
     *m = (tn_memory){.version = TN_MEMORY_VERSION,
                      .weights = st->weight_bytes,
                      .weights_float32 = st->float_bytes,
-                     .parameters = 4 * st->n_params,
+                     .parameters = 4 * st->n_params + tn_store_shadow_bytes(st),
                      .gradients = 4 * st->n_params,
                      .optimizer = 8 * st->n_params,
                      .micro_batch = micro,

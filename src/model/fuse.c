@@ -16,9 +16,10 @@ static bool is_large(const tn_graph *g, int t)
     return g->t[t].rows > TN_FEW_ROWS;
 }
 
+/* A product of one part that ends with nothing yet: parts are not always multiplied at once. */
 static bool is_plain(const tn_gnode *n)
 {
-    return !n->a.linear.act && n->in[2] < 0;
+    return n->n_parts == 1 && !n->a.linear.act && n->in[2] < 0;
 }
 
 /* The node that applies an activation to t in the forward pass or in its repetition, or -1. */
@@ -67,11 +68,11 @@ static bool fuse_residual(tn_graph *g, int i)
     return true;
 }
 
-/* Do both nodes stand for the same matrices? */
+/* Do both nodes stand for the same adapters? */
 static bool same_parts(const tn_gnode *a, const tn_gnode *b)
 {
     bool same = a->n_parts == b->n_parts;
-    for (int p = 0; same && p < a->n_parts; p++) same = a->part[p].w == b->part[p].w;
+    for (int p = 0; same && p < a->n_parts; p++) same = a->part[p].a == b->part[p].a;
     return same;
 }
 
@@ -82,13 +83,13 @@ static bool fuse_adapters(tn_graph *g, int i)
     const int d = n.out[0], sum = only_reader(g, d);
     if (n.in[1] >= 0 || sum < 0 || g->n[sum].op != TN_OP_ADD || !is_large(g, d)) return false;
     const int other = g->n[sum].in[g->n[sum].in[0] == d], k = tn_graph_writer(g, other);
-    if (k < i || g->n[k].op != TN_OP_LINEAR_T_DX || only_reader(g, other) != sum || !same_parts(&n, &g->n[k])) return false;
+    if (k < 0 || g->n[k].op != TN_OP_LINEAR_T_DX || only_reader(g, other) != sum || !same_parts(&n, &g->n[k])) return false;
     n.in[1] = g->n[k].in[0];
     n.a.linear_dx.adapters = g->n[k].a.linear_t_dx;
     n.out[0] = g->n[sum].out[0];
     g->n[sum] = n;
-    tn_graph_remove(g, k);
-    tn_graph_remove(g, i);
+    tn_graph_remove(g, TN_MAX(i, k));
+    tn_graph_remove(g, TN_MIN(i, k));
     return true;
 }
 
@@ -117,6 +118,6 @@ static bool fuse_at(tn_graph *g, int i)
 int tn_graph_fuse(tn_graph *g, tn_error *err)
 {
     for (int i = 0; i < g->n_n; i++)
-        if (fuse_at(g, i)) i--; /* what stood here has moved, or has more to take */
+        if (fuse_at(g, i)) i = TN_MAX(i - 3, -1); /* nodes up to here have gone, moved, or have more to take */
     return tn_graph_check(g, err);
 }

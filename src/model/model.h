@@ -144,6 +144,7 @@ typedef struct tn_pass {
     bool hidden;    /* keep hidden_states.* as outputs; backbone only unless loss or heat is asked */
     bool heat;      /* run decoder and head */
     int recompute;  /* 0, 1, 2 for the backbone's layers */
+    bool unfused;   /* the graph as it is emitted: no operation goes into the product before it */
     bool frames;    /* in come frames [B*H, 3*W] of RGB bytes and labels [B, 3] (x, y in heatmap pixels, visible), not pixel
                      * values, target and mask */
     bool normalize; /* frames: by ImageNet's mean and deviation; else to [0, 1] */

@@ -136,14 +136,14 @@ int tn_gemm_sum(tn_ctx *c, const tn_tensor *P, int splits, const tn_gemm_args *g
     return tn_gemm_launch(c, &b, "portable/gemm_sum.cl", "gemm_sum", global, local, err);
 }
 
-/* *t becomes a dense copy with its dropout. */
+/* *t becomes a dense float32 copy with its dropout. */
 static int tail_masked(tn_ctx *c, tn_tensor *t, tn_mask *m, tn_error *err)
 {
     if (m->p <= 0) return 0;
     const tn_tensor x = *t;
     const size_t n = tn_tensor_count(&x), global[] = {TN_ROUND_UP(n, (size_t)64), 1, 1}, local[] = {64, 1, 1};
     tn_gemm_build b = {.n = 0};
-    TN_TRY(tn_ws_take(c, t, x.dtype, x.rows, x.cols, err));
+    TN_TRY(tn_ws_take(c, t, TN_F32, x.rows, x.cols, err));
     tn_gemm_option(&b, "-DVW=1 -DAT=%d", (int)x.dtype);
     const tn_arg args[] = {TN_BUF(x.mem),
                            TN_UINT(x.off),

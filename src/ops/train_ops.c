@@ -48,7 +48,7 @@ static int over_range(tn_ctx *c, const char *entry, const tn_optim_range *r, con
     if (!r->n) return 0;
     for (int i = 0; i < n; i++) all[i] = args[i];
     snprintf(opts, sizeof opts, "-DSHADOW=%d", r->shadow ? (int)r->shadow_type : 0);
-    if (r->shadow) all[n++] = TN_BUF(r->shadow);
+    if (r->shadow) all[n++] = TN_BUF(r->shadow), all[n++] = TN_UINT(r->shadow_first);
     return tn_op_run(c, FILE_, entry, opts, all, n, 1, &global, &local, err);
 }
 

@@ -8,6 +8,12 @@ int tn_group_index(tn_group g)
     return g == TN_GROUP_HEAD ? 0 : g == TN_GROUP_LORA ? 1 : 2;
 }
 
+/** Biases of one product's parts. */
+struct tn_joined {
+    int slots[TN_NODE_PARTS], n, generation;
+    tn_buffer *buffer;
+};
+
 static bool skipped(const tn_quant_spec *q, const char *name)
 {
     for (int i = 0; i < q->skip.n; i++)
@@ -78,6 +84,9 @@ static void lay_out_params(tn_store *st)
         lay_out_group(st, order[g]);
         st->group_len[g] = st->n_params - st->group_off[g];
     }
+    const int lora = tn_group_index(TN_GROUP_LORA);
+    st->shadow_first = st->group_off[lora];
+    st->shadow_len = st->act == TN_F32 ? 0 : st->group_len[lora];
 }
 
 static int new_zeroed(tn_buffer **m, tn_store *st, const char *what, tn_error *err)
@@ -113,6 +122,7 @@ static int allocate(tn_store *st, bool optimiser, tn_error *err)
             TN_TRY(new_zeroed(&st->moment2, st, "optimiser state", err));
         }
     }
+    if (st->shadow_len) TN_TRY(tn_buffer_new(&st->shadow, st->dev, tn_store_shadow_bytes(st), "adapters in half storage", err));
     for (int i = 0; i < st->m->n_slots; i++) {
         tn_stored *e = &st->s[i];
         if (e->place == TN_PLACE_PARAM) TN_TRY(bind_param(st, e, err));
@@ -160,11 +170,90 @@ void tn_store_free(tn_store *st)
         tn_buffer_free(e->t.mem);
         if (e->place == TN_PLACE_QUANT) tn_qtensor_free(&e->q, d);
     }
-    tn_buffer *arenas[] = {st->params, st->grads, st->moment1, st->moment2};
+    for (int i = 0; i < st->n_joined; i++) tn_buffer_free(st->joined[i].buffer);
+    free(st->joined);
+    tn_buffer *arenas[] = {st->shadow, st->params, st->grads, st->moment1, st->moment2};
     for (size_t i = 0; i < TN_COUNT(arenas); i++) tn_buffer_free(arenas[i]);
     tn_strs_free(&st->quant.skip);
     free(st->s);
     free(st);
+}
+
+size_t tn_store_shadow_bytes(const tn_store *st)
+{
+    return st->shadow_len * tn_dtype_size(st->act);
+}
+
+tn_optim_range tn_store_range(const tn_store *st, int g)
+{
+    tn_optim_range r = {.p = st->params,
+                        .g = st->grads,
+                        .m = st->moment1,
+                        .v = st->moment2,
+                        .off = st->group_off[g],
+                        .n = st->group_len[g],
+                        .group = g};
+    if (st->shadow && g == tn_group_index(TN_GROUP_LORA))
+        r.shadow = st->shadow, r.shadow_type = st->act, r.shadow_first = st->shadow_first;
+    return r;
+}
+
+tn_tensor tn_store_operand(const tn_store *st, int slot)
+{
+    const tn_stored *e = &st->s[slot];
+    tn_tensor t = e->t;
+    if (e->place != TN_PLACE_PARAM) return t;
+    const bool shadow = st->shadow_len && e->off >= st->shadow_first && e->off < st->shadow_first + st->shadow_len;
+    t.mem = shadow ? st->shadow : st->params;
+    t.off = shadow ? e->off - st->shadow_first : e->off;
+    if (shadow) t.dtype = st->act;
+    return t;
+}
+
+static int fill_joined(tn_store *st, struct tn_joined *j, const int *cols, tn_error *err)
+{
+    j->generation = st->generation;
+    size_t at = 0;
+    for (int i = 0; i < j->n; at += (size_t)cols[i++] * 4) {
+        const size_t bytes = (size_t)cols[i] * 4;
+        if (j->slots[i] < 0) TN_TRY(tn_buffer_fill(j->buffer, at, bytes, 0, err));
+        else TN_TRY(tn_buffer_copy(st->s[j->slots[i]].t.mem, 0, j->buffer, at, bytes, err));
+    }
+    return 0;
+}
+
+static int new_joined(struct tn_joined **out, tn_store *st, const int *slots, const int *cols, int n, tn_error *err)
+{
+    struct tn_joined *v = realloc(st->joined, sizeof *v * (size_t)(st->n_joined + 1));
+    if (!v) return tn_oom(err);
+    st->joined = v;
+    struct tn_joined *j = *out = &v[st->n_joined];
+    *j = (struct tn_joined){.n = n, .generation = -1};
+    memcpy(j->slots, slots, sizeof *slots * (size_t)n);
+    size_t bytes = 0;
+    for (int i = 0; i < n; i++) bytes += (size_t)cols[i] * 4;
+    TN_TRY(tn_buffer_new(&j->buffer, st->dev, bytes, "joined biases", err));
+    st->n_joined++;
+    return 0;
+}
+
+int tn_store_join(tn_store *st, const int *slots, const int *cols, int n, bool *can, tn_buffer **out, tn_error *err)
+{
+    bool any = false;
+    *can = true;
+    *out = NULL;
+    for (int i = 0; i < n; i++) {
+        any |= slots[i] >= 0;
+        *can = *can && (slots[i] < 0 || st->s[slots[i]].place == TN_PLACE_DENSE);
+    }
+    if (!*can || !any || st->dry) return 0;
+    struct tn_joined *j = NULL;
+    for (int i = 0; i < st->n_joined && !j; i++)
+        if (st->joined[i].n == n && !memcmp(st->joined[i].slots, slots, sizeof *slots * (size_t)n)) j = &st->joined[i];
+    if (!j) TN_TRY(new_joined(&j, st, slots, cols, n, err));
+    if (j->generation != st->generation) TN_TRY(fill_joined(st, j, cols, err));
+    *out = j->buffer;
+    return 0;
 }
 
 static int set_quant(tn_store *st, int slot, const float *v, tn_error *err)
@@ -183,8 +272,12 @@ int tn_store_set_packed(tn_store *st, int slot, const tn_qmatrix *q, tn_error *e
 
 int tn_store_set(tn_store *st, int slot, const float *values, tn_error *err)
 {
-    if (st->s[slot].place == TN_PLACE_QUANT) return set_quant(st, slot, values, err);
-    return tn_tensor_set(st->dev, &st->s[slot].t, values, err);
+    const tn_stored *e = &st->s[slot];
+    if (e->place == TN_PLACE_QUANT) return set_quant(st, slot, values, err);
+    if (e->place == TN_PLACE_DENSE) st->generation++; /* joined vectors are copies */
+    TN_TRY(tn_tensor_set(st->dev, &e->t, values, err));
+    const tn_tensor operand = tn_store_operand(st, slot);
+    return operand.mem == st->shadow && st->shadow ? tn_tensor_set(st->dev, &operand, values, err) : 0;
 }
 
 static int get_quant(tn_store *st, const tn_stored *e, float *values, tn_error *err)

@@ -38,6 +38,11 @@ typedef struct tn_store {
     tn_buffer *params, *grads, *moment1, *moment2;
     size_t n_params; /* floats, alignment gaps included */
     size_t group_off[TN_GROUPS], group_len[TN_GROUPS];
+    tn_buffer
+        *shadow; /* half storage: the LoRA group's parameters as products read them, from element shadow_first of the arena on */
+    size_t shadow_first, shadow_len;
+    struct tn_joined *joined; /* biases of several matrices in one vector */
+    int n_joined;
     tn_buffer *tables;                         /* of the quantised format; the first quantised slot's */
     size_t weight_bytes, float_bytes;          /* frozen weights as stored, and as float32 */
     int generation;                            /* counts what makes a recorded pass stale */
@@ -59,5 +64,14 @@ int tn_store_get_grad(tn_store *s, int slot, float *values, tn_error *err);
 /** Says what was quantised, skipped and not divisible, with the names of the latter two. */
 void tn_store_report(const tn_store *s, const tn_log *log);
 int tn_store_zero_grad(tn_store *s, tn_error *err);
+/** The arenas' part of group g (0 to TN_GROUPS - 1), for the optimiser. */
+tn_optim_range tn_store_range(const tn_store *s, int g);
+/** A trained slot as products read it: its shadow where there is one. */
+tn_tensor tn_store_operand(const tn_store *s, int slot);
+/** Bytes of the shadow. */
+size_t tn_store_shadow_bytes(const tn_store *s);
+/** The frozen vectors of n slots (-1: zeros), cols[i] long, one behind the other in *out (borrowed; NULL where every slot is -1).
+ * *can is false where one of them is trained: it changes, and *out would not. */
+int tn_store_join(tn_store *s, const int *slots, const int *cols, int n, bool *can, tn_buffer **out, tn_error *err);
 int tn_group_index(tn_group g);
 #endif

@@ -144,13 +144,7 @@ static int apply_group(trainer *t, int g, tn_error *err)
 {
     tn_store *st = t->e->session->store;
     tn_ctx *c = &t->e->session->ctx;
-    const tn_optim_range r = {.p = st->params,
-                              .g = st->grads,
-                              .m = st->moment1,
-                              .v = st->moment2,
-                              .off = st->group_off[g],
-                              .n = st->group_len[g],
-                              .group = g};
+    const tn_optim_range r = tn_store_range(st, g);
     if (!strcmp(t->s->training.optimizer, "sgd")) return tn_sgd(c, &r, (float)t->s->training.momentum, err);
     return tn_adamw(c, &r, &adam, err);
 }

@@ -30,6 +30,7 @@ static measure kinds[KINDS] = {
 static struct {
     const char *device;
     int recompute;
+    bool unfused;
     bool verbose;
     tn_dtype act;
 } options;
@@ -328,7 +329,7 @@ static int upload(test *t, tn_exec *e, int id, const char *name, tn_error *err)
 
 static int run_backbone(test *t, tn_error *err)
 {
-    tn_pass p = {.batch = t->batch, .act = options.act, .hidden = true};
+    tn_pass p = {.batch = t->batch, .act = options.act, .hidden = true, .unfused = options.unfused};
     tn_exec *e;
     TN_TRY(tn_session_get(&e, t->session, &p, err));
     TN_TRY(upload(t, e, e->g.pixels, "pixel_values", err));
@@ -381,7 +382,6 @@ static int step(test *t, tn_exec *e, int i, float want_loss, float want_norm, tn
     tn_session *s = t->session;
     tn_store *st = s->store;
     static const tn_adam_spec adam = {.beta1 = 0.9f, .beta2 = 0.999f, .eps = 1e-8f};
-    const tn_optim_range r = {.p = st->params, .g = st->grads, .m = st->moment1, .v = st->moment2, .n = st->n_params};
     tn_optim_state o;
     double loss;
     char where[32];
@@ -398,7 +398,11 @@ static int step(test *t, tn_exec *e, int i, float want_loss, float want_norm, tn
         TN_TRY(compare_tensor(t, e, e->g.heat, HEATMAP, "heatmap", err));
         TN_TRY(compare_slots(t, "grad", GRADIENT, err));
     }
-    return tn_adamw(&s->ctx, &r, &adam, err);
+    for (int g = 0; g < TN_GROUPS; g++) {
+        const tn_optim_range r = tn_store_range(st, g);
+        if (r.n) TN_TRY(tn_adamw(&s->ctx, &r, &adam, err));
+    }
+    return 0;
 }
 
 static int run_training(test *t, tn_error *err)
@@ -410,7 +414,8 @@ static int run_training(test *t, tn_error *err)
                  .training = t->bn,
                  .loss = true,
                  .heat = true,
-                 .recompute = options.recompute};
+                 .recompute = options.recompute,
+                 .unfused = options.unfused};
     tn_exec *e;
     tn_session *s = t->session;
     const bool focal = !strcmp(tn_json_str(t->spec, "loss", "mse"), "focal");
@@ -423,7 +428,7 @@ static int run_training(test *t, tn_error *err)
                                    .lr = (float)tn_json_num(t->spec, "lr", 1e-3),
                                    .weight_decay = (float)tn_json_num(t->spec, "weight_decay", 0),
                                    .max_norm = (float)tn_json_num(t->spec, "grad_clip_norm", 0),
-                                   .groups = 1};
+                                   .groups = (1u << TN_GROUPS) - 1};
     TN_TRY(tn_ctx_step(&s->ctx, &now, err));
     TN_TRY(upload(t, e, e->g.pixels, "pixel_values", err));
     TN_TRY(upload(t, e, e->g.target, "target", err));
@@ -486,7 +491,7 @@ static int run_case(const char *folder, const char *name)
 
 static int usage(void)
 {
-    printf("usage: tn-golden FOLDER [--device D] [--case NAME] [--recompute 0|1|2] [--dtype float32|bfloat16|float16]\n"
+    printf("usage: tn-golden FOLDER [--device D] [--case NAME] [--recompute 0|1|2] [--unfused] [--dtype float32|bfloat16|float16]\n"
            "                 [--verbose] [--bound KIND=VALUE ...]\nkinds:");
     for (int i = 0; i < KINDS; i++) printf(" %s (%.0e)", kinds[i].name, kinds[i].bound);
     printf("\n");
@@ -515,6 +520,7 @@ int main(int argc, char **argv)
         else if (!strcmp(argv[i], "--recompute")) options.recompute = atoi(v), i++;
         else if (!strcmp(argv[i], "--dtype"))
             options.act = !strcmp(v, "bfloat16") ? TN_BF16 : !strcmp(v, "float16") ? TN_F16 : TN_F32, i++;
+        else if (!strcmp(argv[i], "--unfused")) options.unfused = true;
         else if (!strcmp(argv[i], "--verbose")) options.verbose = true;
         else if (!strcmp(argv[i], "--bound") && set_bound(v)) i++;
         else if (argv[i][0] != '-' && !folder) folder = argv[i];

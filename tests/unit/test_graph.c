@@ -91,8 +91,22 @@ static void download(result *r, tn_session *s, tn_exec *x)
     }
 }
 
+/* What fuse.c made, over all graphs: activations, residuals, adapters' gradients and slopes. */
+static int fused[4];
+
+static void count_fused(const tn_graph *g)
+{
+    for (int i = 0; i < g->n_n; i++) {
+        const tn_gnode *n = &g->n[i];
+        fused[0] += n->op == TN_OP_LINEAR && n->a.linear.act;
+        fused[1] += n->op == TN_OP_LINEAR && n->in[2] >= 0;
+        fused[2] += n->op == TN_OP_LINEAR_DX && n->in[1] >= 0;
+        fused[3] += n->op == TN_OP_LINEAR_DX && n->in[2] >= 0;
+    }
+}
+
 /* Runs a graph whose backward pass is there already; takes the graph over. */
-static result run(tn_graph *g, const tn_model *m, const host_pass *h, bool share)
+static result run(tn_graph *g, const tn_model *m, const host_pass *h, bool share, bool fuse)
 {
     tn_error e = {0};
     tn_store *store;
@@ -102,6 +116,8 @@ static result run(tn_graph *g, const tn_model *m, const host_pass *h, bool share
     const tn_pass pass = {.batch = g->batch, .act = TN_F32, .groups = TN_GROUP_HEAD, .training = true, .loss = true};
     for (int i = 0; i < r.n_inputs; i++)
         if (g->t[r.inputs[i]].grad >= 0) g->t[g->t[r.inputs[i]].grad].kind = TN_G_OUTPUT; /* to be read afterwards */
+    if (fuse) must(tn_graph_fuse(g, &e), &e);
+    if (fuse) count_fused(g);
     must(tn_graph_merge(g, share, &e), &e);
     must(tn_store_new(&store, device(), m, NULL, TN_F32, true, false, &e), &e);
     must(tn_session_new(&s, device(), m, store, &e), &e);
@@ -230,11 +246,15 @@ static void count_merged(uint64_t seed)
 static void check_seed(uint64_t seed)
 {
     static const struct {
-        bool share;
+        bool share, fuse;
         int recompute;
         const char *name;
-    } ways[] = {
-        {true, 0, "shared"}, {true, 1, "shared, cheap ones again"}, {true, 2, "shared, all again"}, {false, 2, "all again"}};
+    } ways[] = {{true, false, 0, "shared"},
+                {true, false, 1, "shared, cheap ones again"},
+                {true, false, 2, "shared, all again"},
+                {false, false, 2, "all again"},
+                {true, true, 0, "fused, shared"},
+                {true, true, 2, "fused, shared, all again"}};
     tn_model *m = calloc(1, sizeof *m);
     tn_graph forward, g;
     make(&forward, m, seed, 0);
@@ -242,15 +262,15 @@ static void check_seed(uint64_t seed)
     host_new(&h, &forward, m, seed);
     tn_model *copy = calloc(1, sizeof *copy);
     make(&g, copy, seed, 0);
-    result plain = run(&g, copy, &h, false);
+    result plain = run(&g, copy, &h, false, false);
     tn_model_free(copy);
     const double off = worst_mismatch(&h, m, &plain, seed);
     ck_assert_msg(off <= 1, "graph %d: a gradient is %g times what rounding explains off", (int)seed, off);
     for (size_t k = 0; k < TN_COUNT(ways); k++) {
-        if (ways[k].recompute && k != 1 + seed % 3) continue;
+        if (ways[k].recompute && !ways[k].fuse && k != 1 + seed % 3) continue;
         copy = calloc(1, sizeof *copy);
         make(&g, copy, seed, ways[k].recompute);
-        result other = run(&g, copy, &h, ways[k].share);
+        result other = run(&g, copy, &h, ways[k].share, ways[k].fuse);
         same(&plain, &other, seed, ways[k].name);
         result_free(&other);
         tn_model_free(copy);
@@ -267,6 +287,7 @@ START_TEST(gradients_of_random_graphs_are_slopes)
     for (uint64_t seed = 0; seed < GRAPHS; seed++) check_seed(seed);
     for (int op = 0; op < TN_OP_COUNT; op++)
         ck_assert_msg(seen[op], "no graph had the operation %s", tn_opcode_name((tn_opcode)op));
+    for (int i = 0; i < 4; i++) ck_assert_msg(fused[i] > 10, "only %d products ended with case %d of fuse.c", fused[i], i);
 }
 END_TEST
 
@@ -305,7 +326,7 @@ static double hand_mismatch(int which, bool share, bool broken)
             if (g.t[t].grad == sum) g.t[t].grad = first;
         tn_graph_remove(&g, i--);
     }
-    result r = run(&g, copy, &h, share);
+    result r = run(&g, copy, &h, share, false);
     const double off = worst_mismatch(&h, m, &r, 3);
     result_free(&r);
     host_free(&h, m);
