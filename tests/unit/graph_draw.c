@@ -291,6 +291,13 @@ static void draws_act(drawing *d)
     else keep(d, draw_residual(d, x, draw_act(d, linear(d, x, DRAW_C, 1)), false));
 }
 
+/* As a transformer's: the activation has one reader, and the end a residual or not. */
+static void draws_mlp(drawing *d)
+{
+    const int x = either(d), y = linear(d, draw_act(d, linear(d, x, DRAW_C, 1)), DRAW_C, 1);
+    keep(d, chance(d, 0.5) ? y : draw_residual(d, x, y, chance(d, 0.5)));
+}
+
 static void draws_dropout(drawing *d)
 {
     const int x = either(d);
@@ -431,7 +438,7 @@ void draw_graph(tn_graph *g, tn_model *m, uint64_t seed, int recompute)
 {
     static void (*const draws[])(drawing *) = {
         draws_linear, draws_dora,    draws_glu,      draws_attention, draws_tokens, draws_grid,    draws_layernorm, draws_residual,
-        draws_act,    draws_dropout, draws_bilinear, draws_conv,      draws_norm2d, draws_squeeze, draws_dropout2d, draws_residual,
+        draws_act,    draws_dropout, draws_bilinear, draws_conv,      draws_norm2d, draws_squeeze, draws_dropout2d, draws_mlp,
     };
     drawing d;
     draw_begin(&d, g, m, seed, recompute);
