@@ -11,13 +11,19 @@ static int activations(const tn_engine *e, const tn_model *m, tn_store *st, tn_p
     return 0;
 }
 
+/* Adapters in half storage spare products a conversion: worth a fiftieth of the run's memory, and no more. */
+static bool keeps_shadow(const tn_store *st, const tn_memory *m)
+{
+    return tn_store_shadow_bytes(st) > 0 && 50 * tn_store_shadow_bytes(st) <= m->total;
+}
+
 int tn_engine_memory(const tn_engine *e, int micro, tn_memory *m, tn_error *err)
 {
     tn_store *st = e->session->store;
     *m = (tn_memory){.version = TN_MEMORY_VERSION,
                      .weights = st->weight_bytes,
                      .weights_float32 = st->float_bytes,
-                     .parameters = 4 * st->n_params + tn_store_shadow_bytes(st),
+                     .parameters = 4 * st->n_params,
                      .gradients = 4 * st->n_params,
                      .optimizer = 8 * st->n_params,
                      .micro_batch = micro,
@@ -27,6 +33,10 @@ int tn_engine_memory(const tn_engine *e, int micro, tn_memory *m, tn_error *err)
     TN_TRY(activations(e, e->model, st, tn_engine_train_pass(e, micro, tn_engine_groups(e)), &m->activations, &m->workspace, err));
     TN_TRY(activations(e, e->model, st, tn_engine_eval_pass(e, micro, true), &m->activations, &m->workspace, err));
     m->total = m->weights + m->parameters + m->gradients + m->optimizer + m->activations + m->workspace;
+    if (keeps_shadow(st, m)) {
+        m->parameters += tn_store_shadow_bytes(st);
+        m->total += tn_store_shadow_bytes(st);
+    }
     return 0;
 }
 
@@ -67,5 +77,6 @@ int tn_engine_fit(const tn_engine *e, int *micro, tn_memory *m, tn_error *err)
         b = next;
     }
     *micro = b;
-    return 0;
+    tn_store *st = e->session->store;
+    return !st->dry && m->parameters > 4 * st->n_params ? tn_store_make_shadow(st, err) : 0;
 }

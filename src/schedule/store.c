@@ -122,7 +122,6 @@ static int allocate(tn_store *st, bool optimiser, tn_error *err)
             TN_TRY(new_zeroed(&st->moment2, st, "optimiser state", err));
         }
     }
-    if (st->shadow_len) TN_TRY(tn_buffer_new(&st->shadow, st->dev, tn_store_shadow_bytes(st), "adapters in half storage", err));
     for (int i = 0; i < st->m->n_slots; i++) {
         tn_stored *e = &st->s[i];
         if (e->place == TN_PLACE_PARAM) TN_TRY(bind_param(st, e, err));
@@ -184,6 +183,17 @@ size_t tn_store_shadow_bytes(const tn_store *st)
     return st->shadow_len * tn_dtype_size(st->act);
 }
 
+int tn_store_make_shadow(tn_store *st, tn_error *err)
+{
+    if (st->shadow || !st->shadow_len) return 0;
+    tn_ctx c;
+    tn_ctx_init(&c, st->dev);
+    TN_TRY(tn_buffer_new(&st->shadow, st->dev, tn_store_shadow_bytes(st), "adapters in half storage", err));
+    st->generation++;
+    const tn_optim_range r = tn_store_range(st, tn_group_index(TN_GROUP_LORA));
+    return tn_shadow(&c, &r, err);
+}
+
 tn_optim_range tn_store_range(const tn_store *st, int g)
 {
     tn_optim_range r = {.p = st->params,
@@ -203,7 +213,7 @@ tn_tensor tn_store_operand(const tn_store *st, int slot)
     const tn_stored *e = &st->s[slot];
     tn_tensor t = e->t;
     if (e->place != TN_PLACE_PARAM) return t;
-    const bool shadow = st->shadow_len && e->off >= st->shadow_first && e->off < st->shadow_first + st->shadow_len;
+    const bool shadow = st->shadow && e->off >= st->shadow_first && e->off < st->shadow_first + st->shadow_len;
     t.mem = shadow ? st->shadow : st->params;
     t.off = shadow ? e->off - st->shadow_first : e->off;
     if (shadow) t.dtype = st->act;
