@@ -51,11 +51,23 @@ int tn_buffer_new(tn_buffer **out, tn_dev *d, size_t bytes, const char *what, tn
     return create(out, d, bytes, 0, what, err);
 }
 
+static int make_room(tn_buffer *parent, tn_error *err)
+{
+    if (parent->n_regions < parent->room) return 0;
+    const int room = parent->room ? 2 * parent->room : 16;
+    tn_buffer **v = realloc(parent->regions, sizeof *v * (size_t)room);
+    if (!v) return tn_oom(err);
+    parent->regions = v;
+    parent->room = room;
+    return 0;
+}
+
 int tn_buffer_sub(tn_buffer **out, tn_buffer *parent, size_t offset, size_t bytes, tn_error *err)
 {
     *out = NULL;
     tn_dev *d = parent->dev;
     TN_TRY(tn_dev_usable(d, err));
+    TN_TRY(make_room(parent, err));
     tn_buffer *b = calloc(1, sizeof *b);
     if (!b) return tn_oom(err);
     cl_buffer_region r = {offset, bytes ? bytes : 4};
@@ -66,15 +78,32 @@ int tn_buffer_sub(tn_buffer **out, tn_buffer *parent, size_t offset, size_t byte
         free(b);
         return tn_dev_failed(d, "a sub-buffer", bytes, e, false, err);
     }
-    *out = b;
+    parent->regions[parent->n_regions++] = *out = b;
     return 0;
+}
+
+/* NVIDIA's driver 580 crashes when a sub-buffer is released while one that was made after it from the same buffer is not: the
+ * last made goes first, whatever the order in which they are given up. */
+static void release_regions(tn_buffer *parent)
+{
+    while (parent->n_regions && parent->regions[parent->n_regions - 1]->freed) {
+        tn_buffer *last = parent->regions[--parent->n_regions];
+        clReleaseMemObject(last->mem);
+        free(last);
+    }
 }
 
 void tn_buffer_free(tn_buffer *b)
 {
     if (!b) return;
+    if (b->parent) {
+        b->freed = true;
+        release_regions(b->parent);
+        return;
+    }
     clReleaseMemObject(b->mem);
-    if (!b->parent) b->dev->allocated -= b->bytes;
+    b->dev->allocated -= b->bytes;
+    free(b->regions);
     free(b);
 }
 

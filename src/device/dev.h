@@ -82,8 +82,7 @@ int tn_dev_flush(tn_dev *d, tn_error *err);
 
 /** A buffer of `bytes` (rounded up to 4), made resident now so that a refusal comes here: TN_ERR_MEMORY. `what` is for errors. */
 int tn_buffer_new(tn_buffer **out, tn_dev *d, size_t bytes, const char *what, tn_error *err);
-/** A region of a buffer; offset must be a multiple of d->align. Free it before its parent, the last made first: NVIDIA's
- * driver 580 crashes on sub-buffers that are released in the order of their creation. */
+/** A region of a buffer; offset must be a multiple of d->align. Free it before its parent. */
 int tn_buffer_sub(tn_buffer **out, tn_buffer *parent, size_t offset, size_t bytes, tn_error *err);
 /** NULL is allowed. */
 void tn_buffer_free(tn_buffer *b);

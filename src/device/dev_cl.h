@@ -24,6 +24,9 @@ struct tn_buffer {
     cl_mem mem;
     size_t bytes, offset; /* offset: of a sub-buffer */
     tn_buffer *parent;    /* NULL: counted in dev->allocated */
+    tn_buffer **regions;  /* of this buffer, in the order in which they were made */
+    int n_regions, room;
+    bool freed; /* a region that waits for those made after it */
 };
 
 struct tn_event {

@@ -38,6 +38,25 @@ START_TEST(buffers_know_their_device_and_size)
 }
 END_TEST
 
+/* Given up in any order, they are released the last made first. */
+START_TEST(regions_are_given_up_in_any_order)
+{
+    tn_dev *d = open_device();
+    tn_buffer *b, *r[5];
+    static const int order[] = {1, 0, 4, 2, 3};
+    OK(tn_buffer_new(&b, d, 8 * d->align, "a test", &err));
+    for (int round = 0; round < 3; round++) {
+        for (size_t i = 0; i < 5; i++) OK(tn_buffer_sub(&r[i], b, i * d->align, 64, &err));
+        OK(tn_buffer_fill(r[round], 0, 64, 9u, &err));
+        for (int i = 0; i < 5; i++) tn_buffer_free(r[order[i]]);
+    }
+    OK(tn_dev_finish(d, &err));
+    tn_buffer_free(b);
+    ck_assert_uint_eq(d->allocated, 0);
+    tn_dev_close(d);
+}
+END_TEST
+
 /* Upload on the copy queue, doubled by the main queue after it, read back by the copy queue after that. */
 START_TEST(transfers_run_beside_the_computation)
 {
@@ -229,6 +248,7 @@ int main(void)
     TCase *t = tcase_create("device");
     tcase_set_timeout(t, 120);
     tcase_add_test(t, buffers_know_their_device_and_size);
+    tcase_add_test(t, regions_are_given_up_in_any_order);
     tcase_add_test(t, transfers_run_beside_the_computation);
     tcase_add_test(t, mapped_memory_is_the_buffer);
     tcase_add_test(t, fills_reach_both_ends);
