@@ -96,7 +96,7 @@ static int gather(emitter *e, const tn_gnode *n, float **weight, float **bias, i
     *in = SLOT(e, n->part[0].w)->cols;
     bool any = false;
     for (int i = 0; i < n->n_parts; i++) *out += n->part[i].cols, any |= n->part[i].bias >= 0;
-    *weight = malloc(sizeof **weight * (size_t)*out * (size_t)*in);
+    *weight = calloc((size_t)*out * (size_t)*in, sizeof **weight);
     *bias = any ? calloc((size_t)*out, sizeof **bias) : NULL;
     if (!*weight || (any && !*bias)) return tn_oom(e->err);
     for (int i = 0, row = 0; i < n->n_parts; row += n->part[i++].cols) {

@@ -150,11 +150,13 @@ static const tn_variant backward_rows[] = {
     {"portable", 0, NULL, backward_portable, NULL, false},
 };
 
+/* NOLINTBEGIN(bugprone-macro-parentheses): an initialiser takes no parentheses */
 #define ATTENTION(op, table)                                                                                                       \
     {                                                                                                                              \
         .name = op, .rows = table, .n = TN_COUNT(table), .key = attention_key, .kind = attention_kind, .make = attention_make,     \
         .release = attention_release, .args_size = sizeof(tn_attention_args), .work = attention_work, .shrink = attention_shrink   \
     }
+/* NOLINTEND(bugprone-macro-parentheses) */
 const tn_variant_op tn_attention_op = ATTENTION("attention", forward_rows);
 const tn_variant_op tn_attention_back_op = ATTENTION("attention-back", backward_rows);
 

@@ -91,6 +91,7 @@ int tn_dropout(tn_ctx *c, const tn_tensor *x, tn_tensor *y, float p, uint32_t sa
     tn_dtype act;
     TN_TRY(tn_storage(&act, "dropout", TN_LIST(x, y), NULL, err));
     size_t n = tn_tensor_count(x);
+    TN_TRY(tn_countable("dropout", n, err)); /* an element's draw is told by 32 bits */
     int vw = tn_vec_width(c, x->cols);
     TN_TRY(tn_ctx_step_ready(c, err));
     tn_arg args[] = {TN_BUF(x->mem),

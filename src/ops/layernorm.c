@@ -125,11 +125,13 @@ static const tn_variant backward_rows[] = {
     {"portable", 0, NULL, backward_portable, NULL, false},
 };
 
+/* NOLINTBEGIN(bugprone-macro-parentheses): an initialiser takes no parentheses */
 #define LAYERNORM(op, table)                                                                                                       \
     {                                                                                                                              \
         .name = op, .rows = table, .n = TN_COUNT(table), .key = layernorm_key, .kind = layernorm_kind, .make = layernorm_make,     \
         .release = layernorm_release, .args_size = sizeof(tn_layernorm_args), .work = layernorm_work, .shrink = layernorm_shrink   \
     }
+/* NOLINTEND(bugprone-macro-parentheses) */
 const tn_variant_op tn_layernorm_op = LAYERNORM("layernorm", forward_rows);
 const tn_variant_op tn_layernorm_back_op = LAYERNORM("layernorm-back", backward_rows);
 

@@ -86,8 +86,12 @@ int tn_clip(tn_ctx *c, tn_buffer *g, size_t off, size_t n, const tn_adam_spec *s
     TN_TRY(tn_ctx_step_ready(c, err));
     TN_TRY(tn_ws_take(c, &p, TN_F32, TN_PARTIALS, 1, err));
     tn_arg sums[] = {TN_BUF(g), TN_BUF(p.mem), TN_UINT(off), TN_UINT(n), TN_UINT(chunk)};
-    tn_arg args[] = {TN_BUF(p.mem),    TN_INT(parts),         TN_BUF(c->constants),
-                     TN_BUF(c->state), TN_FLT(log(s->beta1)), TN_FLT(log(s->beta2))};
+    tn_arg args[] = {TN_BUF(p.mem),
+                     TN_INT(parts),
+                     TN_BUF(c->constants),
+                     TN_BUF(c->state),
+                     TN_FLT(log((double)s->beta1)),
+                     TN_FLT(log((double)s->beta2))};
     int rc = parts ? tn_op_run(c, FILE_, "grad_norm", "", sums, TN_COUNT(sums), 1, &global, &local, err) : 0;
     if (!rc) rc = tn_op_run(c, FILE_, "clip", "", args, TN_COUNT(args), 1, &one, &one, err);
     c->ws_used = mark;

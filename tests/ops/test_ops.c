@@ -1,5 +1,6 @@
 /* Every kernel against src/ref on odd sizes in every storage type, on the device TRACKNET_TEST_DEVICE names (default
- * cpu), and every backward of src/ref against finite differences of its forward. */
+ * cpu), and every backward of src/ref against finite differences of its forward. With TRACKNET_TEST_SLICE=N, only the
+ * kernels, on one size in float32, their launches cut into slices of about N work-groups. */
 #include "ref.h"
 #include "selftest.h"
 #include "../testdev.h"
@@ -23,15 +24,24 @@ static int case_count(void)
     return n;
 }
 
+/* Work-groups of a slice; 0: launches are whole. */
+static size_t slice(void)
+{
+    const char *n = getenv("TRACKNET_TEST_SLICE");
+    return n ? strtoul(n, NULL, 10) : 0;
+}
+
 static tn_dev *open_device(void)
 {
     static tn_dev *d;
     tn_error e = {0};
     const char *name = getenv("TRACKNET_TEST_DEVICE");
-    if (!d && test_device(&d, name ? name : "cpu", &e)) {
+    if (d) return d;
+    if (test_device(&d, name ? name : "cpu", &e)) {
         fprintf(stderr, "%s\n", e.message);
         exit(1);
     }
+    d->slice_groups = slice();
     return d;
 }
 
@@ -51,12 +61,13 @@ static void run_case(const tn_case *k, const tn_case_spec *s)
                   s->size, tn_dtype_name(s->act), r.error, r.element);
 }
 
-/* With every row that the device can run. */
+/* With every row that the device can run. Where launches are cut does not depend on the storage: one is enough for slices. */
 static void run_every(const tn_case *k)
 {
     const unsigned caps = open_device()->caps;
-    for (int act = TN_F32; act <= (k->float32_only ? TN_F32 : TN_F16); act++)
-        for (int size = 0; size < 3; size++) {
+    const int from = slice() ? 1 : 0, to = slice() ? 1 : 2;
+    for (int act = TN_F32; act <= (k->float32_only || slice() ? TN_F32 : TN_F16); act++)
+        for (int size = from; size <= to; size++) {
             tn_case_spec s = {.act = (tn_dtype)act, .size = size};
             run_case(k, &s);
             for (int o = 0; o < TN_CASE_OPS && k->ops[o]; o++)
@@ -387,6 +398,8 @@ int main(int argc, char **argv)
     TCase *k = tcase_create("kernels"), *d = tcase_create("differences");
     tcase_set_timeout(k, 900);
     tcase_add_loop_test(k, kernel_agrees_with_the_reference, 0, case_count());
+    suite_add_tcase(s, k);
+    if (slice()) return run_suite(s);
     tcase_add_test(k, one_wrong_element_is_caught);
     tcase_add_test(k, unchecked_rows_do_not_run);
     tcase_add_test(k, variants_are_asked_for_by_name);
@@ -400,7 +413,6 @@ int main(int argc, char **argv)
     tcase_add_test(d, resize_backward);
     tcase_add_loop_test(d, activation_slopes, 0, 4);
     tcase_add_loop_test(d, loss_slopes, 0, 2);
-    suite_add_tcase(s, k);
     suite_add_tcase(s, d);
     return run_suite(s);
 }

@@ -30,8 +30,8 @@ static int load(tn_config **c, const job *j, tn_error *err)
                                 "model.heatmap.size=[32,24]",
                                 "training.epochs=1",
                                 "training.limit_train_batches=2"};
-    const tn_config_source s = {
-        .model = "vit_qlora_random", .training = "overfit", .overrides = keys, .n_overrides = (int)(sizeof keys / sizeof *keys)};
+    tn_config_source s = TN_CONFIG_SOURCE_INIT;
+    s.model = "vit_qlora_random", s.training = "overfit", s.overrides = keys, s.n_overrides = (int)(sizeof keys / sizeof *keys);
     return tn_config_load(c, &s, err);
 }
 
@@ -40,8 +40,11 @@ static void *work(void *arg)
     job *j = arg;
     tn_config *c = NULL;
     const char *const frames[] = {DATA "/game1/Clip1/0003.jpg"};
-    const tn_run_options fresh = {.device = "cpu"}, trained = {.device = "cpu", .checkpoint = j->last};
-    const tn_predict_options p = {.images = frames, .n_images = 1};
+    tn_run_options fresh = TN_RUN_OPTIONS_INIT, trained = TN_RUN_OPTIONS_INIT;
+    tn_predict_options p = TN_PREDICT_OPTIONS_INIT;
+    fresh.device = trained.device = "cpu", trained.checkpoint = j->last;
+    p.images = frames, p.n_images = 1;
+    j->sum = (tn_train_summary)TN_TRAIN_SUMMARY_INIT, j->eval = (tn_eval_result)TN_EVAL_RESULT_INIT;
     j->rc = load(&c, j, &j->err);
     if (!j->rc) j->rc = tn_train(c, &fresh, NULL, &j->sum, &j->err);
     if (!j->rc) j->rc = tn_eval(c, &trained, "val", &j->eval, &j->err);
