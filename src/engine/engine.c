@@ -102,8 +102,8 @@ static int build_model(tn_engine *e, const tn_hf_dir *hf, const tn_lora *other, 
     tn_decoder dec = decoder_of(s);
     const tn_lora lora = other ? *other : lora_of(s);
     const bool full = !s->model.freeze && !lora.enabled;
-    return tn_model_new(&e->model, &vit, &dec, &lora, e->image_h, e->image_w, s->model.heat_size.h, s->model.heat_size.w, full,
-                        e->log, err);
+    const tn_model_spec spec = {&vit, &dec, &lora, e->image_h, e->image_w, s->model.heat_size.h, s->model.heat_size.w, full};
+    return tn_model_new(&e->model, &spec, e->log, err);
 }
 
 static int load_weights(tn_engine *e, const tn_hf_dir *hf, tn_error *err)

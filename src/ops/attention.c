@@ -18,8 +18,8 @@ static int launch(tn_ctx *c, const tn_attention_args *a, const kernels *k, const
     tn_options o;
     TN_TRY(tn_options_set(&o, err, "-DACT=%d -DHD=%d%s", (int)a->act, a->hd, k->options));
     const size_t items = (size_t)k->items, groups = (size_t)TN_CEIL_DIV(a->n, tile);
-    const size_t global[] = {groups * items, (size_t)a->batch * (size_t)a->heads}, local[] = {items, 1};
-    return tn_op_run(c, k->file, entry, o.s, args, n_args, 2, global, local, err);
+    const tn_range range = {2, {groups * items, (size_t)a->batch * (size_t)a->heads}, {items, 1}};
+    return tn_op_run(c, k->file, entry, o.s, args, n_args, &range, err);
 }
 
 static int forward(tn_ctx *c, const tn_attention_args *a, const kernels *k, tn_error *err)
@@ -177,14 +177,13 @@ int tn_attention_forward(tn_ctx *c, const tn_tensor *qkv, int batch, int heads, 
     return tn_variant_run(c, &tn_attention_op, &a, err);
 }
 
-int tn_attention_backward(tn_ctx *c, const tn_tensor *qkv, const tn_tensor *o, const tn_tensor *lse, const tn_tensor *d_o,
-                          int batch, int heads, tn_tensor *delta, tn_tensor *dqkv, tn_error *err)
+int tn_attention_backward(tn_ctx *c, const tn_attention *f, const tn_tensor *d_o, tn_tensor *delta, tn_tensor *dqkv, tn_error *err)
 {
     tn_attention_args a;
-    TN_TRY(prepare(&a, qkv, batch, heads, err));
-    TN_TRY(tn_storage(&a.act, "attention's backward", TN_LIST(qkv, o, d_o, dqkv), TN_LIST(lse, delta), err));
-    a.o = *o;
-    a.lse = *lse;
+    TN_TRY(prepare(&a, f->qkv, f->batch, f->heads, err));
+    TN_TRY(tn_storage(&a.act, "attention's backward", TN_LIST(f->qkv, f->o, d_o, dqkv), TN_LIST(f->lse, delta), err));
+    a.o = *f->o;
+    a.lse = *f->lse;
     a.d_o = *d_o;
     a.delta = *delta;
     a.dqkv = *dqkv;
@@ -199,6 +198,6 @@ int tn_rope(tn_ctx *c, tn_tensor *qkv, const tn_tensor *table, int batch, int he
     TN_TRY(tn_storage(&act, "rope", TN_LIST(qkv), TN_LIST(table), err));
     TN_TRY(tn_options_set(&o, err, "-DACT=%d -DHD=%d -DDIR=%d", (int)act, hd, direction));
     tn_arg args[] = {TN_BUF(qkv->mem), TN_BUF(table->mem), TN_INT(n), TN_INT(heads), TN_INT(skip), TN_INT(rows)};
-    size_t global[] = {(size_t)(hd / 2), (size_t)heads * 2, (size_t)rows};
-    return tn_op_run(c, "portable/rope.cl", "rope", o.s, args, TN_COUNT(args), 3, global, NULL, err);
+    const tn_range range = {3, {(size_t)(hd / 2), (size_t)heads * 2, (size_t)rows}, {0}};
+    return tn_op_run(c, "portable/rope.cl", "rope", o.s, args, TN_COUNT(args), &range, err);
 }

@@ -13,13 +13,14 @@ typedef struct {
 
 static int launch(tn_ctx *c, const tn_layernorm_args *a, const kernels *k, bool back, tn_error *err)
 {
-    const size_t local = (size_t)k->local, global = (size_t)TN_CEIL_DIV(a->x.rows, k->rows) * local;
+    const size_t local = (size_t)k->local;
+    const tn_range range = {1, {(size_t)TN_CEIL_DIV(a->x.rows, k->rows) * local}, {local}};
     const tn_arg fwd[] = {TN_BUF(a->x.mem),     TN_BUF(a->gamma.mem), TN_BUF(a->beta.mem), TN_BUF(a->y.mem),
                           TN_BUF(a->stats.mem), TN_INT(a->x.cols),    TN_FLT(a->eps),      TN_INT(a->x.rows)};
     const tn_arg bwd[] = {TN_BUF(a->x.mem),  TN_BUF(a->gamma.mem), TN_BUF(a->stats.mem),  TN_BUF(a->dy.mem),
                           TN_BUF(a->dx.mem), TN_INT(a->x.cols),    TN_INT(a->accumulate), TN_INT(a->x.rows)};
-    return back ? tn_op_run(c, k->file, "ln_backward", k->o.s, bwd, TN_COUNT(bwd), 1, &global, &local, err)
-                : tn_op_run(c, k->file, "ln_forward", k->o.s, fwd, TN_COUNT(fwd), 1, &global, &local, err);
+    return back ? tn_op_run(c, k->file, "ln_backward", k->o.s, bwd, TN_COUNT(bwd), &range, err)
+                : tn_op_run(c, k->file, "ln_forward", k->o.s, fwd, TN_COUNT(fwd), &range, err);
 }
 
 /* ---- the rows ---- */

@@ -48,7 +48,7 @@ static int launch(tn_ctx *c, const tn_qgemv_args *a, const kernel *g, tn_error *
     args[k++] = TN_INT(a->y.ld);
     args[k++] = TN_INT(a->q.s.rows);
     args[k++] = TN_INT(a->q.s.cols);
-    return tn_op_run(c, g->file, "qgemv", o.s, args, k, 1, &global, &g->local, err);
+    return tn_op_run(c, g->file, "qgemv", o.s, args, k, &(tn_range){1, {global}, {g->local}}, err);
 }
 
 static int run_portable(tn_ctx *c, const void *args, tn_error *err)

@@ -186,7 +186,7 @@ static int product_check(tn_trial *t, const product *p, made *m)
     if (m->pre) m->pre_want = m->ref.pre = copy_of(t, m->pre_host, n);
     if (!m->c_want || (m->pre && !m->pre_want)) return tn_oom(ERR);
     if (m->ref.pre) m->ref.pre += m->at;
-    if (!t->c->dry) tn_ref_gemm_epilogue(&m->ref, m->c_want + m->at);
+    if (!t->c->dry) tn_ref_gemm(&m->ref, m->c_want + m->at);
     TN_TRY(renew(t, p, m));
     TN_TRY(tn_gemm_run(t->c, &m->g, ERR));
     TN_TRY(product_compare(t, m));
@@ -303,8 +303,19 @@ static int batch_one(tn_trial *t, bool ta, bool tb, int K, float beta)
     g.A = tn_cols(*A, 0, wa), g.B = tn_rows(*B, 0, hb), g.C = tn_cols(*C, 0, N);
     g.a_step = (size_t)wa, g.b_step = (size_t)hb * (size_t)B->cols, g.c_step = (size_t)N;
     for (int i = 0; i < BATCH && !t->c->dry; i++)
-        tn_ref_gemm(ta, tb, M, N, K, 0.5f, a + i * wa, BATCH * wa, b + i * hb * B->cols, B->cols, beta, want + i * N, BATCH * N,
-                    NULL);
+        tn_ref_gemm(&(tn_ref_product){.ta = ta,
+                                      .tb = tb,
+                                      .M = M,
+                                      .N = N,
+                                      .K = K,
+                                      .alpha = 0.5,
+                                      .beta = beta,
+                                      .A = a + i * wa,
+                                      .lda = BATCH * wa,
+                                      .B = b + i * hb * B->cols,
+                                      .ldb = B->cols,
+                                      .ldc = BATCH * N},
+                    want + i * N);
     if (tn_trial_wants(t, &tn_gemm_op, &g)) {
         bool tail;
         if (!t->c->dry) TN_TRY(tn_tensor_set(t->c->dev, C, c, ERR));
@@ -391,8 +402,10 @@ static int optimisers(tn_trial *t)
         const double f = tn_ref_clip(o.hg + 5, o.n - 5, 3, true, &scale, &good, &norm);
         if (k == 1) TN_TRY(tn_sgd(t->c, &o.r, 0.9f, ERR));
         else TN_TRY(tn_adamw(t->c, &o.r, &adam, ERR));
-        if (k == 0) tn_ref_adamw(o.hp + 5, o.hg + 5, o.hm + 5, o.hv + 5, o.n - 5, 1e-2, 0.05, 0.9, 0.999, 1e-8, 3, f);
-        if (k == 1) tn_ref_sgd(o.hp + 5, o.hg + 5, o.hm + 5, o.n - 5, 1e-2, 0.05, 0.9, false, f);
+        const tn_ref_optim ref = {
+            .lr = 1e-2, .wd = 0.05, .b1 = 0.9, .b2 = 0.999, .eps = 1e-8, .momentum = 0.9, .grad_scale = f, .step = 3};
+        if (k == 0) tn_ref_adamw(&ref, o.hp + 5, o.hg + 5, o.hm + 5, o.hv + 5, o.n - 5);
+        if (k == 1) tn_ref_sgd(&ref, o.hp + 5, o.hg + 5, o.hm + 5, o.n - 5);
         TN_TRY(state_compare(t, norm, f, scale, k == 0 ? 3 : 4));
         TN_TRY(optimised_compare(t, &o));
     }

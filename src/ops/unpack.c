@@ -59,7 +59,7 @@ static int launch(tn_ctx *c, const tn_unpack_args *a, const char *file, const ch
     args[k++] = TN_UINT(tn_qcount(&a->q));
     tn_qoptions(format, sizeof format, &a->q.s, a->out.dtype);
     TN_TRY(tn_options_set(&o, err, "%s %s", format, own));
-    return tn_op_run(c, file, entry, o.s, args, k, 1, &items, &local, err);
+    return tn_op_run(c, file, entry, o.s, args, k, &(tn_range){1, {items}, {local}}, err);
 }
 
 /* The shift that divides by a block's size; 0 where there is none. */

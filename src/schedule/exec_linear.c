@@ -173,8 +173,10 @@ int tn_exec_dora(const tn_call *k)
 {
     tn_tensor u = tn_call_in(k, 0), g = tn_call_in(k, 1), v = tn_call_in(k, 2), y = tn_call_out(k, 0);
     for (int i = 0, col = 0; i < k->n->n_parts; col += k->n->part[i++].cols)
-        TN_TRY(tn_dora(k->c, &u, &g, k->n->in[2] >= 0 ? &v : NULL, tn_call_weight(k, k->n->part[i].bias).mem, col,
-                       k->n->part[i].cols, &y, k->err));
+        TN_TRY(tn_dora(k->c,
+                       &(tn_dora_part){&u, &g, k->n->in[2] >= 0 ? &v : NULL, tn_call_weight(k, k->n->part[i].bias).mem, col,
+                                       k->n->part[i].cols},
+                       &y, k->err));
     return 0;
 }
 
