@@ -134,13 +134,14 @@ static int onnx_linear(emitter *e, const tn_gnode *n)
     const bool image = e->image[n->in[0]];
     const char *x = e->name[n->in[0]], *y = NULL, *module = SLOT(e, parts->part[0].w)->name;
     int rc = gather(e, parts, &w, &b, &out, &in);
+    const int64_t bias[] = {out}, kernel[] = {out, in, 1, 1}, matrix[] = {in, out};
     if (!rc && image) {
-        const char *wn = tn_onnx_floats(e->o, module, w, 4, (int64_t[]){out, in, 1, 1});
-        y = tn_onnx_node(e->o, "Conv", x, wn, b ? tn_onnx_floats(e->o, "bias", b, 1, (int64_t[]){out}) : NULL, NULL);
+        const char *wn = tn_onnx_floats(e->o, module, w, 4, kernel);
+        y = tn_onnx_node(e->o, "Conv", x, wn, b ? tn_onnx_floats(e->o, "bias", b, 1, bias) : NULL, NULL);
     } else if (!rc) {
         float *t = turned(w, out, in);
-        if (t) y = op2(e, "MatMul", x, tn_onnx_floats(e->o, module, t, 2, (int64_t[]){in, out}));
-        if (t && b) y = op2(e, "Add", y, tn_onnx_floats(e->o, "bias", b, 1, (int64_t[]){out}));
+        if (t) y = op2(e, "MatMul", x, tn_onnx_floats(e->o, module, t, 2, matrix));
+        if (t && b) y = op2(e, "Add", y, tn_onnx_floats(e->o, "bias", b, 1, bias));
         if (!t) rc = tn_oom(e->err);
         free(t);
     }
