@@ -81,7 +81,7 @@ static int quant_of(tn_quant_spec *q, const tn_settings *s, const tn_hf_dir *hf,
     return tn_qtype_find(&q->type, s->model.quant.type, err);
 }
 
-static int image_size(tn_engine *e, tn_error *err)
+static int engine_image_size(tn_engine *e, tn_error *err)
 {
     const tn_settings *s = e->s;
     if (s->data.resize.set) {
@@ -143,7 +143,7 @@ static int open_engine(tn_engine **out, const tn_settings *s, const tn_run_optio
     e->watch = (tn_watch){o->progress, o->user};
     e->act = storage_type(s);
     e->foreign_lora = lora != NULL;
-    int rc = image_size(e, err);
+    int rc = engine_image_size(e, err);
     if (!rc) rc = tn_hf_open(&hf, s->model.pretrained, !s->model.random_init && !dry, err);
     if (!rc) rc = build_model(e, hf, lora, err);
     if (!rc) rc = quant_of(&quant, s, hf, err);

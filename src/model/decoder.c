@@ -96,7 +96,7 @@ static void decoder_mark(decoder_emitter *e, const tn_gnode *n)
     tn_graph_mark(e->g, &copy, tn_is_trained, &e->trained);
 }
 
-static int rows_of(const decoder_emitter *e)
+static int decoder_rows_of(const decoder_emitter *e)
 {
     return e->p->batch * e->h * e->w;
 }
@@ -149,7 +149,7 @@ static int decoder_activation(decoder_emitter *e, int x, tn_fn fn, const char *n
 }
 
 /* GroupNorm takes the largest power of two up to 32 that divides the width. */
-static int groups_of(int c)
+static int decoder_groups_of(int c)
 {
     int g = 32;
     while (g > 1 && c % g) g /= 2;
@@ -159,8 +159,8 @@ static int groups_of(int c)
 static int decoder_normalise(decoder_emitter *e, int x)
 {
     const bool bn = e->m->dec.batch_norm;
-    const int c = e->g->t[x].cols, unit = bn ? rows_of(e) : e->h * e->w, groups = bn ? c : groups_of(c);
-    int stats = tn_graph_tensor(e->g, TN_G_ACT, TN_F32, rows_of(e) / unit * groups, 2, "stats");
+    const int c = e->g->t[x].cols, unit = bn ? decoder_rows_of(e) : e->h * e->w, groups = bn ? c : decoder_groups_of(c);
+    int stats = tn_graph_tensor(e->g, TN_G_ACT, TN_F32, decoder_rows_of(e) / unit * groups, 2, "stats");
     tn_gnode *n = decoder_unary(e, TN_OP_NORM2D, x, "norm");
     n->out[1] = stats;
     n->w[0] = decoder_slot(e, "norm.weight"), n->w[1] = decoder_slot(e, "norm.bias");
@@ -216,7 +216,7 @@ static int decoder_stage(decoder_emitter *e, int x, int s)
     if (up != 1) {
         const float inv = 1.0f / (float)up;
         const tn_attr_resize to = {.out_h = e->h * up, .out_w = e->w * up, .sy = inv, .sx = inv};
-        const int y = tn_graph_tensor(e->g, TN_G_ACT, e->p->act, rows_of(e) * up * up, e->g->t[x].cols, "upsampled");
+        const int y = tn_graph_tensor(e->g, TN_G_ACT, e->p->act, decoder_rows_of(e) * up * up, e->g->t[x].cols, "upsampled");
         x = decoder_resize(e, x, y, to);
     }
     for (int b = 0; b < d->blocks; b++) {
@@ -230,7 +230,7 @@ int tn_decoder_emit(tn_graph *g, const tn_model *m, const tn_pass *p, int tokens
 {
     decoder_emitter e = {g, m, p, {m, p->groups}, m->image_h / m->vit.patch, m->image_w / m->vit.patch, 0, ""};
     tn_graph_layer(g, "grid", 0);
-    int x = tn_graph_tensor(g, TN_G_ACT, p->act, rows_of(&e), m->vit.hidden, "grid");
+    int x = tn_graph_tensor(g, TN_G_ACT, p->act, decoder_rows_of(&e), m->vit.hidden, "grid");
     tn_gnode *n = tn_graph_node(g, TN_OP_GRID);
     n->in[0] = tokens, n->out[0] = x, n->a.grid.skip = 1 + m->vit.registers;
     decoder_mark(&e, n);

@@ -84,7 +84,7 @@ static int rope(tn_trial *t)
     return 0;
 }
 
-static int activations(tn_trial *t)
+static int dense_case_activations(tn_trial *t)
 {
     static const int cols[3] = {7, 20, 48};
     const int R = 5, C = cols[t->size], n = R * C;
@@ -200,7 +200,7 @@ const tn_case tn_cases_dense[] = {
     {"layernorm", layernorm, false, {&tn_layernorm_op, &tn_layernorm_back_op}},
     {"attention", attention, false, {&tn_attention_op, &tn_attention_back_op}},
     {"rope", rope, false, {NULL}},
-    {"activations", activations, false, {NULL}},
+    {"activations", dense_case_activations, false, {NULL}},
     {"glu", glu, false, {NULL}},
     {"element-wise", simple, false, {NULL}},
     {"dropout", dropout, false, {NULL}},

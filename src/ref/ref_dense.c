@@ -34,7 +34,7 @@ void tn_ref_gemm(const tn_ref_product *p, tn_real *C)
         }
 }
 
-static void moments(const tn_real *x, int n, double eps, double *mean, double *rstd)
+static void dense_moments(const tn_real *x, int n, double eps, double *mean, double *rstd)
 {
     double s = 0, q = 0;
     for (int i = 0; i < n; i++) s += x[i];
@@ -49,7 +49,7 @@ void tn_ref_layernorm(const tn_ref_norm *n, tn_real *y)
     for (int r = 0; r < n->rows; r++) {
         const tn_real *a = n->x + (size_t)r * cols;
         double m, s;
-        moments(a, cols, n->eps, &m, &s);
+        dense_moments(a, cols, n->eps, &m, &s);
         for (int c = 0; c < cols; c++) y[(size_t)r * cols + c] = (tn_real)((a[c] - m) * s * n->gamma[c] + n->beta[c]);
     }
 }
@@ -60,7 +60,7 @@ void tn_ref_layernorm_backward(const tn_ref_norm *n, const tn_real *dy, tn_real 
     for (int r = 0; r < n->rows; r++) {
         const tn_real *a = n->x + (size_t)r * cols, *g = dy + (size_t)r * cols;
         double m, s, m1 = 0, m2 = 0;
-        moments(a, cols, n->eps, &m, &s);
+        dense_moments(a, cols, n->eps, &m, &s);
         for (int c = 0; c < cols; c++) {
             double xhat = (a[c] - m) * s;
             m1 += (double)g[c] * n->gamma[c] / cols;

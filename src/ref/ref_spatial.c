@@ -166,19 +166,19 @@ void tn_ref_bilinear_backward(const tn_ref_resize *r, const tn_real *dy, tn_real
 /* Element e of column row r comes from sample b, channel c, pixel (y, x). */
 typedef struct {
     int b, c, y, x;
-} source;
+} spatial_source;
 
-static source patch_source(int r, int e, int h, int w, int patch)
+static spatial_source patch_source(int r, int e, int h, int w, int patch)
 {
     const int gw = w / patch, gh = h / patch, i = r % (gw * gh);
-    return (source){r / (gw * gh), e / (patch * patch), i / gw * patch + e / patch % patch, i % gw * patch + e % patch};
+    return (spatial_source){r / (gw * gh), e / (patch * patch), i / gw * patch + e / patch % patch, i % gw * patch + e % patch};
 }
 
 void tn_ref_patchify(const tn_real *pixels, int batch, int h, int w, int patch, tn_real *cols)
 {
     const int k = 3 * patch * patch, rows = batch * (h / patch) * (w / patch);
     for (int i = 0; i < rows * k; i++) {
-        const source s = patch_source(i / k, i % k, h, w, patch);
+        const spatial_source s = patch_source(i / k, i % k, h, w, patch);
         cols[i] = pixels[(((size_t)s.b * 3 + (size_t)s.c) * (size_t)h + (size_t)s.y) * (size_t)w + (size_t)s.x];
     }
 }
@@ -189,7 +189,7 @@ void tn_ref_patchify_bytes(const uint8_t *frames, int batch, int h, int w, int p
                          deviation[] = {(tn_real)0.229, (tn_real)0.224, (tn_real)0.225};
     const int k = 3 * patch * patch, rows = batch * (h / patch) * (w / patch);
     for (int i = 0; i < rows * k; i++) {
-        const source s = patch_source(i / k, i % k, h, w, patch);
+        const spatial_source s = patch_source(i / k, i % k, h, w, patch);
         const tn_real v =
             (tn_real)frames[(((size_t)s.b * (size_t)h + (size_t)s.y) * (size_t)w + (size_t)s.x) * 3 + (size_t)s.c] / 255;
         cols[i] = normalize ? (v - mean[s.c]) / deviation[s.c] : v;
