@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static int bad(const tn_adapter *a, tn_error *err, const char *what, const char *which)
+static int adapter_bad(const tn_adapter *a, tn_error *err, const char *what, const char *which)
 {
     return tn_fail(err, TN_ERR_FORMAT, "adapter '%s': %s '%s'", a->dir, what, which);
 }
@@ -29,7 +29,7 @@ int tn_adapter_loftq(tn_loftq_start *s, const tn_adapter *a, tn_error *err)
     s->iterations = (int)tn_json_int(c, "loftq_iter", 1);
     s->block = (int)tn_json_int(c, "block_size", 0);
     s->nested = tn_json_bool(c, "double_quant", 0);
-    return s->iterations > 0 && s->iterations <= 64 ? 0 : bad(a, err, "loftq_iter goes from 1 to 64 in", "loftq_config");
+    return s->iterations > 0 && s->iterations <= 64 ? 0 : adapter_bad(a, err, "loftq_iter goes from 1 to 64 in", "loftq_config");
 }
 
 bool tn_adapter_loftq_has(const tn_adapter *a, const tn_adapter_module *m)
@@ -66,16 +66,16 @@ static int add_module(tn_adapter *a, const tn_st_tensor *t, tn_error *err)
     snprintf(name, sizeof name, "%.*s.lora_B.weight", n, t->name);
     m->a = t;
     m->b = tn_st_find(a->file, name);
-    if (!m->b) return bad(a, err, "there is no lora_B beside", t->name);
+    if (!m->b) return adapter_bad(a, err, "there is no lora_B beside", t->name);
     if (m->a->ndim != 2 || m->b->ndim != 2 || m->a->shape[0] != m->b->shape[1] || m->a->shape[0] < 1)
-        return bad(a, err, "lora_A and lora_B do not go together at", t->name);
+        return adapter_bad(a, err, "lora_A and lora_B do not go together at", t->name);
     snprintf(name, sizeof name, "%.*s.lora_magnitude_vector", n, t->name);
     m->magnitude = tn_st_find(a->file, name);
     snprintf(name, sizeof name, "%.*s.lora_magnitude_vector.weight", n, t->name);
     if (!m->magnitude) m->magnitude = tn_st_find(a->file, name);
     m->r = (int)m->a->shape[0], m->in = (int)m->a->shape[1], m->out = (int)m->b->shape[0];
     if (a->dora && (!m->magnitude || m->magnitude->count != m->out))
-        return bad(a, err, "DoRA's magnitude vector is missing or misshapen at", t->name);
+        return adapter_bad(a, err, "DoRA's magnitude vector is missing or misshapen at", t->name);
     snprintf(name, sizeof name, "%.*s", n, t->name);
     const char *path = tn_starts(name, "base_model.model.") ? name + strlen("base_model.model.") : name;
     tn_common_name(common, sizeof common, name);
@@ -92,9 +92,9 @@ static int add_module(tn_adapter *a, const tn_st_tensor *t, tn_error *err)
 static int read_config(tn_adapter *a, tn_error *err)
 {
     const char *type = tn_json_str(a->config, "peft_type", "");
-    if (strcmp(type, "LORA")) return bad(a, err, "only LORA adapters can be read, and this one's peft_type is", type);
+    if (strcmp(type, "LORA")) return adapter_bad(a, err, "only LORA adapters can be read, and this one's peft_type is", type);
     if (tn_json_bool(a->config, "fan_in_fan_out", 0))
-        return bad(a, err, "its weights are stored transposed (fan_in_fan_out), which is not built:", type);
+        return adapter_bad(a, err, "its weights are stored transposed (fan_in_fan_out), which is not built:", type);
     a->dora = tn_json_bool(a->config, "use_dora", 0);
     a->rslora = tn_json_bool(a->config, "use_rslora", 0);
     return 0;
@@ -125,7 +125,7 @@ int tn_adapter_open(tn_adapter **out, const char *dir, tn_error *err)
     if (!rc && !(a->modules = calloc((size_t)a->file->n + 1, sizeof *a->modules))) rc = tn_oom(err);
     for (int i = 0; !rc && i < a->file->n; i++)
         if (tn_ends(a->file->t[i].name, ".lora_A.weight")) rc = add_module(a, &a->file->t[i], err);
-    if (!rc && !a->n) rc = bad(a, err, "it holds no lora_A at all in", "adapter_model.safetensors");
+    if (!rc && !a->n) rc = adapter_bad(a, err, "it holds no lora_A at all in", "adapter_model.safetensors");
     if (rc) {
         tn_adapter_close(a);
         return rc;

@@ -98,7 +98,7 @@ static int set_padded(tn_engine *e, int slot, const float *values, int rows, int
     return rc;
 }
 
-static int slot_of(const tn_model *m, const char *module, const char *suffix)
+static int use_slot_of(const tn_model *m, const char *module, const char *suffix)
 {
     char name[320];
     snprintf(name, sizeof name, "%s%s", module, suffix);
@@ -110,8 +110,8 @@ static int apply_module(const tn_adapter *a, tn_engine *e, const char *module, i
 {
     char common[320];
     tn_model *m = e->model;
-    const int sa = slot_of(m, module, ".lora_A.weight"), sb = slot_of(m, module, ".lora_B.weight"),
-              sw = slot_of(m, module, ".weight");
+    const int sa = use_slot_of(m, module, ".lora_A.weight"), sb = use_slot_of(m, module, ".lora_B.weight"),
+              sw = use_slot_of(m, module, ".weight");
     tn_common_name(common, sizeof common, module);
     const tn_adapter_module *x = tn_adapter_find(a, common);
     if (!x) {

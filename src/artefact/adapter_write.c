@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static int slot_of(const tn_model *m, const char *module, const char *suffix)
+static int write_slot_of(const tn_model *m, const char *module, const char *suffix)
 {
     char name[320];
     snprintf(name, sizeof name, "%s%s", module, suffix);
@@ -28,7 +28,7 @@ char *tn_adapter_key(const tn_model *m, const tn_slot *s)
 
 static bool is_adapted(const tn_model *m, const char *module)
 {
-    return slot_of(m, module, ".lora_A.weight") >= 0;
+    return write_slot_of(m, module, ".lora_A.weight") >= 0;
 }
 
 /* Last components of the adapted modules, if suffixes select those and no others; else their whole paths. */

@@ -38,7 +38,7 @@ static const char *const words[][2] = {
 };
 
 /* Replaces the first `from` in out; true when there was one. */
-static bool replace(char *out, size_t n, const char *from, const char *to)
+static bool names_replace(char *out, size_t n, const char *from, const char *to)
 {
     const bool begins = from[0] == '^';
     from += begins;
@@ -59,16 +59,16 @@ void tn_common_name(char *out, size_t n, const char *name)
             i = -1;
         }
     snprintf(out, n, "%s", name);
-    for (size_t i = 0; i < sizeof words / sizeof *words; i++) replace(out, n, words[i][0], words[i][1]);
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++) names_replace(out, n, words[i][0], words[i][1]);
 }
 
 void tn_common_adapter_name(char *out, size_t n, const char *key)
 {
     char plain[320];
     snprintf(plain, sizeof plain, "%s", key);
-    replace(plain, sizeof plain, ".base_layer", "");
-    replace(plain, sizeof plain, ".modules_to_save.default", "");
-    replace(plain, sizeof plain, ".default.weight", ".weight");
-    replace(plain, sizeof plain, ".lora_magnitude_vector.weight", ".lora_magnitude_vector");
+    names_replace(plain, sizeof plain, ".base_layer", "");
+    names_replace(plain, sizeof plain, ".modules_to_save.default", "");
+    names_replace(plain, sizeof plain, ".default.weight", ".weight");
+    names_replace(plain, sizeof plain, ".lora_magnitude_vector.weight", ".lora_magnitude_vector");
     tn_common_name(out, n, plain);
 }

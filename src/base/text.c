@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static bool reserve(tn_text *t, size_t extra)
+static bool text_reserve(tn_text *t, size_t extra)
 {
     if (t->oom) return false;
     if (t->len + extra + 1 <= t->cap) return true;
@@ -24,7 +24,7 @@ static bool reserve(tn_text *t, size_t extra)
 
 void tn_text_add(tn_text *t, const char *s, size_t n)
 {
-    if (!reserve(t, n)) return;
+    if (!text_reserve(t, n)) return;
     memcpy(t->s + t->len, s, n);
     t->len += n;
     t->s[t->len] = 0;
@@ -37,7 +37,7 @@ void tn_text_addf(tn_text *t, const char *fmt, ...)
     va_copy(again, ap);
     int n = vsnprintf(NULL, 0, fmt, ap);
     va_end(ap);
-    if (n >= 0 && reserve(t, (size_t)n)) {
+    if (n >= 0 && text_reserve(t, (size_t)n)) {
         vsnprintf(t->s + t->len, (size_t)n + 1, fmt, again);
         t->len += (size_t)n;
     }

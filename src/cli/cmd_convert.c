@@ -54,7 +54,7 @@ static tn_quantize_options options_of(const tn_cli *c, shown *s)
                                  .user = s};
 }
 
-static void finish(shown *s, const char *out, int rc)
+static void convert_cmd_finish(shown *s, const char *out, int rc)
 {
     tn_bar_clear();
     if (!rc && s->list)
@@ -71,11 +71,11 @@ int tn_cmd_quantize(tn_cli *c, tn_error *err)
     shown s;
     const tn_quantize_options o = options_of(c, &s);
     int rc = tn_quantize_checkpoint(&o, err);
-    finish(&s, c->out, rc);
+    convert_cmd_finish(&s, c->out, rc);
     return rc;
 }
 
-static int wrong(tn_error *err, const char *what)
+static int convert_cmd_wrong(tn_error *err, const char *what)
 {
     snprintf(err->message, sizeof err->message, "%s; see 'tracknet adapter --help'", what);
     return err->status = TN_ERR_ARGUMENT;
@@ -117,7 +117,7 @@ static int merge(tn_cli *c, tn_error *err)
     tn_quantize_options o = options_of(c, &s);
     o.in = c->base;
     int rc = tn_merge_adapter(c->adapters[0], &o, err);
-    finish(&s, c->out, rc);
+    convert_cmd_finish(&s, c->out, rc);
     return rc;
 }
 
@@ -132,12 +132,12 @@ static int convert(tn_cli *c, tn_error *err)
 
 int tn_cmd_adapter(tn_cli *c, tn_error *err)
 {
-    if (!c->action) return wrong(err, "say info, merge or convert");
-    if (c->run.n_adapters != 1) return wrong(err, "name one --adapter");
+    if (!c->action) return convert_cmd_wrong(err, "say info, merge or convert");
+    if (c->run.n_adapters != 1) return convert_cmd_wrong(err, "name one --adapter");
     if (!strcmp(c->action, "info")) return info(c, err);
     if (!strcmp(c->action, "merge")) return merge(c, err);
     if (!strcmp(c->action, "convert")) return convert(c, err);
-    return wrong(err, "that is none of info, merge and convert");
+    return convert_cmd_wrong(err, "that is none of info, merge and convert");
 }
 
 int tn_cmd_import(tn_cli *c, tn_error *err)

@@ -15,14 +15,14 @@ typedef struct {
     const tn_cli *cli;
 } demo;
 
-static double now(void)
+static double demo_now(void)
 {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-static int on_step(void *user, const tn_step *s)
+static int demo_on_step(void *user, const tn_step *s)
 {
     demo *d = user;
     char left[32];
@@ -52,7 +52,7 @@ static int draw(demo *d, const char *game, int look, int clips, uint64_t seed, t
 }
 
 /* The demonstration's configuration on a game; what is trained goes to dir/name. */
-static int configure(const demo *d, tn_config **c, const char *game, const char *name, tn_error *err)
+static int demo_configure(const demo *d, tn_config **c, const char *game, const char *name, tn_error *err)
 {
     char root[3100], out[3200];
     static const int size[] = {256, 144};
@@ -75,7 +75,7 @@ static int configure(const demo *d, tn_config **c, const char *game, const char 
 
 static int train(demo *d, const char *what, const tn_config *c, tn_train_summary *sum, tn_error *err)
 {
-    const tn_train_callbacks cb = {TN_TRAIN_CALLBACKS_VERSION, on_step, NULL, d};
+    const tn_train_callbacks cb = {TN_TRAIN_CALLBACKS_VERSION, demo_on_step, NULL, d};
     d->what = what;
     int rc = tn_train(c, &d->cli->run, &cb, sum, err);
     tn_bar_clear();
@@ -86,7 +86,7 @@ static int train(demo *d, const char *what, const tn_config *c, tn_train_summary
 static int pretrain(demo *d, tn_train_summary *sum, tn_error *err)
 {
     tn_config *c = NULL;
-    int rc = configure(d, &c, "hard", "pretrained", err);
+    int rc = demo_configure(d, &c, "hard", "pretrained", err);
     if (!rc) rc = train(d, "pretraining", c, sum, err);
     tn_config_free(c);
     return rc;
@@ -108,7 +108,7 @@ static int adapt(demo *d, const char *from, tn_train_summary *sum, tn_error *err
     char backbone[3300];
     tn_config *c = NULL;
     snprintf(backbone, sizeof backbone, "%s/backbone", from);
-    int rc = configure(d, &c, "clay", "adapted", err);
+    int rc = demo_configure(d, &c, "clay", "adapted", err);
     if (!rc) rc = tn_config_set_str(c, "model.pretrained_model_name", backbone, err);
     if (!rc) rc = tn_config_set_str(c, "training.init_from", from, err);
     for (size_t i = 0; !rc && i < sizeof keys / sizeof *keys; i++) rc = tn_config_set(c, keys[i], err);
@@ -147,13 +147,13 @@ static int pictures(demo *d, const char *checkpoint, tn_error *err)
     return rc;
 }
 
-static double mib(size_t b)
+static double demo_mib(size_t b)
 {
     return (double)b / 1048576;
 }
 
-static void report(const demo *d, const tn_eval_result *before, const tn_eval_result *after, const tn_train_summary *s,
-                   double seconds)
+static void demo_report(const demo *d, const tn_eval_result *before, const tn_eval_result *after, const tn_train_summary *s,
+                        double seconds)
 {
     const tn_memory *m = &s->planned;
     const size_t float_state = m->weights_float32 + m->parameters;
@@ -165,19 +165,19 @@ static void report(const demo *d, const tn_eval_result *before, const tn_eval_re
     printf("device                 %s\n", s->device);
     printf("trainable parameters   %lld of %lld\n", s->trainable, s->parameters);
     printf("backbone and adapters  %.2f MiB, of which %d layers in nf4 with double quantisation; %.2f MiB in float32\n",
-           mib(m->weights + m->parameters), s->quantized_modules, mib(float_state));
-    printf("peak device memory     %.1f MiB (planned %.1f); full fine-tuning in float32: %.1f MiB\n", mib(s->allocated_peak),
-           mib(m->total), mib(m->full_float32));
+           demo_mib(m->weights + m->parameters), s->quantized_modules, demo_mib(float_state));
+    printf("peak device memory     %.1f MiB (planned %.1f); full fine-tuning in float32: %.1f MiB\n", demo_mib(s->allocated_peak),
+           demo_mib(m->total), demo_mib(m->full_float32));
     printf("adapting ran at        %.1f img/s; the whole demonstration took %.0f s\n", s->images_per_second, seconds);
     printf("pictures               %s/pictures/*_overlay.png\n", d->dir);
     printf("checkpoint             %s/adapted/best  (tracknet predict --checkpoint %s/adapted/best --image YOUR.jpg)\n", d->dir,
            d->dir);
 }
 
-static int run(demo *d, tn_error *err)
+static int demo_run(demo *d, tn_error *err)
 {
     char pre_last[3200], new_last[3200];
-    const double begin = now();
+    const double begin = demo_now();
     tn_train_summary first = TN_TRAIN_SUMMARY_INIT, second = TN_TRAIN_SUMMARY_INIT;
     tn_eval_result before = TN_EVAL_RESULT_INIT, after = TN_EVAL_RESULT_INIT;
     const uint64_t seed = strtoull(d->seed, NULL, 10);
@@ -205,7 +205,7 @@ static int run(demo *d, tn_error *err)
     fprintf(stderr, "5/5  evaluating the adapted model on unseen clay, drawing pictures\n");
     rc = evaluate(d, new_last, &after, err);
     if (!rc) rc = pictures(d, new_last, err);
-    if (!rc) report(d, &before, &after, &second, now() - begin);
+    if (!rc) demo_report(d, &before, &after, &second, demo_now() - begin);
     return rc;
 }
 
@@ -219,5 +219,5 @@ int tn_cmd_demo(tn_cli *c, tn_error *err)
         snprintf(err->message, sizeof err->message, "output folder '%.800s' cannot be written: %s", d.dir, strerror(errno));
         return err->status = TN_ERR_IO;
     }
-    return run(&d, err);
+    return demo_run(&d, err);
 }

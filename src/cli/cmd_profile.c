@@ -14,7 +14,7 @@ enum { TOP = 24, NAMES = 4 };
 /* The names a row goes by, and how wide their columns are; a column that no row fills has width 0. */
 typedef struct {
     int width[NAMES];
-} layout;
+} profile_cmd_layout;
 
 static const char *const headings[NAMES] = {"layer", "operation", "kernel", "variant"};
 
@@ -30,9 +30,9 @@ static int wider(int a, const char *text)
     return a > b ? a : b;
 }
 
-static layout lay_out(const tn_profile_row *rows, int n)
+static profile_cmd_layout profile_cmd_lay_out(const tn_profile_row *rows, int n)
 {
-    layout l = {{0}};
+    profile_cmd_layout l = {{0}};
     for (int i = 0; i < n; i++)
         for (int k = 0; k < NAMES; k++) l.width[k] = wider(l.width[k], name_of(&rows[i], k));
     for (int k = 0, first = 1; k < NAMES; k++) {
@@ -63,7 +63,7 @@ static void print_figures(const tn_profile_row *w)
     printf("\n");
 }
 
-static void print_names(const layout *l, const char *const names[NAMES])
+static void print_names(const profile_cmd_layout *l, const char *const names[NAMES])
 {
     const char *sep = "";
     for (int k = 0; k < NAMES; k++) {
@@ -73,14 +73,14 @@ static void print_names(const layout *l, const char *const names[NAMES])
     }
 }
 
-static void print_row(const layout *l, const tn_profile_row *w)
+static void print_row(const profile_cmd_layout *l, const tn_profile_row *w)
 {
     print_names(l, (const char *const[NAMES]){w->layer, w->operation, w->kernel, w->variant});
     print_figures(w);
 }
 
 /* One name, in the first column that is shown. */
-static void print_named(const layout *l, const char *name, const tn_profile_row *w)
+static void print_named(const profile_cmd_layout *l, const char *name, const tn_profile_row *w)
 {
     const char *names[NAMES] = {0};
     int first = 0;
@@ -90,7 +90,7 @@ static void print_named(const layout *l, const char *name, const tn_profile_row 
     print_figures(w);
 }
 
-static void print_heading(const layout *l)
+static void print_heading(const profile_cmd_layout *l)
 {
     print_names(l, headings);
     printf("  %6s  %10s  %6s  %9s  %9s  %8s\n", "runs", "ms", "share", "GFLOP/s", "GB/s", "roofline");
@@ -112,7 +112,7 @@ static int print_table(const tn_profile_report *r, tn_profile_by by, tn_error *e
     const int rc = tn_profile_rows(r, by, &rows, &n, err);
     if (rc) return rc;
     const int shown = n <= TOP + 1 ? n : TOP;
-    const layout l = lay_out(rows, shown);
+    const profile_cmd_layout l = profile_cmd_lay_out(rows, shown);
     print_heading(&l);
     for (int i = 0; i < shown; i++) print_row(&l, &rows[i]);
     for (int i = shown; i < n; i++) {
@@ -129,7 +129,7 @@ static int print_table(const tn_profile_report *r, tn_profile_by by, tn_error *e
     return 0;
 }
 
-static void print_summary(const tn_profile_report *r)
+static void profile_cmd_print_summary(const tn_profile_report *r)
 {
     const bool train = r->what == TN_PROFILE_TRAIN;
     const char *step = train ? "training step" : "prediction";
@@ -162,7 +162,7 @@ static int show(const tn_cli *c, const tn_profile_report *r, tn_error *err)
     }
     int rc = print_table(r, c->by ? (tn_profile_by)view_of(c->by) : TN_BY_KERNEL, err);
     if (!rc && !c->by) rc = print_table(r, TN_BY_LAYER, err);
-    if (!rc) print_summary(r);
+    if (!rc) profile_cmd_print_summary(r);
     return rc;
 }
 

@@ -5,12 +5,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-static double mib(size_t bytes)
+static double train_cmd_mib(size_t bytes)
 {
     return (double)bytes / 1048576;
 }
 
-static int on_step(void *user, const tn_step *s)
+static int train_cmd_on_step(void *user, const tn_step *s)
 {
     const tn_cli *c = user;
     char left[32];
@@ -41,17 +41,17 @@ static json_t *memory_json(const tn_memory *m)
                      "micro_batch_size", m->micro_batch);
 }
 
-static void print_summary(const tn_train_summary *s)
+static void train_cmd_print_summary(const tn_train_summary *s)
 {
     const tn_memory *m = &s->planned;
     printf("device                  %s\n", s->device);
     printf("trainable parameters    %lld of %lld (%.2f %%)\n", s->trainable, s->parameters,
            100.0 * (double)s->trainable / (double)s->parameters);
     if (s->quantized_modules)
-        printf("frozen weights          %.2f MiB (%d layers in 4 bits, %d skipped); %.2f MiB in float32\n", mib(m->weights),
-               s->quantized_modules, s->skipped_modules, mib(m->weights_float32));
+        printf("frozen weights          %.2f MiB (%d layers in 4 bits, %d skipped); %.2f MiB in float32\n",
+               train_cmd_mib(m->weights), s->quantized_modules, s->skipped_modules, train_cmd_mib(m->weights_float32));
     printf("peak device memory      %.1f MiB allocated, %.1f MiB planned; full float32 fine-tuning: %.1f MiB\n",
-           mib(s->allocated_peak), mib(m->total), mib(m->full_float32));
+           train_cmd_mib(s->allocated_peak), train_cmd_mib(m->total), train_cmd_mib(m->full_float32));
     printf("loss                    %.6f -> %.6f in %d epochs, %.1f s, %.1f img/s\n", s->first_loss, s->last_loss, s->epochs_run,
            s->seconds, s->images_per_second);
 }
@@ -90,15 +90,15 @@ static void print_plan(const tn_config *cfg, const tn_run_options *o)
            "#   gradients       %10.1f\n#   optimiser       %10.1f\n#   activations     %10.1f\n#   workspace       %10.1f\n"
            "#   total           %10.1f  (full fine-tuning in float32: %.1f)\n"
            "# linear layers: %d quantised, %d left in float by name, %d because blocks do not divide their rows\n",
-           m.micro_batch, mib(m.weights), mib(m.weights_float32), mib(m.parameters), mib(m.gradients), mib(m.optimizer),
-           mib(m.activations), mib(m.workspace), mib(m.total), mib(m.full_float32), m.quantized_modules, m.skipped_modules,
-           m.indivisible_modules);
+           m.micro_batch, train_cmd_mib(m.weights), train_cmd_mib(m.weights_float32), train_cmd_mib(m.parameters),
+           train_cmd_mib(m.gradients), train_cmd_mib(m.optimizer), train_cmd_mib(m.activations), train_cmd_mib(m.workspace),
+           train_cmd_mib(m.total), train_cmd_mib(m.full_float32), m.quantized_modules, m.skipped_modules, m.indivisible_modules);
 }
 
 /* A run that Ctrl-C stopped ends well: its last whole epoch is there to go on from. */
 static int run_training(const tn_config *cfg, tn_cli *c, tn_error *err)
 {
-    const tn_train_callbacks cb = {TN_TRAIN_CALLBACKS_VERSION, on_step, on_epoch, c};
+    const tn_train_callbacks cb = {TN_TRAIN_CALLBACKS_VERSION, train_cmd_on_step, on_epoch, c};
     tn_train_summary s = TN_TRAIN_SUMMARY_INIT;
     int rc = tn_train(cfg, &c->run, &cb, &s, err);
     const bool stopped = rc == TN_ERR_CANCELLED && tn_interrupted;
@@ -106,7 +106,7 @@ static int run_training(const tn_config *cfg, tn_cli *c, tn_error *err)
     if (rc && !stopped) return rc;
     if (!s.parameters) fprintf(stderr, "nothing was trained yet: %s\n", err->message);
     else if (c->json) print_summary_json(&s);
-    else print_summary(&s);
+    else train_cmd_print_summary(&s);
     if (stopped && s.parameters) fprintf(stderr, "stopped; 'tracknet train --resume' goes on from the last whole epoch\n");
     return 0;
 }

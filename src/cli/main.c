@@ -297,7 +297,7 @@ static bool takes(const tn_command *k, const char *option)
 }
 
 /* A whole number of at least min, or false. */
-static bool to_int(const char *s, long min, int *out)
+static bool main_to_int(const char *s, long min, int *out)
 {
     char *end;
     long v = strtol(s, &end, 10);
@@ -317,9 +317,9 @@ static bool set_option(tn_cli *c, int opt, const char *v)
     case SEED:
         c->seed = v;
         c->synth.seed = (uint64_t)strtoull(v, NULL, 10);
-        return to_int(v, 0, &n);
+        return main_to_int(v, 0, &n);
     case DEVICE: c->run.device = v; return true;
-    case MEMORY: c->run.memory_limit = (size_t)strtoull(v, NULL, 10) << 20; return to_int(v, 1, &n);
+    case MEMORY: c->run.memory_limit = (size_t)strtoull(v, NULL, 10) << 20; return main_to_int(v, 1, &n);
     case GEMM: c->gemm = v; return !strcmp(v, "portable") || !strcmp(v, "native") || !strcmp(v, "clblast");
     case OUTPUT: c->output_dir = v; return true;
     case RESUME: c->run.resume = v ? v : ""; return true;
@@ -336,9 +336,9 @@ static bool set_option(tn_cli *c, int opt, const char *v)
     case TUNE: return c->tune = true;
     case VERBOSE: return c->verbose = true;
     case GAME: c->synth.game = v; return true;
-    case LOOK: return to_int(v, 0, &c->synth.look);
-    case CLIPS: return to_int(v, 1, &c->synth.clips);
-    case FRAMES: return to_int(v, 1, &c->synth.frames);
+    case LOOK: return main_to_int(v, 0, &c->synth.look);
+    case CLIPS: return main_to_int(v, 1, &c->synth.clips);
+    case FRAMES: return main_to_int(v, 1, &c->synth.frames);
     case SIZE: return sscanf(v, "%dx%d", &c->synth.width, &c->synth.height) == 2;
     case ADAPTER:
         if (c->run.n_adapters == (int)(sizeof c->adapters / sizeof *c->adapters)) return false;
@@ -349,7 +349,7 @@ static bool set_option(tn_cli *c, int opt, const char *v)
     case OUT: c->out = v; return true;
     case BASE: c->base = v; return true;
     case QUANT_TYPE: c->quant_type = v; return true;
-    case BLOCK_SIZE: return to_int(v, 1, &c->block_size);
+    case BLOCK_SIZE: return main_to_int(v, 1, &c->block_size);
     case DOUBLE_QUANT: return c->double_quant = true;
     case SKIP:
         if (c->n_skip == (int)(sizeof c->skip / sizeof *c->skip)) return false;
@@ -360,8 +360,8 @@ static bool set_option(tn_cli *c, int opt, const char *v)
     case MODEL_TYPE: c->model_type = v; return true;
     case DTYPE: c->dtype = v; return true;
     case PLAIN: return c->plain = true;
-    case BATCH: return to_int(v, 1, &c->batch);
-    case REPEAT: return to_int(v, 1, &c->repeat);
+    case BATCH: return main_to_int(v, 1, &c->batch);
+    case REPEAT: return main_to_int(v, 1, &c->repeat);
     case BY: c->by = v; return true;
     case TRACE: c->trace = v; return true;
     case HELP: return c->help = true;

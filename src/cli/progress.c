@@ -7,7 +7,7 @@
 #include <time.h>
 #include <unistd.h>
 
-static double now(void)
+static double progress_now(void)
 {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
@@ -29,7 +29,7 @@ void tn_bar_show(double fraction, bool force, const char *fmt, ...)
 {
     enum { BAR = 24 };
     const bool tty = isatty(STDERR_FILENO);
-    const double t = now();
+    const double t = progress_now();
     if (!bar.last) bar.last = t;
     if (!force && t - bar.last < (tty ? 0.1 : 10)) return;
     bar.last = t;

@@ -23,7 +23,7 @@ static void put_string(tn_text *t, const char *s)
     tn_text_addf(t, "\"");
 }
 
-static void put_float(tn_text *t, double v)
+static void dump_put_float(tn_text *t, double v)
 {
     char buf[40];
     for (int p = 6; p <= 17; p++) {
@@ -60,7 +60,7 @@ static void put_value(tn_text *t, const tn_settings *s, const tn_key *k)
     switch (k->type) {
     case TN_S_BOOL: tn_text_addf(t, "%s", *(const bool *)at ? "true" : "false"); break;
     case TN_S_INT: tn_text_addf(t, "%d", *(const int *)at); break;
-    case TN_S_FLOAT: put_float(t, *(const double *)at); break;
+    case TN_S_FLOAT: dump_put_float(t, *(const double *)at); break;
     case TN_S_STR: put_string(t, *(char *const *)at); break;
     case TN_S_STRS: put_strings(t, at); break;
     case TN_S_NAMES: {

@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static int wrong(const tn_ynode *n, const tn_key *k, const char *want, tn_error *err)
+static int values_wrong(const tn_ynode *n, const tn_key *k, const char *want, tn_error *err)
 {
     const char *have = n->kind == TN_Y_MAP ? "a mapping" : n->kind == TN_Y_SEQ ? "a list" : n->text;
     if (n->line)
@@ -36,7 +36,7 @@ static const char *range_text(char *buf, size_t n, const tn_key *k, const char *
     return buf;
 }
 
-static bool to_int(const tn_ynode *n, int *v)
+static bool values_to_int(const tn_ynode *n, int *v)
 {
     double d;
     if (!to_number(n, &d) || d != floor(d) || fabs(d) > INT_MAX) return false;
@@ -51,14 +51,14 @@ static int set_bool(bool *out, const tn_key *k, const tn_ynode *n, tn_error *err
         if (!strcmp(n->text, yes[i])) return *out = true, 0;
         if (!strcmp(n->text, no[i])) return *out = false, 0;
     }
-    return wrong(n, k, "true or false", err);
+    return values_wrong(n, k, "true or false", err);
 }
 
 static int set_int(int *out, const tn_key *k, const tn_ynode *n, tn_error *err)
 {
     char buf[96];
     int v;
-    if (!to_int(n, &v) || !in_range(k, v)) return wrong(n, k, range_text(buf, sizeof buf, k, "a whole number"), err);
+    if (!values_to_int(n, &v) || !in_range(k, v)) return values_wrong(n, k, range_text(buf, sizeof buf, k, "a whole number"), err);
     *out = v;
     return 0;
 }
@@ -67,7 +67,7 @@ static int set_float(double *out, const tn_key *k, const tn_ynode *n, tn_error *
 {
     char buf[96];
     double v;
-    if (!to_number(n, &v) || !in_range(k, v)) return wrong(n, k, range_text(buf, sizeof buf, k, "a number"), err);
+    if (!to_number(n, &v) || !in_range(k, v)) return values_wrong(n, k, range_text(buf, sizeof buf, k, "a number"), err);
     *out = v;
     return 0;
 }
@@ -83,10 +83,10 @@ static bool is_choice(const char *choices, const char *v)
 static int set_str(char **out, const tn_key *k, const tn_ynode *n, tn_error *err)
 {
     char buf[160];
-    if (n->kind != TN_Y_SCALAR) return wrong(n, k, "text", err);
+    if (n->kind != TN_Y_SCALAR) return values_wrong(n, k, "text", err);
     if (k->choices && !is_choice(k->choices, n->text)) {
         snprintf(buf, sizeof buf, "one of %s", k->choices);
-        return wrong(n, k, buf, err);
+        return values_wrong(n, k, buf, err);
     }
     free(*out);
     *out = strdup(n->text);
@@ -97,9 +97,9 @@ static int set_strs(tn_strs *out, const tn_key *k, const tn_ynode *n, tn_error *
 {
     tn_strs_free(out);
     if (n->kind == TN_Y_SCALAR && n->text[0]) return tn_strs_add(out, n->text) ? 0 : tn_oom(err);
-    if (n->kind != TN_Y_SEQ) return wrong(n, k, "a list of names", err);
+    if (n->kind != TN_Y_SEQ) return values_wrong(n, k, "a list of names", err);
     for (int i = 0; i < n->n; i++) {
-        if (n->child[i]->kind != TN_Y_SCALAR) return wrong(n->child[i], k, "a list of names", err);
+        if (n->child[i]->kind != TN_Y_SCALAR) return values_wrong(n->child[i], k, "a list of names", err);
         if (!tn_strs_add(out, n->child[i]->text)) return tn_oom(err);
     }
     return 0;
@@ -118,7 +118,7 @@ static int set_names(tn_names *out, const tn_key *k, const tn_ynode *n, tn_error
 static int set_pairs(tn_pairs *out, const tn_key *k, const tn_ynode *n, tn_error *err)
 {
     char buf[96];
-    if (n->kind != TN_Y_MAP) return wrong(n, k, "a mapping from names to numbers", err);
+    if (n->kind != TN_Y_MAP) return values_wrong(n, k, "a mapping from names to numbers", err);
     tn_strs_free(&out->key);
     free(out->value);
     out->value = calloc((size_t)n->n + 1, sizeof *out->value);
@@ -127,7 +127,7 @@ static int set_pairs(tn_pairs *out, const tn_key *k, const tn_ynode *n, tn_error
         double v;
         const bool whole = k->min >= 1;
         if (!to_number(n->child[i], &v) || !in_range(k, v) || (whole && v != floor(v)))
-            return wrong(n->child[i], k, range_text(buf, sizeof buf, k, whole ? "whole numbers" : "numbers"), err);
+            return values_wrong(n->child[i], k, range_text(buf, sizeof buf, k, whole ? "whole numbers" : "numbers"), err);
         if (!tn_strs_add(&out->key, n->child[i]->key)) return tn_oom(err);
         out->value[i] = v;
     }
@@ -136,7 +136,7 @@ static int set_pairs(tn_pairs *out, const tn_key *k, const tn_ynode *n, tn_error
 
 static int set_ints(tn_ints *out, const tn_key *k, const tn_ynode *n, tn_error *err)
 {
-    if (n->kind != TN_Y_SEQ || n->n > 16) return wrong(n, k, "a list of at most 16 whole numbers", err);
+    if (n->kind != TN_Y_SEQ || n->n > 16) return values_wrong(n, k, "a list of at most 16 whole numbers", err);
     out->n = 0;
     for (int i = 0; i < n->n; i++) TN_TRY(set_int(&out->v[out->n++], k, n->child[i], err));
     return 0;
@@ -144,7 +144,7 @@ static int set_ints(tn_ints *out, const tn_key *k, const tn_ynode *n, tn_error *
 
 static int set_pair(tn_pair *out, const tn_key *k, const tn_ynode *n, tn_error *err)
 {
-    if (n->kind != TN_Y_SEQ || n->n != 2) return wrong(n, k, "[width, height]", err);
+    if (n->kind != TN_Y_SEQ || n->n != 2) return values_wrong(n, k, "[width, height]", err);
     TN_TRY(set_int(&out->w, k, n->child[0], err));
     TN_TRY(set_int(&out->h, k, n->child[1], err));
     out->set = true;
@@ -181,7 +181,7 @@ int tn_value_set(tn_settings *s, const tn_key *k, const tn_ynode *n, tn_error *e
 {
     void *at = (char *)s + k->offset;
     if (tn_yaml_is_null(n)) {
-        if (!k->nullable) return wrong(n, k, "given", err);
+        if (!k->nullable) return values_wrong(n, k, "given", err);
         set_null(k, at);
         return 0;
     }

@@ -72,17 +72,17 @@ typedef struct {
     yaml_parser_t p;
     const char *file;
     tn_error *err;
-} reader;
+} yaml_reader;
 
-static int syntax(reader *r)
+static int syntax(yaml_reader *r)
 {
     return tn_fail(r->err, TN_ERR_CONFIG, "%s:%zu:%zu: not valid YAML: %s", r->file, r->p.problem_mark.line + 1,
                    r->p.problem_mark.column + 1, r->p.problem ? r->p.problem : "?");
 }
 
-static int node_read(reader *r, const yaml_event_t *e, int depth, tn_ynode **out);
+static int node_read(yaml_reader *r, const yaml_event_t *e, int depth, tn_ynode **out);
 
-static int map_read(reader *r, tn_ynode *map, int depth)
+static int map_read(yaml_reader *r, tn_ynode *map, int depth)
 {
     for (;;) {
         yaml_event_t e;
@@ -120,7 +120,7 @@ static int map_read(reader *r, tn_ynode *map, int depth)
     }
 }
 
-static int seq_read(reader *r, tn_ynode *seq, int depth)
+static int seq_read(yaml_reader *r, tn_ynode *seq, int depth)
 {
     for (;;) {
         yaml_event_t e;
@@ -136,7 +136,7 @@ static int seq_read(reader *r, tn_ynode *seq, int depth)
     }
 }
 
-static int node_read(reader *r, const yaml_event_t *e, int depth, tn_ynode **out)
+static int node_read(yaml_reader *r, const yaml_event_t *e, int depth, tn_ynode **out)
 {
     tn_ykind kind = e->type == YAML_MAPPING_START_EVENT ? TN_Y_MAP : e->type == YAML_SEQUENCE_START_EVENT ? TN_Y_SEQ : TN_Y_SCALAR;
     if (depth > MAX_DEPTH || (kind == TN_Y_SCALAR && e->type != YAML_SCALAR_EVENT))
@@ -162,7 +162,7 @@ static int node_read(reader *r, const yaml_event_t *e, int depth, tn_ynode **out
 
 int tn_yaml_parse(tn_ynode **out, const char *text, size_t len, const char *file, tn_error *err)
 {
-    reader r = {.file = file, .err = err};
+    yaml_reader r = {.file = file, .err = err};
     *out = NULL;
     if (!yaml_parser_initialize(&r.p)) return tn_oom(err);
     yaml_parser_set_input_string(&r.p, (const unsigned char *)text, len);

@@ -190,9 +190,9 @@ int tn_merge_adapter(const char *adapter, const tn_quantize_options *o, tn_error
 typedef struct {
     tn_st_entry *e;
     int n;
-} bundle;
+} adapters_bundle;
 
-static int add(bundle *b, char *name, const char *dtype, int ndim, const int64_t *shape, float *v, tn_error *err)
+static int adapters_add(adapters_bundle *b, char *name, const char *dtype, int ndim, const int64_t *shape, float *v, tn_error *err)
 {
     int64_t n = 1;
     for (int i = 0; i < ndim; i++) n *= shape[i];
@@ -213,7 +213,7 @@ static int add(bundle *b, char *name, const char *dtype, int ndim, const int64_t
     return 0;
 }
 
-static void bundle_free(bundle *b)
+static void adapters_bundle_free(adapters_bundle *b)
 {
     for (int i = 0; i < b->n; i++) {
         free((void *)b->e[i].name);
@@ -241,8 +241,8 @@ static const char *dtype_of(const tn_adapter_convert *o, const tn_st_tensor *t)
 }
 
 /* s B A - s B0 A0 as one pair of rank 2r with PEFT's scale: [B, -B0] [A; A0]. */
-static int plain_pair(bundle *b, const tn_adapter_convert *o, const tn_adapter *a, const tn_adapter_module *m, const tn_hf_dir *hf,
-                      int iterations, const tn_backbone *family, tn_error *err)
+static int plain_pair(adapters_bundle *b, const tn_adapter_convert *o, const tn_adapter *a, const tn_adapter_module *m,
+                      const tn_hf_dir *hf, int iterations, const tn_backbone *family, tn_error *err)
 {
     char name[330];
     const tn_st_file *f;
@@ -268,11 +268,12 @@ static int plain_pair(bundle *b, const tn_adapter_convert *o, const tn_adapter *
         free(B);
         return rc;
     }
-    TN_TRY(add(b, respell(m->a->name, o->spelling, family), dtype_of(o, m->a), 2, sa, A, err));
-    return add(b, respell(m->b->name, o->spelling, family), dtype_of(o, m->b), 2, sb, B, err);
+    TN_TRY(adapters_add(b, respell(m->a->name, o->spelling, family), dtype_of(o, m->a), 2, sa, A, err));
+    return adapters_add(b, respell(m->b->name, o->spelling, family), dtype_of(o, m->b), 2, sb, B, err);
 }
 
-static int convert_tensors(bundle *b, const tn_adapter_convert *o, const tn_adapter *a, const tn_backbone *family, tn_error *err)
+static int convert_tensors(adapters_bundle *b, const tn_adapter_convert *o, const tn_adapter *a, const tn_backbone *family,
+                           tn_error *err)
 {
     tn_hf_dir *hf = NULL;
     const int iterations = tn_pissa_iterations(tn_adapter_init(a));
@@ -290,7 +291,8 @@ static int convert_tensors(bundle *b, const tn_adapter_convert *o, const tn_adap
     for (int i = 0; !rc && i < a->file->n; i++) {
         const tn_st_tensor *t = &a->file->t[i];
         if (o->plain && strstr(t->name, ".lora_")) continue;
-        rc = add(b, respell(t->name, o->spelling, family), dtype_of(o, t), t->ndim, t->shape, tn_adapter_values(a, t, err), err);
+        rc = adapters_add(b, respell(t->name, o->spelling, family), dtype_of(o, t), t->ndim, t->shape, tn_adapter_values(a, t, err),
+                          err);
     }
     tn_hf_close(hf);
     return rc;
@@ -367,7 +369,7 @@ int tn_convert_adapter(const tn_adapter_convert *o, tn_error *err)
 {
     const tn_backbone *family;
     tn_adapter *a;
-    bundle b = {0};
+    adapters_bundle b = {0};
     TN_ENTRY(err);
     TN_TRY(tn_struct(o, TN_ADAPTER_CONVERT_VERSION, "tn_adapter_convert", err));
     TN_TRY(check_convert(o, &family, err));
@@ -380,7 +382,7 @@ int tn_convert_adapter(const tn_adapter_convert *o, tn_error *err)
     if (!rc) rc = tn_swap_dir(tmp, o->out, err);
     tn_error ignored;
     if (rc && tmp) (void)tn_remove_tree(tmp, &ignored);
-    bundle_free(&b);
+    adapters_bundle_free(&b);
     tn_adapter_close(a);
     free(tmp);
     free(weights);

@@ -40,9 +40,9 @@ typedef struct {
     tn_st_file *f;
     tn_strs common; /* of each tensor */
     bool *used;
-} source;
+} lightning_source;
 
-static int open_source(source *s, const char *path, tn_error *err)
+static int open_source(lightning_source *s, const char *path, tn_error *err)
 {
     TN_TRY(tn_st_open(&s->f, path, err));
     s->used = calloc((size_t)s->f->n + 1, sizeof *s->used);
@@ -54,7 +54,7 @@ static int open_source(source *s, const char *path, tn_error *err)
     return s->used ? 0 : tn_oom(err);
 }
 
-static int find(source *s, const char *slot)
+static int lightning_find(lightning_source *s, const char *slot)
 {
     char want[320];
     tn_common_adapter_name(want, sizeof want, slot);
@@ -63,9 +63,9 @@ static int find(source *s, const char *slot)
     return -1;
 }
 
-static int read_slot(float **v, source *src, const tn_slot *s, tn_error *err)
+static int lightning_read_slot(float **v, lightning_source *src, const tn_slot *s, tn_error *err)
 {
-    const int i = find(src, s->name);
+    const int i = lightning_find(src, s->name);
     const size_t n = (size_t)s->rows * (size_t)s->cols;
     *v = NULL;
     if (i < 0)
@@ -93,7 +93,7 @@ static int read_slot(float **v, source *src, const tn_slot *s, tn_error *err)
     return rc;
 }
 
-static void name_unused(const source *s, const tn_log *log)
+static void name_unused(const lightning_source *s, const tn_log *log)
 {
     tn_text names = {0};
     int n = 0;
@@ -112,7 +112,7 @@ static bool is_base(const tn_slot *s)
 }
 
 /* The backbone as a Hugging Face folder, in float32. */
-static int write_base(const tn_engine *e, source *src, const json_t *config, const char *dir, tn_error *err)
+static int write_base(const tn_engine *e, lightning_source *src, const json_t *config, const char *dir, tn_error *err)
 {
     tn_st_entry *l = calloc((size_t)e->model->n_slots + 1, sizeof *l);
     tn_st_writer *w = NULL;
@@ -130,7 +130,7 @@ static int write_base(const tn_engine *e, source *src, const json_t *config, con
     for (int i = 0; !rc && i < e->model->n_slots; i++) {
         float *v = NULL;
         if (!is_base(&e->model->slots[i])) continue;
-        rc = read_slot(&v, src, &e->model->slots[i], err);
+        rc = lightning_read_slot(&v, src, &e->model->slots[i], err);
         if (!rc) rc = tn_st_put(w, e->model->slots[i].name, v, err);
         free(v);
     }
@@ -144,7 +144,7 @@ static int write_base(const tn_engine *e, source *src, const json_t *config, con
     return rc;
 }
 
-static int set_slots(tn_engine *e, source *src, tn_error *err)
+static int set_slots(tn_engine *e, lightning_source *src, tn_error *err)
 {
     bool has_lora = false;
     for (int i = 0; i < src->f->n; i++) has_lora |= strstr(src->f->t[i].name, ".lora_") != NULL;
@@ -156,7 +156,7 @@ static int set_slots(tn_engine *e, source *src, tn_error *err)
     for (int i = 0; i < e->model->n_slots; i++) {
         float *v;
         TN_TRY(tn_watch_tell(&e->watch, TN_PHASE_LOADING, e->model->slots[i].name, i, e->model->n_slots, err));
-        TN_TRY(read_slot(&v, src, &e->model->slots[i], err));
+        TN_TRY(lightning_read_slot(&v, src, &e->model->slots[i], err));
         int rc = tn_store_set(e->session->store, i, v, err);
         free(v);
         TN_TRY(rc);
@@ -171,7 +171,7 @@ static int set_base(tn_config *c, const char *path, bool random, tn_error *err)
 }
 
 /* Everything into tmp, which then takes the name `out`. */
-static int write_import(tn_engine *e, tn_config *c, source *src, const tn_hf_dir *hf, const char *tmp, const char *out,
+static int write_import(tn_engine *e, tn_config *c, lightning_source *src, const tn_hf_dir *hf, const char *tmp, const char *out,
                         tn_error *err)
 {
     char *absolute = out[0] == '/' ? strdup(out) : NULL, *cwd = absolute ? NULL : getcwd(NULL, 0);
@@ -194,7 +194,7 @@ int tn_import(tn_config *c, const tn_run_options *o, const char *in, const char 
     TN_ENTRY(err);
     TN_TRY(tn_required(c, "tn_import's configuration", err));
     TN_TRY(tn_run_check(&o, err));
-    source src = {0};
+    lightning_source src = {0};
     tn_engine *e = NULL;
     tn_hf_dir *hf = NULL;
     char *path = NULL, *beside = in ? tn_path(in, "config.json") : NULL,

@@ -22,7 +22,7 @@ typedef struct {
 
 #define SLOT(e, i) (&(e)->e->model->slots[i])
 
-static float *values(emitter *e, int slot)
+static float *onnx_values(emitter *e, int slot)
 {
     const tn_slot *s = SLOT(e, slot);
     float *v = malloc(sizeof *v * (size_t)s->rows * (size_t)s->cols + 4);
@@ -34,9 +34,9 @@ static float *values(emitter *e, int slot)
     return v;
 }
 
-static const char *constant(emitter *e, int slot, int n_dims, const int64_t *dims)
+static const char *onnx_constant(emitter *e, int slot, int n_dims, const int64_t *dims)
 {
-    float *v = values(e, slot);
+    float *v = onnx_values(e, slot);
     const char *name = v ? tn_onnx_floats(e->o, SLOT(e, slot)->name, v, n_dims, dims) : NULL;
     free(v);
     return name;
@@ -44,7 +44,7 @@ static const char *constant(emitter *e, int slot, int n_dims, const int64_t *dim
 
 static const char *vector(emitter *e, int slot)
 {
-    return constant(e, slot, 1, (int64_t[]){(int64_t)SLOT(e, slot)->rows * SLOT(e, slot)->cols});
+    return onnx_constant(e, slot, 1, (int64_t[]){(int64_t)SLOT(e, slot)->rows * SLOT(e, slot)->cols});
 }
 
 static const char *reshape(emitter *e, const char *x, int n, const int64_t *shape)
@@ -79,7 +79,7 @@ static const char *slice(emitter *e, const char *x, int64_t axis, int64_t from, 
 
 static int merge_adapter(emitter *e, const tn_gpart *p, float *w, int out, int in)
 {
-    float *A = values(e, p->a), *B = A ? values(e, p->b) : NULL, *m = B && p->m >= 0 ? values(e, p->m) : NULL;
+    float *A = onnx_values(e, p->a), *B = A ? onnx_values(e, p->b) : NULL, *m = B && p->m >= 0 ? onnx_values(e, p->m) : NULL;
     int rc = B && (p->m < 0 || m) ? 0 : e->err->status;
     if (!rc) tn_matmul_add(w, p->scale, B, A, out, p->r, in);
     if (!rc && m) tn_rows_to_norms(w, m, out, in);
@@ -134,13 +134,14 @@ static int onnx_linear(emitter *e, const tn_gnode *n)
     const bool image = e->image[n->in[0]];
     const char *x = e->name[n->in[0]], *y = NULL, *module = SLOT(e, parts->part[0].w)->name;
     int rc = gather(e, parts, &w, &b, &out, &in);
+    const int64_t bias[] = {out}, kernel[] = {out, in, 1, 1}, matrix[] = {in, out};
     if (!rc && image) {
-        const char *wn = tn_onnx_floats(e->o, module, w, 4, (int64_t[]){out, in, 1, 1});
-        y = tn_onnx_node(e->o, "Conv", x, wn, b ? tn_onnx_floats(e->o, "bias", b, 1, (int64_t[]){out}) : NULL, NULL);
+        const char *wn = tn_onnx_floats(e->o, module, w, 4, kernel);
+        y = tn_onnx_node(e->o, "Conv", x, wn, b ? tn_onnx_floats(e->o, "bias", b, 1, bias) : NULL, NULL);
     } else if (!rc) {
         float *t = turned(w, out, in);
-        if (t) y = op2(e, "MatMul", x, tn_onnx_floats(e->o, module, t, 2, (int64_t[]){in, out}));
-        if (t && b) y = op2(e, "Add", y, tn_onnx_floats(e->o, "bias", b, 1, (int64_t[]){out}));
+        if (t) y = op2(e, "MatMul", x, tn_onnx_floats(e->o, module, t, 2, matrix));
+        if (t && b) y = op2(e, "Add", y, tn_onnx_floats(e->o, "bias", b, 1, bias));
         if (!t) rc = tn_oom(e->err);
         free(t);
     }
@@ -167,7 +168,7 @@ static int onnx_patchify(emitter *e, const tn_gnode *n)
 static int onnx_positions(emitter *e, const tn_gnode *n)
 {
     const tn_gtensor *R = &e->g.t[n->in[0]], *y = &e->g.t[n->out[0]];
-    float *p = values(e, n->w[0]), *rows = p ? calloc((size_t)y->rows * (size_t)y->cols, sizeof *rows) : NULL;
+    float *p = onnx_values(e, n->w[0]), *rows = p ? calloc((size_t)y->rows * (size_t)y->cols, sizeof *rows) : NULL;
     if (rows) tn_matmul_add(rows, 1, R->host, p, y->rows, R->cols, y->cols);
     free(p);
     free(e->positions);
@@ -179,7 +180,7 @@ static int onnx_tokens(emitter *e, const tn_gnode *n)
 {
     const float *pos = n->in[1] >= 0 ? e->positions : NULL;
     const int D = e->g.t[n->in[0]].cols, R = n->a.tokens.registers, P = e->g.t[n->in[0]].rows;
-    float *cls = values(e, n->w[0]), *reg = R && cls ? values(e, n->w[1]) : NULL;
+    float *cls = onnx_values(e, n->w[0]), *reg = R && cls ? onnx_values(e, n->w[1]) : NULL;
     float *head = calloc((size_t)(1 + R) * (size_t)D, sizeof *head);
     int rc = cls && head && (!R || reg) ? 0 : tn_oom(e->err);
     for (int c = 0; !rc && c < D; c++) head[c] = cls[c] + (pos ? pos[c] : 0);
@@ -327,7 +328,7 @@ static int convolution(emitter *e, const tn_gnode *n, bool depthwise)
 {
     const tn_slot *s = SLOT(e, n->w[0]);
     const int64_t dims[] = {s->shape[0], s->shape[1], s->shape[2], s->shape[3]};
-    e->name[n->out[0]] = op2(e, "Conv", e->name[n->in[0]], constant(e, n->w[0], 4, dims));
+    e->name[n->out[0]] = op2(e, "Conv", e->name[n->in[0]], onnx_constant(e, n->w[0], 4, dims));
     tn_onnx_list(e->o, "pads", (int64_t[]){1, 1, 1, 1}, 4);
     tn_onnx_list(e->o, "kernel_shape", (int64_t[]){3, 3}, 2);
     tn_onnx_int(e->o, "group", depthwise ? s->shape[0] : 1);
@@ -358,7 +359,7 @@ static void group_norm(emitter *e, const tn_gnode *n)
     tn_onnx_float(e->o, "epsilon", 1e-5f);
     y = op2(e, "Reshape", y, shape);
     const int64_t dims[] = {C, 1, 1};
-    e->name[n->out[0]] = op2(e, "Add", op2(e, "Mul", y, constant(e, n->w[0], 3, dims)), constant(e, n->w[1], 3, dims));
+    e->name[n->out[0]] = op2(e, "Add", op2(e, "Mul", y, onnx_constant(e, n->w[0], 3, dims)), onnx_constant(e, n->w[1], 3, dims));
 }
 
 static int onnx_norm2d(emitter *e, const tn_gnode *n)

@@ -38,12 +38,12 @@ static void *own(tn_onnx *o, void *p)
     return p;
 }
 
-static void *make(tn_onnx *o, size_t n)
+static void *onnx_model_make(tn_onnx *o, size_t n)
 {
     return own(o, calloc(1, n ? n : 1));
 }
 
-static char *text(tn_onnx *o, const char *s)
+static char *onnx_model_text(tn_onnx *o, const char *s)
 {
     return own(o, strdup(s));
 }
@@ -106,18 +106,19 @@ const char *tn_onnx_name(tn_onnx *o, const char *stem)
 {
     char buf[160];
     snprintf(buf, sizeof buf, "%s_%d", stem, o->names++);
-    return text(o, buf);
+    return onnx_model_text(o, buf);
 }
 
 /* ---- constants ---- */
 
-static const char *constant(tn_onnx *o, const char *stem, int type, const void *v, size_t size, int n_dims, const int64_t *dims)
+static const char *onnx_model_constant(tn_onnx *o, const char *stem, int type, const void *v, size_t size, int n_dims,
+                                       const int64_t *dims)
 {
-    Tnonnx__Tensor *t = make(o, sizeof *t);
+    Tnonnx__Tensor *t = onnx_model_make(o, sizeof *t);
     size_t n = 1;
     for (int i = 0; i < n_dims; i++) n *= (size_t)dims[i];
-    void *data = make(o, n * size);
-    int64_t *d = make(o, sizeof *d * (size_t)TN_MAX(n_dims, 1));
+    void *data = onnx_model_make(o, n * size);
+    int64_t *d = onnx_model_make(o, sizeof *d * (size_t)TN_MAX(n_dims, 1));
     const char *name = tn_onnx_name(o, stem);
     if (!t || !data || !d || !name) return "";
     tnonnx__tensor__init(t);
@@ -136,25 +137,25 @@ static const char *constant(tn_onnx *o, const char *stem, int type, const void *
 
 const char *tn_onnx_floats(tn_onnx *o, const char *stem, const float *v, int n_dims, const int64_t *dims)
 {
-    return constant(o, stem, FLOAT32, v, sizeof *v, n_dims, dims);
+    return onnx_model_constant(o, stem, FLOAT32, v, sizeof *v, n_dims, dims);
 }
 
 const char *tn_onnx_ints(tn_onnx *o, const char *stem, const int64_t *v, int n)
 {
     const int64_t dims[] = {n};
-    return constant(o, stem, INT64, v, sizeof *v, 1, dims);
+    return onnx_model_constant(o, stem, INT64, v, sizeof *v, 1, dims);
 }
 
 /* ---- nodes ---- */
 
 const char *tn_onnx_node(tn_onnx *o, const char *op, const char *a, const char *b, const char *c, const char *d)
 {
-    Tnonnx__Node *n = make(o, sizeof *n);
+    Tnonnx__Node *n = onnx_model_make(o, sizeof *n);
     const char *in[] = {a, b, c, d};
     if (!n) return "";
     tnonnx__node__init(n);
     if (!PUSH(o, &o->graph.node, &o->graph.n_node, n)) return "";
-    n->op_type = text(o, op);
+    n->op_type = onnx_model_text(o, op);
     n->name = (char *)tn_onnx_name(o, op);
     for (int i = 0; i < 4 && in[i]; i++) PUSH(o, &n->input, &n->n_input, (void *)in[i]);
     return tn_onnx_output(o);
@@ -182,15 +183,15 @@ void tn_onnx_rename(tn_onnx *o, const char *from, const char *to)
 {
     for (size_t i = 0; i < o->graph.n_node; i++)
         for (size_t k = 0; k < o->graph.node[i]->n_output; k++)
-            if (!strcmp(o->graph.node[i]->output[k], from)) o->graph.node[i]->output[k] = text(o, to);
+            if (!strcmp(o->graph.node[i]->output[k], from)) o->graph.node[i]->output[k] = onnx_model_text(o, to);
 }
 
 static Tnonnx__Attribute *attribute(tn_onnx *o, const char *name, int type)
 {
-    Tnonnx__Attribute *a = make(o, sizeof *a);
+    Tnonnx__Attribute *a = onnx_model_make(o, sizeof *a);
     if (!a || !last(o)) return NULL;
     tnonnx__attribute__init(a);
-    a->name = text(o, name);
+    a->name = onnx_model_text(o, name);
     a->has_type = 1;
     a->type = type;
     return PUSH(o, &last(o)->attribute, &last(o)->n_attribute, a) ? a : NULL;
@@ -211,13 +212,13 @@ void tn_onnx_float(tn_onnx *o, const char *name, float v)
 void tn_onnx_string(tn_onnx *o, const char *name, const char *v)
 {
     Tnonnx__Attribute *a = attribute(o, name, ATTR_STRING);
-    if (a) a->has_s = 1, a->s = (ProtobufCBinaryData){strlen(v), (uint8_t *)text(o, v)};
+    if (a) a->has_s = 1, a->s = (ProtobufCBinaryData){strlen(v), (uint8_t *)onnx_model_text(o, v)};
 }
 
 void tn_onnx_list(tn_onnx *o, const char *name, const int64_t *v, int n)
 {
     Tnonnx__Attribute *a = attribute(o, name, ATTR_INTS);
-    int64_t *copy = make(o, sizeof *copy * (size_t)n);
+    int64_t *copy = onnx_model_make(o, sizeof *copy * (size_t)n);
     if (!a || !copy) return;
     memcpy(copy, v, sizeof *v * (size_t)n);
     a->n_ints = (size_t)n;
@@ -228,18 +229,18 @@ void tn_onnx_list(tn_onnx *o, const char *name, const int64_t *v, int n)
 
 void tn_onnx_port(tn_onnx *o, bool input, const char *name, int n_dims, const int64_t *dims)
 {
-    Tnonnx__ValueInfo *v = make(o, sizeof *v);
-    Tnonnx__Type *t = make(o, sizeof *t);
-    Tnonnx__TensorType *tt = make(o, sizeof *tt);
-    Tnonnx__Shape *s = make(o, sizeof *s);
-    Tnonnx__Dim **list = make(o, sizeof *list * (size_t)n_dims);
+    Tnonnx__ValueInfo *v = onnx_model_make(o, sizeof *v);
+    Tnonnx__Type *t = onnx_model_make(o, sizeof *t);
+    Tnonnx__TensorType *tt = onnx_model_make(o, sizeof *tt);
+    Tnonnx__Shape *s = onnx_model_make(o, sizeof *s);
+    Tnonnx__Dim **list = onnx_model_make(o, sizeof *list * (size_t)n_dims);
     if (!v || !t || !tt || !s || !list) return;
     tnonnx__value_info__init(v);
     tnonnx__type__init(t);
     tnonnx__tensor_type__init(tt);
     tnonnx__shape__init(s);
     for (int i = 0; i < n_dims; i++) {
-        if (!(list[i] = make(o, sizeof **list))) return;
+        if (!(list[i] = onnx_model_make(o, sizeof **list))) return;
         tnonnx__dim__init(list[i]);
         if (dims[i] < 0) list[i]->dim_param = "batch";
         else list[i]->has_dim_value = 1, list[i]->dim_value = dims[i];
@@ -250,7 +251,7 @@ void tn_onnx_port(tn_onnx *o, bool input, const char *name, int n_dims, const in
     tt->elem_type = FLOAT32;
     tt->shape = s;
     t->tensor_type = tt;
-    v->name = text(o, name);
+    v->name = onnx_model_text(o, name);
     v->type = t;
     if (input) PUSH(o, &o->graph.input, &o->graph.n_input, v);
     else PUSH(o, &o->graph.output, &o->graph.n_output, v);
@@ -258,11 +259,11 @@ void tn_onnx_port(tn_onnx *o, bool input, const char *name, int n_dims, const in
 
 void tn_onnx_property(tn_onnx *o, const char *key, const char *value)
 {
-    Tnonnx__Property *p = make(o, sizeof *p);
+    Tnonnx__Property *p = onnx_model_make(o, sizeof *p);
     if (!p) return;
     tnonnx__property__init(p);
-    p->key = text(o, key);
-    p->value = text(o, value);
+    p->key = onnx_model_text(o, key);
+    p->value = onnx_model_text(o, value);
     PUSH(o, &o->model.metadata_props, &o->model.n_metadata_props, p);
 }
 
@@ -272,7 +273,7 @@ typedef struct {
     bool bad;
 } file_buffer;
 
-static void append(ProtobufCBuffer *b, size_t n, const uint8_t *data)
+static void onnx_model_append(ProtobufCBuffer *b, size_t n, const uint8_t *data)
 {
     file_buffer *f = (file_buffer *)b;
     f->bad |= fwrite(data, 1, n, f->f) != n;
@@ -286,7 +287,7 @@ int tn_onnx_write(tn_onnx *o, const char *path, tn_error *err)
         return tn_fail(err, TN_ERR_ARGUMENT,
                        "the model takes %zu MiB, and an ONNX file holds at most 2047; export a smaller backbone", size >> 20);
     char *tmp = tn_strf("%s.tmp.%ld", path, (long)getpid());
-    file_buffer b = {{append}, tmp ? fopen(tmp, "wb") : NULL, false};
+    file_buffer b = {{onnx_model_append}, tmp ? fopen(tmp, "wb") : NULL, false};
     if (!b.f) {
         free(tmp);
         return tn_fail(err, TN_ERR_IO, "cannot write '%s': %s", path, strerror(errno));

@@ -16,9 +16,9 @@ typedef struct {
     json_t *map; /* weight_map of the result */
     long long total_bytes;
     int done, total, quantised;
-} run;
+} rewrite_run;
 
-static int tell(const run *r, const char *name, tn_error *err)
+static int tell(const rewrite_run *r, const char *name, tn_error *err)
 {
     const tn_watch w = {r->w->o->progress, r->w->o->user};
     return tn_watch_tell(&w, r->w->phase, name, r->done, r->total, err);
@@ -31,7 +31,7 @@ static bool is_matrix(const tn_st_tensor *t)
     return tn_qfile_is_packed(t) || (t->ndim == 2 && tn_ends(t->name, ".weight"));
 }
 
-static bool is_skipped(const run *r, const char *name)
+static bool is_skipped(const rewrite_run *r, const char *name)
 {
     const tn_quantize_options *o = r->w->o;
     if (strstr(name, "classifier") || strstr(name, "embeddings")) return true; /* transformers keeps the head in float */
@@ -40,12 +40,12 @@ static bool is_skipped(const run *r, const char *name)
     return false;
 }
 
-static bool is_changed(const run *r, const tn_st_tensor *t)
+static bool is_changed(const rewrite_run *r, const tn_st_tensor *t)
 {
     return r->w->changes && r->w->changes(r->w->user, t->name);
 }
 
-static action action_of(const run *r, const tn_st_tensor *t, int cols, const char **state)
+static action action_of(const rewrite_run *r, const tn_st_tensor *t, int cols, const char **state)
 {
     *state = "kept";
     const bool matrix = is_matrix(t);
@@ -64,12 +64,12 @@ typedef struct {
     float *v;
     int rows, cols;
     char dtype[16]; /* "float32", "float16", "bfloat16": what it was before any quantisation */
-} values;
+} rewrite_values;
 
 /* Sizes and dtype without the values; with q (freed by the caller) also a packed tensor's matrix. */
-static int measure_into(values *x, tn_qmatrix *q, const tn_st_file *f, const tn_st_tensor *t, tn_error *err)
+static int measure_into(rewrite_values *x, tn_qmatrix *q, const tn_st_file *f, const tn_st_tensor *t, tn_error *err)
 {
-    *x = (values){0};
+    *x = (rewrite_values){0};
     if (tn_qfile_is_packed(t)) {
         TN_TRY(tn_qfile_read(q, f, t, x->dtype, err));
         x->rows = q->s.rows, x->cols = q->s.cols;
@@ -84,7 +84,7 @@ static int measure_into(values *x, tn_qmatrix *q, const tn_st_file *f, const tn_
     return 0;
 }
 
-static int measure(values *x, const tn_st_file *f, const tn_st_tensor *t, tn_error *err)
+static int rewrite_measure(rewrite_values *x, const tn_st_file *f, const tn_st_tensor *t, tn_error *err)
 {
     tn_qmatrix q = {0};
     int rc = measure_into(x, &q, f, t, err);
@@ -92,7 +92,7 @@ static int measure(values *x, const tn_st_file *f, const tn_st_tensor *t, tn_err
     return rc;
 }
 
-static int read_values(values *x, const run *r, const tn_st_file *f, const tn_st_tensor *t, tn_error *err)
+static int read_values(rewrite_values *x, const rewrite_run *r, const tn_st_file *f, const tn_st_tensor *t, tn_error *err)
 {
     tn_qmatrix q = {0};
     TN_TRY(measure_into(x, &q, f, t, err));
@@ -107,7 +107,7 @@ static int read_values(values *x, const run *r, const tn_st_file *f, const tn_st
     return rc;
 }
 
-static tn_qshape shape_of(const run *r, int rows, int cols)
+static tn_qshape shape_of(const rewrite_run *r, int rows, int cols)
 {
     tn_qshape s = {.type = r->w->type, .rows = rows, .cols = cols};
     s.nested = r->w->o->double_quant && tn_qformats[s.type].nestable;
@@ -116,7 +116,7 @@ static tn_qshape shape_of(const run *r, int rows, int cols)
     return s;
 }
 
-static int quantise(tn_qmatrix *q, const run *r, const values *x, const char *name, tn_error *err)
+static int quantise(tn_qmatrix *q, const rewrite_run *r, const rewrite_values *x, const char *name, tn_error *err)
 {
     const tn_qshape s = shape_of(r, x->rows, x->cols);
     return tn_quantize(q, x->v, &s, name, err);
@@ -127,9 +127,9 @@ static int quantise(tn_qmatrix *q, const run *r, const values *x, const char *na
 typedef struct {
     tn_st_entry *e;
     int n, cap;
-} layout;
+} rewrite_layout;
 
-static int lay(layout *l, const tn_st_entry *e, tn_error *err)
+static int lay(rewrite_layout *l, const tn_st_entry *e, tn_error *err)
 {
     if (l->n == l->cap) {
         l->cap = l->cap ? 2 * l->cap : 256;
@@ -142,7 +142,7 @@ static int lay(layout *l, const tn_st_entry *e, tn_error *err)
     return (l->e[l->n++].name = strdup(e->name)) ? 0 : tn_oom(err);
 }
 
-static void layout_free(layout *l)
+static void layout_free(rewrite_layout *l)
 {
     for (int i = 0; i < l->n; i++) free((void *)l->e[i].name);
     free(l->e);
@@ -161,11 +161,12 @@ static const char *file_dtype(const char *torch)
 }
 
 /* A state's text tells an offset whose digits are known only once the matrix was quantised. */
-static int lay_quant(layout *l, const run *r, const tn_st_file *f, const tn_st_tensor *t, const values *size, tn_error *err)
+static int lay_quant(rewrite_layout *l, const rewrite_run *r, const tn_st_file *f, const tn_st_tensor *t,
+                     const rewrite_values *size, tn_error *err)
 {
     tn_qparts p;
     tn_qmatrix q = {.s = shape_of(r, size->rows, size->cols)};
-    values x = *size;
+    rewrite_values x = *size;
     q.n_blocks = tn_qblocks(&q.s);
     const bool ahead = q.s.nested || q.s.type == TN_Q_NVFP4;
     int rc = 0;
@@ -187,14 +188,14 @@ static bool is_dropped(const tn_st_tensor *t)
     return tn_qfile_is_part(t->name);
 }
 
-static int lay_file(layout *l, const run *r, const tn_st_file *f, tn_error *err)
+static int lay_file(rewrite_layout *l, const rewrite_run *r, const tn_st_file *f, tn_error *err)
 {
     for (int i = 0; i < f->n; i++) {
         const tn_st_tensor *t = &f->t[i];
         const char *state;
-        values x;
+        rewrite_values x;
         if (is_dropped(t)) continue;
-        TN_TRY(measure(&x, f, t, err));
+        TN_TRY(rewrite_measure(&x, f, t, err));
         tn_st_entry e = entry_of(t);
         switch (action_of(r, t, x.cols, &state)) {
         case QUANT:
@@ -217,7 +218,8 @@ static int lay_file(layout *l, const run *r, const tn_st_file *f, tn_error *err)
 
 /* ---- writing it ---- */
 
-static int report(run *r, const tn_st_tensor *t, const char *state, const values *x, const tn_qmatrix *q, tn_error *err)
+static int rewrite_report(rewrite_run *r, const tn_st_tensor *t, const char *state, const rewrite_values *x, const tn_qmatrix *q,
+                          tn_error *err)
 {
     r->done++;
     TN_TRY(tell(r, t->name, err));
@@ -243,9 +245,9 @@ static int report(run *r, const tn_st_tensor *t, const char *state, const values
     return r->w->o->layer(r->w->o->user, &p, r->done, r->total) ? tn_cancelled(r->w->phase, err) : 0;
 }
 
-static int put_quant(run *r, tn_st_writer *out, const tn_st_file *f, const tn_st_tensor *t, tn_error *err)
+static int put_quant(rewrite_run *r, tn_st_writer *out, const tn_st_file *f, const tn_st_tensor *t, tn_error *err)
 {
-    values x;
+    rewrite_values x;
     tn_qmatrix q = {0};
     tn_qparts p = {0};
     TN_TRY(read_values(&x, r, f, t, err));
@@ -253,59 +255,60 @@ static int put_quant(run *r, tn_st_writer *out, const tn_st_file *f, const tn_st
     if (!rc) rc = tn_qparts_make(&p, t->name, &q, x.dtype, err);
     for (int i = 0; !rc && i < p.n; i++) rc = tn_st_put(out, p.e[i].name, p.e[i].data, err);
     r->quantised++;
-    if (!rc) rc = report(r, t, "quantised", &x, &q, err);
+    if (!rc) rc = rewrite_report(r, t, "quantised", &x, &q, err);
     tn_qparts_free(&p);
     tn_qmatrix_free(&q);
     free(x.v);
     return rc;
 }
 
-static int put_float(run *r, tn_st_writer *out, const tn_st_file *f, const tn_st_tensor *t, const char *state, tn_error *err)
+static int rewrite_put_float(rewrite_run *r, tn_st_writer *out, const tn_st_file *f, const tn_st_tensor *t, const char *state,
+                             tn_error *err)
 {
-    values x;
+    rewrite_values x;
     TN_TRY(read_values(&x, r, f, t, err));
     const size_t n = (size_t)x.rows * (size_t)x.cols;
     const tn_dtype dt = !strcmp(x.dtype, "float16") ? TN_F16 : !strcmp(x.dtype, "bfloat16") ? TN_BF16 : TN_F32;
     void *bytes = malloc(n * tn_dtype_size(dt) + 4);
     if (bytes) tn_from_f32(bytes, x.v, dt, n);
     int rc = bytes ? tn_st_put(out, t->name, bytes, err) : tn_oom(err);
-    if (!rc && is_matrix(t)) rc = report(r, t, state, &x, NULL, err);
+    if (!rc && is_matrix(t)) rc = rewrite_report(r, t, state, &x, NULL, err);
     free(bytes);
     free(x.v);
     return rc;
 }
 
-static int put_copy(run *r, tn_st_writer *out, const tn_st_file *f, const tn_st_tensor *t, const char *state, tn_error *err)
+static int put_copy(rewrite_run *r, tn_st_writer *out, const tn_st_file *f, const tn_st_tensor *t, const char *state, tn_error *err)
 {
-    values x;
+    rewrite_values x;
     void *bytes = malloc(t->bytes + 1);
     int rc = bytes ? tn_st_read(f, t, bytes, err) : tn_oom(err);
     if (!rc) rc = tn_st_put(out, t->name, bytes, err);
-    if (!rc && is_matrix(t) && !(rc = measure(&x, f, t, err))) rc = report(r, t, state, &x, NULL, err);
+    if (!rc && is_matrix(t) && !(rc = rewrite_measure(&x, f, t, err))) rc = rewrite_report(r, t, state, &x, NULL, err);
     free(bytes);
     return rc;
 }
 
-static int put_file(run *r, tn_st_writer *out, const tn_st_file *f, tn_error *err)
+static int put_file(rewrite_run *r, tn_st_writer *out, const tn_st_file *f, tn_error *err)
 {
     for (int i = 0; i < f->n; i++) {
         const tn_st_tensor *t = &f->t[i];
         const char *state;
-        values x;
+        rewrite_values x;
         if (is_dropped(t)) continue;
-        TN_TRY(measure(&x, f, t, err));
+        TN_TRY(rewrite_measure(&x, f, t, err));
         switch (action_of(r, t, x.cols, &state)) {
         case QUANT: TN_TRY(put_quant(r, out, f, t, err)); break;
-        case FLOAT: TN_TRY(put_float(r, out, f, t, state, err)); break;
+        case FLOAT: TN_TRY(rewrite_put_float(r, out, f, t, state, err)); break;
         default: TN_TRY(put_copy(r, out, f, t, state, err));
         }
     }
     return 0;
 }
 
-static int rewrite_file(run *r, const char *dir, const tn_st_file *f, tn_error *err)
+static int rewrite_file(rewrite_run *r, const char *dir, const tn_st_file *f, tn_error *err)
 {
-    layout l = {0};
+    rewrite_layout l = {0};
     tn_st_writer *out = NULL;
     const char *base = strrchr(f->path, '/');
     char *path = tn_path(dir, base ? base + 1 : f->path);
@@ -327,7 +330,7 @@ static int rewrite_file(run *r, const char *dir, const tn_st_file *f, tn_error *
 
 /* ---- the folder ---- */
 
-static int write_config(const run *r, const char *dir, tn_error *err)
+static int write_config(const rewrite_run *r, const char *dir, tn_error *err)
 {
     json_t *c = json_deep_copy(r->hf->config);
     char *path = tn_path(dir, "config.json");
@@ -343,7 +346,7 @@ static int write_config(const run *r, const char *dir, tn_error *err)
     return rc;
 }
 
-static int write_index(const run *r, const char *dir, tn_error *err)
+static int write_index(const rewrite_run *r, const char *dir, tn_error *err)
 {
     if (r->hf->n_files < 2) return 0;
     char *path = tn_path(dir, "model.safetensors.index.json");
@@ -355,7 +358,7 @@ static int write_index(const run *r, const char *dir, tn_error *err)
 }
 
 /* Small companions (preprocessor_config.json, README.md, licences) come along. */
-static int copy_others(const run *r, const char *dir, tn_error *err)
+static int copy_others(const rewrite_run *r, const char *dir, tn_error *err)
 {
     tn_strs names = {0};
     int rc = tn_list_dir(&names, r->hf->path, err);
@@ -376,7 +379,7 @@ static int copy_others(const run *r, const char *dir, tn_error *err)
     return rc;
 }
 
-static void count_matrices(run *r)
+static void count_matrices(rewrite_run *r)
 {
     for (int f = 0; f < r->hf->n_files; f++)
         for (int i = 0; i < r->hf->files[f]->n; i++) {
@@ -385,7 +388,7 @@ static void count_matrices(run *r)
         }
 }
 
-static int write_folder(run *r, const char *dir, tn_error *err)
+static int write_folder(rewrite_run *r, const char *dir, tn_error *err)
 {
     TN_TRY(tn_mkdirs(dir, err));
     for (int i = 0; i < r->hf->n_files; i++) TN_TRY(rewrite_file(r, dir, r->hf->files[i], err));
@@ -396,7 +399,7 @@ static int write_folder(run *r, const char *dir, tn_error *err)
 
 int tn_rewrite_run(const tn_rewrite *w, tn_error *err)
 {
-    run r = {.w = w, .map = json_object()};
+    rewrite_run r = {.w = w, .map = json_object()};
     if (tn_is_dir(w->o->out) || tn_is_file(w->o->out)) {
         json_decref(r.map);
         return tn_fail(err, TN_ERR_IO, "'%s' is there already; choose another --out or remove it", w->o->out);

@@ -13,7 +13,7 @@ void tn_dataset_free(tn_dataset *d)
     *d = (tn_dataset){0};
 }
 
-static int append(tn_dataset *d, tn_frame f, tn_error *err)
+static int dataset_append(tn_dataset *d, tn_frame f, tn_error *err)
 {
     tn_frame *v = f.path ? realloc(d->f, sizeof *v * (size_t)(d->n + 1)) : NULL;
     if (!v) {
@@ -26,7 +26,7 @@ static int append(tn_dataset *d, tn_frame f, tn_error *err)
 }
 
 /* Splits a line at commas in place, trimming blanks and quotes. */
-static int split(char *line, char **field, int max)
+static int dataset_split(char *line, char **field, int max)
 {
     int n = 0;
     for (char *s = line; n < max; s++) {
@@ -73,7 +73,7 @@ static int read_row(tn_dataset *d, const char *dir, char **field, int n, const c
         d->missing++;
         return 0;
     }
-    return append(d, (tn_frame){path, vis > 0, placed ? x : 0, placed ? y : 0}, err);
+    return dataset_append(d, (tn_frame){path, vis > 0, placed ? x : 0, placed ? y : 0}, err);
 }
 
 int tn_labels_read(tn_dataset *d, const char *dir, const char *csv, tn_error *err)
@@ -87,7 +87,7 @@ int tn_labels_read(tn_dataset *d, const char *dir, const char *csv, tn_error *er
         if (end) *end = 0;
         line++;
         char *field[8];
-        int n = split(s, field, 8);
+        int n = dataset_split(s, field, 8);
         double v;
         if (n == 1 && !field[0][0]) continue;
         if (line == 1 && n > 1 && !number(field[1], &v)) continue; /* header */

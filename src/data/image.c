@@ -19,11 +19,11 @@ void tn_image_free(tn_image *im)
 /* One axis of the resize: for each target, the first source, how many, and fixed-point weights (22 bits). */
 typedef struct {
     int *first, *count, *k, width;
-} axis;
+} image_axis;
 
 enum { BITS = 22 };
 
-static void axis_free(axis *a)
+static void axis_free(image_axis *a)
 {
     free(a->first);
     free(a->count);
@@ -31,7 +31,7 @@ static void axis_free(axis *a)
 }
 
 /* What a failure leaves is the caller's to free. */
-static int axis_new(axis *a, int in, int out, tn_error *err)
+static int axis_new(image_axis *a, int in, int out, tn_error *err)
 {
     const double scale = (double)in / out, fs = scale > 1 ? scale : 1, support = fs;
     a->width = (int)ceil(support) * 2 + 1;
@@ -68,7 +68,7 @@ static uint8_t clip(int v)
     return (uint8_t)(v < 0 ? 0 : v > 255 ? 255 : v);
 }
 
-static void resize_rows(const tn_image *in, tn_image *out, const axis *a)
+static void resize_rows(const tn_image *in, tn_image *out, const image_axis *a)
 {
     for (int y = 0; y < in->h; y++)
         for (int x = 0; x < out->w; x++) {
@@ -81,7 +81,7 @@ static void resize_rows(const tn_image *in, tn_image *out, const axis *a)
         }
 }
 
-static int resize_columns(const tn_image *in, tn_image *out, const axis *a, tn_error *err)
+static int resize_columns(const tn_image *in, tn_image *out, const image_axis *a, tn_error *err)
 {
     const size_t row = (size_t)in->w * 3;
     int *sum = malloc(row * sizeof *sum);
@@ -101,7 +101,7 @@ static int resize_columns(const tn_image *in, tn_image *out, const axis *a, tn_e
 
 int tn_image_resize(tn_image *out, const tn_image *in, int w, int h, tn_error *err)
 {
-    axis ax = {0}, ay = {0};
+    image_axis ax = {0}, ay = {0};
     tn_image mid = {0};
     *out = (tn_image){0};
     int rc = axis_new(&ax, in->w, w, err);

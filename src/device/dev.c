@@ -51,7 +51,7 @@ static int open_context(tn_dev *d, tn_error *err)
     return 0;
 }
 
-static int describe(tn_dev *d, int index, tn_error *err)
+static int dev_describe(tn_dev *d, int index, tn_error *err)
 {
     tn_device_info **v;
     int n;
@@ -94,7 +94,7 @@ int tn_dev_open(tn_dev **out, int index, const tn_dev_options *o, tn_error *err)
         return tn_oom(err);
     }
     int rc = take_options(d, o ? o : &defaults, err);
-    if (!rc) rc = describe(d, index, err);
+    if (!rc) rc = dev_describe(d, index, err);
     if (!rc) rc = open_context(d, err);
     if (!rc) return 0;
     tn_dev_close(d);

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static void text(cl_device_id d, cl_device_info what, char *out, size_t n)
+static void enumerate_text(cl_device_id d, cl_device_info what, char *out, size_t n)
 {
     char buf[4096] = "";
     clGetDeviceInfo(d, what, sizeof buf - 1, buf, NULL);
@@ -19,7 +19,7 @@ static void text(cl_device_id d, cl_device_info what, char *out, size_t n)
 
 #define SCALAR(d, what, var) clGetDeviceInfo(d, what, sizeof(var), &(var), NULL)
 
-static void describe(tn_device_info *o, cl_platform_id p, cl_device_id d)
+static void enumerate_describe(tn_device_info *o, cl_platform_id p, cl_device_id d)
 {
     cl_device_type type = 0;
     cl_ulong mem = 0, alloc = 0, local = 0;
@@ -27,10 +27,10 @@ static void describe(tn_device_info *o, cl_platform_id p, cl_device_id d)
     cl_bool unified = 0;
     size_t wg = 1;
     char ext[8192] = "";
-    text(d, CL_DEVICE_NAME, o->name, sizeof o->name);
-    text(d, CL_DEVICE_VENDOR, o->vendor, sizeof o->vendor);
-    text(d, CL_DRIVER_VERSION, o->driver, sizeof o->driver);
-    text(d, CL_DEVICE_VERSION, o->version, sizeof o->version);
+    enumerate_text(d, CL_DEVICE_NAME, o->name, sizeof o->name);
+    enumerate_text(d, CL_DEVICE_VENDOR, o->vendor, sizeof o->vendor);
+    enumerate_text(d, CL_DRIVER_VERSION, o->driver, sizeof o->driver);
+    enumerate_text(d, CL_DEVICE_VERSION, o->version, sizeof o->version);
     clGetPlatformInfo(p, CL_PLATFORM_NAME, sizeof o->platform - 1, o->platform, NULL);
     SCALAR(d, CL_DEVICE_TYPE, type);
     SCALAR(d, CL_DEVICE_GLOBAL_MEM_SIZE, mem);
@@ -92,14 +92,14 @@ typedef struct {
     int n;
 } list;
 
-static int add(void *user, int index, cl_platform_id p, cl_device_id d)
+static int enumerate_add(void *user, int index, cl_platform_id p, cl_device_id d)
 {
     list *l = user;
     tn_device_info **v = realloc(l->v, sizeof *v * (size_t)(l->n + 2));
     if (v) l->v = v;
     if (!v || !(v[l->n] = calloc(1, sizeof **v))) return 1;
     v[l->n]->index = index;
-    describe(v[l->n], p, d);
+    enumerate_describe(v[l->n], p, d);
     v[++l->n] = NULL;
     return 0;
 }
@@ -110,7 +110,7 @@ int tn_device_list(tn_device_info ***out, int *count, tn_error *err)
     TN_TRY(tn_required(out, "tn_device_list's list", err));
     TN_TRY(tn_required(count, "tn_device_list's count", err));
     list l = {0};
-    walk(add, &l);
+    walk(enumerate_add, &l);
     *out = l.v;
     *count = l.n;
     if (!l.n)
@@ -129,11 +129,11 @@ typedef struct {
     int want;
     cl_platform_id p;
     cl_device_id d;
-} find;
+} enumerate_find;
 
 static int is_wanted(void *user, int index, cl_platform_id p, cl_device_id d)
 {
-    find *f = user;
+    enumerate_find *f = user;
     if (index != f->want) return 0;
     f->p = p;
     f->d = d;
@@ -142,7 +142,7 @@ static int is_wanted(void *user, int index, cl_platform_id p, cl_device_id d)
 
 int tn_find_device(cl_platform_id *p, cl_device_id *d, int index, tn_error *err)
 {
-    find f = {.want = index};
+    enumerate_find f = {.want = index};
     if (!walk(is_wanted, &f))
         return tn_fail(err, TN_ERR_DEVICE, "there is no OpenCL device %d; 'tracknet devices' lists them", index);
     *p = f.p;

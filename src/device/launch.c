@@ -54,7 +54,7 @@ int tn_enqueue(tn_dev *d, cl_command_queue q, cl_kernel k, const char *name, con
 }
 
 /* A kernel compiled into more registers than its group can have is refused by name, not by a driver's code. */
-static int fits(tn_dev *d, const tn_kernel *k, const tn_range *r, tn_error *err)
+static int launch_fits(tn_dev *d, const tn_kernel *k, const tn_range *r, tn_error *err)
 {
     size_t items = 1;
     for (int i = 0; r->local[0] && i < r->dims; i++) items *= r->local[i];
@@ -66,7 +66,7 @@ static int fits(tn_dev *d, const tn_kernel *k, const tn_range *r, tn_error *err)
 int tn_launch(tn_dev *d, tn_kernel *k, const tn_arg *args, int n_args, const tn_range *r, tn_error *err)
 {
     TN_TRY(tn_dev_usable(d, err));
-    TN_TRY(fits(d, k, r, err));
+    TN_TRY(launch_fits(d, k, r, err));
     TN_TRY(tn_set_args(d, k->k, k->entry, args, n_args, err));
     return tn_enqueue(d, d->cl->queue[TN_QUEUE_MAIN], k->k, k->entry, r, NULL, err);
 }

@@ -20,7 +20,7 @@ static const struct {
     {NULL, "Portable Computing Language", 0, "one work-item per row or tile is fastest", "pocl#1167, OpenCL.jl#352"},
 };
 
-static bool fits(const char *text, const char *part)
+static bool quirks_fits(const char *text, const char *part)
 {
     return !part || tn_has_nocase(text, part);
 }
@@ -29,7 +29,7 @@ unsigned tn_quirk_flags(const tn_device_info *o)
 {
     unsigned f = 0;
     for (size_t i = 0; i < TN_COUNT(quirks); i++)
-        if (fits(o->vendor, quirks[i].vendor) && fits(o->platform, quirks[i].platform)) f |= quirks[i].flags;
+        if (quirks_fits(o->vendor, quirks[i].vendor) && quirks_fits(o->platform, quirks[i].platform)) f |= quirks[i].flags;
     return f;
 }
 
@@ -110,7 +110,7 @@ void tn_quirk_describe(tn_device_info *o, cl_device_id d)
     cl_uint major = 0;
     o->quirks = "";
     for (size_t i = 0; i < TN_COUNT(quirks); i++)
-        if (fits(o->vendor, quirks[i].vendor) && fits(o->platform, quirks[i].platform)) o->quirks = quirks[i].phrase;
+        if (quirks_fits(o->vendor, quirks[i].vendor) && quirks_fits(o->platform, quirks[i].platform)) o->quirks = quirks[i].phrase;
     if (caps & TN_CAP_NV_PTX) clGetDeviceInfo(d, NV_CAPABILITY_MAJOR, sizeof major, &major, NULL);
     o->bf16_units = (caps & (matrix | TN_CAP_AMX_BF16)) != 0;
     o->matrix_units = o->bf16_units || major >= 7; /* Volta multiplies half only */

@@ -65,7 +65,7 @@ tn_note *tn_tape_current(tn_tape *t)
 }
 
 /* Takes the entry's kernel and args over, also when it fails. */
-static int append(tn_tape *t, tape_entry e, const char *name, tn_error *err)
+static int tape_append(tn_tape *t, tape_entry e, const char *name, tn_error *err)
 {
     e.note = t->note;
     e.name = strdup(name);
@@ -95,7 +95,7 @@ int tn_tape_launch(tn_tape *t, tn_kernel *k, const tn_arg *args, int n_args, con
         return tn_fail_cl(err, TN_ERR_DEVICE, code, "device '%s': kernel %s cannot be created (%s)", t->dev->info.name, k->entry,
                           tn_cl_error(code));
     const int rc = tn_set_args(t->dev, e.k, k->entry, args, n_args, err);
-    if (!rc) return append(t, e, k->entry, err);
+    if (!rc) return tape_append(t, e, k->entry, err);
     clReleaseKernel(e.k);
     return rc;
 }
@@ -103,13 +103,13 @@ int tn_tape_launch(tn_tape *t, tn_kernel *k, const tn_arg *args, int n_args, con
 int tn_tape_fill(tn_tape *t, tn_buffer *b, size_t offset, size_t bytes, uint32_t pattern, tn_error *err)
 {
     const tape_entry e = {.kind = TAPE_FILL, .dst = b, .dst_off = offset, .bytes = bytes, .pattern = pattern};
-    return bytes ? append(t, e, "a fill", err) : 0;
+    return bytes ? tape_append(t, e, "a fill", err) : 0;
 }
 
 int tn_tape_copy(tn_tape *t, tn_buffer *src, size_t src_off, tn_buffer *dst, size_t dst_off, size_t bytes, tn_error *err)
 {
     const tape_entry e = {.kind = TAPE_COPY, .src = src, .src_off = src_off, .dst = dst, .dst_off = dst_off, .bytes = bytes};
-    return bytes ? append(t, e, "a copy", err) : 0;
+    return bytes ? tape_append(t, e, "a copy", err) : 0;
 }
 
 int tn_tape_call(tn_tape *t, const char *name, tn_tape_fn fn, const void *args, size_t bytes, tn_error *err)
@@ -117,7 +117,7 @@ int tn_tape_call(tn_tape *t, const char *name, tn_tape_fn fn, const void *args, 
     tape_entry e = {.kind = TAPE_CALL, .fn = fn, .args = malloc(bytes + 1)};
     if (!e.args) return tn_oom(err);
     memcpy(e.args, args, bytes);
-    return append(t, e, name, err);
+    return tape_append(t, e, name, err);
 }
 
 int tn_tape_region(tn_buffer **out, tn_tape *t, tn_buffer *parent, size_t offset, size_t bytes, tn_error *err)

@@ -81,7 +81,7 @@ static int quant_of(tn_quant_spec *q, const tn_settings *s, const tn_hf_dir *hf,
     return tn_qtype_find(&q->type, s->model.quant.type, err);
 }
 
-static int image_size(tn_engine *e, tn_error *err)
+static int engine_image_size(tn_engine *e, tn_error *err)
 {
     const tn_settings *s = e->s;
     if (s->data.resize.set) {
@@ -102,8 +102,8 @@ static int build_model(tn_engine *e, const tn_hf_dir *hf, const tn_lora *other, 
     tn_decoder dec = decoder_of(s);
     const tn_lora lora = other ? *other : lora_of(s);
     const bool full = !s->model.freeze && !lora.enabled;
-    return tn_model_new(&e->model, &vit, &dec, &lora, e->image_h, e->image_w, s->model.heat_size.h, s->model.heat_size.w, full,
-                        e->log, err);
+    const tn_model_spec spec = {&vit, &dec, &lora, e->image_h, e->image_w, s->model.heat_size.h, s->model.heat_size.w, full};
+    return tn_model_new(&e->model, &spec, e->log, err);
 }
 
 static int load_weights(tn_engine *e, const tn_hf_dir *hf, tn_error *err)
@@ -143,7 +143,7 @@ static int open_engine(tn_engine **out, const tn_settings *s, const tn_run_optio
     e->watch = (tn_watch){o->progress, o->user};
     e->act = storage_type(s);
     e->foreign_lora = lora != NULL;
-    int rc = image_size(e, err);
+    int rc = engine_image_size(e, err);
     if (!rc) rc = tn_hf_open(&hf, s->model.pretrained, !s->model.random_init && !dry, err);
     if (!rc) rc = build_model(e, hf, lora, err);
     if (!rc) rc = quant_of(&quant, s, hf, err);

@@ -1,7 +1,8 @@
 /* How much device memory a run takes, from the plan, before it takes any. */
 #include "engine.h"
 
-static int activations(const tn_engine *e, const tn_model *m, tn_store *st, tn_pass pass, size_t *act, size_t *ws, tn_error *err)
+static int memory_activations(const tn_engine *e, const tn_model *m, tn_store *st, tn_pass pass, size_t *act, size_t *ws,
+                              tn_error *err)
 {
     tn_exec *x;
     TN_TRY(tn_exec_new(&x, e->dev, m, st, &pass, err));
@@ -30,8 +31,9 @@ int tn_engine_memory(const tn_engine *e, int micro, tn_memory *m, tn_error *err)
                      .quantized_modules = st->n_quantised,
                      .skipped_modules = st->n_skipped,
                      .indivisible_modules = st->n_indivisible};
-    TN_TRY(activations(e, e->model, st, tn_engine_train_pass(e, micro, tn_engine_groups(e)), &m->activations, &m->workspace, err));
-    TN_TRY(activations(e, e->model, st, tn_engine_eval_pass(e, micro, true), &m->activations, &m->workspace, err));
+    TN_TRY(memory_activations(e, e->model, st, tn_engine_train_pass(e, micro, tn_engine_groups(e)), &m->activations, &m->workspace,
+                              err));
+    TN_TRY(memory_activations(e, e->model, st, tn_engine_eval_pass(e, micro, true), &m->activations, &m->workspace, err));
     m->total = m->weights + m->parameters + m->gradients + m->optimizer + m->activations + m->workspace;
     if (keeps_shadow(st, m)) {
         m->parameters += tn_store_shadow_bytes(st);
@@ -45,11 +47,12 @@ int tn_engine_full_float32(const tn_engine *e, int micro, size_t *bytes, tn_erro
     tn_model *full;
     tn_store *st = NULL;
     const tn_model *m = e->model;
-    TN_TRY(tn_model_new(&full, &m->vit, &m->dec, NULL, m->image_h, m->image_w, m->heat_h, m->heat_w, true, NULL, err));
+    const tn_model_spec spec = {&m->vit, &m->dec, NULL, m->image_h, m->image_w, m->heat_h, m->heat_w, true};
+    TN_TRY(tn_model_new(&full, &spec, NULL, err));
     size_t act = 0, ws = 0;
     tn_pass pass = {.batch = micro, .act = TN_F32, .groups = 7, .training = true, .loss = true, .heat = true, .frames = true};
     int rc = tn_store_new(&st, e->dev, full, NULL, TN_F32, true, true, err);
-    if (!rc) rc = activations(e, full, st, pass, &act, &ws, err);
+    if (!rc) rc = memory_activations(e, full, st, pass, &act, &ws, err);
     if (!rc) *bytes = st->weight_bytes + 16 * st->n_params + act + ws;
     tn_store_free(st);
     tn_model_free(full);

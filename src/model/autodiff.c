@@ -42,7 +42,7 @@ static bool recomputes(const tn_graph *g, int t)
     return again == TN_AGAIN_CHEAP || (again == TN_AGAIN_DEAR && level == 2);
 }
 
-static int copy_of(tn_graph *g, int t)
+static int autodiff_copy_of(tn_graph *g, int t)
 {
     if (t < 0) return -1;
     if (g->t[t].clone < 0) {
@@ -63,7 +63,7 @@ static int need(tn_autodiff *p, int t)
     if (g->t[t].clone >= 0) return g->t[t].clone;
     tn_gnode src = g->n[tn_graph_writer(g, t)];
     for (int k = 0; k < TN_NODE_IN; k++) src.in[k] = need(p, src.in[k]);
-    for (int k = 0; k < TN_NODE_OUT; k++) src.out[k] = copy_of(g, src.out[k]);
+    for (int k = 0; k < TN_NODE_OUT; k++) src.out[k] = autodiff_copy_of(g, src.out[k]);
     if (src.op == TN_OP_NORM2D && src.a.norm2d.stats == TN_STATS_TRACKED) src.a.norm2d.stats = TN_STATS_OWN;
     tn_gnode *n = tn_graph_node(g, src.op);
     src.layer = g->layer;
@@ -134,7 +134,7 @@ static int run_rule(tn_autodiff *p, int i, tn_error *err)
 }
 
 /* Runs the rule of the node that made t now, if every reader of t has given its share. */
-static int finish(tn_autodiff *p, int t, tn_error *err)
+static int autodiff_finish(tn_autodiff *p, int t, tn_error *err)
 {
     const int at = tn_graph_writer(p->g, t);
     if (at < 0 || p->done[at] || p->g->t[t].grad < 0) return 0;
@@ -173,7 +173,7 @@ TN_DECLARE_BACKWARD(linear)
         const int x = weight ? need(p, f.in[0]) : -1, saved = b ? need(p, t) : -1;
         like(p, &f, TN_OP_LINEAR_GRAD, x, dy, saved);
     }
-    if (t >= 0) TN_TRY(finish(p, t, err));
+    if (t >= 0) TN_TRY(autodiff_finish(p, t, err));
     if (needs(p, f.in[0])) gives(p, like(p, &f, TN_OP_LINEAR_DX, dy, -1, -1), f.in[0]);
     return 0;
 }

@@ -96,7 +96,7 @@ static void decoder_mark(decoder_emitter *e, const tn_gnode *n)
     tn_graph_mark(e->g, &copy, tn_is_trained, &e->trained);
 }
 
-static int rows_of(const decoder_emitter *e)
+static int decoder_rows_of(const decoder_emitter *e)
 {
     return e->p->batch * e->h * e->w;
 }
@@ -118,14 +118,15 @@ static int decoder_linear(decoder_emitter *e, int x, const char *module, const c
     return y;
 }
 
-static int decoder_resize(decoder_emitter *e, int x, int H, int W, float sy, float sx, tn_gkind kind, tn_dtype dt, const char *name)
+/* To the size and by the factors of `to`, from what the emitter is at. y: the tensor that it becomes. */
+static int decoder_resize(decoder_emitter *e, int x, int y, tn_attr_resize to)
 {
-    int y = tn_graph_tensor(e->g, kind, dt, e->p->batch * H * W, e->g->t[x].cols, name);
     tn_gnode *n = tn_graph_node(e->g, TN_OP_BILINEAR);
     n->in[0] = x, n->out[0] = y;
-    n->a.bilinear = (tn_attr_resize){e->h, e->w, H, W, sy, sx};
+    to.in_h = e->h, to.in_w = e->w;
+    n->a.bilinear = to;
     decoder_mark(e, n);
-    e->h = H, e->w = W;
+    e->h = to.out_h, e->w = to.out_w;
     return y;
 }
 
@@ -148,7 +149,7 @@ static int decoder_activation(decoder_emitter *e, int x, tn_fn fn, const char *n
 }
 
 /* GroupNorm takes the largest power of two up to 32 that divides the width. */
-static int groups_of(int c)
+static int decoder_groups_of(int c)
 {
     int g = 32;
     while (g > 1 && c % g) g /= 2;
@@ -158,8 +159,8 @@ static int groups_of(int c)
 static int decoder_normalise(decoder_emitter *e, int x)
 {
     const bool bn = e->m->dec.batch_norm;
-    const int c = e->g->t[x].cols, unit = bn ? rows_of(e) : e->h * e->w, groups = bn ? c : groups_of(c);
-    int stats = tn_graph_tensor(e->g, TN_G_ACT, TN_F32, rows_of(e) / unit * groups, 2, "stats");
+    const int c = e->g->t[x].cols, unit = bn ? decoder_rows_of(e) : e->h * e->w, groups = bn ? c : decoder_groups_of(c);
+    int stats = tn_graph_tensor(e->g, TN_G_ACT, TN_F32, decoder_rows_of(e) / unit * groups, 2, "stats");
     tn_gnode *n = decoder_unary(e, TN_OP_NORM2D, x, "norm");
     n->out[1] = stats;
     n->w[0] = decoder_slot(e, "norm.weight"), n->w[1] = decoder_slot(e, "norm.bias");
@@ -214,7 +215,9 @@ static int decoder_stage(decoder_emitter *e, int x, int s)
     if (d->channels[s] != d->channels[s + 1]) x = decoder_linear(e, x, "proj", "proj");
     if (up != 1) {
         const float inv = 1.0f / (float)up;
-        x = decoder_resize(e, x, e->h * up, e->w * up, inv, inv, TN_G_ACT, e->p->act, "upsampled");
+        const tn_attr_resize to = {.out_h = e->h * up, .out_w = e->w * up, .sy = inv, .sx = inv};
+        const int y = tn_graph_tensor(e->g, TN_G_ACT, e->p->act, decoder_rows_of(e) * up * up, e->g->t[x].cols, "upsampled");
+        x = decoder_resize(e, x, y, to);
     }
     for (int b = 0; b < d->blocks; b++) {
         snprintf(e->prefix, sizeof e->prefix, "decoder.stages.%d.blocks.%d.", s, b);
@@ -227,7 +230,7 @@ int tn_decoder_emit(tn_graph *g, const tn_model *m, const tn_pass *p, int tokens
 {
     decoder_emitter e = {g, m, p, {m, p->groups}, m->image_h / m->vit.patch, m->image_w / m->vit.patch, 0, ""};
     tn_graph_layer(g, "grid", 0);
-    int x = tn_graph_tensor(g, TN_G_ACT, p->act, rows_of(&e), m->vit.hidden, "grid");
+    int x = tn_graph_tensor(g, TN_G_ACT, p->act, decoder_rows_of(&e), m->vit.hidden, "grid");
     tn_gnode *n = tn_graph_node(g, TN_OP_GRID);
     n->in[0] = tokens, n->out[0] = x, n->a.grid.skip = 1 + m->vit.registers;
     decoder_mark(&e, n);
@@ -241,6 +244,8 @@ int tn_decoder_emit(tn_graph *g, const tn_model *m, const tn_pass *p, int tokens
     e.prefix[0] = 0;
     x = decoder_linear(&e, x, "head.conv", "head");
     const float sy = (float)e.h / (float)m->heat_h, sx = (float)e.w / (float)m->heat_w;
-    g->heat = decoder_resize(&e, x, m->heat_h, m->heat_w, sy, sx, TN_G_OUTPUT, TN_F32, "heatmap");
+    const tn_attr_resize to = {.out_h = m->heat_h, .out_w = m->heat_w, .sy = sy, .sx = sx};
+    g->heat = tn_graph_tensor(g, TN_G_OUTPUT, TN_F32, p->batch * m->heat_h * m->heat_w, g->t[x].cols, "heatmap");
+    decoder_resize(&e, x, g->heat, to);
     return g->oom ? tn_oom(err) : 0;
 }

@@ -14,7 +14,7 @@ static const tn_vit_names names_mlp = {EMBEDDINGS, BLOCKS, .up = "encoder.layer.
 static const tn_vit_names names_swiglu = {EMBEDDINGS, BLOCKS, .up = "encoder.layer.%d.mlp.weights_in",
                                           .down = "encoder.layer.%d.mlp.weights_out"};
 
-static int configure(tn_vit *v, const json_t *c, tn_error *err)
+static int dinov2_configure(tn_vit *v, const json_t *c, tn_error *err)
 {
     TN_TRY(tn_vit_common(v, c, 1e-6f, err));
     const double ratio = tn_json_num(c, "mlp_ratio", 4);
@@ -34,7 +34,7 @@ static int configure(tn_vit *v, const json_t *c, tn_error *err)
 
 static int configure_registers(tn_vit *v, const json_t *c, tn_error *err)
 {
-    TN_TRY(configure(v, c, err));
+    TN_TRY(dinov2_configure(v, c, err));
     v->registers = (int)tn_json_int(c, "num_register_tokens", 4);
     v->pos_mode = TN_POS_BICUBIC_AA;
     return 0;
@@ -49,5 +49,5 @@ static const char *const spelling[][2] = {{".attention.attention.query", ".atten
                                           {".attention.output.dense", ".attention.o_proj"},
                                           {0}};
 
-const tn_backbone tn_backbone_dinov2 = {"dinov2", &names_mlp, configure, lora_default, spelling};
+const tn_backbone tn_backbone_dinov2 = {"dinov2", &names_mlp, dinov2_configure, lora_default, spelling};
 const tn_backbone tn_backbone_dinov2_registers = {"dinov2_with_registers", &names_mlp, configure_registers, lora_default, spelling};

@@ -19,7 +19,7 @@ static const tn_vit_names names = {
     .norm = "norm",
 };
 
-static int configure(tn_vit *v, const json_t *c, tn_error *err)
+static int dinov3_configure(tn_vit *v, const json_t *c, tn_error *err)
 {
     TN_TRY(tn_vit_common(v, c, 1e-5f, err));
     v->inner = (int)tn_json_int(c, "intermediate_size", 4 * v->hidden);
@@ -44,4 +44,4 @@ static const char *const lora_default[] = {"q_proj", "k_proj", "v_proj", "o_proj
 
 static const char *const spelling[][2] = {{"^layer.", "model.layer."}, {0}};
 
-const tn_backbone tn_backbone_dinov3 = {"dinov3_vit", &names, configure, lora_default, spelling};
+const tn_backbone tn_backbone_dinov3 = {"dinov3_vit", &names, dinov3_configure, lora_default, spelling};

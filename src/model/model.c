@@ -80,22 +80,21 @@ static int check_sizes(const tn_model *m, tn_error *err)
     return 0;
 }
 
-int tn_model_new(tn_model **out, const tn_vit *vit, const tn_decoder *dec, const tn_lora *lora, int image_h, int image_w,
-                 int heat_h, int heat_w, bool train_backbone, const tn_log *log, tn_error *err)
+int tn_model_new(tn_model **out, const tn_model_spec *spec, const tn_log *log, tn_error *err)
 {
     tn_model *m = calloc(1, sizeof *m);
     if (!m) return tn_oom(err);
-    m->vit = *vit;
-    m->image_h = image_h, m->image_w = image_w, m->heat_h = heat_h, m->heat_w = heat_w;
-    m->train_backbone = train_backbone;
-    m->with_decoder = dec != NULL;
-    if (dec) m->dec = *dec;
+    m->vit = *spec->vit;
+    m->image_h = spec->image_h, m->image_w = spec->image_w, m->heat_h = spec->heat_h, m->heat_w = spec->heat_w;
+    m->train_backbone = spec->train_backbone;
+    m->with_decoder = spec->dec != NULL;
+    if (spec->dec) m->dec = *spec->dec;
     int rc = check_sizes(m, err);
     if (!rc) rc = tn_vit_slots(m, err);
-    if (!rc && lora && lora->enabled) {
-        rc = tn_lora_copy(&m->lora, lora) ? tn_lora_slots(m, log, err) : tn_oom(err);
+    if (!rc && spec->lora && spec->lora->enabled) {
+        rc = tn_lora_copy(&m->lora, spec->lora) ? tn_lora_slots(m, log, err) : tn_oom(err);
     }
-    if (!rc && dec) rc = tn_decoder_slots(m, err);
+    if (!rc && spec->dec) rc = tn_decoder_slots(m, err);
     if (rc) {
         tn_model_free(m);
         m = NULL;

@@ -122,9 +122,16 @@ typedef struct tn_model {
     bool with_decoder;
 } tn_model;
 
-/** Borrowed parts are copied. The sizes must fit: image a multiple of the patch, heat positive. */
-int tn_model_new(tn_model **out, const tn_vit *vit, const tn_decoder *dec, const tn_lora *lora, int image_h, int image_w,
-                 int heat_h, int heat_w, bool train_backbone, const tn_log *log, tn_error *err);
+/** What a model is made of; copied, none is kept. dec NULL: a backbone alone; lora NULL: no adapters. */
+typedef struct tn_model_spec {
+    const tn_vit *vit;
+    const tn_decoder *dec;
+    const tn_lora *lora;
+    int image_h, image_w, heat_h, heat_w; /* pixels: the image a multiple of the patch, the heatmap positive */
+    bool train_backbone;
+} tn_model_spec;
+/** log may be NULL. */
+int tn_model_new(tn_model **out, const tn_model_spec *spec, const tn_log *log, tn_error *err);
 void tn_model_free(tn_model *m);
 /** Index of a slot or -1. */
 int tn_model_slot(const tn_model *m, const char *name);

@@ -27,7 +27,7 @@ static double cubic(double d, double A)
 }
 
 /* Weights of the `in` sources for target i, one axis. */
-static void axis(double *w, int i, int in, int out, bool antialias)
+static void positions_axis(double *w, int i, int in, int out, bool antialias)
 {
     memset(w, 0, sizeof *w * (size_t)in);
     const double s = (double)in / out;
@@ -53,8 +53,8 @@ int tn_bicubic_matrix(float *R, int ih, int iw, int oh, int ow, bool antialias)
     double wy[MAX], wx[MAX];
     if (ih > MAX || iw > MAX) return TN_ERR_ARGUMENT;
     for (int o = 0; o < oh * ow; o++) {
-        axis(wy, o / ow, ih, oh, antialias);
-        axis(wx, o % ow, iw, ow, antialias);
+        positions_axis(wy, o / ow, ih, oh, antialias);
+        positions_axis(wx, o % ow, iw, ow, antialias);
         for (int i = 0; i < ih * iw; i++) R[(size_t)o * (size_t)(ih * iw) + (size_t)i] = (float)(wy[i / iw] * wx[i % iw]);
     }
     return 0;

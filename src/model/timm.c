@@ -10,7 +10,7 @@ static const struct {
     int hidden, layers, heads;
 } sizes[] = {{"tiny", 192, 12, 3}, {"small", 384, 12, 6}, {"base", 768, 12, 12}, {"large", 1024, 24, 16}, {"huge", 1280, 32, 16}};
 
-static int image_size(tn_vit *v, const json_t *c, tn_error *err)
+static int timm_image_size(tn_vit *v, const json_t *c, tn_error *err)
 {
     const json_t *input = json_object_get(json_object_get(c, "pretrained_cfg"), "input_size"); /* [3, H, W] */
     const long long h = json_integer_value(json_array_get(input, 1)), w = json_integer_value(json_array_get(input, 2));
@@ -21,7 +21,7 @@ static int image_size(tn_vit *v, const json_t *c, tn_error *err)
     return 0;
 }
 
-static int configure(tn_vit *v, const json_t *c, tn_error *err)
+static int timm_configure(tn_vit *v, const json_t *c, tn_error *err)
 {
     const char *arch = tn_json_str(c, "architecture", "");
     char size[16] = "";
@@ -45,7 +45,7 @@ static int configure(tn_vit *v, const json_t *c, tn_error *err)
     const char *reg = strstr(arch, "_reg");
     if (reg) sscanf(reg, "_reg%d", &v->registers);
     v->pos_mode = TN_POS_BICUBIC_AA; /* resample_abs_pos_embed */
-    return image_size(v, c, err);
+    return timm_image_size(v, c, err);
 }
 
 static const char *const lora_default[] = {"q_proj", "k_proj", "v_proj", "o_proj", "fc1", "fc2", NULL};
@@ -67,4 +67,4 @@ static const tn_vit_names names = {
     .norm = "norm",
 };
 
-const tn_backbone tn_backbone_timm = {"timm", &names, configure, lora_default, NULL};
+const tn_backbone tn_backbone_timm = {"timm", &names, timm_configure, lora_default, NULL};

@@ -96,7 +96,7 @@ typedef struct {
     uint32_t salt;
 } vit_emitter;
 
-static int slot_of(const tn_model *m, const char *module, const char *suffix)
+static int vit_slot_of(const tn_model *m, const char *module, const char *suffix)
 {
     char name[200];
     snprintf(name, sizeof name, "%s.%s", module, suffix);
@@ -105,15 +105,15 @@ static int slot_of(const tn_model *m, const char *module, const char *suffix)
 
 static tn_gpart part_of(const tn_model *m, const char *module)
 {
-    tn_gpart p = {.w = slot_of(m, module, "weight"),
-                  .bias = slot_of(m, module, "bias"),
-                  .a = slot_of(m, module, "lora_A.weight"),
-                  .b = slot_of(m, module, "lora_B.weight")};
+    tn_gpart p = {.w = vit_slot_of(m, module, "weight"),
+                  .bias = vit_slot_of(m, module, "bias"),
+                  .a = vit_slot_of(m, module, "lora_A.weight"),
+                  .b = vit_slot_of(m, module, "lora_B.weight")};
     p.cols = m->slots[p.w].rows;
     p.in = m->slots[p.w].cols;
     p.r = p.a >= 0 ? m->slots[p.a].rows : 0;
     p.scale = p.a >= 0 ? m->slots[p.a].lora_scale : 0;
-    p.m = m->lora.dora ? slot_of(m, module, "lora_magnitude_vector") : -1;
+    p.m = m->lora.dora ? vit_slot_of(m, module, "lora_magnitude_vector") : -1;
     return p;
 }
 
@@ -215,7 +215,7 @@ static int vit_layernorm(vit_emitter *e, int x, const char *module, const char *
     int y = act_tensor(e, rows, cols, name), stats = tn_graph_tensor(e->g, TN_G_ACT, TN_F32, rows, 2, "stats");
     tn_gnode *n = tn_graph_node(e->g, TN_OP_LAYERNORM);
     n->in[0] = x, n->out[0] = y, n->out[1] = stats;
-    n->w[0] = slot_of(e->m, module, "weight"), n->w[1] = slot_of(e->m, module, "bias");
+    n->w[0] = vit_slot_of(e->m, module, "weight"), n->w[1] = vit_slot_of(e->m, module, "bias");
     n->a.layernorm.eps = e->m->vit.eps;
     vit_mark(e, n);
     return y;

@@ -16,7 +16,7 @@ static const tn_vit_names names = {
     .norm = "layernorm",
 };
 
-static int configure(tn_vit *v, const json_t *c, tn_error *err)
+static int vit_hf_configure(tn_vit *v, const json_t *c, tn_error *err)
 {
     TN_TRY(tn_vit_common(v, c, 1e-12f, err));
     v->inner = (int)tn_json_int(c, "intermediate_size", 4 * v->hidden);
@@ -38,4 +38,4 @@ static const char *const spelling[][2] = {{"^encoder.layer.", "layers."},
                                           {".output.dense", ".mlp.fc2"},
                                           {0}};
 
-const tn_backbone tn_backbone_vit = {"vit", &names, configure, lora_default, spelling};
+const tn_backbone tn_backbone_vit = {"vit", &names, vit_hf_configure, lora_default, spelling};

@@ -10,57 +10,57 @@
 typedef struct {
     const char *file, *options;
     int items, forward, dq, dkv;
-} kernels;
+} attention_kernels;
 
-static int launch(tn_ctx *c, const tn_attention_args *a, const kernels *k, const char *entry, int tile, const tn_arg *args,
-                  int n_args, tn_error *err)
+static int attention_launch(tn_ctx *c, const tn_attention_args *a, const attention_kernels *k, const char *entry, int tile,
+                            const tn_arg *args, int n_args, tn_error *err)
 {
     tn_options o;
     TN_TRY(tn_options_set(&o, err, "-DACT=%d -DHD=%d%s", (int)a->act, a->hd, k->options));
     const size_t items = (size_t)k->items, groups = (size_t)TN_CEIL_DIV(a->n, tile);
-    const size_t global[] = {groups * items, (size_t)a->batch * (size_t)a->heads}, local[] = {items, 1};
-    return tn_op_run(c, k->file, entry, o.s, args, n_args, 2, global, local, err);
+    const tn_range range = {2, {groups * items, (size_t)a->batch * (size_t)a->heads}, {items, 1}};
+    return tn_op_run(c, k->file, entry, o.s, args, n_args, &range, err);
 }
 
-static int forward(tn_ctx *c, const tn_attention_args *a, const kernels *k, tn_error *err)
+static int forward(tn_ctx *c, const tn_attention_args *a, const attention_kernels *k, tn_error *err)
 {
     const tn_arg args[] = {TN_BUF(a->qkv.mem), TN_BUF(a->o.mem), TN_BUF(a->lse.mem),
                            TN_INT(a->n),       TN_INT(a->heads), TN_FLT(a->scale)};
-    return launch(c, a, k, "attn_forward", k->forward, args, TN_COUNT(args), err);
+    return attention_launch(c, a, k, "attn_forward", k->forward, args, TN_COUNT(args), err);
 }
 
-static int backward(tn_ctx *c, const tn_attention_args *a, const kernels *k, tn_error *err)
+static int backward(tn_ctx *c, const tn_attention_args *a, const attention_kernels *k, tn_error *err)
 {
     const tn_arg a1[] = {TN_BUF(a->o.mem), TN_BUF(a->d_o.mem), TN_BUF(a->delta.mem), TN_INT(a->n), TN_INT(a->heads)};
     const tn_arg a2[] = {TN_BUF(a->qkv.mem),  TN_BUF(a->d_o.mem), TN_BUF(a->lse.mem), TN_BUF(a->delta.mem),
                          TN_BUF(a->dqkv.mem), TN_INT(a->n),       TN_INT(a->heads),   TN_FLT(a->scale)};
-    TN_TRY(launch(c, a, k, "attn_delta", k->items, a1, TN_COUNT(a1), err));
-    TN_TRY(launch(c, a, k, "attn_dq", k->dq, a2, TN_COUNT(a2), err));
-    return launch(c, a, k, "attn_dkv", k->dkv, a2, TN_COUNT(a2), err);
+    TN_TRY(attention_launch(c, a, k, "attn_delta", k->items, a1, TN_COUNT(a1), err));
+    TN_TRY(attention_launch(c, a, k, "attn_dq", k->dq, a2, TN_COUNT(a2), err));
+    return attention_launch(c, a, k, "attn_dkv", k->dkv, a2, TN_COUNT(a2), err);
 }
 
 /* ---- the rows ---- */
 
 /* As the tiles in cl/portable/attention.cl: three, or four and two squares, stay under 32 KiB of local memory. */
-static kernels portable(const tn_attention_args *a)
+static attention_kernels portable(const tn_attention_args *a)
 {
     const int tile = a->hd <= 64 ? 16 : 8;
-    return (kernels){"portable/attention.cl", "", 64, 2 * tile, tile, tile};
+    return (attention_kernels){"portable/attention.cl", "", 64, 2 * tile, tile, tile};
 }
 
-static int forward_portable(tn_ctx *c, const void *args, tn_error *err)
+static int attention_forward_portable(tn_ctx *c, const void *args, tn_error *err)
 {
-    const kernels k = portable(args);
+    const attention_kernels k = portable(args);
     return forward(c, args, &k, err);
 }
 
-static int backward_portable(tn_ctx *c, const void *args, tn_error *err)
+static int attention_backward_portable(tn_ctx *c, const void *args, tn_error *err)
 {
-    const kernels k = portable(args);
+    const attention_kernels k = portable(args);
     return backward(c, args, &k, err);
 }
 
-static bool whole_vectors(const tn_ctx *c, const void *args)
+static bool attention_whole_vectors(const tn_ctx *c, const void *args)
 {
     (void)c;
     return ((const tn_attention_args *)args)->hd % 16 == 0;
@@ -70,22 +70,22 @@ static bool whole_vectors(const tn_ctx *c, const void *args)
 static const int query_tiles[] = {32, 16, 8, 64, 0};
 static const tn_tunable cpu_tunables[] = {{"QT", query_tiles}, {0}};
 
-static int run_cpu(tn_ctx *c, const tn_attention_args *a, bool back, tn_error *err)
+static int attention_run_cpu(tn_ctx *c, const tn_attention_args *a, bool back, tn_error *err)
 {
     char qt[16];
     snprintf(qt, sizeof qt, " -DQT=%d", c->tune[0]);
-    const kernels k = {"cpu/attention.cl", qt, 1, c->tune[0], c->tune[0], 16};
+    const attention_kernels k = {"cpu/attention.cl", qt, 1, c->tune[0], c->tune[0], 16};
     return back ? backward(c, a, &k, err) : forward(c, a, &k, err);
 }
 
-static int forward_cpu(tn_ctx *c, const void *args, tn_error *err)
+static int attention_forward_cpu(tn_ctx *c, const void *args, tn_error *err)
 {
-    return run_cpu(c, args, false, err);
+    return attention_run_cpu(c, args, false, err);
 }
 
-static int backward_cpu(tn_ctx *c, const void *args, tn_error *err)
+static int attention_backward_cpu(tn_ctx *c, const void *args, tn_error *err)
 {
-    return run_cpu(c, args, true, err);
+    return attention_run_cpu(c, args, true, err);
 }
 
 /* ---- the operations ---- */
@@ -142,12 +142,12 @@ static void attention_release(void *copy, tn_ctx *c)
 }
 
 static const tn_variant forward_rows[] = {
-    {"cpu", TN_CAP_CPU, whole_vectors, forward_cpu, cpu_tunables, false},
-    {"portable", 0, NULL, forward_portable, NULL, false},
+    {"cpu", TN_CAP_CPU, attention_whole_vectors, attention_forward_cpu, cpu_tunables, false},
+    {"portable", 0, NULL, attention_forward_portable, NULL, false},
 };
 static const tn_variant backward_rows[] = {
-    {"cpu", TN_CAP_CPU, whole_vectors, backward_cpu, cpu_tunables, false},
-    {"portable", 0, NULL, backward_portable, NULL, false},
+    {"cpu", TN_CAP_CPU, attention_whole_vectors, attention_backward_cpu, cpu_tunables, false},
+    {"portable", 0, NULL, attention_backward_portable, NULL, false},
 };
 
 /* NOLINTBEGIN(bugprone-macro-parentheses): an initialiser takes no parentheses */
@@ -160,7 +160,7 @@ static const tn_variant backward_rows[] = {
 const tn_variant_op tn_attention_op = ATTENTION("attention", forward_rows);
 const tn_variant_op tn_attention_back_op = ATTENTION("attention-back", backward_rows);
 
-static int prepare(tn_attention_args *a, const tn_tensor *qkv, int batch, int heads, tn_error *err)
+static int attention_prepare(tn_attention_args *a, const tn_tensor *qkv, int batch, int heads, tn_error *err)
 {
     *a = (tn_attention_args){.qkv = *qkv, .batch = batch, .heads = heads, .n = qkv->rows / batch, .hd = qkv->cols / 3 / heads};
     a->scale = 1.0f / sqrtf((float)a->hd);
@@ -172,21 +172,20 @@ static int prepare(tn_attention_args *a, const tn_tensor *qkv, int batch, int he
 int tn_attention_forward(tn_ctx *c, const tn_tensor *qkv, int batch, int heads, tn_tensor *o, tn_tensor *lse, tn_error *err)
 {
     tn_attention_args a;
-    TN_TRY(prepare(&a, qkv, batch, heads, err));
+    TN_TRY(attention_prepare(&a, qkv, batch, heads, err));
     TN_TRY(tn_storage(&a.act, "attention", TN_LIST(qkv, o), TN_LIST(lse), err));
     a.o = *o;
     a.lse = *lse;
     return tn_variant_run(c, &tn_attention_op, &a, err);
 }
 
-int tn_attention_backward(tn_ctx *c, const tn_tensor *qkv, const tn_tensor *o, const tn_tensor *lse, const tn_tensor *d_o,
-                          int batch, int heads, tn_tensor *delta, tn_tensor *dqkv, tn_error *err)
+int tn_attention_backward(tn_ctx *c, const tn_attention *f, const tn_tensor *d_o, tn_tensor *delta, tn_tensor *dqkv, tn_error *err)
 {
     tn_attention_args a;
-    TN_TRY(prepare(&a, qkv, batch, heads, err));
-    TN_TRY(tn_storage(&a.act, "attention's backward", TN_LIST(qkv, o, d_o, dqkv), TN_LIST(lse, delta), err));
-    a.o = *o;
-    a.lse = *lse;
+    TN_TRY(attention_prepare(&a, f->qkv, f->batch, f->heads, err));
+    TN_TRY(tn_storage(&a.act, "attention's backward", TN_LIST(f->qkv, f->o, d_o, dqkv), TN_LIST(f->lse, delta), err));
+    a.o = *f->o;
+    a.lse = *f->lse;
     a.d_o = *d_o;
     a.delta = *delta;
     a.dqkv = *dqkv;
@@ -201,6 +200,6 @@ int tn_rope(tn_ctx *c, tn_tensor *qkv, const tn_tensor *table, int batch, int he
     TN_TRY(tn_storage(&act, "rope", TN_LIST(qkv), TN_LIST(table), err));
     TN_TRY(tn_options_set(&o, err, "-DACT=%d -DHD=%d -DDIR=%d", (int)act, hd, direction));
     tn_arg args[] = {TN_BUF(qkv->mem), TN_BUF(table->mem), TN_INT(n), TN_INT(heads), TN_INT(skip), TN_INT(rows)};
-    size_t global[] = {(size_t)(hd / 2), (size_t)heads * 2, (size_t)rows};
-    return tn_op_run(c, "portable/rope.cl", "rope", o.s, args, TN_COUNT(args), 3, global, NULL, err);
+    const tn_range range = {3, {(size_t)(hd / 2), (size_t)heads * 2, (size_t)rows}, {0}};
+    return tn_op_run(c, "portable/rope.cl", "rope", o.s, args, TN_COUNT(args), &range, err);
 }

@@ -156,15 +156,13 @@ int tn_options_set(tn_options *o, tn_error *err, const char *fmt, ...)
     return n >= 0 && (size_t)n < sizeof o->s ? 0 : tn_fail(err, TN_ERR_ARGUMENT, "kernel options '%s...' are too long", o->s);
 }
 
-int tn_op_run(tn_ctx *c, const char *file, const char *entry, const char *options, const tn_arg *args, int n_args, int dims,
-              const size_t *global, const size_t *local, tn_error *err)
+int tn_op_run(tn_ctx *c, const char *file, const char *entry, const char *options, const tn_arg *args, int n_args,
+              const tn_range *range, tn_error *err)
 {
     if (c->dry) return 0;
     tn_kernel *k;
     TN_TRY(tn_kernel_get(&k, c->dev, file, entry, options, err));
-    tn_range r = {.dims = dims};
-    for (int i = 0; i < dims; i++) r.global[i] = global[i], r.local[i] = local ? local[i] : 0;
-    return c->tape ? tn_tape_launch(c->tape, k, args, n_args, &r, err) : tn_launch(c->dev, k, args, n_args, &r, err);
+    return c->tape ? tn_tape_launch(c->tape, k, args, n_args, range, err) : tn_launch(c->dev, k, args, n_args, range, err);
 }
 
 int tn_vec_width(const tn_ctx *c, int cols)

@@ -2,15 +2,20 @@
 
 #define FILE_ "portable/elementwise.cl"
 
-/* One item for every vector of `vw` elements, of which there are `count`; `extra` are further options. */
-static int vectors(tn_ctx *c, const char *entry, const char *extra, tn_dtype act, size_t count, int vw, const tn_arg *args, int n,
-                   tn_error *err)
+/* A kernel of this file: `options` are further ones, `width` the elements that an item takes. */
+typedef struct {
+    const char *entry, *options;
+    tn_dtype act;
+    int width;
+} vector_kernel;
+
+static int vectors(tn_ctx *c, const vector_kernel *k, size_t count, const tn_arg *args, int n, tn_error *err)
 {
     tn_options o;
-    size_t global = count / (size_t)vw, local = 64;
-    TN_TRY(tn_countable(entry, global, err));
-    TN_TRY(tn_options_set(&o, err, "-DACT=%d -DVW=%d %s", (int)act, vw, extra));
-    return tn_op_run(c, FILE_, entry, o.s, args, n, 1, &global, &local, err);
+    const tn_range range = {1, {count / (size_t)k->width}, {64}};
+    TN_TRY(tn_countable(k->entry, range.global[0], err));
+    TN_TRY(tn_options_set(&o, err, "-DACT=%d -DVW=%d %s", (int)k->act, k->width, k->options));
+    return tn_op_run(c, FILE_, k->entry, o.s, args, n, &range, err);
 }
 
 static const char *fn_option(tn_fn f)
@@ -26,7 +31,7 @@ int tn_act_forward(tn_ctx *c, tn_fn f, const tn_tensor *x, tn_tensor *y, tn_erro
     size_t n = tn_tensor_count(x);
     int vw = tn_vec_width(c, x->cols);
     tn_arg args[] = {TN_BUF(x->mem), TN_BUF(y->mem), TN_INT(n / (size_t)vw)};
-    return vectors(c, "act_forward", fn_option(f), act, n, vw, args, TN_COUNT(args), err);
+    return vectors(c, &(vector_kernel){"act_forward", fn_option(f), act, vw}, n, args, TN_COUNT(args), err);
 }
 
 int tn_act_backward(tn_ctx *c, tn_fn f, const tn_tensor *x, const tn_tensor *dy, tn_tensor *dx, tn_error *err)
@@ -36,7 +41,7 @@ int tn_act_backward(tn_ctx *c, tn_fn f, const tn_tensor *x, const tn_tensor *dy,
     size_t n = tn_tensor_count(x);
     int vw = tn_vec_width(c, x->cols);
     tn_arg args[] = {TN_BUF(x->mem), TN_BUF(dy->mem), TN_BUF(dx->mem), TN_INT(n / (size_t)vw)};
-    return vectors(c, "act_backward", fn_option(f), act, n, vw, args, TN_COUNT(args), err);
+    return vectors(c, &(vector_kernel){"act_backward", fn_option(f), act, vw}, n, args, TN_COUNT(args), err);
 }
 
 int tn_glu_forward(tn_ctx *c, tn_fn f, const tn_tensor *u, tn_tensor *y, tn_error *err)
@@ -46,7 +51,7 @@ int tn_glu_forward(tn_ctx *c, tn_fn f, const tn_tensor *u, tn_tensor *y, tn_erro
     size_t n = tn_tensor_count(y);
     int vw = tn_vec_width(c, y->cols);
     tn_arg args[] = {TN_BUF(u->mem), TN_BUF(y->mem), TN_INT(y->cols), TN_INT(n / (size_t)vw)};
-    return vectors(c, "glu_forward", fn_option(f), act, n, vw, args, TN_COUNT(args), err);
+    return vectors(c, &(vector_kernel){"glu_forward", fn_option(f), act, vw}, n, args, TN_COUNT(args), err);
 }
 
 int tn_glu_backward(tn_ctx *c, tn_fn f, const tn_tensor *u, const tn_tensor *dy, tn_tensor *du, tn_error *err)
@@ -56,7 +61,7 @@ int tn_glu_backward(tn_ctx *c, tn_fn f, const tn_tensor *u, const tn_tensor *dy,
     size_t n = tn_tensor_count(dy);
     int vw = tn_vec_width(c, dy->cols);
     tn_arg args[] = {TN_BUF(u->mem), TN_BUF(dy->mem), TN_BUF(du->mem), TN_INT(dy->cols), TN_INT(n / (size_t)vw)};
-    return vectors(c, "glu_backward", fn_option(f), act, n, vw, args, TN_COUNT(args), err);
+    return vectors(c, &(vector_kernel){"glu_backward", fn_option(f), act, vw}, n, args, TN_COUNT(args), err);
 }
 
 int tn_residual(tn_ctx *c, const tn_tensor *x, const tn_tensor *y, const tn_tensor *scale, tn_tensor *o, tn_error *err)
@@ -67,7 +72,7 @@ int tn_residual(tn_ctx *c, const tn_tensor *x, const tn_tensor *y, const tn_tens
     int vw = tn_vec_width(c, x->cols);
     tn_arg args[] = {TN_BUF(x->mem), TN_BUF(y->mem),  TN_BUF(scale ? scale->mem : x->mem),
                      TN_BUF(o->mem), TN_INT(x->cols), TN_INT(n / (size_t)vw)};
-    return vectors(c, "residual", scale ? "-DLS=1" : "-DLS=0", act, n, vw, args, TN_COUNT(args), err);
+    return vectors(c, &(vector_kernel){"residual", scale ? "-DLS=1" : "-DLS=0", act, vw}, n, args, TN_COUNT(args), err);
 }
 
 int tn_scale_cols(tn_ctx *c, const tn_tensor *x, const tn_tensor *scale, tn_tensor *o, tn_error *err)
@@ -77,7 +82,7 @@ int tn_scale_cols(tn_ctx *c, const tn_tensor *x, const tn_tensor *scale, tn_tens
     size_t n = tn_tensor_count(x);
     int vw = tn_vec_width(c, x->cols);
     tn_arg args[] = {TN_BUF(x->mem), TN_BUF(scale->mem), TN_BUF(o->mem), TN_INT(x->cols), TN_INT(n / (size_t)vw)};
-    return vectors(c, "scale_cols", "", act, n, vw, args, TN_COUNT(args), err);
+    return vectors(c, &(vector_kernel){"scale_cols", "", act, vw}, n, args, TN_COUNT(args), err);
 }
 
 uint32_t tn_drop_threshold(float p)
@@ -103,27 +108,26 @@ int tn_dropout(tn_ctx *c, const tn_tensor *x, tn_tensor *y, float p, uint32_t sa
                      TN_INT(add),
                      TN_INT(rest),
                      TN_INT(n / (size_t)vw)};
-    return vectors(c, "dropout", "", act, n, vw, args, TN_COUNT(args), err);
+    return vectors(c, &(vector_kernel){"dropout", "", act, vw}, n, args, TN_COUNT(args), err);
 }
 
-int tn_dora(tn_ctx *c, const tn_tensor *u, const tn_tensor *g, const tn_tensor *v, tn_buffer *bias, int first, int part,
-            tn_tensor *y, tn_error *err)
+int tn_dora(tn_ctx *c, const tn_dora_part *d, tn_tensor *y, tn_error *err)
 {
     tn_dtype act;
-    TN_TRY(tn_storage(&act, "DoRA", TN_LIST(u, y, v), TN_LIST(g), err));
+    TN_TRY(tn_storage(&act, "DoRA", TN_LIST(d->u, y, d->v), TN_LIST(d->g), err));
     tn_options o;
-    const size_t n = (size_t)u->rows * (size_t)part;
-    TN_TRY(tn_options_set(&o, err, "-DHAS_V=%d -DHAS_BIAS=%d", v != NULL, bias != NULL));
-    tn_arg args[] = {TN_BUF(u->mem),
-                     TN_BUF(g->mem),
-                     TN_BUF(v ? v->mem : u->mem),
-                     TN_BUF(bias ? bias : g->mem),
+    const size_t n = (size_t)d->u->rows * (size_t)d->part;
+    TN_TRY(tn_options_set(&o, err, "-DHAS_V=%d -DHAS_BIAS=%d", d->v != NULL, d->bias != NULL));
+    tn_arg args[] = {TN_BUF(d->u->mem),
+                     TN_BUF(d->g->mem),
+                     TN_BUF(d->v ? d->v->mem : d->u->mem),
+                     TN_BUF(d->bias ? d->bias : d->g->mem),
                      TN_BUF(y->mem),
-                     TN_INT(u->cols),
-                     TN_INT(first),
-                     TN_INT(part),
+                     TN_INT(d->u->cols),
+                     TN_INT(d->first),
+                     TN_INT(d->part),
                      TN_INT(n)};
-    return vectors(c, "dora", o.s, act, n, 1, args, TN_COUNT(args), err);
+    return vectors(c, &(vector_kernel){"dora", o.s, act, 1}, n, args, TN_COUNT(args), err);
 }
 
 int tn_dora_scale(tn_ctx *c, const tn_tensor *w, const tn_tensor *t, const tn_tensor *m, int first, tn_tensor *g, tn_tensor *inv,
@@ -136,7 +140,7 @@ int tn_dora_scale(tn_ctx *c, const tn_tensor *w, const tn_tensor *t, const tn_te
     TN_TRY(tn_options_set(&o, err, "-DW=%d", (int)act));
     tn_arg args[] = {TN_BUF(w->mem),   TN_BUF(t->mem),  TN_BUF(m->mem), TN_BUF(g->mem),
                      TN_BUF(inv->mem), TN_INT(w->cols), TN_INT(n),      TN_INT(first)};
-    return vectors(c, "dora_scale", o.s, act, n, 1, args, TN_COUNT(args), err);
+    return vectors(c, &(vector_kernel){"dora_scale", o.s, act, 1}, n, args, TN_COUNT(args), err);
 }
 
 int tn_dora_magnitude(tn_ctx *c, const tn_tensor *sums, const tn_tensor *inv, int first, int part, tn_tensor *dm, tn_error *err)
@@ -144,7 +148,7 @@ int tn_dora_magnitude(tn_ctx *c, const tn_tensor *sums, const tn_tensor *inv, in
     tn_dtype act;
     TN_TRY(tn_storage(&act, "DoRA's magnitude", TN_LIST(sums, inv, dm), TN_LIST(sums, inv, dm), err));
     tn_arg args[] = {TN_BUF(sums->mem), TN_BUF(inv->mem), TN_BUF(dm->mem), TN_INT(part), TN_INT(first)};
-    return vectors(c, "dora_magnitude", "", act, (size_t)part, 1, args, TN_COUNT(args), err);
+    return vectors(c, &(vector_kernel){"dora_magnitude", "", act, 1}, (size_t)part, args, TN_COUNT(args), err);
 }
 
 int tn_dropout2d(tn_ctx *c, const tn_tensor *x, tn_tensor *y, float p, uint32_t salt, int sample_rows, tn_error *err)
@@ -163,7 +167,7 @@ int tn_dropout2d(tn_ctx *c, const tn_tensor *x, tn_tensor *y, float p, uint32_t 
                      TN_INT(x->cols),
                      TN_INT(sample_rows),
                      TN_INT(n / (size_t)vw)};
-    return vectors(c, "dropout2d", "", act, n, vw, args, TN_COUNT(args), err);
+    return vectors(c, &(vector_kernel){"dropout2d", "", act, vw}, n, args, TN_COUNT(args), err);
 }
 
 int tn_scale_channels(tn_ctx *c, const tn_tensor *x, const tn_tensor *z, int sample_rows, tn_tensor *y, tn_error *err)
@@ -173,7 +177,7 @@ int tn_scale_channels(tn_ctx *c, const tn_tensor *x, const tn_tensor *z, int sam
     size_t n = tn_tensor_count(x);
     int vw = tn_vec_width(c, x->cols);
     tn_arg args[] = {TN_BUF(x->mem), TN_BUF(z->mem), TN_BUF(y->mem), TN_INT(x->cols), TN_INT(sample_rows), TN_INT(n / (size_t)vw)};
-    return vectors(c, "scale_channels", "", act, n, vw, args, TN_COUNT(args), err);
+    return vectors(c, &(vector_kernel){"scale_channels", "", act, vw}, n, args, TN_COUNT(args), err);
 }
 
 int tn_spread_channels(tn_ctx *c, const tn_tensor *z, float k, int sample_rows, tn_tensor *x, bool add, tn_error *err)
@@ -184,5 +188,5 @@ int tn_spread_channels(tn_ctx *c, const tn_tensor *z, float k, int sample_rows, 
     int vw = tn_vec_width(c, x->cols);
     tn_arg args[] = {TN_BUF(x->mem), TN_BUF(z->mem),        TN_FLT(k), TN_INT(x->cols), TN_INT(sample_rows),
                      TN_INT(add),    TN_INT(n / (size_t)vw)};
-    return vectors(c, "spread_channels", "", act, n, vw, args, TN_COUNT(args), err);
+    return vectors(c, &(vector_kernel){"spread_channels", "", act, vw}, n, args, TN_COUNT(args), err);
 }

@@ -57,7 +57,8 @@ int tn_gemm_launch(tn_ctx *c, const tn_gemm_build *b, const char *file, const ch
                    const size_t *local, tn_error *err)
 {
     if (b->too_long) return tn_fail(err, TN_ERR_ARGUMENT, "gemm: too many options at once (%s)", b->options);
-    return tn_op_run(c, file, entry, b->options, b->args, b->n, 3, global, local, err);
+    const tn_range range = {3, {global[0], global[1], global[2]}, {local[0], local[1], local[2]}};
+    return tn_op_run(c, file, entry, b->options, b->args, b->n, &range, err);
 }
 
 int tn_gemm_part(const tn_epilogue *e, int N)

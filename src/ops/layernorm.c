@@ -9,62 +9,63 @@ typedef struct {
     const char *file;
     int local, rows;
     tn_options o;
-} kernels;
+} layernorm_kernels;
 
-static int launch(tn_ctx *c, const tn_layernorm_args *a, const kernels *k, bool back, tn_error *err)
+static int layernorm_launch(tn_ctx *c, const tn_layernorm_args *a, const layernorm_kernels *k, bool back, tn_error *err)
 {
-    const size_t local = (size_t)k->local, global = (size_t)TN_CEIL_DIV(a->x.rows, k->rows) * local;
+    const size_t local = (size_t)k->local;
+    const tn_range range = {1, {(size_t)TN_CEIL_DIV(a->x.rows, k->rows) * local}, {local}};
     const tn_arg fwd[] = {TN_BUF(a->x.mem),     TN_BUF(a->gamma.mem), TN_BUF(a->beta.mem), TN_BUF(a->y.mem),
                           TN_BUF(a->stats.mem), TN_INT(a->x.cols),    TN_FLT(a->eps),      TN_INT(a->x.rows)};
     const tn_arg bwd[] = {TN_BUF(a->x.mem),  TN_BUF(a->gamma.mem), TN_BUF(a->stats.mem),  TN_BUF(a->dy.mem),
                           TN_BUF(a->dx.mem), TN_INT(a->x.cols),    TN_INT(a->accumulate), TN_INT(a->x.rows)};
-    return back ? tn_op_run(c, k->file, "ln_backward", k->o.s, bwd, TN_COUNT(bwd), 1, &global, &local, err)
-                : tn_op_run(c, k->file, "ln_forward", k->o.s, fwd, TN_COUNT(fwd), 1, &global, &local, err);
+    return back ? tn_op_run(c, k->file, "ln_backward", k->o.s, bwd, TN_COUNT(bwd), &range, err)
+                : tn_op_run(c, k->file, "ln_forward", k->o.s, fwd, TN_COUNT(fwd), &range, err);
 }
 
 /* ---- the rows ---- */
 
-static int run_portable(tn_ctx *c, const tn_layernorm_args *a, bool back, tn_error *err)
+static int layernorm_run_portable(tn_ctx *c, const tn_layernorm_args *a, bool back, tn_error *err)
 {
-    kernels k = {"portable/layernorm.cl", c->dev->row_wg, 1, {{0}}};
+    layernorm_kernels k = {"portable/layernorm.cl", c->dev->row_wg, 1, {{0}}};
     TN_TRY(tn_options_set(&k.o, err, "-DACT=%d -DWG=%d -DVW=%d", (int)a->act, c->dev->row_wg, tn_vec_width(c, a->x.cols)));
-    return launch(c, a, &k, back, err);
+    return layernorm_launch(c, a, &k, back, err);
 }
 
-static int forward_portable(tn_ctx *c, const void *args, tn_error *err)
+static int layernorm_forward_portable(tn_ctx *c, const void *args, tn_error *err)
 {
-    return run_portable(c, args, false, err);
+    return layernorm_run_portable(c, args, false, err);
 }
 
-static int backward_portable(tn_ctx *c, const void *args, tn_error *err)
+static int layernorm_backward_portable(tn_ctx *c, const void *args, tn_error *err)
 {
-    return run_portable(c, args, true, err);
+    return layernorm_run_portable(c, args, true, err);
 }
 
 static const int rows_an_item[] = {4, 2, 8, 0};
 static const tn_tunable cpu_tunables[] = {{"ROWS", rows_an_item}, {0}};
 
-static bool whole_vectors(const tn_ctx *c, const void *args)
+static bool layernorm_whole_vectors(const tn_ctx *c, const void *args)
 {
     (void)c;
     return ((const tn_layernorm_args *)args)->x.cols % 16 == 0;
 }
 
-static int run_cpu(tn_ctx *c, const tn_layernorm_args *a, bool back, tn_error *err)
+static int layernorm_run_cpu(tn_ctx *c, const tn_layernorm_args *a, bool back, tn_error *err)
 {
-    kernels k = {"cpu/layernorm.cl", 1, c->tune[0], {{0}}};
+    layernorm_kernels k = {"cpu/layernorm.cl", 1, c->tune[0], {{0}}};
     TN_TRY(tn_options_set(&k.o, err, "-DACT=%d -DROWS=%d", (int)a->act, c->tune[0]));
-    return launch(c, a, &k, back, err);
+    return layernorm_launch(c, a, &k, back, err);
 }
 
-static int forward_cpu(tn_ctx *c, const void *args, tn_error *err)
+static int layernorm_forward_cpu(tn_ctx *c, const void *args, tn_error *err)
 {
-    return run_cpu(c, args, false, err);
+    return layernorm_run_cpu(c, args, false, err);
 }
 
-static int backward_cpu(tn_ctx *c, const void *args, tn_error *err)
+static int layernorm_backward_cpu(tn_ctx *c, const void *args, tn_error *err)
 {
-    return run_cpu(c, args, true, err);
+    return layernorm_run_cpu(c, args, true, err);
 }
 
 /* ---- the operations ---- */
@@ -117,12 +118,12 @@ static void layernorm_release(void *copy, tn_ctx *c)
 }
 
 static const tn_variant forward_rows[] = {
-    {"cpu", TN_CAP_CPU, whole_vectors, forward_cpu, cpu_tunables, false},
-    {"portable", 0, NULL, forward_portable, NULL, false},
+    {"cpu", TN_CAP_CPU, layernorm_whole_vectors, layernorm_forward_cpu, cpu_tunables, false},
+    {"portable", 0, NULL, layernorm_forward_portable, NULL, false},
 };
 static const tn_variant backward_rows[] = {
-    {"cpu", TN_CAP_CPU, whole_vectors, backward_cpu, cpu_tunables, false},
-    {"portable", 0, NULL, backward_portable, NULL, false},
+    {"cpu", TN_CAP_CPU, layernorm_whole_vectors, layernorm_backward_cpu, cpu_tunables, false},
+    {"portable", 0, NULL, layernorm_backward_portable, NULL, false},
 };
 
 /* NOLINTBEGIN(bugprone-macro-parentheses): an initialiser takes no parentheses */

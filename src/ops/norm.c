@@ -19,8 +19,8 @@ static int reduce(tn_ctx *c, const tn_tensor *a, const tn_tensor *b, const tn_te
                      TN_BUF(p0->mem),   TN_BUF(p1 ? p1->mem : p0->mem), TN_INT(a->rows),
                      TN_INT(a->cols),   TN_INT(r->chunk_rows),          TN_INT(r->stat_rows),
                      TN_INT(r->groups), TN_INT(r->group_cols),          TN_FLT(r->alpha)};
-    size_t global[] = {(size_t)(a->cols / vw), (size_t)r->chunks};
-    return tn_op_run(c, "portable/colreduce.cl", "colreduce", o.s, args, TN_COUNT(args), 2, global, NULL, err);
+    const tn_range range = {2, {(size_t)(a->cols / vw), (size_t)r->chunks}, {0}};
+    return tn_op_run(c, "portable/colreduce.cl", "colreduce", o.s, args, TN_COUNT(args), &range, err);
 }
 
 static int reduce_sum(tn_ctx *c, const tn_tensor *p, int chunks, tn_tensor *out, tn_error *err)
@@ -28,8 +28,8 @@ static int reduce_sum(tn_ctx *c, const tn_tensor *p, int chunks, tn_tensor *out,
     tn_dtype act;
     TN_TRY(tn_storage(&act, "a sum down the columns", TN_LIST(out), TN_LIST(out), err));
     tn_arg args[] = {TN_BUF(p->mem), TN_INT(p->off), TN_INT(p->ld), TN_BUF(out->mem), TN_INT(p->cols), TN_INT(chunks)};
-    size_t n = (size_t)p->cols;
-    return tn_op_run(c, "portable/colreduce.cl", "colreduce_sum", "-DVW=1", args, TN_COUNT(args), 1, &n, NULL, err);
+    const tn_range range = {1, {(size_t)p->cols}, {0}};
+    return tn_op_run(c, "portable/colreduce.cl", "colreduce_sum", "-DVW=1", args, TN_COUNT(args), &range, err);
 }
 
 /* Chunks for a reduction over `rows` rows, enough to keep every compute unit busy. */
@@ -114,8 +114,8 @@ int tn_norm2d_stats(tn_ctx *c, const tn_tensor *x, int unit_rows, int groups, fl
         TN_TRY(reduce(c, x, NULL, stats, &r, &p, NULL, err));
         tn_arg args[] = {TN_BUF(p.mem),    TN_BUF(stats->mem), TN_INT(x->cols), TN_INT(groups),
                          TN_INT(per_unit), TN_FLT(inv),        TN_FLT(eps),     TN_INT(step)};
-        size_t global[] = {(size_t)groups, (size_t)(x->rows / unit_rows)};
-        TN_TRY(tn_op_run(c, "portable/norm2d.cl", "norm2d_stats", "-DVW=1", args, TN_COUNT(args), 2, global, NULL, err));
+        const tn_range range = {2, {(size_t)groups, (size_t)(x->rows / unit_rows)}, {0}};
+        TN_TRY(tn_op_run(c, "portable/norm2d.cl", "norm2d_stats", "-DVW=1", args, TN_COUNT(args), &range, err));
     }
     c->ws_used = mark;
     return 0;
@@ -123,8 +123,8 @@ int tn_norm2d_stats(tn_ctx *c, const tn_tensor *x, int unit_rows, int groups, fl
 
 static int per_channel(tn_ctx *c, const char *entry, const tn_arg *args, int n_args, size_t n, tn_error *err)
 {
-    size_t l = 64;
-    return tn_op_run(c, "portable/norm2d.cl", entry, "-DVW=1", args, n_args, 1, &n, &l, err);
+    const tn_range range = {1, {n}, {64}};
+    return tn_op_run(c, "portable/norm2d.cl", entry, "-DVW=1", args, n_args, &range, err);
 }
 
 enum { NORM_SPAN = 32 }; /* rows an item walks with the same statistics */
@@ -134,23 +134,25 @@ static int per_unit(tn_ctx *c, const char *entry, const tn_arg *args, int n_args
     const int vw = tn_vec_width(c, x->cols);
     tn_options o;
     TN_TRY(tn_options_set(&o, err, "-DACT=%d -DVW=%d", (int)x->dtype, vw));
-    size_t global[] = {(size_t)(x->cols / vw), (size_t)TN_CEIL_DIV(unit_rows, NORM_SPAN), (size_t)(x->rows / unit_rows)};
-    return tn_op_run(c, "portable/norm2d.cl", entry, o.s, args, n_args, 3, global, NULL, err);
+    const tn_range range = {
+        3, {(size_t)(x->cols / vw), (size_t)TN_CEIL_DIV(unit_rows, NORM_SPAN), (size_t)(x->rows / unit_rows)}, {0}};
+    return tn_op_run(c, "portable/norm2d.cl", entry, o.s, args, n_args, &range, err);
 }
 
-int tn_norm2d_apply(tn_ctx *c, const tn_tensor *x, const tn_tensor *stats, const tn_tensor *gamma, const tn_tensor *beta,
-                    int unit_rows, int groups, tn_tensor *y, tn_error *err)
+int tn_norm2d_apply(tn_ctx *c, const tn_norm2d *n, tn_tensor *y, tn_error *err)
 {
     tn_dtype act;
-    TN_TRY(tn_storage(&act, "a norm", TN_LIST(x, y), TN_LIST(stats, gamma, beta), err));
-    tn_arg args[] = {TN_BUF(x->mem),  TN_BUF(stats->mem), TN_BUF(gamma->mem), TN_BUF(beta->mem), TN_BUF(y->mem),
-                     TN_INT(x->cols), TN_INT(groups),     TN_INT(unit_rows),  TN_INT(NORM_SPAN)};
-    return per_unit(c, "norm2d_forward", args, TN_COUNT(args), x, unit_rows, err);
+    TN_TRY(tn_storage(&act, "a norm", TN_LIST(n->x, y), TN_LIST(n->stats, n->gamma, n->beta), err));
+    tn_arg args[] = {TN_BUF(n->x->mem),  TN_BUF(n->stats->mem), TN_BUF(n->gamma->mem), TN_BUF(n->beta->mem), TN_BUF(y->mem),
+                     TN_INT(n->x->cols), TN_INT(n->groups),     TN_INT(n->unit_rows),  TN_INT(NORM_SPAN)};
+    return per_unit(c, "norm2d_forward", args, TN_COUNT(args), n->x, n->unit_rows, err);
 }
 
-int tn_norm2d_backward(tn_ctx *c, const tn_tensor *x, const tn_tensor *stats, const tn_tensor *gamma, const tn_tensor *dy,
-                       int unit_rows, int groups, tn_tensor *dx, tn_tensor *dgamma, tn_tensor *dbeta, tn_error *err)
+int tn_norm2d_backward(tn_ctx *c, const tn_norm2d *n, const tn_tensor *dy, tn_tensor *dx, tn_tensor *dgamma, tn_tensor *dbeta,
+                       tn_error *err)
 {
+    const tn_tensor *const x = n->x, *const stats = n->stats, *const gamma = n->gamma;
+    const int unit_rows = n->unit_rows, groups = n->groups;
     tn_dtype act;
     TN_TRY(tn_storage(&act, "a norm's backward", TN_LIST(x, dy, dx), TN_LIST(stats, gamma, dgamma, dbeta), err));
     size_t mark = c->ws_used;
@@ -172,8 +174,8 @@ int tn_norm2d_backward(tn_ctx *c, const tn_tensor *x, const tn_tensor *stats, co
                    TN_INT(groups),
                    TN_INT(unit_rows / r.chunk_rows),
                    TN_FLT(inv)};
-    size_t global[] = {(size_t)groups, (size_t)units};
-    TN_TRY(tn_op_run(c, "portable/norm2d.cl", "norm2d_sums", "-DVW=1", a1, TN_COUNT(a1), 2, global, NULL, err));
+    const tn_range range = {2, {(size_t)groups, (size_t)units}, {0}};
+    TN_TRY(tn_op_run(c, "portable/norm2d.cl", "norm2d_sums", "-DVW=1", a1, TN_COUNT(a1), &range, err));
     tn_arg a2[] = {TN_BUF(x->mem),  TN_BUF(stats->mem), TN_BUF(gamma->mem), TN_BUF(sums.mem),  TN_BUF(dy->mem),
                    TN_BUF(dx->mem), TN_INT(x->cols),    TN_INT(groups),     TN_INT(unit_rows), TN_INT(NORM_SPAN)};
     TN_TRY(per_unit(c, "norm2d_backward", a2, TN_COUNT(a2), x, unit_rows, err));

@@ -70,8 +70,8 @@ typedef struct tn_options {
 } tn_options;
 int tn_options_set(tn_options *o, tn_error *err, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 /** Launches a kernel of cl/<file>, built with `options`; does nothing when dry. */
-int tn_op_run(tn_ctx *c, const char *file, const char *entry, const char *options, const tn_arg *args, int n_args, int dims,
-              const size_t *global, const size_t *local, tn_error *err);
+int tn_op_run(tn_ctx *c, const char *file, const char *entry, const char *options, const tn_arg *args, int n_args,
+              const tn_range *range, tn_error *err);
 /** A fill and a copy as a part of a pass: nothing when dry, recorded when there is a tape. */
 int tn_op_fill(tn_ctx *c, tn_buffer *b, size_t offset, size_t bytes, uint32_t pattern, tn_error *err);
 int tn_op_copy(tn_ctx *c, tn_buffer *src, tn_buffer *dst, size_t dst_off, size_t bytes, tn_error *err);
@@ -98,19 +98,26 @@ int tn_colsum_parts(tn_ctx *c, const tn_tensor *a, int n_parts, const int *part_
 int tn_sample_sum(tn_ctx *c, const tn_tensor *a, const tn_tensor *b, int sample_rows, float alpha, tn_tensor *out, tn_error *err);
 /** GroupNorm (unit_rows = rows of a sample) or BatchNorm (unit_rows = all rows, groups = C). stats [units*groups, 2]. */
 int tn_norm2d_stats(tn_ctx *c, const tn_tensor *x, int unit_rows, int groups, float eps, tn_tensor *stats, tn_error *err);
-int tn_norm2d_apply(tn_ctx *c, const tn_tensor *x, const tn_tensor *stats, const tn_tensor *gamma, const tn_tensor *beta,
-                    int unit_rows, int groups, tn_tensor *y, tn_error *err);
+typedef struct tn_norm2d {
+    const tn_tensor *x, *stats, *gamma, *beta; /* beta: read by tn_norm2d_apply alone */
+    int unit_rows, groups;
+} tn_norm2d;
+int tn_norm2d_apply(tn_ctx *c, const tn_norm2d *n, tn_tensor *y, tn_error *err);
 /** dx from dy; dgamma, dbeta += (mem NULL: not wanted). dx may be dy's own buffer. */
-int tn_norm2d_backward(tn_ctx *c, const tn_tensor *x, const tn_tensor *stats, const tn_tensor *gamma, const tn_tensor *dy,
-                       int unit_rows, int groups, tn_tensor *dx, tn_tensor *dgamma, tn_tensor *dbeta, tn_error *err);
+int tn_norm2d_backward(tn_ctx *c, const tn_norm2d *n, const tn_tensor *dy, tn_tensor *dx, tn_tensor *dgamma, tn_tensor *dbeta,
+                       tn_error *err);
 int tn_batchnorm_track(tn_ctx *c, const tn_tensor *stats, tn_tensor *mean, tn_tensor *var, float eps, float momentum, int count,
                        tn_error *err);
 int tn_batchnorm_stats(tn_ctx *c, const tn_tensor *mean, const tn_tensor *var, float eps, tn_tensor *stats, tn_error *err);
 
 /* ---- attention.c: qkv [B*N, 3D], o [B*N, D], lse and delta [B*heads, N] ---- */
 int tn_attention_forward(tn_ctx *c, const tn_tensor *qkv, int batch, int heads, tn_tensor *o, tn_tensor *lse, tn_error *err);
-int tn_attention_backward(tn_ctx *c, const tn_tensor *qkv, const tn_tensor *o, const tn_tensor *lse, const tn_tensor *d_o,
-                          int batch, int heads, tn_tensor *delta, tn_tensor *dqkv, tn_error *err);
+/** What the forward pass read and left. */
+typedef struct tn_attention {
+    const tn_tensor *qkv, *o, *lse;
+    int batch, heads;
+} tn_attention;
+int tn_attention_backward(tn_ctx *c, const tn_attention *f, const tn_tensor *d_o, tn_tensor *delta, tn_tensor *dqkv, tn_error *err);
 /** In place on q and k; table [P, hd/2] of (cos, sin) float32; direction -1 undoes it (the backward). */
 int tn_rope(tn_ctx *c, tn_tensor *qkv, const tn_tensor *table, int batch, int heads, int skip, int direction, tn_error *err);
 
@@ -128,9 +135,14 @@ int tn_scale_cols(tn_ctx *c, const tn_tensor *x, const tn_tensor *scale, tn_tens
 uint32_t tn_drop_threshold(float p);
 /** y = mask*x/(1-p), or y += with add; the mask depends on (step seed, salt, element) only. rest: x less that. */
 int tn_dropout(tn_ctx *c, const tn_tensor *x, tn_tensor *y, float p, uint32_t salt, bool add, bool rest, tn_error *err);
-/** Columns [first, first + part) of y = g*u (+ v) (+ bias); u, v, y [rows, cols], g [1, cols], bias [part]. */
-int tn_dora(tn_ctx *c, const tn_tensor *u, const tn_tensor *g, const tn_tensor *v, tn_buffer *bias, int first, int part,
-            tn_tensor *y, tn_error *err);
+/** u, v [rows, cols], v or NULL; g [1, cols]; bias [part] or NULL. */
+typedef struct tn_dora_part {
+    const tn_tensor *u, *g, *v;
+    tn_buffer *bias;
+    int first, part;
+} tn_dora_part;
+/** Columns [first, first + part) of y = g*u (+ v) (+ bias). */
+int tn_dora(tn_ctx *c, const tn_dora_part *d, tn_tensor *y, tn_error *err);
 /** From row `first` on, g = m / |w + t| and inv = 1 / |w + t| by rows; w of any storage, t float32, both [rows, in]. */
 int tn_dora_scale(tn_ctx *c, const tn_tensor *w, const tn_tensor *t, const tn_tensor *m, int first, tn_tensor *g, tn_tensor *inv,
                   tn_error *err);
@@ -148,27 +160,35 @@ typedef struct tn_patches {
 } tn_patches;
 /** pixels: values [B*3*height, width] float32, or RGB bytes [B*height, 3*width] -> cols [B*P, 3*patch*patch]. */
 int tn_patchify(tn_ctx *c, const tn_tensor *pixels, const tn_patches *p, tn_tensor *cols, tn_error *err);
-/** pos may be NULL. */
-int tn_tokens_forward(tn_ctx *c, const tn_tensor *patches, const tn_tensor *cls, const tn_tensor *registers, const tn_tensor *pos,
-                      int batch, int n_reg, tn_tensor *x, tn_error *err);
+/** What a sample's tokens are made of: patches [B*P, D], cls [1, D], registers [n_reg, D], pos [1+P, D] or NULL. */
+typedef struct tn_tokens {
+    const tn_tensor *patches, *cls, *registers, *pos;
+    int n_reg;
+} tn_tokens;
+int tn_tokens_forward(tn_ctx *c, const tn_tokens *t, int batch, tn_tensor *x, tn_error *err);
 int tn_token_grad(tn_ctx *c, const tn_tensor *dx, int batch, int first, int count, tn_tensor *out, tn_error *err);
 int tn_grid_forward(tn_ctx *c, const tn_tensor *x, int batch, int skip, tn_tensor *grid, tn_error *err);
 int tn_grid_backward(tn_ctx *c, const tn_tensor *dgrid, int batch, int skip, tn_tensor *dx, tn_error *err);
-/** Image sizes as [height, width]; y and dy may be float32 where x and dx are not. */
+/** Image sizes as [height, width]. */
 typedef struct tn_size2 {
     int h, w;
 } tn_size2;
-int tn_bilinear_forward(tn_ctx *c, const tn_tensor *x, int batch, tn_size2 in, tn_size2 out, float sy, float sx, tn_tensor *y,
-                        tn_error *err);
-int tn_bilinear_backward(tn_ctx *c, const tn_tensor *dy, int batch, tn_size2 in, tn_size2 out, float sy, float sx, tn_tensor *dx,
-                         tn_error *err);
+/** sy, sx: pixels of `in` to one of `out`. y and dy may be float32 where x and dx are not. */
+typedef struct tn_resize {
+    tn_size2 in, out;
+    float sy, sx;
+} tn_resize;
+int tn_bilinear_forward(tn_ctx *c, const tn_tensor *x, int batch, const tn_resize *r, tn_tensor *y, tn_error *err);
+int tn_bilinear_backward(tn_ctx *c, const tn_tensor *dy, int batch, const tn_resize *r, tn_tensor *dx, tn_error *err);
 int tn_dwconv_forward(tn_ctx *c, const tn_tensor *x, const tn_tensor *w, int batch, tn_size2 s, tn_tensor *y, tn_error *err);
-/** dx->mem NULL or dw->mem NULL: not wanted; dw accumulates. */
-int tn_dwconv_backward(tn_ctx *c, const tn_tensor *x, const tn_tensor *w, const tn_tensor *dy, int batch, tn_size2 s, tn_tensor *dx,
-                       tn_tensor *dw, tn_error *err);
+/** A convolution's backward: dw->mem NULL: not wanted; dw accumulates. */
+typedef struct tn_conv_grads {
+    const tn_tensor *x, *w, *dy;
+    tn_tensor *dx, *dw;
+} tn_conv_grads;
+int tn_dwconv_backward(tn_ctx *c, const tn_conv_grads *g, int batch, tn_size2 s, tn_error *err);
 int tn_conv3_forward(tn_ctx *c, const tn_tensor *x, const tn_tensor *w, int batch, tn_size2 s, tn_tensor *y, tn_error *err);
-int tn_conv3_backward(tn_ctx *c, const tn_tensor *x, const tn_tensor *w, const tn_tensor *dy, int batch, tn_size2 s, tn_tensor *dx,
-                      tn_tensor *dw, tn_error *err);
+int tn_conv3_backward(tn_ctx *c, const tn_conv_grads *g, int batch, tn_size2 s, tn_error *err);
 
 /* ---- train_ops.c ---- */
 typedef struct tn_loss_spec {

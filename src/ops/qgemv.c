@@ -17,7 +17,7 @@ static bool can_fuse(const tn_ctx *c, const void *args)
            a->x.dtype == a->y.dtype;
 }
 
-static bool can_cpu(const tn_ctx *c, const void *args)
+static bool qgemv_can_cpu(const tn_ctx *c, const void *args)
 {
     const tn_qgemv_args *a = args;
     return can_fuse(c, args) && a->q.s.block % 16 == 0 && a->q.s.cols % 16 == 0;
@@ -31,7 +31,7 @@ typedef struct {
     int lanes, rows, run, lookup;
 } kernel;
 
-static int launch(tn_ctx *c, const tn_qgemv_args *a, const kernel *g, tn_error *err)
+static int qgemv_launch(tn_ctx *c, const tn_qgemv_args *a, const kernel *g, tn_error *err)
 {
     char format[160];
     tn_options o;
@@ -48,32 +48,32 @@ static int launch(tn_ctx *c, const tn_qgemv_args *a, const kernel *g, tn_error *
     args[k++] = TN_INT(a->y.ld);
     args[k++] = TN_INT(a->q.s.rows);
     args[k++] = TN_INT(a->q.s.cols);
-    return tn_op_run(c, g->file, "qgemv", o.s, args, k, 1, &global, &g->local, err);
+    return tn_op_run(c, g->file, "qgemv", o.s, args, k, &(tn_range){1, {global}, {g->local}}, err);
 }
 
-static int run_portable(tn_ctx *c, const void *args, tn_error *err)
+static int qgemv_run_portable(tn_ctx *c, const void *args, tn_error *err)
 {
     const tn_qgemv_args *a = args;
     const int wg = c->dev->row_wg;
     const kernel g = {"portable/qgemv.cl", (size_t)wg, TN_MIN(wg, LANES), wg > 1 || a->x.rows > 4 ? 2 : 4, 8, 0};
-    return launch(c, a, &g, err);
+    return qgemv_launch(c, a, &g, err);
 }
 
-static int run_cpu(tn_ctx *c, const tn_qgemv_args *a, int lookup, tn_error *err)
+static int qgemv_run_cpu(tn_ctx *c, const tn_qgemv_args *a, int lookup, tn_error *err)
 {
     const int run = TN_MIN(tn_qrun(a->q.s.block), tn_qrun(a->q.s.cols)); /* whole blocks in a row, or whole rows in a block */
     const kernel g = {"cpu/qgemv.cl", 1, 1, a->x.rows > 4 ? 2 : 4, run, lookup};
-    return launch(c, a, &g, err);
+    return qgemv_launch(c, a, &g, err);
 }
 
-static int run_vectors(tn_ctx *c, const void *args, tn_error *err)
+static int qgemv_run_vectors(tn_ctx *c, const void *args, tn_error *err)
 {
-    return run_cpu(c, args, 0, err);
+    return qgemv_run_cpu(c, args, 0, err);
 }
 
-static int run_avx512(tn_ctx *c, const void *args, tn_error *err)
+static int qgemv_run_avx512(tn_ctx *c, const void *args, tn_error *err)
 {
-    return run_cpu(c, args, 1, err);
+    return qgemv_run_cpu(c, args, 1, err);
 }
 
 static int run_unpacked(tn_ctx *c, const void *args, tn_error *err)
@@ -138,9 +138,9 @@ static void qgemv_release(void *copy, tn_ctx *c)
 }
 
 static const tn_variant rows[] = {
-    {"cpu-avx512", TN_CAP_CPU | TN_CAP_AVX512, can_cpu, run_avx512, NULL, false},
-    {"cpu", TN_CAP_CPU, can_cpu, run_vectors, NULL, false},
-    {"portable", 0, can_fuse, run_portable, NULL, false},
+    {"cpu-avx512", TN_CAP_CPU | TN_CAP_AVX512, qgemv_can_cpu, qgemv_run_avx512, NULL, false},
+    {"cpu", TN_CAP_CPU, qgemv_can_cpu, qgemv_run_vectors, NULL, false},
+    {"portable", 0, can_fuse, qgemv_run_portable, NULL, false},
     {"unpacked", 0, NULL, run_unpacked, NULL, false},
 };
 
@@ -157,7 +157,7 @@ const tn_variant_op tn_qgemv_op = {
     .shrink = qgemv_shrink,
 };
 
-static int prepare(tn_qgemv_args *a, const tn_tensor *x, const tn_qtensor *q, tn_error *err)
+static int qgemv_prepare(tn_qgemv_args *a, const tn_tensor *x, const tn_qtensor *q, tn_error *err)
 {
     tn_dtype act;
     *a = (tn_qgemv_args){.x = *x, .q = *q, .y = {.dtype = x->dtype, .rows = x->rows, .cols = q->s.rows}};
@@ -170,7 +170,7 @@ static int prepare(tn_qgemv_args *a, const tn_tensor *x, const tn_qtensor *q, tn
 int tn_qgemv(tn_ctx *c, const tn_tensor *x, const tn_qtensor *q, tn_buffer *bias, tn_tensor y, tn_error *err)
 {
     tn_qgemv_args a;
-    TN_TRY(prepare(&a, x, q, err));
+    TN_TRY(qgemv_prepare(&a, x, q, err));
     a.bias = bias;
     a.y = y;
     return tn_variant_run(c, &tn_qgemv_op, &a, err);
@@ -182,7 +182,7 @@ int tn_qgemv_pays(tn_ctx *c, const tn_qtensor *q, const tn_tensor *x, bool *pays
     tn_choice k;
     *pays = false;
     if (x->rows > TN_QGEMV_ROWS || x->ld != x->cols || x->off) return 0;
-    TN_TRY(prepare(&a, x, q, err));
+    TN_TRY(qgemv_prepare(&a, x, q, err));
     if (c->wanted) return tn_wanted_add(c->wanted, c->dev, &tn_qgemv_op, &a, err);
     TN_TRY(tn_variant_choose(&k, c, &tn_qgemv_op, &a, err));
     *pays = k.row != tn_qgemv_op.n - 1;

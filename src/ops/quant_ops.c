@@ -104,7 +104,7 @@ static int read_ranges(tn_ctx *c, tn_buffer *w, const tn_qmatrix *m, tn_qrange *
     if (!host) return tn_oom(err);
     int rc = tn_tensor_new(&r, c->dev, TN_F32, (int)nb, 4, "block ranges", err);
     tn_arg args[] = {TN_BUF(w), TN_BUF(r.mem), TN_UINT(m->s.block), TN_UINT(n), TN_UINT(nb)};
-    if (!rc) rc = tn_op_run(c, "portable/quant.cl", "block_ranges", "", args, TN_COUNT(args), 1, &nb, NULL, err);
+    if (!rc) rc = tn_op_run(c, "portable/quant.cl", "block_ranges", "", args, TN_COUNT(args), &(tn_range){1, {nb}, {0}}, err);
     if (!rc) rc = tn_tensor_get(c->dev, &r, host[0], err);
     for (size_t b = 0; !rc && b < nb; b++) {
         range[b] = (tn_qrange){host[b][0], host[b][1]};
@@ -161,7 +161,8 @@ static int encode(tn_ctx *c, tn_buffer *w, tn_qtensor *q, tn_qmatrix *m, const f
     int rc = tn_tensor_set(c->dev, &t, mul, err);
     tn_arg args[] = {TN_BUF(w),      TN_BUF(t.mem), TN_BUF(q->zeros ? q->zeros : q->packed), TN_BUF(q->tables), TN_BUF(q->packed),
                      TN_UINT(block), TN_UINT(items)};
-    if (!rc && items) rc = tn_op_run(c, "portable/quant.cl", "encode8", opts, args, TN_COUNT(args), 1, &items, &local, err);
+    if (!rc && items)
+        rc = tn_op_run(c, "portable/quant.cl", "encode8", opts, args, TN_COUNT(args), &(tn_range){1, {items}, {local}}, err);
     if (!rc && whole < n) rc = encode_rest(c, w, q, m, whole, mul, err);
     if (!rc) rc = tn_dev_finish(c->dev, err);
     tn_tensor_free(c->dev, &t);

@@ -27,13 +27,14 @@ static int layernorm(tn_trial *t)
     const tn_layernorm_args args = {.x = *x, .act = ACT};
     const bool back = tn_trial_wants(t, &tn_layernorm_back_op, &args);
     if (!back && !tn_trial_wants(t, &tn_layernorm_op, &args)) return 0;
+    const tn_ref_norm ref = {.x = hx, .gamma = hg, .beta = hb, .eps = 1e-5f, .rows = R, .cols = C};
     TN_TRY(tn_layernorm_forward(t->c, x, g, b, 1e-5f, y, st, ERR));
-    tn_ref_layernorm(hx, hg, hb, 1e-5f, R, C, want);
+    tn_ref_layernorm(&ref, want);
     TN_TRY(tn_trial_compare(t, y, want));
     if (!back) return 0;
     TN_TRY(tn_layernorm_backward(t->c, x, g, st, dy, dx, false, ERR));
     TN_TRY(tn_layernorm_grad(t->c, x, st, dy, dg, db, ERR));
-    tn_ref_layernorm_backward(hx, hg, 1e-5f, hdy, R, C, want, hdg, hdb);
+    tn_ref_layernorm_backward(&ref, hdy, want, hdg, hdb);
     TN_TRY(tn_trial_compare(t, dx, want));
     TN_TRY(tn_trial_compare(t, dg, hdg));
     TN_TRY(tn_trial_compare(t, db, hdb));
@@ -63,7 +64,7 @@ static int attention(tn_trial *t)
     tn_ref_attention(hq, B, N, H, W, want, NULL);
     TN_TRY(tn_trial_compare(t, o, want));
     if (!back) return 0;
-    TN_TRY(tn_attention_backward(t->c, qkv, o, lse, d_o, B, H, delta, dqkv, ERR));
+    TN_TRY(tn_attention_backward(t->c, &(tn_attention){qkv, o, lse, B, H}, d_o, delta, dqkv, ERR));
     tn_ref_attention_backward(hq, hd, B, N, H, W, want);
     return tn_trial_compare(t, dqkv, want);
 }
@@ -83,7 +84,7 @@ static int rope(tn_trial *t)
     return 0;
 }
 
-static int activations(tn_trial *t)
+static int dense_case_activations(tn_trial *t)
 {
     static const int cols[3] = {7, 20, 48};
     const int R = 5, C = cols[t->size], n = R * C;
@@ -199,7 +200,7 @@ const tn_case tn_cases_dense[] = {
     {"layernorm", layernorm, false, {&tn_layernorm_op, &tn_layernorm_back_op}},
     {"attention", attention, false, {&tn_attention_op, &tn_attention_back_op}},
     {"rope", rope, false, {NULL}},
-    {"activations", activations, false, {NULL}},
+    {"activations", dense_case_activations, false, {NULL}},
     {"glu", glu, false, {NULL}},
     {"element-wise", simple, false, {NULL}},
     {"dropout", dropout, false, {NULL}},

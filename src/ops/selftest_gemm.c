@@ -25,14 +25,14 @@ typedef struct {
     bool padded; /* the [M, N] tensors are columns of wider ones */
     int batch;
     int M, N, K; /* 0: the trial's size */
-} product;
+} gemm_case_product;
 
 /** How A, B and C are stored: as the kind that is checked has it, or activations times a weight. */
 typedef struct {
     tn_dtype a, b, c;
 } types;
 
-static types types_of(const tn_trial *t, const product *p)
+static types types_of(const tn_trial *t, const gemm_case_product *p)
 {
     const tn_gemm_args *like = t->like;
     return like ? (types){like->A.dtype, like->B.dtype, like->C.dtype} : (types){ACT, p->float_b ? TN_F32 : ACT, ACT};
@@ -78,7 +78,7 @@ static void drop(float *v, size_t n, float p, uint32_t salt)
     for (size_t i = 0; p > 0 && i < n; i++) v[i] = tn_hash_u32(seed, (uint32_t)i) >= threshold ? v[i] / (1 - p) : 0;
 }
 
-static int make_vectors(tn_trial *t, const product *p, made *m)
+static int make_vectors(tn_trial *t, const gemm_case_product *p, made *m)
 {
     tn_tensor v;
     if (p->bias) {
@@ -92,7 +92,7 @@ static int make_vectors(tn_trial *t, const product *p, made *m)
     return 0;
 }
 
-static int make_pair(tn_trial *t, const product *p, made *m)
+static int make_pair(tn_trial *t, const gemm_case_product *p, made *m)
 {
     tn_epilogue *e = &m->g.e;
     const int M = m->g.M, N = m->g.N, r = p->tb2 ? p->r : p->parts * p->r;
@@ -112,7 +112,7 @@ static int make_pair(tn_trial *t, const product *p, made *m)
     return 0;
 }
 
-static int make_extras(tn_trial *t, const product *p, made *m)
+static int make_extras(tn_trial *t, const gemm_case_product *p, made *m)
 {
     tn_epilogue *e = &m->g.e;
     TN_TRY(make_vectors(t, p, m));
@@ -124,7 +124,7 @@ static int make_extras(tn_trial *t, const product *p, made *m)
     return make_pair(t, p, m);
 }
 
-static int make(tn_trial *t, const product *p, made *m)
+static int gemm_case_make(tn_trial *t, const gemm_case_product *p, made *m)
 {
     const int M = p->M ? p->M : dims[t->size][0], N = p->N ? p->N : dims[t->size][1], K = p->K ? p->K : dims[t->size][2];
     *m = (made){.at = p->padded ? 3 : 0, .y = types_of(t, p)};
@@ -144,7 +144,7 @@ static int make(tn_trial *t, const product *p, made *m)
     return make_extras(t, p, m);
 }
 
-static float *copy_of(tn_trial *t, const float *v, size_t n)
+static float *gemm_case_copy_of(tn_trial *t, const float *v, size_t n)
 {
     float *w = tn_trial_host(t, n);
     if (w && v) memcpy(w, v, n * sizeof *w);
@@ -152,7 +152,7 @@ static float *copy_of(tn_trial *t, const float *v, size_t n)
 }
 
 /* Outputs as they were, or poisoned where nothing of them may be left. */
-static int renew(tn_trial *t, const product *p, const made *m)
+static int renew(tn_trial *t, const gemm_case_product *p, const made *m)
 {
     if (t->c->dry) return 0;
     if (p->beta == 0 && !p->padded) TN_TRY(tn_trial_poison(t, m->C));
@@ -178,15 +178,15 @@ static int product_compare(tn_trial *t, const made *m)
     return m->pre ? tn_trial_compare(t, m->pre, m->pre_want) : 0;
 }
 
-static int product_check(tn_trial *t, const product *p, made *m)
+static int product_check(tn_trial *t, const gemm_case_product *p, made *m)
 {
     bool tail;
     const size_t n = tn_tensor_count(m->C);
-    m->c_want = copy_of(t, m->c, n);
-    if (m->pre) m->pre_want = m->ref.pre = copy_of(t, m->pre_host, n);
+    m->c_want = gemm_case_copy_of(t, m->c, n);
+    if (m->pre) m->pre_want = m->ref.pre = gemm_case_copy_of(t, m->pre_host, n);
     if (!m->c_want || (m->pre && !m->pre_want)) return tn_oom(ERR);
     if (m->ref.pre) m->ref.pre += m->at;
-    if (!t->c->dry) tn_ref_gemm_epilogue(&m->ref, m->c_want + m->at);
+    if (!t->c->dry) tn_ref_gemm(&m->ref, m->c_want + m->at);
     TN_TRY(renew(t, p, m));
     TN_TRY(tn_gemm_run(t->c, &m->g, ERR));
     TN_TRY(product_compare(t, m));
@@ -195,21 +195,21 @@ static int product_check(tn_trial *t, const product *p, made *m)
     return tail ? product_compare(t, m) : 0;
 }
 
-static int product_one(tn_trial *t, const product *want)
+static int product_one(tn_trial *t, const gemm_case_product *want)
 {
     const tn_gemm_args *like = t->like;
     const int mark = t->n;
-    product p = *want;
+    gemm_case_product p = *want;
     made m;
     if (like && ACT != TN_F32) return 0; /* the kind's types are one and the same each time */
     if (like) p.ta = like->ta, p.tb = like->tb;
-    TN_TRY(make(t, &p, &m));
+    TN_TRY(gemm_case_make(t, &p, &m));
     const int rc = tn_trial_wants(t, &tn_gemm_op, &m.g) ? product_check(t, &p, &m) : 0;
     tn_trial_rewind(t, mark);
     return rc;
 }
 
-static int products(tn_trial *t, const product *p, size_t n)
+static int products(tn_trial *t, const gemm_case_product *p, size_t n)
 {
     for (size_t i = 0; i < n; i++) TN_TRY(product_one(t, &p[i]));
     return 0;
@@ -217,7 +217,7 @@ static int products(tn_trial *t, const product *p, size_t n)
 
 static int gemm_plain(tn_trial *t)
 {
-    static const product all[] = {
+    static const gemm_case_product all[] = {
         {.beta = 1},
         {.tb = true, .bias = true, .float_b = true},
         {.ta = true, .beta = 1, .bias = true, .padded = true},
@@ -228,7 +228,7 @@ static int gemm_plain(tn_trial *t)
 
 static int gemm_epilogues(tn_trial *t)
 {
-    static const product all[] = {
+    static const gemm_case_product all[] = {
         {.tb = true, .bias = true, .act = 1 + TN_GELU, .pre = true, .padded = true},
         {.tb = true, .act = 1 + TN_RELU, .scale = true, .residual = true},
         {.act = 1 + TN_SILU, .slope = true, .beta = 1, .padded = true},
@@ -240,7 +240,7 @@ static int gemm_epilogues(tn_trial *t)
 /* Adapters: three parts that fit the tiles, three that do not, one, and a gradient's. */
 static int gemm_pairs(tn_trial *t)
 {
-    static const product all[] = {
+    static const gemm_case_product all[] = {
         {.tb = true, .bias = true, .parts = 1, .r = 5, .tb2 = true, .padded = true},
         {.tb = true, .bias = true, .parts = 3, .r = 5, .tb2 = true, .N = 192, .act = 1 + TN_GELU, .pre = true, .residual = true},
         {.tb = true, .parts = 3, .r = 4, .tb2 = true, .float_b = true, .beta = 1},
@@ -252,7 +252,7 @@ static int gemm_pairs(tn_trial *t)
 
 static int gemm_masks(tn_trial *t)
 {
-    static const product all[] = {
+    static const gemm_case_product all[] = {
         {.tb = true, .drop_a = 0.3f, .float_b = true},
         {.ta = true, .drop_b = 0.4f, .beta = 1},
         {.ta = true, .tb = true, .drop_a = 0.2f, .drop_b = 0.5f, .padded = true},
@@ -265,7 +265,7 @@ static int gemm_masks(tn_trial *t)
 static int gemm_split(tn_trial *t)
 {
     const int K = t->size == 0 ? 4100 : t->size == 1 ? 5000 : 20000;
-    const product all[] = {
+    const gemm_case_product all[] = {
         {.ta = true, .M = 9, .N = 13, .K = K, .beta = 1, .drop_b = 0.1f},
         {.tb = true,
          .M = 9,
@@ -296,15 +296,26 @@ static int batch_one(tn_trial *t, bool ta, bool tb, int K, float beta)
     TN_TRY(tn_trial_in(t, y.a, ta ? K : M, BATCH * (ta ? M : K), &A, &a));
     TN_TRY(tn_trial_in(t, y.b, BATCH * (tb ? N : K), tb ? K : N, &B, &b));
     TN_TRY(tn_trial_in(t, y.c, M, BATCH * N, &C, &c));
-    float *want = copy_of(t, c, tn_tensor_count(C));
+    float *want = gemm_case_copy_of(t, c, tn_tensor_count(C));
     if (!want) return tn_oom(ERR);
     const int wa = ta ? M : K, hb = tb ? N : K;
     tn_gemm_args g = {.ta = ta, .tb = tb, .alpha = 0.5f, .beta = beta, .batch = BATCH};
     g.A = tn_cols(*A, 0, wa), g.B = tn_rows(*B, 0, hb), g.C = tn_cols(*C, 0, N);
     g.a_step = (size_t)wa, g.b_step = (size_t)hb * (size_t)B->cols, g.c_step = (size_t)N;
     for (int i = 0; i < BATCH && !t->c->dry; i++)
-        tn_ref_gemm(ta, tb, M, N, K, 0.5f, a + i * wa, BATCH * wa, b + i * hb * B->cols, B->cols, beta, want + i * N, BATCH * N,
-                    NULL);
+        tn_ref_gemm(&(tn_ref_product){.ta = ta,
+                                      .tb = tb,
+                                      .M = M,
+                                      .N = N,
+                                      .K = K,
+                                      .alpha = 0.5,
+                                      .beta = beta,
+                                      .A = a + i * wa,
+                                      .lda = BATCH * wa,
+                                      .B = b + i * hb * B->cols,
+                                      .ldb = B->cols,
+                                      .ldc = BATCH * N},
+                    want + i * N);
     if (tn_trial_wants(t, &tn_gemm_op, &g)) {
         bool tail;
         if (!t->c->dry) TN_TRY(tn_tensor_set(t->c->dev, C, c, ERR));
@@ -391,8 +402,10 @@ static int optimisers(tn_trial *t)
         const double f = tn_ref_clip(o.hg + 5, o.n - 5, 3, true, &scale, &good, &norm);
         if (k == 1) TN_TRY(tn_sgd(t->c, &o.r, 0.9f, ERR));
         else TN_TRY(tn_adamw(t->c, &o.r, &adam, ERR));
-        if (k == 0) tn_ref_adamw(o.hp + 5, o.hg + 5, o.hm + 5, o.hv + 5, o.n - 5, 1e-2, 0.05, 0.9, 0.999, 1e-8, 3, f);
-        if (k == 1) tn_ref_sgd(o.hp + 5, o.hg + 5, o.hm + 5, o.n - 5, 1e-2, 0.05, 0.9, false, f);
+        const tn_ref_optim ref = {
+            .lr = 1e-2, .wd = 0.05, .b1 = 0.9, .b2 = 0.999, .eps = 1e-8, .momentum = 0.9, .grad_scale = f, .step = 3};
+        if (k == 0) tn_ref_adamw(&ref, o.hp + 5, o.hg + 5, o.hm + 5, o.hv + 5, o.n - 5);
+        if (k == 1) tn_ref_sgd(&ref, o.hp + 5, o.hg + 5, o.hm + 5, o.n - 5);
         TN_TRY(state_compare(t, norm, f, scale, k == 0 ? 3 : 4));
         TN_TRY(optimised_compare(t, &o));
     }

@@ -93,7 +93,19 @@ static int qgemv_one(tn_trial *t, const tn_qshape *s, int rows)
     for (int bias = 0; !rc && bias < 2; bias++) {
         rc = tn_trial_poison(t, y);
         if (!rc) rc = tn_qgemv(t->c, x, &d, bias ? b->mem : NULL, *y, ERR);
-        if (!rc && !t->c->dry) tn_ref_gemm(false, true, rows, N, K, 1, hx, K, w, K, 0, want, N, bias ? hb : NULL);
+        if (!rc && !t->c->dry)
+            tn_ref_gemm(&(tn_ref_product){.tb = true,
+                                          .M = rows,
+                                          .N = N,
+                                          .K = K,
+                                          .alpha = 1,
+                                          .A = hx,
+                                          .lda = K,
+                                          .B = w,
+                                          .ldb = K,
+                                          .ldc = N,
+                                          .bias = bias ? hb : NULL},
+                        want);
         if (!rc) rc = tn_trial_compare(t, y, want);
     }
     tn_qtensor_free(&d, t->c->dev);

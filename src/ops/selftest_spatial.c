@@ -24,12 +24,14 @@ static int norm2d_one(tn_trial *t, bool batch_norm)
     TN_TRY(tn_trial_out(t, ACT, R, C, &dx));
     TN_TRY(tn_trial_out(t, TN_F32, R / unit * G, 2, &st));
     if (!want) return tn_oom(ERR);
+    const tn_norm2d n = {x, st, g, b, unit, G};
+    const tn_ref_norm ref = {hx, hg, hb, 1e-5f, R, C, unit, G};
     TN_TRY(tn_norm2d_stats(t->c, x, unit, G, 1e-5f, st, ERR));
-    TN_TRY(tn_norm2d_apply(t->c, x, st, g, b, unit, G, y, ERR));
-    tn_ref_norm2d(hx, hg, hb, 1e-5f, R, C, unit, G, want);
+    TN_TRY(tn_norm2d_apply(t->c, &n, y, ERR));
+    tn_ref_norm2d(&ref, want);
     TN_TRY(tn_trial_compare(t, y, want));
-    TN_TRY(tn_norm2d_backward(t->c, x, st, g, dy, unit, G, dx, dg, db, ERR));
-    tn_ref_norm2d_backward(hx, hg, 1e-5f, hdy, R, C, unit, G, want, hdg, hdb);
+    TN_TRY(tn_norm2d_backward(t->c, &n, dy, dx, dg, db, ERR));
+    tn_ref_norm2d_backward(&ref, hdy, want, hdg, hdb);
     TN_TRY(tn_trial_compare(t, dx, want));
     TN_TRY(tn_trial_compare(t, dg, hdg));
     return tn_trial_compare(t, db, hdb);
@@ -81,12 +83,14 @@ static int conv_one(tn_trial *t, bool depthwise)
     TN_TRY(tn_trial_out(t, ACT, R, O, &y));
     TN_TRY(tn_trial_out(t, ACT, R, C, &dx));
     if (!want) return tn_oom(ERR);
-    tn_size2 s = {H, W};
+    const tn_size2 s = {H, W};
+    const tn_conv_grads grads = {x, w, dy, dx, dw};
+    const tn_ref_conv ref = {hx, hw, B, H, W, C, O, depthwise};
     TN_TRY((depthwise ? tn_dwconv_forward : tn_conv3_forward)(t->c, x, w, B, s, y, ERR));
-    tn_ref_conv3(hx, hw, B, H, W, C, O, depthwise, want);
+    tn_ref_conv3(&ref, want);
     TN_TRY(tn_trial_compare(t, y, want));
-    TN_TRY((depthwise ? tn_dwconv_backward : tn_conv3_backward)(t->c, x, w, dy, B, s, dx, dw, ERR));
-    tn_ref_conv3_backward(hx, hw, hdy, B, H, W, C, O, depthwise, want, hdw);
+    TN_TRY((depthwise ? tn_dwconv_backward : tn_conv3_backward)(t->c, &grads, B, s, ERR));
+    tn_ref_conv3_backward(&ref, hdy, want, hdw);
     TN_TRY(tn_trial_compare(t, dx, want));
     return tn_trial_compare(t, dw, hdw);
 }
@@ -112,11 +116,13 @@ static int bilinear_one(tn_trial *t, int H, int W)
     TN_TRY(tn_trial_out(t, TN_F32, B * H * W, C, &y));
     TN_TRY(tn_trial_out(t, ACT, B * h * w, C, &dx));
     if (!want) return tn_oom(ERR);
-    TN_TRY(tn_bilinear_forward(t->c, x, B, (tn_size2){h, w}, (tn_size2){H, W}, sy, sx, y, ERR));
-    tn_ref_bilinear(hx, B, h, w, H, W, C, sy, sx, want);
+    const tn_resize r = {{h, w}, {H, W}, sy, sx};
+    const tn_ref_resize ref = {B, h, w, H, W, C, sy, sx};
+    TN_TRY(tn_bilinear_forward(t->c, x, B, &r, y, ERR));
+    tn_ref_bilinear(&ref, hx, want);
     TN_TRY(tn_trial_compare(t, y, want));
-    TN_TRY(tn_bilinear_backward(t->c, dy, B, (tn_size2){h, w}, (tn_size2){H, W}, sy, sx, dx, ERR));
-    tn_ref_bilinear_backward(hdy, B, h, w, H, W, C, sy, sx, want);
+    TN_TRY(tn_bilinear_backward(t->c, dy, B, &r, dx, ERR));
+    tn_ref_bilinear_backward(&ref, hdy, want);
     return tn_trial_compare(t, dx, want);
 }
 
@@ -174,7 +180,7 @@ static int tokens(tn_trial *t)
     TN_TRY(tn_trial_out(t, ACT, B * N, D, &x));
     TN_TRY(tn_trial_out(t, ACT, B * P, D, &grid));
     if (!want) return tn_oom(ERR);
-    TN_TRY(tn_tokens_forward(t->c, patches, cls, regs, pos, B, reg, x, ERR));
+    TN_TRY(tn_tokens_forward(t->c, &(tn_tokens){patches, cls, regs, pos, reg}, B, x, ERR));
     for (int i = 0; i < B * N * D; i++) {
         int n = i / D % N, c = i % D, b = i / D / N;
         want[i] = n == 0     ? hc[c] + hpos[c]
@@ -212,7 +218,8 @@ static int loss_one(tn_trial *t, bool focal)
     const tn_step_constants now = {.seed = TN_TRIAL_SEED, .inv_mask = 1.0f / (float)(2 * S)};
     TN_TRY(tn_ctx_step(t->c, &now, ERR));
     TN_TRY(tn_heatmap_loss(t->c, p, y, m, &spec, dp, part, ERR));
-    double l = tn_ref_heatmap_loss(hp, target, mask, B, S, focal, 2, 4, 1.0 / (2 * S), want), sum = 0;
+    const tn_ref_loss ref = {B, S, focal, 2, 4, 1.0 / (2 * S)};
+    double l = tn_ref_heatmap_loss(&ref, hp, target, mask, want), sum = 0;
     TN_TRY(tn_trial_compare(t, dp, want));
     if (t->c->dry) return 0;
     TN_TRY(tn_tensor_get(t->c->dev, part, partial, ERR));

@@ -10,8 +10,8 @@ int tn_heatmap_target(tn_ctx *c, const tn_tensor *labels, tn_size2 size, float s
 {
     tn_arg args[] = {TN_BUF(labels->mem), TN_BUF(target->mem),  TN_BUF(mask->mem), TN_INT(size.h),
                      TN_INT(size.w),      TN_INT(labels->rows), TN_FLT(sigma)};
-    size_t g[] = {(size_t)size.h * (size_t)size.w, (size_t)labels->rows}, l[] = {64, 1};
-    return tn_op_run(c, "portable/target.cl", "heatmap_target", "", args, TN_COUNT(args), 2, g, l, err);
+    const tn_range range = {2, {(size_t)size.h * (size_t)size.w, (size_t)labels->rows}, {64, 1}};
+    return tn_op_run(c, "portable/target.cl", "heatmap_target", "", args, TN_COUNT(args), &range, err);
 }
 
 int tn_heatmap_loss(tn_ctx *c, const tn_tensor *heat, const tn_tensor *target, const tn_tensor *mask, const tn_loss_spec *s,
@@ -26,8 +26,8 @@ int tn_heatmap_loss(tn_ctx *c, const tn_tensor *heat, const tn_tensor *target, c
     tn_arg args[] = {TN_BUF(heat->mem), TN_BUF(target->mem), TN_BUF(mask->mem), TN_BUF(dheat->mem), TN_BUF(partial->mem),
                      TN_INT(n),         TN_INT(sample),      TN_FLT(s->alpha),  TN_FLT(s->beta),    TN_BUF(c->constants),
                      TN_BUF(c->state)};
-    size_t g = TN_PARTIALS, l = 64;
-    return tn_op_run(c, "portable/loss.cl", "heatmap_loss", o.s, args, TN_COUNT(args), 1, &g, &l, err);
+    const tn_range range = {1, {TN_PARTIALS}, {64}};
+    return tn_op_run(c, "portable/loss.cl", "heatmap_loss", o.s, args, TN_COUNT(args), &range, err);
 }
 
 /* Kernels count in 32 bits. */
@@ -43,13 +43,13 @@ static int over_range(tn_ctx *c, const char *entry, const tn_optim_range *r, con
 {
     char opts[32];
     tn_arg all[16];
-    size_t global = TN_ROUND_UP(r->n, (size_t)64), local = 64;
+    const tn_range range = {1, {TN_ROUND_UP(r->n, (size_t)64)}, {64}};
     TN_TRY(check_range(entry, r->off, r->n, err));
     if (!r->n) return 0;
     for (int i = 0; i < n; i++) all[i] = args[i];
     snprintf(opts, sizeof opts, "-DSHADOW=%d", r->shadow ? (int)r->shadow_type : 0);
     if (r->shadow) all[n++] = TN_BUF(r->shadow), all[n++] = TN_UINT(r->shadow_first);
-    return tn_op_run(c, FILE_, entry, opts, all, n, 1, &global, &local, err);
+    return tn_op_run(c, FILE_, entry, opts, all, n, &range, err);
 }
 
 int tn_adamw(tn_ctx *c, const tn_optim_range *r, const tn_adam_spec *s, tn_error *err)
@@ -80,8 +80,8 @@ int tn_clip(tn_ctx *c, tn_buffer *g, size_t off, size_t n, const tn_adam_spec *s
     enum { WG = 64, LEAST = 16 * WG };
     tn_tensor p;
     const size_t mark = c->ws_used, chunk = TN_MAX((size_t)LEAST, TN_ROUND_UP(TN_CEIL_DIV(n, (size_t)TN_PARTIALS), (size_t)WG));
-    const size_t parts = TN_CEIL_DIV(n, chunk), one = 1;
-    size_t global = parts * WG, local = WG;
+    const size_t parts = TN_CEIL_DIV(n, chunk);
+    const tn_range range = {1, {parts * WG}, {WG}}, one = {1, {1}, {1}};
     TN_TRY(check_range("the gradient's norm", off, n, err));
     TN_TRY(tn_ctx_step_ready(c, err));
     TN_TRY(tn_ws_take(c, &p, TN_F32, TN_PARTIALS, 1, err));
@@ -92,8 +92,8 @@ int tn_clip(tn_ctx *c, tn_buffer *g, size_t off, size_t n, const tn_adam_spec *s
                      TN_BUF(c->state),
                      TN_FLT(log((double)s->beta1)),
                      TN_FLT(log((double)s->beta2))};
-    int rc = parts ? tn_op_run(c, FILE_, "grad_norm", "", sums, TN_COUNT(sums), 1, &global, &local, err) : 0;
-    if (!rc) rc = tn_op_run(c, FILE_, "clip", "", args, TN_COUNT(args), 1, &one, &one, err);
+    int rc = parts ? tn_op_run(c, FILE_, "grad_norm", "", sums, TN_COUNT(sums), &range, err) : 0;
+    if (!rc) rc = tn_op_run(c, FILE_, "clip", "", args, TN_COUNT(args), &one, err);
     c->ws_used = mark;
     return rc;
 }

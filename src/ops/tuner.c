@@ -82,8 +82,8 @@ int tn_checked(bool *good, tn_dev *d, const tn_variant_op *op, int row, const vo
 
 /* ---- measurements ---- */
 
-static int measure(tn_ctx *c, const tn_variant_op *op, const tn_choice *k, const void *args, double best, double *seconds,
-                   tn_error *err)
+static int tuner_measure(tn_ctx *c, const tn_variant_op *op, const tn_choice *k, const void *args, double best, double *seconds,
+                         tn_error *err)
 {
     const double begin = tn_now();
     *seconds = INFINITY;
@@ -123,7 +123,7 @@ static int tune_values(tuner *t, tn_choice *k, double *seconds, tn_error *err)
             tn_choice tried = *k;
             double sec;
             tried.tune[i] = *v;
-            TN_TRY(measure(&t->c, t->op, &tried, t->args, *seconds, &sec, err));
+            TN_TRY(tuner_measure(&t->c, t->op, &tried, t->args, *seconds, &sec, err));
             if (sec < *seconds) *k = tried, *seconds = sec;
         }
     return 0;
@@ -147,7 +147,7 @@ static int tune_row(tuner *t, int row, tn_error *err)
     else TN_TRY(tn_checked(&good, t->d, t->op, row, t->args, err));
     json_t *checked = tn_db_at(db, "checks", t->op->name, kind, v->name);
     if (!good && !why[0]) why = tn_json_str(checked, "why", "");
-    int rc = good ? measure(&t->c, t->op, &k, t->args, t->seconds, &sec, &e) : 0;
+    int rc = good ? tuner_measure(&t->c, t->op, &k, t->args, t->seconds, &sec, &e) : 0;
     if (!rc && good) rc = tune_values(t, &k, &sec, &e);
     if (rc == TN_ERR_MEMORY) return tn_fail(err, rc, "%s", e.message);
     if (rc) why = e.message;

@@ -213,7 +213,7 @@ void tn_wanted_free(tn_wanted *w)
 
 /* ---- what is known, as a table ---- */
 
-static void add_row(tn_text *out, const char *name, const json_t *r, bool chosen, const json_t *tune)
+static void tuning_add_row(tn_text *out, const char *name, const json_t *r, bool chosen, const json_t *tune)
 {
     const double sec = tn_json_num(r, "seconds", 0), e = tn_json_num(r, "error", -1);
     const char *key;
@@ -236,7 +236,7 @@ static void add_op(tn_text *out, json_t *db, const tn_variant_op *op)
     {
         tn_text_addf(out, "%s  %s\n", op->name, key);
         json_object_foreach(json_object_get(answer, "rows"), name, row)
-            add_row(out, name, row, !strcmp(name, tn_json_str(answer, "variant", "")), json_object_get(answer, "tune"));
+            tuning_add_row(out, name, row, !strcmp(name, tn_json_str(answer, "variant", "")), json_object_get(answer, "tune"));
     }
 }
 

@@ -47,8 +47,8 @@ int tn_qtensor_random(tn_qtensor *q, tn_ctx *c, const tn_qshape *s, tn_error *er
     return rc;
 }
 
-static int launch(tn_ctx *c, const tn_unpack_args *a, const char *file, const char *entry, const char *own, size_t items,
-                  size_t local, tn_error *err)
+static int unpack_launch(tn_ctx *c, const tn_unpack_args *a, const char *file, const char *entry, const char *own, size_t items,
+                         size_t local, tn_error *err)
 {
     char format[160];
     tn_options o;
@@ -59,7 +59,7 @@ static int launch(tn_ctx *c, const tn_unpack_args *a, const char *file, const ch
     args[k++] = TN_UINT(tn_qcount(&a->q));
     tn_qoptions(format, sizeof format, &a->q.s, a->out.dtype);
     TN_TRY(tn_options_set(&o, err, "%s %s", format, own));
-    return tn_op_run(c, file, entry, o.s, args, k, 1, &items, &local, err);
+    return tn_op_run(c, file, entry, o.s, args, k, &(tn_range){1, {items}, {local}}, err);
 }
 
 /* The shift that divides by a block's size; 0 where there is none. */
@@ -72,7 +72,7 @@ static int shift_of(int block)
 
 /* ---- the rows ---- */
 
-static int run_portable(tn_ctx *c, const void *args, tn_error *err)
+static int unpack_run_portable(tn_ctx *c, const void *args, tn_error *err)
 {
     const tn_unpack_args *a = args;
     char own[64];
@@ -81,14 +81,14 @@ static int run_portable(tn_ctx *c, const void *args, tn_error *err)
     if (n % 8 || block % 8 || a->out.off % 8) {
         const int per = block % 8 ? 1 : 8;
         snprintf(own, sizeof own, "-DPER=%d", per);
-        return launch(c, a, "portable/quant.cl", "unpack", own, TN_CEIL_DIV(n, (size_t)per), WG, err);
+        return unpack_launch(c, a, "portable/quant.cl", "unpack", own, TN_CEIL_DIV(n, (size_t)per), WG, err);
     }
     const size_t group = (size_t)(WG * STEPS) * (a->out.dtype == TN_F32 ? 4 : 8);
     snprintf(own, sizeof own, "-DSHIFT=%d -DSTEPS=%d", shift_of(block), STEPS);
-    return launch(c, a, "portable/quant.cl", "unpack_runs", own, TN_CEIL_DIV(n, group) * WG, WG, err);
+    return unpack_launch(c, a, "portable/quant.cl", "unpack_runs", own, TN_CEIL_DIV(n, group) * WG, WG, err);
 }
 
-static bool can_cpu(const tn_ctx *c, const void *args)
+static bool unpack_can_cpu(const tn_ctx *c, const void *args)
 {
     const tn_unpack_args *a = args;
     (void)c;
@@ -99,7 +99,7 @@ static bool can_cpu(const tn_ctx *c, const void *args)
 static const int spans[] = {4096, 1024, 16384, 0};
 static const tn_tunable cpu_tunables[] = {{"SPAN", spans}, {0}};
 
-static int run_cpu(tn_ctx *c, const tn_unpack_args *a, int lookup, tn_error *err)
+static int unpack_run_cpu(tn_ctx *c, const tn_unpack_args *a, int lookup, tn_error *err)
 {
     char own[96];
     const size_t n = tn_qcount(&a->q);
@@ -107,17 +107,17 @@ static int run_cpu(tn_ctx *c, const tn_unpack_args *a, int lookup, tn_error *err
     int span = c->tune[0];
     while (span > 4 * RUN && n / (size_t)span < 8 * (size_t)c->dev->info.compute_units) span /= 2; /* every core has several */
     snprintf(own, sizeof own, "-DRUN=%d -DSPAN=%d -DSHIFT=%d -DLOOKUP=%d", run, span, shift_of(a->q.s.block), lookup);
-    return launch(c, a, "cpu/quant.cl", "unpack16", own, TN_CEIL_DIV(n, (size_t)span), 1, err);
+    return unpack_launch(c, a, "cpu/quant.cl", "unpack16", own, TN_CEIL_DIV(n, (size_t)span), 1, err);
 }
 
-static int run_vectors(tn_ctx *c, const void *args, tn_error *err)
+static int unpack_run_vectors(tn_ctx *c, const void *args, tn_error *err)
 {
-    return run_cpu(c, args, 0, err);
+    return unpack_run_cpu(c, args, 0, err);
 }
 
-static int run_avx512(tn_ctx *c, const void *args, tn_error *err)
+static int unpack_run_avx512(tn_ctx *c, const void *args, tn_error *err)
 {
-    return run_cpu(c, args, 1, err);
+    return unpack_run_cpu(c, args, 1, err);
 }
 
 /* ---- the operation ---- */
@@ -160,9 +160,9 @@ static void unpack_release(void *copy, tn_ctx *c)
 }
 
 static const tn_variant rows[] = {
-    {"cpu-avx512", TN_CAP_CPU | TN_CAP_AVX512, can_cpu, run_avx512, cpu_tunables, false},
-    {"cpu", TN_CAP_CPU, can_cpu, run_vectors, cpu_tunables, false},
-    {"portable", 0, NULL, run_portable, NULL, false},
+    {"cpu-avx512", TN_CAP_CPU | TN_CAP_AVX512, unpack_can_cpu, unpack_run_avx512, cpu_tunables, false},
+    {"cpu", TN_CAP_CPU, unpack_can_cpu, unpack_run_vectors, cpu_tunables, false},
+    {"portable", 0, NULL, unpack_run_portable, NULL, false},
 };
 
 const tn_variant_op tn_unpack_op = {

@@ -103,9 +103,9 @@ typedef struct {
     float *heat;
     tn_text csv;
     int done, total;
-} task;
+} predict_task;
 
-static int one(task *t, const char *image, const char *adapter, tn_prediction *p, tn_error *err)
+static int one(predict_task *t, const char *image, const char *adapter, tn_prediction *p, tn_error *err)
 {
     tn_image im;
     tn_ball ball;
@@ -122,7 +122,7 @@ static int one(task *t, const char *image, const char *adapter, tn_prediction *p
 }
 
 /* Every image with the weights that are in place. */
-static int all_images(task *t, const char *adapter, tn_error *err)
+static int all_images(predict_task *t, const char *adapter, tn_error *err)
 {
     for (int i = 0; i < t->images->n; i++) {
         tn_prediction r;
@@ -135,7 +135,7 @@ static int all_images(task *t, const char *adapter, tn_error *err)
     return 0;
 }
 
-static int run(task *t, const tn_run_options *o, tn_error *err)
+static int predict_run(predict_task *t, const tn_run_options *o, tn_error *err)
 {
     TN_TRY(tn_model_describe(t->m, &t->info, err));
     t->heat = malloc(sizeof *t->heat * (size_t)t->info.heat_width * (size_t)t->info.heat_height);
@@ -166,11 +166,11 @@ int tn_predict(const tn_config *c, const tn_run_options *o, const tn_predict_opt
     TN_TRY(tn_run_check(&o, err));
     TN_TRY(check(p, err));
     tn_strs images = {0};
-    task t = {.p = p, .images = &images, .info = TN_MODEL_INFO_INIT};
+    predict_task t = {.p = p, .images = &images, .info = TN_MODEL_INFO_INIT};
     int rc = collect(&images, p, err);
     if (!rc && p->outdir) rc = tn_check_writable_dir(p->outdir, err);
     if (!rc) rc = tn_model_open(&t.m, c, o, err);
-    if (!rc) rc = run(&t, o, err);
+    if (!rc) rc = predict_run(&t, o, err);
     free(t.heat);
     tn_text_free(&t.csv);
     tn_strs_free(&images);

@@ -79,7 +79,7 @@ bool tn_qdivides(tn_qtype type, int asked, int cols)
     return !f->along_row || cols % b == 0;
 }
 
-static size_t count(const tn_qshape *s)
+static size_t formats_count(const tn_qshape *s)
 {
     return (size_t)s->rows * (size_t)s->cols;
 }
@@ -91,12 +91,12 @@ bool tn_qshape_equal(const tn_qshape *a, const tn_qshape *b)
 
 size_t tn_qblocks(const tn_qshape *s)
 {
-    return s->block ? TN_CEIL_DIV(count(s), (size_t)s->block) : 0;
+    return s->block ? TN_CEIL_DIV(formats_count(s), (size_t)s->block) : 0;
 }
 
 size_t tn_qpacked_bytes(const tn_qshape *s)
 {
-    return tn_qformats[s->type].bits == 8 ? count(s) : (count(s) + 1) / 2;
+    return tn_qformats[s->type].bits == 8 ? formats_count(s) : (formats_count(s) + 1) / 2;
 }
 
 tn_qscale_kind tn_qscale_of(const tn_qshape *s)

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static int by_value(const void *a, const void *b)
+static int scales_by_value(const void *a, const void *b)
 {
     float x = *(const float *)a, y = *(const float *)b;
     return x < y ? -1 : x > y;
@@ -33,14 +33,14 @@ void tn_dynamic_map(float map[256])
     }
     map[n++] = 0;
     map[n++] = 1;
-    qsort(map, (size_t)n, sizeof *map, by_value);
+    qsort(map, (size_t)n, sizeof *map, scales_by_value);
 }
 
 /* ---- torch's cascading sum: 8 lanes, 4 rows, 4 levels ---- */
 
 enum { LANES = 8, ROWS = 4, LEVELS = 4, TORCH_GRAIN = 32768 };
 
-static void add_row(float *acc, const float *x)
+static void scales_add_row(float *acc, const float *x)
 {
     for (int i = 0; i < ROWS * LANES; i++) acc[i] += x[i];
 }
@@ -59,15 +59,15 @@ static void cascade(float acc[LEVELS][ROWS * LANES], const float *x, size_t size
     size_t i = 0;
     memset(acc, 0, sizeof(float) * LEVELS * ROWS * LANES);
     while (i + step <= size) {
-        for (size_t j = 0; j < step; j++, i++) add_row(acc[0], x + i * ROWS * LANES);
+        for (size_t j = 0; j < step; j++, i++) scales_add_row(acc[0], x + i * ROWS * LANES);
         for (int j = 1; j < LEVELS; j++) {
-            add_row(acc[j], acc[j - 1]);
+            scales_add_row(acc[j], acc[j - 1]);
             memset(acc[j - 1], 0, sizeof acc[j - 1]);
             if (i & ((step - 1) << (j * power))) break;
         }
     }
-    for (; i < size; i++) add_row(acc[0], x + i * ROWS * LANES);
-    for (int j = 1; j < LEVELS; j++) add_row(acc[0], acc[j]);
+    for (; i < size; i++) scales_add_row(acc[0], x + i * ROWS * LANES);
+    for (int j = 1; j < LEVELS; j++) scales_add_row(acc[0], acc[j]);
 }
 
 static float torch_sum(const float *x, size_t n)

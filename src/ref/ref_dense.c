@@ -4,20 +4,6 @@
 #include <stddef.h>
 #include <stdlib.h>
 
-void tn_ref_gemm(bool ta, bool tb, int M, int N, int K, tn_real alpha, const tn_real *A, int lda, const tn_real *B, int ldb,
-                 tn_real beta, tn_real *C, int ldc, const tn_real *bias)
-{
-    for (int m = 0; m < M; m++)
-        for (int n = 0; n < N; n++) {
-            double s = 0;
-            for (int k = 0; k < K; k++)
-                s += (double)(ta ? A[(size_t)k * lda + m] : A[(size_t)m * lda + k]) *
-                     (double)(tb ? B[(size_t)n * ldb + k] : B[(size_t)k * ldb + n]);
-            tn_real *c = &C[(size_t)m * ldc + n];
-            *c = (tn_real)(alpha * s + (beta != 0 ? (double)beta * *c : 0) + (bias ? bias[n] : 0));
-        }
-}
-
 /* The second pair's share of element (m, n). */
 static double second_pair(const tn_ref_product *p, int m, int n)
 {
@@ -29,7 +15,7 @@ static double second_pair(const tn_ref_product *p, int m, int n)
     return p->alpha2 * s * (p->keep ? p->keep[(size_t)m * p->N + n] : 1);
 }
 
-void tn_ref_gemm_epilogue(const tn_ref_product *p, tn_real *C)
+void tn_ref_gemm(const tn_ref_product *p, tn_real *C)
 {
     for (int m = 0; m < p->M; m++)
         for (int n = 0; n < p->N; n++) {
@@ -48,7 +34,7 @@ void tn_ref_gemm_epilogue(const tn_ref_product *p, tn_real *C)
         }
 }
 
-static void moments(const tn_real *x, int n, double eps, double *mean, double *rstd)
+static void dense_moments(const tn_real *x, int n, double eps, double *mean, double *rstd)
 {
     double s = 0, q = 0;
     for (int i = 0; i < n; i++) s += x[i];
@@ -57,32 +43,33 @@ static void moments(const tn_real *x, int n, double eps, double *mean, double *r
     *rstd = 1 / sqrt(q / n + eps);
 }
 
-void tn_ref_layernorm(const tn_real *x, const tn_real *gamma, const tn_real *beta, tn_real eps, int rows, int cols, tn_real *y)
+void tn_ref_layernorm(const tn_ref_norm *n, tn_real *y)
 {
-    for (int r = 0; r < rows; r++) {
-        const tn_real *a = x + (size_t)r * cols;
+    const int cols = n->cols;
+    for (int r = 0; r < n->rows; r++) {
+        const tn_real *a = n->x + (size_t)r * cols;
         double m, s;
-        moments(a, cols, eps, &m, &s);
-        for (int c = 0; c < cols; c++) y[(size_t)r * cols + c] = (tn_real)((a[c] - m) * s * gamma[c] + beta[c]);
+        dense_moments(a, cols, n->eps, &m, &s);
+        for (int c = 0; c < cols; c++) y[(size_t)r * cols + c] = (tn_real)((a[c] - m) * s * n->gamma[c] + n->beta[c]);
     }
 }
 
-void tn_ref_layernorm_backward(const tn_real *x, const tn_real *gamma, tn_real eps, const tn_real *dy, int rows, int cols,
-                               tn_real *dx, tn_real *dgamma, tn_real *dbeta)
+void tn_ref_layernorm_backward(const tn_ref_norm *n, const tn_real *dy, tn_real *dx, tn_real *dgamma, tn_real *dbeta)
 {
-    for (int r = 0; r < rows; r++) {
-        const tn_real *a = x + (size_t)r * cols, *g = dy + (size_t)r * cols;
+    const int cols = n->cols;
+    for (int r = 0; r < n->rows; r++) {
+        const tn_real *a = n->x + (size_t)r * cols, *g = dy + (size_t)r * cols;
         double m, s, m1 = 0, m2 = 0;
-        moments(a, cols, eps, &m, &s);
+        dense_moments(a, cols, n->eps, &m, &s);
         for (int c = 0; c < cols; c++) {
             double xhat = (a[c] - m) * s;
-            m1 += (double)g[c] * gamma[c] / cols;
-            m2 += (double)g[c] * gamma[c] * xhat / cols;
+            m1 += (double)g[c] * n->gamma[c] / cols;
+            m2 += (double)g[c] * n->gamma[c] * xhat / cols;
             dgamma[c] += (tn_real)(g[c] * xhat);
             dbeta[c] += g[c];
         }
         for (int c = 0; c < cols; c++)
-            dx[(size_t)r * cols + c] = (tn_real)(s * ((double)g[c] * gamma[c] - m1 - (a[c] - m) * s * m2));
+            dx[(size_t)r * cols + c] = (tn_real)(s * ((double)g[c] * n->gamma[c] - m1 - (a[c] - m) * s * m2));
     }
 }
 

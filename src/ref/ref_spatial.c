@@ -17,15 +17,15 @@ static void group_moments(const tn_real *x, int cols, int unit_rows, int gc, dou
     *rstd = 1 / sqrt(q / n + eps);
 }
 
-void tn_ref_norm2d(const tn_real *x, const tn_real *gamma, const tn_real *beta, tn_real eps, int rows, int cols, int unit_rows,
-                   int groups, tn_real *y)
+void tn_ref_norm2d(const tn_ref_norm *norm, tn_real *y)
 {
-    const int gc = cols / groups;
-    for (int u = 0; u < rows / unit_rows; u++)
-        for (int g = 0; g < groups; g++) {
+    const tn_real *const x = norm->x, *const gamma = norm->gamma, *const beta = norm->beta;
+    const int cols = norm->cols, unit_rows = norm->unit_rows, gc = cols / norm->groups;
+    for (int u = 0; u < norm->rows / unit_rows; u++)
+        for (int g = 0; g < norm->groups; g++) {
             size_t base = (size_t)u * unit_rows * cols + (size_t)g * gc;
             double m, s;
-            group_moments(x + base, cols, unit_rows, gc, eps, &m, &s);
+            group_moments(x + base, cols, unit_rows, gc, norm->eps, &m, &s);
             for (int r = 0; r < unit_rows; r++)
                 for (int c = 0; c < gc; c++) {
                     size_t at = base + (size_t)r * cols + c;
@@ -34,16 +34,16 @@ void tn_ref_norm2d(const tn_real *x, const tn_real *gamma, const tn_real *beta, 
         }
 }
 
-void tn_ref_norm2d_backward(const tn_real *x, const tn_real *gamma, tn_real eps, const tn_real *dy, int rows, int cols,
-                            int unit_rows, int groups, tn_real *dx, tn_real *dgamma, tn_real *dbeta)
+void tn_ref_norm2d_backward(const tn_ref_norm *norm, const tn_real *dy, tn_real *dx, tn_real *dgamma, tn_real *dbeta)
 {
-    const int gc = cols / groups;
+    const tn_real *const x = norm->x, *const gamma = norm->gamma;
+    const int cols = norm->cols, unit_rows = norm->unit_rows, gc = cols / norm->groups;
     const double n = (double)unit_rows * gc;
-    for (int u = 0; u < rows / unit_rows; u++)
-        for (int g = 0; g < groups; g++) {
+    for (int u = 0; u < norm->rows / unit_rows; u++)
+        for (int g = 0; g < norm->groups; g++) {
             size_t base = (size_t)u * unit_rows * cols + (size_t)g * gc;
             double m, s, s1 = 0, s2 = 0;
-            group_moments(x + base, cols, unit_rows, gc, eps, &m, &s);
+            group_moments(x + base, cols, unit_rows, gc, norm->eps, &m, &s);
             for (int r = 0; r < unit_rows; r++)
                 for (int c = 0; c < gc; c++) {
                     size_t at = base + (size_t)r * cols + c;
@@ -64,16 +64,17 @@ void tn_ref_norm2d_backward(const tn_real *x, const tn_real *gamma, tn_real eps,
 /* Calls for every (output, input, weight) triple of a 3x3 convolution. */
 typedef void (*tap)(void *user, size_t y, size_t x, size_t w);
 
-static void each_tap(int batch, int h, int wd, int ci, int co, bool depthwise, tap f, void *user)
+static void each_tap(const tn_ref_conv *v, tap f, void *user)
 {
-    for (int p = 0; p < batch * h * wd; p++)
+    const int h = v->height, wd = v->width, ci = v->ci, co = v->co;
+    for (int p = 0; p < v->batch * h * wd; p++)
         for (int o = 0; o < co; o++)
             for (int k = 0; k < 9; k++) {
                 int b = p / (h * wd), i = p / wd % h + k / 3 - 1, j = p % wd + k % 3 - 1;
                 if (i < 0 || i >= h || j < 0 || j >= wd) continue;
                 size_t xr = ((size_t)b * h + i) * wd + j;
-                for (int c = depthwise ? o : 0; c < (depthwise ? o + 1 : ci); c++)
-                    f(user, (size_t)p * co + o, xr * ci + c, depthwise ? (size_t)o * 9 + k : ((size_t)o * ci + c) * 9 + k);
+                for (int c = v->depthwise ? o : 0; c < (v->depthwise ? o + 1 : ci); c++)
+                    f(user, (size_t)p * co + o, xr * ci + c, v->depthwise ? (size_t)o * 9 + k : ((size_t)o * ci + c) * 9 + k);
             }
 }
 
@@ -95,22 +96,21 @@ static void backward_tap(void *u, size_t y, size_t x, size_t w)
     c->dw[w] += (double)c->dy[y] * c->x[x];
 }
 
-void tn_ref_conv3(const tn_real *x, const tn_real *w, int batch, int h, int wd, int ci, int co, bool depthwise, tn_real *y)
+void tn_ref_conv3(const tn_ref_conv *v, tn_real *y)
 {
-    size_t n = (size_t)batch * h * wd * co;
-    conv c = {.x = x, .w = w, .y = calloc(n, sizeof(double))};
-    if (c.y) each_tap(batch, h, wd, ci, co, depthwise, forward_tap, &c);
+    size_t n = (size_t)v->batch * v->height * v->width * v->co;
+    conv c = {.x = v->x, .w = v->w, .y = calloc(n, sizeof(double))};
+    if (c.y) each_tap(v, forward_tap, &c);
     for (size_t i = 0; c.y && i < n; i++) y[i] = (tn_real)c.y[i];
     free(c.y);
 }
 
-void tn_ref_conv3_backward(const tn_real *x, const tn_real *w, const tn_real *dy, int batch, int h, int wd, int ci, int co,
-                           bool depthwise, tn_real *dx, tn_real *dw)
+void tn_ref_conv3_backward(const tn_ref_conv *v, const tn_real *dy, tn_real *dx, tn_real *dw)
 {
-    size_t n = (size_t)batch * h * wd * ci, k = (size_t)co * (depthwise ? 1 : ci) * 9;
-    conv c = {.x = x, .w = w, .dy = dy, .dx = calloc(n, sizeof(double)), .dw = calloc(k, sizeof(double))};
+    size_t n = (size_t)v->batch * v->height * v->width * v->ci, k = (size_t)v->co * (v->depthwise ? 1 : v->ci) * 9;
+    conv c = {.x = v->x, .w = v->w, .dy = dy, .dx = calloc(n, sizeof(double)), .dw = calloc(k, sizeof(double))};
     if (c.dx && c.dw) {
-        each_tap(batch, h, wd, ci, co, depthwise, backward_tap, &c);
+        each_tap(v, backward_tap, &c);
         for (size_t i = 0; i < n; i++) dx[i] = (tn_real)c.dx[i];
         for (size_t i = 0; i < k; i++) dw[i] += (tn_real)c.dw[i];
     }
@@ -126,13 +126,14 @@ static void taps(int o, int size, float s, int *i0, int *i1, float *l)
     *l = f - (float)*i0;
 }
 
-void tn_ref_bilinear(const tn_real *x, int batch, int h, int w, int H, int W, int c, float sy, float sx, tn_real *y)
+void tn_ref_bilinear(const tn_ref_resize *r, const tn_real *x, tn_real *y)
 {
-    for (int p = 0; p < batch * H * W; p++) {
+    const int h = r->in_h, w = r->in_w, H = r->out_h, W = r->out_w, c = r->channels;
+    for (int p = 0; p < r->batch * H * W; p++) {
         int b = p / (H * W), y0, y1, x0, x1;
         float ly, lx;
-        taps(p / W % H, h, sy, &y0, &y1, &ly);
-        taps(p % W, w, sx, &x0, &x1, &lx);
+        taps(p / W % H, h, r->sy, &y0, &y1, &ly);
+        taps(p % W, w, r->sx, &x0, &x1, &lx);
         const tn_real *a = x + (size_t)b * h * w * c;
         for (int k = 0; k < c; k++) {
             double top = (1.0 - lx) * a[(size_t)(y0 * w + x0) * c + k] + (double)lx * a[(size_t)(y0 * w + x1) * c + k];
@@ -142,14 +143,15 @@ void tn_ref_bilinear(const tn_real *x, int batch, int h, int w, int H, int W, in
     }
 }
 
-void tn_ref_bilinear_backward(const tn_real *dy, int batch, int h, int w, int H, int W, int c, float sy, float sx, tn_real *dx)
+void tn_ref_bilinear_backward(const tn_ref_resize *r, const tn_real *dy, tn_real *dx)
 {
-    memset(dx, 0, sizeof *dx * (size_t)batch * h * w * c);
-    for (int p = 0; p < batch * H * W; p++) {
+    const int h = r->in_h, w = r->in_w, H = r->out_h, W = r->out_w, c = r->channels;
+    memset(dx, 0, sizeof *dx * (size_t)r->batch * h * w * c);
+    for (int p = 0; p < r->batch * H * W; p++) {
         int b = p / (H * W), y0, y1, x0, x1;
         float ly, lx;
-        taps(p / W % H, h, sy, &y0, &y1, &ly);
-        taps(p % W, w, sx, &x0, &x1, &lx);
+        taps(p / W % H, h, r->sy, &y0, &y1, &ly);
+        taps(p % W, w, r->sx, &x0, &x1, &lx);
         tn_real *a = dx + (size_t)b * h * w * c;
         for (int k = 0; k < c; k++) {
             tn_real g = dy[(size_t)p * c + k];
@@ -164,19 +166,19 @@ void tn_ref_bilinear_backward(const tn_real *dy, int batch, int h, int w, int H,
 /* Element e of column row r comes from sample b, channel c, pixel (y, x). */
 typedef struct {
     int b, c, y, x;
-} source;
+} spatial_source;
 
-static source patch_source(int r, int e, int h, int w, int patch)
+static spatial_source patch_source(int r, int e, int h, int w, int patch)
 {
     const int gw = w / patch, gh = h / patch, i = r % (gw * gh);
-    return (source){r / (gw * gh), e / (patch * patch), i / gw * patch + e / patch % patch, i % gw * patch + e % patch};
+    return (spatial_source){r / (gw * gh), e / (patch * patch), i / gw * patch + e / patch % patch, i % gw * patch + e % patch};
 }
 
 void tn_ref_patchify(const tn_real *pixels, int batch, int h, int w, int patch, tn_real *cols)
 {
     const int k = 3 * patch * patch, rows = batch * (h / patch) * (w / patch);
     for (int i = 0; i < rows * k; i++) {
-        const source s = patch_source(i / k, i % k, h, w, patch);
+        const spatial_source s = patch_source(i / k, i % k, h, w, patch);
         cols[i] = pixels[(((size_t)s.b * 3 + (size_t)s.c) * (size_t)h + (size_t)s.y) * (size_t)w + (size_t)s.x];
     }
 }
@@ -187,7 +189,7 @@ void tn_ref_patchify_bytes(const uint8_t *frames, int batch, int h, int w, int p
                          deviation[] = {(tn_real)0.229, (tn_real)0.224, (tn_real)0.225};
     const int k = 3 * patch * patch, rows = batch * (h / patch) * (w / patch);
     for (int i = 0; i < rows * k; i++) {
-        const source s = patch_source(i / k, i % k, h, w, patch);
+        const spatial_source s = patch_source(i / k, i % k, h, w, patch);
         const tn_real v =
             (tn_real)frames[(((size_t)s.b * (size_t)h + (size_t)s.y) * (size_t)w + (size_t)s.x) * 3 + (size_t)s.c] / 255;
         cols[i] = normalize ? (v - mean[s.c]) / deviation[s.c] : v;

@@ -13,13 +13,12 @@ static double focal(double x, double t, double alpha, double beta, double *slope
     return -t * pow(1 - q, alpha) * log(q) - b * pow(q, alpha) * log(1 - q);
 }
 
-double tn_ref_heatmap_loss(const tn_real *p, const tn_real *t, const tn_real *mask, int batch, int sample, bool is_focal,
-                           double alpha, double beta, double inv_mask, tn_real *dp)
+double tn_ref_heatmap_loss(const tn_ref_loss *l, const tn_real *p, const tn_real *t, const tn_real *mask, tn_real *dp)
 {
     double sum = 0;
-    for (int i = 0; i < batch * sample; i++) {
-        double m = mask[i / sample] * inv_mask, slope = 2.0 * ((double)p[i] - t[i]);
-        sum += m * (is_focal ? focal(p[i], t[i], alpha, beta, &slope) : pow((double)p[i] - t[i], 2));
+    for (int i = 0; i < l->batch * l->sample; i++) {
+        double m = mask[i / l->sample] * l->inv_mask, slope = 2.0 * ((double)p[i] - t[i]);
+        sum += m * (l->focal ? focal(p[i], t[i], l->alpha, l->beta, &slope) : pow((double)p[i] - t[i], 2));
         if (dp) dp[i] = (tn_real)(m * slope);
     }
     return sum;
@@ -38,23 +37,23 @@ double tn_ref_clip(const tn_real *g, int n, double max_norm, bool scaling, doubl
     return (max_norm > 0 ? fmin(1, max_norm / (*norm + 1e-6)) : 1) / scale;
 }
 
-void tn_ref_adamw(tn_real *p, const tn_real *g, tn_real *m, tn_real *v, int n, double lr, double wd, double b1, double b2,
-                  double eps, int step, double grad_scale)
+void tn_ref_adamw(const tn_ref_optim *o, tn_real *p, const tn_real *g, tn_real *m, tn_real *v, int n)
 {
+    const double b1 = o->b1, b2 = o->b2, lr = o->lr;
     for (int i = 0; i < n; i++) {
-        double d = g[i] * grad_scale, a = b1 * m[i] + (1 - b1) * d, b = b2 * v[i] + (1 - b2) * d * d;
+        double d = g[i] * o->grad_scale, a = b1 * m[i] + (1 - b1) * d, b = b2 * v[i] + (1 - b2) * d * d;
         m[i] = (tn_real)a;
         v[i] = (tn_real)b;
-        p[i] = (tn_real)(p[i] * (1 - lr * wd) - lr / (1 - pow(b1, step)) * a / (sqrt(b) / sqrt(1 - pow(b2, step)) + eps));
+        p[i] =
+            (tn_real)(p[i] * (1 - lr * o->wd) - lr / (1 - pow(b1, o->step)) * a / (sqrt(b) / sqrt(1 - pow(b2, o->step)) + o->eps));
     }
 }
 
-void tn_ref_sgd(tn_real *p, const tn_real *g, tn_real *buf, int n, double lr, double wd, double momentum, bool first,
-                double grad_scale)
+void tn_ref_sgd(const tn_ref_optim *o, tn_real *p, const tn_real *g, tn_real *buf, int n)
 {
     for (int i = 0; i < n; i++) {
-        double d = g[i] * grad_scale + wd * p[i];
-        if (momentum != 0) buf[i] = (tn_real)(d = first ? d : momentum * buf[i] + d);
-        p[i] = (tn_real)(p[i] - lr * d);
+        double d = g[i] * o->grad_scale + o->wd * p[i];
+        if (o->momentum != 0) buf[i] = (tn_real)(d = o->step == 1 ? d : o->momentum * buf[i] + d);
+        p[i] = (tn_real)(p[i] - o->lr * d);
     }
 }

@@ -24,10 +24,10 @@ bool tn_adapt_sets(const tn_store *st, int adapter_slot)
 typedef struct {
     int rows, cols, r;
     float scale, *A, *B;
-} split;
+} adapt_split;
 
 /* W becomes W - s B A, which is what is then stored. */
-static int pissa(const split *x, int iterations, float *w, uint64_t seed, tn_error *err)
+static int pissa(const adapt_split *x, int iterations, float *w, uint64_t seed, tn_error *err)
 {
     const tn_low_rank_of whole = {w, x->rows, x->cols, x->r, iterations, seed};
     TN_TRY(tn_low_rank_scaled(&whole, x->scale, x->B, x->A, err));
@@ -42,7 +42,7 @@ int tn_adapt_base(tn_store *st, int slot, float *w, uint64_t seed, tn_error *err
     if (!l->enabled || !s->linear) return 0;
     const int a_slot = part_slot(st->m, s, "lora_A.weight"), b_slot = part_slot(st->m, s, "lora_B.weight");
     if (a_slot < 0 || !tn_adapt_sets(st, a_slot)) return 0;
-    split x = {.rows = s->rows, .cols = s->cols, .r = st->m->slots[a_slot].rows, .scale = st->m->slots[a_slot].lora_scale};
+    adapt_split x = {.rows = s->rows, .cols = s->cols, .r = st->m->slots[a_slot].rows, .scale = st->m->slots[a_slot].lora_scale};
     x.A = malloc(sizeof(float) * (size_t)x.r * (size_t)x.cols);
     x.B = malloc(sizeof(float) * (size_t)x.r * (size_t)x.rows);
     const tn_loftq_spec loftq = {.shape = st->s[slot].q.s, .r = x.r, .iterations = l->iterations, .scale = x.scale};

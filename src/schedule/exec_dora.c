@@ -34,9 +34,11 @@ int tn_exec_dora_scale(const tn_call *k)
 int tn_exec_dora(const tn_call *k)
 {
     tn_tensor u = tn_call_in(k, 0), g = tn_call_in(k, 1), v = tn_call_in(k, 2), y = tn_call_out(k, 0);
-    for (int i = 0, col = 0; i < k->n->n_parts; col += k->n->part[i++].cols)
-        TN_TRY(tn_dora(k->c, &u, &g, k->n->in[2] >= 0 ? &v : NULL, tn_call_weight(k, k->n->part[i].bias).mem, col,
-                       k->n->part[i].cols, &y, k->err));
+    for (int i = 0, col = 0; i < k->n->n_parts; col += k->n->part[i++].cols) {
+        tn_buffer *bias = tn_call_weight(k, k->n->part[i].bias).mem;
+        const tn_dora_part part = {&u, &g, k->n->in[2] >= 0 ? &v : NULL, bias, col, k->n->part[i].cols};
+        TN_TRY(tn_dora(k->c, &part, &y, k->err));
+    }
     return 0;
 }
 

@@ -85,20 +85,23 @@ int tn_exec_dropout2d_back(const tn_call *k)
     return tn_exec_dropout2d(k);
 }
 
+static tn_resize exec_resize(const tn_attr_resize *a)
+{
+    return (tn_resize){{a->in_h, a->in_w}, {a->out_h, a->out_w}, a->sy, a->sx};
+}
+
 int tn_exec_bilinear(const tn_call *k)
 {
     tn_tensor x = tn_call_in(k, 0), y = tn_call_out(k, 0);
-    const tn_attr_resize *a = &k->n->a.bilinear;
-    return tn_bilinear_forward(k->c, &x, k->e->g.batch, (tn_size2){a->in_h, a->in_w}, (tn_size2){a->out_h, a->out_w}, a->sy, a->sx,
-                               &y, k->err);
+    const tn_resize r = exec_resize(&k->n->a.bilinear);
+    return tn_bilinear_forward(k->c, &x, k->e->g.batch, &r, &y, k->err);
 }
 
 int tn_exec_bilinear_back(const tn_call *k)
 {
     tn_tensor dy = tn_call_in(k, 0), dx = tn_call_out(k, 0);
-    const tn_attr_resize *a = &k->n->a.bilinear;
-    return tn_bilinear_backward(k->c, &dy, k->e->g.batch, (tn_size2){a->in_h, a->in_w}, (tn_size2){a->out_h, a->out_w}, a->sy,
-                                a->sx, &dx, k->err);
+    const tn_resize r = exec_resize(&k->n->a.bilinear);
+    return tn_bilinear_backward(k->c, &dy, k->e->g.batch, &r, &dx, k->err);
 }
 
 int tn_exec_dwconv(const tn_call *k)
@@ -128,7 +131,7 @@ int tn_exec_dwconv_back(const tn_call *k)
     tn_tensor x = tn_call_in(k, 0), dy = tn_call_in(k, 1), dx = tn_call_out(k, 0), w = tn_call_weight(k, k->n->w[0]);
     tn_tensor dw = exec_kernel_grad(k, &w);
     const tn_size2 s = {k->n->a.dwconv.h, k->n->a.dwconv.w};
-    return tn_dwconv_backward(k->c, &x, &w, &dy, k->e->g.batch, s, &dx, &dw, k->err);
+    return tn_dwconv_backward(k->c, &(tn_conv_grads){&x, &w, &dy, &dx, &dw}, k->e->g.batch, s, k->err);
 }
 
 int tn_exec_conv3_back(const tn_call *k)
@@ -136,7 +139,7 @@ int tn_exec_conv3_back(const tn_call *k)
     tn_tensor x = tn_call_in(k, 0), dy = tn_call_in(k, 1), dx = tn_call_out(k, 0), w = tn_call_weight(k, k->n->w[0]);
     tn_tensor dw = exec_kernel_grad(k, &w);
     const tn_size2 s = {k->n->a.conv3.h, k->n->a.conv3.w};
-    return tn_conv3_backward(k->c, &x, &w, &dy, k->e->g.batch, s, &dx, &dw, k->err);
+    return tn_conv3_backward(k->c, &(tn_conv_grads){&x, &w, &dy, &dx, &dw}, k->e->g.batch, s, k->err);
 }
 
 #define NORM2D_EPS 1e-5f
@@ -151,14 +154,15 @@ int tn_exec_norm2d(const tn_call *k)
     if (stats == TN_STATS_RUNNING) TN_TRY(tn_batchnorm_stats(k->c, &mean, &var, NORM2D_EPS, &st, k->err));
     else TN_TRY(tn_norm2d_stats(k->c, &x, unit, groups, NORM2D_EPS, &st, k->err));
     if (stats == TN_STATS_TRACKED) TN_TRY(tn_batchnorm_track(k->c, &st, &mean, &var, NORM2D_EPS, 0.1f, x.rows, k->err));
-    return tn_norm2d_apply(k->c, &x, &st, &g, &b, unit, groups, &y, k->err);
+    return tn_norm2d_apply(k->c, &(tn_norm2d){&x, &st, &g, &b, unit, groups}, &y, k->err);
 }
 
 int tn_exec_norm2d_back(const tn_call *k)
 {
     tn_tensor x = tn_call_in(k, 0), st = tn_call_in(k, 1), dy = tn_call_in(k, 2), dx = tn_call_out(k, 0);
     tn_tensor g = tn_call_weight(k, k->n->w[0]), dg = tn_call_grad(k, k->n->w[0]), db = tn_call_grad(k, k->n->w[1]);
-    return tn_norm2d_backward(k->c, &x, &st, &g, &dy, k->n->a.norm2d.unit_rows, k->n->a.norm2d.groups, &dx, &dg, &db, k->err);
+    const tn_norm2d n = {&x, &st, &g, NULL, k->n->a.norm2d.unit_rows, k->n->a.norm2d.groups};
+    return tn_norm2d_backward(k->c, &n, &dy, &dx, &dg, &db, k->err);
 }
 
 int tn_exec_sample_mean(const tn_call *k)

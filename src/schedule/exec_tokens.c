@@ -33,8 +33,8 @@ int tn_exec_tokens(const tn_call *k)
 {
     tn_tensor p = tn_call_in(k, 0), pos = tn_call_in(k, 1), x = tn_call_out(k, 0), cls = tn_call_weight(k, k->n->w[0]),
               reg = tn_call_weight(k, k->n->w[1]);
-    return tn_tokens_forward(k->c, &p, &cls, &reg, k->n->in[1] >= 0 ? &pos : NULL, k->e->g.batch, k->n->a.tokens.registers, &x,
-                             k->err);
+    const tn_tokens t = {&p, &cls, &reg, k->n->in[1] >= 0 ? &pos : NULL, k->n->a.tokens.registers};
+    return tn_tokens_forward(k->c, &t, k->e->g.batch, &x, k->err);
 }
 
 int tn_exec_tokens_grad(const tn_call *k)
@@ -121,5 +121,6 @@ int tn_exec_attention_back(const tn_call *k)
 {
     tn_tensor qkv = tn_call_in(k, 0), o = tn_call_in(k, 1), lse = tn_call_in(k, 2), d_o = tn_call_in(k, 3),
               dqkv = tn_call_out(k, 0), delta = tn_call_out(k, 1);
-    return tn_attention_backward(k->c, &qkv, &o, &lse, &d_o, k->e->g.batch, k->n->a.attention.heads, &delta, &dqkv, k->err);
+    const tn_attention f = {&qkv, &o, &lse, k->e->g.batch, k->n->a.attention.heads};
+    return tn_attention_backward(k->c, &f, &d_o, &delta, &dqkv, k->err);
 }

@@ -35,9 +35,9 @@ typedef struct {
     const tn_st_file *f;
     const tn_st_tensor *t;
     tn_error *err;
-} reader;
+} qfile_reader;
 
-static int disagrees(const reader *r, const char *what)
+static int disagrees(const qfile_reader *r, const char *what)
 {
     return tn_fail(r->err, TN_ERR_FORMAT,
                    "%s: tensor '%s': its quant_state disagrees with its shapes (%s); the checkpoint is "
@@ -45,7 +45,7 @@ static int disagrees(const reader *r, const char *what)
                    r->f->path, r->t->name, what);
 }
 
-static const tn_st_tensor *part(const reader *r, const char *suffix)
+static const tn_st_tensor *part(const qfile_reader *r, const char *suffix)
 {
     char name[320];
     snprintf(name, sizeof name, "%s%s", r->t->name, suffix);
@@ -53,7 +53,7 @@ static const tn_st_tensor *part(const reader *r, const char *suffix)
 }
 
 /* Reads a part of exactly `bytes` into dst. */
-static int read_part(const reader *r, const char *suffix, const char *dtype, void *dst, size_t bytes)
+static int read_part(const qfile_reader *r, const char *suffix, const char *dtype, void *dst, size_t bytes)
 {
     const tn_st_tensor *t = part(r, suffix);
     char what[96];
@@ -62,7 +62,7 @@ static int read_part(const reader *r, const char *suffix, const char *dtype, voi
     return tn_st_read(r->f, t, dst, r->err);
 }
 
-static json_t *state_of(const reader *r, tn_qtype *type, bool *bnb)
+static json_t *state_of(const qfile_reader *r, tn_qtype *type, bool *bnb)
 {
     for (int i = 0; i < TN_Q_TYPES; i++)
         for (int own = 0; own < 2; own++) {
@@ -95,7 +95,7 @@ static int expand_scales(tn_qmatrix *q, const float map[256], tn_error *err)
     return 0;
 }
 
-static int read_nested(const reader *r, tn_qmatrix *q, const json_t *state)
+static int read_nested(const qfile_reader *r, tn_qmatrix *q, const json_t *state)
 {
     float map[256], ours[256];
     if (tn_json_int(state, "nested_blocksize", 0) != TN_NESTED_BLOCK) return disagrees(r, "nested_blocksize is not 256");
@@ -107,7 +107,7 @@ static int read_nested(const reader *r, tn_qmatrix *q, const json_t *state)
     return memcmp(map, ours, sizeof map) ? expand_scales(q, map, r->err) : 0;
 }
 
-static int read_own(const reader *r, tn_qmatrix *q, const json_t *state)
+static int read_own(const qfile_reader *r, tn_qmatrix *q, const json_t *state)
 {
     void *scales = q->absmax ? (void *)q->absmax : q->scale_q;
     TN_TRY(read_part(r, ".scale", q->absmax ? "F32" : "U8", scales, tn_qscale_bytes(&q->s)));
@@ -116,7 +116,7 @@ static int read_own(const reader *r, tn_qmatrix *q, const json_t *state)
     return 0;
 }
 
-static int read_state(const reader *r, tn_qmatrix *q, const json_t *state, tn_qtype type, bool bnb)
+static int read_state(const qfile_reader *r, tn_qmatrix *q, const json_t *state, tn_qtype type, bool bnb)
 {
     const json_t *shape = json_object_get(state, "shape");
     const long long rows = json_integer_value(json_array_get(shape, 0)), cols = json_integer_value(json_array_get(shape, 1));
@@ -136,7 +136,7 @@ static int read_state(const reader *r, tn_qmatrix *q, const json_t *state, tn_qt
     return s.nested ? read_nested(r, q, state) : read_part(r, ".absmax", "F32", q->absmax, tn_qscale_bytes(&s));
 }
 
-static int read_int8(const reader *r, tn_qmatrix *q)
+static int read_int8(const qfile_reader *r, tn_qmatrix *q)
 {
     char scb[320];
     snprintf(scb, sizeof scb, "%.*sSCB", (int)(strlen(r->t->name) - strlen("weight")), r->t->name);
@@ -151,7 +151,7 @@ static int read_int8(const reader *r, tn_qmatrix *q)
 
 int tn_qfile_read(tn_qmatrix *q, const tn_st_file *f, const tn_st_tensor *t, char *dtype, tn_error *err)
 {
-    const reader r = {f, t, err};
+    const qfile_reader r = {f, t, err};
     tn_qtype type;
     bool bnb;
     *q = (tn_qmatrix){0};
@@ -171,8 +171,8 @@ int tn_qfile_read(tn_qmatrix *q, const tn_st_file *f, const tn_st_tensor *t, cha
 
 /* ---- writing ---- */
 
-static int add(tn_qparts *p, char *name, const char *dtype, int64_t rows, int64_t cols, const void *data, size_t bytes,
-               tn_error *err)
+static int qfile_add(tn_qparts *p, char *name, const char *dtype, int64_t rows, int64_t cols, const void *data, size_t bytes,
+                     tn_error *err)
 {
     if (!name) return tn_oom(err);
     tn_st_entry *e = &p->e[p->n++];
@@ -215,11 +215,11 @@ static int bnb_parts(tn_qparts *p, const char *name, const tn_qmatrix *q, tn_err
     const void *scales = q->s.nested ? (const void *)q->scale_q : q->absmax;
     memcpy(p->tables, tn_qformats[q->s.type].code, 64);
     tn_dynamic_map(p->tables + 16);
-    TN_TRY(add(p, tn_strf("%s.absmax", name), sd, nb, -1, scales, tn_qscale_bytes(&q->s), err));
-    TN_TRY(add(p, tn_strf("%s.quant_map", name), "F32", 16, -1, p->tables, 64, err));
+    TN_TRY(qfile_add(p, tn_strf("%s.absmax", name), sd, nb, -1, scales, tn_qscale_bytes(&q->s), err));
+    TN_TRY(qfile_add(p, tn_strf("%s.quant_map", name), "F32", 16, -1, p->tables, 64, err));
     if (!q->s.nested) return 0;
-    TN_TRY(add(p, tn_strf("%s.nested_absmax", name), "F32", nested, -1, q->nested_absmax, 4 * (size_t)nested, err));
-    return add(p, tn_strf("%s.nested_quant_map", name), "F32", 256, -1, p->tables + 16, 1024, err);
+    TN_TRY(qfile_add(p, tn_strf("%s.nested_absmax", name), "F32", nested, -1, q->nested_absmax, 4 * (size_t)nested, err));
+    return qfile_add(p, tn_strf("%s.nested_quant_map", name), "F32", 256, -1, p->tables + 16, 1024, err);
 }
 
 static int own_parts(tn_qparts *p, const char *name, const tn_qmatrix *q, tn_error *err)
@@ -227,17 +227,17 @@ static int own_parts(tn_qparts *p, const char *name, const tn_qmatrix *q, tn_err
     const int64_t per_row = q->s.cols / q->s.block;
     const bool f32 = tn_qscale_of(&q->s) == TN_QS_F32;
     const void *scales = f32 ? (const void *)q->absmax : q->scale_q;
-    TN_TRY(add(p, tn_strf("%s.scale", name), f32 ? "F32" : "U8", q->s.rows, per_row, scales, tn_qscale_bytes(&q->s), err));
+    TN_TRY(qfile_add(p, tn_strf("%s.scale", name), f32 ? "F32" : "U8", q->s.rows, per_row, scales, tn_qscale_bytes(&q->s), err));
     if (!tn_qzero_bytes(&q->s)) return 0;
-    return add(p, tn_strf("%s.zero_point", name), "U8", q->s.rows, per_row, q->zero, tn_qzero_bytes(&q->s), err);
+    return qfile_add(p, tn_strf("%s.zero_point", name), "U8", q->s.rows, per_row, q->zero, tn_qzero_bytes(&q->s), err);
 }
 
 static int int8_parts(tn_qparts *p, const char *name, const tn_qmatrix *q, tn_error *err)
 {
     const int n = (int)(strlen(name) - strlen("weight"));
-    TN_TRY(add(p, strdup(name), "I8", q->s.rows, q->s.cols, q->packed, tn_qpacked_bytes(&q->s), err));
-    TN_TRY(add(p, tn_strf("%.*sSCB", n, name), "F32", q->s.rows, -1, q->absmax, tn_qscale_bytes(&q->s), err));
-    return add(p, tn_strf("%s_format", name), "U8", -1, -1, &p->format, 1, err);
+    TN_TRY(qfile_add(p, strdup(name), "I8", q->s.rows, q->s.cols, q->packed, tn_qpacked_bytes(&q->s), err));
+    TN_TRY(qfile_add(p, tn_strf("%.*sSCB", n, name), "F32", q->s.rows, -1, q->absmax, tn_qscale_bytes(&q->s), err));
+    return qfile_add(p, tn_strf("%s_format", name), "U8", -1, -1, &p->format, 1, err);
 }
 
 int tn_qparts_make(tn_qparts *p, const char *name, const tn_qmatrix *q, const char *dtype, tn_error *err)
@@ -246,11 +246,11 @@ int tn_qparts_make(tn_qparts *p, const char *name, const tn_qmatrix *q, const ch
     if (q->s.type == TN_Q_INT8) return int8_parts(p, name, q, err);
     const bool bnb = is_bnb(q->s.type);
     const int64_t n = (int64_t)tn_qpacked_bytes(&q->s);
-    TN_TRY(add(p, strdup(name), "U8", bnb ? n : q->s.rows, bnb ? 1 : q->s.cols / 2, q->packed, (size_t)n, err));
+    TN_TRY(qfile_add(p, strdup(name), "U8", bnb ? n : q->s.rows, bnb ? 1 : q->s.cols / 2, q->packed, (size_t)n, err));
     TN_TRY(bnb ? bnb_parts(p, name, q, err) : own_parts(p, name, q, err));
     TN_TRY(make_state(p, q, dtype, err));
     char *state = tn_strf("%s.quant_state.%s__%s", name, bnb ? "bitsandbytes" : "tracknet", tn_qformats[q->s.type].name);
-    return add(p, state, "U8", (int64_t)strlen(p->state), -1, p->state, strlen(p->state), err);
+    return qfile_add(p, state, "U8", (int64_t)strlen(p->state), -1, p->state, strlen(p->state), err);
 }
 
 void tn_qparts_free(tn_qparts *p)

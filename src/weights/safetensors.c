@@ -30,7 +30,7 @@ static int dtype_row(const char *name)
     return -1;
 }
 
-static int bad(const tn_st_file *f, tn_error *err, const char *tensor, const char *what)
+static int st_bad(const tn_st_file *f, tn_error *err, const char *tensor, const char *what)
 {
     return tn_fail(err, TN_ERR_FORMAT, "%s: %s%s%s%s; the file is damaged or was not fully downloaded, fetch it again", f->path,
                    tensor ? "tensor '" : "", tensor ? tensor : "", tensor ? "' " : "", what);
@@ -47,13 +47,13 @@ static bool size_ok(const json_t *v, int64_t *out)
 static int parse_shape(const tn_st_file *f, tn_st_tensor *t, const json_t *shape, tn_error *err)
 {
     size_t k = json_array_size(shape);
-    if (!json_is_array(shape) || k > TN_ST_MAX_DIMS) return bad(f, err, t->name, "has no shape of at most 8 dimensions");
+    if (!json_is_array(shape) || k > TN_ST_MAX_DIMS) return st_bad(f, err, t->name, "has no shape of at most 8 dimensions");
     t->ndim = (int)k;
     t->count = 1;
     for (size_t i = 0; i < k; i++) {
-        if (!size_ok(json_array_get(shape, i), &t->shape[i])) return bad(f, err, t->name, "has a dimension that is no size");
+        if (!size_ok(json_array_get(shape, i), &t->shape[i])) return st_bad(f, err, t->name, "has a dimension that is no size");
         if (__builtin_mul_overflow(t->count, t->shape[i], &t->count) || t->count >= (int64_t)1 << 48)
-            return bad(f, err, t->name, "has a shape too large to be true");
+            return st_bad(f, err, t->name, "has a shape too large to be true");
     }
     return 0;
 }
@@ -67,14 +67,14 @@ static int parse_tensor(tn_st_file *f, tn_st_tensor *t, const char *name, const 
     t->name = strdup(name);
     if (!t->name) return tn_oom(err);
     if (!json_is_object(v) || json_object_size(v) != 3 || row < 0)
-        return bad(f, err, name, "needs exactly dtype, shape and data_offsets with a known dtype");
+        return st_bad(f, err, name, "needs exactly dtype, shape and data_offsets with a known dtype");
     snprintf(t->dtype, sizeof t->dtype, "%s", dt);
     TN_TRY(parse_shape(f, t, json_object_get(v, "shape"), err));
     if (json_array_size(off) != 2 || !size_ok(json_array_get(off, 0), &b) || !size_ok(json_array_get(off, 1), &e) || e < b ||
         (uint64_t)e > data_size)
-        return bad(f, err, name, "has data_offsets outside the file");
+        return st_bad(f, err, name, "has data_offsets outside the file");
     if (__builtin_mul_overflow(t->count, (int64_t)dtypes[row].bits, &bits) || bits % 8 || bits / 8 != e - b)
-        return bad(f, err, name, "has a shape that does not fit its data_offsets");
+        return st_bad(f, err, name, "has a shape that does not fit its data_offsets");
     t->begin = (size_t)b;
     t->bytes = (size_t)(e - b);
     return 0;
@@ -97,10 +97,10 @@ static int check_layout(tn_st_file *f, size_t data_size, tn_error *err)
     size_t at = 0;
     if (f->n > 1) qsort(f->t, (size_t)f->n, sizeof *f->t, by_offset);
     for (int i = 0; i < f->n; i++) {
-        if (f->t[i].begin != at) return bad(f, err, f->t[i].name, "leaves a hole or overlaps another tensor");
+        if (f->t[i].begin != at) return st_bad(f, err, f->t[i].name, "leaves a hole or overlaps another tensor");
         at += f->t[i].bytes;
     }
-    if (at != data_size) return bad(f, err, NULL, "the data does not end where the file does");
+    if (at != data_size) return st_bad(f, err, NULL, "the data does not end where the file does");
     if (f->n > 1) qsort(f->t, (size_t)f->n, sizeof *f->t, by_name);
     return 0;
 }
@@ -109,9 +109,9 @@ static int check_metadata(const tn_st_file *f, const json_t *meta, tn_error *err
 {
     const char *key;
     json_t *v;
-    if (!json_is_object(meta)) return bad(f, err, NULL, "__metadata__ is no map");
+    if (!json_is_object(meta)) return st_bad(f, err, NULL, "__metadata__ is no map");
     json_object_foreach((json_t *)meta, key,
-                        v) if (!json_is_string(v)) return bad(f, err, NULL, "__metadata__ holds something that is no string");
+                        v) if (!json_is_string(v)) return st_bad(f, err, NULL, "__metadata__ holds something that is no string");
     return 0;
 }
 
@@ -119,10 +119,10 @@ static int parse_header(tn_st_file *f, tn_error *err)
 {
     const unsigned char *m = f->map;
     uint64_t n = 0;
-    if (f->size < 8) return bad(f, err, NULL, "shorter than a safetensors header");
+    if (f->size < 8) return st_bad(f, err, NULL, "shorter than a safetensors header");
     for (int i = 7; i >= 0; i--) n = n << 8 | m[i];
-    if (n > MAX_HEADER || 8 + n > f->size) return bad(f, err, NULL, "the header is longer than the file");
-    if (n < 2 || m[8] != '{') return bad(f, err, NULL, "the header is no JSON object");
+    if (n > MAX_HEADER || 8 + n > f->size) return st_bad(f, err, NULL, "the header is longer than the file");
+    if (n < 2 || m[8] != '{') return st_bad(f, err, NULL, "the header is no JSON object");
     f->data = m + 8 + n;
     size_t data_size = f->size - 8 - n;
     json_t *h;
@@ -132,7 +132,7 @@ static int parse_header(tn_st_file *f, tn_error *err)
     json_t *v;
     f->t = calloc(json_object_size(h) + 1, sizeof *f->t);
     if (!f->t) rc = tn_oom(err);
-    if (!rc && !json_is_object(h)) rc = bad(f, err, NULL, "the header is no JSON object");
+    if (!rc && !json_is_object(h)) rc = st_bad(f, err, NULL, "the header is no JSON object");
     if (!rc) json_object_foreach(h, key, v)
         {
             rc = !strcmp(key, "__metadata__") ? check_metadata(f, v, err) : parse_tensor(f, &f->t[f->n++], key, v, data_size, err);
@@ -154,7 +154,7 @@ int tn_st_open(tn_st_file **out, const char *path, tn_error *err)
     struct stat st;
     if (fd < 0 || fstat(fd, &st) || !S_ISREG(st.st_mode))
         rc = tn_fail(err, TN_ERR_IO, "cannot open '%s': %s", path, fd < 0 ? strerror(errno) : "not a file");
-    else if (st.st_size < 8) rc = bad(f, err, NULL, "shorter than a safetensors header");
+    else if (st.st_size < 8) rc = st_bad(f, err, NULL, "shorter than a safetensors header");
     if (!rc) {
         f->size = (size_t)st.st_size;
         f->map = mmap(NULL, f->size, PROT_READ, MAP_PRIVATE, fd, 0);
@@ -204,7 +204,7 @@ const tn_st_tensor *tn_st_find_common(const tn_st_file *f, const char *name)
 static int still_whole(const tn_st_file *f, tn_error *err)
 {
     struct stat st;
-    if (stat(f->path, &st) || (size_t)st.st_size != f->size) return bad(f, err, NULL, "changed its size while being read");
+    if (stat(f->path, &st) || (size_t)st.st_size != f->size) return st_bad(f, err, NULL, "changed its size while being read");
     return 0;
 }
 
@@ -303,7 +303,7 @@ static int write_at(const tn_st_writer *w, const void *data, size_t bytes, size_
     return 0;
 }
 
-static int lay_out(tn_st_writer *w, const tn_st_entry *layout, int n, tn_error *err)
+static int st_lay_out(tn_st_writer *w, const tn_st_entry *layout, int n, tn_error *err)
 {
     for (int i = 0; i < n; i++) {
         if (dtype_row(layout[i].dtype) < 0)
@@ -337,7 +337,7 @@ int tn_st_begin(tn_st_writer **out, const char *path, const tn_st_entry *layout,
     w->written = calloc((size_t)n + 1, sizeof *w->written);
     int rc = w->path && w->tmp && w->e && w->at && w->written ? 0 : tn_oom(err);
     if (!rc && (w->fd = open(w->tmp, O_RDWR | O_CREAT | O_TRUNC, 0666)) < 0) rc = write_failed(w, err);
-    if (!rc) rc = lay_out(w, layout, n, err);
+    if (!rc) rc = st_lay_out(w, layout, n, err);
     if (rc) {
         tn_st_abort(w);
         return rc;

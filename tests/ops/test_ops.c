@@ -241,39 +241,39 @@ static float g[MAX];
 
 static void f_ln(const float x[3][MAX], float *y)
 {
-    tn_ref_layernorm(x[0], x[1], x[2], 1e-5f, 5, 12, y);
+    tn_ref_layernorm(&(tn_ref_norm){x[0], x[1], x[2], 1e-5f, 5, 12, 0, 0}, y);
 }
 START_TEST(layernorm_backward)
 {
     start(&c, g, 60, 12, 12, 60);
     c.forward = f_ln;
-    tn_ref_layernorm_backward(c.x[0], c.x[1], 1e-5f, g, 5, 12, c.dx[0], c.dx[1], c.dx[2]);
+    tn_ref_layernorm_backward(&(tn_ref_norm){c.x[0], c.x[1], NULL, 1e-5f, 5, 12, 0, 0}, g, c.dx[0], c.dx[1], c.dx[2]);
     differences(&c, g, "layernorm");
 }
 END_TEST
 
 static void f_gn(const float x[3][MAX], float *y)
 {
-    tn_ref_norm2d(x[0], x[1], x[2], 1e-5f, 24, 6, 12, 2, y);
+    tn_ref_norm2d(&(tn_ref_norm){x[0], x[1], x[2], 1e-5f, 24, 6, 12, 2}, y);
 }
 START_TEST(groupnorm_backward)
 {
     start(&c, g, 144, 6, 6, 144);
     c.forward = f_gn;
-    tn_ref_norm2d_backward(c.x[0], c.x[1], 1e-5f, g, 24, 6, 12, 2, c.dx[0], c.dx[1], c.dx[2]);
+    tn_ref_norm2d_backward(&(tn_ref_norm){c.x[0], c.x[1], NULL, 1e-5f, 24, 6, 12, 2}, g, c.dx[0], c.dx[1], c.dx[2]);
     differences(&c, g, "groupnorm");
 }
 END_TEST
 
 static void f_bn(const float x[3][MAX], float *y)
 {
-    tn_ref_norm2d(x[0], x[1], x[2], 1e-5f, 24, 6, 24, 6, y);
+    tn_ref_norm2d(&(tn_ref_norm){x[0], x[1], x[2], 1e-5f, 24, 6, 24, 6}, y);
 }
 START_TEST(batchnorm_backward)
 {
     start(&c, g, 144, 6, 6, 144);
     c.forward = f_bn;
-    tn_ref_norm2d_backward(c.x[0], c.x[1], 1e-5f, g, 24, 6, 24, 6, c.dx[0], c.dx[1], c.dx[2]);
+    tn_ref_norm2d_backward(&(tn_ref_norm){c.x[0], c.x[1], NULL, 1e-5f, 24, 6, 24, 6}, g, c.dx[0], c.dx[1], c.dx[2]);
     differences(&c, g, "batchnorm");
 }
 END_TEST
@@ -293,39 +293,41 @@ END_TEST
 
 static void f_conv(const float x[3][MAX], float *y)
 {
-    tn_ref_conv3(x[0], x[1], 2, 4, 5, 3, 4, false, y);
+    tn_ref_conv3(&(tn_ref_conv){x[0], x[1], 2, 4, 5, 3, 4, false}, y);
 }
 START_TEST(convolution_backward)
 {
     start(&c, g, 120, 108, 0, 160);
     c.forward = f_conv;
-    tn_ref_conv3_backward(c.x[0], c.x[1], g, 2, 4, 5, 3, 4, false, c.dx[0], c.dx[1]);
+    tn_ref_conv3_backward(&(tn_ref_conv){c.x[0], c.x[1], 2, 4, 5, 3, 4, false}, g, c.dx[0], c.dx[1]);
     differences(&c, g, "convolution");
 }
 END_TEST
 
 static void f_dw(const float x[3][MAX], float *y)
 {
-    tn_ref_conv3(x[0], x[1], 2, 4, 5, 3, 3, true, y);
+    tn_ref_conv3(&(tn_ref_conv){x[0], x[1], 2, 4, 5, 3, 3, true}, y);
 }
 START_TEST(depthwise_backward)
 {
     start(&c, g, 120, 27, 0, 120);
     c.forward = f_dw;
-    tn_ref_conv3_backward(c.x[0], c.x[1], g, 2, 4, 5, 3, 3, true, c.dx[0], c.dx[1]);
+    tn_ref_conv3_backward(&(tn_ref_conv){c.x[0], c.x[1], 2, 4, 5, 3, 3, true}, g, c.dx[0], c.dx[1]);
     differences(&c, g, "depthwise");
 }
 END_TEST
 
+static const tn_ref_resize sizes = {2, 3, 4, 7, 9, 2, 3.0f / 7, 4.0f / 9};
+
 static void f_resize(const float x[3][MAX], float *y)
 {
-    tn_ref_bilinear(x[0], 2, 3, 4, 7, 9, 2, 3.0f / 7, 4.0f / 9, y);
+    tn_ref_bilinear(&sizes, x[0], y);
 }
 START_TEST(resize_backward)
 {
     start(&c, g, 48, 0, 0, 252);
     c.forward = f_resize;
-    tn_ref_bilinear_backward(g, 2, 3, 4, 7, 9, 2, 3.0f / 7, 4.0f / 9, c.dx[0]);
+    tn_ref_bilinear_backward(&sizes, g, c.dx[0]);
     differences(&c, g, "resize");
 }
 END_TEST
@@ -341,16 +343,17 @@ END_TEST
 
 START_TEST(loss_slopes)
 {
+    const tn_ref_loss loss = {2, 6, _i, 2, 4, 0.1};
     float p[12], t[12], mask[2] = {1, 1}, dp[12];
     fill(p, 12, "p");
     for (int i = 0; i < 12; i++) t[i] = (float)(i % 4) / 3;
-    tn_ref_heatmap_loss(p, t, mask, 2, 6, _i, 2, 4, 0.1, dp);
+    tn_ref_heatmap_loss(&loss, p, t, mask, dp);
     for (int i = 0; i < 12; i++) {
         const float keep = p[i], h = 1e-3f;
         p[i] = keep + h;
-        double a = tn_ref_heatmap_loss(p, t, mask, 2, 6, _i, 2, 4, 0.1, NULL);
+        double a = tn_ref_heatmap_loss(&loss, p, t, mask, NULL);
         p[i] = keep - h;
-        double b = tn_ref_heatmap_loss(p, t, mask, 2, 6, _i, 2, 4, 0.1, NULL);
+        double b = tn_ref_heatmap_loss(&loss, p, t, mask, NULL);
         p[i] = keep;
         ck_assert_double_eq_tol(dp[i], (a - b) / (2.0 * h), 1e-3);
     }

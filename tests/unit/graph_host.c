@@ -76,6 +76,14 @@ static void host_patchify(const host_call *k)
     tn_ref_patchify(k->in[0], k->B, a->height, a->width, a->patch, k->out[0]);
 }
 
+/* Columns from `at` on of the output: A B^T of dense rows. */
+static void host_product(const host_call *k, const tn_ref_product *given, int at)
+{
+    tn_ref_product p = *given;
+    p.tb = true, p.M = k->rows, p.ldb = p.K, p.ldc = k->out_cols;
+    tn_ref_gemm(&p, k->out[0] + at);
+}
+
 static void host_linear_t(const host_call *k)
 {
     const tn_attr_lora *a = &k->n->a.linear_t;
@@ -84,8 +92,11 @@ static void host_linear_t(const host_call *k)
     for (size_t i = 0; i < n; i++) x[i] = k->in[0][i] * (a->dropout > 0 ? mask(k, a->dropout, a->salt, i) : 1);
     for (int i = 0, at = 0; i < k->n->n_parts; at += k->n->part[i++].r)
         if (k->n->part[i].a >= 0)
-            tn_ref_gemm(false, true, k->rows, k->n->part[i].r, k->cols, 1, x, k->cols, k->h->slot[k->n->part[i].a], k->cols, 0,
-                        k->out[0] + at, k->out_cols, NULL);
+            host_product(
+                k,
+                &(tn_ref_product){
+                    .N = k->n->part[i].r, .K = k->cols, .alpha = 1, .A = x, .lda = k->cols, .B = k->h->slot[k->n->part[i].a]},
+                at);
     free(x);
 }
 
@@ -95,18 +106,36 @@ static void host_linear(const host_call *k)
     for (int i = 0; i < k->n->n_parts; i++) ranks += k->n->part[i].r;
     for (int i = 0, col = 0, at = 0; i < k->n->n_parts; at += k->n->part[i].r, col += k->n->part[i++].cols) {
         const tn_gpart *p = &k->n->part[i];
-        tn_ref_gemm(false, true, k->rows, p->cols, k->cols, 1, k->in[0], k->cols, k->h->slot[p->w], k->cols, 0, k->out[0] + col,
-                    k->out_cols, p->bias >= 0 ? k->h->slot[p->bias] : NULL);
+        host_product(k,
+                     &(tn_ref_product){.N = p->cols,
+                                       .K = k->cols,
+                                       .alpha = 1,
+                                       .A = k->in[0],
+                                       .lda = k->cols,
+                                       .B = k->h->slot[p->w],
+                                       .bias = p->bias >= 0 ? k->h->slot[p->bias] : NULL},
+                     col);
         if (k->n->in[1] >= 0 && p->b >= 0)
-            tn_ref_gemm(false, true, k->rows, p->cols, p->r, p->scale, k->in[1] + at, ranks, k->h->slot[p->b], p->r, 1,
-                        k->out[0] + col, k->out_cols, NULL);
+            host_product(
+                k,
+                &(tn_ref_product){
+                    .N = p->cols, .K = p->r, .alpha = p->scale, .beta = 1, .A = k->in[1] + at, .lda = ranks, .B = k->h->slot[p->b]},
+                col);
     }
 }
 
 static void host_positions(const host_call *k)
 {
-    tn_ref_gemm(false, false, k->rows, k->out_cols, k->cols, 1, k->in[0], k->cols, k->w[0], k->out_cols, 0, k->out[0], k->out_cols,
-                NULL);
+    tn_ref_gemm(&(tn_ref_product){.M = k->rows,
+                                  .N = k->out_cols,
+                                  .K = k->cols,
+                                  .alpha = 1,
+                                  .A = k->in[0],
+                                  .lda = k->cols,
+                                  .B = k->w[0],
+                                  .ldb = k->out_cols,
+                                  .ldc = k->out_cols},
+                k->out[0]);
 }
 
 static void host_tokens(const host_call *k)
@@ -122,7 +151,7 @@ static void host_tokens(const host_call *k)
 
 static void host_layernorm(const host_call *k)
 {
-    tn_ref_layernorm(k->in[0], k->w[0], k->w[1], (double)k->n->a.layernorm.eps, k->rows, k->cols, k->out[0]);
+    tn_ref_layernorm(&(tn_ref_norm){k->in[0], k->w[0], k->w[1], (double)k->n->a.layernorm.eps, k->rows, k->cols, 0, 0}, k->out[0]);
 }
 
 static void host_rope(const host_call *k)
@@ -168,23 +197,24 @@ static void host_grid(const host_call *k)
 static void host_bilinear(const host_call *k)
 {
     const tn_attr_resize *a = &k->n->a.bilinear;
-    tn_ref_bilinear(k->in[0], k->B, a->in_h, a->in_w, a->out_h, a->out_w, k->cols, a->sy, a->sx, k->out[0]);
+    tn_ref_bilinear(&(tn_ref_resize){k->B, a->in_h, a->in_w, a->out_h, a->out_w, k->cols, a->sy, a->sx}, k->in[0], k->out[0]);
 }
 
 static void host_dwconv(const host_call *k)
 {
-    tn_ref_conv3(k->in[0], k->w[0], k->B, k->n->a.dwconv.h, k->n->a.dwconv.w, k->cols, k->out_cols, true, k->out[0]);
+    tn_ref_conv3(&(tn_ref_conv){k->in[0], k->w[0], k->B, k->n->a.dwconv.h, k->n->a.dwconv.w, k->cols, k->out_cols, true},
+                 k->out[0]);
 }
 
 static void host_conv3(const host_call *k)
 {
-    tn_ref_conv3(k->in[0], k->w[0], k->B, k->n->a.conv3.h, k->n->a.conv3.w, k->cols, k->out_cols, false, k->out[0]);
+    tn_ref_conv3(&(tn_ref_conv){k->in[0], k->w[0], k->B, k->n->a.conv3.h, k->n->a.conv3.w, k->cols, k->out_cols, false}, k->out[0]);
 }
 
 static void host_norm2d(const host_call *k)
 {
     const tn_attr_norm2d *a = &k->n->a.norm2d;
-    tn_ref_norm2d(k->in[0], k->w[0], k->w[1], (double)1e-5f, k->rows, k->cols, a->unit_rows, a->groups, k->out[0]);
+    tn_ref_norm2d(&(tn_ref_norm){k->in[0], k->w[0], k->w[1], (double)1e-5f, k->rows, k->cols, a->unit_rows, a->groups}, k->out[0]);
 }
 
 static void host_sample_mean(const host_call *k)
@@ -257,7 +287,8 @@ static void host_target(const host_call *k)
 
 static void host_loss(const host_call *k)
 {
-    k->out[1][0] = tn_ref_heatmap_loss(k->in[0], k->in[1], k->in[2], k->B, k->rows / k->B, false, 2, 4, k->h->inv_mask, NULL);
+    k->out[1][0] =
+        tn_ref_heatmap_loss(&(tn_ref_loss){k->B, k->rows / k->B, false, 2, 4, k->h->inv_mask}, k->in[0], k->in[1], k->in[2], NULL);
 }
 
 double host_run(host_pass *h)
