@@ -14,25 +14,27 @@
 __kernel __attribute__((reqd_work_group_size(WG_UNPACK, 1, 1)))
 void unpack(const __global uchar *packed, const __global scale_t *scales, const __global float *nested,
             const __global uchar *zeros, const __global float *tables, float offset, uint block,
-            __global TYPE(OUT) *w, uint w_off, uint n)
+            __global TYPE(OUT) *w, uint w_off, uint n MORE_PARAMS)
 {
     __local float code[16];
     if (get_local_id(0) < 16) code[get_local_id(0)] = tables[get_local_id(0)];
     barrier(CLK_LOCAL_MEM_FENCE);
     const uint first = (uint)get_global_id(0) * PER;
     if (first >= n) return;
+    TAKE_PART(get_global_id(1));
     const uint b = first / block;
     const float scale = block_scale(scales, nested, tables, offset, b);
     const float zero = block_zero(zeros, b);
     const int count = min((uint)PER, n - (uint)first);
+    w += w_off + (size_t)get_global_id(1) * n;
     for (int i = 0; i < count; i++) {
 #if QBITS == 8
         const float v = (float)(char)packed[first + i] * scale;
-        ST(OUT, w, w_off + first + i, v * INT8_STEP);
+        ST(OUT, w, first + i, v * INT8_STEP);
 #else
         const uchar byte = packed[(first + i) >> 1];
         const int q = (i & 1) == QLOW ? byte >> 4 : byte & 15;
-        ST(OUT, w, w_off + first + i, (code[q] - zero) * scale);
+        ST(OUT, w, first + i, (code[q] - zero) * scale);
 #endif
     }
 }
@@ -76,15 +78,16 @@ inline void store_run(__global TYPE(OUT) *w, word_t p, const __local float *code
 }
 
 __kernel __attribute__((reqd_work_group_size(WG_RUNS, 1, 1)))
-void unpack_runs(const __global uchar *restrict packed, const __global scale_t *restrict scales,
-                 const __global float *restrict nested, const __global uchar *restrict zeros,
-                 const __global float *restrict tables, float offset, uint block, __global TYPE(OUT) *restrict w, uint w_off,
-                 uint n)
+void unpack_runs(const __global uchar *packed, const __global scale_t *scales, const __global float *nested,
+                 const __global uchar *zeros, const __global float *restrict tables, float offset, uint block,
+                 __global TYPE(OUT) *restrict w, uint w_off, uint n MORE_PARAMS)
 {
     __local float code[16];
     const uint l = (uint)get_local_id(0), runs = n / RUN, first = (uint)(get_global_id(0) / WG_RUNS) * (STEPS * WG_RUNS) + l;
     if (l < 16) code[l] = tables[l];
     barrier(CLK_LOCAL_MEM_FENCE);
+    TAKE_PART(get_global_id(1));
+    w += w_off + (size_t)get_global_id(1) * n;
     word_t p[STEPS];
     float scale[STEPS], zero[STEPS];
     for (int s = 0; s < STEPS; s++) {
@@ -100,7 +103,7 @@ void unpack_runs(const __global uchar *restrict packed, const __global scale_t *
     }
     for (int s = 0; s < STEPS; s++) {
         const uint item = first + s * WG_RUNS;
-        if (item < runs) store_run(w + w_off + (size_t)item * RUN, p[s], code, scale[s], zero[s]);
+        if (item < runs) store_run(w + (size_t)item * RUN, p[s], code, scale[s], zero[s]);
     }
 }
 

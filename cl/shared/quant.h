@@ -29,6 +29,28 @@
 #define LADDER_AT 272
 #define PAIRS_AT  304
 
+/* PARTS: matrices of one shape that a launch unpacks under each other; the second dimension of the launch says which. */
+#ifndef PARTS
+#define PARTS 1
+#endif
+#define PART_PARAMS(i)                                                                                                        \
+    , const __global uchar *packed##i, const __global scale_t *scales##i, const __global float *nested##i,                     \
+        const __global uchar *zeros##i, float offset##i
+#define PART_TAKE(i, part)                                                                                                     \
+    if (part == i) packed = packed##i, scales = scales##i, nested = nested##i, zeros = zeros##i, offset = offset##i
+#if PARTS == 3
+#define MORE_PARAMS      PART_PARAMS(1) PART_PARAMS(2)
+#define TAKE_PART(part)  \
+    PART_TAKE(1, part);  \
+    PART_TAKE(2, part)
+#elif PARTS == 2
+#define MORE_PARAMS     PART_PARAMS(1)
+#define TAKE_PART(part) PART_TAKE(1, part)
+#else
+#define MORE_PARAMS
+#define TAKE_PART(part)
+#endif
+
 inline float block_scale(const __global scale_t *scales, const __global float *nested, const __global float *tables, float offset,
                          size_t b)
 {

@@ -101,8 +101,9 @@ typedef enum tn_again { TN_AGAIN_NEVER, TN_AGAIN_CHEAP, TN_AGAIN_DEAR } tn_again
 #define TN_FORWARD_OPERATIONS(X) \
     /* pixels [B*3*H, W] float32 or frames [B*H, 3*W] of bytes -> columns [B*P, 3*p*p] */ \
     X(PATCHIFY, patchify, tn_attr_patchify, 1, 1, moves, none, NEVER, 0, 0) \
-    /* x -> t [rows, sum of ranks]: dropout(x) A^T of each adapted part, side by side */ \
-    X(LINEAR_T, linear_t, tn_attr_lora, 1, 1, linear_t, linear_t, DEAR, 0, 0) \
+    /* x -> t [rows, sum of ranks]: dropout(x) A^T of each adapted part, side by side; small, so it is kept, and nothing
+     * reads x again for it alone */ \
+    X(LINEAR_T, linear_t, tn_attr_lora, 1, 1, linear_t, linear_t, NEVER, 0, 0) \
     /* x (, t) -> y: x W^T + bias (+ scale t B^T), the parts side by side. Fused: act of it, or in[2] + w0 * it */ \
     X(LINEAR, linear, tn_attr_linear, 3, 2, linear, linear, DEAR, 0, 0) \
     /* const R; w0 positions -> resized position rows, float32 */ \

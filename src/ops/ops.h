@@ -245,6 +245,8 @@ int tn_qtensor_get(const tn_qtensor *q, tn_dev *d, tn_qmatrix *m, tn_error *err)
 int tn_qtensor_quantize(tn_ctx *c, tn_qtensor *q, const float *values, const char *name, tn_error *err);
 /** Unpacks into out: dense, of any storage type, may begin anywhere in its buffer. */
 int tn_unpack(tn_ctx *c, const tn_qtensor *q, tn_tensor *out, tn_error *err);
+/** n matrices with as many columns under each other in out; up to three of one shape in one launch. */
+int tn_unpack_parts(tn_ctx *c, const tn_qtensor *const *q, int n, tn_tensor *out, tn_error *err);
 enum { TN_QGEMV_ROWS = TN_FEW_ROWS };
 /** y[m, n] = sum_k x[m, k] W[n, k] + bias[n] (bias may be NULL) for few rows of x, by whatever is fastest: a kernel that
  * unpacks on the way (at most TN_QGEMV_ROWS rows, y stored as x is), or unpacking and tn_gemm. y may be a part of a matrix. */

@@ -42,6 +42,43 @@ static int quant_one(tn_trial *t, const tn_qshape *s)
     return rc;
 }
 
+static int add_part(tn_trial *t, const tn_qshape *s, tn_qtensor *d, float *w, float *want)
+{
+    tn_qmatrix q;
+    const size_t n = (size_t)s->rows * (size_t)s->cols;
+    for (size_t i = 0; i < n; i++) w[i] = (float)tn_rng_normal(&t->rng);
+    TN_TRY(tn_quantize(&q, w, s, "w", ERR));
+    tn_dequantize(&q, want);
+    int rc = tn_qtensor_new(d, t->c->dev, s, NULL, ERR);
+    if (!rc) rc = tn_qtensor_set(d, t->c->dev, &q, ERR);
+    tn_qmatrix_free(&q);
+    return rc;
+}
+
+/* n matrices under each other by one launch. */
+static int parts_of(tn_trial *t, const tn_qshape *s, int n)
+{
+    const int mark = t->n;
+    const size_t one = (size_t)s->rows * (size_t)s->cols, all = one * (size_t)n;
+    const tn_unpack_args args = {.q = {.s = *s}, .out = {.dtype = ACT}, .n_more = n - 1};
+    if (!tn_trial_wants(t, &tn_unpack_op, &args)) return 0;
+    float *w = tn_trial_host(t, one), *want = tn_trial_host(t, all);
+    tn_tensor *out;
+    tn_qtensor d[TN_UNPACK_PARTS] = {0};
+    const tn_qtensor *const q[TN_UNPACK_PARTS] = {&d[0], &d[1], &d[2]};
+    if (!w || !want) return tn_oom(ERR);
+    TN_TRY(tn_trial_out(t, ACT, n * s->rows, s->cols, &out));
+    int rc = 0;
+    for (int i = 0; !rc && i < n; i++) rc = add_part(t, s, &d[i], w, want + (size_t)i * one);
+    for (size_t i = 0; i < all; i++) want[i] = tn_rounded(want[i], ACT);
+    if (!rc) rc = tn_unpack_parts(t->c, q, n, out, ERR);
+    if (!rc) rc = tn_trial_compare(t, out, want);
+    if (t->error > 0) t->worst = NAN;
+    for (int i = 0; i < n; i++) tn_qtensor_free(&d[i], t->c->dev);
+    tn_trial_rewind(t, mark);
+    return rc;
+}
+
 /* A matrix in the format, nesting and block of the one that is asked about: of several blocks a row, where a block is not a row. */
 static tn_qshape shape_like(const tn_trial *t, const tn_qshape *like)
 {
@@ -55,9 +92,10 @@ static int quant(tn_trial *t)
 {
     static const int sizes[3][3][2] = {
         {{5, 23}, {3, 64}, {2, 96}}, {{33, 67}, {31, 128}, {9, 32}}, {{130, 517}, {257, 384}, {64, 1536}}};
-    if (t->like) {
-        const tn_qshape s = shape_like(t, &((const tn_unpack_args *)t->like)->q.s);
-        return quant_one(t, &s);
+    const tn_unpack_args *like = t->like;
+    if (like) {
+        const tn_qshape s = shape_like(t, &like->q.s);
+        return like->n_more ? parts_of(t, &s, 1 + like->n_more) : quant_one(t, &s);
     }
     for (int i = 0; i < 3; i++)
         for (int k = 0; k < 2 * TN_Q_TYPES; k++) {
@@ -67,6 +105,7 @@ static int quant(tn_trial *t)
             if (!tn_qdivides(type, 0, s.cols)) continue;
             TN_TRY(tn_qblock(&s.block, type, 0, s.cols, "w", ERR));
             TN_TRY(quant_one(t, &s));
+            if (i == k % 3) TN_TRY(parts_of(t, &s, 2 + k % 2));
         }
     return 0;
 }

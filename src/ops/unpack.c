@@ -52,14 +52,20 @@ static int unpack_launch(tn_ctx *c, const tn_unpack_args *a, const char *file, c
 {
     char format[160];
     tn_options o;
-    tn_arg args[10];
+    tn_arg args[10 + 5 * (TN_UNPACK_PARTS - 1)];
     int k = tn_qargs(args, &a->q);
     args[k++] = TN_BUF(a->out.mem);
     args[k++] = TN_UINT(a->out.off);
     args[k++] = TN_UINT(tn_qcount(&a->q));
+    for (int i = 0; i < a->n_more; i++) {
+        tn_arg more[7];
+        tn_qargs(more, &a->more[i]);
+        for (int j = 0; j < 4; j++) args[k++] = more[j];
+        args[k++] = more[5]; /* tables and block are the first one's */
+    }
     tn_qoptions(format, sizeof format, &a->q.s, a->out.dtype);
-    TN_TRY(tn_options_set(&o, err, "%s %s", format, own));
-    return tn_op_run(c, file, entry, o.s, args, k, &(tn_range){1, {items}, {local}}, err);
+    TN_TRY(tn_options_set(&o, err, "%s %s -DPARTS=%d", format, own, 1 + a->n_more));
+    return tn_op_run(c, file, entry, o.s, args, k, &(tn_range){2, {items, (size_t)(1 + a->n_more)}, {local, 1}}, err);
 }
 
 /* The shift that divides by a block's size; 0 where there is none. */
@@ -122,12 +128,14 @@ static int unpack_run_avx512(tn_ctx *c, const void *args, tn_error *err)
 
 /* ---- the operation ---- */
 
+static const char *const parts[TN_UNPACK_PARTS] = {"", " *2", " *3"};
+
 static void unpack_kind(char *out, size_t n, const void *args)
 {
     const tn_unpack_args *a = args;
     char format[TN_KEY];
     tn_qkind(format, sizeof format, &a->q.s);
-    snprintf(out, n, "%s to %s", format, tn_dtype_name(a->out.dtype));
+    snprintf(out, n, "%s%s to %s", format, parts[a->n_more], tn_dtype_name(a->out.dtype));
 }
 
 static void unpack_key(char *out, size_t n, const void *args)
@@ -141,15 +149,17 @@ static void unpack_key(char *out, size_t n, const void *args)
 static double unpack_work(const void *args)
 {
     const tn_unpack_args *a = args;
-    return (double)tn_qcount(&a->q) * (double)tn_dtype_size(a->out.dtype);
+    return (double)(1 + a->n_more) * (double)tn_qcount(&a->q) * (double)tn_dtype_size(a->out.dtype);
 }
 
 static int unpack_make(void *copy, tn_ctx *c, const void *args, tn_error *err)
 {
     tn_unpack_args *a = copy;
     const tn_unpack_args *from = args;
+    const int n = 1 + from->n_more;
     TN_TRY(tn_qtensor_random(&a->q, c, &from->q.s, err));
-    return tn_tensor_new(&a->out, c->dev, from->out.dtype, from->q.s.rows, from->q.s.cols, "tuning", err);
+    for (; a->n_more < from->n_more; a->n_more++) TN_TRY(tn_qtensor_random(&a->more[a->n_more], c, &from->q.s, err));
+    return tn_tensor_new(&a->out, c->dev, from->out.dtype, n * from->q.s.rows, from->q.s.cols, "tuning", err);
 }
 
 static void unpack_release(void *copy, tn_ctx *c)
@@ -157,6 +167,7 @@ static void unpack_release(void *copy, tn_ctx *c)
     tn_unpack_args *a = copy;
     tn_tensor_free(c->dev, &a->out);
     tn_qtensor_free(&a->q, c->dev);
+    for (int i = 0; i < a->n_more; i++) tn_qtensor_free(&a->more[i], c->dev);
 }
 
 static const tn_variant rows[] = {
@@ -179,9 +190,31 @@ const tn_variant_op tn_unpack_op = {
 
 int tn_unpack(tn_ctx *c, const tn_qtensor *q, tn_tensor *out, tn_error *err)
 {
-    const tn_unpack_args a = {*q, *out};
+    const tn_unpack_args a = {.q = *q, .out = *out};
     if (out->ld != out->cols || tn_tensor_count(out) != tn_qcount(q))
         return tn_fail(err, TN_ERR_ARGUMENT, "unpacking: [%d, %d] does not go into [%d, %d] with %d to a row", q->s.rows, q->s.cols,
                        out->rows, out->cols, out->ld);
     return tn_variant_run(c, &tn_unpack_op, &a, err);
+}
+
+/* Can one launch take them all? */
+static bool of_one_shape(const tn_qtensor *const *q, int n)
+{
+    bool all = n <= TN_UNPACK_PARTS;
+    for (int i = 1; i < n; i++) all = all && tn_qshape_equal(&q[0]->s, &q[i]->s);
+    return all;
+}
+
+int tn_unpack_parts(tn_ctx *c, const tn_qtensor *const *q, int n, tn_tensor *out, tn_error *err)
+{
+    if (n > 1 && of_one_shape(q, n) && out->ld == out->cols && tn_tensor_count(out) == (size_t)n * tn_qcount(q[0])) {
+        tn_unpack_args a = {.q = *q[0], .out = *out, .n_more = n - 1};
+        for (int i = 1; i < n; i++) a.more[i - 1] = *q[i];
+        return tn_variant_run(c, &tn_unpack_op, &a, err);
+    }
+    for (int i = 0, row = 0; i < n; row += q[i++]->s.rows) {
+        tn_tensor part = tn_rows(*out, row, q[i]->s.rows);
+        TN_TRY(tn_unpack(c, q[i], &part, err));
+    }
+    return 0;
 }

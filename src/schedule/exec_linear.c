@@ -91,11 +91,9 @@ static bool joins_w(const tn_call *k)
 static int joined_w(const tn_call *k, int in, tn_dtype to, tn_tensor *w)
 {
     TN_TRY(tn_ws_take(k->c, w, to, all_cols(k->n), in, k->err));
-    for (int i = 0, row = 0; i < k->n->n_parts; row += k->n->part[i++].cols) {
-        tn_tensor part = tn_rows(*w, row, k->n->part[i].cols);
-        TN_TRY(tn_unpack(k->c, &k->s->store->s[k->n->part[i].w].q, &part, k->err));
-    }
-    return 0;
+    const tn_qtensor *q[TN_NODE_PARTS];
+    for (int i = 0; i < k->n->n_parts; i++) q[i] = &k->s->store->s[k->n->part[i].w].q;
+    return tn_unpack_parts(k->c, q, k->n->n_parts, w, k->err);
 }
 
 static int joined_bias(const tn_call *k, bool *can, tn_buffer **bias)

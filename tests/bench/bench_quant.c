@@ -124,7 +124,7 @@ static int unpacking(tn_dev *d, tn_qtype type, bool nested, tn_dtype out, int ro
     const size_t moved = tn_qbytes(&b.q.s) + tn_tensor_bytes(&b.w);
     TN_TRY(make_copy(&b, (int)(moved / 8), err));
     double copy[ROUNDS], kernel[ROUNDS], ours[TN_MAX_VARIANTS][ROUNDS], sec;
-    const tn_unpack_args args = {b.q, b.w};
+    const tn_unpack_args args = {.q = b.q, .out = b.w};
     for (int round = -3; round < ROUNDS; round++) {
         double t = tn_now();
         TN_TRY(tn_buffer_copy(b.from.mem, 0, b.to.mem, 0, moved / 8 * 4, err));
