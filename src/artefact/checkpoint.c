@@ -145,11 +145,13 @@ static int write_json(const char *dir, const char *name, json_t *j, tn_error *er
 static int write_state(const char *dir, const tn_trainer_state *st, tn_error *err)
 {
     json_t *best = isnan(st->best) ? json_null() : json_real(st->best);
+    const tn_optim_state *o = &st->optim;
+    const json_int_t steps[TN_GROUPS] = {o->steps[0], o->steps[1], o->steps[2]};
     return write_json(dir, "trainer_state.json",
-                      json_pack("{s:i, s:I, s:[i,i,i], s:o, s:i, s:f, s:i}", "epoch", st->epoch, "global_step",
-                                (json_int_t)st->step, "group_steps", st->group_steps[0], st->group_steps[1], st->group_steps[2],
-                                "best_metric", best, "bad_epochs", st->bad_epochs, "loss_scale", st->loss_scale, "micro_batch_size",
-                                st->micro),
+                      json_pack("{s:i, s:I, s:[I,I,I], s:o, s:i, s:f, s:I, s:I, s:i}", "epoch", st->epoch, "global_step",
+                                (json_int_t)st->step, "group_steps", steps[0], steps[1], steps[2], "best_metric", best,
+                                "bad_epochs", st->bad_epochs, "loss_scale", (double)o->loss_scale, "good_steps",
+                                (json_int_t)o->good_steps, "skipped_steps", (json_int_t)o->skipped, "micro_batch_size", st->micro),
                       err);
 }
 
@@ -286,6 +288,22 @@ static int read_moments(tn_engine *e, const tn_st_file *f, tn_buffer *arena, con
     return 0;
 }
 
+static void read_state(const json_t *j, tn_trainer_state *st)
+{
+    st->epoch = (int)tn_json_int(j, "epoch", 0);
+    st->step = tn_json_int(j, "global_step", 0);
+    st->best = tn_json_num(j, "best_metric", NAN);
+    st->bad_epochs = (int)tn_json_int(j, "bad_epochs", 0);
+    st->micro = (int)tn_json_int(j, "micro_batch_size", 0);
+    st->optim = (tn_optim_state){.factor = 1,
+                                 .finite = 1,
+                                 .loss_scale = (float)tn_json_num(j, "loss_scale", 1),
+                                 .good_steps = (uint32_t)tn_json_int(j, "good_steps", 0),
+                                 .skipped = (uint32_t)tn_json_int(j, "skipped_steps", 0)};
+    for (size_t g = 0; g < TN_GROUPS; g++)
+        st->optim.steps[g] = (uint32_t)json_integer_value(json_array_get(json_object_get(j, "group_steps"), g));
+}
+
 int tn_checkpoint_load_state(const char *dir, tn_engine *e, tn_trainer_state *st, tn_error *err)
 {
     char *opt = tn_path(dir, "optimizer.safetensors"), *state = tn_path(dir, "trainer_state.json");
@@ -295,16 +313,7 @@ int tn_checkpoint_load_state(const char *dir, tn_engine *e, tn_trainer_state *st
     if (!rc) rc = read_moments(e, f, e->session->store->moment1, "exp_avg", err);
     if (!rc) rc = read_moments(e, f, e->session->store->moment2, "exp_avg_sq", err);
     if (!rc) rc = tn_json_read(&j, state, err);
-    if (!rc) {
-        st->epoch = (int)tn_json_int(j, "epoch", 0);
-        st->step = tn_json_int(j, "global_step", 0);
-        st->best = tn_json_num(j, "best_metric", NAN);
-        st->bad_epochs = (int)tn_json_int(j, "bad_epochs", 0);
-        st->loss_scale = tn_json_num(j, "loss_scale", 1);
-        st->micro = (int)tn_json_int(j, "micro_batch_size", 0);
-        for (size_t g = 0; g < TN_GROUPS; g++)
-            st->group_steps[g] = (int)json_integer_value(json_array_get(json_object_get(j, "group_steps"), g));
-    }
+    if (!rc) read_state(j, st);
     json_decref(j);
     tn_st_close(f);
     free(opt);

@@ -10,12 +10,11 @@
 
 /** Where training stands. */
 typedef struct tn_trainer_state {
-    int epoch;                  /* epochs finished */
-    long long step;             /* optimiser steps taken */
-    int group_steps[TN_GROUPS]; /* Adam's t of each group */
-    double best;                /* best monitored value; NAN: none yet */
+    int epoch;            /* epochs finished */
+    long long step;       /* optimiser steps taken */
+    tn_optim_state optim; /* the device's: each group's count, the loss scale and what moves it */
+    double best;          /* best monitored value; NAN: none yet */
     int bad_epochs;
-    double loss_scale;
     int micro;
 } tn_trainer_state;
 

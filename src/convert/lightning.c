@@ -177,7 +177,10 @@ static int write_import(tn_engine *e, tn_config *c, lightning_source *src, const
     char *absolute = out[0] == '/' ? strdup(out) : NULL, *cwd = absolute ? NULL : getcwd(NULL, 0);
     if (!absolute && cwd) absolute = tn_path(cwd, out);
     char *base = absolute ? tn_path(absolute, "backbone") : NULL;
-    const tn_trainer_state state = {.best = 0.0 / 0.0, .loss_scale = 1};
+    const tn_trainer_state state = {
+        .best = 0.0 / 0.0,
+        .optim = {.factor = 1, .finite = 1, .loss_scale = 1},
+    };
     int rc = base ? tn_checkpoint_save(tmp, e, c, &state, err) : tn_oom(err);
     if (!rc) rc = write_base(e, src, hf->config, tmp, err);
     if (!rc) rc = set_base(c, base, false, err); /* only now is there something to point at */

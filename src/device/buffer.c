@@ -24,13 +24,15 @@ static int create(tn_buffer **out, tn_dev *d, size_t bytes, cl_mem_flags flags, 
 {
     *out = NULL;
     TN_TRY(tn_dev_usable(d, err));
+    const bool counted = d->info.unified_memory || !(flags & CL_MEM_ALLOC_HOST_PTR);
     bytes = TN_ROUND_UP(TN_MAX(bytes, (size_t)4), (size_t)4);
-    if (d->memory_limit && d->allocated + bytes > d->memory_limit) return over_limit(d, bytes, what, err);
+    if (counted && d->memory_limit && d->allocated + bytes > d->memory_limit) return over_limit(d, bytes, what, err);
     tn_buffer *b = calloc(1, sizeof *b);
     if (!b) return tn_oom(err);
     cl_int e = 0;
-    *b = (tn_buffer){.dev = d, .bytes = bytes, .mem = clCreateBuffer(d->cl->ctx, CL_MEM_READ_WRITE | flags, bytes, NULL, &e)};
-    if (!e) e = make_resident(d, b->mem, bytes);
+    *b = (tn_buffer){.dev = d, .bytes = bytes, .counted = counted};
+    b->mem = clCreateBuffer(d->cl->ctx, CL_MEM_READ_WRITE | flags, bytes, NULL, &e);
+    if (!e && counted) e = make_resident(d, b->mem, bytes);
     if (e) {
         if (b->mem) clReleaseMemObject(b->mem);
         free(b);
@@ -40,7 +42,7 @@ static int create(tn_buffer **out, tn_dev *d, size_t bytes, cl_mem_flags flags, 
                           "device '%s' refused %zu MiB for %s (%s); use a smaller batch, micro_batch_size or model", d->info.name,
                           bytes >> 20, what, tn_cl_error(e));
     }
-    d->allocated += bytes;
+    if (counted) d->allocated += bytes;
     d->peak = TN_MAX(d->peak, d->allocated);
     *out = b;
     return 0;
@@ -102,7 +104,7 @@ void tn_buffer_free(tn_buffer *b)
         return;
     }
     clReleaseMemObject(b->mem);
-    b->dev->allocated -= b->bytes;
+    if (b->counted) b->dev->allocated -= b->bytes;
     free(b->regions);
     free(b);
 }

@@ -118,7 +118,7 @@ int tn_event_done(const tn_event *e, tn_error *err);
 void tn_event_free(tn_event *e);
 
 /** Host memory that the device reaches fast (CL_MEM_ALLOC_HOST_PTR, mapped for good). On a device that shares memory with
- * the host it is the device's own buffer: writing there is uploading. */
+ * the host it is the device's own memory; elsewhere it is the host's and no part of d->allocated. */
 typedef struct tn_staging {
     void *host;
     size_t bytes;

@@ -23,8 +23,9 @@ struct tn_buffer {
     tn_dev *dev;
     cl_mem mem;
     size_t bytes, offset; /* offset: of a sub-buffer */
-    tn_buffer *parent;    /* NULL: counted in dev->allocated */
-    tn_buffer **regions;  /* of this buffer, in the order in which they were made */
+    tn_buffer *parent;
+    bool counted;        /* in dev->allocated: neither a region nor in the host's own memory */
+    tn_buffer **regions; /* of this buffer, in the order in which they were made */
     int n_regions, room;
     bool freed; /* a region that waits for those made after it */
 };

@@ -1,5 +1,5 @@
 /* How much device memory a run takes, from the plan, before it takes any. */
-#include "engine.h"
+#include "stepper.h"
 
 static int memory_activations(const tn_engine *e, const tn_model *m, tn_store *st, tn_pass pass, size_t *act, size_t *ws,
                               tn_error *err)
@@ -34,6 +34,7 @@ int tn_engine_memory(const tn_engine *e, int micro, tn_memory *m, tn_error *err)
     TN_TRY(memory_activations(e, e->model, st, tn_engine_train_pass(e, micro, tn_engine_groups(e)), &m->activations, &m->workspace,
                               err));
     TN_TRY(memory_activations(e, e->model, st, tn_engine_eval_pass(e, micro, true), &m->activations, &m->workspace, err));
+    m->workspace += tn_stepper_bytes(e, e->s->training.batch_size, micro);
     m->total = m->weights + m->parameters + m->gradients + m->optimizer + m->activations + m->workspace;
     if (keeps_shadow(st, m)) {
         m->parameters += tn_store_shadow_bytes(st);
@@ -53,7 +54,7 @@ int tn_engine_full_float32(const tn_engine *e, int micro, size_t *bytes, tn_erro
     tn_pass pass = {.batch = micro, .act = TN_F32, .groups = 7, .training = true, .loss = true, .heat = true, .frames = true};
     int rc = tn_store_new(&st, e->dev, full, NULL, TN_F32, true, true, err);
     if (!rc) rc = memory_activations(e, full, st, pass, &act, &ws, err);
-    if (!rc) *bytes = st->weight_bytes + 16 * st->n_params + act + ws;
+    if (!rc) *bytes = st->weight_bytes + 16 * st->n_params + act + ws + tn_stepper_bytes(e, e->s->training.batch_size, micro);
     tn_store_free(st);
     tn_model_free(full);
     return rc;

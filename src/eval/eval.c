@@ -63,20 +63,33 @@ static void count(const tn_engine *e, const tn_batch *b, const float *heat, tn_e
     }
 }
 
+/* Everything but the last read. part: NULL, or where the loss's partials are to go. */
+static int enqueue_forward(tn_engine *e, tn_exec *x, const tn_batch *b, const tn_step_constants *now, float *part, tn_error *err)
+{
+    tn_session *s = e->session;
+    TN_TRY(tn_buffer_write_async(s->ctx.constants, TN_QUEUE_MAIN, 0, now, sizeof *now, NULL, NULL, err));
+    TN_TRY(tn_session_send(s, x, x->g.pixels, b->frames, err));
+    if (part) TN_TRY(tn_session_send(s, x, x->g.labels, b->labels, err));
+    TN_TRY(tn_session_run(s, x, err));
+    return part ? tn_buffer_read_async(x->mem[x->g.loss], TN_QUEUE_MAIN, 0, part, TN_PARTIALS * sizeof *part, NULL, NULL, err) : 0;
+}
+
 int tn_forward(tn_engine *e, const tn_batch *b, float *heat, double *loss, tn_error *err)
 {
     tn_session *s = e->session;
     tn_exec *x;
-    tn_pass pass = tn_engine_eval_pass(e, b->n, loss != NULL);
-    TN_TRY(tn_session_get(&x, s, &pass, err));
-    s->loss = (tn_loss_spec){!strcmp(e->s->training.loss, "focal"), (float)e->s->training.alpha, (float)e->s->training.beta};
+    float part[TN_PARTIALS];
     const tn_step_constants now = {.inv_mask = 1};
-    TN_TRY(tn_ctx_step(&s->ctx, &now, err));
-    TN_TRY(tn_session_upload(s, x, x->g.pixels, b->frames, err));
-    if (loss) TN_TRY(tn_session_upload(s, x, x->g.labels, b->labels, err));
-    TN_TRY(tn_session_run(s, x, err));
-    if (loss) TN_TRY(tn_session_loss(s, x, loss, err));
-    return tn_session_download(s, x, x->g.heat, heat, err);
+    const tn_pass pass = tn_engine_eval_pass(e, b->n, loss != NULL);
+    s->loss = (tn_loss_spec){!strcmp(e->s->training.loss, "focal"), (float)e->s->training.alpha, (float)e->s->training.beta};
+    TN_TRY(tn_session_get(&x, s, &pass, err));
+    TN_TRY(tn_ctx_step_ready(&s->ctx, err));
+    int rc = enqueue_forward(e, x, b, &now, loss ? part : NULL, err);
+    if (!rc) rc = tn_session_download(s, x, x->g.heat, heat, err); /* the last of the queue: all before it is done */
+    tn_error unread;
+    if (rc) (void)tn_dev_finish(e->dev, &unread); /* what is on its way reads and writes this frame's variables */
+    else if (loss) *loss = tn_loss_sum(part);
+    return rc;
 }
 
 int tn_evaluate(tn_engine *e, const tn_dataset *d, tn_loader *l, const char *previews, tn_eval_result *r, tn_error *err)

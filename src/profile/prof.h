@@ -2,6 +2,8 @@
 #ifndef TN_PROF_H
 #define TN_PROF_H
 #include "adapter_use.h"
+#include "metrics.h"
+#include "stepper.h"
 #include <tracknet/profile.h>
 
 /** A step as training or prediction makes it, on random frames. */
@@ -11,8 +13,9 @@ typedef struct tn_prof {
     tn_profile_what what;
     int batch, groups, steps; /* steps: made so far */
     tn_engine *e;
-    tn_exec *x;
-    tn_tape *rest; /* training: what a step does beside its pass */
+    tn_stepper *stepper;     /* training only */
+    tn_exec *x;              /* the pass */
+    tn_tape *before, *after; /* training: what a step does beside its pass */
     tn_adapter *adapters[TN_MAX_ADAPTERS];
     int n_adapters;
     uint8_t *frames;
@@ -24,8 +27,8 @@ int tn_prof_open(tn_prof *p, const tn_settings *s, const tn_run_options *o, cons
 void tn_prof_close(tn_prof *p);
 /** Through the same calls as training and prediction. */
 int tn_prof_step(tn_prof *p, tn_error *err);
-/** After a step: records what it does beside its pass (p->rest). */
-int tn_prof_record(tn_prof *p, tn_error *err);
+/** After a step: waits for it and finds what it played (p->x, p->before, p->after). */
+int tn_prof_recorded(tn_prof *p, tn_error *err);
 
 /** r->bandwidth and r->peak, on a device opened for it alone: the run's own memory may leave no room. */
 int tn_prof_roofline(tn_profile_report *r, const tn_run_options *o, tn_dtype storage, tn_error *err);

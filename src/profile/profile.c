@@ -30,7 +30,7 @@ static int on_the_clock(task *t, tn_error *err)
         TN_TRY(tn_prof_step(&t->step, err));
         t->r->launches = d->launches - launches;
         t->r->blocking = d->blocking - blocking;
-        if (i < 0) TN_TRY(tn_dev_finish(t->step.e->dev, err));
+        if (i == -1) TN_TRY(tn_dev_finish(t->step.e->dev, err));
         TN_TRY(progressed(t, err));
     }
     TN_TRY(tn_dev_finish(t->step.e->dev, err));
@@ -58,41 +58,57 @@ static int medians(double *times, int n, int repeat, tn_error *err)
     return 0;
 }
 
-static int one_pass(tn_prof *s, double *pass, double *rest, tn_error *err)
+enum { TAPES = 3 };
+
+/* What a step plays, in order; tapes that it has not are NULL. */
+static void tapes_of(const tn_prof *s, tn_tape **t)
 {
-    double *seconds = NULL;
-    int rc = tn_session_profile(s->e->session, s->x, &seconds, err);
-    if (!rc) memcpy(pass, seconds, sizeof *pass * (size_t)tn_tape_count(s->x->tape));
-    free(seconds);
-    return rc || !s->rest ? rc : tn_tape_profile(s->rest, rest, err);
+    t[0] = s->before;
+    t[1] = s->x->tape;
+    t[2] = s->after;
 }
 
-/* pass, rest: [repeat] times as many as the tapes have entries. */
-static int all_passes(task *t, double *pass, int n, double *rest, int m, tn_error *err)
+static int one_pass(tn_prof *s, double *seconds, tn_error *err)
 {
-    const int repeat = t->r->repeat;
-    for (int k = 0; k < repeat; k++) {
-        TN_TRY(one_pass(&t->step, pass + (size_t)k * (size_t)n, rest + (size_t)k * (size_t)m, err));
+    tn_tape *t[TAPES];
+    tapes_of(s, t);
+    for (int i = 0; i < TAPES; i++) {
+        if (!t[i]) continue;
+        TN_TRY(tn_tape_profile(t[i], seconds, err));
+        seconds += tn_tape_count(t[i]);
+    }
+    return 0;
+}
+
+/* times: [repeat][n], n entries on all tapes together. */
+static int all_passes(task *t, double *times, int n, tn_error *err)
+{
+    tn_tape *tapes[TAPES];
+    for (int k = 0; k < t->r->repeat; k++) {
+        TN_TRY(one_pass(&t->step, times + (size_t)k * (size_t)n, err));
         TN_TRY(progressed(t, err));
     }
-    TN_TRY(medians(pass, n, repeat, err));
-    TN_TRY(medians(rest, m, repeat, err));
-    TN_TRY(tn_prof_add_tape(t->r, t->step.x->tape, pass, err));
-    if (t->step.rest) TN_TRY(tn_prof_add_tape(t->r, t->step.rest, rest, err));
+    TN_TRY(medians(times, n, t->r->repeat, err));
+    tapes_of(&t->step, tapes);
+    for (int i = 0; i < TAPES; i++) {
+        if (!tapes[i]) continue;
+        TN_TRY(tn_prof_add_tape(t->r, tapes[i], times, err));
+        times += tn_tape_count(tapes[i]);
+    }
     tn_prof_sum_costs(t->r);
     return 0;
 }
 
 static int by_command(task *t, tn_error *err)
 {
-    tn_prof *s = &t->step;
-    TN_TRY(tn_prof_record(s, err));
-    const int n = tn_tape_count(s->x->tape), m = s->rest ? tn_tape_count(s->rest) : 0;
-    double *pass = calloc((size_t)n * (size_t)t->r->repeat + 1, sizeof *pass);
-    double *rest = calloc((size_t)m * (size_t)t->r->repeat + 1, sizeof *rest);
-    const int rc = pass && rest ? all_passes(t, pass, n, rest, m, err) : tn_oom(err);
-    free(pass);
-    free(rest);
+    tn_tape *tapes[TAPES];
+    int n = 0;
+    TN_TRY(tn_prof_recorded(&t->step, err));
+    tapes_of(&t->step, tapes);
+    for (int i = 0; i < TAPES; i++) n += tapes[i] ? tn_tape_count(tapes[i]) : 0;
+    double *times = calloc((size_t)n * (size_t)t->r->repeat + 1, sizeof *times);
+    const int rc = times ? all_passes(t, times, n, err) : tn_oom(err);
+    free(times);
     return rc;
 }
 

@@ -1,4 +1,4 @@
-/* One step on random frames: the calls of train.c and predict.c, without their files. */
+/* One step on random frames: what training and prediction run, without their files. */
 #include "prof.h"
 
 #include <stdlib.h>
@@ -29,7 +29,8 @@ static int open_training(tn_prof *p, tn_error *err)
     tn_memory planned;
     TN_TRY(tn_engine_open(&p->e, p->s, p->o, true, false, err));
     p->groups = tn_engine_groups(p->e);
-    return p->batch ? 0 : tn_engine_fit(p->e, &p->batch, &planned, err);
+    if (!p->batch) TN_TRY(tn_engine_fit(p->e, &p->batch, &planned, err));
+    return tn_stepper_new(&p->stepper, p->e, p->batch, NULL, NULL, err);
 }
 
 static int open_prediction(tn_prof *p, tn_error *err)
@@ -48,7 +49,7 @@ int tn_prof_open(tn_prof *p, const tn_settings *s, const tn_run_options *o, cons
 
 void tn_prof_close(tn_prof *p)
 {
-    tn_tape_free(p->rest); /* before the session's workspace, of which it has regions */
+    tn_stepper_free(p->stepper);
     for (int i = 0; i < p->n_adapters; i++) tn_adapter_close(p->adapters[i]);
     tn_engine_close(p->e);
     free(p->frames);
@@ -56,104 +57,27 @@ void tn_prof_close(tn_prof *p)
     free(p->heat);
 }
 
-static const tn_adam_spec adam = {.beta1 = 0.9f, .beta2 = 0.999f, .eps = 1e-8f};
-
-/* The optimiser's tape is walked as its launches are made. `flops` and `bytes`: of the launch. */
-static void optimiser_note(tn_prof *p, const char *op, int node, double flops, double bytes)
+static int training_step(tn_prof *p, const tn_batch *b, tn_error *err)
 {
-    tn_ctx *c = &p->e->session->ctx;
-    tn_ws_reset(c);
-    if (!c->tape) return;
-    const tn_note note = {.layer = "optimiser", .op = op, .node = p->x->g.n_n + node, .flops = flops, .bytes = bytes};
-    tn_tape_note(c->tape, &note);
-}
-
-static int clear_gradients(tn_prof *p, tn_error *err)
-{
-    tn_session *s = p->e->session;
-    optimiser_note(p, "zero_grad", 0, 0, 4.0 * (double)s->store->n_params);
-    return tn_op_fill(&s->ctx, s->store->grads, 0, s->store->n_params * 4, 0, err);
-}
-
-static int update_group(tn_prof *p, int g, tn_error *err)
-{
-    tn_store *st = p->e->session->store;
-    tn_ctx *c = &p->e->session->ctx;
-    const double len = (double)st->group_len[g];
-    const tn_optim_range r = {.p = st->params,
-                              .g = st->grads,
-                              .m = st->moment1,
-                              .v = st->moment2,
-                              .off = st->group_off[g],
-                              .n = st->group_len[g],
-                              .group = g};
-    const bool sgd = !strcmp(p->s->training.optimizer, "sgd");
-    if (!st->group_len[g]) return 0;
-    optimiser_note(p, sgd ? "sgd" : "adamw", 2 + g, (sgd ? 6 : 16) * len, (sgd ? 20 : 28) * len);
-    return sgd ? tn_sgd(c, &r, (float)p->s->training.momentum, err) : tn_adamw(c, &r, &adam, err);
-}
-
-static int optimise(tn_prof *p, tn_error *err)
-{
-    tn_store *st = p->e->session->store;
-    tn_ctx *c = &p->e->session->ctx;
-    optimiser_note(p, "clip", 1, 2.0 * (double)st->n_params, 4.0 * (double)st->n_params);
-    TN_TRY(tn_clip(c, st->grads, 0, st->n_params, &adam, err));
-    static const int group[TN_GROUPS] = {TN_GROUP_HEAD, TN_GROUP_LORA, TN_GROUP_BACKBONE};
-    for (int g = 0; g < TN_GROUPS; g++)
-        if (p->groups & group[g]) TN_TRY(update_group(p, g, err));
-    return 0;
-}
-
-static int training_step(tn_prof *p, tn_error *err)
-{
-    tn_session *s = p->e->session;
-    const tn_pass pass = tn_engine_train_pass(p->e, p->batch, p->groups);
-    const double inv = 1 / ((double)p->batch * p->e->model->heat_w * p->e->model->heat_h);
-    double loss;
-    TN_TRY(tn_session_get(&p->x, s, &pass, err));
-    TN_TRY(clear_gradients(p, err));
-    const tn_step_constants now = {.seed = tn_hash_u32((uint32_t)p->s->training.seed, (uint32_t)p->steps),
-                                   .inv_mask = (float)inv,
-                                   .lr = (float)p->s->training.lr,
-                                   .weight_decay = (float)p->s->training.weight_decay,
-                                   .max_norm = (float)p->s->training.grad_clip_norm,
-                                   .groups = (1u << TN_GROUPS) - 1};
-    TN_TRY(tn_ctx_step(&s->ctx, &now, err));
-    s->loss = (tn_loss_spec){!strcmp(p->s->training.loss, "focal"), (float)p->s->training.alpha, (float)p->s->training.beta};
-    TN_TRY(tn_session_upload(s, p->x, p->x->g.pixels, p->frames, err));
-    TN_TRY(tn_session_upload(s, p->x, p->x->g.labels, p->labels, err));
-    TN_TRY(tn_session_run(s, p->x, err));
-    TN_TRY(tn_session_loss(s, p->x, &loss, err));
-    return optimise(p, err);
-}
-
-static int prediction(tn_prof *p, tn_error *err)
-{
-    tn_session *s = p->e->session;
-    const tn_pass pass = tn_engine_eval_pass(p->e, p->batch, false);
-    TN_TRY(tn_session_get(&p->x, s, &pass, err));
-    TN_TRY(tn_session_upload(s, p->x, p->x->g.pixels, p->frames, err));
-    TN_TRY(tn_session_run(s, p->x, err));
-    return tn_session_download(s, p->x, p->x->g.heat, p->heat, err);
+    const tn_step_job j = {.index = p->steps, .batch = *b, .micro = p->batch, .groups = p->groups, .lr = p->s->training.lr};
+    return tn_stepper_step(p->stepper, &j, err);
 }
 
 int tn_prof_step(tn_prof *p, tn_error *err)
 {
-    TN_TRY(p->what == TN_PROFILE_TRAIN ? training_step(p, err) : prediction(p, err));
+    const tn_batch b = {.n = p->batch, .frames = p->frames, .labels = p->labels};
+    TN_TRY(p->what == TN_PROFILE_TRAIN ? training_step(p, &b, err) : tn_forward(p->e, &b, p->heat, NULL, err));
     p->steps++;
     return 0;
 }
 
-int tn_prof_record(tn_prof *p, tn_error *err)
+int tn_prof_recorded(tn_prof *p, tn_error *err)
 {
-    tn_ctx *c = &p->e->session->ctx;
-    if (p->what != TN_PROFILE_TRAIN) return 0;
-    TN_TRY(tn_tape_new(&p->rest, p->e->dev, err));
-    c->tape = p->rest;
-    int rc = optimise(p, err);
-    if (!rc) rc = clear_gradients(p, err);
-    c->tape = NULL;
-    tn_ws_reset(c);
-    return rc;
+    const bool train = p->what == TN_PROFILE_TRAIN;
+    const tn_pass pass = train ? tn_engine_train_pass(p->e, p->batch, p->groups) : tn_engine_eval_pass(p->e, p->batch, false);
+    if (train) {
+        TN_TRY(tn_stepper_drain(p->stepper, err));
+        TN_TRY(tn_stepper_tapes(&p->before, &p->after, p->stepper, p->groups, err));
+    }
+    return tn_session_get(&p->x, p->e->session, &pass, err);
 }

@@ -187,24 +187,33 @@ static bool same_pass(const tn_pass *a, const tn_pass *b)
            a->frames == b->frames && a->normalize == b->normalize && a->sigma == b->sigma;
 }
 
+static tn_exec *find(const tn_session *s, const tn_pass *pass)
+{
+    for (int i = 0; i < s->n_execs; i++)
+        if (same_pass(&s->execs[i]->pass, pass)) return s->execs[i];
+    return NULL;
+}
+
 int tn_session_get(tn_exec **out, tn_session *s, const tn_pass *pass, tn_error *err)
 {
-    tn_exec *e = NULL;
-    for (int i = 0; i < s->n_execs && !e; i++)
-        if (same_pass(&s->execs[i]->pass, pass)) e = s->execs[i];
-    if (!e) {
-        TN_TRY(tn_exec_new(&e, s->dev, s->m, s->store, pass, err));
-        *out = e;
-        return tn_session_adopt(s, e, err);
-    }
+    tn_exec *e = *out = find(s, pass);
+    if (e) return give_memory(s, e, err);
+    TN_TRY(tn_exec_new(&e, s->dev, s->m, s->store, pass, err));
     *out = e;
-    return give_memory(s, e, err);
+    return tn_session_adopt(s, e, err);
 }
 
 int tn_session_upload(tn_session *s, tn_exec *e, int t, const void *values, tn_error *err)
 {
     const tn_gtensor *g = &e->g.t[t];
     return tn_buffer_write(e->mem[t], 0, values, (size_t)g->rows * (size_t)g->cols * tn_dtype_size(g->dtype), err);
+}
+
+int tn_session_send(tn_session *s, tn_exec *e, int t, const void *values, tn_error *err)
+{
+    const tn_gtensor *g = &e->g.t[t];
+    const size_t bytes = (size_t)g->rows * (size_t)g->cols * tn_dtype_size(g->dtype);
+    return bytes ? tn_buffer_write_async(e->mem[t], TN_QUEUE_MAIN, 0, values, bytes, NULL, NULL, err) : 0;
 }
 
 int tn_session_download(tn_session *s, tn_exec *e, int t, float *values, tn_error *err)
@@ -244,32 +253,43 @@ static int record(tn_session *s, tn_exec *e, tn_error *err)
     return rc;
 }
 
-static int recorded(tn_session *s, tn_exec *e, tn_error *err)
+static bool is_recorded(const tn_session *s, const tn_exec *e)
 {
     const tn_loss_spec *was = &e->recorded_loss, *is = &s->loss;
-    const bool same_loss = was->focal == is->focal && was->alpha == is->alpha && was->beta == is->beta;
-    if (e->tape && (e->recorded_for != s->store->generation || !same_loss)) forget_tape(e);
-    return e->tape ? 0 : record(s, e, err);
+    return e->tape && e->recorded_for == s->store->generation && was->focal == is->focal && was->alpha == is->alpha &&
+           was->beta == is->beta;
+}
+
+int tn_session_record(tn_session *s, tn_exec *e, tn_error *err)
+{
+    if (is_recorded(s, e)) return 0;
+    forget_tape(e);
+    return record(s, e, err);
+}
+
+tn_exec *tn_session_ready(tn_session *s, const tn_pass *pass)
+{
+    tn_exec *e = find(s, pass);
+    return e && e->bound_to == s->generation && is_recorded(s, e) ? e : NULL;
 }
 
 int tn_session_run(tn_session *s, tn_exec *e, tn_error *err)
 {
-    TN_TRY(recorded(s, e, err));
+    TN_TRY(tn_session_record(s, e, err));
     return tn_tape_play(e->tape, err);
 }
 
-int tn_session_profile(tn_session *s, tn_exec *e, double **seconds, tn_error *err)
+double tn_loss_sum(const float *partials)
 {
-    TN_TRY(recorded(s, e, err));
-    *seconds = calloc((size_t)tn_tape_count(e->tape) + 1, sizeof **seconds);
-    return *seconds ? tn_tape_profile(e->tape, *seconds, err) : tn_oom(err);
+    double sum = 0;
+    for (int i = 0; i < TN_PARTIALS; i++) sum += partials[i];
+    return sum;
 }
 
 int tn_session_loss(tn_session *s, tn_exec *e, double *loss, tn_error *err)
 {
     float part[TN_PARTIALS];
     TN_TRY(tn_session_download(s, e, e->g.loss, part, err));
-    *loss = 0;
-    for (int i = 0; i < TN_PARTIALS; i++) *loss += part[i];
+    *loss = tn_loss_sum(part);
     return 0;
 }

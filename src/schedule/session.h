@@ -44,14 +44,21 @@ void tn_exec_free(tn_session *s, tn_exec *e);
 int tn_session_adopt(tn_session *s, tn_exec *e, tn_error *err);
 /** Finds or makes the pass's execution and gives it memory. TN_ERR_MEMORY when the device refuses. Borrowed. */
 int tn_session_get(tn_exec **out, tn_session *s, const tn_pass *pass, tn_error *err);
-/** Uploads a graph input: values in its own dtype. */
+/** The pass's execution when it has memory and is recorded, so that running it only enqueues; else NULL. Borrowed. */
+tn_exec *tn_session_ready(tn_session *s, const tn_pass *pass);
+/** Uploads a graph input: values in its own dtype. Waits. */
 int tn_session_upload(tn_session *s, tn_exec *e, int tensor, const void *values, tn_error *err);
+/** The same without waiting: the values stay as they are until something later on the main queue is done. */
+int tn_session_send(tn_session *s, tn_exec *e, int tensor, const void *values, tn_error *err);
+/** Records the pass unless it is recorded as it now has to run (s->loss, the weights' generation). */
+int tn_session_record(tn_session *s, tn_exec *e, tn_error *err);
 /** Records the pass when it runs for the first time, and plays it. Waits for nothing. */
 int tn_session_run(tn_session *s, tn_exec *e, tn_error *err);
-/** Plays it once with every entry of e->tape timed: *seconds (tn_tape_count of them) is the caller's to free(). Waits. */
-int tn_session_profile(tn_session *s, tn_exec *e, double **seconds, tn_error *err);
+/** Waits. */
 int tn_session_download(tn_session *s, tn_exec *e, int tensor, float *values, tn_error *err);
-/** Sum of the loss node's partials of the last run. */
+/** Sum of a loss node's partials [TN_PARTIALS]. */
+double tn_loss_sum(const float *partials);
+/** The same of those of the last run. Waits. */
 int tn_session_loss(tn_session *s, tn_exec *e, double *loss, tn_error *err);
 
 /** exec.c: runs one node (or, with ctx->dry, counts its workspace). */

@@ -4,6 +4,7 @@
 #include "entry.h"
 #include "files.h"
 #include "metrics.h"
+#include "stepper.h"
 
 #include <errno.h>
 #include <math.h>
@@ -20,10 +21,10 @@ typedef struct {
     tn_loader *train_loader, *val_loader;
     tn_trainer_state st;
     tn_train_summary *sum;
-    tn_step_constants now;
-    int *order, batches;
+    tn_stepper *stepper;
+    int *order, batches, epoch; /* epoch: the one being trained, from 0 */
     char *out, *log_dir, *ckpt_dir;
-    double begin, images_done;
+    double begin, images_done, epoch_loss; /* sums; of steps whose results have come */
     bool stop;
 } trainer;
 
@@ -45,69 +46,12 @@ static int groups_of(const trainer *t, int epoch)
 
 /* ---- one step ---- */
 
-/* DINOv3's coordinate augmentation: one draw for each forward pass, shared by batch and layers. */
-static int augment_rope(trainer *t, tn_exec *x, uint32_t seed, tn_error *err)
-{
-    const tn_vit *v = &t->e->model->vit;
-    if (!t->s->model.rope_augment || !v->rope) return 0;
-    tn_rng r = tn_rng_named(seed, "rope");
-    double d[4] = {0, 0, 1, 1};
-    if (v->rope_shift > 0)
-        for (int i = 0; i < 2; i++) d[i] = (2 * tn_rng_uniform(&r) - 1) * v->rope_shift;
-    for (int i = 2; v->rope_jitter > 0 && i < 4; i++) d[i] *= exp((2 * tn_rng_uniform(&r) - 1) * log((double)v->rope_jitter));
-    if (v->rope_rescale > 0) {
-        double k = exp((2 * tn_rng_uniform(&r) - 1) * log((double)v->rope_rescale));
-        d[2] *= k, d[3] *= k;
-    }
-    const int gh = t->e->image_h / v->patch, gw = t->e->image_w / v->patch, hd = v->hidden / v->heads;
-    const size_t n = (size_t)gh * (size_t)gw * (size_t)hd;
-    float *table = malloc(n * sizeof *table);
-    if (!table) return tn_oom(err);
-    tn_rope_table(v, gh, gw, d, table);
-    int rc = tn_buffer_write(x->mem[x->g.rope_table], 0, table, n * 4, err);
-    free(table);
-    return rc;
-}
-
-static int run_micro(trainer *t, const tn_batch *b, int first, int n, int groups, double inv, double *loss, tn_error *err)
-{
-    tn_engine *e = t->e;
-    tn_session *s = e->session;
-    tn_exec *x;
-    tn_pass pass = tn_engine_train_pass(e, n, groups);
-    const size_t image = 3 * (size_t)e->image_w * (size_t)e->image_h;
-    TN_TRY(tn_session_get(&x, s, &pass, err));
-    const uint32_t seed = tn_hash_u32((uint32_t)t->s->training.seed, (uint32_t)(t->st.step * 4096 + first));
-    TN_TRY(augment_rope(t, x, seed, err));
-    t->now.seed = seed;
-    t->now.inv_mask = (float)inv;
-    TN_TRY(tn_ctx_step(&s->ctx, &t->now, err));
-    s->loss = (tn_loss_spec){!strcmp(t->s->training.loss, "focal"), (float)t->s->training.alpha, (float)t->s->training.beta};
-    TN_TRY(tn_session_upload(s, x, x->g.pixels, b->frames + (size_t)first * image, err));
-    TN_TRY(tn_session_upload(s, x, x->g.labels, b->labels + 3 * (size_t)first, err));
-    TN_TRY(tn_session_run(s, x, err));
-    double part;
-    TN_TRY(tn_session_loss(s, x, &part, err));
-    *loss += part;
-    return 0;
-}
-
-static int forward_backward(trainer *t, const tn_batch *b, int groups, double *loss, tn_error *err)
-{
-    double visible = 0;
-    for (int i = 0; i < b->n; i++) visible += b->labels[3 * i + 2];
-    const double inv = 1 / fmax(visible * t->e->model->heat_w * t->e->model->heat_h, 1e-8);
-    *loss = 0;
-    TN_TRY(tn_store_zero_grad(t->e->session->store, err));
-    for (int i = 0; i < b->n; i += t->st.micro) TN_TRY(run_micro(t, b, i, TN_MIN(t->st.micro, b->n - i), groups, inv, loss, err));
-    return 0;
-}
-
-/* The same, with a smaller micro-batch each time the device refuses memory. */
-static int with_backoff(trainer *t, const tn_batch *b, int groups, double *loss, tn_error *err)
+/* With a smaller micro-batch each time the device refuses memory. */
+static int with_backoff(trainer *t, tn_step_job *j, tn_error *err)
 {
     for (int tries = 0;; tries++) {
-        int rc = forward_backward(t, b, groups, loss, err);
+        j->micro = t->st.micro;
+        int rc = tn_stepper_step(t->stepper, j, err);
         if (rc != TN_ERR_MEMORY || !t->s->training.adaptive || tries >= t->s->training.oom_retries) return rc;
         int next = TN_MAX(t->s->training.min_micro, TN_MIN(t->st.micro - 1, (int)(t->st.micro / t->s->training.backoff)));
         if (next < 1 || next >= t->st.micro) return rc;
@@ -116,107 +60,69 @@ static int with_backoff(trainer *t, const tn_batch *b, int groups, double *loss,
     }
 }
 
-static const tn_adam_spec adam = {.beta1 = 0.9f, .beta2 = 0.999f, .eps = 1e-8f};
-static const int group_bits[TN_GROUPS] = {TN_GROUP_HEAD, TN_GROUP_LORA, TN_GROUP_BACKBONE};
-
-/* What the checkpoint remembers of the optimiser, to the device. */
-static int put_state(trainer *t, tn_error *err)
+static int report_step(trainer *t, const tn_step_result *r, tn_error *err)
 {
-    tn_optim_state o = {.factor = 1, .finite = 1, .loss_scale = (float)t->st.loss_scale};
-    for (int g = 0; g < TN_GROUPS; g++) o.steps[g] = (uint32_t)t->st.group_steps[g];
-    return tn_ctx_state_set(&t->e->session->ctx, &o, err);
-}
-
-static int get_state(trainer *t, tn_error *err)
-{
-    tn_optim_state o;
-    TN_TRY(tn_ctx_state_get(&t->e->session->ctx, &o, err));
-    t->st.loss_scale = o.loss_scale;
-    for (int g = 0; g < TN_GROUPS; g++) t->st.group_steps[g] = (int)o.steps[g];
-    if (o.finite || t->e->act == TN_F16) return 0; /* float16 overflowed: the step was skipped, the next is scaled less */
-    return tn_fail(err, TN_ERR_NUMERIC,
-                   "the gradient is no longer finite at step %lld; lower training.optimizer.lr or set "
-                   "training.grad_clip_norm",
-                   t->st.step + 1);
-}
-
-static int apply_group(trainer *t, int g, tn_error *err)
-{
-    tn_store *st = t->e->session->store;
-    tn_ctx *c = &t->e->session->ctx;
-    const tn_optim_range r = tn_store_range(st, g);
-    if (!strcmp(t->s->training.optimizer, "sgd")) return tn_sgd(c, &r, (float)t->s->training.momentum, err);
-    return tn_adamw(c, &r, &adam, err);
-}
-
-static int optimise(trainer *t, int groups, tn_error *err)
-{
-    tn_store *st = t->e->session->store;
-    TN_TRY(tn_clip(&t->e->session->ctx, st->grads, 0, st->n_params, &adam, err));
-    for (int g = 0; g < TN_GROUPS; g++)
-        if (groups & group_bits[g]) TN_TRY(apply_group(t, g, err));
-    return get_state(t, err);
-}
-
-/* What the device needs to know of a step, but for each micro-batch's own. */
-static void set_step(trainer *t, int groups, double lr)
-{
-    const tn_store *st = t->e->session->store;
-    t->now = (tn_step_constants){.lr = (float)lr,
-                                 .weight_decay = (float)t->s->training.weight_decay,
-                                 .max_norm = (float)t->s->training.grad_clip_norm,
-                                 .scaling = t->e->act == TN_F16};
-    for (int g = 0; g < TN_GROUPS; g++)
-        if ((groups & group_bits[g]) && st->group_len[g]) t->now.groups |= 1u << g;
-}
-
-static int report_step(trainer *t, int epoch, double loss, double lr, int images, tn_error *err)
-{
-    t->images_done += images;
+    t->images_done += r->images;
     const double spent = tn_now() - t->begin;
     const long long steps = (long long)t->s->training.epochs * t->batches, left = steps - t->st.step;
     const double per_image = spent / fmax(t->images_done, 1);
-    tn_step s = {epoch + 1,
+    tn_step s = {t->epoch + 1,
                  t->s->training.epochs,
                  t->st.step,
                  steps,
-                 loss,
-                 lr,
+                 r->loss,
+                 r->lr,
                  1 / fmax(per_image, 1e-9),
                  per_image * (double)left * t->s->training.batch_size};
     if (t->cb && t->cb->step && t->cb->step(t->cb->user, &s)) return tn_cancelled(TN_PHASE_TRAINING, err);
     return tn_watch_tell(&t->e->watch, TN_PHASE_TRAINING, NULL, t->st.step, steps, err);
 }
 
+/* float16 overflows now and then: the device skipped the step and scales the next less. Elsewhere the run ends here. Steps that
+ * were enqueued meanwhile changed nothing that stays: a gradient that is not finite is not applied, and no checkpoint is written.
+ */
+static int check_step(const trainer *t, const tn_step_result *r, tn_error *err)
+{
+    if (t->e->act == TN_F16) return 0;
+    if (!isfinite(r->loss))
+        return tn_fail(err, TN_ERR_NUMERIC, "the loss is %f at step %lld; lower training.optimizer.lr", r->loss, r->index + 1);
+    if (r->optim.finite) return 0;
+    return tn_fail(err, TN_ERR_NUMERIC,
+                   "the gradient is no longer finite at step %lld; lower training.optimizer.lr or set "
+                   "training.grad_clip_norm",
+                   r->index + 1);
+}
+
+/* A step's results, which come while later ones run. */
+static int step_done(void *user, const tn_step_result *r, tn_error *err)
+{
+    trainer *t = user;
+    TN_TRY(check_step(t, r, err));
+    if (!r->index) t->sum->first_loss = r->loss;
+    t->st.step = r->index + 1;
+    t->epoch_loss += r->loss;
+    t->sum->last_loss = r->loss;
+    return report_step(t, r, err);
+}
+
 /* ---- one epoch ---- */
 
 static int train_epoch(trainer *t, int epoch, double *mean, tn_error *err)
 {
-    const double lr = rate_of(t->s, epoch);
-    const int groups = groups_of(t, epoch);
     int n = t->train.n, batches = 0;
     if (t->s->training.drop_last && n >= t->s->training.batch_size) n -= n % t->s->training.batch_size;
     tn_shuffle(t->order, t->train.n, (uint64_t)t->s->training.seed, epoch);
     TN_TRY(tn_loader_start(t->train_loader, t->order, n, epoch, err));
-    *mean = 0;
-    while (batches < t->batches) {
-        tn_batch b;
-        double loss;
-        TN_TRY(tn_loader_next(t->train_loader, &b, err));
-        if (!b.n) break;
-        set_step(t, groups, lr);
-        TN_TRY(with_backoff(t, &b, groups, &loss, err));
-        if (!isfinite(loss) && t->e->act != TN_F16)
-            return tn_fail(err, TN_ERR_NUMERIC, "the loss is %f at step %lld; lower training.optimizer.lr", loss, t->st.step + 1);
-        TN_TRY(optimise(t, groups, err));
-        if (!t->st.step) t->sum->first_loss = loss;
-        t->st.step++;
-        batches++;
-        *mean += loss;
-        t->sum->last_loss = loss;
-        TN_TRY(report_step(t, epoch, loss, lr, b.n, err));
+    t->epoch = epoch;
+    t->epoch_loss = 0;
+    tn_step_job j = {.index = t->st.step, .groups = groups_of(t, epoch), .lr = rate_of(t->s, epoch)};
+    for (; batches < t->batches; batches++, j.index++) {
+        TN_TRY(tn_loader_next(t->train_loader, &j.batch, err));
+        if (!j.batch.n) break;
+        TN_TRY(with_backoff(t, &j, err));
     }
-    *mean /= TN_MAX(batches, 1);
+    TN_TRY(tn_stepper_drain(t->stepper, err));
+    *mean = t->epoch_loss / TN_MAX(batches, 1);
     return 0;
 }
 
@@ -267,6 +173,7 @@ static double monitored(const trainer *t, const tn_epoch *ep, bool *larger_is_be
 
 static int save(trainer *t, const char *name, tn_error *err)
 {
+    TN_TRY(tn_ctx_state_get(&t->e->session->ctx, &t->st.optim, err));
     char *dir = tn_path(t->ckpt_dir, name);
     int rc = dir ? tn_checkpoint_save(dir, t->e, t->c, &t->st, err) : tn_oom(err);
     free(dir);
@@ -343,13 +250,14 @@ static int prepare(trainer *t, tn_error *err)
     TN_TRY(tn_check_writable_dir(t->ckpt_dir, err));
     TN_TRY(open_data(t, err));
     TN_TRY(tn_engine_open(&t->e, s, t->o, true, false, err));
-    t->st = (tn_trainer_state){.best = NAN, .loss_scale = t->e->act == TN_F16 ? 65536 : 1};
+    t->st = (tn_trainer_state){.best = NAN, .optim = {.factor = 1, .finite = 1, .loss_scale = t->e->act == TN_F16 ? 65536 : 1}};
     if (s->training.init_from) TN_TRY(tn_checkpoint_load(s->training.init_from, t->e, err));
     if (t->o->resume) {
         TN_TRY(tn_checkpoint_load(t->o->resume, t->e, err));
         TN_TRY(tn_checkpoint_load_state(t->o->resume, t->e, &t->st, err));
     }
-    TN_TRY(put_state(t, err));
+    TN_TRY(tn_ctx_state_set(&t->e->session->ctx, &t->st.optim, err));
+    TN_TRY(tn_stepper_new(&t->stepper, t->e, s->training.batch_size, step_done, t, err));
     int micro;
     TN_TRY(tn_engine_fit(t->e, &micro, &t->sum->planned, err));
     if (!t->st.micro || micro < t->st.micro) t->st.micro = micro;
@@ -363,6 +271,7 @@ static void close_all(trainer *t)
 {
     tn_loader_free(t->train_loader);
     tn_loader_free(t->val_loader);
+    tn_stepper_free(t->stepper);
     tn_engine_close(t->e);
     tn_dataset_free(&t->train);
     tn_dataset_free(&t->val);
