@@ -23,7 +23,7 @@ enum { TN_UNPACK_PARTS = 3 };
 typedef struct tn_unpack_args {
     tn_qtensor q;
     tn_tensor out;
-    int n_more;                            /* matrices of the same shape that come under the first in out */
+    int n_more;                           /* matrices of the same shape that come under the first in out */
     tn_qtensor more[TN_UNPACK_PARTS - 1]; /* (q, k and v of attention) */
 } tn_unpack_args;
 

@@ -334,7 +334,8 @@ static int gemm_batch(tn_trial *t)
     TN_TRY(batch_one(t, false, false, 21, 0));
     TN_TRY(batch_one(t, false, true, 33, 1));
     TN_TRY(batch_one(t, true, true, 17, 0));
-    return batch_one(t, true, false, t->size ? 4100 : 37, 1); /* the first size stays short: oclgrind takes minutes for the long one */
+    return batch_one(t, true, false, t->size ? 4100 : 37,
+                     1); /* the first size stays short: oclgrind takes minutes for the long one */
 }
 
 /* ---- optimisers ---- */
