@@ -29,7 +29,7 @@ typedef struct tn_epoch {
  * epoch stands. Begin with TN_TRAIN_CALLBACKS_INIT. */
 typedef struct tn_train_callbacks {
     unsigned version;
-    int (*step)(void *user, const tn_step *s);
+    int (*step)(void *user, const tn_step *s); /**< in order, up to two steps late: the host is ahead of the device */
     int (*epoch)(void *user, const tn_epoch *e);
     void *user;
 } tn_train_callbacks;
