@@ -33,15 +33,15 @@
 #ifndef PARTS
 #define PARTS 1
 #endif
-#define PART_PARAMS(i)                                                                                                        \
-    , const __global uchar *packed##i, const __global scale_t *scales##i, const __global float *nested##i,                     \
+#define PART_PARAMS(i)                                                                                                             \
+    , const __global uchar *packed##i, const __global scale_t *scales##i, const __global float *nested##i,                         \
         const __global uchar *zeros##i, float offset##i
-#define PART_TAKE(i, part)                                                                                                     \
+#define PART_TAKE(i, part)                                                                                                         \
     if (part == i) packed = packed##i, scales = scales##i, nested = nested##i, zeros = zeros##i, offset = offset##i
 #if PARTS == 3
-#define MORE_PARAMS      PART_PARAMS(1) PART_PARAMS(2)
-#define TAKE_PART(part)  \
-    PART_TAKE(1, part);  \
+#define MORE_PARAMS PART_PARAMS(1) PART_PARAMS(2)
+#define TAKE_PART(part)                                                                                                            \
+    PART_TAKE(1, part);                                                                                                            \
     PART_TAKE(2, part)
 #elif PARTS == 2
 #define MORE_PARAMS     PART_PARAMS(1)

@@ -1,21 +1,21 @@
 /* What changes from step to step, in two small buffers, so that the kernels' arguments never do; the layouts of src/ops/step.h.
  * And the masks of dropout that are drawn from it. */
 typedef struct {
-    uint seed;                               /* of this micro-batch's masks */
-    float inv_mask;                          /* 1 / the sum of the loss's mask over the whole batch */
-    float lr, weight_decay, max_norm;        /* max_norm 0: no clipping */
-    uint groups;                             /* bit g: group g is trained in this step */
-    uint scaling;                            /* 1: the loss scale adapts */
+    uint seed;                        /* of this micro-batch's masks */
+    float inv_mask;                   /* 1 / the sum of the loss's mask over the whole batch */
+    float lr, weight_decay, max_norm; /* max_norm 0: no clipping */
+    uint groups;                      /* bit g: group g is trained in this step */
+    uint scaling;                     /* 1: the loss scale adapts */
     uint unused;
 } tn_step;
 
 typedef struct {
-    float norm, factor;                      /* of the last step; what gradients are multiplied by */
-    uint finite, skipped;                    /* of the last step; steps skipped so far */
+    float norm, factor;   /* of the last step; what gradients are multiplied by */
+    uint finite, skipped; /* of the last step; steps skipped so far */
     float loss_scale;
-    uint good_steps;                         /* since the loss scale changed */
-    uint steps[3];                           /* taken by each group: Adam's t */
-    float c1[3], c2[3];                      /* 1 - beta1^t, sqrt(1 - beta2^t) */
+    uint good_steps;    /* since the loss scale changed */
+    uint steps[3];      /* taken by each group: Adam's t */
+    float c1[3], c2[3]; /* 1 - beta1^t, sqrt(1 - beta2^t) */
     uint unused;
 } tn_optim;
 

@@ -134,7 +134,6 @@ int tn_buffer_unmap(tn_buffer *b, void *host, tn_error *err);
 
 /** Kernel `entry` of cl/<file>, built with `options` (built once, then found again). Borrowed. */
 int tn_kernel_get(tn_kernel **out, tn_dev *d, const char *file, const char *entry, const char *options, tn_error *err);
-const char *tn_kernel_name(const tn_kernel *k);
 
 typedef struct tn_arg {
     size_t size; /* 0: a buffer */

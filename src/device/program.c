@@ -177,11 +177,6 @@ int tn_kernel_get(tn_kernel **out, tn_dev *d, const char *file, const char *entr
     return rc;
 }
 
-const char *tn_kernel_name(const tn_kernel *k)
-{
-    return k->entry;
-}
-
 void tn_programs_free(tn_dev *d)
 {
     for (int i = 0; i < d->cl->n_kernels; i++) {

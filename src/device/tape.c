@@ -59,11 +59,6 @@ void tn_tape_note(tn_tape *t, const tn_note *n)
     t->note = *n;
 }
 
-tn_note *tn_tape_current(tn_tape *t)
-{
-    return &t->note;
-}
-
 /* Takes the entry's kernel and args over, also when it fails. */
 static int tape_append(tn_tape *t, tape_entry e, const char *name, tn_error *err)
 {

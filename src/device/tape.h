@@ -24,7 +24,6 @@ int tn_tape_new(tn_tape **out, tn_dev *d, tn_error *err);
 void tn_tape_free(tn_tape *t);
 /** What is recorded from now on belongs to this. */
 void tn_tape_note(tn_tape *t, const tn_note *n);
-tn_note *tn_tape_current(tn_tape *t);
 
 int tn_tape_launch(tn_tape *t, tn_kernel *k, const tn_arg *args, int n_args, const tn_range *r, tn_error *err);
 int tn_tape_fill(tn_tape *t, tn_buffer *b, size_t offset, size_t bytes, uint32_t pattern, tn_error *err);

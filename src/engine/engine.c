@@ -182,6 +182,11 @@ void tn_engine_close(tn_engine *e)
     free(e);
 }
 
+tn_loss_spec tn_engine_loss(const tn_engine *e)
+{
+    return (tn_loss_spec){!strcmp(e->s->training.loss, "focal"), (float)e->s->training.alpha, (float)e->s->training.beta};
+}
+
 int tn_engine_groups(const tn_engine *e)
 {
     return TN_GROUP_HEAD | (e->s->model.lora.enabled ? TN_GROUP_LORA : 0) | (e->model->train_backbone ? TN_GROUP_BACKBONE : 0);

@@ -32,6 +32,8 @@ void tn_engine_close(tn_engine *e);
 tn_pass tn_engine_train_pass(const tn_engine *e, int batch, int groups);
 tn_pass tn_engine_eval_pass(const tn_engine *e, int batch, bool loss);
 tn_prep tn_engine_prep(const tn_engine *e, bool training);
+/** The configuration's loss, for e->session->loss. */
+tn_loss_spec tn_engine_loss(const tn_engine *e);
 /** Everything the configuration trains once nothing is frozen. */
 int tn_engine_groups(const tn_engine *e);
 /** Device memory of a training run with this micro-batch. */

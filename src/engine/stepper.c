@@ -361,9 +361,8 @@ static int enqueue(tn_stepper *st, step_slot *s, int groups, tn_error *err)
 
 int tn_stepper_step(tn_stepper *st, const tn_step_job *j, tn_error *err)
 {
-    const tn_settings *s = st->e->s;
     step_slot *slot = &st->slot[st->next];
-    st->e->session->loss = (tn_loss_spec){!strcmp(s->training.loss, "focal"), (float)s->training.alpha, (float)s->training.beta};
+    st->e->session->loss = tn_engine_loss(st->e);
     TN_TRY(collect(st, slot, err));
     TN_TRY(make_slots(st, j->micro, err));
     TN_TRY(find_passes(st, j, err));

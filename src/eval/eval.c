@@ -81,7 +81,7 @@ int tn_forward(tn_engine *e, const tn_batch *b, float *heat, double *loss, tn_er
     float part[TN_PARTIALS];
     const tn_step_constants now = {.inv_mask = 1};
     const tn_pass pass = tn_engine_eval_pass(e, b->n, loss != NULL);
-    s->loss = (tn_loss_spec){!strcmp(e->s->training.loss, "focal"), (float)e->s->training.alpha, (float)e->s->training.beta};
+    s->loss = tn_engine_loss(e);
     TN_TRY(tn_session_get(&x, s, &pass, err));
     TN_TRY(tn_ctx_step_ready(&s->ctx, err));
     int rc = enqueue_forward(e, x, b, &now, loss ? part : NULL, err);

@@ -203,22 +203,28 @@ int tn_session_get(tn_exec **out, tn_session *s, const tn_pass *pass, tn_error *
     return tn_session_adopt(s, e, err);
 }
 
-int tn_session_upload(tn_session *s, tn_exec *e, int t, const void *values, tn_error *err)
+static tn_tensor tensor_of(const tn_exec *e, int t)
 {
     const tn_gtensor *g = &e->g.t[t];
-    return tn_buffer_write(e->mem[t], 0, values, (size_t)g->rows * (size_t)g->cols * tn_dtype_size(g->dtype), err);
+    return tn_view(e->mem[t], g->dtype, g->rows, g->cols);
+}
+
+int tn_session_upload(tn_session *s, tn_exec *e, int t, const void *values, tn_error *err)
+{
+    const tn_tensor v = tensor_of(e, t);
+    return tn_buffer_write(v.mem, 0, values, tn_tensor_bytes(&v), err);
 }
 
 int tn_session_send(tn_session *s, tn_exec *e, int t, const void *values, tn_error *err)
 {
-    const tn_gtensor *g = &e->g.t[t];
-    const size_t bytes = (size_t)g->rows * (size_t)g->cols * tn_dtype_size(g->dtype);
-    return bytes ? tn_buffer_write_async(e->mem[t], TN_QUEUE_MAIN, 0, values, bytes, NULL, NULL, err) : 0;
+    const tn_tensor v = tensor_of(e, t);
+    const size_t bytes = tn_tensor_bytes(&v);
+    return bytes ? tn_buffer_write_async(v.mem, TN_QUEUE_MAIN, 0, values, bytes, NULL, NULL, err) : 0;
 }
 
 int tn_session_download(tn_session *s, tn_exec *e, int t, float *values, tn_error *err)
 {
-    tn_tensor v = tn_view(e->mem[t], e->g.t[t].dtype, e->g.t[t].rows, e->g.t[t].cols);
+    const tn_tensor v = tensor_of(e, t);
     return tn_tensor_get(s->dev, &v, values, err);
 }
 
