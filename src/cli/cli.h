@@ -11,7 +11,7 @@ typedef struct tn_cli {
     tn_config_source source;
     const char *overrides[128];
     tn_run_options run;
-    const char *output_dir, *seed, *checkpoint, *outdir, *csv, *split, *gemm;
+    const char *output_dir, *seed, *outdir, *csv, *split, *gemm, *variants;
     const char *images[4096];
     int n_images;
     bool dry_run, json, help, tune, verbose, self_test;
@@ -25,7 +25,7 @@ typedef struct tn_cli {
     int batch, repeat;
     /* synth */
     tn_synth_options synth;
-    char gemm_variant[64]; /* scratch for run.variants */
+    char run_variants[512]; /* run.variants: --variants and --gemm */
 } tn_cli;
 
 typedef struct tn_command {
@@ -34,6 +34,10 @@ typedef struct tn_command {
     int (*run)(tn_cli *c, tn_error *err);
 } tn_command;
 extern const tn_command tn_commands[];
+/** The command of that name, or NULL. */
+const tn_command *tn_cli_command(const char *name);
+/** Reads the words behind the command's name (argv[0]) into c. Returns 0, or 2 after a line to standard error. */
+int tn_cli_parse(tn_cli *c, const tn_command *k, int argc, char **argv);
 
 int tn_cmd_train(tn_cli *c, tn_error *err);
 int tn_cmd_eval(tn_cli *c, tn_error *err);

@@ -1,0 +1,138 @@
+/* The commands: what each takes and what its help says. */
+#include "cli.h"
+
+#include <string.h>
+
+#define CONFIG_HELP                                                                                                                \
+    "  --data NAME         configs/data/NAME.yaml, or a path        (default tracknet)\n"                                          \
+    "  --model NAME        configs/model/NAME.yaml, or a path       (default vit_heatmap)\n"                                       \
+    "  --training NAME     configs/training/NAME.yaml, or a path    (default default)\n"                                           \
+    "  --config FILE       one merged file, as --dry-run prints it, instead of the three\n"                                        \
+    "  --config-dir DIR    where the three are looked for           (default ./configs, then the installed ones)\n"                \
+    "  --seed N            training.seed=N\n"                                                                                      \
+    "  KEY=VALUE           any key of the configuration, e.g. training.optimizer.lr=1e-4 model.lora.r=8\n"
+#define DEVICE_HELP                                                                                                                \
+    "  --device D          index, part of a name, cpu or gpu        (default: the GPU with the most memory, or the CPU)\n"         \
+    "  --memory-limit MB   take no more device memory than this\n"                                                                 \
+    "  --gemm NAME         portable, native or clblast instead of the measured choice\n"                                           \
+    "  --variants LIST     the same for any operation: attention=portable,unpack=wide ('devices --verbose' lists them)\n"          \
+    "  --cache DIR         built kernels and measurements; off: none    (default tracknet in $XDG_CACHE_HOME or ~/.cache)\n"
+
+#define CONFIG_OPTIONS "data model training config config-dir seed"
+#define DEVICE_OPTIONS "device memory-limit gemm variants cache"
+
+const tn_command tn_commands[] = {
+    {"train", "train a model as the configuration says",
+     "usage: tracknet train [options] [KEY=VALUE ...]\n\n" CONFIG_HELP DEVICE_HELP "  --output-dir DIR    training.output_dir=DIR\n"
+     "  --resume [DIR]      go on from a checkpoint              (default <output_dir>/last)\n"
+     "  --dry-run           print the merged configuration as YAML and stop\n"
+     "  --json              print the summary as JSON\n\n"
+     "Writes <output_dir>/log.csv, previews/, best/ and last/ (adapter in PEFT's files, decoder and head, optimiser\n"
+     "state, configuration, record of versions and device).\n",
+     CONFIG_OPTIONS " " DEVICE_OPTIONS " output-dir resume dry-run json", tn_cmd_train},
+    {"eval", "loss, mean distance and PCK@3 over a split",
+     "usage: tracknet eval --checkpoint DIR [options] [KEY=VALUE ...]\n\n"
+     "  --checkpoint DIR    <output_dir>/best or /last; brings its own configuration\n"
+     "  --adapter DIR       a PEFT adapter instead of the checkpoint's own\n"
+     "  --split NAME        val or train                             (default val)\n" CONFIG_HELP DEVICE_HELP
+     "  --json              print the result as JSON\n\n"
+     "Without --checkpoint the model is evaluated as configured. Distances are heatmap pixels.\n",
+     "checkpoint adapter split " CONFIG_OPTIONS " " DEVICE_OPTIONS " json dry-run", tn_cmd_eval},
+    {"predict", "find the ball in pictures",
+     "usage: tracknet predict --checkpoint DIR --image FILE-or-FOLDER [options] [KEY=VALUE ...]\n\n"
+     "  --checkpoint DIR    <output_dir>/best or /last\n"
+     "  --adapter DIR       a PEFT adapter instead of the checkpoint's own; several are swapped over one base\n"
+     "  --image PATH        a .jpg or .png, or a folder of them; may be given several times\n"
+     "  --outdir DIR        write NAME_heatmap.png and NAME_overlay.png there\n"
+     "  --csv FILE          write image,x,y,confidence (pixels of the image)\n" CONFIG_HELP DEVICE_HELP
+     "  --json              print the predictions as JSON\n",
+     "checkpoint adapter image outdir csv " CONFIG_OPTIONS " " DEVICE_OPTIONS " json", tn_cmd_predict},
+    {"profile", "where the time of a training step or a prediction goes",
+     "usage: tracknet profile train|predict [options] [KEY=VALUE ...]\n\n"
+     "  --batch N           images of the pass              (default: train the micro-batch it would take, predict 1)\n"
+     "  --repeat N          steps and passes that are timed; each time is their median     (default 5)\n"
+     "  --by NAME           one table, by kernel, operation, layer or entry   (default: by kernel, then by layer)\n"
+     "  --json [FILE]       the report as JSON, entry by entry; without FILE it is printed instead of the tables\n"
+     "  --trace FILE        a Chrome trace: chrome://tracing and ui.perfetto.dev draw it\n"
+     "  --checkpoint DIR    a checkpoint's configuration, and for predict its weights\n"
+     "  --adapter DIR       predict: with this PEFT adapter\n" CONFIG_HELP DEVICE_HELP
+     "\nSteps run on random frames; no data set is read and nothing is written but FILE.\n",
+     "batch repeat by json trace checkpoint adapter " CONFIG_OPTIONS " " DEVICE_OPTIONS, tn_cmd_profile},
+    {"devices", "list every OpenCL device",
+     "usage: tracknet devices [options]\n\n"
+     "  --device D          only this one\n"
+     "  --self-test         run every kernel against plain C first\n"
+     "  --tune              check and measure every kernel variant (CLBlast's are slow to build on a CPU)\n"
+     "  --verbose           capabilities, and what is known of the variants: time, error, chosen or why refused\n"
+     "  --cache DIR         where the measurements are               (default tracknet in $XDG_CACHE_HOME or ~/.cache)\n"
+     "  --json              print JSON\n",
+     DEVICE_OPTIONS " self-test tune verbose json", tn_cmd_devices},
+    {"synth", "draw labelled clips",
+     "usage: tracknet synth --output-dir DIR [options]\n\n"
+     "  --output-dir DIR    clips go to DIR/<game>/Clip<i>/\n"
+     "  --game NAME         game folder                              (default game1)\n"
+     "  --look N            0: blue court by day; 1: clay at dusk    (default 0)\n"
+     "  --clips N           (default 4)\n"
+     "  --frames N          of each clip (default 40)\n"
+     "  --size WxH          (default 512x288)\n"
+     "  --seed N            (default 42)\n",
+     "output-dir game look clips frames size seed", tn_cmd_synth},
+    {"quantize", "write a checkpoint with its linear layers in few bits",
+     "usage: tracknet quantize --in DIR --out DIR [options]\n\n"
+     "  --in DIR            Hugging Face model folder, or a hub id in the local cache\n"
+     "  --out DIR           must not exist yet\n"
+     "  --quant-type NAME   nf4, fp4, int8 (bitsandbytes' files, which transformers loads), int4, int4_asym, mxfp4,\n"
+     "                      nvfp4 (read here only)                   (default nf4)\n"
+     "  --block-size N      elements that share a scale              (default: the format's own)\n"
+     "  --double-quant      scales in 8 bits too (nf4, fp4)\n"
+     "  --skip NAME         leave modules whose name holds NAME in float; may be given several times\n"
+     "  --report            bits, signal to noise and largest error of every layer\n"
+     "  --json              the report as JSON\n\n"
+     "One tensor is in memory at a time. Shards stay shards.\n",
+     "in out quant-type block-size double-quant skip report json", tn_cmd_quantize},
+    {"adapter", "describe, merge or convert a LoRA adapter",
+     "usage: tracknet adapter info --adapter DIR [--json]\n"
+     "       tracknet adapter merge --adapter DIR --base DIR --out DIR [--quant-type NAME ...]\n"
+     "       tracknet adapter convert --adapter DIR --out DIR [options]\n\n"
+     "  --adapter DIR       PEFT's adapter_config.json and adapter_model.safetensors, or a checkpoint of ours\n"
+     "  --base DIR          Hugging Face folder that the adapter was trained on\n"
+     "  --out DIR           must not exist yet\n"
+     "merge writes the base with the adapter added, in the base's dtype, or quantised with\n"
+     "  --quant-type NAME --block-size N --double-quant --skip NAME --report     as in 'tracknet quantize'\n"
+     "convert changes\n"
+     "  --spelling v4|v5    module paths as transformers 4 or 5 has them (needs --model-type)\n"
+     "  --model-type NAME   dinov3_vit, dinov2, dinov2_with_registers or vit\n"
+     "  --dtype NAME        F32, F16 or BF16\n"
+     "  --plain             a PiSSA adapter into LoRA of twice the rank over the unchanged base (needs --base)\n",
+     "adapter base out quant-type block-size double-quant skip report spelling model-type dtype plain json", tn_cmd_adapter},
+    {"import", "turn a PyTorch Lightning TrackNet checkpoint into ours",
+     "usage: tracknet import --in DIR --out DIR [options] [KEY=VALUE ...]\n\n"
+     "  --in DIR            folder or file with the state_dict saved as safetensors (backbone.model.*, decoder.*, head.*);\n"
+     "                      a config.json beside it describes the backbone, else pretrained_model_name does\n"
+     "  --out DIR           checkpoint folder of ours, backbone included; must not exist yet\n"
+     "The configuration is the one it was trained with:\n" CONFIG_HELP DEVICE_HELP,
+     "in out " CONFIG_OPTIONS " " DEVICE_OPTIONS, tn_cmd_import},
+    {"export", "write a checkpoint as ONNX, or under Lightning's names",
+     "usage: tracknet export --checkpoint DIR --out FILE.onnx|DIR [options] [KEY=VALUE ...]\n\n"
+     "  --checkpoint DIR    <output_dir>/best or /last\n"
+     "  --adapter DIR       a PEFT adapter instead of the checkpoint's own\n"
+     "  --out FILE.onnx     ONNX, opset 17: adapters merged, pixel_values [batch, 3, H, W] -> heatmap [batch, 1, h, w]\n"
+     "  --out DIR           model.safetensors with the Python project's names, config.json and config.yaml\n"
+     "  --spelling v4|v5    backbone names as transformers 4 or 5 has them  (DIR; default v4)\n" CONFIG_HELP DEVICE_HELP,
+     "checkpoint adapter out spelling " CONFIG_OPTIONS " " DEVICE_OPTIONS, tn_cmd_export},
+    {"demo", "the whole way on synthetic clips: pretrain, quantise, adapt, evaluate, draw",
+     "usage: tracknet demo [options]\n\n"
+     "  --output-dir DIR    (default demo)\n"
+     "  --device D          index, part of a name, cpu or gpu\n"
+     "  --config-dir DIR    where configs/ is\n"
+     "  --seed N            (default 42)\n",
+     "output-dir config-dir seed " DEVICE_OPTIONS, tn_cmd_demo},
+    {0},
+};
+
+const tn_command *tn_cli_command(const char *name)
+{
+    for (const tn_command *k = tn_commands; k->name; k++)
+        if (!strcmp(k->name, name)) return k;
+    return NULL;
+}
