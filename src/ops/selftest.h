@@ -56,6 +56,9 @@ bool tn_case_of(const tn_case *k, const tn_variant_op *op);
 double tn_case_bound(tn_dtype act);
 double tn_case_element_bound(tn_dtype act);
 
+/** The larger of two errors; NaN is the largest. */
+double tn_larger_error(double a, double b);
+
 /** Is running op on args what this trial is for? A case with several operations or kinds asks before it makes anything dear. */
 bool tn_trial_wants(const tn_trial *t, const tn_variant_op *op, const void *args);
 /* For the cases: a random input (values as stored), a poisoned output, a host array, a comparison. */

@@ -158,8 +158,8 @@ START_TEST(variants_are_asked_for_by_name)
     ck_assert_int_eq(tn_variant_forced("portable, toy=broken", &toy), 0);
     ck_assert_int_eq(tn_variant_forced("gemm=native", &toy), -1);
     ck_assert_int_eq(tn_variant_forced(NULL, &toy), -1);
-    ck_assert(!tn_variant_list_check("portable,attention=cpu,gemm=clblast", &err));
-    ck_assert_int_eq(tn_variant_list_check("gemm=fastest", &err), TN_ERR_ARGUMENT);
+    ck_assert(!tn_variant_list_check("portable,attention=cpu,gemm=clblast", tn_variant_ops, &err));
+    ck_assert_int_eq(tn_variant_list_check("gemm=fastest", tn_variant_ops, &err), TN_ERR_ARGUMENT);
     ck_assert_ptr_nonnull(strstr(err.message, "gemm=fastest"));
 }
 END_TEST
@@ -398,24 +398,14 @@ int main(int argc, char **argv)
     for (int i = 0; argc == 2 && i < case_count(); i++) puts(case_at(i)->name); /* --list */
     if (argc == 2) return 0;
     Suite *s = suite_create("ops");
-    TCase *k = tcase_create("kernels"), *d = tcase_create("differences");
-    tcase_set_timeout(k, 900);
-    tcase_add_loop_test(k, kernel_agrees_with_the_reference, 0, case_count());
-    suite_add_tcase(s, k);
+    add_tests(s, "kernels", 900, TESTS(TIMES(kernel_agrees_with_the_reference, case_count())));
     if (slice()) return run_suite(s);
-    tcase_add_test(k, one_wrong_element_is_caught);
-    tcase_add_test(k, unchecked_rows_do_not_run);
-    tcase_add_test(k, variants_are_asked_for_by_name);
-    tcase_add_test(k, tensors_are_checked);
-    tcase_add_test(d, layernorm_backward);
-    tcase_add_test(d, groupnorm_backward);
-    tcase_add_test(d, batchnorm_backward);
-    tcase_add_test(d, attention_backward);
-    tcase_add_test(d, convolution_backward);
-    tcase_add_test(d, depthwise_backward);
-    tcase_add_test(d, resize_backward);
-    tcase_add_loop_test(d, activation_slopes, 0, 4);
-    tcase_add_loop_test(d, loss_slopes, 0, 2);
-    suite_add_tcase(s, d);
+    add_tests(s, "refusals", 900,
+              TESTS(ONCE(one_wrong_element_is_caught), ONCE(unchecked_rows_do_not_run), ONCE(variants_are_asked_for_by_name),
+                    ONCE(tensors_are_checked)));
+    add_tests(s, "differences", 60,
+              TESTS(ONCE(layernorm_backward), ONCE(groupnorm_backward), ONCE(batchnorm_backward), ONCE(attention_backward),
+                    ONCE(convolution_backward), ONCE(depthwise_backward), ONCE(resize_backward), TIMES(activation_slopes, 4),
+                    TIMES(loss_slopes, 2)));
     return run_suite(s);
 }
