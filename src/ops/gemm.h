@@ -3,13 +3,6 @@
 #define TN_GEMM_H
 #include "variant.h"
 
-/** Inverted dropout drawn inside a product: element (r, c) of a [rows, cols] tensor is kept and divided by 1 - p, or is zero,
- * as tn_dropout with this salt has it. p 0: everything is kept as it is. */
-typedef struct tn_mask {
-    float p;
-    uint32_t salt;
-} tn_mask;
-
 /**
  * What is done to a product before it is stored, in this order: s = alpha op(A) op(B) + alpha2 A2 B2^T + bias, u = s (kept
  * in `pre` where that is wanted), s = act(u) or s * act'(slope), s * scale, + residual, + beta C. Zero-initialised: nothing.

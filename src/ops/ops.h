@@ -135,8 +135,16 @@ int tn_residual(tn_ctx *c, const tn_tensor *x, const tn_tensor *y, const tn_tens
 int tn_scale_cols(tn_ctx *c, const tn_tensor *x, const tn_tensor *scale, tn_tensor *o, tn_error *err);
 /** An element is kept where its hash is not below this. */
 uint32_t tn_drop_threshold(float p);
-/** y = mask*x/(1-p), or y += with add; the mask depends on (step seed, salt, element) only. rest: x less that. */
-int tn_dropout(tn_ctx *c, const tn_tensor *x, tn_tensor *y, float p, uint32_t salt, bool add, bool rest, tn_error *err);
+/** Inverted dropout: element (r, c) of a [rows, cols] tensor is kept and divided by 1 - p, or is zero, by a draw that depends on
+ * (step seed, salt, element) only. p 0: everything is kept as it is. */
+typedef struct tn_mask {
+    float p;
+    uint32_t salt;
+} tn_mask;
+/** y = x dropped out, or y += with add; rest: x less that. */
+int tn_dropout(tn_ctx *c, const tn_tensor *x, tn_tensor *y, tn_mask m, bool add, bool rest, tn_error *err);
+/** The same for whole channels: a draw for each column of each sample. */
+int tn_dropout2d(tn_ctx *c, const tn_tensor *x, tn_tensor *y, tn_mask m, int sample_rows, tn_error *err);
 /** u, v [rows, cols], v or NULL; g [1, cols]; bias [part] or NULL. */
 typedef struct tn_dora_part {
     const tn_tensor *u, *g, *v;
@@ -150,7 +158,6 @@ int tn_dora_scale(tn_ctx *c, const tn_tensor *w, const tn_tensor *t, const tn_te
                   tn_error *err);
 /** dm[part] += sums * inv, both read from column `first` on. */
 int tn_dora_magnitude(tn_ctx *c, const tn_tensor *sums, const tn_tensor *inv, int first, int part, tn_tensor *dm, tn_error *err);
-int tn_dropout2d(tn_ctx *c, const tn_tensor *x, tn_tensor *y, float p, uint32_t salt, int sample_rows, tn_error *err);
 int tn_scale_channels(tn_ctx *c, const tn_tensor *x, const tn_tensor *z, int sample_rows, tn_tensor *y, tn_error *err);
 /** x = k * z in every row of the sample, or x += with add; z [B, C] float32. */
 int tn_spread_channels(tn_ctx *c, const tn_tensor *z, float k, int sample_rows, tn_tensor *x, bool add, tn_error *err);

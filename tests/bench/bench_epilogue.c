@@ -103,7 +103,7 @@ static int dropped(bench *b, bool fused, tn_error *err)
     tn_ws_reset(&b->c);
     if (!fused) {
         TN_TRY(tn_ws_take(&b->c, &x, b->act, b->x.rows, b->x.cols, err));
-        TN_TRY(tn_dropout(&b->c, &b->x, &x, 0.05f, 3, false, false, err));
+        TN_TRY(tn_dropout(&b->c, &b->x, &x, (tn_mask){0.05f, 3}, false, false, err));
         g.A = x;
     }
     return tn_gemm_run(&b->c, &g, err);

@@ -16,9 +16,11 @@ typedef struct {
 } measure;
 
 static measure kinds[KINDS] = {
-    [HIDDEN] = {"hidden", 1e-5},     [HEATMAP] = {"heatmap", 1e-5},  [LOSS] = {"loss", 1e-5},
-    [GRADIENT] = {"gradient", 1e-4}, [TRACE] = {"trace.loss", 1e-4}, [NORM] = {"trace.grad_norm", 1e-3},
-    [FINAL] = {"final", 1e-3},       [CODES] = {"quantised", 0},     [VALUES] = {"dequantised", 0},
+    [HIDDEN] = {.name = "hidden", .bound = 1e-5},    [HEATMAP] = {.name = "heatmap", .bound = 1e-5},
+    [LOSS] = {.name = "loss", .bound = 1e-5},        [GRADIENT] = {.name = "gradient", .bound = 1e-4},
+    [TRACE] = {.name = "trace.loss", .bound = 1e-4}, [NORM] = {.name = "trace.grad_norm", .bound = 1e-3},
+    [FINAL] = {.name = "final", .bound = 1e-3},      [CODES] = {.name = "quantised", .bound = 0},
+    [VALUES] = {.name = "dequantised", .bound = 0},
 };
 
 /* The real library's own error in bfloat16 of this case, by the names of golden.safetensors; NULL in other types. */

@@ -131,6 +131,7 @@ static const tn_variant toy_rows[] = {{"broken", 0, NULL, toy_fail, NULL, false}
                                       {"portable", 0, NULL, toy_run, NULL, false}};
 static const tn_variant_op toy = {
     .name = "toy", .rows = toy_rows, .n = 3, .key = toy_key, .kind = toy_key, .args_size = sizeof(toy_args)};
+static const tn_variant_op *const toys[] = {&toy, NULL};
 
 /* No case covers the toy's first row, so that nothing may run it, even where it is asked for by name. */
 START_TEST(unchecked_rows_do_not_run)
@@ -140,13 +141,20 @@ START_TEST(unchecked_rows_do_not_run)
     const toy_args args = {0, 3};
     setenv("TRACKNET_CACHE", "off", 1);
     tn_ctx_init(&ctx, open_device());
+    const tn_registry with_toys = {toys, ctx.registry->check};
+    ctx.registry = &with_toys;
     ck_assert_msg(!tn_variant_run(&ctx, &toy, &args, &err), "%s", err.message);
     ck_assert_int_eq(toy_calls[0], 0);
     ck_assert_int_eq(toy_calls[2], 1);
     open_device()->variants = "toy=broken";
     ck_assert(!tn_variant_run(&ctx, &toy, &args, &err));
     ck_assert_int_eq(toy_calls[0], 0);
+    open_device()->variants = "toy=unheard";
+    ck_assert_int_eq(tn_variant_run(&ctx, &toy, &args, &err), TN_ERR_ARGUMENT);
     open_device()->variants = NULL;
+    ctx.registry = NULL; /* nothing can be checked */
+    ck_assert(!tn_variant_run(&ctx, &toy, &args, &err));
+    ck_assert_int_eq(toy_calls[0], 0);
 }
 END_TEST
 
@@ -180,7 +188,7 @@ START_TEST(tensors_are_checked)
     ck_assert_ptr_nonnull(strstr(err.message, "bfloat16 and float32"));
     ck_assert_int_eq(tn_layernorm_forward(&ctx, &x, &x, &f, 1e-5f, &y, &f, &err), TN_ERR_ARGUMENT);
     tn_tensor huge = tn_view(NULL, TN_BF16, 1 << 20, (1 << 12) + 1);
-    ck_assert_int_eq(tn_dropout(&ctx, &huge, &huge, 0.5f, 1, false, false, &err), TN_ERR_ARGUMENT);
+    ck_assert_int_eq(tn_dropout(&ctx, &huge, &huge, (tn_mask){0.5f, 1}, false, false, &err), TN_ERR_ARGUMENT);
     ck_assert_int_eq(tn_options_set(&o, &err, "%300d", 1), TN_ERR_ARGUMENT);
 }
 END_TEST
