@@ -9,7 +9,7 @@ static int check_list(const tn_ctx *c, tn_error *err)
     return c->registry ? tn_variant_list_check(c->dev->variants, c->registry->ops, err) : 0;
 }
 
-/* The last row is right everywhere: the start-up self-test and the tests have it. */
+/* The last row is right everywhere: the self-test and the tests have it. */
 static int row_is_good(bool *good, tn_ctx *c, const tn_variant_op *op, int row, const void *args, tn_error *err)
 {
     *good = row == op->n - 1;

@@ -1,4 +1,4 @@
-/** Every operation against src/ref on random data: the start-up self-test, and the table that tests/ops walks. */
+/** Every operation against src/ref on random data: the self-test, and the table that tests/ops walks. */
 #ifndef TN_SELFTEST_H
 #define TN_SELFTEST_H
 #include "gemm.h"

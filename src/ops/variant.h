@@ -33,7 +33,7 @@ typedef struct tn_variant {
 typedef struct tn_variant_op {
     const char *name; /* "gemm" */
     const tn_variant *rows;
-    int n; /* rows; the last one runs anything and is checked by the start-up self-test, not here */
+    int n; /* rows; the last one runs anything and is checked by the self-test, not here */
     /** What is tuned apart: storage types, transpositions, shape; "bf16,f32,f32 nt 581x384x384". */
     void (*key)(char *out, size_t n, const void *args);
     /** The part of the key that a correctness check covers: "bf16,f32,f32 nt". */
