@@ -138,7 +138,7 @@ uint32_t tn_hash_u32(uint32_t seed, uint32_t counter)
     return x ^ (x >> 15);
 }
 
-uint64_t tn_rng_u64(tn_rng *r)
+static uint64_t next_u64(tn_rng *r)
 {
     uint64_t z = (r->state += 0x9E3779B97F4A7C15ull);
     z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9ull;
@@ -148,7 +148,7 @@ uint64_t tn_rng_u64(tn_rng *r)
 
 double tn_rng_uniform(tn_rng *r)
 {
-    return (double)(tn_rng_u64(r) >> 11) * 0x1p-53;
+    return (double)(next_u64(r) >> 11) * 0x1p-53;
 }
 
 double tn_rng_normal(tn_rng *r)
@@ -166,6 +166,6 @@ tn_rng tn_rng_named(uint64_t seed, const char *purpose)
 {
     uint64_t h = tn_hash(TN_HASH0, purpose, strlen(purpose));
     tn_rng r = {h ^ (seed * 0xD1342543DE82EF95ull + 1)};
-    tn_rng_u64(&r);
+    next_u64(&r);
     return r;
 }

@@ -40,7 +40,6 @@ uint32_t tn_hash_u32(uint32_t seed, uint32_t counter);
 typedef struct tn_rng {
     uint64_t state;
 } tn_rng;
-uint64_t tn_rng_u64(tn_rng *r);
 /** Uniform in [0,1). */
 double tn_rng_uniform(tn_rng *r);
 /** Standard normal (Box-Muller). */

@@ -23,11 +23,20 @@ const tn_settings *tn_config_settings(const tn_config *c)
     return &c->s;
 }
 
+int tn_config_dump(const tn_config *c, char **yaml, tn_error *err)
+{
+    TN_ENTRY(err);
+    TN_TRY(tn_required(yaml, "tn_config_dump's text", err));
+    *yaml = NULL;
+    TN_TRY(tn_required(c, "the configuration", err));
+    return tn_settings_dump(&c->s, yaml, err);
+}
+
 #define COMMAND_LINE "command line"
 
 /* ---- keys ---- */
 
-const tn_key *tn_key_find(const char *name)
+static const tn_key *key_find(const char *name)
 {
     for (int i = 0; i < tn_schema_size; i++)
         if (!strcmp(tn_schema[i].name, name)) return &tn_schema[i];
@@ -75,7 +84,7 @@ static const char *canonical(const char *name, char *buf, size_t n)
 const tn_key *tn_key_find_moved(const char *name)
 {
     char moved[256];
-    return tn_key_find(canonical(name, moved, sizeof moved));
+    return key_find(canonical(name, moved, sizeof moved));
 }
 
 static int apply(tn_config *c, const tn_ynode *n, const char *prefix, tn_error *err)
@@ -85,7 +94,7 @@ static int apply(tn_config *c, const tn_ynode *n, const char *prefix, tn_error *
         char full[256], moved[256];
         snprintf(full, sizeof full, "%s%s%s", prefix, prefix[0] ? "." : "", v->key);
         const char *name = canonical(full, moved, sizeof moved);
-        const tn_key *k = tn_key_find(name);
+        const tn_key *k = key_find(name);
         if (k && k->type == TN_S_UNUSED) {
             tn_logf(&c->log, TN_LOG_WARN, "%s:%d: key '%s' is accepted and not used here", v->file, v->line, name);
         } else if (k) {

@@ -1,5 +1,5 @@
 /* Settings -> YAML. */
-#include "entry.h"
+#include "fail.h"
 #include "settings.h"
 #include "text.h"
 
@@ -101,12 +101,8 @@ static int open_sections(tn_text *t, const char *name, const char *last)
     return depth;
 }
 
-int tn_config_dump(const tn_config *c, char **yaml, tn_error *err)
+int tn_settings_dump(const tn_settings *s, char **yaml, tn_error *err)
 {
-    TN_ENTRY(err);
-    TN_TRY(tn_required(yaml, "tn_config_dump's text", err));
-    *yaml = NULL;
-    TN_TRY(tn_required(c, "the configuration", err));
     tn_text t = {0};
     const char *last = "";
     for (int i = 0; i < tn_schema_size; i++) {
@@ -114,7 +110,7 @@ int tn_config_dump(const tn_config *c, char **yaml, tn_error *err)
         if (k->type == TN_S_UNUSED) continue;
         int depth = open_sections(&t, k->name, last);
         tn_text_addf(&t, "%*s%s: ", depth * 2, "", strrchr(k->name, '.') + 1);
-        put_value(&t, tn_config_settings(c), k);
+        put_value(&t, s, k);
         tn_text_addf(&t, "\n");
         last = k->name;
     }

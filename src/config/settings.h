@@ -94,6 +94,8 @@ typedef struct tn_settings {
 
 /** Borrowed from the configuration. */
 const tn_settings *tn_config_settings(const tn_config *c);
+/** Settings as YAML that reads back to the same; caller frees. */
+int tn_settings_dump(const tn_settings *s, char **yaml, tn_error *err);
 
 typedef enum tn_stype {
     TN_S_BOOL,

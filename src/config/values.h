@@ -8,8 +8,7 @@
 int tn_value_set(tn_settings *s, const tn_key *k, const tn_ynode *n, tn_error *err);
 /** Sets it to the schema's default, if there is one. */
 int tn_value_set_default(tn_settings *s, const tn_key *k, tn_error *err);
-/** The key of that name, or NULL; _moved: also where later versions of the Python project keep it. */
-const tn_key *tn_key_find(const char *name);
+/** The key of that name, also where later versions of the Python project keep it, or NULL. */
 const tn_key *tn_key_find_moved(const char *name);
 /** Puts a value (taken over) under a dotted key and settles; on failure the configuration is as before. */
 int tn_config_put(tn_config *c, const char *key, tn_ynode *value, tn_error *err);

@@ -102,7 +102,7 @@ void tn_onnx_free(tn_onnx *o)
     free(o);
 }
 
-const char *tn_onnx_name(tn_onnx *o, const char *stem)
+static const char *onnx_name(tn_onnx *o, const char *stem)
 {
     char buf[160];
     snprintf(buf, sizeof buf, "%s_%d", stem, o->names++);
@@ -119,7 +119,7 @@ static const char *onnx_model_constant(tn_onnx *o, const char *stem, int type, c
     for (int i = 0; i < n_dims; i++) n *= (size_t)dims[i];
     void *data = onnx_model_make(o, n * size);
     int64_t *d = onnx_model_make(o, sizeof *d * (size_t)TN_MAX(n_dims, 1));
-    const char *name = tn_onnx_name(o, stem);
+    const char *name = onnx_name(o, stem);
     if (!t || !data || !d || !name) return "";
     tnonnx__tensor__init(t);
     memcpy(data, v, n * size);
@@ -156,22 +156,17 @@ const char *tn_onnx_node(tn_onnx *o, const char *op, const char *a, const char *
     tnonnx__node__init(n);
     if (!PUSH(o, &o->graph.node, &o->graph.n_node, n)) return "";
     n->op_type = onnx_model_text(o, op);
-    n->name = (char *)tn_onnx_name(o, op);
+    n->name = (char *)onnx_name(o, op);
     for (int i = 0; i < 4 && in[i]; i++) PUSH(o, &n->input, &n->n_input, (void *)in[i]);
-    return tn_onnx_output(o);
+    const char *out = onnx_name(o, op);
+    if (!out) return "";
+    PUSH(o, &n->output, &n->n_output, (void *)out);
+    return out;
 }
 
 static Tnonnx__Node *last(tn_onnx *o)
 {
     return o->graph.n_node ? o->graph.node[o->graph.n_node - 1] : NULL;
-}
-
-const char *tn_onnx_output(tn_onnx *o)
-{
-    const char *name = tn_onnx_name(o, last(o) && last(o)->op_type ? last(o)->op_type : "t");
-    if (!last(o) || !name) return "";
-    PUSH(o, &last(o)->output, &last(o)->n_output, (void *)name);
-    return name;
 }
 
 void tn_onnx_input(tn_onnx *o, const char *name)

@@ -9,8 +9,6 @@
 typedef struct tn_onnx tn_onnx;
 tn_onnx *tn_onnx_new(void);
 void tn_onnx_free(tn_onnx *o);
-/** A fresh name beginning with `stem`; owned by o. */
-const char *tn_onnx_name(tn_onnx *o, const char *stem);
 /** A float32 or int64 constant; values are copied. Returns its name. */
 const char *tn_onnx_floats(tn_onnx *o, const char *stem, const float *v, int n_dims, const int64_t *dims);
 const char *tn_onnx_ints(tn_onnx *o, const char *stem, const int64_t *v, int n);
@@ -25,7 +23,6 @@ void tn_onnx_int(tn_onnx *o, const char *name, int64_t v);
 void tn_onnx_float(tn_onnx *o, const char *name, float v);
 void tn_onnx_string(tn_onnx *o, const char *name, const char *v);
 void tn_onnx_list(tn_onnx *o, const char *name, const int64_t *v, int n);
-const char *tn_onnx_output(tn_onnx *o);
 /** Graph input or output; dims of -1 are the batch. */
 void tn_onnx_port(tn_onnx *o, bool input, const char *name, int n_dims, const int64_t *dims);
 void tn_onnx_property(tn_onnx *o, const char *key, const char *value);

@@ -36,8 +36,6 @@ tn_prep tn_engine_prep(const tn_engine *e, bool training);
 tn_loss_spec tn_engine_loss(const tn_engine *e);
 /** Everything the configuration trains once nothing is frozen. */
 int tn_engine_groups(const tn_engine *e);
-/** Device memory of a training run with this micro-batch. */
-int tn_engine_memory(const tn_engine *e, int micro, tn_memory *m, tn_error *err);
 /** The largest micro-batch (from the batch down by the back-off factor) that fits the device, by the plan. */
 int tn_engine_fit(const tn_engine *e, int *micro, tn_memory *m, tn_error *err);
 /** What full fine-tuning in float32 would take at that micro-batch. */

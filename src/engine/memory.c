@@ -18,7 +18,8 @@ static bool keeps_shadow(const tn_store *st, const tn_memory *m)
     return tn_store_shadow_bytes(st) > 0 && 50 * tn_store_shadow_bytes(st) <= m->total;
 }
 
-int tn_engine_memory(const tn_engine *e, int micro, tn_memory *m, tn_error *err)
+/* Device memory of a training run with this micro-batch. */
+static int memory_of(const tn_engine *e, int micro, tn_memory *m, tn_error *err)
 {
     tn_store *st = e->session->store;
     *m = (tn_memory){.version = TN_MEMORY_VERSION,
@@ -66,7 +67,7 @@ int tn_engine_fit(const tn_engine *e, int *micro, tn_memory *m, tn_error *err)
     const size_t room = e->dev->memory_limit ? e->dev->memory_limit : e->dev->info.global_memory / 10 * 9;
     int b = s->training.micro > 0 ? TN_MIN(s->training.micro, s->training.batch_size) : s->training.batch_size;
     for (;;) {
-        int rc = tn_engine_memory(e, b, m, err);
+        int rc = memory_of(e, b, m, err);
         if (rc && rc != TN_ERR_MEMORY) return rc;
         if (!rc && m->total <= room) break;
         int next = TN_MAX(s->training.min_micro, TN_MIN(b - 1, (int)(b / s->training.backoff)));

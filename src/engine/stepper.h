@@ -41,6 +41,6 @@ int tn_stepper_step(tn_stepper *st, const tn_step_job *j, tn_error *err);
 int tn_stepper_drain(tn_stepper *st, tn_error *err);
 /** What a step of these groups plays before its passes and after them, recorded when it is not yet. Borrowed. */
 int tn_stepper_tapes(tn_tape **before, tn_tape **after, tn_stepper *st, int groups, tn_error *err);
-/** Device memory that it takes, beside the session's: a part of tn_engine_memory. */
+/** Device memory that it takes, beside the session's: a part of what tn_engine_fit counts. */
 size_t tn_stepper_bytes(const tn_engine *e, int batch, int micro);
 #endif

@@ -4,9 +4,10 @@
 #include "jsonio.h"
 #include "model.h"
 
+/* vit_config.c */
+
 /** hidden_size, layers, heads, patch, eps (with the family's default), hidden_act; checked. */
 int tn_vit_common(tn_vit *v, const json_t *config, float eps, tn_error *err);
 /** pos_h and pos_w from image_size (a number or a pair). */
 int tn_vit_image_grid(tn_vit *v, const json_t *config, int dflt, tn_error *err);
-int tn_vit_activation(tn_fn *fn, const char *name, tn_error *err);
 #endif

@@ -4,6 +4,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+const char *tn_opcode_name(tn_opcode op)
+{
+#define TN_OPERATION_NAME(ID, name, ...) [TN_OP_##ID] = #name,
+    static const char *const names[TN_OP_COUNT] = {TN_OPERATIONS(TN_OPERATION_NAME)};
+    return names[op];
+}
+
 void tn_graph_init(tn_graph *g, int batch)
 {
     *g = (tn_graph){.batch = batch, .pixels = -1, .labels = -1, .target = -1, .mask = -1, .heat = -1, .loss = -1, .rope_table = -1};
@@ -97,7 +104,7 @@ bool tn_node_reads(const tn_gnode *n, int t)
     return t >= 0 && reads;
 }
 
-bool tn_node_writes(const tn_gnode *n, int t)
+static bool node_writes(const tn_gnode *n, int t)
 {
     return t >= 0 && (n->out[0] == t || n->out[1] == t);
 }
@@ -105,7 +112,7 @@ bool tn_node_writes(const tn_gnode *n, int t)
 int tn_graph_writer(const tn_graph *g, int t)
 {
     for (int i = 0; i < g->n_n; i++)
-        if (tn_node_writes(&g->n[i], t)) return i;
+        if (node_writes(&g->n[i], t)) return i;
     return -1;
 }
 

@@ -72,6 +72,7 @@ typedef struct tn_graph {
     int pixels, labels, target, mask, heat, loss, rope_table; /* tensor ids or -1 */
 } tn_graph;
 
+const char *tn_opcode_name(tn_opcode op);
 void tn_graph_init(tn_graph *g, int batch);
 void tn_graph_free(tn_graph *g);
 /** Begins the next layer. */
@@ -99,7 +100,6 @@ int tn_graph_check(const tn_graph *g, tn_error *err);
 int tn_graph_writer(const tn_graph *g, int t);
 /** Does the node read t (as an input, or to add to it)? */
 bool tn_node_reads(const tn_gnode *n, int t);
-bool tn_node_writes(const tn_gnode *n, int t);
 /** How many nodes read t; *last (may be NULL) is the last of them, or -1. */
 int tn_graph_readers(const tn_graph *g, int t, int *last);
 /** Removes node i. */
@@ -136,7 +136,6 @@ typedef struct tn_operation {
     unsigned flags;      /* TN_OPERATION_* */
 } tn_operation;
 extern const tn_operation tn_operations[TN_OP_COUNT];
-const char *tn_opcode_name(tn_opcode op);
 tn_cost tn_node_cost(const tn_graph *g, const tn_gnode *n);
 /** Sum over a layer's nodes of the forward or the backward pass. */
 tn_cost tn_layer_cost(const tn_graph *g, int layer, bool backward);

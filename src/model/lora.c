@@ -18,7 +18,7 @@ int tn_pissa_iterations(const char *init)
     return sscanf(init, "pissa_niter_%d", &n) == 1 ? n : 0;
 }
 
-float tn_lora_scale(const tn_lora *l, int r, double alpha)
+static float scale_of(const tn_lora *l, int r, double alpha)
 {
     return (float)(l->rslora ? alpha / sqrt(r) : alpha / r);
 }
@@ -180,7 +180,7 @@ static int add_adapter(finder *f, int i, tn_error *err)
                        TN_MIN(out, in));
     tn_slot s = {.ndim = 2, .group = TN_GROUP_LORA, .trainable = true, .init_fan = in};
     s.init = m->lora.init == TN_LORA_GAUSSIAN ? TN_INIT_LORA_GAUSSIAN : TN_INIT_LORA_A;
-    s.lora_scale = tn_lora_scale(&m->lora, (int)r, alpha);
+    s.lora_scale = scale_of(&m->lora, (int)r, alpha);
     s.shape[0] = (int)r, s.shape[1] = in;
     snprintf(name, sizeof name, "%s.lora_A.weight", module);
     if (tn_model_add(m, s, name) < 0) return tn_oom(err);

@@ -32,7 +32,7 @@ typedef struct tn_vit {
     float rope_shift, rope_jitter, rope_rescale; /* 0: off; used in training only when asked for */
 } tn_vit;
 
-/** A backbone family: one file, one row of tn_backbones. */
+/** A backbone family: one file, one row of backbones.c. */
 typedef struct tn_backbone {
     const char *model_type;
     const tn_vit_names *names;
@@ -42,7 +42,6 @@ typedef struct tn_backbone {
     /** Pairs (checkpoint's spelling, transformers 5's in memory), applied in order; NULL-terminated. */
     const char *const (*spelling)[2];
 } tn_backbone;
-extern const tn_backbone *const tn_backbones[]; /* NULL-terminated */
 const tn_backbone *tn_backbone_find(const char *model_type);
 /** A module's path as transformers 5 has it in memory, which is how PEFT names adapters (its files know no other). */
 void tn_module_path(char *out, size_t n, const char *model_type, const char *module);
@@ -133,6 +132,8 @@ typedef struct tn_model_spec {
 /** log may be NULL. */
 int tn_model_new(tn_model **out, const tn_model_spec *spec, const tn_log *log, tn_error *err);
 void tn_model_free(tn_model *m);
+
+/* ---- slots.c ---- */
 /** Index of a slot or -1. */
 int tn_model_slot(const tn_model *m, const char *name);
 /** Adds a slot; shape has ndim entries. Returns its index, -1 when memory ran out. */
@@ -166,7 +167,6 @@ int tn_vit_emit(tn_graph *g, const tn_model *m, const tn_pass *p, int *tokens, t
 int tn_decoder_slots(tn_model *m, tn_error *err);
 int tn_decoder_emit(tn_graph *g, const tn_model *m, const tn_pass *p, int tokens, tn_error *err);
 int tn_lora_slots(tn_model *m, const tn_log *log, tn_error *err);
-float tn_lora_scale(const tn_lora *l, int r, double alpha);
 /** Is `slot` trained in pass p? */
 typedef struct tn_trained {
     const tn_model *m;

@@ -184,11 +184,6 @@ const tn_operation tn_operations[TN_OP_COUNT] = {
     [TN_OP_##ID] = {#name, n_in, n_out, cost_##cost, tn_back_##backward, TN_AGAIN_##again, overwrites, flags},
     TN_OPERATIONS(TN_OPERATION_ROW)};
 
-const char *tn_opcode_name(tn_opcode op)
-{
-    return tn_operations[op].name;
-}
-
 tn_cost tn_node_cost(const tn_graph *g, const tn_gnode *n)
 {
     return tn_operations[n->op].cost(g, n);

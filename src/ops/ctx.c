@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
-void tn_ctx_init(tn_ctx *c, tn_dev *d)
+void tn_ctx_bare(tn_ctx *c, tn_dev *d)
 {
     *c = (tn_ctx){.dev = d};
 }

@@ -91,24 +91,35 @@ uint32_t tn_drop_threshold(float p)
     return t >= 4294967295.0 ? 4294967295u : (uint32_t)t;
 }
 
-int tn_dropout(tn_ctx *c, const tn_tensor *x, tn_tensor *y, float p, uint32_t salt, bool add, bool rest, tn_error *err)
+/* `entry`: dropout or dropout2d, which take two numbers of their own. */
+static int drop_out(tn_ctx *c, const char *entry, const tn_tensor *x, tn_tensor *y, tn_mask m, const int own[2], tn_error *err)
 {
     tn_dtype act;
-    TN_TRY(tn_storage(&act, "dropout", TN_LIST(x, y), NULL, err));
+    TN_TRY(tn_storage(&act, entry, TN_LIST(x, y), NULL, err));
     size_t n = tn_tensor_count(x);
-    TN_TRY(tn_countable("dropout", n, err)); /* an element's draw is told by 32 bits */
     int vw = tn_vec_width(c, x->cols);
     TN_TRY(tn_ctx_step_ready(c, err));
     tn_arg args[] = {TN_BUF(x->mem),
                      TN_BUF(y->mem),
                      TN_BUF(c->constants),
-                     TN_UINT(salt),
-                     TN_UINT(tn_drop_threshold(p)),
-                     TN_FLT(1.0f / (1.0f - p)),
-                     TN_INT(add),
-                     TN_INT(rest),
+                     TN_UINT(m.salt),
+                     TN_UINT(tn_drop_threshold(m.p)),
+                     TN_FLT(1.0f / (1.0f - m.p)),
+                     TN_INT(own[0]),
+                     TN_INT(own[1]),
                      TN_INT(n / (size_t)vw)};
-    return vectors(c, &(vector_kernel){"dropout", "", act, vw}, n, args, TN_COUNT(args), err);
+    return vectors(c, &(vector_kernel){entry, "", act, vw}, n, args, TN_COUNT(args), err);
+}
+
+int tn_dropout(tn_ctx *c, const tn_tensor *x, tn_tensor *y, tn_mask m, bool add, bool rest, tn_error *err)
+{
+    TN_TRY(tn_countable("dropout", tn_tensor_count(x), err)); /* an element's draw is told by 32 bits */
+    return drop_out(c, "dropout", x, y, m, (const int[]){add, rest}, err);
+}
+
+int tn_dropout2d(tn_ctx *c, const tn_tensor *x, tn_tensor *y, tn_mask m, int sample_rows, tn_error *err)
+{
+    return drop_out(c, "dropout2d", x, y, m, (const int[]){x->cols, sample_rows}, err);
 }
 
 int tn_dora(tn_ctx *c, const tn_dora_part *d, tn_tensor *y, tn_error *err)
@@ -149,25 +160,6 @@ int tn_dora_magnitude(tn_ctx *c, const tn_tensor *sums, const tn_tensor *inv, in
     TN_TRY(tn_storage(&act, "DoRA's magnitude", TN_LIST(sums, inv, dm), TN_LIST(sums, inv, dm), err));
     tn_arg args[] = {TN_BUF(sums->mem), TN_BUF(inv->mem), TN_BUF(dm->mem), TN_INT(part), TN_INT(first)};
     return vectors(c, &(vector_kernel){"dora_magnitude", "", act, 1}, (size_t)part, args, TN_COUNT(args), err);
-}
-
-int tn_dropout2d(tn_ctx *c, const tn_tensor *x, tn_tensor *y, float p, uint32_t salt, int sample_rows, tn_error *err)
-{
-    tn_dtype act;
-    TN_TRY(tn_storage(&act, "dropout of channels", TN_LIST(x, y), NULL, err));
-    size_t n = tn_tensor_count(x);
-    int vw = tn_vec_width(c, x->cols);
-    TN_TRY(tn_ctx_step_ready(c, err));
-    tn_arg args[] = {TN_BUF(x->mem),
-                     TN_BUF(y->mem),
-                     TN_BUF(c->constants),
-                     TN_UINT(salt),
-                     TN_UINT(tn_drop_threshold(p)),
-                     TN_FLT(1.0f / (1.0f - p)),
-                     TN_INT(x->cols),
-                     TN_INT(sample_rows),
-                     TN_INT(n / (size_t)vw)};
-    return vectors(c, &(vector_kernel){"dropout2d", "", act, vw}, n, args, TN_COUNT(args), err);
 }
 
 int tn_scale_channels(tn_ctx *c, const tn_tensor *x, const tn_tensor *z, int sample_rows, tn_tensor *y, tn_error *err)

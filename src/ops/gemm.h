@@ -3,13 +3,6 @@
 #define TN_GEMM_H
 #include "variant.h"
 
-/** Inverted dropout drawn inside a product: element (r, c) of a [rows, cols] tensor is kept and divided by 1 - p, or is zero,
- * as tn_dropout with this salt has it. p 0: everything is kept as it is. */
-typedef struct tn_mask {
-    float p;
-    uint32_t salt;
-} tn_mask;
-
 /**
  * What is done to a product before it is stored, in this order: s = alpha op(A) op(B) + alpha2 A2 B2^T + bias, u = s (kept
  * in `pre` where that is wanted), s = act(u) or s * act'(slope), s * scale, + residual, + beta C. Zero-initialised: nothing.
@@ -38,7 +31,8 @@ typedef struct tn_gemm_args {
     bool ta, tb;
     float alpha, beta;
     tn_tensor A, B, C;
-    int M, N, K;            /* filled in by tn_gemm_run */
+    int M, N, K;                                                               /* filled in by tn_gemm_run, and so is: */
+    int (*any)(struct tn_ctx *c, const struct tn_gemm_args *g, tn_error *err); /* itself, for the products that a tail needs */
     tn_mask mask_a, mask_b; /* on A's and B's elements as they lie, [A.rows, A.cols] and [B.rows, B.cols] */
     tn_epilogue e;
     int batch; /* 0 and 1: one */
@@ -51,8 +45,12 @@ extern const tn_variant_op tn_gemm_op;
 
 /** Any product with any epilogue. TN_ERR_ARGUMENT where shapes, types or strides do not fit. */
 int tn_gemm_run(tn_ctx *c, const tn_gemm_args *g, tn_error *err);
-/** The first half of tn_gemm_run: *out is g with M, N and K filled in. */
+/** The first half of tn_gemm_run: *out is g with what that fills in. */
 int tn_gemm_check(tn_gemm_args *out, const tn_gemm_args *g, tn_error *err);
+/* gemm_tail.c */
+bool tn_gemm_has_epilogue(const tn_epilogue *e);
+/** Is an operand, or the second pair's product, dropped out? */
+bool tn_gemm_masked(const tn_gemm_args *g);
 /** One product C = alpha op(A) op(B) + beta C with nothing else? */
 bool tn_gemm_is_plain(const tn_gemm_args *g);
 

@@ -4,7 +4,7 @@
  *
  * - Storage: activations and their gradients are stored as their tensors say, all of one call alike (TN_ERR_ARGUMENT where
  *   they differ); statistics, losses, parameters and their gradients are float32.
- * - Layout: only tn_gemm and the y of tn_qgemv take parts of a matrix (ld over cols, an offset). Every other tensor is dense
+ * - Layout: only products and the y of tn_qgemv take parts of a matrix (ld over cols, an offset). Every other tensor is dense
  *   and starts its buffer; one that is not is TN_ERR_ARGUMENT. Any alignment that a buffer or sub-buffer has will do.
  * - Aliasing: an operation that goes element by element (activations' backward, residual, scale, dropout, norm2d's backward)
  *   may write onto an input of the same shape; every other output must be a buffer of its own.
@@ -21,19 +21,21 @@
 #include <stdbool.h>
 
 enum { TN_WS_SUBS = 256, TN_MAX_TUNABLES = 4 };
-struct tn_wanted; /* tuning.h */
-struct tn_forced; /* variant.h */
+struct tn_wanted;   /* tuning.h */
+struct tn_forced;   /* variant.h */
+struct tn_registry; /* variant.h */
 
 typedef struct tn_ctx {
     tn_dev *dev;
     bool dry;
-    tn_tape *tape;             /* launches are recorded here instead of run; NULL: they run */
-    bool plan_only;            /* of a plan that may never run: variants nobody has checked yet count as good */
-    struct tn_wanted *wanted;  /* in a dry pass: shapes are registered here for the tuner. Borrowed, NULL: not */
-    struct tn_forced *forced;  /* of a self-test: the row it is about. Borrowed, NULL: none */
-    struct json_t *used;       /* variants that ran (used.h); NULL: none so far */
-    int tune[TN_MAX_TUNABLES]; /* of the row that runs */
-    tn_buffer *ws;             /* scratch of one operation */
+    tn_tape *tape;                      /* launches are recorded here instead of run; NULL: they run */
+    bool plan_only;                     /* of a plan that may never run: variants nobody has checked yet count as good */
+    const struct tn_registry *registry; /* of variants; NULL: only the rows that run anywhere. Borrowed */
+    struct tn_wanted *wanted;           /* in a dry pass: shapes are registered here for the tuner. Borrowed, NULL: not */
+    struct tn_forced *forced;           /* of a self-test: the row it is about. Borrowed, NULL: none */
+    struct json_t *used;                /* variants that ran (used.h); NULL: none so far */
+    int tune[TN_MAX_TUNABLES];          /* of the row that runs */
+    tn_buffer *ws;                      /* scratch of one operation */
     size_t ws_size, ws_used, ws_peak;
     struct {
         size_t offset, bytes;
@@ -44,6 +46,8 @@ typedef struct tn_ctx {
 } tn_ctx;
 
 void tn_ctx_init(tn_ctx *c, tn_dev *d);
+/** Without a registry: what the checks themselves run in. */
+void tn_ctx_bare(tn_ctx *c, tn_dev *d);
 /** Gives the context a workspace of at least `bytes` (replacing a smaller one). */
 int tn_ctx_reserve(tn_ctx *c, size_t bytes, tn_error *err);
 void tn_ctx_free(tn_ctx *c);
@@ -79,9 +83,7 @@ int tn_op_copy(tn_ctx *c, tn_buffer *src, tn_buffer *dst, size_t dst_off, size_t
 /** Elements a work-item should take at once for rows of `cols` elements: 16, 4 or 1. */
 int tn_vec_width(const tn_ctx *c, int cols);
 
-/* ---- gemm.c: C = alpha op(A) op(B) + beta C (+ bias[N], float32, may be NULL) ---- */
-int tn_gemm(tn_ctx *c, bool ta, bool tb, float alpha, tn_tensor A, tn_tensor B, float beta, tn_tensor C, tn_buffer *bias,
-            tn_error *err);
+/* ---- products: tn_gemm_run of gemm.h ---- */
 
 /* ---- norm.c ---- */
 int tn_layernorm_forward(tn_ctx *c, const tn_tensor *x, const tn_tensor *gamma, const tn_tensor *beta, float eps, tn_tensor *y,
@@ -134,8 +136,16 @@ int tn_residual(tn_ctx *c, const tn_tensor *x, const tn_tensor *y, const tn_tens
 int tn_scale_cols(tn_ctx *c, const tn_tensor *x, const tn_tensor *scale, tn_tensor *o, tn_error *err);
 /** An element is kept where its hash is not below this. */
 uint32_t tn_drop_threshold(float p);
-/** y = mask*x/(1-p), or y += with add; the mask depends on (step seed, salt, element) only. rest: x less that. */
-int tn_dropout(tn_ctx *c, const tn_tensor *x, tn_tensor *y, float p, uint32_t salt, bool add, bool rest, tn_error *err);
+/** Inverted dropout: element (r, c) of a [rows, cols] tensor is kept and divided by 1 - p, or is zero, by a draw that depends on
+ * (step seed, salt, element) only. p 0: everything is kept as it is. */
+typedef struct tn_mask {
+    float p;
+    uint32_t salt;
+} tn_mask;
+/** y = x dropped out, or y += with add; rest: x less that. */
+int tn_dropout(tn_ctx *c, const tn_tensor *x, tn_tensor *y, tn_mask m, bool add, bool rest, tn_error *err);
+/** The same for whole channels: a draw for each column of each sample. */
+int tn_dropout2d(tn_ctx *c, const tn_tensor *x, tn_tensor *y, tn_mask m, int sample_rows, tn_error *err);
 /** u, v [rows, cols], v or NULL; g [1, cols]; bias [part] or NULL. */
 typedef struct tn_dora_part {
     const tn_tensor *u, *g, *v;
@@ -149,7 +159,6 @@ int tn_dora_scale(tn_ctx *c, const tn_tensor *w, const tn_tensor *t, const tn_te
                   tn_error *err);
 /** dm[part] += sums * inv, both read from column `first` on. */
 int tn_dora_magnitude(tn_ctx *c, const tn_tensor *sums, const tn_tensor *inv, int first, int part, tn_tensor *dm, tn_error *err);
-int tn_dropout2d(tn_ctx *c, const tn_tensor *x, tn_tensor *y, float p, uint32_t salt, int sample_rows, tn_error *err);
 int tn_scale_channels(tn_ctx *c, const tn_tensor *x, const tn_tensor *z, int sample_rows, tn_tensor *y, tn_error *err);
 /** x = k * z in every row of the sample, or x += with add; z [B, C] float32. */
 int tn_spread_channels(tn_ctx *c, const tn_tensor *z, float k, int sample_rows, tn_tensor *x, bool add, tn_error *err);
@@ -250,7 +259,7 @@ int tn_unpack(tn_ctx *c, const tn_qtensor *q, tn_tensor *out, tn_error *err);
 int tn_unpack_parts(tn_ctx *c, const tn_qtensor *const *q, int n, tn_tensor *out, tn_error *err);
 enum { TN_QGEMV_ROWS = TN_FEW_ROWS };
 /** y[m, n] = sum_k x[m, k] W[n, k] + bias[n] (bias may be NULL) for few rows of x, by whatever is fastest: a kernel that
- * unpacks on the way (at most TN_QGEMV_ROWS rows, y stored as x is), or unpacking and tn_gemm. y may be a part of a matrix. */
+ * unpacks on the way (at most TN_QGEMV_ROWS rows, y stored as x is), or unpacking and a product. y may be a part of a matrix. */
 int tn_qgemv(tn_ctx *c, const tn_tensor *x, const tn_qtensor *q, tn_buffer *bias, tn_tensor y, tn_error *err);
 /** Would tn_qgemv unpack on the way? Then it is faster than unpacking and multiplying; else the caller may do more with the
  * product (tn_gemm_run). */

@@ -1,5 +1,6 @@
 /* A quantised matrix times few tokens: kernels that unpack on the way, or unpacking and a product. */
 #include "args.h"
+#include "gemm.h"
 #include "tuning.h"
 #include "unpack.h"
 
@@ -83,7 +84,7 @@ static int run_unpacked(tn_ctx *c, const void *args, tn_error *err)
     tn_tensor w;
     TN_TRY(tn_ws_take(c, &w, a->x.dtype, a->q.s.rows, a->q.s.cols, err));
     TN_TRY(tn_unpack(c, &a->q, &w, err));
-    TN_TRY(tn_gemm(c, false, true, 1, a->x, w, 0, a->y, a->bias, err));
+    TN_TRY(tn_gemm_run(c, &(tn_gemm_args){.tb = true, .alpha = 1, .A = a->x, .B = w, .C = a->y, .e.bias = a->bias}, err));
     c->ws_used = mark;
     return 0;
 }

@@ -1,4 +1,4 @@
-/** Every operation against src/ref on random data: the start-up self-test, and the table that tests/ops walks. */
+/** Every operation against src/ref on random data: the self-test, and the table that tests/ops walks. */
 #ifndef TN_SELFTEST_H
 #define TN_SELFTEST_H
 #include "gemm.h"
@@ -55,6 +55,9 @@ bool tn_case_of(const tn_case *k, const tn_variant_op *op);
 /** What a tensor's relative error, and an element's error, may be for a storage type. */
 double tn_case_bound(tn_dtype act);
 double tn_case_element_bound(tn_dtype act);
+
+/** The larger of two errors; NaN is the largest. */
+double tn_larger_error(double a, double b);
 
 /** Is running op on args what this trial is for? A case with several operations or kinds asks before it makes anything dear. */
 bool tn_trial_wants(const tn_trial *t, const tn_variant_op *op, const void *args);

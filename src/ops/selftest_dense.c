@@ -189,10 +189,10 @@ static int dropout(tn_trial *t)
         want[i] = hy[i] + (keep ? hx[i] / (1 - p) : 0);
     }
     if (fabs(kept / (double)n - 0.7) > 0.06) t->worst = NAN;
-    TN_TRY(tn_dropout(t->c, x, y, p, 5, true, false, ERR));
+    TN_TRY(tn_dropout(t->c, x, y, (tn_mask){p, 5}, true, false, ERR));
     TN_TRY(tn_trial_compare(t, y, want));
     for (int i = 0; i < n; i++) want[i] = tn_hash_u32(seed, (uint32_t)(i / C / S * C + i % C)) >= threshold ? hx[i] / (1 - p) : 0;
-    TN_TRY(tn_dropout2d(t->c, x, y, p, 5, S, ERR));
+    TN_TRY(tn_dropout2d(t->c, x, y, (tn_mask){p, 5}, S, ERR));
     return tn_trial_compare(t, y, want);
 }
 

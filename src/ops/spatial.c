@@ -1,4 +1,4 @@
-#include "ops.h"
+#include "gemm.h"
 
 /* A kernel and what it is built with beside its storage type. */
 typedef struct {
@@ -175,7 +175,8 @@ int tn_conv3_forward(tn_ctx *c, const tn_tensor *x, const tn_tensor *w, int batc
     TN_TRY(tn_ws_take(c, &cols, x->dtype, hw, x->cols * 9, err));
     for (int b = 0; b < batch; b++) {
         TN_TRY(im2col(c, x, b, s, &cols, err));
-        TN_TRY(tn_gemm(c, false, true, 1.0f, cols, *w, 0.0f, tn_rows(*y, b * hw, hw), NULL, err));
+        const tn_gemm_args product = {.tb = true, .alpha = 1, .A = cols, .B = *w, .C = tn_rows(*y, b * hw, hw)};
+        TN_TRY(tn_gemm_run(c, &product, err));
     }
     c->ws_used = mark;
     return 0;
@@ -193,9 +194,9 @@ int tn_conv3_backward(tn_ctx *c, const tn_conv_grads *g, int batch, tn_size2 s, 
         tn_tensor dy = tn_rows(*g->dy, b * hw, hw);
         if (g->dw->mem || c->dry) {
             TN_TRY(im2col(c, g->x, b, s, &cols, err));
-            TN_TRY(tn_gemm(c, true, false, 1.0f, dy, cols, 1.0f, *g->dw, NULL, err));
+            TN_TRY(tn_gemm_run(c, &(tn_gemm_args){.ta = true, .alpha = 1, .A = dy, .B = cols, .beta = 1, .C = *g->dw}, err));
         }
-        TN_TRY(tn_gemm(c, false, false, 1.0f, dy, *g->w, 0.0f, cols, NULL, err));
+        TN_TRY(tn_gemm_run(c, &(tn_gemm_args){.alpha = 1, .A = dy, .B = *g->w, .C = cols}, err));
         tn_arg args[] = {TN_BUF(cols.mem), TN_BUF(g->dx->mem), TN_INT(b * hw), TN_INT(s.h), TN_INT(s.w), TN_INT(C)};
         TN_TRY(spatial_run(c, &(spatial_kernel){CONV, "col2im", "-DVW=1", act}, (size_t)C, (size_t)hw, args, TN_COUNT(args), err));
     }

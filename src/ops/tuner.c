@@ -10,18 +10,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-int tn_tensor_random(tn_dev *d, const tn_tensor *t, tn_error *err)
-{
-    const size_t n = tn_tensor_count(t);
-    float *v = malloc((n + 1) * sizeof *v);
-    if (!v) return tn_oom(err);
-    tn_rng r = tn_rng_named(n, "tuning");
-    for (size_t i = 0; i < n; i++) v[i] = i < 4096 ? (float)tn_rng_normal(&r) : v[i - 4096 + (i >> 12) % 7];
-    const int rc = tn_tensor_set(d, t, v, err);
-    free(v);
-    return rc;
-}
-
 /* ---- checks ---- */
 
 /* Runs the cases of op with the row forced, at two sizes; worst: the largest share of what is allowed. */
@@ -53,12 +41,12 @@ static json_t *verdict(const tn_case_result *r, int rc, const tn_error *e)
     return json_pack("{s:b, s:f, s:s}", "good", good, "error", isfinite(r->error) ? r->error : -1.0, "why", why);
 }
 
-int tn_checked(bool *good, tn_dev *d, const tn_variant_op *op, int row, const void *args, tn_error *err)
+static int tuner_check(bool *good, tn_dev *d, const tn_variant_op *op, int row, const void *args, tn_error *err)
 {
     json_t *db;
     char kind[TN_KEY];
-    *good = true;
-    if (row == op->n - 1) return 0; /* the start-up self-test and the tests have it */
+    *good = row == op->n - 1;
+    if (*good) return 0;
     TN_TRY(tn_db(&db, d, err));
     op->kind(kind, sizeof kind, args);
     const char *const at[4] = {"checks", op->name, kind, op->rows[row].name};
@@ -79,6 +67,8 @@ int tn_checked(bool *good, tn_dev *d, const tn_variant_op *op, int row, const vo
     *good = tn_json_bool(known, "good", 0);
     return 0;
 }
+
+const tn_registry tn_registry_checked = {tn_variant_ops, tuner_check};
 
 /* ---- measurements ---- */
 
@@ -144,7 +134,7 @@ static int tune_row(tuner *t, int row, tn_error *err)
     if ((t->d->caps & v->needs) != v->needs) return 0; /* of another vendor: nothing to tell */
     if (!tn_variant_can(&t->c, v, t->args)) why = "cannot do this shape or storage type";
     else if (v->slow_to_build && (t->d->caps & TN_CAP_CPU) && !t->all) why = "slow to build: only tried by devices --tune";
-    else TN_TRY(tn_checked(&good, t->d, t->op, row, t->args, err));
+    else TN_TRY(tuner_check(&good, t->d, t->op, row, t->args, err));
     json_t *checked = tn_db_at(db, "checks", t->op->name, kind, v->name);
     if (!good && !why[0]) why = tn_json_str(checked, "why", "");
     int rc = good ? tuner_measure(&t->c, t->op, &k, t->args, t->seconds, &sec, &e) : 0;
@@ -171,7 +161,8 @@ static int tune_shape(const struct tn_wish *w, tn_dev *d, bool all, tn_error *er
     json_t *db;
     tuner t = {.d = d, .op = w->op, .all = all, .seconds = INFINITY, .rows = json_object(), .args = calloc(1, w->op->args_size)};
     TN_TRY(tn_db(&db, d, err));
-    tn_ctx_init(&t.c, d);
+    tn_ctx_bare(&t.c, d);
+    t.c.registry = &tn_registry_checked;
     int rc = t.rows && t.args ? w->op->make(t.args, &t.c, w->args, err) : tn_oom(err);
     for (int i = 0; !rc && i < w->op->n; i++) rc = tune_row(&t, i, err);
     if (!rc && isfinite(t.seconds)) {

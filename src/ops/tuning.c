@@ -2,7 +2,6 @@
 #include "tuning.h"
 #include "files.h"
 #include "jsonio.h"
-#include "selftest.h"
 #include "tuning_db.h"
 
 #include <stdio.h>
@@ -68,7 +67,6 @@ int tn_db(json_t **out, tn_dev *d, tn_error *err)
 {
     *out = d->tuning;
     if (d->tuning) return 0;
-    TN_TRY(tn_variant_list_check(d->variants, err));
     json_t *db = json_pack("{s:{}, s:{}}", "checks", "choices");
     if (!db) return tn_oom(err);
     load(db, d);
@@ -209,41 +207,4 @@ void tn_wanted_free(tn_wanted *w)
     for (int i = 0; i < w->n; i++) free(w->v[i].args);
     free(w->v);
     *w = (tn_wanted){0};
-}
-
-/* ---- what is known, as a table ---- */
-
-static void tuning_add_row(tn_text *out, const char *name, const json_t *r, bool chosen, const json_t *tune)
-{
-    const double sec = tn_json_num(r, "seconds", 0), e = tn_json_num(r, "error", -1);
-    const char *key;
-    json_t *v;
-    tn_text_addf(out, "    %-12s", name);
-    if (sec > 0) tn_text_addf(out, " %10.3f ms", 1e3 * sec);
-    else tn_text_addf(out, " %10s   ", "-");
-    if (e >= 0) tn_text_addf(out, "   error %-8.2g", e);
-    else tn_text_addf(out, "   %-14s", "");
-    tn_text_addf(out, " %s", chosen ? "chosen" : tn_json_str(r, "why", ""));
-    if (chosen) json_object_foreach((json_t *)tune, key, v) tn_text_addf(out, ", %s %lld", key, (long long)json_integer_value(v));
-    tn_text_addf(out, "\n");
-}
-
-static void add_op(tn_text *out, json_t *db, const tn_variant_op *op)
-{
-    const char *key, *name;
-    json_t *answer, *row;
-    json_object_foreach(tn_db_at(db, "choices", op->name, NULL, NULL), key, answer)
-    {
-        tn_text_addf(out, "%s  %s\n", op->name, key);
-        json_object_foreach(json_object_get(answer, "rows"), name, row)
-            tuning_add_row(out, name, row, !strcmp(name, tn_json_str(answer, "variant", "")), json_object_get(answer, "tune"));
-    }
-}
-
-int tn_tuning_table(tn_text *out, tn_dev *d, tn_error *err)
-{
-    json_t *db;
-    TN_TRY(tn_db(&db, d, err));
-    for (int i = 0; tn_variant_ops[i]; i++) add_op(out, db, tn_variant_ops[i]);
-    return out->oom ? tn_oom(err) : 0;
 }

@@ -30,9 +30,8 @@ int tn_tune_usual(tn_dev *d, tn_error *err);
 
 /** The stored answer for args, if there is one. */
 int tn_tuned(bool *known, tn_choice *out, tn_dev *d, const tn_variant_op *op, const void *args, tn_error *err);
-/** Did the row pass the self-test cases of its operation for the kind of these arguments? Runs them when nobody knows yet. A
- * failed check is TN_ERR_OK and false; only what may go better next time (no memory) is an error, and nothing is kept. */
-int tn_checked(bool *good, tn_dev *d, const tn_variant_op *op, int row, const void *args, tn_error *err);
+/** Of tn_variant_ops; its check runs the self-test cases where nobody knows yet (tuner.c). */
+extern const tn_registry tn_registry_checked;
 /** A table of operation, shape, variant, time, error, and which was chosen or why refused. */
 int tn_tuning_table(tn_text *out, tn_dev *d, tn_error *err);
 

@@ -1,10 +1,6 @@
-/* The table of all operations with variants, and what of them a usual backbone runs. */
+/* What of the operations with variants a usual backbone runs. */
+#include "gemm.h"
 #include "tuning.h"
-
-const tn_variant_op *const tn_variant_ops[] = {
-    &tn_gemm_op,      &tn_unpack_op,         &tn_attention_op, &tn_attention_back_op,
-    &tn_layernorm_op, &tn_layernorm_back_op, &tn_qgemv_op,     NULL,
-};
 
 /* ViT-S on 322 x 322 pixels, two images: 581 tokens an image. */
 enum { IMAGES = 2, TOKENS = 581, ROWS = IMAGES * TOKENS, DIM = 384, HIDDEN = 1536, HEADS = 6, RANK = 16 };
@@ -20,12 +16,14 @@ static int usual_products(tn_ctx *c, tn_dtype act, tn_error *err)
     static const int shapes[][2] = {{DIM, DIM}, {3 * DIM, DIM}, {HIDDEN, DIM}, {DIM, HIDDEN}};
     for (size_t i = 0; i < TN_COUNT(shapes); i++) {
         const int n = shapes[i][0], k = shapes[i][1];
-        TN_TRY(tn_gemm(c, false, true, 1, mat(act, ROWS, k), mat(act, n, k), 0, mat(act, ROWS, n), NULL, err));
-        TN_TRY(tn_gemm(c, false, false, 1, mat(act, ROWS, n), mat(act, n, k), 0, mat(act, ROWS, k), NULL, err));
+        const tn_tensor x = mat(act, ROWS, k), w = mat(act, n, k), y = mat(act, ROWS, n);
+        TN_TRY(tn_gemm_run(c, &(tn_gemm_args){.tb = true, .alpha = 1, .A = x, .B = w, .C = y}, err));
+        TN_TRY(tn_gemm_run(c, &(tn_gemm_args){.alpha = 1, .A = y, .B = w, .C = x}, err));
     }
-    TN_TRY(tn_gemm(c, false, true, 1, mat(act, ROWS, DIM), mat(TN_F32, RANK, DIM), 0, mat(act, ROWS, RANK), NULL, err));
-    TN_TRY(tn_gemm(c, false, true, 1, mat(act, ROWS, RANK), mat(TN_F32, DIM, RANK), 1, mat(act, ROWS, DIM), NULL, err));
-    return tn_gemm(c, true, false, 1, mat(act, ROWS, RANK), mat(act, ROWS, DIM), 1, mat(TN_F32, RANK, DIM), NULL, err);
+    const tn_tensor x = mat(act, ROWS, DIM), t = mat(act, ROWS, RANK), a = mat(TN_F32, RANK, DIM), b = mat(TN_F32, DIM, RANK);
+    TN_TRY(tn_gemm_run(c, &(tn_gemm_args){.tb = true, .alpha = 1, .A = x, .B = a, .C = t}, err));
+    TN_TRY(tn_gemm_run(c, &(tn_gemm_args){.tb = true, .alpha = 1, .A = t, .B = b, .beta = 1, .C = x}, err));
+    return tn_gemm_run(c, &(tn_gemm_args){.ta = true, .alpha = 1, .A = t, .B = x, .beta = 1, .C = a}, err);
 }
 
 static int usual_rest(tn_ctx *c, tn_dtype act, tn_error *err)

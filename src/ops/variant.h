@@ -33,7 +33,7 @@ typedef struct tn_variant {
 typedef struct tn_variant_op {
     const char *name; /* "gemm" */
     const tn_variant *rows;
-    int n; /* rows; the last one runs anything and is checked by the start-up self-test, not here */
+    int n; /* rows; the last one runs anything and is checked by the self-test, not here */
     /** What is tuned apart: storage types, transpositions, shape; "bf16,f32,f32 nt 581x384x384". */
     void (*key)(char *out, size_t n, const void *args);
     /** The part of the key that a correctness check covers: "bf16,f32,f32 nt". */
@@ -53,8 +53,17 @@ typedef struct tn_variant_op {
 
 extern const tn_variant_op tn_gemm_op, tn_unpack_op, tn_attention_op, tn_attention_back_op, tn_layernorm_op, tn_layernorm_back_op,
     tn_qgemv_op;
-/** Every operation that has variants, an operation after those that it calls; a NULL ends it. */
+/** Every operation that has variants, an operation after those that it calls; a NULL ends it (registry.c). */
 extern const tn_variant_op *const tn_variant_ops[];
+
+/** What a context is given so that it can choose; without it only last rows run. The operations lie below the checks, which run
+ * them, and so know the checks only through this. */
+typedef struct tn_registry {
+    const tn_variant_op *const *ops;
+    /** Did the row pass the self-test cases of its operation for the kind of these arguments? A failed check is TN_ERR_OK and
+     * false; only what may go better next time (no memory) is an error, and nothing is kept. */
+    int (*check)(bool *good, tn_dev *d, const tn_variant_op *op, int row, const void *args, tn_error *err);
+} tn_registry;
 
 /** A row made to run what the self-test asks for. */
 typedef struct tn_forced {
@@ -88,6 +97,6 @@ int tn_variant_find(const tn_variant_op *op, const char *name);
 /** The row that a list such as "gemm=portable,attention=cpu" names for an operation, or -1. An entry without '=' is meant
  * for every operation that has such a row. */
 int tn_variant_forced(const char *list, const tn_variant_op *op);
-/** Fails where such a list names what no operation has. */
-int tn_variant_list_check(const char *list, tn_error *err);
+/** Fails where such a list names what none of the operations (NULL ends them) has. */
+int tn_variant_list_check(const char *list, const tn_variant_op *const *ops, tn_error *err);
 #endif

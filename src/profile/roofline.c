@@ -1,5 +1,6 @@
 /* What the device can do at best: bytes moved by a copy, flops of a large square product, by its own clock. */
 #include "prof.h"
+#include "gemm.h"
 #include "tuning.h"
 
 #include <stdlib.h>
@@ -74,20 +75,21 @@ static int random_matrix(tn_tensor *m, tn_dev *d, tn_dtype dt, int n, tn_error *
 
 static int record_product(tn_tape *t, tn_ctx *c, const tn_tensor m[3], tn_error *err)
 {
+    const tn_gemm_args g = {.tb = true, .alpha = 1, .A = m[0], .B = m[1], .C = m[2]};
     tn_wanted wanted = {0};
     c->dry = true;
     c->wanted = &wanted;
-    int rc = tn_gemm(c, false, true, 1, m[0], m[1], 0, m[2], NULL, err);
+    int rc = tn_gemm_run(c, &g, err);
     if (!rc) rc = tn_tune(&wanted, c->dev, err);
     tn_wanted_free(&wanted);
     c->wanted = NULL;
-    if (!rc) rc = tn_gemm(c, false, true, 1, m[0], m[1], 0, m[2], NULL, err);
+    if (!rc) rc = tn_gemm_run(c, &g, err);
     c->dry = false;
     TN_TRY(rc);
     TN_TRY(tn_ctx_reserve(c, c->ws_peak, err));
     c->tape = t;
     tn_ws_reset(c);
-    return tn_gemm(c, false, true, 1, m[0], m[1], 0, m[2], NULL, err);
+    return tn_gemm_run(c, &g, err);
 }
 
 static int keep_product(tn_profile_report *r, const tn_tape *t, const double *best, int n, double *seconds, tn_error *err)

@@ -109,8 +109,6 @@ float tn_qmatrix_scale(const tn_qmatrix *q, const float map[256], size_t b);
 void tn_nest_scales(tn_qmatrix *q, const float *absmax);
 /** bitsandbytes' signed dynamic map (create_dynamic_map), to the bit, sorted. */
 void tn_dynamic_map(float map[256]);
-/** torch.mean of a float32 vector on a CPU, to the bit (two threads above 32,768 elements). */
-float tn_torch_mean(const float *x, size_t n);
 /** E4M3 (no infinities, 448 the largest): rounding to nearest even, saturating; x >= 0. */
 uint8_t tn_f32_to_e4m3(float x);
 float tn_e4m3_to_f32(uint8_t v);

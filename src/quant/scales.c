@@ -84,7 +84,8 @@ static float torch_sum(const float *x, size_t n)
     return sum;
 }
 
-float tn_torch_mean(const float *x, size_t n)
+/* torch.mean of a float32 vector on a CPU, to the bit (two threads above 32,768 elements). */
+static float torch_mean(const float *x, size_t n)
 {
     if (n <= TORCH_GRAIN) return torch_sum(x, n) / (float)n;
     const size_t half = (n + 1) / 2;
@@ -117,7 +118,7 @@ void tn_nest_scales(tn_qmatrix *q, const float *absmax)
 {
     float map[256];
     tn_dynamic_map(map);
-    q->offset = tn_torch_mean(absmax, q->n_blocks);
+    q->offset = torch_mean(absmax, q->n_blocks);
     for (size_t b = 0; b * TN_NESTED_BLOCK < q->n_blocks; b++) {
         const size_t first = b * TN_NESTED_BLOCK, end = TN_MIN(first + TN_NESTED_BLOCK, q->n_blocks);
         float top = 0;

@@ -1,5 +1,6 @@
 /* Executors of DoRA: the row norms of W + s B A, the scaling by them, and its gradients. */
 #include "exec.h"
+#include "gemm.h"
 
 #include <string.h>
 
@@ -17,7 +18,8 @@ static int dora_scale_part(const tn_call *k, const tn_gpart *p, int col, tn_tens
     const size_t mark = k->c->ws_used;
     TN_TRY(tn_call_matrix(k, p->w, k->s->store->act, &w));
     TN_TRY(tn_ws_take(k->c, &t, TN_F32, w.rows, w.cols, k->err));
-    TN_TRY(tn_gemm(k->c, false, false, p->scale, tn_call_weight(k, p->b), tn_call_weight(k, p->a), 0, t, NULL, k->err));
+    const tn_gemm_args product = {.alpha = p->scale, .A = tn_call_weight(k, p->b), .B = tn_call_weight(k, p->a), .C = t};
+    TN_TRY(tn_gemm_run(k->c, &product, k->err));
     TN_TRY(tn_dora_scale(k->c, &w, &t, &m, col, g, inv, k->err));
     k->c->ws_used = mark;
     return 0;

@@ -347,5 +347,5 @@ int tn_exec_linear_t_dx(const tn_call *k)
         TN_TRY(up(k, tn_cols(dt, first_rank(n, i), p->r), operand(k, p->a, p->r), started, z));
         started = true;
     }
-    return drop ? tn_dropout(k->c, &z, &dx, a->dropout, a->salt, add, false, k->err) : 0;
+    return drop ? tn_dropout(k->c, &z, &dx, (tn_mask){a->dropout, a->salt}, add, false, k->err) : 0;
 }

@@ -59,7 +59,7 @@ static int exec_dropout(const tn_call *k, bool add)
 {
     tn_tensor x = tn_call_in(k, 0), y = tn_call_out(k, 0);
     const tn_attr_dropout *a = &k->n->a.dropout;
-    return tn_dropout(k->c, &x, &y, a->p, a->salt, add, a->rest, k->err);
+    return tn_dropout(k->c, &x, &y, (tn_mask){a->p, a->salt}, add, a->rest, k->err);
 }
 
 int tn_exec_dropout(const tn_call *k)
@@ -76,7 +76,7 @@ int tn_exec_dropout2d(const tn_call *k)
 {
     tn_tensor x = tn_call_in(k, 0), y = tn_call_out(k, 0);
     const tn_attr_dropout2d *a = &k->n->a.dropout2d;
-    return tn_dropout2d(k->c, &x, &y, a->p, a->salt, a->rows, k->err);
+    return tn_dropout2d(k->c, &x, &y, (tn_mask){a->p, a->salt}, a->rows, k->err);
 }
 
 /* The same channels fall away. */

@@ -1,5 +1,6 @@
 /* Executors of tokens, norms over them and attention. */
 #include "exec.h"
+#include "gemm.h"
 
 int tn_exec_patchify(const tn_call *k)
 {
@@ -20,13 +21,15 @@ static tn_tensor positions_weight(const tn_call *k, tn_tensor t, int rows)
 int tn_exec_positions(const tn_call *k)
 {
     tn_tensor r = tn_call_in(k, 0), y = tn_call_out(k, 0);
-    return tn_gemm(k->c, false, false, 1, r, positions_weight(k, tn_call_weight(k, k->n->w[0]), r.cols), 0, y, NULL, k->err);
+    const tn_tensor w = positions_weight(k, tn_call_weight(k, k->n->w[0]), r.cols);
+    return tn_gemm_run(k->c, &(tn_gemm_args){.alpha = 1, .A = r, .B = w, .C = y}, k->err);
 }
 
 int tn_exec_positions_grad(const tn_call *k)
 {
     tn_tensor r = tn_call_in(k, 0), dy = tn_call_in(k, 1);
-    return tn_gemm(k->c, true, false, 1, r, dy, 1, positions_weight(k, tn_call_grad(k, k->n->w[0]), r.cols), NULL, k->err);
+    const tn_tensor dw = positions_weight(k, tn_call_grad(k, k->n->w[0]), r.cols);
+    return tn_gemm_run(k->c, &(tn_gemm_args){.ta = true, .alpha = 1, .A = r, .B = dy, .beta = 1, .C = dw}, k->err);
 }
 
 int tn_exec_tokens(const tn_call *k)

@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-int tn_group_index(tn_group g)
+static int group_index(tn_group g)
 {
     return g == TN_GROUP_HEAD ? 0 : g == TN_GROUP_LORA ? 1 : 2;
 }
@@ -84,7 +84,7 @@ static void lay_out_params(tn_store *st)
         lay_out_group(st, order[g]);
         st->group_len[g] = st->n_params - st->group_off[g];
     }
-    const int lora = tn_group_index(TN_GROUP_LORA);
+    const int lora = group_index(TN_GROUP_LORA);
     st->shadow_first = st->group_off[lora];
     st->shadow_len = st->act == TN_F32 ? 0 : st->group_len[lora];
 }
@@ -190,7 +190,7 @@ int tn_store_make_shadow(tn_store *st, tn_error *err)
     tn_ctx_init(&c, st->dev);
     TN_TRY(tn_buffer_new(&st->shadow, st->dev, tn_store_shadow_bytes(st), "adapters in half storage", err));
     st->generation++;
-    const tn_optim_range r = tn_store_range(st, tn_group_index(TN_GROUP_LORA));
+    const tn_optim_range r = tn_store_range(st, group_index(TN_GROUP_LORA));
     return tn_shadow(&c, &r, err);
 }
 
@@ -203,7 +203,7 @@ tn_optim_range tn_store_range(const tn_store *st, int g)
                         .off = st->group_off[g],
                         .n = st->group_len[g],
                         .group = g};
-    if (st->shadow && g == tn_group_index(TN_GROUP_LORA))
+    if (st->shadow && g == group_index(TN_GROUP_LORA))
         r.shadow = st->shadow, r.shadow_type = st->act, r.shadow_first = st->shadow_first;
     return r;
 }

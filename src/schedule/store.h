@@ -75,5 +75,4 @@ int tn_store_make_shadow(tn_store *s, tn_error *err);
 /** The frozen vectors of n slots (-1: zeros), cols[i] long, one behind the other in *out (borrowed; NULL where every slot is -1).
  * *can is false where one of them is trained: it changes, and *out would not. */
 int tn_store_join(tn_store *s, const int *slots, const int *cols, int n, bool *can, tn_buffer **out, tn_error *err);
-int tn_group_index(tn_group g);
 #endif

@@ -72,7 +72,7 @@ static int lora(bench *b, bool fused, tn_error *err)
     tn_gemm_args g = {.tb = true, .alpha = 1, .A = b->x, .B = b->w, .C = b->y, .e = {.bias = b->bias.mem}};
     if (fused) g.e.parts = 1, g.e.tb2 = true, g.e.alpha2 = 2, g.e.A2 = b->t, g.e.B2 = b->b;
     TN_TRY(tn_gemm_run(&b->c, &g, err));
-    return fused ? 0 : tn_gemm(&b->c, false, true, 2, b->t, b->b, 1, b->y, NULL, err);
+    return fused ? 0 : tn_gemm_run(&b->c, &(tn_gemm_args){.tb = true, .alpha = 2, .A = b->t, .B = b->b, .beta = 1, .C = b->y}, err);
 }
 
 /* o = (x W^T) gelu'(u), a layer's dx through the activation before it; W lies as the forward's turned. */
@@ -103,7 +103,7 @@ static int dropped(bench *b, bool fused, tn_error *err)
     tn_ws_reset(&b->c);
     if (!fused) {
         TN_TRY(tn_ws_take(&b->c, &x, b->act, b->x.rows, b->x.cols, err));
-        TN_TRY(tn_dropout(&b->c, &b->x, &x, 0.05f, 3, false, false, err));
+        TN_TRY(tn_dropout(&b->c, &b->x, &x, (tn_mask){0.05f, 3}, false, false, err));
         g.A = x;
     }
     return tn_gemm_run(&b->c, &g, err);

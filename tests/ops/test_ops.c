@@ -131,6 +131,7 @@ static const tn_variant toy_rows[] = {{"broken", 0, NULL, toy_fail, NULL, false}
                                       {"portable", 0, NULL, toy_run, NULL, false}};
 static const tn_variant_op toy = {
     .name = "toy", .rows = toy_rows, .n = 3, .key = toy_key, .kind = toy_key, .args_size = sizeof(toy_args)};
+static const tn_variant_op *const toys[] = {&toy, NULL};
 
 /* No case covers the toy's first row, so that nothing may run it, even where it is asked for by name. */
 START_TEST(unchecked_rows_do_not_run)
@@ -140,13 +141,20 @@ START_TEST(unchecked_rows_do_not_run)
     const toy_args args = {0, 3};
     setenv("TRACKNET_CACHE", "off", 1);
     tn_ctx_init(&ctx, open_device());
+    const tn_registry with_toys = {toys, ctx.registry->check};
+    ctx.registry = &with_toys;
     ck_assert_msg(!tn_variant_run(&ctx, &toy, &args, &err), "%s", err.message);
     ck_assert_int_eq(toy_calls[0], 0);
     ck_assert_int_eq(toy_calls[2], 1);
     open_device()->variants = "toy=broken";
     ck_assert(!tn_variant_run(&ctx, &toy, &args, &err));
     ck_assert_int_eq(toy_calls[0], 0);
+    open_device()->variants = "toy=unheard";
+    ck_assert_int_eq(tn_variant_run(&ctx, &toy, &args, &err), TN_ERR_ARGUMENT);
     open_device()->variants = NULL;
+    ctx.registry = NULL; /* nothing can be checked */
+    ck_assert(!tn_variant_run(&ctx, &toy, &args, &err));
+    ck_assert_int_eq(toy_calls[0], 0);
 }
 END_TEST
 
@@ -158,8 +166,8 @@ START_TEST(variants_are_asked_for_by_name)
     ck_assert_int_eq(tn_variant_forced("portable, toy=broken", &toy), 0);
     ck_assert_int_eq(tn_variant_forced("gemm=native", &toy), -1);
     ck_assert_int_eq(tn_variant_forced(NULL, &toy), -1);
-    ck_assert(!tn_variant_list_check("portable,attention=cpu,gemm=clblast", &err));
-    ck_assert_int_eq(tn_variant_list_check("gemm=fastest", &err), TN_ERR_ARGUMENT);
+    ck_assert(!tn_variant_list_check("portable,attention=cpu,gemm=clblast", tn_variant_ops, &err));
+    ck_assert_int_eq(tn_variant_list_check("gemm=fastest", tn_variant_ops, &err), TN_ERR_ARGUMENT);
     ck_assert_ptr_nonnull(strstr(err.message, "gemm=fastest"));
 }
 END_TEST
@@ -180,7 +188,7 @@ START_TEST(tensors_are_checked)
     ck_assert_ptr_nonnull(strstr(err.message, "bfloat16 and float32"));
     ck_assert_int_eq(tn_layernorm_forward(&ctx, &x, &x, &f, 1e-5f, &y, &f, &err), TN_ERR_ARGUMENT);
     tn_tensor huge = tn_view(NULL, TN_BF16, 1 << 20, (1 << 12) + 1);
-    ck_assert_int_eq(tn_dropout(&ctx, &huge, &huge, 0.5f, 1, false, false, &err), TN_ERR_ARGUMENT);
+    ck_assert_int_eq(tn_dropout(&ctx, &huge, &huge, (tn_mask){0.5f, 1}, false, false, &err), TN_ERR_ARGUMENT);
     ck_assert_int_eq(tn_options_set(&o, &err, "%300d", 1), TN_ERR_ARGUMENT);
 }
 END_TEST
@@ -398,24 +406,14 @@ int main(int argc, char **argv)
     for (int i = 0; argc == 2 && i < case_count(); i++) puts(case_at(i)->name); /* --list */
     if (argc == 2) return 0;
     Suite *s = suite_create("ops");
-    TCase *k = tcase_create("kernels"), *d = tcase_create("differences");
-    tcase_set_timeout(k, 900);
-    tcase_add_loop_test(k, kernel_agrees_with_the_reference, 0, case_count());
-    suite_add_tcase(s, k);
+    add_tests(s, "kernels", 900, TESTS(TIMES(kernel_agrees_with_the_reference, case_count())));
     if (slice()) return run_suite(s);
-    tcase_add_test(k, one_wrong_element_is_caught);
-    tcase_add_test(k, unchecked_rows_do_not_run);
-    tcase_add_test(k, variants_are_asked_for_by_name);
-    tcase_add_test(k, tensors_are_checked);
-    tcase_add_test(d, layernorm_backward);
-    tcase_add_test(d, groupnorm_backward);
-    tcase_add_test(d, batchnorm_backward);
-    tcase_add_test(d, attention_backward);
-    tcase_add_test(d, convolution_backward);
-    tcase_add_test(d, depthwise_backward);
-    tcase_add_test(d, resize_backward);
-    tcase_add_loop_test(d, activation_slopes, 0, 4);
-    tcase_add_loop_test(d, loss_slopes, 0, 2);
-    suite_add_tcase(s, d);
+    add_tests(s, "refusals", 900,
+              TESTS(ONCE(one_wrong_element_is_caught), ONCE(unchecked_rows_do_not_run), ONCE(variants_are_asked_for_by_name),
+                    ONCE(tensors_are_checked)));
+    add_tests(s, "differences", 60,
+              TESTS(ONCE(layernorm_backward), ONCE(groupnorm_backward), ONCE(batchnorm_backward), ONCE(attention_backward),
+                    ONCE(convolution_backward), ONCE(depthwise_backward), ONCE(resize_backward), TIMES(activation_slopes, 4),
+                    TIMES(loss_slopes, 2)));
     return run_suite(s);
 }

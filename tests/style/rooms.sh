@@ -1,8 +1,13 @@
 #!/bin/bash
-# OpenCL's types are seen by the device room, by CLBlast's caller and by the measurements only. Usage: rooms.sh SOURCE_DIR
+# OpenCL's types are seen by the device room, by CLBlast's caller and by the measurements only; the files of a room call each other
+# one way, and what they show is used (calls.py). Usage: rooms.sh SOURCE_DIR BUILD_DIR
+build=$(realpath "$2")
 cd "$1" || exit 1
+failed=0
 bad=$(grep -rlE 'CL/cl|dev_cl\.h|\bcl_(mem|event|kernel|command_queue)\b' src include tests --include='*.c' --include='*.h' |
       grep -vE '^(src/device/|src/ops/gemm_clblast\.c|tests/bench/)')
-[ -z "$bad" ] || { echo "OpenCL's types outside src/device:"; echo "$bad"; echo "0 passed, 1 failed"; exit 1; }
-grep -q dev_cl.h src/ops/gemm_clblast.c || { echo "the check looks at nothing"; echo "0 passed, 1 failed"; exit 1; }
-echo "1 passed, 0 failed"
+[ -z "$bad" ] || { echo "OpenCL's types outside src/device:"; echo "$bad"; failed=$((failed + 1)); }
+grep -q dev_cl.h src/ops/gemm_clblast.c || { echo "the check looks at nothing"; failed=$((failed + 1)); }
+python3 tests/style/calls.py "$build" || failed=$((failed + 1))
+echo "$((3 - failed)) passed, $failed failed"
+[ "$failed" -eq 0 ]

@@ -190,15 +190,8 @@ END_TEST
 
 int main(void)
 {
-    Suite *s = suite_create("adapt");
-    TCase *c = tcase_create("all");
-    tcase_set_timeout(c, 120);
-    tcase_add_loop_test(c, pissa_keeps_the_sum, 0, 3);
-    tcase_add_test(c, loftq_undoes_part_of_the_quantisation);
-    tcase_add_test(c, loftq_leaves_a_skipped_layer_to_the_usual_start);
-    tcase_add_test(c, dora_begins_with_the_norms_of_its_rows);
-    tcase_add_test(c, gaussian_has_the_spread_peft_gives_it);
-    tcase_add_loop_test(c, low_rank_factors_are_the_best_ones, 0, 3);
-    suite_add_tcase(s, c);
-    return run_suite(s);
+    return run_tests("adapt", 120,
+                     TESTS(TIMES(pissa_keeps_the_sum, 3), ONCE(loftq_undoes_part_of_the_quantisation),
+                           ONCE(loftq_leaves_a_skipped_layer_to_the_usual_start), ONCE(dora_begins_with_the_norms_of_its_rows),
+                           ONCE(gaussian_has_the_spread_peft_gives_it), TIMES(low_rank_factors_are_the_best_ones, 3)));
 }

@@ -410,18 +410,13 @@ END_TEST
 int main(void)
 {
     Suite *s = suite_create("api");
-    TCase *t = add_cases(s, "arguments", 120);
-    tcase_add_test(t, settings_and_devices_refuse_nothing);
-    tcase_add_test(t, runs_and_models_refuse_nothing);
-    tcase_add_test(t, conversions_refuse_nothing);
-    tcase_add_test(t, failures_deep_inside_need_no_error_either);
-    tcase_add_test(t, structs_of_another_version_are_refused);
-    tcase_add_test(t, an_opencl_failure_brings_its_code);
-    tcase_add_test(t, settings_take_any_text);
-    tcase_add_test(t, a_setting_stands_or_falls_whole);
-    t = add_cases(s, "progress", 300);
-    tcase_add_loop_test(t, every_phase_is_told_and_can_be_stopped, 0, (int)(sizeof phases / sizeof *phases));
-    tcase_add_test(t, a_callback_that_stops_training_cancels_it);
-    tcase_add_test(t, the_cache_is_where_it_was_asked_for);
+    add_tests(s, "arguments", 120,
+              TESTS(ONCE(settings_and_devices_refuse_nothing), ONCE(runs_and_models_refuse_nothing),
+                    ONCE(conversions_refuse_nothing), ONCE(failures_deep_inside_need_no_error_either),
+                    ONCE(structs_of_another_version_are_refused), ONCE(an_opencl_failure_brings_its_code),
+                    ONCE(settings_take_any_text), ONCE(a_setting_stands_or_falls_whole)));
+    add_tests(s, "progress", 300,
+              TESTS(TIMES(every_phase_is_told_and_can_be_stopped, sizeof phases / sizeof *phases),
+                    ONCE(a_callback_that_stops_training_cancels_it), ONCE(the_cache_is_where_it_was_asked_for)));
     return run_in_folder(s);
 }

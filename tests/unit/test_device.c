@@ -97,6 +97,38 @@ START_TEST(transfers_run_beside_the_computation)
 }
 END_TEST
 
+/* On the copy queue behind a kernel of the main one, and a kernel behind the copy; neither stops the host. */
+START_TEST(a_copy_waits_for_its_event_and_is_waited_for)
+{
+    tn_dev *d = open_device();
+    tn_buffer *from, *to;
+    tn_event *filled, *copied;
+    uint32_t got[N];
+    OK(tn_buffer_new(&from, d, N * 4, "a test", &err));
+    OK(tn_buffer_new(&to, d, N * 4, "a test", &err));
+    for (uint32_t round = 1; round <= 3; round++) {
+        const long long before = d->blocking;
+        OK(tn_buffer_fill(to, 0, N * 4, 100, &err));
+        OK(tn_buffer_fill(from, 0, N * 4, round, &err));
+        OK(tn_queue_mark(d, TN_QUEUE_MAIN, &filled, &err));
+        OK(tn_buffer_copy_async(from, to, TN_QUEUE_COPY, (N - 1) * 4, filled, &copied, &err));
+        OK(tn_queue_wait(d, TN_QUEUE_MAIN, copied, &err));
+        OK(tn_buffer_fill(from, 0, N * 4, 200, &err)); /* too early, the copy would have it */
+        OK(tn_dev_flush(d, &err));
+        ck_assert_int_eq(d->blocking, before);
+        OK(tn_event_wait(copied, &err));
+        ck_assert_int_eq(tn_event_done(copied, &err), 1);
+        OK(tn_buffer_read(to, 0, got, sizeof got, &err));
+        for (int i = 0; i < N; i++) ck_assert_uint_eq(got[i], i < N - 1 ? round : 100);
+        tn_event_free(filled);
+        tn_event_free(copied);
+    }
+    tn_buffer_free(to);
+    tn_buffer_free(from);
+    tn_dev_close(d);
+}
+END_TEST
+
 START_TEST(mapped_memory_is_the_buffer)
 {
     tn_dev *d = open_device();
@@ -244,17 +276,9 @@ END_TEST
 
 int main(void)
 {
-    Suite *s = suite_create("device");
-    TCase *t = tcase_create("device");
-    tcase_set_timeout(t, 120);
-    tcase_add_test(t, buffers_know_their_device_and_size);
-    tcase_add_test(t, regions_are_given_up_in_any_order);
-    tcase_add_test(t, transfers_run_beside_the_computation);
-    tcase_add_test(t, mapped_memory_is_the_buffer);
-    tcase_add_test(t, fills_reach_both_ends);
-    tcase_add_test(t, slices_make_the_whole);
-    tcase_add_test(t, a_tape_repeats_what_was_recorded);
-    tcase_add_test(t, a_lost_device_repeats_its_first_cause);
-    suite_add_tcase(s, t);
-    return run_suite(s);
+    return run_tests("device", 120,
+                     TESTS(ONCE(buffers_know_their_device_and_size), ONCE(regions_are_given_up_in_any_order),
+                           ONCE(transfers_run_beside_the_computation), ONCE(a_copy_waits_for_its_event_and_is_waited_for),
+                           ONCE(mapped_memory_is_the_buffer), ONCE(fills_reach_both_ends), ONCE(slices_make_the_whole),
+                           ONCE(a_tape_repeats_what_was_recorded), ONCE(a_lost_device_repeats_its_first_cause)));
 }

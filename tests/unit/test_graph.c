@@ -425,15 +425,8 @@ END_TEST
 
 int main(void)
 {
-    Suite *s = suite_create("graph");
-    TCase *c = tcase_create("all");
-    tcase_set_timeout(c, 400);
-    tcase_add_test(c, gradients_of_random_graphs_are_slopes);
-    tcase_add_loop_test(c, every_reader_gives_its_share, 0, HANDS);
-    tcase_add_test(c, a_lost_share_is_seen);
-    tcase_add_test(c, reading_what_nobody_wrote_fails);
-    tcase_add_test(c, shared_storage_holds_what_is_read);
-    tcase_add_test(c, a_product_costs_what_it_multiplies);
-    suite_add_tcase(s, c);
-    return run_suite(s);
+    return run_tests("graph", 400,
+                     TESTS(ONCE(gradients_of_random_graphs_are_slopes), TIMES(every_reader_gives_its_share, HANDS),
+                           ONCE(a_lost_share_is_seen), ONCE(reading_what_nobody_wrote_fails),
+                           ONCE(shared_storage_holds_what_is_read), ONCE(a_product_costs_what_it_multiplies)));
 }

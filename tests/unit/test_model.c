@@ -244,12 +244,11 @@ END_TEST
 int main(void)
 {
     Suite *s = suite_create("model");
-    TCase *t = add_cases(s, "handle", 300);
-    tcase_add_test(t, frames_in_memory_are_as_frames_in_files);
-    tcase_add_test(t, a_batch_with_strides_is_as_one_by_one);
-    tcase_add_test(t, adapters_change_places);
-    t = add_cases(s, "threads", 600);
-    tcase_add_loop_test(t, two_models_in_two_threads_are_as_one_after_the_other, 0, 2);
-    tcase_add_test(t, training_beside_predicting_changes_neither);
+    add_tests(s, "handle", 300,
+              TESTS(ONCE(frames_in_memory_are_as_frames_in_files), ONCE(a_batch_with_strides_is_as_one_by_one),
+                    ONCE(adapters_change_places)));
+    add_tests(
+        s, "threads", 600,
+        TESTS(TIMES(two_models_in_two_threads_are_as_one_after_the_other, 2), ONCE(training_beside_predicting_changes_neither)));
     return run_in_folder(s);
 }

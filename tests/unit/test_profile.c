@@ -130,13 +130,5 @@ END_TEST
 
 int main(void)
 {
-    Suite *s = suite_create("profile");
-    TCase *t = tcase_create("rows");
-    tcase_add_test(t, by_kernel);
-    tcase_add_test(t, by_operation_and_layer);
-    tcase_add_test(t, by_entry);
-    tcase_add_test(t, sums);
-    tcase_add_test(t, as_json);
-    suite_add_tcase(s, t);
-    return run_suite(s);
+    return run_tests("profile", 4, TESTS(ONCE(by_kernel), ONCE(by_operation_and_layer), ONCE(by_entry), ONCE(sums), ONCE(as_json)));
 }

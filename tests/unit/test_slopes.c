@@ -222,11 +222,6 @@ END_TEST
 
 int main(void)
 {
-    Suite *s = suite_create("slopes");
-    TCase *c = tcase_create("all");
-    tcase_set_timeout(c, 240);
-    tcase_add_loop_test(c, gradients_are_the_losss_slopes, 0, (int)TN_COUNT(cases));
-    tcase_add_test(c, only_what_is_read_is_made_again);
-    suite_add_tcase(s, c);
-    return run_suite(s);
+    return run_tests("slopes", 240,
+                     TESTS(TIMES(gradients_are_the_losss_slopes, TN_COUNT(cases)), ONCE(only_what_is_read_is_made_again)));
 }

@@ -176,12 +176,7 @@ END_TEST
 
 int main(void)
 {
-    Suite *s = suite_create("stepper");
-    TCase *t = tcase_create("stepper");
-    tcase_set_timeout(t, 300);
-    tcase_add_test(t, running_ahead_changes_no_bit);
-    tcase_add_test(t, a_device_with_memory_of_its_own_changes_no_bit);
-    tcase_add_test(t, micro_batches_add_up);
-    suite_add_tcase(s, t);
-    return run_suite(s);
+    return run_tests("stepper", 300,
+                     TESTS(ONCE(running_ahead_changes_no_bit), ONCE(a_device_with_memory_of_its_own_changes_no_bit),
+                           ONCE(micro_batches_add_up)));
 }

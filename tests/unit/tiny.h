@@ -77,14 +77,6 @@ static inline const char *trained(const char *name, int seed)
     return in_work(best);
 }
 
-static inline TCase *add_cases(Suite *s, const char *name, double timeout)
-{
-    TCase *t = tcase_create(name);
-    tcase_set_timeout(t, timeout);
-    suite_add_tcase(s, t);
-    return t;
-}
-
 /** Runs a suite that works in a folder of its own. */
 static inline int run_in_folder(Suite *s)
 {

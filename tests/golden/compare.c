@@ -1,0 +1,97 @@
+/* What a session holds beside what the real library wrote. */
+#include "golden.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* The name PyTorch gives a slot in these files. */
+static char *torch_name(const test *t, const tn_slot *s)
+{
+    if (s->group == TN_GROUP_HEAD) return strdup(s->name);
+    const char *wrap = t->peft ? "backbone.base_model.model." : "backbone.";
+    const char *lora = strstr(s->name, ".lora_");
+    if (!lora) return tn_strf("%s%s", wrap, s->name);
+    const size_t tail = tn_ends(s->name, ".weight") ? strlen(".weight") : 0; /* DoRA's magnitudes have none */
+    return tn_strf("%s%.*s.default.weight", wrap, (int)(strlen(s->name) - tail), s->name);
+}
+
+/* transformers 5 nests a DINOv3 block under "model."; try both. */
+static const tn_st_tensor *find_golden(const test *t, const char *kind, const tn_slot *s)
+{
+    char *name = torch_name(t, s);
+    const char *at = name ? strstr(name, s->name[0] ? ".layer." : "?") : NULL;
+    char full[300];
+    snprintf(full, sizeof full, "%s.%s", kind, name ? name : "");
+    const tn_st_tensor *v = tn_st_find(t->golden, full);
+    if (!v && at) {
+        snprintf(full, sizeof full, "%s.%.*s.model%s", kind, (int)(at - name), name, at);
+        v = tn_st_find(t->golden, full);
+    }
+    if (!v) { /* transformers 5's own path */
+        char path[300];
+        tn_module_path(path, sizeof path, t->model->vit.model_type, s->name);
+        snprintf(full, sizeof full, "%s.backbone.%s", kind, path);
+        v = tn_st_find(t->golden, full);
+    }
+    free(name);
+    return v;
+}
+
+int compare_slots(test *t, const char *prefix, int kind, tn_error *err)
+{
+    int compared = 0;
+    float *norm = values_of(t->golden, "trace.grad_norm", NULL, err);
+    const double whole = norm ? norm[0] : 0; /* a key's bias has no gradient but rounding: measured against the whole */
+    free(norm);
+    for (int i = 0; i < t->model->n_slots; i++) {
+        const tn_slot *s = &t->model->slots[i];
+        if (!s->trainable) continue;
+        const tn_st_tensor *g = find_golden(t, prefix, s);
+        if (!g) return tn_fail(err, TN_ERR_FORMAT, "%s: no %s of '%s'", t->dir, prefix, s->name);
+        size_t n = (size_t)g->count;
+        float *want = malloc(n * 4), *got = malloc(n * 4);
+        int rc = want && got ? tn_st_read_f32(t->golden, g, want, err) : tn_oom(err);
+        if (!rc)
+            rc =
+                kind == GRADIENT ? tn_store_get_grad(t->session->store, i, got, err) : tn_store_get(t->session->store, i, got, err);
+        if (!rc)
+            note(kind, g->name,
+                 kind == GRADIENT ? tn_relative_error(got, want, n, 1e-4 * whole) : tn_relative_error(got, want, n, 0));
+        free(want);
+        free(got);
+        TN_TRY(rc);
+        compared++;
+    }
+    int listed = 0; /* mask_token is listed by PyTorch, but nothing but masked pre-training reads it */
+    for (int i = 0; i < t->golden->n; i++) {
+        const char *name = t->golden->t[i].name;
+        listed += tn_starts(name, prefix) && name[strlen(prefix)] == '.' && !strstr(name, "mask_token");
+    }
+    if (listed != compared)
+        return tn_fail(err, TN_ERR_FORMAT, "%s: %d values of '%s', but %d trained slots", t->dir, listed, prefix, compared);
+    return 0;
+}
+
+int compare_tensor(test *t, tn_exec *e, int id, int kind, const char *name, tn_error *err)
+{
+    size_t n = 0;
+    float *want = values_of(t->golden, name, &n, err), *got = malloc((n + 1) * 4);
+    int rc = !want ? err->status : got ? 0 : tn_oom(err);
+    if (!rc && n != (size_t)e->g.t[id].rows * (size_t)e->g.t[id].cols)
+        rc = tn_fail(err, TN_ERR_FORMAT, "%s: '%s' has %zu values", t->dir, name, n);
+    if (!rc) rc = tn_session_download(t->session, e, id, got, err);
+    if (!rc) note(kind, name, tn_relative_error(got, want, n, 0));
+    free(want);
+    free(got);
+    return rc;
+}
+
+int upload(test *t, tn_exec *e, int id, const char *name, tn_error *err)
+{
+    float *v = values_of(t->golden, name, NULL, err);
+    if (!v) return err->status;
+    int rc = tn_session_upload(t->session, e, id, v, err);
+    free(v);
+    return rc;
+}
