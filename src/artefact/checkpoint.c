@@ -155,7 +155,7 @@ static int write_state(const char *dir, const tn_trainer_state *st, tn_error *er
                       err);
 }
 
-static int write_run(const char *dir, const tn_engine *e, tn_error *err)
+static int write_run(const char *dir, const tn_engine *e, const tn_trainer_state *st, tn_error *err)
 {
     char when[32];
     time_t t = time(NULL);
@@ -163,11 +163,11 @@ static int write_run(const char *dir, const tn_engine *e, tn_error *err)
     strftime(when, sizeof when, "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&t, &tm));
     const tn_device_info *d = &e->dev->info;
     return write_json(dir, "run.json",
-                      json_pack("{s:s, s:s, s:{s:s, s:s, s:s, s:s}, s:I, s:I, s:I}", "tracknet", TN_VERSION_STRING, "written", when,
-                                "device", "name", d->name, "platform", d->platform, "driver", d->driver, "version", d->version,
-                                "parameters", (json_int_t)tn_model_count(e->model, 7, false), "trainable",
+                      json_pack("{s:s, s:s, s:{s:s, s:s, s:s, s:s}, s:I, s:I, s:I, s:o}", "tracknet", TN_VERSION_STRING, "written",
+                                when, "device", "name", d->name, "platform", d->platform, "driver", d->driver, "version",
+                                d->version, "parameters", (json_int_t)tn_model_count(e->model, 7, false), "trainable",
                                 (json_int_t)tn_model_count(e->model, tn_engine_groups(e), true), "peak_device_bytes",
-                                (json_int_t)e->dev->peak),
+                                (json_int_t)e->dev->peak, "threshold", tn_json_number(st->threshold)),
                       err);
 }
 
@@ -191,7 +191,7 @@ static int write_all(const char *dir, tn_engine *e, const tn_config *c, const tn
     if (!rc) rc = write_optimizer(e, dir, err);
     if (!rc) rc = write_state(dir, st, err);
     if (!rc) rc = tn_checkpoint_write_config(dir, c, err);
-    if (!rc) rc = write_run(dir, e, err);
+    if (!rc) rc = write_run(dir, e, st, err);
     return rc;
 }
 
@@ -318,6 +318,21 @@ int tn_checkpoint_load_state(const char *dir, tn_engine *e, tn_trainer_state *st
     tn_st_close(f);
     free(opt);
     free(state);
+    return rc;
+}
+
+int tn_checkpoint_threshold(float *out, const char *dir, tn_error *err)
+{
+    char *path = tn_path(dir, "run.json");
+    json_t *j = NULL;
+    *out = 0;
+    int rc = !path ? tn_oom(err) : tn_is_file(path) ? tn_json_read(&j, path, err) : 0;
+    const json_t *v = json_object_get(j, "threshold");
+    const double t = v && !json_is_null(v) ? json_is_number(v) ? json_number_value(v) : -1 : 0;
+    if (!rc && !(t >= 0 && t <= 1)) rc = tn_fail(err, TN_ERR_FORMAT, "%s: \"threshold\" is no number from 0 to 1", path);
+    if (!rc) *out = (float)t;
+    json_decref(j);
+    free(path);
     return rc;
 }
 
