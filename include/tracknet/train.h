@@ -81,6 +81,7 @@ typedef struct tn_eval_result {
     double threshold;                       /**< a ball is predicted where the confidence reaches it */
     double tolerance;                       /**< how far off a found ball may be, pixels of the stored frames */
     int tp, fp1, fp2, tn, fn;               /**< frames: found; found too far off; found where none is; rightly none; missed */
+    double resolution;                      /**< half the diagonal of a heatmap pixel, pixels of the largest stored frame */
     double accuracy, precision, recall, f1; /**< 0..1; over nothing: 0 */
 } tn_eval_result;
 #define TN_EVAL_RESULT_VERSION 1

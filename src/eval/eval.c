@@ -2,6 +2,7 @@
 #include "entry.h"
 #include "files.h"
 #include "metrics.h"
+#include "report.h"
 #include "score.h"
 
 #include <math.h>
@@ -112,8 +113,10 @@ static void look(evaluation *v, const tn_batch *b, int i, float *heat)
     tn_ball ball;
     tn_heat_peak(heat, w, h, false, &x, &y, &top);
     tn_heat_ball(heat, w, h, tn_heat_logits(v->e->s), &ball);
+    const double sx = (double)b->stored[2 * i] / w, sy = (double)b->stored[2 * i + 1] / h;
     const double off = hypot(x - label[0], y - label[1]);
-    const double off_frame = hypot(ball.x * b->stored[2 * i] / w - f->x, ball.y * b->stored[2 * i + 1] / h - f->y);
+    const double off_frame = hypot(ball.x * sx - f->x, ball.y * sy - f->y);
+    v->r->resolution = fmax(v->r->resolution, hypot(sx, sy) / 2);
     v->seen[v->r->samples++] =
         (tn_sighting){(float)ball.confidence, f->visible, f->visible && off_frame <= v->e->s->training.tolerance};
     if (!f->visible) return;
@@ -216,6 +219,7 @@ int tn_eval(const tn_config *c, const tn_run_options *o, const char *split, tn_e
         rc = tn_loader_new(&l, &d, &p, TN_MIN(s->training.batch_size, d.n), s->training.workers, s->training.prefetch, 0, err);
     }
     if (!rc) rc = tn_evaluate(e, &d, l, &(tn_evaluate_options){.threshold = &threshold}, r, err);
+    if (!rc) tn_metric_resolution_note(r, o->log);
     tn_loader_free(l);
     for (int i = 0; i < n; i++) tn_adapter_close(adapters[i]);
     tn_engine_close(e);

@@ -84,5 +84,17 @@ void tn_metric_notes(const tn_settings *s, const tn_dataset *train, const tn_dat
     if (!val->n && empty) tn_logf(log, TN_LOG_INFO, "there is no validation split to choose a threshold on: %s", stored);
     if (val->n && !val_empty) tn_logf(log, TN_LOG_INFO, "every frame of the val split shows a ball: %s", stored);
     if (val->n && val_empty == val->n)
-        tn_logf(log, TN_LOG_WARN, "no frame of the val split shows a ball: val/l2 and val/pck cannot be measured, and %s", stored);
+        tn_logf(
+            log, TN_LOG_WARN,
+            "no frame of the val split shows a ball: distances, and a loss that leaves such frames out, cannot be measured, and %s",
+            stored);
+}
+
+void tn_metric_resolution_note(const tn_eval_result *r, const tn_log *log)
+{
+    if (r->tolerance >= r->resolution) return;
+    tn_logf(log, TN_LOG_INFO,
+            "a ball may be %.1f px of the frame from the middle of the heatmap pixel it lies in: with a tolerance of %g px even a "
+            "perfect model misses some; raise model.heatmap.size or training.metrics.tolerance",
+            r->resolution, r->tolerance);
 }

@@ -26,4 +26,6 @@ char *tn_metric_cells(const tn_eval_result *r, bool last);
 
 /** Says what frames without a ball, or a lack of them, mean for this run. A split of no frames: there is none. */
 void tn_metric_notes(const tn_settings *s, const tn_dataset *train, const tn_dataset *val, const tn_log *log);
+/** Says so where heatmaps are too coarse for the tolerance. */
+void tn_metric_resolution_note(const tn_eval_result *r, const tn_log *log);
 #endif

@@ -158,6 +158,7 @@ static int validate(trainer *t, tn_epoch *ep, tn_error *err)
     free(dir);
     TN_TRY(rc);
     ep->validated = true;
+    if (isnan(t->st.best)) tn_metric_resolution_note(&t->measured, t->o->log);
     ep->val = &t->measured;
     ep->val_loss = t->measured.loss, ep->val_l2 = t->measured.l2, ep->val_pck = t->measured.pck;
     t->st.threshold = (float)t->measured.threshold;

@@ -77,11 +77,13 @@ P
 # ---- thresholds and tolerances ----
 N="$W/negative-mse/last"
 expect 0 "at a confidence of 0.000 or more, at most 4 px" $T eval --checkpoint "$N" --threshold 0
+grep -q "px of the frame from the middle" "$W/out" && bad "a tolerance of 4 px is called too fine for heatmap pixels of 4"
 grep -Eq "^ +8 +0 +4 +0 +0 " "$W/out" && ok || bad "threshold 0 does not find a ball everywhere: $(tail -2 "$W/out")"
 expect 0 '"fn": 8' $T eval --checkpoint "$N" --threshold 1 --json
 expect 0 '"f1": 0.0' $T eval --checkpoint "$N" --threshold 1 --json
 expect 0 '"tp": 0' $T eval --checkpoint "$N" --tolerance 0 --json
 grep -q '"fp1": 8' "$W/out" && ok || bad "a tolerance of 0 leaves balls near"
+expect 0 "2.8 px of the frame from the middle of the heatmap pixel" $T eval --checkpoint "$N" --tolerance 2
 expect 0 "tolerance: 2.5" $T eval --checkpoint "$N" --tolerance 2.5 --dry-run
 # frames of twice the size: the same heatmaps, twice the distance, half the tolerance in effect
 for px in 2.5 5; do $T eval --checkpoint "$N" --tolerance $px --json >"$W/small$px" 2>/dev/null; done
