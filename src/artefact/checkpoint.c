@@ -1,4 +1,5 @@
 #include "checkpoint.h"
+#include "record.h"
 #include "adapter.h"
 #include "entry.h"
 #include "files.h"
@@ -155,22 +156,6 @@ static int write_state(const char *dir, const tn_trainer_state *st, tn_error *er
                       err);
 }
 
-static int write_run(const char *dir, const tn_engine *e, const tn_trainer_state *st, tn_error *err)
-{
-    char when[32];
-    time_t t = time(NULL);
-    struct tm tm;
-    strftime(when, sizeof when, "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&t, &tm));
-    const tn_device_info *d = &e->dev->info;
-    return write_json(dir, "run.json",
-                      json_pack("{s:s, s:s, s:{s:s, s:s, s:s, s:s}, s:I, s:I, s:I, s:o}", "tracknet", TN_VERSION_STRING, "written",
-                                when, "device", "name", d->name, "platform", d->platform, "driver", d->driver, "version",
-                                d->version, "parameters", (json_int_t)tn_model_count(e->model, 7, false), "trainable",
-                                (json_int_t)tn_model_count(e->model, tn_engine_groups(e), true), "peak_device_bytes",
-                                (json_int_t)e->dev->peak, "threshold", tn_json_number(st->threshold)),
-                      err);
-}
-
 int tn_checkpoint_write_config(const char *dir, const tn_config *c, tn_error *err)
 {
     char *path = tn_path(dir, "config.yaml"), *yaml = NULL;
@@ -191,7 +176,7 @@ static int write_all(const char *dir, tn_engine *e, const tn_config *c, const tn
     if (!rc) rc = write_optimizer(e, dir, err);
     if (!rc) rc = write_state(dir, st, err);
     if (!rc) rc = tn_checkpoint_write_config(dir, c, err);
-    if (!rc) rc = write_run(dir, e, st, err);
+    if (!rc) rc = tn_record_write(dir, e, st->threshold, err);
     return rc;
 }
 

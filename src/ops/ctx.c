@@ -1,5 +1,6 @@
 #include "ops.h"
 
+#include <jansson.h>
 #include <limits.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -39,6 +40,8 @@ void tn_ctx_free(tn_ctx *c)
     if (c->constants) tn_buffer_free(c->constants);
     if (c->state) tn_buffer_free(c->state);
     c->constants = c->state = NULL;
+    json_decref(c->used);
+    c->used = NULL;
 }
 
 int tn_ctx_step_ready(tn_ctx *c, tn_error *err)

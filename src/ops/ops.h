@@ -31,6 +31,7 @@ typedef struct tn_ctx {
     bool plan_only;            /* of a plan that may never run: variants nobody has checked yet count as good */
     struct tn_wanted *wanted;  /* in a dry pass: shapes are registered here for the tuner. Borrowed, NULL: not */
     struct tn_forced *forced;  /* of a self-test: the row it is about. Borrowed, NULL: none */
+    struct json_t *used;       /* variants that ran (used.h); NULL: none so far */
     int tune[TN_MAX_TUNABLES]; /* of the row that runs */
     tn_buffer *ws;             /* scratch of one operation */
     size_t ws_size, ws_used, ws_peak;

@@ -1,4 +1,5 @@
 #include "tuning.h"
+#include "used.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -112,6 +113,9 @@ int tn_variant_run(tn_ctx *c, const tn_variant_op *op, const void *args, tn_erro
     tn_choice k = tn_variant_defaults(op, op->n - 1);
     if (c->forced) k = forced_choice(c, op, args);
     else if (c->wanted) TN_TRY(tn_wanted_add(c->wanted, c->dev, op, args, err));
-    else TN_TRY(tn_variant_choose(&k, c, op, args, err));
+    else {
+        TN_TRY(tn_variant_choose(&k, c, op, args, err));
+        if (!c->dry) TN_TRY(tn_used_note(c, op, &k, args, err));
+    }
     return tn_variant_run_row(c, op, &k, args, err);
 }

@@ -4,6 +4,7 @@
 #include "entry.h"
 #include "files.h"
 #include "metrics.h"
+#include "record.h"
 #include "report.h"
 #include "stepper.h"
 
@@ -24,6 +25,7 @@ typedef struct {
     tn_eval_result measured; /* by the last validation */
     tn_train_summary *sum;
     tn_stepper *stepper;
+    json_t *variants_before;    /* of the run that is gone on with, until compared */
     int *order, batches, epoch; /* epoch: the one being trained, from 0 */
     char *out, *log_dir, *ckpt_dir;
     double begin, images_done, epoch_loss; /* sums; of steps whose results have come */
@@ -124,6 +126,9 @@ static int train_epoch(trainer *t, int epoch, double *mean, tn_error *err)
         TN_TRY(with_backoff(t, &j, err));
     }
     TN_TRY(tn_stepper_drain(t->stepper, err));
+    tn_record_compare(t->variants_before, t->e); /* which kernels run is known once they were recorded */
+    json_decref(t->variants_before);
+    t->variants_before = NULL;
     *mean = t->epoch_loss / TN_MAX(batches, 1);
     return 0;
 }
@@ -259,6 +264,7 @@ static int prepare(trainer *t, tn_error *err)
     if (t->o->resume) {
         TN_TRY(tn_checkpoint_load(t->o->resume, t->e, err));
         TN_TRY(tn_checkpoint_load_state(t->o->resume, t->e, &t->st, err));
+        t->variants_before = tn_record_variants(t->o->resume);
     }
     TN_TRY(tn_ctx_state_set(&t->e->session->ctx, &t->st.optim, err));
     TN_TRY(tn_stepper_new(&t->stepper, t->e, s->training.batch_size, step_done, t, err));
@@ -276,6 +282,7 @@ static void close_all(trainer *t)
     tn_loader_free(t->train_loader);
     tn_loader_free(t->val_loader);
     tn_stepper_free(t->stepper);
+    json_decref(t->variants_before);
     tn_engine_close(t->e);
     tn_dataset_free(&t->train);
     tn_dataset_free(&t->val);

@@ -44,9 +44,14 @@ wait \$p
 S
 bash "$W/stop.sh" >"$W/out" 2>&1
 expect 0 "loss" $T train --output-dir "$W/c" --resume "$W/c/last"
+grep -q "other kernels" "$W/out" && bad "a resumed run is said to run other kernels" || ok
 for f in adapter_model decoder optimizer; do
   cmp -s "$W/b/last/$f.safetensors" "$W/c/last/$f.safetensors" && ok || bad "resumed $f differs from an unbroken run"
 done
+# other kernels than the checkpoint's run: said, and recorded
+cp -r "$W/c" "$W/v"
+expect 0 "run by other kernels than when the checkpoint was written (gemm" $T train --output-dir "$W/v" --resume "$W/v/last" training.epochs=5 --variants gemm=portable
+grep -q '"portable"' "$W/v/last/run.json" && ok || bad "run.json names no variant"
 # micro-batches: the same model within rounding, and fewer bytes
 expect 0 '"micro_batch_size": 2' $T train $RUN --json --output-dir "$W/m" data.split.val_games=[] training.epochs=1 training.micro_batch_size=2
 expect 0 "" $T train $RUN --output-dir "$W/l" data.split.val_games=[] training.epochs=1 --memory-limit 16

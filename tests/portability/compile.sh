@@ -33,12 +33,44 @@ for f in cl/portable/*.cl; do
     done
   done
 done
+# one kernel with options of its own, for an AMD and an Intel GPU
+with_options() { # name options...
+  local name=$1
+  shift
+  check "$name $*, gfx1030" clang-15 -cl-std=CL1.2 -x cl -Xclang -finclude-default-header --target=amdgcn-amd-amdhsa \
+    -mcpu=gfx1030 --rocm-device-lib-path=$libs -Icl/shared "$@" -O2 -S -o /dev/null "cl/portable/$name.cl"
+  check "$name $*, Intel dg2" ocloc compile -file "$tmp/$name.cl" -device dg2 -options "-cl-std=CL1.2 $*" -out_dir "$tmp/out" -q
+}
+# products: every transposition, epilogue, mask and second pair, with storage types that differ
+gemm_types="-DAT=1 -DBT=1 -DCT=1 -DWG=16"
+gemm_pair="-DPAIR -DA2T=1 -DB2T=0"
+epilogues=(
+  "-DBIAS"
+  "-DBIAS -DPRE -DPT=1 -DACTIVATE -DFN=0"
+  "-DBIAS -DPRE -DPT=0 -DACTIVATE -DFN=1 -DSCALE"
+  "-DACTIVATE -DFN=2 -DRESIDUAL -DRT=0"
+  "-DSLOPE -DLT=1 -DFN=0"
+  "-DSLOPE -DLT=2 -DFN=3 -DSCALE -DRESIDUAL -DRT=1"
+  "-DMASK_E -DBIAS -DSCALE -DRESIDUAL -DRT=1"
+)
+for ta in 0 1; do for tb in 0 1; do with_options gemm $gemm_types -DTA=$ta -DTB=$tb -DBATCH -DMASK_A -DMASK_B; done; done
+for e in "${epilogues[@]}"; do
+  with_options gemm $gemm_types -DTA=0 -DTB=1 $e
+  with_options gemm_sum -DVW=4 -DCT=1 $e
+done
+for tb2 in 0 1; do
+  with_options gemm -DAT=0 -DBT=2 -DCT=0 -DWG=8 -DTA=0 -DTB=1 $gemm_pair -DTB2=$tb2 ${epilogues[2]} -DMASK_E
+  with_options gemm -DAT=1 -DBT=0 -DSPLIT=1 -DWG=16 -DTA=1 -DTB=0 $gemm_pair -DTB2=$tb2 -DMASK_A
+done
+with_options gemm_sum -DVW=1 -DCT=2 -DPAIR -DMASK_E ${epilogues[3]}
+for hd in 32 64 80 128; do with_options attention -DACT=1 -DHD=$hd; with_options rope -DACT=1 -DHD=$hd -DDIR=-1; done
+with_options quant -DQSCALE=1 -DQBITS=4 -DOUT=1 -DPARTS=3
+with_options optim -DSHADOW=1
+with_options loss -DFOCAL=1 -DITEMS=64
 # every quantisation format's storage
 for name in quant qgemv; do
   for o in "-DQSCALE=1" "-DQSCALE=2 -DQLOW=1" "-DQSCALE=3 -DQLOW=1" "-DQBITS=8 -DROUNDS=1" "-DQLOW=1 -DROUNDS=1" "-DQLOW=1 -DROUNDS=1 -DQZERO=1"; do
-    check "$name $o, gfx1030" clang-15 -cl-std=CL1.2 -x cl -Xclang -finclude-default-header --target=amdgcn-amd-amdhsa \
-      -mcpu=gfx1030 --rocm-device-lib-path=$libs -Icl/shared -DACT=0 $o -O2 -S -o /dev/null cl/portable/$name.cl
-    check "$name $o, Intel dg2" ocloc compile -file "$tmp/$name.cl" -device dg2 -options "-cl-std=CL1.2 -DACT=0 $o" -out_dir "$tmp/out" -q
+    with_options $name -DACT=0 $o
   done
 done
 for f in cl/cpu/*.cl; do
@@ -50,5 +82,18 @@ for f in cl/cpu/*.cl; do
     done
   done
 done
+# products on a CPU: packing, panels, second pair, masks and epilogues
+cpu_gemm() { # file options...
+  local file=$1
+  shift
+  for march in haswell skylake-avx512; do
+    check "cpu/$file $*, $march" clang-15 -cl-std=CL1.2 -x cl -Xclang -finclude-default-header --target=x86_64 -march=$march \
+      -Icl/cpu -Icl/shared "$@" -O2 -emit-llvm -S -o /dev/null "cl/cpu/$file.cl"
+  done
+}
+for tb in 0 1; do for bt in 0 1 2; do cpu_gemm gemm_pack -DTB=$tb -DBT=$bt -DNRV=2 -DMASK_B; done; done
+for e in "${epilogues[@]}"; do cpu_gemm gemm -DTA=0 -DAT=1 -DCT=1 -DMR=6 -DNRV=2 $e; done
+for tb2 in 0 1; do cpu_gemm gemm -DTA=0 -DAT=0 -DCT=0 -DMR=12 -DNRV=2 -DPAIR -DTB2=$tb2 -DA2T=0 -DMASK_E ${epilogues[2]}; done
+cpu_gemm gemm -DTA=1 -DAT=1 -DSPLIT=1 -DBATCH -DMASK_A -DMR=6 -DNRV=1
 echo "$pass passed, $fail failed"
 [ $fail -eq 0 ] && [ $pass -gt 0 ]

@@ -1,0 +1,187 @@
+/* Steps that run ahead of their results: the same bits as a run that waits after each, with memory shared with the host and
+ * without; a batch whose rest is a smaller micro-batch; results in order and complete. */
+#include "stepper.h"
+#include "../testlib.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { IMAGE_W = 128, IMAGE_H = 64, BATCH = 5, STEPS = 6 };
+
+typedef struct {
+    tn_config *c;
+    tn_engine *e;
+} model;
+
+typedef struct {
+    bool drain;    /* after every step */
+    bool discrete; /* as on a device with memory of its own */
+    int micro;
+} way;
+
+typedef struct {
+    int n, late; /* late: the most steps that a result was behind */
+    long long given;
+    tn_step_result r[STEPS];
+    float *params;
+    size_t n_params;
+} outcome;
+
+static void must(int rc, const tn_error *e)
+{
+    ck_assert_msg(rc == 0, "%s", e->message);
+}
+
+static model open_model(void)
+{
+    static const char *const keys[] = {
+        "model.pretrained_model_name='" SOURCE_DIR "/configs/backbone/tiny'",
+        "data.preprocess.resize=[128,64]",
+        "model.heatmap.size=[32,16]",
+        "model.decoder.norm=bn",
+        "model.lora.lora_dropout=0.1",
+        "training.grad_clip_norm=0.5",
+        "training.seed=7",
+    };
+    model m = {0};
+    tn_error e = {0};
+    const tn_run_options o = {.version = TN_RUN_OPTIONS_VERSION, .device = "cpu"};
+    const tn_config_source s = {.version = TN_CONFIG_SOURCE_VERSION,
+                                .config_dir = SOURCE_DIR "/configs",
+                                .model = "vit_qlora_random",
+                                .training = "overfit",
+                                .overrides = keys,
+                                .n_overrides = TN_COUNT(keys)};
+    must(tn_config_load(&m.c, &s, &e), &e);
+    must(tn_engine_open(&m.e, tn_config_settings(m.c), &o, true, false, &e), &e);
+    return m;
+}
+
+static int take(void *user, const tn_step_result *r, tn_error *err)
+{
+    outcome *o = user;
+    (void)err;
+    ck_assert_int_lt(o->n, STEPS);
+    o->r[o->n++] = *r;
+    o->late = TN_MAX(o->late, (int)(o->given - r->index));
+    return 0;
+}
+
+/* Batches that differ: other frames, other balls, the last of each unseen. */
+static tn_step_job job_of(int step, int micro, int groups, unsigned char *frames, float *labels)
+{
+    tn_rng r = tn_rng_named((uint32_t)step, "frames");
+    for (size_t i = 0; i < (size_t)BATCH * 3 * IMAGE_W * IMAGE_H; i++) frames[i] = (unsigned char)(256 * tn_rng_uniform(&r));
+    for (int i = 0; i < BATCH; i++) {
+        labels[3 * i] = (float)(32 * tn_rng_uniform(&r));
+        labels[3 * i + 1] = (float)(16 * tn_rng_uniform(&r));
+        labels[3 * i + 2] = i != BATCH - 1;
+    }
+    return (tn_step_job){
+        .index = step, .batch = {.frames = frames, .labels = labels, .n = BATCH}, .micro = micro, .groups = groups, .lr = 1e-2};
+}
+
+static void read_params(outcome *o, const tn_engine *e)
+{
+    tn_error err = {0};
+    for (int pass = 0; pass < 2; pass++) {
+        size_t at = 0;
+        for (int i = 0; i < e->model->n_slots; i++) {
+            const tn_slot *s = &e->model->slots[i];
+            if (s->group == TN_GROUP_BACKBONE) continue;
+            if (pass) must(tn_store_get(e->session->store, i, o->params + at, &err), &err);
+            at += (size_t)s->rows * (size_t)s->cols;
+        }
+        if (!pass) o->params = malloc((o->n_params = at) * sizeof(float));
+    }
+}
+
+static outcome run_way(way w)
+{
+    outcome o = {0};
+    tn_error e = {0};
+    tn_stepper *st;
+    model m = open_model();
+    unsigned char *frames = malloc((size_t)BATCH * 3 * IMAGE_W * IMAGE_H);
+    float labels[3 * BATCH];
+    if (w.discrete) m.e->dev->info.unified_memory = false;
+    must(tn_stepper_new(&st, m.e, BATCH, take, &o, &e), &e);
+    for (int i = 0; i < STEPS; i++) {
+        const tn_step_job j = job_of(i, w.micro, tn_engine_groups(m.e), frames, labels);
+        o.given = i;
+        must(tn_stepper_step(st, &j, &e), &e);
+        memset(frames, 0xee, (size_t)BATCH * 3 * IMAGE_W * IMAGE_H); /* the batch was copied */
+        for (int k = 0; k < 3 * BATCH; k++) labels[k] = NAN;
+        if (w.drain) must(tn_stepper_drain(st, &e), &e);
+    }
+    must(tn_stepper_drain(st, &e), &e);
+    read_params(&o, m.e);
+    tn_stepper_free(st);
+    tn_engine_close(m.e);
+    tn_config_free(m.c);
+    free(frames);
+    return o;
+}
+
+static void same(const outcome *a, const outcome *b)
+{
+    ck_assert_int_eq(a->n, STEPS);
+    ck_assert_int_eq(b->n, STEPS);
+    for (int i = 0; i < STEPS; i++) {
+        ck_assert_int_eq(a->r[i].index, i);
+        ck_assert_int_eq(b->r[i].index, i);
+        ck_assert_int_eq(a->r[i].images, BATCH);
+        ck_assert(a->r[i].loss == b->r[i].loss && a->r[i].loss > 0);
+        ck_assert_mem_eq(&a->r[i].optim, &b->r[i].optim, sizeof a->r[i].optim);
+    }
+    ck_assert_uint_eq(a->n_params, b->n_params);
+    ck_assert_mem_eq(a->params, b->params, a->n_params * sizeof(float));
+}
+
+static void compare(way a, way b, bool late)
+{
+    outcome x = run_way(a), y = run_way(b);
+    same(&x, &y);
+    ck_assert_int_eq(x.late, 0);
+    if (late) ck_assert_int_eq(y.late, 2);
+    ck_assert(x.r[0].loss != x.r[STEPS - 1].loss); /* the steps did something */
+    free(x.params);
+    free(y.params);
+}
+
+START_TEST(running_ahead_changes_no_bit)
+{
+    compare((way){.drain = true, .micro = 2}, (way){.micro = 2}, true);
+}
+END_TEST
+
+START_TEST(a_device_with_memory_of_its_own_changes_no_bit)
+{
+    compare((way){.drain = true, .micro = 2}, (way){.micro = 2, .discrete = true}, true);
+    compare((way){.drain = true, .micro = BATCH}, (way){.micro = BATCH, .discrete = true}, true);
+}
+END_TEST
+
+/* The same sums in another order, and running statistics of other parts: near, not equal. */
+START_TEST(micro_batches_add_up)
+{
+    outcome x = run_way((way){.micro = BATCH}), y = run_way((way){.micro = 2});
+    ck_assert_double_lt(fabs(x.r[0].loss - y.r[0].loss), 0.2 * x.r[0].loss); /* BatchNorm sees smaller batches */
+    ck_assert_uint_eq(y.r[STEPS - 1].optim.steps[0], STEPS);
+    free(x.params);
+    free(y.params);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *s = suite_create("stepper");
+    TCase *t = tcase_create("stepper");
+    tcase_set_timeout(t, 300);
+    tcase_add_test(t, running_ahead_changes_no_bit);
+    tcase_add_test(t, a_device_with_memory_of_its_own_changes_no_bit);
+    tcase_add_test(t, micro_batches_add_up);
+    suite_add_tcase(s, t);
+    return run_suite(s);
+}
