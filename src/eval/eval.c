@@ -189,8 +189,11 @@ int tn_run_threshold(float *out, const tn_run_options *o, const char *adapter, t
     if (o->threshold && !(*o->threshold >= 0 && *o->threshold <= 1))
         return tn_fail(err, TN_ERR_ARGUMENT, "the threshold is %g; confidences go from 0 to 1", (double)*o->threshold);
     if (o->threshold) return *out = *o->threshold, 0;
-    if (adapter) TN_TRY(tn_checkpoint_threshold(out, adapter, err));
-    return *out > 0 || !o->checkpoint ? 0 : tn_checkpoint_threshold(out, o->checkpoint, err);
+    char *record = adapter ? tn_path(adapter, "run.json") : NULL;
+    if (adapter && !record) return tn_oom(err);
+    const char *dir = record && tn_is_file(record) ? adapter : o->checkpoint;
+    free(record);
+    return dir ? tn_checkpoint_threshold(out, dir, err) : 0;
 }
 
 int tn_eval(const tn_config *c, const tn_run_options *o, const char *split, tn_eval_result *r, tn_error *err)

@@ -22,6 +22,7 @@ typedef struct tn_evaluate_options {
 /** Runs the whole data set once, as l hands it out: neither flipped nor shuffled. */
 int tn_evaluate(tn_engine *e, const tn_dataset *d, tn_loader *l, const tn_evaluate_options *o, tn_eval_result *r, tn_error *err);
 
-/** o->threshold, or else what training chose: stored with the adapter that is in place (NULL: none), or with the checkpoint. */
+/** o->threshold, or else what training chose: of the adapter that is in place (NULL: none) where its folder has a run.json, or else
+ * of the checkpoint. */
 int tn_run_threshold(float *out, const tn_run_options *o, const char *adapter, tn_error *err);
 #endif
