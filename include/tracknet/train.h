@@ -23,6 +23,7 @@ typedef struct tn_epoch {
     double train_loss, lr, seconds;
     bool validated, best;
     double val_loss, val_l2, val_pck;
+    const struct tn_eval_result *val; /**< all of the validation, borrowed during the callback; NULL: not validated */
 } tn_epoch;
 
 /** Callbacks; any may be NULL. Non-zero stops the run: it returns TN_ERR_CANCELLED, and the checkpoint of the last whole
@@ -69,17 +70,25 @@ TN_API int tn_train(const tn_config *c, const tn_run_options *o, const tn_train_
 /** What a training run of this configuration would take on this device; nothing is trained. */
 TN_API int tn_plan_memory(const tn_config *c, const tn_run_options *o, tn_memory *m, tn_error *err);
 
-/** Means over the samples of the split, not over batches. Distances in heatmap pixels. Begin with
+/** Means over the samples of the split, not over batches; NAN where there was nothing to measure, such as distances without a
+ * visible ball. What is counted and how the ratios are made: docs/metrics.md, after TrackNetV2 and TrackNetV3. Begin with
  * TN_EVAL_RESULT_INIT. */
 typedef struct tn_eval_result {
     unsigned version;
-    double loss, l2, pck;
+    double loss, l2, pck; /**< l2: mean distance, heatmap pixels; pck: of the visible balls those within 3 of them */
     int samples, visible, correct;
+    double l2_frame;                        /**< mean distance of what tn_predict reports, pixels of the stored frames */
+    double threshold;                       /**< a ball is predicted where the confidence reaches it */
+    double tolerance;                       /**< how far off a found ball may be, pixels of the stored frames */
+    int tp, fp1, fp2, tn, fn;               /**< frames: found; found too far off; found where none is; rightly none; missed */
+    double resolution;                      /**< half the diagonal of a heatmap pixel, pixels of the largest stored frame */
+    double accuracy, precision, recall, f1; /**< 0..1; over nothing: 0 */
 } tn_eval_result;
 #define TN_EVAL_RESULT_VERSION 1
 #define TN_EVAL_RESULT_INIT    TN_INIT(TN_EVAL_RESULT_VERSION)
 
-/** split: "val" or "train". With o->checkpoint NULL the model as configured is evaluated. */
+/** split: "val" or "train". With o->checkpoint NULL the model as configured is evaluated. The threshold is o->threshold, or else
+ * what the checkpoint stores; the tolerance is training.metrics.tolerance. */
 TN_API int tn_eval(const tn_config *c, const tn_run_options *o, const char *split, tn_eval_result *r, tn_error *err);
 
 /** One frame's answer. */

@@ -176,7 +176,7 @@ static int write_all(const char *dir, tn_engine *e, const tn_config *c, const tn
     if (!rc) rc = write_optimizer(e, dir, err);
     if (!rc) rc = write_state(dir, st, err);
     if (!rc) rc = tn_checkpoint_write_config(dir, c, err);
-    if (!rc) rc = tn_record_write(dir, e, err);
+    if (!rc) rc = tn_record_write(dir, e, st->threshold, err);
     return rc;
 }
 
@@ -303,6 +303,21 @@ int tn_checkpoint_load_state(const char *dir, tn_engine *e, tn_trainer_state *st
     tn_st_close(f);
     free(opt);
     free(state);
+    return rc;
+}
+
+int tn_checkpoint_threshold(float *out, const char *dir, tn_error *err)
+{
+    char *path = tn_path(dir, "run.json");
+    json_t *j = NULL;
+    *out = 0;
+    int rc = !path ? tn_oom(err) : tn_is_file(path) ? tn_json_read(&j, path, err) : 0;
+    const json_t *v = json_object_get(j, "threshold");
+    const double t = v && !json_is_null(v) ? json_is_number(v) ? json_number_value(v) : -1 : 0;
+    if (!rc && !(t >= 0 && t <= 1)) rc = tn_fail(err, TN_ERR_FORMAT, "%s: \"threshold\" is no number from 0 to 1", path);
+    if (!rc) *out = (float)t;
+    json_decref(j);
+    free(path);
     return rc;
 }
 

@@ -16,6 +16,7 @@ typedef struct tn_trainer_state {
     double best;          /* best monitored value; NAN: none yet */
     int bad_epochs;
     int micro;
+    float threshold; /* chosen by the last validation; 0: none was */
 } tn_trainer_state;
 
 int tn_checkpoint_save(const char *dir, tn_engine *e, const tn_config *c, const tn_trainer_state *st, tn_error *err);
@@ -25,4 +26,7 @@ int tn_checkpoint_write_config(const char *dir, const tn_config *c, tn_error *er
 int tn_checkpoint_load(const char *dir, tn_engine *e, tn_error *err);
 /** Optimiser state and position, for --resume. */
 int tn_checkpoint_load_state(const char *dir, tn_engine *e, tn_trainer_state *st, tn_error *err);
+/** The confidence from which a frame is said to show a ball, 0..1: what the validation before the checkpoint was written chose.
+ * 0, with which every frame is, when none is stored. */
+int tn_checkpoint_threshold(float *out, const char *dir, tn_error *err);
 #endif

@@ -15,16 +15,16 @@ static json_t *device_of(const tn_engine *e)
     return json_pack("{s:s, s:s, s:s, s:s}", "name", d->name, "platform", d->platform, "driver", d->driver, "version", d->version);
 }
 
-int tn_record_write(const char *dir, const tn_engine *e, tn_error *err)
+int tn_record_write(const char *dir, const tn_engine *e, double threshold, tn_error *err)
 {
     char when[32];
     time_t t = time(NULL);
     struct tm tm;
     strftime(when, sizeof when, "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&t, &tm));
-    json_t *j = json_pack("{s:s, s:s, s:o, s:I, s:I, s:I, s:O*}", "tracknet", TN_VERSION_STRING, "written", when, "device",
+    json_t *j = json_pack("{s:s, s:s, s:o, s:I, s:I, s:I, s:o, s:O*}", "tracknet", TN_VERSION_STRING, "written", when, "device",
                           device_of(e), "parameters", (json_int_t)tn_model_count(e->model, 7, false), "trainable",
                           (json_int_t)tn_model_count(e->model, tn_engine_groups(e), true), "peak_device_bytes",
-                          (json_int_t)e->dev->peak, "variants", e->session->ctx.used);
+                          (json_int_t)e->dev->peak, "threshold", tn_json_number(threshold), "variants", e->session->ctx.used);
     char *path = tn_path(dir, "run.json");
     const int rc = path && j ? tn_json_write(j, path, err) : tn_oom(err);
     json_decref(j);

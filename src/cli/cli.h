@@ -6,6 +6,11 @@
 #include <stdbool.h>
 #include <tracknet/tracknet.h>
 
+typedef struct tn_cli_number {
+    bool given;
+    double value;
+} tn_cli_number;
+
 /** Options shared by the commands that run a model. */
 typedef struct tn_cli {
     tn_config_source source;
@@ -14,6 +19,7 @@ typedef struct tn_cli {
     const char *output_dir, *seed, *outdir, *csv, *split, *gemm, *variants;
     const char *images[4096];
     int n_images;
+    tn_cli_number threshold, tolerance;
     bool dry_run, json, help, tune, verbose, self_test;
     /* files in, files out */
     const char *adapters[16], *action, *in, *out, *base, *quant_type, *spelling, *dtype, *model_type;
@@ -55,6 +61,10 @@ int tn_cmd_export(tn_cli *c, tn_error *err);
 extern const tn_log tn_cli_log;
 /** Loads the configuration that the options name, or a checkpoint's own. */
 int tn_cli_config(tn_config **out, tn_cli *c, tn_error *err);
+/** Prints the configuration as YAML. */
+int tn_cli_print_config(const tn_config *cfg, tn_error *err);
+/** The number with so many digits behind the point, or "-" for what was not measured. */
+const char *tn_figure(char buf[32], int digits, double v);
 /** Prints a JSON value to standard output and releases it. */
 void tn_cli_print_json(json_t *v);
 

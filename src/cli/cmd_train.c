@@ -21,13 +21,20 @@ static int train_cmd_on_step(void *user, const tn_step *s)
     return tn_interrupted;
 }
 
+static void print_validation(const tn_eval_result *r)
+{
+    fprintf(stderr, "  val loss %s", tn_figure((char[32]){0}, 6, r->loss));
+    fprintf(stderr, "  L2 %s px", tn_figure((char[32]){0}, 2, r->l2));
+    fprintf(stderr, "  PCK@3 %s  F1 %.3f", tn_figure((char[32]){0}, 3, r->pck), r->f1);
+}
+
 static int on_epoch(void *user, const tn_epoch *e)
 {
     const tn_cli *c = user;
     if (c->json) return tn_interrupted;
     tn_bar_clear();
     fprintf(stderr, "epoch %3d  train loss %.6f  lr %.2e", e->epoch, e->train_loss, e->lr);
-    if (e->validated) fprintf(stderr, "  val loss %.6f  L2 %.2f px  PCK@3 %.3f", e->val_loss, e->val_l2, e->val_pck);
+    if (e->validated) print_validation(e->val);
     fprintf(stderr, "  %.1f s%s\n", e->seconds, e->best ? "  best" : "");
     return tn_interrupted;
 }
@@ -66,7 +73,7 @@ static void print_summary_json(const tn_train_summary *s)
                                 "epochs", s->epochs_run, "stopped_early", s->stopped_early));
 }
 
-static int print_config(const tn_config *cfg, tn_error *err)
+int tn_cli_print_config(const tn_config *cfg, tn_error *err)
 {
     char *yaml = NULL;
     int rc = tn_config_dump(cfg, &yaml, err);
@@ -121,31 +128,10 @@ int tn_cmd_train(tn_cli *c, tn_error *err)
     }
     int rc = tn_cli_config(&cfg, c, err);
     if (!rc && c->dry_run) {
-        rc = print_config(cfg, err);
+        rc = tn_cli_print_config(cfg, err);
         if (!rc) print_plan(cfg, &c->run);
     } else if (!rc) {
         rc = run_training(cfg, c, err);
-    }
-    tn_config_free(cfg);
-    return rc;
-}
-
-int tn_cmd_eval(tn_cli *c, tn_error *err)
-{
-    tn_config *cfg = NULL;
-    tn_eval_result r = TN_EVAL_RESULT_INIT;
-    int rc = tn_cli_config(&cfg, c, err);
-    if (!rc && c->dry_run) {
-        rc = print_config(cfg, err);
-    } else if (!rc) {
-        rc = tn_eval(cfg, &c->run, c->split ? c->split : "val", &r, err);
-        tn_bar_clear();
-        if (!rc && c->json)
-            tn_cli_print_json(json_pack("{s:f, s:f, s:f, s:i, s:i, s:i}", "loss", r.loss, "mean_l2", r.l2, "pck@3", r.pck,
-                                        "samples", r.samples, "visible", r.visible, "correct@3", r.correct));
-        else if (!rc)
-            printf("loss %.6f  mean L2 %.3f px  PCK@3 %.4f (%d of %d visible; %d samples)\n", r.loss, r.l2, r.pck, r.correct,
-                   r.visible, r.samples);
     }
     tn_config_free(cfg);
     return rc;

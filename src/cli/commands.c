@@ -30,14 +30,17 @@ const tn_command tn_commands[] = {
      "Writes <output_dir>/log.csv, previews/, best/ and last/ (adapter in PEFT's files, decoder and head, optimiser\n"
      "state, configuration, record of versions and device).\n",
      CONFIG_OPTIONS " " DEVICE_OPTIONS " output-dir resume dry-run json", tn_cmd_train},
-    {"eval", "loss, mean distance and PCK@3 over a split",
+    {"eval", "loss, mean distance, PCK@3 and F1 over a split",
      "usage: tracknet eval --checkpoint DIR [options] [KEY=VALUE ...]\n\n"
      "  --checkpoint DIR    <output_dir>/best or /last; brings its own configuration\n"
      "  --adapter DIR       a PEFT adapter instead of the checkpoint's own\n"
-     "  --split NAME        val or train                             (default val)\n" CONFIG_HELP DEVICE_HELP
-     "  --json              print the result as JSON\n\n"
-     "Without --checkpoint the model is evaluated as configured. Distances are heatmap pixels.\n",
-     "checkpoint adapter split " CONFIG_OPTIONS " " DEVICE_OPTIONS " json dry-run", tn_cmd_eval},
+     "  --split NAME        val or train                             (default val)\n"
+     "  --threshold T       a ball is predicted from this confidence on, 0 to 1    (default: what the checkpoint stores)\n"
+     "  --tolerance PX      training.metrics.tolerance=PX: how far off a found ball may be, pixels of the frame\n" CONFIG_HELP
+         DEVICE_HELP "  --json              print the result as JSON\n\n"
+     "Without --checkpoint the model is evaluated as configured. mean L2 and PCK@3 are in heatmap pixels. TP, FP1, FP2, TN, FN\n"
+     "and what is made of them are TrackNetV2's and V3's (docs/metrics.md).\n",
+     "checkpoint adapter split threshold tolerance " CONFIG_OPTIONS " " DEVICE_OPTIONS " json dry-run", tn_cmd_eval},
     {"predict", "find the ball in pictures",
      "usage: tracknet predict --checkpoint DIR --image FILE-or-FOLDER [options] [KEY=VALUE ...]\n\n"
      "  --checkpoint DIR    <output_dir>/best or /last\n"

@@ -2,12 +2,24 @@
 #include "cli.h"
 
 #include <getopt.h>
+#include <math.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-typedef enum { OPT_FLAG, OPT_TEXT, OPT_COUNT, OPT_LIST, OPT_MEBIBYTES, OPT_SIZE, OPT_RESUME, OPT_JSON, OPT_HELP } opt_kind;
+typedef enum {
+    OPT_FLAG,
+    OPT_TEXT,
+    OPT_COUNT,
+    OPT_NUMBER,
+    OPT_LIST,
+    OPT_MEBIBYTES,
+    OPT_SIZE,
+    OPT_RESUME,
+    OPT_JSON,
+    OPT_HELP
+} opt_kind;
 
 typedef struct opt_row {
     const char *name;
@@ -40,6 +52,8 @@ static const opt_row opt_rows[] = {
     {ROW("json", JSON, json)},
     {ROW("checkpoint", TEXT, run.checkpoint)},
     {ROW("split", TEXT, split), .choices = "val train"},
+    {ROW("threshold", NUMBER, threshold)},
+    {ROW("tolerance", NUMBER, tolerance)},
     {ROW("image", LIST, images), .n_at = AT(n_images), .max = ROOM(images)},
     {ROW("outdir", TEXT, outdir)},
     {ROW("csv", TEXT, csv)},
@@ -88,6 +102,13 @@ static bool opt_to_long(const char *s, long min, long *out)
     return end != s && !*end && *out >= min && *out < 2147483647;
 }
 
+static bool opt_to_number(const char *s, tn_cli_number *out)
+{
+    char *end;
+    *out = (tn_cli_number){true, strtod(s, &end)};
+    return end != s && !*end && isfinite(out->value);
+}
+
 static bool opt_add(char *base, const opt_row *r, const char *v)
 {
     int *n = (int *)(base + r->n_at);
@@ -105,6 +126,7 @@ static bool opt_set(tn_cli *c, const opt_row *r, const char *v)
     case OPT_FLAG: return *(bool *)field = true;
     case OPT_TEXT: *(const char **)field = v; return !r->choices || opt_among(r->choices, v);
     case OPT_COUNT: return opt_to_long(v, r->min, &n) ? *(int *)field = (int)n, true : false;
+    case OPT_NUMBER: return opt_to_number(v, (tn_cli_number *)field);
     case OPT_LIST: return opt_add(base, r, v);
     case OPT_MEBIBYTES: return opt_to_long(v, 1, &n) ? *(size_t *)field = (size_t)n << 20, true : false;
     case OPT_SIZE: return sscanf(v, "%dx%d", &c->synth.width, &c->synth.height) == 2;

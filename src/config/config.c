@@ -140,6 +140,17 @@ static int check_lora(const tn_settings *s, tn_error *err)
     return 0;
 }
 
+/* A direction that is the metric's worse one would keep the worst epoch as the best. */
+static int check_monitor(const tn_settings *s, tn_error *err)
+{
+    const char *what = s->training.es_monitor, *mode = s->training.es_mode;
+    const bool more = what && (!strcmp(what, "val/pck") || !strcmp(what, "val/f1"));
+    if (!mode || !more || !strcmp(mode, "max")) return 0;
+    return tn_fail(err, TN_ERR_CONFIG,
+                   "training.early_stopping.mode is min, but more is better for %s; set it to max, or to null for the metric's own",
+                   what);
+}
+
 static int check_together(const tn_settings *s, tn_error *err)
 {
     if (s->data.sequence && s->data.sequence_length > 1)
@@ -156,6 +167,7 @@ static int check_together(const tn_settings *s, tn_error *err)
                        "format's own",
                        s->model.quant.block_size);
     TN_TRY(check_lora(s, err));
+    TN_TRY(check_monitor(s, err));
     if (s->model.quant.enabled && !s->model.freeze && !s->model.lora.enabled)
         return tn_fail(err, TN_ERR_CONFIG,
                        "model.quantization.enabled with model.backbone.freeze=false: a quantised base is never "

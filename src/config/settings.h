@@ -81,11 +81,12 @@ typedef struct tn_settings {
         char *scheduler;
         int warmup_epochs;
         double warmup_factor;
-        char *loss;
+        char *loss, *invisible;
         double alpha, beta;
         char *es_monitor, *es_mode;
         int es_patience;
         double es_min_delta;
+        double tolerance;
         int limit_batches;
         bool checkpointing;
         char *output_dir, *log_dir, *ckpt_dir, *init_from;

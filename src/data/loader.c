@@ -8,7 +8,7 @@
 typedef struct {
     uint8_t *frames;
     float *labels;
-    int *index;
+    int *index, *stored;
     int n, done;      /* samples of this batch, samples ready */
     long long number; /* which batch of the pass stands here */
     tn_error err;
@@ -106,6 +106,7 @@ static int make_sample(tn_loader *l, slot *s, int k, int i, long long position, 
     label[1] = (float)(y * p->heat_h / p->height);
     label[2] = f->visible ? 1 : 0;
     s->index[k] = i;
+    s->stored[2 * k] = stored_w, s->stored[2 * k + 1] = stored_h;
     return 0;
 }
 
@@ -151,7 +152,8 @@ static int slot_new(slot *s, size_t frame_bytes, int batch, tn_error *err)
     s->frames = malloc(b * frame_bytes);
     s->labels = malloc(b * 3 * sizeof(float));
     s->index = malloc(b * sizeof(int));
-    return s->frames && s->labels && s->index ? 0 : tn_oom(err);
+    s->stored = malloc(b * 2 * sizeof(int));
+    return s->frames && s->labels && s->index && s->stored ? 0 : tn_oom(err);
 }
 
 int tn_loader_new(tn_loader **out, const tn_dataset *d, const tn_prep *prep, int batch, int threads, int ahead, size_t keep_bytes,
@@ -196,7 +198,7 @@ void tn_loader_free(tn_loader *l)
     for (int i = 0; i < l->n_threads; i++) pthread_join(l->thread[i], NULL);
     for (int i = 0; l->slots && i < l->n_slots; i++) {
         slot *s = &l->slots[i];
-        free(s->frames), free(s->labels), free(s->index);
+        free(s->frames), free(s->labels), free(s->index), free(s->stored);
     }
     for (int i = 0; l->kept && i < l->n_kept; i++) free(l->kept[i].rgb);
     free(l->kept);
@@ -247,7 +249,7 @@ int tn_loader_next(tn_loader *l, tn_batch *b, tn_error *err)
             if (err) *err = s->err;
             rc = s->err.status;
         } else {
-            *b = (tn_batch){s->n, s->index, s->frames, s->labels};
+            *b = (tn_batch){s->n, s->index, s->frames, s->labels, s->stored};
         }
         l->next_out++; /* frees the slot before this one */
         pthread_cond_broadcast(&l->work);

@@ -20,6 +20,7 @@ typedef struct tn_batch {
     const int *index;      /* [n] into the data set */
     const uint8_t *frames; /* [n, height, width, 3] RGB, flipped where the augmentation says so */
     const float *labels;   /* [n, 3]: x, y in heatmap pixels, 1 where the ball is visible (else 0) */
+    const int *stored;     /* [n, 2]: width and height of the images in their files */
 } tn_batch;
 
 typedef struct tn_loader tn_loader;

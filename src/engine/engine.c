@@ -187,6 +187,18 @@ tn_loss_spec tn_engine_loss(const tn_engine *e)
     return (tn_loss_spec){!strcmp(e->s->training.loss, "focal"), (float)e->s->training.alpha, (float)e->s->training.beta};
 }
 
+bool tn_engine_negative(const tn_engine *e)
+{
+    return !strcmp(e->s->training.invisible, "negative");
+}
+
+double tn_engine_counted(const tn_engine *e, const tn_batch *b)
+{
+    double visible = 0;
+    for (int i = 0; i < b->n; i++) visible += b->labels[3 * i + 2] > 0;
+    return tn_engine_negative(e) ? b->n : visible;
+}
+
 int tn_engine_groups(const tn_engine *e)
 {
     return TN_GROUP_HEAD | (e->s->model.lora.enabled ? TN_GROUP_LORA : 0) | (e->model->train_backbone ? TN_GROUP_BACKBONE : 0);
@@ -203,7 +215,8 @@ tn_pass tn_engine_train_pass(const tn_engine *e, int batch, int groups)
                      .recompute = e->s->training.checkpointing ? 2 : 0,
                      .frames = true,
                      .normalize = e->s->data.normalize,
-                     .sigma = (float)e->s->model.sigma};
+                     .sigma = (float)e->s->model.sigma,
+                     .negative = tn_engine_negative(e)};
 }
 
 tn_pass tn_engine_eval_pass(const tn_engine *e, int batch, bool loss)
@@ -214,7 +227,8 @@ tn_pass tn_engine_eval_pass(const tn_engine *e, int batch, bool loss)
                      .heat = true,
                      .frames = true,
                      .normalize = e->s->data.normalize,
-                     .sigma = (float)e->s->model.sigma};
+                     .sigma = (float)e->s->model.sigma,
+                     .negative = tn_engine_negative(e)};
 }
 
 tn_prep tn_engine_prep(const tn_engine *e, bool training)

@@ -276,9 +276,7 @@ static void draw_rope(const tn_engine *e, uint32_t seed, float *table)
 static tn_step_constants constants_of(const tn_engine *e, const tn_step_job *j)
 {
     const tn_store *s = e->session->store;
-    double visible = 0;
-    for (int i = 0; i < j->batch.n; i++) visible += j->batch.labels[3 * i + 2];
-    const double inv = 1 / fmax(visible * e->model->heat_w * e->model->heat_h, 1e-8);
+    const double inv = 1 / fmax(tn_engine_counted(e, &j->batch) * e->model->heat_w * e->model->heat_h, 1e-8);
     tn_step_constants c = {.inv_mask = (float)inv,
                            .lr = (float)j->lr,
                            .weight_decay = (float)e->s->training.weight_decay,

@@ -2,6 +2,8 @@
 #include "entry.h"
 #include "files.h"
 #include "metrics.h"
+#include "report.h"
+#include "score.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -22,6 +24,18 @@ void tn_heat_peak(const float *heat, int w, int h, bool refine, double *x, doubl
             s += e, sx += e * i, sy += e * j;
         }
     *x = sx / s, *y = sy / s;
+}
+
+void tn_heat_ball(float *heat, int w, int h, bool logits, tn_ball *ball)
+{
+    for (int i = 0; logits && i < w * h; i++) heat[i] = 1 / (1 + expf(-heat[i]));
+    tn_heat_peak(heat, w, h, true, &ball->x, &ball->y, &ball->confidence);
+    ball->confidence = fmin(fmax(ball->confidence, 0), 1);
+}
+
+bool tn_heat_logits(const tn_settings *s)
+{
+    return !strcmp(s->training.loss, "focal");
 }
 
 /* The frame with the heatmap over it, and below it the frame with the target. */
@@ -45,22 +59,6 @@ static int preview(const tn_engine *e, const tn_batch *b, int i, const float *he
     free(target);
     tn_image_free(&pair);
     return rc;
-}
-
-static void count(const tn_engine *e, const tn_batch *b, const float *heat, tn_eval_result *r, double *l2)
-{
-    const int w = e->model->heat_w, h = e->model->heat_h;
-    for (int i = 0; i < b->n; i++) {
-        r->samples++;
-        const float *label = b->labels + 3 * i;
-        if (label[2] == 0) continue;
-        double x, y, v;
-        tn_heat_peak(heat + (size_t)i * (size_t)(w * h), w, h, false, &x, &y, &v);
-        double d = hypot(x - label[0], y - label[1]);
-        r->visible++;
-        r->correct += d <= 3;
-        *l2 += d;
-    }
 }
 
 /* Everything but the last read. part: NULL, or where the loss's partials are to go. */
@@ -92,34 +90,110 @@ int tn_forward(tn_engine *e, const tn_batch *b, float *heat, double *loss, tn_er
     return rc;
 }
 
-int tn_evaluate(tn_engine *e, const tn_dataset *d, tn_loader *l, const char *previews, tn_eval_result *r, tn_error *err)
+/* ---- a pass over a data set ---- */
+
+typedef struct {
+    tn_engine *e;
+    const tn_dataset *d;
+    const char *previews;
+    tn_eval_result *r;
+    tn_sighting *seen;                  /* [d->n], r->samples so far */
+    float *heat;                        /* of a batch */
+    double loss, counted, l2, l2_frame; /* sums; counted: frames of the loss */
+    int shown;
+} evaluation;
+
+/* What frame i of the batch shows; its heatmap becomes one of 0 to 1. */
+static void look(evaluation *v, const tn_batch *b, int i, float *heat)
 {
-    *r = (tn_eval_result)TN_EVAL_RESULT_INIT;
-    const size_t area = (size_t)e->model->heat_w * (size_t)e->model->heat_h;
-    int *order = malloc(sizeof *order * (size_t)d->n), shown = 0;
-    float *heat = malloc(sizeof *heat * area * (size_t)TN_MAX(e->s->training.batch_size, 1));
-    double loss = 0, l2 = 0;
-    int rc = order && heat ? 0 : tn_oom(err);
-    for (int i = 0; !rc && i < d->n; i++) order[i] = i;
-    if (!rc) rc = tn_loader_start(l, order, d->n, 0, err);
-    while (!rc) {
-        tn_batch b;
-        double part = 0;
-        rc = tn_loader_next(l, &b, err);
-        if (rc || !b.n) break;
-        rc = tn_watch_tell(&e->watch, TN_PHASE_VALIDATING, NULL, r->samples, d->n, err);
-        if (!rc) rc = tn_forward(e, &b, heat, &part, err);
-        loss += part;
-        if (!rc) count(e, &b, heat, r, &l2);
-        for (int i = 0; !rc && previews && i < b.n && shown < 4; i++)
-            if (b.labels[3 * i + 2] > 0) rc = preview(e, &b, i, heat + (size_t)i * area, previews, shown++, err);
+    const int w = v->e->model->heat_w, h = v->e->model->heat_h;
+    const float *label = b->labels + 3 * i;
+    const tn_frame *f = &v->d->f[b->index[i]];
+    double x, y, top;
+    tn_ball ball;
+    tn_heat_peak(heat, w, h, false, &x, &y, &top);
+    tn_heat_ball(heat, w, h, tn_heat_logits(v->e->s), &ball);
+    const double sx = (double)b->stored[2 * i] / w, sy = (double)b->stored[2 * i + 1] / h;
+    const double off = hypot(x - label[0], y - label[1]);
+    const double off_frame = hypot(ball.x * sx - f->x, ball.y * sy - f->y);
+    v->r->resolution = fmax(v->r->resolution, hypot(sx, sy) / 2);
+    v->seen[v->r->samples++] =
+        (tn_sighting){(float)ball.confidence, f->visible, f->visible && off_frame <= v->e->s->training.tolerance};
+    if (!f->visible) return;
+    v->r->visible++;
+    v->r->correct += off <= 3;
+    v->l2 += off;
+    v->l2_frame += off_frame;
+}
+
+static int evaluate_batch(evaluation *v, const tn_batch *b, tn_error *err)
+{
+    const size_t area = (size_t)v->e->model->heat_w * (size_t)v->e->model->heat_h;
+    double part;
+    TN_TRY(tn_watch_tell(&v->e->watch, TN_PHASE_VALIDATING, NULL, v->r->samples, v->d->n, err));
+    TN_TRY(tn_forward(v->e, b, v->heat, &part, err));
+    v->loss += part;
+    v->counted += tn_engine_counted(v->e, b);
+    for (int i = 0; i < b->n; i++) {
+        float *heat = v->heat + (size_t)i * area;
+        look(v, b, i, heat);
+        if (v->previews && v->shown < 4 && b->labels[3 * i + 2] > 0)
+            TN_TRY(preview(v->e, b, i, heat, v->previews, v->shown++, err));
     }
+    return 0;
+}
+
+static int evaluate_all(evaluation *v, tn_loader *l, tn_error *err)
+{
+    int *order = malloc(sizeof *order * (size_t)v->d->n);
+    if (!order) return tn_oom(err);
+    for (int i = 0; i < v->d->n; i++) order[i] = i;
+    tn_batch b = {.n = 1};
+    int rc = tn_loader_start(l, order, v->d->n, 0, err);
     free(order);
-    free(heat);
-    r->loss = r->visible ? loss / ((double)r->visible * (double)area) : 0;
-    r->l2 = r->visible ? l2 / r->visible : 0;
-    r->pck = r->visible ? (double)r->correct / r->visible : 0;
+    while (!rc && b.n) {
+        rc = tn_loader_next(l, &b, err);
+        if (!rc && b.n) rc = evaluate_batch(v, &b, err);
+    }
     return rc;
+}
+
+static double mean(double sum, double n)
+{
+    return n > 0 ? sum / n : NAN;
+}
+
+int tn_evaluate(tn_engine *e, const tn_dataset *d, tn_loader *l, const tn_evaluate_options *o, tn_eval_result *r, tn_error *err)
+{
+    const size_t area = (size_t)e->model->heat_w * (size_t)e->model->heat_h;
+    evaluation v = {.e = e, .d = d, .previews = o->previews, .r = r};
+    *r = (tn_eval_result){.version = TN_EVAL_RESULT_VERSION, .tolerance = e->s->training.tolerance};
+    v.seen = malloc(sizeof *v.seen * (size_t)d->n);
+    v.heat = malloc(sizeof *v.heat * area * (size_t)TN_MAX(e->s->training.batch_size, 1));
+    int rc = v.seen && v.heat ? evaluate_all(&v, l, err) : tn_oom(err);
+    if (!rc) tn_score(r, v.seen, r->samples, o->threshold ? *o->threshold : tn_best_threshold(v.seen, r->samples));
+    free(v.seen);
+    free(v.heat);
+    r->loss = mean(v.loss, v.counted * (double)area);
+    r->l2 = mean(v.l2, r->visible);
+    r->l2_frame = mean(v.l2_frame, r->visible);
+    r->pck = mean(r->correct, r->visible);
+    return rc;
+}
+
+/* ---- tn_eval ---- */
+
+int tn_run_threshold(float *out, const tn_run_options *o, const char *adapter, tn_error *err)
+{
+    *out = 0;
+    if (o->threshold && !(*o->threshold >= 0 && *o->threshold <= 1))
+        return tn_fail(err, TN_ERR_ARGUMENT, "the threshold is %g; confidences go from 0 to 1", (double)*o->threshold);
+    if (o->threshold) return *out = *o->threshold, 0;
+    char *record = adapter ? tn_path(adapter, "run.json") : NULL;
+    if (adapter && !record) return tn_oom(err);
+    const char *dir = record && tn_is_file(record) ? adapter : o->checkpoint;
+    free(record);
+    return dir ? tn_checkpoint_threshold(out, dir, err) : 0;
 }
 
 int tn_eval(const tn_config *c, const tn_run_options *o, const char *split, tn_eval_result *r, tn_error *err)
@@ -136,8 +210,10 @@ int tn_eval(const tn_config *c, const tn_run_options *o, const char *split, tn_e
     tn_loader *l = NULL;
     tn_adapter *adapters[TN_MAX_ADAPTERS];
     int n = 0;
+    float threshold;
     if (o->n_adapters > 1) return tn_fail(err, TN_ERR_ARGUMENT, "one adapter at a time is evaluated, not %d", o->n_adapters);
     if (!train && strcmp(split, "val")) return tn_fail(err, TN_ERR_ARGUMENT, "split '%s' is not known; train and val are", split);
+    TN_TRY(tn_run_threshold(&threshold, o, o->n_adapters ? o->adapters[0] : NULL, err));
     int rc = tn_dataset_read(&d, s->data.root, train ? &s->data.train_games : &s->data.val_games, split, o->log, err);
     if (!rc) rc = tn_adapters_engine(&e, adapters, &n, s, o, err);
     if (!rc && n) rc = tn_adapters_use(adapters[0], e, o, err);
@@ -145,7 +221,8 @@ int tn_eval(const tn_config *c, const tn_run_options *o, const char *split, tn_e
         tn_prep p = tn_engine_prep(e, false);
         rc = tn_loader_new(&l, &d, &p, TN_MIN(s->training.batch_size, d.n), s->training.workers, s->training.prefetch, 0, err);
     }
-    if (!rc) rc = tn_evaluate(e, &d, l, NULL, r, err);
+    if (!rc) rc = tn_evaluate(e, &d, l, &(tn_evaluate_options){.threshold = &threshold}, r, err);
+    if (!rc) tn_metric_resolution_note(r, o->log);
     tn_loader_free(l);
     for (int i = 0; i < n; i++) tn_adapter_close(adapters[i]);
     tn_engine_close(e);

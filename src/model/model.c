@@ -61,7 +61,7 @@ static void target_emit(tn_graph *g, const tn_model *m, const tn_pass *p)
     g->labels = tn_graph_tensor(g, TN_G_INPUT, TN_F32, p->batch, 3, "labels");
     tn_gnode *n = tn_graph_node(g, TN_OP_TARGET);
     n->in[0] = g->labels, n->out[0] = g->target, n->out[1] = g->mask;
-    n->a.target = (tn_attr_target){m->heat_h, m->heat_w, p->sigma};
+    n->a.target = (tn_attr_target){m->heat_h, m->heat_w, p->sigma, p->negative};
 }
 
 static void loss_emit(tn_graph *g, const tn_model *m, const tn_pass *p)

@@ -157,6 +157,7 @@ typedef struct tn_pass {
                      * values, target and mask */
     bool normalize; /* frames: by ImageNet's mean and deviation; else to [0, 1] */
     float sigma;    /* frames: of the target's Gaussian, heatmap pixels */
+    bool negative;  /* frames: one without a ball asks for an empty heatmap; else it is left out of the loss */
 } tn_pass;
 int tn_model_graph(tn_graph *g, const tn_model *m, const tn_pass *p, tn_error *err);
 

@@ -18,10 +18,11 @@ typedef struct tn_attr_patchify {
     int height, width, patch;
     bool normalize; /* frames of bytes: by ImageNet's mean and deviation; else to [0, 1] */
 } tn_attr_patchify;
-/** Heatmap size and the Gaussian's deviation in its pixels. */
+/** Heatmap size, the Gaussian's deviation in its pixels, and whether a frame without a ball asks for an empty heatmap. */
 typedef struct tn_attr_target {
     int height, width;
     float sigma;
+    bool negative;
 } tn_attr_target;
 /** What the adapters see is dropped out with probability `dropout`; salt names the mask. */
 typedef struct tn_attr_lora {

@@ -205,9 +205,15 @@ typedef struct tn_loss_spec {
     bool focal;
     float alpha, beta;
 } tn_loss_spec;
+/** The heatmaps that labels ask for. */
+typedef struct tn_target_spec {
+    int height, width;
+    float sigma;   /* of the Gaussian, heatmap pixels */
+    bool negative; /* a frame without a ball asks for an empty heatmap (its mask is 1), instead of for nothing (0) */
+} tn_target_spec;
 /** labels [B, 3] float32 (x, y in heatmap pixels, visible) -> target [B*S, 1] (a Gaussian of peak 1 at the ball; 0 where none is
- * visible) and mask [B, 1] (1 where it is). */
-int tn_heatmap_target(tn_ctx *c, const tn_tensor *labels, tn_size2 size, float sigma, tn_tensor *target, tn_tensor *mask,
+ * visible) and mask [B, 1] (1 where it is, and everywhere where `negative`). */
+int tn_heatmap_target(tn_ctx *c, const tn_tensor *labels, const tn_target_spec *s, tn_tensor *target, tn_tensor *mask,
                       tn_error *err);
 /** heat, target, dheat [B*S, 1] float32, mask [B, 1]; partial [TN_PARTIALS, 1]: the loss is their sum. The step's inv_mask
  * multiplies both, the loss scale dheat alone. */

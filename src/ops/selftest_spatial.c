@@ -207,7 +207,7 @@ static int loss_one(tn_trial *t, bool focal)
     const int B = 3, S = 35 + 400 * t->size;
     tn_tensor *p, *y, *m, *dp, *part;
     float *hp, target[3 * 1000], mask[3] = {1, 0, 1}, partial[TN_PARTIALS], *want = tn_trial_host(t, (size_t)(B * S));
-    for (int i = 0; i < B * S; i++) target[i] = (float)tn_rng_uniform(&t->rng);
+    for (int i = 0; i < B * S; i++) target[i] = i < 2 * S ? (float)tn_rng_uniform(&t->rng) : 0; /* the last one has no ball */
     TN_TRY(tn_trial_in(t, TN_F32, B * S, 1, &p, &hp));
     TN_TRY(tn_trial_put(t, TN_F32, B * S, 1, target, &y));
     TN_TRY(tn_trial_put(t, TN_F32, B, 1, mask, &m));
@@ -228,7 +228,8 @@ static int loss_one(tn_trial *t, bool focal)
     return 0;
 }
 
-/* The ball inside, on the border, outside and invisible; a narrow and a wide Gaussian. */
+/* The ball inside, on the border, outside and invisible, which asks for nothing and for an empty heatmap; a narrow and a wide
+ * Gaussian. */
 static int heatmap_target(tn_trial *t)
 {
     const int B = 4, h = 5 + 6 * t->size, w = 7 + 10 * t->size, S = h * w;
@@ -238,11 +239,13 @@ static int heatmap_target(tn_trial *t)
     float want_mask[4], *want = tn_trial_host(t, (size_t)(B * S));
     TN_TRY(tn_trial_put(t, TN_F32, B, 3, labels, &l));
     if (!want) return tn_oom(ERR);
-    for (size_t k = 0; k < TN_COUNT(sigma); k++) {
+    for (size_t k = 0; k < 2 * TN_COUNT(sigma); k++) {
+        const tn_target_spec spec = {h, w, sigma[k / 2], k % 2};
+        const tn_ref_target ref = {B, h, w, sigma[k / 2], k % 2};
         TN_TRY(tn_trial_out(t, TN_F32, B * S, 1, &target));
         TN_TRY(tn_trial_out(t, TN_F32, B, 1, &mask));
-        TN_TRY(tn_heatmap_target(t->c, l, (tn_size2){h, w}, sigma[k], target, mask, ERR));
-        tn_ref_heatmap_target(labels, B, h, w, sigma[k], want, want_mask);
+        TN_TRY(tn_heatmap_target(t->c, l, &spec, target, mask, ERR));
+        tn_ref_heatmap_target(&ref, labels, want, want_mask);
         TN_TRY(tn_trial_compare(t, target, want));
         TN_TRY(tn_trial_compare(t, mask, want_mask));
     }

@@ -5,12 +5,12 @@
 
 #define FILE_ "portable/optim.cl"
 
-int tn_heatmap_target(tn_ctx *c, const tn_tensor *labels, tn_size2 size, float sigma, tn_tensor *target, tn_tensor *mask,
+int tn_heatmap_target(tn_ctx *c, const tn_tensor *labels, const tn_target_spec *s, tn_tensor *target, tn_tensor *mask,
                       tn_error *err)
 {
-    tn_arg args[] = {TN_BUF(labels->mem), TN_BUF(target->mem),  TN_BUF(mask->mem), TN_INT(size.h),
-                     TN_INT(size.w),      TN_INT(labels->rows), TN_FLT(sigma)};
-    const tn_range range = {2, {(size_t)size.h * (size_t)size.w, (size_t)labels->rows}, {64, 1}};
+    tn_arg args[] = {TN_BUF(labels->mem), TN_BUF(target->mem),  TN_BUF(mask->mem), TN_INT(s->height),
+                     TN_INT(s->width),    TN_INT(labels->rows), TN_FLT(s->sigma),  TN_INT(s->negative)};
+    const tn_range range = {2, {(size_t)s->height * (size_t)s->width, (size_t)labels->rows}, {64, 1}};
     return tn_op_run(c, "portable/target.cl", "heatmap_target", "", args, TN_COUNT(args), &range, err);
 }
 

@@ -128,12 +128,9 @@ static int shrink(tn_image *out, const tn_engine *e, const tn_rgb *f, tn_error *
 static void read_ball(tn_ball *b, const tn_engine *e, const tn_rgb *f, float *heat)
 {
     const int w = e->model->heat_w, h = e->model->heat_h;
-    const bool focal = !strcmp(e->s->training.loss, "focal"); /* whose heatmap is logits */
-    for (int i = 0; focal && i < w * h; i++) heat[i] = 1 / (1 + expf(-heat[i]));
-    tn_heat_peak(heat, w, h, true, &b->x, &b->y, &b->confidence);
+    tn_heat_ball(heat, w, h, tn_heat_logits(e->s), b);
     b->x *= (double)f->width / w;
     b->y *= (double)f->height / h;
-    b->confidence = fmin(fmax(b->confidence, 0), 1);
 }
 
 /* Frames that go to the device together; heat is room for them all. */

@@ -92,8 +92,13 @@ void tn_ref_bilinear_backward(const tn_ref_resize *r, const tn_real *dy, tn_real
 void tn_ref_patchify(const tn_real *pixels, int batch, int h, int w, int patch, tn_real *cols);
 /** From RGB bytes [batch, h, w, 3]: / 255, then by ImageNet's mean and deviation when asked for. */
 void tn_ref_patchify_bytes(const uint8_t *frames, int batch, int h, int w, int patch, bool normalize, tn_real *cols);
-/** labels [batch, 3]: x, y, visible -> target [batch, h, w], mask [batch]. */
-void tn_ref_heatmap_target(const tn_real *labels, int batch, int h, int w, double sigma, tn_real *target, tn_real *mask);
+typedef struct tn_ref_target {
+    int batch, height, width;
+    double sigma;
+    bool negative; /* frames without a ball count: their mask is 1 */
+} tn_ref_target;
+/** labels [batch, 3]: x, y, visible -> target [batch, height, width], mask [batch]. */
+void tn_ref_heatmap_target(const tn_ref_target *t, const tn_real *labels, tn_real *target, tn_real *mask);
 
 typedef struct tn_ref_loss {
     int batch, sample; /* pixels of a sample */

@@ -196,15 +196,16 @@ void tn_ref_patchify_bytes(const uint8_t *frames, int batch, int h, int w, int p
     }
 }
 
-void tn_ref_heatmap_target(const tn_real *labels, int batch, int h, int w, double sigma, tn_real *target, tn_real *mask)
+void tn_ref_heatmap_target(const tn_ref_target *t, const tn_real *labels, tn_real *target, tn_real *mask)
 {
-    for (int b = 0; b < batch; b++) {
+    const int area = t->height * t->width;
+    for (int b = 0; b < t->batch; b++) {
         const tn_real *l = labels + 3 * b;
-        mask[b] = l[2] > 0 ? 1 : 0;
-        for (int i = 0; i < h * w; i++) {
-            const double dx = i % w - l[0], dy = i / w - l[1];
-            target[(size_t)b * (size_t)(h * w) + (size_t)i] =
-                l[2] > 0 ? (tn_real)exp(-(dx * dx + dy * dy) / (2 * sigma * sigma)) : 0;
+        mask[b] = l[2] > 0 || t->negative ? 1 : 0;
+        for (int i = 0; i < area; i++) {
+            const double dx = i % t->width - l[0], dy = i / t->width - l[1];
+            target[(size_t)b * (size_t)area + (size_t)i] =
+                l[2] > 0 ? (tn_real)exp(-(dx * dx + dy * dy) / (2 * t->sigma * t->sigma)) : 0;
         }
     }
 }

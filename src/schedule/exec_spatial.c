@@ -199,7 +199,8 @@ int tn_exec_target(const tn_call *k)
 {
     tn_tensor labels = tn_call_in(k, 0), t = tn_call_out(k, 0), mask = tn_call_out(k, 1);
     const tn_attr_target *a = &k->n->a.target;
-    return tn_heatmap_target(k->c, &labels, (tn_size2){a->height, a->width}, a->sigma, &t, &mask, k->err);
+    const tn_target_spec s = {a->height, a->width, a->sigma, a->negative};
+    return tn_heatmap_target(k->c, &labels, &s, &t, &mask, k->err);
 }
 
 int tn_exec_loss(const tn_call *k)

@@ -5,6 +5,7 @@
 #include "files.h"
 #include "metrics.h"
 #include "record.h"
+#include "report.h"
 #include "stepper.h"
 
 #include <errno.h>
@@ -21,6 +22,7 @@ typedef struct {
     tn_dataset train, val;
     tn_loader *train_loader, *val_loader;
     tn_trainer_state st;
+    tn_eval_result measured; /* by the last validation */
     tn_train_summary *sum;
     tn_stepper *stepper;
     json_t *variants_before;    /* of the run that is gone on with, until compared */
@@ -134,46 +136,47 @@ static int train_epoch(trainer *t, int epoch, double *mean, tn_error *err)
 static int log_line(const trainer *t, const tn_epoch *e, tn_error *err)
 {
     char *path = tn_path(t->log_dir, "log.csv");
-    if (!path) return tn_oom(err);
-    const bool fresh = !tn_is_file(path);
-    FILE *f = fopen(path, "a");
+    char *names[] = {tn_metric_columns(false), tn_metric_columns(true)};
+    char *cells[] = {tn_metric_cells(e->val, false), tn_metric_cells(e->val, true)};
+    int rc = path && names[0] && names[1] && cells[0] && cells[1] ? 0 : tn_oom(err);
+    const bool fresh = !rc && !tn_is_file(path);
+    FILE *f = rc ? NULL : fopen(path, "a");
     bool ok = f != NULL;
-    if (ok && fresh) ok = fprintf(f, "epoch,step,train/loss,lr,val/loss,val/l2,val/pck,seconds,images_per_second\n") > 0;
-    if (ok) ok = fprintf(f, "%d,%lld,%.9g,%.9g,", e->epoch, t->st.step, e->train_loss, e->lr) > 0;
-    if (ok && e->validated) ok = fprintf(f, "%.9g,%.6g,%.6g", e->val_loss, e->val_l2, e->val_pck) > 0;
-    else if (ok) ok = fprintf(f, ",,") > 0;
-    if (ok) ok = fprintf(f, ",%.3f,%.3f\n", e->seconds, t->train.n / fmax(e->seconds, 1e-9)) > 0;
+    if (ok && fresh) ok = fprintf(f, "epoch,step,train/loss,lr%s,seconds,images_per_second%s\n", names[0], names[1]) > 0;
+    if (ok) ok = fprintf(f, "%d,%lld,%.9g,%.9g%s", e->epoch, t->st.step, e->train_loss, e->lr, cells[0]) > 0;
+    if (ok) ok = fprintf(f, ",%.3f,%.3f%s\n", e->seconds, t->train.n / fmax(e->seconds, 1e-9), cells[1]) > 0;
     int code = errno;
     if (f && fclose(f)) ok = false, code = errno;
-    int rc = ok ? 0 : tn_fail(err, TN_ERR_IO, "cannot write '%s': %s", path, strerror(code));
+    if (!rc && !ok) rc = tn_fail(err, TN_ERR_IO, "cannot write '%s': %s", path, strerror(code));
     free(path);
+    for (int i = 0; i < 2; i++) free(names[i]), free(cells[i]);
     return rc;
 }
 
 static int validate(trainer *t, tn_epoch *ep, tn_error *err)
 {
     if (!t->val.n) return 0;
-    tn_eval_result r;
     char *previews = tn_path(t->out, "previews"), *dir = previews ? tn_strf("%s/epoch_%03d", previews, ep->epoch) : NULL;
     int rc = dir ? tn_mkdirs(dir, err) : tn_oom(err);
-    if (!rc) rc = tn_evaluate(t->e, &t->val, t->val_loader, dir, &r, err);
+    if (!rc) rc = tn_evaluate(t->e, &t->val, t->val_loader, &(tn_evaluate_options){.previews = dir}, &t->measured, err);
     free(previews);
     free(dir);
     TN_TRY(rc);
     ep->validated = true;
-    ep->val_loss = r.loss, ep->val_l2 = r.l2, ep->val_pck = r.pck;
+    if (isnan(t->st.best)) tn_metric_resolution_note(&t->measured, t->o->log);
+    ep->val = &t->measured;
+    ep->val_loss = t->measured.loss, ep->val_l2 = t->measured.l2, ep->val_pck = t->measured.pck;
+    t->st.threshold = (float)t->measured.threshold;
     return 0;
 }
 
 /* The value early stopping and "best" look at; without a validation split, the training loss. */
 static double monitored(const trainer *t, const tn_epoch *ep, bool *larger_is_better)
 {
-    const char *what = t->s->training.es_monitor ? t->s->training.es_monitor : "val/loss";
-    *larger_is_better = ep->validated && t->s->training.es_mode && !strcmp(t->s->training.es_mode, "max");
-    if (!ep->validated) return ep->train_loss;
-    if (!strcmp(what, "val/l2")) return ep->val_l2;
-    if (!strcmp(what, "val/pck")) return ep->val_pck;
-    return ep->val_loss;
+    const tn_metric *m = tn_metric_find(t->s->training.es_monitor);
+    const char *mode = t->s->training.es_mode;
+    *larger_is_better = ep->validated && (mode ? !strcmp(mode, "max") : m->more);
+    return ep->validated ? tn_metric_value(m, ep->val) : ep->train_loss;
 }
 
 static int save(trainer *t, const char *name, tn_error *err)
@@ -215,6 +218,7 @@ static int open_data(trainer *t, tn_error *err)
     const tn_settings *s = t->s;
     TN_TRY(tn_dataset_read(&t->train, s->data.root, &s->data.train_games, "train", t->o->log, err));
     if (s->data.val_games.n) TN_TRY(tn_dataset_read(&t->val, s->data.root, &s->data.val_games, "val", t->o->log, err));
+    tn_metric_notes(s, &t->train, &t->val, t->o->log);
     t->batches = TN_CEIL_DIV(t->train.n, s->training.batch_size);
     if (s->training.drop_last && t->train.n >= s->training.batch_size) t->batches = t->train.n / s->training.batch_size;
     if (s->training.limit_batches) t->batches = TN_MIN(t->batches, s->training.limit_batches);

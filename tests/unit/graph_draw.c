@@ -425,7 +425,7 @@ void draw_end(drawing *d, int image)
         g->labels = tn_graph_tensor(g, TN_G_INPUT, TN_F32, DRAW_B, 3, "labels");
         tn_gnode *n = tn_graph_node(g, TN_OP_TARGET);
         n->in[0] = g->labels, n->out[0] = g->target, n->out[1] = g->mask;
-        n->a.target = (tn_attr_target){DRAW_H, DRAW_W, 1};
+        n->a.target = (tn_attr_target){DRAW_H, DRAW_W, 1, chance(d, 0.5)};
     }
     const int d_heat = tensor(d, rows, 1, "d.heat");
     g->loss = tn_graph_tensor(g, TN_G_OUTPUT, TN_F32, TN_PARTIALS, 1, "loss");

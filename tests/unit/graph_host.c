@@ -282,7 +282,8 @@ static void host_dora(const host_call *k)
 static void host_target(const host_call *k)
 {
     const tn_attr_target *a = &k->n->a.target;
-    tn_ref_heatmap_target(k->in[0], k->B, a->height, a->width, a->sigma, k->out[0], k->out[1]);
+    const tn_ref_target t = {k->B, a->height, a->width, a->sigma, a->negative};
+    tn_ref_heatmap_target(&t, k->in[0], k->out[0], k->out[1]);
 }
 
 static void host_loss(const host_call *k)
