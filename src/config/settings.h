@@ -87,7 +87,7 @@ typedef struct tn_settings {
         int es_patience;
         double es_min_delta;
         int limit_batches;
-        bool checkpointing;
+        bool checkpointing, strict_labels;
         char *output_dir, *log_dir, *ckpt_dir, *init_from;
     } training;
 } tn_settings;

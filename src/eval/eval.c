@@ -138,7 +138,8 @@ int tn_eval(const tn_config *c, const tn_run_options *o, const char *split, tn_e
     int n = 0;
     if (o->n_adapters > 1) return tn_fail(err, TN_ERR_ARGUMENT, "one adapter at a time is evaluated, not %d", o->n_adapters);
     if (!train && strcmp(split, "val")) return tn_fail(err, TN_ERR_ARGUMENT, "split '%s' is not known; train and val are", split);
-    int rc = tn_dataset_read(&d, s->data.root, train ? &s->data.train_games : &s->data.val_games, split, o->log, err);
+    int rc = tn_dataset_read(&d, s->data.root, train ? &s->data.train_games : &s->data.val_games, split, s->training.strict_labels,
+                             o->log, err);
     if (!rc) rc = tn_adapters_engine(&e, adapters, &n, s, o, err);
     if (!rc && n) rc = tn_adapters_use(adapters[0], e, o, err);
     if (!rc) {
