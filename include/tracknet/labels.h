@@ -63,8 +63,8 @@ typedef struct tn_labels_options {
 
 /**
  * Reads the labels of a split as training does. o NULL: the defaults. Rows that are set aside are no failure, unless nothing is
- * left or training.strict_labels says so: then it returns TN_ERR_FORMAT with a report none the less. *report is NULL after any
- * other failure; free it with tn_labels_free.
+ * left or training.strict_labels says so: then it returns TN_ERR_FORMAT and there is a report none the less. *report is NULL
+ * after any other failure; free it with tn_labels_free.
  */
 TN_API int tn_labels_check(const tn_config *c, const tn_labels_options *o, tn_labels_report **report, tn_error *err);
 /** NULL is fine. */

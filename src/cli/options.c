@@ -19,7 +19,7 @@ typedef struct opt_row {
 } opt_row;
 
 #define AT(f)        offsetof(tn_cli, f)
-#define ROW(n, k, f) .name = n, .kind = OPT_##k, .at = AT(f)
+#define ROW(n, k, f) .name = (n), .kind = OPT_##k, .at = AT(f)
 #define ROOM(f)      (sizeof((tn_cli *)0)->f / sizeof(const char *))
 
 static const opt_row opt_rows[] = {
@@ -39,7 +39,7 @@ static const opt_row opt_rows[] = {
     {ROW("dry-run", FLAG, dry_run)},
     {ROW("json", JSON, json)},
     {ROW("checkpoint", TEXT, run.checkpoint)},
-    {ROW("split", TEXT, split), .choices = "val train"},
+    {ROW("split", TEXT, split), .choices = "val train all"},
     {ROW("image", LIST, images), .n_at = AT(n_images), .max = ROOM(images)},
     {ROW("outdir", TEXT, outdir)},
     {ROW("csv", TEXT, csv)},

@@ -125,8 +125,8 @@ static int no_frames(const char *root, const tn_strs *games, const char *what, t
     char *names = tn_strs_join(games, ", ");
     int rc = tn_fail(err, TN_ERR_IO,
                      "no frames found for the %s split: looked in '%s' for games [%s] with <clip>/Label.csv; set data.root and "
-                     "data.split.%s_games",
-                     what, root, names ? names : "", what);
+                     "data.split.train_games or val_games",
+                     what, root, names ? names : "");
     free(names);
     return rc;
 }

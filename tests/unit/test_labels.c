@@ -285,6 +285,86 @@ START_TEST(labels_stand_beside_folders_as_tracknetv3_has_them)
 }
 END_TEST
 
+static tn_config *config_of(const char *root, const char *split, bool strict)
+{
+    tn_config *c;
+    tn_error e;
+    const char *const list[] = {"g"};
+    ck_assert_msg(!tn_config_load(&c, NULL, &e), "%s", e.message);
+    ck_assert(!tn_config_set_str(c, "data.root", root, &e) && !tn_config_set_bool(c, "training.strict_labels", strict, &e));
+    ck_assert(!tn_config_set_list(c, "data.split.train_games", list, !strcmp(split, "train"), &e));
+    ck_assert(!tn_config_set_list(c, "data.split.val_games", list, !strcmp(split, "val"), &e));
+    return c;
+}
+
+/* Two clips: a ball in the middle of the first frame, none in the second; then rows that are set aside. */
+START_TEST(the_check_counts_and_draws)
+{
+    static const char *const clips[] = {"a", "b"};
+    tn_error e;
+    tn_labels_report *r;
+    tn_labels_options o = TN_LABELS_OPTIONS_INIT;
+    tn_image im;
+    char *root = game_of(clips, 2, "3,2,31.5,15.5\n4,1,1,1\n5,1,1,1\n"), *sheet = temp_path("new/sheet.PNG");
+    char *second = tn_strf("%s/g/b/Label.csv", root);
+    ck_assert(!tn_write_file(second, "4,0,,\n3,0,,\n", 12, &e));
+    tn_config *c = config_of(root, "val", false);
+    o.sheet = sheet;
+    ck_assert_msg(!tn_labels_check(c, &o, &r, &e), "%s", e.message);
+    ck_assert(r->n_clips == 2 && !strcmp(r->clips[0].name, "g/a") && !strcmp(r->split, "all") && !strcmp(r->sheet, sheet));
+    ck_assert(r->clips[0].labelled == 1 && r->clips[0].visible == 1 && r->clips[0].set_aside == 2 && r->clips[0].n_faults == 1);
+    ck_assert(r->clips[1].labelled == 1 && r->clips[1].invisible == 1 && r->clips[1].set_aside == 1);
+    ck_assert(r->total.frames == 2 && r->total.labelled == 2 && r->total.set_aside == 3 && r->total.n_faults == 1);
+    const tn_label_fault *f = r->total.faults;
+    ck_assert(f->kind == TN_LABEL_MISSING && f->rows == 3 && f->line == 2 && strstr(f->file, "/g/a/Label.csv"));
+    tn_labels_free(r);
+    ck_assert_msg(!tn_image_load(&im, sheet, &e), "%s", e.message);
+    /* tiles of 320 x 160, 6 apart; the ring's radius is 10 */
+    const uint8_t *on = im.rgb + ((6 + 80) * im.w + 6 + 169) * 3, *centre = on - 10 * 3, *other = on + 326 * 3;
+    ck_assert(im.w == 2 * 326 + 6 && im.h > 6 + 160 + 6);
+    ck_assert(on[0] > 200 && on[1] < 60 && on[2] > 170);
+    ck_assert(!centre[0] && !centre[2] && !other[0] && !other[1] && !other[2]);
+    int caption[2] = {0};
+    for (int y = 166; y < im.h; y++)
+        for (int x = 0; x < im.w; x++) caption[x >= 332] += im.rgb[(y * im.w + x) * 3] > 200;
+    ck_assert(caption[0] > 200 && caption[1] > 150 && caption[0] > caption[1]);
+    tn_image_free(&im);
+    tn_config_free(c);
+    free(root), free(sheet), free(second);
+}
+END_TEST
+
+START_TEST(the_check_fails_with_a_report)
+{
+    static const char *const clips[] = {"a"};
+    tn_error e;
+    tn_labels_report *r;
+    tn_labels_options o = TN_LABELS_OPTIONS_INIT;
+    char *root = game_of(clips, 1, "3,1,4,5\n4,1,1,1\n");
+    tn_config *c = config_of(root, "train", true);
+    ck_assert_int_eq(tn_labels_check(c, NULL, &r, &e), TN_ERR_FORMAT);
+    ck_assert(r && r->strict && r->total.labelled == 1 && !r->sheet && strstr(e.message, "Label.csv:2: "));
+    tn_labels_free(r);
+    o.split = "val"; /* no games */
+    ck_assert_int_eq(tn_labels_check(c, &o, &r, &e), TN_ERR_IO);
+    ck_assert(!r);
+    o.split = "test";
+    ck_assert_int_eq(tn_labels_check(c, &o, &r, &e), TN_ERR_ARGUMENT);
+    o.version = 99;
+    ck_assert_int_eq(tn_labels_check(c, &o, &r, &e), TN_ERR_ARGUMENT);
+    tn_config_free(c);
+    free(root);
+    root = game_of(clips, 1, "3,1,400,5\n");
+    c = config_of(root, "train", false);
+    ck_assert_int_eq(tn_labels_check(c, NULL, &r, &e), TN_ERR_FORMAT);
+    ck_assert(r && !r->total.labelled && r->total.faults[0].kind == TN_LABEL_OUTSIDE);
+    tn_labels_free(r);
+    tn_labels_free(NULL);
+    tn_config_free(c);
+    free(root);
+}
+END_TEST
+
 START_TEST(order_is_natural)
 {
     static const char *const names[] = {
@@ -314,6 +394,8 @@ int main(void)
     tcase_add_test(c, odd_files_are_told_of);
     tcase_add_test(c, one_warning_tells_what_is_set_aside);
     tcase_add_test(c, labels_stand_beside_folders_as_tracknetv3_has_them);
+    tcase_add_test(c, the_check_counts_and_draws);
+    tcase_add_test(c, the_check_fails_with_a_report);
     tcase_add_test(c, order_is_natural);
     suite_add_tcase(s, c);
     return run_suite(s);
