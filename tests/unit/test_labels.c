@@ -290,7 +290,9 @@ static tn_config *config_of(const char *root, const char *split, bool strict)
     tn_config *c;
     tn_error e;
     const char *const list[] = {"g"};
-    ck_assert_msg(!tn_config_load(&c, NULL, &e), "%s", e.message);
+    tn_config_source shipped = TN_CONFIG_SOURCE_INIT;
+    shipped.config_dir = SOURCE_DIR "/configs";
+    ck_assert_msg(!tn_config_load(&c, &shipped, &e), "%s", e.message);
     ck_assert(!tn_config_set_str(c, "data.root", root, &e) && !tn_config_set_bool(c, "training.strict_labels", strict, &e));
     ck_assert(!tn_config_set_list(c, "data.split.train_games", list, !strcmp(split, "train"), &e));
     ck_assert(!tn_config_set_list(c, "data.split.val_games", list, !strcmp(split, "val"), &e));
