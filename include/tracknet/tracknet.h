@@ -19,6 +19,7 @@
 #include <tracknet/convert.h>
 #include <tracknet/device.h>
 #include <tracknet/error.h>
+#include <tracknet/labels.h>
 #include <tracknet/log.h>
 #include <tracknet/model.h>
 #include <tracknet/profile.h>

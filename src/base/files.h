@@ -16,7 +16,7 @@ int tn_mkdirs(const char *path, tn_error *err);
 int tn_read_file(char **data, size_t *len, const char *path, tn_error *err);
 /** Writes beside the target, syncs, renames: the target is either the old file or the whole new one. */
 int tn_write_file(const char *path, const void *data, size_t len, tn_error *err);
-/** Names in a folder (no "." or ".."), sorted. */
+/** Names in a folder (no "." or ".."), in natural order. */
 int tn_list_dir(tn_strs *names, const char *path, tn_error *err);
 /** Removes a file, or a folder with what is in it. Missing is fine. */
 int tn_remove_tree(const char *path, tn_error *err);

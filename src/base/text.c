@@ -83,9 +83,36 @@ bool tn_strs_has(const tn_strs *l, const char *s)
     return false;
 }
 
+/* Compares the numbers that a and b begin with and leaves both behind them. */
+static int by_number(const char **a, const char **b)
+{
+    while (**a == '0') ++*a;
+    while (**b == '0') ++*b;
+    const size_t n = strspn(*a, "0123456789"), m = strspn(*b, "0123456789");
+    const int order = n != m ? (n > m) - (n < m) : strncmp(*a, *b, n);
+    *a += n;
+    *b += m;
+    return order;
+}
+
+int tn_natural(const char *a, const char *b)
+{
+    const char *s = a, *t = b;
+    while (*s && *t) {
+        if (isdigit((unsigned char)*s) && isdigit((unsigned char)*t)) {
+            const int order = by_number(&s, &t);
+            if (order) return order;
+        } else if (*s++ != *t++) {
+            return (unsigned char)s[-1] < (unsigned char)t[-1] ? -1 : 1;
+        }
+    }
+    if (*s || *t) return *s ? 1 : -1;
+    return strcmp(a, b); /* 01 and 1 */
+}
+
 static int by_text(const void *a, const void *b)
 {
-    return strcmp(*(char *const *)a, *(char *const *)b);
+    return tn_natural(*(char *const *)a, *(char *const *)b);
 }
 
 void tn_strs_sort(tn_strs *l)

@@ -26,7 +26,10 @@ bool tn_strs_add(tn_strs *l, const char *s);
 void tn_strs_free(tn_strs *l);
 bool tn_strs_copy(tn_strs *dst, const tn_strs *src);
 bool tn_strs_has(const tn_strs *l, const char *s);
+/** In natural order: by bytes, but numbers by their value, so that 2 comes before 10. */
 void tn_strs_sort(tn_strs *l);
+/** That order, as strcmp's sign; 0 for equal strings only. */
+int tn_natural(const char *a, const char *b);
 /** "a, b, c"; caller frees. */
 char *tn_strs_join(const tn_strs *l, const char *sep);
 

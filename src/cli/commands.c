@@ -70,6 +70,15 @@ const tn_command tn_commands[] = {
      "  --cache DIR         where the measurements are               (default tracknet in $XDG_CACHE_HOME or ~/.cache)\n"
      "  --json              print JSON\n",
      DEVICE_OPTIONS " self-test tune verbose json", tn_cmd_devices},
+    {"labels", "check a data set's labels and draw them",
+     "usage: tracknet labels [options] [KEY=VALUE ...]\n\n"
+     "  --split NAME        train, val or all                        (default all)\n"
+     "  --out FILE.png|DIR  the contact sheet: frames chosen evenly, labels drawn (default labels.png; in DIR that name)\n"
+     "  --json              print the check as JSON\n" CONFIG_HELP
+     "\nFor each clip: pictures in its folder, frames with a label, and rows of its label file that are set aside, with\n"
+     "the first one's line (docs/data.md tells the formats). The exit status is 1 when nothing can be used, or when a row\n"
+     "is set aside and training.strict_labels=true.\n",
+     "split out json " CONFIG_OPTIONS, tn_cmd_labels},
     {"synth", "draw labelled clips",
      "usage: tracknet synth --output-dir DIR [options]\n\n"
      "  --output-dir DIR    clips go to DIR/<game>/Clip<i>/\n"

@@ -118,6 +118,8 @@ const tn_key tn_schema[] = {
      "drop a last batch that is not full"},
     {"training.data_loader.pin_memory", TN_S_UNUSED, 0, NULL, 0, 0, NULL, true, NULL},
     {"training.data_loader.persistent_workers", TN_S_UNUSED, 0, NULL, 0, 0, NULL, true, NULL},
+    {"training.strict_labels", TN_S_BOOL, AT(training.strict_labels), "false", 0, 0, NULL, false,
+     "label rows that cannot be used are errors instead of being left out"},
     {"training.optimizer.name", TN_S_STR, AT(training.optimizer), "adamw", 0, 0, "adamw|sgd", false, ""},
     {"training.optimizer.lr", TN_S_FLOAT, AT(training.lr), "1e-3", 0, 1e6, NULL, false, "base learning rate"},
     {"training.optimizer.weight_decay", TN_S_FLOAT, AT(training.weight_decay), "0.01", 0, 1e6, NULL, false, "decoupled for adamw"},

@@ -88,7 +88,7 @@ typedef struct tn_settings {
         double es_min_delta;
         double tolerance;
         int limit_batches;
-        bool checkpointing;
+        bool checkpointing, strict_labels;
         char *output_dir, *log_dir, *ckpt_dir, *init_from;
     } training;
 } tn_settings;

@@ -1,138 +1,159 @@
 #include "dataset.h"
 #include "files.h"
 
-#include <ctype.h>
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 void tn_dataset_free(tn_dataset *d)
 {
     for (int i = 0; i < d->n; i++) free(d->f[i].path);
+    for (int i = 0; i < d->n_clips; i++) {
+        for (int k = 0; k < TN_LABEL_KINDS; k++) free(d->clips[i].aside[k].file);
+        free(d->clips[i].name);
+        free(d->clips[i].file);
+    }
     free(d->f);
+    free(d->clips);
     *d = (tn_dataset){0};
 }
 
-static int dataset_append(tn_dataset *d, tn_frame f, tn_error *err)
+/* ---- which files belong together ---- */
+
+/* The labels of the clip in `dir`: inside it, or in its game under its name, as TrackNetV2 and V3 have them. NULL: none. */
+static char *labels_of(const char *game, const char *dir, const char *clip)
 {
-    tn_frame *v = f.path ? realloc(d->f, sizeof *v * (size_t)(d->n + 1)) : NULL;
-    if (!v) {
-        free(f.path);
-        return tn_oom(err);
+    static const struct {
+        const char *folder, *tail; /* NULL: the clip's own */
+    } places[] = {{NULL, "Label.csv"}, {NULL, "label.csv"},   {NULL, "Labels.csv"},
+                  {"", "_ball.csv"},   {"csv/", "_ball.csv"}, {"ball_trajectory/", "_ball.csv"}};
+    for (size_t i = 0; i < TN_COUNT(places); i++) {
+        const char *folder = places[i].folder, *tail = places[i].tail;
+        char *p = folder ? tn_strf("%s/%s%s%s", game, folder, clip, tail) : tn_path(dir, tail);
+        if (p && tn_is_file(p)) return p;
+        free(p);
     }
-    d->f = v;
-    v[d->n++] = f;
-    return 0;
+    return NULL;
 }
 
-/* Splits a line at commas in place, trimming blanks and quotes. */
-static int dataset_split(char *line, char **field, int max)
+/* `name` is what messages call the folder. */
+static int read_clip(tn_dataset *d, const char *game, const char *name, const char *dir, const char *clip, tn_error *err)
 {
-    int n = 0;
-    for (char *s = line; n < max; s++) {
-        char *end = strchr(s, ',');
-        if (end) *end = 0;
-        while (isspace((unsigned char)*s) || *s == '"') s++;
-        size_t k = strlen(s);
-        while (k && (isspace((unsigned char)s[k - 1]) || s[k - 1] == '"')) s[--k] = 0;
-        field[n++] = s;
-        if (!end) break;
-        s = end;
-    }
-    return n;
-}
-
-static bool number(const char *s, double *v)
-{
-    char *end;
-    *v = strtod(s, &end);
-    return end != s && !*end && isfinite(*v);
-}
-
-static int bad_row(const char *csv, int line, const char *why, tn_error *err)
-{
-    return tn_fail(err, TN_ERR_FORMAT, "%s:%d: %s; a row is 'file name, visibility, x, y[, status]'", csv, line, why);
-}
-
-static int read_row(tn_dataset *d, const char *dir, char **field, int n, const char *csv, int line, tn_error *err)
-{
-    double vis, x = -1, y = -1;
-    if (n < 4) return bad_row(csv, line, "too few columns", err);
-    if (!number(field[1], &vis) || vis < 0 || vis > 3 || vis != floor(vis))
-        return bad_row(csv, line, "visibility is no number from 0 to 3", err);
-    const bool has_x = field[2][0] != 0, has_y = field[3][0] != 0;
-    if ((has_x && !number(field[2], &x)) || (has_y && !number(field[3], &y)))
-        return bad_row(csv, line, "a coordinate is no number", err);
-    const bool placed = has_x && has_y && x >= 0 && y >= 0;
-    if (vis > 0 && !placed) return bad_row(csv, line, "the ball is visible but has no coordinates", err);
-    if (!field[0][0] || strchr(field[0], '/') || strstr(field[0], ".."))
-        return bad_row(csv, line, "the file name is empty or leaves the folder", err);
-    char *path = tn_path(dir, field[0]);
-    if (path && !tn_is_file(path)) {
-        free(path);
-        d->missing++;
-        return 0;
-    }
-    return dataset_append(d, (tn_frame){path, vis > 0, placed ? x : 0, placed ? y : 0}, err);
-}
-
-int tn_labels_read(tn_dataset *d, const char *dir, const char *csv, tn_error *err)
-{
-    char *text;
-    TN_TRY(tn_read_file(&text, NULL, csv, err));
-    int rc = 0, line = 0;
-    for (char *s = text, *next; !rc && s && *s; s = next) {
-        char *end = strchr(s, '\n');
-        next = end ? end + 1 : NULL;
-        if (end) *end = 0;
-        line++;
-        char *field[8];
-        int n = dataset_split(s, field, 8);
-        double v;
-        if (n == 1 && !field[0][0]) continue;
-        if (line == 1 && n > 1 && !number(field[1], &v)) continue; /* header */
-        rc = read_row(d, dir, field, n, csv, line, err);
-    }
-    free(text);
+    char *csv = tn_is_dir(dir) ? labels_of(game, dir, clip) : NULL, *full = csv ? tn_strf("%s/%s", name, clip) : NULL;
+    int rc = 0;
+    if (csv) rc = full ? tn_labels_read(d, full, dir, csv, err) : tn_oom(err);
+    free(full);
+    free(csv);
     return rc;
 }
 
-static int read_game(tn_dataset *d, const char *game, tn_error *err)
+/* The clips in `folder`, which is the game's or its frame/. */
+static int read_clips(tn_dataset *d, const char *game, const char *name, const char *folder, tn_error *err)
 {
     tn_strs clips = {0};
-    int rc = tn_list_dir(&clips, game, err);
+    int rc = tn_list_dir(&clips, folder, err);
     for (int i = 0; !rc && i < clips.n; i++) {
-        char *dir = tn_path(game, clips.v[i]), *csv = dir ? tn_path(dir, "Label.csv") : NULL;
-        if (!csv) rc = tn_oom(err);
-        else if (tn_is_file(csv)) rc = tn_labels_read(d, dir, csv, err);
+        char *dir = tn_path(folder, clips.v[i]);
+        rc = dir ? read_clip(d, game, name, dir, clips.v[i], err) : tn_oom(err);
         free(dir);
-        free(csv);
     }
     tn_strs_free(&clips);
     return rc;
 }
 
-int tn_dataset_read(tn_dataset *d, const char *root, const tn_strs *games, const char *what, const tn_log *log, tn_error *err)
+static int read_game(tn_dataset *d, const char *game, const char *name, tn_error *err)
+{
+    char *frames = tn_path(game, "frame");
+    int rc = frames ? read_clips(d, game, name, game, err) : tn_oom(err);
+    if (!rc && tn_is_dir(frames)) rc = read_clips(d, game, name, frames, err);
+    free(frames);
+    return rc;
+}
+
+int tn_dataset_scan(tn_dataset *d, const char *root, const tn_strs *games, const tn_log *log, tn_error *err)
 {
     *d = (tn_dataset){0};
     int rc = 0;
     for (int i = 0; !rc && i < games->n; i++) {
         char *game = tn_path(root, games->v[i]);
         if (!game) rc = tn_oom(err);
-        else if (tn_is_dir(game)) rc = read_game(d, game, err);
+        else if (tn_is_dir(game)) rc = read_game(d, game, games->v[i], err);
         else tn_logf(log, TN_LOG_WARN, "game folder '%s' does not exist and is left out", game);
         free(game);
     }
-    if (!rc && d->missing)
-        tn_logf(log, TN_LOG_WARN, "%s split: %d labelled frames do not exist and are left out", what, d->missing);
-    if (!rc && !d->n) {
-        char *names = tn_strs_join(games, ", ");
-        rc = tn_fail(err, TN_ERR_IO,
-                     "no frames found for the %s split: looked in '%s' for games [%s] with <clip>/Label.csv; set "
-                     "data.root and data.split.%s_games",
-                     what, root, names ? names : "", what);
-        free(names);
+    if (rc) tn_dataset_free(d);
+    return rc;
+}
+
+/* ---- what was set aside ---- */
+
+/* Over all clips: rows, the first row's place by kind, and which kind came first of all (-1: nothing is set aside). */
+static int sum_aside(const tn_dataset *d, tn_set_aside sum[TN_LABEL_KINDS], int *rows)
+{
+    int first = -1;
+    memset(sum, 0, sizeof *sum * TN_LABEL_KINDS);
+    *rows = 0;
+    for (int i = 0; i < d->n_clips; i++) {
+        int here = -1;
+        for (int k = 0; k < TN_LABEL_KINDS; k++) {
+            const tn_set_aside *a = &d->clips[i].aside[k];
+            const int before = sum[k].rows;
+            if (!a->rows) continue;
+            if (!before) sum[k] = *a;
+            sum[k].rows = before + a->rows;
+            *rows += a->rows;
+            if (here < 0 || a->line < d->clips[i].aside[here].line) here = k;
+        }
+        if (first < 0) first = here;
     }
+    return first;
+}
+
+static void warn_aside(const tn_set_aside sum[TN_LABEL_KINDS], int rows, const char *what, const tn_log *log)
+{
+    tn_text t = {0};
+    for (int k = 0; k < TN_LABEL_KINDS; k++)
+        if (sum[k].rows)
+            tn_text_addf(&t, "%s%d %s (first %s:%d: %s)", t.len ? "; " : "", sum[k].rows, tn_label_kind_name((tn_label_kind)k),
+                         sum[k].file, sum[k].line, sum[k].why);
+    if (!t.oom)
+        tn_logf(log, TN_LOG_WARN, "%s split: %d label %s count as not labelled: %s", what, rows, rows == 1 ? "row" : "rows", t.s);
+    tn_text_free(&t);
+}
+
+static int no_frames(const char *root, const tn_strs *games, const char *what, tn_error *err)
+{
+    char *names = tn_strs_join(games, ", ");
+    int rc = tn_fail(err, TN_ERR_IO,
+                     "no frames found for the %s split: looked in '%s' for games [%s] with <clip>/Label.csv; set data.root and "
+                     "data.split.train_games or val_games",
+                     what, root, names ? names : "");
+    free(names);
+    return rc;
+}
+
+int tn_dataset_judge(const tn_dataset *d, const char *root, const tn_strs *games, const char *what, bool strict, const tn_log *log,
+                     tn_error *err)
+{
+    tn_set_aside sum[TN_LABEL_KINDS];
+    int rows;
+    const int first = sum_aside(d, sum, &rows);
+    if (first < 0) return d->n ? 0 : no_frames(root, games, what, err);
+    const tn_set_aside *a = &sum[first];
+    if (strict)
+        return tn_fail(err, TN_ERR_FORMAT, "%s:%d: %s; correct the row, or set training.strict_labels to false to leave it out",
+                       a->file, a->line, a->why);
+    if (!d->n)
+        return tn_fail(err, TN_ERR_FORMAT, "no label of the %s split can be used, of %d rows; the first: %s:%d: %s", what, rows,
+                       a->file, a->line, a->why);
+    warn_aside(sum, rows, what, log);
+    return 0;
+}
+
+int tn_dataset_read(tn_dataset *d, const char *root, const tn_strs *games, const char *what, bool strict, const tn_log *log,
+                    tn_error *err)
+{
+    TN_TRY(tn_dataset_scan(d, root, games, log, err));
+    const int rc = tn_dataset_judge(d, root, games, what, strict, log, err);
     if (rc) tn_dataset_free(d);
     return rc;
 }

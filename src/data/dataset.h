@@ -1,28 +1,55 @@
-/** Labelled frames in the TrackNet layout: root/<game>/<clip>/Label.csv and the frames it names. */
+/** Labelled frames in the TrackNet layouts (docs/data.md): root/<game>/<clip>/Label.csv and the frames it names. */
 #ifndef TN_DATASET_H
 #define TN_DATASET_H
 #include "image.h"
 #include "log.h"
 #include "text.h"
 #include <stdbool.h>
+#include <tracknet/labels.h>
 
 typedef struct tn_frame {
     char *path;
     bool visible;
-    double x, y; /* ball, pixels of the stored image */
+    int visibility; /* as the label has it, 0 to 3 */
+    double x, y;    /* ball, pixels of the stored image */
 } tn_frame;
+
+/** Rows that are set aside for one reason; `rows` 0: none. */
+typedef struct tn_set_aside {
+    int rows, line;
+    char *file; /* of the first; owned */
+    char why[128];
+} tn_set_aside;
+
+typedef struct tn_dataset_clip {
+    char *name, *file; /* "game/clip"; its labels; owned */
+    int first, n;      /* its frames in the data set */
+    int pictures;      /* in its folder */
+    tn_set_aside aside[TN_LABEL_KINDS];
+} tn_dataset_clip;
 
 typedef struct tn_dataset {
     tn_frame *f;
-    int n, missing; /* missing: labelled frames that are not there */
+    int n;
+    tn_dataset_clip *clips;
+    int n_clips;
 } tn_dataset;
 
 /**
- * Reads every clip of the games. A missing game is warned about; a bad row is an error with file:line; no frame at all
- * is an error. `what` names the split in messages.
+ * Reads every clip of the games. A missing game is warned about; rows that cannot be used are set aside and told of in one
+ * warning, or, when `strict`, an error with the first one's file:line; no frame at all is an error. `what` names the split in
+ * messages.
  */
-int tn_dataset_read(tn_dataset *d, const char *root, const tn_strs *games, const char *what, const tn_log *log, tn_error *err);
+int tn_dataset_read(tn_dataset *d, const char *root, const tn_strs *games, const char *what, bool strict, const tn_log *log,
+                    tn_error *err);
+/** The same without judging what was set aside. */
+int tn_dataset_scan(tn_dataset *d, const char *root, const tn_strs *games, const tn_log *log, tn_error *err);
+/** The judgement: TN_ERR_FORMAT where rows are set aside and `strict`, or where they are all that there is. */
+int tn_dataset_judge(const tn_dataset *d, const char *root, const tn_strs *games, const char *what, bool strict, const tn_log *log,
+                     tn_error *err);
 void tn_dataset_free(tn_dataset *d);
-/** One Label.csv; frames are looked for in `dir`. Appends to d. */
-int tn_labels_read(tn_dataset *d, const char *dir, const char *csv, tn_error *err);
+/** One label file of a clip whose frames lie in `dir`. Appends to d. */
+int tn_labels_read(tn_dataset *d, const char *name, const char *dir, const char *csv, tn_error *err);
+/** A kind in words, "visible without coordinates"; static. */
+const char *tn_label_kind_name(tn_label_kind kind);
 #endif

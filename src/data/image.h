@@ -2,6 +2,7 @@
 #ifndef TN_IMAGE_H
 #define TN_IMAGE_H
 #include "fail.h"
+#include <stdbool.h>
 #include <stdint.h>
 
 /** Row-major [h][w][3], owned; free with tn_image_free. */
@@ -12,8 +13,13 @@ typedef struct tn_image {
 
 int tn_image_new(tn_image *im, int w, int h, tn_error *err);
 void tn_image_free(tn_image *im);
-/** By content, not by name. A truncated file is an error. */
+/** By content, not by name: any JPEG or PNG as the 8-bit RGB that OpenCV's imread gives (docs/data.md), unrotated. A truncated
+ * file is an error. */
 int tn_image_load(tn_image *im, const char *path, tn_error *err);
+/** Pixels, from the file's header alone: what lies behind it may still be damaged. */
+int tn_image_size(int *w, int *h, const char *path, tn_error *err);
+/** Whether a name ends as pictures' do: .jpg, .jpeg or .png in any case. */
+bool tn_image_named(const char *name);
 int tn_image_save_png(const tn_image *im, const char *path, tn_error *err);
 int tn_image_save_jpeg(const tn_image *im, const char *path, int quality, tn_error *err);
 /** Pillow's Image.resize(..., BILINEAR): antialiased when shrinking, 8 bits between the two passes. */

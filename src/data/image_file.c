@@ -1,99 +1,28 @@
-/* JPEG through libjpeg-turbo and PNG through libpng's simplified interface. */
+/* Files of pictures: which decoder reads one, and how PNG and JPEG are written. */
 #include "files.h"
-#include "image.h"
+#include "image_codec.h"
 
 #include <errno.h>
 #include <setjmp.h>
-#include <stdbool.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include <jpeglib.h>
 #include <png.h>
 #include <unistd.h>
 
-enum { MAX_SIDE = 32768 };
-
 typedef struct {
     struct jpeg_error_mgr base;
     jmp_buf jump;
-    char text[JMSG_LENGTH_MAX];
-    bool truncated;
-} jpeg_errors;
+} jpeg_save_errors;
 
-static void on_error(j_common_ptr c)
+static void save_failed(j_common_ptr c)
 {
-    jpeg_errors *e = (jpeg_errors *)c->err;
-    e->base.format_message(c, e->text);
-    longjmp(e->jump, 1);
+    longjmp(((jpeg_save_errors *)c->err)->jump, 1);
 }
 
-/* Warnings are harmless oddities, except that the file ended early. */
-static void on_warning(j_common_ptr c, int level)
-{
-    jpeg_errors *e = (jpeg_errors *)c->err;
-    if (level >= 0) return;
-    char text[JMSG_LENGTH_MAX];
-    e->base.format_message(c, text);
-    e->base.num_warnings++;
-    if (strstr(text, "remature end")) e->truncated = true;
-}
-
-static int load_jpeg(tn_image *im, FILE *f, const char *path, tn_error *err)
-{
-    struct jpeg_decompress_struct d;
-    jpeg_errors e = {0};
-    d.err = jpeg_std_error(&e.base);
-    e.base.error_exit = on_error;
-    e.base.emit_message = on_warning;
-    if (setjmp(e.jump)) {
-        jpeg_destroy_decompress(&d);
-        tn_image_free(im);
-        return tn_fail(err, TN_ERR_FORMAT, "%s: not a readable JPEG (%s); replace the frame or remove its row in Label.csv", path,
-                       e.text);
-    }
-    jpeg_create_decompress(&d);
-    jpeg_stdio_src(&d, f);
-    jpeg_read_header(&d, TRUE);
-    d.out_color_space = JCS_RGB;
-    jpeg_start_decompress(&d);
-    int rc = d.output_width > MAX_SIDE || d.output_height > MAX_SIDE
-                 ? tn_fail(err, TN_ERR_FORMAT, "%s: %u x %u pixels is too large", path, d.output_width, d.output_height)
-                 : tn_image_new(im, (int)d.output_width, (int)d.output_height, err);
-    while (!rc && d.output_scanline < d.output_height) {
-        JSAMPROW row = im->rgb + (size_t)d.output_scanline * (size_t)im->w * 3;
-        jpeg_read_scanlines(&d, &row, 1);
-    }
-    if (!rc) jpeg_finish_decompress(&d);
-    jpeg_destroy_decompress(&d);
-    if (!rc && e.truncated) {
-        tn_image_free(im);
-        rc = tn_fail(err, TN_ERR_FORMAT, "%s: the JPEG ends too early; copy the frame again or remove its row in Label.csv", path);
-    }
-    return rc;
-}
-
-static int load_png(tn_image *im, const char *path, tn_error *err)
-{
-    png_image p = {.version = PNG_IMAGE_VERSION};
-    int rc = 0;
-    if (!png_image_begin_read_from_file(&p, path))
-        return tn_fail(err, TN_ERR_FORMAT, "%s: not a readable PNG (%s)", path, p.message);
-    p.format = PNG_FORMAT_RGB;
-    if (p.width > MAX_SIDE || p.height > MAX_SIDE)
-        rc = tn_fail(err, TN_ERR_FORMAT, "%s: %u x %u pixels is too large", path, p.width, p.height);
-    if (!rc) rc = tn_image_new(im, (int)p.width, (int)p.height, err);
-    const png_color black = {0, 0, 0};
-    if (!rc && !png_image_finish_read(&p, &black, im->rgb, 0, NULL)) {
-        rc = tn_fail(err, TN_ERR_FORMAT, "%s: not a readable PNG (%s)", path, p.message);
-        tn_image_free(im);
-    }
-    png_image_free(&p);
-    return rc;
-}
-
-int tn_image_load(tn_image *im, const char *path, tn_error *err)
+static int image_read(tn_image *im, const char *path, bool sizes_only, tn_error *err)
 {
     *im = (tn_image){0};
     FILE *f = fopen(path, "rb");
@@ -102,11 +31,34 @@ int tn_image_load(tn_image *im, const char *path, tn_error *err)
     size_t n = fread(magic, 1, 8, f);
     rewind(f);
     int rc;
-    if (n >= 3 && magic[0] == 0xff && magic[1] == 0xd8) rc = load_jpeg(im, f, path, err);
-    else if (n == 8 && !memcmp(magic, "\x89PNG\r\n\x1a\n", 8)) rc = load_png(im, path, err);
+    if (n >= 3 && magic[0] == 0xff && magic[1] == 0xd8) rc = tn_jpeg_read(im, f, path, sizes_only, err);
+    else if (n == 8 && !memcmp(magic, "\x89PNG\r\n\x1a\n", 8)) rc = tn_png_read(im, f, path, sizes_only, err);
     else rc = tn_fail(err, TN_ERR_FORMAT, "%s: neither JPEG nor PNG", path);
     fclose(f);
     return rc;
+}
+
+int tn_image_load(tn_image *im, const char *path, tn_error *err)
+{
+    return image_read(im, path, false, err);
+}
+
+int tn_image_size(int *w, int *h, const char *path, tn_error *err)
+{
+    tn_image im;
+    TN_TRY(image_read(&im, path, true, err));
+    *w = im.w;
+    *h = im.h;
+    return 0;
+}
+
+bool tn_image_named(const char *name)
+{
+    static const char *const ends[] = {".jpg", ".jpeg", ".png"};
+    const char *dot = strrchr(name, '.');
+    for (size_t i = 0; dot && dot != name && i < TN_COUNT(ends); i++)
+        if (!strcasecmp(dot, ends[i])) return true;
+    return false;
 }
 
 /* Moves a finished temporary file into place. */
@@ -133,7 +85,7 @@ int tn_image_save_png(const tn_image *im, const char *path, tn_error *err)
 int tn_image_save_jpeg(const tn_image *im, const char *path, int quality, tn_error *err)
 {
     struct jpeg_compress_struct c;
-    jpeg_errors e = {0};
+    jpeg_save_errors e = {0};
     char *tmp = tn_strf("%s.tmp.%ld", path, (long)getpid());
     FILE *f = tmp ? fopen(tmp, "wb") : NULL;
     if (!f) {
@@ -142,7 +94,7 @@ int tn_image_save_jpeg(const tn_image *im, const char *path, int quality, tn_err
     }
     volatile bool ok = false;
     c.err = jpeg_std_error(&e.base);
-    e.base.error_exit = on_error;
+    e.base.error_exit = save_failed;
     if (!setjmp(e.jump)) {
         jpeg_create_compress(&c);
         jpeg_stdio_dest(&c, f);

@@ -187,7 +187,7 @@ tn_loss_spec tn_engine_loss(const tn_engine *e)
     return (tn_loss_spec){!strcmp(e->s->training.loss, "focal"), (float)e->s->training.alpha, (float)e->s->training.beta};
 }
 
-bool tn_engine_negative(const tn_engine *e)
+static bool teaches_empty(const tn_engine *e)
 {
     return !strcmp(e->s->training.invisible, "negative");
 }
@@ -196,7 +196,7 @@ double tn_engine_counted(const tn_engine *e, const tn_batch *b)
 {
     double visible = 0;
     for (int i = 0; i < b->n; i++) visible += b->labels[3 * i + 2] > 0;
-    return tn_engine_negative(e) ? b->n : visible;
+    return teaches_empty(e) ? b->n : visible;
 }
 
 int tn_engine_groups(const tn_engine *e)
@@ -216,7 +216,7 @@ tn_pass tn_engine_train_pass(const tn_engine *e, int batch, int groups)
                      .frames = true,
                      .normalize = e->s->data.normalize,
                      .sigma = (float)e->s->model.sigma,
-                     .negative = tn_engine_negative(e)};
+                     .negative = teaches_empty(e)};
 }
 
 tn_pass tn_engine_eval_pass(const tn_engine *e, int batch, bool loss)
@@ -228,7 +228,7 @@ tn_pass tn_engine_eval_pass(const tn_engine *e, int batch, bool loss)
                      .frames = true,
                      .normalize = e->s->data.normalize,
                      .sigma = (float)e->s->model.sigma,
-                     .negative = tn_engine_negative(e)};
+                     .negative = teaches_empty(e)};
 }
 
 tn_prep tn_engine_prep(const tn_engine *e, bool training)

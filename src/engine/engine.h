@@ -34,8 +34,6 @@ tn_pass tn_engine_eval_pass(const tn_engine *e, int batch, bool loss);
 tn_prep tn_engine_prep(const tn_engine *e, bool training);
 /** The configuration's loss, for e->session->loss. */
 tn_loss_spec tn_engine_loss(const tn_engine *e);
-/** Whether a frame without a ball teaches an empty heatmap; else the loss leaves it out. */
-bool tn_engine_negative(const tn_engine *e);
 /** How many of a batch's frames the loss counts: what its mean is over, times the pixels of a heatmap. */
 double tn_engine_counted(const tn_engine *e, const tn_batch *b);
 /** Everything the configuration trains once nothing is frozen. */

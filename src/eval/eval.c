@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-void tn_heat_peak(const float *heat, int w, int h, bool refine, double *x, double *y, double *value)
+static void heat_peak(const float *heat, int w, int h, bool refine, double *x, double *y, double *value)
 {
     int best = 0;
     for (int i = 1; i < w * h; i++)
@@ -29,7 +29,7 @@ void tn_heat_peak(const float *heat, int w, int h, bool refine, double *x, doubl
 void tn_heat_ball(float *heat, int w, int h, bool logits, tn_ball *ball)
 {
     for (int i = 0; logits && i < w * h; i++) heat[i] = 1 / (1 + expf(-heat[i]));
-    tn_heat_peak(heat, w, h, true, &ball->x, &ball->y, &ball->confidence);
+    heat_peak(heat, w, h, true, &ball->x, &ball->y, &ball->confidence);
     ball->confidence = fmin(fmax(ball->confidence, 0), 1);
 }
 
@@ -111,7 +111,7 @@ static void look(evaluation *v, const tn_batch *b, int i, float *heat)
     const tn_frame *f = &v->d->f[b->index[i]];
     double x, y, top;
     tn_ball ball;
-    tn_heat_peak(heat, w, h, false, &x, &y, &top);
+    heat_peak(heat, w, h, false, &x, &y, &top);
     tn_heat_ball(heat, w, h, tn_heat_logits(v->e->s), &ball);
     const double sx = (double)b->stored[2 * i] / w, sy = (double)b->stored[2 * i + 1] / h;
     const double off = hypot(x - label[0], y - label[1]);
@@ -214,7 +214,8 @@ int tn_eval(const tn_config *c, const tn_run_options *o, const char *split, tn_e
     if (o->n_adapters > 1) return tn_fail(err, TN_ERR_ARGUMENT, "one adapter at a time is evaluated, not %d", o->n_adapters);
     if (!train && strcmp(split, "val")) return tn_fail(err, TN_ERR_ARGUMENT, "split '%s' is not known; train and val are", split);
     TN_TRY(tn_run_threshold(&threshold, o, o->n_adapters ? o->adapters[0] : NULL, err));
-    int rc = tn_dataset_read(&d, s->data.root, train ? &s->data.train_games : &s->data.val_games, split, o->log, err);
+    int rc = tn_dataset_read(&d, s->data.root, train ? &s->data.train_games : &s->data.val_games, split, s->training.strict_labels,
+                             o->log, err);
     if (!rc) rc = tn_adapters_engine(&e, adapters, &n, s, o, err);
     if (!rc && n) rc = tn_adapters_use(adapters[0], e, o, err);
     if (!rc) {

@@ -4,8 +4,6 @@
 #include "checkpoint.h"
 #include <tracknet/model.h>
 
-/** Peak of heat [h][w], in heatmap pixels. refine: soft-argmax (beta 100) over the 5x5 pixels round it. */
-void tn_heat_peak(const float *heat, int w, int h, bool refine, double *x, double *y, double *value);
 /** Whether the model's heatmaps are logits (the focal loss), not values of 0 to 1. */
 bool tn_heat_logits(const tn_settings *s);
 /** What heat [h][w] says, as predictions report it: the refined peak in heatmap pixels, and its value kept to 0..1. Logits become

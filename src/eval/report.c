@@ -7,7 +7,7 @@
 
 #define AT(field) offsetof(tn_eval_result, field)
 
-const tn_metric tn_metrics[] = {
+static const tn_metric metric_rows[] = {
     {"val/loss", AT(loss), false, false, false},
     {"val/l2", AT(l2), false, false, false},
     {"val/pck", AT(pck), false, true, false},
@@ -27,9 +27,9 @@ const tn_metric tn_metrics[] = {
 
 const tn_metric *tn_metric_find(const char *name)
 {
-    for (const tn_metric *m = tn_metrics; name && m->name; m++)
+    for (const tn_metric *m = metric_rows; name && m->name; m++)
         if (!strcmp(m->name, name)) return m;
-    return tn_metrics;
+    return metric_rows;
 }
 
 double tn_metric_value(const tn_metric *m, const tn_eval_result *r)
@@ -41,7 +41,7 @@ double tn_metric_value(const tn_metric *m, const tn_eval_result *r)
 char *tn_metric_columns(bool last)
 {
     tn_text t = {0};
-    for (const tn_metric *m = tn_metrics; m->name; m++)
+    for (const tn_metric *m = metric_rows; m->name; m++)
         if (m->last == last) tn_text_addf(&t, ",%s", m->name);
     if (!t.oom) return t.s;
     tn_text_free(&t);
@@ -51,7 +51,7 @@ char *tn_metric_columns(bool last)
 char *tn_metric_cells(const tn_eval_result *r, bool last)
 {
     tn_text t = {0};
-    for (const tn_metric *m = tn_metrics; m->name; m++) {
+    for (const tn_metric *m = metric_rows; m->name; m++) {
         if (m->last != last) continue;
         const double v = r ? tn_metric_value(m, r) : NAN;
         if (isnan(v)) tn_text_addf(&t, ",");

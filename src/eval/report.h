@@ -12,8 +12,6 @@ typedef struct tn_metric {
     bool more;        /* the more, the better */
     bool last;        /* its column stands among log.csv's last */
 } tn_metric;
-/** Ends with a NULL name. */
-extern const tn_metric tn_metrics[];
 /** Names are checked by the schema: NULL, or one that is not here, means the first. */
 const tn_metric *tn_metric_find(const char *name);
 /** NAN where there was nothing to measure. */

@@ -5,18 +5,6 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
-
-static bool is_picture(const char *name)
-{
-    static const char *const ends[] = {".jpg", ".jpeg", ".png"};
-    size_t n = strlen(name);
-    for (size_t i = 0; i < TN_COUNT(ends); i++) {
-        size_t k = strlen(ends[i]);
-        if (n > k && !strcasecmp(name + n - k, ends[i])) return true;
-    }
-    return false;
-}
 
 /* Files as given; a folder gives its pictures in order. */
 static int collect(tn_strs *out, const tn_predict_options *p, tn_error *err)
@@ -30,7 +18,7 @@ static int collect(tn_strs *out, const tn_predict_options *p, tn_error *err)
         tn_strs names = {0};
         int rc = tn_list_dir(&names, p->images[i], err);
         for (int k = 0; !rc && k < names.n; k++) {
-            char *path = is_picture(names.v[k]) ? tn_path(p->images[i], names.v[k]) : NULL;
+            char *path = tn_image_named(names.v[k]) ? tn_path(p->images[i], names.v[k]) : NULL;
             if (path && !tn_strs_add(out, path)) rc = tn_oom(err);
             free(path);
         }

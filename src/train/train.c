@@ -216,8 +216,9 @@ static int end_epoch(trainer *t, tn_epoch *ep, tn_error *err)
 static int open_data(trainer *t, tn_error *err)
 {
     const tn_settings *s = t->s;
-    TN_TRY(tn_dataset_read(&t->train, s->data.root, &s->data.train_games, "train", t->o->log, err));
-    if (s->data.val_games.n) TN_TRY(tn_dataset_read(&t->val, s->data.root, &s->data.val_games, "val", t->o->log, err));
+    const bool strict = s->training.strict_labels;
+    TN_TRY(tn_dataset_read(&t->train, s->data.root, &s->data.train_games, "train", strict, t->o->log, err));
+    if (s->data.val_games.n) TN_TRY(tn_dataset_read(&t->val, s->data.root, &s->data.val_games, "val", strict, t->o->log, err));
     tn_metric_notes(s, &t->train, &t->val, t->o->log);
     t->batches = TN_CEIL_DIV(t->train.n, s->training.batch_size);
     if (s->training.drop_last && t->train.n >= s->training.batch_size) t->batches = t->train.n / s->training.batch_size;

@@ -118,7 +118,7 @@ cp -r "$D" "$W/cut"
 head -c 900 "$D/game1/Clip1/0001.jpg" >"$W/cut/game1/Clip1/0001.jpg"
 says "0001.jpg" $T train $RUN --output-dir "$W/x" data.split.val_games=[] "data.root=$W/cut"
 echo "0000.jpg,1,oops,3,0" >>"$W/cut/game1/Clip2/Label.csv"
-says "Label.csv:6:" $T train $RUN --output-dir "$W/x" data.split.val_games=[] "data.root=$W/cut"
+says "Label.csv:6:" $T train $RUN --output-dir "$W/x" data.split.val_games=[] "data.root=$W/cut" training.strict_labels=true
 cp -r "$W/a/last" "$W/broken"
 head -c 200 "$W/a/last/decoder.safetensors" >"$W/broken/decoder.safetensors"
 says "decoder.safetensors" $T eval --checkpoint "$W/broken" --split train

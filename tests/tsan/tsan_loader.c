@@ -100,7 +100,7 @@ int main(int argc, char **argv)
     tn_error e = {0};
     char game[] = "game1", *games[] = {game}, *root = argc == 2 ? tn_strf("%s/tests/data/volleyball", argv[1]) : NULL;
     const tn_strs names = {.v = games, .n = 1};
-    if (!root || tn_dataset_read(&d, root, &names, "train", NULL, &e)) {
+    if (!root || tn_dataset_read(&d, root, &names, "train", true, NULL, &e)) {
         fprintf(stderr, "test-tsan-loader: %s\n", root ? e.message : "give the source folder");
         return 2;
     }

@@ -330,15 +330,11 @@ END_TEST
 int main(void)
 {
     Suite *s = suite_create("metrics");
-    TCase *t = add_cases(s, "score", 60);
-    tcase_add_test(t, each_kind_is_counted);
-    tcase_add_test(t, a_ratio_over_nothing_is_zero);
-    tcase_add_test(t, random_frames_agree_with_plain_counting);
-    tcase_add_test(t, the_threshold_is_the_middle_of_its_gap);
-    tcase_add_test(t, columns_and_cells_belong_together);
-    tcase_add_test(t, a_heatmap_of_logits_becomes_confidence);
-    t = add_cases(s, "loss", 300);
-    tcase_add_loop_test(t, frames_without_a_ball_count_as_told, 0, (int)TN_COUNT(kinds));
-    tcase_add_loop_test(t, a_batch_without_a_ball, 0, (int)TN_COUNT(kinds));
+    add_tests(s, "score", 60,
+              TESTS(ONCE(each_kind_is_counted), ONCE(a_ratio_over_nothing_is_zero), ONCE(random_frames_agree_with_plain_counting),
+                    ONCE(the_threshold_is_the_middle_of_its_gap), ONCE(columns_and_cells_belong_together),
+                    ONCE(a_heatmap_of_logits_becomes_confidence)));
+    add_tests(s, "loss", 300,
+              TESTS(TIMES(frames_without_a_ball_count_as_told, TN_COUNT(kinds)), TIMES(a_batch_without_a_ball, TN_COUNT(kinds))));
     return run_in_folder(s);
 }

@@ -1,5 +1,4 @@
-/* Labels, images, and the order they come in. */
-#include "dataset.h"
+/* Images, and the order they come in. */
 #include "files.h"
 #include "image.h"
 #include "loader.h"
@@ -7,50 +6,6 @@
 
 #include <stdlib.h>
 #include <string.h>
-
-static int read_labels(const char *csv, tn_dataset *d, tn_error *e)
-{
-    char *dir = temp_path("clip"), *p = tn_strf("%s/Label.csv", dir), *f = tn_strf("%s/0000.jpg", dir),
-         *g = tn_strf("%s/0001.jpg", dir);
-    tn_mkdirs(dir, NULL);
-    tn_write_file(f, "x", 1, NULL), tn_write_file(g, "x", 1, NULL), tn_write_file(p, csv, strlen(csv), NULL);
-    *d = (tn_dataset){0};
-    int rc = tn_labels_read(d, dir, p, e);
-    free(dir), free(p), free(f), free(g);
-    return rc;
-}
-
-START_TEST(both_label_headers_are_read)
-{
-    tn_dataset d;
-    tn_error e = {0};
-    const char *one =
-        "file name,visibility,x-coordinate,y-coordinate,status\n0000.jpg,1,561,458,0\n0001.jpg,0,,,\n0009.jpg,1,5,5,0\n";
-    const char *two = "File Name,Visibility Class,X,Y,Trajectory Pattern\r\n0000.jpg,2,628.0,10.5,1\r\n0001.jpg,0,-1,-1,0\r\n";
-    ck_assert_msg(!read_labels(one, &d, &e), "%s", e.message);
-    ck_assert_int_eq(d.n, 2);
-    ck_assert_int_eq(d.missing, 1);
-    ck_assert(d.f[0].visible && d.f[0].x == 561 && d.f[0].y == 458 && !d.f[1].visible);
-    tn_dataset_free(&d);
-    ck_assert_msg(!read_labels(two, &d, &e), "%s", e.message);
-    ck_assert(d.n == 2 && d.f[0].x == 628 && d.f[0].y == 10.5 && !d.f[1].visible);
-    tn_dataset_free(&d);
-}
-END_TEST
-
-START_TEST(bad_label_rows_are_placed)
-{
-    static const char *const rows[] = {"0000.jpg,1",     "0000.jpg,x,1,2,0",    "0000.jpg,1,a,2,0",
-                                       "0000.jpg,1,,,0", "../0000.jpg,1,1,2,0", "0000.jpg,7,1,2,0"};
-    char *csv = tn_strf("h,v,x,y,s\n0001.jpg,0,,,\n%s\n", rows[_i]);
-    tn_dataset d;
-    tn_error e = {0};
-    ck_assert_int_ne(read_labels(csv, &d, &e), 0);
-    ck_assert_msg(strstr(e.message, "Label.csv:3:"), "%s", e.message);
-    tn_dataset_free(&d);
-    free(csv);
-}
-END_TEST
 
 START_TEST(resize_is_pillows)
 {
@@ -121,6 +76,5 @@ END_TEST
 void unit_data(Suite *s)
 {
     add_tests(s, "data", 120,
-              TESTS(ONCE(both_label_headers_are_read), TIMES(bad_label_rows_are_placed, 6), TIMES(resize_is_pillows, 3),
-                    ONCE(a_truncated_jpeg_is_refused), ONCE(shuffles_are_permutations_of_the_seed)));
+              TESTS(TIMES(resize_is_pillows, 3), ONCE(a_truncated_jpeg_is_refused), ONCE(shuffles_are_permutations_of_the_seed)));
 }
