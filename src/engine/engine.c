@@ -35,6 +35,7 @@ static void init_of(tn_lora *l, const char *name, int loftq_iter)
     l->init = !strcmp(name, "gaussian") ? TN_LORA_GAUSSIAN
               : pissa >= 0              ? TN_LORA_PISSA
               : !strcmp(name, "loftq")  ? TN_LORA_LOFTQ
+              : !strcmp(name, "olora")  ? TN_LORA_OLORA
                                         : TN_LORA_KAIMING;
     l->iterations = l->init == TN_LORA_LOFTQ ? loftq_iter : TN_MAX(pissa, 0);
 }

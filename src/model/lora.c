@@ -8,14 +8,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #define TARGETS "model.lora.target_modules"
 
 int tn_pissa_iterations(const char *init)
 {
-    int n = 0;
-    if (!tn_starts(init, "pissa")) return -1;
-    return sscanf(init, "pissa_niter_%d", &n) == 1 ? n : 0;
+    int n = 0, end = 0;
+    if (!strcasecmp(init, "pissa")) return 0;
+    return sscanf(init, "pissa_niter_%d%n", &n, &end) == 1 && end && !init[end] && n >= 0 ? n : -1;
 }
 
 float tn_lora_scale(const tn_lora *l, int r, double alpha)
