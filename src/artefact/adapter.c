@@ -3,6 +3,7 @@
 #include "files.h"
 #include "match.h"
 #include "names.h"
+#include "torch_file.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -204,14 +205,23 @@ static int read_tensors(tn_adapter *a, tn_error *err)
     return a->n ? 0 : adapter_bad(a, err, "it holds no lora_A at all in", a->file->path);
 }
 
+/* adapter_model.safetensors, else the .bin of older PEFT. */
+static char *weights_of(const char *dir)
+{
+    char *weights = tn_path(dir, "adapter_model.safetensors"), *bin = tn_path(dir, "adapter_model.bin");
+    const bool older = weights && bin && !tn_is_file(weights) && tn_is_file(bin);
+    free(older ? weights : bin);
+    return older ? bin : weights;
+}
+
 static int open_parts(tn_adapter *a, const char *dir, tn_error *err)
 {
-    char *config = tn_path(dir, "adapter_config.json"), *weights = tn_path(dir, "adapter_model.safetensors");
+    char *config = tn_path(dir, "adapter_config.json"), *weights = weights_of(dir);
     int rc = !config || !weights   ? tn_oom(err)
              : !tn_is_file(config) ? tn_fail(err, TN_ERR_IO, "'%s' is no adapter: it holds no adapter_config.json", dir)
                                    : tn_json_read(&a->config, config, err);
     if (!rc) rc = read_config(a, err);
-    if (!rc) rc = tn_st_open(&a->file, weights, err);
+    if (!rc) rc = tn_tensors_open(&a->file, weights, err);
     free(config);
     free(weights);
     return rc;

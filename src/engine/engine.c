@@ -146,6 +146,7 @@ static int open_engine(tn_engine **out, const tn_settings *s, const tn_run_optio
     e->foreign_lora = lora != NULL;
     int rc = engine_image_size(e, err);
     if (!rc) rc = tn_hf_open(&hf, s->model.pretrained, !s->model.random_init && !dry, err);
+    if (!rc) tn_hf_warn(hf, e->log);
     if (!rc) rc = build_model(e, hf, lora, err);
     if (!rc) rc = quant_of(&quant, s, hf, err);
     if (!rc) rc = tn_device_select(&index, o->device, err);
