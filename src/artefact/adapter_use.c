@@ -9,6 +9,20 @@
 #include <string.h>
 #include <strings.h>
 
+/* A number for one module; dots are literal in a pattern. */
+static int add_pattern(tn_lora_pattern *p, const char *module, double value, tn_error *err)
+{
+    double *v = realloc(p->value, sizeof *v * (size_t)(p->key.n + 1));
+    if (!v) return tn_oom(err);
+    p->value = v;
+    v[p->key.n] = value;
+    tn_text key = {0};
+    for (const char *s = module; *s; s++) tn_text_addf(&key, *s == '.' ? "\\." : "%c", *s);
+    const bool ok = !key.oom && tn_strs_add(&p->key, key.s);
+    tn_text_free(&key);
+    return ok ? 0 : tn_oom(err);
+}
+
 static int widen(tn_lora *l, const tn_adapter_module *m, tn_error *err)
 {
     for (int i = 0; i < l->targets.n; i++)
@@ -16,15 +30,8 @@ static int widen(tn_lora *l, const tn_adapter_module *m, tn_error *err)
             l->rank_pattern.value[i] = fmax(l->rank_pattern.value[i], m->r);
             return 0;
         }
-    double *v = realloc(l->rank_pattern.value, sizeof *v * (size_t)(l->targets.n + 1));
-    if (!v) return tn_oom(err);
-    l->rank_pattern.value = v;
-    v[l->targets.n] = m->r;
-    tn_text key = {0}; /* dots are literal in the pattern */
-    for (const char *s = m->common; *s; s++) tn_text_addf(&key, *s == '.' ? "\\." : "%c", *s);
-    bool ok = !key.oom && tn_strs_add(&l->rank_pattern.key, key.s) && tn_strs_add(&l->targets, m->common);
-    tn_text_free(&key);
-    return ok ? 0 : tn_oom(err);
+    TN_TRY(add_pattern(&l->rank_pattern, m->common, m->r, err));
+    return tn_strs_add(&l->targets, m->common) ? 0 : tn_oom(err);
 }
 
 /* Modules trained whole must stand in float, whatever the base is quantised to; biases always do. */
@@ -53,6 +60,8 @@ static int begin_as(tn_lora *l, const tn_adapter *a, bool alone, tn_error *err)
         l->iterations = pissa;
     } else if (!strcasecmp(init, "olora")) {
         l->init = TN_LORA_OLORA;
+        for (int i = 0; i < a->n; i++) /* what is taken out of the base depends on the scale */
+            TN_TRY(add_pattern(&l->alpha_pattern, a->modules[i].common, (double)a->modules[i].scale * a->modules[i].r, err));
     } else if (q.iterations > 1) {
         l->init = TN_LORA_LOFTQ;
         l->iterations = q.iterations;
@@ -70,7 +79,7 @@ static int begin_as(tn_lora *l, const tn_adapter *a, bool alone, tn_error *err)
 
 int tn_adapter_union(tn_lora *l, tn_adapter *const *a, int n, tn_error *err)
 {
-    *l = (tn_lora){.enabled = true, .r = 1, .alpha = 1, .bias = "none"};
+    *l = (tn_lora){.enabled = true, .r = 1, .alpha = 1, .bias = "none", .foreign = true};
     int rc = 0;
     for (int i = 0; !rc && i < n; i++) {
         l->dora |= a[i]->dora;

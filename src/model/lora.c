@@ -218,7 +218,7 @@ static int free_others(finder *f, tn_error *err)
 {
     tn_model *m = f->m;
     const bool all = !strcmp(m->lora.bias, "all"), only = !strcmp(m->lora.bias, "lora_only");
-    bool any = !m->lora.modules_to_save.n;
+    bool any = !m->lora.modules_to_save.n || m->lora.foreign;
     for (int i = 0; i < m->n_slots; i++) any |= m->slots[i].saved_whole;
     if (!any)
         return tn_fail(err, TN_ERR_CONFIG, "model.lora.modules_to_save [%s] names no module of the backbone",

@@ -82,6 +82,7 @@ typedef struct tn_lora {
     char bias[12]; /* none, all, lora_only */
     tn_lora_init init;
     int iterations; /* pissa: of the randomised SVD, 0 for the exact one; loftq: alternations */
+    bool foreign;   /* made of adapters' files: what of them is not in the backbone is told of when they are applied */
 } tn_lora;
 bool tn_lora_copy(tn_lora *dst, const tn_lora *src);
 void tn_lora_free(tn_lora *l);
