@@ -1,5 +1,5 @@
 """Files of other programs, made without them: a one-layer DINOv2, PEFT adapters over it, PyTorch's zips, bitsandbytes' matrices.
-model DIR | adapter DIR KIND | prefix IN OUT PREFIX | torch IN OUT [PATH] | storage IN OUT DTYPE | same A B | check KIND BASE ADAPTER MERGED"""
+model DIR | adapter DIR KIND | prefix IN OUT PREFIX | torch IN OUT | shards IN DIR | storage IN OUT DTYPE | grow ADAPTER_FILE | same A B | check KIND BASE ADAPTER MERGED"""
 import collections, io, json, math, os, pickle, random, shutil, struct, sys, types, zipfile
 
 D, F, R, S = 64, 128, 4, 2.0  # width, MLP, rank, alpha / r
@@ -242,6 +242,11 @@ def main(what, *a):
         assert packed
         t.update({k: (a[2], [len(t[k][2]) // size, 1], t[k][2]) for k in packed})
         write(a[1] + "/model.safetensors", t)
+    elif what == "grow":  # a bias of lora_B that no configuration here makes
+        t = read(a[0])
+        name = next(k for k in t if k.endswith("lora_B.weight"))
+        t[name.replace(".weight", ".bias")] = f32((t[name][1][0],), [1.] * t[name][1][0])
+        write(a[0], t)
     elif what == "same":
         x, y = read(a[0] + "/model.safetensors"), read(a[1] + "/model.safetensors")
         return x != y

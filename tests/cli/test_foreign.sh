@@ -61,6 +61,9 @@ merge oplain && gen check olora base olora m >>out && ok || bad "OLoRA made plai
 expect 0 "loss" $T train --config config.yaml model.lora.enabled=true model.lora.init_lora_weights=olora --output-dir ol
 grep -q '"init_lora_weights": "olora"' ol/best/adapter_config.json && ok || bad "a run from OLoRA does not say so"
 
+gen grow ol/best/adapter_model.safetensors
+says "nothing in this configuration takes" $T predict --checkpoint ol/best --image $IMG
+
 # ---- adapters that are refused, each in one sentence
 refuse() { # TEXT KIND: by merge and by predict alike
   rm -rf bad m
