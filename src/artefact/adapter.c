@@ -270,7 +270,7 @@ const tn_adapter_module *tn_adapter_find(const tn_adapter *a, const char *common
 
 const tn_st_tensor *tn_adapter_other(const tn_adapter *a, const char *common)
 {
-    return strstr(common, ".lora_") ? NULL : by_common(a, common);
+    return strstr(common, ".lora_") || tn_strs_has(&a->heads, common) ? NULL : by_common(a, common);
 }
 
 float *tn_adapter_values(const tn_adapter *a, const tn_st_tensor *t, tn_error *err)

@@ -38,7 +38,7 @@ int tn_adapter_check_config(const char *dir, const json_t *config, tn_error *err
 void tn_adapter_warn(const tn_adapter *a, const tn_log *log);
 /** The i-th tensor of the file when it is no part of LoRA and no head left aside, else NULL. */
 const tn_st_tensor *tn_adapter_whole(const tn_adapter *a, int i);
-/** A tensor that is no adapter (bias, modules_to_save) by the common spelling of its name, or NULL. */
+/** A tensor of the backbone that is no adapter (bias, modules_to_save) by the common spelling of its name, or NULL. */
 const tn_st_tensor *tn_adapter_other(const tn_adapter *a, const char *common);
 /** The module of that common spelling, or NULL. */
 const tn_adapter_module *tn_adapter_find(const tn_adapter *a, const char *common);

@@ -10,6 +10,7 @@
 
 typedef struct {
     tn_adapter *a;
+    tn_hf_dir *base;
     tn_loftq_start loftq;
 } merger;
 
@@ -41,6 +42,24 @@ static bool changes(void *user, const char *name)
     return module_of(m->a, name, ".weight") || biased(m->a, name) || whole_of(m->a, name);
 }
 
+/* A base that is stored quantised was quantised again after the start was taken out, and trained against so. */
+static int quantise_again(const merger *m, const tn_adapter_module *x, float *w, tn_error *err)
+{
+    char name[330];
+    const tn_st_file *f;
+    tn_qmatrix q;
+    snprintf(name, sizeof name, "%s.weight", x->common);
+    const tn_st_tensor *t = tn_hf_find(m->base, name, &f);
+    if (!t || !tn_qfile_is_packed(f, t)) return 0;
+    TN_TRY(tn_qfile_read(&q, f, t, NULL, err));
+    const tn_qshape shape = q.s;
+    tn_qmatrix_free(&q);
+    TN_TRY(tn_quantize(&q, w, &shape, x->path, err));
+    tn_dequantize(&q, w);
+    tn_qmatrix_free(&q);
+    return 0;
+}
+
 /* PiSSA and OLoRA trained against W - s B0 A0. */
 static int take_start(const merger *m, const tn_adapter_module *x, float *w, tn_error *err)
 {
@@ -52,7 +71,7 @@ static int take_start(const merger *m, const tn_adapter_module *x, float *w, tn_
     int rc = tn_start_factors(B, A, &scale, m->a, x, w, err);
     if (!rc) tn_matmul_add(w, -scale, B, A, x->out, x->r, x->in);
     free(B);
-    return rc;
+    return rc ? rc : quantise_again(m, x, w, err);
 }
 
 /* LoftQ trained against the base as its alternations left it quantised. */
@@ -123,16 +142,12 @@ static int check_module(const tn_adapter *a, const tn_adapter_module *m, const t
 }
 
 /* Every module and every whole tensor must be in the base before anything is written. */
-static int check_base(const tn_adapter *a, const char *base, tn_error *err)
+static int check_base(const tn_adapter *a, const tn_hf_dir *hf, tn_error *err)
 {
-    tn_hf_dir *hf;
-    TN_TRY(tn_hf_open(&hf, base, true, err));
-    int rc = 0;
-    for (int i = 0; !rc && i < a->n; i++) rc = check_module(a, &a->modules[i], hf, err);
-    for (int i = 0; !rc && i < a->file->n; i++)
-        if (tn_adapter_whole(a, i) && !tn_hf_find(hf, a->common.v[i], NULL)) rc = not_in_base(a, a->file->t[i].name, hf, err);
-    tn_hf_close(hf);
-    return rc;
+    for (int i = 0; i < a->n; i++) TN_TRY(check_module(a, &a->modules[i], hf, err));
+    for (int i = 0; i < a->file->n; i++)
+        if (tn_adapter_whole(a, i) && !tn_hf_find(hf, a->common.v[i], NULL)) return not_in_base(a, a->file->t[i].name, hf, err);
+    return 0;
 }
 
 static int starts_of(merger *m, tn_error *err)
@@ -157,9 +172,11 @@ int tn_merge_adapter(const char *adapter, const tn_quantize_options *o, tn_error
     if (o->quant_type) TN_TRY(tn_quantize_check(o, &w.type, err));
     TN_TRY(tn_adapter_open(&m.a, adapter, err));
     int rc = starts_of(&m, err);
-    if (!rc) rc = check_base(m.a, o->in, err);
+    if (!rc) rc = tn_hf_open(&m.base, o->in, true, err);
+    if (!rc) rc = check_base(m.a, m.base, err);
     if (!rc) tn_adapter_warn(m.a, o->log);
     if (!rc) rc = tn_rewrite_run(&w, err);
+    tn_hf_close(m.base);
     tn_adapter_close(m.a);
     return rc;
 }

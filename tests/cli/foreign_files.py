@@ -1,5 +1,5 @@
 """Files of other programs, made without them: a one-layer DINOv2, PEFT adapters over it, PyTorch's zips, bitsandbytes' matrices.
-model DIR | adapter DIR KIND | prefix IN OUT PREFIX | torch IN OUT | shards IN DIR | storage IN OUT DTYPE | grow ADAPTER_FILE | same A B | check KIND BASE ADAPTER MERGED"""
+model DIR | adapter DIR KIND | prefix IN OUT PREFIX | torch IN OUT | shards IN DIR | storage IN OUT DTYPE | head IN OUT | grow ADAPTER_FILE | same A B | check KIND BASE ADAPTER MERGED"""
 import collections, io, json, math, os, pickle, random, shutil, struct, sys, types, zipfile
 
 D, F, R, S = 64, 128, 4, 2.0  # width, MLP, rank, alpha / r
@@ -241,6 +241,11 @@ def main(what, *a):
         packed = [k for k in t if k + ".absmax" in t]
         assert packed
         t.update({k: (a[2], [len(t[k][2]) // size, 1], t[k][2]) for k in packed})
+        write(a[1] + "/model.safetensors", t)
+    elif what == "head":  # the base's own classifier, of another size than the adapter's
+        shutil.copytree(a[0], a[1])
+        t = read(a[0] + "/model.safetensors")
+        t["classifier.weight"] = f32((7, D), [.5] * (7 * D))
         write(a[1] + "/model.safetensors", t)
     elif what == "grow":  # a bias of lora_B that no configuration here makes
         t = read(a[0])

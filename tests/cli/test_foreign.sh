@@ -32,6 +32,8 @@ for kind in plain lora_bias olora default_keys orig_mod classifier; do
   merge $kind && gen check $ref base $ref m >>out && ok || bad "$kind: $(cat out)"
 done
 grep -q "2 tensors of heads that the backbone lacks are left aside" out && ok || bad "merge is silent about a head: $(cat out)"
+gen head base bhead
+rm -rf m && $T adapter merge --adapter classifier --base bhead --out m >out 2>&1 && gen check plain bhead classifier m >>out && ok || bad "the base's own head: $(cat out)"
 
 # predict, eval and the merged model agree
 predicts --adapter plain >want
@@ -105,6 +107,15 @@ for s in I8 BF16 F16 F32; do
   rm -rf s8
   $T quantize --in "s$s" --out s8 --quant-type int8 >out 2>&1 && gen same q8 s8 && ok || bad "$s quantised again: $(tail -1 out)"
 done
+# a start taken out of a quantised base leaves one that is quantised again, for predict and merge alike
+rm -rf m && $T adapter merge --adapter olora --base q --out m >out 2>&1 || bad "olora over 4 bits: $(cat out)"
+predicts --adapter olora model.pretrained_model_name="$W/q" >own
+predicts model.pretrained_model_name="$W/m" >whole
+python3 - own whole <<'P' && ok || bad "OLoRA over 4 bits: predict and merge disagree: $(cat own whole)"
+import json, sys
+own, whole = (json.load(open(f))[0] for f in sys.argv[1:])
+sys.exit(max(abs(own[k] - whole[k]) for k in ("x", "y", "confidence")) > 1e-2)
+P
 
 # ---- PyTorch's zips
 mkdir tb ts tl
