@@ -1,5 +1,5 @@
 """Files of other programs, made without them: a one-layer DINOv2, PEFT adapters over it, PyTorch's zips, bitsandbytes' matrices.
-model DIR | adapter DIR KIND | prefix IN OUT PREFIX | torch IN OUT | shards IN DIR | storage IN OUT DTYPE | head IN OUT | grow ADAPTER_FILE | same A B | check KIND BASE ADAPTER MERGED"""
+model DIR | adapter DIR KIND | prefix IN OUT PREFIX | torch IN OUT | shards IN DIR | storage IN OUT DTYPE | head IN OUT | biases EXPORT MERGED | grow ADAPTER_FILE | same A B | check KIND BASE ADAPTER MERGED"""
 import collections, io, json, math, os, pickle, random, shutil, struct, sys, types, zipfile
 
 D, F, R, S = 64, 128, 4, 2.0  # width, MLP, rank, alpha / r
@@ -247,6 +247,12 @@ def main(what, *a):
         t = read(a[0] + "/model.safetensors")
         t["classifier.weight"] = f32((7, D), [.5] * (7 * D))
         write(a[1] + "/model.safetensors", t)
+    elif what == "biases":  # an export with the adapter in place has the merged model's
+        x, m = read(a[0] + "/model.safetensors"), read(a[1] + "/model.safetensors")
+        for mod in ADAPTED:
+            name = next(k for k in x if k.endswith(L + mod + ".base_layer.bias"))
+            if max(abs(p - q) for p, q in zip(values(x[name]), values(m[L + mod + ".bias"]))) > 1e-6:
+                return 1
     elif what == "grow":  # a bias of lora_B that no configuration here makes
         t = read(a[0])
         name = next(k for k in t if k.endswith("lora_B.weight"))

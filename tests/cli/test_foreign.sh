@@ -50,6 +50,8 @@ far = lambda a, b: max(abs(a[0][k] - b[0][k]) for k in ("x", "y", "confidence"))
 sys.exit(far(own, whole) > 1e-2 or far(own, plain) < 1e-2)
 P
 done
+merge lora_bias
+$T export --checkpoint ck/best --adapter lora_bias --out ex >out 2>&1 && gen biases ex m >>out 2>&1 && ok || bad "export and merge disagree on lora_bias: $(cat out)"
 # the biases of one adapter do not outlive it
 predicts --adapter plain --adapter lora_bias --adapter plain >three
 python3 - three want <<'P' && ok || bad "an adapter's bias outlives it: $(cat three)"
