@@ -56,14 +56,14 @@ typedef struct tn_adapter_convert {
     const char *spelling;   /**< module paths as transformers "v4" or "v5" has them; NULL: unchanged */
     const char *dtype;      /**< "F32", "F16" or "BF16"; NULL: unchanged */
     const char *model_type; /**< of the base, for spelling: dinov3_vit, dinov2, dinov2_with_registers, vit */
-    const char *base;       /**< base folder; needed to turn a PiSSA adapter into plain LoRA */
-    bool plain;             /**< PiSSA to plain LoRA of twice the rank */
+    const char *base;       /**< base folder; needed to turn a PiSSA or OLoRA adapter into plain LoRA */
+    bool plain;             /**< PiSSA or OLoRA to plain LoRA of twice the rank */
 } tn_adapter_convert;
 #define TN_ADAPTER_CONVERT_VERSION 1
 #define TN_ADAPTER_CONVERT_INIT    TN_INIT(TN_ADAPTER_CONVERT_VERSION)
 TN_API int tn_convert_adapter(const tn_adapter_convert *o, tn_error *err);
 
-/** Turns a PyTorch Lightning TrackNet checkpoint that was saved as safetensors (backbone.model.*, decoder.*, head.*; LoRA
+/** Turns a PyTorch Lightning TrackNet checkpoint, its .ckpt or safetensors (backbone.model.*, decoder.*, head.*; LoRA
  * under PEFT's names) into a checkpoint folder of ours, backbone included. c: the configuration it was trained with; its
  * pretrained_model_name is pointed at the new backbone. in: a folder or the file; out must not exist. */
 TN_API int tn_import(tn_config *c, const tn_run_options *o, const char *in, const char *out, tn_error *err);

@@ -3,6 +3,7 @@
 #include "files.h"
 #include "match.h"
 #include "names.h"
+#include "torch_file.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -58,56 +59,169 @@ static int alpha_of(double *alpha, const tn_adapter *a, const char *path, tn_err
     return 0;
 }
 
-static int add_module(tn_adapter *a, const tn_st_tensor *t, tn_error *err)
+static const tn_st_tensor *by_common(const tn_adapter *a, const char *common)
 {
-    const int n = (int)(strlen(t->name) - strlen(".lora_A.weight"));
-    char name[320], common[320];
-    tn_adapter_module *m = &a->modules[a->n];
-    snprintf(name, sizeof name, "%.*s.lora_B.weight", n, t->name);
-    m->a = t;
-    m->b = tn_st_find(a->file, name);
-    if (!m->b) return adapter_bad(a, err, "there is no lora_B beside", t->name);
+    for (int i = 0; i < a->common.n; i++)
+        if (!strcmp(a->common.v[i], common)) return &a->file->t[i];
+    return NULL;
+}
+
+static const tn_st_tensor *beside(const tn_adapter *a, const char *module, const char *suffix)
+{
+    char name[340];
+    snprintf(name, sizeof name, "%s%s", module, suffix);
+    return by_common(a, name);
+}
+
+/* The partners of a module's lora_A, and whether they are what the configuration says. */
+static int find_partners(const tn_adapter *a, tn_adapter_module *m, tn_error *err)
+{
+    m->b = beside(a, m->common, ".lora_B.weight");
+    m->bias = beside(a, m->common, ".lora_B.bias");
+    m->magnitude = beside(a, m->common, ".lora_magnitude_vector");
+    if (!m->b) return adapter_bad(a, err, "there is no lora_B beside", m->a->name);
     if (m->a->ndim != 2 || m->b->ndim != 2 || m->a->shape[0] != m->b->shape[1] || m->a->shape[0] < 1)
-        return adapter_bad(a, err, "lora_A and lora_B do not go together at", t->name);
-    snprintf(name, sizeof name, "%.*s.lora_magnitude_vector", n, t->name);
-    m->magnitude = tn_st_find(a->file, name);
-    snprintf(name, sizeof name, "%.*s.lora_magnitude_vector.weight", n, t->name);
-    if (!m->magnitude) m->magnitude = tn_st_find(a->file, name);
+        return adapter_bad(a, err, "lora_A and lora_B do not go together at", m->a->name);
     m->r = (int)m->a->shape[0], m->in = (int)m->a->shape[1], m->out = (int)m->b->shape[0];
     if (a->dora && (!m->magnitude || m->magnitude->count != m->out))
-        return adapter_bad(a, err, "DoRA's magnitude vector is missing or misshapen at", t->name);
-    snprintf(name, sizeof name, "%.*s", n, t->name);
-    const char *path = tn_starts(name, "base_model.model.") ? name + strlen("base_model.model.") : name;
-    tn_common_name(common, sizeof common, name);
-    m->path = strdup(path);
-    m->common = strdup(common);
-    a->n++;
+        return adapter_bad(a, err, "DoRA's magnitude vector is missing or misshapen at", m->a->name);
+    if (!a->dora && m->magnitude) return adapter_bad(a, err, "use_dora is not set, yet there is", m->magnitude->name);
+    if (a->lora_bias && (!m->bias || m->bias->count != m->out))
+        return adapter_bad(a, err, "lora_bias is set, and lora_B.bias is missing or misshapen at", m->a->name);
+    if (!a->lora_bias && m->bias) return adapter_bad(a, err, "lora_bias is not set, yet there is", m->bias->name);
+    if (beside(a, m->common, ".weight"))
+        return adapter_bad(a, err, "it holds the base's own weight beside lora_A, so it is a whole model and no adapter, at",
+                           m->a->name);
+    return 0;
+}
+
+static int add_module(tn_adapter *a, int i, tn_error *err)
+{
+    char path[320];
+    tn_adapter_module *m = &a->modules[a->n++];
+    m->a = &a->file->t[i];
+    m->common = strndup(a->common.v[i], strlen(a->common.v[i]) - strlen(".lora_A.weight"));
+    tn_plain_key(path, sizeof path, m->a->name);
+    path[strlen(path) - strlen(".lora_A.weight")] = 0;
+    m->path = strdup(tn_starts(path, "base_model.model.") ? path + strlen("base_model.model.") : path);
     if (!m->path || !m->common) return tn_oom(err);
+    TN_TRY(find_partners(a, m, err));
     double alpha;
-    TN_TRY(alpha_of(&alpha, a, path, err));
+    TN_TRY(alpha_of(&alpha, a, m->path, err));
     m->scale = (float)(a->rslora ? alpha / sqrt(m->r) : alpha / m->r);
     return 0;
 }
 
+/* ---- what else the file holds ---- */
+
+static bool of_backbone(const char *common)
+{
+    return tn_starts(common, "layer.") || tn_starts(common, "embeddings.") || tn_starts(common, "norm.");
+}
+
+/* A module that modules_to_save names, or a bias of `bias: all`, outside the backbone: a classifier, a pooler, a decode head. */
+static bool is_head(const tn_adapter *a, const char *key, const char *common)
+{
+    const json_t *list = json_object_get(a->config, "modules_to_save");
+    if (of_backbone(common)) return false;
+    if (tn_ends(common, ".bias") && !strcmp(tn_json_str(a->config, "bias", "none"), "all")) return true;
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        const char *name = json_string_value(json_array_get(list, i));
+        char inside[340], wanted[340];
+        if (!name) continue;
+        snprintf(inside, sizeof inside, ".%s.", key);
+        snprintf(wanted, sizeof wanted, ".%s.", name);
+        if (strstr(inside, wanted)) return true;
+    }
+    return false;
+}
+
+static bool has_module(const tn_adapter *a, const char *common, const char *part)
+{
+    for (int i = 0; i < a->n; i++)
+        if (!strncmp(a->modules[i].common, common, (size_t)(part - common)) && !a->modules[i].common[part - common]) return true;
+    return false;
+}
+
+static int check_tensor(tn_adapter *a, int i, tn_error *err)
+{
+    const char *common = a->common.v[i], *name = a->file->t[i].name, *part = strstr(common, ".lora_");
+    for (int k = 0; k < i; k++)
+        if (!strcmp(common, a->common.v[k]))
+            return tn_fail(err, TN_ERR_FORMAT,
+                           "adapter '%s': '%s' and '%s' are the same tensor of two adapters; save one of them alone", a->dir,
+                           a->file->t[k].name, name);
+    if (part) {
+        const bool known = !strcmp(part, ".lora_A.weight") || !strcmp(part, ".lora_B.weight") || !strcmp(part, ".lora_B.bias") ||
+                           !strcmp(part, ".lora_magnitude_vector");
+        if (known && has_module(a, common, part)) return 0;
+        return adapter_bad(a, err, known ? "there is no lora_A beside" : "nothing here takes its tensor", name);
+    }
+    if (of_backbone(common)) return 0;
+    char plain[TN_ST_NAME];
+    tn_plain_key(plain, sizeof plain, name);
+    if (strstr(common, ".original_module.") || is_head(a, plain, common)) return tn_strs_add(&a->heads, common) ? 0 : tn_oom(err);
+    return adapter_bad(a, err, "nothing here takes its tensor", name);
+}
+
+const tn_st_tensor *tn_adapter_whole(const tn_adapter *a, int i)
+{
+    if (strstr(a->common.v[i], ".lora_") || tn_strs_has(&a->heads, a->common.v[i])) return NULL;
+    return strstr(a->common.v[i], ".original_module.") ? NULL : &a->file->t[i];
+}
+
+void tn_adapter_warn(const tn_adapter *a, const tn_log *log)
+{
+    if (!a->heads.n) return;
+    char *names = tn_strs_join(&a->heads, ", ");
+    tn_logf(log, TN_LOG_WARN, "adapter '%s': %d tensors of heads that the backbone lacks are left aside: %s", a->dir, a->heads.n,
+            names ? names : "");
+    free(names);
+}
+
+/* ---- opening ---- */
+
 static int read_config(tn_adapter *a, tn_error *err)
 {
-    const char *type = tn_json_str(a->config, "peft_type", "");
-    if (strcmp(type, "LORA")) return adapter_bad(a, err, "only LORA adapters can be read, and this one's peft_type is", type);
-    if (tn_json_bool(a->config, "fan_in_fan_out", 0))
-        return adapter_bad(a, err, "its weights are stored transposed (fan_in_fan_out), which is not built:", type);
+    TN_TRY(tn_adapter_check_config(a->dir, a->config, err));
     a->dora = tn_json_bool(a->config, "use_dora", 0);
     a->rslora = tn_json_bool(a->config, "use_rslora", 0);
+    a->lora_bias = tn_json_bool(a->config, "lora_bias", 0);
     return 0;
+}
+
+static int read_tensors(tn_adapter *a, tn_error *err)
+{
+    a->modules = calloc((size_t)a->file->n + 1, sizeof *a->modules);
+    if (!a->modules) return tn_oom(err);
+    for (int i = 0; i < a->file->n; i++) {
+        char common[TN_ST_NAME];
+        tn_common_adapter_name(common, sizeof common, a->file->t[i].name);
+        if (!tn_strs_add(&a->common, common)) return tn_oom(err);
+    }
+    for (int i = 0; i < a->file->n; i++)
+        if (tn_ends(a->common.v[i], ".lora_A.weight")) TN_TRY(add_module(a, i, err));
+    for (int i = 0; i < a->file->n; i++) TN_TRY(check_tensor(a, i, err));
+    return a->n ? 0 : adapter_bad(a, err, "it holds no lora_A at all in", a->file->path);
+}
+
+/* adapter_model.safetensors, else the .bin of older PEFT. */
+static char *weights_of(const char *dir)
+{
+    char *weights = tn_path(dir, "adapter_model.safetensors"), *bin = tn_path(dir, "adapter_model.bin");
+    const bool older = weights && bin && !tn_is_file(weights) && tn_is_file(bin);
+    free(older ? weights : bin);
+    return older ? bin : weights;
 }
 
 static int open_parts(tn_adapter *a, const char *dir, tn_error *err)
 {
-    char *config = tn_path(dir, "adapter_config.json"), *weights = tn_path(dir, "adapter_model.safetensors");
+    char *config = tn_path(dir, "adapter_config.json"), *weights = weights_of(dir);
     int rc = !config || !weights   ? tn_oom(err)
              : !tn_is_file(config) ? tn_fail(err, TN_ERR_IO, "'%s' is no adapter: it holds no adapter_config.json", dir)
                                    : tn_json_read(&a->config, config, err);
     if (!rc) rc = read_config(a, err);
-    if (!rc) rc = tn_st_open(&a->file, weights, err);
+    if (!rc) rc = tn_tensors_open(&a->file, weights, err);
     free(config);
     free(weights);
     return rc;
@@ -122,10 +236,7 @@ int tn_adapter_open(tn_adapter **out, const char *dir, tn_error *err)
         return tn_oom(err);
     }
     int rc = open_parts(a, dir, err);
-    if (!rc && !(a->modules = calloc((size_t)a->file->n + 1, sizeof *a->modules))) rc = tn_oom(err);
-    for (int i = 0; !rc && i < a->file->n; i++)
-        if (tn_ends(a->file->t[i].name, ".lora_A.weight")) rc = add_module(a, &a->file->t[i], err);
-    if (!rc && !a->n) rc = adapter_bad(a, err, "it holds no lora_A at all in", "adapter_model.safetensors");
+    if (!rc) rc = read_tensors(a, err);
     if (rc) {
         tn_adapter_close(a);
         return rc;
@@ -142,6 +253,8 @@ void tn_adapter_close(tn_adapter *a)
         free(a->modules[i].common);
     }
     free(a->modules);
+    tn_strs_free(&a->common);
+    tn_strs_free(&a->heads);
     tn_st_close(a->file);
     json_decref(a->config);
     free(a->dir);
@@ -157,13 +270,7 @@ const tn_adapter_module *tn_adapter_find(const tn_adapter *a, const char *common
 
 const tn_st_tensor *tn_adapter_other(const tn_adapter *a, const char *common)
 {
-    for (int i = 0; i < a->file->n; i++) {
-        char name[320];
-        if (strstr(a->file->t[i].name, ".lora_")) continue;
-        tn_common_adapter_name(name, sizeof name, a->file->t[i].name);
-        if (!strcmp(name, common)) return &a->file->t[i];
-    }
-    return NULL;
+    return strstr(common, ".lora_") || tn_strs_has(&a->heads, common) ? NULL : by_common(a, common);
 }
 
 float *tn_adapter_values(const tn_adapter *a, const tn_st_tensor *t, tn_error *err)

@@ -11,6 +11,7 @@ typedef struct tn_adapter_module {
     char *path;                            /* as the file has it, without base_model.model. */
     char *common;                          /* tn_common_name */
     const tn_st_tensor *a, *b, *magnitude; /* [r, in], [out, r], [out] or NULL */
+    const tn_st_tensor *bias;              /* lora_B's [out], added to the base's as scale * bias; or NULL */
     int r, in, out;
     float scale;
 } tn_adapter_module;
@@ -21,13 +22,23 @@ typedef struct tn_adapter {
     tn_st_file *file;
     tn_adapter_module *modules;
     int n;
-    bool dora, rslora;
+    bool dora, rslora, lora_bias;
+    tn_strs common; /* of each tensor of the file: tn_common_adapter_name */
+    tn_strs heads;  /* tensors of modules that no backbone here has, left aside */
 } tn_adapter;
 
-/** Every lie is one sentence: no LORA, a pair without its partner, shapes that do not go together, tensors of another kind. */
+/** Of a folder with adapter_config.json and adapter_model.safetensors (or .bin). Used only when all of it was understood: every lie
+ * is one sentence: a key or a start that changes the arithmetic in a way that is not built, a pair without its partner, shapes that
+ * do not go together, a tensor that nothing takes. */
 int tn_adapter_open(tn_adapter **out, const char *dir, tn_error *err);
 void tn_adapter_close(tn_adapter *a);
-/** A tensor that is no adapter (bias, modules_to_save) by the common spelling of its name, or NULL. */
+/** Are all keys of an adapter_config.json understood? `dir` names it in errors. */
+int tn_adapter_check_config(const char *dir, const json_t *config, tn_error *err);
+/** One warning for the heads left aside, if there are any. */
+void tn_adapter_warn(const tn_adapter *a, const tn_log *log);
+/** The i-th tensor of the file when it is no part of LoRA and no head left aside, else NULL. */
+const tn_st_tensor *tn_adapter_whole(const tn_adapter *a, int i);
+/** A tensor of the backbone that is no adapter (bias, modules_to_save) by the common spelling of its name, or NULL. */
 const tn_st_tensor *tn_adapter_other(const tn_adapter *a, const char *common);
 /** The module of that common spelling, or NULL. */
 const tn_adapter_module *tn_adapter_find(const tn_adapter *a, const char *common);

@@ -7,6 +7,21 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
+
+/* A number for one module; dots are literal in a pattern. */
+static int add_pattern(tn_lora_pattern *p, const char *module, double value, tn_error *err)
+{
+    double *v = realloc(p->value, sizeof *v * (size_t)(p->key.n + 1));
+    if (!v) return tn_oom(err);
+    p->value = v;
+    v[p->key.n] = value;
+    tn_text key = {0};
+    for (const char *s = module; *s; s++) tn_text_addf(&key, *s == '.' ? "\\." : "%c", *s);
+    const bool ok = !key.oom && tn_strs_add(&p->key, key.s);
+    tn_text_free(&key);
+    return ok ? 0 : tn_oom(err);
+}
 
 static int widen(tn_lora *l, const tn_adapter_module *m, tn_error *err)
 {
@@ -15,15 +30,8 @@ static int widen(tn_lora *l, const tn_adapter_module *m, tn_error *err)
             l->rank_pattern.value[i] = fmax(l->rank_pattern.value[i], m->r);
             return 0;
         }
-    double *v = realloc(l->rank_pattern.value, sizeof *v * (size_t)(l->targets.n + 1));
-    if (!v) return tn_oom(err);
-    l->rank_pattern.value = v;
-    v[l->targets.n] = m->r;
-    tn_text key = {0}; /* dots are literal in the pattern */
-    for (const char *s = m->common; *s; s++) tn_text_addf(&key, *s == '.' ? "\\." : "%c", *s);
-    bool ok = !key.oom && tn_strs_add(&l->rank_pattern.key, key.s) && tn_strs_add(&l->targets, m->common);
-    tn_text_free(&key);
-    return ok ? 0 : tn_oom(err);
+    TN_TRY(add_pattern(&l->rank_pattern, m->common, m->r, err));
+    return tn_strs_add(&l->targets, m->common) ? 0 : tn_oom(err);
 }
 
 /* Modules trained whole must stand in float, whatever the base is quantised to; biases always do. */
@@ -31,9 +39,8 @@ static int add_whole(tn_lora *l, const tn_adapter *a, tn_error *err)
 {
     for (int i = 0; i < a->file->n; i++) {
         char name[320];
-        if (strstr(a->file->t[i].name, ".lora_")) continue;
-        tn_common_adapter_name(name, sizeof name, a->file->t[i].name);
-        if (tn_ends(name, ".bias")) continue;
+        if (!tn_adapter_whole(a, i) || tn_ends(a->common.v[i], ".bias")) continue;
+        snprintf(name, sizeof name, "%s", a->common.v[i]);
         char *dot = strrchr(name, '.');
         if (dot) *dot = 0;
         if (!tn_strs_has(&l->modules_to_save, name) && !tn_strs_add(&l->modules_to_save, name)) return tn_oom(err);
@@ -51,6 +58,10 @@ static int begin_as(tn_lora *l, const tn_adapter *a, bool alone, tn_error *err)
     if (pissa >= 0) {
         l->init = TN_LORA_PISSA;
         l->iterations = pissa;
+    } else if (!strcasecmp(init, "olora")) {
+        l->init = TN_LORA_OLORA;
+        for (int i = 0; i < a->n; i++) /* what is taken out of the base depends on the scale */
+            TN_TRY(add_pattern(&l->alpha_pattern, a->modules[i].common, (double)a->modules[i].scale * a->modules[i].r, err));
     } else if (q.iterations > 1) {
         l->init = TN_LORA_LOFTQ;
         l->iterations = q.iterations;
@@ -59,12 +70,16 @@ static int begin_as(tn_lora *l, const tn_adapter *a, bool alone, tn_error *err)
     }
     if (alone) return 0;
     return tn_fail(err, TN_ERR_FORMAT, "adapter '%s': %s changes the base, so this adapter cannot share it with others: '%s'",
-                   a->dir, pissa >= 0 ? "PiSSA" : "LoftQ", init);
+                   a->dir,
+                   pissa >= 0                 ? "PiSSA"
+                   : l->init == TN_LORA_OLORA ? "OLoRA"
+                                              : "LoftQ",
+                   init);
 }
 
 int tn_adapter_union(tn_lora *l, tn_adapter *const *a, int n, tn_error *err)
 {
-    *l = (tn_lora){.enabled = true, .r = 1, .alpha = 1, .bias = "none"};
+    *l = (tn_lora){.enabled = true, .r = 1, .alpha = 1, .bias = "none", .foreign = true};
     int rc = 0;
     for (int i = 0; !rc && i < n; i++) {
         l->dora |= a[i]->dora;
@@ -157,28 +172,77 @@ static int keep(tn_engine *e, int slot, tn_error *err)
     return e->kept[slot] ? tn_store_get(e->session->store, slot, e->kept[slot], err) : tn_oom(err);
 }
 
+/* "X.bias" of a module whose lora_B has a bias of its own. */
+static const tn_adapter_module *biased(const tn_adapter *a, const char *common)
+{
+    char module[320];
+    if (!a->lora_bias || !tn_ends(common, ".bias")) return NULL;
+    snprintf(module, sizeof module, "%.*s", (int)(strlen(common) - strlen(".bias")), common);
+    return tn_adapter_find(a, module);
+}
+
+/* v [n] += scale * lora_B.bias */
+static int add_bias(float *v, const tn_adapter *a, const tn_adapter_module *x, tn_error *err)
+{
+    float *b = tn_adapter_values(a, x->bias, err);
+    for (int i = 0; b && i < x->out; i++) v[i] += x->scale * b[i];
+    free(b);
+    return b ? 0 : err->status;
+}
+
+/* A slot as the adapter has it: its own tensor t, or the base's value, plus the bias of module x; either may be NULL. */
+static int set_other(const tn_adapter *a, tn_engine *e, int slot, const tn_st_tensor *t, const tn_adapter_module *x, tn_error *err)
+{
+    const tn_slot *s = &e->model->slots[slot];
+    const long long n = (long long)s->rows * s->cols;
+    if ((t && t->count != n) || (x && x->out != n))
+        return tn_fail(err, TN_ERR_FORMAT,
+                       "adapter '%s': '%s' has %lld values where this base has %lld; it was made for another base", a->dir,
+                       t ? t->name : x->bias->name, (long long)(t ? t->count : x->out), n);
+    TN_TRY(keep(e, slot, err));
+    float *v = malloc((size_t)n * sizeof *v);
+    if (!v) return tn_oom(err);
+    memcpy(v, e->kept[slot], (size_t)n * sizeof *v);
+    int rc = t ? tn_st_read_f32(a->file, t, v, err) : 0;
+    if (!rc && x) rc = add_bias(v, a, x, err);
+    if (!rc) rc = tn_store_set(e->session->store, slot, v, err);
+    free(v);
+    return rc;
+}
+
+/* Every tensor that is no LoRA must have found its slot, and every bias of lora_B the base's. */
+static int all_taken(const tn_adapter *a, const bool *taken, int biases, tn_error *err)
+{
+    for (int i = 0; i < a->file->n; i++)
+        if (tn_adapter_whole(a, i) && !taken[i])
+            return tn_fail(err, TN_ERR_FORMAT, "adapter '%s': '%s' is not in this base; it was made for another base", a->dir,
+                           a->file->t[i].name);
+    if (!a->lora_bias || biases == a->n) return 0;
+    return tn_fail(err, TN_ERR_FORMAT,
+                   "adapter '%s': lora_bias needs a bias in every adapted layer, and %d of %d have none in this base", a->dir,
+                   a->n - biases, a->n);
+}
+
 /* Biases and modules trained whole; what an adapter before this one replaced is put back. */
 static int apply_others(const tn_adapter *a, tn_engine *e, tn_error *err)
 {
-    for (int i = 0; i < e->model->n_slots; i++) {
+    bool *taken = calloc((size_t)a->file->n + 1, sizeof *taken);
+    int rc = taken ? 0 : tn_oom(err), biases = 0;
+    for (int i = 0; !rc && i < e->model->n_slots; i++) {
         const tn_slot *s = &e->model->slots[i];
         char common[320];
         if (s->group == TN_GROUP_HEAD || strstr(s->name, ".lora_")) continue;
         tn_common_name(common, sizeof common, s->name);
         const tn_st_tensor *t = tn_adapter_other(a, common);
-        if (!t && e->kept && e->kept[i]) TN_TRY(tn_store_set(e->session->store, i, e->kept[i], err));
-        if (!t) continue;
-        TN_TRY(keep(e, i, err));
-        if (t->count != (int64_t)s->rows * s->cols)
-            return tn_fail(err, TN_ERR_FORMAT,
-                           "adapter '%s': '%s' has %lld values where this base has %lld; it was made for another base", a->dir,
-                           t->name, (long long)t->count, (long long)s->rows * s->cols);
-        float *v = tn_adapter_values(a, t, err);
-        int rc = v ? tn_store_set(e->session->store, i, v, err) : err->status;
-        free(v);
-        TN_TRY(rc);
+        const tn_adapter_module *x = biased(a, common);
+        biases += x != NULL;
+        if (t) taken[t - a->file->t] = true;
+        if (t || x) rc = set_other(a, e, i, t, x, err);
+        else if (e->kept && e->kept[i]) rc = tn_store_set(e->session->store, i, e->kept[i], err);
     }
-    return 0;
+    if (!rc) rc = all_taken(a, taken, biases, err);
+    free(taken);
+    return rc;
 }
 
 int tn_adapter_apply(const tn_adapter *a, tn_engine *e, tn_error *err)
@@ -227,7 +291,10 @@ int tn_adapters_engine(tn_engine **e, tn_adapter *list[TN_MAX_ADAPTERS], int *n,
     TN_TRY(tn_adapter_union(&all, list, *n, err));
     int rc = tn_engine_open_with(e, s, o, &all, err);
     tn_lora_free(&all);
-    for (int i = 0; !rc && i < *n; i++) rc = check_loftq(list[i], *e, err);
+    for (int i = 0; !rc && i < *n; i++) {
+        rc = check_loftq(list[i], *e, err);
+        tn_adapter_warn(list[i], o->log);
+    }
     if (!rc && o->checkpoint) rc = tn_checkpoint_load(o->checkpoint, *e, err);
     return rc;
 }

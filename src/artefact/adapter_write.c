@@ -78,7 +78,7 @@ static void patterns_of(const tn_model *m, json_t *ranks, json_t *alphas)
 static json_t *init_json(const tn_settings *s)
 {
     const char *init = s->model.lora.init;
-    if (tn_starts(init, "pissa") || !strcmp(init, "gaussian")) return json_string(init);
+    if (tn_starts(init, "pissa") || !strcmp(init, "olora") || !strcmp(init, "gaussian")) return json_string(init);
     return json_true(); /* of LoftQ: its start lies in the weights, PEFT would begin anew; loftq_json says more */
 }
 

@@ -217,19 +217,34 @@ static const tn_st_tensor *find(const tn_st_file *f, const tn_slot *s)
     return s->group == TN_GROUP_LORA ? tn_st_find_common(f, s->name) : tn_st_find(f, s->name);
 }
 
+/* Parts of adapters that no slot read would be missing from what is trained on. */
+static int all_read(const tn_st_file *f, const bool *read, tn_error *err)
+{
+    for (int i = 0; i < f->n; i++)
+        if (!read[i] && strstr(f->t[i].name, ".lora_"))
+            return tn_fail(err, TN_ERR_FORMAT,
+                           "%s: nothing in this configuration takes '%s'; the adapter was made with another one", f->path,
+                           f->t[i].name);
+    return 0;
+}
+
 static int read_group(tn_engine *e, const char *path, tn_group group, tn_error *err)
 {
     tn_st_file *f;
     TN_TRY(tn_st_open(&f, path, err));
-    int rc = 0;
+    bool *read = calloc((size_t)f->n + 1, sizeof *read);
+    int rc = read ? 0 : tn_oom(err);
     for (int i = 0; !rc && i < e->model->n_slots; i++) {
         const tn_slot *s = &e->model->slots[i];
         if (s->group != group) continue;
         const tn_st_tensor *t = find(f, s);
+        if (t) read[t - f->t] = true;
         rc = t ? read_slot(e, i, f, t, err)
                : tn_fail(err, TN_ERR_FORMAT, "%s: tensor '%s' is missing; the checkpoint was made with another configuration", path,
                          s->name);
     }
+    if (!rc) rc = all_read(f, read, err);
+    free(read);
     tn_st_close(f);
     return rc;
 }

@@ -4,8 +4,8 @@
 #include <stdio.h>
 #include <string.h>
 
-static const char *const prefixes[] = {"base_model.model.", "backbone.", "model.", "dinov2_with_registers.", "dinov2.", "vit.",
-                                       "dinov3_vit.",       "encoder.",  NULL};
+static const char *const prefixes[] = {"base_model.model.", "backbone.", "model.",      "module.",  "dinov2_with_registers.",
+                                       "dinov2.",           "vit.",      "dinov3_vit.", "encoder.", NULL};
 
 /* from -> to; ^ binds to the beginning. The first that fits of each line's text is applied, in order. */
 static const char *const words[][2] = {
@@ -51,8 +51,53 @@ static bool names_replace(char *out, size_t n, const char *from, const char *to)
     return true;
 }
 
+static void cut_all(char *out, const char *wrapper)
+{
+    const size_t len = strlen(wrapper);
+    for (char *at = out; (at = strstr(at, wrapper));)
+        if (at == out || at[-1] == '.') memmove(at, at + len, strlen(at + len) + 1);
+        else at += len;
+}
+
+void tn_unwrapped_name(char *out, size_t n, const char *name)
+{
+    static const char *const anywhere[] = {"_orig_mod.", "_fsdp_wrapped_module.", "_checkpoint_wrapped_module."};
+    static const char *const in_front[] = {"module.", "state_dict."};
+    snprintf(out, n, "%s", name);
+    for (size_t i = 0; i < sizeof anywhere / sizeof *anywhere; i++) cut_all(out, anywhere[i]);
+    size_t front = 0;
+    for (int i = 0; i < 2; i++)
+        if (tn_starts(out + front, in_front[i])) {
+            front += strlen(in_front[i]);
+            i = -1;
+        }
+    memmove(out, out + front, strlen(out + front) + 1);
+}
+
+/* Cuts the component behind `mark` where another one follows it: ".lora_A." of "x.lora_A.default.weight". */
+static void cut_component(char *out, const char *mark)
+{
+    char *at = strstr(out, mark), *next = at ? strchr(at + strlen(mark), '.') : NULL;
+    if (next) memmove(at + strlen(mark), next + 1, strlen(next + 1) + 1);
+}
+
+void tn_plain_key(char *out, size_t n, const char *key)
+{
+    tn_unwrapped_name(out, n, key);
+    cut_component(out, ".lora_A.");
+    cut_component(out, ".lora_B.");
+    cut_component(out, ".modules_to_save.");
+    names_replace(out, n, ".modules_to_save.", ".");
+    while (names_replace(out, n, ".default.", ".")) continue;
+    char *magnitude = strstr(out, ".lora_magnitude_vector.");
+    if (magnitude) magnitude[strlen(".lora_magnitude_vector")] = 0;
+}
+
 void tn_common_name(char *out, size_t n, const char *name)
 {
+    char plain[320];
+    tn_unwrapped_name(plain, sizeof plain, name);
+    name = plain;
     for (int i = 0; prefixes[i]; i++)
         if (tn_starts(name, prefixes[i])) {
             name += strlen(prefixes[i]);
@@ -65,10 +110,7 @@ void tn_common_name(char *out, size_t n, const char *name)
 void tn_common_adapter_name(char *out, size_t n, const char *key)
 {
     char plain[320];
-    snprintf(plain, sizeof plain, "%s", key);
+    tn_plain_key(plain, sizeof plain, key);
     names_replace(plain, sizeof plain, ".base_layer", "");
-    names_replace(plain, sizeof plain, ".modules_to_save.default", "");
-    names_replace(plain, sizeof plain, ".default.weight", ".weight");
-    names_replace(plain, sizeof plain, ".lora_magnitude_vector.weight", ".lora_magnitude_vector");
     tn_common_name(out, n, plain);
 }

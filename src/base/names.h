@@ -9,6 +9,12 @@
  * norm2 and norm. Two names with one common spelling name the same thing. DINOv3's mlp.up_proj keeps its name.
  */
 void tn_common_name(char *out, size_t n, const char *name);
-/** The same of an adapter's key: also without .base_layer, .modules_to_save.default and the adapter's own name. */
+/** The same of an adapter's key: of tn_plain_key, and also without .base_layer. */
 void tn_common_adapter_name(char *out, size_t n, const char *key);
+/** A name without what wraps a model in memory: torch.compile's _orig_mod. and FSDP's names anywhere, DataParallel's module. and a
+ * checkpoint's state_dict. in front. */
+void tn_unwrapped_name(char *out, size_t n, const char *name);
+/** An adapter's key as PEFT's save_pretrained spells it: unwrapped, and without the adapter's own name (lora_A.default.weight,
+ * modules_to_save.other.weight, lora_magnitude_vector.default.weight). */
+void tn_plain_key(char *out, size_t n, const char *key);
 #endif

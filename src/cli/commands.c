@@ -106,7 +106,7 @@ const tn_command tn_commands[] = {
      "usage: tracknet adapter info --adapter DIR [--json]\n"
      "       tracknet adapter merge --adapter DIR --base DIR --out DIR [--quant-type NAME ...]\n"
      "       tracknet adapter convert --adapter DIR --out DIR [options]\n\n"
-     "  --adapter DIR       PEFT's adapter_config.json and adapter_model.safetensors, or a checkpoint of ours\n"
+     "  --adapter DIR       PEFT's adapter_config.json and adapter_model.safetensors (or .bin), or a checkpoint of ours\n"
      "  --base DIR          Hugging Face folder that the adapter was trained on\n"
      "  --out DIR           must not exist yet\n"
      "merge writes the base with the adapter added, in the base's dtype, or quantised with\n"
@@ -115,12 +115,13 @@ const tn_command tn_commands[] = {
      "  --spelling v4|v5    module paths as transformers 4 or 5 has them (needs --model-type)\n"
      "  --model-type NAME   dinov3_vit, dinov2, dinov2_with_registers or vit\n"
      "  --dtype NAME        F32, F16 or BF16\n"
-     "  --plain             a PiSSA adapter into LoRA of twice the rank over the unchanged base (needs --base)\n",
+     "  --plain             a PiSSA or OLoRA adapter into LoRA of twice the rank over the unchanged base (needs --base)\n",
      "adapter base out quant-type block-size double-quant skip report spelling model-type dtype plain json", tn_cmd_adapter},
     {"import", "turn a PyTorch Lightning TrackNet checkpoint into ours",
      "usage: tracknet import --in DIR --out DIR [options] [KEY=VALUE ...]\n\n"
-     "  --in DIR            folder or file with the state_dict saved as safetensors (backbone.model.*, decoder.*, head.*);\n"
-     "                      a config.json beside it describes the backbone, else pretrained_model_name does\n"
+     "  --in DIR            Lightning's .ckpt, or its state_dict as safetensors (backbone.model.*, decoder.*, head.*), or a\n"
+     "                      folder with one of them; a config.json beside it describes the backbone, else\n"
+     "                      pretrained_model_name does\n"
      "  --out DIR           checkpoint folder of ours, backbone included; must not exist yet\n"
      "The configuration is the one it was trained with:\n" CONFIG_HELP DEVICE_HELP,
      "in out " CONFIG_OPTIONS " " DEVICE_OPTIONS, tn_cmd_import},

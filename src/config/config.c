@@ -125,11 +125,12 @@ static int check_lora(const tn_settings *s, tn_error *err)
     const char *init = s->model.lora.init;
     int iterations = 0;
     const bool known = !strcmp(init, "kaiming") || !strcmp(init, "gaussian") || !strcmp(init, "pissa") || !strcmp(init, "loftq") ||
-                       !strcmp(init, "true") || (sscanf(init, "pissa_niter_%d", &iterations) == 1 && iterations > 0);
+                       !strcmp(init, "olora") || !strcmp(init, "true") ||
+                       (sscanf(init, "pissa_niter_%d", &iterations) == 1 && iterations > 0);
     if (!known)
         return tn_fail(err, TN_ERR_CONFIG,
                        "model.lora.init_lora_weights '%s' is not known; kaiming, gaussian, pissa, "
-                       "pissa_niter_N and loftq are",
+                       "pissa_niter_N, olora and loftq are",
                        init);
     if (!strcmp(init, "loftq") && s->model.lora.enabled && !s->model.quant.enabled)
         return tn_fail(err, TN_ERR_CONFIG,

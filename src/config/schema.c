@@ -64,7 +64,7 @@ const tn_key tn_schema[] = {
      "modules trained whole and saved with the adapter"},
     {"model.lora.use_dora", TN_S_BOOL, AT(model.lora.dora), "false", 0, 0, NULL, false, "weight-decomposed adapters (DoRA)"},
     {"model.lora.init_lora_weights", TN_S_STR, AT(model.lora.init), "kaiming", 0, 0, NULL, false,
-     "kaiming, gaussian, pissa, pissa_niter_N or loftq"},
+     "kaiming, gaussian, pissa, pissa_niter_N, olora or loftq"},
     {"model.lora.loftq_iter", TN_S_INT, AT(model.lora.loftq_iter), "1", 1, 64, NULL, false, "alternations of loftq"},
     {"model.lora.bias", TN_S_STR, AT(model.lora.bias), "none", 0, 0, "none|all|lora_only", false, "biases trained beside"},
     {"model.lora.use_rslora", TN_S_BOOL, AT(model.lora.rslora), "false", 0, 0, NULL, false, "scale is lora_alpha / sqrt(r)"},

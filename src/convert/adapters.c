@@ -1,15 +1,15 @@
-/* Adapters as files: described, merged into their base, spelt another way. */
+/* Adapters as files: described, spelt another way, made plain. */
 #include "adapter.h"
 #include "entry.h"
 #include "files.h"
-#include "loftq.h"
 #include "names.h"
-#include "rewrite.h"
-#include "svd.h"
+#include "start.h"
+#include <tracknet/convert.h>
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <unistd.h>
 
 /* ---- info ---- */
@@ -27,7 +27,7 @@ int tn_adapter_describe(const char *dir, char **text, tn_error *err)
     int ranks[2] = {a->modules[0].r, a->modules[0].r};
     for (int i = 0; i < a->n; i++) {
         const tn_adapter_module *m = &a->modules[i];
-        parameters += (long long)m->r * (m->in + m->out) + (m->magnitude ? m->out : 0);
+        parameters += (long long)m->r * (m->in + m->out) + (m->magnitude ? m->out : 0) + (m->bias ? m->out : 0);
         ranks[0] = TN_MIN(ranks[0], m->r), ranks[1] = TN_MAX(ranks[1], m->r);
         json_array_append_new(modules,
                               json_pack("{s:s, s:i, s:i, s:i, s:f, s:b}", "module", m->path, "r", m->r, "in_features", m->in,
@@ -47,142 +47,6 @@ int tn_adapter_describe(const char *dir, char **text, tn_error *err)
     json_decref(j);
     tn_adapter_close(a);
     return *text ? 0 : tn_oom(err);
-}
-
-/* ---- merge ---- */
-
-typedef struct {
-    tn_adapter *a;
-    int used;
-    int iterations; /* of PiSSA's decomposition; -1: no PiSSA */
-    tn_loftq_start loftq;
-} merger;
-
-/* "X.weight" -> the adapter's module X. */
-static const tn_adapter_module *module_of(const tn_adapter *a, const char *tensor)
-{
-    char common[320];
-    tn_common_name(common, sizeof common, tensor);
-    if (!tn_ends(common, ".weight")) return NULL;
-    common[strlen(common) - strlen(".weight")] = 0;
-    return tn_adapter_find(a, common);
-}
-
-static const tn_st_tensor *whole_of(const tn_adapter *a, const char *tensor)
-{
-    char common[320];
-    tn_common_name(common, sizeof common, tensor);
-    return tn_adapter_other(a, common);
-}
-
-static bool changes(void *user, const char *name)
-{
-    const merger *m = user;
-    return module_of(m->a, name) || whole_of(m->a, name);
-}
-
-static int wrong_base(const tn_adapter *a, const char *name, int rows, int cols, tn_error *err)
-{
-    return tn_fail(err, TN_ERR_FORMAT, "adapter '%s' does not fit '%s' [%d, %d]; it was made for another base", a->dir, name, rows,
-                   cols);
-}
-
-/* PiSSA trained against W - s B0 A0. */
-static int take_pissa(const merger *m, const tn_adapter_module *x, float *w, tn_error *err)
-{
-    if (m->iterations < 0) return 0;
-    const size_t nb = (size_t)x->out * (size_t)x->r, na = (size_t)x->in * (size_t)x->r;
-    float *B = malloc(sizeof *B * (nb + na)), *A = B + nb;
-    if (!B) return tn_oom(err);
-    int rc = tn_low_rank(&(tn_low_rank_of){w, x->out, x->in, x->r, m->iterations, 42}, B, A, err);
-    if (!rc) tn_matmul_add(w, -1, B, A, x->out, x->r, x->in);
-    free(B);
-    return rc;
-}
-
-/* LoftQ trained against the base as its alternations left it quantised. */
-static int take_loftq(const merger *m, const tn_adapter_module *x, float *w, tn_error *err)
-{
-    if (!m->loftq.iterations || !tn_adapter_loftq_has(m->a, x)) return 0;
-    tn_qshape s = {.type = m->loftq.type, .rows = x->out, .cols = x->in, .nested = m->loftq.nested};
-    TN_TRY(tn_qblock(&s.block, s.type, m->loftq.block, s.cols, x->path, err));
-    const tn_loftq_spec how = {.shape = s, .r = x->r, .iterations = m->loftq.iterations, .scale = x->scale};
-    return tn_loftq_base(w, &how, err);
-}
-
-static int merge_module(const merger *m, const tn_adapter_module *x, float *w, tn_error *err)
-{
-    float *A = tn_adapter_values(m->a, x->a, err), *B = A ? tn_adapter_values(m->a, x->b, err) : NULL;
-    float *mag = B && x->magnitude ? tn_adapter_values(m->a, x->magnitude, err) : NULL;
-    int rc = B && (!x->magnitude || mag) ? take_pissa(m, x, w, err) : err->status;
-    if (!rc) rc = take_loftq(m, x, w, err);
-    if (!rc) {
-        tn_matmul_add(w, x->scale, B, A, x->out, x->r, x->in);
-        if (mag) tn_rows_to_norms(w, mag, x->out, x->in);
-    }
-    free(A);
-    free(B);
-    free(mag);
-    return rc;
-}
-
-static int change(void *user, const char *name, float *w, int rows, int cols, tn_error *err)
-{
-    merger *m = user;
-    const tn_adapter_module *x = module_of(m->a, name);
-    if (x) {
-        if (x->out != rows || x->in != cols) return wrong_base(m->a, name, rows, cols, err);
-        return merge_module(m, x, w, err);
-    }
-    const tn_st_tensor *t = whole_of(m->a, name);
-    if (t->count != (int64_t)rows * cols) return wrong_base(m->a, name, rows, cols, err);
-    return tn_st_read_f32(m->a->file, t, w, err);
-}
-
-/* Every module must be in the base before anything is written. */
-static int check_base(const tn_adapter *a, const char *base, tn_error *err)
-{
-    tn_hf_dir *hf;
-    TN_TRY(tn_hf_open(&hf, base, true, err));
-    int rc = 0;
-    for (int i = 0; !rc && i < a->n; i++) {
-        char name[330];
-        snprintf(name, sizeof name, "%s.weight", a->modules[i].common);
-        if (!tn_hf_find(hf, name, NULL))
-            rc = tn_fail(err, TN_ERR_FORMAT, "adapter '%s': there is no '%s' in '%s'; it was made for another base", a->dir,
-                         a->modules[i].path, hf->path);
-    }
-    tn_hf_close(hf);
-    return rc;
-}
-
-static int starts_of(merger *m, tn_error *err)
-{
-    m->iterations = tn_pissa_iterations(tn_adapter_init(m->a));
-    TN_TRY(tn_adapter_loftq(&m->loftq, m->a, err));
-    if (m->loftq.iterations || strcmp(tn_adapter_init(m->a), "loftq")) return 0;
-    return tn_fail(err, TN_ERR_CONFIG,
-                   "adapter '%s' began from LoftQ, and its loftq_config names no quant_type to make its base again; "
-                   "merge it in PEFT, with the base that it was trained with",
-                   m->a->dir);
-}
-
-int tn_merge_adapter(const char *adapter, const tn_quantize_options *o, tn_error *err)
-{
-    TN_ENTRY(err);
-    TN_TRY(tn_struct(o, TN_QUANTIZE_OPTIONS_VERSION, "tn_quantize_options", err));
-    TN_TRY(tn_quantize_skips(o, err));
-    merger m = {0};
-    tn_rewrite w = {
-        .o = o, .quantize = o->quant_type != NULL, .phase = TN_PHASE_MERGING, .changes = changes, .change = change, .user = &m};
-    if (!adapter || !o->in || !o->out) return tn_fail(err, TN_ERR_ARGUMENT, "give --adapter, --base and --out");
-    if (o->quant_type) TN_TRY(tn_quantize_check(o, &w.type, err));
-    TN_TRY(tn_adapter_open(&m.a, adapter, err));
-    int rc = starts_of(&m, err);
-    if (!rc) rc = check_base(m.a, o->in, err);
-    if (!rc) rc = tn_rewrite_run(&w, err);
-    tn_adapter_close(m.a);
-    return rc;
 }
 
 /* ---- convert ---- */
@@ -222,14 +86,14 @@ static void adapters_bundle_free(adapters_bundle *b)
     free(b->e);
 }
 
-/* The key under another spelling of its module's path. */
+/* The key as save_pretrained writes it, or under another spelling of its module's path. */
 static char *respell(const char *key, const char *spelling, const tn_backbone *family)
 {
-    char common[320];
-    if (!spelling) return strdup(key);
-    tn_common_adapter_name(common, sizeof common, key);
-    const char *infix = strstr(key, ".base_layer.") ? ".base_layer" : "", *last = strrchr(common, '.');
-    char spelt[320];
+    char plain[320], common[320], spelt[320];
+    tn_plain_key(plain, sizeof plain, key);
+    if (!spelling) return strdup(plain);
+    tn_common_adapter_name(common, sizeof common, plain);
+    const char *infix = strstr(plain, ".base_layer.") ? ".base_layer" : "", *last;
     tn_spell_name(spelt, sizeof spelt, family, common, !strcmp(spelling, "v5"));
     last = strrchr(spelt, '.');
     return tn_strf("base_model.model.%.*s%s%s", (int)(last - spelt), spelt, infix, last);
@@ -242,19 +106,20 @@ static const char *dtype_of(const tn_adapter_convert *o, const tn_st_tensor *t)
 
 /* s B A - s B0 A0 as one pair of rank 2r with PEFT's scale: [B, -B0] [A; A0]. */
 static int plain_pair(adapters_bundle *b, const tn_adapter_convert *o, const tn_adapter *a, const tn_adapter_module *m,
-                      const tn_hf_dir *hf, int iterations, const tn_backbone *family, tn_error *err)
+                      const tn_hf_dir *hf, const tn_backbone *family, tn_error *err)
 {
     char name[330];
+    float scale = 1;
     const tn_st_file *f;
     snprintf(name, sizeof name, "%s.weight", m->common);
     const tn_st_tensor *t = tn_hf_find(hf, name, &f);
     const size_t r = (size_t)m->r, in = (size_t)m->in, out = (size_t)m->out;
-    if (!t || t->count != (int64_t)(in * out)) return wrong_base(a, name, m->out, m->in, err);
+    if (!t || t->count != (int64_t)(in * out)) return tn_wrong_base(a, name, m->out, m->in, err);
     float *w = malloc(sizeof *w * in * out), *A = malloc(sizeof *A * 2 * r * in), *B = malloc(sizeof *B * 2 * r * out);
     float *B0 = malloc(sizeof *B0 * r * out), *B1 = tn_adapter_values(a, m->b, err), *A1 = tn_adapter_values(a, m->a, err);
     int rc = w && A && B && B0 && B1 && A1 ? tn_st_read_f32(f, t, w, err) : tn_oom(err);
-    if (!rc) rc = tn_low_rank(&(tn_low_rank_of){w, m->out, m->in, m->r, iterations, 42}, B0, A + r * in, err);
-    const float k = sqrtf(1 / m->scale);
+    if (!rc) rc = tn_start_factors(B0, A + r * in, &scale, a, m, w, err);
+    const float k = sqrtf(scale / m->scale);
     for (size_t i = 0; !rc && i < r * in; i++) A[i] = A1[i], A[r * in + i] *= k;
     for (size_t i = 0; !rc && i < out; i++)
         for (size_t j = 0; j < r; j++) B[i * 2 * r + j] = B1[i * r + j], B[i * 2 * r + r + j] = -k * B0[i * r + j];
@@ -268,29 +133,43 @@ static int plain_pair(adapters_bundle *b, const tn_adapter_convert *o, const tn_
         free(B);
         return rc;
     }
-    TN_TRY(adapters_add(b, respell(m->a->name, o->spelling, family), dtype_of(o, m->a), 2, sa, A, err));
-    return adapters_add(b, respell(m->b->name, o->spelling, family), dtype_of(o, m->b), 2, sb, B, err);
+    rc = adapters_add(b, respell(m->a->name, o->spelling, family), dtype_of(o, m->a), 2, sa, A, err);
+    if (!rc) return adapters_add(b, respell(m->b->name, o->spelling, family), dtype_of(o, m->b), 2, sb, B, err);
+    free(B);
+    return rc;
+}
+
+static int check_plain(const tn_adapter_convert *o, const tn_adapter *a, tn_error *err)
+{
+    const char *init = tn_adapter_init(a);
+    if (!strcasecmp(init, "loftq"))
+        return tn_fail(err, TN_ERR_CONFIG, "adapter '%s' began from LoftQ, whose base is no checkpoint's plus a low rank; merge it",
+                       a->dir);
+    if (!tn_start_is_low_rank(a))
+        return tn_fail(err, TN_ERR_CONFIG, "adapter '%s' began as %s and is plain LoRA already", a->dir, init);
+    if (!o->base) return tn_fail(err, TN_ERR_ARGUMENT, "--plain needs --base, which %s was taken out of", init);
+    return 0;
+}
+
+/* Parts of LoRA that --plain makes anew; a bias of lora_B stays. */
+static bool made_anew(const tn_adapter_convert *o, const char *common)
+{
+    return o->plain && (tn_ends(common, ".lora_A.weight") || tn_ends(common, ".lora_B.weight"));
 }
 
 static int convert_tensors(adapters_bundle *b, const tn_adapter_convert *o, const tn_adapter *a, const tn_backbone *family,
                            tn_error *err)
 {
     tn_hf_dir *hf = NULL;
-    const int iterations = tn_pissa_iterations(tn_adapter_init(a));
     int rc = 0;
     if (o->plain) {
-        if (!strcmp(tn_adapter_init(a), "loftq"))
-            return tn_fail(err, TN_ERR_CONFIG,
-                           "adapter '%s' began from LoftQ, whose base is no checkpoint's plus a low rank; merge it", a->dir);
-        if (iterations < 0)
-            return tn_fail(err, TN_ERR_CONFIG, "adapter '%s' began as %s and is plain LoRA already", a->dir, tn_adapter_init(a));
-        if (!o->base) return tn_fail(err, TN_ERR_ARGUMENT, "--plain needs --base, which PiSSA was taken out of");
+        TN_TRY(check_plain(o, a, err));
         TN_TRY(tn_hf_open(&hf, o->base, true, err));
     }
-    for (int i = 0; !rc && i < a->n && o->plain; i++) rc = plain_pair(b, o, a, &a->modules[i], hf, iterations, family, err);
+    for (int i = 0; !rc && i < a->n && o->plain; i++) rc = plain_pair(b, o, a, &a->modules[i], hf, family, err);
     for (int i = 0; !rc && i < a->file->n; i++) {
         const tn_st_tensor *t = &a->file->t[i];
-        if (o->plain && strstr(t->name, ".lora_")) continue;
+        if (made_anew(o, a->common.v[i]) || strstr(t->name, ".original_module.")) continue;
         rc = adapters_add(b, respell(t->name, o->spelling, family), dtype_of(o, t), t->ndim, t->shape, tn_adapter_values(a, t, err),
                           err);
     }

@@ -6,6 +6,7 @@
 #include "files.h"
 #include "names.h"
 #include "qfile.h"
+#include "torch_file.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -13,27 +14,36 @@
 
 /* ---- in ---- */
 
-/* The file itself, DIR/model.safetensors, or the one .safetensors file in DIR. */
-static int find_file(char **path, const char *in, tn_error *err)
+/* Files of `dir` that end so: how many, and the one called model.* or else the last. */
+static int find_ending(char **path, int *found, const char *dir, const char *ending, tn_error *err)
 {
     tn_strs names = {0};
+    char *usual = tn_strf("model%s", ending);
+    int rc = usual ? tn_list_dir(&names, dir, err) : tn_oom(err);
+    *found = 0;
+    for (int i = 0; !rc && i < names.n; i++) {
+        if (!tn_ends(names.v[i], ending)) continue;
+        if ((*found)++ && strcmp(names.v[i], usual)) continue;
+        free(*path);
+        if (!(*path = tn_path(dir, names.v[i]))) rc = tn_oom(err);
+    }
+    tn_strs_free(&names);
+    free(usual);
+    return rc;
+}
+
+/* The file itself, the .safetensors file in a folder, or its only .ckpt. */
+static int find_file(char **path, const char *in, tn_error *err)
+{
+    int found = 0;
     *path = NULL;
     if (tn_is_file(in)) return (*path = strdup(in)) ? 0 : tn_oom(err);
-    int rc = tn_is_dir(in) ? tn_list_dir(&names, in, err) : tn_fail(err, TN_ERR_IO, "there is no checkpoint '%s'", in);
-    int found = 0;
-    for (int i = 0; !rc && i < names.n; i++) {
-        if (!tn_ends(names.v[i], ".safetensors")) continue;
-        if (found++ && strcmp(names.v[i], "model.safetensors")) continue;
-        free(*path);
-        if (!(*path = tn_path(in, names.v[i]))) rc = tn_oom(err);
-    }
-    if (!rc && !found)
-        rc = tn_fail(err, TN_ERR_IO,
-                     "'%s' holds no .safetensors file; save the Lightning checkpoint's state_dict with "
-                     "safetensors.torch.save_file first",
-                     in);
-    tn_strs_free(&names);
-    return rc;
+    if (!tn_is_dir(in)) return tn_fail(err, TN_ERR_IO, "there is no checkpoint '%s'", in);
+    TN_TRY(find_ending(path, &found, in, ".safetensors", err));
+    if (found) return 0;
+    TN_TRY(find_ending(path, &found, in, ".ckpt", err));
+    if (found > 1) return tn_fail(err, TN_ERR_IO, "'%s' holds %d .ckpt files; give one of them as --in", in, found);
+    return found ? 0 : tn_fail(err, TN_ERR_IO, "'%s' holds no .safetensors file and no .ckpt of PyTorch Lightning", in);
 }
 
 typedef struct {
@@ -44,7 +54,7 @@ typedef struct {
 
 static int open_source(lightning_source *s, const char *path, tn_error *err)
 {
-    TN_TRY(tn_st_open(&s->f, path, err));
+    TN_TRY(tn_tensors_open(&s->f, path, err));
     s->used = calloc((size_t)s->f->n + 1, sizeof *s->used);
     for (int i = 0; i < s->f->n; i++) {
         char name[320];
@@ -77,7 +87,7 @@ static int lightning_read_slot(float **v, lightning_source *src, const tn_slot *
     if (!*v) return tn_oom(err);
     int rc;
     tn_qmatrix q = {0};
-    if (tn_qfile_is_packed(t)) {
+    if (tn_qfile_is_packed(src->f, t)) {
         rc = tn_qfile_read(&q, src->f, t, NULL, err);
         if (!rc && (q.s.rows != s->rows || q.s.cols != s->cols))
             rc = tn_fail(err, TN_ERR_FORMAT, "%s: '%s' is misshapen", src->f->path, t->name);
@@ -104,6 +114,17 @@ static void name_unused(const lightning_source *s, const tn_log *log)
         tn_logf(log, TN_LOG_WARN, "%d tensors of the checkpoint are not part of this model and are left out: %s%s", n, names.s,
                 n > 5 ? ", ..." : "");
     tn_text_free(&names);
+}
+
+/* What is left out must not be part of an adapter: a bias of lora_B would be missing silently. */
+static int adapters_used(const lightning_source *s, tn_error *err)
+{
+    for (int i = 0; i < s->f->n; i++)
+        if (!s->used[i] && strstr(s->common.v[i], ".lora_"))
+            return tn_fail(err, TN_ERR_FORMAT,
+                           "%s: nothing here takes '%s'; set model.lora as it was trained, or merge the adapters in PEFT",
+                           s->f->path, s->f->t[i].name);
+    return 0;
 }
 
 static bool is_base(const tn_slot *s)
@@ -211,6 +232,7 @@ int tn_import(tn_config *c, const tn_run_options *o, const char *in, const char 
     if (!rc) rc = set_base(c, hf->path, true, err);
     if (!rc) rc = tn_engine_open(&e, tn_config_settings(c), o, false, false, err);
     if (!rc) rc = set_slots(e, &src, err);
+    if (!rc) rc = adapters_used(&src, err);
     if (!rc) name_unused(&src, o->log);
     if (!rc) rc = write_import(e, c, &src, hf, tmp, out, err);
     tn_error ignored;

@@ -1,5 +1,6 @@
 #include "rewrite.h"
 #include "files.h"
+#include "names.h"
 #include "text.h"
 #include "watch.h"
 
@@ -26,9 +27,9 @@ static int tell(const rewrite_run *r, const char *name, tn_error *err)
 
 /* ---- what becomes of a tensor ---- */
 
-static bool is_matrix(const tn_st_tensor *t)
+static bool is_matrix(const tn_st_file *f, const tn_st_tensor *t)
 {
-    return tn_qfile_is_packed(t) || (t->ndim == 2 && tn_ends(t->name, ".weight"));
+    return tn_qfile_is_packed(f, t) || (t->ndim == 2 && tn_ends(t->name, ".weight"));
 }
 
 static bool is_skipped(const rewrite_run *r, const char *name)
@@ -45,17 +46,17 @@ static bool is_changed(const rewrite_run *r, const tn_st_tensor *t)
     return r->w->changes && r->w->changes(r->w->user, t->name);
 }
 
-static action action_of(const rewrite_run *r, const tn_st_tensor *t, int cols, const char **state)
+static action action_of(const rewrite_run *r, const tn_st_file *f, const tn_st_tensor *t, int cols, const char **state)
 {
     *state = "kept";
-    const bool matrix = is_matrix(t);
+    const bool matrix = is_matrix(f, t);
     if (r->w->quantize && matrix) {
         *state = is_skipped(r, t->name)                               ? "skipped"
                  : tn_qdivides(r->w->type, r->w->o->block_size, cols) ? "quantised"
                                                                       : "not divisible";
         if ((*state)[0] == 'q') return QUANT;
     }
-    return tn_qfile_is_packed(t) || is_changed(r, t) ? FLOAT : COPY;
+    return tn_qfile_is_packed(f, t) || is_changed(r, t) ? FLOAT : COPY;
 }
 
 /* ---- one tensor as float32 ---- */
@@ -70,7 +71,7 @@ typedef struct {
 static int measure_into(rewrite_values *x, tn_qmatrix *q, const tn_st_file *f, const tn_st_tensor *t, tn_error *err)
 {
     *x = (rewrite_values){0};
-    if (tn_qfile_is_packed(t)) {
+    if (tn_qfile_is_packed(f, t)) {
         TN_TRY(tn_qfile_read(q, f, t, x->dtype, err));
         x->rows = q->s.rows, x->cols = q->s.cols;
         return 0;
@@ -137,9 +138,11 @@ static int lay(rewrite_layout *l, const tn_st_entry *e, tn_error *err)
         if (!v) return tn_oom(err);
         l->e = v;
     }
+    char name[TN_ST_NAME];
+    tn_unwrapped_name(name, sizeof name, e->name);
     l->e[l->n] = *e;
     l->e[l->n].data = NULL;
-    return (l->e[l->n++].name = strdup(e->name)) ? 0 : tn_oom(err);
+    return (l->e[l->n++].name = strdup(name)) ? 0 : tn_oom(err);
 }
 
 static void layout_free(rewrite_layout *l)
@@ -197,13 +200,13 @@ static int lay_file(rewrite_layout *l, const rewrite_run *r, const tn_st_file *f
         if (is_dropped(t)) continue;
         TN_TRY(rewrite_measure(&x, f, t, err));
         tn_st_entry e = entry_of(t);
-        switch (action_of(r, t, x.cols, &state)) {
+        switch (action_of(r, f, t, x.cols, &state)) {
         case QUANT:
             TN_TRY(tell(r, t->name, err));
             TN_TRY(lay_quant(l, r, f, t, &x, err));
             break;
         case FLOAT:
-            if (tn_qfile_is_packed(t)) {
+            if (tn_qfile_is_packed(f, t)) {
                 e.dtype = file_dtype(x.dtype);
                 e.ndim = 2, e.shape[0] = x.rows, e.shape[1] = x.cols;
                 e.bytes = (size_t)x.rows * (size_t)x.cols * (e.dtype[0] == 'F' && e.dtype[1] == '3' ? 4 : 2);
@@ -217,6 +220,13 @@ static int lay_file(rewrite_layout *l, const rewrite_run *r, const tn_st_file *f
 }
 
 /* ---- writing it ---- */
+
+static int put(tn_st_writer *out, const char *stored, const void *data, tn_error *err)
+{
+    char name[TN_ST_NAME];
+    tn_unwrapped_name(name, sizeof name, stored);
+    return tn_st_put(out, name, data, err);
+}
 
 static int rewrite_report(rewrite_run *r, const tn_st_tensor *t, const char *state, const rewrite_values *x, const tn_qmatrix *q,
                           tn_error *err)
@@ -253,7 +263,7 @@ static int put_quant(rewrite_run *r, tn_st_writer *out, const tn_st_file *f, con
     TN_TRY(read_values(&x, r, f, t, err));
     int rc = quantise(&q, r, &x, t->name, err);
     if (!rc) rc = tn_qparts_make(&p, t->name, &q, x.dtype, err);
-    for (int i = 0; !rc && i < p.n; i++) rc = tn_st_put(out, p.e[i].name, p.e[i].data, err);
+    for (int i = 0; !rc && i < p.n; i++) rc = put(out, p.e[i].name, p.e[i].data, err);
     r->quantised++;
     if (!rc) rc = rewrite_report(r, t, "quantised", &x, &q, err);
     tn_qparts_free(&p);
@@ -271,8 +281,8 @@ static int rewrite_put_float(rewrite_run *r, tn_st_writer *out, const tn_st_file
     const tn_dtype dt = !strcmp(x.dtype, "float16") ? TN_F16 : !strcmp(x.dtype, "bfloat16") ? TN_BF16 : TN_F32;
     void *bytes = malloc(n * tn_dtype_size(dt) + 4);
     if (bytes) tn_from_f32(bytes, x.v, dt, n);
-    int rc = bytes ? tn_st_put(out, t->name, bytes, err) : tn_oom(err);
-    if (!rc && is_matrix(t)) rc = rewrite_report(r, t, state, &x, NULL, err);
+    int rc = bytes ? put(out, t->name, bytes, err) : tn_oom(err);
+    if (!rc && is_matrix(f, t)) rc = rewrite_report(r, t, state, &x, NULL, err);
     free(bytes);
     free(x.v);
     return rc;
@@ -283,8 +293,8 @@ static int put_copy(rewrite_run *r, tn_st_writer *out, const tn_st_file *f, cons
     rewrite_values x;
     void *bytes = malloc(t->bytes + 1);
     int rc = bytes ? tn_st_read(f, t, bytes, err) : tn_oom(err);
-    if (!rc) rc = tn_st_put(out, t->name, bytes, err);
-    if (!rc && is_matrix(t) && !(rc = rewrite_measure(&x, f, t, err))) rc = rewrite_report(r, t, state, &x, NULL, err);
+    if (!rc) rc = put(out, t->name, bytes, err);
+    if (!rc && is_matrix(f, t) && !(rc = rewrite_measure(&x, f, t, err))) rc = rewrite_report(r, t, state, &x, NULL, err);
     free(bytes);
     return rc;
 }
@@ -297,7 +307,7 @@ static int put_file(rewrite_run *r, tn_st_writer *out, const tn_st_file *f, tn_e
         rewrite_values x;
         if (is_dropped(t)) continue;
         TN_TRY(rewrite_measure(&x, f, t, err));
-        switch (action_of(r, t, x.cols, &state)) {
+        switch (action_of(r, f, t, x.cols, &state)) {
         case QUANT: TN_TRY(put_quant(r, out, f, t, err)); break;
         case FLOAT: TN_TRY(rewrite_put_float(r, out, f, t, state, err)); break;
         default: TN_TRY(put_copy(r, out, f, t, state, err));
@@ -306,17 +316,36 @@ static int put_file(rewrite_run *r, tn_st_writer *out, const tn_st_file *f, tn_e
     return 0;
 }
 
+/* The result is safetensors, whatever the input's files are called. */
+static char *output_name(const char *path)
+{
+    const char *slash = strrchr(path, '/'), *base = slash ? slash + 1 : path;
+    if (!tn_ends(base, ".bin")) return strdup(base);
+    if (tn_starts(base, "pytorch_")) base += strlen("pytorch_");
+    return tn_strf("%.*s.safetensors", (int)(strlen(base) - strlen(".bin")), base);
+}
+
+/* Two files of one name, or two tensors that were one name in two wrappers, would overwrite each other. */
+static int enter(rewrite_run *r, const rewrite_layout *l, const char *file, const char *path, tn_error *err)
+{
+    if (tn_is_file(path)) return tn_fail(err, TN_ERR_FORMAT, "'%s' has two files that would both become '%s'", r->hf->path, file);
+    for (int i = 0; i < l->n; i++) {
+        if (json_object_get(r->map, l->e[i].name))
+            return tn_fail(err, TN_ERR_FORMAT, "'%s' holds tensor '%s' twice, wrapped and plain or in two files", r->hf->path,
+                           l->e[i].name);
+        json_object_set_new(r->map, l->e[i].name, json_string(file));
+        r->total_bytes += (long long)l->e[i].bytes;
+    }
+    return 0;
+}
+
 static int rewrite_file(rewrite_run *r, const char *dir, const tn_st_file *f, tn_error *err)
 {
     rewrite_layout l = {0};
     tn_st_writer *out = NULL;
-    const char *base = strrchr(f->path, '/');
-    char *path = tn_path(dir, base ? base + 1 : f->path);
+    char *file = output_name(f->path), *path = file ? tn_path(dir, file) : NULL;
     int rc = path ? lay_file(&l, r, f, err) : tn_oom(err);
-    for (int i = 0; !rc && i < l.n; i++) {
-        json_object_set_new(r->map, l.e[i].name, json_string(base ? base + 1 : f->path));
-        r->total_bytes += (long long)l.e[i].bytes;
-    }
+    if (!rc) rc = enter(r, &l, file, path, err);
     if (!rc) rc = tn_st_begin(&out, path, l.e, l.n, err);
     if (!rc) {
         rc = put_file(r, out, f, err);
@@ -324,6 +353,7 @@ static int rewrite_file(rewrite_run *r, const char *dir, const tn_st_file *f, tn
         else tn_st_abort(out);
     }
     layout_free(&l);
+    free(file);
     free(path);
     return rc;
 }
@@ -384,7 +414,7 @@ static void count_matrices(rewrite_run *r)
     for (int f = 0; f < r->hf->n_files; f++)
         for (int i = 0; i < r->hf->files[f]->n; i++) {
             const tn_st_tensor *t = &r->hf->files[f]->t[i];
-            r->total += !is_dropped(t) && is_matrix(t);
+            r->total += !is_dropped(t) && is_matrix(r->hf->files[f], t);
         }
 }
 
@@ -406,6 +436,7 @@ int tn_rewrite_run(const tn_rewrite *w, tn_error *err)
     }
     char *tmp = tn_strf("%s.tmp.%ld", w->o->out, (long)getpid());
     int rc = tmp && r.map ? tn_hf_open(&r.hf, w->o->in, true, err) : tn_oom(err);
+    if (!rc) tn_hf_warn(r.hf, w->o->log);
     if (!rc) count_matrices(&r);
     if (!rc) rc = write_folder(&r, tmp, err);
     if (!rc) rc = tn_swap_dir(tmp, w->o->out, err);

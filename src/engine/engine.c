@@ -35,6 +35,7 @@ static void init_of(tn_lora *l, const char *name, int loftq_iter)
     l->init = !strcmp(name, "gaussian") ? TN_LORA_GAUSSIAN
               : pissa >= 0              ? TN_LORA_PISSA
               : !strcmp(name, "loftq")  ? TN_LORA_LOFTQ
+              : !strcmp(name, "olora")  ? TN_LORA_OLORA
                                         : TN_LORA_KAIMING;
     l->iterations = l->init == TN_LORA_LOFTQ ? loftq_iter : TN_MAX(pissa, 0);
 }
@@ -145,6 +146,7 @@ static int open_engine(tn_engine **out, const tn_settings *s, const tn_run_optio
     e->foreign_lora = lora != NULL;
     int rc = engine_image_size(e, err);
     if (!rc) rc = tn_hf_open(&hf, s->model.pretrained, !s->model.random_init && !dry, err);
+    if (!rc) tn_hf_warn(hf, e->log);
     if (!rc) rc = build_model(e, hf, lora, err);
     if (!rc) rc = quant_of(&quant, s, hf, err);
     if (!rc) rc = tn_device_select(&index, o->device, err);

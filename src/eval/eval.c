@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* In heatmap pixels. refine: soft-argmax (beta 100) over the 5 x 5 pixels round it. */
 static void heat_peak(const float *heat, int w, int h, bool refine, double *x, double *y, double *value)
 {
     int best = 0;

@@ -112,3 +112,18 @@ int tn_low_rank(const tn_low_rank_of *x, float *B, float *A, tn_error *err)
 {
     return x->iterations ? randomised(x, B, A, err) : exact(x, B, A, err);
 }
+
+int tn_leading_qr(const tn_low_rank_of *x, float *B, float *A, tn_error *err)
+{
+    const size_t rows = (size_t)x->rows, cols = (size_t)x->cols, r = (size_t)x->r, n = rows * cols;
+    float *work = malloc(sizeof *work * (n + TN_MIN(rows, cols))), *tau = work + n;
+    if (!work) return tn_oom(err);
+    memcpy(work, x->W, n * sizeof *work);
+    lapack_int bad = LAPACKE_sgeqrf(LAPACK_ROW_MAJOR, x->rows, x->cols, work, x->cols, tau);
+    for (size_t i = 0; i < r; i++)
+        for (size_t c = 0; c < cols; c++) A[i * cols + c] = c < i ? 0 : work[i * cols + c];
+    for (size_t i = 0; i < rows; i++) memcpy(B + i * r, work + i * cols, r * sizeof *B);
+    if (!bad) bad = LAPACKE_sorgqr(LAPACK_ROW_MAJOR, x->rows, x->r, x->r, B, x->r, tau);
+    free(work);
+    return bad ? tn_fail(err, TN_ERR_NUMERIC, "the QR decomposition of a weight failed") : 0;
+}

@@ -14,6 +14,9 @@ typedef struct tn_low_rank_of {
 
 /** The best approximation of rank r: W ~ B A with B [rows, r] = U sqrt(S) and A [r, cols] = sqrt(S) V^T. */
 int tn_low_rank(const tn_low_rank_of *x, float *B, float *A, tn_error *err);
+/** OLoRA's factors (Bueyuekakyuez 2024): B [rows, r] the first columns of Q and A [r, cols] the first rows of R, W = Q R by
+ * Householder reflections with the signs that LAPACK, and so torch.linalg.qr, gives them. r <= min(rows, cols). */
+int tn_leading_qr(const tn_low_rank_of *x, float *B, float *A, tn_error *err);
 /** C [m, n] += alpha A [m, k] B [k, n]. */
 void tn_matmul_add(float *C, float alpha, const float *A, const float *B, int m, int k, int n);
 /** Scales each row of w [rows, cols] to its norm[rows]: DoRA's magnitudes, merged. */

@@ -8,14 +8,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #define TARGETS "model.lora.target_modules"
 
 int tn_pissa_iterations(const char *init)
 {
-    int n = 0;
-    if (!tn_starts(init, "pissa")) return -1;
-    return sscanf(init, "pissa_niter_%d", &n) == 1 ? n : 0;
+    int n = 0, end = 0;
+    if (!strcasecmp(init, "pissa")) return 0;
+    return sscanf(init, "pissa_niter_%d%n", &n, &end) == 1 && end && !init[end] && n >= 0 ? n : -1;
 }
 
 static float scale_of(const tn_lora *l, int r, double alpha)
@@ -217,7 +218,7 @@ static int free_others(finder *f, tn_error *err)
 {
     tn_model *m = f->m;
     const bool all = !strcmp(m->lora.bias, "all"), only = !strcmp(m->lora.bias, "lora_only");
-    bool any = !m->lora.modules_to_save.n;
+    bool any = !m->lora.modules_to_save.n || m->lora.foreign;
     for (int i = 0; i < m->n_slots; i++) any |= m->slots[i].saved_whole;
     if (!any)
         return tn_fail(err, TN_ERR_CONFIG, "model.lora.modules_to_save [%s] names no module of the backbone",

@@ -57,8 +57,8 @@ typedef struct tn_decoder {
     float dropout, head_std; /* head_std 0: Kaiming */
 } tn_decoder;
 
-typedef enum tn_lora_init { TN_LORA_KAIMING, TN_LORA_GAUSSIAN, TN_LORA_PISSA, TN_LORA_LOFTQ } tn_lora_init;
-/** N of PEFT's "pissa_niter_N", 0 of "pissa" (the exact decomposition), -1 of every other start. */
+typedef enum tn_lora_init { TN_LORA_KAIMING, TN_LORA_GAUSSIAN, TN_LORA_PISSA, TN_LORA_LOFTQ, TN_LORA_OLORA } tn_lora_init;
+/** N of PEFT's "pissa_niter_N", 0 of "pissa" (the exact decomposition), -1 of every other start; in any case. */
 int tn_pissa_iterations(const char *init);
 
 /** Regular expressions over module paths and a number for each. */
@@ -67,7 +67,7 @@ typedef struct tn_lora_pattern {
     double *value;
 } tn_lora_pattern;
 
-/** Adapters as PEFT's LoraConfig describes them (Hu et al. 2021; rsLoRA 2023; DoRA, PiSSA, LoftQ 2024). */
+/** Adapters as PEFT's LoraConfig describes them (Hu et al. 2021; rsLoRA 2023; DoRA, PiSSA, LoftQ, OLoRA 2024). */
 typedef struct tn_lora {
     bool enabled, rslora, dora;
     int r;
@@ -81,6 +81,7 @@ typedef struct tn_lora {
     char bias[12]; /* none, all, lora_only */
     tn_lora_init init;
     int iterations; /* pissa: of the randomised SVD, 0 for the exact one; loftq: alternations */
+    bool foreign;   /* made of adapters' files: what of them is not in the backbone is told of when they are applied */
 } tn_lora;
 bool tn_lora_copy(tn_lora *dst, const tn_lora *src);
 void tn_lora_free(tn_lora *l);

@@ -16,9 +16,9 @@ bool tn_adapt_sets(const tn_store *st, int adapter_slot)
 {
     char name[200];
     const char *full = st->m->slots[adapter_slot].name, *part = strstr(full, ".lora_");
-    if (!part || (st->m->lora.init != TN_LORA_PISSA && st->m->lora.init != TN_LORA_LOFTQ)) return false;
+    if (!part || st->m->lora.init < TN_LORA_PISSA) return false;
     snprintf(name, sizeof name, "%.*s.weight", (int)(part - full), full);
-    return st->m->lora.init == TN_LORA_PISSA || st->s[tn_model_slot(st->m, name)].place == TN_PLACE_QUANT;
+    return st->m->lora.init != TN_LORA_LOFTQ || st->s[tn_model_slot(st->m, name)].place == TN_PLACE_QUANT;
 }
 
 typedef struct {
@@ -27,10 +27,11 @@ typedef struct {
 } adapt_split;
 
 /* W becomes W - s B A, which is what is then stored. */
-static int pissa(const adapt_split *x, int iterations, float *w, uint64_t seed, tn_error *err)
+static int take_part(const adapt_split *x, const tn_lora *l, float *w, uint64_t seed, tn_error *err)
 {
-    const tn_low_rank_of whole = {w, x->rows, x->cols, x->r, iterations, seed};
-    TN_TRY(tn_low_rank_scaled(&whole, x->scale, x->B, x->A, err));
+    const tn_low_rank_of whole = {w, x->rows, x->cols, x->r, l->iterations, seed};
+    TN_TRY(l->init == TN_LORA_OLORA ? tn_leading_qr(&whole, x->B, x->A, err)
+                                    : tn_low_rank_scaled(&whole, x->scale, x->B, x->A, err));
     tn_matmul_add(w, -x->scale, x->B, x->A, x->rows, x->r, x->cols);
     return 0;
 }
@@ -47,7 +48,7 @@ int tn_adapt_base(tn_store *st, int slot, float *w, uint64_t seed, tn_error *err
     x.B = malloc(sizeof(float) * (size_t)x.r * (size_t)x.rows);
     const tn_loftq_spec loftq = {.shape = st->s[slot].q.s, .r = x.r, .iterations = l->iterations, .scale = x.scale};
     int rc = !x.A || !x.B ? tn_oom(err) : 0;
-    if (!rc) rc = l->init == TN_LORA_PISSA ? pissa(&x, l->iterations, w, seed, err) : tn_loftq(w, &loftq, x.B, x.A, err);
+    if (!rc) rc = l->init == TN_LORA_LOFTQ ? tn_loftq(w, &loftq, x.B, x.A, err) : take_part(&x, l, w, seed, err);
     if (!rc) rc = tn_store_set(st, a_slot, x.A, err);
     if (!rc) rc = tn_store_set(st, b_slot, x.B, err);
     free(x.A);

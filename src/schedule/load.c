@@ -152,7 +152,7 @@ static int load_slot(tn_store *st, int i, const tn_hf_dir *dir, uint64_t seed, i
     const tn_st_file *f;
     const tn_st_tensor *t = tn_hf_find(dir, s->name, &f);
     if (!t) return load_fused(st, i, dir, seed, err);
-    if (s->linear && tn_qfile_is_packed(t)) return load_packed(st, i, f, t, seed, requantised, err);
+    if (s->linear && tn_qfile_is_packed(f, t)) return load_packed(st, i, f, t, seed, requantised, err);
     if (lacks_cls(s, t)) return load_patch_positions(st, i, f, t, err);
     const size_t n = (size_t)s->rows * (size_t)s->cols;
     if ((size_t)t->count != n || (t->ndim != s->ndim && n != (size_t)t->count)) return wrong_shape(s, t, f->path, err);
@@ -167,8 +167,10 @@ static int load_slot(tn_store *st, int i, const tn_hf_dir *dir, uint64_t seed, i
 }
 
 /* Tensors that such checkpoints often hold and a heatmap model never reads. */
-static bool expected_extra(const char *name)
+static bool expected_extra(const char *stored)
 {
+    char name[320];
+    tn_unwrapped_name(name, sizeof name, stored);
     return strstr(name, "mask_token") || strstr(name, "pooler.") || tn_starts(name, "classifier.") || tn_starts(name, "head.") ||
            tn_starts(name, "fc_norm.") || tn_qfile_is_part(name);
 }

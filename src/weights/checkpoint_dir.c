@@ -1,60 +1,11 @@
 #include "checkpoint_dir.h"
 #include "files.h"
 #include "names.h"
+#include "torch_file.h"
 
-#include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
-
-static char *hub_root(void)
-{
-    const char *vars[] = {"HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"};
-    for (size_t i = 0; i < TN_COUNT(vars); i++) {
-        const char *v = getenv(vars[i]);
-        if (v && v[0]) return tn_expand_path(v);
-    }
-    const char *home = getenv("HF_HOME"), *xdg = getenv("XDG_CACHE_HOME");
-    char *base = home && home[0] ? strdup(home) : xdg && xdg[0] ? tn_path(xdg, "huggingface") : strdup("~/.cache/huggingface");
-    char *full = base ? tn_path(base, "hub") : NULL, *out = full ? tn_expand_path(full) : NULL;
-    free(base);
-    free(full);
-    return out;
-}
-
-static int not_cached(const char *id, tn_error *err)
-{
-    return tn_fail(err, TN_ERR_IO,
-                   "model '%s' is neither a folder nor in the local hub cache; fetch it with "
-                   "'huggingface-cli download %s', or give a folder with config.json and model.safetensors",
-                   id, id);
-}
-
-int tn_hub_resolve(char **path, const char *id, tn_error *err)
-{
-    *path = NULL;
-    tn_text folder = {0};
-    tn_text_addf(&folder, "models--");
-    for (const char *s = id; *s; s++) tn_text_addf(&folder, *s == '/' ? "--" : "%c", *s);
-    char *root = hub_root(), *repo = root && folder.s ? tn_path(root, folder.s) : NULL;
-    char *ref = repo ? tn_path(repo, "refs/main") : NULL, *hash = NULL;
-    int rc = repo ? 0 : tn_oom(err);
-    if (!rc && (!tn_is_file(ref) || tn_read_file(&hash, NULL, ref, err))) rc = not_cached(id, err);
-    if (!rc) {
-        for (size_t n = strlen(hash); n && isspace((unsigned char)hash[n - 1]);) hash[--n] = 0;
-        *path = tn_strf("%s/snapshots/%s", repo, hash);
-        if (!*path || strstr(hash, "..") || !tn_is_dir(*path)) {
-            free(*path);
-            *path = NULL;
-            rc = not_cached(id, err);
-        }
-    }
-    tn_text_free(&folder);
-    free(root);
-    free(repo);
-    free(ref);
-    free(hash);
-    return rc;
-}
+#include <sys/stat.h>
 
 static int add_file(tn_hf_dir *d, const char *name, tn_error *err)
 {
@@ -65,7 +16,7 @@ static int add_file(tn_hf_dir *d, const char *name, tn_error *err)
         return tn_oom(err);
     }
     d->files = v;
-    int rc = tn_st_open(&v[d->n_files], p, err);
+    int rc = tn_tensors_open(&v[d->n_files], p, err);
     free(p);
     if (!rc) d->n_files++;
     return rc;
@@ -73,7 +24,8 @@ static int add_file(tn_hf_dir *d, const char *name, tn_error *err)
 
 static bool safe_shard(const char *n)
 {
-    return n[0] && n[0] != '/' && n[0] != '\\' && !strstr(n, "..") && !strchr(n, ':') && tn_ends(n, ".safetensors");
+    return n[0] && n[0] != '/' && n[0] != '\\' && !strstr(n, "..") && !strchr(n, ':') &&
+           (tn_ends(n, ".safetensors") || tn_ends(n, ".bin"));
 }
 
 static int open_shards(tn_hf_dir *d, const char *index, tn_error *err)
@@ -106,44 +58,69 @@ static int open_shards(tn_hf_dir *d, const char *index, tn_error *err)
     return rc;
 }
 
+/* A cache's link whose blob was removed, or never came. */
+static bool dangles(const char *path)
+{
+    struct stat st;
+    return !lstat(path, &st) && S_ISLNK(st.st_mode) && stat(path, &st);
+}
+
+static int dangling(const char *path, tn_error *err)
+{
+    return tn_fail(err, TN_ERR_IO, "'%s' is a link to a file that is not there; fetch it again with 'huggingface-cli download'",
+                   path);
+}
+
 static int open_weights(tn_hf_dir *d, tn_error *err)
 {
-    char *one = tn_path(d->path, "model.safetensors"), *index = tn_path(d->path, "model.safetensors.index.json");
-    int rc;
-    if (!one || !index) rc = tn_oom(err);
-    else if (tn_is_file(one)) rc = add_file(d, "model.safetensors", err);
-    else if (tn_is_file(index)) rc = open_shards(d, index, err);
-    else
-        rc = tn_fail(err, TN_ERR_IO,
-                     "'%s' holds no model.safetensors; fetch the weights with 'huggingface-cli download', or "
-                     "convert them to safetensors",
-                     d->path);
-    free(one);
-    free(index);
+    static const char *const names[] = {"model.safetensors", "model.safetensors.index.json", "pytorch_model.bin",
+                                        "pytorch_model.bin.index.json"};
+    for (size_t i = 0; i < TN_COUNT(names); i++) {
+        char *path = tn_path(d->path, names[i]);
+        const bool there = path && tn_is_file(path), broken = path && dangles(path);
+        int rc = !path ? tn_oom(err) : broken ? dangling(path, err) : 0;
+        if (!rc && there) rc = tn_ends(path, ".json") ? open_shards(d, path, err) : add_file(d, names[i], err);
+        free(path);
+        if (rc || there) return rc;
+    }
+    return tn_fail(
+        err, TN_ERR_IO,
+        "'%s' holds no model.safetensors and no pytorch_model.bin; fetch the weights with 'huggingface-cli download', or "
+        "convert them to safetensors",
+        d->path);
+}
+
+static int read_model_config(tn_hf_dir *d, tn_error *err)
+{
+    char *path = tn_path(d->path, "config.json");
+    int rc = !path              ? tn_oom(err)
+             : dangles(path)    ? dangling(path, err)
+             : tn_is_file(path) ? tn_json_read(&d->config, path, err)
+                                : tn_fail(err, TN_ERR_IO, "'%s' holds no config.json; it is no Hugging Face model folder", d->path);
+    free(path);
     return rc;
+}
+
+void tn_hf_warn(const tn_hf_dir *d, const tn_log *log)
+{
+    if (d->note) tn_logf(log, TN_LOG_WARN, "%s", d->note);
 }
 
 int tn_hf_open(tn_hf_dir **out, const char *name, bool weights, tn_error *err)
 {
     tn_hf_dir *d = calloc(1, sizeof *d);
     if (!d) return tn_oom(err);
-    char *expanded = tn_expand_path(name), *config = NULL;
+    char *expanded = tn_expand_path(name);
     int rc = 0;
     if (expanded && tn_is_dir(expanded)) {
         d->path = expanded;
         expanded = NULL;
     } else {
-        rc = tn_hub_resolve(&d->path, name, err);
+        rc = tn_hub_resolve(&d->path, &d->note, name, err);
     }
     free(expanded);
-    if (!rc) {
-        config = tn_path(d->path, "config.json");
-        if (!config || !tn_is_file(config))
-            rc = tn_fail(err, TN_ERR_IO, "'%s' holds no config.json; it is no Hugging Face model folder", d->path);
-    }
-    if (!rc) rc = tn_json_read(&d->config, config, err);
+    if (!rc) rc = read_model_config(d, err);
     if (!rc && weights) rc = open_weights(d, err);
-    free(config);
     if (rc) {
         tn_hf_close(d);
         d = NULL;
@@ -158,6 +135,7 @@ void tn_hf_close(tn_hf_dir *d)
     for (int i = 0; i < d->n_files; i++) tn_st_close(d->files[i]);
     free(d->files);
     json_decref(d->config);
+    free(d->note);
     free(d->path);
     free(d);
 }

@@ -9,9 +9,34 @@ static bool is_bnb(tn_qtype t)
     return t == TN_Q_NF4 || t == TN_Q_FP4;
 }
 
-bool tn_qfile_is_packed(const tn_st_tensor *t)
+static const tn_st_tensor *state_tensor(const tn_st_file *f, const char *weight, tn_qtype *type, bool *bnb)
 {
-    return tn_ends(t->name, ".weight") && (!strcmp(t->dtype, "U8") || !strcmp(t->dtype, "I8"));
+    for (int i = 0; i < TN_Q_TYPES; i++)
+        for (int own = 0; own < 2; own++) {
+            char name[TN_ST_NAME + 64];
+            snprintf(name, sizeof name, "%s.quant_state.%s__%s", weight, own ? "tracknet" : "bitsandbytes", tn_qformats[i].name);
+            const tn_st_tensor *t = tn_st_find(f, name);
+            if (!t) continue;
+            *type = (tn_qtype)i;
+            *bnb = !own;
+            return t;
+        }
+    return NULL;
+}
+
+static bool has_absmax(const tn_st_file *f, const char *weight)
+{
+    char name[TN_ST_NAME + 16];
+    snprintf(name, sizeof name, "%s.absmax", weight);
+    return tn_st_find(f, name) != NULL;
+}
+
+bool tn_qfile_is_packed(const tn_st_file *f, const tn_st_tensor *t)
+{
+    tn_qtype type;
+    bool bnb;
+    if (!tn_ends(t->name, ".weight")) return false;
+    return !strcmp(t->dtype, "U8") || !strcmp(t->dtype, "I8") || has_absmax(f, t->name) || state_tensor(f, t->name, &type, &bnb);
 }
 
 bool tn_qfile_is_part(const char *name)
@@ -62,21 +87,14 @@ static int read_part(const qfile_reader *r, const char *suffix, const char *dtyp
     return tn_st_read(r->f, t, dst, r->err);
 }
 
-static json_t *state_of(const qfile_reader *r, tn_qtype *type, bool *bnb)
+static json_t *state_of(const qfile_reader *r, const tn_st_tensor *t)
 {
-    for (int i = 0; i < TN_Q_TYPES; i++)
-        for (int own = 0; own < 2; own++) {
-            char suffix[64];
-            snprintf(suffix, sizeof suffix, ".quant_state.%s__%s", own ? "tracknet" : "bitsandbytes", tn_qformats[i].name);
-            const tn_st_tensor *t = part(r, suffix);
-            json_t *j = NULL;
-            tn_error ignored;
-            if (!t) continue;
-            *type = (tn_qtype)i;
-            *bnb = !own;
-            return tn_json_parse(&j, (const char *)r->f->data + t->begin, t->bytes, r->f->path, &ignored) ? NULL : j;
-        }
-    return NULL;
+    json_t *j = NULL;
+    tn_error unread;
+    char *text = malloc(t->bytes + 1);
+    if (text && !tn_st_read(r->f, t, text, &unread)) (void)tn_json_parse(&j, text, t->bytes, r->f->path, &unread);
+    free(text);
+    return j;
 }
 
 /* Scales of a map that is not ours are expanded here, so that nothing downstream needs a second map. */
@@ -156,11 +174,12 @@ int tn_qfile_read(tn_qmatrix *q, const tn_st_file *f, const tn_st_tensor *t, cha
     bool bnb;
     *q = (tn_qmatrix){0};
     if (dtype) snprintf(dtype, 16, "float32");
+    const tn_st_tensor *described = state_tensor(f, t->name, &type, &bnb);
     int rc;
-    if (!strcmp(t->dtype, "I8")) {
+    if (!described && !strcmp(t->dtype, "I8") && !has_absmax(f, t->name)) {
         rc = read_int8(&r, q);
     } else {
-        json_t *state = state_of(&r, &type, &bnb);
+        json_t *state = described ? state_of(&r, described) : NULL;
         rc = state ? read_state(&r, q, state, type, bnb) : disagrees(&r, "there is none, or it is no JSON");
         if (!rc && dtype) snprintf(dtype, 16, "%s", tn_json_str(state, "dtype", "float32"));
         json_decref(state);
@@ -276,7 +295,8 @@ bool tn_qfile_config(const tn_hf_dir *d, tn_qshape *s)
         for (int i = 0; i < d->files[f]->n; i++) {
             tn_qmatrix q;
             const tn_st_tensor *t = &d->files[f]->t[i];
-            if (s->type == TN_Q_INT8 || !tn_qfile_is_packed(t) || tn_qfile_read(&q, d->files[f], t, NULL, &ignored)) continue;
+            if (s->type == TN_Q_INT8 || !tn_qfile_is_packed(d->files[f], t) || tn_qfile_read(&q, d->files[f], t, NULL, &ignored))
+                continue;
             s->block = q.s.block;
             tn_qmatrix_free(&q);
             return true;

@@ -9,8 +9,9 @@
 #include "quant.h"
 #include "text.h"
 
-/** Is this tensor a quantised matrix's codes? */
-bool tn_qfile_is_packed(const tn_st_tensor *t);
+/** Is this tensor of f a quantised matrix's codes? Of any dtype where a quant_state stands beside (bitsandbytes'
+ * bnb_4bit_quant_storage: the same bytes, counted otherwise), else of bytes. */
+bool tn_qfile_is_packed(const tn_st_file *f, const tn_st_tensor *t);
 /** Is `name` one of the tensors beside X.weight that describe its quantisation? */
 bool tn_qfile_is_part(const char *name);
 /**

@@ -30,6 +30,12 @@ static int dtype_row(const char *name)
     return -1;
 }
 
+int tn_st_bits(const char *dtype)
+{
+    const int row = dtype_row(dtype);
+    return row < 0 ? 0 : dtypes[row].bits;
+}
+
 static int st_bad(const tn_st_file *f, tn_error *err, const char *tensor, const char *what)
 {
     return tn_fail(err, TN_ERR_FORMAT, "%s: %s%s%s%s; the file is damaged or was not fully downloaded, fetch it again", f->path,
@@ -92,6 +98,11 @@ static int by_name(const void *a, const void *b)
     return strcmp(((const tn_st_tensor *)a)->name, ((const tn_st_tensor *)b)->name);
 }
 
+void tn_st_sort(tn_st_file *f)
+{
+    if (f->n > 1) qsort(f->t, (size_t)f->n, sizeof *f->t, by_name);
+}
+
 static int check_layout(tn_st_file *f, size_t data_size, tn_error *err)
 {
     size_t at = 0;
@@ -101,7 +112,7 @@ static int check_layout(tn_st_file *f, size_t data_size, tn_error *err)
         at += f->t[i].bytes;
     }
     if (at != data_size) return st_bad(f, err, NULL, "the data does not end where the file does");
-    if (f->n > 1) qsort(f->t, (size_t)f->n, sizeof *f->t, by_name);
+    tn_st_sort(f);
     return 0;
 }
 
@@ -142,7 +153,7 @@ static int parse_header(tn_st_file *f, tn_error *err)
     return rc ? rc : check_layout(f, data_size, err);
 }
 
-int tn_st_open(tn_st_file **out, const char *path, tn_error *err)
+int tn_st_map(tn_st_file **out, const char *path, tn_error *err)
 {
     *out = NULL;
     tn_st_file *f = calloc(1, sizeof *f);
@@ -154,7 +165,7 @@ int tn_st_open(tn_st_file **out, const char *path, tn_error *err)
     struct stat st;
     if (fd < 0 || fstat(fd, &st) || !S_ISREG(st.st_mode))
         rc = tn_fail(err, TN_ERR_IO, "cannot open '%s': %s", path, fd < 0 ? strerror(errno) : "not a file");
-    else if (st.st_size < 8) rc = st_bad(f, err, NULL, "shorter than a safetensors header");
+    else if (st.st_size < 8) rc = st_bad(f, err, NULL, "shorter than a header");
     if (!rc) {
         f->size = (size_t)st.st_size;
         f->map = mmap(NULL, f->size, PROT_READ, MAP_PRIVATE, fd, 0);
@@ -164,13 +175,21 @@ int tn_st_open(tn_st_file **out, const char *path, tn_error *err)
         }
     }
     if (fd >= 0) close(fd);
-    if (!rc) rc = parse_header(f, err);
-    if (rc) {
-        tn_st_close(f);
-        return rc;
-    }
-    *out = f;
-    return 0;
+    f->data = f->map;
+    if (rc) tn_st_close(f);
+    else *out = f;
+    return rc;
+}
+
+int tn_st_open(tn_st_file **out, const char *path, tn_error *err)
+{
+    tn_st_file *f;
+    *out = NULL;
+    TN_TRY(tn_st_map(&f, path, err));
+    int rc = parse_header(f, err);
+    if (rc) tn_st_close(f);
+    else *out = f;
+    return rc;
 }
 
 void tn_st_close(tn_st_file *f)
@@ -216,9 +235,27 @@ static void let_go(const tn_st_file *f, const tn_st_tensor *t)
     if (end > first) madvise((void *)first, end - first, MADV_DONTNEED);
 }
 
+/* Values that lie apart, put one behind the other. */
+static void gather(unsigned char *dst, const tn_st_file *f, const tn_st_tensor *t)
+{
+    int64_t at[TN_ST_MAX_DIMS] = {0};
+    const size_t size = t->count ? t->bytes / (size_t)t->count : 0;
+    const unsigned char *src = f->data + t->begin;
+    for (int64_t i = 0; i < t->count; i++, dst += size) {
+        int64_t from = 0;
+        for (int k = 0; k < t->ndim; k++) from += at[k] * t->stride[k];
+        memcpy(dst, src + from, size);
+        for (int k = t->ndim - 1; k >= 0 && ++at[k] == t->shape[k]; k--) at[k] = 0;
+    }
+}
+
 int tn_st_read(const tn_st_file *f, const tn_st_tensor *t, void *dst, tn_error *err)
 {
     TN_TRY(still_whole(f, err));
+    if (t->strided) {
+        gather(dst, f, t);
+        return 0;
+    }
     memcpy(dst, f->data + t->begin, t->bytes);
     let_go(f, t);
     return 0;
@@ -226,22 +263,17 @@ int tn_st_read(const tn_st_file *f, const tn_st_tensor *t, void *dst, tn_error *
 
 int tn_st_read_f32(const tn_st_file *f, const tn_st_tensor *t, float *dst, tn_error *err)
 {
-    TN_TRY(still_whole(f, err));
-    const unsigned char *src = f->data + t->begin;
-    size_t n = (size_t)t->count;
-    if (!strcmp(t->dtype, "F32")) {
-        memcpy(dst, src, n * 4);
-        let_go(f, t);
-        return 0;
-    }
-    bool bf = !strcmp(t->dtype, "BF16");
+    const bool bf = !strcmp(t->dtype, "BF16");
+    const size_t n = (size_t)t->count;
+    if (!strcmp(t->dtype, "F32")) return tn_st_read(f, t, dst, err);
     if (!bf && strcmp(t->dtype, "F16"))
         return tn_fail(err, TN_ERR_FORMAT, "%s: tensor '%s' is %s; F32, F16 and BF16 can be read here", f->path, t->name, t->dtype);
+    unsigned char *half = (unsigned char *)dst + t->bytes; /* the second half of dst, which the floats reach last */
+    TN_TRY(tn_st_read(f, t, half, err));
     for (size_t i = 0; i < n; i++) {
-        uint16_t h = (uint16_t)(src[2 * i] | src[2 * i + 1] << 8);
+        const uint16_t h = (uint16_t)(half[2 * i] | half[2 * i + 1] << 8);
         dst[i] = bf ? tn_bf16_to_f32(h) : tn_f16_to_f32(h);
     }
-    let_go(f, t);
     return 0;
 }
 

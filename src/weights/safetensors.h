@@ -6,6 +6,7 @@
 #define TN_SAFETENSORS_H
 #include "fail.h"
 #include "numeric.h"
+#include <stdbool.h>
 #include <stdint.h>
 
 enum { TN_ST_MAX_DIMS = 8, TN_ST_NAME = 320 };
@@ -14,7 +15,9 @@ typedef struct tn_st_tensor {
     char *name, dtype[12]; /* as in the file: "F32", "U8", … */
     int ndim;
     int64_t shape[TN_ST_MAX_DIMS], count;
-    size_t begin, bytes; /* in the data section */
+    size_t begin, bytes; /* in the data section; bytes: of its values, one behind the other */
+    bool strided; /* the values lie apart (PyTorch's views): element (i, j, ...) at begin + (i*stride[0] + j*stride[1] ...) */
+    int64_t stride[TN_ST_MAX_DIMS]; /* bytes */
 } tn_st_tensor;
 
 typedef struct tn_st_file {
@@ -27,6 +30,12 @@ typedef struct tn_st_file {
 } tn_st_file;
 
 int tn_st_open(tn_st_file **out, const char *path, tn_error *err);
+/** Maps `path`, whatever it holds: no tensors yet, data at its beginning. */
+int tn_st_map(tn_st_file **out, const char *path, tn_error *err);
+/** Sorts the tensors by name, as tn_st_find wants them. */
+void tn_st_sort(tn_st_file *f);
+/** Bits of an element of a dtype's name, 0 of an unknown one. */
+int tn_st_bits(const char *dtype);
 void tn_st_close(tn_st_file *f);
 /** Borrowed, or NULL. */
 const tn_st_tensor *tn_st_find(const tn_st_file *f, const char *name);

@@ -96,14 +96,14 @@ START_TEST(hub_cache_resolves_main_and_says_how_to_fetch)
 {
     tn_error e = {0};
     char *root = temp_path("hub"), *repo = tn_strf("%s/models--org--name", root), *refs = tn_strf("%s/refs", repo);
-    char *snap = tn_strf("%s/snapshots/abc", repo), *main_ref = tn_strf("%s/main", refs), *got = NULL;
+    char *snap = tn_strf("%s/snapshots/abc", repo), *main_ref = tn_strf("%s/main", refs), *got = NULL, *note = NULL;
     setenv("HF_HUB_CACHE", root, 1);
-    ck_assert_int_ne(tn_hub_resolve(&got, "org/name", &e), 0);
+    ck_assert_int_ne(tn_hub_resolve(&got, &note, "org/name", &e), 0);
     ck_assert_msg(strstr(e.message, "huggingface-cli download org/name"), "%s", e.message);
     tn_mkdirs(refs, NULL);
     tn_mkdirs(snap, NULL);
     tn_write_file(main_ref, "abc\n", 4, NULL);
-    ck_assert_int_eq(tn_hub_resolve(&got, "org/name", &e), 0);
+    ck_assert_int_eq(tn_hub_resolve(&got, &note, "org/name", &e), 0);
     ck_assert_str_eq(got, snap);
     unsetenv("HF_HUB_CACHE");
     free(got), free(root), free(repo), free(refs), free(snap), free(main_ref);

@@ -1,0 +1,116 @@
+/* Which keys of an adapter_config.json are understood, and with which values. */
+#include "adapter.h"
+#include "model.h"
+
+#include <string.h>
+
+typedef enum { ANY, OFF } config_rule;
+
+/* ANY: read elsewhere, or it says nothing about the arithmetic of a trained adapter. OFF: only as absent. */
+static const struct {
+    const char *key;
+    config_rule rule;
+    const char *what;
+} known[] = {
+    {"alora_invocation_tokens", OFF, "aLoRA adapts some tokens only"},
+    {"alpha_pattern", ANY, NULL},
+    {"arrow_config", OFF, "Arrow routes between adapters"},
+    {"auto_mapping", ANY, NULL},
+    {"base_model_name_or_path", ANY, NULL},
+    {"bias", ANY, NULL},
+    {"corda_config", ANY, NULL}, /* init_lora_weights tells whether it was followed */
+    {"ensure_weight_tying", ANY, NULL},
+    {"eva_config", ANY, NULL},
+    {"exclude_modules", ANY, NULL},
+    {"fan_in_fan_out", ANY, NULL},
+    {"inference_mode", ANY, NULL},
+    {"init_lora_weights", ANY, NULL},
+    {"kasa_config", OFF, "KaSA cuts singular values out of the base"},
+    {"layer_replication", OFF, "it repeats the base's layers"},
+    {"layers_pattern", ANY, NULL},
+    {"layers_to_transform", ANY, NULL},
+    {"loftq_config", ANY, NULL},
+    {"lora_alpha", ANY, NULL},
+    {"lora_bias", ANY, NULL},
+    {"lora_dropout", ANY, NULL},
+    {"lora_ga_config", ANY, NULL},
+    {"megatron_config", OFF, "Megatron splits the layers"},
+    {"megatron_core", ANY, NULL},
+    {"merge_weights", ANY, NULL}, /* PEFT 0.2 */
+    {"modules_to_save", ANY, NULL},
+    {"peft_type", ANY, NULL},
+    {"peft_version", ANY, NULL},
+    {"qalora_group_size", ANY, NULL},
+    {"r", ANY, NULL},
+    {"rank_pattern", ANY, NULL},
+    {"revision", ANY, NULL},
+    {"runtime_config", ANY, NULL},
+    {"target_modules", ANY, NULL},
+    {"target_parameters", OFF, "it adapts parameters that are no linear layers"},
+    {"task_type", ANY, NULL},
+    {"trainable_token_indices", OFF, "it trains an embedding of words"},
+    {"use_bdlora", OFF, "BD-LoRA's factors are block-diagonal"},
+    {"use_dora", ANY, NULL},
+    {"use_qalora", OFF, "QALoRA pools the input"},
+    {"use_rslora", ANY, NULL},
+    {"velora_config", ANY, NULL}, /* only how gradients are computed */
+};
+
+/* null, false, 0, "", {} and []: as if the key were not there. */
+static bool is_absent(const json_t *v)
+{
+    return json_is_null(v) || json_is_false(v) || (json_is_object(v) && !json_object_size(v)) ||
+           (json_is_array(v) && !json_array_size(v)) || (json_is_string(v) && !json_string_length(v)) ||
+           (json_is_number(v) && json_number_value(v) == 0);
+}
+
+static int check_key(const char *dir, const char *key, const json_t *v, tn_error *err)
+{
+    if (is_absent(v)) return 0;
+    for (size_t i = 0; i < TN_COUNT(known); i++) {
+        if (strcmp(known[i].key, key)) continue;
+        if (known[i].rule == ANY) return 0;
+        return tn_fail(err, TN_ERR_FORMAT,
+                       "adapter '%s': its adapter_config.json sets %s: %s, which is not built; merge it in PEFT", dir, key,
+                       known[i].what);
+    }
+    return tn_fail(err, TN_ERR_FORMAT,
+                   "adapter '%s': its adapter_config.json sets %s, which is not known here and may change what the adapter does; "
+                   "merge it in PEFT, or remove the key if it does not",
+                   dir, key);
+}
+
+/* Starts that leave the base as it is, beside those that are made again here. */
+static int check_init(const char *dir, const json_t *config, tn_error *err)
+{
+    static const char *const harmless[] = {"kaiming", "gaussian", "eva", "orthogonal", "mica", "olora", "loftq", "true", "false"};
+    const json_t *v = json_object_get(config, "init_lora_weights");
+    const char *init = json_string_value(v);
+    if (!v || json_is_null(v) || json_is_boolean(v)) return 0;
+    for (size_t i = 0; init && i < TN_COUNT(harmless); i++)
+        if (!strcasecmp(harmless[i], init)) return 0;
+    if (init && tn_pissa_iterations(init) >= 0) return 0;
+    return tn_fail(
+        err, TN_ERR_FORMAT,
+        "adapter '%s': init_lora_weights '%s' begins from a base that cannot be made again here; convert it to plain LoRA in "
+        "PEFT (save_pretrained with path_initial_model_for_weight_conversion), or merge it there",
+        dir, init ? init : "?");
+}
+
+int tn_adapter_check_config(const char *dir, const json_t *config, tn_error *err)
+{
+    const char *key, *type = tn_json_str(config, "peft_type", "");
+    json_t *v;
+    if (strcmp(type, "LORA"))
+        return tn_fail(err, TN_ERR_FORMAT, "adapter '%s': only LORA adapters can be read, and this one's peft_type is '%s'", dir,
+                       type);
+    if (tn_json_bool(config, "fan_in_fan_out", 0))
+        return tn_fail(err, TN_ERR_FORMAT, "adapter '%s': its weights are stored transposed (fan_in_fan_out), which is not built",
+                       dir);
+    json_object_foreach((json_t *)config, key, v) TN_TRY(check_key(dir, key, v, err));
+    TN_TRY(check_init(dir, config, err));
+    if (tn_json_bool(config, "lora_bias", 0) && tn_json_bool(config, "use_dora", 0))
+        return tn_fail(err, TN_ERR_FORMAT, "adapter '%s': lora_bias and use_dora exclude each other in PEFT; one of them is wrong",
+                       dir);
+    return 0;
+}
