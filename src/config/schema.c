@@ -104,7 +104,7 @@ const tn_key tn_schema[] = {
     {"training.grad_clip_norm", TN_S_FLOAT, AT(training.grad_clip_norm), "1.0", 0, BIG, NULL, false,
      "global gradient norm; 0: off"},
     {"training.backbone_freeze_epochs", TN_S_INT, AT(training.freeze_epochs), "0", 0, 1000000, NULL, false,
-     "epochs that train decoder and head only"},
+     "epochs of decoder and head only; then the backbone trains too"},
     {"training.adaptive_micro_batch", TN_S_BOOL, AT(training.adaptive), "true", 0, 0, NULL, false,
      "shrink the micro-batch when memory is refused"},
     {"training.micro_batch_size", TN_S_INT, AT(training.micro), "0", 0, 65536, NULL, false, "samples at once; 0: what fits"},
