@@ -164,8 +164,9 @@ static int validate(trainer *t, tn_epoch *ep, tn_error *err)
 static double monitored(const trainer *t, const tn_epoch *ep, bool *larger_is_better)
 {
     const char *what = t->s->training.es_monitor ? t->s->training.es_monitor : "val/loss";
-    *larger_is_better = ep->validated && t->s->training.es_mode && !strcmp(t->s->training.es_mode, "max");
-    if (!ep->validated) return ep->train_loss;
+    const bool of_training = !strcmp(what, "train/loss");
+    *larger_is_better = (ep->validated || of_training) && t->s->training.es_mode && !strcmp(t->s->training.es_mode, "max");
+    if (!ep->validated || of_training) return ep->train_loss;
     if (!strcmp(what, "val/l2")) return ep->val_l2;
     if (!strcmp(what, "val/pck")) return ep->val_pck;
     return ep->val_loss;

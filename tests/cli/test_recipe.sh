@@ -50,5 +50,15 @@ expect 0 "loss" $T train $RUN $AD --output-dir "$W/a2" training.epochs=2
 same a1 a1b adapter_model.safetensors && ok || bad "frozen adapters moved"
 same a1 a2 adapter_model.safetensors && bad "the adapters do not train after their frozen epochs" || ok
 
+# early stopping can watch the training loss beside a validation split; no loss falls by 1000
+expect 0 "2 epochs without gain" $T train $RUN 'data.split.val_games=[game1]' --output-dir "$W/watch" training.epochs=6 \
+  training.early_stopping.monitor=train/loss training.early_stopping.patience=2 training.early_stopping.min_delta=1000
+python3 - "$W/watch" <<'P' && ok || bad "the watched value is not the training loss"
+import csv, json, sys
+first = next(csv.DictReader(open(sys.argv[1] + "/log.csv")))
+best = json.load(open(sys.argv[1] + "/last/trainer_state.json"))["best_metric"]
+sys.exit(abs(best - float(first["train/loss"])) > 1e-6 * abs(best))
+P
+
 echo "$pass passed, $fail failed"
 [ $fail -eq 0 ]
