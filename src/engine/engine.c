@@ -61,11 +61,19 @@ static tn_lora lora_of(const tn_settings *s)
     return l;
 }
 
+/* backbone_freeze_epochs ends a freeze, as in the Python project; a base that is kept in few bits is never trained. */
+static bool trains_backbone(const tn_settings *s, const tn_hf_dir *hf)
+{
+    tn_qshape have;
+    if (s->model.lora.enabled || s->model.quant.enabled) return false;
+    return !s->model.freeze || (s->training.freeze_epochs > 0 && !tn_qfile_config(hf, &have));
+}
+
 /* A checkpoint that is already quantised stays so, unless the configuration says how it is to be. */
 static bool quant_of_checkpoint(tn_quant_spec *q, const tn_settings *s, const tn_hf_dir *hf)
 {
     tn_qshape have;
-    if (s->model.quant.enabled || (!s->model.freeze && !s->model.lora.enabled) || !tn_qfile_config(hf, &have)) return false;
+    if (s->model.quant.enabled || trains_backbone(s, hf) || !tn_qfile_config(hf, &have)) return false;
     *q = (tn_quant_spec){
         .enabled = true, .type = have.type, .nested = have.nested, .block = have.block, .skip = s->model.quant.skip};
     return true;
@@ -102,7 +110,7 @@ static int build_model(tn_engine *e, const tn_hf_dir *hf, const tn_lora *other, 
                        s->model.patch_size, hf->path, vit.patch, vit.patch);
     tn_decoder dec = decoder_of(s);
     const tn_lora lora = other ? *other : lora_of(s);
-    const bool full = !s->model.freeze && !lora.enabled;
+    const bool full = !lora.enabled && trains_backbone(s, hf);
     const tn_model_spec spec = {&vit, &dec, &lora, e->image_h, e->image_w, s->model.heat_size.h, s->model.heat_size.w, full};
     return tn_model_new(&e->model, &spec, e->log, err);
 }

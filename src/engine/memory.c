@@ -34,6 +34,9 @@ static int memory_of(const tn_engine *e, int micro, tn_memory *m, tn_error *err)
                      .indivisible_modules = st->n_indivisible};
     TN_TRY(memory_activations(e, e->model, st, tn_engine_train_pass(e, micro, tn_engine_groups(e)), &m->activations, &m->workspace,
                               err));
+    if (e->s->training.freeze_epochs > 0)
+        TN_TRY(memory_activations(e, e->model, st, tn_engine_train_pass(e, micro, TN_GROUP_HEAD), &m->activations, &m->workspace,
+                                  err));
     TN_TRY(memory_activations(e, e->model, st, tn_engine_eval_pass(e, micro, true), &m->activations, &m->workspace, err));
     m->workspace += tn_stepper_bytes(e, e->s->training.batch_size, micro);
     m->total = m->weights + m->parameters + m->gradients + m->optimizer + m->activations + m->workspace;

@@ -175,8 +175,13 @@ static double monitored(const trainer *t, const tn_epoch *ep, bool *larger_is_be
 {
     const tn_metric *m = tn_metric_find(t->s->training.es_monitor);
     const char *mode = t->s->training.es_mode;
-    *larger_is_better = ep->validated && (mode ? !strcmp(mode, "max") : m->more);
-    return ep->validated ? tn_metric_value(m, ep->val) : ep->train_loss;
+    const bool of_training = t->s->training.es_monitor && !strcmp(t->s->training.es_monitor, "train/loss");
+    if (of_training || !ep->validated) {
+        *larger_is_better = of_training && mode && !strcmp(mode, "max");
+        return ep->train_loss;
+    }
+    *larger_is_better = mode ? !strcmp(mode, "max") : m->more;
+    return tn_metric_value(m, ep->val);
 }
 
 static int save(trainer *t, const char *name, tn_error *err)

@@ -1,0 +1,64 @@
+#!/bin/bash
+# The recipe of training: what is frozen, and from when on it trains.
+# test_recipe.sh TRACKNET SOURCE_DIR; prints "N passed, N failed".
+. "$(dirname "$0")/lib.sh"
+
+D="$W/data"
+expect 0 "" $T synth --output-dir "$D" --clips 1 --frames 4 --size 128x64
+RUN="--model vit_qlora_random --training overfit data.root=$D data.split.train_games=[game1] data.split.val_games=[]"
+RUN="$RUN data.preprocess.resize=[128,64] model.heatmap.size=[32,16] training.batch_size=4 training.scheduler.name=none"
+FULL="model.quantization.enabled=false model.lora.enabled=false model.backbone.freeze=true"
+same() { cmp -s "$W/$1/last/$3" "$W/$2/last/$3"; }
+B=backbone/model.safetensors
+
+# without adapters and quantisation the backbone trains after its frozen epochs, although it says freeze
+FROZEN="$RUN $FULL training.backbone_freeze_epochs=2"
+expect 0 "loss" $T train $FROZEN --output-dir "$W/one" training.epochs=1
+expect 0 "loss" $T train $FROZEN --output-dir "$W/two" training.epochs=2
+expect 0 "loss" $T train $FROZEN --output-dir "$W/three" training.epochs=3
+expect 0 "loss" $T train $FROZEN --output-dir "$W/four" training.epochs=4
+[ -s "$W/one/last/$B" ] && same one two $B && ok || bad "a frozen backbone moved"
+same one two decoder.safetensors && bad "the decoder stood still" || ok
+[ -s "$W/three/last/$B" ] && ! same two three $B && ok || bad "the backbone does not train after its frozen epochs"
+
+# resumed in either phase, and at their border
+for n in one two three; do
+  expect 0 "loss" $T train --output-dir "$W/$n" --resume "$W/$n/last" training.epochs=4
+  for f in $B decoder.safetensors optimizer.safetensors; do
+    same $n four $f && ok || bad "resumed after epoch $n, $f differs from an unbroken run"
+  done
+done
+
+# what stays frozen: freeze without frozen epochs, and a base of few bits
+expect 0 "loss" $T train $RUN $FULL --output-dir "$W/stays" training.epochs=1 training.backbone_freeze_epochs=0
+[ -e "$W/stays/last/backbone" ] && bad "freeze alone trains the backbone" || ok
+expect 0 "loss" $T train $RUN --output-dir "$W/bits" training.epochs=2 training.backbone_freeze_epochs=1 \
+  model.lora.enabled=false model.backbone.freeze=true
+[ -e "$W/bits/last/backbone" ] && bad "a quantised base was trained" || ok
+
+# the plan holds the later, larger phase
+plan() { "$T" train $RUN $FULL --dry-run --output-dir "$W/plan" "$@" >"$W/out" 2>&1; grep -iE "optimi|gradient" "$W/out"; }
+[ "$(plan training.backbone_freeze_epochs=2)" != "$(plan training.backbone_freeze_epochs=0)" ] && ok || bad "the plan leaves out the backbone"
+[ "$(plan training.backbone_freeze_epochs=2)" = "$(plan training.backbone_freeze_epochs=0 model.backbone.freeze=false)" ] && ok ||
+  bad "the plan of a late start is not that of the backbone's training"
+
+# adapters are at rest for their frozen epochs
+AD="training.backbone_freeze_epochs=1 training.scheduler.name=none"
+expect 0 "loss" $T train $RUN $AD --output-dir "$W/a1" training.epochs=1
+expect 0 "loss" $T train $RUN $AD --output-dir "$W/a1b" training.epochs=1 training.optimizer.lr=0.02
+expect 0 "loss" $T train $RUN $AD --output-dir "$W/a2" training.epochs=2
+same a1 a1b adapter_model.safetensors && ok || bad "frozen adapters moved"
+same a1 a2 adapter_model.safetensors && bad "the adapters do not train after their frozen epochs" || ok
+
+# early stopping can watch the training loss beside a validation split; no loss falls by 1000
+expect 0 "2 epochs without gain" $T train $RUN 'data.split.val_games=[game1]' --output-dir "$W/watch" training.epochs=6 \
+  training.early_stopping.monitor=train/loss training.early_stopping.patience=2 training.early_stopping.min_delta=1000
+python3 - "$W/watch" <<'P' && ok || bad "the watched value is not the training loss"
+import csv, json, sys
+first = next(csv.DictReader(open(sys.argv[1] + "/log.csv")))
+best = json.load(open(sys.argv[1] + "/last/trainer_state.json"))["best_metric"]
+sys.exit(abs(best - float(first["train/loss"])) > 1e-6 * abs(best))
+P
+
+echo "$pass passed, $fail failed"
+[ $fail -eq 0 ]
