@@ -74,7 +74,7 @@ static int report_step(trainer *t, const tn_step_result *r, tn_error *err)
                  r->lr,
                  1 / fmax(per_image, 1e-9),
                  per_image * (double)left * t->s->training.batch_size};
-    if (t->cb && t->cb->step && t->cb->step(t->cb->user, &s)) return tn_cancelled(TN_PHASE_TRAINING, err);
+    if (t->cb && t->cb->step && TN_CALLBACK(t->cb->step(t->cb->user, &s))) return tn_cancelled(TN_PHASE_TRAINING, err);
     return tn_watch_tell(&t->e->watch, TN_PHASE_TRAINING, NULL, t->st.step, steps, err);
 }
 
@@ -194,7 +194,7 @@ static int end_epoch(trainer *t, tn_epoch *ep, tn_error *err)
     if (ep->best) TN_TRY(save(t, "best", err));
     TN_TRY(save(t, "last", err));
     t->sum->epochs_run++;
-    if (t->cb && t->cb->epoch && t->cb->epoch(t->cb->user, ep)) return tn_cancelled(TN_PHASE_TRAINING, err);
+    if (t->cb && t->cb->epoch && TN_CALLBACK(t->cb->epoch(t->cb->user, ep))) return tn_cancelled(TN_PHASE_TRAINING, err);
     if (t->s->training.es_patience > 0 && t->st.bad_epochs >= t->s->training.es_patience) {
         tn_logf(t->o->log, TN_LOG_INFO, "early stopping: %d epochs without gain", t->st.bad_epochs);
         t->stop = true;
