@@ -112,10 +112,11 @@ static int read_game(tn_dataset *d, const char *game, tn_error *err)
     return rc;
 }
 
-int tn_dataset_read(tn_dataset *d, const char *root, const tn_strs *games, const char *what, const tn_log *log, tn_error *err)
+int tn_dataset_read(tn_dataset *d, const char *where, const tn_strs *games, const char *what, const tn_log *log, tn_error *err)
 {
     *d = (tn_dataset){0};
-    int rc = 0;
+    char *root = tn_expand_path(where);
+    int rc = root ? 0 : tn_oom(err);
     for (int i = 0; !rc && i < games->n; i++) {
         char *game = tn_path(root, games->v[i]);
         if (!game) rc = tn_oom(err);
@@ -134,5 +135,6 @@ int tn_dataset_read(tn_dataset *d, const char *root, const tn_strs *games, const
         free(names);
     }
     if (rc) tn_dataset_free(d);
+    free(root);
     return rc;
 }

@@ -238,6 +238,14 @@ static int open_loaders(trainer *t, tn_error *err)
     return t->val.n ? open_loader(t, &t->val_loader, &t->val, false, &keep, err) : 0;
 }
 
+static int init_from(trainer *t, const char *path, tn_error *err)
+{
+    char *dir = tn_expand_path(path);
+    int rc = dir ? tn_checkpoint_load(dir, t->e, err) : tn_oom(err);
+    free(dir);
+    return rc;
+}
+
 static int prepare(trainer *t, tn_error *err)
 {
     const tn_settings *s = t->s;
@@ -251,7 +259,7 @@ static int prepare(trainer *t, tn_error *err)
     TN_TRY(open_data(t, err));
     TN_TRY(tn_engine_open(&t->e, s, t->o, true, false, err));
     t->st = (tn_trainer_state){.best = NAN, .optim = {.factor = 1, .finite = 1, .loss_scale = t->e->act == TN_F16 ? 65536 : 1}};
-    if (s->training.init_from) TN_TRY(tn_checkpoint_load(s->training.init_from, t->e, err));
+    if (s->training.init_from) TN_TRY(init_from(t, s->training.init_from, err));
     if (t->o->resume) {
         TN_TRY(tn_checkpoint_load(t->o->resume, t->e, err));
         TN_TRY(tn_checkpoint_load_state(t->o->resume, t->e, &t->st, err));
