@@ -23,7 +23,7 @@ typedef struct opt_row {
 } opt_row;
 
 #define AT(f)        offsetof(tn_cli, f)
-#define ROW(n, k, f) .name = n, .kind = OPT_##k, .at = AT(f)
+#define ROW(n, k, f) .name = (n), .kind = OPT_##k, .at = AT(f)
 #define ROOM(f)      (sizeof((tn_cli *)0)->f / sizeof(const char *))
 
 /* A whole number of 64 bits. */
