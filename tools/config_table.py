@@ -6,7 +6,7 @@ import re
 src = open(os.path.join(os.path.dirname(__file__), "../src/config/schema.c"), encoding="utf-8").read()
 src = re.sub(r'"\n +"', "", src)  # a text of several lines
 src = re.sub(r"\n {5}", " ", src)
-KINDS = {"BOOL": "true/false", "INT": "whole number", "FLOAT": "number", "STR": "text", "STRS": "list of names", "INTS": "list of numbers",
+KINDS = {"BOOL": "true/false", "INT": "whole number", "FLOAT": "number", "STR": "text", "PATH": "path", "SEED": "whole number of 64 bits", "STRS": "list of names", "INTS": "list of numbers",
          "PAIR": "[W, H]", "NAMES": "list of names, or a pattern", "PAIRS": "mapping to numbers"}
 rows, unused = [], []
 for line in re.findall(r'^    \{("[a-z_.0-9]+", TN_S_.*)\},$', src, re.M):
@@ -22,7 +22,13 @@ print("""# Every configuration key
 
 Made from the schema table by tools/config_table.py. Keys of the Python project that are not needed here are accepted with one
 warning: %s. `training.lora.*` and
-`training.quantization.*` mean the keys of the same name under `model`.
+`training.quantization.*` mean the keys of the same name under `model`, and bitsandbytes' names (`bnb_4bit_quant_type`,
+`bnb_4bit_use_double_quant`, `bnb_4bit_compute_dtype`, `llm_int8_skip_modules`, a `quantization_config` section) the ones here.
+
+A file is one YAML document with YAML 1.1's values as PyYAML reads them, aliases and merge keys too. As KEY=VALUE, a text or a
+path is taken as it is (apostrophes, `#`, colons, brackets, bytes that are not UTF-8), unless it stands in quotes; lists are
+written `[a,b]`, one name needs no brackets. Names of choices may be written in any case. `~` is the home folder; a checkpoint
+keeps folders by their whole names, so that it can be used from anywhere.
 
 | key | type | default | meaning |
 |---|---|---|---|""" % ", ".join("`%s`" % u for u in unused))

@@ -1,5 +1,7 @@
 /* The engine's own adapter, as PEFT reads it. */
 #include "adapter.h"
+#include "files.h"
+#include "jsonio.h"
 #include "match.h"
 
 #include <math.h>
@@ -102,6 +104,7 @@ json_t *tn_adapter_config(const tn_engine *e)
 {
     const tn_settings *s = e->s;
     const tn_lora *l = &e->model->lora;
+    char *base = tn_real_dir(s->model.pretrained);
     json_t *ranks = json_object(), *alphas = json_object(), *whole = json_null();
     patterns_of(e->model, ranks, alphas);
     if (l->modules_to_save.n) whole = json_array();
@@ -110,10 +113,12 @@ json_t *tn_adapter_config(const tn_engine *e)
         tn_module_path(path, sizeof path, e->model->vit.model_type, l->modules_to_save.v[i]);
         json_array_append_new(whole, json_string(path));
     }
-    return json_pack("{s:s, s:i, s:o, s:f, s:s, s:b, s:b, s:b, s:o, s:o, s:o, s:o, s:o, s:o, s:s?, s:s?, s:b}", "peft_type", "LORA",
-                     "r", l->r, "lora_alpha", tn_json_number(s->model.lora.alpha), "lora_dropout", (double)s->model.lora.dropout,
-                     "bias", l->bias, "use_rslora", l->rslora, "use_dora", l->dora, "fan_in_fan_out", 0, "init_lora_weights",
-                     init_json(s), "loftq_config", loftq_json(e), "modules_to_save", whole, "target_modules", targets_of(e->model),
-                     "rank_pattern", ranks, "alpha_pattern", alphas, "base_model_name_or_path", s->model.pretrained, "task_type",
-                     s->model.lora.task_type, "inference_mode", 1);
+    json_t *j = json_pack("{s:s, s:i, s:o, s:f, s:s, s:b, s:b, s:b, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:s?, s:b}", "peft_type",
+                          "LORA", "r", l->r, "lora_alpha", tn_json_number(s->model.lora.alpha), "lora_dropout",
+                          (double)s->model.lora.dropout, "bias", l->bias, "use_rslora", l->rslora, "use_dora", l->dora,
+                          "fan_in_fan_out", 0, "init_lora_weights", init_json(s), "loftq_config", loftq_json(e), "modules_to_save",
+                          whole, "target_modules", targets_of(e->model), "rank_pattern", ranks, "alpha_pattern", alphas,
+                          "base_model_name_or_path", tn_json_text(base), "task_type", s->model.lora.task_type, "inference_mode", 1);
+    free(base);
+    return j;
 }

@@ -156,11 +156,30 @@ static int write_state(const char *dir, const tn_trainer_state *st, tn_error *er
                       err);
 }
 
+/* The folders that the configuration reads, as they are called from everywhere. */
+static int name_for_all(tn_config *c, tn_error *err)
+{
+    static const char *const keys[] = {"model.pretrained_model_name", "data.root"};
+    int rc = 0;
+    for (size_t i = 0; !rc && i < TN_COUNT(keys); i++) {
+        const char *value;
+        TN_TRY(tn_config_get_str(c, keys[i], &value, err));
+        char *real = tn_real_dir(value);
+        rc = real ? tn_config_set_str(c, keys[i], real, err) : tn_oom(err);
+        free(real);
+    }
+    return rc;
+}
+
 int tn_checkpoint_write_config(const char *dir, const tn_config *c, tn_error *err)
 {
     char *path = tn_path(dir, "config.yaml"), *yaml = NULL;
-    int rc = path ? tn_config_dump(c, &yaml, err) : tn_oom(err);
+    tn_config *own = NULL;
+    int rc = path ? tn_config_copy(&own, c, err) : tn_oom(err);
+    if (!rc) rc = name_for_all(own, err);
+    if (!rc) rc = tn_config_dump(own, &yaml, err);
     if (!rc) rc = tn_write_file(path, yaml, strlen(yaml), err);
+    tn_config_free(own);
     free(yaml);
     free(path);
     return rc;

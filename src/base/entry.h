@@ -1,11 +1,13 @@
-/** What a public function does first: a place for the error, required pointers, versions of structs. */
+/** What a public function does first: a place for the error, the C locale, required pointers, versions of structs. */
 #ifndef TN_ENTRY_H
 #define TN_ENTRY_H
 #include "fail.h"
+#include "scope.h"
 #include <tracknet/run.h>
 
-/** First line of every public function that fails: below it `err` is never NULL. */
+/** First line of every public function that fails: below it `err` is never NULL and numbers have points. */
 #define TN_ENTRY(err)                                                                                                              \
+    TN_SCOPE;                                                                                                                      \
     tn_error tn_unused_;                                                                                                           \
     if (!(err)) (err) = &tn_unused_
 

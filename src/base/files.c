@@ -4,6 +4,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -155,16 +156,35 @@ int tn_check_writable_dir(const char *dir, tn_error *err)
     return 0;
 }
 
+/* The home folder of a user (NULL: whose process this is) as the system knows it, in a fresh string, or NULL. */
+static char *home_of(const char *name)
+{
+    struct passwd entry, *found = NULL;
+    char buf[8192];
+    if (name) getpwnam_r(name, &entry, buf, sizeof buf, &found);
+    else getpwuid_r(getuid(), &entry, buf, sizeof buf, &found);
+    return found && found->pw_dir ? strdup(found->pw_dir) : NULL;
+}
+
+char *tn_expand_home(const char *path)
+{
+    const size_t n = path[0] == '~' ? strcspn(path, "/") : 0;
+    const char *set = getenv("HOME");
+    if (!n) return strdup(path);
+    char *name = n > 1 ? strndup(path + 1, n - 1) : NULL;
+    char *home = n == 1 && set && set[0] ? strdup(set) : home_of(name);
+    char *full = home ? tn_strf("%s%s", home, path + n) : strdup(path);
+    free(name);
+    free(home);
+    return full;
+}
+
 char *tn_expand_path(const char *path)
 {
     tn_text t = {0};
     tn_text_add(&t, "", 0);
-    const char *s = path;
-    if (s[0] == '~' && (s[1] == '/' || !s[1])) {
-        const char *home = getenv("HOME");
-        tn_text_addf(&t, "%s", home ? home : "~");
-        s++;
-    }
+    char *whole = tn_expand_home(path);
+    const char *s = whole ? whole : path;
     while (*s) {
         if (*s != '$') {
             tn_text_add(&t, s++, 1);
@@ -182,7 +202,15 @@ char *tn_expand_path(const char *path)
         tn_text_addf(&t, "%s", v);
         s = s[1] == '{' && *e == '}' ? e + 1 : e;
     }
+    free(whole);
     return t.s;
+}
+
+char *tn_real_dir(const char *path)
+{
+    char *full = tn_expand_path(path), *real = full && tn_is_dir(full) ? realpath(full, NULL) : NULL;
+    free(full);
+    return real ? real : strdup(path);
 }
 
 char *tn_cache_dir(void)

@@ -24,8 +24,13 @@ int tn_remove_tree(const char *path, tn_error *err);
 int tn_swap_dir(const char *tmp, const char *dst, tn_error *err);
 /** Fails with one sentence unless a file can be made in `dir` (which is created). */
 int tn_check_writable_dir(const char *dir, tn_error *err);
-/** Expands a leading ~ and $VAR; caller frees. */
+/** The path with a leading ~ or ~name made that home folder, where there is one; NULL when memory ran out; caller frees. */
+char *tn_expand_home(const char *path);
+/** The same, and $VAR and ${VAR} that are set. */
 char *tn_expand_path(const char *path);
+/** The absolute path of a folder (~ and $VAR expanded, links followed), or a copy of `path` where there is none: it may name
+ * something else. NULL when memory ran out; caller frees. */
+char *tn_real_dir(const char *path);
 /** $XDG_CACHE_HOME/tracknet or ~/.cache/tracknet; caller frees. */
 char *tn_cache_dir(void);
 #endif

@@ -1,5 +1,6 @@
 #include "jsonio.h"
 #include "files.h"
+#include "utf8.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -62,4 +63,12 @@ const char *tn_json_str(const json_t *o, const char *key, const char *dflt)
 json_t *tn_json_number(double v)
 {
     return v == floor(v) && fabs(v) < 1e15 ? json_integer((json_int_t)v) : json_real(v);
+}
+
+json_t *tn_json_text(const char *s)
+{
+    char *clean = s ? tn_utf8_clean(s) : NULL;
+    json_t *j = clean ? json_string(clean) : s ? NULL : json_null();
+    free(clean);
+    return j;
 }

@@ -1,4 +1,5 @@
 #include "log.h"
+#include "scope.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -11,5 +12,5 @@ void tn_logf(const tn_log *log, tn_log_level level, const char *fmt, ...)
     va_start(ap, fmt);
     vsnprintf(line, sizeof line, fmt, ap);
     va_end(ap);
-    log->fn(log->user, level, line);
+    TN_CALLBACK(log->fn(log->user, level, line));
 }

@@ -1,7 +1,10 @@
 #include "numeric.h"
+#include "scope.h"
 #include "text.h"
 
 #include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 size_t tn_dtype_size(tn_dtype t)
@@ -93,6 +96,22 @@ void tn_from_f32(void *dst, const float *src, tn_dtype t, size_t n)
         for (size_t i = 0; i < n; i++) ((uint8_t *)dst)[i] = (uint8_t)src[i];
         break;
     }
+}
+
+double tn_strtod(const char *s, char **end)
+{
+    TN_SCOPE;
+    return strtod(s, end);
+}
+
+const char *tn_print_double(char buf[TN_NUMBER_TEXT], double v)
+{
+    TN_SCOPE;
+    for (int digits = 6; digits <= 17; digits++) {
+        snprintf(buf, TN_NUMBER_TEXT, "%.*g", digits, v);
+        if (strtod(buf, NULL) == v) break;
+    }
+    return buf;
 }
 
 float tn_rounded(float v, tn_dtype t)

@@ -1,4 +1,4 @@
-/** Storage types, their conversions, and a counter-based random generator. */
+/** Storage types, their conversions, numbers as text, and a counter-based random generator. */
 #ifndef TN_NUMERIC_H
 #define TN_NUMERIC_H
 #include <stddef.h>
@@ -25,6 +25,11 @@ uint16_t tn_f32_to_f16(float f);
 /** n elements of type t at src to float. */
 void tn_to_f32(float *dst, const void *src, tn_dtype t, size_t n);
 void tn_from_f32(void *dst, const float *src, tn_dtype t, size_t n);
+/** strtod with a point in every locale. */
+double tn_strtod(const char *s, char **end);
+enum { TN_NUMBER_TEXT = 32 };
+/** The fewest digits (but 6) that read back to the same, with a point in every locale; returns buf. */
+const char *tn_print_double(char buf[TN_NUMBER_TEXT], double v);
 /** v as t would store and give it back. */
 float tn_rounded(float v, tn_dtype t);
 /** ||a - b|| / max(||b||, least); ||a - b|| where that is 0. NaN where a or b has one. */

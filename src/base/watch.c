@@ -1,5 +1,6 @@
 #include "watch.h"
 #include "fail.h"
+#include "scope.h"
 
 static const char *const phases[] = {
     [TN_PHASE_OPENING] = "opening the device",
@@ -24,5 +25,5 @@ int tn_watch_tell(const tn_watch *w, tn_phase phase, const char *item, long long
 {
     if (!w || !w->fn) return 0;
     const tn_progress p = {phase, phases[phase], item, done, total};
-    return w->fn(w->user, &p) ? tn_cancelled(phase, err) : 0;
+    return TN_CALLBACK(w->fn(w->user, &p)) ? tn_cancelled(phase, err) : 0;
 }

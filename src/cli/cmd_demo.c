@@ -54,7 +54,7 @@ static int draw(demo *d, const char *game, int look, int clips, uint64_t seed, t
 /* The demonstration's configuration on a game; what is trained goes to dir/name. */
 static int demo_configure(const demo *d, tn_config **c, const char *game, const char *name, tn_error *err)
 {
-    char root[3100], out[3200];
+    char root[3100], out[3200], seed[80];
     static const int size[] = {256, 144};
     const tn_config_source s = {.version = TN_CONFIG_SOURCE_VERSION,
                                 .config_dir = d->cli->source.config_dir,
@@ -65,7 +65,8 @@ static int demo_configure(const demo *d, tn_config **c, const char *game, const 
     snprintf(out, sizeof out, "%s/%s", d->dir, name);
     int rc = tn_config_load(c, &s, err);
     if (!rc) rc = tn_config_set_str(*c, "data.root", root, err);
-    if (!rc) rc = tn_config_set_int(*c, "training.seed", strtoll(d->seed, NULL, 10), err);
+    snprintf(seed, sizeof seed, "training.seed=%s", d->seed);
+    if (!rc) rc = tn_config_set(*c, seed, err);
     if (!rc) rc = tn_config_set_ints(*c, "data.preprocess.resize", size, 2, err);
     if (!rc) rc = tn_config_set_list(*c, "data.split.train_games", &game, 1, err);
     if (!rc) rc = tn_config_set_list(*c, "data.split.val_games", NULL, 0, err);

@@ -1,6 +1,7 @@
 #include "cli.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 
 int tn_cmd_synth(tn_cli *c, tn_error *err)
 {
@@ -10,6 +11,7 @@ int tn_cmd_synth(tn_cli *c, tn_error *err)
         return err->status = TN_ERR_ARGUMENT;
     }
     o.out = c->output_dir;
+    if (c->seed) o.seed = strtoull(c->seed, NULL, 10);
     o.progress = tn_cli_progress;
     o.user = c;
     return tn_synth(&o, err);

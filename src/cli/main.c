@@ -35,7 +35,12 @@ void tn_cli_print_json(json_t *v)
 /* --seed and --output-dir, when the configuration is there. */
 static int set_options(tn_config *cfg, const tn_cli *c, tn_error *err)
 {
-    int rc = c->seed ? tn_config_set_int(cfg, "training.seed", strtoll(c->seed, NULL, 10), err) : 0;
+    int rc = 0;
+    if (c->seed) {
+        char text[64];
+        snprintf(text, sizeof text, "training.seed=%llu", strtoull(c->seed, NULL, 10));
+        rc = tn_config_set(cfg, text, err);
+    }
     if (!rc && c->output_dir) rc = tn_config_set_str(cfg, "training.output_dir", c->output_dir, err);
     return rc;
 }

@@ -1,6 +1,8 @@
 /* The options of all commands: one row each says what it takes and where that goes. */
 #include "cli.h"
+#include "files.h"
 
+#include <errno.h>
 #include <getopt.h>
 #include <math.h>
 #include <stddef.h>
@@ -24,39 +26,49 @@ typedef enum {
 typedef struct opt_row {
     const char *name;
     opt_kind kind;
-    size_t at;           /* of its field in tn_cli */
-    const char *choices; /* OPT_TEXT: the values there are, separated by spaces; NULL: any */
-    long min;            /* OPT_COUNT: the least */
-    size_t n_at, max;    /* OPT_LIST: where its count stands, and its room */
+    size_t at;                   /* of its field in tn_cli */
+    const char *choices;         /* OPT_TEXT: the values there are, separated by spaces; NULL: any */
+    long min;                    /* OPT_COUNT: the least */
+    size_t n_at, max;            /* OPT_LIST: where its count stands, and its room */
+    bool path;                   /* a leading ~ is a home folder, where the shell left it: --out=~/x, quotes */
+    bool (*check)(const char *); /* OPT_TEXT: whether it is a value; NULL: any */
 } opt_row;
 
 #define AT(f)        offsetof(tn_cli, f)
 #define ROW(n, k, f) .name = (n), .kind = OPT_##k, .at = AT(f)
 #define ROOM(f)      (sizeof((tn_cli *)0)->f / sizeof(const char *))
 
+/* A whole number of 64 bits. */
+static bool opt_is_seed(const char *s)
+{
+    errno = 0;
+    (void)strtoull(s, NULL, 10);
+    return s[0] && strspn(s, "0123456789") == strlen(s) && !errno;
+}
+
 static const opt_row opt_rows[] = {
-    {ROW("data", TEXT, source.data)},
-    {ROW("model", TEXT, source.model)},
-    {ROW("training", TEXT, source.training)},
-    {ROW("config", TEXT, source.merged)},
-    {ROW("config-dir", TEXT, source.config_dir)},
-    {ROW("seed", TEXT, seed)},
+    {ROW("data", TEXT, source.data), .path = true},
+    {ROW("model", TEXT, source.model), .path = true},
+    {ROW("training", TEXT, source.training), .path = true},
+    {ROW("config", TEXT, source.merged), .path = true},
+    {ROW("config-dir", TEXT, source.config_dir), .path = true},
+    {ROW("seed", TEXT, seed), .check = opt_is_seed},
     {ROW("device", TEXT, run.device)},
     {ROW("memory-limit", MEBIBYTES, run.memory_limit)},
     {ROW("gemm", TEXT, gemm), .choices = "portable native clblast"},
     {ROW("variants", TEXT, variants)},
-    {ROW("cache", TEXT, run.cache)},
-    {ROW("output-dir", TEXT, output_dir)},
-    {ROW("resume", RESUME, run.resume)},
+    {ROW("cache", TEXT, run.cache), .path = true},
+    {ROW("output-dir", TEXT, output_dir), .path = true},
+    {ROW("resume", RESUME, run.resume), .path = true},
     {ROW("dry-run", FLAG, dry_run)},
-    {ROW("json", JSON, json)},
-    {ROW("checkpoint", TEXT, run.checkpoint)},
+    {ROW("json", JSON, json), .path = true},
+    {ROW("checkpoint", TEXT, run.checkpoint), .path = true},
     {ROW("threshold", NUMBER, threshold)},
     {ROW("tolerance", NUMBER, tolerance)},
     {ROW("split", TEXT, split), .choices = "val train all"},
-    {ROW("image", LIST, images), .n_at = AT(n_images), .max = ROOM(images)},
-    {ROW("outdir", TEXT, outdir)},
-    {ROW("csv", TEXT, csv)},
+    {ROW("image", LIST, images), .n_at = AT(n_images), .max = ROOM(images), .path = true},
+    {ROW("outdir", TEXT, outdir), .path = true},
+    {ROW("csv", TEXT, csv), .path = true},
     {ROW("self-test", FLAG, self_test)},
     {ROW("tune", FLAG, tune)},
     {ROW("verbose", FLAG, verbose)},
@@ -65,10 +77,10 @@ static const opt_row opt_rows[] = {
     {ROW("clips", COUNT, synth.clips), .min = 1},
     {ROW("frames", COUNT, synth.frames), .min = 1},
     {ROW("size", SIZE, synth)},
-    {ROW("adapter", LIST, adapters), .n_at = AT(run.n_adapters), .max = ROOM(adapters)},
-    {ROW("in", TEXT, in)},
-    {ROW("out", TEXT, out)},
-    {ROW("base", TEXT, base)},
+    {ROW("adapter", LIST, adapters), .n_at = AT(run.n_adapters), .max = ROOM(adapters), .path = true},
+    {ROW("in", TEXT, in), .path = true},
+    {ROW("out", TEXT, out), .path = true},
+    {ROW("base", TEXT, base), .path = true},
     {ROW("quant-type", TEXT, quant_type)},
     {ROW("block-size", COUNT, block_size), .min = 1},
     {ROW("double-quant", FLAG, double_quant)},
@@ -81,7 +93,7 @@ static const opt_row opt_rows[] = {
     {ROW("batch", COUNT, batch), .min = 1},
     {ROW("repeat", COUNT, repeat), .min = 1},
     {ROW("by", TEXT, by)},
-    {ROW("trace", TEXT, trace)},
+    {ROW("trace", TEXT, trace), .path = true},
     {ROW("help", HELP, help)},
 };
 enum { OPT_ROWS = sizeof opt_rows / sizeof *opt_rows, OPT_FIRST = 256 };
@@ -121,10 +133,11 @@ static bool opt_set(tn_cli *c, const opt_row *r, const char *v)
 {
     char *base = (char *)c, *field = base + r->at;
     long n = 0;
+    if (r->path && v && !(v = tn_expand_home(v))) return false; /* lives as long as the command */
     switch (r->kind) {
     case OPT_HELP:
     case OPT_FLAG: return *(bool *)field = true;
-    case OPT_TEXT: *(const char **)field = v; return !r->choices || opt_among(r->choices, v);
+    case OPT_TEXT: *(const char **)field = v; return (!r->choices || opt_among(r->choices, v)) && (!r->check || r->check(v));
     case OPT_COUNT: return opt_to_long(v, r->min, &n) ? *(int *)field = (int)n, true : false;
     case OPT_NUMBER: return opt_to_number(v, (tn_cli_number *)field);
     case OPT_LIST: return opt_add(base, r, v);

@@ -2,6 +2,8 @@
 #include "entry.h"
 #include "values.h"
 
+#include <inttypes.h>
+#include <limits.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,6 +20,9 @@ static int access_scalar(tn_config *c, const char *key, const char *text, bool q
 int tn_config_set_str(tn_config *c, const char *key, const char *value, tn_error *err)
 {
     TN_ENTRY(err);
+    const tn_key *k = key ? tn_key_find_moved(key) : NULL;
+    const bool number = k && (k->type == TN_S_INT || k->type == TN_S_FLOAT || k->type == TN_S_SEED);
+    if (value && number) return tn_fail(err, TN_ERR_CONFIG, CALLER ": %s must be a number, not the text '%s'", key, value);
     return value ? access_scalar(c, key, value, true, err) : access_scalar(c, key, "null", false, err);
 }
 
@@ -47,15 +52,14 @@ int tn_config_set_bool(tn_config *c, const char *key, bool value, tn_error *err)
 static int access_append(tn_ynode *seq, const char *text, bool quoted, tn_error *err)
 {
     tn_ynode *n = tn_yaml_new_scalar(text, quoted, CALLER);
-    if (n && tn_yaml_add(seq, n)) return 0;
-    return tn_oom(err);
+    return tn_yaml_add(seq, n) ? 0 : tn_oom(err);
 }
 
 int tn_config_set_list(tn_config *c, const char *key, const char *const *values, int n, tn_error *err)
 {
     TN_ENTRY(err);
     if (n) TN_TRY(tn_required(values, "tn_config_set_list's values", err));
-    tn_ynode *seq = tn_yaml_new_seq(CALLER);
+    tn_ynode *seq = tn_yaml_new(TN_Y_SEQ, CALLER);
     int rc = seq ? 0 : tn_oom(err);
     for (int i = 0; !rc && i < n; i++) {
         rc = tn_required(values[i], "an entry of tn_config_set_list's values", err);
@@ -70,7 +74,7 @@ int tn_config_set_ints(tn_config *c, const char *key, const int *values, int n, 
 {
     TN_ENTRY(err);
     if (n) TN_TRY(tn_required(values, "tn_config_set_ints' values", err));
-    tn_ynode *seq = tn_yaml_new_seq(CALLER);
+    tn_ynode *seq = tn_yaml_new(TN_Y_SEQ, CALLER);
     int rc = seq ? 0 : tn_oom(err);
     for (int i = 0; !rc && i < n; i++) {
         char text[16];
@@ -99,7 +103,7 @@ int tn_config_get_str(const tn_config *c, const char *key, const char **value, t
     const void *at = NULL;
     TN_ENTRY(err);
     TN_TRY(tn_required(value, "tn_config_get_str's value", err));
-    TN_TRY(access_field(&at, c, key, TN_S_STR, TN_S_STR, err));
+    TN_TRY(access_field(&at, c, key, TN_S_STR, TN_S_PATH, err));
     *value = *(char *const *)at;
     return 0;
 }
@@ -109,8 +113,11 @@ int tn_config_get_int(const tn_config *c, const char *key, long long *value, tn_
     const void *at = NULL;
     TN_ENTRY(err);
     TN_TRY(tn_required(value, "tn_config_get_int's value", err));
-    TN_TRY(access_field(&at, c, key, TN_S_INT, TN_S_INT, err));
-    *value = *(const int *)at;
+    TN_TRY(access_field(&at, c, key, TN_S_INT, TN_S_SEED, err));
+    const bool seed = tn_key_find_moved(key)->type == TN_S_SEED;
+    if (seed && *(const uint64_t *)at > LLONG_MAX)
+        return tn_fail(err, TN_ERR_CONFIG, "%s is %" PRIu64 ", more than a long long holds", key, *(const uint64_t *)at);
+    *value = seed ? (long long)*(const uint64_t *)at : *(const int *)at;
     return 0;
 }
 

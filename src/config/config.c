@@ -2,14 +2,16 @@
 #include "settings.h"
 #include "entry.h"
 #include "files.h"
+#include "layer.h"
 #include "log.h"
 #include "values.h"
 #include "yaml_tree.h"
 
-#include <math.h>
+#include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 struct tn_config {
     tn_ynode *tree;
@@ -31,8 +33,6 @@ int tn_config_dump(const tn_config *c, char **yaml, tn_error *err)
     TN_TRY(tn_required(c, "the configuration", err));
     return tn_settings_dump(&c->s, yaml, err);
 }
-
-#define COMMAND_LINE "command line"
 
 /* ---- keys ---- */
 
@@ -61,39 +61,23 @@ static int unknown_key(const tn_ynode *n, const char *name, tn_error *err)
         if (d < dist) dist = d, best = key;
     }
     const bool near = dist <= 8;
-    if (!n->line)
-        return tn_fail(err, TN_ERR_CONFIG, "%s: unknown key '%s'%s%s%s", n->file, name, near ? "; did you mean '" : "",
-                       near ? best : "", near ? "'?" : "");
-    return tn_fail(err, TN_ERR_CONFIG, "%s:%d:%d: unknown key '%s'%s%s%s", n->file, n->line, n->column, name,
+    char place[512];
+    return tn_fail(err, TN_ERR_CONFIG, "%s: unknown key '%s'%s%s%s", tn_yaml_place(place, sizeof place, n), name,
                    near ? "; did you mean '" : "", near ? best : "", near ? "'?" : "");
-}
-
-/* Later versions of the Python project kept these under training; they mean the model's. */
-static const char *canonical(const char *name, char *buf, size_t n)
-{
-    static const char *const moved[] = {"training.quantization", "training.lora"};
-    for (size_t i = 0; i < TN_COUNT(moved); i++) {
-        size_t k = strlen(moved[i]);
-        if (strncmp(name, moved[i], k) || (name[k] && name[k] != '.')) continue;
-        snprintf(buf, n, "model%s", name + strlen("training"));
-        return buf;
-    }
-    return name;
 }
 
 const tn_key *tn_key_find_moved(const char *name)
 {
-    char moved[256];
-    return key_find(canonical(name, moved, sizeof moved));
+    char buf[256];
+    return key_find(tn_layer_name(name, buf, sizeof buf));
 }
 
 static int apply(tn_config *c, const tn_ynode *n, const char *prefix, tn_error *err)
 {
     for (int i = 0; i < n->n; i++) {
         const tn_ynode *v = n->child[i];
-        char full[256], moved[256];
-        snprintf(full, sizeof full, "%s%s%s", prefix, prefix[0] ? "." : "", v->key);
-        const char *name = canonical(full, moved, sizeof moved);
+        char name[256];
+        snprintf(name, sizeof name, "%s%s%s", prefix, prefix[0] ? "." : "", v->key);
         const tn_key *k = key_find(name);
         if (k && k->type == TN_S_UNUSED) {
             tn_logf(&c->log, TN_LOG_WARN, "%s:%d: key '%s' is accepted and not used here", v->file, v->line, name);
@@ -101,8 +85,8 @@ static int apply(tn_config *c, const tn_ynode *n, const char *prefix, tn_error *
             TN_TRY(tn_value_set(&c->s, k, v, err));
         } else if (is_section(name) && (v->kind == TN_Y_MAP || tn_yaml_is_null(v))) {
             TN_TRY(apply(c, v, name, err));
-        } else {
-            return unknown_key(v, full, err);
+        } else if (!tn_starts(v->key, "x-") && v->key[0] != '.') { /* those hold what anchors name */
+            return unknown_key(v, name, err);
         }
     }
     return 0;
@@ -112,12 +96,13 @@ static int apply(tn_config *c, const tn_ynode *n, const char *prefix, tn_error *
 static int check_model_name(const tn_config *c, tn_error *err)
 {
     const tn_ynode *n = tn_yaml_get(tn_yaml_get(c->tree, "model"), "model_name");
-    if (!n || n->kind != TN_Y_SCALAR || !strcmp(n->text, "vit_heatmap")) return 0;
+    if (!n || n->kind != TN_Y_SCALAR || !strcasecmp(n->text, "vit_heatmap")) return 0;
+    char place[512];
     const bool convnext = tn_starts(n->text, "convnext");
     return tn_fail(err, TN_ERR_CONFIG,
-                   "%s:%d:%d: model.model_name '%s' %s; 'vit_heatmap' is, with DINOv3, DINOv2 and ViT "
+                   "%s: model.model_name '%s' %s; 'vit_heatmap' is, with DINOv3, DINOv2 and ViT "
                    "backbones",
-                   n->file, n->line, n->column, n->text, convnext ? "is not built yet" : "is not known");
+                   tn_yaml_place(place, sizeof place, n), n->text, convnext ? "is not built yet" : "is not known");
 }
 
 static int check_lora(const tn_settings *s, tn_error *err)
@@ -176,19 +161,24 @@ static int check_together(const tn_settings *s, tn_error *err)
     return 0;
 }
 
-/* transformers' switches mean our keys, and are not needed afterwards. */
+/* transformers' switches did their work in their layer (layer.c), and are not needed afterwards. */
 static int settle_quantization(tn_settings *s, tn_error *err)
 {
+    const bool int8 = !strcmp(s->model.quant.type, "int8");
     if (s->model.quant.load_in_8bit && s->model.quant.load_in_4bit)
         return tn_fail(err, TN_ERR_CONFIG, "model.quantization.load_in_4bit and load_in_8bit exclude each other");
-    if (s->model.quant.load_in_8bit) {
-        free(s->model.quant.type);
-        if (!(s->model.quant.type = strdup("int8"))) return tn_oom(err);
-    }
-    if (s->model.quant.load_in_8bit || s->model.quant.load_in_4bit) s->model.quant.enabled = true;
+    if ((s->model.quant.load_in_8bit && !int8) || (s->model.quant.load_in_4bit && int8))
+        return tn_fail(err, TN_ERR_CONFIG, "model.quantization.load_in_%dbit is set, but quant_type is %s; give one of them",
+                       int8 ? 4 : 8, s->model.quant.type);
     s->model.quant.load_in_8bit = s->model.quant.load_in_4bit = false;
     if (!s->model.quant.block_size) s->model.quant.block_size = s->model.quant.group_size;
     return 0;
+}
+
+/* Every initialisation that there is has a name in small letters. */
+static void lower(char *s)
+{
+    for (; *s; s++) *s = (char)tolower((unsigned char)*s);
 }
 
 static int settle(tn_config *c, tn_error *err)
@@ -203,12 +193,14 @@ static int settle(tn_config *c, tn_error *err)
         c->s.training.amp = false;
         tn_logf(&c->log, TN_LOG_WARN, "training.amp is deprecated; use training.precision=fp16");
     }
+    lower(c->s.model.lora.init);
     TN_TRY(settle_quantization(&c->s, err));
     return check_together(&c->s, err);
 }
 
 /* ---- files ---- */
 
+/* A file that holds nothing, or nothing but comments, has no keys. */
 static int read_tree(tn_config *c, const char *path, tn_ynode **out, tn_error *err)
 {
     char *text;
@@ -217,10 +209,20 @@ static int read_tree(tn_config *c, const char *path, tn_ynode **out, tn_error *e
     int rc = tn_strs_add(&c->files, path) ? 0 : tn_oom(err);
     if (!rc) rc = tn_yaml_parse(out, text, len, c->files.v[c->files.n - 1], err);
     free(text);
-    if (!rc && (*out)->kind != TN_Y_MAP) {
-        tn_yaml_free(*out);
-        rc = tn_fail(err, TN_ERR_CONFIG, "%s: holds no mapping of keys", path);
-    }
+    if (rc || (*out)->kind == TN_Y_MAP) return rc;
+    const bool nothing = tn_yaml_is_null(*out);
+    tn_yaml_free(*out);
+    *out = nothing ? tn_yaml_new_map(NULL, c->files.v[c->files.n - 1]) : NULL;
+    if (nothing) return *out ? 0 : tn_oom(err);
+    return tn_fail(err, TN_ERR_CONFIG, "%s: holds no mapping of keys", path);
+}
+
+/* The next layer (taken over) joins the tree. */
+static int add_layer(tn_config *c, tn_ynode *layer, tn_error *err)
+{
+    int rc = tn_layer_settle(layer, err);
+    if (!rc) return tn_yaml_merge(c->tree, layer, err);
+    tn_yaml_free(layer);
     return rc;
 }
 
@@ -247,53 +249,54 @@ static int load_section(tn_config *c, const char *dir, const char *section, cons
                      "--config-dir or a path",
                      section, name, path);
     if (!rc) rc = read_tree(c, path, &n, err);
-    if (!rc) {
-        tn_ynode *inner = tn_yaml_get(n, section);
-        const bool wrapped = inner && n->n == 1 && inner->kind == TN_Y_MAP;
-        if (wrapped) {
-            top = n;
-        } else {
-            top = tn_yaml_new_map(NULL, n->file);
-            n->key = strdup(section);
-            if (!top || !n->key || !tn_yaml_add(top, n)) rc = tn_oom(err);
-        }
-    }
-    if (!rc) rc = tn_yaml_merge(c->tree, top, err);
     free(path);
-    return rc;
+    TN_TRY(rc);
+    const tn_ynode *inner = tn_yaml_get(n, section);
+    if (inner && n->n == 1 && inner->kind == TN_Y_MAP) return add_layer(c, n, err);
+    top = tn_yaml_new_map(NULL, n->file);
+    n->key = strdup(section);
+    if (top && n->key && tn_yaml_add(top, n)) return add_layer(c, top, err);
+    if (!top || !n->key) tn_yaml_free(n);
+    tn_yaml_free(top);
+    return tn_oom(err);
 }
 
-/* A value under a dotted key joins the tree. Takes value over. */
+/* A mapping that has value (taken over) under a dotted key. */
+static tn_ynode *wrap(const char *key, size_t n, tn_ynode *value)
+{
+    const char *last = key + n;
+    while (value && n) {
+        const char *part = memrchr(key, '.', n);
+        part = part ? part + 1 : key;
+        free(value->key);
+        value->key = strndup(part, (size_t)(last - part));
+        tn_ynode *map = value->key ? tn_yaml_new(TN_Y_MAP, TN_COMMAND_LINE) : NULL;
+        if (!map) tn_yaml_free(value);
+        if (map && !tn_yaml_add(map, value)) tn_yaml_free(map), map = NULL;
+        value = map;
+        last = part > key ? part - 1 : key;
+        n = (size_t)(last - key);
+    }
+    return value;
+}
+
+/* A value (taken over) under a dotted key joins the tree. */
 static int merge_value(tn_config *c, const char *key, size_t n, tn_ynode *value, tn_error *err)
 {
-    tn_ynode *root = tn_yaml_new_map(NULL, COMMAND_LINE), *at = root;
-    for (const char *s = key, *last = key + n; s < last;) {
-        const char *dot = memchr(s, '.', (size_t)(last - s)), *end = dot ? dot : last;
-        char *name = tn_strf("%.*s", (int)(end - s), s);
-        if (!name || !at) return tn_oom(err);
-        tn_ynode *node = dot ? tn_yaml_new_map(name, COMMAND_LINE) : value;
-        if (!dot) node->key = name;
-        else free(name);
-        if (!tn_yaml_add(at, node)) return tn_oom(err);
-        at = node;
-        s = dot ? dot + 1 : last;
-    }
-    return tn_yaml_merge(c->tree, root, err);
+    tn_ynode *root = wrap(key, n, value);
+    return root ? add_layer(c, root, err) : tn_oom(err);
 }
 
 static int merge_override(tn_config *c, const char *text, tn_error *err)
 {
     const char *eq = strchr(text, '=');
     if (!eq || eq == text)
-        return tn_fail(err, TN_ERR_CONFIG, COMMAND_LINE ": '%s' is no KEY=VALUE, such as training.optimizer.lr=1e-4", text);
-    tn_ynode *value;
-    TN_TRY(tn_yaml_parse(&value, eq + 1, strlen(eq + 1), COMMAND_LINE, err));
-    if (value->kind == TN_Y_MAP && !value->n) { /* KEY= */
-        tn_yaml_free(value);
-        TN_TRY(tn_yaml_parse(&value, "null", 4, COMMAND_LINE, err));
-    }
-    value->line = 0;
-    return merge_value(c, text, (size_t)(eq - text), value, err);
+        return tn_fail(err, TN_ERR_CONFIG, TN_COMMAND_LINE ": '%s' is no KEY=VALUE, such as training.optimizer.lr=1e-4", text);
+    char *name = strndup(text, (size_t)(eq - text));
+    tn_ynode *value = NULL;
+    int rc = name ? tn_override_value(&value, tn_key_find_moved(name), eq + 1, err) : tn_oom(err);
+    free(name);
+    return rc ? rc : merge_value(c, text, (size_t)(eq - text), value, err);
 }
 
 static int load_all(tn_config *c, const tn_config_source *s, tn_error *err)
@@ -302,7 +305,7 @@ static int load_all(tn_config *c, const tn_config_source *s, tn_error *err)
         tn_ynode *n;
         if (!tn_is_file(s->merged)) return tn_fail(err, TN_ERR_CONFIG, "there is no configuration file '%s'", s->merged);
         TN_TRY(read_tree(c, s->merged, &n, err));
-        TN_TRY(tn_yaml_merge(c->tree, n, err));
+        TN_TRY(add_layer(c, n, err));
     } else {
         TN_TRY(load_section(c, s->config_dir, "data", s->data ? s->data : "tracknet", err));
         TN_TRY(load_section(c, s->config_dir, "model", s->model ? s->model : "vit_heatmap", err));
@@ -315,7 +318,7 @@ static int load_all(tn_config *c, const tn_config_source *s, tn_error *err)
 static tn_config *config_new(tn_error *err)
 {
     tn_config *c = calloc(1, sizeof *c);
-    if (c && (c->tree = tn_yaml_new_map(NULL, COMMAND_LINE))) return c;
+    if (c && (c->tree = tn_yaml_new_map(NULL, TN_COMMAND_LINE))) return c;
     free(c);
     tn_oom(err);
     return NULL;
@@ -356,7 +359,7 @@ void tn_config_free(tn_config *c)
 static int parse_dump(tn_config *c, const char *yaml, tn_error *err)
 {
     tn_ynode *n;
-    TN_TRY(tn_yaml_parse(&n, yaml, strlen(yaml), COMMAND_LINE, err));
+    TN_TRY(tn_yaml_parse(&n, yaml, strlen(yaml), TN_COMMAND_LINE, err));
     tn_yaml_free(c->tree);
     c->tree = n;
     return 0;

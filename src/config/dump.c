@@ -1,36 +1,52 @@
 /* Settings -> YAML. */
+#include "binary.h"
 #include "fail.h"
+#include "numeric.h"
 #include "settings.h"
-#include "text.h"
+#include "utf8.h"
 
+#include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-static void put_string(tn_text *t, const char *s)
+/* A character that YAML reads only as an escape: controls, DEL, C1, line ends of Unicode, a byte order mark, no character. */
+static bool needs_escape(uint32_t c)
 {
-    if (!s) {
-        tn_text_addf(t, "null");
-        return;
-    }
-    tn_text_addf(t, "\"");
-    for (; *s; s++) {
-        if (*s == '"' || *s == '\\') tn_text_addf(t, "\\%c", *s);
-        else if ((unsigned char)*s < 32) tn_text_addf(t, "\\x%02x", (unsigned char)*s);
-        else tn_text_add(t, s, 1);
-    }
-    tn_text_addf(t, "\"");
+    return c < 32 || (c >= 127 && c < 160) || c == 0x2028 || c == 0x2029 || c == 0xfeff || c == 0xfffe || c == 0xffff;
 }
 
+/* Bytes that are no text in UTF-8, as a path may hold, are what YAML calls !!binary. */
+static void put_string(tn_text *t, const char *s)
+{
+    const bool text = s && tn_is_utf8(s);
+    tn_text_addf(t, s ? text ? "\"" : "!!binary \"" : "null");
+    if (s && !text) tn_base64_add(t, s, strlen(s));
+    uint32_t c;
+    for (int n; text && *s; s += n) {
+        n = tn_utf8_character(s, &c);
+        if (c == '"' || c == '\\') tn_text_addf(t, "\\%c", (int)c);
+        else if (needs_escape(c)) tn_text_addf(t, c < 256 ? "\\x%02X" : "\\u%04X", (unsigned)c);
+        else tn_text_add(t, s, (size_t)n);
+    }
+    if (s) tn_text_addf(t, "\"");
+}
+
+/* PyYAML takes 1e-05 for text: a number has a point. */
 static void dump_put_float(tn_text *t, double v)
 {
-    char buf[40];
-    for (int p = 6; p <= 17; p++) {
-        snprintf(buf, sizeof buf, "%.*g", p, v);
-        if (strtod(buf, NULL) == v) break;
-    }
-    tn_text_addf(t, "%s%s", buf, strpbrk(buf, ".en") ? "" : ".0");
+    char buf[TN_NUMBER_TEXT];
+    tn_print_double(buf, v);
+    const size_t head = strcspn(buf, "e");
+    tn_text_addf(t, "%.*s%s%s", (int)head, buf, memchr(buf, '.', head) ? "" : ".0", buf + head);
+}
+
+/* As before, but a whole number stays one. */
+static void dump_put_number(tn_text *t, double v)
+{
+    if (v == floor(v) && fabs(v) < 1e15) tn_text_addf(t, "%.0f", v);
+    else dump_put_float(t, v);
 }
 
 static void put_strings(tn_text *t, const tn_strs *l)
@@ -49,7 +65,8 @@ static void put_pairs(tn_text *t, const tn_pairs *p)
     for (int i = 0; i < p->key.n; i++) {
         if (i) tn_text_addf(t, ", ");
         put_string(t, p->key.v[i]);
-        tn_text_addf(t, ": %.17g", p->value[i]);
+        tn_text_addf(t, ": ");
+        dump_put_number(t, p->value[i]);
     }
     tn_text_addf(t, "}");
 }
@@ -61,6 +78,8 @@ static void put_value(tn_text *t, const tn_settings *s, const tn_key *k)
     case TN_S_BOOL: tn_text_addf(t, "%s", *(const bool *)at ? "true" : "false"); break;
     case TN_S_INT: tn_text_addf(t, "%d", *(const int *)at); break;
     case TN_S_FLOAT: dump_put_float(t, *(const double *)at); break;
+    case TN_S_SEED: tn_text_addf(t, "%" PRIu64, *(const uint64_t *)at); break;
+    case TN_S_PATH:
     case TN_S_STR: put_string(t, *(char *const *)at); break;
     case TN_S_STRS: put_strings(t, at); break;
     case TN_S_NAMES: {

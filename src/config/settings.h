@@ -2,6 +2,7 @@
 #ifndef TN_SETTINGS_H
 #define TN_SETTINGS_H
 #include "text.h"
+#include <stdint.h>
 #include <tracknet/config.h>
 
 typedef struct tn_ints {
@@ -66,7 +67,8 @@ typedef struct tn_settings {
         } quant;
     } model;
     struct {
-        int seed, batch_size, epochs;
+        uint64_t seed;
+        int batch_size, epochs;
         char *precision;
         bool amp;
         double grad_clip, grad_clip_norm;
@@ -101,8 +103,10 @@ int tn_settings_dump(const tn_settings *s, char **yaml, tn_error *err);
 typedef enum tn_stype {
     TN_S_BOOL,
     TN_S_INT,
+    TN_S_SEED, /* uint64_t, all of them */
     TN_S_FLOAT,
     TN_S_STR,
+    TN_S_PATH, /* a text; whoever opens it lets tn_expand_path find a home folder first */
     TN_S_STRS,
     TN_S_INTS,
     TN_S_PAIR,
@@ -119,7 +123,7 @@ typedef struct tn_key {
     const char *dflt;    /* as YAML */
     double min, max;     /* numbers, list entries and pairs */
     const char *choices; /* "a|b|c" or NULL */
-    bool nullable;
+    bool nullable;       /* a null is nothing; of a number, the default */
     const char *help;
 } tn_key;
 extern const tn_key tn_schema[];

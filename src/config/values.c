@@ -1,28 +1,18 @@
 /* One value of a settings key: read from a node of the tree, checked, freed. */
 #include "values.h"
 
-#include <errno.h>
 #include <limits.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 static int values_wrong(const tn_ynode *n, const tn_key *k, const char *want, tn_error *err)
 {
+    char place[512];
     const char *have = n->kind == TN_Y_MAP ? "a mapping" : n->kind == TN_Y_SEQ ? "a list" : n->text;
-    if (n->line)
-        return tn_fail(err, TN_ERR_CONFIG, "%s:%d:%d: %s must be %s, not '%s'", n->file, n->line, n->column, k->name, want, have);
-    return tn_fail(err, TN_ERR_CONFIG, "%s: %s must be %s, not '%s'", n->file, k->name, want, have);
-}
-
-static bool to_number(const tn_ynode *n, double *v)
-{
-    if (n->kind != TN_Y_SCALAR || n->quoted || !n->text[0]) return false;
-    char *end;
-    errno = 0;
-    *v = strtod(n->text, &end);
-    return !*end && isfinite(*v);
+    return tn_fail(err, TN_ERR_CONFIG, "%s: %s must be %s, not '%s'", tn_yaml_place(place, sizeof place, n), k->name, want, have);
 }
 
 static bool in_range(const tn_key *k, double v)
@@ -39,19 +29,19 @@ static const char *range_text(char *buf, size_t n, const tn_key *k, const char *
 static bool values_to_int(const tn_ynode *n, int *v)
 {
     double d;
-    if (!to_number(n, &d) || d != floor(d) || fabs(d) > INT_MAX) return false;
+    if (!tn_yaml_number(n, &d) || d != floor(d) || fabs(d) > INT_MAX) return false;
     *v = (int)d;
     return true;
 }
 
 static int set_bool(bool *out, const tn_key *k, const tn_ynode *n, tn_error *err)
 {
-    static const char *const yes[] = {"true", "True", "TRUE", "yes", "on"}, *const no[] = {"false", "False", "FALSE", "no", "off"};
-    for (size_t i = 0; n->kind == TN_Y_SCALAR && !n->quoted && i < TN_COUNT(yes); i++) {
-        if (!strcmp(n->text, yes[i])) return *out = true, 0;
-        if (!strcmp(n->text, no[i])) return *out = false, 0;
-    }
-    return values_wrong(n, k, "true or false", err);
+    return tn_yaml_bool(n, out) ? 0 : values_wrong(n, k, "true or false", err);
+}
+
+static int set_seed(uint64_t *out, const tn_key *k, const tn_ynode *n, tn_error *err)
+{
+    return tn_yaml_whole(n, out) ? 0 : values_wrong(n, k, "a whole number from 0 to 18446744073709551615", err);
 }
 
 static int set_int(int *out, const tn_key *k, const tn_ynode *n, tn_error *err)
@@ -67,30 +57,33 @@ static int set_float(double *out, const tn_key *k, const tn_ynode *n, tn_error *
 {
     char buf[96];
     double v;
-    if (!to_number(n, &v) || !in_range(k, v)) return values_wrong(n, k, range_text(buf, sizeof buf, k, "a number"), err);
+    if (!tn_yaml_number(n, &v) || !in_range(k, v)) return values_wrong(n, k, range_text(buf, sizeof buf, k, "a number"), err);
     *out = v;
     return 0;
 }
 
-static bool is_choice(const char *choices, const char *v)
+/* The choice that v is in any case, in a fresh string. */
+static char *choice_of(const char *choices, const char *v)
 {
-    size_t n = strlen(v);
-    for (const char *s = choices; s; s = strchr(s, '|'), s = s ? s + 1 : NULL)
-        if (!strncmp(s, v, n) && (s[n] == '|' || !s[n])) return true;
-    return false;
+    for (const char *s = choices; s; s = strchr(s, '|'), s = s ? s + 1 : NULL) {
+        const size_t n = strcspn(s, "|");
+        if (n == strlen(v) && !strncasecmp(s, v, n)) return strndup(s, n);
+    }
+    return NULL;
 }
 
 static int set_str(char **out, const tn_key *k, const tn_ynode *n, tn_error *err)
 {
     char buf[160];
     if (n->kind != TN_Y_SCALAR) return values_wrong(n, k, "text", err);
-    if (k->choices && !is_choice(k->choices, n->text)) {
+    char *text = k->choices ? choice_of(k->choices, n->text) : strdup(n->text);
+    if (!text && k->choices) {
         snprintf(buf, sizeof buf, "one of %s", k->choices);
         return values_wrong(n, k, buf, err);
     }
     free(*out);
-    *out = strdup(n->text);
-    return *out ? 0 : tn_oom(err);
+    *out = text;
+    return text ? 0 : tn_oom(err);
 }
 
 static int set_strs(tn_strs *out, const tn_key *k, const tn_ynode *n, tn_error *err)
@@ -99,7 +92,8 @@ static int set_strs(tn_strs *out, const tn_key *k, const tn_ynode *n, tn_error *
     if (n->kind == TN_Y_SCALAR && n->text[0]) return tn_strs_add(out, n->text) ? 0 : tn_oom(err);
     if (n->kind != TN_Y_SEQ) return values_wrong(n, k, "a list of names", err);
     for (int i = 0; i < n->n; i++) {
-        if (n->child[i]->kind != TN_Y_SCALAR) return values_wrong(n->child[i], k, "a list of names", err);
+        if (n->child[i]->kind != TN_Y_SCALAR || tn_yaml_is_null(n->child[i]))
+            return values_wrong(n->child[i], k, "a list of names", err);
         if (!tn_strs_add(out, n->child[i]->text)) return tn_oom(err);
     }
     return 0;
@@ -126,7 +120,7 @@ static int set_pairs(tn_pairs *out, const tn_key *k, const tn_ynode *n, tn_error
     for (int i = 0; i < n->n; i++) {
         double v;
         const bool whole = k->min >= 1;
-        if (!to_number(n->child[i], &v) || !in_range(k, v) || (whole && v != floor(v)))
+        if (!tn_yaml_number(n->child[i], &v) || !in_range(k, v) || (whole && v != floor(v)))
             return values_wrong(n->child[i], k, range_text(buf, sizeof buf, k, whole ? "whole numbers" : "numbers"), err);
         if (!tn_strs_add(&out->key, n->child[i]->key)) return tn_oom(err);
         out->value[i] = v;
@@ -167,7 +161,7 @@ static void free_pairs(tn_pairs *p)
 
 static void set_null(const tn_key *k, void *at)
 {
-    if (k->type == TN_S_STR) {
+    if (tn_key_is_text(k)) {
         free(*(char **)at);
         *(char **)at = NULL;
     }
@@ -181,7 +175,7 @@ int tn_value_set(tn_settings *s, const tn_key *k, const tn_ynode *n, tn_error *e
 {
     void *at = (char *)s + k->offset;
     if (tn_yaml_is_null(n)) {
-        if (!k->nullable) return values_wrong(n, k, "given", err);
+        if (!k->nullable && k->type != TN_S_STRS) return values_wrong(n, k, "given", err);
         set_null(k, at);
         return 0;
     }
@@ -189,6 +183,8 @@ int tn_value_set(tn_settings *s, const tn_key *k, const tn_ynode *n, tn_error *e
     case TN_S_BOOL: return set_bool(at, k, n, err);
     case TN_S_INT: return set_int(at, k, n, err);
     case TN_S_FLOAT: return set_float(at, k, n, err);
+    case TN_S_SEED: return set_seed(at, k, n, err);
+    case TN_S_PATH:
     case TN_S_STR: return set_str(at, k, n, err);
     case TN_S_STRS: return set_strs(at, k, n, err);
     case TN_S_INTS: return set_ints(at, k, n, err);
@@ -213,7 +209,7 @@ void tn_values_free(tn_settings *s)
 {
     for (int i = 0; i < tn_schema_size; i++) {
         void *at = (char *)s + tn_schema[i].offset;
-        if (tn_schema[i].type == TN_S_STR) free(*(char **)at);
+        if (tn_key_is_text(&tn_schema[i])) free(*(char **)at);
         if (tn_schema[i].type == TN_S_STRS) tn_strs_free(at);
         if (tn_schema[i].type == TN_S_NAMES) free_names(at);
         if (tn_schema[i].type == TN_S_PAIRS) free_pairs(at);

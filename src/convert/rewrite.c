@@ -1,6 +1,7 @@
 #include "rewrite.h"
 #include "files.h"
 #include "names.h"
+#include "scope.h"
 #include "text.h"
 #include "watch.h"
 
@@ -252,7 +253,7 @@ static int rewrite_report(rewrite_run *r, const tn_st_tensor *t, const char *sta
         p.bits = 8.0 * (double)tn_qbytes(&q->s) / (double)n;
         if (noise > 0) p.sqnr = 10 * log10(signal / noise);
     }
-    return r->w->o->layer(r->w->o->user, &p, r->done, r->total) ? tn_cancelled(r->w->phase, err) : 0;
+    return TN_CALLBACK(r->w->o->layer(r->w->o->user, &p, r->done, r->total)) ? tn_cancelled(r->w->phase, err) : 0;
 }
 
 static int put_quant(rewrite_run *r, tn_st_writer *out, const tn_st_file *f, const tn_st_tensor *t, tn_error *err)

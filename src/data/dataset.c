@@ -69,10 +69,11 @@ static int read_game(tn_dataset *d, const char *game, const char *name, tn_error
     return rc;
 }
 
-int tn_dataset_scan(tn_dataset *d, const char *root, const tn_strs *games, const tn_log *log, tn_error *err)
+int tn_dataset_scan(tn_dataset *d, const char *where, const tn_strs *games, const tn_log *log, tn_error *err)
 {
     *d = (tn_dataset){0};
-    int rc = 0;
+    char *root = tn_expand_path(where);
+    int rc = root ? 0 : tn_oom(err);
     for (int i = 0; !rc && i < games->n; i++) {
         char *game = tn_path(root, games->v[i]);
         if (!game) rc = tn_oom(err);
@@ -81,6 +82,7 @@ int tn_dataset_scan(tn_dataset *d, const char *root, const tn_strs *games, const
         free(game);
     }
     if (rc) tn_dataset_free(d);
+    free(root);
     return rc;
 }
 

@@ -1,5 +1,6 @@
 #include "loader.h"
 #include "numeric.h"
+#include "scope.h"
 
 #include <pthread.h>
 #include <stdlib.h>
@@ -119,6 +120,7 @@ static bool can_work(const tn_loader *l)
 static void *worker(void *arg)
 {
     tn_loader *l = arg;
+    TN_SCOPE;
     pthread_mutex_lock(&l->lock);
     for (;;) {
         while (!l->stop && !can_work(l)) pthread_cond_wait(&l->work, &l->lock);

@@ -290,13 +290,14 @@ static tn_step_constants constants_of(const tn_engine *e, const tn_step_job *j)
 static void fill_slot(tn_stepper *st, step_slot *s, const tn_step_job *j)
 {
     const tn_engine *e = st->e;
+    const uint64_t seed = e->s->training.seed;
     char *host = s->staging.host;
     tn_step_constants *now = (tn_step_constants *)host, c = constants_of(e, j);
     memcpy(host + st->at.labels, j->batch.labels, (size_t)j->batch.n * 3 * sizeof(float));
     memcpy(host + st->at.frames, j->batch.frames, (size_t)j->batch.n * st->at.image);
     s->micros = TN_CEIL_DIV(j->batch.n, j->micro);
     for (int k = 0; k < s->micros; k++) {
-        c.seed = tn_hash_u32((uint32_t)e->s->training.seed, (uint32_t)(j->index * 4096 + k * j->micro));
+        c.seed = tn_hash_u32((uint32_t)(seed ^ seed >> 32), (uint32_t)(j->index * 4096 + k * j->micro));
         now[k] = c;
         if (st->at.table) draw_rope(e, c.seed, (float *)(host + st->at.tables + (size_t)k * st->at.table));
     }

@@ -118,7 +118,7 @@ static int all_images(predict_task *t, const char *adapter, tn_error *err)
         tn_text_addf(&t->csv, "%s,%.2f,%.2f,%.4f", r.image, r.x, r.y, r.confidence);
         tn_text_addf(&t->csv, adapter ? ",%s\n" : "\n", adapter);
         t->done++;
-        if (t->p->each && t->p->each(t->p->user, &r, t->done, t->total)) return tn_cancelled(TN_PHASE_PREDICTING, err);
+        if (t->p->each && TN_CALLBACK(t->p->each(t->p->user, &r, t->done, t->total))) return tn_cancelled(TN_PHASE_PREDICTING, err);
     }
     return 0;
 }

@@ -1,4 +1,5 @@
 /* The report as JSON, and as a Chrome trace. */
+#include "entry.h"
 #include "files.h"
 #include "prof.h"
 
@@ -50,6 +51,7 @@ static int report_json(json_t **out, const tn_profile_report *r, tn_error *err)
 int tn_profile_json(const tn_profile_report *r, char **text, tn_error *err)
 {
     json_t *j = NULL;
+    TN_ENTRY(err);
     int rc = report_json(&j, r, err);
     *text = rc ? NULL : json_dumps(j, JSON_INDENT(2) | JSON_REAL_PRECISION(9));
     if (!rc && !*text) rc = tn_oom(err);

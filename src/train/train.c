@@ -78,7 +78,7 @@ static int report_step(trainer *t, const tn_step_result *r, tn_error *err)
                  r->lr,
                  1 / fmax(per_image, 1e-9),
                  per_image * (double)left * t->s->training.batch_size};
-    if (t->cb && t->cb->step && t->cb->step(t->cb->user, &s)) return tn_cancelled(TN_PHASE_TRAINING, err);
+    if (t->cb && t->cb->step && TN_CALLBACK(t->cb->step(t->cb->user, &s))) return tn_cancelled(TN_PHASE_TRAINING, err);
     return tn_watch_tell(&t->e->watch, TN_PHASE_TRAINING, NULL, t->st.step, steps, err);
 }
 
@@ -207,7 +207,7 @@ static int end_epoch(trainer *t, tn_epoch *ep, tn_error *err)
     if (ep->best) TN_TRY(save(t, "best", err));
     TN_TRY(save(t, "last", err));
     t->sum->epochs_run++;
-    if (t->cb && t->cb->epoch && t->cb->epoch(t->cb->user, ep)) return tn_cancelled(TN_PHASE_TRAINING, err);
+    if (t->cb && t->cb->epoch && TN_CALLBACK(t->cb->epoch(t->cb->user, ep))) return tn_cancelled(TN_PHASE_TRAINING, err);
     if (t->s->training.es_patience > 0 && t->st.bad_epochs >= t->s->training.es_patience) {
         tn_logf(t->o->log, TN_LOG_INFO, "early stopping: %d epochs without gain", t->st.bad_epochs);
         t->stop = true;
@@ -253,6 +253,14 @@ static int open_loaders(trainer *t, tn_error *err)
     return t->val.n ? open_loader(t, &t->val_loader, &t->val, false, &keep, err) : 0;
 }
 
+static int init_from(trainer *t, const char *path, tn_error *err)
+{
+    char *dir = tn_expand_path(path);
+    int rc = dir ? tn_checkpoint_load(dir, t->e, err) : tn_oom(err);
+    free(dir);
+    return rc;
+}
+
 static int prepare(trainer *t, tn_error *err)
 {
     const tn_settings *s = t->s;
@@ -266,7 +274,7 @@ static int prepare(trainer *t, tn_error *err)
     TN_TRY(open_data(t, err));
     TN_TRY(tn_engine_open(&t->e, s, t->o, true, false, err));
     t->st = (tn_trainer_state){.best = NAN, .optim = {.factor = 1, .finite = 1, .loss_scale = t->e->act == TN_F16 ? 65536 : 1}};
-    if (s->training.init_from) TN_TRY(tn_checkpoint_load(s->training.init_from, t->e, err));
+    if (s->training.init_from) TN_TRY(init_from(t, s->training.init_from, err));
     if (t->o->resume) {
         TN_TRY(tn_checkpoint_load(t->o->resume, t->e, err));
         TN_TRY(tn_checkpoint_load_state(t->o->resume, t->e, &t->st, err));
