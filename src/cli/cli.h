@@ -76,6 +76,6 @@ void tn_bar_clear(void);
 int tn_cli_progress(void *user, const tn_progress *p);
 /** "1:23" or "2:03:04". */
 const char *tn_clock(char buf[32], double seconds);
-/** Set by Ctrl-C; callbacks stop the run cleanly. */
+/** The signal (Ctrl-C, SIGTERM) that asks to stop, or 0; callbacks stop the run cleanly. */
 extern volatile sig_atomic_t tn_interrupted;
 #endif

@@ -1,5 +1,6 @@
 #include "cli.h"
 
+#include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,9 +10,26 @@ volatile sig_atomic_t tn_interrupted;
 
 static void on_interrupt(int sig)
 {
-    (void)sig;
-    tn_interrupted = 1;
-    signal(SIGINT, SIG_DFL); /* a second Ctrl-C ends at once */
+    tn_interrupted = sig;
+    signal(sig, SIG_DFL); /* a second Ctrl-C ends at once */
+}
+
+/* A signal that was ignored when the program began stays so: a shell starts jobs behind & like that. */
+static void stop_cleanly_at(int sig)
+{
+    struct sigaction was;
+    if (!sigaction(sig, NULL, &was) && was.sa_handler != SIG_IGN) signal(sig, on_interrupt);
+}
+
+/* What was printed must have arrived. A reader that went away is no failure worth a sentence. */
+static int flush_output(int status)
+{
+    errno = 0;
+    const bool failed = fflush(stdout) != 0 || ferror(stdout);
+    if (!failed) return status;
+    if (errno != EPIPE)
+        fprintf(stderr, "tracknet: cannot write to standard output%s%s\n", errno ? ": " : "", errno ? strerror(errno) : "");
+    return status ? status : 1;
 }
 
 static void say(void *user, tn_log_level level, const char *line)
@@ -85,11 +103,11 @@ int main(int argc, char **argv)
 {
     if (argc < 2 || !strcmp(argv[1], "--help") || !strcmp(argv[1], "-h") || !strcmp(argv[1], "help")) {
         print_help(argc < 2 ? stderr : stdout);
-        return argc < 2 ? 2 : 0;
+        return flush_output(argc < 2 ? 2 : 0);
     }
     if (!strcmp(argv[1], "--version")) {
         printf("tracknet %s\n", tn_version());
-        return 0;
+        return flush_output(0);
     }
     const tn_command *k = tn_cli_command(argv[1]);
     if (!k) {
@@ -107,13 +125,14 @@ int main(int argc, char **argv)
     if (rc) return rc;
     if (c.help) {
         fputs(k->help, stdout);
-        return 0;
+        return flush_output(0);
     }
     set_run(&c);
-    signal(SIGINT, on_interrupt);
+    stop_cleanly_at(SIGINT);
+    stop_cleanly_at(SIGTERM);
     tn_error err = {0};
     rc = k->run(&c, &err);
     tn_bar_clear();
     if (rc) fprintf(stderr, "tracknet %s: %s\n", k->name, err.message);
-    return rc ? 1 : 0;
+    return flush_output(tn_interrupted ? 128 + tn_interrupted : rc ? 1 : 0);
 }

@@ -1,12 +1,14 @@
-/* Building programs, and keeping the binaries: the key is everything that decides the binary, and is stored in the file. */
+/* Building programs, and keeping the binaries: the key is everything that decides the binary, and is stored in the file; the
+ * binary's length and hash behind it, because drivers abort on a damaged one. */
 #include "dev_cl.h"
 #include "files.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
-#define CACHE_FORMAT "tracknet-binary-1"
+#define CACHE_FORMAT "tracknet-binary-2"
 
 static const char *source_of(const char *file)
 {
@@ -31,16 +33,33 @@ static bool uses_disk_cache(const tn_dev *d)
     return d->cache_dir && !(d->quirk_flags & TN_QUIRK_OWN_CACHE);
 }
 
-/** NULL when there is no usable binary; a stale or foreign file is simply not used. */
+/* What stands between key and binary. */
+typedef struct {
+    unsigned long long bytes, hash;
+} cache_seal;
+
+/* The binary within a file's bytes, or NULL where it is damaged or another key's. */
+static const unsigned char *sealed_binary(const char *data, size_t len, const char *key, size_t *n)
+{
+    const size_t k = strlen(key);
+    cache_seal seal;
+    if (len < k + sizeof seal || memcmp(data, key, k) != 0) return NULL;
+    memcpy(&seal, data + k, sizeof seal);
+    const char *bin = data + k + sizeof seal;
+    *n = len - k - sizeof seal;
+    return *n && seal.bytes == *n && seal.hash == tn_hash(TN_HASH0, bin, *n) ? (const unsigned char *)bin : NULL;
+}
+
+/** NULL when there is no usable binary; a file that cannot be used is removed, and replaced by the next one stored. */
 static cl_program load_cached(tn_dev *d, const char *key, const char *options)
 {
     char *path = cache_path(d, key), *data = NULL;
-    size_t len = 0, k = strlen(key);
+    size_t len = 0, n = 0;
     cl_program p = NULL;
     tn_error ignored;
-    if (path && tn_is_file(path) && !tn_read_file(&data, &len, path, &ignored) && len > k && !memcmp(data, key, k)) {
-        const unsigned char *bin = (const unsigned char *)data + k;
-        size_t n = len - k;
+    const bool there = path && tn_is_file(path) && !tn_read_file(&data, &len, path, &ignored);
+    const unsigned char *bin = there ? sealed_binary(data, len, key, &n) : NULL;
+    if (bin) {
         cl_int status, e;
         p = clCreateProgramWithBinary(d->cl->ctx, 1, &d->cl->id, &n, &bin, &status, &e);
         if (e || status || clBuildProgram(p, 1, &d->cl->id, options, NULL, NULL)) {
@@ -48,6 +67,7 @@ static cl_program load_cached(tn_dev *d, const char *key, const char *options)
             p = NULL;
         }
     }
+    if (there && !p) unlink(path);
     free(data);
     free(path);
     return p;
@@ -63,6 +83,8 @@ static void store(const tn_dev *d, cl_program p, const char *key)
     tn_error ignored;
     if (bin && path && !clGetProgramInfo(p, CL_PROGRAM_BINARIES, sizeof bin, list, NULL)) {
         tn_text_add(&t, key, strlen(key));
+        const cache_seal seal = {n, tn_hash(TN_HASH0, bin, n)};
+        tn_text_add(&t, (const char *)&seal, sizeof seal);
         tn_text_add(&t, (char *)bin, n);
         if (!t.oom && !tn_mkdirs(d->cache_dir, &ignored)) (void)tn_write_file(path, t.s, t.len, &ignored);
     }
