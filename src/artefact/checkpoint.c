@@ -3,6 +3,7 @@
 #include "adapter.h"
 #include "entry.h"
 #include "files.h"
+#include "folder.h"
 #include "jsonio.h"
 #include "safetensors.h"
 
@@ -10,7 +11,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
-#include <unistd.h>
 
 /* ---- writing ---- */
 
@@ -201,15 +201,11 @@ static int write_all(const char *dir, tn_engine *e, const tn_config *c, const tn
 
 int tn_checkpoint_save(const char *dir, tn_engine *e, const tn_config *c, const tn_trainer_state *st, tn_error *err)
 {
-    char *tmp = tn_strf("%s.tmp.%ld", dir, (long)getpid());
-    if (!tmp) return tn_oom(err);
-    int rc = tn_remove_tree(tmp, err);
-    if (!rc) rc = tn_mkdirs(tmp, err);
-    if (!rc) rc = write_all(tmp, e, c, st, err);
-    if (!rc) rc = tn_swap_dir(tmp, dir, err);
-    tn_error ignored;
-    if (rc) (void)tn_remove_tree(tmp, &ignored);
-    free(tmp);
+    tn_folder f;
+    int rc = tn_folder_begin(&f, dir, false, err);
+    if (!rc) rc = write_all(f.tmp, e, c, st, err);
+    if (!rc) rc = tn_folder_commit(&f, err);
+    tn_folder_end(&f);
     return rc;
 }
 
@@ -278,6 +274,7 @@ static int read_if_there(tn_engine *e, const char *dir, const char *name, tn_gro
 
 int tn_checkpoint_load(const char *dir, tn_engine *e, tn_error *err)
 {
+    tn_folder_repair(dir);
     if (!tn_is_dir(dir))
         return tn_fail(err, TN_ERR_IO, "there is no checkpoint folder '%s'; training writes <output_dir>/best and /last", dir);
     TN_TRY(read_if_there(e, dir, "decoder.safetensors", TN_GROUP_HEAD, true, err));
@@ -364,6 +361,7 @@ int tn_checkpoint_config(tn_config **c, const char *checkpoint, const char *cons
     TN_TRY(tn_required(checkpoint, "tn_checkpoint_config's folder", err));
     char *path = tn_path(checkpoint, "config.yaml");
     if (!path) return tn_oom(err);
+    tn_folder_repair(checkpoint);
     int rc = tn_is_file(path) ? 0
                               : tn_fail(err, TN_ERR_IO,
                                         "'%s' is no checkpoint: it holds no config.yaml; training writes "

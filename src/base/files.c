@@ -118,23 +118,8 @@ int tn_remove_tree(const char *path, tn_error *err)
         tn_strs_free(&names);
         if (rc) return rc;
     }
-    if (remove(path)) return tn_fail(err, TN_ERR_IO, "cannot remove '%s': %s", path, strerror(errno));
+    if (remove(path) && errno != ENOENT) return tn_fail(err, TN_ERR_IO, "cannot remove '%s': %s", path, strerror(errno));
     return 0;
-}
-
-int tn_swap_dir(const char *tmp, const char *dst, tn_error *err)
-{
-    char *old = tn_strf("%s.old", dst);
-    if (!old) return tn_oom(err);
-    int rc = tn_remove_tree(old, err);
-    if (!rc && tn_is_dir(dst) && rename(dst, old)) rc = tn_fail(err, TN_ERR_IO, "cannot move '%s' aside: %s", dst, strerror(errno));
-    if (!rc && rename(tmp, dst)) {
-        rc = tn_fail(err, TN_ERR_IO, "cannot rename '%s' to '%s': %s", tmp, dst, strerror(errno));
-        (void)rename(old, dst);
-    }
-    if (!rc) rc = tn_remove_tree(old, err);
-    free(old);
-    return rc;
 }
 
 int tn_check_writable_dir(const char *dir, tn_error *err)

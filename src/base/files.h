@@ -20,8 +20,6 @@ int tn_write_file(const char *path, const void *data, size_t len, tn_error *err)
 int tn_list_dir(tn_strs *names, const char *path, tn_error *err);
 /** Removes a file, or a folder with what is in it. Missing is fine. */
 int tn_remove_tree(const char *path, tn_error *err);
-/** Makes `tmp` take the place of folder `dst` (an old dst is removed after the swap). */
-int tn_swap_dir(const char *tmp, const char *dst, tn_error *err);
 /** Fails with one sentence unless a file can be made in `dir` (which is created). */
 int tn_check_writable_dir(const char *dir, tn_error *err);
 /** The path with a leading ~ or ~name made that home folder, where there is one; NULL when memory ran out; caller frees. */

@@ -8,17 +8,28 @@
 
 volatile sig_atomic_t tn_interrupted;
 
-static void on_interrupt(int sig)
+static void stop_at(int sig)
 {
     tn_interrupted = sig;
     signal(sig, SIG_DFL); /* a second Ctrl-C ends at once */
 }
 
-/* A signal that was ignored when the program began stays so: a shell starts jobs behind & like that. */
+/* For a job that a script's shell put behind &: the terminal's Ctrl-C is not for it, but who names it (kill -INT) means it.
+ * LLVM, which PoCL compiles with, raises a signal once more when it is through with it. */
+static void stop_if_sent(int sig, siginfo_t *from, void *context)
+{
+    (void)context;
+    if (from->si_code != SI_KERNEL) stop_at(sig);
+}
+
+/* A signal that was ignored when the program began stays so, but for the above. */
 static void stop_cleanly_at(int sig)
 {
-    struct sigaction was;
-    if (!sigaction(sig, NULL, &was) && was.sa_handler != SIG_IGN) signal(sig, on_interrupt);
+    struct sigaction was, now = {.sa_handler = stop_at, .sa_flags = SA_RESTART};
+    if (sigaction(sig, NULL, &was)) return;
+    if (was.sa_handler == SIG_IGN && sig != SIGINT) return;
+    if (was.sa_handler == SIG_IGN) now = (struct sigaction){.sa_sigaction = stop_if_sent, .sa_flags = SA_RESTART | SA_SIGINFO};
+    sigaction(sig, &now, NULL);
 }
 
 /* What was printed must have arrived. A reader that went away is no failure worth a sentence. */

@@ -2,6 +2,7 @@
 #include "adapter.h"
 #include "entry.h"
 #include "files.h"
+#include "folder.h"
 #include "names.h"
 #include "start.h"
 #include <tracknet/convert.h>
@@ -10,7 +11,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
-#include <unistd.h>
 
 /* ---- info ---- */
 
@@ -234,7 +234,6 @@ static int check_convert(const tn_adapter_convert *o, const tn_backbone **family
 {
     *family = o->model_type ? tn_backbone_find(o->model_type) : NULL;
     if (!o->in || !o->out) return tn_fail(err, TN_ERR_ARGUMENT, "give --adapter and --out");
-    if (tn_is_dir(o->out)) return tn_fail(err, TN_ERR_IO, "'%s' is there already; choose another --out or remove it", o->out);
     if (o->spelling && strcmp(o->spelling, "v4") && strcmp(o->spelling, "v5"))
         return tn_fail(err, TN_ERR_ARGUMENT, "--spelling is v4 or v5 (transformers' versions), not '%s'", o->spelling);
     if (o->spelling && !*family)
@@ -253,17 +252,16 @@ int tn_convert_adapter(const tn_adapter_convert *o, tn_error *err)
     TN_TRY(tn_struct(o, TN_ADAPTER_CONVERT_VERSION, "tn_adapter_convert", err));
     TN_TRY(check_convert(o, &family, err));
     TN_TRY(tn_adapter_open(&a, o->in, err));
-    char *tmp = tn_strf("%s.tmp.%ld", o->out, (long)getpid()), *weights = tmp ? tn_path(tmp, "adapter_model.safetensors") : NULL;
-    int rc = weights ? convert_tensors(&b, o, a, family, err) : tn_oom(err);
-    if (!rc) rc = tn_mkdirs(tmp, err);
+    tn_folder out;
+    int rc = tn_folder_begin(&out, o->out, true, err);
+    char *weights = rc ? NULL : tn_path(out.tmp, "adapter_model.safetensors");
+    if (!rc) rc = weights ? convert_tensors(&b, o, a, family, err) : tn_oom(err);
     if (!rc) rc = tn_st_write(weights, b.e, b.n, err);
-    if (!rc) rc = convert_config(o, a, family, tmp, err);
-    if (!rc) rc = tn_swap_dir(tmp, o->out, err);
-    tn_error ignored;
-    if (rc && tmp) (void)tn_remove_tree(tmp, &ignored);
+    if (!rc) rc = convert_config(o, a, family, out.tmp, err);
+    if (!rc) rc = tn_folder_commit(&out, err);
+    tn_folder_end(&out);
     adapters_bundle_free(&b);
     tn_adapter_close(a);
-    free(tmp);
     free(weights);
     return rc;
 }

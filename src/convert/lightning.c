@@ -4,12 +4,14 @@
 #include "entry.h"
 #include "export.h"
 #include "files.h"
+#include "folder.h"
 #include "names.h"
 #include "qfile.h"
 #include "torch_file.h"
 
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <unistd.h>
 
 /* ---- in ---- */
@@ -191,10 +193,10 @@ static int set_base(tn_config *c, const char *path, bool random, tn_error *err)
     return tn_config_set_bool(c, "model.backbone.random_init", random, err);
 }
 
-/* Everything into tmp, which then takes the name `out`. */
-static int write_import(tn_engine *e, tn_config *c, lightning_source *src, const tn_hf_dir *hf, const char *tmp, const char *out,
-                        tn_error *err)
+/* Everything into a folder beside, which then takes its place. */
+static int write_import(tn_engine *e, tn_config *c, lightning_source *src, const tn_hf_dir *hf, tn_folder *f, tn_error *err)
 {
+    const char *out = f->path;
     char *absolute = out[0] == '/' ? strdup(out) : NULL, *cwd = absolute ? NULL : getcwd(NULL, 0);
     if (!absolute && cwd) absolute = tn_path(cwd, out);
     char *base = absolute ? tn_path(absolute, "backbone") : NULL;
@@ -202,11 +204,11 @@ static int write_import(tn_engine *e, tn_config *c, lightning_source *src, const
         .best = 0.0 / 0.0,
         .optim = {.factor = 1, .finite = 1, .loss_scale = 1},
     };
-    int rc = base ? tn_checkpoint_save(tmp, e, c, &state, err) : tn_oom(err);
-    if (!rc) rc = write_base(e, src, hf->config, tmp, err);
+    int rc = base ? tn_checkpoint_save(f->tmp, e, c, &state, err) : tn_oom(err);
+    if (!rc) rc = write_base(e, src, hf->config, f->tmp, err);
     if (!rc) rc = set_base(c, base, false, err); /* only now is there something to point at */
-    if (!rc) rc = tn_checkpoint_write_config(tmp, c, err);
-    if (!rc) rc = tn_swap_dir(tmp, out, err);
+    if (!rc) rc = tn_checkpoint_write_config(f->tmp, c, err);
+    if (!rc) rc = tn_folder_commit(f, err);
     free(cwd);
     free(absolute);
     free(base);
@@ -221,11 +223,10 @@ int tn_import(tn_config *c, const tn_run_options *o, const char *in, const char 
     lightning_source src = {0};
     tn_engine *e = NULL;
     tn_hf_dir *hf = NULL;
-    char *path = NULL, *beside = in ? tn_path(in, "config.json") : NULL,
-         *tmp = out ? tn_strf("%s.import.%ld", out, (long)getpid()) : NULL;
-    int rc = in && out ? 0 : tn_fail(err, TN_ERR_ARGUMENT, "give --in and --out");
-    if (!rc && (tn_is_dir(out) || tn_is_file(out)))
-        rc = tn_fail(err, TN_ERR_IO, "'%s' is there already; choose another --out or remove it", out);
+    if (!in || !out) return tn_fail(err, TN_ERR_ARGUMENT, "give --in and --out");
+    char *path = NULL, *beside = tn_path(in, "config.json");
+    tn_folder f;
+    int rc = tn_folder_begin(&f, out, true, err);
     if (!rc) rc = find_file(&path, in, err);
     if (!rc) rc = open_source(&src, path, err);
     if (!rc) rc = tn_hf_open(&hf, beside && tn_is_file(beside) ? in : tn_config_settings(c)->model.pretrained, false, err);
@@ -234,9 +235,8 @@ int tn_import(tn_config *c, const tn_run_options *o, const char *in, const char 
     if (!rc) rc = set_slots(e, &src, err);
     if (!rc) rc = adapters_used(&src, err);
     if (!rc) name_unused(&src, o->log);
-    if (!rc) rc = write_import(e, c, &src, hf, tmp, out, err);
-    tn_error ignored;
-    if (rc && tmp) (void)tn_remove_tree(tmp, &ignored);
+    if (!rc) rc = write_import(e, c, &src, hf, &f, err);
+    tn_folder_end(&f);
     tn_hf_close(hf);
     tn_engine_close(e);
     tn_st_close(src.f);
@@ -244,7 +244,6 @@ int tn_import(tn_config *c, const tn_run_options *o, const char *in, const char 
     free(src.used);
     free(path);
     free(beside);
-    free(tmp);
     return rc;
 }
 
@@ -299,8 +298,7 @@ static int write_lightning(tn_engine *e, const tn_config *c, const char *dir, bo
 {
     char *weights = tn_path(dir, "model.safetensors"), *json = tn_path(dir, "config.json");
     tn_hf_dir *hf = NULL;
-    int rc = weights && json ? tn_mkdirs(dir, err) : tn_oom(err);
-    if (!rc) rc = write_weights(e, weights, v5, err);
+    int rc = weights && json ? write_weights(e, weights, v5, err) : tn_oom(err);
     if (!rc) rc = tn_hf_open(&hf, e->s->model.pretrained, false, err);
     if (!rc) rc = tn_json_write(hf->config, json, err);
     if (!rc) rc = tn_checkpoint_write_config(dir, c, err);
@@ -310,30 +308,50 @@ static int write_lightning(tn_engine *e, const tn_config *c, const char *dir, bo
     return rc;
 }
 
+/* A slash behind it says that a folder is meant. */
+static bool is_onnx(const char *out)
+{
+    const size_t n = strlen(out);
+    return n > 5 && !strcasecmp(out + n - 5, ".onnx");
+}
+
+/* What can be known of the place before the model is opened. */
+static int check_file(const char *out, tn_error *err)
+{
+    char *dir = tn_parent_of(out);
+    if (!dir) return tn_oom(err);
+    int rc = tn_is_dir(out) ? tn_fail(err, TN_ERR_IO, "'%s' is a folder; choose another --out", out) : 0;
+    if (!rc && !tn_is_dir(dir)) rc = tn_fail(err, TN_ERR_IO, "cannot write '%s': there is no folder '%s'", out, dir);
+    if (!rc) tn_sweep(dir, tn_name_of(out));
+    free(dir);
+    return rc;
+}
+
+static int export_to(tn_engine *e, const tn_config *c, const tn_export_options *x, tn_folder *f, tn_error *err)
+{
+    if (!f->tmp) return tn_export_onnx(e, x->out, err);
+    TN_TRY(write_lightning(e, c, f->tmp, x->spelling && !strcmp(x->spelling, "v5"), err));
+    return tn_folder_commit(f, err);
+}
+
 int tn_export(const tn_config *c, const tn_run_options *o, const tn_export_options *x, tn_error *err)
 {
     TN_ENTRY(err);
     TN_TRY(tn_required(c, "tn_export's configuration", err));
     TN_TRY(tn_struct(x, TN_EXPORT_OPTIONS_VERSION, "tn_export_options", err));
     TN_TRY(tn_run_check(&o, err));
-    tn_engine *e;
+    tn_engine *e = NULL;
     tn_adapter *adapters[TN_MAX_ADAPTERS];
     int n = 0;
-    const bool onnx = x->out && tn_ends(x->out, ".onnx");
     if (!x->out || !o->checkpoint) return tn_fail(err, TN_ERR_ARGUMENT, "give --checkpoint and --out (a .onnx file, or a folder)");
-    if (!onnx && (tn_is_dir(x->out) || tn_is_file(x->out)))
-        return tn_fail(err, TN_ERR_IO, "'%s' is there already; choose another --out or remove it", x->out);
     if (o->n_adapters > 1) return tn_fail(err, TN_ERR_ARGUMENT, "one adapter at a time is exported, not %d", o->n_adapters);
-    int rc = tn_adapters_engine(&e, adapters, &n, tn_config_settings(c), o, err);
+    tn_folder f = {.lock = -1};
+    int rc = is_onnx(x->out) ? check_file(x->out, err) : tn_folder_begin(&f, x->out, true, err);
+    if (!rc) rc = tn_adapters_engine(&e, adapters, &n, tn_config_settings(c), o, err);
     if (!rc && n) rc = tn_adapters_use(adapters[0], e, o, err);
-    char *tmp = tn_strf("%s.tmp.%ld", x->out, (long)getpid());
-    if (!rc && onnx) rc = tn_export_onnx(e, x->out, err);
-    if (!rc && !onnx) rc = tmp ? write_lightning(e, c, tmp, x->spelling && !strcmp(x->spelling, "v5"), err) : tn_oom(err);
-    if (!rc && !onnx) rc = tn_swap_dir(tmp, x->out, err);
-    tn_error ignored;
-    if (rc && tmp) (void)tn_remove_tree(tmp, &ignored);
+    if (!rc) rc = export_to(e, c, x, &f, err);
+    tn_folder_end(&f);
     for (int i = 0; i < n; i++) tn_adapter_close(adapters[i]);
     tn_engine_close(e);
-    free(tmp);
     return rc;
 }

@@ -1,5 +1,6 @@
 #include "rewrite.h"
 #include "files.h"
+#include "folder.h"
 #include "names.h"
 #include "scope.h"
 #include "text.h"
@@ -8,7 +9,6 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 typedef enum { COPY, FLOAT, QUANT } action;
 
@@ -421,7 +421,6 @@ static void count_matrices(rewrite_run *r)
 
 static int write_folder(rewrite_run *r, const char *dir, tn_error *err)
 {
-    TN_TRY(tn_mkdirs(dir, err));
     for (int i = 0; i < r->hf->n_files; i++) TN_TRY(rewrite_file(r, dir, r->hf->files[i], err));
     TN_TRY(write_index(r, dir, err));
     TN_TRY(copy_others(r, dir, err));
@@ -431,20 +430,15 @@ static int write_folder(rewrite_run *r, const char *dir, tn_error *err)
 int tn_rewrite_run(const tn_rewrite *w, tn_error *err)
 {
     rewrite_run r = {.w = w, .map = json_object()};
-    if (tn_is_dir(w->o->out) || tn_is_file(w->o->out)) {
-        json_decref(r.map);
-        return tn_fail(err, TN_ERR_IO, "'%s' is there already; choose another --out or remove it", w->o->out);
-    }
-    char *tmp = tn_strf("%s.tmp.%ld", w->o->out, (long)getpid());
-    int rc = tmp && r.map ? tn_hf_open(&r.hf, w->o->in, true, err) : tn_oom(err);
+    tn_folder out;
+    int rc = tn_folder_begin(&out, w->o->out, true, err);
+    if (!rc) rc = r.map ? tn_hf_open(&r.hf, w->o->in, true, err) : tn_oom(err);
     if (!rc) tn_hf_warn(r.hf, w->o->log);
     if (!rc) count_matrices(&r);
-    if (!rc) rc = write_folder(&r, tmp, err);
-    if (!rc) rc = tn_swap_dir(tmp, w->o->out, err);
-    tn_error ignored;
-    if (rc && tmp) (void)tn_remove_tree(tmp, &ignored);
+    if (!rc) rc = write_folder(&r, out.tmp, err);
+    if (!rc) rc = tn_folder_commit(&out, err);
+    tn_folder_end(&out);
     tn_hf_close(r.hf);
     json_decref(r.map);
-    free(tmp);
     return rc;
 }
