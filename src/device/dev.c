@@ -1,5 +1,6 @@
 #include "dev_cl.h"
 #include "files.h"
+#include "folder.h"
 #include "quirks.h"
 
 #include <stdio.h>
@@ -80,8 +81,11 @@ static int take_options(tn_dev *d, const tn_dev_options *o, tn_error *err)
     d->memory_limit = o->memory_limit;
     if (o->variants && o->variants[0] && !(d->variants = strdup(o->variants))) return tn_oom(err);
     if (o->cache && !strcmp(o->cache, "off")) return 0;
+    /* a folder that cannot be written is no reason to stop: kernels are built anew then */
     d->cache_dir = o->cache && o->cache[0] && strcmp(o->cache, "on") ? strdup(o->cache) : tn_cache_dir();
-    return d->cache_dir ? 0 : tn_oom(err);
+    if (!d->cache_dir) return tn_oom(err);
+    tn_sweep(d->cache_dir, NULL);
+    return 0;
 }
 
 int tn_dev_open(tn_dev **out, int index, const tn_dev_options *o, tn_error *err)
