@@ -1,6 +1,7 @@
 /** What everything that runs on a device may be told. */
 #ifndef TRACKNET_RUN_H
 #define TRACKNET_RUN_H
+#include <stdbool.h>
 #include <stddef.h>
 #include <tracknet/error.h>
 #include <tracknet/log.h>
@@ -25,6 +26,7 @@ typedef struct tn_run_options {
     const char *const *adapters; /**< the same: PEFT adapters over one base, instead of the checkpoint's own */
     int n_adapters;
     const float *threshold; /**< eval: confidence from which a frame is said to show a ball, 0..1; NULL: what training chose */
+    bool overwrite;         /**< training: the folder may hold a run, which the new one replaces; its checkpoints stay until then */
 } tn_run_options;
 #define TN_RUN_OPTIONS_VERSION 1
 #define TN_RUN_OPTIONS_INIT    TN_INIT(TN_RUN_OPTIONS_VERSION)

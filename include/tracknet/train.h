@@ -59,6 +59,7 @@ typedef struct tn_train_summary {
     double seconds, images_per_second, first_loss, last_loss, best_metric;
     int epochs_run, stopped_early;
     char device[128];
+    char output_dir[1024]; /**< the run's folder; "" before there was one */
 } tn_train_summary;
 #define TN_TRAIN_SUMMARY_VERSION 1
 #define TN_TRAIN_SUMMARY_INIT    TN_INIT(TN_TRAIN_SUMMARY_VERSION)
@@ -69,6 +70,10 @@ TN_API int tn_train(const tn_config *c, const tn_run_options *o, const tn_train_
 
 /** What a training run of this configuration would take on this device; nothing is trained. */
 TN_API int tn_plan_memory(const tn_config *c, const tn_run_options *o, tn_memory *m, tn_error *err);
+
+/** Whether this configuration can train here: labelled frames of each split, and the plan that tn_plan_memory makes. *m is
+ * filled where the plan succeeds, also when the frames are the fault. Nothing is written. */
+TN_API int tn_train_check(const tn_config *c, const tn_run_options *o, tn_memory *m, tn_error *err);
 
 /** Means over the samples of the split, not over batches; NAN where there was nothing to measure, such as distances without a
  * visible ball. What is counted and how the ratios are made: docs/metrics.md, after TrackNetV2 and TrackNetV3. Begin with

@@ -31,6 +31,7 @@ typedef struct tn_cli {
     int batch, repeat;
     /* synth */
     tn_synth_options synth;
+    char found[4300];       /* a checkpoint that was not named whole */
     char run_variants[512]; /* run.variants: --variants and --gemm */
 } tn_cli;
 
@@ -62,6 +63,15 @@ int tn_cmd_export(tn_cli *c, tn_error *err);
 extern const tn_log tn_cli_log;
 /** Loads the configuration that the options name, or a checkpoint's own. */
 int tn_cli_config(tn_config **out, tn_cli *c, tn_error *err);
+/** run.resume "" becomes the newest run's last: where training.ckpt_dir or output_dir say, else below runs/. */
+int tn_cli_find_resume(tn_cli *c, tn_error *err);
+/** Without --checkpoint and --adapter run.checkpoint becomes the newest best, of the model that was named if one was; one line
+ * says which, or that the weights are untrained. */
+int tn_cli_find_checkpoint(tn_cli *c, tn_error *err);
+/** --checkpoint and --resume may name a run's folder instead of the checkpoint in it. */
+void tn_cli_settle_names(tn_cli *c);
+/** A run goes on in the folder that its checkpoint lies in, wherever that was moved, unless another was named. */
+int tn_cli_resume_in_place(tn_config *cfg, const tn_cli *c, tn_error *err);
 /** Prints the configuration as YAML. */
 int tn_cli_print_config(const tn_config *cfg, tn_error *err);
 /** The number with so many digits behind the point, or "-" for what was not measured. */

@@ -77,8 +77,10 @@ static int demo_configure(const demo *d, tn_config **c, const char *game, const 
 static int train(demo *d, const char *what, const tn_config *c, tn_train_summary *sum, tn_error *err)
 {
     const tn_train_callbacks cb = {TN_TRAIN_CALLBACKS_VERSION, demo_on_step, NULL, d};
+    tn_run_options o = d->cli->run;
+    o.overwrite = true; /* a demonstration's folder is its own */
     d->what = what;
-    int rc = tn_train(c, &d->cli->run, &cb, sum, err);
+    int rc = tn_train(c, &o, &cb, sum, err);
     tn_bar_clear();
     return rc;
 }

@@ -57,7 +57,8 @@ static int run_eval(const tn_config *cfg, tn_cli *c, tn_error *err)
 int tn_cmd_eval(tn_cli *c, tn_error *err)
 {
     tn_config *cfg = NULL;
-    int rc = tn_cli_config(&cfg, c, err);
+    int rc = tn_cli_find_checkpoint(c, err);
+    if (!rc) rc = tn_cli_config(&cfg, c, err);
     if (!rc && c->tolerance.given) rc = tn_config_set_real(cfg, "training.metrics.tolerance", c->tolerance.value, err);
     if (!rc) rc = c->dry_run ? tn_cli_print_config(cfg, err) : run_eval(cfg, c, err);
     tn_config_free(cfg);

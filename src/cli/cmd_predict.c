@@ -36,6 +36,7 @@ int tn_cmd_predict(tn_cli *c, tn_error *err)
         err->status = rc = TN_ERR_ARGUMENT;
         snprintf(err->message, sizeof err->message, "no --image given: name a .jpg, a .png or a folder of them");
     }
+    if (!rc) rc = tn_cli_find_checkpoint(c, err);
     if (!rc) rc = tn_cli_config(&cfg, c, err);
     if (!rc) rc = tn_predict(cfg, &c->run, &p, err);
     tn_bar_clear();

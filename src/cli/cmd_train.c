@@ -61,16 +61,19 @@ static void train_cmd_print_summary(const tn_train_summary *s)
            train_cmd_mib(s->allocated_peak), train_cmd_mib(m->total), train_cmd_mib(m->full_float32));
     printf("loss                    %.6f -> %.6f in %d epochs, %.1f s, %.1f img/s\n", s->first_loss, s->last_loss, s->epochs_run,
            s->seconds, s->images_per_second);
+    printf("run folder              %s\n", s->output_dir);
 }
 
 static void print_summary_json(const tn_train_summary *s)
 {
-    tn_cli_print_json(json_pack("{s:s, s:I, s:I, s:i, s:i, s:o, s:I, s:f, s:f, s:f, s:f, s:i, s:b}", "device", s->device,
-                                "trainable_parameters", (json_int_t)s->trainable, "parameters", (json_int_t)s->parameters,
-                                "quantized_modules", s->quantized_modules, "skipped_modules", s->skipped_modules, "memory",
-                                memory_json(&s->planned), "allocated_peak", (json_int_t)s->allocated_peak, "seconds", s->seconds,
-                                "images_per_second", s->images_per_second, "first_loss", s->first_loss, "last_loss", s->last_loss,
-                                "epochs", s->epochs_run, "stopped_early", s->stopped_early));
+    json_t *j =
+        json_pack("{s:s, s:I, s:I, s:i, s:i, s:o, s:I, s:f, s:f, s:f, s:f, s:i, s:b}", "device", s->device, "trainable_parameters",
+                  (json_int_t)s->trainable, "parameters", (json_int_t)s->parameters, "quantized_modules", s->quantized_modules,
+                  "skipped_modules", s->skipped_modules, "memory", memory_json(&s->planned), "allocated_peak",
+                  (json_int_t)s->allocated_peak, "seconds", s->seconds, "images_per_second", s->images_per_second, "first_loss",
+                  s->first_loss, "last_loss", s->last_loss, "epochs", s->epochs_run, "stopped_early", s->stopped_early);
+    json_object_set_new(j, "output_dir", json_string(s->output_dir));
+    tn_cli_print_json(j);
 }
 
 int tn_cli_print_config(const tn_config *cfg, tn_error *err)
@@ -82,16 +85,16 @@ int tn_cli_print_config(const tn_config *cfg, tn_error *err)
     return rc;
 }
 
-/* Below the YAML, as comments, so that the output loads again: what training would take on this device. */
-static void print_plan(const tn_config *cfg, const tn_run_options *o)
+/* Below the YAML, as comments, so that the output loads again: what training would take on this device. Fails where it cannot. */
+static int print_plan(const tn_config *cfg, const tn_run_options *o, tn_error *err)
 {
     tn_memory m = TN_MEMORY_INIT;
-    tn_error why = {0};
     tn_run_options quiet = *o;
     quiet.log = NULL;
-    if (tn_plan_memory(cfg, &quiet, &m, &why)) {
-        printf("# no memory plan: %s\n", why.message);
-        return;
+    const int rc = tn_train_check(cfg, &quiet, &m, err);
+    if (!m.total) {
+        printf("# no memory plan: %s\n", err->message);
+        return rc;
     }
     printf("# memory plan, MiB (micro-batch %d)\n#   frozen weights  %10.1f  (%.1f in float32)\n#   parameters      %10.1f\n"
            "#   gradients       %10.1f\n#   optimiser       %10.1f\n#   activations     %10.1f\n#   workspace       %10.1f\n"
@@ -100,6 +103,7 @@ static void print_plan(const tn_config *cfg, const tn_run_options *o)
            m.micro_batch, train_cmd_mib(m.weights), train_cmd_mib(m.weights_float32), train_cmd_mib(m.parameters),
            train_cmd_mib(m.gradients), train_cmd_mib(m.optimizer), train_cmd_mib(m.activations), train_cmd_mib(m.workspace),
            train_cmd_mib(m.total), train_cmd_mib(m.full_float32), m.quantized_modules, m.skipped_modules, m.indivisible_modules);
+    return rc;
 }
 
 /* A run that Ctrl-C stopped ends well: its last whole epoch is there to go on from. */
@@ -114,22 +118,19 @@ static int run_training(const tn_config *cfg, tn_cli *c, tn_error *err)
     if (!s.parameters) fprintf(stderr, "nothing was trained yet: %s\n", err->message);
     else if (c->json) print_summary_json(&s);
     else train_cmd_print_summary(&s);
-    if (stopped && s.parameters) fprintf(stderr, "stopped; 'tracknet train --resume' goes on from the last whole epoch\n");
+    if (stopped && s.epochs_run)
+        fprintf(stderr, "stopped; 'tracknet train --resume %s' goes on from the last whole epoch\n", s.output_dir);
     return 0;
 }
 
 int tn_cmd_train(tn_cli *c, tn_error *err)
 {
     tn_config *cfg = NULL;
-    char path[4300];
-    if (c->run.resume && !c->run.resume[0]) { /* --resume without a folder means <output_dir>/last */
-        snprintf(path, sizeof path, "%s/last", c->output_dir ? c->output_dir : "outputs");
-        c->run.resume = path;
-    }
-    int rc = tn_cli_config(&cfg, c, err);
+    int rc = tn_cli_find_resume(c, err);
+    if (!rc) rc = tn_cli_config(&cfg, c, err);
     if (!rc && c->dry_run) {
         rc = tn_cli_print_config(cfg, err);
-        if (!rc) print_plan(cfg, &c->run);
+        if (!rc) rc = print_plan(cfg, &c->run, err);
     } else if (!rc) {
         rc = run_training(cfg, c, err);
     }

@@ -23,27 +23,31 @@
 
 const tn_command tn_commands[] = {
     {"train", "train a model as the configuration says",
-     "usage: tracknet train [options] [KEY=VALUE ...]\n\n" CONFIG_HELP DEVICE_HELP "  --output-dir DIR    training.output_dir=DIR\n"
-     "  --resume [DIR]      go on from a checkpoint              (default <output_dir>/last)\n"
-     "  --dry-run           print the merged configuration as YAML and stop\n"
+     "usage: tracknet train [options] [KEY=VALUE ...]\n\n" CONFIG_HELP DEVICE_HELP
+     "  --output-dir DIR    training.output_dir=DIR                  (default runs/<model>-<time>)\n"
+     "  --overwrite         DIR may hold a run, which this one replaces\n"
+     "  --resume [DIR]      go on from a run's last checkpoint       (default: the newest run's, in output_dir or below runs/)\n"
+     "  --dry-run           print the merged configuration as YAML and stop; fails where it cannot train\n"
      "  --json              print the summary as JSON\n\n"
      "Writes <output_dir>/log.csv, previews/, best/ and last/ (adapter in PEFT's files, decoder and head, optimiser\n"
      "state, configuration, record of versions and device).\n",
-     CONFIG_OPTIONS " " DEVICE_OPTIONS " output-dir resume dry-run json", tn_cmd_train},
+     CONFIG_OPTIONS " " DEVICE_OPTIONS " output-dir overwrite resume dry-run json", tn_cmd_train},
     {"eval", "loss, mean distance, PCK@3 and F1 over a split",
-     "usage: tracknet eval --checkpoint DIR [options] [KEY=VALUE ...]\n\n"
-     "  --checkpoint DIR    <output_dir>/best or /last; brings its own configuration\n"
+     "usage: tracknet eval [options] [KEY=VALUE ...]\n\n"
+     "  --checkpoint DIR    <output_dir>/best or /last; brings its own configuration    (default: the newest best)\n"
      "  --adapter DIR       a PEFT adapter instead of the checkpoint's own\n"
      "  --split NAME        val or train                             (default val)\n"
      "  --threshold T       a ball is predicted from this confidence on, 0 to 1    (default: what the checkpoint stores)\n"
      "  --tolerance PX      training.metrics.tolerance=PX: how far off a found ball may be, pixels of the frame\n" CONFIG_HELP
          DEVICE_HELP "  --json              print the result as JSON\n\n"
-     "Without --checkpoint the model is evaluated as configured. mean L2 and PCK@3 are in heatmap pixels. TP, FP1, FP2, TN, FN\n"
+     "Without --checkpoint the newest run's best is taken, from training.output_dir or below runs/; of the named model, where\n"
+     "one is named. Where there is none the model is evaluated as configured, untrained. mean L2 and PCK@3 are in heatmap pixels. "
+     "TP, FP1, FP2, TN, FN\n"
      "and what is made of them are TrackNetV2's and V3's (docs/metrics.md).\n",
      "checkpoint adapter split threshold tolerance " CONFIG_OPTIONS " " DEVICE_OPTIONS " json dry-run", tn_cmd_eval},
     {"predict", "find the ball in pictures",
-     "usage: tracknet predict --checkpoint DIR --image FILE-or-FOLDER [options] [KEY=VALUE ...]\n\n"
-     "  --checkpoint DIR    <output_dir>/best or /last\n"
+     "usage: tracknet predict --image FILE-or-FOLDER [options] [KEY=VALUE ...]\n\n"
+     "  --checkpoint DIR    <output_dir>/best or /last               (default: the newest best, as for eval)\n"
      "  --adapter DIR       a PEFT adapter instead of the checkpoint's own; several are swapped over one base\n"
      "  --image PATH        a .jpg or .png, or a folder of them; may be given several times\n"
      "  --outdir DIR        write NAME_heatmap.png and NAME_overlay.png there\n"

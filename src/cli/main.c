@@ -77,6 +77,7 @@ static int set_options(tn_config *cfg, const tn_cli *c, tn_error *err)
 int tn_cli_config(tn_config **out, tn_cli *c, tn_error *err)
 {
     const bool named = c->source.merged || c->source.model || c->source.training || c->source.data;
+    tn_cli_settle_names(c);
     const char *own = c->run.resume       ? c->run.resume
                       : c->run.checkpoint ? c->run.checkpoint
                       : c->run.n_adapters ? c->adapters[0]
@@ -85,7 +86,8 @@ int tn_cli_config(tn_config **out, tn_cli *c, tn_error *err)
     c->source.overrides = c->overrides;
     int rc = own && (c->run.resume || !named) ? tn_checkpoint_config(out, own, c->overrides, c->source.n_overrides, c->run.log, err)
                                               : tn_config_load(out, &c->source, err);
-    return rc ? rc : set_options(*out, c, err);
+    if (!rc) rc = set_options(*out, c, err);
+    return rc ? rc : tn_cli_resume_in_place(*out, c, err);
 }
 
 static void print_help(FILE *f)

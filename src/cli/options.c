@@ -60,6 +60,7 @@ static const opt_row opt_rows[] = {
     {ROW("cache", TEXT, run.cache), .path = true},
     {ROW("output-dir", TEXT, output_dir), .path = true},
     {ROW("resume", RESUME, run.resume), .path = true},
+    {ROW("overwrite", FLAG, run.overwrite)},
     {ROW("dry-run", FLAG, dry_run)},
     {ROW("json", JSON, json), .path = true},
     {ROW("checkpoint", TEXT, run.checkpoint), .path = true},

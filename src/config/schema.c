@@ -157,7 +157,8 @@ const tn_key tn_schema[] = {
     {"training.memory_optimization.use_disk_offload", TN_S_UNUSED, 0, NULL, 0, 0, NULL, true, NULL},
     {"training.init_from", TN_S_PATH, AT(training.init_from), "null", 0, 0, NULL, true,
      "checkpoint whose decoder, head and adapters this run starts from"},
-    {"training.output_dir", TN_S_PATH, AT(training.output_dir), "outputs", 0, 0, NULL, false, "checkpoints, logs, previews"},
+    {"training.output_dir", TN_S_PATH, AT(training.output_dir), "null", 0, 0, NULL, true,
+     "checkpoints, logs, previews; null: a folder of the run's own, runs/<model>-<time>"},
     {"training.log_dir", TN_S_PATH, AT(training.log_dir), "null", 0, 0, NULL, true, "null: output_dir"},
     {"training.ckpt_dir", TN_S_PATH, AT(training.ckpt_dir), "null", 0, 0, NULL, true, "null: output_dir"},
 };

@@ -6,6 +6,7 @@
 #include "metrics.h"
 #include "record.h"
 #include "report.h"
+#include "run_folder.h"
 #include "stepper.h"
 
 #include <errno.h>
@@ -27,7 +28,9 @@ typedef struct {
     tn_stepper *stepper;
     json_t *variants_before;    /* of the run that is gone on with, until compared */
     int *order, batches, epoch; /* epoch: the one being trained, from 0 */
-    char *out, *log_dir, *ckpt_dir;
+    tn_run_folder folder;
+    tn_config *own;                        /* what the checkpoints keep: the configuration, with the run's folders */
+    const char *out, *log_dir, *ckpt_dir;  /* the folder's */
     double begin, images_done, epoch_loss; /* sums; of steps whose results have come */
     bool stop;
 } trainer;
@@ -188,7 +191,7 @@ static int save(trainer *t, const char *name, tn_error *err)
 {
     TN_TRY(tn_ctx_state_get(&t->e->session->ctx, &t->st.optim, err));
     char *dir = tn_path(t->ckpt_dir, name);
-    int rc = dir ? tn_checkpoint_save(dir, t->e, t->c, &t->st, err) : tn_oom(err);
+    int rc = dir ? tn_checkpoint_save(dir, t->e, t->own, &t->st, err) : tn_oom(err);
     free(dir);
     return rc;
 }
@@ -206,6 +209,7 @@ static int end_epoch(trainer *t, tn_epoch *ep, tn_error *err)
     TN_TRY(log_line(t, ep, err));
     if (ep->best) TN_TRY(save(t, "best", err));
     TN_TRY(save(t, "last", err));
+    tn_run_folder_settle(&t->folder);
     t->sum->epochs_run++;
     if (t->cb && t->cb->epoch && TN_CALLBACK(t->cb->epoch(t->cb->user, ep))) return tn_cancelled(TN_PHASE_TRAINING, err);
     if (t->s->training.es_patience > 0 && t->st.bad_epochs >= t->s->training.es_patience) {
@@ -264,13 +268,10 @@ static int init_from(trainer *t, const char *path, tn_error *err)
 static int prepare(trainer *t, tn_error *err)
 {
     const tn_settings *s = t->s;
-    t->out = tn_expand_path(s->training.output_dir);
-    t->log_dir = tn_expand_path(s->training.log_dir ? s->training.log_dir : s->training.output_dir);
-    t->ckpt_dir = tn_expand_path(s->training.ckpt_dir ? s->training.ckpt_dir : s->training.output_dir);
-    if (!t->out || !t->log_dir || !t->ckpt_dir) return tn_oom(err);
-    TN_TRY(tn_check_writable_dir(t->out, err));
-    TN_TRY(tn_check_writable_dir(t->log_dir, err));
-    TN_TRY(tn_check_writable_dir(t->ckpt_dir, err));
+    TN_TRY(tn_run_folder_open(&t->folder, s, t->o, err));
+    t->out = t->folder.out, t->log_dir = t->folder.log_dir, t->ckpt_dir = t->folder.ckpt_dir;
+    snprintf(t->sum->output_dir, sizeof t->sum->output_dir, "%s", t->out);
+    TN_TRY(tn_run_folder_config(&t->own, &t->folder, t->c, err));
     TN_TRY(open_data(t, err));
     TN_TRY(tn_engine_open(&t->e, s, t->o, true, false, err));
     t->st = (tn_trainer_state){.best = NAN, .optim = {.factor = 1, .finite = 1, .loss_scale = t->e->act == TN_F16 ? 65536 : 1}};
@@ -301,9 +302,8 @@ static void close_all(trainer *t)
     tn_dataset_free(&t->train);
     tn_dataset_free(&t->val);
     free(t->order);
-    free(t->out);
-    free(t->log_dir);
-    free(t->ckpt_dir);
+    tn_config_free(t->own);
+    tn_run_folder_close(&t->folder);
 }
 
 static void sum_up(trainer *t)
@@ -339,7 +339,7 @@ int tn_train(const tn_config *c, const tn_run_options *o, const tn_train_callbac
     TN_TRY(tn_versioned(cb, TN_TRAIN_CALLBACKS_VERSION, "tn_train_callbacks", err));
     TN_TRY(tn_versioned(summary, TN_TRAIN_SUMMARY_VERSION, "tn_train_summary", err));
     tn_train_summary unused;
-    trainer t = {.c = c, .s = tn_config_settings(c), .o = o, .cb = cb, .sum = summary ? summary : &unused};
+    trainer t = {.c = c, .s = tn_config_settings(c), .o = o, .cb = cb, .sum = summary ? summary : &unused, .folder.lock = -1};
     *t.sum = (tn_train_summary)TN_TRAIN_SUMMARY_INIT;
     int rc = prepare(&t, err);
     t.begin = tn_now();
@@ -350,20 +350,5 @@ int tn_train(const tn_config *c, const tn_run_options *o, const tn_train_callbac
     else if (rc == TN_ERR_CANCELLED && t.e && t.st.micro)
         (void)tn_engine_full_float32(t.e, t.st.micro, &t.sum->planned.full_float32, &unread);
     close_all(&t);
-    return rc;
-}
-
-int tn_plan_memory(const tn_config *c, const tn_run_options *o, tn_memory *m, tn_error *err)
-{
-    TN_ENTRY(err);
-    tn_engine *e;
-    int micro;
-    TN_TRY(tn_required(c, "tn_plan_memory's configuration", err));
-    TN_TRY(tn_struct(m, TN_MEMORY_VERSION, "tn_memory", err));
-    TN_TRY(tn_run_check(&o, err));
-    TN_TRY(tn_engine_open(&e, tn_config_settings(c), o, true, true, err));
-    int rc = tn_engine_fit(e, &micro, m, err);
-    if (!rc) rc = tn_engine_full_float32(e, micro, &m->full_float32, err);
-    tn_engine_close(e);
     return rc;
 }
