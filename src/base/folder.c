@@ -16,7 +16,8 @@
 
 /* ---- names ---- */
 
-char *tn_plain_path(const char *path)
+/* Without slashes at its end, doubled slashes and "." components. */
+static char *plain_path(const char *path)
 {
     tn_text t = {0};
     if (path[0] == '/') tn_text_add(&t, "/", 1);
@@ -121,7 +122,7 @@ static void sync_parents(const char *path, size_t there)
 
 void tn_folder_repair(const char *path)
 {
-    char *plain = tn_plain_path(path), *aside = plain ? aside_of(plain) : NULL,
+    char *plain = plain_path(path), *aside = plain ? aside_of(plain) : NULL,
          *before = plain ? tn_strf("%s.old", plain) : NULL; /* what earlier versions called it */
     const char *kept[] = {aside, before};
     for (int i = 0; i < 2 && plain && !is_there(plain); i++)
@@ -160,7 +161,7 @@ int tn_folder_begin(tn_folder *f, const char *path, bool fresh, tn_error *err)
 {
     *f = (tn_folder){.fresh = fresh, .lock = -1};
     if (!path[0]) return tn_fail(err, TN_ERR_ARGUMENT, "an empty name is no folder to write to");
-    f->path = tn_plain_path(path);
+    f->path = plain_path(path);
     char *tmp = f->path ? tn_strf("%s.tmp.%ld", f->path, (long)getpid()) : NULL, *dir = f->path ? tn_parent_of(f->path) : NULL;
     int rc = tmp && dir ? 0 : tn_oom(err);
     if (!rc && fresh && is_there(f->path))

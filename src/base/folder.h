@@ -7,7 +7,8 @@
 
 /** A folder that is being written. */
 typedef struct tn_folder {
-    char *path, *tmp; /* its place, a plain path; PATH.tmp.PID, where the files go until tn_folder_commit */
+    char *path,
+        *tmp; /* its place, without slashes at the end or "." components; PATH.tmp.PID, where the files go until tn_folder_commit */
     bool fresh;
     size_t there; /* so many characters of the path named a folder that was there before */
     int lock;     /* held on tmp, for sweepers that cannot see this process; -1: none */
@@ -30,10 +31,8 @@ void tn_folder_repair(const char *path);
 /** Removes from `dir` the files and folders that dead processes were writing: NAME.tmp.PID. name NULL: of every NAME. */
 void tn_sweep(const char *dir, const char *name);
 
-/** The path without slashes at its end, doubled slashes and "." components; caller frees, NULL when memory ran out. */
-char *tn_plain_path(const char *path);
-/** The folder that a plain path lies in, "." where it names none; caller frees, NULL when memory ran out. */
+/** The folder that a path without a slash at its end lies in, "." where it names none; caller frees, NULL when memory ran out. */
 char *tn_parent_of(const char *path);
-/** The last component of a plain path, borrowed from it. */
+/** The last component of such a path, borrowed from it. */
 const char *tn_name_of(const char *path);
 #endif

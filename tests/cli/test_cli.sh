@@ -83,7 +83,7 @@ P
 WEIGHTS="$RUN data.split.val_games=[] training.epochs=1 model.backbone.random_init=false"
 says "tensor 'layer.1.mlp.up_proj.weight' is missing" $T train $WEIGHTS --output-dir "$W/x" model.pretrained_model_name="$W/renamed"
 says "has shape" $T train $WEIGHTS --output-dir "$W/x" model.pretrained_model_name="$W/reshaped"
-expect 0 "stranger.weight" $T train $WEIGHTS --output-dir "$W/x" model.pretrained_model_name="$W/more"
+expect 0 "stranger.weight" $T train $WEIGHTS --output-dir "$W/stranger" model.pretrained_model_name="$W/more"
 
 expect 0 '"pck@3"' $T eval --checkpoint "$W/a/best" --json
 expect 0 "PCK@3" $T eval --checkpoint "$W/a/last" --split train
@@ -97,7 +97,7 @@ ls "$W/kernels"/*.clbin >/dev/null 2>&1 && ok || bad "TRACKNET_CACHE names no ca
 expect 0 "loss" $T train $RUN --output-dir "$W/it's # [here]: x" data.split.val_games=[] training.epochs=1
 expect 0 '"samples"' $T eval --checkpoint "$W/it's # [here]: x/last" --split train --json
 
-$T train $RUN --dry-run training.optimizer.lr=0.123 >"$W/merged.yaml" 2>"$W/err" && $T train --config "$W/merged.yaml" --dry-run >"$W/merged2.yaml" 2>>"$W/err" &&
+$T train $RUN --dry-run data.split.val_games=[] training.optimizer.lr=0.123 >"$W/merged.yaml" 2>"$W/err" && $T train --config "$W/merged.yaml" --dry-run >"$W/merged2.yaml" 2>>"$W/err" &&
   cmp -s "$W/merged.yaml" "$W/merged2.yaml" && grep -q "lr: 0.123" "$W/merged.yaml" && grep -q "memory plan" "$W/merged.yaml" && ok || bad "--dry-run does not load to itself"
 
 # bad input

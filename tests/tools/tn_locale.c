@@ -85,6 +85,7 @@ static int run(const char *data, const char *out, const char *image, tn_error *e
     free(yaml);
     if (!rc) rc = tn_config_set_str(c, "data.root", data, err);
     if (!rc) rc = tn_config_set_str(c, "training.output_dir", out, err);
+    o.overwrite = true; /* threads and locales take turns in one folder */
     if (!rc) rc = tn_train(c, &o, &cb, &sum, err);
     if (!rc) rc = predict(c, out, image, o, err);
     if (!rc && !tn_config_set(c, "model.heatmap.sigma=0,5", err)) rc = 1; /* no number, in any locale */
