@@ -25,10 +25,35 @@ warning: %s. `training.lora.*` and
 `training.quantization.*` mean the keys of the same name under `model`, and bitsandbytes' names (`bnb_4bit_quant_type`,
 `bnb_4bit_use_double_quant`, `bnb_4bit_compute_dtype`, `llm_int8_skip_modules`, a `quantization_config` section) the ones here.
 
-A file is one YAML document with YAML 1.1's values as PyYAML reads them, aliases and merge keys too. As KEY=VALUE, a text or a
-path is taken as it is (apostrophes, `#`, colons, brackets, bytes that are not UTF-8), unless it stands in quotes; lists are
-written `[a,b]`, one name needs no brackets. Names of choices may be written in any case. `~` is the home folder; a checkpoint
-keeps folders by their whole names, so that it can be used from anywhere.
+## How values are written
+
+A file is one YAML document with YAML 1.1's values as PyYAML reads them, aliases and merge keys too (`010` is 8, `Yes` is true); where
+a number belongs, `1e-4` and `"1e-4"` are one. A null list is empty, a null number the default. Keys that begin with `x-` or a
+point may hold what anchors name. Names of choices may be written in any case.
+
+As KEY=VALUE, a text or a path is taken as it is (apostrophes, `#`, colons, brackets, bytes that are not UTF-8). It is YAML only
+when it begins and ends with the same quote; where null is allowed, `null` or nothing is null. Lists are written `[a,b]`, one name
+needs no brackets. What options such as `--output-dir` take is never YAML. A printed configuration holds bytes that are not UTF-8 as
+`!!binary`.
+
+`~` and `~name` at the beginning of a path are home folders. A checkpoint keeps `data.root` and a `model.pretrained_model_name` that is
+a folder by their whole names, so that it can be used from anywhere.
+
+## bitsandbytes' names
+
+BitsAndBytesConfig's fields stand in `model.quantization` (or `quantization_config`, or directly in `model`). What a later file or
+KEY=VALUE says under one name replaces what was said under the other; two that differ in one file are an error.
+
+| there | here |
+|---|---|
+| `load_in_4bit: true` | `enabled: true`; the format stays `quant_type`'s (nf4 and double quantisation unless said, not fp4) |
+| `load_in_8bit: true` | `enabled: true` and `quant_type: int8`; `bnb_4bit_quant_type` and `bnb_4bit_use_double_quant` beside it do not count |
+| `bnb_4bit_quant_type` | `quant_type` |
+| `bnb_4bit_use_double_quant` | `compress_statistics` and `use_double_quant`, whatever `mode` is |
+| `bnb_4bit_compute_dtype` | `compute_dtype`; `torch.bfloat16` is `bfloat16` |
+| `llm_int8_skip_modules` | `skip_modules` (substrings of module names) |
+
+## The keys
 
 | key | type | default | meaning |
 |---|---|---|---|""" % ", ".join("`%s`" % u for u in unused))

@@ -57,9 +57,9 @@ static bool whole_of(const char *s, int base, uint64_t *v)
 static int base_of(const tn_ynode *n, const char **digits)
 {
     const char *s = *digits;
+    if (n->quoted || s[0] != '0') return 10;
     const int base = s[1] == 'x' ? 16 : s[1] == 'b' ? 2 : isdigit((unsigned char)s[1]) || s[1] == '_' ? 8 : 10;
-    if (n->quoted || s[0] != '0' || base == 10) return 10;
-    *digits += base == 8 ? 1 : 2;
+    *digits += base == 10 ? 0 : base == 8 ? 1 : 2;
     return base;
 }
 
