@@ -61,6 +61,7 @@ static void put_value(tn_text *t, const tn_settings *s, const tn_key *k)
     case TN_S_BOOL: tn_text_addf(t, "%s", *(const bool *)at ? "true" : "false"); break;
     case TN_S_INT: tn_text_addf(t, "%d", *(const int *)at); break;
     case TN_S_FLOAT: dump_put_float(t, *(const double *)at); break;
+    case TN_S_LIMIT: tn_text_addf(t, "%.17g", *(const double *)at); break;
     case TN_S_STR: put_string(t, *(char *const *)at); break;
     case TN_S_STRS: put_strings(t, at); break;
     case TN_S_NAMES: {

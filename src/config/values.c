@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 static int values_wrong(const tn_ynode *n, const tn_key *k, const char *want, tn_error *err)
 {
@@ -72,24 +73,37 @@ static int set_float(double *out, const tn_key *k, const tn_ynode *n, tn_error *
     return 0;
 }
 
-static bool is_choice(const char *choices, const char *v)
+/* Lightning tells 1 (one batch) from 1.0 (all of them) by the number's type, which in a file is its point. */
+static int set_limit(double *out, const tn_key *k, const tn_ynode *n, tn_error *err)
 {
-    size_t n = strlen(v);
+    double v;
+    const bool number = to_number(n, &v), fraction = number && strpbrk(n->text, ".eE");
+    if (!number || !in_range(k, v) || (fraction ? v > 1 : v != floor(v)))
+        return values_wrong(n, k, "a whole number of batches, or a fraction of them from 0.0 to 1.0", err);
+    *out = fraction && v == 1 ? 0 : v;
+    return 0;
+}
+
+/* The choice as the schema spells it, whatever case v has; NULL: none. */
+static const char *find_choice(const char *choices, const char *v)
+{
+    const size_t n = strlen(v);
     for (const char *s = choices; s; s = strchr(s, '|'), s = s ? s + 1 : NULL)
-        if (!strncmp(s, v, n) && (s[n] == '|' || !s[n])) return true;
-    return false;
+        if (!strncasecmp(s, v, n) && (s[n] == '|' || !s[n])) return s;
+    return NULL;
 }
 
 static int set_str(char **out, const tn_key *k, const tn_ynode *n, tn_error *err)
 {
-    char buf[160];
+    char buf[240];
     if (n->kind != TN_Y_SCALAR) return values_wrong(n, k, "text", err);
-    if (k->choices && !is_choice(k->choices, n->text)) {
+    const char *text = k->choices ? find_choice(k->choices, n->text) : n->text;
+    if (!text) {
         snprintf(buf, sizeof buf, "one of %s", k->choices);
         return values_wrong(n, k, buf, err);
     }
     free(*out);
-    *out = strdup(n->text);
+    *out = strndup(text, strlen(n->text));
     return *out ? 0 : tn_oom(err);
 }
 
@@ -195,6 +209,7 @@ int tn_value_set(tn_settings *s, const tn_key *k, const tn_ynode *n, tn_error *e
     case TN_S_PAIR: return set_pair(at, k, n, err);
     case TN_S_NAMES: return set_names(at, k, n, err);
     case TN_S_PAIRS: return set_pairs(at, k, n, err);
+    case TN_S_LIMIT: return set_limit(at, k, n, err);
     default: return 0;
     }
 }

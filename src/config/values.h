@@ -1,6 +1,7 @@
 /** The values behind the keys of the schema (schema.c), inside the configuration room. */
 #ifndef TN_VALUES_H
 #define TN_VALUES_H
+#include "log.h"
 #include "settings.h"
 #include "yaml_tree.h"
 
@@ -12,6 +13,9 @@ int tn_value_set_default(tn_settings *s, const tn_key *k, tn_error *err);
 const tn_key *tn_key_find_moved(const char *name);
 /** Puts a value (taken over) under a dotted key and settles; on failure the configuration is as before. */
 int tn_config_put(tn_config *c, const char *key, tn_ynode *value, tn_error *err);
+/** Settles what keys of the training section mean together: spellings of precision, amp beside it, early stopping without a
+ * patience. tree: what was read, for which keys are there. */
+int tn_settle_training(tn_settings *s, const tn_ynode *tree, const tn_log *log, tn_error *err);
 /** Frees what the settings own and zeroes them. */
 void tn_values_free(tn_settings *s);
 #endif

@@ -4,6 +4,7 @@
 #include "entry.h"
 #include "files.h"
 #include "metrics.h"
+#include "recipe.h"
 #include "record.h"
 #include "report.h"
 #include "stepper.h"
@@ -20,6 +21,7 @@ typedef struct {
     const tn_train_callbacks *cb;
     tn_engine *e;
     tn_dataset train, val;
+    tn_dataset seen; /* of val what a validation looks at; borrows its frames */
     tn_loader *train_loader, *val_loader;
     tn_trainer_state st;
     tn_eval_result measured; /* by the last validation */
@@ -31,17 +33,6 @@ typedef struct {
     double begin, images_done, epoch_loss; /* sums; of steps whose results have come */
     bool stop;
 } trainer;
-
-/* LinearLR, then CosineAnnealingLR restarting at the full rate (torch.optim.lr_scheduler, closed forms). */
-static double rate_of(const tn_settings *s, int epoch)
-{
-    const double base = s->training.lr, f = s->training.warmup_factor;
-    const int m = s->training.warmup_epochs;
-    if (!s->training.scheduler || !strcmp(s->training.scheduler, "none")) return base;
-    if (epoch < m) return base * (f + (1 - f) * epoch / m);
-    const int t_max = TN_MAX(1, s->training.epochs - m);
-    return base * (1 + cos(M_PI * (epoch - m) / t_max)) / 2;
-}
 
 static int groups_of(const trainer *t, int epoch)
 {
@@ -119,7 +110,7 @@ static int train_epoch(trainer *t, int epoch, double *mean, tn_error *err)
     TN_TRY(tn_loader_start(t->train_loader, t->order, n, epoch, err));
     t->epoch = epoch;
     t->epoch_loss = 0;
-    tn_step_job j = {.index = t->st.step, .groups = groups_of(t, epoch), .lr = rate_of(t->s, epoch)};
+    tn_step_job j = {.index = t->st.step, .groups = groups_of(t, epoch), .lr = tn_recipe_rate(t->s, epoch)};
     for (; batches < t->batches; batches++, j.index++) {
         TN_TRY(tn_loader_next(t->train_loader, &j.batch, err));
         if (!j.batch.n) break;
@@ -158,7 +149,7 @@ static int validate(trainer *t, tn_epoch *ep, tn_error *err)
     if (!t->val.n) return 0;
     char *previews = tn_path(t->out, "previews"), *dir = previews ? tn_strf("%s/epoch_%03d", previews, ep->epoch) : NULL;
     int rc = dir ? tn_mkdirs(dir, err) : tn_oom(err);
-    if (!rc) rc = tn_evaluate(t->e, &t->val, t->val_loader, &(tn_evaluate_options){.previews = dir}, &t->measured, err);
+    if (!rc) rc = tn_evaluate(t->e, &t->seen, t->val_loader, &(tn_evaluate_options){.previews = dir}, &t->measured, err);
     free(previews);
     free(dir);
     TN_TRY(rc);
@@ -224,10 +215,14 @@ static int open_data(trainer *t, tn_error *err)
     const bool strict = s->training.strict_labels;
     TN_TRY(tn_dataset_read(&t->train, s->data.root, &s->data.train_games, "train", strict, t->o->log, err));
     if (s->data.val_games.n) TN_TRY(tn_dataset_read(&t->val, s->data.root, &s->data.val_games, "val", strict, t->o->log, err));
-    tn_metric_notes(s, &t->train, &t->val, t->o->log);
+    t->seen = t->val;
+    if (s->training.limit_val > 0)
+        t->seen.n = TN_MIN(t->val.n, s->training.batch_size *
+                                         tn_recipe_limit(TN_CEIL_DIV(t->val.n, s->training.batch_size), s->training.limit_val));
+    tn_metric_notes(s, &t->train, &t->seen, t->o->log);
     t->batches = TN_CEIL_DIV(t->train.n, s->training.batch_size);
     if (s->training.drop_last && t->train.n >= s->training.batch_size) t->batches = t->train.n / s->training.batch_size;
-    if (s->training.limit_batches) t->batches = TN_MIN(t->batches, s->training.limit_batches);
+    t->batches = tn_recipe_limit(t->batches, s->training.limit_train);
     t->order = malloc(sizeof *t->order * (size_t)t->train.n);
     return t->order ? 0 : tn_oom(err);
 }
@@ -250,7 +245,7 @@ static int open_loaders(trainer *t, tn_error *err)
 {
     size_t keep = TN_KEEP_BYTES;
     TN_TRY(open_loader(t, &t->train_loader, &t->train, true, &keep, err));
-    return t->val.n ? open_loader(t, &t->val_loader, &t->val, false, &keep, err) : 0;
+    return t->val.n ? open_loader(t, &t->val_loader, &t->seen, false, &keep, err) : 0;
 }
 
 static int prepare(trainer *t, tn_error *err)
@@ -314,7 +309,7 @@ static void sum_up(trainer *t)
 static int run_epochs(trainer *t, tn_error *err)
 {
     for (int epoch = t->st.epoch; epoch < t->s->training.epochs && !t->stop; epoch++) {
-        tn_epoch ep = {.epoch = epoch + 1, .lr = rate_of(t->s, epoch)};
+        tn_epoch ep = {.epoch = epoch + 1, .lr = tn_recipe_rate(t->s, epoch)};
         const double from = tn_now();
         TN_TRY(train_epoch(t, epoch, &ep.train_loss, err));
         ep.seconds = tn_now() - from;
