@@ -35,8 +35,16 @@ static int settle_precision(tn_settings *s, const tn_ynode *training, const tn_l
     return settle_name(&s->training.precision, "fp16", err);
 }
 
+/* A section says that early stopping is wanted. */
+static void settle_stopping(tn_settings *s, const tn_ynode *training)
+{
+    const tn_ynode *section = tn_yaml_get(training, "early_stopping");
+    if (section && section->kind == TN_Y_MAP && section->n && !tn_yaml_get(section, "patience")) s->training.es_patience = 10;
+}
+
 int tn_settle_training(tn_settings *s, const tn_ynode *tree, const tn_log *log, tn_error *err)
 {
     const tn_ynode *training = tn_yaml_get(tree, "training");
+    settle_stopping(s, training);
     return settle_precision(s, training, log, err);
 }

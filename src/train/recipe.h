@@ -8,4 +8,7 @@
 double tn_recipe_rate(const tn_settings *s, int epoch);
 /** How many of `batches` a limit leaves (training.limit_train_batches); never none. */
 int tn_recipe_limit(int batches, double limit);
+/** After an epoch and its validation: sets ep->best (by the validation's loss, or the training's where nothing is validated) and
+ * moves on what the state knows of best values. Early stopping watches a value of its own; true: it ends the run. */
+bool tn_recipe_judge(tn_trainer_state *st, const tn_settings *s, tn_epoch *ep);
 #endif

@@ -161,20 +161,6 @@ static int validate(trainer *t, tn_epoch *ep, tn_error *err)
     return 0;
 }
 
-/* The value early stopping and "best" look at; without a validation split, the training loss. */
-static double monitored(const trainer *t, const tn_epoch *ep, bool *larger_is_better)
-{
-    const tn_metric *m = tn_metric_find(t->s->training.es_monitor);
-    const char *mode = t->s->training.es_mode;
-    const bool of_training = t->s->training.es_monitor && !strcmp(t->s->training.es_monitor, "train/loss");
-    if (of_training || !ep->validated) {
-        *larger_is_better = of_training && mode && !strcmp(mode, "max");
-        return ep->train_loss;
-    }
-    *larger_is_better = mode ? !strcmp(mode, "max") : m->more;
-    return tn_metric_value(m, ep->val);
-}
-
 static int save(trainer *t, const char *name, tn_error *err)
 {
     TN_TRY(tn_ctx_state_get(&t->e->session->ctx, &t->st.optim, err));
@@ -187,19 +173,15 @@ static int save(trainer *t, const char *name, tn_error *err)
 static int end_epoch(trainer *t, tn_epoch *ep, tn_error *err)
 {
     TN_TRY(validate(t, ep, err));
-    bool larger;
-    const double v = monitored(t, ep, &larger), gain = larger ? v - t->st.best : t->st.best - v;
-    ep->best = isnan(t->st.best) || gain > t->s->training.es_min_delta;
+    const bool enough = tn_recipe_judge(&t->st, t->s, ep);
     t->st.epoch = ep->epoch;
-    if (ep->best) t->st.best = v, t->st.bad_epochs = 0;
-    else t->st.bad_epochs++;
     t->sum->best_metric = t->st.best;
     TN_TRY(log_line(t, ep, err));
     if (ep->best) TN_TRY(save(t, "best", err));
     TN_TRY(save(t, "last", err));
     t->sum->epochs_run++;
     if (t->cb && t->cb->epoch && t->cb->epoch(t->cb->user, ep)) return tn_cancelled(TN_PHASE_TRAINING, err);
-    if (t->s->training.es_patience > 0 && t->st.bad_epochs >= t->s->training.es_patience) {
+    if (enough) {
         tn_logf(t->o->log, TN_LOG_INFO, "early stopping: %d epochs without gain", t->st.bad_epochs);
         t->stop = true;
         t->sum->stopped_early = 1;
@@ -260,7 +242,8 @@ static int prepare(trainer *t, tn_error *err)
     TN_TRY(tn_check_writable_dir(t->ckpt_dir, err));
     TN_TRY(open_data(t, err));
     TN_TRY(tn_engine_open(&t->e, s, t->o, true, false, err));
-    t->st = (tn_trainer_state){.best = NAN, .optim = {.factor = 1, .finite = 1, .loss_scale = t->e->act == TN_F16 ? 65536 : 1}};
+    t->st = (tn_trainer_state){
+        .best = NAN, .es_best = NAN, .optim = {.factor = 1, .finite = 1, .loss_scale = t->e->act == TN_F16 ? 65536 : 1}};
     if (s->training.init_from) TN_TRY(tn_checkpoint_load(s->training.init_from, t->e, err));
     if (t->o->resume) {
         TN_TRY(tn_checkpoint_load(t->o->resume, t->e, err));

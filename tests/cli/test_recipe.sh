@@ -56,9 +56,46 @@ expect 0 "2 epochs without gain" $T train $RUN 'data.split.val_games=[game1]' --
 python3 - "$W/watch" <<'P' && ok || bad "the watched value is not the training loss"
 import csv, json, sys
 first = next(csv.DictReader(open(sys.argv[1] + "/log.csv")))
-best = json.load(open(sys.argv[1] + "/last/trainer_state.json"))["best_metric"]
+best = json.load(open(sys.argv[1] + "/last/trainer_state.json"))["early_stopping_best"]
 sys.exit(abs(best - float(first["train/loss"])) > 1e-6 * abs(best))
 P
+
+
+# precision: spellings, auto, and amp beside it; limits of both kinds
+shows() { # shows TEXT KEY=VALUE...: what the merged configuration says
+  local text=$1
+  shift
+  "$T" train $RUN --dry-run "$@" >"$W/out" 2>&1 && grep -qF -- "$text" "$W/out" && ok || bad "$*: no '$text'"
+}
+for p in fp32:32 fp32:32-true fp32:float32 fp16:16 fp16:16-MIXED fp16:16-true fp16:float16 bf16:bf16 bf16:BF16-mixed bf16:bf16-true \
+  bf16:bfloat16 auto:Auto; do
+  shows "precision: \"${p%:*}\"" "training.precision=${p#*:}"
+done
+shows 'precision: "fp16"' training.amp=true
+shows 'precision: "fp32"' training.amp=true training.precision=32
+[ "$(grep -c "training.amp is deprecated" "$W/out")" -eq 1 ] && ok || bad "amp beside precision: $(head -3 "$W/out")"
+shows "limit_train_batches: 0.25" training.limit_train_batches=0.25
+shows "limit_train_batches: 1" training.limit_train_batches=1
+shows "limit_val_batches: 0" training.limit_val_batches=1.0
+says "fraction of them from 0.0 to 1.0" $T train $RUN --dry-run training.limit_val_batches=1.5
+shows "patience: 10" training.early_stopping.monitor=val/l2
+shows "patience: 3" training.early_stopping.patience=3
+"$T" train $RUN --dry-run 2>/dev/null | grep -q "patience: 0" && ok || bad "early stopping without its section"
+expect 0 "training.precision auto: " $T train $RUN 'data.split.val_games=[game1]' --output-dir "$W/auto" training.epochs=1 \
+  training.batch_size=2 training.precision=auto training.limit_train_batches=0.5 training.limit_val_batches=1
+[ "$(grep -c "training.precision auto: " "$W/out")" -eq 1 ] && ok || bad "auto is not said once"
+grep -q '"global_step": 1,' "$W/auto/last/trainer_state.json" && ok || bad "half of two batches is not one"
+python3 - "$W/auto" <<'P' && ok || bad "one batch of validation is not two frames"
+import csv, sys
+row = next(csv.DictReader(open(sys.argv[1] + "/log.csv")))
+sys.exit(sum(int(row["val/" + k]) for k in ("tp", "fp1", "fp2", "tn", "fn")) != 2)
+P
+
+# what early stopping knows goes on from a checkpoint
+ES="training.early_stopping.monitor=train/loss training.early_stopping.patience=3 training.early_stopping.min_delta=1000"
+expect 0 "loss" $T train $RUN $ES --output-dir "$W/es" training.epochs=2
+expect 0 "3 epochs without gain" $T train --output-dir "$W/es" --resume "$W/es/last" training.epochs=6
+grep -q '"epoch": 4,' "$W/es/last/trainer_state.json" && ok || bad "early stopping counts anew after a resume"
 
 echo "$pass passed, $fail failed"
 [ $fail -eq 0 ]
