@@ -22,7 +22,9 @@ print("""# Every configuration key
 
 Made from the schema table by tools/config_table.py. Keys of the Python project that are not needed here are accepted with one
 warning: %s. `training.lora.*` and
-`training.quantization.*` mean the keys of the same name under `model`.
+`training.quantization.*` mean the keys of the same name under `model`; a section `runtime`, which that project prints, is passed over.
+Choices are taken in any case. The defaults are what a key means that no file gives, as in that project; the shipped files in configs/
+say more.
 
 | key | type | default | meaning |
 |---|---|---|---|""" % ", ".join("`%s`" % u for u in unused))

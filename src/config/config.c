@@ -91,6 +91,7 @@ static int apply(tn_config *c, const tn_ynode *n, const char *prefix, tn_error *
 {
     for (int i = 0; i < n->n; i++) {
         const tn_ynode *v = n->child[i];
+        if (!prefix[0] && !strcmp(v->key, "runtime")) continue; /* the Python project prints its command line there */
         char full[256], moved[256];
         snprintf(full, sizeof full, "%s%s%s", prefix, prefix[0] ? "." : "", v->key);
         const char *name = canonical(full, moved, sizeof moved);

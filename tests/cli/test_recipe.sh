@@ -97,5 +97,33 @@ expect 0 "loss" $T train $RUN $ES --output-dir "$W/es" training.epochs=2
 expect 0 "3 epochs without gain" $T train --output-dir "$W/es" --resume "$W/es/last" training.epochs=6
 grep -q '"epoch": 4,' "$W/es/last/trainer_state.json" && ok || bad "early stopping counts anew after a resume"
 
+# a configuration as the Python project prints it, and what its missing keys mean
+cat >"$W/printed.yaml" <<'P'
+data:
+  root: data
+  split: {train_games: [game1], val_games: []}
+  sequence: {enabled: false}
+model:
+  model_name: vit_heatmap
+  backbone: {freeze: true, device_map: auto, patch_size: 16}
+training:
+  optimizer: {name: AdamW}
+runtime:
+  dry_run: true
+  overrides: [training.optimizer.name=AdamW]
+  device: {name: cpu, count: 1}
+P
+expect 0 'name: "adamw"' $T train --config "$W/printed.yaml" --dry-run
+grep -q runtime "$W/out" && bad "runtime is told of" || ok
+for line in "flip_prob: 0.0" "length: 3" 'compute_dtype: "bf16"' "epochs: 1" "grad_clip_norm: 0.0" "lr: 0.0005" "weight_decay: 0.0" \
+  "warmup_epochs: 0" "patience: 0"; do
+  grep -qxE " +$line" "$W/out" && ok || bad "a missing key is not $line"
+done
+says "unknown key 'runtimes'" $T train --config "$W/printed.yaml" --dry-run runtimes.x=1
+"$T" train --dry-run >"$W/out" 2>&1
+for line in "flip_prob: 0.5" "length: 1" "epochs: 30" "grad_clip_norm: 1.0" "lr: 0.001" "weight_decay: 0.01" "warmup_epochs: 1"; do
+  grep -qxE " +$line" "$W/out" && ok || bad "the shipped configurations no longer say $line"
+done
+
 echo "$pass passed, $fail failed"
 [ $fail -eq 0 ]
