@@ -61,16 +61,17 @@ static void train_cmd_print_summary(const tn_train_summary *s)
            train_cmd_mib(s->allocated_peak), train_cmd_mib(m->total), train_cmd_mib(m->full_float32));
     printf("loss                    %.6f -> %.6f in %d epochs, %.1f s, %.1f img/s\n", s->first_loss, s->last_loss, s->epochs_run,
            s->seconds, s->images_per_second);
+    if (s->skipped_steps) printf("skipped steps           %lld, which overflowed float16\n", s->skipped_steps);
 }
 
 static void print_summary_json(const tn_train_summary *s)
 {
-    tn_cli_print_json(json_pack("{s:s, s:I, s:I, s:i, s:i, s:o, s:I, s:f, s:f, s:f, s:f, s:i, s:b}", "device", s->device,
-                                "trainable_parameters", (json_int_t)s->trainable, "parameters", (json_int_t)s->parameters,
-                                "quantized_modules", s->quantized_modules, "skipped_modules", s->skipped_modules, "memory",
-                                memory_json(&s->planned), "allocated_peak", (json_int_t)s->allocated_peak, "seconds", s->seconds,
-                                "images_per_second", s->images_per_second, "first_loss", s->first_loss, "last_loss", s->last_loss,
-                                "epochs", s->epochs_run, "stopped_early", s->stopped_early));
+    tn_cli_print_json(json_pack(
+        "{s:s, s:I, s:I, s:i, s:i, s:o, s:I, s:f, s:f, s:f, s:f, s:i, s:b, s:I}", "device", s->device, "trainable_parameters",
+        (json_int_t)s->trainable, "parameters", (json_int_t)s->parameters, "quantized_modules", s->quantized_modules,
+        "skipped_modules", s->skipped_modules, "memory", memory_json(&s->planned), "allocated_peak", (json_int_t)s->allocated_peak,
+        "seconds", s->seconds, "images_per_second", s->images_per_second, "first_loss", s->first_loss, "last_loss", s->last_loss,
+        "epochs", s->epochs_run, "stopped_early", s->stopped_early, "skipped_steps", (json_int_t)s->skipped_steps));
 }
 
 int tn_cli_print_config(const tn_config *cfg, tn_error *err)

@@ -3,6 +3,7 @@
 #include "clock.h"
 #include "entry.h"
 #include "files.h"
+#include "logs.h"
 #include "metrics.h"
 #include "recipe.h"
 #include "record.h"
@@ -27,10 +28,14 @@ typedef struct {
     tn_eval_result measured; /* by the last validation */
     tn_train_summary *sum;
     tn_stepper *stepper;
+    tn_logs *logs;
     json_t *variants_before;    /* of the run that is gone on with, until compared */
     int *order, batches, epoch; /* epoch: the one being trained, from 0 */
     char *out, *log_dir, *ckpt_dir;
-    double begin, images_done, epoch_loss; /* sums; of steps whose results have come */
+    double begin, images_done, epoch_loss, epoch_images; /* sums; of steps whose results have come */
+    double told;                                         /* when the last result came */
+    double loss_scale;                                   /* after that result */
+    int counted, skipped;                                /* the epoch's steps with a loss; that overflowed float16 */
     bool stop;
 } trainer;
 
@@ -93,10 +98,23 @@ static int step_done(void *user, const tn_step_result *r, tn_error *err)
 {
     trainer *t = user;
     TN_TRY(check_step(t, r, err));
-    if (!r->index) t->sum->first_loss = r->loss;
+    if (t->images_done <= 0) t->sum->first_loss = r->loss;
     t->st.step = r->index + 1;
-    t->epoch_loss += r->loss;
+    if (isfinite(r->loss)) t->epoch_loss += r->loss, t->counted++;
+    t->skipped += !r->optim.finite;
+    t->loss_scale = r->optim.loss_scale;
+    t->epoch_images += r->images;
     t->sum->last_loss = r->loss;
+    const double now = tn_now();
+    const tn_step_row row = {.step = t->st.step,
+                             .epoch = t->epoch + 1,
+                             .loss = r->loss,
+                             .lr = r->lr,
+                             .grad_norm = r->optim.norm,
+                             .loss_scale = r->optim.loss_scale,
+                             .images_per_second = r->images / fmax(now - t->told, 1e-9)};
+    t->told = now;
+    TN_TRY(tn_logs_step(t->logs, &row, err));
     return report_step(t, r, err);
 }
 
@@ -109,7 +127,9 @@ static int train_epoch(trainer *t, int epoch, double *mean, tn_error *err)
     tn_shuffle(t->order, t->train.n, (uint64_t)t->s->training.seed, epoch);
     TN_TRY(tn_loader_start(t->train_loader, t->order, n, epoch, err));
     t->epoch = epoch;
-    t->epoch_loss = 0;
+    t->epoch_loss = t->epoch_images = 0;
+    t->counted = t->skipped = 0;
+    t->told = tn_now();
     tn_step_job j = {.index = t->st.step, .groups = groups_of(t, epoch), .lr = tn_recipe_rate(t->s, epoch)};
     for (; batches < t->batches; batches++, j.index++) {
         TN_TRY(tn_loader_next(t->train_loader, &j.batch, err));
@@ -120,28 +140,8 @@ static int train_epoch(trainer *t, int epoch, double *mean, tn_error *err)
     tn_record_compare(t->variants_before, t->e); /* which kernels run is known once they were recorded */
     json_decref(t->variants_before);
     t->variants_before = NULL;
-    *mean = t->epoch_loss / TN_MAX(batches, 1);
+    *mean = t->counted ? t->epoch_loss / t->counted : NAN;
     return 0;
-}
-
-static int log_line(const trainer *t, const tn_epoch *e, tn_error *err)
-{
-    char *path = tn_path(t->log_dir, "log.csv");
-    char *names[] = {tn_metric_columns(false), tn_metric_columns(true)};
-    char *cells[] = {tn_metric_cells(e->val, false), tn_metric_cells(e->val, true)};
-    int rc = path && names[0] && names[1] && cells[0] && cells[1] ? 0 : tn_oom(err);
-    const bool fresh = !rc && !tn_is_file(path);
-    FILE *f = rc ? NULL : fopen(path, "a");
-    bool ok = f != NULL;
-    if (ok && fresh) ok = fprintf(f, "epoch,step,train/loss,lr%s,seconds,images_per_second%s\n", names[0], names[1]) > 0;
-    if (ok) ok = fprintf(f, "%d,%lld,%.9g,%.9g%s", e->epoch, t->st.step, e->train_loss, e->lr, cells[0]) > 0;
-    if (ok) ok = fprintf(f, ",%.3f,%.3f%s\n", e->seconds, t->train.n / fmax(e->seconds, 1e-9), cells[1]) > 0;
-    int code = errno;
-    if (f && fclose(f)) ok = false, code = errno;
-    if (!rc && !ok) rc = tn_fail(err, TN_ERR_IO, "cannot write '%s': %s", path, strerror(code));
-    free(path);
-    for (int i = 0; i < 2; i++) free(names[i]), free(cells[i]);
-    return rc;
 }
 
 static int validate(trainer *t, tn_epoch *ep, tn_error *err)
@@ -176,7 +176,7 @@ static int end_epoch(trainer *t, tn_epoch *ep, tn_error *err)
     const bool enough = tn_recipe_judge(&t->st, t->s, ep);
     t->st.epoch = ep->epoch;
     t->sum->best_metric = t->st.best;
-    TN_TRY(log_line(t, ep, err));
+    TN_TRY(tn_logs_epoch(t->logs, ep, t->st.step, t->epoch_images / fmax(ep->seconds, 1e-9), err));
     if (ep->best) TN_TRY(save(t, "best", err));
     TN_TRY(save(t, "last", err));
     t->sum->epochs_run++;
@@ -258,7 +258,8 @@ static int prepare(trainer *t, tn_error *err)
     if (t->st.micro < s->training.batch_size)
         tn_logf(t->o->log, TN_LOG_INFO, "micro-batches of %d: a step of %d is summed from parts", t->st.micro,
                 s->training.batch_size);
-    return open_loaders(t, err);
+    TN_TRY(open_loaders(t, err));
+    return tn_logs_open(&t->logs, t->log_dir, &t->st, t->o->resume != NULL, err);
 }
 
 static void close_all(trainer *t)
@@ -266,6 +267,7 @@ static void close_all(trainer *t)
     tn_loader_free(t->train_loader);
     tn_loader_free(t->val_loader);
     tn_stepper_free(t->stepper);
+    tn_logs_close(t->logs);
     json_decref(t->variants_before);
     tn_engine_close(t->e);
     tn_dataset_free(&t->train);
@@ -289,6 +291,16 @@ static void sum_up(trainer *t)
     snprintf(s->device, sizeof s->device, "%s", t->e->dev->info.name);
 }
 
+/* A few are how the loss scale finds its height; many say that float16 does not suit the run. */
+static void say_skipped(trainer *t, tn_epoch *ep)
+{
+    ep->skipped = t->skipped;
+    t->sum->skipped_steps += t->skipped;
+    if (!ep->skipped) return;
+    tn_logf(t->o->log, TN_LOG_INFO, "epoch %d: %d of %d steps overflowed float16 and were skipped; the loss scale is now %g",
+            ep->epoch, ep->skipped, t->batches, t->loss_scale);
+}
+
 static int run_epochs(trainer *t, tn_error *err)
 {
     for (int epoch = t->st.epoch; epoch < t->s->training.epochs && !t->stop; epoch++) {
@@ -296,6 +308,7 @@ static int run_epochs(trainer *t, tn_error *err)
         const double from = tn_now();
         TN_TRY(train_epoch(t, epoch, &ep.train_loss, err));
         ep.seconds = tn_now() - from;
+        say_skipped(t, &ep);
         TN_TRY(end_epoch(t, &ep, err));
     }
     return 0;
