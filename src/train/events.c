@@ -5,6 +5,7 @@
 #include "text.h"
 
 #include <errno.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,7 +17,8 @@ struct tn_events {
     char *path;
 };
 
-uint32_t tn_events_crc(const void *data, size_t n)
+/* CRC-32C, masked. */
+static uint32_t checksum(const void *data, size_t n)
 {
     const uint8_t *p = data;
     uint32_t c = UINT32_MAX;
@@ -44,9 +46,9 @@ static int put_record(tn_events *e, const Tnevent__Event *event, tn_error *err)
     uint8_t *record = malloc(n + 16);
     if (!record) return tn_oom(err);
     little_endian(record, n, 8);
-    little_endian(record + 8, tn_events_crc(record, 8), 4);
+    little_endian(record + 8, checksum(record, 8), 4);
     (void)tnevent__event__pack(event, record + 12);
-    little_endian(record + 12 + n, tn_events_crc(record + 12, n), 4);
+    little_endian(record + 12 + n, checksum(record + 12, n), 4);
     const bool ok = fwrite(record, n + 16, 1, e->f) == 1;
     free(record);
     return ok ? 0 : cannot_write(e, err);

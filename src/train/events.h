@@ -5,8 +5,6 @@
 #ifndef TN_EVENTS_H
 #define TN_EVENTS_H
 #include "fail.h"
-#include <stddef.h>
-#include <stdint.h>
 
 typedef struct tn_events tn_events;
 
@@ -26,7 +24,4 @@ int tn_events_write(tn_events *e, long long step, const tn_scalar *v, int n, tn_
 int tn_events_flush(tn_events *e, tn_error *err);
 /** NULL is allowed. */
 void tn_events_close(tn_events *e);
-
-/** CRC-32C of bytes, masked as records store it. */
-uint32_t tn_events_crc(const void *data, size_t n);
 #endif
