@@ -33,6 +33,13 @@ static void dump_put_float(tn_text *t, double v)
     tn_text_addf(t, "%s%s", buf, strpbrk(buf, ".en") ? "" : ".0");
 }
 
+/* The point is what makes a fraction of a number. */
+static void put_limit(tn_text *t, double v)
+{
+    if (v > 0 && v < 1) dump_put_float(t, v);
+    else tn_text_addf(t, "%.0f", v);
+}
+
 static void put_strings(tn_text *t, const tn_strs *l)
 {
     tn_text_addf(t, "[");
@@ -61,7 +68,7 @@ static void put_value(tn_text *t, const tn_settings *s, const tn_key *k)
     case TN_S_BOOL: tn_text_addf(t, "%s", *(const bool *)at ? "true" : "false"); break;
     case TN_S_INT: tn_text_addf(t, "%d", *(const int *)at); break;
     case TN_S_FLOAT: dump_put_float(t, *(const double *)at); break;
-    case TN_S_LIMIT: tn_text_addf(t, "%.17g", *(const double *)at); break;
+    case TN_S_LIMIT: put_limit(t, *(const double *)at); break;
     case TN_S_STR: put_string(t, *(char *const *)at); break;
     case TN_S_STRS: put_strings(t, at); break;
     case TN_S_NAMES: {

@@ -74,7 +74,7 @@ done
 shows 'precision: "fp16"' training.amp=true
 shows 'precision: "fp32"' training.amp=true training.precision=32
 [ "$(grep -c "training.amp is deprecated" "$W/out")" -eq 1 ] && ok || bad "amp beside precision: $(head -3 "$W/out")"
-shows "limit_train_batches: 0.25" training.limit_train_batches=0.25
+shows "limit_train_batches: 0.1" training.limit_train_batches=0.1
 shows "limit_train_batches: 1" training.limit_train_batches=1
 shows "limit_val_batches: 0" training.limit_val_batches=1.0
 says "fraction of them from 0.0 to 1.0" $T train $RUN --dry-run training.limit_val_batches=1.5
