@@ -7,7 +7,8 @@ src = open(os.path.join(os.path.dirname(__file__), "../src/config/schema.c"), en
 src = re.sub(r'"\n +"', "", src)  # a text of several lines
 src = re.sub(r"\n {5}", " ", src)
 KINDS = {"BOOL": "true/false", "INT": "whole number", "FLOAT": "number", "STR": "text", "PATH": "path", "SEED": "whole number of 64 bits", "STRS": "list of names", "INTS": "list of numbers",
-         "PAIR": "[W, H]", "NAMES": "list of names, or a pattern", "PAIRS": "mapping to numbers"}
+         "PAIR": "[W, H]", "NAMES": "list of names, or a pattern", "PAIRS": "mapping to numbers",
+         "LIMIT": "whole number or fraction"}
 rows, unused = [], []
 for line in re.findall(r'^    \{("[a-z_.0-9]+", TN_S_.*)\},$', src, re.M):
     f = re.findall(r'"(?:[^"\\]|\\.)*"|[^,\s][^,]*', line)
@@ -23,7 +24,9 @@ print("""# Every configuration key
 Made from the schema table by tools/config_table.py. Keys of the Python project that are not needed here are accepted with one
 warning: %s. `training.lora.*` and
 `training.quantization.*` mean the keys of the same name under `model`, and bitsandbytes' names (`bnb_4bit_quant_type`,
-`bnb_4bit_use_double_quant`, `bnb_4bit_compute_dtype`, `llm_int8_skip_modules`, a `quantization_config` section) the ones here.
+`bnb_4bit_use_double_quant`, `bnb_4bit_compute_dtype`, `llm_int8_skip_modules`, a `quantization_config` section) the ones here; a section
+`runtime`, which that project prints, is passed over. The defaults are what a key means that no file gives, as in that project; the
+shipped files in configs/ say more.
 
 ## How values are written
 

@@ -24,6 +24,7 @@ typedef struct tn_epoch {
     bool validated, best;
     double val_loss, val_l2, val_pck;
     const struct tn_eval_result *val; /**< all of the validation, borrowed during the callback; NULL: not validated */
+    int skipped;                      /**< optimiser steps that overflowed float16 and were not taken */
 } tn_epoch;
 
 /** Callbacks; any may be NULL. Non-zero stops the run: it returns TN_ERR_CANCELLED, and the checkpoint of the last whole
@@ -60,6 +61,7 @@ typedef struct tn_train_summary {
     int epochs_run, stopped_early;
     char device[128];
     char output_dir[1024]; /**< the run's folder; "" before there was one */
+    long long skipped_steps; /**< that overflowed float16 and were not taken */
 } tn_train_summary;
 #define TN_TRAIN_SUMMARY_VERSION 1
 #define TN_TRAIN_SUMMARY_INIT    TN_INIT(TN_TRAIN_SUMMARY_VERSION)

@@ -13,8 +13,9 @@ typedef struct tn_trainer_state {
     int epoch;            /* epochs finished */
     long long step;       /* optimiser steps taken */
     tn_optim_state optim; /* the device's: each group's count, the loss scale and what moves it */
-    double best;          /* best monitored value; NAN: none yet */
-    int bad_epochs;
+    double best;          /* smallest loss, of validation or, without one, of training; NAN: none yet */
+    double es_best;       /* best value of what early stopping watches; NAN: none yet */
+    int bad_epochs;       /* since that */
     int micro;
     float threshold; /* chosen by the last validation; 0: none was */
 } tn_trainer_state;

@@ -62,6 +62,7 @@ static void train_cmd_print_summary(const tn_train_summary *s)
     printf("loss                    %.6f -> %.6f in %d epochs, %.1f s, %.1f img/s\n", s->first_loss, s->last_loss, s->epochs_run,
            s->seconds, s->images_per_second);
     printf("run folder              %s\n", s->output_dir);
+    if (s->skipped_steps) printf("skipped steps           %lld, which overflowed float16\n", s->skipped_steps);
 }
 
 static void print_summary_json(const tn_train_summary *s)
@@ -72,6 +73,7 @@ static void print_summary_json(const tn_train_summary *s)
                   "skipped_modules", s->skipped_modules, "memory", memory_json(&s->planned), "allocated_peak",
                   (json_int_t)s->allocated_peak, "seconds", s->seconds, "images_per_second", s->images_per_second, "first_loss",
                   s->first_loss, "last_loss", s->last_loss, "epochs", s->epochs_run, "stopped_early", s->stopped_early);
+    json_object_set_new(j, "skipped_steps", json_integer(s->skipped_steps));
     json_object_set_new(j, "output_dir", json_string(s->output_dir));
     tn_cli_print_json(j);
 }

@@ -29,8 +29,8 @@ const tn_command tn_commands[] = {
      "  --resume [DIR]      go on from a run's last checkpoint       (default: the newest run's, in output_dir or below runs/)\n"
      "  --dry-run           print the merged configuration as YAML and stop; fails where it cannot train\n"
      "  --json              print the summary as JSON\n\n"
-     "Writes <output_dir>/log.csv, previews/, best/ and last/ (adapter in PEFT's files, decoder and head, optimiser\n"
-     "state, configuration, record of versions and device).\n",
+     "Writes <output_dir>/log.csv, steps.csv, tb/ (TensorBoard), previews/, best/ and last/ (adapter in PEFT's files, decoder\n"
+     "and head, optimiser state, configuration, record of versions and device).\n",
      CONFIG_OPTIONS " " DEVICE_OPTIONS " output-dir overwrite resume dry-run json", tn_cmd_train},
     {"eval", "loss, mean distance, PCK@3 and F1 over a split",
      "usage: tracknet eval [options] [KEY=VALUE ...]\n\n"

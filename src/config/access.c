@@ -93,7 +93,8 @@ static int access_field(const void **at, const tn_config *c, const char *key, tn
     TN_TRY(tn_required(key, "a getter's key", err));
     const tn_key *k = tn_key_find_moved(key);
     if (!k) return tn_fail(err, TN_ERR_CONFIG, "there is no key '%s'; docs/configuration.md lists them", key);
-    if (k->type != a && k->type != b) return tn_fail(err, TN_ERR_CONFIG, "%s is of another kind than was asked for", k->name);
+    const tn_stype type = k->type == TN_S_LIMIT ? TN_S_FLOAT : k->type;
+    if (type != a && type != b) return tn_fail(err, TN_ERR_CONFIG, "%s is of another kind than was asked for", k->name);
     *at = (const char *)tn_config_settings(c) + k->offset;
     return 0;
 }
@@ -127,7 +128,7 @@ int tn_config_get_real(const tn_config *c, const char *key, double *value, tn_er
     TN_ENTRY(err);
     TN_TRY(tn_required(value, "tn_config_get_real's value", err));
     TN_TRY(access_field(&at, c, key, TN_S_FLOAT, TN_S_INT, err));
-    *value = tn_key_find_moved(key)->type == TN_S_FLOAT ? *(const double *)at : *(const int *)at;
+    *value = tn_key_find_moved(key)->type == TN_S_INT ? *(const int *)at : *(const double *)at;
     return 0;
 }
 

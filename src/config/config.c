@@ -76,6 +76,7 @@ static int apply(tn_config *c, const tn_ynode *n, const char *prefix, tn_error *
 {
     for (int i = 0; i < n->n; i++) {
         const tn_ynode *v = n->child[i];
+        if (!prefix[0] && !strcmp(v->key, "runtime")) continue; /* the Python project prints its command line there */
         char name[256];
         snprintf(name, sizeof name, "%s%s%s", prefix, prefix[0] ? "." : "", v->key);
         const tn_key *k = key_find(name);
@@ -187,13 +188,8 @@ static int settle(tn_config *c, tn_error *err)
     for (int i = 0; i < tn_schema_size; i++) TN_TRY(tn_value_set_default(&c->s, &tn_schema[i], err));
     TN_TRY(check_model_name(c, err));
     TN_TRY(apply(c, c->tree, "", err));
-    if (c->s.training.amp && !strcmp(c->s.training.precision, "fp32")) {
-        free(c->s.training.precision);
-        c->s.training.precision = strdup("fp16");
-        c->s.training.amp = false;
-        tn_logf(&c->log, TN_LOG_WARN, "training.amp is deprecated; use training.precision=fp16");
-    }
     lower(c->s.model.lora.init);
+    TN_TRY(tn_settle_training(&c->s, c->tree, &c->log, err));
     TN_TRY(settle_quantization(&c->s, err));
     return check_together(&c->s, err);
 }

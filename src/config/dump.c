@@ -49,6 +49,13 @@ static void dump_put_number(tn_text *t, double v)
     else dump_put_float(t, v);
 }
 
+/* The point is what makes a fraction of a number. */
+static void put_limit(tn_text *t, double v)
+{
+    if (v > 0 && v < 1) dump_put_float(t, v);
+    else tn_text_addf(t, "%.0f", v);
+}
+
 static void put_strings(tn_text *t, const tn_strs *l)
 {
     tn_text_addf(t, "[");
@@ -80,6 +87,7 @@ static void put_value(tn_text *t, const tn_settings *s, const tn_key *k)
     case TN_S_FLOAT: dump_put_float(t, *(const double *)at); break;
     case TN_S_SEED: tn_text_addf(t, "%" PRIu64, *(const uint64_t *)at); break;
     case TN_S_PATH:
+    case TN_S_LIMIT: put_limit(t, *(const double *)at); break;
     case TN_S_STR: put_string(t, *(char *const *)at); break;
     case TN_S_STRS: put_strings(t, at); break;
     case TN_S_NAMES: {

@@ -89,7 +89,7 @@ typedef struct tn_settings {
         int es_patience;
         double es_min_delta;
         double tolerance;
-        int limit_batches;
+        double limit_train, limit_val; /* below 1: a fraction; 0: all */
         bool checkpointing, strict_labels;
         char *output_dir, *log_dir, *ckpt_dir, *init_from;
     } training;
@@ -112,6 +112,7 @@ typedef enum tn_stype {
     TN_S_PAIR,
     TN_S_NAMES,
     TN_S_PAIRS,
+    TN_S_LIMIT, /* a double: how many, or below 1 a fraction; 0: all */
     TN_S_UNUSED
 } tn_stype;
 

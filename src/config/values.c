@@ -62,6 +62,17 @@ static int set_float(double *out, const tn_key *k, const tn_ynode *n, tn_error *
     return 0;
 }
 
+/* Lightning tells 1 (one batch) from 1.0 (all of them) by the number's type, which in a file is its point. */
+static int set_limit(double *out, const tn_key *k, const tn_ynode *n, tn_error *err)
+{
+    double v;
+    const bool number = tn_yaml_number(n, &v), fraction = number && strpbrk(n->text, ".eE");
+    if (!number || !in_range(k, v) || (fraction ? v > 1 : v != floor(v)))
+        return values_wrong(n, k, "a whole number of batches, or a fraction of them from 0.0 to 1.0", err);
+    *out = fraction && v == 1 ? 0 : v;
+    return 0;
+}
+
 /* The choice that v is in any case, in a fresh string. */
 static char *choice_of(const char *choices, const char *v)
 {
@@ -74,7 +85,7 @@ static char *choice_of(const char *choices, const char *v)
 
 static int set_str(char **out, const tn_key *k, const tn_ynode *n, tn_error *err)
 {
-    char buf[160];
+    char buf[240];
     if (n->kind != TN_Y_SCALAR) return values_wrong(n, k, "text", err);
     char *text = k->choices ? choice_of(k->choices, n->text) : strdup(n->text);
     if (!text && k->choices) {
@@ -191,6 +202,7 @@ int tn_value_set(tn_settings *s, const tn_key *k, const tn_ynode *n, tn_error *e
     case TN_S_PAIR: return set_pair(at, k, n, err);
     case TN_S_NAMES: return set_names(at, k, n, err);
     case TN_S_PAIRS: return set_pairs(at, k, n, err);
+    case TN_S_LIMIT: return set_limit(at, k, n, err);
     default: return 0;
     }
 }

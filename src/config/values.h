@@ -1,6 +1,7 @@
 /** The values behind the keys of the schema (schema.c), inside the configuration room. */
 #ifndef TN_VALUES_H
 #define TN_VALUES_H
+#include "log.h"
 #include "settings.h"
 #include "yaml_tree.h"
 
@@ -23,6 +24,9 @@ static inline bool tn_key_is_text(const tn_key *k)
 {
     return k->type == TN_S_STR || k->type == TN_S_PATH;
 }
+/** Settles what keys of the training section mean together: spellings of precision, amp beside it, early stopping without a
+ * patience. tree: what was read, for which keys are there. */
+int tn_settle_training(tn_settings *s, const tn_ynode *tree, const tn_log *log, tn_error *err);
 /** Frees what the settings own and zeroes them. */
 void tn_values_free(tn_settings *s);
 #endif

@@ -202,6 +202,7 @@ static int write_import(tn_engine *e, tn_config *c, lightning_source *src, const
     char *base = absolute ? tn_path(absolute, "backbone") : NULL;
     const tn_trainer_state state = {
         .best = 0.0 / 0.0,
+        .es_best = 0.0 / 0.0,
         .optim = {.factor = 1, .finite = 1, .loss_scale = 1},
     };
     int rc = base ? tn_checkpoint_save(f->tmp, e, c, &state, err) : tn_oom(err);

@@ -4,9 +4,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-static tn_dtype storage_type(const tn_settings *s)
+static tn_dtype storage_type(const tn_settings *s, const tn_dev *d, const tn_log *log)
 {
     const char *p = s->training.precision;
+    if (!strcmp(p, "auto")) {
+        p = d->info.bf16_units ? "bf16" : "fp32";
+        tn_logf(log, TN_LOG_INFO, "training.precision auto: %s, since %s %s hardware that multiplies bf16", p, d->info.name,
+                d->info.bf16_units ? "has" : "has no");
+    }
     if (!strcmp(p, "bf16")) return TN_BF16;
     if (!strcmp(p, "fp16")) return TN_F16;
     return TN_F32; /* 4-bit weights are unpacked to the activations' type, whatever compute_dtype says */
@@ -150,7 +155,6 @@ static int open_engine(tn_engine **out, const tn_settings *s, const tn_run_optio
     if (o->log) e->own_log = *o->log;
     e->log = &e->own_log;
     e->watch = (tn_watch){o->progress, o->user};
-    e->act = storage_type(s);
     e->foreign_lora = lora != NULL;
     int rc = engine_image_size(e, err);
     if (!rc) rc = tn_hf_open(&hf, s->model.pretrained, !s->model.random_init && !dry, err);
@@ -159,6 +163,7 @@ static int open_engine(tn_engine **out, const tn_settings *s, const tn_run_optio
     if (!rc) rc = quant_of(&quant, s, hf, err);
     if (!rc) rc = tn_device_select(&index, o->device, err);
     if (!rc) rc = open_device(e, index, o, err);
+    if (!rc) e->act = storage_type(s, e->dev, e->log);
     if (!rc) rc = tn_store_new(&store, e->dev, e->model, &quant, e->act, optimiser, dry, err);
     if (!rc) rc = tn_session_new(&e->session, e->dev, e->model, store, err);
     if (!rc && !dry) rc = load_weights(e, hf, err);

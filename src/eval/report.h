@@ -12,7 +12,8 @@ typedef struct tn_metric {
     bool more;        /* the more, the better */
     bool last;        /* its column stands among log.csv's last */
 } tn_metric;
-/** Names are checked by the schema: NULL, or one that is not here, means the first. */
+/** Names are checked by the schema: NULL, or one that is not here, means the first. Rows follow one
+ * another up to one without a name. */
 const tn_metric *tn_metric_find(const char *name);
 /** NAN where there was nothing to measure. */
 double tn_metric_value(const tn_metric *m, const tn_eval_result *r);

@@ -3,7 +3,9 @@
 #include "clock.h"
 #include "entry.h"
 #include "files.h"
+#include "logs.h"
 #include "metrics.h"
+#include "recipe.h"
 #include "record.h"
 #include "report.h"
 #include "run_folder.h"
@@ -21,30 +23,24 @@ typedef struct {
     const tn_train_callbacks *cb;
     tn_engine *e;
     tn_dataset train, val;
+    tn_dataset seen; /* of val what a validation looks at; borrows its frames */
     tn_loader *train_loader, *val_loader;
     tn_trainer_state st;
     tn_eval_result measured; /* by the last validation */
     tn_train_summary *sum;
     tn_stepper *stepper;
+    tn_logs *logs;
     json_t *variants_before;    /* of the run that is gone on with, until compared */
     int *order, batches, epoch; /* epoch: the one being trained, from 0 */
     tn_run_folder folder;
-    tn_config *own;                        /* what the checkpoints keep: the configuration, with the run's folders */
-    const char *out, *log_dir, *ckpt_dir;  /* the folder's */
-    double begin, images_done, epoch_loss; /* sums; of steps whose results have come */
+    tn_config *own;                                      /* what the checkpoints keep: the configuration, with the run's folders */
+    const char *out, *log_dir, *ckpt_dir;                /* the folder's */
+    double begin, images_done, epoch_loss, epoch_images; /* sums; of steps whose results have come */
+    double told;                                         /* when the last result came */
+    double loss_scale;                                   /* after that result */
+    int counted, skipped;                                /* the epoch's steps with a loss; that overflowed float16 */
     bool stop;
 } trainer;
-
-/* LinearLR, then CosineAnnealingLR restarting at the full rate (torch.optim.lr_scheduler, closed forms). */
-static double rate_of(const tn_settings *s, int epoch)
-{
-    const double base = s->training.lr, f = s->training.warmup_factor;
-    const int m = s->training.warmup_epochs;
-    if (!s->training.scheduler || !strcmp(s->training.scheduler, "none")) return base;
-    if (epoch < m) return base * (f + (1 - f) * epoch / m);
-    const int t_max = TN_MAX(1, s->training.epochs - m);
-    return base * (1 + cos(M_PI * (epoch - m) / t_max)) / 2;
-}
 
 static int groups_of(const trainer *t, int epoch)
 {
@@ -105,10 +101,23 @@ static int step_done(void *user, const tn_step_result *r, tn_error *err)
 {
     trainer *t = user;
     TN_TRY(check_step(t, r, err));
-    if (!r->index) t->sum->first_loss = r->loss;
+    if (t->images_done <= 0) t->sum->first_loss = r->loss;
     t->st.step = r->index + 1;
-    t->epoch_loss += r->loss;
+    if (isfinite(r->loss)) t->epoch_loss += r->loss, t->counted++;
+    t->skipped += !r->optim.finite;
+    t->loss_scale = r->optim.loss_scale;
+    t->epoch_images += r->images;
     t->sum->last_loss = r->loss;
+    const double now = tn_now();
+    const tn_step_row row = {.step = t->st.step,
+                             .epoch = t->epoch + 1,
+                             .loss = r->loss,
+                             .lr = r->lr,
+                             .grad_norm = r->optim.norm,
+                             .loss_scale = r->optim.loss_scale,
+                             .images_per_second = r->images / fmax(now - t->told, 1e-9)};
+    t->told = now;
+    TN_TRY(tn_logs_step(t->logs, &row, err));
     return report_step(t, r, err);
 }
 
@@ -121,8 +130,10 @@ static int train_epoch(trainer *t, int epoch, double *mean, tn_error *err)
     tn_shuffle(t->order, t->train.n, (uint64_t)t->s->training.seed, epoch);
     TN_TRY(tn_loader_start(t->train_loader, t->order, n, epoch, err));
     t->epoch = epoch;
-    t->epoch_loss = 0;
-    tn_step_job j = {.index = t->st.step, .groups = groups_of(t, epoch), .lr = rate_of(t->s, epoch)};
+    t->epoch_loss = t->epoch_images = 0;
+    t->counted = t->skipped = 0;
+    t->told = tn_now();
+    tn_step_job j = {.index = t->st.step, .groups = groups_of(t, epoch), .lr = tn_recipe_rate(t->s, epoch)};
     for (; batches < t->batches; batches++, j.index++) {
         TN_TRY(tn_loader_next(t->train_loader, &j.batch, err));
         if (!j.batch.n) break;
@@ -132,28 +143,8 @@ static int train_epoch(trainer *t, int epoch, double *mean, tn_error *err)
     tn_record_compare(t->variants_before, t->e); /* which kernels run is known once they were recorded */
     json_decref(t->variants_before);
     t->variants_before = NULL;
-    *mean = t->epoch_loss / TN_MAX(batches, 1);
+    *mean = t->counted ? t->epoch_loss / t->counted : NAN;
     return 0;
-}
-
-static int log_line(const trainer *t, const tn_epoch *e, tn_error *err)
-{
-    char *path = tn_path(t->log_dir, "log.csv");
-    char *names[] = {tn_metric_columns(false), tn_metric_columns(true)};
-    char *cells[] = {tn_metric_cells(e->val, false), tn_metric_cells(e->val, true)};
-    int rc = path && names[0] && names[1] && cells[0] && cells[1] ? 0 : tn_oom(err);
-    const bool fresh = !rc && !tn_is_file(path);
-    FILE *f = rc ? NULL : fopen(path, "a");
-    bool ok = f != NULL;
-    if (ok && fresh) ok = fprintf(f, "epoch,step,train/loss,lr%s,seconds,images_per_second%s\n", names[0], names[1]) > 0;
-    if (ok) ok = fprintf(f, "%d,%lld,%.9g,%.9g%s", e->epoch, t->st.step, e->train_loss, e->lr, cells[0]) > 0;
-    if (ok) ok = fprintf(f, ",%.3f,%.3f%s\n", e->seconds, t->train.n / fmax(e->seconds, 1e-9), cells[1]) > 0;
-    int code = errno;
-    if (f && fclose(f)) ok = false, code = errno;
-    if (!rc && !ok) rc = tn_fail(err, TN_ERR_IO, "cannot write '%s': %s", path, strerror(code));
-    free(path);
-    for (int i = 0; i < 2; i++) free(names[i]), free(cells[i]);
-    return rc;
 }
 
 static int validate(trainer *t, tn_epoch *ep, tn_error *err)
@@ -161,7 +152,7 @@ static int validate(trainer *t, tn_epoch *ep, tn_error *err)
     if (!t->val.n) return 0;
     char *previews = tn_path(t->out, "previews"), *dir = previews ? tn_strf("%s/epoch_%03d", previews, ep->epoch) : NULL;
     int rc = dir ? tn_mkdirs(dir, err) : tn_oom(err);
-    if (!rc) rc = tn_evaluate(t->e, &t->val, t->val_loader, &(tn_evaluate_options){.previews = dir}, &t->measured, err);
+    if (!rc) rc = tn_evaluate(t->e, &t->seen, t->val_loader, &(tn_evaluate_options){.previews = dir}, &t->measured, err);
     free(previews);
     free(dir);
     TN_TRY(rc);
@@ -171,20 +162,6 @@ static int validate(trainer *t, tn_epoch *ep, tn_error *err)
     ep->val_loss = t->measured.loss, ep->val_l2 = t->measured.l2, ep->val_pck = t->measured.pck;
     t->st.threshold = (float)t->measured.threshold;
     return 0;
-}
-
-/* The value early stopping and "best" look at; without a validation split, the training loss. */
-static double monitored(const trainer *t, const tn_epoch *ep, bool *larger_is_better)
-{
-    const tn_metric *m = tn_metric_find(t->s->training.es_monitor);
-    const char *mode = t->s->training.es_mode;
-    const bool of_training = t->s->training.es_monitor && !strcmp(t->s->training.es_monitor, "train/loss");
-    if (of_training || !ep->validated) {
-        *larger_is_better = of_training && mode && !strcmp(mode, "max");
-        return ep->train_loss;
-    }
-    *larger_is_better = mode ? !strcmp(mode, "max") : m->more;
-    return tn_metric_value(m, ep->val);
 }
 
 static int save(trainer *t, const char *name, tn_error *err)
@@ -199,20 +176,16 @@ static int save(trainer *t, const char *name, tn_error *err)
 static int end_epoch(trainer *t, tn_epoch *ep, tn_error *err)
 {
     TN_TRY(validate(t, ep, err));
-    bool larger;
-    const double v = monitored(t, ep, &larger), gain = larger ? v - t->st.best : t->st.best - v;
-    ep->best = isnan(t->st.best) || gain > t->s->training.es_min_delta;
+    const bool enough = tn_recipe_judge(&t->st, t->s, ep);
     t->st.epoch = ep->epoch;
-    if (ep->best) t->st.best = v, t->st.bad_epochs = 0;
-    else t->st.bad_epochs++;
     t->sum->best_metric = t->st.best;
-    TN_TRY(log_line(t, ep, err));
+    TN_TRY(tn_logs_epoch(t->logs, ep, t->st.step, t->epoch_images / fmax(ep->seconds, 1e-9), err));
     if (ep->best) TN_TRY(save(t, "best", err));
     TN_TRY(save(t, "last", err));
     tn_run_folder_settle(&t->folder);
     t->sum->epochs_run++;
     if (t->cb && t->cb->epoch && TN_CALLBACK(t->cb->epoch(t->cb->user, ep))) return tn_cancelled(TN_PHASE_TRAINING, err);
-    if (t->s->training.es_patience > 0 && t->st.bad_epochs >= t->s->training.es_patience) {
+    if (enough) {
         tn_logf(t->o->log, TN_LOG_INFO, "early stopping: %d epochs without gain", t->st.bad_epochs);
         t->stop = true;
         t->sum->stopped_early = 1;
@@ -228,10 +201,14 @@ static int open_data(trainer *t, tn_error *err)
     const bool strict = s->training.strict_labels;
     TN_TRY(tn_dataset_read(&t->train, s->data.root, &s->data.train_games, "train", strict, t->o->log, err));
     if (s->data.val_games.n) TN_TRY(tn_dataset_read(&t->val, s->data.root, &s->data.val_games, "val", strict, t->o->log, err));
-    tn_metric_notes(s, &t->train, &t->val, t->o->log);
+    t->seen = t->val;
+    if (s->training.limit_val > 0)
+        t->seen.n = TN_MIN(t->val.n, s->training.batch_size *
+                                         tn_recipe_limit(TN_CEIL_DIV(t->val.n, s->training.batch_size), s->training.limit_val));
+    tn_metric_notes(s, &t->train, &t->seen, t->o->log);
     t->batches = TN_CEIL_DIV(t->train.n, s->training.batch_size);
     if (s->training.drop_last && t->train.n >= s->training.batch_size) t->batches = t->train.n / s->training.batch_size;
-    if (s->training.limit_batches) t->batches = TN_MIN(t->batches, s->training.limit_batches);
+    t->batches = tn_recipe_limit(t->batches, s->training.limit_train);
     t->order = malloc(sizeof *t->order * (size_t)t->train.n);
     return t->order ? 0 : tn_oom(err);
 }
@@ -254,7 +231,7 @@ static int open_loaders(trainer *t, tn_error *err)
 {
     size_t keep = TN_KEEP_BYTES;
     TN_TRY(open_loader(t, &t->train_loader, &t->train, true, &keep, err));
-    return t->val.n ? open_loader(t, &t->val_loader, &t->val, false, &keep, err) : 0;
+    return t->val.n ? open_loader(t, &t->val_loader, &t->seen, false, &keep, err) : 0;
 }
 
 static int init_from(trainer *t, const char *path, tn_error *err)
@@ -274,7 +251,8 @@ static int prepare(trainer *t, tn_error *err)
     TN_TRY(tn_run_folder_config(&t->own, &t->folder, t->c, err));
     TN_TRY(open_data(t, err));
     TN_TRY(tn_engine_open(&t->e, s, t->o, true, false, err));
-    t->st = (tn_trainer_state){.best = NAN, .optim = {.factor = 1, .finite = 1, .loss_scale = t->e->act == TN_F16 ? 65536 : 1}};
+    t->st = (tn_trainer_state){
+        .best = NAN, .es_best = NAN, .optim = {.factor = 1, .finite = 1, .loss_scale = t->e->act == TN_F16 ? 65536 : 1}};
     if (s->training.init_from) TN_TRY(init_from(t, s->training.init_from, err));
     if (t->o->resume) {
         TN_TRY(tn_checkpoint_load(t->o->resume, t->e, err));
@@ -289,7 +267,8 @@ static int prepare(trainer *t, tn_error *err)
     if (t->st.micro < s->training.batch_size)
         tn_logf(t->o->log, TN_LOG_INFO, "micro-batches of %d: a step of %d is summed from parts", t->st.micro,
                 s->training.batch_size);
-    return open_loaders(t, err);
+    TN_TRY(open_loaders(t, err));
+    return tn_logs_open(&t->logs, t->log_dir, &t->st, t->o->resume != NULL, err);
 }
 
 static void close_all(trainer *t)
@@ -297,6 +276,7 @@ static void close_all(trainer *t)
     tn_loader_free(t->train_loader);
     tn_loader_free(t->val_loader);
     tn_stepper_free(t->stepper);
+    tn_logs_close(t->logs);
     json_decref(t->variants_before);
     tn_engine_close(t->e);
     tn_dataset_free(&t->train);
@@ -319,13 +299,24 @@ static void sum_up(trainer *t)
     snprintf(s->device, sizeof s->device, "%s", t->e->dev->info.name);
 }
 
+/* A few are how the loss scale finds its height; many say that float16 does not suit the run. */
+static void say_skipped(trainer *t, tn_epoch *ep)
+{
+    ep->skipped = t->skipped;
+    t->sum->skipped_steps += t->skipped;
+    if (!ep->skipped) return;
+    tn_logf(t->o->log, TN_LOG_INFO, "epoch %d: %d of %d steps overflowed float16 and were skipped; the loss scale is now %g",
+            ep->epoch, ep->skipped, t->batches, t->loss_scale);
+}
+
 static int run_epochs(trainer *t, tn_error *err)
 {
     for (int epoch = t->st.epoch; epoch < t->s->training.epochs && !t->stop; epoch++) {
-        tn_epoch ep = {.epoch = epoch + 1, .lr = rate_of(t->s, epoch)};
+        tn_epoch ep = {.epoch = epoch + 1, .lr = tn_recipe_rate(t->s, epoch)};
         const double from = tn_now();
         TN_TRY(train_epoch(t, epoch, &ep.train_loss, err));
         ep.seconds = tn_now() - from;
+        say_skipped(t, &ep);
         TN_TRY(end_epoch(t, &ep, err));
     }
     return 0;

@@ -135,13 +135,14 @@ rows = R("d")
 assert all(v == "" for k, v in rows[-1].items() if k.startswith("val/")) and "val/f1" in rows[0] and None not in rows[-1], rows
 P
 
-# ---- F1 as what "best" follows ----
+# ---- F1 as what early stopping follows ----
 expect 0 "best" $T train $RUN --output-dir "$W/f1" 'data.split.val_games=[mixed]' training.loss.invisible=negative training.early_stopping.monitor=val/f1
-check "best has the largest F1" <<'P'
+check "early stopping has the largest F1, best the smallest loss" <<'P'
 rows = R("f1")
 f1 = [float(r["val/f1"]) for r in rows]
-assert f1[0] < max(f1) and abs(max(f1) - J("f1/last/trainer_state.json")["best_metric"]) < 1e-8, f1
-assert J("f1/best/trainer_state.json")["epoch"] == 1 + f1.index(max(f1)), f1
+assert f1[0] < max(f1) and abs(max(f1) - J("f1/last/trainer_state.json")["early_stopping_best"]) < 1e-8, f1
+loss = [float(r["val/loss"]) for r in rows]
+assert J("f1/best/trainer_state.json")["epoch"] == 1 + loss.index(min(loss)), loss
 P
 says "more is better for val/f1" $T train $SHORT --output-dir "$W/x" 'data.split.val_games=[mixed]' training.early_stopping.monitor=val/f1 training.early_stopping.mode=min
 says "training.loss.invisible" $T train $SHORT --output-dir "$W/x" training.loss.invisible=yes

@@ -56,9 +56,144 @@ expect 0 "2 epochs without gain" $T train $RUN 'data.split.val_games=[game1]' --
 python3 - "$W/watch" <<'P' && ok || bad "the watched value is not the training loss"
 import csv, json, sys
 first = next(csv.DictReader(open(sys.argv[1] + "/log.csv")))
-best = json.load(open(sys.argv[1] + "/last/trainer_state.json"))["best_metric"]
+best = json.load(open(sys.argv[1] + "/last/trainer_state.json"))["early_stopping_best"]
 sys.exit(abs(best - float(first["train/loss"])) > 1e-6 * abs(best))
 P
+
+
+# precision: spellings, auto, and amp beside it; limits of both kinds
+shows() { # shows TEXT KEY=VALUE...: what the merged configuration says
+  local text=$1
+  shift
+  "$T" train $RUN --dry-run "$@" >"$W/out" 2>&1 && grep -qF -- "$text" "$W/out" && ok || bad "$*: no '$text'"
+}
+for p in fp32:32 fp32:32-true fp32:float32 fp16:16 fp16:16-MIXED fp16:16-true fp16:float16 bf16:bf16 bf16:BF16-mixed bf16:bf16-true \
+  bf16:bfloat16 auto:Auto; do
+  shows "precision: \"${p%:*}\"" "training.precision=${p#*:}"
+done
+shows 'precision: "fp16"' training.amp=true
+shows 'precision: "fp32"' training.amp=true training.precision=32
+[ "$(grep -c "training.amp is deprecated" "$W/out")" -eq 1 ] && ok || bad "amp beside precision: $(head -3 "$W/out")"
+shows "limit_train_batches: 0.1" training.limit_train_batches=0.1
+shows "limit_train_batches: 1" training.limit_train_batches=1
+shows "limit_val_batches: 0" training.limit_val_batches=1.0
+says "fraction of them from 0.0 to 1.0" $T train $RUN --dry-run training.limit_val_batches=1.5
+shows "patience: 10" training.early_stopping.monitor=val/l2
+shows "patience: 3" training.early_stopping.patience=3
+"$T" train $RUN --dry-run 2>/dev/null | grep -q "patience: 0" && ok || bad "early stopping without its section"
+expect 0 "training.precision auto: " $T train $RUN 'data.split.val_games=[game1]' --output-dir "$W/auto" training.epochs=1 \
+  training.batch_size=2 training.precision=auto training.limit_train_batches=0.5 training.limit_val_batches=1
+[ "$(grep -c "training.precision auto: " "$W/out")" -eq 1 ] && ok || bad "auto is not said once"
+grep -q '"global_step": 1,' "$W/auto/last/trainer_state.json" && ok || bad "half of two batches is not one"
+python3 - "$W/auto" <<'P' && ok || bad "one batch of validation is not two frames"
+import csv, sys
+row = next(csv.DictReader(open(sys.argv[1] + "/log.csv")))
+sys.exit(sum(int(row["val/" + k]) for k in ("tp", "fp1", "fp2", "tn", "fn")) != 2)
+P
+
+# what early stopping knows goes on from a checkpoint
+ES="training.early_stopping.monitor=train/loss training.early_stopping.patience=3 training.early_stopping.min_delta=1000"
+expect 0 "loss" $T train $RUN $ES --output-dir "$W/es" training.epochs=2
+expect 0 "3 epochs without gain" $T train --output-dir "$W/es" --resume "$W/es/last" training.epochs=6
+grep -q '"epoch": 4,' "$W/es/last/trainer_state.json" && ok || bad "early stopping counts anew after a resume"
+
+# a configuration as the Python project prints it, and what its missing keys mean
+cat >"$W/printed.yaml" <<'P'
+data:
+  root: data
+  split: {train_games: [game1], val_games: []}
+  sequence: {enabled: false}
+model:
+  model_name: vit_heatmap
+  backbone: {freeze: true, device_map: auto, patch_size: 16}
+training:
+  optimizer: {name: AdamW}
+runtime:
+  dry_run: true
+  overrides: [training.optimizer.name=AdamW]
+  device: {name: cpu, count: 1}
+P
+expect 0 'name: "adamw"' $T train --config "$W/printed.yaml" --dry-run
+grep -q runtime "$W/out" && bad "runtime is told of" || ok
+for line in "flip_prob: 0.0" "length: 3" 'compute_dtype: "bf16"' "epochs: 1" "grad_clip_norm: 0.0" "lr: 0.0005" "weight_decay: 0.0" \
+  "warmup_epochs: 0" "patience: 0"; do
+  grep -qxE " +$line" "$W/out" && ok || bad "a missing key is not $line"
+done
+says "unknown key 'runtimes'" $T train --config "$W/printed.yaml" --dry-run runtimes.x=1
+"$T" train --dry-run >"$W/out" 2>&1
+for line in "flip_prob: 0.5" "length: 1" "epochs: 30" "grad_clip_norm: 1.0" "lr: 0.001" "weight_decay: 0.01" "warmup_epochs: 1"; do
+  grep -qxE " +$line" "$W/out" && ok || bad "the shipped configurations no longer say $line"
+done
+
+# the logs: float16 steps that overflow are counted and said; rows after a checkpoint go when the run goes on from it
+LOGS="$RUN data.split.val_games=[game1] training.batch_size=1 training.precision=fp16 model.heatmap.head_std=10 training.loss.name=mse"
+expect 0 "skipped steps           12, which overflowed float16" $T train $LOGS --output-dir "$W/logs" training.epochs=3
+grep -q "^epoch 2: 4 of 4 steps overflowed float16 and were skipped; the loss scale is now 256$" "$W/out" && ok || bad "skipped steps are not told"
+cp -r "$W/logs/best" "$W/first"
+printf 13,4 >>"$W/logs/steps.csv" # torn off
+expect 0 "loss" $T train --output-dir "$W/logs" --resume "$W/first" training.epochs=2
+expect 0 "loss" $T train $RUN --output-dir "$W/clean" training.epochs=1
+cat >"$W/logs.py" <<'P'
+import csv, glob, math, os, struct, sys
+rows = lambda f: list(csv.DictReader(open(sys.argv[1] + "/" + f)))
+epochs, steps = rows("logs/log.csv"), rows("logs/steps.csv")
+assert [r["epoch"] for r in epochs] == ["1", "2"] and [r["skipped"] for r in epochs] == ["4", "4"], epochs
+assert list(steps[0]) == "step epoch loss lr grad_norm loss_scale images_per_second".split(), steps[0]
+assert [(r["step"], r["epoch"]) for r in steps] == [(str(i + 1), str(i // 4 + 1)) for i in range(8)], steps
+assert [float(r["loss_scale"]) for r in steps] == [2.0 ** (15 - i) for i in range(8)] and steps[0]["grad_norm"] == "", steps
+assert abs(sum(float(r["loss"]) for r in steps[4:]) / 4 / float(epochs[1]["train/loss"]) - 1) < 1e-6
+clean = rows("clean/steps.csv")
+assert len(clean) == 1 and float(clean[0]["grad_norm"]) > 0 and rows("clean/log.csv")[0]["skipped"] == "0", clean
+
+def crc(data):  # CRC-32C, masked
+    c = 0xFFFFFFFF
+    for b in data:
+        c ^= b
+        for _ in range(8): c = c >> 1 ^ (0x82F63B78 if c & 1 else 0)
+    c ^= 0xFFFFFFFF
+    return ((c >> 15 | c << 17) + 0xA282EAD8) & 0xFFFFFFFF
+def varint(b, i):
+    v = n = 0
+    while True:
+        v |= (b[i] & 127) << n
+        i, n = i + 1, n + 7
+        if b[i - 1] < 128: return v, i
+def fields(b):
+    i = 0
+    while i < len(b):
+        tag, i = varint(b, i)
+        if tag & 7 == 0: v, i = varint(b, i)
+        else:
+            n, i = varint(b, i) if tag & 7 == 2 else ({1: 8, 5: 4}[tag & 7], i)
+            v, i = b[i:i + n], i + n
+        yield tag >> 3, v
+def events(path):
+    b = open(path, "rb").read()
+    while b:
+        n = struct.unpack("<Q", b[:8])[0]
+        assert struct.unpack("<I", b[8:12])[0] == crc(b[:8]) and struct.unpack("<I", b[12 + n:16 + n])[0] == crc(b[12:12 + n]), path
+        yield dict(fields(b[12:12 + n]))
+        b = b[16 + n:]
+assert crc(b"123456789") == ((0xE3069283 >> 15 | 0xE3069283 << 17) + 0xA282EAD8) & 0xFFFFFFFF
+files = sorted(glob.glob(sys.argv[1] + "/logs/tb/events.out.tfevents.*"), key=os.path.getmtime)
+assert len(files) == 2, files
+seen = []
+for f in files:
+    e = list(events(f))
+    assert e[0][3] == b"brain.Event:2" and all(1 in x for x in e), e[0]
+    seen.append([(x[2], dict((v[1].decode(), struct.unpack("<f", v[2])[0]) for v in (dict(fields(y)) for _, y in fields(x[5])))) for x in e if 5 in x])
+restart = [x for x in events(files[1]) if 7 in x]
+assert len(restart) == 1 and restart[0][2] == 5 and dict(fields(restart[0][7])) == {1: 1}, restart
+assert [s for s, v in seen[1]] == [5, 6, 7, 8, 8], seen[1]
+for r, (step, v) in zip(steps[4:], seen[1]):
+    assert step == int(r["step"]) and abs(v["train/loss_step"] / float(r["loss"]) - 1) < 1e-6, (r, v)
+last, row = seen[1][-1][1], epochs[1]
+assert set(last) == {k for k in row if k.startswith("val/")} | {"train/loss", "lr"}, last
+assert all(math.isclose(last[k], float(row[k]), rel_tol=1e-6, abs_tol=1e-9) for k in last), (last, row)
+P
+python3 "$W/logs.py" "$W" 2>"$W/err" && ok || bad "the logs: $(tail -2 "$W/err")"
+chmod -w "$W/clean/log.csv"
+if [ ! -w "$W/clean/log.csv" ]; then says "cannot write '$W/clean/log.csv'" $T train --output-dir "$W/clean" --resume "$W/clean/last" training.epochs=2; fi
 
 echo "$pass passed, $fail failed"
 [ $fail -eq 0 ]

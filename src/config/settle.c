@@ -1,0 +1,50 @@
+/* What several keys of the training section mean together, and what a key that is not there means beside others that are. */
+#include "log.h"
+#include "values.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static int settle_name(char **out, const char *name, tn_error *err)
+{
+    char *copy = strdup(name);
+    if (!copy) return tn_oom(err);
+    free(*out);
+    *out = copy;
+    return 0;
+}
+
+/* Lightning's spellings and PyTorch's: every other part of the program knows fp32, fp16, bf16 and auto alone. */
+static const char *precision_name(const char *p)
+{
+    if (!strcmp(p, "auto")) return "auto";
+    if (!strncmp(p, "bf", 2)) return "bf16";
+    return strstr(p, "16") ? "fp16" : "fp32";
+}
+
+static int settle_precision(tn_settings *s, const tn_ynode *training, const tn_log *log, tn_error *err)
+{
+    const bool amp = s->training.amp, explicit = tn_yaml_get(training, "precision") != NULL;
+    s->training.amp = false;
+    TN_TRY(settle_name(&s->training.precision, precision_name(s->training.precision), err));
+    if (amp && explicit)
+        tn_logf(log, TN_LOG_WARN, "training.amp is deprecated and not looked at, since training.precision says %s",
+                s->training.precision);
+    if (!amp || explicit) return 0;
+    tn_logf(log, TN_LOG_WARN, "training.amp is deprecated; use training.precision=fp16");
+    return settle_name(&s->training.precision, "fp16", err);
+}
+
+/* A section says that early stopping is wanted. */
+static void settle_stopping(tn_settings *s, const tn_ynode *training)
+{
+    const tn_ynode *section = tn_yaml_get(training, "early_stopping");
+    if (section && section->kind == TN_Y_MAP && section->n && !tn_yaml_get(section, "patience")) s->training.es_patience = 10;
+}
+
+int tn_settle_training(tn_settings *s, const tn_ynode *tree, const tn_log *log, tn_error *err)
+{
+    const tn_ynode *training = tn_yaml_get(tree, "training");
+    settle_stopping(s, training);
+    return settle_precision(s, training, log, err);
+}
