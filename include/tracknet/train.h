@@ -97,6 +97,7 @@ typedef struct tn_prediction {
     double x, y;         /**< pixels of the image */
     double confidence;   /**< 0..1, the heatmap's peak */
     const char *adapter; /**< folder of the adapter that was in place, or NULL */
+    bool visible;        /**< the confidence reaches the threshold; x and y are the peak's place either way */
 } tn_prediction;
 
 /** Begin with TN_PREDICT_OPTIONS_INIT. */
@@ -112,6 +113,8 @@ typedef struct tn_predict_options {
 } tn_predict_options;
 #define TN_PREDICT_OPTIONS_VERSION 1
 #define TN_PREDICT_OPTIONS_INIT    TN_INIT(TN_PREDICT_OPTIONS_VERSION)
+/** A ball is visible from o->threshold on, or else from what training chose (0: in every frame). Pictures of images and adapters of
+ * equal names are kept apart by their folders' names in front. */
 TN_API int tn_predict(const tn_config *c, const tn_run_options *o, const tn_predict_options *p, tn_error *err);
 
 /** The configuration a checkpoint was trained with. Free with tn_config_free. */

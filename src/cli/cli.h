@@ -1,7 +1,7 @@
 /** The command `tracknet`: a table of commands, shared options, and what they print. */
 #ifndef TN_CLI_H
 #define TN_CLI_H
-#include <jansson.h>
+#include "jsontext.h"
 #include <signal.h>
 #include <stdbool.h>
 #include <tracknet/tracknet.h>
@@ -66,8 +66,8 @@ int tn_cli_config(tn_config **out, tn_cli *c, tn_error *err);
 int tn_cli_print_config(const tn_config *cfg, tn_error *err);
 /** The number with so many digits behind the point, or "-" for what was not measured. */
 const char *tn_figure(char buf[32], int digits, double v);
-/** Prints a JSON value to standard output and releases it. */
-void tn_cli_print_json(json_t *v);
+/** Prints a JSON value to standard output and releases it. NULL: it could not be made, which is the error. */
+int tn_cli_print_json(json_t *v, tn_error *err);
 
 /** The line of the terminal that is redrawn; elsewhere it is printed now and then. There is one. */
 void tn_bar_show(double fraction, bool force, const char *fmt, ...) __attribute__((format(printf, 3, 4)));

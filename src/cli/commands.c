@@ -47,9 +47,11 @@ const tn_command tn_commands[] = {
      "  --adapter DIR       a PEFT adapter instead of the checkpoint's own; several are swapped over one base\n"
      "  --image PATH        a .jpg or .png, or a folder of them; may be given several times\n"
      "  --outdir DIR        write NAME_heatmap.png and NAME_overlay.png there\n"
-     "  --csv FILE          write image,x,y,confidence (pixels of the image)\n" CONFIG_HELP DEVICE_HELP
-     "  --json              print the predictions as JSON\n",
-     "checkpoint adapter image outdir csv " CONFIG_OPTIONS " " DEVICE_OPTIONS " json", tn_cmd_predict},
+     "  --csv FILE          write image,x,y,confidence (pixels of the image); with a threshold visibility behind image, and\n"
+     "                      0,0,0 for no ball\n"
+     "  --threshold T       a ball is visible from this confidence on, 0 to 1      (default: what the checkpoint "
+     "stores)\n" CONFIG_HELP DEVICE_HELP "  --json              print the predictions as JSON\n",
+     "checkpoint adapter image outdir csv threshold " CONFIG_OPTIONS " " DEVICE_OPTIONS " json", tn_cmd_predict},
     {"profile", "where the time of a training step or a prediction goes",
      "usage: tracknet profile train|predict [options] [KEY=VALUE ...]\n\n"
      "  --batch N           images of the pass              (default: train the micro-batch it would take, predict 1)\n"
