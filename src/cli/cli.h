@@ -16,7 +16,7 @@ typedef struct tn_cli {
     tn_config_source source;
     const char *overrides[128];
     tn_run_options run;
-    const char *output_dir, *seed, *outdir, *csv, *split, *gemm, *variants;
+    const char *output_dir, *seed, *outdir, *csv, *video, *split, *gemm, *variants;
     const char *images[4096];
     int n_images;
     tn_cli_number threshold, tolerance;

@@ -57,6 +57,7 @@ static const opt_row opt_rows[] = {
     {ROW("image", LIST, images), .n_at = AT(n_images), .max = ROOM(images)},
     {ROW("outdir", TEXT, outdir)},
     {ROW("csv", TEXT, csv)},
+    {ROW("video", TEXT, video)},
     {ROW("self-test", FLAG, self_test)},
     {ROW("tune", FLAG, tune)},
     {ROW("verbose", FLAG, verbose)},

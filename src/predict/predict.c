@@ -5,11 +5,11 @@
 #include "entry.h"
 #include "files.h"
 #include "pictures.h"
+#include "table.h"
+#include "video.h"
 
 #include <stdlib.h>
 #include <string.h>
-
-enum { PREDICT_BATCH = 8 };
 
 typedef struct {
     const tn_predict_options *p;
@@ -68,7 +68,7 @@ static int predict_answer(void *user, tn_shot *s, const tn_sight *a, tn_error *e
 static int predict_all_images(predict_task *t, int adapter, tn_error *err)
 {
     const tn_flow flow = {.m = t->m,
-                          .batch = TN_MIN(PREDICT_BATCH, t->images.n),
+                          .batch = TN_MIN(TN_MAX(t->p->batch, 1), t->images.n),
                           .threshold = t->thresholds[TN_MAX(adapter, 0)],
                           .next = predict_next,
                           .answer = predict_answer,
@@ -98,21 +98,10 @@ static int predict_run(predict_task *t, tn_error *err)
 static int predict_check(const tn_predict_options *p, tn_error *err)
 {
     TN_TRY(tn_struct(p, TN_PREDICT_OPTIONS_VERSION, "tn_predict_options", err));
+    if (p->batch < 0) return tn_fail(err, TN_ERR_ARGUMENT, "a batch of %d frames", p->batch);
     if (p->n_images) TN_TRY(tn_required(p->images, "tn_predict_options.images", err));
     for (int i = 0; i < p->n_images; i++) TN_TRY(tn_required(p->images[i], "an entry of tn_predict_options.images", err));
     return 0;
-}
-
-/* Hours of frames are not predicted for a table that cannot be written. */
-static int predict_check_csv(const char *csv, tn_error *err)
-{
-    if (!csv) return 0;
-    if (tn_is_dir(csv)) return tn_fail(err, TN_ERR_IO, "'%s' is a folder: name a file for the table", csv);
-    const char *slash = strrchr(csv, '/');
-    char *dir = slash ? tn_strf("%.*s", slash == csv ? 1 : (int)(slash - csv), csv) : tn_strf(".");
-    int rc = dir ? tn_check_writable_dir(dir, err) : tn_oom(err);
-    free(dir);
-    return rc;
 }
 
 static int predict_thresholds(predict_task *t, tn_error *err)
@@ -132,10 +121,11 @@ int tn_predict(const tn_config *c, const tn_run_options *o, const tn_predict_opt
     TN_TRY(tn_required(c, "tn_predict's configuration", err));
     TN_TRY(tn_run_check(&o, err));
     TN_TRY(predict_check(p, err));
+    if (p->video) return tn_predict_video(c, o, p, err);
     predict_task t = {.p = p, .o = o};
     int rc = tn_collect_images(&t.images, p, o->log, err);
     if (!rc) rc = predict_thresholds(&t, err);
-    if (!rc) rc = predict_check_csv(p->csv, err);
+    if (!rc) rc = tn_check_table(p->csv, err);
     if (!rc) rc = tn_pictures_begin(&t.pictures, p->outdir, &t.images, o, err);
     if (!rc) rc = tn_model_open(&t.m, c, o, err);
     if (!rc) rc = predict_run(&t, err);
