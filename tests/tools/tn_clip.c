@@ -1,6 +1,8 @@
 /* Makes the videos of the tests from a folder's pictures: tn-clip OUT CODEC RATE SOUND PICTURE... with CODEC ffv1 (lossless RGB) or
- * mpeg4, and SOUND 1 for a tone beside it. RATE 0: frames at uneven times. `tn-clip --tell FILE` prints what a file holds. */
+ * mpeg4, and SOUND 1 for a tone beside it. RATE 0: frames at uneven times. `tn-clip --tell FILE` prints what a file holds,
+ * `--differ FILE FILE` how far two are apart. */
 #include "image.h"
+#include "video_files.h"
 #include <libavcodec/avcodec.h>
 #include <libavformat/avformat.h>
 #include <libswscale/swscale.h>
@@ -152,10 +154,35 @@ static void tell(const char *path)
     avformat_close_input(&file);
 }
 
+/* The largest difference between two videos' pixels, of frames of one number. */
+static void differ(const char *a, const char *b)
+{
+    tn_video_in *v[2];
+    tn_error err;
+    int most = 0;
+    MUST(!tn_video_open(&v[0], a, &err) && !tn_video_open(&v[1], b, &err));
+    const size_t n = 3 * (size_t)tn_video_describe(v[0])->width * (size_t)tn_video_describe(v[0])->height;
+    for (;;) {
+        tn_video_frame f[2];
+        bool end[2];
+        for (int i = 0; i < 2; i++) MUST(!tn_video_next(v[i], &f[i], &end[i], &err));
+        if (end[0] || end[1]) break;
+        for (size_t k = 0; k < n; k++) {
+            const int d = abs(f[0].rgb[k] - f[1].rgb[k]);
+            most = d > most ? d : most;
+        }
+        free(f[0].rgb);
+        free(f[1].rgb);
+    }
+    for (int i = 0; i < 2; i++) tn_video_close(v[i]);
+    printf("%d\n", most);
+}
+
 int main(int n, char **v)
 {
     av_log_set_level(AV_LOG_ERROR);
     if (n == 3 && !strcmp(v[1], "--tell")) tell(v[2]);
+    else if (n == 4 && !strcmp(v[1], "--differ")) differ(v[2], v[3]);
     else if (n > 5) make(n - 1, v + 1);
     else return fprintf(stderr, "usage: tn-clip OUT CODEC RATE SOUND PICTURE...\n"), 2;
     return 0;
