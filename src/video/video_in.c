@@ -116,17 +116,40 @@ static double video_seconds(const tn_video_in *v, long long pts)
     return (double)(pts - start) * av_q2d(v->stream->time_base);
 }
 
+/* Whether the last frame lies well before the end that the header tells; sound may last a little longer than pictures. */
+static bool video_missing(const tn_video_in *v, double *whole)
+{
+    const double tick = av_q2d(v->stream->time_base);
+    if (v->file->duration == AV_NOPTS_VALUE || v->last_pts == AV_NOPTS_VALUE) return false;
+    const double start = v->file->start_time == AV_NOPTS_VALUE ? 0 : (double)v->file->start_time / AV_TIME_BASE;
+    *whole = (double)v->file->duration / AV_TIME_BASE;
+    const double room = 0.02 * *whole + 3 * (double)v->step * tick + (v->file->nb_streams > 1 ? 0.25 : 0);
+    return (double)(v->last_pts + v->step) * tick + room < start + *whole;
+}
+
+/* Whether frames are missing in between, where they come at an even rate. */
+static bool video_gaps(const tn_video_in *v)
+{
+    const AVStream *s = v->stream;
+    const bool even = s->avg_frame_rate.num > 0 && fabs(av_q2d(s->avg_frame_rate) / av_q2d(s->r_frame_rate) - 1) < 0.01;
+    return even && v->file->nb_streams == 1 && v->frames + 2 + v->info.frames / 50 < v->info.frames;
+}
+
 /* A file that was cut off often just ends: then only its header knows better. */
 static void video_note_end(tn_video_in *v)
 {
     char words[AV_ERROR_MAX_STRING_SIZE] = "";
+    double whole;
     tn_text t = {0};
     if (v->stopped != AVERROR_EOF) {
         av_strerror(v->stopped, words, sizeof words);
         tn_text_addf(&t, "reading stopped after frame %lld: %s", v->frames, words);
-    } else if (v->stream->nb_frames > 0 ? v->frames < v->stream->nb_frames : v->frames + 2 + v->info.frames / 50 < v->info.frames) {
-        tn_text_addf(&t, "it ends after %lld of %s%lld frames", v->frames, v->stream->nb_frames > 0 ? "" : "about ",
-                     v->info.frames);
+    } else if (v->stream->nb_frames > v->frames) {
+        tn_text_addf(&t, "it ends after %lld of %lld frames", v->frames, (long long)v->stream->nb_frames);
+    } else if (v->stream->nb_frames <= 0 && video_missing(v, &whole)) {
+        tn_text_addf(&t, "it ends after frame %lld, before the %.1f s that its header tells of", v->frames, whole);
+    } else if (v->stream->nb_frames <= 0 && video_gaps(v)) {
+        tn_text_addf(&t, "%lld frames of about %lld are there", v->frames, v->info.frames);
     }
     if (v->broken) tn_text_addf(&t, "%s%lld packets or frames in it are damaged", t.len ? "; " : "", v->broken);
     if (t.s) snprintf(v->damage, sizeof v->damage, "%s", t.s);
