@@ -25,8 +25,9 @@ typedef struct tn_run_options {
     const char *checkpoint;      /**< eval, predict, export, tn_model_open: folder of a checkpoint, or NULL */
     const char *const *adapters; /**< the same: PEFT adapters over one base, instead of the checkpoint's own */
     int n_adapters;
-    const float *threshold; /**< eval: confidence from which a frame is said to show a ball, 0..1; NULL: what training chose */
-    bool overwrite;         /**< training: the folder may hold a run, which the new one replaces; its checkpoints stay until then */
+    const float
+        *threshold; /**< eval, predict: confidence from which a frame is said to show a ball, 0..1; NULL: what training chose */
+    bool overwrite; /**< training: the folder may hold a run, which the new one replaces; its checkpoints stay until then */
 } tn_run_options;
 #define TN_RUN_OPTIONS_VERSION 1
 #define TN_RUN_OPTIONS_INIT    TN_INIT(TN_RUN_OPTIONS_VERSION)

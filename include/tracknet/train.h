@@ -60,7 +60,7 @@ typedef struct tn_train_summary {
     double seconds, images_per_second, first_loss, last_loss, best_metric;
     int epochs_run, stopped_early;
     char device[128];
-    char output_dir[1024]; /**< the run's folder; "" before there was one */
+    char output_dir[1024];   /**< the run's folder; "" before there was one */
     long long skipped_steps; /**< that overflowed float16 and were not taken */
 } tn_train_summary;
 #define TN_TRAIN_SUMMARY_VERSION 1
@@ -100,10 +100,13 @@ TN_API int tn_eval(const tn_config *c, const tn_run_options *o, const char *spli
 
 /** One frame's answer. */
 typedef struct tn_prediction {
-    const char *image;   /**< path, borrowed during the callback */
+    const char *image;   /**< path of the image or the video, borrowed during the callback */
     double x, y;         /**< pixels of the image */
     double confidence;   /**< 0..1, the heatmap's peak */
     const char *adapter; /**< folder of the adapter that was in place, or NULL */
+    bool visible;        /**< the confidence reaches the threshold; x and y are the peak's place either way */
+    long long frame;     /**< of a video: its number, from 0 */
+    double time;         /**< of a video: seconds from its beginning */
 } tn_prediction;
 
 /** Begin with TN_PREDICT_OPTIONS_INIT. */
@@ -113,12 +116,17 @@ typedef struct tn_predict_options {
     int n_images;
     const char *outdir; /**< heatmap and overlay PNGs go there; NULL: none */
     const char *csv;    /**< table of all predictions; NULL: none */
-    /** Called for each frame; non-zero stops. May be NULL. */
+    /** Called for each frame; non-zero stops. May be NULL. total is a guess for a video, 0: not known. */
     int (*each)(void *user, const tn_prediction *p, int done, int total);
     void *user;
+    const char *video;     /**< a video instead of images; csv is then Frame,Visibility,X,Y,Confidence,Time, row by row */
+    const char *video_out; /**< the video with the ball and its trail drawn, with the source's sound; NULL: none */
+    int batch;             /**< frames that go to the device together, at most; 0: 1 image, 8 frames of a video */
 } tn_predict_options;
 #define TN_PREDICT_OPTIONS_VERSION 1
 #define TN_PREDICT_OPTIONS_INIT    TN_INIT(TN_PREDICT_OPTIONS_VERSION)
+/** A ball is visible from o->threshold on, or else from what training chose (0: in every frame). Pictures of images and adapters of
+ * equal names are kept apart by their folders' names in front. */
 TN_API int tn_predict(const tn_config *c, const tn_run_options *o, const tn_predict_options *p, tn_error *err);
 
 /** The configuration a checkpoint was trained with. Free with tn_config_free. */

@@ -65,6 +65,11 @@ json_t *tn_json_number(double v)
     return v == floor(v) && fabs(v) < 1e15 ? json_integer((json_int_t)v) : json_real(v);
 }
 
+json_t *tn_json_real(double v)
+{
+    return isfinite(v) ? json_real(v) : json_null();
+}
+
 json_t *tn_json_text(const char *s)
 {
     char *clean = s ? tn_utf8_clean(s) : NULL;

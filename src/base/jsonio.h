@@ -13,6 +13,9 @@ int tn_json_write(const json_t *v, const char *path, tn_error *err);
 /** A number as Python writes it: whole ones without a point. New reference. */
 json_t *tn_json_number(double v);
 
+/** A number; null for what JSON has none for. New reference. */
+json_t *tn_json_real(double v);
+
 /** A text; bytes that are no UTF-8, which JSON cannot hold, become U+FFFD. NULL gives null. New reference. */
 json_t *tn_json_text(const char *s);
 

@@ -28,6 +28,23 @@ bool tn_is_utf8(const char *s)
     return true;
 }
 
+/* Bytes of the part of a character that s, which begins with no whole one, begins with: between what the second may lie is table
+ * 3-7 of the standard. */
+static int part(const char *s)
+{
+    const unsigned char *p = (const unsigned char *)s, first = p[0];
+    const int follow = first < 0xc2 || first > 0xf4 ? 0 : first < 0xe0 ? 1 : first < 0xf0 ? 2 : 3;
+    unsigned char low = first == 0xe0   ? 0xa0
+                        : first == 0xf0 ? 0x90
+                                        : 0x80,
+                  high = first == 0xed   ? 0x9f
+                         : first == 0xf4 ? 0x8f
+                                         : 0xbf;
+    int n = 1;
+    while (n <= follow && p[n] >= low && p[n] <= high) n++, low = 0x80, high = 0xbf;
+    return n;
+}
+
 char *tn_utf8_clean(const char *s)
 {
     tn_text t = {0};
@@ -36,7 +53,7 @@ char *tn_utf8_clean(const char *s)
         const int n = tn_utf8_character(s, NULL);
         if (n) tn_text_add(&t, s, (size_t)n);
         else tn_text_add(&t, "\xef\xbf\xbd", 3);
-        s += n ? n : 1;
+        s += n ? n : part(s);
     }
     if (!t.oom) return t.s;
     tn_text_free(&t);

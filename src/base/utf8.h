@@ -9,6 +9,7 @@
 int tn_utf8_character(const char *s, uint32_t *c);
 /** Whether s is UTF-8 all over. */
 bool tn_is_utf8(const char *s);
-/** s with U+FFFD for each byte that belongs to no character, in a fresh string, or NULL when memory ran out; caller frees. */
+/** s with U+FFFD for what is no character, one for each longest part of one as the Unicode Standard (section 3.9, "U+FFFD
+ * Substitution of Maximal Subparts") recommends, in a fresh string, or NULL when memory ran out; caller frees. */
 char *tn_utf8_clean(const char *s);
 #endif

@@ -1,7 +1,7 @@
 /** The command `tracknet`: a table of commands, shared options, and what they print. */
 #ifndef TN_CLI_H
 #define TN_CLI_H
-#include <jansson.h>
+#include "jsonio.h"
 #include <signal.h>
 #include <stdbool.h>
 #include <tracknet/tracknet.h>
@@ -16,7 +16,7 @@ typedef struct tn_cli {
     tn_config_source source;
     const char *overrides[128];
     tn_run_options run;
-    const char *output_dir, *seed, *outdir, *csv, *split, *gemm, *variants;
+    const char *output_dir, *seed, *outdir, *csv, *video, *split, *gemm, *variants;
     const char *images[4096];
     int n_images;
     tn_cli_number threshold, tolerance;
@@ -76,8 +76,8 @@ int tn_cli_resume_in_place(tn_config *cfg, const tn_cli *c, tn_error *err);
 int tn_cli_print_config(const tn_config *cfg, tn_error *err);
 /** The number with so many digits behind the point, or "-" for what was not measured. */
 const char *tn_figure(char buf[32], int digits, double v);
-/** Prints a JSON value to standard output and releases it. */
-void tn_cli_print_json(json_t *v);
+/** Prints a JSON value to standard output and releases it. NULL: it could not be made, which is the error. */
+int tn_cli_print_json(json_t *v, tn_error *err);
 
 /** The line of the terminal that is redrawn; elsewhere it is printed now and then. There is one. */
 void tn_bar_show(double fraction, bool force, const char *fmt, ...) __attribute__((format(printf, 3, 4)));

@@ -22,10 +22,9 @@ static int on_layer(void *user, const tn_layer_report *r, int done, int total)
     s->bits += r->bits * n;
     s->elements += n;
     if (s->list) {
-        json_t *sqnr = isinf(r->sqnr) ? json_null() : json_real(r->sqnr);
-        json_array_append_new(s->list,
-                              json_pack("{s:s, s:s, s:[i,i], s:f, s:o, s:f}", "name", r->name, "state", r->state, "shape", r->rows,
-                                        r->cols, "bits_per_weight", r->bits, "sqnr_db", sqnr, "max_error", r->max_error));
+        json_array_append_new(s->list, json_pack("{s:o, s:s, s:[i,i], s:o, s:o, s:o}", "name", tn_json_text(r->name), "state",
+                                                 r->state, "shape", r->rows, r->cols, "bits_per_weight", tn_json_real(r->bits),
+                                                 "sqnr_db", tn_json_real(r->sqnr), "max_error", tn_json_real(r->max_error)));
     } else if (s->table) {
         if (s->count == 1) printf("%-52s %-14s %-12s %7s %9s %11s\n", "tensor", "state", "shape", "bits", "SQNR dB", "max error");
         char shape[24], sqnr[16] = "-";
@@ -54,16 +53,18 @@ static tn_quantize_options options_of(const tn_cli *c, shown *s)
                                  .user = s};
 }
 
-static void convert_cmd_finish(shown *s, const char *out, int rc)
+static int convert_cmd_finish(shown *s, const char *out, int rc, tn_error *err)
 {
     tn_bar_clear();
     if (!rc && s->list)
-        tn_cli_print_json(json_pack("{s:s, s:f, s:O}", "out", out, "mean_bits_per_weight", s->elements ? s->bits / s->elements : 0,
-                                    "layers", s->list));
+        rc = tn_cli_print_json(json_pack("{s:o, s:o, s:O}", "out", tn_json_text(out), "mean_bits_per_weight",
+                                         tn_json_real(s->elements ? s->bits / s->elements : 0), "layers", s->list),
+                               err);
     else if (!rc)
         printf("%s: %d of %d matrices quantised, %.2f bits a weight on average\n", out, s->quantised, s->count,
                s->elements ? s->bits / s->elements : 0);
     json_decref(s->list);
+    return rc;
 }
 
 int tn_cmd_quantize(tn_cli *c, tn_error *err)
@@ -71,8 +72,7 @@ int tn_cmd_quantize(tn_cli *c, tn_error *err)
     shown s;
     const tn_quantize_options o = options_of(c, &s);
     int rc = tn_quantize_checkpoint(&o, err);
-    convert_cmd_finish(&s, c->out, rc);
-    return rc;
+    return convert_cmd_finish(&s, c->out, rc, err);
 }
 
 static int convert_cmd_wrong(tn_error *err, const char *what)
@@ -89,10 +89,7 @@ static int info(tn_cli *c, tn_error *err)
     json_t *j = json_loads(text, 0, NULL), *v;
     size_t i;
     free(text);
-    if (c->json) {
-        tn_cli_print_json(j);
-        return 0;
-    }
+    if (c->json) return tn_cli_print_json(j, err);
     const json_t *r = json_object_get(j, "r"), *base = json_object_get(j, "base_model");
     printf("adapter     %s\nbase model  %s\nrank        %lld to %lld\nkind        %s%s, init %s, bias %s, %s\nparameters  %lld "
            "(%lld bytes)\n",
@@ -117,8 +114,7 @@ static int merge(tn_cli *c, tn_error *err)
     tn_quantize_options o = options_of(c, &s);
     o.in = c->base;
     int rc = tn_merge_adapter(c->adapters[0], &o, err);
-    convert_cmd_finish(&s, c->out, rc);
-    return rc;
+    return convert_cmd_finish(&s, c->out, rc, err);
 }
 
 static int convert(tn_cli *c, tn_error *err)

@@ -48,14 +48,15 @@ static void print_device(const tn_cli *c, const tn_device_info *d, const char *t
 
 static json_t *device_json(const tn_device_info *d, const char *test, const char *tuning)
 {
-    return json_pack("{s:i, s:s, s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:i, s:i, s:i, s:b, s:b, s:b, s:b, s:s, s:s, s:s?, s:s?}",
-                     "index", d->index, "name", d->name, "type", type_name(d->type), "vendor", d->vendor, "platform", d->platform,
-                     "version", d->version, "driver", d->driver, "global_memory", (json_int_t)d->global_memory,
-                     "largest_allocation", (json_int_t)d->largest_allocation, "local_memory", (json_int_t)d->local_memory,
-                     "compute_units", (int)d->compute_units, "clock_mhz", (int)d->clock_mhz, "max_work_group",
-                     (int)d->max_work_group, "unified_memory", d->unified_memory, "half", d->half_arithmetic, "bf16_units",
-                     d->bf16_units, "matrix_units", d->matrix_units, "capabilities", d->capabilities, "quirks", d->quirks,
-                     "self_test", test, "tuning", tuning);
+    return json_pack("{s:i, s:o, s:s, s:o, s:o, s:o, s:o, s:I, s:I, s:I, s:i, s:i, s:i, s:b, s:b, s:b, s:b, s:o, s:o, s:o, s:o}",
+                     "index", d->index, "name", tn_json_text(d->name), "type", type_name(d->type), "vendor",
+                     tn_json_text(d->vendor), "platform", tn_json_text(d->platform), "version", tn_json_text(d->version), "driver",
+                     tn_json_text(d->driver), "global_memory", (json_int_t)d->global_memory, "largest_allocation",
+                     (json_int_t)d->largest_allocation, "local_memory", (json_int_t)d->local_memory, "compute_units",
+                     (int)d->compute_units, "clock_mhz", (int)d->clock_mhz, "max_work_group", (int)d->max_work_group,
+                     "unified_memory", d->unified_memory, "half", d->half_arithmetic, "bf16_units", d->bf16_units, "matrix_units",
+                     d->matrix_units, "capabilities", tn_json_text(d->capabilities), "quirks", tn_json_text(d->quirks), "self_test",
+                     tn_json_text(test), "tuning", tn_json_text(tuning));
 }
 
 int tn_cmd_devices(tn_cli *c, tn_error *err)
@@ -77,7 +78,7 @@ int tn_cmd_devices(tn_cli *c, tn_error *err)
         else print_device(c, v[i], test, tuning);
         free(tuning);
     }
-    if (!rc && c->json) tn_cli_print_json(list);
+    if (!rc && c->json) rc = tn_cli_print_json(list, err);
     else json_decref(list);
     tn_device_list_free(v);
     if (!rc && failed) {

@@ -10,22 +10,17 @@ const char *tn_figure(char buf[32], int digits, double v)
     return buf;
 }
 
-static json_t *number_or_null(double v)
+static int print_eval_json(const tn_eval_result *r, tn_error *err)
 {
-    return isnan(v) ? json_null() : json_real(v);
-}
-
-static void print_eval_json(const tn_eval_result *r)
-{
-    json_t *j = json_pack("{s:o, s:o, s:o, s:o, s:i, s:i, s:i}", "loss", number_or_null(r->loss), "mean_l2", number_or_null(r->l2),
-                          "mean_l2_frame", number_or_null(r->l2_frame), "pck@3", number_or_null(r->pck), "samples", r->samples,
+    json_t *j = json_pack("{s:o, s:o, s:o, s:o, s:i, s:i, s:i}", "loss", tn_json_real(r->loss), "mean_l2", tn_json_real(r->l2),
+                          "mean_l2_frame", tn_json_real(r->l2_frame), "pck@3", tn_json_real(r->pck), "samples", r->samples,
                           "visible", r->visible, "correct@3", r->correct);
     json_t *more = json_pack("{s:f, s:f, s:i, s:i, s:i, s:i, s:i, s:f, s:f, s:f, s:f}", "threshold", r->threshold, "tolerance",
                              r->tolerance, "tp", r->tp, "fp1", r->fp1, "fp2", r->fp2, "tn", r->tn, "fn", r->fn, "accuracy",
                              r->accuracy, "precision", r->precision, "recall", r->recall, "f1", r->f1);
     if (j && more) json_object_update(j, more);
     json_decref(more);
-    tn_cli_print_json(j);
+    return tn_cli_print_json(j, err);
 }
 
 static void print_eval(const tn_eval_result *r)
@@ -49,8 +44,8 @@ static int run_eval(const tn_config *cfg, tn_cli *c, tn_error *err)
     c->run.threshold = NULL;
     tn_bar_clear();
     if (rc) return rc;
-    if (c->json) print_eval_json(&r);
-    else print_eval(&r);
+    if (c->json) return print_eval_json(&r, err);
+    print_eval(&r);
     return 0;
 }
 

@@ -4,43 +4,31 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Names and reasons come from files: what is not UTF-8 becomes question marks, so that no row is lost. */
-static json_t *labels_text(const char *s)
-{
-    json_t *v = json_string(s);
-    char *copy = v ? NULL : strdup(s);
-    for (char *c = copy; c && *c; c++)
-        if ((unsigned char)*c >= 0x80) *c = '?';
-    if (copy) v = json_string(copy);
-    free(copy);
-    return v;
-}
-
 static json_t *labels_object(const tn_label_clip *c)
 {
     json_t *faults = json_array(), *o;
     for (int i = 0; i < c->n_faults; i++) {
         const tn_label_fault *f = &c->faults[i];
-        json_array_append_new(faults, json_pack("{s:s, s:i, s:o, s:i, s:o}", "kind", f->what, "rows", f->rows, "file",
-                                                labels_text(f->file), "line", f->line, "why", labels_text(f->why)));
+        json_array_append_new(faults, json_pack("{s:o, s:i, s:o, s:i, s:o}", "kind", tn_json_text(f->what), "rows", f->rows, "file",
+                                                tn_json_text(f->file), "line", f->line, "why", tn_json_text(f->why)));
     }
     o = json_pack("{s:i, s:i, s:i, s:i, s:i, s:i, s:o}", "frames", c->frames, "labelled", c->labelled, "visible", c->visible,
                   "invisible", c->invisible, "unlabelled", c->unlabelled, "set_aside", c->set_aside, "faults", faults);
-    if (c->name) json_object_set_new(o, "name", labels_text(c->name));
-    if (c->file) json_object_set_new(o, "file", labels_text(c->file));
+    if (c->name) json_object_set_new(o, "name", tn_json_text(c->name));
+    if (c->file) json_object_set_new(o, "file", tn_json_text(c->file));
     return o;
 }
 
-static void labels_json(const tn_labels_report *r)
+static int labels_json(const tn_labels_report *r, tn_error *err)
 {
     json_t *o = labels_object(&r->total), *clips = json_array();
     for (int i = 0; i < r->n_clips; i++) json_array_append_new(clips, labels_object(&r->clips[i]));
     json_object_set_new(o, "clips", clips);
-    json_object_set_new(o, "split", labels_text(r->split));
-    json_object_set_new(o, "root", labels_text(r->root));
+    json_object_set_new(o, "split", tn_json_text(r->split));
+    json_object_set_new(o, "root", tn_json_text(r->root));
     json_object_set_new(o, "strict", json_boolean(r->strict));
-    json_object_set_new(o, "sheet", r->sheet ? labels_text(r->sheet) : json_null());
-    tn_cli_print_json(o);
+    json_object_set_new(o, "sheet", tn_json_text(r->sheet));
+    return tn_cli_print_json(o, err);
 }
 
 static void labels_line(int width, const char *name, const tn_label_clip *c)
@@ -77,6 +65,8 @@ static void labels_tables(const tn_labels_report *r)
 int tn_cmd_labels(tn_cli *c, tn_error *err)
 {
     tn_config *cfg = NULL;
+    tn_error unsaid; /* the labels' own fault goes before the printing's */
+    int printed = 0;
     tn_labels_report *r = NULL;
     tn_labels_options o = TN_LABELS_OPTIONS_INIT;
     o.split = c->split;
@@ -87,9 +77,9 @@ int tn_cmd_labels(tn_cli *c, tn_error *err)
     int rc = tn_cli_config(&cfg, c, err);
     if (!rc) rc = tn_labels_check(cfg, &o, &r, err);
     tn_bar_clear();
-    if (r && c->json) labels_json(r);
+    if (r && c->json) printed = labels_json(r, rc ? &unsaid : err);
     else if (r) labels_tables(r);
     tn_labels_free(r);
     tn_config_free(cfg);
-    return rc;
+    return rc ? rc : printed;
 }

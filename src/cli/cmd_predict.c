@@ -1,48 +1,125 @@
 #include "cli.h"
 
 #include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
 
 typedef struct {
-    json_t *list;
+    const tn_cli *c;
+    json_t *list; /* of images, for --json */
+    double began;
+    long long frames, visible, rows; /* of a video; rows that went to standard output */
 } answers;
 
-static int each(void *user, const tn_prediction *p, int done, int total)
+static double predict_cmd_now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static json_t *predict_cmd_row(const tn_prediction *p, bool video)
+{
+    json_t *row = json_pack("{s:b, s:o, s:o, s:o}", "visible", p->visible, "x", p->visible ? tn_json_real(p->x) : json_null(), "y",
+                            p->visible ? tn_json_real(p->y) : json_null(), "confidence", tn_json_real(p->confidence));
+    if (!row) return NULL;
+    if (video) {
+        json_object_set_new(row, "frame", json_integer(p->frame));
+        json_object_set_new(row, "time", tn_json_real(p->time));
+    } else {
+        json_object_set_new(row, "image", tn_json_text(p->image));
+    }
+    if (p->adapter) json_object_set_new(row, "adapter", tn_json_text(p->adapter));
+    return row;
+}
+
+static int predict_cmd_image(void *user, const tn_prediction *p, int done, int total)
 {
     answers *a = user;
-    if (!a->list && total <= 20) tn_bar_clear();
-    if (a->list)
-        json_array_append_new(a->list, json_pack("{s:s, s:f, s:f, s:f, s:s*}", "image", p->image, "x", p->x, "y", p->y,
-                                                 "confidence", p->confidence, "adapter", p->adapter));
-    else if (total <= 20)
-        printf("%s  x %.1f  y %.1f  confidence %.3f%s%s\n", p->image, p->x, p->y, p->confidence, p->adapter ? "  " : "",
-               p->adapter ? p->adapter : "");
-    else tn_bar_show((double)done / total, done == total, "%d/%d  %s", done, total, p->image);
+    const char *gap = p->adapter ? "  " : "", *adapter = p->adapter ? p->adapter : "";
+    if (a->list) return json_array_append_new(a->list, predict_cmd_row(p, false)) || tn_interrupted;
+    if (total > 20) {
+        tn_bar_show((double)done / total, done == total, "%d/%d  %s", done, total, p->image);
+        return tn_interrupted;
+    }
+    tn_bar_clear();
+    if (p->visible) printf("%s  x %.1f  y %.1f  confidence %.3f%s%s\n", p->image, p->x, p->y, p->confidence, gap, adapter);
+    else printf("%s  no ball  confidence %.3f%s%s\n", p->image, p->confidence, gap, adapter);
     return tn_interrupted;
+}
+
+/* Rows of a long video are printed as they come, not kept. */
+static int predict_cmd_frame(void *user, const tn_prediction *p, int done, int total)
+{
+    answers *a = user;
+    char left[32];
+    const double passed = predict_cmd_now() - a->began;
+    if (!a->frames++) a->began = predict_cmd_now();
+    a->visible += p->visible;
+    if (a->c->json) {
+        json_t *row = predict_cmd_row(p, true);
+        char *s = row ? json_dumps(row, JSON_SORT_KEYS | JSON_REAL_PRECISION(9)) : NULL;
+        if (s) printf("%s  %s", a->rows++ ? ",\n" : "", s);
+        json_decref(row);
+        free(s);
+        return !s || tn_interrupted;
+    }
+    if (total)
+        tn_bar_show((double)done / total, done == total, "%d/%d  %.1f frames/s  %s left", done, total,
+                    done > 1 ? (done - 1) / passed : 0, tn_clock(left, done > 1 ? passed / (done - 1) * (total - done) : 0));
+    else tn_bar_show(0, false, "%d frames  %.1f frames/s", done, done > 1 ? (done - 1) / passed : 0);
+    return tn_interrupted;
+}
+
+static void predict_cmd_told(const answers *a, int rc)
+{
+    const tn_cli *c = a->c;
+    const bool stopped = rc == TN_ERR_CANCELLED && a->frames;
+    if (c->video && c->json) printf("\n]\n");
+    else if (c->video && (!rc || stopped)) printf("%s: %lld frames, the ball visible in %lld\n", c->video, a->frames, a->visible);
+    if (stopped && c->video) fprintf(stderr, "stopped; what was written so far is whole\n");
+    if (!rc && !c->json && c->outdir) fprintf(stderr, "heatmaps and overlays are in %s\n", c->outdir);
+}
+
+static int predict_cmd_run(const tn_config *cfg, tn_cli *c, tn_error *err)
+{
+    const float threshold = (float)c->threshold.value;
+    answers a = {.c = c, .list = c->json && !c->video ? json_array() : NULL, .began = predict_cmd_now()};
+    const tn_predict_options p = {.version = TN_PREDICT_OPTIONS_VERSION,
+                                  .images = c->images,
+                                  .n_images = c->n_images,
+                                  .outdir = c->outdir,
+                                  .csv = c->csv,
+                                  .each = c->video ? predict_cmd_frame : predict_cmd_image,
+                                  .user = &a,
+                                  .video = c->video,
+                                  .video_out = c->out,
+                                  .batch = c->batch};
+    if (c->threshold.given) c->run.threshold = &threshold;
+    if (c->video && c->json) printf("[\n");
+    int rc = tn_predict(cfg, &c->run, &p, err);
+    c->run.threshold = NULL;
+    tn_bar_clear();
+    predict_cmd_told(&a, rc);
+    if (!rc && a.list) return tn_cli_print_json(a.list, err);
+    json_decref(a.list);
+    return rc;
 }
 
 int tn_cmd_predict(tn_cli *c, tn_error *err)
 {
     tn_config *cfg = NULL;
-    answers a = {c->json ? json_array() : NULL};
-    tn_predict_options p = {.version = TN_PREDICT_OPTIONS_VERSION,
-                            .images = c->images,
-                            .n_images = c->n_images,
-                            .outdir = c->outdir,
-                            .csv = c->csv,
-                            .each = each,
-                            .user = &a};
     int rc = 0;
-    if (!c->n_images) {
+    if (!c->n_images && !c->video) {
         err->status = rc = TN_ERR_ARGUMENT;
-        snprintf(err->message, sizeof err->message, "no --image given: name a .jpg, a .png or a folder of them");
+        snprintf(err->message, sizeof err->message, "no --image given: name a .jpg, a .png or a folder of them, or a --video");
+    } else if (c->out && !c->video) {
+        err->status = rc = TN_ERR_ARGUMENT;
+        snprintf(err->message, sizeof err->message, "--out goes with --video; pictures go to --outdir");
     }
     if (!rc) rc = tn_cli_find_checkpoint(c, err);
     if (!rc) rc = tn_cli_config(&cfg, c, err);
-    if (!rc) rc = tn_predict(cfg, &c->run, &p, err);
-    tn_bar_clear();
-    if (!rc && a.list) tn_cli_print_json(a.list);
-    else json_decref(a.list);
-    if (!rc && !c->json && c->outdir) fprintf(stderr, "heatmaps and overlays are in %s\n", c->outdir);
+    if (!rc) rc = predict_cmd_run(cfg, c, err);
     tn_config_free(cfg);
     return rc;
 }

@@ -65,17 +65,17 @@ static void train_cmd_print_summary(const tn_train_summary *s)
     if (s->skipped_steps) printf("skipped steps           %lld, which overflowed float16\n", s->skipped_steps);
 }
 
-static void print_summary_json(const tn_train_summary *s)
+static int print_summary_json(const tn_train_summary *s, tn_error *err)
 {
-    json_t *j =
-        json_pack("{s:s, s:I, s:I, s:i, s:i, s:o, s:I, s:f, s:f, s:f, s:f, s:i, s:b}", "device", s->device, "trainable_parameters",
-                  (json_int_t)s->trainable, "parameters", (json_int_t)s->parameters, "quantized_modules", s->quantized_modules,
-                  "skipped_modules", s->skipped_modules, "memory", memory_json(&s->planned), "allocated_peak",
-                  (json_int_t)s->allocated_peak, "seconds", s->seconds, "images_per_second", s->images_per_second, "first_loss",
-                  s->first_loss, "last_loss", s->last_loss, "epochs", s->epochs_run, "stopped_early", s->stopped_early);
+    json_t *j = json_pack("{s:o, s:I, s:I, s:i, s:i, s:o, s:I, s:f, s:f, s:o, s:o, s:i, s:b}", "device", tn_json_text(s->device),
+                          "trainable_parameters", (json_int_t)s->trainable, "parameters", (json_int_t)s->parameters,
+                          "quantized_modules", s->quantized_modules, "skipped_modules", s->skipped_modules, "memory",
+                          memory_json(&s->planned), "allocated_peak", (json_int_t)s->allocated_peak, "seconds", s->seconds,
+                          "images_per_second", s->images_per_second, "first_loss", tn_json_real(s->first_loss), "last_loss",
+                          tn_json_real(s->last_loss), "epochs", s->epochs_run, "stopped_early", s->stopped_early);
     json_object_set_new(j, "skipped_steps", json_integer(s->skipped_steps));
-    json_object_set_new(j, "output_dir", json_string(s->output_dir));
-    tn_cli_print_json(j);
+    json_object_set_new(j, "output_dir", tn_json_text(s->output_dir));
+    return tn_cli_print_json(j, err);
 }
 
 int tn_cli_print_config(const tn_config *cfg, tn_error *err)
@@ -117,12 +117,13 @@ static int run_training(const tn_config *cfg, tn_cli *c, tn_error *err)
     const bool stopped = rc == TN_ERR_CANCELLED && tn_interrupted;
     tn_bar_clear();
     if (rc && !stopped) return rc;
+    rc = 0;
     if (!s.parameters) fprintf(stderr, "nothing was trained yet: %s\n", err->message);
-    else if (c->json) print_summary_json(&s);
+    else if (c->json) rc = print_summary_json(&s, err);
     else train_cmd_print_summary(&s);
     if (stopped && s.epochs_run)
         fprintf(stderr, "stopped; 'tracknet train --resume %s' goes on from the last whole epoch\n", s.output_dir);
-    return 0;
+    return rc;
 }
 
 int tn_cmd_train(tn_cli *c, tn_error *err)

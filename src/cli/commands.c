@@ -45,15 +45,21 @@ const tn_command tn_commands[] = {
      "TP, FP1, FP2, TN, FN\n"
      "and what is made of them are TrackNetV2's and V3's (docs/metrics.md).\n",
      "checkpoint adapter split threshold tolerance " CONFIG_OPTIONS " " DEVICE_OPTIONS " json dry-run", tn_cmd_eval},
-    {"predict", "find the ball in pictures",
-     "usage: tracknet predict --image FILE-or-FOLDER [options] [KEY=VALUE ...]\n\n"
+    {"predict", "find the ball in pictures or a video",
+     "usage: tracknet predict --image FILE-or-FOLDER [options] [KEY=VALUE ...]\n"
+     "       tracknet predict --video FILE [--out FILE] [options] [KEY=VALUE ...]\n\n"
      "  --checkpoint DIR    <output_dir>/best or /last               (default: the newest best, as for eval)\n"
      "  --adapter DIR       a PEFT adapter instead of the checkpoint's own; several are swapped over one base\n"
      "  --image PATH        a .jpg or .png, or a folder of them; may be given several times\n"
      "  --outdir DIR        write NAME_heatmap.png and NAME_overlay.png there\n"
-     "  --csv FILE          write image,x,y,confidence (pixels of the image)\n" CONFIG_HELP DEVICE_HELP
-     "  --json              print the predictions as JSON\n",
-     "checkpoint adapter image outdir csv " CONFIG_OPTIONS " " DEVICE_OPTIONS " json", tn_cmd_predict},
+     "  --csv FILE          write image,x,y,confidence (pixels of the image); with a threshold visibility behind image, and\n"
+     "                      0,0,0 for no ball\n"
+     "  --video FILE        a video, as FFmpeg reads it; --csv is then Frame,Visibility,X,Y,Confidence,Time, row by row\n"
+     "  --out FILE          write the video with the ball and its trail drawn, and the sound, as .mp4, .mkv ...\n"
+     "  --batch N           frames that go to the device together    (default 8 of a video, 1 image)\n"
+     "  --threshold T       a ball is visible from this confidence on, 0 to 1      (default: what the checkpoint "
+     "stores)\n" CONFIG_HELP DEVICE_HELP "  --json              print the predictions as JSON\n",
+     "checkpoint adapter image outdir csv video out batch threshold " CONFIG_OPTIONS " " DEVICE_OPTIONS " json", tn_cmd_predict},
     {"profile", "where the time of a training step or a prediction goes",
      "usage: tracknet profile train|predict [options] [KEY=VALUE ...]\n\n"
      "  --batch N           images of the pass              (default: train the micro-batch it would take, predict 1)\n"

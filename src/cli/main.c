@@ -53,12 +53,19 @@ static void say(void *user, tn_log_level level, const char *line)
 
 const tn_log tn_cli_log = {say, NULL};
 
-void tn_cli_print_json(json_t *v)
+int tn_cli_print_json(json_t *v, tn_error *err)
 {
     char *s = v ? json_dumps(v, JSON_INDENT(2) | JSON_SORT_KEYS | JSON_REAL_PRECISION(9)) : NULL;
-    if (s) puts(s);
+    if (s) {
+        puts(s);
+    } else {
+        err->status = TN_ERR_MEMORY;
+        snprintf(err->message, sizeof err->message,
+                 "the result cannot be written as JSON: out of memory, or a number is not finite");
+    }
     free(s);
     json_decref(v);
+    return s ? 0 : err->status;
 }
 
 /* --seed and --output-dir, when the configuration is there. */

@@ -70,6 +70,7 @@ static const opt_row opt_rows[] = {
     {ROW("image", LIST, images), .n_at = AT(n_images), .max = ROOM(images), .path = true},
     {ROW("outdir", TEXT, outdir), .path = true},
     {ROW("csv", TEXT, csv), .path = true},
+    {ROW("video", TEXT, video), .path = true},
     {ROW("self-test", FLAG, self_test)},
     {ROW("tune", FLAG, tune)},
     {ROW("verbose", FLAG, verbose)},

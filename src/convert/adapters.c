@@ -3,6 +3,7 @@
 #include "entry.h"
 #include "files.h"
 #include "folder.h"
+#include "jsonio.h"
 #include "names.h"
 #include "start.h"
 #include <tracknet/convert.h>
@@ -29,17 +30,17 @@ int tn_adapter_describe(const char *dir, char **text, tn_error *err)
         const tn_adapter_module *m = &a->modules[i];
         parameters += (long long)m->r * (m->in + m->out) + (m->magnitude ? m->out : 0) + (m->bias ? m->out : 0);
         ranks[0] = TN_MIN(ranks[0], m->r), ranks[1] = TN_MAX(ranks[1], m->r);
-        json_array_append_new(modules,
-                              json_pack("{s:s, s:i, s:i, s:i, s:f, s:b}", "module", m->path, "r", m->r, "in_features", m->in,
-                                        "out_features", m->out, "scale", (double)m->scale, "dora", m->magnitude != NULL));
+        json_array_append_new(modules, json_pack("{s:o, s:i, s:i, s:i, s:o, s:b}", "module", tn_json_text(m->path), "r", m->r,
+                                                 "in_features", m->in, "out_features", m->out, "scale", tn_json_real(m->scale),
+                                                 "dora", m->magnitude != NULL));
     }
     for (int i = 0; i < a->file->n; i++)
         if (!strstr(a->file->t[i].name, ".lora_")) {
             parameters += a->file->t[i].count;
-            json_array_append_new(others, json_string(a->file->t[i].name));
+            json_array_append_new(others, tn_json_text(a->file->t[i].name));
         }
-    json_t *j = json_pack("{s:s, s:s?, s:[i,i], s:s, s:b, s:b, s:s, s:I, s:I, s:s, s:o, s:o}", "adapter", dir, "base_model",
-                          tn_json_str(a->config, "base_model_name_or_path", NULL), "r", ranks[0], ranks[1], "init",
+    json_t *j = json_pack("{s:o, s:s?, s:[i,i], s:s, s:b, s:b, s:s, s:I, s:I, s:s, s:o, s:o}", "adapter", tn_json_text(dir),
+                          "base_model", tn_json_str(a->config, "base_model_name_or_path", NULL), "r", ranks[0], ranks[1], "init",
                           tn_adapter_init(a), "dora", a->dora, "rslora", a->rslora, "bias", tn_json_str(a->config, "bias", "none"),
                           "parameters", (json_int_t)parameters, "bytes", (json_int_t)a->file->size, "dtype", a->modules[0].a->dtype,
                           "modules", modules, "other_tensors", others);

@@ -104,3 +104,19 @@ bool tn_csv_next(tn_csv *c)
     }
     return false;
 }
+
+void tn_csv_add(tn_text *t, const char *field)
+{
+    const size_t n = strlen(field);
+    const bool blank = n && (strchr(" \t", field[0]) || strchr(" \t", field[n - 1]));
+    if (!blank && !strpbrk(field, ",;\"\r\n\t")) {
+        tn_text_add(t, field, n);
+        return;
+    }
+    tn_text_add(t, "\"", 1);
+    for (const char *s = field; *s; s++) {
+        if (*s == '"') tn_text_add(t, "\"", 1);
+        tn_text_add(t, s, 1);
+    }
+    tn_text_add(t, "\"", 1);
+}

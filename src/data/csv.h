@@ -1,6 +1,7 @@
 /** Records of a CSV text: RFC 4180, and what spreadsheets and scripts write around it. */
 #ifndef TN_CSV_H
 #define TN_CSV_H
+#include "text.h"
 #include <stdbool.h>
 #include <stddef.h>
 
@@ -21,4 +22,7 @@ typedef struct tn_csv {
 void tn_csv_begin(tn_csv *c, char *text, size_t len);
 /** The next record that holds anything; false at the end. */
 bool tn_csv_next(tn_csv *c);
+
+/** Appends a field as RFC 4180 has it: in quotes where it holds a comma, a quote, a line's end or blanks at its ends. */
+void tn_csv_add(tn_text *t, const char *field);
 #endif

@@ -1,0 +1,72 @@
+#include "flow.h"
+
+#include <stdlib.h>
+
+enum { FLOW_PIXELS = 64 << 20 }; /* of a batch: large photographs go in smaller ones */
+
+typedef struct {
+    const tn_flow *p;
+    size_t area; /* of a heatmap */
+    tn_shot *shots;
+    tn_rgb *rgb;
+    tn_ball *balls;
+    float *heat;
+    bool end;
+} flow_room;
+
+static int flow_read(flow_room *r, int *n, tn_error *err)
+{
+    size_t pixels = 0;
+    for (*n = 0; *n < r->p->batch && pixels < FLOW_PIXELS && !r->end;) {
+        tn_shot *s = &r->shots[*n];
+        *s = (tn_shot){0};
+        TN_TRY(r->p->next(r->p->user, s, &r->end, err));
+        if (r->end) break;
+        r->rgb[*n] = (tn_rgb){s->im.rgb, s->im.w, s->im.h, 0};
+        pixels += (size_t)s->im.w * (size_t)s->im.h;
+        ++*n;
+    }
+    return 0;
+}
+
+static int flow_answer(flow_room *r, int n, tn_error *err)
+{
+    TN_TRY(tn_model_predict(r->p->m, r->rgb, n, r->balls, r->heat, err));
+    for (int i = 0; i < n; i++) {
+        const tn_sight a = {r->balls[i], (float)r->balls[i].confidence >= r->p->threshold, r->heat + (size_t)i * r->area};
+        TN_TRY(r->p->answer(r->p->user, &r->shots[i], &a, err));
+    }
+    return 0;
+}
+
+static int flow_all(flow_room *r, tn_error *err)
+{
+    while (!r->end) {
+        int n, rc;
+        tn_error unread = {0};
+        const int read = flow_read(r, &n, &unread);
+        rc = n ? flow_answer(r, n, err) : 0;
+        for (int i = 0; i < n; i++) tn_image_free(&r->shots[i].im);
+        TN_TRY(rc);
+        if (read) return *err = unread, read;
+    }
+    return 0;
+}
+
+int tn_flow_run(const tn_flow *p, tn_error *err)
+{
+    tn_model_info info = TN_MODEL_INFO_INIT;
+    TN_TRY(tn_model_describe(p->m, &info, err));
+    const size_t n = (size_t)p->batch;
+    flow_room r = {.p = p, .area = (size_t)info.heat_width * (size_t)info.heat_height};
+    r.shots = calloc(n, sizeof *r.shots);
+    r.rgb = calloc(n, sizeof *r.rgb);
+    r.balls = calloc(n, sizeof *r.balls);
+    r.heat = malloc(sizeof *r.heat * r.area * n);
+    int rc = r.shots && r.rgb && r.balls && r.heat ? flow_all(&r, err) : tn_oom(err);
+    free(r.shots);
+    free(r.rgb);
+    free(r.balls);
+    free(r.heat);
+    return rc;
+}

@@ -1,0 +1,33 @@
+/** Frames go in, answers come out: the one way of pictures and videos through the model. */
+#ifndef TN_FLOW_H
+#define TN_FLOW_H
+#include "handle.h"
+#include "image.h"
+
+typedef struct tn_shot {
+    tn_image im;     /* freed by the flow */
+    long long index; /* from 0 */
+    double time;     /* seconds; of a video */
+} tn_shot;
+
+/** What the model says of a shot. */
+typedef struct tn_sight {
+    tn_ball ball; /* pixels of the shot */
+    bool visible; /* the confidence reaches the threshold */
+    float *heat;  /* [heat_height][heat_width], borrowed */
+} tn_sight;
+
+typedef struct tn_flow {
+    tn_model_handle *m;
+    int batch;       /* shots that go to the device together, at most; 1 or more */
+    float threshold; /* confidence from which a ball is visible */
+    /** Fills the next shot, or sets *end. */
+    int (*next)(void *user, tn_shot *s, bool *end, tn_error *err);
+    /** Takes the answers one by one, in order. May draw into the shot. */
+    int (*answer)(void *user, tn_shot *s, const tn_sight *a, tn_error *err);
+    void *user;
+} tn_flow;
+
+/** Until the end, or the first error: shots that came before it are answered. */
+int tn_flow_run(const tn_flow *p, tn_error *err);
+#endif

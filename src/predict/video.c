@@ -1,0 +1,149 @@
+#include "video.h"
+#include "files.h"
+#include "flow.h"
+#include "log.h"
+#include "scope.h"
+#include "table.h"
+#include "trail.h"
+#include "video_files.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { VIDEO_BATCH = 8, VIDEO_AHEAD_BYTES = 256 << 20 };
+
+typedef struct {
+    const tn_run_options *o;
+    const tn_predict_options *p;
+    tn_model_handle *m;
+    tn_video_in *in;
+    tn_video_ahead *ahead;
+    tn_video_out *out; /* NULL: none */
+    FILE *csv;         /* NULL: none */
+    tn_trail trail;
+    long long at, done, total;
+    long long *pts; /* [batch] of the frames that are on their way, a ring */
+    int batch;
+} video_task;
+
+static int video_next(void *user, tn_shot *s, bool *end, tn_error *err)
+{
+    video_task *t = user;
+    tn_video_frame f = {0};
+    TN_TRY(tn_watch_tell(tn_handle_watch(t->m), TN_PHASE_PREDICTING, t->p->video, t->done, t->total, err));
+    TN_TRY(tn_video_ahead_next(t->ahead, &f, end, err));
+    if (*end) return 0;
+    const tn_video_info *i = tn_video_describe(t->in);
+    s->im = (tn_image){i->width, i->height, f.rgb};
+    s->time = f.seconds;
+    t->pts[t->at % t->batch] = f.pts;
+    s->index = t->at++;
+    return 0;
+}
+
+/* A row is in the file before the next frame: whoever reads along sees it, and so does who comes after a crash. */
+static int video_row(const video_task *t, const tn_prediction *r, tn_error *err)
+{
+    tn_text row = {0};
+    const double x = r->visible ? r->x : 0, y = r->visible ? r->y : 0;
+    tn_text_addf(&row, "%lld,%d,%.2f,%.2f,%.4f,%.6f\n", r->frame, r->visible, x, y, r->confidence, r->time);
+    const bool full = !row.oom && (fwrite(row.s, 1, row.len, t->csv) != row.len || fflush(t->csv));
+    const bool oom = row.oom;
+    tn_text_free(&row);
+    if (oom) return tn_oom(err);
+    return full ? tn_fail(err, TN_ERR_IO, "cannot write '%s': is the disk full?", t->p->csv) : 0;
+}
+
+static int video_answer(void *user, tn_shot *s, const tn_sight *a, tn_error *err)
+{
+    video_task *t = user;
+    const tn_prediction r = {.image = t->p->video,
+                             .x = a->ball.x,
+                             .y = a->ball.y,
+                             .confidence = a->ball.confidence,
+                             .adapter = t->o->n_adapters ? t->o->adapters[0] : NULL,
+                             .visible = a->visible,
+                             .frame = s->index,
+                             .time = s->time};
+    if (t->csv) TN_TRY(video_row(t, &r, err));
+    if (t->out) {
+        const tn_video_frame f = {s->im.rgb, t->pts[s->index % t->batch], s->time};
+        tn_trail_add(&t->trail, r.x, r.y, r.visible);
+        tn_trail_draw(&t->trail, &s->im);
+        TN_TRY(tn_video_out_frame(t->out, &f, err));
+    }
+    t->done++;
+    const int total = t->total > t->done ? (int)TN_MIN(t->total, 2147483647) : t->total ? (int)t->done : 0;
+    if (t->p->each && TN_CALLBACK(t->p->each(t->p->user, &r, (int)t->done, total))) return tn_cancelled(TN_PHASE_PREDICTING, err);
+    return 0;
+}
+
+static int video_begin(video_task *t, tn_error *err)
+{
+    const tn_video_info *i = tn_video_describe(t->in);
+    const size_t frame = 3 * (size_t)i->width * (size_t)i->height;
+    const int room = (int)TN_MAX(VIDEO_AHEAD_BYTES / frame, 2);
+    t->total = i->frames;
+    t->batch = TN_MIN(t->p->batch ? t->p->batch : VIDEO_BATCH, room);
+    t->pts = calloc((size_t)t->batch, sizeof *t->pts);
+    if (!t->pts) return tn_oom(err);
+    if (t->p->csv) {
+        t->csv = fopen(t->p->csv, "wb");
+        if (!t->csv || fputs("Frame,Visibility,X,Y,Confidence,Time\n", t->csv) < 0 || fflush(t->csv))
+            return tn_fail(err, TN_ERR_IO, "cannot write '%s'", t->p->csv);
+    }
+    if (t->p->video_out) TN_TRY(tn_video_out_open(&t->out, t->p->video_out, t->in, t->o->log, err));
+    return tn_video_ahead_start(&t->ahead, t->in, TN_MIN(2 * t->batch, room), err);
+}
+
+static int video_run(video_task *t, float threshold, tn_error *err)
+{
+    const tn_flow flow = {
+        .m = t->m, .batch = t->batch, .threshold = threshold, .next = video_next, .answer = video_answer, .user = t};
+    int rc = tn_flow_run(&flow, err);
+    tn_video_ahead_stop(t->ahead);
+    t->ahead = NULL;
+    /* What a stopped run has done is whole: it was asked to stop, nothing failed. */
+    if (t->out && (!rc || (rc == TN_ERR_CANCELLED && t->done))) {
+        tn_error unsaid;
+        const int finished = tn_video_out_finish(t->out, rc ? &unsaid : err);
+        t->out = NULL;
+        if (!rc) rc = finished;
+    }
+    const char *damage = rc ? NULL : tn_video_damage(t->in);
+    if (damage) tn_logf(t->o->log, TN_LOG_WARN, "'%s' is damaged: %s; what could be read was predicted", t->p->video, damage);
+    if (!rc && !t->done) rc = tn_fail(err, TN_ERR_FORMAT, "'%s': not one frame could be read", t->p->video);
+    return rc;
+}
+
+static int video_check(const tn_run_options *o, const tn_predict_options *p, tn_error *err)
+{
+    if (p->n_images || p->outdir)
+        return tn_fail(err, TN_ERR_ARGUMENT, "a video is predicted alone: images and a folder of pictures go with another call");
+    if (o->n_adapters > 1) return tn_fail(err, TN_ERR_ARGUMENT, "a video is predicted with one adapter, not %d", o->n_adapters);
+    if (!tn_is_file(p->video)) return tn_fail(err, TN_ERR_IO, "there is no video '%s'", p->video);
+    if (tn_same_file(p->video, p->video_out) || tn_same_file(p->video, p->csv))
+        return tn_fail(err, TN_ERR_ARGUMENT, "'%s' would be written over: name another file for what is written", p->video);
+    TN_TRY(tn_check_table(p->csv, err));
+    return tn_check_table(p->video_out, err);
+}
+
+int tn_predict_video(const tn_config *c, const tn_run_options *o, const tn_predict_options *p, tn_error *err)
+{
+    video_task t = {.o = o, .p = p};
+    float threshold = 0;
+    TN_TRY(video_check(o, p, err));
+    TN_TRY(tn_run_threshold(&threshold, o, o->n_adapters ? o->adapters[0] : NULL, err));
+    int rc = tn_video_open(&t.in, p->video, err);
+    if (!rc) rc = tn_model_open(&t.m, c, o, err);
+    if (!rc) rc = video_begin(&t, err);
+    if (!rc) rc = video_run(&t, threshold, err);
+    tn_video_ahead_stop(t.ahead);
+    tn_video_out_drop(t.out);
+    if (t.csv && fclose(t.csv) && !rc) rc = tn_fail(err, TN_ERR_IO, "cannot write '%s'", p->csv);
+    free(t.pts);
+    tn_video_close(t.in);
+    tn_model_close(t.m);
+    return rc;
+}

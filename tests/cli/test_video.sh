@@ -1,0 +1,103 @@
+#!/bin/bash
+# A video through predict: its table, the video that is written, damage, Ctrl-C, memory.
+# test_video.sh TRACKNET SOURCE_DIR TN_CLIP; prints "N passed, N failed".
+MAKE=$(realpath "$3")
+. "$(dirname "$0")/lib.sh"
+expect 0 "" $T synth --output-dir "$W/data" --clips 1 --frames 24 --size 256x144
+clip() { "$MAKE" "$@" && ok || bad "tn-clip makes no $1"; }
+C="$W/data/game1/Clip1"
+RUN="--device cpu --model vit_qlora_random --training overfit data.root=$W/data data.split.train_games=[game1] data.split.val_games=[]"
+expect 0 "loss" $T train $RUN data.preprocess.resize=[128,64] model.heatmap.size=[32,16] training.batch_size=4 training.epochs=2 --output-dir "$W/run"
+P="$T predict --device cpu --checkpoint $W/run/last"
+clip "$W/a.mkv" ffv1 30 1 "$C"/*.jpg
+clip "$W/b.mp4" mpeg4 25 1 "$C"/*.jpg
+clip "$W/uneven.mkv" mpeg4 0 0 "$C"/*.jpg
+check() { # check NAME: Python on standard input; C(file) reads rows from $W, J(file) JSON
+  (echo 'import csv, json, sys; W = sys.argv[1] + "/"; C = lambda f: list(csv.DictReader(open(W + f))); J = lambda f: json.load(open(W + f))'; cat) >"$W/check.py"
+  python3 "$W/check.py" "$W" 2>"$W/err" && ok || bad "$1: $(tail -1 "$W/err")"
+}
+
+# ---- a lossless video and its frames are the same frames
+expect 0 "24 frames, the ball visible in 24" $P --video "$W/a.mkv" --csv "$W/a.csv" --out "$W/a_out.mp4" --batch 5
+expect 0 "" $P --image "$C" --csv "$W/frames.csv" --batch 5
+$P --video "$W/a.mkv" --json --batch 5 >"$W/a.json" 2>"$W/err" && ok || bad "--json: $(cat "$W/err")"
+check "the video's rows and the pictures'" <<'P'
+rows, frames, seen = C("a.csv"), C("frames.csv"), J("a.json")
+assert list(rows[0]) == ["Frame", "Visibility", "X", "Y", "Confidence", "Time"], rows[0]
+assert len(rows) == len(frames) == len(seen) == 24
+for i, (r, f, s) in enumerate(zip(rows, frames, seen)):
+    assert (r["X"], r["Y"], r["Confidence"]) == (f["x"], f["y"], f["confidence"]), (r, f)
+    assert int(r["Frame"]) == s["frame"] == i and r["Visibility"] == "1" and abs(float(r["Time"]) - i / 30) < 0.001
+    assert abs(s["x"] - float(r["X"])) < 0.01 and s["visible"] is True and abs(s["time"] - float(r["Time"])) < 1e-6
+P
+# ---- what is written: every frame at its time, the sound as it was
+"$MAKE" --tell "$W/a_out.mp4" >"$W/told"
+"$MAKE" --tell "$W/a.mkv" | sed -n 's/^video ffv1/video h264/p' >"$W/want"
+grep -q "packets 24 size 256x144 rate 30.000" "$W/want" && grep ^video "$W/told" | sed 's/mpeg4/h264/' | cmp -s - "$W/want" && ok || bad "$(cat "$W/told")"
+expect 0 "24 frames" $P --video "$W/b.mp4" --out "$W/new/b_out.mkv"
+"$MAKE" --tell "$W/b.mp4" | grep ^sound >"$W/want"
+"$MAKE" --tell "$W/new/b_out.mkv" | grep ^sound | cmp -s - "$W/want" && [ -s "$W/want" ] && ok || bad "the sound is not the source's"
+expect 0 "24 frames" $P --video "$W/uneven.mkv" --out "$W/uneven.mp4" --csv "$W/uneven.csv"
+check "uneven times" <<'P'
+at = [(40 * i + i % 3 * 7) / 1000 for i in range(24)]
+assert all(abs(float(r["Time"]) - t) < 0.0011 for r, t in zip(C("uneven.csv"), at)), C("uneven.csv")[:4]
+P
+expect 0 "24 frames" $P --video "$W/uneven.mp4" --csv "$W/again.csv"
+check "uneven times, written and read" <<'P'
+assert all(abs(float(a["Time"]) - float(b["Time"])) < 0.0011 for a, b in zip(C("uneven.csv"), C("again.csv")))
+P
+[ -z "$(find "$W" -name '*.tmp.*')" ] && ok || bad "temporary files are left: $(find "$W" -name '*.tmp.*')"
+
+# ---- the drawing: one that shows no ball has no trail, and is nearer to its source
+expect 0 "visible in 0" $P --video "$W/a.mkv" --threshold 1 --out "$W/none.mkv" --csv "$W/none.csv"
+check "no ball" <<'P'
+assert all((r["Visibility"], float(r["X"]), float(r["Y"])) == ("0", 0, 0) for r in C("none.csv"))
+P
+[ "$("$MAKE" --differ "$W/a.mkv" "$W/none.mkv")" -lt 100 ] && [ "$("$MAKE" --differ "$W/a.mkv" "$W/a_out.mp4")" -gt 140 ] && ok ||
+  bad "drawn: $("$MAKE" --differ "$W/a.mkv" "$W/none.mkv") and $("$MAKE" --differ "$W/a.mkv" "$W/a_out.mp4")"
+
+# ---- damage: what can be read is predicted, and said
+head -c $(($(stat -c %s "$W/a.mkv") / 2)) "$W/a.mkv" >"$W/cut.mkv"
+expect 0 "is damaged" $P --video "$W/cut.mkv" --csv "$W/cut.csv" --out "$W/cut_out.mp4" --batch 5
+check "half a video" <<'P'
+whole, half = C("a.csv"), C("cut.csv")
+assert 6 < len(half) < 20 and all(abs(float(a["X"]) - float(b["X"])) < 0.02 for a, b in zip(whole, half)), len(half)
+P
+head -c $(($(stat -c %s "$W/b.mp4") / 2)) "$W/b.mp4" >"$W/cut.mp4"
+says "cut.mp4" $P --video "$W/cut.mp4" --csv "$W/x.csv" --out "$W/x.mp4"
+says "cannot open the video" $P --video "$C/../Clip1/Label.csv"
+says "there is no video" $P --video "$W/none.mp4"
+says "would be written over" $P --video "$W/b.mp4" --out "$W/b.mp4"
+says "does not end as a kind of video file" $P --video "$W/b.mp4" --out "$W/b.nothing"
+says "a video is predicted alone" $P --video "$W/b.mp4" --image "$C"
+says "--out goes with --video" $P --image "$C" --out "$W/x.mp4"
+[ ! -e "$W/x.mp4" ] && [ ! -e "$W/b.nothing" ] && ok || bad "a refused run leaves a video"
+
+# ---- ten minutes: rows come as they are made, memory does not grow, Ctrl-C leaves whole files
+LONG=()
+for i in {1..250}; do LONG+=("$C"/*.jpg); done
+clip "$W/long.mp4" mpeg4 10 1 "${LONG[@]}"
+peak() { python3 -c 'import resource, subprocess, sys; r = subprocess.run(sys.argv[1:], stdout=2).returncode; print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss); sys.exit(r)' "$@" 2>"$W/err"; }
+short=$(peak $P --video "$W/b.mp4" --csv "$W/x.csv" --out "$W/x.mp4")
+long=$(peak $P --video "$W/long.mp4" --csv "$W/long.csv" --out "$W/long_out.mp4")
+[ "$(wc -l <"$W/long.csv")" -eq 6001 ] && [ "$long" -lt $((short + 40000)) ] && ok || bad "KiB of 24 frames $short, of 6000 $long; $(tail -1 "$W/err")"
+# background jobs of a shell ignore SIGINT; one that python starts does not
+cat >"$W/stop.py" <<'P'
+import signal, subprocess, sys, time
+p = subprocess.Popen(sys.argv[2:], preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
+for _ in range(500):
+    try: n = open(sys.argv[1]).read().count("\n")
+    except OSError: n = 0
+    if n > 100: break
+    time.sleep(0.02)
+p.send_signal(signal.SIGINT)
+p.wait()
+sys.exit(not 100 < n < 6001)
+P
+python3 "$W/stop.py" "$W/stop.csv" $P --video "$W/long.mp4" --csv "$W/stop.csv" --out "$W/stop.mp4" >"$W/out" 2>&1 && ok || bad "rows do not come as they are made: $(tail -2 "$W/out")"
+rows=$(($(wc -l <"$W/stop.csv") - 1))
+tail -c 1 "$W/stop.csv" | od -c | grep -q '\\n' && "$MAKE" --tell "$W/stop.mp4" | grep -q "^video .* packets $rows " && ok ||
+  bad "stopped after $rows rows: $("$MAKE" --tell "$W/stop.mp4" 2>&1)"
+
+echo "$pass passed, $fail failed"
+[ "$fail" -eq 0 ]
