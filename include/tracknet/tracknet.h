@@ -11,7 +11,7 @@
  * on one device, and give the same results as one after the other. One handle is for one thread at a time; a tn_config
  * that nobody sets may be shared. Callbacks come from the thread that called. The library reads HOME, XDG_CACHE_HOME,
  * Hugging Face's variables and those that paths of the configuration name, and sets none: an application must not call
- * setenv while another thread is inside. LC_NUMERIC must be "C" while files and configurations are read or written.
+ * setenv while another thread is inside. Numbers are read and written with a point, whatever locale the program has set.
  */
 #ifndef TRACKNET_TRACKNET_H
 #define TRACKNET_TRACKNET_H

@@ -107,6 +107,7 @@ typedef struct tn_prediction {
     bool visible;        /**< the confidence reaches the threshold; x and y are the peak's place either way */
     long long frame;     /**< of a video: its number, from 0 */
     double time;         /**< of a video: seconds from its beginning */
+    bool repaired;       /**< with smooth: an outlier that was dropped or moved, or a gap that was filled */
 } tn_prediction;
 
 /** Begin with TN_PREDICT_OPTIONS_INIT. */
@@ -122,8 +123,12 @@ typedef struct tn_predict_options {
     const char *video;     /**< a video instead of images; csv is then Frame,Visibility,X,Y,Confidence,Time, row by row */
     const char *video_out; /**< the video with the ball and its trail drawn, with the source's sound; NULL: none */
     int batch;             /**< frames that go to the device together, at most; 0: 1 image, 8 frames of a video */
+    bool smooth;           /**< drop outliers and fill short gaps: the images, in their order, are one track; answers come late */
+    int max_gap;           /**< smooth: frames of a gap that is filled, 0 to TN_PREDICT_LONGEST_GAP; TN_PREDICT_GAP is usual */
 } tn_predict_options;
 #define TN_PREDICT_OPTIONS_VERSION 1
+#define TN_PREDICT_GAP             5
+#define TN_PREDICT_LONGEST_GAP     100
 #define TN_PREDICT_OPTIONS_INIT    TN_INIT(TN_PREDICT_OPTIONS_VERSION)
 /** A ball is visible from o->threshold on, or else from what training chose (0: in every frame). Pictures of images and adapters of
  * equal names are kept apart by their folders' names in front. */

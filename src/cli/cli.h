@@ -19,8 +19,8 @@ typedef struct tn_cli {
     const char *output_dir, *seed, *outdir, *csv, *video, *split, *gemm, *variants;
     const char *images[4096];
     int n_images;
-    tn_cli_number threshold, tolerance;
-    bool dry_run, json, help, tune, verbose, self_test;
+    tn_cli_number threshold, tolerance, max_gap;
+    bool smooth, dry_run, json, help, tune, verbose, self_test;
     /* files in, files out */
     const char *adapters[16], *action, *in, *out, *base, *quant_type, *spelling, *dtype, *model_type;
     const char *skip[64];

@@ -18,17 +18,18 @@ static double predict_cmd_now(void)
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-static json_t *predict_cmd_row(const tn_prediction *p, bool video)
+static json_t *predict_cmd_row(const answers *a, const tn_prediction *p)
 {
     json_t *row = json_pack("{s:b, s:o, s:o, s:o}", "visible", p->visible, "x", p->visible ? tn_json_real(p->x) : json_null(), "y",
                             p->visible ? tn_json_real(p->y) : json_null(), "confidence", tn_json_real(p->confidence));
     if (!row) return NULL;
-    if (video) {
+    if (a->c->video) {
         json_object_set_new(row, "frame", json_integer(p->frame));
         json_object_set_new(row, "time", tn_json_real(p->time));
     } else {
         json_object_set_new(row, "image", tn_json_text(p->image));
     }
+    if (a->c->smooth) json_object_set_new(row, "repaired", json_boolean(p->repaired));
     if (p->adapter) json_object_set_new(row, "adapter", tn_json_text(p->adapter));
     return row;
 }
@@ -37,7 +38,7 @@ static int predict_cmd_image(void *user, const tn_prediction *p, int done, int t
 {
     answers *a = user;
     const char *gap = p->adapter ? "  " : "", *adapter = p->adapter ? p->adapter : "";
-    if (a->list) return json_array_append_new(a->list, predict_cmd_row(p, false)) || tn_interrupted;
+    if (a->list) return json_array_append_new(a->list, predict_cmd_row(a, p)) || tn_interrupted;
     if (total > 20) {
         tn_bar_show((double)done / total, done == total, "%d/%d  %s", done, total, p->image);
         return tn_interrupted;
@@ -57,7 +58,7 @@ static int predict_cmd_frame(void *user, const tn_prediction *p, int done, int t
     if (!a->frames++) a->began = predict_cmd_now();
     a->visible += p->visible;
     if (a->c->json) {
-        json_t *row = predict_cmd_row(p, true);
+        json_t *row = predict_cmd_row(a, p);
         char *s = row ? json_dumps(row, JSON_SORT_KEYS | JSON_REAL_PRECISION(9)) : NULL;
         if (s) printf("%s  %s", a->rows++ ? ",\n" : "", s);
         json_decref(row);
@@ -94,7 +95,9 @@ static int predict_cmd_run(const tn_config *cfg, tn_cli *c, tn_error *err)
                                   .user = &a,
                                   .video = c->video,
                                   .video_out = c->out,
-                                  .batch = c->batch};
+                                  .batch = c->batch,
+                                  .smooth = c->smooth,
+                                  .max_gap = c->max_gap.given ? (int)c->max_gap.value : TN_PREDICT_GAP};
     if (c->threshold.given) c->run.threshold = &threshold;
     if (c->video && c->json) printf("[\n");
     int rc = tn_predict(cfg, &c->run, &p, err);
@@ -116,6 +119,13 @@ int tn_cmd_predict(tn_cli *c, tn_error *err)
     } else if (c->out && !c->video) {
         err->status = rc = TN_ERR_ARGUMENT;
         snprintf(err->message, sizeof err->message, "--out goes with --video; pictures go to --outdir");
+    } else if (c->max_gap.given && !c->smooth) {
+        err->status = rc = TN_ERR_ARGUMENT;
+        snprintf(err->message, sizeof err->message, "--max-gap goes with --smooth");
+    }
+    if (!rc && c->max_gap.value != (int)c->max_gap.value) {
+        err->status = rc = TN_ERR_ARGUMENT;
+        snprintf(err->message, sizeof err->message, "--max-gap takes a whole number of frames");
     }
     if (!rc) rc = tn_cli_find_checkpoint(c, err);
     if (!rc) rc = tn_cli_config(&cfg, c, err);

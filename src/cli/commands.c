@@ -58,8 +58,12 @@ const tn_command tn_commands[] = {
      "  --out FILE          write the video with the ball and its trail drawn, and the sound, as .mp4, .mkv ...\n"
      "  --batch N           frames that go to the device together    (default 8 of a video, 1 image)\n"
      "  --threshold T       a ball is visible from this confidence on, 0 to 1      (default: what the checkpoint "
-     "stores)\n" CONFIG_HELP DEVICE_HELP "  --json              print the predictions as JSON\n",
-     "checkpoint adapter image outdir csv video out batch threshold " CONFIG_OPTIONS " " DEVICE_OPTIONS " json", tn_cmd_predict},
+     "stores)\n"
+     "  --smooth            one track: drop outliers, fill short gaps; the table gets a column repaired\n"
+     "  --max-gap N         frames of a gap that --smooth fills      (default 5; 0 fills none)\n" CONFIG_HELP DEVICE_HELP
+     "  --json              print the predictions as JSON\n",
+     "checkpoint adapter image outdir csv video out batch threshold smooth max-gap " CONFIG_OPTIONS " " DEVICE_OPTIONS " json",
+     tn_cmd_predict},
     {"profile", "where the time of a training step or a prediction goes",
      "usage: tracknet profile train|predict [options] [KEY=VALUE ...]\n\n"
      "  --batch N           images of the pass              (default: train the micro-batch it would take, predict 1)\n"

@@ -71,6 +71,8 @@ static const opt_row opt_rows[] = {
     {ROW("outdir", TEXT, outdir), .path = true},
     {ROW("csv", TEXT, csv), .path = true},
     {ROW("video", TEXT, video), .path = true},
+    {ROW("smooth", FLAG, smooth)},
+    {ROW("max-gap", NUMBER, max_gap)},
     {ROW("self-test", FLAG, self_test)},
     {ROW("tune", FLAG, tune)},
     {ROW("verbose", FLAG, verbose)},

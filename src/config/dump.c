@@ -86,8 +86,8 @@ static void put_value(tn_text *t, const tn_settings *s, const tn_key *k)
     case TN_S_INT: tn_text_addf(t, "%d", *(const int *)at); break;
     case TN_S_FLOAT: dump_put_float(t, *(const double *)at); break;
     case TN_S_SEED: tn_text_addf(t, "%" PRIu64, *(const uint64_t *)at); break;
-    case TN_S_PATH:
     case TN_S_LIMIT: put_limit(t, *(const double *)at); break;
+    case TN_S_PATH:
     case TN_S_STR: put_string(t, *(char *const *)at); break;
     case TN_S_STRS: put_strings(t, at); break;
     case TN_S_NAMES: {

@@ -1,4 +1,5 @@
 #include "flow.h"
+#include "repair.h"
 
 #include <stdlib.h>
 
@@ -11,6 +12,7 @@ typedef struct {
     tn_rgb *rgb;
     tn_ball *balls;
     float *heat;
+    tn_repair *repair; /* NULL: none */
     bool end;
 } flow_room;
 
@@ -33,8 +35,8 @@ static int flow_answer(flow_room *r, int n, tn_error *err)
 {
     TN_TRY(tn_model_predict(r->p->m, r->rgb, n, r->balls, r->heat, err));
     for (int i = 0; i < n; i++) {
-        const tn_sight a = {r->balls[i], (float)r->balls[i].confidence >= r->p->threshold, r->heat + (size_t)i * r->area};
-        TN_TRY(r->p->answer(r->p->user, &r->shots[i], &a, err));
+        const tn_sight a = {r->balls[i], (float)r->balls[i].confidence >= r->p->threshold, false, r->heat + (size_t)i * r->area};
+        TN_TRY(r->repair ? tn_repair_take(r->repair, &r->shots[i], &a, err) : r->p->answer(r->p->user, &r->shots[i], &a, err));
     }
     return 0;
 }
@@ -48,6 +50,7 @@ static int flow_all(flow_room *r, tn_error *err)
         rc = n ? flow_answer(r, n, err) : 0;
         for (int i = 0; i < n; i++) tn_image_free(&r->shots[i].im);
         TN_TRY(rc);
+        if (r->repair && (read || r->end)) TN_TRY(tn_repair_end(r->repair, err));
         if (read) return *err = unread, read;
     }
     return 0;
@@ -63,7 +66,10 @@ int tn_flow_run(const tn_flow *p, tn_error *err)
     r.rgb = calloc(n, sizeof *r.rgb);
     r.balls = calloc(n, sizeof *r.balls);
     r.heat = malloc(sizeof *r.heat * r.area * n);
-    int rc = r.shots && r.rgb && r.balls && r.heat ? flow_all(&r, err) : tn_oom(err);
+    int rc = r.shots && r.rgb && r.balls && r.heat ? 0 : tn_oom(err);
+    if (!rc && p->smooth) rc = tn_repair_new(&r.repair, p, r.area, err);
+    if (!rc) rc = flow_all(&r, err);
+    tn_repair_free(r.repair);
     free(r.shots);
     free(r.rgb);
     free(r.balls);

@@ -8,19 +8,25 @@ typedef struct tn_shot {
     tn_image im;     /* freed by the flow */
     long long index; /* from 0 */
     double time;     /* seconds; of a video */
+    double at;       /* when, in frames: index, or of a video of varying rate between whole numbers */
+    long long pts;   /* in the video's time base */
 } tn_shot;
 
 /** What the model says of a shot. */
 typedef struct tn_sight {
-    tn_ball ball; /* pixels of the shot */
-    bool visible; /* the confidence reaches the threshold */
-    float *heat;  /* [heat_height][heat_width], borrowed */
+    tn_ball ball;  /* pixels of the shot */
+    bool visible;  /* the confidence reaches the threshold */
+    bool repaired; /* visible and ball.x, ball.y are not the model's but the repair's */
+    float *heat;   /* [heat_height][heat_width], borrowed; NULL where not tn_flow.pictures, with smooth */
 } tn_sight;
 
 typedef struct tn_flow {
     tn_model_handle *m;
     int batch;       /* shots that go to the device together, at most; 1 or more */
     float threshold; /* confidence from which a ball is visible */
+    bool smooth;     /* the track is repaired; answers come tn_smooth_delay shots later */
+    int max_gap;     /* of smooth: frames of a gap that is filled; 0: none */
+    bool pictures;   /* answers want the shot's pixels and heat */
     /** Fills the next shot, or sets *end. */
     int (*next)(void *user, tn_shot *s, bool *end, tn_error *err);
     /** Takes the answers one by one, in order. May draw into the shot. */

@@ -31,16 +31,18 @@ static int predict_next(void *user, tn_shot *s, bool *end, tn_error *err)
     const char *image = t->images.v[t->at];
     TN_TRY(tn_watch_tell(tn_handle_watch(t->m), TN_PHASE_PREDICTING, image, t->done, t->total, err));
     TN_TRY(tn_image_load(&s->im, image, err));
+    s->at = t->at;
     s->index = t->at++;
     return 0;
 }
 
-/* No ball is 0, 0 as TrackNetV3's tables have it. */
+/* The frame's row: no ball is 0, 0 as TrackNetV3's tables have it. */
 static void predict_row(predict_task *t, const tn_prediction *p)
 {
     tn_csv_add(&t->csv, p->image);
     if (t->thresholded) tn_text_addf(&t->csv, ",%d", p->visible);
     tn_text_addf(&t->csv, ",%.2f,%.2f,%.4f", p->visible ? p->x : 0, p->visible ? p->y : 0, p->confidence);
+    if (t->p->smooth) tn_text_addf(&t->csv, ",%d", p->repaired);
     if (p->adapter) {
         tn_text_add(&t->csv, ",", 1);
         tn_csv_add(&t->csv, p->adapter);
@@ -56,7 +58,8 @@ static int predict_answer(void *user, tn_shot *s, const tn_sight *a, tn_error *e
                              .y = a->ball.y,
                              .confidence = a->ball.confidence,
                              .adapter = t->adapter < 0 ? NULL : t->o->adapters[t->adapter],
-                             .visible = a->visible};
+                             .visible = a->visible,
+                             .repaired = a->repaired};
     if (t->p->outdir) TN_TRY(tn_pictures_save(&t->pictures, t->adapter, s, a, err));
     predict_row(t, &r);
     t->done++;
@@ -70,6 +73,9 @@ static int predict_all_images(predict_task *t, int adapter, tn_error *err)
     const tn_flow flow = {.m = t->m,
                           .batch = TN_MIN(TN_MAX(t->p->batch, 1), t->images.n),
                           .threshold = t->thresholds[TN_MAX(adapter, 0)],
+                          .smooth = t->p->smooth,
+                          .max_gap = t->p->max_gap,
+                          .pictures = t->p->outdir != NULL,
                           .next = predict_next,
                           .answer = predict_answer,
                           .user = t};
@@ -85,7 +91,8 @@ static int predict_run(predict_task *t, tn_error *err)
     t->pictures.heat_width = info.heat_width;
     t->pictures.heat_height = info.heat_height;
     t->total = t->images.n * TN_MAX(t->o->n_adapters, 1);
-    tn_text_addf(&t->csv, "image%s,x,y,confidence%s\n", t->thresholded ? ",visibility" : "", t->o->n_adapters ? ",adapter" : "");
+    tn_text_addf(&t->csv, "image%s,x,y,confidence%s%s\n", t->thresholded ? ",visibility" : "", t->p->smooth ? ",repaired" : "",
+                 t->o->n_adapters ? ",adapter" : "");
     if (!t->o->n_adapters) TN_TRY(predict_all_images(t, -1, err));
     for (int i = 0; i < t->o->n_adapters; i++) {
         TN_TRY(tn_model_use_adapter(t->m, i, err));
@@ -99,6 +106,8 @@ static int predict_check(const tn_predict_options *p, tn_error *err)
 {
     TN_TRY(tn_struct(p, TN_PREDICT_OPTIONS_VERSION, "tn_predict_options", err));
     if (p->batch < 0) return tn_fail(err, TN_ERR_ARGUMENT, "a batch of %d frames", p->batch);
+    if (p->max_gap < 0 || p->max_gap > TN_PREDICT_LONGEST_GAP)
+        return tn_fail(err, TN_ERR_ARGUMENT, "gaps of %d frames cannot be filled: 0 to %d can", p->max_gap, TN_PREDICT_LONGEST_GAP);
     if (p->n_images) TN_TRY(tn_required(p->images, "tn_predict_options.images", err));
     for (int i = 0; i < p->n_images; i++) TN_TRY(tn_required(p->images[i], "an entry of tn_predict_options.images", err));
     return 0;
@@ -107,7 +116,7 @@ static int predict_check(const tn_predict_options *p, tn_error *err)
 static int predict_thresholds(predict_task *t, tn_error *err)
 {
     const int n = TN_MIN(TN_MAX(t->o->n_adapters, 1), TN_MAX_ADAPTERS);
-    t->thresholded = t->o->threshold != NULL;
+    t->thresholded = t->o->threshold || t->p->smooth; /* an outlier is no ball */
     for (int i = 0; i < n; i++) {
         TN_TRY(tn_run_threshold(&t->thresholds[i], t->o, t->o->n_adapters ? t->o->adapters[i] : NULL, err));
         t->thresholded |= t->thresholds[i] > 0;

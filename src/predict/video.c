@@ -7,10 +7,12 @@
 #include "trail.h"
 #include "video_files.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#define TABLE "Frame,Visibility,X,Y,Confidence,Time"
 enum { VIDEO_BATCH = 8, VIDEO_AHEAD_BYTES = 256 << 20 };
 
 typedef struct {
@@ -23,9 +25,17 @@ typedef struct {
     FILE *csv;         /* NULL: none */
     tn_trail trail;
     long long at, done, total;
-    long long *pts; /* [batch] of the frames that are on their way, a ring */
+    double before; /* the last frame's time, in frames */
     int batch;
 } video_task;
+
+/* The frame's time in frames; of a file whose times say nothing, its number. */
+static double video_at(video_task *t, double seconds)
+{
+    const tn_ratio rate = tn_video_describe(t->in)->rate;
+    const double at = rate.num > 0 && rate.den > 0 ? seconds * rate.num / rate.den : (double)t->at;
+    return t->before = t->at ? fmax(at, t->before + 0.25) : at;
+}
 
 static int video_next(void *user, tn_shot *s, bool *end, tn_error *err)
 {
@@ -37,7 +47,8 @@ static int video_next(void *user, tn_shot *s, bool *end, tn_error *err)
     const tn_video_info *i = tn_video_describe(t->in);
     s->im = (tn_image){i->width, i->height, f.rgb};
     s->time = f.seconds;
-    t->pts[t->at % t->batch] = f.pts;
+    s->pts = f.pts;
+    s->at = video_at(t, f.seconds);
     s->index = t->at++;
     return 0;
 }
@@ -47,7 +58,8 @@ static int video_row(const video_task *t, const tn_prediction *r, tn_error *err)
 {
     tn_text row = {0};
     const double x = r->visible ? r->x : 0, y = r->visible ? r->y : 0;
-    tn_text_addf(&row, "%lld,%d,%.2f,%.2f,%.4f,%.6f\n", r->frame, r->visible, x, y, r->confidence, r->time);
+    tn_text_addf(&row, "%lld,%d,%.2f,%.2f,%.4f,%.6f", r->frame, r->visible, x, y, r->confidence, r->time);
+    tn_text_addf(&row, t->p->smooth ? ",%d\n" : "\n", r->repaired);
     const bool full = !row.oom && (fwrite(row.s, 1, row.len, t->csv) != row.len || fflush(t->csv));
     const bool oom = row.oom;
     tn_text_free(&row);
@@ -64,11 +76,12 @@ static int video_answer(void *user, tn_shot *s, const tn_sight *a, tn_error *err
                              .confidence = a->ball.confidence,
                              .adapter = t->o->n_adapters ? t->o->adapters[0] : NULL,
                              .visible = a->visible,
+                             .repaired = a->repaired,
                              .frame = s->index,
                              .time = s->time};
     if (t->csv) TN_TRY(video_row(t, &r, err));
     if (t->out) {
-        const tn_video_frame f = {s->im.rgb, t->pts[s->index % t->batch], s->time};
+        const tn_video_frame f = {s->im.rgb, s->pts, s->time};
         tn_trail_add(&t->trail, r.x, r.y, r.visible);
         tn_trail_draw(&t->trail, &s->im);
         TN_TRY(tn_video_out_frame(t->out, &f, err));
@@ -86,11 +99,9 @@ static int video_begin(video_task *t, tn_error *err)
     const int room = (int)TN_MAX(VIDEO_AHEAD_BYTES / frame, 2);
     t->total = i->frames;
     t->batch = TN_MIN(t->p->batch ? t->p->batch : VIDEO_BATCH, room);
-    t->pts = calloc((size_t)t->batch, sizeof *t->pts);
-    if (!t->pts) return tn_oom(err);
     if (t->p->csv) {
         t->csv = fopen(t->p->csv, "wb");
-        if (!t->csv || fputs("Frame,Visibility,X,Y,Confidence,Time\n", t->csv) < 0 || fflush(t->csv))
+        if (!t->csv || fputs(t->p->smooth ? TABLE ",Repaired\n" : TABLE "\n", t->csv) < 0 || fflush(t->csv))
             return tn_fail(err, TN_ERR_IO, "cannot write '%s'", t->p->csv);
     }
     if (t->p->video_out) TN_TRY(tn_video_out_open(&t->out, t->p->video_out, t->in, t->o->log, err));
@@ -99,8 +110,15 @@ static int video_begin(video_task *t, tn_error *err)
 
 static int video_run(video_task *t, float threshold, tn_error *err)
 {
-    const tn_flow flow = {
-        .m = t->m, .batch = t->batch, .threshold = threshold, .next = video_next, .answer = video_answer, .user = t};
+    const tn_flow flow = {.m = t->m,
+                          .batch = t->batch,
+                          .threshold = threshold,
+                          .smooth = t->p->smooth,
+                          .max_gap = t->p->max_gap,
+                          .pictures = t->out != NULL,
+                          .next = video_next,
+                          .answer = video_answer,
+                          .user = t};
     int rc = tn_flow_run(&flow, err);
     tn_video_ahead_stop(t->ahead);
     t->ahead = NULL;
@@ -142,7 +160,6 @@ int tn_predict_video(const tn_config *c, const tn_run_options *o, const tn_predi
     tn_video_ahead_stop(t.ahead);
     tn_video_out_drop(t.out);
     if (t.csv && fclose(t.csv) && !rc) rc = tn_fail(err, TN_ERR_IO, "cannot write '%s'", p->csv);
-    free(t.pts);
     tn_video_close(t.in);
     tn_model_close(t.m);
     return rc;

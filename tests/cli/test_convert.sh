@@ -99,8 +99,8 @@ $T synth --output-dir "$D" --clips 1 --frames 4 --size 96x64 2>/dev/null
 IMG="$D/game1/Clip1"
 RUN="--training overfit data.root=$D data.split.val_games=[] data.preprocess.resize=[96,64] model.heatmap.size=[24,16]
  model.decoder.channels=[64,16] model.decoder.upsample=[2] training.batch_size=4 training.epochs=1 model.lora.r=4"
-L="--model vit_lora_heatmap $RUN"
-Q="--model vit_qlora_heatmap $RUN"
+L="--model vit_lora_heatmap $RUN --overwrite"
+Q="--model vit_qlora_heatmap $RUN --overwrite"
 expect 0 "loss" $T train $L model.pretrained_model_name="$W/double" --output-dir "$W/r1"
 grep -q "to nf4 (blocks of 64, double quantisation)" "$W/out" && ok || bad "a quantised checkpoint was not taken as it is: $(cat "$W/out")"
 expect 0 "quantised in another format" $T train $Q model.quantization.quant_type=fp4 model.pretrained_model_name="$W/nf4" --output-dir "$W/r1"

@@ -113,7 +113,7 @@ runtime:
   overrides: [training.optimizer.name=AdamW]
   device: {name: cpu, count: 1}
 P
-expect 0 'name: "adamw"' $T train --config "$W/printed.yaml" --dry-run
+expect 1 'name: "adamw"' $T train --config "$W/printed.yaml" --dry-run
 grep -q runtime "$W/out" && bad "runtime is told of" || ok
 for line in "flip_prob: 0.0" "length: 3" 'compute_dtype: "bf16"' "epochs: 1" "grad_clip_norm: 0.0" "lr: 0.0005" "weight_decay: 0.0" \
   "warmup_epochs: 0" "patience: 0"; do
@@ -129,9 +129,9 @@ done
 LOGS="$RUN data.split.val_games=[game1] training.batch_size=1 training.precision=fp16 model.heatmap.head_std=10 training.loss.name=mse"
 expect 0 "skipped steps           12, which overflowed float16" $T train $LOGS --output-dir "$W/logs" training.epochs=3
 grep -q "^epoch 2: 4 of 4 steps overflowed float16 and were skipped; the loss scale is now 256$" "$W/out" && ok || bad "skipped steps are not told"
-cp -r "$W/logs/best" "$W/first"
+cp -r "$W/logs/best" "$W/logs/first"
 printf 13,4 >>"$W/logs/steps.csv" # torn off
-expect 0 "loss" $T train --output-dir "$W/logs" --resume "$W/first" training.epochs=2
+expect 0 "loss" $T train --output-dir "$W/logs" --resume "$W/logs/first" training.epochs=2
 expect 0 "loss" $T train $RUN --output-dir "$W/clean" training.epochs=1
 cat >"$W/logs.py" <<'P'
 import csv, glob, math, os, struct, sys

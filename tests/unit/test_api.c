@@ -253,7 +253,8 @@ static tn_run_options watched(watcher *w)
 static int do_train(watcher *w, tn_error *e)
 {
     tn_train_summary sum = TN_TRAIN_SUMMARY_INIT;
-    const tn_run_options o = watched(w);
+    tn_run_options o = watched(w);
+    o.overwrite = true;
     tn_config *c = tiny("watched", 3);
     int rc = tn_train(c, &o, NULL, &sum, e);
     if (w->stop == TN_PHASE_TRAINING) ck_assert(sum.parameters > 0 && sum.first_loss > 0 && !sum.epochs_run);
