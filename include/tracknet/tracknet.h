@@ -2,9 +2,9 @@
  * TrackNet: fine-tune a quantised Vision Transformer to find a ball, on any OpenCL device. Include this one header;
  * docs/embedding.md shows how.
  *
- * Structs that a caller makes begin with `unsigned version` and an INIT macro; one of an unknown version is refused with
- * TN_ERR_ARGUMENT. Structs that the library makes (reports, progress, device descriptions) are read through pointers and
- * may grow at the end. tn_error, tn_log, tn_rgb and tn_ball never change.
+ * Structs that a caller makes begin with `unsigned version` and have an INIT macro (0 is version 1); one of an unknown version is
+ * refused with TN_ERR_ARGUMENT. Structs that the library makes (reports, progress, device descriptions) are read through pointers
+ * and may grow at the end. tn_error, tn_log, tn_rgb and tn_ball never change.
  *
  * Threads: the library keeps no state of its own between calls but what a handle holds. Different handles
  * (tn_model_handle, tn_config) and different runs (tn_train, tn_eval, ...) may be used in different threads at once, also

@@ -9,11 +9,12 @@ int tn_versioned(const void *p, unsigned newest, const char *type, tn_error *err
 {
     if (!p) return 0;
     const unsigned have = *(const unsigned *)p;
-    if (have && have <= newest) return 0;
-    return tn_fail(err, TN_ERR_ARGUMENT,
-                   "a %s has version %u, and this library knows 1 to %u; begin it with its INIT macro and compile against the "
-                   "headers of this library",
-                   type, have, newest);
+    if (have <= newest) return 0; /* 0, which = {0} leaves, is the first version */
+    return tn_fail(
+        err, TN_ERR_ARGUMENT,
+        "a %s has version %u, and this library knows versions to %u; begin it with its INIT macro and compile against the "
+        "headers of this library",
+        type, have, newest);
 }
 
 int tn_struct(const void *p, unsigned newest, const char *type, tn_error *err)

@@ -30,14 +30,15 @@ static json_t *predict_cmd_row(const answers *a, const tn_prediction *p)
         json_object_set_new(row, "image", tn_json_text(p->image));
     }
     if (a->c->smooth) json_object_set_new(row, "repaired", json_boolean(p->repaired));
-    if (p->adapter) json_object_set_new(row, "adapter", tn_json_text(p->adapter));
+    if (a->c->run.n_adapters > 1) json_object_set_new(row, "adapter", tn_json_text(p->adapter));
     return row;
 }
 
 static int predict_cmd_image(void *user, const tn_prediction *p, int done, int total)
 {
     answers *a = user;
-    const char *gap = p->adapter ? "  " : "", *adapter = p->adapter ? p->adapter : "";
+    const bool named = a->c->run.n_adapters > 1;
+    const char *gap = named ? "  " : "", *adapter = named ? p->adapter : "";
     if (a->list) return json_array_append_new(a->list, predict_cmd_row(a, p)) || tn_interrupted;
     if (total > 20) {
         tn_bar_show((double)done / total, done == total, "%d/%d  %s", done, total, p->image);

@@ -43,7 +43,7 @@ static void predict_row(predict_task *t, const tn_prediction *p)
     if (t->thresholded) tn_text_addf(&t->csv, ",%d", p->visible);
     tn_text_addf(&t->csv, ",%.2f,%.2f,%.4f", p->visible ? p->x : 0, p->visible ? p->y : 0, p->confidence);
     if (t->p->smooth) tn_text_addf(&t->csv, ",%d", p->repaired);
-    if (p->adapter) {
+    if (t->o->n_adapters > 1) {
         tn_text_add(&t->csv, ",", 1);
         tn_csv_add(&t->csv, p->adapter);
     }
@@ -92,7 +92,7 @@ static int predict_run(predict_task *t, tn_error *err)
     t->pictures.heat_height = info.heat_height;
     t->total = t->images.n * TN_MAX(t->o->n_adapters, 1);
     tn_text_addf(&t->csv, "image%s,x,y,confidence%s%s\n", t->thresholded ? ",visibility" : "", t->p->smooth ? ",repaired" : "",
-                 t->o->n_adapters ? ",adapter" : "");
+                 t->o->n_adapters > 1 ? ",adapter" : "");
     if (!t->o->n_adapters) TN_TRY(predict_all_images(t, -1, err));
     for (int i = 0; i < t->o->n_adapters; i++) {
         TN_TRY(tn_model_use_adapter(t->m, i, err));

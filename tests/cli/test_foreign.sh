@@ -135,7 +135,7 @@ gen torch li/model.safetensors tl/last.ckpt
 cp li/config.json tl
 expect 0 "im" $T import --in tl/last.ckpt --out im --config li/config.yaml
 predicts >want
-$T predict --checkpoint im --image $IMG --json training.precision=fp32 2>/dev/null | grep -v '"adapter"' | cmp -s - want && ok || bad "an imported .ckpt predicts otherwise"
+$T predict --checkpoint im --image $IMG --json training.precision=fp32 2>/dev/null | cmp -s - want && ok || bad "an imported .ckpt predicts otherwise"
 head -c 3000 tb/pytorch_model.bin >tl/short.ckpt
 says "fully downloaded" $T import --in tl/short.ckpt --out im2 --config li/config.yaml
 printf '\200\002\212\012l\374\234F\371 j\250P\031.' >tl/old.ckpt

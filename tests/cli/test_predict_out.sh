@@ -33,7 +33,7 @@ assert all(r["visible"] is True and r["x"] >= 0 for r in J("odd.json"))
 P
 mv "$W/run" "$W/$(printf 'run-\xe9')" && ln -s "$(printf 'run-\xe9')" "$W/run"
 $T adapter info --adapter "$W/$(printf 'run-\xe9')/last" --json >"$W/info.json" 2>"$W/err" && ok || bad "adapter info: $(cat "$W/err")"
-$P --adapter "$W/$(printf 'run-\xe9')/last" --image "$C/0000.jpg" --json >"$W/adapter.json" 2>"$W/err" && ok || bad "--adapter: $(cat "$W/err")"
+$P --adapter "$W/$(printf 'run-\xe9')/last" --adapter "$W/run/last" --image "$C/0000.jpg" --json >"$W/adapter.json" 2>"$W/err" && ok || bad "--adapter: $(cat "$W/err")"
 check "a folder that is not UTF-8" <<'P'
 assert J("info.json")["adapter"].endswith("run-\ufffd/last") and J("info.json")["modules"]
 assert J("adapter.json")[0]["adapter"].endswith("run-\ufffd/last")

@@ -120,16 +120,26 @@ START_TEST(failures_deep_inside_need_no_error_either)
 }
 END_TEST
 
+/* struct = {.field = ...} is what people write. */
+START_TEST(a_struct_of_version_0_is_of_the_first)
+{
+    tn_error e;
+    tn_config *c = tiny("zero", 1);
+    must(tn_plan_memory(c, &(tn_run_options){.device = "cpu"}, &(tn_memory){0}, &e), &e);
+    tn_config_free(c);
+}
+END_TEST
+
 START_TEST(structs_of_another_version_are_refused)
 {
     tn_error e;
     tn_config *c = tiny("x", 1);
-    tn_run_options o = {0};
+    tn_run_options o = {.version = 99};
     tn_train_callbacks cb = {.version = 99};
-    tn_train_summary sum = {0};
-    tn_eval_result r = {0};
+    tn_train_summary sum = {.version = 99};
+    tn_eval_result r = {.version = 99};
     tn_memory m = {.version = 2};
-    tn_config_source s = {0};
+    tn_config_source s = {.version = 99};
     REFUSES(tn_train(c, &o, NULL, NULL, &e));
     ck_assert_ptr_nonnull(strstr(e.message, "tn_run_options"));
     ck_assert_ptr_nonnull(strstr(e.message, "INIT"));
@@ -139,11 +149,11 @@ START_TEST(structs_of_another_version_are_refused)
     REFUSES(tn_eval(c, &o, "val", &r, &e));
     REFUSES(tn_plan_memory(c, &o, &m, &e));
     REFUSES(tn_config_load(&(tn_config *){NULL}, &s, &e));
-    REFUSES(tn_predict(c, &o, &(tn_predict_options){0}, &e));
-    REFUSES(tn_quantize_checkpoint(&(tn_quantize_options){0}, &e));
-    REFUSES(tn_convert_adapter(&(tn_adapter_convert){0}, &e));
-    REFUSES(tn_export(c, &o, &(tn_export_options){0}, &e));
-    REFUSES(tn_synth(&(tn_synth_options){0}, &e));
+    REFUSES(tn_predict(c, &o, &(tn_predict_options){.version = 99}, &e));
+    REFUSES(tn_quantize_checkpoint(&(tn_quantize_options){.version = 99}, &e));
+    REFUSES(tn_convert_adapter(&(tn_adapter_convert){.version = 99}, &e));
+    REFUSES(tn_export(c, &o, &(tn_export_options){.version = 99}, &e));
+    REFUSES(tn_synth(&(tn_synth_options){.version = 99}, &e));
     ck_assert_int_eq(TN_VERSION_NUMBER, 10000 * TN_VERSION_MAJOR + 100 * TN_VERSION_MINOR + TN_VERSION_PATCH);
     ck_assert_str_eq(tn_version(), TN_VERSION_STRING);
     tn_config_free(c);
@@ -414,8 +424,8 @@ int main(void)
     add_tests(s, "arguments", 120,
               TESTS(ONCE(settings_and_devices_refuse_nothing), ONCE(runs_and_models_refuse_nothing),
                     ONCE(conversions_refuse_nothing), ONCE(failures_deep_inside_need_no_error_either),
-                    ONCE(structs_of_another_version_are_refused), ONCE(an_opencl_failure_brings_its_code),
-                    ONCE(settings_take_any_text), ONCE(a_setting_stands_or_falls_whole)));
+                    ONCE(a_struct_of_version_0_is_of_the_first), ONCE(structs_of_another_version_are_refused),
+                    ONCE(an_opencl_failure_brings_its_code), ONCE(settings_take_any_text), ONCE(a_setting_stands_or_falls_whole)));
     add_tests(s, "progress", 300,
               TESTS(TIMES(every_phase_is_told_and_can_be_stopped, sizeof phases / sizeof *phases),
                     ONCE(a_callback_that_stops_training_cancels_it), ONCE(the_cache_is_where_it_was_asked_for)));
