@@ -48,6 +48,20 @@ grep -q "other kernels" "$W/out" && bad "a resumed run is said to run other kern
 for f in adapter_model decoder optimizer; do
   cmp -s "$W/b/last/$f.safetensors" "$W/c/last/$f.safetensors" && ok || bad "resumed $f differs from an unbroken run"
 done
+# a run that a signal stops ends with its status, after its checkpoint
+cat >"$W/stopped.py" <<'P'
+import os, signal, subprocess, sys, time
+number, out = getattr(signal, sys.argv[1]), sys.argv[2]
+p = subprocess.Popen(sys.argv[3:], preexec_fn=lambda: signal.signal(number, signal.SIG_DFL))
+while not os.path.exists(out + "/last/run.json") and p.poll() is None:
+    time.sleep(0.02)
+p.send_signal(number)
+sys.exit(p.wait() - 128 != number or not os.path.exists(out + "/last/run.json"))
+P
+for s in SIGINT SIGTERM; do
+  python3 "$W/stopped.py" $s "$W/$s" $T train $RUN --output-dir "$W/$s" data.split.val_games=[] training.epochs=1000 >"$W/out" 2>&1 && ok || bad "$s: $(tail -2 "$W/out")"
+  grep -qF "stopped; 'tracknet train --resume $W/$s' goes on" "$W/out" && ok || bad "$s is not told: $(tail -2 "$W/out")"
+done
 # other kernels than the checkpoint's run: said, and recorded
 cp -r "$W/c" "$W/v"
 expect 0 "run by other kernels than when the checkpoint was written (gemm" $T train --output-dir "$W/v" --resume "$W/v/last" training.epochs=5 --variants gemm=portable

@@ -117,5 +117,13 @@ P
 expect 0 "no ball" $P --image "$W/c2" --csv "$W/stored.csv"
 head -1 "$W/stored.csv" | grep -q visibility && ok || bad "the checkpoint's own threshold is not used"
 
+# what cannot be written is an error
+if [ -c /dev/full ]; then
+  for what in "devices" "devices --json" "predict --device cpu --checkpoint $W/run/last --image $C/0000.jpg" \
+    "predict --device cpu --checkpoint $W/run/last --image $C/0000.jpg --json" "train --dry-run" "--version" "--help" "predict --help"; do
+    $T $what >/dev/full 2>"$W/err"
+    [ $? -eq 1 ] && grep -q "cannot write to standard output" "$W/err" && ok || bad "$what to a full disk: $(cat "$W/err")"
+  done
+fi
 echo "$pass passed, $fail failed"
 [ "$fail" -eq 0 ]

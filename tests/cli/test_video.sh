@@ -56,6 +56,27 @@ P
 [ "$("$MAKE" --differ "$W/a.mkv" "$W/none.mkv")" -lt 100 ] && [ "$("$MAKE" --differ "$W/a.mkv" "$W/a_out.mp4")" -gt 140 ] && ok ||
   bad "drawn: $("$MAKE" --differ "$W/a.mkv" "$W/none.mkv") and $("$MAKE" --differ "$W/a.mkv" "$W/a_out.mp4")"
 
+# ---- repair: what is marked is what differs, the rest is as it was
+expect 0 "24 frames" $P --video "$W/a.mkv" --smooth --csv "$W/smooth.csv" --out "$W/smooth.mp4" --batch 5
+expect 0 "" $P --image "$C" --smooth --csv "$W/smooth_frames.csv" --outdir "$W/smooth" --batch 5
+$P --video "$W/a.mkv" --smooth --max-gap 0 --json --batch 5 >"$W/smooth.json" 2>"$W/err" && ok || bad "--json: $(cat "$W/err")"
+check "a repaired track" <<'P'
+plain, smooth, frames, dropped = C("a.csv"), C("smooth.csv"), C("smooth_frames.csv"), J("smooth.json")
+assert list(smooth[0]) == ["Frame", "Visibility", "X", "Y", "Confidence", "Time", "Repaired"]
+assert list(frames[0]) == ["image", "visibility", "x", "y", "confidence", "repaired"]
+assert len(smooth) == len(frames) == len(dropped) == 24
+for p, s, f, d in zip(plain, smooth, frames, dropped):
+    assert (s["Frame"], s["Confidence"], s["Time"]) == (p["Frame"], p["Confidence"], p["Time"])
+    assert (s["X"] != p["X"] or s["Y"] != p["Y"]) <= (s["Repaired"] == "1")
+    assert [f[k] for k in ("visibility", "x", "y", "confidence", "repaired")] == [s[k] for k in ("Visibility", "X", "Y", "Confidence", "Repaired")]
+    assert d["repaired"] == (not d["visible"]), d  # nothing is filled
+P
+[ "$(ls "$W/smooth" | wc -l)" -eq 48 ] && "$MAKE" --tell "$W/smooth.mp4" | grep -q "packets 24 " && ok || bad "pictures of a repaired track"
+expect 0 "24 frames" $P --video "$W/uneven.mkv" --smooth --max-gap 100 --csv "$W/smooth.csv"
+says "0 to 100 can" $P --video "$W/a.mkv" --smooth --max-gap 101
+says "goes with --smooth" $P --video "$W/a.mkv" --max-gap 3
+says "whole number" $P --video "$W/a.mkv" --smooth --max-gap 2.5
+
 # ---- damage: what can be read is predicted, and said
 head -c $(($(stat -c %s "$W/a.mkv") / 2)) "$W/a.mkv" >"$W/cut.mkv"
 expect 0 "is damaged" $P --video "$W/cut.mkv" --csv "$W/cut.csv" --out "$W/cut_out.mp4" --batch 5
