@@ -161,14 +161,19 @@ static void through(const tn_smooth *s, const int *i, int n, tn_track_point *p)
     }
 }
 
-/* A cubic through two points on either side where they are close together, else a line through one. */
+/* A cubic through two points on either side where they are close together; else, and where it bends away as it does when an outer
+ * point belongs to another flight, a line through one. */
 static void fill(const tn_smooth *s, int i, tn_track_point *p)
 {
     const int a = seen(s, i, -1, s->max_gap), b = a < 0 ? -1 : seen(s, i, 1, a + s->max_gap + 1 - i);
     if (b < 0) return;
     const int four[] = {seen(s, a, -1, 2), a, b, seen(s, b, 1, 2)};
-    if (four[0] >= 0 && four[3] >= 0) through(s, four, 4, p);
-    else through(s, four + 1, 2, p);
+    through(s, four + 1, 2, p);
+    if (four[0] >= 0 && four[3] >= 0) {
+        tn_track_point bent = *p;
+        through(s, four, 4, &bent);
+        if (hypot(bent.x - p->x, bent.y - p->y) <= s->slack + step(s, a, b) / 2) *p = bent;
+    }
     p->visible = p->repaired = true;
 }
 

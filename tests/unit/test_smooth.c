@@ -86,6 +86,21 @@ START_TEST(a_gap_at_the_edge_is_bridged_straight)
     }
 }
 
+/* Behind the gap the ball is hit: the next place belongs to another flight, and would bend the way far out. */
+START_TEST(a_gap_before_a_hit_is_bridged_straight)
+{
+    tn_track_point in[30], out[30];
+    for (int i = 0; i < 30; i++)
+        in[i] = (tn_track_point){.at = i, .x = i <= 14 ? 100 + 2 * i : 128 + 120 * (i - 14), .y = 50 + i, .visible = true};
+    hide(in, 10, 4);
+    repaired(out, in, 30, GAP);
+    for (int i = 10; i < 14; i++) {
+        ck_assert(out[i].visible && out[i].repaired);
+        ck_assert_double_eq_tol(out[i].x, 100 + 2 * i, 1e-9);
+        ck_assert_double_eq_tol(out[i].y, 50 + i, 1e-9);
+    }
+}
+
 START_TEST(a_gap_is_filled_by_the_times_of_its_frames)
 {
     tn_track_point in[20], out[20];
@@ -192,7 +207,8 @@ int main(void)
 {
     return run_tests("smooth", 20,
                      TESTS(ONCE(a_clean_track_stays_as_it_is), TIMES(a_short_gap_is_filled, GAP),
-                           ONCE(a_gap_at_the_edge_is_bridged_straight), ONCE(a_gap_is_filled_by_the_times_of_its_frames),
-                           TIMES(outliers_are_dropped_and_filled, TN_SMOOTH_RUN), ONCE(what_stays_elsewhere_is_no_outlier),
-                           ONCE(a_hit_and_a_bounce_are_left_alone), TIMES(a_stream_is_the_whole, 60)));
+                           ONCE(a_gap_at_the_edge_is_bridged_straight), ONCE(a_gap_before_a_hit_is_bridged_straight),
+                           ONCE(a_gap_is_filled_by_the_times_of_its_frames), TIMES(outliers_are_dropped_and_filled, TN_SMOOTH_RUN),
+                           ONCE(what_stays_elsewhere_is_no_outlier), ONCE(a_hit_and_a_bounce_are_left_alone),
+                           TIMES(a_stream_is_the_whole, 60)));
 }
