@@ -105,9 +105,10 @@ static int predict_cmd_run(const tn_config *cfg, tn_cli *c, tn_error *err)
     c->run.threshold = NULL;
     tn_bar_clear();
     predict_cmd_told(&a, rc);
-    if (!rc && a.list) return tn_cli_print_json(a.list, err);
-    json_decref(a.list);
-    return rc;
+    if (!a.list || (rc && !json_array_size(a.list))) return json_decref(a.list), rc;
+    tn_error unsaid; /* what there is, is printed though the run ended early */
+    const int printed = tn_cli_print_json(a.list, rc ? &unsaid : err);
+    return rc ? rc : printed;
 }
 
 int tn_cmd_predict(tn_cli *c, tn_error *err)

@@ -4,6 +4,15 @@
 #include <stdlib.h>
 #include <string.h>
 
+int tn_frame_load(tn_image *out, const tn_frame *f, tn_error *err)
+{
+    tn_error why = {0};
+    const int rc = tn_image_load(out, f->path, &why);
+    if (rc == TN_ERR_FORMAT) return tn_fail(err, rc, "%s; copy the frame again or remove its row in Label.csv", why.message);
+    if (rc) *err = why;
+    return rc;
+}
+
 void tn_dataset_free(tn_dataset *d)
 {
     for (int i = 0; i < d->n; i++) free(d->f[i].path);

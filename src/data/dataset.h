@@ -48,6 +48,8 @@ int tn_dataset_scan(tn_dataset *d, const char *root, const tn_strs *games, const
 int tn_dataset_judge(const tn_dataset *d, const char *root, const tn_strs *games, const char *what, bool strict, const tn_log *log,
                      tn_error *err);
 void tn_dataset_free(tn_dataset *d);
+/** The frame as stored; tn_image_free frees it. An error tells what to do about a frame of a data set. */
+int tn_frame_load(tn_image *out, const tn_frame *f, tn_error *err);
 /** One label file of a clip whose frames lie in `dir`. Appends to d. */
 int tn_labels_read(tn_dataset *d, const char *name, const char *dir, const char *csv, tn_error *err);
 /** A kind in words, "visible without coordinates"; static. */

@@ -70,9 +70,7 @@ static int jpeg_pixels(jpeg_job *j, tn_image *im, tn_error *err)
 /* Everything that libjpeg may jump out of; what it allocates hangs on j and im. */
 static int jpeg_run(jpeg_job *j, tn_image *im, FILE *f, const char *path, bool sizes_only, tn_error *err)
 {
-    if (setjmp(j->e.jump))
-        return tn_fail(err, TN_ERR_FORMAT, "%s: not a readable JPEG (%s); replace the frame or remove its row in Label.csv", path,
-                       j->e.text);
+    if (setjmp(j->e.jump)) return tn_fail(err, TN_ERR_FORMAT, "%s: not a readable JPEG (%s)", path, j->e.text);
     jpeg_create_decompress(&j->d);
     jpeg_stdio_src(&j->d, f);
     jpeg_read_header(&j->d, TRUE);
@@ -93,8 +91,7 @@ int tn_jpeg_read(tn_image *im, FILE *f, const char *path, bool sizes_only, tn_er
     j->e.base.emit_message = on_warning;
     int rc = jpeg_run(j, im, f, path, sizes_only, err);
     jpeg_destroy_decompress(&j->d);
-    if (!rc && j->e.truncated)
-        rc = tn_fail(err, TN_ERR_FORMAT, "%s: the JPEG ends too early; copy the frame again or remove its row in Label.csv", path);
+    if (!rc && j->e.truncated) rc = tn_fail(err, TN_ERR_FORMAT, "%s: the JPEG ends too early", path);
     free(j->ink);
     free(j);
     if (rc) tn_image_free(im);

@@ -59,9 +59,7 @@ static int png_pixels(png_job *j, tn_image *im, tn_error *err)
 /* Everything that libpng may jump out of; what it allocates hangs on j and im. */
 static int png_run(png_job *j, tn_image *im, FILE *f, const char *path, bool sizes_only, tn_error *err)
 {
-    if (setjmp(j->jump))
-        return tn_fail(err, TN_ERR_FORMAT, "%s: not a readable PNG (%s); copy the frame again or remove its row in Label.csv", path,
-                       j->text);
+    if (setjmp(j->jump)) return tn_fail(err, TN_ERR_FORMAT, "%s: not a readable PNG (%s)", path, j->text);
     png_init_io(j->png, f);
     png_set_user_limits(j->png, 0x7fffffff, 0x7fffffff);
     png_read_info(j->png, j->info);

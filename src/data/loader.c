@@ -79,7 +79,7 @@ static int resized(tn_loader *l, int i, uint8_t *rgb, int *stored_w, int *stored
 {
     tn_image full, im;
     if (kept_frame(l, i, rgb, stored_w, stored_h)) return 0;
-    TN_TRY(tn_image_load(&full, l->d->f[i].path, err));
+    TN_TRY(tn_frame_load(&full, &l->d->f[i], err));
     *stored_w = full.w, *stored_h = full.h;
     int rc = tn_image_resize(&im, &full, l->prep.width, l->prep.height, err);
     tn_image_free(&full);

@@ -24,7 +24,7 @@ static int draw_frame(tn_image *sheet, const tile *t, const tn_frame *f, tn_erro
 {
     static const uint8_t ring[] = {255, 40, 220};
     tn_image full, im;
-    TN_TRY(tn_image_load(&full, f->path, err));
+    TN_TRY(tn_frame_load(&full, f, err));
     const double k = TN_MIN((double)t->w / full.w, (double)t->h / full.h);
     const int w = TN_MAX(1, (int)(full.w * k + 0.5)), h = TN_MAX(1, (int)(full.h * k + 0.5));
     int rc = tn_image_resize(&im, &full, TN_MIN(w, t->w), TN_MIN(h, t->h), err);

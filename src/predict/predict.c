@@ -4,12 +4,16 @@
 #include "csv.h"
 #include "entry.h"
 #include "files.h"
+#include "log.h"
 #include "pictures.h"
 #include "table.h"
 #include "video.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+enum { TOLD = 5 }; /* pictures that cannot be read are told one by one */
 
 typedef struct {
     const tn_predict_options *p;
@@ -17,37 +21,53 @@ typedef struct {
     tn_strs images;
     tn_pictures pictures;
     tn_model_handle *m;
-    tn_text csv;
+    tn_table table;
     float thresholds[TN_MAX_ADAPTERS];
     bool thresholded; /* there is one: the table says what is visible */
     int at, adapter;  /* the next image; the adapter in place, or -1 */
     int done, total;
+    int damaged; /* pictures that could not be read; why the first could not */
+    tn_error first;
 } predict_task;
+
+/* A picture that cannot be read is set aside, as damage within a video is. */
+static int predict_load(predict_task *t, tn_shot *s, const char *image, tn_error *err)
+{
+    const int rc = tn_image_load(&s->im, image, err);
+    if (!rc || rc == TN_ERR_MEMORY) return rc;
+    if (!t->damaged++) t->first = *err;
+    if (t->damaged <= TOLD) tn_logf(t->o->log, TN_LOG_WARN, "%s; it is left out", err->message);
+    return TN_ERR_FORMAT;
+}
 
 static int predict_next(void *user, tn_shot *s, bool *end, tn_error *err)
 {
     predict_task *t = user;
-    if (t->at == t->images.n) return *end = true, 0;
-    const char *image = t->images.v[t->at];
-    TN_TRY(tn_watch_tell(tn_handle_watch(t->m), TN_PHASE_PREDICTING, image, t->done, t->total, err));
-    TN_TRY(tn_image_load(&s->im, image, err));
-    s->at = t->at;
-    s->index = t->at++;
-    return 0;
+    while (t->at < t->images.n) {
+        const char *image = t->images.v[t->at++];
+        TN_TRY(tn_watch_tell(tn_handle_watch(t->m), TN_PHASE_PREDICTING, image, t->done, t->total, err));
+        const int rc = predict_load(t, s, image, err);
+        s->at = (double)(s->index = t->at - 1);
+        if (rc == TN_ERR_MEMORY || !rc) return rc;
+        t->done++;
+    }
+    return *end = true, 0;
 }
 
-/* The frame's row: no ball is 0, 0 as TrackNetV3's tables have it. */
-static void predict_row(predict_task *t, const tn_prediction *p)
+/* No ball is 0, 0 as TrackNetV3's tables have it. */
+static int predict_row(const predict_task *t, const tn_prediction *p, tn_error *err)
 {
-    tn_csv_add(&t->csv, p->image);
-    if (t->thresholded) tn_text_addf(&t->csv, ",%d", p->visible);
-    tn_text_addf(&t->csv, ",%.2f,%.2f,%.4f", p->visible ? p->x : 0, p->visible ? p->y : 0, p->confidence);
-    if (t->p->smooth) tn_text_addf(&t->csv, ",%d", p->repaired);
+    tn_text row = {0};
+    tn_csv_add(&row, p->image);
+    if (t->thresholded) tn_text_addf(&row, ",%d", p->visible);
+    tn_text_addf(&row, ",%.2f,%.2f,%.4f", p->visible ? p->x : 0, p->visible ? p->y : 0, p->confidence);
+    if (t->p->smooth) tn_text_addf(&row, ",%d", p->repaired);
     if (t->o->n_adapters > 1) {
-        tn_text_add(&t->csv, ",", 1);
-        tn_csv_add(&t->csv, p->adapter);
+        tn_text_add(&row, ",", 1);
+        tn_csv_add(&row, p->adapter);
     }
-    tn_text_add(&t->csv, "\n", 1);
+    tn_text_add(&row, "\n", 1);
+    return tn_table_row(&t->table, &row, err);
 }
 
 static int predict_answer(void *user, tn_shot *s, const tn_sight *a, tn_error *err)
@@ -61,7 +81,7 @@ static int predict_answer(void *user, tn_shot *s, const tn_sight *a, tn_error *e
                              .visible = a->visible,
                              .repaired = a->repaired};
     if (t->p->outdir) TN_TRY(tn_pictures_save(&t->pictures, t->adapter, s, a, err));
-    predict_row(t, &r);
+    TN_TRY(predict_row(t, &r, err));
     t->done++;
     if (t->p->each && TN_CALLBACK(t->p->each(t->p->user, &r, t->done, t->total))) return tn_cancelled(TN_PHASE_PREDICTING, err);
     return 0;
@@ -84,6 +104,15 @@ static int predict_all_images(predict_task *t, int adapter, tn_error *err)
     return tn_flow_run(&flow, err);
 }
 
+/* Nothing read at all is the first one's error. */
+static int predict_end(const predict_task *t, tn_error *err)
+{
+    if (!t->damaged) return 0;
+    if (t->damaged == t->total) return *err = t->first, err->status;
+    tn_logf(t->o->log, TN_LOG_WARN, "%d of %d pictures could not be read", t->damaged, t->total);
+    return 0;
+}
+
 static int predict_run(predict_task *t, tn_error *err)
 {
     tn_model_info info = TN_MODEL_INFO_INIT;
@@ -91,15 +120,16 @@ static int predict_run(predict_task *t, tn_error *err)
     t->pictures.heat_width = info.heat_width;
     t->pictures.heat_height = info.heat_height;
     t->total = t->images.n * TN_MAX(t->o->n_adapters, 1);
-    tn_text_addf(&t->csv, "image%s,x,y,confidence%s%s\n", t->thresholded ? ",visibility" : "", t->p->smooth ? ",repaired" : "",
-                 t->o->n_adapters > 1 ? ",adapter" : "");
+    char header[96];
+    snprintf(header, sizeof header, "image%s,x,y,confidence%s%s\n", t->thresholded ? ",visibility" : "",
+             t->p->smooth ? ",repaired" : "", t->o->n_adapters > 1 ? ",adapter" : "");
+    TN_TRY(tn_table_open(&t->table, t->p->csv, header, err));
     if (!t->o->n_adapters) TN_TRY(predict_all_images(t, -1, err));
     for (int i = 0; i < t->o->n_adapters; i++) {
         TN_TRY(tn_model_use_adapter(t->m, i, err));
         TN_TRY(predict_all_images(t, i, err));
     }
-    if (!t->p->csv) return 0;
-    return t->csv.oom ? tn_oom(err) : tn_write_file(t->p->csv, t->csv.s, t->csv.len, err);
+    return predict_end(t, err);
 }
 
 static int predict_check(const tn_predict_options *p, tn_error *err)
@@ -124,6 +154,14 @@ static int predict_thresholds(predict_task *t, tn_error *err)
     return 0;
 }
 
+static int predict_apart(const predict_task *t, tn_error *err)
+{
+    for (int i = 0; t->p->csv && i < t->images.n; i++)
+        if (tn_same_file(t->p->csv, t->images.v[i]))
+            return tn_fail(err, TN_ERR_ARGUMENT, "'%s' would be written over: name another file for the table", t->images.v[i]);
+    return tn_check_table(t->p->csv, err);
+}
+
 int tn_predict(const tn_config *c, const tn_run_options *o, const tn_predict_options *p, tn_error *err)
 {
     TN_ENTRY(err);
@@ -134,12 +172,13 @@ int tn_predict(const tn_config *c, const tn_run_options *o, const tn_predict_opt
     predict_task t = {.p = p, .o = o};
     int rc = tn_collect_images(&t.images, p, o->log, err);
     if (!rc) rc = predict_thresholds(&t, err);
-    if (!rc) rc = tn_check_table(p->csv, err);
+    if (!rc) rc = predict_apart(&t, err);
     if (!rc) rc = tn_pictures_begin(&t.pictures, p->outdir, &t.images, o, err);
     if (!rc) rc = tn_model_open(&t.m, c, o, err);
     if (!rc) rc = predict_run(&t, err);
     tn_pictures_free(&t.pictures);
-    tn_text_free(&t.csv);
+    const int closed = tn_table_close(&t.table, rc ? &(tn_error){0} : err);
+    if (!rc) rc = closed;
     tn_strs_free(&t.images);
     tn_model_close(t.m);
     return rc;

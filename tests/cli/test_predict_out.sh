@@ -74,11 +74,37 @@ says "is a folder" $P --image "$W/c2" --csv "$W/c2"
 expect 0 "" $P --image "$W/c2" --csv "$W/new/folder/o.csv"
 [ -s "$W/new/folder/o.csv" ] && ok || bad "no table in a new folder"
 says "there is no frame or folder" $P --image "$W/c2" --image "$W/none.jpg"
-# the frames before a damaged one are told
-head -c 300 "$C/0001.jpg" >"$W/c2/0003.jpg"
-says "0003.jpg" $P --image "$W/c2"
-grep -q "c2/0002.jpg  x " "$W/out" && ok || bad "frames before a damaged one are lost: $(cat "$W/out")"
-rm "$W/c2/0003.jpg"
+says "picture's name" $P --image "$W/c2" --csv "$W/c2/new.jpg"
+ln -s c2/0000.jpg "$W/link.csv"
+says "would be written over" $P --image "$W/c2" --csv "$W/link.csv"
+
+# a damaged picture is set aside, and what there is of a run that fails is told
+mkdir "$W/some_bad" "$W/bad" "$W/many"
+cp "$C/0000.jpg" "$W/some_bad/0.jpg" && cp "$C/0001.jpg" "$W/some_bad/2.jpg"
+head -c 300 "$C/0001.jpg" | tee "$W/some_bad/1.jpg" "$W/bad/1.jpg" >"$W/bad/2.jpg"
+expect 0 "1 of 3 pictures could not be read" $P --image "$W/some_bad" --csv "$W/bad.csv"
+grep -q "some_bad/1.jpg: .*; it is left out" "$W/out" && [ "$(wc -l <"$W/bad.csv")" -eq 3 ] && ok || bad "a damaged picture: $(cat "$W/out" "$W/bad.csv")"
+expect 1 "tracknet predict: $W/bad/1.jpg: not a readable JPEG" $P --image "$W/bad" --csv "$W/bad.csv"
+for i in {1..400}; do ln -s "$C/000$((i % 4)).jpg" "$W/many/$i.jpg"; done
+cat >"$W/stop.py" <<'P'
+import json, signal, subprocess, sys, time
+out, table, command = sys.argv[1], sys.argv[2], sys.argv[3:]
+p = subprocess.Popen(command, stdout=open(out, "w"), preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
+rows = lambda: open(table).read().count("\n") if __import__("os").path.exists(table) else 0
+while rows() < 5 and p.poll() is None: time.sleep(0.01)
+p.send_signal(signal.SIGINT)
+p.wait()
+seen = json.load(open(out))
+sys.exit(not (p.returncode == 130 and 4 <= len(seen) == rows() - 1 < 400))
+P
+python3 "$W/stop.py" "$W/stop.json" "$W/stop.csv" $P --image "$W/many" --csv "$W/stop.csv" --json 2>"$W/err" && ok || bad "stopped: $(wc -l "$W/stop.csv"), $(tail -2 "$W/err")"
+# a pipe is written to, and a link stays one
+mkfifo "$W/fifo" && cat "$W/fifo" >"$W/piped" &
+expect 0 "" $P --image "$W/c1/0000.jpg" --csv "$W/fifo"
+wait
+touch "$W/target" && ln -s target "$W/to.csv"
+expect 0 "" $P --image "$W/c1/0000.jpg" --csv "$W/to.csv"
+[ -p "$W/fifo" ] && [ -L "$W/to.csv" ] && cmp -s "$W/piped" "$W/target" && [ -s "$W/target" ] && ok || bad "a pipe or a link is replaced"
 
 # ---- no ball is an answer
 $P --image "$W/c2" --json >"$W/all.json" 2>"$W/err" || bad "$(cat "$W/err")"
