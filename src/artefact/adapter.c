@@ -44,19 +44,34 @@ bool tn_adapter_loftq_has(const tn_adapter *a, const tn_adapter_module *m)
     return true;
 }
 
-static int alpha_of(double *alpha, const tn_adapter *a, const char *path, tn_error *err)
+/* The number that a module has: of the first pattern that fits, or else *v as it is. */
+static int of_pattern(double *v, const tn_adapter *a, const char *pattern, const char *path, tn_error *err)
 {
     const char *key;
-    json_t *v;
-    *alpha = tn_json_num(a->config, "lora_alpha", 8);
-    json_object_foreach(json_object_get(a->config, "alpha_pattern"), key, v)
+    json_t *x;
+    json_object_foreach(json_object_get(a->config, pattern), key, x)
     {
         bool hit;
-        TN_TRY(tn_match_pattern(&hit, key, path, "alpha_pattern", err));
+        tn_error why;
+        if (tn_match_pattern(&hit, key, path, pattern, &why))
+            return tn_fail(err, TN_ERR_FORMAT, "adapter '%s': '%s' in its %s is no regular expression", a->dir, key, pattern);
         if (!hit) continue;
-        *alpha = json_number_value(v);
+        *v = json_number_value(x);
         return 0;
     }
+    return 0;
+}
+
+/* Its scale follows from numbers of the configuration, which the tensors must agree with. */
+static int scale_of(tn_adapter_module *m, const tn_adapter *a, tn_error *err)
+{
+    double alpha = tn_json_num(a->config, "lora_alpha", 8), r = tn_json_num(a->config, "r", m->r);
+    TN_TRY(of_pattern(&alpha, a, "alpha_pattern", m->path, err));
+    TN_TRY(of_pattern(&r, a, "rank_pattern", m->path, err));
+    if (r != m->r)
+        return tn_fail(err, TN_ERR_FORMAT, "adapter '%s': '%s' has rank %d, and its adapter_config.json says %g", a->dir,
+                       m->a->name, m->r, r);
+    m->scale = (float)(a->rslora ? alpha / sqrt(m->r) : alpha / m->r);
     return 0;
 }
 
@@ -74,6 +89,13 @@ static const tn_st_tensor *beside(const tn_adapter *a, const char *module, const
     return by_common(a, name);
 }
 
+/* What a heatmap model has; pooler, classifier and the token that masks patches are of other uses of the backbone. */
+static bool of_backbone(const char *common)
+{
+    if (!strcmp(common, "embeddings.mask_token")) return false;
+    return tn_starts(common, "layer.") || tn_starts(common, "embeddings.") || tn_starts(common, "norm.");
+}
+
 /* The partners of a module's lora_A, and whether they are what the configuration says. */
 static int find_partners(const tn_adapter *a, tn_adapter_module *m, tn_error *err)
 {
@@ -81,6 +103,7 @@ static int find_partners(const tn_adapter *a, tn_adapter_module *m, tn_error *er
     m->bias = beside(a, m->common, ".lora_B.bias");
     m->magnitude = beside(a, m->common, ".lora_magnitude_vector");
     if (!m->b) return adapter_bad(a, err, "there is no lora_B beside", m->a->name);
+    if (m->a->ndim == 4) return adapter_bad(a, err, "it adapts a convolution, which is not built, at", m->a->name);
     if (m->a->ndim != 2 || m->b->ndim != 2 || m->a->shape[0] != m->b->shape[1] || m->a->shape[0] < 1)
         return adapter_bad(a, err, "lora_A and lora_B do not go together at", m->a->name);
     m->r = (int)m->a->shape[0], m->in = (int)m->a->shape[1], m->out = (int)m->b->shape[0];
@@ -107,18 +130,11 @@ static int add_module(tn_adapter *a, int i, tn_error *err)
     m->path = strdup(tn_starts(path, "base_model.model.") ? path + strlen("base_model.model.") : path);
     if (!m->path || !m->common) return tn_oom(err);
     TN_TRY(find_partners(a, m, err));
-    double alpha;
-    TN_TRY(alpha_of(&alpha, a, m->path, err));
-    m->scale = (float)(a->rslora ? alpha / sqrt(m->r) : alpha / m->r);
-    return 0;
+    m->outside = !of_backbone(m->common);
+    return scale_of(m, a, err);
 }
 
 /* ---- what else the file holds ---- */
-
-static bool of_backbone(const char *common)
-{
-    return tn_starts(common, "layer.") || tn_starts(common, "embeddings.") || tn_starts(common, "norm.");
-}
 
 /* A module that modules_to_save names, or a bias of `bias: all`, outside the backbone: a classifier, a pooler, a decode head. */
 static bool is_head(const tn_adapter *a, const char *key, const char *common)
@@ -171,13 +187,28 @@ const tn_st_tensor *tn_adapter_whole(const tn_adapter *a, int i)
     return strstr(a->common.v[i], ".original_module.") ? NULL : &a->file->t[i];
 }
 
-void tn_adapter_warn(const tn_adapter *a, const tn_log *log)
+void tn_adapter_warn(const tn_adapter *a, const tn_hf_dir *base, const tn_log *log)
 {
-    if (!a->heads.n) return;
-    char *names = tn_strs_join(&a->heads, ", ");
-    tn_logf(log, TN_LOG_WARN, "adapter '%s': %d tensors of heads that the backbone lacks are left aside: %s", a->dir, a->heads.n,
-            names ? names : "");
+    tn_strs all = {0};
+    bool ok = tn_strs_copy(&all, &a->heads);
+    for (int i = 0; i < a->n; i++) {
+        char weight[330];
+        snprintf(weight, sizeof weight, "%s.weight", a->modules[i].common);
+        if (a->modules[i].outside && !(base && tn_hf_find(base, weight, NULL))) ok &= tn_strs_add(&all, a->modules[i].common);
+    }
+    char *names = ok && all.n ? tn_strs_join(&all, ", ") : NULL;
+    if (names)
+        tn_logf(log, TN_LOG_WARN, "adapter '%s': %d %s of heads that the backbone lacks %s left aside: %s", a->dir, all.n,
+                all.n == 1 ? "part" : "parts", all.n == 1 ? "is" : "are", names);
     free(names);
+    tn_strs_free(&all);
+}
+
+int tn_adapter_inside(const tn_adapter *a)
+{
+    int n = 0;
+    for (int i = 0; i < a->n; i++) n += !a->modules[i].outside;
+    return n;
 }
 
 /* ---- opening ---- */

@@ -14,6 +14,7 @@ typedef struct tn_adapter_module {
     const tn_st_tensor *bias;              /* lora_B's [out], added to the base's as scale * bias; or NULL */
     int r, in, out;
     float scale;
+    bool outside; /* of a head, which no backbone here has */
 } tn_adapter_module;
 
 typedef struct tn_adapter {
@@ -34,8 +35,10 @@ int tn_adapter_open(tn_adapter **out, const char *dir, tn_error *err);
 void tn_adapter_close(tn_adapter *a);
 /** Are all keys of an adapter_config.json understood? `dir` names it in errors. */
 int tn_adapter_check_config(const char *dir, const json_t *config, tn_error *err);
-/** One warning for the heads left aside, if there are any. */
-void tn_adapter_warn(const tn_adapter *a, const tn_log *log);
+/** One warning for the heads left aside, if there are any; a module outside the backbone that `base` (or NULL) holds is not. */
+void tn_adapter_warn(const tn_adapter *a, const tn_hf_dir *base, const tn_log *log);
+/** How many of the modules are the backbone's. */
+int tn_adapter_inside(const tn_adapter *a);
 /** The i-th tensor of the file when it is no part of LoRA and no head left aside, else NULL. */
 const tn_st_tensor *tn_adapter_whole(const tn_adapter *a, int i);
 /** A tensor of the backbone that is no adapter (bias, modules_to_save) by the common spelling of its name, or NULL. */

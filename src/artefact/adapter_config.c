@@ -4,25 +4,26 @@
 
 #include <string.h>
 
-typedef enum { ANY, OFF } config_rule;
+typedef enum { ANY, OFF, FLAG, NUMBER, NUMBERS, TEXT, NAMES } config_rule;
 
-/* ANY: read elsewhere, or it says nothing about the arithmetic of a trained adapter. OFF: only as absent. */
+/* ANY: it says nothing about the arithmetic of a trained adapter. OFF: only as absent. The others are read, here or elsewhere, and
+ * must be what they are read as: a number written as text would else be taken for the default. */
 static const struct {
     const char *key;
     config_rule rule;
     const char *what;
 } known[] = {
     {"alora_invocation_tokens", OFF, "aLoRA adapts some tokens only"},
-    {"alpha_pattern", ANY, NULL},
+    {"alpha_pattern", NUMBERS, NULL},
     {"arrow_config", OFF, "Arrow routes between adapters"},
     {"auto_mapping", ANY, NULL},
     {"base_model_name_or_path", ANY, NULL},
-    {"bias", ANY, NULL},
+    {"bias", TEXT, NULL},
     {"corda_config", ANY, NULL}, /* init_lora_weights tells whether it was followed */
     {"ensure_weight_tying", ANY, NULL},
     {"eva_config", ANY, NULL},
     {"exclude_modules", ANY, NULL},
-    {"fan_in_fan_out", ANY, NULL},
+    {"fan_in_fan_out", FLAG, NULL},
     {"inference_mode", ANY, NULL},
     {"init_lora_weights", ANY, NULL},
     {"kasa_config", OFF, "KaSA cuts singular values out of the base"},
@@ -30,19 +31,19 @@ static const struct {
     {"layers_pattern", ANY, NULL},
     {"layers_to_transform", ANY, NULL},
     {"loftq_config", ANY, NULL},
-    {"lora_alpha", ANY, NULL},
-    {"lora_bias", ANY, NULL},
+    {"lora_alpha", NUMBER, NULL},
+    {"lora_bias", FLAG, NULL},
     {"lora_dropout", ANY, NULL},
     {"lora_ga_config", ANY, NULL},
     {"megatron_config", OFF, "Megatron splits the layers"},
     {"megatron_core", ANY, NULL},
     {"merge_weights", ANY, NULL}, /* PEFT 0.2 */
-    {"modules_to_save", ANY, NULL},
-    {"peft_type", ANY, NULL},
+    {"modules_to_save", NAMES, NULL},
+    {"peft_type", TEXT, NULL},
     {"peft_version", ANY, NULL},
     {"qalora_group_size", ANY, NULL},
-    {"r", ANY, NULL},
-    {"rank_pattern", ANY, NULL},
+    {"r", NUMBER, NULL},
+    {"rank_pattern", NUMBERS, NULL},
     {"revision", ANY, NULL},
     {"runtime_config", ANY, NULL},
     {"target_modules", ANY, NULL},
@@ -50,9 +51,9 @@ static const struct {
     {"task_type", ANY, NULL},
     {"trainable_token_indices", OFF, "it trains an embedding of words"},
     {"use_bdlora", OFF, "BD-LoRA's factors are block-diagonal"},
-    {"use_dora", ANY, NULL},
+    {"use_dora", FLAG, NULL},
     {"use_qalora", OFF, "QALoRA pools the input"},
-    {"use_rslora", ANY, NULL},
+    {"use_rslora", FLAG, NULL},
     {"velora_config", ANY, NULL}, /* only how gradients are computed */
 };
 
@@ -64,16 +65,47 @@ static bool is_absent(const json_t *v)
            (json_is_number(v) && json_number_value(v) == 0);
 }
 
+static bool all_numbers(const json_t *v)
+{
+    const char *key;
+    json_t *x;
+    json_object_foreach((json_t *)v, key, x) if (!json_is_number(x)) return false;
+    return json_is_object(v);
+}
+
+static bool all_names(const json_t *v)
+{
+    for (size_t i = 0; i < json_array_size(v); i++)
+        if (!json_is_string(json_array_get(v, i))) return false;
+    return json_is_array(v);
+}
+
+/* NULL, or what the value of a key should be and is not. */
+static const char *wrong_type(config_rule rule, const json_t *v)
+{
+    switch (rule) {
+    case FLAG: return json_is_boolean(v) ? NULL : "true or false";
+    case NUMBER: return json_is_number(v) ? NULL : "a number";
+    case NUMBERS: return all_numbers(v) ? NULL : "a mapping of names to numbers";
+    case TEXT: return json_is_string(v) ? NULL : "a text";
+    case NAMES: return all_names(v) ? NULL : "a list of names";
+    default: return NULL;
+    }
+}
+
 static int check_key(const char *dir, const char *key, const json_t *v, tn_error *err)
 {
-    if (is_absent(v)) return 0;
     for (size_t i = 0; i < TN_COUNT(known); i++) {
         if (strcmp(known[i].key, key)) continue;
-        if (known[i].rule == ANY) return 0;
+        const char *want = json_is_null(v) ? NULL : wrong_type(known[i].rule, v);
+        if (want)
+            return tn_fail(err, TN_ERR_FORMAT, "adapter '%s': %s in its adapter_config.json is not %s; correct it", dir, key, want);
+        if (known[i].rule != OFF || is_absent(v)) return 0;
         return tn_fail(err, TN_ERR_FORMAT,
                        "adapter '%s': its adapter_config.json sets %s: %s, which is not built; merge it in PEFT", dir, key,
                        known[i].what);
     }
+    if (is_absent(v)) return 0;
     return tn_fail(err, TN_ERR_FORMAT,
                    "adapter '%s': its adapter_config.json sets %s, which is not known here and may change what the adapter does; "
                    "merge it in PEFT, or remove the key if it does not",

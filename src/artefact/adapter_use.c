@@ -217,10 +217,11 @@ static int all_taken(const tn_adapter *a, const bool *taken, int biases, tn_erro
         if (tn_adapter_whole(a, i) && !taken[i])
             return tn_fail(err, TN_ERR_FORMAT, "adapter '%s': '%s' is not in this base; it was made for another base", a->dir,
                            a->file->t[i].name);
-    if (!a->lora_bias || biases == a->n) return 0;
+    const int inside = tn_adapter_inside(a);
+    if (!a->lora_bias || biases == inside) return 0;
     return tn_fail(err, TN_ERR_FORMAT,
                    "adapter '%s': lora_bias needs a bias in every adapted layer, and %d of %d have none in this base", a->dir,
-                   a->n - biases, a->n);
+                   inside - biases, inside);
 }
 
 /* Biases and modules trained whole; what an adapter before this one replaced is put back. */
@@ -256,9 +257,10 @@ int tn_adapter_apply(const tn_adapter *a, tn_engine *e, tn_error *err)
         snprintf(module, sizeof module, "%.*s", (int)(strlen(name) - strlen(".lora_A.weight")), name);
         TN_TRY(apply_module(a, e, module, &used, err));
     }
-    if (used < a->n)
+    const int inside = tn_adapter_inside(a);
+    if (used < inside)
         return tn_fail(err, TN_ERR_FORMAT, "adapter '%s': %d of its %d modules are not in this base; it was made for another base",
-                       a->dir, a->n - used, a->n);
+                       a->dir, inside - used, inside);
     return apply_magnitudes(a, e, err);
 }
 
@@ -293,7 +295,7 @@ int tn_adapters_engine(tn_engine **e, tn_adapter *list[TN_MAX_ADAPTERS], int *n,
     tn_lora_free(&all);
     for (int i = 0; !rc && i < *n; i++) {
         rc = check_loftq(list[i], *e, err);
-        tn_adapter_warn(list[i], o->log);
+        tn_adapter_warn(list[i], NULL, o->log);
     }
     if (!rc && o->checkpoint) rc = tn_checkpoint_load(o->checkpoint, *e, err);
     return rc;

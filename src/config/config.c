@@ -216,7 +216,7 @@ static int read_tree(tn_config *c, const char *path, tn_ynode **out, tn_error *e
 /* The next layer (taken over) joins the tree. */
 static int add_layer(tn_config *c, tn_ynode *layer, tn_error *err)
 {
-    int rc = tn_layer_settle(layer, err);
+    int rc = tn_layer_settle(layer, c->tree, err);
     if (!rc) return tn_yaml_merge(c->tree, layer, err);
     tn_yaml_free(layer);
     return rc;

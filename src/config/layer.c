@@ -204,9 +204,26 @@ static int implied(tn_ynode *root, const char *which, const char *name, const ch
     return move(root, n, which, name, false, err);
 }
 
-static int settle_switches(tn_ynode *root, tn_error *err)
+static bool is_off(tn_ynode *root, const char *name)
+{
+    return find_node(root, name) && !is_set(root, name);
+}
+
+/* A switch that is off takes back what an earlier layer said, unless this layer says what is to be. load_in_8bit: false alone says
+ * nothing of 4 bits. */
+static int take_back(tn_ynode *root, tn_ynode *before, const char *four, const char *eight, tn_error *err)
+{
+    const bool was_eight = is_off(root, eight) && is_set(before, eight);
+    const bool was_four = is_off(root, four) && !(is_set(before, eight) && !find_node(root, eight));
+    if (was_eight) tn_yaml_free(take_node(before, QUANT ".quant_type")); /* int8, which it implied */
+    if (is_set(root, four) || is_set(root, eight) || find_node(root, QUANT ".enabled")) return 0;
+    return was_eight || was_four ? implied(root, was_eight ? eight : four, QUANT ".enabled", "false", err) : 0;
+}
+
+static int settle_switches(tn_ynode *root, tn_ynode *before, tn_error *err)
 {
     static const char *const four = QUANT ".load_in_4bit", *const eight = QUANT ".load_in_8bit";
+    TN_TRY(take_back(root, before, four, eight, err));
     if (is_set(root, four)) TN_TRY(implied(root, four, QUANT ".enabled", "true", err));
     if (!is_set(root, eight)) return 0;
     tn_yaml_free(take_node(root, QUANT ".bnb_4bit_quant_type")); /* transformers writes them even so */
@@ -230,13 +247,13 @@ static int check_method(tn_ynode *root, tn_error *err)
                    tn_yaml_place(place, sizeof place, n), n->text);
 }
 
-int tn_layer_settle(tn_ynode *root, tn_error *err)
+int tn_layer_settle(tn_ynode *root, tn_ynode *before, tn_error *err)
 {
     size_t inner = 0; /* the first row of keys inside the section */
     while (!tn_starts(names[inner].from, QUANT ".")) inner++;
     TN_TRY(move_rows(root, 0, inner, err));
     TN_TRY(check_method(root, err));
-    TN_TRY(settle_switches(root, err));
+    TN_TRY(settle_switches(root, before, err));
     strip_torch(find_node(root, QUANT ".compute_dtype"));
     strip_torch(find_node(root, QUANT ".bnb_4bit_compute_dtype"));
     return move_rows(root, inner, TN_COUNT(names), err);

@@ -5,10 +5,10 @@
 
 /**
  * Keys under another name (training.lora, bitsandbytes' bnb_4bit_quant_type ...) move to the schema's, so that later layers win
- * whatever name they use; transformers' load_in_4bit and load_in_8bit switch quantisation on. Two names of one thing with
- * different values in one layer are an error with its place.
+ * whatever name they use; transformers' load_in_4bit and load_in_8bit switch quantisation on, and off what `before`, the layers so
+ * far, switched on. Two names of one thing with different values in one layer are an error with its place.
  */
-int tn_layer_settle(tn_ynode *root, tn_error *err);
+int tn_layer_settle(tn_ynode *root, tn_ynode *before, tn_error *err);
 /** The schema's name of a key; buf is used where it differs. */
 const char *tn_layer_name(const char *name, char *buf, size_t n);
 #endif

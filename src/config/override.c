@@ -4,10 +4,26 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* From its first character to its last, as 'a' 'b' is not. */
 static bool is_quoted(const char *s)
 {
-    const size_t n = strlen(s);
-    return n > 1 && (s[0] == '\'' || s[0] == '"') && s[n - 1] == s[0];
+    const char quote = s[0];
+    if (quote != '\'' && quote != '"') return false;
+    for (s++; *s; s++) {
+        const bool escaped = quote == '"' && *s == '\\' && s[1], doubled = quote == '\'' && *s == '\'' && s[1] == '\'';
+        if (escaped || doubled) s++;
+        else if (*s == quote) return !s[1];
+    }
+    return false;
+}
+
+/* [a,b] or - a. A pattern may begin as a list does, but does not end so: [qv]_proj. */
+static bool is_list(const tn_key *k, const char *s)
+{
+    s += strspn(s, " ");
+    size_t n = strlen(s);
+    while (n && s[n - 1] == ' ') n--;
+    return tn_starts(s, "- ") || (s[0] == '[' && (k->type == TN_S_STRS || s[n - 1] == ']'));
 }
 
 /* ~ is a null, but of a path it is the home folder. */
@@ -25,7 +41,7 @@ static bool is_literal(const tn_key *k, const char *text)
     case TN_S_STR:
     case TN_S_PATH: return !(k->nullable && means_null(k, text));
     case TN_S_STRS:
-    case TN_S_NAMES: return text[0] != '[' && !tn_starts(text, "- ") && !means_null(k, text);
+    case TN_S_NAMES: return !is_list(k, text) && !means_null(k, text);
     default: return false;
     }
 }

@@ -134,7 +134,7 @@ static int check_module(const tn_adapter *a, const tn_adapter_module *m, const t
 {
     char name[330];
     snprintf(name, sizeof name, "%s.weight", m->common);
-    if (!tn_hf_find(hf, name, NULL)) return not_in_base(a, m->path, hf, err);
+    if (!tn_hf_find(hf, name, NULL)) return m->outside ? 0 : not_in_base(a, m->path, hf, err);
     snprintf(name, sizeof name, "%s.bias", m->common);
     if (!a->lora_bias || tn_hf_find(hf, name, NULL)) return 0;
     return tn_fail(err, TN_ERR_FORMAT, "adapter '%s': lora_bias needs a bias in '%s', and '%s' has none there", a->dir, m->path,
@@ -174,7 +174,7 @@ int tn_merge_adapter(const char *adapter, const tn_quantize_options *o, tn_error
     int rc = starts_of(&m, err);
     if (!rc) rc = tn_hf_open(&m.base, o->in, true, err);
     if (!rc) rc = check_base(m.a, m.base, err);
-    if (!rc) tn_adapter_warn(m.a, o->log);
+    if (!rc) tn_adapter_warn(m.a, m.base, o->log);
     if (!rc) rc = tn_rewrite_run(&w, err);
     tn_hf_close(m.base);
     tn_adapter_close(m.a);

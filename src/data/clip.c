@@ -56,7 +56,7 @@ static int clip_frame(const clip_task *t, const tn_label_row *r, char *path, int
     tn_error bad;
     int w, h;
     char why[128];
-    if (tn_image_size(&w, &h, path, &bad)) {
+    if (tn_image_whole(&w, &h, path, &bad)) {
         const char *name = strstr(bad.message, strrchr(path, '/') + 1); /* the folder is told with the line */
         free(path);
         return set_aside(t, TN_LABEL_UNREADABLE, line, name ? name : bad.message, err);
@@ -77,9 +77,14 @@ static int clip_row(const clip_task *t, const tn_label_columns *columns, const t
     char why[128];
     const char *bad = tn_label_parse(&r, columns, record, &kind);
     if (bad) return set_aside(t, kind, record->line, bad, err);
-    tn_frame_file *file = tn_frame_files_find(&t->files, r.name);
+    bool several;
+    tn_frame_file *file = tn_frame_files_find(&t->files, r.name, &several);
     if (!file || file->labelled) {
-        snprintf(why, sizeof why, file ? "the frame '%s' has a row above" : "there is no frame '%s'", r.name);
+        snprintf(why, sizeof why,
+                 file      ? "the frame '%s' has a row above"
+                 : several ? "several frames have the number '%s'; name the file"
+                           : "there is no frame '%s'",
+                 r.name);
         return set_aside(t, file ? TN_LABEL_DUPLICATE : TN_LABEL_MISSING, record->line, why, err);
     }
     char *path = tn_path(t->dir, file->name);
@@ -98,7 +103,8 @@ static int clip_rows(const clip_task *t, char *text, size_t len, tn_error *err)
     const int header = csv.line;
     bool row = !tn_label_header(&columns, &csv);
     do {
-        if (row && columns.bad) csv.line = header; /* that is where it is wrong */
+        if (row && tn_label_header_again(&columns, &csv)) continue; /* something stood before it, or files were joined */
+        if (row && columns.bad) csv.line = header;                  /* that is where it is wrong */
         if (row) TN_TRY(clip_row(t, &columns, &csv, err));
         row = true;
     } while (tn_csv_next(&csv));

@@ -1,15 +1,7 @@
 #include "csv.h"
 
 #include <string.h>
-
-void tn_csv_begin(tn_csv *c, char *text, size_t len)
-{
-    *c = (tn_csv){.s = text, .end = text + len, .separator = ',', .next_line = 1};
-    if (!strncmp(text, "\xef\xbb\xbf", 3)) c->s += 3;
-    const char *first = c->s + strspn(c->s, "\r\n \t");
-    const size_t n = strcspn(first, "\r\n");
-    if (!memchr(first, ',', n)) c->separator = memchr(first, '\t', n) ? '\t' : memchr(first, ';', n) ? ';' : ',';
-}
+#include <strings.h>
 
 static bool csv_blank(const tn_csv *c, const char *s)
 {
@@ -27,6 +19,30 @@ static char *csv_next_line(tn_csv *c, char *s)
     if (s >= c->end) return s;
     c->next_line++;
     return s + (s[0] == '\r' && s + 1 < c->end && s[1] == '\n' ? 2 : 1);
+}
+
+/* Lines before the table: notes that begin with #, and the one by which Excel tells the separator. */
+static void skip_preamble(tn_csv *c)
+{
+    for (;;) {
+        char *s = c->s + strspn(c->s, " \t");
+        const bool sep = !strncasecmp(s, "sep=", 4) && s[4] && !csv_at_end(c, s + 4);
+        if (*s != '#' && !sep) return;
+        if (sep) c->separator = s[4];
+        while (!csv_at_end(c, s)) s++;
+        c->s = csv_next_line(c, s);
+    }
+}
+
+void tn_csv_begin(tn_csv *c, char *text, size_t len)
+{
+    *c = (tn_csv){.s = text, .end = text + len, .next_line = 1};
+    if (!strncmp(text, "\xef\xbb\xbf", 3)) c->s += 3;
+    skip_preamble(c);
+    const char *first = c->s + strspn(c->s, "\r\n \t");
+    const size_t n = strcspn(first, "\r\n");
+    if (c->separator) return;
+    c->separator = memchr(first, ',', n) ? ',' : memchr(first, '\t', n) ? '\t' : memchr(first, ';', n) ? ';' : ',';
 }
 
 /* From behind the opening quote to the closing one, or NULL; counts the lines between. */

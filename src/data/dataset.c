@@ -61,6 +61,7 @@ static int read_clips(tn_dataset *d, const char *game, const char *name, const c
     tn_strs clips = {0};
     int rc = tn_list_dir(&clips, folder, err);
     for (int i = 0; !rc && i < clips.n; i++) {
+        if (clips.v[i][0] == '.') continue; /* hidden */
         char *dir = tn_path(folder, clips.v[i]);
         rc = dir ? read_clip(d, game, name, dir, clips.v[i], err) : tn_oom(err);
         free(dir);
@@ -131,8 +132,10 @@ static void warn_aside(const tn_set_aside sum[TN_LABEL_KINDS], int rows, const c
     tn_text_free(&t);
 }
 
-static int no_frames(const char *root, const tn_strs *games, const char *what, tn_error *err)
+static int no_frames(const tn_dataset *d, const char *root, const tn_strs *games, const char *what, tn_error *err)
 {
+    if (d->n_clips)
+        return tn_fail(err, TN_ERR_FORMAT, "no frames found for the %s split: %s holds no row of labels", what, d->clips[0].file);
     char *names = tn_strs_join(games, ", ");
     int rc = tn_fail(err, TN_ERR_IO,
                      "no frames found for the %s split: looked in '%s' for games [%s] with <clip>/Label.csv; set data.root and "
@@ -148,7 +151,7 @@ int tn_dataset_judge(const tn_dataset *d, const char *root, const tn_strs *games
     tn_set_aside sum[TN_LABEL_KINDS];
     int rows;
     const int first = sum_aside(d, sum, &rows);
-    if (first < 0) return d->n ? 0 : no_frames(root, games, what, err);
+    if (first < 0) return d->n ? 0 : no_frames(d, root, games, what, err);
     const tn_set_aside *a = &sum[first];
     if (strict)
         return tn_fail(err, TN_ERR_FORMAT, "%s:%d: %s; correct the row, or set training.strict_labels to false to leave it out",

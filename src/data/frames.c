@@ -45,6 +45,7 @@ int tn_frame_files_read(tn_frame_files *f, const char *dir, tn_error *err)
     f->numbered = calloc((size_t)names.n + 1, sizeof *f->numbered);
     if (!rc && (!f->v || !f->numbered)) rc = tn_oom(err);
     for (int i = 0; !rc && i < names.n; i++) {
+        if (names.v[i][0] == '.') continue; /* hidden, as the ._ files are that macOS leaves */
         f->v[f->n++] = (tn_frame_file){names.v[i], picture_number(names.v[i]), false};
         f->pictures += tn_image_named(names.v[i]);
         names.v[i] = NULL; /* taken over */
@@ -69,7 +70,7 @@ void tn_frame_files_free(tn_frame_files *f)
     *f = (tn_frame_files){0};
 }
 
-static tn_frame_file *find_number(const tn_frame_files *f, long long number)
+static tn_frame_file *find_number(const tn_frame_files *f, long long number, bool *several)
 {
     int lo = 0, hi = f->n_numbered;
     while (lo < hi) {
@@ -77,16 +78,18 @@ static tn_frame_file *find_number(const tn_frame_files *f, long long number)
         if (f->v[f->numbered[mid]].number < number) lo = mid + 1;
         else hi = mid;
     }
-    tn_frame_file *found = lo < f->n_numbered ? &f->v[f->numbered[lo]] : NULL;
-    return found && found->number == number ? found : NULL;
+    const bool found = lo < f->n_numbered && f->v[f->numbered[lo]].number == number;
+    *several = found && lo + 1 < f->n_numbered && f->v[f->numbered[lo + 1]].number == number;
+    return found && !*several ? &f->v[f->numbered[lo]] : NULL;
 }
 
-tn_frame_file *tn_frame_files_find(const tn_frame_files *f, const char *name)
+tn_frame_file *tn_frame_files_find(const tn_frame_files *f, const char *name, bool *several)
 {
+    *several = false;
     const tn_frame_file key = {.name = (char *)name};
     tn_frame_file *found = bsearch(&key, f->v, (size_t)f->n, sizeof *f->v, by_name);
     if (found) return found;
     const size_t digits = strspn(name, "0123456789"), zeros = name[digits] == '.' ? strspn(name + digits + 1, "0") + 1 : 0;
     const long long number = name[digits + zeros] ? -1 : digits_to_number(name, digits);
-    return number < 0 ? NULL : find_number(f, number);
+    return number < 0 ? NULL : find_number(f, number, several);
 }

@@ -19,6 +19,7 @@ typedef struct tn_frame_files {
 
 int tn_frame_files_read(tn_frame_files *f, const char *dir, tn_error *err);
 void tn_frame_files_free(tn_frame_files *f);
-/** The file of that name; else, when `name` is a whole number ("12", pandas' "12.0"), the first picture of that number; or NULL. */
-tn_frame_file *tn_frame_files_find(const tn_frame_files *f, const char *name);
+/** The file of that name; else, when `name` is a whole number ("12", pandas' "12.0"), the picture of that number; or NULL, also
+ * where there are *several. */
+tn_frame_file *tn_frame_files_find(const tn_frame_files *f, const char *name, bool *several);
 #endif

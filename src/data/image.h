@@ -18,6 +18,8 @@ void tn_image_free(tn_image *im);
 int tn_image_load(tn_image *im, const char *path, tn_error *err);
 /** Pixels, from the file's header alone: what lies behind it may still be damaged. */
 int tn_image_size(int *w, int *h, const char *path, tn_error *err);
+/** The same, and whether the file is whole: it ends as it should, or else all of it was decoded. */
+int tn_image_whole(int *w, int *h, const char *path, tn_error *err);
 /** Whether a name ends as pictures' do: .jpg, .jpeg or .png in any case. */
 bool tn_image_named(const char *name);
 int tn_image_save_png(const tn_image *im, const char *path, tn_error *err);

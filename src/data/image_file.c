@@ -52,6 +52,29 @@ int tn_image_size(int *w, int *h, const char *path, tn_error *err)
     return 0;
 }
 
+/* Whether the end of a JPEG or PNG stands in the last 4 KiB of the file, where others may have written behind it. */
+static bool image_ends(const char *path)
+{
+    enum { TAIL = 4096 };
+    char tail[TAIL];
+    FILE *f = fopen(path, "rb");
+    if (!f) return false;
+    if (fseek(f, -TAIL, SEEK_END)) rewind(f);
+    const size_t n = fread(tail, 1, TAIL, f);
+    fclose(f);
+    return memmem(tail, n, "\xff\xd9", 2) || memmem(tail, n, "IEND", 4);
+}
+
+int tn_image_whole(int *w, int *h, const char *path, tn_error *err)
+{
+    tn_image im;
+    TN_TRY(tn_image_size(w, h, path, err));
+    if (image_ends(path)) return 0;
+    TN_TRY(tn_image_load(&im, path, err));
+    tn_image_free(&im);
+    return 0;
+}
+
 bool tn_image_named(const char *name)
 {
     static const char *const ends[] = {".jpg", ".jpeg", ".png"};

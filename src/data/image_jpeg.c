@@ -35,7 +35,7 @@ static void on_warning(j_common_ptr c, int level)
     char text[JMSG_LENGTH_MAX];
     e->base.format_message(c, text);
     e->base.num_warnings++;
-    if (strstr(text, "remature end")) e->truncated = true;
+    if (!strncmp(text, "Premature end of JPEG", 21)) e->truncated = true;
 }
 
 /* Ink as Adobe stores it, 255 for none, with or without Adobe's marker: so Pillow and OpenCV read it. The rounding is Pillow's. */

@@ -109,6 +109,14 @@ bool tn_label_header(tn_label_columns *c, const tn_csv *first)
     return true;
 }
 
+bool tn_label_header_again(tn_label_columns *c, const tn_csv *record)
+{
+    tn_label_columns have;
+    if (!tn_label_header(&have, record) || have.bad) return false;
+    *c = have;
+    return true;
+}
+
 /* A coordinate, or NAN for none. */
 static bool coordinate(const char *s, double *v)
 {

@@ -21,6 +21,8 @@ typedef struct tn_label_row {
 
 /** Takes the file's first record: true when it is a header; otherwise the columns are name, visibility, x, y. */
 bool tn_label_header(tn_label_columns *c, const tn_csv *first);
+/** Whether a later record is a header beyond doubt, with a column for the frame, x and y: the columns are then its. */
+bool tn_label_header_again(tn_label_columns *c, const tn_csv *record);
 /** NULL, or why the record is set aside, and *kind. */
 const char *tn_label_parse(tn_label_row *r, const tn_label_columns *c, const tn_csv *record, tn_label_kind *kind);
 #endif

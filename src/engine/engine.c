@@ -79,19 +79,38 @@ static bool quant_of_checkpoint(tn_quant_spec *q, const tn_settings *s, const tn
 {
     tn_qshape have;
     if (s->model.quant.enabled || trains_backbone(s, hf) || !tn_qfile_config(hf, &have)) return false;
-    *q = (tn_quant_spec){
-        .enabled = true, .type = have.type, .nested = have.nested, .block = have.block, .skip = s->model.quant.skip};
+    *q = (tn_quant_spec){.enabled = true, .type = have.type, .nested = have.nested, .block = have.block};
     return true;
 }
 
-static int quant_of(tn_quant_spec *q, const tn_settings *s, const tn_hf_dir *hf, tn_error *err)
+/* Layers that a quantised checkpoint left in float stay so: found by looking, or where no weights are looked at, by its list. */
+static int float_of_checkpoint(tn_strs *skip, const tn_model *m, const tn_hf_dir *hf, tn_error *err)
 {
-    if (quant_of_checkpoint(q, s, hf)) return 0;
+    if (!hf->n_files) return tn_qfile_skipped(skip, hf, err);
+    for (int i = 0; i < m->n_slots; i++) {
+        const tn_slot *s = &m->slots[i];
+        const tn_st_file *f;
+        const tn_st_tensor *t = s->linear && s->group == TN_GROUP_BACKBONE ? tn_hf_find(hf, s->name, &f) : NULL;
+        if (t && !tn_qfile_is_packed(f, t) && !tn_strs_add(skip, s->name)) return tn_oom(err);
+    }
+    return 0;
+}
+
+/* q->skip is the caller's. */
+static int quant_of(tn_quant_spec *q, const tn_engine *e, const tn_hf_dir *hf, tn_error *err)
+{
+    const tn_settings *s = e->s;
+    tn_strs skip = {0};
+    if (!tn_strs_copy(&skip, &s->model.quant.skip)) return tn_oom(err);
+    if (quant_of_checkpoint(q, s, hf)) {
+        q->skip = skip;
+        return float_of_checkpoint(&q->skip, e->model, hf, err);
+    }
     const bool like_hf = !strcmp(s->model.quant.mode, "hf");
     *q = (tn_quant_spec){.enabled = s->model.quant.enabled,
                          .nested = like_hf ? s->model.quant.use_double_quant : s->model.quant.compress_statistics,
                          .block = s->model.quant.block_size,
-                         .skip = s->model.quant.skip}; /* borrowed: tn_store_new copies */
+                         .skip = skip};
     return tn_qtype_find(&q->type, s->model.quant.type, err);
 }
 
@@ -147,7 +166,7 @@ static int open_engine(tn_engine **out, const tn_settings *s, const tn_run_optio
     tn_engine *e = calloc(1, sizeof *e);
     tn_hf_dir *hf = NULL;
     int index;
-    tn_quant_spec quant;
+    tn_quant_spec quant = {0};
     tn_store *store = NULL;
     *out = NULL;
     if (!e) return tn_oom(err);
@@ -160,7 +179,7 @@ static int open_engine(tn_engine **out, const tn_settings *s, const tn_run_optio
     if (!rc) rc = tn_hf_open(&hf, s->model.pretrained, !s->model.random_init && !dry, err);
     if (!rc) tn_hf_warn(hf, e->log);
     if (!rc) rc = build_model(e, hf, lora, err);
-    if (!rc) rc = quant_of(&quant, s, hf, err);
+    if (!rc) rc = quant_of(&quant, e, hf, err);
     if (!rc) rc = tn_device_select(&index, o->device, err);
     if (!rc) rc = open_device(e, index, o, err);
     if (!rc) e->act = storage_type(s, e->dev, e->log);
@@ -168,6 +187,7 @@ static int open_engine(tn_engine **out, const tn_settings *s, const tn_run_optio
     if (!rc) rc = tn_session_new(&e->session, e->dev, e->model, store, err);
     if (!rc && !dry) rc = load_weights(e, hf, err);
     tn_hf_close(hf);
+    tn_strs_free(&quant.skip);
     if (rc) {
         tn_engine_close(e);
         return rc;

@@ -40,7 +40,7 @@ static int collect_folder(tn_strs *out, const char *dir, bool drawn_into, int *l
     tn_strs names = {0};
     int rc = tn_list_dir(&names, dir, err);
     for (int k = 0; !rc && k < names.n; k++) {
-        if (!tn_image_named(names.v[k])) continue;
+        if (!tn_image_named(names.v[k]) || names.v[k][0] == '.') continue;
         if (drawn_into && collect_drawn(&names, names.v[k])) {
             ++*left_out;
             continue;

@@ -152,11 +152,11 @@ static int push_text(pk_reader *r, size_t length_bytes)
     return push(r, k);
 }
 
-static int push_long(pk_reader *r)
+static int push_long(pk_reader *r, size_t bytes)
 {
     uint64_t n = 0, v = 0;
     const unsigned char *b = NULL;
-    TN_TRY(number(r, 1, &n));
+    TN_TRY(number(r, bytes, &n));
     TN_TRY(take(r, (size_t)n, &b));
     if (n > 8) return push_new(r, TN_PK_OTHER, 0);
     for (size_t i = 0; i < n; i++) v |= (uint64_t)b[i] << (8 * i);
@@ -360,7 +360,8 @@ static int value_op(pk_reader *r, int op)
     case 'K': return push_number(r, 1);
     case 'M': return push_number(r, 2);
     case 'J': return push_number(r, 4);
-    case 0x8a: return push_long(r);
+    case 0x8a: return push_long(r, 1);
+    case 0x8b: return push_long(r, 4);
     case 'G': return push_float(r);
     case 'X':
     case 'T':
@@ -384,6 +385,7 @@ static int other_op(pk_reader *r, int op)
     case 0x80: return skip(r, 1); /* the protocol: what it brings is refused opcode by opcode */
     case 0x95: return skip(r, 8);
     case '(': return push(r, MARK);
+    case 0x91: /* a frozenset */
     case 't': return tuple_since_mark(r);
     case 0x85:
     case 0x86:

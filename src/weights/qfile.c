@@ -304,6 +304,19 @@ bool tn_qfile_config(const tn_hf_dir *d, tn_qshape *s)
     return true;
 }
 
+int tn_qfile_skipped(tn_strs *out, const tn_hf_dir *d, tn_error *err)
+{
+    static const char *const keys[] = {"llm_int8_skip_modules", "modules_to_not_convert"};
+    for (size_t k = 0; k < TN_COUNT(keys); k++) {
+        const json_t *list = json_object_get(json_object_get(d->config, "quantization_config"), keys[k]);
+        for (size_t i = 0; i < json_array_size(list); i++) {
+            const char *name = json_string_value(json_array_get(list, i));
+            if (name && !tn_strs_add(out, name)) return tn_oom(err);
+        }
+    }
+    return 0;
+}
+
 json_t *tn_qfile_config_json(tn_qtype type, bool nested, const tn_strs *skip)
 {
     json_t *names = json_array();

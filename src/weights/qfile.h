@@ -35,6 +35,8 @@ void tn_qparts_free(tn_qparts *p);
 
 /** How config.json says the model is quantised: false when it does not. *s: type and nested; block where weights are open. */
 bool tn_qfile_config(const tn_hf_dir *d, tn_qshape *s);
+/** Adds the names of modules that config.json says were left in float. */
+int tn_qfile_skipped(tn_strs *out, const tn_hf_dir *d, tn_error *err);
 /** The quantization_config entry; skip: names left in float. New reference. */
 json_t *tn_qfile_config_json(tn_qtype type, bool nested, const tn_strs *skip);
 #endif

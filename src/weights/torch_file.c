@@ -164,8 +164,12 @@ static void find_order(tn_st_tensor *t, int64_t size)
 
 static int place(const torch_reader *r, const tn_pk_node *args, bool v3, tn_st_tensor *t)
 {
-    const tn_pk_node *offset = item(r, args, 1);
+    const tn_pk_node *offset = item(r, args, 1), *meta = item(r, args, v3 ? 7 : 6);
     const tn_zip_entry *data = NULL;
+    if (meta && is_dict(r, meta) && meta->n)
+        return tn_fail(r->err, TN_ERR_FORMAT,
+                       "%s: tensor '%s' is a negated or conjugated view; save its resolve_neg().resolve_conj()", r->f->path,
+                       t->name);
     int64_t last = 0, end;
     TN_TRY(find_storage(r, args, v3, t, &data));
     TN_TRY(read_shape(r, args, t, &last));
@@ -183,11 +187,22 @@ static int place(const torch_reader *r, const tn_pk_node *args, bool v3, tn_st_t
 
 /* ---- the state_dict ---- */
 
+/* A list or tuple with a tensor in it. */
+static bool holds_tensor(const torch_reader *r, const tn_pk_node *x)
+{
+    bool v3;
+    const char *global = NULL;
+    for (int k = 0; (x->kind == TN_PK_LIST || x->kind == TN_PK_TUPLE) && k < x->n; k++)
+        if (tensor_args(r, node(r, x->kid[k]), &global, &v3)) return true;
+    return false;
+}
+
 static int add_tensor(torch_reader *r, const tn_pk_node *key, const tn_pk_node *value)
 {
     const char *global = called(r, value);
     bool v3 = false;
     if (value->kind == TN_PK_PERSISTENT) return not_a_tensor(r, is_text(key) ? key->text : "?", "a bare storage");
+    if (holds_tensor(r, value)) return not_a_tensor(r, is_text(key) ? key->text : "?", "a list of tensors");
     if (!global || is_dict(r, value)) return 0; /* plain data is no weight */
     if (!is_text(key) || key->len >= TN_ST_NAME)
         return tn_fail(r->err, TN_ERR_FORMAT, "%s: its state_dict has a tensor whose name is no text of at most %d bytes",

@@ -1,6 +1,8 @@
 #include "torch_zip.h"
+#include "files.h"
 
 #include <minizip/unzip.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -32,6 +34,8 @@ static int list_one(tn_zip *z, unzFile u, const char *path, size_t size, tn_erro
         return zip_bad(path, "cannot be listed", err);
     const char *slash = strchr(name, '/');
     if (info.size_filename >= sizeof name || !slash || !slash[1]) return 0;
+    const bool read = tn_starts(slash + 1, "data/") || !strcmp(slash + 1, "data.pkl");
+    if (!read && info.compression_method) return 0; /* TorchScript's code */
     if (info.compression_method || info.flag & 1 || info.compressed_size != info.uncompressed_size)
         return tn_fail(err, TN_ERR_FORMAT, "%s: '%s' is compressed, which torch.save never does; pack it anew with 'zip -0'", path,
                        name);
