@@ -198,8 +198,9 @@ void tn_adapter_warn(const tn_adapter *a, const tn_hf_dir *base, const tn_log *l
     }
     char *names = ok && all.n ? tn_strs_join(&all, ", ") : NULL;
     if (names)
-        tn_logf(log, TN_LOG_WARN, "adapter '%s': %d %s of heads that the backbone lacks %s left aside: %s", a->dir, all.n,
-                all.n == 1 ? "part" : "parts", all.n == 1 ? "is" : "are", names);
+        tn_logf(log, TN_LOG_WARN,
+                "adapter '%s': %d of its tensors and modules are heads that the backbone lacks and are left aside: %s", a->dir,
+                all.n, names);
     free(names);
     tn_strs_free(&all);
 }

@@ -84,6 +84,15 @@ def adapter(d, kind):
         c["modules_to_save"] = ["classifier"] if kind == "classifier" else None
         t["base_model.model.classifier.weight"] = f32((3, D), [.01] * (3 * D))
         t["base_model.model.classifier.bias"] = f32((3,), [0.] * 3)
+    if kind == "mask_token":
+        c["modules_to_save"] = ["embeddings"]
+        t["base_model.model.embeddings.mask_token"] = f32((1, D), [.5] * D)
+    if kind == "pooler":
+        t["base_model.model.pooler.dense.lora_A.weight"] = f32((R, D), [.1] * (R * D))
+        t["base_model.model.pooler.dense.lora_B.weight"] = f32((D, R), [.1] * (R * D))
+    if kind == "convolution":
+        t["base_model.model.embeddings.patch_embeddings.projection.lora_A.weight"] = f32((R, 3, 2, 2), [.1] * (R * 12))
+        t["base_model.model.embeddings.patch_embeddings.projection.lora_B.weight"] = f32((D, R, 1, 1), [.1] * (R * D))
     rename = {"default_keys": lambda k: k.replace("A.weight", "A.default.weight").replace("B.weight", "B.mine.weight"),
               "orig_mod": lambda k: "module." + k.replace("model.encoder", "model._orig_mod.encoder")}.get(kind)
     if kind == "two":
@@ -220,6 +229,8 @@ def main(what, *a):
         model(*a)
     elif what == "adapter":
         adapter(*a)
+    elif what == "unpacked":
+        return any(k.endswith(a[1] + ".weight") and t[0] != "F32" for k, t in read(a[0] + "/model.safetensors").items())
     elif what == "prefix":
         os.makedirs(a[1])
         shutil.copy(a[0] + "/config.json", a[1])

@@ -25,20 +25,22 @@ merged() { # KIND: merges to PEFT's values
 predicts() { $T predict --checkpoint ck/best "$@" --image $IMG --json training.precision=fp32 2>warned | grep -v '"adapter"'; }
 
 # ---- adapters that are computed
-for kind in plain lora_bias olora default_keys orig_mod classifier; do
+for kind in plain lora_bias olora default_keys orig_mod mask_token pooler classifier; do
   ref=$kind
-  case $kind in default_keys | orig_mod | classifier) ref=plain ;; esac
+  case $kind in default_keys | orig_mod | mask_token | pooler | classifier) ref=plain ;; esac
   gen adapter $kind $kind
   merge $kind && gen check $ref base $ref m >>out && ok || bad "$kind: $(cat out)"
 done
-grep -q "2 tensors of heads that the backbone lacks are left aside" out && ok || bad "merge is silent about a head: $(cat out)"
+grep -q "2 of its tensors and modules are heads that the backbone lacks and are left aside" out && ok || bad "merge is silent about a head: $(cat out)"
 gen head base bhead
 rm -rf m && $T adapter merge --adapter classifier --base bhead --out m >out 2>&1 && gen check plain bhead classifier m >>out && ok || bad "the base's own head: $(cat out)"
 
 # predict, eval and the merged model agree
 predicts --adapter plain >want
-predicts --adapter classifier | cmp -s - want && ok || bad "a head beside the adapter changes the prediction"
-[ "$(grep -c 'left aside' warned)" -eq 1 ] && ok || bad "predict warns of a head otherwise than once: $(cat warned)"
+for kind in mask_token pooler classifier; do
+  predicts --adapter $kind | cmp -s - want && ok || bad "$kind beside the adapter changes the prediction"
+  [ "$(grep -c 'left aside' warned)" -eq 1 ] && ok || bad "predict warns of $kind otherwise than once: $(cat warned)"
+done
 for kind in lora_bias olora; do
   merge $kind || bad "merge $kind"
   predicts --adapter $kind >own
@@ -77,6 +79,14 @@ refuse() { # TEXT KIND: by merge and by predict alike
 }
 refuse "init_lora_weights 'corda'" corda
 refuse "init_lora_weights 'lora_ga'" lora_ga
+refuse "lora_alpha in its adapter_config.json is not a number" 'lora_alpha="32"'
+refuse "alpha_pattern in its adapter_config.json is not a mapping" 'alpha_pattern={"fc1": "16"}'
+refuse "alpha_pattern in its adapter_config.json is not a mapping" 'alpha_pattern=[1]'
+refuse "use_rslora in its adapter_config.json is not true or false" 'use_rslora="true"'
+refuse "use_dora in its adapter_config.json is not true or false" use_dora=1
+refuse "says 7" r=7
+refuse "'[' in its alpha_pattern is no regular expression" 'alpha_pattern={"[": 2}'
+refuse "it adapts a convolution" convolution
 refuse "sets use_qalora" use_qalora=true
 refuse "sets kasa_config" 'kasa_config={"beta": 1}'
 refuse "sets layer_replication" 'layer_replication=[[0, 1]]'
@@ -109,6 +119,12 @@ for s in I8 BF16 F16 F32; do
   rm -rf s8
   $T quantize --in "s$s" --out s8 --quant-type int8 >out 2>&1 && gen same q8 s8 && ok || bad "$s quantised again: $(tail -1 out)"
 done
+# layers that it keeps in float stay so, without being named again
+$T quantize --in base --out qskip --skip fc2 >/dev/null 2>&1 || bad "quantize --skip"
+gen unpacked qskip fc2 && ok || bad "fc2 is not in float"
+$T eval --config config.yaml model.pretrained_model_name="$W/qskip" model.quantization.skip_modules='[fc2]' --split train >want5 2>/dev/null || bad "eval of qskip"
+expect 0 "quantised 5 linear layers" $T eval --config config.yaml model.pretrained_model_name="$W/qskip" --split train
+$T eval --config config.yaml model.pretrained_model_name="$W/qskip" --split train 2>/dev/null | cmp -s - want5 && ! cmp -s want4 want5 && ok || bad "a layer in float is quantised again"
 # a start taken out of a quantised base leaves one that is quantised again, for predict and merge alike
 rm -rf m && $T adapter merge --adapter olora --base q --out m >out 2>&1 || bad "olora over 4 bits: $(cat out)"
 predicts --adapter olora model.pretrained_model_name="$W/q" >own

@@ -67,24 +67,56 @@ static const char *const spellings[] = {
     "0000.jpg,1,16.5,24\n0001.jpg,0,nan,NaN",
     "\xef\xbb\xbf"
     "0000.jpg,1,16.5,24\n0001.jpg,0,None,\n",
-    "\xef\xbb\xbf" H "0000.jpg,1,16.5,24\n0001.jpg,0,  ,null\n",
-    "\n\n  \n" H "\n0000.jpg,1,16.5,24\n,,,\n\n0001.jpg,0,-1,-1\n\n",
+    "\xef\xbb\xbf" H "0000.jpg,1,16.5,24\n0001.jpg,0,  ,null\n", "\n\n  \n" H "\n0000.jpg,1,16.5,24\n,,,\n\n0001.jpg,0,-1,-1\n\n",
     "file name,visibility,x-coordinate,y-coordinate\r0000.jpg,1,16.5,24\r\r0001.jpg,0,,\r",
     "Y,X,visible,img\n24,16.5,True,0000.jpg\n,,False,0001.jpg\n",
     "file_name,status,x-coordinate,y coordinate,VISIBILITY\n0000.jpg,9,16.5,24,1\n0001.jpg,9,0,0,0\n",
-    "\"filename\",\"x\",\"y\"\n\"0000.jpg\",\"16.5\",\"24\"\n\"0001.jpg\",,\n",
-    "Frame,Visibility,X,Y\n0,1,16.5,24\n1,0,0,0\n",
-    ",Frame,Visibility,X,Y\n0,0,1.0,1.65e1,24.\n1,1.0,0,0,0\n",
-    "frame_num;visible;x;y\n0;1;16.5;24\n1;0;;\n",
-    "file name\tvisibility\tx\ty\n0000.jpg\t1\t16.5\t24\n0001.jpg\t0\t\t\n",
-    " 0000.jpg , 1 , 16.5 , 24 , 0 \n \"0001.jpg\" ,0,,\n",
+    "\"filename\",\"x\",\"y\"\n\"0000.jpg\",\"16.5\",\"24\"\n\"0001.jpg\",,\n", "Frame,Visibility,X,Y\n0,1,16.5,24\n1,0,0,0\n",
+    ",Frame,Visibility,X,Y\n0,0,1.0,1.65e1,24.\n1,1.0,0,0,0\n", "frame_num;visible;x;y\n0;1;16.5;24\n1;0;;\n",
+    "file name\tvisibility\tx\ty\n0000.jpg\t1\t16.5\t24\n0001.jpg\t0\t\t\n", " 0000.jpg , 1 , 16.5 , 24 , 0 \n \"0001.jpg\" ,0,,\n",
     "0000.jpg,1,+16.5,24\n0001.jpg,0,99999,-7\n",
+    /* something before the header */
+    "# labels, second version\n# of 2024\nfile name,visibility,y,x\n0000.jpg,1,24,16.5\n0001.jpg,0,,\n",
+    "sep=;\nFrame;Visibility;Y;X\n0;1;24;16.5\n1;0;;\n",
+    "\xef\xbb\xbfSEP=,\r\n#x\r\nY,X,visible,img\r\n24,16.5,1,0000.jpg\r\n,,0,0001.jpg\r\n",
+    "Match of Sunday\nfile name,visibility,y,x\n0000.jpg,1,24,16.5\n0001.jpg,0,,\n",
+    H "0000.jpg,1,16.5,24,0\nY,X,visible,img\n,,0,0001.jpg\n", /* two files joined */
 };
 
 START_TEST(spellings_are_one)
 {
     clip_of("0000.jpg 0001.jpg");
     is_read(spellings[_i], TWO);
+}
+END_TEST
+
+START_TEST(hidden_files_and_two_of_a_number_are_no_frames)
+{
+    clip_of("._0000.jpg 0000.jpg ._0001.jpg 0001.jpg 0002.jpg 2.jpg");
+    is_read("Frame,Visibility,X,Y\n0,1,16.5,24\n1,0,0,0\n", TWO);
+    is_read("._0000.jpg,1,3,3\n0000.jpg,1,16.5,24\n0001.jpg,0,,\n", TWO);
+    tn_dataset d = read_text("Frame,Visibility,X,Y\n2,1,3,3\n");
+    ck_assert_int_eq(d.n, 0);
+    ck_assert_ptr_nonnull(strstr(d.clips[0].aside[TN_LABEL_MISSING].why, "several frames have the number '2'"));
+    tn_dataset_free(&d);
+    is_read("2.jpg,1,3,3\n", "2.jpg 1 3,3");
+}
+END_TEST
+
+/* Half of a copied file has the header of the whole. */
+START_TEST(frames_that_end_early_are_set_aside)
+{
+    tn_error e;
+    char *data;
+    size_t n;
+    clip_of("0000.jpg 0001.jpg");
+    char *p = tn_path(dir, "0001.jpg");
+    ck_assert(!tn_read_file(&data, &n, p, &e) && !tn_write_file(p, data, n - 30, &e));
+    tn_dataset d = read_text("0000.jpg,1,16.5,24\n0001.jpg,1,3,3\n");
+    ck_assert_int_eq(d.n, 1);
+    ck_assert_int_eq(d.clips[0].aside[TN_LABEL_UNREADABLE].rows, 1);
+    tn_dataset_free(&d);
+    free(data), free(p);
 }
 END_TEST
 
@@ -388,6 +420,8 @@ int main(void)
     Suite *s = suite_create("labels");
     TCase *c = tcase_create("labels");
     tcase_add_loop_test(c, spellings_are_one, 0, (int)(sizeof spellings / sizeof *spellings));
+    tcase_add_test(c, hidden_files_and_two_of_a_number_are_no_frames);
+    tcase_add_test(c, frames_that_end_early_are_set_aside);
     tcase_add_test(c, fields_are_rfc_4180s);
     tcase_add_test(c, names_with_commas_quotes_and_newlines_are_found);
     tcase_add_test(c, numbers_of_frames_are_those_of_file_names);

@@ -168,6 +168,13 @@ START_TEST(strangers_beside_the_state_dict)
     op(&x, "tR}b");
     text(&x, "epoch");
     num(&x, -3);
+    text(&x, "set");
+    op(&x, "(K\x01\x91");
+    text(&x, "long");
+    add(&x,
+        "\x8b\x0a\0\0\0"
+        "0123456789",
+        15);
     text(&x, "state_dict");
     add(&x, inner.b + 2, inner.n - 3);
     op(&x, "u.");
@@ -204,6 +211,37 @@ START_TEST(a_stranger_in_the_state_dict)
     text(&x, "exit 1");
     op(&x, "tRu.");
     refused(&x, "'posix.system'");
+}
+END_TEST
+
+/* It would be passed over, and with it what it holds. */
+START_TEST(a_list_of_tensors)
+{
+    const view v = {"w", "FloatStorage", 12, 0, 3, 4, 4, 1};
+    bytes x = {{0}, 0};
+    op(&x, "\x80\x02}(");
+    text(&x, "w");
+    tensor(&x, &v);
+    text(&x, "others");
+    op(&x, "](");
+    tensor(&x, &v);
+    op(&x, "eu.");
+    refused(&x, "'a list of tensors'");
+}
+END_TEST
+
+START_TEST(a_negated_view)
+{
+    const view v = {"w", "FloatStorage", 12, 0, 3, 4, 4, 1};
+    bytes x = {{0}, 0};
+    op(&x, "\x80\x02}(");
+    text(&x, "w");
+    tensor(&x, &v);
+    x.n -= 2; /* tR: one argument more */
+    op(&x, "}");
+    text(&x, "neg");
+    op(&x, "\x88stRu.");
+    refused(&x, "negated or conjugated");
 }
 END_TEST
 
@@ -320,6 +358,8 @@ int main(void)
     tcase_add_test(c, halves);
     tcase_add_test(c, strangers_beside_the_state_dict);
     tcase_add_test(c, a_stranger_in_the_state_dict);
+    tcase_add_test(c, a_list_of_tensors);
+    tcase_add_test(c, a_negated_view);
     tcase_add_test(c, an_opcode_outside_the_list);
     tcase_add_test(c, no_dict_at_all);
     tcase_add_loop_test(c, views_beyond_their_storage, 0, 7);

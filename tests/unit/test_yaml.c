@@ -335,6 +335,11 @@ static const char *const assignments[][2] = {
     {"training.quantization.bnb_4bit_use_double_quant=No", "    use_double_quant: false"},
     {"model.quantization_config={llm_int8_skip_modules: [head]}", "    skip_modules: [head]"},
     {"model.llm_int8_skip_modules=[head]", "    skip_modules: [head]"},
+    {"model.lora.target_modules=[qv]_proj", "    target_modules: [qv]_proj"},
+    {"model.lora.target_modules= [query, value] ", "    target_modules: [query, value]"},
+    {"data.split.train_games= [game1]", "    train_games: [game1]"},
+    {"data.root='a' 'b'", "  root: 'a' 'b'"},
+    {"data.root='it''s'", "  root: it's"},
 };
 
 START_TEST(an_assignment_says_what_is_meant)
@@ -403,6 +408,39 @@ START_TEST(names_of_one_thing_are_one_key)
     ck_assert(!tn_config_set(c, keys[2], &e));
     ck_assert(!tn_config_get_str(c, "model.quantization.quant_type", &got, &e));
     ck_assert_str_eq(got, "int8");
+    tn_config_free(c);
+}
+END_TEST
+
+/* false takes back what true said before, and what that implied. */
+static const struct {
+    const char *keys[3];
+    bool enabled;
+    const char *type;
+} switches[] = {
+    {{"model.quantization.load_in_4bit=true", "model.quantization.load_in_4bit=false"}, false, "nf4"},
+    {{"model.quantization.load_in_8bit=true", "model.quantization.load_in_8bit=false"}, false, "nf4"},
+    {{"model.quantization.load_in_8bit=true", "model.quantization.load_in_8bit=false", "model.quantization.load_in_4bit=true"},
+     true,
+     "nf4"},
+    {{"model.quantization.load_in_4bit=true", "model.quantization.load_in_8bit=false"}, true, "nf4"},
+    {{"model.quantization.load_in_8bit=true", "model.quantization.load_in_4bit=false"}, true, "int8"},
+    {{"model.quantization.load_in_4bit=true", "model.quantization={load_in_4bit: false, load_in_8bit: true}"}, true, "int8"},
+    {{"model.quantization.enabled=true", "model.quantization.load_in_4bit=false"}, false, "nf4"},
+    {{"model.quantization.enabled=true", "model.quantization.load_in_8bit=false"}, true, "nf4"},
+    {{"model.quantization={enabled: true, load_in_4bit: false}"}, true, "nf4"},
+};
+
+START_TEST(switches_are_taken_back)
+{
+    tn_error e;
+    const char *type, *const *k = switches[_i].keys;
+    bool enabled;
+    tn_config *c = loaded((const char **)k, k[1] ? k[2] ? 3 : 2 : 1);
+    ck_assert(!tn_config_get_bool(c, "model.quantization.enabled", &enabled, &e));
+    ck_assert(!tn_config_get_str(c, "model.quantization.quant_type", &type, &e));
+    ck_assert_int_eq(enabled, switches[_i].enabled);
+    ck_assert_str_eq(type, switches[_i].type);
     tn_config_free(c);
 }
 END_TEST
@@ -497,6 +535,7 @@ int main(void)
     tcase_add_loop_test(t, an_assignment_says_what_is_meant, 0, (int)TN_COUNT(assignments));
     tcase_add_loop_test(t, contradictions_and_wrong_values_get_one_sentence, 0, (int)TN_COUNT(contradictions));
     tcase_add_test(t, names_of_one_thing_are_one_key);
+    tcase_add_loop_test(t, switches_are_taken_back, 0, (int)(sizeof switches / sizeof *switches));
     tcase_add_test(t, seeds_come_back_where_they_fit);
     tcase_add_test(t, home_folders_are_found);
     tcase_add_test(t, folders_get_absolute_names_and_hub_ids_stay);
