@@ -99,13 +99,30 @@ static int video_begin(video_task *t, tn_error *err)
     const int room = (int)TN_MAX(VIDEO_AHEAD_BYTES / frame, 2);
     t->total = i->frames;
     t->batch = TN_MIN(t->p->batch ? t->p->batch : VIDEO_BATCH, room);
-    if (t->p->csv) {
+    TN_TRY(tn_check_table(t->p->video_out, err));
+    TN_TRY(tn_check_table(t->p->csv, err));
+    if (t->p->video_out) TN_TRY(tn_video_out_open(&t->out, t->p->video_out, t->in, t->o->log, err));
+    if (t->p->csv) { /* last: it empties the one that is there */
         t->csv = fopen(t->p->csv, "wb");
         if (!t->csv || fputs(t->p->smooth ? TABLE ",Repaired\n" : TABLE "\n", t->csv) < 0 || fflush(t->csv))
             return tn_fail(err, TN_ERR_IO, "cannot write '%s'", t->p->csv);
     }
-    if (t->p->video_out) TN_TRY(tn_video_out_open(&t->out, t->p->video_out, t->in, t->o->log, err));
     return tn_video_ahead_start(&t->ahead, t->in, TN_MIN(2 * t->batch, room), err);
+}
+
+/* What was wrong with a file that was read to its end. */
+static int video_tell(const video_task *t, tn_error *err)
+{
+    const char *damage = tn_video_damage(t->in), *path = t->p->video;
+    const int joins = tn_video_joins(t->in);
+    if (!t->done)
+        return tn_fail(err, TN_ERR_FORMAT, "'%s': not one frame could be read%s%s", path, damage ? ": " : "", damage ? damage : "");
+    if (joins)
+        tn_logf(t->o->log, TN_LOG_WARN,
+                "the times of '%s' step back or leap at %d place%s: what comes there follows one frame behind what was before",
+                path, joins, joins > 1 ? "s" : "");
+    if (damage) tn_logf(t->o->log, TN_LOG_WARN, "'%s' is damaged: %s; what could be read was predicted", path, damage);
+    return 0;
 }
 
 static int video_run(video_task *t, float threshold, tn_error *err)
@@ -125,14 +142,11 @@ static int video_run(video_task *t, float threshold, tn_error *err)
     /* What a stopped run has done is whole: it was asked to stop, nothing failed. */
     if (t->out && (!rc || (rc == TN_ERR_CANCELLED && t->done))) {
         tn_error unsaid;
-        const int finished = tn_video_out_finish(t->out, rc ? &unsaid : err);
+        const int finished = tn_video_out_finish(t->out, !rc, rc ? &unsaid : err);
         t->out = NULL;
         if (!rc) rc = finished;
     }
-    const char *damage = rc ? NULL : tn_video_damage(t->in);
-    if (damage) tn_logf(t->o->log, TN_LOG_WARN, "'%s' is damaged: %s; what could be read was predicted", t->p->video, damage);
-    if (!rc && !t->done) rc = tn_fail(err, TN_ERR_FORMAT, "'%s': not one frame could be read", t->p->video);
-    return rc;
+    return rc ? rc : video_tell(t, err);
 }
 
 static int video_check(const tn_run_options *o, const tn_predict_options *p, tn_error *err)
@@ -143,8 +157,11 @@ static int video_check(const tn_run_options *o, const tn_predict_options *p, tn_
     if (!tn_is_file(p->video)) return tn_fail(err, TN_ERR_IO, "there is no video '%s'", p->video);
     if (tn_same_file(p->video, p->video_out) || tn_same_file(p->video, p->csv))
         return tn_fail(err, TN_ERR_ARGUMENT, "'%s' would be written over: name another file for what is written", p->video);
-    TN_TRY(tn_check_table(p->csv, err));
-    return tn_check_table(p->video_out, err);
+    if (tn_same_file(p->csv, p->video_out))
+        return tn_fail(err, TN_ERR_ARGUMENT, "'%s' cannot be the table and the video: name two files", p->csv);
+    TN_TRY(tn_may_write(p->video_out, err));
+    TN_TRY(tn_may_write(p->csv, err));
+    return p->video_out ? tn_video_out_check(p->video_out, err) : 0;
 }
 
 int tn_predict_video(const tn_config *c, const tn_run_options *o, const tn_predict_options *p, tn_error *err)

@@ -206,7 +206,7 @@ static void write_all(const char *to, bool finish)
         free(f.rgb);
     }
     ck_assert_int_ne(access(to, F_OK), 0);
-    if (finish) ck_assert_msg(!tn_video_out_finish(o, &err), "%s", err.message);
+    if (finish) ck_assert_msg(!tn_video_out_finish(o, true, &err), "%s", err.message);
     else tn_video_out_drop(o);
     tn_video_close(v);
 }
