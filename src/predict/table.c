@@ -36,7 +36,7 @@ int tn_check_table(const char *path, tn_error *err)
     return rc;
 }
 
-/* A path without links, "." and doubled slashes as far as it is there, and the rest behind it; NULL: no memory. */
+/* A path without links, ".", ".." and doubled slashes, where it may not be there to its end; NULL: no memory. */
 static char *resolved(const char *path)
 {
     char *whole = realpath(path, NULL);
@@ -45,7 +45,8 @@ static char *resolved(const char *path)
     const char *name = tn_name_of(path);
     const bool top = !dir || !strcmp(dir, ".") || !strcmp(dir, "/") || !strcmp(dir, path);
     char *above = !dir ? NULL : top ? realpath(dir, NULL) : resolved(dir);
-    if (above) whole = !name[0] || !strcmp(name, ".") ? strdup(above) : tn_path(above, name);
+    if (above && !strcmp(name, "..")) whole = tn_parent_of(above);
+    else if (above) whole = !name[0] || !strcmp(name, ".") ? strdup(above) : tn_path(above, name);
     free(dir);
     free(above);
     return whole;

@@ -110,19 +110,23 @@ static int video_begin(video_task *t, tn_error *err)
     return tn_video_ahead_start(&t->ahead, t->in, TN_MIN(2 * t->batch, room), err);
 }
 
+static int video_none(const video_task *t, tn_error *err)
+{
+    const char *damage = tn_video_damage(t->in);
+    return tn_fail(err, TN_ERR_FORMAT, "'%s': not one frame could be read%s%s", t->p->video, damage ? ": " : "",
+                   damage ? damage : "");
+}
+
 /* What was wrong with a file that was read to its end. */
-static int video_tell(const video_task *t, tn_error *err)
+static void video_tell(const video_task *t)
 {
     const char *damage = tn_video_damage(t->in), *path = t->p->video;
     const int joins = tn_video_joins(t->in);
-    if (!t->done)
-        return tn_fail(err, TN_ERR_FORMAT, "'%s': not one frame could be read%s%s", path, damage ? ": " : "", damage ? damage : "");
     if (joins)
         tn_logf(t->o->log, TN_LOG_WARN,
                 "the times of '%s' step back or leap at %d place%s: what comes there follows one frame behind what was before",
                 path, joins, joins > 1 ? "s" : "");
     if (damage) tn_logf(t->o->log, TN_LOG_WARN, "'%s' is damaged: %s; what could be read was predicted", path, damage);
-    return 0;
 }
 
 static int video_run(video_task *t, float threshold, tn_error *err)
@@ -139,6 +143,7 @@ static int video_run(video_task *t, float threshold, tn_error *err)
     int rc = tn_flow_run(&flow, err);
     tn_video_ahead_stop(t->ahead);
     t->ahead = NULL;
+    if (!rc && !t->done) rc = video_none(t, err);
     /* What a stopped run has done is whole: it was asked to stop, nothing failed. */
     if (t->out && (!rc || (rc == TN_ERR_CANCELLED && t->done))) {
         tn_error unsaid;
@@ -146,7 +151,8 @@ static int video_run(video_task *t, float threshold, tn_error *err)
         t->out = NULL;
         if (!rc) rc = finished;
     }
-    return rc ? rc : video_tell(t, err);
+    if (!rc) video_tell(t);
+    return rc;
 }
 
 static int video_check(const tn_run_options *o, const tn_predict_options *p, tn_error *err)

@@ -29,6 +29,9 @@ static int video_open_codec(tn_video_in *v, tn_error *err)
     v->codec->thread_count = 0;
     if (rc >= 0) rc = avcodec_open2(v->codec, c, NULL);
     if (rc < 0) return tn_video_fail(err, "cannot decode the video of", v->path, rc);
+    if (p->width == 0 && p->height == 0) /* no header names it, and no frame was found that does */
+        return tn_fail(err, TN_ERR_FORMAT, "'%s': not one frame could be read of its video (%s)", v->path,
+                       avcodec_get_name(p->codec_id));
     if (p->width < 1 || p->height < 1 || (int64_t)p->width * p->height > 1 << 28)
         return tn_fail(err, TN_ERR_FORMAT, "'%s': frames of %d x %d pixels", v->path, p->width, p->height);
     return 0;

@@ -26,10 +26,10 @@ struct tn_video_out {
     struct SwsContext *scale;
     tn_video_sound *sound;  /* NULL: none */
     AVRational base;        /* the source's */
+    tn_ratio rate;          /* the source's; 0: not known */
     int64_t last_pts, step; /* in ticks of the encoder */
     int64_t first, end;     /* the first frame's time in the source's ticks; the last one's end in microseconds */
     bool even;              /* the container gives frames numbers, not times: a tick is a frame, the first is 0 */
-    long long moved;        /* frames that this put elsewhere than they were */
     const tn_log *log;
 };
 
@@ -41,15 +41,15 @@ static enum AVColorSpace out_colours(int height)
     return height >= 720 ? AVCOL_SPC_BT709 : AVCOL_SPC_SMPTE170M;
 }
 
-static void out_settings(AVCodecContext *c, const tn_video_info *i, bool x264, bool even)
+static void out_settings(const tn_video_out *o, AVCodecContext *c, const tn_video_info *i, bool x264)
 {
-    const AVRational rate = i->rate.num > 0 ? (AVRational){i->rate.num, i->rate.den} : (AVRational){25, 1};
+    const AVRational rate = o->rate.num > 0 ? (AVRational){o->rate.num, o->rate.den} : (AVRational){25, 1};
     c->width = i->width;
     c->height = i->height;
     c->framerate = rate;
     c->time_base = (AVRational){i->base.num, i->base.den};
     if (!x264 && c->time_base.den > 65535) c->time_base = (AVRational){1, 60000}; /* MPEG-4 counts no finer than 16 bits */
-    if (even) {
+    if (o->even) {
         av_reduce(&c->time_base.num, &c->time_base.den, rate.den, rate.num, 65535);
         c->max_b_frames = 0; /* nor can it say in which order they are shown */
     }
@@ -72,7 +72,7 @@ static int out_encoder(tn_video_out *o, const AVCodec *c, const tn_video_in *in,
 {
     o->codec = avcodec_alloc_context3(c);
     if (!o->codec) return tn_oom(err);
-    out_settings(o->codec, &in->info, c->id == AV_CODEC_ID_H264, o->even);
+    out_settings(o, o->codec, &in->info, c->id == AV_CODEC_ID_H264);
     if (o->file->oformat->flags & AVFMT_GLOBALHEADER) o->codec->flags |= AV_CODEC_FLAG_GLOBAL_HEADER;
     *code = avcodec_open2(o->codec, c, NULL);
     if (*code >= 0) *code = tn_video_form_try(o->file->oformat, o->codec, NULL, FF_COMPLIANCE_NORMAL);
@@ -98,14 +98,12 @@ static int out_choose(tn_video_out *o, const tn_video_in *in, tn_error *err)
 /* Frames that only have numbers need a rate that holds. */
 static int out_even(tn_video_out *o, const tn_video_in *in, tn_error *err)
 {
-    const AVStream *s = in->stream;
     o->even = tn_video_form_is_even(o->file->oformat);
-    if (!o->even || s->avg_frame_rate.num <= 0 || s->r_frame_rate.num <= 0) return 0;
-    const double times = av_q2d(s->r_frame_rate) / av_q2d(s->avg_frame_rate); /* fields may be counted: 2 */
-    if (fabs(times - 1) < 0.01 || fabs(times - 2) < 0.02) return 0;
+    if (!o->even) return 0;
+    TN_TRY(tn_video_even_rate(&o->rate, in, err));
+    if (o->rate.num > 0) return 0;
     return tn_fail(err, TN_ERR_ARGUMENT,
-                   "'%s' holds frames at one rate, and those of '%s' come at an uneven one: name a .mp4 or .mkv", o->path,
-                   in->path);
+                   "'%s' would hold frames at one rate, and those of '%s' do not keep one: name a .mp4 or .mkv", o->path, in->path);
 }
 
 /* A rotation that players apply stays one. */
@@ -183,6 +181,7 @@ int tn_video_out_open(tn_video_out **out, const char *path, const tn_video_in *i
     tn_video_out *o = calloc(1, sizeof *o);
     if (!o) return tn_oom(err);
     *o = (tn_video_out){.path = strdup(path), .fd = -1, .last_pts = AV_NOPTS_VALUE, .log = log};
+    o->rate = in->info.rate;
     o->base = (AVRational){in->info.base.num, in->info.base.den};
     o->tmp = tn_strf("%s.tmp.%ld", path, (long)getpid());
     o->url = o->tmp ? tn_strf("file:%s", o->tmp) : NULL; /* else what stands before a colon is taken for a protocol */
@@ -219,10 +218,6 @@ static int64_t out_time(tn_video_out *o, const tn_video_frame *f)
     const int64_t from = o->even ? f->pts - o->first : f->pts;
     int64_t at = av_rescale_q(from, o->base, o->codec->time_base);
     if (!first && at <= o->last_pts) at = o->last_pts + 1;
-    if (o->even) {
-        const double frames = (double)from * av_q2d(o->base) / av_q2d(o->codec->time_base);
-        o->moved += fabs(frames - (double)at) > 0.25;
-    }
     return at;
 }
 
@@ -263,10 +258,6 @@ static int out_finish(tn_video_out *o, bool whole, tn_error *err)
     if (rc < 0) return tn_video_fail(err, "cannot write", o->path, rc);
     TN_TRY(out_place(o, err));
     tn_video_sound_tell(o->sound);
-    if (o->moved)
-        tn_logf(o->log, TN_LOG_WARN,
-                "'%s' holds frames at one rate: %lld of them stand at other times than in the source; .mp4 or .mkv keep them",
-                o->path, o->moved);
     return 0;
 }
 

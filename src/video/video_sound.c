@@ -108,11 +108,12 @@ static void sound_shift(const tn_video_sound *s, sound_line *l, const AVStream *
     const AVRational tb = a->time_base, pictures = s->from->streams[s->picture]->time_base;
     const int64_t second = av_rescale_q(1, (AVRational){1, 1}, tb), shift = av_rescale_q(s->times.shift, pictures, tb);
     const bool first = l->raw == AV_NOPTS_VALUE;
-    const int64_t off = llabs(raw + shift - l->next);
+    const int64_t off = raw + shift - l->next; /* that is how far the pictures' measure leads away */
+    const bool near = off > -second / 3 && off < second;
     const bool broken = !first && (raw < l->raw - second / 20 || raw > l->raw + 3600 * second);
-    if (first || ((l->own || broken) && off <= second)) l->shift = shift, l->own = false;
+    if (first || ((l->own || broken) && near)) l->shift = shift, l->own = false;
     else if (broken) l->shift = l->next - raw, l->own = true;
-    else if (llabs(raw + l->shift - l->next) > second / 3 && off < llabs(raw + l->shift - l->next)) l->shift = shift;
+    else if (llabs(raw + l->shift - l->next) > second / 3 && llabs(off) < llabs(raw + l->shift - l->next)) l->shift = shift;
 }
 
 /* Gives the packet its time in the source's ticks, growing from one to the next; false: it cannot have one. */
