@@ -52,6 +52,14 @@ static bool sound_fits(const tn_sound_place *p, const AVStream *a)
     return true;
 }
 
+/* Seconds from the pictures' begin to the sound's. */
+static double sound_late(const tn_video_sound *s, const AVStream *a)
+{
+    const AVStream *v = s->picture < s->n ? s->from->streams[s->picture] : a;
+    if (v->start_time == AV_NOPTS_VALUE || a->start_time == AV_NOPTS_VALUE) return 0;
+    return (double)a->start_time * av_q2d(a->time_base) - (double)v->start_time * av_q2d(v->time_base);
+}
+
 static int sound_add(tn_video_sound *s, int i, tn_error *err)
 {
     AVStream *a = s->from->streams[i];
@@ -59,6 +67,12 @@ static int sound_add(tn_video_sound *s, int i, tn_error *err)
     if (i != s->picture) a->discard = AVDISCARD_ALL;
     if (a->codecpar->codec_type != AVMEDIA_TYPE_AUDIO) return 0;
     if (!sound_fits(&s->place, a)) return sound_without(&s->place, a), 0;
+    if (tn_video_form_is_even(s->place.to->oformat) && sound_late(s, a) > 0.25) {
+        tn_logf(s->place.log, TN_LOG_WARN,
+                "the sound begins %.1f s behind the pictures, which '%s' cannot say, and is left out; .mkv takes it",
+                sound_late(s, a), s->place.path);
+        return 0;
+    }
     const AVStream *b = tn_video_form_sound(s->place.to, a);
     if (!b) return tn_oom(err);
     a->discard = AVDISCARD_DEFAULT;

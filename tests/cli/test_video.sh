@@ -73,6 +73,7 @@ for p, s, f, d in zip(plain, smooth, frames, dropped):
 P
 [ "$(ls "$W/smooth" | wc -l)" -eq 48 ] && "$MAKE" --tell "$W/smooth.mp4" | grep -q "packets 24 " && ok || bad "pictures of a repaired track"
 expect 0 "24 frames" $P --video "$W/uneven.mkv" --smooth --max-gap 100 --csv "$W/smooth.csv"
+grep -q damaged "$W/out" && bad "uneven times: $(cat "$W/out")" || ok
 says "0 to 100 can" $P --video "$W/a.mkv" --smooth --max-gap 101
 says "goes with --smooth" $P --video "$W/a.mkv" --max-gap 3
 says "whole number" $P --video "$W/a.mkv" --smooth --max-gap 2.5
@@ -141,7 +142,6 @@ copied() { # copied FROM TO: the sound is in the output whole, nothing is called
 }
 copied "$W/longer.mp4" "$W/longer_out.mp4"
 copied "$W/late.mkv" "$W/late_out.mp4"
-copied "$W/late.mkv" "$W/late_out.mkv"
 copied "$W/flac.mkv" "$W/flac_out.mp4"
 expect 0 "the sound (flac) has no place in '$W/flac.mov' and is left out; .mkv takes it" $P --video "$W/flac.mkv" --out "$W/flac.mov"
 expect 0 "has no place in '$W/nelly.mkv' and is left out" $P --video "$W/nelly.flv" --out "$W/nelly.mkv"
@@ -152,9 +152,11 @@ expect 0 "24 frames" $P --video "$W/b.mp4" --out "$W/b.avi"
 tell "$W/b.avi" | grep -q "packets 24 size 256x144 rate 25.000 from 0.000 to 0.920" && ok || bad "avi: $(tell "$W/b.avi")"
 clip "$W/hundred.mkv" mpeg4 25@100 0 "$C"/*.jpg
 expect 0 "24 frames" $P --video "$W/hundred.mkv" --out "$W/hundred.avi"
+grep -q damaged "$W/out" && bad "a film that begins late: $(cat "$W/out")" || ok
 tell "$W/hundred.avi" | grep -q "rate 25.000 from 0.000 to 0.920" && ok || bad "avi of 100 s: $(tell "$W/hundred.avi")"
 expect 0 "24 frames" $P --video "$W/hundred.avi" --csv "$W/avi.csv"
 grep -q damaged "$W/out" && bad "an own .avi: $(cat "$W/out")" || ok
+expect 0 "the sound begins 5.0 s behind the pictures" $P --video "$W/late.mkv" --out "$W/late.avi"
 says "do not keep one" $P --video "$W/uneven.mkv" --out "$W/uneven.avi"
 for e in ts mpg; do
   expect 0 "24 frames" $P --video "$W/b.mp4" --out "$W/b_out.$e"
@@ -174,9 +176,7 @@ says "cannot be the table and the video" $P --video "$W/b.mp4" --csv "$W/kept/ne
 # ---- whole files are not called damaged
 clip "$W/trim.mp4" mpeg4 25@-0.2 0 "$C"/*.jpg
 expect 0 "19 frames" $P --video "$W/trim.mp4" --csv "$W/trim.csv"
-for f in "$W/trim.mp4" "$W/hundred.mkv" "$W/longer.mp4" "$W/late.mkv" "$W/uneven.mkv"; do
-  $P --video "$f" >"$W/out" 2>&1 && ! grep -q warning "$W/out" && ok || bad "$f: $(cat "$W/out")"
-done
+grep -q damaged "$W/out" && bad "an edit list: $(cat "$W/out")" || ok
 
 # ---- names and leftovers
 cp "$W/b.mp4" "$W/2024-01-01T12:30:05.mp4"
@@ -186,14 +186,14 @@ sh -c 'echo $$' >"$W/dead"
 expect 0 "24 frames" $P --video "$W/b.mp4" --out "$W/swept.mkv"
 [ -z "$(find "$W" -name '*.tmp.*')" ] && ok || bad "left: $(find "$W" -name '*.tmp.*')"
 
-# ---- ten minutes: rows come as they are made, memory does not grow, Ctrl-C leaves whole files
+# ---- four minutes: rows come as they are made, memory does not grow, Ctrl-C leaves whole files
 LONG=()
-for i in {1..250}; do LONG+=("$C"/*.jpg); done
+for i in {1..100}; do LONG+=("$C"/*.jpg); done
 clip "$W/long.mp4" mpeg4 10 1 "${LONG[@]}"
 peak() { python3 -c 'import resource, subprocess, sys; r = subprocess.run(sys.argv[1:], stdout=2).returncode; print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss); sys.exit(r)' "$@" 2>"$W/err"; }
 short=$(peak $P --video "$W/b.mp4" --csv "$W/x.csv" --out "$W/x.mp4")
 long=$(peak $P --video "$W/long.mp4" --csv "$W/long.csv" --out "$W/long_out.mp4")
-[ "$(wc -l <"$W/long.csv")" -eq 6001 ] && [ "$long" -lt $((short + 40000)) ] && ok || bad "KiB of 24 frames $short, of 6000 $long; $(tail -1 "$W/err")"
+[ "$(wc -l <"$W/long.csv")" -eq 2401 ] && [ "$long" -lt $((short + 40000)) ] && ok || bad "KiB of 24 frames $short, of 2400 $long; $(tail -1 "$W/err")"
 # background jobs of a shell ignore SIGINT; one that python starts does not
 cat >"$W/stop.py" <<'P'
 import signal, subprocess, sys, time
@@ -205,10 +205,12 @@ for _ in range(500):
     time.sleep(0.02)
 p.send_signal(signal.SIGINT)
 p.wait()
-sys.exit(not 100 < n < 6001)
+sys.exit(not 100 < n < 2401)
 P
 python3 "$W/stop.py" "$W/stop.csv" $P --video "$W/long.mp4" --csv "$W/stop.csv" --out "$W/stop.mp4" >"$W/out" 2>&1 && ok || bad "rows do not come as they are made: $(tail -2 "$W/out")"
 rows=$(($(wc -l <"$W/stop.csv") - 1))
+tones=$(sound "$W/stop.mp4" | sed 's/.*packets \([0-9]*\).*/\1/') # a second of either is 10 frames and 43 packets
+[ "$tones" -gt $((rows * 4)) ] && [ "$tones" -lt $((rows * 45 / 10 + 50)) ] && ok || bad "stopped after $rows rows, $tones packets of sound"
 tail -c 1 "$W/stop.csv" | od -c | grep -q '\\n' && "$MAKE" --tell "$W/stop.mp4" | grep -q "^video .* packets $rows " && ok ||
   bad "stopped after $rows rows: $("$MAKE" --tell "$W/stop.mp4" 2>&1)"
 
