@@ -1,5 +1,6 @@
 #include "table.h"
 #include "files.h"
+#include "folder.h"
 #include "image.h"
 
 #include <errno.h>
@@ -13,31 +14,70 @@ static int table_unwritable(const char *path, int e, tn_error *err)
     return tn_fail(err, TN_ERR_IO, "cannot write '%s': %s", path, strerror(e));
 }
 
-/* The folder that it goes to, which is made. */
-static int table_folder(const char *path, tn_error *err)
+int tn_may_write(const char *path, tn_error *err)
 {
-    const char *slash = strrchr(path, '/');
-    char *dir = slash ? tn_strf("%.*s", slash == path ? 1 : (int)(slash - path), path) : tn_strf(".");
-    int rc = dir ? tn_mkdirs(dir, err) : tn_oom(err);
-    if (!rc && access(dir, W_OK | X_OK)) rc = table_unwritable(path, errno, err);
+    if (!path) return 0;
+    if (tn_is_dir(path) || tn_ends(path, "/")) return tn_fail(err, TN_ERR_IO, "'%s' is a folder: name a file", path);
+    char *dir = tn_parent_of(path);
+    while (dir && access(dir, F_OK) && errno == ENOENT && strcmp(dir, ".") != 0 && strcmp(dir, "/") != 0) {
+        char *above = tn_parent_of(dir);
+        free(dir);
+        dir = above;
+    }
+    int rc = dir ? 0 : tn_oom(err);
+    if (dir && !tn_is_dir(dir)) rc = tn_fail(err, TN_ERR_IO, "cannot write '%s': '%s' is no folder", path, dir);
+    else if (dir && access(dir, W_OK | X_OK))
+        rc = tn_fail(err, TN_ERR_IO, "cannot write '%s': nothing can be written in '%s': %s", path, dir, strerror(errno));
     free(dir);
     return rc;
 }
 
-int tn_check_table(const char *path, tn_error *err)
+int tn_table_may(const char *path, tn_error *err)
 {
     struct stat st;
     if (!path) return 0;
-    if (tn_is_dir(path)) return tn_fail(err, TN_ERR_IO, "'%s' is a folder: name a file", path);
     if (tn_image_named(path)) return tn_fail(err, TN_ERR_ARGUMENT, "'%s' is a picture's name: name another file", path);
-    if (stat(path, &st)) return table_folder(path, err);
+    if (stat(path, &st) || S_ISDIR(st.st_mode)) return tn_may_write(path, err);
     return access(path, W_OK) ? table_unwritable(path, errno, err) : 0;
+}
+
+int tn_check_table(const char *path, tn_error *err)
+{
+    TN_TRY(tn_table_may(path, err));
+    char *dir = path ? tn_parent_of(path) : NULL;
+    int rc = dir ? tn_mkdirs(dir, err) : path ? tn_oom(err) : 0;
+    free(dir);
+    return rc;
+}
+
+/* A path without links, ".", ".." and doubled slashes, where it may not be there to its end; NULL: no memory. */
+static char *resolved(const char *path)
+{
+    char *whole = realpath(path, NULL);
+    if (whole) return whole;
+    char *dir = tn_parent_of(path);
+    const char *name = tn_name_of(path);
+    const bool top = !dir || !strcmp(dir, ".") || !strcmp(dir, "/") || !strcmp(dir, path);
+    char *above = !dir ? NULL : top ? realpath(dir, NULL) : resolved(dir);
+    if (above && !strcmp(name, "..")) whole = tn_parent_of(above);
+    else if (above) whole = !name[0] || !strcmp(name, ".") ? strdup(above) : tn_path(above, name);
+    free(dir);
+    free(above);
+    return whole;
 }
 
 bool tn_same_file(const char *a, const char *b)
 {
     struct stat s, t;
-    return a && b && !stat(a, &s) && !stat(b, &t) && s.st_dev == t.st_dev && s.st_ino == t.st_ino;
+    if (!a || !b) return false;
+    const bool there = !stat(a, &s);
+    if (there != !stat(b, &t)) return false;
+    if (there) return s.st_dev == t.st_dev && s.st_ino == t.st_ino;
+    char *x = resolved(a), *y = resolved(b);
+    const bool same = x && y && !strcmp(x, y);
+    free(x);
+    free(y);
+    return same;
 }
 
 int tn_table_open(tn_table *t, const char *path, const char *header, tn_error *err)

@@ -11,9 +11,13 @@ typedef struct tn_table {
     const char *path; /* borrowed */
 } tn_table;
 
-/** Fails where `path` (NULL: nothing) is a folder, a picture's name or nothing that can be written; its folder is made. */
+/** Fails where a new file `path` (NULL: nothing) is or names a folder or lies where nothing can be written. Touches nothing. */
+int tn_may_write(const char *path, tn_error *err);
+/** The same of a table: not where it has a picture's name; what is there may be a pipe or a device. */
+int tn_table_may(const char *path, tn_error *err);
+/** The same, and its folder is made. */
 int tn_check_table(const char *path, tn_error *err);
-/** Whether both are there and one file. NULL is none. */
+/** Whether both are one file, or will be when they are made. NULL is none. */
 bool tn_same_file(const char *a, const char *b);
 
 /** Begins the table with its header; what stood there goes. A link, a pipe or a device is written to as it is. path NULL: none. */

@@ -22,7 +22,7 @@ typedef struct {
     tn_video_in *in;
     tn_video_ahead *ahead;
     tn_video_out *out; /* NULL: none */
-    FILE *csv;         /* NULL: none */
+    tn_table table;
     tn_trail trail;
     long long at, done, total;
     double before; /* the last frame's time, in frames */
@@ -53,18 +53,13 @@ static int video_next(void *user, tn_shot *s, bool *end, tn_error *err)
     return 0;
 }
 
-/* A row is in the file before the next frame: whoever reads along sees it, and so does who comes after a crash. */
 static int video_row(const video_task *t, const tn_prediction *r, tn_error *err)
 {
     tn_text row = {0};
     const double x = r->visible ? r->x : 0, y = r->visible ? r->y : 0;
     tn_text_addf(&row, "%lld,%d,%.2f,%.2f,%.4f,%.6f", r->frame, r->visible, x, y, r->confidence, r->time);
     tn_text_addf(&row, t->p->smooth ? ",%d\n" : "\n", r->repaired);
-    const bool full = !row.oom && (fwrite(row.s, 1, row.len, t->csv) != row.len || fflush(t->csv));
-    const bool oom = row.oom;
-    tn_text_free(&row);
-    if (oom) return tn_oom(err);
-    return full ? tn_fail(err, TN_ERR_IO, "cannot write '%s': is the disk full?", t->p->csv) : 0;
+    return tn_table_row(&t->table, &row, err);
 }
 
 static int video_answer(void *user, tn_shot *s, const tn_sight *a, tn_error *err)
@@ -79,7 +74,7 @@ static int video_answer(void *user, tn_shot *s, const tn_sight *a, tn_error *err
                              .repaired = a->repaired,
                              .frame = s->index,
                              .time = s->time};
-    if (t->csv) TN_TRY(video_row(t, &r, err));
+    TN_TRY(video_row(t, &r, err));
     if (t->out) {
         const tn_video_frame f = {s->im.rgb, s->pts, s->time};
         tn_trail_add(&t->trail, r.x, r.y, r.visible);
@@ -99,13 +94,30 @@ static int video_begin(video_task *t, tn_error *err)
     const int room = (int)TN_MAX(VIDEO_AHEAD_BYTES / frame, 2);
     t->total = i->frames;
     t->batch = TN_MIN(t->p->batch ? t->p->batch : VIDEO_BATCH, room);
-    if (t->p->csv) {
-        t->csv = fopen(t->p->csv, "wb");
-        if (!t->csv || fputs(t->p->smooth ? TABLE ",Repaired\n" : TABLE "\n", t->csv) < 0 || fflush(t->csv))
-            return tn_fail(err, TN_ERR_IO, "cannot write '%s'", t->p->csv);
-    }
+    TN_TRY(tn_check_table(t->p->video_out, err));
+    TN_TRY(tn_check_table(t->p->csv, err));
     if (t->p->video_out) TN_TRY(tn_video_out_open(&t->out, t->p->video_out, t->in, t->o->log, err));
+    TN_TRY(tn_table_open(&t->table, t->p->csv, t->p->smooth ? TABLE ",Repaired\n" : TABLE "\n", err)); /* empties the one there */
     return tn_video_ahead_start(&t->ahead, t->in, TN_MIN(2 * t->batch, room), err);
+}
+
+static int video_none(const video_task *t, tn_error *err)
+{
+    const char *damage = tn_video_damage(t->in);
+    return tn_fail(err, TN_ERR_FORMAT, "'%s': not one frame could be read%s%s", t->p->video, damage ? ": " : "",
+                   damage ? damage : "");
+}
+
+/* What was wrong with a file that was read to its end. */
+static void video_tell(const video_task *t)
+{
+    const char *damage = tn_video_damage(t->in), *path = t->p->video;
+    const int joins = tn_video_joins(t->in);
+    if (joins)
+        tn_logf(t->o->log, TN_LOG_WARN,
+                "the times of '%s' step back or leap at %d place%s: what comes there follows one frame behind what was before",
+                path, joins, joins > 1 ? "s" : "");
+    if (damage) tn_logf(t->o->log, TN_LOG_WARN, "'%s' is damaged: %s; what could be read was predicted", path, damage);
 }
 
 static int video_run(video_task *t, float threshold, tn_error *err)
@@ -122,16 +134,15 @@ static int video_run(video_task *t, float threshold, tn_error *err)
     int rc = tn_flow_run(&flow, err);
     tn_video_ahead_stop(t->ahead);
     t->ahead = NULL;
+    if (!rc && !t->done) rc = video_none(t, err);
     /* What a stopped run has done is whole: it was asked to stop, nothing failed. */
     if (t->out && (!rc || (rc == TN_ERR_CANCELLED && t->done))) {
         tn_error unsaid;
-        const int finished = tn_video_out_finish(t->out, rc ? &unsaid : err);
+        const int finished = tn_video_out_finish(t->out, !rc, rc ? &unsaid : err);
         t->out = NULL;
         if (!rc) rc = finished;
     }
-    const char *damage = rc ? NULL : tn_video_damage(t->in);
-    if (damage) tn_logf(t->o->log, TN_LOG_WARN, "'%s' is damaged: %s; what could be read was predicted", t->p->video, damage);
-    if (!rc && !t->done) rc = tn_fail(err, TN_ERR_FORMAT, "'%s': not one frame could be read", t->p->video);
+    if (!rc) video_tell(t);
     return rc;
 }
 
@@ -143,8 +154,11 @@ static int video_check(const tn_run_options *o, const tn_predict_options *p, tn_
     if (!tn_is_file(p->video)) return tn_fail(err, TN_ERR_IO, "there is no video '%s'", p->video);
     if (tn_same_file(p->video, p->video_out) || tn_same_file(p->video, p->csv))
         return tn_fail(err, TN_ERR_ARGUMENT, "'%s' would be written over: name another file for what is written", p->video);
-    TN_TRY(tn_check_table(p->csv, err));
-    return tn_check_table(p->video_out, err);
+    if (tn_same_file(p->csv, p->video_out))
+        return tn_fail(err, TN_ERR_ARGUMENT, "'%s' cannot be the table and the video: name two files", p->csv);
+    TN_TRY(tn_may_write(p->video_out, err));
+    TN_TRY(tn_table_may(p->csv, err));
+    return p->video_out ? tn_video_out_check(p->video_out, err) : 0;
 }
 
 int tn_predict_video(const tn_config *c, const tn_run_options *o, const tn_predict_options *p, tn_error *err)
@@ -159,7 +173,8 @@ int tn_predict_video(const tn_config *c, const tn_run_options *o, const tn_predi
     if (!rc) rc = video_run(&t, threshold, err);
     tn_video_ahead_stop(t.ahead);
     tn_video_out_drop(t.out);
-    if (t.csv && fclose(t.csv) && !rc) rc = tn_fail(err, TN_ERR_IO, "cannot write '%s'", p->csv);
+    const int closed = tn_table_close(&t.table, rc ? &(tn_error){0} : err);
+    if (!rc) rc = closed;
     tn_video_close(t.in);
     tn_model_close(t.m);
     return rc;

@@ -38,6 +38,9 @@ const tn_video_info *tn_video_describe(const tn_video_in *v);
 int tn_video_next(tn_video_in *v, tn_video_frame *f, bool *end, tn_error *err);
 /** After the end: what was wrong with the file, in words, or NULL. */
 const char *tn_video_damage(const tn_video_in *v);
+/** After the end: how often the file's times stepped back or leapt, as in joined recordings; what came then follows one frame
+ * behind what was before. */
+int tn_video_joins(const tn_video_in *v);
 
 /** Frames decoded ahead by a thread of its own, at most `depth` of them. */
 typedef struct tn_video_ahead tn_video_ahead;
@@ -50,15 +53,20 @@ void tn_video_ahead_stop(tn_video_ahead *a);
 
 typedef struct tn_video_out tn_video_out;
 
+/** Fails where the name's ending stands for no container that tn_video_out_open could write. Touches nothing. */
+int tn_video_out_check(const char *path, tn_error *err);
+
 /**
  * Writes `path`, whose ending names the container, with the frames' size, time base and rate of `in` and the audio packets of
  * its file as they are (left out with a warning where the container has no place for them). H.264 by libx264 where that is there,
- * else MPEG-4. The file appears under its name when tn_video_out_finish succeeds.
+ * else MPEG-4. A container that knows no times (.avi) has the first frame at 0 and wants an even rate. The file appears under its
+ * name when tn_video_out_finish succeeds. log must stay until then.
  */
 int tn_video_out_open(tn_video_out **out, const char *path, const tn_video_in *in, const tn_log *log, tn_error *err);
 int tn_video_out_frame(tn_video_out *o, const tn_video_frame *f, tn_error *err);
-/** All that was given is written. The output is gone afterwards either way; NULL is fine. */
-int tn_video_out_finish(tn_video_out *o, tn_error *err);
+/** All that was given is written, and the sound: all of it where the pictures are `whole`, else as long as they last. The output is
+ * gone afterwards either way; NULL is fine. */
+int tn_video_out_finish(tn_video_out *o, bool whole, tn_error *err);
 /** Gives the output up: no file is left. NULL is fine. */
 void tn_video_out_drop(tn_video_out *o);
 #endif

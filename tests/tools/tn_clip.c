@@ -1,5 +1,7 @@
-/* Makes the videos of the tests from a folder's pictures: tn-clip OUT CODEC RATE SOUND PICTURE... with CODEC ffv1 (lossless RGB) or
- * mpeg4, and SOUND 1 for a tone beside it. RATE 0: frames at uneven times. `tn-clip --tell FILE` prints what a file holds,
+/* Makes the videos of the tests from a folder's pictures: tn-clip OUT CODEC RATE[@START] SOUND PICTURE... with CODEC ffv1 (lossless
+ * RGB) or another that takes YUV 4:2:0, and SOUND 1 for a tone beside it in AAC, as long as the pictures, or
+ * CODEC[:SECONDS[:START]], or 0. RATE 0: frames at uneven times; the START is in seconds. `tn-clip --tell FILE` prints what a file
+ * holds,
  * `--differ FILE FILE` how far two are apart. */
 #include "image.h"
 #include "video_files.h"
@@ -64,15 +66,24 @@ static void write_picture(AVFormatContext *file, AVStream *stream, AVCodecContex
     drain(file, stream, x);
 }
 
-/* A tone of so many seconds. */
-static void write_sound(AVFormatContext *file, AVStream *stream, AVCodecContext *x, double seconds)
+typedef struct tone {
+    char codec[32];
+    double seconds, start;
+} tone;
+
+static void write_sound(AVFormatContext *file, AVStream *stream, AVCodecContext *x, const tone *t)
 {
     const int n = x->frame_size ? x->frame_size : 1024;
-    for (int64_t at = 0; at < (int64_t)(seconds * x->sample_rate); at += n) {
+    for (int64_t at = 0; at < (int64_t)(t->seconds * x->sample_rate); at += n) {
         AVFrame *f = av_frame_alloc();
-        f->format = x->sample_fmt, f->nb_samples = n, f->pts = at, f->sample_rate = x->sample_rate;
+        f->format = x->sample_fmt, f->nb_samples = n, f->pts = at + (int64_t)(t->start * x->sample_rate),
+        f->sample_rate = x->sample_rate;
         MUST(av_channel_layout_copy(&f->ch_layout, &x->ch_layout) >= 0 && av_frame_get_buffer(f, 0) >= 0);
-        for (int i = 0; i < n; i++) ((float *)f->data[0])[i] = 0.2F * sinf(0.06F * (float)(at + i));
+        for (int i = 0; i < n; i++) {
+            const float v = 0.2F * sinf(0.06F * (float)(at + i));
+            if (x->sample_fmt == AV_SAMPLE_FMT_S16) ((int16_t *)f->data[0])[i] = (int16_t)(32767 * v);
+            else ((float *)f->data[0])[i] = v;
+        }
         MUST(avcodec_send_frame(x, f) >= 0);
         av_frame_free(&f);
         drain(file, stream, x);
@@ -86,37 +97,57 @@ static int64_t picture_time(int i, int rate)
     return rate ? i : 40LL * i + (i % 3) * 7; /* milliseconds */
 }
 
+static AVCodecContext *open_pictures(AVFormatContext *file, const char *codec, const tn_image *im, int rate, AVStream **stream)
+{
+    AVCodecContext *x = encoder(file, codec, stream);
+    x->width = im->w, x->height = im->h;
+    x->time_base = rate ? (AVRational){1, rate} : (AVRational){1, 1000};
+    if (rate) x->framerate = (*stream)->avg_frame_rate = (AVRational){rate, 1};
+    x->pix_fmt = strcmp(codec, "ffv1") ? AV_PIX_FMT_YUV420P : AV_PIX_FMT_BGR0;
+    x->gop_size = 4;
+    open_encoder(x, *stream);
+    return x;
+}
+
+static AVCodecContext *open_sound(AVFormatContext *file, const char *codec, AVStream **stream)
+{
+    AVCodecContext *x = encoder(file, codec, stream);
+    x->sample_rate = 44100, x->sample_fmt = x->codec->sample_fmts[0], x->time_base = (AVRational){1, 44100};
+    x->ch_layout = (AVChannelLayout)AV_CHANNEL_LAYOUT_MONO;
+    open_encoder(x, *stream);
+    return x;
+}
+
+static tone tone_of(const char *words, double whole)
+{
+    tone t = {"aac", whole, 0};
+    if (strcmp(words, "1") != 0) MUST(sscanf(words, "%31[^:]:%lf:%lf", t.codec, &t.seconds, &t.start) >= 1);
+    return t;
+}
+
 static void make(int n, char **v)
 {
-    const char *out = v[0], *codec = v[1];
+    const char *out = v[0];
     const int rate = atoi(v[2]), pictures = n - 4;
+    const double start = strchr(v[2], '@') ? atof(strchr(v[2], '@') + 1) : 0;
+    const tone t = tone_of(v[3], rate ? (double)pictures / rate : 1);
     AVFormatContext *file;
     AVStream *video, *sound = NULL;
     tn_image im;
     tn_error err;
     MUST(avformat_alloc_output_context2(&file, NULL, NULL, out) >= 0);
     MUST(!tn_image_load(&im, v[4], &err));
-    AVCodecContext *x = encoder(file, codec, &video), *a = atoi(v[3]) ? encoder(file, "aac", &sound) : NULL;
-    x->width = im.w, x->height = im.h;
-    x->time_base = rate ? (AVRational){1, rate} : (AVRational){1, 1000};
-    if (rate) x->framerate = video->avg_frame_rate = (AVRational){rate, 1};
-    x->pix_fmt = strcmp(codec, "ffv1") ? AV_PIX_FMT_YUV420P : AV_PIX_FMT_BGR0;
-    x->gop_size = 4;
-    open_encoder(x, video);
-    if (a) {
-        a->sample_rate = 44100, a->sample_fmt = AV_SAMPLE_FMT_FLTP, a->time_base = (AVRational){1, 44100};
-        a->ch_layout = (AVChannelLayout)AV_CHANNEL_LAYOUT_MONO;
-        open_encoder(a, sound);
-    }
+    AVCodecContext *x = open_pictures(file, v[1], &im, rate, &video),
+                   *a = strcmp(v[3], "0") ? open_sound(file, t.codec, &sound) : NULL;
     MUST(avio_open(&file->pb, out, AVIO_FLAG_WRITE) >= 0 && avformat_write_header(file, NULL) >= 0);
     for (int i = 0; i < pictures; i++) {
         tn_image_free(&im);
         MUST(!tn_image_load(&im, v[4 + i], &err));
-        write_picture(file, video, x, &im, picture_time(i, rate));
+        write_picture(file, video, x, &im, picture_time(i, rate) + llround(start / av_q2d(x->time_base)));
     }
     MUST(avcodec_send_frame(x, NULL) >= 0);
     drain(file, video, x);
-    if (a) write_sound(file, sound, a, rate ? (double)pictures / rate : 1);
+    if (a) write_sound(file, sound, a, &t);
     MUST(av_write_trailer(file) >= 0 && avio_closep(&file->pb) >= 0);
     tn_image_free(&im);
     avcodec_free_context(&x);
@@ -184,6 +215,6 @@ int main(int n, char **v)
     if (n == 3 && !strcmp(v[1], "--tell")) tell(v[2]);
     else if (n == 4 && !strcmp(v[1], "--differ")) differ(v[2], v[3]);
     else if (n > 5) make(n - 1, v + 1);
-    else return fprintf(stderr, "usage: tn-clip OUT CODEC RATE SOUND PICTURE...\n"), 2;
+    else return fprintf(stderr, "usage: tn-clip OUT CODEC RATE[@START] SOUND PICTURE...\n"), 2;
     return 0;
 }

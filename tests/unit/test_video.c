@@ -1,9 +1,7 @@
 /* Videos: what is read back, what a damaged file gives, frames decoded ahead, and what is written. */
-#include "video_files.h"
+#include "video_av.h"
 
 #include <check.h>
-#include <libavcodec/avcodec.h>
-#include <libavformat/avformat.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -11,7 +9,7 @@
 
 enum { W = 33, H = 18, N = 40 }; /* an odd width */
 
-static char dir[] = "/tmp/tn_video_XXXXXX";
+static char dir[32];
 static tn_error err;
 
 static const char *in_dir(const char *name)
@@ -47,14 +45,22 @@ static void drain(AVFormatContext *f, AVCodecContext *c)
     av_packet_free(&p);
 }
 
+static void fill_noise(AVFrame *a, int i)
+{
+    for (int y = 0; y < H; y++)
+        for (int x = 0; x < W; x++)
+            for (int k = 0; k < 3; k++) a->data[0][y * a->linesize[0] + 4 * x + 2 - k] = pixel(i, 3 * (y * W + x) + k);
+}
+
 /* N lossless frames. */
-static void make(const char *path)
+static void make(const char *path, enum AVPixelFormat format, void (*fill)(AVFrame *a, int i))
 {
     AVFormatContext *f;
     ck_assert_int_ge(avformat_alloc_output_context2(&f, NULL, NULL, path), 0);
     AVCodecContext *c = avcodec_alloc_context3(avcodec_find_encoder(AV_CODEC_ID_FFV1));
     AVStream *s = avformat_new_stream(f, NULL);
-    c->width = W, c->height = H, c->pix_fmt = AV_PIX_FMT_BGR0, c->time_base = (AVRational){1, 1000};
+    c->strict_std_compliance = FF_COMPLIANCE_EXPERIMENTAL;
+    c->width = W, c->height = H, c->pix_fmt = format, c->time_base = (AVRational){1, 1000};
     s->avg_frame_rate = (AVRational){25, 1};
     if (f->oformat->flags & AVFMT_GLOBALHEADER) c->flags |= AV_CODEC_FLAG_GLOBAL_HEADER;
     ck_assert_int_ge(avcodec_open2(c, NULL, NULL), 0);
@@ -66,9 +72,7 @@ static void make(const char *path)
         AVFrame *a = av_frame_alloc();
         a->format = c->pix_fmt, a->width = W, a->height = H, a->pts = at(i);
         ck_assert_int_ge(av_frame_get_buffer(a, 0), 0);
-        for (int y = 0; y < H; y++)
-            for (int x = 0; x < W; x++)
-                for (int k = 0; k < 3; k++) a->data[0][y * a->linesize[0] + 4 * x + 2 - k] = pixel(i, 3 * (y * W + x) + k);
+        fill(a, i);
         ck_assert_int_ge(avcodec_send_frame(c, a), 0);
         av_frame_free(&a);
         drain(f, c);
@@ -102,12 +106,93 @@ START_TEST(frames_come_back_as_they_were)
     for (int k = 0; k < N; k++) {
         ck_assert_int_eq(tn_video_next(v, &f, &end, &err), 0);
         ck_assert(!end && same_pixels(f.rgb, k));
+        for (int past = 0; past < 64; past++) ck_assert_int_eq(f.rgb[3 * W * H + past], 0); /* swscale reads there */
         ck_assert_double_eq_tol(f.seconds, 0.001 * (double)at(k), 1e-9);
         ck_assert_double_eq_tol((double)f.pts * i->base.num / i->base.den, f.seconds, 1e-9);
         free(f.rgb);
     }
     for (int k = 0; k < 2; k++) ck_assert(!tn_video_next(v, &f, &end, &err) && end);
     ck_assert_ptr_null(tn_video_damage(v));
+    tn_video_close(v);
+}
+END_TEST
+
+static int depth;
+
+/* From black to white along a row, in so many bits. */
+static void fill_grey(AVFrame *a, int i)
+{
+    (void)i;
+    for (int y = 0; y < H; y++)
+        for (int x = 0; x < W; x++)
+            ((uint16_t *)(a->data[0] + (ptrdiff_t)y * a->linesize[0]))[x] = (uint16_t)(((1 << depth) - 1) * x / (W - 1));
+}
+
+START_TEST(grey_frames_use_all_their_values)
+{
+    static const enum AVPixelFormat formats[] = {AV_PIX_FMT_GRAY10, AV_PIX_FMT_GRAY12, AV_PIX_FMT_GRAY16};
+    static const int depths[] = {10, 12, 16};
+    for (int k = 0; k < 3; k++) {
+        tn_video_in *v;
+        tn_video_frame f;
+        bool end;
+        depth = depths[k];
+        make(in_dir("grey.mkv"), formats[k], fill_grey);
+        ck_assert_int_eq(tn_video_open(&v, in_dir("grey.mkv"), &err), 0);
+        ck_assert(!tn_video_next(v, &f, &end, &err) && !end);
+        for (int x = 0; x < W; x++)
+            ck_assert_msg(abs(f.rgb[3 * x + 1] - 255 * x / (W - 1)) < 3, "%d bits: %d at %d", depth, f.rgb[3 * x + 1], x);
+        free(f.rgb);
+        tn_video_close(v);
+    }
+}
+END_TEST
+
+/* ---- one time line ---- */
+
+/* The time that a packet of that decoding time is given. */
+static long long put(tn_video_times *t, long long dts)
+{
+    AVPacket *p = av_packet_alloc();
+    p->dts = dts;
+    p->pts = dts + 80;
+    tn_video_times_put(t, p);
+    const long long at = p->dts;
+    ck_assert_int_eq(p->pts - p->dts, 80);
+    av_packet_free(&p);
+    return at;
+}
+
+START_TEST(times_that_step_back_or_leap_go_on)
+{
+    tn_video_in *v;
+    tn_video_times t;
+    long long at = 0;
+    ck_assert_int_eq(tn_video_open(&v, in_dir("a.mkv"), &err), 0);
+    tn_video_times_begin(&t, v->file, v->stream);
+    t.end = AV_NOPTS_VALUE;
+    ck_assert_int_eq(t.step, 40);
+    for (int i = 0; i < 300; i++, at += 40) ck_assert_int_eq(put(&t, i % 100 * 40), at);
+    ck_assert_int_eq(t.joins, 2);
+    for (int i = 0; i < 100; i++, at += 40) ck_assert_int_eq(put(&t, 40000000 + i * 40), at); /* eleven hours on */
+    ck_assert_int_eq(t.joins, 3);
+    ck_assert_int_eq(put(&t, 40000000 + 104 * 40 + 600000), at + 4 * 40 + 600000); /* a pause is one */
+    ck_assert_int_eq(t.joins, 3);
+    tn_video_close(v);
+}
+END_TEST
+
+START_TEST(a_single_wrong_time_moves_nothing)
+{
+    tn_video_in *v;
+    tn_video_times t;
+    ck_assert_int_eq(tn_video_open(&v, in_dir("a.mkv"), &err), 0);
+    tn_video_times_begin(&t, v->file, v->stream);
+    t.end = AV_NOPTS_VALUE;
+    for (int i = 0; i < 100; i++) {
+        const long long wrong = i == 30 ? 0 : i == 60 ? 30000000 : i * 40;
+        ck_assert_int_eq(put(&t, i == 80 ? i * 40 - 60 : wrong), i == 80 ? i * 40 - 60 : i * 40); /* a frame or two are no join */
+    }
     tn_video_close(v);
 }
 END_TEST
@@ -206,7 +291,7 @@ static void write_all(const char *to, bool finish)
         free(f.rgb);
     }
     ck_assert_int_ne(access(to, F_OK), 0);
-    if (finish) ck_assert_msg(!tn_video_out_finish(o, &err), "%s", err.message);
+    if (finish) ck_assert_msg(!tn_video_out_finish(o, true, &err), "%s", err.message);
     else tn_video_out_drop(o);
     tn_video_close(v);
 }
@@ -254,6 +339,12 @@ START_TEST(what_is_given_up_leaves_no_file)
     ck_assert(!o && strstr(err.message, ".mp4"));
     ck_assert_int_ne(tn_video_out_open(&o, in_dir("x.wav"), v, NULL, &err), 0);
     ck_assert(!o && strstr(err.message, "x.wav"));
+    ck_assert_int_ne(tn_video_out_open(&o, in_dir("a.png"), v, NULL, &err), 0);
+    ck_assert(!o && strstr(err.message, "a.png"));
+    ck_assert_int_ne(tn_video_out_open(&o, in_dir("x.m3u8"), v, NULL, &err), 0);
+    ck_assert(!o && strstr(err.message, "x.m3u8"));
+    ck_assert_int_ne(tn_video_out_open(&o, in_dir("x.avi"), v, NULL, &err), 0); /* its times are uneven */
+    ck_assert(!o && strstr(err.message, "x.avi"));
     ck_assert_int_ne(tn_video_out_open(&o, in_dir("nowhere/x.mp4"), v, NULL, &err), 0);
     ck_assert(!o && strstr(err.message, "nowhere/x.mp4"));
     ck_assert_int_eq(files(), before);
@@ -263,8 +354,9 @@ END_TEST
 
 static void setup(void)
 {
+    strcpy(dir, "/tmp/tn_video_XXXXXX"); /* one of its own for each test, also without fork() */
     ck_assert_ptr_nonnull(mkdtemp(dir));
-    make(in_dir("a.mkv"));
+    make(in_dir("a.mkv"), AV_PIX_FMT_BGR0, fill_noise);
 }
 
 static void teardown(void)
@@ -280,6 +372,9 @@ int main(void)
     TCase *t = tcase_create("video");
     tcase_add_checked_fixture(t, setup, teardown);
     tcase_add_test(t, frames_come_back_as_they_were);
+    tcase_add_test(t, grey_frames_use_all_their_values);
+    tcase_add_test(t, times_that_step_back_or_leap_go_on);
+    tcase_add_test(t, a_single_wrong_time_moves_nothing);
     tcase_add_test(t, a_damaged_file_gives_what_can_be_read);
     tcase_add_test(t, what_is_no_video_is_refused);
     tcase_add_test(t, frames_ahead_are_in_order_and_can_be_left);
