@@ -5,6 +5,7 @@
 #include "files.h"
 #include "folder.h"
 #include "jsonio.h"
+#include "replace.h"
 #include "safetensors.h"
 
 #include <math.h>
@@ -279,7 +280,7 @@ static int read_if_there(tn_engine *e, const char *dir, const char *name, tn_gro
 
 int tn_checkpoint_load(const char *dir, tn_engine *e, tn_error *err)
 {
-    tn_folder_repair(dir);
+    tn_replace_repair(dir);
     if (!tn_is_dir(dir))
         return tn_fail(err, TN_ERR_IO, "there is no checkpoint folder '%s'; training writes <output_dir>/best and /last", dir);
     TN_TRY(read_if_there(e, dir, "decoder.safetensors", TN_GROUP_HEAD, true, err));
@@ -368,7 +369,7 @@ int tn_checkpoint_config(tn_config **c, const char *checkpoint, const char *cons
     TN_TRY(tn_required(checkpoint, "tn_checkpoint_config's folder", err));
     char *path = tn_path(checkpoint, "config.yaml");
     if (!path) return tn_oom(err);
-    tn_folder_repair(checkpoint);
+    tn_replace_repair(checkpoint);
     int rc = tn_is_file(path) ? 0
                               : tn_fail(err, TN_ERR_IO,
                                         "'%s' is no checkpoint: it holds no config.yaml; training writes "

@@ -11,7 +11,7 @@ int tn_check_table(const char *path, tn_error *err)
     if (tn_is_dir(path)) return tn_fail(err, TN_ERR_IO, "'%s' is a folder: name a file", path);
     const char *slash = strrchr(path, '/');
     char *dir = slash ? tn_strf("%.*s", slash == path ? 1 : (int)(slash - path), path) : tn_strf(".");
-    int rc = dir ? tn_check_writable_dir(dir, err) : tn_oom(err);
+    int rc = dir ? tn_check_writable_dir(dir, "--csv", err) : tn_oom(err);
     free(dir);
     return rc;
 }

@@ -1,0 +1,88 @@
+#!/bin/bash
+# A run's folder is that run's: what goes on in it, what replaces it, and what is left after a kill or a failure.
+# test_runs.sh TRACKNET SOURCE_DIR KILL_AT.so; prints "N passed, N failed".
+SHIM=$(realpath "$3")
+. "$(dirname "$0")/lib.sh"
+cd "$W" || exit 2
+
+expect 0 "" $T synth --output-dir data --clips 1 --frames 4 --size 128x64
+D="--config-dir $SRC/configs --model vit_qlora_random --training overfit data.root=$W/data data.split.train_games=[game1] data.split.val_games=[]"
+D="$D data.preprocess.resize=[128,64] model.heatmap.size=[32,16] training.batch_size=4 model.pretrained_model_name=$SRC/configs/backbone/tiny"
+run() { $T train $D training.epochs=1 "$@"; }
+sum() { (cd "$1" && find . -type f ! -path './overwritten*' -print0 | LC_ALL=C sort -z | xargs -0 sha256sum | sha256sum); } # of a folder's files
+same() { [ "$(sum "$1")" = "$2" ] && ok || bad "$1 changed: $3"; }
+
+# a checkpoint of another run does not go on in the folder that it was copied into
+for n in A two; do expect 0 "loss" run --output-dir r/$n; done
+before=$(sum r/two/best) log=$(cat r/two/log.csv)
+cp -r r/A/last r/two/mine
+expect 0 "this run goes to $W/runs/" $T train --resume r/two/mine training.epochs=2
+same r/two/best "$before" "a copied checkpoint wrote there"
+[ "$(cat r/two/log.csv)" = "$log" ] && [ -s "$(echo runs/*/last/run.json)" ] && ok || bad "a copied checkpoint: $(ls r/two runs)"
+says "holds a run already" $T train --resume r/two/mine --output-dir r/two training.epochs=2
+says "holds a run already" $T train --resume r/A/last --output-dir r/two training.epochs=2
+says "holds a run already" $T train --resume r/A/last training.log_dir=r/two training.epochs=2
+mkdir home && cp -r r/A/best home/mybest
+expect 0 "this run goes to $W/runs/" $T train --resume home/mybest training.epochs=2
+[ "$(ls home)" = mybest ] && ok || bad "beside a copied checkpoint: $(ls home)"
+cp -r r/A/last r/A/first # its own, by what it says
+expect 0 "loss" $T train --resume r/A/first training.epochs=2
+[ "$(wc -l <r/A/log.csv)" -eq 3 ] && ok || bad "a run's own copy does not go on"
+mv r/A r/moved
+expect 0 "loss" $T train --resume r/moved training.epochs=3
+[ "$(wc -l <r/moved/log.csv)" -eq 4 ] && [ ! -e r/A ] && ok || bad "a moved run does not go on in place"
+
+# checkpoints elsewhere: the run's folder never shows those of the run before
+shows() { # shows OUT CKPT: best and last there are CKPT's
+  [ r/$1/best -ef r/$2/best ] && [ r/$1/last -ef r/$2/last ] && ok || bad "r/$1 does not show r/$2's: $(ls -l r/$1)"
+}
+expect 0 "loss" run --output-dir r/B
+says "holds a run already" run --output-dir r/B training.ckpt_dir=r/C2 training.log_dir=r/L2
+[ ! -e r/C2 ] && [ ! -e r/L2 ] && ok || bad "a refused run left folders: $(ls r)"
+says "holds a run already" $T train --resume r/B training.ckpt_dir=r/C training.epochs=2
+expect 0 "loss" run --output-dir r/B training.ckpt_dir=r/C --overwrite
+shows B C
+expect 0 "loss" run --output-dir r/B3 training.ckpt_dir=r/C3 training.log_dir=r/L3
+before=$(sum r/C3)
+says "holds a run already" run --output-dir r/B3 training.ckpt_dir=r/D3 training.log_dir=r/M3
+expect 0 "loss" run --output-dir r/B3 training.ckpt_dir=r/D3 training.log_dir=r/M3 --overwrite
+shows B3 D3
+same r/C3 "$before" "links to it were replaced"
+expect 0 "loss" run --output-dir r/B3 --overwrite
+[ ! -L r/B3/best ] && [ -s r/B3/best/run.json ] && [ -s r/D3/last/run.json ] && ok || bad "links replaced by folders: $(ls -l r/B3)"
+says "holds a run already" run --output-dir r/new training.log_dir=r/B
+says "holds a run already" run --output-dir r/new training.ckpt_dir=r/C
+
+# what --overwrite replaces goes whole, wherever it lay; not what links point to
+expect 0 "loss" run --output-dir r/P 'data.split.val_games=[game1]' training.epochs=2
+mkdir r/far && mv r/P/previews r/far && ln -s "$W/r/far/previews" r/P/previews
+expect 0 "loss" run --output-dir r/P training.log_dir=r/LP --overwrite
+[ "$(LC_ALL=C ls r/P | tr '\n' ' ')" = "best last " ] && [ -e r/far/previews/epoch_002 ] && ok || bad "of the old run stays: $(ls r/P)"
+says "lies in the run that --overwrite replaces" run --output-dir r/P --overwrite model.pretrained_model_name=r/P/best
+expect 0 "loss" run --output-dir r/P --overwrite training.init_from=r/P/best
+
+# a kill while a run replaces another leaves one of them whole
+expect 0 "loss" run --output-dir r/old training.epochs=3
+names() { python3 -c 'import json, sys
+print(*{json.load(open(sys.argv[1] + "/" + n + "/trainer_state.json"))["epoch"] for n in ("best", "last")}, len(list(open(sys.argv[1] + "/log.csv"))) - 1)' "$1" 2>&1; }
+kills() { # kills COUNT WORD...: at each call in turn, with further KEY=VALUE
+  local n=$1 step=$2 rc=137 seen=
+  shift 2
+  while [ $rc -eq 137 ]; do
+    rm -rf r/k r/kc && cp -r r/old r/k
+    env LD_PRELOAD="$SHIM" KILL_AT=$n KILL_FROM=$W/r/k/steps.csv $T train $D training.epochs=1 --output-dir r/k --overwrite "$@" >/dev/null 2>&1
+    rc=$?
+    n=$((n + step))
+    $T train --resume r/k --dry-run >"$W/out" 2>&1 || bad "killed at call $n: $(tail -1 "$W/out")"
+    case "$(names r/k)" in "3 3") seen=${seen}o ;; "1 1") seen=${seen}n ;; *) bad "killed at call $n ($*): $(names r/k) $(ls r/k)" ;; esac
+    expect 0 "run folder" $T train --resume r/k training.epochs=4
+    [ "$(wc -l <r/k/log.csv)" -eq 5 ] || bad "killed at call $n ($*), gone on with: $(cat r/k/log.csv)"
+    [ "$(LC_ALL=C ls r/k | tr '\n' ' ')" = "best last log.csv steps.csv tb " ] || bad "killed at call $n ($*) there is $(ls r/k)"
+  done 2>/dev/null
+  echo "$seen" >>"$W/seen"
+  case $seen in *o*n) ok ;; *) bad "kills $*: only $seen" ;; esac
+}
+[ "$RUNS_KILLS" ] && kills 1 1
+
+echo "$pass passed, $fail failed"
+[ $fail -eq 0 ]
