@@ -38,11 +38,34 @@ static char *aside_of_path(const char *path)
     return aside;
 }
 
+static char *in_aside(const char *dir, const char *name)
+{
+    char *aside = aside_dir(dir), *path = aside ? tn_path(aside, name) : NULL;
+    free(aside);
+    return path;
+}
+
 static char *list_path(const char *dir)
 {
-    char *aside = aside_dir(dir), *list = aside ? tn_path(aside, "list") : NULL;
-    free(aside);
-    return list;
+    return in_aside(dir, "list");
+}
+
+static bool has_list(const char *dir)
+{
+    char *list = list_path(dir);
+    const bool has = list && tn_is_file(list);
+    free(list);
+    return has;
+}
+
+/* The folder that keeps the list where it is not `dir`, as a file beside what stands aside says; NULL: none is named. */
+static char *keeper_of(const char *dir)
+{
+    char *file = in_aside(dir, "of"), *keeper = NULL;
+    tn_error ignored;
+    if (file && tn_is_file(file)) (void)tn_read_file(&keeper, NULL, file, &ignored);
+    free(file);
+    return keeper;
 }
 
 /* ---- the list: '+' or '-' for whether it was there, the path, NUL; below `dir` it is a name, so that the folder may move ---- */
@@ -85,19 +108,27 @@ static bool list_read(tn_strs *out, const char *dir)
     return is;
 }
 
+/* "overwritten" beside `path`, with who keeps the list. */
+static int name_keeper(const char *path, const char *dir, tn_error *err)
+{
+    char *parent = tn_parent_of(path), *aside = parent ? aside_dir(parent) : NULL, *file = parent ? in_aside(parent, "of") : NULL;
+    int rc = aside && file ? 0 : tn_oom(err);
+    if (!rc && strcmp(parent, dir) != 0) {
+        rc = tn_mkdirs(aside, err);
+        if (!rc) rc = tn_write_file(file, dir, strlen(dir), err);
+    }
+    free(parent);
+    free(aside);
+    free(file);
+    return rc;
+}
+
 int tn_replace_begin(const char *dir, const tn_strs *paths, tn_error *err)
 {
-    int rc = 0;
-    for (int i = 0; !rc && i < paths->n; i++) {
-        char *aside = aside_dir_of(paths->v[i]), *own = aside_dir(dir);
-        rc = !aside || !own ? tn_oom(err) : strcmp(aside, own) != 0 ? tn_mkdirs(aside, err) : 0;
-        free(aside);
-        free(own);
-    }
-    char *place = aside_dir(dir);
-    if (!rc && !place) rc = tn_oom(err);
-    if (place) (void)rmdir(place);
     tn_folder f = {.lock = -1};
+    char *place = aside_dir(dir);
+    int rc = place ? 0 : tn_oom(err);
+    for (int i = 0; !rc && i < paths->n; i++) rc = name_keeper(paths->v[i], dir, err);
     if (!rc) rc = tn_folder_begin(&f, place, true, err);
     if (!rc) rc = list_write(dir, f.tmp, paths, err);
     if (!rc) rc = tn_folder_commit(&f, err);
@@ -128,13 +159,17 @@ static void drop_list(const char *dir)
     free(trash);
 }
 
-/* The folder `aside`, where nothing is left in it; `dir`'s own goes with the list. */
+/* "overwritten" beside `path`, where nothing is left in it; `dir`'s own goes with the list. */
 static void remove_aside_dir(const char *path, const char *dir)
 {
-    char *aside = aside_dir_of(path), *own = aside_dir(dir);
-    if (aside && own && strcmp(aside, own) != 0) (void)rmdir(aside);
+    char *parent = tn_parent_of(path), *aside = parent ? aside_dir(parent) : NULL, *file = parent ? in_aside(parent, "of") : NULL;
+    if (aside && file && strcmp(parent, dir) != 0) {
+        (void)unlink(file);
+        (void)rmdir(aside);
+    }
+    free(parent);
     free(aside);
-    free(own);
+    free(file);
 }
 
 void tn_replace_commit(const char *dir)
@@ -164,7 +199,7 @@ static void undo_one(const char *entry)
     free(dir);
 }
 
-void tn_replace_undo(const char *dir)
+static void undo_list(const char *dir)
 {
     tn_strs paths = {0};
     const bool is = list_read(&paths, dir);
@@ -172,6 +207,25 @@ void tn_replace_undo(const char *dir)
     for (int i = 0; i < paths.n; i++) remove_aside_dir(paths.v[i] + 1, dir);
     if (is) drop_list(dir);
     tn_strs_free(&paths);
+}
+
+/* Who wrote the list holds the lock for as long as it lives. */
+static void undo_of_the_dead(const char *dir)
+{
+    const int fd = has_list(dir) ? open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
+    if (fd >= 0 && !flock(fd, LOCK_EX | LOCK_NB)) undo_list(dir);
+    if (fd >= 0) close(fd);
+}
+
+void tn_replace_undo(const char *dir)
+{
+    tn_error ignored;
+    undo_list(dir);
+    char *keeper = keeper_of(dir), *aside = aside_dir(dir);
+    if (keeper) undo_of_the_dead(keeper);
+    if (keeper && aside && !has_list(keeper)) (void)tn_remove_tree(aside, &ignored); /* killed after the new ones were to stay */
+    free(keeper);
+    free(aside);
 }
 
 /* The folder that `path` lies in, or that a link at `path` points into, absolute; NULL where there is none. */
@@ -189,22 +243,16 @@ static char *place_of(const char *path)
     return real;
 }
 
-static void undo_of_the_dead(const char *dir)
-{
-    char *list = list_path(dir);
-    const int fd = list && tn_is_file(list) ? open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
-    if (fd >= 0 && !flock(fd, LOCK_EX | LOCK_NB)) tn_replace_undo(dir);
-    if (fd >= 0) close(fd);
-    free(list);
-}
-
 void tn_replace_repair(const char *path)
 {
     char *plain = strdup(path);
     for (size_t n = plain ? strlen(plain) : 0; n > 1 && plain[n - 1] == '/'; n--) plain[n - 1] = 0;
     char *dir = plain && plain[0] ? place_of(plain) : NULL;
+    char *keeper = dir ? keeper_of(dir) : NULL;
     if (dir) undo_of_the_dead(dir);
+    if (keeper) undo_of_the_dead(keeper);
     free(dir);
+    free(keeper);
     free(plain);
     tn_folder_repair(path);
 }

@@ -14,7 +14,8 @@ int tn_replace_begin(const char *dir, const tn_strs *paths, tn_error *err);
 int tn_replace_aside(const char *path, tn_error *err);
 /** The new ones stay, at once for all; then the old ones are removed. */
 void tn_replace_commit(const char *dir);
-/** The old ones come back, the new ones go. Nothing happens where no list is. */
+/** The old ones come back, the new ones go; or, where they were to stay, what is left of the old ones goes. Nothing happens where
+ * nothing was begun. For who holds the lock of `dir`. */
 void tn_replace_undo(const char *dir);
 /** For readers, before `path` is opened: tn_folder_repair, and tn_replace_undo where the writer is dead. */
 void tn_replace_repair(const char *path);
