@@ -226,6 +226,7 @@ static int read_slot(tn_engine *e, int i, const tn_st_file *f, const tn_st_tenso
                        "%s: tensor '%s' has %lld values where the model has %zu; was it made with another "
                        "configuration?",
                        f->path, t->name, (long long)t->count, n);
+    if (e->session->store->dry) return 0;
     float *v = malloc(n * 4);
     int rc = v ? tn_st_read_f32(f, t, v, err) : tn_oom(err);
     if (!rc) rc = tn_store_set(e->session->store, i, v, err);
@@ -301,6 +302,7 @@ static int read_moments(tn_engine *e, const tn_st_file *f, tn_buffer *arena, con
         const tn_st_tensor *t = tn_st_find(f, name);
         const size_t n = (size_t)s->rows * (size_t)s->cols;
         if (!t || (size_t)t->count != n) return tn_fail(err, TN_ERR_FORMAT, "%s: '%s' is missing or misshapen", f->path, name);
+        if (st->dry) continue;
         float *v = malloc(n * 4);
         int rc = v ? tn_st_read_f32(f, t, v, err) : tn_oom(err);
         if (!rc) rc = tn_buffer_write(arena, st->s[i].off * 4, v, n * 4, err);
@@ -342,6 +344,19 @@ int tn_checkpoint_load_state(const char *dir, tn_engine *e, tn_trainer_state *st
     tn_st_close(f);
     free(opt);
     free(state);
+    return rc;
+}
+
+int tn_checkpoint_start(tn_engine *e, const char *resume, tn_trainer_state *st, tn_error *err)
+{
+    if (resume) {
+        TN_TRY(tn_checkpoint_load(resume, e, err));
+        return tn_checkpoint_load_state(resume, e, st, err);
+    }
+    if (!e->s->training.init_from) return 0;
+    char *dir = tn_expand_path(e->s->training.init_from);
+    const int rc = dir ? tn_checkpoint_load(dir, e, err) : tn_oom(err);
+    free(dir);
     return rc;
 }
 

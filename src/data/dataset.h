@@ -47,6 +47,8 @@ int tn_dataset_scan(tn_dataset *d, const char *root, const tn_strs *games, const
 /** The judgement: TN_ERR_FORMAT where rows are set aside and `strict`, or where they are all that there is. */
 int tn_dataset_judge(const tn_dataset *d, const char *root, const tn_strs *games, const char *what, bool strict, const tn_log *log,
                      tn_error *err);
+/** Whether there is a ball to learn from: TN_ERR_FORMAT where no labelled frame shows one. */
+int tn_dataset_check_ball(const tn_dataset *d, const char *what, tn_error *err);
 void tn_dataset_free(tn_dataset *d);
 /** One label file of a clip whose frames lie in `dir`. Appends to d. */
 int tn_labels_read(tn_dataset *d, const char *name, const char *dir, const char *csv, tn_error *err);

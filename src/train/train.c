@@ -201,6 +201,7 @@ static int open_data(trainer *t, tn_error *err)
     const tn_settings *s = t->s;
     const bool strict = s->training.strict_labels;
     TN_TRY(tn_dataset_read(&t->train, s->data.root, &s->data.train_games, "train", strict, t->o->log, err));
+    TN_TRY(tn_dataset_check_ball(&t->train, "train", err));
     if (s->data.val_games.n) TN_TRY(tn_dataset_read(&t->val, s->data.root, &s->data.val_games, "val", strict, t->o->log, err));
     t->seen = t->val;
     if (s->training.limit_val > 0)
@@ -235,14 +236,6 @@ static int open_loaders(trainer *t, tn_error *err)
     return t->val.n ? open_loader(t, &t->val_loader, &t->seen, false, &keep, err) : 0;
 }
 
-static int init_from(trainer *t, const char *path, tn_error *err)
-{
-    char *dir = tn_expand_path(path);
-    int rc = dir ? tn_checkpoint_load(dir, t->e, err) : tn_oom(err);
-    free(dir);
-    return rc;
-}
-
 static int prepare(trainer *t, tn_error *err)
 {
     const tn_settings *s = t->s;
@@ -253,12 +246,8 @@ static int prepare(trainer *t, tn_error *err)
     TN_TRY(tn_engine_open(&t->e, s, t->o, true, false, err));
     t->st = (tn_trainer_state){
         .best = NAN, .es_best = NAN, .optim = {.factor = 1, .finite = 1, .loss_scale = t->e->act == TN_F16 ? 65536 : 1}};
-    if (s->training.init_from) TN_TRY(init_from(t, s->training.init_from, err));
-    if (t->o->resume) {
-        TN_TRY(tn_checkpoint_load(t->o->resume, t->e, err));
-        TN_TRY(tn_checkpoint_load_state(t->o->resume, t->e, &t->st, err));
-        t->variants_before = tn_record_variants(t->o->resume);
-    }
+    TN_TRY(tn_checkpoint_start(t->e, t->o->resume, &t->st, err));
+    if (t->o->resume) t->variants_before = tn_record_variants(t->o->resume);
     TN_TRY(tn_ctx_state_set(&t->e->session->ctx, &t->st.optim, err));
     TN_TRY(tn_stepper_new(&t->stepper, t->e, s->training.batch_size, step_done, t, err));
     int micro;

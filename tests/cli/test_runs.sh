@@ -82,5 +82,34 @@ kills() { # each call from when the checkpoints make way, as far as they differ;
 kills training.epochs=1
 kills training.ckpt_dir=$W/r/kc
 
+# without a ball there is nothing to learn from, trained or not
+cp -r data blind
+sed -i -E '2,$s/^([^,]*),[^,]*,/\1,0,/' blind/game1/Clip1/Label.csv
+for loss in ignore negative; do
+  says "none of the train split's 4 labelled frames shows a ball" run --output-dir r/blind data.root=$W/blind training.loss.invisible=$loss
+  says "none of the train split's 4 labelled frames shows a ball" run --dry-run data.root=$W/blind training.loss.invisible=$loss
+done
+[ ! -e r/blind ] && ok || bad "a run that learned nothing left $(ls r/blind)"
+
+# what training would refuse the dry run refuses, and writes nothing
+expect 0 "loss" run --output-dir r/dry
+: >r/file
+both() { # both TEXT WORD...: of both, without a trace
+  local text=$1 before=$(find r runs | sort)
+  shift
+  says "$text" $T train --dry-run "$@"
+  [ "$(find r runs | sort)" = "$before" ] && ok || bad "--dry-run $* writes"
+  says "$text" $T train "$@"
+}
+both "there is no checkpoint folder '/nonexist'" $D --output-dir r/dry2 training.init_from=/nonexist
+both "cannot be written" $D --output-dir r/file
+both "cannot be written" $D --output-dir r/dry2 training.ckpt_dir=r/file/below
+grep -q "choose another training.ckpt_dir" "$W/out" && grep -q "not a folder\|Not a directory" "$W/out" && ok || bad "a bad ckpt_dir: $(cat "$W/out")"
+both "holds a run already" $D --output-dir r/dry
+both "another configuration" --resume r/dry/last model.lora.r=3
+both "another configuration" $D --output-dir r/dry2 training.init_from=r/dry/best model.lora.r=3
+expect 0 "memory plan" $T train --resume r/dry/last --dry-run training.epochs=2
+expect 0 "memory plan" run --output-dir r/dry --overwrite --dry-run
+
 echo "$pass passed, $fail failed"
 [ $fail -eq 0 ]
