@@ -111,5 +111,55 @@ both "another configuration" $D --output-dir r/dry2 training.init_from=r/dry/bes
 expect 0 "memory plan" $T train --resume r/dry/last --dry-run training.epochs=2
 expect 0 "memory plan" run --output-dir r/dry --overwrite --dry-run
 
+# two runs at once in one folder, of whatever kind
+$T train $D training.epochs=100000 --output-dir r/live training.log_dir=r/L training.ckpt_dir=r/CL >"$W/live" 2>&1 &
+live=$!
+while [ ! -e r/CL/last/run.json ] && kill -0 $live 2>/dev/null; do sleep 0.05; done
+says "another run is writing to '$W/r/L' now; choose another training.log_dir" run --output-dir r/live2 training.log_dir=r/L --overwrite
+says "another run is writing to '$W/r/CL' now; choose another training.ckpt_dir" run --output-dir r/live2 training.ckpt_dir=r/CL --overwrite
+says "another run is writing to '$W/r/live' now; choose another --output-dir" run --output-dir r/live training.ckpt_dir=r/CL2 training.log_dir=r/L2 --overwrite
+says "another run is writing to" run --dry-run --output-dir r/live --overwrite
+kill -INT $live && wait $live
+[ ! -e r/live2 ] && [ ! -e r/CL2 ] && [ -s r/CL/last/run.json ] && [ -s r/L/log.csv ] && ok || bad "two runs at once: $(ls r)"
+
+# a run whose checkpoints lie below it goes on in place wherever it is moved; one that was moved apart says so
+expect 0 "loss" run --output-dir r/G training.ckpt_dir=r/G/ck training.log_dir=r/G/lg
+mv r/G r/H
+for at in r/H/ck r/H; do expect 0 "run folder              $W/r/H" $T train --resume $at training.epochs=$(wc -l <r/H/lg/log.csv); done
+[ ! -e r/G ] && [ "$(readlink r/H/last)" = ck/last ] && [ "$(wc -l <r/H/lg/log.csv)" -eq 4 ] && ok || bad "a moved run: $(ls r r/H)"
+expect 0 "this run goes to $W/runs/" $T train --resume r/H/ck/last training.epochs=4 training.output_dir=
+expect 0 "loss" run --output-dir r/I training.ckpt_dir=r/IC
+mv r/IC r/IC2
+says "this checkpoint was moved: its run kept checkpoints in '$W/r/IC'" $T train --resume r/IC2 training.epochs=2
+expect 0 "loss" $T train --resume r/IC2 training.epochs=2 --output-dir r/I training.ckpt_dir=r/IC2
+shows I IC2
+mv r/I r/J
+says "the folder of this run, '$W/r/I', is no longer there" $T train --resume r/IC2 training.epochs=3
+expect 0 "run folder              $W/r/J" $T train --resume r/J training.epochs=3
+[ ! -e r/I ] && [ "$(wc -l <r/J/log.csv)" -eq 4 ] && ok || bad "a moved run with its checkpoints elsewhere: $(ls r)"
+expect 0 "loss" $T train --resume r/J --output-dir r/K training.epochs=4 # a run of its own
+[ ! -L r/K/last ] && [ "$(wc -l <r/J/log.csv)" -eq 4 ] && grep -q '"epoch": 3,' r/IC2/last/trainer_state.json && ok || bad "begun from a checkpoint: $(ls -l r/K)"
+
+# a disk that is full at the first checkpoint leaves no run; logs without a checkpoint are nothing to go on with
+full() (trap '' XFSZ; ulimit -f 64; "$@")
+says "cannot write" full $T train $D training.epochs=1 --output-dir r/full
+[ ! -e r/full ] && ok || bad "a full disk leaves $(ls r/full)"
+mkdir r/left && echo epoch >r/left/log.csv
+says "'$W/r/left' holds what is left of a run, without a checkpoint to go on with; replace it (--overwrite)" run --output-dir r/left
+grep -q "(--resume)" "$W/out" && bad "there is nothing to resume: $(cat "$W/out")" || ok
+before=$(sum r/dry)
+says "cannot write" full $T train $D training.epochs=1 --output-dir r/dry --overwrite
+same r/dry "$before" "a full disk, and --overwrite"
+
+# a finished run says so; what takes one value takes it once
+expect 0 "this run is finished: training.epochs is 1; 'tracknet train --resume $W/r/dry training.epochs=2' goes on" $T train --resume r/dry
+grep -q "0.000000" "$W/out" && bad "a finished run: $(cat "$W/out")" || ok
+expect 0 '"first_loss": null' $T train --resume r/dry --json
+for o in "predict --video a --video b" "predict --csv a --csv=b" "train --output-dir a --output-dir a" "train --resume a --resume b" \
+  "predict --threshold 0.1 --threshold 0.2"; do
+  expect 2 "given twice" $T $o
+done
+expect 0 "lr: 0.25" run --dry-run training.optimizer.lr=0.5 training.optimizer.lr=0.25
+
 echo "$pass passed, $fail failed"
 [ $fail -eq 0 ]
