@@ -330,7 +330,8 @@ static void read_state(const json_t *j, tn_trainer_state *st)
         st->optim.steps[g] = (uint32_t)json_integer_value(json_array_get(json_object_get(j, "group_steps"), g));
 }
 
-int tn_checkpoint_load_state(const char *dir, tn_engine *e, tn_trainer_state *st, tn_error *err)
+/* Optimiser state and position. */
+static int load_state(const char *dir, tn_engine *e, tn_trainer_state *st, tn_error *err)
 {
     char *opt = tn_path(dir, "optimizer.safetensors"), *state = tn_path(dir, "trainer_state.json");
     tn_st_file *f = NULL;
@@ -351,7 +352,7 @@ int tn_checkpoint_start(tn_engine *e, const char *resume, tn_trainer_state *st, 
 {
     if (resume) {
         TN_TRY(tn_checkpoint_load(resume, e, err));
-        return tn_checkpoint_load_state(resume, e, st, err);
+        return load_state(resume, e, st, err);
     }
     if (!e->s->training.init_from) return 0;
     char *dir = tn_expand_path(e->s->training.init_from);

@@ -67,7 +67,7 @@ names() { python3 -c 'import json, sys
 print(*{json.load(open(sys.argv[1] + "/" + n + "/trainer_state.json"))["epoch"] for n in ("best", "last")}, len(list(open(sys.argv[1] + "/log.csv"))) - 1)' "$1" 2>&1; }
 kills() { # each call from when the checkpoints make way, as far as they differ; further KEY=VALUE
   local n rc seen=
-  for n in ${RUNS_KILLS:-1 40 67 70 95}; do
+  for n in ${RUNS_KILLS:-1 67 70 95}; do
     rm -rf r/k r/kc && cp -r r/old r/k
     env LD_PRELOAD="$SHIM" KILL_AT=$n KILL_FROM=$W/r/k/overwritten/best $T train $D training.epochs=1 --output-dir r/k --overwrite "$@" >/dev/null 2>&1
     rc=$?
