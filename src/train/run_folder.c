@@ -242,6 +242,17 @@ static void repair(const tn_run_folder *r)
     }
 }
 
+/* A link that points nowhere, such as one that was left behind by what it pointed to, would stand in a checkpoint's place. */
+static void drop_dead_links(const char *ckpt_dir)
+{
+    struct stat st;
+    for (size_t i = 0; i < TN_COUNT(checkpoints); i++) {
+        char *path = tn_path(ckpt_dir, checkpoints[i]);
+        if (path && !lstat(path, &st) && S_ISLNK(st.st_mode) && stat(path, &st)) (void)unlink(path);
+        free(path);
+    }
+}
+
 static int claim(tn_run_folder *r, const tn_settings *s, const tn_run_options *o, tn_error *err)
 {
     TN_TRY(take_locks(r, err));
@@ -251,6 +262,8 @@ static int claim(tn_run_folder *r, const tn_settings *s, const tn_run_options *o
     if (where) {
         TN_TRY(starts_elsewhere(&r->at, s, err));
         TN_TRY(replace(r, err));
+    } else {
+        drop_dead_links(r->at.ckpt_dir);
     }
     for (size_t i = 0; i < TN_COUNT(logs); i++) r->there |= (unsigned)tn_run_holds(log_folder(r, i), logs[i]) << i;
     r->claimed = true;

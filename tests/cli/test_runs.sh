@@ -140,6 +140,10 @@ expect 0 "run folder              $W/r/J" $T train --resume r/J training.epochs=
 expect 0 "loss" $T train --resume r/J --output-dir r/K training.epochs=4 # a run of its own
 [ ! -L r/K/last ] && [ "$(wc -l <r/J/log.csv)" -eq 4 ] && grep -q '"epoch": 3,' r/IC2/last/trainer_state.json && ok || bad "begun from a checkpoint: $(ls -l r/K)"
 
+rm -r r/K/best && ln -s nowhere r/K/best # a link that was left behind
+expect 0 "loss" $T train --resume r/K training.epochs=5
+[ -s r/K/best/run.json ] && ok || bad "a dead link: $(ls -l r/K)"
+
 # a disk that is full at the first checkpoint leaves no run; logs without a checkpoint are nothing to go on with
 full() (trap '' XFSZ; ulimit -f 64; "$@")
 says "cannot write" full $T train $D training.epochs=1 --output-dir r/full
