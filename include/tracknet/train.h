@@ -73,8 +73,9 @@ TN_API int tn_train(const tn_config *c, const tn_run_options *o, const tn_train_
 /** What a training run of this configuration would take on this device; nothing is trained. */
 TN_API int tn_plan_memory(const tn_config *c, const tn_run_options *o, tn_memory *m, tn_error *err);
 
-/** Whether this configuration can train here: labelled frames of each split, and the plan that tn_plan_memory makes. *m is
- * filled where the plan succeeds, also when the frames are the fault. Nothing is written. */
+/** Whether this configuration can train here: labelled frames of each split and a ball to learn from, the folders, the checkpoints
+ * it starts from (whether they fit), and the plan that tn_plan_memory makes. *m is filled where the plan succeeds, also when
+ * something else is the fault. Nothing is written. */
 TN_API int tn_train_check(const tn_config *c, const tn_run_options *o, tn_memory *m, tn_error *err);
 
 /** Means over the samples of the split, not over batches; NAN where there was nothing to measure, such as distances without a

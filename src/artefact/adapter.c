@@ -1,7 +1,7 @@
 /* An adapter's two files, read and checked. */
 #include "adapter.h"
 #include "files.h"
-#include "folder.h"
+#include "replace.h"
 #include "match.h"
 #include "names.h"
 #include "torch_file.h"
@@ -268,7 +268,7 @@ int tn_adapter_open(tn_adapter **out, const char *dir, tn_error *err)
         free(a);
         return tn_oom(err);
     }
-    tn_folder_repair(dir);
+    tn_replace_repair(dir);
     int rc = open_parts(a, dir, err);
     if (!rc) rc = read_tensors(a, err);
     if (rc) {

@@ -5,6 +5,7 @@
 #include "files.h"
 #include "folder.h"
 #include "jsonio.h"
+#include "replace.h"
 #include "safetensors.h"
 
 #include <math.h>
@@ -225,6 +226,7 @@ static int read_slot(tn_engine *e, int i, const tn_st_file *f, const tn_st_tenso
                        "%s: tensor '%s' has %lld values where the model has %zu; was it made with another "
                        "configuration?",
                        f->path, t->name, (long long)t->count, n);
+    if (e->session->store->dry) return 0;
     float *v = malloc(n * 4);
     int rc = v ? tn_st_read_f32(f, t, v, err) : tn_oom(err);
     if (!rc) rc = tn_store_set(e->session->store, i, v, err);
@@ -279,7 +281,7 @@ static int read_if_there(tn_engine *e, const char *dir, const char *name, tn_gro
 
 int tn_checkpoint_load(const char *dir, tn_engine *e, tn_error *err)
 {
-    tn_folder_repair(dir);
+    tn_replace_repair(dir);
     if (!tn_is_dir(dir))
         return tn_fail(err, TN_ERR_IO, "there is no checkpoint folder '%s'; training writes <output_dir>/best and /last", dir);
     TN_TRY(read_if_there(e, dir, "decoder.safetensors", TN_GROUP_HEAD, true, err));
@@ -300,6 +302,7 @@ static int read_moments(tn_engine *e, const tn_st_file *f, tn_buffer *arena, con
         const tn_st_tensor *t = tn_st_find(f, name);
         const size_t n = (size_t)s->rows * (size_t)s->cols;
         if (!t || (size_t)t->count != n) return tn_fail(err, TN_ERR_FORMAT, "%s: '%s' is missing or misshapen", f->path, name);
+        if (st->dry) continue;
         float *v = malloc(n * 4);
         int rc = v ? tn_st_read_f32(f, t, v, err) : tn_oom(err);
         if (!rc) rc = tn_buffer_write(arena, st->s[i].off * 4, v, n * 4, err);
@@ -327,7 +330,8 @@ static void read_state(const json_t *j, tn_trainer_state *st)
         st->optim.steps[g] = (uint32_t)json_integer_value(json_array_get(json_object_get(j, "group_steps"), g));
 }
 
-int tn_checkpoint_load_state(const char *dir, tn_engine *e, tn_trainer_state *st, tn_error *err)
+/* Optimiser state and position. */
+static int load_state(const char *dir, tn_engine *e, tn_trainer_state *st, tn_error *err)
 {
     char *opt = tn_path(dir, "optimizer.safetensors"), *state = tn_path(dir, "trainer_state.json");
     tn_st_file *f = NULL;
@@ -341,6 +345,19 @@ int tn_checkpoint_load_state(const char *dir, tn_engine *e, tn_trainer_state *st
     tn_st_close(f);
     free(opt);
     free(state);
+    return rc;
+}
+
+int tn_checkpoint_start(tn_engine *e, const char *resume, tn_trainer_state *st, tn_error *err)
+{
+    if (resume) {
+        TN_TRY(tn_checkpoint_load(resume, e, err));
+        return load_state(resume, e, st, err);
+    }
+    if (!e->s->training.init_from) return 0;
+    char *dir = tn_expand_path(e->s->training.init_from);
+    const int rc = dir ? tn_checkpoint_load(dir, e, err) : tn_oom(err);
+    free(dir);
     return rc;
 }
 
@@ -368,7 +385,7 @@ int tn_checkpoint_config(tn_config **c, const char *checkpoint, const char *cons
     TN_TRY(tn_required(checkpoint, "tn_checkpoint_config's folder", err));
     char *path = tn_path(checkpoint, "config.yaml");
     if (!path) return tn_oom(err);
-    tn_folder_repair(checkpoint);
+    tn_replace_repair(checkpoint);
     int rc = tn_is_file(path) ? 0
                               : tn_fail(err, TN_ERR_IO,
                                         "'%s' is no checkpoint: it holds no config.yaml; training writes "

@@ -25,8 +25,9 @@ int tn_checkpoint_save(const char *dir, tn_engine *e, const tn_config *c, const 
 int tn_checkpoint_write_config(const char *dir, const tn_config *c, tn_error *err);
 /** Weights only (decoder, head, adapters, trained backbone). */
 int tn_checkpoint_load(const char *dir, tn_engine *e, tn_error *err);
-/** Optimiser state and position, for --resume. */
-int tn_checkpoint_load_state(const char *dir, tn_engine *e, tn_trainer_state *st, tn_error *err);
+/** What a run starts from: `resume` with its state, or else training.init_from, where there is one. An engine that was opened dry
+ * only looks whether it fits. */
+int tn_checkpoint_start(tn_engine *e, const char *resume, tn_trainer_state *st, tn_error *err);
 /** The confidence from which a frame is said to show a ball, 0..1: what the validation before the checkpoint was written chose.
  * 0, with which every frame is, when none is stored. */
 int tn_checkpoint_threshold(float *out, const char *dir, tn_error *err);

@@ -122,10 +122,15 @@ int tn_remove_tree(const char *path, tn_error *err)
     return 0;
 }
 
-int tn_check_writable_dir(const char *dir, tn_error *err)
+static int not_writable(const char *dir, const char *why, const char *option, tn_error *err)
 {
-    if (tn_mkdirs(dir, err))
-        return tn_fail(err, TN_ERR_IO, "output folder '%s' cannot be written; choose another with --output-dir", dir);
+    return tn_fail(err, TN_ERR_IO, "output folder '%s' cannot be written (%s); choose another %s", dir, why, option);
+}
+
+int tn_check_writable_dir(const char *dir, const char *option, tn_error *err)
+{
+    tn_error inner;
+    if (tn_mkdirs(dir, &inner)) return not_writable(dir, inner.message, option, err);
     char *p = tn_strf("%s/.write-test.%ld", dir, (long)gettid());
     if (!p) return tn_oom(err);
     int fd = open(p, O_CREAT | O_WRONLY | O_EXCL, 0666);
@@ -135,10 +140,7 @@ int tn_check_writable_dir(const char *dir, tn_error *err)
         unlink(p);
     }
     free(p);
-    if (fd < 0)
-        return tn_fail(err, TN_ERR_IO, "output folder '%s' cannot be written (%s); choose another with --output-dir", dir,
-                       strerror(e));
-    return 0;
+    return fd < 0 ? not_writable(dir, strerror(e), option, err) : 0;
 }
 
 /* The home folder of a user (NULL: whose process this is) as the system knows it, in a fresh string, or NULL. */

@@ -20,8 +20,8 @@ int tn_write_file(const char *path, const void *data, size_t len, tn_error *err)
 int tn_list_dir(tn_strs *names, const char *path, tn_error *err);
 /** Removes a file, or a folder with what is in it. Missing is fine. */
 int tn_remove_tree(const char *path, tn_error *err);
-/** Fails with one sentence unless a file can be made in `dir` (which is created). */
-int tn_check_writable_dir(const char *dir, tn_error *err);
+/** Fails with one sentence unless a file can be made in `dir` (which is created). `option`: where another can be named. */
+int tn_check_writable_dir(const char *dir, const char *option, tn_error *err);
 /** The path with a leading ~ or ~name made that home folder, where there is one; NULL when memory ran out; caller frees. */
 char *tn_expand_home(const char *path);
 /** The same, and $VAR and ${VAR} that are set. */

@@ -70,7 +70,10 @@ int tn_cli_find_resume(tn_cli *c, tn_error *err);
 int tn_cli_find_checkpoint(tn_cli *c, tn_error *err);
 /** --checkpoint and --resume may name a run's folder instead of the checkpoint in it. */
 void tn_cli_settle_names(tn_cli *c);
-/** A run goes on in the folder that its checkpoint lies in, wherever that was moved, unless another was named. */
+/** The value of KEY=VALUE among the words, the last one's; NULL where there is none. */
+const char *tn_cli_word(const tn_cli *c, const char *key);
+/** A run goes on in its own folders, wherever they were moved, unless others are named; a copy of a checkpoint begins a run in a
+ * folder of its own. Fails where a run's folders were moved apart. */
 int tn_cli_resume_in_place(tn_config *cfg, const tn_cli *c, tn_error *err);
 /** Prints the configuration as YAML. */
 int tn_cli_print_config(const tn_config *cfg, tn_error *err);

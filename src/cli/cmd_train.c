@@ -59,20 +59,23 @@ static void train_cmd_print_summary(const tn_train_summary *s)
                train_cmd_mib(m->weights), s->quantized_modules, s->skipped_modules, train_cmd_mib(m->weights_float32));
     printf("peak device memory      %.1f MiB allocated, %.1f MiB planned; full float32 fine-tuning: %.1f MiB\n",
            train_cmd_mib(s->allocated_peak), train_cmd_mib(m->total), train_cmd_mib(m->full_float32));
-    printf("loss                    %.6f -> %.6f in %d epochs, %.1f s, %.1f img/s\n", s->first_loss, s->last_loss, s->epochs_run,
-           s->seconds, s->images_per_second);
+    if (s->images_per_second > 0)
+        printf("loss                    %.6f -> %.6f in %d epochs, %.1f s, %.1f img/s\n", s->first_loss, s->last_loss,
+               s->epochs_run, s->seconds, s->images_per_second);
     printf("run folder              %s\n", s->output_dir);
     if (s->skipped_steps) printf("skipped steps           %lld, which overflowed float16\n", s->skipped_steps);
 }
 
 static int print_summary_json(const tn_train_summary *s, tn_error *err)
 {
-    json_t *j = json_pack("{s:o, s:I, s:I, s:i, s:i, s:o, s:I, s:f, s:f, s:o, s:o, s:i, s:b}", "device", tn_json_text(s->device),
-                          "trainable_parameters", (json_int_t)s->trainable, "parameters", (json_int_t)s->parameters,
-                          "quantized_modules", s->quantized_modules, "skipped_modules", s->skipped_modules, "memory",
-                          memory_json(&s->planned), "allocated_peak", (json_int_t)s->allocated_peak, "seconds", s->seconds,
-                          "images_per_second", s->images_per_second, "first_loss", tn_json_real(s->first_loss), "last_loss",
-                          tn_json_real(s->last_loss), "epochs", s->epochs_run, "stopped_early", s->stopped_early);
+    const bool trained = s->images_per_second > 0;
+    json_t *j =
+        json_pack("{s:o, s:I, s:I, s:i, s:i, s:o, s:I, s:f, s:f, s:o, s:o, s:i, s:b}", "device", tn_json_text(s->device),
+                  "trainable_parameters", (json_int_t)s->trainable, "parameters", (json_int_t)s->parameters, "quantized_modules",
+                  s->quantized_modules, "skipped_modules", s->skipped_modules, "memory", memory_json(&s->planned), "allocated_peak",
+                  (json_int_t)s->allocated_peak, "seconds", s->seconds, "images_per_second", s->images_per_second, "first_loss",
+                  tn_json_real(trained ? s->first_loss : NAN), "last_loss", tn_json_real(trained ? s->last_loss : NAN), "epochs",
+                  s->epochs_run, "stopped_early", s->stopped_early);
     json_object_set_new(j, "skipped_steps", json_integer(s->skipped_steps));
     json_object_set_new(j, "output_dir", tn_json_text(s->output_dir));
     return tn_cli_print_json(j, err);
@@ -108,6 +111,16 @@ static int print_plan(const tn_config *cfg, const tn_run_options *o, tn_error *e
     return rc;
 }
 
+/* Nothing is left to do for a run that is resumed after its last epoch. */
+static void say_finished(const tn_config *cfg, const tn_train_summary *s)
+{
+    long long epochs = 0;
+    tn_error unread;
+    (void)tn_config_get_int(cfg, "training.epochs", &epochs, &unread);
+    fprintf(stderr, "this run is finished: training.epochs is %lld; 'tracknet train --resume %s training.epochs=%lld' goes on\n",
+            epochs, s->output_dir, epochs + 1);
+}
+
 /* A run that Ctrl-C stopped ends well: its last whole epoch is there to go on from. */
 static int run_training(const tn_config *cfg, tn_cli *c, tn_error *err)
 {
@@ -121,6 +134,7 @@ static int run_training(const tn_config *cfg, tn_cli *c, tn_error *err)
     if (!s.parameters) fprintf(stderr, "nothing was trained yet: %s\n", err->message);
     else if (c->json) rc = print_summary_json(&s, err);
     else train_cmd_print_summary(&s);
+    if (!rc && !stopped && !s.epochs_run) say_finished(cfg, &s);
     if (stopped && s.epochs_run)
         fprintf(stderr, "stopped; 'tracknet train --resume %s' goes on from the last whole epoch\n", s.output_dir);
     return rc;

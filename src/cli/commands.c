@@ -27,6 +27,7 @@ const tn_command tn_commands[] = {
      "  --output-dir DIR    training.output_dir=DIR                  (default runs/<model>-<time>)\n"
      "  --overwrite         DIR may hold a run, which this one replaces\n"
      "  --resume [DIR]      go on from a run's last checkpoint       (default: the newest run's, in output_dir or below runs/)\n"
+     "                      in that run's folder; a copy of a checkpoint begins a run of its own\n"
      "  --dry-run           print the merged configuration as YAML and stop; fails where it cannot train\n"
      "  --json              print the summary as JSON\n\n"
      "Writes <output_dir>/log.csv, steps.csv, tb/ (TensorBoard), previews/, best/ and last/ (adapter in PEFT's files, decoder\n"

@@ -159,6 +159,13 @@ static bool opt_takes_json_file(const tn_command *k)
     return !strcmp(k->name, "profile");
 }
 
+/* Whether a second one would silently take the place of the first. */
+static bool opt_is_single(opt_kind kind, const tn_command *k)
+{
+    if (kind == OPT_JSON) return opt_takes_json_file(k);
+    return kind != OPT_FLAG && kind != OPT_HELP && kind != OPT_LIST;
+}
+
 static int opt_usage(const tn_command *k, const char *what, const char *arg)
 {
     fprintf(stderr, "tracknet %s: %s '%s'; see 'tracknet %s --help'\n", k->name, what, arg, k->name);
@@ -197,6 +204,7 @@ static int opt_words(tn_cli *c, const tn_command *k, int argc, char **argv)
 int tn_cli_parse(tn_cli *c, const tn_command *k, int argc, char **argv)
 {
     struct option options[OPT_ROWS + 1];
+    bool given[OPT_ROWS] = {false};
     opt_long_options(options);
     opterr = 0;
     for (;;) {
@@ -209,6 +217,9 @@ int tn_cli_parse(tn_cli *c, const tn_command *k, int argc, char **argv)
         }
         const opt_row *r = &opt_rows[opt - OPT_FIRST];
         if (r->kind != OPT_HELP && !opt_among(k->options, r->name)) return opt_usage(k, "this command has no option", argv[at]);
+        if (given[opt - OPT_FIRST] && opt_is_single(r->kind, k))
+            return opt_usage(k, "this option takes one value and is given twice:", argv[at]);
+        given[opt - OPT_FIRST] = true;
         opt_take_next(r, k, argc, argv);
         if (r->kind == OPT_JSON && optarg && !opt_takes_json_file(k)) return opt_usage(k, "this option takes no value:", argv[at]);
         if (!opt_set(c, r, optarg)) return opt_usage(k, "not a value for this option:", argv[optind - 1]);

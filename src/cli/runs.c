@@ -1,7 +1,7 @@
 /* Which run and which checkpoint is meant where none is named, or only the run's folder. */
 #include "cli.h"
 #include "files.h"
-#include "folder.h"
+#include "replace.h"
 #include "log.h"
 
 #include <stdio.h>
@@ -13,7 +13,7 @@
 static bool runs_is_checkpoint(const char *dir, struct timespec *when)
 {
     struct stat st;
-    tn_folder_repair(dir);
+    tn_replace_repair(dir);
     char *path = tn_path(dir, "decoder.safetensors");
     const bool is = path && !stat(path, &st) && S_ISREG(st.st_mode);
     if (is && when) *when = st.st_mtim;
@@ -94,8 +94,7 @@ static void runs_look_below(runs_search *s, const char *given)
     free(dir);
 }
 
-/* The value of KEY=VALUE among the words, the last one's; NULL where there is none. */
-static const char *runs_word(const tn_cli *c, const char *key)
+const char *tn_cli_word(const tn_cli *c, const char *key)
 {
     const size_t n = strlen(key);
     for (int i = c->source.n_overrides - 1; i >= 0; i--)
@@ -108,7 +107,7 @@ static const char *runs_text(const tn_cli *c, const tn_config *cfg, const char *
 {
     tn_error ignored;
     const char *v = NULL;
-    if (!cfg) v = runs_word(c, key);
+    if (!cfg) v = tn_cli_word(c, key);
     else if (tn_config_get_str(cfg, key, &v, &ignored)) v = NULL;
     return v && v[0] ? v : NULL;
 }
@@ -128,7 +127,9 @@ static const char *runs_within(char buf[4300], const char *dir, const char *name
 {
     if (runs_is_checkpoint(dir, NULL)) return dir;
     snprintf(buf, 4300, "%s/%s", dir, name);
-    return runs_is_checkpoint(buf, NULL) ? buf : dir;
+    if (runs_is_checkpoint(buf, NULL)) return buf;
+    if (!strcmp(name, "last")) return runs_within(buf, dir, "best"); /* killed between the two of its first epoch */
+    return dir;
 }
 
 void tn_cli_settle_names(tn_cli *c)
@@ -189,16 +190,4 @@ int tn_cli_find_checkpoint(tn_cli *c, tn_error *err)
     free(model);
     free(s.found);
     return 0;
-}
-
-int tn_cli_resume_in_place(tn_config *cfg, const tn_cli *c, tn_error *err)
-{
-    if (!c->run.resume || c->output_dir || runs_word(c, "training.output_dir")) return 0;
-    if (runs_text(c, cfg, "training.ckpt_dir")) return 0;
-    char *real = realpath(c->run.resume, NULL), *run = real ? tn_parent_of(real) : NULL;
-    const int rc =
-        run ? tn_config_set_str(cfg, "training.output_dir", run, err) : 0; /* a folder that is not there is told of later */
-    free(real);
-    free(run);
-    return rc;
 }

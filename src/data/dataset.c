@@ -171,3 +171,16 @@ int tn_dataset_read(tn_dataset *d, const char *root, const tn_strs *games, const
     if (rc) tn_dataset_free(d);
     return rc;
 }
+
+int tn_dataset_check_ball(const tn_dataset *d, const char *what, tn_error *err)
+{
+    tn_set_aside sum[TN_LABEL_KINDS];
+    int rows;
+    for (int i = 0; i < d->n; i++)
+        if (d->f[i].visible) return 0;
+    (void)sum_aside(d, sum, &rows);
+    return tn_fail(err, TN_ERR_FORMAT,
+                   "there is nothing to learn from: none of the %s split's %d labelled frames shows a ball, and %d label rows were "
+                   "set aside; correct the labels ('tracknet labels' draws them) or name other games in data.split.%s_games",
+                   what, d->n, rows, what);
+}

@@ -47,6 +47,8 @@ int tn_dataset_scan(tn_dataset *d, const char *root, const tn_strs *games, const
 /** The judgement: TN_ERR_FORMAT where rows are set aside and `strict`, or where they are all that there is. */
 int tn_dataset_judge(const tn_dataset *d, const char *root, const tn_strs *games, const char *what, bool strict, const tn_log *log,
                      tn_error *err);
+/** Whether there is a ball to learn from: TN_ERR_FORMAT where no labelled frame shows one. */
+int tn_dataset_check_ball(const tn_dataset *d, const char *what, tn_error *err);
 void tn_dataset_free(tn_dataset *d);
 /** The frame as stored; tn_image_free frees it. An error tells what to do about a frame of a data set. */
 int tn_frame_load(tn_image *out, const tn_frame *f, tn_error *err);

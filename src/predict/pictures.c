@@ -27,7 +27,7 @@ int tn_pictures_begin(tn_pictures *out, const char *outdir, const tn_strs *image
 {
     *out = (tn_pictures){.outdir = outdir};
     if (!outdir) return 0;
-    TN_TRY(tn_check_writable_dir(outdir, err));
+    TN_TRY(tn_check_writable_dir(outdir, "--outdir", err));
     TN_TRY(pictures_folders(&out->folders, o, err));
     for (int i = 0; i < out->folders.n; i++) {
         char *dir = tn_path(outdir, out->folders.v[i]);

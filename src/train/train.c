@@ -34,7 +34,6 @@ typedef struct {
     int *order, batches, epoch; /* epoch: the one being trained, from 0 */
     tn_run_folder folder;
     tn_config *own;                                      /* what the checkpoints keep: the configuration, with the run's folders */
-    const char *out, *log_dir, *ckpt_dir;                /* the folder's */
     double begin, images_done, epoch_loss, epoch_images; /* sums; of steps whose results have come */
     double told;                                         /* when the last result came */
     double loss_scale;                                   /* after that result */
@@ -150,7 +149,7 @@ static int train_epoch(trainer *t, int epoch, double *mean, tn_error *err)
 static int validate(trainer *t, tn_epoch *ep, tn_error *err)
 {
     if (!t->val.n) return 0;
-    char *previews = tn_path(t->out, "previews"), *dir = previews ? tn_strf("%s/epoch_%03d", previews, ep->epoch) : NULL;
+    char *previews = tn_path(t->folder.at.out, "previews"), *dir = previews ? tn_strf("%s/epoch_%03d", previews, ep->epoch) : NULL;
     int rc = dir ? tn_mkdirs(dir, err) : tn_oom(err);
     if (!rc) rc = tn_evaluate(t->e, &t->seen, t->val_loader, &(tn_evaluate_options){.previews = dir}, &t->measured, err);
     free(previews);
@@ -167,7 +166,7 @@ static int validate(trainer *t, tn_epoch *ep, tn_error *err)
 static int save(trainer *t, const char *name, tn_error *err)
 {
     TN_TRY(tn_ctx_state_get(&t->e->session->ctx, &t->st.optim, err));
-    char *dir = tn_path(t->ckpt_dir, name);
+    char *dir = tn_path(t->folder.at.ckpt_dir, name);
     int rc = dir ? tn_checkpoint_save(dir, t->e, t->own, &t->st, err) : tn_oom(err);
     free(dir);
     return rc;
@@ -180,7 +179,9 @@ static int end_epoch(trainer *t, tn_epoch *ep, tn_error *err)
     t->st.epoch = ep->epoch;
     t->sum->best_metric = t->st.best;
     TN_TRY(tn_logs_epoch(t->logs, ep, t->st.step, t->epoch_images / fmax(ep->seconds, 1e-9), err));
-    if (ep->best) TN_TRY(save(t, "best", err));
+    TN_TRY(tn_run_folder_make_way(&t->folder, err));
+    if (ep->best || !tn_run_holds(t->folder.at.ckpt_dir, "best"))
+        TN_TRY(save(t, "best", err)); /* a run that began elsewhere has none */
     TN_TRY(save(t, "last", err));
     tn_run_folder_settle(&t->folder);
     t->sum->epochs_run++;
@@ -200,6 +201,7 @@ static int open_data(trainer *t, tn_error *err)
     const tn_settings *s = t->s;
     const bool strict = s->training.strict_labels;
     TN_TRY(tn_dataset_read(&t->train, s->data.root, &s->data.train_games, "train", strict, t->o->log, err));
+    TN_TRY(tn_dataset_check_ball(&t->train, "train", err));
     if (s->data.val_games.n) TN_TRY(tn_dataset_read(&t->val, s->data.root, &s->data.val_games, "val", strict, t->o->log, err));
     t->seen = t->val;
     if (s->training.limit_val > 0)
@@ -234,31 +236,18 @@ static int open_loaders(trainer *t, tn_error *err)
     return t->val.n ? open_loader(t, &t->val_loader, &t->seen, false, &keep, err) : 0;
 }
 
-static int init_from(trainer *t, const char *path, tn_error *err)
-{
-    char *dir = tn_expand_path(path);
-    int rc = dir ? tn_checkpoint_load(dir, t->e, err) : tn_oom(err);
-    free(dir);
-    return rc;
-}
-
 static int prepare(trainer *t, tn_error *err)
 {
     const tn_settings *s = t->s;
     TN_TRY(tn_run_folder_open(&t->folder, s, t->o, err));
-    t->out = t->folder.out, t->log_dir = t->folder.log_dir, t->ckpt_dir = t->folder.ckpt_dir;
-    snprintf(t->sum->output_dir, sizeof t->sum->output_dir, "%s", t->out);
+    snprintf(t->sum->output_dir, sizeof t->sum->output_dir, "%s", t->folder.at.out);
     TN_TRY(tn_run_folder_config(&t->own, &t->folder, t->c, err));
     TN_TRY(open_data(t, err));
     TN_TRY(tn_engine_open(&t->e, s, t->o, true, false, err));
     t->st = (tn_trainer_state){
         .best = NAN, .es_best = NAN, .optim = {.factor = 1, .finite = 1, .loss_scale = t->e->act == TN_F16 ? 65536 : 1}};
-    if (s->training.init_from) TN_TRY(init_from(t, s->training.init_from, err));
-    if (t->o->resume) {
-        TN_TRY(tn_checkpoint_load(t->o->resume, t->e, err));
-        TN_TRY(tn_checkpoint_load_state(t->o->resume, t->e, &t->st, err));
-        t->variants_before = tn_record_variants(t->o->resume);
-    }
+    TN_TRY(tn_checkpoint_start(t->e, t->o->resume, &t->st, err));
+    if (t->o->resume) t->variants_before = tn_record_variants(t->o->resume);
     TN_TRY(tn_ctx_state_set(&t->e->session->ctx, &t->st.optim, err));
     TN_TRY(tn_stepper_new(&t->stepper, t->e, s->training.batch_size, step_done, t, err));
     int micro;
@@ -268,7 +257,7 @@ static int prepare(trainer *t, tn_error *err)
         tn_logf(t->o->log, TN_LOG_INFO, "micro-batches of %d: a step of %d is summed from parts", t->st.micro,
                 s->training.batch_size);
     TN_TRY(open_loaders(t, err));
-    return tn_logs_open(&t->logs, t->log_dir, &t->st, t->o->resume != NULL, err);
+    return tn_logs_open(&t->logs, t->folder.at.log_dir, &t->st, t->o->resume != NULL, err);
 }
 
 static void close_all(trainer *t)
@@ -330,7 +319,7 @@ int tn_train(const tn_config *c, const tn_run_options *o, const tn_train_callbac
     TN_TRY(tn_versioned(cb, TN_TRAIN_CALLBACKS_VERSION, "tn_train_callbacks", err));
     TN_TRY(tn_versioned(summary, TN_TRAIN_SUMMARY_VERSION, "tn_train_summary", err));
     tn_train_summary unused;
-    trainer t = {.c = c, .s = tn_config_settings(c), .o = o, .cb = cb, .sum = summary ? summary : &unused, .folder.lock = -1};
+    trainer t = {.c = c, .s = tn_config_settings(c), .o = o, .cb = cb, .sum = summary ? summary : &unused};
     *t.sum = (tn_train_summary)TN_TRAIN_SUMMARY_INIT;
     int rc = prepare(&t, err);
     t.begin = tn_now();

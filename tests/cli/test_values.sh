@@ -67,7 +67,7 @@ expect 0 "loss" $T train $RUN 'data.root=~/data' training.init_from='~/run/best'
 expect 0 "x " $T predict --checkpoint='~/run/best' --image='~/data/game1/Clip1/0000.jpg' --outdir='~/pictures' --csv='~/balls.csv'
 [ -s "$HOME/balls.csv" ] && [ -s "$HOME/pictures/0000_overlay.png" ] && ok || bad "predict wrote elsewhere"
 expect 0 "rank" $T adapter info --adapter='~/run/best'
-expect 0 "" $T train --config='~/run/best/config.yaml' --dry-run
+expect 0 "" $T train --config='~/run/best/config.yaml' --dry-run --overwrite
 (cd "$W" && $T train $RUN data.root=data model.pretrained_model_name=base --output-dir relative >/dev/null 2>&1)
 expect 0 "x " $T predict --checkpoint "$W/relative/best" --image "$W/data/game1/Clip1/0000.jpg"
 expect 0 "4 samples" $T eval --checkpoint "$W/relative/best" --split train
