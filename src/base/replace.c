@@ -90,6 +90,17 @@ static int list_write(const char *dir, const char *into, const tn_strs *paths, t
     return rc;
 }
 
+/* A list may come with a stranger's folder: it speaks of names in its own folder, and of others that name it as their keeper. */
+static bool may_speak_of(const char *dir, const char *path)
+{
+    if (path[0] != '/') return path[0] && !strchr(path, '/') && strcmp(path, ".") != 0 && strcmp(path, "..") != 0;
+    char *parent = tn_parent_of(path), *keeper = parent ? keeper_of(parent) : NULL;
+    const bool named = keeper && !strcmp(keeper, dir);
+    free(parent);
+    free(keeper);
+    return named;
+}
+
 /* The paths, absolute, each behind its '+' or '-'. False: there is no list. */
 static bool list_read(tn_strs *out, const char *dir)
 {
@@ -99,6 +110,7 @@ static bool list_read(tn_strs *out, const char *dir)
     const bool is = file && tn_is_file(file) && !tn_read_file(&text, &n, file, &ignored);
     for (size_t i = 0; is && i + 1 < n; i += strlen(text + i) + 1) {
         const char *path = text + i + 1;
+        if (!may_speak_of(dir, path)) continue;
         char *full = path[0] == '/' ? tn_strf("%c%s", text[i], path) : tn_strf("%c%s/%s", text[i], dir, path);
         if (full) (void)tn_strs_add(out, full);
         free(full);

@@ -155,6 +155,12 @@ before=$(sum r/dry)
 says "cannot write" full $T train $D training.epochs=1 --output-dir r/dry --overwrite
 same r/dry "$before" "a full disk, and --overwrite"
 
+# a list of what was replaced that came with a stranger's folder undoes nothing elsewhere
+mkdir -p stranger/overwritten overwritten victim && cp -r r/dry/best stranger/best && touch victim/file
+printf -- '-%s\0-../victim\0--../victim\0-.\0' "$W/victim" >stranger/overwritten/list
+expect 0 "confidence" $T predict --checkpoint stranger/best --image data/game1/Clip1/0000.jpg
+[ -e victim/file ] && [ -e stranger/best/run.json ] && ok || bad "a stranger's list removed $(ls . victim stranger)"
+
 # a finished run says so; what takes one value takes it once
 expect 0 "this run is finished: training.epochs is 1; 'tracknet train --resume $W/r/dry training.epochs=2' goes on" $T train --resume r/dry
 grep -q "0.000000" "$W/out" && bad "a finished run: $(cat "$W/out")" || ok
