@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #define CACHE_FORMAT "tracknet-binary-2"
@@ -93,12 +94,42 @@ static void store(const tn_dev *d, cl_program p, const char *key)
     free(path);
 }
 
-static int build_failed(tn_dev *d, cl_program p, const char *file, const char *options, int e, tn_error *err)
+/* Caller frees; NULL when memory ran out. */
+static char *build_log(const tn_dev *d, cl_program p)
 {
     size_t n = 0;
     clGetProgramBuildInfo(p, d->cl->id, CL_PROGRAM_BUILD_LOG, 0, NULL, &n);
     char *log = calloc(1, n + 1);
     if (log) clGetProgramBuildInfo(p, d->cl->id, CL_PROGRAM_BUILD_LOG, n, log, NULL);
+    return log;
+}
+
+/* A driver whose own cache several processes fill at once (PoCL) may fail without a word on the text, and not the next time. */
+static bool is_worth_another_try(const tn_dev *d, cl_program p, cl_int e)
+{
+    char *log = e == CL_BUILD_PROGRAM_FAILURE ? build_log(d, p) : NULL;
+    const bool worth = log && !strstr(log, "error:") && !strstr(log, "ERROR");
+    free(log);
+    return worth;
+}
+
+static cl_int build_source(cl_program *out, const tn_dev *d, const char *src, const char *options)
+{
+    enum { TRIES = 4 };
+    cl_int e = CL_SUCCESS;
+    for (int i = 1; i <= TRIES; i++) {
+        cl_program p = *out = clCreateProgramWithSource(d->cl->ctx, 1, &src, NULL, &e);
+        if (!e) e = clBuildProgram(p, 1, &d->cl->id, options, NULL, NULL);
+        if (!e || i == TRIES || !p || !is_worth_another_try(d, p, e)) break;
+        clReleaseProgram(p);
+        nanosleep(&(struct timespec){0, i * 50000000L}, NULL);
+    }
+    return e;
+}
+
+static int build_failed(tn_dev *d, cl_program p, const char *file, const char *options, int e, tn_error *err)
+{
+    char *log = build_log(d, p);
     tn_fail_cl(err, TN_ERR_DEVICE, e, "device '%s': cl/%s does not build with '%s' (%s): %.500s", d->info.name, file, options,
                tn_cl_error(e), log ? log : "");
     free(log);
@@ -114,9 +145,7 @@ static int build(cl_program *out, tn_dev *d, const char *file, const char *optio
     int rc = 0;
     cl_program p = uses_disk_cache(d) ? load_cached(d, key, options) : NULL;
     if (!p) {
-        cl_int e = 0;
-        p = clCreateProgramWithSource(d->cl->ctx, 1, &src, NULL, &e);
-        if (!e) e = clBuildProgram(p, 1, &d->cl->id, options, NULL, NULL);
+        const cl_int e = build_source(&p, d, src, options);
         if (e) {
             rc = p ? build_failed(d, p, file, options, e, err) : tn_fail_cl(err, TN_ERR_DEVICE, e, "%s", tn_cl_error(e));
             if (p) clReleaseProgram(p);

@@ -130,7 +130,16 @@ says "no frame or folder" $T predict --checkpoint "$W/a/best" --image "$W/nothin
 says "no --image" $T predict --checkpoint "$W/a/best"
 cp -r "$D" "$W/cut"
 head -c 900 "$D/game1/Clip1/0001.jpg" >"$W/cut/game1/Clip1/0001.jpg"
-says "0001.jpg" $T train $RUN --output-dir "$W/x" data.split.val_games=[] "data.root=$W/cut"
+expect 0 "1 with an unreadable frame (first $W/cut/game1/Clip1/Label.csv:3: 0001.jpg: the JPEG ends too early)" \
+  $T train $RUN --output-dir "$W/cut_run" data.split.val_games=[] training.epochs=1 "data.root=$W/cut"
+python3 - "$W/cut/game1/Clip1/0001.jpg" <<'P'
+import struct, sys, zlib
+chunk = lambda kind, data, bad=0: struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data) ^ bad)
+rows = zlib.compress(b"".join(b"\0" + bytes(3 * 128) for _ in range(64)))
+open(sys.argv[1], "wb").write(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", 128, 64, 8, 2, 0, 0, 0)) + chunk(b"IDAT", rows, 1) + chunk(b"IEND", b""))
+P
+says "copy the frame again or remove its row" $T train $RUN --output-dir "$W/x" data.split.val_games=[] "data.root=$W/cut"
+cp "$D/game1/Clip1/0001.jpg" "$W/cut/game1/Clip1/0001.jpg"
 echo "0000.jpg,1,oops,3,0" >>"$W/cut/game1/Clip2/Label.csv"
 says "Label.csv:6:" $T train $RUN --output-dir "$W/x" data.split.val_games=[] "data.root=$W/cut" training.strict_labels=true
 cp -r "$W/a/last" "$W/broken"
@@ -141,7 +150,7 @@ says "another configuration" $T eval --checkpoint "$W/a/last" 'model.decoder.cha
 if [ "$(id -u)" -eq 0 ] && mkdir "$W/small" && mount -t tmpfs -o size=400k none "$W/small" 2>/dev/null; then
   $T train $RUN --output-dir "$W/small/out" data.split.val_games=[] training.epochs=1 >"$W/out" 2>&1
   rc=$?
-  [ $rc -eq 1 ] && grep -q "cannot write" "$W/out" && [ ! -e "$W/small/out/last" ] && ! ls "$W/small/out" | grep -q tmp && ok || bad "full disk: $rc $(tail -1 "$W/out")"
+  [ $rc -eq 1 ] && grep -q "cannot write" "$W/out" && [ ! -e "$W/small/out/last" ] && ! find "$W/small" | grep -q tmp && ok || bad "full disk: $rc $(tail -1 "$W/out")"
   umount "$W/small"
 fi
 echo "$pass passed, $fail failed"
