@@ -150,7 +150,7 @@ says "another configuration" $T eval --checkpoint "$W/a/last" 'model.decoder.cha
 if [ "$(id -u)" -eq 0 ] && mkdir "$W/small" && mount -t tmpfs -o size=400k none "$W/small" 2>/dev/null; then
   $T train $RUN --output-dir "$W/small/out" data.split.val_games=[] training.epochs=1 >"$W/out" 2>&1
   rc=$?
-  [ $rc -eq 1 ] && grep -q "cannot write" "$W/out" && [ ! -e "$W/small/out/last" ] && ! find "$W/small" | grep -q tmp && ok || bad "full disk: $rc $(tail -1 "$W/out")"
+  [ $rc -eq 1 ] && grep -q "cannot write" "$W/out" && [ ! -e "$W/small/out/last" ] && [ -z "$(find "$W/small" -name '*.tmp*')" ] && ok || bad "full disk: $rc $(tail -1 "$W/out")"
   umount "$W/small"
 fi
 echo "$pass passed, $fail failed"
