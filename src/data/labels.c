@@ -92,15 +92,15 @@ bool tn_label_header(tn_label_columns *c, const tn_csv *first)
     static const char *const missing[TN_COLS] = {"the header names no column for the frame ('file name' or 'Frame')", NULL,
                                                  "the header names no column for x ('x-coordinate' or 'X')",
                                                  "the header names no column for y ('y-coordinate' or 'Y')"};
+    const bool words = !first->bad && all_words(first); /* before names are looked for: nearly every record is none */
     int known = 0;
     c->bad = NULL;
-    for (int k = 0; k < TN_COLS; k++) {
+    for (int k = 0; words && k < TN_COLS; k++) {
         c->at[k] = find_column(first, column_names[k]);
         if (k == TN_COL_NAME && c->at[k] < 0) c->at[k] = find_column(first, number_names);
         known += c->at[k] >= 0;
     }
-    const bool words = !first->bad && all_words(first) && (known >= 2 || (first->n > 1 && !nothing(first->field[1])));
-    if (!words) {
+    if (!words || (known < 2 && (first->n <= 1 || nothing(first->field[1])))) {
         for (int k = 0; k < TN_COLS; k++) c->at[k] = k;
         return false;
     }
