@@ -1,9 +1,9 @@
 /* An adapter's two files, read and checked. */
 #include "adapter.h"
 #include "files.h"
-#include "replace.h"
 #include "match.h"
 #include "names.h"
+#include "replace.h"
 #include "torch_file.h"
 
 #include <math.h>

@@ -144,21 +144,16 @@ static int write_json(const char *dir, const char *name, json_t *j, tn_error *er
     return rc;
 }
 
-static json_t *best_of(double v)
-{
-    return isfinite(v) ? json_real(v) : json_null();
-}
-
 static int write_state(const char *dir, const tn_trainer_state *st, tn_error *err)
 {
     const tn_optim_state *o = &st->optim;
     const json_int_t steps[TN_GROUPS] = {o->steps[0], o->steps[1], o->steps[2]};
     return write_json(dir, "trainer_state.json",
                       json_pack("{s:i, s:I, s:[I,I,I], s:o, s:o, s:i, s:f, s:I, s:I, s:i}", "epoch", st->epoch, "global_step",
-                                (json_int_t)st->step, "group_steps", steps[0], steps[1], steps[2], "best_metric", best_of(st->best),
-                                "early_stopping_best", best_of(st->es_best), "bad_epochs", st->bad_epochs, "loss_scale",
-                                (double)o->loss_scale, "good_steps", (json_int_t)o->good_steps, "skipped_steps",
-                                (json_int_t)o->skipped, "micro_batch_size", st->micro),
+                                (json_int_t)st->step, "group_steps", steps[0], steps[1], steps[2], "best_metric",
+                                tn_json_real(st->best), "early_stopping_best", tn_json_real(st->es_best), "bad_epochs",
+                                st->bad_epochs, "loss_scale", (double)o->loss_scale, "good_steps", (json_int_t)o->good_steps,
+                                "skipped_steps", (json_int_t)o->skipped, "micro_batch_size", st->micro),
                       err);
 }
 

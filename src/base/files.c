@@ -103,6 +103,18 @@ int tn_list_dir(tn_strs *names, const char *path, tn_error *err)
     return ok ? 0 : tn_oom(err);
 }
 
+bool tn_is_there(const char *path)
+{
+    struct stat st;
+    return path && !lstat(path, &st);
+}
+
+bool tn_is_same(const char *a, const char *b)
+{
+    struct stat x, y;
+    return a && b && !stat(a, &x) && !stat(b, &y) && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
+}
+
 int tn_remove_tree(const char *path, tn_error *err)
 {
     struct stat st;

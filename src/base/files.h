@@ -18,6 +18,10 @@ int tn_read_file(char **data, size_t *len, const char *path, tn_error *err);
 int tn_write_file(const char *path, const void *data, size_t len, tn_error *err);
 /** Names in a folder (no "." or ".."), in natural order. */
 int tn_list_dir(tn_strs *names, const char *path, tn_error *err);
+/** Whether there is an entry of that name: a folder, a file, or a link, dead or not. NULL is none. */
+bool tn_is_there(const char *path);
+/** Whether both are there and one file or folder, links followed. NULL is none. */
+bool tn_is_same(const char *a, const char *b);
 /** Removes a file, or a folder with what is in it. Missing is fine. */
 int tn_remove_tree(const char *path, tn_error *err);
 /** Fails with one sentence unless a file can be made in `dir` (which is created). `option`: where another can be named. */

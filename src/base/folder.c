@@ -16,8 +16,7 @@
 
 /* ---- names ---- */
 
-/* Without slashes at its end, doubled slashes and "." components. */
-static char *plain_path(const char *path)
+char *tn_plain_path(const char *path)
 {
     tn_text t = {0};
     if (path[0] == '/') tn_text_add(&t, "/", 1);
@@ -48,10 +47,21 @@ char *tn_parent_of(const char *path)
     return strndup(path, n > 1 ? n - 1 : 1);
 }
 
-static bool is_there(const char *path)
+char *tn_deepest_there(const char *path)
 {
-    struct stat st;
-    return !lstat(path, &st);
+    char *dir = strdup(path);
+    while (dir && !tn_is_there(dir) && strcmp(dir, ".") != 0 && strcmp(dir, "/") != 0) {
+        char *above = tn_parent_of(dir);
+        free(dir);
+        dir = above;
+    }
+    return dir;
+}
+
+const char *tn_below(const char *path, const char *dir)
+{
+    const size_t n = dir ? strlen(dir) : 0;
+    return n && path && tn_starts(path, dir) && path[n] == '/' ? path + n : NULL;
 }
 
 /* ---- leftovers ---- */
@@ -122,10 +132,10 @@ static void sync_parents(const char *path, size_t there)
 
 void tn_folder_repair(const char *path)
 {
-    char *plain = plain_path(path), *aside = plain ? aside_of(plain) : NULL,
+    char *plain = tn_plain_path(path), *aside = plain ? aside_of(plain) : NULL,
          *before = plain ? tn_strf("%s.old", plain) : NULL; /* what earlier versions called it */
     const char *kept[] = {aside, before};
-    for (int i = 0; i < 2 && plain && !is_there(plain); i++)
+    for (int i = 0; i < 2 && plain && !tn_is_there(plain); i++)
         if (kept[i] && tn_is_dir(kept[i]) && !rename(kept[i], plain)) sync_parents(plain, strlen(plain));
     free(plain);
     free(aside);
@@ -137,7 +147,8 @@ static void discard(const char *path)
 {
     tn_error ignored;
     char *trash = tn_strf("%s.tmp.%ld", path, (long)getpid());
-    if (trash && is_there(path) && !tn_remove_tree(trash, &ignored) && !rename(path, trash)) (void)tn_remove_tree(trash, &ignored);
+    if (trash && tn_is_there(path) && !tn_remove_tree(trash, &ignored) && !rename(path, trash))
+        (void)tn_remove_tree(trash, &ignored);
     free(trash);
 }
 
@@ -146,13 +157,9 @@ static void discard(const char *path)
 /* The part of a plain path's parents that is there. */
 static size_t length_there(const char *path)
 {
-    char *dir = tn_parent_of(path);
-    while (dir && !is_there(dir) && strcmp(dir, ".") != 0 && strcmp(dir, "/") != 0) {
-        char *above = tn_parent_of(dir);
-        free(dir);
-        dir = above;
-    }
+    char *parent = tn_parent_of(path), *dir = parent ? tn_deepest_there(parent) : NULL;
     const size_t n = dir && strcmp(dir, ".") != 0 ? strlen(dir) : 0;
+    free(parent);
     free(dir);
     return n;
 }
@@ -161,10 +168,10 @@ int tn_folder_begin(tn_folder *f, const char *path, bool fresh, tn_error *err)
 {
     *f = (tn_folder){.fresh = fresh, .lock = -1};
     if (!path[0]) return tn_fail(err, TN_ERR_ARGUMENT, "an empty name is no folder to write to");
-    f->path = plain_path(path);
+    f->path = tn_plain_path(path);
     char *tmp = f->path ? tn_strf("%s.tmp.%ld", f->path, (long)getpid()) : NULL, *dir = f->path ? tn_parent_of(f->path) : NULL;
     int rc = tmp && dir ? 0 : tn_oom(err);
-    if (!rc && fresh && is_there(f->path))
+    if (!rc && fresh && tn_is_there(f->path))
         rc = tn_fail(err, TN_ERR_IO, "'%s' is there already; choose another --out or remove it", f->path);
     if (!rc && !fresh) tn_folder_repair(f->path);
     if (!rc) f->there = length_there(f->path);

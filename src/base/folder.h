@@ -31,6 +31,12 @@ void tn_folder_repair(const char *path);
 /** Removes from `dir` the files and folders that dead processes were writing: NAME.tmp.PID. name NULL: of every NAME. */
 void tn_sweep(const char *dir, const char *name);
 
+/** The path without slashes at its end, doubled slashes and "." components; caller frees, NULL when memory ran out. */
+char *tn_plain_path(const char *path);
+/** The path, or the nearest folder above it that is there; "." or "/" at last. Caller frees, NULL when memory ran out. */
+char *tn_deepest_there(const char *path);
+/** The part of `path` below `dir`, "/ck", borrowed; NULL where it lies elsewhere, or where either is NULL. */
+const char *tn_below(const char *path, const char *dir);
 /** The folder that a path without a slash at its end lies in, "." where it names none; caller frees, NULL when memory ran out. */
 char *tn_parent_of(const char *path);
 /** The last component of such a path, borrowed from it. */

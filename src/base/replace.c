@@ -12,12 +12,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static bool replace_there(const char *path)
-{
-    struct stat st;
-    return path && !lstat(path, &st);
-}
-
 /* DIR/overwritten, where entries of DIR stand aside. */
 static char *aside_dir(const char *dir)
 {
@@ -73,7 +67,7 @@ static char *keeper_of(const char *dir)
 static void list_add(tn_text *t, const char *dir, const char *path)
 {
     char *parent = tn_parent_of(path);
-    tn_text_add(t, replace_there(path) ? "+" : "-", 1);
+    tn_text_add(t, tn_is_there(path) ? "+" : "-", 1);
     const char *entry = parent && !strcmp(parent, dir) ? tn_name_of(path) : path;
     tn_text_add(t, entry, strlen(entry) + 1);
     free(parent);
@@ -153,7 +147,7 @@ int tn_replace_aside(const char *path, tn_error *err)
 {
     char *aside = aside_of_path(path);
     int rc = aside ? 0 : tn_oom(err);
-    if (!rc && replace_there(path)) {
+    if (!rc && tn_is_there(path)) {
         rc = tn_remove_tree(aside, err);
         if (!rc && rename(path, aside)) rc = tn_fail(err, TN_ERR_IO, "cannot move '%s' to '%s': %s", path, aside, strerror(errno));
     }
@@ -205,7 +199,7 @@ static void undo_one(const char *entry)
     const char *path = entry + 1;
     tn_error ignored;
     char *aside = aside_of_path(path), *dir = aside_dir_of(path);
-    const bool moved = replace_there(aside);
+    const bool moved = tn_is_there(aside);
     if (dir && tn_is_dir(dir) && (moved || entry[0] == '-') && !tn_remove_tree(path, &ignored) && moved) (void)rename(aside, path);
     free(aside);
     free(dir);
@@ -257,8 +251,7 @@ static char *place_of(const char *path)
 
 void tn_replace_repair(const char *path)
 {
-    char *plain = strdup(path);
-    for (size_t n = plain ? strlen(plain) : 0; n > 1 && plain[n - 1] == '/'; n--) plain[n - 1] = 0;
+    char *plain = tn_plain_path(path);
     char *dir = plain && plain[0] ? place_of(plain) : NULL;
     char *keeper = dir ? keeper_of(dir) : NULL;
     if (dir) undo_of_the_dead(dir);

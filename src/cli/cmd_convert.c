@@ -77,8 +77,7 @@ int tn_cmd_quantize(tn_cli *c, tn_error *err)
 
 static int convert_cmd_wrong(tn_error *err, const char *what)
 {
-    snprintf(err->message, sizeof err->message, "%s; see 'tracknet adapter --help'", what);
-    return err->status = TN_ERR_ARGUMENT;
+    return tn_fail(err, TN_ERR_ARGUMENT, "%s; see 'tracknet adapter --help'", what);
 }
 
 static int info(tn_cli *c, tn_error *err)

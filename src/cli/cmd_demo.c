@@ -218,9 +218,7 @@ int tn_cmd_demo(tn_cli *c, tn_error *err)
     d.cli = c;
     snprintf(d.dir, sizeof d.dir, "%s", c->output_dir ? c->output_dir : "demo");
     snprintf(d.seed, sizeof d.seed, "%s", c->seed ? c->seed : "42");
-    if (mkdir(d.dir, 0777) && errno != EEXIST) {
-        snprintf(err->message, sizeof err->message, "output folder '%.800s' cannot be written: %s", d.dir, strerror(errno));
-        return err->status = TN_ERR_IO;
-    }
+    if (mkdir(d.dir, 0777) && errno != EEXIST)
+        return tn_fail(err, TN_ERR_IO, "output folder '%.800s' cannot be written: %s", d.dir, strerror(errno));
     return demo_run(&d, err);
 }

@@ -81,9 +81,6 @@ int tn_cmd_devices(tn_cli *c, tn_error *err)
     if (!rc && c->json) rc = tn_cli_print_json(list, err);
     else json_decref(list);
     tn_device_list_free(v);
-    if (!rc && failed) {
-        snprintf(err->message, sizeof err->message, "%d device(s) failed the self-test and should not be trained on", failed);
-        rc = err->status = TN_ERR_DEVICE;
-    }
-    return rc;
+    if (rc || !failed) return rc;
+    return tn_fail(err, TN_ERR_DEVICE, "%d device(s) failed the self-test and should not be trained on", failed);
 }

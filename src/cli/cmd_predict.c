@@ -1,8 +1,8 @@
 #include "cli.h"
+#include "clock.h"
 
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 
 typedef struct {
     const tn_cli *c;
@@ -10,13 +10,6 @@ typedef struct {
     double began;
     long long frames, visible, rows; /* of a video; rows that went to standard output */
 } answers;
-
-static double predict_cmd_now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 static json_t *predict_cmd_row(const answers *a, const tn_prediction *p)
 {
@@ -55,8 +48,8 @@ static int predict_cmd_frame(void *user, const tn_prediction *p, int done, int t
 {
     answers *a = user;
     char left[32];
-    const double passed = predict_cmd_now() - a->began;
-    if (!a->frames++) a->began = predict_cmd_now();
+    const double passed = tn_now() - a->began;
+    if (!a->frames++) a->began = tn_now();
     a->visible += p->visible;
     if (a->c->json) {
         json_t *row = predict_cmd_row(a, p);
@@ -86,7 +79,7 @@ static void predict_cmd_told(const answers *a, int rc)
 static int predict_cmd_run(const tn_config *cfg, tn_cli *c, tn_error *err)
 {
     const float threshold = (float)c->threshold.value;
-    answers a = {.c = c, .list = c->json && !c->video ? json_array() : NULL, .began = predict_cmd_now()};
+    answers a = {.c = c, .list = c->json && !c->video ? json_array() : NULL, .began = tn_now()};
     const tn_predict_options p = {.version = TN_PREDICT_OPTIONS_VERSION,
                                   .images = c->images,
                                   .n_images = c->n_images,
@@ -111,26 +104,23 @@ static int predict_cmd_run(const tn_config *cfg, tn_cli *c, tn_error *err)
     return rc ? rc : printed;
 }
 
+/* Options that do not go together. */
+static int predict_cmd_check(const tn_cli *c, tn_error *err)
+{
+    if (!c->n_images && !c->video)
+        return tn_fail(err, TN_ERR_ARGUMENT, "no --image given: name a .jpg, a .png or a folder of them, or a --video");
+    if (c->out && !c->video) return tn_fail(err, TN_ERR_ARGUMENT, "--out goes with --video; pictures go to --outdir");
+    if (c->max_gap.given && !c->smooth) return tn_fail(err, TN_ERR_ARGUMENT, "--max-gap goes with --smooth");
+    if (c->max_gap.value != (int)c->max_gap.value) return tn_fail(err, TN_ERR_ARGUMENT, "--max-gap takes a whole number of frames");
+    return 0;
+}
+
 int tn_cmd_predict(tn_cli *c, tn_error *err)
 {
     tn_config *cfg = NULL;
-    int rc = 0;
-    if (!c->n_images && !c->video) {
-        err->status = rc = TN_ERR_ARGUMENT;
-        snprintf(err->message, sizeof err->message, "no --image given: name a .jpg, a .png or a folder of them, or a --video");
-    } else if (c->out && !c->video) {
-        err->status = rc = TN_ERR_ARGUMENT;
-        snprintf(err->message, sizeof err->message, "--out goes with --video; pictures go to --outdir");
-    } else if (c->max_gap.given && !c->smooth) {
-        err->status = rc = TN_ERR_ARGUMENT;
-        snprintf(err->message, sizeof err->message, "--max-gap goes with --smooth");
-    }
-    if (!rc && c->max_gap.value != (int)c->max_gap.value) {
-        err->status = rc = TN_ERR_ARGUMENT;
-        snprintf(err->message, sizeof err->message, "--max-gap takes a whole number of frames");
-    }
-    if (!rc) rc = tn_cli_find_checkpoint(c, err);
-    if (!rc) rc = tn_cli_config(&cfg, c, err);
+    TN_TRY(predict_cmd_check(c, err));
+    TN_TRY(tn_cli_find_checkpoint(c, err));
+    int rc = tn_cli_config(&cfg, c, err);
     if (!rc) rc = predict_cmd_run(cfg, c, err);
     tn_config_free(cfg);
     return rc;

@@ -168,8 +168,7 @@ static int show(const tn_cli *c, const tn_profile_report *r, tn_error *err)
 
 static int refuse(tn_error *err, const char *sentence)
 {
-    snprintf(err->message, sizeof err->message, "%s", sentence);
-    return err->status = TN_ERR_ARGUMENT;
+    return tn_fail(err, TN_ERR_ARGUMENT, "%s", sentence);
 }
 
 int tn_cmd_profile(tn_cli *c, tn_error *err)

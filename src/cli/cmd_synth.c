@@ -6,10 +6,7 @@
 int tn_cmd_synth(tn_cli *c, tn_error *err)
 {
     tn_synth_options o = c->synth;
-    if (!c->output_dir) {
-        snprintf(err->message, sizeof err->message, "no --output-dir given");
-        return err->status = TN_ERR_ARGUMENT;
-    }
+    if (!c->output_dir) return tn_fail(err, TN_ERR_ARGUMENT, "no --output-dir given");
     o.out = c->output_dir;
     if (c->seed) o.seed = strtoull(c->seed, NULL, 10);
     o.progress = tn_cli_progress;

@@ -56,16 +56,10 @@ const tn_log tn_cli_log = {say, NULL};
 int tn_cli_print_json(json_t *v, tn_error *err)
 {
     char *s = v ? json_dumps(v, JSON_INDENT(2) | JSON_SORT_KEYS | JSON_REAL_PRECISION(9)) : NULL;
-    if (s) {
-        puts(s);
-    } else {
-        err->status = TN_ERR_MEMORY;
-        snprintf(err->message, sizeof err->message,
-                 "the result cannot be written as JSON: out of memory, or a number is not finite");
-    }
+    if (s) puts(s);
     free(s);
     json_decref(v);
-    return s ? 0 : err->status;
+    return s ? 0 : tn_fail(err, TN_ERR_MEMORY, "the result cannot be written as JSON: out of memory, or a number is not finite");
 }
 
 /* --seed and --output-dir, when the configuration is there. */

@@ -37,8 +37,7 @@ static bool resume_look(resume_from *f, const char *checkpoint)
 {
     struct stat st;
     tn_error ignored;
-    char *plain = strdup(checkpoint);
-    for (size_t n = plain ? strlen(plain) : 0; n > 1 && plain[n - 1] == '/'; n--) plain[n - 1] = 0;
+    char *plain = tn_plain_path(checkpoint);
     char *real = plain ? realpath(plain, NULL) : NULL, *parent = plain ? tn_parent_of(plain) : NULL;
     *f = (resume_from){.dir = real ? tn_parent_of(real) : NULL};
     f->by_name = real && (!strcmp(tn_name_of(real), "best") || !strcmp(tn_name_of(real), "last"));
@@ -53,19 +52,6 @@ static bool resume_look(resume_from *f, const char *checkpoint)
     return true;
 }
 
-static bool resume_same(const char *a, const char *b)
-{
-    struct stat x, y;
-    return a && b && !stat(a, &x) && !stat(b, &y) && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
-}
-
-/* The part of `path` below `dir`, or NULL. */
-static const char *resume_below(const char *path, const char *dir)
-{
-    const size_t n = dir ? strlen(dir) : 0;
-    return n && path && tn_starts(path, dir) && path[n] == '/' ? path + n : NULL;
-}
-
 static bool resume_is_there(const char *dir)
 {
     return dir && tn_is_dir(dir);
@@ -76,17 +62,9 @@ static int resume_set(tn_config *cfg, const char *key, const char *was, const re
                       tn_error *err)
 {
     if (!was) return 0;
-    const char *rest = out ? resume_below(was, f->out) : NULL;
+    const char *rest = out ? tn_below(was, f->out) : NULL;
     char *now = rest ? tn_strf("%s%s", out, rest) : leave ? tn_strf("%s=null", key) : strdup(was);
-    int rc = 0;
-    if (!now) {
-        err->status = rc = TN_ERR_MEMORY;
-        snprintf(err->message, sizeof err->message, "out of memory");
-    } else if (rest || !leave) {
-        rc = tn_config_set_str(cfg, key, now, err);
-    } else {
-        rc = tn_config_set(cfg, now, err);
-    }
+    const int rc = !now ? tn_oom(err) : rest || !leave ? tn_config_set_str(cfg, key, now, err) : tn_config_set(cfg, now, err);
     free(now);
     return rc;
 }
@@ -107,33 +85,31 @@ static int resume_elsewhere(tn_config *cfg, const tn_cli *c, const resume_from *
 {
     const char *given = resume_text(cfg, "training.output_dir");
     char *out = given ? tn_real_dir(given) : NULL;
-    const bool own = resume_same(out, f->out) || (!resume_is_there(f->out) && resume_same(f->dir, f->ckpt_dir));
-    int rc = own && resume_same(out, f->out) ? 0 : resume_settle(cfg, c, f, out, !own, err);
+    const bool own = tn_is_same(out, f->out) || (!resume_is_there(f->out) && tn_is_same(f->dir, f->ckpt_dir));
+    int rc = own && tn_is_same(out, f->out) ? 0 : resume_settle(cfg, c, f, out, !own, err);
     free(out);
     return rc;
 }
 
 static int resume_lost(const resume_from *f, tn_error *err)
 {
-    err->status = TN_ERR_IO;
-    if (resume_same(f->dir, f->ckpt_dir))
-        snprintf(err->message, sizeof err->message,
-                 "the folder of this run, '%.300s', is no longer there; say where it is with --output-dir (its checkpoints stay in "
-                 "'%.300s')",
-                 f->out ? f->out : "", f->dir);
-    else
-        snprintf(err->message, sizeof err->message,
-                 "this checkpoint was moved: its run kept checkpoints in '%.200s' and the rest in '%.200s'; say where it goes on "
-                 "with --output-dir DIR training.ckpt_dir='%.200s'",
-                 f->ckpt_dir, f->out ? f->out : "", f->dir);
-    return TN_ERR_IO;
+    const char *out = f->out ? f->out : "";
+    if (tn_is_same(f->dir, f->ckpt_dir))
+        return tn_fail(err, TN_ERR_IO,
+                       "the folder of this run, '%.300s', is no longer there; say where it is with --output-dir (its checkpoints "
+                       "stay in '%.300s')",
+                       out, f->dir);
+    return tn_fail(err, TN_ERR_IO,
+                   "this checkpoint was moved: its run kept checkpoints in '%.200s' and the rest in '%.200s'; say where it goes on "
+                   "with --output-dir DIR training.ckpt_dir='%.200s'",
+                   f->ckpt_dir, out, f->dir);
 }
 
 /* A run that keeps its checkpoints elsewhere than the rest. */
 static int resume_apart(tn_config *cfg, const tn_cli *c, const resume_from *f, tn_error *err)
 {
-    const char *below = resume_below(f->ckpt_dir, f->out);
-    if (resume_same(f->dir, f->ckpt_dir)) {
+    const char *below = tn_below(f->ckpt_dir, f->out);
+    if (tn_is_same(f->dir, f->ckpt_dir)) {
         const char *out = resume_is_there(f->out) ? f->out : f->named;
         return out ? resume_settle(cfg, c, f, out, false, err) : resume_lost(f, err);
     }
@@ -156,11 +132,11 @@ int tn_cli_resume_in_place(tn_config *cfg, const tn_cli *c, tn_error *err)
     if (!resume_look(&f, c->run.resume)) rc = 0;
     else if (given) rc = resume_elsewhere(cfg, c, &f, err);
     else if (f.ckpt_dir) rc = resume_apart(cfg, c, &f, err);
-    else if (f.by_name || resume_same(f.dir, f.out))
-        rc = resume_settle(cfg, c, &f, f.dir, resume_is_there(f.out) && !resume_same(f.dir, f.out), err);
+    else if (f.by_name || tn_is_same(f.dir, f.out))
+        rc = resume_settle(cfg, c, &f, f.dir, resume_is_there(f.out) && !tn_is_same(f.dir, f.out), err);
     else rc = resume_settle(cfg, c, &f, NULL, true, err);
     const char *out = rc || given || !f.own ? NULL : resume_text(cfg, "training.output_dir");
-    if (out && !resume_same(out, f.dir)) tn_logf(c->run.log, TN_LOG_INFO, "the checkpoint's run goes on in %s", out);
+    if (out && !tn_is_same(out, f.dir)) tn_logf(c->run.log, TN_LOG_INFO, "the checkpoint's run goes on in %s", out);
     resume_free(&f);
     return rc;
 }

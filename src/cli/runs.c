@@ -1,8 +1,8 @@
 /* Which run and which checkpoint is meant where none is named, or only the run's folder. */
 #include "cli.h"
 #include "files.h"
-#include "replace.h"
 #include "log.h"
+#include "replace.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -148,11 +148,11 @@ int tn_cli_find_resume(tn_cli *c, tn_error *err)
     c->source.overrides = c->overrides;
     if (tn_config_load(&cfg, &c->source, &ignored)) cfg = NULL; /* the checkpoint brings its own */
     runs_search_all(&s, c, cfg, &where);
+    int rc = 0;
     if (!s.found) {
-        snprintf(err->message, sizeof err->message,
-                 "there is no run to go on with: no checkpoint 'last' in '%.600s' or a folder in it; name one with --resume DIR",
-                 where);
-        err->status = TN_ERR_IO;
+        rc = tn_fail(
+            err, TN_ERR_IO,
+            "there is no run to go on with: no checkpoint 'last' in '%.600s' or a folder in it; name one with --resume DIR", where);
     } else {
         snprintf(c->found, sizeof c->found, "%s", s.found);
         c->run.resume = c->found;
@@ -160,7 +160,7 @@ int tn_cli_find_resume(tn_cli *c, tn_error *err)
     }
     tn_config_free(cfg);
     free(s.found);
-    return c->run.resume[0] ? 0 : TN_ERR_IO;
+    return rc;
 }
 
 int tn_cli_find_checkpoint(tn_cli *c, tn_error *err)

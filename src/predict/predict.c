@@ -31,27 +31,27 @@ typedef struct {
 } predict_task;
 
 /* A picture that cannot be read is set aside, as damage within a video is. */
-static int predict_load(predict_task *t, tn_shot *s, const char *image, tn_error *err)
+static int predict_load(predict_task *t, tn_image *im, const char *image, bool *read, tn_error *err)
 {
-    const int rc = tn_image_load(&s->im, image, err);
+    const int rc = tn_image_load(im, image, err);
+    *read = !rc;
     if (!rc || rc == TN_ERR_MEMORY) return rc;
     if (!t->damaged++) t->first = *err;
     if (t->damaged <= TOLD) tn_logf(t->o->log, TN_LOG_WARN, "%s; it is left out", err->message);
-    return TN_ERR_FORMAT;
+    return 0;
 }
 
 static int predict_next(void *user, tn_shot *s, bool *end, tn_error *err)
 {
     predict_task *t = user;
-    while (t->at < t->images.n) {
-        const char *image = t->images.v[t->at++];
+    for (bool read = false; !read; t->done += !read) {
+        if (t->at == t->images.n) return *end = true, 0;
+        s->at = (double)(s->index = t->at++);
+        const char *image = t->images.v[s->index];
         TN_TRY(tn_watch_tell(tn_handle_watch(t->m), TN_PHASE_PREDICTING, image, t->done, t->total, err));
-        const int rc = predict_load(t, s, image, err);
-        s->at = (double)(s->index = t->at - 1);
-        if (rc == TN_ERR_MEMORY || !rc) return rc;
-        t->done++;
+        TN_TRY(predict_load(t, &s->im, image, &read, err));
     }
-    return *end = true, 0;
+    return 0;
 }
 
 /* No ball is 0, 0 as TrackNetV3's tables have it. */

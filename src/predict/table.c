@@ -18,12 +18,8 @@ int tn_may_write(const char *path, tn_error *err)
 {
     if (!path) return 0;
     if (tn_is_dir(path) || tn_ends(path, "/")) return tn_fail(err, TN_ERR_IO, "'%s' is a folder: name a file", path);
-    char *dir = tn_parent_of(path);
-    while (dir && access(dir, F_OK) && errno == ENOENT && strcmp(dir, ".") != 0 && strcmp(dir, "/") != 0) {
-        char *above = tn_parent_of(dir);
-        free(dir);
-        dir = above;
-    }
+    char *parent = tn_parent_of(path), *dir = parent ? tn_deepest_there(parent) : NULL;
+    free(parent);
     int rc = dir ? 0 : tn_oom(err);
     if (dir && !tn_is_dir(dir)) rc = tn_fail(err, TN_ERR_IO, "cannot write '%s': '%s' is no folder", path, dir);
     else if (dir && access(dir, W_OK | X_OK))
@@ -68,11 +64,8 @@ static char *resolved(const char *path)
 
 bool tn_same_file(const char *a, const char *b)
 {
-    struct stat s, t;
     if (!a || !b) return false;
-    const bool there = !stat(a, &s);
-    if (there != !stat(b, &t)) return false;
-    if (there) return s.st_dev == t.st_dev && s.st_ino == t.st_ino;
+    if (!access(a, F_OK) || !access(b, F_OK)) return tn_is_same(a, b);
     char *x = resolved(a), *y = resolved(b);
     const bool same = x && y && !strcmp(x, y);
     free(x);

@@ -54,13 +54,7 @@ static int make_named(char **out, const char *model, bool look, tn_error *err)
 /* Whether the folder could be made, as far as that is seen without doing it. */
 static int check_folder(const char *path, const char *option, tn_error *err)
 {
-    struct stat st;
-    char *dir = strdup(path);
-    while (dir && lstat(dir, &st) && strcmp(dir, ".") != 0 && strcmp(dir, "/") != 0) {
-        char *above = tn_parent_of(dir);
-        free(dir);
-        dir = above;
-    }
+    char *dir = tn_deepest_there(path);
     if (!dir) return tn_oom(err);
     int rc = 0;
     if (!tn_is_dir(dir))
@@ -75,13 +69,13 @@ static int check_folder(const char *path, const char *option, tn_error *err)
 /* A folder that is to be there, by its absolute name: a checkpoint's configuration is read from anywhere. */
 static int take_folder(char **out, const char *given, const char *option, bool look, tn_error *err)
 {
-    char *path = tn_expand_path(given);
-    for (size_t n = path ? strlen(path) : 0; n > 1 && path[n - 1] == '/'; n--) path[n - 1] = 0;
+    char *full = tn_expand_path(given), *path = full ? tn_plain_path(full) : NULL;
     int rc = !path ? tn_oom(err) : look ? check_folder(path, option, err) : tn_check_writable_dir(path, option, err);
     if (!rc && !(*out = realpath(path, NULL))) {
         if (!look) rc = tn_fail(err, TN_ERR_IO, "cannot find folder '%s': %s", path, strerror(errno));
         else if (!(*out = strdup(path))) rc = tn_oom(err);
     }
+    free(full);
     free(path);
     return rc;
 }
@@ -182,7 +176,7 @@ static int starts_elsewhere(const tn_run_place *p, const tn_settings *s, tn_erro
     tn_strs old = {0};
     int rc = base ? list_old(&old, p, false, true, err) : tn_oom(err);
     for (int i = 0; !rc && i < old.n; i++)
-        if (!strcmp(base, old.v[i]) || tn_run_below(base, old.v[i]))
+        if (!strcmp(base, old.v[i]) || tn_below(base, old.v[i]))
             rc = tn_fail(err, TN_ERR_IO,
                          "model.pretrained_model_name '%s' lies in the run that --overwrite replaces; choose another --output-dir",
                          base);
@@ -318,7 +312,7 @@ static void link_one(const char *from, const char *to)
 /* Who looks for the checkpoints in the run's folder finds them there, wherever it is moved with them. */
 static void link_checkpoints(const tn_run_place *p)
 {
-    const char *below = tn_run_below(p->ckpt_dir, p->out);
+    const char *below = tn_below(p->ckpt_dir, p->out);
     for (size_t i = 0; i < TN_COUNT(checkpoints) && !tn_run_same_dir(p->out, p->ckpt_dir); i++) {
         char *from = tn_path(p->out, checkpoints[i]), *at = tn_path(p->ckpt_dir, checkpoints[i]);
         char *to = tn_path(below ? below + 1 : p->ckpt_dir, checkpoints[i]), now[4096];

@@ -14,23 +14,13 @@ static const char *const checkpoints[] = {"best", "last"};
 
 bool tn_run_same_dir(const char *a, const char *b)
 {
-    struct stat x, y;
-    if (!a || !b) return false;
-    if (stat(a, &x) || stat(b, &y)) return !strcmp(a, b);
-    return x.st_dev == y.st_dev && x.st_ino == y.st_ino;
-}
-
-const char *tn_run_below(const char *path, const char *dir)
-{
-    const size_t n = strlen(dir);
-    return tn_starts(path, dir) && path[n] == '/' ? path + n : NULL;
+    return a && b && (tn_is_same(a, b) || !strcmp(a, b));
 }
 
 bool tn_run_holds(const char *dir, const char *name)
 {
-    struct stat st;
     char *path = tn_path(dir, name);
-    const bool there = path && !lstat(path, &st);
+    const bool there = tn_is_there(path);
     free(path);
     return there;
 }
@@ -84,7 +74,7 @@ static bool is_named_in(const char *checkpoint, const char *dir)
 /* A run that was moved has the same folders below its own. */
 static bool is_moved(const char *now, const char *out, const char *before, const char *out_before)
 {
-    const char *a = tn_run_below(now, out), *b = before && out_before ? tn_run_below(before, out_before) : NULL;
+    const char *a = tn_below(now, out), *b = tn_below(before, out_before);
     return a && b && !strcmp(a, b);
 }
 

@@ -10,8 +10,6 @@ typedef struct tn_run_place {
 
 /** One folder, whatever it is called. */
 bool tn_run_same_dir(const char *a, const char *b);
-/** The part of `path` below `dir`, "/ck", borrowed; NULL where it lies elsewhere. */
-const char *tn_run_below(const char *path, const char *dir);
 /** Whether there is a folder, file or link of that name. */
 bool tn_run_holds(const char *dir, const char *name);
 /** Whether `best` or `last` is there to go on with. */
