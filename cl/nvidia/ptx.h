@@ -1,0 +1,117 @@
+/* PTX instructions that the kernels for NVIDIA's matrix units share, one function or macro each (PTX ISA 8.x). Needs OpenCL C
+ * only; sm_80 and later. Storage: ACT 1 bfloat16, 2 float16 (as common.h); sums are float32.
+ *
+ * The driver compiles OpenCL C for a target without Hopper's own instructions. Those stand behind HIDDEN, as assembly comments;
+ * a source that has any is "rewritten PTX": src/device/ptx.c takes the program's PTX, uncomments them, raises the target and
+ * builds that text. A hidden instruction is one line. */
+#ifndef TN_PTX_H
+#define TN_PTX_H
+#ifndef ACT
+#define ACT 1
+#endif
+#define STR_(x) #x
+#define STR(x)  STR_(x)
+#define UNROLL  _Pragma("unroll")
+
+#ifndef HIDDEN /* a trial build as CUDA C++ has its own */
+#define HIDDEN           "//@@ "
+#define GROUP(items)     __attribute__((reqd_work_group_size(items, 1, 1)))
+#define LOCAL_ADDRESS(p) ((uint)(ulong)(p))
+#define WORDS4(v)        (uint4)(v)
+#endif
+/* At the top of a kernel: so many groups must fit a multiprocessor, which bounds the registers of an item. Once rewritten. */
+#define MIN_GROUPS(n) __asm volatile("//@@minnctapersm " STR(n))
+
+#if ACT == 2
+#define T16 "f16"
+#else
+#define T16 "bf16"
+#endif
+
+/* ---- two 16-bit numbers in a word ---- */
+
+inline uint pack16(float low, float high)
+{
+    uint r;
+    __asm("cvt.rn." T16 "x2.f32 %0, %1, %2;" : "=r"(r) : "f"(high), "f"(low));
+    return r;
+}
+
+inline float2 unpack16(uint w)
+{
+#if ACT == 2
+    float2 r;
+    __asm("{ .reg .b16 l, h; mov.b32 {l, h}, %2; cvt.f32.f16 %0, l; cvt.f32.f16 %1, h; }" : "=f"(r.x), "=f"(r.y) : "r"(w));
+    return r;
+#else
+    return (float2)(as_float(w << 16), as_float(w & 0xffff0000u));
+#endif
+}
+
+/* ---- lanes ---- */
+
+inline uint word_from_lane(uint v, int mask) /* the value of lane ^ mask */
+{
+    uint r;
+    __asm volatile("shfl.sync.bfly.b32 %0, %1, %2, 31, -1;" : "=r"(r) : "r"(v), "r"(mask));
+    return r;
+}
+
+inline float from_lane(float x, int mask)
+{
+    return as_float(word_from_lane(as_uint(x), mask));
+}
+
+/* ---- fast arithmetic: without the handling of denormals that native_exp2 and native_recip bring along ---- */
+
+inline float exp2_fast(float x)
+{
+    float r;
+    __asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(r) : "f"(x));
+    return r;
+}
+
+inline float recip_fast(float x)
+{
+    float r;
+    __asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(r) : "f"(x));
+    return r;
+}
+
+/* ---- copies to local memory that go on beside the arithmetic ---- */
+
+inline void copy16(uint to, const __global ushort *from, int bytes) /* bytes: 16, or 0 to write zeros */
+{
+    __asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(from), "r"(bytes) : "memory");
+}
+
+inline void copy4(uint to, const __global float *from, int bytes) /* bytes: 4, or 0 */
+{
+    __asm volatile("cp.async.ca.shared.global [%0], [%1], 4, %2;" ::"r"(to), "l"(from), "r"(bytes) : "memory");
+}
+
+inline void commit_copies(void)
+{
+    __asm volatile("cp.async.commit_group;" ::: "memory");
+}
+
+/* Until at most `left` (a literal) of the latest commits are under way. */
+#define WAIT_COPIES(left) __asm volatile("cp.async.wait_group " STR(left) ";" ::: "memory")
+
+/* ---- the matrix unit of a warp: c[16x8] += a[16x16] b[16x8] ----
+ * Lane 4r+q holds of a: rows r, r+8 and columns 2q, 2q+1, then the same of columns 8 on; of b: rows 2q, 2q+1 (and 8 on) of column
+ * r; of c: columns 2q, 2q+1 of rows r (c[0], c[1]) and r+8 (c[2], c[3]). */
+#define MMA16816(c, a0, a1, a2, a3, b0, b1)                                                                                        \
+    __asm volatile("mma.sync.aligned.m16n8k16.row.col.f32." T16 "." T16 ".f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "      \
+                   "{%0, %1, %2, %3};"                                                                                             \
+                   : "+f"((c)[0]), "+f"((c)[1]), "+f"((c)[2]), "+f"((c)[3])                                                        \
+                   : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1))
+
+/* Four 8 x 8 blocks of 16-bit numbers from local memory; lane l's `at` is row l % 8 of block l / 8. kind "": lane 4r+q gets
+ * columns 2q, 2q+1 of row r; ".trans": rows 2q, 2q+1 of column r. */
+#define LDMATRIX(kind, d0, d1, d2, d3, at)                                                                                         \
+    __asm volatile("ldmatrix.sync.aligned.m8n8.x4" kind ".shared.b16 {%0, %1, %2, %3}, [%4];"                                      \
+                   : "=r"(d0), "=r"(d1), "=r"(d2), "=r"(d3)                                                                        \
+                   : "r"(at)                                                                                                       \
+                   : "memory")
+#endif
