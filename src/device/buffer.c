@@ -30,7 +30,7 @@ static int create(tn_buffer **out, tn_dev *d, size_t bytes, cl_mem_flags flags, 
     tn_buffer *b = calloc(1, sizeof *b);
     if (!b) return tn_oom(err);
     cl_int e = 0;
-    *b = (tn_buffer){.dev = d, .bytes = bytes, .counted = counted};
+    *b = (tn_buffer){.dev = d, .id = d->cl->buffers++, .bytes = bytes, .counted = counted};
     b->mem = clCreateBuffer(d->cl->ctx, CL_MEM_READ_WRITE | flags, bytes, NULL, &e);
     if (!e && counted) e = make_resident(d, b->mem, bytes);
     if (e) {
@@ -74,7 +74,7 @@ int tn_buffer_sub(tn_buffer **out, tn_buffer *parent, size_t offset, size_t byte
     if (!b) return tn_oom(err);
     cl_buffer_region r = {offset, bytes ? bytes : 4};
     cl_int e = 0;
-    *b = (tn_buffer){.dev = d, .bytes = r.size, .offset = offset, .parent = parent};
+    *b = (tn_buffer){.dev = d, .id = d->cl->buffers++, .bytes = r.size, .offset = offset, .parent = parent};
     b->mem = clCreateSubBuffer(parent->mem, CL_MEM_READ_WRITE, CL_BUFFER_CREATE_TYPE_REGION, &r, &e);
     if (e) {
         free(b);

@@ -2,6 +2,7 @@
 #include "files.h"
 #include "folder.h"
 #include "quirks.h"
+#include "tensor_map.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -114,6 +115,7 @@ void tn_dev_close(tn_dev *d)
         if (cl->queue[q]) clFinish(cl->queue[q]);
     if (d->on_close) d->on_close();
     if (d->tuning_free) d->tuning_free(d->tuning);
+    tn_tensor_maps_free(d);
     tn_programs_free(d);
     for (int q = TN_QUEUE_COPY; q >= TN_QUEUE_MAIN; q--)
         if (cl->queue[q]) clReleaseCommandQueue(cl->queue[q]);

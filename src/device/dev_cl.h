@@ -21,6 +21,7 @@ struct tn_kernel {
 
 struct tn_buffer {
     tn_dev *dev;
+    unsigned long long id; /* of no other buffer of the device */
     cl_mem mem;
     size_t bytes, offset; /* offset: of a sub-buffer */
     tn_buffer *parent;
@@ -44,6 +45,8 @@ typedef struct tn_dev_cl {
     int n_programs;
     tn_kernel **kernels;
     int n_kernels;
+    unsigned long long buffers; /* made so far */
+    struct tn_tensor_maps *maps;
 } tn_dev_cl;
 
 /** A sentence for OpenCL's code; marks the device lost where the code says so. `waiting`: the call waited for earlier commands,

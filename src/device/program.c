@@ -2,6 +2,7 @@
  * binary's length and hash behind it, because drivers abort on a damaged one. */
 #include "dev_cl.h"
 #include "files.h"
+#include "ptx.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -29,9 +30,10 @@ static char *cache_path(const tn_dev *d, const char *key)
     return tn_strf("%s/%016llx.clbin", d->cache_dir, tn_hash(TN_HASH0, key, strlen(key)));
 }
 
-static bool uses_disk_cache(const tn_dev *d)
+/* A driver's own cache knows nothing of rewritten PTX, and would build what it was rewritten from each time. */
+static bool uses_disk_cache(const tn_dev *d, const char *source)
 {
-    return d->cache_dir && !(d->quirk_flags & TN_QUIRK_OWN_CACHE);
+    return d->cache_dir && (!(d->quirk_flags & TN_QUIRK_OWN_CACHE) || tn_ptx_has_hidden(source));
 }
 
 /* What stands between key and binary. */
@@ -143,16 +145,17 @@ static int build(cl_program *out, tn_dev *d, const char *file, const char *optio
     char *key = cache_key(d, file, options, src);
     if (!key) return tn_oom(err);
     int rc = 0;
-    cl_program p = uses_disk_cache(d) ? load_cached(d, key, options) : NULL;
+    const bool cached = uses_disk_cache(d, src);
+    cl_program p = cached ? load_cached(d, key, options) : NULL;
     if (!p) {
         const cl_int e = build_source(&p, d, src, options);
         if (e) {
             rc = p ? build_failed(d, p, file, options, e, err) : tn_fail_cl(err, TN_ERR_DEVICE, e, "%s", tn_cl_error(e));
             if (p) clReleaseProgram(p);
             p = NULL;
-        } else if (uses_disk_cache(d)) {
-            store(d, p, key);
         }
+        if (!rc && tn_ptx_has_hidden(src)) rc = tn_ptx_rebuild(&p, d, file, err);
+        if (!rc && cached) store(d, p, key);
     }
     free(key);
     *out = p;

@@ -1,8 +1,12 @@
-#include "gemm.h"
+#include "gemm_rows.h"
 
 #include <stdio.h>
 
+static const int tile_columns[] = {128, 192, 64, 0};
+static const tn_tunable wgmma_tunables[] = {{"BN", tile_columns}, {0}};
+
 static const tn_variant gemm_rows[] = {
+    {.name = "wgmma", .needs = TN_CAP_NV_WGMMA, .can = tn_gemm_wgmma_can, .run = tn_gemm_wgmma, .tunables = wgmma_tunables},
     {.name = "native", .needs = TN_CAP_CPU, .run = tn_gemm_native},
     {.name = "clblast", .can = tn_gemm_clblast_can, .run = tn_gemm_clblast, .slow_to_build = true},
     {.name = "portable", .run = tn_gemm_portable},

@@ -22,7 +22,8 @@ typedef struct {
     int parts, r;
     bool tb2;
     float drop_a, drop_b, drop_e;
-    bool padded; /* the [M, N] tensors are columns of wider ones */
+    bool padded;  /* the [M, N] tensors are columns of wider ones */
+    bool aligned; /* and begin at a multiple of eight elements */
     int batch;
     int M, N, K; /* 0: the trial's size */
 } gemm_case_product;
@@ -127,8 +128,8 @@ static int make_extras(tn_trial *t, const gemm_case_product *p, made *m)
 static int gemm_case_make(tn_trial *t, const gemm_case_product *p, made *m)
 {
     const int M = p->M ? p->M : dims[t->size][0], N = p->N ? p->N : dims[t->size][1], K = p->K ? p->K : dims[t->size][2];
-    *m = (made){.at = p->padded ? 3 : 0, .y = types_of(t, p)};
-    const int W = p->padded ? N + 5 : N;
+    *m = (made){.at = !p->padded ? 0 : p->aligned ? 8 : 3, .y = types_of(t, p)};
+    const int W = !p->padded ? N : p->aligned ? N + 16 : N + 5;
     float *a, *b;
     tn_tensor *A, *B;
     TN_TRY(tn_trial_in(t, m->y.a, p->ta ? K : M, p->ta ? M : K, &A, &a));
@@ -259,6 +260,32 @@ static int gemm_masks(tn_trial *t)
         {.tb = true, .drop_a = 0.5f, .parts = 1, .r = 3, .tb2 = true, .drop_e = 0.5f},
     };
     return products(t, all, TN_COUNT(all));
+}
+
+/* Rows that begin at multiples of 16 bytes, as kernels for matrix units want them; more tiles than a device has units. */
+static int gemm_tiles(tn_trial *t)
+{
+    const int M = 67 + 64 * t->size;
+    const gemm_case_product few[] = {
+        {.tb = true, .M = M, .N = 136, .K = 72},
+        {.tb = true, .bias = true, .act = 1 + TN_GELU, .M = M, .N = 136, .K = 200, .padded = true, .aligned = true},
+        {.tb = true, .bias = true, .act = 1 + TN_GELU, .pre = true, .M = M, .N = 72, .K = 200, .padded = true, .aligned = true},
+        {.tb = true, .bias = true, .scale = true, .residual = true, .M = M, .N = 264, .K = 72, .padded = true, .aligned = true},
+        {.tb = true, .bias = true, .parts = 3, .r = 16, .tb2 = true, .M = M, .N = 384, .K = 136},
+        {.tb = true, .parts = 1, .r = 8, .tb2 = true, .M = M, .N = 72, .K = 40, .residual = true},
+        {.M = M, .N = 200, .K = 136},
+        {.beta = 1, .scale = true, .M = M, .N = 200, .K = 136},
+        {.act = 1 + TN_GELU, .slope = true, .M = M, .N = 200, .K = 136},
+        {.parts = 3, .r = 16, .drop_e = 0.3f, .M = M, .N = 264, .K = 72},
+        {.parts = 1, .r = 16, .drop_e = 0.1f, .act = 1 + TN_GELU, .slope = true, .M = M, .N = 136, .K = 72},
+    };
+    const gemm_case_product many[] = {
+        {.tb = true, .M = 2600, .N = 904, .K = 72},
+        {.tb = true, .bias = true, .act = 1 + TN_GELU, .pre = true, .parts = 1, .r = 16, .tb2 = true, .M = 2600, .N = 904, .K = 72},
+        {.parts = 1, .r = 16, .drop_e = 0.1f, .act = 1 + TN_GELU, .slope = true, .M = 2600, .N = 904, .K = 72},
+        {.M = 2600, .N = 904, .K = 136},
+    };
+    return t->size == 1 ? products(t, many, TN_COUNT(many)) : products(t, few, TN_COUNT(few));
 }
 
 /* Products that are split along K: few outputs, a long sum; the epilogue stands behind the parts' sum. */
@@ -418,6 +445,7 @@ const tn_case tn_cases_gemm[] = {
     {"gemm epilogues", gemm_epilogues, false, {&tn_gemm_op}},
     {"gemm second pair", gemm_pairs, false, {&tn_gemm_op}},
     {"gemm dropout", gemm_masks, false, {&tn_gemm_op}},
+    {"gemm tiles", gemm_tiles, false, {&tn_gemm_op}},
     {"gemm split along K", gemm_split, false, {&tn_gemm_op}},
     {"gemm batch", gemm_batch, false, {&tn_gemm_op}},
     {"optimisers", optimisers, false, {NULL}},

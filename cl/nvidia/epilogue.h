@@ -1,0 +1,157 @@
+/* The end of a product on NVIDIA's matrix units. Needs common.h, step.h and ptx.h; the options of shared/gemm.h, of which at most
+ * one of PRE, SLOPE and RESIDUAL is set (their matrix is `extra`), and GELU is the only activation.
+ *
+ * The matrix unit leaves a 16 x 8 block so: lane 4r+q holds columns 2q, 2q+1 of rows r and r+8. Stored from there, a warp would
+ * write 16-byte pieces of four bytes each; so four blocks are transposed inside each quad of lanes first, after which lane q holds
+ * all eight columns of block q, and reads and writes 16 bytes. */
+#if defined(SLOPE) || defined(RESIDUAL)
+#define READS 1
+#else
+#define READS 0
+#endif
+#if READS || defined(PRE)
+#define P_EXTRA , __global ushort *extra, uint e_off, int lde
+#define A_EXTRA , extra, e_off, lde
+#else
+#define P_EXTRA
+#define A_EXTRA
+#endif
+#ifdef BIAS
+#define P_BIAS , const __global float *restrict bias
+#define A_BIAS , bias
+#else
+#define P_BIAS
+#define A_BIAS
+#endif
+#ifdef SCALE
+#define P_SCALE , const __global float *restrict scale
+#define A_SCALE , scale
+#else
+#define P_SCALE
+#define A_SCALE
+#endif
+#ifdef MASK_E
+#define P_MASK , const __global tn_step *step, uint e_salt, uint e_threshold, float e_keep
+#else
+#define P_MASK
+#endif
+#define P_END , __global ushort *C, uint c_off, int ldc, float alpha P_EXTRA P_BIAS P_SCALE
+#define A_END , C, c_off, ldc, alpha A_EXTRA A_BIAS A_SCALE
+
+/* Lane q's word i becomes lane i's word q: its own inverse. (Word by word: a choice between two vectors would be compiled to a
+ * branch that splits the warp.) */
+inline uint4 quad_transpose(uint4 w, int q)
+{
+    const bool odd = q & 1, high = q & 2;
+    uint a = word_from_lane(odd ? w.x : w.y, 1), b = word_from_lane(odd ? w.z : w.w, 1);
+    w.x = odd ? a : w.x, w.y = odd ? w.y : a, w.z = odd ? b : w.z, w.w = odd ? w.w : b;
+    a = word_from_lane(high ? w.x : w.z, 2), b = word_from_lane(high ? w.y : w.w, 2);
+    w.x = high ? a : w.x, w.z = high ? w.z : a, w.y = high ? b : w.y, w.w = high ? w.w : b;
+    return w;
+}
+
+/* The normal distribution's upper tail at |x|, for the exact GELU (Abramowitz & Stegun 7.1.26), and exp(-x^2 / 2). */
+inline float normal_tail(float x, float *e)
+{
+    const float t = recip_fast(fma(0.23164189f, fabs(x), 1.0f));
+    *e = exp2_fast(-0.72134752f * x * x);
+    return *e * t * fma(t, fma(t, fma(t, fma(t, 0.5307027f, -0.7265760f), 0.7107069f), -0.1422484f), 0.1274148f);
+}
+
+inline float gelu(float x)
+{
+    float e;
+    return fma(-fabs(x), normal_tail(x, &e), fmax(x, 0.0f));
+}
+
+inline float gelu_slope(float x)
+{
+    float e;
+    const float g = normal_tail(x, &e);
+    return fma(0.39894228f * x, e, x > 0.0f ? 1.0f - g : g);
+}
+
+/* Reads the extra of 32 columns, from c on, of rows r and r+8, as it lies in memory (quad_transpose brings it to the lanes). A
+ * tile's end asks for AHEAD such pieces beyond the one it is at, or each would wait for memory. */
+#ifndef AHEAD
+#define AHEAD 4
+#endif
+inline void fetch(uint4 *held, int r, int c, int M, int N P_END)
+{
+#if READS
+    const int mine = c + 8 * ((int)get_local_id(0) & 3);
+    UNROLL for (int h = 0; h < 2; h++) {
+        const bool in = r + 8 * h < M && mine < N;
+        const size_t at = in ? e_off + (size_t)(r + 8 * h) * lde + mine : e_off;
+        __asm volatile("ld.global.v4.b32 {%0, %1, %2, %3}, [%4];" /* an ordinary load would be moved down to its use */
+                       : "=r"(held[h].x), "=r"(held[h].y), "=r"(held[h].z), "=r"(held[h].w)
+                       : "l"(extra + at));
+    }
+#endif
+}
+
+/* One pair of neighbours: the sum v of columns n, n+1; s: its word of the extra, in or out. */
+inline float2 end_pair(float2 v, uint *s, int n P_END)
+{
+    v *= alpha;
+#ifdef BIAS
+    v += *(const __global float2 *)(bias + n);
+#endif
+#ifdef PRE
+    *s = pack16(v.x, v.y);
+#endif
+#ifdef ACTIVATE
+    v.x = gelu(v.x), v.y = gelu(v.y);
+#endif
+#ifdef SLOPE
+    const float2 u = unpack16(*s);
+    v.x *= gelu_slope(u.x), v.y *= gelu_slope(u.y);
+#endif
+#ifdef SCALE
+    v *= *(const __global float2 *)(scale + n);
+#endif
+#ifdef RESIDUAL
+    v += unpack16(*s);
+#endif
+    return v;
+}
+
+/* Ends 32 columns, from c on, of rows r and r+8: d[4j .. 4j+3] is this lane's part of the j-th 16 x 8 block, the j-th words of e[0]
+ * and e[1] the extra that goes with it. */
+inline void finish(const float *d, const uint4 *e, int r, int c, int M, int N P_END)
+{
+    const int q = (int)get_local_id(0) & 3, mine = c + 8 * q;
+    UNROLL for (int h = 0; h < 2; h++) {
+        const int row = r + 8 * h;
+        const bool in = row < M && mine < N;
+        uint w[4], s[4];
+#if READS
+        s[0] = e[h].x, s[1] = e[h].y, s[2] = e[h].z, s[3] = e[h].w;
+#endif
+        UNROLL for (int j = 0; j < 4; j++) {
+            const int n = min(c + 8 * j + 2 * q, N - 2);
+            const float2 v = end_pair((float2)(d[4 * j + 2 * h], d[4 * j + 2 * h + 1]), &s[j], n A_END);
+            w[j] = pack16(v.x, v.y);
+        }
+#ifdef PRE
+        const uint4 keep = quad_transpose((uint4)(s[0], s[1], s[2], s[3]), q);
+        if (in) *(__global uint4 *)(extra + e_off + (size_t)row * lde + mine) = keep;
+#endif
+        const uint4 out = quad_transpose((uint4)(w[0], w[1], w[2], w[3]), q);
+        if (in) *(__global uint4 *)(C + c_off + (size_t)row * ldc + mine) = out;
+    }
+}
+
+/* The second pair's product before the first one's is added to it: this lane's part d of 32 columns, from c on, of rows r and r+8. */
+inline void settle(float *d, int r, int c, int N, float pair_alpha, uint seed, uint threshold, float keep)
+{
+    UNROLL for (int j = 0; j < 4; j++)
+        UNROLL for (int e = 0; e < 4; e++) {
+            float f = pair_alpha;
+#ifdef MASK_E
+            const int col = c + 8 * j + 2 * ((int)get_local_id(0) & 3) + e % 2, row = r + e / 2 * 8;
+            f = tn_hash(seed, (uint)(row * N + col)) >= threshold ? f * keep : 0.0f;
+#endif
+            d[4 * j + e] *= f;
+        }
+}

@@ -1,0 +1,23 @@
+/**
+ * Descriptors ("tensor maps") of matrices for Hopper's copy engine: made once for each view of a buffer by a kernel, kept until the
+ * device closes. A descriptor that an earlier launch wrote is read without a fence as long as its place is never used again, so
+ * none is given up before (128 bytes each, a few hundred a plan).
+ */
+#ifndef TN_TENSOR_MAP_H
+#define TN_TENSOR_MAP_H
+#include "dev.h"
+
+/** The view [outer, inner] of 16-bit numbers (act 1 bfloat16, 2 float16) from element `off` on, ld from row to row, taken in boxes
+ * of box_outer rows x 64 columns, or x 16 where `narrow`. off and ld are multiples of 8. */
+typedef struct tn_map_view {
+    tn_buffer *mem;
+    size_t off;
+    int inner, outer, ld, box_outer, act;
+    bool narrow;
+} tn_map_view;
+
+/** The descriptor is number *index of *maps (both borrowed), for kernels enqueued from now on. */
+int tn_tensor_map(tn_dev *d, const tn_map_view *v, tn_buffer **maps, uint32_t *index, tn_error *err);
+/** Called when the device closes. */
+void tn_tensor_maps_free(tn_dev *d);
+#endif

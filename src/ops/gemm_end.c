@@ -1,0 +1,43 @@
+/* The end of a product on NVIDIA's matrix units: one for all kernels that multiply there. */
+#include "gemm_rows.h"
+
+bool tn_gemm_fits(const tn_tensor *t, tn_dtype act)
+{
+    return t->dtype == act && t->off % 8 == 0 && t->ld % 8 == 0;
+}
+
+tn_tensor tn_gemm_extra(const tn_gemm_args *g)
+{
+    const tn_epilogue *e = &g->e;
+    return e->pre.rows ? e->pre : e->slope.rows ? e->slope : e->residual.rows ? e->residual : g->beta != 0 ? g->C : (tn_tensor){0};
+}
+
+bool tn_gemm_ends_on_matrix_unit(const tn_gemm_args *g)
+{
+    const tn_epilogue *e = &g->e;
+    const tn_dtype act = g->A.dtype;
+    const int extras = (e->pre.rows > 0) + (e->slope.rows > 0) + (e->residual.rows > 0) + (g->beta != 0);
+    const tn_tensor extra = tn_gemm_extra(g);
+    if (act != TN_BF16 && act != TN_F16) return false;
+    if (g->batch > 1 || g->mask_a.p > 0 || g->mask_b.p > 0 || g->N % 8 || extras > 1) return false;
+    if ((e->has_act || e->slope.rows) && e->act != TN_GELU) return false;
+    if (g->beta != 0 && g->beta != 1) return false;
+    return tn_gemm_fits(&g->A, act) && tn_gemm_fits(&g->B, act) && tn_gemm_fits(&g->C, act) &&
+           (!extra.rows || tn_gemm_fits(&extra, act));
+}
+
+void tn_gemm_put_matrix_unit(tn_gemm_build *b, const tn_gemm_args *g)
+{
+    const tn_epilogue *e = &g->e;
+    const tn_tensor extra = tn_gemm_extra(g);
+    const tn_arg end[] = {TN_BUF(g->C.mem), TN_UINT(g->C.off), TN_INT(g->C.ld), TN_FLT(g->alpha)};
+    const tn_arg beside[] = {TN_BUF(extra.mem), TN_UINT(extra.off), TN_INT(extra.ld)};
+    for (size_t i = 0; i < TN_COUNT(end); i++) tn_gemm_arg(b, end[i]);
+    for (size_t i = 0; extra.rows && i < TN_COUNT(beside); i++) tn_gemm_arg(b, beside[i]);
+    if (e->bias) tn_gemm_option(b, " -DBIAS"), tn_gemm_arg(b, TN_BUF(e->bias));
+    if (e->scale) tn_gemm_option(b, " -DSCALE"), tn_gemm_arg(b, TN_BUF(e->scale));
+    if (e->pre.rows) tn_gemm_option(b, " -DPRE");
+    if (e->has_act) tn_gemm_option(b, " -DACTIVATE");
+    if (e->slope.rows) tn_gemm_option(b, " -DSLOPE");
+    if (e->residual.rows || g->beta != 0) tn_gemm_option(b, " -DRESIDUAL");
+}

@@ -1,0 +1,17 @@
+/** What the rows of the product share beside gemm.h: the end of a product on NVIDIA's matrix units (cl/nvidia/epilogue.h). */
+#ifndef TN_GEMM_ROWS_H
+#define TN_GEMM_ROWS_H
+#include "gemm.h"
+
+/** Stored as `act`, every row beginning at a multiple of 16 bytes? */
+bool tn_gemm_fits(const tn_tensor *t, tn_dtype act);
+/** One product of 16-bit matrices, all of one type, with an end that epilogue.h has? */
+bool tn_gemm_ends_on_matrix_unit(const tn_gemm_args *g);
+/** The matrix that the epilogue reads or keeps beside C; rows 0: none. */
+tn_tensor tn_gemm_extra(const tn_gemm_args *g);
+/** The options and arguments of epilogue.h's P_END. */
+void tn_gemm_put_matrix_unit(tn_gemm_build *b, const tn_gemm_args *g);
+
+bool tn_gemm_wgmma_can(const tn_ctx *c, const void *args);
+int tn_gemm_wgmma(tn_ctx *c, const void *args, tn_error *err);
+#endif

@@ -1,0 +1,99 @@
+/* Products on Hopper's warpgroup instructions (cl/nvidia/gemm_wgmma.cl). */
+#include "gemm_rows.h"
+#include "tensor_map.h"
+
+enum { LOCAL_BYTES = 232448, GROUP_ITEMS = 384, PAIR_STEP = 16, MOST_PAIR = 64 };
+
+/* Tile: 64 * mi x bn, `depth` stages of 64 along K. */
+typedef struct {
+    int bn, mi, depth, pair, units;
+} wgmma_shape;
+
+/* ---- what it can do ---- */
+
+static bool reads_extra(const tn_gemm_args *g)
+{
+    return g->e.slope.rows || g->e.residual.rows || g->beta != 0;
+}
+
+static bool takes_pair(const tn_gemm_args *g, int bn)
+{
+    const tn_epilogue *e = &g->e;
+    const int r = tn_gemm_rank(e), part = tn_gemm_part(e, g->N);
+    if (!e->parts) return true;
+    if (e->tb2 != g->tb || r > MOST_PAIR || g->alpha == 0) return false;
+    if (part != g->N && (r % PAIR_STEP || part % bn)) return false; /* a tile takes whole steps of one part */
+    return tn_gemm_fits(&e->A2, g->A.dtype) && tn_gemm_fits(&e->B2, g->A.dtype);
+}
+
+bool tn_gemm_wgmma_can(const tn_ctx *c, const void *args)
+{
+    const tn_gemm_args *g = args;
+    (void)c;
+    return !g->ta && g->K > 0 && tn_gemm_ends_on_matrix_unit(g) && takes_pair(g, 64);
+}
+
+/* ---- launch ---- */
+
+static int depth_of(int bn, int mi, bool extra)
+{
+    const int stage = (64 * mi + bn) * 64 * 2, extras = extra ? 2 * 64 * mi * bn * 2 : 0;
+    return TN_MIN((LOCAL_BYTES - extras - 64) / (stage + 16), mi == 2 ? 6 : 8);
+}
+
+static wgmma_shape shape_of(const tn_ctx *c, const tn_gemm_args *g)
+{
+    wgmma_shape s = {.bn = c->tune[0], .mi = 2};
+    const int units = (int)c->dev->info.compute_units;
+    if (!takes_pair(g, s.bn)) s.bn = takes_pair(g, 128) ? 128 : 64;
+    if (TN_CEIL_DIV(g->M, 128) * TN_CEIL_DIV(g->N, s.bn) < units) s.mi = 1;
+    if (s.mi == 1 && s.bn > 64 && TN_CEIL_DIV(g->M, 64) * TN_CEIL_DIV(g->N, s.bn) < units / 2) s.bn = 64;
+    s.depth = depth_of(s.bn, s.mi, reads_extra(g));
+    s.pair = g->e.parts ? TN_CEIL_DIV(tn_gemm_rank(&g->e), PAIR_STEP) : 0;
+    s.units = TN_MIN(units, TN_CEIL_DIV(g->M, 64 * s.mi) * TN_CEIL_DIV(g->N, s.bn));
+    return s;
+}
+
+static int put_map(tn_ctx *c, tn_gemm_build *b, const tn_tensor *t, int box, bool narrow, tn_error *err)
+{
+    const tn_map_view v = {t->mem, t->off, t->cols, t->rows, t->ld, box, t->dtype == TN_F16 ? 2 : 1, narrow};
+    tn_buffer *maps;
+    uint32_t index;
+    TN_TRY(tn_tensor_map(c->dev, &v, &maps, &index, err));
+    tn_gemm_arg(b, TN_BUF(maps));
+    tn_gemm_arg(b, TN_UINT(index));
+    return 0;
+}
+
+static int put_pair(tn_ctx *c, tn_gemm_build *b, const tn_gemm_args *g, const wgmma_shape *s, tn_error *err)
+{
+    const tn_epilogue *e = &g->e;
+    if (!e->parts) return 0;
+    TN_TRY(put_map(c, b, &e->A2, 64 * s->mi, true, err));
+    TN_TRY(put_map(c, b, &e->B2, g->tb ? s->bn : PAIR_STEP, g->tb, err));
+    tn_gemm_arg(b, TN_INT(tn_gemm_part(e, g->N)));
+    tn_gemm_arg(b, TN_FLT(e->alpha2 / g->alpha));
+    return 0;
+}
+
+int tn_gemm_wgmma(tn_ctx *c, const void *args, tn_error *err)
+{
+    const tn_gemm_args *g = args;
+    if (c->dry) return 0;
+    const wgmma_shape s = shape_of(c, g);
+    const tn_tensor extra = tn_gemm_extra(g);
+    tn_gemm_build b = {.n = 0};
+    tn_gemm_option(&b, "-DACT=%d -DTB=%d -DBN=%d -DMI=%d -DDEPTH=%d", (int)g->A.dtype, g->tb, s.bn, s.mi, s.depth);
+    if (s.pair) tn_gemm_option(&b, " -DPAIR=%d", s.pair);
+    TN_TRY(put_map(c, &b, &g->A, 64 * s.mi, false, err));
+    TN_TRY(put_map(c, &b, &g->B, g->tb ? s.bn : 64, false, err));
+    const tn_arg sizes[] = {TN_INT(g->M), TN_INT(g->N), TN_INT(g->K), TN_INT(s.units)};
+    for (size_t i = 0; i < TN_COUNT(sizes); i++) tn_gemm_arg(&b, sizes[i]);
+    TN_TRY(put_pair(c, &b, g, &s, err));
+    if (reads_extra(g)) TN_TRY(put_map(c, &b, &extra, 64 * s.mi, false, err));
+    if (g->e.mask.p > 0) tn_gemm_put_step(&b, c);
+    tn_gemm_put_mask(&b, "MASK_E", g->e.mask, 0);
+    tn_gemm_put_matrix_unit(&b, g);
+    const size_t global[] = {(size_t)s.units * GROUP_ITEMS, 1, 1}, local[] = {GROUP_ITEMS, 1, 1};
+    return tn_gemm_launch(c, &b, "nvidia/gemm_wgmma.cl", "gemm_wgmma", global, local, err);
+}
