@@ -188,6 +188,15 @@ static int program_get(cl_program *out, tn_dev *d, const char *file, const char 
     return rc;
 }
 
+/* A kernel made for one size of group takes it, whatever the driver reckons for others. */
+static size_t largest_group(const tn_dev *d, cl_kernel k)
+{
+    size_t made_for[3] = {0}, most = 0;
+    clGetKernelWorkGroupInfo(k, d->cl->id, CL_KERNEL_COMPILE_WORK_GROUP_SIZE, sizeof made_for, made_for, NULL);
+    clGetKernelWorkGroupInfo(k, d->cl->id, CL_KERNEL_WORK_GROUP_SIZE, sizeof most, &most, NULL);
+    return TN_MAX(most, made_for[0] * made_for[1] * made_for[2]);
+}
+
 static int kernel_new(tn_kernel **out, tn_dev *d, cl_program p, const char *entry, char *key, tn_error *err)
 {
     cl_int e = 0;
@@ -203,7 +212,7 @@ static int kernel_new(tn_kernel **out, tn_dev *d, cl_program p, const char *entr
         return tn_fail_cl(err, TN_ERR_DEVICE, e, "device '%s': kernel %s cannot be created (%s)", d->info.name, entry,
                           tn_cl_error(e));
     }
-    clGetKernelWorkGroupInfo(k->k, d->cl->id, CL_KERNEL_WORK_GROUP_SIZE, sizeof k->max_wg, &k->max_wg, NULL);
+    k->max_wg = largest_group(d, k->k);
     k->entry = strdup(entry);
     k->key = key;
     k->dev = d;
