@@ -12,7 +12,7 @@ static int memory_activations(const tn_engine *e, const tn_model *m, tn_store *s
     return 0;
 }
 
-/* Adapters in half storage spare products a conversion: worth a fiftieth of the run's memory, and no more. */
+/* Parameters in half storage spare products a conversion: worth a fiftieth of the run's memory, and no more. */
 static bool keeps_shadow(const tn_store *st, const tn_memory *m)
 {
     return tn_store_shadow_bytes(st) > 0 && 50 * tn_store_shadow_bytes(st) <= m->total;

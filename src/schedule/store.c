@@ -84,9 +84,9 @@ static void lay_out_params(tn_store *st)
         lay_out_group(st, order[g]);
         st->group_len[g] = st->n_params - st->group_off[g];
     }
-    const int lora = group_index(TN_GROUP_LORA);
-    st->shadow_first = st->group_off[lora];
-    st->shadow_len = st->act == TN_F32 ? 0 : st->group_len[lora];
+    const int head = group_index(TN_GROUP_HEAD), lora = group_index(TN_GROUP_LORA); /* side by side */
+    st->shadow_first = st->group_off[head];
+    st->shadow_len = st->act == TN_F32 ? 0 : st->group_len[head] + st->group_len[lora];
 }
 
 static int new_zeroed(tn_buffer **m, tn_store *st, const char *what, tn_error *err)
@@ -188,10 +188,13 @@ int tn_store_make_shadow(tn_store *st, tn_error *err)
     if (st->shadow || !st->shadow_len) return 0;
     tn_ctx c;
     tn_ctx_init(&c, st->dev);
-    TN_TRY(tn_buffer_new(&st->shadow, st->dev, tn_store_shadow_bytes(st), "adapters in half storage", err));
+    TN_TRY(tn_buffer_new(&st->shadow, st->dev, tn_store_shadow_bytes(st), "parameters in half storage", err));
     st->generation++;
-    const tn_optim_range r = tn_store_range(st, group_index(TN_GROUP_LORA));
-    return tn_shadow(&c, &r, err);
+    for (int g = 0; g < TN_GROUPS; g++) {
+        const tn_optim_range r = tn_store_range(st, g);
+        if (r.shadow && r.n) TN_TRY(tn_shadow(&c, &r, err));
+    }
+    return 0;
 }
 
 tn_optim_range tn_store_range(const tn_store *st, int g)
@@ -203,7 +206,7 @@ tn_optim_range tn_store_range(const tn_store *st, int g)
                         .off = st->group_off[g],
                         .n = st->group_len[g],
                         .group = g};
-    if (st->shadow && g == group_index(TN_GROUP_LORA))
+    if (st->shadow && r.off >= st->shadow_first && r.off + r.n <= st->shadow_first + st->shadow_len)
         r.shadow = st->shadow, r.shadow_type = st->act, r.shadow_first = st->shadow_first;
     return r;
 }

@@ -38,8 +38,7 @@ typedef struct tn_store {
     tn_buffer *params, *grads, *moment1, *moment2;
     size_t n_params; /* floats, alignment gaps included */
     size_t group_off[TN_GROUPS], group_len[TN_GROUPS];
-    tn_buffer
-        *shadow; /* half storage: the LoRA group's parameters as products read them, from element shadow_first of the arena on */
+    tn_buffer *shadow; /* half storage: head and LoRA as products read them, from element shadow_first of the arena on */
     size_t shadow_first, shadow_len;
     struct tn_joined *joined; /* biases of several matrices in one vector */
     int n_joined;
