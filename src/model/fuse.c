@@ -68,6 +68,20 @@ static bool fuse_residual(tn_graph *g, int i)
     return true;
 }
 
+/* qkv = rope(x W^T + b). */
+static bool fuse_turn(tn_graph *g, int i)
+{
+    tn_gnode n = g->n[i];
+    const int y = n.out[0], k = only_reader(g, y);
+    if (k < 0 || g->n[k].op != TN_OP_ROPE || n.n_parts != TN_NODE_PARTS || !is_large(g, y)) return false;
+    n.in[3] = g->n[k].in[1];
+    n.a.linear.heads = g->n[k].a.rope.heads;
+    n.a.linear.skip = g->n[k].a.rope.skip;
+    n.out[0] = g->n[k].out[0];
+    replace(g, i, k, &n);
+    return true;
+}
+
 /* Do both nodes stand for the same adapters? */
 static bool same_parts(const tn_gnode *a, const tn_gnode *b)
 {
@@ -111,7 +125,7 @@ static bool fuse_slope(tn_graph *g, int i)
 
 static bool fuse_at(tn_graph *g, int i)
 {
-    if (g->n[i].op == TN_OP_LINEAR) return fuse_act(g, i) || fuse_residual(g, i);
+    if (g->n[i].op == TN_OP_LINEAR) return fuse_act(g, i) || fuse_residual(g, i) || fuse_turn(g, i);
     return g->n[i].op == TN_OP_LINEAR_DX && (fuse_adapters(g, i) || fuse_slope(g, i));
 }
 

@@ -3,9 +3,15 @@
 #define TN_GEMM_H
 #include "variant.h"
 
+/** Rotary embedding of a product that is q | k | v (tn_rope): heads 0: none. */
+typedef struct tn_turn {
+    tn_tensor table; /* [tokens - skip, width / 2] of (cos, sin) */
+    int heads, skip, batch;
+} tn_turn;
+
 /**
- * What is done to a product before it is stored, in this order: s = alpha op(A) op(B) + alpha2 A2 B2^T + bias, u = s (kept
- * in `pre` where that is wanted), s = act(u) or s * act'(slope), s * scale, + residual, + beta C. Zero-initialised: nothing.
+ * What is done to a product before it is stored, in this order: s = alpha op(A) op(B) + alpha2 A2 B2^T + bias, its q and k
+ * turned, u = s (kept in `pre` where that is wanted), s = act(u) or s * act'(slope), s * scale, + residual, + beta C. Zero-initialised: nothing.
  * pre, slope, residual and C may be parts of a matrix, and of any storage type; slope and residual may be C itself.
  */
 typedef struct tn_epilogue {
@@ -23,6 +29,7 @@ typedef struct tn_epilogue {
     int parts; /* 0: no second pair */
     float alpha2;
     tn_mask mask; /* of the second pair's product (the adapters' part of dx), over [M, N] */
+    tn_turn turn; /* C is a whole tensor then, and nothing else but a bias and a second pair is asked for */
 } tn_epilogue;
 
 /** A product, or `batch` of them whose matrices lie a_step, b_step and c_step elements apart (A, B and C are the first ones;
@@ -62,6 +69,8 @@ int tn_gemm_clblast(tn_ctx *c, const void *args, tn_error *err);
 /** Runs g through `run`, which can multiply (alpha, beta) at least: masks by copies, a batch one by one, the rest by
  * gemm_sum over a float32 product in the workspace. */
 int tn_gemm_tail(tn_ctx *c, const tn_gemm_args *g, int (*run)(tn_ctx *, const void *, tn_error *), tn_error *err);
+/** Runs g through `run` without its turn, which follows as a pass of its own. */
+int tn_gemm_turned(tn_ctx *c, const tn_gemm_args *g, int (*run)(tn_ctx *, const void *, tn_error *), tn_error *err);
 /** Last step of a product summed in `splits` parts P [batch][splits][M][N]: alpha times their sum, + pair [M, N] (NULL: none)
  * with e.mask, then the rest of the epilogue. */
 int tn_gemm_sum(tn_ctx *c, const tn_tensor *P, int splits, const tn_gemm_args *g, const tn_tensor *pair, tn_error *err);

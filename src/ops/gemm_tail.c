@@ -3,7 +3,7 @@
 
 bool tn_gemm_has_epilogue(const tn_epilogue *e)
 {
-    return e->bias || e->pre.rows || e->has_act || e->slope.rows || e->scale || e->residual.rows || e->parts;
+    return e->bias || e->pre.rows || e->has_act || e->slope.rows || e->scale || e->residual.rows || e->parts || e->turn.heads;
 }
 
 bool tn_gemm_masked(const tn_gemm_args *g)
@@ -14,6 +14,15 @@ bool tn_gemm_masked(const tn_gemm_args *g)
 bool tn_gemm_is_plain(const tn_gemm_args *g)
 {
     return g->batch <= 1 && !tn_gemm_masked(g) && !tn_gemm_has_epilogue(&g->e);
+}
+
+int tn_gemm_turned(tn_ctx *c, const tn_gemm_args *g, int (*run)(tn_ctx *, const void *, tn_error *), tn_error *err)
+{
+    const tn_turn t = g->e.turn;
+    tn_gemm_args plain = *g;
+    plain.e.turn = (tn_turn){.heads = 0};
+    TN_TRY(run(c, &plain, err));
+    return tn_rope(c, &plain.C, &t.table, t.batch, t.heads, t.skip, 1, err);
 }
 
 int tn_gemm_sum(tn_ctx *c, const tn_tensor *P, int splits, const tn_gemm_args *g, const tn_tensor *pair, tn_error *err)

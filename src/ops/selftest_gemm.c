@@ -288,6 +288,32 @@ static int gemm_tiles(tn_trial *t)
     return t->size == 1 ? products(t, many, TN_COUNT(many)) : products(t, few, TN_COUNT(few));
 }
 
+/* q, k and v with the rotary embedding at the product's end. */
+static int gemm_turns(tn_trial *t)
+{
+    enum { BATCH = 2, HEADS = 2, WIDTH = 64, SKIP = 5 };
+    const int tokens = SKIP + 12 + 20 * t->size;
+    const gemm_case_product p = {
+        .tb = true, .bias = true, .parts = 3, .r = 16, .tb2 = true, .M = BATCH * tokens, .N = 3 * HEADS * WIDTH, .K = 72};
+    const tn_gemm_args *like = t->like;
+    tn_tensor *table;
+    float *turns, *want;
+    made m;
+    if (like && (ACT != TN_F32 || like->ta || !like->tb)) return 0;
+    TN_TRY(gemm_case_make(t, &p, &m));
+    TN_TRY(tn_trial_in(t, TN_F32, tokens - SKIP, WIDTH, &table, &turns));
+    m.g.e.turn = (tn_turn){*table, HEADS, SKIP, BATCH};
+    if (!tn_trial_wants(t, &tn_gemm_op, &m.g)) return 0;
+    if (!(want = gemm_case_copy_of(t, m.c, tn_tensor_count(m.C)))) return tn_oom(ERR);
+    if (!t->c->dry) {
+        tn_ref_gemm(&m.ref, want);
+        tn_ref_rope(want, turns, BATCH, tokens, HEADS, WIDTH, SKIP, 1);
+    }
+    TN_TRY(tn_trial_poison(t, m.C));
+    TN_TRY(tn_gemm_run(t->c, &m.g, ERR));
+    return tn_trial_compare(t, m.C, want);
+}
+
 /* Products that are split along K: few outputs, a long sum; the epilogue stands behind the parts' sum. */
 static int gemm_split(tn_trial *t)
 {
@@ -446,6 +472,7 @@ const tn_case tn_cases_gemm[] = {
     {"gemm second pair", gemm_pairs, false, {&tn_gemm_op}},
     {"gemm dropout", gemm_masks, false, {&tn_gemm_op}},
     {"gemm tiles", gemm_tiles, false, {&tn_gemm_op}},
+    {"gemm turned", gemm_turns, false, {&tn_gemm_op}},
     {"gemm split along K", gemm_split, false, {&tn_gemm_op}},
     {"gemm batch", gemm_batch, false, {&tn_gemm_op}},
     {"optimisers", optimisers, false, {NULL}},
