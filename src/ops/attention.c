@@ -1,62 +1,38 @@
-#include "args.h"
+#include "attention_rows.h"
 #include "tuning.h"
 
 #include <math.h>
 #include <stdio.h>
 
-/* qkv [batch * n, 3 * heads * hd] and what belongs to it, as in ops.h. */
-/* A kernel file with the entries attn_forward, attn_delta, attn_dq and attn_dkv, how many items a group has, and how many
- * rows a group takes in each. */
-typedef struct {
-    const char *file, *options;
-    int items, forward, dq, dkv;
-} attention_kernels;
-
-static int attention_launch(tn_ctx *c, const tn_attention_args *a, const attention_kernels *k, const char *entry, int tile,
-                            const tn_arg *args, int n_args, tn_error *err)
-{
-    tn_options o;
-    TN_TRY(tn_options_set(&o, err, "-DACT=%d -DHD=%d%s", (int)a->act, a->hd, k->options));
-    const size_t items = (size_t)k->items, groups = (size_t)TN_CEIL_DIV(a->n, tile);
-    const tn_range range = {2, {groups * items, (size_t)a->batch * (size_t)a->heads}, {items, 1}};
-    return tn_op_run(c, k->file, entry, o.s, args, n_args, &range, err);
-}
-
-static int forward(tn_ctx *c, const tn_attention_args *a, const attention_kernels *k, tn_error *err)
-{
-    const tn_arg args[] = {TN_BUF(a->qkv.mem), TN_BUF(a->o.mem), TN_BUF(a->lse.mem),
-                           TN_INT(a->n),       TN_INT(a->heads), TN_FLT(a->scale)};
-    return attention_launch(c, a, k, "attn_forward", k->forward, args, TN_COUNT(args), err);
-}
-
-static int backward(tn_ctx *c, const tn_attention_args *a, const attention_kernels *k, tn_error *err)
+/* Entries attn_delta, attn_dq and attn_dkv. */
+static int backward(tn_ctx *c, const tn_attention_args *a, const tn_attention_kernels *k, tn_error *err)
 {
     const tn_arg a1[] = {TN_BUF(a->o.mem), TN_BUF(a->d_o.mem), TN_BUF(a->delta.mem), TN_INT(a->n), TN_INT(a->heads)};
     const tn_arg a2[] = {TN_BUF(a->qkv.mem),  TN_BUF(a->d_o.mem), TN_BUF(a->lse.mem), TN_BUF(a->delta.mem),
                          TN_BUF(a->dqkv.mem), TN_INT(a->n),       TN_INT(a->heads),   TN_FLT(a->scale)};
-    TN_TRY(attention_launch(c, a, k, "attn_delta", k->items, a1, TN_COUNT(a1), err));
-    TN_TRY(attention_launch(c, a, k, "attn_dq", k->dq, a2, TN_COUNT(a2), err));
-    return attention_launch(c, a, k, "attn_dkv", k->dkv, a2, TN_COUNT(a2), err);
+    TN_TRY(tn_attention_launch(c, a, k, "attn_delta", k->items, a1, TN_COUNT(a1), err));
+    TN_TRY(tn_attention_launch(c, a, k, "attn_dq", k->dq, a2, TN_COUNT(a2), err));
+    return tn_attention_launch(c, a, k, "attn_dkv", k->dkv, a2, TN_COUNT(a2), err);
 }
 
 /* ---- the rows ---- */
 
 /* As the tiles in cl/portable/attention.cl: three, or four and two squares, stay under 32 KiB of local memory. */
-static attention_kernels portable(const tn_attention_args *a)
+static tn_attention_kernels portable(const tn_attention_args *a)
 {
     const int tile = a->hd <= 64 ? 16 : 8;
-    return (attention_kernels){"portable/attention.cl", "", 64, 2 * tile, tile, tile};
+    return (tn_attention_kernels){"portable/attention.cl", "", 64, 2 * tile, tile, tile};
 }
 
 static int attention_forward_portable(tn_ctx *c, const void *args, tn_error *err)
 {
-    const attention_kernels k = portable(args);
-    return forward(c, args, &k, err);
+    const tn_attention_kernels k = portable(args);
+    return tn_attention_launch_forward(c, args, &k, err);
 }
 
 static int attention_backward_portable(tn_ctx *c, const void *args, tn_error *err)
 {
-    const attention_kernels k = portable(args);
+    const tn_attention_kernels k = portable(args);
     return backward(c, args, &k, err);
 }
 
@@ -74,8 +50,8 @@ static int attention_run_cpu(tn_ctx *c, const tn_attention_args *a, bool back, t
 {
     char qt[16];
     snprintf(qt, sizeof qt, " -DQT=%d", c->tune[0]);
-    const attention_kernels k = {"cpu/attention.cl", qt, 1, c->tune[0], c->tune[0], 16};
-    return back ? backward(c, a, &k, err) : forward(c, a, &k, err);
+    const tn_attention_kernels k = {"cpu/attention.cl", qt, 1, c->tune[0], c->tune[0], 16};
+    return back ? backward(c, a, &k, err) : tn_attention_launch_forward(c, a, &k, err);
 }
 
 static int attention_forward_cpu(tn_ctx *c, const void *args, tn_error *err)
@@ -142,10 +118,14 @@ static void attention_release(void *copy, tn_ctx *c)
 }
 
 static const tn_variant forward_rows[] = {
+    {"wgmma", TN_CAP_NV_WGMMA, tn_attention_nvidia_can, tn_attention_forward_wgmma, NULL, false},
+    {"mma", TN_CAP_NV_MMA80, tn_attention_nvidia_can, tn_attention_forward_mma, NULL, false},
     {"cpu", TN_CAP_CPU, attention_whole_vectors, attention_forward_cpu, cpu_tunables, false},
     {"portable", 0, NULL, attention_forward_portable, NULL, false},
 };
 static const tn_variant backward_rows[] = {
+    {"wgmma", TN_CAP_NV_WGMMA, tn_attention_nvidia_can, tn_attention_backward_wgmma, NULL, false},
+    {"mma", TN_CAP_NV_MMA80, tn_attention_nvidia_can, tn_attention_backward_mma, NULL, false},
     {"cpu", TN_CAP_CPU, attention_whole_vectors, attention_backward_cpu, cpu_tunables, false},
     {"portable", 0, NULL, attention_backward_portable, NULL, false},
 };

@@ -43,30 +43,74 @@ static int layernorm(tn_trial *t)
     return tn_trial_compare(t, dx, want);
 }
 
-static int attention(tn_trial *t)
+typedef struct {
+    int batch, n, heads, width;
+    float first, last; /* what the first and the last key of the sequence are multiplied by, those between accordingly */
+} attention_shape;
+
+static int attention_scale_keys(tn_trial *t, const attention_shape *s, tn_tensor *qkv, float *h)
 {
-    static const int sizes[3][4] = {{2, 21, 3, 12}, {1, 45, 2, 48}, {2, 70, 2, 64}}; /* batch, n, heads, width */
-    const int W = t->like ? ((const tn_attention_args *)t->like)->hd : sizes[t->size][3];
-    const int B = sizes[t->size][0], N = sizes[t->size][1], H = sizes[t->size][2], D = H * W;
+    const int D = qkv->cols / 3;
+    if (t->c->dry) return 0;
+    for (int r = 0; r < qkv->rows; r++)
+        for (int c = D; c < 2 * D; c++) h[r * 3 * D + c] *= s->first + (s->last - s->first) * (float)(r % s->n) / (float)s->n;
+    TN_TRY(tn_tensor_set(t->c->dev, qkv, h, ERR));
+    return tn_tensor_get(t->c->dev, qkv, h, ERR);
+}
+
+/* Forward, and backward where it is asked for: but not where a row is all but one key's, so that what it subtracts is alike. */
+static int attention_of(tn_trial *t, const attention_shape *s)
+{
+    const int B = s->batch, N = s->n, H = s->heads, W = t->like ? ((const tn_attention_args *)t->like)->hd : s->width, D = H * W;
     const tn_attention_args args = {.act = ACT, .hd = W};
-    const bool back = tn_trial_wants(t, &tn_attention_back_op, &args);
+    const bool back = s->last <= 1 && tn_trial_wants(t, &tn_attention_back_op, &args);
     if (!back && !tn_trial_wants(t, &tn_attention_op, &args)) return 0;
     tn_tensor *qkv, *d_o, *o, *lse, *delta, *dqkv;
-    float *hq, *hd, *want = tn_trial_host(t, (size_t)B * (size_t)N * 3 * (size_t)D);
+    float *hq, *hd, *want = tn_trial_host(t, (size_t)B * (size_t)N * 3 * (size_t)D), *sums = tn_trial_host(t, (size_t)(B * H * N));
     TN_TRY(tn_trial_in(t, ACT, B * N, 3 * D, &qkv, &hq));
     TN_TRY(tn_trial_in(t, ACT, B * N, D, &d_o, &hd));
     TN_TRY(tn_trial_out(t, ACT, B * N, D, &o));
     TN_TRY(tn_trial_out(t, TN_F32, B * H, N, &lse));
     TN_TRY(tn_trial_out(t, TN_F32, B * H, N, &delta));
     TN_TRY(tn_trial_out(t, ACT, B * N, 3 * D, &dqkv));
-    if (!want) return tn_oom(ERR);
+    if (!want || !sums) return tn_oom(ERR);
+    TN_TRY(attention_scale_keys(t, s, qkv, hq));
     TN_TRY(tn_attention_forward(t->c, qkv, B, H, o, lse, ERR));
-    tn_ref_attention(hq, B, N, H, W, want, NULL);
+    tn_ref_attention(hq, B, N, H, W, want, sums);
     TN_TRY(tn_trial_compare(t, o, want));
+    TN_TRY(tn_trial_compare(t, lse, sums));
     if (!back) return 0;
     TN_TRY(tn_attention_backward(t->c, &(tn_attention){qkv, o, lse, B, H}, d_o, delta, dqkv, ERR));
     tn_ref_attention_backward(hq, hd, B, N, H, W, want);
     return tn_trial_compare(t, dqkv, want);
+}
+
+static int attention(tn_trial *t)
+{
+    static const attention_shape sizes[3] = {{2, 21, 3, 12, 1, 1}, {1, 45, 2, 48, 1, 1}, {2, 70, 2, 64, 1, 1}};
+    return attention_of(t, &sizes[t->size]);
+}
+
+/* The width that kernels for matrix units take, and lengths around their tiles: less than one, whole ones, a row more. Keys are
+ * small: a row of five tokens is else all but one key's. */
+static int attention_lengths(tn_trial *t)
+{
+    static const int lengths[3][2] = {{5, 16}, {64, 129}, {128, 200}};
+    for (int i = 0; i < 2; i++) {
+        const int mark = t->n;
+        TN_TRY(attention_of(t, &(attention_shape){2, lengths[t->size][i], 2, 64, 0.5f, 0.5f}));
+        tn_trial_rewind(t, mark);
+    }
+    return 0;
+}
+
+/* Keys so much larger than those before them that the softmax must rescale: where a kernel does so only when its sums outgrow
+ * the storage (2^60 in bfloat16, 2^15 in float16), they do. */
+static int attention_grown(tn_trial *t)
+{
+    static const float last[] = {[TN_F32] = 2, [TN_BF16] = 80, [TN_F16] = 12};
+    static const int lengths[3] = {21, 200, 257};
+    return attention_of(t, &(attention_shape){1, lengths[t->size], 2, 64, 0.2f, last[ACT]});
 }
 
 static int rope(tn_trial *t)
@@ -199,6 +243,8 @@ static int dropout(tn_trial *t)
 const tn_case tn_cases_dense[] = {
     {"layernorm", layernorm, false, {&tn_layernorm_op, &tn_layernorm_back_op}},
     {"attention", attention, false, {&tn_attention_op, &tn_attention_back_op}},
+    {"attention, lengths", attention_lengths, false, {&tn_attention_op, &tn_attention_back_op}},
+    {"attention, grown keys", attention_grown, false, {&tn_attention_op}},
     {"rope", rope, false, {NULL}},
     {"activations", dense_case_activations, false, {NULL}},
     {"glu", glu, false, {NULL}},
