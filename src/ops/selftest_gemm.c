@@ -17,6 +17,8 @@ typedef struct {
     bool ta, tb;
     float beta;
     bool float_b; /* B stays float32 */
+    bool float_c; /* C is float32 */
+    bool pieces;  /* rows of A and B begin at 16-byte multiples, in wider matrices */
     bool bias, pre, slope, scale, residual;
     int act; /* 1 + tn_fn */
     int parts, r;
@@ -35,7 +37,8 @@ typedef struct {
 static types types_of(const tn_trial *t, const gemm_case_product *p)
 {
     const tn_gemm_args *like = t->like;
-    return like ? (types){like->A.dtype, like->B.dtype, like->C.dtype} : (types){ACT, p->float_b ? TN_F32 : ACT, ACT};
+    return like ? (types){like->A.dtype, like->B.dtype, like->C.dtype}
+                : (types){ACT, p->float_b ? TN_F32 : ACT, p->float_c ? TN_F32 : ACT};
 }
 
 /** Its tensors on the device and on the host. */
@@ -71,11 +74,32 @@ static int dense(tn_trial *t, tn_dtype dt, int rows, int cols, tn_tensor *view, 
     return 0;
 }
 
-/* What dropout makes of host values [n]. */
-static void drop(float *v, size_t n, float p, uint32_t salt)
+/** An operand on the host, as it lies. */
+typedef struct {
+    float *v;
+    int rows, cols, ld;
+} host_view;
+
+/* A or B: dense, or columns of a wider matrix. */
+static int operand(tn_trial *t, tn_dtype dt, bool pieces, host_view *h, tn_tensor *view)
+{
+    const int at = pieces ? 8 : 0;
+    tn_tensor *x;
+    h->ld = pieces ? TN_ROUND_UP(h->cols, 8) + 16 : h->cols;
+    TN_TRY(tn_trial_in(t, dt, h->rows, h->ld, &x, &h->v));
+    h->v += at;
+    *view = tn_cols(*x, at, h->cols);
+    return 0;
+}
+
+/* What dropout makes of host values. */
+static void drop(const host_view *h, float p, uint32_t salt)
 {
     const uint32_t seed = tn_hash_u32(TN_TRIAL_SEED, salt), threshold = tn_drop_threshold(p);
-    for (size_t i = 0; p > 0 && i < n; i++) v[i] = tn_hash_u32(seed, (uint32_t)i) >= threshold ? v[i] / (1 - p) : 0;
+    for (int i = 0; p > 0 && i < h->rows * h->cols; i++) {
+        float *v = &h->v[i / h->cols * h->ld + i % h->cols];
+        *v = tn_hash_u32(seed, (uint32_t)i) >= threshold ? *v / (1 - p) : 0;
+    }
 }
 
 static int make_vectors(tn_trial *t, const gemm_case_product *p, made *m)
@@ -107,7 +131,7 @@ static int make_pair(tn_trial *t, const gemm_case_product *p, made *m)
     float *keep = tn_trial_host(t, (size_t)M * (size_t)N);
     if (!keep) return tn_oom(ERR);
     for (int i = 0; i < M * N; i++) keep[i] = 1;
-    drop(keep, (size_t)M * (size_t)N, p->drop_e, 13);
+    drop(&(host_view){keep, M, N, N}, p->drop_e, 13);
     m->ref.keep = keep;
     return 0;
 }
@@ -129,17 +153,16 @@ static int gemm_case_make(tn_trial *t, const gemm_case_product *p, made *m)
     const int M = p->M ? p->M : dims[t->size][0], N = p->N ? p->N : dims[t->size][1], K = p->K ? p->K : dims[t->size][2];
     *m = (made){.at = p->padded ? 3 : 0, .y = types_of(t, p)};
     const int W = p->padded ? N + 5 : N;
-    float *a, *b;
-    tn_tensor *A, *B;
-    TN_TRY(tn_trial_in(t, m->y.a, p->ta ? K : M, p->ta ? M : K, &A, &a));
-    TN_TRY(tn_trial_in(t, m->y.b, p->tb ? N : K, p->tb ? K : N, &B, &b));
-    drop(a, tn_tensor_count(A), p->drop_a, 11);
-    drop(b, tn_tensor_count(B), p->drop_b, 12);
-    m->g = (tn_gemm_args){.ta = p->ta, .tb = p->tb, .alpha = 0.5f, .beta = p->beta, .A = *A, .B = *B, .M = M, .N = N, .K = K};
+    host_view a = {.rows = p->ta ? K : M, .cols = p->ta ? M : K}, b = {.rows = p->tb ? N : K, .cols = p->tb ? K : N};
+    m->g = (tn_gemm_args){.ta = p->ta, .tb = p->tb, .alpha = 0.5f, .beta = p->beta, .M = M, .N = N, .K = K};
+    TN_TRY(operand(t, m->y.a, p->pieces, &a, &m->g.A));
+    TN_TRY(operand(t, m->y.b, p->pieces, &b, &m->g.B));
+    drop(&a, p->drop_a, 11);
+    drop(&b, p->drop_b, 12);
     m->g.mask_a = (tn_mask){p->drop_a, 11};
     m->g.mask_b = (tn_mask){p->drop_b, 12};
-    m->ref = (tn_ref_product){.ta = p->ta, .tb = p->tb, .M = M, .N = N, .K = K, .alpha = 0.5, .beta = p->beta, .A = a, .B = b};
-    m->ref.lda = A->cols, m->ref.ldb = B->cols, m->ref.ldc = W;
+    m->ref = (tn_ref_product){.ta = p->ta, .tb = p->tb, .M = M, .N = N, .K = K, .alpha = 0.5, .beta = p->beta, .A = a.v, .B = b.v};
+    m->ref.lda = a.ld, m->ref.ldb = b.ld, m->ref.ldc = W;
     TN_TRY(wide(t, m, &m->g.C, NULL, &m->C, &m->c));
     return make_extras(t, p, m);
 }
@@ -283,14 +306,35 @@ static int gemm_split(tn_trial *t)
     return products(t, all, TN_COUNT(all));
 }
 
+/* Thin on one side: few columns under a wide A, and few rows or columns as the sum over many. Rows in whole 16-byte pieces. */
+static int gemm_thin(tn_trial *t)
+{
+    const int more = t->size * 190, K = t->size == 0 ? 72 : t->size == 1 ? 392 : 1032;
+    const gemm_case_product all[] = {
+        {.tb = true, .M = 37 + more, .N = 16, .K = K, .pieces = true, .drop_a = 0.3f},
+        {.tb = true, .M = 37 + more, .N = 48, .K = K, .pieces = true, .bias = true, .padded = true},
+        {.tb = true, .M = 101, .N = 3, .K = 40, .pieces = true, .float_c = true, .drop_a = 0.1f, .padded = true},
+        {.M = 70 + more, .N = 16, .K = K, .pieces = true, .drop_a = 0.5f, .bias = true},
+        {.M = 37 + more, .N = 59, .K = 64, .pieces = true, .float_c = true},
+        {.ta = true, .M = 16, .N = 37 + more, .K = K + 5, .pieces = true, .float_c = true, .beta = 1, .drop_b = 0.3f},
+        {.ta = true, .M = 48, .N = 136, .K = 6 * K, .pieces = true, .beta = 1, .drop_b = 0.2f, .padded = true},
+        {.ta = true, .M = 133 + more, .N = 16, .K = 4 * K, .pieces = true, .float_c = true, .beta = 1},
+        {.ta = true, .M = 70, .N = 141, .K = K, .pieces = true, .float_c = true, .bias = true},
+        {.ta = true, .M = 20, .N = 3, .K = K, .pieces = true, .drop_b = 0.4f},
+    };
+    return products(t, all, TN_COUNT(all));
+}
+
 /* Three products at once: parts of one matrix on either side, as the adapters of q, k and v have it. */
-static int batch_one(tn_trial *t, bool ta, bool tb, int K, float beta)
+static int batch_one(tn_trial *t, const gemm_case_product *p)
 {
     enum { BATCH = 3 };
+    const bool ta = p->ta, tb = p->tb;
+    const float beta = p->beta;
     const tn_gemm_args *like = t->like;
-    const types y = like ? types_of(t, NULL) : (types){ACT, TN_F32, TN_F32};
+    const types y = types_of(t, p);
     if (like && (ACT != TN_F32 || like->ta != ta || like->tb != tb)) return 0;
-    const int M = 7, N = 5 + 13 * t->size, mark = t->n;
+    const int M = p->M ? p->M : 7, N = p->N ? p->N : 5 + 13 * t->size, K = p->K, mark = t->n;
     tn_tensor *A, *B, *C;
     float *a, *b, *c;
     TN_TRY(tn_trial_in(t, y.a, ta ? K : M, BATCH * (ta ? M : K), &A, &a));
@@ -331,11 +375,18 @@ static int batch_one(tn_trial *t, bool ta, bool tb, int K, float beta)
 
 static int gemm_batch(tn_trial *t)
 {
-    TN_TRY(batch_one(t, false, false, 21, 0));
-    TN_TRY(batch_one(t, false, true, 33, 1));
-    TN_TRY(batch_one(t, true, true, 17, 0));
-    return batch_one(t, true, false, t->size ? 4100 : 37,
-                     1); /* the first size stays short: oclgrind takes minutes for the long one */
+    const int K = t->size ? 4100 : 37; /* the first size stays short: oclgrind takes minutes for the long one */
+    const gemm_case_product all[] = {
+        {.K = 21, .float_b = true, .float_c = true},
+        {.tb = true, .K = 33, .beta = 1, .float_b = true, .float_c = true},
+        {.ta = true, .tb = true, .K = 17, .float_b = true, .float_c = true},
+        {.ta = true, .K = K, .beta = 1, .float_b = true, .float_c = true},
+        {.M = 37, .N = 16, .K = 72}, /* from here on rows come in whole 16-byte pieces */
+        {.tb = true, .M = 37, .N = 16, .K = 40, .float_c = true},
+        {.ta = true, .M = 136, .N = 16, .K = K, .beta = 1, .float_c = true},
+    };
+    for (size_t i = 0; i < TN_COUNT(all); i++) TN_TRY(batch_one(t, &all[i]));
+    return 0;
 }
 
 /* ---- optimisers ---- */
@@ -419,6 +470,7 @@ const tn_case tn_cases_gemm[] = {
     {"gemm second pair", gemm_pairs, false, {&tn_gemm_op}},
     {"gemm dropout", gemm_masks, false, {&tn_gemm_op}},
     {"gemm split along K", gemm_split, false, {&tn_gemm_op}},
+    {"gemm thin", gemm_thin, false, {&tn_gemm_op}},
     {"gemm batch", gemm_batch, false, {&tn_gemm_op}},
     {"optimisers", optimisers, false, {NULL}},
     {0},
