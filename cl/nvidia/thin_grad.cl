@@ -80,8 +80,9 @@ void thin_grad(const __global ushort *restrict A, uint a_off, int lda, const __g
                 LDMATRIX(".trans", b[j][0], b[j][1], b[j][2], b[j][3], b_at + PIECE(row, c, TILE_N / 8));
 #ifdef MASK_B
                 UNROLL for (int e = 0; e < 4; e++) {
-                    const uint at = (uint)(begin + s * STEP + k + e % 2 * 8 + 2 * q) * b_width + (uint)(n0 + n_of + j * 16 + e / 2 * 8 + r);
-                    b[j][e] = drop16(b[j][e], seed, at, at + b_width, b_threshold);
+                    const uint at = (uint)(begin + s * STEP + k + e % 2 * 8 + 2 * q) * b_width;
+                    const uint i = at + (uint)(n0 + n_of + j * 16 + e / 2 * 8 + r);
+                    b[j][e] = drop16(b[j][e], seed, i, i + b_width, b_threshold);
                 }
 #endif
             }

@@ -343,7 +343,7 @@ static int batch_one(tn_trial *t, const gemm_case_product *p)
     float *want = gemm_case_copy_of(t, c, tn_tensor_count(C));
     if (!want) return tn_oom(ERR);
     const int wa = ta ? M : K, hb = tb ? N : K;
-    tn_gemm_args g = {.ta = ta, .tb = tb, .alpha = 0.5f, .beta = beta, .batch = BATCH};
+    tn_gemm_args g = {.ta = ta, .tb = tb, .alpha = 0.5f, .beta = beta, .M = M, .N = N, .K = K, .batch = BATCH};
     g.A = tn_cols(*A, 0, wa), g.B = tn_rows(*B, 0, hb), g.C = tn_cols(*C, 0, N);
     g.a_step = (size_t)wa, g.b_step = (size_t)hb * (size_t)B->cols, g.c_step = (size_t)N;
     for (int i = 0; i < BATCH && !t->c->dry; i++)
