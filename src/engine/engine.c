@@ -186,7 +186,6 @@ static int open_engine(tn_engine **out, const tn_settings *s, const tn_run_optio
     if (!rc) rc = tn_store_new(&store, e->dev, e->model, &quant, e->act, optimiser, dry, err);
     if (!rc) rc = tn_session_new(&e->session, e->dev, e->model, store, err);
     if (!rc && !dry) rc = load_weights(e, hf, err);
-    if (!rc && !dry && !optimiser) rc = tn_store_make_shadow(store, err); /* a run that trains knows later whether it has the room */
     tn_hf_close(hf);
     tn_strs_free(&quant.skip);
     if (rc) {

@@ -12,12 +12,6 @@ static int memory_activations(const tn_engine *e, const tn_model *m, tn_store *s
     return 0;
 }
 
-/* Parameters in half storage spare products a conversion: worth a fiftieth of the run's memory, and no more. */
-static bool keeps_shadow(const tn_store *st, const tn_memory *m)
-{
-    return tn_store_shadow_bytes(st) > 0 && 50 * tn_store_shadow_bytes(st) <= m->total;
-}
-
 /* Device memory of a training run with this micro-batch. */
 static int memory_of(const tn_engine *e, int micro, tn_memory *m, tn_error *err)
 {
@@ -25,7 +19,7 @@ static int memory_of(const tn_engine *e, int micro, tn_memory *m, tn_error *err)
     *m = (tn_memory){.version = TN_MEMORY_VERSION,
                      .weights = st->weight_bytes,
                      .weights_float32 = st->float_bytes,
-                     .parameters = 4 * st->n_params,
+                     .parameters = 4 * st->n_params + tn_store_shadow_bytes(st),
                      .gradients = 4 * st->n_params,
                      .optimizer = 8 * st->n_params,
                      .micro_batch = micro,
@@ -40,10 +34,6 @@ static int memory_of(const tn_engine *e, int micro, tn_memory *m, tn_error *err)
     TN_TRY(memory_activations(e, e->model, st, tn_engine_eval_pass(e, micro, true), &m->activations, &m->workspace, err));
     m->workspace += tn_stepper_bytes(e, e->s->training.batch_size, micro);
     m->total = m->weights + m->parameters + m->gradients + m->optimizer + m->activations + m->workspace;
-    if (keeps_shadow(st, m)) {
-        m->parameters += tn_store_shadow_bytes(st);
-        m->total += tn_store_shadow_bytes(st);
-    }
     return 0;
 }
 
@@ -85,6 +75,5 @@ int tn_engine_fit(const tn_engine *e, int *micro, tn_memory *m, tn_error *err)
         b = next;
     }
     *micro = b;
-    tn_store *st = e->session->store;
-    return !st->dry && m->parameters > 4 * st->n_params ? tn_store_make_shadow(st, err) : 0;
+    return 0;
 }

@@ -65,6 +65,10 @@ int tn_gemm_portable(tn_ctx *c, const void *args, tn_error *err);
 int tn_gemm_native(tn_ctx *c, const void *args, tn_error *err);
 bool tn_gemm_clblast_can(const tn_ctx *c, const void *args);
 int tn_gemm_clblast(tn_ctx *c, const void *args, tn_error *err);
+bool tn_gemm_thin_can(const tn_ctx *c, const void *args);
+int tn_gemm_thin(tn_ctx *c, const void *args, tn_error *err);
+bool tn_gemm_thin_grad_can(const tn_ctx *c, const void *args);
+int tn_gemm_thin_grad(tn_ctx *c, const void *args, tn_error *err);
 
 /** Runs g through `run`, which can multiply (alpha, beta) at least: masks by copies, a batch one by one, the rest by
  * gemm_sum over a float32 product in the workspace. */
@@ -91,6 +95,8 @@ void tn_gemm_put_mask(tn_gemm_build *b, const char *name, tn_mask m, int width);
 void tn_gemm_put_epilogue(tn_gemm_build *b, const tn_gemm_args *g);
 int tn_gemm_launch(tn_ctx *c, const tn_gemm_build *b, const char *file, const char *entry, const size_t *global,
                    const size_t *local, tn_error *err);
+/** Do rows of a view, and of those `step` elements on, begin at 8 elements' multiples (16 bytes of half storage)? */
+bool tn_gemm_pieces(const tn_tensor *t, size_t step);
 /** Columns of C that share columns of A2, and columns of A2 that one column of C takes. */
 int tn_gemm_part(const tn_epilogue *e, int N);
 int tn_gemm_rank(const tn_epilogue *e);

@@ -237,8 +237,6 @@ int tn_clip(tn_ctx *c, tn_buffer *g, size_t off, size_t n, const tn_adam_spec *s
 /** A step with what tn_clip left; nothing where that was not finite. */
 int tn_adamw(tn_ctx *c, const tn_optim_range *r, const tn_adam_spec *s, tn_error *err);
 int tn_sgd(tn_ctx *c, const tn_optim_range *r, float momentum, tn_error *err);
-/** The shadow alone, after parameters were written from outside. */
-int tn_shadow(tn_ctx *c, const tn_optim_range *r, tn_error *err);
 
 /* ---- quant_ops.c, unpack.c ---- */
 enum { TN_QTABLE_BYTES = 4 * (16 + 256 + 32 + 512) };

@@ -69,12 +69,6 @@ int tn_sgd(tn_ctx *c, const tn_optim_range *r, float momentum, tn_error *err)
     return over_range(c, "sgd", r, args, TN_COUNT(args), err);
 }
 
-int tn_shadow(tn_ctx *c, const tn_optim_range *r, tn_error *err)
-{
-    const tn_arg args[] = {TN_BUF(r->p), TN_UINT(r->off), TN_UINT(r->n)};
-    return r->shadow ? over_range(c, "copy_shadow", r, args, TN_COUNT(args), err) : 0;
-}
-
 int tn_clip(tn_ctx *c, tn_buffer *g, size_t off, size_t n, const tn_adam_spec *s, tn_error *err)
 {
     enum { WG = 64, LEAST = 16 * WG };

@@ -1,6 +1,7 @@
 #!/bin/bash
 # Every portable kernel must compile for GPUs that are not here: Intel (ocloc, tgllp and dg2) and AMD (clang, gfx906,
-# gfx90a, gfx1030), in every storage type; and every kernel for CPUs must for CPUs with and without AVX-512, and for Arm.
+# gfx90a, gfx1030), in every storage type; every kernel for CPUs must for CPUs with and without AVX-512, and for Arm; and those for
+# NVIDIA's matrix units must for them.
 # compile.sh SOURCE_DIR; prints "N passed, N failed".
 cd "$1" || exit 2
 tmp=$(mktemp -d)
@@ -14,7 +15,7 @@ check() { # name command...
   else
     fail=$((fail + 1))
     echo "FAILED: $name"
-    grep -iE "error" "$tmp/log" | head -3
+    grep -iE "error|fatal" "$tmp/log" | head -3
   fi
 }
 libs=/usr/lib/x86_64-linux-gnu/amdgcn/bitcode
@@ -95,5 +96,28 @@ for tb in 0 1; do for bt in 0 1 2; do cpu_gemm gemm_pack -DTB=$tb -DBT=$bt -DNRV
 for e in "${epilogues[@]}"; do cpu_gemm gemm -DTA=0 -DAT=1 -DCT=1 -DMR=6 -DNRV=2 $e; done
 for tb2 in 0 1; do cpu_gemm gemm -DTA=0 -DAT=0 -DCT=0 -DMR=12 -DNRV=2 -DPAIR -DTB2=$tb2 -DA2T=0 -DMASK_E ${epilogues[2]}; done
 cpu_gemm gemm -DTA=1 -DAT=1 -DSPLIT=1 -DBATCH -DMASK_A -DMR=6 -DNRV=1
+# NVIDIA's matrix units: inline PTX, which ptxas reads where it and libclc are installed. Clang 15 writes no .reqntid and knows
+# targets up to sm_80.
+clc=/usr/lib/clc/nvptx64--nvidiacl.bc
+nvidia() { # file options...
+  local file=$1 ptx=$tmp/nvidia.ptx link=()
+  shift
+  [ -f $clc ] && link=(-Xclang -mlink-builtin-bitcode -Xclang $clc -Wno-linker-warnings)
+  check "nvidia/$file $*" clang-15 -cl-std=CL1.2 -x cl -Xclang -finclude-default-header --target=nvptx64-nvidia-nvcl \
+    -Xclang -target-cpu -Xclang sm_80 -Xclang -target-feature -Xclang +ptx75 -Icl/nvidia -Icl/shared "${link[@]}" "$@" -O3 -S -o "$ptx" "cl/nvidia/$file.cl"
+  [ -f $clc ] && command -v ptxas >/dev/null || return
+  sed -i 's/^{$/.reqntid 128, 1, 1\n{/' "$ptx"
+  check "nvidia/$file $*, ptxas" ptxas -arch=sm_80 "$ptx" -o "$tmp/nvidia.cubin"
+}
+for act in 1 2; do
+  for tb in 0 1; do
+    for o in "-DNT=1 -DRI=1 -DKW=4" "-DNT=2 -DRI=2 -DKW=4 -DBIAS" "-DNT=3 -DRI=2 -DKW=2 -DMASK_A" "-DNT=4 -DRI=2 -DKW=1 -DMASK_A -DBIAS"; do
+      for ct in 0 $act; do nvidia thin -DACT=$act -DCT=$ct -DTB=$tb $o; done
+    done
+  done
+  for tile in "-DMI=1 -DNI=4 -DWM=1 -DWN=4" "-DMI=3 -DNI=4 -DWM=1 -DWN=4" "-DMI=4 -DNI=4 -DWM=1 -DWN=4" "-DMI=2 -DNI=2 -DWM=4 -DWN=1" "-DMI=2 -DNI=8 -DWM=4 -DWN=1"; do
+    for m in "" -DMASK_B; do nvidia thin_grad -DACT=$act $tile $m; done
+  done
+done
 echo "$pass passed, $fail failed"
 [ $fail -eq 0 ] && [ $pass -gt 0 ]
