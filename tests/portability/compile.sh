@@ -1,6 +1,7 @@
 #!/bin/bash
 # Every portable kernel must compile for GPUs that are not here: Intel (ocloc, tgllp and dg2) and AMD (clang, gfx906,
-# gfx90a, gfx1030), in every storage type; and every kernel for CPUs must for CPUs with and without AVX-512, and for Arm.
+# gfx90a, gfx1030), in every storage type; every kernel for CPUs must for CPUs with and without AVX-512, and for Arm; and
+# attention on NVIDIA's matrix units must become PTX, which its assembler must take where that is installed.
 # compile.sh SOURCE_DIR; prints "N passed, N failed".
 cd "$1" || exit 2
 tmp=$(mktemp -d)
@@ -95,5 +96,26 @@ for tb in 0 1; do for bt in 0 1 2; do cpu_gemm gemm_pack -DTB=$tb -DBT=$bt -DNRV
 for e in "${epilogues[@]}"; do cpu_gemm gemm -DTA=0 -DAT=1 -DCT=1 -DMR=6 -DNRV=2 $e; done
 for tb2 in 0 1; do cpu_gemm gemm -DTA=0 -DAT=0 -DCT=0 -DMR=12 -DNRV=2 -DPAIR -DTB2=$tb2 -DA2T=0 -DMASK_E ${epilogues[2]}; done
 cpu_gemm gemm -DTA=1 -DAT=1 -DSPLIT=1 -DBATCH -DMASK_A -DMR=6 -DNRV=1
+# attention on NVIDIA's matrix units: the driver's functions stand here, and all others are inlined, as there; what Hopper alone
+# has is rewritten as the library does it
+cat >"$tmp/nvidia.h" <<'END'
+#define inline static inline __attribute__((always_inline))
+#define get_local_id(d) ((size_t)((d) ? 0 : __nvvm_read_ptx_sreg_tid_x()))
+#define get_global_id(d) ((size_t)((d) ? __nvvm_read_ptx_sreg_ctaid_y() : __nvvm_read_ptx_sreg_ctaid_x() * __nvvm_read_ptx_sreg_ntid_x() + __nvvm_read_ptx_sreg_tid_x()))
+#define barrier(f) __nvvm_bar_sync(0)
+#define fma __builtin_fmaf
+#define fmax __builtin_fmaxf
+#define log2 __nvvm_lg2_approx_f
+END
+nvidia() { # file, storage
+  clang-15 -cl-std=CL1.2 -x cl -Xclang -finclude-default-header -target nvptx64-nvidia-nvcl -Xclang -target-cpu -Xclang sm_80 \
+    -Xclang -target-feature -Xclang +ptx75 -include "$tmp/nvidia.h" -DACT="$2" -DHD=64 -O3 -S -o "$tmp/nvidia.ptx" "cl/nvidia/$1.cl" || return 1
+  command -v ptxas >/dev/null || return 0
+  sed -i "s,//@@ ,,; s/^\.version .*/.version 8.0/; s/^\.target .*/.target sm_90a/" "$tmp/nvidia.ptx"
+  ptxas -arch=sm_90a -o /dev/null "$tmp/nvidia.ptx"
+}
+for name in attention_mma attention_wgmma; do
+  for act in 1 2; do check "nvidia/$name, storage $act" nvidia $name $act; done
+done
 echo "$pass passed, $fail failed"
 [ $fail -eq 0 ] && [ $pass -gt 0 ]
