@@ -1,7 +1,7 @@
 #!/bin/bash
 # Every portable kernel must compile for GPUs that are not here: Intel (ocloc, tgllp and dg2) and AMD (clang, gfx906,
 # gfx90a, gfx1030), in every storage type; every kernel for CPUs must for CPUs with and without AVX-512, and for Arm; and those for
-# NVIDIA's matrix units must for them.
+# NVIDIA's matrix units must become PTX, which its assembler must take where that is installed.
 # compile.sh SOURCE_DIR; prints "N passed, N failed".
 cd "$1" || exit 2
 tmp=$(mktemp -d)
@@ -96,27 +96,34 @@ for tb in 0 1; do for bt in 0 1 2; do cpu_gemm gemm_pack -DTB=$tb -DBT=$bt -DNRV
 for e in "${epilogues[@]}"; do cpu_gemm gemm -DTA=0 -DAT=1 -DCT=1 -DMR=6 -DNRV=2 $e; done
 for tb2 in 0 1; do cpu_gemm gemm -DTA=0 -DAT=0 -DCT=0 -DMR=12 -DNRV=2 -DPAIR -DTB2=$tb2 -DA2T=0 -DMASK_E ${epilogues[2]}; done
 cpu_gemm gemm -DTA=1 -DAT=1 -DSPLIT=1 -DBATCH -DMASK_A -DMR=6 -DNRV=1
-# NVIDIA's matrix units: inline PTX, which ptxas reads where it and libclc are installed. Clang 15 writes no .reqntid and knows
-# targets up to sm_80.
+# NVIDIA's matrix units: inline PTX. The functions of OpenCL are libclc's, and all of our own are inlined, as the driver does; what
+# Hopper alone has is rewritten as the library does it (src/device/ptx.c). Clang 15 writes no .reqntid and knows targets up to sm_80.
 clc=/usr/lib/clc/nvptx64--nvidiacl.bc
-nvidia() { # file options...
-  local file=$1 ptx=$tmp/nvidia.ptx link=()
-  shift
+nvidia() { # file architecture items options...
+  local file=$1 arch=$2 items=$3 ptx=$tmp/nvidia.ptx link=()
+  shift 3
   [ -f $clc ] && link=(-Xclang -mlink-builtin-bitcode -Xclang $clc -Wno-linker-warnings)
   check "nvidia/$file $*" clang-15 -cl-std=CL1.2 -x cl -Xclang -finclude-default-header --target=nvptx64-nvidia-nvcl \
-    -Xclang -target-cpu -Xclang sm_80 -Xclang -target-feature -Xclang +ptx75 -Icl/nvidia -Icl/shared "${link[@]}" "$@" -O3 -S -o "$ptx" "cl/nvidia/$file.cl"
+    -Xclang -target-cpu -Xclang sm_80 -Xclang -target-feature -Xclang +ptx75 -Icl/nvidia -Icl/shared "${link[@]}" \
+    "-Dinline=static inline __attribute__((always_inline))" "$@" -O3 -S -o "$ptx" "cl/nvidia/$file.cl"
   [ -f $clc ] && command -v ptxas >/dev/null || return
-  sed -i 's/^{$/.reqntid 128, 1, 1\n{/' "$ptx"
-  check "nvidia/$file $*, ptxas" ptxas -arch=sm_80 "$ptx" -o "$tmp/nvidia.cubin"
+  sed -i "/minnctapersm/d; s/^{\$/.reqntid $items, 1, 1\n{/; s,//@@ ,,; s/^\.version .*/.version 8.3/; s/^\.target .*/.target sm_$arch/" "$ptx"
+  check "nvidia/$file $*, ptxas" ptxas -arch=sm_$arch "$ptx" -o "$tmp/nvidia.cubin"
 }
 for act in 1 2; do
+  nvidia attention_mma 90a 128 -DACT=$act -DHD=64
+  nvidia attention_wgmma 90a 256 -DACT=$act -DHD=64
+  nvidia tensor_map 90a 1 -DACT=$act
+  for o in "-DTB=1 -DBIAS -DPRE -DACTIVATE -DPAIR=1" "-DTB=1 -DBIAS -DPAIR=3 -DTURN" "-DTB=0 -DSLOPE -DPAIR=1 -DMASK_E" "-DTB=1 -DBN=64 -DMI=1 -DBIAS -DSCALE -DRESIDUAL" "-DTB=0 -DBN=192"; do
+    nvidia gemm_wgmma 90a 384 -DACT=$act $o
+  done
   for tb in 0 1; do
     for o in "-DNT=1 -DRI=1 -DKW=4" "-DNT=2 -DRI=2 -DKW=4 -DBIAS" "-DNT=3 -DRI=2 -DKW=2 -DMASK_A" "-DNT=4 -DRI=2 -DKW=1 -DMASK_A -DBIAS"; do
-      for ct in 0 $act; do nvidia thin -DACT=$act -DCT=$ct -DTB=$tb $o; done
+      for ct in 0 $act; do nvidia thin 80 128 -DACT=$act -DCT=$ct -DTB=$tb $o; done
     done
   done
   for tile in "-DMI=1 -DNI=4 -DWM=1 -DWN=4" "-DMI=3 -DNI=4 -DWM=1 -DWN=4" "-DMI=4 -DNI=4 -DWM=1 -DWN=4" "-DMI=2 -DNI=2 -DWM=4 -DWN=1" "-DMI=2 -DNI=8 -DWM=4 -DWN=1"; do
-    for m in "" -DMASK_B; do nvidia thin_grad -DACT=$act $tile $m; done
+    for m in "" -DMASK_B; do nvidia thin_grad 80 128 -DACT=$act $tile $m; done
   done
 done
 echo "$pass passed, $fail failed"
