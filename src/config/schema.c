@@ -114,6 +114,9 @@ const tn_key tn_schema[] = {
      "global gradient norm; 0 or null: off"},
     {"training.backbone_freeze_epochs", TN_S_INT, AT(training.freeze_epochs), "0", 0, 1000000, NULL, false,
      "epochs of decoder and head only; then the backbone trains too"},
+    {"training.feature_cache", TN_S_INT, AT(training.feature_cache), "-1", -1, 1e7, NULL, false,
+     "MiB of host memory that a frozen backbone's features may take, so that they are computed once; -1: a quarter of what "
+     "is free; 0: none are kept"},
     {"training.adaptive_micro_batch", TN_S_BOOL, AT(training.adaptive), "true", 0, 0, NULL, false,
      "shrink the micro-batch when memory is refused"},
     {"training.micro_batch_size", TN_S_INT, AT(training.micro), "0", 0, 65536, NULL, false, "samples at once; 0: what fits"},

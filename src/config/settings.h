@@ -72,7 +72,7 @@ typedef struct tn_settings {
         char *precision;
         bool amp;
         double grad_clip, grad_clip_norm;
-        int freeze_epochs;
+        int freeze_epochs, feature_cache;
         bool adaptive;
         int min_micro, micro, oom_retries;
         double backoff;

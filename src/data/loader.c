@@ -32,8 +32,9 @@ struct tn_loader {
     int *order, n_order, epoch;
     long long next_sample, next_out; /* next sample to take; next batch to hand out */
     int busy;
-    kept *kept; /* [n_kept] resized frames, by index: the first ones, so that no timing decides which */
+    kept *kept; /* [d->n] what is known of frames that were read; the first n_kept stay, so that no timing decides which */
     int n_kept;
+    bool blind; /* sizes are enough */
     size_t frame_bytes;
 };
 
@@ -48,29 +49,29 @@ void tn_shuffle(int *order, int n, uint64_t seed, int epoch)
     }
 }
 
-/* Copies frame i, when it is kept already, and the size of its stored image. */
+/* Copies frame i, when it is kept already (and wanted), and the size of its stored image. */
 static bool kept_frame(tn_loader *l, int i, uint8_t *rgb, int *stored_w, int *stored_h)
 {
-    if (i >= l->n_kept) return false;
     pthread_mutex_lock(&l->lock);
     const kept k = l->kept[i];
+    const bool blind = l->blind && k.stored_w;
     pthread_mutex_unlock(&l->lock);
-    if (k.rgb) memcpy(rgb, k.rgb, l->frame_bytes); /* written once, freed with the loader */
+    if (k.rgb && !blind) memcpy(rgb, k.rgb, l->frame_bytes); /* written once, freed with the loader */
     *stored_w = k.stored_w, *stored_h = k.stored_h;
-    return k.rgb != NULL;
+    return k.rgb || blind;
 }
 
 /* Takes the image over. Another worker may have decoded the same frame meanwhile. */
 static void keep_frame(tn_loader *l, int i, tn_image *im, int stored_w, int stored_h)
 {
-    if (i < l->n_kept) {
-        pthread_mutex_lock(&l->lock);
-        if (!l->kept[i].rgb) {
-            l->kept[i] = (kept){im->rgb, stored_w, stored_h};
-            im->rgb = NULL;
-        }
-        pthread_mutex_unlock(&l->lock);
+    pthread_mutex_lock(&l->lock);
+    kept *k = &l->kept[i];
+    k->stored_w = stored_w, k->stored_h = stored_h;
+    if (i < l->n_kept && !k->rgb) {
+        k->rgb = im->rgb;
+        im->rgb = NULL;
     }
+    pthread_mutex_unlock(&l->lock);
     tn_image_free(im);
 }
 
@@ -175,7 +176,7 @@ int tn_loader_new(tn_loader **out, const tn_dataset *d, const tn_prep *prep, int
     threads = TN_MAX(threads, 1);
     l->slots = calloc((size_t)l->n_slots, sizeof *l->slots);
     l->thread = calloc((size_t)threads, sizeof *l->thread);
-    l->kept = calloc((size_t)l->n_kept + 1, sizeof *l->kept);
+    l->kept = calloc((size_t)d->n + 1, sizeof *l->kept);
     int rc = l->slots && l->thread && l->kept ? 0 : tn_oom(err);
     for (int i = 0; !rc && i < l->n_slots; i++) rc = slot_new(&l->slots[i], l->frame_bytes, batch, err);
     while (!rc && l->n_threads < threads) {
@@ -217,6 +218,13 @@ int tn_loader_keeps(const tn_loader *l, size_t *frame_bytes)
 {
     *frame_bytes = l->frame_bytes;
     return l->n_kept;
+}
+
+void tn_loader_labels_only(tn_loader *l, bool only)
+{
+    pthread_mutex_lock(&l->lock);
+    l->blind = only;
+    pthread_mutex_unlock(&l->lock);
 }
 
 int tn_loader_start(tn_loader *l, const int *order, int n, int epoch, tn_error *err)

@@ -31,6 +31,9 @@ int tn_loader_new(tn_loader **out, const tn_dataset *d, const tn_prep *prep, int
 void tn_loader_free(tn_loader *l);
 /** How many of the data set's frames it keeps once they were read; of this many bytes each. */
 int tn_loader_keeps(const tn_loader *l, size_t *frame_bytes);
+/** Between passes: with `only`, frames that an earlier pass read are not read again; what stands in their place in a batch is
+ * nothing to go by. Labels are as ever. */
+void tn_loader_labels_only(tn_loader *l, bool only);
 /** Starts a pass over `order` [n] (copied). `epoch` seeds the flips. */
 int tn_loader_start(tn_loader *l, const int *order, int n, int epoch, tn_error *err);
 /** Next batch, or b->n == 0 at the end. A frame that cannot be read fails here, by name. */

@@ -69,7 +69,7 @@ typedef struct tn_graph {
     bool in_backward;
     bool oom;
     tn_gnode spare; /* what tn_graph_node gives when memory ran out; oom is reported by the caller */
-    int pixels, labels, target, mask, heat, loss, rope_table; /* tensor ids or -1 */
+    int pixels, grid, labels, target, mask, heat, loss, rope_table; /* tensor ids or -1 */
 } tn_graph;
 
 const char *tn_opcode_name(tn_opcode op);

@@ -12,11 +12,12 @@ same() { cmp -s "$W/$1/last/$3" "$W/$2/last/$3"; }
 B=backbone/model.safetensors
 
 # without adapters and quantisation the backbone trains after its frozen epochs, although it says freeze
-FROZEN="$RUN $FULL training.backbone_freeze_epochs=2"
-expect 0 "loss" $T train $FROZEN --output-dir "$W/one" training.epochs=1
+FROZEN="$RUN $FULL training.backbone_freeze_epochs=2 data.preprocess.flip_prob=0"
+KEPT="features of 4 frames kept on the device"
+expect 0 "one epoch alone" $T train $FROZEN --output-dir "$W/one" training.epochs=1
 expect 0 "loss" $T train $FROZEN --output-dir "$W/two" training.epochs=2
 expect 0 "loss" $T train $FROZEN --output-dir "$W/three" training.epochs=3
-expect 0 "loss" $T train $FROZEN --output-dir "$W/four" training.epochs=4
+expect 0 "$KEPT" $T train $FROZEN --output-dir "$W/four" training.epochs=4
 [ -s "$W/one/last/$B" ] && same one two $B && ok || bad "a frozen backbone moved"
 same one two decoder.safetensors && bad "the decoder stood still" || ok
 [ -s "$W/three/last/$B" ] && ! same two three $B && ok || bad "the backbone does not train after its frozen epochs"
@@ -28,6 +29,21 @@ for n in one two three; do
     same $n four $f && ok || bad "resumed after epoch $n, $f differs from an unbroken run"
   done
 done
+
+# what is kept of the frozen epochs changes no bit, resumed or not (above: epoch 2 of "one" goes on with it), with adapters too
+expect 0 "feature_cache is 0" $T train $FROZEN --output-dir "$W/anew" training.epochs=4 training.feature_cache=0
+grep -q "$KEPT" "$W/out" && bad "features were kept although there is no room for them" || ok
+AT_REST="$RUN data.preprocess.flip_prob=0 training.backbone_freeze_epochs=2 training.epochs=3 model.lora.lora_dropout=0.1"
+expect 0 "$KEPT" $T train $AT_REST --output-dir "$W/lora" training.batch_size=3
+expect 0 "feature_cache is 0" $T train $AT_REST --output-dir "$W/lora_anew" training.batch_size=3 training.feature_cache=0
+for f in $B decoder.safetensors optimizer.safetensors; do
+  same anew four $f && ok || bad "with features that were kept, $f differs"
+done
+for f in adapter_model.safetensors decoder.safetensors optimizer.safetensors; do
+  [ -s "$W/lora/last/$f" ] && same lora lora_anew $f && ok || bad "with adapters at rest and features that were kept, $f differs"
+done
+losses() { cut -d, -f1-4 "$W/$1/log.csv"; }
+[ "$(losses anew)" = "$(losses four)" ] && [ "$(losses lora)" = "$(losses lora_anew)" ] && ok || bad "the losses differ"
 
 # what stays frozen: freeze without frozen epochs, and a base of few bits
 expect 0 "loss" $T train $RUN $FULL --output-dir "$W/stays" training.epochs=1 training.backbone_freeze_epochs=0
