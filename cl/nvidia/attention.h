@@ -123,6 +123,36 @@ inline void store_rows(__global ushort *to, int ld, int first, int n, float acc[
     }
 }
 
+/* TURN: q and k were turned by a table (rotary embedding), their gradients are turned back as they are stored. */
+#ifdef TURN
+#define P_TURN , const __global float *restrict table, int skip
+
+/* store_rows, turned back: a lane holds column c and c + 32, a pair of the embedding, in acc[j] and acc[j + 4]. */
+inline void store_turned(__global ushort *to, int ld, int first, int n, float acc[8][4], float f, const __global float *restrict table,
+                         int skip)
+{
+    const int lane = (int)get_local_id(0) % 32;
+    UNROLL
+    for (int i = 0; i < 2; i++) {
+        const int r = first + i * 8 + lane / 4, at = r - skip;
+        if (r < n) UNROLL
+            for (int j = 0; j < 4; j++) {
+                const __global float4 *t = (const __global float4 *)table + max(at, 0) * 16 + 4 * j + lane % 4;
+                const float4 w = at < 0 ? (float4)(1.0f, 0.0f, 1.0f, 0.0f) : *t; /* cos, sin, cos, sin */
+                const float a = acc[j][2 * i] * f, b = acc[j][2 * i + 1] * f;
+                const float c = acc[j + 4][2 * i] * f, d = acc[j + 4][2 * i + 1] * f;
+                __global uint *p = (__global uint *)(to + (size_t)r * ld + j * 8 + lane % 4 * 2);
+                p[0] = pack16(a * w.x + c * w.y, b * w.z + d * w.w);
+                p[16] = pack16(c * w.x - a * w.y, d * w.z - b * w.w);
+            }
+    }
+}
+#define STORE_TURNED(to, ld, first, n, acc, f) store_turned(to, ld, first, n, acc, f, table, skip)
+#else
+#define P_TURN
+#define STORE_TURNED(to, ld, first, n, acc, f) store_rows(to, ld, first, n, acc, f, f)
+#endif
+
 /* ---- accumulators ---- */
 
 inline void clear(float x[8][4])

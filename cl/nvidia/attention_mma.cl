@@ -161,7 +161,7 @@ void attn_forward(const __global ushort *qkv, __global ushort *o, __global float
  * probabilities must be kept finite. */
 __kernel GROUP(ITEMS)
 void attn_dq(const __global ushort *qkv, const __global ushort *o, const __global ushort *d_o, const __global float *lse,
-             __global float *base2, __global float *delta, __global ushort *dqkv, int n, int heads, float scale)
+             __global float *base2, __global float *delta, __global ushort *dqkv, int n, int heads, float scale P_TURN)
 {
     TILES(tiles, BACKWARD_ROWS);
     const uint base = LOCAL_ADDRESS(tiles), near = straight(), far = transposed();
@@ -205,7 +205,7 @@ void attn_dq(const __global ushort *qkv, const __global ushort *o, const __globa
             accumulate(acc, ds, now + k * ROW, far, STEP);
         }
     }
-    EACH_BLOCK store_rows(dqkv + h.in, h.ld, h.row + 16 * m, n, acc[m], scale, scale);
+    EACH_BLOCK STORE_TURNED(dqkv + h.in, h.ld, h.row + 16 * m, n, acc[m], scale);
 }
 
 /* Asks for base2 and delta of tile t's rows, side by side; the head's. */
@@ -236,7 +236,7 @@ inline void slope_columns(float p[BLOCKS][8][4], float ds[BLOCKS][8][4], float s
  * nothing. */
 __kernel GROUP(ITEMS)
 void attn_dkv(const __global ushort *qkv, const __global ushort *d_o, const __global float *base2, const __global float *delta,
-              __global ushort *dqkv, int n, int heads, float scale)
+              __global ushort *dqkv, int n, int heads, float scale P_TURN)
 {
     TILES(tiles, BACKWARD_ROWS);
     const uint base = LOCAL_ADDRESS(tiles), near = straight(), far = transposed();
@@ -276,7 +276,7 @@ void attn_dkv(const __global ushort *qkv, const __global ushort *d_o, const __gl
         }
     }
     EACH_BLOCK {
-        store_rows(dqkv + h.in + h.d, h.ld, h.row + 16 * m, n, dk[m], scale, scale);
+        STORE_TURNED(dqkv + h.in + h.d, h.ld, h.row + 16 * m, n, dk[m], scale);
         store_rows(dqkv + h.in + 2 * h.d, h.ld, h.row + 16 * m, n, dv[m], 1.0f, 1.0f);
     }
 }

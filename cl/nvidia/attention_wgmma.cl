@@ -234,7 +234,7 @@ void attn_forward(const __global ushort *qkv, __global ushort *o, __global float
 /* dq, and what attn_dkv reads: base2 and delta [B*heads, N]. */
 __kernel GROUP(BACKWARD_ITEMS)
 void attn_dq(const __global ushort *qkv, const __global ushort *o, const __global ushort *d_o, const __global float *lse,
-             __global float *base2, __global float *delta, __global ushort *dqkv, int n, int heads, float scale)
+             __global float *base2, __global float *delta, __global ushort *dqkv, int n, int heads, float scale P_TURN)
 {
     TILES(tiles);
     const uint base = LOCAL_ADDRESS(tiles);
@@ -304,7 +304,7 @@ void attn_dq(const __global ushort *qkv, const __global ushort *o, const __globa
         commit_products();
         WAIT_PRODUCTS(0, acc);
     }
-    store_rows(dqkv + h.in, h.ld, h.row, n, acc, scale, scale);
+    STORE_TURNED(dqkv + h.in, h.ld, h.row, n, acc, scale);
 }
 
 /* exp_rows and slope_rows with a number for each column, in local memory at `at`. */
@@ -344,7 +344,7 @@ inline void fetch_numbers(uint to, const __global float *base2, const __global f
  * nothing. */
 __kernel GROUP(BACKWARD_ITEMS)
 void attn_dkv(const __global ushort *qkv, const __global ushort *d_o, const __global float *base2, const __global float *delta,
-              __global ushort *dqkv, int n, int heads, float scale)
+              __global ushort *dqkv, int n, int heads, float scale P_TURN)
 {
     TILES(tiles);
     const uint base = LOCAL_ADDRESS(tiles);
@@ -424,6 +424,6 @@ void attn_dkv(const __global ushort *qkv, const __global ushort *d_o, const __gl
         WAIT_PRODUCTS(0, dv);
         WAIT_PRODUCTS(0, dk);
     }
-    store_rows(dqkv + h.in + h.d, h.ld, h.row, n, dk, scale, scale);
+    STORE_TURNED(dqkv + h.in + h.d, h.ld, h.row, n, dk, scale);
     store_rows(dqkv + h.in + 2 * h.d, h.ld, h.row, n, dv, 1.0f, 1.0f);
 }

@@ -82,6 +82,19 @@ static bool fuse_turn(tn_graph *g, int i)
     return true;
 }
 
+/* dqkv = rope_back(attention_back). */
+static bool fuse_turn_back(tn_graph *g, int i)
+{
+    tn_gnode n = g->n[i];
+    const int k = only_reader(g, n.out[0]);
+    if (k < 0 || g->n[k].op != TN_OP_ROPE_BACK) return false;
+    n.in[4] = g->n[k].in[1];
+    n.a.attention_back = g->n[k].a.rope_back;
+    n.out[0] = g->n[k].out[0];
+    replace(g, i, k, &n);
+    return true;
+}
+
 /* Do both nodes stand for the same adapters? */
 static bool same_parts(const tn_gnode *a, const tn_gnode *b)
 {
@@ -126,6 +139,7 @@ static bool fuse_slope(tn_graph *g, int i)
 static bool fuse_at(tn_graph *g, int i)
 {
     if (g->n[i].op == TN_OP_LINEAR) return fuse_act(g, i) || fuse_residual(g, i) || fuse_turn(g, i);
+    if (g->n[i].op == TN_OP_ATTENTION_BACK) return fuse_turn_back(g, i);
     return g->n[i].op == TN_OP_LINEAR_DX && (fuse_adapters(g, i) || fuse_slope(g, i));
 }
 

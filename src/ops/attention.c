@@ -12,7 +12,9 @@ static int backward(tn_ctx *c, const tn_attention_args *a, const tn_attention_ke
                          TN_BUF(a->dqkv.mem), TN_INT(a->n),       TN_INT(a->heads),   TN_FLT(a->scale)};
     TN_TRY(tn_attention_launch(c, a, k, "attn_delta", k->items, a1, TN_COUNT(a1), err));
     TN_TRY(tn_attention_launch(c, a, k, "attn_dq", k->dq, a2, TN_COUNT(a2), err));
-    return tn_attention_launch(c, a, k, "attn_dkv", k->dkv, a2, TN_COUNT(a2), err);
+    TN_TRY(tn_attention_launch(c, a, k, "attn_dkv", k->dkv, a2, TN_COUNT(a2), err));
+    tn_tensor dqkv = a->dqkv;
+    return a->table.rows ? tn_rope(c, &dqkv, &a->table, a->batch, a->heads, a->skip, -1, err) : 0;
 }
 
 /* ---- the rows ---- */
@@ -69,13 +71,15 @@ static int attention_backward_cpu(tn_ctx *c, const void *args, tn_error *err)
 static void attention_kind(char *out, size_t n, const void *args)
 {
     const tn_attention_args *a = args;
-    snprintf(out, n, "%s width %d", tn_dtype_name(a->act), a->hd);
+    snprintf(out, n, "%s width %d%s", tn_dtype_name(a->act), a->hd, a->table.rows ? ", turned" : "");
 }
 
 static void attention_key(char *out, size_t n, const void *args)
 {
     const tn_attention_args *a = args;
-    snprintf(out, n, "%s width %d, %d heads of %d tokens", tn_dtype_name(a->act), a->hd, a->batch * a->heads, a->n);
+    char kind[TN_KEY];
+    attention_kind(kind, sizeof kind, a);
+    snprintf(out, n, "%s, %d heads of %d tokens", kind, a->batch * a->heads, a->n);
 }
 
 static double attention_work(const void *args)
@@ -99,11 +103,13 @@ static int attention_make(void *copy, tn_ctx *c, const void *args, tn_error *err
     const tn_attention_args *from = args;
     const int rows = from->batch * from->n, d = from->heads * from->hd, bh = from->batch * from->heads;
     *a = *from;
-    tn_tensor *const t[] = {&a->qkv, &a->o, &a->lse, &a->d_o, &a->delta, &a->dqkv};
-    const int shape[][2] = {{rows, 3 * d}, {rows, d}, {bh, from->n}, {rows, d}, {bh, from->n}, {rows, 3 * d}};
+    tn_tensor *const t[] = {&a->qkv, &a->o, &a->lse, &a->d_o, &a->delta, &a->dqkv, &a->table};
+    const int shape[][2] = {
+        {rows, 3 * d}, {rows, d}, {bh, from->n}, {rows, d}, {bh, from->n}, {rows, 3 * d}, {from->table.rows, from->hd}};
     for (size_t i = 0; i < TN_COUNT(t); i++) t[i]->mem = NULL;
     for (size_t i = 0; i < TN_COUNT(t); i++) {
-        const tn_dtype dt = i == 2 || i == 4 ? TN_F32 : from->act;
+        const tn_dtype dt = i == 2 || i == 4 || i == 6 ? TN_F32 : from->act;
+        if (!shape[i][0]) continue;
         TN_TRY(tn_tensor_new(t[i], c->dev, dt, shape[i][0], shape[i][1], "tuning", err));
         TN_TRY(tn_tensor_random(c->dev, t[i], err));
     }
@@ -113,7 +119,7 @@ static int attention_make(void *copy, tn_ctx *c, const void *args, tn_error *err
 static void attention_release(void *copy, tn_ctx *c)
 {
     tn_attention_args *a = copy;
-    tn_tensor *const t[] = {&a->qkv, &a->o, &a->lse, &a->d_o, &a->delta, &a->dqkv};
+    tn_tensor *const t[] = {&a->qkv, &a->o, &a->lse, &a->d_o, &a->delta, &a->dqkv, &a->table};
     for (size_t i = TN_COUNT(t); i-- > 0;) tn_tensor_free(c->dev, t[i]);
 }
 
@@ -169,6 +175,11 @@ int tn_attention_backward(tn_ctx *c, const tn_attention *f, const tn_tensor *d_o
     a.d_o = *d_o;
     a.delta = *delta;
     a.dqkv = *dqkv;
+    a.skip = f->skip;
+    if (f->table) a.table = *f->table;
+    if (f->table && (f->table->cols != a.hd || f->table->rows + f->skip != a.n))
+        return tn_fail(err, TN_ERR_ARGUMENT, "attention's backward: a table [%d, %d] does not turn %d tokens of width %d back",
+                       f->table->rows, f->table->cols, a.n - f->skip, a.hd);
     return tn_variant_run(c, &tn_attention_back_op, &a, err);
 }
 

@@ -18,12 +18,16 @@ static int backward(tn_ctx *c, const tn_attention_args *a, const tn_attention_ke
 {
     tn_tensor base2;
     TN_TRY(tn_ws_take(c, &base2, TN_F32, a->batch * a->heads, a->n, err));
-    const tn_arg dq[] = {TN_BUF(a->qkv.mem),   TN_BUF(a->o.mem),    TN_BUF(a->d_o.mem), TN_BUF(a->lse.mem), TN_BUF(base2.mem),
-                         TN_BUF(a->delta.mem), TN_BUF(a->dqkv.mem), TN_INT(a->n),       TN_INT(a->heads),   TN_FLT(a->scale)};
-    const tn_arg dkv[] = {TN_BUF(a->qkv.mem),  TN_BUF(a->d_o.mem), TN_BUF(base2.mem), TN_BUF(a->delta.mem),
-                          TN_BUF(a->dqkv.mem), TN_INT(a->n),       TN_INT(a->heads),  TN_FLT(a->scale)};
-    TN_TRY(tn_attention_launch(c, a, k, "attn_dq", k->dq, dq, TN_COUNT(dq), err));
-    return tn_attention_launch(c, a, k, "attn_dkv", k->dkv, dkv, TN_COUNT(dkv), err);
+    const tn_arg dq[] = {TN_BUF(a->qkv.mem), TN_BUF(a->o.mem),     TN_BUF(a->d_o.mem),   TN_BUF(a->lse.mem),
+                         TN_BUF(base2.mem),  TN_BUF(a->delta.mem), TN_BUF(a->dqkv.mem),  TN_INT(a->n),
+                         TN_INT(a->heads),   TN_FLT(a->scale),     TN_BUF(a->table.mem), TN_INT(a->skip)};
+    const tn_arg dkv[] = {TN_BUF(a->qkv.mem), TN_BUF(a->d_o.mem), TN_BUF(base2.mem), TN_BUF(a->delta.mem), TN_BUF(a->dqkv.mem),
+                          TN_INT(a->n),       TN_INT(a->heads),   TN_FLT(a->scale),  TN_BUF(a->table.mem), TN_INT(a->skip)};
+    const tn_attention_kernels turned = {k->file, " -DTURN", k->items, 0, k->dq, k->dkv};
+    const int turn = a->table.rows ? 0 : 2; /* arguments left out at the end */
+    if (!turn) k = &turned;
+    TN_TRY(tn_attention_launch(c, a, k, "attn_dq", k->dq, dq, TN_COUNT(dq) - turn, err));
+    return tn_attention_launch(c, a, k, "attn_dkv", k->dkv, dkv, TN_COUNT(dkv) - turn, err);
 }
 
 int tn_attention_forward_wgmma(tn_ctx *c, const void *args, tn_error *err)

@@ -115,10 +115,13 @@ int tn_batchnorm_stats(tn_ctx *c, const tn_tensor *mean, const tn_tensor *var, f
 
 /* ---- attention.c: qkv [B*N, 3D], o [B*N, D], lse and delta [B*heads, N] ---- */
 int tn_attention_forward(tn_ctx *c, const tn_tensor *qkv, int batch, int heads, tn_tensor *o, tn_tensor *lse, tn_error *err);
-/** What the forward pass read and left. */
+/** What the forward pass read and left. table: q and k were turned by it (tn_rope, but for the first `skip` rows of a sample), and
+ * their gradients are turned back; NULL: they are as they are. */
 typedef struct tn_attention {
     const tn_tensor *qkv, *o, *lse;
     int batch, heads;
+    const tn_tensor *table;
+    int skip;
 } tn_attention;
 int tn_attention_backward(tn_ctx *c, const tn_attention *f, const tn_tensor *d_o, tn_tensor *delta, tn_tensor *dqkv, tn_error *err);
 /** In place on q and k; table [P, hd/2] of (cos, sin) float32; direction -1 undoes it (the backward). */

@@ -45,6 +45,7 @@ static int layernorm(tn_trial *t)
 
 typedef struct {
     int batch, n, heads, width;
+    int skip;          /* not 0: q and k were turned, but for the first rows */
     float first, last; /* what the first and the last key of the sequence are multiplied by, those between accordingly */
 } attention_shape;
 
@@ -62,7 +63,7 @@ static int attention_scale_keys(tn_trial *t, const attention_shape *s, tn_tensor
 static int attention_of(tn_trial *t, const attention_shape *s)
 {
     const int B = s->batch, N = s->n, H = s->heads, W = t->like ? ((const tn_attention_args *)t->like)->hd : s->width, D = H * W;
-    const tn_attention_args args = {.act = ACT, .hd = W};
+    const tn_attention_args args = {.act = ACT, .hd = W, .table.rows = s->skip ? N - s->skip : 0};
     const bool back = s->last <= 1 && tn_trial_wants(t, &tn_attention_back_op, &args);
     if (!back && !tn_trial_wants(t, &tn_attention_op, &args)) return 0;
     tn_tensor *qkv, *d_o, *o, *lse, *delta, *dqkv;
@@ -80,14 +81,18 @@ static int attention_of(tn_trial *t, const attention_shape *s)
     TN_TRY(tn_trial_compare(t, o, want));
     TN_TRY(tn_trial_compare(t, lse, sums));
     if (!back) return 0;
-    TN_TRY(tn_attention_backward(t->c, &(tn_attention){qkv, o, lse, B, H}, d_o, delta, dqkv, ERR));
+    tn_tensor *table = NULL;
+    float *turns;
+    if (s->skip) TN_TRY(tn_trial_turns(t, N - s->skip, W, &table, &turns));
+    TN_TRY(tn_attention_backward(t->c, &(tn_attention){qkv, o, lse, B, H, table, s->skip}, d_o, delta, dqkv, ERR));
     tn_ref_attention_backward(hq, hd, B, N, H, W, want);
+    if (s->skip) tn_ref_rope(want, turns, B, N, H, W, s->skip, -1);
     return tn_trial_compare(t, dqkv, want);
 }
 
 static int attention(tn_trial *t)
 {
-    static const attention_shape sizes[3] = {{2, 21, 3, 12, 1, 1}, {1, 45, 2, 48, 1, 1}, {2, 70, 2, 64, 1, 1}};
+    static const attention_shape sizes[3] = {{2, 21, 3, 12, 0, 1, 1}, {1, 45, 2, 48, 3, 1, 1}, {2, 70, 2, 64, 0, 1, 1}};
     return attention_of(t, &sizes[t->size]);
 }
 
@@ -98,7 +103,7 @@ static int attention_lengths(tn_trial *t)
     static const int lengths[3][2] = {{5, 16}, {64, 129}, {128, 200}};
     for (int i = 0; i < 2; i++) {
         const int mark = t->n;
-        TN_TRY(attention_of(t, &(attention_shape){2, lengths[t->size][i], 2, 64, 0.5f, 0.5f}));
+        TN_TRY(attention_of(t, &(attention_shape){2, lengths[t->size][i], 2, 64, 3 * i, 0.5f, 0.5f}));
         tn_trial_rewind(t, mark);
     }
     return 0;
@@ -110,7 +115,7 @@ static int attention_grown(tn_trial *t)
 {
     static const float last[] = {[TN_F32] = 2, [TN_BF16] = 80, [TN_F16] = 12};
     static const int lengths[3] = {21, 200, 257};
-    return attention_of(t, &(attention_shape){1, lengths[t->size], 2, 64, 0.2f, last[ACT]});
+    return attention_of(t, &(attention_shape){1, lengths[t->size], 2, 64, 0, 0.2f, last[ACT]});
 }
 
 static int rope(tn_trial *t)

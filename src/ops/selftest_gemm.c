@@ -324,7 +324,7 @@ static int gemm_turns(tn_trial *t)
     made m;
     if (like && (ACT != TN_F32 || like->ta || !like->tb)) return 0;
     TN_TRY(gemm_case_make(t, &p, &m));
-    TN_TRY(tn_trial_in(t, TN_F32, tokens - SKIP, WIDTH, &table, &turns));
+    TN_TRY(tn_trial_turns(t, tokens - SKIP, WIDTH, &table, &turns));
     m.g.e.turn = (tn_turn){*table, HEADS, SKIP, BATCH};
     if (!tn_trial_wants(t, &tn_gemm_op, &m.g)) return 0;
     if (!(want = gemm_case_copy_of(t, m.c, tn_tensor_count(m.C)))) return tn_oom(ERR);

@@ -124,6 +124,8 @@ int tn_exec_attention_back(const tn_call *k)
 {
     tn_tensor qkv = tn_call_in(k, 0), o = tn_call_in(k, 1), lse = tn_call_in(k, 2), d_o = tn_call_in(k, 3),
               dqkv = tn_call_out(k, 0), delta = tn_call_out(k, 1);
-    const tn_attention f = {&qkv, &o, &lse, k->e->g.batch, k->n->a.attention.heads};
+    const tn_attr_rope *a = &k->n->a.attention_back;
+    const tn_tensor table = tn_call_in(k, 4);
+    const tn_attention f = {&qkv, &o, &lse, k->e->g.batch, a->heads, table.rows ? &table : NULL, a->skip};
     return tn_attention_backward(k->c, &f, &d_o, &delta, &dqkv, k->err);
 }
