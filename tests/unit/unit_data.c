@@ -2,8 +2,11 @@
 #include "files.h"
 #include "image.h"
 #include "loader.h"
+#include "numeric.h"
+#include "resize.h"
 #include "unit.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -38,6 +41,60 @@ START_TEST(resize_is_pillows)
     ck_assert_int_lt(off, got.w * got.h * 3 / 1000 + 1);
     tn_image_free(&im), tn_image_free(&want), tn_image_free(&got);
     free(p);
+}
+END_TEST
+
+/* Target o of `out` from n samples `step` bytes apart, as Pillow weighs them. */
+static uint8_t weighed(const uint8_t *s, size_t step, int n, int out, int o)
+{
+    const double scale = (double)n / out, support = fmax(scale, 1), centre = (o + 0.5) * scale;
+    const int lo = TN_MAX((int)(centre - support + 0.5), 0), hi = TN_MIN((int)(centre + support + 0.5), n);
+    double sum = 0;
+    long long v = 1 << 21;
+    for (int i = lo; i < hi; i++) sum += fmax(1 - fabs((i - centre + 0.5) / support), 0);
+    for (int i = lo; i < hi; i++)
+        v += (long long)floor(fmax(1 - fabs((i - centre + 0.5) / support), 0) / sum * (1 << 22) + 0.5) * s[(size_t)i * step];
+    return (uint8_t)TN_MIN(v >> 22, 255);
+}
+
+static void plain_resize(uint8_t *out, const uint8_t *in, int in_w, int in_h, int w, int h)
+{
+    uint8_t *mid = malloc((size_t)w * (size_t)in_h * 3);
+    const size_t row = 3 * (size_t)w;
+    for (int y = 0; y < in_h; y++)
+        for (int i = 0; i < 3 * w; i++) mid[y * 3 * w + i] = weighed(in + y * 3 * in_w + i % 3, 3, in_w, w, i / 3);
+    for (int y = 0; y < h; y++)
+        for (int i = 0; i < 3 * w; i++) out[y * 3 * w + i] = weighed(mid + i, row, in_h, h, y);
+    free(mid);
+}
+
+/* Sizes drawn at random, one resizer for all, rows in blocks of any height, with and without the processor's wide instructions. */
+START_TEST(blocks_give_what_single_pixels_give)
+{
+    enum { MOST = 80 };
+    tn_rng r = tn_rng_named(1, "sizes");
+    tn_resizer resizer = {.plain = _i};
+    tn_error e = {0};
+    uint8_t *in = malloc(MOST * MOST * 3), *want = malloc(MOST * MOST * 3), *got = malloc(MOST * MOST * 3 + 1);
+    for (int k = 0; k < 200; k++) {
+        int size[4];
+        for (int i = 0; i < 4; i++) size[i] = 1 + (int)tn_rng_below(&r, MOST);
+        if (k % 8 == 0) size[2] = size[0];
+        if (k % 9 == 0) size[3] = size[1];
+        const size_t row = 3 * (size_t)size[0], bytes = 3 * (size_t)size[2] * (size_t)size[3];
+        for (size_t i = 0; i < row * (size_t)size[1]; i++) in[i] = (uint8_t)(k % 3 ? tn_rng_below(&r, 256) : 255);
+        plain_resize(want, in, size[0], size[1], size[2], size[3]);
+        got[bytes] = 77;
+        ck_assert(!tn_resizer_begin(&resizer, size[0], size[1], size[2], size[3], got, &e));
+        for (int y = 0, n; y < size[1]; y += n) {
+            n = TN_MIN(1 + (int)tn_rng_below(&r, TN_RESIZE_ROWS), size[1] - y);
+            tn_resizer_rows(&resizer, in + (size_t)y * row, row, n);
+        }
+        ck_assert_msg(!memcmp(got, want, bytes), "%d x %d to %d x %d", size[0], size[1], size[2], size[3]);
+        ck_assert_int_eq(got[bytes], 77);
+    }
+    tn_resizer_free(&resizer);
+    free(in), free(want), free(got);
 }
 END_TEST
 
@@ -76,5 +133,6 @@ END_TEST
 void unit_data(Suite *s)
 {
     add_tests(s, "data", 120,
-              TESTS(TIMES(resize_is_pillows, 3), ONCE(a_truncated_jpeg_is_refused), ONCE(shuffles_are_permutations_of_the_seed)));
+              TESTS(TIMES(resize_is_pillows, 3), TIMES(blocks_give_what_single_pixels_give, 2), ONCE(a_truncated_jpeg_is_refused),
+                    ONCE(shuffles_are_permutations_of_the_seed)));
 }
