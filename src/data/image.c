@@ -20,11 +20,8 @@ void tn_image_free(tn_image *im)
 int tn_image_resize(tn_image *out, const tn_image *in, int w, int h, tn_error *err)
 {
     tn_resizer r = {0};
-    const size_t row = (size_t)in->w * 3;
     int rc = tn_image_new(out, w, h, err);
-    if (!rc) rc = tn_resizer_begin(&r, in->w, in->h, w, h, out->rgb, err);
-    for (int y = 0; !rc && y < in->h; y += TN_RESIZE_ROWS)
-        tn_resizer_rows(&r, in->rgb + (size_t)y * row, row, TN_MIN((int)TN_RESIZE_ROWS, in->h - y));
+    if (!rc) rc = tn_resizer_image(&r, in->rgb, in->w, in->h, w, h, out->rgb, err);
     tn_resizer_free(&r);
     if (rc) tn_image_free(out);
     return rc;

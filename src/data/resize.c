@@ -224,6 +224,15 @@ int tn_resizer_begin(tn_resizer *r, int in_w, int in_h, int w, int h, uint8_t *o
     return make_rows(r, err);
 }
 
+int tn_resizer_image(tn_resizer *r, const uint8_t *in, int in_w, int in_h, int w, int h, uint8_t *out, tn_error *err)
+{
+    const size_t row = 3 * (size_t)in_w;
+    TN_TRY(tn_resizer_begin(r, in_w, in_h, w, h, out, err));
+    for (int y = 0; y < in_h; y += TN_RESIZE_ROWS)
+        tn_resizer_rows(r, in + (size_t)y * row, row, TN_MIN((int)TN_RESIZE_ROWS, in_h - y));
+    return 0;
+}
+
 void tn_resizer_free(tn_resizer *r)
 {
     axis_free(&r->x);

@@ -29,5 +29,7 @@ typedef struct tn_resizer {
 int tn_resizer_begin(tn_resizer *r, int in_w, int in_h, int w, int h, uint8_t *out, tn_error *err);
 /** The image's next n rows, at most TN_RESIZE_ROWS, `stride` bytes from each other. After the last, `out` is complete. */
 void tn_resizer_rows(tn_resizer *r, const uint8_t *rows, size_t stride, int n);
+/** Both for an image that lies in memory. */
+int tn_resizer_image(tn_resizer *r, const uint8_t *in, int in_w, int in_h, int w, int h, uint8_t *out, tn_error *err);
 void tn_resizer_free(tn_resizer *r);
 #endif

@@ -231,7 +231,7 @@ static int open_loader(trainer *t, tn_loader **l, const tn_dataset *d, bool trai
 
 static int open_loaders(trainer *t, tn_error *err)
 {
-    size_t keep = TN_KEEP_BYTES;
+    size_t keep = (size_t)1 << 30;
     TN_TRY(open_loader(t, &t->train_loader, &t->train, true, &keep, err));
     return t->val.n ? open_loader(t, &t->val_loader, &t->seen, false, &keep, err) : 0;
 }
