@@ -29,7 +29,7 @@ typedef struct tn_loader tn_loader;
 int tn_loader_new(tn_loader **out, const tn_dataset *d, const tn_prep *prep, int batch, int threads, int ahead, size_t keep_bytes,
                   tn_error *err);
 void tn_loader_free(tn_loader *l);
-/** How many of the data set's frames it keeps once they were read; of this many bytes each. */
+/** How many of the data set's frames it keeps once they were read, never more; of this many bytes each. */
 int tn_loader_keeps(const tn_loader *l, size_t *frame_bytes);
 /** Starts a pass over `order` [n] (copied). `epoch` seeds the flips. */
 int tn_loader_start(tn_loader *l, const int *order, int n, int epoch, tn_error *err);
