@@ -6,6 +6,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 /* The first line of a file of /proc or /sys that begins with `key`, behind it; false: there is none. */
 static bool line_of(char *line, int size, const char *path, const char *key)
@@ -28,7 +29,7 @@ static bool number_of(unsigned long long *v, const char *path, const char *key)
 int tn_processors(void)
 {
     cpu_set_t set;
-    int n = sched_getaffinity(0, sizeof set, &set) ? 1 : CPU_COUNT(&set);
+    int n = sched_getaffinity(0, sizeof set, &set) ? (int)sysconf(_SC_NPROCESSORS_ONLN) : CPU_COUNT(&set);
     char line[128];
     unsigned long long quota, period;
     if (line_of(line, sizeof line, "/sys/fs/cgroup/cpu.max", "") && sscanf(line, "%llu %llu", &quota, &period) == 2 && period &&

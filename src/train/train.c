@@ -246,7 +246,7 @@ static int open_loaders(trainer *t, tn_error *err)
     }
     const int all = t->train.n + t->seen.n;
     if (limit)
-        tn_logf(t->o->log, TN_LOG_INFO, "decoded frames kept in memory: %.2f GB of %.2f GB%s", 1e-9 * (double)bytes * kept,
+        tn_logf(t->o->log, TN_LOG_INFO, "decoded frames kept in memory: %.3g GB of %.3g GB%s", 1e-9 * (double)bytes * kept,
                 1e-9 * (double)limit, kept < all ? "; the frames beyond are decoded every epoch" : "");
     return 0;
 }
