@@ -77,6 +77,7 @@ typedef struct tn_settings {
         int min_micro, micro, oom_retries;
         double backoff;
         int workers, prefetch;
+        double cache_gb; /* below 0: as much as the machine lets */
         bool drop_last;
         char *optimizer;
         double lr, weight_decay, momentum;

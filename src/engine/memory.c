@@ -1,5 +1,5 @@
 /* How much device memory a run takes, from the plan, before it takes any. */
-#include "host.h"
+#include "machine.h"
 #include "stepper.h"
 
 #include <stdio.h>
@@ -105,7 +105,7 @@ static const char *why_none(const tn_engine *e)
 static size_t host_room(const tn_engine *e)
 {
     const int mib = e->s->training.feature_cache;
-    return mib < 0 ? tn_host_free() / 4 : (size_t)mib << 20;
+    return mib < 0 ? tn_memory_free() / 4 : (size_t)mib << 20;
 }
 
 static void find_place(tn_features_plan *p, const tn_engine *e, tn_memory *m)

@@ -4,6 +4,7 @@
 #include "entry.h"
 #include "files.h"
 #include "logs.h"
+#include "machine.h"
 #include "metrics.h"
 #include "recipe.h"
 #include "record.h"
@@ -247,25 +248,39 @@ static int open_data(trainer *t, tn_error *err)
     return t->order ? 0 : tn_oom(err);
 }
 
-static int open_loader(trainer *t, tn_loader **l, const tn_dataset *d, bool training, size_t *keep, tn_error *err)
+/* Host memory that frames may stay in, bytes. What is read once is not kept. */
+static size_t cache_limit(const trainer *t)
+{
+    const double gb = t->s->training.cache_gb;
+    if (t->s->training.epochs - t->st.epoch <= 1) return 0;
+    if (gb >= 0) return (size_t)(gb * 1e9);
+    const size_t there = tn_memory_free(), taken = t->e->dev->info.unified_memory ? t->sum->planned.total : 0;
+    return there > taken ? (there - taken) / 4 : 0;
+}
+
+static int open_loader(trainer *t, tn_loader **l, const tn_dataset *d, bool training, size_t keep, tn_error *err)
 {
     const tn_settings *s = t->s;
     const tn_prep p = tn_engine_prep(t->e, training);
-    TN_TRY(tn_loader_new(l, d, &p, TN_MIN(s->training.batch_size, d->n), s->training.workers, s->training.prefetch, *keep, err));
-    size_t bytes;
-    const int kept = tn_loader_keeps(*l, &bytes);
-    *keep -= (size_t)kept * bytes;
-    if (kept < d->n)
-        tn_logf(t->o->log, TN_LOG_INFO, "%d of the %s split's %d frames are kept in memory; the others are decoded every epoch",
-                kept, training ? "train" : "val", d->n);
-    return 0;
+    return tn_loader_new(l, d, &p, TN_MIN(s->training.batch_size, d->n), s->training.workers, s->training.prefetch, keep, err);
 }
 
+/* The training frames come first. */
 static int open_loaders(trainer *t, tn_error *err)
 {
-    size_t keep = TN_KEEP_BYTES;
-    TN_TRY(open_loader(t, &t->train_loader, &t->train, true, &keep, err));
-    return t->val.n ? open_loader(t, &t->val_loader, &t->seen, false, &keep, err) : 0;
+    const size_t limit = cache_limit(t);
+    size_t bytes;
+    TN_TRY(open_loader(t, &t->train_loader, &t->train, true, limit, err));
+    int kept = tn_loader_keeps(t->train_loader, &bytes);
+    if (t->val.n) {
+        TN_TRY(open_loader(t, &t->val_loader, &t->seen, false, limit - (size_t)kept * bytes, err));
+        kept += tn_loader_keeps(t->val_loader, &bytes);
+    }
+    const int all = t->train.n + t->seen.n;
+    if (limit)
+        tn_logf(t->o->log, TN_LOG_INFO, "decoded frames kept in memory: %.3g GB of %.3g GB%s", 1e-9 * (double)bytes * kept,
+                1e-9 * (double)limit, kept < all ? "; the frames beyond are decoded every epoch" : "");
+    return 0;
 }
 
 static int prepare(trainer *t, tn_error *err)

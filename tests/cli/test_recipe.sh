@@ -22,6 +22,15 @@ expect 0 "$KEPT" $T train $FROZEN --output-dir "$W/four" training.epochs=4
 same one two decoder.safetensors && bad "the decoder stood still" || ok
 [ -s "$W/three/last/$B" ] && ! same two three $B && ok || bad "the backbone does not train after its frozen epochs"
 
+# frames that stay in memory, all, some or none of them, and the number of threads change nothing
+KEEP="$RUN $FULL training.epochs=2 --output-dir $W"
+expect 0 "decoded frames kept in memory: 9.83e-05 GB of 0.01 GB" $T train $KEEP/kept training.data_loader.cache_gb=0.01
+expect 0 "kept in memory: 7.37e-05 GB of 8e-05 GB; the frames beyond are decoded every epoch" $T train $KEEP/some \
+  training.data_loader.cache_gb=8e-5 training.data_loader.num_workers=3
+expect 0 "loss" $T train $KEEP/none training.data_loader.cache_gb=0 training.data_loader.num_workers=1
+grep -q "kept in memory" "$W/out" && bad "a cache that is off is told of" || ok
+for n in some none; do same kept $n decoder.safetensors && same kept $n optimizer.safetensors && ok || bad "what is kept changes the run: $n"; done
+
 # resumed in either phase, and at their border
 for n in one two three; do
   expect 0 "loss" $T train --output-dir "$W/$n" --resume "$W/$n/last" training.epochs=4
