@@ -217,7 +217,8 @@ static int simple(tn_trial *t)
 /* The masks are those of the host's generator, and drop about the share asked for. */
 static int dropout(tn_trial *t)
 {
-    const int B = 4, S = 9, R = B * S, C = 33, n = R * C;
+    static const int cols[3] = {33, 40, 48};
+    const int B = 4, S = 9, R = B * S, C = cols[t->size], n = R * C;
     const float p = 0.3f;
     const uint32_t threshold = (uint32_t)(p * 4294967296.0);
     tn_tensor *x, *y;
