@@ -25,6 +25,8 @@ typedef struct {
 #else
 #if VW == 16
 #define LANES ((uint16)(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15))
+#elif VW == 8
+#define LANES ((uint8)(0, 1, 2, 3, 4, 5, 6, 7))
 #else
 #define LANES ((uint4)(0, 1, 2, 3))
 #endif

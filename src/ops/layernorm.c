@@ -68,6 +68,50 @@ static int layernorm_backward_cpu(tn_ctx *c, const void *args, tn_error *err)
     return layernorm_run_cpu(c, args, true, err);
 }
 
+/* A row in registers: 16 bytes a run, few runs an item. */
+enum { RUNS_AN_ITEM = 4, MOST_LANES = 256 };
+
+static const int group_sizes[] = {128, 256, 64, 0};
+static const tn_tunable gpu_tunables[] = {{"WG", group_sizes}, {0}};
+
+static int layernorm_run_width(const tn_layernorm_args *a)
+{
+    return a->act == TN_F32 ? 4 : 8;
+}
+
+static int layernorm_lanes(const tn_layernorm_args *a)
+{
+    int lanes = 4;
+    while (lanes * RUNS_AN_ITEM * layernorm_run_width(a) < a->x.cols) lanes *= 2;
+    return lanes;
+}
+
+static bool layernorm_in_registers(const tn_ctx *c, const void *args)
+{
+    const tn_layernorm_args *a = args;
+    return a->x.cols % layernorm_run_width(a) == 0 && a->x.cols <= MOST_LANES * RUNS_AN_ITEM * layernorm_run_width(a) &&
+           c->dev->info.max_work_group >= MOST_LANES;
+}
+
+static int layernorm_run_gpu(tn_ctx *c, const tn_layernorm_args *a, bool back, tn_error *err)
+{
+    const int lanes = layernorm_lanes(a), wg = TN_MAX(lanes, c->tune[0]);
+    layernorm_kernels k = {"gpu/layernorm.cl", wg, wg / lanes, {{0}}};
+    TN_TRY(tn_options_set(&k.o, err, "-DACT=%d -DVW=%d -DCOLS=%d -DLANES=%d -DWG=%d", (int)a->act, layernorm_run_width(a),
+                          a->x.cols, lanes, wg));
+    return layernorm_launch(c, a, &k, back, err);
+}
+
+static int layernorm_forward_gpu(tn_ctx *c, const void *args, tn_error *err)
+{
+    return layernorm_run_gpu(c, args, false, err);
+}
+
+static int layernorm_backward_gpu(tn_ctx *c, const void *args, tn_error *err)
+{
+    return layernorm_run_gpu(c, args, true, err);
+}
+
 /* ---- the operations ---- */
 
 static void layernorm_kind(char *out, size_t n, const void *args)
@@ -119,10 +163,12 @@ static void layernorm_release(void *copy, tn_ctx *c)
 
 static const tn_variant forward_rows[] = {
     {"cpu", TN_CAP_CPU, layernorm_whole_vectors, layernorm_forward_cpu, cpu_tunables, false},
+    {"gpu", 0, layernorm_in_registers, layernorm_forward_gpu, gpu_tunables, true},
     {"portable", 0, NULL, layernorm_forward_portable, NULL, false},
 };
 static const tn_variant backward_rows[] = {
     {"cpu", TN_CAP_CPU, layernorm_whole_vectors, layernorm_backward_cpu, cpu_tunables, false},
+    {"gpu", 0, layernorm_in_registers, layernorm_backward_gpu, gpu_tunables, true},
     {"portable", 0, NULL, layernorm_backward_portable, NULL, false},
 };
 

@@ -82,6 +82,8 @@ int tn_op_fill(tn_ctx *c, tn_buffer *b, size_t offset, size_t bytes, uint32_t pa
 int tn_op_copy(tn_ctx *c, tn_buffer *src, tn_buffer *dst, size_t dst_off, size_t bytes, tn_error *err);
 /** Elements a work-item should take at once for rows of `cols` elements: 16, 4 or 1. */
 int tn_vec_width(const tn_ctx *c, int cols);
+/** The same for kernels built with WHOLE (cl/shared/common.h): on a GPU 16 bytes of a storage type, where rows are made of such. */
+int tn_run_width(const tn_ctx *c, tn_dtype t, int cols);
 
 /* ---- products: tn_gemm_run of gemm.h ---- */
 

@@ -10,7 +10,7 @@
 
 static int layernorm(tn_trial *t)
 {
-    static const int sizes[3][2] = {{3, 20}, {37, 96}, {11, 384}};
+    static const int sizes[3][2] = {{3, 20}, {37, 112}, {11, 384}};
     const int R = sizes[t->size][0], C = sizes[t->size][1];
     tn_tensor *x, *g, *b, *dy, *y, *st, *dx, *dg, *db;
     float *hx, *hg, *hb, *hdy, *hdg, *hdb, *want = tn_trial_host(t, (size_t)R * (size_t)C);
@@ -222,7 +222,8 @@ static int simple(tn_trial *t)
 /* The masks are those of the host's generator, and drop about the share asked for. */
 static int dropout(tn_trial *t)
 {
-    const int B = 4, S = 9, R = B * S, C = 33, n = R * C;
+    static const int cols[3] = {33, 40, 48};
+    const int B = 4, S = 9, R = B * S, C = cols[t->size], n = R * C;
     const float p = 0.3f;
     const uint32_t threshold = (uint32_t)(p * 4294967296.0);
     tn_tensor *x, *y;

@@ -82,6 +82,29 @@ START_TEST(kernel_agrees_with_the_reference)
 }
 END_TEST
 
+/* What a GPU runs instead of a CPU device's kernels where no row of a table says so. */
+static const char *const gpu_cases[] = {"layernorm", "activations", "glu",       "element-wise",   "dropout",
+                                        "rope",      "groupnorm",   "batchnorm", "tokens and grid"};
+
+static void run_as_gpu(const tn_case *k)
+{
+    tn_dev *d = open_device();
+    const tn_dev as_it_is = *d;
+    d->info.type = TN_DEVICE_GPU;
+    d->row_wg = 64;
+    for (int act = TN_F32; act <= TN_F16; act++)
+        for (int size = 0; size <= 2; size++) run_case(k, &(tn_case_spec){.act = (tn_dtype)act, .size = size});
+    d->info.type = as_it_is.info.type;
+    d->row_wg = as_it_is.row_wg;
+}
+
+START_TEST(kernels_for_gpus_agree)
+{
+    for (int i = 0; i < case_count(); i++)
+        if (!strcmp(case_at(i)->name, gpu_cases[_i])) run_as_gpu(case_at(i));
+}
+END_TEST
+
 /* A wrong element that a tensor's norm hides, and the rounding of bfloat16 that must pass. */
 START_TEST(one_wrong_element_is_caught)
 {
@@ -394,6 +417,8 @@ static int every_row(const char *name)
     print_errors = true;
     for (int i = 0; i < case_count(); i++)
         if (!strcmp(case_at(i)->name, name)) tcase_add_loop_test(k, kernel_agrees_with_the_reference, i, i + 1);
+    for (int i = 0; i < (int)TN_COUNT(gpu_cases); i++)
+        if (!strcmp(gpu_cases[i], name)) tcase_add_loop_test(k, kernels_for_gpus_agree, i, i + 1);
     tcase_set_timeout(k, 900);
     suite_add_tcase(s, k);
     return run_suite(s);
@@ -407,6 +432,7 @@ int main(int argc, char **argv)
     if (argc == 2) return 0;
     Suite *s = suite_create("ops");
     add_tests(s, "kernels", 900, TESTS(TIMES(kernel_agrees_with_the_reference, case_count())));
+    add_tests(s, "kernels for GPUs", 900, TESTS(TIMES(kernels_for_gpus_agree, TN_COUNT(gpu_cases))));
     if (slice()) return run_suite(s);
     add_tests(s, "refusals", 900,
               TESTS(ONCE(one_wrong_element_is_caught), ONCE(unchecked_rows_do_not_run), ONCE(variants_are_asked_for_by_name),
