@@ -10,6 +10,7 @@ static const tn_variant gemm_rows[] = {
     {.name = "native", .needs = TN_CAP_CPU, .run = tn_gemm_native},
     {.name = "thin", .needs = TN_CAP_NV_MMA80, .can = tn_gemm_thin_can, .run = tn_gemm_thin},
     {.name = "thin-grad", .needs = TN_CAP_NV_MMA80, .can = tn_gemm_thin_grad_can, .run = tn_gemm_thin_grad},
+    {.name = "row", .can = tn_gemm_row_can, .run = tn_gemm_row},
     {.name = "clblast", .can = tn_gemm_clblast_can, .run = tn_gemm_clblast, .slow_to_build = true},
     {.name = "portable", .run = tn_gemm_portable},
 };

@@ -308,6 +308,8 @@ static int gemm_tiles(tn_trial *t)
         {.parts = 1, .r = 16, .drop_e = 0.1f, .act = 1 + TN_GELU, .slope = true, .M = 2600, .N = 904, .K = 72},
         {.M = 2600, .N = 904, .K = 136},
     };
+    const gemm_case_product row[] = {{.ta = true, .beta = 1, .M = 1, .N = 64, .K = 300 + 1111 * t->size}};
+    TN_TRY(products(t, row, TN_COUNT(row)));
     return t->size == 1 ? products(t, many, TN_COUNT(many)) : products(t, few, TN_COUNT(few));
 }
 
