@@ -61,10 +61,15 @@ void ln_forward(const __global act_t *x, const __global float *gamma, const __gl
     if (lane == 0) stats[row] = (float2)(mean, rstd);
 }
 
-/* dx (+)= rstd * (g dy - mean(g dy) - xhat mean(g dy xhat)). */
+/* dx (+)= rstd * (g dy - mean(g dy) - xhat mean(g dy xhat)); SCALED: scaled = scale * dx beside it. */
+#ifdef SCALED
+#define P_SCALED , const __global float *scale, __global act_t *scaled
+#else
+#define P_SCALED
+#endif
 __kernel __attribute__((reqd_work_group_size(WG, 1, 1)))
 void ln_backward(const __global act_t *x, const __global float *gamma, const __global float2 *stats,
-                 const __global act_t *dy, __global act_t *dx, int cols, int accumulate, int rows)
+                 const __global act_t *dy, __global act_t *dx, int cols, int accumulate, int rows P_SCALED)
 {
     __local float4 sums[WG / 2];
     const int row = (int)(get_global_id(0) / LANES), lane = (int)get_local_id(0) % LANES, from = min(row, rows - 1);
@@ -88,4 +93,7 @@ void ln_backward(const __global act_t *x, const __global float *gamma, const __g
     FOR_RUNS(k) g[k] = stat.y * (g[k] - m.x - xhat[k] * m.y);
     if (accumulate) FOR_RUNS(k) g[k] += LDV(ACT, dx, base + COL(k));
     FOR_RUNS(k) STV(ACT, dx, base + COL(k), g[k]);
+#ifdef SCALED
+    FOR_RUNS(k) STV(ACT, scaled, base + COL(k), g[k] * LDV(0, scale, COL(k)));
+#endif
 }

@@ -143,6 +143,27 @@ static bool fuse_at(tn_graph *g, int i)
     return g->n[i].op == TN_OP_LINEAR_DX && (fuse_adapters(g, i) || fuse_slope(g, i));
 }
 
+/* dx, and w1 * dx beside it for the branch that was scaled. Where the scaling took dx's own storage, dx goes: nothing to spare. */
+static void fuse_scaled(tn_graph *g, int i)
+{
+    for (int k = i + 1; k < g->n_n; k++) {
+        const tn_gnode s = g->n[k];
+        if (s.op != TN_OP_SCALE_COLS || s.in[0] != g->n[i].out[0]) continue;
+        if (g->t[s.out[0]].storage != s.out[0] || g->t[s.out[0]].dtype != g->t[s.in[0]].dtype) return;
+        g->n[i].w[1] = s.w[0];
+        g->n[i].out[1] = s.out[0];
+        tn_graph_remove(g, k);
+        return;
+    }
+}
+
+int tn_graph_fuse_merged(tn_graph *g, tn_error *err)
+{
+    for (int i = 0; i < g->n_n; i++)
+        if (g->n[i].op == TN_OP_LAYERNORM_DX) fuse_scaled(g, i);
+    return tn_graph_check(g, err);
+}
+
 int tn_graph_fuse(tn_graph *g, tn_error *err)
 {
     for (int i = 0; i < g->n_n; i++)

@@ -110,6 +110,8 @@ size_t tn_gtensor_bytes(const tn_gtensor *t);
 
 /** Folds activations, residuals and adapters' gradients into the products that they end (fuse.c), before tn_graph_merge. */
 int tn_graph_fuse(tn_graph *g, tn_error *err);
+/** What needs storage decided: call after tn_graph_merge. */
+int tn_graph_fuse_merged(tn_graph *g, tn_error *err);
 /**
  * Lets tensors share storage (merge.c): an addition goes into the node that can add, an output takes the place of an input that
  * nobody reads any more, and what can only be done in place gets a copy where its input is still wanted. Inputs, constants and

@@ -168,7 +168,8 @@ typedef enum tn_again { TN_AGAIN_NEVER, TN_AGAIN_CHEAP, TN_AGAIN_DEAR } tn_again
     X(TOKENS_DX, tokens_dx, tn_attr_tokens, 1, 1, moves, none, NEVER, 0, 0) \
     /* x, stats, dy */ \
     X(LAYERNORM_GRAD, layernorm_grad, tn_attr_layernorm, 3, 0, reduce, none, NEVER, 0, 0) \
-    X(LAYERNORM_DX, layernorm_dx, tn_attr_layernorm, 3, 1, norm, none, NEVER, 0, TN_OPERATION_ADDS) \
+    /* the same; w0 gamma. Fused: out[1] is w1 * out[0] */ \
+    X(LAYERNORM_DX, layernorm_dx, tn_attr_layernorm, 3, 2, norm, none, NEVER, 0, TN_OPERATION_ADDS) \
     X(ROPE_BACK, rope_back, tn_attr_rope, 2, 1, few, none, NEVER, TN_IN0, TN_OPERATION_IN_PLACE) \
     /* qkv, o, lse, do -> dqkv, delta [B*heads, N] float32. Fused: q and k turned back by in[4] */ \
     X(ATTENTION_BACK, attention_back, tn_attr_rope, 5, 2, attention_back, none, NEVER, 0, 0) \

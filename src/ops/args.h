@@ -11,9 +11,9 @@ typedef struct tn_attention_args {
     tn_dtype act;
 } tn_attention_args;
 
-/** Forward: x, gamma, beta, y, stats, eps. Backward: x, gamma, stats, dy, dx, accumulate. */
+/** Forward: x, gamma, beta, y, stats, eps. Backward: x, gamma, stats, dy, dx, accumulate, and scale and scaled (rows 0: none). */
 typedef struct tn_layernorm_args {
-    tn_tensor x, gamma, beta, y, stats, dy, dx;
+    tn_tensor x, gamma, beta, y, stats, dy, dx, scale, scaled;
     float eps;
     bool accumulate;
     tn_dtype act;

@@ -90,8 +90,13 @@ int tn_run_width(const tn_ctx *c, tn_dtype t, int cols);
 /* ---- norm.c ---- */
 int tn_layernorm_forward(tn_ctx *c, const tn_tensor *x, const tn_tensor *gamma, const tn_tensor *beta, float eps, tn_tensor *y,
                          tn_tensor *stats, tn_error *err);
-int tn_layernorm_backward(tn_ctx *c, const tn_tensor *x, const tn_tensor *gamma, const tn_tensor *stats, const tn_tensor *dy,
-                          tn_tensor *dx, bool accumulate, tn_error *err);
+/** What layernorm's backward reads, and scale [1, cols], which makes `scaled` of dx; NULL: not wanted. */
+typedef struct tn_layernorm_back {
+    const tn_tensor *x, *gamma, *stats, *dy, *scale;
+    tn_tensor *scaled;
+} tn_layernorm_back;
+/** dx from dy, or dx += with accumulate; scaled = scale * dx. */
+int tn_layernorm_backward(tn_ctx *c, const tn_layernorm_back *b, tn_tensor *dx, bool accumulate, tn_error *err);
 /** dgamma += sum dy*xhat, dbeta += sum dy (mem NULL: not wanted). stats (mean, rstd) one a row. */
 int tn_layernorm_grad(tn_ctx *c, const tn_tensor *x, const tn_tensor *stats, const tn_tensor *dy, tn_tensor *dgamma,
                       tn_tensor *dbeta, tn_error *err);

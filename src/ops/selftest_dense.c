@@ -12,7 +12,7 @@ static int layernorm(tn_trial *t)
 {
     static const int sizes[3][2] = {{3, 20}, {37, 112}, {11, 384}};
     const int R = sizes[t->size][0], C = sizes[t->size][1];
-    tn_tensor *x, *g, *b, *dy, *y, *st, *dx, *dg, *db;
+    tn_tensor *x, *g, *b, *dy, *y, *st, *dx, *dg, *db, *scaled;
     float *hx, *hg, *hb, *hdy, *hdg, *hdb, *want = tn_trial_host(t, (size_t)R * (size_t)C);
     TN_TRY(tn_trial_in(t, ACT, R, C, &x, &hx));
     TN_TRY(tn_trial_in(t, TN_F32, 1, C, &g, &hg));
@@ -21,26 +21,31 @@ static int layernorm(tn_trial *t)
     TN_TRY(tn_trial_out(t, ACT, R, C, &y));
     TN_TRY(tn_trial_out(t, TN_F32, R, 2, &st));
     TN_TRY(tn_trial_out(t, ACT, R, C, &dx));
+    TN_TRY(tn_trial_out(t, ACT, R, C, &scaled));
     TN_TRY(tn_trial_in(t, TN_F32, 1, C, &dg, &hdg));
     TN_TRY(tn_trial_in(t, TN_F32, 1, C, &db, &hdb));
     if (!want) return tn_oom(ERR);
-    const tn_layernorm_args args = {.x = *x, .act = ACT};
-    const bool back = tn_trial_wants(t, &tn_layernorm_back_op, &args);
+    const tn_layernorm_args args = {.x = *x, .act = ACT}, more = {.x = *x, .act = ACT, .scaled = *scaled};
+    const tn_layernorm_back plain = {x, g, st, dy, NULL, NULL}, both = {x, g, st, dy, b, scaled};
+    const bool with = tn_trial_wants(t, &tn_layernorm_back_op, &more),
+               back = with || tn_trial_wants(t, &tn_layernorm_back_op, &args);
     if (!back && !tn_trial_wants(t, &tn_layernorm_op, &args)) return 0;
     const tn_ref_norm ref = {.x = hx, .gamma = hg, .beta = hb, .eps = 1e-5f, .rows = R, .cols = C};
     TN_TRY(tn_layernorm_forward(t->c, x, g, b, 1e-5f, y, st, ERR));
     tn_ref_layernorm(&ref, want);
     TN_TRY(tn_trial_compare(t, y, want));
     if (!back) return 0;
-    TN_TRY(tn_layernorm_backward(t->c, x, g, st, dy, dx, false, ERR));
+    TN_TRY(tn_layernorm_backward(t->c, &plain, dx, false, ERR));
     TN_TRY(tn_layernorm_grad(t->c, x, st, dy, dg, db, ERR));
     tn_ref_layernorm_backward(&ref, hdy, want, hdg, hdb);
     TN_TRY(tn_trial_compare(t, dx, want));
     TN_TRY(tn_trial_compare(t, dg, hdg));
     TN_TRY(tn_trial_compare(t, db, hdb));
-    TN_TRY(tn_layernorm_backward(t->c, x, g, st, dy, dx, true, ERR));
+    TN_TRY(tn_layernorm_backward(t->c, with ? &both : &plain, dx, true, ERR));
     for (int i = 0; i < R * C; i++) want[i] *= 2;
-    return tn_trial_compare(t, dx, want);
+    TN_TRY(tn_trial_compare(t, dx, want));
+    for (int i = 0; i < R * C; i++) want[i] *= hb[i % C];
+    return with ? tn_trial_compare(t, scaled, want) : 0;
 }
 
 typedef struct {

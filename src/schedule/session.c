@@ -85,6 +85,7 @@ int tn_exec_new(tn_exec **out, tn_dev *d, const tn_model *m, tn_store *store, co
     int rc = tn_model_graph(&g, m, pass, err);
     if (!rc && !pass->unfused) rc = tn_graph_fuse(&g, err);
     if (!rc) rc = tn_graph_merge(&g, true, err);
+    if (!rc && !pass->unfused) rc = tn_graph_fuse_merged(&g, err);
     if (rc) {
         tn_graph_free(&g);
         return rc;
