@@ -9,7 +9,7 @@
 
 static int norm2d_one(tn_trial *t, bool batch_norm)
 {
-    static const int sizes[3][4] = {{2, 3, 5, 6}, {3, 7, 5, 32}, {2, 9, 11, 80}}; /* batch, h, w, c */
+    static const int sizes[3][4] = {{2, 3, 5, 6}, {3, 7, 5, 32}, {2, 29, 31, 80}}; /* batch, h, w, c */
     const int *z = sizes[t->size], R = z[0] * z[1] * z[2], C = z[3];
     const int unit = batch_norm ? R : z[1] * z[2], G = batch_norm ? C : C % 16 ? 2 : 16;
     tn_tensor *x, *g, *b, *dy, *y, *st, *dx, *dg, *db;
