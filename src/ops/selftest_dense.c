@@ -115,7 +115,7 @@ static int attention_grown(tn_trial *t)
 
 static int rope(tn_trial *t)
 {
-    const int B = 2, N = 7 + t->size, H = 3, W = 16, skip = 3, D = H * W;
+    const int B = 2, N = 7 + t->size, H = 3, W = t->size == 1 ? 32 : 16, skip = 3, D = H * W;
     tn_tensor *qkv, *table;
     float *h, *ht;
     TN_TRY(tn_trial_in(t, ACT, B * N, 3 * D, &qkv, &h));
