@@ -83,8 +83,8 @@ START_TEST(kernel_agrees_with_the_reference)
 END_TEST
 
 /* What a GPU runs instead of a CPU device's kernels where no row of a table says so. */
-static const char *const gpu_cases[] = {"layernorm", "activations", "glu",       "element-wise",   "dropout",
-                                        "rope",      "groupnorm",   "batchnorm", "tokens and grid"};
+static const char *const gpu_cases[] = {"layernorm", "activations", "glu",       "element-wise",    "dropout",
+                                        "rope",      "groupnorm",   "batchnorm", "tokens and grid", "gemm split along K"};
 
 static void run_as_gpu(const tn_case *k)
 {
