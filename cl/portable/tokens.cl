@@ -1,4 +1,5 @@
 /* Patches, the token sequence [CLS, registers, patches], and the way back to a grid. */
+#define WHOLE 1
 #include "common.h"
 #ifndef POS
 #define POS 0 /* 1: add a position embedding [1 + P, D] to CLS and patches */
@@ -33,42 +34,43 @@ __kernel void patchify_bytes(const __global uchar *frames, __global act_t *cols,
     for (int k = 0; k < patch; k++) ST(ACT, cols, to + k, ((float)from[3 * k] / 255.0f - m) / s);
 }
 
-/* patches [B*P, D] -> x [B*N, D]. Items (D, B*N). */
+/* patches [B*P, D] -> x [B*N, D]. Items (D / VW, B*N). */
 __kernel void tokens_forward(const __global act_t *patches, const __global float *cls, const __global float *registers,
                              const __global float *pos, __global act_t *x, int n, int n_reg, int d, int rows)
 {
-    const int c = (int)get_global_id(0), r = (int)get_global_id(1);
+    const int c = (int)get_global_id(0) * VW, r = (int)get_global_id(1);
     if (c >= d || r >= rows) return;
     const int b = r / n, t = r % n, first = 1 + n_reg;
-    float v;
+    vec v;
     if (t == 0)
-        v = cls[c];
+        v = LDV(0, cls, c);
     else if (t < first)
-        v = registers[(t - 1) * d + c];
+        v = LDV(0, registers, (size_t)(t - 1) * d + c);
     else
-        v = LD(ACT, patches, ((size_t)b * (n - first) + t - first) * d + c);
+        v = LDV(ACT, patches, ((size_t)b * (n - first) + t - first) * d + c);
 #if POS
-    if (t == 0) v += pos[c];
-    if (t >= first) v += pos[(size_t)(t - n_reg) * d + c];
+    if (t == 0) v += LDV(0, pos, c);
+    if (t >= first) v += LDV(0, pos, (size_t)(t - n_reg) * d + c);
 #endif
-    ST(ACT, x, (size_t)r * d + c, v);
+    STV(ACT, x, (size_t)r * d + c, v);
 }
 
-/* x [B*N, D] -> grid [B*P, D]: tokens skip .. N. Items (D, B*P). Also the backward of tokens towards the patches. */
+/* x [B*N, D] -> grid [B*P, D]: tokens skip .. N. Items (D / VW, B*P). Also the backward of tokens towards the patches. */
 __kernel void grid_forward(const __global act_t *x, __global act_t *grid, int n, int skip, int d, int rows)
 {
-    const int c = (int)get_global_id(0), r = (int)get_global_id(1), p = n - skip;
+    const int c = (int)get_global_id(0) * VW, r = (int)get_global_id(1), p = n - skip;
     if (c >= d || r >= rows) return;
-    ST(ACT, grid, (size_t)r * d + c, LD(ACT, x, ((size_t)(r / p) * n + skip + r % p) * d + c));
+    STV(ACT, grid, (size_t)r * d + c, LDV(ACT, x, ((size_t)(r / p) * n + skip + r % p) * d + c));
 }
 
-/* dx [B*N, D]: zero for the skipped tokens, dgrid for the patches. Items (D, B*N). */
+/* dx [B*N, D]: zero for the skipped tokens, dgrid for the patches. Items (D / VW, B*N). */
 __kernel void grid_backward(const __global act_t *dgrid, __global act_t *dx, int n, int skip, int d, int rows)
 {
-    const int c = (int)get_global_id(0), r = (int)get_global_id(1), t = r % n;
+    const int c = (int)get_global_id(0) * VW, r = (int)get_global_id(1), t = r % n;
     if (c >= d || r >= rows) return;
-    const float v = t < skip ? 0.0f : LD(ACT, dgrid, ((size_t)(r / n) * (n - skip) + t - skip) * d + c);
-    ST(ACT, dx, (size_t)r * d + c, v);
+    vec v = TO_VEC(0.0f);
+    if (t >= skip) v = LDV(ACT, dgrid, ((size_t)(r / n) * (n - skip) + t - skip) * d + c);
+    STV(ACT, dx, (size_t)r * d + c, v);
 }
 
 /* out[i, c] += sum over samples of dx[b, first + i, c]: CLS, registers, positions. Items (D, count). */

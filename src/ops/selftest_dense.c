@@ -10,7 +10,7 @@
 
 static int layernorm(tn_trial *t)
 {
-    static const int sizes[3][2] = {{3, 20}, {37, 112}, {11, 384}};
+    static const int sizes[3][2] = {{3, 20}, {137, 112}, {21, 560}};
     const int R = sizes[t->size][0], C = sizes[t->size][1];
     tn_tensor *x, *g, *b, *dy, *y, *st, *dx, *dg, *db, *scaled;
     float *hx, *hg, *hb, *hdy, *hdg, *hdb, *want = tn_trial_host(t, (size_t)R * (size_t)C);
@@ -125,7 +125,7 @@ static int attention_grown(tn_trial *t)
 
 static int rope(tn_trial *t)
 {
-    const int B = 2, N = 7 + t->size, H = 3, W = 16, skip = 3, D = H * W;
+    const int B = 2, N = 7 + t->size, H = 3, W = t->size == 1 ? 32 : 16, skip = 3, D = H * W;
     tn_tensor *qkv, *table;
     float *h, *ht;
     TN_TRY(tn_trial_in(t, ACT, B * N, 3 * D, &qkv, &h));

@@ -30,6 +30,16 @@ int tn_patchify(tn_ctx *c, const tn_tensor *pixels, const tn_patches *p, tn_tens
                        (size_t)cols->rows, args, (int)TN_COUNT(args) - !bytes, err);
 }
 
+/* A kernel that writes the rows of `to`, several columns an item. */
+static int token_rows(tn_ctx *c, const spatial_kernel *k, const tn_tensor *to, const tn_arg *args, int n, tn_error *err)
+{
+    const int vw = tn_run_width(c, k->act, to->cols);
+    tn_options o;
+    TN_TRY(tn_options_set(&o, err, "-DVW=%d %s", vw, k->options));
+    return spatial_run(c, &(spatial_kernel){k->file, k->entry, o.s, k->act}, (size_t)(to->cols / vw), (size_t)to->rows, args, n,
+                       err);
+}
+
 int tn_tokens_forward(tn_ctx *c, const tn_tokens *t, int batch, tn_tensor *x, tn_error *err)
 {
     tn_dtype act;
@@ -43,8 +53,8 @@ int tn_tokens_forward(tn_ctx *c, const tn_tokens *t, int batch, tn_tensor *x, tn
                      TN_INT(t->n_reg),
                      TN_INT(x->cols),
                      TN_INT(x->rows)};
-    return spatial_run(c, &(spatial_kernel){TOKENS, "tokens_forward", t->pos ? "-DPOS=1" : "-DPOS=0", act}, (size_t)x->cols,
-                       (size_t)x->rows, args, TN_COUNT(args), err);
+    return token_rows(c, &(spatial_kernel){TOKENS, "tokens_forward", t->pos ? "-DPOS=1" : "-DPOS=0", act}, x, args, TN_COUNT(args),
+                      err);
 }
 
 int tn_token_grad(tn_ctx *c, const tn_tensor *dx, int batch, int first, int count, tn_tensor *out, tn_error *err)
@@ -62,8 +72,7 @@ int tn_grid_forward(tn_ctx *c, const tn_tensor *x, int batch, int skip, tn_tenso
     tn_dtype act;
     TN_TRY(tn_storage(&act, "a grid", TN_LIST(x, grid), NULL, err));
     tn_arg args[] = {TN_BUF(x->mem), TN_BUF(grid->mem), TN_INT(x->rows / batch), TN_INT(skip), TN_INT(x->cols), TN_INT(grid->rows)};
-    return spatial_run(c, &(spatial_kernel){TOKENS, "grid_forward", "", act}, (size_t)x->cols, (size_t)grid->rows, args,
-                       TN_COUNT(args), err);
+    return token_rows(c, &(spatial_kernel){TOKENS, "grid_forward", "", act}, grid, args, TN_COUNT(args), err);
 }
 
 int tn_grid_backward(tn_ctx *c, const tn_tensor *dgrid, int batch, int skip, tn_tensor *dx, tn_error *err)
@@ -72,8 +81,7 @@ int tn_grid_backward(tn_ctx *c, const tn_tensor *dgrid, int batch, int skip, tn_
     TN_TRY(tn_storage(&act, "a grid's backward", TN_LIST(dgrid, dx), NULL, err));
     tn_arg args[] = {TN_BUF(dgrid->mem), TN_BUF(dx->mem),  TN_INT(dx->rows / batch),
                      TN_INT(skip),       TN_INT(dx->cols), TN_INT(dx->rows)};
-    return spatial_run(c, &(spatial_kernel){TOKENS, "grid_backward", "", act}, (size_t)dx->cols, (size_t)dx->rows, args,
-                       TN_COUNT(args), err);
+    return token_rows(c, &(spatial_kernel){TOKENS, "grid_backward", "", act}, dx, args, TN_COUNT(args), err);
 }
 
 int tn_bilinear_forward(tn_ctx *c, const tn_tensor *x, int batch, const tn_resize *r, tn_tensor *y, tn_error *err)

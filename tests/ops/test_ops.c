@@ -83,19 +83,17 @@ START_TEST(kernel_agrees_with_the_reference)
 END_TEST
 
 /* What a GPU runs instead of a CPU device's kernels where no row of a table says so. */
-static const char *const gpu_cases[] = {"layernorm", "activations", "glu",       "element-wise",   "dropout",
-                                        "rope",      "groupnorm",   "batchnorm", "tokens and grid"};
+static const char *const gpu_cases[] = {"layernorm", "activations", "glu",       "element-wise",    "dropout",
+                                        "rope",      "groupnorm",   "batchnorm", "tokens and grid", "gemm split along K"};
 
 static void run_as_gpu(const tn_case *k)
 {
     tn_dev *d = open_device();
-    const tn_dev as_it_is = *d;
+    const tn_device_type type = d->info.type;
     d->info.type = TN_DEVICE_GPU;
-    d->row_wg = 64;
     for (int act = TN_F32; act <= TN_F16; act++)
         for (int size = 0; size <= 2; size++) run_case(k, &(tn_case_spec){.act = (tn_dtype)act, .size = size});
-    d->info.type = as_it_is.info.type;
-    d->row_wg = as_it_is.row_wg;
+    d->info.type = type;
 }
 
 START_TEST(kernels_for_gpus_agree)
