@@ -74,6 +74,26 @@ for name in quant qgemv; do
     with_options $name -DACT=0 $o
   done
 done
+# kernels for GPUs of any vendor, in the widths that each of their files has; the portable ones that go with them in 16 bytes too
+flat() { awk '/^#include "/ { gsub(/"/, "", $2); f = "cl/shared/" $2; if ((getline line < f) < 0) f = "cl/gpu/" $2; else print line
+  while ((getline line < f) > 0) print line; next } { print }' "$1"; }
+for_gpus() { # file options...
+  local f=$1
+  shift
+  for cpu in gfx906 gfx90a gfx1030; do
+    check "$f $*, $cpu" clang-15 -cl-std=CL1.2 -x cl -Xclang -finclude-default-header --target=amdgcn-amd-amdhsa -mcpu=$cpu \
+      --rocm-device-lib-path=$libs -Icl/shared "$@" -O2 -S -o /dev/null "$f"
+  done
+  flat "$f" >"$tmp/gpu.cl"
+  check "$f $*, Intel dg2" ocloc compile -file "$tmp/gpu.cl" -device dg2 -options "-cl-std=CL1.2 $*" -out_dir "$tmp/out" -q
+}
+for vw in "-DACT=0 -DVW=4" "-DACT=1 -DVW=8" "-DACT=2 -DVW=8"; do
+  for f in cl/gpu/layernorm.cl cl/gpu/norm2d.cl cl/portable/elementwise.cl cl/portable/tokens.cl cl/portable/rope.cl; do for_gpus $f $vw; done
+  for mode in 0 1 2 3 4; do for_gpus cl/gpu/colreduce.cl $vw -DMODE=$mode; done
+done
+for_gpus cl/gpu/norm2d.cl -DVW=1
+for_gpus cl/gpu/colreduce.cl -DVW=1
+for_gpus cl/portable/gemm_sum.cl -DVW=8 -DWHOLE=1 -DCT=1 ${epilogues[3]}
 for f in cl/cpu/*.cl; do
   name=$(basename "$f" .cl)
   for act in 0 1 2; do
