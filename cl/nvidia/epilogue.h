@@ -182,12 +182,12 @@ inline void turn_pieces(float *x, float *y, const float *a, const float *b, int 
 inline void settle(float *d, int r, int c, int N, float pair_alpha, uint seed, uint threshold, float keep)
 {
     UNROLL for (int j = 0; j < 4; j++)
-        UNROLL for (int e = 0; e < 4; e++) {
-            float f = pair_alpha;
-#ifdef MASK_E
-            const int col = c + 8 * j + 2 * ((int)get_local_id(0) & 3) + e % 2, row = r + e / 2 * 8;
-            f = tn_hash(seed, (uint)(row * N + col)) >= threshold ? f * keep : 0.0f;
+        UNROLL for (int h = 0; h < 2; h++) {
+            float low = pair_alpha, high = pair_alpha;
+#ifdef MASK_E /* N is even: neighbours are a pair */
+            const uint at = (uint)((r + h * 8) * N + c + 8 * j + 2 * ((int)get_local_id(0) & 3)), w = tn_draws(seed, at >> 1);
+            low = (w & 0xffffu) >= threshold ? low * keep : 0.0f, high = (w >> 16) >= threshold ? high * keep : 0.0f;
 #endif
-            d[4 * j + e] *= f;
+            d[4 * j + 2 * h] *= low, d[4 * j + 2 * h + 1] *= high;
         }
 }

@@ -78,10 +78,10 @@ void thin_product(const __global ushort *restrict A, uint a_off, int lda, const 
                     a[u][i][h].x &= in, a[u][i][h].y &= in, a[u][i][h].z &= in, a[u][i][h].w &= in;
 #ifdef MASK_A
                     const uint at = (uint)(first + i * 16 + h * 8 + r) * a_width + (uint)k;
-                    a[u][i][h].x = drop16(a[u][i][h].x, seed, at, at + 1, a_threshold);
-                    a[u][i][h].y = drop16(a[u][i][h].y, seed, at + 2, at + 3, a_threshold);
-                    a[u][i][h].z = drop16(a[u][i][h].z, seed, at + 4, at + 5, a_threshold);
-                    a[u][i][h].w = drop16(a[u][i][h].w, seed, at + 6, at + 7, a_threshold);
+                    a[u][i][h].x = drop_neighbours(a[u][i][h].x, seed, at, a_threshold);
+                    a[u][i][h].y = drop_neighbours(a[u][i][h].y, seed, at + 2, a_threshold);
+                    a[u][i][h].z = drop_neighbours(a[u][i][h].z, seed, at + 4, a_threshold);
+                    a[u][i][h].w = drop_neighbours(a[u][i][h].w, seed, at + 6, a_threshold);
 #endif
                 }
                 UNROLL for (int j = 0; j < 2 * NT; j++) {

@@ -82,7 +82,7 @@ void thin_grad(const __global ushort *restrict A, uint a_off, int lda, const __g
                 UNROLL for (int e = 0; e < 4; e++) {
                     const uint at = (uint)(begin + s * STEP + k + e % 2 * 8 + 2 * q) * b_width;
                     const uint i = at + (uint)(n0 + n_of + j * 16 + e / 2 * 8 + r);
-                    b[j][e] = drop16(b[j][e], seed, i, i + b_width, b_threshold);
+                    b[j][e] = drop_below(b[j][e], seed, i, b_width, b_threshold);
                 }
 #endif
             }

@@ -159,6 +159,19 @@ inline float hsum16(float16 v)
 #endif
 #endif
 
+/* The two draws of elements 2 * pair and 2 * pair + 1, 16 bits each (tn_draw16 of src/base/numeric.c): murmur3's finaliser. */
+inline uint tn_draws(uint seed, uint pair)
+{
+    uint x = pair * 0x9E3779B9u + seed;
+    x = (x ^ (x >> 16)) * 0x85EBCA6Bu;
+    x = (x ^ (x >> 13)) * 0xC2B2AE35u;
+    return x ^ (x >> 16);
+}
+inline uint tn_draw16(uint seed, uint i)
+{
+    return tn_draws(seed, i >> 1) >> (i & 1) * 16 & 0xffffu;
+}
+
 /* tn_hash_u32 of src/base/numeric.c: a counter-based generator, nothing stored. */
 inline uint tn_hash(uint seed, uint counter)
 {

@@ -1,5 +1,7 @@
 #include "ops.h"
 
+#include <math.h>
+
 #define FILE_ "portable/elementwise.cl"
 
 /* A kernel of this file: `options` are further ones, `width` the elements that an item takes. */
@@ -87,8 +89,7 @@ int tn_scale_cols(tn_ctx *c, const tn_tensor *x, const tn_tensor *scale, tn_tens
 
 uint32_t tn_drop_threshold(float p)
 {
-    double t = (double)p * 4294967296.0;
-    return t >= 4294967295.0 ? 4294967295u : (uint32_t)t;
+    return (uint32_t)lround((double)p * 65536.0);
 }
 
 /* `entry`: dropout or dropout2d, which take two numbers of their own. */

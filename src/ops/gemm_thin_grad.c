@@ -31,7 +31,8 @@ bool tn_gemm_thin_grad_can(const tn_ctx *c, const void *args)
     (void)c;
     rest.bias = NULL;
     if (!g->ta || g->tb || g->K < 1 || g->A.dtype == TN_F32 || g->B.dtype != g->A.dtype) return false;
-    if (g->mask_a.p > 0 || tn_gemm_has_epilogue(&rest)) return false;
+    if (g->mask_a.p > 0 || (g->mask_b.p > 0 && g->B.cols % 2) || tn_gemm_has_epilogue(&rest))
+        return false; /* masks come in pairs */
     return tn_gemm_pieces(&g->A, g->a_step) && tn_gemm_pieces(&g->B, g->b_step);
 }
 

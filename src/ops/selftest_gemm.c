@@ -99,7 +99,7 @@ static void drop(const host_view *h, float p, uint32_t salt)
     const uint32_t seed = tn_hash_u32(TN_TRIAL_SEED, salt), threshold = tn_drop_threshold(p);
     for (int i = 0; p > 0 && i < h->rows * h->cols; i++) {
         float *v = &h->v[i / h->cols * h->ld + i % h->cols];
-        *v = tn_hash_u32(seed, (uint32_t)i) >= threshold ? *v / (1 - p) : 0;
+        *v = tn_draw16(seed, (uint32_t)i) >= threshold ? *v / (1 - p) : 0;
     }
 }
 
