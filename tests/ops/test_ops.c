@@ -1,6 +1,7 @@
 /* Every kernel against src/ref on odd sizes in every storage type, on the device TRACKNET_TEST_DEVICE names (default
  * cpu), and every backward of src/ref against finite differences of its forward. With TRACKNET_TEST_SLICE=N, only the
- * kernels, on one size in float32, their launches cut into slices of about N work-groups. */
+ * kernels, on one size in float32, their launches cut into slices of about N work-groups. With TRACKNET_TEST_AS_GPU, a CPU is given
+ * what GPUs run. */
 #include "ref.h"
 #include "selftest.h"
 #include "../testdev.h"
@@ -42,6 +43,7 @@ static tn_dev *open_device(void)
         exit(1);
     }
     d->slice_groups = slice();
+    if (getenv("TRACKNET_TEST_AS_GPU")) d->info.type = TN_DEVICE_GPU, d->row_wg = 64;
     return d;
 }
 
