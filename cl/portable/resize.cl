@@ -1,14 +1,7 @@
 /* Bilinear resize, align_corners=False (PyTorch's UpSample.h), channels last: [B,h,w,C] -> [B,H,W,C].
  * sy, sx: source pixels a target pixel. OUT: storage type of the large side. */
 #include "common.h"
-#if VW == 16
-#define GET LDV
-#define PUT STV
-#else
 #include "wide.h"
-#define GET(t, p, i) VALUES(t, LDW(t, p, i))
-#define PUT          STW
-#endif
 #ifndef OUT
 #define OUT ACT
 #endif

@@ -1,8 +1,14 @@
 /* VW elements (1, 2, 4 or 8) in one access of up to 16 bytes, which vload and vstore do not promise: the place is a multiple of VW.
- * WIDE(t): as they lie in memory. VALUES(t, w) and STORED(t, v) convert. After common.h. */
+ * WIDE(t): as they lie in memory. VALUES(t, w) and STORED(t, v) convert; GET and PUT do both. After common.h. */
 #ifndef TN_WIDE_H
 #define TN_WIDE_H
 
+#if VW == 16 /* of CPUs, which have no need of it */
+#define GET LDV
+#define PUT STV
+#else
+#define GET(t, p, i)      VALUES(t, LDW(t, p, i))
+#define PUT(t, p, i, v)   STW(t, p, i, v)
 #define WIDE(t)           CAT(WIDE_, t)
 #define VALUES(t, w)      CAT(values_, t)(w)
 #define STORED(t, v)      CAT(stored_, t)(v)
@@ -73,5 +79,6 @@ inline WIDE_2 stored_2(vec v)
     CAT(CAT(vstore_half, VW), _rte)(v, 0, (half *)&h);
     return WIDE_BITS(h);
 }
+#endif
 #endif
 #endif

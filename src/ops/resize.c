@@ -23,13 +23,6 @@ static bool doubles(const tn_resize *r)
     return 2 * r->in.h == r->out.h && 2 * r->in.w == r->out.w && r->sy == 0.5f && r->sx == 0.5f;
 }
 
-/* Channels of an access of 16 bytes on GPUs. */
-static int resize_width(const tn_ctx *c, const resize_call *k)
-{
-    const bool wide = c->dev->info.type != TN_DEVICE_CPU && k->small != TN_F32 && k->channels % 8 == 0;
-    return wide ? 8 : tn_vec_width(c, k->channels);
-}
-
 static int resize_same(tn_ctx *c, const resize_call *k, tn_error *err)
 {
     tn_options o;
@@ -47,7 +40,8 @@ static int resize_twice(tn_ctx *c, const resize_call *k, tn_error *err)
     enum { GROUP = 64, GROUPS_A_UNIT = 64, LEAST = 6 };
     tn_options o;
     const tn_size2 in = k->r->in;
-    const int vw = resize_width(c, k), items = in.w * (k->channels / vw), height = k->back ? in.h : in.h + 1;
+    const int vw = tn_spatial_width(c, k->small, k->channels), items = in.w * (k->channels / vw),
+              height = k->back ? in.h : in.h + 1;
     const int groups = (int)c->dev->info.compute_units * GROUPS_A_UNIT;
     const tn_runs run = tn_runs_of(height, k->batch, TN_CEIL_DIV(items, GROUP), groups, LEAST);
     TN_TRY(tn_countable("resizing", 4 * (size_t)in.h * (size_t)in.w * (size_t)k->channels, err));
@@ -63,7 +57,7 @@ static int resize(tn_ctx *c, const resize_call *k, tn_error *err)
     if (same_size(r)) return resize_same(c, k, err);
     if (doubles(r) && c->dev->info.type != TN_DEVICE_CPU) return resize_twice(c, k, err);
     tn_options o;
-    const int vw = resize_width(c, k), rows = k->batch * (k->back ? r->in.h : r->out.h);
+    const int vw = tn_spatial_width(c, k->small, k->channels), rows = k->batch * (k->back ? r->in.h : r->out.h);
     const size_t items = (size_t)(k->back ? r->in.w : r->out.w) * (size_t)(k->channels / vw);
     TN_TRY(tn_options_set(&o, err, "-DOUT=%d -DVW=%d", (int)k->large, vw));
     tn_arg args[] = {TN_BUF(k->from->mem), TN_BUF(k->to->mem),  TN_INT(r->in.h), TN_INT(r->in.w), TN_INT(r->out.h),

@@ -169,29 +169,36 @@ static int patchify(tn_trial *t)
     return tn_trial_compare(t, cols, want);
 }
 
-static int patchify_bytes(tn_trial *t)
+static int patchify_bytes_one(tn_trial *t, int p, bool normalize)
 {
-    enum { B = 2, MAX_PATCH = 5, MAX_BYTES = B * 3 * 2 * 3 * MAX_PATCH * MAX_PATCH };
-    const int p = 3 + t->size, H = 2 * p, W = 3 * p, n = B * 3 * H * W;
+    enum { B = 2, MAX_PATCH = 16, MAX_BYTES = B * 3 * 2 * 3 * MAX_PATCH * MAX_PATCH };
+    const int H = 2 * p, W = 3 * p, n = B * 3 * H * W;
+    const tn_patches s = {H, W, p, normalize};
     tn_tensor *frames, *cols;
     uint8_t bytes[MAX_BYTES];
     float values[MAX_BYTES], *want = tn_trial_host(t, (size_t)n);
     for (int i = 0; i < n; i++) values[i] = bytes[i] = (uint8_t)tn_rng_below(&t->rng, 256);
     TN_TRY(tn_trial_put(t, TN_U8, B * H, 3 * W, values, &frames));
+    TN_TRY(tn_trial_out(t, ACT, B * 6, 3 * p * p, &cols));
     if (!want) return tn_oom(ERR);
+    TN_TRY(tn_patchify(t->c, frames, &s, cols, ERR));
+    tn_ref_patchify_bytes(bytes, B, H, W, p, normalize, want);
+    return tn_trial_compare(t, cols, want);
+}
+
+static int patchify_bytes(tn_trial *t)
+{
     for (int normalize = 0; normalize < 2; normalize++) {
-        const tn_patches s = {H, W, p, normalize};
-        TN_TRY(tn_trial_out(t, ACT, B * 6, 3 * p * p, &cols));
-        TN_TRY(tn_patchify(t->c, frames, &s, cols, ERR));
-        tn_ref_patchify_bytes(bytes, B, H, W, p, normalize, want);
-        TN_TRY(tn_trial_compare(t, cols, want));
+        TN_TRY(patchify_bytes_one(t, 3 + t->size, normalize));
+        TN_TRY(patchify_bytes_one(t, t->size == 2 ? 16 : 8, normalize));
     }
     return 0;
 }
 
 static int tokens(tn_trial *t)
 {
-    const int B = 3, reg = 2, P = 5 + t->size, N = 1 + reg + P, D = 10, skip = 1 + reg;
+    static const int widths[] = {10, 24, 36};
+    const int B = 3, reg = 2, P = 5 + t->size, N = 1 + reg + P, D = widths[t->size], skip = 1 + reg;
     tn_tensor *patches, *cls, *regs, *pos, *x, *grid, *dcls;
     float *hp, *hc, *hr, *hpos, *hd, *want = tn_trial_host(t, (size_t)(B * N * D));
     TN_TRY(tn_trial_in(t, ACT, B * P, D, &patches, &hp));

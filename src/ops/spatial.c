@@ -10,6 +10,12 @@ int tn_spatial_run(tn_ctx *c, const tn_spatial_kernel *k, size_t width, size_t r
     return tn_op_run(c, k->file, k->entry, o.s, args, n, &range, err);
 }
 
+int tn_spatial_width(const tn_ctx *c, tn_dtype act, int cols)
+{
+    const bool wide = c->dev->info.type != TN_DEVICE_CPU && act != TN_F32 && cols % 8 == 0;
+    return wide ? 8 : tn_vec_width(c, cols);
+}
+
 tn_runs tn_runs_of(int height, int batch, int per_run, int groups, int least)
 {
     const int most = TN_MAX(1, height / least), want = TN_CEIL_DIV(groups, TN_MAX(1, batch * per_run));
@@ -20,15 +26,39 @@ tn_runs tn_runs_of(int height, int batch, int per_run, int groups, int least)
 #define TOKENS "portable/tokens.cl"
 #define CONV   "portable/conv.cl"
 
+/* On GPUs, and where the lines of a patch are whole runs of 8 pixels. */
+static int patchify_runs(tn_ctx *c, const tn_tensor *frames, const tn_patches *p, tn_tensor *cols, tn_error *err)
+{
+    enum { RUN = 8 };
+    tn_options o;
+    const size_t items = (size_t)cols->rows * (size_t)(p->patch * p->patch / RUN);
+    TN_TRY(tn_options_set(&o, err, "-DVW=%d -DRUNS=%d", RUN, p->patch / RUN));
+    tn_arg args[] = {TN_BUF(frames->mem), TN_BUF(cols->mem),  TN_INT(p->height),
+                     TN_INT(p->width),    TN_INT(cols->rows), TN_INT(p->normalize)};
+    return tn_spatial_run(c, &(tn_spatial_kernel){TOKENS, "patchify_runs", o.s, cols->dtype}, items, 1, args, TN_COUNT(args), err);
+}
+
 int tn_patchify(tn_ctx *c, const tn_tensor *pixels, const tn_patches *p, tn_tensor *cols, tn_error *err)
 {
-    const bool bytes = pixels->dtype == TN_U8;
+    const bool bytes = pixels->dtype == TN_U8, aligned = p->patch % 8 == 0 && p->width % p->patch == 0;
     tn_dtype act;
     TN_TRY(tn_storage(&act, "cutting patches", TN_LIST(cols), bytes ? NULL : TN_LIST(pixels), err));
+    if (bytes && aligned && c->dev->info.type != TN_DEVICE_CPU) return patchify_runs(c, pixels, p, cols, err);
     tn_arg args[] = {TN_BUF(pixels->mem), TN_BUF(cols->mem),  TN_INT(p->height),   TN_INT(p->width),
                      TN_INT(p->patch),    TN_INT(cols->rows), TN_INT(p->normalize)};
     return tn_spatial_run(c, &(tn_spatial_kernel){TOKENS, bytes ? "patchify_bytes" : "patchify", "", act}, (size_t)p->patch * 3,
                           (size_t)cols->rows, args, (int)TN_COUNT(args) - !bytes, err);
+}
+
+/* A kernel whose items make a vector of a row of `to` each. */
+static int token_rows(tn_ctx *c, const char *options, const char *entry, const tn_tensor *to, const tn_arg *args, int n,
+                      tn_error *err)
+{
+    tn_options o;
+    const int vw = tn_spatial_width(c, to->dtype, to->cols);
+    TN_TRY(tn_options_set(&o, err, "-DVW=%d %s", vw, options));
+    return tn_spatial_run(c, &(tn_spatial_kernel){TOKENS, entry, o.s, to->dtype}, (size_t)(to->cols / vw), (size_t)to->rows, args,
+                          n, err);
 }
 
 int tn_tokens_forward(tn_ctx *c, const tn_tokens *t, int batch, tn_tensor *x, tn_error *err)
@@ -44,8 +74,7 @@ int tn_tokens_forward(tn_ctx *c, const tn_tokens *t, int batch, tn_tensor *x, tn
                      TN_INT(t->n_reg),
                      TN_INT(x->cols),
                      TN_INT(x->rows)};
-    return tn_spatial_run(c, &(tn_spatial_kernel){TOKENS, "tokens_forward", t->pos ? "-DPOS=1" : "-DPOS=0", act}, (size_t)x->cols,
-                          (size_t)x->rows, args, TN_COUNT(args), err);
+    return token_rows(c, t->pos ? "-DPOS=1" : "-DPOS=0", "tokens_forward", x, args, TN_COUNT(args), err);
 }
 
 int tn_token_grad(tn_ctx *c, const tn_tensor *dx, int batch, int first, int count, tn_tensor *out, tn_error *err)
@@ -63,8 +92,7 @@ int tn_grid_forward(tn_ctx *c, const tn_tensor *x, int batch, int skip, tn_tenso
     tn_dtype act;
     TN_TRY(tn_storage(&act, "a grid", TN_LIST(x, grid), NULL, err));
     tn_arg args[] = {TN_BUF(x->mem), TN_BUF(grid->mem), TN_INT(x->rows / batch), TN_INT(skip), TN_INT(x->cols), TN_INT(grid->rows)};
-    return tn_spatial_run(c, &(tn_spatial_kernel){TOKENS, "grid_forward", "", act}, (size_t)x->cols, (size_t)grid->rows, args,
-                          TN_COUNT(args), err);
+    return token_rows(c, "", "grid_forward", grid, args, TN_COUNT(args), err);
 }
 
 int tn_grid_backward(tn_ctx *c, const tn_tensor *dgrid, int batch, int skip, tn_tensor *dx, tn_error *err)
@@ -73,8 +101,7 @@ int tn_grid_backward(tn_ctx *c, const tn_tensor *dgrid, int batch, int skip, tn_
     TN_TRY(tn_storage(&act, "a grid's backward", TN_LIST(dgrid, dx), NULL, err));
     tn_arg args[] = {TN_BUF(dgrid->mem), TN_BUF(dx->mem),  TN_INT(dx->rows / batch),
                      TN_INT(skip),       TN_INT(dx->cols), TN_INT(dx->rows)};
-    return tn_spatial_run(c, &(tn_spatial_kernel){TOKENS, "grid_backward", "", act}, (size_t)dx->cols, (size_t)dx->rows, args,
-                          TN_COUNT(args), err);
+    return token_rows(c, "", "grid_backward", dx, args, TN_COUNT(args), err);
 }
 
 static int im2col(tn_ctx *c, const tn_tensor *x, int image, tn_size2 s, tn_tensor *cols, tn_error *err)
