@@ -1,6 +1,6 @@
 /* Patches, the token sequence [CLS, registers, patches], and the way back to a grid. */
-#define WHOLE 1
 #include "common.h"
+#include "wide.h"
 #ifndef POS
 #define POS 0 /* 1: add a position embedding [1 + P, D] to CLS and patches */
 #endif
@@ -34,7 +34,34 @@ __kernel void patchify_bytes(const __global uchar *frames, __global act_t *cols,
     for (int k = 0; k < patch; k++) ST(ACT, cols, to + k, ((float)from[3 * k] / 255.0f - m) / s);
 }
 
-/* patches [B*P, D] -> x [B*N, D]. Items (D / VW, B*N). */
+/* The bytes again for GPUs and patches whose lines are whole runs of VW = 8 pixels: an item takes a run in all three channels.
+ * Items (B*P * runs of a patch, all lines). */
+#ifdef RUNS
+#define PATCH_LINE (RUNS * 8)
+#define RUNS_PATCH (RUNS * PATCH_LINE)
+__kernel void patchify_runs(const __global uchar *restrict frames, __global act_t *restrict cols, int height, int width, int rows,
+                            int normalize)
+{
+    const int item = (int)get_global_id(0), r = item / RUNS_PATCH, i = item % RUNS_PATCH;
+    if (r >= rows) return;
+    const int gw = width / PATCH_LINE, patches = height / PATCH_LINE * gw, b = r / patches, p = r % patches;
+    const int y = p / gw * PATCH_LINE + i / RUNS, x = p % gw * PATCH_LINE + i % RUNS * 8;
+    const __global uint2 *from = (const __global uint2 *)(frames + (((size_t)b * height + y) * width + x) * 3);
+    const uint2 q[3] = {from[0], from[1], from[2]};
+    const uint w[6] = {q[0].x, q[0].y, q[1].x, q[1].y, q[2].x, q[2].y};
+    __global act_t *to = cols + ((size_t)r * 3 * RUNS_PATCH + i) * 8;
+#pragma unroll
+    for (int c = 0; c < 3; c++) {
+        const float s = normalize ? 1.0f / DEVIATION[c] : 1.0f, m = normalize ? -MEAN[c] * s : 0.0f;
+        float v[8];
+#pragma unroll
+        for (int k = 0; k < 8; k++) v[k] = (float)(w[(3 * k + c) / 4] >> (3 * k + c) % 4 * 8 & 255u) * (s / 255.0f) + m;
+        STW(ACT, to, c * RUNS_PATCH * 8, (float8)(v[0], v[1], v[2], v[3], v[4], v[5], v[6], v[7]));
+    }
+}
+#endif
+
+/* patches [B*P, D] -> x [B*N, D]. D is a multiple of VW, here and in the two that follow. Items (D/VW, B*N). */
 __kernel void tokens_forward(const __global act_t *patches, const __global float *cls, const __global float *registers,
                              const __global float *pos, __global act_t *x, int n, int n_reg, int d, int rows)
 {
@@ -43,34 +70,34 @@ __kernel void tokens_forward(const __global act_t *patches, const __global float
     const int b = r / n, t = r % n, first = 1 + n_reg;
     vec v;
     if (t == 0)
-        v = LDV(0, cls, c);
+        v = GET(0, cls, c);
     else if (t < first)
-        v = LDV(0, registers, (size_t)(t - 1) * d + c);
+        v = GET(0, registers, (t - 1) * d + c);
     else
-        v = LDV(ACT, patches, ((size_t)b * (n - first) + t - first) * d + c);
+        v = GET(ACT, patches, ((size_t)b * (n - first) + t - first) * d + c);
 #if POS
-    if (t == 0) v += LDV(0, pos, c);
-    if (t >= first) v += LDV(0, pos, (size_t)(t - n_reg) * d + c);
+    if (t == 0) v += GET(0, pos, c);
+    if (t >= first) v += GET(0, pos, (size_t)(t - n_reg) * d + c);
 #endif
-    STV(ACT, x, (size_t)r * d + c, v);
+    PUT(ACT, x, (size_t)r * d + c, v);
 }
 
-/* x [B*N, D] -> grid [B*P, D]: tokens skip .. N. Items (D / VW, B*P). Also the backward of tokens towards the patches. */
+/* x [B*N, D] -> grid [B*P, D]: tokens skip .. N. Items (D/VW, B*P). Also the backward of tokens towards the patches. */
 __kernel void grid_forward(const __global act_t *x, __global act_t *grid, int n, int skip, int d, int rows)
 {
     const int c = (int)get_global_id(0) * VW, r = (int)get_global_id(1), p = n - skip;
     if (c >= d || r >= rows) return;
-    STV(ACT, grid, (size_t)r * d + c, LDV(ACT, x, ((size_t)(r / p) * n + skip + r % p) * d + c));
+    PUT(ACT, grid, (size_t)r * d + c, GET(ACT, x, ((size_t)(r / p) * n + skip + r % p) * d + c));
 }
 
-/* dx [B*N, D]: zero for the skipped tokens, dgrid for the patches. Items (D / VW, B*N). */
+/* dx [B*N, D]: zero for the skipped tokens, dgrid for the patches. Items (D/VW, B*N). */
 __kernel void grid_backward(const __global act_t *dgrid, __global act_t *dx, int n, int skip, int d, int rows)
 {
     const int c = (int)get_global_id(0) * VW, r = (int)get_global_id(1), t = r % n;
     if (c >= d || r >= rows) return;
     vec v = TO_VEC(0.0f);
-    if (t >= skip) v = LDV(ACT, dgrid, ((size_t)(r / n) * (n - skip) + t - skip) * d + c);
-    STV(ACT, dx, (size_t)r * d + c, v);
+    if (t >= skip) v = GET(ACT, dgrid, ((size_t)(r / n) * (n - skip) + t - skip) * d + c);
+    PUT(ACT, dx, (size_t)r * d + c, v);
 }
 
 /* out[i, c] += sum over samples of dx[b, first + i, c]: CLS, registers, positions. Items (D, count). */

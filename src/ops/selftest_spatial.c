@@ -69,10 +69,10 @@ static int batchnorm(tn_trial *t)
     return tn_trial_compare(t, back, want_s);
 }
 
-static int conv_one(tn_trial *t, bool depthwise)
+/* z: batch, h, w, channels in and out. */
+static int conv_one(tn_trial *t, const int *z, bool depthwise)
 {
-    static const int sizes[3][5] = {{1, 3, 3, 5, 3}, {2, 7, 5, 16, 8}, {1, 12, 19, 32, 16}};
-    const int *z = sizes[t->size], B = z[0], H = z[1], W = z[2], C = z[3], O = depthwise ? C : z[4], R = B * H * W;
+    const int B = z[0], H = z[1], W = z[2], C = z[3], O = depthwise ? C : z[4], R = B * H * W;
     const int K = depthwise ? 9 : 9 * C;
     tn_tensor *x, *w, *dy, *y, *dx, *dw;
     float *hx, *hw, *hdy, *hdw, *want = tn_trial_host(t, (size_t)R * (size_t)TN_MAX(C, O));
@@ -95,25 +95,35 @@ static int conv_one(tn_trial *t, bool depthwise)
     return tn_trial_compare(t, dw, hdw);
 }
 
+/* The last size is cut into runs of rows and several tiles of channels, unlike in the last column of its items. */
 static int depthwise(tn_trial *t)
 {
-    return conv_one(t, true);
+    static const int sizes[3][5] = {{1, 3, 3, 5, 0}, {2, 7, 8, 16, 0}, {1, 12, 19, 32, 0}}, large[] = {2, 26, 22, 136, 0};
+    TN_TRY(conv_one(t, sizes[t->size], true));
+    return t->size == 2 ? conv_one(t, large, true) : 0;
 }
 
 static int full_conv(tn_trial *t)
 {
-    return conv_one(t, false);
+    static const int sizes[3][5] = {{1, 3, 3, 5, 3}, {2, 7, 5, 16, 8}, {1, 12, 19, 32, 16}};
+    return conv_one(t, sizes[t->size], false);
 }
 
-static int bilinear_one(tn_trial *t, int H, int W)
+typedef struct {
+    int h, w, H, W, channels;
+    bool widens; /* y is float32 however x is stored */
+} resize_shape;
+
+static int bilinear_one(tn_trial *t, const resize_shape *s)
 {
-    const int B = 2, h = 4 + t->size, w = 7 + t->size, C = 3;
+    const int B = 2, h = s->h, w = s->w, H = s->H, W = s->W, C = s->channels;
     const float sy = (float)h / (float)H, sx = (float)w / (float)W;
+    const tn_dtype to = s->widens ? TN_F32 : ACT;
     tn_tensor *x, *dy, *y, *dx;
     float *hx, *hdy, *want = tn_trial_host(t, (size_t)(B * TN_MAX(h * w, H * W) * C));
     TN_TRY(tn_trial_in(t, ACT, B * h * w, C, &x, &hx));
-    TN_TRY(tn_trial_in(t, TN_F32, B * H * W, C, &dy, &hdy));
-    TN_TRY(tn_trial_out(t, TN_F32, B * H * W, C, &y));
+    TN_TRY(tn_trial_in(t, to, B * H * W, C, &dy, &hdy));
+    TN_TRY(tn_trial_out(t, to, B * H * W, C, &y));
     TN_TRY(tn_trial_out(t, ACT, B * h * w, C, &dx));
     if (!want) return tn_oom(ERR);
     const tn_resize r = {{h, w}, {H, W}, sy, sx};
@@ -126,10 +136,22 @@ static int bilinear_one(tn_trial *t, int H, int W)
     return tn_trial_compare(t, dx, want);
 }
 
+/* Any factor, exactly 2 and 1; channels that fill 16 bytes, a half of them, or nothing even. */
 static int bilinear(tn_trial *t)
 {
-    static const int targets[3][2] = {{8, 14}, {13, 9}, {3, 20}};
-    for (int i = 0; i < 3; i++) TN_TRY(bilinear_one(t, targets[i][0], targets[i][1]));
+    const int h = 4 + t->size, w = 7 + t->size;
+    const resize_shape shapes[] = {{h, w, 13, 9, 3, true},
+                                   {h, w, 3, 20, 8, false},
+                                   {h, w, 2 * h, 2 * w, 3, true},
+                                   {h, w, 2 * h, 2 * w, 4, false},
+                                   {3 * h, w, 6 * h, 2 * w, 16, false},
+                                   {h, w, h, w, 1, true},
+                                   {h, w, h, w, 12, false}};
+    const int mark = t->n;
+    for (size_t i = 0; i < TN_COUNT(shapes); i++) {
+        TN_TRY(bilinear_one(t, &shapes[i]));
+        tn_trial_rewind(t, mark);
+    }
     return 0;
 }
 
@@ -147,30 +169,36 @@ static int patchify(tn_trial *t)
     return tn_trial_compare(t, cols, want);
 }
 
-static int patchify_bytes(tn_trial *t)
+static int patchify_bytes_one(tn_trial *t, int p, bool normalize)
 {
-    enum { B = 2, MAX_PATCH = 5, MAX_BYTES = B * 3 * 2 * 3 * MAX_PATCH * MAX_PATCH };
-    const int p = 3 + t->size, H = 2 * p, W = 3 * p, n = B * 3 * H * W;
+    enum { B = 2, MAX_PATCH = 16, MAX_BYTES = B * 3 * 2 * 3 * MAX_PATCH * MAX_PATCH };
+    const int H = 2 * p, W = 3 * p, n = B * 3 * H * W;
+    const tn_patches s = {H, W, p, normalize};
     tn_tensor *frames, *cols;
     uint8_t bytes[MAX_BYTES];
     float values[MAX_BYTES], *want = tn_trial_host(t, (size_t)n);
     for (int i = 0; i < n; i++) values[i] = bytes[i] = (uint8_t)tn_rng_below(&t->rng, 256);
     TN_TRY(tn_trial_put(t, TN_U8, B * H, 3 * W, values, &frames));
+    TN_TRY(tn_trial_out(t, ACT, B * 6, 3 * p * p, &cols));
     if (!want) return tn_oom(ERR);
+    TN_TRY(tn_patchify(t->c, frames, &s, cols, ERR));
+    tn_ref_patchify_bytes(bytes, B, H, W, p, normalize, want);
+    return tn_trial_compare(t, cols, want);
+}
+
+static int patchify_bytes(tn_trial *t)
+{
     for (int normalize = 0; normalize < 2; normalize++) {
-        const tn_patches s = {H, W, p, normalize};
-        TN_TRY(tn_trial_out(t, ACT, B * 6, 3 * p * p, &cols));
-        TN_TRY(tn_patchify(t->c, frames, &s, cols, ERR));
-        tn_ref_patchify_bytes(bytes, B, H, W, p, normalize, want);
-        TN_TRY(tn_trial_compare(t, cols, want));
+        TN_TRY(patchify_bytes_one(t, 3 + t->size, normalize));
+        TN_TRY(patchify_bytes_one(t, t->size == 2 ? 16 : 8, normalize));
     }
     return 0;
 }
 
 static int tokens(tn_trial *t)
 {
-    static const int cols[3] = {10, 40, 48};
-    const int B = 3, reg = 2, P = 5 + t->size, N = 1 + reg + P, D = cols[t->size], skip = 1 + reg;
+    static const int widths[] = {10, 24, 36};
+    const int B = 3, reg = 2, P = 5 + t->size, N = 1 + reg + P, D = widths[t->size], skip = 1 + reg;
     tn_tensor *patches, *cls, *regs, *pos, *x, *grid, *dcls;
     float *hp, *hc, *hr, *hpos, *hd, *want = tn_trial_host(t, (size_t)(B * N * D));
     TN_TRY(tn_trial_in(t, ACT, B * P, D, &patches, &hp));

@@ -17,16 +17,16 @@ int tn_heatmap_target(tn_ctx *c, const tn_tensor *labels, const tn_target_spec *
 int tn_heatmap_loss(tn_ctx *c, const tn_tensor *heat, const tn_tensor *target, const tn_tensor *mask, const tn_loss_spec *s,
                     tn_tensor *dheat, tn_tensor *partial, tn_error *err)
 {
-    const int n = heat->rows, sample = heat->rows / mask->rows;
+    const int n = heat->rows, sample = heat->rows / mask->rows, wg = c->dev->row_wg;
     tn_options o;
     tn_dtype act;
     TN_TRY(tn_ctx_step_ready(c, err));
     TN_TRY(tn_storage(&act, "the loss", TN_LIST(heat), TN_LIST(target, mask, dheat, partial), err));
-    TN_TRY(tn_options_set(&o, err, "-DFOCAL=%d -DITEMS=%d", s->focal, TN_PARTIALS));
+    TN_TRY(tn_options_set(&o, err, "-DFOCAL=%d -DITEMS=%d -DWG=%d", s->focal, TN_PARTIALS, wg));
     tn_arg args[] = {TN_BUF(heat->mem), TN_BUF(target->mem), TN_BUF(mask->mem), TN_BUF(dheat->mem), TN_BUF(partial->mem),
                      TN_INT(n),         TN_INT(sample),      TN_FLT(s->alpha),  TN_FLT(s->beta),    TN_BUF(c->constants),
                      TN_BUF(c->state)};
-    const tn_range range = {1, {TN_PARTIALS}, {64}};
+    const tn_range range = {1, {(size_t)TN_PARTIALS * (size_t)wg}, {wg > 1 ? (size_t)wg : 64}};
     return tn_op_run(c, "portable/loss.cl", "heatmap_loss", o.s, args, TN_COUNT(args), &range, err);
 }
 

@@ -1,0 +1,83 @@
+/* Bilinear resizing. GPUs have kernels of their own for the factor 2, which decoders consist of. */
+#include "spatial.h"
+
+#define RESIZE   "portable/resize.cl"
+#define UPSAMPLE "portable/upsample.cl"
+
+/* The small and the large side and how they are stored. */
+typedef struct {
+    const tn_tensor *from, *to;
+    const tn_resize *r;
+    int batch, channels;
+    tn_dtype small, large;
+    bool back;
+} resize_call;
+
+static bool same_size(const tn_resize *r)
+{
+    return r->in.h == r->out.h && r->in.w == r->out.w && r->sy == 1 && r->sx == 1;
+}
+
+static bool doubles(const tn_resize *r)
+{
+    return 2 * r->in.h == r->out.h && 2 * r->in.w == r->out.w && r->sy == 0.5f && r->sx == 0.5f;
+}
+
+static int resize_same(tn_ctx *c, const resize_call *k, tn_error *err)
+{
+    tn_options o;
+    const size_t n = (size_t)k->from->rows * (size_t)k->channels;
+    const int vw = n % 4 ? 1 : 4;
+    TN_TRY(tn_countable("resizing", n, err));
+    TN_TRY(tn_options_set(&o, err, "-DOUT=%d -DVW=%d", (int)k->to->dtype, vw));
+    tn_arg args[] = {TN_BUF(k->from->mem), TN_BUF(k->to->mem), TN_INT(n)};
+    return tn_spatial_run(c, &(tn_spatial_kernel){RESIZE, "bilinear_same", o.s, k->from->dtype}, n / (size_t)vw, 1, args,
+                          TN_COUNT(args), err);
+}
+
+static int resize_twice(tn_ctx *c, const resize_call *k, tn_error *err)
+{
+    enum { GROUP = 64, GROUPS_A_UNIT = 64, LEAST = 6 };
+    tn_options o;
+    const tn_size2 in = k->r->in;
+    const int vw = tn_run_width(c, k->small, k->channels), items = in.w * (k->channels / vw),
+              height = k->back ? in.h : in.h + 1;
+    const int groups = (int)c->dev->info.compute_units * GROUPS_A_UNIT;
+    const tn_runs run = tn_runs_of(height, k->batch, TN_CEIL_DIV(items, GROUP), groups, LEAST);
+    TN_TRY(tn_countable("resizing", 4 * (size_t)in.h * (size_t)in.w * (size_t)k->channels, err));
+    TN_TRY(tn_options_set(&o, err, "-DOUT=%d -DVW=%d -DCHANNELS=%d", (int)k->large, vw, k->channels));
+    tn_arg args[] = {TN_BUF(k->from->mem), TN_BUF(k->to->mem), TN_INT(in.h), TN_INT(in.w), TN_INT(run.span), TN_INT(run.per_image)};
+    return tn_spatial_run(c, &(tn_spatial_kernel){UPSAMPLE, k->back ? "upsample_backward" : "upsample_forward", o.s, k->small},
+                          (size_t)items, (size_t)k->batch * (size_t)run.per_image, args, TN_COUNT(args), err);
+}
+
+static int resize(tn_ctx *c, const resize_call *k, tn_error *err)
+{
+    const tn_resize *r = k->r;
+    if (same_size(r)) return resize_same(c, k, err);
+    if (doubles(r) && c->dev->info.type != TN_DEVICE_CPU) return resize_twice(c, k, err);
+    tn_options o;
+    const int vw = tn_run_width(c, k->small, k->channels), rows = k->batch * (k->back ? r->in.h : r->out.h);
+    const size_t items = (size_t)(k->back ? r->in.w : r->out.w) * (size_t)(k->channels / vw);
+    TN_TRY(tn_options_set(&o, err, "-DOUT=%d -DVW=%d", (int)k->large, vw));
+    tn_arg args[] = {TN_BUF(k->from->mem), TN_BUF(k->to->mem),  TN_INT(r->in.h), TN_INT(r->in.w), TN_INT(r->out.h),
+                     TN_INT(r->out.w),     TN_INT(k->channels), TN_FLT(r->sy),   TN_FLT(r->sx),   TN_INT(rows)};
+    return tn_spatial_run(c, &(tn_spatial_kernel){RESIZE, k->back ? "bilinear_backward" : "bilinear_forward", o.s, k->small}, items,
+                          (size_t)rows, args, TN_COUNT(args), err);
+}
+
+int tn_bilinear_forward(tn_ctx *c, const tn_tensor *x, int batch, const tn_resize *r, tn_tensor *y, tn_error *err)
+{
+    resize_call k = {.from = x, .to = y, .r = r, .batch = batch, .channels = x->cols, .back = false};
+    TN_TRY(tn_storage(&k.small, "resizing", TN_LIST(x), NULL, err));
+    TN_TRY(tn_storage(&k.large, "resizing", TN_LIST(y), NULL, err));
+    return resize(c, &k, err);
+}
+
+int tn_bilinear_backward(tn_ctx *c, const tn_tensor *dy, int batch, const tn_resize *r, tn_tensor *dx, tn_error *err)
+{
+    resize_call k = {.from = dy, .to = dx, .r = r, .batch = batch, .channels = dx->cols, .back = true};
+    TN_TRY(tn_storage(&k.small, "resizing's backward", TN_LIST(dx), NULL, err));
+    TN_TRY(tn_storage(&k.large, "resizing's backward", TN_LIST(dy), NULL, err));
+    return resize(c, &k, err);
+}
