@@ -104,6 +104,7 @@ typedef struct tn_slot {
     int ndim, shape[4], rows, cols;
     tn_group group;
     bool trainable, linear, buffer; /* linear: a linear layer's weight (may be quantised); buffer: running statistic */
+    bool joins;                     /* belongs to one operation with the linear before it (key and value, up beside gate) */
     tn_init init;
     int init_fan;
     float init_std;   /* 0: what init says */

@@ -19,12 +19,13 @@ static int add_vector(tn_model *m, const char *name, int n, tn_init init, tn_err
     return vit_add(m, name, 1, &n, init, false, err);
 }
 
-/* <module>.weight [out, in] and, when wanted, <module>.bias. */
-static int add_linear(tn_model *m, const char *module, int out, int in, bool bias, tn_error *err)
+/* <module>.weight [out, in] and, when wanted, <module>.bias. joins: of the operation of the linear before it. */
+static int add_linear(tn_model *m, const char *module, int out, int in, bool bias, bool joins, tn_error *err)
 {
     char name[160];
     snprintf(name, sizeof name, "%s.weight", module);
     TN_TRY(vit_add(m, name, 2, (int[]){out, in}, TN_INIT_TRUNC, true, err));
+    m->slots[m->n_slots - 1].joins = joins;
     if (!bias) return 0;
     snprintf(name, sizeof name, "%s.bias", module);
     return add_vector(m, name, out, TN_INIT_ZERO, err);
@@ -57,15 +58,16 @@ static int block_slots(tn_model *m, int i, tn_error *err)
     const tn_vit_names *k = v->names;
     const int d = v->hidden;
     TN_TRY(add_norm(m, AT(k->norm1), d, err));
-    TN_TRY(add_linear(m, AT(k->query), d, d, v->q_bias, err));
-    TN_TRY(add_linear(m, AT(k->key), d, d, v->k_bias, err));
-    TN_TRY(add_linear(m, AT(k->value), d, d, v->v_bias, err));
-    TN_TRY(add_linear(m, AT(k->output), d, d, v->o_bias, err));
+    TN_TRY(add_linear(m, AT(k->query), d, d, v->q_bias, false, err));
+    TN_TRY(add_linear(m, AT(k->key), d, d, v->k_bias, true, err));
+    TN_TRY(add_linear(m, AT(k->value), d, d, v->v_bias, true, err));
+    TN_TRY(add_linear(m, AT(k->output), d, d, v->o_bias, false, err));
     if (v->layer_scale) TN_TRY(add_vector(m, AT(k->scale1), d, TN_INIT_ONE, err));
     TN_TRY(add_norm(m, AT(k->norm2), d, err));
-    if (v->gated && !v->fused_gate) TN_TRY(add_linear(m, AT(k->gate), v->inner, d, v->mlp_bias, err));
-    TN_TRY(add_linear(m, AT(k->up), v->fused_gate ? 2 * v->inner : v->inner, d, v->mlp_bias, err));
-    TN_TRY(add_linear(m, AT(k->down), d, v->inner, v->mlp_bias, err));
+    const bool beside = v->gated && !v->fused_gate;
+    if (beside) TN_TRY(add_linear(m, AT(k->gate), v->inner, d, v->mlp_bias, false, err));
+    TN_TRY(add_linear(m, AT(k->up), v->fused_gate ? 2 * v->inner : v->inner, d, v->mlp_bias, beside, err));
+    TN_TRY(add_linear(m, AT(k->down), d, v->inner, v->mlp_bias, false, err));
     if (v->layer_scale) TN_TRY(add_vector(m, AT(k->scale2), d, TN_INIT_ONE, err));
     return 0;
 }

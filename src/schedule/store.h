@@ -20,7 +20,7 @@ typedef enum tn_place { TN_PLACE_NONE, TN_PLACE_DENSE, TN_PLACE_QUANT, TN_PLACE_
 
 typedef struct tn_stored {
     tn_place place;
-    tn_tensor t;    /* dense, or the region of the parameter arena */
+    tn_tensor t;    /* dense, or the region of the parameter arena; with an offset: it lies behind the matrix before it */
     tn_tensor grad; /* parameters only */
     tn_qtensor q;
     size_t off, bytes; /* off: floats into the arena */
