@@ -47,6 +47,7 @@ typedef struct tn_profile_report {
     long long launches, blocking;    /**< of one steady step: kernels enqueued, calls that waited for the device */
     double bandwidth, peak;          /**< measured: bytes/s (read and written) of a copy, flop/s of a large square product */
     const char *copied_by, *peak_by; /**< what reached them */
+    size_t memory;                   /**< bytes: the most that weights, passes and the rest took of the device at once */
 } tn_profile_report;
 
 /** Opens the model as training (or prediction: o->checkpoint, o->adapters) does, runs steps on random frames and profiles them.

@@ -139,6 +139,7 @@ static void profile_cmd_print_summary(const tn_profile_report *r)
     printf("%-11s %.3f ms by the clock, transfers and waits included; %.3f ms of commands when each is timed\n", "time",
            1e3 * r->step_seconds, 1e3 * r->seconds);
     printf("%-11s %lld launches and %lld blocking calls of a %s\n", "host", r->launches, r->blocking, step);
+    printf("%-11s %.1f MiB of the device at most\n", "memory", (double)r->memory / 1048576);
     printf("%-11s %.1f GB/s copied by %s, %.1f GFLOP/s multiplied by %s\n", "roofline", 1e-9 * r->bandwidth, r->copied_by,
            1e-9 * r->peak, r->peak_by);
 }

@@ -121,7 +121,9 @@ static int run(task *t, const tn_settings *s, const tn_run_options *o, tn_error 
     t->r->batch = t->step.batch;
     if (!t->r->device) return tn_oom(err);
     TN_TRY(on_the_clock(t, err));
-    return by_command(t, err);
+    TN_TRY(by_command(t, err));
+    t->r->memory = e->dev->peak;
+    return 0;
 }
 
 int tn_profile(const tn_config *c, const tn_run_options *o, const tn_profile_options *p, tn_profile_report **out, tn_error *err)

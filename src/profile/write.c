@@ -32,12 +32,12 @@ static int add_rows(json_t *to, const char *name, const tn_profile_report *r, tn
 
 static int report_json(json_t **out, const tn_profile_report *r, tn_error *err)
 {
-    json_t *j = *out =
-        json_pack("{s:s, s:s, s:s, s:i, s:i, s:f, s:f, s:I, s:I, s:f, s:f, s:{s:f, s:s, s:f, s:s}}", "what",
-                  r->what == TN_PROFILE_TRAIN ? "train" : "predict", "device", r->device, "storage", r->storage, "batch", r->batch,
-                  "repeat", r->repeat, "seconds", r->seconds, "step_seconds", r->step_seconds, "launches", (json_int_t)r->launches,
-                  "blocking", (json_int_t)r->blocking, "flops", r->flops, "bytes", r->bytes, "roofline", "bytes_per_second",
-                  r->bandwidth, "copied_by", r->copied_by, "flops_per_second", r->peak, "multiplied_by", r->peak_by);
+    json_t *j = *out = json_pack("{s:s, s:s, s:s, s:i, s:i, s:f, s:f, s:I, s:I, s:I, s:f, s:f, s:{s:f, s:s, s:f, s:s}}", "what",
+                                 r->what == TN_PROFILE_TRAIN ? "train" : "predict", "device", r->device, "storage", r->storage,
+                                 "batch", r->batch, "repeat", r->repeat, "seconds", r->seconds, "step_seconds", r->step_seconds,
+                                 "launches", (json_int_t)r->launches, "blocking", (json_int_t)r->blocking, "memory",
+                                 (json_int_t)r->memory, "flops", r->flops, "bytes", r->bytes, "roofline", "bytes_per_second",
+                                 r->bandwidth, "copied_by", r->copied_by, "flops_per_second", r->peak, "multiplied_by", r->peak_by);
     if (!j) return tn_oom(err);
     json_t *list = json_array();
     for (int i = 0; i < r->n; i++) json_array_append_new(list, entry_json(&r->entries[i]));

@@ -1,4 +1,4 @@
-#include "store.h"
+#include "dense.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -89,48 +89,6 @@ static void lay_out_params(tn_store *st)
     st->shadow_len = st->act == TN_F32 ? 0 : st->group_len[head] + st->group_len[lora];
 }
 
-/* ---- dense matrices of one operation, behind each other ---- */
-
-static bool is_dense(const tn_store *st, int i)
-{
-    return st->m->slots[i].linear && st->s[i].place == TN_PLACE_DENSE;
-}
-
-/* The linear before slot i, when both are dense and of one operation; -1. */
-static int before(const tn_store *st, int i)
-{
-    int k = i - 1;
-    if (!is_dense(st, i) || !st->m->slots[i].joins) return -1;
-    while (!st->m->slots[k].linear) k--;
-    return is_dense(st, k) && st->s[k].t.cols == st->s[i].t.cols ? k : -1;
-}
-
-static void lay_out_dense(tn_store *st)
-{
-    for (int i = 0; i < st->m->n_slots; i++) {
-        const int k = before(st, i);
-        const size_t off = k < 0 ? 0 : st->s[k].t.off + tn_tensor_count(&st->s[k].t);
-        if (off * tn_dtype_size(st->act) + st->s[i].bytes <= st->dev->info.largest_allocation) st->s[i].t.off = off;
-    }
-}
-
-/* A buffer is its first matrix's. */
-static int new_dense(tn_store *st, tn_error *err)
-{
-    size_t end = 0;
-    for (int i = st->m->n_slots - 1; i >= 0; i--) {
-        tn_stored *e = &st->s[i];
-        if (!is_dense(st, i)) continue;
-        end = TN_MAX(end, e->t.off * tn_dtype_size(e->t.dtype) + e->bytes);
-        if (e->t.off) continue;
-        TN_TRY(tn_buffer_new(&e->t.mem, st->dev, end, st->m->slots[i].name, err));
-        end = 0;
-    }
-    for (int i = 0; i < st->m->n_slots; i++)
-        if (st->s[i].t.off) st->s[i].t.mem = st->s[before(st, i)].t.mem;
-    return 0;
-}
-
 static int new_zeroed(tn_buffer **m, tn_store *st, size_t bytes, const char *what, tn_error *err)
 {
     TN_TRY(tn_buffer_new(m, st->dev, bytes, what, err));
@@ -170,9 +128,9 @@ static int allocate(tn_store *st, bool optimiser, tn_error *err)
         tn_stored *e = &st->s[i];
         if (e->place == TN_PLACE_PARAM) TN_TRY(bind_param(st, e, err));
         else if (e->place == TN_PLACE_QUANT) TN_TRY(new_quant(st, e, err));
-        else if (!is_dense(st, i)) TN_TRY(tn_buffer_new(&e->t.mem, st->dev, e->bytes, st->m->slots[i].name, err));
+        else if (!st->m->slots[i].linear) TN_TRY(tn_buffer_new(&e->t.mem, st->dev, e->bytes, st->m->slots[i].name, err));
     }
-    return new_dense(st, err);
+    return tn_dense_new(st, false, err);
 }
 
 int tn_store_new(tn_store **out, tn_dev *d, const tn_model *m, const tn_quant_spec *quant, tn_dtype act, bool optimiser, bool dry,
@@ -194,7 +152,7 @@ int tn_store_new(tn_store **out, tn_dev *d, const tn_model *m, const tn_quant_sp
     }
     for (int i = 0; !rc && i < m->n_slots; i++) rc = choose(st, i, err);
     lay_out_params(st);
-    lay_out_dense(st);
+    tn_dense_lay_out(st);
     if (!rc && !dry) rc = allocate(st, optimiser, err);
     if (rc) {
         tn_store_free(st);
@@ -208,10 +166,12 @@ void tn_store_free(tn_store *st)
 {
     if (!st) return;
     tn_dev *d = st->dev;
+    tn_dense_free(st, false);
+    tn_dense_free(st, true);
     for (int i = st->m->n_slots - 1; i >= 0; i--) {
         tn_stored *e = &st->s[i];
         tn_buffer_free(e->grad.mem);
-        if (!e->t.off) tn_buffer_free(e->t.mem);
+        tn_buffer_free(e->t.mem);
         if (e->place == TN_PLACE_QUANT) tn_qtensor_free(&e->q, d);
     }
     for (int i = 0; i < st->n_joined; i++) tn_buffer_free(st->joined[i].buffer);
@@ -311,12 +271,14 @@ static int set_quant(tn_store *st, int slot, const float *v, tn_error *err)
 int tn_store_set_packed(tn_store *st, int slot, const tn_qmatrix *q, tn_error *err)
 {
     st->generation++;
+    st->merged = false;
     return tn_qtensor_set(&st->s[slot].q, st->dev, q, err);
 }
 
 int tn_store_set(tn_store *st, int slot, const float *values, tn_error *err)
 {
     const tn_stored *e = &st->s[slot];
+    if (st->m->slots[slot].group != TN_GROUP_HEAD) st->merged = false;
     if (e->place == TN_PLACE_QUANT) return set_quant(st, slot, values, err);
     if (e->place == TN_PLACE_DENSE) st->generation++; /* joined vectors are copies */
     TN_TRY(tn_tensor_set(st->dev, &e->t, values, err));
