@@ -23,8 +23,8 @@
 #ifndef COLS
 #define COLS 4
 #endif
-#ifndef WHOLE
-#define WHOLE 0 /* 1: COLS divides W */
+#ifndef FULL
+#define FULL 0 /* 1: COLS divides W */
 #endif
 #define SEEN  (COLS + 2) /* columns that an item's outputs depend on */
 #define WG    (TILE * SLOTS)
@@ -51,7 +51,7 @@ inline place my_place(int H, int W, int span, int chunks)
     p.last = min(H, p.first + span);
     p.at = ((size_t)(q / chunks) * H * W + p.j) * CHANNELS + p.c;
     for (int k = 0; k < SEEN; k++) {
-        const int col = p.j + (WHOLE && k > 0 && k <= COLS ? 0 : k - 1);
+        const int col = p.j + (FULL && k > 0 && k <= COLS ? 0 : k - 1);
         p.there[k] = p.mine && col >= 0 && col < W;
     }
     return p;

@@ -134,15 +134,15 @@ __kernel void dora(const __global act_t *u, const __global float *g, const __glo
     ST(ACT, y, at, r);
 }
 
-/* g[first + row] = m / |w + t|, inv = 1 / |w + t|, row by row; w [rows, cols] of type W, t float32. Item: a row. */
-__kernel void dora_scale(const __global TYPE(W) *w, const __global float *t, const __global float *m, __global float *g,
+/* g[first + row] = m / |w + t|, inv = 1 / |w + t|, row by row; w [rows, cols] of type W begins at off; t float32. Item: a row. */
+__kernel void dora_scale(const __global TYPE(W) *w, uint off, const __global float *t, const __global float *m, __global float *g,
                          __global float *inv, int cols, int rows, int first)
 {
     const size_t row = get_global_id(0);
     if (row >= (size_t)rows) return;
     float s = 0.0f;
     for (int c = 0; c < cols; c++) {
-        const float v = LD(W, w, row * cols + c) + t[row * cols + c];
+        const float v = LD(W, w, off + row * cols + c) + t[row * cols + c];
         s += v * v;
     }
     const float r = rsqrt(fmax(s, 1e-30f));

@@ -284,6 +284,7 @@ tn_pass tn_engine_eval_pass(const tn_engine *e, int batch, bool loss)
                      .act = e->act,
                      .loss = loss,
                      .heat = true,
+                     .merged = e->session->store->merged,
                      .frames = true,
                      .normalize = e->s->data.normalize,
                      .sigma = (float)e->s->model.sigma,

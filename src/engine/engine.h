@@ -18,6 +18,7 @@ typedef struct tn_engine {
     tn_dtype act;
     int image_w, image_h;
     float **kept;      /* base values that an adapter replaced, by slot, for the next adapter; NULL: none */
+    bool stays_apart;  /* tn_engine_merge found no room */
     bool foreign_lora; /* the adapters come from elsewhere than the configuration */
 } tn_engine;
 
@@ -47,6 +48,10 @@ int tn_engine_frozen_epochs(const tn_engine *e);
 bool tn_engine_draws_rope(const tn_engine *e);
 /** The largest micro-batch (from the batch down by the back-off factor) that fits the device, by the plan. */
 int tn_engine_fit(const tn_engine *e, int *micro, tn_memory *m, tn_error *err);
+/** For prediction: puts the adapters into unpacked copies of the matrices (tn_store_merge) where that is faster and the memory
+ * allows it beside a pass of `batch`, and says so once; what is stored stays. Again after weights or adapters were set. Passes of
+ * tn_engine_eval_pass follow. */
+int tn_engine_merge(tn_engine *e, int batch, tn_error *err);
 /** What full fine-tuning in float32 would take at that micro-batch. */
 int tn_engine_full_float32(const tn_engine *e, int micro, size_t *bytes, tn_error *err);
 #endif

@@ -58,15 +58,15 @@ int tn_engine_full_float32(const tn_engine *e, int micro, size_t *bytes, tn_erro
     return rc;
 }
 
-static size_t room_of(const tn_engine *e)
+static size_t room_of(const tn_dev *d)
 {
-    return e->dev->memory_limit ? e->dev->memory_limit : e->dev->info.global_memory / 10 * 9;
+    return d->memory_limit ? d->memory_limit : d->info.global_memory / 10 * 9;
 }
 
 int tn_engine_fit(const tn_engine *e, int *micro, tn_memory *m, tn_error *err)
 {
     const tn_settings *s = e->s;
-    const size_t room = room_of(e);
+    const size_t room = room_of(e->dev);
     int b = s->training.micro > 0 ? TN_MIN(s->training.micro, s->training.batch_size) : s->training.batch_size;
     for (;;) {
         int rc = memory_of(e, b, m, err);
@@ -112,7 +112,7 @@ static void find_place(tn_features_plan *p, const tn_engine *e, tn_memory *m)
 {
     const int batch = e->s->training.batch_size;
     const bool shared = e->dev->info.unified_memory;
-    const size_t room = room_of(e), host = host_room(e), left = room > m->total ? room - m->total : 0;
+    const size_t room = room_of(e->dev), host = host_room(e), left = room > m->total ? room - m->total : 0;
     const size_t more = tn_stepper_bytes(e, batch, m->micro_batch, true) - tn_stepper_bytes(e, batch, m->micro_batch, false);
     p->device = p->bytes <= left && (!shared || p->bytes <= host);
     p->host = !shared && p->bytes <= host && more <= left;
@@ -130,4 +130,61 @@ void tn_features_fit(tn_features_plan *p, const tn_engine *e, int frames, tn_mem
     const char *why = why_none(e);
     if (why) snprintf(p->why_not, sizeof p->why_not, "%s", why);
     else find_place(p, e, m);
+}
+
+/* ---- merged copies of the weights ---- */
+
+static bool shares_memory(const tn_dev *d)
+{
+    return d->info.unified_memory || (d->caps & TN_CAP_CPU);
+}
+
+/* A CPU unpacks in its caches faster than it reads from memory what is unpacked, but DoRA's norms cost it more than both. */
+static bool gains_by_copies(const tn_engine *e)
+{
+    return !(e->dev->caps & TN_CAP_CPU) || !e->session->store->n_quantised || e->model->lora.dora;
+}
+
+/* Half of what is free, a quarter where the host lives in it too; and a pass beside them. */
+static int copies_fit(const tn_engine *e, int batch, bool *fit, tn_error *err)
+{
+    const tn_dev *d = e->dev;
+    const size_t room = room_of(d), left = room - TN_MIN(room, d->allocated), copies = e->session->store->merged_bytes;
+    size_t bytes = 0;
+    tn_pass pass = tn_engine_eval_pass(e, batch, true);
+    pass.merged = true;
+    *fit = false;
+    const int rc = tn_pass_bytes(&bytes, d, e->model, &pass, err);
+    if (rc) return rc == TN_ERR_MEMORY ? 0 : rc;
+    *fit = copies <= left / (shares_memory(d) ? 4 : 2) && copies + bytes <= left;
+    return 0;
+}
+
+/* The first time. */
+static int try_to_merge(tn_engine *e, int batch, tn_error *err)
+{
+    tn_store *st = e->session->store;
+    const double copies = (double)st->merged_bytes / 1048576, stored = (double)st->weight_bytes / 1048576;
+    bool fit;
+    TN_TRY(copies_fit(e, batch, &fit, err));
+    const int rc = fit ? tn_store_merge(st, err) : 0;
+    if (rc && rc != TN_ERR_MEMORY) return rc;
+    e->stays_apart = !st->merged;
+    if (st->merged)
+        tn_logf(
+            e->log, TN_LOG_INFO,
+            "adapters merged into unpacked weights: %.1f MiB beside the %.1f as stored; a smaller --memory-limit leaves them apart",
+            copies, stored);
+    else
+        tn_logf(e->log, TN_LOG_INFO,
+                "weights stay as stored, %.1f MiB: no room for the %.1f MiB that they take unpacked, with adapters merged", stored,
+                copies);
+    return 0;
+}
+
+int tn_engine_merge(tn_engine *e, int batch, tn_error *err)
+{
+    tn_store *st = e->session->store;
+    if (!st->merged_bytes || st->merged || e->stays_apart || !gains_by_copies(e)) return 0;
+    return st->has_merged ? tn_store_merge(st, err) : try_to_merge(e, batch, err);
 }

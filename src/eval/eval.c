@@ -219,6 +219,7 @@ int tn_eval(const tn_config *c, const tn_run_options *o, const char *split, tn_e
                              o->log, err);
     if (!rc) rc = tn_adapters_engine(&e, adapters, &n, s, o, err);
     if (!rc && n) rc = tn_adapters_use(adapters[0], e, o, err);
+    if (!rc) rc = tn_engine_merge(e, TN_MIN(s->training.batch_size, d.n), err);
     if (!rc) {
         tn_prep p = tn_engine_prep(e, false);
         rc = tn_loader_new(&l, &d, &p, TN_MIN(s->training.batch_size, d.n), s->training.workers, s->training.prefetch, 0, err);

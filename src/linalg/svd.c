@@ -19,7 +19,7 @@ void tn_rows_to_norms(float *w, const float *norm, int rows, int cols)
     for (int i = 0; i < rows; i++, w += cols) {
         double s = 0;
         for (int c = 0; c < cols; c++) s += (double)w[c] * w[c];
-        const float k = (float)(norm[i] / sqrt(s));
+        const float k = s > 0 ? (float)(norm[i] / sqrt(s)) : 0;
         for (int c = 0; c < cols; c++) w[c] *= k;
     }
 }

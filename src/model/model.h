@@ -104,6 +104,7 @@ typedef struct tn_slot {
     int ndim, shape[4], rows, cols;
     tn_group group;
     bool trainable, linear, buffer; /* linear: a linear layer's weight (may be quantised); buffer: running statistic */
+    bool joins;                     /* belongs to one operation with the linear before it (key and value, up beside gate) */
     tn_init init;
     int init_fan;
     float init_std;   /* 0: what init says */
@@ -137,6 +138,8 @@ void tn_model_free(tn_model *m);
 /* ---- slots.c ---- */
 /** Index of a slot or -1. */
 int tn_model_slot(const tn_model *m, const char *name);
+/** The slot that a weight's module has under `suffix` ("lora_A.weight"), or -1. */
+int tn_model_beside(const tn_model *m, const tn_slot *weight, const char *suffix);
 /** Adds a slot; shape has ndim entries. Returns its index, -1 when memory ran out. */
 int tn_model_add(tn_model *m, tn_slot s, const char *name);
 /** The linear modules of the backbone (dotted names, no ".weight"). */
@@ -160,6 +163,7 @@ typedef struct tn_pass {
     bool hidden;    /* keep hidden_states.* as outputs; backbone only unless loss or heat is asked */
     bool heat;      /* run decoder and head */
     int recompute;  /* 0, 1, 2 for the backbone's layers */
+    bool merged;    /* adapters are in the matrices already (tn_store_merge): none are beside them */
     bool unfused;   /* the graph as it is emitted: no operation goes into the product before it */
     bool frames;    /* in come frames [B*H, 3*W] of RGB bytes and labels [B, 3] (x, y in heatmap pixels, visible), not pixel
                      * values, target and mask */

@@ -1,6 +1,7 @@
 /* The list of a model's weights. */
 #include "model.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -9,6 +10,13 @@ int tn_model_slot(const tn_model *m, const char *name)
     for (int i = 0; i < m->n_slots; i++)
         if (!strcmp(m->slots[i].name, name)) return i;
     return -1;
+}
+
+int tn_model_beside(const tn_model *m, const tn_slot *weight, const char *suffix)
+{
+    char name[200];
+    snprintf(name, sizeof name, "%.*s.%s", (int)(strlen(weight->name) - strlen(".weight")), weight->name, suffix);
+    return tn_model_slot(m, name);
 }
 
 int tn_model_add(tn_model *m, tn_slot s, const char *name)

@@ -19,12 +19,13 @@ static int add_vector(tn_model *m, const char *name, int n, tn_init init, tn_err
     return vit_add(m, name, 1, &n, init, false, err);
 }
 
-/* <module>.weight [out, in] and, when wanted, <module>.bias. */
-static int add_linear(tn_model *m, const char *module, int out, int in, bool bias, tn_error *err)
+/* <module>.weight [out, in] and, when wanted, <module>.bias. joins: of the operation of the linear before it. */
+static int add_linear(tn_model *m, const char *module, int out, int in, bool bias, bool joins, tn_error *err)
 {
     char name[160];
     snprintf(name, sizeof name, "%s.weight", module);
     TN_TRY(vit_add(m, name, 2, (int[]){out, in}, TN_INIT_TRUNC, true, err));
+    m->slots[m->n_slots - 1].joins = joins;
     if (!bias) return 0;
     snprintf(name, sizeof name, "%s.bias", module);
     return add_vector(m, name, out, TN_INIT_ZERO, err);
@@ -57,15 +58,16 @@ static int block_slots(tn_model *m, int i, tn_error *err)
     const tn_vit_names *k = v->names;
     const int d = v->hidden;
     TN_TRY(add_norm(m, AT(k->norm1), d, err));
-    TN_TRY(add_linear(m, AT(k->query), d, d, v->q_bias, err));
-    TN_TRY(add_linear(m, AT(k->key), d, d, v->k_bias, err));
-    TN_TRY(add_linear(m, AT(k->value), d, d, v->v_bias, err));
-    TN_TRY(add_linear(m, AT(k->output), d, d, v->o_bias, err));
+    TN_TRY(add_linear(m, AT(k->query), d, d, v->q_bias, false, err));
+    TN_TRY(add_linear(m, AT(k->key), d, d, v->k_bias, true, err));
+    TN_TRY(add_linear(m, AT(k->value), d, d, v->v_bias, true, err));
+    TN_TRY(add_linear(m, AT(k->output), d, d, v->o_bias, false, err));
     if (v->layer_scale) TN_TRY(add_vector(m, AT(k->scale1), d, TN_INIT_ONE, err));
     TN_TRY(add_norm(m, AT(k->norm2), d, err));
-    if (v->gated && !v->fused_gate) TN_TRY(add_linear(m, AT(k->gate), v->inner, d, v->mlp_bias, err));
-    TN_TRY(add_linear(m, AT(k->up), v->fused_gate ? 2 * v->inner : v->inner, d, v->mlp_bias, err));
-    TN_TRY(add_linear(m, AT(k->down), d, v->inner, v->mlp_bias, err));
+    const bool beside = v->gated && !v->fused_gate;
+    if (beside) TN_TRY(add_linear(m, AT(k->gate), v->inner, d, v->mlp_bias, false, err));
+    TN_TRY(add_linear(m, AT(k->up), v->fused_gate ? 2 * v->inner : v->inner, d, v->mlp_bias, beside, err));
+    TN_TRY(add_linear(m, AT(k->down), d, v->inner, v->mlp_bias, false, err));
     if (v->layer_scale) TN_TRY(add_vector(m, AT(k->scale2), d, TN_INIT_ONE, err));
     return 0;
 }
@@ -103,17 +105,19 @@ static int vit_slot_of(const tn_model *m, const char *module, const char *suffix
     return tn_model_slot(m, name);
 }
 
-static tn_gpart part_of(const tn_model *m, const char *module)
+static tn_gpart part_of(const vit_emitter *e, const char *module)
 {
+    const tn_model *m = e->m;
+    const bool beside = !e->p->merged;
     tn_gpart p = {.w = vit_slot_of(m, module, "weight"),
                   .bias = vit_slot_of(m, module, "bias"),
-                  .a = vit_slot_of(m, module, "lora_A.weight"),
-                  .b = vit_slot_of(m, module, "lora_B.weight")};
+                  .a = beside ? vit_slot_of(m, module, "lora_A.weight") : -1,
+                  .b = beside ? vit_slot_of(m, module, "lora_B.weight") : -1};
     p.cols = m->slots[p.w].rows;
     p.in = m->slots[p.w].cols;
     p.r = p.a >= 0 ? m->slots[p.a].rows : 0;
     p.scale = p.a >= 0 ? m->slots[p.a].lora_scale : 0;
-    p.m = m->lora.dora ? vit_slot_of(m, module, "lora_magnitude_vector") : -1;
+    p.m = beside && m->lora.dora ? vit_slot_of(m, module, "lora_magnitude_vector") : -1;
     return p;
 }
 
@@ -236,7 +240,7 @@ static int vit_attention(vit_emitter *e, int h, int i)
     const tn_vit *v = &e->m->vit;
     const tn_vit_names *k = v->names;
     tn_graph *g = e->g;
-    tn_gpart qkv_parts[3] = {part_of(e->m, AT(k->query)), part_of(e->m, AT(k->key)), part_of(e->m, AT(k->value))};
+    tn_gpart qkv_parts[3] = {part_of(e, AT(k->query)), part_of(e, AT(k->key)), part_of(e, AT(k->value))};
     int qkv = vit_linear(e, h, qkv_parts, 3, "qkv"), rows = g->t[h].rows;
     if (v->rope) {
         const int turned = act_tensor(e, rows, g->t[qkv].cols, "qkv.turned");
@@ -251,7 +255,7 @@ static int vit_attention(vit_emitter *e, int h, int i)
     tn_gnode *n = tn_graph_node(g, TN_OP_ATTENTION);
     n->in[0] = qkv, n->out[0] = o, n->out[1] = lse, n->a.attention.heads = v->heads;
     vit_mark(e, n);
-    tn_gpart out = part_of(e->m, AT(k->output));
+    tn_gpart out = part_of(e, AT(k->output));
     return vit_linear(e, o, &out, 1, "attention.out");
 }
 
@@ -262,13 +266,13 @@ static int vit_mlp(vit_emitter *e, int h, int i)
     const tn_vit_names *k = v->names;
     tn_gpart in[2];
     int n_in = 0;
-    if (v->gated && !v->fused_gate) in[n_in++] = part_of(e->m, AT(k->gate));
-    in[n_in++] = part_of(e->m, AT(k->up));
+    if (v->gated && !v->fused_gate) in[n_in++] = part_of(e, AT(k->gate));
+    in[n_in++] = part_of(e, AT(k->up));
     int u = vit_linear(e, h, in, n_in, "mlp.up"), a = act_tensor(e, e->g->t[h].rows, v->inner, "mlp.act");
     tn_gnode *n = tn_graph_node(e->g, v->gated ? TN_OP_GLU : TN_OP_ACT);
     n->in[0] = u, n->out[0] = a, n->a.act.fn = v->act;
     vit_mark(e, n);
-    tn_gpart down = part_of(e->m, AT(k->down));
+    tn_gpart down = part_of(e, AT(k->down));
     return vit_linear(e, a, &down, 1, "mlp.out");
 }
 
@@ -334,7 +338,7 @@ static int vit_embed(vit_emitter *e, int *out, tn_error *err)
     tn_gnode *n = tn_graph_node(g, TN_OP_PATCHIFY);
     n->in[0] = g->pixels, n->out[0] = cols;
     n->a.patchify = (tn_attr_patchify){m->image_h, m->image_w, v->patch, e->p->normalize};
-    tn_gpart patch = part_of(m, v->names->patch);
+    tn_gpart patch = part_of(e, v->names->patch);
     int patches = vit_linear(e, cols, &patch, 1, "patch.embeddings");
     int pos = vit_positions(e, gh, gw, err);
     if (pos == -2) return TN_ERR_MEMORY;

@@ -27,7 +27,7 @@ static int dw_plan(dw_walk *p, const tn_ctx *c, const tn_tensor *x, int batch, t
     p->per_row = p->blocks * TN_CEIL_DIV(lanes, tile);
     p->run = tn_runs_of(s.h, batch, p->per_row, groups * (int)c->dev->info.compute_units, LEAST);
     TN_TRY(tn_countable("a depthwise convolution", (size_t)(s.h + 2) * (size_t)s.w * (size_t)C, err));
-    return tn_options_set(&p->o, err, "-DACT=%d -DVW=%d -DCHANNELS=%d -DCOLS=%d -DWHOLE=%d -DTILE=%d -DSLOTS=%d -DFLIP=%d",
+    return tn_options_set(&p->o, err, "-DACT=%d -DVW=%d -DCHANNELS=%d -DCOLS=%d -DFULL=%d -DTILE=%d -DSLOTS=%d -DFLIP=%d",
                           (int)x->dtype, vw, C, COLS, s.w % COLS == 0, tile, slots, flip);
 }
 

@@ -146,11 +146,13 @@ int tn_dora_scale(tn_ctx *c, const tn_tensor *w, const tn_tensor *t, const tn_te
                   tn_error *err)
 {
     tn_dtype act;
-    TN_TRY(tn_storage(&act, "DoRA's scale", TN_LIST(w), TN_LIST(t, m, g, inv), err));
+    tn_tensor whole = *w; /* it may be a part of a buffer */
+    whole.off = 0;
+    TN_TRY(tn_storage(&act, "DoRA's scale", TN_LIST(&whole), TN_LIST(t, m, g, inv), err));
     tn_options o;
     const size_t n = (size_t)w->rows;
     TN_TRY(tn_options_set(&o, err, "-DW=%d", (int)act));
-    tn_arg args[] = {TN_BUF(w->mem),   TN_BUF(t->mem),  TN_BUF(m->mem), TN_BUF(g->mem),
+    tn_arg args[] = {TN_BUF(w->mem),   TN_UINT(w->off), TN_BUF(t->mem), TN_BUF(m->mem), TN_BUF(g->mem),
                      TN_BUF(inv->mem), TN_INT(w->cols), TN_INT(n),      TN_INT(first)};
     return vectors(c, &(vector_kernel){"dora_scale", o.s, act, 1}, n, args, TN_COUNT(args), err);
 }

@@ -164,7 +164,8 @@ typedef struct tn_dora_part {
 } tn_dora_part;
 /** Columns [first, first + part) of y = g*u (+ v) (+ bias). */
 int tn_dora(tn_ctx *c, const tn_dora_part *d, tn_tensor *y, tn_error *err);
-/** From row `first` on, g = m / |w + t| and inv = 1 / |w + t| by rows; w of any storage, t float32, both [rows, in]. */
+/** From row `first` on, g = m / |w + t| and inv = 1 / |w + t| by rows; w of any storage, perhaps a part of a buffer, t float32,
+ * both [rows, in]. */
 int tn_dora_scale(tn_ctx *c, const tn_tensor *w, const tn_tensor *t, const tn_tensor *m, int first, tn_tensor *g, tn_tensor *inv,
                   tn_error *err);
 /** dm[part] += sums * inv, both read from column `first` on. */

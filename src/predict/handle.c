@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MOST_AT_ONCE = 32 };
+enum { MOST_AT_ONCE = 32, OFTEN_AT_ONCE = 8 }; /* OFTEN: what room is kept for; a video's */
 
 struct tn_model_handle {
     tn_config *config; /* the engine's settings lie in it */
@@ -46,7 +46,7 @@ int tn_model_open(tn_model_handle **out, const tn_config *c, const tn_run_option
     m->at_once = MOST_AT_ONCE;
     int rc = o->checkpoint && !(m->checkpoint = strdup(o->checkpoint)) ? tn_oom(err) : take_config(m, c, o, err);
     if (!rc) rc = tn_adapters_engine(&m->e, m->adapters, &m->n_adapters, tn_config_settings(m->config), o, err);
-    if (!rc && m->n_adapters) rc = tn_model_use_adapter(m, 0, err);
+    if (!rc) rc = m->n_adapters ? tn_model_use_adapter(m, 0, err) : tn_engine_merge(m->e, OFTEN_AT_ONCE, err);
     if (rc) tn_model_close(m);
     else *out = m;
     return rc;
@@ -72,6 +72,7 @@ int tn_model_use_adapter(tn_model_handle *m, int index, tn_error *err)
     m->in_place = -1; /* half of it, when it fails */
     const tn_run_options o = {.version = TN_RUN_OPTIONS_VERSION, .checkpoint = m->checkpoint};
     TN_TRY(tn_adapters_use(m->adapters[index], m->e, &o, err));
+    TN_TRY(tn_engine_merge(m->e, OFTEN_AT_ONCE, err));
     m->in_place = index;
     return 0;
 }

@@ -55,7 +55,8 @@ static int open_prediction(tn_prof *p, tn_error *err)
 {
     if (!p->batch) p->batch = 1;
     TN_TRY(tn_adapters_engine(&p->e, p->adapters, &p->n_adapters, p->s, p->o, err));
-    return p->n_adapters ? tn_adapters_use(p->adapters[0], p->e, p->o, err) : 0;
+    if (p->n_adapters) TN_TRY(tn_adapters_use(p->adapters[0], p->e, p->o, err));
+    return tn_engine_merge(p->e, p->batch, err);
 }
 
 int tn_prof_open(tn_prof *p, const tn_settings *s, const tn_run_options *o, const tn_profile_options *want, tn_error *err)

@@ -5,13 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-static int part_slot(const tn_model *m, const tn_slot *weight, const char *suffix)
-{
-    char name[200];
-    snprintf(name, sizeof name, "%.*s.%s", (int)(strlen(weight->name) - strlen(".weight")), weight->name, suffix);
-    return tn_model_slot(m, name);
-}
-
 bool tn_adapt_sets(const tn_store *st, int adapter_slot)
 {
     char name[200];
@@ -41,7 +34,7 @@ int tn_adapt_base(tn_store *st, int slot, float *w, uint64_t seed, tn_error *err
     const tn_slot *s = &st->m->slots[slot];
     const tn_lora *l = &st->m->lora;
     if (!l->enabled || !s->linear) return 0;
-    const int a_slot = part_slot(st->m, s, "lora_A.weight"), b_slot = part_slot(st->m, s, "lora_B.weight");
+    const int a_slot = tn_model_beside(st->m, s, "lora_A.weight"), b_slot = tn_model_beside(st->m, s, "lora_B.weight");
     if (a_slot < 0 || !tn_adapt_sets(st, a_slot)) return 0;
     adapt_split x = {.rows = s->rows, .cols = s->cols, .r = st->m->slots[a_slot].rows, .scale = st->m->slots[a_slot].lora_scale};
     x.A = malloc(sizeof(float) * (size_t)x.r * (size_t)x.cols);
@@ -65,7 +58,7 @@ static int set_magnitude(tn_store *st, int mag, tn_error *err)
     snprintf(name, sizeof name, "%.*s.weight", n, full);
     const int w_slot = tn_model_slot(st->m, name);
     const tn_slot *w = &st->m->slots[w_slot];
-    const int a_slot = part_slot(st->m, w, "lora_A.weight"), b_slot = part_slot(st->m, w, "lora_B.weight");
+    const int a_slot = tn_model_beside(st->m, w, "lora_A.weight"), b_slot = tn_model_beside(st->m, w, "lora_B.weight");
     const int r = st->m->slots[a_slot].rows;
     const size_t R = (size_t)w->rows, C = (size_t)w->cols;
     float *v = malloc(sizeof *v * (R * C + (R + C) * (size_t)r + R)), *A = v + R * C, *B = A + C * (size_t)r,

@@ -24,6 +24,8 @@ bool tn_call_trained(const tn_call *k, int slot);
 tn_tensor tn_call_weight(const tn_call *k, int slot);
 /** Where the slot's gradient accumulates; an empty tensor when it is not trained. */
 tn_tensor tn_call_grad(const tn_call *k, int slot);
+/** Does a linear layer's matrix lie dense? Then *w is it. */
+bool tn_call_dense(const tn_call *k, int slot, tn_tensor *w);
 /** A linear layer's matrix, unpacked into the workspace as `to` when it is quantised. */
 int tn_call_matrix(const tn_call *k, int slot, tn_dtype to, tn_tensor *w);
 #endif

@@ -34,14 +34,20 @@ tn_tensor tn_call_grad(const tn_call *k, int slot)
     return tn_call_trained(k, slot) ? k->s->store->s[slot].grad : (tn_tensor){0};
 }
 
+bool tn_call_dense(const tn_call *k, int slot, tn_tensor *w)
+{
+    const tn_stored *s = &k->s->store->s[slot];
+    if (k->e->pass.merged && s->merged.rows) return *w = s->merged, true;
+    if (s->place == TN_PLACE_QUANT) return false;
+    const tn_tensor shadow = tn_store_operand(k->s->store, slot);
+    *w = shadow.dtype == s->t.dtype ? s->t : shadow; /* a region of its own where there is no shadow */
+    return true;
+}
+
 int tn_call_matrix(const tn_call *k, int slot, tn_dtype to, tn_tensor *w)
 {
     const tn_stored *s = &k->s->store->s[slot];
-    if (s->place != TN_PLACE_QUANT) {
-        const tn_tensor shadow = tn_store_operand(k->s->store, slot);
-        *w = shadow.dtype == s->t.dtype ? s->t : shadow; /* a region of its own where there is no shadow */
-        return 0;
-    }
+    if (tn_call_dense(k, slot, w)) return 0;
     TN_TRY(tn_ws_take(k->c, w, to, s->q.s.rows, s->q.s.cols, k->err));
     return tn_unpack(k->c, &s->q, w, k->err);
 }

@@ -80,16 +80,31 @@ static tn_tensor joined_grad(const tn_call *k, int slot, int rows)
     return g;
 }
 
-/* Are the weights quantised, so that they can be unpacked under each other? */
+/* Do the weights lie dense behind each other? Then *w is all of them. */
+static bool lie_joined(const tn_call *k, tn_tensor *w)
+{
+    if (k->n->n_parts < 2 || !tn_call_dense(k, k->n->part[0].w, w)) return false;
+    for (int i = 1; i < k->n->n_parts; i++) {
+        tn_tensor next;
+        if (!tn_call_dense(k, k->n->part[i].w, &next) || next.mem != w->mem || next.off != w->off + tn_tensor_count(w))
+            return false;
+        w->rows += next.rows;
+    }
+    return true;
+}
+
+/* Are they so, or quantised, so that they can be unpacked under each other? */
 static bool joins_w(const tn_call *k)
 {
+    tn_tensor w;
     bool all = k->n->n_parts > 1;
-    for (int i = 0; i < k->n->n_parts; i++) all = all && k->s->store->s[k->n->part[i].w].place == TN_PLACE_QUANT;
-    return all;
+    for (int i = 0; i < k->n->n_parts; i++) all = all && !tn_call_dense(k, k->n->part[i].w, &w);
+    return all || lie_joined(k, &w);
 }
 
 static int joined_w(const tn_call *k, int in, tn_dtype to, tn_tensor *w)
 {
+    if (lie_joined(k, w)) return 0;
     TN_TRY(tn_ws_take(k->c, w, to, all_cols(k->n), in, k->err));
     const tn_qtensor *q[TN_NODE_PARTS];
     for (int i = 0; i < k->n->n_parts; i++) q[i] = &k->s->store->s[k->n->part[i].w].q;
@@ -141,8 +156,9 @@ static void ending(const tn_call *k, tn_epilogue *e)
 static int few_tokens(const tn_call *k, const tn_gpart *p, const tn_gemm_args *g, bool *done)
 {
     const tn_stored *s = &k->s->store->s[p->w];
+    tn_tensor dense;
     *done = false;
-    if (s->place != TN_PLACE_QUANT || g->e.has_act || g->e.residual.rows) return 0;
+    if (tn_call_dense(k, p->w, &dense) || g->e.has_act || g->e.residual.rows) return 0;
     TN_TRY(tn_qgemv_pays(k->c, &s->q, &g->A, done, k->err));
     if (!*done) return 0;
     TN_TRY(tn_qgemv(k->c, &g->A, &s->q, g->e.bias, g->C, k->err));

@@ -78,18 +78,35 @@ int tn_exec_of_graph(tn_exec **out, tn_dev *d, const tn_model *m, tn_store *stor
     return rc;
 }
 
+/* Freed when this fails. */
+static int graph_of(tn_graph *g, const tn_model *m, const tn_pass *pass, tn_error *err)
+{
+    int rc = tn_model_graph(g, m, pass, err);
+    if (!rc && !pass->unfused) rc = tn_graph_fuse(g, err);
+    if (!rc) rc = tn_graph_merge(g, true, err);
+    if (!rc && !pass->unfused) rc = tn_graph_fuse_merged(g, err);
+    if (rc) tn_graph_free(g);
+    return rc;
+}
+
+int tn_pass_bytes(size_t *bytes, const tn_dev *d, const tn_model *m, const tn_pass *pass, tn_error *err)
+{
+    tn_graph g;
+    tn_plan p;
+    TN_TRY(graph_of(&g, m, pass, err));
+    const int rc = tn_plan_make(&p, &g, d->align, d->info.largest_allocation, err);
+    tn_graph_free(&g);
+    if (rc) return rc;
+    *bytes = p.total;
+    tn_plan_free(&p);
+    return 0;
+}
+
 int tn_exec_new(tn_exec **out, tn_dev *d, const tn_model *m, tn_store *store, const tn_pass *pass, tn_error *err)
 {
     tn_graph g;
     *out = NULL;
-    int rc = tn_model_graph(&g, m, pass, err);
-    if (!rc && !pass->unfused) rc = tn_graph_fuse(&g, err);
-    if (!rc) rc = tn_graph_merge(&g, true, err);
-    if (!rc && !pass->unfused) rc = tn_graph_fuse_merged(&g, err);
-    if (rc) {
-        tn_graph_free(&g);
-        return rc;
-    }
+    TN_TRY(graph_of(&g, m, pass, err));
     return tn_exec_of_graph(out, d, m, store, pass, &g, err);
 }
 
@@ -184,7 +201,7 @@ int tn_session_adopt(tn_session *s, tn_exec *e, tn_error *err)
 static bool same_pass(const tn_pass *a, const tn_pass *b)
 {
     return a->batch == b->batch && a->act == b->act && a->groups == b->groups && a->training == b->training && a->loss == b->loss &&
-           a->hidden == b->hidden && a->heat == b->heat && a->recompute == b->recompute && a->unfused == b->unfused &&
+           a->hidden == b->hidden && a->heat == b->heat && a->recompute == b->recompute && a->merged == b->merged && a->unfused == b->unfused &&
            a->frames == b->frames && a->normalize == b->normalize && a->sigma == b->sigma && a->negative == b->negative &&
            a->stretch == b->stretch;
 }

@@ -35,6 +35,8 @@ typedef struct tn_session {
 /** Takes the store over. */
 int tn_session_new(tn_session **out, tn_dev *d, const tn_model *m, tn_store *store, tn_error *err);
 void tn_session_free(tn_session *s);
+/** What a pass's activations take, by its plan alone: nothing is measured or allocated. */
+int tn_pass_bytes(size_t *bytes, const tn_dev *d, const tn_model *m, const tn_pass *pass, tn_error *err);
 /** Graph, plan and workspace size of a pass; nothing is allocated on the device. Free with tn_exec_free. */
 int tn_exec_new(tn_exec **out, tn_dev *d, const tn_model *m, tn_store *store, const tn_pass *pass, tn_error *err);
 /** The same for a graph made elsewhere, merged, which is taken over (freed when this fails). */

@@ -1,4 +1,4 @@
-#include "store.h"
+#include "dense.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -128,9 +128,9 @@ static int allocate(tn_store *st, bool optimiser, tn_error *err)
         tn_stored *e = &st->s[i];
         if (e->place == TN_PLACE_PARAM) TN_TRY(bind_param(st, e, err));
         else if (e->place == TN_PLACE_QUANT) TN_TRY(new_quant(st, e, err));
-        else TN_TRY(tn_buffer_new(&e->t.mem, st->dev, e->bytes, st->m->slots[i].name, err));
+        else if (!st->m->slots[i].linear) TN_TRY(tn_buffer_new(&e->t.mem, st->dev, e->bytes, st->m->slots[i].name, err));
     }
-    return 0;
+    return tn_dense_new(st, false, err);
 }
 
 int tn_store_new(tn_store **out, tn_dev *d, const tn_model *m, const tn_quant_spec *quant, tn_dtype act, bool optimiser, bool dry,
@@ -152,6 +152,7 @@ int tn_store_new(tn_store **out, tn_dev *d, const tn_model *m, const tn_quant_sp
     }
     for (int i = 0; !rc && i < m->n_slots; i++) rc = choose(st, i, err);
     lay_out_params(st);
+    tn_dense_lay_out(st);
     if (!rc && !dry) rc = allocate(st, optimiser, err);
     if (rc) {
         tn_store_free(st);
@@ -165,6 +166,8 @@ void tn_store_free(tn_store *st)
 {
     if (!st) return;
     tn_dev *d = st->dev;
+    tn_dense_free(st, false);
+    tn_dense_free(st, true);
     for (int i = st->m->n_slots - 1; i >= 0; i--) {
         tn_stored *e = &st->s[i];
         tn_buffer_free(e->grad.mem);
@@ -268,12 +271,14 @@ static int set_quant(tn_store *st, int slot, const float *v, tn_error *err)
 int tn_store_set_packed(tn_store *st, int slot, const tn_qmatrix *q, tn_error *err)
 {
     st->generation++;
+    st->merged = false;
     return tn_qtensor_set(&st->s[slot].q, st->dev, q, err);
 }
 
 int tn_store_set(tn_store *st, int slot, const float *values, tn_error *err)
 {
     const tn_stored *e = &st->s[slot];
+    if (st->m->slots[slot].group != TN_GROUP_HEAD) st->merged = false;
     if (e->place == TN_PLACE_QUANT) return set_quant(st, slot, values, err);
     if (e->place == TN_PLACE_DENSE) st->generation++; /* joined vectors are copies */
     TN_TRY(tn_tensor_set(st->dev, &e->t, values, err));

@@ -20,9 +20,11 @@ typedef enum tn_place { TN_PLACE_NONE, TN_PLACE_DENSE, TN_PLACE_QUANT, TN_PLACE_
 
 typedef struct tn_stored {
     tn_place place;
-    tn_tensor t;    /* dense, or the region of the parameter arena */
+    tn_tensor t;    /* dense, or the region of the parameter arena; with an offset: it lies behind the matrix before it */
     tn_tensor grad; /* parameters only */
     tn_qtensor q;
+    tn_tensor
+        merged; /* dense, with the adapters in it (tn_store_merge), laid out as t (dense.h); rows 0: the matrix has no such copy */
     size_t off, bytes; /* off: floats into the arena */
 } tn_stored;
 
@@ -43,6 +45,8 @@ typedef struct tn_store {
     struct tn_joined *joined; /* biases of several matrices in one vector */
     int n_joined;
     tn_buffer *tables;                         /* of the quantised format; the first quantised slot's */
+    size_t merged_bytes;                       /* what the copies with adapters in them take, or would */
+    bool has_merged, merged;                   /* has_merged: they are allocated; merged: and hold what the slots do */
     size_t weight_bytes, float_bytes;          /* frozen weights as stored, and as float32 */
     int generation;                            /* counts what makes a recorded pass stale */
     int n_quantised, n_skipped, n_indivisible; /* skipped: by name; indivisible: rows that blocks do not divide */
@@ -56,6 +60,10 @@ void tn_store_free(tn_store *s);
 int tn_store_set(tn_store *s, int slot, const float *values, tn_error *err);
 /** Sets a slot that is stored quantised from a matrix of the same shape and format. */
 int tn_store_set_packed(tn_store *s, int slot, const tn_qmatrix *q, tn_error *err);
+/** Copies of the frozen matrices that are quantised or have adapters: unpacked to the storage type, s B A (and DoRA's norms)
+ * added in float32, rounded once. Passes with `merged` multiply with them. The slots stay as they are; setting one makes the
+ * copies stale (s->merged), and another call fills them again. An optimiser's steps are not noticed. */
+int tn_store_merge(tn_store *s, tn_error *err);
 /** Reads a slot back as float32 (dequantised). */
 int tn_store_get(tn_store *s, int slot, float *values, tn_error *err);
 /** Gradient of a trainable slot. */

@@ -80,6 +80,30 @@ static double distance(const built *b, const float *w0)
     return sqrt(s);
 }
 
+/* One product takes query, key and value: each is still its own to set and to read. */
+START_TEST(dense_matrices_of_one_operation_lie_behind_each_other)
+{
+    static const char *const names[] = {W ".weight", "layer.0.attention.k_proj.weight", "layer.0.attention.v_proj.weight",
+                                        "layer.0.attention.o_proj.weight"};
+    static float want[4][R * C], got[R * C];
+    tn_error e = {0};
+    built b = build(&(tn_lora){0}, false);
+    for (int i = 3; i >= 0; i--) {
+        for (int k = 0; k < R * C; k++) want[i][k] = (float)(i * R * C + k);
+        ck_assert_int_eq(tn_store_set(b.st, tn_model_slot(b.m, names[i]), want[i], &e), 0);
+    }
+    const tn_tensor *q = &b.st->s[tn_model_slot(b.m, names[0])].t;
+    for (int i = 0; i < 4; i++) {
+        const tn_tensor *t = &b.st->s[tn_model_slot(b.m, names[i])].t;
+        get(&b, names[i], got);
+        ck_assert(!memcmp(got, want[i], sizeof got));
+        ck_assert_int_eq(t->mem == q->mem, i < 3);
+        ck_assert_uint_eq(t->off, i < 3 ? (size_t)i * R * C : 0);
+    }
+    done(b);
+}
+END_TEST
+
 static tn_lora lora_of(tn_lora_init init, int iterations)
 {
     return (tn_lora){.enabled = true, .r = 8, .alpha = 20, .bias = "none", .init = init, .iterations = iterations};
@@ -191,7 +215,8 @@ END_TEST
 int main(void)
 {
     return run_tests("adapt", 120,
-                     TESTS(TIMES(pissa_keeps_the_sum, 3), ONCE(loftq_undoes_part_of_the_quantisation),
-                           ONCE(loftq_leaves_a_skipped_layer_to_the_usual_start), ONCE(dora_begins_with_the_norms_of_its_rows),
-                           ONCE(gaussian_has_the_spread_peft_gives_it), TIMES(low_rank_factors_are_the_best_ones, 3)));
+                     TESTS(ONCE(dense_matrices_of_one_operation_lie_behind_each_other), TIMES(pissa_keeps_the_sum, 3),
+                           ONCE(loftq_undoes_part_of_the_quantisation), ONCE(loftq_leaves_a_skipped_layer_to_the_usual_start),
+                           ONCE(dora_begins_with_the_norms_of_its_rows), ONCE(gaussian_has_the_spread_peft_gives_it),
+                           TIMES(low_rank_factors_are_the_best_ones, 3)));
 }

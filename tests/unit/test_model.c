@@ -1,5 +1,7 @@
-/* Models that stay open: frames in memory against frames in files, batches, adapters, and two of everything in two threads. */
+/* Models that stay open: frames in memory against frames in files, batches, adapters, which are merged where that pays, and two of
+ * everything in two threads. */
 #include "image.h"
+#include "metrics.h"
 #include "tiny.h"
 
 #include <math.h>
@@ -36,12 +38,31 @@ static int collect(void *user, const tn_prediction *p, int done, int total)
 }
 
 static const char *variants; /* of every run, or NULL */
+static bool in_float;        /* predict on a base that is not quantised, where a CPU merges adapters */
+static int merged;           /* how often that was told */
+
+static void hear(void *user, tn_log_level level, const char *line)
+{
+    (void)user, (void)level;
+    merged += strstr(line, "adapters merged into") != NULL;
+}
 
 static tn_run_options here(void)
 {
+    static const tn_log log = {hear, NULL};
     tn_run_options o = on_cpu();
     o.variants = variants;
+    o.log = &log;
     return o;
+}
+
+static tn_config *config_of(const char *checkpoint)
+{
+    static const char *const as_float[] = {"model.quantization.enabled=false"};
+    tn_error e;
+    tn_config *c;
+    must(tn_checkpoint_config(&c, checkpoint, as_float, in_float, NULL, &e), &e);
+    return c;
 }
 
 /* What tn_predict says of all frames, with an adapter when it is not NULL. */
@@ -49,14 +70,13 @@ static balls by_files(const char *checkpoint, const char *adapter)
 {
     balls b = {.n = 0};
     tn_error e;
-    tn_config *c;
+    tn_config *c = config_of(checkpoint);
     tn_run_options o = here();
     const char *images[] = {in_work("data/game1/Clip1")};
     tn_predict_options p = TN_PREDICT_OPTIONS_INIT;
     p.images = images, p.n_images = 1, p.each = collect, p.user = &b;
     o.checkpoint = checkpoint;
     if (adapter) o.adapters = &adapter, o.n_adapters = 1;
-    must(tn_checkpoint_config(&c, checkpoint, NULL, 0, NULL, &e), &e);
     must(tn_predict(c, &o, &p, &e), &e);
     ck_assert_int_eq(b.n, FRAMES);
     tn_config_free(c);
@@ -69,7 +89,9 @@ static tn_model_handle *open_model(const char *checkpoint, const char *const *ad
     tn_model_handle *m;
     tn_run_options o = here();
     o.checkpoint = checkpoint, o.adapters = adapters, o.n_adapters = n;
-    must(tn_model_open(&m, NULL, &o, &e), &e);
+    tn_config *c = in_float ? config_of(checkpoint) : NULL;
+    must(tn_model_open(&m, c, &o, &e), &e);
+    tn_config_free(c);
     return m;
 }
 
@@ -149,6 +171,7 @@ END_TEST
 START_TEST(adapters_change_places)
 {
     char first[160];
+    in_float = _i;
     snprintf(first, sizeof first, "%s", trained("a", 1));
     const char *adapters[] = {first, trained("b", 2)};
     const balls a = by_files(first, adapters[0]), b = by_files(first, adapters[1]);
@@ -165,6 +188,162 @@ START_TEST(adapters_change_places)
     ck_assert(memcmp(&a.ball, &b.ball, sizeof a.ball) != 0);
     REFUSES(tn_model_use_adapter(m, 2, &e));
     tn_model_close(m);
+    ck_assert_int_eq(merged, _i ? 3 : 0); /* once an opening */
+}
+END_TEST
+
+/* ---- adapters in the matrices ---- */
+
+enum { AREA = (W / 4) * (H / 4) };
+
+static const struct {
+    const char *precision;
+    bool quantised, dora;
+    double tolerance; /* of the largest value of the heatmap */
+} kinds[] = {{"fp32", true, false, 1e-5}, {"fp32", false, false, 1e-5}, {"fp32", true, true, 1e-5},
+             {"bf16", true, false, 3e-2}, {"bf16", false, false, 3e-2}, {"bf16", true, true, 3e-2}};
+
+typedef struct {
+    tn_config *c;
+    tn_engine *e;
+    float heat[AREA];
+} opened;
+
+static void open_engine(opened *o, int kind, size_t limit)
+{
+    tn_error e;
+    tn_run_options run = on_cpu();
+    run.memory_limit = limit;
+    o->c = tiny("never", 4);
+    must(tn_config_set_str(o->c, "training.precision", kinds[kind].precision, &e), &e);
+    must(tn_config_set_bool(o->c, "model.quantization.enabled", kinds[kind].quantised, &e), &e);
+    must(tn_config_set_bool(o->c, "model.lora.use_dora", kinds[kind].dora, &e), &e);
+    must(tn_config_set_real(o->c, "model.heatmap.head_std", 0.3, &e), &e);
+    must(tn_engine_open(&o->e, tn_config_settings(o->c), &run, false, false, &e), &e);
+}
+
+static void close_engine(opened *o)
+{
+    tn_engine_close(o->e);
+    tn_config_free(o->c);
+}
+
+static void look_at_noise(opened *o)
+{
+    static uint8_t frame[3 * W * H];
+    tn_error e;
+    tn_rng r = tn_rng_named(3, "noise");
+    for (size_t i = 0; i < sizeof frame; i++) frame[i] = (uint8_t)tn_rng_below(&r, 256);
+    const tn_batch b = {.n = 1, .frames = frame};
+    must(tn_forward(o->e, &b, o->heat, NULL, &e), &e);
+}
+
+/* Adapters that do something: B's that are not zero, and magnitudes beside the norms. */
+static void give_adapters(tn_engine *x, const char *seed)
+{
+    tn_error e;
+    tn_store *st = x->session->store;
+    for (int i = 0; i < x->model->n_slots; i++) {
+        const tn_slot *s = &x->model->slots[i];
+        const size_t n = (size_t)s->rows * (size_t)s->cols;
+        const bool b = strstr(s->name, ".lora_B.") != NULL, m = strstr(s->name, ".lora_magnitude_vector") != NULL;
+        if (!b && !m) continue;
+        float *v = malloc(n * sizeof *v);
+        tn_rng r = tn_rng_named(i, seed);
+        must(tn_store_get(st, i, v, &e), &e);
+        for (size_t k = 0; k < n; k++) v[k] = (float)(b ? 0.05 * tn_rng_normal(&r) : v[k] * (1 + 0.2 * tn_rng_normal(&r)));
+        must(tn_store_set(st, i, v, &e), &e);
+        free(v);
+    }
+}
+
+/* The largest difference of two heatmaps over the largest value of b. */
+static double apart(const opened *a, const float *b)
+{
+    double d = 0, top = 0;
+    for (int i = 0; i < AREA; i++) {
+        d = fmax(d, fabs((double)a->heat[i] - b[i]));
+        top = fmax(top, fabs((double)b[i]));
+    }
+    return d / top;
+}
+
+/* Adapters' and unpacking's commands of the pass that runs. */
+static int operations(const opened *o, tn_opcode op)
+{
+    const tn_session *s = o->e->session;
+    int n = 0;
+    for (int i = 0; i < s->n_execs; i++)
+        for (int k = 0; s->execs[i]->pass.merged == s->store->merged && k < s->execs[i]->g.n_n; k++)
+            n += s->execs[i]->g.n[k].op == op;
+    return n;
+}
+
+START_TEST(merged_adapters_are_as_adapters_beside)
+{
+    static opened o;
+    static float without[AREA], beside[AREA];
+    tn_error e;
+    open_engine(&o, _i, 0);
+    look_at_noise(&o);
+    memcpy(without, o.heat, sizeof without);
+    give_adapters(o.e, "one");
+    look_at_noise(&o);
+    memcpy(beside, o.heat, sizeof beside);
+    ck_assert_double_gt(apart(&o, without), 3 * kinds[_i].tolerance);
+    ck_assert_int_gt(operations(&o, TN_OP_LINEAR_T), 0);
+    must(tn_store_merge(o.e->session->store, &e), &e);
+    look_at_noise(&o);
+    ck_assert_double_le(apart(&o, beside), kinds[_i].tolerance);
+    ck_assert(memcmp(o.heat, beside, sizeof beside) != 0); /* another way of computing it */
+    ck_assert_int_eq(operations(&o, TN_OP_LINEAR_T) + operations(&o, TN_OP_DORA), 0);
+    give_adapters(o.e, "two");
+    ck_assert(!o.e->session->store->merged);
+    look_at_noise(&o);
+    memcpy(without, o.heat, sizeof without);
+    ck_assert_double_gt(apart(&o, beside), 3 * kinds[_i].tolerance);
+    must(tn_store_merge(o.e->session->store, &e), &e);
+    look_at_noise(&o);
+    ck_assert_double_le(apart(&o, without), kinds[_i].tolerance);
+    close_engine(&o);
+}
+END_TEST
+
+/* A quarter of what is free on a CPU. */
+START_TEST(adapters_are_merged_where_there_is_room)
+{
+    static opened o;
+    static float beside[AREA];
+    tn_error e;
+    open_engine(&o, 1, 0);
+    const size_t stored = o.e->dev->allocated, copies = o.e->session->store->merged_bytes;
+    give_adapters(o.e, "one");
+    look_at_noise(&o);
+    memcpy(beside, o.heat, sizeof beside);
+    close_engine(&o);
+    for (int room = 0; room < 2; room++) {
+        open_engine(&o, 1, stored + 4 * copies - (room ? 0 : 4));
+        give_adapters(o.e, "one");
+        must(tn_engine_merge(o.e, 1, &e), &e);
+        ck_assert_int_eq(o.e->session->store->merged, room);
+        ck_assert_uint_eq(o.e->dev->allocated, stored + (room ? copies : 0));
+        look_at_noise(&o);
+        ck_assert_int_eq(memcmp(o.heat, beside, sizeof beside) != 0, room);
+        ck_assert_uint_ge(o.e->dev->peak, o.e->dev->allocated);
+        close_engine(&o);
+    }
+}
+END_TEST
+
+/* A CPU has quantised weights in its caches; DoRA's norms in every pass would cost more. */
+START_TEST(a_cpu_merges_what_it_gains_by)
+{
+    static opened o;
+    tn_error e;
+    open_engine(&o, _i, 0);
+    must(tn_engine_merge(o.e, 1, &e), &e);
+    ck_assert_int_eq(o.e->session->store->merged, !kinds[_i].quantised || kinds[_i].dora);
+    close_engine(&o);
 }
 END_TEST
 
@@ -246,7 +425,10 @@ int main(void)
     Suite *s = suite_create("model");
     add_tests(s, "handle", 300,
               TESTS(ONCE(frames_in_memory_are_as_frames_in_files), ONCE(a_batch_with_strides_is_as_one_by_one),
-                    ONCE(adapters_change_places)));
+                    TIMES(adapters_change_places, 2)));
+    add_tests(s, "merged", 300,
+              TESTS(TIMES(merged_adapters_are_as_adapters_beside, sizeof kinds / sizeof *kinds),
+                    ONCE(adapters_are_merged_where_there_is_room), TIMES(a_cpu_merges_what_it_gains_by, 3)));
     add_tests(
         s, "threads", 600,
         TESTS(TIMES(two_models_in_two_threads_are_as_one_after_the_other, 2), ONCE(training_beside_predicting_changes_neither)));

@@ -1,0 +1,101 @@
+#include "dense.h"
+
+/* The next matrix of the same operation, or -1. */
+static int next_of(const tn_model *m, int i)
+{
+    for (i++; i < m->n_slots; i++)
+        if (m->slots[i].linear) return m->slots[i].joins ? i : -1;
+    return -1;
+}
+
+static bool is_first(const tn_model *m, int i)
+{
+    return m->slots[i].linear && !m->slots[i].joins;
+}
+
+static tn_tensor *matrix(tn_store *st, int i, bool merged)
+{
+    return merged ? &st->s[i].merged : &st->s[i].t;
+}
+
+static bool has(const tn_store *st, int i, bool merged)
+{
+    return merged ? st->s[i].merged.rows > 0 : st->s[i].place == TN_PLACE_DENSE;
+}
+
+/* Without its copy the matrix would be unpacked, or multiplied beside adapters, in every pass. */
+static bool gains(const tn_store *st, int i)
+{
+    const tn_place place = st->s[i].place;
+    return place == TN_PLACE_QUANT || (place == TN_PLACE_DENSE && tn_model_beside(st->m, &st->m->slots[i], "lora_A.weight") >= 0);
+}
+
+/* All frozen matrices of an operation have copies where one of them gains by it. */
+static void give_copies(tn_store *st, int first)
+{
+    bool any = false;
+    for (int i = first; i >= 0; i = next_of(st->m, i)) any |= gains(st, i);
+    for (int i = first; any && i >= 0; i = next_of(st->m, i)) {
+        tn_stored *e = &st->s[i];
+        if (e->place == TN_PLACE_PARAM) continue;
+        e->merged = tn_view(NULL, st->act, e->t.rows, e->t.cols);
+        st->merged_bytes += tn_tensor_bytes(&e->merged);
+    }
+}
+
+static void lay_out(tn_store *st, int first, bool merged)
+{
+    size_t off = 0;
+    for (int i = first; i >= 0; i = next_of(st->m, i)) {
+        tn_tensor *t = matrix(st, i, merged);
+        if (!has(st, i, merged)) continue;
+        if (off * tn_dtype_size(t->dtype) + tn_tensor_bytes(t) > st->dev->info.largest_allocation) off = 0;
+        t->off = off;
+        off += tn_tensor_count(t);
+    }
+}
+
+void tn_dense_lay_out(tn_store *st)
+{
+    for (int i = 0; i < st->m->n_slots; i++) {
+        if (!is_first(st->m, i)) continue;
+        give_copies(st, i);
+        lay_out(st, i, false);
+        lay_out(st, i, true);
+    }
+}
+
+/* Bytes of matrix i, which begins a buffer, and of those behind it. */
+static size_t extent(tn_store *st, int i, bool merged)
+{
+    size_t bytes = tn_tensor_bytes(matrix(st, i, merged));
+    while ((i = next_of(st->m, i)) >= 0) {
+        const tn_tensor *t = matrix(st, i, merged);
+        if (!has(st, i, merged)) continue;
+        if (!t->off) break;
+        bytes += tn_tensor_bytes(t);
+    }
+    return bytes;
+}
+
+int tn_dense_new(tn_store *st, bool merged, tn_error *err)
+{
+    tn_buffer *last = NULL;
+    for (int i = 0; i < st->m->n_slots; i++) {
+        tn_tensor *t = matrix(st, i, merged);
+        if (!st->m->slots[i].linear || !has(st, i, merged)) continue;
+        if (!t->off) TN_TRY(tn_buffer_new(&last, st->dev, extent(st, i, merged), st->m->slots[i].name, err));
+        t->mem = last;
+    }
+    return 0;
+}
+
+void tn_dense_free(tn_store *st, bool merged)
+{
+    for (int i = 0; i < st->m->n_slots; i++) {
+        tn_tensor *t = matrix(st, i, merged);
+        if (!st->m->slots[i].linear || !has(st, i, merged)) continue;
+        if (!t->off) tn_buffer_free(t->mem); /* a buffer is its first matrix's */
+        t->mem = NULL;
+    }
+}

@@ -1,0 +1,79 @@
+/* Dense copies of matrices with their adapters in them: what prediction multiplies with. */
+#include "dense.h"
+#include "svd.h"
+
+#include <stdlib.h>
+
+/* Adapter's slot of matrix i, by suffix, or -1. */
+static int adapter(const tn_store *st, int i, const char *suffix)
+{
+    return tn_model_beside(st->m, &st->m->slots[i], suffix);
+}
+
+/* A slot's values, or NULL with the error set. */
+static float *values(tn_store *st, int slot, tn_error *err)
+{
+    const tn_slot *s = &st->m->slots[slot];
+    float *v = malloc(sizeof *v * (size_t)s->rows * (size_t)s->cols);
+    if (!v) tn_oom(err);
+    else if (tn_store_get(st, slot, v, err)) {
+        free(v);
+        v = NULL;
+    }
+    return v;
+}
+
+/* w becomes W + s B A, and with DoRA the rows of that have the norms m. */
+static int add_adapter(tn_store *st, int i, float *w, tn_error *err)
+{
+    const tn_slot *s = &st->m->slots[i];
+    const int a = adapter(st, i, "lora_A.weight"), mag = adapter(st, i, "lora_magnitude_vector");
+    if (a < 0) return 0;
+    const tn_slot *A = &st->m->slots[a];
+    float *va = values(st, a, err), *vb = va ? values(st, adapter(st, i, "lora_B.weight"), err) : NULL;
+    float *vm = vb && mag >= 0 ? values(st, mag, err) : NULL;
+    const bool all = vb && (mag < 0 || vm);
+    if (all) tn_matmul_add(w, A->lora_scale, vb, va, s->rows, A->rows, s->cols);
+    if (vm) tn_rows_to_norms(w, vm, s->rows, s->cols);
+    free(va);
+    free(vb);
+    free(vm);
+    return all ? 0 : err->status;
+}
+
+static int fill(tn_store *st, int i, tn_error *err)
+{
+    tn_stored *e = &st->s[i];
+    if (e->place == TN_PLACE_QUANT && adapter(st, i, "lora_A.weight") < 0) {
+        tn_ctx c;
+        tn_ctx_init(&c, st->dev);
+        return tn_unpack(&c, &e->q, &e->merged, err);
+    }
+    float *w = values(st, i, err);
+    if (!w) return err->status;
+    int rc = add_adapter(st, i, w, err);
+    if (!rc) rc = tn_tensor_set(st->dev, &e->merged, w, err);
+    free(w);
+    return rc;
+}
+
+static int fill_all(tn_store *st, tn_error *err)
+{
+    for (int i = 0; i < st->m->n_slots; i++) {
+        if (!st->s[i].merged.rows) continue;
+        TN_TRY(tn_watch_tell(&st->dev->watch, TN_PHASE_LOADING, st->m->slots[i].name, i, st->m->n_slots, err));
+        TN_TRY(fill(st, i, err));
+    }
+    return 0;
+}
+
+int tn_store_merge(tn_store *st, tn_error *err)
+{
+    const bool had = st->has_merged;
+    int rc = had ? 0 : tn_dense_new(st, true, err);
+    st->merged = false;
+    if (!rc) rc = fill_all(st, err);
+    if (!rc) st->merged = st->has_merged = true;
+    else if (!had) tn_dense_free(st, true);
+    return rc;
+}
