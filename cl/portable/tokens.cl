@@ -87,7 +87,7 @@ __kernel void grid_forward(const __global act_t *x, __global act_t *grid, int n,
 {
     const int c = (int)get_global_id(0) * VW, r = (int)get_global_id(1), p = n - skip;
     if (c >= d || r >= rows) return;
-    PUT(ACT, grid, (size_t)r * d + c, GET(ACT, x, ((size_t)(r / p) * n + skip + r % p) * d + c));
+    MOVE(ACT, grid, (size_t)r * d + c, x, ((size_t)(r / p) * n + skip + r % p) * d + c);
 }
 
 /* dx [B*N, D]: zero for the skipped tokens, dgrid for the patches. Items (D/VW, B*N). */
@@ -95,9 +95,10 @@ __kernel void grid_backward(const __global act_t *dgrid, __global act_t *dx, int
 {
     const int c = (int)get_global_id(0) * VW, r = (int)get_global_id(1), t = r % n;
     if (c >= d || r >= rows) return;
-    vec v = TO_VEC(0.0f);
-    if (t >= skip) v = GET(ACT, dgrid, ((size_t)(r / n) * (n - skip) + t - skip) * d + c);
-    PUT(ACT, dx, (size_t)r * d + c, v);
+    if (t < skip)
+        PUT(ACT, dx, (size_t)r * d + c, TO_VEC(0.0f));
+    else
+        MOVE(ACT, dx, (size_t)r * d + c, dgrid, ((size_t)(r / n) * (n - skip) + t - skip) * d + c);
 }
 
 /* out[i, c] += sum over samples of dx[b, first + i, c]: CLS, registers, positions. Items (D, count). */

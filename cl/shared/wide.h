@@ -1,22 +1,28 @@
-/* VW elements (1, 2, 4 or 8) in one access of up to 16 bytes, which vload and vstore do not promise: the place is a multiple of VW.
- * WIDE(t): as they lie in memory. VALUES(t, w) and STORED(t, v) convert; GET and PUT do both. After common.h. */
+/* VW elements in one access (of 16 bytes, where the device has no longer ones), which vload and vstore do not promise: the place is
+ * a multiple of VW. WIDE(t): as they lie in memory. VALUES(t, w) and STORED(t, v) convert; GET and PUT do both, MOVE neither.
+ * After common.h. */
 #ifndef TN_WIDE_H
 #define TN_WIDE_H
 
-#if VW == 16 /* of CPUs, which have no need of it */
-#define GET LDV
-#define PUT STV
+#define WIDE(t)                 CAT(WIDE_, t)
+#define LDW(t, p, i)            (*(const __global WIDE(t) *)((p) + (i)))
+#define MOVE(t, to, i, from, j) (*(__global WIDE(t) *)((to) + (i)) = LDW(t, from, j))
+#define NOTHING(t)              ((WIDE(t))(0))
+
+#if VW == 16 /* of CPUs */
+#define WIDE_0 float16
+#define WIDE_1 ushort16
+#define WIDE_2 ushort16
+#define GET    LDV
+#define PUT    STV
 #else
-#define GET(t, p, i)      VALUES(t, LDW(t, p, i))
-#define PUT(t, p, i, v)   STW(t, p, i, v)
-#define WIDE(t)           CAT(WIDE_, t)
-#define VALUES(t, w)      CAT(values_, t)(w)
-#define STORED(t, v)      CAT(stored_, t)(v)
-#define LDW(t, p, i)      (*(const __global WIDE(t) *)((p) + (i)))
-#define STW(t, p, i, v)   (*(__global WIDE(t) *)((p) + (i)) = STORED(t, v))
-#define NOTHING(t)        ((WIDE(t))(0))
+#define VALUES(t, w)    CAT(values_, t)(w)
+#define STORED(t, v)    CAT(stored_, t)(v)
+#define STW(t, p, i, v) (*(__global WIDE(t) *)((p) + (i)) = STORED(t, v))
+#define GET(t, p, i)    VALUES(t, LDW(t, p, i))
+#define PUT             STW
 typedef vec vec_t; /* CAT does not expand inside CAT */
-#define WIDE_0            vec_t
+#define WIDE_0 vec_t
 inline vec values_0(vec v) { return v; }
 inline vec stored_0(vec v) { return v; }
 
