@@ -35,8 +35,15 @@
 #else
 #define P_MASK
 #endif
-#define P_END , __global ushort *C, uint c_off, int ldc, float alpha P_EXTRA P_BIAS P_SCALE
-#define A_END , C, c_off, ldc, alpha A_EXTRA A_BIAS A_SCALE
+#ifdef TURN /* q and k are turned: the first `turned` columns, in heads of 64 */
+#define P_TURN , const __global float *restrict table, int tokens, int skip, int turned
+#define A_TURN , table, tokens, skip, turned
+#else
+#define P_TURN
+#define A_TURN
+#endif
+#define P_END , __global ushort *C, uint c_off, int ldc, float alpha P_EXTRA P_BIAS P_SCALE P_TURN
+#define A_END , C, c_off, ldc, alpha A_EXTRA A_BIAS A_SCALE A_TURN
 
 /* Lane q's word i becomes lane i's word q: its own inverse. (Word by word: a choice between two vectors would be compiled to a
  * branch that splits the warp.) */
@@ -93,9 +100,11 @@ inline void fetch(uint4 *held, int r, int c, int M, int N P_END)
 /* One pair of neighbours: the sum v of columns n, n+1; s: its word of the extra, in or out. */
 inline float2 end_pair(float2 v, uint *s, int n P_END)
 {
+#ifndef TURN /* turn_pieces has done these */
     v *= alpha;
 #ifdef BIAS
     v += *(const __global float2 *)(bias + n);
+#endif
 #endif
 #ifdef PRE
     *s = pack16(v.x, v.y);
@@ -142,16 +151,43 @@ inline void finish(const float *d, const uint4 *e, int r, int c, int M, int N P_
     }
 }
 
+#ifdef TURN
+/* Scales and biases 64 columns, from c on, of rows r and r+8, and turns them where they are a head's of q or k (rotary embedding, Su
+ * et al. 2021, in halves): a and b are this lane's parts of columns c to c+31 and c+32 to c+63, so column and partner meet in a
+ * lane. Into x and y: sums that are written to in place would have the compiler run the products one by one. The first `skip` tokens of a sample are not turned. */
+inline void turn_pieces(float *x, float *y, const float *a, const float *b, int r, int c P_END)
+{
+    const int q = (int)get_local_id(0) & 3;
+    UNROLL for (int h = 0; h < 2; h++) {
+        const int at = (r + 8 * h) % tokens - skip;
+        const bool turns = at >= 0 && c < turned;
+        const __global float4 *t = (const __global float4 *)(table + max(at, 0) * 64) + q; /* cos, sin, cos, sin */
+        UNROLL for (int j = 0; j < 4; j++) {
+            const int i = 4 * j + 2 * h;
+            float4 w = t[4 * j];
+            w = (float4)(turns ? w.x : 1.0f, turns ? w.y : 0.0f, turns ? w.z : 1.0f, turns ? w.w : 0.0f);
+            float2 lo = alpha * (float2)(a[i], a[i + 1]), hi = alpha * (float2)(b[i], b[i + 1]);
+#ifdef BIAS
+            lo += *(const __global float2 *)(bias + c + 8 * j + 2 * q);
+            hi += *(const __global float2 *)(bias + c + 32 + 8 * j + 2 * q);
+#endif
+            x[i] = lo.x * w.x - hi.x * w.y, x[i + 1] = lo.y * w.z - hi.y * w.w;
+            y[i] = hi.x * w.x + lo.x * w.y, y[i + 1] = hi.y * w.z + lo.y * w.w;
+        }
+    }
+}
+#endif
+
 /* The second pair's product before the first one's is added to it: this lane's part d of 32 columns, from c on, of rows r and r+8. */
 inline void settle(float *d, int r, int c, int N, float pair_alpha, uint seed, uint threshold, float keep)
 {
     UNROLL for (int j = 0; j < 4; j++)
-        UNROLL for (int e = 0; e < 4; e++) {
-            float f = pair_alpha;
-#ifdef MASK_E
-            const int col = c + 8 * j + 2 * ((int)get_local_id(0) & 3) + e % 2, row = r + e / 2 * 8;
-            f = tn_hash(seed, (uint)(row * N + col)) >= threshold ? f * keep : 0.0f;
+        UNROLL for (int h = 0; h < 2; h++) {
+            float low = pair_alpha, high = pair_alpha;
+#ifdef MASK_E /* N is even: neighbours are a pair */
+            const uint at = (uint)((r + h * 8) * N + c + 8 * j + 2 * ((int)get_local_id(0) & 3)), w = tn_draws(seed, at >> 1);
+            low = (w & 0xffffu) >= threshold ? low * keep : 0.0f, high = (w >> 16) >= threshold ? high * keep : 0.0f;
 #endif
-            d[4 * j + e] *= f;
+            d[4 * j + 2 * h] *= low, d[4 * j + 2 * h + 1] *= high;
         }
 }

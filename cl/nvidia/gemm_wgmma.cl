@@ -340,12 +340,21 @@ __kernel GROUP(THREADS) void gemm_wgmma(const __global uchar *maps_a, uint map_a
 #if READS
             bar_wait(p.extra_full + 8 * group, turns - 1 & 1);
 #endif
+#ifdef TURN
+            UNROLL for (int x = 0; x < PIECE_COUNT; x += 2) {
+                float lo[16], hi[16];
+                turn_pieces(lo, hi, SUMS_OF(x), SUMS_OF(x + 1), ROW(x), COLUMN(x) A_END);
+                finish(lo, held, ROW(x), COLUMN(x), M, N A_END);
+                finish(hi, held, ROW(x), COLUMN(x + 1), M, N A_END);
+            }
+#else
             UNROLL for (int x = 0; x < PIECE_COUNT; x++) {
 #if READS
                 staged_extra(held, p.extras + group * EXTRA_BYTES, ROW(x) - m * BM, COLUMN(x) - n * BN);
 #endif
                 finish(SUMS_OF(x), held, ROW(x), COLUMN(x), M, N A_END);
             }
+#endif
 #if READS
             publish(); /* read through one proxy, written next through the other */
             __asm volatile("bar.warp.sync 0xffffffff;" ::: "memory");

@@ -22,6 +22,10 @@
 /* At the top of a kernel: so many groups must fit a multiprocessor, which bounds the registers of an item. Once rewritten. */
 #define MIN_GROUPS(n) __asm volatile("//@@minnctapersm " STR(n))
 
+/* The group's number, the same for all its items in a way that the compiler sees (uniform registers). Not get_group_id, which
+ * begins at 0 in each slice of a launch. */
+#define GROUP_ID(d, items) ((int)((get_global_id(d) - get_local_id(d)) / (items)))
+
 #if ACT == 2
 #define T16 "f16"
 #else
@@ -60,6 +64,15 @@ inline uint word_from_lane(uint v, int mask) /* the value of lane ^ mask */
 inline float from_lane(float x, int mask)
 {
     return as_float(word_from_lane(as_uint(x), mask));
+}
+
+inline int any_lane(int yes)
+{
+    int r;
+    __asm volatile("{ .reg .pred p; setp.ne.s32 p, %1, 0; vote.sync.any.pred p, p, -1; selp.s32 %0, 1, 0, p; }"
+                   : "=r"(r)
+                   : "r"(yes));
+    return r;
 }
 
 /* ---- fast arithmetic: without the handling of denormals that native_exp2 and native_recip bring along ---- */

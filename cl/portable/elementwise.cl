@@ -1,4 +1,5 @@
-/* Element-wise operations. An item handles VW elements of the same row (cols is a multiple of VW); n counts items. */
+/* Element-wise operations. An item handles VW elements of the same row (cols is a multiple of VW); n counts items, in 31 bits. */
+#define WHOLE 1
 #include "common.h"
 #include "act.h"
 #include "step.h"
@@ -9,30 +10,37 @@
 #define LS 0 /* residual: 1 scales the branch by a vector */
 #endif
 
+#define RUN(g, cols) ((g) % ((uint)(cols) / VW)) /* item g's place in its row, in vectors, and its row */
+#define ROW(g, cols) ((g) / ((uint)(cols) / VW))
+
 __kernel void act_forward(const __global act_t *x, __global act_t *y, int n)
 {
-    const size_t g = get_global_id(0), i = g * VW;
-    if (g < (size_t)n) STV(ACT, y, i, fn(LDV(ACT, x, i)));
+    const uint g = (uint)get_global_id(0);
+    const size_t i = (size_t)g * VW;
+    if (g < (uint)n) STV(ACT, y, i, fn(LDV(ACT, x, i)));
 }
 
 /* dx = dy * f'(x); dx may be dy. */
 __kernel void act_backward(const __global act_t *x, const __global act_t *dy, __global act_t *dx, int n)
 {
-    const size_t g = get_global_id(0), i = g * VW;
-    if (g < (size_t)n) STV(ACT, dx, i, LDV(ACT, dy, i) * fn_slope(LDV(ACT, x, i)));
+    const uint g = (uint)get_global_id(0);
+    const size_t i = (size_t)g * VW;
+    if (g < (uint)n) STV(ACT, dx, i, LDV(ACT, dy, i) * fn_slope(LDV(ACT, x, i)));
 }
 
 /* u [rows, 2*cols] is gate | up; y = f(gate) * up. */
 __kernel void glu_forward(const __global act_t *u, __global act_t *y, int cols, int n)
 {
-    const size_t g = get_global_id(0), i = g * VW, at = i / cols * cols + i;
-    if (g < (size_t)n) STV(ACT, y, i, fn(LDV(ACT, u, at)) * LDV(ACT, u, at + cols));
+    const uint g = (uint)get_global_id(0);
+    const size_t i = (size_t)g * VW, at = i + (size_t)ROW(g, cols) * cols;
+    if (g < (uint)n) STV(ACT, y, i, fn(LDV(ACT, u, at)) * LDV(ACT, u, at + cols));
 }
 
 __kernel void glu_backward(const __global act_t *u, const __global act_t *dy, __global act_t *du, int cols, int n)
 {
-    const size_t g = get_global_id(0), i = g * VW, at = i / cols * cols + i;
-    if (g >= (size_t)n) return;
+    const uint g = (uint)get_global_id(0);
+    const size_t i = (size_t)g * VW, at = i + (size_t)ROW(g, cols) * cols;
+    if (g >= (uint)n) return;
     const vec gate = LDV(ACT, u, at), up = LDV(ACT, u, at + cols), d = LDV(ACT, dy, i);
     STV(ACT, du, at, d * up * fn_slope(gate));
     STV(ACT, du, at + cols, d * fn(gate));
@@ -42,19 +50,21 @@ __kernel void glu_backward(const __global act_t *u, const __global act_t *dy, __
 __kernel void residual(const __global act_t *x, const __global act_t *y, const __global float *scale,
                        __global act_t *o, int cols, int n)
 {
-    const size_t g = get_global_id(0), i = g * VW;
-    if (g >= (size_t)n) return;
+    const uint g = (uint)get_global_id(0);
+    const size_t i = (size_t)g * VW;
+    if (g >= (uint)n) return;
     vec b = LDV(ACT, y, i);
 #if LS
-    b *= LDV(0, scale, i % cols);
+    b *= LDV(0, scale, RUN(g, cols) * VW);
 #endif
     STV(ACT, o, i, LDV(ACT, x, i) + b);
 }
 
 __kernel void scale_cols(const __global act_t *x, const __global float *scale, __global act_t *o, int cols, int n)
 {
-    const size_t g = get_global_id(0), i = g * VW;
-    if (g < (size_t)n) STV(ACT, o, i, LDV(ACT, x, i) * LDV(0, scale, i % cols));
+    const uint g = (uint)get_global_id(0);
+    const size_t i = (size_t)g * VW;
+    if (g < (uint)n) STV(ACT, o, i, LDV(ACT, x, i) * LDV(0, scale, RUN(g, cols) * VW));
 }
 
 /* Dropout (inverted) with the mask of (seed, element): keep where hash >= threshold. add 1: y += masked x. rest 1:
@@ -62,8 +72,9 @@ __kernel void scale_cols(const __global act_t *x, const __global float *scale, _
 __kernel void dropout(const __global act_t *x, __global act_t *y, const __global tn_step *step, uint salt, uint threshold,
                       float keep_scale, int add, int rest, int n)
 {
-    const size_t g = get_global_id(0), i = g * VW;
-    if (g >= (size_t)n) return;
+    const uint g = (uint)get_global_id(0);
+    const size_t i = (size_t)g * VW;
+    if (g >= (uint)n) return;
     const vec a = LDV(ACT, x, i);
     vec v = a * KEEP(tn_hash(step->seed, salt), (uint)i, threshold, keep_scale);
     if (rest) v = a - v;
@@ -75,29 +86,32 @@ __kernel void dropout(const __global act_t *x, __global act_t *y, const __global
 __kernel void dropout2d(const __global act_t *x, __global act_t *y, const __global tn_step *step, uint salt, uint threshold,
                         float keep_scale, int cols, int sample_rows, int n)
 {
-    const size_t g = get_global_id(0), i = g * VW;
-    if (g >= (size_t)n) return;
-    const size_t c = i % cols, b = i / cols / sample_rows;
-    STV(ACT, y, i, LDV(ACT, x, i) * KEEP(tn_hash(step->seed, salt), (uint)(b * cols + c), threshold, keep_scale));
+    const uint g = (uint)get_global_id(0);
+    const size_t i = (size_t)g * VW;
+    if (g >= (uint)n) return;
+    const uint c = RUN(g, cols) * VW, b = ROW(g, cols) / (uint)sample_rows;
+    STV(ACT, y, i, LDV(ACT, x, i) * KEEP(tn_hash(step->seed, salt), b * cols + c, threshold, keep_scale));
 }
 
 /* y = x * z[sample, col] (z float32): squeeze-excitation's last step, and its backward towards x. */
 __kernel void scale_channels(const __global act_t *x, const __global float *z, __global act_t *y, int cols,
                              int sample_rows, int n)
 {
-    const size_t g = get_global_id(0), i = g * VW;
-    if (g >= (size_t)n) return;
-    const size_t c = i % cols, b = i / cols / sample_rows;
-    STV(ACT, y, i, LDV(ACT, x, i) * LDV(0, z, b * cols + c));
+    const uint g = (uint)get_global_id(0);
+    const size_t i = (size_t)g * VW;
+    if (g >= (uint)n) return;
+    const uint c = RUN(g, cols) * VW, b = ROW(g, cols) / (uint)sample_rows;
+    STV(ACT, y, i, LDV(ACT, x, i) * LDV(0, z, (size_t)b * cols + c));
 }
 
 /* x = k * z[sample, col], or x += with add: backward of a mean over the sample's rows. */
 __kernel void spread_channels(__global act_t *x, const __global float *z, float k, int cols, int sample_rows, int add, int n)
 {
-    const size_t g = get_global_id(0), i = g * VW;
-    if (g >= (size_t)n) return;
-    const size_t c = i % cols, b = i / cols / sample_rows;
-    vec v = k * LDV(0, z, b * cols + c);
+    const uint g = (uint)get_global_id(0);
+    const size_t i = (size_t)g * VW;
+    if (g >= (uint)n) return;
+    const uint c = RUN(g, cols) * VW, b = ROW(g, cols) / (uint)sample_rows;
+    vec v = k * LDV(0, z, (size_t)b * cols + c);
     if (add) v += LDV(ACT, x, i);
     STV(ACT, x, i, v);
 }
@@ -106,10 +120,10 @@ __kernel void spread_channels(__global act_t *x, const __global float *z, float 
 __kernel void dora(const __global act_t *u, const __global float *g, const __global act_t *v, const __global float *bias,
                    __global act_t *y, int cols, int first, int part, int n)
 {
-    const size_t i = get_global_id(0);
-    if (i >= (size_t)n) return;
-    const int c = (int)(i % part);
-    const size_t at = i / part * cols + first + c;
+    const uint i = (uint)get_global_id(0);
+    if (i >= (uint)n) return;
+    const uint c = i % (uint)part;
+    const size_t at = (size_t)(i / (uint)part) * cols + first + c;
     float r = g[first + c] * LD(ACT, u, at);
 #if HAS_V
     r += LD(ACT, v, at);

@@ -10,16 +10,25 @@
 #define P_PAIR
 #endif
 
+#define DEPTH 8 /* parts read before any is added */
+
 /* C = alpha * sum over z of P[batch][z][M][N], the pair's product, and the epilogue. Items (M * N / VW, batch). */
 __kernel void gemm_sum(const __global float *P, int splits, __global TYPE(CT) *C, uint c_off, int ldc, uint c_step, int M, int N,
                        float alpha, float beta P_STEP P_PAIR P_MASK_E P_EPILOGUE)
 {
-    const size_t count = (size_t)M * N, i = get_global_id(0) * VW;
+    const uint count = (uint)M * (uint)N, i = (uint)get_global_id(0) * VW;
     if (i >= count) return;
     const size_t item = get_global_id(1);
-    const int m = (int)(i / N), n = (int)(i % N);
+    const int m = (int)(i / (uint)N), n = (int)(i % (uint)N);
+    const __global float *from = P + item * splits * count + i;
     vec s = TO_VEC(0.0f);
-    for (int z = 0; z < splits; z++) s += LDV(0, P, (item * splits + z) * count + i);
+    int z = 0;
+    for (; z + DEPTH <= splits; z += DEPTH) {
+        vec v[DEPTH];
+        for (int k = 0; k < DEPTH; k++) v[k] = LDV(0, from, (size_t)(z + k) * count);
+        for (int k = 0; k < DEPTH; k++) s += v[k];
+    }
+    for (; z < splits; z++) s += LDV(0, from, (size_t)z * count);
     s *= alpha;
 #ifdef PAIR
     vec pair = LDV(0, P2, i);
@@ -38,8 +47,8 @@ __kernel void gemm_sum(const __global float *P, int splits, __global TYPE(CT) *C
 __kernel void gemm_masked(const __global TYPE(AT) *A, uint a_off, int lda, __global float *out, int cols, uint n,
                           const __global tn_step *step, uint salt, uint threshold, float keep_scale)
 {
-    const size_t i = get_global_id(0);
+    const uint i = (uint)get_global_id(0);
     if (i >= n) return;
-    const float keep = tn_hash(tn_hash(step->seed, salt), (uint)i) >= threshold ? keep_scale : 0.0f;
-    out[i] = keep * LD(AT, A, a_off + i / cols * lda + i % cols);
+    const float keep = tn_draw16(tn_hash(step->seed, salt), i) >= threshold ? keep_scale : 0.0f;
+    out[i] = keep * LD(AT, A, a_off + (size_t)(i / (uint)cols) * lda + i % (uint)cols);
 }

@@ -49,15 +49,6 @@ __kernel void sgd(__global float *p, const __global float *g, __global float *bu
     KEEP_SHADOW(w)
 }
 
-/* The copy alone: after the range was written from outside. Items (n). */
-__kernel void copy_shadow(const __global float *p, uint off, uint n P_SHADOW)
-{
-    size_t i = get_global_id(0);
-    if (i >= (size_t)n) return;
-    i += off;
-    KEEP_SHADOW(p[i])
-}
-
 /* partial[group] = sum of squares of its `chunk` elements, added as a tree. Groups of WG. */
 __kernel __attribute__((reqd_work_group_size(WG, 1, 1)))
 void grad_norm(const __global float *g, __global float *partial, uint off, uint n, uint chunk)

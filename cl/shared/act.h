@@ -3,22 +3,26 @@
 #define FN 0
 #endif
 
-/* erf to 1.3e-7: own fit, x*P(x^2) below 1, 1 - exp(-Q(x)) to 4, 1 beyond. */
-inline vec erf_v(vec x)
+/* Own fits on 0 to 5.9 for erfc(a / sqrt 2). By its logarithm, to 9e-9 in what gelu makes of it; beyond, it keeps falling. By its
+ * quotient with exp(-a^2 / 2), which the slope needs anyway, to 7e-8; beyond, that factor is all. */
+inline vec upper_tail(vec a)
 {
-    const vec a = fmin(fabs(x), TO_VEC(4.0f)), t = a * a;
-    const vec p = ((((((7.889119535e-05f * t - 8.020841281e-04f) * t + 5.189535339e-03f) * t - 2.685444459e-02f) * t +
-                     1.128360018e-01f) * t - 3.761262714e-01f) * t + 1.128379166e+00f) * a;
-    const vec q = (((((((-2.513265267e-07f * a + 2.531480707e-05f) * a - 4.637880099e-04f) * a + 4.282382589e-03f) * a -
-                      2.537355566e-02f) * a + 1.086389976e-01f) * a + 6.330396127e-01f) * a + 1.129661157e+00f) * a -
-                  2.043598723e-04f;
-    return copysign(select(1.0f - exp(-q), p, isless(a, TO_VEC(1.0f))), x);
+    return exp2(-((((((((1.902064179e-06f * a - 2.805692078e-05f) * a + 1.314731148e-04f) * a + 2.720760383e-04f) * a -
+                      7.245421701e-03f) * a + 5.262761122e-02f) * a + 4.591621430e-01f) * a + 1.151111046e+00f) * a));
+}
+inline vec mills_ratio(vec a)
+{
+    a = fmin(a, TO_VEC(8.0f));
+    return (((((((((3.263376155e-06f * a - 7.041550397e-05f) * a + 6.794764316e-04f) * a - 3.949252934e-03f) * a +
+                 1.587877682e-02f) * a - 4.862785336e-02f) * a + 1.223097662e-01f) * a - 2.650275928e-01f) * a +
+             4.998335856e-01f) * a - 7.978730294e-01f) * a + 9.999998682e-01f;
 }
 
 inline vec fn(vec x)
 {
 #if FN == 0
-    return 0.5f * x * (1.0f + erf_v(x * 0.70710678118654752f));
+    const vec a = fabs(x);
+    return fmax(x, TO_VEC(0.0f)) - 0.5f * a * upper_tail(a);
 #elif FN == 1
     return fmax(x, TO_VEC(0.0f));
 #elif FN == 2
@@ -31,7 +35,8 @@ inline vec fn(vec x)
 inline vec fn_slope(vec x)
 {
 #if FN == 0
-    return 0.5f * (1.0f + erf_v(x * 0.70710678118654752f)) + x * 0.39894228040143268f * exp(-0.5f * x * x);
+    const vec bell = exp2(-0.72134752044448170f * x * x), tail = 0.5f * bell * mills_ratio(fabs(x));
+    return select(tail, 1.0f - tail, isgreater(x, TO_VEC(0.0f))) + x * 0.39894228040143268f * bell;
 #elif FN == 1
     return select(TO_VEC(0.0f), TO_VEC(1.0f), isgreater(x, TO_VEC(0.0f)));
 #elif FN == 2

@@ -9,7 +9,12 @@
 #define ACT 0 /* storage type of activations */
 #endif
 #ifndef VW
-#define VW 4 /* elements a work-item handles at once: 1, 4 or 16 */
+#define VW 4 /* elements a work-item handles at once: 1, 4, 8 or 16 */
+#endif
+/* WHOLE 1: LDV and STV only reach multiples of VW elements of a buffer's start, so that up to 16 bytes are one access. (A vload
+ * promises no more than an element's alignment, and NVIDIA's compiler splits it.) For VW 4 and 8. */
+#ifndef WHOLE
+#define WHOLE 0
 #endif
 
 #define CAT_(a, b) a##b
@@ -64,6 +69,48 @@ inline void st_2(__global ushort *p, size_t i, float v)
 #define vec             CAT(float, VW)
 #define uvec            CAT(uint, VW)
 #define TO_VEC(x)       ((vec)(x))
+#if WHOLE && VW < 16
+#define WORDS CAT(uint, HALF_VW) /* as many elements of two bytes */
+#if VW == 8
+#define HALF_VW 4
+#define JOIN(e, o) ((vec)((e).x, (o).x, (e).y, (o).y, (e).z, (o).z, (e).w, (o).w))
+#else
+#define HALF_VW 2
+#define JOIN(e, o) ((vec)((e).x, (o).x, (e).y, (o).y))
+#endif
+inline vec ldv_0(const __global float *p, size_t i)
+{
+    return *(const __global vec *)(p + i);
+}
+inline vec ldv_1(const __global ushort *p, size_t i)
+{
+    const WORDS u = *(const __global WORDS *)(p + i), even = u << 16, odd = u & 0xffff0000u;
+    return JOIN(CAT(as_float, HALF_VW)(even), CAT(as_float, HALF_VW)(odd));
+}
+inline vec ldv_2(const __global ushort *p, size_t i)
+{
+    const WORDS u = *(const __global WORDS *)(p + i);
+    ushort h[VW];
+    CAT(vstore, VW)(CAT(as_ushort, VW)(u), 0, h);
+    return CAT(vload_half, VW)(0, (const half *)h);
+}
+inline void stv_0(__global float *p, size_t i, vec v)
+{
+    *(__global vec *)(p + i) = v;
+}
+inline void stv_1(__global ushort *p, size_t i, vec v)
+{
+    const uvec u = CAT(as_uint, VW)(v), rounded = u + 0x7fffu + ((u >> 16) & 1u);
+    const uvec r = select(rounded, u | 0x400000u, isnan(v));
+    *(__global WORDS *)(p + i) = (r.even >> 16) | (r.odd & 0xffff0000u);
+}
+inline void stv_2(__global ushort *p, size_t i, vec v)
+{
+    ushort h[VW];
+    CAT(CAT(vstore_half, VW), _rte)(v, 0, (half *)h);
+    *(__global WORDS *)(p + i) = CAT(as_uint, HALF_VW)(CAT(vload, VW)(0, h));
+}
+#else
 inline vec ldv_0(const __global float *p, size_t i)
 {
     return CAT(vload, VW)(0, p + i);
@@ -91,6 +138,7 @@ inline void stv_2(__global ushort *p, size_t i, vec v)
 {
     CAT(CAT(vstore_half, VW), _rte)(v, 0, (__global half *)p + i);
 }
+#endif
 #define LDV(t, p, i)    CAT(ldv_, t)(p, i)
 #define STV(t, p, i, v) CAT(stv_, t)(p, i, v)
 inline float hsum4(float4 v)
@@ -99,6 +147,8 @@ inline float hsum4(float4 v)
 }
 #if VW == 4
 #define HSUM(v) hsum4(v)
+#elif VW == 8
+#define HSUM(v) hsum4((v).lo + (v).hi)
 #else
 inline float hsum16(float16 v)
 {
@@ -108,6 +158,19 @@ inline float hsum16(float16 v)
 #define HSUM(v) hsum16(v)
 #endif
 #endif
+
+/* The two draws of elements 2 * pair and 2 * pair + 1, 16 bits each (tn_draw16 of src/base/numeric.c): murmur3's finaliser. */
+inline uint tn_draws(uint seed, uint pair)
+{
+    uint x = pair * 0x9E3779B9u + seed;
+    x = (x ^ (x >> 16)) * 0x85EBCA6Bu;
+    x = (x ^ (x >> 13)) * 0xC2B2AE35u;
+    return x ^ (x >> 16);
+}
+inline uint tn_draw16(uint seed, uint i)
+{
+    return tn_draws(seed, i >> 1) >> (i & 1) * 16 & 0xffffu;
+}
 
 /* tn_hash_u32 of src/base/numeric.c: a counter-based generator, nothing stored. */
 inline uint tn_hash(uint seed, uint counter)

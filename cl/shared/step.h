@@ -21,22 +21,22 @@ typedef struct {
 
 /* Keep (1 / (1 - p)) or drop (0) elements i and following. */
 #if VW == 1
-#define KEEP(seed, i, threshold, scale) (tn_hash(seed, i) >= (threshold) ? (scale) : 0.0f)
+#define KEEP(seed, i, threshold, scale) (tn_draw16(seed, i) >= (threshold) ? (scale) : 0.0f)
 #else
 #if VW == 16
 #define LANES ((uint16)(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15))
+#elif VW == 8
+#define LANES ((uint8)(0, 1, 2, 3, 4, 5, 6, 7))
 #else
 #define LANES ((uint4)(0, 1, 2, 3))
 #endif
 inline vec keep_v(uint seed, uint i, uint threshold, float scale)
 {
-    uvec x = ((uvec)(i) + LANES) * 0x9E3779B9u + seed;
-    for (int k = 0; k < 2; k++) {
-        x = (x ^ (x >> 16)) * 0x7FEB352Du;
-        x = (x ^ (x >> 15)) * 0x846CA68Bu;
-        x = (x ^ (x >> 16)) + seed * 0x85EBCA6Bu;
-    }
-    x ^= x >> 15;
+    const uvec at = (uvec)(i) + LANES;
+    uvec x = (at >> 1) * 0x9E3779B9u + seed; /* tn_draw16, every lane its own */
+    x = (x ^ (x >> 16)) * 0x85EBCA6Bu;
+    x = (x ^ (x >> 13)) * 0xC2B2AE35u;
+    x = (x ^ (x >> 16)) >> (at & 1) * 16 & 0xffffu;
     return select((vec)(0.0f), (vec)(scale), x >= (uvec)(threshold));
 }
 #define KEEP(seed, i, threshold, scale) keep_v(seed, i, threshold, scale)

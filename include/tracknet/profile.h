@@ -17,7 +17,7 @@ typedef struct tn_profile_options {
     unsigned version;
     tn_profile_what what;
     int batch;         /**< images of the pass; 0: the micro-batch that training would take, or 1 for a prediction */
-    int repeat;        /**< steps and passes that are timed; 0: 5 */
+    int repeat;        /**< bursts of steps, and passes, that are timed; 0: 5 */
     const char *json;  /**< the report is written there; NULL: not */
     const char *trace; /**< a Chrome trace (chrome://tracing, Perfetto) is written there; NULL: not */
 } tn_profile_options;
@@ -37,13 +37,18 @@ typedef struct tn_profile_entry {
 /** Plain data; strings and entries are the report's. */
 typedef struct tn_profile_report {
     tn_profile_what what;
-    const char *device, *storage; /**< storage: of the activations, "float32" */
+    const char *device, *driver, *storage; /**< storage: of the activations, "float32" */
     int batch, repeat;
     tn_profile_entry *entries;
     int n;
-    double seconds;                  /**< sum over the entries */
-    double flops, bytes;             /**< the same; 0 when they are not known of every node */
-    double step_seconds;             /**< of a whole step on the host's clock, not profiled: transfers and waits included */
+    double seconds;      /**< sum over the entries */
+    double flops, bytes; /**< the same; 0 when they are not known of every node */
+    double step_seconds; /**< of a whole step on the host's clock, not profiled: fresh frames, transfers and waits included; the
+                              median of `repeat` bursts */
+    int burst;           /**< steps of a burst, one after another as training has them: some tenths of a second, at least one */
+    double idle;         /**< part of step_seconds in which no command of the step ran: 1 - seconds / step_seconds, at least 0 */
+    double result;       /**< the last step's loss, or the mean of its heatmaps; NAN where they (the gradient) are not finite */
+    size_t peak_bytes;   /**< most device memory that the steps held at a time, weights included */
     long long launches, blocking;    /**< of one steady step: kernels enqueued, calls that waited for the device */
     double bandwidth, peak;          /**< measured: bytes/s (read and written) of a copy, flop/s of a large square product */
     const char *copied_by, *peak_by; /**< what reached them */

@@ -14,6 +14,7 @@ typedef enum tn_phase {
     TN_PHASE_MERGING,    /**< the same */
     TN_PHASE_DRAWING,    /**< synthetic frames */
     TN_PHASE_PROFILING,  /**< steps and passes */
+    TN_PHASE_FEATURES,   /**< frames whose features of a frozen backbone are computed, before its first epoch */
 } tn_phase;
 
 /** Made by the library and read through a pointer: later versions may add members at the end. */

@@ -70,7 +70,8 @@ typedef struct tn_train_summary {
 TN_API int tn_train(const tn_config *c, const tn_run_options *o, const tn_train_callbacks *cb, tn_train_summary *summary,
                     tn_error *err);
 
-/** What a training run of this configuration would take on this device; nothing is trained. */
+/** What a training run of this configuration would take on this device; nothing is trained. The data set is not looked at, so
+ * features of its frames (training.feature_cache) are not in it; tn_train_check's and a run's plans have them in `activations`. */
 TN_API int tn_plan_memory(const tn_config *c, const tn_run_options *o, tn_memory *m, tn_error *err);
 
 /** Whether this configuration can train here: labelled frames of each split and a ball to learn from, the folders, the checkpoints

@@ -157,6 +157,15 @@ uint32_t tn_hash_u32(uint32_t seed, uint32_t counter)
     return x ^ (x >> 15);
 }
 
+uint32_t tn_draw16(uint32_t seed, uint32_t i)
+{
+    uint32_t x = (i >> 1) * 0x9E3779B9u + seed;
+    x = (x ^ (x >> 16)) * 0x85EBCA6Bu;
+    x = (x ^ (x >> 13)) * 0xC2B2AE35u;
+    x ^= x >> 16;
+    return x >> (i & 1) * 16 & 0xffffu;
+}
+
 static uint64_t next_u64(tn_rng *r)
 {
     uint64_t z = (r->state += 0x9E3779B97F4A7C15ull);

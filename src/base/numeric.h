@@ -41,6 +41,8 @@ double tn_element_error(const float *a, const float *b, size_t n);
 
 /** Philox-like mixing of (seed, counter) to 32 bits: the same function is in cl/shared/common.h. */
 uint32_t tn_hash_u32(uint32_t seed, uint32_t counter);
+/** The 16-bit draw of element i: what dropout is decided by. Two neighbours share a hash. */
+uint32_t tn_draw16(uint32_t seed, uint32_t i);
 /** Sequential generator over splitmix64. */
 typedef struct tn_rng {
     uint64_t state;

@@ -14,6 +14,7 @@ static const char *const phases[] = {
     [TN_PHASE_MERGING] = "merging",
     [TN_PHASE_DRAWING] = "drawing",
     [TN_PHASE_PROFILING] = "profiling",
+    [TN_PHASE_FEATURES] = "running the frozen backbone",
 };
 
 int tn_cancelled(tn_phase phase, tn_error *err)

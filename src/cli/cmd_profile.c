@@ -134,10 +134,11 @@ static void profile_cmd_print_summary(const tn_profile_report *r)
     const bool train = r->what == TN_PROFILE_TRAIN;
     const char *step = train ? "training step" : "prediction";
     printf("device      %s\n", r->device);
-    printf("%-11s %d image%s, %s; medians of %d\n", train ? "train" : "predict", r->batch, r->batch == 1 ? "" : "s", r->storage,
-           r->repeat);
-    printf("%-11s %.3f ms by the clock, transfers and waits included; %.3f ms of commands when each is timed\n", "time",
-           1e3 * r->step_seconds, 1e3 * r->seconds);
+    printf("%-11s %d image%s, %s; medians of %d, peak %.0f MiB\n", train ? "train" : "predict", r->batch, r->batch == 1 ? "" : "s",
+           r->storage, r->repeat, (double)r->peak_bytes / 1048576);
+    printf("%-11s %.3f ms by the clock, %.1f img/s, device idle %.0f %%; transfers and waits included, bursts of %d\n", "step",
+           1e3 * r->step_seconds, r->batch / r->step_seconds, 100 * r->idle, r->burst);
+    printf("%-11s %.3f ms when each is timed\n", "commands", 1e3 * r->seconds);
     printf("%-11s %lld launches and %lld blocking calls of a %s\n", "host", r->launches, r->blocking, step);
     printf("%-11s %.1f GB/s copied by %s, %.1f GFLOP/s multiplied by %s\n", "roofline", 1e-9 * r->bandwidth, r->copied_by,
            1e-9 * r->peak, r->peak_by);

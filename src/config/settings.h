@@ -72,11 +72,12 @@ typedef struct tn_settings {
         char *precision;
         bool amp;
         double grad_clip, grad_clip_norm;
-        int freeze_epochs;
+        int freeze_epochs, feature_cache;
         bool adaptive;
         int min_micro, micro, oom_retries;
         double backoff;
         int workers, prefetch;
+        double cache_gb; /* below 0: as much as the machine lets */
         bool drop_last;
         char *optimizer;
         double lr, weight_decay, momentum;

@@ -4,13 +4,24 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* What to do about a frame, behind what is wrong with it. */
+static int of_frame(int rc, const tn_error *why, tn_error *err)
+{
+    if (rc == TN_ERR_FORMAT) return tn_fail(err, rc, "%s; copy the frame again or remove its row in Label.csv", why->message);
+    if (rc) *err = *why;
+    return rc;
+}
+
 int tn_frame_load(tn_image *out, const tn_frame *f, tn_error *err)
 {
     tn_error why = {0};
-    const int rc = tn_image_load(out, f->path, &why);
-    if (rc == TN_ERR_FORMAT) return tn_fail(err, rc, "%s; copy the frame again or remove its row in Label.csv", why.message);
-    if (rc) *err = why;
-    return rc;
+    return of_frame(tn_image_load(out, f->path, &why), &why, err);
+}
+
+int tn_frame_read(tn_image_reader *r, const tn_image *out, int *w, int *h, const tn_frame *f, tn_error *err)
+{
+    tn_error why = {0};
+    return of_frame(tn_image_reader_read(r, out, w, h, f->path, &why), &why, err);
 }
 
 void tn_dataset_free(tn_dataset *d)

@@ -52,6 +52,8 @@ int tn_dataset_check_ball(const tn_dataset *d, const char *what, tn_error *err);
 void tn_dataset_free(tn_dataset *d);
 /** The frame as stored; tn_image_free frees it. An error tells what to do about a frame of a data set. */
 int tn_frame_load(tn_image *out, const tn_frame *f, tn_error *err);
+/** The frame at out's size, as tn_image_reader_read gives it; the same errors. */
+int tn_frame_read(tn_image_reader *r, const tn_image *out, int *w, int *h, const tn_frame *f, tn_error *err);
 /** One label file of a clip whose frames lie in `dir`. Appends to d. */
 int tn_labels_read(tn_dataset *d, const char *name, const char *dir, const char *csv, tn_error *err);
 /** A kind in words, "visible without coordinates"; static. */

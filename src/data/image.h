@@ -26,6 +26,12 @@ int tn_image_save_png(const tn_image *im, const char *path, tn_error *err);
 int tn_image_save_jpeg(const tn_image *im, const char *path, int quality, tn_error *err);
 /** Pillow's Image.resize(..., BILINEAR): antialiased when shrinking, 8 bits between the two passes. */
 int tn_image_resize(tn_image *out, const tn_image *in, int w, int h, tn_error *err);
+/** Reads pictures to one size; decoder's memory and resize's tables stay from one to the next. For one thread. */
+typedef struct tn_image_reader tn_image_reader;
+int tn_image_reader_new(tn_image_reader **r, tn_error *err);
+void tn_image_reader_free(tn_image_reader *r);
+/** What tn_image_load and tn_image_resize give: to out's pixels, which are there. *w, *h: the picture's own size. */
+int tn_image_reader_read(tn_image_reader *r, const tn_image *out, int *w, int *h, const char *path, tn_error *err);
 void tn_image_flip(tn_image *im);
 
 /** Blends a heatmap [hh][hw] over the image (0 and below: nothing; its maximum: full colour). */

@@ -22,18 +22,26 @@ static void save_failed(j_common_ptr c)
     longjmp(((jpeg_save_errors *)c->err)->jump, 1);
 }
 
+int tn_image_open(FILE **f, bool *png, const char *path, tn_error *err)
+{
+    *f = fopen(path, "rb");
+    if (!*f) return tn_fail(err, TN_ERR_IO, "cannot open frame '%s': %s", path, strerror(errno));
+    unsigned char magic[8] = {0};
+    const size_t n = fread(magic, 1, 8, *f);
+    rewind(*f);
+    *png = n == 8 && !memcmp(magic, "\x89PNG\r\n\x1a\n", 8);
+    if (*png || (n >= 3 && magic[0] == 0xff && magic[1] == 0xd8)) return 0;
+    fclose(*f);
+    return tn_fail(err, TN_ERR_FORMAT, "%s: neither JPEG nor PNG", path);
+}
+
 static int image_read(tn_image *im, const char *path, bool sizes_only, tn_error *err)
 {
+    FILE *f;
+    bool png;
     *im = (tn_image){0};
-    FILE *f = fopen(path, "rb");
-    if (!f) return tn_fail(err, TN_ERR_IO, "cannot open frame '%s': %s", path, strerror(errno));
-    unsigned char magic[8] = {0};
-    size_t n = fread(magic, 1, 8, f);
-    rewind(f);
-    int rc;
-    if (n >= 3 && magic[0] == 0xff && magic[1] == 0xd8) rc = tn_jpeg_read(im, f, path, sizes_only, err);
-    else if (n == 8 && !memcmp(magic, "\x89PNG\r\n\x1a\n", 8)) rc = tn_png_read(im, f, path, sizes_only, err);
-    else rc = tn_fail(err, TN_ERR_FORMAT, "%s: neither JPEG nor PNG", path);
+    TN_TRY(tn_image_open(&f, &png, path, err));
+    const int rc = (png ? tn_png_read : tn_jpeg_read)(im, f, path, sizes_only, err);
     fclose(f);
     return rc;
 }

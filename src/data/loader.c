@@ -1,4 +1,5 @@
 #include "loader.h"
+#include "machine.h"
 #include "numeric.h"
 #include "scope.h"
 
@@ -20,11 +21,17 @@ typedef struct {
     int stored_w, stored_h; /* of the image in its file: labels refer to it */
 } kept;
 
+typedef struct {
+    pthread_t thread;
+    tn_loader *l;
+    tn_image_reader *reader;
+} hand;
+
 struct tn_loader {
     const tn_dataset *d;
     tn_prep prep;
     int batch, n_threads, n_slots;
-    pthread_t *thread;
+    hand *hands; /* [n_threads] */
     pthread_mutex_t lock;
     pthread_cond_t work, ready;
     bool stop;
@@ -32,8 +39,9 @@ struct tn_loader {
     int *order, n_order, epoch;
     long long next_sample, next_out; /* next sample to take; next batch to hand out */
     int busy;
-    kept *kept; /* [n_kept] resized frames, by index: the first ones, so that no timing decides which */
+    kept *kept; /* [d->n] what is known of frames that were read; the first n_kept stay, so that no timing decides which */
     int n_kept;
+    bool blind; /* sizes are enough */
     size_t frame_bytes;
 };
 
@@ -48,54 +56,52 @@ void tn_shuffle(int *order, int n, uint64_t seed, int epoch)
     }
 }
 
-/* Copies frame i, when it is kept already, and the size of its stored image. */
+/* Copies frame i, when it is kept already (and wanted), and the size of its stored image. */
 static bool kept_frame(tn_loader *l, int i, uint8_t *rgb, int *stored_w, int *stored_h)
 {
-    if (i >= l->n_kept) return false;
     pthread_mutex_lock(&l->lock);
     const kept k = l->kept[i];
+    const bool blind = l->blind && k.stored_w;
     pthread_mutex_unlock(&l->lock);
-    if (k.rgb) memcpy(rgb, k.rgb, l->frame_bytes); /* written once, freed with the loader */
+    if (k.rgb && !blind) memcpy(rgb, k.rgb, l->frame_bytes); /* written once, freed with the loader */
     *stored_w = k.stored_w, *stored_h = k.stored_h;
-    return k.rgb != NULL;
+    return k.rgb || blind;
 }
 
-/* Takes the image over. Another worker may have decoded the same frame meanwhile. */
-static void keep_frame(tn_loader *l, int i, tn_image *im, int stored_w, int stored_h)
+/* Another worker may have decoded the same frame meanwhile. Memory that is not there is no failure: the frame is decoded again. */
+static void keep_frame(tn_loader *l, int i, const tn_image *im, int stored_w, int stored_h)
 {
-    if (i < l->n_kept) {
-        pthread_mutex_lock(&l->lock);
-        if (!l->kept[i].rgb) {
-            l->kept[i] = (kept){im->rgb, stored_w, stored_h};
-            im->rgb = NULL;
-        }
-        pthread_mutex_unlock(&l->lock);
+    uint8_t *copy = i < l->n_kept ? malloc(l->frame_bytes) : NULL;
+    if (copy) memcpy(copy, im->rgb, l->frame_bytes);
+    pthread_mutex_lock(&l->lock);
+    kept *k = &l->kept[i];
+    k->stored_w = stored_w, k->stored_h = stored_h;
+    if (!k->rgb) {
+        k->rgb = copy;
+        copy = NULL;
     }
-    tn_image_free(im);
+    pthread_mutex_unlock(&l->lock);
+    free(copy);
 }
 
-/* Frame i, resized, to `rgb`: from the kept ones, or decoded. */
-static int resized(tn_loader *l, int i, uint8_t *rgb, int *stored_w, int *stored_h, tn_error *err)
+/* Frame i, resized, to im's pixels: from the kept ones, or decoded. */
+static int resized(hand *h, int i, const tn_image *im, int *stored_w, int *stored_h, tn_error *err)
 {
-    tn_image full, im;
-    if (kept_frame(l, i, rgb, stored_w, stored_h)) return 0;
-    TN_TRY(tn_frame_load(&full, &l->d->f[i], err));
-    *stored_w = full.w, *stored_h = full.h;
-    int rc = tn_image_resize(&im, &full, l->prep.width, l->prep.height, err);
-    tn_image_free(&full);
-    TN_TRY(rc);
-    memcpy(rgb, im.rgb, l->frame_bytes);
-    keep_frame(l, i, &im, *stored_w, *stored_h);
+    tn_loader *l = h->l;
+    if (kept_frame(l, i, im->rgb, stored_w, stored_h)) return 0;
+    TN_TRY(tn_frame_read(h->reader, im, stored_w, stored_h, &l->d->f[i], err));
+    keep_frame(l, i, im, *stored_w, *stored_h);
     return 0;
 }
 
-static int make_sample(tn_loader *l, slot *s, int k, int i, long long position, tn_error *err)
+static int make_sample(hand *h, slot *s, int k, int i, long long position, tn_error *err)
 {
+    tn_loader *l = h->l;
     const tn_prep *p = &l->prep;
     const tn_frame *f = &l->d->f[i];
     tn_image im = {p->width, p->height, s->frames + (size_t)k * l->frame_bytes};
     int stored_w, stored_h;
-    TN_TRY(resized(l, i, im.rgb, &stored_w, &stored_h, err));
+    TN_TRY(resized(h, i, &im, &stored_w, &stored_h, err));
     double x = f->x * p->width / stored_w, y = f->y * p->height / stored_h;
     tn_rng r = tn_rng_named(p->seed + (uint64_t)l->epoch * 7919u + (uint64_t)position * 104729u, "flip");
     if (p->flip_prob > 0 && tn_rng_uniform(&r) < p->flip_prob) {
@@ -119,7 +125,8 @@ static bool can_work(const tn_loader *l)
 
 static void *worker(void *arg)
 {
-    tn_loader *l = arg;
+    hand *h = arg;
+    tn_loader *l = h->l;
     TN_SCOPE;
     pthread_mutex_lock(&l->lock);
     for (;;) {
@@ -136,12 +143,11 @@ static void *worker(void *arg)
         l->busy++;
         pthread_mutex_unlock(&l->lock);
         tn_error err = {0};
-        int rc = make_sample(l, s, (int)(pos % l->batch), l->order[pos], pos, &err);
+        int rc = make_sample(h, s, (int)(pos % l->batch), l->order[pos], pos, &err);
         pthread_mutex_lock(&l->lock);
         l->busy--;
         if (rc) s->err = err;
-        s->done++;
-        pthread_cond_broadcast(&l->ready);
+        if (++s->done == s->n || !l->busy) pthread_cond_broadcast(&l->ready);
     }
     pthread_mutex_unlock(&l->lock);
     return NULL;
@@ -158,6 +164,15 @@ static int slot_new(slot *s, size_t frame_bytes, int batch, tn_error *err)
     return s->frames && s->labels && s->index && s->stored ? 0 : tn_oom(err);
 }
 
+static int hand_start(hand *h, tn_loader *l, tn_error *err)
+{
+    h->l = l;
+    TN_TRY(tn_image_reader_new(&h->reader, err));
+    if (!pthread_create(&h->thread, NULL, worker, h)) return 0;
+    tn_image_reader_free(h->reader);
+    return tn_fail(err, TN_ERR_MEMORY, "cannot start a decoding thread; lower training.data_loader.num_workers");
+}
+
 int tn_loader_new(tn_loader **out, const tn_dataset *d, const tn_prep *prep, int batch, int threads, int ahead, size_t keep_bytes,
                   tn_error *err)
 {
@@ -166,22 +181,21 @@ int tn_loader_new(tn_loader **out, const tn_dataset *d, const tn_prep *prep, int
     l->d = d;
     l->prep = *prep;
     l->batch = batch;
-    l->n_slots = TN_MAX(ahead, 1) + 2;
+    if (threads < 1) threads = TN_MIN(tn_processors(), (int)TN_MAX_WORKERS);
+    l->n_slots = TN_MAX(ahead, TN_CEIL_DIV(threads, batch)) + 2;
     l->frame_bytes = (size_t)prep->width * (size_t)prep->height * 3;
     l->n_kept = (int)TN_MIN(keep_bytes / l->frame_bytes, (size_t)d->n);
     pthread_mutex_init(&l->lock, NULL);
     pthread_cond_init(&l->work, NULL);
     pthread_cond_init(&l->ready, NULL);
-    threads = TN_MAX(threads, 1);
     l->slots = calloc((size_t)l->n_slots, sizeof *l->slots);
-    l->thread = calloc((size_t)threads, sizeof *l->thread);
-    l->kept = calloc((size_t)l->n_kept + 1, sizeof *l->kept);
-    int rc = l->slots && l->thread && l->kept ? 0 : tn_oom(err);
+    l->hands = calloc((size_t)threads, sizeof *l->hands);
+    l->kept = calloc((size_t)d->n + 1, sizeof *l->kept);
+    int rc = l->slots && l->hands && l->kept ? 0 : tn_oom(err);
     for (int i = 0; !rc && i < l->n_slots; i++) rc = slot_new(&l->slots[i], l->frame_bytes, batch, err);
     while (!rc && l->n_threads < threads) {
-        if (pthread_create(&l->thread[l->n_threads], NULL, worker, l))
-            rc = tn_fail(err, TN_ERR_MEMORY, "cannot start a decoding thread; lower training.data_loader.num_workers");
-        else l->n_threads++;
+        rc = hand_start(&l->hands[l->n_threads], l, err);
+        l->n_threads += !rc;
     }
     if (rc) {
         tn_loader_free(l);
@@ -197,7 +211,10 @@ void tn_loader_free(tn_loader *l)
     l->stop = true;
     pthread_cond_broadcast(&l->work);
     pthread_mutex_unlock(&l->lock);
-    for (int i = 0; i < l->n_threads; i++) pthread_join(l->thread[i], NULL);
+    for (int i = 0; i < l->n_threads; i++) {
+        pthread_join(l->hands[i].thread, NULL);
+        tn_image_reader_free(l->hands[i].reader);
+    }
     for (int i = 0; l->slots && i < l->n_slots; i++) {
         slot *s = &l->slots[i];
         free(s->frames), free(s->labels), free(s->index), free(s->stored);
@@ -205,7 +222,7 @@ void tn_loader_free(tn_loader *l)
     for (int i = 0; l->kept && i < l->n_kept; i++) free(l->kept[i].rgb);
     free(l->kept);
     free(l->slots);
-    free(l->thread);
+    free(l->hands);
     free(l->order);
     pthread_mutex_destroy(&l->lock);
     pthread_cond_destroy(&l->work);
@@ -217,6 +234,13 @@ int tn_loader_keeps(const tn_loader *l, size_t *frame_bytes)
 {
     *frame_bytes = l->frame_bytes;
     return l->n_kept;
+}
+
+void tn_loader_labels_only(tn_loader *l, bool only)
+{
+    pthread_mutex_lock(&l->lock);
+    l->blind = only;
+    pthread_mutex_unlock(&l->lock);
 }
 
 int tn_loader_start(tn_loader *l, const int *order, int n, int epoch, tn_error *err)

@@ -10,9 +10,8 @@ typedef struct tn_prep {
     uint64_t seed;
 } tn_prep;
 
-/** Host memory that a run's loaders may spend on resized frames so as not to decode them again every epoch: all loaders
- * together. 2427 frames of 512 x 288. */
-#define TN_KEEP_BYTES ((size_t)1 << 30)
+/** The most decoding threads that a loader starts by itself. */
+enum { TN_MAX_WORKERS = 64 };
 
 /** One batch; owned by the loader until the next call. */
 typedef struct tn_batch {
@@ -25,12 +24,16 @@ typedef struct tn_batch {
 
 typedef struct tn_loader tn_loader;
 
-/** The data set's first frames are kept resized, as many as go into `keep_bytes`. The data set is borrowed. */
+/** Decodes `ahead` batches ahead, and at least a frame for each thread; threads 0: as many as there are processors. The data set's
+ * first frames are kept resized, as many as go into `keep_bytes`. What comes out depends on neither. The data set is borrowed. */
 int tn_loader_new(tn_loader **out, const tn_dataset *d, const tn_prep *prep, int batch, int threads, int ahead, size_t keep_bytes,
                   tn_error *err);
 void tn_loader_free(tn_loader *l);
-/** How many of the data set's frames it keeps once they were read; of this many bytes each. */
+/** How many of the data set's frames it keeps once they were read, never more; of this many bytes each. */
 int tn_loader_keeps(const tn_loader *l, size_t *frame_bytes);
+/** Between passes: with `only`, frames that an earlier pass read are not read again; what stands in their place in a batch is
+ * nothing to go by. Labels are as ever. */
+void tn_loader_labels_only(tn_loader *l, bool only);
 /** Starts a pass over `order` [n] (copied). `epoch` seeds the flips. */
 int tn_loader_start(tn_loader *l, const int *order, int n, int epoch, tn_error *err);
 /** Next batch, or b->n == 0 at the end. A frame that cannot be read fails here, by name. */

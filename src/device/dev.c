@@ -2,7 +2,6 @@
 #include "files.h"
 #include "folder.h"
 #include "quirks.h"
-#include "tensor_map.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -115,7 +114,7 @@ void tn_dev_close(tn_dev *d)
         if (cl->queue[q]) clFinish(cl->queue[q]);
     if (d->on_close) d->on_close();
     if (d->tuning_free) d->tuning_free(d->tuning);
-    tn_tensor_maps_free(d);
+    if (cl->maps) cl->maps_free(cl->maps);
     tn_programs_free(d);
     for (int q = TN_QUEUE_COPY; q >= TN_QUEUE_MAIN; q--)
         if (cl->queue[q]) clReleaseCommandQueue(cl->queue[q]);

@@ -47,6 +47,7 @@ typedef struct tn_dev_cl {
     int n_kernels;
     unsigned long long buffers; /* made so far */
     struct tn_tensor_maps *maps;
+    void (*maps_free)(struct tn_tensor_maps *); /* set with maps */
 } tn_dev_cl;
 
 /** A sentence for OpenCL's code; marks the device lost where the code says so. `waiting`: the call waited for earlier commands,

@@ -25,6 +25,14 @@ static bool same_view(const tn_map_view *a, const tn_map_view *b)
            a->act == b->act && a->narrow == b->narrow;
 }
 
+static void free_maps(struct tn_tensor_maps *m)
+{
+    for (int i = 0; i < m->n_chunks; i++) tn_buffer_free(m->chunks[i]);
+    free(m->chunks);
+    free(m->v);
+    free(m);
+}
+
 static int make_room(struct tn_tensor_maps *m, tn_dev *d, tn_error *err)
 {
     if (m->n == m->room) {
@@ -57,6 +65,7 @@ int tn_tensor_map(tn_dev *d, const tn_map_view *v, tn_buffer **maps, uint32_t *i
 {
     struct tn_tensor_maps *m = d->cl->maps;
     if (!m && !(m = d->cl->maps = calloc(1, sizeof *m))) return tn_oom(err);
+    d->cl->maps_free = free_maps;
     int i = m->n - 1;
     while (i >= 0 && !(m->v[i].buffer == v->mem->id && same_view(&m->v[i].view, v))) i--;
     if (i < 0) {
@@ -68,15 +77,4 @@ int tn_tensor_map(tn_dev *d, const tn_map_view *v, tn_buffer **maps, uint32_t *i
     *maps = m->chunks[i / IN_CHUNK];
     *index = (uint32_t)(i % IN_CHUNK);
     return 0;
-}
-
-void tn_tensor_maps_free(tn_dev *d)
-{
-    struct tn_tensor_maps *m = d->cl->maps;
-    if (!m) return;
-    for (int i = 0; i < m->n_chunks; i++) tn_buffer_free(m->chunks[i]);
-    free(m->chunks);
-    free(m->v);
-    free(m);
-    d->cl->maps = NULL;
 }

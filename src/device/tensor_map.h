@@ -18,6 +18,4 @@ typedef struct tn_map_view {
 
 /** The descriptor is number *index of *maps (both borrowed), for kernels enqueued from now on. */
 int tn_tensor_map(tn_dev *d, const tn_map_view *v, tn_buffer **maps, uint32_t *index, tn_error *err);
-/** Called when the device closes. */
-void tn_tensor_maps_free(tn_dev *d);
 #endif

@@ -239,6 +239,17 @@ int tn_engine_groups(const tn_engine *e)
     return TN_GROUP_HEAD | (e->s->model.lora.enabled ? TN_GROUP_LORA : 0) | (e->model->train_backbone ? TN_GROUP_BACKBONE : 0);
 }
 
+int tn_engine_frozen_epochs(const tn_engine *e)
+{
+    const int all = e->s->training.epochs;
+    return tn_engine_groups(e) == TN_GROUP_HEAD ? all : TN_MIN(e->s->training.freeze_epochs, all);
+}
+
+bool tn_engine_draws_rope(const tn_engine *e)
+{
+    return e->s->model.rope_augment && e->model->vit.rope;
+}
+
 tn_pass tn_engine_train_pass(const tn_engine *e, int batch, int groups)
 {
     return (tn_pass){.batch = batch,
@@ -252,6 +263,19 @@ tn_pass tn_engine_train_pass(const tn_engine *e, int batch, int groups)
                      .normalize = e->s->data.normalize,
                      .sigma = (float)e->s->model.sigma,
                      .negative = teaches_empty(e)};
+}
+
+tn_pass tn_engine_features_pass(const tn_engine *e, int batch)
+{
+    return (tn_pass){
+        .batch = batch, .act = e->act, .frames = true, .normalize = e->s->data.normalize, .stretch = TN_STRETCH_TO_GRID};
+}
+
+tn_pass tn_engine_head_pass(const tn_engine *e, int batch)
+{
+    tn_pass p = tn_engine_train_pass(e, batch, TN_GROUP_HEAD);
+    p.stretch = TN_STRETCH_FROM_GRID;
+    return p;
 }
 
 tn_pass tn_engine_eval_pass(const tn_engine *e, int batch, bool loss)

@@ -30,6 +30,9 @@ void tn_engine_close(tn_engine *e);
 
 /** The passes a run makes, of frames and labels as the loader gives them. groups: what is trained. */
 tn_pass tn_engine_train_pass(const tn_engine *e, int batch, int groups);
+/** The backbone alone, whose grid is the output, and what a training pass of the head alone does with a grid. */
+tn_pass tn_engine_features_pass(const tn_engine *e, int batch);
+tn_pass tn_engine_head_pass(const tn_engine *e, int batch);
 tn_pass tn_engine_eval_pass(const tn_engine *e, int batch, bool loss);
 tn_prep tn_engine_prep(const tn_engine *e, bool training);
 /** The configuration's loss, for e->session->loss. */
@@ -38,6 +41,10 @@ tn_loss_spec tn_engine_loss(const tn_engine *e);
 double tn_engine_counted(const tn_engine *e, const tn_batch *b);
 /** Everything the configuration trains once nothing is frozen. */
 int tn_engine_groups(const tn_engine *e);
+/** How many epochs of a whole run train the head alone: the first ones. */
+int tn_engine_frozen_epochs(const tn_engine *e);
+/** Is RoPE's table drawn anew for each training pass? */
+bool tn_engine_draws_rope(const tn_engine *e);
 /** The largest micro-batch (from the batch down by the back-off factor) that fits the device, by the plan. */
 int tn_engine_fit(const tn_engine *e, int *micro, tn_memory *m, tn_error *err);
 /** What full fine-tuning in float32 would take at that micro-batch. */

@@ -9,7 +9,7 @@ enum { SLOTS = 2, NODES = 1 << 20 }; /* NODES: the optimiser's commands count on
 /* Where things lie in a slot, bytes. Frames come last of what goes up, so that a short batch is a shorter upload. */
 typedef struct {
     int micros;
-    size_t image, table; /* of one frame; of RoPE's table where it is drawn anew, 0 else */
+    size_t image, table; /* of one frame, or of what stands for it; of RoPE's table where it is drawn anew, 0 else */
     size_t labels, tables, frames, parts, state, total;
 } layout;
 
@@ -41,11 +41,6 @@ static const int group_bits[TN_GROUPS] = {TN_GROUP_HEAD, TN_GROUP_LORA, TN_GROUP
 
 /* ---- memory ---- */
 
-static bool draws_rope(const tn_engine *e)
-{
-    return e->s->model.rope_augment && e->model->vit.rope;
-}
-
 static size_t place(size_t *end, size_t bytes)
 {
     const size_t at = *end;
@@ -53,13 +48,20 @@ static size_t place(size_t *end, size_t bytes)
     return at;
 }
 
-static layout lay_out(const tn_engine *e, int batch, int micro)
+/* What a frame brings with it: its bytes, its features, or where those are on the device nothing. */
+static size_t bytes_of_frame(const tn_engine *e, const tn_features *f)
+{
+    if (!f) return 3 * (size_t)e->image_w * (size_t)e->image_h;
+    return tn_features_on_device(f) ? 0 : tn_features_frame_bytes(e);
+}
+
+static layout lay_out(const tn_engine *e, int batch, int micro, size_t image)
 {
     const tn_vit *v = &e->model->vit;
     const size_t cells = (size_t)(e->image_h / v->patch) * (size_t)(e->image_w / v->patch), n = (size_t)batch;
-    layout a = {.micros = TN_CEIL_DIV(batch, micro), .image = 3 * (size_t)e->image_w * (size_t)e->image_h};
+    layout a = {.micros = TN_CEIL_DIV(batch, micro), .image = image};
     const size_t micros = (size_t)a.micros;
-    if (draws_rope(e)) a.table = cells * (size_t)(v->hidden / v->heads) * sizeof(float);
+    if (tn_engine_draws_rope(e)) a.table = cells * (size_t)(v->hidden / v->heads) * sizeof(float);
     a.total = 0;
     (void)place(&a.total, micros * sizeof(tn_step_constants));
     a.labels = place(&a.total, n * 3 * sizeof(float));
@@ -75,9 +77,10 @@ static size_t scratch_bytes(const tn_dev *d)
     return TN_ROUND_UP((size_t)TN_PARTIALS * sizeof(float), d->align);
 }
 
-size_t tn_stepper_bytes(const tn_engine *e, int batch, int micro)
+size_t tn_stepper_bytes(const tn_engine *e, int batch, int micro, bool features)
 {
-    const layout a = lay_out(e, batch, micro);
+    const size_t frame = bytes_of_frame(e, NULL), most = features ? TN_MAX(frame, tn_features_frame_bytes(e)) : frame;
+    const layout a = lay_out(e, batch, micro, most);
     const size_t small = sizeof(tn_step_constants) + sizeof(tn_optim_state) + scratch_bytes(e->dev);
     return small + (e->dev->info.unified_memory ? SLOTS * a.total : a.parts);
 }
@@ -92,19 +95,20 @@ static void release_slots(tn_stepper *st)
     st->micro = 0;
 }
 
-static int make_slots(tn_stepper *st, int micro, tn_error *err)
+static int make_slots(tn_stepper *st, const tn_step_job *j, tn_error *err)
 {
     tn_dev *d = st->e->dev;
-    if (micro == st->micro) return 0;
+    const size_t image = bytes_of_frame(st->e, j->features);
+    if (j->micro == st->micro && image == st->at.image) return 0;
     TN_TRY(tn_stepper_drain(st, err));
     release_slots(st);
-    st->at = lay_out(st->e, st->batch, micro);
+    st->at = lay_out(st->e, st->batch, j->micro, image);
     for (int i = 0; i < SLOTS; i++) {
         TN_TRY(tn_staging_new(&st->slot[i].staging, d, st->at.total, err));
         memset(st->slot[i].staging.host, 0, st->at.total);
     }
     if (!d->info.unified_memory) TN_TRY(tn_buffer_new(&st->inputs, d, st->at.parts, "frames that wait", err));
-    st->micro = micro;
+    st->micro = j->micro;
     return 0;
 }
 
@@ -244,7 +248,7 @@ static int find_passes(tn_stepper *st, const tn_step_job *j, tn_error *err)
     tn_pass pass[2];
     bool ready = true;
     for (int i = 0; i < n; i++) {
-        pass[i] = tn_engine_train_pass(st->e, size[i], j->groups);
+        pass[i] = j->features ? tn_engine_head_pass(st->e, size[i]) : tn_engine_train_pass(st->e, size[i], j->groups);
         st->x[i] = tn_session_ready(s, &pass[i]);
         ready &= st->x[i] != NULL;
     }
@@ -287,6 +291,15 @@ static tn_step_constants constants_of(const tn_engine *e, const tn_step_job *j)
     return c;
 }
 
+/* What goes up of the frames. */
+static void copy_frames(const layout *a, const tn_step_job *j, char *to)
+{
+    if (!j->features) memcpy(to, j->batch.frames, (size_t)j->batch.n * a->image);
+    else if (!tn_features_on_device(j->features))
+        for (int i = 0; i < j->batch.n; i++)
+            memcpy(to + (size_t)i * a->image, tn_features_host(j->features, j->batch.index[i]), a->image);
+}
+
 static void fill_slot(tn_stepper *st, step_slot *s, const tn_step_job *j)
 {
     const tn_engine *e = st->e;
@@ -294,7 +307,7 @@ static void fill_slot(tn_stepper *st, step_slot *s, const tn_step_job *j)
     char *host = s->staging.host;
     tn_step_constants *now = (tn_step_constants *)host, c = constants_of(e, j);
     memcpy(host + st->at.labels, j->batch.labels, (size_t)j->batch.n * 3 * sizeof(float));
-    memcpy(host + st->at.frames, j->batch.frames, (size_t)j->batch.n * st->at.image);
+    copy_frames(&st->at, j, host + st->at.frames);
     s->micros = TN_CEIL_DIV(j->batch.n, j->micro);
     for (int k = 0; k < s->micros; k++) {
         c.seed = tn_hash_u32((uint32_t)(seed ^ seed >> 32), (uint32_t)(j->index * 4096 + k * j->micro));
@@ -325,35 +338,45 @@ static int bring(tn_stepper *st, const step_slot *s, size_t at, tn_buffer *to, s
     return tn_buffer_write_async(to, TN_QUEUE_MAIN, 0, (const char *)s->staging.host + at, bytes, NULL, NULL, err);
 }
 
-static int bring_inputs(tn_stepper *st, const step_slot *s, const tn_exec *x, int k, tn_error *err)
+/* The pass's frames, the first of which is the batch's frame `first`. */
+static int bring_frames(tn_stepper *st, const step_slot *s, const tn_exec *x, const tn_step_job *j, int first, tn_error *err)
+{
+    const size_t image = st->at.image, n = (size_t)x->pass.batch;
+    tn_buffer *to = x->mem[j->features ? x->g.grid : x->g.pixels];
+    if (image) return bring(st, s, st->at.frames + (size_t)first * image, to, n * image, err);
+    for (int k = 0; k < x->pass.batch; k++) TN_TRY(tn_features_bring(j->features, j->batch.index[first + k], to, k, err));
+    return 0;
+}
+
+static int bring_inputs(tn_stepper *st, const step_slot *s, const tn_exec *x, const tn_step_job *j, int k, tn_error *err)
 {
     const layout *a = &st->at;
     const size_t first = (size_t)k * (size_t)st->micro, n = (size_t)x->pass.batch, label = 3 * sizeof(float);
     const size_t constants = sizeof(tn_step_constants);
     TN_TRY(bring(st, s, (size_t)k * constants, st->optim.constants, constants, err));
     TN_TRY(bring(st, s, a->labels + first * label, x->mem[x->g.labels], n * label, err));
-    TN_TRY(bring(st, s, a->frames + first * a->image, x->mem[x->g.pixels], n * a->image, err));
+    TN_TRY(bring_frames(st, s, x, j, k * st->micro, err));
     if (a->table) TN_TRY(bring(st, s, a->tables + (size_t)k * a->table, x->mem[x->g.rope_table], a->table, err));
     return st->inputs && k == s->micros - 1 ? tn_queue_mark(st->e->dev, TN_QUEUE_MAIN, &st->taken, err) : 0;
 }
 
-static int enqueue_micro(tn_stepper *st, const step_slot *s, int k, tn_error *err)
+static int enqueue_micro(tn_stepper *st, const step_slot *s, const tn_step_job *j, int k, tn_error *err)
 {
     tn_exec *x = st->x[k && (k + 1) * st->micro > s->r.images];
     float *parts = (float *)((char *)s->staging.host + st->at.parts) + (size_t)k * TN_PARTIALS;
-    TN_TRY(bring_inputs(st, s, x, k, err));
+    TN_TRY(bring_inputs(st, s, x, j, k, err));
     TN_TRY(tn_session_run(st->e->session, x, err));
     return tn_buffer_read_async(x->mem[x->g.loss], TN_QUEUE_MAIN, 0, parts, TN_PARTIALS * sizeof *parts, NULL, NULL, err);
 }
 
-static int enqueue(tn_stepper *st, step_slot *s, int groups, tn_error *err)
+static int enqueue(tn_stepper *st, step_slot *s, const tn_step_job *j, tn_error *err)
 {
     tn_tape *before, *after;
     char *state = (char *)s->staging.host + st->at.state;
-    TN_TRY(tn_stepper_tapes(&before, &after, st, groups, err));
+    TN_TRY(tn_stepper_tapes(&before, &after, st, j->groups, err));
     TN_TRY(upload(st, s, err));
     TN_TRY(tn_tape_play(before, err));
-    for (int k = 0; k < s->micros; k++) TN_TRY(enqueue_micro(st, s, k, err));
+    for (int k = 0; k < s->micros; k++) TN_TRY(enqueue_micro(st, s, j, k, err));
     TN_TRY(tn_tape_play(after, err));
     return tn_buffer_read_async(st->optim.state, TN_QUEUE_MAIN, 0, state, sizeof(tn_optim_state), NULL, &s->done, err);
 }
@@ -363,10 +386,10 @@ int tn_stepper_step(tn_stepper *st, const tn_step_job *j, tn_error *err)
     step_slot *slot = &st->slot[st->next];
     st->e->session->loss = tn_engine_loss(st->e);
     TN_TRY(collect(st, slot, err));
-    TN_TRY(make_slots(st, j->micro, err));
+    TN_TRY(make_slots(st, j, err));
     TN_TRY(find_passes(st, j, err));
     fill_slot(st, slot, j);
-    TN_TRY(enqueue(st, slot, j->groups, err));
+    TN_TRY(enqueue(st, slot, j, err));
     st->next = (st->next + 1) % SLOTS;
     return tn_dev_flush(st->e->dev, err);
 }

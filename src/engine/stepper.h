@@ -7,7 +7,7 @@
  */
 #ifndef TN_STEPPER_H
 #define TN_STEPPER_H
-#include "engine.h"
+#include "frozen.h"
 
 typedef struct tn_stepper tn_stepper;
 
@@ -15,7 +15,8 @@ typedef struct tn_stepper tn_stepper;
 typedef struct tn_step_job {
     long long index; /* of the run, from 0; the masks of dropout follow from it */
     tn_batch batch;
-    int micro, groups; /* the batch is summed from parts of `micro`; groups: what is trained */
+    const tn_features *features; /* read in place of the batch's frames, by its index; groups: the head alone. NULL: none */
+    int micro, groups;           /* the batch is summed from parts of `micro`; groups: what is trained */
     double lr;
 } tn_step_job;
 
@@ -41,6 +42,7 @@ int tn_stepper_step(tn_stepper *st, const tn_step_job *j, tn_error *err);
 int tn_stepper_drain(tn_stepper *st, tn_error *err);
 /** What a step of these groups plays before its passes and after them, recorded when it is not yet. Borrowed. */
 int tn_stepper_tapes(tn_tape **before, tn_tape **after, tn_stepper *st, int groups, tn_error *err);
-/** Device memory that it takes, beside the session's: a part of what tn_engine_fit counts. */
-size_t tn_stepper_bytes(const tn_engine *e, int batch, int micro);
+/** Device memory that it takes, beside the session's: a part of what tn_engine_fit counts. features: also with steps whose features
+ * come from host memory. */
+size_t tn_stepper_bytes(const tn_engine *e, int batch, int micro, bool features);
 #endif

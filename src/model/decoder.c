@@ -226,14 +226,25 @@ static int decoder_stage(decoder_emitter *e, int x, int s)
     return x;
 }
 
-int tn_decoder_emit(tn_graph *g, const tn_model *m, const tn_pass *p, int tokens, tn_error *err)
+int tn_grid_emit(tn_graph *g, const tn_model *m, const tn_pass *p, int tokens)
+{
+    static const tn_gkind kinds[] = {TN_G_ACT, TN_G_OUTPUT, TN_G_INPUT};
+    const int cells = (m->image_h / m->vit.patch) * (m->image_w / m->vit.patch);
+    const tn_trained trained = {m, p->groups};
+    tn_graph_layer(g, "grid", 0);
+    g->grid = tn_graph_tensor(g, kinds[p->stretch], p->act, p->batch * cells, m->vit.hidden, "grid");
+    if (tokens < 0) return g->grid;
+    tn_gnode *n = tn_graph_node(g, TN_OP_GRID);
+    n->in[0] = tokens, n->out[0] = g->grid, n->a.grid.skip = 1 + m->vit.registers;
+    const tn_gnode copy = *n;
+    tn_graph_mark(g, &copy, tn_is_trained, &trained);
+    return g->grid;
+}
+
+int tn_decoder_emit(tn_graph *g, const tn_model *m, const tn_pass *p, int grid, tn_error *err)
 {
     decoder_emitter e = {g, m, p, {m, p->groups}, m->image_h / m->vit.patch, m->image_w / m->vit.patch, 0, ""};
-    tn_graph_layer(g, "grid", 0);
-    int x = tn_graph_tensor(g, TN_G_ACT, p->act, decoder_rows_of(&e), m->vit.hidden, "grid");
-    tn_gnode *n = tn_graph_node(g, TN_OP_GRID);
-    n->in[0] = tokens, n->out[0] = x, n->a.grid.skip = 1 + m->vit.registers;
-    decoder_mark(&e, n);
+    int x = grid;
     for (int s = 0; s + 1 < m->dec.n_channels; s++) {
         char name[32];
         snprintf(name, sizeof name, "decoder.%d", s);

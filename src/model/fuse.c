@@ -68,6 +68,33 @@ static bool fuse_residual(tn_graph *g, int i)
     return true;
 }
 
+/* qkv = rope(x W^T + b). */
+static bool fuse_turn(tn_graph *g, int i)
+{
+    tn_gnode n = g->n[i];
+    const int y = n.out[0], k = only_reader(g, y);
+    if (k < 0 || g->n[k].op != TN_OP_ROPE || n.n_parts != TN_NODE_PARTS || !is_large(g, y)) return false;
+    n.in[3] = g->n[k].in[1];
+    n.a.linear.heads = g->n[k].a.rope.heads;
+    n.a.linear.skip = g->n[k].a.rope.skip;
+    n.out[0] = g->n[k].out[0];
+    replace(g, i, k, &n);
+    return true;
+}
+
+/* dqkv = rope_back(attention_back). */
+static bool fuse_turn_back(tn_graph *g, int i)
+{
+    tn_gnode n = g->n[i];
+    const int k = only_reader(g, n.out[0]);
+    if (k < 0 || g->n[k].op != TN_OP_ROPE_BACK) return false;
+    n.in[4] = g->n[k].in[1];
+    n.a.attention_back = g->n[k].a.rope_back;
+    n.out[0] = g->n[k].out[0];
+    replace(g, i, k, &n);
+    return true;
+}
+
 /* Do both nodes stand for the same adapters? */
 static bool same_parts(const tn_gnode *a, const tn_gnode *b)
 {
@@ -111,8 +138,30 @@ static bool fuse_slope(tn_graph *g, int i)
 
 static bool fuse_at(tn_graph *g, int i)
 {
-    if (g->n[i].op == TN_OP_LINEAR) return fuse_act(g, i) || fuse_residual(g, i);
+    if (g->n[i].op == TN_OP_LINEAR) return fuse_act(g, i) || fuse_residual(g, i) || fuse_turn(g, i);
+    if (g->n[i].op == TN_OP_ATTENTION_BACK) return fuse_turn_back(g, i);
     return g->n[i].op == TN_OP_LINEAR_DX && (fuse_adapters(g, i) || fuse_slope(g, i));
+}
+
+/* dx, and w1 * dx beside it for the branch that was scaled. Where the scaling took dx's own storage, dx goes: nothing to spare. */
+static void fuse_scaled(tn_graph *g, int i)
+{
+    for (int k = i + 1; k < g->n_n; k++) {
+        const tn_gnode s = g->n[k];
+        if (s.op != TN_OP_SCALE_COLS || s.in[0] != g->n[i].out[0]) continue;
+        if (g->t[s.out[0]].storage != s.out[0] || g->t[s.out[0]].dtype != g->t[s.in[0]].dtype) return;
+        g->n[i].w[1] = s.w[0];
+        g->n[i].out[1] = s.out[0];
+        tn_graph_remove(g, k);
+        return;
+    }
+}
+
+int tn_graph_fuse_merged(tn_graph *g, tn_error *err)
+{
+    for (int i = 0; i < g->n_n; i++)
+        if (g->n[i].op == TN_OP_LAYERNORM_DX) fuse_scaled(g, i);
+    return tn_graph_check(g, err);
 }
 
 int tn_graph_fuse(tn_graph *g, tn_error *err)

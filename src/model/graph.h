@@ -29,7 +29,7 @@ typedef struct tn_gtensor {
     int storage; /* tensors of the same storage share a buffer; the first one's id */
 } tn_gtensor;
 
-enum { TN_NODE_IN = 4, TN_NODE_OUT = 2, TN_NODE_PARTS = 3, TN_NODE_SLOTS = 4 };
+enum { TN_NODE_IN = 5, TN_NODE_OUT = 2, TN_NODE_PARTS = 3, TN_NODE_SLOTS = 4 };
 
 /** One matrix of a linear operation: slots (-1: none), its columns in the output and in the input. */
 typedef struct tn_gpart {
@@ -69,7 +69,7 @@ typedef struct tn_graph {
     bool in_backward;
     bool oom;
     tn_gnode spare; /* what tn_graph_node gives when memory ran out; oom is reported by the caller */
-    int pixels, labels, target, mask, heat, loss, rope_table; /* tensor ids or -1 */
+    int pixels, grid, labels, target, mask, heat, loss, rope_table; /* tensor ids or -1 */
 } tn_graph;
 
 const char *tn_opcode_name(tn_opcode op);
@@ -110,6 +110,8 @@ size_t tn_gtensor_bytes(const tn_gtensor *t);
 
 /** Folds activations, residuals and adapters' gradients into the products that they end (fuse.c), before tn_graph_merge. */
 int tn_graph_fuse(tn_graph *g, tn_error *err);
+/** What needs storage decided: call after tn_graph_merge. */
+int tn_graph_fuse_merged(tn_graph *g, tn_error *err);
 /**
  * Lets tensors share storage (merge.c): an addition goes into the node that can add, an output takes the place of an input that
  * nobody reads any more, and what can only be done in place gets a copy where its input is still wanted. Inputs, constants and

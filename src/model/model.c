@@ -80,11 +80,13 @@ static void loss_emit(tn_graph *g, const tn_model *m, const tn_pass *p)
 
 int tn_model_graph(tn_graph *g, const tn_model *m, const tn_pass *p, tn_error *err)
 {
-    int tokens;
+    int tokens = -1;
     tn_graph_init(g, p->batch);
     tn_trained trained = {m, p->groups};
-    TN_TRY(tn_vit_emit(g, m, p, &tokens, err));
-    if (p->heat || p->loss) TN_TRY(tn_decoder_emit(g, m, p, tokens, err));
+    const bool decodes = p->heat || p->loss;
+    if (p->stretch != TN_STRETCH_FROM_GRID) TN_TRY(tn_vit_emit(g, m, p, &tokens, err));
+    const int grid = decodes || p->stretch == TN_STRETCH_TO_GRID ? tn_grid_emit(g, m, p, tokens) : -1;
+    if (decodes) TN_TRY(tn_decoder_emit(g, m, p, grid, err));
     if (p->loss) loss_emit(g, m, p);
     g->n_forward = g->n_n;
     if (p->loss && p->groups) TN_TRY(tn_graph_backward(g, tn_is_trained, &trained, err));

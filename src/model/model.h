@@ -143,6 +143,13 @@ int tn_model_add(tn_model *m, tn_slot s, const char *name);
 int tn_model_linears(const tn_model *m, tn_strs *out);
 long long tn_model_count(const tn_model *m, int groups, bool trainable_only);
 
+/** How much of the model a pass goes through. The grid is what the decoder reads: the normed patch tokens [B*H/p*W/p, hidden]. */
+typedef enum tn_stretch {
+    TN_STRETCH_ALL,
+    TN_STRETCH_TO_GRID,  /* the backbone alone; the grid is an output */
+    TN_STRETCH_FROM_GRID /* the rest; the grid is an input, and no frames are */
+} tn_stretch;
+
 /** What one pass needs of a graph. */
 typedef struct tn_pass {
     int batch;
@@ -159,6 +166,7 @@ typedef struct tn_pass {
     bool normalize; /* frames: by ImageNet's mean and deviation; else to [0, 1] */
     float sigma;    /* frames: of the target's Gaussian, heatmap pixels */
     bool negative;  /* frames: one without a ball asks for an empty heatmap; else it is left out of the loss */
+    tn_stretch stretch;
 } tn_pass;
 int tn_model_graph(tn_graph *g, const tn_model *m, const tn_pass *p, tn_error *err);
 
@@ -167,7 +175,9 @@ int tn_vit_slots(tn_model *m, tn_error *err);
 /** Emits the backbone; returns the id of the normed tokens in *tokens. */
 int tn_vit_emit(tn_graph *g, const tn_model *m, const tn_pass *p, int *tokens, tn_error *err);
 int tn_decoder_slots(tn_model *m, tn_error *err);
-int tn_decoder_emit(tn_graph *g, const tn_model *m, const tn_pass *p, int tokens, tn_error *err);
+/** Emits what makes a grid of the backbone's tokens (-1: it comes in from outside); returns its id. */
+int tn_grid_emit(tn_graph *g, const tn_model *m, const tn_pass *p, int tokens);
+int tn_decoder_emit(tn_graph *g, const tn_model *m, const tn_pass *p, int grid, tn_error *err);
 int tn_lora_slots(tn_model *m, const tn_log *log, tn_error *err);
 /** Is `slot` trained in pass p? */
 typedef struct tn_trained {

@@ -29,10 +29,12 @@ typedef struct tn_attr_lora {
     float dropout;
     uint32_t salt;
 } tn_attr_lora;
-/** What a product ends with (fuse.c): act: fn is applied, before it the sum is kept as out[1] if that is wanted. */
+/** What a product ends with (fuse.c): act: fn is applied, before it the sum is kept as out[1] if that is wanted. heads: its q and k
+ * are turned by the table in[3], but for the first `skip` rows of a sample. */
 typedef struct tn_attr_linear {
     bool act;
     tn_fn fn;
+    int heads, skip;
 } tn_attr_linear;
 /** adapters: of dt's share (in[1]); fn: whose slope at in[2] the sum is multiplied by. */
 typedef struct tn_attr_linear_dx {
@@ -105,8 +107,8 @@ typedef enum tn_again { TN_AGAIN_NEVER, TN_AGAIN_CHEAP, TN_AGAIN_DEAR } tn_again
     /* x -> t [rows, sum of ranks]: dropout(x) A^T of each adapted part, side by side; small, so it is kept, and nothing
      * reads x again for it alone */ \
     X(LINEAR_T, linear_t, tn_attr_lora, 1, 1, linear_t, linear_t, NEVER, 0, 0) \
-    /* x (, t) -> y: x W^T + bias (+ scale t B^T), the parts side by side. Fused: act of it, or in[2] + w0 * it */ \
-    X(LINEAR, linear, tn_attr_linear, 3, 2, linear, linear, DEAR, 0, 0) \
+    /* x (, t) -> y: x W^T + bias (+ scale t B^T), the parts side by side. Fused: act of it, or in[2] + w0 * it, or turned by in[3] */ \
+    X(LINEAR, linear, tn_attr_linear, 4, 2, linear, linear, DEAR, 0, 0) \
     /* const R; w0 positions -> resized position rows, float32 */ \
     X(POSITIONS, positions, tn_attr_none, 1, 1, positions, positions, DEAR, 0, 0) \
     /* patches (, positions); w0 cls, w1 registers -> [B*N, D] */ \
@@ -166,10 +168,11 @@ typedef enum tn_again { TN_AGAIN_NEVER, TN_AGAIN_CHEAP, TN_AGAIN_DEAR } tn_again
     X(TOKENS_DX, tokens_dx, tn_attr_tokens, 1, 1, moves, none, NEVER, 0, 0) \
     /* x, stats, dy */ \
     X(LAYERNORM_GRAD, layernorm_grad, tn_attr_layernorm, 3, 0, reduce, none, NEVER, 0, 0) \
-    X(LAYERNORM_DX, layernorm_dx, tn_attr_layernorm, 3, 1, norm, none, NEVER, 0, TN_OPERATION_ADDS) \
+    /* the same; w0 gamma. Fused: out[1] is w1 * out[0] */ \
+    X(LAYERNORM_DX, layernorm_dx, tn_attr_layernorm, 3, 2, norm, none, NEVER, 0, TN_OPERATION_ADDS) \
     X(ROPE_BACK, rope_back, tn_attr_rope, 2, 1, few, none, NEVER, TN_IN0, TN_OPERATION_IN_PLACE) \
-    /* qkv, o, lse, do -> dqkv, delta [B*heads, N] float32 */ \
-    X(ATTENTION_BACK, attention_back, tn_attr_heads, 4, 2, attention_back, none, NEVER, 0, 0) \
+    /* qkv, o, lse, do -> dqkv, delta [B*heads, N] float32. Fused: q and k turned back by in[4] */ \
+    X(ATTENTION_BACK, attention_back, tn_attr_rope, 5, 2, attention_back, none, NEVER, 0, 0) \
     /* do -> w0*do */ \
     X(SCALE_COLS, scale_cols, tn_attr_none, 1, 1, few, none, NEVER, TN_IN0, 0) \
     /* do, y: w0 */ \

@@ -3,17 +3,17 @@
 #define TN_ARGS_H
 #include "ops.h"
 
-/** qkv [batch * n, 3 * heads * hd] and what belongs to it, as in ops.h; forward uses qkv, o and lse. */
+/** qkv [batch * n, 3 * heads * hd] and what belongs to it, as in ops.h; forward uses qkv, o and lse. table: rows 0: none. */
 typedef struct tn_attention_args {
-    tn_tensor qkv, o, lse, d_o, delta, dqkv;
-    int batch, heads, n, hd;
+    tn_tensor qkv, o, lse, d_o, delta, dqkv, table;
+    int batch, heads, n, hd, skip;
     float scale;
     tn_dtype act;
 } tn_attention_args;
 
-/** Forward: x, gamma, beta, y, stats, eps. Backward: x, gamma, stats, dy, dx, accumulate. */
+/** Forward: x, gamma, beta, y, stats, eps. Backward: x, gamma, stats, dy, dx, accumulate, and scale and scaled (rows 0: none). */
 typedef struct tn_layernorm_args {
-    tn_tensor x, gamma, beta, y, stats, dy, dx;
+    tn_tensor x, gamma, beta, y, stats, dy, dx, scale, scaled;
     float eps;
     bool accumulate;
     tn_dtype act;

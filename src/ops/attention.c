@@ -1,62 +1,40 @@
-#include "args.h"
+#include "attention_rows.h"
 #include "tuning.h"
 
 #include <math.h>
 #include <stdio.h>
 
-/* qkv [batch * n, 3 * heads * hd] and what belongs to it, as in ops.h. */
-/* A kernel file with the entries attn_forward, attn_delta, attn_dq and attn_dkv, how many items a group has, and how many
- * rows a group takes in each. */
-typedef struct {
-    const char *file, *options;
-    int items, forward, dq, dkv;
-} attention_kernels;
-
-static int attention_launch(tn_ctx *c, const tn_attention_args *a, const attention_kernels *k, const char *entry, int tile,
-                            const tn_arg *args, int n_args, tn_error *err)
-{
-    tn_options o;
-    TN_TRY(tn_options_set(&o, err, "-DACT=%d -DHD=%d%s", (int)a->act, a->hd, k->options));
-    const size_t items = (size_t)k->items, groups = (size_t)TN_CEIL_DIV(a->n, tile);
-    const tn_range range = {2, {groups * items, (size_t)a->batch * (size_t)a->heads}, {items, 1}};
-    return tn_op_run(c, k->file, entry, o.s, args, n_args, &range, err);
-}
-
-static int forward(tn_ctx *c, const tn_attention_args *a, const attention_kernels *k, tn_error *err)
-{
-    const tn_arg args[] = {TN_BUF(a->qkv.mem), TN_BUF(a->o.mem), TN_BUF(a->lse.mem),
-                           TN_INT(a->n),       TN_INT(a->heads), TN_FLT(a->scale)};
-    return attention_launch(c, a, k, "attn_forward", k->forward, args, TN_COUNT(args), err);
-}
-
-static int backward(tn_ctx *c, const tn_attention_args *a, const attention_kernels *k, tn_error *err)
+/* Entries attn_delta, attn_dq and attn_dkv. */
+static int backward(tn_ctx *c, const tn_attention_args *a, const tn_attention_kernels *k, tn_error *err)
 {
     const tn_arg a1[] = {TN_BUF(a->o.mem), TN_BUF(a->d_o.mem), TN_BUF(a->delta.mem), TN_INT(a->n), TN_INT(a->heads)};
     const tn_arg a2[] = {TN_BUF(a->qkv.mem),  TN_BUF(a->d_o.mem), TN_BUF(a->lse.mem), TN_BUF(a->delta.mem),
                          TN_BUF(a->dqkv.mem), TN_INT(a->n),       TN_INT(a->heads),   TN_FLT(a->scale)};
-    TN_TRY(attention_launch(c, a, k, "attn_delta", k->items, a1, TN_COUNT(a1), err));
-    TN_TRY(attention_launch(c, a, k, "attn_dq", k->dq, a2, TN_COUNT(a2), err));
-    return attention_launch(c, a, k, "attn_dkv", k->dkv, a2, TN_COUNT(a2), err);
+    TN_TRY(tn_attention_launch(c, a, k, "attn_delta", k->items, a1, TN_COUNT(a1), err));
+    TN_TRY(tn_attention_launch(c, a, k, "attn_dq", k->dq, a2, TN_COUNT(a2), err));
+    TN_TRY(tn_attention_launch(c, a, k, "attn_dkv", k->dkv, a2, TN_COUNT(a2), err));
+    tn_tensor dqkv = a->dqkv;
+    return a->table.rows ? tn_rope(c, &dqkv, &a->table, a->batch, a->heads, a->skip, -1, err) : 0;
 }
 
 /* ---- the rows ---- */
 
 /* As the tiles in cl/portable/attention.cl: three, or four and two squares, stay under 32 KiB of local memory. */
-static attention_kernels portable(const tn_attention_args *a)
+static tn_attention_kernels portable(const tn_attention_args *a)
 {
     const int tile = a->hd <= 64 ? 16 : 8;
-    return (attention_kernels){"portable/attention.cl", "", 64, 2 * tile, tile, tile};
+    return (tn_attention_kernels){"portable/attention.cl", "", 64, 2 * tile, tile, tile};
 }
 
 static int attention_forward_portable(tn_ctx *c, const void *args, tn_error *err)
 {
-    const attention_kernels k = portable(args);
-    return forward(c, args, &k, err);
+    const tn_attention_kernels k = portable(args);
+    return tn_attention_launch_forward(c, args, &k, err);
 }
 
 static int attention_backward_portable(tn_ctx *c, const void *args, tn_error *err)
 {
-    const attention_kernels k = portable(args);
+    const tn_attention_kernels k = portable(args);
     return backward(c, args, &k, err);
 }
 
@@ -74,8 +52,8 @@ static int attention_run_cpu(tn_ctx *c, const tn_attention_args *a, bool back, t
 {
     char qt[16];
     snprintf(qt, sizeof qt, " -DQT=%d", c->tune[0]);
-    const attention_kernels k = {"cpu/attention.cl", qt, 1, c->tune[0], c->tune[0], 16};
-    return back ? backward(c, a, &k, err) : forward(c, a, &k, err);
+    const tn_attention_kernels k = {"cpu/attention.cl", qt, 1, c->tune[0], c->tune[0], 16};
+    return back ? backward(c, a, &k, err) : tn_attention_launch_forward(c, a, &k, err);
 }
 
 static int attention_forward_cpu(tn_ctx *c, const void *args, tn_error *err)
@@ -93,13 +71,15 @@ static int attention_backward_cpu(tn_ctx *c, const void *args, tn_error *err)
 static void attention_kind(char *out, size_t n, const void *args)
 {
     const tn_attention_args *a = args;
-    snprintf(out, n, "%s width %d", tn_dtype_name(a->act), a->hd);
+    snprintf(out, n, "%s width %d%s", tn_dtype_name(a->act), a->hd, a->table.rows ? ", turned" : "");
 }
 
 static void attention_key(char *out, size_t n, const void *args)
 {
     const tn_attention_args *a = args;
-    snprintf(out, n, "%s width %d, %d heads of %d tokens", tn_dtype_name(a->act), a->hd, a->batch * a->heads, a->n);
+    char kind[TN_KEY];
+    attention_kind(kind, sizeof kind, a);
+    snprintf(out, n, "%s, %d heads of %d tokens", kind, a->batch * a->heads, a->n);
 }
 
 static double attention_work(const void *args)
@@ -123,11 +103,13 @@ static int attention_make(void *copy, tn_ctx *c, const void *args, tn_error *err
     const tn_attention_args *from = args;
     const int rows = from->batch * from->n, d = from->heads * from->hd, bh = from->batch * from->heads;
     *a = *from;
-    tn_tensor *const t[] = {&a->qkv, &a->o, &a->lse, &a->d_o, &a->delta, &a->dqkv};
-    const int shape[][2] = {{rows, 3 * d}, {rows, d}, {bh, from->n}, {rows, d}, {bh, from->n}, {rows, 3 * d}};
+    tn_tensor *const t[] = {&a->qkv, &a->o, &a->lse, &a->d_o, &a->delta, &a->dqkv, &a->table};
+    const int shape[][2] = {
+        {rows, 3 * d}, {rows, d}, {bh, from->n}, {rows, d}, {bh, from->n}, {rows, 3 * d}, {from->table.rows, from->hd}};
     for (size_t i = 0; i < TN_COUNT(t); i++) t[i]->mem = NULL;
     for (size_t i = 0; i < TN_COUNT(t); i++) {
-        const tn_dtype dt = i == 2 || i == 4 ? TN_F32 : from->act;
+        const tn_dtype dt = i == 2 || i == 4 || i == 6 ? TN_F32 : from->act;
+        if (!shape[i][0]) continue;
         TN_TRY(tn_tensor_new(t[i], c->dev, dt, shape[i][0], shape[i][1], "tuning", err));
         TN_TRY(tn_tensor_random(c->dev, t[i], err));
     }
@@ -137,15 +119,19 @@ static int attention_make(void *copy, tn_ctx *c, const void *args, tn_error *err
 static void attention_release(void *copy, tn_ctx *c)
 {
     tn_attention_args *a = copy;
-    tn_tensor *const t[] = {&a->qkv, &a->o, &a->lse, &a->d_o, &a->delta, &a->dqkv};
+    tn_tensor *const t[] = {&a->qkv, &a->o, &a->lse, &a->d_o, &a->delta, &a->dqkv, &a->table};
     for (size_t i = TN_COUNT(t); i-- > 0;) tn_tensor_free(c->dev, t[i]);
 }
 
 static const tn_variant forward_rows[] = {
+    {"wgmma", TN_CAP_NV_WGMMA, tn_attention_nvidia_can, tn_attention_forward_wgmma, NULL, false},
+    {"mma", TN_CAP_NV_MMA80, tn_attention_nvidia_can, tn_attention_forward_mma, NULL, false},
     {"cpu", TN_CAP_CPU, attention_whole_vectors, attention_forward_cpu, cpu_tunables, false},
     {"portable", 0, NULL, attention_forward_portable, NULL, false},
 };
 static const tn_variant backward_rows[] = {
+    {"wgmma", TN_CAP_NV_WGMMA, tn_attention_nvidia_can, tn_attention_backward_wgmma, NULL, false},
+    {"mma", TN_CAP_NV_MMA80, tn_attention_nvidia_can, tn_attention_backward_mma, NULL, false},
     {"cpu", TN_CAP_CPU, attention_whole_vectors, attention_backward_cpu, cpu_tunables, false},
     {"portable", 0, NULL, attention_backward_portable, NULL, false},
 };
@@ -189,6 +175,11 @@ int tn_attention_backward(tn_ctx *c, const tn_attention *f, const tn_tensor *d_o
     a.d_o = *d_o;
     a.delta = *delta;
     a.dqkv = *dqkv;
+    a.skip = f->skip;
+    if (f->table) a.table = *f->table;
+    if (f->table && (f->table->cols != a.hd || f->table->rows + f->skip != a.n))
+        return tn_fail(err, TN_ERR_ARGUMENT, "attention's backward: a table [%d, %d] does not turn %d tokens of width %d back",
+                       f->table->rows, f->table->cols, a.n - f->skip, a.hd);
     return tn_variant_run(c, &tn_attention_back_op, &a, err);
 }
 
@@ -198,8 +189,10 @@ int tn_rope(tn_ctx *c, tn_tensor *qkv, const tn_tensor *table, int batch, int he
     tn_options o;
     tn_dtype act;
     TN_TRY(tn_storage(&act, "rope", TN_LIST(qkv), TN_LIST(table), err));
-    TN_TRY(tn_options_set(&o, err, "-DACT=%d -DHD=%d -DDIR=%d", (int)act, hd, direction));
+    const int vw = tn_run_width(c, act, hd / 2);
+    const size_t width = (size_t)(hd / 2 / vw) * (size_t)heads * 2;
+    TN_TRY(tn_options_set(&o, err, "-DACT=%d -DVW=%d -DHD=%d -DDIR=%d", (int)act, vw, hd, direction));
     tn_arg args[] = {TN_BUF(qkv->mem), TN_BUF(table->mem), TN_INT(n), TN_INT(heads), TN_INT(skip), TN_INT(rows)};
-    const tn_range range = {3, {(size_t)(hd / 2), (size_t)heads * 2, (size_t)rows}, {0}};
+    const tn_range range = {2, {width, (size_t)rows}, {TN_MIN((size_t)64, width), 1}};
     return tn_op_run(c, "portable/rope.cl", "rope", o.s, args, TN_COUNT(args), &range, err);
 }

@@ -173,3 +173,8 @@ int tn_vec_width(const tn_ctx *c, int cols)
     if (c->dev->info.type == TN_DEVICE_CPU && cols % 16 == 0) return 16;
     return cols % 4 == 0 ? 4 : 1;
 }
+
+int tn_run_width(const tn_ctx *c, tn_dtype t, int cols)
+{
+    return c->dev->info.type != TN_DEVICE_CPU && t != TN_F32 && cols % 8 == 0 ? 8 : tn_vec_width(c, cols);
+}

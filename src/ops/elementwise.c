@@ -1,5 +1,7 @@
 #include "ops.h"
 
+#include <math.h>
+
 #define FILE_ "portable/elementwise.cl"
 
 /* A kernel of this file: `options` are further ones, `width` the elements that an item takes. */
@@ -12,7 +14,7 @@ typedef struct {
 static int vectors(tn_ctx *c, const vector_kernel *k, size_t count, const tn_arg *args, int n, tn_error *err)
 {
     tn_options o;
-    const tn_range range = {1, {count / (size_t)k->width}, {64}};
+    const tn_range range = {1, {count / (size_t)k->width}, {c->dev->row_wg > 1 ? (size_t)c->dev->row_wg : 64}};
     TN_TRY(tn_countable(k->entry, range.global[0], err));
     TN_TRY(tn_options_set(&o, err, "-DACT=%d -DVW=%d %s", (int)k->act, k->width, k->options));
     return tn_op_run(c, FILE_, k->entry, o.s, args, n, &range, err);
@@ -29,7 +31,7 @@ int tn_act_forward(tn_ctx *c, tn_fn f, const tn_tensor *x, tn_tensor *y, tn_erro
     tn_dtype act;
     TN_TRY(tn_storage(&act, "an activation", TN_LIST(x, y), NULL, err));
     size_t n = tn_tensor_count(x);
-    int vw = tn_vec_width(c, x->cols);
+    int vw = tn_run_width(c, act, x->cols);
     tn_arg args[] = {TN_BUF(x->mem), TN_BUF(y->mem), TN_INT(n / (size_t)vw)};
     return vectors(c, &(vector_kernel){"act_forward", fn_option(f), act, vw}, n, args, TN_COUNT(args), err);
 }
@@ -39,7 +41,7 @@ int tn_act_backward(tn_ctx *c, tn_fn f, const tn_tensor *x, const tn_tensor *dy,
     tn_dtype act;
     TN_TRY(tn_storage(&act, "an activation's backward", TN_LIST(x, dy, dx), NULL, err));
     size_t n = tn_tensor_count(x);
-    int vw = tn_vec_width(c, x->cols);
+    int vw = tn_run_width(c, act, x->cols);
     tn_arg args[] = {TN_BUF(x->mem), TN_BUF(dy->mem), TN_BUF(dx->mem), TN_INT(n / (size_t)vw)};
     return vectors(c, &(vector_kernel){"act_backward", fn_option(f), act, vw}, n, args, TN_COUNT(args), err);
 }
@@ -49,7 +51,7 @@ int tn_glu_forward(tn_ctx *c, tn_fn f, const tn_tensor *u, tn_tensor *y, tn_erro
     tn_dtype act;
     TN_TRY(tn_storage(&act, "a gated unit", TN_LIST(u, y), NULL, err));
     size_t n = tn_tensor_count(y);
-    int vw = tn_vec_width(c, y->cols);
+    int vw = tn_run_width(c, act, y->cols);
     tn_arg args[] = {TN_BUF(u->mem), TN_BUF(y->mem), TN_INT(y->cols), TN_INT(n / (size_t)vw)};
     return vectors(c, &(vector_kernel){"glu_forward", fn_option(f), act, vw}, n, args, TN_COUNT(args), err);
 }
@@ -59,7 +61,7 @@ int tn_glu_backward(tn_ctx *c, tn_fn f, const tn_tensor *u, const tn_tensor *dy,
     tn_dtype act;
     TN_TRY(tn_storage(&act, "a gated unit's backward", TN_LIST(u, dy, du), NULL, err));
     size_t n = tn_tensor_count(dy);
-    int vw = tn_vec_width(c, dy->cols);
+    int vw = tn_run_width(c, act, dy->cols);
     tn_arg args[] = {TN_BUF(u->mem), TN_BUF(dy->mem), TN_BUF(du->mem), TN_INT(dy->cols), TN_INT(n / (size_t)vw)};
     return vectors(c, &(vector_kernel){"glu_backward", fn_option(f), act, vw}, n, args, TN_COUNT(args), err);
 }
@@ -69,7 +71,7 @@ int tn_residual(tn_ctx *c, const tn_tensor *x, const tn_tensor *y, const tn_tens
     tn_dtype act;
     TN_TRY(tn_storage(&act, "a residual", TN_LIST(x, y, o), TN_LIST(scale), err));
     size_t n = tn_tensor_count(x);
-    int vw = tn_vec_width(c, x->cols);
+    int vw = tn_run_width(c, act, x->cols);
     tn_arg args[] = {TN_BUF(x->mem), TN_BUF(y->mem),  TN_BUF(scale ? scale->mem : x->mem),
                      TN_BUF(o->mem), TN_INT(x->cols), TN_INT(n / (size_t)vw)};
     return vectors(c, &(vector_kernel){"residual", scale ? "-DLS=1" : "-DLS=0", act, vw}, n, args, TN_COUNT(args), err);
@@ -80,15 +82,14 @@ int tn_scale_cols(tn_ctx *c, const tn_tensor *x, const tn_tensor *scale, tn_tens
     tn_dtype act;
     TN_TRY(tn_storage(&act, "a scale", TN_LIST(x, o), TN_LIST(scale), err));
     size_t n = tn_tensor_count(x);
-    int vw = tn_vec_width(c, x->cols);
+    int vw = tn_run_width(c, act, x->cols);
     tn_arg args[] = {TN_BUF(x->mem), TN_BUF(scale->mem), TN_BUF(o->mem), TN_INT(x->cols), TN_INT(n / (size_t)vw)};
     return vectors(c, &(vector_kernel){"scale_cols", "", act, vw}, n, args, TN_COUNT(args), err);
 }
 
 uint32_t tn_drop_threshold(float p)
 {
-    double t = (double)p * 4294967296.0;
-    return t >= 4294967295.0 ? 4294967295u : (uint32_t)t;
+    return (uint32_t)lround((double)p * 65536.0);
 }
 
 /* `entry`: dropout or dropout2d, which take two numbers of their own. */
@@ -97,7 +98,7 @@ static int drop_out(tn_ctx *c, const char *entry, const tn_tensor *x, tn_tensor 
     tn_dtype act;
     TN_TRY(tn_storage(&act, entry, TN_LIST(x, y), NULL, err));
     size_t n = tn_tensor_count(x);
-    int vw = tn_vec_width(c, x->cols);
+    int vw = tn_run_width(c, act, x->cols);
     TN_TRY(tn_ctx_step_ready(c, err));
     tn_arg args[] = {TN_BUF(x->mem),
                      TN_BUF(y->mem),
@@ -167,7 +168,7 @@ int tn_scale_channels(tn_ctx *c, const tn_tensor *x, const tn_tensor *z, int sam
     tn_dtype act;
     TN_TRY(tn_storage(&act, "a scale of channels", TN_LIST(x, y), TN_LIST(z), err));
     size_t n = tn_tensor_count(x);
-    int vw = tn_vec_width(c, x->cols);
+    int vw = tn_run_width(c, act, x->cols);
     tn_arg args[] = {TN_BUF(x->mem), TN_BUF(z->mem), TN_BUF(y->mem), TN_INT(x->cols), TN_INT(sample_rows), TN_INT(n / (size_t)vw)};
     return vectors(c, &(vector_kernel){"scale_channels", "", act, vw}, n, args, TN_COUNT(args), err);
 }
@@ -177,7 +178,7 @@ int tn_spread_channels(tn_ctx *c, const tn_tensor *z, float k, int sample_rows, 
     tn_dtype act;
     TN_TRY(tn_storage(&act, "a sum by channels", TN_LIST(x), TN_LIST(z), err));
     size_t n = tn_tensor_count(x);
-    int vw = tn_vec_width(c, x->cols);
+    int vw = tn_run_width(c, act, x->cols);
     tn_arg args[] = {TN_BUF(x->mem), TN_BUF(z->mem),        TN_FLT(k), TN_INT(x->cols), TN_INT(sample_rows),
                      TN_INT(add),    TN_INT(n / (size_t)vw)};
     return vectors(c, &(vector_kernel){"spread_channels", "", act, vw}, n, args, TN_COUNT(args), err);

@@ -8,6 +8,9 @@ static const tn_tunable wgmma_tunables[] = {{"BN", tile_columns}, {0}};
 static const tn_variant gemm_rows[] = {
     {.name = "wgmma", .needs = TN_CAP_NV_WGMMA, .can = tn_gemm_wgmma_can, .run = tn_gemm_wgmma, .tunables = wgmma_tunables},
     {.name = "native", .needs = TN_CAP_CPU, .run = tn_gemm_native},
+    {.name = "thin", .needs = TN_CAP_NV_MMA80, .can = tn_gemm_thin_can, .run = tn_gemm_thin},
+    {.name = "thin-grad", .needs = TN_CAP_NV_MMA80, .can = tn_gemm_thin_grad_can, .run = tn_gemm_thin_grad},
+    {.name = "row", .can = tn_gemm_row_can, .run = tn_gemm_row},
     {.name = "clblast", .can = tn_gemm_clblast_can, .run = tn_gemm_clblast, .slow_to_build = true},
     {.name = "portable", .run = tn_gemm_portable},
 };
@@ -58,9 +61,22 @@ static int gemm_pair(const tn_gemm_args *g, tn_error *err)
     return gemm_view("B2", &e->B2, e->tb2 ? g->N : r, e->tb2 ? r : g->N, err);
 }
 
+static int gemm_turn(const tn_gemm_args *g, tn_error *err)
+{
+    const tn_turn *t = &g->e.turn;
+    const int tokens = t->table.rows + t->skip, other = g->e.has_act || g->e.pre.rows || g->e.slope.rows || g->e.residual.rows;
+    if (!t->heads) return 0;
+    if (g->N == 3 * t->heads * t->table.cols && g->M == t->batch * tokens && !other && !g->e.scale && g->beta == 0 && !g->C.off &&
+        g->C.ld == g->N)
+        return 0;
+    return tn_fail(err, TN_ERR_ARGUMENT, "gemm: a product that is turned is q, k and v of %d heads of %d, and %d x %d tokens",
+                   t->heads, t->table.cols, t->batch, tokens);
+}
+
 static int gemm_epilogue(const tn_gemm_args *g, tn_error *err)
 {
     const tn_epilogue *e = &g->e;
+    TN_TRY(gemm_turn(g, err));
     if (e->has_act && e->slope.rows) return tn_fail(err, TN_ERR_ARGUMENT, "gemm: either an activation or its slope, not both");
     if (e->pre.rows) TN_TRY(gemm_view("pre", &e->pre, g->M, g->N, err));
     if (e->slope.rows) TN_TRY(gemm_view("slope", &e->slope, g->M, g->N, err));

@@ -3,9 +3,15 @@
 #define TN_GEMM_H
 #include "variant.h"
 
+/** Rotary embedding of a product that is q | k | v (tn_rope): heads 0: none. */
+typedef struct tn_turn {
+    tn_tensor table; /* [tokens - skip, width / 2] of (cos, sin) */
+    int heads, skip, batch;
+} tn_turn;
+
 /**
- * What is done to a product before it is stored, in this order: s = alpha op(A) op(B) + alpha2 A2 B2^T + bias, u = s (kept
- * in `pre` where that is wanted), s = act(u) or s * act'(slope), s * scale, + residual, + beta C. Zero-initialised: nothing.
+ * What is done to a product before it is stored, in this order: s = alpha op(A) op(B) + alpha2 A2 B2^T + bias, its q and k
+ * turned, u = s (kept in `pre` where that is wanted), s = act(u) or s * act'(slope), s * scale, + residual, + beta C. Zero-initialised: nothing.
  * pre, slope, residual and C may be parts of a matrix, and of any storage type; slope and residual may be C itself.
  */
 typedef struct tn_epilogue {
@@ -23,6 +29,7 @@ typedef struct tn_epilogue {
     int parts; /* 0: no second pair */
     float alpha2;
     tn_mask mask; /* of the second pair's product (the adapters' part of dx), over [M, N] */
+    tn_turn turn; /* C is a whole tensor then, and nothing else but a bias and a second pair is asked for */
 } tn_epilogue;
 
 /** A product, or `batch` of them whose matrices lie a_step, b_step and c_step elements apart (A, B and C are the first ones;
@@ -58,10 +65,16 @@ int tn_gemm_portable(tn_ctx *c, const void *args, tn_error *err);
 int tn_gemm_native(tn_ctx *c, const void *args, tn_error *err);
 bool tn_gemm_clblast_can(const tn_ctx *c, const void *args);
 int tn_gemm_clblast(tn_ctx *c, const void *args, tn_error *err);
+bool tn_gemm_thin_can(const tn_ctx *c, const void *args);
+int tn_gemm_thin(tn_ctx *c, const void *args, tn_error *err);
+bool tn_gemm_thin_grad_can(const tn_ctx *c, const void *args);
+int tn_gemm_thin_grad(tn_ctx *c, const void *args, tn_error *err);
 
 /** Runs g through `run`, which can multiply (alpha, beta) at least: masks by copies, a batch one by one, the rest by
  * gemm_sum over a float32 product in the workspace. */
 int tn_gemm_tail(tn_ctx *c, const tn_gemm_args *g, int (*run)(tn_ctx *, const void *, tn_error *), tn_error *err);
+/** Runs g through `run` without its turn, which follows as a pass of its own. */
+int tn_gemm_turned(tn_ctx *c, const tn_gemm_args *g, int (*run)(tn_ctx *, const void *, tn_error *), tn_error *err);
 /** Last step of a product summed in `splits` parts P [batch][splits][M][N]: alpha times their sum, + pair [M, N] (NULL: none)
  * with e.mask, then the rest of the epilogue. */
 int tn_gemm_sum(tn_ctx *c, const tn_tensor *P, int splits, const tn_gemm_args *g, const tn_tensor *pair, tn_error *err);
@@ -82,6 +95,8 @@ void tn_gemm_put_mask(tn_gemm_build *b, const char *name, tn_mask m, int width);
 void tn_gemm_put_epilogue(tn_gemm_build *b, const tn_gemm_args *g);
 int tn_gemm_launch(tn_ctx *c, const tn_gemm_build *b, const char *file, const char *entry, const size_t *global,
                    const size_t *local, tn_error *err);
+/** Do rows of a view, and of those `step` elements on, begin at 8 elements' multiples (16 bytes of half storage)? */
+bool tn_gemm_pieces(const tn_tensor *t, size_t step);
 /** Columns of C that share columns of A2, and columns of A2 that one column of C takes. */
 int tn_gemm_part(const tn_epilogue *e, int N);
 int tn_gemm_rank(const tn_epilogue *e);

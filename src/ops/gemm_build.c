@@ -61,6 +61,11 @@ int tn_gemm_launch(tn_ctx *c, const tn_gemm_build *b, const char *file, const ch
     return tn_op_run(c, file, entry, b->options, b->args, b->n, &range, err);
 }
 
+bool tn_gemm_pieces(const tn_tensor *t, size_t step)
+{
+    return t->off % 8 == 0 && t->ld % 8 == 0 && step % 8 == 0;
+}
+
 int tn_gemm_part(const tn_epilogue *e, int N)
 {
     return e->tb2 && e->parts > 1 ? N / e->parts : N;

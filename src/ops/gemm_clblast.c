@@ -63,6 +63,7 @@ static int clblast_count(tn_ctx *c, const tn_gemm_args *g, tn_error *err)
 int tn_gemm_clblast(tn_ctx *c, const void *args, tn_error *err)
 {
     const tn_gemm_args *g = args;
+    if (g->e.turn.heads) return tn_gemm_turned(c, g, tn_gemm_clblast, err);
     if (!tn_gemm_is_plain(g) || g->C.dtype != TN_F32) return tn_gemm_tail(c, g, tn_gemm_clblast, err);
     if (c->dry) return g->C.ld == g->N ? 0 : clblast_count(c, g, err);
     remember(c->dev);

@@ -2,6 +2,7 @@
 #include "gemm.h"
 #include "tuning.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,7 +13,9 @@ static const char *kind_suffix(const tn_gemm_args *g)
     const tn_epilogue *e = &g->e;
     const bool masked = g->mask_a.p > 0 || g->mask_b.p > 0;
     if (g->batch > 1) return " batch";
-    return masked || e->pre.rows || e->has_act || e->slope.rows || e->scale || e->residual.rows || e->parts ? " epilogue" : "";
+    return masked || e->pre.rows || e->has_act || e->slope.rows || e->scale || e->residual.rows || e->parts || e->turn.heads
+               ? " epilogue"
+               : "";
 }
 
 void tn_gemm_kind(char *out, size_t n, const void *args)
@@ -38,7 +41,15 @@ void tn_gemm_shrink(void *args, double most)
 {
     tn_gemm_args *g = args;
     int *n = g->ta ? &g->K : &g->M;
-    *n = tn_bucket(*n);
+    if (g->e.turn.heads) { /* whole samples */
+        g->e.turn.batch = tn_bucket(g->e.turn.batch);
+        while (g->e.turn.batch > 1 && tn_gemm_work(g) / g->M * g->e.turn.batch * (g->e.turn.table.rows + g->e.turn.skip) > most)
+            g->e.turn.batch /= 2;
+        *n = g->e.turn.batch * (g->e.turn.table.rows + g->e.turn.skip);
+        most = INFINITY;
+    } else {
+        *n = tn_bucket(*n);
+    }
     while (*n > 1 && tn_gemm_work(g) > most) *n /= 2;
     set_rows(&g->A, *n);
     if (g->ta && g->tb) g->B.cols = *n, g->B.ld = TN_MAX(g->B.ld, *n);
@@ -57,10 +68,10 @@ void tn_gemm_key(char *out, size_t n, const void *args)
     const tn_epilogue *e = &g->e;
     char kind[TN_KEY];
     tn_gemm_kind(kind, sizeof kind, g);
-    const int used =
-        snprintf(out, n, "%s %dx%dx%d %s%s%s%s%s%s%s%s%s", kind, g->M, g->N, g->K, g->beta != 0 ? "+" : "", e->bias ? "b" : "",
-                 e->pre.rows ? "p" : "", e->has_act ? "a" : "", e->slope.rows ? "s" : "", e->scale ? "c" : "",
-                 e->residual.rows ? "r" : "", g->mask_a.p > 0 || g->mask_b.p > 0 ? "d" : "", e->mask.p > 0 ? "e" : "");
+    const int used = snprintf(out, n, "%s %dx%dx%d %s%s%s%s%s%s%s%s%s%s", kind, g->M, g->N, g->K, g->beta != 0 ? "+" : "",
+                              e->bias ? "b" : "", e->pre.rows ? "p" : "", e->has_act ? "a" : "", e->slope.rows ? "s" : "",
+                              e->scale ? "c" : "", e->residual.rows ? "r" : "", g->mask_a.p > 0 || g->mask_b.p > 0 ? "d" : "",
+                              e->mask.p > 0 ? "e" : "", e->turn.heads ? "t" : "");
     if (e->parts && used > 0 && (size_t)used < n) snprintf(out + used, n - (size_t)used, "%dx%d", e->parts, tn_gemm_rank(e));
     else if (g->batch > 1 && used > 0 && (size_t)used < n) snprintf(out + used, n - (size_t)used, "*%d", g->batch);
 }
@@ -92,7 +103,7 @@ int tn_gemm_make(void *copy, tn_ctx *c, const void *args, tn_error *err)
 {
     tn_gemm_args *g = copy;
     memcpy(g, args, sizeof *g);
-    tn_tensor *const views[] = {&g->A, &g->B, &g->C, &g->e.pre, &g->e.slope, &g->e.residual, &g->e.A2, &g->e.B2};
+    tn_tensor *const views[] = {&g->A, &g->B, &g->C, &g->e.pre, &g->e.slope, &g->e.residual, &g->e.A2, &g->e.B2, &g->e.turn.table};
     const size_t steps[TN_COUNT(views)] = {g->a_step, g->b_step, g->c_step};
     tn_buffer **const vectors[] = {&g->e.bias, &g->e.scale};
     const bool wanted[] = {g->e.bias != NULL, g->e.scale != NULL};
@@ -111,7 +122,7 @@ int tn_gemm_make(void *copy, tn_ctx *c, const void *args, tn_error *err)
 void tn_gemm_release(void *copy, tn_ctx *c)
 {
     tn_gemm_args *g = copy;
-    tn_tensor *const views[] = {&g->A, &g->B, &g->C, &g->e.pre, &g->e.slope, &g->e.residual, &g->e.A2, &g->e.B2};
+    tn_tensor *const views[] = {&g->A, &g->B, &g->C, &g->e.pre, &g->e.slope, &g->e.residual, &g->e.A2, &g->e.B2, &g->e.turn.table};
     for (size_t i = 0; i < TN_COUNT(views); i++) tn_buffer_free(views[i]->mem);
     tn_buffer_free(g->e.bias);
     tn_buffer_free(g->e.scale);

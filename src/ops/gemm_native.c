@@ -137,6 +137,7 @@ static int native_prepare(tn_ctx *c, const tn_gemm_args *g, const native_shape *
 int tn_gemm_native(tn_ctx *c, const void *args, tn_error *err)
 {
     const tn_gemm_args *g = args;
+    if (g->e.turn.heads) return tn_gemm_turned(c, g, tn_gemm_native, err);
     const native_shape s = native_choose(c, g);
     if (!native_fuses(g, &s)) return tn_gemm_tail(c, g, tn_gemm_native, err);
     const size_t mark = c->ws_used;

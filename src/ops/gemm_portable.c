@@ -69,6 +69,7 @@ static int portable_multiply(tn_ctx *c, const tn_gemm_args *g, const portable_sh
 int tn_gemm_portable(tn_ctx *c, const void *args, tn_error *err)
 {
     const tn_gemm_args *g = args;
+    if (g->e.turn.heads) return tn_gemm_turned(c, g, tn_gemm_portable, err);
     const portable_shape s = portable_choose(c, g);
     if (!portable_fuses(g, &s)) return tn_gemm_tail(c, g, tn_gemm_portable, err);
     const size_t mark = c->ws_used;

@@ -3,7 +3,7 @@
 
 bool tn_gemm_has_epilogue(const tn_epilogue *e)
 {
-    return e->bias || e->pre.rows || e->has_act || e->slope.rows || e->scale || e->residual.rows || e->parts;
+    return e->bias || e->pre.rows || e->has_act || e->slope.rows || e->scale || e->residual.rows || e->parts || e->turn.heads;
 }
 
 bool tn_gemm_masked(const tn_gemm_args *g)
@@ -16,11 +16,34 @@ bool tn_gemm_is_plain(const tn_gemm_args *g)
     return g->batch <= 1 && !tn_gemm_masked(g) && !tn_gemm_has_epilogue(&g->e);
 }
 
+int tn_gemm_turned(tn_ctx *c, const tn_gemm_args *g, int (*run)(tn_ctx *, const void *, tn_error *), tn_error *err)
+{
+    const tn_turn t = g->e.turn;
+    tn_gemm_args plain = *g;
+    plain.e.turn = (tn_turn){.heads = 0};
+    TN_TRY(run(c, &plain, err));
+    return tn_rope(c, &plain.C, &t.table, t.batch, t.heads, t.skip, 1, err);
+}
+
+static bool tail_view_whole(const tn_tensor *t, int vw)
+{
+    return !t->rows || (t->off % (size_t)vw == 0 && t->ld % vw == 0);
+}
+
+/* Do all of a product's matrices begin, and all of their rows, at multiples of vw elements (common.h's WHOLE)? */
+static bool tail_whole(const tn_gemm_args *g, int vw)
+{
+    const tn_epilogue *e = &g->e;
+    return g->c_step % (size_t)vw == 0 && tail_view_whole(&g->C, vw) && tail_view_whole(&e->pre, vw) &&
+           tail_view_whole(&e->slope, vw) && tail_view_whole(&e->residual, vw);
+}
+
 int tn_gemm_sum(tn_ctx *c, const tn_tensor *P, int splits, const tn_gemm_args *g, const tn_tensor *pair, tn_error *err)
 {
-    const int vw = tn_vec_width(c, g->N);
+    const int wide = splits > 1 ? 1 : tn_run_width(c, g->C.dtype, g->N); /* many parts are of small matrices: more items */
+    const int vw = wide > 1 && tail_whole(g, wide) ? wide : tn_vec_width(c, g->N);
     tn_gemm_build b = {.n = 0};
-    tn_gemm_option(&b, "-DVW=%d -DCT=%d%s", vw, (int)g->C.dtype, pair ? " -DPAIR" : "");
+    tn_gemm_option(&b, "-DVW=%d -DWHOLE=%d -DCT=%d%s", vw, tail_whole(g, vw), (int)g->C.dtype, pair ? " -DPAIR" : "");
     const tn_arg args[] = {TN_BUF(P->mem),     TN_INT(splits), TN_BUF(g->C.mem), TN_UINT(g->C.off), TN_INT(g->C.ld),
                            TN_UINT(g->c_step), TN_INT(g->M),   TN_INT(g->N),     TN_FLT(g->alpha),  TN_FLT(g->beta)};
     for (size_t i = 0; i < TN_COUNT(args); i++) tn_gemm_arg(&b, args[i]);

@@ -1,4 +1,4 @@
-#include "ops.h"
+#include "columns.h"
 
 /* How a column reduction cuts its rows, and where its statistics stand. */
 typedef struct {
@@ -23,11 +23,12 @@ static int reduce(tn_ctx *c, const tn_tensor *a, const tn_tensor *b, const tn_te
     return tn_op_run(c, "portable/colreduce.cl", "colreduce", o.s, args, TN_COUNT(args), &range, err);
 }
 
-static int reduce_sum(tn_ctx *c, const tn_tensor *p, int chunks, tn_tensor *out, tn_error *err)
+static int reduce_sum(tn_ctx *c, const tn_tensor *p, tn_tensor *out, tn_error *err)
 {
     tn_dtype act;
+    if (tn_columns_here(c)) return tn_columns_sum(c, p, p->rows, true, out, err);
     TN_TRY(tn_storage(&act, "a sum down the columns", TN_LIST(out), TN_LIST(out), err));
-    tn_arg args[] = {TN_BUF(p->mem), TN_INT(p->off), TN_INT(p->ld), TN_BUF(out->mem), TN_INT(p->cols), TN_INT(chunks)};
+    tn_arg args[] = {TN_BUF(p->mem), TN_INT(p->off), TN_INT(p->ld), TN_BUF(out->mem), TN_INT(p->cols), TN_INT(p->rows)};
     const tn_range range = {1, {(size_t)p->cols}, {0}};
     return tn_op_run(c, "portable/colreduce.cl", "colreduce_sum", "-DVW=1", args, TN_COUNT(args), &range, err);
 }
@@ -40,46 +41,51 @@ static int chunk_rows(const tn_ctx *c, int rows, int cols)
     return TN_MAX(16, TN_CEIL_DIV(rows, TN_MIN(want, 512)));
 }
 
+/* A reduction over all rows, in its parts: p0 (and p1) [chunks, cols] of the workspace. */
+static int reduce_all(tn_ctx *c, const tn_tensor *a, const tn_tensor *b, const tn_tensor *stats, tn_tensor *p0, tn_tensor *p1,
+                      tn_error *err)
+{
+    const tn_column_mode mode = stats ? TN_COLUMNS_ROW : b ? TN_COLUMNS_PRODUCT : TN_COLUMNS_SUM;
+    tn_columns wide = {mode, a->rows, 1, 1.0f, 0, 0};
+    reduction r = {stats ? 2 : (int)mode, chunk_rows(c, a->rows, a->cols), 0, 1, 1, stats ? a->cols : 1, 1.0f};
+    const bool can = tn_columns_can(c, a);
+    tn_columns_cut(&wide, c, a);
+    r.chunks = can ? wide.chunks : TN_CEIL_DIV(a->rows, r.chunk_rows);
+    TN_TRY(tn_ws_take(c, p0, TN_F32, r.chunks, a->cols, err));
+    if (p1) TN_TRY(tn_ws_take(c, p1, TN_F32, r.chunks, a->cols, err));
+    return can ? tn_columns_parts(c, a, b, stats, &wide, p0, p1, err) : reduce(c, a, b, stats, &r, p0, p1, err);
+}
+
 int tn_layernorm_grad(tn_ctx *c, const tn_tensor *x, const tn_tensor *stats, const tn_tensor *dy, tn_tensor *dgamma,
                       tn_tensor *dbeta, tn_error *err)
 {
-    size_t mark = c->ws_used;
-    reduction r = {2, chunk_rows(c, x->rows, x->cols), 0, 1, 1, x->cols, 1.0f};
-    r.chunks = TN_CEIL_DIV(x->rows, r.chunk_rows);
+    const size_t mark = c->ws_used;
     tn_tensor p0, p1;
-    TN_TRY(tn_ws_take(c, &p0, TN_F32, r.chunks, x->cols, err));
-    TN_TRY(tn_ws_take(c, &p1, TN_F32, r.chunks, x->cols, err));
-    TN_TRY(reduce(c, dy, x, stats, &r, &p0, &p1, err));
-    if (dbeta->mem) TN_TRY(reduce_sum(c, &p0, r.chunks, dbeta, err));
-    if (dgamma->mem) TN_TRY(reduce_sum(c, &p1, r.chunks, dgamma, err));
+    TN_TRY(reduce_all(c, dy, x, stats, &p0, &p1, err));
+    if (dbeta->mem) TN_TRY(reduce_sum(c, &p0, dbeta, err));
+    if (dgamma->mem) TN_TRY(reduce_sum(c, &p1, dgamma, err));
     c->ws_used = mark;
     return 0;
 }
 
 int tn_colsum(tn_ctx *c, const tn_tensor *a, const tn_tensor *b, tn_tensor *out, tn_error *err)
 {
-    size_t mark = c->ws_used;
-    reduction r = {b ? 1 : 0, chunk_rows(c, a->rows, a->cols), 0, 1, 1, 1, 1.0f};
-    r.chunks = TN_CEIL_DIV(a->rows, r.chunk_rows);
+    const size_t mark = c->ws_used;
     tn_tensor p;
-    TN_TRY(tn_ws_take(c, &p, TN_F32, r.chunks, a->cols, err));
-    TN_TRY(reduce(c, a, b, NULL, &r, &p, NULL, err));
-    TN_TRY(reduce_sum(c, &p, r.chunks, out, err));
+    TN_TRY(reduce_all(c, a, b, NULL, &p, NULL, err));
+    TN_TRY(reduce_sum(c, &p, out, err));
     c->ws_used = mark;
     return 0;
 }
 
 int tn_colsum_parts(tn_ctx *c, const tn_tensor *a, int n_parts, const int *part_cols, tn_tensor *outs, tn_error *err)
 {
-    size_t mark = c->ws_used;
-    reduction r = {0, chunk_rows(c, a->rows, a->cols), 0, 1, 1, 1, 1.0f};
-    r.chunks = TN_CEIL_DIV(a->rows, r.chunk_rows);
+    const size_t mark = c->ws_used;
     tn_tensor p;
-    TN_TRY(tn_ws_take(c, &p, TN_F32, r.chunks, a->cols, err));
-    TN_TRY(reduce(c, a, NULL, NULL, &r, &p, NULL, err));
+    TN_TRY(reduce_all(c, a, NULL, NULL, &p, NULL, err));
     for (int i = 0, col = 0; i < n_parts; col += part_cols[i++]) {
         tn_tensor view = tn_cols(p, col, part_cols[i]);
-        if (outs[i].mem) TN_TRY(reduce_sum(c, &view, r.chunks, &outs[i], err));
+        if (outs[i].mem) TN_TRY(reduce_sum(c, &view, &outs[i], err));
     }
     c->ws_used = mark;
     return 0;
@@ -87,8 +93,19 @@ int tn_colsum_parts(tn_ctx *c, const tn_tensor *a, int n_parts, const int *part_
 
 int tn_sample_sum(tn_ctx *c, const tn_tensor *a, const tn_tensor *b, int sample_rows, float alpha, tn_tensor *out, tn_error *err)
 {
-    reduction r = {b ? 1 : 0, sample_rows, a->rows / sample_rows, 1, 1, 1, alpha};
-    return reduce(c, a, b, NULL, &r, out, NULL, err);
+    if (!tn_columns_can(c, a)) {
+        const reduction r = {b ? 1 : 0, sample_rows, a->rows / sample_rows, 1, 1, 1, alpha};
+        return reduce(c, a, b, NULL, &r, out, NULL, err);
+    }
+    const size_t mark = c->ws_used;
+    tn_columns r = {b ? TN_COLUMNS_PRODUCT : TN_COLUMNS_SUM, sample_rows, 1, alpha, 0, 0};
+    tn_tensor p;
+    tn_columns_cut(&r, c, a);
+    TN_TRY(tn_ws_take(c, &p, TN_F32, out->rows * r.chunks, a->cols, err));
+    TN_TRY(tn_columns_parts(c, a, b, NULL, &r, &p, NULL, err));
+    TN_TRY(tn_columns_sum(c, &p, r.chunks, false, out, err));
+    c->ws_used = mark;
+    return 0;
 }
 
 /* Chunks that never cross a unit's border: unit_rows must be a multiple of the chunk, so take a divisor. */
@@ -103,6 +120,7 @@ int tn_norm2d_stats(tn_ctx *c, const tn_tensor *x, int unit_rows, int groups, fl
 {
     tn_dtype act;
     TN_TRY(tn_storage(&act, "a norm", TN_LIST(x), TN_LIST(stats), err));
+    if (tn_columns_can(c, x)) return tn_columns_stats(c, x, unit_rows, groups, eps, stats, err);
     size_t mark = c->ws_used;
     reduction r = unit_reduction(c, 0, x, unit_rows, groups);
     const int per_unit = unit_rows / r.chunk_rows;
@@ -143,6 +161,7 @@ int tn_norm2d_apply(tn_ctx *c, const tn_norm2d *n, tn_tensor *y, tn_error *err)
 {
     tn_dtype act;
     TN_TRY(tn_storage(&act, "a norm", TN_LIST(n->x, y), TN_LIST(n->stats, n->gamma, n->beta), err));
+    if (tn_columns_can(c, n->x)) return tn_columns_apply(c, n, y, err);
     tn_arg args[] = {TN_BUF(n->x->mem),  TN_BUF(n->stats->mem), TN_BUF(n->gamma->mem), TN_BUF(n->beta->mem), TN_BUF(y->mem),
                      TN_INT(n->x->cols), TN_INT(n->groups),     TN_INT(n->unit_rows),  TN_INT(NORM_SPAN)};
     return per_unit(c, "norm2d_forward", args, TN_COUNT(args), n->x, n->unit_rows, err);
@@ -155,6 +174,7 @@ int tn_norm2d_backward(tn_ctx *c, const tn_norm2d *n, const tn_tensor *dy, tn_te
     const int unit_rows = n->unit_rows, groups = n->groups;
     tn_dtype act;
     TN_TRY(tn_storage(&act, "a norm's backward", TN_LIST(x, dy, dx), TN_LIST(stats, gamma, dgamma, dbeta), err));
+    if (tn_columns_can(c, x)) return tn_columns_backward(c, n, dy, dx, dgamma, dbeta, err);
     size_t mark = c->ws_used;
     reduction r = unit_reduction(c, 2, x, unit_rows, groups);
     const int units = x->rows / unit_rows;
@@ -163,8 +183,8 @@ int tn_norm2d_backward(tn_ctx *c, const tn_norm2d *n, const tn_tensor *dy, tn_te
     TN_TRY(tn_ws_take(c, &p1, TN_F32, r.chunks, x->cols, err));
     TN_TRY(tn_ws_take(c, &sums, TN_F32, units * groups, 2, err));
     TN_TRY(reduce(c, dy, x, stats, &r, &p0, &p1, err));
-    if (dbeta->mem) TN_TRY(reduce_sum(c, &p0, r.chunks, dbeta, err));
-    if (dgamma->mem) TN_TRY(reduce_sum(c, &p1, r.chunks, dgamma, err));
+    if (dbeta->mem) TN_TRY(reduce_sum(c, &p0, dbeta, err));
+    if (dgamma->mem) TN_TRY(reduce_sum(c, &p1, dgamma, err));
     const float inv = 1.0f / ((float)unit_rows * (float)(x->cols / groups));
     tn_arg a1[] = {TN_BUF(p0.mem),
                    TN_BUF(p1.mem),

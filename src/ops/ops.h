@@ -82,14 +82,21 @@ int tn_op_fill(tn_ctx *c, tn_buffer *b, size_t offset, size_t bytes, uint32_t pa
 int tn_op_copy(tn_ctx *c, tn_buffer *src, tn_buffer *dst, size_t dst_off, size_t bytes, tn_error *err);
 /** Elements a work-item should take at once for rows of `cols` elements: 16, 4 or 1. */
 int tn_vec_width(const tn_ctx *c, int cols);
+/** The same for kernels built with WHOLE (cl/shared/common.h): on a GPU 16 bytes of a storage type, where rows are made of such. */
+int tn_run_width(const tn_ctx *c, tn_dtype t, int cols);
 
 /* ---- products: tn_gemm_run of gemm.h ---- */
 
 /* ---- norm.c ---- */
 int tn_layernorm_forward(tn_ctx *c, const tn_tensor *x, const tn_tensor *gamma, const tn_tensor *beta, float eps, tn_tensor *y,
                          tn_tensor *stats, tn_error *err);
-int tn_layernorm_backward(tn_ctx *c, const tn_tensor *x, const tn_tensor *gamma, const tn_tensor *stats, const tn_tensor *dy,
-                          tn_tensor *dx, bool accumulate, tn_error *err);
+/** What layernorm's backward reads, and scale [1, cols], which makes `scaled` of dx; NULL: not wanted. */
+typedef struct tn_layernorm_back {
+    const tn_tensor *x, *gamma, *stats, *dy, *scale;
+    tn_tensor *scaled;
+} tn_layernorm_back;
+/** dx from dy, or dx += with accumulate; scaled = scale * dx. */
+int tn_layernorm_backward(tn_ctx *c, const tn_layernorm_back *b, tn_tensor *dx, bool accumulate, tn_error *err);
 /** dgamma += sum dy*xhat, dbeta += sum dy (mem NULL: not wanted). stats (mean, rstd) one a row. */
 int tn_layernorm_grad(tn_ctx *c, const tn_tensor *x, const tn_tensor *stats, const tn_tensor *dy, tn_tensor *dgamma,
                       tn_tensor *dbeta, tn_error *err);
@@ -115,10 +122,13 @@ int tn_batchnorm_stats(tn_ctx *c, const tn_tensor *mean, const tn_tensor *var, f
 
 /* ---- attention.c: qkv [B*N, 3D], o [B*N, D], lse and delta [B*heads, N] ---- */
 int tn_attention_forward(tn_ctx *c, const tn_tensor *qkv, int batch, int heads, tn_tensor *o, tn_tensor *lse, tn_error *err);
-/** What the forward pass read and left. */
+/** What the forward pass read and left. table: q and k were turned by it (tn_rope, but for the first `skip` rows of a sample), and
+ * their gradients are turned back; NULL: they are as they are. */
 typedef struct tn_attention {
     const tn_tensor *qkv, *o, *lse;
     int batch, heads;
+    const tn_tensor *table;
+    int skip;
 } tn_attention;
 int tn_attention_backward(tn_ctx *c, const tn_attention *f, const tn_tensor *d_o, tn_tensor *delta, tn_tensor *dqkv, tn_error *err);
 /** In place on q and k; table [P, hd/2] of (cos, sin) float32; direction -1 undoes it (the backward). */
@@ -134,7 +144,7 @@ int tn_glu_backward(tn_ctx *c, tn_fn f, const tn_tensor *u, const tn_tensor *dy,
 /** o = x + scale[cols] * y; scale NULL: x + y. */
 int tn_residual(tn_ctx *c, const tn_tensor *x, const tn_tensor *y, const tn_tensor *scale, tn_tensor *o, tn_error *err);
 int tn_scale_cols(tn_ctx *c, const tn_tensor *x, const tn_tensor *scale, tn_tensor *o, tn_error *err);
-/** An element is kept where its hash is not below this. */
+/** An element is kept where its 16-bit draw (tn_draw16) is not below this: p in steps of 1/65536. */
 uint32_t tn_drop_threshold(float p);
 /** Inverted dropout: element (r, c) of a [rows, cols] tensor is kept and divided by 1 - p, or is zero, by a draw that depends on
  * (step seed, salt, element) only. p 0: everything is kept as it is. */
@@ -237,8 +247,6 @@ int tn_clip(tn_ctx *c, tn_buffer *g, size_t off, size_t n, const tn_adam_spec *s
 /** A step with what tn_clip left; nothing where that was not finite. */
 int tn_adamw(tn_ctx *c, const tn_optim_range *r, const tn_adam_spec *s, tn_error *err);
 int tn_sgd(tn_ctx *c, const tn_optim_range *r, float momentum, tn_error *err);
-/** The shadow alone, after parameters were written from outside. */
-int tn_shadow(tn_ctx *c, const tn_optim_range *r, tn_error *err);
 
 /* ---- quant_ops.c, unpack.c ---- */
 enum { TN_QTABLE_BYTES = 4 * (16 + 256 + 32 + 512) };

@@ -63,6 +63,8 @@ double tn_larger_error(double a, double b);
 bool tn_trial_wants(const tn_trial *t, const tn_variant_op *op, const void *args);
 /* For the cases: a random input (values as stored), a poisoned output, a host array, a comparison. */
 int tn_trial_in(tn_trial *t, tn_dtype dt, int rows, int cols, tn_tensor **x, float **host);
+/** A table [rows, width / 2] of cosines and sines of random angles. */
+int tn_trial_turns(tn_trial *t, int rows, int width, tn_tensor **x, float **host);
 int tn_trial_out(tn_trial *t, tn_dtype dt, int rows, int cols, tn_tensor **x);
 /** NaN all over an output that is written once more. */
 int tn_trial_poison(tn_trial *t, const tn_tensor *x);
@@ -72,6 +74,7 @@ float *tn_trial_host(tn_trial *t, size_t n);
 /** Frees everything made since t->n was `mark`. */
 void tn_trial_rewind(tn_trial *t, int mark);
 int tn_trial_compare(tn_trial *t, const tn_tensor *x, const float *want);
-extern const tn_case tn_cases_gemm[], tn_cases_dense[], tn_cases_quant[], tn_cases_spatial[]; /* a NULL name ends each */
-extern const tn_case *const tn_case_tables[];                                                 /* all of them; a NULL ends it */
+extern const tn_case tn_cases_gemm[], tn_cases_optim[], tn_cases_dense[], tn_cases_quant[],
+    tn_cases_spatial[];                       /* a NULL name ends each */
+extern const tn_case *const tn_case_tables[]; /* all of them; a NULL ends it */
 #endif

@@ -10,9 +10,9 @@
 
 static int layernorm(tn_trial *t)
 {
-    static const int sizes[3][2] = {{3, 20}, {37, 96}, {11, 384}};
+    static const int sizes[3][2] = {{3, 20}, {137, 112}, {21, 560}};
     const int R = sizes[t->size][0], C = sizes[t->size][1];
-    tn_tensor *x, *g, *b, *dy, *y, *st, *dx, *dg, *db;
+    tn_tensor *x, *g, *b, *dy, *y, *st, *dx, *dg, *db, *scaled;
     float *hx, *hg, *hb, *hdy, *hdg, *hdb, *want = tn_trial_host(t, (size_t)R * (size_t)C);
     TN_TRY(tn_trial_in(t, ACT, R, C, &x, &hx));
     TN_TRY(tn_trial_in(t, TN_F32, 1, C, &g, &hg));
@@ -21,57 +21,111 @@ static int layernorm(tn_trial *t)
     TN_TRY(tn_trial_out(t, ACT, R, C, &y));
     TN_TRY(tn_trial_out(t, TN_F32, R, 2, &st));
     TN_TRY(tn_trial_out(t, ACT, R, C, &dx));
+    TN_TRY(tn_trial_out(t, ACT, R, C, &scaled));
     TN_TRY(tn_trial_in(t, TN_F32, 1, C, &dg, &hdg));
     TN_TRY(tn_trial_in(t, TN_F32, 1, C, &db, &hdb));
     if (!want) return tn_oom(ERR);
-    const tn_layernorm_args args = {.x = *x, .act = ACT};
-    const bool back = tn_trial_wants(t, &tn_layernorm_back_op, &args);
+    const tn_layernorm_args args = {.x = *x, .act = ACT}, more = {.x = *x, .act = ACT, .scaled = *scaled};
+    const tn_layernorm_back plain = {x, g, st, dy, NULL, NULL}, both = {x, g, st, dy, b, scaled};
+    const bool with = tn_trial_wants(t, &tn_layernorm_back_op, &more),
+               back = with || tn_trial_wants(t, &tn_layernorm_back_op, &args);
     if (!back && !tn_trial_wants(t, &tn_layernorm_op, &args)) return 0;
     const tn_ref_norm ref = {.x = hx, .gamma = hg, .beta = hb, .eps = 1e-5f, .rows = R, .cols = C};
     TN_TRY(tn_layernorm_forward(t->c, x, g, b, 1e-5f, y, st, ERR));
     tn_ref_layernorm(&ref, want);
     TN_TRY(tn_trial_compare(t, y, want));
     if (!back) return 0;
-    TN_TRY(tn_layernorm_backward(t->c, x, g, st, dy, dx, false, ERR));
+    TN_TRY(tn_layernorm_backward(t->c, &plain, dx, false, ERR));
     TN_TRY(tn_layernorm_grad(t->c, x, st, dy, dg, db, ERR));
     tn_ref_layernorm_backward(&ref, hdy, want, hdg, hdb);
     TN_TRY(tn_trial_compare(t, dx, want));
     TN_TRY(tn_trial_compare(t, dg, hdg));
     TN_TRY(tn_trial_compare(t, db, hdb));
-    TN_TRY(tn_layernorm_backward(t->c, x, g, st, dy, dx, true, ERR));
+    TN_TRY(tn_layernorm_backward(t->c, with ? &both : &plain, dx, true, ERR));
     for (int i = 0; i < R * C; i++) want[i] *= 2;
-    return tn_trial_compare(t, dx, want);
+    TN_TRY(tn_trial_compare(t, dx, want));
+    for (int i = 0; i < R * C; i++) want[i] *= hb[i % C];
+    return with ? tn_trial_compare(t, scaled, want) : 0;
 }
 
-static int attention(tn_trial *t)
+typedef struct {
+    int batch, n, heads, width;
+    int skip;          /* not 0: q and k were turned, but for the first rows */
+    float first, last; /* what the first and the last key of the sequence are multiplied by, those between accordingly */
+} attention_shape;
+
+static int attention_scale_keys(tn_trial *t, const attention_shape *s, tn_tensor *qkv, float *h)
 {
-    static const int sizes[3][4] = {{2, 21, 3, 12}, {1, 45, 2, 48}, {2, 70, 2, 64}}; /* batch, n, heads, width */
-    const int W = t->like ? ((const tn_attention_args *)t->like)->hd : sizes[t->size][3];
-    const int B = sizes[t->size][0], N = sizes[t->size][1], H = sizes[t->size][2], D = H * W;
-    const tn_attention_args args = {.act = ACT, .hd = W};
-    const bool back = tn_trial_wants(t, &tn_attention_back_op, &args);
+    const int D = qkv->cols / 3;
+    if (t->c->dry) return 0;
+    for (int r = 0; r < qkv->rows; r++)
+        for (int c = D; c < 2 * D; c++) h[r * 3 * D + c] *= s->first + (s->last - s->first) * (float)(r % s->n) / (float)s->n;
+    TN_TRY(tn_tensor_set(t->c->dev, qkv, h, ERR));
+    return tn_tensor_get(t->c->dev, qkv, h, ERR);
+}
+
+/* Forward, and backward where it is asked for: but not where a row is all but one key's, so that what it subtracts is alike. */
+static int attention_of(tn_trial *t, const attention_shape *s)
+{
+    const int B = s->batch, N = s->n, H = s->heads, W = t->like ? ((const tn_attention_args *)t->like)->hd : s->width, D = H * W;
+    const tn_attention_args args = {.act = ACT, .hd = W, .table.rows = s->skip ? N - s->skip : 0};
+    const bool back = s->last <= 1 && tn_trial_wants(t, &tn_attention_back_op, &args);
     if (!back && !tn_trial_wants(t, &tn_attention_op, &args)) return 0;
     tn_tensor *qkv, *d_o, *o, *lse, *delta, *dqkv;
-    float *hq, *hd, *want = tn_trial_host(t, (size_t)B * (size_t)N * 3 * (size_t)D);
+    float *hq, *hd, *want = tn_trial_host(t, (size_t)B * (size_t)N * 3 * (size_t)D), *sums = tn_trial_host(t, (size_t)(B * H * N));
     TN_TRY(tn_trial_in(t, ACT, B * N, 3 * D, &qkv, &hq));
     TN_TRY(tn_trial_in(t, ACT, B * N, D, &d_o, &hd));
     TN_TRY(tn_trial_out(t, ACT, B * N, D, &o));
     TN_TRY(tn_trial_out(t, TN_F32, B * H, N, &lse));
     TN_TRY(tn_trial_out(t, TN_F32, B * H, N, &delta));
     TN_TRY(tn_trial_out(t, ACT, B * N, 3 * D, &dqkv));
-    if (!want) return tn_oom(ERR);
+    if (!want || !sums) return tn_oom(ERR);
+    TN_TRY(attention_scale_keys(t, s, qkv, hq));
     TN_TRY(tn_attention_forward(t->c, qkv, B, H, o, lse, ERR));
-    tn_ref_attention(hq, B, N, H, W, want, NULL);
+    tn_ref_attention(hq, B, N, H, W, want, sums);
     TN_TRY(tn_trial_compare(t, o, want));
+    TN_TRY(tn_trial_compare(t, lse, sums));
     if (!back) return 0;
-    TN_TRY(tn_attention_backward(t->c, &(tn_attention){qkv, o, lse, B, H}, d_o, delta, dqkv, ERR));
+    tn_tensor *table = NULL;
+    float *turns;
+    if (s->skip) TN_TRY(tn_trial_turns(t, N - s->skip, W, &table, &turns));
+    TN_TRY(tn_attention_backward(t->c, &(tn_attention){qkv, o, lse, B, H, table, s->skip}, d_o, delta, dqkv, ERR));
     tn_ref_attention_backward(hq, hd, B, N, H, W, want);
+    if (s->skip) tn_ref_rope(want, turns, B, N, H, W, s->skip, -1);
     return tn_trial_compare(t, dqkv, want);
+}
+
+static int attention(tn_trial *t)
+{
+    static const attention_shape sizes[3] = {{2, 21, 3, 12, 0, 1, 1}, {1, 45, 2, 48, 3, 1, 1}, {2, 70, 2, 64, 0, 1, 1}};
+    return attention_of(t, &sizes[t->size]);
+}
+
+/* The width that kernels for matrix units take, and lengths around their tiles: less than one, whole ones, a row more. Keys are
+ * small: a row of five tokens is else all but one key's. */
+static int attention_lengths(tn_trial *t)
+{
+    static const int lengths[3][2] = {{5, 16}, {64, 129}, {128, 200}};
+    for (int i = 0; i < 2; i++) {
+        const int mark = t->n;
+        TN_TRY(attention_of(t, &(attention_shape){2, lengths[t->size][i], 2, 64, 3 * i, 0.5f, 0.5f}));
+        tn_trial_rewind(t, mark);
+    }
+    return 0;
+}
+
+/* Keys so much larger than those before them that the softmax must rescale: where a kernel does so only when its sums outgrow
+ * the storage (2^60 in bfloat16, 2^15 in float16), they do. */
+static int attention_grown(tn_trial *t)
+{
+    static const float last[] = {[TN_F32] = 2, [TN_BF16] = 80, [TN_F16] = 12};
+    static const int lengths[3] = {21, 200, 257};
+    return attention_of(t, &(attention_shape){1, lengths[t->size], 2, 64, 0, 0.2f, last[ACT]});
 }
 
 static int rope(tn_trial *t)
 {
-    const int B = 2, N = 7 + t->size, H = 3, W = 16, skip = 3, D = H * W;
+    const int B = 2, N = 7 + t->size, H = 3, W = t->size == 1 ? 32 : 16, skip = 3, D = H * W;
     tn_tensor *qkv, *table;
     float *h, *ht;
     TN_TRY(tn_trial_in(t, ACT, B * N, 3 * D, &qkv, &h));
@@ -173,9 +227,10 @@ static int simple(tn_trial *t)
 /* The masks are those of the host's generator, and drop about the share asked for. */
 static int dropout(tn_trial *t)
 {
-    const int B = 4, S = 9, R = B * S, C = 33, n = R * C;
+    static const int cols[3] = {33, 40, 48};
+    const int B = 4, S = 9, R = B * S, C = cols[t->size], n = R * C;
     const float p = 0.3f;
-    const uint32_t threshold = (uint32_t)(p * 4294967296.0);
+    const uint32_t threshold = tn_drop_threshold((float)p);
     tn_tensor *x, *y;
     float *hx, *hy, *want = tn_trial_host(t, (size_t)n);
     TN_TRY(tn_trial_in(t, ACT, R, C, &x, &hx));
@@ -184,14 +239,14 @@ static int dropout(tn_trial *t)
     const uint32_t seed = tn_hash_u32(TN_TRIAL_SEED, 5);
     int kept = 0;
     for (int i = 0; i < n; i++) {
-        const bool keep = tn_hash_u32(seed, (uint32_t)i) >= threshold;
+        const bool keep = tn_draw16(seed, (uint32_t)i) >= threshold;
         kept += keep;
         want[i] = hy[i] + (keep ? hx[i] / (1 - p) : 0);
     }
     if (fabs(kept / (double)n - 0.7) > 0.06) t->worst = NAN;
     TN_TRY(tn_dropout(t->c, x, y, (tn_mask){p, 5}, true, false, ERR));
     TN_TRY(tn_trial_compare(t, y, want));
-    for (int i = 0; i < n; i++) want[i] = tn_hash_u32(seed, (uint32_t)(i / C / S * C + i % C)) >= threshold ? hx[i] / (1 - p) : 0;
+    for (int i = 0; i < n; i++) want[i] = tn_draw16(seed, (uint32_t)(i / C / S * C + i % C)) >= threshold ? hx[i] / (1 - p) : 0;
     TN_TRY(tn_dropout2d(t->c, x, y, (tn_mask){p, 5}, S, ERR));
     return tn_trial_compare(t, y, want);
 }
@@ -199,6 +254,8 @@ static int dropout(tn_trial *t)
 const tn_case tn_cases_dense[] = {
     {"layernorm", layernorm, false, {&tn_layernorm_op, &tn_layernorm_back_op}},
     {"attention", attention, false, {&tn_attention_op, &tn_attention_back_op}},
+    {"attention, lengths", attention_lengths, false, {&tn_attention_op, &tn_attention_back_op}},
+    {"attention, grown keys", attention_grown, false, {&tn_attention_op}},
     {"rope", rope, false, {NULL}},
     {"activations", dense_case_activations, false, {NULL}},
     {"glu", glu, false, {NULL}},

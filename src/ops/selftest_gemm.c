@@ -1,4 +1,4 @@
-/* Products with their epilogues by every row, and the optimisers. */
+/* Products with their epilogues by every row. */
 #include "ref.h"
 #include "selftest.h"
 
@@ -17,6 +17,8 @@ typedef struct {
     bool ta, tb;
     float beta;
     bool float_b; /* B stays float32 */
+    bool float_c; /* C is float32 */
+    bool pieces;  /* rows of A and B begin at 16-byte multiples, in wider matrices */
     bool bias, pre, slope, scale, residual;
     int act; /* 1 + tn_fn */
     int parts, r;
@@ -36,7 +38,8 @@ typedef struct {
 static types types_of(const tn_trial *t, const gemm_case_product *p)
 {
     const tn_gemm_args *like = t->like;
-    return like ? (types){like->A.dtype, like->B.dtype, like->C.dtype} : (types){ACT, p->float_b ? TN_F32 : ACT, ACT};
+    return like ? (types){like->A.dtype, like->B.dtype, like->C.dtype}
+                : (types){ACT, p->float_b ? TN_F32 : ACT, p->float_c ? TN_F32 : ACT};
 }
 
 /** Its tensors on the device and on the host. */
@@ -72,11 +75,32 @@ static int dense(tn_trial *t, tn_dtype dt, int rows, int cols, tn_tensor *view, 
     return 0;
 }
 
-/* What dropout makes of host values [n]. */
-static void drop(float *v, size_t n, float p, uint32_t salt)
+/** An operand on the host, as it lies. */
+typedef struct {
+    float *v;
+    int rows, cols, ld;
+} host_view;
+
+/* A or B: dense, or columns of a wider matrix. */
+static int operand(tn_trial *t, tn_dtype dt, bool pieces, host_view *h, tn_tensor *view)
+{
+    const int at = pieces ? 8 : 0;
+    tn_tensor *x;
+    h->ld = pieces ? TN_ROUND_UP(h->cols, 8) + 16 : h->cols;
+    TN_TRY(tn_trial_in(t, dt, h->rows, h->ld, &x, &h->v));
+    h->v += at;
+    *view = tn_cols(*x, at, h->cols);
+    return 0;
+}
+
+/* What dropout makes of host values. */
+static void drop(const host_view *h, float p, uint32_t salt)
 {
     const uint32_t seed = tn_hash_u32(TN_TRIAL_SEED, salt), threshold = tn_drop_threshold(p);
-    for (size_t i = 0; p > 0 && i < n; i++) v[i] = tn_hash_u32(seed, (uint32_t)i) >= threshold ? v[i] / (1 - p) : 0;
+    for (int i = 0; p > 0 && i < h->rows * h->cols; i++) {
+        float *v = &h->v[i / h->cols * h->ld + i % h->cols];
+        *v = tn_draw16(seed, (uint32_t)i) >= threshold ? *v / (1 - p) : 0;
+    }
 }
 
 static int make_vectors(tn_trial *t, const gemm_case_product *p, made *m)
@@ -108,7 +132,7 @@ static int make_pair(tn_trial *t, const gemm_case_product *p, made *m)
     float *keep = tn_trial_host(t, (size_t)M * (size_t)N);
     if (!keep) return tn_oom(ERR);
     for (int i = 0; i < M * N; i++) keep[i] = 1;
-    drop(keep, (size_t)M * (size_t)N, p->drop_e, 13);
+    drop(&(host_view){keep, M, N, N}, p->drop_e, 13);
     m->ref.keep = keep;
     return 0;
 }
@@ -130,17 +154,16 @@ static int gemm_case_make(tn_trial *t, const gemm_case_product *p, made *m)
     const int M = p->M ? p->M : dims[t->size][0], N = p->N ? p->N : dims[t->size][1], K = p->K ? p->K : dims[t->size][2];
     *m = (made){.at = !p->padded ? 0 : p->aligned ? 8 : 3, .y = types_of(t, p)};
     const int W = !p->padded ? N : p->aligned ? N + 16 : N + 5;
-    float *a, *b;
-    tn_tensor *A, *B;
-    TN_TRY(tn_trial_in(t, m->y.a, p->ta ? K : M, p->ta ? M : K, &A, &a));
-    TN_TRY(tn_trial_in(t, m->y.b, p->tb ? N : K, p->tb ? K : N, &B, &b));
-    drop(a, tn_tensor_count(A), p->drop_a, 11);
-    drop(b, tn_tensor_count(B), p->drop_b, 12);
-    m->g = (tn_gemm_args){.ta = p->ta, .tb = p->tb, .alpha = 0.5f, .beta = p->beta, .A = *A, .B = *B, .M = M, .N = N, .K = K};
+    host_view a = {.rows = p->ta ? K : M, .cols = p->ta ? M : K}, b = {.rows = p->tb ? N : K, .cols = p->tb ? K : N};
+    m->g = (tn_gemm_args){.ta = p->ta, .tb = p->tb, .alpha = 0.5f, .beta = p->beta, .M = M, .N = N, .K = K};
+    TN_TRY(operand(t, m->y.a, p->pieces, &a, &m->g.A));
+    TN_TRY(operand(t, m->y.b, p->pieces, &b, &m->g.B));
+    drop(&a, p->drop_a, 11);
+    drop(&b, p->drop_b, 12);
     m->g.mask_a = (tn_mask){p->drop_a, 11};
     m->g.mask_b = (tn_mask){p->drop_b, 12};
-    m->ref = (tn_ref_product){.ta = p->ta, .tb = p->tb, .M = M, .N = N, .K = K, .alpha = 0.5, .beta = p->beta, .A = a, .B = b};
-    m->ref.lda = A->cols, m->ref.ldb = B->cols, m->ref.ldc = W;
+    m->ref = (tn_ref_product){.ta = p->ta, .tb = p->tb, .M = M, .N = N, .K = K, .alpha = 0.5, .beta = p->beta, .A = a.v, .B = b.v};
+    m->ref.lda = a.ld, m->ref.ldb = b.ld, m->ref.ldc = W;
     TN_TRY(wide(t, m, &m->g.C, NULL, &m->C, &m->c));
     return make_extras(t, p, m);
 }
@@ -285,7 +308,35 @@ static int gemm_tiles(tn_trial *t)
         {.parts = 1, .r = 16, .drop_e = 0.1f, .act = 1 + TN_GELU, .slope = true, .M = 2600, .N = 904, .K = 72},
         {.M = 2600, .N = 904, .K = 136},
     };
+    const gemm_case_product row[] = {{.ta = true, .beta = 1, .M = 1, .N = 64, .K = 300 + 1111 * t->size}};
+    TN_TRY(products(t, row, TN_COUNT(row)));
     return t->size == 1 ? products(t, many, TN_COUNT(many)) : products(t, few, TN_COUNT(few));
+}
+
+/* q, k and v with the rotary embedding at the product's end. */
+static int gemm_turns(tn_trial *t)
+{
+    enum { BATCH = 2, HEADS = 2, WIDTH = 64, SKIP = 5 };
+    const int tokens = SKIP + 12 + 20 * t->size;
+    const gemm_case_product p = {
+        .tb = true, .bias = true, .parts = 3, .r = 16, .tb2 = true, .M = BATCH * tokens, .N = 3 * HEADS * WIDTH, .K = 72};
+    const tn_gemm_args *like = t->like;
+    tn_tensor *table;
+    float *turns, *want;
+    made m;
+    if (like && (ACT != TN_F32 || like->ta || !like->tb)) return 0;
+    TN_TRY(gemm_case_make(t, &p, &m));
+    TN_TRY(tn_trial_turns(t, tokens - SKIP, WIDTH, &table, &turns));
+    m.g.e.turn = (tn_turn){*table, HEADS, SKIP, BATCH};
+    if (!tn_trial_wants(t, &tn_gemm_op, &m.g)) return 0;
+    if (!(want = gemm_case_copy_of(t, m.c, tn_tensor_count(m.C)))) return tn_oom(ERR);
+    if (!t->c->dry) {
+        tn_ref_gemm(&m.ref, want);
+        tn_ref_rope(want, turns, BATCH, tokens, HEADS, WIDTH, SKIP, 1);
+    }
+    TN_TRY(tn_trial_poison(t, m.C));
+    TN_TRY(tn_gemm_run(t->c, &m.g, ERR));
+    return tn_trial_compare(t, m.C, want);
 }
 
 /* Products that are split along K: few outputs, a long sum; the epilogue stands behind the parts' sum. */
@@ -310,14 +361,35 @@ static int gemm_split(tn_trial *t)
     return products(t, all, TN_COUNT(all));
 }
 
+/* Thin on one side: few columns under a wide A, and few rows or columns as the sum over many. Rows in whole 16-byte pieces. */
+static int gemm_thin(tn_trial *t)
+{
+    const int more = t->size * 190, K = t->size == 0 ? 72 : t->size == 1 ? 392 : 1032;
+    const gemm_case_product all[] = {
+        {.tb = true, .M = 37 + more, .N = 16, .K = K, .pieces = true, .drop_a = 0.3f},
+        {.tb = true, .M = 37 + more, .N = 48, .K = K, .pieces = true, .bias = true, .padded = true},
+        {.tb = true, .M = 101, .N = 3, .K = 40, .pieces = true, .float_c = true, .drop_a = 0.1f, .padded = true},
+        {.M = 70 + more, .N = 16, .K = K, .pieces = true, .drop_a = 0.5f, .bias = true},
+        {.M = 37 + more, .N = 59, .K = 64, .pieces = true, .float_c = true},
+        {.ta = true, .M = 16, .N = 37 + more, .K = K + 5, .pieces = true, .float_c = true, .beta = 1, .drop_b = 0.3f},
+        {.ta = true, .M = 48, .N = 136, .K = 6 * K, .pieces = true, .beta = 1, .drop_b = 0.2f, .padded = true},
+        {.ta = true, .M = 133 + more, .N = 16, .K = 4 * K, .pieces = true, .float_c = true, .beta = 1},
+        {.ta = true, .M = 70, .N = 141, .K = K, .pieces = true, .float_c = true, .bias = true},
+        {.ta = true, .M = 20, .N = 3, .K = K, .pieces = true, .drop_b = 0.4f},
+    };
+    return products(t, all, TN_COUNT(all));
+}
+
 /* Three products at once: parts of one matrix on either side, as the adapters of q, k and v have it. */
-static int batch_one(tn_trial *t, bool ta, bool tb, int K, float beta)
+static int batch_one(tn_trial *t, const gemm_case_product *p)
 {
     enum { BATCH = 3 };
+    const bool ta = p->ta, tb = p->tb;
+    const float beta = p->beta;
     const tn_gemm_args *like = t->like;
-    const types y = like ? types_of(t, NULL) : (types){ACT, TN_F32, TN_F32};
+    const types y = types_of(t, p);
     if (like && (ACT != TN_F32 || like->ta != ta || like->tb != tb)) return 0;
-    const int M = 7, N = 5 + 13 * t->size, mark = t->n;
+    const int M = p->M ? p->M : 7, N = p->N ? p->N : 5 + 13 * t->size, K = p->K, mark = t->n;
     tn_tensor *A, *B, *C;
     float *a, *b, *c;
     TN_TRY(tn_trial_in(t, y.a, ta ? K : M, BATCH * (ta ? M : K), &A, &a));
@@ -326,7 +398,7 @@ static int batch_one(tn_trial *t, bool ta, bool tb, int K, float beta)
     float *want = gemm_case_copy_of(t, c, tn_tensor_count(C));
     if (!want) return tn_oom(ERR);
     const int wa = ta ? M : K, hb = tb ? N : K;
-    tn_gemm_args g = {.ta = ta, .tb = tb, .alpha = 0.5f, .beta = beta, .batch = BATCH};
+    tn_gemm_args g = {.ta = ta, .tb = tb, .alpha = 0.5f, .beta = beta, .M = M, .N = N, .K = K, .batch = BATCH};
     g.A = tn_cols(*A, 0, wa), g.B = tn_rows(*B, 0, hb), g.C = tn_cols(*C, 0, N);
     g.a_step = (size_t)wa, g.b_step = (size_t)hb * (size_t)B->cols, g.c_step = (size_t)N;
     for (int i = 0; i < BATCH && !t->c->dry; i++)
@@ -358,85 +430,17 @@ static int batch_one(tn_trial *t, bool ta, bool tb, int K, float beta)
 
 static int gemm_batch(tn_trial *t)
 {
-    TN_TRY(batch_one(t, false, false, 21, 0));
-    TN_TRY(batch_one(t, false, true, 33, 1));
-    TN_TRY(batch_one(t, true, true, 17, 0));
-    return batch_one(t, true, false, t->size ? 4100 : 37,
-                     1); /* the first size stays short: oclgrind takes minutes for the long one */
-}
-
-/* ---- optimisers ---- */
-
-typedef struct {
-    tn_tensor *p, *g, *m, *v, *shadow;
-    float *hp, *hg, *hm, *hv, *hs;
-    int n;
-    tn_optim_range r;
-} optimised;
-
-static int optimised_make(tn_trial *t, optimised *o)
-{
-    o->n = 77 + 3000 * t->size;
-    TN_TRY(tn_trial_in(t, TN_F32, o->n, 1, &o->p, &o->hp));
-    TN_TRY(tn_trial_in(t, TN_F32, o->n, 1, &o->g, &o->hg));
-    TN_TRY(tn_trial_in(t, TN_F32, o->n, 1, &o->m, &o->hm));
-    TN_TRY(tn_trial_in(t, TN_F32, o->n, 1, &o->v, &o->hv));
-    TN_TRY(tn_trial_in(t, ACT, o->n, 1, &o->shadow, &o->hs));
-    for (int i = 0; i < o->n; i++) o->hv[i] = fabsf(o->hv[i]);
-    if (!t->c->dry) TN_TRY(tn_tensor_set(t->c->dev, o->v, o->hv, ERR));
-    o->r = (tn_optim_range){
-        .p = o->p->mem, .g = o->g->mem, .m = o->m->mem, .v = o->v->mem, .off = 5, .n = (size_t)o->n - 5, .group = 1};
-    if (ACT != TN_F32) o->r.shadow = o->shadow->mem, o->r.shadow_type = ACT;
-    return 0;
-}
-
-/* Everything as the reference has it; the elements before the range untouched. */
-static int optimised_compare(tn_trial *t, optimised *o)
-{
-    TN_TRY(tn_trial_compare(t, o->p, o->hp));
-    TN_TRY(tn_trial_compare(t, o->m, o->hm));
-    TN_TRY(tn_trial_compare(t, o->v, o->hv));
-    for (int i = 5; o->r.shadow && i < o->n; i++) o->hs[i] = tn_rounded(o->hp[i], ACT);
-    return tn_trial_compare(t, o->shadow, o->hs);
-}
-
-static int state_compare(tn_trial *t, double norm, double factor, double loss_scale, uint32_t steps)
-{
-    tn_optim_state s;
-    if (t->c->dry) return 0;
-    TN_TRY(tn_ctx_state_get(t->c, &s, ERR));
-    if (isfinite(norm)) t->worst = fmax(t->worst, fabs(s.norm - norm) / norm);
-    t->worst = fmax(t->worst, fabs(s.factor - factor) / fmax(factor, 1e-30));
-    if (s.loss_scale != (float)loss_scale || s.steps[1] != steps || s.steps[0] != 2 || s.finite != (uint32_t)isfinite(norm))
-        t->worst = NAN;
-    return 0;
-}
-
-static int optimisers(tn_trial *t)
-{
-    static const tn_adam_spec adam = {.beta1 = 0.9f, .beta2 = 0.999f, .eps = 1e-8f};
-    const tn_step_constants now = {.lr = 1e-2f, .weight_decay = 0.05f, .max_norm = 3, .groups = 2, .scaling = 1};
-    const tn_optim_state before = {.loss_scale = 4, .good_steps = 1998, .steps = {2, 2, 2}};
-    optimised o;
-    double scale = 4, norm;
-    int good = 1998;
-    TN_TRY(optimised_make(t, &o));
-    TN_TRY(tn_ctx_step(t->c, &now, ERR));
-    TN_TRY(tn_ctx_state_set(t->c, &before, ERR));
-    for (int k = 0; k < 3; k++) { /* AdamW, SGD as the scale grows, and a step that is not finite */
-        if (k == 2) o.hg[o.n - 1] = INFINITY;
-        if (k == 2 && !t->c->dry) TN_TRY(tn_tensor_set(t->c->dev, o.g, o.hg, ERR));
-        TN_TRY(tn_clip(t->c, o.r.g, o.r.off, o.r.n, &adam, ERR));
-        const double f = tn_ref_clip(o.hg + 5, o.n - 5, 3, true, &scale, &good, &norm);
-        if (k == 1) TN_TRY(tn_sgd(t->c, &o.r, 0.9f, ERR));
-        else TN_TRY(tn_adamw(t->c, &o.r, &adam, ERR));
-        const tn_ref_optim ref = {
-            .lr = 1e-2, .wd = 0.05, .b1 = 0.9, .b2 = 0.999, .eps = 1e-8, .momentum = 0.9, .grad_scale = f, .step = 3};
-        if (k == 0) tn_ref_adamw(&ref, o.hp + 5, o.hg + 5, o.hm + 5, o.hv + 5, o.n - 5);
-        if (k == 1) tn_ref_sgd(&ref, o.hp + 5, o.hg + 5, o.hm + 5, o.n - 5);
-        TN_TRY(state_compare(t, norm, f, scale, k == 0 ? 3 : 4));
-        TN_TRY(optimised_compare(t, &o));
-    }
+    const int K = t->size ? 4100 : 37; /* the first size stays short: oclgrind takes minutes for the long one */
+    const gemm_case_product all[] = {
+        {.K = 21, .float_b = true, .float_c = true},
+        {.tb = true, .K = 33, .beta = 1, .float_b = true, .float_c = true},
+        {.ta = true, .tb = true, .K = 17, .float_b = true, .float_c = true},
+        {.ta = true, .K = K, .beta = 1, .float_b = true, .float_c = true},
+        {.M = 37, .N = 16, .K = 72}, /* from here on rows come in whole 16-byte pieces */
+        {.tb = true, .M = 37, .N = 16, .K = 40, .float_c = true},
+        {.ta = true, .M = 136, .N = 16, .K = K, .beta = 1, .float_c = true},
+    };
+    for (size_t i = 0; i < TN_COUNT(all); i++) TN_TRY(batch_one(t, &all[i]));
     return 0;
 }
 
@@ -446,8 +450,9 @@ const tn_case tn_cases_gemm[] = {
     {"gemm second pair", gemm_pairs, false, {&tn_gemm_op}},
     {"gemm dropout", gemm_masks, false, {&tn_gemm_op}},
     {"gemm tiles", gemm_tiles, false, {&tn_gemm_op}},
+    {"gemm turned", gemm_turns, false, {&tn_gemm_op}},
     {"gemm split along K", gemm_split, false, {&tn_gemm_op}},
+    {"gemm thin", gemm_thin, false, {&tn_gemm_op}},
     {"gemm batch", gemm_batch, false, {&tn_gemm_op}},
-    {"optimisers", optimisers, false, {NULL}},
     {0},
 };

@@ -9,7 +9,7 @@
 
 static int norm2d_one(tn_trial *t, bool batch_norm)
 {
-    static const int sizes[3][4] = {{2, 3, 5, 6}, {3, 7, 5, 32}, {2, 9, 11, 80}}; /* batch, h, w, c */
+    static const int sizes[3][4] = {{2, 3, 5, 6}, {3, 7, 5, 32}, {2, 29, 31, 80}}; /* batch, h, w, c */
     const int *z = sizes[t->size], R = z[0] * z[1] * z[2], C = z[3];
     const int unit = batch_norm ? R : z[1] * z[2], G = batch_norm ? C : C % 16 ? 2 : 16;
     tn_tensor *x, *g, *b, *dy, *y, *st, *dx, *dg, *db;
@@ -197,8 +197,8 @@ static int patchify_bytes(tn_trial *t)
 
 static int tokens(tn_trial *t)
 {
-    static const int widths[] = {10, 24, 36};
-    const int B = 3, reg = 2, P = 5 + t->size, N = 1 + reg + P, D = widths[t->size], skip = 1 + reg;
+    static const int cols[3] = {10, 40, 48};
+    const int B = 3, reg = 2, P = 5 + t->size, N = 1 + reg + P, D = cols[t->size], skip = 1 + reg;
     tn_tensor *patches, *cls, *regs, *pos, *x, *grid, *dcls;
     float *hp, *hc, *hr, *hpos, *hd, *want = tn_trial_host(t, (size_t)(B * N * D));
     TN_TRY(tn_trial_in(t, ACT, B * P, D, &patches, &hp));

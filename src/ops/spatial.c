@@ -10,12 +10,6 @@ int tn_spatial_run(tn_ctx *c, const tn_spatial_kernel *k, size_t width, size_t r
     return tn_op_run(c, k->file, k->entry, o.s, args, n, &range, err);
 }
 
-int tn_spatial_width(const tn_ctx *c, tn_dtype act, int cols)
-{
-    const bool wide = c->dev->info.type != TN_DEVICE_CPU && act != TN_F32 && cols % 8 == 0;
-    return wide ? 8 : tn_vec_width(c, cols);
-}
-
 tn_runs tn_runs_of(int height, int batch, int per_run, int groups, int least)
 {
     const int most = TN_MAX(1, height / least), want = TN_CEIL_DIV(groups, TN_MAX(1, batch * per_run));
@@ -55,7 +49,7 @@ static int token_rows(tn_ctx *c, const char *options, const char *entry, const t
                       tn_error *err)
 {
     tn_options o;
-    const int vw = tn_spatial_width(c, to->dtype, to->cols);
+    const int vw = tn_run_width(c, to->dtype, to->cols);
     TN_TRY(tn_options_set(&o, err, "-DVW=%d %s", vw, options));
     return tn_spatial_run(c, &(tn_spatial_kernel){TOKENS, entry, o.s, to->dtype}, (size_t)(to->cols / vw), (size_t)to->rows, args,
                           n, err);

@@ -12,8 +12,6 @@ typedef struct tn_spatial_kernel {
 /** Over width x rows items, in groups of at most 64 along a row; the kernel leaves out what is beyond. TN_ERR_ARGUMENT where it
  * could not count that far. */
 int tn_spatial_run(tn_ctx *c, const tn_spatial_kernel *k, size_t width, size_t rows, const tn_arg *args, int n, tn_error *err);
-/** Elements that a work-item should move at once for rows of `cols` elements, where it does little else: 16 bytes on GPUs. */
-int tn_spatial_width(const tn_ctx *c, tn_dtype act, int cols);
 /** Runs of rows that a walk down `height` rows of each of `batch` images is cut into. */
 typedef struct tn_runs {
     int span, per_image;

@@ -17,7 +17,8 @@ int tn_heatmap_target(tn_ctx *c, const tn_tensor *labels, const tn_target_spec *
 int tn_heatmap_loss(tn_ctx *c, const tn_tensor *heat, const tn_tensor *target, const tn_tensor *mask, const tn_loss_spec *s,
                     tn_tensor *dheat, tn_tensor *partial, tn_error *err)
 {
-    const int n = heat->rows, sample = heat->rows / mask->rows, wg = c->dev->row_wg;
+    const int n = heat->rows, sample = heat->rows / mask->rows;
+    const int wg = c->dev->info.type == TN_DEVICE_CPU ? 1 : (int)TN_MIN(c->dev->info.max_work_group, 128u);
     tn_options o;
     tn_dtype act;
     TN_TRY(tn_ctx_step_ready(c, err));
@@ -67,12 +68,6 @@ int tn_sgd(tn_ctx *c, const tn_optim_range *r, float momentum, tn_error *err)
     const tn_arg args[] = {TN_BUF(r->p),     TN_BUF(r->g),         TN_BUF(r->m),     TN_UINT(r->off), TN_UINT(r->n),
                            TN_INT(r->group), TN_BUF(c->constants), TN_BUF(c->state), TN_FLT(momentum)};
     return over_range(c, "sgd", r, args, TN_COUNT(args), err);
-}
-
-int tn_shadow(tn_ctx *c, const tn_optim_range *r, tn_error *err)
-{
-    const tn_arg args[] = {TN_BUF(r->p), TN_UINT(r->off), TN_UINT(r->n)};
-    return r->shadow ? over_range(c, "copy_shadow", r, args, TN_COUNT(args), err) : 0;
 }
 
 int tn_clip(tn_ctx *c, tn_buffer *g, size_t off, size_t n, const tn_adam_spec *s, tn_error *err)

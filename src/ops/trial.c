@@ -70,6 +70,18 @@ int tn_trial_in(tn_trial *t, tn_dtype dt, int rows, int cols, tn_tensor **x, flo
     return t->c->dry ? 0 : tn_tensor_get(t->c->dev, *x, v, t->err); /* as rounded by the storage */
 }
 
+int tn_trial_turns(tn_trial *t, int rows, int width, tn_tensor **x, float **host)
+{
+    const size_t n = (size_t)rows * (size_t)width;
+    float *v = *host = tn_trial_host(t, n);
+    if (!v) return tn_oom(t->err);
+    for (size_t i = 0; i < n; i += 2) {
+        const double angle = 3 * tn_rng_normal(&t->rng);
+        v[i] = (float)cos(angle), v[i + 1] = (float)sin(angle);
+    }
+    return tn_trial_put(t, TN_F32, rows, width, v, x);
+}
+
 int tn_trial_out(tn_trial *t, tn_dtype dt, int rows, int cols, tn_tensor **x)
 {
     if (t->n == TN_TRIAL_TENSORS) return tn_fail(t->err, TN_ERR_ARGUMENT, "a case has too many tensors");

@@ -31,9 +31,10 @@ static int usual_rest(tn_ctx *c, tn_dtype act, tn_error *err)
     tn_tensor x = mat(act, ROWS, DIM), gamma = mat(TN_F32, 1, DIM), stats = mat(TN_F32, ROWS, 2), qkv = mat(act, ROWS, 3 * DIM);
     tn_tensor lse = mat(TN_F32, IMAGES * HEADS, TOKENS), w = mat(act, HIDDEN, DIM);
     TN_TRY(tn_layernorm_forward(c, &x, &gamma, &gamma, 1e-6f, &x, &stats, err));
-    TN_TRY(tn_layernorm_backward(c, &x, &gamma, &stats, &x, &x, true, err));
+    TN_TRY(tn_layernorm_backward(c, &(tn_layernorm_back){&x, &gamma, &stats, &x, &gamma, &x}, &x, true, err));
     TN_TRY(tn_attention_forward(c, &qkv, IMAGES, HEADS, &x, &lse, err));
-    TN_TRY(tn_attention_backward(c, &(tn_attention){&qkv, &x, &lse, IMAGES, HEADS}, &x, &lse, &qkv, err));
+    TN_TRY(tn_attention_backward(c, &(tn_attention){.qkv = &qkv, .o = &x, .lse = &lse, .batch = IMAGES, .heads = HEADS}, &x, &lse,
+                                 &qkv, err));
     const tn_qtensor q = {.s = {.type = TN_Q_NF4, .rows = HIDDEN, .cols = DIM, .block = 64, .nested = true}};
     TN_TRY(tn_unpack(c, &q, &w, err));
     for (int tokens = 1; tokens <= TN_QGEMV_ROWS; tokens *= 2) {

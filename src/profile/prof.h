@@ -20,14 +20,15 @@ typedef struct tn_prof {
     int n_adapters;
     uint8_t *frames;
     float *labels, *heat;
+    double result; /* as in the report, of the last step whose results have come */
 } tn_prof;
 
 /** batch 0: as tn_profile_options says. Close it also when it fails. */
 int tn_prof_open(tn_prof *p, const tn_settings *s, const tn_run_options *o, const tn_profile_options *want, tn_error *err);
 void tn_prof_close(tn_prof *p);
-/** Through the same calls as training and prediction. */
+/** Through the same calls as training and prediction, on frames that the step before did not have. */
 int tn_prof_step(tn_prof *p, tn_error *err);
-/** After a step: waits for it and finds what it played (p->x, p->before, p->after). */
+/** After a step: waits for it and finds what came of it (p->result) and what it played (p->x, p->before, p->after). */
 int tn_prof_recorded(tn_prof *p, tn_error *err);
 
 /** r->bandwidth and r->peak, on a device opened for it alone: the run's own memory may leave no room. */

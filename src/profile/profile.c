@@ -3,10 +3,12 @@
 #include "entry.h"
 #include "prof.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { WARM_UP = 2, REPEAT = 5 };
+enum { WARM_UP = 2, REPEAT = 5, LONGEST = 1000 };
+#define BURST 0.3 /* seconds, beside which a step's start and end count little */
 
 typedef struct {
     const tn_profile_options *p;
@@ -20,28 +22,58 @@ static int progressed(task *t, tn_error *err)
     return tn_watch_tell(&t->step.e->watch, TN_PHASE_PROFILING, NULL, ++t->done, t->total, err);
 }
 
-static int on_the_clock(task *t, tn_error *err)
+/* n steps as training and prediction make them, one after another, then a wait. */
+static int burst(task *t, int n, double *seconds, tn_error *err)
 {
-    double begin = 0;
-    for (int i = -WARM_UP; i < t->r->repeat; i++) {
+    const double begin = tn_now();
+    for (int i = 0; i < n; i++) {
         const tn_dev *d = t->step.e->dev;
         const long long launches = d->launches, blocking = d->blocking;
-        if (!i) begin = tn_now();
         TN_TRY(tn_prof_step(&t->step, err));
         t->r->launches = d->launches - launches;
         t->r->blocking = d->blocking - blocking;
-        if (i == -1) TN_TRY(tn_dev_finish(t->step.e->dev, err));
-        TN_TRY(progressed(t, err));
     }
     TN_TRY(tn_dev_finish(t->step.e->dev, err));
-    t->r->step_seconds = (tn_now() - begin) / t->r->repeat;
+    *seconds = tn_now() - begin;
     return 0;
+}
+
+static int warm_up(task *t, tn_error *err)
+{
+    double seconds;
+    for (int i = 0; i < WARM_UP; i++) {
+        TN_TRY(burst(t, 1, &seconds, err));
+        TN_TRY(progressed(t, err));
+    }
+    t->r->burst = (int)fmin(fmax(BURST / fmax(seconds, 1e-9), 1), LONGEST);
+    return t->r->burst > 1 ? burst(t, t->r->burst, &seconds, err) : 0; /* clocks rise with load */
 }
 
 static int by_value(const void *a, const void *b)
 {
     const double x = *(const double *)a, y = *(const double *)b;
     return x < y ? -1 : x > y;
+}
+
+static double middle(double *v, int n)
+{
+    qsort(v, (size_t)n, sizeof *v, by_value);
+    return (v[n / 2] + v[(n - 1) / 2]) / 2;
+}
+
+static int on_the_clock(task *t, tn_error *err)
+{
+    const int n = t->r->repeat;
+    double *took = calloc((size_t)n, sizeof *took);
+    int rc = took ? warm_up(t, err) : tn_oom(err);
+    for (int i = 0; !rc && i < n; i++) {
+        rc = burst(t, t->r->burst, &took[i], err);
+        if (!rc) rc = progressed(t, err);
+    }
+    if (!rc) t->r->step_seconds = middle(took, n) / t->r->burst;
+    t->r->peak_bytes = t->step.e->dev->peak;
+    free(took);
+    return rc;
 }
 
 /* times: [repeat][n], a pass after the other, becomes medians [n]. */
@@ -51,8 +83,7 @@ static int medians(double *times, int n, int repeat, tn_error *err)
     if (!one) return tn_oom(err);
     for (int i = 0; i < n; i++) {
         for (int k = 0; k < repeat; k++) one[k] = times[(size_t)k * (size_t)n + (size_t)i];
-        qsort(one, (size_t)repeat, sizeof *one, by_value);
-        times[i] = (one[repeat / 2] + one[(repeat - 1) / 2]) / 2;
+        times[i] = middle(one, repeat);
     }
     free(one);
     return 0;
@@ -96,6 +127,7 @@ static int all_passes(task *t, double *times, int n, tn_error *err)
         times += tn_tape_count(tapes[i]);
     }
     tn_prof_sum_costs(t->r);
+    t->r->idle = fmax(0, 1 - t->r->seconds / t->r->step_seconds);
     return 0;
 }
 
@@ -104,6 +136,7 @@ static int by_command(task *t, tn_error *err)
     tn_tape *tapes[TAPES];
     int n = 0;
     TN_TRY(tn_prof_recorded(&t->step, err));
+    t->r->result = t->step.result;
     tapes_of(&t->step, tapes);
     for (int i = 0; i < TAPES; i++) n += tapes[i] ? tn_tape_count(tapes[i]) : 0;
     double *times = calloc((size_t)n * (size_t)t->r->repeat + 1, sizeof *times);
@@ -117,9 +150,10 @@ static int run(task *t, const tn_settings *s, const tn_run_options *o, tn_error 
     TN_TRY(tn_prof_open(&t->step, s, o, t->p, err));
     const tn_engine *e = t->step.e;
     t->r->device = tn_prof_keep(t->r, e->dev->info.name);
+    t->r->driver = tn_prof_keep(t->r, e->dev->info.driver);
     t->r->storage = tn_dtype_name(e->act);
     t->r->batch = t->step.batch;
-    if (!t->r->device) return tn_oom(err);
+    if (!t->r->device || !t->r->driver) return tn_oom(err);
     TN_TRY(on_the_clock(t, err));
     return by_command(t, err);
 }

@@ -1,26 +1,44 @@
 /* One step on random frames: what training and prediction run, without their files. */
 #include "prof.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* Noise as frames and a visible ball in each: zeros would flatter kernels that skip work and processors that save power. */
+enum { SHIFT = 4096 };
+
+/* Noise as frames and a visible ball in each: zeros would flatter kernels that skip work and processors that save power. A frame
+ * more than a batch, so that every step can begin elsewhere (frames_of). */
 static int random_frames(tn_prof *p, tn_error *err)
 {
     const tn_engine *e = p->e;
     const size_t image = 3 * (size_t)e->image_w * (size_t)e->image_h, n = (size_t)p->batch;
     const int hw = e->model->heat_w, hh = e->model->heat_h;
     tn_rng r = tn_rng_named((uint64_t)p->s->training.seed, "profile");
-    p->frames = malloc(n * image);
+    p->frames = malloc((n + 1) * image);
     p->labels = malloc(n * 3 * sizeof *p->labels);
     p->heat = malloc(n * (size_t)hw * (size_t)hh * sizeof *p->heat);
     if (!p->frames || !p->labels || !p->heat) return tn_oom(err);
-    for (size_t k = 0; k < n * image; k++) p->frames[k] = (uint8_t)tn_rng_below(&r, 256);
+    for (size_t k = 0; k < (n + 1) * image; k++) p->frames[k] = (uint8_t)tn_rng_below(&r, 256);
     for (size_t i = 0; i < n; i++) {
         p->labels[3 * i] = (float)(tn_rng_uniform(&r) * hw);
         p->labels[3 * i + 1] = (float)(tn_rng_uniform(&r) * hh);
         p->labels[3 * i + 2] = 1;
     }
+    return 0;
+}
+
+static const uint8_t *frames_of(const tn_prof *p)
+{
+    const size_t image = 3 * (size_t)p->e->image_w * (size_t)p->e->image_h;
+    return p->frames + (size_t)p->steps * SHIFT % image;
+}
+
+static int step_done(void *user, const tn_step_result *r, tn_error *err)
+{
+    tn_prof *p = user;
+    (void)err;
+    p->result = isfinite(r->loss) && r->optim.finite ? r->loss : NAN;
     return 0;
 }
 
@@ -30,7 +48,7 @@ static int open_training(tn_prof *p, tn_error *err)
     TN_TRY(tn_engine_open(&p->e, p->s, p->o, true, false, err));
     p->groups = tn_engine_groups(p->e);
     if (!p->batch) TN_TRY(tn_engine_fit(p->e, &p->batch, &planned, err));
-    return tn_stepper_new(&p->stepper, p->e, p->batch, NULL, NULL, err);
+    return tn_stepper_new(&p->stepper, p->e, p->batch, step_done, p, err);
 }
 
 static int open_prediction(tn_prof *p, tn_error *err)
@@ -65,10 +83,17 @@ static int training_step(tn_prof *p, const tn_batch *b, tn_error *err)
 
 int tn_prof_step(tn_prof *p, tn_error *err)
 {
-    const tn_batch b = {.n = p->batch, .frames = p->frames, .labels = p->labels};
+    const tn_batch b = {.n = p->batch, .frames = frames_of(p), .labels = p->labels};
     TN_TRY(p->what == TN_PROFILE_TRAIN ? training_step(p, &b, err) : tn_forward(p->e, &b, p->heat, NULL, err));
     p->steps++;
     return 0;
+}
+
+static double mean_of(const float *v, size_t n)
+{
+    double sum = 0;
+    for (size_t i = 0; i < n; i++) sum += v[i];
+    return isfinite(sum) ? sum / (double)n : NAN;
 }
 
 int tn_prof_recorded(tn_prof *p, tn_error *err)
@@ -78,6 +103,8 @@ int tn_prof_recorded(tn_prof *p, tn_error *err)
     if (train) {
         TN_TRY(tn_stepper_drain(p->stepper, err));
         TN_TRY(tn_stepper_tapes(&p->before, &p->after, p->stepper, p->groups, err));
+    } else {
+        p->result = mean_of(p->heat, (size_t)p->batch * (size_t)p->e->model->heat_w * (size_t)p->e->model->heat_h);
     }
     return tn_session_get(&p->x, p->e->session, &pass, err);
 }

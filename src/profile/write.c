@@ -3,6 +3,7 @@
 #include "files.h"
 #include "prof.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -32,12 +33,13 @@ static int add_rows(json_t *to, const char *name, const tn_profile_report *r, tn
 
 static int report_json(json_t **out, const tn_profile_report *r, tn_error *err)
 {
-    json_t *j = *out =
-        json_pack("{s:s, s:s, s:s, s:i, s:i, s:f, s:f, s:I, s:I, s:f, s:f, s:{s:f, s:s, s:f, s:s}}", "what",
-                  r->what == TN_PROFILE_TRAIN ? "train" : "predict", "device", r->device, "storage", r->storage, "batch", r->batch,
-                  "repeat", r->repeat, "seconds", r->seconds, "step_seconds", r->step_seconds, "launches", (json_int_t)r->launches,
-                  "blocking", (json_int_t)r->blocking, "flops", r->flops, "bytes", r->bytes, "roofline", "bytes_per_second",
-                  r->bandwidth, "copied_by", r->copied_by, "flops_per_second", r->peak, "multiplied_by", r->peak_by);
+    json_t *j = *out = json_pack(
+        "{s:s, s:s, s:s, s:s, s:i, s:i, s:i, s:f, s:f, s:f, s:o, s:I, s:I, s:I, s:f, s:f, s:{s:f, s:s, s:f, s:s}}", "what",
+        r->what == TN_PROFILE_TRAIN ? "train" : "predict", "device", r->device, "driver", r->driver, "storage", r->storage, "batch",
+        r->batch, "repeat", r->repeat, "burst", r->burst, "seconds", r->seconds, "step_seconds", r->step_seconds, "idle", r->idle,
+        "result", isfinite(r->result) ? json_real(r->result) : json_null(), "peak_bytes", (json_int_t)r->peak_bytes, "launches",
+        (json_int_t)r->launches, "blocking", (json_int_t)r->blocking, "flops", r->flops, "bytes", r->bytes, "roofline",
+        "bytes_per_second", r->bandwidth, "copied_by", r->copied_by, "flops_per_second", r->peak, "multiplied_by", r->peak_by);
     if (!j) return tn_oom(err);
     json_t *list = json_array();
     for (int i = 0; i < r->n; i++) json_array_append_new(list, entry_json(&r->entries[i]));

@@ -38,7 +38,8 @@ int tn_call_matrix(const tn_call *k, int slot, tn_dtype to, tn_tensor *w)
 {
     const tn_stored *s = &k->s->store->s[slot];
     if (s->place != TN_PLACE_QUANT) {
-        *w = s->t;
+        const tn_tensor shadow = tn_store_operand(k->s->store, slot);
+        *w = shadow.dtype == s->t.dtype ? s->t : shadow; /* a region of its own where there is no shadow */
         return 0;
     }
     TN_TRY(tn_ws_take(k->c, w, to, s->q.s.rows, s->q.s.cols, k->err));

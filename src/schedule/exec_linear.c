@@ -176,7 +176,9 @@ static int linear_part(const tn_call *k, int i, int col)
 static int linear_joined(const tn_call *k, tn_buffer *bias)
 {
     const tn_gnode *n = k->n;
+    const tn_attr_linear *a = &n->a.linear;
     tn_gemm_args g = {.tb = true, .alpha = 1, .A = tn_call_in(k, 0), .C = tn_call_out(k, 0), .e.bias = bias};
+    if (a->heads) g.e.turn = (tn_turn){tn_call_in(k, 3), a->heads, a->skip, k->e->g.batch};
     if (n->in[1] >= 0) {
         g.e.A2 = tn_call_in(k, 1);
         g.e.B2 = operand(k, n->part[0].b, g.C.cols);
@@ -184,6 +186,14 @@ static int linear_joined(const tn_call *k, tn_buffer *bias)
     }
     TN_TRY(joined_w(k, g.A.cols, g.A.dtype, &g.B));
     return tn_gemm_run(k->c, &g, k->err);
+}
+
+/* Parts that were multiplied apart are turned when all are there. */
+static int linear_turn(const tn_call *k)
+{
+    const tn_attr_linear *a = &k->n->a.linear;
+    tn_tensor qkv = tn_call_out(k, 0), table = tn_call_in(k, 3);
+    return a->heads ? tn_rope(k->c, &qkv, &table, k->e->g.batch, a->heads, a->skip, 1, k->err) : 0;
 }
 
 int tn_exec_linear(const tn_call *k)
@@ -194,7 +204,7 @@ int tn_exec_linear(const tn_call *k)
     if (can) TN_TRY(joined_bias(k, &can, &bias));
     if (can) return linear_joined(k, bias);
     for (int i = 0, col = 0; i < n->n_parts; col += n->part[i++].cols) TN_TRY(linear_part(k, i, col));
-    return 0;
+    return linear_turn(k);
 }
 
 /* ---- backward ---- */

@@ -92,8 +92,9 @@ int tn_exec_layernorm_grad(const tn_call *k)
 int tn_exec_layernorm_dx(const tn_call *k)
 {
     tn_tensor x = tn_call_in(k, 0), st = tn_call_in(k, 1), dy = tn_call_in(k, 2), dx = tn_call_out(k, 0),
-              g = tn_call_weight(k, k->n->w[0]);
-    return tn_layernorm_backward(k->c, &x, &g, &st, &dy, &dx, k->n->onto >= 0, k->err);
+              scaled = tn_call_out(k, 1), g = tn_call_weight(k, k->n->w[0]), scale = tn_call_weight(k, k->n->w[1]);
+    const tn_layernorm_back b = {&x, &g, &st, &dy, &scale, scaled.rows ? &scaled : NULL};
+    return tn_layernorm_backward(k->c, &b, &dx, k->n->onto >= 0, k->err);
 }
 
 /* The kernel turns what lies in the output's storage, which is the input's. */
@@ -124,6 +125,8 @@ int tn_exec_attention_back(const tn_call *k)
 {
     tn_tensor qkv = tn_call_in(k, 0), o = tn_call_in(k, 1), lse = tn_call_in(k, 2), d_o = tn_call_in(k, 3),
               dqkv = tn_call_out(k, 0), delta = tn_call_out(k, 1);
-    const tn_attention f = {&qkv, &o, &lse, k->e->g.batch, k->n->a.attention.heads};
+    const tn_attr_rope *a = &k->n->a.attention_back;
+    const tn_tensor table = tn_call_in(k, 4);
+    const tn_attention f = {&qkv, &o, &lse, k->e->g.batch, a->heads, table.rows ? &table : NULL, a->skip};
     return tn_attention_backward(k->c, &f, &d_o, &delta, &dqkv, k->err);
 }

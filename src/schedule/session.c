@@ -85,6 +85,7 @@ int tn_exec_new(tn_exec **out, tn_dev *d, const tn_model *m, tn_store *store, co
     int rc = tn_model_graph(&g, m, pass, err);
     if (!rc && !pass->unfused) rc = tn_graph_fuse(&g, err);
     if (!rc) rc = tn_graph_merge(&g, true, err);
+    if (!rc && !pass->unfused) rc = tn_graph_fuse_merged(&g, err);
     if (rc) {
         tn_graph_free(&g);
         return rc;
@@ -184,7 +185,8 @@ static bool same_pass(const tn_pass *a, const tn_pass *b)
 {
     return a->batch == b->batch && a->act == b->act && a->groups == b->groups && a->training == b->training && a->loss == b->loss &&
            a->hidden == b->hidden && a->heat == b->heat && a->recompute == b->recompute && a->unfused == b->unfused &&
-           a->frames == b->frames && a->normalize == b->normalize && a->sigma == b->sigma && a->negative == b->negative;
+           a->frames == b->frames && a->normalize == b->normalize && a->sigma == b->sigma && a->negative == b->negative &&
+           a->stretch == b->stretch;
 }
 
 static tn_exec *find(const tn_session *s, const tn_pass *pass)

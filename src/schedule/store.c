@@ -84,15 +84,15 @@ static void lay_out_params(tn_store *st)
         lay_out_group(st, order[g]);
         st->group_len[g] = st->n_params - st->group_off[g];
     }
-    const int lora = group_index(TN_GROUP_LORA);
-    st->shadow_first = st->group_off[lora];
-    st->shadow_len = st->act == TN_F32 ? 0 : st->group_len[lora];
+    const int head = group_index(TN_GROUP_HEAD), lora = group_index(TN_GROUP_LORA); /* side by side */
+    st->shadow_first = st->group_off[head];
+    st->shadow_len = st->act == TN_F32 ? 0 : st->group_len[head] + st->group_len[lora];
 }
 
-static int new_zeroed(tn_buffer **m, tn_store *st, const char *what, tn_error *err)
+static int new_zeroed(tn_buffer **m, tn_store *st, size_t bytes, const char *what, tn_error *err)
 {
-    TN_TRY(tn_buffer_new(m, st->dev, st->n_params * 4, what, err));
-    return tn_buffer_fill(*m, 0, st->n_params * 4, 0, err);
+    TN_TRY(tn_buffer_new(m, st->dev, bytes, what, err));
+    return tn_buffer_fill(*m, 0, TN_ROUND_UP(bytes, (size_t)4), 0, err);
 }
 
 static int bind_param(tn_store *st, tn_stored *e, tn_error *err)
@@ -115,11 +115,13 @@ static int new_quant(tn_store *st, tn_stored *e, tn_error *err)
 static int allocate(tn_store *st, bool optimiser, tn_error *err)
 {
     if (st->n_params) {
-        TN_TRY(new_zeroed(&st->params, st, "trainable parameters", err));
+        const size_t bytes = st->n_params * 4;
+        TN_TRY(new_zeroed(&st->params, st, bytes, "trainable parameters", err));
+        if (st->shadow_len) TN_TRY(new_zeroed(&st->shadow, st, tn_store_shadow_bytes(st), "parameters in half storage", err));
         if (optimiser) {
-            TN_TRY(new_zeroed(&st->grads, st, "gradients", err));
-            TN_TRY(new_zeroed(&st->moment1, st, "optimiser state", err));
-            TN_TRY(new_zeroed(&st->moment2, st, "optimiser state", err));
+            TN_TRY(new_zeroed(&st->grads, st, bytes, "gradients", err));
+            TN_TRY(new_zeroed(&st->moment1, st, bytes, "optimiser state", err));
+            TN_TRY(new_zeroed(&st->moment2, st, bytes, "optimiser state", err));
         }
     }
     for (int i = 0; i < st->m->n_slots; i++) {
@@ -183,17 +185,6 @@ size_t tn_store_shadow_bytes(const tn_store *st)
     return st->shadow_len * tn_dtype_size(st->act);
 }
 
-int tn_store_make_shadow(tn_store *st, tn_error *err)
-{
-    if (st->shadow || !st->shadow_len) return 0;
-    tn_ctx c;
-    tn_ctx_init(&c, st->dev);
-    TN_TRY(tn_buffer_new(&st->shadow, st->dev, tn_store_shadow_bytes(st), "adapters in half storage", err));
-    st->generation++;
-    const tn_optim_range r = tn_store_range(st, group_index(TN_GROUP_LORA));
-    return tn_shadow(&c, &r, err);
-}
-
 tn_optim_range tn_store_range(const tn_store *st, int g)
 {
     tn_optim_range r = {.p = st->params,
@@ -203,7 +194,7 @@ tn_optim_range tn_store_range(const tn_store *st, int g)
                         .off = st->group_off[g],
                         .n = st->group_len[g],
                         .group = g};
-    if (st->shadow && g == group_index(TN_GROUP_LORA))
+    if (st->shadow && r.off >= st->shadow_first && r.off + r.n <= st->shadow_first + st->shadow_len)
         r.shadow = st->shadow, r.shadow_type = st->act, r.shadow_first = st->shadow_first;
     return r;
 }
@@ -213,7 +204,7 @@ tn_tensor tn_store_operand(const tn_store *st, int slot)
     const tn_stored *e = &st->s[slot];
     tn_tensor t = e->t;
     if (e->place != TN_PLACE_PARAM) return t;
-    const bool shadow = st->shadow && e->off >= st->shadow_first && e->off < st->shadow_first + st->shadow_len;
+    const bool shadow = e->off >= st->shadow_first && e->off < st->shadow_first + st->shadow_len;
     t.mem = shadow ? st->shadow : st->params;
     t.off = shadow ? e->off - st->shadow_first : e->off;
     if (shadow) t.dtype = st->act;

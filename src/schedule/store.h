@@ -38,8 +38,7 @@ typedef struct tn_store {
     tn_buffer *params, *grads, *moment1, *moment2;
     size_t n_params; /* floats, alignment gaps included */
     size_t group_off[TN_GROUPS], group_len[TN_GROUPS];
-    tn_buffer
-        *shadow; /* half storage: the LoRA group's parameters as products read them, from element shadow_first of the arena on */
+    tn_buffer *shadow; /* half storage: head and LoRA as products read them, from element shadow_first of the arena on */
     size_t shadow_first, shadow_len;
     struct tn_joined *joined; /* biases of several matrices in one vector */
     int n_joined;
@@ -68,10 +67,8 @@ int tn_store_zero_grad(tn_store *s, tn_error *err);
 tn_optim_range tn_store_range(const tn_store *s, int g);
 /** A trained slot as products read it: its shadow where there is one. */
 tn_tensor tn_store_operand(const tn_store *s, int slot);
-/** What a shadow takes, whether there is one or not; 0 where storage is float32. */
+/** What the shadow takes; 0 where storage is float32 and there is none. */
 size_t tn_store_shadow_bytes(const tn_store *s);
-/** Makes the shadow, which the optimiser keeps up from then on (tn_store_range). Without one, products read float32. */
-int tn_store_make_shadow(tn_store *s, tn_error *err);
 /** The frozen vectors of n slots (-1: zeros), cols[i] long, one behind the other in *out (borrowed; NULL where every slot is -1).
  * *can is false where one of them is trained: it changes, and *out would not. */
 int tn_store_join(tn_store *s, const int *slots, const int *cols, int n, bool *can, tn_buffer **out, tn_error *err);

@@ -1,8 +1,8 @@
 /* What can be known of a training run before it begins. */
 #include "checkpoint.h"
 #include "dataset.h"
-#include "engine.h"
 #include "entry.h"
+#include "frozen.h"
 #include "run_folder.h"
 #include <tracknet/train.h>
 
@@ -26,12 +26,14 @@ int tn_plan_memory(const tn_config *c, const tn_run_options *o, tn_memory *m, tn
     return rc;
 }
 
-static int check_split(const tn_settings *s, const tn_strs *games, bool training, const tn_log *log, tn_error *err)
+/* n: the frames that can be used. */
+static int check_split(int *n, const tn_settings *s, const tn_strs *games, bool training, const tn_log *log, tn_error *err)
 {
     const char *what = training ? "train" : "val";
     tn_dataset d = {0};
     int rc = tn_dataset_read(&d, s->data.root, games, what, s->training.strict_labels, log, err);
     if (!rc && training) rc = tn_dataset_check_ball(&d, what, err);
+    *n = d.n;
     tn_dataset_free(&d);
     return rc;
 }
@@ -45,11 +47,14 @@ int tn_train_check(const tn_config *c, const tn_run_options *o, tn_memory *m, tn
     const tn_settings *s = tn_config_settings(c);
     tn_engine *e;
     tn_trainer_state st;
+    tn_features_plan features;
+    int n;
     TN_TRY(tn_engine_open(&e, s, o, true, true, err));
     int rc = plan(e, m, err);
     if (!rc) rc = tn_run_folder_check(s, o, err);
-    if (!rc) rc = check_split(s, &s->data.train_games, true, o->log, err);
-    if (!rc && s->data.val_games.n) rc = check_split(s, &s->data.val_games, false, o->log, err);
+    if (!rc) rc = check_split(&n, s, &s->data.train_games, true, o->log, err);
+    if (!rc) tn_features_fit(&features, e, n, m);
+    if (!rc && s->data.val_games.n) rc = check_split(&n, s, &s->data.val_games, false, o->log, err);
     if (!rc) rc = tn_checkpoint_start(e, o->resume, &st, err);
     tn_engine_close(e);
     return rc;

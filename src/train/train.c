@@ -4,6 +4,7 @@
 #include "entry.h"
 #include "files.h"
 #include "logs.h"
+#include "machine.h"
 #include "metrics.h"
 #include "recipe.h"
 #include "record.h"
@@ -29,6 +30,8 @@ typedef struct {
     tn_eval_result measured; /* by the last validation */
     tn_train_summary *sum;
     tn_stepper *stepper;
+    tn_features_plan planned; /* of the frozen backbone's features */
+    tn_features *features;    /* NULL: none, or not now */
     tn_logs *logs;
     json_t *variants_before;    /* of the run that is gone on with, until compared */
     int *order, batches, epoch; /* epoch: the one being trained, from 0 */
@@ -43,7 +46,7 @@ typedef struct {
 
 static int groups_of(const trainer *t, int epoch)
 {
-    return epoch < t->s->training.freeze_epochs ? TN_GROUP_HEAD : tn_engine_groups(t->e);
+    return epoch < tn_engine_frozen_epochs(t->e) ? TN_GROUP_HEAD : tn_engine_groups(t->e);
 }
 
 /* ---- one step ---- */
@@ -120,6 +123,35 @@ static int step_done(void *user, const tn_step_result *r, tn_error *err)
     return report_step(t, r, err);
 }
 
+/* ---- a frozen backbone's features ---- */
+
+/* Results are the same without, so memory that is refused ends nothing. */
+static int keep_features(trainer *t, tn_error *err)
+{
+    const tn_features_plan *p = &t->planned;
+    int rc = p->why_not[0] ? tn_fail(err, TN_ERR_MEMORY, "%s", p->why_not) : tn_features_new(&t->features, t->e, p, err);
+    if (!rc) rc = tn_features_fill(t->features, t->train_loader, t->st.micro, err);
+    if (!rc) {
+        tn_loader_labels_only(t->train_loader, true);
+        tn_logf(t->o->log, TN_LOG_INFO,
+                "backbone frozen: features of %d frames kept %s (%.1f MiB); its epochs run the decoder only", p->frames,
+                tn_features_on_device(t->features) ? "on the device" : "in host memory", (double)p->bytes / 1048576);
+        return 0;
+    }
+    tn_features_free(t->features);
+    t->features = NULL;
+    if (rc != TN_ERR_MEMORY) return rc;
+    tn_logf(t->o->log, TN_LOG_INFO, "the frozen backbone's features are not kept: %s", err->message);
+    return 0;
+}
+
+static void forget_features(trainer *t)
+{
+    if (t->features) tn_loader_labels_only(t->train_loader, false);
+    tn_features_free(t->features);
+    t->features = NULL;
+}
+
 /* ---- one epoch ---- */
 
 static int train_epoch(trainer *t, int epoch, double *mean, tn_error *err)
@@ -132,7 +164,8 @@ static int train_epoch(trainer *t, int epoch, double *mean, tn_error *err)
     t->epoch_loss = t->epoch_images = 0;
     t->counted = t->skipped = 0;
     t->told = tn_now();
-    tn_step_job j = {.index = t->st.step, .groups = groups_of(t, epoch), .lr = tn_recipe_rate(t->s, epoch)};
+    tn_step_job j = {
+        .index = t->st.step, .features = t->features, .groups = groups_of(t, epoch), .lr = tn_recipe_rate(t->s, epoch)};
     for (; batches < t->batches; batches++, j.index++) {
         TN_TRY(tn_loader_next(t->train_loader, &j.batch, err));
         if (!j.batch.n) break;
@@ -215,25 +248,39 @@ static int open_data(trainer *t, tn_error *err)
     return t->order ? 0 : tn_oom(err);
 }
 
-static int open_loader(trainer *t, tn_loader **l, const tn_dataset *d, bool training, size_t *keep, tn_error *err)
+/* Host memory that frames may stay in, bytes. What is read once is not kept. */
+static size_t cache_limit(const trainer *t)
+{
+    const double gb = t->s->training.cache_gb;
+    if (t->s->training.epochs - t->st.epoch <= 1) return 0;
+    if (gb >= 0) return (size_t)(gb * 1e9);
+    const size_t there = tn_memory_free(), taken = t->e->dev->info.unified_memory ? t->sum->planned.total : 0;
+    return there > taken ? (there - taken) / 4 : 0;
+}
+
+static int open_loader(trainer *t, tn_loader **l, const tn_dataset *d, bool training, size_t keep, tn_error *err)
 {
     const tn_settings *s = t->s;
     const tn_prep p = tn_engine_prep(t->e, training);
-    TN_TRY(tn_loader_new(l, d, &p, TN_MIN(s->training.batch_size, d->n), s->training.workers, s->training.prefetch, *keep, err));
-    size_t bytes;
-    const int kept = tn_loader_keeps(*l, &bytes);
-    *keep -= (size_t)kept * bytes;
-    if (kept < d->n)
-        tn_logf(t->o->log, TN_LOG_INFO, "%d of the %s split's %d frames are kept in memory; the others are decoded every epoch",
-                kept, training ? "train" : "val", d->n);
-    return 0;
+    return tn_loader_new(l, d, &p, TN_MIN(s->training.batch_size, d->n), s->training.workers, s->training.prefetch, keep, err);
 }
 
+/* The training frames come first. */
 static int open_loaders(trainer *t, tn_error *err)
 {
-    size_t keep = TN_KEEP_BYTES;
-    TN_TRY(open_loader(t, &t->train_loader, &t->train, true, &keep, err));
-    return t->val.n ? open_loader(t, &t->val_loader, &t->seen, false, &keep, err) : 0;
+    const size_t limit = cache_limit(t);
+    size_t bytes;
+    TN_TRY(open_loader(t, &t->train_loader, &t->train, true, limit, err));
+    int kept = tn_loader_keeps(t->train_loader, &bytes);
+    if (t->val.n) {
+        TN_TRY(open_loader(t, &t->val_loader, &t->seen, false, limit - (size_t)kept * bytes, err));
+        kept += tn_loader_keeps(t->val_loader, &bytes);
+    }
+    const int all = t->train.n + t->seen.n;
+    if (limit)
+        tn_logf(t->o->log, TN_LOG_INFO, "decoded frames kept in memory: %.3g GB of %.3g GB%s", 1e-9 * (double)bytes * kept,
+                1e-9 * (double)limit, kept < all ? "; the frames beyond are decoded every epoch" : "");
+    return 0;
 }
 
 static int prepare(trainer *t, tn_error *err)
@@ -252,6 +299,7 @@ static int prepare(trainer *t, tn_error *err)
     TN_TRY(tn_stepper_new(&t->stepper, t->e, s->training.batch_size, step_done, t, err));
     int micro;
     TN_TRY(tn_engine_fit(t->e, &micro, &t->sum->planned, err));
+    tn_features_fit(&t->planned, t->e, t->train.n, &t->sum->planned);
     if (!t->st.micro || micro < t->st.micro) t->st.micro = micro;
     if (t->st.micro < s->training.batch_size)
         tn_logf(t->o->log, TN_LOG_INFO, "micro-batches of %d: a step of %d is summed from parts", t->st.micro,
@@ -265,6 +313,7 @@ static void close_all(trainer *t)
     tn_loader_free(t->train_loader);
     tn_loader_free(t->val_loader);
     tn_stepper_free(t->stepper);
+    tn_features_free(t->features);
     tn_logs_close(t->logs);
     json_decref(t->variants_before);
     tn_engine_close(t->e);
@@ -300,7 +349,10 @@ static void say_skipped(trainer *t, tn_epoch *ep)
 
 static int run_epochs(trainer *t, tn_error *err)
 {
+    const int frozen = tn_engine_frozen_epochs(t->e);
+    if (t->st.epoch < frozen) TN_TRY(keep_features(t, err));
     for (int epoch = t->st.epoch; epoch < t->s->training.epochs && !t->stop; epoch++) {
+        if (epoch == frozen) forget_features(t);
         tn_epoch ep = {.epoch = epoch + 1, .lr = tn_recipe_rate(t->s, epoch)};
         const double from = tn_now();
         TN_TRY(train_epoch(t, epoch, &ep.train_loss, err));

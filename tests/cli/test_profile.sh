@@ -27,7 +27,9 @@ assert all(e["seconds"] >= 0 and e["layer"] and e["operation"] and e["kernel"] f
 assert sum(e["seconds"] > 0 for e in entries) > 0.9 * len(entries)
 launched = sum(e["kernel"] not in ("fill", "copy") for e in entries)
 assert launched == report["launches"], (launched, report["launches"])
-assert report["blocking"] > 0 and report["step_seconds"] > 0
+assert report["blocking"] > 0 and report["step_seconds"] > 0 and report["burst"] > 0 and report["driver"]
+near(report["idle"], max(0, 1 - report["seconds"] / report["step_seconds"]), 1e-6)
+assert isinstance(report["result"], float) and report["result"] != 0 and report["peak_bytes"] > 1 << 20
 assert report["roofline"]["bytes_per_second"] > 1e8 and report["roofline"]["flops_per_second"] > 1e8
 assert ("optimiser" in [r["layer"] for r in report["layers"]]) == (report["what"] == "train")
 # the tables: shares of each sum to 100 within what rounding to a tenth can do; the same total
@@ -40,6 +42,7 @@ for b in blocks[:2]:
     near(sum(float(r[3]) for r in rows), 100, 0.05 * len(rows) + 0.01)
     near(float(total[2]), 1e3 * report["seconds"], 0.001)
     assert int(total[1]) == len(entries)
+assert "%.1f img/s" % (report["batch"] / report["step_seconds"]) in tables
 assert "%d launches and %d blocking calls" % (report["launches"], report["blocking"]) in tables
 # the trace: whole events, end to end
 events = [e for e in trace["traceEvents"] if e["ph"] == "X"]

@@ -12,14 +12,24 @@ same() { cmp -s "$W/$1/last/$3" "$W/$2/last/$3"; }
 B=backbone/model.safetensors
 
 # without adapters and quantisation the backbone trains after its frozen epochs, although it says freeze
-FROZEN="$RUN $FULL training.backbone_freeze_epochs=2"
-expect 0 "loss" $T train $FROZEN --output-dir "$W/one" training.epochs=1
+FROZEN="$RUN $FULL training.backbone_freeze_epochs=2 data.preprocess.flip_prob=0"
+KEPT="features of 4 frames kept on the device"
+expect 0 "one epoch alone" $T train $FROZEN --output-dir "$W/one" training.epochs=1
 expect 0 "loss" $T train $FROZEN --output-dir "$W/two" training.epochs=2
 expect 0 "loss" $T train $FROZEN --output-dir "$W/three" training.epochs=3
-expect 0 "loss" $T train $FROZEN --output-dir "$W/four" training.epochs=4
+expect 0 "$KEPT" $T train $FROZEN --output-dir "$W/four" training.epochs=4
 [ -s "$W/one/last/$B" ] && same one two $B && ok || bad "a frozen backbone moved"
 same one two decoder.safetensors && bad "the decoder stood still" || ok
 [ -s "$W/three/last/$B" ] && ! same two three $B && ok || bad "the backbone does not train after its frozen epochs"
+
+# frames that stay in memory, all, some or none of them, and the number of threads change nothing
+KEEP="$RUN $FULL training.epochs=2 --output-dir $W"
+expect 0 "decoded frames kept in memory: 9.83e-05 GB of 0.01 GB" $T train $KEEP/kept training.data_loader.cache_gb=0.01
+expect 0 "kept in memory: 7.37e-05 GB of 8e-05 GB; the frames beyond are decoded every epoch" $T train $KEEP/some \
+  training.data_loader.cache_gb=8e-5 training.data_loader.num_workers=3
+expect 0 "loss" $T train $KEEP/none training.data_loader.cache_gb=0 training.data_loader.num_workers=1
+grep -q "kept in memory" "$W/out" && bad "a cache that is off is told of" || ok
+for n in some none; do same kept $n decoder.safetensors && same kept $n optimizer.safetensors && ok || bad "what is kept changes the run: $n"; done
 
 # resumed in either phase, and at their border
 for n in one two three; do
@@ -28,6 +38,21 @@ for n in one two three; do
     same $n four $f && ok || bad "resumed after epoch $n, $f differs from an unbroken run"
   done
 done
+
+# what is kept of the frozen epochs changes no bit, resumed or not (above: epoch 2 of "one" goes on with it), with adapters too
+expect 0 "feature_cache is 0" $T train $FROZEN --output-dir "$W/anew" training.epochs=4 training.feature_cache=0
+grep -q "$KEPT" "$W/out" && bad "features were kept although there is no room for them" || ok
+AT_REST="$RUN data.preprocess.flip_prob=0 training.backbone_freeze_epochs=2 training.epochs=3 model.lora.lora_dropout=0.1"
+expect 0 "$KEPT" $T train $AT_REST --output-dir "$W/lora" training.batch_size=3
+expect 0 "feature_cache is 0" $T train $AT_REST --output-dir "$W/lora_anew" training.batch_size=3 training.feature_cache=0
+for f in $B decoder.safetensors optimizer.safetensors; do
+  same anew four $f && ok || bad "with features that were kept, $f differs"
+done
+for f in adapter_model.safetensors decoder.safetensors optimizer.safetensors; do
+  [ -s "$W/lora/last/$f" ] && same lora lora_anew $f && ok || bad "with adapters at rest and features that were kept, $f differs"
+done
+losses() { cut -d, -f1-4 "$W/$1/log.csv"; }
+[ "$(losses anew)" = "$(losses four)" ] && [ "$(losses lora)" = "$(losses lora_anew)" ] && ok || bad "the losses differ"
 
 # what stays frozen: freeze without frozen epochs, and a base of few bits
 expect 0 "loss" $T train $RUN $FULL --output-dir "$W/stays" training.epochs=1 training.backbone_freeze_epochs=0

@@ -70,7 +70,6 @@ static int step(test *t, tn_exec *e, int i, float want_loss, float want_norm, tn
 int run_training(test *t, tn_error *err)
 {
     TN_TRY(load_trained(t, err));
-    TN_TRY(tn_store_make_shadow(t->session->store, err));
     tn_pass p = {.batch = t->batch,
                  .act = options.act,
                  .groups = 7,

@@ -1,6 +1,7 @@
 #!/bin/bash
 # Every portable kernel must compile for GPUs that are not here: Intel (ocloc, tgllp and dg2) and AMD (clang, gfx906,
-# gfx90a, gfx1030), in every storage type; and every kernel for CPUs must for CPUs with and without AVX-512, and for Arm.
+# gfx90a, gfx1030), in every storage type; every kernel for CPUs must for CPUs with and without AVX-512, and for Arm; and those for
+# NVIDIA's matrix units must become PTX, which its assembler must take where that is installed.
 # compile.sh SOURCE_DIR; prints "N passed, N failed".
 cd "$1" || exit 2
 tmp=$(mktemp -d)
@@ -14,7 +15,7 @@ check() { # name command...
   else
     fail=$((fail + 1))
     echo "FAILED: $name"
-    grep -iE "error" "$tmp/log" | head -3
+    grep -iE "error|fatal" "$tmp/log" | head -3
   fi
 }
 libs=/usr/lib/x86_64-linux-gnu/amdgcn/bitcode
@@ -73,6 +74,30 @@ for name in quant qgemv; do
     with_options $name -DACT=0 $o
   done
 done
+# kernels for GPUs of any vendor, in the widths that each of their files has; the portable ones that go with them in 16 bytes too
+flat() { awk '/^#include "/ { gsub(/"/, "", $2); f = "cl/shared/" $2; if ((getline line < f) < 0) f = "cl/gpu/" $2; else print line
+  while ((getline line < f) > 0) print line; next } { print }' "$1"; }
+for_gpus() { # file options...
+  local f=$1
+  shift
+  for cpu in gfx906 gfx90a gfx1030; do
+    check "$f $*, $cpu" clang-15 -cl-std=CL1.2 -x cl -Xclang -finclude-default-header --target=amdgcn-amd-amdhsa -mcpu=$cpu \
+      --rocm-device-lib-path=$libs -Icl/shared "$@" -O2 -S -o /dev/null "$f"
+  done
+  flat "$f" >"$tmp/gpu.cl"
+  check "$f $*, Intel dg2" ocloc compile -file "$tmp/gpu.cl" -device dg2 -options "-cl-std=CL1.2 $*" -out_dir "$tmp/out" -q
+}
+for vw in "-DACT=0 -DVW=4" "-DACT=1 -DVW=8" "-DACT=2 -DVW=8"; do
+  for f in cl/gpu/layernorm.cl cl/gpu/norm2d.cl cl/portable/elementwise.cl cl/portable/tokens.cl cl/portable/rope.cl; do for_gpus $f $vw; done
+  for mode in 0 1 2 3 4; do for_gpus cl/gpu/colreduce.cl $vw -DMODE=$mode; done
+done
+for vw in 1 2; do for act in 0 1 2; do for_gpus cl/gpu/dwconv.cl -DACT=$act -DVW=$vw -DEVEN=1 -DFLIP=1; done; done
+for vw in "-DACT=0 -DVW=4" "-DACT=1 -DVW=8" "-DACT=2 -DVW=8"; do for_gpus cl/gpu/upsample.cl $vw; done
+for_gpus cl/gpu/upsample.cl -DACT=1 -DOUT=0 -DVW=1
+for_gpus cl/portable/tokens.cl -DACT=1 -DVW=8 -DRUNS=2
+for_gpus cl/gpu/norm2d.cl -DVW=1
+for_gpus cl/gpu/colreduce.cl -DVW=1
+for_gpus cl/portable/gemm_sum.cl -DVW=8 -DWHOLE=1 -DCT=1 ${epilogues[3]}
 for f in cl/cpu/*.cl; do
   name=$(basename "$f" .cl)
   for act in 0 1 2; do
@@ -95,5 +120,35 @@ for tb in 0 1; do for bt in 0 1 2; do cpu_gemm gemm_pack -DTB=$tb -DBT=$bt -DNRV
 for e in "${epilogues[@]}"; do cpu_gemm gemm -DTA=0 -DAT=1 -DCT=1 -DMR=6 -DNRV=2 $e; done
 for tb2 in 0 1; do cpu_gemm gemm -DTA=0 -DAT=0 -DCT=0 -DMR=12 -DNRV=2 -DPAIR -DTB2=$tb2 -DA2T=0 -DMASK_E ${epilogues[2]}; done
 cpu_gemm gemm -DTA=1 -DAT=1 -DSPLIT=1 -DBATCH -DMASK_A -DMR=6 -DNRV=1
+# NVIDIA's matrix units: inline PTX. The functions of OpenCL are libclc's, and all of our own are inlined, as the driver does; what
+# Hopper alone has is rewritten as the library does it (src/device/ptx.c). Clang 15 writes no .reqntid and knows targets up to sm_80.
+clc=/usr/lib/clc/nvptx64--nvidiacl.bc
+nvidia() { # file architecture items options...
+  local file=$1 arch=$2 items=$3 ptx=$tmp/nvidia.ptx link=()
+  shift 3
+  [ -f $clc ] && link=(-Xclang -mlink-builtin-bitcode -Xclang $clc -Wno-linker-warnings)
+  check "nvidia/$file $*" clang-15 -cl-std=CL1.2 -x cl -Xclang -finclude-default-header --target=nvptx64-nvidia-nvcl \
+    -Xclang -target-cpu -Xclang sm_80 -Xclang -target-feature -Xclang +ptx75 -Icl/nvidia -Icl/shared "${link[@]}" \
+    "-Dinline=static inline __attribute__((always_inline))" "$@" -O3 -S -o "$ptx" "cl/nvidia/$file.cl"
+  [ -f $clc ] && command -v ptxas >/dev/null || return
+  sed -i "/minnctapersm/d; s/^{\$/.reqntid $items, 1, 1\n{/; s,//@@ ,,; s/^\.version .*/.version 8.3/; s/^\.target .*/.target sm_$arch/" "$ptx"
+  check "nvidia/$file $*, ptxas" ptxas -arch=sm_$arch "$ptx" -o "$tmp/nvidia.cubin"
+}
+for act in 1 2; do
+  nvidia attention_mma 90a 128 -DACT=$act -DHD=64
+  nvidia attention_wgmma 90a 256 -DACT=$act -DHD=64
+  nvidia tensor_map 90a 1 -DACT=$act
+  for o in "-DTB=1 -DBIAS -DPRE -DACTIVATE -DPAIR=1" "-DTB=1 -DBIAS -DPAIR=3 -DTURN" "-DTB=0 -DSLOPE -DPAIR=1 -DMASK_E" "-DTB=1 -DBN=64 -DMI=1 -DBIAS -DSCALE -DRESIDUAL" "-DTB=0 -DBN=192"; do
+    nvidia gemm_wgmma 90a 384 -DACT=$act $o
+  done
+  for tb in 0 1; do
+    for o in "-DNT=1 -DRI=1 -DKW=4" "-DNT=2 -DRI=2 -DKW=4 -DBIAS" "-DNT=3 -DRI=2 -DKW=2 -DMASK_A" "-DNT=4 -DRI=2 -DKW=1 -DMASK_A -DBIAS"; do
+      for ct in 0 $act; do nvidia thin 80 128 -DACT=$act -DCT=$ct -DTB=$tb $o; done
+    done
+  done
+  for tile in "-DMI=1 -DNI=4 -DWM=1 -DWN=4" "-DMI=3 -DNI=4 -DWM=1 -DWN=4" "-DMI=4 -DNI=4 -DWM=1 -DWN=4" "-DMI=2 -DNI=2 -DWM=4 -DWN=1" "-DMI=2 -DNI=8 -DWM=4 -DWN=1"; do
+    for m in "" -DMASK_B; do nvidia thin_grad 80 128 -DACT=$act $tile $m; done
+  done
+done
 echo "$pass passed, $fail failed"
 [ $fail -eq 0 ] && [ $pass -gt 0 ]

@@ -1,4 +1,5 @@
 #include "graph_host.h"
+#include "ops.h"
 #include "ref.h"
 
 #include <math.h>
@@ -66,8 +67,8 @@ typedef struct {
 
 static double mask(const host_call *k, float p, uint32_t salt, size_t i)
 {
-    const uint32_t seed = tn_hash_u32(k->h->step_seed, salt), threshold = (uint32_t)((double)p * 4294967296.0);
-    return tn_hash_u32(seed, (uint32_t)i) >= threshold ? (double)(1.0f / (1.0f - p)) : 0;
+    const uint32_t seed = tn_hash_u32(k->h->step_seed, salt), threshold = tn_drop_threshold((float)p);
+    return tn_draw16(seed, (uint32_t)i) >= threshold ? (double)(1.0f / (1.0f - p)) : 0;
 }
 
 static void host_patchify(const host_call *k)

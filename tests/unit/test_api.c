@@ -238,7 +238,7 @@ END_TEST
 /* ---- progress ---- */
 
 typedef struct {
-    int seen[TN_PHASE_DRAWING + 1], stop; /* stop: the phase to stop in, or -1 */
+    int seen[TN_PHASE_FEATURES + 1], stop; /* stop: the phase to stop in, or -1 */
 } watcher;
 
 static int look(void *user, const tn_progress *p)
@@ -268,6 +268,19 @@ static int do_train(watcher *w, tn_error *e)
     tn_config *c = tiny("watched", 3);
     int rc = tn_train(c, &o, NULL, &sum, e);
     if (w->stop == TN_PHASE_TRAINING) ck_assert(sum.parameters > 0 && sum.first_loss > 0 && !sum.epochs_run);
+    tn_config_free(c);
+    return rc;
+}
+
+/* The decoder alone, on frames that stay the same. */
+static int do_freeze(watcher *w, tn_error *e)
+{
+    tn_run_options o = watched(w);
+    o.overwrite = true;
+    tn_config *c = tiny("frozen", 3);
+    must(tn_config_set(c, "model.lora.enabled=false", e), e);
+    must(tn_config_set(c, "data.preprocess.flip_prob=0", e), e);
+    const int rc = tn_train(c, &o, NULL, NULL, e);
     tn_config_free(c);
     return rc;
 }
@@ -365,7 +378,7 @@ static const struct {
     {do_train, TN_PHASE_OPENING},       {do_train, TN_PHASE_LOADING},      {do_train, TN_PHASE_TRAINING},
     {do_train, TN_PHASE_VALIDATING},    {do_predict, TN_PHASE_PREDICTING}, {do_export, TN_PHASE_EXPORTING},
     {do_quantize, TN_PHASE_QUANTIZING}, {do_merge, TN_PHASE_MERGING},      {do_synth, TN_PHASE_DRAWING},
-    {do_open, TN_PHASE_TUNING},
+    {do_open, TN_PHASE_TUNING},         {do_freeze, TN_PHASE_FEATURES},
 };
 
 START_TEST(every_phase_is_told_and_can_be_stopped)

@@ -1,6 +1,7 @@
 /* The device layer: buffers that know their size, transfers that do not stop the host, launches cut into slices, recorded
  * programs, and a device that is lost. Runs on the device TRACKNET_TEST_DEVICE names (default cpu). */
 #include "ops.h"
+#include "ptx.h"
 #include "../testdev.h"
 #include "../testlib.h"
 
@@ -19,6 +20,24 @@ static tn_dev *open_device(void)
 #define OK(x) ck_assert_msg(!(x), "%s", err.message)
 
 enum { N = 1000 };
+
+/* What the driver would be given for a kernel with instructions that its own target refuses. */
+START_TEST(ptx_is_uncovered)
+{
+    static const char text[] = ".version 9.0\n.target sm_90, texmode_independent\n.entry a(\n)\n.reqntid 384, 1, 1\n{\n"
+                               "\t// begin inline asm\n\t//@@minnctapersm 2\n\t//@@ wgmma.fence.sync.aligned;\n}\n"
+                               ".entry b(\n)\n.reqntid 64, 1, 1\n{\n\tadd.s32 %r1, %r2, 1; //@@ x;\n}\n";
+    static const char want[] = ".version 9.0\n.target sm_90a, texmode_independent\n.entry a(\n)\n.reqntid 384, 1, 1\n"
+                               ".minnctapersm 2\n{\n\t// begin inline asm\n\t wgmma.fence.sync.aligned;\n}\n"
+                               ".entry b(\n)\n.reqntid 64, 1, 1\n{\n\tadd.s32 %r1, %r2, 1;  x;\n}\n// 1f\n";
+    char *got = tn_ptx_uncover(text, 0x1f), *again = tn_ptx_uncover(want, 0x20);
+    ck_assert(tn_ptx_has_hidden(text) && !tn_ptx_has_hidden(want));
+    ck_assert_str_eq(got, want);
+    ck_assert_msg(!strncmp(again, want, sizeof want - 4) && strcmp(again, want), "%s", again);
+    free(got);
+    free(again);
+}
+END_TEST
 
 START_TEST(buffers_know_their_device_and_size)
 {
@@ -277,8 +296,9 @@ END_TEST
 int main(void)
 {
     return run_tests("device", 120,
-                     TESTS(ONCE(buffers_know_their_device_and_size), ONCE(regions_are_given_up_in_any_order),
-                           ONCE(transfers_run_beside_the_computation), ONCE(a_copy_waits_for_its_event_and_is_waited_for),
-                           ONCE(mapped_memory_is_the_buffer), ONCE(fills_reach_both_ends), ONCE(slices_make_the_whole),
-                           ONCE(a_tape_repeats_what_was_recorded), ONCE(a_lost_device_repeats_its_first_cause)));
+                     TESTS(ONCE(ptx_is_uncovered), ONCE(buffers_know_their_device_and_size),
+                           ONCE(regions_are_given_up_in_any_order), ONCE(transfers_run_beside_the_computation),
+                           ONCE(a_copy_waits_for_its_event_and_is_waited_for), ONCE(mapped_memory_is_the_buffer),
+                           ONCE(fills_reach_both_ends), ONCE(slices_make_the_whole), ONCE(a_tape_repeats_what_was_recorded),
+                           ONCE(a_lost_device_repeats_its_first_cause)));
 }

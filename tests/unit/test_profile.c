@@ -2,6 +2,7 @@
 #include "prof.h"
 #include "../testlib.h"
 
+#include <math.h>
 #include <string.h>
 
 /* Two layers: a product of two kernels (pack, panel), a sum of one kernel that stands in both, and a node of unknown cost. */
@@ -23,6 +24,8 @@ static tn_profile_report *sample(bool with_unknown)
     r->peak = 200;
     r->bandwidth = 100;
     r->device = "device";
+    r->driver = "driver";
+    r->result = NAN;
     r->storage = "float32";
     r->copied_by = r->peak_by = "x";
     tn_prof_sum_costs(r);
@@ -122,6 +125,7 @@ START_TEST(as_json)
     ck_assert_int_eq((int)json_array_size(json_object_get(j, "entries")), r->n);
     ck_assert_int_eq((int)json_array_size(json_object_get(j, "kernels")), 5);
     ck_assert_int_eq((int)json_array_size(json_object_get(j, "layers")), 2);
+    ck_assert(json_is_null(json_object_get(j, "result"))); /* a loss that is not a number is none in JSON either */
     json_decref(j);
     free(text);
     tn_profile_free(r);

@@ -1,10 +1,13 @@
 /* Numbers, text and paths. */
 #include "files.h"
+#include "machine.h"
 #include "numeric.h"
 #include "unit.h"
 
 #include <math.h>
+#include <sched.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 START_TEST(half_formats_round_trip)
 {
@@ -27,7 +30,29 @@ START_TEST(expanded_paths_use_the_environment)
 }
 END_TEST
 
+/* A process of its own for each test, so that the affinity is nobody else's. */
+START_TEST(the_machine_is_what_the_process_gets)
+{
+    cpu_set_t all, one;
+    const size_t total = (size_t)sysconf(_SC_PHYS_PAGES) * (size_t)sysconf(_SC_PAGESIZE);
+    ck_assert(!sched_getaffinity(0, sizeof all, &all));
+    ck_assert_int_ge(tn_processors(), 1);
+    ck_assert_int_le(tn_processors(), CPU_COUNT(&all));
+    int cpu = 0;
+    while (!CPU_ISSET(cpu, &all)) cpu++;
+    CPU_ZERO(&one);
+    CPU_SET(cpu, &one);
+    ck_assert(!sched_setaffinity(0, sizeof one, &one));
+    ck_assert_int_eq(tn_processors(), 1);
+    ck_assert(!sched_setaffinity(0, sizeof all, &all));
+    ck_assert_uint_gt(tn_memory_free(), 0);
+    ck_assert_uint_lt(tn_memory_free(), total);
+}
+END_TEST
+
 void unit_base(Suite *s)
 {
-    add_tests(s, "base", 120, TESTS(ONCE(half_formats_round_trip), ONCE(expanded_paths_use_the_environment)));
+    add_tests(
+        s, "base", 120,
+        TESTS(ONCE(half_formats_round_trip), ONCE(expanded_paths_use_the_environment), ONCE(the_machine_is_what_the_process_gets)));
 }

@@ -1,0 +1,121 @@
+/* GroupNorm and BatchNorm for GPUs (portable/norm2d.cl says what is what): the parts that colreduce.cl leaves become statistics
+ * and sums, and those are applied. */
+#define WHOLE 1
+#include "common.h"
+#include "columns.h"
+
+#if VW == 1
+/* The sum over the group. */
+inline float2 group_sum(float2 v, __local float2 *s)
+{
+    s[ITEM] = v;
+    for (int h = WG / 2; h > 0; h >>= 1) {
+        barrier(CLK_LOCAL_MEM_FENCE);
+        if (ITEM < h) s[ITEM] += s[ITEM + h];
+    }
+    barrier(CLK_LOCAL_MEM_FENCE);
+    return s[0];
+}
+/* Every part of a group's `width` columns, and how many rows it counts. */
+#define PARTS(e) int e = ITEM; e < chunks *width; e += WG
+#define PART(e)  (((size_t)get_global_id(1) * chunks + e / width) * C + (get_global_id(0) / WG) * width + e % width)
+#define COUNT(e) (min(unit_rows, (e / width + 1) * chunk_rows) - e / width * chunk_rows)
+
+/* stats[unit][group] = (mean, rstd) from the parts' means and squared deviations. Items (groups * WG, units). */
+__kernel __attribute__((reqd_work_group_size(WG, 1, 1)))
+void norm2d_stats(const __global float *means, const __global float *squares, __global float2 *stats, int C, int width, int chunks,
+                  int chunk_rows, int unit_rows, float eps)
+{
+    __local float2 sums[WG], more[WG];
+    const float inv_count = 1.0f / ((float)unit_rows * width);
+    float2 s = (float2)(0.0f, 0.0f);
+    for (PARTS(e)) s += (float2)(COUNT(e) * means[PART(e)], squares[PART(e)]);
+    s = group_sum(s, sums) * inv_count;
+    float between = 0.0f;
+    for (PARTS(e)) {
+        const float d = means[PART(e)] - s.x;
+        between += COUNT(e) * d * d;
+    }
+    const float var = s.y + group_sum((float2)(between, 0.0f), more).x * inv_count;
+    if (ITEM == 0) stats[get_global_id(1) * (C / width) + get_global_id(0) / WG] = (float2)(s.x, rsqrt(var + eps));
+}
+
+/* sums[unit][group] = mean of gamma*dy and of gamma*dy*xhat. Items as above. */
+__kernel __attribute__((reqd_work_group_size(WG, 1, 1)))
+void norm2d_sums(const __global float *p0, const __global float *p1, const __global float *gamma, __global float2 *sums, int C,
+                 int width, int chunks, float inv_count)
+{
+    __local float2 part[WG];
+    float2 s = (float2)(0.0f, 0.0f);
+    for (PARTS(e)) s += gamma[(get_global_id(0) / WG) * width + e % width] * (float2)(p0[PART(e)], p1[PART(e)]);
+    s = group_sum(s, part) * inv_count;
+    if (ITEM == 0) sums[get_global_id(1) * (C / width) + get_global_id(0) / WG] = s;
+}
+
+#else
+#define DEPTH 4 /* rows read before any is written */
+#define SPAN  8 /* rows an item takes */
+
+/* The pairs of VW columns from c on, of groups of `width` columns. */
+inline void pairs_of(const __global float2 *s, int width, int c, vec *a, vec *b)
+{
+    float x[VW], y[VW];
+    int g = c / width, at = c - g * width;
+    for (int k = 0; k < VW; k++) {
+        x[k] = s[g].x;
+        y[k] = s[g].y;
+        if (++at == width) at = 0, g++;
+    }
+    *a = CAT(vload, VW)(0, x);
+    *b = CAT(vload, VW)(0, y);
+}
+
+/* An item's rows r, r + ROWS ... up to `end`: DEPTH at once, then one by one. */
+#define AT(d)         (((size_t)get_global_id(2) * unit_rows + r + (d)*ROWS) * C + c)
+#define EACH(d, n)    _Pragma("unroll") for (int d = 0; d < n; d++)
+#define FOR_ROWS(do)                                                                                                               \
+    int r = (int)get_global_id(1) * ROWS * SPAN + LINE;                                                                            \
+    const int end = min(unit_rows, r + ROWS * SPAN);                                                                               \
+    for (; r + (DEPTH - 1) * ROWS < end; r += DEPTH * ROWS) do(DEPTH)                                                              \
+    for (; r < end; r += ROWS) do(1)
+
+#define APPLY(n)                                                                                                                   \
+    {                                                                                                                              \
+        EACH(d, n) v[d] = LDV(ACT, x, AT(d));                                                                                      \
+        EACH(d, n) STV(ACT, y, AT(d), (v[d] - mean) * g + b);                                                                      \
+    }
+/* y = (x - mean) rstd gamma + beta. Items (blocks of LANES * VW columns * WG, ceil(unit_rows / (ROWS * SPAN)), units). */
+__kernel __attribute__((reqd_work_group_size(WG, 1, 1)))
+void norm2d_forward(const __global act_t *x, const __global float2 *stats, const __global float *gamma,
+                    const __global float *beta, __global act_t *y, int C, int width, int unit_rows)
+{
+    const int c = COLUMN;
+    if (c >= C) return;
+    vec mean, g, v[DEPTH];
+    pairs_of(stats + get_global_id(2) * (C / width), width, c, &mean, &g);
+    g *= LDV(0, gamma, c);
+    const vec b = LDV(0, beta, c);
+    FOR_ROWS(APPLY)
+}
+
+#define UNDO(n)                                                                                                                    \
+    {                                                                                                                              \
+        EACH(d, n) v[d] = LDV(ACT, x, AT(d)), w[d] = LDV(ACT, dy, AT(d));                                                          \
+        EACH(d, n) STV(ACT, dx, AT(d), g * w[d] - m1 - (v[d] - mean) * m2);                                                        \
+    }
+/* dx = rstd (gamma dy - sums.x - xhat sums.y); dx may be dy or x. Items as above. */
+__kernel __attribute__((reqd_work_group_size(WG, 1, 1)))
+void norm2d_backward(const __global act_t *x, const __global float2 *stats, const __global float *gamma,
+                     const __global float2 *sums, const __global act_t *dy, __global act_t *dx, int C, int width, int unit_rows)
+{
+    const int c = COLUMN;
+    if (c >= C) return;
+    vec mean, rstd, m1, m2, v[DEPTH], w[DEPTH];
+    pairs_of(stats + get_global_id(2) * (C / width), width, c, &mean, &rstd);
+    pairs_of(sums + get_global_id(2) * (C / width), width, c, &m1, &m2);
+    const vec g = LDV(0, gamma, c) * rstd;
+    m1 *= rstd;
+    m2 *= rstd * rstd;
+    FOR_ROWS(UNDO)
+}
+#endif

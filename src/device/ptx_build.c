@@ -1,0 +1,67 @@
+#include "ptx.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+/* The program's text as the driver made it; NULL where it has none. Caller frees. */
+static char *ptx_of(cl_program p)
+{
+    size_t n = 0;
+    if (clGetProgramInfo(p, CL_PROGRAM_BINARY_SIZES, sizeof n, &n, NULL) || !n) return NULL;
+    char *text = calloc(1, n + 1);
+    unsigned char *list[] = {(unsigned char *)text};
+    if (text && !clGetProgramInfo(p, CL_PROGRAM_BINARIES, sizeof list, list, NULL)) return text;
+    free(text);
+    return NULL;
+}
+
+/* The compiler's report on the program, or its words on why there is none. Caller frees; may be NULL. */
+static char *report_of(const tn_dev *d, cl_program p)
+{
+    size_t n = 0;
+    clGetProgramBuildInfo(p, d->cl->id, CL_PROGRAM_BUILD_LOG, 0, NULL, &n);
+    char *log = calloc(1, n + 1);
+    if (log) clGetProgramBuildInfo(p, d->cl->id, CL_PROGRAM_BUILD_LOG, n, log, NULL);
+    return log;
+}
+
+static int build_text(cl_program *out, tn_dev *d, const char *text, const char *file, tn_error *err)
+{
+    const size_t n = strlen(text);
+    const unsigned char *binary = (const unsigned char *)text;
+    cl_int status, e;
+    cl_program p = clCreateProgramWithBinary(d->cl->ctx, 1, &d->cl->id, &n, &binary, &status, &e);
+    if (!e) e = clBuildProgram(p, 1, &d->cl->id, "-cl-nv-verbose", NULL, NULL);
+    char *log = p ? report_of(d, p) : NULL;
+    const char *serial = log ? strstr(log, "serialized") : NULL;
+    int rc = 0;
+    if (e)
+        rc = tn_fail_cl(err, TN_ERR_DEVICE, e, "device '%s': cl/%s does not build from its rewritten PTX (%s): %.400s",
+                        d->info.name, file, tn_cl_error(e), log ? log : "");
+    else if (serial)
+        rc = tn_fail(err, TN_ERR_DEVICE, "device '%s': this driver's compiler runs the matrix products of cl/%s one by one",
+                     d->info.name, file);
+    free(log);
+    if (rc && p) clReleaseProgram(p);
+    *out = rc ? NULL : p;
+    return rc;
+}
+
+int tn_ptx_rebuild(cl_program *p, tn_dev *d, const char *file, tn_error *err)
+{
+    char *ptx = ptx_of(*p);
+    if (ptx && !tn_ptx_has_hidden(ptx)) {
+        free(ptx);
+        return 0;
+    }
+    struct timespec now; /* the salt: a program out of the driver's cache would come without the report */
+    clock_gettime(CLOCK_REALTIME, &now);
+    char *text = ptx ? tn_ptx_uncover(ptx, (unsigned long long)now.tv_sec * 1000000000ull + (unsigned long long)now.tv_nsec) : NULL;
+    clReleaseProgram(*p);
+    *p = NULL;
+    const int rc = text ? build_text(p, d, text, file, err) : tn_oom(err);
+    free(ptx);
+    free(text);
+    return rc;
+}

@@ -1,0 +1,24 @@
+/** What the rows of attention share: launches of a kernel file's entries, and the rows that are not in attention.c. */
+#ifndef TN_ATTENTION_ROWS_H
+#define TN_ATTENTION_ROWS_H
+#include "args.h"
+
+/** A kernel file, further options, how many items a group has, and how many rows it takes in each entry. */
+typedef struct tn_attention_kernels {
+    const char *file, *options;
+    int items, forward, dq, dkv;
+} tn_attention_kernels;
+
+/** Entry `entry` with groups of k->items, each for `tile` rows of a head. */
+int tn_attention_launch(tn_ctx *c, const tn_attention_args *a, const tn_attention_kernels *k, const char *entry, int tile,
+                        const tn_arg *args, int n_args, tn_error *err);
+/** attn_forward (qkv, o, lse, n, heads, scale). */
+int tn_attention_launch_forward(tn_ctx *c, const tn_attention_args *a, const tn_attention_kernels *k, tn_error *err);
+
+/* attention_nvidia.c: 16-bit storage, head width 64 */
+bool tn_attention_nvidia_can(const tn_ctx *c, const void *args);
+int tn_attention_forward_wgmma(tn_ctx *c, const void *args, tn_error *err);
+int tn_attention_backward_wgmma(tn_ctx *c, const void *args, tn_error *err);
+int tn_attention_forward_mma(tn_ctx *c, const void *args, tn_error *err);
+int tn_attention_backward_mma(tn_ctx *c, const void *args, tn_error *err);
+#endif

@@ -1,0 +1,40 @@
+/** What goes down the columns of whole tensors on a GPU: sums by channel, and the norms made of them (cl/gpu). CPU devices, and
+ * rows that are not made of whole vectors, have the kernels of cl/portable (norm.c). */
+#ifndef TN_COLUMNS_H
+#define TN_COLUMNS_H
+#include "ops.h"
+
+/** The numbers are the kernel's (cl/gpu/colreduce.cl says what each leaves). */
+typedef enum tn_column_mode {
+    TN_COLUMNS_SUM,
+    TN_COLUMNS_PRODUCT,
+    TN_COLUMNS_UNIT, /* statistics of (unit, group) */
+    TN_COLUMNS_ROW,  /* of the row */
+    TN_COLUMNS_SPREAD
+} tn_column_mode;
+
+/** Sums over the rows of each unit of a (and b) [units * unit_rows, C]; `width` columns share statistics. */
+typedef struct tn_columns {
+    tn_column_mode mode;
+    int unit_rows, width;
+    float alpha;
+    int chunk_rows, chunks; /* of a unit: set by tn_columns_cut */
+} tn_columns;
+
+/** Are these kernels for this device? All but tn_columns_sum want whole vectors too: tn_columns_can. */
+bool tn_columns_here(const tn_ctx *c);
+bool tn_columns_can(const tn_ctx *c, const tn_tensor *x);
+/** Cuts units into chunks, enough to keep every compute unit busy. */
+void tn_columns_cut(tn_columns *r, const tn_ctx *c, const tn_tensor *a);
+/** p0, p1 [units * chunks, C] from a, b and stats; those that the mode has no use for may be NULL. */
+int tn_columns_parts(tn_ctx *c, const tn_tensor *a, const tn_tensor *b, const tn_tensor *stats, const tn_columns *r, tn_tensor *p0,
+                     tn_tensor *p1, tn_error *err);
+/** out [units, C], or += with add: sums of `lines` lines each of p, which may be columns of a wider one. */
+int tn_columns_sum(tn_ctx *c, const tn_tensor *p, int lines, bool add, tn_tensor *out, tn_error *err);
+
+/** tn_norm2d_stats and the two that follow, for what tn_columns_can. */
+int tn_columns_stats(tn_ctx *c, const tn_tensor *x, int unit_rows, int groups, float eps, tn_tensor *stats, tn_error *err);
+int tn_columns_apply(tn_ctx *c, const tn_norm2d *n, tn_tensor *y, tn_error *err);
+int tn_columns_backward(tn_ctx *c, const tn_norm2d *n, const tn_tensor *dy, tn_tensor *dx, tn_tensor *dgamma, tn_tensor *dbeta,
+                        tn_error *err);
+#endif
