@@ -1,7 +1,7 @@
 /* Bilinear resize, align_corners=False (PyTorch's UpSample.h), channels last: [B,h,w,C] -> [B,H,W,C].
  * sy, sx: source pixels a target pixel. OUT: storage type of the large side. */
+#define WHOLE 1
 #include "common.h"
-#include "wide.h"
 #ifndef OUT
 #define OUT ACT
 #endif
@@ -19,10 +19,10 @@ __kernel void bilinear_forward(const __global act_t *x, __global TYPE(OUT) *y, i
     const int y0 = min((int)fy, h - 1), x0 = min((int)fx, w - 1), y1 = min(y0 + 1, h - 1), x1 = min(x0 + 1, w - 1);
     const float ly = fy - y0, lx = fx - x0;
     const size_t base = (size_t)b * h * w;
-#define AT(yy, xx) GET(ACT, x, (base + (size_t)(yy)*w + (xx)) * C + c)
+#define AT(yy, xx) LDV(ACT, x, (base + (size_t)(yy)*w + (xx)) * C + c)
     const vec top = (1.0f - lx) * AT(y0, x0) + lx * AT(y0, x1);
     const vec bottom = (1.0f - lx) * AT(y1, x0) + lx * AT(y1, x1);
-    PUT(OUT, y, ((size_t)r * W + ox) * C + c, (1.0f - ly) * top + ly * bottom);
+    STV(OUT, y, ((size_t)r * W + ox) * C + c, (1.0f - ly) * top + ly * bottom);
 }
 
 /* Weight of source pixel i in target pixel o. */
@@ -49,14 +49,14 @@ __kernel void bilinear_backward(const __global TYPE(OUT) *dy, __global act_t *dx
         const float wy = share(oy, iy, h, sy);
         if (wy == 0.0f) continue;
         for (int ox = ix == 0 ? 0 : ox0; ox <= ox1; ox++)
-            s += wy * share(ox, ix, w, sx) * GET(OUT, dy, (((size_t)b * H + oy) * W + ox) * C + c);
+            s += wy * share(ox, ix, w, sx) * LDV(OUT, dy, (((size_t)b * H + oy) * W + ox) * C + c);
     }
-    PUT(ACT, dx, ((size_t)r * w + ix) * C + c, s);
+    STV(ACT, dx, ((size_t)r * w + ix) * C + c, s);
 }
 
 /* A resize to the same size, which only changes the storage. Items (n/VW). */
 __kernel void bilinear_same(const __global act_t *x, __global TYPE(OUT) *y, int n)
 {
     const int i = (int)get_global_id(0) * VW;
-    if (i < n) PUT(OUT, y, i, GET(ACT, x, i));
+    if (i < n) STV(OUT, y, i, LDV(ACT, x, i));
 }

@@ -1,6 +1,6 @@
 /* Patches, the token sequence [CLS, registers, patches], and the way back to a grid. */
+#define WHOLE 1
 #include "common.h"
-#include "wide.h"
 #ifndef POS
 #define POS 0 /* 1: add a position embedding [1 + P, D] to CLS and patches */
 #endif
@@ -56,12 +56,12 @@ __kernel void patchify_runs(const __global uchar *restrict frames, __global act_
         float v[8];
 #pragma unroll
         for (int k = 0; k < 8; k++) v[k] = (float)(w[(3 * k + c) / 4] >> (3 * k + c) % 4 * 8 & 255u) * (s / 255.0f) + m;
-        STW(ACT, to, c * RUNS_PATCH * 8, (float8)(v[0], v[1], v[2], v[3], v[4], v[5], v[6], v[7]));
+        STV(ACT, to, c * RUNS_PATCH * 8, (float8)(v[0], v[1], v[2], v[3], v[4], v[5], v[6], v[7]));
     }
 }
 #endif
 
-/* patches [B*P, D] -> x [B*N, D]. D is a multiple of VW, here and in the two that follow. Items (D/VW, B*N). */
+/* patches [B*P, D] -> x [B*N, D]. Items (D / VW, B*N). */
 __kernel void tokens_forward(const __global act_t *patches, const __global float *cls, const __global float *registers,
                              const __global float *pos, __global act_t *x, int n, int n_reg, int d, int rows)
 {
@@ -70,34 +70,34 @@ __kernel void tokens_forward(const __global act_t *patches, const __global float
     const int b = r / n, t = r % n, first = 1 + n_reg;
     vec v;
     if (t == 0)
-        v = GET(0, cls, c);
+        v = LDV(0, cls, c);
     else if (t < first)
-        v = GET(0, registers, (t - 1) * d + c);
+        v = LDV(0, registers, (size_t)(t - 1) * d + c);
     else
-        v = GET(ACT, patches, ((size_t)b * (n - first) + t - first) * d + c);
+        v = LDV(ACT, patches, ((size_t)b * (n - first) + t - first) * d + c);
 #if POS
-    if (t == 0) v += GET(0, pos, c);
-    if (t >= first) v += GET(0, pos, (size_t)(t - n_reg) * d + c);
+    if (t == 0) v += LDV(0, pos, c);
+    if (t >= first) v += LDV(0, pos, (size_t)(t - n_reg) * d + c);
 #endif
-    PUT(ACT, x, (size_t)r * d + c, v);
+    STV(ACT, x, (size_t)r * d + c, v);
 }
 
-/* x [B*N, D] -> grid [B*P, D]: tokens skip .. N. Items (D/VW, B*P). Also the backward of tokens towards the patches. */
+/* x [B*N, D] -> grid [B*P, D]: tokens skip .. N. Items (D / VW, B*P). Also the backward of tokens towards the patches. */
 __kernel void grid_forward(const __global act_t *x, __global act_t *grid, int n, int skip, int d, int rows)
 {
     const int c = (int)get_global_id(0) * VW, r = (int)get_global_id(1), p = n - skip;
     if (c >= d || r >= rows) return;
-    PUT(ACT, grid, (size_t)r * d + c, GET(ACT, x, ((size_t)(r / p) * n + skip + r % p) * d + c));
+    STV(ACT, grid, (size_t)r * d + c, LDV(ACT, x, ((size_t)(r / p) * n + skip + r % p) * d + c));
 }
 
-/* dx [B*N, D]: zero for the skipped tokens, dgrid for the patches. Items (D/VW, B*N). */
+/* dx [B*N, D]: zero for the skipped tokens, dgrid for the patches. Items (D / VW, B*N). */
 __kernel void grid_backward(const __global act_t *dgrid, __global act_t *dx, int n, int skip, int d, int rows)
 {
     const int c = (int)get_global_id(0) * VW, r = (int)get_global_id(1), t = r % n;
     if (c >= d || r >= rows) return;
     vec v = TO_VEC(0.0f);
-    if (t >= skip) v = GET(ACT, dgrid, ((size_t)(r / n) * (n - skip) + t - skip) * d + c);
-    PUT(ACT, dx, (size_t)r * d + c, v);
+    if (t >= skip) v = LDV(ACT, dgrid, ((size_t)(r / n) * (n - skip) + t - skip) * d + c);
+    STV(ACT, dx, (size_t)r * d + c, v);
 }
 
 /* out[i, c] += sum over samples of dx[b, first + i, c]: CLS, registers, positions. Items (D, count). */

@@ -3,9 +3,14 @@
 #include "spatial.h"
 
 #define CONV   "portable/conv.cl"
-#define DWCONV "portable/dwconv.cl"
+#define DWCONV "gpu/dwconv.cl"
 
 /* ---- GPUs ---- */
+
+static int dw_group(const tn_ctx *c)
+{
+    return (int)TN_MIN(c->dev->info.max_work_group, 128u);
+}
 
 /* How dwconv.cl covers a tensor: its options, groups and runs of rows. */
 typedef struct {
@@ -19,15 +24,15 @@ static int dw_plan(dw_walk *p, const tn_ctx *c, const tn_tensor *x, int batch, t
 {
     enum { COLS = 4, LEAST = 8 };
     const int C = x->cols, vw = C % 2 ? 1 : 2, lanes = C / vw;
-    int tile = TN_MIN(32, c->dev->row_wg);
+    int tile = TN_MIN(32, dw_group(c));
     while (tile > 8 && TN_ROUND_UP(lanes, tile / 2) < TN_ROUND_UP(lanes, tile)) tile /= 2;
-    const int slots = c->dev->row_wg / tile;
+    const int slots = dw_group(c) / tile;
     p->group = tile * slots;
     p->blocks = TN_CEIL_DIV(s.w, COLS * slots);
     p->per_row = p->blocks * TN_CEIL_DIV(lanes, tile);
     p->run = tn_runs_of(s.h, batch, p->per_row, groups * (int)c->dev->info.compute_units, LEAST);
     TN_TRY(tn_countable("a depthwise convolution", (size_t)(s.h + 2) * (size_t)s.w * (size_t)C, err));
-    return tn_options_set(&p->o, err, "-DACT=%d -DVW=%d -DCHANNELS=%d -DCOLS=%d -DFULL=%d -DTILE=%d -DSLOTS=%d -DFLIP=%d",
+    return tn_options_set(&p->o, err, "-DACT=%d -DVW=%d -DCHANNELS=%d -DCOLS=%d -DEVEN=%d -DTILE=%d -DSLOTS=%d -DFLIP=%d",
                           (int)x->dtype, vw, C, COLS, s.w % COLS == 0, tile, slots, flip);
 }
 
@@ -57,7 +62,7 @@ static int dw_walk_back(tn_ctx *c, const tn_conv_grads *g, int batch, tn_size2 s
     dw_walk p;
     tn_tensor t;
     const size_t mark = c->ws_used;
-    const int C = g->x->cols, lanes = TN_MIN(32, c->dev->row_wg / OUTS);
+    const int C = g->x->cols, lanes = TN_MIN(32, dw_group(c) / OUTS);
     TN_TRY(dw_plan(&p, c, g->x, batch, s, true, GROUPS, err));
     const int parts = batch * p.run.per_image * p.blocks;
     TN_TRY(tn_countable("a depthwise convolution's gradient", (size_t)parts * 9 * (size_t)C, err));

@@ -2,7 +2,7 @@
 #include "spatial.h"
 
 #define RESIZE   "portable/resize.cl"
-#define UPSAMPLE "portable/upsample.cl"
+#define UPSAMPLE "gpu/upsample.cl"
 
 /* The small and the large side and how they are stored. */
 typedef struct {
@@ -40,8 +40,7 @@ static int resize_twice(tn_ctx *c, const resize_call *k, tn_error *err)
     enum { GROUP = 64, GROUPS_A_UNIT = 64, LEAST = 6 };
     tn_options o;
     const tn_size2 in = k->r->in;
-    const int vw = tn_run_width(c, k->small, k->channels), items = in.w * (k->channels / vw),
-              height = k->back ? in.h : in.h + 1;
+    const int vw = tn_run_width(c, k->small, k->channels), items = in.w * (k->channels / vw), height = k->back ? in.h : in.h + 1;
     const int groups = (int)c->dev->info.compute_units * GROUPS_A_UNIT;
     const tn_runs run = tn_runs_of(height, k->batch, TN_CEIL_DIV(items, GROUP), groups, LEAST);
     TN_TRY(tn_countable("resizing", 4 * (size_t)in.h * (size_t)in.w * (size_t)k->channels, err));

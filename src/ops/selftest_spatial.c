@@ -197,8 +197,8 @@ static int patchify_bytes(tn_trial *t)
 
 static int tokens(tn_trial *t)
 {
-    static const int widths[] = {10, 24, 36};
-    const int B = 3, reg = 2, P = 5 + t->size, N = 1 + reg + P, D = widths[t->size], skip = 1 + reg;
+    static const int cols[3] = {10, 40, 48};
+    const int B = 3, reg = 2, P = 5 + t->size, N = 1 + reg + P, D = cols[t->size], skip = 1 + reg;
     tn_tensor *patches, *cls, *regs, *pos, *x, *grid, *dcls;
     float *hp, *hc, *hr, *hpos, *hd, *want = tn_trial_host(t, (size_t)(B * N * D));
     TN_TRY(tn_trial_in(t, ACT, B * P, D, &patches, &hp));

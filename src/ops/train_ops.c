@@ -17,7 +17,8 @@ int tn_heatmap_target(tn_ctx *c, const tn_tensor *labels, const tn_target_spec *
 int tn_heatmap_loss(tn_ctx *c, const tn_tensor *heat, const tn_tensor *target, const tn_tensor *mask, const tn_loss_spec *s,
                     tn_tensor *dheat, tn_tensor *partial, tn_error *err)
 {
-    const int n = heat->rows, sample = heat->rows / mask->rows, wg = c->dev->row_wg;
+    const int n = heat->rows, sample = heat->rows / mask->rows;
+    const int wg = c->dev->info.type == TN_DEVICE_CPU ? 1 : (int)TN_MIN(c->dev->info.max_work_group, 128u);
     tn_options o;
     tn_dtype act;
     TN_TRY(tn_ctx_step_ready(c, err));

@@ -1,7 +1,6 @@
 /* Every kernel against src/ref on odd sizes in every storage type, on the device TRACKNET_TEST_DEVICE names (default
  * cpu), and every backward of src/ref against finite differences of its forward. With TRACKNET_TEST_SLICE=N, only the
- * kernels, on one size in float32, their launches cut into slices of about N work-groups. With TRACKNET_TEST_AS_GPU, only
- * the spatial kernels, those that GPUs run, on a CPU as well. */
+ * kernels, on one size in float32, their launches cut into slices of about N work-groups. */
 #include "ref.h"
 #include "selftest.h"
 #include "../testdev.h"
@@ -32,11 +31,6 @@ static size_t slice(void)
     return n ? strtoul(n, NULL, 10) : 0;
 }
 
-static bool as_gpu(void)
-{
-    return getenv("TRACKNET_TEST_AS_GPU") != NULL;
-}
-
 static tn_dev *open_device(void)
 {
     static tn_dev *d;
@@ -48,7 +42,6 @@ static tn_dev *open_device(void)
         exit(1);
     }
     d->slice_groups = slice();
-    if (as_gpu()) d->info.type = TN_DEVICE_GPU, d->row_wg = 64;
     return d;
 }
 
@@ -90,8 +83,20 @@ START_TEST(kernel_agrees_with_the_reference)
 END_TEST
 
 /* What a GPU runs instead of a CPU device's kernels where no row of a table says so. */
-static const char *const gpu_cases[] = {"layernorm", "activations", "glu",       "element-wise",    "dropout",
-                                        "rope",      "groupnorm",   "batchnorm", "tokens and grid", "gemm split along K"};
+static const char *const gpu_cases[] = {"layernorm",
+                                        "activations",
+                                        "glu",
+                                        "element-wise",
+                                        "dropout",
+                                        "rope",
+                                        "groupnorm",
+                                        "batchnorm",
+                                        "tokens and grid",
+                                        "gemm split along K",
+                                        "depthwise convolution",
+                                        "bilinear resize",
+                                        "patchify of bytes",
+                                        "heatmap losses"};
 
 static void run_as_gpu(const tn_case *k)
 {
@@ -436,15 +441,6 @@ int main(int argc, char **argv)
     for (int i = 0; argc == 2 && i < case_count(); i++) puts(case_at(i)->name); /* --list */
     if (argc == 2) return 0;
     Suite *s = suite_create("ops");
-    if (as_gpu()) {
-        TCase *k = tcase_create("spatial kernels");
-        for (int i = 0; i < case_count(); i++)
-            for (const tn_case *one = tn_cases_spatial; one->name; one++)
-                if (case_at(i) == one) tcase_add_loop_test(k, kernel_agrees_with_the_reference, i, i + 1);
-        tcase_set_timeout(k, 900);
-        suite_add_tcase(s, k);
-        return run_suite(s);
-    }
     add_tests(s, "kernels", 900, TESTS(TIMES(kernel_agrees_with_the_reference, case_count())));
     add_tests(s, "kernels for GPUs", 900, TESTS(TIMES(kernels_for_gpus_agree, TN_COUNT(gpu_cases))));
     if (slice()) return run_suite(s);

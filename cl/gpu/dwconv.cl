@@ -7,7 +7,52 @@
 #define VW 2
 #endif
 #include "common.h"
-#include "wide.h"
+
+/* VW channels as they lie in memory, in one access: RAW(t), to floats and back. */
+#define RAW(t)       CAT(RAW_, t)
+#define VALUES(t, w) CAT(values_, t)(w)
+#define STORED(t, v) CAT(stored_, t)(v)
+typedef vec vec_t; /* CAT does not expand inside CAT */
+#define RAW_0 vec_t
+inline vec values_0(vec w) { return w; }
+inline vec stored_0(vec v) { return v; }
+#if VW == 1
+#define RAW_1 ushort
+#define RAW_2 ushort
+inline float values_1(ushort w) { return as_float((uint)w << 16); }
+inline float values_2(ushort w) { return vload_half(0, (const half *)&w); }
+inline ushort stored_1(float v) { return tn_bf16(v); }
+inline ushort stored_2(float v)
+{
+    ushort h;
+    vstore_half_rte(v, 0, (half *)&h);
+    return h;
+}
+#else
+#define RAW_1 uint
+#define RAW_2 uint
+inline float2 values_1(uint w) { return (float2)(as_float(w << 16), as_float(w & 0xffff0000u)); }
+inline float2 values_2(uint w)
+{
+    const ushort h[2] = {(ushort)w, (ushort)(w >> 16)};
+    return vload_half2(0, (const half *)h);
+}
+/* As tn_bf16; one test for NaN serves both. */
+inline uint stored_1(float2 v)
+{
+    const uint2 u = as_uint2(v);
+    uint2 r = u + 0x7fffu + ((u >> 16) & 1u);
+    if (isunordered(v.x, v.y)) r = select(r, u | 0x400000u, isnan(v));
+    return r.x >> 16 | (r.y & 0xffff0000u);
+}
+inline uint stored_2(float2 v)
+{
+    ushort h[2];
+    vstore_half2_rte(v, 0, (half *)h);
+    return h[0] | (uint)h[1] << 16;
+}
+#endif
+
 #ifndef CHANNELS
 #define CHANNELS 64
 #endif
@@ -23,8 +68,8 @@
 #ifndef COLS
 #define COLS 4
 #endif
-#ifndef FULL
-#define FULL 0 /* 1: COLS divides W */
+#ifndef EVEN
+#define EVEN 0 /* 1: COLS divides W */
 #endif
 #define SEEN  (COLS + 2) /* columns that an item's outputs depend on */
 #define WG    (TILE * SLOTS)
@@ -51,27 +96,27 @@ inline place my_place(int H, int W, int span, int chunks)
     p.last = min(H, p.first + span);
     p.at = ((size_t)(q / chunks) * H * W + p.j) * CHANNELS + p.c;
     for (int k = 0; k < SEEN; k++) {
-        const int col = p.j + (FULL && k > 0 && k <= COLS ? 0 : k - 1);
+        const int col = p.j + (EVEN && k > 0 && k <= COLS ? 0 : k - 1);
         p.there[k] = p.mine && col >= 0 && col < W;
     }
     return p;
 }
 
-inline WIDE(ACT) column(const __global act_t *x, bool there)
+inline RAW(ACT) column(const __global act_t *x, bool there)
 {
-    WIDE(ACT) w = NOTHING(ACT);
-    if (there) w = LDW(ACT, x, 0);
+    RAW(ACT) w = 0;
+    if (there) w = *(const __global RAW(ACT) *)x;
     return w;
 }
 
 /* The columns that an item sees in a row, from the one at x on; nothing outside of the image. */
-inline void load(const __global act_t *x, bool row, const bool *there, WIDE(ACT) *to)
+inline void load(const __global act_t *x, bool row, const bool *there, RAW(ACT) *to)
 {
 #pragma unroll
     for (int k = 0; k < SEEN; k++) to[k] = column(x + k * CHANNELS, row && there[k]);
 }
 
-inline void values(const WIDE(ACT) *from, vec *v)
+inline void values(const RAW(ACT) *from, vec *v)
 {
 #pragma unroll
     for (int k = 0; k < SEEN; k++) v[k] = VALUES(ACT, from[k]);
@@ -96,7 +141,7 @@ inline void store(__global act_t *y, const bool *there, const vec *v)
 {
 #pragma unroll
     for (int q = 0; q < COLS; q++)
-        if (there[q + 1]) STW(ACT, y, q * CHANNELS, v[q]);
+        if (there[q + 1]) *(__global RAW(ACT) *)(y + q * CHANNELS) = STORED(ACT, v[q]);
 }
 
 /* A row of the input, v, is the last of the output row above it (top), the middle of its own and the first of the one below. */
@@ -135,7 +180,7 @@ void dwconv(const __global act_t *restrict x, const __global float *restrict ker
 {
     const place p = my_place(H, W, span, chunks);
     vec w[9], a[COLS], b[COLS], d[COLS];
-    WIDE(ACT) next[SEEN];
+    RAW(ACT) next[SEEN];
     weights(kernel3, p.c, w);
     for (int q = 0; q < COLS; q++) a[q] = b[q] = TO_VEC(0.0f);
     const __global act_t *from = x + p.at + ((ptrdiff_t)(p.first - 1) * W - 1) * CHANNELS;
@@ -163,13 +208,13 @@ inline void correlate(const vec *v, const vec *above, const vec *beside, const v
 }
 
 /* The item's own columns alone. */
-inline void load_own(const __global act_t *x, bool row, const bool *there, WIDE(ACT) *to)
+inline void load_own(const __global act_t *x, bool row, const bool *there, RAW(ACT) *to)
 {
 #pragma unroll
     for (int q = 0; q < COLS; q++) to[q] = column(x + q * CHANNELS, row && there[q + 1]);
 }
 
-inline void values_own(const WIDE(ACT) *from, vec *v)
+inline void values_own(const RAW(ACT) *from, vec *v)
 {
 #pragma unroll
     for (int q = 0; q < COLS; q++) v[q] = VALUES(ACT, from[q]);
@@ -203,7 +248,7 @@ inline void share(const vec *g, __local vec_t *all, const place *p, __global flo
         const int k = o / TILE, lane = o % TILE, c = ((int)get_global_id(0) / WG % TILES * TILE + lane) * VW;
         vec s = TO_VEC(0.0f);
         for (int i = 0; i < SLOTS; i++) s += all[k * WG + i * TILE + lane];
-        if (c < CHANNELS) STW(0, partial, (FLIP ? 2 - k : k) * CHANNELS + c, s);
+        if (c < CHANNELS) *(__global vec *)(partial + (FLIP ? 2 - k : k) * CHANNELS + c) = s;
     }
 }
 
@@ -216,7 +261,7 @@ void dwconv_backward(const __global act_t *restrict x, const __global act_t *res
     __local vec_t all[3 * WG];
     const place p = my_place(H, W, span, chunks);
     vec w[9], g[9], a[COLS], b[COLS], d[COLS], xa[COLS], xb[COLS], xd[COLS];
-    WIDE(ACT) next[SEEN], next_x[COLS];
+    RAW(ACT) next[SEEN], next_x[COLS];
     weights(kernel3, p.c, w);
     for (int k = 0; k < 9; k++) g[k] = TO_VEC(0.0f);
     for (int q = 0; q < COLS; q++) a[q] = b[q] = xa[q] = xb[q] = TO_VEC(0.0f);

@@ -2,8 +2,8 @@
  * are products of 0.25 and 0.75 and what lies outside is the border repeated. An item walks down a column of VW channels from
  * gap to gap, gap g being what lies between source rows g - 1 and g: target rows 2g - 1 and 2g. CHANNELS is a multiple of VW.
  * OUT: storage type of the large side. Items (w*CHANNELS/VW, batch * chunks of `span` gaps or rows). */
+#define WHOLE 1
 #include "common.h"
-#include "wide.h"
 #ifndef OUT
 #define OUT ACT
 #endif
@@ -14,7 +14,7 @@
 /* Left of and right of the column's middle, from a source row. */
 inline void widen(const __global act_t *x, int left, int right, vec *a, vec *b)
 {
-    const vec l = VALUES(ACT, LDW(ACT, x, left)), m = VALUES(ACT, LDW(ACT, x, 0)), r = VALUES(ACT, LDW(ACT, x, right));
+    const vec l = LDV(ACT, x, left), m = LDV(ACT, x, 0), r = LDV(ACT, x, right);
     *a = 0.75f * m + 0.25f * l;
     *b = 0.75f * m + 0.25f * r;
 }
@@ -32,12 +32,12 @@ __kernel void upsample_forward(const __global act_t *restrict x, __global TYPE(O
     for (int g = first; g < last; g++) {
         widen(from + min(g, h - 1) * row, left, right, &a1, &b1);
         if (g > 0) {
-            STW(OUT, to, 0, 0.75f * a0 + 0.25f * a1);
-            STW(OUT, to, CHANNELS, 0.75f * b0 + 0.25f * b1);
+            STV(OUT, to, 0, 0.75f * a0 + 0.25f * a1);
+            STV(OUT, to, CHANNELS, 0.75f * b0 + 0.25f * b1);
         }
         if (g < h) {
-            STW(OUT, to, 2 * row, 0.25f * a0 + 0.75f * a1);
-            STW(OUT, to, 2 * row + CHANNELS, 0.25f * b0 + 0.75f * b1);
+            STV(OUT, to, 2 * row, 0.25f * a0 + 0.75f * a1);
+            STV(OUT, to, 2 * row + CHANNELS, 0.25f * b0 + 0.75f * b1);
         }
         a0 = a1;
         b0 = b1;
@@ -48,8 +48,8 @@ __kernel void upsample_forward(const __global act_t *restrict x, __global TYPE(O
 /* What a row of dy gives to the column. */
 inline vec narrow(const __global TYPE(OUT) *dy, int left, int right)
 {
-    const vec l = VALUES(OUT, LDW(OUT, dy, left)), a = VALUES(OUT, LDW(OUT, dy, 0));
-    const vec b = VALUES(OUT, LDW(OUT, dy, CHANNELS)), r = VALUES(OUT, LDW(OUT, dy, right));
+    const vec l = LDV(OUT, dy, left), a = LDV(OUT, dy, 0);
+    const vec b = LDV(OUT, dy, CHANNELS), r = LDV(OUT, dy, right);
     return 0.25f * (l + r) + 0.75f * (a + b);
 }
 
@@ -67,7 +67,7 @@ __kernel void upsample_backward(const __global TYPE(OUT) *restrict dy, __global 
         const vec above = narrow(from + max(2 * g - 1, 0) * row, left, right);
         const vec below = narrow(from + min(2 * g, 2 * h - 1) * row, left, right);
         if (g > first) {
-            STW(ACT, to, 0, s + 0.75f * above + 0.25f * below);
+            STV(ACT, to, 0, s + 0.75f * above + 0.25f * below);
             to += w * CHANNELS;
         }
         s = 0.25f * above + 0.75f * below;
