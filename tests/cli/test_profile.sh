@@ -60,6 +60,7 @@ done
 $T profile train $RUN --repeat 1 --batch 1 --json training.precision=bf16 training.optimizer.name=sgd >"$W/p.json" 2>"$W/err" &&
   python3 -c 'import json, sys; r = json.load(open(sys.argv[1])); assert r["batch"] == 1 and r["storage"] == "bfloat16" and any(e["kernel"] == "sgd" for e in r["entries"])' "$W/p.json" 2>>"$W/err" &&
   ok || bad "--json without a file: $(tail -1 "$W/err")"
+expect 0 "memory  " $T profile predict $RUN --repeat 1
 for by in kernel operation layer; do expect 0 "$by " $T profile predict $RUN --repeat 1 --by $by; done
 expect 0 "others" $T profile predict $RUN --repeat 1 --by entry
 
