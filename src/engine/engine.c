@@ -171,6 +171,7 @@ static int open_engine(tn_engine **out, const tn_settings *s, const tn_run_optio
     *out = NULL;
     if (!e) return tn_oom(err);
     e->s = s;
+    e->recomputes = s->training.checkpointing;
     if (o->log) e->own_log = *o->log;
     e->log = &e->own_log;
     e->watch = (tn_watch){o->progress, o->user};
@@ -258,7 +259,7 @@ tn_pass tn_engine_train_pass(const tn_engine *e, int batch, int groups)
                      .training = true,
                      .loss = true,
                      .heat = true,
-                     .recompute = e->s->training.checkpointing ? 2 : 0,
+                     .recompute = e->recomputes ? 2 : 0,
                      .frames = true,
                      .normalize = e->s->data.normalize,
                      .sigma = (float)e->s->model.sigma,

@@ -19,6 +19,7 @@ typedef struct tn_engine {
     int image_w, image_h;
     float **kept;      /* base values that an adapter replaced, by slot, for the next adapter; NULL: none */
     bool stays_apart;  /* tn_engine_merge found no room */
+    bool recomputes;   /* training passes make activations again instead of keeping them */
     bool foreign_lora; /* the adapters come from elsewhere than the configuration */
 } tn_engine;
 
@@ -46,8 +47,9 @@ int tn_engine_groups(const tn_engine *e);
 int tn_engine_frozen_epochs(const tn_engine *e);
 /** Is RoPE's table drawn anew for each training pass? */
 bool tn_engine_draws_rope(const tn_engine *e);
-/** The largest micro-batch (from the batch down by the back-off factor) that fits the device, by the plan. */
-int tn_engine_fit(const tn_engine *e, int *micro, tn_memory *m, tn_error *err);
+/** The largest micro-batch (from the batch down by the back-off factor) that fits the device, by the plan. Activations are kept
+ * where that fits and the configuration does not say otherwise; else e->recomputes is set, and the log says why. */
+int tn_engine_fit(tn_engine *e, int *micro, tn_memory *m, tn_error *err);
 /** For prediction: puts the adapters into unpacked copies of the matrices (tn_store_merge) where that is faster and the memory
  * allows it beside a pass of `batch`, and says so once; what is stored stays. Again after weights or adapters were set. Passes of
  * tn_engine_eval_pass follow. */

@@ -63,24 +63,44 @@ static size_t room_of(const tn_dev *d)
     return d->memory_limit ? d->memory_limit : d->info.global_memory / 10 * 9;
 }
 
-int tn_engine_fit(const tn_engine *e, int *micro, tn_memory *m, tn_error *err)
+static int fits(bool *fit, const tn_engine *e, int micro, tn_memory *m, tn_error *err)
+{
+    const int rc = memory_of(e, micro, m, err);
+    *fit = !rc && m->total <= room_of(e->dev);
+    return rc == TN_ERR_MEMORY ? 0 : rc;
+}
+
+/* Making activations again costs a fifth of a step at most, a smaller micro-batch is not always a batch's equal: so that goes
+ * first. */
+static int fits_somehow(bool *fit, tn_engine *e, int micro, tn_memory *m, tn_error *err)
+{
+    TN_TRY(fits(fit, e, micro, m, err));
+    if (*fit || e->recomputes) return 0;
+    const size_t kept = m->total;
+    e->recomputes = true;
+    TN_TRY(fits(fit, e, micro, m, err));
+    e->recomputes = *fit;
+    if (*fit)
+        tn_logf(
+            e->log, TN_LOG_INFO,
+            "activations are made again in the backward pass: keeping them takes %zu MiB with a micro-batch of %d, there are %zu",
+            kept >> 20, micro, room_of(e->dev) >> 20);
+    return 0;
+}
+
+int tn_engine_fit(tn_engine *e, int *micro, tn_memory *m, tn_error *err)
 {
     const tn_settings *s = e->s;
-    const size_t room = room_of(e->dev);
     int b = s->training.micro > 0 ? TN_MIN(s->training.micro, s->training.batch_size) : s->training.batch_size;
-    for (;;) {
-        int rc = memory_of(e, b, m, err);
-        if (rc && rc != TN_ERR_MEMORY) return rc;
-        if (!rc && m->total <= room) break;
+    for (bool fit;;) {
+        TN_TRY(fits_somehow(&fit, e, b, m, err));
+        if (fit) break;
         int next = TN_MAX(s->training.min_micro, TN_MIN(b - 1, (int)(b / s->training.backoff)));
-        if (!s->training.adaptive || next >= b || next < 1) {
-            if (rc) return rc;
+        if (!s->training.adaptive || next >= b || next < 1)
             return tn_fail(err, TN_ERR_MEMORY,
                            "training needs %zu MiB on '%s' with a micro-batch of %d, and there are %zu MiB; use "
-                           "model.quantization.enabled=true, training.precision=bf16, "
-                           "training.memory_optimization.gradient_checkpointing=true or a smaller model",
-                           m->total >> 20, e->dev->info.name, b, room >> 20);
-        }
+                           "model.quantization.enabled=true, training.precision=bf16 or a smaller model",
+                           m->total >> 20, e->dev->info.name, b, room_of(e->dev) >> 20);
         b = next;
     }
     *micro = b;

@@ -174,9 +174,32 @@ START_TEST(micro_batches_add_up)
 }
 END_TEST
 
+/* What a run takes at most decides whether activations are kept, and only then how large a micro-batch is. */
+START_TEST(memory_decides_what_is_kept)
+{
+    model m = open_model();
+    tn_memory kept = TN_MEMORY_INIT, again = TN_MEMORY_INIT, less = TN_MEMORY_INIT;
+    tn_error e = {0};
+    int micro, smaller;
+    must(tn_engine_fit(m.e, &micro, &kept, &e), &e);
+    ck_assert(!m.e->recomputes);
+    m.e->dev->memory_limit = kept.total - 1;
+    must(tn_engine_fit(m.e, &smaller, &again, &e), &e);
+    ck_assert(m.e->recomputes && smaller == micro && again.total < kept.total);
+    m.e->dev->memory_limit = again.total - 1;
+    must(tn_engine_fit(m.e, &smaller, &less, &e), &e);
+    ck_assert(m.e->recomputes && smaller < micro && less.total < again.total);
+    m.e->dev->memory_limit = 1;
+    ck_assert_int_eq(tn_engine_fit(m.e, &smaller, &less, &e), TN_ERR_MEMORY);
+    m.e->dev->memory_limit = 0;
+    tn_engine_close(m.e);
+    tn_config_free(m.c);
+}
+END_TEST
+
 int main(void)
 {
     return run_tests("stepper", 300,
                      TESTS(ONCE(running_ahead_changes_no_bit), ONCE(a_device_with_memory_of_its_own_changes_no_bit),
-                           ONCE(micro_batches_add_up)));
+                           ONCE(micro_batches_add_up), ONCE(memory_decides_what_is_kept)));
 }
