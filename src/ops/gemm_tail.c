@@ -38,10 +38,18 @@ static bool tail_whole(const tn_gemm_args *g, int vw)
            tail_view_whole(&e->slope, vw) && tail_view_whole(&e->residual, vw);
 }
 
+/* Elements an item ends. Many parts are of a small matrix, which on a GPU must make items enough to hide memory. */
+static int tail_width(const tn_ctx *c, const tn_gemm_args *g, int splits)
+{
+    enum { FEW = 1 << 16 };
+    const int wide = tn_run_width(c, g->C.dtype, g->N);
+    if (c->dev->info.type != TN_DEVICE_CPU && splits > 1) return (long long)g->M * g->N < FEW ? 1 : tn_vec_width(c, g->N);
+    return tail_whole(g, wide) ? wide : tn_vec_width(c, g->N);
+}
+
 int tn_gemm_sum(tn_ctx *c, const tn_tensor *P, int splits, const tn_gemm_args *g, const tn_tensor *pair, tn_error *err)
 {
-    const int wide = splits > 1 ? 1 : tn_run_width(c, g->C.dtype, g->N); /* many parts are of small matrices: more items */
-    const int vw = wide > 1 && tail_whole(g, wide) ? wide : tn_vec_width(c, g->N);
+    const int vw = tail_width(c, g, splits);
     tn_gemm_build b = {.n = 0};
     tn_gemm_option(&b, "-DVW=%d -DWHOLE=%d -DCT=%d%s", vw, tail_whole(g, vw), (int)g->C.dtype, pair ? " -DPAIR" : "");
     const tn_arg args[] = {TN_BUF(P->mem),     TN_INT(splits), TN_BUF(g->C.mem), TN_UINT(g->C.off), TN_INT(g->C.ld),
