@@ -11,8 +11,9 @@ typedef struct tn_turn {
 
 /**
  * What is done to a product before it is stored, in this order: s = alpha op(A) op(B) + alpha2 A2 B2^T + bias, its q and k
- * turned, u = s (kept in `pre` where that is wanted), s = act(u) or s * act'(slope), s * scale, + residual, + beta C. Zero-initialised: nothing.
- * pre, slope, residual and C may be parts of a matrix, and of any storage type; slope and residual may be C itself.
+ * turned, u = s (kept in `pre` where that is wanted), s = act(u) or s * act'(slope), s * scale, + residual, + beta C.
+ * Zero-initialised: nothing. pre, slope, residual and C may be parts of a matrix, and of any storage type; slope and residual may
+ * be C itself.
  */
 typedef struct tn_epilogue {
     tn_buffer *bias; /* [N] float32 */

@@ -80,15 +80,15 @@ static int attention_of(tn_trial *t, const attention_shape *s)
     TN_TRY(tn_trial_out(t, TN_F32, B * H, N, &delta));
     TN_TRY(tn_trial_out(t, ACT, B * N, 3 * D, &dqkv));
     if (!want || !sums) return tn_oom(ERR);
+    tn_tensor *table = NULL;
+    float *turns;
+    if (s->skip && back) TN_TRY(tn_trial_turns(t, N - s->skip, W, &table, &turns));
     TN_TRY(attention_scale_keys(t, s, qkv, hq));
     TN_TRY(tn_attention_forward(t->c, qkv, B, H, o, lse, ERR));
     tn_ref_attention(hq, B, N, H, W, want, sums);
     TN_TRY(tn_trial_compare(t, o, want));
     TN_TRY(tn_trial_compare(t, lse, sums));
     if (!back) return 0;
-    tn_tensor *table = NULL;
-    float *turns;
-    if (s->skip) TN_TRY(tn_trial_turns(t, N - s->skip, W, &table, &turns));
     TN_TRY(tn_attention_backward(t->c, &(tn_attention){qkv, o, lse, B, H, table, s->skip}, d_o, delta, dqkv, ERR));
     tn_ref_attention_backward(hq, hd, B, N, H, W, want);
     if (s->skip) tn_ref_rope(want, turns, B, N, H, W, s->skip, -1);
@@ -105,10 +105,11 @@ static int attention(tn_trial *t)
  * small: a row of five tokens is else all but one key's. */
 static int attention_lengths(tn_trial *t)
 {
-    static const int lengths[3][2] = {{5, 16}, {64, 129}, {128, 200}};
-    for (int i = 0; i < 2; i++) {
-        const int mark = t->n;
-        TN_TRY(attention_of(t, &(attention_shape){2, lengths[t->size][i], 2, 64, 3 * i, 0.5f, 0.5f}));
+    static const int lengths[3][3] = {
+        {5}, {16, 64, 129}, {128, 200}}; /* one at a time under oclgrind, which confuses reused memory */
+    for (int i = 0; i < 3 && lengths[t->size][i]; i++) {
+        const int mark = t->n, skip = lengths[t->size][i] % 2 ? 3 : 0;
+        TN_TRY(attention_of(t, &(attention_shape){2, lengths[t->size][i], 2, 64, skip, 0.5f, 0.5f}));
         tn_trial_rewind(t, mark);
     }
     return 0;
