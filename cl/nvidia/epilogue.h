@@ -45,6 +45,14 @@
 #define P_END , __global ushort *C, uint c_off, int ldc, float alpha P_EXTRA P_BIAS P_SCALE P_TURN
 #define A_END , C, c_off, ldc, alpha A_EXTRA A_BIAS A_SCALE A_TURN
 
+/* The t-th tile: BAND rows of tiles at a time, so that groups that run together share them in the cache. */
+#define BAND 4
+inline void tile_at(int t, int down, int across, int *m, int *n)
+{
+    const int first = t / (BAND * across) * BAND, tall = min(down - first, BAND), in_band = t % (BAND * across);
+    *m = first + in_band % tall, *n = in_band / tall;
+}
+
 /* Lane q's word i becomes lane i's word q: its own inverse. (Word by word: a choice between two vectors would be compiled to a
  * branch that splits the warp.) */
 inline uint4 quad_transpose(uint4 w, int q)
@@ -78,11 +86,7 @@ inline float gelu_slope(float x)
     return fma(0.39894228f * x, e, x > 0.0f ? 1.0f - g : g);
 }
 
-/* Reads the extra of 32 columns, from c on, of rows r and r+8, as it lies in memory (quad_transpose brings it to the lanes). A
- * tile's end asks for AHEAD such pieces beyond the one it is at, or each would wait for memory. */
-#ifndef AHEAD
-#define AHEAD 4
-#endif
+/* Reads the extra of 32 columns, from c on, of rows r and r+8, and brings it to the lanes that end them. */
 inline void fetch(uint4 *held, int r, int c, int M, int N P_END)
 {
 #if READS
@@ -94,6 +98,7 @@ inline void fetch(uint4 *held, int r, int c, int M, int N P_END)
                        : "=r"(held[h].x), "=r"(held[h].y), "=r"(held[h].z), "=r"(held[h].w)
                        : "l"(extra + at));
     }
+    UNROLL for (int h = 0; h < 2; h++) held[h] = quad_transpose(held[h], (int)get_local_id(0) & 3);
 #endif
 }
 

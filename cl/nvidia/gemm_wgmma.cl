@@ -32,7 +32,6 @@
 #endif
 #define BK      64
 #define BM      (64 * MI)
-#define BAND    4 /* rows of tiles that groups walk down together, so that they share them in the cache */
 #define THREADS 384
 /* 384 items get 168 registers each; the loading warpgroup hands some of its own to those that multiply */
 #define LOAD_REGS     "40"
@@ -162,13 +161,6 @@ inline void wait_sums(float *d)
 }
 
 /* ---- the product ---- */
-
-/* The t-th tile. */
-inline void tile_at(int t, int down, int across, int *m, int *n)
-{
-    const int first = t / (BAND * across) * BAND, tall = min(down - first, BAND), in_band = t % (BAND * across);
-    *m = first + in_band % tall, *n = in_band / tall;
-}
 
 /* The extra of 32 columns, from c on, of rows r and r+8 of the tile that the copy engine laid at `at`: blocks of 64 columns, so
  * that this lane's words lie where no two lanes of the warp meet a bank. */

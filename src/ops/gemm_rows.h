@@ -14,6 +14,8 @@ void tn_gemm_put_matrix_unit(tn_gemm_build *b, const tn_gemm_args *g);
 
 bool tn_gemm_row_can(const tn_ctx *c, const void *args);
 int tn_gemm_row(tn_ctx *c, const void *args, tn_error *err);
+bool tn_gemm_mma_can(const tn_ctx *c, const void *args);
+int tn_gemm_mma(tn_ctx *c, const void *args, tn_error *err);
 bool tn_gemm_wgmma_can(const tn_ctx *c, const void *args);
 int tn_gemm_wgmma(tn_ctx *c, const void *args, tn_error *err);
 #endif

@@ -1,7 +1,8 @@
-/* bench_products [device [row]]: the products of a ViT's layers in bfloat16 (GEMM at batch 32 and of one frame), forward (A B^T)
- * and towards the input (A B), bare and with what a layer puts at their end, by the row that the tuner takes or the one named. Each
- * is checked first: 300 elements against float64, NaN where nothing was written, two runs equal bit by bit. Microseconds: the
- * median of launches timed by the device. Beside them cuBLAS (peer_products.py, run in the same go where PyTorch is). */
+/* bench_products [device]: the products of a ViT's layers in bfloat16 (GEMM at batch 32 and of one frame), forward (A B^T)
+ * and towards the input (A B), bare and with what a layer puts at their end, by the row that the tuner takes or TRACKNET_GEMM
+ * names. Each is checked first: 300 elements against float64, NaN where nothing was written, two runs equal bit by bit.
+ * Microseconds: the median of launches timed by the device. Beside them cuBLAS (peer_products.py, run in the same go where PyTorch
+ * is). */
 #include "../testdev.h"
 #include "gemm.h"
 #include "tape.h"

@@ -140,6 +140,7 @@ for act in 1 2; do
   nvidia tensor_map 90a 1 -DACT=$act
   for o in "-DTB=1 -DBIAS -DPRE -DACTIVATE -DPAIR=1" "-DTB=1 -DBIAS -DPAIR=3 -DTURN" "-DTB=0 -DSLOPE -DPAIR=1 -DMASK_E" "-DTB=1 -DBN=64 -DMI=1 -DBIAS -DSCALE -DRESIDUAL" "-DTB=0 -DBN=192"; do
     nvidia gemm_wgmma 90a 384 -DACT=$act $o
+    nvidia gemm_mma 90a 128 -DACT=$act ${o//-DBN=*/}
   done
   for tb in 0 1; do
     for o in "-DNT=1 -DRI=1 -DKW=4" "-DNT=2 -DRI=2 -DKW=4 -DBIAS" "-DNT=3 -DRI=2 -DKW=2 -DMASK_A" "-DNT=4 -DRI=2 -DKW=1 -DMASK_A -DBIAS"; do
