@@ -316,6 +316,9 @@ static int gemm_tiles(tn_trial *t)
         {.parts = 1, .r = 16, .drop_e = 0.1f, .act = 1 + TN_GELU, .slope = true, .M = 2600, .N = 904, .K = 72},
         {.M = 2600, .N = 904, .K = 136},
     };
+    static const gemm_case_product plain[] = {{.tb = true, .bias = true, .M = 5, .N = 136, .K = 72},
+                                              {.ta = true, .M = 1, .N = 64, .K = 300}};
+    if (t->c->dev->caps & TN_CAP_CPU) return products(t, plain, TN_COUNT(plain)); /* other cases have the ends for its rows */
     TN_TRY(tiles_of_every_end(t));
     return t->size == 1 ? products(t, many, TN_COUNT(many)) : 0;
 }
