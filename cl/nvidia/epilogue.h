@@ -157,9 +157,10 @@ inline void finish(const float *d, const uint4 *e, int r, int c, int M, int N P_
 }
 
 #ifdef TURN
-/* Scales and biases 64 columns, from c on, of rows r and r+8, and turns them where they are a head's of q or k (rotary embedding, Su
- * et al. 2021, in halves): a and b are this lane's parts of columns c to c+31 and c+32 to c+63, so column and partner meet in a
- * lane. Into x and y: sums that are written to in place would have the compiler run the products one by one. The first `skip` tokens of a sample are not turned. */
+/* Scales and biases 64 columns, from c on, of rows r and r+8, and turns them where they are a head's of q or k (rotary embedding,
+ * Su et al. 2021, in halves): a and b are this lane's parts of columns c to c+31 and c+32 to c+63, so column and partner meet in a
+ * lane. Into x and y: sums that are written to in place would have the compiler run the products one by one. The first `skip`
+ * tokens of a sample are not turned. */
 inline void turn_pieces(float *x, float *y, const float *a, const float *b, int r, int c P_END)
 {
     const int q = (int)get_local_id(0) & 3;
@@ -181,6 +182,15 @@ inline void turn_pieces(float *x, float *y, const float *a, const float *b, int 
         }
     }
 }
+
+/* Ends the kernel's x-th and x+1-th pieces of 32 columns, a head's halves: SUMS_OF, ROW and COLUMN are the kernel's own. */
+#define FINISH_TURNED(x)                                                                                                           \
+    {                                                                                                                              \
+        float lo[16], hi[16];                                                                                                      \
+        turn_pieces(lo, hi, SUMS_OF(x), SUMS_OF((x) + 1), ROW(x), COLUMN(x) A_END);                                                \
+        finish(lo, held, ROW(x), COLUMN(x), M, N A_END);                                                                           \
+        finish(hi, held, ROW(x), COLUMN((x) + 1), M, N A_END);                                                                     \
+    }
 #endif
 
 /* The second pair's product before the first one's is added to it: this lane's part d of 32 columns, from c on, of rows r and r+8. */

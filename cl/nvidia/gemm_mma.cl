@@ -135,12 +135,7 @@ __kernel GROUP(THREADS) void gemm_mma(const __global ushort *restrict A, uint a_
     }
     uint4 held[2];
 #ifdef TURN
-    UNROLL for (int x = 0; x < PIECE_COUNT; x += 2) {
-        float lo[16], hi[16];
-        turn_pieces(lo, hi, SUMS_OF(x), SUMS_OF(x + 1), ROW(x), COLUMN(x) A_END);
-        finish(lo, held, ROW(x), COLUMN(x), M, N A_END);
-        finish(hi, held, ROW(x), COLUMN(x + 1), M, N A_END);
-    }
+    UNROLL for (int x = 0; x < PIECE_COUNT; x += 2) FINISH_TURNED(x)
 #else
     UNROLL for (int x = 0; x < PIECE_COUNT; x++) {
         fetch(held, ROW(x), COLUMN(x), M, N A_END);

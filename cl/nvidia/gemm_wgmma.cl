@@ -333,12 +333,7 @@ __kernel GROUP(THREADS) void gemm_wgmma(const __global uchar *maps_a, uint map_a
             bar_wait(p.extra_full + 8 * group, turns - 1 & 1);
 #endif
 #ifdef TURN
-            UNROLL for (int x = 0; x < PIECE_COUNT; x += 2) {
-                float lo[16], hi[16];
-                turn_pieces(lo, hi, SUMS_OF(x), SUMS_OF(x + 1), ROW(x), COLUMN(x) A_END);
-                finish(lo, held, ROW(x), COLUMN(x), M, N A_END);
-                finish(hi, held, ROW(x), COLUMN(x + 1), M, N A_END);
-            }
+            UNROLL for (int x = 0; x < PIECE_COUNT; x += 2) FINISH_TURNED(x)
 #else
             UNROLL for (int x = 0; x < PIECE_COUNT; x++) {
 #if READS

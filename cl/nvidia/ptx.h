@@ -17,7 +17,6 @@
 #define HIDDEN           "//@@ "
 #define GROUP(items)     __attribute__((reqd_work_group_size(items, 1, 1)))
 #define LOCAL_ADDRESS(p) ((uint)(ulong)(p))
-#define WORDS4(v)        (uint4)(v)
 #endif
 /* At the top of a kernel: so many groups must fit a multiprocessor, which bounds the registers of an item. Once rewritten. */
 #define MIN_GROUPS(n) __asm volatile("//@@minnctapersm " STR(n))

@@ -66,16 +66,16 @@ inline void st_2(__global ushort *p, size_t i, float v)
 #define HSUM(v)         (v)
 #define TO_VEC(x)       (x)
 #else
-#define vec             CAT(float, VW)
-#define uvec            CAT(uint, VW)
-#define TO_VEC(x)       ((vec)(x))
+#define vec       CAT(float, VW)
+#define uvec      CAT(uint, VW)
+#define TO_VEC(x) ((vec)(x))
 #if WHOLE && VW < 16
 #define WORDS CAT(uint, HALF_VW) /* as many elements of two bytes */
 #if VW == 8
-#define HALF_VW 4
+#define HALF_VW    4
 #define JOIN(e, o) ((vec)((e).x, (o).x, (e).y, (o).y, (e).z, (o).z, (e).w, (o).w))
 #else
-#define HALF_VW 2
+#define HALF_VW    2
 #define JOIN(e, o) ((vec)((e).x, (o).x, (e).y, (o).y))
 #endif
 inline vec ldv_0(const __global float *p, size_t i)

@@ -1,7 +1,8 @@
-#include "dev.h"
+#include "dev_cl.h"
 
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 const char *tn_cl_error(int code)
 {
@@ -48,4 +49,13 @@ int tn_fail_cl(tn_error *err, int status, int code, const char *fmt, ...)
     vsnprintf(err->message, sizeof err->message, fmt, ap);
     va_end(ap);
     return status;
+}
+
+char *tn_build_log(const tn_dev *d, cl_program p)
+{
+    size_t n = 0;
+    clGetProgramBuildInfo(p, d->cl->id, CL_PROGRAM_BUILD_LOG, 0, NULL, &n);
+    char *log = calloc(1, n + 1);
+    if (log) clGetProgramBuildInfo(p, d->cl->id, CL_PROGRAM_BUILD_LOG, n, log, NULL);
+    return log;
 }

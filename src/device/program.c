@@ -96,20 +96,10 @@ static void store(const tn_dev *d, cl_program p, const char *key)
     free(path);
 }
 
-/* Caller frees; NULL when memory ran out. */
-static char *build_log(const tn_dev *d, cl_program p)
-{
-    size_t n = 0;
-    clGetProgramBuildInfo(p, d->cl->id, CL_PROGRAM_BUILD_LOG, 0, NULL, &n);
-    char *log = calloc(1, n + 1);
-    if (log) clGetProgramBuildInfo(p, d->cl->id, CL_PROGRAM_BUILD_LOG, n, log, NULL);
-    return log;
-}
-
 /* A driver whose own cache several processes fill at once (PoCL) may fail without a word on the text, and not the next time. */
 static bool is_worth_another_try(const tn_dev *d, cl_program p, cl_int e)
 {
-    char *log = e == CL_BUILD_PROGRAM_FAILURE ? build_log(d, p) : NULL;
+    char *log = e == CL_BUILD_PROGRAM_FAILURE ? tn_build_log(d, p) : NULL;
     const bool worth = log && !strstr(log, "error:") && !strstr(log, "ERROR");
     free(log);
     return worth;
@@ -131,7 +121,7 @@ static cl_int build_source(cl_program *out, const tn_dev *d, const char *src, co
 
 static int build_failed(tn_dev *d, cl_program p, const char *file, const char *options, int e, tn_error *err)
 {
-    char *log = build_log(d, p);
+    char *log = tn_build_log(d, p);
     tn_fail_cl(err, TN_ERR_DEVICE, e, "device '%s': cl/%s does not build with '%s' (%s): %.500s", d->info.name, file, options,
                tn_cl_error(e), log ? log : "");
     free(log);

@@ -16,16 +16,6 @@ static char *ptx_of(cl_program p)
     return NULL;
 }
 
-/* The compiler's report on the program, or its words on why there is none. Caller frees; may be NULL. */
-static char *report_of(const tn_dev *d, cl_program p)
-{
-    size_t n = 0;
-    clGetProgramBuildInfo(p, d->cl->id, CL_PROGRAM_BUILD_LOG, 0, NULL, &n);
-    char *log = calloc(1, n + 1);
-    if (log) clGetProgramBuildInfo(p, d->cl->id, CL_PROGRAM_BUILD_LOG, n, log, NULL);
-    return log;
-}
-
 static int build_text(cl_program *out, tn_dev *d, const char *text, const char *file, tn_error *err)
 {
     const size_t n = strlen(text);
@@ -33,7 +23,7 @@ static int build_text(cl_program *out, tn_dev *d, const char *text, const char *
     cl_int status, e;
     cl_program p = clCreateProgramWithBinary(d->cl->ctx, 1, &d->cl->id, &n, &binary, &status, &e);
     if (!e) e = clBuildProgram(p, 1, &d->cl->id, "-cl-nv-verbose", NULL, NULL);
-    char *log = p ? report_of(d, p) : NULL;
+    char *log = p ? tn_build_log(d, p) : NULL;
     const char *serial = log ? strstr(log, "serialized") : NULL;
     int rc = 0;
     if (e)

@@ -66,10 +66,6 @@ int tn_gemm_portable(tn_ctx *c, const void *args, tn_error *err);
 int tn_gemm_native(tn_ctx *c, const void *args, tn_error *err);
 bool tn_gemm_clblast_can(const tn_ctx *c, const void *args);
 int tn_gemm_clblast(tn_ctx *c, const void *args, tn_error *err);
-bool tn_gemm_thin_can(const tn_ctx *c, const void *args);
-int tn_gemm_thin(tn_ctx *c, const void *args, tn_error *err);
-bool tn_gemm_thin_grad_can(const tn_ctx *c, const void *args);
-int tn_gemm_thin_grad(tn_ctx *c, const void *args, tn_error *err);
 
 /** Runs g through `run`, which can multiply (alpha, beta) at least: masks by copies, a batch one by one, the rest by
  * gemm_sum over a float32 product in the workspace. */

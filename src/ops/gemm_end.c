@@ -1,9 +1,21 @@
 /* The end of a product on NVIDIA's matrix units: one for all kernels that multiply there. */
 #include "gemm_rows.h"
 
-bool tn_gemm_fits(const tn_tensor *t, tn_dtype act)
+/* Stored as `act`, every row beginning at a multiple of 16 bytes? */
+static bool fits(const tn_tensor *t, tn_dtype act)
 {
-    return t->dtype == act && t->off % 8 == 0 && t->ld % 8 == 0;
+    return t->dtype == act && tn_gemm_pieces(t, 0);
+}
+
+bool tn_gemm_pair_fits(const tn_gemm_args *g, int tile)
+{
+    enum { MOST_RANK = 64 };
+    const tn_epilogue *e = &g->e;
+    const int r = tn_gemm_rank(e), part = tn_gemm_part(e, g->N);
+    if (!e->parts) return true;
+    if (e->tb2 != g->tb || r > MOST_RANK || g->alpha == 0) return false;
+    if (part != g->N && (r % TN_PAIR_STEP || part % tile)) return false; /* a tile takes whole steps of one part */
+    return fits(&e->A2, g->A.dtype) && fits(&e->B2, g->A.dtype);
 }
 
 tn_tensor tn_gemm_extra(const tn_gemm_args *g)
@@ -23,8 +35,7 @@ bool tn_gemm_ends_on_matrix_unit(const tn_gemm_args *g)
     if ((e->has_act || e->slope.rows) && e->act != TN_GELU) return false;
     if (g->beta != 0 && g->beta != 1) return false;
     if (e->turn.heads && e->turn.table.cols != 64) return false;
-    return tn_gemm_fits(&g->A, act) && tn_gemm_fits(&g->B, act) && tn_gemm_fits(&g->C, act) &&
-           (!extra.rows || tn_gemm_fits(&extra, act));
+    return fits(&g->A, act) && fits(&g->B, act) && fits(&g->C, act) && (!extra.rows || fits(&extra, act));
 }
 
 void tn_gemm_put_matrix_unit(tn_gemm_build *b, const tn_gemm_args *g)

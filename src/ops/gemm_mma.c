@@ -1,23 +1,14 @@
 /* Products on the matrix units of NVIDIA GPUs from Ampere on (cl/nvidia/gemm_mma.cl). */
 #include "gemm_rows.h"
 
-enum { TILE = 128, GROUP_ITEMS = 128, PAIR_STEP = 16, MOST_PAIR = 64 };
-
-static bool pair_fits(const tn_gemm_args *g)
-{
-    const tn_epilogue *e = &g->e;
-    const int r = tn_gemm_rank(e), part = tn_gemm_part(e, g->N);
-    if (!e->parts) return true;
-    if (e->tb2 != g->tb || r > MOST_PAIR || r % 8 || g->alpha == 0) return false;
-    if (part != g->N && (r % PAIR_STEP || part % TILE)) return false; /* a tile takes whole steps of one part */
-    return tn_gemm_fits(&e->A2, g->A.dtype) && tn_gemm_fits(&e->B2, g->A.dtype);
-}
+enum { TILE = 128, GROUP_ITEMS = 128 };
 
 bool tn_gemm_mma_can(const tn_ctx *c, const void *args)
 {
     const tn_gemm_args *g = args;
     (void)c;
-    return !g->ta && g->K > 0 && g->K % 8 == 0 && tn_gemm_ends_on_matrix_unit(g) && pair_fits(g);
+    if (g->K % 8 || tn_gemm_rank(&g->e) % 8) return false; /* it copies whole 16 bytes */
+    return !g->ta && g->K > 0 && tn_gemm_ends_on_matrix_unit(g) && tn_gemm_pair_fits(g, TILE);
 }
 
 static void mma_pair(tn_gemm_build *b, const tn_gemm_args *g)
@@ -27,7 +18,7 @@ static void mma_pair(tn_gemm_build *b, const tn_gemm_args *g)
                            TN_UINT(e->B2.off),          TN_INT(e->B2.ld),   TN_INT(tn_gemm_rank(e)), TN_INT(tn_gemm_part(e, g->N)),
                            TN_FLT(e->alpha2 / g->alpha)};
     if (!e->parts) return;
-    tn_gemm_option(b, " -DPAIR=%d", TN_CEIL_DIV(tn_gemm_rank(e), PAIR_STEP));
+    tn_gemm_option(b, " -DPAIR=%d", TN_CEIL_DIV(tn_gemm_rank(e), TN_PAIR_STEP));
     for (size_t i = 0; i < TN_COUNT(args); i++) tn_gemm_arg(b, args[i]);
 }
 

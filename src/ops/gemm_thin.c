@@ -1,5 +1,5 @@
 /* Products with few columns on NVIDIA's matrix units (cl/nvidia/thin.cl): adapters' T = x A^T and dt = dy B. */
-#include "gemm.h"
+#include "gemm_rows.h"
 
 enum { THIN_MOST = 64, THIN_ITEMS = 128, THIN_WARPS = 4 };
 

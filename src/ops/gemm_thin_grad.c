@@ -1,5 +1,5 @@
 /* Products over a long K on NVIDIA's matrix units (cl/nvidia/thin_grad.cl): gradients of adapters and of a decoder's weights. */
-#include "gemm.h"
+#include "gemm_rows.h"
 
 enum { GRAD_ITEMS = 128, GRAD_STEP = 32, GRAD_LEAST = 4 * GRAD_STEP, GRAD_WAVES = 2 };
 

@@ -2,7 +2,7 @@
 #include "gemm_rows.h"
 #include "tensor_map.h"
 
-enum { LOCAL_BYTES = 232448, GROUP_ITEMS = 384, PAIR_STEP = 16, MOST_PAIR = 64 };
+enum { LOCAL_BYTES = 232448, GROUP_ITEMS = 384 };
 
 /* Tile: 64 * mi x bn, `depth` stages of 64 along K. */
 typedef struct {
@@ -16,21 +16,11 @@ static bool reads_extra(const tn_gemm_args *g)
     return g->e.slope.rows || g->e.residual.rows || g->beta != 0;
 }
 
-static bool takes_pair(const tn_gemm_args *g, int bn)
-{
-    const tn_epilogue *e = &g->e;
-    const int r = tn_gemm_rank(e), part = tn_gemm_part(e, g->N);
-    if (!e->parts) return true;
-    if (e->tb2 != g->tb || r > MOST_PAIR || g->alpha == 0) return false;
-    if (part != g->N && (r % PAIR_STEP || part % bn)) return false; /* a tile takes whole steps of one part */
-    return tn_gemm_fits(&e->A2, g->A.dtype) && tn_gemm_fits(&e->B2, g->A.dtype);
-}
-
 bool tn_gemm_wgmma_can(const tn_ctx *c, const void *args)
 {
     const tn_gemm_args *g = args;
     (void)c;
-    return !g->ta && g->K > 0 && tn_gemm_ends_on_matrix_unit(g) && takes_pair(g, 64);
+    return !g->ta && g->K > 0 && tn_gemm_ends_on_matrix_unit(g) && tn_gemm_pair_fits(g, 64);
 }
 
 /* ---- launch ---- */
@@ -45,11 +35,11 @@ static wgmma_shape shape_of(const tn_ctx *c, const tn_gemm_args *g)
 {
     wgmma_shape s = {.bn = c->tune[0], .mi = 2};
     const int units = (int)c->dev->info.compute_units;
-    if (!takes_pair(g, s.bn)) s.bn = takes_pair(g, 128) ? 128 : 64;
+    if (!tn_gemm_pair_fits(g, s.bn)) s.bn = tn_gemm_pair_fits(g, 128) ? 128 : 64;
     if (TN_CEIL_DIV(g->M, 128) * TN_CEIL_DIV(g->N, s.bn) < units) s.mi = 1;
     if (s.mi == 1 && s.bn > 64 && TN_CEIL_DIV(g->M, 64) * TN_CEIL_DIV(g->N, s.bn) < units / 2) s.bn = 64;
     s.depth = depth_of(s.bn, s.mi, reads_extra(g));
-    s.pair = g->e.parts ? TN_CEIL_DIV(tn_gemm_rank(&g->e), PAIR_STEP) : 0;
+    s.pair = g->e.parts ? TN_CEIL_DIV(tn_gemm_rank(&g->e), TN_PAIR_STEP) : 0;
     s.units = TN_MIN(units, TN_CEIL_DIV(g->M, 64 * s.mi) * TN_CEIL_DIV(g->N, s.bn));
     return s;
 }
@@ -70,7 +60,7 @@ static int put_pair(tn_ctx *c, tn_gemm_build *b, const tn_gemm_args *g, const wg
     const tn_epilogue *e = &g->e;
     if (!e->parts) return 0;
     TN_TRY(put_map(c, b, &e->A2, 64 * s->mi, true, err));
-    TN_TRY(put_map(c, b, &e->B2, g->tb ? s->bn : PAIR_STEP, g->tb, err));
+    TN_TRY(put_map(c, b, &e->B2, g->tb ? s->bn : TN_PAIR_STEP, g->tb, err));
     tn_gemm_arg(b, TN_INT(tn_gemm_part(e, g->N)));
     tn_gemm_arg(b, TN_FLT(e->alpha2 / g->alpha));
     return 0;

@@ -2,7 +2,7 @@
  * being read again; and when they are not kept. */
 #include "files.h"
 #include "stepper.h"
-#include "../testlib.h"
+#include "small_engine.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -31,11 +31,6 @@ typedef struct {
     size_t n_params;
 } outcome;
 
-static void must(int rc, const tn_error *e)
-{
-    ck_assert_msg(rc == 0, "%s", e->message);
-}
-
 static model open_model(const char *const more[MOST], bool dry, size_t limit)
 {
     static const char *const usual[] = {
@@ -56,13 +51,7 @@ static model open_model(const char *const more[MOST], bool dry, size_t limit)
     const tn_run_options o = {.version = TN_RUN_OPTIONS_VERSION, .device = "cpu", .memory_limit = limit};
     for (size_t i = 0; i < TN_COUNT(usual); i++) keys[n++] = usual[i];
     for (int i = 0; more && i < MOST && more[i]; i++) keys[n++] = more[i];
-    const tn_config_source s = {.version = TN_CONFIG_SOURCE_VERSION,
-                                .config_dir = SOURCE_DIR "/configs",
-                                .model = "vit_qlora_random",
-                                .training = "overfit",
-                                .overrides = keys,
-                                .n_overrides = n};
-    must(tn_config_load(&m.c, &s, &e), &e);
+    m.c = small_config(keys, n);
     must(tn_engine_open(&m.e, tn_config_settings(m.c), &o, true, dry, &e), &e);
     must(tn_engine_fit(m.e, &micro, &m.m, &e), &e);
     return m;
@@ -83,21 +72,6 @@ static int take(void *user, const tn_step_result *r, tn_error *err)
     ck_assert_int_lt(o->n, STEPS);
     o->loss[o->n++] = r->loss;
     return 0;
-}
-
-static void read_params(outcome *o, const tn_engine *e)
-{
-    tn_error err = {0};
-    for (int pass = 0; pass < 2; pass++) {
-        size_t at = 0;
-        for (int i = 0; i < e->model->n_slots; i++) {
-            const tn_slot *s = &e->model->slots[i];
-            if (s->group == TN_GROUP_BACKBONE) continue;
-            if (pass) must(tn_store_get(e->session->store, i, o->params + at, &err), &err);
-            at += (size_t)s->rows * (size_t)s->cols;
-        }
-        if (!pass) o->params = malloc((o->n_params = at) * sizeof(float));
-    }
 }
 
 /* Their memory, and everything in it; afterwards no frame can be read any more. */
@@ -153,7 +127,7 @@ static outcome run_way(way w)
     must(tn_stepper_new(&st, m.e, BATCH, take, &o, &e), &e);
     tn_features *f = w.at == NOWHERE ? NULL : compute(&m, w, l, &d);
     train(&m, st, l, f);
-    read_params(&o, m.e);
+    o.params = trained_params(m.e, &o.n_params);
     tn_stepper_free(st);
     tn_features_free(f);
     tn_loader_free(l);

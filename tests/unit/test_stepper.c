@@ -1,7 +1,7 @@
 /* Steps that run ahead of their results: the same bits as a run that waits after each, with memory shared with the host and
  * without; a batch whose rest is a smaller micro-batch; results in order and complete. */
 #include "stepper.h"
-#include "../testlib.h"
+#include "small_engine.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -28,11 +28,6 @@ typedef struct {
     size_t n_params;
 } outcome;
 
-static void must(int rc, const tn_error *e)
-{
-    ck_assert_msg(rc == 0, "%s", e->message);
-}
-
 static model open_model(void)
 {
     static const char *const keys[] = {
@@ -47,13 +42,7 @@ static model open_model(void)
     model m = {0};
     tn_error e = {0};
     const tn_run_options o = {.version = TN_RUN_OPTIONS_VERSION, .device = "cpu"};
-    const tn_config_source s = {.version = TN_CONFIG_SOURCE_VERSION,
-                                .config_dir = SOURCE_DIR "/configs",
-                                .model = "vit_qlora_random",
-                                .training = "overfit",
-                                .overrides = keys,
-                                .n_overrides = TN_COUNT(keys)};
-    must(tn_config_load(&m.c, &s, &e), &e);
+    m.c = small_config(keys, TN_COUNT(keys));
     must(tn_engine_open(&m.e, tn_config_settings(m.c), &o, true, false, &e), &e);
     return m;
 }
@@ -82,21 +71,6 @@ static tn_step_job job_of(int step, int micro, int groups, unsigned char *frames
         .index = step, .batch = {.frames = frames, .labels = labels, .n = BATCH}, .micro = micro, .groups = groups, .lr = 1e-2};
 }
 
-static void read_params(outcome *o, const tn_engine *e)
-{
-    tn_error err = {0};
-    for (int pass = 0; pass < 2; pass++) {
-        size_t at = 0;
-        for (int i = 0; i < e->model->n_slots; i++) {
-            const tn_slot *s = &e->model->slots[i];
-            if (s->group == TN_GROUP_BACKBONE) continue;
-            if (pass) must(tn_store_get(e->session->store, i, o->params + at, &err), &err);
-            at += (size_t)s->rows * (size_t)s->cols;
-        }
-        if (!pass) o->params = malloc((o->n_params = at) * sizeof(float));
-    }
-}
-
 static outcome run_way(way w)
 {
     outcome o = {0};
@@ -116,7 +90,7 @@ static outcome run_way(way w)
         if (w.drain) must(tn_stepper_drain(st, &e), &e);
     }
     must(tn_stepper_drain(st, &e), &e);
-    read_params(&o, m.e);
+    o.params = trained_params(m.e, &o.n_params);
     tn_stepper_free(st);
     tn_engine_close(m.e);
     tn_config_free(m.c);
