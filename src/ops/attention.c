@@ -38,34 +38,6 @@ static int attention_backward_portable(tn_ctx *c, const void *args, tn_error *er
     return backward(c, args, &k, err);
 }
 
-static bool attention_whole_vectors(const tn_ctx *c, const void *args)
-{
-    (void)c;
-    return ((const tn_attention_args *)args)->hd % 16 == 0;
-}
-
-/* QT: the queries that an item walks with each block of 16 keys. */
-static const int query_tiles[] = {32, 16, 8, 64, 0};
-static const tn_tunable cpu_tunables[] = {{"QT", query_tiles}, {0}};
-
-static int attention_run_cpu(tn_ctx *c, const tn_attention_args *a, bool back, tn_error *err)
-{
-    char qt[16];
-    snprintf(qt, sizeof qt, " -DQT=%d", c->tune[0]);
-    const tn_attention_kernels k = {"cpu/attention.cl", qt, 1, c->tune[0], c->tune[0], 16};
-    return back ? backward(c, a, &k, err) : tn_attention_launch_forward(c, a, &k, err);
-}
-
-static int attention_forward_cpu(tn_ctx *c, const void *args, tn_error *err)
-{
-    return attention_run_cpu(c, args, false, err);
-}
-
-static int attention_backward_cpu(tn_ctx *c, const void *args, tn_error *err)
-{
-    return attention_run_cpu(c, args, true, err);
-}
-
 /* ---- the operations ---- */
 
 static void attention_kind(char *out, size_t n, const void *args)
@@ -126,13 +98,13 @@ static void attention_release(void *copy, tn_ctx *c)
 static const tn_variant forward_rows[] = {
     {"wgmma", TN_CAP_NV_WGMMA, tn_attention_nvidia_can, tn_attention_forward_wgmma, NULL, false},
     {"mma", TN_CAP_NV_MMA80, tn_attention_nvidia_can, tn_attention_forward_mma, NULL, false},
-    {"cpu", TN_CAP_CPU, attention_whole_vectors, attention_forward_cpu, cpu_tunables, false},
+    {"cpu", TN_CAP_CPU, tn_attention_cpu_can, tn_attention_forward_cpu, NULL, false},
     {"portable", 0, NULL, attention_forward_portable, NULL, false},
 };
 static const tn_variant backward_rows[] = {
     {"wgmma", TN_CAP_NV_WGMMA, tn_attention_nvidia_can, tn_attention_backward_wgmma, NULL, false},
     {"mma", TN_CAP_NV_MMA80, tn_attention_nvidia_can, tn_attention_backward_mma, NULL, false},
-    {"cpu", TN_CAP_CPU, attention_whole_vectors, attention_backward_cpu, cpu_tunables, false},
+    {"cpu", TN_CAP_CPU, tn_attention_cpu_can, tn_attention_backward_cpu, NULL, false},
     {"portable", 0, NULL, attention_backward_portable, NULL, false},
 };
 

@@ -15,6 +15,11 @@ int tn_attention_launch(tn_ctx *c, const tn_attention_args *a, const tn_attentio
 /** attn_forward (qkv, o, lse, n, heads, scale). */
 int tn_attention_launch_forward(tn_ctx *c, const tn_attention_args *a, const tn_attention_kernels *k, tn_error *err);
 
+/* attention_cpu.c: head width a multiple of 16 */
+bool tn_attention_cpu_can(const tn_ctx *c, const void *args);
+int tn_attention_forward_cpu(tn_ctx *c, const void *args, tn_error *err);
+int tn_attention_backward_cpu(tn_ctx *c, const void *args, tn_error *err);
+
 /* attention_nvidia.c: 16-bit storage, head width 64 */
 bool tn_attention_nvidia_can(const tn_ctx *c, const void *args);
 int tn_attention_forward_wgmma(tn_ctx *c, const void *args, tn_error *err);

@@ -1,0 +1,148 @@
+/* What the kernels of CPU devices share: sixteen floats at once in memory, products in blocks of registers, fast functions, a
+ * transpose, scratch memory. Needs common.h with VW 16, and clang (which PoCL's and Intel's compilers are).
+ *
+ * WIDE 1: 32 registers of 16 floats (AVX-512); 0: 16 of 8 (AVX2), where a float16 takes two. */
+#ifndef WIDE
+#define WIDE 0
+#endif
+
+/* A vload16 may become four moves of 128 bits when the compiler cannot merge them again. So scratch is read and written as what
+ * it is, aligned vectors, and rows of tensors through types that promise no more than an element's alignment. */
+typedef struct __attribute__((packed, aligned(4))) {
+    float16 v;
+} loose16;
+typedef struct __attribute__((packed, aligned(2))) {
+    ushort16 v;
+} loose_half;
+#define VEC(p, j)  (((__global float16 *)(p))[j])
+#define GVEC(p, j) (((__global loose16 *)(p))[j].v)
+
+#define UNROLL(i, n)      _Pragma("unroll") for (int i = 0; i < (n); i++)
+#define CLEAR(acc, M_, V_) UNROLL(i, M_) UNROLL(j, V_) acc[i][j] = (float16)(0.0f)
+/* acc[i][j] += sum over k of a(i, k) * b(k, j): M_ broadcast scalars by V_ vectors; a and b are expressions in i, j and k. */
+#define PRODUCT(acc, M_, V_, K_, a, b)                                                                                             \
+    for (int k = 0; k < (K_); k++) {                                                                                               \
+        float16 b_[V_];                                                                                                            \
+        UNROLL(j, V_) b_[j] = b;                                                                                                   \
+        UNROLL(i, M_)                                                                                                              \
+        {                                                                                                                          \
+            const float16 a_ = (float16)(a);                                                                                       \
+            UNROLL(j, V_) acc[i][j] = fma(a_, b_[j], acc[i][j]);                                                                   \
+        }                                                                                                                          \
+    }
+
+/* ---- activations, as they are stored ---- */
+
+inline float16 get_0(const __global float *p, size_t at)
+{
+    return GVEC(p + at, 0);
+}
+inline float16 get_1(const __global ushort *p, size_t at)
+{
+    return as_float16(__builtin_convertvector(((const __global loose_half *)(p + at))->v, uint16) << 16);
+}
+inline float16 get_2(const __global ushort *p, size_t at)
+{
+    return vload_half16(0, (const __global half *)p + at);
+}
+inline void put_0(__global float *p, size_t at, float16 v)
+{
+    GVEC(p + at, 0) = v;
+}
+inline void put_1(__global ushort *p, size_t at, float16 v)
+{
+    const uint16 u = as_uint16(v), r = u + 0x7fffu + ((u >> 16) & 1u);
+    const uint16 safe = (u & 0x7fffffffu) > 0x7f800000u ? u | 0x400000u : r; /* a NaN stays one */
+    ((__global loose_half *)(p + at))->v = __builtin_convertvector(safe >> 16, ushort16);
+}
+inline void put_2(__global ushort *p, size_t at, float16 v)
+{
+    vstore_half16_rte(v, 0, (__global half *)p + at);
+}
+#define GET(t, p, at)    CAT(get_, t)(p, at)
+#define PUT(t, p, at, v) CAT(put_, t)(p, at, v)
+
+/* ---- across a vector ---- */
+
+#define LANE ((int16)(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15))
+
+inline float sum16(float16 v)
+{
+    const float8 a = v.lo + v.hi;
+    const float4 b = a.lo + a.hi;
+    return (b.x + b.y) + (b.z + b.w);
+}
+
+/* fmax, less its care for NaN: one instruction. Of a NaN and a number it gives b. */
+inline float16 greater16(float16 a, float16 b)
+{
+    return a > b ? a : b;
+}
+
+inline float max16(float16 v)
+{
+    const float8 a = fmax(v.lo, v.hi);
+    const float4 b = fmax(a.lo, a.hi);
+    return fmax(fmax(b.x, b.y), fmax(b.z, b.w));
+}
+
+/* The first n lanes of v, `rest` in the others. */
+inline float16 first_lanes(float16 v, int n, float rest)
+{
+    return select((float16)(rest), v, LANE < n);
+}
+
+/* A 16 x 16 transpose: four times, the even lanes of row pairs, then the odd ones (a rotation of the index's bits). */
+inline void transpose16(float16 t[16])
+{
+    for (int pass = 0; pass < 4; pass++) {
+        float16 u[16];
+        UNROLL(i, 8)
+        {
+            u[i] = (float16)(t[2 * i].even, t[2 * i + 1].even);
+            u[i + 8] = (float16)(t[2 * i].odd, t[2 * i + 1].odd);
+        }
+        UNROLL(i, 16) t[i] = u[i];
+    }
+}
+
+/* ---- functions ---- */
+
+/* 2^x for x from -125 (below: 2^-125) to 127, to 2.2e-7: 2^round(x) by the exponent, a polynomial on [-1/2, 1/2]. NaN stays. */
+inline float16 exp2_fast(float16 x)
+{
+    const float16 y = greater16((float16)(-125.0f), x), t = y + 12582912.0f, f = y - (t - 12582912.0f);
+    float16 p = fma(f, (float16)(1.327647e-3f), (float16)(9.6755419e-3f));
+    p = fma(f, p, (float16)(5.5507131e-2f));
+    p = fma(f, p, (float16)(2.402212e-1f));
+    p = fma(f, p, (float16)(6.9314694e-1f));
+    p = fma(f, p, (float16)(1.0f));
+    return as_float16(as_int16(p) + (as_int16(t) << 23));
+}
+
+/* ---- scratch ----
+ *
+ * One work-item a work-group takes one of `slots` pieces of global memory for as long as it runs: as many as the device has
+ * threads, so that each finds one free at once, and finds it in its own core's cache. busy [slots * 16] is 0 before and after. */
+#define P_SCRATCH                                                                                                                  \
+    , __global float *scratch, uint slot_floats, volatile __global int *busy, int slots
+
+inline int slot_take(volatile __global int *busy, int slots)
+{
+    int s = 0;
+    while (atomic_cmpxchg(busy + 16 * s, 0, 1)) s = s + 1 < slots ? s + 1 : 0;
+    return s;
+}
+
+/* Where a slot begins: at a multiple of a vector. slot_floats has 16 floats for that. */
+inline __global float *slot_at(__global float *scratch, size_t floats)
+{
+    const size_t at = (size_t)(scratch + floats);
+    return (__global float *)((at + 63) & ~(size_t)63);
+}
+
+inline void slot_leave(volatile __global int *busy, int slot)
+{
+    mem_fence(CLK_GLOBAL_MEM_FENCE);
+    atomic_xchg(busy + 16 * slot, 0);
+}
