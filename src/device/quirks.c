@@ -51,7 +51,8 @@ static const struct {
     unsigned cap;
 } amd[] = {{"gfx11", TN_CAP_WMMA11}, {"gfx12", TN_CAP_WMMA12}, {"gfx90a", TN_CAP_MFMA90A}, {"gfx942", TN_CAP_MFMA942}};
 
-/* The host's own instructions, which the compiler of a CPU device makes code for. Oclgrind interprets: nothing of it holds. */
+/* The host's own instructions, which the compiler of a CPU device makes code for: vectors as wide as it says. Oclgrind
+ * interprets: nothing of it holds. */
 static unsigned host_caps(const tn_device_info *o)
 {
     unsigned caps = 0;
@@ -59,8 +60,8 @@ static unsigned host_caps(const tn_device_info *o)
 #if defined(__x86_64__)
     unsigned a = 0, b = 0, c = 0, d = 0;
     if (__builtin_cpu_supports("avx2")) caps |= TN_CAP_AVX2;
-    if (__builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl")) caps |= TN_CAP_AVX512;
-    if (__get_cpuid_count(7, 0, &a, &b, &c, &d) && (d >> 22 & 1)) caps |= TN_CAP_AMX_BF16;
+    if (o->float_width >= 16 && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl")) caps |= TN_CAP_AVX512;
+    if ((caps & TN_CAP_AVX512) && __get_cpuid_count(7, 0, &a, &b, &c, &d) && (d >> 22 & 1)) caps |= TN_CAP_AMX_BF16;
 #endif
     return caps;
 }

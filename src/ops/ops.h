@@ -120,7 +120,7 @@ int tn_batchnorm_track(tn_ctx *c, const tn_tensor *stats, tn_tensor *mean, tn_te
                        tn_error *err);
 int tn_batchnorm_stats(tn_ctx *c, const tn_tensor *mean, const tn_tensor *var, float eps, tn_tensor *stats, tn_error *err);
 
-/* ---- attention.c: qkv [B*N, 3D], o [B*N, D], lse and delta [B*heads, N] ---- */
+/* ---- attention.c, rope.c: qkv [B*N, 3D], o [B*N, D], lse and delta [B*heads, N] ---- */
 int tn_attention_forward(tn_ctx *c, const tn_tensor *qkv, int batch, int heads, tn_tensor *o, tn_tensor *lse, tn_error *err);
 /** What the forward pass read and left. table: q and k were turned by it (tn_rope, but for the first `skip` rows of a sample), and
  * their gradients are turned back; NULL: they are as they are. */

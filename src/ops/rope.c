@@ -1,0 +1,15 @@
+#include "ops.h"
+
+int tn_rope(tn_ctx *c, tn_tensor *qkv, const tn_tensor *table, int batch, int heads, int skip, int direction, tn_error *err)
+{
+    const int hd = qkv->cols / 3 / heads, n = qkv->rows / batch, rows = batch * (n - skip);
+    tn_options o;
+    tn_dtype act;
+    TN_TRY(tn_storage(&act, "rope", TN_LIST(qkv), TN_LIST(table), err));
+    const int vw = tn_run_width(c, act, hd / 2);
+    const size_t width = (size_t)(hd / 2 / vw) * (size_t)heads * 2;
+    TN_TRY(tn_options_set(&o, err, "-DACT=%d -DVW=%d -DHD=%d -DDIR=%d", (int)act, vw, hd, direction));
+    tn_arg args[] = {TN_BUF(qkv->mem), TN_BUF(table->mem), TN_INT(n), TN_INT(heads), TN_INT(skip), TN_INT(rows)};
+    const tn_range range = {2, {width, (size_t)rows}, {TN_MIN((size_t)64, width), 1}};
+    return tn_op_run(c, "portable/rope.cl", "rope", o.s, args, TN_COUNT(args), &range, err);
+}
