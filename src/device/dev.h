@@ -13,7 +13,8 @@
 #include <stdint.h>
 #include <tracknet/device.h>
 
-enum { TN_QUIRK_OWN_CACHE = 1, TN_QUIRK_NO_FILL = 2 };
+/** OBJECTS: programs are compiled, kept and linked, since the binary of a whole one costs a compilation of every kernel. */
+enum { TN_QUIRK_OWN_CACHE = 1, TN_QUIRK_NO_FILL = 2, TN_QUIRK_OBJECTS = 4 };
 
 /** What a kernel variant may need of a device (variant.h). */
 enum {

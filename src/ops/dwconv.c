@@ -89,13 +89,13 @@ static int dw_conv(tn_ctx *c, const tn_tensor *x, const tn_tensor *w, int batch,
     tn_tensor t;
     TN_TRY(tn_ws_take(c, &t, TN_F32, 9, C, err));
     tn_arg a1[] = {TN_BUF(w->mem), TN_BUF(t.mem), TN_INT(C)};
-    TN_TRY(tn_op_run(c, CONV, "dw_repack", "-DVW=1", a1, TN_COUNT(a1), &(tn_range){1, {(size_t)C}, {0}}, err));
     tn_options o;
-    TN_TRY(tn_options_set(&o, err, "-DVW=%d -DFLIP=%d", vw, flip));
+    TN_TRY(tn_options_set(&o, err, "-DVW=%d", vw)); /* one program with the gradient's kernels */
+    TN_TRY(tn_spatial_run(c, &(tn_spatial_kernel){CONV, "dw_repack", o.s, x->dtype}, (size_t)C, 1, a1, TN_COUNT(a1), err));
     const int rows = batch * s.h;
     tn_arg a2[] = {TN_BUF(x->mem), TN_BUF(t.mem), TN_BUF(y->mem), TN_INT(s.h), TN_INT(s.w), TN_INT(C), TN_INT(rows)};
-    TN_TRY(tn_spatial_run(c, &(tn_spatial_kernel){CONV, "dw_conv", o.s, x->dtype}, (size_t)s.w * (size_t)(C / vw), (size_t)rows, a2,
-                          TN_COUNT(a2), err));
+    const tn_spatial_kernel k = {CONV, flip ? "dw_conv_turned" : "dw_conv", o.s, x->dtype};
+    TN_TRY(tn_spatial_run(c, &k, (size_t)s.w * (size_t)(C / vw), (size_t)rows, a2, TN_COUNT(a2), err));
     c->ws_used = mark;
     return 0;
 }
@@ -115,7 +115,7 @@ static int dw_grad(tn_ctx *c, const tn_tensor *x, const tn_tensor *dy, int batch
     TN_TRY(tn_spatial_run(c, &(tn_spatial_kernel){CONV, "dw_grad", o.s, x->dtype}, (size_t)(C / vw), (size_t)chunks, a1,
                           TN_COUNT(a1), err));
     tn_arg a2[] = {TN_BUF(p.mem), TN_BUF(dw->mem), TN_INT(C), TN_INT(chunks)};
-    TN_TRY(tn_spatial_run(c, &(tn_spatial_kernel){CONV, "dw_grad_sum", "-DVW=1", x->dtype}, (size_t)C, 9, a2, TN_COUNT(a2), err));
+    TN_TRY(tn_spatial_run(c, &(tn_spatial_kernel){CONV, "dw_grad_sum", o.s, x->dtype}, (size_t)C, 9, a2, TN_COUNT(a2), err));
     c->ws_used = mark;
     return 0;
 }
