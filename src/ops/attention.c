@@ -99,13 +99,13 @@ static const tn_variant forward_rows[] = {
     {"wgmma", TN_CAP_NV_WGMMA, tn_attention_nvidia_can, tn_attention_forward_wgmma, NULL, false},
     {"mma", TN_CAP_NV_MMA80, tn_attention_nvidia_can, tn_attention_forward_mma, NULL, false},
     {"cpu", TN_CAP_CPU, tn_attention_cpu_can, tn_attention_forward_cpu, NULL, false},
-    {"portable", 0, NULL, attention_forward_portable, NULL, false},
+    {"portable", 0, NULL, attention_forward_portable, NULL, true},
 };
 static const tn_variant backward_rows[] = {
     {"wgmma", TN_CAP_NV_WGMMA, tn_attention_nvidia_can, tn_attention_backward_wgmma, NULL, false},
     {"mma", TN_CAP_NV_MMA80, tn_attention_nvidia_can, tn_attention_backward_mma, NULL, false},
     {"cpu", TN_CAP_CPU, tn_attention_cpu_can, tn_attention_backward_cpu, NULL, false},
-    {"portable", 0, NULL, attention_backward_portable, NULL, false},
+    {"portable", 0, NULL, attention_backward_portable, NULL, true},
 };
 
 /* NOLINTBEGIN(bugprone-macro-parentheses): an initialiser takes no parentheses */
