@@ -15,6 +15,7 @@ static const char *const phases[] = {
     [TN_PHASE_DRAWING] = "drawing",
     [TN_PHASE_PROFILING] = "profiling",
     [TN_PHASE_FEATURES] = "running the frozen backbone",
+    [TN_PHASE_BUILDING] = "building kernels",
 };
 
 int tn_cancelled(tn_phase phase, tn_error *err)

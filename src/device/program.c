@@ -184,6 +184,18 @@ static cl_program program_find(const tn_dev *d, const char *key)
     return NULL;
 }
 
+bool tn_program_is_built(const tn_dev *d, const char *file, const char *options)
+{
+    const char *src = source_of(file);
+    char *own = tn_strf("%s|%s", file, options), *key = src ? cache_key(d, file, options, src) : NULL;
+    char *path = key && d->cache_dir ? cache_path(d, key) : NULL;
+    const bool built = own && (program_find(d, own) || (path && tn_is_file(path)));
+    free(path);
+    free(key);
+    free(own);
+    return built;
+}
+
 static int program_get(cl_program *out, tn_dev *d, const char *file, const char *options, tn_error *err)
 {
     char *key = tn_strf("%s|%s", file, options);
