@@ -1,9 +1,14 @@
 /* The product for CPU devices: no local memory, one work-item a work-group, float16 accumulators in registers.
  *
- * B lies in panels (gemm_pack.cl); an item makes an MR x NR block of C, broadcasting A. NRV is NR/16. Items next to each other
- * share a panel (it stays in L2) and walk down A. Options: shared/gemm.h. */
+ * B lies in panels (gemm_pack.cl), or is used where it lies; an item makes an MR x NR block of C, broadcasting A. NRV is NR/16. Items
+ * next to each other share a panel (it stays in L2) and walk down A. Options: shared/gemm.h, and
+ *   DIRECT   B is row-major, stored as BT, perhaps with MASK_B; N is a multiple of NR
+ *   DOT      A and B in bfloat16, multiplied in pairs along K (AVX512-BF16); K is even, A is not transposed
+ *   TURN     rotary embedding of heads as wide as a panel: of the first turn_cols columns, but for `skip` of `tokens` rows */
+#undef VW
 #define VW 16
 #include "common.h"
+#include "vectors.h"
 #include "act.h"
 #include "step.h"
 #include "gemm.h"
@@ -14,6 +19,7 @@
 #define NRV 4
 #endif
 #define NR (16 * NRV)
+
 #ifdef PAIR
 #define P_PAIR                                                                                                                     \
     , const __global TYPE(A2T) *A2, uint a2_off, int lda2, const __global float *P2, uint p2_panel, int p2_row, uint p2_off,       \
@@ -21,29 +27,97 @@
 #else
 #define P_PAIR
 #endif
+#ifdef TURN
+#define P_TURN , const __global float2 *table, int tokens, int skip, int turn_cols
+#else
+#define P_TURN
+#endif
 
-#define EACH_ROW                                                                                                                   \
-    _Pragma("unroll") for (int i = 0; i < MR; i++)
-#define EACH_VECTOR                                                                                                                \
-    _Pragma("unroll") for (int j = 0; j < NRV; j++)
+typedef struct __attribute__((packed, aligned(2))) {
+    uint v;
+} loose_pair;
+typedef struct __attribute__((packed, aligned(4))) {
+    uint16 v;
+} loose_pairs;
 
-/* One k: the panel's row at p, and A's elements A_OF(i). */
-#define STEP(p, A_OF)                                                                                                              \
+#define EACH_ROW    UNROLL(i, MR)
+#define EACH_VECTOR UNROLL(j, NRV)
+
+/* acc += a row of B times a value for each row of A. */
+#define STEP(b_value, a_value)                                                                                                     \
     {                                                                                                                              \
         float16 b[NRV];                                                                                                            \
-        EACH_VECTOR b[j] = vload16(j, p);                                                                                          \
+        EACH_VECTOR b[j] = b_value;                                                                                                \
         EACH_ROW                                                                                                                   \
         {                                                                                                                          \
-            const float16 a = (float16)(A_OF);                                                                                     \
+            const float16 a = (float16)(a_value);                                                                                  \
             EACH_VECTOR acc[i][j] = fma(a, b[j], acc[i][j]);                                                                       \
         }                                                                                                                          \
     }
 
-/* Items (m_inner blocks of MR rows, panels, outer row blocks * splits * batch). p_panel and p_row are P's strides, so that a
- * row-major B whose width is a multiple of NR is used where it lies. */
-__kernel void gemm_panel(const __global TYPE(AT) *A, uint a_off, int lda, const __global float *P, uint p_off, uint p_panel,
+/* ---- A and B: what panel_t is, and MAIN_STEP with the value of A's row i ---- */
+
+#ifdef DOT
+typedef uint panel_t; /* two neighbours along K */
+#define A_STEP        2
+#define A_VALUE(i, k) ((const __global loose_pair *)(A + row[i] + (k)))->v
+#define MAIN_STEP(k, a_value)                                                                                                      \
+    {                                                                                                                              \
+        uint16 b[NRV];                                                                                                             \
+        EACH_VECTOR b[j] = ((const __global loose_pairs *)p)[j].v;                                                                 \
+        EACH_ROW                                                                                                                   \
+        {                                                                                                                          \
+            const uint16 a = (uint16)(a_value);                                                                                    \
+            EACH_VECTOR __asm__("vdpbf16ps %2, %1, %0" : "+v"(acc[i][j]) : "v"(a), "v"(b[j]));                                     \
+        }                                                                                                                          \
+    }
+#else
+#define A_STEP        1
+#define A_VALUE(i, k) LD(AT, A, row[i] + (TA ? (size_t)(k)*lda : (size_t)(k)))
+#ifndef DIRECT
+typedef float panel_t;
+#define MAIN_STEP(k, a_value) STEP(GVEC(p, j), a_value)
+#elif defined(MASK_B)
+typedef TYPE(BT) panel_t;
+#define MAIN_STEP(k, a_value)                                                                                                      \
+    STEP(GET(BT, p, 16 * j) * KEEP(b_seed, (uint)(k)*b_width + (uint)(n0 + 16 * j), b_threshold, b_keep), a_value)
+#else
+typedef TYPE(BT) panel_t;
+#define MAIN_STEP(k, a_value) STEP(GET(BT, p, 16 * j), a_value)
+#endif
+#endif
+
+/* Rows of a block lie a whole row of the matrix apart, which no hardware follows: asked for before the products. */
+#if defined(__x86_64__)
+#define PREFETCH(p) __asm__ volatile("prefetcht0 (%0)" ::"r"(p))
+#else
+#define PREFETCH(p)
+#endif
+#define PREFETCH_BLOCK(t, p, off, ld)                                                                                              \
+    for (int i = 0; i < MR && m0 + i < M; i++)                                                                                     \
+        for (int c = 0; c < NR; c += 64 / (int)sizeof(TYPE(t))) PREFETCH((p) + (off) + (size_t)(m0 + i) * (ld) + n0 + c);
+
+/* ---- the end of a row ---- */
+
+#ifdef TURN
+/* q and k of one head, HD = NR: the halves of a row by the angles of its token. */
+inline void turn_row(float16 v[NRV], const __global float2 *angles)
+{
+    const __global float *a = (const __global float *)angles;
+    UNROLL(j, NRV / 2)
+    {
+        const float16 x = GVEC(a, 2 * j), y = GVEC(a, 2 * j + 1);
+        const float16 c = (float16)(x.even, y.even), s = (float16)(x.odd, y.odd), lo = v[j], hi = v[j + NRV / 2];
+        v[j] = lo * c - hi * s;
+        v[j + NRV / 2] = hi * c + lo * s;
+    }
+}
+#endif
+
+/* Items (m_inner blocks of MR rows, panels, outer row blocks * splits * batch). p_panel and p_row are P's strides. */
+__kernel void gemm_panel(const __global TYPE(AT) *A, uint a_off, int lda, const __global panel_t *P, uint p_off, uint p_panel,
                          int p_row, __global TYPE(CT) *C, uint c_off, int ldc, int M, int N, int K, int k_chunk, int inner,
-                         int outers, float alpha, float beta P_BATCH P_STEP P_MASK_A P_PAIR P_MASK_E P_EPILOGUE)
+                         int outers, float alpha, float beta P_BATCH P_STEP P_MASK_A P_MASK_B P_PAIR P_MASK_E P_TURN P_EPILOGUE)
 {
     const int zb = (int)get_global_id(2) / outers, outer = (int)get_global_id(2) % outers;
     const int m0 = (outer * inner + (int)get_global_id(0)) * MR;
@@ -57,16 +131,21 @@ __kernel void gemm_panel(const __global TYPE(AT) *A, uint a_off, int lda, const 
     a_at += (size_t)item * a_step, p_at += (size_t)item * b_step, c_at += (size_t)item * c_step;
 #endif
     const int k_begin = SPLIT ? z * k_chunk : 0, k_end = SPLIT ? min(K, k_begin + k_chunk) : K;
-    const __global float *p = P + p_at + (size_t)panel * p_panel + (size_t)k_begin * p_row;
     size_t row[MR];
     float16 acc[MR][NRV];
-    EACH_ROW EACH_VECTOR acc[i][j] = (float16)(0.0f);
+    CLEAR(acc, MR, NRV);
+#ifdef SLOPE
+    PREFETCH_BLOCK(LT, slope, slope_off, slope_ld)
+#endif
+#ifdef RESIDUAL
+    PREFETCH_BLOCK(RT, residual, residual_off, residual_ld)
+#endif
 
 #ifdef PAIR
     if (!SPLIT || z == 0) {
         const __global float *p2 = P2 + p2_off + (size_t)panel * p2_panel;
         EACH_ROW row[i] = a2_off + (size_t)min(m0 + i, M - 1) * lda2 + (TB2 ? n0 / part * K2 : 0); /* a panel lies in one part */
-        for (int k = 0; k < K2; k++, p2 += p2_row) STEP(p2, LD(A2T, A2, row[i] + k))
+        for (int k = 0; k < K2; k++, p2 += p2_row) STEP(GVEC(p2, j), LD(A2T, A2, row[i] + k))
 #ifdef MASK_E
         const uint e_seed = tn_hash(step->seed, e_salt);
         EACH_ROW EACH_VECTOR acc[i][j] *= KEEP(e_seed, (uint)(m0 + i) * (uint)N + (uint)(n0 + 16 * j), e_threshold, e_keep);
@@ -74,30 +153,46 @@ __kernel void gemm_panel(const __global TYPE(AT) *A, uint a_off, int lda, const 
         EACH_ROW EACH_VECTOR acc[i][j] *= pair_scale;
     }
 #endif
-    EACH_ROW
-    row[i] = a_at +
-             (TA ? (size_t)min(m0 + i, M - 1) + (size_t)k_begin * lda : (size_t)min(m0 + i, M - 1) * lda + k_begin);
+    const __global panel_t *p = P + p_at + (size_t)panel * p_panel + (size_t)(k_begin / A_STEP) * p_row;
+    EACH_ROW row[i] = a_at + (size_t)min(m0 + i, M - 1) * (TA ? 1 : lda);
+#ifdef MASK_B
+    const uint b_seed = tn_hash(step->seed, b_salt);
+#endif
 #ifdef MASK_A
     const uint a_seed = tn_hash(step->seed, a_salt);
     for (int k0 = k_begin; k0 < k_end; k0 += 16) { /* sixteen masks at once */
-        float masked[MR][16];
         const int kn = min(16, k_end - k0);
-        EACH_ROW vstore16(LDN(AT, A, row[i] + (k0 - k_begin), kn) *
-                              KEEP(a_seed, (uint)min(m0 + i, M - 1) * a_width + (uint)k0, a_threshold, a_keep),
-                          0, masked[i]);
-        for (int k = 0; k < kn; k++, p += p_row) STEP(p, masked[i][k])
+#ifdef DOT
+        ushort16 masked[MR]; /* the pairs as they are or zero: a_keep is in alpha */
+        EACH_ROW masked[i] = __builtin_convertvector(
+            as_uint16(LDN(AT, A, row[i] + k0, kn) *
+                      KEEP(a_seed, (uint)min(m0 + i, M - 1) * a_width + (uint)k0, a_threshold, 1.0f)) >> 16, ushort16);
+#define MASKED(i, k) ((const uint *)&masked[i])[k]
+#else
+        float16 masked[MR];
+        EACH_ROW masked[i] = LDN(AT, A, row[i] + k0, kn) *
+                             KEEP(a_seed, (uint)min(m0 + i, M - 1) * a_width + (uint)k0, a_threshold, a_keep);
+#define MASKED(i, k) ((const float *)&masked[i])[k]
+#endif
+        for (int k = 0; k * A_STEP < kn; k++, p += p_row) MAIN_STEP(k0 + k, MASKED(i, k))
     }
 #else
-    for (int k = k_begin; k < k_end; k++, p += p_row) {
-        STEP(p, LD(AT, A, row[i]))
-        EACH_ROW row[i] += TA ? lda : 1;
-    }
+    for (int k = k_begin; k < k_end; k += A_STEP, p += p_row) MAIN_STEP(k, A_VALUE(i, k))
 #endif
-    for (int i = 0; i < MR; i++) {
-        if (m0 + i >= M) continue;
-        for (int j = 0; j < NRV; j++) {
-            const int m = m0 + i, n = n0 + 16 * j, cnt = min(16, N - n);
-            if (cnt <= 0) continue;
+
+    for (int i = 0; i < MR && m0 + i < M; i++) {
+        const int m = m0 + i;
+#ifdef TURN
+        UNROLL(j, NRV)
+        {
+            acc[i][j] *= alpha;
+            E_BIAS(acc[i][j], n0 + 16 * j, 16)
+        }
+        if (n0 < turn_cols && m % tokens >= skip) turn_row(acc[i], table + (size_t)(m % tokens - skip) * (NR / 2));
+        UNROLL(j, NRV) STN(CT, C, c_at + (size_t)m * ldc + n0 + 16 * j, acc[i][j], 16);
+#else
+        for (int j = 0; j < NRV && n0 + 16 * j < N; j++) {
+            const int n = n0 + 16 * j, cnt = min(16, N - n);
 #if SPLIT
             STN(0, (__global float *)C, ((size_t)zb * M + m) * N + n, acc[i][j], cnt);
 #else
@@ -108,5 +203,6 @@ __kernel void gemm_panel(const __global TYPE(AT) *A, uint a_off, int lda, const 
             STN(CT, C, at, s, cnt);
 #endif
         }
+#endif
     }
 }

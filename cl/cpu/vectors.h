@@ -61,6 +61,10 @@ inline void put_2(__global ushort *p, size_t at, float16 v)
 }
 #define GET(t, p, at)    CAT(get_, t)(p, at)
 #define PUT(t, p, at, v) CAT(put_, t)(p, at, v)
+#undef LDV
+#undef STV
+#define LDV(t, p, i)    GET(t, p, i)
+#define STV(t, p, i, v) PUT(t, p, i, v)
 
 /* ---- across a vector ---- */
 
