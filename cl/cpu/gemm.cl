@@ -87,15 +87,93 @@ typedef TYPE(BT) panel_t;
 #endif
 #endif
 
-/* Rows of a block lie a whole row of the matrix apart, which no hardware follows: asked for before the products. */
+/* What lies a whole row of a matrix apart no hardware follows: it is asked for, C's neighbours before the products, rows of A and B
+ * AHEAD steps before their turn (beyond the end that does no harm). */
+#define AHEAD 24
 #if defined(__x86_64__)
 #define PREFETCH(p) __asm__ volatile("prefetcht0 (%0)" ::"r"(p))
 #else
 #define PREFETCH(p)
 #endif
+#ifdef DIRECT
+#define ASK_B PREFETCH(p + (size_t)AHEAD * p_row);
+#else
+#define ASK_B
+#endif
+#if TA
+#define ASK_A(k) PREFETCH(A + row[0] + (size_t)((k) + AHEAD) * lda);
+#else
+#define ASK_A(k)
+#endif
 #define PREFETCH_BLOCK(t, p, off, ld)                                                                                              \
     for (int i = 0; i < MR && m0 + i < M; i++)                                                                                     \
         for (int c = 0; c < NR; c += 64 / (int)sizeof(TYPE(t))) PREFETCH((p) + (off) + (size_t)(m0 + i) * (ld) + n0 + c);
+
+/* ---- dropout; of A 32 elements of a row at once, zeros from n on ---- */
+
+#if defined(MASK_A) || defined(MASK_E)
+inline float16 masked16(float16 v, short16 kept)
+{
+    return as_float16(as_int16(v) & __builtin_convertvector(kept, int16));
+}
+
+/* Draws are of pairs, which begin at even elements: EVEN says that rows do. */
+inline short32 kept_of(uint seed, uint i, uint threshold)
+{
+#if EVEN
+    return kept32(seed, i, threshold);
+#else
+    const short16 lo = __builtin_convertvector(KEEP(seed, i, threshold, 1.0f) != 0.0f, short16);
+    return (short32)(lo, __builtin_convertvector(KEEP(seed, i + 16, threshold, 1.0f) != 0.0f, short16));
+#endif
+}
+#endif
+
+#ifdef MASK_E
+/* A row of the second pair's product with its dropout; element i is its first. */
+inline void drop_row(float16 v[NRV], uint seed, uint i, uint threshold, float keep)
+{
+    for (int j = 0; j < NRV; j += 2) {
+        const short32 kept = kept_of(seed, i + 16 * j, threshold);
+        v[j] = masked16(v[j], kept.lo) * keep;
+        if (j + 1 < NRV) v[j + 1] = masked16(v[j + 1], kept.hi) * keep;
+    }
+}
+#endif
+
+#ifdef MASK_A
+typedef struct {
+    float16 lo, hi;
+} float32s;
+
+#ifdef DOT
+typedef ushort32 masked_t;
+#define MASKED_VALUE uint
+typedef struct __attribute__((packed, aligned(2))) {
+    ushort32 v;
+} loose_halves;
+inline ushort32 masked_row(const __global ushort *A, size_t at, int n, uint seed, uint i, uint threshold)
+{
+    ushort32 v = (ushort32)(0);
+    if (n >= 32)
+        v = ((const __global loose_halves *)(A + at))->v;
+    else
+        for (int k = 0; k < n; k++) v[k] = A[at + k];
+    return v & __builtin_astype(kept_of(seed, i, threshold), ushort32);
+}
+#else
+typedef float32s masked_t;
+#define MASKED_VALUE float
+inline float32s masked_row(const __global TYPE(AT) *A, size_t at, int n, uint seed, uint i, uint threshold)
+{
+    const short32 kept = kept_of(seed, i, threshold);
+    float32s v;
+    v.lo = masked16(LDN(AT, A, at, n), kept.lo);
+    v.hi = n > 16 ? masked16(LDN(AT, A, at + 16, n - 16), kept.hi) : (float16)(0.0f);
+    return v;
+}
+#endif
+#endif
 
 /* ---- the end of a row ---- */
 
@@ -148,7 +226,7 @@ __kernel void gemm_panel(const __global TYPE(AT) *A, uint a_off, int lda, const 
         for (int k = 0; k < K2; k++, p2 += p2_row) STEP(GVEC(p2, j), LD(A2T, A2, row[i] + k))
 #ifdef MASK_E
         const uint e_seed = tn_hash(step->seed, e_salt);
-        EACH_ROW EACH_VECTOR acc[i][j] *= KEEP(e_seed, (uint)(m0 + i) * (uint)N + (uint)(n0 + 16 * j), e_threshold, e_keep);
+        EACH_ROW drop_row(acc[i], e_seed, (uint)(m0 + i) * (uint)N + (uint)n0, e_threshold, e_keep);
 #endif
         EACH_ROW EACH_VECTOR acc[i][j] *= pair_scale;
     }
@@ -160,24 +238,18 @@ __kernel void gemm_panel(const __global TYPE(AT) *A, uint a_off, int lda, const 
 #endif
 #ifdef MASK_A
     const uint a_seed = tn_hash(step->seed, a_salt);
-    for (int k0 = k_begin; k0 < k_end; k0 += 16) { /* sixteen masks at once */
-        const int kn = min(16, k_end - k0);
-#ifdef DOT
-        ushort16 masked[MR]; /* the pairs as they are or zero: a_keep is in alpha */
-        EACH_ROW masked[i] = __builtin_convertvector(
-            as_uint16(LDN(AT, A, row[i] + k0, kn) *
-                      KEEP(a_seed, (uint)min(m0 + i, M - 1) * a_width + (uint)k0, a_threshold, 1.0f)) >> 16, ushort16);
-#define MASKED(i, k) ((const uint *)&masked[i])[k]
-#else
-        float16 masked[MR];
-        EACH_ROW masked[i] = LDN(AT, A, row[i] + k0, kn) *
-                             KEEP(a_seed, (uint)min(m0 + i, M - 1) * a_width + (uint)k0, a_threshold, a_keep);
-#define MASKED(i, k) ((const float *)&masked[i])[k]
-#endif
-        for (int k = 0; k * A_STEP < kn; k++, p += p_row) MAIN_STEP(k0 + k, MASKED(i, k))
+    for (int k0 = k_begin; k0 < k_end; k0 += 32) { /* 32 masks at once; what is kept stays as it is */
+        const int kn = min(32, k_end - k0);
+        masked_t masked[MR];
+        EACH_ROW masked[i] = masked_row(A, row[i] + k0, kn, a_seed, (uint)min(m0 + i, M - 1) * a_width + (uint)k0, a_threshold);
+        for (int k = 0; k * A_STEP < kn; k++, p += p_row) MAIN_STEP(k0 + k, ((const MASKED_VALUE *)&masked[i])[k])
     }
+    EACH_ROW EACH_VECTOR acc[i][j] *= a_keep;
 #else
-    for (int k = k_begin; k < k_end; k += A_STEP, p += p_row) MAIN_STEP(k, A_VALUE(i, k))
+    for (int k = k_begin; k < k_end; k += A_STEP, p += p_row) {
+        ASK_B ASK_A(k)
+        MAIN_STEP(k, A_VALUE(i, k))
+    }
 #endif
 
     for (int i = 0; i < MR && m0 + i < M; i++) {

@@ -112,6 +112,18 @@ inline void transpose16(float16 t[16])
 
 /* ---- functions ---- */
 
+/* Dropout of elements i to i + 31, i even (tn_draw16): all bits of those that are kept. */
+typedef ushort ushort32 __attribute__((ext_vector_type(32)));
+typedef short short32 __attribute__((ext_vector_type(32)));
+inline short32 kept32(uint seed, uint i, uint threshold)
+{
+    uint16 x = ((uint16)(i >> 1) + as_uint16(LANE)) * 0x9E3779B9u + seed; /* tn_draws, a pair of elements a lane */
+    x = (x ^ (x >> 16)) * 0x85EBCA6Bu;
+    x = (x ^ (x >> 13)) * 0xC2B2AE35u;
+    x = x ^ (x >> 16);
+    return __builtin_astype(__builtin_astype(x, ushort32) >= (ushort32)((ushort)threshold), short32);
+}
+
 /* 2^x for x from -125 (below: 2^-125) to 127, to 2.2e-7: 2^round(x) by the exponent, a polynomial on [-1/2, 1/2]. NaN stays. */
 inline float16 exp2_fast(float16 x)
 {
@@ -123,6 +135,8 @@ inline float16 exp2_fast(float16 x)
     p = fma(f, p, (float16)(1.0f));
     return as_float16(as_int16(p) + (as_int16(t) << 23));
 }
+
+#define EXP2(x) exp2_fast(x) /* for act.h */
 
 /* ---- scratch ----
  *

@@ -27,8 +27,9 @@ static void choose_block(native_shape *s, const tn_gemm_args *g, bool wide)
 {
     s->mr = 6;
     s->nrv = wide ? 4 : 1;
-    if (wide && g->N <= 32) s->mr = 12, s->nrv = g->N <= 16 ? 1 : 2;
-    if (wide && has_few_rows(g)) s->mr = FEW_ROWS, s->nrv = 1;
+    if (wide && g->N <= 48) s->mr = 8, s->nrv = 3;
+    if (wide && g->N <= 32) s->mr = 12, s->nrv = 2;
+    if (wide && (g->N <= 16 || has_few_rows(g))) s->mr = 16, s->nrv = 1;
     s->nr = 16 * s->nrv;
 }
 
@@ -51,10 +52,10 @@ static bool native_turns(const tn_gemm_args *g, const native_shape *s)
     return s->nr == HEAD && g->e.turn.table.cols == HEAD && s->splits == 1;
 }
 
-/* A panel takes its columns of A2 from one part; masks of a transposed A are not vectors. */
+/* A panel takes its columns of A2 from one part; masks of a transposed A are not vectors, and are of the whole sum. */
 static bool native_fuses(const tn_gemm_args *g, const native_shape *s)
 {
-    if (g->ta && g->mask_a.p > 0) return false;
+    if (g->mask_a.p > 0 && (g->ta || g->e.parts)) return false;
     return !g->e.parts || (g->alpha != 0 && (tn_gemm_part(&g->e, g->N) == g->N || tn_gemm_part(&g->e, g->N) % s->nr == 0));
 }
 
@@ -106,6 +107,8 @@ static void native_masks(tn_gemm_build *b, tn_ctx *c, const tn_gemm_args *g, con
     const bool mask_b = s->direct && g->mask_b.p > 0;
     if (g->mask_a.p > 0 || mask_b || g->e.mask.p > 0) tn_gemm_put_step(b, c);
     tn_gemm_put_mask(b, "MASK_A", g->mask_a, g->A.cols);
+    if (g->mask_a.p > 0) tn_gemm_option(b, " -DEVEN=%d", g->A.cols % 2 == 0); /* never both masks */
+    if (g->e.mask.p > 0) tn_gemm_option(b, " -DEVEN=%d", g->N % 2 == 0);
     if (mask_b) tn_gemm_put_mask(b, "MASK_B", g->mask_b, g->B.cols);
 }
 
@@ -115,12 +118,6 @@ static void native_turn(tn_gemm_build *b, const tn_turn *t)
     if (!t->heads) return;
     tn_gemm_option(b, " -DTURN");
     for (size_t i = 0; i < TN_COUNT(args); i++) tn_gemm_arg(b, args[i]);
-}
-
-/* What is kept of A is not multiplied where A is read in pairs, but the sum. */
-static float native_alpha(const tn_gemm_args *g, const native_shape *s)
-{
-    return s->dot && g->mask_a.p > 0 ? g->alpha / (1 - g->mask_a.p) : g->alpha;
 }
 
 static void native_pair(tn_gemm_build *b, const tn_gemm_args *g, const native_panels *p)
@@ -146,24 +143,10 @@ static int native_multiply(tn_ctx *c, const tn_gemm_args *g, const native_shape 
     const int inner = TN_MIN(TN_CEIL_DIV(rows, s->mr), TN_CEIL_DIV(g->M, s->mr)), outers = TN_CEIL_DIV(g->M, inner * s->mr);
     tn_gemm_build b = {.n = 0};
     native_options(&b, g, s);
-    const tn_arg args[] = {TN_BUF(g->A.mem),
-                           TN_UINT(g->A.off),
-                           TN_INT(g->A.ld),
-                           TN_BUF(p[0].P.mem),
-                           TN_UINT(p[0].P.off),
-                           TN_UINT(p[0].panel),
-                           TN_INT(p[0].row),
-                           TN_BUF(out->mem),
-                           TN_UINT(out->off),
-                           TN_INT(out->ld),
-                           TN_INT(g->M),
-                           TN_INT(g->N),
-                           TN_INT(g->K),
-                           TN_INT(s->chunk),
-                           TN_INT(inner),
-                           TN_INT(outers),
-                           TN_FLT(native_alpha(g, s)),
-                           TN_FLT(g->beta)};
+    const tn_arg args[] = {TN_BUF(g->A.mem),    TN_UINT(g->A.off), TN_INT(g->A.ld),  TN_BUF(p[0].P.mem), TN_UINT(p[0].P.off),
+                           TN_UINT(p[0].panel), TN_INT(p[0].row),  TN_BUF(out->mem), TN_UINT(out->off),  TN_INT(out->ld),
+                           TN_INT(g->M),        TN_INT(g->N),      TN_INT(g->K),     TN_INT(s->chunk),   TN_INT(inner),
+                           TN_INT(outers),      TN_FLT(g->alpha),  TN_FLT(g->beta)};
     const tn_arg steps[] = {TN_INT(s->splits), TN_UINT(g->a_step), TN_UINT(p[0].step), TN_UINT(g->c_step)};
     for (size_t i = 0; i < TN_COUNT(args); i++) tn_gemm_arg(&b, args[i]);
     for (size_t i = 0; s->batch > 1 && i < TN_COUNT(steps); i++) tn_gemm_arg(&b, steps[i]);
@@ -212,15 +195,19 @@ int tn_gemm_native(tn_ctx *c, const void *args, tn_error *err)
     return native_run(c, args, false, tn_gemm_native, err);
 }
 
-bool tn_gemm_dot_can(const tn_ctx *c, const void *args)
+static bool multiplies_pairs(const tn_gemm_args *g)
 {
-    const tn_gemm_args *g = args;
-    (void)c;
-    return g->A.dtype == TN_BF16 && g->B.dtype == TN_BF16 && !g->ta && g->K % 2 == 0 && g->mask_b.p <= 0 &&
-           !(g->mask_a.p > 0 && g->e.parts);
+    return g->A.dtype == TN_BF16 && g->B.dtype == TN_BF16 && !g->ta && g->K % 2 == 0 && g->mask_b.p <= 0;
 }
 
+bool tn_gemm_dot_can(const tn_ctx *c, const void *args)
+{
+    (void)c;
+    return multiplies_pairs(args);
+}
+
+/* A tail may hand over a float32 copy of A. */
 int tn_gemm_dot(tn_ctx *c, const void *args, tn_error *err)
 {
-    return native_run(c, args, true, tn_gemm_dot, err);
+    return native_run(c, args, multiplies_pairs(args), tn_gemm_dot, err);
 }
