@@ -80,10 +80,10 @@ typedef float panel_t;
 #elif defined(MASK_B)
 typedef TYPE(BT) panel_t;
 #define MAIN_STEP(k, a_value)                                                                                                      \
-    STEP(GET(BT, p, 16 * j) * KEEP(b_seed, (uint)(k)*b_width + (uint)(n0 + 16 * j), b_threshold, b_keep), a_value)
+    STEP(LDV(BT, p, 16 * j) * KEEP(b_seed, (uint)(k)*b_width + (uint)(n0 + 16 * j), b_threshold, b_keep), a_value)
 #else
 typedef TYPE(BT) panel_t;
-#define MAIN_STEP(k, a_value) STEP(GET(BT, p, 16 * j), a_value)
+#define MAIN_STEP(k, a_value) STEP(LDV(BT, p, 16 * j), a_value)
 #endif
 #endif
 

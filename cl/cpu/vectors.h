@@ -6,14 +6,7 @@
 #define WIDE 0
 #endif
 
-/* A vload16 may become four moves of 128 bits when the compiler cannot merge them again. So scratch is read and written as what
- * it is, aligned vectors, and rows of tensors through types that promise no more than an element's alignment. */
-typedef struct __attribute__((packed, aligned(4))) {
-    float16 v;
-} loose16;
-typedef struct __attribute__((packed, aligned(2))) {
-    ushort16 v;
-} loose_half;
+/* Scratch is read and written as what it is, aligned vectors; rows of tensors as common.h has it. */
 #define VEC(p, j)  (((__global float16 *)(p))[j])
 #define GVEC(p, j) (((__global loose16 *)(p))[j].v)
 
@@ -30,41 +23,6 @@ typedef struct __attribute__((packed, aligned(2))) {
             UNROLL(j, V_) acc[i][j] = fma(a_, b_[j], acc[i][j]);                                                                   \
         }                                                                                                                          \
     }
-
-/* ---- activations, as they are stored ---- */
-
-inline float16 get_0(const __global float *p, size_t at)
-{
-    return GVEC(p + at, 0);
-}
-inline float16 get_1(const __global ushort *p, size_t at)
-{
-    return as_float16(__builtin_convertvector(((const __global loose_half *)(p + at))->v, uint16) << 16);
-}
-inline float16 get_2(const __global ushort *p, size_t at)
-{
-    return vload_half16(0, (const __global half *)p + at);
-}
-inline void put_0(__global float *p, size_t at, float16 v)
-{
-    GVEC(p + at, 0) = v;
-}
-inline void put_1(__global ushort *p, size_t at, float16 v)
-{
-    const uint16 u = as_uint16(v), r = u + 0x7fffu + ((u >> 16) & 1u);
-    const uint16 safe = (u & 0x7fffffffu) > 0x7f800000u ? u | 0x400000u : r; /* a NaN stays one */
-    ((__global loose_half *)(p + at))->v = __builtin_convertvector(safe >> 16, ushort16);
-}
-inline void put_2(__global ushort *p, size_t at, float16 v)
-{
-    vstore_half16_rte(v, 0, (__global half *)p + at);
-}
-#define GET(t, p, at)    CAT(get_, t)(p, at)
-#define PUT(t, p, at, v) CAT(put_, t)(p, at, v)
-#undef LDV
-#undef STV
-#define LDV(t, p, i)    GET(t, p, i)
-#define STV(t, p, i, v) PUT(t, p, i, v)
 
 /* ---- across a vector ---- */
 
