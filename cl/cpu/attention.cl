@@ -31,7 +31,7 @@
 
 inline void load_row(float16 v[HV], const __global act_t *p, float scale)
 {
-    UNROLL(j, HV) v[j] = GET(ACT, p, 16 * j) * scale;
+    UNROLL(j, HV) v[j] = LDV(ACT, p, 16 * j) * scale;
 }
 
 /* KEYS rows from row k0 on (zeros from n on) to a panel [HD][KEYS]; where `rows` is given, also as they lie, [KEYS][HD]. */
@@ -157,7 +157,7 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void attn_forward(const 
     const int slot = slot_take(busy, slots);
     const forward_parts p = forward_carve(slot_at(scratch, (size_t)slot * slot_floats), n);
     for (int k = 0; k < n; k += KEYS) pack_across(p.k + (size_t)k * HD, 0, q + d, ld, k, n);
-    for (int k = 0; k < n; k++) UNROLL(j, HV) VEC(p.v + (size_t)k * HD, j) = GET(ACT, q, 2 * d + (size_t)k * ld + 16 * j);
+    for (int k = 0; k < n; k++) UNROLL(j, HV) VEC(p.v + (size_t)k * HD, j) = LDV(ACT, q, 2 * d + (size_t)k * ld + 16 * j);
     for (int q0 = (int)get_global_id(0) * BLOCK; q0 < n; q0 += splits * BLOCK) {
         const int nq = min(BLOCK, n - q0);
         float top[BLOCK], sum[BLOCK];
@@ -175,7 +175,7 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void attn_forward(const 
         for (int k = 0; k < n; k += SPAN) forward_span(&p, k, min(SPAN, n - k), nq, top, sum);
         for (int i = 0; i < nq; i++) {
             const float inv = 1.0f / sum[i];
-            UNROLL(j, HV) PUT(ACT, o, ((size_t)b * n + q0 + i) * d + (size_t)h * HD + 16 * j, VEC(p.sum + i * HD, j) * inv);
+            UNROLL(j, HV) STV(ACT, o, ((size_t)b * n + q0 + i) * d + (size_t)h * HD + 16 * j, VEC(p.sum + i * HD, j) * inv);
             lse[(size_t)bh * n + q0 + i] = (top[i] + log2(sum[i])) * LN2;
         }
     }
@@ -277,7 +277,7 @@ inline void backward_row(const backward_parts *p, const __global act_t *q, const
     load_row(g, d_o, there ? 1.0f : 0.0f);
     UNROLL(j, HV)
     {
-        s = fma(g[j], GET(ACT, o, 16 * j), s);
+        s = fma(g[j], LDV(ACT, o, 16 * j), s);
         VEC(p->q + (size_t)i * HD, j) = v[j];
         VEC(p->g + (size_t)i * HD, j) = g[j];
         VEC(p->dq + (size_t)i * HD, j) = (float16)(0.0f);
@@ -313,8 +313,8 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void attn_backward(const
             TURN_BACK(v, k0 + k);
             UNROLL(j, HV)
             {
-                PUT(ACT, dqkv, to + 16 * j, v[j]);
-                PUT(ACT, dqkv, to + d + 16 * j, VEC(p.dv + k * HD, j));
+                STV(ACT, dqkv, to + 16 * j, v[j]);
+                STV(ACT, dqkv, to + d + 16 * j, VEC(p.dv + k * HD, j));
             }
         }
     }
@@ -322,7 +322,7 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void attn_backward(const
         float16 v[HV];
         UNROLL(j, HV) v[j] = VEC(p.dq + (size_t)i * HD, j) * scale;
         TURN_BACK(v, i);
-        UNROLL(j, HV) PUT(ACT, dqkv, base + (size_t)i * ld + 16 * j, v[j]);
+        UNROLL(j, HV) STV(ACT, dqkv, base + (size_t)i * ld + 16 * j, v[j]);
     }
     slot_leave(busy, slot);
 }

@@ -1,9 +1,14 @@
 /* The product for CPU devices: no local memory, one work-item a work-group, float16 accumulators in registers.
  *
- * B lies in panels (gemm_pack.cl); an item makes an MR x NR block of C, broadcasting A. NRV is NR/16. Items next to each other
- * share a panel (it stays in L2) and walk down A. Options: shared/gemm.h. */
+ * B lies in panels (gemm_pack.cl), or is used where it lies; an item makes an MR x NR block of C, broadcasting A. NRV is NR/16. Items
+ * next to each other share a panel (it stays in L2) and walk down A. Options: shared/gemm.h, and
+ *   DIRECT   B is row-major, stored as BT, perhaps with MASK_B; N is a multiple of NR
+ *   DOT      A and B in bfloat16, multiplied in pairs along K (AVX512-BF16); K is even, A is not transposed
+ *   TURN     rotary embedding of heads as wide as a panel: of the first turn_cols columns, but for `skip` of `tokens` rows */
+#undef VW
 #define VW 16
 #include "common.h"
+#include "vectors.h"
 #include "act.h"
 #include "step.h"
 #include "gemm.h"
@@ -14,6 +19,7 @@
 #define NRV 4
 #endif
 #define NR (16 * NRV)
+
 #ifdef PAIR
 #define P_PAIR                                                                                                                     \
     , const __global TYPE(A2T) *A2, uint a2_off, int lda2, const __global float *P2, uint p2_panel, int p2_row, uint p2_off,       \
@@ -21,29 +27,175 @@
 #else
 #define P_PAIR
 #endif
+#ifdef TURN
+#define P_TURN , const __global float2 *table, int tokens, int skip, int turn_cols
+#else
+#define P_TURN
+#endif
 
-#define EACH_ROW                                                                                                                   \
-    _Pragma("unroll") for (int i = 0; i < MR; i++)
-#define EACH_VECTOR                                                                                                                \
-    _Pragma("unroll") for (int j = 0; j < NRV; j++)
+typedef struct __attribute__((packed, aligned(2))) {
+    uint v;
+} loose_pair;
+typedef struct __attribute__((packed, aligned(4))) {
+    uint16 v;
+} loose_pairs;
 
-/* One k: the panel's row at p, and A's elements A_OF(i). */
-#define STEP(p, A_OF)                                                                                                              \
+#define EACH_ROW    UNROLL(i, MR)
+#define EACH_VECTOR UNROLL(j, NRV)
+
+/* acc += a row of B times a value for each row of A. */
+#define STEP(b_value, a_value)                                                                                                     \
     {                                                                                                                              \
         float16 b[NRV];                                                                                                            \
-        EACH_VECTOR b[j] = vload16(j, p);                                                                                          \
+        EACH_VECTOR b[j] = b_value;                                                                                                \
         EACH_ROW                                                                                                                   \
         {                                                                                                                          \
-            const float16 a = (float16)(A_OF);                                                                                     \
+            const float16 a = (float16)(a_value);                                                                                  \
             EACH_VECTOR acc[i][j] = fma(a, b[j], acc[i][j]);                                                                       \
         }                                                                                                                          \
     }
 
-/* Items (m_inner blocks of MR rows, panels, outer row blocks * splits * batch). p_panel and p_row are P's strides, so that a
- * row-major B whose width is a multiple of NR is used where it lies. */
-__kernel void gemm_panel(const __global TYPE(AT) *A, uint a_off, int lda, const __global float *P, uint p_off, uint p_panel,
+/* ---- A and B: what panel_t is, and MAIN_STEP with the value of A's row i ---- */
+
+#ifdef DOT
+typedef uint panel_t; /* two neighbours along K */
+#define A_STEP        2
+#define A_VALUE(i, k) ((const __global loose_pair *)(A + row[i] + (k)))->v
+#define MAIN_STEP(k, a_value)                                                                                                      \
+    {                                                                                                                              \
+        uint16 b[NRV];                                                                                                             \
+        EACH_VECTOR b[j] = ((const __global loose_pairs *)p)[j].v;                                                                 \
+        EACH_ROW                                                                                                                   \
+        {                                                                                                                          \
+            const uint16 a = (uint16)(a_value);                                                                                    \
+            EACH_VECTOR __asm__("vdpbf16ps %2, %1, %0" : "+v"(acc[i][j]) : "v"(a), "v"(b[j]));                                     \
+        }                                                                                                                          \
+    }
+#else
+#define A_STEP        1
+#define A_VALUE(i, k) LD(AT, A, row[i] + (TA ? (size_t)(k)*lda : (size_t)(k)))
+#ifndef DIRECT
+typedef float panel_t;
+#define MAIN_STEP(k, a_value) STEP(GVEC(p, j), a_value)
+#elif defined(MASK_B)
+typedef TYPE(BT) panel_t;
+#define MAIN_STEP(k, a_value)                                                                                                      \
+    STEP(LDV(BT, p, 16 * j) * KEEP(b_seed, (uint)(k)*b_width + (uint)(n0 + 16 * j), b_threshold, b_keep), a_value)
+#else
+typedef TYPE(BT) panel_t;
+#define MAIN_STEP(k, a_value) STEP(LDV(BT, p, 16 * j), a_value)
+#endif
+#endif
+
+/* What lies a whole row of a matrix apart no hardware follows: it is asked for, C's neighbours before the products, rows of A and B
+ * AHEAD steps before their turn (beyond the end that does no harm). */
+#define AHEAD 24
+#if defined(__x86_64__)
+#define PREFETCH(p) __asm__ volatile("prefetcht0 (%0)" ::"r"(p))
+#else
+#define PREFETCH(p)
+#endif
+#ifdef DIRECT
+#define ASK_B PREFETCH(p + (size_t)AHEAD * p_row);
+#else
+#define ASK_B
+#endif
+#if TA
+#define ASK_A(k) PREFETCH(A + row[0] + (size_t)((k) + AHEAD) * lda);
+#else
+#define ASK_A(k)
+#endif
+#define PREFETCH_BLOCK(t, p, off, ld)                                                                                              \
+    for (int i = 0; i < MR && m0 + i < M; i++)                                                                                     \
+        for (int c = 0; c < NR; c += 64 / (int)sizeof(TYPE(t))) PREFETCH((p) + (off) + (size_t)(m0 + i) * (ld) + n0 + c);
+
+/* ---- dropout; of A 32 elements of a row at once, zeros from n on ---- */
+
+#if defined(MASK_A) || defined(MASK_E)
+inline float16 masked16(float16 v, short16 kept)
+{
+    return as_float16(as_int16(v) & __builtin_convertvector(kept, int16));
+}
+
+/* Draws are of pairs, which begin at even elements: EVEN says that rows do. */
+inline short32 kept_of(uint seed, uint i, uint threshold)
+{
+#if EVEN
+    return kept32(seed, i, threshold);
+#else
+    const short16 lo = __builtin_convertvector(KEEP(seed, i, threshold, 1.0f) != 0.0f, short16);
+    return (short32)(lo, __builtin_convertvector(KEEP(seed, i + 16, threshold, 1.0f) != 0.0f, short16));
+#endif
+}
+#endif
+
+#ifdef MASK_E
+/* A row of the second pair's product with its dropout; element i is its first. */
+inline void drop_row(float16 v[NRV], uint seed, uint i, uint threshold, float keep)
+{
+    for (int j = 0; j < NRV; j += 2) {
+        const short32 kept = kept_of(seed, i + 16 * j, threshold);
+        v[j] = masked16(v[j], kept.lo) * keep;
+        if (j + 1 < NRV) v[j + 1] = masked16(v[j + 1], kept.hi) * keep;
+    }
+}
+#endif
+
+#ifdef MASK_A
+typedef struct {
+    float16 lo, hi;
+} float32s;
+
+#ifdef DOT
+typedef ushort32 masked_t;
+#define MASKED_VALUE uint
+typedef struct __attribute__((packed, aligned(2))) {
+    ushort32 v;
+} loose_halves;
+inline ushort32 masked_row(const __global ushort *A, size_t at, int n, uint seed, uint i, uint threshold)
+{
+    ushort32 v = (ushort32)(0);
+    if (n >= 32)
+        v = ((const __global loose_halves *)(A + at))->v;
+    else
+        for (int k = 0; k < n; k++) v[k] = A[at + k];
+    return v & __builtin_astype(kept_of(seed, i, threshold), ushort32);
+}
+#else
+typedef float32s masked_t;
+#define MASKED_VALUE float
+inline float32s masked_row(const __global TYPE(AT) *A, size_t at, int n, uint seed, uint i, uint threshold)
+{
+    const short32 kept = kept_of(seed, i, threshold);
+    float32s v;
+    v.lo = masked16(LDN(AT, A, at, n), kept.lo);
+    v.hi = n > 16 ? masked16(LDN(AT, A, at + 16, n - 16), kept.hi) : (float16)(0.0f);
+    return v;
+}
+#endif
+#endif
+
+/* ---- the end of a row ---- */
+
+#ifdef TURN
+/* q and k of one head, HD = NR: the halves of a row by the angles of its token. */
+inline void turn_row(float16 v[NRV], const __global float2 *angles)
+{
+    const __global float *a = (const __global float *)angles;
+    UNROLL(j, NRV / 2)
+    {
+        const float16 x = GVEC(a, 2 * j), y = GVEC(a, 2 * j + 1);
+        const float16 c = (float16)(x.even, y.even), s = (float16)(x.odd, y.odd), lo = v[j], hi = v[j + NRV / 2];
+        v[j] = lo * c - hi * s;
+        v[j + NRV / 2] = hi * c + lo * s;
+    }
+}
+#endif
+
+/* Items (m_inner blocks of MR rows, panels, outer row blocks * splits * batch). p_panel and p_row are P's strides. */
+__kernel void gemm_panel(const __global TYPE(AT) *A, uint a_off, int lda, const __global panel_t *P, uint p_off, uint p_panel,
                          int p_row, __global TYPE(CT) *C, uint c_off, int ldc, int M, int N, int K, int k_chunk, int inner,
-                         int outers, float alpha, float beta P_BATCH P_STEP P_MASK_A P_PAIR P_MASK_E P_EPILOGUE)
+                         int outers, float alpha, float beta P_BATCH P_STEP P_MASK_A P_MASK_B P_PAIR P_MASK_E P_TURN P_EPILOGUE)
 {
     const int zb = (int)get_global_id(2) / outers, outer = (int)get_global_id(2) % outers;
     const int m0 = (outer * inner + (int)get_global_id(0)) * MR;
@@ -57,47 +209,62 @@ __kernel void gemm_panel(const __global TYPE(AT) *A, uint a_off, int lda, const 
     a_at += (size_t)item * a_step, p_at += (size_t)item * b_step, c_at += (size_t)item * c_step;
 #endif
     const int k_begin = SPLIT ? z * k_chunk : 0, k_end = SPLIT ? min(K, k_begin + k_chunk) : K;
-    const __global float *p = P + p_at + (size_t)panel * p_panel + (size_t)k_begin * p_row;
     size_t row[MR];
     float16 acc[MR][NRV];
-    EACH_ROW EACH_VECTOR acc[i][j] = (float16)(0.0f);
+    CLEAR(acc, MR, NRV);
+#ifdef SLOPE
+    PREFETCH_BLOCK(LT, slope, slope_off, slope_ld)
+#endif
+#ifdef RESIDUAL
+    PREFETCH_BLOCK(RT, residual, residual_off, residual_ld)
+#endif
 
 #ifdef PAIR
     if (!SPLIT || z == 0) {
         const __global float *p2 = P2 + p2_off + (size_t)panel * p2_panel;
         EACH_ROW row[i] = a2_off + (size_t)min(m0 + i, M - 1) * lda2 + (TB2 ? n0 / part * K2 : 0); /* a panel lies in one part */
-        for (int k = 0; k < K2; k++, p2 += p2_row) STEP(p2, LD(A2T, A2, row[i] + k))
+        for (int k = 0; k < K2; k++, p2 += p2_row) STEP(GVEC(p2, j), LD(A2T, A2, row[i] + k))
 #ifdef MASK_E
         const uint e_seed = tn_hash(step->seed, e_salt);
-        EACH_ROW EACH_VECTOR acc[i][j] *= KEEP(e_seed, (uint)(m0 + i) * (uint)N + (uint)(n0 + 16 * j), e_threshold, e_keep);
+        EACH_ROW drop_row(acc[i], e_seed, (uint)(m0 + i) * (uint)N + (uint)n0, e_threshold, e_keep);
 #endif
         EACH_ROW EACH_VECTOR acc[i][j] *= pair_scale;
     }
 #endif
-    EACH_ROW
-    row[i] = a_at +
-             (TA ? (size_t)min(m0 + i, M - 1) + (size_t)k_begin * lda : (size_t)min(m0 + i, M - 1) * lda + k_begin);
+    const __global panel_t *p = P + p_at + (size_t)panel * p_panel + (size_t)(k_begin / A_STEP) * p_row;
+    EACH_ROW row[i] = a_at + (size_t)min(m0 + i, M - 1) * (TA ? 1 : lda);
+#ifdef MASK_B
+    const uint b_seed = tn_hash(step->seed, b_salt);
+#endif
 #ifdef MASK_A
     const uint a_seed = tn_hash(step->seed, a_salt);
-    for (int k0 = k_begin; k0 < k_end; k0 += 16) { /* sixteen masks at once */
-        float masked[MR][16];
-        const int kn = min(16, k_end - k0);
-        EACH_ROW vstore16(LDN(AT, A, row[i] + (k0 - k_begin), kn) *
-                              KEEP(a_seed, (uint)min(m0 + i, M - 1) * a_width + (uint)k0, a_threshold, a_keep),
-                          0, masked[i]);
-        for (int k = 0; k < kn; k++, p += p_row) STEP(p, masked[i][k])
+    for (int k0 = k_begin; k0 < k_end; k0 += 32) { /* 32 masks at once; what is kept stays as it is */
+        const int kn = min(32, k_end - k0);
+        masked_t masked[MR];
+        EACH_ROW masked[i] = masked_row(A, row[i] + k0, kn, a_seed, (uint)min(m0 + i, M - 1) * a_width + (uint)k0, a_threshold);
+        for (int k = 0; k * A_STEP < kn; k++, p += p_row) MAIN_STEP(k0 + k, ((const MASKED_VALUE *)&masked[i])[k])
     }
+    EACH_ROW EACH_VECTOR acc[i][j] *= a_keep;
 #else
-    for (int k = k_begin; k < k_end; k++, p += p_row) {
-        STEP(p, LD(AT, A, row[i]))
-        EACH_ROW row[i] += TA ? lda : 1;
+    for (int k = k_begin; k < k_end; k += A_STEP, p += p_row) {
+        ASK_B ASK_A(k)
+        MAIN_STEP(k, A_VALUE(i, k))
     }
 #endif
-    for (int i = 0; i < MR; i++) {
-        if (m0 + i >= M) continue;
-        for (int j = 0; j < NRV; j++) {
-            const int m = m0 + i, n = n0 + 16 * j, cnt = min(16, N - n);
-            if (cnt <= 0) continue;
+
+    for (int i = 0; i < MR && m0 + i < M; i++) {
+        const int m = m0 + i;
+#ifdef TURN
+        UNROLL(j, NRV)
+        {
+            acc[i][j] *= alpha;
+            E_BIAS(acc[i][j], n0 + 16 * j, 16)
+        }
+        if (n0 < turn_cols && m % tokens >= skip) turn_row(acc[i], table + (size_t)(m % tokens - skip) * (NR / 2));
+        UNROLL(j, NRV) STN(CT, C, c_at + (size_t)m * ldc + n0 + 16 * j, acc[i][j], 16);
+#else
+        for (int j = 0; j < NRV && n0 + 16 * j < N; j++) {
+            const int n = n0 + 16 * j, cnt = min(16, N - n);
 #if SPLIT
             STN(0, (__global float *)C, ((size_t)zb * M + m) * N + n, acc[i][j], cnt);
 #else
@@ -108,5 +275,6 @@ __kernel void gemm_panel(const __global TYPE(AT) *A, uint a_off, int lda, const 
             STN(CT, C, at, s, cnt);
 #endif
         }
+#endif
     }
 }

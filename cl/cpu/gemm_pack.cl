@@ -1,6 +1,9 @@
-/* op(B)[K,N] in panels P[batch][ceil(N/NR)][K][NR] for cpu/gemm.cl, zeros beyond N. NRV is NR/16. */
-#define VW 1
+/* op(B)[K,N] in panels for cpu/gemm.cl, zeros beyond N: P[batch][ceil(N/NR)][K][NR] of float32, or with DOT of pairs of
+ * bfloat16, [K/2][NR] (K even). NRV is NR/16. */
+#undef VW
+#define VW 16
 #include "common.h"
+#include "vectors.h"
 #include "act.h"
 #include "step.h"
 #include "gemm.h"
@@ -8,40 +11,57 @@
 #define NRV 4
 #endif
 #define NR (16 * NRV)
-#define KB 16
 
-/* Items (ceil(K/KB), panels, batch). */
-__kernel void gemm_pack(const __global TYPE(BT) *B, uint b_off, int ldb, uint b_step, __global float *P, int N, int K,
-                        int panels P_STEP P_MASK_B)
-{
-    const int k0 = (int)get_global_id(0) * KB, panel = (int)get_global_id(1), n0 = panel * NR;
-    const size_t item = get_global_id(2), from = b_off + item * b_step;
-    const int kn = min(KB, K - k0), nn = min(NR, N - n0);
-    __global float *out = P + ((item * panels + panel) * K + k0) * NR;
+#ifdef DOT
+typedef uint out_t;
+#define ROWS 32 /* along K, of one item */
+#else
+typedef float out_t;
+#define ROWS 16
+#endif
+
 #ifdef MASK_B
-    const uint seed = tn_hash(step->seed, b_salt);
 #define WEIGHT(row, col) *KEEP(seed, (uint)(row)*b_width + (uint)(col), b_threshold, b_keep)
 #else
 #define WEIGHT(row, col)
 #endif
-#if TB
-    float t[KB][NR];
-    for (int n = 0; n < NR; n++) {
-        const int row = n0 + min(n, nn - 1);
-        const size_t at = from + (size_t)row * ldb + k0;
-        const float keep = n < nn ? 1.0f : 0.0f;
-        for (int k = 0; k < KB; k++) t[k][n] = k < kn ? keep * LD(BT, B, at + k) WEIGHT(row, k0 + k) : 0.0f;
-    }
-    for (int k = 0; k < kn; k++)
-        for (int n = 0; n < NR; n++) out[k * NR + n] = t[k][n];
-#else
-    for (int k = 0; k < kn; k++) {
-        const size_t at = from + (size_t)(k0 + k) * ldb + n0;
-        if (nn == NR)
-            for (int n = 0; n < NR; n++) out[k * NR + n] = LD(BT, B, at + n) WEIGHT(k0 + k, n0 + n);
-        else
-            for (int n = 0; n < NR; n++)
-                out[k * NR + n] = n < nn ? LD(BT, B, at + min(n, nn - 1)) WEIGHT(k0 + k, n0 + n) : 0.0f;
-    }
+
+/* `count` elements from (row, col) on as B lies, then zeros. */
+#define LOAD(row, col, count) (LDN(BT, B, from + (size_t)(row)*ldb + (col), count) WEIGHT(row, col))
+
+/* Items (ceil(K/ROWS), panels, batch). */
+__kernel void gemm_pack(const __global TYPE(BT) *B, uint b_off, int ldb, uint b_step, __global out_t *P, int N, int K,
+                        int panels P_STEP P_MASK_B)
+{
+    const int k0 = (int)get_global_id(0) * ROWS, panel = (int)get_global_id(1), n0 = panel * NR, kn = min(ROWS, K - k0);
+    const size_t item = get_global_id(2), from = b_off + item * b_step;
+    __global float *out = (__global float *)P + (((item * panels + panel) * (size_t)K + k0) / (ROWS / 16)) * NR;
+#ifdef MASK_B
+    const uint seed = tn_hash(step->seed, b_salt);
 #endif
+    for (int s = 0; s < NRV; s++) {
+        const int n = n0 + 16 * s, nn = min(16, N - n);
+        float16 t[16];
+#ifdef DOT
+        for (int r = 0; r < 16; r++) { /* pairs: as they lie, or two rows interleaved */
+#if TB
+            const size_t at = from + (size_t)(n + r) * ldb + k0;
+            const float16 lo = r < nn ? LDN(BT, B, at, kn) : (float16)(0.0f);
+            const float16 hi = r < nn && kn > 16 ? LDN(BT, B, at + 16, kn - 16) : (float16)(0.0f);
+            const uint16 even = as_uint16((float16)(lo.even, hi.even)), odd = as_uint16((float16)(lo.odd, hi.odd));
+#else
+            const bool there = 2 * r < kn && nn > 0;
+            const uint16 even = as_uint16(there ? LOAD(k0 + 2 * r, n, nn) : (float16)(0.0f));
+            const uint16 odd = as_uint16(there ? LOAD(k0 + 2 * r + 1, n, nn) : (float16)(0.0f));
+#endif
+            t[r] = as_float16(even >> 16 | odd);
+        }
+#elif TB
+        for (int r = 0; r < 16; r++) t[r] = r < nn ? LOAD(n + r, k0, kn) : (float16)(0.0f);
+#else
+        for (int r = 0; r < 16; r++) t[r] = r < kn && nn > 0 ? LOAD(k0 + r, n, nn) : (float16)(0.0f);
+#endif
+        if (TB) transpose16(t);
+        for (int r = 0; r * (ROWS / 16) < kn; r++) GVEC(out + (size_t)r * NR, s) = t[r];
+    }
 }

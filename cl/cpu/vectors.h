@@ -6,14 +6,7 @@
 #define WIDE 0
 #endif
 
-/* A vload16 may become four moves of 128 bits when the compiler cannot merge them again. So scratch is read and written as what
- * it is, aligned vectors, and rows of tensors through types that promise no more than an element's alignment. */
-typedef struct __attribute__((packed, aligned(4))) {
-    float16 v;
-} loose16;
-typedef struct __attribute__((packed, aligned(2))) {
-    ushort16 v;
-} loose_half;
+/* Scratch is read and written as what it is, aligned vectors; rows of tensors as common.h has it. */
 #define VEC(p, j)  (((__global float16 *)(p))[j])
 #define GVEC(p, j) (((__global loose16 *)(p))[j].v)
 
@@ -30,37 +23,6 @@ typedef struct __attribute__((packed, aligned(2))) {
             UNROLL(j, V_) acc[i][j] = fma(a_, b_[j], acc[i][j]);                                                                   \
         }                                                                                                                          \
     }
-
-/* ---- activations, as they are stored ---- */
-
-inline float16 get_0(const __global float *p, size_t at)
-{
-    return GVEC(p + at, 0);
-}
-inline float16 get_1(const __global ushort *p, size_t at)
-{
-    return as_float16(__builtin_convertvector(((const __global loose_half *)(p + at))->v, uint16) << 16);
-}
-inline float16 get_2(const __global ushort *p, size_t at)
-{
-    return vload_half16(0, (const __global half *)p + at);
-}
-inline void put_0(__global float *p, size_t at, float16 v)
-{
-    GVEC(p + at, 0) = v;
-}
-inline void put_1(__global ushort *p, size_t at, float16 v)
-{
-    const uint16 u = as_uint16(v), r = u + 0x7fffu + ((u >> 16) & 1u);
-    const uint16 safe = (u & 0x7fffffffu) > 0x7f800000u ? u | 0x400000u : r; /* a NaN stays one */
-    ((__global loose_half *)(p + at))->v = __builtin_convertvector(safe >> 16, ushort16);
-}
-inline void put_2(__global ushort *p, size_t at, float16 v)
-{
-    vstore_half16_rte(v, 0, (__global half *)p + at);
-}
-#define GET(t, p, at)    CAT(get_, t)(p, at)
-#define PUT(t, p, at, v) CAT(put_, t)(p, at, v)
 
 /* ---- across a vector ---- */
 
@@ -108,6 +70,18 @@ inline void transpose16(float16 t[16])
 
 /* ---- functions ---- */
 
+/* Dropout of elements i to i + 31, i even (tn_draw16): all bits of those that are kept. */
+typedef ushort ushort32 __attribute__((ext_vector_type(32)));
+typedef short short32 __attribute__((ext_vector_type(32)));
+inline short32 kept32(uint seed, uint i, uint threshold)
+{
+    uint16 x = ((uint16)(i >> 1) + as_uint16(LANE)) * 0x9E3779B9u + seed; /* tn_draws, a pair of elements a lane */
+    x = (x ^ (x >> 16)) * 0x85EBCA6Bu;
+    x = (x ^ (x >> 13)) * 0xC2B2AE35u;
+    x = x ^ (x >> 16);
+    return __builtin_astype(__builtin_astype(x, ushort32) >= (ushort32)((ushort)threshold), short32);
+}
+
 /* 2^x for x from -125 (below: 2^-125) to 127, to 2.2e-7: 2^round(x) by the exponent, a polynomial on [-1/2, 1/2]. NaN stays. */
 inline float16 exp2_fast(float16 x)
 {
@@ -119,6 +93,8 @@ inline float16 exp2_fast(float16 x)
     p = fma(f, p, (float16)(1.0f));
     return as_float16(as_int16(p) + (as_int16(t) << 23));
 }
+
+#define EXP2(x) exp2_fast(x) /* for act.h */
 
 /* ---- scratch ----
  *

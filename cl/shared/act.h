@@ -2,12 +2,15 @@
 #ifndef FN
 #define FN 0
 #endif
+#ifndef EXP2
+#define EXP2(x) exp2(x)
+#endif
 
 /* Own fits on 0 to 5.9 for erfc(a / sqrt 2). By its logarithm, to 9e-9 in what gelu makes of it; beyond, it keeps falling. By its
  * quotient with exp(-a^2 / 2), which the slope needs anyway, to 7e-8; beyond, that factor is all. */
 inline vec upper_tail(vec a)
 {
-    return exp2(-((((((((1.902064179e-06f * a - 2.805692078e-05f) * a + 1.314731148e-04f) * a + 2.720760383e-04f) * a -
+    return EXP2(-((((((((1.902064179e-06f * a - 2.805692078e-05f) * a + 1.314731148e-04f) * a + 2.720760383e-04f) * a -
                       7.245421701e-03f) * a + 5.262761122e-02f) * a + 4.591621430e-01f) * a + 1.151111046e+00f) * a));
 }
 inline vec mills_ratio(vec a)
@@ -35,7 +38,7 @@ inline vec fn(vec x)
 inline vec fn_slope(vec x)
 {
 #if FN == 0
-    const vec bell = exp2(-0.72134752044448170f * x * x), tail = 0.5f * bell * mills_ratio(fabs(x));
+    const vec bell = EXP2(-0.72134752044448170f * x * x), tail = 0.5f * bell * mills_ratio(fabs(x));
     return select(tail, 1.0f - tail, isgreater(x, TO_VEC(0.0f))) + x * 0.39894228040143268f * bell;
 #elif FN == 1
     return select(TO_VEC(0.0f), TO_VEC(1.0f), isgreater(x, TO_VEC(0.0f)));

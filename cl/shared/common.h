@@ -111,6 +111,34 @@ inline void stv_2(__global ushort *p, size_t i, vec v)
     *(__global WORDS *)(p + i) = CAT(as_uint, HALF_VW)(CAT(vload, VW)(0, h));
 }
 #else
+#if VW == 16 && defined(__clang__)
+/* On a CPU a vload16 may become four moves of 128 bits that nothing merges again: rows through types that promise no more than an
+ * element's alignment stay one. */
+typedef struct __attribute__((packed, aligned(4))) {
+    float16 v;
+} loose16;
+typedef struct __attribute__((packed, aligned(2))) {
+    ushort16 v;
+} loose_half;
+inline vec ldv_0(const __global float *p, size_t i)
+{
+    return ((const __global loose16 *)(p + i))->v;
+}
+inline vec ldv_1(const __global ushort *p, size_t i)
+{
+    return as_float16(__builtin_convertvector(((const __global loose_half *)(p + i))->v, uint16) << 16);
+}
+inline void stv_0(__global float *p, size_t i, vec v)
+{
+    ((__global loose16 *)(p + i))->v = v;
+}
+inline void stv_1(__global ushort *p, size_t i, vec v)
+{
+    const uint16 u = as_uint16(v), r = u + 0x7fffu + ((u >> 16) & 1u);
+    const uint16 safe = (u & 0x7fffffffu) > 0x7f800000u ? u | 0x400000u : r;
+    ((__global loose_half *)(p + i))->v = __builtin_convertvector(safe >> 16, ushort16);
+}
+#else
 inline vec ldv_0(const __global float *p, size_t i)
 {
     return CAT(vload, VW)(0, p + i);
@@ -118,10 +146,6 @@ inline vec ldv_0(const __global float *p, size_t i)
 inline vec ldv_1(const __global ushort *p, size_t i)
 {
     return CAT(as_float, VW)(CAT(convert_uint, VW)(CAT(vload, VW)(0, p + i)) << 16);
-}
-inline vec ldv_2(const __global ushort *p, size_t i)
-{
-    return CAT(vload_half, VW)(0, (const __global half *)p + i);
 }
 inline void stv_0(__global float *p, size_t i, vec v)
 {
@@ -133,6 +157,11 @@ inline void stv_1(__global ushort *p, size_t i, vec v)
     uvec r = (u + 0x7fffu + ((u >> 16) & 1u)) >> 16;
     uvec nan = (u >> 16) | 0x40u;
     CAT(vstore, VW)(CAT(convert_ushort, VW)(select(r, nan, (u & 0x7fffffffu) > 0x7f800000u)), 0, p + i);
+}
+#endif
+inline vec ldv_2(const __global ushort *p, size_t i)
+{
+    return CAT(vload_half, VW)(0, (const __global half *)p + i);
 }
 inline void stv_2(__global ushort *p, size_t i, vec v)
 {

@@ -31,6 +31,7 @@ enum {
     TN_CAP_WMMA12 = 1 << 10,  /* AMD gfx12 */
     TN_CAP_MFMA90A = 1 << 11, /* AMD gfx90a */
     TN_CAP_MFMA942 = 1 << 12, /* AMD gfx942 */
+    TN_CAP_AVX512_BF16 = 1 << 13,
 };
 
 typedef struct tn_kernel tn_kernel;

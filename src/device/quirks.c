@@ -42,10 +42,13 @@ static const struct {
     unsigned cap;
     const char *name;
 } names[] = {
-    {TN_CAP_CPU, "cpu"},         {TN_CAP_AVX2, "avx2"},      {TN_CAP_AVX512, "avx512"},  {TN_CAP_AMX_BF16, "amx-bf16"},
-    {TN_CAP_NV_PTX, "ptx"},      {TN_CAP_NV_MMA80, "mma80"}, {TN_CAP_NV_WGMMA, "wgmma"}, {TN_CAP_DPAS8, "dpas8"},
-    {TN_CAP_DPAS16, "dpas16"},   {TN_CAP_WMMA11, "wmma11"},  {TN_CAP_WMMA12, "wmma12"},  {TN_CAP_MFMA90A, "mfma90a"},
-    {TN_CAP_MFMA942, "mfma942"},
+    {TN_CAP_CPU, "cpu"},         {TN_CAP_AVX2, "avx2"},
+    {TN_CAP_AVX512, "avx512"},   {TN_CAP_AMX_BF16, "amx-bf16"},
+    {TN_CAP_NV_PTX, "ptx"},      {TN_CAP_NV_MMA80, "mma80"},
+    {TN_CAP_NV_WGMMA, "wgmma"},  {TN_CAP_DPAS8, "dpas8"},
+    {TN_CAP_DPAS16, "dpas16"},   {TN_CAP_WMMA11, "wmma11"},
+    {TN_CAP_WMMA12, "wmma12"},   {TN_CAP_MFMA90A, "mfma90a"},
+    {TN_CAP_MFMA942, "mfma942"}, {TN_CAP_AVX512_BF16, "avx512-bf16"},
 };
 
 /* AMD's names say the instruction set: gfx1100 is RDNA 3, gfx1201 RDNA 4, gfx90a MI200, gfx942 MI300. */
@@ -54,8 +57,28 @@ static const struct {
     unsigned cap;
 } amd[] = {{"gfx11", TN_CAP_WMMA11}, {"gfx12", TN_CAP_WMMA12}, {"gfx90a", TN_CAP_MFMA90A}, {"gfx942", TN_CAP_MFMA942}};
 
-/* The host's own instructions, which the compiler of a CPU device makes code for: vectors as wide as it says. Oclgrind
- * interprets: nothing of it holds. */
+/* What Debian's PoCL makes code for is in a device's name, and may be less than the processor has (POCL_KERNELLIB_NAME). */
+static const struct {
+    const char *target;
+    unsigned without;
+} targets[] = {{"-haswell", TN_CAP_AVX512},
+               {"-sandybridge", TN_CAP_AVX512 | TN_CAP_AVX2},
+               {"-ivybridge", TN_CAP_AVX512 | TN_CAP_AVX2},
+               {"-bdver1", TN_CAP_AVX512 | TN_CAP_AVX2},
+               {"-penryn", TN_CAP_AVX512 | TN_CAP_AVX2},
+               {"-core2", TN_CAP_AVX512 | TN_CAP_AVX2},
+               {"-athlon64", TN_CAP_AVX512 | TN_CAP_AVX2}};
+
+static unsigned target_lacks(const tn_device_info *o)
+{
+    unsigned lacks = 0;
+    if (!tn_has_nocase(o->platform, "Portable Computing Language")) return 0;
+    for (size_t i = 0; i < TN_COUNT(targets); i++)
+        if (strstr(o->name, targets[i].target)) lacks |= targets[i].without;
+    return lacks;
+}
+
+/* The host's own instructions that the compiler of a CPU device makes code for. Oclgrind interprets: nothing of it holds. */
 static unsigned host_caps(const tn_device_info *o)
 {
     unsigned caps = 0;
@@ -63,8 +86,11 @@ static unsigned host_caps(const tn_device_info *o)
 #if defined(__x86_64__)
     unsigned a = 0, b = 0, c = 0, d = 0;
     if (__builtin_cpu_supports("avx2")) caps |= TN_CAP_AVX2;
-    if (o->float_width >= 16 && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl")) caps |= TN_CAP_AVX512;
-    if ((caps & TN_CAP_AVX512) && __get_cpuid_count(7, 0, &a, &b, &c, &d) && (d >> 22 & 1)) caps |= TN_CAP_AMX_BF16;
+    if (__builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl")) caps |= TN_CAP_AVX512;
+    caps &= ~target_lacks(o);
+    if (!(caps & TN_CAP_AVX512)) return caps;
+    if (__get_cpuid_count(7, 1, &a, &b, &c, &d) && (a >> 5 & 1)) caps |= TN_CAP_AVX512_BF16;
+    if (__get_cpuid_count(7, 0, &a, &b, &c, &d) && (d >> 22 & 1)) caps |= TN_CAP_AMX_BF16;
 #endif
     return caps;
 }

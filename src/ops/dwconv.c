@@ -1,9 +1,10 @@
-/* Depthwise 3x3 convolutions: kernels for CPUs in conv.cl, where an item makes one output, and for GPUs in dwconv.cl, where it
- * walks down columns. */
+/* Depthwise 3x3 convolutions: for GPUs gpu/dwconv.cl, where an item walks down columns; for CPUs cpu/dwconv.cl, where it walks
+ * along rows, or where channels are no whole vectors conv.cl, where it makes one output. */
 #include "spatial.h"
 
 #define CONV   "portable/conv.cl"
 #define DWCONV "gpu/dwconv.cl"
+#define ALONG  "cpu/dwconv.cl"
 
 /* ---- GPUs ---- */
 
@@ -82,20 +83,78 @@ static int dw_walk_back(tn_ctx *c, const tn_conv_grads *g, int batch, tn_size2 s
 
 /* ---- CPUs ---- */
 
-static int dw_conv(tn_ctx *c, const tn_tensor *x, const tn_tensor *w, int batch, tn_size2 s, bool flip, tn_tensor *y, tn_error *err)
+static int dw_repack(tn_ctx *c, tn_tensor *t, const tn_tensor *w, int C, tn_error *err)
 {
-    size_t mark = c->ws_used;
-    const int C = x->cols, vw = tn_vec_width(c, C);
-    tn_tensor t;
-    TN_TRY(tn_ws_take(c, &t, TN_F32, 9, C, err));
-    tn_arg a1[] = {TN_BUF(w->mem), TN_BUF(t.mem), TN_INT(C)};
+    TN_TRY(tn_ws_take(c, t, TN_F32, 9, C, err));
+    tn_arg args[] = {TN_BUF(w->mem), TN_BUF(t->mem), TN_INT(C)};
+    return tn_spatial_run(c, &(tn_spatial_kernel){CONV, "dw_repack", "-DVW=1", TN_F32}, (size_t)C, 1, args, TN_COUNT(args), err);
+}
+
+static bool walks_along(const tn_tensor *x)
+{
+    return x->cols % 16 == 0;
+}
+
+static tn_runs dw_runs(const tn_ctx *c, int batch, int per_run, int height)
+{
+    enum { ITEMS_A_UNIT = 16, LEAST = 4 };
+    return tn_runs_of(height, batch, per_run, ITEMS_A_UNIT * (int)c->dev->info.compute_units, LEAST);
+}
+
+static int dw_along(tn_ctx *c, const tn_tensor *x, const tn_tensor *t, int batch, tn_size2 s, bool flip, tn_tensor *y,
+                    tn_error *err)
+{
+    const tn_runs run = dw_runs(c, batch, 1, s.h);
+    tn_options o;
+    TN_TRY(tn_options_set(&o, err, "-DACT=%d%s", (int)x->dtype, flip ? " -DFLIP=1" : "")); /* else one program with dw_back */
+    const tn_arg args[] = {TN_BUF(x->mem), TN_BUF(t->mem),  TN_BUF(y->mem),  TN_INT(s.h),
+                           TN_INT(s.w),    TN_INT(x->cols), TN_INT(run.span)};
+    const tn_range range = {2, {(size_t)run.per_image, (size_t)batch}, {1, 1}};
+    return tn_op_run(c, ALONG, "dw_conv", o.s, args, TN_COUNT(args), &range, err);
+}
+
+static int dw_each(tn_ctx *c, const tn_tensor *x, const tn_tensor *t, int batch, tn_size2 s, bool flip, tn_tensor *y, tn_error *err)
+{
+    const int C = x->cols, vw = tn_vec_width(c, C), rows = batch * s.h;
     tn_options o;
     TN_TRY(tn_options_set(&o, err, "-DVW=%d", vw)); /* one program with the gradient's kernels */
-    TN_TRY(tn_spatial_run(c, &(tn_spatial_kernel){CONV, "dw_repack", o.s, x->dtype}, (size_t)C, 1, a1, TN_COUNT(a1), err));
-    const int rows = batch * s.h;
-    tn_arg a2[] = {TN_BUF(x->mem), TN_BUF(t.mem), TN_BUF(y->mem), TN_INT(s.h), TN_INT(s.w), TN_INT(C), TN_INT(rows)};
+    tn_arg args[] = {TN_BUF(x->mem), TN_BUF(t->mem), TN_BUF(y->mem), TN_INT(s.h), TN_INT(s.w), TN_INT(C), TN_INT(rows)};
     const tn_spatial_kernel k = {CONV, flip ? "dw_conv_turned" : "dw_conv", o.s, x->dtype};
-    TN_TRY(tn_spatial_run(c, &k, (size_t)s.w * (size_t)(C / vw), (size_t)rows, a2, TN_COUNT(a2), err));
+    return tn_spatial_run(c, &k, (size_t)s.w * (size_t)(C / vw), (size_t)rows, args, TN_COUNT(args), err);
+}
+
+static int dw_conv(tn_ctx *c, const tn_tensor *x, const tn_tensor *w, int batch, tn_size2 s, bool flip, tn_tensor *y, tn_error *err)
+{
+    const size_t mark = c->ws_used;
+    tn_tensor t;
+    TN_TRY(dw_repack(c, &t, w, x->cols, err));
+    TN_TRY((walks_along(x) ? dw_along : dw_each)(c, x, &t, batch, s, flip, y, err));
+    c->ws_used = mark;
+    return 0;
+}
+
+static int dw_grad_sum(tn_ctx *c, const tn_tensor *p, int C, int parts, tn_tensor *dw, tn_error *err)
+{
+    tn_arg args[] = {TN_BUF(p->mem), TN_BUF(dw->mem), TN_INT(C), TN_INT(parts)};
+    return tn_spatial_run(c, &(tn_spatial_kernel){CONV, "dw_grad_sum", "-DVW=1", TN_F32}, (size_t)C, 9, args, TN_COUNT(args), err);
+}
+
+/* Both gradients in one pass. */
+static int dw_back_along(tn_ctx *c, const tn_conv_grads *g, int batch, tn_size2 s, tn_error *err)
+{
+    const size_t mark = c->ws_used;
+    const int C = g->x->cols;
+    const tn_runs run = dw_runs(c, batch, C / 16, s.h);
+    tn_tensor t, p;
+    tn_options o;
+    TN_TRY(dw_repack(c, &t, g->w, C, err));
+    TN_TRY(tn_ws_take(c, &p, TN_F32, batch * run.per_image * 9, C, err));
+    TN_TRY(tn_options_set(&o, err, "-DACT=%d", (int)g->x->dtype));
+    const tn_arg args[] = {TN_BUF(g->x->mem), TN_BUF(g->dy->mem), TN_BUF(t.mem), TN_BUF(g->dx->mem), TN_BUF(p.mem),
+                           TN_INT(s.h),       TN_INT(s.w),        TN_INT(C),     TN_INT(run.span),   TN_INT(run.per_image)};
+    const tn_range range = {3, {(size_t)(C / 16), (size_t)run.per_image, (size_t)batch}, {1, 1, 1}};
+    TN_TRY(tn_op_run(c, ALONG, "dw_back", o.s, args, TN_COUNT(args), &range, err));
+    TN_TRY(dw_grad_sum(c, &p, C, batch * run.per_image, g->dw, err));
     c->ws_used = mark;
     return 0;
 }
@@ -114,8 +173,7 @@ static int dw_grad(tn_ctx *c, const tn_tensor *x, const tn_tensor *dy, int batch
                    TN_INT(s.w),    TN_INT(C),       TN_INT(rows),  TN_INT(chunk)};
     TN_TRY(tn_spatial_run(c, &(tn_spatial_kernel){CONV, "dw_grad", o.s, x->dtype}, (size_t)(C / vw), (size_t)chunks, a1,
                           TN_COUNT(a1), err));
-    tn_arg a2[] = {TN_BUF(p.mem), TN_BUF(dw->mem), TN_INT(C), TN_INT(chunks)};
-    TN_TRY(tn_spatial_run(c, &(tn_spatial_kernel){CONV, "dw_grad_sum", o.s, x->dtype}, (size_t)C, 9, a2, TN_COUNT(a2), err));
+    TN_TRY(dw_grad_sum(c, &p, C, chunks, dw, err));
     c->ws_used = mark;
     return 0;
 }
@@ -141,6 +199,7 @@ int tn_dwconv_backward(tn_ctx *c, const tn_conv_grads *g, int batch, tn_size2 s,
     TN_TRY(tn_storage(&act, "a depthwise convolution's backward", TN_LIST(g->x, g->dy, g->dx), TN_LIST(g->w, wanted ? g->dw : g->w),
                       err));
     if (walks(c) && wanted) return dw_walk_back(c, g, batch, s, err);
+    if (wanted && walks_along(g->x)) return dw_back_along(c, g, batch, s, err);
     if (wanted) TN_TRY(dw_grad(c, g->x, g->dy, batch, s, g->dw, err));
     return (walks(c) ? dw_walk_conv : dw_conv)(c, g->dy, g->w, batch, s, true, g->dx, err);
 }

@@ -20,6 +20,9 @@ bool tn_gemm_thin_can(const tn_ctx *c, const void *args);
 int tn_gemm_thin(tn_ctx *c, const void *args, tn_error *err);
 bool tn_gemm_thin_grad_can(const tn_ctx *c, const void *args);
 int tn_gemm_thin_grad(tn_ctx *c, const void *args, tn_error *err);
+/* gemm_native.c */
+bool tn_gemm_dot_can(const tn_ctx *c, const void *args);
+int tn_gemm_dot(tn_ctx *c, const void *args, tn_error *err);
 bool tn_gemm_mma_can(const tn_ctx *c, const void *args);
 int tn_gemm_mma(tn_ctx *c, const void *args, tn_error *err);
 bool tn_gemm_wgmma_can(const tn_ctx *c, const void *args);

@@ -1,4 +1,5 @@
 #include "columns.h"
+#include "norm_cpu.h"
 
 /* What a column reduction sums, how it cuts its rows, and where its statistics stand. */
 enum { SUMS, PRODUCTS, GRADS, SQUARES };
@@ -135,6 +136,7 @@ int tn_norm2d_stats(tn_ctx *c, const tn_tensor *x, int unit_rows, int groups, fl
     tn_dtype act;
     TN_TRY(tn_storage(&act, "a norm", TN_LIST(x), TN_LIST(stats), err));
     if (tn_columns_can(c, x)) return tn_columns_stats(c, x, unit_rows, groups, eps, stats, err);
+    if (tn_norm_cpu_can(c, x)) return tn_norm_cpu_stats(c, x, unit_rows, groups, eps, stats, err);
     size_t mark = c->ws_used;
     reduction r = unit_reduction(c, SUMS, x, unit_rows, groups);
     const int per_unit = unit_rows / r.chunk_rows;
@@ -173,43 +175,56 @@ int tn_norm2d_apply(tn_ctx *c, const tn_norm2d *n, tn_tensor *y, tn_error *err)
     tn_dtype act;
     TN_TRY(tn_storage(&act, "a norm", TN_LIST(n->x, y), TN_LIST(n->stats, n->gamma, n->beta), err));
     if (tn_columns_can(c, n->x)) return tn_columns_apply(c, n, y, err);
+    if (tn_norm_cpu_can(c, n->x)) return tn_norm_cpu_apply(c, n, y, err);
     tn_arg args[] = {TN_BUF(n->x->mem),  TN_BUF(n->stats->mem), TN_BUF(n->gamma->mem), TN_BUF(n->beta->mem), TN_BUF(y->mem),
                      TN_INT(n->x->cols), TN_INT(n->groups),     TN_INT(n->unit_rows),  TN_INT(NORM_SPAN)};
     return per_unit(c, "norm2d_forward", args, TN_COUNT(args), n->x, n->unit_rows, err);
 }
 
+/* As tn_norm_cpu_parts, for any device and any channels; no lines. */
+static int norm_parts(tn_ctx *c, const tn_norm2d *n, const tn_tensor *dy, tn_norm_parts *out, tn_error *err)
+{
+    const reduction r = unit_reduction(c, GRADS, n->x, n->unit_rows, n->groups);
+    out->chunks = n->unit_rows / r.chunk_rows;
+    TN_TRY(tn_ws_take(c, &out->p0, TN_F32, r.chunks, n->x->cols, err));
+    TN_TRY(tn_ws_take(c, &out->p1, TN_F32, r.chunks, n->x->cols, err));
+    return reduce(c, dy, n->x, n->stats, &r, &out->p0, &out->p1, err);
+}
+
+static int norm_last(tn_ctx *c, const tn_norm2d *n, const tn_tensor *sums, const tn_tensor *dy, tn_tensor *dx, tn_error *err)
+{
+    tn_arg args[] = {TN_BUF(n->x->mem), TN_BUF(n->stats->mem), TN_BUF(n->gamma->mem), TN_BUF(sums->mem),    TN_BUF(dy->mem),
+                     TN_BUF(dx->mem),   TN_INT(n->x->cols),    TN_INT(n->groups),     TN_INT(n->unit_rows), TN_INT(NORM_SPAN)};
+    return per_unit(c, "norm2d_backward", args, TN_COUNT(args), n->x, n->unit_rows, err);
+}
+
+/* sums [units * groups, 2] of the parts. */
+static int norm_sums(tn_ctx *c, const tn_norm2d *n, const tn_norm_parts *p, tn_tensor *sums, tn_error *err)
+{
+    const int C = n->x->cols, units = n->x->rows / n->unit_rows;
+    const float inv = 1.0f / ((float)n->unit_rows * (float)(C / n->groups));
+    TN_TRY(tn_ws_take(c, sums, TN_F32, units * n->groups, 2, err));
+    tn_arg args[] = {TN_BUF(p->p0.mem), TN_BUF(p->p1.mem), TN_BUF(n->gamma->mem), TN_BUF(sums->mem),
+                     TN_INT(C),         TN_INT(n->groups), TN_INT(p->chunks),     TN_FLT(inv)};
+    const tn_range range = {2, {(size_t)n->groups, (size_t)units}, {0}};
+    return norm2d_run(c, "norm2d_sums", args, TN_COUNT(args), n->x, &range, err);
+}
+
 int tn_norm2d_backward(tn_ctx *c, const tn_norm2d *n, const tn_tensor *dy, tn_tensor *dx, tn_tensor *dgamma, tn_tensor *dbeta,
                        tn_error *err)
 {
-    const tn_tensor *const x = n->x, *const stats = n->stats, *const gamma = n->gamma;
-    const int unit_rows = n->unit_rows, groups = n->groups;
     tn_dtype act;
-    TN_TRY(tn_storage(&act, "a norm's backward", TN_LIST(x, dy, dx), TN_LIST(stats, gamma, dgamma, dbeta), err));
-    if (tn_columns_can(c, x)) return tn_columns_backward(c, n, dy, dx, dgamma, dbeta, err);
-    size_t mark = c->ws_used;
-    reduction r = unit_reduction(c, GRADS, x, unit_rows, groups);
-    const int units = x->rows / unit_rows;
-    tn_tensor p0, p1, sums;
-    TN_TRY(tn_ws_take(c, &p0, TN_F32, r.chunks, x->cols, err));
-    TN_TRY(tn_ws_take(c, &p1, TN_F32, r.chunks, x->cols, err));
-    TN_TRY(tn_ws_take(c, &sums, TN_F32, units * groups, 2, err));
-    TN_TRY(reduce(c, dy, x, stats, &r, &p0, &p1, err));
-    if (dbeta->mem) TN_TRY(reduce_sum(c, &p0, dbeta, err));
-    if (dgamma->mem) TN_TRY(reduce_sum(c, &p1, dgamma, err));
-    const float inv = 1.0f / ((float)unit_rows * (float)(x->cols / groups));
-    tn_arg a1[] = {TN_BUF(p0.mem),
-                   TN_BUF(p1.mem),
-                   TN_BUF(gamma->mem),
-                   TN_BUF(sums.mem),
-                   TN_INT(x->cols),
-                   TN_INT(groups),
-                   TN_INT(unit_rows / r.chunk_rows),
-                   TN_FLT(inv)};
-    const tn_range range = {2, {(size_t)groups, (size_t)units}, {0}};
-    TN_TRY(norm2d_run(c, "norm2d_sums", a1, TN_COUNT(a1), x, &range, err));
-    tn_arg a2[] = {TN_BUF(x->mem),  TN_BUF(stats->mem), TN_BUF(gamma->mem), TN_BUF(sums.mem),  TN_BUF(dy->mem),
-                   TN_BUF(dx->mem), TN_INT(x->cols),    TN_INT(groups),     TN_INT(unit_rows), TN_INT(NORM_SPAN)};
-    TN_TRY(per_unit(c, "norm2d_backward", a2, TN_COUNT(a2), x, unit_rows, err));
+    TN_TRY(tn_storage(&act, "a norm's backward", TN_LIST(n->x, dy, dx), TN_LIST(n->stats, n->gamma, dgamma, dbeta), err));
+    if (tn_columns_can(c, n->x)) return tn_columns_backward(c, n, dy, dx, dgamma, dbeta, err);
+    const size_t mark = c->ws_used;
+    const bool cpu = tn_norm_cpu_can(c, n->x);
+    tn_norm_parts p;
+    tn_tensor sums;
+    TN_TRY((cpu ? tn_norm_cpu_parts : norm_parts)(c, n, dy, &p, err));
+    if (dbeta->mem) TN_TRY(reduce_sum(c, &p.p0, dbeta, err));
+    if (dgamma->mem) TN_TRY(reduce_sum(c, &p.p1, dgamma, err));
+    TN_TRY(norm_sums(c, n, &p, &sums, err));
+    TN_TRY(cpu ? tn_norm_cpu_backward(c, n, &p, &sums, dy, dx, err) : norm_last(c, n, &sums, dy, dx, err));
     c->ws_used = mark;
     return 0;
 }

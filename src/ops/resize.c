@@ -1,8 +1,9 @@
-/* Bilinear resizing. GPUs have kernels of their own for the factor 2, which decoders consist of. */
+/* Bilinear resizing. The factor 2, which decoders consist of, has kernels of its own on GPUs and on CPUs. */
 #include "spatial.h"
 
 #define RESIZE   "portable/resize.cl"
 #define UPSAMPLE "gpu/upsample.cl"
+#define DOUBLING "cpu/upsample.cl"
 
 /* The small and the large side and how they are stored. */
 typedef struct {
@@ -50,11 +51,26 @@ static int resize_twice(tn_ctx *c, const resize_call *k, tn_error *err)
                           (size_t)items, (size_t)k->batch * (size_t)run.per_image, args, TN_COUNT(args), err);
 }
 
+static int resize_twice_cpu(tn_ctx *c, const resize_call *k, tn_error *err)
+{
+    enum { ITEMS_A_UNIT = 16, LEAST = 2 };
+    const tn_size2 in = k->r->in;
+    const tn_runs run = tn_runs_of(in.h, k->batch, 1, ITEMS_A_UNIT * (int)c->dev->info.compute_units, LEAST);
+    tn_options o;
+    TN_TRY(tn_options_set(&o, err, "-DACT=%d -DOUT=%d", (int)k->small, (int)k->large));
+    const tn_arg args[] = {TN_BUF(k->from->mem), TN_BUF(k->to->mem),  TN_INT(in.h),
+                           TN_INT(in.w),         TN_INT(k->channels), TN_INT(run.span)};
+    const tn_range range = {2, {(size_t)run.per_image, (size_t)k->batch}, {1, 1}};
+    return tn_op_run(c, DOUBLING, k->back ? "upsample_backward" : "upsample_forward", o.s, args, TN_COUNT(args), &range, err);
+}
+
 static int resize(tn_ctx *c, const resize_call *k, tn_error *err)
 {
     const tn_resize *r = k->r;
     if (same_size(r)) return resize_same(c, k, err);
-    if (doubles(r) && c->dev->info.type != TN_DEVICE_CPU) return resize_twice(c, k, err);
+    const bool cpu = c->dev->info.type == TN_DEVICE_CPU;
+    if (doubles(r) && !cpu) return resize_twice(c, k, err);
+    if (doubles(r) && k->channels % 16 == 0) return resize_twice_cpu(c, k, err);
     tn_options o;
     const int vw = tn_run_width(c, k->small, k->channels), rows = k->batch * (k->back ? r->in.h : r->out.h);
     const size_t items = (size_t)(k->back ? r->in.w : r->out.w) * (size_t)(k->channels / vw);
