@@ -203,11 +203,15 @@ void tn_product_sizes_alike(const tn_trial *t, int *M, int *N, int *K)
     const tn_gemm_args *like = t->like;
     const int parts = like->e.parts && like->e.tb2 ? like->e.parts : 1;
     const bool sum = like->K >= TN_LONG_SUM, tiles = !sum && t->size && !(t->c->dev->caps & TN_CAP_CPU); /* more than units */
-    *M = like->M <= 8 ? like->M : tiles ? TN_MIN(like->M, 2600) : t->size ? 101 : 45;
+    *M = like->M <= 8     ? like->M
+         : tiles          ? TN_MIN(like->M, 2600)
+         : like->M <= 128 ? TN_MIN(like->M, t->size ? 101 : 45)
+         : t->size        ? 197
+                          : 141; /* on the side of 128 where kernels for CPUs take another way */
     *N = parts * reduced(like->N / parts, tiles ? TN_ROUND_UP(832 / parts, 64) : 192);
     *K = sum ? TN_LONG_SUM + 64 + like->K % 64 : reduced(like->K, 192);
     if (t->size) return;
-    if (parts == 1) *N = less_odd(*N);
+    if (parts == 1 && !sum) *N = less_odd(*N);
     *K = less_odd(*K);
 }
 
