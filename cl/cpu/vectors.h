@@ -82,20 +82,6 @@ inline short32 kept32(uint seed, uint i, uint threshold)
     return __builtin_astype(__builtin_astype(x, ushort32) >= (ushort32)((ushort)threshold), short32);
 }
 
-/* 2^x for x from -125 (below: 2^-125) to 127, to 2.2e-7: 2^round(x) by the exponent, a polynomial on [-1/2, 1/2]. NaN stays. */
-inline float16 exp2_fast(float16 x)
-{
-    const float16 y = greater16((float16)(-125.0f), x), t = y + 12582912.0f, f = y - (t - 12582912.0f);
-    float16 p = fma(f, (float16)(1.327647e-3f), (float16)(9.6755419e-3f));
-    p = fma(f, p, (float16)(5.5507131e-2f));
-    p = fma(f, p, (float16)(2.402212e-1f));
-    p = fma(f, p, (float16)(6.9314694e-1f));
-    p = fma(f, p, (float16)(1.0f));
-    return as_float16(as_int16(p) + (as_int16(t) << 23));
-}
-
-#define EXP2(x) exp2_fast(x) /* for act.h */
-
 /* ---- scratch ----
  *
  * One work-item a work-group takes one of `slots` pieces of global memory for as long as it runs: as many as the device has
