@@ -1,10 +1,8 @@
 #include "quirks.h"
+#include "amx.h"
 
 #include <stdio.h>
 #include <string.h>
-#if defined(__x86_64__)
-#include <cpuid.h>
-#endif
 
 #define NV_CAPABILITY_MAJOR   0x4000 /* CL_DEVICE_COMPUTE_CAPABILITY_MAJOR_NV, cl_nv_device_attribute_query */
 #define INTEL_SUB_GROUP_SIZES 0x4108 /* CL_DEVICE_SUB_GROUP_SIZES_INTEL, cl_intel_required_subgroup_size */
@@ -58,10 +56,9 @@ static unsigned host_caps(const tn_device_info *o)
     unsigned caps = 0;
     if (tn_has_nocase(o->platform, "Oclgrind")) return 0;
 #if defined(__x86_64__)
-    unsigned a = 0, b = 0, c = 0, d = 0;
     if (__builtin_cpu_supports("avx2")) caps |= TN_CAP_AVX2;
     if (o->float_width >= 16 && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl")) caps |= TN_CAP_AVX512;
-    if ((caps & TN_CAP_AVX512) && __get_cpuid_count(7, 0, &a, &b, &c, &d) && (d >> 22 & 1)) caps |= TN_CAP_AMX_BF16;
+    if ((caps & TN_CAP_AVX512) && tn_amx_bf16()) caps |= TN_CAP_AMX_BF16;
 #endif
     return caps;
 }
