@@ -133,6 +133,7 @@ for e in "${epilogues[@]}"; do amx gemm_amx -DCT=1 -DPAIR $e; done
 amx gemm_amx -DCT=1 -DPAIR -DMASK_E ${epilogues[4]}
 amx gemm_amx -DCT=1 -DPAIR -DBIAS -DTURN
 for m in "" "-DMASK_A -DMASK_B"; do amx gemm_amx_grad $m; done
+for hd in 32 64 96 128; do amx attention_amx -DHD=$hd -DTURN; done
 # NVIDIA's matrix units: inline PTX. The functions of OpenCL are libclc's, and all of our own are inlined, as the driver does; what
 # Hopper alone has is rewritten as the library does it (src/device/ptx.c). Clang 15 writes no .reqntid and knows targets up to sm_80.
 clc=/usr/lib/clc/nvptx64--nvidiacl.bc
