@@ -82,6 +82,11 @@ inline short32 kept32(uint seed, uint i, uint threshold)
     return __builtin_astype(__builtin_astype(x, ushort32) >= (ushort32)((ushort)threshold), short32);
 }
 
+inline float16 masked16(float16 v, short16 kept)
+{
+    return as_float16(as_int16(v) & __builtin_convertvector(kept, int16));
+}
+
 /* ---- scratch ----
  *
  * One work-item a work-group takes one of `slots` pieces of global memory for as long as it runs: as many as the device has
