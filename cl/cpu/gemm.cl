@@ -91,11 +91,6 @@ typedef TYPE(BT) panel_t;
 /* What lies a whole row of a matrix apart no hardware follows: it is asked for, C's neighbours before the products, rows of A and B
  * AHEAD steps before their turn (beyond the end that does no harm). */
 #define AHEAD 24
-#if defined(__x86_64__)
-#define PREFETCH(p) __asm__ volatile("prefetcht0 (%0)" ::"r"(p))
-#else
-#define PREFETCH(p)
-#endif
 #ifdef DIRECT
 #define ASK_B PREFETCH(p + (size_t)AHEAD * p_row);
 #else

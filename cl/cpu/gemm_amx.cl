@@ -160,7 +160,6 @@ inline float16 gelu_slope_16(float16 x)
 #endif
 
 /* A block's rows lie a row of C apart, which no prefetcher follows: they are asked for while the tiles multiply. */
-#define PREFETCH(p)      __asm__ volatile("prefetcht0 (%0)" ::"r"(p))
 #define PREFETCH_ROW(p)                                                                                                            \
     for (int l_ = 0; l_ < WIDTH * (int)sizeof(*(p)) / 64; l_++) PREFETCH((const __global char *)(p) + 64 * l_)
 

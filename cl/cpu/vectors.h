@@ -24,6 +24,9 @@
         }                                                                                                                          \
     }
 
+/* Asks for a line of memory; beyond a buffer's end that does no harm. */
+#define PREFETCH(p) __builtin_prefetch((const void *)(size_t)(p))
+
 /* ---- across a vector ---- */
 
 #define LANE ((int16)(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15))
