@@ -8,6 +8,7 @@
 #define VW 16
 #include "common.h"
 #include "vectors.h"
+#include "turn.h"
 #ifndef HD
 #define HD 64
 #endif
@@ -187,19 +188,8 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void attn_forward(const 
 #ifdef TURN
 #define P_TURN , const __global float2 *table, int skip
 /* A row of q's or k's gradient turned back by the angles of token t; table [n - skip, HD/2] of (cos, sin). */
-inline void turn_back(float16 v[HV], const __global float2 *table, int t, int skip)
-{
-    if (t < skip) return;
-    const __global float *a = (const __global float *)(table + (size_t)(t - skip) * (HD / 2));
-    UNROLL(j, HV / 2)
-    {
-        const float16 x = GVEC(a, 2 * j), y = GVEC(a, 2 * j + 1);
-        const float16 c = (float16)(x.even, y.even), s = (float16)(x.odd, y.odd), lo = v[j], hi = v[j + HV / 2];
-        v[j] = lo * c + hi * s;
-        v[j + HV / 2] = hi * c - lo * s;
-    }
-}
-#define TURN_BACK(v, t) turn_back(v, table, t, skip)
+#define TURN_BACK(v, t)                                                                                                            \
+    if ((t) >= skip) turn_columns(v, table + (size_t)((t) - skip) * (HD / 2), HD, -1.0f)
 #else
 #define P_TURN
 #define TURN_BACK(v, t)

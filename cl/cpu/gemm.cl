@@ -12,6 +12,7 @@
 #include "act.h"
 #include "step.h"
 #include "gemm.h"
+#include "turn.h"
 #ifndef MR
 #define MR 6
 #endif
@@ -90,11 +91,6 @@ typedef TYPE(BT) panel_t;
 /* What lies a whole row of a matrix apart no hardware follows: it is asked for, C's neighbours before the products, rows of A and B
  * AHEAD steps before their turn (beyond the end that does no harm). */
 #define AHEAD 24
-#if defined(__x86_64__)
-#define PREFETCH(p) __asm__ volatile("prefetcht0 (%0)" ::"r"(p))
-#else
-#define PREFETCH(p)
-#endif
 #ifdef DIRECT
 #define ASK_B PREFETCH(p + (size_t)AHEAD * p_row);
 #else
@@ -112,11 +108,6 @@ typedef TYPE(BT) panel_t;
 /* ---- dropout; of A 32 elements of a row at once, zeros from n on ---- */
 
 #if defined(MASK_A) || defined(MASK_E)
-inline float16 masked16(float16 v, short16 kept)
-{
-    return as_float16(as_int16(v) & __builtin_convertvector(kept, int16));
-}
-
 /* Draws are of pairs, which begin at even elements: EVEN says that rows do. */
 inline short32 kept_of(uint seed, uint i, uint threshold)
 {
@@ -173,23 +164,6 @@ inline float32s masked_row(const __global TYPE(AT) *A, size_t at, int n, uint se
     return v;
 }
 #endif
-#endif
-
-/* ---- the end of a row ---- */
-
-#ifdef TURN
-/* q and k of one head, HD = NR: the halves of a row by the angles of its token. */
-inline void turn_row(float16 v[NRV], const __global float2 *angles)
-{
-    const __global float *a = (const __global float *)angles;
-    UNROLL(j, NRV / 2)
-    {
-        const float16 x = GVEC(a, 2 * j), y = GVEC(a, 2 * j + 1);
-        const float16 c = (float16)(x.even, y.even), s = (float16)(x.odd, y.odd), lo = v[j], hi = v[j + NRV / 2];
-        v[j] = lo * c - hi * s;
-        v[j + NRV / 2] = hi * c + lo * s;
-    }
-}
 #endif
 
 /* Items (m_inner blocks of MR rows, panels, outer row blocks * splits * batch). p_panel and p_row are P's strides. */
@@ -260,7 +234,7 @@ __kernel void gemm_panel(const __global TYPE(AT) *A, uint a_off, int lda, const 
             acc[i][j] *= alpha;
             E_BIAS(acc[i][j], n0 + 16 * j, 16)
         }
-        if (n0 < turn_cols && m % tokens >= skip) turn_row(acc[i], table + (size_t)(m % tokens - skip) * (NR / 2));
+        if (n0 < turn_cols && m % tokens >= skip) turn_columns(acc[i], table + (size_t)(m % tokens - skip) * (NR / 2), NR, 1.0f);
         UNROLL(j, NRV) STN(CT, C, c_at + (size_t)m * ldc + n0 + 16 * j, acc[i][j], 16);
 #else
         for (int j = 0; j < NRV && n0 + 16 * j < N; j++) {

@@ -1,92 +1,84 @@
-/* LayerNorm on a CPU: an item takes ROWS rows side by side, so that the sums of several rows are under way at once, and a
- * work-group is worth its start. Arguments and results as in portable/layernorm.cl; cols is a multiple of 16. */
+/* LayerNorm on CPU devices: an item walks down ROWS rows, which memory has in a line; sums in four vectors at once. Arguments and
+ * results as in portable/layernorm.cl; cols is a multiple of 16. SCALED: the backward leaves scaled = scale * dx too. */
 #undef VW
 #define VW 16
 #include "common.h"
+#include "vectors.h"
 #ifndef ROWS
-#define ROWS 4
+#define ROWS 16
 #endif
 
-/* Rows beyond the last are the last row once more: reading is harmless, and nothing is written. */
-inline void row_bases(size_t *base, int first, int rows, int cols)
+/* s[0..3] += `add`, an expression in c: the four in turn, so that no sum waits for the last one. */
+#define SUM_ROW(cols, S, add)                                                                                                      \
+    {                                                                                                                              \
+        int c0 = 0;                                                                                                                \
+        for (; c0 + 64 <= (cols); c0 += 64) UNROLL(u, 4)                                                                           \
+            {                                                                                                                      \
+                const int c = c0 + 16 * u;                                                                                         \
+                S(u, add)                                                                                                          \
+            }                                                                                                                      \
+        for (int c = c0; c < (cols); c += 16) { S(0, add) }                                                                        \
+    }
+#define JOINED(s) sum16((s[0] + s[1]) + (s[2] + s[3]))
+#define EMPTY(s)  UNROLL(u, 4) s[u] = (float16)(0.0f)
+
+__kernel __attribute__((reqd_work_group_size(1, 1, 1))) void ln_forward(const __global act_t *x, const __global float *gamma,
+                                                                        const __global float *beta, __global act_t *y,
+                                                                        __global float2 *stats, int cols, float eps, int rows)
 {
-    for (int r = 0; r < ROWS; r++) base[r] = (size_t)min(first + r, rows - 1) * cols;
+    const int first = (int)get_global_id(0) * ROWS, last = min(rows, first + ROWS);
+    for (int r = first; r < last; r++) {
+        const __global act_t *from = x + (size_t)r * cols;
+        __global act_t *to = y + (size_t)r * cols;
+        float16 s[4];
+        EMPTY(s);
+#define ADD(u, v) s[u] += v;
+        SUM_ROW(cols, ADD, LDV(ACT, from, c))
+        const float mean = JOINED(s) / cols;
+        EMPTY(s);
+#define ADD_SQUARE(u, v)                                                                                                           \
+    const float16 d = v - mean;                                                                                                    \
+    s[u] = fma(d, d, s[u]);
+        SUM_ROW(cols, ADD_SQUARE, LDV(ACT, from, c))
+        const float rstd = rsqrt(JOINED(s) / cols + eps);
+        for (int c = 0; c < cols; c += 16)
+            STV(ACT, to, c, (LDV(ACT, from, c) - mean) * rstd * LDV(0, gamma, c) + LDV(0, beta, c));
+        stats[r] = (float2)(mean, rstd);
+    }
 }
 
-__kernel void ln_forward(const __global act_t *x, const __global float *gamma, const __global float *beta, __global act_t *y,
-                         __global float2 *stats, int cols, float eps, int rows)
-{
-    const int first = (int)get_global_id(0) * ROWS;
-    size_t base[ROWS];
-    float16 s[ROWS];
-    float mean[ROWS], rstd[ROWS];
-    row_bases(base, first, rows, cols);
-#pragma unroll
-    for (int r = 0; r < ROWS; r++) s[r] = (float16)(0.0f);
-    for (int c = 0; c < cols; c += 16)
-#pragma unroll
-        for (int r = 0; r < ROWS; r++) s[r] += LDV(ACT, x, base[r] + c);
-#pragma unroll
-    for (int r = 0; r < ROWS; r++) {
-        mean[r] = HSUM(s[r]) / cols;
-        s[r] = (float16)(0.0f);
-    }
-    for (int c = 0; c < cols; c += 16)
-#pragma unroll
-        for (int r = 0; r < ROWS; r++) {
-            const float16 d = LDV(ACT, x, base[r] + c) - mean[r];
-            s[r] += d * d;
-        }
-#pragma unroll
-    for (int r = 0; r < ROWS; r++) rstd[r] = rsqrt(HSUM(s[r]) / cols + eps);
-    for (int c = 0; c < cols; c += 16) {
-        const float16 g = LDV(0, gamma, c), b = LDV(0, beta, c);
-#pragma unroll
-        for (int r = 0; r < ROWS; r++)
-            if (first + r < rows) STV(ACT, y, base[r] + c, (LDV(ACT, x, base[r] + c) - mean[r]) * rstd[r] * g + b);
-    }
-    for (int r = 0; r < ROWS && first + r < rows; r++) stats[first + r] = (float2)(mean[r], rstd[r]);
-}
+#ifdef SCALED
+#define P_SCALED , const __global float *scale, __global act_t *scaled
+#else
+#define P_SCALED
+#endif
 
-__kernel void ln_backward(const __global act_t *x, const __global float *gamma, const __global float2 *stats,
-                          const __global act_t *dy, __global act_t *dx, int cols, int accumulate, int rows)
+__kernel __attribute__((reqd_work_group_size(1, 1, 1))) void ln_backward(const __global act_t *x, const __global float *gamma,
+                                                                         const __global float2 *stats, const __global act_t *dy,
+                                                                         __global act_t *dx, int cols, int accumulate,
+                                                                         int rows P_SCALED)
 {
-    const int first = (int)get_global_id(0) * ROWS;
-    size_t base[ROWS];
-    float16 s1[ROWS], s2[ROWS];
-    float mean[ROWS], rstd[ROWS], m1[ROWS], m2[ROWS];
-    row_bases(base, first, rows, cols);
-#pragma unroll
-    for (int r = 0; r < ROWS; r++) {
-        const float2 v = stats[min(first + r, rows - 1)];
-        mean[r] = v.x;
-        rstd[r] = v.y;
-        s1[r] = s2[r] = (float16)(0.0f);
-    }
-    for (int c = 0; c < cols; c += 16) {
-        const float16 gamma_c = LDV(0, gamma, c);
-#pragma unroll
-        for (int r = 0; r < ROWS; r++) {
-            const float16 g = LDV(ACT, dy, base[r] + c) * gamma_c;
-            s1[r] += g;
-            s2[r] += g * ((LDV(ACT, x, base[r] + c) - mean[r]) * rstd[r]);
-        }
-    }
-#pragma unroll
-    for (int r = 0; r < ROWS; r++) {
-        m1[r] = HSUM(s1[r]) / cols;
-        m2[r] = HSUM(s2[r]) / cols;
-    }
-    for (int c = 0; c < cols; c += 16) {
-        const float16 gamma_c = LDV(0, gamma, c);
-#pragma unroll
-        for (int r = 0; r < ROWS; r++) {
-            if (first + r >= rows) continue;
-            const float16 g = LDV(ACT, dy, base[r] + c) * gamma_c;
-            const float16 xhat = (LDV(ACT, x, base[r] + c) - mean[r]) * rstd[r];
-            float16 v = rstd[r] * (g - m1[r] - xhat * m2[r]);
-            if (accumulate) v += LDV(ACT, dx, base[r] + c);
-            STV(ACT, dx, base[r] + c, v);
+    const int first = (int)get_global_id(0) * ROWS, last = min(rows, first + ROWS);
+    for (int r = first; r < last; r++) {
+        const size_t base = (size_t)r * cols;
+        const __global act_t *row = x + base, *grad = dy + base;
+        const float mean = stats[r].x, rstd = stats[r].y;
+        float16 s[4], q[4];
+        EMPTY(s);
+        EMPTY(q);
+#define ADD_BOTH(u, v)                                                                                                             \
+    const float16 g = v;                                                                                                           \
+    s[u] += g;                                                                                                                     \
+    q[u] = fma(g, LDV(ACT, row, c) - mean, q[u]);
+        SUM_ROW(cols, ADD_BOTH, LDV(ACT, grad, c) * LDV(0, gamma, c))
+        const float m1 = JOINED(s) / cols, m2 = JOINED(q) * rstd * rstd / cols;
+        for (int c = 0; c < cols; c += 16) {
+            float16 v = rstd * (LDV(ACT, grad, c) * LDV(0, gamma, c) - m1 - (LDV(ACT, row, c) - mean) * m2);
+            if (accumulate) v += LDV(ACT, dx, base + c);
+            STV(ACT, dx, base + c, v);
+#ifdef SCALED
+            STV(ACT, scaled, base + c, v * LDV(0, scale, c));
+#endif
         }
     }
 }

@@ -24,6 +24,9 @@
         }                                                                                                                          \
     }
 
+/* Asks for a line of memory; beyond a buffer's end that does no harm. */
+#define PREFETCH(p) __builtin_prefetch((const void *)(size_t)(p))
+
 /* ---- across a vector ---- */
 
 #define LANE ((int16)(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15))
@@ -82,19 +85,10 @@ inline short32 kept32(uint seed, uint i, uint threshold)
     return __builtin_astype(__builtin_astype(x, ushort32) >= (ushort32)((ushort)threshold), short32);
 }
 
-/* 2^x for x from -125 (below: 2^-125) to 127, to 2.2e-7: 2^round(x) by the exponent, a polynomial on [-1/2, 1/2]. NaN stays. */
-inline float16 exp2_fast(float16 x)
+inline float16 masked16(float16 v, short16 kept)
 {
-    const float16 y = greater16((float16)(-125.0f), x), t = y + 12582912.0f, f = y - (t - 12582912.0f);
-    float16 p = fma(f, (float16)(1.327647e-3f), (float16)(9.6755419e-3f));
-    p = fma(f, p, (float16)(5.5507131e-2f));
-    p = fma(f, p, (float16)(2.402212e-1f));
-    p = fma(f, p, (float16)(6.9314694e-1f));
-    p = fma(f, p, (float16)(1.0f));
-    return as_float16(as_int16(p) + (as_int16(t) << 23));
+    return as_float16(as_int16(v) & __builtin_convertvector(kept, int16));
 }
-
-#define EXP2(x) exp2_fast(x) /* for act.h */
 
 /* ---- scratch ----
  *

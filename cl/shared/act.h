@@ -2,7 +2,9 @@
 #ifndef FN
 #define FN 0
 #endif
-#ifndef EXP2
+#if VW == 16 && defined(__clang__)
+#define EXP2(x) exp2_fast(x)
+#else
 #define EXP2(x) exp2(x)
 #endif
 

@@ -138,6 +138,18 @@ inline void stv_1(__global ushort *p, size_t i, vec v)
     const uint16 safe = (u & 0x7fffffffu) > 0x7f800000u ? u | 0x400000u : r;
     ((__global loose_half *)(p + i))->v = __builtin_convertvector(safe >> 16, ushort16);
 }
+
+/* 2^x for x from -125 (below: 2^-125) to 127, to 2.2e-7: 2^round(x) by the exponent, a polynomial on [-1/2, 1/2]. NaN stays. */
+inline float16 exp2_fast(float16 x)
+{
+    const float16 y = (float16)(-125.0f) > x ? (float16)(-125.0f) : x, t = y + 12582912.0f, f = y - (t - 12582912.0f);
+    float16 p = fma(f, (float16)(1.327647e-3f), (float16)(9.6755419e-3f));
+    p = fma(f, p, (float16)(5.5507131e-2f));
+    p = fma(f, p, (float16)(2.402212e-1f));
+    p = fma(f, p, (float16)(6.9314694e-1f));
+    p = fma(f, p, (float16)(1.0f));
+    return as_float16(as_int16(p) + (as_int16(t) << 23));
+}
 #else
 inline vec ldv_0(const __global float *p, size_t i)
 {

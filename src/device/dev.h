@@ -21,7 +21,7 @@ enum {
     TN_CAP_CPU = 1 << 0,  /* a CPU device: one work-item a tile is fastest */
     TN_CAP_AVX2 = 1 << 1, /* of the host's processor, when the device is it */
     TN_CAP_AVX512 = 1 << 2,
-    TN_CAP_AMX_BF16 = 1 << 3,
+    TN_CAP_AMX_BF16 = 1 << 3, /* tiles, and the system lets this process use them (amx.h) */
     TN_CAP_NV_PTX = 1 << 4,   /* takes inline PTX */
     TN_CAP_NV_MMA80 = 1 << 5, /* mma.sync of bf16: compute capability 8.0 on */
     TN_CAP_NV_WGMMA = 1 << 6, /* 9.0 */

@@ -1,4 +1,5 @@
 #include "quirks.h"
+#include "amx.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -84,13 +85,13 @@ static unsigned host_caps(const tn_device_info *o)
     unsigned caps = 0;
     if (tn_has_nocase(o->platform, "Oclgrind")) return 0;
 #if defined(__x86_64__)
-    unsigned a = 0, b = 0, c = 0, d = 0;
     if (__builtin_cpu_supports("avx2")) caps |= TN_CAP_AVX2;
+    unsigned a = 0, b = 0, c = 0, d = 0;
     if (__builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl")) caps |= TN_CAP_AVX512;
     caps &= ~target_lacks(o);
     if (!(caps & TN_CAP_AVX512)) return caps;
     if (__get_cpuid_count(7, 1, &a, &b, &c, &d) && (a >> 5 & 1)) caps |= TN_CAP_AVX512_BF16;
-    if (__get_cpuid_count(7, 0, &a, &b, &c, &d) && (d >> 22 & 1)) caps |= TN_CAP_AMX_BF16;
+    if (tn_amx_bf16()) caps |= TN_CAP_AMX_BF16;
 #endif
     return caps;
 }

@@ -8,6 +8,7 @@ static const tn_tunable wgmma_tunables[] = {{"BN", tile_columns}, {0}};
 static const tn_variant gemm_rows[] = {
     {.name = "wgmma", .needs = TN_CAP_NV_WGMMA, .can = tn_gemm_wgmma_can, .run = tn_gemm_wgmma, .tunables = wgmma_tunables},
     {.name = "mma", .needs = TN_CAP_NV_MMA80, .can = tn_gemm_mma_can, .run = tn_gemm_mma},
+    {.name = "amx", .needs = TN_CAP_CPU | TN_CAP_AMX_BF16, .can = tn_gemm_amx_can, .run = tn_gemm_amx},
     {.name = "dot", .needs = TN_CAP_CPU | TN_CAP_AVX512_BF16, .can = tn_gemm_dot_can, .run = tn_gemm_dot},
     {.name = "native", .needs = TN_CAP_CPU, .run = tn_gemm_native},
     {.name = "thin", .needs = TN_CAP_NV_MMA80, .can = tn_gemm_thin_can, .run = tn_gemm_thin},

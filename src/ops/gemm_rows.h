@@ -14,6 +14,15 @@ tn_tensor tn_gemm_extra(const tn_gemm_args *g);
 /** The options and arguments of epilogue.h's P_END. */
 void tn_gemm_put_matrix_unit(tn_gemm_build *b, const tn_gemm_args *g);
 
+/* gemm_amx.c, gemm_amx_grad.c */
+bool tn_gemm_amx_can(const tn_ctx *c, const void *args);
+int tn_gemm_amx(tn_ctx *c, const void *args, tn_error *err);
+/** What the tiles' sums are multiplied by: dropout of an operand drops out alone, its scale is here. */
+float tn_gemm_amx_alpha(const tn_gemm_args *g);
+/** A product with A transposed. */
+bool tn_gemm_amx_grad_can(const tn_gemm_args *g);
+int tn_gemm_amx_grad(tn_ctx *c, const tn_gemm_args *g, tn_error *err);
+
 bool tn_gemm_row_can(const tn_ctx *c, const void *args);
 int tn_gemm_row(tn_ctx *c, const void *args, tn_error *err);
 bool tn_gemm_thin_can(const tn_ctx *c, const void *args);

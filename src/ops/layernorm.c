@@ -53,7 +53,7 @@ static int layernorm_backward_portable(tn_ctx *c, const void *args, tn_error *er
     return layernorm_scale(c, args, err);
 }
 
-static const int rows_an_item[] = {4, 2, 8, 0};
+static const int rows_an_item[] = {16, 4, 32, 0};
 static const tn_tunable cpu_tunables[] = {{"ROWS", rows_an_item}, {0}};
 
 static bool layernorm_whole_vectors(const tn_ctx *c, const void *args)
@@ -64,8 +64,8 @@ static bool layernorm_whole_vectors(const tn_ctx *c, const void *args)
 
 static int layernorm_run_cpu(tn_ctx *c, const tn_layernorm_args *a, bool back, tn_error *err)
 {
-    layernorm_kernels k = {"cpu/layernorm.cl", 1, c->tune[0], false, {{0}}};
-    TN_TRY(tn_options_set(&k.o, err, "-DACT=%d -DROWS=%d", (int)a->act, c->tune[0]));
+    layernorm_kernels k = {"cpu/layernorm.cl", 1, c->tune[0], back && a->scaled.rows > 0, {{0}}};
+    TN_TRY(tn_options_set(&k.o, err, "-DACT=%d -DROWS=%d%s", (int)a->act, c->tune[0], k.scales ? " -DSCALED" : ""));
     return layernorm_launch(c, a, &k, back, err);
 }
 
@@ -76,8 +76,7 @@ static int layernorm_forward_cpu(tn_ctx *c, const void *args, tn_error *err)
 
 static int layernorm_backward_cpu(tn_ctx *c, const void *args, tn_error *err)
 {
-    TN_TRY(layernorm_run_cpu(c, args, true, err));
-    return layernorm_scale(c, args, err);
+    return layernorm_run_cpu(c, args, true, err);
 }
 
 /* A row in registers: 16 bytes a run, few runs an item. */

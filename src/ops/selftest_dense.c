@@ -137,7 +137,7 @@ static int attention(tn_trial *t)
 static int attention_lengths(tn_trial *t)
 {
     static const int lengths[3][3] = {
-        {5}, {16, 64, 129}, {128, 200}}; /* one at a time under oclgrind, which confuses reused memory */
+        {5}, {16, 64, 129}, {128, 200, 700}}; /* one at a time under oclgrind, which confuses reused memory */
     for (int i = 0; i < 3 && lengths[t->size][i]; i++) {
         const int mark = t->n, skip = lengths[t->size][i] % 2 ? 3 : 0;
         TN_TRY(attention_of(t, &(attention_shape){2, lengths[t->size][i], 2, 64, skip, 0.5f, 0.5f}));

@@ -43,6 +43,7 @@ static int gemm_pairs(tn_trial *t)
         {.tb = true, .parts = 3, .r = 4, .tb2 = true, .float_b = true, .beta = 1},
         {.parts = 3, .r = 3, .drop_e = 0.3f, .act = 1 + TN_GELU, .slope = true, .padded = true},
         {.parts = 1, .r = 16, .float_b = true, .N = 64},
+        {.parts = 2, .r = 9, .drop_e = 0.3f, .N = 106, .padded = true},
     };
     return products(t, all, TN_COUNT(all));
 }

@@ -1,7 +1,7 @@
 #!/bin/bash
 # Every portable kernel must compile for GPUs that are not here: Intel (ocloc, tgllp and dg2) and AMD (clang, gfx906,
-# gfx90a, gfx1030), in every storage type; every kernel for CPUs must for CPUs with and without AVX-512, and for Arm; and those for
-# NVIDIA's matrix units must become PTX, which its assembler must take where that is installed.
+# gfx90a, gfx1030), in every storage type; every kernel for CPUs must for CPUs with and without AVX-512, and for Arm; those for AMX
+# tiles must assemble; and those for NVIDIA's matrix units must become PTX, which its assembler must take where that is installed.
 # compile.sh SOURCE_DIR; prints "N passed, N failed".
 cd "$1" || exit 2
 tmp=$(mktemp -d)
@@ -100,6 +100,7 @@ for_gpus cl/gpu/colreduce.cl -DVW=1
 for_gpus cl/portable/gemm_sum.cl -DVW=8 -DWHOLE=1 -DCT=1 ${epilogues[3]}
 for f in cl/cpu/*.cl; do
   name=$(basename "$f" .cl)
+  [[ $name == *_amx* ]] && continue
   for act in 0 1 2; do
     for cpu in "x86_64 -march=x86-64-v2" "x86_64 -march=haswell" "x86_64 -march=skylake-avx512" "aarch64 -march=armv8-a"; do
       check "cpu/$name, storage $act, $cpu" clang-15 -cl-std=CL1.2 -x cl -Xclang -finclude-default-header --target=${cpu%% *} \
@@ -120,6 +121,19 @@ for tb in 0 1; do for bt in 0 1 2; do cpu_gemm gemm_pack -DTB=$tb -DBT=$bt -DNRV
 for e in "${epilogues[@]}"; do cpu_gemm gemm -DTA=0 -DAT=1 -DCT=1 -DMR=6 -DNRV=2 $e; done
 for tb2 in 0 1; do cpu_gemm gemm -DTA=0 -DAT=0 -DCT=0 -DMR=12 -DNRV=2 -DPAIR -DTB2=$tb2 -DA2T=0 -DMASK_E ${epilogues[2]}; done
 cpu_gemm gemm -DTA=1 -DAT=1 -DSPLIT=1 -DBATCH -DMASK_A -DMR=6 -DNRV=1
+# AMX tiles: the assembler takes the instructions that the compiler does not know
+amx() { # file options...
+  local file=$1
+  shift
+  check "cpu/$file $*" clang-15 -cl-std=CL1.2 -x cl -Xclang -finclude-default-header --target=x86_64 -march=skylake-avx512 \
+    -Icl/cpu -Icl/shared "-Dinline=static inline __attribute__((always_inline))" "$@" -O2 -c -o "$tmp/amx.o" "cl/cpu/$file.cl"
+}
+for tb in 0 1; do amx gemm_amx -DCT=$tb -DTB=$tb -DMASK_A -DMASK_B; done
+for e in "${epilogues[@]}"; do amx gemm_amx -DCT=1 -DPAIR $e; done
+amx gemm_amx -DCT=1 -DPAIR -DMASK_E ${epilogues[4]}
+amx gemm_amx -DCT=1 -DPAIR -DBIAS -DTURN
+for m in "" "-DMASK_A -DMASK_B"; do amx gemm_amx_grad $m; done
+for hd in 32 64 96 128; do amx attention_amx -DHD=$hd -DTURN; done
 # NVIDIA's matrix units: inline PTX. The functions of OpenCL are libclc's, and all of our own are inlined, as the driver does; what
 # Hopper alone has is rewritten as the library does it (src/device/ptx.c). Clang 15 writes no .reqntid and knows targets up to sm_80.
 clc=/usr/lib/clc/nvptx64--nvidiacl.bc

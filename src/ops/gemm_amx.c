@@ -1,0 +1,164 @@
+/* Products of bfloat16 on the tiles of CPU devices (cl/cpu/gemm_amx.cl). */
+#include "cpu.h"
+#include "gemm_rows.h"
+
+/* As in the kernel file. ITEMS_A_THREAD: at least, so that none waits long for the last one. */
+enum { TILE_ROWS = 16, TILE_DEPTH = 32, TILE_WORDS = 256, WIDTH = 64, BLOCK = 32, ITEMS_A_THREAD = 4 };
+/* Below LEAST a tile is mostly zeros; a band of A up to MOST_DEPTH long stays in a core's cache, and a longer one than LONG is
+ * worth more rows for each time that B passes by. */
+enum { LEAST = 8, LONG = 768, MOST_DEPTH = 8192, BAND = 32, LONG_BAND = 128, MOST_RANK = 1024 };
+
+typedef struct {
+    int depth, groups, band, cols, batch;
+} amx_shape;
+
+/* ---- what it can do ---- */
+
+/* Draws come in pairs: a row begins with a whole one. */
+static bool amx_masks(const tn_gemm_args *g)
+{
+    return (g->mask_a.p <= 0 || g->A.cols % 2 == 0) && (g->mask_b.p <= 0 || g->B.cols % 2 == 0) &&
+           (g->e.mask.p <= 0 || g->N % 2 == 0);
+}
+
+static bool amx_pair_fits(const tn_gemm_args *g)
+{
+    const tn_epilogue *e = &g->e;
+    const int part = tn_gemm_part(e, g->N);
+    if (!e->parts) return true;
+    if (e->A2.dtype != TN_BF16 || e->B2.dtype != TN_BF16 || g->alpha == 0) return false;
+    return tn_gemm_rank(e) <= MOST_RANK && (part == g->N || part % WIDTH == 0);
+}
+
+bool tn_gemm_amx_can(const tn_ctx *c, const void *args)
+{
+    const tn_gemm_args *g = args;
+    (void)c;
+    if (g->A.dtype != TN_BF16 || g->B.dtype != TN_BF16 || g->C.dtype == TN_F16) return false;
+    if (g->N < LEAST || g->K < LEAST || !amx_masks(g)) return false;
+    if (g->ta) return tn_gemm_amx_grad_can(g);
+    return g->K <= MOST_DEPTH && amx_pair_fits(g);
+}
+
+/* ---- launch ---- */
+
+static amx_shape amx_choose(const tn_ctx *c, const tn_gemm_args *g)
+{
+    const int want = ITEMS_A_THREAD * (int)c->dev->info.compute_units;
+    amx_shape s = {.depth = TN_CEIL_DIV(g->K, TILE_DEPTH), .groups = TN_CEIL_DIV(g->N, WIDTH), .batch = TN_MAX(1, g->batch)};
+    s.band = g->K > LONG ? LONG_BAND : BAND;
+    while (s.band > BAND && TN_CEIL_DIV(g->M, s.band) * s.batch < want) s.band /= 2;
+    const int bands = TN_CEIL_DIV(g->M, s.band) * s.batch, across = TN_MIN(s.groups, TN_CEIL_DIV(want, bands));
+    s.cols = WIDTH * TN_CEIL_DIV(s.groups, across);
+    return s;
+}
+
+/* A right-hand matrix, as it lies: g's own, or the second pair's. */
+typedef struct {
+    tn_tensor B;
+    bool tb;
+    int K;
+    size_t step;
+    tn_mask mask;
+} amx_source;
+
+/* Its tiles, in the workspace. */
+static int amx_pack(tn_ctx *c, tn_tensor *P, const amx_source *b, int N, int batch, tn_error *err)
+{
+    const int depth = TN_CEIL_DIV(b->K, TILE_DEPTH), groups = TN_CEIL_DIV(N, WIDTH);
+    tn_gemm_build k = {.n = 0};
+    TN_TRY(tn_ws_take(c, P, TN_F32, batch * groups * (WIDTH / TILE_ROWS) * depth, TILE_WORDS, err));
+    tn_gemm_option(&k, "-DTB=%d", b->tb);
+    const tn_arg args[] = {TN_BUF(b->B.mem), TN_UINT(b->B.off), TN_INT(b->B.ld), TN_UINT(b->step), TN_BUF(P->mem),
+                           TN_INT(N),        TN_INT(b->K),      TN_INT(depth),   TN_INT(groups)};
+    for (size_t i = 0; i < TN_COUNT(args); i++) tn_gemm_arg(&k, args[i]);
+    if (b->mask.p > 0) tn_gemm_put_step(&k, c);
+    tn_gemm_put_mask(&k, "MASK_B", b->mask, b->B.cols);
+    const size_t global[] = {(size_t)depth, (size_t)groups, (size_t)batch}, local[] = {1, 1, 1};
+    return tn_gemm_launch(c, &k, "cpu/gemm_amx.cl", "tiles_pack", global, local, err);
+}
+
+static void amx_pair(tn_gemm_build *b, const tn_gemm_args *g, const tn_tensor *P2)
+{
+    const tn_epilogue *e = &g->e;
+    const tn_arg args[] = {TN_BUF(e->A2.mem),
+                           TN_UINT(e->A2.off),
+                           TN_INT(e->A2.ld),
+                           TN_BUF(P2->mem),
+                           TN_INT(tn_gemm_rank(e)),
+                           TN_INT(tn_gemm_part(e, g->N)),
+                           TN_FLT(e->alpha2 / tn_gemm_amx_alpha(g))};
+    if (!e->parts) return;
+    tn_gemm_option(b, " -DPAIR");
+    for (size_t i = 0; i < TN_COUNT(args); i++) tn_gemm_arg(b, args[i]);
+}
+
+static void amx_turn(tn_gemm_build *b, const tn_turn *t)
+{
+    const tn_arg args[] = {TN_BUF(t->table.mem), TN_INT(t->table.rows + t->skip), TN_INT(t->skip), TN_INT(2 * t->heads * WIDTH)};
+    if (!t->heads) return;
+    tn_gemm_option(b, " -DTURN");
+    for (size_t i = 0; i < TN_COUNT(args); i++) tn_gemm_arg(b, args[i]);
+}
+
+static size_t amx_scratch_floats(const tn_gemm_args *g, const amx_shape *s)
+{
+    const tn_epilogue *e = &g->e;
+    const size_t tall = (size_t)(s->band / TILE_ROWS), depth2 = e->parts ? TN_CEIL_DIV((size_t)tn_gemm_rank(e), TILE_DEPTH) : 0;
+    const size_t parts = e->parts ? (size_t)(g->N / tn_gemm_part(e, g->N)) : 0;
+    return TILE_ROWS + 2 * BLOCK * WIDTH + tall * ((size_t)s->depth + parts * depth2) * TILE_WORDS;
+}
+
+static int amx_multiply(tn_ctx *c, const tn_gemm_args *g, const amx_shape *s, const tn_tensor P[2], tn_error *err)
+{
+    tn_gemm_build b = {.n = 0};
+    tn_arg scratch[TN_CPU_SCRATCH_ARGS];
+    const size_t p_step = (size_t)s->groups * (WIDTH / TILE_ROWS) * (size_t)s->depth * TILE_WORDS;
+    TN_TRY(tn_cpu_scratch(c, amx_scratch_floats(g, s), scratch, err));
+    tn_gemm_option(&b, "-DCT=%d", (int)g->C.dtype);
+    const tn_arg args[] = {TN_BUF(g->A.mem),
+                           TN_UINT(g->A.off),
+                           TN_INT(g->A.ld),
+                           TN_BUF(P[0].mem),
+                           TN_BUF(g->C.mem),
+                           TN_UINT(g->C.off),
+                           TN_INT(g->C.ld),
+                           TN_INT(g->M),
+                           TN_INT(g->N),
+                           TN_INT(g->K),
+                           TN_INT(s->band),
+                           TN_INT(s->cols),
+                           TN_FLT(tn_gemm_amx_alpha(g)),
+                           TN_FLT(g->beta),
+                           TN_UINT(g->a_step),
+                           TN_UINT(p_step),
+                           TN_UINT(g->c_step)};
+    for (size_t i = 0; i < TN_COUNT(args); i++) tn_gemm_arg(&b, args[i]);
+    if (g->mask_a.p > 0 || g->e.mask.p > 0) tn_gemm_put_step(&b, c);
+    tn_gemm_put_mask(&b, "MASK_A", g->mask_a, g->A.cols);
+    amx_pair(&b, g, &P[1]);
+    tn_gemm_put_mask(&b, "MASK_E", g->e.mask, 0);
+    tn_gemm_put_epilogue(&b, g);
+    amx_turn(&b, &g->e.turn);
+    for (size_t i = 0; i < TN_COUNT(scratch); i++) tn_gemm_arg(&b, scratch[i]);
+    const size_t global[] = {(size_t)TN_CEIL_DIV(g->M, s->band), (size_t)TN_CEIL_DIV(g->N, s->cols), (size_t)s->batch};
+    const size_t local[] = {1, 1, 1};
+    return tn_gemm_launch(c, &b, "cpu/gemm_amx.cl", "gemm_amx", global, local, err);
+}
+
+int tn_gemm_amx(tn_ctx *c, const void *args, tn_error *err)
+{
+    const tn_gemm_args *g = args;
+    const tn_epilogue *e = &g->e;
+    const size_t mark = c->ws_used;
+    tn_tensor P[2] = {{0}, {0}};
+    if (g->ta) return tn_gemm_amx_grad(c, g, err);
+    if (e->turn.heads && e->turn.table.cols != WIDTH) return tn_gemm_turned(c, g, tn_gemm_amx, err);
+    const amx_shape s = amx_choose(c, g);
+    const amx_source first = {g->B, g->tb, g->K, g->b_step, g->mask_b}, second = {e->B2, e->tb2, tn_gemm_rank(e), 0, {0, 0}};
+    int rc = amx_pack(c, &P[0], &first, g->N, s.batch, err);
+    if (!rc && e->parts) rc = amx_pack(c, &P[1], &second, g->N, 1, err);
+    if (!rc) rc = amx_multiply(c, g, &s, P, err);
+    c->ws_used = mark;
+    return rc;
+}
