@@ -14,14 +14,11 @@
 #ifndef M
 #define M 1
 #endif
-#ifndef BIAS
-#define BIAS 0
-#endif
 
 __kernel __attribute__((reqd_work_group_size(1, 1, 1)))
 void qgemv(const __global act_t *x, const __global uchar *packed, const __global scale_t *scales,
            const __global float *nested, const __global uchar *zeros, const __global float *tables, float offset, uint block,
-           const __global float *bias, __global act_t *y, uint y_off, int y_ld, int N, int K)
+           const __global float *bias, __global act_t *y, uint y_off, int y_ld, int N, int K, int biased)
 {
     const float16 code = vload16(0, tables);
     const int first = (int)get_global_id(0) * NR;
@@ -49,9 +46,7 @@ void qgemv(const __global act_t *x, const __global uchar *packed, const __global
     for (int r = 0; r < NR && first + r < N; r++)
         for (int m = 0; m < M; m++) {
             float v = HSUM(acc[m][r]);
-#if BIAS
-            v += bias[first + r];
-#endif
+            if (biased) v += bias[first + r];
             ST(ACT, y, y_off + (size_t)m * y_ld + first + r, v);
         }
 }

@@ -15,9 +15,6 @@
 #ifndef M
 #define M 1
 #endif
-#ifndef BIAS
-#define BIAS 0
-#endif
 #define ROWS (WG / LANES * NR)
 
 /* x[0..3] and x[4..7]. */
@@ -42,7 +39,7 @@ __kernel __attribute__((reqd_work_group_size(WG, 1, 1)))
 void qgemv(const __global act_t *restrict x, const __global uchar *restrict packed, const __global scale_t *restrict scales,
            const __global float *restrict nested, const __global uchar *restrict zeros, const __global float *restrict tables,
            float offset, uint block, const __global float *restrict bias, __global act_t *restrict y, uint y_off, int y_ld,
-           int N, int K)
+           int N, int K, int biased)
 {
     __local float code[16];
     __local float part[M * ROWS][LANES + 1];
@@ -79,9 +76,7 @@ void qgemv(const __global act_t *restrict x, const __global uchar *restrict pack
         float v = 0.0f;
         for (int j = 0; j < LANES; j++) v += part[i][j];
         if (n < N) {
-#if BIAS
-            v += bias[n];
-#endif
+            if (biased) v += bias[n];
             ST(ACT, y, y_off + (size_t)m * y_ld + n, v);
         }
     }

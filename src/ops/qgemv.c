@@ -39,9 +39,9 @@ static int qgemv_launch(tn_ctx *c, const tn_qgemv_args *a, const kernel *g, tn_e
     const size_t per = g->local / (size_t)g->lanes * (size_t)g->rows;
     const size_t global = TN_CEIL_DIV((size_t)a->q.s.rows, per) * g->local;
     tn_qoptions(format, sizeof format, &a->q.s, TN_F32);
-    TN_TRY(tn_options_set(&o, err, "%s -DACT=%d -DWG=%d -DLANES=%d -DNR=%d -DM=%d -DBIAS=%d -DRUN=%d -DLOOKUP=%d", format,
-                          (int)a->x.dtype, (int)g->local, g->lanes, g->rows, a->x.rows, a->bias != NULL, g->run, g->lookup));
-    tn_arg args[16] = {TN_BUF(a->x.mem)};
+    TN_TRY(tn_options_set(&o, err, "%s -DACT=%d -DWG=%d -DLANES=%d -DNR=%d -DM=%d -DRUN=%d -DLOOKUP=%d", format, (int)a->x.dtype,
+                          (int)g->local, g->lanes, g->rows, a->x.rows, g->run, g->lookup));
+    tn_arg args[17] = {TN_BUF(a->x.mem)};
     int k = 1 + tn_qargs(args + 1, &a->q);
     args[k++] = TN_BUF(a->bias ? a->bias : a->q.tables);
     args[k++] = TN_BUF(a->y.mem);
@@ -49,6 +49,7 @@ static int qgemv_launch(tn_ctx *c, const tn_qgemv_args *a, const kernel *g, tn_e
     args[k++] = TN_INT(a->y.ld);
     args[k++] = TN_INT(a->q.s.rows);
     args[k++] = TN_INT(a->q.s.cols);
+    args[k++] = TN_INT(a->bias != NULL);
     return tn_op_run(c, g->file, "qgemv", o.s, args, k, &(tn_range){1, {global}, {g->local}}, err);
 }
 

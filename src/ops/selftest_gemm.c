@@ -7,7 +7,8 @@
 
 static int products(tn_trial *t, const tn_product_case *p, size_t n)
 {
-    for (size_t i = 0; !t->like && i < n; i++) TN_TRY(tn_product_one(t, &p[i]));
+    for (size_t i = 0; !t->like && i < n; i++)
+        if (!tn_trial_skips(t, (int)i)) TN_TRY(tn_product_one(t, &p[i]));
     return 0;
 }
 

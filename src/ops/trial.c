@@ -46,6 +46,11 @@ bool tn_trial_wants(const tn_trial *t, const tn_variant_op *op, const void *args
     return !f->kind || !strcmp(f->kind, kind);
 }
 
+bool tn_trial_skips(const tn_trial *t, int i)
+{
+    return t->act == TN_F16 && (t->c->dev->caps & TN_CAP_CPU) && i % 3;
+}
+
 bool tn_trial_is_of(const tn_trial *t, const tn_variant_op *op)
 {
     return t->c->forced && t->c->forced->op == op;
