@@ -49,7 +49,7 @@ static tn_choice forced_choice(tn_ctx *c, const tn_variant_op *op, const void *a
     op->kind(kind, sizeof kind, args);
     if (f->op != op || (f->kind && strcmp(f->kind, kind)) || !tn_variant_can(c, &op->rows[f->row], args))
         return tn_variant_defaults(op, op->n - 1);
-    f->runs += !c->dry;
+    f->runs++;
     return tn_variant_defaults(op, f->row);
 }
 

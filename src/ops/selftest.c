@@ -16,6 +16,7 @@ int tn_case_run(const tn_case *k, tn_dev *d, const tn_case_spec *s, tn_case_resu
         tn_trial t = {
             .c = &c, .act = s->act, .like = s->like, .rng = tn_rng_named((uint64_t)s->size, k->name), .size = s->size, .err = err};
         c.dry = pass == 0;
+        forced.runs = 0;
         tn_ws_reset(&c);
         rc = k->run(&t);
         if (!rc && pass == 0) rc = tn_ctx_reserve(&c, c.ws_peak, err);

@@ -71,7 +71,7 @@ typedef struct tn_forced {
     const tn_variant_op *op; /* NULL: no operation's; every other operation runs its last row */
     int row;
     const char *kind; /* only these arguments; NULL: all */
-    int runs;         /* how often it ran */
+    int runs;         /* how often it ran, or would have in a dry pass */
 } tn_forced;
 
 /** What to run: a row and the values of its tunables. */
