@@ -63,8 +63,8 @@ double tn_larger_error(double a, double b);
 bool tn_trial_wants(const tn_trial *t, const tn_variant_op *op, const void *args);
 /** Is it about rows of this operation alone? What other operations would leave may come from the host then. */
 bool tn_trial_is_of(const tn_trial *t, const tn_variant_op *op);
-/** May the i-th of a list be left out? Of programs that differ in what else they are told, a CPU device, which compiles for minutes,
- * gets every third in float16: what that changes is how an element is read and written. */
+/** May the i-th of a list be left out? Of programs that differ in what else they are told, a CPU device, which compiles for
+ * minutes, gets every third in float16: what that changes is how an element is read and written. */
 bool tn_trial_skips(const tn_trial *t, int i);
 /* For the cases: a random input (values as stored), a poisoned output, a host array, a comparison. */
 int tn_trial_in(tn_trial *t, tn_dtype dt, int rows, int cols, tn_tensor **x, float **host);
