@@ -69,7 +69,7 @@ typedef uint panel_t; /* two neighbours along K */
         EACH_ROW                                                                                                                   \
         {                                                                                                                          \
             const uint16 a = (uint16)(a_value);                                                                                    \
-            EACH_VECTOR __asm__("vdpbf16ps %2, %1, %0" : "+v"(acc[i][j]) : "v"(a), "v"(b[j]));                                     \
+            EACH_VECTOR ADD_DOT(acc[i][j], a, b[j]);                                                                               \
         }                                                                                                                          \
     }
 #else
