@@ -3,13 +3,10 @@
 #include "quant.h"
 #include "codes.h"
 
-/* An item unpacks SPAN elements, in runs of RUN that lie in one block (RUN divides the block, and RUN the matrix).
+/* An item unpacks `span` elements, in runs of RUN that lie in one block (RUN divides the block, and RUN the matrix).
  * SHIFT: the block is 1 << SHIFT; 0: `block`, which a division finds. */
 #ifndef RUN
 #define RUN 64
-#endif
-#ifndef SPAN
-#define SPAN 4096
 #endif
 #ifndef SHIFT
 #define SHIFT 0
@@ -17,12 +14,12 @@
 __kernel __attribute__((reqd_work_group_size(1, 1, 1)))
 void unpack16(const __global uchar *packed, const __global scale_t *scales, const __global float *nested,
               const __global uchar *zeros, const __global float *tables, float offset, uint block,
-              __global TYPE(OUT) *w, uint w_off, uint n MORE_PARAMS)
+              __global TYPE(OUT) *w, uint w_off, uint n, uint span MORE_PARAMS)
 {
     TAKE_PART(get_global_id(1));
     w += w_off + (size_t)get_global_id(1) * n;
     const float16 code = vload16(0, tables);
-    const size_t from = get_global_id(0) * SPAN, end = min((size_t)n, from + SPAN);
+    const size_t from = get_global_id(0) * span, end = min((size_t)n, from + span);
     for (size_t at = from; at < end; at += RUN) {
         const uint b = SHIFT ? (uint)at >> SHIFT : (uint)at / block;
         const float scale = block_scale(scales, nested, tables, offset, b), zero = block_zero(zeros, b);

@@ -1,9 +1,6 @@
 /* 3x3 convolutions, padding 1, channels last. Depthwise directly; full ones as a product over im2col of one image.
  * C is a multiple of VW for the depthwise kernels. */
 #include "common.h"
-#ifndef FLIP
-#define FLIP 0 /* 1: the kernel turned round, which is the backward towards the input */
-#endif
 
 /* w [C,1,3,3] -> t [9][C]. Items (C). */
 __kernel void dw_repack(const __global float *w, __global float *t, int C)
@@ -13,8 +10,9 @@ __kernel void dw_repack(const __global float *w, __global float *t, int C)
     for (int k = 0; k < 9; k++) t[k * C + c] = w[c * 9 + k];
 }
 
-/* y[b,i,j,c] = sum of t[k][c] x[b,i+dy,j+dx,c]. Items (W*C/VW, B*H). */
-__kernel void dw_conv(const __global act_t *x, const __global float *t, __global act_t *y, int H, int W, int C, int rows)
+/* y[b,i,j,c] = sum of t[k][c] x[b,i+dy,j+dx,c]; turned: of t[8 - k], which is the backward towards the input. `turned` is known
+ * when this is compiled. Items (W*C/VW, B*H). */
+inline void convolve(int turned, const __global act_t *x, const __global float *t, __global act_t *y, int H, int W, int C, int rows)
 {
     const int e = (int)get_global_id(0) * VW, r = (int)get_global_id(1);
     if (e >= W * C || r >= rows) return;
@@ -27,10 +25,20 @@ __kernel void dw_conv(const __global act_t *x, const __global float *t, __global
         for (int kx = 0; kx < 3; kx++) {
             const int xx = j + kx - 1, k = ky * 3 + kx;
             if (xx < 0 || xx >= W) continue;
-            s += LDV(0, t, (size_t)(FLIP ? 8 - k : k) * C + c) * LDV(ACT, x, ((image + yy) * W + xx) * C + c);
+            s += LDV(0, t, (size_t)(turned ? 8 - k : k) * C + c) * LDV(ACT, x, ((image + yy) * W + xx) * C + c);
         }
     }
     STV(ACT, y, ((size_t)r * W + j) * C + c, s);
+}
+
+__kernel void dw_conv(const __global act_t *x, const __global float *t, __global act_t *y, int H, int W, int C, int rows)
+{
+    convolve(0, x, t, y, H, W, C, rows);
+}
+
+__kernel void dw_conv_turned(const __global act_t *x, const __global float *t, __global act_t *y, int H, int W, int C, int rows)
+{
+    convolve(1, x, t, y, H, W, C, rows);
 }
 
 /* partial[chunk][k][c] = sum over the chunk's image rows of dy * shifted x. Items (C/VW, chunks). */

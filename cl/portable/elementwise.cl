@@ -6,9 +6,6 @@
 #ifndef W
 #define W 0 /* storage of a weight matrix */
 #endif
-#ifndef LS
-#define LS 0 /* residual: 1 scales the branch by a vector */
-#endif
 
 #define RUN(g, cols) ((g) % ((uint)(cols) / VW)) /* item g's place in its row, in vectors, and its row */
 #define ROW(g, cols) ((g) / ((uint)(cols) / VW))
@@ -46,17 +43,23 @@ __kernel void glu_backward(const __global act_t *u, const __global act_t *dy, __
     STV(ACT, du, at + cols, d * fn(gate));
 }
 
-/* o = x + scale * y (LS 1: scale[cols]) or x + y. */
-__kernel void residual(const __global act_t *x, const __global act_t *y, const __global float *scale,
-                       __global act_t *o, int cols, int n)
+/* o = x + y */
+__kernel void residual(const __global act_t *x, const __global act_t *y, __global act_t *o, int n)
+{
+    const uint g = (uint)get_global_id(0);
+    const size_t i = (size_t)g * VW;
+    if (g < (uint)n) STV(ACT, o, i, LDV(ACT, x, i) + LDV(ACT, y, i));
+}
+
+/* o = x + scale[cols] * y */
+__kernel void residual_scaled(const __global act_t *x, const __global act_t *y, __global act_t *o, int n,
+                              const __global float *scale, int cols)
 {
     const uint g = (uint)get_global_id(0);
     const size_t i = (size_t)g * VW;
     if (g >= (uint)n) return;
     vec b = LDV(ACT, y, i);
-#if LS
     b *= LDV(0, scale, RUN(g, cols) * VW);
-#endif
     STV(ACT, o, i, LDV(ACT, x, i) + b);
 }
 

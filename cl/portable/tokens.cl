@@ -1,9 +1,6 @@
 /* Patches, the token sequence [CLS, registers, patches], and the way back to a grid. */
 #define WHOLE 1
 #include "common.h"
-#ifndef POS
-#define POS 0 /* 1: add a position embedding [1 + P, D] to CLS and patches */
-#endif
 
 /* pixels [B,3,H,W] float32 -> cols [B*P, 3*p*p], columns ordered (channel, y, x) as a convolution's weight is.
  * An item copies one line of a patch. Items (3*p, B*P). */
@@ -61,9 +58,10 @@ __kernel void patchify_runs(const __global uchar *restrict frames, __global act_
 }
 #endif
 
-/* patches [B*P, D] -> x [B*N, D]. Items (D / VW, B*N). */
-__kernel void tokens_forward(const __global act_t *patches, const __global float *cls, const __global float *registers,
-                             const __global float *pos, __global act_t *x, int n, int n_reg, int d, int rows)
+/* patches [B*P, D] -> x [B*N, D], placed: a position embedding [1 + P, D] is added to CLS and patches; that is known when this is
+ * compiled. Items (D / VW, B*N). */
+inline void join(int placed, const __global act_t *patches, const __global float *cls, const __global float *registers,
+                 const __global float *pos, __global act_t *x, int n, int n_reg, int d, int rows)
 {
     const int c = (int)get_global_id(0) * VW, r = (int)get_global_id(1);
     if (c >= d || r >= rows) return;
@@ -75,11 +73,21 @@ __kernel void tokens_forward(const __global act_t *patches, const __global float
         v = LDV(0, registers, (size_t)(t - 1) * d + c);
     else
         v = LDV(ACT, patches, ((size_t)b * (n - first) + t - first) * d + c);
-#if POS
-    if (t == 0) v += LDV(0, pos, c);
-    if (t >= first) v += LDV(0, pos, (size_t)(t - n_reg) * d + c);
-#endif
+    if (placed && t == 0) v += LDV(0, pos, c);
+    if (placed && t >= first) v += LDV(0, pos, (size_t)(t - n_reg) * d + c);
     STV(ACT, x, (size_t)r * d + c, v);
+}
+
+__kernel void tokens_forward(const __global act_t *patches, const __global float *cls, const __global float *registers,
+                             const __global float *pos, __global act_t *x, int n, int n_reg, int d, int rows)
+{
+    join(0, patches, cls, registers, pos, x, n, n_reg, d, rows);
+}
+
+__kernel void tokens_forward_placed(const __global act_t *patches, const __global float *cls, const __global float *registers,
+                                    const __global float *pos, __global act_t *x, int n, int n_reg, int d, int rows)
+{
+    join(1, patches, cls, registers, pos, x, n, n_reg, d, rows);
 }
 
 /* x [B*N, D] -> grid [B*P, D]: tokens skip .. N. Items (D / VW, B*P). Also the backward of tokens towards the patches. */

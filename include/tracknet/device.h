@@ -53,6 +53,10 @@ TN_API int tn_device_tune(int index, const tn_run_options *o, char **report, tn_
 /** The same table of what is known already, measuring nothing; empty where nothing is. */
 TN_API int tn_device_tuning(int index, const tn_run_options *o, char **report, tn_error *err);
 
+/** What a process that tn_run_options.helper names does, as `tracknet build-kernels`: builds from the list that a run of the same
+ * library has put into file `fd`, and ends with it. It sets variables of its environment. */
+TN_API int tn_device_build_ahead(int fd, tn_error *err);
+
 #ifdef __cplusplus
 }
 #endif

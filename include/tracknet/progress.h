@@ -5,7 +5,7 @@
 typedef enum tn_phase {
     TN_PHASE_OPENING,    /**< the device */
     TN_PHASE_LOADING,    /**< weights; item: the tensor */
-    TN_PHASE_TUNING,     /**< measuring kernel variants; item: what is measured */
+    TN_PHASE_TUNING,     /**< checking and measuring kernel variants; item: what is measured */
     TN_PHASE_TRAINING,   /**< optimiser steps of the whole run */
     TN_PHASE_VALIDATING, /**< frames of the split */
     TN_PHASE_EXPORTING,  /**< item: the tensor or operation */
@@ -15,6 +15,7 @@ typedef enum tn_phase {
     TN_PHASE_DRAWING,    /**< synthetic frames */
     TN_PHASE_PROFILING,  /**< steps and passes */
     TN_PHASE_FEATURES,   /**< frames whose features of a frozen backbone are computed, before its first epoch */
+    TN_PHASE_BUILDING,   /**< programs of kernels, by helpers */
 } tn_phase;
 
 /** Made by the library and read through a pointer: later versions may add members at the end. */

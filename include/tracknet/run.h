@@ -26,8 +26,10 @@ typedef struct tn_run_options {
     const char *const *adapters; /**< the same: PEFT adapters over one base, instead of the checkpoint's own */
     int n_adapters;
     const float
-        *threshold; /**< eval, predict: confidence from which a frame is said to show a ball, 0..1; NULL: what training chose */
-    bool overwrite; /**< training: the folder may hold a run, which the new one replaces; its checkpoints stay until then */
+        *threshold;     /**< eval, predict: confidence from which a frame is said to show a ball, 0..1; NULL: what training chose */
+    const char *helper; /**< the tracknet command: its processes build kernels for this one where a driver builds them one after
+                             another (PoCL) and none is cached yet; NULL: this one builds them */
+    bool overwrite;     /**< training: the folder may hold a run, which the new one replaces; its checkpoints stay until then */
 } tn_run_options;
 #define TN_RUN_OPTIONS_VERSION 1
 #define TN_RUN_OPTIONS_INIT    TN_INIT(TN_RUN_OPTIONS_VERSION)

@@ -5,7 +5,7 @@
 static const char *const phases[] = {
     [TN_PHASE_OPENING] = "opening the device",
     [TN_PHASE_LOADING] = "loading weights",
-    [TN_PHASE_TUNING] = "measuring kernels",
+    [TN_PHASE_TUNING] = "checking and measuring kernels",
     [TN_PHASE_TRAINING] = "training",
     [TN_PHASE_VALIDATING] = "validating",
     [TN_PHASE_EXPORTING] = "exporting",
@@ -15,6 +15,7 @@ static const char *const phases[] = {
     [TN_PHASE_DRAWING] = "drawing",
     [TN_PHASE_PROFILING] = "profiling",
     [TN_PHASE_FEATURES] = "running the frozen backbone",
+    [TN_PHASE_BUILDING] = "building kernels",
 };
 
 int tn_cancelled(tn_phase phase, tn_error *err)

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 volatile sig_atomic_t tn_interrupted;
 
@@ -113,6 +114,23 @@ static void set_run(tn_cli *c)
     c->run.variants = gemm || others ? c->run_variants : NULL;
 }
 
+/* This command, as a helper of another one (tn_run_options.helper): its list of kernels is its input. */
+static int build_kernels(void)
+{
+    tn_error err = {0};
+    const int rc = tn_device_build_ahead(STDIN_FILENO, &err);
+    if (rc) fprintf(stderr, "tracknet build-kernels: %s\n", err.message);
+    return rc ? 1 : 0;
+}
+
+/* Where this program lies; NULL where the system does not tell. */
+static const char *own_path(void)
+{
+    static char path[4096];
+    const ssize_t n = readlink("/proc/self/exe", path, sizeof path - 1);
+    return n > 0 ? path : NULL;
+}
+
 int main(int argc, char **argv)
 {
     if (argc < 2 || !strcmp(argv[1], "--help") || !strcmp(argv[1], "-h") || !strcmp(argv[1], "help")) {
@@ -123,6 +141,7 @@ int main(int argc, char **argv)
         printf("tracknet %s\n", tn_version());
         return flush_output(0);
     }
+    if (!strcmp(argv[1], "build-kernels")) return build_kernels();
     const tn_command *k = tn_cli_command(argv[1]);
     if (!k) {
         fprintf(stderr, "tracknet: there is no command '%s'; 'tracknet --help' lists them\n", argv[1]);
@@ -134,6 +153,7 @@ int main(int argc, char **argv)
     c.run.user = &c;
     c.gemm = getenv("TRACKNET_GEMM");
     c.run.cache = getenv("TRACKNET_CACHE");
+    c.run.helper = own_path();
     c.synth.seed = 42;
     int rc = tn_cli_parse(&c, k, argc - 1, argv + 1);
     if (rc) return rc;

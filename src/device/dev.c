@@ -61,6 +61,7 @@ static int dev_describe(tn_dev *d, int index, tn_error *err)
     TN_TRY(tn_device_list(&v, &n, err));
     int rc = tn_find_device(&d->cl->platform, &d->cl->id, index, err);
     if (!rc) d->info = *v[index];
+    d->index = index;
     tn_device_list_free(v);
     TN_TRY(rc);
     d->quirk_flags = tn_quirk_flags(&d->info);
@@ -80,6 +81,7 @@ static int take_options(tn_dev *d, const tn_dev_options *o, tn_error *err)
     d->watch = o->watch;
     d->memory_limit = o->memory_limit;
     if (o->variants && o->variants[0] && !(d->variants = strdup(o->variants))) return tn_oom(err);
+    if (o->helper && !(d->helper = strdup(o->helper))) return tn_oom(err);
     if (o->cache && !strcmp(o->cache, "off")) return 0;
     /* a folder that cannot be written is no reason to stop: kernels are built anew then */
     d->cache_dir = o->cache && o->cache[0] && strcmp(o->cache, "on") ? strdup(o->cache) : tn_cache_dir();
@@ -121,6 +123,7 @@ void tn_dev_close(tn_dev *d)
     if (cl->ctx) clReleaseContext(cl->ctx);
     free(cl);
     free(d->variants);
+    free(d->helper);
     free(d->cache_dir);
     free(d);
 }

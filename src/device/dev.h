@@ -13,7 +13,8 @@
 #include <stdint.h>
 #include <tracknet/device.h>
 
-enum { TN_QUIRK_OWN_CACHE = 1, TN_QUIRK_NO_FILL = 2 };
+/** OBJECTS: programs are compiled, kept and linked, since the binary of a whole one costs a compilation of every kernel. */
+enum { TN_QUIRK_OWN_CACHE = 1, TN_QUIRK_NO_FILL = 2, TN_QUIRK_OBJECTS = 4 };
 
 /** What a kernel variant may need of a device (variant.h). */
 enum {
@@ -50,6 +51,8 @@ typedef struct tn_dev {
     bool flushes_denormals;
     char *variants;  /* "gemm=portable,attention=cpu": rows to run instead of the measured choice; NULL: none */
     char *cache_dir; /* of binaries and measurements; NULL: none are kept */
+    char *helper;    /* the command whose processes build kernels ahead; NULL: none */
+    int index;       /* of tn_device_list */
     tn_watch watch;
     void *tuning; /* owned by ops/tuning.c */
     void (*tuning_free)(void *);
@@ -67,7 +70,7 @@ typedef struct tn_dev_options {
     size_t memory_limit; /* 0: what the device has */
     const tn_log *log;   /* may be NULL and must outlive the device */
     tn_watch watch;
-    const char *variants, *cache; /* as in tn_run_options */
+    const char *variants, *cache, *helper; /* as in tn_run_options */
 } tn_dev_options;
 
 /** Opens device `index` of tn_device_list. o may be NULL. */

@@ -61,6 +61,8 @@ int tn_enqueue(tn_dev *d, cl_command_queue q, cl_kernel k, const char *name, con
 int tn_set_args(tn_dev *d, cl_kernel k, const char *name, const tn_arg *args, int n_args, tn_error *err);
 /** What the compiler said about a program. Caller frees; NULL when memory ran out. */
 char *tn_build_log(const tn_dev *d, cl_program p);
+/** Is a program there, or in the cache? */
+bool tn_program_is_built(const tn_dev *d, const char *file, const char *options);
 /** Releases built programs and kernels. */
 void tn_programs_free(tn_dev *d);
 #endif

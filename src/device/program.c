@@ -10,7 +10,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#define CACHE_FORMAT "tracknet-binary-2"
+#define CACHE_FORMAT "tracknet-binary-3"
 
 static const char *source_of(const char *file)
 {
@@ -53,6 +53,23 @@ static const unsigned char *sealed_binary(const char *data, size_t len, const ch
     return *n && seal.bytes == *n && seal.hash == tn_hash(TN_HASH0, bin, *n) ? (const unsigned char *)bin : NULL;
 }
 
+/* Links an object into *p, whose log says why where that fails. */
+static cl_int link_object(cl_program *p, const tn_dev *d)
+{
+    cl_int e = 0;
+    cl_program linked = clLinkProgram(d->cl->ctx, 1, &d->cl->id, NULL, 1, p, NULL, NULL, &e);
+    if (!linked) return e ? e : CL_LINK_PROGRAM_FAILURE;
+    clReleaseProgram(*p);
+    *p = linked;
+    return e;
+}
+
+/* Makes of a loaded binary what kernels are created from. */
+static cl_int executable_of(cl_program *p, const tn_dev *d, const char *options)
+{
+    return d->quirk_flags & TN_QUIRK_OBJECTS ? link_object(p, d) : clBuildProgram(*p, 1, &d->cl->id, options, NULL, NULL);
+}
+
 /** NULL when there is no usable binary; a file that cannot be used is removed, and replaced by the next one stored. */
 static cl_program load_cached(tn_dev *d, const char *key, const char *options)
 {
@@ -65,7 +82,7 @@ static cl_program load_cached(tn_dev *d, const char *key, const char *options)
     if (bin) {
         cl_int status, e;
         p = clCreateProgramWithBinary(d->cl->ctx, 1, &d->cl->id, &n, &bin, &status, &e);
-        if (e || status || clBuildProgram(p, 1, &d->cl->id, options, NULL, NULL)) {
+        if (e || status || executable_of(&p, d, options)) {
             if (p) clReleaseProgram(p);
             p = NULL;
         }
@@ -99,19 +116,22 @@ static void store(const tn_dev *d, cl_program p, const char *key)
 /* A driver whose own cache several processes fill at once (PoCL) may fail without a word on the text, and not the next time. */
 static bool is_worth_another_try(const tn_dev *d, cl_program p, cl_int e)
 {
-    char *log = e == CL_BUILD_PROGRAM_FAILURE ? tn_build_log(d, p) : NULL;
+    char *log = e == CL_BUILD_PROGRAM_FAILURE || e == CL_COMPILE_PROGRAM_FAILURE ? tn_build_log(d, p) : NULL;
     const bool worth = log && !strstr(log, "error:") && !strstr(log, "ERROR");
     free(log);
     return worth;
 }
 
+/* An object where the device has quirk TN_QUIRK_OBJECTS, else an executable. */
 static cl_int build_source(cl_program *out, const tn_dev *d, const char *src, const char *options)
 {
     enum { TRIES = 4 };
+    const bool object = d->quirk_flags & TN_QUIRK_OBJECTS;
     cl_int e = CL_SUCCESS;
     for (int i = 1; i <= TRIES; i++) {
         cl_program p = *out = clCreateProgramWithSource(d->cl->ctx, 1, &src, NULL, &e);
-        if (!e) e = clBuildProgram(p, 1, &d->cl->id, options, NULL, NULL);
+        if (!e && object) e = clCompileProgram(p, 1, &d->cl->id, options, 0, NULL, NULL, NULL, NULL);
+        else if (!e) e = clBuildProgram(p, 1, &d->cl->id, options, NULL, NULL);
         if (!e || i == TRIES || !p || !is_worth_another_try(d, p, e)) break;
         clReleaseProgram(p);
         nanosleep(&(struct timespec){0, i * 50000000L}, NULL);
@@ -128,54 +148,73 @@ static int build_failed(tn_dev *d, cl_program p, const char *file, const char *o
     return TN_ERR_DEVICE;
 }
 
+/* From its text; what can be loaded again is stored under `key`, unless that is NULL. */
+static int build_anew(cl_program *out, tn_dev *d, const char *src, const char *file, const char *options, const char *key,
+                      tn_error *err)
+{
+    cl_program p = NULL;
+    int rc = 0;
+    cl_int e = build_source(&p, d, src, options);
+    if (!e && tn_ptx_has_hidden(src)) rc = tn_ptx_rebuild(&p, d, file, err);
+    if (!e && !rc && key) store(d, p, key);
+    if (!e && d->quirk_flags & TN_QUIRK_OBJECTS) e = link_object(&p, d);
+    if (e) rc = p ? build_failed(d, p, file, options, e, err) : tn_fail_cl(err, TN_ERR_DEVICE, e, "%s", tn_cl_error(e));
+    if (rc && p) clReleaseProgram(p);
+    *out = rc ? NULL : p;
+    return rc;
+}
+
 static int build(cl_program *out, tn_dev *d, const char *file, const char *options, tn_error *err)
 {
     const char *src = source_of(file);
     if (!src) return tn_fail(err, TN_ERR_ARGUMENT, "no kernel source 'cl/%s' is embedded", file);
     char *key = cache_key(d, file, options, src);
     if (!key) return tn_oom(err);
-    int rc = 0;
     const bool cached = uses_disk_cache(d, src);
-    cl_program p = cached ? load_cached(d, key, options) : NULL;
-    if (!p) {
-        const cl_int e = build_source(&p, d, src, options);
-        if (e) {
-            rc = p ? build_failed(d, p, file, options, e, err) : tn_fail_cl(err, TN_ERR_DEVICE, e, "%s", tn_cl_error(e));
-            if (p) clReleaseProgram(p);
-            p = NULL;
-        }
-        if (!rc && tn_ptx_has_hidden(src)) rc = tn_ptx_rebuild(&p, d, file, err);
-        if (!rc && cached) store(d, p, key);
-    }
+    *out = cached ? load_cached(d, key, options) : NULL;
+    const int rc = *out ? 0 : build_anew(out, d, src, file, options, cached ? key : NULL, err);
     free(key);
-    *out = p;
     return rc;
+}
+
+static cl_program program_find(const tn_dev *d, const char *key)
+{
+    for (int i = 0; i < d->cl->n_programs; i++)
+        if (!strcmp(d->cl->programs[i].key, key)) return d->cl->programs[i].p;
+    return NULL;
+}
+
+bool tn_program_is_built(const tn_dev *d, const char *file, const char *options)
+{
+    const char *src = source_of(file);
+    char *own = tn_strf("%s|%s", file, options), *key = src ? cache_key(d, file, options, src) : NULL;
+    char *path = key && d->cache_dir ? cache_path(d, key) : NULL;
+    const bool built = own && (program_find(d, own) || (path && tn_is_file(path)));
+    free(path);
+    free(key);
+    free(own);
+    return built;
 }
 
 static int program_get(cl_program *out, tn_dev *d, const char *file, const char *options, tn_error *err)
 {
     char *key = tn_strf("%s|%s", file, options);
     if (!key) return tn_oom(err);
-    for (int i = 0; i < d->cl->n_programs; i++)
-        if (!strcmp(d->cl->programs[i].key, key)) {
-            *out = d->cl->programs[i].p;
-            free(key);
-            return 0;
-        }
-    int rc = build(out, d, file, options, err);
-    if (!rc) {
-        tn_program *v = realloc(d->cl->programs, sizeof *v * (size_t)(d->cl->n_programs + 1));
-        if (!v) {
-            clReleaseProgram(*out);
-            rc = tn_oom(err);
-        } else {
-            d->cl->programs = v;
-            v[d->cl->n_programs++] = (tn_program){key, *out};
-            key = NULL;
-        }
+    *out = program_find(d, key);
+    int rc = *out ? 0 : build(out, d, file, options, err);
+    if (rc || program_find(d, key)) {
+        free(key);
+        return rc;
     }
-    free(key);
-    return rc;
+    tn_program *v = realloc(d->cl->programs, sizeof *v * (size_t)(d->cl->n_programs + 1));
+    if (!v) {
+        clReleaseProgram(*out);
+        free(key);
+        return tn_oom(err);
+    }
+    d->cl->programs = v;
+    v[d->cl->n_programs++] = (tn_program){key, *out};
+    return 0;
 }
 
 /* A kernel made for one size of group takes it, whatever the driver reckons for others. */

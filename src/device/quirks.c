@@ -19,7 +19,10 @@ static const struct {
     {"NVIDIA", NULL, TN_QUIRK_OWN_CACHE | TN_QUIRK_NO_FILL,
      "driver caches binaries itself; large fills are uploads; sub-buffers are released last first",
      "FluidX3D opencl.hpp:495; dlprimitives docs/kernel_cache.md"},
-    {NULL, "Portable Computing Language", 0, "one work-item per row or tile is fastest", "pocl#1167, OpenCL.jl#352"},
+    {NULL, "Portable Computing Language", TN_QUIRK_OBJECTS,
+     "binaries are kept as objects, since one of a whole program compiles each kernel once more, for any group; one work-item per "
+     "row or tile is fastest",
+     "pocl 3.1 lib/CL/clGetProgramInfo.c; pocl#1167, OpenCL.jl#352"},
 };
 
 static bool quirks_fits(const char *text, const char *part)

@@ -155,7 +155,7 @@ static int load_weights(tn_engine *e, const tn_hf_dir *hf, tn_error *err)
 
 static int open_device(tn_engine *e, int index, const tn_run_options *o, tn_error *err)
 {
-    const tn_dev_options x = {o->memory_limit, e->log, e->watch, o->variants, o->cache};
+    const tn_dev_options x = {o->memory_limit, e->log, e->watch, o->variants, o->cache, o->helper};
     TN_TRY(tn_watch_tell(&e->watch, TN_PHASE_OPENING, NULL, 0, 0, err));
     return tn_dev_open(&e->dev, index, &x, err);
 }

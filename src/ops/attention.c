@@ -101,7 +101,7 @@ static const tn_variant forward_rows[] = {
     {"amx", TN_CAP_CPU | TN_CAP_AMX_BF16, tn_attention_amx_can, tn_attention_forward_amx, NULL, false},
     {"dot", TN_CAP_CPU | TN_CAP_AVX512_BF16, tn_attention_dot_can, tn_attention_forward_dot, NULL, false},
     {"cpu", TN_CAP_CPU, tn_attention_cpu_can, tn_attention_forward_cpu, NULL, false},
-    {"portable", 0, NULL, attention_forward_portable, NULL, false},
+    {"portable", 0, NULL, attention_forward_portable, NULL, true},
 };
 static const tn_variant backward_rows[] = {
     {"wgmma", TN_CAP_NV_WGMMA, tn_attention_nvidia_can, tn_attention_backward_wgmma, NULL, false},
@@ -109,7 +109,7 @@ static const tn_variant backward_rows[] = {
     {"amx", TN_CAP_CPU | TN_CAP_AMX_BF16, tn_attention_amx_can, tn_attention_backward_amx, NULL, false},
     {"dot", TN_CAP_CPU | TN_CAP_AVX512_BF16, tn_attention_dot_can, tn_attention_backward_dot, NULL, false},
     {"cpu", TN_CAP_CPU, tn_attention_cpu_can, tn_attention_backward_cpu, NULL, false},
-    {"portable", 0, NULL, attention_backward_portable, NULL, false},
+    {"portable", 0, NULL, attention_backward_portable, NULL, true},
 };
 
 /* NOLINTBEGIN(bugprone-macro-parentheses): an initialiser takes no parentheses */

@@ -31,8 +31,8 @@ int tn_variant_choose(tn_choice *out, tn_ctx *c, const tn_variant_op *op, const 
     TN_TRY(tn_tuned(&good, out, c->dev, op, args, err));
     if (good && tn_variant_can(c, &op->rows[out->row], args)) return 0;
     for (int i = 0; i < op->n; i++) {
-        const bool slow = op->rows[i].slow_to_build && (c->dev->caps & TN_CAP_CPU);
-        if (slow || !tn_variant_can(c, &op->rows[i], args)) continue;
+        const bool last = i == op->n - 1; /* what is left where nothing else was good */
+        if (!tn_variant_tries(c, op, i, args, last)) continue;
         *out = tn_variant_defaults(op, i);
         good = c->plan_only;
         if (!good) TN_TRY(row_is_good(&good, c, op, i, args, err));
@@ -56,7 +56,7 @@ static tn_choice forced_choice(tn_ctx *c, const tn_variant_op *op, const void *a
 static int choose_want(tn_ctx *c, const tn_variant_op *op, const void *args, tn_error *err)
 {
     TN_TRY(check_list(c, err));
-    return tn_wanted_add(c->wanted, c->dev, op, args, err);
+    return tn_wanted_add(c->wanted, c, op, args, err);
 }
 
 int tn_variant_run(tn_ctx *c, const tn_variant_op *op, const void *args, tn_error *err)

@@ -1,4 +1,5 @@
 #include "ops.h"
+#include "ahead.h"
 
 #include <jansson.h>
 #include <limits.h>
@@ -162,10 +163,13 @@ int tn_options_set(tn_options *o, tn_error *err, const char *fmt, ...)
 int tn_op_run(tn_ctx *c, const char *file, const char *entry, const char *options, const tn_arg *args, int n_args,
               const tn_range *range, tn_error *err)
 {
-    if (c->dry) return 0;
     tn_kernel *k;
+    tn_range r = *range;
+    if (!r.local[0] && c->dev->info.type == TN_DEVICE_CPU)
+        r.local[0] = r.local[1] = r.local[2] = 1; /* PoCL compiles for each size */
+    if (c->dry) return c->ahead ? tn_ahead_add(c->ahead, file, entry, options, args, n_args, &r, err) : 0;
     TN_TRY(tn_kernel_get(&k, c->dev, file, entry, options, err));
-    return c->tape ? tn_tape_launch(c->tape, k, args, n_args, range, err) : tn_launch(c->dev, k, args, n_args, range, err);
+    return c->tape ? tn_tape_launch(c->tape, k, args, n_args, &r, err) : tn_launch(c->dev, k, args, n_args, &r, err);
 }
 
 int tn_vec_width(const tn_ctx *c, int cols)

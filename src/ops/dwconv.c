@@ -87,7 +87,7 @@ static int dw_repack(tn_ctx *c, tn_tensor *t, const tn_tensor *w, int C, tn_erro
 {
     TN_TRY(tn_ws_take(c, t, TN_F32, 9, C, err));
     tn_arg args[] = {TN_BUF(w->mem), TN_BUF(t->mem), TN_INT(C)};
-    return tn_op_run(c, CONV, "dw_repack", "-DVW=1", args, TN_COUNT(args), &(tn_range){1, {(size_t)C}, {0}}, err);
+    return tn_spatial_run(c, &(tn_spatial_kernel){CONV, "dw_repack", "-DVW=1", TN_F32}, (size_t)C, 1, args, TN_COUNT(args), err);
 }
 
 static bool walks_along(const tn_tensor *x)
@@ -106,7 +106,7 @@ static int dw_along(tn_ctx *c, const tn_tensor *x, const tn_tensor *t, int batch
 {
     const tn_runs run = dw_runs(c, batch, 1, s.h);
     tn_options o;
-    TN_TRY(tn_options_set(&o, err, "-DACT=%d -DFLIP=%d", (int)x->dtype, flip));
+    TN_TRY(tn_options_set(&o, err, "-DACT=%d%s", (int)x->dtype, flip ? " -DFLIP=1" : "")); /* else one program with dw_back */
     const tn_arg args[] = {TN_BUF(x->mem), TN_BUF(t->mem),  TN_BUF(y->mem),  TN_INT(s.h),
                            TN_INT(s.w),    TN_INT(x->cols), TN_INT(run.span)};
     const tn_range range = {2, {(size_t)run.per_image, (size_t)batch}, {1, 1}};
@@ -117,10 +117,10 @@ static int dw_each(tn_ctx *c, const tn_tensor *x, const tn_tensor *t, int batch,
 {
     const int C = x->cols, vw = tn_vec_width(c, C), rows = batch * s.h;
     tn_options o;
-    TN_TRY(tn_options_set(&o, err, "-DVW=%d -DFLIP=%d", vw, flip));
+    TN_TRY(tn_options_set(&o, err, "-DVW=%d", vw)); /* one program with the gradient's kernels */
     tn_arg args[] = {TN_BUF(x->mem), TN_BUF(t->mem), TN_BUF(y->mem), TN_INT(s.h), TN_INT(s.w), TN_INT(C), TN_INT(rows)};
-    return tn_spatial_run(c, &(tn_spatial_kernel){CONV, "dw_conv", o.s, x->dtype}, (size_t)s.w * (size_t)(C / vw), (size_t)rows,
-                          args, TN_COUNT(args), err);
+    const tn_spatial_kernel k = {CONV, flip ? "dw_conv_turned" : "dw_conv", o.s, x->dtype};
+    return tn_spatial_run(c, &k, (size_t)s.w * (size_t)(C / vw), (size_t)rows, args, TN_COUNT(args), err);
 }
 
 static int dw_conv(tn_ctx *c, const tn_tensor *x, const tn_tensor *w, int batch, tn_size2 s, bool flip, tn_tensor *y, tn_error *err)

@@ -72,9 +72,10 @@ int tn_residual(tn_ctx *c, const tn_tensor *x, const tn_tensor *y, const tn_tens
     TN_TRY(tn_storage(&act, "a residual", TN_LIST(x, y, o), TN_LIST(scale), err));
     size_t n = tn_tensor_count(x);
     int vw = tn_run_width(c, act, x->cols);
-    tn_arg args[] = {TN_BUF(x->mem), TN_BUF(y->mem),  TN_BUF(scale ? scale->mem : x->mem),
-                     TN_BUF(o->mem), TN_INT(x->cols), TN_INT(n / (size_t)vw)};
-    return vectors(c, &(vector_kernel){"residual", scale ? "-DLS=1" : "-DLS=0", act, vw}, n, args, TN_COUNT(args), err);
+    tn_arg args[] = {TN_BUF(x->mem), TN_BUF(y->mem), TN_BUF(o->mem), TN_INT(n / (size_t)vw), TN_BUF(scale ? scale->mem : NULL),
+                     TN_INT(x->cols)};
+    const vector_kernel k = {scale ? "residual_scaled" : "residual", "", act, vw};
+    return vectors(c, &k, n, args, scale ? 6 : 4, err);
 }
 
 int tn_scale_cols(tn_ctx *c, const tn_tensor *x, const tn_tensor *scale, tn_tensor *o, tn_error *err)

@@ -98,6 +98,7 @@ bool tn_gemm_pieces(const tn_tensor *t, size_t step);
 int tn_gemm_part(const tn_epilogue *e, int N);
 int tn_gemm_rank(const tn_epilogue *e);
 
+enum { TN_NARROW = 32, TN_LONG_SUM = 4096 }; /* few columns, at most; many products to a sum, at least: kinds of their own */
 /** gemm_key.c: the registry's keys and copies. */
 void tn_gemm_key(char *out, size_t n, const void *args);
 void tn_gemm_kind(char *out, size_t n, const void *args);

@@ -7,22 +7,27 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* What a check covers apart: products that end with a bias at most, with more, and several at once. */
-static const char *kind_suffix(const tn_gemm_args *g)
+/* A letter for each thing that is done beside the product: what decides which program runs. */
+static void put_extras(char *out, size_t n, const tn_gemm_args *g)
 {
     const tn_epilogue *e = &g->e;
-    const bool masked = g->mask_a.p > 0 || g->mask_b.p > 0;
-    if (g->batch > 1) return " batch";
-    return masked || e->pre.rows || e->has_act || e->slope.rows || e->scale || e->residual.rows || e->parts || e->turn.heads
-               ? " epilogue"
-               : "";
+    char act[8] = "", turn[16] = "", pair[16] = "";
+    if (e->has_act || e->slope.rows) snprintf(act, sizeof act, "%c%d", e->slope.rows ? 's' : 'a', (int)e->act);
+    if (e->turn.heads) snprintf(turn, sizeof turn, "t%d", e->turn.table.cols);
+    if (e->parts) snprintf(pair, sizeof pair, "%c%d", e->tb2 ? 'x' : 'y', e->parts);
+    snprintf(out, n, "%s%s%s%s%s%s%s%s%s%s%s", g->beta != 0 ? "+" : "", e->bias ? "b" : "", e->pre.rows ? "p" : "", act,
+             e->scale ? "c" : "", e->residual.rows ? "r" : "", g->mask_a.p > 0 || g->mask_b.p > 0 ? "d" : "",
+             e->mask.p > 0 ? "e" : "", turn, pair, g->batch > 1 ? "*" : "");
 }
 
 void tn_gemm_kind(char *out, size_t n, const void *args)
 {
     const tn_gemm_args *g = args;
-    snprintf(out, n, "%s,%s,%s %c%c%s", tn_dtype_name(g->A.dtype), tn_dtype_name(g->B.dtype), tn_dtype_name(g->C.dtype),
-             g->ta ? 't' : 'n', g->tb ? 't' : 'n', kind_suffix(g));
+    char extras[48];
+    put_extras(extras, sizeof extras, g);
+    snprintf(out, n, "%s,%s,%s %c%c%s%s%s%s", tn_dtype_name(g->A.dtype), tn_dtype_name(g->B.dtype), tn_dtype_name(g->C.dtype),
+             g->ta ? 't' : 'n', g->tb ? 't' : 'n', g->N <= TN_NARROW ? " narrow" : "", g->K >= TN_LONG_SUM ? " long" : "",
+             extras[0] ? " " : "", extras);
 }
 
 double tn_gemm_work(const void *args)
@@ -61,19 +66,14 @@ void tn_gemm_shrink(void *args, double most)
     for (size_t i = 0; i < TN_COUNT(tall); i++) set_rows(tall[i], *n);
 }
 
-/* A letter for each thing that is done beside the product. */
 void tn_gemm_key(char *out, size_t n, const void *args)
 {
     const tn_gemm_args *g = args;
-    const tn_epilogue *e = &g->e;
-    char kind[TN_KEY];
+    char kind[TN_KEY], more[16] = "";
     tn_gemm_kind(kind, sizeof kind, g);
-    const int used = snprintf(out, n, "%s %dx%dx%d %s%s%s%s%s%s%s%s%s%s", kind, g->M, g->N, g->K, g->beta != 0 ? "+" : "",
-                              e->bias ? "b" : "", e->pre.rows ? "p" : "", e->has_act ? "a" : "", e->slope.rows ? "s" : "",
-                              e->scale ? "c" : "", e->residual.rows ? "r" : "", g->mask_a.p > 0 || g->mask_b.p > 0 ? "d" : "",
-                              e->mask.p > 0 ? "e" : "", e->turn.heads ? "t" : "");
-    if (e->parts && used > 0 && (size_t)used < n) snprintf(out + used, n - (size_t)used, "%dx%d", e->parts, tn_gemm_rank(e));
-    else if (g->batch > 1 && used > 0 && (size_t)used < n) snprintf(out + used, n - (size_t)used, "*%d", g->batch);
+    if (g->e.parts) snprintf(more, sizeof more, " r%d", tn_gemm_rank(&g->e));
+    else if (g->batch > 1) snprintf(more, sizeof more, " *%d", g->batch);
+    snprintf(out, n, "%s %dx%dx%d%s", kind, g->M, g->N, g->K, more);
 }
 
 /* Elements from a view's first to its last, over a batch. */

@@ -181,12 +181,12 @@ static void layernorm_release(void *copy, tn_ctx *c)
 static const tn_variant forward_rows[] = {
     {"cpu", TN_CAP_CPU, layernorm_whole_vectors, layernorm_forward_cpu, cpu_tunables, false},
     {"gpu", 0, layernorm_in_registers, layernorm_forward_gpu, gpu_tunables, true},
-    {"portable", 0, NULL, layernorm_forward_portable, NULL, false},
+    {"portable", 0, NULL, layernorm_forward_portable, NULL, true},
 };
 static const tn_variant backward_rows[] = {
     {"cpu", TN_CAP_CPU, layernorm_whole_vectors, layernorm_backward_cpu, cpu_tunables, false},
     {"gpu", 0, layernorm_in_registers, layernorm_backward_gpu, gpu_tunables, true},
-    {"portable", 0, NULL, layernorm_backward_portable, NULL, false},
+    {"portable", 0, NULL, layernorm_backward_portable, NULL, true},
 };
 
 /* NOLINTBEGIN(bugprone-macro-parentheses): an initialiser takes no parentheses */

@@ -1,37 +1,42 @@
 #include "columns.h"
 #include "norm_cpu.h"
 
-/* How a column reduction cuts its rows, and where its statistics stand. */
+/* What a column reduction sums, how it cuts its rows, and where its statistics stand. */
+enum { SUMS, PRODUCTS, GRADS, SQUARES };
 typedef struct {
-    int mode, chunk_rows, chunks, stat_rows, groups, group_cols;
+    int what, chunk_rows, chunks, stat_rows, groups, group_cols;
     float alpha;
 } reduction;
 
 static int reduce(tn_ctx *c, const tn_tensor *a, const tn_tensor *b, const tn_tensor *stats, const reduction *r, tn_tensor *p0,
                   tn_tensor *p1, tn_error *err)
 {
+    static const char *const entries[] = {"column_sums", "column_products", "column_grads", "column_squares"};
     const int vw = tn_vec_width(c, a->cols);
     tn_options o;
     tn_dtype act;
     TN_TRY(tn_storage(&act, "a sum down the columns", TN_LIST(a, b), stats ? TN_LIST(p0, stats) : TN_LIST(p0), err));
-    TN_TRY(tn_options_set(&o, err, "-DACT=%d -DMODE=%d -DVW=%d", (int)act, r->mode, vw));
+    TN_TRY(tn_options_set(&o, err, "-DACT=%d -DVW=%d", (int)act, vw));
     tn_buffer *none = a->mem;
     tn_arg args[] = {TN_BUF(a->mem),    TN_BUF(b ? b->mem : none),      TN_BUF(stats ? stats->mem : none),
                      TN_BUF(p0->mem),   TN_BUF(p1 ? p1->mem : p0->mem), TN_INT(a->rows),
                      TN_INT(a->cols),   TN_INT(r->chunk_rows),          TN_INT(r->stat_rows),
                      TN_INT(r->groups), TN_INT(r->group_cols),          TN_FLT(r->alpha)};
     const tn_range range = {2, {(size_t)(a->cols / vw), (size_t)r->chunks}, {0}};
-    return tn_op_run(c, "portable/colreduce.cl", "colreduce", o.s, args, TN_COUNT(args), &range, err);
+    return tn_op_run(c, "portable/colreduce.cl", entries[r->what], o.s, args, TN_COUNT(args), &range, err);
 }
 
 static int reduce_sum(tn_ctx *c, const tn_tensor *p, tn_tensor *out, tn_error *err)
 {
     tn_dtype act;
+    tn_options o;
     if (tn_columns_here(c)) return tn_columns_sum(c, p, p->rows, true, out, err);
     TN_TRY(tn_storage(&act, "a sum down the columns", TN_LIST(out), TN_LIST(out), err));
+    TN_TRY(
+        tn_options_set(&o, err, "-DACT=%d -DVW=%d", (int)TN_F32, tn_vec_width(c, p->ld))); /* one it shares, but for its storage */
     tn_arg args[] = {TN_BUF(p->mem), TN_INT(p->off), TN_INT(p->ld), TN_BUF(out->mem), TN_INT(p->cols), TN_INT(p->rows)};
-    const tn_range range = {1, {(size_t)p->cols}, {0}};
-    return tn_op_run(c, "portable/colreduce.cl", "colreduce_sum", "-DVW=1", args, TN_COUNT(args), &range, err);
+    const tn_range range = {1, {(size_t)p->cols}, {64}};
+    return tn_op_run(c, "portable/colreduce.cl", "colreduce_sum", o.s, args, TN_COUNT(args), &range, err);
 }
 
 /* Chunks for a reduction over `rows` rows, enough to keep every compute unit busy. */
@@ -48,7 +53,7 @@ static int reduce_all(tn_ctx *c, const tn_tensor *a, const tn_tensor *b, const t
 {
     const tn_column_mode mode = stats ? TN_COLUMNS_ROW : b ? TN_COLUMNS_PRODUCT : TN_COLUMNS_SUM;
     tn_columns wide = {mode, a->rows, 1, 1.0f, 0, 0};
-    reduction r = {stats ? 2 : (int)mode, chunk_rows(c, a->rows, a->cols), 0, 1, 1, stats ? a->cols : 1, 1.0f};
+    reduction r = {stats ? GRADS : b ? PRODUCTS : SUMS, chunk_rows(c, a->rows, a->cols), 0, 1, 1, stats ? a->cols : 1, 1.0f};
     const bool can = tn_columns_can(c, a);
     tn_columns_cut(&wide, c, a);
     r.chunks = can ? wide.chunks : TN_CEIL_DIV(a->rows, r.chunk_rows);
@@ -95,7 +100,7 @@ int tn_colsum_parts(tn_ctx *c, const tn_tensor *a, int n_parts, const int *part_
 int tn_sample_sum(tn_ctx *c, const tn_tensor *a, const tn_tensor *b, int sample_rows, float alpha, tn_tensor *out, tn_error *err)
 {
     if (!tn_columns_can(c, a)) {
-        const reduction r = {b ? 1 : 0, sample_rows, a->rows / sample_rows, 1, 1, 1, alpha};
+        const reduction r = {b ? PRODUCTS : SUMS, sample_rows, a->rows / sample_rows, 1, 1, 1, alpha};
         return reduce(c, a, b, NULL, &r, out, NULL, err);
     }
     const size_t mark = c->ws_used;
@@ -110,11 +115,20 @@ int tn_sample_sum(tn_ctx *c, const tn_tensor *a, const tn_tensor *b, int sample_
 }
 
 /* Chunks that never cross a unit's border: unit_rows must be a multiple of the chunk, so take a divisor. */
-static reduction unit_reduction(const tn_ctx *c, int mode, const tn_tensor *x, int unit_rows, int groups)
+static reduction unit_reduction(const tn_ctx *c, int what, const tn_tensor *x, int unit_rows, int groups)
 {
     int rows = TN_MIN(unit_rows, chunk_rows(c, x->rows, x->cols));
     while (unit_rows % rows) rows--;
-    return (reduction){mode, rows, x->rows / rows, unit_rows, groups, x->cols / groups, 1.0f};
+    return (reduction){what, rows, x->rows / rows, unit_rows, groups, x->cols / groups, 1.0f};
+}
+
+/* A kernel of a norm of x: all of them are in one program. */
+static int norm2d_run(tn_ctx *c, const char *entry, const tn_arg *args, int n_args, const tn_tensor *x, const tn_range *range,
+                      tn_error *err)
+{
+    tn_options o;
+    TN_TRY(tn_options_set(&o, err, "-DACT=%d -DVW=%d", (int)x->dtype, tn_vec_width(c, x->cols)));
+    return tn_op_run(c, "portable/norm2d.cl", entry, o.s, args, n_args, range, err);
 }
 
 int tn_norm2d_stats(tn_ctx *c, const tn_tensor *x, int unit_rows, int groups, float eps, tn_tensor *stats, tn_error *err)
@@ -124,18 +138,18 @@ int tn_norm2d_stats(tn_ctx *c, const tn_tensor *x, int unit_rows, int groups, fl
     if (tn_columns_can(c, x)) return tn_columns_stats(c, x, unit_rows, groups, eps, stats, err);
     if (tn_norm_cpu_can(c, x)) return tn_norm_cpu_stats(c, x, unit_rows, groups, eps, stats, err);
     size_t mark = c->ws_used;
-    reduction r = unit_reduction(c, 0, x, unit_rows, groups);
+    reduction r = unit_reduction(c, SUMS, x, unit_rows, groups);
     const int per_unit = unit_rows / r.chunk_rows;
     tn_tensor p;
     TN_TRY(tn_ws_take(c, &p, TN_F32, r.chunks, x->cols, err));
     const float inv = 1.0f / ((float)unit_rows * (float)(x->cols / groups));
     for (int step = 0; step < 2; step++) {
-        r.mode = step ? 3 : 0;
+        r.what = step ? SQUARES : SUMS;
         TN_TRY(reduce(c, x, NULL, stats, &r, &p, NULL, err));
         tn_arg args[] = {TN_BUF(p.mem),    TN_BUF(stats->mem), TN_INT(x->cols), TN_INT(groups),
                          TN_INT(per_unit), TN_FLT(inv),        TN_FLT(eps),     TN_INT(step)};
         const tn_range range = {2, {(size_t)groups, (size_t)(x->rows / unit_rows)}, {0}};
-        TN_TRY(tn_op_run(c, "portable/norm2d.cl", "norm2d_stats", "-DVW=1", args, TN_COUNT(args), &range, err));
+        TN_TRY(norm2d_run(c, "norm2d_stats", args, TN_COUNT(args), x, &range, err));
     }
     c->ws_used = mark;
     return 0;
@@ -151,12 +165,9 @@ enum { NORM_SPAN = 32 }; /* rows an item walks with the same statistics */
 
 static int per_unit(tn_ctx *c, const char *entry, const tn_arg *args, int n_args, const tn_tensor *x, int unit_rows, tn_error *err)
 {
-    const int vw = tn_vec_width(c, x->cols);
-    tn_options o;
-    TN_TRY(tn_options_set(&o, err, "-DACT=%d -DVW=%d", (int)x->dtype, vw));
-    const tn_range range = {
-        3, {(size_t)(x->cols / vw), (size_t)TN_CEIL_DIV(unit_rows, NORM_SPAN), (size_t)(x->rows / unit_rows)}, {0}};
-    return tn_op_run(c, "portable/norm2d.cl", entry, o.s, args, n_args, &range, err);
+    const size_t lanes = (size_t)(x->cols / tn_vec_width(c, x->cols));
+    const tn_range range = {3, {lanes, (size_t)TN_CEIL_DIV(unit_rows, NORM_SPAN), (size_t)(x->rows / unit_rows)}, {0}};
+    return norm2d_run(c, entry, args, n_args, x, &range, err);
 }
 
 int tn_norm2d_apply(tn_ctx *c, const tn_norm2d *n, tn_tensor *y, tn_error *err)
@@ -173,7 +184,7 @@ int tn_norm2d_apply(tn_ctx *c, const tn_norm2d *n, tn_tensor *y, tn_error *err)
 /* As tn_norm_cpu_parts, for any device and any channels; no lines. */
 static int norm_parts(tn_ctx *c, const tn_norm2d *n, const tn_tensor *dy, tn_norm_parts *out, tn_error *err)
 {
-    const reduction r = unit_reduction(c, 2, n->x, n->unit_rows, n->groups);
+    const reduction r = unit_reduction(c, GRADS, n->x, n->unit_rows, n->groups);
     out->chunks = n->unit_rows / r.chunk_rows;
     TN_TRY(tn_ws_take(c, &out->p0, TN_F32, r.chunks, n->x->cols, err));
     TN_TRY(tn_ws_take(c, &out->p1, TN_F32, r.chunks, n->x->cols, err));
@@ -196,7 +207,7 @@ static int norm_sums(tn_ctx *c, const tn_norm2d *n, const tn_norm_parts *p, tn_t
     tn_arg args[] = {TN_BUF(p->p0.mem), TN_BUF(p->p1.mem), TN_BUF(n->gamma->mem), TN_BUF(sums->mem),
                      TN_INT(C),         TN_INT(n->groups), TN_INT(p->chunks),     TN_FLT(inv)};
     const tn_range range = {2, {(size_t)n->groups, (size_t)units}, {0}};
-    return tn_op_run(c, "portable/norm2d.cl", "norm2d_sums", "-DVW=1", args, TN_COUNT(args), &range, err);
+    return norm2d_run(c, "norm2d_sums", args, TN_COUNT(args), n->x, &range, err);
 }
 
 int tn_norm2d_backward(tn_ctx *c, const tn_norm2d *n, const tn_tensor *dy, tn_tensor *dx, tn_tensor *dgamma, tn_tensor *dbeta,

@@ -141,7 +141,7 @@ static void qgemv_release(void *copy, tn_ctx *c)
 static const tn_variant rows[] = {
     {"cpu-avx512", TN_CAP_CPU | TN_CAP_AVX512, qgemv_can_cpu, qgemv_run_avx512, NULL, false},
     {"cpu", TN_CAP_CPU, qgemv_can_cpu, qgemv_run_vectors, NULL, false},
-    {"portable", 0, can_fuse, qgemv_run_portable, NULL, false},
+    {"portable", 0, can_fuse, qgemv_run_portable, NULL, true},
     {"unpacked", 0, NULL, run_unpacked, NULL, false},
 };
 
@@ -184,7 +184,7 @@ int tn_qgemv_pays(tn_ctx *c, const tn_qtensor *q, const tn_tensor *x, bool *pays
     *pays = false;
     if (x->rows > TN_QGEMV_ROWS || x->ld != x->cols || x->off) return 0;
     TN_TRY(qgemv_prepare(&a, x, q, err));
-    if (c->wanted) return tn_wanted_add(c->wanted, c->dev, &tn_qgemv_op, &a, err);
+    if (c->wanted) return tn_wanted_add(c->wanted, c, &tn_qgemv_op, &a, err);
     TN_TRY(tn_variant_choose(&k, c, &tn_qgemv_op, &a, err));
     *pays = k.row != tn_qgemv_op.n - 1;
     return 0;

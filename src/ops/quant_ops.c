@@ -101,10 +101,12 @@ static int read_ranges(tn_ctx *c, tn_buffer *w, const tn_qmatrix *m, tn_qrange *
     tn_tensor r;
     const size_t n = (size_t)m->s.rows * (size_t)m->s.cols, nb = m->n_blocks;
     float(*host)[4] = malloc(nb * sizeof *host + 1);
+    char opts[160];
     if (!host) return tn_oom(err);
+    tn_qoptions(opts, sizeof opts, &m->s, TN_F32); /* one program with what encodes */
     int rc = tn_tensor_new(&r, c->dev, TN_F32, (int)nb, 4, "block ranges", err);
     tn_arg args[] = {TN_BUF(w), TN_BUF(r.mem), TN_UINT(m->s.block), TN_UINT(n), TN_UINT(nb)};
-    if (!rc) rc = tn_op_run(c, "portable/quant.cl", "block_ranges", "", args, TN_COUNT(args), &(tn_range){1, {nb}, {0}}, err);
+    if (!rc) rc = tn_op_run(c, "portable/quant.cl", "block_ranges", opts, args, TN_COUNT(args), &(tn_range){1, {nb}, {0}}, err);
     if (!rc) rc = tn_tensor_get(c->dev, &r, host[0], err);
     for (size_t b = 0; !rc && b < nb; b++) {
         range[b] = (tn_qrange){host[b][0], host[b][1]};

@@ -61,8 +61,12 @@ double tn_larger_error(double a, double b);
 
 /** Is running op on args what this trial is for? A case with several operations or kinds asks before it makes anything dear. */
 bool tn_trial_wants(const tn_trial *t, const tn_variant_op *op, const void *args);
+/** Is it about rows of this operation alone? What other operations would leave may come from the host then. */
+bool tn_trial_is_of(const tn_trial *t, const tn_variant_op *op);
 /* For the cases: a random input (values as stored), a poisoned output, a host array, a comparison. */
 int tn_trial_in(tn_trial *t, tn_dtype dt, int rows, int cols, tn_tensor **x, float **host);
+/** The values of a tensor, as an operation would have left them. */
+int tn_trial_given(tn_trial *t, const tn_tensor *x, const float *values);
 /** A table [rows, width / 2] of cosines and sines of random angles. */
 int tn_trial_turns(tn_trial *t, int rows, int width, tn_tensor **x, float **host);
 int tn_trial_out(tn_trial *t, tn_dtype dt, int rows, int cols, tn_tensor **x);
@@ -71,6 +75,8 @@ int tn_trial_poison(tn_trial *t, const tn_tensor *x);
 /** As tn_trial_in with given values. */
 int tn_trial_put(tn_trial *t, tn_dtype dt, int rows, int cols, const float *values, tn_tensor **x);
 float *tn_trial_host(tn_trial *t, size_t n);
+/** Such an array with the values of v. */
+float *tn_trial_copy(tn_trial *t, const float *v, size_t n);
 /** Frees everything made since t->n was `mark`. */
 void tn_trial_rewind(tn_trial *t, int mark);
 int tn_trial_compare(tn_trial *t, const tn_tensor *x, const float *want);

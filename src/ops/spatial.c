@@ -32,6 +32,15 @@ static int patchify_runs(tn_ctx *c, const tn_tensor *frames, const tn_patches *p
     return tn_spatial_run(c, &(tn_spatial_kernel){TOKENS, "patchify_runs", o.s, cols->dtype}, items, 1, args, TN_COUNT(args), err);
 }
 
+/* A kernel on rows like x's: all of them are in one program. */
+static int tokens_run(tn_ctx *c, const char *entry, const tn_tensor *x, size_t width, size_t rows, const tn_arg *args, int n,
+                      tn_error *err)
+{
+    tn_options o;
+    TN_TRY(tn_options_set(&o, err, "-DVW=%d", tn_run_width(c, x->dtype, x->cols)));
+    return tn_spatial_run(c, &(tn_spatial_kernel){TOKENS, entry, o.s, x->dtype}, width, rows, args, n, err);
+}
+
 int tn_patchify(tn_ctx *c, const tn_tensor *pixels, const tn_patches *p, tn_tensor *cols, tn_error *err)
 {
     const bool bytes = pixels->dtype == TN_U8, aligned = p->patch % 8 == 0 && p->width % p->patch == 0;
@@ -40,19 +49,15 @@ int tn_patchify(tn_ctx *c, const tn_tensor *pixels, const tn_patches *p, tn_tens
     if (bytes && aligned && c->dev->info.type != TN_DEVICE_CPU) return patchify_runs(c, pixels, p, cols, err);
     tn_arg args[] = {TN_BUF(pixels->mem), TN_BUF(cols->mem),  TN_INT(p->height),   TN_INT(p->width),
                      TN_INT(p->patch),    TN_INT(cols->rows), TN_INT(p->normalize)};
-    return tn_spatial_run(c, &(tn_spatial_kernel){TOKENS, bytes ? "patchify_bytes" : "patchify", "", act}, (size_t)p->patch * 3,
-                          (size_t)cols->rows, args, (int)TN_COUNT(args) - !bytes, err);
+    return tokens_run(c, bytes ? "patchify_bytes" : "patchify", cols, (size_t)p->patch * 3, (size_t)cols->rows, args,
+                      (int)TN_COUNT(args) - !bytes, err);
 }
 
 /* A kernel whose items make a vector of a row of `to` each. */
-static int token_rows(tn_ctx *c, const char *options, const char *entry, const tn_tensor *to, const tn_arg *args, int n,
-                      tn_error *err)
+static int token_rows(tn_ctx *c, const char *entry, const tn_tensor *to, const tn_arg *args, int n, tn_error *err)
 {
-    tn_options o;
     const int vw = tn_run_width(c, to->dtype, to->cols);
-    TN_TRY(tn_options_set(&o, err, "-DVW=%d %s", vw, options));
-    return tn_spatial_run(c, &(tn_spatial_kernel){TOKENS, entry, o.s, to->dtype}, (size_t)(to->cols / vw), (size_t)to->rows, args,
-                          n, err);
+    return tokens_run(c, entry, to, (size_t)(to->cols / vw), (size_t)to->rows, args, n, err);
 }
 
 int tn_tokens_forward(tn_ctx *c, const tn_tokens *t, int batch, tn_tensor *x, tn_error *err)
@@ -68,7 +73,7 @@ int tn_tokens_forward(tn_ctx *c, const tn_tokens *t, int batch, tn_tensor *x, tn
                      TN_INT(t->n_reg),
                      TN_INT(x->cols),
                      TN_INT(x->rows)};
-    return token_rows(c, t->pos ? "-DPOS=1" : "-DPOS=0", "tokens_forward", x, args, TN_COUNT(args), err);
+    return token_rows(c, t->pos ? "tokens_forward_placed" : "tokens_forward", x, args, TN_COUNT(args), err);
 }
 
 int tn_token_grad(tn_ctx *c, const tn_tensor *dx, int batch, int first, int count, tn_tensor *out, tn_error *err)
@@ -77,8 +82,7 @@ int tn_token_grad(tn_ctx *c, const tn_tensor *dx, int batch, int first, int coun
     TN_TRY(tn_storage(&act, "a token's gradient", TN_LIST(dx), TN_LIST(out), err));
     tn_arg args[] = {TN_BUF(dx->mem), TN_BUF(out->mem), TN_INT(batch),   TN_INT(dx->rows / batch),
                      TN_INT(first),   TN_INT(count),    TN_INT(dx->cols)};
-    return tn_spatial_run(c, &(tn_spatial_kernel){TOKENS, "token_grad", "", act}, (size_t)dx->cols, (size_t)count, args,
-                          TN_COUNT(args), err);
+    return tokens_run(c, "token_grad", dx, (size_t)dx->cols, (size_t)count, args, TN_COUNT(args), err);
 }
 
 int tn_grid_forward(tn_ctx *c, const tn_tensor *x, int batch, int skip, tn_tensor *grid, tn_error *err)
@@ -86,7 +90,7 @@ int tn_grid_forward(tn_ctx *c, const tn_tensor *x, int batch, int skip, tn_tenso
     tn_dtype act;
     TN_TRY(tn_storage(&act, "a grid", TN_LIST(x, grid), NULL, err));
     tn_arg args[] = {TN_BUF(x->mem), TN_BUF(grid->mem), TN_INT(x->rows / batch), TN_INT(skip), TN_INT(x->cols), TN_INT(grid->rows)};
-    return token_rows(c, "", "grid_forward", grid, args, TN_COUNT(args), err);
+    return token_rows(c, "grid_forward", grid, args, TN_COUNT(args), err);
 }
 
 int tn_grid_backward(tn_ctx *c, const tn_tensor *dgrid, int batch, int skip, tn_tensor *dx, tn_error *err)
@@ -95,7 +99,7 @@ int tn_grid_backward(tn_ctx *c, const tn_tensor *dgrid, int batch, int skip, tn_
     TN_TRY(tn_storage(&act, "a grid's backward", TN_LIST(dgrid, dx), NULL, err));
     tn_arg args[] = {TN_BUF(dgrid->mem), TN_BUF(dx->mem),  TN_INT(dx->rows / batch),
                      TN_INT(skip),       TN_INT(dx->cols), TN_INT(dx->rows)};
-    return token_rows(c, "", "grid_backward", dx, args, TN_COUNT(args), err);
+    return token_rows(c, "grid_backward", dx, args, TN_COUNT(args), err);
 }
 
 static int im2col(tn_ctx *c, const tn_tensor *x, int image, tn_size2 s, tn_tensor *cols, tn_error *err)

@@ -42,13 +42,13 @@ static int check_range(const char *what, size_t off, size_t n, tn_error *err)
 /* Launches over a range; the shadow comes last. */
 static int over_range(tn_ctx *c, const char *entry, const tn_optim_range *r, const tn_arg *args, int n, tn_error *err)
 {
-    char opts[32];
+    char opts[32] = ""; /* without a shadow they share a program with the norm */
     tn_arg all[16];
     const tn_range range = {1, {TN_ROUND_UP(r->n, (size_t)64)}, {64}};
     TN_TRY(check_range(entry, r->off, r->n, err));
     if (!r->n) return 0;
     for (int i = 0; i < n; i++) all[i] = args[i];
-    snprintf(opts, sizeof opts, "-DSHADOW=%d", r->shadow ? (int)r->shadow_type : 0);
+    if (r->shadow) snprintf(opts, sizeof opts, "-DSHADOW=%d", (int)r->shadow_type);
     if (r->shadow) all[n++] = TN_BUF(r->shadow), all[n++] = TN_UINT(r->shadow_first);
     return tn_op_run(c, FILE_, entry, opts, all, n, &range, err);
 }

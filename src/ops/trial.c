@@ -46,10 +46,22 @@ bool tn_trial_wants(const tn_trial *t, const tn_variant_op *op, const void *args
     return !f->kind || !strcmp(f->kind, kind);
 }
 
+bool tn_trial_is_of(const tn_trial *t, const tn_variant_op *op)
+{
+    return t->c->forced && t->c->forced->op == op;
+}
+
 float *tn_trial_host(tn_trial *t, size_t n)
 {
     if (t->n == TN_TRIAL_TENSORS) return NULL;
     return t->h[t->n++] = calloc(n + 1, sizeof(float));
+}
+
+float *tn_trial_copy(tn_trial *t, const float *v, size_t n)
+{
+    float *w = tn_trial_host(t, n);
+    if (w && v) memcpy(w, v, n * sizeof *w);
+    return w;
 }
 
 int tn_trial_put(tn_trial *t, tn_dtype dt, int rows, int cols, const float *values, tn_tensor **x)
@@ -68,6 +80,11 @@ int tn_trial_in(tn_trial *t, tn_dtype dt, int rows, int cols, tn_tensor **x, flo
     for (size_t i = 0; i < n; i++) v[i] = (float)tn_rng_normal(&t->rng);
     TN_TRY(tn_trial_put(t, dt, rows, cols, v, x));
     return t->c->dry ? 0 : tn_tensor_get(t->c->dev, *x, v, t->err); /* as rounded by the storage */
+}
+
+int tn_trial_given(tn_trial *t, const tn_tensor *x, const float *values)
+{
+    return t->c->dry ? 0 : tn_tensor_set(t->c->dev, x, values, t->err);
 }
 
 int tn_trial_turns(tn_trial *t, int rows, int width, tn_tensor **x, float **host)

@@ -133,7 +133,7 @@ static int tune_row(tuner *t, int row, tn_error *err)
     t->op->kind(kind, sizeof kind, t->args);
     if ((t->d->caps & v->needs) != v->needs) return 0; /* of another vendor: nothing to tell */
     if (!tn_variant_can(&t->c, v, t->args)) why = "cannot do this shape or storage type";
-    else if (v->slow_to_build && (t->d->caps & TN_CAP_CPU) && !t->all) why = "slow to build: only tried by devices --tune";
+    else if (!tn_variant_tries(&t->c, t->op, row, t->args, t->all)) why = "not for CPUs: only tried by devices --tune";
     else TN_TRY(tuner_check(&good, t->d, t->op, row, t->args, err));
     json_t *checked = tn_db_at(db, "checks", t->op->name, kind, v->name);
     if (!good && !why[0]) why = tn_json_str(checked, "why", "");
@@ -176,18 +176,32 @@ static int tune_shape(const struct tn_wish *w, tn_dev *d, bool all, tn_error *er
     return rc;
 }
 
+static int wish_grant(const struct tn_wish *w, tn_dev *d, bool all, tn_error *err)
+{
+    bool good;
+    return w->row < 0 ? tune_shape(w, d, all, err) : tuner_check(&good, d, w->op, w->row, w->args, err);
+}
+
+static void tell_begin(const tn_wanted *w, const tn_dev *d)
+{
+    int shapes = 0;
+    for (int i = 0; i < w->n; i++) shapes += w->v[i].row < 0;
+    if (shapes < w->n) tn_logf(d->log, TN_LOG_INFO, "device '%s': checking %d kernels, once", d->info.name, w->n - shapes);
+    if (shapes) tn_logf(d->log, TN_LOG_INFO, "device '%s': measuring %d shapes, once", d->info.name, shapes);
+}
+
 int tn_tune(tn_wanted *w, tn_dev *d, tn_error *err)
 {
     const size_t limit = d->memory_limit, peak = d->peak, all = limit ? limit : d->info.global_memory;
     int rc = 0, done = 0;
     if (!w->n) return 0;
     d->memory_limit = d->allocated + (all > d->allocated ? (all - d->allocated) / 4 : 0);
-    tn_logf(d->log, TN_LOG_INFO, "device '%s': measuring %d shapes, once", d->info.name, w->n);
+    tell_begin(w, d);
     for (int k = 0; !rc && tn_variant_ops[k]; k++)
         for (int i = 0; !rc && i < w->n; i++) {
             if (w->v[i].op != tn_variant_ops[k]) continue;
             rc = tn_watch_tell(&d->watch, TN_PHASE_TUNING, w->v[i].key, done++, w->n, err);
-            if (!rc) rc = tune_shape(&w->v[i], d, w->again, err);
+            if (!rc) rc = wish_grant(&w->v[i], d, w->again, err);
             if (rc != TN_ERR_MEMORY) continue;
             tn_logf(d->log, TN_LOG_INFO, "%s %s is not measured: %s", w->v[i].op->name, w->v[i].key, err->message);
             rc = 0;

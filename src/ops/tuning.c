@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define TUNING_FORMAT 8
+#define TUNING_FORMAT 9
 
 static char *source_hash(void)
 {
@@ -185,19 +185,50 @@ int tn_tuned(bool *known, tn_choice *out, tn_dev *d, const tn_variant_op *op, co
     return 0;
 }
 
-int tn_wanted_add(tn_wanted *w, tn_dev *d, const tn_variant_op *op, const void *args, tn_error *err)
+/* How many rows are to choose from, and the first of them. */
+static int rows_to_try(int *first, const tn_ctx *c, const tn_variant_op *op, const void *args, bool all)
+{
+    int n = 0;
+    *first = op->n - 1;
+    for (int i = op->n - 1; i >= 0; i--)
+        if (tn_variant_tries(c, op, i, args, all)) *first = i, n++;
+    return n;
+}
+
+/* args as they are checked, and their kind. */
+static void *checked_args(char *key, const tn_variant_op *op, const void *args)
+{
+    void *copy = malloc(op->args_size);
+    if (!copy) return NULL;
+    memcpy(copy, args, op->args_size);
+    op->kind(key, TN_KEY, copy);
+    return copy;
+}
+
+static bool wish_is_known(const tn_wanted *w, const struct tn_wish *wish, json_t *db)
+{
+    const tn_variant_op *op = wish->op;
+    tn_choice k;
+    for (int i = 0; i < w->n; i++)
+        if (w->v[i].op == op && w->v[i].row == wish->row && !strcmp(w->v[i].key, wish->key)) return true;
+    if (w->again) return false;
+    return wish->row < 0 ? read_choice(&k, op, tn_db_at(db, "choices", op->name, wish->key, NULL))
+                         : tn_db_at(db, "checks", op->name, wish->key, op->rows[wish->row].name) != NULL;
+}
+
+int tn_wanted_add(tn_wanted *w, tn_ctx *c, const tn_variant_op *op, const void *args, tn_error *err)
 {
     json_t *db;
-    tn_choice k;
     struct tn_wish wish = {.op = op};
-    if (op->n < 2 || is_small(op, args)) return 0;
-    TN_TRY(tn_db(&db, d, err));
-    wish.args = measured_args(wish.key, d, op, args);
+    const int n = rows_to_try(&wish.row, c, op, args, w->again);
+    const bool measured = n > 1 && !is_small(op, args);
+    if (!measured && wish.row == op->n - 1) return 0;
+    if (measured) wish.row = -1;
+    TN_TRY(tn_db(&db, c->dev, err));
+    wish.args = measured ? measured_args(wish.key, c->dev, op, args) : checked_args(wish.key, op, args);
     struct tn_wish *v = wish.args ? realloc(w->v, sizeof *v * (size_t)(w->n + 1)) : NULL;
     if (v) w->v = v;
-    bool known = !w->again && read_choice(&k, op, tn_db_at(db, "choices", op->name, wish.key, NULL));
-    for (int i = 0; i < w->n && !known; i++) known = w->v[i].op == op && !strcmp(w->v[i].key, wish.key);
-    if (v && !known) v[w->n++] = wish;
+    if (v && !wish_is_known(w, &wish, db)) v[w->n++] = wish;
     else free(wish.args);
     return v ? 0 : tn_oom(err);
 }

@@ -8,22 +8,24 @@
 #include "text.h"
 #include "variant.h"
 
-/** Shapes met in a dry pass that nobody has measured yet. Zero-initialise. */
+/** Shapes met in a dry pass that nobody has measured yet, and rows that nobody has checked. Zero-initialise. */
 typedef struct tn_wanted {
     struct tn_wish {
         const tn_variant_op *op;
         void *args;
-        char key[TN_KEY];
+        char key[TN_KEY]; /* of the shape; of its kind where there is nothing to measure */
+        int row;          /* to be checked; -1: every row is checked and measured */
     } * v;
     int n;
     bool again; /* also shapes with an answer, all rows and their tunables: devices --tune */
 } tn_wanted;
 
-/** Registers a shape, unless it is known or too small to matter. */
-int tn_wanted_add(tn_wanted *w, tn_dev *d, const tn_variant_op *op, const void *args, tn_error *err);
+/** Registers a shape whose fastest row is not known. Where it is too small to matter, or a single row would be tried, that row is
+ * registered to be checked, unless it was. */
+int tn_wanted_add(tn_wanted *w, tn_ctx *c, const tn_variant_op *op, const void *args, tn_error *err);
 void tn_wanted_free(tn_wanted *w);
-/** Measures every registered shape: each row that can and is good, on random data, the fastest is remembered. A shape that
- * does not fit into a fraction of the memory left is passed over. */
+/** Checks what is registered and measures its shapes: each row that can and is good, on random data, the fastest is remembered. A
+ * shape that does not fit into a fraction of the memory left is passed over. */
 int tn_tune(tn_wanted *w, tn_dev *d, tn_error *err);
 /** The same for the shapes of a usual backbone (devices --tune). */
 int tn_tune_usual(tn_dev *d, tn_error *err);

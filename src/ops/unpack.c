@@ -47,16 +47,23 @@ int tn_qtensor_random(tn_qtensor *q, tn_ctx *c, const tn_qshape *s, tn_error *er
     return rc;
 }
 
-static int unpack_launch(tn_ctx *c, const tn_unpack_args *a, const char *file, const char *entry, const char *own, size_t items,
-                         size_t local, tn_error *err)
+/* A kernel with its own options and its items; span: of its arguments, where it takes that (0: it does not). */
+typedef struct {
+    const char *file, *entry, *options;
+    size_t items, local;
+    int span;
+} unpack_kernel;
+
+static int unpack_launch(tn_ctx *c, const tn_unpack_args *a, const unpack_kernel *u, tn_error *err)
 {
     char format[160];
     tn_options o;
-    tn_arg args[10 + 5 * (TN_UNPACK_PARTS - 1)];
+    tn_arg args[11 + 5 * (TN_UNPACK_PARTS - 1)];
     int k = tn_qargs(args, &a->q);
     args[k++] = TN_BUF(a->out.mem);
     args[k++] = TN_UINT(a->out.off);
     args[k++] = TN_UINT(tn_qcount(&a->q));
+    if (u->span) args[k++] = TN_UINT(u->span);
     for (int i = 0; i < a->n_more; i++) {
         tn_arg more[7];
         tn_qargs(more, &a->more[i]);
@@ -64,8 +71,8 @@ static int unpack_launch(tn_ctx *c, const tn_unpack_args *a, const char *file, c
         args[k++] = more[5]; /* tables and block are the first one's */
     }
     tn_qoptions(format, sizeof format, &a->q.s, a->out.dtype);
-    TN_TRY(tn_options_set(&o, err, "%s %s -DPARTS=%d", format, own, 1 + a->n_more));
-    return tn_op_run(c, file, entry, o.s, args, k, &(tn_range){2, {items, (size_t)(1 + a->n_more)}, {local, 1}}, err);
+    TN_TRY(tn_options_set(&o, err, "%s %s -DPARTS=%d", format, u->options, 1 + a->n_more));
+    return tn_op_run(c, u->file, u->entry, o.s, args, k, &(tn_range){2, {u->items, (size_t)(1 + a->n_more)}, {u->local, 1}}, err);
 }
 
 /* The shift that divides by a block's size; 0 where there is none. */
@@ -87,11 +94,13 @@ static int unpack_run_portable(tn_ctx *c, const void *args, tn_error *err)
     if (n % 8 || block % 8 || a->out.off % 8) {
         const int per = block % 8 ? 1 : 8;
         snprintf(own, sizeof own, "-DPER=%d", per);
-        return unpack_launch(c, a, "portable/quant.cl", "unpack", own, TN_CEIL_DIV(n, (size_t)per), WG, err);
+        const unpack_kernel odd = {"portable/quant.cl", "unpack", own, TN_CEIL_DIV(n, (size_t)per), WG, 0};
+        return unpack_launch(c, a, &odd, err);
     }
     const size_t group = (size_t)(WG * STEPS) * (a->out.dtype == TN_F32 ? 4 : 8);
     snprintf(own, sizeof own, "-DSHIFT=%d -DSTEPS=%d", shift_of(block), STEPS);
-    return unpack_launch(c, a, "portable/quant.cl", "unpack_runs", own, TN_CEIL_DIV(n, group) * WG, WG, err);
+    const unpack_kernel runs = {"portable/quant.cl", "unpack_runs", own, TN_CEIL_DIV(n, group) * WG, WG, 0};
+    return unpack_launch(c, a, &runs, err);
 }
 
 static bool unpack_can_cpu(const tn_ctx *c, const void *args)
@@ -112,8 +121,8 @@ static int unpack_run_cpu(tn_ctx *c, const tn_unpack_args *a, int lookup, tn_err
     const int run = tn_qrun(a->q.s.block);
     int span = c->tune[0];
     while (span > 4 * RUN && n / (size_t)span < 8 * (size_t)c->dev->info.compute_units) span /= 2; /* every core has several */
-    snprintf(own, sizeof own, "-DRUN=%d -DSPAN=%d -DSHIFT=%d -DLOOKUP=%d", run, span, shift_of(a->q.s.block), lookup);
-    return unpack_launch(c, a, "cpu/quant.cl", "unpack16", own, TN_CEIL_DIV(n, (size_t)span), 1, err);
+    snprintf(own, sizeof own, "-DRUN=%d -DSHIFT=%d -DLOOKUP=%d", run, shift_of(a->q.s.block), lookup);
+    return unpack_launch(c, a, &(unpack_kernel){"cpu/quant.cl", "unpack16", own, TN_CEIL_DIV(n, (size_t)span), 1, span}, err);
 }
 
 static int unpack_run_vectors(tn_ctx *c, const void *args, tn_error *err)
@@ -173,7 +182,7 @@ static void unpack_release(void *copy, tn_ctx *c)
 static const tn_variant rows[] = {
     {"cpu-avx512", TN_CAP_CPU | TN_CAP_AVX512, unpack_can_cpu, unpack_run_avx512, cpu_tunables, false},
     {"cpu", TN_CAP_CPU, unpack_can_cpu, unpack_run_vectors, cpu_tunables, false},
-    {"portable", 0, NULL, unpack_run_portable, NULL, false},
+    {"portable", 0, NULL, unpack_run_portable, NULL, true},
 };
 
 const tn_variant_op tn_unpack_op = {

@@ -8,6 +8,12 @@ bool tn_variant_can(const tn_ctx *c, const tn_variant *v, const void *args)
     return (c->dev->caps & v->needs) == v->needs && (!v->can || v->can(c, args));
 }
 
+bool tn_variant_tries(const tn_ctx *c, const tn_variant_op *op, int row, const void *args, bool all)
+{
+    const bool left_out = op->rows[row].not_on_cpus && (c->dev->caps & TN_CAP_CPU);
+    return (all || !left_out) && tn_variant_can(c, &op->rows[row], args);
+}
+
 int tn_variant_find(const tn_variant_op *op, const char *name)
 {
     for (int i = 0; i < op->n; i++)

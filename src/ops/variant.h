@@ -26,7 +26,8 @@ typedef struct tn_variant {
     /** Runs; c->tune[i] holds the value of tunables[i]. */
     int (*run)(tn_ctx *c, const void *args, tn_error *err);
     const tn_tunable *tunables; /* ended by a NULL name, at most TN_MAX_TUNABLES; NULL: none */
-    bool slow_to_build;         /* on a CPU only tried when asked for (devices --tune) */
+    bool not_on_cpus; /* slow to build or to run there: a CPU device tries it only when asked to (devices --tune), and runs it
+                       * where no other row is good */
 } tn_variant;
 
 /** An operation with variants. */
@@ -90,6 +91,8 @@ int tn_variant_choose(tn_choice *out, tn_ctx *c, const tn_variant_op *op, const 
 int tn_variant_run_row(tn_ctx *c, const tn_variant_op *op, const tn_choice *k, const void *args, tn_error *err);
 /** Has the device what the row needs, and can it run these arguments? */
 bool tn_variant_can(const tn_ctx *c, const tn_variant *v, const void *args);
+/** Can a row run these arguments, and is it worth trying on this device? all: also what CPU devices leave out. */
+bool tn_variant_tries(const tn_ctx *c, const tn_variant_op *op, int row, const void *args, bool all);
 /** A row with the default values of its tunables. */
 tn_choice tn_variant_defaults(const tn_variant_op *op, int row);
 /** Index of a row by name, or -1. */

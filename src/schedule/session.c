@@ -1,4 +1,5 @@
 #include "session.h"
+#include "ahead.h"
 #include "tuning.h"
 
 #include <stdio.h>
@@ -38,6 +39,23 @@ static int walk_dry(tn_session *s, tn_exec *e, tn_error *err)
     return 0;
 }
 
+/* Kernels that the pass will launch as far as it can be told, which nobody has built yet. */
+static int build_ahead(tn_session *s, tn_exec *e, tn_error *err)
+{
+    tn_ahead *a;
+    TN_TRY(tn_ahead_new(&a, s->dev, err));
+    if (!a) return 0;
+    s->ctx.ahead = a;
+    s->ctx.plan_only = true;
+    int rc = walk_dry(s, e, err);
+    const size_t most = TN_MAX(e->plan.total, TN_MAX(s->dev->allocated, s->ctx.ws_peak));
+    if (!rc) rc = tn_ahead_build(a, most, err);
+    s->ctx.ahead = NULL;
+    s->ctx.plan_only = false;
+    tn_ahead_free(a);
+    return rc;
+}
+
 /* The largest workspace. Which variants run decides it, so the shapes are measured first where nobody has yet; a store
  * without buffers is only planned with, and its shapes may never run. */
 static int count_workspace(tn_exec *e, tn_dev *d, const tn_model *m, tn_store *store, tn_error *err)
@@ -47,8 +65,9 @@ static int count_workspace(tn_exec *e, tn_dev *d, const tn_model *m, tn_store *s
     tn_ctx_init(&s.ctx, d);
     s.ctx.dry = true;
     s.ctx.plan_only = store->dry;
+    int rc = store->dry ? 0 : build_ahead(&s, e, err);
     s.ctx.wanted = store->dry ? NULL : &wanted;
-    int rc = store->dry ? 0 : walk_dry(&s, e, err);
+    if (!rc && !store->dry) rc = walk_dry(&s, e, err);
     if (!rc) rc = tn_tune(&wanted, d, err);
     tn_wanted_free(&wanted);
     s.ctx.wanted = NULL;

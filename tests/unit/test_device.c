@@ -88,11 +88,11 @@ START_TEST(transfers_run_beside_the_computation)
     OK(tn_staging_new(&up, d, N * 4, &err));
     OK(tn_staging_new(&down, d, N * 4, &err));
     OK(tn_buffer_new(&b, d, N * 4, "a test", &err));
-    OK(tn_kernel_get(&k, d, "portable/elementwise.cl", "residual", "-DVW=4 -DACT=0 -DLS=0", &err));
+    OK(tn_kernel_get(&k, d, "portable/elementwise.cl", "residual", "-DVW=4 -DACT=0", &err));
     for (int round = 0; round < 3; round++) {
         for (int i = 0; i < N; i++) ((float *)up.host)[i] = (float)(i + round);
         memset(down.host, 0xff, N * 4);
-        const tn_arg args[] = {TN_BUF(b), TN_BUF(b), TN_BUF(b), TN_BUF(b), TN_INT(N), TN_INT(N / 4)};
+        const tn_arg args[] = {TN_BUF(b), TN_BUF(b), TN_BUF(b), TN_INT(N / 4)};
         const long long before = d->blocking;
         OK(tn_buffer_write_async(b, TN_QUEUE_COPY, 0, up.host, N * 4, NULL, &here, &err));
         OK(tn_queue_wait(d, TN_QUEUE_MAIN, here, &err));
