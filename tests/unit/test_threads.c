@@ -40,12 +40,15 @@ static int keep_one(void)
     return last;
 }
 
+static bool pocl; /* the device that cpu_units looked at */
+
 static unsigned cpu_units(void)
 {
     tn_device_info **v;
     int n, at;
     ck_assert_msg(!tn_device_list(&v, &n, &err) && !tn_device_select(&at, "cpu", &err), "%s", err.message);
     const unsigned units = v[at]->compute_units;
+    pocl = strstr(v[at]->platform, "Portable Computing Language") != NULL;
     tn_device_list_free(v);
     return units;
 }
@@ -87,7 +90,7 @@ START_TEST(all_processors_are_bound_to)
     ck_assert_uint_eq(cpu_units(), (unsigned)tn_cpus_threads(&c, 0));
     count_bound(&bound, &outside, &all);
     ck_assert_int_eq(outside, 0);
-    if (should) ck_assert_int_ge(bound, c.online);
+    if (should && pocl) ck_assert_int_ge(bound, c.online);
 }
 END_TEST
 
@@ -112,7 +115,7 @@ START_TEST(what_the_user_set_stays)
     ck_assert_msg(!tn_cpu_threads(0, &err), "%s", err.message);
     ck_assert_str_eq(getenv("POCL_MAX_PTHREAD_COUNT"), "1");
     ck_assert_ptr_null(getenv("POCL_AFFINITY"));
-    ck_assert_uint_eq(cpu_units(), 1);
+    ck_assert(cpu_units() == 1 || !pocl);
 }
 END_TEST
 
