@@ -70,13 +70,15 @@ const tn_command tn_commands[] = {
      "usage: tracknet profile train|predict [options] [KEY=VALUE ...]\n\n"
      "  --batch N           images of the pass              (default: train the micro-batch it would take, predict 1)\n"
      "  --repeat N          steps and passes that are timed; each time is their median     (default 5)\n"
+     "  --paced             print the seconds of each burst of steps and wait for a line of standard input: to measure in turn\n"
+     "                      with another program\n"
      "  --by NAME           one table, by kernel, operation, layer or entry   (default: by kernel, then by layer)\n"
      "  --json [FILE]       the report as JSON, entry by entry; without FILE it is printed instead of the tables\n"
      "  --trace FILE        a Chrome trace: chrome://tracing and ui.perfetto.dev draw it\n"
      "  --checkpoint DIR    a checkpoint's configuration, and for predict its weights\n"
      "  --adapter DIR       predict: with this PEFT adapter\n" CONFIG_HELP DEVICE_HELP
      "\nSteps run on random frames; no data set is read and nothing is written but FILE.\n",
-     "batch repeat by json trace checkpoint adapter " CONFIG_OPTIONS " " DEVICE_OPTIONS, tn_cmd_profile},
+     "batch repeat paced by json trace checkpoint adapter " CONFIG_OPTIONS " " DEVICE_OPTIONS, tn_cmd_profile},
     {"devices", "list every OpenCL device",
      "usage: tracknet devices [options]\n\n"
      "  --device D          only this one\n"

@@ -97,6 +97,7 @@ static const opt_row opt_rows[] = {
     {ROW("plain", FLAG, plain)},
     {ROW("batch", COUNT, batch), .min = 1},
     {ROW("repeat", COUNT, repeat), .min = 1},
+    {ROW("paced", FLAG, paced)},
     {ROW("by", TEXT, by)},
     {ROW("trace", TEXT, trace), .path = true},
     {ROW("help", HELP, help)},
