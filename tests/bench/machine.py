@@ -47,10 +47,12 @@ class Energy:
     """Joules that the processors took, by RAPL (Intel's and AMD's counters have one name); `why` says why there is none."""
 
     def __init__(self, folder="/sys/class/powercap"):
-        zones = sorted(glob.glob(folder + "/intel-rapl:*"))
-        self.zones = [z for z in zones if z.count(":") == 1 and read(z + "/name").startswith("package")]  # not its parts, not psys
-        self.why = None if self.zones else "this machine shows no RAPL counter (%s/intel-rapl:*)" % folder
+        self.why = None
         try:
+            zones = [z for z in sorted(glob.glob(folder + "/intel-rapl:*")) if z.count(":") == 1]
+            self.zones = [z for z in zones if read(z + "/name").startswith("package")]  # not psys, which has them in it
+            if not self.zones:
+                self.why = "this machine shows no RAPL counter (%s/intel-rapl:*)" % folder
             self.ranges = [int(read(z + "/max_energy_range_uj")) for z in self.zones]
             self.last = self.counters()
         except OSError as e:
