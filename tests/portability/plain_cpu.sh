@@ -25,7 +25,7 @@ one() { # MODEL WHAT
 export -f one
 # the first are the longest
 printf '%s\n' "Haswell gemm" "Haswell qgemv" "Haswell attention-back" "qemu64 attention" "Haswell layernorm-back" "Haswell unpack" \
-  "Haswell attention" "qemu64 layernorm" "Haswell layernorm" "Haswell devices" "qemu64 devices" |
+  "Haswell attention" "Haswell layernorm" "Haswell devices" "qemu64 devices" |
   xargs -P 2 -I{} bash -c 'one {}'
 pass=$(find "$W" -name '*.pass' | wc -l) fail=$(find "$W" -name '*.fail' | wc -l)
 has() { # MODEL CAPABILITIES: exactly these
