@@ -116,6 +116,18 @@ expect 0 '"confidence"' $T predict --checkpoint "$W/a/best" --image "$D/game1/Cl
 # variables are the command's defaults; a path is a path whatever it holds
 expect 0 "confidence" env TRACKNET_CACHE="$W/kernels" TRACKNET_GEMM=portable $T predict --checkpoint "$W/a/best" --image "$D/game1/Clip1"
 ls "$W/kernels"/*.clbin >/dev/null 2>&1 && ok || bad "TRACKNET_CACHE names no cache"
+# kernels that nobody has built yet are built by helpers, once, and are the same
+cold() { POCL_CACHE_DIR="$W/pocl" $T predict --cache "$W/cold" --checkpoint "$W/a/best" --image "$D/game1/Clip1" "$@"; }
+if [ "$(nproc)" -gt 1 ]; then
+  expect 0 "building kernels" cold --csv "$W/cold.csv"
+  cmp -s "$W/cold.csv" "$W/p.csv" && ok || bad "kernels built by helpers give other results"
+  expect 0 "confidence" cold
+  grep -q "building kernels" "$W/out" && bad "kernels are built twice: $(cat "$W/out")" || ok
+fi
+for f in /dev/null "$W/p.csv" "$T"; do
+  $T build-kernels <"$f" >"$W/out" 2>&1
+  [ $? -eq 1 ] && grep -q "no list of kernels" "$W/out" && ok || bad "build-kernels takes $f: $(cat "$W/out")"
+done
 expect 0 "loss" $T train $RUN --output-dir "$W/it's # [here]: x" data.split.val_games=[] training.epochs=1
 expect 0 '"samples"' $T eval --checkpoint "$W/it's # [here]: x/last" --split train --json
 

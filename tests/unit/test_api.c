@@ -238,7 +238,7 @@ END_TEST
 /* ---- progress ---- */
 
 typedef struct {
-    int seen[TN_PHASE_FEATURES + 1], stop; /* stop: the phase to stop in, or -1 */
+    int seen[TN_PHASE_BUILDING + 1], stop; /* stop: the phase to stop in, or -1 */
 } watcher;
 
 static int look(void *user, const tn_progress *p)
@@ -352,12 +352,13 @@ static int do_synth(watcher *w, tn_error *e)
     return tn_synth(&s, e);
 }
 
-static int do_open(watcher *w, tn_error *e)
+static int open_with(watcher *w, const char *cache, const char *helper, tn_error *e)
 {
     tn_model_handle *m = NULL;
     tn_run_options o = watched(w);
     o.checkpoint = trained("a", 1);
-    o.cache = "off"; /* so that kernels are measured */
+    o.cache = cache;
+    o.helper = helper;
     int rc = tn_model_open(&m, NULL, &o, e);
     static const uint8_t black[3 * W * H];
     const tn_rgb f = {black, W, H, 0};
@@ -371,6 +372,21 @@ static int do_open(watcher *w, tn_error *e)
     return rc;
 }
 
+/* Without a cache, so that kernels are checked. */
+static int do_open(watcher *w, tn_error *e)
+{
+    return open_with(w, "off", NULL, e);
+}
+
+/* A helper that leaves at once has built nothing, and nothing is missing. */
+static int do_build(watcher *w, tn_error *e)
+{
+    static int times;
+    char cache[32];
+    snprintf(cache, sizeof cache, "built ahead %d", times++);
+    return open_with(w, in_work(cache), "/bin/false", e);
+}
+
 static const struct {
     action *run;
     tn_phase phase;
@@ -378,13 +394,14 @@ static const struct {
     {do_train, TN_PHASE_OPENING},       {do_train, TN_PHASE_LOADING},      {do_train, TN_PHASE_TRAINING},
     {do_train, TN_PHASE_VALIDATING},    {do_predict, TN_PHASE_PREDICTING}, {do_export, TN_PHASE_EXPORTING},
     {do_quantize, TN_PHASE_QUANTIZING}, {do_merge, TN_PHASE_MERGING},      {do_synth, TN_PHASE_DRAWING},
-    {do_open, TN_PHASE_TUNING},         {do_freeze, TN_PHASE_FEATURES},
+    {do_open, TN_PHASE_TUNING},         {do_freeze, TN_PHASE_FEATURES},    {do_build, TN_PHASE_BUILDING},
 };
 
 START_TEST(every_phase_is_told_and_can_be_stopped)
 {
     tn_error e;
     watcher w = {.stop = (int)phases[_i].phase};
+    if (phases[_i].phase == TN_PHASE_BUILDING && sysconf(_SC_NPROCESSORS_ONLN) < 2) return; /* one core builds no faster by two */
     ck_assert_int_eq(phases[_i].run(&w, &e), TN_ERR_CANCELLED);
     ck_assert_int_eq(e.status, TN_ERR_CANCELLED);
     ck_assert_ptr_nonnull(strstr(e.message, "stopped while"));
