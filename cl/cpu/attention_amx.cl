@@ -11,7 +11,6 @@
 #include "common.h"
 #include "vectors.h"
 #include "tiles.h"
-#include "turn.h"
 #ifndef HD
 #define HD 64
 #endif
@@ -160,9 +159,11 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void attn_forward(const 
 /* ---- backward: keys outside, queries inside; five products, nothing made twice ---- */
 
 #ifdef TURN
+#define TURN_WIDTH HD
+#include "turn.h"
 #define P_TURN , const __global float2 *table, int skip
 #define TURN_BACK(v, t)                                                                                                            \
-    if ((t) >= skip) turn_columns(v, table + (size_t)((t) - skip) * (HD / 2), HD, -1.0f)
+    if ((t) >= skip) turn_columns(v, table + (size_t)((t) - skip) * (HD / 2), -1.0f)
 #else
 #define P_TURN
 #define TURN_BACK(v, t)

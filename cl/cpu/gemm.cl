@@ -12,7 +12,6 @@
 #include "act.h"
 #include "step.h"
 #include "gemm.h"
-#include "turn.h"
 #ifndef MR
 #define MR 6
 #endif
@@ -29,6 +28,8 @@
 #define P_PAIR
 #endif
 #ifdef TURN
+#define TURN_WIDTH NR
+#include "turn.h"
 #define P_TURN , const __global float2 *table, int tokens, int skip, int turn_cols
 #else
 #define P_TURN
@@ -69,7 +70,7 @@ typedef uint panel_t; /* two neighbours along K */
         EACH_ROW                                                                                                                   \
         {                                                                                                                          \
             const uint16 a = (uint16)(a_value);                                                                                    \
-            EACH_VECTOR __asm__("vdpbf16ps %2, %1, %0" : "+v"(acc[i][j]) : "v"(a), "v"(b[j]));                                     \
+            EACH_VECTOR ADD_DOT(acc[i][j], a, b[j]);                                                                               \
         }                                                                                                                          \
     }
 #else
@@ -234,7 +235,7 @@ __kernel void gemm_panel(const __global TYPE(AT) *A, uint a_off, int lda, const 
             acc[i][j] *= alpha;
             E_BIAS(acc[i][j], n0 + 16 * j, 16)
         }
-        if (n0 < turn_cols && m % tokens >= skip) turn_columns(acc[i], table + (size_t)(m % tokens - skip) * (NR / 2), NR, 1.0f);
+        if (n0 < turn_cols && m % tokens >= skip) turn_columns(acc[i], table + (size_t)(m % tokens - skip) * (NR / 2), 1.0f);
         UNROLL(j, NRV) STN(CT, C, c_at + (size_t)m * ldc + n0 + 16 * j, acc[i][j], 16);
 #else
         for (int j = 0; j < NRV && n0 + 16 * j < N; j++) {

@@ -9,7 +9,6 @@
 #include "gemm.h"
 #include "vectors.h"
 #include "tiles.h"
-#include "turn.h"
 #define WIDTH 64 /* columns that are ended together */
 
 /* ---- packing ---- */
@@ -154,6 +153,8 @@ inline float16 gelu_slope_16(float16 x)
 #endif
 
 #ifdef TURN
+#define TURN_WIDTH WIDTH
+#include "turn.h"
 #define P_TURN , const __global float2 *table, int tokens, int skip, int turned
 #else
 #define P_TURN
@@ -243,7 +244,7 @@ gemm_amx(const __global ushort *A, uint a_off, int lda, const __global uint *P, 
 #ifdef TURN
                 UNROLL(j, WIDTH / 16) { E_BIAS(v[j], n0 + 16 * j, 16) }
                 const int token = m % tokens - skip;
-                if (n0 < turned && token >= 0) turn_columns(v, table + (size_t)token * (WIDTH / 2), WIDTH, 1.0f);
+                if (n0 < turned && token >= 0) turn_columns(v, table + (size_t)token * (WIDTH / 2), 1.0f);
                 UNROLL(j, WIDTH / 16) ROUND(CT, C, c_at + (size_t)m * ldc + n0 + 16 * j, v[j]);
 #else
                 UNROLL(j, WIDTH / 16)

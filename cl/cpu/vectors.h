@@ -12,15 +12,19 @@
 
 #define UNROLL(i, n)      _Pragma("unroll") for (int i = 0; i < (n); i++)
 #define CLEAR(acc, M_, V_) UNROLL(i, M_) UNROLL(j, V_) acc[i][j] = (float16)(0.0f)
-/* acc[i][j] += sum over k of a(i, k) * b(k, j): M_ broadcast scalars by V_ vectors; a and b are expressions in i, j and k. */
-#define PRODUCT(acc, M_, V_, K_, a, b)                                                                                             \
+#define ADD_FMA(acc, a, b) acc = fma(a, b, acc)
+/* Two products of bfloat16 a lane, a pair being a uint: AVX512-BF16. */
+#define ADD_DOT(acc, a, b) __asm__("vdpbf16ps %2, %1, %0" : "+v"(acc) : "v"(a), "v"(b))
+/* acc[i][j] += sum over k of a(i, k) * b(k, j): M_ broadcast scalars by V_ vectors of type T_; a and b are expressions
+ * in i, j and k, and ADD_ is ADD_FMA or ADD_DOT. */
+#define PRODUCT(T_, ADD_, acc, M_, V_, K_, a, b)                                                                                   \
     for (int k = 0; k < (K_); k++) {                                                                                               \
-        float16 b_[V_];                                                                                                            \
+        T_ b_[V_];                                                                                                                 \
         UNROLL(j, V_) b_[j] = b;                                                                                                   \
         UNROLL(i, M_)                                                                                                              \
         {                                                                                                                          \
-            const float16 a_ = (float16)(a);                                                                                       \
-            UNROLL(j, V_) acc[i][j] = fma(a_, b_[j], acc[i][j]);                                                                   \
+            const T_ a_ = (T_)(a);                                                                                                 \
+            UNROLL(j, V_) ADD_(acc[i][j], a_, b_[j]);                                                                              \
         }                                                                                                                          \
     }
 

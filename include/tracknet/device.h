@@ -25,6 +25,16 @@ typedef struct tn_device_info {
     const char *quirks;            /**< what this driver needs, one phrase each, "" when none; static */
 } tn_device_info;
 
+/**
+ * How many threads CPU devices may take in this process; 0: as many as the process's affinity has processors and its control
+ * group grants, instead of as many as the machine has. At most one for each processor of the affinity. PoCL's are also bound to a
+ * processor each where that is safe: the process may use the whole machine, and no two would share a core while another is idle. It
+ * sets variables of the environment, which is all that CPU drivers (PoCL, Intel's, Mesa's llvmpipe) read, once, when they are first
+ * asked; so it is called once, as a program begins, before it has other threads and before any function that asks for devices
+ * (TN_ERR_ARGUMENT after). With 0, variables that are set already stay. Without this call drivers take what they take.
+ */
+TN_API int tn_cpu_threads(int threads, tn_error *err);
+
 /** Every device of every platform: (*list)[i] points to device i of *count. No device: TN_ERR_DEVICE with advice. Free with
  * tn_device_list_free. */
 TN_API int tn_device_list(tn_device_info ***list, int *count, tn_error *err);

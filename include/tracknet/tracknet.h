@@ -10,8 +10,9 @@
  * (tn_model_handle, tn_config) and different runs (tn_train, tn_eval, ...) may be used in different threads at once, also
  * on one device, and give the same results as one after the other. One handle is for one thread at a time; a tn_config
  * that nobody sets may be shared. Callbacks come from the thread that called. The library reads HOME, XDG_CACHE_HOME,
- * Hugging Face's variables and those that paths of the configuration name, and sets none: an application must not call
- * setenv while another thread is inside. Numbers are read and written with a point, whatever locale the program has set.
+ * Hugging Face's variables and those that paths of the configuration name, and sets none but in tn_cpu_threads: an application
+ * must not call setenv while another thread is inside. Numbers are read and written with a point, whatever locale the program has
+ * set.
  */
 #ifndef TRACKNET_TRACKNET_H
 #define TRACKNET_TRACKNET_H

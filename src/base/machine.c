@@ -1,7 +1,7 @@
 #include "machine.h"
+#include "cpus.h"
 #include "fail.h"
 
-#include <sched.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -29,13 +29,10 @@ static bool number_of(unsigned long long *v, const char *path, const char *key)
 int tn_processors(void)
 {
     cpu_set_t set;
-    int n = sched_getaffinity(0, sizeof set, &set) ? (int)sysconf(_SC_NPROCESSORS_ONLN) : CPU_COUNT(&set);
-    char line[128];
-    unsigned long long quota, period;
-    if (line_of(line, sizeof line, "/sys/fs/cgroup/cpu.max", "") && sscanf(line, "%llu %llu", &quota, &period) == 2 && period &&
-        quota / period < (unsigned long long)n)
-        n = (int)TN_CEIL_DIV(quota, period);
-    return TN_MAX(n, 1);
+    tn_cpus c;
+    if (sched_getaffinity(0, sizeof set, &set)) return TN_MAX((int)sysconf(_SC_NPROCESSORS_ONLN), 1);
+    tn_cpus_read(&c, &set, "");
+    return tn_cpus_threads(&c, 0);
 }
 
 /* What a control group leaves of its limit; SIZE_MAX: it sets none. */

@@ -29,6 +29,8 @@ typedef struct tn_cli {
     /* profile */
     const char *json_file, *trace, *by;
     int batch, repeat;
+    bool paced;
+    int threads; /* of a CPU device; 0: one a processor */
     /* synth */
     tn_synth_options synth;
     char found[4300];       /* a checkpoint that was not named whole */

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 static const struct {
     const char *name;
@@ -144,6 +145,26 @@ static void profile_cmd_print_summary(const tn_profile_report *r)
            1e-9 * r->peak, r->peak_by);
 }
 
+/* After each burst its seconds, and a wait. The first one's have the run-up in them. */
+static int profile_cmd_pace(void *user, const tn_progress *p)
+{
+    static struct timespec released;
+    const tn_cli *c = user;
+    const long long first = p->total - 2 * c->repeat + 1;
+    const bool burst = p->phase == TN_PHASE_PROFILING && p->done >= first && p->done < first + c->repeat;
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    if (!burst) {
+        released = now;
+        return tn_cli_progress(user, p);
+    }
+    printf("burst %.6f\n", (double)(now.tv_sec - released.tv_sec) + 1e-9 * (double)(now.tv_nsec - released.tv_nsec));
+    fflush(stdout);
+    for (int ch = 0; ch != EOF && ch != '\n';) ch = getchar();
+    clock_gettime(CLOCK_MONOTONIC, &released);
+    return tn_interrupted;
+}
+
 /* A tn_profile_by, or -1. */
 static int view_of(const char *name)
 {
@@ -176,11 +197,13 @@ int tn_cmd_profile(tn_cli *c, tn_error *err)
 {
     tn_config *cfg = NULL;
     tn_profile_report *r = NULL;
+    if (!c->repeat) c->repeat = 5;
     tn_profile_options p = {
         .version = TN_PROFILE_OPTIONS_VERSION, .batch = c->batch, .repeat = c->repeat, .json = c->json_file, .trace = c->trace};
     if (!c->action || (strcmp(c->action, "train") && strcmp(c->action, "predict"))) return refuse(err, "say train or predict");
     if (c->by && view_of(c->by) < 0) return refuse(err, "--by takes kernel, operation, layer or entry");
     if (!strcmp(c->action, "predict")) p.what = TN_PROFILE_PREDICT;
+    if (c->paced) c->run.progress = profile_cmd_pace;
     int rc = tn_cli_config(&cfg, c, err);
     if (!rc) rc = tn_profile(cfg, &c->run, &p, &r, err);
     tn_bar_clear();

@@ -13,13 +13,14 @@
     "  KEY=VALUE           any key of the configuration, e.g. training.optimizer.lr=1e-4 model.lora.r=8\n"
 #define DEVICE_HELP                                                                                                                \
     "  --device D          index, part of a name, cpu or gpu        (default: the GPU with the most memory, or the CPU)\n"         \
+    "  --threads N         threads of a CPU device                  (default: all that its affinity and control group leave)\n"    \
     "  --memory-limit MB   take no more device memory than this\n"                                                                 \
     "  --gemm NAME         portable, native or clblast instead of the measured choice\n"                                           \
     "  --variants LIST     the same for any operation: attention=portable,unpack=wide ('devices --verbose' lists them)\n"          \
     "  --cache DIR         built kernels and measurements; off: none    (default tracknet in $XDG_CACHE_HOME or ~/.cache)\n"
 
 #define CONFIG_OPTIONS "data model training config config-dir seed"
-#define DEVICE_OPTIONS "device memory-limit gemm variants cache"
+#define DEVICE_OPTIONS "device threads memory-limit gemm variants cache"
 
 const tn_command tn_commands[] = {
     {"train", "train a model as the configuration says",
@@ -69,16 +70,19 @@ const tn_command tn_commands[] = {
      "usage: tracknet profile train|predict [options] [KEY=VALUE ...]\n\n"
      "  --batch N           images of the pass              (default: train the micro-batch it would take, predict 1)\n"
      "  --repeat N          steps and passes that are timed; each time is their median     (default 5)\n"
+     "  --paced             print the seconds of each burst of steps and wait for a line of standard input: to measure in turn\n"
+     "                      with another program\n"
      "  --by NAME           one table, by kernel, operation, layer or entry   (default: by kernel, then by layer)\n"
      "  --json [FILE]       the report as JSON, entry by entry; without FILE it is printed instead of the tables\n"
      "  --trace FILE        a Chrome trace: chrome://tracing and ui.perfetto.dev draw it\n"
      "  --checkpoint DIR    a checkpoint's configuration, and for predict its weights\n"
      "  --adapter DIR       predict: with this PEFT adapter\n" CONFIG_HELP DEVICE_HELP
      "\nSteps run on random frames; no data set is read and nothing is written but FILE.\n",
-     "batch repeat by json trace checkpoint adapter " CONFIG_OPTIONS " " DEVICE_OPTIONS, tn_cmd_profile},
+     "batch repeat paced by json trace checkpoint adapter " CONFIG_OPTIONS " " DEVICE_OPTIONS, tn_cmd_profile},
     {"devices", "list every OpenCL device",
      "usage: tracknet devices [options]\n\n"
      "  --device D          only this one\n"
+     "  --threads N         threads of a CPU device                  (default: all that its affinity and control group leave)\n"
      "  --self-test         run every kernel against plain C first\n"
      "  --tune              check and measure every kernel variant (CLBlast's are slow to build on a CPU)\n"
      "  --verbose           capabilities, and what is known of the variants: time, error, chosen or why refused\n"
@@ -152,6 +156,7 @@ const tn_command tn_commands[] = {
      "usage: tracknet demo [options]\n\n"
      "  --output-dir DIR    (default demo)\n"
      "  --device D          index, part of a name, cpu or gpu\n"
+     "  --threads N         threads of a CPU device                  (default: all that its affinity and control group leave)\n"
      "  --config-dir DIR    where configs/ is\n"
      "  --seed N            (default 42)\n",
      "output-dir config-dir seed " DEVICE_OPTIONS, tn_cmd_demo},

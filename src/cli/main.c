@@ -165,7 +165,8 @@ int main(int argc, char **argv)
     stop_cleanly_at(SIGINT);
     stop_cleanly_at(SIGTERM);
     tn_error err = {0};
-    rc = k->run(&c, &err);
+    rc = tn_cpu_threads(c.threads, &err); /* sets the environment: here, while there is one thread */
+    if (!rc) rc = k->run(&c, &err);
     tn_bar_clear();
     if (rc) fprintf(stderr, "tracknet %s: %s\n", k->name, err.message);
     return flush_output(tn_interrupted ? 128 + tn_interrupted : rc ? 1 : 0);

@@ -1,3 +1,4 @@
+#include "cpu_threads.h"
 #include "entry.h"
 #include "quirks.h"
 
@@ -47,6 +48,8 @@ static void enumerate_describe(tn_device_info *o, cl_platform_id p, cl_device_id
     o->largest_allocation = alloc;
     o->local_memory = local;
     o->compute_units = cu;
+    if (o->type == TN_DEVICE_CPU && tn_cpu_threads_limit()) /* Intel's runtime counts what it does not use */
+        o->compute_units = TN_MIN(cu, (unsigned)tn_cpu_threads_limit());
     o->clock_mhz = mhz;
     o->float_width = width;
     o->max_work_group = (unsigned)wg;
@@ -82,6 +85,7 @@ static int walk(int (*fn)(void *, int, cl_platform_id, cl_device_id), void *user
 {
     static pthread_mutex_t one = PTHREAD_MUTEX_INITIALIZER;
     pthread_mutex_lock(&one);
+    tn_cpu_threads_seal();
     const int stop = walk_all(fn, user);
     pthread_mutex_unlock(&one);
     return stop;

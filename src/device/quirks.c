@@ -2,6 +2,7 @@
 #include "amx.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #if defined(__x86_64__)
 #include <cpuid.h>
@@ -79,6 +80,14 @@ static unsigned target_lacks(const tn_device_info *o)
     return lacks;
 }
 
+/* PoCL 4 to 6 take inline assembly for a function of their own and end the process (handleLocalMemAllocas in
+ * lib/llvmopencl/WorkitemLoops.cc compares a call without a name with one that is not there; 7.0 looks). */
+static bool takes_assembly(const tn_device_info *o)
+{
+    const long major = strtol(o->driver, NULL, 10);
+    return !tn_has_nocase(o->platform, "Portable Computing Language") || major < 4 || major > 6;
+}
+
 /* The host's own instructions that the compiler of a CPU device makes code for. Oclgrind interprets: nothing of it holds. */
 static unsigned host_caps(const tn_device_info *o)
 {
@@ -89,7 +98,7 @@ static unsigned host_caps(const tn_device_info *o)
     unsigned a = 0, b = 0, c = 0, d = 0;
     if (__builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl")) caps |= TN_CAP_AVX512;
     caps &= ~target_lacks(o);
-    if (!(caps & TN_CAP_AVX512)) return caps;
+    if (!(caps & TN_CAP_AVX512) || !takes_assembly(o)) return caps;
     if (__get_cpuid_count(7, 1, &a, &b, &c, &d) && (a >> 5 & 1)) caps |= TN_CAP_AVX512_BF16;
     if (tn_amx_bf16()) caps |= TN_CAP_AMX_BF16;
 #endif

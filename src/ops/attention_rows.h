@@ -15,10 +15,13 @@ int tn_attention_launch(tn_ctx *c, const tn_attention_args *a, const tn_attentio
 /** attn_forward (qkv, o, lse, n, heads, scale). */
 int tn_attention_launch_forward(tn_ctx *c, const tn_attention_args *a, const tn_attention_kernels *k, tn_error *err);
 
-/* attention_cpu.c: head width a multiple of 16 */
+/* attention_cpu.c: head width a multiple of 16; dot: of 32, bfloat16 storage */
 bool tn_attention_cpu_can(const tn_ctx *c, const void *args);
 int tn_attention_forward_cpu(tn_ctx *c, const void *args, tn_error *err);
 int tn_attention_backward_cpu(tn_ctx *c, const void *args, tn_error *err);
+bool tn_attention_dot_can(const tn_ctx *c, const void *args);
+int tn_attention_forward_dot(tn_ctx *c, const void *args, tn_error *err);
+int tn_attention_backward_dot(tn_ctx *c, const void *args, tn_error *err);
 
 /* attention_amx.c: bfloat16 storage, head width a multiple of 32 */
 bool tn_attention_amx_can(const tn_ctx *c, const void *args);

@@ -21,8 +21,9 @@ static char *source_hash(void)
 static json_t *identity(const tn_dev *d)
 {
     char *source = source_hash();
-    json_t *j = json_pack("{s:i, s:s, s:s, s:s, s:s, s:s?}", "format", TUNING_FORMAT, "device", d->info.name, "driver",
-                          d->info.driver, "platform", d->info.platform, "version", d->info.version, "source", source);
+    json_t *j = json_pack("{s:i, s:s, s:s, s:s, s:s, s:i, s:s, s:s?}", "format", TUNING_FORMAT, "device", d->info.name, "driver",
+                          d->info.driver, "platform", d->info.platform, "version", d->info.version, "units",
+                          (int)d->info.compute_units, "capabilities", d->info.capabilities, "source", source);
     free(source);
     return j;
 }

@@ -4,9 +4,9 @@
  * Random data; the best of 21 interleaved rounds on each side (a shared CPU's neighbours take a core for whole rounds). */
 #include "args.h"
 #include "clock.h"
-#include "dev_cl.h"
 #include "variant.h"
 #include "../testdev.h"
+#include "copying.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -32,53 +32,12 @@ static int make_values(size_t n, tn_error *err)
     return 0;
 }
 
-/* A copy by all compute units: each item copies `per` float4. */
-static const char copy_source[] = "__kernel void copy(const __global float4 *from, __global float4 *to, uint n, uint per)\n"
-                                  "{\n"
-                                  "    const uint begin = get_global_id(0) * per, end = min(n, begin + per);\n"
-                                  "    for (uint i = begin; i < end; i++) to[i] = from[i];\n"
-                                  "}\n";
-
 typedef struct {
     tn_ctx c;
     tn_qtensor q;
     tn_tensor w, from, to;
-    cl_program program;
-    cl_kernel copy;
+    copying copy;
 } bench;
-
-static cl_uint copied_by_one(const tn_dev *d)
-{
-    return d->info.type == TN_DEVICE_CPU ? 1024 : 1;
-}
-
-static int make_copy(bench *b, int n, tn_error *err)
-{
-    tn_dev *d = b->c.dev;
-    const char *text = copy_source;
-    const cl_uint count = (cl_uint)n / 4, per = copied_by_one(d);
-    cl_int rc;
-    TN_TRY(tn_tensor_new(&b->from, d, TN_F32, 1, n, "bench", err));
-    TN_TRY(tn_tensor_new(&b->to, d, TN_F32, 1, n, "bench", err));
-    TN_TRY(tn_buffer_fill(b->from.mem, 0, (size_t)n * 4, 0x3f812345u, err));
-    b->program = clCreateProgramWithSource(d->cl->ctx, 1, &text, NULL, &rc);
-    if (!rc) rc = clBuildProgram(b->program, 1, &d->cl->id, "", NULL, NULL);
-    if (!rc) b->copy = clCreateKernel(b->program, "copy", &rc);
-    if (!rc) rc = clSetKernelArg(b->copy, 0, sizeof(cl_mem), &b->from.mem->mem);
-    if (!rc) rc = clSetKernelArg(b->copy, 1, sizeof(cl_mem), &b->to.mem->mem);
-    if (!rc) rc = clSetKernelArg(b->copy, 2, sizeof count, &count);
-    if (!rc) rc = clSetKernelArg(b->copy, 3, sizeof per, &per);
-    return rc ? tn_fail(err, TN_ERR_DEVICE, "the copy kernel: %s", tn_cl_error(rc)) : 0;
-}
-
-static int run_copy(const bench *b, tn_error *err)
-{
-    const tn_dev *d = b->c.dev;
-    const size_t n = (size_t)b->from.cols / 4, local = d->info.type == TN_DEVICE_CPU ? 1 : 256;
-    const size_t global = TN_ROUND_UP(TN_CEIL_DIV(n, (size_t)copied_by_one(d)), local);
-    const cl_int rc = clEnqueueNDRangeKernel(d->cl->queue[TN_QUEUE_MAIN], b->copy, 1, NULL, &global, &local, 0, NULL, NULL);
-    return rc ? tn_fail(err, TN_ERR_DEVICE, "the copy kernel: %s", tn_cl_error(rc)) : 0;
-}
 
 /* One run of a row, and what it took; nothing where it cannot. */
 static int run_row(double *seconds, bench *b, const tn_variant_op *op, int row, const void *args, tn_error *err)
@@ -107,8 +66,7 @@ static int set_up(bench *b, tn_dev *d, tn_qtype type, bool nested, tn_dtype out,
 static void tear_down(bench *b)
 {
     tn_dev *d = b->c.dev;
-    if (b->copy) clReleaseKernel(b->copy);
-    if (b->program) clReleaseProgram(b->program);
+    copying_free(&b->copy);
     tn_tensor_free(d, &b->to);
     tn_tensor_free(d, &b->from);
     tn_tensor_free(d, &b->w);
@@ -122,16 +80,16 @@ static int unpacking(tn_dev *d, tn_qtype type, bool nested, tn_dtype out, int ro
     bench b;
     TN_TRY(set_up(&b, d, type, nested, out, rows, cols, err));
     const size_t moved = tn_qbytes(&b.q.s) + tn_tensor_bytes(&b.w);
-    TN_TRY(make_copy(&b, (int)(moved / 8), err));
+    TN_TRY(copying_new(&b.copy, d, moved / 2, err));
     double copy[ROUNDS], kernel[ROUNDS], ours[TN_MAX_VARIANTS][ROUNDS], sec;
     const tn_unpack_args args = {.q = b.q, .out = b.w};
     for (int round = -3; round < ROUNDS; round++) {
         double t = tn_now();
-        TN_TRY(tn_buffer_copy(b.from.mem, 0, b.to.mem, 0, moved / 8 * 4, err));
+        TN_TRY(copying_by_driver(&b.copy, err));
         TN_TRY(tn_dev_finish(d, err));
         if (round >= 0) copy[round] = tn_now() - t;
         t = tn_now();
-        TN_TRY(run_copy(&b, err));
+        TN_TRY(copying_by_kernel(&b.copy, err));
         TN_TRY(tn_dev_finish(d, err));
         if (round >= 0) kernel[round] = tn_now() - t;
         for (int v = 0; v < tn_unpack_op.n; v++) {

@@ -1,32 +1,26 @@
 #!/usr/bin/env python3
-"""Training steps and predictions of TrackNet beside PyTorch's, one after the other on one machine, as a Markdown table.
+"""Training steps and predictions of TrackNet beside PyTorch's on one machine, as a Markdown table.
 
-  bench_step.py [--tracknet build/src/tracknet] [--sizes s,b,l] [--rows train,memory,predict,frame] [--peers all] [--device gpu]
-                [--batch 32] [--seconds 2] [--json FILE] [--profile]
+  bench_step.py [--device gpu] [--sizes s,b,l] [--rows train,memory,predict,frame] [--peers all] [--precision bf16] [--batch 32] ...
+  bench_step.py --device cpu [--sizes s,b] [--precision float32,bf16] [--threads N] [--isa avx512|avx2] ...
 
-DINOv3 ViTs of random weights, frames 288 x 512, heatmaps 144 x 256, bf16, LoRA r = 16 on every linear layer, dropout 0.05.
+DINOv3 ViTs of random weights, frames 288 x 512, heatmaps 144 x 256, LoRA r = 16 on every linear layer, dropout 0.05.
 Rows: train and memory are QLoRA nf4 steps without and with gradient checkpointing; predict has the adapters merged; frame is a
 batch of one. Both sides upload fresh random frames in every step and, predicting, read the heatmaps back; neither clips gradients.
-Figures are medians of bursts after a warm-up. The peers (peer_step.py) need torch, transformers, peft and,
-for qlora, bitsandbytes; without them our side is measured alone."""
+Figures are medians of bursts after a warm-up. On a GPU one side's bursts follow the other's, and memory is the device's; on a CPU
+the sides take turns, burst by burst, and memory is that of the process. The peers (peer_step.py) need torch, transformers, peft
+and, for qlora, bitsandbytes; without them our side is measured alone."""
 import argparse
 import json
 import os
-import subprocess
 import sys
+
+import machine
+from sides import BURST, DROPOUT, PEERS, PRECISIONS, PREDICTS, ROWS, SIZES, Case, Ended, Ours, Peer, look_at_ours
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
-IMAGE, DECODER, LR, DROPOUT = (512, 288), [256, 128, 64], 1e-4, 0.05
-BURST = 0.3  # seconds, as both sides have it
-SIZES = {"t": "tiny", "s": "vit-s", "b": "vit-b", "l": "vit-l"}  # tiny: to try this program
-ROWS = {"train": "QLoRA step, speed mode", "memory": "QLoRA step, memory mode", "predict": "prediction, adapters merged",
-        "frame": "one frame"}
-TRAINS = ("train", "memory")
-PEERS = {"qlora": "bitsandbytes nf4 QLoRA", "lora": "PEFT LoRA bf16", "compile": "PEFT LoRA bf16, torch.compile"}
-PREDICTS = {"lora": "PyTorch bf16", "compile": "PyTorch bf16, torch.compile"}
 OF_ROW = {"train": ("qlora", "lora", "compile"), "memory": ("qlora", "lora"), "predict": tuple(PREDICTS), "frame": tuple(PREDICTS)}
-NEEDS = ("torch", "transformers", "peft")
 
 
 def told(sentence):
@@ -41,151 +35,163 @@ def names_in(choices, text):
     return names
 
 
+def positive(text):
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError("%r is not a positive number" % text)
+    return int(text)
+
+
 def options():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--tracknet", default=os.path.join(ROOT, "build/src/tracknet"), help="the command")
-    p.add_argument("--sizes", default="s,b,l", type=lambda s: names_in(SIZES, s), help="of s, b, l; t is a tiny one for trials")
+    p.add_argument("--sizes", type=lambda s: names_in(SIZES, s), help="of s, b, l (a CPU: s, b); t is a tiny one for trials")
     p.add_argument("--rows", default=",".join(ROWS), type=lambda s: names_in(ROWS, s), help="of " + ", ".join(ROWS))
-    p.add_argument("--peers", default="all", help="none, all, or of %s (lora: eager)" % ", ".join(PEERS))
+    p.add_argument("--peers", help="none, all, or of %s (lora: eager); all, on a CPU qlora,lora" % ", ".join(PEERS))
+    p.add_argument("--precision", type=lambda s: names_in(PRECISIONS, s), help="of float32, bf16; bf16, on a CPU both")
     p.add_argument("--python", default=sys.executable, help="that has the peers' libraries")
     p.add_argument("--seconds", default=2.0, type=float, help="of every measurement, in bursts of %s or one step" % BURST)
     p.add_argument("--device", default="gpu", help="as tracknet takes it; the peers run on CUDA, for cpu on the CPU")
-    p.add_argument("--batch", default=32, type=int)
+    p.add_argument("--threads", type=positive, help="of a CPU, for both sides (the cores of the affinity mask)")
+    p.add_argument("--isa", default="native", choices=machine.ISAS, help="a CPU's instructions, for both sides")
+    p.add_argument("--batch", type=positive, help="of every row but frame (32; on a CPU ViT-S 4, ViT-B 2, predictions 8)")
     p.add_argument("--json", help="everything measured is written there after each measurement")
     p.add_argument("--profile", action="store_true", help="our kernels' shares of each row, after the table")
     o = p.parse_args()
+    o.cpu = o.device == "cpu"
+    o.sizes = o.sizes or (["s", "b"] if o.cpu else ["s", "b", "l"])
+    o.precision = o.precision or (list(PRECISIONS) if o.cpu else ["bf16"])
+    o.threads = o.threads or machine.cores()
+    every = ["qlora", "lora"] if o.cpu else list(PEERS)
     try:
-        o.peers = {"none": [], "all": list(PEERS)}[o.peers] if o.peers in ("none", "all") else names_in(PEERS, o.peers)
+        o.peers = {"none": [], "all": list(PEERS), None: every}[o.peers] if o.peers in ("none", "all", None) else names_in(PEERS, o.peers)
     except argparse.ArgumentTypeError as e:
         p.error("argument --peers: %s" % e)
     o.repeat = max(1, round(o.seconds / BURST))
+    o.environment = {**os.environ, **(machine.ISAS[o.isa] if o.cpu else {})}
     return o
 
 
-def config_of(size):
-    with open(os.path.join(ROOT, "configs/backbone", SIZES[size], "config.json")) as f:
-        return json.load(f)
+# ---- measuring ----
 
 
-def batch_of(o, row):
-    return 1 if row == "frame" else o.batch
+def median(v):
+    v = sorted(v)
+    return (v[len(v) // 2] + v[(len(v) - 1) // 2]) / 2
 
 
-# ---- our side ----
+class Measurement:
+    """Bursts of one side, kept; after an error it does nothing more."""
 
+    def __init__(self, side, energy):
+        self.side, self.energy, self.result, self.took, self.joules = side, energy, {}, [], 0
 
-def settings(size, row):
-    train = row in TRAINS
-    return ["--model", "vit_qlora_heatmap", "--training", "default", "data.preprocess.resize=[%d,%d]" % IMAGE,
-            "model.pretrained_model_name=configs/backbone/" + SIZES[size], "model.backbone.random_init=true",
-            "model.heatmap.size=[%d,%d]" % (IMAGE[0] // 2, IMAGE[1] // 2), "model.heatmap.head_std=0.01",
-            "model.decoder.channels=%s" % [config_of(size)["hidden_size"], *DECODER], "model.decoder.upsample=[2,2,2]",
-            "model.lora.r=16", "model.lora.lora_dropout=%s" % DROPOUT,
-            # merged adapters leave a plain model
-            "model.lora.enabled=%s" % str(train).lower(), "model.quantization.enabled=%s" % str(train).lower(),
-            "training.precision=bf16", "training.optimizer.lr=%s" % LR, "training.grad_clip_norm=0",
-            "training.memory_optimization.gradient_checkpointing=%s" % str(row == "memory").lower()]
-
-
-def ours(o, size, row):
-    """The report of tracknet profile, or {"error": sentence}."""
-    command = [os.path.abspath(o.tracknet), "profile", "train" if row in TRAINS else "predict", "--json", "--device", o.device,
-               "--batch", str(batch_of(o, row)), "--repeat", str(o.repeat), *settings(size, row)]
-    try:
-        done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    except OSError as e:
-        return {"error": str(e)}
-    if done.returncode:
-        return {"error": (done.stderr.strip() or "it ended with status %d" % done.returncode).splitlines()[-1]}
-    r = json.loads(done.stdout)
-    r["device_seconds"] = r["seconds"]
-    del r["entries"]  # thousands of them
-    return r
-
-
-# ---- the peers' side ----
-
-
-class Peers:
-    """A process of peer_step.py, which waits while our side runs; a new one when it has died."""
-
-    def __init__(self, o):
-        self.o, self.process, self.hello = o, None, {}
-        if o.peers:
-            self.start()
+    def attempt(self, what):
+        if "error" not in self.result:
+            try:
+                what()
+            except Ended as e:
+                self.result = {"error": str(e)}
 
     def start(self):
-        command = [self.o.python, os.path.join(HERE, "peer_step.py")]
-        pipe = subprocess.PIPE
-        self.process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, text=True)
-        self.hello = json.loads(self.process.stdout.readline() or '{"missing": ["torch"]}')
+        self.attempt(self.side.start)
 
-    def lacks(self, peer):
-        """What keeps a peer from running here, or None."""
-        gone = [n for n in NEEDS if n in self.hello["missing"]]
-        if not gone and peer == "qlora" and "bitsandbytes" in self.hello["missing"]:
-            gone = ["bitsandbytes"]
-        if gone:
-            return "%s cannot import %s" % (self.o.python, " and ".join(gone))
-        return None if self.hello.get("cuda") or self.o.device == "cpu" else "PyTorch sees no CUDA device"
+    def burst(self):
+        def one():
+            self.energy.since()
+            self.took.append(self.side.burst())
+            self.joules += self.energy.since() or 0
+        self.attempt(one)
 
-    def measure(self, size, row, peer):
-        config = config_of(size)
-        case = {"row": row, "peer": peer, "config": config, "image": IMAGE, "channels": [config["hidden_size"], *DECODER],
-                "batch": batch_of(self.o, row), "repeat": self.o.repeat, "device": "cpu" if self.o.device == "cpu" else "cuda",
-                "lr": LR, "dropout": DROPOUT}
-        if self.process.poll() is not None:
-            self.start()
-        try:
-            print(json.dumps(case), file=self.process.stdin, flush=True)
-        except BrokenPipeError:
-            pass
-        line = self.process.stdout.readline()
-        return json.loads(line) if line else {"error": "the peer's process ended with status %s" % self.process.wait()}
+    def end(self):
+        self.attempt(self.finish)
+        self.side.stop()
 
-    def close(self):
-        if self.process:
-            self.process.stdin.close()
-            self.process.wait()
+    def finish(self):
+        case, pid = self.side.case, self.side.process.pid
+        resident = machine.most_resident(pid)
+        r = self.side.end()
+        if r["result"] is None:
+            raise Ended("what it computes is not finite")
+        r["step_seconds"] = median(self.took) / r["burst"]
+        r["rounds"] = [t / r["burst"] for t in self.took]
+        r["joules"] = self.joules / (len(self.took) * r["burst"] * case.batch) if self.joules else None
+        if case.o.cpu:
+            r["peak_bytes"], r["empty_bytes"] = resident, self.side.empty()
+        self.result = r
+
+
+def measure(sides, energy, rounds):
+    """A measurement of each side, burst by burst in turn."""
+    ms = [Measurement(s, energy) for s in sides]
+    for m in ms:
+        m.start()
+    for _ in range(rounds):
+        for m in ms:
+            m.burst()
+    for m in ms:
+        m.end()
+    return ms
 
 
 # ---- what is printed ----
-
-
-def title(o, r, peers):
-    versions = ", ".join("%s %s" % v for v in peers.hello.get("versions", {}).items())
-    print("%s, driver %s; %s" % (r["device"], r["driver"], versions or "no peers"))
-    print("288 x 512, heatmap 144 x 256, decoder [D, 256, 128, 64], batch %d, bf16, LoRA r = 16 on all linear layers, dropout %s;"
-          % (o.batch, DROPOUT))
-    print("medians of %d bursts of %s s. Device: without transfers and the host's waits (ours: the sum of the commands' times)."
-          % (o.repeat, BURST))
-    lacking = {p: peers.lacks(p) for p in o.peers}
-    for why in sorted({w for w in lacking.values() if w}):
-        without = ", ".join(p for p in o.peers if lacking[p] == why)
-        print("%s: %s." % ("Ours alone" if all(lacking.values()) else "Without " + without, why))
-    print("\n| backbone | what | side | img/s | ms | device: img/s | device idle | peak MiB | ours / peer |")
-    print("|---|---|---|---|---|---|---|---|---|", flush=True)
 
 
 def cell(value, form="%.0f"):
     return "-" if value is None else form % value
 
 
-def line(o, size, row, side, r, our):
-    """One line of the table. our: our report, beside a peer's; None: this is ours."""
-    n, step, peak = batch_of(o, row), r["step_seconds"], r["peak_bytes"]
-    cells = [SIZES[size], ROWS[row], side, cell(n / step, "%.1f"), cell(1e3 * step, "%.2f"),
-             cell(n / r["device_seconds"] if r.get("device_seconds") else None, "%.1f"),
-             cell(100 * r["idle"] if "idle" in r else None, "%.0f %%"), cell(peak / 2**20 if peak else None),
-             cell(step / our["step_seconds"] if our and "error" not in our else None, "%.2f")]
-    print("| %s |" % " | ".join(cells), flush=True)
+def mib(value):
+    return cell(value / 2**20 if value else None)
 
 
-def checked(r):
-    """An answer whose loss is not finite is none."""
-    if "error" not in r and r["result"] is None:
-        return {"error": "what it computes is not finite"}
-    return r
+def beside(our, r, what):
+    """Ours over a peer's, where both are known."""
+    return our[what] / r[what] if our and our is not r and "error" not in our and our.get(what) and r.get(what) else None
+
+
+def speed(our, r):
+    ratio = beside(our, r, "step_seconds")
+    return 1 / ratio if ratio else None
+
+
+# heading, for which devices, what stands there: of a case, a measurement's result and ours
+COLUMNS = [
+    ("img/s", "cpu gpu", lambda c, r, our: cell(c.batch / r["step_seconds"], "%.1f" if c.batch / r["step_seconds"] > 20 else "%.2f")),
+    ("ms", "cpu gpu", lambda c, r, our: cell(1e3 * r["step_seconds"], "%.2f" if r["step_seconds"] < 0.1 else "%.0f")),
+    ("ours / peer", "cpu", lambda c, r, our: cell(speed(our, r), "%.2f")),
+    ("device: img/s", "gpu", lambda c, r, our: cell(c.batch / r["device_seconds"] if r.get("device_seconds") else None, "%.1f")),
+    ("device idle", "gpu", lambda c, r, our: cell(100 * r["idle"] if "idle" in r else None, "%.0f %%")),
+    ("peak MiB", "cpu gpu", lambda c, r, our: mib(r["peak_bytes"])),
+    ("above empty", "cpu", lambda c, r, our: mib(r["peak_bytes"] - r["empty_bytes"] if r.get("empty_bytes") else None)),
+    ("peak: ours / peer", "cpu", lambda c, r, our: cell(beside(our, r, "peak_bytes"), "%.2f")),
+    ("J / image", "cpu", lambda c, r, our: cell(r["joules"], "%.2f")),
+    ("ours / peer", "gpu", lambda c, r, our: cell(speed(our, r), "%.2f")),
+]
+
+
+def columns(o):
+    return [c for c in COLUMNS if ("cpu" if o.cpu else "gpu") in c[1].split()]
+
+
+def title(o, r, hello, lacking, energy):
+    versions = ", ".join("%s %s" % v for v in hello.get("versions", {}).items())
+    print("%s, driver %s; %s" % (r["device"], r["driver"], versions or "no peers"))
+    if o.cpu:
+        print("%s, %d threads, instructions: %s (ours may use: %s); load average %.1f"
+              % (machine.processor(), o.threads, o.isa, o.ours_may_use, os.getloadavg()[0]))
+    print("288 x 512, heatmap 144 x 256, decoder [D, 256, 128, 64], LoRA r = 16 on all linear layers, dropout %s;" % DROPOUT)
+    print("medians of %d bursts of %s s%s." % (o.repeat, BURST, " or a step, the sides in turn" if o.cpu else ""))
+    if o.cpu:
+        print("Peak: of the process, resident; above empty: over what it has with its libraries loaded and no model.")
+        if energy.why:
+            print("No energy: %s." % energy.why)
+    else:
+        print("Device: without transfers and the host's waits (ours: the sum of the commands' times).")
+    for why in sorted({w for w in lacking.values() if w}):
+        without = ", ".join(p for p in o.peers if lacking[p] == why)
+        print("%s: %s." % ("Ours alone" if all(lacking.values()) else "Without " + without, why))
+    headings = ["backbone", "what", "side"] + [c[0] for c in columns(o)]
+    print("\n| %s |\n|%s" % (" | ".join(headings), "---|" * len(headings)), flush=True)
 
 
 def print_shares(name, rows):
@@ -199,53 +205,78 @@ def print_shares(name, rows):
                cell(k["flops"] / s / 1e12 or None, "%.2f"), cell(100 * k["roofline"] or None, "%.0f %%")))
 
 
-def print_profile(size, row, r):
+def print_profile(case, r):
     best = r["roofline"]
-    print("\n%s, %s: %d launches, %.3f ms of commands, %.3f ms on the clock; roofline %.0f GB/s copied by %s, %.1f TFLOP/s by %s"
-          % (SIZES[size], ROWS[row], r["launches"], 1e3 * r["seconds"], 1e3 * r["step_seconds"], best["bytes_per_second"] / 1e9,
-             best["copied_by"], best["flops_per_second"] / 1e12, best["multiplied_by"]))
+    print("\n%s, %s, %s: %d launches, %.3f ms of commands, %.3f ms on the clock; roofline %.0f GB/s copied by %s, %.1f TFLOP/s by %s"
+          % (SIZES[case.size], case.name(), case.precision, r["launches"], 1e3 * r["seconds"], 1e3 * r["step_seconds"],
+             best["bytes_per_second"] / 1e9, best["copied_by"], best["flops_per_second"] / 1e12, best["multiplied_by"]))
     print_shares("kernel", r["kernels"])
     print_shares("operation", r["operations"])
 
 
 class Bench:
     def __init__(self, o):
-        self.o, self.peers, self.results, self.titled = o, Peers(o), [], False
+        self.o, self.energy, self.results, self.titled = o, machine.Energy(), [], False
+        self.peer = Peer(o) if o.peers else None  # of a GPU's cases, and what says what there is
+        self.hello = self.peer.hello if self.peer else {}
+        self.lacking = {p: self.peer.lacks(p) for p in o.peers}
+        if o.cpu and self.peer:
+            self.peer.close()
+        o.ours_empty, o.ours_may_use = look_at_ours(o) if o.cpu else (None, "")
 
-    def keep(self, size, row, side, r):
-        self.results.append({"size": size, "row": row, "side": side, "batch": batch_of(self.o, row), **r})
+    def keep(self, m):
+        case = m.side.case
+        self.results.append((case, m))
         if self.o.json:
+            rows = [{"size": c.size, "row": c.row, "precision": c.precision, "batch": c.batch, "side": m.side.side, **m.result}
+                    for c, m in self.results]
             with open(self.o.json, "w") as f:
-                json.dump({"versions": self.peers.hello.get("versions", {}), "results": self.results}, f, indent=1)
+                json.dump({"versions": self.hello.get("versions", {}), "threads": self.o.threads, "isa": self.o.isa, "results": rows}, f,
+                          indent=1)
 
-    def show(self, size, row, side, r, our):
-        r = checked(r)
-        self.keep(size, row, side, r)
+    def show(self, m, our):
+        case, r = m.side.case, m.result
+        self.keep(m)
         if "error" in r:
-            told("%s, %s, %s: %s" % (SIZES[size], ROWS[row], side, r["error"]))
-            return r
+            told("%s, %s, %s: %s" % (SIZES[case.size], case.name(), m.side.side, r["error"]))
+            return
         if not self.titled:
-            title(self.o, {"device": self.peers.hello.get("name"), "driver": "-", **r}, self.peers)  # a peer's, where ours failed
+            first = {"device": self.hello.get("name"), "driver": "-", **r}  # a peer's, where ours failed
+            title(self.o, first, self.hello, self.lacking, self.energy)
             self.titled = True
-        line(self.o, size, row, side, r, our)
-        return r
+        cells = [SIZES[case.size], case.name(), m.side.side] + [c[2](case, r, our) for c in columns(self.o)]
+        print("| %s |" % " | ".join(cells), flush=True)
 
-    def row(self, size, row):
-        our = self.show(size, row, "ours", ours(self.o, size, row), None)
-        for peer in OF_ROW[row]:
-            if peer in self.o.peers and not self.peers.lacks(peer):
-                side = (PEERS if row in TRAINS else PREDICTS)[peer]
-                self.show(size, row, side, self.peers.measure(size, row, peer), our)
+    def row(self, size, row, precision):
+        o, case = self.o, Case(self.o, size, row, precision)
+        peers = [p for p in OF_ROW[row] if p in o.peers and not self.lacking[p]]
+        if o.cpu:
+            ms = measure([Ours(case)] + [Peer(o).use(case, p) for p in peers], self.energy, o.repeat)
+        else:  # one after the other: a device's memory is each one's alone
+            ms = measure([Ours(case)], self.energy, o.repeat)
+            for p in peers:
+                ms += measure([self.asked().use(case, p)], self.energy, o.repeat)
+        for m in ms:
+            self.show(m, ms[0].result)
+
+    def asked(self):
+        """The peers' process; a new one when it has died."""
+        if self.peer.process.poll() is not None:
+            self.peer = Peer(self.o)
+        return self.peer
 
     def run(self):
-        for size in self.o.sizes:
-            for row in self.o.rows:
-                self.row(size, row)
-        self.peers.close()
-        for r in self.results if self.o.profile else []:
-            if r["side"] == "ours" and "error" not in r:
-                print_profile(r["size"], r["row"], r)
-        return 1 if any("error" in r for r in self.results) else 0
+        o = self.o
+        for size in o.sizes:
+            for row in o.rows:
+                for precision in o.precision:
+                    self.row(size, row, precision)
+        if self.peer and not o.cpu:
+            self.peer.close()
+        for case, m in self.results if o.profile else []:
+            if isinstance(m.side, Ours) and "error" not in m.result:
+                print_profile(case, m.result)
+        return 1 if any("error" in m.result for _, m in self.results) else 0
 
 
 if __name__ == "__main__":

@@ -1,11 +1,15 @@
 #!/usr/bin/env python3
 """The peers of bench_step.py: a DINOv3 ViT of random weights with TrackNet's decoder, by PyTorch, transformers, PEFT, bitsandbytes.
 
-First prints {"versions", "missing", "cuda", "name"}; then answers each line of standard input, a case, by a line:
-  case    {"row": train|memory|predict|frame, "peer": qlora|lora|compile, "config": of the backbone, "image": [w, h],
-           "channels": [...], "batch": n, "repeat": bursts, "device": cuda|cpu, "lr": rate, "dropout": of the adapters}
-  answer  {"step_seconds", "device_seconds" (predictions only: without transfers), "result" (the loss, or the mean of the heatmaps;
-           null where they are not finite), "peak_bytes" (null on a CPU), "burst"} or {"error": sentence}"""
+First prints {"versions", "missing", "cuda", "name"}; then reads cases, one a line, and answers lines with lines:
+  case    {"row": train|memory|predict|frame, "peer": qlora|lora|compile, "precision": float32|bf16, "config": of the backbone,
+           "image": [w, h], "channels": [...], "batch": n, "device": cuda|cpu, "threads": of a CPU or null, "lr": rate, "dropout": of
+           the adapters}
+          answer {"ready": true} after a warm-up
+  burst   answer {"seconds"}: of so many steps as 0.3 s hold, at least one
+  end     answer {"burst": steps of one, "device_seconds" (a GPU's predictions only: without transfers), "result" (the loss, or the
+          mean of the heatmaps; null where they are not finite), "peak_bytes" (a GPU's; else null)}
+Any answer may be {"error": sentence}, which ends the case."""
 import gc
 import importlib
 import json
@@ -32,7 +36,7 @@ if "torch" in loaded:
     import torch.nn.functional as F
 
     torch.backends.cudnn.benchmark = True
-    torch.set_float32_matmul_precision("high")
+    torch.set_float32_matmul_precision("high" if torch.cuda.is_available() else "highest")
 
     class Block(nn.Module):
         def __init__(self, c):
@@ -66,13 +70,17 @@ if "torch" in loaded:
             return self.head(h)
 
 
-def quantise(model):
-    """The linear layers of a bf16 model as transformers' load_in_4bit makes them: nf4, double quantisation, bf16 arithmetic."""
+def dtype_of(c):
+    return torch.float32 if c["precision"] == "float32" else torch.bfloat16
+
+
+def quantise(model, dtype):
+    """The linear layers of a model as transformers' load_in_4bit makes them: nf4, double quantisation, arithmetic in dtype."""
     bnb = loaded["bitsandbytes"].nn
     for name, old in list(model.named_modules()):
         if name.rpartition(".")[2] not in TARGETS:
             continue
-        new = bnb.Linear4bit(old.in_features, old.out_features, old.bias is not None, compute_dtype=torch.bfloat16,
+        new = bnb.Linear4bit(old.in_features, old.out_features, old.bias is not None, compute_dtype=dtype,
                              compress_statistics=True, quant_type="nf4")
         new.weight = bnb.Params4bit(old.weight.data, requires_grad=False, compress_statistics=True, quant_type="nf4", module=new)
         new.bias = old.bias
@@ -81,18 +89,22 @@ def quantise(model):
 
 
 def build(c):
-    """The model on its device: frozen weights in bf16 or nf4, adapters and decoder in float32; merged and all bf16 to predict."""
+    """The model on its device: frozen weights in the precision or nf4, adapters and decoder in float32; all in the precision, merged,
+    to predict."""
     peft, config = loaded["peft"], {k: v for k, v in c["config"].items() if k != "model_type"}
-    backbone = loaded["transformers"].DINOv3ViTModel(loaded["transformers"].DINOv3ViTConfig(**config)).to(torch.bfloat16)
+    backbone = loaded["transformers"].DINOv3ViTModel(loaded["transformers"].DINOv3ViTConfig(**config)).to(dtype_of(c))
     if c["peer"] == "qlora":
-        quantise(backbone)
+        quantise(backbone, dtype_of(c))
     if c["row"] == "memory":
         backbone.gradient_checkpointing_enable({"use_reentrant": False})
     adapters = peft.LoraConfig(r=16, lora_alpha=32, lora_dropout=c["dropout"], target_modules=TARGETS)
     backbone = peft.get_peft_model(backbone, adapters)
-    if c["row"] in ("train", "memory"):
-        return Net(backbone, c).to(c["device"]).train()
-    return Net(backbone.merge_and_unload(), c).to(c["device"], torch.bfloat16).eval()
+    if c["row"] not in ("train", "memory"):
+        return Net(backbone.merge_and_unload(), c).to(c["device"], dtype_of(c)).eval()
+    net = Net(backbone, c).to(c["device"]).train()
+    if c["peer"] == "qlora" and not any(p.dtype == torch.uint8 for p in net.parameters()):
+        raise RuntimeError("bitsandbytes left the weights as they were")
+    return net
 
 
 def frames_of(c):
@@ -107,25 +119,24 @@ def wait(c):
         torch.cuda.synchronize()
 
 
-def time_bursts(c, step):
-    """Seconds of a step, the median of bursts, and the steps of a burst: as tracknet profile does it."""
-    n = [0]
+class Bursts:
+    """As many steps in a row as BURST holds, timed: as tracknet profile does it."""
 
-    def burst(k):
+    def __init__(self, c, step):
+        self.c, self.step, self.made = c, step, 0
+        for _ in range(WARM_UP):
+            seconds = self.run(1)
+        self.steps = int(min(max(BURST / seconds, 1), LONGEST))
+        if self.steps > 1:
+            self.run(self.steps)
+
+    def run(self, n):
         begin = time.perf_counter()
-        for _ in range(k):
-            step(n[0])
-            n[0] += 1
-        wait(c)
+        for _ in range(n):
+            self.step(self.made)
+            self.made += 1
+        wait(self.c)
         return time.perf_counter() - begin
-
-    for _ in range(WARM_UP):
-        seconds = burst(1)
-    k = int(min(max(BURST / seconds, 1), LONGEST))
-    if k > 1:
-        burst(k)
-    took = sorted(burst(k) for _ in range(c["repeat"]))
-    return (took[len(took) // 2] + took[(len(took) - 1) // 2]) / 2 / k, k
 
 
 def finite(values):
@@ -133,6 +144,7 @@ def finite(values):
 
 
 def train(c):
+    """A step, and what to say at the end."""
     net, frames = build(c), frames_of(c)
     weights = [p for p in net.parameters() if p.requires_grad]
     opt = torch.optim.AdamW(weights, lr=c["lr"], fused=True)
@@ -140,7 +152,7 @@ def train(c):
     target, loss = torch.rand(c["batch"], 1, h // 2, w // 2, device=c["device"]), [None]
 
     def forward(x):
-        with torch.autocast(c["device"], torch.bfloat16):
+        with torch.autocast(c["device"], torch.bfloat16, enabled=c["precision"] == "bf16"):
             return F.mse_loss(net(x).float(), target)
 
     if c["peer"] == "compile":
@@ -152,26 +164,34 @@ def train(c):
         loss[0].backward()
         opt.step()
 
-    seconds, burst = time_bursts(c, step)
-    return {"step_seconds": seconds, "burst": burst, "result": float(loss[0].detach()) if finite([loss[0], *weights]) else math.nan}
+    return step, lambda: {"result": float(loss[0].detach()) if finite([loss[0], *weights]) else math.nan}
 
 
-@(torch.no_grad() if "torch" in loaded else lambda f: f)
 def predict(c):
+    """The same of a prediction."""
     net, frames = build(c), frames_of(c)
     if c["peer"] == "compile":
         net = torch.compile(net, dynamic=False, mode="reduce-overhead" if c["row"] == "frame" else "default")  # CUDA graphs
     w, h = c["image"]
+    quiet = torch.no_grad if c["device"] == "cuda" else torch.inference_mode
     heat = torch.empty(c["batch"], 1, h // 2, w // 2, pin_memory=c["device"] == "cuda")
 
+    @quiet()
     def step(i):
         heat.copy_(net(frames[i % 2].to(c["device"], non_blocking=True)).float(), non_blocking=True)
         wait(c)
 
-    seconds, burst = time_bursts(c, step)
-    there = frames[0].to(c["device"])
-    return {"step_seconds": seconds, "burst": burst, "device_seconds": time_bursts(c, lambda i: net(there))[0],
-            "result": float(heat.mean()) if finite([heat]) else math.nan}
+    @quiet()
+    def end():
+        r = {"result": float(heat.mean()) if finite([heat]) else math.nan}
+        if c["device"] == "cuda":
+            there = frames[0].to(c["device"])
+            again = Bursts(c, lambda i: net(there))
+            took = sorted(again.run(again.steps) for _ in range(7))
+            r["device_seconds"] = took[3] / again.steps
+        return r
+
+    return step, end
 
 
 def clean():
@@ -182,19 +202,25 @@ def clean():
         torch.cuda.reset_peak_memory_stats()
 
 
-def answer(c):
-    torch.manual_seed(1)
-    try:
-        r = train(c) if c["row"] in ("train", "memory") else predict(c)
-    except Exception as e:
-        return {"error": "%s: %s" % (type(e).__name__, (str(e).strip() or "?").splitlines()[0])}
-    r["result"] = r["result"] if math.isfinite(r["result"]) else None
-    r["peak_bytes"] = torch.cuda.max_memory_allocated() if c["device"] == "cuda" else None
-    return r
-
-
 def say(what):
     print(json.dumps(what), file=replies, flush=True)
+
+
+def serve(c, lines):
+    torch.manual_seed(1)
+    if c["threads"]:
+        torch.set_num_threads(c["threads"])
+    step, end = train(c) if c["row"] in ("train", "memory") else predict(c)
+    bursts = Bursts(c, step)
+    say({"ready": True})
+    for line in lines:
+        if line.strip() != "burst":
+            break
+        say({"seconds": bursts.run(bursts.steps)})
+    r = {"burst": bursts.steps, **end()}
+    r["result"] = r["result"] if math.isfinite(r["result"]) else None
+    r["peak_bytes"] = torch.cuda.max_memory_allocated() if c["device"] == "cuda" else None
+    say(r)
 
 
 def main():
@@ -203,8 +229,12 @@ def main():
     if cuda:
         versions["CUDA"] = torch.version.cuda
     say({"versions": versions, "missing": missing, "cuda": cuda, "name": torch.cuda.get_device_name() if cuda else "CPU"})
-    for line in sys.stdin:
-        say(answer(json.loads(line)))
+    lines = iter(sys.stdin.readline, "")
+    for line in lines:
+        try:
+            serve(json.loads(line), lines)
+        except Exception as e:
+            say({"error": "%s: %s" % (type(e).__name__, (str(e).strip() or "?").splitlines()[0])})
         clean()  # the other side finds the memory free
 
 

@@ -16,6 +16,14 @@ says "no OpenCL device matches 'no-such-device'" $T devices --device no-such-dev
 says "matches 2 devices" env POCL_DEVICES="basic pthread" $T devices --device "Portable Computing"
 says "does not exist" $T devices --device 99
 says "one at a time" $T devices --device 0,1
+# threads of a CPU device
+units() { "$@" devices --device cpu --json 2>/dev/null | grep -o '"compute_units": [0-9]*' | tr -dc 0-9; }
+here=$(units "$T")
+[ "$(units env -u POCL_MAX_PTHREAD_COUNT taskset -c 0 "$T")" = 1 ] && ok || bad "the affinity is not taken"
+expect 0 "compute    1 units" $T devices --device cpu --threads 1
+expect 0 "compute    ${here:-none} units" $T devices --device cpu --threads 100000
+for n in 0 -1 x 1.5 ""; do expect 2 "not a value" $T devices --threads "$n"; done
+expect 2 "no option" $T labels --threads 1
 says "no OpenCL device found" env OCL_ICD_VENDORS=/nonexistent $T devices
 
 D="$W/data"

@@ -66,6 +66,20 @@ $T profile train $RUN --repeat 1 --batch 1 --json training.precision=bf16 traini
 for by in kernel operation layer; do expect 0 "$by " $T profile predict $RUN --repeat 1 --by $by; done
 expect 0 "others" $T profile predict $RUN --repeat 1 --by entry
 
+# a line for each burst, and none before the line that it waits for
+cat >"$W/paced.py" <<'P'
+import json, select, subprocess, sys
+p = subprocess.Popen(sys.argv[1:], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1)
+for i in range(3):
+    word, seconds = p.stdout.readline().split()
+    assert word == "burst" and (i == 0 or 0 < float(seconds) < 100), (i, word, seconds)
+    assert not select.select([p.stdout], [], [], 0.2)[0], "it did not wait"
+    print(file=p.stdin, flush=True)
+assert json.loads(p.stdout.read())["repeat"] == 3 and p.wait() == 0
+P
+python3 "$W/paced.py" $T profile predict $RUN --repeat 3 --paced --json 2>"$W/err" && ok || bad "--paced: $(tail -1 "$W/err")"
+[ "$($T profile predict $RUN --repeat 2 --paced </dev/null 2>/dev/null | grep -c '^burst ')" -eq 2 ] && ok || bad "--paced waits at the end of its input"
+
 # a checkpoint brings its configuration and weights
 expect 0 "" $T synth --output-dir "$W/data" --clips 1 --frames 2 --size 128x64
 expect 0 "loss" $T train $RUN data.root="$W/data" 'data.split.train_games=[game1]' data.split.val_games=[] training.epochs=1 --output-dir "$W/a"

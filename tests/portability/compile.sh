@@ -121,19 +121,20 @@ for tb in 0 1; do for bt in 0 1 2; do cpu_gemm gemm_pack -DTB=$tb -DBT=$bt -DNRV
 for e in "${epilogues[@]}"; do cpu_gemm gemm -DTA=0 -DAT=1 -DCT=1 -DMR=6 -DNRV=2 $e; done
 for tb2 in 0 1; do cpu_gemm gemm -DTA=0 -DAT=0 -DCT=0 -DMR=12 -DNRV=2 -DPAIR -DTB2=$tb2 -DA2T=0 -DMASK_E ${epilogues[2]}; done
 cpu_gemm gemm -DTA=1 -DAT=1 -DSPLIT=1 -DBATCH -DMASK_A -DMR=6 -DNRV=1
-# AMX tiles: the assembler takes the instructions that the compiler does not know
-amx() { # file options...
+# AMX tiles and pairs of bfloat16: the assembler takes the instructions that the compiler does not know
+assembled() { # file options...
   local file=$1
   shift
   check "cpu/$file $*" clang-15 -cl-std=CL1.2 -x cl -Xclang -finclude-default-header --target=x86_64 -march=skylake-avx512 \
     -Icl/cpu -Icl/shared "-Dinline=static inline __attribute__((always_inline))" "$@" -O2 -c -o "$tmp/amx.o" "cl/cpu/$file.cl"
 }
-for tb in 0 1; do amx gemm_amx -DCT=$tb -DTB=$tb -DMASK_A -DMASK_B; done
-for e in "${epilogues[@]}"; do amx gemm_amx -DCT=1 -DPAIR $e; done
-amx gemm_amx -DCT=1 -DPAIR -DMASK_E ${epilogues[4]}
-amx gemm_amx -DCT=1 -DPAIR -DBIAS -DTURN
-for m in "" "-DMASK_A -DMASK_B"; do amx gemm_amx_grad $m; done
-for hd in 32 64 96 128; do amx attention_amx -DHD=$hd -DTURN; done
+for tb in 0 1; do assembled gemm_amx -DCT=$tb -DTB=$tb -DMASK_A -DMASK_B; done
+for e in "${epilogues[@]}"; do assembled gemm_amx -DCT=1 -DPAIR $e; done
+assembled gemm_amx -DCT=1 -DPAIR -DMASK_E ${epilogues[4]}
+assembled gemm_amx -DCT=1 -DPAIR -DBIAS -DTURN
+for m in "" "-DMASK_A -DMASK_B"; do assembled gemm_amx_grad $m; done
+for hd in 32 64 96 128; do assembled attention_amx -DHD=$hd -DTURN; done
+for hd in 32 64 96 128; do assembled attention -DACT=1 -DWIDE=1 -DHD=$hd -DDOT -DTURN; done
 # NVIDIA's matrix units: inline PTX. The functions of OpenCL are libclc's, and all of our own are inlined, as the driver does; what
 # Hopper alone has is rewritten as the library does it (src/device/ptx.c). Clang 15 writes no .reqntid and knows targets up to sm_80.
 clc=/usr/lib/clc/nvptx64--nvidiacl.bc

@@ -1,0 +1,72 @@
+/* What attention multiplies, PER elements a word: a float32, or with DOT two neighbours in bfloat16 (AVX512-BF16), along the head's
+ * columns for scores and along the keys or queries for sums of rows. Scores, sums and what the weights are made of stay float32.
+ * Needs vectors.h, HD and HV. */
+#ifdef DOT
+#define PER 2
+typedef uint word;
+typedef uint16 word16;
+typedef struct __attribute__((packed, aligned(2))) {
+    uint16 v;
+} loose_words;
+#define ADD_WORDS ADD_DOT
+#else
+#define PER 1
+typedef float word;
+typedef float16 word16;
+#define ADD_WORDS ADD_FMA
+#endif
+#define WVEC(p, j) (((__global word16 *)(p))[j])
+
+#ifdef DOT
+inline void load_words(uint16 v[HD / 32], const __global act_t *p, bool there)
+{
+    UNROLL(j, HD / 32) v[j] = there ? ((const __global loose_words *)p)[j].v : (uint16)(0);
+}
+
+/* Two rows as one of pairs. */
+inline void join_rows(uint16 v[HV], const __global act_t *a, bool a_there, const __global act_t *b, bool b_there)
+{
+    UNROLL(j, HV)
+    {
+        const uint16 lo = a_there ? as_uint16(LDV(ACT, a, 16 * j)) >> 16 : (uint16)(0);
+        v[j] = lo | (b_there ? as_uint16(LDV(ACT, b, 16 * j)) : (uint16)(0));
+    }
+}
+
+/* Rounded: each lane of a and b a pair. */
+inline uint16 join_lanes(float16 a, float16 b)
+{
+    uint16 r;
+    __asm__("vcvtne2ps2bf16 %2, %1, %0" : "=v"(r) : "v"(b), "v"(a)); /* a, then b */
+    const ushort32 u = __builtin_astype(r, ushort32);
+    return __builtin_astype(__builtin_shufflevector(u, u, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23, 8, 24, 9, 25, 10,
+                                                    26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31),
+                            uint16);
+}
+
+inline ushort16 round16(float16 a)
+{
+    ushort16 r;
+    __asm__("vcvtneps2bf16 %1, %0" : "=v"(r) : "v"(a));
+    return r;
+}
+
+/* Vector j of a row of weights, neighbours in pairs. */
+#define KEEP_ROW(row, j, value) ((__global ushort16 *)(row))[j] = round16(value)
+#else
+inline void load_words(float16 v[HV], const __global act_t *p, bool there)
+{
+    UNROLL(j, HV) v[j] = there ? LDV(ACT, p, 16 * j) : (float16)(0.0f);
+}
+
+inline void join_rows(float16 v[HV], const __global act_t *a, bool there, const __global act_t *b, bool b_there)
+{
+    load_words(v, a, there);
+}
+
+inline float16 join_lanes(float16 a, float16 b)
+{
+    return a;
+}
+#define KEEP_ROW(row, j, value) VEC(row, j) = value
+#endif
