@@ -2,7 +2,9 @@
 #include "ahead.h"
 #include "ahead_list.h"
 #include "dev_cl.h"
+#include "cpu_threads.h"
 #include "files.h"
+#include "machine.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -26,16 +28,16 @@ struct tn_ahead {
     int n_helpers;
 };
 
-static int cores(void)
+static int most_helpers(void)
 {
-    const long n = sysconf(_SC_NPROCESSORS_ONLN);
-    return n < 1 ? 1 : n > MOST_HELPERS ? MOST_HELPERS : (int)n;
+    const int limit = tn_cpu_threads_limit(), n = limit ? TN_MIN(limit, tn_processors()) : tn_processors();
+    return TN_MIN(n, (int)MOST_HELPERS);
 }
 
 int tn_ahead_new(tn_ahead **out, tn_dev *d, tn_error *err)
 {
     *out = NULL;
-    if (!d->helper || !d->cache_dir || !(d->quirk_flags & TN_QUIRK_OBJECTS) || cores() < 2) return 0;
+    if (!d->helper || !d->cache_dir || !(d->quirk_flags & TN_QUIRK_OBJECTS) || most_helpers() < 2) return 0;
     tn_ahead *a = *out = calloc(1, sizeof *a);
     if (!a) return tn_oom(err);
     a->dev = d;
@@ -175,7 +177,7 @@ int tn_ahead_build(tn_ahead *a, size_t bytes, tn_error *err)
         qsort(a->jobs, (size_t)a->n, sizeof *a->jobs, by_program);
         memcpy(list->job, a->jobs, sizeof *a->jobs * (size_t)a->n);
         tn_logf(a->dev->log, TN_LOG_INFO, "device '%s': building %d programs, once", a->dev->info.name, a->programs);
-        for (int i = 0; i < cores(); i++) spawn_helper(a, fd);
+        for (int i = most_helpers(); i > 0; i--) spawn_helper(a, fd);
         rc = watch_helpers(a, list, err);
         munmap(list, size);
     }
