@@ -1,8 +1,8 @@
 /* The list lies in a file without a name, which helpers map too: they take programs from it by a counter. */
 #include "ahead.h"
 #include "ahead_list.h"
-#include "dev_cl.h"
 #include "cpu_threads.h"
+#include "dev_cl.h"
 #include "files.h"
 #include "machine.h"
 
