@@ -99,7 +99,10 @@ class Ours:
         raise Ended((self.errors.read().strip() or "it ended with status %d" % status).splitlines()[-1])
 
     def burst(self):
-        print(file=self.process.stdin, flush=True)
+        try:
+            print(file=self.process.stdin, flush=True)
+        except BrokenPipeError:
+            self.fail()
         return self.read()
 
     def end(self):
