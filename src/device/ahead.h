@@ -9,7 +9,8 @@
 
 typedef struct tn_ahead tn_ahead;
 
-/** *out is NULL where nothing would be gained: no helper is named, one core or thread, no cache, or a driver that builds well by itself. */
+/** *out is NULL where nothing would be gained: no helper is named, one core or thread, no cache, or a driver that builds well by
+ * itself. */
 int tn_ahead_new(tn_ahead **out, tn_dev *d, tn_error *err);
 /** NULL is allowed. */
 void tn_ahead_free(tn_ahead *a);
