@@ -2,14 +2,15 @@
 import glob
 import os
 
-# What keeps each side to an instruction set: PyTorch's parts, then ours. bitsandbytes' own kernels have no such variable.
+# What keeps each side to an instruction set: PyTorch's parts, then the compilers of PoCL (from Debian) and Intel. bitsandbytes' own
+# kernels have no such variable.
 ISAS = {
     "native": {},
-    "avx512": {"ONEDNN_MAX_CPU_ISA": "AVX512_CORE", "ATEN_CPU_CAPABILITY": "avx512", "MKL_ENABLE_INSTRUCTIONS": "AVX512",
-               "TRACKNET_CPU_ISA": "avx512"},
+    "avx512": {"ONEDNN_MAX_CPU_ISA": "AVX512_CORE", "ATEN_CPU_CAPABILITY": "avx512", "MKL_ENABLE_INSTRUCTIONS": "AVX512"},
     "avx2": {"ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2", "MKL_ENABLE_INSTRUCTIONS": "AVX2",
-             "TRACKNET_CPU_ISA": "avx2"},
+             "POCL_KERNELLIB_NAME": "avx2", "CL_CONFIG_CPU_TARGET_ARCH": "core-avx2"},
 }
+PLAIN_ROWS = "gemm=native,attention=cpu,attention-back=cpu"  # ours without AVX512-BF16 and AMX
 
 
 def read(path):

@@ -72,7 +72,7 @@ class Ours:
         c, o = self.case, self.case.o
         command = [os.path.abspath(o.tracknet), "profile", "train" if c.train else "predict", "--json", "--paced", "--device", o.device,
                    "--batch", str(c.batch), "--repeat", str(o.repeat + 1), *(["--threads", str(o.threads)] if o.cpu else []),
-                   *self.settings()]
+                   *(["--variants", machine.PLAIN_ROWS] if o.cpu and o.isa != "native" else []), *self.settings()]
         pipe = subprocess.PIPE
         try:
             self.process = subprocess.Popen(command, cwd=ROOT, stdin=pipe, stdout=pipe, stderr=self.errors, text=True, env=o.environment)
