@@ -150,7 +150,7 @@ static int gemm_split(tn_trial *t)
 /* Thin on one side: few columns under a wide A, and few rows or columns as the sum over many. Rows in whole 16-byte pieces. */
 static int gemm_thin(tn_trial *t)
 {
-    const int more = t->size * 190, K = t->size == 0 ? 72 : t->size == 1 ? 392 : 1032;
+    const int more = t->size * 190, K = t->size == 0 ? 72 : t->size == 1 ? 392 : 1032, long_K = (t->size ? 6 : 2) * K;
     const tn_product_case all[] = {
         {.tb = true, .M = 37 + more, .N = 16, .K = K, .pieces = true, .drop_a = 0.3f},
         {.tb = true, .M = 37 + more, .N = 48, .K = K, .pieces = true, .bias = true, .padded = true},
@@ -158,8 +158,8 @@ static int gemm_thin(tn_trial *t)
         {.M = 70 + more, .N = 16, .K = K, .pieces = true, .drop_a = 0.5f, .bias = true},
         {.M = 37 + more, .N = 59, .K = 64, .pieces = true, .float_c = true},
         {.ta = true, .M = 16, .N = 37 + more, .K = K + 5, .pieces = true, .float_c = true, .beta = 1, .drop_b = 0.3f},
-        {.ta = true, .M = 48, .N = 136, .K = 6 * K, .pieces = true, .beta = 1, .drop_b = 0.2f, .padded = true},
-        {.ta = true, .M = 133 + more, .N = 16, .K = 4 * K, .pieces = true, .float_c = true, .beta = 1},
+        {.ta = true, .M = 48, .N = 136, .K = long_K, .pieces = true, .beta = 1, .drop_b = 0.2f, .padded = true},
+        {.ta = true, .M = 133 + more, .N = 16, .K = long_K, .pieces = true, .float_c = true, .beta = 1},
         {.ta = true, .M = 70, .N = 141, .K = K, .pieces = true, .float_c = true, .bias = true},
         {.ta = true, .M = 20, .N = 3, .K = K, .pieces = true, .drop_b = 0.4f},
     };
