@@ -53,6 +53,8 @@ def options():
     p.add_argument("--device", default="gpu", help="as tracknet takes it; the peers run on CUDA, for cpu on the CPU")
     p.add_argument("--threads", type=positive, help="of a CPU, for both sides (the cores of the affinity mask)")
     p.add_argument("--isa", default="native", choices=machine.ISAS, help="a CPU's instructions, for both sides")
+    p.add_argument("--passive", action="store_true", help="the peers' OpenMP threads sleep while they wait, instead of spinning: where "
+                   "others use the processors too")
     p.add_argument("--batch", type=positive, help="of every row but frame (32; on a CPU ViT-S 4, ViT-B 2, predictions 8)")
     p.add_argument("--json", help="everything measured is written there after each measurement")
     p.add_argument("--profile", action="store_true", help="our kernels' shares of each row, after the table")
@@ -67,7 +69,7 @@ def options():
     except argparse.ArgumentTypeError as e:
         p.error("argument --peers: %s" % e)
     o.repeat = max(1, round(o.seconds / BURST))
-    o.environment = {**os.environ, **(machine.ISAS[o.isa] if o.cpu else {})}
+    o.environment = {**os.environ, **(machine.ISAS[o.isa] if o.cpu else {}), **({"OMP_WAIT_POLICY": "passive"} if o.passive else {})}
     return o
 
 
@@ -83,7 +85,7 @@ class Measurement:
     """Bursts of one side, kept; after an error it does nothing more."""
 
     def __init__(self, side, energy):
-        self.side, self.energy, self.result, self.took, self.joules = side, energy, {}, [], 0
+        self.side, self.energy, self.result, self.took, self.joules, self.busy = side, energy, {}, [], 0, 0
 
     def attempt(self, what):
         if "error" not in self.result:
@@ -97,8 +99,11 @@ class Measurement:
 
     def burst(self):
         def one():
+            pid = self.side.process.pid
             self.energy.since()
+            before = machine.processor_seconds(pid)
             self.took.append(self.side.burst())
+            self.busy += machine.processor_seconds(pid) - before
             self.joules += self.energy.since() or 0
         self.attempt(one)
 
@@ -117,6 +122,7 @@ class Measurement:
         r["joules"] = self.joules / (len(self.took) * r["burst"] * case.batch) if self.joules else None
         if case.o.cpu:
             r["peak_bytes"], r["empty_bytes"] = resident, self.side.empty()
+            r["processor_seconds"] = self.busy / (len(self.took) * r["burst"] * case.o.threads)
         self.result = r
 
 
@@ -149,16 +155,22 @@ def beside(our, r, what):
     return our[what] / r[what] if our and our is not r and "error" not in our and our.get(what) and r.get(what) else None
 
 
-def speed(our, r):
-    ratio = beside(our, r, "step_seconds")
+def speed(our, r, what="step_seconds"):
+    ratio = beside(our, r, what)
     return 1 / ratio if ratio else None
+
+
+def speeds(our, r):
+    by = speed(our, r, "processor_seconds")
+    return cell(speed(our, r), "%.2f") + (" (%.2f)" % by if by else "")
 
 
 # heading, for which devices, what stands there: of a case, a measurement's result and ours
 COLUMNS = [
     ("img/s", "cpu gpu", lambda c, r, our: cell(c.batch / r["step_seconds"], "%.1f" if c.batch / r["step_seconds"] > 20 else "%.2f")),
     ("ms", "cpu gpu", lambda c, r, our: cell(1e3 * r["step_seconds"], "%.2f" if r["step_seconds"] < 0.1 else "%.0f")),
-    ("ours / peer", "cpu", lambda c, r, our: cell(speed(our, r), "%.2f")),
+    ("processor ms", "cpu", lambda c, r, our: cell(1e3 * r["processor_seconds"])),
+    ("ours / peer (by processor)", "cpu", lambda c, r, our: speeds(our, r)),
     ("device: img/s", "gpu", lambda c, r, our: cell(c.batch / r["device_seconds"] if r.get("device_seconds") else None, "%.1f")),
     ("device idle", "gpu", lambda c, r, our: cell(100 * r["idle"] if "idle" in r else None, "%.0f %%")),
     ("peak MiB", "cpu gpu", lambda c, r, our: mib(r["peak_bytes"])),
@@ -182,6 +194,8 @@ def title(o, r, hello, lacking, energy):
     print("288 x 512, heatmap 144 x 256, decoder [D, 256, 128, 64], LoRA r = 16 on all linear layers, dropout %s;" % DROPOUT)
     print("medians of %d bursts of %s s%s." % (o.repeat, BURST, " or a step, the sides in turn" if o.cpu else ""))
     if o.cpu:
+        print("Processor: time that the threads ran, over their number: less than ms where they waited or others ran; the peers' threads %s."
+              % ("sleep while they wait" if o.passive else "spin while they wait"))
         print("Peak: of the process, resident; above empty: over what it has with its libraries loaded and no model.")
         if energy.why:
             print("No energy: %s." % energy.why)

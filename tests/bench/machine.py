@@ -44,6 +44,12 @@ def most_resident(pid):
     return None
 
 
+def processor_seconds(pid):
+    """What all threads of a living process have taken."""
+    fields = read("/proc/%d/stat" % pid).rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 class Energy:
     """Joules that the processors took, by RAPL (Intel's and AMD's counters have one name); `why` says why there is none."""
 

@@ -176,7 +176,9 @@ class Peer:
         return self.resident
 
     def close(self):
-        self.process.stdin.close()
-        self.process.wait()
+        try:
+            self.process.communicate()
+        except BrokenPipeError:  # it died
+            self.process.wait()
 
 
