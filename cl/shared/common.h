@@ -5,6 +5,10 @@
 #ifndef TN_COMMON_H
 #define TN_COMMON_H
 
+#ifdef __clang__
+#pragma clang diagnostic ignored "-Wpsabi" /* how vectors wider than the processor's are passed: nothing is passed */
+#endif
+
 #ifndef ACT
 #define ACT 0 /* storage type of activations */
 #endif
