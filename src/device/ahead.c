@@ -120,7 +120,6 @@ static int nameless(const char *dir, size_t bytes)
 
 static void spawn_helper(tn_ahead *a, int fd)
 {
-    extern char **environ;
     char *const argv[] = {a->dev->helper, (char *)"build-kernels", NULL};
     posix_spawn_file_actions_t what;
     if (posix_spawn_file_actions_init(&what)) return;
