@@ -145,8 +145,7 @@ expect 0 "loss" $T train --resume r/K training.epochs=5
 [ -s r/K/best/run.json ] && ok || bad "a dead link: $(ls -l r/K)"
 
 # a disk that is full at the first checkpoint leaves no run; logs without a checkpoint are nothing to go on with
-full() (trap '' XFSZ; ulimit -f 64; "$@")
-$T train $D training.epochs=1 --output-dir r/warm >/dev/null 2>&1 && rm -r r/warm # kernels are files too, which PoCL ends at
+full() (trap '' XFSZ; ulimit -f 256; "$@")
 says "cannot write" full $T train $D training.epochs=1 --output-dir r/full
 [ ! -e r/full ] && ok || bad "a full disk leaves $(ls r/full)"
 mkdir r/left && echo epoch >r/left/log.csv
