@@ -8,10 +8,11 @@
 #define VW 16
 #include "common.h"
 #include "vectors.h"
-#ifndef HD
-#define HD 64
+#include "attention.h"
+#ifdef TURN
+#define TURN_WIDTH HD
+#include "turn.h"
 #endif
-#define HV    (HD / 16)
 #define HW    (HD / PER) /* words of a row */
 #define BLOCK 48
 #define KEYS  48 /* keys of a panel */
@@ -26,9 +27,6 @@
 #define KW 1
 #define SW 1
 #endif
-#define NEG   (-3.0e38f)
-#define LOG2E 1.44269504088896341f
-#define LN2   0.69314718055994531f
 
 #include "attention_words.h"
 
@@ -201,18 +199,6 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void attn_forward(const 
 }
 
 /* ---- backward: keys outside, queries inside; five products, nothing made twice ---- */
-
-#ifdef TURN
-#define TURN_WIDTH HD
-#include "turn.h"
-#define P_TURN , const __global float2 *table, int skip
-/* A row of q's or k's gradient turned back by the angles of token t; table [n - skip, HD/2] of (cos, sin). */
-#define TURN_BACK(v, t)                                                                                                            \
-    if ((t) >= skip) turn_columns(v, table + (size_t)((t) - skip) * (HD / 2), -1.0f)
-#else
-#define P_TURN
-#define TURN_BACK(v, t)
-#endif
 
 /* One item's scratch, rows being n rounded up to BLOCK: q and d_o [rows][HW], dq [rows][HD], delta and lse in base 2 [rows]; of a
  * panel k and v across and dk and dv [KEYS][HD]; k, q and d_o in rows of words (where a word is an element, q and d_o are). P and

@@ -10,17 +10,15 @@
 #define VW 16
 #include "common.h"
 #include "vectors.h"
+#include "attention.h"
 #include "tiles.h"
-#ifndef HD
-#define HD 64
+#ifdef TURN
+#define TURN_WIDTH HD
+#include "turn.h"
 #endif
-#define HV    (HD / 16)
 #define KW    (HD / 32)
 #define BLOCK 32  /* queries, or keys, at once */
 #define SPAN  640 /* keys whose scores are held at once in the forward pass */
-#define NEG   (-3.0e38f)
-#define LOG2E 1.44269504088896341f
-#define LN2   0.69314718055994531f
 
 /* ---- tiles of tokens; those from n on are zero ---- */
 
@@ -157,17 +155,6 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void attn_forward(const 
 }
 
 /* ---- backward: keys outside, queries inside; five products, nothing made twice ---- */
-
-#ifdef TURN
-#define TURN_WIDTH HD
-#include "turn.h"
-#define P_TURN , const __global float2 *table, int skip
-#define TURN_BACK(v, t)                                                                                                            \
-    if ((t) >= skip) turn_columns(v, table + (size_t)((t) - skip) * (HD / 2), -1.0f)
-#else
-#define P_TURN
-#define TURN_BACK(v, t)
-#endif
 
 /* One item's scratch, in words: 16 of configuration; with T = ceil(n / 32) and panels of `keys` keys, tiles: q and d_o wide and deep
  * [T * HV] each, k and v of a panel wide, k deep [keys / 16 * KW] each, P^T and dS^T [keys / 16][T], dS [2 T][keys / 32]; floats:

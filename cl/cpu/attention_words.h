@@ -5,12 +5,9 @@
 #define PER 2
 typedef uint word;
 typedef uint16 word16;
-typedef struct __attribute__((packed, aligned(2))) {
-    uint16 v;
-} loose_words;
 #define ADD_WORDS ADD_DOT
 #else
-#define PER 1
+#define PER       1
 typedef float word;
 typedef float16 word16;
 #define ADD_WORDS ADD_FMA
@@ -20,7 +17,7 @@ typedef float16 word16;
 #ifdef DOT
 inline void load_words(uint16 v[HD / 32], const __global act_t *p, bool there)
 {
-    UNROLL(j, HD / 32) v[j] = there ? ((const __global loose_words *)p)[j].v : (uint16)(0);
+    UNROLL(j, HD / 32) v[j] = there ? ((const __global loose_pairs *)p)[j].v : (uint16)(0);
 }
 
 /* Two rows as one of pairs. */
@@ -36,19 +33,10 @@ inline void join_rows(uint16 v[HV], const __global act_t *a, bool a_there, const
 /* Rounded: each lane of a and b a pair. */
 inline uint16 join_lanes(float16 a, float16 b)
 {
-    uint16 r;
-    __asm__("vcvtne2ps2bf16 %2, %1, %0" : "=v"(r) : "v"(b), "v"(a)); /* a, then b */
-    const ushort32 u = __builtin_astype(r, ushort32);
+    const ushort32 u = __builtin_astype(round_row(a, b), ushort32);
     return __builtin_astype(__builtin_shufflevector(u, u, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23, 8, 24, 9, 25, 10,
                                                     26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31),
                             uint16);
-}
-
-inline ushort16 round16(float16 a)
-{
-    ushort16 r;
-    __asm__("vcvtneps2bf16 %1, %0" : "=v"(r) : "v"(a));
-    return r;
 }
 
 /* Vector j of a row of weights, neighbours in pairs. */

@@ -38,9 +38,6 @@
 typedef struct __attribute__((packed, aligned(2))) {
     uint v;
 } loose_pair;
-typedef struct __attribute__((packed, aligned(4))) {
-    uint16 v;
-} loose_pairs;
 
 #define EACH_ROW    UNROLL(i, MR)
 #define EACH_VECTOR UNROLL(j, NRV)

@@ -7,9 +7,6 @@
  * A row of a left tile is a row of A; a row of a right tile is a pair of rows of B, for 16 of its columns. */
 #define TILE 256 /* a tile's words of 32 bits */
 
-typedef struct __attribute__((packed, aligned(2))) {
-    uint16 v;
-} loose_pairs;
 #define PAIRS(p, r) (((__global uint16 *)(p))[r]) /* row r of the tile at p */
 
 /* ---- rows of a matrix ---- */
@@ -53,14 +50,6 @@ inline uint16 kept_pairs(uint seed, uint at, uint threshold)
 
 /* ---- rounding ---- */
 
-/* 32 elements: x's, then y's. */
-inline uint16 round_row(float16 x, float16 y)
-{
-    uint16 r;
-    __asm__("vcvtne2ps2bf16 %1, %2, %0" : "=v"(r) : "v"(x), "v"(y));
-    return r;
-}
-
 /* Lane i is the pair (x[i], y[i]). */
 inline uint16 round_pairs(float16 x, float16 y)
 {
@@ -69,12 +58,10 @@ inline uint16 round_pairs(float16 x, float16 y)
 
 inline void round_1(__global ushort *p, size_t at, float16 v)
 {
-    ushort16 r;
-    __asm__("vcvtneps2bf16 %1, %0" : "=v"(r) : "v"(v));
-    ((__global loose_half *)(p + at))->v = r;
+    ((__global loose_half *)(p + at))->v = round16(v);
 }
-#define round_0           stv_0
-#define round_2           stv_2
+#define round_0            stv_0
+#define round_2            stv_2
 #define ROUND(t, p, at, v) CAT(round_, t)(p, at, v)
 
 /* ---- the tiles: 0 to 3 hold the sums of a 32 x 32 block, 4 and 5 are left ones, 6 and 7 right ones ---- */
@@ -84,7 +71,7 @@ inline void tiles_begin(__global uint *room)
 {
     __global uchar *c = (__global uchar *)room;
     for (int i = 0; i < 16; i++) room[i] = 0;
-    c[0] = 1; /* the palette */
+    c[0] = 1;                                                       /* the palette */
     for (int i = 0; i < 8; i++) c[16 + 2 * i] = 64, c[48 + i] = 16; /* bytes of a row, rows */
     __asm__ volatile("ldtilecfg (%0)" ::"r"(c) : "memory");
 }
@@ -96,7 +83,8 @@ inline void tiles_begin(__global uint *room)
     __asm__ volatile("tileloadd (%0,%2,1), %%tmm6\n tileloadd (%1,%2,1), %%tmm7" ::"r"(p), "r"(q), "r"(64l) : "memory")
 #define MULTIPLY()                                                                                                                 \
     __asm__ volatile("tdpbf16ps %%tmm6, %%tmm4, %%tmm0\n tdpbf16ps %%tmm7, %%tmm4, %%tmm1\n"                                       \
-                     "tdpbf16ps %%tmm6, %%tmm5, %%tmm2\n tdpbf16ps %%tmm7, %%tmm5, %%tmm3" ::: "memory")
+                     "tdpbf16ps %%tmm6, %%tmm5, %%tmm2\n tdpbf16ps %%tmm7, %%tmm5, %%tmm3" ::                                      \
+                         : "memory")
 /* The 32 x 32 sums to and from p, whose rows are `ld` floats apart. */
 #define TILES_STORE(p, ld)                                                                                                         \
     __asm__ volatile("tilestored %%tmm0, (%0,%2,1)\n tilestored %%tmm1, 64(%0,%2,1)\n"                                             \
@@ -114,7 +102,7 @@ inline void tiles_begin(__global uint *room)
 #define TILES_PRODUCT(a, next_a, b, next_b, depth)                                                                                 \
     for (int k_ = 0; k_ < (depth); k_++) {                                                                                         \
         const __global uint *a_ = (a) + k_ * TILE, *b_ = (b) + k_ * TILE;                                                          \
-        LOAD_LEFT(a_, a_ + (size_t)(next_a) * TILE);                                                                               \
-        LOAD_RIGHT(b_, b_ + (size_t)(next_b) * TILE);                                                                              \
+        LOAD_LEFT(a_, a_ + (size_t)(next_a)*TILE);                                                                                 \
+        LOAD_RIGHT(b_, b_ + (size_t)(next_b)*TILE);                                                                                \
         MULTIPLY();                                                                                                                \
     }

@@ -10,7 +10,7 @@
 #define VEC(p, j)  (((__global float16 *)(p))[j])
 #define GVEC(p, j) (((__global loose16 *)(p))[j].v)
 
-#define UNROLL(i, n)      _Pragma("unroll") for (int i = 0; i < (n); i++)
+#define UNROLL(i, n)       _Pragma("unroll") for (int i = 0; i < (n); i++)
 #define CLEAR(acc, M_, V_) UNROLL(i, M_) UNROLL(j, V_) acc[i][j] = (float16)(0.0f)
 #define ADD_FMA(acc, a, b) acc = fma(a, b, acc)
 /* Two products of bfloat16 a lane, a pair being a uint: AVX512-BF16. */
@@ -27,6 +27,27 @@
             UNROLL(j, V_) ADD_(acc[i][j], a_, b_[j]);                                                                              \
         }                                                                                                                          \
     }
+
+/* 32 bfloat16, or 16 pairs of them, as a matrix has them. */
+typedef struct __attribute__((packed, aligned(2))) {
+    uint16 v;
+} loose_pairs;
+
+#ifdef __AVX512F__
+/* Rounding to bfloat16 (AVX512-BF16): x's elements, then y's; and one vector. */
+inline uint16 round_row(float16 x, float16 y)
+{
+    uint16 r;
+    __asm__("vcvtne2ps2bf16 %1, %2, %0" : "=v"(r) : "v"(x), "v"(y));
+    return r;
+}
+inline ushort16 round16(float16 v)
+{
+    ushort16 r;
+    __asm__("vcvtneps2bf16 %1, %0" : "=v"(r) : "v"(v));
+    return r;
+}
+#endif
 
 /* Asks for a line of memory; beyond a buffer's end that does no harm. */
 #define PREFETCH(p) __builtin_prefetch((const void *)(size_t)(p))
@@ -98,8 +119,7 @@ inline float16 masked16(float16 v, short16 kept)
  *
  * One work-item a work-group takes one of `slots` pieces of global memory for as long as it runs: as many as the device has
  * threads, so that each finds one free at once, and finds it in its own core's cache. busy [slots * 16] is 0 before and after. */
-#define P_SCRATCH                                                                                                                  \
-    , __global float *scratch, uint slot_floats, volatile __global int *busy, int slots
+#define P_SCRATCH , __global float *scratch, uint slot_floats, volatile __global int *busy, int slots
 
 inline int slot_take(volatile __global int *busy, int slots)
 {

@@ -1,9 +1,9 @@
 #include "cli.h"
+#include "clock.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 static const struct {
     const char *name;
@@ -148,20 +148,19 @@ static void profile_cmd_print_summary(const tn_profile_report *r)
 /* After each burst its seconds, and a wait. The first one's have the run-up in them. */
 static int profile_cmd_pace(void *user, const tn_progress *p)
 {
-    static struct timespec released;
+    static double released;
     const tn_cli *c = user;
     const long long first = p->total - 2 * c->repeat + 1;
     const bool burst = p->phase == TN_PHASE_PROFILING && p->done >= first && p->done < first + c->repeat;
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
+    const double now = tn_now();
     if (!burst) {
         released = now;
         return tn_cli_progress(user, p);
     }
-    printf("burst %.6f\n", (double)(now.tv_sec - released.tv_sec) + 1e-9 * (double)(now.tv_nsec - released.tv_nsec));
+    printf("burst %.6f\n", now - released);
     fflush(stdout);
     for (int ch = 0; ch != EOF && ch != '\n';) ch = getchar();
-    clock_gettime(CLOCK_MONOTONIC, &released);
+    released = tn_now();
     return tn_interrupted;
 }
 

@@ -158,7 +158,7 @@ static int watch_helpers(tn_ahead *a, tn_ahead_list *list, tn_error *err)
         nanosleep(&(struct timespec){0, 20000000}, NULL);
     }
     stop_helpers(a);
-    return rc ? rc : tn_watch_tell(&a->dev->watch, TN_PHASE_BUILDING, NULL, a->programs, a->programs, err);
+    return rc || done == a->programs ? rc : tn_watch_tell(&a->dev->watch, TN_PHASE_BUILDING, NULL, a->programs, a->programs, err);
 }
 
 int tn_ahead_build(tn_ahead *a, size_t bytes, tn_error *err)

@@ -13,9 +13,7 @@
 
 static void stamp_of(char *out, size_t n)
 {
-    unsigned long long h = TN_HASH0;
-    for (const tn_cl_source *s = tn_cl_sources; s->file; s++) h = tn_hash(h, s->text, strlen(s->text) + 1);
-    snprintf(out, n, "tracknet-ahead-1 %zu %016llx", sizeof(tn_ahead_job), h);
+    snprintf(out, n, "tracknet-ahead-1 %zu %016llx", sizeof(tn_ahead_job), tn_cl_sources_hash());
 }
 
 void tn_ahead_stamp(tn_ahead_list *list, const tn_dev *d)

@@ -172,4 +172,6 @@ typedef struct tn_cl_source {
     const char *file, *text;
 } tn_cl_source;
 extern const tn_cl_source tn_cl_sources[];
+/** Of all of them: what was built or measured with other sources holds no more. */
+unsigned long long tn_cl_sources_hash(void);
 #endif

@@ -12,6 +12,13 @@
 
 #define CACHE_FORMAT "tracknet-binary-3"
 
+unsigned long long tn_cl_sources_hash(void)
+{
+    unsigned long long h = TN_HASH0;
+    for (const tn_cl_source *s = tn_cl_sources; s->file; s++) h = tn_hash(h, s->text, strlen(s->text) + 1);
+    return h;
+}
+
 static const char *source_of(const char *file)
 {
     for (const tn_cl_source *s = tn_cl_sources; s->file; s++)

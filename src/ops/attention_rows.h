@@ -15,6 +15,19 @@ int tn_attention_launch(tn_ctx *c, const tn_attention_args *a, const tn_attentio
 /** attn_forward (qkv, o, lse, n, heads, scale). */
 int tn_attention_launch_forward(tn_ctx *c, const tn_attention_args *a, const tn_attention_kernels *k, tn_error *err);
 
+/** A kernel of CPU devices, where an item has a head, or in the forward pass a part of its queries. */
+typedef struct tn_attention_items {
+    const char *file, *options;
+    size_t scratch; /* of a thread, in floats */
+    int least;      /* forward: queries of a part */
+    int keys;       /* backward: of a panel, an argument; 0: the kernel knows */
+    bool turns;     /* backward: takes the table */
+} tn_attention_items;
+/** attn_forward (qkv, o, lse, n, heads, scale, splits, scratch). */
+int tn_attention_items_forward(tn_ctx *c, const tn_attention_args *a, const tn_attention_items *k, tn_error *err);
+/** attn_backward (qkv, o, d_o, lse, dqkv, n, heads, scale, keys, scratch, table, skip). */
+int tn_attention_items_backward(tn_ctx *c, const tn_attention_args *a, const tn_attention_items *k, tn_error *err);
+
 /* attention_cpu.c: head width a multiple of 16; dot: of 32, bfloat16 storage */
 bool tn_attention_cpu_can(const tn_ctx *c, const void *args);
 int tn_attention_forward_cpu(tn_ctx *c, const void *args, tn_error *err);

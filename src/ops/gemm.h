@@ -88,6 +88,8 @@ void tn_gemm_arg(tn_gemm_build *b, tn_arg a);
 void tn_gemm_put_step(tn_gemm_build *b, const tn_ctx *c);
 /** `name`: MASK_A and so on; width: of the masked tensor's rows, or 0 where the kernel knows it. */
 void tn_gemm_put_mask(tn_gemm_build *b, const char *name, tn_mask m, int width);
+/** The table, tokens of a sample, those that are not turned, and the columns of q and k. */
+void tn_gemm_put_turn(tn_gemm_build *b, const tn_turn *t);
 /** bias, pre, activation or slope, scale and residual. */
 void tn_gemm_put_epilogue(tn_gemm_build *b, const tn_gemm_args *g);
 int tn_gemm_launch(tn_ctx *c, const tn_gemm_build *b, const char *file, const char *entry, const size_t *global,

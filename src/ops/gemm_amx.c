@@ -93,14 +93,6 @@ static void amx_pair(tn_gemm_build *b, const tn_gemm_args *g, const tn_tensor *P
     for (size_t i = 0; i < TN_COUNT(args); i++) tn_gemm_arg(b, args[i]);
 }
 
-static void amx_turn(tn_gemm_build *b, const tn_turn *t)
-{
-    const tn_arg args[] = {TN_BUF(t->table.mem), TN_INT(t->table.rows + t->skip), TN_INT(t->skip), TN_INT(2 * t->heads * WIDTH)};
-    if (!t->heads) return;
-    tn_gemm_option(b, " -DTURN");
-    for (size_t i = 0; i < TN_COUNT(args); i++) tn_gemm_arg(b, args[i]);
-}
-
 static size_t amx_scratch_floats(const tn_gemm_args *g, const amx_shape *s)
 {
     const tn_epilogue *e = &g->e;
@@ -139,7 +131,7 @@ static int amx_multiply(tn_ctx *c, const tn_gemm_args *g, const amx_shape *s, co
     amx_pair(&b, g, &P[1]);
     tn_gemm_put_mask(&b, "MASK_E", g->e.mask, 0);
     tn_gemm_put_epilogue(&b, g);
-    amx_turn(&b, &g->e.turn);
+    tn_gemm_put_turn(&b, &g->e.turn);
     for (size_t i = 0; i < TN_COUNT(scratch); i++) tn_gemm_arg(&b, scratch[i]);
     const size_t global[] = {(size_t)TN_CEIL_DIV(g->M, s->band), (size_t)TN_CEIL_DIV(g->N, s->cols), (size_t)s->batch};
     const size_t local[] = {1, 1, 1};

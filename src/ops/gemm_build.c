@@ -42,6 +42,16 @@ void tn_gemm_put_mask(tn_gemm_build *b, const char *name, tn_mask m, int width)
     if (width) tn_gemm_arg(b, TN_UINT(width));
 }
 
+void tn_gemm_put_turn(tn_gemm_build *b, const tn_turn *t)
+{
+    if (!t->heads) return;
+    tn_gemm_option(b, " -DTURN");
+    tn_gemm_arg(b, TN_BUF(t->table.mem));
+    tn_gemm_arg(b, TN_INT(t->table.rows + t->skip));
+    tn_gemm_arg(b, TN_INT(t->skip));
+    tn_gemm_arg(b, TN_INT(2 * t->heads * t->table.cols));
+}
+
 void tn_gemm_put_epilogue(tn_gemm_build *b, const tn_gemm_args *g)
 {
     const tn_epilogue *e = &g->e;

@@ -43,15 +43,12 @@ void tn_gemm_put_matrix_unit(tn_gemm_build *b, const tn_gemm_args *g)
     const tn_epilogue *e = &g->e;
     const tn_tensor extra = tn_gemm_extra(g);
     const tn_arg end[] = {TN_BUF(g->C.mem), TN_UINT(g->C.off), TN_INT(g->C.ld), TN_FLT(g->alpha)};
-    const tn_turn *t = &e->turn;
-    const tn_arg turn[] = {TN_BUF(t->table.mem), TN_INT(t->table.rows + t->skip), TN_INT(t->skip), TN_INT(2 * t->heads * 64)};
     const tn_arg beside[] = {TN_BUF(extra.mem), TN_UINT(extra.off), TN_INT(extra.ld)};
     for (size_t i = 0; i < TN_COUNT(end); i++) tn_gemm_arg(b, end[i]);
     for (size_t i = 0; extra.rows && i < TN_COUNT(beside); i++) tn_gemm_arg(b, beside[i]);
     if (e->bias) tn_gemm_option(b, " -DBIAS"), tn_gemm_arg(b, TN_BUF(e->bias));
     if (e->scale) tn_gemm_option(b, " -DSCALE"), tn_gemm_arg(b, TN_BUF(e->scale));
-    for (size_t i = 0; t->heads && i < TN_COUNT(turn); i++) tn_gemm_arg(b, turn[i]);
-    if (t->heads) tn_gemm_option(b, " -DTURN");
+    tn_gemm_put_turn(b, &e->turn);
     if (e->pre.rows) tn_gemm_option(b, " -DPRE");
     if (e->has_act) tn_gemm_option(b, " -DACTIVATE");
     if (e->slope.rows) tn_gemm_option(b, " -DSLOPE");

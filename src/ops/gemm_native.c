@@ -112,14 +112,6 @@ static void native_masks(tn_gemm_build *b, tn_ctx *c, const tn_gemm_args *g, con
     if (mask_b) tn_gemm_put_mask(b, "MASK_B", g->mask_b, g->B.cols);
 }
 
-static void native_turn(tn_gemm_build *b, const tn_turn *t)
-{
-    const tn_arg args[] = {TN_BUF(t->table.mem), TN_INT(t->table.rows + t->skip), TN_INT(t->skip), TN_INT(2 * t->heads * HEAD)};
-    if (!t->heads) return;
-    tn_gemm_option(b, " -DTURN");
-    for (size_t i = 0; i < TN_COUNT(args); i++) tn_gemm_arg(b, args[i]);
-}
-
 static void native_pair(tn_gemm_build *b, const tn_gemm_args *g, const native_panels *p)
 {
     const tn_epilogue *e = &g->e;
@@ -153,7 +145,7 @@ static int native_multiply(tn_ctx *c, const tn_gemm_args *g, const native_shape 
     native_masks(&b, c, g, s);
     native_pair(&b, g, &p[1]);
     tn_gemm_put_mask(&b, "MASK_E", g->e.mask, 0);
-    native_turn(&b, &g->e.turn);
+    tn_gemm_put_turn(&b, &g->e.turn);
     if (s->splits == 1) tn_gemm_put_epilogue(&b, g);
     const size_t global[] = {(size_t)inner, (size_t)TN_CEIL_DIV(g->N, s->nr),
                              (size_t)outers * (size_t)s->splits * (size_t)s->batch},

@@ -10,17 +10,10 @@
 
 #define TUNING_FORMAT 9
 
-static char *source_hash(void)
-{
-    unsigned long long h = TN_HASH0;
-    for (const tn_cl_source *s = tn_cl_sources; s->file; s++) h = tn_hash(h, s->text, strlen(s->text) + 1);
-    return tn_strf("%016llx", h);
-}
-
 /* What an answer holds for; the file is named after it and says it again. */
 static json_t *identity(const tn_dev *d)
 {
-    char *source = source_hash();
+    char *source = tn_strf("%016llx", tn_cl_sources_hash());
     json_t *j = json_pack("{s:i, s:s, s:s, s:s, s:s, s:i, s:s, s:s?}", "format", TUNING_FORMAT, "device", d->info.name, "driver",
                           d->info.driver, "platform", d->info.platform, "version", d->info.version, "units",
                           (int)d->info.compute_units, "capabilities", d->info.capabilities, "source", source);

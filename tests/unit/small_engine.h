@@ -11,14 +11,14 @@ static inline void must(int rc, const tn_error *e)
     ck_assert_msg(rc == 0, "%s", e->message);
 }
 
-/* The smallest model with n keys of its own. The caller frees it with tn_config_free. */
-static inline tn_config *small_config(const char *const *keys, int n)
+/* A model of configs/model with n keys of its own, trained as `overfit` says. The caller frees it with tn_config_free. */
+static inline tn_config *small_config(const char *model, const char *const *keys, int n)
 {
     tn_config *c;
     tn_error e = {0};
     const tn_config_source s = {.version = TN_CONFIG_SOURCE_VERSION,
                                 .config_dir = SOURCE_DIR "/configs",
-                                .model = "vit_qlora_random",
+                                .model = model,
                                 .training = "overfit",
                                 .overrides = keys,
                                 .n_overrides = n};

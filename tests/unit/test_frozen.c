@@ -51,7 +51,7 @@ static model open_model(const char *const more[MOST], bool dry, size_t limit)
     const tn_run_options o = {.version = TN_RUN_OPTIONS_VERSION, .device = "cpu", .memory_limit = limit};
     for (size_t i = 0; i < TN_COUNT(usual); i++) keys[n++] = usual[i];
     for (int i = 0; more && i < MOST && more[i]; i++) keys[n++] = more[i];
-    m.c = small_config(keys, n);
+    m.c = small_config("vit_qlora_random", keys, n);
     must(tn_engine_open(&m.e, tn_config_settings(m.c), &o, true, dry, &e), &e);
     must(tn_engine_fit(m.e, &micro, &m.m, &e), &e);
     return m;

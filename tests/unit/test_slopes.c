@@ -1,7 +1,6 @@
 /* Gradients of a whole model with its dropout on, against the loss's own slope along them: every kind of trained slot of
  * LoRA, DoRA, biases and modules_to_save, for one fixed mask. */
-#include "engine.h"
-#include "../testlib.h"
+#include "small_engine.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -12,11 +11,6 @@ typedef struct {
     tn_engine *e;
     tn_exec *x;
 } model;
-
-static void must(int rc, const tn_error *e)
-{
-    ck_assert_msg(rc == 0, "%s", e->message);
-}
 
 static void fill(float *v, size_t n, const char *name, double scale)
 {
@@ -55,16 +49,9 @@ static void stir(model *m)
 
 static model open_model(const char *const *keys, int n)
 {
-    model m = {0};
+    model m = {.c = small_config("vit_lora_heatmap", keys, n)};
     tn_error e = {0};
     const tn_run_options o = {.version = TN_RUN_OPTIONS_VERSION, .device = "cpu"};
-    const tn_config_source s = {.version = TN_CONFIG_SOURCE_VERSION,
-                                .config_dir = SOURCE_DIR "/configs",
-                                .model = "vit_lora_heatmap",
-                                .training = "overfit",
-                                .overrides = keys,
-                                .n_overrides = n};
-    must(tn_config_load(&m.c, &s, &e), &e);
     must(tn_engine_open(&m.e, tn_config_settings(m.c), &o, true, false, &e), &e);
     tn_pass p = tn_engine_train_pass(m.e, 2, tn_engine_groups(m.e));
     p.frames = false; /* pixels and target are noise here */

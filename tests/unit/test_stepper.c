@@ -42,7 +42,7 @@ static model open_model(void)
     model m = {0};
     tn_error e = {0};
     const tn_run_options o = {.version = TN_RUN_OPTIONS_VERSION, .device = "cpu"};
-    m.c = small_config(keys, TN_COUNT(keys));
+    m.c = small_config("vit_qlora_random", keys, TN_COUNT(keys));
     must(tn_engine_open(&m.e, tn_config_settings(m.c), &o, true, false, &e), &e);
     return m;
 }
