@@ -23,6 +23,8 @@ typedef struct tn_device_info {
     bool bf16_units, matrix_units; /**< hardware that multiplies bf16 / small matrices, as far as the driver tells */
     char capabilities[128];        /**< what kernel variants may use, names separated by spaces: "cpu avx2", "ptx mma80" */
     const char *quirks;            /**< what this driver needs, one phrase each, "" when none; static */
+    char hardware[96];             /**< which piece of hardware it is, the same through every platform: "pci 0000:01:00.0", then
+                                        "uuid ..." where the driver tells that too; "" where it tells neither */
 } tn_device_info;
 
 /**
@@ -43,10 +45,19 @@ TN_API void tn_device_list_free(tn_device_info **list);
 
 /**
  * Picks one device and gives its index: NULL or "" (the GPU with the most memory, else the CPU), an index, "cpu", "gpu", or a part
- * of its name (any case). Several names separated by commas are a list, which this version refuses with one sentence. A part that
- * matches nothing, or two devices, is TN_ERR_DEVICE.
+ * of its name (any case). A part that matches nothing, or two devices, is TN_ERR_DEVICE; so is a list, which tn_device_select_list
+ * takes.
  */
 TN_API int tn_device_select(int *index, const char *selector, tn_error *err);
+
+/**
+ * Picks several devices and gives their indices in the order of the list, which the caller free()s: selectors of tn_device_select
+ * separated by commas, or "all". NULL or "" is the one device that tn_device_select picks. TN_ERR_DEVICE: an entry that matches no
+ * device or several, an empty one, a device that is named twice, and a GPU that is named through two platforms. A processor may be
+ * named through two platforms, whose threads then share its cores. "all" takes each piece of hardware once, processors too; *left
+ * (may be NULL; the caller free()s it) gets a sentence for each device that it leaves out, a line each, or "".
+ */
+TN_API int tn_device_select_list(int **indices, int *count, char **left, const char *selector, tn_error *err);
 
 /** Builds and runs the kernels' self-test (every portable kernel against plain C on a small odd size) on a device. o gives
  * cache, log and progress; its device is not looked at. */

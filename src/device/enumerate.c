@@ -56,6 +56,7 @@ static void enumerate_describe(tn_device_info *o, cl_platform_id p, cl_device_id
     o->unified_memory = unified;
     o->half_arithmetic = strstr(ext, "cl_khr_fp16") != NULL;
     tn_quirk_describe(o, d);
+    tn_quirk_hardware(o, d);
 }
 
 static int walk_all(int (*fn)(void *, int, cl_platform_id, cl_device_id), void *user)
@@ -152,62 +153,4 @@ int tn_find_device(cl_platform_id *p, cl_device_id *d, int index, tn_error *err)
     *p = f.p;
     *d = f.d;
     return 0;
-}
-
-static int pick_default(tn_device_info *const *v, int n)
-{
-    int best = 0;
-    for (int i = 1; i < n; i++) {
-        bool gpu = v[i]->type == TN_DEVICE_GPU, had = v[best]->type == TN_DEVICE_GPU;
-        if ((gpu && !had) || (gpu == had && v[i]->global_memory > v[best]->global_memory)) best = i;
-    }
-    return best;
-}
-
-static int match(int *hit, tn_device_info *const *v, int n, const char *sel, tn_error *err)
-{
-    char *end;
-    long idx = strtol(sel, &end, 10);
-    if (end != sel && !*end) {
-        if (idx < 0 || idx >= n)
-            return tn_fail(err, TN_ERR_DEVICE, "device index %ld does not exist: there are %d; 'tracknet devices' lists them", idx,
-                           n);
-        *hit = (int)idx;
-        return 0;
-    }
-    bool cpu = !strcmp(sel, "cpu"), gpu = !strcmp(sel, "gpu");
-    int hits = 0;
-    tn_text names = {0};
-    for (int i = n - 1; i >= 0; i--) {
-        bool yes = cpu   ? v[i]->type == TN_DEVICE_CPU
-                   : gpu ? v[i]->type == TN_DEVICE_GPU
-                         : tn_has_nocase(v[i]->name, sel) || tn_has_nocase(v[i]->platform, sel);
-        if (!yes) continue;
-        tn_text_addf(&names, "%s%d '%s'", hits ? ", " : "", i, v[i]->name);
-        hits++;
-        *hit = i;
-    }
-    int rc = 0;
-    if (!hits) rc = tn_fail(err, TN_ERR_DEVICE, "no OpenCL device matches '%s'; 'tracknet devices' lists what there is", sel);
-    else if (hits > 1 && !cpu && !gpu)
-        rc = tn_fail(err, TN_ERR_DEVICE, "'%s' matches %d devices (%s); give an index or more of the name", sel, hits, names.s);
-    tn_text_free(&names);
-    return rc;
-}
-
-int tn_device_select(int *index, const char *sel, tn_error *err)
-{
-    TN_ENTRY(err);
-    TN_TRY(tn_required(index, "tn_device_select's index", err));
-    tn_device_info **v = NULL;
-    int n = 0, hit = 0;
-    TN_TRY(tn_device_list(&v, &n, err));
-    int rc = 0;
-    if (!sel || !sel[0]) hit = pick_default(v, n);
-    else if (strchr(sel, ','))
-        rc = tn_fail(err, TN_ERR_DEVICE, "'%s' names several devices; this version runs one at a time, so give one", sel);
-    else rc = match(&hit, v, n, sel, err);
-    if (!rc) *index = hit;
-    tn_device_list_free(v);
-    return rc;
 }

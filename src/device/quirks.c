@@ -9,6 +9,12 @@
 #endif
 
 #define NV_CAPABILITY_MAJOR   0x4000 /* CL_DEVICE_COMPUTE_CAPABILITY_MAJOR_NV, cl_nv_device_attribute_query */
+#define NV_PCI_BUS            0x4008 /* CL_DEVICE_PCI_BUS_ID_NV, _SLOT_ID_NV and _DOMAIN_ID_NV of the same extension */
+#define NV_PCI_SLOT           0x4009
+#define NV_PCI_DOMAIN         0x400A
+#define AMD_TOPOLOGY          0x4037 /* CL_DEVICE_TOPOLOGY_AMD, cl_amd_device_attribute_query */
+#define KHR_PCI_BUS_INFO      0x410F /* cl_khr_pci_bus_info */
+#define KHR_UUID              0x106A /* cl_khr_device_uuid */
 #define INTEL_SUB_GROUP_SIZES 0x4108 /* CL_DEVICE_SUB_GROUP_SIZES_INTEL, cl_intel_required_subgroup_size */
 
 static const struct {
@@ -155,4 +161,54 @@ void tn_quirk_describe(tn_device_info *o, cl_device_id d)
     o->bf16_units = (caps & (matrix | TN_CAP_AMX_BF16)) != 0;
     o->matrix_units = o->bf16_units || major >= 7; /* Volta multiplies half only */
     name_caps(o->capabilities, sizeof o->capabilities, caps);
+}
+
+/* ---- which piece of hardware ---- */
+
+typedef struct {
+    cl_uint domain, bus, device, function;
+} pci_place;
+
+static bool nvidia_place(pci_place *p, cl_device_id d)
+{
+    cl_uint slot = 0; /* device and function in one */
+    if (clGetDeviceInfo(d, NV_PCI_BUS, sizeof p->bus, &p->bus, NULL)) return false;
+    if (clGetDeviceInfo(d, NV_PCI_SLOT, sizeof slot, &slot, NULL)) return false;
+    if (clGetDeviceInfo(d, NV_PCI_DOMAIN, sizeof p->domain, &p->domain, NULL)) p->domain = 0;
+    p->device = slot >> 3;
+    p->function = slot & 7;
+    return true;
+}
+
+static bool amd_place(pci_place *p, cl_device_id d)
+{
+    struct {
+        cl_uint type; /* 1: PCI Express */
+        cl_char unused[17], bus, device, function;
+    } t = {0};
+    if (clGetDeviceInfo(d, AMD_TOPOLOGY, sizeof t, &t, NULL) || t.type != 1) return false;
+    *p = (pci_place){0, (cl_uchar)t.bus, (cl_uchar)t.device, (cl_uchar)t.function};
+    return true;
+}
+
+static bool place_of(pci_place *p, cl_device_id d, const char *extensions)
+{
+    if (strstr(extensions, "cl_khr_pci_bus_info") && !clGetDeviceInfo(d, KHR_PCI_BUS_INFO, sizeof *p, p, NULL)) return true;
+    if (strstr(extensions, "cl_nv_device_attribute_query") && nvidia_place(p, d)) return true;
+    return strstr(extensions, "cl_amd_device_attribute_query") && amd_place(p, d);
+}
+
+void tn_quirk_hardware(tn_device_info *o, cl_device_id d)
+{
+    char ext[8192] = "";
+    unsigned char uuid[16] = {0};
+    pci_place p = {0};
+    size_t at = 0;
+    clGetDeviceInfo(d, CL_DEVICE_EXTENSIONS, sizeof ext - 1, ext, NULL);
+    if (place_of(&p, d, ext))
+        at = (size_t)snprintf(o->hardware, sizeof o->hardware, "pci %04x:%02x:%02x.%x", p.domain & 0xffff, p.bus & 0xff,
+                              p.device & 0xff, p.function & 0xf);
+    if (!strstr(ext, "cl_khr_device_uuid") || clGetDeviceInfo(d, KHR_UUID, sizeof uuid, uuid, NULL)) return;
+    at += (size_t)snprintf(o->hardware + at, sizeof o->hardware - at, "%suuid ", at ? " " : "");
+    for (size_t i = 0; i < sizeof uuid; i++) at += (size_t)snprintf(o->hardware + at, sizeof o->hardware - at, "%02x", uuid[i]);
 }

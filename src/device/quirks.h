@@ -8,6 +8,8 @@
 void tn_quirk_describe(tn_device_info *o, cl_device_id d);
 /** TN_CAP_* of a device whose name, platform and type are known. */
 unsigned tn_device_caps(const tn_device_info *o, cl_device_id d);
+/** Fills hardware of *o: its place on the PCI bus and its UUID, by whichever extension the driver has for them. */
+void tn_quirk_hardware(tn_device_info *o, cl_device_id d);
 /** TN_QUIRK_* flags of a described device. */
 unsigned tn_quirk_flags(const tn_device_info *o);
 /** Looks a device up by its index in tn_device_list. */
