@@ -13,7 +13,9 @@
  */
 typedef struct tn_run_options {
     unsigned version;
-    const char *device;          /**< as tn_device_select */
+    const char *device;          /**< as tn_device_select_list */
+    const char *stages;          /**< which layers run on which device, instead of a plan: "0:embeddings-layer.5,1:layer.6-head";
+                                      device is not looked at then. NULL: planned */
     size_t memory_limit;         /**< bytes of device memory this run may take; 0: all there is */
     const tn_log *log;           /**< may be NULL */
     tn_progress_fn *progress;    /**< may be NULL */

@@ -103,15 +103,24 @@ static int write_backbone(tn_engine *e, const char *dir, tn_error *err)
     return rc;
 }
 
-static int moments(tn_engine *e, bundle *b, tn_buffer *arena, const char *prefix, tn_error *err)
+/* As torch.optim names them. */
+static const char *const moment_names[] = {"exp_avg", "exp_avg_sq"};
+
+static tn_buffer *moment(const tn_store *st, bool second)
 {
-    tn_store *st = e->session->store;
+    return second ? st->moment2 : st->moment1;
+}
+
+static int moments(tn_engine *e, bundle *b, bool second, tn_error *err)
+{
+    const char *prefix = moment_names[second];
     for (int i = 0; i < e->model->n_slots; i++) {
         const tn_slot *s = &e->model->slots[i];
+        const tn_store *st = tn_store_of(e->session->store, i);
         if (st->s[i].place != TN_PLACE_PARAM) continue;
         const size_t bytes = (size_t)s->rows * (size_t)s->cols * 4;
         float *v = malloc(bytes);
-        int rc = v ? tn_buffer_read(arena, st->s[i].off * 4, v, bytes, err) : tn_oom(err);
+        int rc = v ? tn_buffer_read(moment(st, second), st->s[i].off * 4, v, bytes, err) : tn_oom(err);
         if (rc) {
             free(v);
             return rc;
@@ -123,12 +132,11 @@ static int moments(tn_engine *e, bundle *b, tn_buffer *arena, const char *prefix
 
 static int write_optimizer(tn_engine *e, const char *dir, tn_error *err)
 {
-    tn_store *st = e->session->store;
-    if (!st->moment1) return 0;
+    if (!e->optimises) return 0;
     char *path = tn_path(dir, "optimizer.safetensors");
     bundle b = {0};
-    int rc = path ? moments(e, &b, st->moment1, "exp_avg", err) : tn_oom(err);
-    if (!rc) rc = moments(e, &b, st->moment2, "exp_avg_sq", err);
+    int rc = path ? moments(e, &b, false, err) : tn_oom(err);
+    if (!rc) rc = moments(e, &b, true, err);
     if (!rc) rc = tn_st_write(path, b.e, b.n, err);
     bundle_free(&b);
     free(path);
@@ -286,9 +294,21 @@ int tn_checkpoint_load(const char *dir, tn_engine *e, tn_error *err)
     return 0;
 }
 
-static int read_moments(tn_engine *e, const tn_st_file *f, tn_buffer *arena, const char *prefix, tn_error *err)
+/* Into every replica's. */
+static int set_moment(tn_engine *e, int slot, const float *v, bool second, tn_error *err)
 {
-    tn_store *st = e->session->store;
+    const tn_slot *s = &e->model->slots[slot];
+    for (const tn_store *first = e->session->store; first; first = first->twin) {
+        const tn_store *st = tn_store_of(first, slot);
+        TN_TRY(tn_buffer_write(moment(st, second), st->s[slot].off * 4, v, (size_t)s->rows * (size_t)s->cols * 4, err));
+    }
+    return 0;
+}
+
+static int read_moments(tn_engine *e, const tn_st_file *f, bool second, tn_error *err)
+{
+    const char *prefix = moment_names[second];
+    const tn_store *st = e->session->store;
     for (int i = 0; i < e->model->n_slots; i++) {
         const tn_slot *s = &e->model->slots[i];
         if (st->s[i].place != TN_PLACE_PARAM) continue;
@@ -300,7 +320,7 @@ static int read_moments(tn_engine *e, const tn_st_file *f, tn_buffer *arena, con
         if (st->dry) continue;
         float *v = malloc(n * 4);
         int rc = v ? tn_st_read_f32(f, t, v, err) : tn_oom(err);
-        if (!rc) rc = tn_buffer_write(arena, st->s[i].off * 4, v, n * 4, err);
+        if (!rc) rc = set_moment(e, i, v, second, err);
         free(v);
         TN_TRY(rc);
     }
@@ -332,8 +352,8 @@ static int load_state(const char *dir, tn_engine *e, tn_trainer_state *st, tn_er
     tn_st_file *f = NULL;
     json_t *j = NULL;
     int rc = opt && state ? tn_st_open(&f, opt, err) : tn_oom(err);
-    if (!rc) rc = read_moments(e, f, e->session->store->moment1, "exp_avg", err);
-    if (!rc) rc = read_moments(e, f, e->session->store->moment2, "exp_avg_sq", err);
+    if (!rc) rc = read_moments(e, f, false, err);
+    if (!rc) rc = read_moments(e, f, true, err);
     if (!rc) rc = tn_json_read(&j, state, err);
     if (!rc) read_state(j, st);
     json_decref(j);

@@ -12,7 +12,9 @@
     "  --seed N            training.seed=N\n"                                                                                      \
     "  KEY=VALUE           any key of the configuration, e.g. training.optimizer.lr=1e-4 model.lora.r=8\n"
 #define DEVICE_HELP                                                                                                                \
-    "  --device D          index, part of a name, cpu or gpu        (default: the GPU with the most memory, or the CPU)\n"         \
+    "  --device D          index, part of a name, cpu or gpu        (default: the GPU with the most memory, or the CPU);\n"        \
+    "                      a list of them, 0,1, or all: the layers are divided among them\n"                                       \
+    "  --stages LIST       which layers where, by hand: 0:embeddings-layer.5,1:layer.6-head\n"                                     \
     "  --threads N         threads of a CPU device                  (default: all that its affinity and control group leave)\n"    \
     "  --memory-limit MB   take no more device memory than this\n"                                                                 \
     "  --gemm NAME         portable, native or clblast instead of the measured choice\n"                                           \
@@ -20,7 +22,7 @@
     "  --cache DIR         built kernels and measurements; off: none    (default tracknet in $XDG_CACHE_HOME or ~/.cache)\n"
 
 #define CONFIG_OPTIONS "data model training config config-dir seed"
-#define DEVICE_OPTIONS "device threads memory-limit gemm variants cache"
+#define DEVICE_OPTIONS "device stages threads memory-limit gemm variants cache"
 
 const tn_command tn_commands[] = {
     {"train", "train a model as the configuration says",

@@ -54,6 +54,7 @@ static const opt_row opt_rows[] = {
     {ROW("config-dir", TEXT, source.config_dir), .path = true},
     {ROW("seed", TEXT, seed), .check = opt_is_seed},
     {ROW("device", TEXT, run.device)},
+    {ROW("stages", TEXT, run.stages)},
     {ROW("threads", COUNT, threads), .min = 1},
     {ROW("memory-limit", MEBIBYTES, run.memory_limit)},
     {ROW("gemm", TEXT, gemm), .choices = "portable native clblast"},

@@ -117,6 +117,8 @@ int tn_queue_wait(tn_dev *d, tn_queue q, const tn_event *e, tn_error *err);
 int tn_queue_mark(tn_dev *d, tn_queue q, tn_event **done, tn_error *err);
 /** Waits on the host. NULL is done. */
 int tn_event_wait(const tn_event *e, tn_error *err);
+/** The same for a thread that is not the one of the event's device. */
+int tn_event_join(const tn_event *e, tn_error *err);
 /** Without waiting: has it happened (1), not yet (0), or failed (negative status)? */
 int tn_event_done(const tn_event *e, tn_error *err);
 void tn_event_free(tn_event *e);

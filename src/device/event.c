@@ -76,6 +76,15 @@ int tn_event_wait(const tn_event *e, tn_error *err)
     return rc ? tn_dev_failed(e->dev, "waiting for a command", 0, rc, true, err) : 0;
 }
 
+int tn_event_join(const tn_event *e, tn_error *err)
+{
+    if (!e) return 0;
+    const cl_int rc = clWaitForEvents(1, &e->e);
+    if (!rc) return 0;
+    return tn_fail_cl(err, TN_ERR_DEVICE, rc, "device '%s': what another device waited for failed (%s)", e->dev->info.name,
+                      tn_cl_error(rc));
+}
+
 int tn_event_done(const tn_event *e, tn_error *err)
 {
     if (!e) return 1;

@@ -158,8 +158,13 @@ static int failed_at(const tape_entry *e, tn_error *err)
 
 int tn_tape_play(tn_tape *t, tn_error *err)
 {
+    return tn_tape_play_part(t, 0, t->n, err);
+}
+
+int tn_tape_play_part(tn_tape *t, int first, int end, tn_error *err)
+{
     TN_TRY(tn_dev_usable(t->dev, err));
-    for (int i = 0; i < t->n; i++)
+    for (int i = first; i < end; i++)
         if (play(t, &t->e[i], t->dev->cl->queue[TN_QUEUE_MAIN], NULL, err)) return failed_at(&t->e[i], err);
     return 0;
 }

@@ -4,10 +4,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-static tn_dtype storage_type(const tn_settings *s, const tn_dev *d, const tn_log *log)
+static tn_dtype storage_type(const tn_settings *s, const tn_team *t, const tn_log *log)
 {
     const char *p = s->training.precision;
     if (!strcmp(p, "auto")) {
+        const tn_dev *d = t->dev[0];
+        for (int i = 1; i < t->n_dev && d->info.bf16_units; i++) d = t->dev[i]; /* one that has none decides */
         p = d->info.bf16_units ? "bf16" : "fp32";
         tn_logf(log, TN_LOG_INFO, "training.precision auto: %s, since %s %s hardware that multiplies bf16", p, d->info.name,
                 d->info.bf16_units ? "has" : "has no");
@@ -153,11 +155,17 @@ static int load_weights(tn_engine *e, const tn_hf_dir *hf, tn_error *err)
     return 0;
 }
 
-static int open_device(tn_engine *e, int index, const tn_run_options *o, tn_error *err)
+static int open_team(tn_engine *e, const tn_quant_spec *quant, const tn_run_options *o, bool optimiser, bool dry, tn_error *err)
 {
-    const tn_dev_options x = {o->memory_limit, e->log, e->watch, o->variants, o->cache, o->helper};
-    TN_TRY(tn_watch_tell(&e->watch, TN_PHASE_OPENING, NULL, 0, 0, err));
-    return tn_dev_open(&e->dev, index, &x, err);
+    tn_team *t = &e->team;
+    TN_TRY(tn_team_open(t, e->model, e->s->training.batch_size, o, e->log, e->watch, err));
+    e->dev = t->member[0].dev;
+    e->act = storage_type(e->s, t, e->log);
+    const tn_store_spec spec = {.quant = quant, .act = e->act, .optimiser = optimiser, .dry = dry};
+    TN_TRY(tn_team_store(t, e->model, &spec, err));
+    e->session = t->member[0].session;
+    e->optimises = optimiser && !dry;
+    return 0;
 }
 
 static int open_engine(tn_engine **out, const tn_settings *s, const tn_run_options *o, const tn_lora *lora, bool optimiser,
@@ -165,9 +173,7 @@ static int open_engine(tn_engine **out, const tn_settings *s, const tn_run_optio
 {
     tn_engine *e = calloc(1, sizeof *e);
     tn_hf_dir *hf = NULL;
-    int index;
     tn_quant_spec quant = {0};
-    tn_store *store = NULL;
     *out = NULL;
     if (!e) return tn_oom(err);
     e->s = s;
@@ -181,11 +187,7 @@ static int open_engine(tn_engine **out, const tn_settings *s, const tn_run_optio
     if (!rc) tn_hf_warn(hf, e->log);
     if (!rc) rc = build_model(e, hf, lora, err);
     if (!rc) rc = quant_of(&quant, e, hf, err);
-    if (!rc) rc = tn_device_select(&index, o->device, err);
-    if (!rc) rc = open_device(e, index, o, err);
-    if (!rc) e->act = storage_type(s, e->dev, e->log);
-    if (!rc) rc = tn_store_new(&store, e->dev, e->model, &quant, e->act, optimiser, dry, err);
-    if (!rc) rc = tn_session_new(&e->session, e->dev, e->model, store, err);
+    if (!rc) rc = open_team(e, &quant, o, optimiser, dry, err);
     if (!rc && !dry) rc = load_weights(e, hf, err);
     tn_hf_close(hf);
     tn_strs_free(&quant.skip);
@@ -212,10 +214,26 @@ void tn_engine_close(tn_engine *e)
     if (!e) return;
     for (int i = 0; e->kept && i < e->model->n_slots; i++) free(e->kept[i]);
     free(e->kept);
-    tn_session_free(e->session);
+    tn_team_close(&e->team);
     tn_model_free(e->model);
-    tn_dev_close(e->dev);
     free(e);
+}
+
+int tn_engine_state_set(tn_engine *e, const tn_optim_state *s, tn_error *err)
+{
+    for (int i = 0; i < e->team.n; i++) TN_TRY(tn_ctx_state_set(&e->team.member[i].session->ctx, s, err));
+    return 0;
+}
+
+int tn_engine_state_get(tn_engine *e, tn_optim_state *s, tn_error *err)
+{
+    return tn_ctx_state_get(&e->session->ctx, s, err);
+}
+
+int tn_engine_finish(tn_engine *e, tn_error *err)
+{
+    for (int i = 0; i < e->team.n_dev; i++) TN_TRY(tn_dev_finish(e->team.dev[i], err));
+    return 0;
 }
 
 tn_loss_spec tn_engine_loss(const tn_engine *e)

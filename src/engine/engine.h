@@ -5,6 +5,7 @@
 #include "loader.h"
 #include "session.h"
 #include "settings.h"
+#include "team.h"
 #include <tracknet/train.h>
 
 typedef struct tn_engine {
@@ -12,14 +13,16 @@ typedef struct tn_engine {
     tn_log own_log; /* the caller's, copied */
     const tn_log *log;
     tn_watch watch;
-    tn_dev *dev;
+    tn_team team;
+    tn_dev *dev; /* of the team's first member, as the session is */
     tn_model *model;
-    tn_session *session; /* owns the store */
+    tn_session *session; /* its store answers for those of all stages and replicas */
     tn_dtype act;
     int image_w, image_h;
     float **kept;      /* base values that an adapter replaced, by slot, for the next adapter; NULL: none */
     bool stays_apart;  /* tn_engine_merge found no room */
     bool recomputes;   /* training passes make activations again instead of keeping them */
+    bool optimises;    /* there are gradients and an optimiser's state */
     bool foreign_lora; /* the adapters come from elsewhere than the configuration */
 } tn_engine;
 
@@ -37,6 +40,11 @@ tn_pass tn_engine_features_pass(const tn_engine *e, int batch);
 tn_pass tn_engine_head_pass(const tn_engine *e, int batch);
 tn_pass tn_engine_eval_pass(const tn_engine *e, int batch, bool loss);
 tn_prep tn_engine_prep(const tn_engine *e, bool training);
+/** The optimiser's state on every device. */
+int tn_engine_state_set(tn_engine *e, const tn_optim_state *s, tn_error *err);
+int tn_engine_state_get(tn_engine *e, tn_optim_state *s, tn_error *err);
+/** Waits for all devices. */
+int tn_engine_finish(tn_engine *e, tn_error *err);
 /** The configuration's loss, for e->session->loss. */
 tn_loss_spec tn_engine_loss(const tn_engine *e);
 /** How many of a batch's frames the loss counts: what its mean is over, times the pixels of a heatmap. */

@@ -1,42 +1,87 @@
 /* How much device memory a run takes, from the plan, before it takes any. */
+#include "crew.h"
 #include "machine.h"
-#include "stepper.h"
 
 #include <stdio.h>
 
-static int memory_activations(const tn_engine *e, const tn_model *m, tn_store *st, tn_pass pass, size_t *act, size_t *ws,
-                              tn_error *err)
+static size_t room_of(const tn_dev *d)
+{
+    return d->memory_limit ? d->memory_limit : d->info.global_memory / 10 * 9;
+}
+
+/* What a step's frames and results take, where all is on one device. */
+static size_t staging_bytes(const tn_engine *e, int micro, bool features)
+{
+    return tn_lane_bytes(e, &e->team.member[0], e->s->training.batch_size, micro, features);
+}
+
+/* Of the largest of several passes, of which some have copies under way at once. */
+typedef struct {
+    size_t act, ws, crossing;
+} pass_needs;
+
+static int needs_of(pass_needs *n, tn_dev *d, const tn_model *m, tn_store *st, const tn_cut *cut, tn_pass pass, int flights,
+                    tn_error *err)
 {
     tn_exec *x;
-    TN_TRY(tn_exec_new(&x, e->dev, m, st, &pass, err));
-    *act = TN_MAX(*act, x->plan.total);
-    *ws = TN_MAX(*ws, x->workspace);
+    TN_TRY(tn_exec_new(&x, d, m, st, &pass, cut, err));
+    n->act = TN_MAX(n->act, (size_t)flights * x->plan.total);
+    n->ws = TN_MAX(n->ws, x->workspace);
+    n->crossing = TN_MAX(n->crossing, tn_crew_bytes(&x->g));
     tn_exec_free(NULL, x);
     return 0;
 }
 
-/* Device memory of a training run with this micro-batch. */
-static int memory_of(const tn_engine *e, int micro, tn_memory *m, tn_error *err)
+static void sum_up(tn_memory *m)
 {
-    tn_store *st = e->session->store;
+    m->total = m->weights + m->parameters + m->gradients + m->optimizer + m->activations + m->workspace;
+}
+
+/* Device memory of a member in a training run with this micro-batch. */
+static int memory_of_member(const tn_engine *e, const tn_member *who, int micro, tn_memory *m, tn_error *err)
+{
+    tn_store *st = who->session->store;
+    const tn_cut *cut = &who->session->cut;
+    const int batch = who->n_stages > 1 || e->team.n > 1 ? e->team.split.replica[who->replica].images : e->s->training.batch_size;
+    const int part = TN_MIN(micro, batch), flights = tn_lane_flights(who, TN_CEIL_DIV(batch, part));
+    pass_needs n = {0};
     *m = (tn_memory){.version = TN_MEMORY_VERSION,
                      .weights = st->weight_bytes,
                      .weights_float32 = st->float_bytes,
                      .parameters = 4 * st->n_params + tn_store_shadow_bytes(st),
                      .gradients = 4 * st->n_params,
-                     .optimizer = 8 * st->n_params,
+                     .optimizer = 8 * st->n_params};
+    TN_TRY(needs_of(&n, who->dev, e->model, st, cut, tn_engine_train_pass(e, part, tn_engine_groups(e)), flights, err));
+    if (e->s->training.freeze_epochs > 0)
+        TN_TRY(needs_of(&n, who->dev, e->model, st, cut, tn_engine_train_pass(e, part, TN_GROUP_HEAD), flights, err));
+    TN_TRY(needs_of(&n, who->dev, e->model, st, cut, tn_engine_eval_pass(e, part, true), 1, err));
+    m->activations = n.act;
+    m->workspace = n.ws + tn_lane_bytes(e, who, batch, part, false) + (who->dev->info.unified_memory ? n.crossing : 0);
+    sum_up(m);
+    return 0;
+}
+
+/* Of all members together. *tight: the one that has the least to spare, *spare: how much that is, negative where it has too little.
+ */
+static int memory_of(const tn_engine *e, int micro, tn_memory *m, const tn_member **tight, double *spare, tn_error *err)
+{
+    const tn_store *st = e->session->store;
+    *m = (tn_memory){.version = TN_MEMORY_VERSION,
                      .micro_batch = micro,
                      .quantized_modules = st->n_quantised,
                      .skipped_modules = st->n_skipped,
                      .indivisible_modules = st->n_indivisible};
-    TN_TRY(memory_activations(e, e->model, st, tn_engine_train_pass(e, micro, tn_engine_groups(e)), &m->activations, &m->workspace,
-                              err));
-    if (e->s->training.freeze_epochs > 0)
-        TN_TRY(memory_activations(e, e->model, st, tn_engine_train_pass(e, micro, TN_GROUP_HEAD), &m->activations, &m->workspace,
-                                  err));
-    TN_TRY(memory_activations(e, e->model, st, tn_engine_eval_pass(e, micro, true), &m->activations, &m->workspace, err));
-    m->workspace += tn_stepper_bytes(e, e->s->training.batch_size, micro, false);
-    m->total = m->weights + m->parameters + m->gradients + m->optimizer + m->activations + m->workspace;
+    for (int i = 0; i < e->team.n; i++) {
+        const tn_member *who = &e->team.member[i];
+        tn_memory own;
+        TN_TRY(memory_of_member(e, who, micro, &own, err));
+        const double left = (double)room_of(who->dev) - (double)own.total;
+        if (!i || left < *spare) *tight = who, *spare = left;
+        m->weights += own.weights, m->weights_float32 += own.weights_float32;
+        m->parameters += own.parameters, m->gradients += own.gradients, m->optimizer += own.optimizer;
+        m->activations += own.activations, m->workspace += own.workspace;
+    }
+    sum_up(m);
     return 0;
 }
 
@@ -47,60 +92,58 @@ int tn_engine_full_float32(const tn_engine *e, int micro, size_t *bytes, tn_erro
     const tn_model *m = e->model;
     const tn_model_spec spec = {&m->vit, &m->dec, NULL, m->image_h, m->image_w, m->heat_h, m->heat_w, true};
     TN_TRY(tn_model_new(&full, &spec, NULL, err));
-    size_t act = 0, ws = 0;
+    pass_needs n = {0};
     tn_pass pass = {.batch = micro, .act = TN_F32, .groups = 7, .training = true, .loss = true, .heat = true, .frames = true};
     int rc = tn_store_new(&st, e->dev, full, NULL, TN_F32, true, true, err);
-    if (!rc) rc = memory_activations(e, full, st, pass, &act, &ws, err);
-    if (!rc)
-        *bytes = st->weight_bytes + 16 * st->n_params + act + ws + tn_stepper_bytes(e, e->s->training.batch_size, micro, false);
+    if (!rc) rc = needs_of(&n, e->dev, full, st, NULL, pass, 1, err);
+    if (!rc) *bytes = st->weight_bytes + 16 * st->n_params + n.act + n.ws + staging_bytes(e, micro, false);
     tn_store_free(st);
     tn_model_free(full);
     return rc;
 }
 
-static size_t room_of(const tn_dev *d)
+static int fits(bool *fit, const tn_engine *e, int micro, tn_memory *m, const tn_member **tight, tn_error *err)
 {
-    return d->memory_limit ? d->memory_limit : d->info.global_memory / 10 * 9;
-}
-
-static int fits(bool *fit, const tn_engine *e, int micro, tn_memory *m, tn_error *err)
-{
-    const int rc = memory_of(e, micro, m, err);
-    *fit = !rc && m->total <= room_of(e->dev);
+    double spare = 0;
+    const int rc = memory_of(e, micro, m, tight, &spare, err);
+    *fit = !rc && spare >= 0;
     return rc == TN_ERR_MEMORY ? 0 : rc;
 }
 
 /* Making activations again costs a fifth of a step at most, a smaller micro-batch is not always a batch's equal: so that goes
  * first. */
-static int fits_somehow(bool *fit, tn_engine *e, int micro, tn_memory *m, tn_error *err)
+static int fits_somehow(bool *fit, tn_engine *e, int micro, tn_memory *m, const tn_member **tight, tn_error *err)
 {
-    TN_TRY(fits(fit, e, micro, m, err));
+    TN_TRY(fits(fit, e, micro, m, tight, err));
     if (*fit || e->recomputes) return 0;
     const size_t kept = m->total;
     e->recomputes = true;
-    TN_TRY(fits(fit, e, micro, m, err));
+    TN_TRY(fits(fit, e, micro, m, tight, err));
     e->recomputes = *fit;
     if (*fit)
         tn_logf(
             e->log, TN_LOG_INFO,
             "activations are made again in the backward pass: keeping them takes %zu MiB with a micro-batch of %d, there are %zu",
-            kept >> 20, micro, room_of(e->dev) >> 20);
+            kept >> 20, micro, room_of((*tight)->dev) >> 20);
     return 0;
 }
 
 int tn_engine_fit(tn_engine *e, int *micro, tn_memory *m, tn_error *err)
 {
     const tn_settings *s = e->s;
-    int b = s->training.micro > 0 ? TN_MIN(s->training.micro, s->training.batch_size) : s->training.batch_size;
+    const tn_member *tight = e->team.member;
+    const tn_replica *r = e->team.split.replica;
+    const int most = e->team.n > 1 ? r->images : s->training.batch_size, usual = e->team.n > 1 ? r->micro : most;
+    int b = s->training.micro > 0 ? TN_MIN(s->training.micro, most) : usual;
     for (bool fit;;) {
-        TN_TRY(fits_somehow(&fit, e, b, m, err));
+        TN_TRY(fits_somehow(&fit, e, b, m, &tight, err));
         if (fit) break;
         int next = TN_MAX(s->training.min_micro, TN_MIN(b - 1, (int)(b / s->training.backoff)));
         if (!s->training.adaptive || next >= b || next < 1)
             return tn_fail(err, TN_ERR_MEMORY,
                            "training needs %zu MiB on '%s' with a micro-batch of %d, and there are %zu MiB; use "
                            "model.quantization.enabled=true, training.precision=bf16 or a smaller model",
-                           m->total >> 20, e->dev->info.name, b, room_of(e->dev) >> 20);
+                           m->total >> 20, tight->dev->info.name, b, room_of(tight->dev) >> 20);
         b = next;
     }
     *micro = b;
@@ -113,6 +156,7 @@ int tn_engine_fit(tn_engine *e, int *micro, tn_memory *m, tn_error *err)
 static const char *why_none(const tn_engine *e)
 {
     const tn_settings *s = e->s;
+    if (e->team.n > 1) return "the layers lie on several devices";
     if (!s->training.feature_cache) return "training.feature_cache is 0";
     if (tn_engine_frozen_epochs(e) < 2) return tn_engine_frozen_epochs(e) ? "one epoch alone reads them" : "no epoch reads them";
     if (s->data.flip_prob > 0) return "data.preprocess.flip_prob is above 0, so frames differ from epoch to epoch";
@@ -130,10 +174,9 @@ static size_t host_room(const tn_engine *e)
 
 static void find_place(tn_features_plan *p, const tn_engine *e, tn_memory *m)
 {
-    const int batch = e->s->training.batch_size;
     const bool shared = e->dev->info.unified_memory;
     const size_t room = room_of(e->dev), host = host_room(e), left = room > m->total ? room - m->total : 0;
-    const size_t more = tn_stepper_bytes(e, batch, m->micro_batch, true) - tn_stepper_bytes(e, batch, m->micro_batch, false);
+    const size_t more = staging_bytes(e, m->micro_batch, true) - staging_bytes(e, m->micro_batch, false);
     p->device = p->bytes <= left && (!shared || p->bytes <= host);
     p->host = !shared && p->bytes <= host && more <= left;
     if (p->device) m->activations += p->bytes, m->total += p->bytes;
@@ -166,27 +209,43 @@ static bool gains_by_copies(const tn_engine *e)
 }
 
 /* Half of what is free, a quarter where the host lives in it too; and a pass beside them. */
-static int copies_fit(const tn_engine *e, int batch, bool *fit, tn_error *err)
+static int copies_fit(const tn_engine *e, const tn_member *who, int batch, bool *fit, tn_error *err)
 {
-    const tn_dev *d = e->dev;
-    const size_t room = room_of(d), left = room - TN_MIN(room, d->allocated), copies = e->session->store->merged_bytes;
+    const tn_dev *d = who->dev;
+    const size_t room = room_of(d), left = room - TN_MIN(room, d->allocated), copies = who->session->store->merged_bytes;
     size_t bytes = 0;
     tn_pass pass = tn_engine_eval_pass(e, batch, true);
     pass.merged = true;
     *fit = false;
-    const int rc = tn_pass_bytes(&bytes, d, e->model, &pass, err);
+    const int rc = tn_pass_bytes(&bytes, d, e->model, &pass, &who->session->cut, err);
     if (rc) return rc == TN_ERR_MEMORY ? 0 : rc;
     *fit = copies <= left / (shares_memory(d) ? 4 : 2) && copies + bytes <= left;
     return 0;
+}
+
+static int all_copies_fit(const tn_engine *e, int batch, bool *fit, tn_error *err)
+{
+    *fit = true;
+    for (int i = 0; *fit && i < e->team.n; i++) TN_TRY(copies_fit(e, &e->team.member[i], batch, fit, err));
+    return 0;
+}
+
+static size_t copies_of(const tn_engine *e)
+{
+    size_t bytes = 0;
+    for (const tn_store *st = e->session->store; st; st = st->next) bytes += st->merged_bytes;
+    return bytes;
 }
 
 /* The first time. */
 static int try_to_merge(tn_engine *e, int batch, tn_error *err)
 {
     tn_store *st = e->session->store;
-    const double copies = (double)st->merged_bytes / 1048576, stored = (double)st->weight_bytes / 1048576;
+    size_t bytes, as_float32;
+    tn_store_weights(st, &bytes, &as_float32);
+    const double copies = (double)copies_of(e) / 1048576, stored = (double)bytes / 1048576;
     bool fit;
-    TN_TRY(copies_fit(e, batch, &fit, err));
+    TN_TRY(all_copies_fit(e, batch, &fit, err));
     const int rc = fit ? tn_store_merge(st, err) : 0;
     if (rc && rc != TN_ERR_MEMORY) return rc;
     e->stays_apart = !st->merged;
@@ -205,6 +264,6 @@ static int try_to_merge(tn_engine *e, int batch, tn_error *err)
 int tn_engine_merge(tn_engine *e, int batch, tn_error *err)
 {
     tn_store *st = e->session->store;
-    if (!st->merged_bytes || st->merged || e->stays_apart || !gains_by_copies(e)) return 0;
+    if (!copies_of(e) || st->merged || e->stays_apart || !gains_by_copies(e)) return 0;
     return st->has_merged ? tn_store_merge(st, err) : try_to_merge(e, batch, err);
 }

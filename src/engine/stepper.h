@@ -2,25 +2,18 @@
  * Optimiser steps, one after another, with the host a step ahead of the device: what training and `tracknet profile train` run.
  *
  * A step copies its batch into pinned memory, enqueues everything (inputs, the passes' tapes, the optimiser's tape, reads of the
- * results) and returns. The only call that waits is for the step two back, whose staging it takes over and whose results it
- * hands out. One host thread; freed before the engine.
+ * results) and returns. With one device the only call that waits is for the step two back, whose staging it takes over and whose
+ * results it hands out. With several the lanes' threads (crew.h) run the passes, and the step waits once more: the gradient's norm
+ * is of all lanes, and replicas' gradients are added, in the replicas' order, on the host. One host thread; freed before the
+ * engine.
  */
 #ifndef TN_STEPPER_H
 #define TN_STEPPER_H
-#include "frozen.h"
+#include "lane.h"
 
 typedef struct tn_stepper tn_stepper;
 
-/** One step. The batch is copied before tn_stepper_step returns. */
-typedef struct tn_step_job {
-    long long index; /* of the run, from 0; the masks of dropout follow from it */
-    tn_batch batch;
-    const tn_features *features; /* read in place of the batch's frames, by its index; groups: the head alone. NULL: none */
-    int micro, groups;           /* the batch is summed from parts of `micro`; groups: what is trained */
-    double lr;
-} tn_step_job;
-
-/** What came of it. */
+/** What came of a step. */
 typedef struct tn_step_result {
     long long index;
     int images;
@@ -40,9 +33,7 @@ void tn_stepper_free(tn_stepper *st);
 int tn_stepper_step(tn_stepper *st, const tn_step_job *j, tn_error *err);
 /** Waits for every step and hands its results out: before anything else uses the session. */
 int tn_stepper_drain(tn_stepper *st, tn_error *err);
-/** What a step of these groups plays before its passes and after them, recorded when it is not yet. Borrowed. */
+/** What a step of these groups plays on the first device before its passes and after them, recorded when it is not yet. Borrowed.
+ */
 int tn_stepper_tapes(tn_tape **before, tn_tape **after, tn_stepper *st, int groups, tn_error *err);
-/** Device memory that it takes, beside the session's: a part of what tn_engine_fit counts. features: also with steps whose features
- * come from host memory. */
-size_t tn_stepper_bytes(const tn_engine *e, int batch, int micro, bool features);
 #endif

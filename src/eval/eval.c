@@ -2,6 +2,7 @@
 #include "entry.h"
 #include "files.h"
 #include "metrics.h"
+#include "relay.h"
 #include "report.h"
 #include "score.h"
 
@@ -62,32 +63,49 @@ static int preview(const tn_engine *e, const tn_batch *b, int i, const float *he
     return rc;
 }
 
-/* Everything but the last read. part: NULL, or where the loss's partials are to go. */
-static int enqueue_forward(tn_engine *e, tn_exec *x, const tn_batch *b, const tn_step_constants *now, float *part, tn_error *err)
+/* A stage's pass: all that it reads goes up, what it makes stays. part: NULL, or where the loss's partials are to go. */
+static int enqueue_stage(const tn_member *who, tn_exec *x, const tn_batch *b, const tn_step_constants *now, float *part,
+                         tn_error *err)
 {
-    tn_session *s = e->session;
+    tn_session *s = who->session;
     TN_TRY(tn_buffer_write_async(s->ctx.constants, TN_QUEUE_MAIN, 0, now, sizeof *now, NULL, NULL, err));
-    TN_TRY(tn_session_send(s, x, x->g.pixels, b->frames, err));
-    if (part) TN_TRY(tn_session_send(s, x, x->g.labels, b->labels, err));
+    if (x->g.pixels >= 0) TN_TRY(tn_session_send(s, x, x->g.pixels, b->frames, err));
+    if (part && x->g.labels >= 0) TN_TRY(tn_session_send(s, x, x->g.labels, b->labels, err));
     TN_TRY(tn_session_run(s, x, err));
-    return part ? tn_buffer_read_async(x->mem[x->g.loss], TN_QUEUE_MAIN, 0, part, TN_PARTIALS * sizeof *part, NULL, NULL, err) : 0;
+    if (!part || x->g.loss < 0) return 0;
+    return tn_buffer_read_async(x->mem[x->g.loss], TN_QUEUE_MAIN, 0, part, TN_PARTIALS * sizeof *part, NULL, NULL, err);
+}
+
+/* Stage after stage of the first replica; *x is the last one's. */
+static int enqueue_forward(tn_engine *e, tn_exec **x, tn_relay *r, const tn_batch *b, const tn_step_constants *now, float *part,
+                           tn_error *err)
+{
+    const tn_pass pass = tn_engine_eval_pass(e, b->n, part != NULL);
+    for (int i = 0; i < e->team.member[0].n_stages; i++) {
+        const tn_member *who = &e->team.member[i];
+        who->session->loss = tn_engine_loss(e);
+        TN_TRY(tn_session_get(x, who->session, &pass, err));
+        TN_TRY(tn_ctx_step_ready(&who->session->ctx, err));
+        TN_TRY(tn_relay_bring(r, *x, err));
+        TN_TRY(enqueue_stage(who, *x, b, now, part, err));
+        TN_TRY(tn_relay_take(r, *x, err));
+    }
+    return 0;
 }
 
 int tn_forward(tn_engine *e, const tn_batch *b, float *heat, double *loss, tn_error *err)
 {
-    tn_session *s = e->session;
-    tn_exec *x;
+    tn_exec *x = NULL;
+    tn_relay r = {0};
     float part[TN_PARTIALS];
     const tn_step_constants now = {.inv_mask = 1};
-    const tn_pass pass = tn_engine_eval_pass(e, b->n, loss != NULL);
-    s->loss = tn_engine_loss(e);
-    TN_TRY(tn_session_get(&x, s, &pass, err));
-    TN_TRY(tn_ctx_step_ready(&s->ctx, err));
-    int rc = enqueue_forward(e, x, b, &now, loss ? part : NULL, err);
-    if (!rc) rc = tn_session_download(s, x, x->g.heat, heat, err); /* the last of the queue: all before it is done */
+    const tn_member *last = &e->team.member[e->team.member[0].n_stages - 1];
+    int rc = enqueue_forward(e, &x, &r, b, &now, loss ? part : NULL, err);
+    if (!rc) rc = tn_session_download(last->session, x, x->g.heat, heat, err); /* the last of the queue: all before it is done */
     tn_error unread;
-    if (rc) (void)tn_dev_finish(e->dev, &unread); /* what is on its way reads and writes this frame's variables */
+    if (rc) (void)tn_engine_finish(e, &unread); /* what is on its way reads and writes this frame's variables */
     else if (loss) *loss = tn_loss_sum(part);
+    tn_relay_free(&r);
     return rc;
 }
 

@@ -143,6 +143,11 @@ static bool fuse_at(tn_graph *g, int i)
     return g->n[i].op == TN_OP_LINEAR_DX && (fuse_adapters(g, i) || fuse_slope(g, i));
 }
 
+static bool on_one_device(const tn_graph *g, const tn_gnode *a, const tn_gnode *b)
+{
+    return !g->stage_of || g->stage_of[a->layer] == g->stage_of[b->layer];
+}
+
 /* dx, and w1 * dx beside it for the branch that was scaled. Where the scaling took dx's own storage, dx goes: nothing to spare. */
 static void fuse_scaled(tn_graph *g, int i)
 {
@@ -150,6 +155,7 @@ static void fuse_scaled(tn_graph *g, int i)
         const tn_gnode s = g->n[k];
         if (s.op != TN_OP_SCALE_COLS || s.in[0] != g->n[i].out[0]) continue;
         if (g->t[s.out[0]].storage != s.out[0] || g->t[s.out[0]].dtype != g->t[s.in[0]].dtype) return;
+        if (!on_one_device(g, &g->n[i], &s)) return; /* the scale lies where the branch does */
         g->n[i].w[1] = s.w[0];
         g->n[i].out[1] = s.out[0];
         tn_graph_remove(g, k);

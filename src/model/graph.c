@@ -23,6 +23,7 @@ void tn_graph_free(tn_graph *g)
     free(g->t);
     free(g->n);
     free(g->layers);
+    free(g->edges);
     *g = (tn_graph){0};
 }
 
@@ -149,6 +150,12 @@ size_t tn_gtensor_bytes(const tn_gtensor *t)
     return (size_t)t->rows * (size_t)t->cols * tn_dtype_size(t->dtype);
 }
 
+/* Is it there before the graph runs? */
+static bool is_given(const tn_gtensor *t)
+{
+    return t->kind == TN_G_INPUT || t->kind == TN_G_CONST || t->kind == TN_G_ARRIVES;
+}
+
 static int unwritten(const tn_graph *g, const tn_gnode *n, int t, tn_error *err)
 {
     return tn_fail(err, TN_ERR_ARGUMENT, "layer %s, %s reads '%s', which nothing has written", g->layers[n->layer].name,
@@ -159,7 +166,7 @@ int tn_graph_check(const tn_graph *g, tn_error *err)
 {
     bool *written = calloc((size_t)g->n_t + 1, sizeof *written);
     int rc = written ? 0 : tn_oom(err);
-    for (int i = 0; !rc && i < g->n_t; i++) written[i] = g->t[i].kind == TN_G_INPUT || g->t[i].kind == TN_G_CONST;
+    for (int i = 0; !rc && i < g->n_t; i++) written[i] = is_given(&g->t[i]);
     for (int i = 0; !rc && i < g->n_n; i++) {
         const tn_gnode *n = &g->n[i];
         if (n->onto >= 0 && !written[n->onto]) rc = unwritten(g, n, n->onto, err);

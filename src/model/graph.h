@@ -14,9 +14,11 @@
 #include "fail.h"
 #include "operations.h"
 
-typedef enum tn_gkind { TN_G_ACT, TN_G_INPUT, TN_G_CONST, TN_G_OUTPUT } tn_gkind;
+/** ARRIVES, LEAVES: of a stage's graph (cut.h), what comes from another stage and what goes there. */
+typedef enum tn_gkind { TN_G_ACT, TN_G_INPUT, TN_G_CONST, TN_G_OUTPUT, TN_G_ARRIVES, TN_G_LEAVES } tn_gkind;
 
-/** An activation. Outputs and inputs live as long as the plan; the rest from first write to last use. */
+/** An activation. Outputs and inputs live as long as the plan; the rest from first write to last use, or, where it crosses between
+ * stages, from the pass (forward or backward) before which it comes, or to the end of the one after which it goes. */
 typedef struct tn_gtensor {
     char name[48];
     tn_gkind kind;
@@ -56,6 +58,14 @@ typedef struct tn_glayer {
     int recompute; /* 0 keep all, 1 recompute cheap operations, 2 recompute everything inside */
 } tn_glayer;
 
+/** A tensor of a stage's graph that crosses to or from another stage. */
+typedef struct tn_gedge {
+    int tensor, tag; /* tag: its id in the whole graph, by which the two ends find each other */
+    int stage;       /* the other end */
+    bool leaves;     /* else it arrives */
+    bool backward;   /* with the backward pass: gradients; else with the forward one */
+} tn_gedge;
+
 typedef struct tn_graph {
     int batch;
     tn_gtensor *t;
@@ -64,6 +74,9 @@ typedef struct tn_graph {
     int n_n, cap_n;
     tn_glayer *layers;
     int n_layers;
+    const int *stage_of; /* by layer, borrowed: nodes of different stages are not fused; NULL: one stage */
+    tn_gedge *edges;     /* of a stage's part; sorted by tag */
+    int n_edges;
     int layer;     /* being built */
     int n_forward; /* nodes of the forward pass */
     bool in_backward;

@@ -171,7 +171,10 @@ typedef struct tn_pass {
     float sigma;    /* frames: of the target's Gaussian, heatmap pixels */
     bool negative;  /* frames: one without a ball asks for an empty heatmap; else it is left out of the loss */
     tn_stretch stretch;
+    int flight; /* which of the passes that a stage has under way at once, 0 to TN_MAX_FLIGHTS - 1: each has activations of its own
+                 */
 } tn_pass;
+enum { TN_MAX_FLIGHTS = 64 };
 int tn_model_graph(tn_graph *g, const tn_model *m, const tn_pass *p, tn_error *err);
 
 /* ---- parts, each in its own file ---- */

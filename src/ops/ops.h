@@ -247,6 +247,10 @@ typedef struct tn_optim_range {
 } tn_optim_range;
 /** Norm of g[off, off + n), and from it and the step constants the context's tn_optim_state: factor, counts, loss scale. */
 int tn_clip(tn_ctx *c, tn_buffer *g, size_t off, size_t n, const tn_adam_spec *s, tn_error *err);
+/** Its two halves, for a gradient in several places: sums of squares of parts of g, *parts (may be NULL) of them, at most
+ * TN_PARTIALS floats; and what the sum of all of them means. */
+int tn_grad_norm(tn_ctx *c, tn_buffer *g, size_t off, size_t n, tn_buffer *sums, int *parts, tn_error *err);
+int tn_clip_sums(tn_ctx *c, tn_buffer *sums, int parts, const tn_adam_spec *s, tn_error *err);
 /** A step with what tn_clip left; nothing where that was not finite. */
 int tn_adamw(tn_ctx *c, const tn_optim_range *r, const tn_adam_spec *s, tn_error *err);
 int tn_sgd(tn_ctx *c, const tn_optim_range *r, float momentum, tn_error *err);

@@ -70,25 +70,39 @@ int tn_sgd(tn_ctx *c, const tn_optim_range *r, float momentum, tn_error *err)
     return over_range(c, "sgd", r, args, TN_COUNT(args), err);
 }
 
-int tn_clip(tn_ctx *c, tn_buffer *g, size_t off, size_t n, const tn_adam_spec *s, tn_error *err)
+int tn_grad_norm(tn_ctx *c, tn_buffer *g, size_t off, size_t n, tn_buffer *sums, int *parts, tn_error *err)
 {
     enum { WG = 64, LEAST = 16 * WG };
-    tn_tensor p;
-    const size_t mark = c->ws_used, chunk = TN_MAX((size_t)LEAST, TN_ROUND_UP(TN_CEIL_DIV(n, (size_t)TN_PARTIALS), (size_t)WG));
-    const size_t parts = TN_CEIL_DIV(n, chunk);
-    const tn_range range = {1, {parts * WG}, {WG}}, one = {1, {1}, {1}};
+    const size_t chunk = TN_MAX((size_t)LEAST, TN_ROUND_UP(TN_CEIL_DIV(n, (size_t)TN_PARTIALS), (size_t)WG));
+    const size_t made = TN_CEIL_DIV(n, chunk);
+    const tn_range range = {1, {made * WG}, {WG}};
     TN_TRY(check_range("the gradient's norm", off, n, err));
+    if (parts) *parts = (int)made;
+    tn_arg args[] = {TN_BUF(g), TN_BUF(sums), TN_UINT(off), TN_UINT(n), TN_UINT(chunk)};
+    return made ? tn_op_run(c, FILE_, "grad_norm", "", args, TN_COUNT(args), &range, err) : 0;
+}
+
+int tn_clip_sums(tn_ctx *c, tn_buffer *sums, int parts, const tn_adam_spec *s, tn_error *err)
+{
+    const tn_range one = {1, {1}, {1}};
     TN_TRY(tn_ctx_step_ready(c, err));
-    TN_TRY(tn_ws_take(c, &p, TN_F32, TN_PARTIALS, 1, err));
-    tn_arg sums[] = {TN_BUF(g), TN_BUF(p.mem), TN_UINT(off), TN_UINT(n), TN_UINT(chunk)};
-    tn_arg args[] = {TN_BUF(p.mem),
+    tn_arg args[] = {TN_BUF(sums),
                      TN_INT(parts),
                      TN_BUF(c->constants),
                      TN_BUF(c->state),
                      TN_FLT(log((double)s->beta1)),
                      TN_FLT(log((double)s->beta2))};
-    int rc = parts ? tn_op_run(c, FILE_, "grad_norm", "", sums, TN_COUNT(sums), &range, err) : 0;
-    if (!rc) rc = tn_op_run(c, FILE_, "clip", "", args, TN_COUNT(args), &one, err);
+    return tn_op_run(c, FILE_, "clip", "", args, TN_COUNT(args), &one, err);
+}
+
+int tn_clip(tn_ctx *c, tn_buffer *g, size_t off, size_t n, const tn_adam_spec *s, tn_error *err)
+{
+    tn_tensor p;
+    int parts;
+    const size_t mark = c->ws_used;
+    TN_TRY(tn_ws_take(c, &p, TN_F32, TN_PARTIALS, 1, err));
+    int rc = tn_grad_norm(c, g, off, n, p.mem, &parts, err);
+    if (!rc) rc = tn_clip_sums(c, p.mem, parts, s, err);
     c->ws_used = mark;
     return rc;
 }

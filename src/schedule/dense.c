@@ -20,7 +20,7 @@ static tn_tensor *matrix(tn_store *st, int i, bool merged)
 
 static bool has(const tn_store *st, int i, bool merged)
 {
-    return merged ? st->s[i].merged.rows > 0 : st->s[i].place == TN_PLACE_DENSE;
+    return merged ? st->s[i].merged.rows > 0 : st->s[i].place == TN_PLACE_DENSE && !st->s[i].elsewhere;
 }
 
 /* Without its copy the matrix would be unpacked, or multiplied beside adapters, in every pass. */
@@ -37,7 +37,7 @@ static void give_copies(tn_store *st, int first)
     for (int i = first; i >= 0; i = next_of(st->m, i)) any |= gains(st, i);
     for (int i = first; any && i >= 0; i = next_of(st->m, i)) {
         tn_stored *e = &st->s[i];
-        if (e->place == TN_PLACE_PARAM) continue;
+        if (e->place == TN_PLACE_PARAM || e->elsewhere) continue;
         e->merged = tn_view(NULL, st->act, e->t.rows, e->t.cols);
         st->merged_bytes += tn_tensor_bytes(&e->merged);
     }

@@ -67,7 +67,7 @@ static int fill_all(tn_store *st, tn_error *err)
     return 0;
 }
 
-int tn_store_merge(tn_store *st, tn_error *err)
+static int merge_one(tn_store *st, tn_error *err)
 {
     const bool had = st->has_merged;
     int rc = had ? 0 : tn_dense_new(st, true, err);
@@ -75,5 +75,15 @@ int tn_store_merge(tn_store *st, tn_error *err)
     if (!rc) rc = fill_all(st, err);
     if (!rc) st->merged = st->has_merged = true;
     else if (!had) tn_dense_free(st, true);
+    return rc;
+}
+
+int tn_store_merge(tn_store *first, tn_error *err)
+{
+    int rc = 0;
+    for (; first && !rc; first = first->twin) {
+        for (tn_store *st = first; st && !rc; st = st->next) rc = merge_one(st, err);
+        first->merged = first->merged && !rc;
+    }
     return rc;
 }

@@ -11,6 +11,15 @@ static void plan_touch(tn_plan *p, const tn_graph *g, int id, int node)
     t->last = node;
 }
 
+/* What arrives is there before its pass begins, what leaves is until its pass has ended and it was read. */
+static void widen(tn_planned *t, const tn_graph *g, const tn_gedge *e)
+{
+    const int begin = e->backward ? g->n_forward : 0, end = e->backward ? g->n_n : g->n_forward;
+    if (t->last < 0) *t = (tn_planned){.first = begin, .last = begin, .chunk = -1, .bytes = t->bytes};
+    if (e->leaves) t->last = TN_MAX(t->last, end);
+    else t->first = TN_MIN(t->first, begin);
+}
+
 static void find_lifetimes(tn_plan *p, const tn_graph *g, size_t align)
 {
     for (int i = 0; i < g->n_t; i++) {
@@ -22,11 +31,13 @@ static void find_lifetimes(tn_plan *p, const tn_graph *g, size_t align)
         for (int k = 0; k < TN_NODE_OUT; k++) plan_touch(p, g, g->n[n].out[k], n);
     }
     for (int i = 0; i < g->n_t; i++) {
+        const tn_gkind kind = g->t[i].kind;
         tn_planned *t = &p->t[g->t[i].storage];
-        if (g->t[i].kind == TN_G_ACT || t->last < 0) continue;
+        if (kind == TN_G_ACT || kind == TN_G_ARRIVES || kind == TN_G_LEAVES || t->last < 0) continue;
         t->first = 0;
         t->last = g->n_n;
     }
+    for (int i = 0; i < g->n_edges; i++) widen(&p->t[g->t[g->edges[i].tensor].storage], g, &g->edges[i]);
 }
 
 static bool plan_together(const tn_planned *a, const tn_planned *b)

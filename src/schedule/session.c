@@ -18,12 +18,18 @@ int tn_session_new(tn_session **out, tn_dev *d, const tn_model *m, tn_store *sto
     return 0;
 }
 
+static void arena_free(tn_arena *a)
+{
+    for (int i = 0; a && i < TN_MAX_CHUNKS; i++) tn_buffer_free(a->chunk[i]);
+    free(a);
+}
+
 void tn_session_free(tn_session *s)
 {
     if (!s) return;
     for (int i = s->n_execs - 1; i >= 0; i--) tn_exec_free(s, s->execs[i]);
     free(s->execs);
-    for (int i = 0; i < TN_MAX_CHUNKS; i++) tn_buffer_free(s->chunk[i]);
+    for (int f = 0; f < TN_MAX_FLIGHTS; f++) arena_free(s->arena[f]);
     tn_ctx_free(&s->ctx);
     tn_store_free(s->store);
     free(s);
@@ -98,9 +104,10 @@ int tn_exec_of_graph(tn_exec **out, tn_dev *d, const tn_model *m, tn_store *stor
 }
 
 /* Freed when this fails. */
-static int graph_of(tn_graph *g, const tn_model *m, const tn_pass *pass, tn_error *err)
+static int whole_graph(tn_graph *g, const tn_model *m, const tn_pass *pass, const int *stage_of, tn_error *err)
 {
     int rc = tn_model_graph(g, m, pass, err);
+    g->stage_of = stage_of;
     if (!rc && !pass->unfused) rc = tn_graph_fuse(g, err);
     if (!rc) rc = tn_graph_merge(g, true, err);
     if (!rc && !pass->unfused) rc = tn_graph_fuse_merged(g, err);
@@ -108,11 +115,21 @@ static int graph_of(tn_graph *g, const tn_model *m, const tn_pass *pass, tn_erro
     return rc;
 }
 
-int tn_pass_bytes(size_t *bytes, const tn_dev *d, const tn_model *m, const tn_pass *pass, tn_error *err)
+static int graph_of(tn_graph *g, const tn_model *m, const tn_pass *pass, const tn_cut *cut, tn_error *err)
+{
+    tn_graph whole;
+    if (!cut || !cut->n_layers) return whole_graph(g, m, pass, NULL, err);
+    TN_TRY(whole_graph(&whole, m, pass, cut->stage_of, err));
+    const int rc = tn_graph_cut(g, &whole, cut, err);
+    tn_graph_free(&whole);
+    return rc;
+}
+
+int tn_pass_bytes(size_t *bytes, const tn_dev *d, const tn_model *m, const tn_pass *pass, const tn_cut *cut, tn_error *err)
 {
     tn_graph g;
     tn_plan p;
-    TN_TRY(graph_of(&g, m, pass, err));
+    TN_TRY(graph_of(&g, m, pass, cut, err));
     const int rc = tn_plan_make(&p, &g, d->align, d->info.largest_allocation, err);
     tn_graph_free(&g);
     if (rc) return rc;
@@ -121,11 +138,11 @@ int tn_pass_bytes(size_t *bytes, const tn_dev *d, const tn_model *m, const tn_pa
     return 0;
 }
 
-int tn_exec_new(tn_exec **out, tn_dev *d, const tn_model *m, tn_store *store, const tn_pass *pass, tn_error *err)
+int tn_exec_new(tn_exec **out, tn_dev *d, const tn_model *m, tn_store *store, const tn_pass *pass, const tn_cut *cut, tn_error *err)
 {
     tn_graph g;
     *out = NULL;
-    TN_TRY(graph_of(&g, m, pass, err));
+    TN_TRY(graph_of(&g, m, pass, cut, err));
     return tn_exec_of_graph(out, d, m, store, pass, &g, err);
 }
 
@@ -157,25 +174,33 @@ void tn_exec_free(tn_session *s, tn_exec *e)
 
 /* Grows the arena's chunks to what the plan needs. Growing releases every binding first: sub-buffers keep a parent
  * alive, and the old arena must be gone before the new one is asked for. */
-static int reserve(tn_session *s, const tn_plan *p, tn_error *err)
+static int reserve(tn_session *s, tn_arena *a, const tn_plan *p, tn_error *err)
 {
     bool grow = false;
-    for (int i = 0; i < p->n_chunks; i++) grow |= p->chunk_bytes[i] > s->chunk_bytes[i];
+    for (int i = 0; i < p->n_chunks; i++) grow |= p->chunk_bytes[i] > a->chunk_bytes[i];
     if (!grow) return 0;
     for (int i = s->n_execs - 1; i >= 0; i--) unbind(s->execs[i]);
     s->generation++;
     for (int i = 0; i < p->n_chunks; i++) {
-        if (p->chunk_bytes[i] <= s->chunk_bytes[i]) continue;
-        tn_buffer_free(s->chunk[i]);
-        s->chunk[i] = NULL;
-        s->chunk_bytes[i] = 0;
-        TN_TRY(tn_buffer_new(&s->chunk[i], s->dev, p->chunk_bytes[i], "activations", err));
-        s->chunk_bytes[i] = p->chunk_bytes[i];
+        if (p->chunk_bytes[i] <= a->chunk_bytes[i]) continue;
+        tn_buffer_free(a->chunk[i]);
+        a->chunk[i] = NULL;
+        a->chunk_bytes[i] = 0;
+        TN_TRY(tn_buffer_new(&a->chunk[i], s->dev, p->chunk_bytes[i], "activations", err));
+        a->chunk_bytes[i] = p->chunk_bytes[i];
     }
     return 0;
 }
 
-static int bind(tn_session *s, tn_exec *e, tn_error *err)
+static int arena_of(tn_arena **out, tn_session *s, const tn_exec *e, tn_error *err)
+{
+    tn_arena **a = &s->arena[e->pass.flight];
+    if (!*a && !(*a = calloc(1, sizeof **a))) return tn_oom(err);
+    *out = *a;
+    return 0;
+}
+
+static int bind(tn_session *s, tn_exec *e, const tn_arena *a, tn_error *err)
 {
     for (int i = 0; i < e->g.n_t; i++) {
         const tn_gtensor *t = &e->g.t[i];
@@ -186,7 +211,7 @@ static int bind(tn_session *s, tn_exec *e, tn_error *err)
             TN_TRY(tn_buffer_new(&e->mem[i], s->dev, bytes, "constants", err));
             TN_TRY(tn_buffer_write(e->mem[i], 0, t->host, bytes, err));
         } else {
-            TN_TRY(tn_buffer_sub(&e->mem[i], s->chunk[p->chunk], p->offset, p->bytes, err));
+            TN_TRY(tn_buffer_sub(&e->mem[i], a->chunk[p->chunk], p->offset, p->bytes, err));
         }
     }
     for (int i = 0; i < e->g.n_t; i++) e->mem[i] = e->mem[e->g.t[i].storage];
@@ -196,13 +221,15 @@ static int bind(tn_session *s, tn_exec *e, tn_error *err)
 
 static int give_memory(tn_session *s, tn_exec *e, tn_error *err)
 {
-    TN_TRY(reserve(s, &e->plan, err));
+    tn_arena *a = NULL;
+    TN_TRY(arena_of(&a, s, e, err));
+    TN_TRY(reserve(s, a, &e->plan, err));
     if (e->workspace > s->ctx.ws_size)
         for (int i = 0; i < s->n_execs; i++) forget_tape(s->execs[i]); /* regions of the workspace that is about to go */
     TN_TRY(tn_ctx_reserve(&s->ctx, e->workspace, err));
     if (e->bound_to == s->generation) return 0;
     unbind(e);
-    return bind(s, e, err);
+    return bind(s, e, a, err);
 }
 
 int tn_session_adopt(tn_session *s, tn_exec *e, tn_error *err)
@@ -222,7 +249,7 @@ static bool same_pass(const tn_pass *a, const tn_pass *b)
     return a->batch == b->batch && a->act == b->act && a->groups == b->groups && a->training == b->training && a->loss == b->loss &&
            a->hidden == b->hidden && a->heat == b->heat && a->recompute == b->recompute && a->merged == b->merged &&
            a->unfused == b->unfused && a->frames == b->frames && a->normalize == b->normalize && a->sigma == b->sigma &&
-           a->negative == b->negative && a->stretch == b->stretch;
+           a->negative == b->negative && a->stretch == b->stretch && a->flight == b->flight;
 }
 
 static tn_exec *find(const tn_session *s, const tn_pass *pass)
@@ -236,7 +263,7 @@ int tn_session_get(tn_exec **out, tn_session *s, const tn_pass *pass, tn_error *
 {
     tn_exec *e = *out = find(s, pass);
     if (e) return give_memory(s, e, err);
-    TN_TRY(tn_exec_new(&e, s->dev, s->m, s->store, pass, err));
+    TN_TRY(tn_exec_new(&e, s->dev, s->m, s->store, pass, &s->cut, err));
     *out = e;
     return tn_session_adopt(s, e, err);
 }
@@ -270,6 +297,7 @@ static int record_nodes(tn_session *s, tn_exec *e, tn_error *err)
 {
     for (int i = 0; i < e->g.n_n; i++) {
         const tn_gnode *n = &e->g.n[i];
+        if (i == e->g.n_forward) e->n_forward = tn_tape_count(e->tape);
         const tn_cost cost = tn_node_cost(&e->g, n);
         const tn_note note = {
             .layer = e->g.layers[n->layer].name, .op = tn_opcode_name(n->op), .node = i, .flops = cost.flops, .bytes = cost.bytes};
@@ -281,6 +309,7 @@ static int record_nodes(tn_session *s, tn_exec *e, tn_error *err)
             return tn_fail_in(err, where);
         }
     }
+    if (e->g.n_forward >= e->g.n_n) e->n_forward = tn_tape_count(e->tape);
     return 0;
 }
 
@@ -321,6 +350,13 @@ int tn_session_run(tn_session *s, tn_exec *e, tn_error *err)
 {
     TN_TRY(tn_session_record(s, e, err));
     return tn_tape_play(e->tape, err);
+}
+
+int tn_session_run_half(tn_session *s, tn_exec *e, bool backward, tn_error *err)
+{
+    TN_TRY(tn_session_record(s, e, err));
+    const int all = tn_tape_count(e->tape);
+    return backward ? tn_tape_play_part(e->tape, e->n_forward, all, err) : tn_tape_play_part(e->tape, 0, e->n_forward, err);
 }
 
 double tn_loss_sum(const float *partials)

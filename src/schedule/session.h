@@ -3,10 +3,11 @@
  */
 #ifndef TN_SESSION_H
 #define TN_SESSION_H
+#include "cut.h"
 #include "plan.h"
 #include "store.h"
 
-/** A pass with its graph, plan and bound buffers. */
+/** A pass with its graph (of a stage: its part), plan and bound buffers. */
 typedef struct tn_exec {
     tn_pass pass;
     tn_graph g;
@@ -15,17 +16,24 @@ typedef struct tn_exec {
     tn_buffer **mem;  /* one a tensor: sub-buffers of the arena, or constants; the same one for tensors of a storage */
     int bound_to;     /* the arena's generation */
     tn_tape *tape;    /* the pass as recorded; NULL until it first runs after its buffers were bound */
+    int n_forward;    /* the tape's entries before the backward pass */
     int recorded_for; /* the store's generation: a slot that is quantised anew changes a kernel's argument */
     tn_loss_spec recorded_loss;
 } tn_exec;
+
+/** Memory for the activations of one pass at a time. */
+typedef struct tn_arena {
+    tn_buffer *chunk[TN_MAX_CHUNKS];
+    size_t chunk_bytes[TN_MAX_CHUNKS];
+} tn_arena;
 
 typedef struct tn_session {
     tn_dev *dev;
     const tn_model *m;
     tn_store *store;
+    tn_cut cut; /* of a stage; n_layers 0: the whole model */
     tn_ctx ctx;
-    tn_buffer *chunk[TN_MAX_CHUNKS];
-    size_t chunk_bytes[TN_MAX_CHUNKS];
+    tn_arena *arena[TN_MAX_FLIGHTS]; /* by tn_pass.flight; NULL: not needed so far */
     int generation;
     tn_exec **execs;
     int n_execs;
@@ -35,10 +43,12 @@ typedef struct tn_session {
 /** Takes the store over. */
 int tn_session_new(tn_session **out, tn_dev *d, const tn_model *m, tn_store *store, tn_error *err);
 void tn_session_free(tn_session *s);
-/** What a pass's activations take, by its plan alone: nothing is measured or allocated. */
-int tn_pass_bytes(size_t *bytes, const tn_dev *d, const tn_model *m, const tn_pass *pass, tn_error *err);
+/** What a pass's activations take, by its plan alone: nothing is measured or allocated. cut NULL: all of it, else a stage's part.
+ */
+int tn_pass_bytes(size_t *bytes, const tn_dev *d, const tn_model *m, const tn_pass *pass, const tn_cut *cut, tn_error *err);
 /** Graph, plan and workspace size of a pass; nothing is allocated on the device. Free with tn_exec_free. */
-int tn_exec_new(tn_exec **out, tn_dev *d, const tn_model *m, tn_store *store, const tn_pass *pass, tn_error *err);
+int tn_exec_new(tn_exec **out, tn_dev *d, const tn_model *m, tn_store *store, const tn_pass *pass, const tn_cut *cut,
+                tn_error *err);
 /** The same for a graph made elsewhere, merged, which is taken over (freed when this fails). */
 int tn_exec_of_graph(tn_exec **out, tn_dev *d, const tn_model *m, tn_store *store, const tn_pass *pass, tn_graph *g, tn_error *err);
 void tn_exec_free(tn_session *s, tn_exec *e);
@@ -56,6 +66,8 @@ int tn_session_send(tn_session *s, tn_exec *e, int tensor, const void *values, t
 int tn_session_record(tn_session *s, tn_exec *e, tn_error *err);
 /** Records the pass when it runs for the first time, and plays it. Waits for nothing. */
 int tn_session_run(tn_session *s, tn_exec *e, tn_error *err);
+/** The same of its forward or its backward half. */
+int tn_session_run_half(tn_session *s, tn_exec *e, bool backward, tn_error *err);
 /** Waits. */
 int tn_session_download(tn_session *s, tn_exec *e, int tensor, float *values, tn_error *err);
 /** Sum of a loss node's partials [TN_PARTIALS]. */

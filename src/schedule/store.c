@@ -50,7 +50,7 @@ static int choose(tn_store *st, int i, tn_error *err)
         if (tn_qblock(&e->q.s.block, e->q.s.type, st->quant.block, s->cols, s->name, err)) return err->status;
         e->bytes = tn_qbytes(&e->q.s);
     }
-    if (e->place != TN_PLACE_PARAM) {
+    if (e->place != TN_PLACE_PARAM && !e->elsewhere) {
         st->weight_bytes += e->bytes;
         st->float_bytes += 4 * n;
     }
@@ -70,7 +70,7 @@ static void lay_out_group(tn_store *st, tn_group group)
     for (int kind = 0; kind < 3; kind++)
         for (int i = 0; i < st->m->n_slots; i++) {
             const tn_slot *s = &st->m->slots[i];
-            if (st->s[i].place != TN_PLACE_PARAM || s->group != group || kind_of(s) != kind) continue;
+            if (st->s[i].place != TN_PLACE_PARAM || st->s[i].elsewhere || s->group != group || kind_of(s) != kind) continue;
             st->s[i].off = st->n_params;
             st->n_params += TN_ROUND_UP((size_t)s->rows * (size_t)s->cols, align);
         }
@@ -126,6 +126,7 @@ static int allocate(tn_store *st, bool optimiser, tn_error *err)
     }
     for (int i = 0; i < st->m->n_slots; i++) {
         tn_stored *e = &st->s[i];
+        if (e->elsewhere) continue;
         if (e->place == TN_PLACE_PARAM) TN_TRY(bind_param(st, e, err));
         else if (e->place == TN_PLACE_QUANT) TN_TRY(new_quant(st, e, err));
         else if (!st->m->slots[i].linear) TN_TRY(tn_buffer_new(&e->t.mem, st->dev, e->bytes, st->m->slots[i].name, err));
@@ -136,6 +137,12 @@ static int allocate(tn_store *st, bool optimiser, tn_error *err)
 int tn_store_new(tn_store **out, tn_dev *d, const tn_model *m, const tn_quant_spec *quant, tn_dtype act, bool optimiser, bool dry,
                  tn_error *err)
 {
+    return tn_store_new_of(out, d, m, &(tn_store_spec){.quant = quant, .act = act, .optimiser = optimiser, .dry = dry}, err);
+}
+
+int tn_store_new_of(tn_store **out, tn_dev *d, const tn_model *m, const tn_store_spec *spec, tn_error *err)
+{
+    const tn_quant_spec *quant = spec->quant;
     tn_store *st = calloc(1, sizeof *st);
     if (!st || !(st->s = calloc((size_t)m->n_slots + 1, sizeof *st->s))) {
         free(st);
@@ -143,9 +150,10 @@ int tn_store_new(tn_store **out, tn_dev *d, const tn_model *m, const tn_quant_sp
     }
     st->dev = d;
     st->m = m;
-    st->act = act;
-    st->dry = dry;
+    st->act = spec->act;
+    st->dry = spec->dry;
     int rc = 0;
+    for (int i = 0; i < m->n_slots; i++) st->s[i].elsewhere = spec->held && !spec->held[i];
     if (quant) {
         st->quant = *quant;
         if (!tn_strs_copy(&st->quant.skip, &quant->skip)) rc = tn_oom(err);
@@ -153,7 +161,7 @@ int tn_store_new(tn_store **out, tn_dev *d, const tn_model *m, const tn_quant_sp
     for (int i = 0; !rc && i < m->n_slots; i++) rc = choose(st, i, err);
     lay_out_params(st);
     tn_dense_lay_out(st);
-    if (!rc && !dry) rc = allocate(st, optimiser, err);
+    if (!rc && !spec->dry) rc = allocate(st, spec->optimiser, err);
     if (rc) {
         tn_store_free(st);
         st = NULL;
@@ -181,6 +189,18 @@ void tn_store_free(tn_store *st)
     tn_strs_free(&st->quant.skip);
     free(st->s);
     free(st);
+}
+
+tn_store *tn_store_of(const tn_store *st, int slot)
+{
+    while (st->s[slot].elsewhere && st->next) st = st->next;
+    return (tn_store *)st;
+}
+
+void tn_store_weights(const tn_store *st, size_t *stored, size_t *as_float32)
+{
+    *stored = *as_float32 = 0;
+    for (; st; st = st->next) *stored += st->weight_bytes, *as_float32 += st->float_bytes;
 }
 
 size_t tn_store_shadow_bytes(const tn_store *st)
@@ -268,14 +288,18 @@ static int set_quant(tn_store *st, int slot, const float *v, tn_error *err)
     return tn_qtensor_quantize(&c, &st->s[slot].q, v, st->m->slots[slot].name, err);
 }
 
-int tn_store_set_packed(tn_store *st, int slot, const tn_qmatrix *q, tn_error *err)
+int tn_store_set_packed(tn_store *first, int slot, const tn_qmatrix *q, tn_error *err)
 {
-    st->generation++;
-    st->merged = false;
-    return tn_qtensor_set(&st->s[slot].q, st->dev, q, err);
+    for (; first; first = first->twin) {
+        tn_store *st = tn_store_of(first, slot);
+        st->generation++;
+        st->merged = first->merged = false;
+        TN_TRY(tn_qtensor_set(&st->s[slot].q, st->dev, q, err));
+    }
+    return 0;
 }
 
-int tn_store_set(tn_store *st, int slot, const float *values, tn_error *err)
+static int set_one(tn_store *st, int slot, const float *values, tn_error *err)
 {
     const tn_stored *e = &st->s[slot];
     if (st->m->slots[slot].group != TN_GROUP_HEAD) st->merged = false;
@@ -284,6 +308,15 @@ int tn_store_set(tn_store *st, int slot, const float *values, tn_error *err)
     TN_TRY(tn_tensor_set(st->dev, &e->t, values, err));
     const tn_tensor operand = tn_store_operand(st, slot);
     return operand.mem == st->shadow && st->shadow ? tn_tensor_set(st->dev, &operand, values, err) : 0;
+}
+
+int tn_store_set(tn_store *first, int slot, const float *values, tn_error *err)
+{
+    for (; first; first = first->twin) {
+        TN_TRY(set_one(tn_store_of(first, slot), slot, values, err));
+        first->merged = first->merged && tn_store_of(first, slot)->merged;
+    }
+    return 0;
 }
 
 static int get_quant(tn_store *st, const tn_stored *e, float *values, tn_error *err)
@@ -298,15 +331,17 @@ static int get_quant(tn_store *st, const tn_stored *e, float *values, tn_error *
     return rc;
 }
 
-int tn_store_get(tn_store *st, int slot, float *values, tn_error *err)
+int tn_store_get(tn_store *first, int slot, float *values, tn_error *err)
 {
+    tn_store *st = tn_store_of(first, slot);
     const tn_stored *e = &st->s[slot];
     if (e->place == TN_PLACE_QUANT) return get_quant(st, e, values, err);
     return tn_tensor_get(st->dev, &e->t, values, err);
 }
 
-int tn_store_get_grad(tn_store *st, int slot, float *values, tn_error *err)
+int tn_store_get_grad(tn_store *first, int slot, float *values, tn_error *err)
 {
+    tn_store *st = tn_store_of(first, slot);
     const tn_stored *e = &st->s[slot];
     if (e->place != TN_PLACE_PARAM || !e->grad.mem)
         return tn_fail(err, TN_ERR_ARGUMENT, "%s is not trained and has no gradient", st->m->slots[slot].name);
@@ -339,10 +374,12 @@ void tn_store_report(const tn_store *st, const tn_log *log)
 {
     const tn_qformat *f = &tn_qformats[st->quant.type];
     char block[32] = "a scale for each row";
+    size_t stored, as_float32;
+    tn_store_weights(st, &stored, &as_float32);
     if (f->max_block) snprintf(block, sizeof block, "blocks of %d", st->quant.block ? st->quant.block : f->default_block);
     tn_logf(log, TN_LOG_INFO, "quantised %d linear layers to %s (%s%s); %.1f MiB of frozen weights instead of %.1f",
             st->n_quantised, f->name, block, st->quant.nested && f->nestable ? ", double quantisation" : "",
-            (double)st->weight_bytes / 1048576, (double)st->float_bytes / 1048576);
+            (double)stored / 1048576, (double)as_float32 / 1048576);
     name_dense(st, log, true, st->n_skipped);
     name_dense(st, log, false, st->n_indivisible);
 }

@@ -26,13 +26,18 @@ typedef struct tn_stored {
     tn_tensor
         merged; /* dense, with the adapters in it (tn_store_merge), laid out as t (dense.h); rows 0: the matrix has no such copy */
     size_t off, bytes; /* off: floats into the arena */
+    bool elsewhere;    /* another stage's store holds it; nothing is allocated here */
 } tn_stored;
 
 enum { TN_GROUPS = 3 }; /* head, LoRA, backbone: the arena's order */
 
+/** Where a model lies on several devices there is a store for each stage; they are told apart by the slots that they hold.
+ * tn_store_set, _get and their like take any slot with the first stage's store. */
 typedef struct tn_store {
     tn_dev *dev;
     const tn_model *m;
+    struct tn_store *next; /* the next stage's; borrowed */
+    struct tn_store *twin; /* of the first stage's: that of the next replica, which is set to the same values; borrowed */
     tn_quant_spec quant;
     bool dry; /* nothing is allocated: for plans */
     tn_dtype act;
@@ -52,10 +57,23 @@ typedef struct tn_store {
     int n_quantised, n_skipped, n_indivisible; /* skipped: by name; indivisible: rows that blocks do not divide */
 } tn_store;
 
-/** Lays the slots out and allocates; optimiser moments only when `optimiser`. With dry, nothing is allocated. */
+/** What a store is made for. */
+typedef struct tn_store_spec {
+    const tn_quant_spec *quant; /* NULL: nothing is quantised */
+    tn_dtype act;
+    bool optimiser;   /* gradients and moments too */
+    bool dry;         /* nothing is allocated */
+    const bool *held; /* [m->n_slots]: the slots that this one holds; NULL: all */
+} tn_store_spec;
+int tn_store_new_of(tn_store **out, tn_dev *d, const tn_model *m, const tn_store_spec *spec, tn_error *err);
+/** The same with every slot. */
 int tn_store_new(tn_store **out, tn_dev *d, const tn_model *m, const tn_quant_spec *quant, tn_dtype act, bool optimiser, bool dry,
                  tn_error *err);
 void tn_store_free(tn_store *s);
+/** The store of s and those behind it that holds the slot. */
+tn_store *tn_store_of(const tn_store *s, int slot);
+/** Frozen weights of all stages, bytes as stored and as float32. */
+void tn_store_weights(const tn_store *s, size_t *stored, size_t *as_float32);
 /** Sets a slot from float32 values (quantising where the slot is stored so). */
 int tn_store_set(tn_store *s, int slot, const float *values, tn_error *err);
 /** Sets a slot that is stored quantised from a matrix of the same shape and format. */

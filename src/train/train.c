@@ -198,7 +198,7 @@ static int validate(trainer *t, tn_epoch *ep, tn_error *err)
 
 static int save(trainer *t, const char *name, tn_error *err)
 {
-    TN_TRY(tn_ctx_state_get(&t->e->session->ctx, &t->st.optim, err));
+    TN_TRY(tn_engine_state_get(t->e, &t->st.optim, err));
     char *dir = tn_path(t->folder.at.ckpt_dir, name);
     int rc = dir ? tn_checkpoint_save(dir, t->e, t->own, &t->st, err) : tn_oom(err);
     free(dir);
@@ -295,7 +295,7 @@ static int prepare(trainer *t, tn_error *err)
         .best = NAN, .es_best = NAN, .optim = {.factor = 1, .finite = 1, .loss_scale = t->e->act == TN_F16 ? 65536 : 1}};
     TN_TRY(tn_checkpoint_start(t->e, t->o->resume, &t->st, err));
     if (t->o->resume) t->variants_before = tn_record_variants(t->o->resume);
-    TN_TRY(tn_ctx_state_set(&t->e->session->ctx, &t->st.optim, err));
+    TN_TRY(tn_engine_state_set(t->e, &t->st.optim, err));
     TN_TRY(tn_stepper_new(&t->stepper, t->e, s->training.batch_size, step_done, t, err));
     int micro;
     TN_TRY(tn_engine_fit(t->e, &micro, &t->sum->planned, err));
@@ -329,12 +329,12 @@ static void sum_up(trainer *t)
     tn_train_summary *s = t->sum;
     s->seconds = tn_now() - t->begin;
     s->images_per_second = t->images_done / fmax(s->seconds, 1e-9);
-    s->allocated_peak = t->e->dev->peak;
+    for (int i = 0; i < t->e->team.n_dev; i++) s->allocated_peak += t->e->team.dev[i]->peak;
     s->trainable = tn_model_count(t->e->model, tn_engine_groups(t->e), true);
     s->parameters = tn_model_count(t->e->model, 7, false);
     s->quantized_modules = t->e->session->store->n_quantised;
     s->skipped_modules = t->e->session->store->n_skipped;
-    snprintf(s->device, sizeof s->device, "%s", t->e->dev->info.name);
+    tn_team_names(&t->e->team, s->device, sizeof s->device);
 }
 
 /* A few are how the loss scale finds its height; many say that float16 does not suit the run. */

@@ -1,0 +1,29 @@
+/**
+ * The lanes of a step run together: a thread each, every replica's stages in turn by 1F1B (one forward, one backward;
+ * Narayanan et al., PipeDream, 2019), what crosses between stages through pinned host memory, on the copy queues.
+ */
+#ifndef TN_CREW_H
+#define TN_CREW_H
+#include "lane.h"
+
+typedef struct tn_crew tn_crew;
+
+/** When a lane had a pass: seconds since the step's passes began, as the host saw it. */
+typedef struct tn_span {
+    int lane, micro;
+    tn_half half;
+    double begin, end;
+} tn_span;
+
+/** lanes: replica by replica, stage by stage; borrowed. */
+int tn_crew_new(tn_crew **out, tn_lane *lanes, int n, tn_error *err);
+/** Ends the threads. NULL is allowed. */
+void tn_crew_free(tn_crew *c);
+/** What lies between the stages for passes that tn_lane_prepare has made ready. Nothing may be under way. */
+int tn_crew_connect(tn_crew *c, tn_error *err);
+/** Enqueues the passes of slot s on all lanes; waits for what crosses, not for the last passes to end. The first failure is
+ * *err, and nothing more of the step is enqueued. */
+int tn_crew_run(tn_crew *c, int s, const tn_step_job *j, tn_error *err);
+/** Host memory that crossing tensors of a stage take, bytes: device memory where the device shares the host's. */
+size_t tn_crew_bytes(const tn_graph *part);
+#endif

@@ -1,0 +1,88 @@
+/**
+ * One stage's share of optimiser steps, on its device: pinned staging for what a step brings, its passes, its part of the
+ * update. Everything is enqueued; nothing waits but what says so. A lane is used by one host thread at a time.
+ */
+#ifndef TN_LANE_H
+#define TN_LANE_H
+#include "frozen.h"
+
+/** One step. The batch is copied before tn_stepper_step returns. */
+typedef struct tn_step_job {
+    long long index; /* of the run, from 0; the masks of dropout follow from it */
+    tn_batch batch;
+    const tn_features *features; /* read in place of the batch's frames, by its index; groups: the head alone. NULL: none */
+    int micro, groups;           /* the batch is summed from parts of `micro`; groups: what is trained */
+    double lr;
+} tn_step_job;
+
+enum { TN_LANE_SLOTS = 2 };
+
+/** TN_GROUP_* of the arena's g-th part. */
+static inline int tn_group_bit(int g)
+{
+    static const int bits[TN_GROUPS] = {TN_GROUP_HEAD, TN_GROUP_LORA, TN_GROUP_BACKBONE};
+    return bits[g];
+}
+
+/** Where things lie in a slot, bytes. Frames come last of what goes up, so that a short batch is a shorter upload. */
+typedef struct tn_lane_layout {
+    int micros;
+    size_t image, table; /* of one frame, or of what stands for it; of RoPE's table where it is drawn anew, 0 else */
+    size_t labels, tables, frames, parts, state, total;
+} tn_lane_layout;
+
+typedef struct tn_lane_slot {
+    tn_staging staging;
+    tn_event *done;            /* NULL: no step is in it */
+    int micros, first, images; /* its frames of the step's batch: images of them from `first` on */
+} tn_lane_slot;
+
+typedef enum tn_half { TN_HALF_BOTH, TN_HALF_FORWARD, TN_HALF_BACKWARD } tn_half;
+
+typedef struct tn_lane {
+    tn_engine *e;
+    const tn_member *who;
+    bool frames, labels; /* its layers read them; where the labels are, there is the loss */
+    int batch, micro;    /* the slots are laid out for */
+    tn_lane_layout at;
+    tn_lane_slot slot[TN_LANE_SLOTS];
+    tn_buffer *inputs;             /* on the device; NULL where it shares the host's memory */
+    tn_event *taken;               /* the last step's inputs were read */
+    int n_flights;                 /* passes that are under way at once */
+    tn_exec *x[2][TN_MAX_FLIGHTS]; /* of a whole micro-batch, and of the batch's rest */
+    tn_ctx optim;                  /* workspace of its own: the session's may grow, which would leave the tapes with the old one */
+    tn_buffer *sums;               /* of the gradient's squares, where the norm is made of several lanes' */
+    tn_tape *clear, *norm, *update[1 << TN_GROUPS];
+    int recorded_for; /* the store's generation */
+} tn_lane;
+
+/** For at most `batch` frames of a step. */
+int tn_lane_new(tn_lane *l, tn_engine *e, const tn_member *who, int batch, tn_error *err);
+/** Waits for what is enqueued. */
+void tn_lane_free(tn_lane *l);
+/** Device memory that it takes, beside the session's. features: also with steps whose features come from host memory. */
+size_t tn_lane_bytes(const tn_engine *e, const tn_member *who, int batch, int micro, bool features);
+
+/** How many of a step's micro-batches a member has under way at once. */
+int tn_lane_flights(const tn_member *who, int micros);
+/** Is the lane ready for the job's passes, of `images` frames, without waiting or taking memory? */
+bool tn_lane_ready(tn_lane *l, const tn_step_job *j, int images);
+/** Staging and passes for the job, recorded, so that a refusal comes before anything is enqueued. Nothing may be under way. */
+int tn_lane_prepare(tn_lane *l, const tn_step_job *j, int images, tn_error *err);
+/** Copies what the step brings into slot s. */
+void tn_lane_fill(tn_lane *l, int s, const tn_step_job *j, int first, int images);
+/** Inputs go up, gradients become zero. */
+int tn_lane_begin(tn_lane *l, int s, const tn_step_job *j, tn_error *err);
+/** Micro-batch k's pass or half of it. */
+int tn_lane_play(tn_lane *l, int s, const tn_step_job *j, int k, tn_half half, tn_error *err);
+/** The execution that runs it. */
+tn_exec *tn_lane_exec(const tn_lane *l, int s, int k);
+/** The squares' sums of this lane's gradients, to be added on the host: sums[TN_PARTIALS]. Waits. */
+int tn_lane_norm(tn_lane *l, int s, float *sums, tn_error *err);
+/** The optimiser, and the reading of its state. total: NULL, or the sum of the squares of all lanes' gradients. */
+int tn_lane_update(tn_lane *l, int s, const tn_step_job *j, const float *total, tn_error *err);
+/** Waits for the slot's step; adds its losses to *loss and gives the state. Nothing where there is no step. */
+int tn_lane_collect(tn_lane *l, int s, double *loss, tn_optim_state *state, tn_error *err);
+/** What a step of these groups plays before its passes and after them, recorded when it is not yet. Borrowed. */
+int tn_lane_tapes(tn_tape **before, tn_tape **after, tn_lane *l, int groups, tn_error *err);
+#endif

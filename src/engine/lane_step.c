@@ -1,0 +1,163 @@
+/* What a lane does of one step. */
+#include "lane.h"
+
+#include <math.h>
+#include <string.h>
+
+/* DINOv3's coordinate augmentation: one draw for each forward pass, shared by batch and layers. */
+static void draw_rope(const tn_engine *e, uint32_t seed, float *table)
+{
+    const tn_vit *v = &e->model->vit;
+    tn_rng r = tn_rng_named(seed, "rope");
+    double d[4] = {0, 0, 1, 1};
+    if (v->rope_shift > 0)
+        for (int i = 0; i < 2; i++) d[i] = (2 * tn_rng_uniform(&r) - 1) * v->rope_shift;
+    for (int i = 2; v->rope_jitter > 0 && i < 4; i++) d[i] *= exp((2 * tn_rng_uniform(&r) - 1) * log((double)v->rope_jitter));
+    if (v->rope_rescale > 0) {
+        const double k = exp((2 * tn_rng_uniform(&r) - 1) * log((double)v->rope_rescale));
+        d[2] *= k, d[3] *= k;
+    }
+    tn_rope_table(v, e->image_h / v->patch, e->image_w / v->patch, d, table);
+}
+
+/* Has any stage parameters of the group? The optimiser counts its steps on every device. */
+static bool has_group(const tn_engine *e, int g)
+{
+    for (const tn_store *s = e->session->store; s; s = s->next)
+        if (s->group_len[g]) return true;
+    return false;
+}
+
+static tn_step_constants constants_of(const tn_engine *e, const tn_step_job *j)
+{
+    const double inv = 1 / fmax(tn_engine_counted(e, &j->batch) * e->model->heat_w * e->model->heat_h, 1e-8);
+    tn_step_constants c = {.inv_mask = (float)inv,
+                           .lr = (float)j->lr,
+                           .weight_decay = (float)e->s->training.weight_decay,
+                           .max_norm = (float)e->s->training.grad_clip_norm,
+                           .scaling = e->act == TN_F16};
+    for (int g = 0; g < TN_GROUPS; g++)
+        if ((j->groups & tn_group_bit(g)) && has_group(e, g)) c.groups |= 1u << g;
+    return c;
+}
+
+/* What goes up of the frames. */
+static void copy_frames(const tn_lane *l, const tn_step_job *j, int first, int n, char *to)
+{
+    const size_t image = l->at.image;
+    if (!image) return;
+    if (!j->features) memcpy(to, j->batch.frames + (size_t)first * image, (size_t)n * image);
+    else
+        for (int i = 0; i < n; i++) memcpy(to + (size_t)i * image, tn_features_host(j->features, j->batch.index[first + i]), image);
+}
+
+void tn_lane_fill(tn_lane *l, int i, const tn_step_job *j, int first, int images)
+{
+    const tn_engine *e = l->e;
+    const uint64_t seed = e->s->training.seed;
+    tn_lane_slot *s = &l->slot[i];
+    char *host = s->staging.host;
+    tn_step_constants *now = (tn_step_constants *)host, c = constants_of(e, j);
+    s->first = first, s->images = images, s->micros = TN_CEIL_DIV(images, j->micro);
+    if (l->labels) memcpy(host + l->at.labels, j->batch.labels + 3 * (size_t)first, (size_t)images * 3 * sizeof(float));
+    copy_frames(l, j, first, images, host + l->at.frames);
+    for (int k = 0; k < TN_MAX(s->micros, 1); k++) {
+        c.seed = tn_hash_u32((uint32_t)(seed ^ seed >> 32), (uint32_t)(j->index * 4096 + first + k * j->micro));
+        now[k] = c;
+        if (l->at.table) draw_rope(e, c.seed, (float *)(host + l->at.tables + (size_t)k * l->at.table));
+    }
+}
+
+/* Everything at once, as soon as the step before has read its own. */
+static int upload(tn_lane *l, const tn_lane_slot *s, tn_error *err)
+{
+    tn_event *there = NULL;
+    const size_t bytes = l->at.frames + (size_t)s->images * l->at.image;
+    if (!l->inputs) return 0;
+    TN_TRY(tn_buffer_write_async(l->inputs, TN_QUEUE_COPY, 0, s->staging.host, bytes, l->taken, &there, err));
+    const int rc = tn_queue_wait(l->who->dev, TN_QUEUE_MAIN, there, err);
+    tn_event_free(there);
+    tn_event_free(l->taken);
+    l->taken = NULL;
+    return rc;
+}
+
+int tn_lane_begin(tn_lane *l, int s, const tn_step_job *j, tn_error *err)
+{
+    tn_tape *before, *after;
+    TN_TRY(tn_lane_tapes(&before, &after, l, j->groups, err));
+    TN_TRY(upload(l, &l->slot[s], err));
+    return tn_tape_play(before, err);
+}
+
+/* What lies at `at` of the inputs, to where a pass reads it. */
+static int bring(tn_lane *l, const tn_lane_slot *s, size_t at, tn_buffer *to, size_t bytes, tn_error *err)
+{
+    if (l->inputs) return tn_buffer_copy(l->inputs, at, to, 0, bytes, err);
+    return tn_buffer_write_async(to, TN_QUEUE_MAIN, 0, (const char *)s->staging.host + at, bytes, NULL, NULL, err);
+}
+
+/* The pass's frames, the first of which is the lane's frame `first`. */
+static int bring_frames(tn_lane *l, const tn_lane_slot *s, const tn_exec *x, const tn_step_job *j, int first, tn_error *err)
+{
+    const size_t image = l->at.image, n = (size_t)x->pass.batch;
+    tn_buffer *to = x->mem[j->features ? x->g.grid : x->g.pixels];
+    if (image) return bring(l, s, l->at.frames + (size_t)first * image, to, n * image, err);
+    for (int k = 0; k < x->pass.batch; k++) TN_TRY(tn_features_bring(j->features, j->batch.index[first + k], to, k, err));
+    return 0;
+}
+
+static int bring_constants(tn_lane *l, const tn_lane_slot *s, int k, tn_error *err)
+{
+    const size_t bytes = sizeof(tn_step_constants);
+    return bring(l, s, (size_t)k * bytes, l->optim.constants, bytes, err);
+}
+
+static int bring_inputs(tn_lane *l, const tn_lane_slot *s, const tn_exec *x, const tn_step_job *j, int k, tn_error *err)
+{
+    const tn_lane_layout *a = &l->at;
+    const size_t first = (size_t)k * (size_t)l->micro, n = (size_t)x->pass.batch, label = 3 * sizeof(float);
+    if (l->labels) TN_TRY(bring(l, s, a->labels + first * label, x->mem[x->g.labels], n * label, err));
+    if (l->frames) TN_TRY(bring_frames(l, s, x, j, k * l->micro, err));
+    if (a->table && x->g.rope_table >= 0 && x->mem[x->g.rope_table])
+        TN_TRY(bring(l, s, a->tables + (size_t)k * a->table, x->mem[x->g.rope_table], a->table, err));
+    return 0;
+}
+
+tn_exec *tn_lane_exec(const tn_lane *l, int s, int k)
+{
+    return l->x[k && (k + 1) * l->micro > l->slot[s].images][k % l->n_flights];
+}
+
+int tn_lane_play(tn_lane *l, int i, const tn_step_job *j, int k, tn_half half, tn_error *err)
+{
+    const tn_lane_slot *s = &l->slot[i];
+    tn_session *session = l->who->session;
+    tn_exec *x = tn_lane_exec(l, i, k);
+    TN_TRY(bring_constants(l, s, k, err));
+    if (half != TN_HALF_BACKWARD) TN_TRY(bring_inputs(l, s, x, j, k, err));
+    if (l->inputs && half != TN_HALF_FORWARD && k == s->micros - 1)
+        TN_TRY(tn_queue_mark(l->who->dev, TN_QUEUE_MAIN, &l->taken, err));
+    TN_TRY(half == TN_HALF_BOTH ? tn_session_run(session, x, err) : tn_session_run_half(session, x, half == TN_HALF_BACKWARD, err));
+    if (!l->labels || half == TN_HALF_BACKWARD) return 0;
+    float *parts = (float *)((char *)s->staging.host + l->at.parts) + (size_t)k * TN_PARTIALS;
+    return tn_buffer_read_async(x->mem[x->g.loss], TN_QUEUE_MAIN, 0, parts, TN_PARTIALS * sizeof *parts, NULL, NULL, err);
+}
+
+int tn_lane_norm(tn_lane *l, int s, float *sums, tn_error *err)
+{
+    if (!l->slot[s].micros) TN_TRY(bring_constants(l, &l->slot[s], 0, err)); /* the update reads them */
+    TN_TRY(tn_buffer_fill(l->sums, 0, TN_PARTIALS * sizeof *sums, 0, err));
+    TN_TRY(tn_tape_play(l->norm, err));
+    return tn_buffer_read(l->sums, 0, sums, TN_PARTIALS * sizeof *sums, err);
+}
+
+int tn_lane_update(tn_lane *l, int s, const tn_step_job *j, const float *total, tn_error *err)
+{
+    char *state = (char *)l->slot[s].staging.host + l->at.state;
+    tn_tape *before, *after;
+    TN_TRY(tn_lane_tapes(&before, &after, l, j->groups, err));
+    if (total) TN_TRY(tn_buffer_write(l->sums, 0, total, sizeof *total, err));
+    TN_TRY(tn_tape_play(after, err));
+    return tn_buffer_read_async(l->optim.state, TN_QUEUE_MAIN, 0, state, sizeof(tn_optim_state), NULL, &l->slot[s].done, err);
+}

@@ -1,0 +1,35 @@
+/** The devices of a run and what each has of the model: one member for every stage of every replica (split.h). */
+#ifndef TN_TEAM_H
+#define TN_TEAM_H
+#include "session.h"
+#include "split.h"
+#include <tracknet/run.h>
+
+typedef struct tn_member {
+    tn_dev *dev;
+    tn_session *session;
+    int replica, stage, n_stages;
+    int first, last; /* layers; the whole model's where there is one member */
+} tn_member;
+
+typedef struct tn_team {
+    tn_split split;
+    tn_dev **dev;
+    int n_dev;
+    tn_member *member; /* replica by replica, stage by stage */
+    int n;
+    char (*layers)[32]; /* names */
+    int n_layers;
+    int **stage_of; /* [replicas][n_layers] */
+} tn_team;
+
+/** Opens the devices that the options name and decides which layers of the model go where: as o->stages says, else in parts of
+ * about the same arithmetic. batch: images of a step. */
+int tn_team_open(tn_team *t, const tn_model *m, int batch, const tn_run_options *o, const tn_log *log, tn_watch watch,
+                 tn_error *err);
+/** Stores and sessions. spec->held is not looked at. */
+int tn_team_store(tn_team *t, const tn_model *m, const tn_store_spec *spec, tn_error *err);
+void tn_team_close(tn_team *t);
+/** The devices' names, separated by commas. */
+void tn_team_names(const tn_team *t, char *out, size_t n);
+#endif

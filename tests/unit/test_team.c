@@ -1,0 +1,175 @@
+/* One model on several devices: stages, replicas and both give the losses and gradients of one device; twice the same bits. */
+#include "stepper.h"
+#include "small_engine.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { IMAGE_W = 128, IMAGE_H = 64, BATCH = 7, STEPS = 4 };
+
+typedef struct {
+    const char *model, *stages; /* stages NULL: one device */
+    int micro, groups;
+    bool recompute, discrete; /* discrete: as devices with memory of their own */
+} way;
+
+typedef struct {
+    double loss[STEPS];
+    tn_optim_state state;
+    float *params, *grads;
+    size_t n;
+} outcome;
+
+static tn_engine *open_engine(tn_config **c, const way *w)
+{
+    static const char *const keys[] = {
+        "model.pretrained_model_name='" SOURCE_DIR "/configs/backbone/tiny'",
+        "data.preprocess.resize=[128,64]",
+        "model.heatmap.size=[32,16]",
+        "model.decoder.norm=gn",
+        "training.grad_clip_norm=0.5",
+        "training.batch_size=7",
+        "training.seed=7",
+        "model.lora.lora_dropout=0.1",
+    };
+    const char *all[TN_COUNT(keys) + 1];
+    tn_error e = {0};
+    tn_engine *engine;
+    memcpy(all, keys, sizeof keys);
+    all[TN_COUNT(keys)] = w->recompute ? "training.memory_optimization.gradient_checkpointing=true"
+                                       : "training.memory_optimization.gradient_checkpointing=false";
+    *c = small_config(w->model, all, TN_COUNT(all));
+    const tn_run_options o = {.version = TN_RUN_OPTIONS_VERSION, .device = w->stages ? NULL : "0", .stages = w->stages};
+    must(tn_engine_open(&engine, tn_config_settings(*c), &o, true, false, &e), &e);
+    return engine;
+}
+
+static void draw_batch(int step, unsigned char *frames, float *labels)
+{
+    tn_rng r = tn_rng_named((uint32_t)step, "frames");
+    for (size_t i = 0; i < (size_t)BATCH * 3 * IMAGE_W * IMAGE_H; i++) frames[i] = (unsigned char)(256 * tn_rng_uniform(&r));
+    for (int i = 0; i < BATCH; i++) {
+        labels[3 * i] = (float)(32 * tn_rng_uniform(&r));
+        labels[3 * i + 1] = (float)(16 * tn_rng_uniform(&r));
+        labels[3 * i + 2] = i != 2;
+    }
+}
+
+static int take(void *user, const tn_step_result *r, tn_error *err)
+{
+    outcome *o = user;
+    (void)err;
+    o->loss[r->index] = r->loss;
+    o->state = r->optim;
+    return 0;
+}
+
+/* Gradients of the last step, parameters after it, of everything that trains. */
+static void read_all(outcome *o, const tn_engine *e)
+{
+    tn_error err = {0};
+    for (int i = 0; i < e->model->n_slots; i++)
+        if (e->model->slots[i].trainable) o->n += (size_t)e->model->slots[i].rows * (size_t)e->model->slots[i].cols;
+    o->params = malloc(o->n * sizeof(float));
+    o->grads = malloc(o->n * sizeof(float));
+    size_t at = 0;
+    for (int i = 0; i < e->model->n_slots; i++) {
+        const tn_slot *s = &e->model->slots[i];
+        if (!s->trainable) continue;
+        must(tn_store_get(e->session->store, i, o->params + at, &err), &err);
+        must(tn_store_get_grad(e->session->store, i, o->grads + at, &err), &err);
+        at += (size_t)s->rows * (size_t)s->cols;
+    }
+}
+
+static outcome run(way w)
+{
+    outcome o = {0};
+    tn_error e = {0};
+    tn_config *c;
+    tn_stepper *st;
+    tn_engine *engine = open_engine(&c, &w);
+    unsigned char *frames = malloc((size_t)BATCH * 3 * IMAGE_W * IMAGE_H);
+    float labels[3 * BATCH];
+    for (int i = 0; i < engine->team.n_dev && w.discrete; i++) engine->team.dev[i]->info.unified_memory = false;
+    must(tn_stepper_new(&st, engine, BATCH, take, &o, &e), &e);
+    for (int i = 0; i < STEPS; i++) {
+        draw_batch(i, frames, labels);
+        const tn_step_job j = {.index = i,
+                               .batch = {.frames = frames, .labels = labels, .n = BATCH},
+                               .micro = w.micro,
+                               .groups = w.groups ? w.groups : tn_engine_groups(engine),
+                               .lr = 1e-3};
+        must(tn_stepper_step(st, &j, &e), &e);
+        memset(frames, 0xee, (size_t)BATCH * 3 * IMAGE_W * IMAGE_H);
+    }
+    must(tn_stepper_drain(st, &e), &e);
+    read_all(&o, engine);
+    tn_stepper_free(st);
+    tn_engine_close(engine);
+    tn_config_free(c);
+    free(frames);
+    return o;
+}
+
+static void drop(outcome *o)
+{
+    free(o->params);
+    free(o->grads);
+}
+
+/* By the largest gradient. */
+static double distance(const outcome *a, const outcome *b)
+{
+    double most = 0, far = 0;
+    ck_assert_uint_eq(a->n, b->n);
+    for (size_t i = 0; i < a->n; i++) {
+        most = fmax(most, fabs((double)a->grads[i]));
+        far = fmax(far, fabs((double)a->grads[i] - (double)b->grads[i]));
+        ck_assert(isfinite(b->grads[i]) && isfinite(b->params[i]));
+    }
+    return far / most;
+}
+
+/* AdamW's first steps blow differences up where a gradient is next to nothing, so parameters have the looser bound. */
+static void compare(way alone, way together)
+{
+    outcome a = run(alone), b = run(together), again = run(together);
+    for (int i = 0; i < STEPS; i++) ck_assert_double_eq_tol(a.loss[i], b.loss[i], 2e-6 * fabs(a.loss[i]));
+    ck_assert_double_lt(distance(&a, &b), 1e-5);
+    ck_assert_float_eq_tol(a.state.norm, b.state.norm, 1e-5f * a.state.norm);
+    ck_assert_mem_eq(b.grads, again.grads, b.n * sizeof(float));
+    ck_assert_mem_eq(b.params, again.params, b.n * sizeof(float));
+    ck_assert_mem_eq(b.loss, again.loss, sizeof b.loss);
+    drop(&a);
+    drop(&b);
+    drop(&again);
+}
+
+static const way ways[] = {
+    {"vit_qlora_random", "0:embeddings-layer.1,1:layer.2-head", 2, 0, false, false},
+    {"vit_qlora_random", "0:embeddings-layer.1,1:layer.2-head", 2, 0, false, true},
+    {"vit_qlora_random", "0:embeddings,1:layer.0-head", 3, 0, true, false},
+    {"vit_qlora_random", "0:embeddings-layer.3,1:norm-head", 7, 0, true, true},
+    {"vit_qlora_random", "1:embeddings-layer.0,2:layer.1-layer.1,0:layer.2-layer.3,3:norm-head", 1, 0, false, false},
+    {"vit_qlora_random", "0:embeddings-layer.0,1:layer.1-grid,2:decoder.0-head", 2, TN_GROUP_HEAD, false, false},
+    {"vit_qlora_random", "0:embeddings-head@4/2;1:embeddings-head@3/2", 2, 0, false, false},
+    {"vit_qlora_random", "0:embeddings-layer.0,1:layer.1-head@4/2;2:embeddings-layer.2,3:layer.3-head@3/2", 2, 0, false, true},
+};
+
+START_TEST(several_devices)
+{
+    const way *w = &ways[_i];
+    way alone = *w;
+    alone.stages = NULL;
+    alone.discrete = false;
+    compare(alone, *w);
+}
+END_TEST
+
+int main(void)
+{
+    setenv("POCL_DEVICES", "pthread pthread pthread pthread", 1);
+    return run_tests("team", 300, TESTS(TIMES(several_devices, TN_COUNT(ways))));
+}
