@@ -1,26 +1,43 @@
 /* How much device memory a run takes, from the plan, before it takes any. */
+#include "fit.h"
 #include "machine.h"
 #include "stepper.h"
 
 #include <stdio.h>
 
-static int memory_activations(const tn_engine *e, const tn_model *m, tn_store *st, tn_pass pass, size_t *act, size_t *ws,
-                              tn_error *err)
+/* What the passes of a session take together. */
+typedef struct {
+    size_t chunk[TN_MAX_CHUNKS]; /* of the arena, which they share */
+    size_t constants;            /* which they do not */
+    size_t workspace;
+} takings;
+
+/* times: executions of this kind that live beside each other, of a micro-batch and of a batch's rest. */
+static int add_pass(takings *t, const tn_engine *e, const tn_model *m, tn_store *st, tn_pass pass, int times, tn_error *err)
 {
     tn_exec *x;
     TN_TRY(tn_exec_new(&x, e->dev, m, st, &pass, err));
-    *act = TN_MAX(*act, x->plan.total);
-    *ws = TN_MAX(*ws, x->workspace);
+    for (int i = 0; i < x->plan.n_chunks; i++) t->chunk[i] = TN_MAX(t->chunk[i], x->plan.chunk_bytes[i]);
+    for (int i = 0; i < x->g.n_t; i++)
+        if (x->g.t[i].kind == TN_G_CONST && x->plan.t[i].last >= 0) t->constants += (size_t)times * tn_gtensor_bytes(&x->g.t[i]);
+    t->workspace = TN_MAX(t->workspace, x->workspace);
     tn_exec_free(NULL, x);
     return 0;
 }
 
-/* Device memory of a training run with this micro-batch. */
-static int memory_of(const tn_engine *e, int micro, tn_memory *m, tn_error *err)
+static size_t activations_of(const takings *t)
+{
+    size_t sum = t->constants;
+    for (int i = 0; i < TN_MAX_CHUNKS; i++) sum += t->chunk[i];
+    return sum;
+}
+
+int tn_engine_memory(const tn_engine *e, int micro, tn_memory *m, tn_error *err)
 {
     tn_store *st = e->session->store;
+    takings t = {.workspace = 0};
     *m = (tn_memory){.version = TN_MEMORY_VERSION,
-                     .weights = st->weight_bytes,
+                     .weights = tn_store_weight_bytes(st),
                      .weights_float32 = st->float_bytes,
                      .parameters = 4 * st->n_params + tn_store_shadow_bytes(st),
                      .gradients = 4 * st->n_params,
@@ -29,13 +46,12 @@ static int memory_of(const tn_engine *e, int micro, tn_memory *m, tn_error *err)
                      .quantized_modules = st->n_quantised,
                      .skipped_modules = st->n_skipped,
                      .indivisible_modules = st->n_indivisible};
-    TN_TRY(memory_activations(e, e->model, st, tn_engine_train_pass(e, micro, tn_engine_groups(e)), &m->activations, &m->workspace,
-                              err));
+    TN_TRY(add_pass(&t, e, e->model, st, tn_engine_train_pass(e, micro, tn_engine_groups(e)), 2, err));
     if (e->s->training.freeze_epochs > 0)
-        TN_TRY(memory_activations(e, e->model, st, tn_engine_train_pass(e, micro, TN_GROUP_HEAD), &m->activations, &m->workspace,
-                                  err));
-    TN_TRY(memory_activations(e, e->model, st, tn_engine_eval_pass(e, micro, true), &m->activations, &m->workspace, err));
-    m->workspace += tn_stepper_bytes(e, e->s->training.batch_size, micro, false);
+        TN_TRY(add_pass(&t, e, e->model, st, tn_engine_train_pass(e, micro, TN_GROUP_HEAD), 2, err));
+    TN_TRY(add_pass(&t, e, e->model, st, tn_engine_eval_pass(e, micro, true), 2, err));
+    m->activations = activations_of(&t);
+    m->workspace = t.workspace + tn_stepper_bytes(e, e->s->training.batch_size, micro, false);
     m->total = m->weights + m->parameters + m->gradients + m->optimizer + m->activations + m->workspace;
     return 0;
 }
@@ -47,64 +63,22 @@ int tn_engine_full_float32(const tn_engine *e, int micro, size_t *bytes, tn_erro
     const tn_model *m = e->model;
     const tn_model_spec spec = {&m->vit, &m->dec, NULL, m->image_h, m->image_w, m->heat_h, m->heat_w, true};
     TN_TRY(tn_model_new(&full, &spec, NULL, err));
-    size_t act = 0, ws = 0;
+    takings t = {.workspace = 0};
     tn_pass pass = {.batch = micro, .act = TN_F32, .groups = 7, .training = true, .loss = true, .heat = true, .frames = true};
     int rc = tn_store_new(&st, e->dev, full, NULL, TN_F32, true, true, err);
-    if (!rc) rc = memory_activations(e, full, st, pass, &act, &ws, err);
+    if (!rc) rc = add_pass(&t, e, full, st, pass, 1, err);
     if (!rc)
-        *bytes = st->weight_bytes + 16 * st->n_params + act + ws + tn_stepper_bytes(e, e->s->training.batch_size, micro, false);
+        *bytes = st->weight_bytes + 16 * st->n_params + activations_of(&t) + t.workspace +
+                 tn_stepper_bytes(e, e->s->training.batch_size, micro, false);
     tn_store_free(st);
     tn_model_free(full);
     return rc;
 }
 
-static size_t room_of(const tn_dev *d)
+size_t tn_engine_room(const tn_engine *e)
 {
+    const tn_dev *d = e->dev;
     return d->memory_limit ? d->memory_limit : d->info.global_memory / 10 * 9;
-}
-
-static int fits(bool *fit, const tn_engine *e, int micro, tn_memory *m, tn_error *err)
-{
-    const int rc = memory_of(e, micro, m, err);
-    *fit = !rc && m->total <= room_of(e->dev);
-    return rc == TN_ERR_MEMORY ? 0 : rc;
-}
-
-/* Making activations again costs a fifth of a step at most, a smaller micro-batch is not always a batch's equal: so that goes
- * first. */
-static int fits_somehow(bool *fit, tn_engine *e, int micro, tn_memory *m, tn_error *err)
-{
-    TN_TRY(fits(fit, e, micro, m, err));
-    if (*fit || e->recomputes) return 0;
-    const size_t kept = m->total;
-    e->recomputes = true;
-    TN_TRY(fits(fit, e, micro, m, err));
-    e->recomputes = *fit;
-    if (*fit)
-        tn_logf(
-            e->log, TN_LOG_INFO,
-            "activations are made again in the backward pass: keeping them takes %zu MiB with a micro-batch of %d, there are %zu",
-            kept >> 20, micro, room_of(e->dev) >> 20);
-    return 0;
-}
-
-int tn_engine_fit(tn_engine *e, int *micro, tn_memory *m, tn_error *err)
-{
-    const tn_settings *s = e->s;
-    int b = s->training.micro > 0 ? TN_MIN(s->training.micro, s->training.batch_size) : s->training.batch_size;
-    for (bool fit;;) {
-        TN_TRY(fits_somehow(&fit, e, b, m, err));
-        if (fit) break;
-        int next = TN_MAX(s->training.min_micro, TN_MIN(b - 1, (int)(b / s->training.backoff)));
-        if (!s->training.adaptive || next >= b || next < 1)
-            return tn_fail(err, TN_ERR_MEMORY,
-                           "training needs %zu MiB on '%s' with a micro-batch of %d, and there are %zu MiB; use "
-                           "model.quantization.enabled=true, training.precision=bf16 or a smaller model",
-                           m->total >> 20, e->dev->info.name, b, room_of(e->dev) >> 20);
-        b = next;
-    }
-    *micro = b;
-    return 0;
 }
 
 /* ---- features of a frozen backbone ---- */
@@ -132,7 +106,7 @@ static void find_place(tn_features_plan *p, const tn_engine *e, tn_memory *m)
 {
     const int batch = e->s->training.batch_size;
     const bool shared = e->dev->info.unified_memory;
-    const size_t room = room_of(e->dev), host = host_room(e), left = room > m->total ? room - m->total : 0;
+    const size_t room = tn_engine_room(e), host = host_room(e), left = room > m->total ? room - m->total : 0;
     const size_t more = tn_stepper_bytes(e, batch, m->micro_batch, true) - tn_stepper_bytes(e, batch, m->micro_batch, false);
     p->device = p->bytes <= left && (!shared || p->bytes <= host);
     p->host = !shared && p->bytes <= host && more <= left;
@@ -169,7 +143,7 @@ static bool gains_by_copies(const tn_engine *e)
 static int copies_fit(const tn_engine *e, int batch, bool *fit, tn_error *err)
 {
     const tn_dev *d = e->dev;
-    const size_t room = room_of(d), left = room - TN_MIN(room, d->allocated), copies = e->session->store->merged_bytes;
+    const size_t room = tn_engine_room(e), left = room - TN_MIN(room, d->allocated), copies = e->session->store->merged_bytes;
     size_t bytes = 0;
     tn_pass pass = tn_engine_eval_pass(e, batch, true);
     pass.merged = true;

@@ -73,7 +73,8 @@ static int enqueue_forward(tn_engine *e, tn_exec *x, const tn_batch *b, const tn
     return part ? tn_buffer_read_async(x->mem[x->g.loss], TN_QUEUE_MAIN, 0, part, TN_PARTIALS * sizeof *part, NULL, NULL, err) : 0;
 }
 
-int tn_forward(tn_engine *e, const tn_batch *b, float *heat, double *loss, tn_error *err)
+/* In one pass. */
+static int forward(tn_engine *e, const tn_batch *b, float *heat, double *loss, tn_error *err)
 {
     tn_session *s = e->session;
     tn_exec *x;
@@ -89,6 +90,23 @@ int tn_forward(tn_engine *e, const tn_batch *b, float *heat, double *loss, tn_er
     if (rc) (void)tn_dev_finish(e->dev, &unread); /* what is on its way reads and writes this frame's variables */
     else if (loss) *loss = tn_loss_sum(part);
     return rc;
+}
+
+int tn_forward(tn_engine *e, const tn_batch *b, float *heat, double *loss, tn_error *err)
+{
+    const size_t frame = 3 * (size_t)e->image_w * (size_t)e->image_h;
+    const size_t area = (size_t)e->model->heat_w * (size_t)e->model->heat_h;
+    const int most = e->most ? e->most : b->n;
+    double sum = 0, part = 0;
+    for (int i = 0; i < b->n; i += most) {
+        const tn_batch some = {.n = TN_MIN(most, b->n - i),
+                               .frames = b->frames + (size_t)i * frame,
+                               .labels = b->labels ? b->labels + (size_t)i * 3 : NULL};
+        TN_TRY(forward(e, &some, heat + (size_t)i * area, loss ? &part : NULL, err));
+        sum += part;
+    }
+    if (loss) *loss = sum;
+    return 0;
 }
 
 /* ---- a pass over a data set ---- */
