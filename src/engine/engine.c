@@ -278,6 +278,7 @@ tn_pass tn_engine_train_pass(const tn_engine *e, int batch, int groups)
                      .loss = true,
                      .heat = true,
                      .recompute = e->recomputes ? 2 : 0,
+                     .kept = e->recomputes ? e->layers_kept : 0,
                      .frames = true,
                      .normalize = e->s->data.normalize,
                      .sigma = (float)e->s->model.sigma,

@@ -19,11 +19,13 @@ typedef struct tn_engine {
     tn_session *session; /* its store answers for those of all stages and replicas */
     tn_dtype act;
     int image_w, image_h;
-    float **kept;      /* base values that an adapter replaced, by slot, for the next adapter; NULL: none */
-    bool stays_apart;  /* tn_engine_merge found no room */
-    bool recomputes;   /* training passes make activations again instead of keeping them */
-    bool optimises;    /* there are gradients and an optimiser's state */
-    bool foreign_lora; /* the adapters come from elsewhere than the configuration */
+    float **kept;         /* base values that an adapter replaced, by slot, for the next adapter; NULL: none */
+    bool stays_apart;     /* tn_engine_merge found no room */
+    bool recomputes;      /* training passes make activations again instead of keeping them */
+    uint64_t layers_kept; /* but for those of these layers of the backbone (tn_pass.kept) */
+    int most;             /* frames that a pass takes at once, where memory decides it; 0: any number */
+    bool optimises;       /* there are gradients and an optimiser's state */
+    bool foreign_lora;    /* the adapters come from elsewhere than the configuration */
 } tn_engine;
 
 /** Opens the device, builds the model, loads the backbone, initialises decoder, head and adapters from the seed.
@@ -56,7 +58,8 @@ int tn_engine_frozen_epochs(const tn_engine *e);
 /** Is RoPE's table drawn anew for each training pass? */
 bool tn_engine_draws_rope(const tn_engine *e);
 /** The largest micro-batch (from the batch down by the back-off factor) that fits the device, by the plan. Activations are kept
- * where that fits and the configuration does not say otherwise; else e->recomputes is set, and the log says why. */
+ * where that fits and the configuration does not say otherwise; else e->recomputes is set, e->layers_kept to as many layers as fit
+ * beside, and the log says why. TN_ERR_MEMORY, with the least that would do, where nothing fits. */
 int tn_engine_fit(tn_engine *e, int *micro, tn_memory *m, tn_error *err);
 /** For prediction: puts the adapters into unpacked copies of the matrices (tn_store_merge) where that is faster and the memory
  * allows it beside a pass of `batch`, and says so once; what is stored stays. Again after weights or adapters were set. Passes of

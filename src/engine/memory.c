@@ -1,35 +1,41 @@
 /* How much device memory a run takes, from the plan, before it takes any. */
 #include "crew.h"
+#include "fit.h"
 #include "machine.h"
 
 #include <stdio.h>
 
-static size_t room_of(const tn_dev *d)
-{
-    return d->memory_limit ? d->memory_limit : d->info.global_memory / 10 * 9;
-}
-
-/* What a step's frames and results take, where all is on one device. */
-static size_t staging_bytes(const tn_engine *e, int micro, bool features)
-{
-    return tn_lane_bytes(e, &e->team.member[0], e->s->training.batch_size, micro, features);
-}
-
-/* Of the largest of several passes, of which some have copies under way at once. */
+/* What the passes of a session take together. */
 typedef struct {
-    size_t act, ws, crossing;
-} pass_needs;
+    size_t chunk[TN_MAX_CHUNKS]; /* of the arena, which they share */
+    size_t constants;            /* which they do not */
+    size_t workspace, crossing;
+} takings;
 
-static int needs_of(pass_needs *n, tn_dev *d, const tn_model *m, tn_store *st, const tn_cut *cut, tn_pass pass, int flights,
-                    tn_error *err)
+/* times: executions of this kind that live beside each other, of a micro-batch and of a batch's rest. */
+static int add_pass(takings *t, const tn_member *who, const tn_model *m, tn_store *st, tn_pass pass, int times, tn_error *err)
 {
     tn_exec *x;
-    TN_TRY(tn_exec_new(&x, d, m, st, &pass, cut, err));
-    n->act = TN_MAX(n->act, (size_t)flights * x->plan.total);
-    n->ws = TN_MAX(n->ws, x->workspace);
-    n->crossing = TN_MAX(n->crossing, tn_crew_bytes(&x->g));
+    TN_TRY(tn_exec_new(&x, who->dev, m, st, &pass, st == who->session->store ? &who->session->cut : NULL, err));
+    for (int i = 0; i < x->plan.n_chunks; i++) t->chunk[i] = TN_MAX(t->chunk[i], x->plan.chunk_bytes[i]);
+    for (int i = 0; i < x->g.n_t; i++)
+        if (x->g.t[i].kind == TN_G_CONST && x->plan.t[i].last >= 0) t->constants += (size_t)times * tn_gtensor_bytes(&x->g.t[i]);
+    t->workspace = TN_MAX(t->workspace, x->workspace);
+    t->crossing = TN_MAX(t->crossing, tn_crew_bytes(&x->g));
     tn_exec_free(NULL, x);
     return 0;
+}
+
+static size_t arena_of(const takings *t)
+{
+    size_t sum = 0;
+    for (int i = 0; i < TN_MAX_CHUNKS; i++) sum += t->chunk[i];
+    return sum;
+}
+
+static size_t activations_of(const takings *t)
+{
+    return t->constants + arena_of(t);
 }
 
 static void sum_up(tn_memory *m)
@@ -37,33 +43,41 @@ static void sum_up(tn_memory *m)
     m->total = m->weights + m->parameters + m->gradients + m->optimizer + m->activations + m->workspace;
 }
 
-/* Device memory of a member in a training run with this micro-batch. */
-static int memory_of_member(const tn_engine *e, const tn_member *who, int micro, tn_memory *m, tn_error *err)
+/* Training passes of a member, in all the flights that it has under way; then an evaluation's, in the first one's memory. */
+static int member_activations(const tn_engine *e, const tn_member *who, int batch, int micro, tn_memory *m, tn_error *err)
 {
     tn_store *st = who->session->store;
-    const tn_cut *cut = &who->session->cut;
-    const int batch = who->n_stages > 1 || e->team.n > 1 ? e->team.split.replica[who->replica].images : e->s->training.batch_size;
-    const int part = TN_MIN(micro, batch), flights = tn_lane_flights(who, TN_CEIL_DIV(batch, part));
-    pass_needs n = {0};
+    takings t = {.workspace = 0};
+    const int flights = tn_lane_flights(who, TN_CEIL_DIV(batch, micro)), times = 2 * flights;
+    TN_TRY(add_pass(&t, who, e->model, st, tn_engine_train_pass(e, micro, tn_engine_groups(e)), times, err));
+    if (e->s->training.freeze_epochs > 0)
+        TN_TRY(add_pass(&t, who, e->model, st, tn_engine_train_pass(e, micro, TN_GROUP_HEAD), times, err));
+    const size_t more = (size_t)(flights - 1) * arena_of(&t);
+    TN_TRY(add_pass(&t, who, e->model, st, tn_engine_eval_pass(e, micro, true), 2, err));
+    m->activations = activations_of(&t) + more;
+    m->workspace = t.workspace + (who->dev->info.unified_memory ? t.crossing : 0);
+    return 0;
+}
+
+int tn_engine_member_memory(const tn_engine *e, const tn_member *who, int micro, tn_memory *m, tn_error *err)
+{
+    const tn_store *st = who->session->store;
+    const int batch = e->team.n > 1 ? e->team.split.replica[who->replica].images : e->s->training.batch_size;
+    const int part = TN_MIN(micro, batch);
     *m = (tn_memory){.version = TN_MEMORY_VERSION,
-                     .weights = st->weight_bytes,
+                     .weights = tn_store_weight_bytes(st),
                      .weights_float32 = st->float_bytes,
                      .parameters = 4 * st->n_params + tn_store_shadow_bytes(st),
                      .gradients = 4 * st->n_params,
-                     .optimizer = 8 * st->n_params};
-    TN_TRY(needs_of(&n, who->dev, e->model, st, cut, tn_engine_train_pass(e, part, tn_engine_groups(e)), flights, err));
-    if (e->s->training.freeze_epochs > 0)
-        TN_TRY(needs_of(&n, who->dev, e->model, st, cut, tn_engine_train_pass(e, part, TN_GROUP_HEAD), flights, err));
-    TN_TRY(needs_of(&n, who->dev, e->model, st, cut, tn_engine_eval_pass(e, part, true), 1, err));
-    m->activations = n.act;
-    m->workspace = n.ws + tn_lane_bytes(e, who, batch, part, false) + (who->dev->info.unified_memory ? n.crossing : 0);
+                     .optimizer = 8 * st->n_params,
+                     .micro_batch = part};
+    TN_TRY(member_activations(e, who, batch, part, m, err));
+    m->workspace += tn_lane_bytes(e, who, batch, part, false);
     sum_up(m);
     return 0;
 }
 
-/* Of all members together. *tight: the one that has the least to spare, *spare: how much that is, negative where it has too little.
- */
-static int memory_of(const tn_engine *e, int micro, tn_memory *m, const tn_member **tight, double *spare, tn_error *err)
+int tn_engine_memory(const tn_engine *e, int micro, tn_memory *m, tn_error *err)
 {
     const tn_store *st = e->session->store;
     *m = (tn_memory){.version = TN_MEMORY_VERSION,
@@ -72,17 +86,20 @@ static int memory_of(const tn_engine *e, int micro, tn_memory *m, const tn_membe
                      .skipped_modules = st->n_skipped,
                      .indivisible_modules = st->n_indivisible};
     for (int i = 0; i < e->team.n; i++) {
-        const tn_member *who = &e->team.member[i];
         tn_memory own;
-        TN_TRY(memory_of_member(e, who, micro, &own, err));
-        const double left = (double)room_of(who->dev) - (double)own.total;
-        if (!i || left < *spare) *tight = who, *spare = left;
+        TN_TRY(tn_engine_member_memory(e, &e->team.member[i], micro, &own, err));
         m->weights += own.weights, m->weights_float32 += own.weights_float32;
         m->parameters += own.parameters, m->gradients += own.gradients, m->optimizer += own.optimizer;
         m->activations += own.activations, m->workspace += own.workspace;
     }
     sum_up(m);
     return 0;
+}
+
+/* What a step's frames and results take, where all is on one device. */
+static size_t staging_bytes(const tn_engine *e, int micro, bool features)
+{
+    return tn_lane_bytes(e, &e->team.member[0], e->s->training.batch_size, micro, features);
 }
 
 int tn_engine_full_float32(const tn_engine *e, int micro, size_t *bytes, tn_error *err)
@@ -92,62 +109,20 @@ int tn_engine_full_float32(const tn_engine *e, int micro, size_t *bytes, tn_erro
     const tn_model *m = e->model;
     const tn_model_spec spec = {&m->vit, &m->dec, NULL, m->image_h, m->image_w, m->heat_h, m->heat_w, true};
     TN_TRY(tn_model_new(&full, &spec, NULL, err));
-    pass_needs n = {0};
+    takings t = {.workspace = 0};
     tn_pass pass = {.batch = micro, .act = TN_F32, .groups = 7, .training = true, .loss = true, .heat = true, .frames = true};
     int rc = tn_store_new(&st, e->dev, full, NULL, TN_F32, true, true, err);
-    if (!rc) rc = needs_of(&n, e->dev, full, st, NULL, pass, 1, err);
-    if (!rc) *bytes = st->weight_bytes + 16 * st->n_params + n.act + n.ws + staging_bytes(e, micro, false);
+    if (!rc) rc = add_pass(&t, &e->team.member[0], full, st, pass, 1, err);
+    if (!rc) *bytes = st->weight_bytes + 16 * st->n_params + activations_of(&t) + t.workspace + staging_bytes(e, micro, false);
     tn_store_free(st);
     tn_model_free(full);
     return rc;
 }
 
-static int fits(bool *fit, const tn_engine *e, int micro, tn_memory *m, const tn_member **tight, tn_error *err)
+size_t tn_member_room(const tn_member *who)
 {
-    double spare = 0;
-    const int rc = memory_of(e, micro, m, tight, &spare, err);
-    *fit = !rc && spare >= 0;
-    return rc == TN_ERR_MEMORY ? 0 : rc;
-}
-
-/* Making activations again costs a fifth of a step at most, a smaller micro-batch is not always a batch's equal: so that goes
- * first. */
-static int fits_somehow(bool *fit, tn_engine *e, int micro, tn_memory *m, const tn_member **tight, tn_error *err)
-{
-    TN_TRY(fits(fit, e, micro, m, tight, err));
-    if (*fit || e->recomputes) return 0;
-    const size_t kept = m->total;
-    e->recomputes = true;
-    TN_TRY(fits(fit, e, micro, m, tight, err));
-    e->recomputes = *fit;
-    if (*fit)
-        tn_logf(
-            e->log, TN_LOG_INFO,
-            "activations are made again in the backward pass: keeping them takes %zu MiB with a micro-batch of %d, there are %zu",
-            kept >> 20, micro, room_of((*tight)->dev) >> 20);
-    return 0;
-}
-
-int tn_engine_fit(tn_engine *e, int *micro, tn_memory *m, tn_error *err)
-{
-    const tn_settings *s = e->s;
-    const tn_member *tight = e->team.member;
-    const tn_replica *r = e->team.split.replica;
-    const int most = e->team.n > 1 ? r->images : s->training.batch_size, usual = e->team.n > 1 ? r->micro : most;
-    int b = s->training.micro > 0 ? TN_MIN(s->training.micro, most) : usual;
-    for (bool fit;;) {
-        TN_TRY(fits_somehow(&fit, e, b, m, &tight, err));
-        if (fit) break;
-        int next = TN_MAX(s->training.min_micro, TN_MIN(b - 1, (int)(b / s->training.backoff)));
-        if (!s->training.adaptive || next >= b || next < 1)
-            return tn_fail(err, TN_ERR_MEMORY,
-                           "training needs %zu MiB on '%s' with a micro-batch of %d, and there are %zu MiB; use "
-                           "model.quantization.enabled=true, training.precision=bf16 or a smaller model",
-                           m->total >> 20, tight->dev->info.name, b, room_of(tight->dev) >> 20);
-        b = next;
-    }
-    *micro = b;
-    return 0;
+    const tn_dev *d = who->dev;
+    return d->memory_limit ? d->memory_limit : d->info.global_memory / 10 * 9;
 }
 
 /* ---- features of a frozen backbone ---- */
@@ -175,7 +150,7 @@ static size_t host_room(const tn_engine *e)
 static void find_place(tn_features_plan *p, const tn_engine *e, tn_memory *m)
 {
     const bool shared = e->dev->info.unified_memory;
-    const size_t room = room_of(e->dev), host = host_room(e), left = room > m->total ? room - m->total : 0;
+    const size_t room = tn_member_room(&e->team.member[0]), host = host_room(e), left = room > m->total ? room - m->total : 0;
     const size_t more = staging_bytes(e, m->micro_batch, true) - staging_bytes(e, m->micro_batch, false);
     p->device = p->bytes <= left && (!shared || p->bytes <= host);
     p->host = !shared && p->bytes <= host && more <= left;
@@ -212,7 +187,7 @@ static bool gains_by_copies(const tn_engine *e)
 static int copies_fit(const tn_engine *e, const tn_member *who, int batch, bool *fit, tn_error *err)
 {
     const tn_dev *d = who->dev;
-    const size_t room = room_of(d), left = room - TN_MIN(room, d->allocated), copies = who->session->store->merged_bytes;
+    const size_t room = tn_member_room(who), left = room - TN_MIN(room, d->allocated), copies = who->session->store->merged_bytes;
     size_t bytes = 0;
     tn_pass pass = tn_engine_eval_pass(e, batch, true);
     pass.merged = true;

@@ -93,7 +93,8 @@ static int enqueue_forward(tn_engine *e, tn_exec **x, tn_relay *r, const tn_batc
     return 0;
 }
 
-int tn_forward(tn_engine *e, const tn_batch *b, float *heat, double *loss, tn_error *err)
+/* In one pass. */
+static int forward(tn_engine *e, const tn_batch *b, float *heat, double *loss, tn_error *err)
 {
     tn_exec *x = NULL;
     tn_relay r = {0};
@@ -107,6 +108,23 @@ int tn_forward(tn_engine *e, const tn_batch *b, float *heat, double *loss, tn_er
     else if (loss) *loss = tn_loss_sum(part);
     tn_relay_free(&r);
     return rc;
+}
+
+int tn_forward(tn_engine *e, const tn_batch *b, float *heat, double *loss, tn_error *err)
+{
+    const size_t frame = 3 * (size_t)e->image_w * (size_t)e->image_h;
+    const size_t area = (size_t)e->model->heat_w * (size_t)e->model->heat_h;
+    const int most = e->most ? e->most : b->n;
+    double sum = 0, part = 0;
+    for (int i = 0; i < b->n; i += most) {
+        const tn_batch some = {.n = TN_MIN(most, b->n - i),
+                               .frames = b->frames + (size_t)i * frame,
+                               .labels = b->labels ? b->labels + (size_t)i * 3 : NULL};
+        TN_TRY(forward(e, &some, heat + (size_t)i * area, loss ? &part : NULL, err));
+        sum += part;
+    }
+    if (loss) *loss = sum;
+    return 0;
 }
 
 /* ---- a pass over a data set ---- */

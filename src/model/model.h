@@ -163,6 +163,7 @@ typedef struct tn_pass {
     bool hidden;    /* keep hidden_states.* as outputs; backbone only unless loss or heat is asked */
     bool heat;      /* run decoder and head */
     int recompute;  /* 0, 1, 2 for the backbone's layers */
+    uint64_t kept;  /* bit l: layer.l of the backbone keeps its activations although recompute is set */
     bool merged;    /* adapters are in the matrices already (tn_store_merge): none are beside them */
     bool unfused;   /* the graph as it is emitted: no operation goes into the product before it */
     bool frames;    /* in come frames [B*H, 3*W] of RGB bytes and labels [B, 3] (x, y in heatmap pixels, visible), not pixel

@@ -353,6 +353,12 @@ static int vit_embed(vit_emitter *e, int *out, tn_error *err)
     return 0;
 }
 
+/* The policy of layer.i; those that the mask has no bit for are made again. */
+static int vit_policy(const tn_pass *p, int i)
+{
+    return i < 64 && p->kept >> i & 1 ? 0 : p->recompute;
+}
+
 static void vit_keep(vit_emitter *e, int t)
 {
     if (e->p->hidden) e->g->t[t].kind = TN_G_OUTPUT;
@@ -369,7 +375,7 @@ int tn_vit_emit(tn_graph *g, const tn_model *m, const tn_pass *p, int *tokens, t
     for (int i = 0; i < v->layers; i++) {
         char name[32];
         snprintf(name, sizeof name, "layer.%d", i);
-        tn_graph_layer(g, name, p->recompute);
+        tn_graph_layer(g, name, vit_policy(p, i));
         x = vit_block(&e, x, i);
         vit_keep(&e, x);
         if (g->oom) return tn_oom(err);

@@ -247,9 +247,9 @@ int tn_session_adopt(tn_session *s, tn_exec *e, tn_error *err)
 static bool same_pass(const tn_pass *a, const tn_pass *b)
 {
     return a->batch == b->batch && a->act == b->act && a->groups == b->groups && a->training == b->training && a->loss == b->loss &&
-           a->hidden == b->hidden && a->heat == b->heat && a->recompute == b->recompute && a->merged == b->merged &&
-           a->unfused == b->unfused && a->frames == b->frames && a->normalize == b->normalize && a->sigma == b->sigma &&
-           a->negative == b->negative && a->stretch == b->stretch && a->flight == b->flight;
+           a->hidden == b->hidden && a->heat == b->heat && a->recompute == b->recompute && a->kept == b->kept &&
+           a->merged == b->merged && a->unfused == b->unfused && a->frames == b->frames && a->normalize == b->normalize &&
+           a->sigma == b->sigma && a->negative == b->negative && a->stretch == b->stretch && a->flight == b->flight;
 }
 
 static tn_exec *find(const tn_session *s, const tn_pass *pass)

@@ -93,6 +93,8 @@ int tn_store_zero_grad(tn_store *s, tn_error *err);
 tn_optim_range tn_store_range(const tn_store *s, int g);
 /** A trained slot as products read it: its shadow where there is one. */
 tn_tensor tn_store_operand(const tn_store *s, int slot);
+/** Device memory of what is frozen: the matrices and vectors, their format's tables, and vectors that are joined. */
+size_t tn_store_weight_bytes(const tn_store *s);
 /** What the shadow takes; 0 where storage is float32 and there is none. */
 size_t tn_store_shadow_bytes(const tn_store *s);
 /** The frozen vectors of n slots (-1: zeros), cols[i] long, one behind the other in *out (borrowed; NULL where every slot is -1).

@@ -18,6 +18,8 @@ typedef struct {
     bool drain;    /* after every step */
     bool discrete; /* as on a device with memory of its own */
     int micro;
+    bool again; /* activations are made again, but for those of the layers `kept` */
+    uint64_t kept;
 } way;
 
 typedef struct {
@@ -80,6 +82,7 @@ static outcome run_way(way w)
     unsigned char *frames = malloc((size_t)BATCH * 3 * IMAGE_W * IMAGE_H);
     float labels[3 * BATCH];
     if (w.discrete) m.e->dev->info.unified_memory = false;
+    m.e->recomputes = w.again, m.e->layers_kept = w.kept;
     must(tn_stepper_new(&st, m.e, BATCH, take, &o, &e), &e);
     for (int i = 0; i < STEPS; i++) {
         const tn_step_job j = job_of(i, w.micro, tn_engine_groups(m.e), frames, labels);
@@ -148,23 +151,49 @@ START_TEST(micro_batches_add_up)
 }
 END_TEST
 
-/* What a run takes at most decides whether activations are kept, and only then how large a micro-batch is. */
+/* What a pass keeps and what it makes again are the same numbers. */
+START_TEST(what_is_kept_changes_no_bit)
+{
+    outcome all = run_way((way){.micro = BATCH});
+    for (uint64_t kept = 0; kept < 16; kept += 5) {
+        outcome some = run_way((way){.micro = BATCH, .again = true, .kept = kept});
+        same(&all, &some);
+        free(some.params);
+    }
+    free(all.params);
+}
+END_TEST
+
+static int layers_kept(const model *m)
+{
+    int n = 0;
+    for (int i = 0; i < m->e->model->vit.layers; i++) n += !m->e->recomputes || m->e->layers_kept >> i & 1;
+    return n;
+}
+
+/* Each byte less than a run takes makes it keep less, then cut the batch up; in the end the error names what it takes. */
 START_TEST(memory_decides_what_is_kept)
 {
     model m = open_model();
-    tn_memory kept = TN_MEMORY_INIT, again = TN_MEMORY_INIT, less = TN_MEMORY_INIT;
+    const int layers = m.e->model->vit.layers, batch = m.e->s->training.batch_size;
+    tn_memory now = TN_MEMORY_INIT, last = TN_MEMORY_INIT;
     tn_error e = {0};
-    int micro, smaller;
-    must(tn_engine_fit(m.e, &micro, &kept, &e), &e);
-    ck_assert(!m.e->recomputes);
-    m.e->dev->memory_limit = kept.total - 1;
-    must(tn_engine_fit(m.e, &smaller, &again, &e), &e);
-    ck_assert(m.e->recomputes && smaller == micro && again.total < kept.total);
-    m.e->dev->memory_limit = again.total - 1;
-    must(tn_engine_fit(m.e, &smaller, &less, &e), &e);
-    ck_assert(m.e->recomputes && smaller < micro && less.total < again.total);
-    m.e->dev->memory_limit = 1;
-    ck_assert_int_eq(tn_engine_fit(m.e, &smaller, &less, &e), TN_ERR_MEMORY);
+    char least[64];
+    int micro = 0, smaller, kept = layers, steps = 0;
+    must(tn_engine_fit(m.e, &micro, &last, &e), &e);
+    ck_assert(!m.e->recomputes && micro == batch && !m.e->most);
+    for (;; steps++, micro = smaller, kept = layers_kept(&m), last = now) {
+        m.e->dev->memory_limit = last.total - 1;
+        if (tn_engine_fit(m.e, &smaller, &now, &e)) break;
+        ck_assert_uint_lt(now.total, last.total);
+        ck_assert(smaller < micro || (smaller == micro && layers_kept(&m) < kept));
+        ck_assert_int_eq(m.e->most, smaller < batch ? smaller : 0);
+        if (!steps) ck_assert(m.e->recomputes && layers_kept(&m) == layers - 1 && !(m.e->layers_kept & 1)); /* the last ones */
+    }
+    ck_assert_int_gt(steps, layers);
+    ck_assert_int_eq(micro, 1);
+    snprintf(least, sizeof least, "at least %zu MiB", TN_CEIL_DIV(last.total, (size_t)1 << 20));
+    ck_assert_msg(strstr(e.message, least) != NULL, "%s: %s", e.message, least);
     m.e->dev->memory_limit = 0;
     tn_engine_close(m.e);
     tn_config_free(m.c);
@@ -175,5 +204,5 @@ int main(void)
 {
     return run_tests("stepper", 300,
                      TESTS(ONCE(running_ahead_changes_no_bit), ONCE(a_device_with_memory_of_its_own_changes_no_bit),
-                           ONCE(micro_batches_add_up), ONCE(memory_decides_what_is_kept)));
+                           ONCE(micro_batches_add_up), ONCE(what_is_kept_changes_no_bit), ONCE(memory_decides_what_is_kept)));
 }

@@ -1,0 +1,179 @@
+/* What a training run keeps, makes again and cuts up, so that it fits the device: found by the plan, before memory is taken. The
+ * means in their order: everything kept; the last layers' activations kept; all made again; a smaller micro-batch. */
+#include "fit.h"
+
+#include <stdio.h>
+
+enum { MASK = 64 }; /* layers that tn_pass.kept has bits for */
+
+typedef struct {
+    tn_engine *e;
+    const tn_member *tight; /* the last member that did not fit */
+    tn_memory least;        /* of its plans the smallest */
+    size_t everything;      /* what a run takes that keeps everything; 0: no plan of it was made */
+    bool fit;               /* the last plan fits */
+    bool always_again;      /* the configuration wants activations made again */
+} search;
+
+/* The backbone's layers of a member: first .. first + n - 1. Its graph's are the embeddings, those, and more. */
+static int layers_of(const tn_engine *e, const tn_member *who, int *first)
+{
+    const int all = TN_MIN(e->model->vit.layers, MASK);
+    *first = TN_MAX(who->first - 1, 0);
+    return TN_MAX(TN_MIN(who->last, all) - *first, 0);
+}
+
+/* The last n of a member's: backward passes begin with them, so what they keep is gone when the others' is made again. Of the
+ * first ones it would lie beside all that. */
+static uint64_t last_layers(const tn_engine *e, const tn_member *who, int n)
+{
+    int first;
+    const int all = layers_of(e, who, &first);
+    uint64_t mask = 0;
+    for (int i = all - n; i < all; i++) mask |= (uint64_t)1 << (first + i);
+    return mask;
+}
+
+static int plan_member(search *s, const tn_member *who, int micro, tn_error *err)
+{
+    tn_memory m;
+    const int rc = tn_engine_member_memory(s->e, who, micro, &m, err);
+    s->fit = !rc && m.total <= tn_member_room(who);
+    if (!rc && !s->fit && (who != s->tight || !s->least.total || m.total < s->least.total)) s->least = m, s->tight = who;
+    return rc == TN_ERR_MEMORY ? 0 : rc; /* an activation is larger than the device gives at once */
+}
+
+static int plan(search *s, int micro, tn_error *err)
+{
+    s->fit = true;
+    for (int i = 0; s->fit && i < s->e->team.n; i++) TN_TRY(plan_member(s, &s->e->team.member[i], micro, err));
+    return 0;
+}
+
+static int plan_keeping(search *s, const tn_member *who, int micro, int layers, tn_error *err)
+{
+    s->e->recomputes = true;
+    s->e->layers_kept = last_layers(s->e, who, layers);
+    return plan_member(s, who, micro, err);
+}
+
+/* The most layers that can be kept, where `fits` of them can. */
+static int keep_most(search *s, const tn_member *who, int micro, int fits, tn_error *err)
+{
+    int first, above = layers_of(s->e, who, &first) + (s->e->team.n > 1); /* one alone was found not to keep all */
+    while (above - fits > 1) {
+        const int n = (fits + above) / 2;
+        TN_TRY(plan_keeping(s, who, micro, n, err));
+        if (s->fit) fits = n;
+        else above = n;
+    }
+    return plan_keeping(s, who, micro, fits, err);
+}
+
+/* A pass that keeps the last layer takes hardly more than one that keeps none, or less: that layer's are needed at once. */
+static int fit_member(search *s, const tn_member *who, int micro, tn_error *err)
+{
+    int first;
+    TN_TRY(plan_keeping(s, who, micro, 0, err));
+    if (s->always_again) return 0;
+    if (s->fit) return keep_most(s, who, micro, 0, err);
+    if (!layers_of(s->e, who, &first)) return 0;
+    TN_TRY(plan_keeping(s, who, micro, 1, err));
+    return s->fit ? keep_most(s, who, micro, 1, err) : 0;
+}
+
+static int keep_all(search *s, int micro, tn_error *err)
+{
+    tn_memory m;
+    s->e->recomputes = false;
+    TN_TRY(plan(s, micro, err));
+    if (s->fit) return 0;
+    const int rc = tn_engine_memory(s->e, micro, &m, err);
+    s->everything = rc ? 0 : m.total;
+    return rc == TN_ERR_MEMORY ? 0 : rc;
+}
+
+/* Making activations again costs a fifth of a step at most, a smaller micro-batch is not always a batch's equal: so that goes
+ * first. What one replica cannot keep none keeps. */
+static int fit_micro(search *s, int micro, tn_error *err)
+{
+    uint64_t kept = 0, denied = 0;
+    if (!s->always_again) {
+        TN_TRY(keep_all(s, micro, err));
+        if (s->fit) return 0;
+    }
+    for (int i = 0; i < s->e->team.n; i++) {
+        const tn_member *who = &s->e->team.member[i];
+        int first;
+        TN_TRY(fit_member(s, who, micro, err));
+        if (!s->fit) return 0;
+        kept |= s->e->layers_kept;
+        denied |= last_layers(s->e, who, layers_of(s->e, who, &first)) & ~s->e->layers_kept;
+    }
+    s->e->layers_kept = kept & ~denied;
+    return 0;
+}
+
+static size_t mib(size_t bytes)
+{
+    return TN_CEIL_DIV(bytes, (size_t)1 << 20);
+}
+
+static int too_small(const search *s, tn_error *err)
+{
+    const tn_memory *m = &s->least;
+    if (!m->total) return err->status; /* no plan at all: its sentence */
+    return tn_fail(err, TN_ERR_MEMORY,
+                   "training needs at least %zu MiB on '%s': %zu for frozen weights, %zu for what is trained, %zu for activations "
+                   "and workspace with a micro-batch of %d; there are %zu MiB; use model.quantization.enabled=true, "
+                   "training.precision=bf16 or a smaller model",
+                   mib(m->total), s->tight->dev->info.name, mib(m->weights), mib(m->parameters + m->gradients + m->optimizer),
+                   mib(m->activations + m->workspace), m->micro_batch, tn_member_room(s->tight) >> 20);
+}
+
+static size_t room_of_all(const tn_engine *e)
+{
+    size_t room = 0;
+    for (int i = 0; i < e->team.n; i++) room += tn_member_room(&e->team.member[i]);
+    return room;
+}
+
+static int count(uint64_t mask)
+{
+    int n = 0;
+    for (; mask; mask &= mask - 1) n++;
+    return n;
+}
+
+static void say_kept(const search *s, int micro)
+{
+    const tn_engine *e = s->e;
+    const int kept = count(e->layers_kept), layers = e->model->vit.layers;
+    char which[64] = "activations";
+    if (!e->recomputes || s->always_again) return;
+    if (kept) snprintf(which, sizeof which, "activations of %d layers of %d", layers - kept, layers);
+    tn_logf(e->log, TN_LOG_INFO,
+            "%s are made again in the backward pass: keeping all takes %zu MiB with a micro-batch of %d, there are %zu", which,
+            mib(s->everything), micro, room_of_all(e) >> 20);
+}
+
+int tn_engine_fit(tn_engine *e, int *micro, tn_memory *m, tn_error *err)
+{
+    const tn_settings *s = e->s;
+    search x = {.e = e, .always_again = s->training.checkpointing};
+    const tn_replica *r = e->team.split.replica;
+    const int most = e->team.n > 1 ? r->images : s->training.batch_size, usual = e->team.n > 1 ? r->micro : most;
+    int b = s->training.micro > 0 ? TN_MIN(s->training.micro, most) : usual;
+    for (;;) {
+        TN_TRY(fit_micro(&x, b, err));
+        if (x.fit) break;
+        const int next = TN_MAX(s->training.min_micro, TN_MIN(b - 1, (int)(b / s->training.backoff)));
+        if (!s->training.adaptive || next >= b || next < 1) return too_small(&x, err);
+        b = next;
+    }
+    TN_TRY(tn_engine_memory(e, b, m, err));
+    say_kept(&x, b);
+    e->most = b < s->training.batch_size ? b : 0;
+    *micro = b;
+    return 0;
+}

@@ -1,0 +1,12 @@
+/** What a run's choices take of the device, by the plan (memory.c), and the choices that fit (fit.c). */
+#ifndef TN_FIT_H
+#define TN_FIT_H
+#include "engine.h"
+
+/** A training run with this micro-batch and what the engine has chosen to keep, on all devices. Nothing is allocated. */
+int tn_engine_memory(const tn_engine *e, int micro, tn_memory *m, tn_error *err);
+/** The same of one member of the team. */
+int tn_engine_member_memory(const tn_engine *e, const tn_member *who, int micro, tn_memory *m, tn_error *err);
+/** Bytes that the run may take of the member's device. */
+size_t tn_member_room(const tn_member *who);
+#endif
