@@ -156,12 +156,17 @@ static int failed_at(const tape_entry *e, tn_error *err)
     return tn_fail_in(err, where);
 }
 
-int tn_tape_play(tn_tape *t, tn_error *err)
+int tn_tape_play_part(tn_tape *t, int from, int to, tn_error *err)
 {
     TN_TRY(tn_dev_usable(t->dev, err));
-    for (int i = 0; i < t->n; i++)
+    for (int i = from; i < to; i++)
         if (play(t, &t->e[i], t->dev->cl->queue[TN_QUEUE_MAIN], NULL, err)) return failed_at(&t->e[i], err);
     return 0;
+}
+
+int tn_tape_play(tn_tape *t, tn_error *err)
+{
+    return tn_tape_play_part(t, 0, t->n, err);
 }
 
 static int timed_queue(tn_tape *t, tn_error *err)

@@ -35,6 +35,8 @@ int tn_tape_region(tn_buffer **out, tn_tape *t, tn_buffer *parent, size_t offset
 
 /** Enqueues everything in order; waits for nothing. Errors name the entry's layer and operation. */
 int tn_tape_play(tn_tape *t, tn_error *err);
+/** The same with entries from .. to - 1 alone. */
+int tn_tape_play_part(tn_tape *t, int from, int to, tn_error *err);
 /** The same with every entry timed on a profiling queue of its own: seconds[tn_tape_count]. Waits. */
 int tn_tape_profile(tn_tape *t, double *seconds, tn_error *err);
 int tn_tape_count(const tn_tape *t);

@@ -5,6 +5,7 @@
 #include "loader.h"
 #include "session.h"
 #include "settings.h"
+#include "share.h"
 #include <tracknet/train.h>
 
 typedef struct tn_engine {
@@ -15,6 +16,7 @@ typedef struct tn_engine {
     tn_dev *dev;
     tn_model *model;
     tn_session *session; /* owns the store */
+    tn_ranks *ranks;     /* the caller's; NULL: alone */
     tn_dtype act;
     int image_w, image_h;
     float **kept;      /* base values that an adapter replaced, by slot, for the next adapter; NULL: none */
@@ -41,6 +43,10 @@ tn_prep tn_engine_prep(const tn_engine *e, bool training);
 tn_loss_spec tn_engine_loss(const tn_engine *e);
 /** How many of a batch's frames the loss counts: what its mean is over, times the pixels of a heatmap. */
 double tn_engine_counted(const tn_engine *e, const tn_batch *b);
+/** The same of so many frames, with so many visible balls. */
+double tn_engine_counts(const tn_engine *e, int frames, int visible);
+/** The most frames of a batch that are here, where micro-batches have so many: all, or this rank's share at most. */
+int tn_engine_batch(const tn_engine *e, int micro);
 /** Everything the configuration trains once nothing is frozen. */
 int tn_engine_groups(const tn_engine *e);
 /** How many epochs of a whole run train the head alone: the first ones. */

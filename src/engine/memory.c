@@ -1,4 +1,5 @@
 /* How much device memory a run takes, from the plan, before it takes any. */
+#include "exchange.h"
 #include "machine.h"
 #include "stepper.h"
 
@@ -13,6 +14,12 @@ static int memory_activations(const tn_engine *e, const tn_model *m, tn_store *s
     *ws = TN_MAX(*ws, x->workspace);
     tn_exec_free(NULL, x);
     return 0;
+}
+
+/* What leaves for the other ranks is staged in memory that the device may share. */
+static size_t shared_gradient(const tn_engine *e)
+{
+    return e->ranks && e->dev->info.unified_memory ? 4 * e->session->store->n_params : 0;
 }
 
 /* Device memory of a training run with this micro-batch. */
@@ -35,7 +42,7 @@ static int memory_of(const tn_engine *e, int micro, tn_memory *m, tn_error *err)
         TN_TRY(memory_activations(e, e->model, st, tn_engine_train_pass(e, micro, TN_GROUP_HEAD), &m->activations, &m->workspace,
                                   err));
     TN_TRY(memory_activations(e, e->model, st, tn_engine_eval_pass(e, micro, true), &m->activations, &m->workspace, err));
-    m->workspace += tn_stepper_bytes(e, e->s->training.batch_size, micro, false);
+    m->workspace += tn_stepper_bytes(e, tn_engine_batch(e, micro), micro, false) + shared_gradient(e);
     m->total = m->weights + m->parameters + m->gradients + m->optimizer + m->activations + m->workspace;
     return 0;
 }
@@ -52,7 +59,7 @@ int tn_engine_full_float32(const tn_engine *e, int micro, size_t *bytes, tn_erro
     int rc = tn_store_new(&st, e->dev, full, NULL, TN_F32, true, true, err);
     if (!rc) rc = memory_activations(e, full, st, pass, &act, &ws, err);
     if (!rc)
-        *bytes = st->weight_bytes + 16 * st->n_params + act + ws + tn_stepper_bytes(e, e->s->training.batch_size, micro, false);
+        *bytes = st->weight_bytes + 16 * st->n_params + act + ws + tn_stepper_bytes(e, tn_engine_batch(e, micro), micro, false);
     tn_store_free(st);
     tn_model_free(full);
     return rc;
@@ -91,7 +98,8 @@ static int fits_somehow(bool *fit, tn_engine *e, int micro, tn_memory *m, tn_err
 int tn_engine_fit(tn_engine *e, int *micro, tn_memory *m, tn_error *err)
 {
     const tn_settings *s = e->s;
-    int b = s->training.micro > 0 ? TN_MIN(s->training.micro, s->training.batch_size) : s->training.batch_size;
+    int b = tn_share_micro(e->ranks, s->training.batch_size);
+    if (s->training.micro > 0) b = TN_MIN(s->training.micro, b);
     for (bool fit;;) {
         TN_TRY(fits_somehow(&fit, e, b, m, err));
         if (fit) break;
@@ -125,12 +133,13 @@ static const char *why_none(const tn_engine *e)
 static size_t host_room(const tn_engine *e)
 {
     const int mib = e->s->training.feature_cache;
-    return mib < 0 ? tn_memory_free() / 4 : (size_t)mib << 20;
+    int which;
+    return mib < 0 ? tn_memory_free() / 4 / (size_t)tn_ranks_local(e->ranks, &which) : (size_t)mib << 20;
 }
 
 static void find_place(tn_features_plan *p, const tn_engine *e, tn_memory *m)
 {
-    const int batch = e->s->training.batch_size;
+    const int batch = tn_engine_batch(e, m->micro_batch);
     const bool shared = e->dev->info.unified_memory;
     const size_t room = room_of(e->dev), host = host_room(e), left = room > m->total ? room - m->total : 0;
     const size_t more = tn_stepper_bytes(e, batch, m->micro_batch, true) - tn_stepper_bytes(e, batch, m->micro_batch, false);

@@ -34,6 +34,7 @@ struct tn_stepper {
     int recorded_for; /* the store's generation */
     tn_step_done done;
     void *user;
+    tn_step_others others; /* play NULL: there are none */
 };
 
 static const tn_adam_spec adam = {.beta1 = 0.9f, .beta2 = 0.999f, .eps = 1e-8f};
@@ -121,6 +122,11 @@ int tn_stepper_new(tn_stepper **out, tn_engine *e, int batch, tn_step_done done,
     return 0;
 }
 
+void tn_stepper_join(tn_stepper *st, const tn_step_others *others)
+{
+    st->others = *others;
+}
+
 static void forget_tapes(tn_stepper *st)
 {
     tn_tape_free(st->clear);
@@ -146,18 +152,25 @@ void tn_stepper_free(tn_stepper *st)
 
 /* ---- results ---- */
 
+/* Of the frames that are here, whose partials have come. */
+static double loss_of(const tn_stepper *st, const step_slot *s)
+{
+    const float *parts = (const float *)((const char *)s->staging.host + st->at.parts);
+    double loss = 0;
+    for (int k = 0; k < s->micros; k++) loss += tn_loss_sum(parts + (size_t)k * TN_PARTIALS);
+    return loss;
+}
+
 /* Waits for the slot's step, if there is one, and hands its results out. */
 static int collect(tn_stepper *st, step_slot *s, tn_error *err)
 {
     if (!s->done) return 0;
     const char *host = s->staging.host;
-    const float *parts = (const float *)(host + st->at.parts);
     const int rc = tn_event_wait(s->done, err);
     tn_event_free(s->done);
     s->done = NULL;
     TN_TRY(rc);
-    s->r.loss = 0;
-    for (int k = 0; k < s->micros; k++) s->r.loss += tn_loss_sum(parts + (size_t)k * TN_PARTIALS);
+    if (!st->others.play) s->r.loss = loss_of(st, s);
     memcpy(&s->r.optim, host + st->at.state, sizeof s->r.optim);
     return st->done ? st->done(st->user, &s->r, err) : 0;
 }
@@ -243,6 +256,7 @@ int tn_stepper_tapes(tn_tape **before, tn_tape **after, tn_stepper *st, int grou
 static int find_passes(tn_stepper *st, const tn_step_job *j, tn_error *err)
 {
     tn_session *s = st->e->session;
+    if (!j->batch.n) return 0;
     const int whole = TN_MIN(j->micro, j->batch.n), size[2] = {whole, j->batch.n % whole};
     const int n = size[1] ? 2 : 1;
     tn_pass pass[2];
@@ -280,7 +294,8 @@ static void draw_rope(const tn_engine *e, uint32_t seed, float *table)
 static tn_step_constants constants_of(const tn_engine *e, const tn_step_job *j)
 {
     const tn_store *s = e->session->store;
-    const double inv = 1 / fmax(tn_engine_counted(e, &j->batch) * e->model->heat_w * e->model->heat_h, 1e-8);
+    const double counted = j->part ? j->part->counted : tn_engine_counted(e, &j->batch);
+    const double inv = 1 / fmax(counted * e->model->heat_w * e->model->heat_h, 1e-8);
     tn_step_constants c = {.inv_mask = (float)inv,
                            .lr = (float)j->lr,
                            .weight_decay = (float)e->s->training.weight_decay,
@@ -304,13 +319,14 @@ static void fill_slot(tn_stepper *st, step_slot *s, const tn_step_job *j)
 {
     const tn_engine *e = st->e;
     const uint64_t seed = e->s->training.seed;
+    const int first = j->part ? j->part->first : 0;
     char *host = s->staging.host;
     tn_step_constants *now = (tn_step_constants *)host, c = constants_of(e, j);
-    memcpy(host + st->at.labels, j->batch.labels, (size_t)j->batch.n * 3 * sizeof(float));
-    copy_frames(&st->at, j, host + st->at.frames);
+    if (j->batch.n) memcpy(host + st->at.labels, j->batch.labels, (size_t)j->batch.n * 3 * sizeof(float));
+    if (j->batch.n) copy_frames(&st->at, j, host + st->at.frames);
     s->micros = TN_CEIL_DIV(j->batch.n, j->micro);
     for (int k = 0; k < s->micros; k++) {
-        c.seed = tn_hash_u32((uint32_t)(seed ^ seed >> 32), (uint32_t)(j->index * 4096 + k * j->micro));
+        c.seed = tn_hash_u32((uint32_t)(seed ^ seed >> 32), (uint32_t)(j->index * 4096 + first + k * j->micro));
         now[k] = c;
         if (st->at.table) draw_rope(e, c.seed, (float *)(host + st->at.tables + (size_t)k * st->at.table));
     }
@@ -365,8 +381,23 @@ static int enqueue_micro(tn_stepper *st, const step_slot *s, const tn_step_job *
     tn_exec *x = st->x[k && (k + 1) * st->micro > s->r.images];
     float *parts = (float *)((char *)s->staging.host + st->at.parts) + (size_t)k * TN_PARTIALS;
     TN_TRY(bring_inputs(st, s, x, j, k, err));
-    TN_TRY(tn_session_run(st->e->session, x, err));
+    if (st->others.play && k == s->micros - 1) TN_TRY(st->others.play(st->others.user, x, err));
+    else TN_TRY(tn_session_run(st->e->session, x, err));
     return tn_buffer_read_async(x->mem[x->g.loss], TN_QUEUE_MAIN, 0, parts, TN_PARTIALS * sizeof *parts, NULL, NULL, err);
+}
+
+/* The others' gradients and losses. The device has nothing to do until they are here, so the loss is waited for as well. */
+static int add_others(tn_stepper *st, step_slot *s, const tn_step_job *j, tn_error *err)
+{
+    tn_event *passed;
+    TN_TRY(tn_queue_mark(st->e->dev, TN_QUEUE_MAIN, &passed, err));
+    int rc = tn_dev_flush(st->e->dev, err);
+    if (!rc) rc = st->others.sum(st->others.user, j->groups, err);
+    if (!rc) rc = tn_event_wait(passed, err);
+    tn_event_free(passed);
+    if (rc) return rc;
+    s->r.loss = loss_of(st, s);
+    return st->others.total(st->others.user, &s->r.loss, err);
 }
 
 static int enqueue(tn_stepper *st, step_slot *s, const tn_step_job *j, tn_error *err)
@@ -377,6 +408,7 @@ static int enqueue(tn_stepper *st, step_slot *s, const tn_step_job *j, tn_error 
     TN_TRY(upload(st, s, err));
     TN_TRY(tn_tape_play(before, err));
     for (int k = 0; k < s->micros; k++) TN_TRY(enqueue_micro(st, s, j, k, err));
+    if (st->others.play) TN_TRY(add_others(st, s, j, err));
     TN_TRY(tn_tape_play(after, err));
     return tn_buffer_read_async(st->optim.state, TN_QUEUE_MAIN, 0, state, sizeof(tn_optim_state), NULL, &s->done, err);
 }

@@ -11,10 +11,17 @@
 
 typedef struct tn_stepper tn_stepper;
 
+/** Of a batch that several processes share, what is here. */
+typedef struct tn_step_part {
+    int first;      /* the batch's frame 0 is this one of the whole batch */
+    double counted; /* tn_engine_counted of the whole batch */
+} tn_step_part;
+
 /** One step. The batch is copied before tn_stepper_step returns. */
 typedef struct tn_step_job {
     long long index; /* of the run, from 0; the masks of dropout follow from it */
     tn_batch batch;
+    const tn_step_part *part;    /* NULL: the batch is whole. With it n may be 0: the step takes the others' gradient */
     const tn_features *features; /* read in place of the batch's frames, by its index; groups: the head alone. NULL: none */
     int micro, groups;           /* the batch is summed from parts of `micro`; groups: what is trained */
     double lr;
@@ -31,8 +38,21 @@ typedef struct tn_step_result {
 /** Called once for every step, in order, up to two steps late. A failure is the stepper's; later results are not handed out. */
 typedef int (*tn_step_done)(void *user, const tn_step_result *r, tn_error *err);
 
+/** How the gradient becomes the sum over several processes. */
+typedef struct tn_step_others {
+    /** Plays the step's last pass; its gradients may leave part by part while it runs. Not called where there is no pass. */
+    int (*play)(void *user, tn_exec *x, tn_error *err);
+    /** All passes of these groups are enqueued: the arena holds the sum for what is enqueued after. */
+    int (*sum)(void *user, int groups, tn_error *err);
+    /** What the loss of this part is becomes the whole batch's. */
+    int (*total)(void *user, double *loss, tn_error *err);
+    void *user;
+} tn_step_others;
+
 /** For batches of at most `batch`. Device memory is taken by the first step. `done` may be NULL. */
 int tn_stepper_new(tn_stepper **out, tn_engine *e, int batch, tn_step_done done, void *user, tn_error *err);
+/** Every step from now on is one of several processes'. Copied. */
+void tn_stepper_join(tn_stepper *st, const tn_step_others *others);
 /** Waits for what is enqueued; results nobody has seen yet are lost. NULL is allowed. */
 void tn_stepper_free(tn_stepper *st);
 /** TN_ERR_MEMORY: the device refused. As a rule that is before anything of the step was enqueued, weights and running statistics
