@@ -6,6 +6,7 @@
 #include <tracknet/error.h>
 #include <tracknet/log.h>
 #include <tracknet/progress.h>
+#include <tracknet/ranks.h>
 
 /**
  * Where a run computes, what it starts from and where its lines go. Begin with TN_RUN_OPTIONS_INIT; everything is borrowed
@@ -32,6 +33,7 @@ typedef struct tn_run_options {
     const char *helper; /**< the tracknet command: its processes build kernels for this one where a driver builds them one after
                              another (PoCL) and none is cached yet; NULL: this one builds them */
     bool overwrite;     /**< training: the folder may hold a run, which the new one replaces; its checkpoints stay until then */
+    tn_ranks *ranks;    /**< training: the job that this process is one of (tracknet/ranks.h); NULL: it trains alone */
 } tn_run_options;
 #define TN_RUN_OPTIONS_VERSION 1
 #define TN_RUN_OPTIONS_INIT    TN_INIT(TN_RUN_OPTIONS_VERSION)

@@ -25,6 +25,7 @@
 #include <tracknet/model.h>
 #include <tracknet/profile.h>
 #include <tracknet/progress.h>
+#include <tracknet/ranks.h>
 #include <tracknet/run.h>
 #include <tracknet/synth.h>
 #include <tracknet/train.h>

@@ -30,6 +30,7 @@ typedef struct tn_cli {
     const char *json_file, *trace, *by;
     int batch, repeat;
     bool paced;
+    bool silent; /* a rank behind the first, which speaks for all */
     int threads; /* of a CPU device; 0: one a processor */
     /* synth */
     tn_synth_options synth;
@@ -63,6 +64,13 @@ int tn_cmd_export(tn_cli *c, tn_error *err);
 
 /** Prints warnings and information to standard error. */
 extern const tn_log tn_cli_log;
+/** Whether a launcher has started several processes of this command that belong together; they share the processors of their host
+ * from now on. First of all: before the library makes threads. */
+bool tn_cli_job_begins(const tn_command *k);
+/** c->run.ranks becomes the job; ranks behind the first fall silent. */
+int tn_cli_join(tn_cli *c, tn_error *err);
+/** Waits for the other ranks, shows this one's failure unless another has shown it, and leaves the job or ends it. */
+void tn_cli_job_ends(tn_cli *c, const char *command, int status, tn_error *err);
 /** Loads the configuration that the options name, or a checkpoint's own. */
 int tn_cli_config(tn_config **out, tn_cli *c, tn_error *err);
 /** run.resume "" becomes the newest run's last: where training.ckpt_dir or output_dir say, else below runs/. */

@@ -14,7 +14,7 @@ static int train_cmd_on_step(void *user, const tn_step *s)
 {
     const tn_cli *c = user;
     char left[32];
-    if (!c->json)
+    if (!c->json && !c->silent)
         tn_bar_show((double)s->step / (double)s->steps, false,
                     "epoch %d/%d  step %lld/%lld  loss %.5f  lr %.2e  %.1f img/s  %s left", s->epoch, s->epochs, s->step, s->steps,
                     s->loss, s->lr, s->images_per_second, tn_clock(left, s->seconds_left));
@@ -31,7 +31,7 @@ static void print_validation(const tn_eval_result *r)
 static int on_epoch(void *user, const tn_epoch *e)
 {
     const tn_cli *c = user;
-    if (c->json) return tn_interrupted;
+    if (c->json || c->silent) return tn_interrupted;
     tn_bar_clear();
     fprintf(stderr, "epoch %3d  train loss %.6f  lr %.2e", e->epoch, e->train_loss, e->lr);
     if (e->validated) print_validation(e->val);
@@ -130,6 +130,7 @@ static int run_training(const tn_config *cfg, tn_cli *c, tn_error *err)
     const bool stopped = rc == TN_ERR_CANCELLED && tn_interrupted;
     tn_bar_clear();
     if (rc && !stopped) return rc;
+    if (c->silent) return 0;
     rc = 0;
     if (!s.parameters) fprintf(stderr, "nothing was trained yet: %s\n", err->message);
     else if (c->json) rc = print_summary_json(&s, err);
@@ -145,6 +146,10 @@ int tn_cmd_train(tn_cli *c, tn_error *err)
     tn_config *cfg = NULL;
     int rc = tn_cli_find_resume(c, err);
     if (!rc) rc = tn_cli_config(&cfg, c, err);
+    if (!rc && c->dry_run && c->silent) {
+        tn_config_free(cfg);
+        return 0;
+    }
     if (!rc && c->dry_run) {
         rc = tn_cli_print_config(cfg, err);
         if (!rc) rc = print_plan(cfg, &c->run, err);

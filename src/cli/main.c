@@ -165,9 +165,12 @@ int main(int argc, char **argv)
     stop_cleanly_at(SIGINT);
     stop_cleanly_at(SIGTERM);
     tn_error err = {0};
+    const bool job = tn_cli_job_begins(k);
     rc = tn_cpu_threads(c.threads, &err); /* sets the environment: here, while there is one thread */
+    if (!rc && job) rc = tn_cli_join(&c, &err);
     if (!rc) rc = k->run(&c, &err);
     tn_bar_clear();
-    if (rc) fprintf(stderr, "tracknet %s: %s\n", k->name, err.message);
+    if (c.run.ranks) tn_cli_job_ends(&c, k->name, rc, &err);
+    else if (rc) fprintf(stderr, "tracknet %s: %s\n", k->name, err.message);
     return flush_output(tn_interrupted ? 128 + tn_interrupted : rc ? 1 : 0);
 }

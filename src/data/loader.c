@@ -94,6 +94,13 @@ static int resized(hand *h, int i, const tn_image *im, int *stored_w, int *store
     return 0;
 }
 
+/* Where the frame at a place of this pass stands in the whole pass, of which others may have other parts. */
+static long long place_of(const tn_loader *l, long long position)
+{
+    if (!l->prep.whole) return position;
+    return position / l->batch * l->prep.whole + l->prep.first + position % l->batch;
+}
+
 static int make_sample(hand *h, slot *s, int k, int i, long long position, tn_error *err)
 {
     tn_loader *l = h->l;
@@ -143,7 +150,7 @@ static void *worker(void *arg)
         l->busy++;
         pthread_mutex_unlock(&l->lock);
         tn_error err = {0};
-        int rc = make_sample(h, s, (int)(pos % l->batch), l->order[pos], pos, &err);
+        int rc = make_sample(h, s, (int)(pos % l->batch), l->order[pos], place_of(l, pos), &err);
         pthread_mutex_lock(&l->lock);
         l->busy--;
         if (rc) s->err = err;

@@ -8,6 +8,7 @@ typedef struct tn_prep {
     int width, height, heat_w, heat_h;
     double flip_prob; /* 0 outside training */
     uint64_t seed;
+    int first, whole; /* a batch is a part of one of `whole` frames, from its frame `first` on; whole 0: it is whole */
 } tn_prep;
 
 /** The most decoding threads that a loader starts by itself. */

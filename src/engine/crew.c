@@ -76,7 +76,7 @@ static int run_pass(hand *h, int s, const tn_step_job *j, int k, tn_half half, t
     if (half != TN_HALF_BACKWARD) TN_TRY(receive_all(h, x, false, flight, err));
     if (half != TN_HALF_FORWARD) TN_TRY(receive_all(h, x, true, flight, err));
     TN_TRY(tn_queue_wait(l->who->dev, TN_QUEUE_MAIN, h->left[flight], err));
-    TN_TRY(tn_lane_play(l, s, j, k, half, err));
+    TN_TRY(tn_lane_play(l, s, j, k, half, NULL, err));
     TN_TRY(mark_played(h, flight, err));
     TN_TRY(tn_dev_flush(l->who->dev, err));
     if (half != TN_HALF_BACKWARD) TN_TRY(send_all(h, x, false, flight, err));

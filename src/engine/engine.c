@@ -177,6 +177,7 @@ static int open_engine(tn_engine **out, const tn_settings *s, const tn_run_optio
     *out = NULL;
     if (!e) return tn_oom(err);
     e->s = s;
+    e->ranks = o->ranks;
     e->recomputes = s->training.checkpointing;
     if (o->log) e->own_log = *o->log;
     e->log = &e->own_log;
@@ -246,11 +247,22 @@ static bool teaches_empty(const tn_engine *e)
     return !strcmp(e->s->training.invisible, "negative");
 }
 
+double tn_engine_counts(const tn_engine *e, int frames, int visible)
+{
+    return teaches_empty(e) ? frames : visible;
+}
+
 double tn_engine_counted(const tn_engine *e, const tn_batch *b)
 {
-    double visible = 0;
+    int visible = 0;
     for (int i = 0; i < b->n; i++) visible += b->labels[3 * i + 2] > 0;
-    return teaches_empty(e) ? b->n : visible;
+    return tn_engine_counts(e, b->n, visible);
+}
+
+int tn_engine_batch(const tn_engine *e, int micro)
+{
+    const int batch = e->s->training.batch_size, micros = TN_CEIL_DIV(batch, micro);
+    return TN_MIN(batch, micro * TN_CEIL_DIV(micros, tn_ranks_count(e->ranks)));
 }
 
 int tn_engine_groups(const tn_engine *e)

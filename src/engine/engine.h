@@ -5,6 +5,7 @@
 #include "loader.h"
 #include "session.h"
 #include "settings.h"
+#include "share.h"
 #include "team.h"
 #include <tracknet/train.h>
 
@@ -17,6 +18,7 @@ typedef struct tn_engine {
     tn_dev *dev; /* of the team's first member, as the session is */
     tn_model *model;
     tn_session *session; /* its store answers for those of all stages and replicas */
+    tn_ranks *ranks;     /* the caller's; NULL: alone */
     tn_dtype act;
     int image_w, image_h;
     float **kept;         /* base values that an adapter replaced, by slot, for the next adapter; NULL: none */
@@ -51,6 +53,10 @@ int tn_engine_finish(tn_engine *e, tn_error *err);
 tn_loss_spec tn_engine_loss(const tn_engine *e);
 /** How many of a batch's frames the loss counts: what its mean is over, times the pixels of a heatmap. */
 double tn_engine_counted(const tn_engine *e, const tn_batch *b);
+/** The same of so many frames, with so many visible balls. */
+double tn_engine_counts(const tn_engine *e, int frames, int visible);
+/** The most frames of a batch that are here, where micro-batches have so many: all, or this rank's share at most. */
+int tn_engine_batch(const tn_engine *e, int micro);
 /** Everything the configuration trains once nothing is frozen. */
 int tn_engine_groups(const tn_engine *e);
 /** How many epochs of a whole run train the head alone: the first ones. */

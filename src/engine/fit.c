@@ -162,7 +162,8 @@ int tn_engine_fit(tn_engine *e, int *micro, tn_memory *m, tn_error *err)
     const tn_settings *s = e->s;
     search x = {.e = e, .always_again = s->training.checkpointing};
     const tn_replica *r = e->team.split.replica;
-    const int most = e->team.n > 1 ? r->images : s->training.batch_size, usual = e->team.n > 1 ? r->micro : most;
+    const int most = e->team.n > 1 ? r->images : tn_share_micro(e->ranks, s->training.batch_size),
+              usual = e->team.n > 1 ? r->micro : most;
     int b = s->training.micro > 0 ? TN_MIN(s->training.micro, most) : usual;
     for (;;) {
         TN_TRY(fit_micro(&x, b, err));

@@ -130,18 +130,24 @@ void tn_lane_free(tn_lane *l)
 
 /* ---- results ---- */
 
-int tn_lane_collect(tn_lane *l, int i, double *loss, tn_optim_state *state, tn_error *err)
+double tn_lane_loss(const tn_lane *l, int i)
+{
+    const tn_lane_slot *s = &l->slot[i];
+    const float *parts = (const float *)((const char *)s->staging.host + l->at.parts);
+    double loss = 0;
+    for (int k = 0; l->labels && k < s->micros; k++) loss += tn_loss_sum(parts + (size_t)k * TN_PARTIALS);
+    return loss;
+}
+
+int tn_lane_collect(tn_lane *l, int i, tn_optim_state *state, tn_error *err)
 {
     tn_lane_slot *s = &l->slot[i];
     if (!s->done) return 0;
-    const char *host = s->staging.host;
-    const float *parts = (const float *)(host + l->at.parts);
     const int rc = tn_event_wait(s->done, err);
     tn_event_free(s->done);
     s->done = NULL;
     TN_TRY(rc);
-    for (int k = 0; l->labels && k < s->micros; k++) *loss += tn_loss_sum(parts + (size_t)k * TN_PARTIALS);
-    memcpy(state, host + l->at.state, sizeof *state);
+    memcpy(state, (const char *)s->staging.host + l->at.state, sizeof *state);
     return 0;
 }
 

@@ -6,10 +6,17 @@
 #define TN_LANE_H
 #include "frozen.h"
 
+/** Of a batch that several processes share, what is here. */
+typedef struct tn_step_part {
+    int first;      /* the batch's frame 0 is this one of the whole batch */
+    double counted; /* tn_engine_counted of the whole batch */
+} tn_step_part;
+
 /** One step. The batch is copied before tn_stepper_step returns. */
 typedef struct tn_step_job {
     long long index; /* of the run, from 0; the masks of dropout follow from it */
     tn_batch batch;
+    const tn_step_part *part;    /* NULL: the batch is whole. With it n may be 0: the step takes the others' gradient */
     const tn_features *features; /* read in place of the batch's frames, by its index; groups: the head alone. NULL: none */
     int micro, groups;           /* the batch is summed from parts of `micro`; groups: what is trained */
     double lr;
@@ -36,6 +43,17 @@ typedef struct tn_lane_slot {
     tn_event *done;            /* NULL: no step is in it */
     int micros, first, images; /* its frames of the step's batch: images of them from `first` on */
 } tn_lane_slot;
+
+/** How the gradient becomes the sum over several processes. */
+typedef struct tn_step_others {
+    /** Plays the step's last pass; its gradients may leave part by part while it runs. Not called where there is no pass. */
+    int (*play)(void *user, tn_exec *x, tn_error *err);
+    /** All passes of these groups are enqueued: the arena holds the sum for what is enqueued after. */
+    int (*sum)(void *user, int groups, tn_error *err);
+    /** What the loss of this part is becomes the whole batch's. */
+    int (*total)(void *user, double *loss, tn_error *err);
+    void *user;
+} tn_step_others;
 
 typedef enum tn_half { TN_HALF_BOTH, TN_HALF_FORWARD, TN_HALF_BACKWARD } tn_half;
 
@@ -73,16 +91,18 @@ int tn_lane_prepare(tn_lane *l, const tn_step_job *j, int images, tn_error *err)
 void tn_lane_fill(tn_lane *l, int s, const tn_step_job *j, int first, int images);
 /** Inputs go up, gradients become zero. */
 int tn_lane_begin(tn_lane *l, int s, const tn_step_job *j, tn_error *err);
-/** Micro-batch k's pass or half of it. */
-int tn_lane_play(tn_lane *l, int s, const tn_step_job *j, int k, tn_half half, tn_error *err);
+/** Micro-batch k's pass or half of it; others (may be NULL) plays it. */
+int tn_lane_play(tn_lane *l, int s, const tn_step_job *j, int k, tn_half half, const tn_step_others *others, tn_error *err);
 /** The execution that runs it. */
 tn_exec *tn_lane_exec(const tn_lane *l, int s, int k);
 /** The squares' sums of this lane's gradients, to be added on the host: sums[TN_PARTIALS]. Waits. */
 int tn_lane_norm(tn_lane *l, int s, float *sums, tn_error *err);
 /** The optimiser, and the reading of its state. total: NULL, or the sum of the squares of all lanes' gradients. */
 int tn_lane_update(tn_lane *l, int s, const tn_step_job *j, const float *total, tn_error *err);
-/** Waits for the slot's step; adds its losses to *loss and gives the state. Nothing where there is no step. */
-int tn_lane_collect(tn_lane *l, int s, double *loss, tn_optim_state *state, tn_error *err);
+/** Waits for the slot's step and gives the state. Nothing where there is no step. */
+int tn_lane_collect(tn_lane *l, int s, tn_optim_state *state, tn_error *err);
+/** Of the slot's frames, whose passes have ended; 0 where the lane has no loss. */
+double tn_lane_loss(const tn_lane *l, int s);
 /** What a step of these groups plays before its passes and after them, recorded when it is not yet. Borrowed. */
 int tn_lane_tapes(tn_tape **before, tn_tape **after, tn_lane *l, int groups, tn_error *err);
 #endif

@@ -30,7 +30,8 @@ static bool has_group(const tn_engine *e, int g)
 
 static tn_step_constants constants_of(const tn_engine *e, const tn_step_job *j)
 {
-    const double inv = 1 / fmax(tn_engine_counted(e, &j->batch) * e->model->heat_w * e->model->heat_h, 1e-8);
+    const double counted = j->part ? j->part->counted : tn_engine_counted(e, &j->batch);
+    const double inv = 1 / fmax(counted * e->model->heat_w * e->model->heat_h, 1e-8);
     tn_step_constants c = {.inv_mask = (float)inv,
                            .lr = (float)j->lr,
                            .weight_decay = (float)e->s->training.weight_decay,
@@ -45,7 +46,7 @@ static tn_step_constants constants_of(const tn_engine *e, const tn_step_job *j)
 static void copy_frames(const tn_lane *l, const tn_step_job *j, int first, int n, char *to)
 {
     const size_t image = l->at.image;
-    if (!image) return;
+    if (!image || !n) return;
     if (!j->features) memcpy(to, j->batch.frames + (size_t)first * image, (size_t)n * image);
     else
         for (int i = 0; i < n; i++) memcpy(to + (size_t)i * image, tn_features_host(j->features, j->batch.index[first + i]), image);
@@ -55,14 +56,15 @@ void tn_lane_fill(tn_lane *l, int i, const tn_step_job *j, int first, int images
 {
     const tn_engine *e = l->e;
     const uint64_t seed = e->s->training.seed;
+    const int before = (j->part ? j->part->first : 0) + first;
     tn_lane_slot *s = &l->slot[i];
     char *host = s->staging.host;
     tn_step_constants *now = (tn_step_constants *)host, c = constants_of(e, j);
     s->first = first, s->images = images, s->micros = TN_CEIL_DIV(images, j->micro);
-    if (l->labels) memcpy(host + l->at.labels, j->batch.labels + 3 * (size_t)first, (size_t)images * 3 * sizeof(float));
+    if (l->labels && images) memcpy(host + l->at.labels, j->batch.labels + 3 * (size_t)first, (size_t)images * 3 * sizeof(float));
     copy_frames(l, j, first, images, host + l->at.frames);
     for (int k = 0; k < TN_MAX(s->micros, 1); k++) {
-        c.seed = tn_hash_u32((uint32_t)(seed ^ seed >> 32), (uint32_t)(j->index * 4096 + first + k * j->micro));
+        c.seed = tn_hash_u32((uint32_t)(seed ^ seed >> 32), (uint32_t)(j->index * 4096 + before + k * j->micro));
         now[k] = c;
         if (l->at.table) draw_rope(e, c.seed, (float *)(host + l->at.tables + (size_t)k * l->at.table));
     }
@@ -129,16 +131,22 @@ tn_exec *tn_lane_exec(const tn_lane *l, int s, int k)
     return l->x[k && (k + 1) * l->micro > l->slot[s].images][k % l->n_flights];
 }
 
-int tn_lane_play(tn_lane *l, int i, const tn_step_job *j, int k, tn_half half, tn_error *err)
+static int play(tn_lane *l, tn_exec *x, tn_half half, const tn_step_others *others, tn_error *err)
+{
+    tn_session *s = l->who->session;
+    if (others) return others->play(others->user, x, err);
+    return half == TN_HALF_BOTH ? tn_session_run(s, x, err) : tn_session_run_half(s, x, half == TN_HALF_BACKWARD, err);
+}
+
+int tn_lane_play(tn_lane *l, int i, const tn_step_job *j, int k, tn_half half, const tn_step_others *others, tn_error *err)
 {
     const tn_lane_slot *s = &l->slot[i];
-    tn_session *session = l->who->session;
     tn_exec *x = tn_lane_exec(l, i, k);
     TN_TRY(bring_constants(l, s, k, err));
     if (half != TN_HALF_BACKWARD) TN_TRY(bring_inputs(l, s, x, j, k, err));
     if (l->inputs && half != TN_HALF_FORWARD && k == s->micros - 1)
         TN_TRY(tn_queue_mark(l->who->dev, TN_QUEUE_MAIN, &l->taken, err));
-    TN_TRY(half == TN_HALF_BOTH ? tn_session_run(session, x, err) : tn_session_run_half(session, x, half == TN_HALF_BACKWARD, err));
+    TN_TRY(play(l, x, half, others, err));
     if (!l->labels || half == TN_HALF_BACKWARD) return 0;
     float *parts = (float *)((char *)s->staging.host + l->at.parts) + (size_t)k * TN_PARTIALS;
     return tn_buffer_read_async(x->mem[x->g.loss], TN_QUEUE_MAIN, 0, parts, TN_PARTIALS * sizeof *parts, NULL, NULL, err);
@@ -146,7 +154,6 @@ int tn_lane_play(tn_lane *l, int i, const tn_step_job *j, int k, tn_half half, t
 
 int tn_lane_norm(tn_lane *l, int s, float *sums, tn_error *err)
 {
-    if (!l->slot[s].micros) TN_TRY(bring_constants(l, &l->slot[s], 0, err)); /* the update reads them */
     TN_TRY(tn_buffer_fill(l->sums, 0, TN_PARTIALS * sizeof *sums, 0, err));
     TN_TRY(tn_tape_play(l->norm, err));
     return tn_buffer_read(l->sums, 0, sums, TN_PARTIALS * sizeof *sums, err);
@@ -157,6 +164,7 @@ int tn_lane_update(tn_lane *l, int s, const tn_step_job *j, const float *total, 
     char *state = (char *)l->slot[s].staging.host + l->at.state;
     tn_tape *before, *after;
     TN_TRY(tn_lane_tapes(&before, &after, l, j->groups, err));
+    if (!l->slot[s].micros) TN_TRY(bring_constants(l, &l->slot[s], 0, err));
     if (total) TN_TRY(tn_buffer_write(l->sums, 0, total, sizeof *total, err));
     TN_TRY(tn_tape_play(after, err));
     return tn_buffer_read_async(l->optim.state, TN_QUEUE_MAIN, 0, state, sizeof(tn_optim_state), NULL, &l->slot[s].done, err);

@@ -1,5 +1,6 @@
 /* How much device memory a run takes, from the plan, before it takes any. */
 #include "crew.h"
+#include "exchange.h"
 #include "fit.h"
 #include "machine.h"
 
@@ -59,10 +60,16 @@ static int member_activations(const tn_engine *e, const tn_member *who, int batc
     return 0;
 }
 
+/* What leaves for the other ranks is staged in memory that the device may share. */
+static size_t shared_gradient(const tn_engine *e)
+{
+    return e->ranks && e->dev->info.unified_memory ? 4 * e->session->store->n_params : 0;
+}
+
 int tn_engine_member_memory(const tn_engine *e, const tn_member *who, int micro, tn_memory *m, tn_error *err)
 {
     const tn_store *st = who->session->store;
-    const int batch = e->team.n > 1 ? e->team.split.replica[who->replica].images : e->s->training.batch_size;
+    const int batch = e->team.n > 1 ? e->team.split.replica[who->replica].images : tn_engine_batch(e, micro);
     const int part = TN_MIN(micro, batch);
     *m = (tn_memory){.version = TN_MEMORY_VERSION,
                      .weights = tn_store_weight_bytes(st),
@@ -72,7 +79,7 @@ int tn_engine_member_memory(const tn_engine *e, const tn_member *who, int micro,
                      .optimizer = 8 * st->n_params,
                      .micro_batch = part};
     TN_TRY(member_activations(e, who, batch, part, m, err));
-    m->workspace += tn_lane_bytes(e, who, batch, part, false);
+    m->workspace += tn_lane_bytes(e, who, batch, part, false) + shared_gradient(e);
     sum_up(m);
     return 0;
 }
@@ -99,7 +106,7 @@ int tn_engine_memory(const tn_engine *e, int micro, tn_memory *m, tn_error *err)
 /* What a step's frames and results take, where all is on one device. */
 static size_t staging_bytes(const tn_engine *e, int micro, bool features)
 {
-    return tn_lane_bytes(e, &e->team.member[0], e->s->training.batch_size, micro, features);
+    return tn_lane_bytes(e, &e->team.member[0], tn_engine_batch(e, micro), micro, features);
 }
 
 int tn_engine_full_float32(const tn_engine *e, int micro, size_t *bytes, tn_error *err)
@@ -144,7 +151,8 @@ static const char *why_none(const tn_engine *e)
 static size_t host_room(const tn_engine *e)
 {
     const int mib = e->s->training.feature_cache;
-    return mib < 0 ? tn_memory_free() / 4 : (size_t)mib << 20;
+    int which;
+    return mib < 0 ? tn_memory_free() / 4 / (size_t)tn_ranks_local(e->ranks, &which) : (size_t)mib << 20;
 }
 
 static void find_place(tn_features_plan *p, const tn_engine *e, tn_memory *m)

@@ -1,6 +1,6 @@
 #include "stepper.h"
 #include "crew.h"
-#include "sum.h"
+#include "replicas.h"
 
 #include <stdlib.h>
 
@@ -11,7 +11,8 @@ struct tn_stepper {
     int n;
     tn_crew *crew; /* NULL: one lane */
     bool connected;
-    tn_sum *sum; /* of the replicas' gradients; NULL: one replica */
+    tn_replicas *replicas; /* NULL: one replica */
+    tn_step_others others; /* play NULL: there are none */
     tn_step_result r[TN_LANE_SLOTS];
     bool under_way[TN_LANE_SLOTS];
     int next;
@@ -29,7 +30,7 @@ static int open_lanes(tn_stepper *st, tn_error *err)
         const int share = t->n > 1 ? t->split.replica[who->replica].images : st->batch;
         TN_TRY(tn_lane_new(&st->lane[st->n], st->e, who, share, err));
     }
-    if (t->split.n_replicas > 1) TN_TRY(tn_sum_new(&st->sum, t, err));
+    if (t->split.n_replicas > 1) TN_TRY(tn_replicas_new(&st->replicas, t, err));
     return st->n > 1 ? tn_crew_new(&st->crew, st->lane, st->n, err) : 0;
 }
 
@@ -45,19 +46,31 @@ int tn_stepper_new(tn_stepper **out, tn_engine *e, int batch, tn_step_done done,
     return rc;
 }
 
+void tn_stepper_join(tn_stepper *st, const tn_step_others *others)
+{
+    st->others = *others;
+}
+
 void tn_stepper_free(tn_stepper *st)
 {
     tn_error unread;
     if (!st) return;
     for (int i = 0; i < st->n; i++) (void)tn_dev_finish(st->lane[i].who->dev, &unread); /* before what commands write to goes */
     tn_crew_free(st->crew);
-    tn_sum_free(st->sum);
+    tn_replicas_free(st->replicas);
     for (int i = 0; i < st->n; i++) tn_lane_free(&st->lane[i]);
     free(st->lane);
     free(st);
 }
 
 /* ---- results ---- */
+
+static double loss_of(const tn_stepper *st, int s)
+{
+    double loss = 0;
+    for (int i = 0; i < st->n; i++) loss += tn_lane_loss(&st->lane[i], s);
+    return loss;
+}
 
 /* Waits for the slot's step, if there is one, and hands its results out: the losses of all lanes, the first one's state. */
 static int collect(tn_stepper *st, int s, tn_error *err)
@@ -66,8 +79,8 @@ static int collect(tn_stepper *st, int s, tn_error *err)
     tn_step_result *r = &st->r[s];
     if (!st->under_way[s]) return 0;
     st->under_way[s] = false;
-    r->loss = 0;
-    for (int i = 0; i < st->n; i++) TN_TRY(tn_lane_collect(&st->lane[i], s, &r->loss, i ? &other : &r->optim, err));
+    for (int i = 0; i < st->n; i++) TN_TRY(tn_lane_collect(&st->lane[i], s, i ? &other : &r->optim, err));
+    if (!st->others.play) r->loss = loss_of(st, s);
     return st->done ? st->done(st->user, r, err) : 0;
 }
 
@@ -115,10 +128,32 @@ static int prepare(tn_stepper *st, const tn_step_job *j, tn_error *err)
     return 0;
 }
 
-static int run_alone(tn_lane *l, int s, const tn_step_job *j, tn_error *err)
+/* The other processes' gradients and losses. The device has nothing to do until they are here, so the loss is waited for as well.
+ */
+static int add_others(tn_stepper *st, int s, const tn_step_job *j, tn_error *err)
 {
+    tn_dev *d = st->lane[0].who->dev;
+    tn_event *passed;
+    TN_TRY(tn_queue_mark(d, TN_QUEUE_MAIN, &passed, err));
+    int rc = tn_dev_flush(d, err);
+    if (!rc) rc = st->others.sum(st->others.user, j->groups, err);
+    if (!rc) rc = tn_event_wait(passed, err);
+    tn_event_free(passed);
+    if (rc) return rc;
+    st->r[s].loss = loss_of(st, s);
+    return st->others.total(st->others.user, &st->r[s].loss, err);
+}
+
+static int run_alone(tn_stepper *st, int s, const tn_step_job *j, tn_error *err)
+{
+    tn_lane *l = &st->lane[0];
+    const int micros = l->slot[s].micros;
     TN_TRY(tn_lane_begin(l, s, j, err));
-    for (int k = 0; k < l->slot[s].micros; k++) TN_TRY(tn_lane_play(l, s, j, k, TN_HALF_BOTH, err));
+    for (int k = 0; k < micros; k++) {
+        const bool leaves = st->others.play && k == micros - 1;
+        TN_TRY(tn_lane_play(l, s, j, k, TN_HALF_BOTH, leaves ? &st->others : NULL, err));
+    }
+    if (st->others.play) TN_TRY(add_others(st, s, j, err));
     return tn_lane_update(l, s, j, NULL, err);
 }
 
@@ -139,7 +174,7 @@ static int run_together(tn_stepper *st, int s, const tn_step_job *j, tn_error *e
 {
     float total;
     int rc = tn_crew_run(st->crew, s, j, err);
-    if (!rc && st->sum) rc = tn_sum_gradients(st->sum, err);
+    if (!rc && st->replicas) rc = tn_replicas_add(st->replicas, err);
     if (!rc) rc = norm_of_all(st, s, &total, err);
     for (int i = 0; !rc && i < st->n; i++) rc = tn_lane_update(&st->lane[i], s, j, &total, err);
     st->connected = !rc;
@@ -158,7 +193,7 @@ int tn_stepper_step(tn_stepper *st, const tn_step_job *j, tn_error *err)
         tn_lane_fill(&st->lane[i], s, j, first, images);
     }
     st->r[s] = (tn_step_result){.index = j->index, .images = j->batch.n, .lr = j->lr};
-    TN_TRY(st->crew ? run_together(st, s, j, err) : run_alone(&st->lane[0], s, j, err));
+    TN_TRY(st->crew ? run_together(st, s, j, err) : run_alone(st, s, j, err));
     st->under_way[s] = true;
     st->next = (s + 1) % TN_LANE_SLOTS;
     for (int i = 0; i < st->n; i++) TN_TRY(tn_dev_flush(st->lane[i].who->dev, err));

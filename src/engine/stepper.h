@@ -26,6 +26,8 @@ typedef int (*tn_step_done)(void *user, const tn_step_result *r, tn_error *err);
 
 /** For batches of at most `batch`. Device memory is taken by the first step. `done` may be NULL. */
 int tn_stepper_new(tn_stepper **out, tn_engine *e, int batch, tn_step_done done, void *user, tn_error *err);
+/** Every step from now on is one of several processes', with one device each. Copied. */
+void tn_stepper_join(tn_stepper *st, const tn_step_others *others);
 /** Waits for what is enqueued; results nobody has seen yet are lost. NULL is allowed. */
 void tn_stepper_free(tn_stepper *st);
 /** TN_ERR_MEMORY: the device refused. As a rule that is before anything of the step was enqueued, weights and running statistics

@@ -1,4 +1,5 @@
 #include "team.h"
+#include "place.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,11 +18,20 @@ static int open_one(tn_team *t, int index, const tn_run_options *o, const tn_log
     return 0;
 }
 
+/* A rank has one device. */
+static int open_of_rank(tn_team *t, const tn_run_options *o, const tn_log *log, tn_watch watch, tn_error *err)
+{
+    int index;
+    TN_TRY(tn_place_select(&index, o, err));
+    return open_one(t, index, o, log, watch, err);
+}
+
 /* The devices that the list names. */
 static int open_listed(tn_team *t, const tn_run_options *o, const tn_log *log, tn_watch watch, tn_error *err)
 {
     int *index, n;
     char *left;
+    if (o->ranks) return open_of_rank(t, o, log, watch, err);
     TN_TRY(tn_device_select_list(&index, &n, &left, o->device, err));
     if (left[0]) tn_logf(log, TN_LOG_INFO, "%s", left);
     int rc = 0;
@@ -155,6 +165,8 @@ int tn_team_open(tn_team *t, const tn_model *m, int batch, const tn_run_options 
 {
     TN_TRY(tn_watch_tell(&watch, TN_PHASE_OPENING, NULL, 0, 0, err));
     TN_TRY(tn_model_layers(&t->layers, &t->n_layers, m, err));
+    if (o->stages && o->ranks)
+        return tn_fail(err, TN_ERR_ARGUMENT, "--stages divides the layers within one process; a rank has one device");
     if (o->stages) TN_TRY(split_by_hand(t, o->stages, batch, err));
     TN_TRY(o->stages ? open_of_split(t, o, log, watch, err) : open_listed(t, o, log, watch, err));
     if (!o->stages) TN_TRY(even_split(t, m, batch, err));

@@ -5,6 +5,7 @@
 #include "relay.h"
 #include "report.h"
 #include "score.h"
+#include "sightings.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -180,19 +181,33 @@ static int evaluate_batch(evaluation *v, const tn_batch *b, tn_error *err)
     return 0;
 }
 
-static int evaluate_all(evaluation *v, tn_loader *l, tn_error *err)
+/* Frames `first` on, n of them. */
+static int evaluate_part(evaluation *v, tn_loader *l, int first, int n, tn_error *err)
 {
-    int *order = malloc(sizeof *order * (size_t)v->d->n);
+    int *order = malloc(sizeof *order * (size_t)TN_MAX(n, 1));
     if (!order) return tn_oom(err);
-    for (int i = 0; i < v->d->n; i++) order[i] = i;
+    for (int i = 0; i < n; i++) order[i] = first + i;
     tn_batch b = {.n = 1};
-    int rc = tn_loader_start(l, order, v->d->n, 0, err);
+    int rc = tn_loader_start(l, order, n, 0, err);
     free(order);
     while (!rc && b.n) {
         rc = tn_loader_next(l, &b, err);
         if (!rc && b.n) rc = evaluate_batch(v, &b, err);
     }
     return rc;
+}
+
+/* A rank has whole batches, so that their frames are run as by a process alone. */
+static int evaluate_all(evaluation *v, tn_loader *l, tn_ranks *r, tn_error *err)
+{
+    const int batch = TN_MIN(v->e->s->training.batch_size, v->d->n), batches = TN_CEIL_DIV(v->d->n, batch);
+    const int most = batch * TN_CEIL_DIV(batches, tn_ranks_count(r)), first = TN_MIN(most * tn_ranks_number(r), v->d->n);
+    TN_TRY(evaluate_part(v, l, first, TN_MIN(most, v->d->n - first), err));
+    double sums[] = {v->loss, v->counted, v->l2, v->l2_frame, v->r->visible, v->r->correct};
+    TN_TRY(tn_ranks_add(r, sums, TN_COUNT(sums), err));
+    v->loss = sums[0], v->counted = sums[1], v->l2 = sums[2], v->l2_frame = sums[3];
+    v->r->visible = (int)sums[4], v->r->correct = (int)sums[5];
+    return tn_sightings_join(v->seen, &v->r->samples, most, &v->r->resolution, r, err);
 }
 
 static double mean(double sum, double n)
@@ -207,7 +222,7 @@ int tn_evaluate(tn_engine *e, const tn_dataset *d, tn_loader *l, const tn_evalua
     *r = (tn_eval_result){.version = TN_EVAL_RESULT_VERSION, .tolerance = e->s->training.tolerance};
     v.seen = malloc(sizeof *v.seen * (size_t)d->n);
     v.heat = malloc(sizeof *v.heat * area * (size_t)TN_MAX(e->s->training.batch_size, 1));
-    int rc = v.seen && v.heat ? evaluate_all(&v, l, err) : tn_oom(err);
+    int rc = v.seen && v.heat ? evaluate_all(&v, l, o->ranks, err) : tn_oom(err);
     if (!rc) tn_score(r, v.seen, r->samples, o->threshold ? *o->threshold : tn_best_threshold(v.seen, r->samples));
     free(v.seen);
     free(v.heat);

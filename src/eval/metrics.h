@@ -16,6 +16,7 @@ int tn_forward(tn_engine *e, const tn_batch *b, float *heat, double *loss, tn_er
 typedef struct tn_evaluate_options {
     const char *previews;   /* up to four overlay pictures go to this folder; NULL: none */
     const float *threshold; /* confidence from which a ball is predicted; NULL: chosen on these very frames */
+    tn_ranks *ranks;        /* each looks at its part of the data set, and all have the whole result; NULL: alone */
 } tn_evaluate_options;
 /** Runs the whole data set once, as l hands it out: neither flipped nor shuffled. */
 int tn_evaluate(tn_engine *e, const tn_dataset *d, tn_loader *l, const tn_evaluate_options *o, tn_eval_result *r, tn_error *err);

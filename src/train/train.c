@@ -1,8 +1,12 @@
 /* The training loop. Everything it decides is in the configuration, the plan and the checkpoint's state, so that the
  * same seed gives the same bits and a resumed run equals one that was never stopped. */
+#include "agree.h"
 #include "clock.h"
 #include "entry.h"
+#include "even.h"
+#include "exchange.h"
 #include "files.h"
+#include "gradsum.h"
 #include "logs.h"
 #include "machine.h"
 #include "metrics.h"
@@ -30,13 +34,20 @@ typedef struct {
     tn_eval_result measured; /* by the last validation */
     tn_train_summary *sum;
     tn_stepper *stepper;
+    tn_ranks *ranks; /* NULL: alone */
+    tn_share share;
+    tn_gradsum *gradsum;      /* NULL: alone */
+    bool writes;              /* rank 0 does */
+    bool asked;               /* a callback wants the run to stop; with ranks, after a step: of any of them */
     tn_features_plan planned; /* of the frozen backbone's features */
     tn_features *features;    /* NULL: none, or not now */
     tn_logs *logs;
-    json_t *variants_before;    /* of the run that is gone on with, until compared */
-    int *order, batches, epoch; /* epoch: the one being trained, from 0 */
+    json_t *variants_before;            /* of the run that is gone on with, until compared */
+    int *own;                           /* ranks: room for what of the order is here */
+    long long first_step;               /* of the epoch that is being trained */
+    int *order, batches, frames, epoch; /* frames: of an epoch; epoch: the one being trained, from 0 */
     tn_run_folder folder;
-    tn_config *own;                                      /* what the checkpoints keep: the configuration, with the run's folders */
+    tn_config *own_config;                               /* what the checkpoints keep: the configuration, with the run's folders */
     double begin, images_done, epoch_loss, epoch_images; /* sums; of steps whose results have come */
     double told;                                         /* when the last result came */
     double loss_scale;                                   /* after that result */
@@ -65,9 +76,16 @@ static int with_backoff(trainer *t, tn_step_job *j, tn_error *err)
     }
 }
 
-static int report_step(trainer *t, const tn_step_result *r, tn_error *err)
+/* Frames of the epoch's batch b, of all ranks. */
+static int frames_of(const trainer *t, long long b)
 {
-    t->images_done += r->images;
+    const int size = t->s->training.batch_size;
+    return (int)TN_MIN((long long)size, t->frames - b * size);
+}
+
+static int report_step(trainer *t, const tn_step_result *r, int images, tn_error *err)
+{
+    t->images_done += images;
     const double spent = tn_now() - t->begin;
     const long long steps = (long long)t->s->training.epochs * t->batches, left = steps - t->st.step;
     const double per_image = spent / fmax(t->images_done, 1);
@@ -79,8 +97,9 @@ static int report_step(trainer *t, const tn_step_result *r, tn_error *err)
                  r->lr,
                  1 / fmax(per_image, 1e-9),
                  per_image * (double)left * t->s->training.batch_size};
-    if (t->cb && t->cb->step && TN_CALLBACK(t->cb->step(t->cb->user, &s))) return tn_cancelled(TN_PHASE_TRAINING, err);
-    return tn_watch_tell(&t->e->watch, TN_PHASE_TRAINING, NULL, t->st.step, steps, err);
+    if (t->cb && t->cb->step && TN_CALLBACK(t->cb->step(t->cb->user, &s))) t->asked = true;
+    if (tn_watch_tell(&t->e->watch, TN_PHASE_TRAINING, NULL, t->st.step, steps, err)) t->asked = true;
+    return t->asked && !t->ranks ? tn_cancelled(TN_PHASE_TRAINING, err) : 0; /* ranks stop together */
 }
 
 /* float16 overflows now and then: the device skipped the step and scales the next less. Elsewhere the run ends here. Steps that
@@ -102,13 +121,14 @@ static int check_step(const trainer *t, const tn_step_result *r, tn_error *err)
 static int step_done(void *user, const tn_step_result *r, tn_error *err)
 {
     trainer *t = user;
+    const int images = frames_of(t, r->index - t->first_step);
     TN_TRY(check_step(t, r, err));
     if (t->images_done <= 0) t->sum->first_loss = r->loss;
     t->st.step = r->index + 1;
     if (isfinite(r->loss)) t->epoch_loss += r->loss, t->counted++;
     t->skipped += !r->optim.finite;
     t->loss_scale = r->optim.loss_scale;
-    t->epoch_images += r->images;
+    t->epoch_images += images;
     t->sum->last_loss = r->loss;
     const double now = tn_now();
     const tn_step_row row = {.step = t->st.step,
@@ -117,10 +137,10 @@ static int step_done(void *user, const tn_step_result *r, tn_error *err)
                              .lr = r->lr,
                              .grad_norm = r->optim.norm,
                              .loss_scale = r->optim.loss_scale,
-                             .images_per_second = r->images / fmax(now - t->told, 1e-9)};
+                             .images_per_second = images / fmax(now - t->told, 1e-9)};
     t->told = now;
-    TN_TRY(tn_logs_step(t->logs, &row, err));
-    return report_step(t, r, err);
+    if (t->logs) TN_TRY(tn_logs_step(t->logs, &row, err));
+    return report_step(t, r, images, err);
 }
 
 /* ---- a frozen backbone's features ---- */
@@ -154,13 +174,45 @@ static void forget_features(trainer *t)
 
 /* ---- one epoch ---- */
 
+/* Every rank shuffles alike, and takes its share of each batch. */
+static int start_loader(trainer *t, int epoch, tn_error *err)
+{
+    const int size = t->s->training.batch_size;
+    int n = 0;
+    tn_shuffle(t->order, t->train.n, (uint64_t)t->s->training.seed, epoch);
+    if (!t->ranks) return tn_loader_start(t->train_loader, t->order, t->frames, epoch, err);
+    for (int b = 0; b * size < t->frames; b++) {
+        const int share = tn_share_frames(&t->share, frames_of(t, b));
+        memcpy(t->own + n, t->order + b * size + t->share.first, sizeof *t->own * (size_t)share);
+        n += share;
+    }
+    return tn_loader_start(t->train_loader, t->own, n, epoch, err);
+}
+
+/* What the whole of the epoch's batch b is, of which a part is here. */
+static tn_step_part part_of(const trainer *t, int b)
+{
+    const int n = frames_of(t, b), *order = t->order + b * t->s->training.batch_size;
+    int visible = 0;
+    for (int i = 0; i < n; i++) visible += t->train.f[order[i]].visible;
+    return (tn_step_part){.first = t->share.first, .counted = tn_engine_counts(t->e, n, visible)};
+}
+
+static int train_batch(trainer *t, tn_step_job *j, int b, tn_error *err)
+{
+    const tn_step_part part = part_of(t, b);
+    if (t->ranks) j->part = &part;
+    const int rc = with_backoff(t, j, err);
+    j->part = NULL;
+    return rc ? rc : t->ranks && t->asked ? tn_cancelled(TN_PHASE_TRAINING, err) : 0;
+}
+
 static int train_epoch(trainer *t, int epoch, double *mean, tn_error *err)
 {
-    int n = t->train.n, batches = 0;
-    if (t->s->training.drop_last && n >= t->s->training.batch_size) n -= n % t->s->training.batch_size;
-    tn_shuffle(t->order, t->train.n, (uint64_t)t->s->training.seed, epoch);
-    TN_TRY(tn_loader_start(t->train_loader, t->order, n, epoch, err));
+    int batches = 0;
+    TN_TRY(start_loader(t, epoch, err));
     t->epoch = epoch;
+    t->first_step = t->st.step;
     t->epoch_loss = t->epoch_images = 0;
     t->counted = t->skipped = 0;
     t->told = tn_now();
@@ -168,8 +220,8 @@ static int train_epoch(trainer *t, int epoch, double *mean, tn_error *err)
         .index = t->st.step, .features = t->features, .groups = groups_of(t, epoch), .lr = tn_recipe_rate(t->s, epoch)};
     for (; batches < t->batches; batches++, j.index++) {
         TN_TRY(tn_loader_next(t->train_loader, &j.batch, err));
-        if (!j.batch.n) break;
-        TN_TRY(with_backoff(t, &j, err));
+        if (!t->ranks && !j.batch.n) break;
+        TN_TRY(train_batch(t, &j, batches, err));
     }
     TN_TRY(tn_stepper_drain(t->stepper, err));
     tn_record_compare(t->variants_before, t->e); /* which kernels run is known once they were recorded */
@@ -182,10 +234,10 @@ static int train_epoch(trainer *t, int epoch, double *mean, tn_error *err)
 static int validate(trainer *t, tn_epoch *ep, tn_error *err)
 {
     if (!t->val.n) return 0;
-    char *previews = tn_path(t->folder.at.out, "previews"), *dir = previews ? tn_strf("%s/epoch_%03d", previews, ep->epoch) : NULL;
-    int rc = dir ? tn_mkdirs(dir, err) : tn_oom(err);
-    if (!rc) rc = tn_evaluate(t->e, &t->seen, t->val_loader, &(tn_evaluate_options){.previews = dir}, &t->measured, err);
-    free(previews);
+    char *dir = t->writes ? tn_strf("%s/previews/epoch_%03d", t->folder.at.out, ep->epoch) : NULL;
+    int rc = !t->writes ? 0 : dir ? tn_mkdirs(dir, err) : tn_oom(err);
+    const tn_evaluate_options o = {.previews = dir, .ranks = t->ranks};
+    if (!rc) rc = tn_evaluate(t->e, &t->seen, t->val_loader, &o, &t->measured, err);
     free(dir);
     TN_TRY(rc);
     ep->validated = true;
@@ -200,25 +252,50 @@ static int save(trainer *t, const char *name, tn_error *err)
 {
     TN_TRY(tn_engine_state_get(t->e, &t->st.optim, err));
     char *dir = tn_path(t->folder.at.ckpt_dir, name);
-    int rc = dir ? tn_checkpoint_save(dir, t->e, t->own, &t->st, err) : tn_oom(err);
+    int rc = dir ? tn_checkpoint_save(dir, t->e, t->own_config, &t->st, err) : tn_oom(err);
     free(dir);
     return rc;
 }
 
-static int end_epoch(trainer *t, tn_epoch *ep, tn_error *err)
+/* What came of an epoch, as rank 0 sees it. */
+static int judge(trainer *t, tn_epoch *ep, bool *enough, tn_error *err)
 {
-    TN_TRY(validate(t, ep, err));
-    const bool enough = tn_recipe_judge(&t->st, t->s, ep);
+    struct {
+        tn_trainer_state st;
+        bool enough, best;
+    } v = {.enough = tn_recipe_judge(&t->st, t->s, ep)};
+    v.st = t->st;
+    v.best = ep->best;
+    TN_TRY(tn_ranks_tell(t->ranks, &v, sizeof v, err));
+    v.st.micro = t->st.micro; /* a rank's own, where its device refused memory */
+    t->st = v.st;
+    ep->best = v.best;
+    *enough = v.enough;
     t->st.epoch = ep->epoch;
     t->sum->best_metric = t->st.best;
+    return 0;
+}
+
+static int write_epoch(trainer *t, tn_epoch *ep, tn_error *err)
+{
     TN_TRY(tn_logs_epoch(t->logs, ep, t->st.step, t->epoch_images / fmax(ep->seconds, 1e-9), err));
     TN_TRY(tn_run_folder_make_way(&t->folder, err));
     if (ep->best || !tn_run_holds(t->folder.at.ckpt_dir, "best"))
         TN_TRY(save(t, "best", err)); /* a run that began elsewhere has none */
     TN_TRY(save(t, "last", err));
     tn_run_folder_settle(&t->folder);
+    return 0;
+}
+
+static int end_epoch(trainer *t, tn_epoch *ep, tn_error *err)
+{
+    bool enough;
+    TN_TRY(validate(t, ep, err));
+    TN_TRY(judge(t, ep, &enough, err));
+    if (t->writes) TN_TRY(write_epoch(t, ep, err));
     t->sum->epochs_run++;
-    if (t->cb && t->cb->epoch && TN_CALLBACK(t->cb->epoch(t->cb->user, ep))) return tn_cancelled(TN_PHASE_TRAINING, err);
+    if (t->cb && t->cb->epoch && TN_CALLBACK(t->cb->epoch(t->cb->user, ep))) t->asked = true;
+    if (t->asked && !t->ranks) return tn_cancelled(TN_PHASE_TRAINING, err);
     if (enough) {
         tn_logf(t->o->log, TN_LOG_INFO, "early stopping: %d epochs without gain", t->st.bad_epochs);
         t->stop = true;
@@ -244,7 +321,10 @@ static int open_data(trainer *t, tn_error *err)
     t->batches = TN_CEIL_DIV(t->train.n, s->training.batch_size);
     if (s->training.drop_last && t->train.n >= s->training.batch_size) t->batches = t->train.n / s->training.batch_size;
     t->batches = tn_recipe_limit(t->batches, s->training.limit_train);
-    t->order = malloc(sizeof *t->order * (size_t)t->train.n);
+    t->frames = t->train.n;
+    if (s->training.drop_last && t->frames >= s->training.batch_size) t->frames -= t->frames % s->training.batch_size;
+    t->order = malloc(2 * sizeof *t->order * (size_t)t->train.n);
+    t->own = t->order + t->train.n;
     return t->order ? 0 : tn_oom(err);
 }
 
@@ -254,15 +334,23 @@ static size_t cache_limit(const trainer *t)
     const double gb = t->s->training.cache_gb;
     if (t->s->training.epochs - t->st.epoch <= 1) return 0;
     if (gb >= 0) return (size_t)(gb * 1e9);
-    const size_t there = tn_memory_free(), taken = t->e->dev->info.unified_memory ? t->sum->planned.total : 0;
+    int which;
+    const size_t there = tn_memory_free() / (size_t)tn_ranks_local(t->ranks, &which),
+                 taken = t->e->dev->info.unified_memory ? t->sum->planned.total : 0;
     return there > taken ? (there - taken) / 4 : 0;
 }
 
 static int open_loader(trainer *t, tn_loader **l, const tn_dataset *d, bool training, size_t keep, tn_error *err)
 {
     const tn_settings *s = t->s;
-    const tn_prep p = tn_engine_prep(t->e, training);
-    return tn_loader_new(l, d, &p, TN_MIN(s->training.batch_size, d->n), s->training.workers, s->training.prefetch, keep, err);
+    tn_prep p = tn_engine_prep(t->e, training);
+    int batch = TN_MIN(s->training.batch_size, d->n);
+    if (t->ranks && training) {
+        p.first = t->share.first;
+        p.whole = s->training.batch_size;
+        batch = TN_MAX(TN_MIN(t->share.n, d->n), 1);
+    }
+    return tn_loader_new(l, d, &p, batch, s->training.workers, s->training.prefetch, keep, err);
 }
 
 /* The training frames come first. */
@@ -283,29 +371,79 @@ static int open_loaders(trainer *t, tn_error *err)
     return 0;
 }
 
-static int prepare(trainer *t, tn_error *err)
+/* The folder before anything else: what stands in it is told at once, and what a dead run left there is put right. */
+static int open_folder(trainer *t, tn_error *err)
 {
-    const tn_settings *s = t->s;
-    TN_TRY(tn_run_folder_open(&t->folder, s, t->o, err));
+    if (!t->writes) return 0;
+    TN_TRY(tn_run_folder_open(&t->folder, t->s, t->o, err));
     snprintf(t->sum->output_dir, sizeof t->sum->output_dir, "%s", t->folder.at.out);
-    TN_TRY(tn_run_folder_config(&t->own, &t->folder, t->c, err));
+    return tn_run_folder_config(&t->own_config, &t->folder, t->c, err);
+}
+
+/* What a rank does for itself. */
+static int open_engine(trainer *t, tn_error *err)
+{
     TN_TRY(open_data(t, err));
-    TN_TRY(tn_engine_open(&t->e, s, t->o, true, false, err));
+    TN_TRY(tn_engine_open(&t->e, t->s, t->o, true, false, err));
     t->st = (tn_trainer_state){
         .best = NAN, .es_best = NAN, .optim = {.factor = 1, .finite = 1, .loss_scale = t->e->act == TN_F16 ? 65536 : 1}};
     TN_TRY(tn_checkpoint_start(t->e, t->o->resume, &t->st, err));
     if (t->o->resume) t->variants_before = tn_record_variants(t->o->resume);
-    TN_TRY(tn_engine_state_set(t->e, &t->st.optim, err));
-    TN_TRY(tn_stepper_new(&t->stepper, t->e, s->training.batch_size, step_done, t, err));
+    return tn_engine_state_set(t->e, &t->st.optim, err);
+}
+
+static int plan_memory(trainer *t, tn_error *err)
+{
     int micro;
     TN_TRY(tn_engine_fit(t->e, &micro, &t->sum->planned, err));
     tn_features_fit(&t->planned, t->e, t->train.n, &t->sum->planned);
     if (!t->st.micro || micro < t->st.micro) t->st.micro = micro;
-    if (t->st.micro < s->training.batch_size)
-        tn_logf(t->o->log, TN_LOG_INFO, "micro-batches of %d: a step of %d is summed from parts", t->st.micro,
-                s->training.batch_size);
+    return 0;
+}
+
+/* All ranks have the micro-batch of the one with the least memory, so that their shares make up the batch. */
+static int settle_micro(trainer *t, tn_error *err)
+{
+    const int n = tn_ranks_count(t->ranks);
+    int *all = malloc(sizeof *all * (size_t)n);
+    const int rc = all ? tn_ranks_collect(t->ranks, &t->st.micro, sizeof *all, all, err) : tn_oom(err);
+    for (int i = 0; !rc && i < n; i++) t->st.micro = TN_MIN(t->st.micro, all[i]);
+    free(all);
+    if (rc) return rc;
+    t->share = tn_share_of(t->ranks, t->s->training.batch_size, t->st.micro);
+    if (t->st.micro < t->share.batch)
+        tn_logf(t->o->log, TN_LOG_INFO, "micro-batches of %d: a step of %d is summed from parts", t->st.micro, t->share.batch);
+    return 0;
+}
+
+static int open_stepper(trainer *t, tn_error *err)
+{
+    TN_TRY(tn_stepper_new(&t->stepper, t->e, TN_MAX(t->share.n, 1), step_done, t, err));
+    if (!t->ranks) return 0;
+    TN_TRY(tn_gradsum_new(&t->gradsum, t->e, &t->asked, err));
+    const tn_step_others others = tn_gradsum_others(t->gradsum);
+    tn_stepper_join(t->stepper, &others);
+    return 0;
+}
+
+static int open_rest(trainer *t, tn_error *err)
+{
+    TN_TRY(open_stepper(t, err));
     TN_TRY(open_loaders(t, err));
-    return tn_logs_open(&t->logs, t->folder.at.log_dir, &t->st, t->o->resume != NULL, err);
+    return t->writes ? tn_logs_open(&t->logs, t->folder.at.log_dir, &t->st, t->o->resume != NULL, err) : 0;
+}
+
+/* A rank that fails meanwhile takes the others with it at the next check, which is before it is waited for in anything else. */
+static int prepare(trainer *t, tn_error *err)
+{
+    TN_TRY(tn_ranks_check(t->ranks, open_folder(t, err), err));
+    TN_TRY(tn_ranks_check(t->ranks, open_engine(t, err), err));
+    TN_TRY(tn_agree(&(tn_agreement){t->c, &t->train, &t->val, t->e, t->o->resume}, err));
+    TN_TRY(tn_engine_settle(t->e, err));
+    TN_TRY(tn_ranks_check(t->ranks, plan_memory(t, err), err));
+    TN_TRY(settle_micro(t, err));
+    TN_TRY(tn_ranks_check(t->ranks, open_rest(t, err), err));
+    return tn_engine_even(t->e, err);
 }
 
 static void close_all(trainer *t)
@@ -313,6 +451,7 @@ static void close_all(trainer *t)
     tn_loader_free(t->train_loader);
     tn_loader_free(t->val_loader);
     tn_stepper_free(t->stepper);
+    tn_gradsum_free(t->gradsum);
     tn_features_free(t->features);
     tn_logs_close(t->logs);
     json_decref(t->variants_before);
@@ -320,7 +459,7 @@ static void close_all(trainer *t)
     tn_dataset_free(&t->train);
     tn_dataset_free(&t->val);
     free(t->order);
-    tn_config_free(t->own);
+    tn_config_free(t->own_config);
     tn_run_folder_close(&t->folder);
 }
 
@@ -356,6 +495,7 @@ static int run_epochs(trainer *t, tn_error *err)
         tn_epoch ep = {.epoch = epoch + 1, .lr = tn_recipe_rate(t->s, epoch)};
         const double from = tn_now();
         TN_TRY(train_epoch(t, epoch, &ep.train_loss, err));
+        TN_TRY(tn_engine_even(t->e, err));
         ep.seconds = tn_now() - from;
         say_skipped(t, &ep);
         TN_TRY(end_epoch(t, &ep, err));
@@ -371,7 +511,8 @@ int tn_train(const tn_config *c, const tn_run_options *o, const tn_train_callbac
     TN_TRY(tn_versioned(cb, TN_TRAIN_CALLBACKS_VERSION, "tn_train_callbacks", err));
     TN_TRY(tn_versioned(summary, TN_TRAIN_SUMMARY_VERSION, "tn_train_summary", err));
     tn_train_summary unused;
-    trainer t = {.c = c, .s = tn_config_settings(c), .o = o, .cb = cb, .sum = summary ? summary : &unused};
+    trainer t = {.c = c, .s = tn_config_settings(c), .o = o, .cb = cb, .sum = summary ? summary : &unused, .ranks = o->ranks};
+    t.writes = !tn_ranks_number(t.ranks);
     *t.sum = (tn_train_summary)TN_TRAIN_SUMMARY_INIT;
     int rc = prepare(&t, err);
     t.begin = tn_now();

@@ -1,15 +1,15 @@
-#include "sum.h"
+#include "replicas.h"
 
 #include <stdlib.h>
 
-struct tn_sum {
+struct tn_replicas {
     const tn_team *team;
     float **grads; /* [members]: as the member's arena has them */
 };
 
-int tn_sum_new(tn_sum **out, const tn_team *t, tn_error *err)
+int tn_replicas_new(tn_replicas **out, const tn_team *t, tn_error *err)
 {
-    tn_sum *s = *out = calloc(1, sizeof *s);
+    tn_replicas *s = *out = calloc(1, sizeof *s);
     if (!s) return tn_oom(err);
     s->team = t;
     s->grads = calloc((size_t)t->n, sizeof *s->grads);
@@ -17,12 +17,12 @@ int tn_sum_new(tn_sum **out, const tn_team *t, tn_error *err)
     for (int i = 0; all && i < t->n; i++)
         all = (s->grads[i] = malloc(sizeof(float) * (t->member[i].session->store->n_params + 1))) != NULL;
     if (all) return 0;
-    tn_sum_free(s);
+    tn_replicas_free(s);
     *out = NULL;
     return tn_oom(err);
 }
 
-void tn_sum_free(tn_sum *s)
+void tn_replicas_free(tn_replicas *s)
 {
     if (!s) return;
     for (int i = 0; s->grads && i < s->team->n; i++) free(s->grads[i]);
@@ -31,7 +31,7 @@ void tn_sum_free(tn_sum *s)
 }
 
 /* All transfers are on their way before the first is waited for. */
-static int move_all(const tn_sum *s, bool up, tn_error *err)
+static int move_all(const tn_replicas *s, bool up, tn_error *err)
 {
     const tn_team *t = s->team;
     int rc = 0;
@@ -51,7 +51,7 @@ static int move_all(const tn_sum *s, bool up, tn_error *err)
 }
 
 /* The slot's gradient in the replica's arenas. */
-static float *gradient(const tn_sum *s, int replica, int slot)
+static float *gradient(const tn_replicas *s, int replica, int slot)
 {
     const tn_team *t = s->team;
     for (int i = 0; i < t->n; i++) {
@@ -61,7 +61,7 @@ static float *gradient(const tn_sum *s, int replica, int slot)
     return NULL;
 }
 
-static void add_slot(const tn_sum *s, int slot, size_t n)
+static void add_slot(const tn_replicas *s, int slot, size_t n)
 {
     const int replicas = s->team->split.n_replicas;
     float *first = gradient(s, 0, slot);
@@ -75,7 +75,7 @@ static void add_slot(const tn_sum *s, int slot, size_t n)
     }
 }
 
-int tn_sum_gradients(tn_sum *s, tn_error *err)
+int tn_replicas_add(tn_replicas *s, tn_error *err)
 {
     const tn_model *m = s->team->member[0].session->m;
     TN_TRY(move_all(s, false, err));
