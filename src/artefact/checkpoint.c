@@ -294,17 +294,6 @@ int tn_checkpoint_load(const char *dir, tn_engine *e, tn_error *err)
     return 0;
 }
 
-/* Into every replica's. */
-static int set_moment(tn_engine *e, int slot, const float *v, bool second, tn_error *err)
-{
-    const tn_slot *s = &e->model->slots[slot];
-    for (const tn_store *first = e->session->store; first; first = first->twin) {
-        const tn_store *st = tn_store_of(first, slot);
-        TN_TRY(tn_buffer_write(moment(st, second), st->s[slot].off * 4, v, (size_t)s->rows * (size_t)s->cols * 4, err));
-    }
-    return 0;
-}
-
 static int read_moments(tn_engine *e, const tn_st_file *f, bool second, tn_error *err)
 {
     const char *prefix = moment_names[second];
@@ -320,7 +309,7 @@ static int read_moments(tn_engine *e, const tn_st_file *f, bool second, tn_error
         if (st->dry) continue;
         float *v = malloc(n * 4);
         int rc = v ? tn_st_read_f32(f, t, v, err) : tn_oom(err);
-        if (!rc) rc = set_moment(e, i, v, second, err);
+        if (!rc) rc = tn_store_set_moments(e->session->store, i, second ? NULL : v, second ? v : NULL, err);
         free(v);
         TN_TRY(rc);
     }

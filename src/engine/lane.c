@@ -1,4 +1,4 @@
-#include "lane.h"
+#include "rescue.h"
 
 #include <string.h>
 
@@ -54,18 +54,38 @@ static size_t scratch_bytes(const tn_dev *d)
     return TN_ROUND_UP((size_t)TN_PARTIALS * sizeof(float), d->align);
 }
 
+/* A team of devices may lose one; the first replica's lanes have everything. */
+static bool keeps(const tn_engine *e, const tn_member *who)
+{
+    return e->team.n_dev > 1 && who->replica == 0;
+}
+
+bool tn_lane_keeps(const tn_lane *l)
+{
+    return keeps(l->e, l->who);
+}
+
 size_t tn_lane_bytes(const tn_engine *e, const tn_member *who, int batch, int micro, bool features)
 {
     const size_t frame = bytes_of_frame(e, NULL), most = features ? TN_MAX(frame, tn_features_frame_bytes(e)) : frame;
     const tn_lane_layout a = lay_out(e, who, batch, micro, most);
     const size_t sums = e->team.n > 1 ? TN_PARTIALS * sizeof(float) : 0;
     const size_t small = sizeof(tn_step_constants) + sizeof(tn_optim_state) + scratch_bytes(who->dev) + sums;
-    return small + (who->dev->info.unified_memory ? TN_LANE_SLOTS * a.total : a.parts);
+    const size_t kept = keeps(e, who) ? tn_kept_bytes(who->session->store) : 0;
+    return small + (who->dev->info.unified_memory ? TN_LANE_SLOTS * (a.total + kept) : a.parts);
+}
+
+static tn_store *store_of(const tn_lane *l)
+{
+    return l->who->session->store;
 }
 
 static void release_slots(tn_lane *l)
 {
-    for (int i = 0; i < TN_LANE_SLOTS; i++) tn_staging_free(&l->slot[i].staging);
+    for (int i = 0; i < TN_LANE_SLOTS; i++) {
+        tn_staging_free(&l->slot[i].staging);
+        tn_staging_free(&l->slot[i].kept);
+    }
     tn_buffer_free(l->inputs);
     tn_event_free(l->taken);
     l->inputs = NULL;
@@ -87,6 +107,7 @@ static int make_slots(tn_lane *l, const tn_step_job *j, tn_error *err)
     for (int i = 0; i < TN_LANE_SLOTS; i++) {
         TN_TRY(tn_staging_new(&l->slot[i].staging, d, l->at.total, err));
         memset(l->slot[i].staging.host, 0, l->at.total);
+        if (tn_lane_keeps(l)) TN_TRY(tn_staging_new(&l->slot[i].kept, d, tn_kept_bytes(store_of(l)), err));
     }
     if (!d->info.unified_memory) TN_TRY(tn_buffer_new(&l->inputs, d, l->at.parts, "frames that wait", err));
     l->micro = j->micro;
@@ -139,6 +160,11 @@ double tn_lane_loss(const tn_lane *l, int i)
     return loss;
 }
 
+const tn_optim_state *tn_lane_state(const tn_lane *l, int i)
+{
+    return (const tn_optim_state *)((const char *)l->slot[i].staging.host + l->at.state);
+}
+
 int tn_lane_collect(tn_lane *l, int i, tn_optim_state *state, tn_error *err)
 {
     tn_lane_slot *s = &l->slot[i];
@@ -147,7 +173,7 @@ int tn_lane_collect(tn_lane *l, int i, tn_optim_state *state, tn_error *err)
     tn_event_free(s->done);
     s->done = NULL;
     TN_TRY(rc);
-    memcpy(state, (const char *)s->staging.host + l->at.state, sizeof *state);
+    *state = *tn_lane_state(l, i);
     return 0;
 }
 
@@ -159,11 +185,6 @@ static void note(tn_lane *l, const char *op, int node, double flops, double byte
     const tn_note n = {.layer = "optimiser", .op = op, .node = NODES + node, .flops = flops, .bytes = bytes};
     tn_ws_reset(&l->optim);
     tn_tape_note(l->optim.tape, &n);
-}
-
-static tn_store *store_of(const tn_lane *l)
-{
-    return l->who->session->store;
 }
 
 static int record_clear(tn_lane *l, int groups, tn_error *err)

@@ -40,6 +40,7 @@ typedef struct tn_lane_layout {
 
 typedef struct tn_lane_slot {
     tn_staging staging;
+    tn_staging kept;           /* what the step leaves of all that is trained, where a device may be lost (rescue.h) */
     tn_event *done;            /* NULL: no step is in it */
     int micros, first, images; /* its frames of the step's batch: images of them from `first` on */
 } tn_lane_slot;
@@ -93,6 +94,8 @@ void tn_lane_fill(tn_lane *l, int s, const tn_step_job *j, int first, int images
 int tn_lane_begin(tn_lane *l, int s, const tn_step_job *j, tn_error *err);
 /** Micro-batch k's pass or half of it; others (may be NULL) plays it. */
 int tn_lane_play(tn_lane *l, int s, const tn_step_job *j, int k, tn_half half, const tn_step_others *others, tn_error *err);
+/** Does the lane keep on the host what its steps leave? */
+bool tn_lane_keeps(const tn_lane *l);
 /** The execution that runs it. */
 tn_exec *tn_lane_exec(const tn_lane *l, int s, int k);
 /** The squares' sums of this lane's gradients, to be added on the host: sums[TN_PARTIALS]. Waits. */
@@ -101,6 +104,8 @@ int tn_lane_norm(tn_lane *l, int s, float *sums, tn_error *err);
 int tn_lane_update(tn_lane *l, int s, const tn_step_job *j, const float *total, tn_error *err);
 /** Waits for the slot's step and gives the state. Nothing where there is no step. */
 int tn_lane_collect(tn_lane *l, int s, tn_optim_state *state, tn_error *err);
+/** The optimiser's state after the slot's step, which has ended. */
+const tn_optim_state *tn_lane_state(const tn_lane *l, int s);
 /** Of the slot's frames, whose passes have ended; 0 where the lane has no loss. */
 double tn_lane_loss(const tn_lane *l, int s);
 /** What a step of these groups plays before its passes and after them, recorded when it is not yet. Borrowed. */

@@ -1,5 +1,5 @@
 /* What a lane does of one step. */
-#include "lane.h"
+#include "rescue.h"
 
 #include <math.h>
 #include <string.h>
@@ -167,5 +167,6 @@ int tn_lane_update(tn_lane *l, int s, const tn_step_job *j, const float *total, 
     if (!l->slot[s].micros) TN_TRY(bring_constants(l, &l->slot[s], 0, err));
     if (total) TN_TRY(tn_buffer_write(l->sums, 0, total, sizeof *total, err));
     TN_TRY(tn_tape_play(after, err));
+    if (tn_lane_keeps(l)) TN_TRY(tn_kept_read(l->slot[s].kept.host, l->who->session->store, err));
     return tn_buffer_read_async(l->optim.state, TN_QUEUE_MAIN, 0, state, sizeof(tn_optim_state), NULL, &l->slot[s].done, err);
 }

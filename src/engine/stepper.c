@@ -15,7 +15,7 @@ struct tn_stepper {
     tn_step_others others; /* play NULL: there are none */
     tn_step_result r[TN_LANE_SLOTS];
     bool under_way[TN_LANE_SLOTS];
-    int next;
+    int next, last; /* last: the slot whose results came last; -1: none have */
     tn_step_done done;
     void *user;
 };
@@ -38,7 +38,7 @@ int tn_stepper_new(tn_stepper **out, tn_engine *e, int batch, tn_step_done done,
 {
     tn_stepper *st = *out = calloc(1, sizeof *st);
     if (!st) return tn_oom(err);
-    *st = (tn_stepper){.e = e, .batch = batch, .done = done, .user = user};
+    *st = (tn_stepper){.e = e, .batch = batch, .last = -1, .done = done, .user = user};
     const int rc = open_lanes(st, err);
     if (!rc) return 0;
     tn_stepper_free(st);
@@ -81,6 +81,7 @@ static int collect(tn_stepper *st, int s, tn_error *err)
     st->under_way[s] = false;
     for (int i = 0; i < st->n; i++) TN_TRY(tn_lane_collect(&st->lane[i], s, i ? &other : &r->optim, err));
     if (!st->others.play) r->loss = loss_of(st, s);
+    st->last = s;
     return st->done ? st->done(st->user, r, err) : 0;
 }
 
@@ -89,6 +90,32 @@ int tn_stepper_drain(tn_stepper *st, tn_error *err)
     for (int i = 0; i < TN_LANE_SLOTS; i++) TN_TRY(collect(st, (st->next + i) % TN_LANE_SLOTS, err));
     for (int i = 0; i < st->n; i++) TN_TRY(tn_dev_finish(st->lane[i].who->dev, err)); /* also for a step that failed half-way */
     return 0;
+}
+
+/* Did the slot's step end on all lanes that keep what it left? Without asking devices that are lost. */
+static bool is_complete(const tn_stepper *st, int s)
+{
+    tn_error unread;
+    if (!st->under_way[s]) return false;
+    for (int i = 0; i < st->n; i++)
+        if (tn_lane_keeps(&st->lane[i]) && (!st->lane[i].slot[s].done || tn_event_join(st->lane[i].slot[s].done, &unread)))
+            return false;
+    return true;
+}
+
+int tn_stepper_rescue(tn_rescue *r, tn_stepper *st, tn_error *err)
+{
+    for (int k = 0; k < TN_LANE_SLOTS; k++) {
+        const int s = (st->next + k) % TN_LANE_SLOTS; /* the older one first */
+        if (!is_complete(st, s)) continue;
+        st->under_way[s] = false;
+        st->r[s].optim = *tn_lane_state(&st->lane[0], s);
+        st->r[s].loss = loss_of(st, s);
+        if (st->done) TN_TRY(st->done(st->user, &st->r[s], err));
+        st->last = s;
+    }
+    if (st->last < 0) return 0;
+    return tn_rescue_take(r, st->lane, st->n, st->last, st->r[st->last].index + 1, &st->r[st->last].optim, err);
 }
 
 int tn_stepper_tapes(tn_tape **before, tn_tape **after, tn_stepper *st, int groups, tn_error *err)

@@ -9,7 +9,7 @@
  */
 #ifndef TN_STEPPER_H
 #define TN_STEPPER_H
-#include "lane.h"
+#include "rescue.h"
 
 typedef struct tn_stepper tn_stepper;
 
@@ -35,6 +35,10 @@ void tn_stepper_free(tn_stepper *st);
 int tn_stepper_step(tn_stepper *st, const tn_step_job *j, tn_error *err);
 /** Waits for every step and hands its results out: before anything else uses the session. */
 int tn_stepper_drain(tn_stepper *st, tn_error *err);
+/** After a step that failed because a device was lost: what the last complete step left, from what the lanes kept. Results of that
+ * step and of those before it are handed out. r->steps 0: there is none. Only with several devices; the stepper is good for nothing
+ * more but to be freed. */
+int tn_stepper_rescue(tn_rescue *r, tn_stepper *st, tn_error *err);
 /** What a step of these groups plays on the first device before its passes and after them, recorded when it is not yet. Borrowed.
  */
 int tn_stepper_tapes(tn_tape **before, tn_tape **after, tn_stepper *st, int groups, tn_error *err);

@@ -360,6 +360,18 @@ int tn_store_get(tn_store *first, int slot, float *values, tn_error *err)
     return tn_tensor_get(st->dev, &e->t, values, err);
 }
 
+int tn_store_set_moments(tn_store *first, int slot, const float *m, const float *v, tn_error *err)
+{
+    for (; first; first = first->twin) {
+        const tn_store *st = tn_store_of(first, slot);
+        const tn_stored *e = &st->s[slot];
+        const size_t bytes = tn_tensor_bytes(&e->t);
+        if (m) TN_TRY(tn_buffer_write(st->moment1, e->off * 4, m, bytes, err));
+        if (v) TN_TRY(tn_buffer_write(st->moment2, e->off * 4, v, bytes, err));
+    }
+    return 0;
+}
+
 int tn_store_get_grad(tn_store *first, int slot, float *values, tn_error *err)
 {
     tn_store *st = tn_store_of(first, slot);

@@ -84,6 +84,8 @@ int tn_store_set_packed(tn_store *s, int slot, const tn_qmatrix *q, tn_error *er
 int tn_store_merge(tn_store *s, tn_error *err);
 /** Reads a slot back as float32 (dequantised). */
 int tn_store_get(tn_store *s, int slot, float *values, tn_error *err);
+/** The optimiser's moments of a trained slot; NULL: as they are. */
+int tn_store_set_moments(tn_store *s, int slot, const float *first, const float *second, tn_error *err);
 /** Gradient of a trainable slot. */
 int tn_store_get_grad(tn_store *s, int slot, float *values, tn_error *err);
 /** Says what was quantised, skipped and not divisible, with the names of the latter two. */
