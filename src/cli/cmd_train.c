@@ -121,6 +121,15 @@ static void say_finished(const tn_config *cfg, const tn_train_summary *s)
             epochs, s->output_dir, epochs + 1);
 }
 
+/* A rank is stopped by its launcher, for the user or because another one ended. There may be a second until it is killed. */
+static void say_stopped(const tn_cli *c, const tn_train_summary *s)
+{
+    const char *what = c->run.ranks ? "stopped with the other processes of the job" : "stopped";
+    if (s->epochs_run || c->run.ranks)
+        fprintf(stderr, "%s; %s%s%s\n", what, s->epochs_run ? "'tracknet train --resume " : "no epoch was whole yet",
+                s->epochs_run ? s->output_dir : "", s->epochs_run ? "' goes on from the last whole epoch" : "");
+}
+
 /* A run that Ctrl-C stopped ends well: its last whole epoch is there to go on from. */
 static int run_training(const tn_config *cfg, tn_cli *c, tn_error *err)
 {
@@ -131,13 +140,13 @@ static int run_training(const tn_config *cfg, tn_cli *c, tn_error *err)
     tn_bar_clear();
     if (rc && !stopped) return rc;
     if (c->silent) return 0;
+    if (stopped && c->run.ranks) return say_stopped(c, &s), 0;
     rc = 0;
     if (!s.parameters) fprintf(stderr, "nothing was trained yet: %s\n", err->message);
     else if (c->json) rc = print_summary_json(&s, err);
     else train_cmd_print_summary(&s);
     if (!rc && !stopped && !s.epochs_run) say_finished(cfg, &s);
-    if (stopped && s.epochs_run)
-        fprintf(stderr, "stopped; 'tracknet train --resume %s' goes on from the last whole epoch\n", s.output_dir);
+    if (stopped) say_stopped(c, &s);
     return rc;
 }
 

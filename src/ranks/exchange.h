@@ -30,8 +30,7 @@ int tn_ranks_check(tn_ranks *r, int status, tn_error *err);
 /**
  * Sums of float32 over the ranks, several under way at once: part i is cut into a chunk for each rank; a rank gets its chunk from
  * everyone, adds them in the ranks' order and gives the sum to everyone. So no sum depends on who was faster, the same ranks
- * give the same bits, each rank sends and receives twice what it adds whatever their number, and where a rank has one micro-batch,
- * the additions are those of one process with as many.
+ * give the same bits, and each rank sends and receives twice what it adds whatever their number.
  */
 typedef struct tn_sums tn_sums;
 

@@ -58,8 +58,8 @@ static int describe_clip(tn_text *t, const tn_dataset *d, const tn_dataset_clip 
         bytes += st.st_size;
     }
     TN_TRY(tn_read_file(&labels, &n, c->file, err));
-    tn_text_addf(t, "%s, clip %s: %d frames of %lld bytes (%016llx), labels of %zu bytes (%016llx)\n", split, c->name, c->n, bytes,
-                 names, n, tn_hash(TN_HASH0, labels, n));
+    tn_text_addf(t, "%s, clip %s: %d frames of %lld bytes (%016llx)\n", split, c->name, c->n, bytes, names);
+    tn_text_addf(t, "%s, clip %s: labels of %zu bytes (%016llx)\n", split, c->name, n, tn_hash(TN_HASH0, labels, n));
     free(labels);
     return 0;
 }
