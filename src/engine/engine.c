@@ -1,5 +1,6 @@
-#include "engine.h"
+#include "fit.h"
 #include "qfile.h"
+#include "stream.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -160,6 +161,20 @@ static int open_device(tn_engine *e, int index, const tn_run_options *o, tn_erro
     return tn_dev_open(&e->dev, index, &x, err);
 }
 
+static int say_streamed(const tn_engine *e, tn_error *err)
+{
+    tn_stream *s = e->session->store->stream;
+    const double mib = 1048576, all = (double)s->total, window = (double)s->largest * s->window;
+    double rate;
+    TN_TRY(tn_stream_measure(s, &rate, err));
+    tn_logf(e->log, TN_LOG_INFO,
+            "the device cannot hold the weights of all layers: those of %d (%.1f MiB) stay in the host's memory and pass through a "
+            "window "
+            "of %d (%.1f MiB); about %.3g ms of copies in a forward pass and as much in a backward pass, at %.1f GB/s",
+            s->n_blocks, all / mib, s->window, window / mib, 1e3 * (all - window) / rate, 1e-9 * rate);
+    return 0;
+}
+
 static int open_engine(tn_engine **out, const tn_settings *s, const tn_run_options *o, const tn_lora *lora, bool optimiser,
                        bool dry, tn_error *err)
 {
@@ -184,9 +199,11 @@ static int open_engine(tn_engine **out, const tn_settings *s, const tn_run_optio
     if (!rc) rc = tn_device_select(&index, o->device, err);
     if (!rc) rc = open_device(e, index, o, err);
     if (!rc) e->act = storage_type(s, e->dev, e->log);
-    if (!rc) rc = tn_store_new(&store, e->dev, e->model, &quant, e->act, optimiser, dry, err);
+    if (!rc && !dry) rc = tn_engine_choose(e, &quant, optimiser, err);
+    if (!rc) rc = tn_store_new_streamed(&store, e->dev, e->model, &quant, e->act, optimiser, dry, e->window, err);
     if (!rc) rc = tn_session_new(&e->session, e->dev, e->model, store, err);
     if (!rc && !dry) rc = load_weights(e, hf, err);
+    if (!rc && e->window) rc = say_streamed(e, err);
     tn_hf_close(hf);
     tn_strs_free(&quant.skip);
     if (rc) {

@@ -21,6 +21,7 @@ typedef struct tn_engine {
     bool stays_apart;     /* tn_engine_merge found no room */
     bool recomputes;      /* training passes make activations again instead of keeping them */
     uint64_t layers_kept; /* but for those of these layers of the backbone (tn_pass.kept) */
+    int window;           /* layers' frozen weights that are on the device at once (stream.h); 0: all of them */
     int most;             /* frames that a pass takes at once, where memory decides it; 0: any number */
     bool foreign_lora;    /* the adapters come from elsewhere than the configuration */
 } tn_engine;

@@ -1,6 +1,8 @@
-/* What a training run keeps, makes again and cuts up, so that it fits the device: found by the plan, before memory is taken. The
- * means in their order: everything kept; the last layers' activations kept; all made again; a smaller micro-batch. */
+/* What a training run keeps, makes again, cuts up and streams, so that it fits the device: found by the plan, before memory is
+ * taken. The means in their order: everything kept; the last layers' activations kept; all made again; a smaller micro-batch;
+ * frozen weights streamed. */
 #include "fit.h"
+#include "stream.h"
 
 #include <stdio.h>
 
@@ -106,20 +108,113 @@ static void say_kept(const search *s)
             mib(s->everything), s->m->micro_batch, tn_engine_room(e) >> 20);
 }
 
-int tn_engine_fit(tn_engine *e, int *micro, tn_memory *m, tn_error *err)
+/* The largest micro-batch; s->fit tells whether there is one. */
+static int fit_batch(search *s, int *micro, tn_error *err)
 {
-    const tn_settings *s = e->s;
-    search x = {.e = e, .m = m, .always_again = s->training.checkpointing};
-    int b = s->training.micro > 0 ? TN_MIN(s->training.micro, s->training.batch_size) : s->training.batch_size;
+    const tn_settings *c = s->e->s;
+    int b = c->training.micro > 0 ? TN_MIN(c->training.micro, c->training.batch_size) : c->training.batch_size;
     for (;;) {
-        TN_TRY(fit_micro(&x, b, err));
-        if (x.fit) break;
-        const int next = TN_MAX(s->training.min_micro, TN_MIN(b - 1, (int)(b / s->training.backoff)));
-        if (!s->training.adaptive || next >= b || next < 1) return too_small(&x, err);
+        TN_TRY(fit_micro(s, b, err));
+        const int next = TN_MAX(c->training.min_micro, TN_MIN(b - 1, (int)(b / c->training.backoff)));
+        if (s->fit || !c->training.adaptive || next >= b || next < 1) break;
         b = next;
     }
-    say_kept(&x);
-    e->most = b < s->training.batch_size ? b : 0;
     *micro = b;
     return 0;
+}
+
+/* More of the window spares copies in every pass, so it goes before what is kept: of what a run takes that keeps least. */
+static int widen(search *s, int micro, tn_error *err)
+{
+    const tn_stream *w = s->e->session->store->stream;
+    TN_TRY(plan_keeping(s, micro, 0, err));
+    if (!s->fit) TN_TRY(plan_keeping(s, micro, 1, err));
+    const size_t room = tn_engine_room(s->e), left = room - TN_MIN(room, s->m->total);
+    s->e->window += (int)TN_MIN(left / w->largest, (size_t)(w->n_blocks - 1 - s->e->window));
+    return fit_micro(s, micro, err);
+}
+
+enum { LEAST = 2 }; /* layers in a window: one is read while the next one comes */
+
+/* Where the store has its memory, that is decided. */
+static int fit_window(search *s, int *micro, tn_error *err)
+{
+    const tn_store *st = s->e->session->store;
+    if (st->dry) s->e->window = 0;
+    TN_TRY(fit_batch(s, micro, err));
+    if (s->fit || !st->dry || !tn_stream_can(st->stream)) return 0;
+    s->e->window = LEAST;
+    TN_TRY(fit_batch(s, micro, err));
+    return s->fit ? widen(s, *micro, err) : 0;
+}
+
+int tn_engine_fit(tn_engine *e, int *micro, tn_memory *m, tn_error *err)
+{
+    search s = {.e = e, .m = m, .always_again = e->s->training.checkpointing};
+    TN_TRY(fit_window(&s, micro, err));
+    if (!s.fit) return too_small(&s, err);
+    say_kept(&s);
+    e->most = *micro < e->s->training.batch_size ? *micro : 0;
+    return 0;
+}
+
+/* ---- before the store has memory ---- */
+
+/* Room for everything with a quarter to spare needs no nearer look: kernels that nobody has measured yet may want some. */
+static int fits_easily(tn_engine *e, bool *easily, tn_error *err)
+{
+    const tn_settings *c = e->s;
+    tn_memory m;
+    const int micro = c->training.micro > 0 ? TN_MIN(c->training.micro, c->training.batch_size) : c->training.batch_size;
+    e->recomputes = c->training.checkpointing;
+    const int rc = tn_engine_memory(e, micro, &m, err);
+    *easily = !rc && m.total + m.total / 4 <= tn_engine_room(e);
+    return rc == TN_ERR_MEMORY ? 0 : rc;
+}
+
+static int choose_for_training(tn_engine *e, tn_error *err)
+{
+    const tn_log *log = e->log;
+    tn_memory m;
+    bool easily;
+    int micro;
+    TN_TRY(fits_easily(e, &easily, err));
+    if (easily) return 0;
+    e->session->store->to_run = true;
+    e->log = NULL; /* the run itself says it */
+    const int rc = tn_engine_fit(e, &micro, &m, err);
+    e->log = log;
+    return rc;
+}
+
+/* A pass of one frame beside the weights; the window takes half of what that leaves. */
+static int choose_for_prediction(tn_engine *e, tn_error *err)
+{
+    tn_store *st = e->session->store;
+    const tn_stream *w = st->stream;
+    const tn_pass pass = tn_engine_eval_pass(e, 1, true);
+    const size_t room = tn_engine_room(e), trained = 4 * st->n_params + tn_store_shadow_bytes(st);
+    size_t bytes = 0;
+    const int rc = tn_pass_bytes(&bytes, e->dev, e->model, &pass, err);
+    if (rc) return rc == TN_ERR_MEMORY ? 0 : rc; /* the pass will say it */
+    bytes += trained + tn_store_unpacked_bytes(st);
+    if (tn_store_weight_bytes(st, 0) + bytes <= room || !tn_stream_can(w)) return 0;
+    const size_t least = bytes + tn_store_weight_bytes(st, LEAST), left = room > least ? (room - least) / 2 : 0;
+    e->window = LEAST + (int)TN_MIN(left / w->largest, (size_t)(w->n_blocks - 1 - LEAST));
+    return 0;
+}
+
+int tn_engine_choose(tn_engine *e, const tn_quant_spec *quant, bool optimiser, tn_error *err)
+{
+    tn_store *st;
+    TN_TRY(tn_store_new(&st, e->dev, e->model, quant, e->act, optimiser, true, err));
+    int rc = tn_session_new(&e->session, e->dev, e->model, st, err);
+    if (rc) {
+        tn_store_free(st);
+        return rc;
+    }
+    rc = optimiser ? choose_for_training(e, err) : choose_for_prediction(e, err);
+    tn_session_free(e->session);
+    e->session = NULL;
+    return rc;
 }

@@ -2,6 +2,7 @@
 #include "fit.h"
 #include "machine.h"
 #include "stepper.h"
+#include "stream.h"
 
 #include <stdio.h>
 
@@ -37,12 +38,13 @@ int tn_engine_memory(const tn_engine *e, int micro, tn_memory *m, tn_error *err)
     tn_store *st = e->session->store;
     takings t = {.workspace = 0};
     *m = (tn_memory){.version = TN_MEMORY_VERSION,
-                     .weights = tn_store_weight_bytes(st),
+                     .weights = tn_store_weight_bytes(st, e->window),
                      .weights_float32 = st->float_bytes,
                      .parameters = 4 * st->n_params + tn_store_shadow_bytes(st),
                      .gradients = 4 * st->n_params,
                      .optimizer = 8 * st->n_params,
                      .micro_batch = micro,
+                     .streamed = e->window ? st->stream->total : 0,
                      .quantized_modules = st->n_quantised,
                      .skipped_modules = st->n_skipped,
                      .indivisible_modules = st->n_indivisible};
@@ -179,6 +181,6 @@ static int try_to_merge(tn_engine *e, int batch, tn_error *err)
 int tn_engine_merge(tn_engine *e, int batch, tn_error *err)
 {
     tn_store *st = e->session->store;
-    if (!st->merged_bytes || st->merged || e->stays_apart || !gains_by_copies(e)) return 0;
+    if (!st->merged_bytes || st->merged || e->stays_apart || e->window || !gains_by_copies(e)) return 0; /* e->window: no room */
     return st->has_merged ? tn_store_merge(st, err) : try_to_merge(e, batch, err);
 }

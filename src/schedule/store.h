@@ -26,6 +26,7 @@ typedef struct tn_stored {
     tn_tensor
         merged; /* dense, with the adapters in it (tn_store_merge), laid out as t (dense.h); rows 0: the matrix has no such copy */
     size_t off, bytes; /* off: floats into the arena */
+    size_t at;         /* bytes into its layer's block (stream.h) */
 } tn_stored;
 
 enum { TN_GROUPS = 3 }; /* head, LoRA, backbone: the arena's order */
@@ -34,7 +35,8 @@ typedef struct tn_store {
     tn_dev *dev;
     const tn_model *m;
     tn_quant_spec quant;
-    bool dry; /* nothing is allocated: for plans */
+    bool dry;    /* nothing is allocated: for plans */
+    bool to_run; /* dry, but of a run that follows: shapes are worth measuring */
     tn_dtype act;
     tn_stored *s;
     tn_buffer *params, *grads, *moment1, *moment2;
@@ -44,6 +46,7 @@ typedef struct tn_store {
     size_t shadow_first, shadow_len;
     struct tn_joined *joined; /* biases of several matrices in one vector */
     int n_joined;
+    struct tn_stream *stream;                  /* which of the frozen matrices pass through the device, and how (stream.h) */
     tn_buffer *tables;                         /* of the quantised format; the first quantised slot's */
     size_t merged_bytes;                       /* what the copies with adapters in them take, or would */
     bool has_merged, merged;                   /* has_merged: they are allocated; merged: and hold what the slots do */
@@ -55,6 +58,10 @@ typedef struct tn_store {
 /** Lays the slots out and allocates; optimiser moments only when `optimiser`. With dry, nothing is allocated. */
 int tn_store_new(tn_store **out, tn_dev *d, const tn_model *m, const tn_quant_spec *quant, tn_dtype act, bool optimiser, bool dry,
                  tn_error *err);
+/** The same where the frozen matrices of the backbone's layers stream through a window of so many layers (2 or more; 0: none do).
+ */
+int tn_store_new_streamed(tn_store **out, tn_dev *d, const tn_model *m, const tn_quant_spec *quant, tn_dtype act, bool optimiser,
+                          bool dry, int window, tn_error *err);
 void tn_store_free(tn_store *s);
 /** Sets a slot from float32 values (quantising where the slot is stored so). */
 int tn_store_set(tn_store *s, int slot, const float *values, tn_error *err);
@@ -75,8 +82,11 @@ int tn_store_zero_grad(tn_store *s, tn_error *err);
 tn_optim_range tn_store_range(const tn_store *s, int g);
 /** A trained slot as products read it: its shadow where there is one. */
 tn_tensor tn_store_operand(const tn_store *s, int slot);
-/** Device memory of what is frozen: the matrices and vectors, their format's tables, and vectors that are joined. */
-size_t tn_store_weight_bytes(const tn_store *s);
+/** Device memory of what is frozen: the matrices and vectors, their format's tables, and vectors that are joined. window: as if
+ * so many of the layers' blocks were there at once; 0: all. */
+size_t tn_store_weight_bytes(const tn_store *s, int window);
+/** The largest group of matrices that a product unpacks at once, as stored by the pass. */
+size_t tn_store_unpacked_bytes(const tn_store *s);
 /** What the shadow takes; 0 where storage is float32 and there is none. */
 size_t tn_store_shadow_bytes(const tn_store *s);
 /** The frozen vectors of n slots (-1: zeros), cols[i] long, one behind the other in *out (borrowed; NULL where every slot is -1).
