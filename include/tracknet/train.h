@@ -46,6 +46,7 @@ typedef struct tn_memory {
     size_t full_float32;
     int micro_batch;
     int quantized_modules, skipped_modules, indivisible_modules; /**< of the backbone's linear layers */
+    size_t streamed; /**< frozen weights that stay in the host's memory and pass through the device; `weights` has the window's */
 } tn_memory;
 #define TN_MEMORY_VERSION 1
 #define TN_MEMORY_INIT    TN_INIT(TN_MEMORY_VERSION)

@@ -41,11 +41,11 @@ static int on_epoch(void *user, const tn_epoch *e)
 
 static json_t *memory_json(const tn_memory *m)
 {
-    return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:i}", "weights", (json_int_t)m->weights, "weights_float32",
-                     (json_int_t)m->weights_float32, "parameters", (json_int_t)m->parameters, "gradients", (json_int_t)m->gradients,
-                     "optimizer", (json_int_t)m->optimizer, "activations", (json_int_t)m->activations, "workspace",
-                     (json_int_t)m->workspace, "total", (json_int_t)m->total, "full_float32", (json_int_t)m->full_float32,
-                     "micro_batch_size", m->micro_batch);
+    return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:i}", "weights", (json_int_t)m->weights,
+                     "weights_float32", (json_int_t)m->weights_float32, "parameters", (json_int_t)m->parameters, "gradients",
+                     (json_int_t)m->gradients, "optimizer", (json_int_t)m->optimizer, "activations", (json_int_t)m->activations,
+                     "workspace", (json_int_t)m->workspace, "total", (json_int_t)m->total, "full_float32",
+                     (json_int_t)m->full_float32, "streamed", (json_int_t)m->streamed, "micro_batch_size", m->micro_batch);
 }
 
 static void train_cmd_print_summary(const tn_train_summary *s)
@@ -108,6 +108,9 @@ static int print_plan(const tn_config *cfg, const tn_run_options *o, tn_error *e
            m.micro_batch, train_cmd_mib(m.weights), train_cmd_mib(m.weights_float32), train_cmd_mib(m.parameters),
            train_cmd_mib(m.gradients), train_cmd_mib(m.optimizer), train_cmd_mib(m.activations), train_cmd_mib(m.workspace),
            train_cmd_mib(m.total), train_cmd_mib(m.full_float32), m.quantized_modules, m.skipped_modules, m.indivisible_modules);
+    if (m.streamed)
+        printf("# streamed: %.1f MiB of frozen weights stay in the host's memory and pass through the device\n",
+               train_cmd_mib(m.streamed));
     return rc;
 }
 

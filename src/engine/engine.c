@@ -1,5 +1,6 @@
-#include "engine.h"
+#include "fit.h"
 #include "qfile.h"
+#include "stream.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -162,9 +163,24 @@ static int open_team(tn_engine *e, const tn_quant_spec *quant, const tn_run_opti
     e->dev = t->member[0].dev;
     e->act = storage_type(e->s, t, e->log);
     const tn_store_spec spec = {.quant = quant, .act = e->act, .optimiser = optimiser, .dry = dry};
+    if (!dry) TN_TRY(tn_engine_choose(e, &spec, err));
     TN_TRY(tn_team_store(t, e->model, &spec, err));
     e->session = t->member[0].session;
     e->optimises = optimiser && !dry;
+    return 0;
+}
+
+static int say_streamed(const tn_engine *e, const tn_member *who, tn_error *err)
+{
+    tn_stream *s = who->session->store->stream;
+    const double mib = 1048576, all = (double)s->total, window = (double)s->largest * s->window;
+    double rate;
+    TN_TRY(tn_stream_measure(s, &rate, err));
+    tn_logf(
+        e->log, TN_LOG_INFO,
+        "'%s' cannot hold the weights of all its layers: %.1f MiB stay in the host's memory and pass through a window of %d layers "
+        "(%.1f MiB); about %.3g ms of copies in a forward pass and as much in a backward pass, at %.1f GB/s",
+        who->dev->info.name, all / mib, s->window, window / mib, 1e3 * (all - window) / rate, 1e-9 * rate);
     return 0;
 }
 
@@ -190,6 +206,8 @@ static int open_engine(tn_engine **out, const tn_settings *s, const tn_run_optio
     if (!rc) rc = quant_of(&quant, e, hf, err);
     if (!rc) rc = open_team(e, &quant, o, optimiser, dry, err);
     if (!rc && !dry) rc = load_weights(e, hf, err);
+    for (int i = 0; !rc && i < e->team.n; i++)
+        if (e->team.member[i].window) rc = say_streamed(e, &e->team.member[i], err);
     tn_hf_close(hf);
     tn_strs_free(&quant.skip);
     if (rc) {

@@ -1,6 +1,8 @@
-/* What a training run keeps, makes again and cuts up, so that it fits the device: found by the plan, before memory is taken. The
- * means in their order: everything kept; the last layers' activations kept; all made again; a smaller micro-batch. */
+/* What a training run keeps, makes again, cuts up and streams, so that it fits the device: found by the plan, before memory is
+ * taken. The means in their order: everything kept; the last layers' activations kept; all made again; a smaller micro-batch;
+ * frozen weights streamed. */
 #include "fit.h"
+#include "stream.h"
 
 #include <stdio.h>
 
@@ -157,24 +159,144 @@ static void say_kept(const search *s, int micro)
             mib(s->everything), micro, room_of_all(e) >> 20);
 }
 
-int tn_engine_fit(tn_engine *e, int *micro, tn_memory *m, tn_error *err)
+/* The largest micro-batch; s->fit tells whether there is one. */
+static int fit_batch(search *s, int *micro, tn_error *err)
 {
-    const tn_settings *s = e->s;
-    search x = {.e = e, .always_again = s->training.checkpointing};
+    const tn_engine *e = s->e;
+    const tn_settings *c = e->s;
     const tn_replica *r = e->team.split.replica;
-    const int most = e->team.n > 1 ? r->images : tn_share_micro(e->ranks, s->training.batch_size),
+    const int most = e->team.n > 1 ? r->images : tn_share_micro(e->ranks, c->training.batch_size),
               usual = e->team.n > 1 ? r->micro : most;
-    int b = s->training.micro > 0 ? TN_MIN(s->training.micro, most) : usual;
+    int b = c->training.micro > 0 ? TN_MIN(c->training.micro, most) : usual;
     for (;;) {
-        TN_TRY(fit_micro(&x, b, err));
-        if (x.fit) break;
-        const int next = TN_MAX(s->training.min_micro, TN_MIN(b - 1, (int)(b / s->training.backoff)));
-        if (!s->training.adaptive || next >= b || next < 1) return too_small(&x, err);
+        TN_TRY(fit_micro(s, b, err));
+        const int next = TN_MAX(c->training.min_micro, TN_MIN(b - 1, (int)(b / c->training.backoff)));
+        if (s->fit || !c->training.adaptive || next >= b || next < 1) break;
         b = next;
     }
-    TN_TRY(tn_engine_memory(e, b, m, err));
-    say_kept(&x, b);
-    e->most = b < s->training.batch_size ? b : 0;
     *micro = b;
     return 0;
+}
+
+enum { LEAST = 2 }; /* layers in a window: one is read while the next one comes */
+
+/* More of the window spares copies in every pass, so it goes before what is kept: of what a run takes that keeps least. */
+static int widen(search *s, tn_member *who, int micro, tn_error *err)
+{
+    const tn_stream *w = who->session->store->stream;
+    tn_memory m;
+    TN_TRY(plan_keeping(s, who, micro, 0, err));
+    if (!s->fit) TN_TRY(plan_keeping(s, who, micro, 1, err));
+    TN_TRY(tn_engine_member_memory(s->e, who, micro, &m, err));
+    const size_t room = tn_member_room(who), left = room - TN_MIN(room, m.total);
+    who->window += (int)TN_MIN(left / w->largest, (size_t)(w->n_blocks - 1 - who->window));
+    return 0;
+}
+
+/* Members that do not hold their weights beside the least that a pass takes get a window. */
+static int open_windows(search *s, int micro, int *opened, tn_error *err)
+{
+    *opened = 0;
+    for (int i = 0; i < s->e->team.n; i++) {
+        tn_member *who = &s->e->team.member[i];
+        TN_TRY(fit_member(s, who, micro, err));
+        if (s->fit || !tn_stream_can(who->session->store->stream)) continue;
+        who->window = LEAST;
+        ++*opened;
+    }
+    s->fit = false;
+    return 0;
+}
+
+/* Where the stores have their memory, that is decided. */
+static int fit_window(search *s, int *micro, tn_error *err)
+{
+    tn_team *t = &s->e->team;
+    const bool dry = s->e->session->store->dry;
+    int opened;
+    for (int i = 0; dry && i < t->n; i++) t->member[i].window = 0;
+    TN_TRY(fit_batch(s, micro, err));
+    if (s->fit || !dry) return 0;
+    TN_TRY(open_windows(s, *micro, &opened, err));
+    if (!opened) return 0;
+    TN_TRY(fit_batch(s, micro, err));
+    if (!s->fit) return 0;
+    for (int i = 0; i < t->n; i++)
+        if (t->member[i].window) TN_TRY(widen(s, &t->member[i], *micro, err));
+    return fit_micro(s, *micro, err);
+}
+
+int tn_engine_fit(tn_engine *e, int *micro, tn_memory *m, tn_error *err)
+{
+    search s = {.e = e, .always_again = e->s->training.checkpointing};
+    TN_TRY(fit_window(&s, micro, err));
+    if (!s.fit) return too_small(&s, err);
+    TN_TRY(tn_engine_memory(e, *micro, m, err));
+    say_kept(&s, *micro);
+    e->most = *micro < e->s->training.batch_size ? *micro : 0;
+    return 0;
+}
+
+/* ---- before the stores have memory ---- */
+
+/* Room for everything with a quarter to spare needs no nearer look: kernels that nobody has measured yet may want some. */
+static int fits_easily(tn_engine *e, bool *easily, tn_error *err)
+{
+    const tn_settings *c = e->s;
+    const int micro = c->training.micro > 0 ? TN_MIN(c->training.micro, c->training.batch_size) : c->training.batch_size;
+    e->recomputes = c->training.checkpointing;
+    *easily = true;
+    for (int i = 0; *easily && i < e->team.n; i++) {
+        tn_memory m;
+        const int rc = tn_engine_member_memory(e, &e->team.member[i], micro, &m, err);
+        *easily = !rc && m.total + m.total / 4 <= tn_member_room(&e->team.member[i]);
+        if (rc && rc != TN_ERR_MEMORY) return rc;
+    }
+    return 0;
+}
+
+static int choose_for_training(tn_engine *e, tn_error *err)
+{
+    const tn_log *log = e->log;
+    tn_memory m;
+    bool easily;
+    int micro;
+    TN_TRY(fits_easily(e, &easily, err));
+    if (easily) return 0;
+    for (int i = 0; i < e->team.n; i++) e->team.member[i].session->store->to_run = true;
+    e->log = NULL; /* the run itself says it */
+    const int rc = tn_engine_fit(e, &micro, &m, err);
+    e->log = log;
+    return rc;
+}
+
+/* A pass of one frame beside the weights; the window takes half of what that leaves. */
+static int choose_for_prediction(const tn_engine *e, tn_member *who, tn_error *err)
+{
+    tn_store *st = who->session->store;
+    const tn_stream *w = st->stream;
+    const tn_pass pass = tn_engine_eval_pass(e, 1, true);
+    const size_t room = tn_member_room(who), trained = 4 * st->n_params + tn_store_shadow_bytes(st);
+    size_t bytes = 0;
+    const int rc = tn_pass_bytes(&bytes, who->dev, e->model, &pass, &who->session->cut, err);
+    if (rc) return rc == TN_ERR_MEMORY ? 0 : rc; /* the pass will say it */
+    bytes += trained + tn_store_unpacked_bytes(st);
+    if (tn_store_weight_bytes(st, 0) + bytes <= room || !tn_stream_can(w)) return 0;
+    const size_t least = bytes + tn_store_weight_bytes(st, LEAST), left = room > least ? (room - least) / 2 : 0;
+    who->window = LEAST + (int)TN_MIN(left / w->largest, (size_t)(w->n_blocks - 1 - LEAST));
+    return 0;
+}
+
+int tn_engine_choose(tn_engine *e, const tn_store_spec *spec, tn_error *err)
+{
+    tn_team *t = &e->team;
+    tn_store_spec dry = *spec;
+    dry.dry = true;
+    int rc = tn_team_store(t, e->model, &dry, err);
+    e->session = t->member[0].session;
+    if (!rc && spec->optimiser) rc = choose_for_training(e, err);
+    for (int i = 0; !rc && !spec->optimiser && i < t->n; i++) rc = choose_for_prediction(e, &t->member[i], err);
+    tn_team_unstore(t);
+    e->session = NULL;
+    return rc;
 }

@@ -9,4 +9,7 @@ int tn_engine_memory(const tn_engine *e, int micro, tn_memory *m, tn_error *err)
 int tn_engine_member_memory(const tn_engine *e, const tn_member *who, int micro, tn_memory *m, tn_error *err);
 /** Bytes that the run may take of the member's device. */
 size_t tn_member_room(const tn_member *who);
+/** Which layers' weights stream on a run that is about to begin (tn_member.window; the team's devices and division are there, its
+ * stores are not), found by the plan of stores without memory. Training fails here where nothing fits. */
+int tn_engine_choose(tn_engine *e, const tn_store_spec *spec, tn_error *err);
 #endif

@@ -3,6 +3,7 @@
 #include "exchange.h"
 #include "fit.h"
 #include "machine.h"
+#include "stream.h"
 
 #include <stdio.h>
 
@@ -72,12 +73,13 @@ int tn_engine_member_memory(const tn_engine *e, const tn_member *who, int micro,
     const int batch = e->team.n > 1 ? e->team.split.replica[who->replica].images : tn_engine_batch(e, micro);
     const int part = TN_MIN(micro, batch);
     *m = (tn_memory){.version = TN_MEMORY_VERSION,
-                     .weights = tn_store_weight_bytes(st),
+                     .weights = tn_store_weight_bytes(st, who->window),
                      .weights_float32 = st->float_bytes,
                      .parameters = 4 * st->n_params + tn_store_shadow_bytes(st),
                      .gradients = 4 * st->n_params,
                      .optimizer = 8 * st->n_params,
-                     .micro_batch = part};
+                     .micro_batch = part,
+                     .streamed = who->window ? st->stream->total : 0};
     TN_TRY(member_activations(e, who, batch, part, m, err));
     m->workspace += tn_lane_bytes(e, who, batch, part, false) + shared_gradient(e);
     sum_up(m);
@@ -97,7 +99,7 @@ int tn_engine_memory(const tn_engine *e, int micro, tn_memory *m, tn_error *err)
         TN_TRY(tn_engine_member_memory(e, &e->team.member[i], micro, &own, err));
         m->weights += own.weights, m->weights_float32 += own.weights_float32;
         m->parameters += own.parameters, m->gradients += own.gradients, m->optimizer += own.optimizer;
-        m->activations += own.activations, m->workspace += own.workspace;
+        m->activations += own.activations, m->workspace += own.workspace, m->streamed += own.streamed;
     }
     sum_up(m);
     return 0;
@@ -244,9 +246,17 @@ static int try_to_merge(tn_engine *e, int batch, tn_error *err)
     return 0;
 }
 
+/* Then there is no room. */
+static bool streams(const tn_engine *e)
+{
+    for (int i = 0; i < e->team.n; i++)
+        if (e->team.member[i].window) return true;
+    return false;
+}
+
 int tn_engine_merge(tn_engine *e, int batch, tn_error *err)
 {
     tn_store *st = e->session->store;
-    if (!copies_of(e) || st->merged || e->stays_apart || !gains_by_copies(e)) return 0;
+    if (!copies_of(e) || st->merged || e->stays_apart || streams(e) || !gains_by_copies(e)) return 0;
     return st->has_merged ? tn_store_merge(st, err) : try_to_merge(e, batch, err);
 }

@@ -198,6 +198,7 @@ static int store_of(tn_member *who, const tn_team *t, const tn_model *m, const t
     int rc = held ? 0 : tn_oom(err);
     if (!rc && part) rc = slots_held(held, t, who, m, err);
     own.held = part ? held : NULL;
+    own.window = who->window;
     if (!rc) rc = tn_store_new_of(&store, who->dev, m, &own, err);
     if (!rc) rc = tn_session_new(&who->session, who->dev, m, store, err);
     if (!rc && part) who->session->cut = (tn_cut){t->stage_of[who->replica], t->n_layers, who->stage};
@@ -219,9 +220,17 @@ int tn_team_store(tn_team *t, const tn_model *m, const tn_store_spec *spec, tn_e
     return 0;
 }
 
+void tn_team_unstore(tn_team *t)
+{
+    for (int i = 0; i < t->n; i++) {
+        tn_session_free(t->member[i].session);
+        t->member[i].session = NULL;
+    }
+}
+
 void tn_team_close(tn_team *t)
 {
-    for (int i = 0; i < t->n; i++) tn_session_free(t->member[i].session);
+    tn_team_unstore(t);
     for (int r = 0; t->stage_of && r < t->split.n_replicas; r++) free(t->stage_of[r]);
     for (int i = 0; i < t->n_dev; i++) tn_dev_close(t->dev[i]);
     free(t->stage_of);

@@ -105,6 +105,7 @@ typedef struct tn_slot {
     tn_group group;
     bool trainable, linear, buffer; /* linear: a linear layer's weight (may be quantised); buffer: running statistic */
     bool joins;                     /* belongs to one operation with the linear before it (key and value, up beside gate) */
+    int layer;                      /* of the backbone's layers: its number from 1 on; 0: in none, or no slot of a checkpoint's */
     tn_init init;
     int init_fan;
     float init_std;   /* 0: what init says */

@@ -84,7 +84,11 @@ int tn_vit_slots(tn_model *m, tn_error *err)
     TN_TRY(vit_add(m, buf, 4, (int[]){v->hidden, 3, v->patch, v->patch}, TN_INIT_TRUNC, false, err));
     snprintf(buf, sizeof buf, "%s.bias", k->patch);
     TN_TRY(add_vector(m, buf, v->hidden, TN_INIT_ZERO, err));
-    for (int i = 0; i < v->layers; i++) TN_TRY(block_slots(m, i, err));
+    for (int i = 0; i < v->layers; i++) {
+        const int first = m->n_slots;
+        TN_TRY(block_slots(m, i, err));
+        for (int s = first; s < m->n_slots; s++) m->slots[s].layer = i + 1;
+    }
     return add_norm(m, k->norm, v->hidden, err);
 }
 

@@ -268,6 +268,10 @@ typedef struct tn_qtensor {
 void tn_qoptions(char *buf, size_t n, const tn_qshape *s, tn_dtype out);
 /** Buffers for a shape (whose block is settled, see tn_qblock). tables: of another tensor of the format, or NULL. */
 int tn_qtensor_new(tn_qtensor *q, tn_dev *d, const tn_qshape *s, tn_buffer *tables, tn_error *err);
+/** The same in the region of a buffer that begins at `at`, a multiple of the device's alignment; NULL: in buffers of its own. */
+int tn_qtensor_new_in(tn_qtensor *q, tn_dev *d, const tn_qshape *s, tn_buffer *tables, tn_buffer *in, size_t at, tn_error *err);
+/** What the region is long. */
+size_t tn_qregion_bytes(const tn_qshape *s, size_t align);
 void tn_qtensor_free(tn_qtensor *q, tn_dev *d);
 /** Bytes from and to the host. *m is made by the call; free with tn_qmatrix_free. */
 int tn_qtensor_set(tn_qtensor *q, tn_dev *d, const tn_qmatrix *m, tn_error *err);

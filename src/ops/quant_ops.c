@@ -38,16 +38,37 @@ static int new_tables(tn_qtensor *q, tn_dev *d, tn_error *err)
     return tn_buffer_write(q->tables, 0, t, sizeof t, err);
 }
 
-int tn_qtensor_new(tn_qtensor *q, tn_dev *d, const tn_qshape *s, tn_buffer *tables, tn_error *err)
+/* A buffer of its own, or the next region of `in`. */
+static int new_part(tn_buffer **out, tn_dev *d, tn_buffer *in, size_t *at, size_t bytes, const char *what, tn_error *err)
 {
+    if (!in) return tn_buffer_new(out, d, bytes, what, err);
+    TN_TRY(tn_buffer_sub(out, in, *at, TN_ROUND_UP(bytes, (size_t)4), err));
+    *at += TN_ROUND_UP(bytes, d->align);
+    return 0;
+}
+
+size_t tn_qregion_bytes(const tn_qshape *s, size_t align)
+{
+    return TN_ROUND_UP(tn_qpacked_bytes(s), align) + TN_ROUND_UP(tn_qscale_bytes(s), align) +
+           TN_ROUND_UP(tn_qnested_count(s) * 4, align) + TN_ROUND_UP(tn_qzero_bytes(s), align);
+}
+
+int tn_qtensor_new_in(tn_qtensor *q, tn_dev *d, const tn_qshape *s, tn_buffer *tables, tn_buffer *in, size_t at, tn_error *err)
+{
+    static const char scales[] = "scales of quantised weights";
     *q = (tn_qtensor){.s = *s, .tables = tables, .own_tables = !tables};
     int rc = tables ? 0 : new_tables(q, d, err);
-    if (!rc) rc = tn_buffer_new(&q->packed, d, tn_qpacked_bytes(s), "quantised weights", err);
-    if (!rc) rc = tn_buffer_new(&q->scales, d, tn_qscale_bytes(s), "scales of quantised weights", err);
-    if (!rc && s->nested) rc = tn_buffer_new(&q->nested, d, tn_qnested_count(s) * 4, "scales of quantised weights", err);
-    if (!rc && tn_qzero_bytes(s)) rc = tn_buffer_new(&q->zeros, d, tn_qzero_bytes(s), "zero points", err);
+    if (!rc) rc = new_part(&q->packed, d, in, &at, tn_qpacked_bytes(s), "quantised weights", err);
+    if (!rc) rc = new_part(&q->scales, d, in, &at, tn_qscale_bytes(s), scales, err);
+    if (!rc && s->nested) rc = new_part(&q->nested, d, in, &at, tn_qnested_count(s) * 4, scales, err);
+    if (!rc && tn_qzero_bytes(s)) rc = new_part(&q->zeros, d, in, &at, tn_qzero_bytes(s), "zero points", err);
     if (rc) tn_qtensor_free(q, d);
     return rc;
+}
+
+int tn_qtensor_new(tn_qtensor *q, tn_dev *d, const tn_qshape *s, tn_buffer *tables, tn_error *err)
+{
+    return tn_qtensor_new_in(q, d, s, tables, NULL, 0, err);
 }
 
 void tn_qtensor_free(tn_qtensor *q, tn_dev *d)
@@ -200,5 +221,6 @@ int tn_qtensor_quantize(tn_ctx *c, tn_qtensor *q, const float *values, const cha
     free(range);
     free(mul);
     tn_qmatrix_free(&m);
-    return rc || !tiny ? rc : quantize_on_host(c, q, values, name, err);
+    if (tiny || rc == TN_ERR_MEMORY) return quantize_on_host(c, q, values, name, err); /* no room for the matrix in float32 */
+    return rc;
 }

@@ -1,4 +1,5 @@
 #include "dense.h"
+#include "stream.h"
 
 int tn_dense_next(const tn_model *m, int i)
 {
@@ -77,13 +78,22 @@ static size_t extent(tn_store *st, int i, bool merged)
     return bytes;
 }
 
+/* For matrix i, which begins it. */
+static int new_buffer(tn_buffer **out, tn_store *st, int i, bool merged, tn_error *err)
+{
+    const size_t bytes = extent(st, i, merged);
+    tn_buffer *window = merged ? NULL : tn_stream_window(st, i);
+    if (window) return tn_buffer_sub(out, window, st->s[i].at, bytes, err);
+    return tn_buffer_new(out, st->dev, bytes, st->m->slots[i].name, err);
+}
+
 int tn_dense_new(tn_store *st, bool merged, tn_error *err)
 {
     tn_buffer *last = NULL;
     for (int i = 0; i < st->m->n_slots; i++) {
         tn_tensor *t = matrix(st, i, merged);
         if (!st->m->slots[i].linear || !has(st, i, merged)) continue;
-        if (!t->off) TN_TRY(tn_buffer_new(&last, st->dev, extent(st, i, merged), st->m->slots[i].name, err));
+        if (!t->off) TN_TRY(new_buffer(&last, st, i, merged, err));
         t->mem = last;
     }
     return 0;

@@ -1,5 +1,6 @@
 #include "session.h"
 #include "ahead.h"
+#include "stream.h"
 #include "tuning.h"
 
 #include <stdio.h>
@@ -68,12 +69,13 @@ static int count_workspace(tn_exec *e, tn_dev *d, const tn_model *m, tn_store *s
 {
     tn_session s = {.dev = d, .m = m, .store = store};
     tn_wanted wanted = {0};
+    const bool plan_only = store->dry && !store->to_run;
     tn_ctx_init(&s.ctx, d);
     s.ctx.dry = true;
-    s.ctx.plan_only = store->dry;
-    int rc = store->dry ? 0 : build_ahead(&s, e, err);
-    s.ctx.wanted = store->dry ? NULL : &wanted;
-    if (!rc && !store->dry) rc = walk_dry(&s, e, err);
+    s.ctx.plan_only = plan_only;
+    int rc = plan_only ? 0 : build_ahead(&s, e, err);
+    s.ctx.wanted = plan_only ? NULL : &wanted;
+    if (!rc && !plan_only) rc = walk_dry(&s, e, err);
     if (!rc) rc = tn_tune(&wanted, d, err);
     tn_wanted_free(&wanted);
     s.ctx.wanted = NULL;
@@ -94,6 +96,7 @@ int tn_exec_of_graph(tn_exec **out, tn_dev *d, const tn_model *m, tn_store *stor
     e->g = *g;
     int rc = tn_plan_make(&e->plan, &e->g, d->align, d->info.largest_allocation, err);
     if (!rc && !(e->mem = calloc((size_t)e->g.n_t + 1, sizeof *e->mem))) rc = tn_oom(err);
+    if (!rc) rc = tn_stream_pass_new(&e->streamed, store, &e->g, err);
     if (!rc) rc = count_workspace(e, d, m, store, err);
     if (rc) {
         tn_exec_free(NULL, e);
@@ -166,6 +169,7 @@ void tn_exec_free(tn_session *s, tn_exec *e)
 {
     if (!e) return;
     if (s) unbind(e);
+    tn_stream_pass_free(e->streamed);
     free(e->mem);
     tn_plan_free(&e->plan);
     tn_graph_free(&e->g);
@@ -298,6 +302,7 @@ static int record_nodes(tn_session *s, tn_exec *e, tn_error *err)
     for (int i = 0; i < e->g.n_n; i++) {
         const tn_gnode *n = &e->g.n[i];
         if (i == e->g.n_forward) e->n_forward = tn_tape_count(e->tape);
+        TN_TRY(tn_stream_record(e->streamed, e->tape, &e->g, i, err));
         const tn_cost cost = tn_node_cost(&e->g, n);
         const tn_note note = {
             .layer = e->g.layers[n->layer].name, .op = tn_opcode_name(n->op), .node = i, .flops = cost.flops, .bytes = cost.bytes};
@@ -310,7 +315,7 @@ static int record_nodes(tn_session *s, tn_exec *e, tn_error *err)
         }
     }
     if (e->g.n_forward >= e->g.n_n) e->n_forward = tn_tape_count(e->tape);
-    return 0;
+    return tn_stream_record(e->streamed, e->tape, &e->g, e->g.n_n, err);
 }
 
 static int record(tn_session *s, tn_exec *e, tn_error *err)

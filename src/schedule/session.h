@@ -13,11 +13,12 @@ typedef struct tn_exec {
     tn_graph g;
     tn_plan plan;
     size_t workspace;
-    tn_buffer **mem;  /* one a tensor: sub-buffers of the arena, or constants; the same one for tensors of a storage */
-    int bound_to;     /* the arena's generation */
-    tn_tape *tape;    /* the pass as recorded; NULL until it first runs after its buffers were bound */
-    int n_forward;    /* the tape's entries before the backward pass */
-    int recorded_for; /* the store's generation: a slot that is quantised anew changes a kernel's argument */
+    tn_buffer **mem; /* one a tensor: sub-buffers of the arena, or constants; the same one for tensors of a storage */
+    int bound_to;    /* the arena's generation */
+    struct tn_stream_pass *streamed; /* what it reads of weights that pass through; NULL: nothing */
+    tn_tape *tape;                   /* the pass as recorded; NULL until it first runs after its buffers were bound */
+    int n_forward;                   /* the tape's entries before the backward pass */
+    int recorded_for;                /* the store's generation: a slot that is quantised anew changes a kernel's argument */
     tn_loss_spec recorded_loss;
 } tn_exec;
 

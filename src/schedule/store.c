@@ -1,4 +1,5 @@
 #include "dense.h"
+#include "stream.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -104,10 +105,11 @@ static int bind_param(tn_store *st, tn_stored *e, tn_error *err)
 }
 
 /* Every matrix of a format reads the first one's tables. */
-static int new_quant(tn_store *st, tn_stored *e, tn_error *err)
+static int new_quant(tn_store *st, int i, tn_error *err)
 {
+    tn_stored *e = &st->s[i];
     const tn_qshape shape = e->q.s;
-    TN_TRY(tn_qtensor_new(&e->q, st->dev, &shape, st->tables, err));
+    TN_TRY(tn_qtensor_new_in(&e->q, st->dev, &shape, st->tables, tn_stream_window(st, i), e->at, err));
     if (!st->tables) st->tables = e->q.tables;
     return 0;
 }
@@ -128,16 +130,10 @@ static int allocate(tn_store *st, bool optimiser, tn_error *err)
         tn_stored *e = &st->s[i];
         if (e->elsewhere) continue;
         if (e->place == TN_PLACE_PARAM) TN_TRY(bind_param(st, e, err));
-        else if (e->place == TN_PLACE_QUANT) TN_TRY(new_quant(st, e, err));
+        else if (e->place == TN_PLACE_QUANT) TN_TRY(new_quant(st, i, err));
         else if (!st->m->slots[i].linear) TN_TRY(tn_buffer_new(&e->t.mem, st->dev, e->bytes, st->m->slots[i].name, err));
     }
     return tn_dense_new(st, false, err);
-}
-
-int tn_store_new(tn_store **out, tn_dev *d, const tn_model *m, const tn_quant_spec *quant, tn_dtype act, bool optimiser, bool dry,
-                 tn_error *err)
-{
-    return tn_store_new_of(out, d, m, &(tn_store_spec){.quant = quant, .act = act, .optimiser = optimiser, .dry = dry}, err);
 }
 
 int tn_store_new_of(tn_store **out, tn_dev *d, const tn_model *m, const tn_store_spec *spec, tn_error *err)
@@ -161,6 +157,8 @@ int tn_store_new_of(tn_store **out, tn_dev *d, const tn_model *m, const tn_store
     for (int i = 0; !rc && i < m->n_slots; i++) rc = choose(st, i, err);
     lay_out_params(st);
     tn_dense_lay_out(st);
+    if (!rc) rc = tn_stream_new(&st->stream, st, err);
+    if (!rc && !spec->dry && spec->window) rc = tn_stream_open(st->stream, spec->window, err);
     if (!rc && !spec->dry) rc = allocate(st, spec->optimiser, err);
     if (rc) {
         tn_store_free(st);
@@ -168,6 +166,12 @@ int tn_store_new_of(tn_store **out, tn_dev *d, const tn_model *m, const tn_store
     }
     *out = st;
     return rc;
+}
+
+int tn_store_new(tn_store **out, tn_dev *d, const tn_model *m, const tn_quant_spec *quant, tn_dtype act, bool optimiser, bool dry,
+                 tn_error *err)
+{
+    return tn_store_new_of(out, d, m, &(tn_store_spec){.quant = quant, .act = act, .optimiser = optimiser, .dry = dry}, err);
 }
 
 void tn_store_free(tn_store *st)
@@ -182,6 +186,7 @@ void tn_store_free(tn_store *st)
         tn_buffer_free(e->t.mem);
         if (e->place == TN_PLACE_QUANT) tn_qtensor_free(&e->q, d);
     }
+    tn_stream_free(st->stream);
     for (int i = 0; i < st->n_joined; i++) tn_buffer_free(st->joined[i].buffer);
     free(st->joined);
     tn_buffer *arenas[] = {st->shadow, st->params, st->grads, st->moment1, st->moment2};
@@ -221,12 +226,28 @@ static size_t joined_bytes(const tn_store *st, int first)
     return n > 1 && frozen ? 4 * rows : 0;
 }
 
-size_t tn_store_weight_bytes(const tn_store *st)
+size_t tn_store_weight_bytes(const tn_store *st, int window)
 {
-    size_t bytes = st->weight_bytes + (st->n_quantised ? TN_QTABLE_BYTES : 0);
+    const tn_stream *w = st->stream;
+    size_t bytes =
+        st->weight_bytes - (window ? w->stored - (size_t)window * w->largest : 0) + (st->n_quantised ? TN_QTABLE_BYTES : 0);
     for (int i = 0; i < st->m->n_slots; i++)
         if (st->m->slots[i].linear && !st->m->slots[i].joins) bytes += joined_bytes(st, i);
     return bytes;
+}
+
+size_t tn_store_unpacked_bytes(const tn_store *st)
+{
+    size_t most = 0;
+    for (int i = 0; i < st->m->n_slots; i++) {
+        size_t sum = 0;
+        if (!st->m->slots[i].linear || st->m->slots[i].joins) continue;
+        for (int k = i; k >= 0; k = tn_dense_next(st->m, k))
+            if (st->s[k].place == TN_PLACE_QUANT && !st->s[k].elsewhere)
+                sum += tn_tensor_count(&st->s[k].t) * tn_dtype_size(st->act);
+        most = TN_MAX(most, sum);
+    }
+    return most;
 }
 
 tn_optim_range tn_store_range(const tn_store *st, int g)
@@ -315,12 +336,14 @@ int tn_store_set_packed(tn_store *first, int slot, const tn_qmatrix *q, tn_error
         tn_store *st = tn_store_of(first, slot);
         st->generation++;
         st->merged = first->merged = false;
+        TN_TRY(tn_stream_hold(st, slot, err));
         TN_TRY(tn_qtensor_set(&st->s[slot].q, st->dev, q, err));
+        TN_TRY(tn_stream_take(st, slot, err));
     }
     return 0;
 }
 
-static int set_one(tn_store *st, int slot, const float *values, tn_error *err)
+static int set_values(tn_store *st, int slot, const float *values, tn_error *err)
 {
     const tn_stored *e = &st->s[slot];
     if (st->m->slots[slot].group != TN_GROUP_HEAD) st->merged = false;
@@ -329,6 +352,13 @@ static int set_one(tn_store *st, int slot, const float *values, tn_error *err)
     TN_TRY(tn_tensor_set(st->dev, &e->t, values, err));
     const tn_tensor operand = tn_store_operand(st, slot);
     return operand.mem == st->shadow && st->shadow ? tn_tensor_set(st->dev, &operand, values, err) : 0;
+}
+
+static int set_one(tn_store *st, int slot, const float *values, tn_error *err)
+{
+    TN_TRY(tn_stream_hold(st, slot, err));
+    TN_TRY(set_values(st, slot, values, err));
+    return tn_stream_take(st, slot, err);
 }
 
 int tn_store_set(tn_store *first, int slot, const float *values, tn_error *err)
@@ -356,6 +386,7 @@ int tn_store_get(tn_store *first, int slot, float *values, tn_error *err)
 {
     tn_store *st = tn_store_of(first, slot);
     const tn_stored *e = &st->s[slot];
+    TN_TRY(tn_stream_hold(st, slot, err));
     if (e->place == TN_PLACE_QUANT) return get_quant(st, e, values, err);
     return tn_tensor_get(st->dev, &e->t, values, err);
 }

@@ -27,6 +27,7 @@ typedef struct tn_stored {
         merged; /* dense, with the adapters in it (tn_store_merge), laid out as t (dense.h); rows 0: the matrix has no such copy */
     size_t off, bytes; /* off: floats into the arena */
     bool elsewhere;    /* another stage's store holds it; nothing is allocated here */
+    size_t at;         /* bytes into its layer's block (stream.h) */
 } tn_stored;
 
 enum { TN_GROUPS = 3 }; /* head, LoRA, backbone: the arena's order */
@@ -39,7 +40,8 @@ typedef struct tn_store {
     struct tn_store *next; /* the next stage's; borrowed */
     struct tn_store *twin; /* of the first stage's: that of the next replica, which is set to the same values; borrowed */
     tn_quant_spec quant;
-    bool dry; /* nothing is allocated: for plans */
+    bool dry;    /* nothing is allocated: for plans */
+    bool to_run; /* dry, but of a run that follows: shapes are worth measuring */
     tn_dtype act;
     tn_stored *s;
     tn_buffer *params, *grads, *moment1, *moment2;
@@ -49,6 +51,7 @@ typedef struct tn_store {
     size_t shadow_first, shadow_len;
     struct tn_joined *joined; /* biases of several matrices in one vector */
     int n_joined;
+    struct tn_stream *stream;                  /* which of the frozen matrices pass through the device, and how (stream.h) */
     tn_buffer *tables;                         /* of the quantised format; the first quantised slot's */
     size_t merged_bytes;                       /* what the copies with adapters in them take, or would */
     bool has_merged, merged;                   /* has_merged: they are allocated; merged: and hold what the slots do */
@@ -64,6 +67,7 @@ typedef struct tn_store_spec {
     bool optimiser;   /* gradients and moments too */
     bool dry;         /* nothing is allocated */
     const bool *held; /* [m->n_slots]: the slots that this one holds; NULL: all */
+    int window; /* the frozen matrices of the backbone's layers stream through a window of so many layers (2 or more); 0: none do */
 } tn_store_spec;
 int tn_store_new_of(tn_store **out, tn_dev *d, const tn_model *m, const tn_store_spec *spec, tn_error *err);
 /** The same with every slot. */
@@ -95,8 +99,11 @@ int tn_store_zero_grad(tn_store *s, tn_error *err);
 tn_optim_range tn_store_range(const tn_store *s, int g);
 /** A trained slot as products read it: its shadow where there is one. */
 tn_tensor tn_store_operand(const tn_store *s, int slot);
-/** Device memory of what is frozen: the matrices and vectors, their format's tables, and vectors that are joined. */
-size_t tn_store_weight_bytes(const tn_store *s);
+/** Device memory of what is frozen: the matrices and vectors, their format's tables, and vectors that are joined. window: as if
+ * so many of the layers' blocks were there at once; 0: all. */
+size_t tn_store_weight_bytes(const tn_store *s, int window);
+/** The largest group of matrices that a product unpacks at once, as stored by the pass. */
+size_t tn_store_unpacked_bytes(const tn_store *s);
 /** What the shadow takes; 0 where storage is float32 and there is none. */
 size_t tn_store_shadow_bytes(const tn_store *s);
 /** The frozen vectors of n slots (-1: zeros), cols[i] long, one behind the other in *out (borrowed; NULL where every slot is -1).
