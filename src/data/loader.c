@@ -36,8 +36,8 @@ struct tn_loader {
     pthread_cond_t work, ready;
     bool stop;
     slot *slots;
-    int *order, n_order, epoch;
-    long long next_sample, next_out; /* next sample to take; next batch to hand out */
+    int *order, n_order, before, epoch; /* before: frames of the pass that went before the order */
+    long long next_sample, next_out;    /* next sample to take; next batch to hand out */
     int busy;
     kept *kept; /* [d->n] what is known of frames that were read; the first n_kept stay, so that no timing decides which */
     int n_kept;
@@ -97,7 +97,7 @@ static int resized(hand *h, int i, const tn_image *im, int *stored_w, int *store
 /* Where the frame at a place of this pass stands in the whole pass, of which others may have other parts. */
 static long long place_of(const tn_loader *l, long long position)
 {
-    if (!l->prep.whole) return position;
+    if (!l->prep.whole) return l->before + position;
     return position / l->batch * l->prep.whole + l->prep.first + position % l->batch;
 }
 
@@ -252,6 +252,11 @@ void tn_loader_labels_only(tn_loader *l, bool only)
 
 int tn_loader_start(tn_loader *l, const int *order, int n, int epoch, tn_error *err)
 {
+    return tn_loader_start_at(l, order, n, 0, epoch, err);
+}
+
+int tn_loader_start_at(tn_loader *l, const int *order, int n, int before, int epoch, tn_error *err)
+{
     int *copy = malloc(sizeof *copy * (size_t)TN_MAX(n, 1));
     if (!copy) return tn_oom(err);
     memcpy(copy, order, sizeof *copy * (size_t)n);
@@ -262,6 +267,7 @@ int tn_loader_start(tn_loader *l, const int *order, int n, int epoch, tn_error *
     l->order = copy;
     l->n_order = n;
     l->epoch = epoch;
+    l->before = before;
     l->next_sample = l->next_out = 0;
     for (int i = 0; i < l->n_slots; i++) l->slots[i].number = -1;
     pthread_cond_broadcast(&l->work);

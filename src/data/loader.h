@@ -37,6 +37,8 @@ int tn_loader_keeps(const tn_loader *l, size_t *frame_bytes);
 void tn_loader_labels_only(tn_loader *l, bool only);
 /** Starts a pass over `order` [n] (copied). `epoch` seeds the flips. */
 int tn_loader_start(tn_loader *l, const int *order, int n, int epoch, tn_error *err);
+/** The rest of a pass that was broken off: `before` frames went before `order`. Only where batches are whole (tn_prep.whole 0). */
+int tn_loader_start_at(tn_loader *l, const int *order, int n, int before, int epoch, tn_error *err);
 /** Next batch, or b->n == 0 at the end. A frame that cannot be read fails here, by name. */
 int tn_loader_next(tn_loader *l, tn_batch *b, tn_error *err);
 

@@ -26,15 +26,16 @@ int tn_dev_failed(tn_dev *d, const char *what, size_t bytes, int code, bool wait
     const bool memory = code == CL_MEM_OBJECT_ALLOCATION_FAILURE || code == CL_OUT_OF_HOST_MEMORY;
     char size[48] = "";
     if (bytes) snprintf(size, sizeof size, " of %zu bytes", bytes);
-    if (!means_lost(code, waiting))
-        return tn_fail_cl(err, memory ? TN_ERR_MEMORY : TN_ERR_DEVICE, code, "device '%s': %s%s failed with %s (%d)", d->info.name,
-                          what, size, tn_cl_error(code), code);
+    char text[sizeof d->failure];
+    snprintf(text, sizeof text, "device '%s': %s%s failed with %s (%d)", d->info.name, what, size, tn_cl_error(code), code);
+    if (!means_lost(code, waiting)) return tn_fail_cl(err, memory ? TN_ERR_MEMORY : TN_ERR_DEVICE, code, "%s", text);
     d->lost = true;
+    memcpy(d->failure, text, sizeof text);
     tn_fail_cl(
         &d->cause, TN_ERR_DEVICE, code,
-        "device '%s': %s%s failed with %s (%d): the driver or a kernel gave up; run again, with --resume where a checkpoint was "
-        "saved, and try another driver or --device cpu if it comes back",
-        d->info.name, what, size, tn_cl_error(code), code);
+        "%s: the driver or a kernel gave up; run again, with --resume where a checkpoint was saved, and try another driver or "
+        "--device cpu if it comes back",
+        text);
     return tn_fail_cl(err, d->cause.status, code, "%s", d->cause.message);
 }
 

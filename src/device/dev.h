@@ -63,6 +63,7 @@ typedef struct tn_dev {
     long long blocking;     /* calls that waited for the device */
     bool lost;              /* the device failed for good; every later call repeats the first cause */
     tn_error cause;
+    char failure[240]; /* the cause without advice */
 } tn_dev;
 
 /** What a device is opened with; zeros are the defaults. Texts are copied. */

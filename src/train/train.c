@@ -1,59 +1,18 @@
 /* The training loop. Everything it decides is in the configuration, the plan and the checkpoint's state, so that the
  * same seed gives the same bits and a resumed run equals one that was never stopped. */
-#include "agree.h"
 #include "clock.h"
 #include "entry.h"
 #include "even.h"
 #include "exchange.h"
 #include "files.h"
-#include "gradsum.h"
-#include "logs.h"
-#include "machine.h"
-#include "metrics.h"
-#include "recipe.h"
 #include "record.h"
 #include "report.h"
-#include "run_folder.h"
-#include "stepper.h"
+#include "trainer.h"
 
 #include <errno.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-
-typedef struct {
-    const tn_config *c;
-    const tn_settings *s;
-    const tn_run_options *o;
-    const tn_train_callbacks *cb;
-    tn_engine *e;
-    tn_dataset train, val;
-    tn_dataset seen; /* of val what a validation looks at; borrows its frames */
-    tn_loader *train_loader, *val_loader;
-    tn_trainer_state st;
-    tn_eval_result measured; /* by the last validation */
-    tn_train_summary *sum;
-    tn_stepper *stepper;
-    tn_ranks *ranks; /* NULL: alone */
-    tn_share share;
-    tn_gradsum *gradsum;      /* NULL: alone */
-    bool writes;              /* rank 0 does */
-    bool asked;               /* a callback wants the run to stop; with ranks, after a step: of any of them */
-    tn_features_plan planned; /* of the frozen backbone's features */
-    tn_features *features;    /* NULL: none, or not now */
-    tn_logs *logs;
-    json_t *variants_before;            /* of the run that is gone on with, until compared */
-    int *own;                           /* ranks: room for what of the order is here */
-    long long first_step;               /* of the epoch that is being trained */
-    int *order, batches, frames, epoch; /* frames: of an epoch; epoch: the one being trained, from 0 */
-    tn_run_folder folder;
-    tn_config *own_config;                               /* what the checkpoints keep: the configuration, with the run's folders */
-    double begin, images_done, epoch_loss, epoch_images; /* sums; of steps whose results have come */
-    double told;                                         /* when the last result came */
-    double loss_scale;                                   /* after that result */
-    int counted, skipped;                                /* the epoch's steps with a loss; that overflowed float16 */
-    bool stop;
-} trainer;
 
 static int groups_of(const trainer *t, int epoch)
 {
@@ -165,7 +124,7 @@ static int keep_features(trainer *t, tn_error *err)
     return 0;
 }
 
-static void forget_features(trainer *t)
+void tn_trainer_forget_features(trainer *t)
 {
     if (t->features) tn_loader_labels_only(t->train_loader, false);
     tn_features_free(t->features);
@@ -174,14 +133,14 @@ static void forget_features(trainer *t)
 
 /* ---- one epoch ---- */
 
-/* Every rank shuffles alike, and takes its share of each batch. */
-static int start_loader(trainer *t, int epoch, tn_error *err)
+/* From the epoch's batch `batch` on. Every rank shuffles alike, and takes its share of each batch. */
+static int start_loader(trainer *t, int epoch, int batch, tn_error *err)
 {
-    const int size = t->s->training.batch_size;
+    const int size = t->s->training.batch_size, before = batch * size;
     int n = 0;
     tn_shuffle(t->order, t->train.n, (uint64_t)t->s->training.seed, epoch);
-    if (!t->ranks) return tn_loader_start(t->train_loader, t->order, t->frames, epoch, err);
-    for (int b = 0; b * size < t->frames; b++) {
+    if (!t->ranks) return tn_loader_start_at(t->train_loader, t->order + before, TN_MAX(t->frames - before, 0), before, epoch, err);
+    for (int b = batch; b * size < t->frames; b++) {
         const int share = tn_share_frames(&t->share, frames_of(t, b));
         memcpy(t->own + n, t->order + b * size + t->share.first, sizeof *t->own * (size_t)share);
         n += share;
@@ -207,23 +166,45 @@ static int train_batch(trainer *t, tn_step_job *j, int b, tn_error *err)
     return rc ? rc : t->ranks && t->asked ? tn_cancelled(TN_PHASE_TRAINING, err) : 0;
 }
 
-static int train_epoch(trainer *t, int epoch, double *mean, tn_error *err)
+static void begin_epoch(trainer *t, int epoch)
 {
-    int batches = 0;
-    TN_TRY(start_loader(t, epoch, err));
     t->epoch = epoch;
     t->first_step = t->st.step;
     t->epoch_loss = t->epoch_images = 0;
     t->counted = t->skipped = 0;
+}
+
+/* The epoch's steps that are not done yet. */
+static int train_on(trainer *t, void *unused, tn_error *err)
+{
+    (void)unused;
+    int batch = (int)(t->st.step - t->first_step);
+    TN_TRY(start_loader(t, t->epoch, batch, err));
     t->told = tn_now();
     tn_step_job j = {
-        .index = t->st.step, .features = t->features, .groups = groups_of(t, epoch), .lr = tn_recipe_rate(t->s, epoch)};
-    for (; batches < t->batches; batches++, j.index++) {
+        .index = t->st.step, .features = t->features, .groups = groups_of(t, t->epoch), .lr = tn_recipe_rate(t->s, t->epoch)};
+    for (; batch < t->batches; batch++, j.index++) {
         TN_TRY(tn_loader_next(t->train_loader, &j.batch, err));
         if (!t->ranks && !j.batch.n) break;
-        TN_TRY(train_batch(t, &j, batches, err));
+        TN_TRY(train_batch(t, &j, batch, err));
     }
-    TN_TRY(tn_stepper_drain(t->stepper, err));
+    return tn_stepper_drain(t->stepper, err);
+}
+
+/* Does something once more on the devices that are left, as often as one fails. */
+static int persist(trainer *t, int (*something)(trainer *, void *, tn_error *), void *with, tn_error *err)
+{
+    for (;;) {
+        const int rc = something(t, with, err);
+        if (!rc || !tn_recover_can(t)) return rc;
+        TN_TRY(tn_recover(t, step_done, err));
+    }
+}
+
+static int train_epoch(trainer *t, int epoch, double *mean, tn_error *err)
+{
+    begin_epoch(t, epoch);
+    TN_TRY(persist(t, train_on, NULL, err));
     tn_record_compare(t->variants_before, t->e); /* which kernels run is known once they were recorded */
     json_decref(t->variants_before);
     t->variants_before = NULL;
@@ -231,13 +212,18 @@ static int train_epoch(trainer *t, int epoch, double *mean, tn_error *err)
     return 0;
 }
 
+static int evaluate(trainer *t, void *previews, tn_error *err)
+{
+    const tn_evaluate_options o = {.previews = previews, .ranks = t->ranks};
+    return tn_evaluate(t->e, &t->seen, t->val_loader, &o, &t->measured, err);
+}
+
 static int validate(trainer *t, tn_epoch *ep, tn_error *err)
 {
     if (!t->val.n) return 0;
     char *dir = t->writes ? tn_strf("%s/previews/epoch_%03d", t->folder.at.out, ep->epoch) : NULL;
     int rc = !t->writes ? 0 : dir ? tn_mkdirs(dir, err) : tn_oom(err);
-    const tn_evaluate_options o = {.previews = dir, .ranks = t->ranks};
-    if (!rc) rc = tn_evaluate(t->e, &t->seen, t->val_loader, &o, &t->measured, err);
+    if (!rc) rc = persist(t, evaluate, dir, err);
     free(dir);
     TN_TRY(rc);
     ep->validated = true;
@@ -248,11 +234,16 @@ static int validate(trainer *t, tn_epoch *ep, tn_error *err)
     return 0;
 }
 
-static int save(trainer *t, const char *name, tn_error *err)
+static int write_checkpoint(trainer *t, void *dir, tn_error *err)
 {
     TN_TRY(tn_engine_state_get(t->e, &t->st.optim, err));
+    return tn_checkpoint_save(dir, t->e, t->own_config, &t->st, err);
+}
+
+static int save(trainer *t, const char *name, tn_error *err)
+{
     char *dir = tn_path(t->folder.at.ckpt_dir, name);
-    int rc = dir ? tn_checkpoint_save(dir, t->e, t->own_config, &t->st, err) : tn_oom(err);
+    int rc = dir ? persist(t, write_checkpoint, dir, err) : tn_oom(err);
     free(dir);
     return rc;
 }
@@ -304,165 +295,6 @@ static int end_epoch(trainer *t, tn_epoch *ep, tn_error *err)
     return 0;
 }
 
-/* ---- setting up ---- */
-
-static int open_data(trainer *t, tn_error *err)
-{
-    const tn_settings *s = t->s;
-    const bool strict = s->training.strict_labels;
-    TN_TRY(tn_dataset_read(&t->train, s->data.root, &s->data.train_games, "train", strict, t->o->log, err));
-    TN_TRY(tn_dataset_check_ball(&t->train, "train", err));
-    if (s->data.val_games.n) TN_TRY(tn_dataset_read(&t->val, s->data.root, &s->data.val_games, "val", strict, t->o->log, err));
-    t->seen = t->val;
-    if (s->training.limit_val > 0)
-        t->seen.n = TN_MIN(t->val.n, s->training.batch_size *
-                                         tn_recipe_limit(TN_CEIL_DIV(t->val.n, s->training.batch_size), s->training.limit_val));
-    tn_metric_notes(s, &t->train, &t->seen, t->o->log);
-    t->batches = TN_CEIL_DIV(t->train.n, s->training.batch_size);
-    if (s->training.drop_last && t->train.n >= s->training.batch_size) t->batches = t->train.n / s->training.batch_size;
-    t->batches = tn_recipe_limit(t->batches, s->training.limit_train);
-    t->frames = t->train.n;
-    if (s->training.drop_last && t->frames >= s->training.batch_size) t->frames -= t->frames % s->training.batch_size;
-    t->order = malloc(2 * sizeof *t->order * (size_t)t->train.n);
-    t->own = t->order + t->train.n;
-    return t->order ? 0 : tn_oom(err);
-}
-
-/* Host memory that frames may stay in, bytes. What is read once is not kept. */
-static size_t cache_limit(const trainer *t)
-{
-    const double gb = t->s->training.cache_gb;
-    if (t->s->training.epochs - t->st.epoch <= 1) return 0;
-    if (gb >= 0) return (size_t)(gb * 1e9);
-    int which;
-    const size_t there = tn_memory_free() / (size_t)tn_ranks_local(t->ranks, &which),
-                 taken = t->e->dev->info.unified_memory ? t->sum->planned.total : 0;
-    return there > taken ? (there - taken) / 4 : 0;
-}
-
-static int open_loader(trainer *t, tn_loader **l, const tn_dataset *d, bool training, size_t keep, tn_error *err)
-{
-    const tn_settings *s = t->s;
-    tn_prep p = tn_engine_prep(t->e, training);
-    int batch = TN_MIN(s->training.batch_size, d->n);
-    if (t->ranks && training) {
-        p.first = t->share.first;
-        p.whole = s->training.batch_size;
-        batch = TN_MAX(TN_MIN(t->share.n, d->n), 1);
-    }
-    return tn_loader_new(l, d, &p, batch, s->training.workers, s->training.prefetch, keep, err);
-}
-
-/* The training frames come first. */
-static int open_loaders(trainer *t, tn_error *err)
-{
-    const size_t limit = cache_limit(t);
-    size_t bytes;
-    TN_TRY(open_loader(t, &t->train_loader, &t->train, true, limit, err));
-    int kept = tn_loader_keeps(t->train_loader, &bytes);
-    if (t->val.n) {
-        TN_TRY(open_loader(t, &t->val_loader, &t->seen, false, limit - (size_t)kept * bytes, err));
-        kept += tn_loader_keeps(t->val_loader, &bytes);
-    }
-    const int all = t->train.n + t->seen.n;
-    if (limit)
-        tn_logf(t->o->log, TN_LOG_INFO, "decoded frames kept in memory: %.3g GB of %.3g GB%s", 1e-9 * (double)bytes * kept,
-                1e-9 * (double)limit, kept < all ? "; the frames beyond are decoded every epoch" : "");
-    return 0;
-}
-
-/* The folder before anything else: what stands in it is told at once, and what a dead run left there is put right. */
-static int open_folder(trainer *t, tn_error *err)
-{
-    if (!t->writes) return 0;
-    TN_TRY(tn_run_folder_open(&t->folder, t->s, t->o, err));
-    snprintf(t->sum->output_dir, sizeof t->sum->output_dir, "%s", t->folder.at.out);
-    return tn_run_folder_config(&t->own_config, &t->folder, t->c, err);
-}
-
-/* What a rank does for itself. */
-static int open_engine(trainer *t, tn_error *err)
-{
-    TN_TRY(open_data(t, err));
-    TN_TRY(tn_engine_open(&t->e, t->s, t->o, true, false, err));
-    t->st = (tn_trainer_state){
-        .best = NAN, .es_best = NAN, .optim = {.factor = 1, .finite = 1, .loss_scale = t->e->act == TN_F16 ? 65536 : 1}};
-    TN_TRY(tn_checkpoint_start(t->e, t->o->resume, &t->st, err));
-    if (t->o->resume) t->variants_before = tn_record_variants(t->o->resume);
-    return tn_engine_state_set(t->e, &t->st.optim, err);
-}
-
-static int plan_memory(trainer *t, tn_error *err)
-{
-    int micro;
-    TN_TRY(tn_engine_fit(t->e, &micro, &t->sum->planned, err));
-    tn_features_fit(&t->planned, t->e, t->train.n, &t->sum->planned);
-    if (!t->st.micro || micro < t->st.micro) t->st.micro = micro;
-    return 0;
-}
-
-/* All ranks have the micro-batch of the one with the least memory, so that their shares make up the batch. */
-static int settle_micro(trainer *t, tn_error *err)
-{
-    const int n = tn_ranks_count(t->ranks);
-    int *all = malloc(sizeof *all * (size_t)n);
-    const int rc = all ? tn_ranks_collect(t->ranks, &t->st.micro, sizeof *all, all, err) : tn_oom(err);
-    for (int i = 0; !rc && i < n; i++) t->st.micro = TN_MIN(t->st.micro, all[i]);
-    free(all);
-    if (rc) return rc;
-    t->share = tn_share_of(t->ranks, t->s->training.batch_size, t->st.micro);
-    if (t->st.micro < t->share.batch)
-        tn_logf(t->o->log, TN_LOG_INFO, "micro-batches of %d: a step of %d is summed from parts", t->st.micro, t->share.batch);
-    return 0;
-}
-
-static int open_stepper(trainer *t, tn_error *err)
-{
-    TN_TRY(tn_stepper_new(&t->stepper, t->e, TN_MAX(t->share.n, 1), step_done, t, err));
-    if (!t->ranks) return 0;
-    TN_TRY(tn_gradsum_new(&t->gradsum, t->e, &t->asked, err));
-    const tn_step_others others = tn_gradsum_others(t->gradsum);
-    tn_stepper_join(t->stepper, &others);
-    return 0;
-}
-
-static int open_rest(trainer *t, tn_error *err)
-{
-    TN_TRY(open_stepper(t, err));
-    TN_TRY(open_loaders(t, err));
-    return t->writes ? tn_logs_open(&t->logs, t->folder.at.log_dir, &t->st, t->o->resume != NULL, err) : 0;
-}
-
-/* A rank that fails meanwhile takes the others with it at the next check, which is before it is waited for in anything else. */
-static int prepare(trainer *t, tn_error *err)
-{
-    TN_TRY(tn_ranks_check(t->ranks, open_folder(t, err), err));
-    TN_TRY(tn_ranks_check(t->ranks, open_engine(t, err), err));
-    TN_TRY(tn_agree(&(tn_agreement){t->c, &t->train, &t->val, t->e, t->o->resume}, err));
-    TN_TRY(tn_engine_settle(t->e, err));
-    TN_TRY(tn_ranks_check(t->ranks, plan_memory(t, err), err));
-    TN_TRY(settle_micro(t, err));
-    TN_TRY(tn_ranks_check(t->ranks, open_rest(t, err), err));
-    return tn_engine_even(t->e, err);
-}
-
-static void close_all(trainer *t)
-{
-    tn_loader_free(t->train_loader);
-    tn_loader_free(t->val_loader);
-    tn_stepper_free(t->stepper);
-    tn_gradsum_free(t->gradsum);
-    tn_features_free(t->features);
-    tn_logs_close(t->logs);
-    json_decref(t->variants_before);
-    tn_engine_close(t->e);
-    tn_dataset_free(&t->train);
-    tn_dataset_free(&t->val);
-    free(t->order);
-    tn_config_free(t->own_config);
-    tn_run_folder_close(&t->folder);
-}
-
 static void sum_up(trainer *t)
 {
     tn_train_summary *s = t->sum;
@@ -491,7 +323,7 @@ static int run_epochs(trainer *t, tn_error *err)
     const int frozen = tn_engine_frozen_epochs(t->e);
     if (t->st.epoch < frozen) TN_TRY(keep_features(t, err));
     for (int epoch = t->st.epoch; epoch < t->s->training.epochs && !t->stop; epoch++) {
-        if (epoch == frozen) forget_features(t);
+        if (epoch == frozen) tn_trainer_forget_features(t);
         tn_epoch ep = {.epoch = epoch + 1, .lr = tn_recipe_rate(t->s, epoch)};
         const double from = tn_now();
         TN_TRY(train_epoch(t, epoch, &ep.train_loss, err));
@@ -514,7 +346,7 @@ int tn_train(const tn_config *c, const tn_run_options *o, const tn_train_callbac
     trainer t = {.c = c, .s = tn_config_settings(c), .o = o, .cb = cb, .sum = summary ? summary : &unused, .ranks = o->ranks};
     t.writes = !tn_ranks_number(t.ranks);
     *t.sum = (tn_train_summary)TN_TRAIN_SUMMARY_INIT;
-    int rc = prepare(&t, err);
+    int rc = tn_trainer_open(&t, step_done, err);
     t.begin = tn_now();
     if (!rc) rc = run_epochs(&t, err);
     if (t.e) sum_up(&t);
@@ -522,6 +354,6 @@ int tn_train(const tn_config *c, const tn_run_options *o, const tn_train_callbac
     if (!rc) rc = tn_engine_full_float32(t.e, t.st.micro, &t.sum->planned.full_float32, err);
     else if (rc == TN_ERR_CANCELLED && t.e && t.st.micro)
         (void)tn_engine_full_float32(t.e, t.st.micro, &t.sum->planned.full_float32, &unread);
-    close_all(&t);
+    tn_trainer_close(&t);
     return rc;
 }

@@ -1,0 +1,61 @@
+/** A training run under way: what its parts (train.c, setup.c, recover.c) share. */
+#ifndef TN_TRAINER_H
+#define TN_TRAINER_H
+#include "gradsum.h"
+#include "logs.h"
+#include "metrics.h"
+#include "recipe.h"
+#include "run_folder.h"
+#include "stepper.h"
+
+typedef struct trainer {
+    const tn_config *c;
+    const tn_settings *s;
+    const tn_run_options *o;
+    const tn_train_callbacks *cb;
+    tn_engine *e;
+    tn_dataset train, val;
+    tn_dataset seen; /* of val what a validation looks at; borrows its frames */
+    tn_loader *train_loader, *val_loader;
+    tn_trainer_state st;
+    tn_eval_result measured; /* by the last validation */
+    tn_train_summary *sum;
+    tn_stepper *stepper;
+    tn_ranks *ranks; /* NULL: alone */
+    tn_share share;
+    tn_gradsum *gradsum;      /* NULL: alone */
+    bool writes;              /* rank 0 does */
+    bool asked;               /* a callback wants the run to stop; with ranks, after a step: of any of them */
+    tn_features_plan planned; /* of the frozen backbone's features */
+    tn_features *features;    /* NULL: none, or not now */
+    tn_logs *logs;
+    json_t *variants_before;            /* of the run that is gone on with, until compared */
+    int *own;                           /* ranks: room for what of the order is here */
+    long long first_step;               /* of the epoch that is being trained */
+    int *order, batches, frames, epoch; /* frames: of an epoch; epoch: the one being trained, from 0 */
+    tn_run_folder folder;
+    tn_config *own_config;                               /* what the checkpoints keep: the configuration, with the run's folders */
+    double begin, images_done, epoch_loss, epoch_images; /* sums; of steps whose results have come */
+    double told;                                         /* when the last result came */
+    double loss_scale;                                   /* after that result */
+    int counted, skipped;                                /* the epoch's steps with a loss; that overflowed float16 */
+    bool stop;
+    tn_rescue rescued;   /* what the last step left that was complete when a device failed */
+    tn_run_options left; /* the run's, once a device has failed: without it */
+    char left_devices[256];
+} trainer;
+
+/** Everything before the first step. What is opened is closed by tn_trainer_close, also after a failure. */
+int tn_trainer_open(trainer *t, tn_step_done done, tn_error *err);
+void tn_trainer_close(trainer *t);
+/** Device, model and weights as t->o says, with the state that the run begins from, and what memory decides. */
+int tn_trainer_engine(trainer *t, tn_error *err);
+int tn_trainer_plan(trainer *t, tn_error *err);
+/** Frames of a backbone that is frozen no more, or of a run that has no use for them. */
+void tn_trainer_forget_features(trainer *t);
+
+/** After a failure: did a device give up, and is there another one to go on with? */
+bool tn_recover_can(const trainer *t);
+/** The run's model on the devices that are left, as the last complete step has left it. */
+int tn_recover(trainer *t, tn_step_done done, tn_error *err);
+#endif
