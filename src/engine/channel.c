@@ -14,6 +14,14 @@ size_t tn_bundle_bytes(const tn_graph *part, int other, bool leaves, bool backwa
     return bytes;
 }
 
+size_t tn_channel_bytes(const tn_graph *part)
+{
+    size_t bytes = 0;
+    for (int i = 0; i < part->n_edges; i++)
+        if (part->edges[i].leaves) bytes += TN_RING * TN_ROUND_UP(tn_gtensor_bytes(&part->t[part->edges[i].tensor]), (size_t)64);
+    return bytes;
+}
+
 int tn_channel_new(tn_channel *c, tn_dev *from, size_t bytes, tn_error *err)
 {
     for (int i = 0; i < TN_RING; i++) TN_TRY(tn_staging_new(&c->ring[i], from, bytes, err));

@@ -25,6 +25,8 @@ typedef struct tn_channel {
 
 /** Bytes of the bundle that a stage's graph sends to (leaves) or gets from stage `other`. */
 size_t tn_bundle_bytes(const tn_graph *part, int other, bool leaves, bool backward);
+/** Host memory of the channels that a stage sends by: device memory where the device shares the host's. */
+size_t tn_channel_bytes(const tn_graph *part);
 int tn_channel_new(tn_channel *c, tn_dev *from, size_t bytes, tn_error *err);
 /** Nothing may be under way. */
 void tn_channel_free(tn_channel *c);

@@ -237,14 +237,6 @@ int tn_crew_connect(tn_crew *c, tn_error *err)
     return 0;
 }
 
-size_t tn_crew_bytes(const tn_graph *part)
-{
-    size_t bytes = 0;
-    for (int i = 0; i < part->n_edges; i++)
-        if (part->edges[i].leaves) bytes += TN_RING * TN_ROUND_UP(tn_gtensor_bytes(&part->t[part->edges[i].tensor]), (size_t)64);
-    return bytes;
-}
-
 /* ---- a step ---- */
 
 /* What failed first is told; the others were only told to stop. */

@@ -24,6 +24,4 @@ int tn_crew_connect(tn_crew *c, tn_error *err);
 /** Enqueues the passes of slot s on all lanes; waits for what crosses, not for the last passes to end. The first failure is
  * *err, and nothing more of the step is enqueued. */
 int tn_crew_run(tn_crew *c, int s, const tn_step_job *j, tn_error *err);
-/** Host memory that crossing tensors of a stage take, bytes: device memory where the device shares the host's. */
-size_t tn_crew_bytes(const tn_graph *part);
 #endif

@@ -1,4 +1,5 @@
-#include "rescue.h"
+#include "lane.h"
+#include "kept.h"
 
 #include <string.h>
 

@@ -1,5 +1,6 @@
 /* What a lane does of one step. */
-#include "rescue.h"
+#include "lane.h"
+#include "kept.h"
 
 #include <math.h>
 #include <string.h>

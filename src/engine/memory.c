@@ -1,7 +1,8 @@
 /* How much device memory a run takes, from the plan, before it takes any. */
-#include "crew.h"
+#include "channel.h"
 #include "exchange.h"
 #include "fit.h"
+#include "lane.h"
 #include "machine.h"
 #include "stream.h"
 
@@ -23,7 +24,7 @@ static int add_pass(takings *t, const tn_member *who, const tn_model *m, tn_stor
     for (int i = 0; i < x->g.n_t; i++)
         if (x->g.t[i].kind == TN_G_CONST && x->plan.t[i].last >= 0) t->constants += (size_t)times * tn_gtensor_bytes(&x->g.t[i]);
     t->workspace = TN_MAX(t->workspace, x->workspace);
-    t->crossing = TN_MAX(t->crossing, tn_crew_bytes(&x->g));
+    t->crossing = TN_MAX(t->crossing, tn_channel_bytes(&x->g));
     tn_exec_free(NULL, x);
     return 0;
 }

@@ -1,4 +1,5 @@
 #include "rescue.h"
+#include "kept.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -7,40 +8,6 @@ static size_t floats_of(const tn_model *m, int slot)
 {
     return (size_t)m->slots[slot].rows * (size_t)m->slots[slot].cols;
 }
-
-static bool is_statistic(const tn_store *st, int slot)
-{
-    return st->m->slots[slot].buffer && st->s[slot].place == TN_PLACE_DENSE && !st->s[slot].elsewhere;
-}
-
-/* ---- what a store leaves: the arenas, then the statistics in the slots' order ---- */
-
-size_t tn_kept_bytes(const tn_store *st)
-{
-    size_t floats = 3 * st->n_params;
-    for (int i = 0; i < st->m->n_slots; i++)
-        if (is_statistic(st, i)) floats += floats_of(st->m, i);
-    return TN_MAX(floats, (size_t)1) * sizeof(float);
-}
-
-static int read_floats(tn_buffer *b, float **to, size_t n, tn_error *err)
-{
-    float *host = *to;
-    *to += n;
-    return n ? tn_buffer_read_async(b, TN_QUEUE_MAIN, 0, host, n * sizeof *host, NULL, NULL, err) : 0;
-}
-
-int tn_kept_read(void *host, const tn_store *st, tn_error *err)
-{
-    float *to = host;
-    tn_buffer *const arenas[] = {st->params, st->moment1, st->moment2};
-    for (size_t i = 0; i < TN_COUNT(arenas); i++) TN_TRY(read_floats(arenas[i], &to, st->n_params, err));
-    for (int i = 0; i < st->m->n_slots; i++)
-        if (is_statistic(st, i)) TN_TRY(read_floats(st->s[i].t.mem, &to, floats_of(st->m, i), err));
-    return 0;
-}
-
-/* ---- taken ---- */
 
 static int copy_of(float **to, const float *from, size_t n, tn_error *err)
 {
@@ -56,7 +23,7 @@ static int take_lane(tn_rescue *r, const tn_lane *l, int s, tn_error *err)
     for (int i = 0; i < st->m->n_slots; i++) {
         const tn_stored *e = &st->s[i];
         const size_t n = floats_of(st->m, i);
-        if (is_statistic(st, i)) {
+        if (tn_kept_statistic(st, i)) {
             TN_TRY(copy_of(&r->value[i], statistic, n, err));
             statistic += n;
         }
@@ -88,8 +55,6 @@ int tn_rescue_take(tn_rescue *r, const tn_lane *lanes, int n, int s, long long s
     r->state = *state;
     return 0;
 }
-
-/* ---- given ---- */
 
 int tn_rescue_give(const tn_rescue *r, tn_engine *e, tn_error *err)
 {

@@ -6,11 +6,6 @@
 #define TN_RESCUE_H
 #include "lane.h"
 
-/** Bytes of what a store's steps leave: parameters, both moments, running statistics. */
-size_t tn_kept_bytes(const tn_store *st);
-/** Enqueues the reading of it, behind what the main queue holds. */
-int tn_kept_read(void *host, const tn_store *st, tn_error *err);
-
 /** Zeros begin one. */
 typedef struct tn_rescue {
     long long steps; /* that are in it; 0: nothing is */

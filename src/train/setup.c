@@ -156,6 +156,13 @@ int tn_trainer_open(trainer *t, tn_step_done done, tn_error *err)
     return tn_engine_even(t->e, err);
 }
 
+void tn_trainer_forget_features(trainer *t)
+{
+    if (t->features) tn_loader_labels_only(t->train_loader, false);
+    tn_features_free(t->features);
+    t->features = NULL;
+}
+
 void tn_trainer_close(trainer *t)
 {
     tn_loader_free(t->train_loader);

@@ -124,13 +124,6 @@ static int keep_features(trainer *t, tn_error *err)
     return 0;
 }
 
-void tn_trainer_forget_features(trainer *t)
-{
-    if (t->features) tn_loader_labels_only(t->train_loader, false);
-    tn_features_free(t->features);
-    t->features = NULL;
-}
-
 /* ---- one epoch ---- */
 
 /* From the epoch's batch `batch` on. Every rank shuffles alike, and takes its share of each batch. */
