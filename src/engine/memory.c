@@ -98,7 +98,7 @@ static int fits_somehow(bool *fit, tn_engine *e, int micro, tn_memory *m, tn_err
 int tn_engine_fit(tn_engine *e, int *micro, tn_memory *m, tn_error *err)
 {
     const tn_settings *s = e->s;
-    int b = tn_share_micro(e->ranks, s->training.batch_size);
+    int b = tn_share_micro(tn_ranks_count(e->ranks), s->training.batch_size);
     if (s->training.micro > 0) b = TN_MIN(s->training.micro, b);
     for (bool fit;;) {
         TN_TRY(fits_somehow(&fit, e, b, m, err));
