@@ -33,6 +33,7 @@ const tn_command tn_commands[] = {
      "                      in that run's folder; a copy of a checkpoint begins a run of its own\n"
      "  --dry-run           print the merged configuration as YAML and stop; fails where it cannot train\n"
      "  --json              print the summary as JSON\n\n"
+     "'mpirun -n N tracknet train ...' trains with N devices, of one machine or several (docs/ranks.md).\n"
      "Writes <output_dir>/log.csv, steps.csv, tb/ (TensorBoard), previews/, best/ and last/ (adapter in PEFT's files, decoder\n"
      "and head, optimiser state, configuration, record of versions and device).\n",
      CONFIG_OPTIONS " " DEVICE_OPTIONS " output-dir overwrite resume dry-run json", tn_cmd_train},

@@ -165,7 +165,7 @@ static int fit_batch(search *s, int *micro, tn_error *err)
     const tn_engine *e = s->e;
     const tn_settings *c = e->s;
     const tn_replica *r = e->team.split.replica;
-    const int most = e->team.n > 1 ? r->images : tn_share_micro(e->ranks, c->training.batch_size),
+    const int most = e->team.n > 1 ? r->images : tn_share_micro(tn_ranks_count(e->ranks), c->training.batch_size),
               usual = e->team.n > 1 ? r->micro : most;
     int b = c->training.micro > 0 ? TN_MIN(c->training.micro, most) : usual;
     for (;;) {

@@ -8,15 +8,15 @@
  */
 #ifndef TN_SHARE_H
 #define TN_SHARE_H
-#include <tracknet/ranks.h>
 
 typedef struct tn_share {
     int batch, first, n; /* frames: of a whole batch; of it this rank's: first .. first + n - 1 */
 } tn_share;
 
-tn_share tn_share_of(const tn_ranks *r, int batch, int micro);
+/** Rank `number` of `count`. */
+tn_share tn_share_of(int count, int number, int batch, int micro);
 /** How many frames of a batch of `whole` are this rank's. */
 int tn_share_frames(const tn_share *s, int whole);
-/** The largest micro-batch with which every rank has as good as the same to do. */
-int tn_share_micro(const tn_ranks *r, int batch);
+/** The largest micro-batch with which the rank that has most to do has no more than it must. */
+int tn_share_micro(int count, int batch);
 #endif

@@ -113,7 +113,7 @@ static int settle_micro(trainer *t, tn_error *err)
     for (int i = 0; !rc && i < n; i++) t->st.micro = TN_MIN(t->st.micro, all[i]);
     free(all);
     if (rc) return rc;
-    t->share = tn_share_of(t->ranks, t->s->training.batch_size, t->st.micro);
+    t->share = tn_share_of(n, tn_ranks_number(t->ranks), t->s->training.batch_size, t->st.micro);
     if (t->st.micro < t->share.batch)
         tn_logf(t->o->log, TN_LOG_INFO, "micro-batches of %d: a step of %d is summed from parts", t->st.micro, t->share.batch);
     return 0;

@@ -9,6 +9,7 @@ RUN="--model vit_qlora_random --training overfit data.split.train_games=[game1] 
 RUN="$RUN data.preprocess.resize=[128,64] model.heatmap.size=[32,16] training.batch_size=4 training.micro_batch_size=1"
 RUN="$RUN training.scheduler.name=none model.lora.lora_dropout=0.1 training.epochs=2"
 HERE="data.root=$W/data"
+FOREVER="training.epochs=4000 training.data_loader.cache_gb=0"
 
 # whoever starts it: without MPI, or with another one's launcher, the processes would train apart into one folder
 MISTAKEN="env PMI_SIZE=2 $T train $RUN $HERE --output-dir $W/apart"
@@ -34,12 +35,21 @@ ranks() { # ranks N word...: training by N processes
 apart() { # apart "words of rank 0" "words of rank 1"
   timeout 120 "$MPIRUN" $many -n 1 "$T" train $RUN $1 : -n 1 "$T" train $RUN $2
 }
-told() { # told TEXT command...: fails, with TEXT in its one sentence
-  local text=$1
+# told TEXT command...: is to fail with TEXT in its one sentence; a launcher takes seconds to end a job that fails, so several do at once
+texts=() jobs=()
+told() {
+  texts+=("$1")
   shift
-  "$@" >"$W/out" 2>&1 && bad "$* succeeded"
-  grep '^tracknet ' "$W/out" >"$W/sentence"
-  [ "$(wc -l <"$W/sentence")" -eq 1 ] && grep -qF -- "$text" "$W/sentence" && ok || { bad "no '$text':"; head -5 "$W/out"; }
+  "$@" >"$W/told${#texts[@]}" 2>&1 &
+  jobs+=($!)
+}
+all_told() {
+  for i in "${!texts[@]}"; do
+    local out="$W/told$((i + 1))"
+    wait "${jobs[$i]}" && bad "no failure: ${texts[$i]}"
+    [ "$(grep -c '^tracknet ' "$out")" -eq 1 ] && grep '^tracknet ' "$out" | grep -qF -- "${texts[$i]}" && ok ||
+      { bad "no '${texts[$i]}':"; head -5 "$out"; }
+  done
 }
 trace() { # the losses of every step and epoch are the same to 1e-5, validation to 1e-6
   python3 - "$W/$1" "$W/$2" <<'P' && ok || bad "$1 and $2 have other losses"
@@ -77,26 +87,41 @@ expect 0 "loss" ranks 4 --resume "$W/on/last" --output-dir "$W/on" $HERE
 trace one on
 
 # ranks that are about to train something else
+NO="$HERE --output-dir $W/no"
 told "rank 1 on $(hostname): the configuration is not that of rank 0: here it is 'lr: 0.5', there 'lr: 0.002'" \
-  apart "$HERE --output-dir $W/no" "$HERE --output-dir $W/no training.optimizer.lr=0.5"
+  apart "${NO}1" "${NO}1 training.optimizer.lr=0.5"
 cp -r "$W/data" "$W/other"
 sed -i '2s/1/0/' "$W/other/game1/Clip2/Label.csv"
 told "the data set is not that of rank 0: here it is 'train, clip game1/Clip2: labels of " \
-  apart "$HERE --output-dir $W/no" "data.root=$W/other --output-dir $W/no"
+  apart "${NO}2" "data.root=$W/other --output-dir $W/no2"
 cp -r configs/backbone/tiny "$W/tiny"
 sed -i 's/"layerscale_value": 1.0/"layerscale_value": 0.5/' "$W/tiny/config.json"
 told "what the weights are read from is not that of rank 0: here it is 'config.json (" \
-  apart "$HERE --output-dir $W/no" "$HERE --output-dir $W/no model.pretrained_model_name=$W/tiny"
-told "rank 1 on $(hostname): no frames found for the train split" apart "$HERE --output-dir $W/no" "data.root=$W --output-dir $W/no"
-told "unknown key 'training.nope'" ranks 2 $HERE --output-dir "$W/no" training.nope=1
+  apart "${NO}3" "${NO}3 model.pretrained_model_name=$W/tiny"
+told "rank 1 on $(hostname): no frames found for the train split" apart "${NO}4" "data.root=$W --output-dir $W/no4"
+told "unknown key 'training.nope'" ranks 2 ${NO}5 training.nope=1
 told "holds a run already" ranks 2 $HERE --output-dir "$W/two"
-[ ! -e "$W/no" ] && ok || bad "something was written: $(ls "$W/no")"
 told "2 processes were started, but each sees a job of 1" $MISTAKEN
+all_told
+ls -d "$W"/no* >"$W/out" 2>/dev/null && grep -v noted "$W/out" | grep -q . && bad "something was written: $(cat "$W/out")" || ok
 
-# a rank that fails while the others wait for it: its sentence, and the end of all
-cp -r "$W/data" "$W/torn"
-for f in "$W"/torn/game1/Clip*/*.jpg; do head -c "$(stat -c %s "$f")" /dev/zero >"$f"; done
-told "rank 1 on $(hostname): " apart "$HERE --output-dir $W/fails" "data.root=$W/torn --output-dir $W/fails"
+# begun FOLDER: waits until the job $job has written a checkpoint there
+begun() {
+  for _ in $(seq 600); do { [ -e "$1/last/run.json" ] || ! kill -0 $job 2>/dev/null; } && break; sleep 0.1; done
+}
+
+# a rank that fails while the others wait for it, as its frames are gone: its sentence, and the end of all
+cp -r "$W/data" "$W/gone"
+apart "$HERE --output-dir $W/fails $FOREVER" "data.root=$W/gone --output-dir $W/fails $FOREVER" >"$W/failed" 2>&1 &
+job=$!
+begun "$W/fails"
+rm "$W"/gone/game1/Clip*/*.jpg
+wait $job
+rc=$?
+grep '^tracknet ' "$W/failed" >"$W/sentence"
+[ $rc -ne 0 ] && [ $rc -ne 124 ] && [ "$(wc -l <"$W/sentence")" -eq 1 ] && ok || bad "a rank that fails gave $rc: $(cat "$W/sentence")"
+grep -q "^tracknet train: rank 1 on $(hostname): .*$W/gone/game1/Clip" "$W/sentence" && ok || { bad "not its own:"; tail -5 "$W/failed"; }
+expect 0 "loss" $T eval --checkpoint "$W/fails/last"
 
 # one that dies leaves a whole checkpoint. It writes its own number down, and is ended only while that number is its own
 cat >"$W/noted" <<'N'
@@ -106,10 +131,10 @@ shift
 exec "$@"
 N
 chmod +x "$W/noted"
-LONG="train $RUN $HERE training.epochs=4000 --output-dir $W/dies"
+LONG="train $RUN $HERE $FOREVER --output-dir $W/dies"
 timeout 120 "$MPIRUN" $many -n 1 "$T" $LONG : -n 1 "$W/noted" "$W/pid" "$T" $LONG >"$W/out" 2>&1 &
 job=$!
-for _ in $(seq 600); do { [ -e "$W/dies/last/run.json" ] || ! kill -0 $job 2>/dev/null; } && break; sleep 0.1; done
+begun "$W/dies"
 victim=$(cat "$W/pid")
 grep -qF -- "$W/dies" "/proc/$victim/cmdline" && kill -9 "$victim" && ok || bad "the rank to end is not there: $(tail -3 "$W/out")"
 wait $job
