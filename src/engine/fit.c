@@ -187,20 +187,38 @@ static int choose_for_training(tn_engine *e, tn_error *err)
     return rc;
 }
 
-/* A pass of one frame beside the weights; the window takes half of what that leaves. */
+/* The most frames, from `most` down by halves, that a pass takes beside the weights; 0: not even one. */
+static int fit_frames(tn_engine *e, int most, int *frames, size_t *bytes, tn_error *err)
+{
+    for (*frames = most; *frames; *frames /= 2) {
+        const int rc = tn_engine_pass_memory(e, *frames, bytes, err);
+        if (rc && rc != TN_ERR_MEMORY) return rc;
+        if (!rc && *bytes <= tn_engine_room(e)) return 0;
+    }
+    return 0;
+}
+
+enum { FRAMES = 8 }; /* of a video at once, unless said otherwise */
+
+/* The window takes half of what a pass leaves: more frames may come at once than were planned with. */
 static int choose_for_prediction(tn_engine *e, tn_error *err)
 {
     tn_store *st = e->session->store;
     const tn_stream *w = st->stream;
-    const tn_pass pass = tn_engine_eval_pass(e, 1, true);
-    const size_t room = tn_engine_room(e), trained = 4 * st->n_params + tn_store_shadow_bytes(st);
-    size_t bytes = 0;
-    const int rc = tn_pass_bytes(&bytes, e->dev, e->model, &pass, err);
-    if (rc) return rc == TN_ERR_MEMORY ? 0 : rc; /* the pass will say it */
-    bytes += trained + tn_store_unpacked_bytes(st);
-    if (tn_store_weight_bytes(st, 0) + bytes <= room || !tn_stream_can(w)) return 0;
-    const size_t least = bytes + tn_store_weight_bytes(st, LEAST), left = room > least ? (room - least) / 2 : 0;
-    e->window = LEAST + (int)TN_MIN(left / w->largest, (size_t)(w->n_blocks - 1 - LEAST));
+    const int most = TN_MAX(e->s->training.batch_size, FRAMES);
+    const size_t room = tn_engine_room(e);
+    size_t bytes;
+    int frames;
+    if (!tn_engine_pass_memory(e, most, &bytes, err) && bytes + bytes / 4 <= room) return 0;
+    st->to_run = true;
+    TN_TRY(fit_frames(e, most, &frames, &bytes, err));
+    if (!frames && tn_stream_can(w)) {
+        e->window = LEAST;
+        TN_TRY(fit_frames(e, most, &frames, &bytes, err));
+        const size_t left = frames ? (room - bytes) / 2 : 0;
+        e->window += (int)TN_MIN(left / w->largest, (size_t)(w->n_blocks - 1 - LEAST));
+    }
+    e->most = frames == most ? 0 : TN_MAX(frames, 1); /* where nothing fits, the pass says so */
     return 0;
 }
 

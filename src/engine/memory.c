@@ -58,6 +58,16 @@ int tn_engine_memory(const tn_engine *e, int micro, tn_memory *m, tn_error *err)
     return 0;
 }
 
+int tn_engine_pass_memory(const tn_engine *e, int frames, size_t *bytes, tn_error *err)
+{
+    tn_store *st = e->session->store;
+    takings t = {.workspace = 0};
+    TN_TRY(add_pass(&t, e, e->model, st, tn_engine_eval_pass(e, frames, true), 2, err));
+    *bytes = tn_store_weight_bytes(st, e->window) + 4 * st->n_params + tn_store_shadow_bytes(st) + activations_of(&t) +
+             t.workspace + sizeof(tn_step_constants) + sizeof(tn_optim_state);
+    return 0;
+}
+
 int tn_engine_full_float32(const tn_engine *e, int micro, size_t *bytes, tn_error *err)
 {
     tn_model *full;
