@@ -161,17 +161,19 @@ static int open_device(tn_engine *e, int index, const tn_run_options *o, tn_erro
     return tn_dev_open(&e->dev, index, &x, err);
 }
 
+/* Where a pass turns and goes back, what is in the window then comes once for both ways. */
 static int say_streamed(const tn_engine *e, tn_error *err)
 {
     tn_stream *s = e->session->store->stream;
+    const bool turns = e->session->store->grads != NULL;
     const double mib = 1048576, all = (double)s->total, window = (double)s->largest * s->window;
     double rate;
     TN_TRY(tn_stream_measure(s, &rate, err));
     tn_logf(e->log, TN_LOG_INFO,
             "the device cannot hold the weights of all layers: those of %d (%.1f MiB) stay in the host's memory and pass through a "
-            "window "
-            "of %d (%.1f MiB); about %.3g ms of copies in a forward pass and as much in a backward pass, at %.1f GB/s",
-            s->n_blocks, all / mib, s->window, window / mib, 1e3 * (all - window) / rate, 1e-9 * rate);
+            "window of %d (%.1f MiB); about %.3g ms of copies in %s, at %.1f GB/s",
+            s->n_blocks, all / mib, s->window, window / mib, 1e3 * (turns ? all - window : all) / rate,
+            turns ? "a forward pass and as much in a backward pass" : "each pass", 1e-9 * rate);
     return 0;
 }
 
@@ -233,90 +235,4 @@ void tn_engine_close(tn_engine *e)
     tn_model_free(e->model);
     tn_dev_close(e->dev);
     free(e);
-}
-
-tn_loss_spec tn_engine_loss(const tn_engine *e)
-{
-    return (tn_loss_spec){!strcmp(e->s->training.loss, "focal"), (float)e->s->training.alpha, (float)e->s->training.beta};
-}
-
-static bool teaches_empty(const tn_engine *e)
-{
-    return !strcmp(e->s->training.invisible, "negative");
-}
-
-double tn_engine_counted(const tn_engine *e, const tn_batch *b)
-{
-    double visible = 0;
-    for (int i = 0; i < b->n; i++) visible += b->labels[3 * i + 2] > 0;
-    return teaches_empty(e) ? b->n : visible;
-}
-
-int tn_engine_groups(const tn_engine *e)
-{
-    return TN_GROUP_HEAD | (e->s->model.lora.enabled ? TN_GROUP_LORA : 0) | (e->model->train_backbone ? TN_GROUP_BACKBONE : 0);
-}
-
-int tn_engine_frozen_epochs(const tn_engine *e)
-{
-    const int all = e->s->training.epochs;
-    return tn_engine_groups(e) == TN_GROUP_HEAD ? all : TN_MIN(e->s->training.freeze_epochs, all);
-}
-
-bool tn_engine_draws_rope(const tn_engine *e)
-{
-    return e->s->model.rope_augment && e->model->vit.rope;
-}
-
-tn_pass tn_engine_train_pass(const tn_engine *e, int batch, int groups)
-{
-    return (tn_pass){.batch = batch,
-                     .act = e->act,
-                     .groups = groups,
-                     .training = true,
-                     .loss = true,
-                     .heat = true,
-                     .recompute = e->recomputes ? 2 : 0,
-                     .kept = e->recomputes ? e->layers_kept : 0,
-                     .frames = true,
-                     .normalize = e->s->data.normalize,
-                     .sigma = (float)e->s->model.sigma,
-                     .negative = teaches_empty(e)};
-}
-
-tn_pass tn_engine_features_pass(const tn_engine *e, int batch)
-{
-    return (tn_pass){
-        .batch = batch, .act = e->act, .frames = true, .normalize = e->s->data.normalize, .stretch = TN_STRETCH_TO_GRID};
-}
-
-tn_pass tn_engine_head_pass(const tn_engine *e, int batch)
-{
-    tn_pass p = tn_engine_train_pass(e, batch, TN_GROUP_HEAD);
-    p.stretch = TN_STRETCH_FROM_GRID;
-    return p;
-}
-
-tn_pass tn_engine_eval_pass(const tn_engine *e, int batch, bool loss)
-{
-    return (tn_pass){.batch = batch,
-                     .act = e->act,
-                     .loss = loss,
-                     .heat = true,
-                     .merged = e->session->store->merged,
-                     .frames = true,
-                     .normalize = e->s->data.normalize,
-                     .sigma = (float)e->s->model.sigma,
-                     .negative = teaches_empty(e)};
-}
-
-tn_prep tn_engine_prep(const tn_engine *e, bool training)
-{
-    const tn_settings *s = e->s;
-    return (tn_prep){.width = e->image_w,
-                     .height = e->image_h,
-                     .heat_w = e->model->heat_w,
-                     .heat_h = e->model->heat_h,
-                     .flip_prob = training ? s->data.flip_prob : 0,
-                     .seed = (uint64_t)s->training.seed};
 }

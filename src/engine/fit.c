@@ -80,7 +80,8 @@ static size_t mib(size_t bytes)
 static int too_small(const search *s, tn_error *err)
 {
     const tn_memory *m = &s->least;
-    if (!m->total) return err->status; /* no plan at all: its sentence */
+    *s->m = (tn_memory){.version = TN_MEMORY_VERSION}; /* no plan of a run */
+    if (!m->total) return err->status;                 /* not even one that is too large: its sentence */
     return tn_fail(err, TN_ERR_MEMORY,
                    "training needs at least %zu MiB on '%s': %zu for frozen weights, %zu for what is trained, %zu for activations "
                    "and workspace with a micro-batch of %d; there are %zu MiB; use model.quantization.enabled=true, "

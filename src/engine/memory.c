@@ -3,13 +3,17 @@
 #include "machine.h"
 #include "stepper.h"
 #include "stream.h"
+#include "tensor_map.h"
 
 #include <stdio.h>
+
+enum { OPERANDS = 4 }; /* of a product that its descriptors are of */
 
 /* What the passes of a session take together. */
 typedef struct {
     size_t chunk[TN_MAX_CHUNKS]; /* of the arena, which they share */
     size_t constants;            /* which they do not */
+    int maps;                    /* descriptors of matrices that products may make */
     size_t workspace;
 } takings;
 
@@ -21,9 +25,15 @@ static int add_pass(takings *t, const tn_engine *e, const tn_model *m, tn_store 
     for (int i = 0; i < x->plan.n_chunks; i++) t->chunk[i] = TN_MAX(t->chunk[i], x->plan.chunk_bytes[i]);
     for (int i = 0; i < x->g.n_t; i++)
         if (x->g.t[i].kind == TN_G_CONST && x->plan.t[i].last >= 0) t->constants += (size_t)times * tn_gtensor_bytes(&x->g.t[i]);
+    for (int i = 0; pass.act != TN_F32 && i < x->g.n_n; i++) t->maps += times * OPERANDS * x->g.n[i].n_parts;
     t->workspace = TN_MAX(t->workspace, x->workspace);
     tn_exec_free(NULL, x);
     return 0;
+}
+
+static size_t workspace_of(const takings *t, const tn_engine *e)
+{
+    return t->workspace + tn_tensor_map_bytes(e->dev, t->maps);
 }
 
 static size_t activations_of(const takings *t)
@@ -53,7 +63,7 @@ int tn_engine_memory(const tn_engine *e, int micro, tn_memory *m, tn_error *err)
         TN_TRY(add_pass(&t, e, e->model, st, tn_engine_train_pass(e, micro, TN_GROUP_HEAD), 2, err));
     TN_TRY(add_pass(&t, e, e->model, st, tn_engine_eval_pass(e, micro, true), 2, err));
     m->activations = activations_of(&t);
-    m->workspace = t.workspace + tn_stepper_bytes(e, e->s->training.batch_size, micro, false);
+    m->workspace = workspace_of(&t, e) + tn_stepper_bytes(e, e->s->training.batch_size, micro, false);
     m->total = m->weights + m->parameters + m->gradients + m->optimizer + m->activations + m->workspace;
     return 0;
 }
@@ -64,7 +74,7 @@ int tn_engine_pass_memory(const tn_engine *e, int frames, size_t *bytes, tn_erro
     takings t = {.workspace = 0};
     TN_TRY(add_pass(&t, e, e->model, st, tn_engine_eval_pass(e, frames, true), 2, err));
     *bytes = tn_store_weight_bytes(st, e->window) + 4 * st->n_params + tn_store_shadow_bytes(st) + activations_of(&t) +
-             t.workspace + sizeof(tn_step_constants) + sizeof(tn_optim_state);
+             workspace_of(&t, e) + sizeof(tn_step_constants) + sizeof(tn_optim_state);
     return 0;
 }
 

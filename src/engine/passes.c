@@ -1,0 +1,90 @@
+/* What a configuration asks of the passes that a run makes. */
+#include "engine.h"
+
+#include <string.h>
+
+tn_loss_spec tn_engine_loss(const tn_engine *e)
+{
+    return (tn_loss_spec){!strcmp(e->s->training.loss, "focal"), (float)e->s->training.alpha, (float)e->s->training.beta};
+}
+
+static bool teaches_empty(const tn_engine *e)
+{
+    return !strcmp(e->s->training.invisible, "negative");
+}
+
+double tn_engine_counted(const tn_engine *e, const tn_batch *b)
+{
+    double visible = 0;
+    for (int i = 0; i < b->n; i++) visible += b->labels[3 * i + 2] > 0;
+    return teaches_empty(e) ? b->n : visible;
+}
+
+int tn_engine_groups(const tn_engine *e)
+{
+    return TN_GROUP_HEAD | (e->s->model.lora.enabled ? TN_GROUP_LORA : 0) | (e->model->train_backbone ? TN_GROUP_BACKBONE : 0);
+}
+
+int tn_engine_frozen_epochs(const tn_engine *e)
+{
+    const int all = e->s->training.epochs;
+    return tn_engine_groups(e) == TN_GROUP_HEAD ? all : TN_MIN(e->s->training.freeze_epochs, all);
+}
+
+bool tn_engine_draws_rope(const tn_engine *e)
+{
+    return e->s->model.rope_augment && e->model->vit.rope;
+}
+
+tn_pass tn_engine_train_pass(const tn_engine *e, int batch, int groups)
+{
+    return (tn_pass){.batch = batch,
+                     .act = e->act,
+                     .groups = groups,
+                     .training = true,
+                     .loss = true,
+                     .heat = true,
+                     .recompute = e->recomputes ? 2 : 0,
+                     .kept = e->recomputes ? e->layers_kept : 0,
+                     .frames = true,
+                     .normalize = e->s->data.normalize,
+                     .sigma = (float)e->s->model.sigma,
+                     .negative = teaches_empty(e)};
+}
+
+tn_pass tn_engine_features_pass(const tn_engine *e, int batch)
+{
+    return (tn_pass){
+        .batch = batch, .act = e->act, .frames = true, .normalize = e->s->data.normalize, .stretch = TN_STRETCH_TO_GRID};
+}
+
+tn_pass tn_engine_head_pass(const tn_engine *e, int batch)
+{
+    tn_pass p = tn_engine_train_pass(e, batch, TN_GROUP_HEAD);
+    p.stretch = TN_STRETCH_FROM_GRID;
+    return p;
+}
+
+tn_pass tn_engine_eval_pass(const tn_engine *e, int batch, bool loss)
+{
+    return (tn_pass){.batch = batch,
+                     .act = e->act,
+                     .loss = loss,
+                     .heat = true,
+                     .merged = e->session->store->merged,
+                     .frames = true,
+                     .normalize = e->s->data.normalize,
+                     .sigma = (float)e->s->model.sigma,
+                     .negative = teaches_empty(e)};
+}
+
+tn_prep tn_engine_prep(const tn_engine *e, bool training)
+{
+    const tn_settings *s = e->s;
+    return (tn_prep){.width = e->image_w,
+                     .height = e->image_h,
+                     .heat_w = e->model->heat_w,
+                     .heat_h = e->model->heat_h,
+                     .flip_prob = training ? s->data.flip_prob : 0,
+                     .seed = (uint64_t)s->training.seed};
+}
