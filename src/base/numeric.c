@@ -166,12 +166,19 @@ uint32_t tn_draw16(uint32_t seed, uint32_t i)
     return x >> (i & 1) * 16 & 0xffffu;
 }
 
+#define STEP 0x9E3779B97F4A7C15ull
+
 static uint64_t next_u64(tn_rng *r)
 {
-    uint64_t z = (r->state += 0x9E3779B97F4A7C15ull);
+    uint64_t z = (r->state += STEP);
     z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9ull;
     z = (z ^ (z >> 27)) * 0x94D049BB133111EBull;
     return z ^ (z >> 31);
+}
+
+void tn_rng_skip(tn_rng *r, uint64_t n)
+{
+    r->state += n * STEP;
 }
 
 double tn_rng_uniform(tn_rng *r)

@@ -49,6 +49,8 @@ typedef struct tn_rng {
 } tn_rng;
 /** Uniform in [0,1). */
 double tn_rng_uniform(tn_rng *r);
+/** Leaves out n of the numbers to come; a uniform value takes one, a normal one two. */
+void tn_rng_skip(tn_rng *r, uint64_t n);
 /** Standard normal (Box-Muller). */
 double tn_rng_normal(tn_rng *r);
 /** Uniform integer in [0,n). */

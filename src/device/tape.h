@@ -12,7 +12,7 @@
  * as long as the tape's owner. */
 typedef struct tn_note {
     const char *layer, *op, *variant; /* variant NULL: the operation has one way to run */
-    int node;                         /* of the graph; several entries may share one */
+    int node;                         /* of the graph; several entries may share one; -1: of none, it costs nothing */
     double flops, bytes;              /* of the node; on its first entry only */
 } tn_note;
 

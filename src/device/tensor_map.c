@@ -61,6 +61,11 @@ static int make_map(tn_dev *d, const tn_map_view *v, tn_buffer *maps, uint32_t i
     return tn_launch(d, k, args, TN_COUNT(args), &one, err);
 }
 
+size_t tn_tensor_map_bytes(const tn_dev *d, int n)
+{
+    return d->caps & TN_CAP_NV_WGMMA ? (size_t)TN_CEIL_DIV(n, (int)IN_CHUNK) * IN_CHUNK * MAP_BYTES : 0;
+}
+
 int tn_tensor_map(tn_dev *d, const tn_map_view *v, tn_buffer **maps, uint32_t *index, tn_error *err)
 {
     struct tn_tensor_maps *m = d->cl->maps;

@@ -18,4 +18,6 @@ typedef struct tn_map_view {
 
 /** The descriptor is number *index of *maps (both borrowed), for kernels enqueued from now on. */
 int tn_tensor_map(tn_dev *d, const tn_map_view *v, tn_buffer **maps, uint32_t *index, tn_error *err);
+/** Memory for n descriptors; 0 on devices that have no use for them. */
+size_t tn_tensor_map_bytes(const tn_dev *d, int n);
 #endif

@@ -170,17 +170,18 @@ static int open_team(tn_engine *e, const tn_quant_spec *quant, const tn_run_opti
     return 0;
 }
 
+/* Where a pass turns and goes back, what is in the window then comes once for both ways. */
 static int say_streamed(const tn_engine *e, const tn_member *who, tn_error *err)
 {
     tn_stream *s = who->session->store->stream;
     const double mib = 1048576, all = (double)s->total, window = (double)s->largest * s->window;
     double rate;
     TN_TRY(tn_stream_measure(s, &rate, err));
-    tn_logf(
-        e->log, TN_LOG_INFO,
-        "'%s' cannot hold the weights of all its layers: %.1f MiB stay in the host's memory and pass through a window of %d layers "
-        "(%.1f MiB); about %.3g ms of copies in a forward pass and as much in a backward pass, at %.1f GB/s",
-        who->dev->info.name, all / mib, s->window, window / mib, 1e3 * (all - window) / rate, 1e-9 * rate);
+    tn_logf(e->log, TN_LOG_INFO,
+            "'%s' cannot hold the weights of its layers: %.1f MiB stay in the host's memory and pass through a window of %d layers "
+            "(%.1f MiB); about %.3g ms of copies in %s, at %.1f GB/s",
+            who->dev->info.name, all / mib, s->window, window / mib, 1e3 * (e->optimises ? all - window : all) / rate,
+            e->optimises ? "a forward pass and as much in a backward pass" : "each pass", 1e-9 * rate);
     return 0;
 }
 

@@ -124,7 +124,7 @@ static size_t mib(size_t bytes)
 static int too_small(const search *s, tn_error *err)
 {
     const tn_memory *m = &s->least;
-    if (!m->total) return err->status; /* no plan at all: its sentence */
+    if (!m->total) return err->status; /* no plan, not even one that is too large: its sentence */
     return tn_fail(err, TN_ERR_MEMORY,
                    "training needs at least %zu MiB on '%s': %zu for frozen weights, %zu for what is trained, %zu for activations "
                    "and workspace with a micro-batch of %d; there are %zu MiB; use model.quantization.enabled=true, "
@@ -230,6 +230,7 @@ int tn_engine_fit(tn_engine *e, int *micro, tn_memory *m, tn_error *err)
 {
     search s = {.e = e, .always_again = e->s->training.checkpointing};
     TN_TRY(fit_window(&s, micro, err));
+    *m = (tn_memory){.version = TN_MEMORY_VERSION}; /* no plan of a run */
     if (!s.fit) return too_small(&s, err);
     TN_TRY(tn_engine_memory(e, *micro, m, err));
     say_kept(&s, *micro);
@@ -270,20 +271,39 @@ static int choose_for_training(tn_engine *e, tn_error *err)
     return rc;
 }
 
-/* A pass of one frame beside the weights; the window takes half of what that leaves. */
-static int choose_for_prediction(const tn_engine *e, tn_member *who, tn_error *err)
+/* The most frames, from `most` down by halves, that a pass takes beside the weights; 0: not even one. */
+static int fit_frames(tn_engine *e, const tn_member *who, int most, int *frames, size_t *bytes, tn_error *err)
+{
+    for (*frames = most; *frames; *frames /= 2) {
+        const int rc = tn_engine_pass_memory(e, who, *frames, bytes, err);
+        if (rc && rc != TN_ERR_MEMORY) return rc;
+        if (!rc && *bytes <= tn_member_room(who)) return 0;
+    }
+    return 0;
+}
+
+enum { FRAMES = 8 }; /* of a video at once, unless said otherwise */
+
+/* The window takes half of what a pass leaves: more frames may come at once than were planned with. */
+static int choose_for_prediction(tn_engine *e, tn_member *who, tn_error *err)
 {
     tn_store *st = who->session->store;
     const tn_stream *w = st->stream;
-    const tn_pass pass = tn_engine_eval_pass(e, 1, true);
-    const size_t room = tn_member_room(who), trained = 4 * st->n_params + tn_store_shadow_bytes(st);
-    size_t bytes = 0;
-    const int rc = tn_pass_bytes(&bytes, who->dev, e->model, &pass, &who->session->cut, err);
-    if (rc) return rc == TN_ERR_MEMORY ? 0 : rc; /* the pass will say it */
-    bytes += trained + tn_store_unpacked_bytes(st);
-    if (tn_store_weight_bytes(st, 0) + bytes <= room || !tn_stream_can(w)) return 0;
-    const size_t least = bytes + tn_store_weight_bytes(st, LEAST), left = room > least ? (room - least) / 2 : 0;
-    who->window = LEAST + (int)TN_MIN(left / w->largest, (size_t)(w->n_blocks - 1 - LEAST));
+    const int most = TN_MAX(e->s->training.batch_size, FRAMES);
+    const size_t room = tn_member_room(who);
+    size_t bytes;
+    int frames;
+    if (!tn_engine_pass_memory(e, who, most, &bytes, err) && bytes + bytes / 4 <= room) return 0;
+    st->to_run = true;
+    TN_TRY(fit_frames(e, who, most, &frames, &bytes, err));
+    if (!frames && tn_stream_can(w)) {
+        who->window = LEAST;
+        TN_TRY(fit_frames(e, who, most, &frames, &bytes, err));
+        const size_t left = frames ? (room - bytes) / 2 : 0;
+        who->window += (int)TN_MIN(left / w->largest, (size_t)(w->n_blocks - 1 - LEAST));
+    }
+    if (frames < most)
+        e->most = e->most ? TN_MIN(e->most, TN_MAX(frames, 1)) : TN_MAX(frames, 1); /* where nothing fits, the pass says so */
     return 0;
 }
 

@@ -7,6 +7,8 @@
 int tn_engine_memory(const tn_engine *e, int micro, tn_memory *m, tn_error *err);
 /** The same of one member of the team. */
 int tn_engine_member_memory(const tn_engine *e, const tn_member *who, int micro, tn_memory *m, tn_error *err);
+/** A prediction of so many frames, with its loss, on a member of an engine that does not train. */
+int tn_engine_pass_memory(const tn_engine *e, const tn_member *who, int frames, size_t *bytes, tn_error *err);
 /** Bytes that the run may take of the member's device. */
 size_t tn_member_room(const tn_member *who);
 /** Which layers' weights stream on a run that is about to begin (tn_member.window; the team's devices and division are there, its

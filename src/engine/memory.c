@@ -5,13 +5,17 @@
 #include "lane.h"
 #include "machine.h"
 #include "stream.h"
+#include "tensor_map.h"
 
 #include <stdio.h>
+
+enum { OPERANDS = 4 }; /* of a product that its descriptors are of */
 
 /* What the passes of a session take together. */
 typedef struct {
     size_t chunk[TN_MAX_CHUNKS]; /* of the arena, which they share */
     size_t constants;            /* which they do not */
+    int maps;                    /* descriptors of matrices that products may make */
     size_t workspace, crossing;
 } takings;
 
@@ -23,10 +27,16 @@ static int add_pass(takings *t, const tn_member *who, const tn_model *m, tn_stor
     for (int i = 0; i < x->plan.n_chunks; i++) t->chunk[i] = TN_MAX(t->chunk[i], x->plan.chunk_bytes[i]);
     for (int i = 0; i < x->g.n_t; i++)
         if (x->g.t[i].kind == TN_G_CONST && x->plan.t[i].last >= 0) t->constants += (size_t)times * tn_gtensor_bytes(&x->g.t[i]);
+    for (int i = 0; pass.act != TN_F32 && i < x->g.n_n; i++) t->maps += times * OPERANDS * x->g.n[i].n_parts;
     t->workspace = TN_MAX(t->workspace, x->workspace);
     t->crossing = TN_MAX(t->crossing, tn_channel_bytes(&x->g));
     tn_exec_free(NULL, x);
     return 0;
+}
+
+static size_t workspace_of(const takings *t, const tn_member *who)
+{
+    return t->workspace + tn_tensor_map_bytes(who->dev, t->maps);
 }
 
 static size_t arena_of(const takings *t)
@@ -58,7 +68,7 @@ static int member_activations(const tn_engine *e, const tn_member *who, int batc
     const size_t more = (size_t)(flights - 1) * arena_of(&t);
     TN_TRY(add_pass(&t, who, e->model, st, tn_engine_eval_pass(e, micro, true), 2, err));
     m->activations = activations_of(&t) + more;
-    m->workspace = t.workspace + (who->dev->info.unified_memory ? t.crossing : 0);
+    m->workspace = workspace_of(&t, who) + (who->dev->info.unified_memory ? t.crossing : 0);
     return 0;
 }
 
@@ -103,6 +113,16 @@ int tn_engine_memory(const tn_engine *e, int micro, tn_memory *m, tn_error *err)
         m->activations += own.activations, m->workspace += own.workspace, m->streamed += own.streamed;
     }
     sum_up(m);
+    return 0;
+}
+
+int tn_engine_pass_memory(const tn_engine *e, const tn_member *who, int frames, size_t *bytes, tn_error *err)
+{
+    tn_store *st = who->session->store;
+    takings t = {.workspace = 0};
+    TN_TRY(add_pass(&t, who, e->model, st, tn_engine_eval_pass(e, frames, true), 2, err));
+    *bytes = tn_store_weight_bytes(st, who->window) + 4 * st->n_params + tn_store_shadow_bytes(st) + activations_of(&t) +
+             workspace_of(&t, who) + sizeof(tn_step_constants) + sizeof(tn_optim_state);
     return 0;
 }
 

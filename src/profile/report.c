@@ -63,7 +63,7 @@ int tn_prof_add_tape(tn_profile_report *r, const tn_tape *t, const double *secon
     return 0;
 }
 
-/* Entries [i, end) are one node's; false when its costs are not known. */
+/* Entries [i, end) are one node's; false when its costs are not known. Those of no node (-1) cost nothing. */
 static bool node_costs(const tn_profile_report *r, int i, int *end, double *flops, double *bytes)
 {
     *flops = *bytes = 0;
@@ -71,7 +71,7 @@ static bool node_costs(const tn_profile_report *r, int i, int *end, double *flop
         *flops += r->entries[*end].flops;
         *bytes += r->entries[*end].bytes;
     }
-    return *flops > 0 || *bytes > 0;
+    return r->entries[i].node < 0 || *flops > 0 || *bytes > 0;
 }
 
 void tn_prof_sum_costs(tn_profile_report *r)

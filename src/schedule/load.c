@@ -1,35 +1,11 @@
 /* What a store begins with: initial values from the seed, or a checkpoint's; adapters' starts take their part of the base. */
 #include "load.h"
+#include "initial.h"
 #include "names.h"
 #include "qfile.h"
 
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
-
-static void initial(float *v, const tn_slot *s, uint64_t seed)
-{
-    const size_t n = (size_t)s->rows * (size_t)s->cols;
-    tn_rng r = tn_rng_named(seed, s->name);
-    const double fan = s->init_fan > 0 ? s->init_fan : 1;
-    for (size_t i = 0; i < n; i++) {
-        double x = 0;
-        switch (s->init) {
-        case TN_INIT_ZERO: break;
-        case TN_INIT_ONE: x = 1; break;
-        case TN_INIT_KAIMING_OUT: x = tn_rng_normal(&r) * (s->init_std > 0 ? s->init_std : sqrt(2 / fan)); break;
-        case TN_INIT_LORA_GAUSSIAN: x = tn_rng_normal(&r) / s->rows; break;
-        case TN_INIT_LORA_A: x = (2 * tn_rng_uniform(&r) - 1) / sqrt(fan); break;
-        case TN_INIT_CONV_BIAS: break;
-        case TN_INIT_TRUNC:
-            do x = tn_rng_normal(&r);
-            while (fabs(x) > 2);
-            x *= s->ndim == 2 ? fmin(0.02 * sqrt(768 / fan), 0.08) : 0.02;
-            break;
-        }
-        v[i] = (float)x;
-    }
-}
 
 int tn_store_init(tn_store *st, int groups, uint64_t seed, tn_error *err)
 {
@@ -43,8 +19,8 @@ int tn_store_init(tn_store *st, int groups, uint64_t seed, tn_error *err)
         TN_TRY(tn_watch_tell(&st->dev->watch, TN_PHASE_LOADING, s->name, i, st->m->n_slots, err));
         float *v = malloc((size_t)s->rows * (size_t)s->cols * sizeof *v);
         if (!v) return tn_oom(err);
-        initial(v, s, seed);
-        if (s->group == TN_GROUP_BACKBONE) rc = tn_adapt_base(st, i, v, seed, err);
+        rc = tn_initial(v, s, seed, err);
+        if (!rc && s->group == TN_GROUP_BACKBONE) rc = tn_adapt_base(st, i, v, seed, err);
         if (!rc) rc = tn_store_set(st, i, v, err);
         free(v);
     }

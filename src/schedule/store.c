@@ -236,20 +236,6 @@ size_t tn_store_weight_bytes(const tn_store *st, int window)
     return bytes;
 }
 
-size_t tn_store_unpacked_bytes(const tn_store *st)
-{
-    size_t most = 0;
-    for (int i = 0; i < st->m->n_slots; i++) {
-        size_t sum = 0;
-        if (!st->m->slots[i].linear || st->m->slots[i].joins) continue;
-        for (int k = i; k >= 0; k = tn_dense_next(st->m, k))
-            if (st->s[k].place == TN_PLACE_QUANT && !st->s[k].elsewhere)
-                sum += tn_tensor_count(&st->s[k].t) * tn_dtype_size(st->act);
-        most = TN_MAX(most, sum);
-    }
-    return most;
-}
-
 tn_optim_range tn_store_range(const tn_store *st, int g)
 {
     tn_optim_range r = {.p = st->params,

@@ -102,8 +102,6 @@ tn_tensor tn_store_operand(const tn_store *s, int slot);
 /** Device memory of what is frozen: the matrices and vectors, their format's tables, and vectors that are joined. window: as if
  * so many of the layers' blocks were there at once; 0: all. */
 size_t tn_store_weight_bytes(const tn_store *s, int window);
-/** The largest group of matrices that a product unpacks at once, as stored by the pass. */
-size_t tn_store_unpacked_bytes(const tn_store *s);
 /** What the shadow takes; 0 where storage is float32 and there is none. */
 size_t tn_store_shadow_bytes(const tn_store *s);
 /** The frozen vectors of n slots (-1: zeros), cols[i] long, one behind the other in *out (borrowed; NULL where every slot is -1).

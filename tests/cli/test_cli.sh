@@ -77,7 +77,7 @@ grep -q '"portable"' "$W/v/last/run.json" && ok || bad "run.json names no varian
 # micro-batches: the same model within rounding, and fewer bytes
 expect 0 '"micro_batch_size": 2' $T train $RUN --json --output-dir "$W/m" data.split.val_games=[] training.epochs=1 training.micro_batch_size=2
 expect 0 "" $T train $RUN --output-dir "$W/l" data.split.val_games=[] training.epochs=1 --memory-limit 16
-says "over the limit" $T train $RUN --output-dir "$W/l2" data.split.val_games=[] --memory-limit 1
+says "training needs at least" $T train $RUN --output-dir "$W/l2" data.split.val_games=[] --memory-limit 1
 for p in bf16 fp16; do expect 0 "loss" $T train $RUN --output-dir "$W/$p" data.split.val_games=[] training.epochs=1 training.precision=$p; done
 expect 0 "loss" $T train $RUN --output-dir "$W/full" data.split.val_games=[] training.epochs=2 training.backbone_freeze_epochs=1 \
   model.quantization.enabled=false model.lora.enabled=false model.backbone.freeze=false training.optimizer.name=sgd

@@ -24,7 +24,7 @@ expect 0 "loss" $T train $RUN "data.root=$ODD/data" "model.pretrained_model_name
 python3 -c 'import json, sys; json.load(open(sys.argv[1], encoding="utf-8"))' "$ODD/run/best/adapter_config.json" && ok || bad "adapter_config.json is no JSON"
 expect 0 "x " $T predict --checkpoint "$ODD/run/best" --image "$ODD/data/game1/Clip1/0000.jpg"
 expect 0 "4 samples" $T eval --checkpoint "$ODD/run/best" --split train
-says "over the limit" $T demo --config-dir configs --memory-limit 1 --output-dir "$W/de'mo"
+says "training needs at least" $T demo --config-dir configs --memory-limit 1 --output-dir "$W/de'mo"
 [ -d "$W/de'mo/data/hard" ] && ok || bad "the demonstration drew elsewhere"
 
 # a configuration that was printed reads back to itself

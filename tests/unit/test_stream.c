@@ -366,8 +366,7 @@ static size_t limit_for(const kind *k, int window, tn_memory *m)
     return total;
 }
 
-/* With exactly what the plan asks for a run streams, takes that much and no more, and says so; with a byte less than the least it
- * does not begin. */
+/* With exactly what the plan asks for a run streams, and takes that much and no more. */
 START_TEST(a_limit_makes_weights_stream)
 {
     static const kind k = {"dense", {"model.quantization.enabled=false"}, true};

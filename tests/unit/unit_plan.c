@@ -1,9 +1,12 @@
-/* The plan of a graph's memory. */
+/* The plan of a graph's memory; values that a model begins with. */
+#include "initial.h"
 #include "numeric.h"
 #include "plan.h"
 #include "unit.h"
 
+#include <math.h>
 #include <stdint.h>
+#include <string.h>
 
 START_TEST(planned_tensors_that_live_together_never_overlap)
 {
@@ -35,7 +38,29 @@ START_TEST(planned_tensors_that_live_together_never_overlap)
 }
 END_TEST
 
+/* Threads make the values that one generator gives in turn, of sizes that parts divide and do not. */
+START_TEST(initial_values_are_those_of_one_generator)
+{
+    static const int cols[] = {1, 977, 65536, 70001, 300007};
+    char name[] = "layer.0.mlp.up_proj.weight";
+    const int n = cols[_i];
+    const tn_slot s = {.name = name, .ndim = 2, .rows = 1, .cols = n, .init = TN_INIT_TRUNC, .init_fan = 3000};
+    float *v = malloc((size_t)n * sizeof *v);
+    tn_rng r = tn_rng_named(9, name);
+    tn_error e;
+    ck_assert_int_eq(tn_initial(v, &s, 9, &e), 0);
+    for (int i = 0; i < n; i++) {
+        double x;
+        do x = tn_rng_normal(&r);
+        while (fabs(x) > 2);
+        ck_assert_msg(v[i] == (float)(x * (0.02 * sqrt(768 / 3000.0))), "value %d of %d", i, n);
+    }
+    free(v);
+}
+END_TEST
+
 void unit_plan(Suite *s)
 {
+    add_tests(s, "initial", 120, TESTS(TIMES(initial_values_are_those_of_one_generator, 5)));
     add_tests(s, "plan", 120, TESTS(TIMES(planned_tensors_that_live_together_never_overlap, 10)));
 }
