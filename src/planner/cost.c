@@ -119,7 +119,7 @@ static double activations(const tn_costs *c, int a, int b, int in_flight, int ag
         kept -= s->rest + c->block_less[first + again] - c->block_less[first];
         transient = s->transient_again;
     }
-    return in_flight * (kept + in) + transient + in + 2 * out;
+    return in_flight * kept + transient + in + 2 * out;
 }
 
 /* The fewest blocks made again that leave the activations within `room`; -1: none have to be; -2: it does not fit. */
@@ -136,13 +136,9 @@ static int fewest(const tn_costs *c, int a, int b, int in_flight, double room)
     return low;
 }
 
-static double link_seconds(const tn_costs *c, const tn_planner_device *d, int a, int b)
+double tn_cost_of_crossing(const tn_costs *c, const tn_planner_device *d, int b)
 {
-    const double in = out_of(c, a - 1), out = out_of(c, b);
-    double x = 0;
-    if (a > 0) x += 2 * (d->latency + in / d->bandwidth);
-    if (b < c->p->n_layers - 1) x += 2 * (d->latency + out / d->bandwidth);
-    return x;
+    return b >= 0 && b < c->p->n_layers - 1 ? d->latency + out_of(c, b) / d->bandwidth : 0;
 }
 
 tn_stage_cost tn_cost_of_stage(const tn_costs *c, int kind, int a, int b, int in_flight)
@@ -156,7 +152,7 @@ tn_stage_cost tn_cost_of_stage(const tn_costs *c, int kind, int a, int b, int in
     v.compute = k->forward[b + 1] - k->forward[a] + k->backward[b + 1] - k->backward[a];
     if (again >= 0)
         v.compute += k->rest_again[b + 1] - k->rest_again[a] + k->block_again[c->before[a] + again] - k->block_again[c->before[a]];
-    v.link = link_seconds(c, k->d, a, b);
+    v.link = 2 * (tn_cost_of_crossing(c, k->d, a - 1) + tn_cost_of_crossing(c, k->d, b));
     v.update = k->slower * tn_line_at(k->d->update, s->parameters);
     v.activations = activations(c, a, b, in_flight, again);
     v.bytes = fixed + v.activations;

@@ -58,6 +58,8 @@ static int judge_stage(tn_planner_stage *out, tn_costs *c, const tn_split *s, co
                               .kept = tn_cost_kept(c, stage->first, stage->last, v.again),
                               .forward = k->forward[stage->last + 1] - k->forward[stage->first],
                               .link = v.link,
+                              .in = tn_cost_of_crossing(c, k->d, stage->first - 1),
+                              .out = tn_cost_of_crossing(c, k->d, stage->last),
                               .update = v.update,
                               .weights = sums->weights,
                               .state = 4 * sums->parameters,

@@ -18,11 +18,12 @@
  * update: the optimiser over the stage's parameters. A stage holds activations of as many micro-batches as there are stages from it
  * to the last (one where M is 1: 1F1B), and needs, N of them in flight,
  *
- *     weights + 4 parameters + N (kept + m in) + transient + m (in + 2 out)      (parameters, gradients, two moments)
+ *     weights + 4 parameters + N kept + transient + m (in + 2 out)      (parameters, gradients, two moments)
  *
- * kept: the sum over its layers; transient: the largest. Where that is more than the device has, the stage makes activations
- * again: those of its layers that are no blocks, and of as many of its first blocks as it takes. Such a layer keeps kept_again;
- * what it keeps less is transient, for which the largest of the stage counts.
+ * kept: the sum over its layers, an activation counting with the layer whose backward pass reads it last; transient: the largest.
+ * Where that is more than the device has, the stage makes activations again: those of its layers that are no blocks, and of as many
+ * of its first blocks as it takes. Such a layer keeps kept_again; what it keeps less is transient, for which the largest of the
+ * stage counts.
  *
  * Replicas take shares of the batch; the slowest decides. With more than one, each also pays for the sum of gradients: 2 (L + G/W)
  * of its slowest link for G bytes of parameters, and 2 (G/bandwidth + latency log2 hosts) where the plan uses several hosts.
@@ -92,7 +93,7 @@ typedef struct tn_planner_stage {
     int first, last, again;             /* again: how many blocks make their activations again; with kept other than TN_KEEPS_ALL */
     uint64_t kept;                      /* as in tn_split_stage */
     double forward, backward;           /* seconds of a micro-batch, making again included in the latter */
-    double link;                        /* seconds of a micro-batch on the link */
+    double link, in, out;               /* seconds of a micro-batch on the link; of these one way, from before and to behind */
     double network;                     /* to the next stage; 0: on this host, or the last */
     double update;                      /* seconds a step */
     double weights, state, activations; /* bytes; state: parameters, gradients, moments */

@@ -60,7 +60,7 @@ static double bytes_of(const tn_planner_problem *p, int a, int b, int m, int fli
         transient = fmax(transient, at(l->transient, m) + (blocks >= 0 ? less : 0));
     }
     const double in = crossing(p, a - 1, m), out = crossing(p, b, m);
-    return fixed + flight * (kept + in) + transient + in + 2 * out;
+    return fixed + flight * kept + transient + in + 2 * out;
 }
 
 /* Adds a stage's seconds; false where it does not fit. */
