@@ -26,6 +26,7 @@
 #include <tracknet/profile.h>
 #include <tracknet/progress.h>
 #include <tracknet/run.h>
+#include <tracknet/schedule.h>
 #include <tracknet/synth.h>
 #include <tracknet/train.h>
 

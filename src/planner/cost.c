@@ -65,13 +65,13 @@ static void fill_runs(tn_costs *c)
         tn_run_sums s = {0};
         for (int b = a; b < n; b++) {
             const tn_planner_layer *l = &c->p->layer[b];
-            const double transient = tn_line_at(l->transient, m), less = less_of(l, m);
+            const double less = less_of(l, m);
             s.weights += l->weights;
             s.parameters += l->parameters;
             s.kept += tn_line_at(l->kept, m);
             s.rest += is_block(l) ? 0 : less;
-            s.transient = fmax(s.transient, transient);
-            s.transient_again = fmax(s.transient_again, transient + less);
+            s.peak = fmax(s.peak, s.kept + tn_line_at(l->transient, m));
+            s.transient_again = fmax(s.transient_again, tn_line_at(l->again ? l->transient_again : l->transient, m));
             c->run[a * n + b] = s;
         }
     }
@@ -113,13 +113,10 @@ static double activations(const tn_costs *c, int a, int b, int in_flight, int ag
 {
     const tn_run_sums *s = &c->run[a * c->p->n_layers + b];
     const double in = out_of(c, a - 1), out = out_of(c, b);
-    double kept = s->kept, transient = s->transient;
-    if (again >= 0) {
-        const int first = c->before[a];
-        kept -= s->rest + c->block_less[first + again] - c->block_less[first];
-        transient = s->transient_again;
-    }
-    return in_flight * kept + transient + in + 2 * out;
+    const int first = c->before[a];
+    if (again < 0) return (in_flight - 1) * s->kept + s->peak + in + 2 * out;
+    const double kept = s->kept - s->rest - (c->block_less[first + again] - c->block_less[first]);
+    return in_flight * kept + s->transient_again + in + 2 * out;
 }
 
 /* The fewest blocks made again that leave the activations within `room`; -1: none have to be; -2: it does not fit. */

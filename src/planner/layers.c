@@ -196,6 +196,7 @@ static void settle(tn_layers *out, figures *const a[2], figures *const b[2], int
         l->kept = through(a[0][i].kept, b[0][i].kept, at, bt);
         l->kept_again = through(a[1][i].kept, b[1][i].kept, at, bt);
         l->transient = through(a[0][i].transient, b[0][i].transient, at, bt);
+        l->transient_again = through(a[1][i].transient, b[1][i].transient, at, bt);
         l->out = b[0][i].out / bt;
         for (int d = TN_FORWARD; d < TN_DIRECTIONS; d++) {
             const int back = d != TN_FORWARD, from = d == TN_AGAIN;

@@ -18,12 +18,13 @@
  * update: the optimiser over the stage's parameters. A stage holds activations of as many micro-batches as there are stages from it
  * to the last (one where M is 1: 1F1B), and needs, N of them in flight,
  *
- *     weights + 4 parameters + N kept + transient + m (in + 2 out)      (parameters, gradients, two moments)
+ *     weights + 4 parameters + (N - 1) kept + peak + m (in + 2 out)      (parameters, gradients, two moments)
  *
- * kept: the sum over its layers, an activation counting with the layer whose backward pass reads it last; transient: the largest.
- * Where that is more than the device has, the stage makes activations again: those of its layers that are no blocks, and of as many
- * of its first blocks as it takes. Such a layer keeps kept_again; what it keeps less is transient, for which the largest of the
- * stage counts.
+ * kept: the sum over its layers, an activation counting with the layer whose backward pass reads it last; peak: the largest, over
+ * its layers, of what they and those before them keep and the layer's own transient. Where that is more than the device has, the
+ * stage makes activations again: those of its layers that are no blocks, and of as many of its first blocks as it takes. Such a
+ * layer keeps kept_again, and the peak is then the stage's kept and the largest transient, which is transient_again for layers
+ * whose activations can be made again.
  *
  * Replicas take shares of the batch; the slowest decides. With more than one, each also pays for the sum of gradients: 2 (L + G/W)
  * of its slowest link for G bytes of parameters, and 2 (G/bandwidth + latency log2 hosts) where the plan uses several hosts.
@@ -59,12 +60,12 @@ typedef struct tn_layer_time {
 
 /** Bytes. */
 typedef struct tn_planner_layer {
-    int block;                  /* of the backbone: bit of tn_split_stage.kept; -1: none */
-    bool again;                 /* its activations can be made again */
-    double weights, parameters; /* frozen ones as stored; trained ones as float32, once */
-    tn_line kept, kept_again;   /* from its forward to its backward pass, by images */
-    tn_line transient;          /* beside what is kept, while it runs */
-    double out;                 /* an image's activation for the next layer */
+    int block;                          /* of the backbone: bit of tn_split_stage.kept; -1: none */
+    bool again;                         /* its activations can be made again */
+    double weights, parameters;         /* frozen ones as stored; trained ones as float32, once */
+    tn_line kept, kept_again;           /* from its forward to its backward pass, by images */
+    tn_line transient, transient_again; /* beside what is kept, while it runs */
+    double out;                         /* an image's activation for the next layer */
 } tn_planner_layer;
 
 typedef struct tn_planner_device {

@@ -540,7 +540,7 @@ static int fits_nowhere(const tn_planner_problem *p, tn_error *err)
         const double all = tn_line_at(l->kept, 1), less = l->again ? tn_line_at(l->kept_again, 1) : all;
         fixed += l->weights + 4 * l->parameters;
         kept += less;
-        transient = fmax(transient, tn_line_at(l->transient, 1) + all - less);
+        transient = fmax(transient, tn_line_at(l->again ? l->transient_again : l->transient, 1));
     }
     return tn_fail(err, TN_ERR_MEMORY,
                    "the model fits no division of these devices: one image at a time and with activations made again it needs %.0f "

@@ -51,16 +51,17 @@ static double crossing(const tn_planner_problem *p, int layer, int m)
 
 static double bytes_of(const tn_planner_problem *p, int a, int b, int m, int flight, int blocks)
 {
-    double fixed = 0, kept = 0, transient = 0;
+    double fixed = 0, kept = 0, peak = 0, transient = 0;
     for (int i = a; i <= b; i++) {
         const tn_planner_layer *l = &p->layer[i];
         const double less = l->again ? fmax(at(l->kept, m) - at(l->kept_again, m), 0) : 0;
         fixed += l->weights + 4 * l->parameters;
         kept += at(l->kept, m) - (made_again(p, a, i, blocks) ? less : 0);
-        transient = fmax(transient, at(l->transient, m) + (blocks >= 0 ? less : 0));
+        peak = fmax(peak, kept + at(l->transient, m));
+        transient = fmax(transient, at(l->again ? l->transient_again : l->transient, m));
     }
     const double in = crossing(p, a - 1, m), out = crossing(p, b, m);
-    return fixed + flight * kept + transient + in + 2 * out;
+    return fixed + (flight - 1) * kept + (blocks < 0 ? peak : kept + transient) + in + 2 * out;
 }
 
 /* Adds a stage's seconds; false where it does not fit. */
@@ -199,6 +200,7 @@ static void random_layer(tn_rng *r, tn_planner_layer *l, int i, int n)
     l->kept = line(r, 0, 12);
     l->kept_again = (tn_line){0, l->kept.image / 4};
     l->transient = line(r, 2, 4);
+    l->transient_again = (tn_line){l->transient.fixed, l->transient.image + l->kept.image};
     l->out = between(r, 0.1, 3);
 }
 
@@ -216,7 +218,7 @@ static void random_problem(small *s, tn_rng *r, int layers, int devices, int hos
         const bool twin = d && tn_rng_below(r, 3) == 0; /* some are alike */
         s->device[d] = twin ? s->device[d - 1]
                             : (tn_planner_device){.name = "made up",
-                                                  .memory = between(r, 60, 500),
+                                                  .memory = between(r, 50, 350),
                                                   .bandwidth = between(r, 1, 30),
                                                   .latency = between(r, 0, 0.3),
                                                   .update = {0.01, between(r, 0, 0.1)},
@@ -376,6 +378,7 @@ static tn_planner_problem big_problem(int kinds, int a_host, double memory)
         big_layer[i].kept = (tn_line){0, block ? 30e6 : 10e6};
         big_layer[i].kept_again = (tn_line){0, 4e6};
         big_layer[i].transient = (tn_line){50e6, 40e6};
+        big_layer[i].transient_again = (tn_line){50e6, 70e6};
         big_layer[i].out = 4e6;
         for (int k = 0; k < 3; k++) {
             const double slower = (1 + 0.7 * k) * (block ? 1 : 0.4);
