@@ -26,6 +26,8 @@
  * layer keeps kept_again, and the peak is then the stage's kept and the largest transient, which is transient_again for layers
  * whose activations can be made again.
  *
+ * Stages on the same cores are one for the pace: their t is added up, as are the times of replicas that share some.
+ *
  * Replicas take shares of the batch; the slowest decides. With more than one, each also pays for the sum of gradients: 2 (L + G/W)
  * of its slowest link for G bytes of parameters, and 2 (G/bandwidth + latency log2 hosts) where the plan uses several hosts.
  *
@@ -45,7 +47,7 @@
 #include "split.h"
 #include <stdbool.h>
 
-enum { TN_PLANNER_LAYERS = 128, TN_PLANNER_KINDS = 12, TN_PLANNER_STATES = 1000 };
+enum { TN_PLANNER_LAYERS = 128, TN_PLANNER_KINDS = 12, TN_PLANNER_STATES = 1000, TN_PLANNER_SHARES = 8 };
 
 /** fixed + image * n */
 typedef struct tn_line {
@@ -91,6 +93,7 @@ typedef struct tn_planner_problem {
 /** A stage as the model has it. */
 typedef struct tn_planner_stage {
     int device;                         /* of the problem */
+    int shares;                         /* the device's */
     int first, last, again;             /* again: how many blocks make their activations again; with kept other than TN_KEEPS_ALL */
     uint64_t kept;                      /* as in tn_split_stage */
     double forward, backward;           /* seconds of a micro-batch, making again included in the latter */

@@ -10,6 +10,7 @@ typedef struct {
     int replica, micros;
     double *input, *gradient;    /* [stages][micros]: of a stage's forward and backward pass; NAN: not yet known */
     double *free_at;             /* [stages] */
+    double *shared;              /* [TN_PLANNER_SHARES + 1]: of cores that stages of all replicas share */
     double *down_free, *up_free; /* [stages]: the edge behind a stage, each way */
     int *done_forward, *done_backward;
 } player;
@@ -35,11 +36,18 @@ static int send(player *p, int edge, int from, int micro, double when, double *f
     return add(p->out, (tn_span){p->replica, from, micro, TN_SPAN_LINK, begin, end}, err);
 }
 
+/* When a stage's cores are free. */
+static double *cores_of(const player *p, int s)
+{
+    const int shares = p->r->stage[s].shares;
+    return shares ? &p->shared[shares] : &p->free_at[s];
+}
+
 static int run_forward(player *p, int s, tn_error *err)
 {
     const int k = p->done_forward[s]++, at = s * p->micros + k, last = p->r->n_stages - 1;
-    const double begin = fmax(p->free_at[s], p->input[at]), end = begin + p->r->stage[s].forward;
-    p->free_at[s] = end;
+    const double begin = fmax(*cores_of(p, s), p->input[at]), end = begin + p->r->stage[s].forward;
+    *cores_of(p, s) = end;
     TN_TRY(add(p->out, (tn_span){p->replica, s, k, TN_SPAN_FORWARD, begin, end}, err));
     if (s < last) return send(p, s, s, k, end, &p->down_free[s], &p->input[at + p->micros], err);
     p->gradient[at] = end;
@@ -49,8 +57,8 @@ static int run_forward(player *p, int s, tn_error *err)
 static int run_backward(player *p, int s, tn_error *err)
 {
     const int k = p->done_backward[s]++, at = s * p->micros + k;
-    const double begin = fmax(p->free_at[s], p->gradient[at]), end = begin + p->r->stage[s].backward;
-    p->free_at[s] = end;
+    const double begin = fmax(*cores_of(p, s), p->gradient[at]), end = begin + p->r->stage[s].backward;
+    *cores_of(p, s) = end;
     TN_TRY(add(p->out, (tn_span){p->replica, s, k, TN_SPAN_BACKWARD, begin, end}, err));
     return s > 0 ? send(p, s - 1, s, k, end, &p->up_free[s - 1], &p->gradient[at - p->micros], err) : 0;
 }
@@ -80,9 +88,9 @@ static int play(player *p, tn_error *err)
     return rc;
 }
 
-static int play_replica(tn_timeline *out, const tn_planner_replica *r, int replica, tn_error *err)
+static int play_replica(tn_timeline *out, const tn_planner_replica *r, int replica, double *shared, tn_error *err)
 {
-    player p = {.out = out, .r = r, .replica = replica, .micros = TN_CEIL_DIV(r->images, r->micro)};
+    player p = {.out = out, .r = r, .replica = replica, .shared = shared, .micros = TN_CEIL_DIV(r->images, r->micro)};
     const size_t n = (size_t)r->n_stages * (size_t)p.micros, stages = (size_t)r->n_stages;
     p.input = malloc(sizeof(double) * (2 * n + 3 * stages));
     p.done_forward = calloc(2 * stages, sizeof(int));
@@ -114,8 +122,9 @@ static int finish(tn_timeline *t, const tn_planner_result *r, tn_error *err)
 int tn_timeline_play(tn_timeline *t, const tn_planner_result *r, tn_error *err)
 {
     *t = (tn_timeline){0};
+    double shared[TN_PLANNER_SHARES + 1] = {0};
     int rc = 0;
-    for (int i = 0; !rc && i < r->n_replicas; i++) rc = play_replica(t, &r->replica[i], i, err);
+    for (int i = 0; !rc && i < r->n_replicas; i++) rc = play_replica(t, &r->replica[i], i, shared, err);
     if (!rc) rc = finish(t, r, err);
     if (rc) tn_timeline_free(t);
     return rc;
