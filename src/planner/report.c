@@ -106,18 +106,32 @@ static int used(const tn_planner_result *v)
     return n;
 }
 
+/* Seconds of the best device that could run alone; and *all: of all that the plan uses, were nothing lost by dividing. */
+static double best_alone(const tn_run_plan *p, double *all)
+{
+    const tn_planner_result *v = &p->result;
+    double best = INFINITY, rate = 0;
+    for (int i = 0; i < p->problem.n_devices; i++) best = fmin(best, p->alone[i]);
+    for (int i = 0; i < v->n_replicas; i++)
+        for (int k = 0; k < v->replica[i].n_stages; k++) rate += 1 / p->alone[v->replica[i].stage[k].device];
+    *all = 1 / rate;
+    return best;
+}
+
 static void add_summary(tn_text *out, const tn_run_plan *p)
 {
     const tn_planner_result *v = &p->result;
     const double seconds = p->timeline.seconds, rate = p->problem.batch / seconds;
     const int n = used(v);
+    double all;
+    const double best = best_alone(p, &all);
     tn_text_addf(out, "step        %.2f ms predicted, %.1f img/s with a batch of %d in %s", 1e3 * seconds, rate, p->problem.batch,
                  tn_dtype_name(p->e->act));
     if (v->exchange > 0) tn_text_addf(out, "; the sum of gradients %.2f ms of it", 1e3 * v->exchange);
     tn_text_addf(out, "\n");
-    if (n > 1 && isfinite(p->alone))
-        tn_text_addf(out, "gain        %.2f times the best device alone (%.2f ms), %.0f %% of %d devices\n", p->alone / seconds,
-                     1e3 * p->alone, 100 * p->alone / seconds / n, n);
+    if (n > 1 && isfinite(best))
+        tn_text_addf(out, "gain        %.2f times the best device alone (%.2f ms); %.0f %% of what the %d could do apart\n",
+                     best / seconds, 1e3 * best, 100 * all / seconds, n);
     else if (n > 1) tn_text_addf(out, "gain        no device holds the model alone\n");
     tn_text_addf(out, "planned     in %.1f ms, for %d device%s\n", 1e3 * p->planning_seconds, p->problem.n_devices,
                  p->problem.n_devices == 1 ? "" : "s");
@@ -219,6 +233,8 @@ char *tn_run_plan_json(const tn_run_plan *p)
 {
     json_t *replicas = json_array(), *layers = json_array(), *devices = json_array();
     tn_text split = {0};
+    double all;
+    const double best = best_alone(p, &all);
     add_split(&split, p);
     for (int i = 0; i < p->result.n_replicas; i++) json_array_append_new(replicas, replica_json(p, i));
     for (int i = 0; i < p->layers.n; i++) json_array_append_new(layers, layer_json(p, i));
@@ -227,12 +243,13 @@ char *tn_run_plan_json(const tn_run_plan *p)
         for (int k = 0; k < i && p->machine.n; k++) seen |= p->device[k].time == p->device[i].time;
         if (!seen) json_array_append_new(devices, device_json(p, i));
     }
-    json_t *j = json_pack("{s:f, s:f, s:f, s:f, s:f, s:i, s:i, s:s, s:o, s:s, s:o, s:o, s:o, s:o}", "step_seconds",
-                          p->timeline.seconds, "model_seconds", p->result.seconds, "exchange_seconds", p->result.exchange,
-                          "images_per_second", p->problem.batch / p->timeline.seconds, "planning_seconds", p->planning_seconds,
-                          "batch", p->problem.batch, "n_devices", p->problem.n_devices, "storage", tn_dtype_name(p->e->act),
-                          "alone_seconds", tn_json_real(p->alone), "split", split.s ? split.s : "", "replicas", replicas, "left",
-                          left_json(p), "layers", layers, "devices", devices);
+    json_t *j =
+        json_pack("{s:f, s:f, s:f, s:f, s:f, s:i, s:i, s:s, s:o, s:o, s:s, s:o, s:o, s:o, s:o}", "step_seconds",
+                  p->timeline.seconds, "model_seconds", p->result.seconds, "exchange_seconds", p->result.exchange,
+                  "images_per_second", p->problem.batch / p->timeline.seconds, "planning_seconds", p->planning_seconds, "batch",
+                  p->problem.batch, "n_devices", p->problem.n_devices, "storage", tn_dtype_name(p->e->act), "alone_seconds",
+                  tn_json_real(best), "efficiency", tn_json_real(isfinite(best) ? all / p->timeline.seconds : NAN), "split",
+                  split.s ? split.s : "", "replicas", replicas, "left", left_json(p), "layers", layers, "devices", devices);
     char *text = j ? json_dumps(j, JSON_INDENT(2) | JSON_SORT_KEYS | JSON_REAL_PRECISION(9)) : NULL;
     json_decref(j);
     tn_text_free(&split);
@@ -255,7 +272,7 @@ char *tn_run_plan_svg(const tn_run_plan *p, const tn_timeline *measured)
             snprintf(label[at], sizeof label[at], "%d %.20s  %s", d->id, d->name, run_of(run, p, s));
             row[at] = (tn_svg_row){i, k, label[at]};
         }
-    snprintf(title, sizeof title, "a step of %d images: %.4g ms predicted, %.4g img/s", p->problem.batch, 1e3 * p->timeline.seconds,
+    snprintf(title, sizeof title, "a step of %d images: %.2f ms predicted, %.1f img/s", p->problem.batch, 1e3 * p->timeline.seconds,
              p->problem.batch / p->timeline.seconds);
     if (row && label) tn_timeline_svg(&out, title, row, n, &p->timeline, measured);
     free(row);

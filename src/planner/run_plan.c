@@ -112,23 +112,30 @@ static void take_settings(tn_run_plan *p, const tn_settings *s)
     if (s->training.checkpointing) always_again(p);
 }
 
-/* The best of the devices when it is the only one: each kind once. */
-static void find_alone(tn_run_plan *p)
+static double alone(const tn_run_plan *p, int device)
 {
-    p->alone = INFINITY;
+    tn_planner_problem one = p->problem;
+    tn_planner_result r;
+    tn_error unread;
+    one.device = &p->device[device];
+    one.n_devices = 1;
+    if (tn_planner_solve(&r, &one, &unread)) return INFINITY;
+    const double seconds = r.seconds;
+    tn_planner_free(&r);
+    return seconds;
+}
+
+/* Each kind once. */
+static int find_alone(tn_run_plan *p, tn_error *err)
+{
+    p->alone = calloc((size_t)p->problem.n_devices, sizeof *p->alone);
+    if (!p->alone) return tn_oom(err);
     for (int i = 0; i < p->problem.n_devices; i++) {
-        tn_planner_problem one = p->problem;
-        tn_planner_result r;
-        tn_error unread;
-        bool seen = false;
-        for (int k = 0; k < i; k++) seen |= p->device[k].time == p->device[i].time;
-        if (seen) continue;
-        one.device = &p->device[i];
-        one.n_devices = 1;
-        if (tn_planner_solve(&r, &one, &unread)) continue;
-        p->alone = fmin(p->alone, r.seconds);
-        tn_planner_free(&r);
+        int k = 0;
+        while (p->device[k].time != p->device[i].time) k++;
+        p->alone[i] = k < i ? p->alone[k] : alone(p, i);
     }
+    return 0;
 }
 
 static int judge(tn_run_plan *p, const char *stages, tn_error *err)
@@ -151,7 +158,7 @@ static int solve(tn_run_plan *p, const char *stages, tn_error *err)
     const double begin = tn_now();
     TN_TRY(stages ? judge(p, stages, err) : tn_planner_solve(&p->result, &p->problem, err));
     p->planning_seconds = tn_now() - begin;
-    find_alone(p);
+    TN_TRY(find_alone(p, err));
     return tn_timeline_play(&p->timeline, &p->result, err);
 }
 
@@ -194,6 +201,7 @@ void tn_run_plan_free(tn_run_plan *p)
     free(p->speed);
     free(p->device);
     free(p->name);
+    free(p->alone);
     free(p->left);
     tn_machine_free(&p->machine);
     tn_layers_free(&p->layers);

@@ -18,7 +18,7 @@ typedef struct tn_run_plan {
     tn_planner_result result;
     tn_timeline timeline;
     char *left;              /* sentences about devices that "all" did not take, a line each; owned */
-    double alone;            /* seconds of the best plan with one device; INFINITY: none holds the model */
+    double *alone;           /* [devices]: seconds of a step on that one alone; INFINITY: it does not hold the model */
     double planning_seconds; /* that the search took */
 } tn_run_plan;
 

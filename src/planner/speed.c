@@ -186,6 +186,7 @@ static int time_layers(tn_layer_time *out, tn_speed *s, bench *b, int most, tn_e
     for (int i = 0; i < TN_PLANNER_LAYERS; i++) one += t[0].forward[i] + t[0].backward[i];
     n = (int)fmin(fmax(LONG_STEP / fmax(one, 1e-9), 2), most);
     if (!rc) rc = time_step(&t[1], b, n, false, err);
+    for (; rc == TN_ERR_MEMORY && n > 2; rc = time_step(&t[1], b, n, false, err)) n /= 2;
     if (!rc) rc = time_step(&t[2], b, n, true, err);
     for (int i = 0; !rc && i < TN_PLANNER_LAYERS; i++) {
         out[i].forward = through(t[0].forward[i], t[1].forward[i], 1, n);
@@ -354,7 +355,7 @@ static int measured(tn_speed *out, tn_layer_time *small, bench *b, int most, int
 
 int tn_speed_of(tn_speed *out, const tn_engine *e, const tn_layers *l, int index, const tn_run_options *o, tn_error *err)
 {
-    const tn_dev_options x = {o->memory_limit, e->log, e->watch, o->variants, o->cache, o->helper};
+    const tn_dev_options x = {0, e->log, e->watch, o->variants, o->cache, o->helper};
     const int most = TN_MAX(e->s->training.batch_size, 2);
     tn_layer_time *small = calloc(TN_PLANNER_LAYERS, sizeof *small);
     tn_dev *d = NULL;
@@ -365,7 +366,7 @@ int tn_speed_of(tn_speed *out, const tn_engine *e, const tn_layers *l, int index
     if (!rc) rc = measured(out, small, &b, most, small_layers(e, l), err);
     if (!rc) {
         spread(out, small, e, l);
-        out->memory = (double)(d->memory_limit ? d->memory_limit : d->info.global_memory / 10 * 9);
+        out->memory = (double)(o->memory_limit ? o->memory_limit : d->info.global_memory / 10 * 9);
     }
     bench_close(&b);
     tn_dev_close(d);
