@@ -68,6 +68,7 @@ static void fill_runs(tn_costs *c)
             const double less = less_of(l, m);
             s.weights += l->weights;
             s.parameters += l->parameters;
+            s.inputs += l->inputs;
             s.kept += tn_line_at(l->kept, m);
             s.rest += is_block(l) ? 0 : less;
             s.peak = fmax(s.peak, s.kept + tn_line_at(l->transient, m));
@@ -112,11 +113,11 @@ static double out_of(const tn_costs *c, int layer)
 static double activations(const tn_costs *c, int a, int b, int in_flight, int again)
 {
     const tn_run_sums *s = &c->run[a * c->p->n_layers + b];
-    const double in = out_of(c, a - 1), out = out_of(c, b);
+    const double in = out_of(c, a - 1), out = out_of(c, b), beside = s->inputs + in + 2 * out;
     const int first = c->before[a];
-    if (again < 0) return (in_flight - 1) * s->kept + s->peak + in + 2 * out;
+    if (again < 0) return (in_flight - 1) * s->kept + s->peak + beside;
     const double kept = s->kept - s->rest - (c->block_less[first + again] - c->block_less[first]);
-    return in_flight * kept + s->transient_again + in + 2 * out;
+    return in_flight * kept + s->transient_again + beside;
 }
 
 /* The fewest blocks made again that leave the activations within `room`; -1: none have to be; -2: it does not fit. */

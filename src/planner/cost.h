@@ -5,7 +5,7 @@
 
 /** Sums over the layers a..b, in bytes at the table's micro-batch. */
 typedef struct tn_run_sums {
-    double weights, parameters, kept, peak;
+    double weights, parameters, inputs, kept, peak;
     double rest, transient_again; /* rest: what layers that are no blocks keep less when they make it again */
 } tn_run_sums;
 

@@ -80,7 +80,7 @@ static double live_at(const tn_exec *x, int node)
 }
 
 /* What a layer needs beside what it and those below it keep. */
-static void add_transient(figures *f, const tn_exec *x, double beside)
+static void add_transient(figures *f, const tn_exec *x)
 {
     const tn_graph *g = &x->g;
     const double packing = (double)x->plan.total / fmax((double)x->plan.live_peak, 1);
@@ -90,7 +90,7 @@ static void add_transient(figures *f, const tn_exec *x, double beside)
         const double more = live_at(x, i) * packing - kept;
         f[g->n[i].layer].transient = fmax(f[g->n[i].layer].transient, more);
     }
-    for (int l = 0; l < g->n_layers; l++) f[l].transient += (double)x->workspace + beside;
+    for (int l = 0; l < g->n_layers; l++) f[l].transient += (double)x->workspace;
 }
 
 /* The last layer whose forward pass reads t; -1: none. */
@@ -129,7 +129,7 @@ static int measure(figures *f, tn_layers *out, const tn_engine *e, int images, i
     for (int i = 0; recompute && i < out->n; i++) out->layer[i].again = x->g.layers[i].recompute != 0;
     add_work(f, &x->g);
     add_kept(f, x);
-    add_transient(f, x, (double)tn_stepper_bytes(e, e->s->training.batch_size, images, false));
+    add_transient(f, x);
     add_crossing(f, &x->g);
     tn_exec_free(NULL, x);
     return 0;
@@ -223,6 +223,7 @@ static int fill(tn_layers *out, figures *f, const tn_engine *e, tn_error *err)
         TN_TRY(measure(at_b[again], out, e, b, 2 * again, err));
     }
     settle(out, at_a, at_b, a, b);
+    out->layer[0].inputs = (double)tn_stepper_bytes(e, e->s->training.batch_size, b, false);
     for (int i = 0; i < out->n; i++) out->names[i] = out->name[i];
     return add_weights(out, e, err);
 }

@@ -18,7 +18,7 @@
  * update: the optimiser over the stage's parameters. A stage holds activations of as many micro-batches as there are stages from it
  * to the last (one where M is 1: 1F1B), and needs, N of them in flight,
  *
- *     weights + 4 parameters + (N - 1) kept + peak + m (in + 2 out)      (parameters, gradients, two moments)
+ *     weights + 4 parameters + inputs + (N - 1) kept + peak + m (in + 2 out)    (parameters, gradients, moments)
  *
  * kept: the sum over its layers, an activation counting with the layer whose backward pass reads it last; peak: the largest, over
  * its layers, of what they and those before them keep and the layer's own transient. Where that is more than the device has, the
@@ -37,10 +37,10 @@
  * searched in which replicas, dealt from the kinds' devices by a second dynamic programme, take all of the batch. Devices that are
  * alike are one kind, which keeps 64 of them cheap.
  *
- * With 8 devices or fewer that is exact for batches and micro-batches of up to 16; larger micro-batches go in steps of an eighth,
- * and five kinds or fewer are told apart (TN_PLANNER_STATES; the two nearest in speed become one, for which the slower stands).
- * With more devices pipelines of 1, 2, 4, 6 ... stages are tried while that gains 4 %, with micro-batches of 1, 2, 4, 8 and 16, and
- * a stage may lose 1 % by what is not told apart. Hosts that are alike are interchangeable, and a pipeline begins with a fresh one.
+ * With 4 devices or fewer that is exact for batches of up to 16; above, pipelines take micro-batches of powers of two. With more,
+ * pipelines of 1, 2, 4, and while that gains 4 % of 6, 8 ... stages are tried, with micro-batches of 1, 2, 4, 8 and 16, and a stage
+ * may lose 1 % by what is not told apart; of many kinds (TN_PLANNER_STATES) the two nearest in speed become one, for which the
+ * slower stands. Hosts that are alike are interchangeable, and a pipeline begins with a fresh one.
  */
 #ifndef TN_PLANNER_H
 #define TN_PLANNER_H
@@ -67,6 +67,7 @@ typedef struct tn_planner_layer {
     double weights, parameters;         /* frozen ones as stored; trained ones as float32, once */
     tn_line kept, kept_again;           /* from its forward to its backward pass, by images */
     tn_line transient, transient_again; /* beside what is kept, while it runs */
+    double inputs;                      /* frames that wait for it, whatever the micro-batch */
     double out;                         /* an image's activation for the next layer */
 } tn_planner_layer;
 

@@ -6,8 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MOST_MICROS = 64, MOST_SHARING = 6, FEW = 8, MANY_MICRO = 16 };
-/* With more than FEW devices, pipelines are tried deeper and deeper while that gains as much as this. */
+enum { MOST_MICROS = 64, MOST_SHARING = 6, FEW = 4, MANY_MICRO = 16, LEAST_DEPTH = 4 };
+/* With more than FEW devices, pipelines deeper than LEAST_DEPTH are tried while that gains as much as this. */
 #define WORTH_DEEPER 0.04
 /* And what a stage may lose by the search. */
 #define NEAR 0.01
@@ -111,8 +111,10 @@ static void take_parts(search *s, int micro, bool alone)
 /* Is the micro-batch tried in pipelines? With many devices those near the one of the best plan so far (0: there is none). */
 static bool in_pipelines(const search *s, int micro, int near)
 {
-    if (is_few(s)) return true;
-    return micro <= MANY_MICRO && !(micro & (micro - 1)) && (!near || (micro <= near && 4 * micro >= near));
+    const bool power = !(micro & (micro - 1));
+    if (is_few(s)) return micro <= MANY_MICRO || power || micro == s->p->max_micro;
+    near = TN_MIN(near, MANY_MICRO);
+    return micro <= MANY_MICRO && power && (!near || (micro <= near && 4 * micro >= near));
 }
 
 static int find_parts(search *s, int depth, int near, tn_error *err)
@@ -402,7 +404,7 @@ static int run(search *s, outcome *o, tn_error *err)
     for (int depth = is_few(s) ? deepest : 1;;) {
         const double before = o->seconds;
         TN_TRY(run_to(s, o, depth, micro_of(s, o), err));
-        if (isfinite(before) && o->seconds >= before * (1 - WORTH_DEEPER)) return 0;
+        if (depth >= LEAST_DEPTH && isfinite(before) && o->seconds >= before * (1 - WORTH_DEEPER)) return 0;
         if (depth == deepest && (isfinite(o->seconds) || is_few(s) || s->desperate)) return 0;
         s->desperate |= depth == deepest;
         depth = depth == deepest ? 1 : TN_MIN(depth < 4 ? 2 * depth : depth + 2, deepest);
@@ -538,13 +540,13 @@ static int fits_nowhere(const tn_planner_problem *p, tn_error *err)
     for (int i = 0; i < p->n_layers; i++) {
         const tn_planner_layer *l = &p->layer[i];
         const double all = tn_line_at(l->kept, 1), less = l->again ? tn_line_at(l->kept_again, 1) : all;
-        fixed += l->weights + 4 * l->parameters;
+        fixed += l->weights + 4 * l->parameters + l->inputs;
         kept += less;
         transient = fmax(transient, tn_line_at(l->again ? l->transient_again : l->transient, 1));
     }
     return tn_fail(err, TN_ERR_MEMORY,
                    "the model fits no division of these devices: one image at a time and with activations made again it needs %.0f "
-                   "MiB (%.0f of weights and optimiser), and %d device%s %.0f MiB",
+                   "MiB (%.0f of weights, optimiser and frames that wait), and %d device%s %.0f MiB",
                    (fixed + kept + transient) / 1048576, fixed / 1048576, p->n_devices,
                    p->n_devices == 1 ? " has" : "s have together", memory / 1048576);
 }

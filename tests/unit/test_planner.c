@@ -55,7 +55,7 @@ static double bytes_of(const tn_planner_problem *p, int a, int b, int m, int fli
     for (int i = a; i <= b; i++) {
         const tn_planner_layer *l = &p->layer[i];
         const double less = l->again ? fmax(at(l->kept, m) - at(l->kept_again, m), 0) : 0;
-        fixed += l->weights + 4 * l->parameters;
+        fixed += l->weights + 4 * l->parameters + l->inputs;
         kept += at(l->kept, m) - (made_again(p, a, i, blocks) ? less : 0);
         peak = fmax(peak, kept + at(l->transient, m));
         transient = fmax(transient, at(l->again ? l->transient_again : l->transient, m));
@@ -197,6 +197,7 @@ static void random_layer(tn_rng *r, tn_planner_layer *l, int i, int n)
     *l = (tn_planner_layer){.block = i > 0 && i < n - 2 ? i - 1 : -1, .again = i < n - 1};
     l->weights = between(r, 0, 40);
     l->parameters = between(r, 0, 4);
+    l->inputs = i ? 0 : between(r, 0, 5);
     l->kept = line(r, 0, 12);
     l->kept_again = (tn_line){0, l->kept.image / 4};
     l->transient = line(r, 2, 4);
