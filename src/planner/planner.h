@@ -37,10 +37,10 @@
  * searched in which replicas, dealt from the kinds' devices by a second dynamic programme, take all of the batch. Devices that are
  * alike are one kind, which keeps 64 of them cheap.
  *
- * With 4 devices or fewer that is exact for batches of up to 16; above, pipelines take micro-batches of powers of two. With more,
- * pipelines of 1, 2, 4, and while that gains 4 % of 6, 8 ... stages are tried, with micro-batches of 1, 2, 4, 8 and 16, and a stage
- * may lose 1 % by what is not told apart; of many kinds (TN_PLANNER_STATES) the two nearest in speed become one, for which the
- * slower stands. Hosts that are alike are interchangeable, and a pipeline begins with a fresh one.
+ * With 4 devices or fewer, or 8 of two kinds, that is exact for batches of up to 16; above, pipelines take micro-batches of powers
+ * of two. With more, pipelines of 1, 2, 4, and while that gains 4 % of 6, 8 ... stages are tried, with micro-batches of 1, 2, 4, 8
+ * and 16, and a stage may lose 1 % by what is not told apart; of many kinds (TN_PLANNER_STATES) the two nearest in speed become
+ * one, for which the slower stands. Hosts that are alike are interchangeable, and a pipeline begins with a fresh one.
  */
 #ifndef TN_PLANNER_H
 #define TN_PLANNER_H

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MOST_MICROS = 64, MOST_SHARING = 6, FEW = 4, MANY_MICRO = 16, LEAST_DEPTH = 4 };
+enum { MOST_MICROS = 64, MOST_SHARING = 6, FEW = 4, FEW_KINDS = 2, MANY_MICRO = 16, LEAST_DEPTH = 4 };
 /* With more than FEW devices, pipelines deeper than LEAST_DEPTH are tried while that gains as much as this. */
 #define WORTH_DEEPER 0.04
 /* And what a stage may lose by the search. */
@@ -48,7 +48,7 @@ typedef struct {
 
 static bool is_few(const search *s)
 {
-    return s->p->n_devices <= FEW;
+    return s->p->n_devices <= (s->kinds.n <= FEW_KINDS ? 2 * FEW : FEW);
 }
 
 /* Every size to 16, then steps of an eighth; with many devices powers of two and what lies half-way. */
