@@ -1,6 +1,7 @@
 /* The planner against every division there is, on small models and a few unequal devices; and how long it takes over many. */
 #include "numeric.h"
 #include "planner.h"
+#include "svg.h"
 #include "../testlib.h"
 
 #include <math.h>
@@ -366,6 +367,68 @@ START_TEST(a_device_that_does_not_help_is_left_out)
 }
 END_TEST
 
+/* ---- a step played through ---- */
+
+static tn_planner_stage stages[2] = {{.forward = 1, .backward = 2, .update = 0.5}, {.device = 1, .forward = 1, .backward = 2}};
+static tn_planner_replica halves = {.images = 8, .micro = 2, .n_stages = 2, .stage = stages};
+static const tn_planner_result played = {.n_replicas = 1, .replica = &halves};
+
+/* No two computations of a stage at once, none before its input, and no more micro-batches held than the stage may. */
+START_TEST(a_step_is_played_in_order)
+{
+    tn_timeline t;
+    ck_assert_int_eq(tn_timeline_play(&t, &played, &err), 0);
+    ck_assert_double_eq_tol(t.seconds, (4 + 1) * 3 + 0.5, 1e-12); /* four micro-batches of 3 and a bubble of one */
+    ck_assert_double_eq_tol(tn_timeline_busy(&t, 0, 0), 4 * 3 + 0.5, 1e-12);
+    for (int i = 0; i < t.n; i++) {
+        const tn_span *a = &t.span[i];
+        int held = 0;
+        for (int k = 0; k < t.n; k++) {
+            const tn_span *b = &t.span[k];
+            if (k != i && a->stage == b->stage && a->kind != TN_SPAN_LINK && b->kind != TN_SPAN_LINK)
+                ck_assert(a->end <= b->begin + 1e-12 || b->end <= a->begin + 1e-12);
+            if (a->kind == TN_SPAN_FORWARD && b->kind == TN_SPAN_FORWARD && a->micro == b->micro && a->stage == 0 && b->stage == 1)
+                ck_assert(b->begin >= a->end - 1e-12);
+            if (a->stage == b->stage && a->kind == TN_SPAN_FORWARD && b->begin <= a->begin)
+                held += (b->kind == TN_SPAN_FORWARD) - (b->kind == TN_SPAN_BACKWARD);
+        }
+        if (a->kind == TN_SPAN_FORWARD) ck_assert_int_le(held, 2 - a->stage);
+    }
+    tn_timeline_free(&t);
+}
+END_TEST
+
+START_TEST(transfers_delay_what_waits_for_them)
+{
+    tn_timeline near, far;
+    ck_assert_int_eq(tn_timeline_play(&near, &played, &err), 0);
+    stages[0].out = stages[1].in = 0.25;
+    ck_assert_int_eq(tn_timeline_play(&far, &played, &err), 0);
+    ck_assert_double_ge(far.seconds, near.seconds + 1 - 1e-12); /* there and back, once, at the least */
+    ck_assert_double_eq_tol(tn_timeline_busy(&far, 0, 1), tn_timeline_busy(&near, 0, 1), 1e-12);
+    tn_timeline_free(&near);
+    tn_timeline_free(&far);
+}
+END_TEST
+
+START_TEST(a_picture_has_what_ran_below_the_plan)
+{
+    tn_timeline plan, ran;
+    tn_text out = {0};
+    const tn_svg_row row[] = {{0, 0, "a <card> & \"b\""}, {0, 1, "plain"}};
+    ck_assert_int_eq(tn_timeline_play(&plan, &played, &err), 0);
+    ck_assert_int_eq(tn_timeline_play(&ran, &played, &err), 0);
+    tn_timeline_svg(&out, "a step", row, 2, &plan, NULL);
+    ck_assert(strstr(out.s, "a &lt;card&gt; &amp; &quot;b&quot;") && strstr(out.s, "</svg>") && !strstr(out.s, "what ran"));
+    const size_t alone = out.len;
+    tn_timeline_svg(&out, "a step", row, 2, &plan, &ran);
+    ck_assert(strstr(out.s + alone, "what ran") && out.len > 2 * alone);
+    tn_text_free(&out);
+    tn_timeline_free(&plan);
+    tn_timeline_free(&ran);
+}
+END_TEST
+
 /* ---- many devices ---- */
 
 enum { BIG_LAYERS = 48, MANY = 64 };
@@ -442,6 +505,7 @@ int main(void)
 {
     return run_tests("planner", 60,
                      TESTS(TIMES(no_division_is_better, 12), ONCE(shared_cores_are_used_once),
-                           ONCE(a_device_that_does_not_help_is_left_out),
+                           ONCE(a_device_that_does_not_help_is_left_out), ONCE(a_step_is_played_in_order),
+                           ONCE(transfers_delay_what_waits_for_them), ONCE(a_picture_has_what_ran_below_the_plan),
                            TIMES(many_devices_are_planned_at_once, TN_COUNT(fleets))));
 }
