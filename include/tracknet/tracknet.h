@@ -27,6 +27,7 @@
 #include <tracknet/progress.h>
 #include <tracknet/ranks.h>
 #include <tracknet/run.h>
+#include <tracknet/schedule.h>
 #include <tracknet/synth.h>
 #include <tracknet/train.h>
 

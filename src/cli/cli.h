@@ -31,6 +31,8 @@ typedef struct tn_cli {
     int batch, repeat;
     bool paced;
     bool silent; /* a rank behind the first, which speaks for all */
+    /* plan */
+    const char *machine, *svg;
     int threads; /* of a CPU device; 0: one a processor */
     /* synth */
     tn_synth_options synth;
@@ -53,6 +55,7 @@ int tn_cmd_train(tn_cli *c, tn_error *err);
 int tn_cmd_eval(tn_cli *c, tn_error *err);
 int tn_cmd_predict(tn_cli *c, tn_error *err);
 int tn_cmd_profile(tn_cli *c, tn_error *err);
+int tn_cmd_plan(tn_cli *c, tn_error *err);
 int tn_cmd_devices(tn_cli *c, tn_error *err);
 int tn_cmd_labels(tn_cli *c, tn_error *err);
 int tn_cmd_synth(tn_cli *c, tn_error *err);

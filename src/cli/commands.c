@@ -82,6 +82,21 @@ const tn_command tn_commands[] = {
      "  --adapter DIR       predict: with this PEFT adapter\n" CONFIG_HELP DEVICE_HELP
      "\nSteps run on random frames; no data set is read and nothing is written but FILE.\n",
      "batch repeat paced by json trace checkpoint adapter " CONFIG_OPTIONS " " DEVICE_OPTIONS, tn_cmd_profile},
+    {"plan", "which device would run which layers, and how fast a training step would be",
+     "usage: tracknet plan [options] [KEY=VALUE ...]\n\n"
+     "  --device LIST       devices that may be used: indices or names separated by commas, or all    (default: one, as "
+     "elsewhere)\n"
+     "  --machine FILE      plan for a described machine instead (configs/machines/, docs/scaling.md)\n"
+     "  --svg FILE          draw the timeline of a step\n"
+     "  --json              print the plan as JSON\n"
+     "  --threads N         threads of a CPU device                  (default: all that its affinity and control group leave)\n"
+     "  --memory-limit MB   take no more memory of each device than this\n"
+     "  --gemm NAME, --variants LIST, --cache DIR    as for train\n" CONFIG_HELP
+     "\nDevices are timed once with two of the model's blocks and random frames; the times are kept in the cache. Prints for each\n"
+     "device its layers, the memory they take, how long it computes, its share of the arithmetic, how long it waits, and why "
+     "other\n"
+     "devices are left out.\n",
+     "machine svg json " CONFIG_OPTIONS " " DEVICE_OPTIONS, tn_cmd_plan},
     {"devices", "list every OpenCL device",
      "usage: tracknet devices [options]\n\n"
      "  --device D          only this one\n"

@@ -101,6 +101,8 @@ static const opt_row opt_rows[] = {
     {ROW("paced", FLAG, paced)},
     {ROW("by", TEXT, by)},
     {ROW("trace", TEXT, trace), .path = true},
+    {ROW("machine", TEXT, machine), .path = true},
+    {ROW("svg", TEXT, svg), .path = true},
     {ROW("help", HELP, help)},
 };
 enum { OPT_ROWS = sizeof opt_rows / sizeof *opt_rows, OPT_FIRST = 256 };

@@ -65,13 +65,14 @@ static void fill_runs(tn_costs *c)
         tn_run_sums s = {0};
         for (int b = a; b < n; b++) {
             const tn_planner_layer *l = &c->p->layer[b];
-            const double transient = tn_line_at(l->transient, m), less = less_of(l, m);
+            const double less = less_of(l, m);
             s.weights += l->weights;
             s.parameters += l->parameters;
+            s.inputs += l->inputs;
             s.kept += tn_line_at(l->kept, m);
             s.rest += is_block(l) ? 0 : less;
-            s.transient = fmax(s.transient, transient);
-            s.transient_again = fmax(s.transient_again, transient + less);
+            s.peak = fmax(s.peak, s.kept + tn_line_at(l->transient, m));
+            s.transient_again = fmax(s.transient_again, tn_line_at(l->again ? l->transient_again : l->transient, m));
             c->run[a * n + b] = s;
         }
     }
@@ -112,14 +113,11 @@ static double out_of(const tn_costs *c, int layer)
 static double activations(const tn_costs *c, int a, int b, int in_flight, int again)
 {
     const tn_run_sums *s = &c->run[a * c->p->n_layers + b];
-    const double in = out_of(c, a - 1), out = out_of(c, b);
-    double kept = s->kept, transient = s->transient;
-    if (again >= 0) {
-        const int first = c->before[a];
-        kept -= s->rest + c->block_less[first + again] - c->block_less[first];
-        transient = s->transient_again;
-    }
-    return in_flight * (kept + in) + transient + in + 2 * out;
+    const double in = out_of(c, a - 1), out = out_of(c, b), beside = s->inputs + in + 2 * out;
+    const int first = c->before[a];
+    if (again < 0) return (in_flight - 1) * s->kept + s->peak + beside;
+    const double kept = s->kept - s->rest - (c->block_less[first + again] - c->block_less[first]);
+    return in_flight * kept + s->transient_again + beside;
 }
 
 /* The fewest blocks made again that leave the activations within `room`; -1: none have to be; -2: it does not fit. */
@@ -136,13 +134,9 @@ static int fewest(const tn_costs *c, int a, int b, int in_flight, double room)
     return low;
 }
 
-static double link_seconds(const tn_costs *c, const tn_planner_device *d, int a, int b)
+double tn_cost_of_crossing(const tn_costs *c, const tn_planner_device *d, int b)
 {
-    const double in = out_of(c, a - 1), out = out_of(c, b);
-    double x = 0;
-    if (a > 0) x += 2 * (d->latency + in / d->bandwidth);
-    if (b < c->p->n_layers - 1) x += 2 * (d->latency + out / d->bandwidth);
-    return x;
+    return b >= 0 && b < c->p->n_layers - 1 ? d->latency + out_of(c, b) / d->bandwidth : 0;
 }
 
 tn_stage_cost tn_cost_of_stage(const tn_costs *c, int kind, int a, int b, int in_flight)
@@ -156,7 +150,7 @@ tn_stage_cost tn_cost_of_stage(const tn_costs *c, int kind, int a, int b, int in
     v.compute = k->forward[b + 1] - k->forward[a] + k->backward[b + 1] - k->backward[a];
     if (again >= 0)
         v.compute += k->rest_again[b + 1] - k->rest_again[a] + k->block_again[c->before[a] + again] - k->block_again[c->before[a]];
-    v.link = link_seconds(c, k->d, a, b);
+    v.link = 2 * (tn_cost_of_crossing(c, k->d, a - 1) + tn_cost_of_crossing(c, k->d, b));
     v.update = k->slower * tn_line_at(k->d->update, s->parameters);
     v.activations = activations(c, a, b, in_flight, again);
     v.bytes = fixed + v.activations;

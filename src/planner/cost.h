@@ -5,7 +5,7 @@
 
 /** Sums over the layers a..b, in bytes at the table's micro-batch. */
 typedef struct tn_run_sums {
-    double weights, parameters, kept, transient;
+    double weights, parameters, inputs, kept, peak;
     double rest, transient_again; /* rest: what layers that are no blocks keep less when they make it again */
 } tn_run_sums;
 
@@ -46,7 +46,9 @@ void tn_costs_free(tn_costs *c);
 void tn_costs_at(tn_costs *c, int micro);
 /** in_flight: micro-batches whose activations it holds. */
 tn_stage_cost tn_cost_of_stage(const tn_costs *c, int kind, int a, int b, int in_flight);
-/** Seconds of a micro-batch on the network behind layer b. */
+/** Seconds of a micro-batch that goes over a device's link behind layer b, one way; 0 where nothing follows. */
+double tn_cost_of_crossing(const tn_costs *c, const tn_planner_device *d, int b);
+/** Seconds of a micro-batch on the network behind layer b, there and back. */
 double tn_cost_of_network(const tn_costs *c, int b);
 /** Seconds of the sum of gradients on a kind's link, and between so many hosts. */
 double tn_cost_of_exchange(const tn_costs *c, int kind);

@@ -11,18 +11,6 @@ static int index_of(const tn_planner_problem *p, int id)
     return -1;
 }
 
-/* How many of the split's devices compute on the cores of device d, itself included. */
-static int sharers(const tn_planner_problem *p, const tn_split *s, int d)
-{
-    int n = 0;
-    for (int r = 0; r < s->n_replicas; r++)
-        for (int i = 0; i < s->replica[r].n_stages; i++) {
-            const int at = index_of(p, s->replica[r].stage[i].device);
-            n += at == d || (at >= 0 && p->device[at].shares && p->device[at].shares == p->device[d].shares);
-        }
-    return n;
-}
-
 static int too_small(const tn_costs *c, const tn_split_stage *s, const tn_planner_device *d, int in_flight, tn_error *err)
 {
     tn_kind k = c->kind[0];
@@ -38,26 +26,27 @@ static int too_small(const tn_costs *c, const tn_split_stage *s, const tn_planne
                    d->id, d->name, d->memory / 1048576, s->first, s->last, v.bytes / 1048576, c->micro, in_flight);
 }
 
-static int judge_stage(tn_planner_stage *out, tn_costs *c, const tn_split *s, const tn_split_stage *stage, int in_flight,
-                       tn_error *err)
+static int judge_stage(tn_planner_stage *out, tn_costs *c, const tn_split_stage *stage, int in_flight, tn_error *err)
 {
     const tn_planner_problem *p = c->p;
     const int at = index_of(p, stage->device);
     if (at < 0) return tn_fail(err, TN_ERR_CONFIG, "the split names device %d, which is none of the plan's", stage->device);
     c->kind[0].d = &p->device[at];
-    c->kind[0].slower = p->device[at].shares ? sharers(p, s, at) : 1;
     tn_costs_at(c, c->micro);
     const tn_stage_cost v = tn_cost_of_stage(c, 0, stage->first, stage->last, in_flight);
     if (!v.fits) return too_small(c, stage, &p->device[at], in_flight, err);
     const tn_kind *k = &c->kind[0];
     const tn_run_sums *sums = &c->run[stage->first * p->n_layers + stage->last];
     *out = (tn_planner_stage){.device = at,
+                              .shares = p->device[at].shares,
                               .first = stage->first,
                               .last = stage->last,
                               .again = TN_MAX(v.again, 0),
                               .kept = tn_cost_kept(c, stage->first, stage->last, v.again),
                               .forward = k->forward[stage->last + 1] - k->forward[stage->first],
                               .link = v.link,
+                              .in = tn_cost_of_crossing(c, k->d, stage->first - 1),
+                              .out = tn_cost_of_crossing(c, k->d, stage->last),
                               .update = v.update,
                               .weights = sums->weights,
                               .state = 4 * sums->parameters,
@@ -66,25 +55,26 @@ static int judge_stage(tn_planner_stage *out, tn_costs *c, const tn_split *s, co
     return 0;
 }
 
-static int judge_replica(tn_planner_replica *out, tn_costs *c, const tn_split *s, const tn_replica *r, tn_error *err)
+static int judge_replica(tn_planner_replica *out, tn_costs *c, const tn_replica *r, tn_error *err)
 {
     const tn_planner_problem *p = c->p;
     const int micros = TN_CEIL_DIV(r->images, r->micro);
-    double sum = 0, slowest = 0;
+    double sum = 0, slowest = 0, shared[TN_PLANNER_SHARES + 1] = {0};
     *out = (tn_planner_replica){.images = r->images, .micro = r->micro, .n_stages = r->n_stages};
     out->stage = calloc((size_t)r->n_stages, sizeof *out->stage);
     if (!out->stage) return tn_oom(err);
     c->micro = r->micro;
     for (int i = 0; i < r->n_stages; i++) {
         tn_planner_stage *v = &out->stage[i];
-        TN_TRY(judge_stage(v, c, s, &r->stage[i], micros > 1 ? r->n_stages - i : 1, err));
+        TN_TRY(judge_stage(v, c, &r->stage[i], micros > 1 ? r->n_stages - i : 1, err));
         if (i && p->device[out->stage[i - 1].device].host != p->device[v->device].host) {
             out->stage[i - 1].network = tn_cost_of_network(c, out->stage[i - 1].last);
             sum += out->stage[i - 1].network;
             slowest = fmax(slowest, out->stage[i - 1].network);
         }
         sum += v->forward + v->backward + v->link + v->update;
-        slowest = fmax(slowest, fmax(v->forward + v->backward, v->link));
+        shared[v->shares] += v->forward + v->backward;
+        slowest = fmax(slowest, fmax(v->shares ? shared[v->shares] : v->forward + v->backward, v->link));
     }
     out->seconds = sum + (micros - 1) * slowest;
     return 0;
@@ -106,18 +96,27 @@ static int hosts_of(const tn_planner_result *r, const tn_planner_problem *p)
     }
 }
 
-/* The slowest replica, each with its part of the sum of gradients. */
+static bool is_shared(const tn_planner_replica *r)
+{
+    bool shared = false;
+    for (int i = 0; i < r->n_stages; i++) shared |= r->stage[i].shares != 0;
+    return shared;
+}
+
+/* The slowest replica, each with its part of the sum of gradients; those that share cores as one. */
 static void add_up(tn_planner_result *r, tn_costs *c)
 {
-    double slowest = 0, alone = 0;
+    double slowest = 0, alone = 0, together = 0;
     for (int i = 0; i < r->n_replicas; i++) {
         double exchange = 0;
         for (int k = 0; r->n_replicas > 1 && k < r->replica[i].n_stages; k++) {
             c->kind[0].d = &c->p->device[r->replica[i].stage[k].device];
             exchange = fmax(exchange, tn_cost_of_exchange(c, 0));
         }
-        slowest = fmax(slowest, r->replica[i].seconds + exchange);
-        alone = fmax(alone, r->replica[i].seconds);
+        const double before = is_shared(&r->replica[i]) ? together : 0;
+        slowest = fmax(slowest, before + r->replica[i].seconds + exchange);
+        alone = fmax(alone, before + r->replica[i].seconds);
+        if (is_shared(&r->replica[i])) together += r->replica[i].seconds;
     }
     if (r->n_replicas > 1) slowest += tn_cost_of_hosts(c->p, hosts_of(r, c->p));
     r->seconds = slowest;
@@ -132,7 +131,7 @@ int tn_planner_judge(tn_planner_result *out, const tn_planner_problem *p, const 
     int rc = tn_costs_new(&c, p, &kind, 1, err);
     if (!rc && !(out->replica = calloc((size_t)s->n_replicas, sizeof *out->replica))) rc = tn_oom(err);
     if (!rc) out->n_replicas = s->n_replicas;
-    for (int r = 0; !rc && r < s->n_replicas; r++) rc = judge_replica(&out->replica[r], &c, s, &s->replica[r], err);
+    for (int r = 0; !rc && r < s->n_replicas; r++) rc = judge_replica(&out->replica[r], &c, &s->replica[r], err);
     if (!rc) add_up(out, &c);
     tn_costs_free(&c);
     if (rc) tn_planner_free(out);

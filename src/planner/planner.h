@@ -18,11 +18,15 @@
  * update: the optimiser over the stage's parameters. A stage holds activations of as many micro-batches as there are stages from it
  * to the last (one where M is 1: 1F1B), and needs, N of them in flight,
  *
- *     weights + 4 parameters + N (kept + m in) + transient + m (in + 2 out)      (parameters, gradients, two moments)
+ *     weights + 4 parameters + inputs + (N - 1) kept + peak + m (in + 2 out)    (parameters, gradients, moments)
  *
- * kept: the sum over its layers; transient: the largest. Where that is more than the device has, the stage makes activations
- * again: those of its layers that are no blocks, and of as many of its first blocks as it takes. Such a layer keeps kept_again;
- * what it keeps less is transient, for which the largest of the stage counts.
+ * kept: the sum over its layers, an activation counting with the layer whose backward pass reads it last; peak: the largest, over
+ * its layers, of what they and those before them keep and the layer's own transient. Where that is more than the device has, the
+ * stage makes activations again: those of its layers that are no blocks, and of as many of its first blocks as it takes. Such a
+ * layer keeps kept_again, and the peak is then the stage's kept and the largest transient, which is transient_again for layers
+ * whose activations can be made again.
+ *
+ * Stages on the same cores are one for the pace: their t is added up, as are the times of replicas that share some.
  *
  * Replicas take shares of the batch; the slowest decides. With more than one, each also pays for the sum of gradients: 2 (L + G/W)
  * of its slowest link for G bytes of parameters, and 2 (G/bandwidth + latency log2 hosts) where the plan uses several hosts.
@@ -33,17 +37,17 @@
  * searched in which replicas, dealt from the kinds' devices by a second dynamic programme, take all of the batch. Devices that are
  * alike are one kind, which keeps 64 of them cheap.
  *
- * With 8 devices or fewer that is exact for batches and micro-batches of up to 16; larger micro-batches go in steps of an eighth,
- * and five kinds or fewer are told apart (TN_PLANNER_STATES; the two nearest in speed become one, for which the slower stands).
- * With more devices pipelines of 1, 2, 4, 6 ... stages are tried while that gains 4 %, with micro-batches of 1, 2, 4, 8 and 16, and
- * a stage may lose 1 % by what is not told apart. Hosts that are alike are interchangeable, and a pipeline begins with a fresh one.
+ * With 4 devices or fewer, or 8 of two kinds, that is exact for batches of up to 16; above, pipelines take micro-batches of powers
+ * of two. With more, pipelines of 1, 2, 4, and while that gains 4 % of 6, 8 ... stages are tried, with micro-batches of 1, 2, 4, 8
+ * and 16, and a stage may lose 1 % by what is not told apart; of many kinds (TN_PLANNER_STATES) the two nearest in speed become
+ * one, for which the slower stands. Hosts that are alike are interchangeable, and a pipeline begins with a fresh one.
  */
 #ifndef TN_PLANNER_H
 #define TN_PLANNER_H
 #include "split.h"
 #include <stdbool.h>
 
-enum { TN_PLANNER_LAYERS = 128, TN_PLANNER_KINDS = 12, TN_PLANNER_STATES = 1000 };
+enum { TN_PLANNER_LAYERS = 128, TN_PLANNER_KINDS = 12, TN_PLANNER_STATES = 1000, TN_PLANNER_SHARES = 8 };
 
 /** fixed + image * n */
 typedef struct tn_line {
@@ -58,12 +62,13 @@ typedef struct tn_layer_time {
 
 /** Bytes. */
 typedef struct tn_planner_layer {
-    int block;                  /* of the backbone: bit of tn_split_stage.kept; -1: none */
-    bool again;                 /* its activations can be made again */
-    double weights, parameters; /* frozen ones as stored; trained ones as float32, once */
-    tn_line kept, kept_again;   /* from its forward to its backward pass, by images */
-    tn_line transient;          /* beside what is kept, while it runs */
-    double out;                 /* an image's activation for the next layer */
+    int block;                          /* of the backbone: bit of tn_split_stage.kept; -1: none */
+    bool again;                         /* its activations can be made again */
+    double weights, parameters;         /* frozen ones as stored; trained ones as float32, once */
+    tn_line kept, kept_again;           /* from its forward to its backward pass, by images */
+    tn_line transient, transient_again; /* beside what is kept, while it runs */
+    double inputs;                      /* frames that wait for it, whatever the micro-batch */
+    double out;                         /* an image's activation for the next layer */
 } tn_planner_layer;
 
 typedef struct tn_planner_device {
@@ -89,10 +94,11 @@ typedef struct tn_planner_problem {
 /** A stage as the model has it. */
 typedef struct tn_planner_stage {
     int device;                         /* of the problem */
+    int shares;                         /* the device's */
     int first, last, again;             /* again: how many blocks make their activations again; with kept other than TN_KEEPS_ALL */
     uint64_t kept;                      /* as in tn_split_stage */
     double forward, backward;           /* seconds of a micro-batch, making again included in the latter */
-    double link;                        /* seconds of a micro-batch on the link */
+    double link, in, out;               /* seconds of a micro-batch on the link; of these one way, from before and to behind */
     double network;                     /* to the next stage; 0: on this host, or the last */
     double update;                      /* seconds a step */
     double weights, state, activations; /* bytes; state: parameters, gradients, moments */

@@ -1,6 +1,7 @@
 /* The planner against every division there is, on small models and a few unequal devices; and how long it takes over many. */
 #include "numeric.h"
 #include "planner.h"
+#include "svg.h"
 #include "../testlib.h"
 
 #include <math.h>
@@ -51,16 +52,17 @@ static double crossing(const tn_planner_problem *p, int layer, int m)
 
 static double bytes_of(const tn_planner_problem *p, int a, int b, int m, int flight, int blocks)
 {
-    double fixed = 0, kept = 0, transient = 0;
+    double fixed = 0, kept = 0, peak = 0, transient = 0;
     for (int i = a; i <= b; i++) {
         const tn_planner_layer *l = &p->layer[i];
         const double less = l->again ? fmax(at(l->kept, m) - at(l->kept_again, m), 0) : 0;
-        fixed += l->weights + 4 * l->parameters;
+        fixed += l->weights + 4 * l->parameters + l->inputs;
         kept += at(l->kept, m) - (made_again(p, a, i, blocks) ? less : 0);
-        transient = fmax(transient, at(l->transient, m) + (blocks >= 0 ? less : 0));
+        peak = fmax(peak, kept + at(l->transient, m));
+        transient = fmax(transient, at(l->again ? l->transient_again : l->transient, m));
     }
     const double in = crossing(p, a - 1, m), out = crossing(p, b, m);
-    return fixed + flight * (kept + in) + transient + in + 2 * out;
+    return fixed + (flight - 1) * kept + (blocks < 0 ? peak : kept + transient) + in + 2 * out;
 }
 
 /* Adds a stage's seconds; false where it does not fit. */
@@ -196,9 +198,11 @@ static void random_layer(tn_rng *r, tn_planner_layer *l, int i, int n)
     *l = (tn_planner_layer){.block = i > 0 && i < n - 2 ? i - 1 : -1, .again = i < n - 1};
     l->weights = between(r, 0, 40);
     l->parameters = between(r, 0, 4);
+    l->inputs = i ? 0 : between(r, 0, 5);
     l->kept = line(r, 0, 12);
     l->kept_again = (tn_line){0, l->kept.image / 4};
     l->transient = line(r, 2, 4);
+    l->transient_again = (tn_line){l->transient.fixed, l->transient.image + l->kept.image};
     l->out = between(r, 0.1, 3);
 }
 
@@ -216,7 +220,7 @@ static void random_problem(small *s, tn_rng *r, int layers, int devices, int hos
         const bool twin = d && tn_rng_below(r, 3) == 0; /* some are alike */
         s->device[d] = twin ? s->device[d - 1]
                             : (tn_planner_device){.name = "made up",
-                                                  .memory = between(r, 60, 500),
+                                                  .memory = between(r, 50, 350),
                                                   .bandwidth = between(r, 1, 30),
                                                   .latency = between(r, 0, 0.3),
                                                   .update = {0.01, between(r, 0, 0.1)},
@@ -315,16 +319,21 @@ START_TEST(shared_cores_are_used_once)
     ck_assert_int_eq(tn_planner_solve(&two, &s.p, &err), 0);
     ck_assert_double_eq_tol(two.seconds, one.seconds, 1e-12);
     ck_assert(two.n_left == 1 && strstr(two.left[0].why, "computes on the cores of a device that the plan uses"));
-    /* by hand: each at half its speed */
+    /* by hand: one after the other */
     tn_replica *v = tn_split_add(&hand);
     *v = (tn_replica){.images = s.p.batch, .micro = s.p.batch, .n_stages = 2};
     v->stage[0] = (tn_split_stage){10, 0, 2, TN_KEEPS_ALL}, v->stage[1] = (tn_split_stage){11, 3, 4, TN_KEEPS_ALL};
     ck_assert_int_eq(tn_planner_judge(&both, &s.p, &hand, &err), 0);
     double alone = 0;
     for (int i = 0; i < 5; i++) alone += at(s.time[0][i].forward, s.p.batch) + at(s.time[0][i].backward, s.p.batch);
-    double sum = 0;
-    for (int i = 0; i < 2; i++) sum += both.replica[0].stage[i].forward + both.replica[0].stage[i].backward;
-    ck_assert_double_eq_tol(sum, 2 * alone, 1e-9 * sum);
+    const tn_planner_stage *stage = both.replica[0].stage;
+    const double sum = stage[0].forward + stage[0].backward + stage[1].forward + stage[1].backward;
+    ck_assert_double_eq_tol(sum, alone, 1e-9 * sum);
+    tn_planner_free(&both);
+    v->micro = 1;
+    ck_assert_int_eq(tn_planner_judge(&both, &s.p, &hand, &err), 0);
+    stage = both.replica[0].stage;
+    ck_assert_double_ge(both.seconds, s.p.batch * (stage[0].forward + stage[0].backward + stage[1].forward + stage[1].backward));
     tn_split_free(&hand);
     tn_planner_free(&one);
     tn_planner_free(&two);
@@ -358,6 +367,68 @@ START_TEST(a_device_that_does_not_help_is_left_out)
 }
 END_TEST
 
+/* ---- a step played through ---- */
+
+static tn_planner_stage stages[2] = {{.forward = 1, .backward = 2, .update = 0.5}, {.device = 1, .forward = 1, .backward = 2}};
+static tn_planner_replica halves = {.images = 8, .micro = 2, .n_stages = 2, .stage = stages};
+static const tn_planner_result played = {.n_replicas = 1, .replica = &halves};
+
+/* No two computations of a stage at once, none before its input, and no more micro-batches held than the stage may. */
+START_TEST(a_step_is_played_in_order)
+{
+    tn_timeline t;
+    ck_assert_int_eq(tn_timeline_play(&t, &played, &err), 0);
+    ck_assert_double_eq_tol(t.seconds, (4 + 1) * 3 + 0.5, 1e-12); /* four micro-batches of 3 and a bubble of one */
+    ck_assert_double_eq_tol(tn_timeline_busy(&t, 0, 0), 4 * 3 + 0.5, 1e-12);
+    for (int i = 0; i < t.n; i++) {
+        const tn_span *a = &t.span[i];
+        int held = 0;
+        for (int k = 0; k < t.n; k++) {
+            const tn_span *b = &t.span[k];
+            if (k != i && a->stage == b->stage && a->kind != TN_SPAN_LINK && b->kind != TN_SPAN_LINK)
+                ck_assert(a->end <= b->begin + 1e-12 || b->end <= a->begin + 1e-12);
+            if (a->kind == TN_SPAN_FORWARD && b->kind == TN_SPAN_FORWARD && a->micro == b->micro && a->stage == 0 && b->stage == 1)
+                ck_assert(b->begin >= a->end - 1e-12);
+            if (a->stage == b->stage && a->kind == TN_SPAN_FORWARD && b->begin <= a->begin)
+                held += (b->kind == TN_SPAN_FORWARD) - (b->kind == TN_SPAN_BACKWARD);
+        }
+        if (a->kind == TN_SPAN_FORWARD) ck_assert_int_le(held, 2 - a->stage);
+    }
+    tn_timeline_free(&t);
+}
+END_TEST
+
+START_TEST(transfers_delay_what_waits_for_them)
+{
+    tn_timeline near, far;
+    ck_assert_int_eq(tn_timeline_play(&near, &played, &err), 0);
+    stages[0].out = stages[1].in = 0.25;
+    ck_assert_int_eq(tn_timeline_play(&far, &played, &err), 0);
+    ck_assert_double_ge(far.seconds, near.seconds + 1 - 1e-12); /* there and back, once, at the least */
+    ck_assert_double_eq_tol(tn_timeline_busy(&far, 0, 1), tn_timeline_busy(&near, 0, 1), 1e-12);
+    tn_timeline_free(&near);
+    tn_timeline_free(&far);
+}
+END_TEST
+
+START_TEST(a_picture_has_what_ran_below_the_plan)
+{
+    tn_timeline plan, ran;
+    tn_text out = {0};
+    const tn_svg_row row[] = {{0, 0, "a <card> & \"b\""}, {0, 1, "plain"}};
+    ck_assert_int_eq(tn_timeline_play(&plan, &played, &err), 0);
+    ck_assert_int_eq(tn_timeline_play(&ran, &played, &err), 0);
+    tn_timeline_svg(&out, "a step", row, 2, &plan, NULL);
+    ck_assert(strstr(out.s, "a &lt;card&gt; &amp; &quot;b&quot;") && strstr(out.s, "</svg>") && !strstr(out.s, "what ran"));
+    const size_t alone = out.len;
+    tn_timeline_svg(&out, "a step", row, 2, &plan, &ran);
+    ck_assert(strstr(out.s + alone, "what ran") && out.len > 2 * alone);
+    tn_text_free(&out);
+    tn_timeline_free(&plan);
+    tn_timeline_free(&ran);
+}
+END_TEST
+
 /* ---- many devices ---- */
 
 enum { BIG_LAYERS = 48, MANY = 64 };
@@ -376,6 +447,7 @@ static tn_planner_problem big_problem(int kinds, int a_host, double memory)
         big_layer[i].kept = (tn_line){0, block ? 30e6 : 10e6};
         big_layer[i].kept_again = (tn_line){0, 4e6};
         big_layer[i].transient = (tn_line){50e6, 40e6};
+        big_layer[i].transient_again = (tn_line){50e6, 70e6};
         big_layer[i].out = 4e6;
         for (int k = 0; k < 3; k++) {
             const double slower = (1 + 0.7 * k) * (block ? 1 : 0.4);
@@ -433,6 +505,7 @@ int main(void)
 {
     return run_tests("planner", 60,
                      TESTS(TIMES(no_division_is_better, 12), ONCE(shared_cores_are_used_once),
-                           ONCE(a_device_that_does_not_help_is_left_out),
+                           ONCE(a_device_that_does_not_help_is_left_out), ONCE(a_step_is_played_in_order),
+                           ONCE(transfers_delay_what_waits_for_them), ONCE(a_picture_has_what_ran_below_the_plan),
                            TIMES(many_devices_are_planned_at_once, TN_COUNT(fleets))));
 }

@@ -116,7 +116,6 @@ START_TEST(all_takes_a_piece_of_hardware_once)
 {
     int hit[DEVICES], n;
     tn_text left = {0};
-    memcpy(cards[4].hardware, "pci 0000:00:02.0", 17);
     ck_assert_int_eq(pick("all", hit, &n, &left), 0);
     ck_assert(n == 4 && hit[0] == 0 && hit[1] == 1 && hit[2] == 2 && hit[3] == 4);
     ck_assert_msg(strstr(left.s, "device 3 'Zen' (C) is left out: it is device 2") && strstr(left.s, "device 5"), "%s", left.s);
