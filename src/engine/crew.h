@@ -8,13 +8,6 @@
 
 typedef struct tn_crew tn_crew;
 
-/** When a lane had a pass: seconds since the step's passes began, as the host saw it. */
-typedef struct tn_span {
-    int lane, micro;
-    tn_half half;
-    double begin, end;
-} tn_span;
-
 /** lanes: replica by replica, stage by stage; borrowed. */
 int tn_crew_new(tn_crew **out, tn_lane *lanes, int n, tn_error *err);
 /** Ends the threads. NULL is allowed. */

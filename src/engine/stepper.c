@@ -131,6 +131,8 @@ static int part_of(const tn_stepper *st, const tn_lane *l, int n, int *first)
     const tn_split *split = &st->e->team.split;
     const int r = l->who->replica;
     long long before = 0, all = 0;
+    *first = 0;
+    if (st->n == 1) return n;
     for (int i = 0; i < split->n_replicas; i++) {
         if (i < r) before += split->replica[i].images;
         all += split->replica[i].images;

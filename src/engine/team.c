@@ -26,15 +26,38 @@ static int open_of_rank(tn_team *t, const tn_run_options *o, const tn_log *log, 
     return open_one(t, index, o, log, watch, err);
 }
 
-/* The devices that the list names. */
-static int open_listed(tn_team *t, const tn_run_options *o, const tn_log *log, tn_watch watch, tn_error *err)
+/* Of several that are listed: the GPU with the most memory, or the first. */
+static int fastest(int *index, int n, tn_error *err)
+{
+    tn_device_info **v;
+    int all, best = index[0];
+    TN_TRY(tn_device_list(&v, &all, err));
+    for (int i = 1; i < n; i++) {
+        const tn_device_info *a = v[best], *b = v[index[i]];
+        const bool gpus = a->type == TN_DEVICE_GPU && b->type == TN_DEVICE_GPU;
+        if ((b->type == TN_DEVICE_GPU && a->type != TN_DEVICE_GPU) || (gpus && b->global_memory > a->global_memory))
+            best = index[i];
+    }
+    tn_device_list_free(v);
+    index[0] = best;
+    return 0;
+}
+
+/* The devices that the list names; where nothing is trained, one of them: passes of one batch would wait for each other. */
+static int open_listed(tn_team *t, const tn_run_options *o, bool training, const tn_log *log, tn_watch watch, tn_error *err)
 {
     int *index, n;
     char *left;
     if (o->ranks) return open_of_rank(t, o, log, watch, err);
     TN_TRY(tn_device_select_list(&index, &n, &left, o->device, err));
-    if (left[0]) tn_logf(log, TN_LOG_INFO, "%s", left);
     int rc = 0;
+    if (!training && n > 1) {
+        rc = fastest(index, n, err);
+        n = 1;
+        if (!rc) tn_logf(log, TN_LOG_INFO, "of the devices listed, %d is used; --stages divides the layers", index[0]);
+    } else if (left[0]) {
+        tn_logf(log, TN_LOG_INFO, "%s", left);
+    }
     for (int i = 0; !rc && i < n; i++) rc = open_one(t, index[i], o, log, watch, err);
     free(index);
     free(left);
@@ -160,15 +183,15 @@ static void report(const tn_team *t, const tn_log *log)
     }
 }
 
-int tn_team_open(tn_team *t, const tn_model *m, int batch, const tn_run_options *o, const tn_log *log, tn_watch watch,
-                 tn_error *err)
+int tn_team_open(tn_team *t, const tn_model *m, int batch, bool training, const tn_run_options *o, const tn_log *log,
+                 tn_watch watch, tn_error *err)
 {
     TN_TRY(tn_watch_tell(&watch, TN_PHASE_OPENING, NULL, 0, 0, err));
     TN_TRY(tn_model_layers(&t->layers, &t->n_layers, m, err));
     if (o->stages && o->ranks)
         return tn_fail(err, TN_ERR_ARGUMENT, "--stages divides the layers within one process; a rank has one device");
     if (o->stages) TN_TRY(split_by_hand(t, o->stages, batch, err));
-    TN_TRY(o->stages ? open_of_split(t, o, log, watch, err) : open_listed(t, o, log, watch, err));
+    TN_TRY(o->stages ? open_of_split(t, o, log, watch, err) : open_listed(t, o, training, log, watch, err));
     if (!o->stages) TN_TRY(even_split(t, m, batch, err));
     TN_TRY(whose_layers(t, err));
     TN_TRY(add_members(t, err));

@@ -16,6 +16,7 @@ enum { SPEED_FORMAT = 1, BLOCKS = 2, BURSTS = 3, PROFILES = 2 };
 /* The run's engine with a model of BLOCKS blocks on the device in question. */
 typedef struct {
     tn_engine e;
+    tn_member member; /* all of it */
     tn_stepper *stepper;
     uint8_t *frames;
     float *labels;
@@ -55,9 +56,11 @@ static int bench_open(bench *b, const tn_engine *e, tn_dev *d, int images, tn_er
     b->e.dev = d;
     b->e.model = NULL;
     b->e.session = NULL;
+    b->e.team = (tn_team){.member = &b->member, .n = 1};
     TN_TRY(small_model(&b->e.model, e->model, err));
     TN_TRY(tn_store_new(&store, d, b->e.model, &e->session->store->quant, e->act, true, false, err));
     TN_TRY(tn_session_new(&b->e.session, d, b->e.model, store, err));
+    b->member = (tn_member){.dev = d, .session = b->e.session, .n_stages = 1};
     TN_TRY(fill_weights(store, e->s->training.seed, err));
     tn_rng r = tn_rng_named(e->s->training.seed, "speed");
     b->frames = malloc((size_t)images * frame);

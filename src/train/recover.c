@@ -26,7 +26,7 @@ static int leave_out(trainer *t, tn_error *err)
         if (!team->dev[i]->lost)
             at += (size_t)snprintf(t->left_devices + at, sizeof t->left_devices - at, "%s%d", at ? "," : "", team->dev[i]->index);
     if (at >= sizeof t->left_devices) return tn_fail(err, TN_ERR_DEVICE, "too many devices to go on without one");
-    t->left = *t->o;
+    if (t->o != &t->left) t->left = *t->o;
     t->left.device = t->left_devices;
     t->left.stages = NULL;
     t->o = &t->left;

@@ -87,6 +87,7 @@ static int open_folder(trainer *t, tn_error *err)
 
 int tn_trainer_engine(trainer *t, tn_error *err)
 {
+    TN_TRY(tn_trainer_divide(t, err));
     TN_TRY(tn_engine_open(&t->e, t->s, t->o, true, false, err));
     t->st = (tn_trainer_state){
         .best = NAN, .es_best = NAN, .optim = {.factor = 1, .finite = 1, .loss_scale = t->e->act == TN_F16 ? 65536 : 1}};
@@ -171,6 +172,7 @@ void tn_trainer_close(trainer *t)
     tn_gradsum_free(t->gradsum);
     tn_features_free(t->features);
     tn_rescue_free(&t->rescued);
+    free(t->stages);
     tn_logs_close(t->logs);
     json_decref(t->variants_before);
     tn_engine_close(t->e);

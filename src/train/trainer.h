@@ -41,7 +41,8 @@ typedef struct trainer {
     int counted, skipped;                                /* the epoch's steps with a loss; that overflowed float16 */
     bool stop;
     tn_rescue rescued;   /* what the last step left that was complete when a device failed */
-    tn_run_options left; /* the run's, once a device has failed: without it */
+    tn_run_options left; /* the run's, once its devices are divided or one has failed */
+    char *stages;        /* of a plan; owned */
     char left_devices[256];
 } trainer;
 
@@ -51,6 +52,8 @@ void tn_trainer_close(trainer *t);
 /** Device, model and weights as t->o says, with the state that the run begins from, and what memory decides. */
 int tn_trainer_engine(trainer *t, tn_error *err);
 int tn_trainer_plan(trainer *t, tn_error *err);
+/** Where the options list several devices: which of them runs what. */
+int tn_trainer_divide(trainer *t, tn_error *err);
 /** Frames of a backbone that is frozen no more, or of a run that has no use for them. */
 void tn_trainer_forget_features(trainer *t);
 

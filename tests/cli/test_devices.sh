@@ -11,6 +11,8 @@ RUN="--model vit_qlora_random --training overfit data.root=$D data.split.train_g
 RUN="$RUN model.pretrained_model_name=$SRC/configs/backbone/tiny data.preprocess.resize=[128,64] model.heatmap.size=[32,16]"
 RUN="$RUN training.batch_size=8 training.micro_batch_size=2 model.lora.lora_dropout=0.1 training.epochs=3"
 
+TWO="--stages 0:embeddings-layer.1,1:layer.2-head" THREE="--stages 0:embeddings-layer.0,1:layer.1-layer.2,2:layer.3-head"
+
 # epoch,train_loss,... of a run's log
 losses() { cut -d, -f1,2 "$W/$1/log.csv"; }
 # within 1e-5 of each other, line by line
@@ -19,16 +21,16 @@ alike() {
 }
 
 expect 0 "loss" $T train $RUN --device 0 --output-dir "$W/one"
-expect 0 "embeddings to" $T train $RUN --device 0,1 --output-dir "$W/two"
+expect 0 "layer.2 to head" $T train $RUN $TWO --output-dir "$W/two"
 alike one two && ok || bad "two devices train otherwise than one"
 expect 0 "device 2" $T train $RUN --stages "1:embeddings-layer.0,0:layer.1-head@4/2;2:embeddings-head@4/2" --output-dir "$W/mixed"
 alike one mixed && ok || bad "replicas train otherwise than one device"
 
 # checkpoints know nothing of devices
-expect 0 "loss" $T train $RUN training.epochs=2 --device 0,1,2 --output-dir "$W/begun"
+expect 0 "loss" $T train $RUN training.epochs=2 $THREE --output-dir "$W/begun"
 expect 0 "loss" $T train $RUN --resume "$W/begun/last" --output-dir "$W/begun" --device 1
 alike one begun && ok || bad "a run begun on three devices goes on otherwise on one"
-expect 0 "pck" $T eval --checkpoint "$W/two/last" --device 0,1 --json
+expect 0 "pck" $T eval --checkpoint "$W/two/last" $TWO --json
 grep '"loss"' "$W/out" > "$W/a"
 expect 0 "pck" $T eval --checkpoint "$W/two/last" --device 2 --json
 grep '"loss"' "$W/out" > "$W/b"
@@ -36,12 +38,16 @@ cmp -s "$W/a" "$W/b" && ok || bad "evaluation on two devices gives another loss"
 
 # a device that fails: in loading, in the first step, later, in the last evaluation, one after the other
 lost() { LD_PRELOAD="$lose" LOSE_DEVICE=$1 "${@:2}"; }
-expect 1 "CL_DEVICE_NOT_AVAILABLE" lost 1:10 $T train $RUN --device 0,1 --output-dir "$W/early"
+expect 1 "CL_DEVICE_NOT_AVAILABLE" lost 1:10 $T train $RUN $TWO --output-dir "$W/early"
 for at in 1:400 0:2000 1:3000 1:1500,2:2500; do
-  expect 0 "goes on without it" lost $at $T train $RUN --device 0,1,2 --output-dir "$W/lost$at"
+  expect 0 "goes on without it" lost $at $T train $RUN $THREE --output-dir "$W/lost$at"
   alike one "lost$at" && ok || bad "a run that loses device $at goes on otherwise"
 done
 expect 1 "CL_DEVICE_NOT_AVAILABLE" lost 0:1500 $T train $RUN --device 0 --output-dir "$W/alone"
+
+# devices that would take each other's cores are left out
+expect 0 "no faster" $T train $RUN --device all --output-dir "$W/all"
+alike one all && ok || bad "a planned run trains otherwise"
 
 # what cannot be
 expect 1 "twice" $T train $RUN --device 0,0 --output-dir "$W/x"

@@ -1,0 +1,54 @@
+/* Which devices a run takes of those that it may: by the planner, before anything else is opened. */
+#include "run_plan.h"
+#include "trainer.h"
+
+#include <stdlib.h>
+
+/* Is there anything to divide? */
+static int count_devices(const tn_run_options *o, int *n, tn_error *err)
+{
+    int *index;
+    TN_TRY(tn_device_select_list(&index, n, NULL, o->device, err));
+    free(index);
+    return 0;
+}
+
+static void say_left_out(const trainer *t, const tn_run_plan *p)
+{
+    if (p->left[0]) tn_logf(t->o->log, TN_LOG_INFO, "%s", p->left);
+    for (int i = 0; i < p->result.n_left; i++)
+        tn_logf(t->o->log, TN_LOG_INFO, "device %d, '%s', is left out: %s", p->device[p->result.left[i].device].id,
+                p->device[p->result.left[i].device].name, p->result.left[i].why);
+}
+
+static int take_plan(trainer *t, const tn_run_plan *p, tn_error *err)
+{
+    const tn_layer_names names = {p->layers.names, p->layers.n};
+    tn_split split;
+    tn_text text = {0};
+    TN_TRY(tn_run_plan_split(&split, p, err));
+    tn_split_text(&text, &split, &names);
+    tn_split_free(&split);
+    if (!text.s) return tn_oom(err);
+    free(t->stages);
+    t->stages = text.s;
+    if (t->o != &t->left) t->left = *t->o;
+    t->left.stages = t->stages;
+    t->o = &t->left;
+    say_left_out(t, p);
+    tn_logf(t->o->log, TN_LOG_INFO, "planned: %s; %.1f img/s", t->stages, p->problem.batch / p->timeline.seconds);
+    return 0;
+}
+
+int tn_trainer_divide(trainer *t, tn_error *err)
+{
+    int n;
+    tn_run_plan p;
+    if (t->ranks || t->o->stages) return 0;
+    TN_TRY(count_devices(t->o, &n, err));
+    if (n < 2) return 0;
+    TN_TRY(tn_run_plan_new(&p, t->s, t->o, &(tn_schedule_options)TN_SCHEDULE_OPTIONS_INIT, err));
+    const int rc = take_plan(t, &p, err);
+    tn_run_plan_free(&p);
+    return rc;
+}
