@@ -48,15 +48,15 @@ static void print_device(const tn_cli *c, const tn_device_info *d, const char *t
 
 static json_t *device_json(const tn_device_info *d, const char *test, const char *tuning)
 {
-    return json_pack("{s:i, s:o, s:s, s:o, s:o, s:o, s:o, s:I, s:I, s:I, s:i, s:i, s:i, s:b, s:b, s:b, s:b, s:o, s:o, s:o, s:o}",
-                     "index", d->index, "name", tn_json_text(d->name), "type", type_name(d->type), "vendor",
-                     tn_json_text(d->vendor), "platform", tn_json_text(d->platform), "version", tn_json_text(d->version), "driver",
-                     tn_json_text(d->driver), "global_memory", (json_int_t)d->global_memory, "largest_allocation",
-                     (json_int_t)d->largest_allocation, "local_memory", (json_int_t)d->local_memory, "compute_units",
-                     (int)d->compute_units, "clock_mhz", (int)d->clock_mhz, "max_work_group", (int)d->max_work_group,
-                     "unified_memory", d->unified_memory, "half", d->half_arithmetic, "bf16_units", d->bf16_units, "matrix_units",
-                     d->matrix_units, "capabilities", tn_json_text(d->capabilities), "quirks", tn_json_text(d->quirks), "self_test",
-                     tn_json_text(test), "tuning", tn_json_text(tuning));
+    return json_pack(
+        "{s:i, s:o, s:s, s:o, s:o, s:o, s:o, s:I, s:I, s:I, s:i, s:i, s:i, s:b, s:b, s:b, s:b, s:o, s:o, s:o, s:o, s:s}", "index",
+        d->index, "name", tn_json_text(d->name), "type", type_name(d->type), "vendor", tn_json_text(d->vendor), "platform",
+        tn_json_text(d->platform), "version", tn_json_text(d->version), "driver", tn_json_text(d->driver), "global_memory",
+        (json_int_t)d->global_memory, "largest_allocation", (json_int_t)d->largest_allocation, "local_memory",
+        (json_int_t)d->local_memory, "compute_units", (int)d->compute_units, "clock_mhz", (int)d->clock_mhz, "max_work_group",
+        (int)d->max_work_group, "unified_memory", d->unified_memory, "half", d->half_arithmetic, "bf16_units", d->bf16_units,
+        "matrix_units", d->matrix_units, "capabilities", tn_json_text(d->capabilities), "quirks", tn_json_text(d->quirks),
+        "self_test", tn_json_text(test), "tuning", tn_json_text(tuning), "hardware", d->hardware);
 }
 
 int tn_cmd_devices(tn_cli *c, tn_error *err)

@@ -10,6 +10,7 @@
 
 START_TEST(settings_and_devices_refuse_nothing)
 {
+    int *indices, n;
     tn_config *c = tiny("x", 1), *other;
     char *text;
     tn_device_info **list;
@@ -34,6 +35,8 @@ START_TEST(settings_and_devices_refuse_nothing)
     REFUSES(tn_device_list(NULL, NULL, NULL));
     REFUSES(tn_device_list(&list, NULL, NULL));
     REFUSES(tn_device_select(NULL, NULL, NULL));
+    REFUSES(tn_device_select_list(NULL, &n, NULL, "all", NULL));
+    REFUSES(tn_device_select_list(&indices, NULL, NULL, "all", NULL));
     ck_assert_int_eq(tn_device_self_test(-1, NULL, NULL, 0, NULL), TN_ERR_DEVICE);
     ck_assert_int_eq(tn_device_tune(99, NULL, NULL, NULL), TN_ERR_DEVICE);
     REFUSES(tn_checkpoint_config(NULL, "x", NULL, 0, NULL, NULL));

@@ -7,6 +7,7 @@
 #include <math.h>
 #include <string.h>
 #include <time.h>
+#include <tracknet/schedule.h>
 
 static tn_error err;
 
@@ -429,6 +430,15 @@ START_TEST(a_picture_has_what_ran_below_the_plan)
 }
 END_TEST
 
+START_TEST(the_public_function_refuses_nothing)
+{
+    tn_schedule_report *r;
+    tn_schedule_options o = TN_SCHEDULE_OPTIONS_INIT;
+    ck_assert_int_eq(tn_schedule(NULL, NULL, &o, &r, NULL), TN_ERR_ARGUMENT);
+    tn_schedule_free(NULL);
+}
+END_TEST
+
 /* ---- many devices ---- */
 
 enum { BIG_LAYERS = 48, MANY = 64 };
@@ -506,6 +516,6 @@ int main(void)
     return run_tests("planner", 60,
                      TESTS(TIMES(no_division_is_better, 12), ONCE(shared_cores_are_used_once),
                            ONCE(a_device_that_does_not_help_is_left_out), ONCE(a_step_is_played_in_order),
-                           ONCE(transfers_delay_what_waits_for_them), ONCE(a_picture_has_what_ran_below_the_plan),
-                           TIMES(many_devices_are_planned_at_once, TN_COUNT(fleets))));
+                           ONCE(the_public_function_refuses_nothing), ONCE(transfers_delay_what_waits_for_them),
+                           ONCE(a_picture_has_what_ran_below_the_plan), TIMES(many_devices_are_planned_at_once, TN_COUNT(fleets))));
 }
