@@ -1,6 +1,7 @@
 /** How a training run is divided among devices, before it begins. */
 #ifndef TRACKNET_SCHEDULE_H
 #define TRACKNET_SCHEDULE_H
+#include <stdbool.h>
 #include <tracknet/config.h>
 #include <tracknet/run.h>
 
@@ -15,6 +16,8 @@ typedef struct tn_schedule_options {
                               NULL: none */
     const char
         *stages; /**< a division by hand, "0:embeddings-layer.5,1:layer.6-head", judged instead of searched for; NULL: none */
+    bool measure; /**< the plan is also run, on random frames: its step is timed, its passes are drawn below the plan's, and the memory
+                       that was taken is set beside what was planned */
 } tn_schedule_options;
 #define TN_SCHEDULE_OPTIONS_VERSION 1
 #define TN_SCHEDULE_OPTIONS_INIT    TN_INIT(TN_SCHEDULE_OPTIONS_VERSION)
@@ -22,6 +25,7 @@ typedef struct tn_schedule_options {
 /** The plan in three forms, made by the library; free with tn_schedule_free. */
 typedef struct tn_schedule_report {
     double step_seconds, images_per_second; /**< predicted */
+    double measured_seconds;                /**< of a step; NAN: it was not measured */
     char *table;                            /**< for people: a line for each device, and why others are left out */
     char *json;                             /**< everything; sizes in bytes, times in seconds */
     char *svg;                              /**< the timeline of a step */

@@ -33,6 +33,7 @@ typedef struct tn_cli {
     bool silent; /* a rank behind the first, which speaks for all */
     /* plan */
     const char *machine, *svg;
+    bool measure;
     int threads; /* of a CPU device; 0: one a processor */
     /* synth */
     tn_synth_options synth;

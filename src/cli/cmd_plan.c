@@ -11,6 +11,7 @@ int tn_cmd_plan(tn_cli *c, tn_error *err)
     tn_schedule_options s = TN_SCHEDULE_OPTIONS_INIT;
     s.machine = c->machine;
     s.stages = c->run.stages;
+    s.measure = c->measure;
     int rc = tn_cli_config(&cfg, c, err);
     if (!rc) rc = tn_schedule(cfg, &c->run, &s, &r, err);
     tn_bar_clear();

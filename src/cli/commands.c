@@ -87,7 +87,8 @@ const tn_command tn_commands[] = {
      "  --device LIST       devices that may be used: indices or names separated by commas, or all    (default: one, as "
      "elsewhere)\n"
      "  --machine FILE      plan for a described machine instead (configs/machines/, docs/scaling.md)\n"
-     "  --svg FILE          draw the timeline of a step\n"
+     "  --measure           run the plan too, on random frames, and set what came of it beside what was predicted\n"
+     "  --svg FILE          draw the timeline of a step; with --measure what ran below it\n"
      "  --json              print the plan as JSON\n"
      "  --threads N         threads of a CPU device                  (default: all that its affinity and control group leave)\n"
      "  --memory-limit MB   take no more memory of each device than this\n"
@@ -96,7 +97,7 @@ const tn_command tn_commands[] = {
      "device its layers, the memory they take, how long it computes, its share of the arithmetic, how long it waits, and why "
      "other\n"
      "devices are left out.\n",
-     "machine svg json " CONFIG_OPTIONS " " DEVICE_OPTIONS, tn_cmd_plan},
+     "machine measure svg json " CONFIG_OPTIONS " " DEVICE_OPTIONS, tn_cmd_plan},
     {"devices", "list every OpenCL device",
      "usage: tracknet devices [options]\n\n"
      "  --device D          only this one\n"

@@ -101,6 +101,7 @@ static const opt_row opt_rows[] = {
     {ROW("paced", FLAG, paced)},
     {ROW("by", TEXT, by)},
     {ROW("trace", TEXT, trace), .path = true},
+    {ROW("measure", FLAG, measure)},
     {ROW("machine", TEXT, machine), .path = true},
     {ROW("svg", TEXT, svg), .path = true},
     {ROW("help", HELP, help)},

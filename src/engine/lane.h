@@ -58,6 +58,20 @@ typedef struct tn_step_others {
 
 typedef enum tn_half { TN_HALF_BOTH, TN_HALF_FORWARD, TN_HALF_BACKWARD } tn_half;
 
+/** When a lane had a pass, or its update (micro -1), by the host's clock. */
+typedef struct tn_lane_span {
+    int micro;
+    tn_half half;
+    double begin, end; /* tn_now */
+} tn_lane_span;
+
+enum { TN_LANE_SPANS = 1024 };
+/** What a lane did; what is beyond the room is not in it. */
+typedef struct tn_lane_log {
+    tn_lane_span span[TN_LANE_SPANS];
+    int n;
+} tn_lane_log;
+
 typedef struct tn_lane {
     tn_engine *e;
     const tn_member *who;
@@ -73,6 +87,7 @@ typedef struct tn_lane {
     tn_buffer *sums;               /* of the gradient's squares, where the norm is made of several lanes' */
     tn_tape *clear, *norm, *update[1 << TN_GROUPS];
     int recorded_for; /* the store's generation */
+    tn_lane_log *log; /* passes are waited for and written there; NULL: neither. Borrowed */
 } tn_lane;
 
 /** For at most `batch` frames of a step. */

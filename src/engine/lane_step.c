@@ -1,6 +1,7 @@
 /* What a lane does of one step. */
-#include "lane.h"
+#include "clock.h"
 #include "kept.h"
+#include "lane.h"
 
 #include <math.h>
 #include <string.h>
@@ -132,10 +133,36 @@ tn_exec *tn_lane_exec(const tn_lane *l, int s, int k)
     return l->x[k && (k + 1) * l->micro > l->slot[s].images][k % l->n_flights];
 }
 
-static int play(tn_lane *l, tn_exec *x, tn_half half, const tn_step_others *others, tn_error *err)
+/* The lane's log gets what was enqueued since `begin`, once it has ended. */
+static int log_span(tn_lane *l, int micro, tn_half half, double begin, tn_error *err)
+{
+    tn_dev *d = l->who->dev;
+    tn_event *ended;
+    TN_TRY(tn_queue_mark(d, TN_QUEUE_MAIN, &ended, err));
+    int rc = tn_dev_flush(d, err);
+    if (!rc) rc = tn_event_wait(ended, err);
+    tn_event_free(ended);
+    if (!rc && l->log->n < TN_LANE_SPANS) l->log->span[l->log->n++] = (tn_lane_span){micro, half, begin, tn_now()};
+    return rc;
+}
+
+static int play_logged(tn_lane *l, tn_exec *x, int micro, tn_half half, tn_error *err)
+{
+    for (int k = 0; k < 2; k++) {
+        const tn_half now = k ? TN_HALF_BACKWARD : TN_HALF_FORWARD;
+        const double begin = tn_now();
+        if (half != now && half != TN_HALF_BOTH) continue;
+        TN_TRY(tn_session_run_half(l->who->session, x, k, err));
+        TN_TRY(log_span(l, micro, now, begin, err));
+    }
+    return 0;
+}
+
+static int play(tn_lane *l, tn_exec *x, int micro, tn_half half, const tn_step_others *others, tn_error *err)
 {
     tn_session *s = l->who->session;
     if (others) return others->play(others->user, x, err);
+    if (l->log) return play_logged(l, x, micro, half, err);
     return half == TN_HALF_BOTH ? tn_session_run(s, x, err) : tn_session_run_half(s, x, half == TN_HALF_BACKWARD, err);
 }
 
@@ -147,7 +174,7 @@ int tn_lane_play(tn_lane *l, int i, const tn_step_job *j, int k, tn_half half, c
     if (half != TN_HALF_BACKWARD) TN_TRY(bring_inputs(l, s, x, j, k, err));
     if (l->inputs && half != TN_HALF_FORWARD && k == s->micros - 1)
         TN_TRY(tn_queue_mark(l->who->dev, TN_QUEUE_MAIN, &l->taken, err));
-    TN_TRY(play(l, x, half, others, err));
+    TN_TRY(play(l, x, k, half, others, err));
     if (!l->labels || half == TN_HALF_BACKWARD) return 0;
     float *parts = (float *)((char *)s->staging.host + l->at.parts) + (size_t)k * TN_PARTIALS;
     return tn_buffer_read_async(x->mem[x->g.loss], TN_QUEUE_MAIN, 0, parts, TN_PARTIALS * sizeof *parts, NULL, NULL, err);
@@ -167,7 +194,9 @@ int tn_lane_update(tn_lane *l, int s, const tn_step_job *j, const float *total, 
     TN_TRY(tn_lane_tapes(&before, &after, l, j->groups, err));
     if (!l->slot[s].micros) TN_TRY(bring_constants(l, &l->slot[s], 0, err));
     if (total) TN_TRY(tn_buffer_write(l->sums, 0, total, sizeof *total, err));
+    const double begin = tn_now();
     TN_TRY(tn_tape_play(after, err));
+    if (l->log) TN_TRY(log_span(l, -1, TN_HALF_BOTH, begin, err));
     if (tn_lane_keeps(l)) TN_TRY(tn_kept_read(l->slot[s].kept.host, l->who->session->store, err));
     return tn_buffer_read_async(l->optim.state, TN_QUEUE_MAIN, 0, state, sizeof(tn_optim_state), NULL, &l->slot[s].done, err);
 }

@@ -51,6 +51,11 @@ void tn_stepper_join(tn_stepper *st, const tn_step_others *others)
     st->others = *others;
 }
 
+void tn_stepper_log(tn_stepper *st, tn_lane_log *logs)
+{
+    for (int i = 0; i < st->n; i++) st->lane[i].log = logs ? &logs[i] : NULL;
+}
+
 void tn_stepper_free(tn_stepper *st)
 {
     tn_error unread;

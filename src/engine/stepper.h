@@ -28,6 +28,8 @@ typedef int (*tn_step_done)(void *user, const tn_step_result *r, tn_error *err);
 int tn_stepper_new(tn_stepper **out, tn_engine *e, int batch, tn_step_done done, void *user, tn_error *err);
 /** Every step from now on is one of several processes', with one device each. Copied. */
 void tn_stepper_join(tn_stepper *st, const tn_step_others *others);
+/** Steps from now on write what each lane does to logs[lanes]; NULL: no more. Passes are waited for then. */
+void tn_stepper_log(tn_stepper *st, tn_lane_log *logs);
 /** Waits for what is enqueued; results nobody has seen yet are lost. NULL is allowed. */
 void tn_stepper_free(tn_stepper *st);
 /** TN_ERR_MEMORY: the device refused. As a rule that is before anything of the step was enqueued, weights and running statistics

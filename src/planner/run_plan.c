@@ -137,25 +137,11 @@ static int find_alone(tn_run_plan *p, tn_error *err)
     return 0;
 }
 
-static int judge(tn_run_plan *p, const char *stages, tn_error *err)
-{
-    const tn_layer_names names = {p->layers.names, p->layers.n};
-    tn_device_info **v = NULL;
-    tn_split split;
-    int n;
-    TN_TRY(tn_device_list(&v, &n, err));
-    int rc = tn_split_parse(&split, stages, &names, v, n, p->problem.batch, err);
-    tn_device_list_free(v);
-    TN_TRY(rc);
-    rc = tn_planner_judge(&p->result, &p->problem, &split, err);
-    tn_split_free(&split);
-    return rc;
-}
-
-static int solve(tn_run_plan *p, const char *stages, tn_error *err)
+static int solve(tn_run_plan *p, const tn_split *by_hand, tn_error *err)
 {
     const double begin = tn_now();
-    TN_TRY(stages ? judge(p, stages, err) : tn_planner_solve(&p->result, &p->problem, err));
+    TN_TRY(by_hand->n_replicas ? tn_planner_judge(&p->result, &p->problem, by_hand, err)
+                               : tn_planner_solve(&p->result, &p->problem, err));
     p->planning_seconds = tn_now() - begin;
     TN_TRY(find_alone(p, err));
     return tn_timeline_play(&p->timeline, &p->result, err);
@@ -172,9 +158,29 @@ static int open_engine(tn_run_plan *p, const tn_settings *s, const tn_run_option
     return tn_layers_new(&p->layers, p->e, err);
 }
 
+/* A division by hand names its devices itself. */
+static int read_by_hand(tn_split *split, int **index, int *n, const tn_run_plan *p, const char *stages, int batch, tn_error *err)
+{
+    const tn_layer_names names = {p->layers.names, p->layers.n};
+    tn_device_info **v = NULL;
+    int all;
+    TN_TRY(tn_device_list(&v, &all, err));
+    int rc = tn_split_parse(split, stages, &names, v, all, batch, err);
+    tn_device_list_free(v);
+    TN_TRY(rc);
+    free(*index);
+    *n = 0;
+    *index = malloc(sizeof **index * (size_t)TN_MAX(all, 1));
+    if (!*index) return tn_oom(err);
+    for (int r = 0; r < split->n_replicas; r++)
+        for (int k = 0; k < split->replica[r].n_stages; k++) (*index)[(*n)++] = split->replica[r].stage[k].device;
+    return 0;
+}
+
 int tn_run_plan_new(tn_run_plan *p, const tn_settings *s, const tn_run_options *o, const tn_schedule_options *what, tn_error *err)
 {
     int *index = NULL, n = 0;
+    tn_split by_hand = {0};
     *p = (tn_run_plan){0};
     int rc = what->machine && what->stages
                  ? tn_fail(err, TN_ERR_ARGUMENT, "stages by hand name devices of this machine, not of a described one")
@@ -182,12 +188,14 @@ int tn_run_plan_new(tn_run_plan *p, const tn_settings *s, const tn_run_options *
     if (!rc && what->machine) rc = tn_machine_read(&p->machine, what->machine, err);
     if (!rc) rc = tn_device_select_list(&index, &n, &p->left, o->device, err);
     if (!rc) rc = open_engine(p, s, o, index[0], err);
+    if (!rc && what->stages) rc = read_by_hand(&by_hand, &index, &n, p, what->stages, s->training.batch_size, err);
     if (!rc) rc = p->machine.n ? describe_machine(p, err) : measure_devices(p, index, n, o, err);
     if (!rc) {
         take_settings(p, s);
-        rc = solve(p, what->stages, err);
+        rc = solve(p, &by_hand, err);
     }
     free(index);
+    tn_split_free(&by_hand);
     if (rc) tn_run_plan_free(p);
     return rc;
 }

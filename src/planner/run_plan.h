@@ -28,9 +28,4 @@ void tn_run_plan_free(tn_run_plan *p);
 /** The division as execution takes it. Free with tn_split_free. */
 int tn_run_plan_split(tn_split *out, const tn_run_plan *p, tn_error *err);
 
-/* report.c: the three forms. Each is the caller's to free(), NULL when memory ran out. */
-char *tn_run_plan_table(const tn_run_plan *p);
-char *tn_run_plan_json(const tn_run_plan *p);
-/** measured: what ran of this plan, drawn below it; NULL: nothing. */
-char *tn_run_plan_svg(const tn_run_plan *p, const tn_timeline *measured);
 #endif

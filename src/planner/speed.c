@@ -2,25 +2,21 @@
 #include "clock.h"
 #include "files.h"
 #include "jsonio.h"
-#include "stepper.h"
+#include "steps.h"
 #include "tape.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { SPEED_FORMAT = 1, BLOCKS = 2, BURSTS = 3, PROFILES = 2 };
-#define LEAST_BURST 0.15 /* seconds, beside which a step's start and end count little */
+enum { SPEED_FORMAT = 1, BLOCKS = 2, PROFILES = 2 };
 #define LONG_STEP   0.7  /* seconds that the larger of the two steps may take */
 
 /* The run's engine with a model of BLOCKS blocks on the device in question. */
 typedef struct {
     tn_engine e;
     tn_member member; /* all of it */
-    tn_stepper *stepper;
-    uint8_t *frames;
-    float *labels;
-    long long steps;
+    tn_steps steps;
 } bench;
 
 /* Seconds of a step by layers of the small model. */
@@ -51,7 +47,6 @@ static int fill_weights(tn_store *s, uint64_t seed, tn_error *err)
 static int bench_open(bench *b, const tn_engine *e, tn_dev *d, int images, tn_error *err)
 {
     tn_store *store = NULL;
-    const size_t frame = 3 * (size_t)e->image_w * (size_t)e->image_h;
     *b = (bench){.e = *e};
     b->e.dev = d;
     b->e.model = NULL;
@@ -62,64 +57,17 @@ static int bench_open(bench *b, const tn_engine *e, tn_dev *d, int images, tn_er
     TN_TRY(tn_session_new(&b->e.session, d, b->e.model, store, err));
     b->member = (tn_member){.dev = d, .session = b->e.session, .n_stages = 1};
     TN_TRY(fill_weights(store, e->s->training.seed, err));
-    tn_rng r = tn_rng_named(e->s->training.seed, "speed");
-    b->frames = malloc((size_t)images * frame);
-    b->labels = malloc((size_t)images * 3 * sizeof *b->labels);
-    if (!b->frames || !b->labels) return tn_oom(err);
-    for (size_t i = 0; i < (size_t)images * frame; i++) b->frames[i] = (uint8_t)tn_rng_below(&r, 256);
-    for (int i = 0; i < images; i++) {
-        b->labels[3 * i] = (float)(tn_rng_uniform(&r) * e->model->heat_w);
-        b->labels[3 * i + 1] = (float)(tn_rng_uniform(&r) * e->model->heat_h);
-        b->labels[3 * i + 2] = 1;
-    }
-    return 0;
+    return tn_steps_open(&b->steps, &b->e, images, err);
 }
 
 static void bench_close(bench *b)
 {
-    tn_stepper_free(b->stepper);
+    tn_steps_close(&b->steps);
     tn_session_free(b->e.session);
     tn_model_free(b->e.model);
-    free(b->frames);
-    free(b->labels);
 }
 
 /* ---- timing ---- */
-
-static int step(bench *b, int images, tn_error *err)
-{
-    const tn_batch batch = {.n = images, .frames = b->frames, .labels = b->labels};
-    const tn_step_job j = {.index = b->steps++, .batch = batch, .micro = images, .groups = tn_engine_groups(&b->e), .lr = 1e-6};
-    return tn_stepper_step(b->stepper, &j, err);
-}
-
-static int burst(double *seconds, bench *b, int images, int n, tn_error *err)
-{
-    const double begin = tn_now();
-    for (int i = 0; i < n; i++) TN_TRY(step(b, images, err));
-    TN_TRY(tn_stepper_drain(b->stepper, err));
-    *seconds = (tn_now() - begin) / n;
-    return 0;
-}
-
-static int by_value(const void *a, const void *b)
-{
-    const double x = *(const double *)a, y = *(const double *)b;
-    return x < y ? -1 : x > y;
-}
-
-/* Seconds of a step by the clock: the median burst. */
-static int on_the_clock(double *seconds, bench *b, int images, tn_error *err)
-{
-    double took[BURSTS], one;
-    TN_TRY(burst(&one, b, images, 1, err)); /* kernels are built and measured */
-    TN_TRY(burst(&one, b, images, 1, err));
-    const int n = (int)fmin(fmax(LEAST_BURST / fmax(one, 1e-9), 1), 1000);
-    for (int i = 0; i < BURSTS; i++) TN_TRY(burst(&took[i], b, images, n, err));
-    qsort(took, BURSTS, sizeof *took, by_value);
-    *seconds = took[BURSTS / 2];
-    return 0;
-}
 
 /* Adds a tape's entries, the least of several times each, to the layers of g, or where that is NULL to the update. */
 static int add_tape(timing *t, tn_tape *tape, const tn_graph *g, tn_error *err)
@@ -159,11 +107,11 @@ static int time_step(timing *t, bench *b, int images, bool again, tn_error *err)
     tn_tape *before, *after;
     *t = (timing){.images = images};
     b->e.recomputes = again;
-    TN_TRY(on_the_clock(&seconds, b, images, err));
+    TN_TRY(tn_steps_time(&b->steps, images, images, &seconds, err));
     const tn_pass pass = tn_engine_train_pass(&b->e, images, tn_engine_groups(&b->e));
     TN_TRY(tn_session_get(&x, b->e.session, &pass, err));
     TN_TRY(tn_session_record(b->e.session, x, err));
-    TN_TRY(tn_stepper_tapes(&before, &after, b->stepper, pass.groups, err));
+    TN_TRY(tn_stepper_tapes(&before, &after, b->steps.stepper, pass.groups, err));
     TN_TRY(add_tape(t, before, NULL, err));
     TN_TRY(add_tape(t, x->tape, &x->g, err));
     TN_TRY(add_tape(t, after, NULL, err));
@@ -346,8 +294,7 @@ static int measured(tn_speed *out, tn_layer_time *small, bench *b, int most, int
     if (!is_kept(path, id, out, small, n)) {
         tn_logf(b->e.log, TN_LOG_INFO, "device %d '%s': timing layers and copies; kept for the next time", b->e.dev->index,
                 b->e.dev->info.name);
-        rc = tn_stepper_new(&b->stepper, &b->e, most, NULL, NULL, err);
-        if (!rc) rc = time_layers(small, out, b, most, err);
+        rc = time_layers(small, out, b, most, err);
         if (!rc) rc = time_link(out, b->e.dev, err);
         if (!rc) keep(path, id, out, small, n, b->e.dev);
     }

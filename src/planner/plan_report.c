@@ -1,6 +1,6 @@
 /* What is told of a plan: a table, JSON, a picture. */
 #include "jsonio.h"
-#include "run_plan.h"
+#include "plan_report.h"
 #include "svg.h"
 
 #include <math.h>
@@ -147,7 +147,21 @@ static void add_split(tn_text *out, const tn_run_plan *p)
     tn_split_free(&s);
 }
 
-char *tn_run_plan_table(const tn_run_plan *p)
+/* Set beside what was predicted. */
+static void add_measured(tn_text *out, const tn_run_plan *p, const tn_measured *m)
+{
+    const double predicted = p->timeline.seconds;
+    int at = 0;
+    tn_text_addf(out, "measured    %.2f ms, %.1f img/s; predicted %+.0f %% of it\n", 1e3 * m->seconds, p->problem.batch / m->seconds,
+                 100 * (predicted / m->seconds - 1));
+    for (int i = 0; i < p->result.n_replicas; i++)
+        for (int k = 0; k < p->result.replica[i].n_stages && at < m->n; k++, at++)
+            tn_text_addf(out, "memory      device %d: %.1f MiB in use at most, planned %.1f (%+.1f %%)\n",
+                         p->device[p->result.replica[i].stage[k].device].id, mib(m->allocated[at]), mib(m->planned[at]),
+                         100 * (m->planned[at] / m->allocated[at] - 1));
+}
+
+char *tn_run_plan_table(const tn_run_plan *p, const tn_measured *m)
 {
     tn_text out = {0};
     tn_text_addf(&out, "%-*s  %-22s  %6s  %5s  %7s  %9s  %11s  %7s  %9s  %8s  %6s  %5s\n", NAME, "device", "layers", "images",
@@ -155,6 +169,7 @@ char *tn_run_plan_table(const tn_run_plan *p)
     for (int i = 0; i < p->result.n_replicas;) i += add_alike(&out, p, i);
     add_left(&out, p);
     add_summary(&out, p);
+    if (m) add_measured(&out, p, m);
     if (!p->machine.n && used(&p->result) > 1) {
         tn_text_addf(&out, "by hand     --stages \"");
         add_split(&out, p);
@@ -229,7 +244,30 @@ static json_t *device_json(const tn_run_plan *p, int i)
                      line_json(d->update), "times", times);
 }
 
-char *tn_run_plan_json(const tn_run_plan *p)
+static json_t *span_json(const tn_span *s)
+{
+    static const char *const kinds[] = {[TN_SPAN_FORWARD] = "forward",
+                                        [TN_SPAN_BACKWARD] = "backward",
+                                        [TN_SPAN_LINK] = "transfer",
+                                        [TN_SPAN_EXCHANGE] = "exchange",
+                                        [TN_SPAN_UPDATE] = "update"};
+    return json_pack("{s:i, s:i, s:i, s:s, s:f, s:f}", "replica", s->replica, "stage", s->stage, "micro_batch", s->micro, "what",
+                     kinds[s->kind], "begin", s->begin, "end", s->end);
+}
+
+static json_t *measured_json(const tn_measured *m)
+{
+    json_t *spans = json_array(), *memory = json_array();
+    for (int i = 0; m && i < m->timeline.n; i++) json_array_append_new(spans, span_json(&m->timeline.span[i]));
+    for (int i = 0; m && i < m->n; i++)
+        json_array_append_new(memory, json_pack("{s:f, s:f}", "planned", m->planned[i], "allocated", m->allocated[i]));
+    json_t *j = json_pack("{s:o, s:o, s:o}", "seconds", tn_json_real(m ? m->seconds : NAN), "memory", memory, "spans", spans);
+    if (m) return j;
+    json_decref(j);
+    return json_null();
+}
+
+char *tn_run_plan_json(const tn_run_plan *p, const tn_measured *m)
 {
     json_t *replicas = json_array(), *layers = json_array(), *devices = json_array();
     tn_text split = {0};
@@ -250,6 +288,7 @@ char *tn_run_plan_json(const tn_run_plan *p)
                   p->problem.batch, "n_devices", p->problem.n_devices, "storage", tn_dtype_name(p->e->act), "alone_seconds",
                   tn_json_real(best), "efficiency", tn_json_real(isfinite(best) ? all / p->timeline.seconds : NAN), "split",
                   split.s ? split.s : "", "replicas", replicas, "left", left_json(p), "layers", layers, "devices", devices);
+    if (j) json_object_set_new(j, "measured", measured_json(m));
     char *text = j ? json_dumps(j, JSON_INDENT(2) | JSON_SORT_KEYS | JSON_REAL_PRECISION(9)) : NULL;
     json_decref(j);
     tn_text_free(&split);
@@ -258,7 +297,7 @@ char *tn_run_plan_json(const tn_run_plan *p)
 
 /* ---- picture ---- */
 
-char *tn_run_plan_svg(const tn_run_plan *p, const tn_timeline *measured)
+char *tn_run_plan_svg(const tn_run_plan *p, const tn_measured *m)
 {
     const int n = used(&p->result);
     tn_svg_row *row = calloc((size_t)n + 1, sizeof *row);
@@ -272,9 +311,10 @@ char *tn_run_plan_svg(const tn_run_plan *p, const tn_timeline *measured)
             snprintf(label[at], sizeof label[at], "%d %.20s  %s", d->id, d->name, run_of(run, p, s));
             row[at] = (tn_svg_row){i, k, label[at]};
         }
-    snprintf(title, sizeof title, "a step of %d images: %.2f ms predicted, %.1f img/s", p->problem.batch, 1e3 * p->timeline.seconds,
-             p->problem.batch / p->timeline.seconds);
-    if (row && label) tn_timeline_svg(&out, title, row, n, &p->timeline, measured);
+    const int begun = snprintf(title, sizeof title, "a step of %d images: %.2f ms predicted, %.1f img/s", p->problem.batch,
+                               1e3 * p->timeline.seconds, p->problem.batch / p->timeline.seconds);
+    if (m) snprintf(title + begun, sizeof title - (size_t)begun, "; %.2f ms measured", 1e3 * m->seconds);
+    if (row && label) tn_timeline_svg(&out, title, row, n, &p->timeline, m ? &m->timeline : NULL);
     free(row);
     free(label);
     if (!out.oom) return out.s;
