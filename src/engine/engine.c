@@ -202,7 +202,8 @@ static int open_engine(tn_engine **out, const tn_settings *s, const tn_run_optio
     if (!rc) rc = open_device(e, index, o, err);
     if (!rc) e->act = storage_type(s, e->dev, e->log);
     if (!rc && !dry) rc = tn_engine_choose(e, &quant, optimiser, err);
-    if (!rc) rc = tn_store_new_streamed(&store, e->dev, e->model, &quant, e->act, optimiser, dry, e->window, err);
+    if (!rc && dry) rc = tn_store_new(&store, e->dev, e->model, &quant, e->act, optimiser, true, err);
+    if (!rc && !dry) rc = tn_store_new_streamed(&store, e->dev, e->model, &quant, e->act, optimiser, e->window, err);
     if (!rc) rc = tn_session_new(&e->session, e->dev, e->model, store, err);
     if (!rc && !dry) rc = load_weights(e, hf, err);
     if (!rc && e->window) rc = say_streamed(e, err);

@@ -135,8 +135,14 @@ static int allocate(tn_store *st, bool optimiser, tn_error *err)
     return tn_dense_new(st, false, err);
 }
 
-int tn_store_new_streamed(tn_store **out, tn_dev *d, const tn_model *m, const tn_quant_spec *quant, tn_dtype act, bool optimiser,
-                          bool dry, int window, tn_error *err)
+/* How a store is made. */
+typedef struct {
+    bool optimiser, dry;
+    int window;
+} store_way;
+
+static int make_store(tn_store **out, tn_dev *d, const tn_model *m, const tn_quant_spec *quant, tn_dtype act, store_way way,
+                      tn_error *err)
 {
     tn_store *st = calloc(1, sizeof *st);
     if (!st || !(st->s = calloc((size_t)m->n_slots + 1, sizeof *st->s))) {
@@ -146,7 +152,7 @@ int tn_store_new_streamed(tn_store **out, tn_dev *d, const tn_model *m, const tn
     st->dev = d;
     st->m = m;
     st->act = act;
-    st->dry = dry;
+    st->dry = way.dry;
     int rc = 0;
     if (quant) {
         st->quant = *quant;
@@ -156,8 +162,8 @@ int tn_store_new_streamed(tn_store **out, tn_dev *d, const tn_model *m, const tn
     lay_out_params(st);
     tn_dense_lay_out(st);
     if (!rc) rc = tn_stream_new(&st->stream, st, err);
-    if (!rc && !dry && window) rc = tn_stream_open(st->stream, window, err);
-    if (!rc && !dry) rc = allocate(st, optimiser, err);
+    if (!rc && way.window) rc = tn_stream_open(st->stream, way.window, err);
+    if (!rc && !way.dry) rc = allocate(st, way.optimiser, err);
     if (rc) {
         tn_store_free(st);
         st = NULL;
@@ -169,7 +175,13 @@ int tn_store_new_streamed(tn_store **out, tn_dev *d, const tn_model *m, const tn
 int tn_store_new(tn_store **out, tn_dev *d, const tn_model *m, const tn_quant_spec *quant, tn_dtype act, bool optimiser, bool dry,
                  tn_error *err)
 {
-    return tn_store_new_streamed(out, d, m, quant, act, optimiser, dry, 0, err);
+    return make_store(out, d, m, quant, act, (store_way){.optimiser = optimiser, .dry = dry}, err);
+}
+
+int tn_store_new_streamed(tn_store **out, tn_dev *d, const tn_model *m, const tn_quant_spec *quant, tn_dtype act, bool optimiser,
+                          int window, tn_error *err)
+{
+    return make_store(out, d, m, quant, act, (store_way){.optimiser = optimiser, .window = window}, err);
 }
 
 void tn_store_free(tn_store *st)
@@ -197,29 +209,6 @@ void tn_store_free(tn_store *st)
 size_t tn_store_shadow_bytes(const tn_store *st)
 {
     return st->shadow_len * tn_dtype_size(st->act);
-}
-
-/* A product of several matrices joins their vectors where one of them has any. */
-static size_t joined_bytes(const tn_store *st, int first)
-{
-    size_t rows = 0;
-    int n = 0, frozen = 0;
-    for (int i = first; i >= 0; i = tn_dense_next(st->m, i), n++) {
-        const int bias = tn_model_beside(st->m, &st->m->slots[i], "bias");
-        frozen += bias >= 0 && st->s[bias].place == TN_PLACE_DENSE;
-        rows += (size_t)st->m->slots[i].rows;
-    }
-    return n > 1 && frozen ? 4 * rows : 0;
-}
-
-size_t tn_store_weight_bytes(const tn_store *st, int window)
-{
-    const tn_stream *w = st->stream;
-    size_t bytes =
-        st->weight_bytes - (window ? w->stored - (size_t)window * w->largest : 0) + (st->n_quantised ? TN_QTABLE_BYTES : 0);
-    for (int i = 0; i < st->m->n_slots; i++)
-        if (st->m->slots[i].linear && !st->m->slots[i].joins) bytes += joined_bytes(st, i);
-    return bytes;
 }
 
 tn_optim_range tn_store_range(const tn_store *st, int g)

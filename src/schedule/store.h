@@ -58,10 +58,10 @@ typedef struct tn_store {
 /** Lays the slots out and allocates; optimiser moments only when `optimiser`. With dry, nothing is allocated. */
 int tn_store_new(tn_store **out, tn_dev *d, const tn_model *m, const tn_quant_spec *quant, tn_dtype act, bool optimiser, bool dry,
                  tn_error *err);
-/** The same where the frozen matrices of the backbone's layers stream through a window of so many layers (2 or more; 0: none do).
- */
+/** With memory, where the frozen matrices of the backbone's layers stream through a window of so many layers (2 or more; 0: they do
+ * not). */
 int tn_store_new_streamed(tn_store **out, tn_dev *d, const tn_model *m, const tn_quant_spec *quant, tn_dtype act, bool optimiser,
-                          bool dry, int window, tn_error *err);
+                          int window, tn_error *err);
 void tn_store_free(tn_store *s);
 /** Sets a slot from float32 values (quantising where the slot is stored so). */
 int tn_store_set(tn_store *s, int slot, const float *values, tn_error *err);

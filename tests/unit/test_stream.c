@@ -134,7 +134,7 @@ static tn_stream *stream(model *m, way w)
     tn_session *session;
     tn_error e = {0};
     x->dev->info.unified_memory = !w.pinned;
-    must(tn_store_new_streamed(&st, x->dev, x->model, &old->quant, x->act, true, false, w.window, &e), &e);
+    must(tn_store_new_streamed(&st, x->dev, x->model, &old->quant, x->act, true, w.window, &e), &e);
     ck_assert_int_eq(st->stream->pinned, w.pinned);
     ck_assert(tn_stream_can(st->stream));
     st->stream->poison = true;
