@@ -252,7 +252,7 @@ static int first_failure(const tn_crew *c, tn_error *err)
     return 0;
 }
 
-int tn_crew_run(tn_crew *c, int s, const tn_step_job *j, tn_error *err)
+void tn_crew_start(tn_crew *c, int s, const tn_step_job *j)
 {
     pthread_mutex_lock(&c->meeting.lock);
     c->slot = s;
@@ -260,6 +260,12 @@ int tn_crew_run(tn_crew *c, int s, const tn_step_job *j, tn_error *err)
     c->meeting.failed = false;
     c->step++;
     pthread_cond_broadcast(&c->meeting.changed);
+    pthread_mutex_unlock(&c->meeting.lock);
+}
+
+int tn_crew_wait(tn_crew *c, tn_error *err)
+{
+    pthread_mutex_lock(&c->meeting.lock);
     for (int i = 0; i < c->n; i++)
         while (c->hands[i].done < c->step) pthread_cond_wait(&c->meeting.changed, &c->meeting.lock);
     pthread_mutex_unlock(&c->meeting.lock);

@@ -22,7 +22,7 @@ static int read_floats(tn_buffer *b, float **to, size_t n, tn_error *err)
 {
     float *host = *to;
     *to += n;
-    return n ? tn_buffer_read_async(b, TN_QUEUE_MAIN, 0, host, n * sizeof *host, NULL, NULL, err) : 0;
+    return n ? tn_buffer_read_async(b, TN_QUEUE_COPY, 0, host, n * sizeof *host, NULL, NULL, err) : 0;
 }
 
 int tn_kept_read(float *host, const tn_store *st, tn_error *err)

@@ -6,7 +6,7 @@
 
 /** Bytes of what a store's steps leave: parameters, both moments, running statistics. */
 size_t tn_kept_bytes(const tn_store *st);
-/** Enqueues the reading of it, behind what the main queue holds. */
+/** Enqueues the reading of it on the copy queue. */
 int tn_kept_read(float *host, const tn_store *st, tn_error *err);
 /** Is the slot a running statistic of this store? */
 bool tn_kept_statistic(const tn_store *st, int slot);

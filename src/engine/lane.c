@@ -86,6 +86,8 @@ static void release_slots(tn_lane *l)
     for (int i = 0; i < TN_LANE_SLOTS; i++) {
         tn_staging_free(&l->slot[i].staging);
         tn_staging_free(&l->slot[i].kept);
+        tn_event_free(l->slot[i].kept_there);
+        l->slot[i].kept_there = NULL;
     }
     tn_buffer_free(l->inputs);
     tn_event_free(l->taken);
@@ -166,11 +168,20 @@ const tn_optim_state *tn_lane_state(const tn_lane *l, int i)
     return (const tn_optim_state *)((const char *)l->slot[i].staging.host + l->at.state);
 }
 
+int tn_lane_join(const tn_lane *l, int i, tn_error *err)
+{
+    const tn_lane_slot *s = &l->slot[i];
+    if (!s->done) return tn_fail(err, TN_ERR_ARGUMENT, "no step is under way");
+    TN_TRY(tn_event_join(s->done, err));
+    return tn_event_join(s->kept_there, err);
+}
+
 int tn_lane_collect(tn_lane *l, int i, tn_optim_state *state, tn_error *err)
 {
     tn_lane_slot *s = &l->slot[i];
     if (!s->done) return 0;
-    const int rc = tn_event_wait(s->done, err);
+    /* beside others, the next step's passes are another thread's by now */
+    const int rc = l->sums ? tn_event_join(s->done, err) : tn_event_wait(s->done, err);
     tn_event_free(s->done);
     s->done = NULL;
     TN_TRY(rc);

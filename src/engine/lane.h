@@ -41,6 +41,7 @@ typedef struct tn_lane_layout {
 typedef struct tn_lane_slot {
     tn_staging staging;
     tn_staging kept;           /* what the step leaves of all that is trained, where a device may be lost (rescue.h) */
+    tn_event *kept_there;      /* it is all there */
     tn_event *done;            /* NULL: no step is in it */
     int micros, first, images; /* its frames of the step's batch: images of them from `first` on */
 } tn_lane_slot;
@@ -119,6 +120,8 @@ int tn_lane_norm(tn_lane *l, int s, float *sums, tn_error *err);
 int tn_lane_update(tn_lane *l, int s, const tn_step_job *j, const float *total, tn_error *err);
 /** Waits for the slot's step and gives the state. Nothing where there is no step. */
 int tn_lane_collect(tn_lane *l, int s, tn_optim_state *state, tn_error *err);
+/** Waits for the slot's step and what it leaves, without asking a device that may be lost. An error where there is no step. */
+int tn_lane_join(const tn_lane *l, int s, tn_error *err);
 /** The optimiser's state after the slot's step, which has ended. */
 const tn_optim_state *tn_lane_state(const tn_lane *l, int s);
 /** Of the slot's frames, whose passes have ended; 0 where the lane has no loss. */

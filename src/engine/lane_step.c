@@ -187,6 +187,21 @@ int tn_lane_norm(tn_lane *l, int s, float *sums, tn_error *err)
     return tn_buffer_read(l->sums, 0, sums, TN_PARTIALS * sizeof *sums, err);
 }
 
+/* Beside the next step's passes. */
+static int keep(tn_lane *l, int i, tn_error *err)
+{
+    tn_lane_slot *s = &l->slot[i];
+    tn_dev *d = l->who->dev;
+    tn_event *made;
+    tn_event_free(s->kept_there);
+    s->kept_there = NULL;
+    TN_TRY(tn_queue_mark(d, TN_QUEUE_MAIN, &made, err));
+    int rc = tn_queue_wait(d, TN_QUEUE_COPY, made, err);
+    tn_event_free(made);
+    if (!rc) rc = tn_kept_read(s->kept.host, l->who->session->store, err);
+    return rc ? rc : tn_queue_mark(d, TN_QUEUE_COPY, &s->kept_there, err);
+}
+
 int tn_lane_update(tn_lane *l, int s, const tn_step_job *j, const float *total, tn_error *err)
 {
     char *state = (char *)l->slot[s].staging.host + l->at.state;
@@ -194,9 +209,11 @@ int tn_lane_update(tn_lane *l, int s, const tn_step_job *j, const float *total, 
     TN_TRY(tn_lane_tapes(&before, &after, l, j->groups, err));
     if (!l->slot[s].micros) TN_TRY(bring_constants(l, &l->slot[s], 0, err));
     if (total) TN_TRY(tn_buffer_write(l->sums, 0, total, sizeof *total, err));
+    for (int i = 0; i < TN_LANE_SLOTS; i++) /* what the last step left is still being read */
+        TN_TRY(tn_queue_wait(l->who->dev, TN_QUEUE_MAIN, l->slot[i].kept_there, err));
     const double begin = tn_now();
     TN_TRY(tn_tape_play(after, err));
     if (l->log) TN_TRY(log_span(l, -1, TN_HALF_BOTH, begin, err));
-    if (tn_lane_keeps(l)) TN_TRY(tn_kept_read(l->slot[s].kept.host, l->who->session->store, err));
+    if (tn_lane_keeps(l)) TN_TRY(keep(l, s, err));
     return tn_buffer_read_async(l->optim.state, TN_QUEUE_MAIN, 0, state, sizeof(tn_optim_state), NULL, &l->slot[s].done, err);
 }

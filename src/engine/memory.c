@@ -4,6 +4,7 @@
 #include "fit.h"
 #include "lane.h"
 #include "machine.h"
+#include "replicas.h"
 #include "stream.h"
 #include "tensor_map.h"
 
@@ -72,10 +73,10 @@ static int member_activations(const tn_engine *e, const tn_member *who, int batc
     return 0;
 }
 
-/* What leaves for the other ranks is staged in memory that the device may share. */
-static size_t shared_gradient(const tn_engine *e)
+/* What leaves for other ranks or replicas is staged in memory that the device may share. */
+static size_t shared_gradient(const tn_engine *e, const tn_member *who)
 {
-    return e->ranks && e->dev->info.unified_memory ? 4 * e->session->store->n_params : 0;
+    return (e->ranks || e->team.split.n_replicas > 1) && who->dev->info.unified_memory ? tn_replicas_bytes(who) : 0;
 }
 
 int tn_engine_member_memory(const tn_engine *e, const tn_member *who, int micro, tn_memory *m, tn_error *err)
@@ -92,7 +93,7 @@ int tn_engine_member_memory(const tn_engine *e, const tn_member *who, int micro,
                      .micro_batch = part,
                      .streamed = who->window ? st->stream->total : 0};
     TN_TRY(member_activations(e, who, batch, part, m, err));
-    m->workspace += tn_lane_bytes(e, who, batch, part, false) + shared_gradient(e);
+    m->workspace += tn_lane_bytes(e, who, batch, part, false) + shared_gradient(e, who);
     sum_up(m);
     return 0;
 }

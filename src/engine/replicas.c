@@ -1,10 +1,14 @@
 #include "replicas.h"
 
+#include <pthread.h>
 #include <stdlib.h>
+#include <unistd.h>
+
+enum { THREADS = 8, FEW = 1 << 18 }; /* fewer floats are added by one thread */
 
 struct tn_replicas {
     const tn_team *team;
-    float **grads; /* [members]: as the member's arena has them */
+    tn_staging *grads; /* [members]: as the member's arena has them */
 };
 
 int tn_replicas_new(tn_replicas **out, const tn_team *t, tn_error *err)
@@ -13,42 +17,47 @@ int tn_replicas_new(tn_replicas **out, const tn_team *t, tn_error *err)
     if (!s) return tn_oom(err);
     s->team = t;
     s->grads = calloc((size_t)t->n, sizeof *s->grads);
-    bool all = s->grads != NULL;
-    for (int i = 0; all && i < t->n; i++)
-        all = (s->grads[i] = malloc(sizeof(float) * (t->member[i].session->store->n_params + 1))) != NULL;
-    if (all) return 0;
+    int rc = s->grads ? 0 : tn_oom(err);
+    for (int i = 0; !rc && i < t->n; i++) {
+        const size_t bytes = tn_replicas_bytes(&t->member[i]);
+        if (bytes) rc = tn_staging_new(&s->grads[i], t->member[i].dev, bytes, err);
+    }
+    if (!rc) return 0;
     tn_replicas_free(s);
     *out = NULL;
-    return tn_oom(err);
+    return rc;
+}
+
+size_t tn_replicas_bytes(const tn_member *who)
+{
+    return who->session->store->n_params * sizeof(float);
 }
 
 void tn_replicas_free(tn_replicas *s)
 {
     if (!s) return;
-    for (int i = 0; s->grads && i < s->team->n; i++) free(s->grads[i]);
+    for (int i = 0; s->grads && i < s->team->n; i++) tn_staging_free(&s->grads[i]);
     free(s->grads);
     free(s);
 }
 
-/* All transfers are on their way before the first is waited for. */
+/* All transfers are on their way before the first is waited for; on the way up nothing is: the updates are behind them. */
 static int move_all(const tn_replicas *s, bool up, tn_error *err)
 {
     const tn_team *t = s->team;
-    int rc = 0;
-    for (int i = 0; !rc && i < t->n; i++) {
-        const tn_store *st = t->member[i].session->store;
-        const size_t bytes = st->n_params * sizeof(float);
-        if (!bytes) continue;
-        rc = up ? tn_buffer_write_async(st->grads, TN_QUEUE_MAIN, 0, s->grads[i], bytes, NULL, NULL, err)
-                : tn_buffer_read_async(st->grads, TN_QUEUE_MAIN, 0, s->grads[i], bytes, NULL, NULL, err);
-        if (!rc) rc = tn_dev_flush(t->member[i].dev, err);
-    }
     for (int i = 0; i < t->n; i++) {
-        const int ended = tn_dev_finish(t->member[i].dev, rc ? &(tn_error){0} : err);
-        if (!rc) rc = ended;
+        const tn_store *st = t->member[i].session->store;
+        const size_t bytes = tn_replicas_bytes(&t->member[i]);
+        if (!bytes) continue;
+        TN_TRY(up ? tn_buffer_write_async(st->grads, TN_QUEUE_MAIN, 0, s->grads[i].host, bytes, NULL, NULL, err)
+                  : tn_buffer_read_async(st->grads, TN_QUEUE_MAIN, 0, s->grads[i].host, bytes, NULL, NULL, err));
+        TN_TRY(tn_dev_flush(t->member[i].dev, err));
     }
-    return rc;
+    for (int i = 0; !up && i < t->n; i++) TN_TRY(tn_dev_finish(t->member[i].dev, err));
+    return 0;
 }
+
+/* ---- adding ---- */
 
 /* The slot's gradient in the replica's arenas. */
 static float *gradient(const tn_replicas *s, int replica, int slot)
@@ -56,31 +65,59 @@ static float *gradient(const tn_replicas *s, int replica, int slot)
     const tn_team *t = s->team;
     for (int i = 0; i < t->n; i++) {
         const tn_stored *e = &t->member[i].session->store->s[slot];
-        if (t->member[i].replica == replica && !e->elsewhere) return s->grads[i] + e->off;
+        if (t->member[i].replica == replica && !e->elsewhere) return (float *)s->grads[i].host + e->off;
     }
     return NULL;
 }
 
-static void add_slot(const tn_replicas *s, int slot, size_t n)
+/* A thread's part of every slot: which thread adds what changes nothing. */
+typedef struct {
+    const tn_replicas *s;
+    int number, threads;
+    pthread_t thread;
+} adder;
+
+static void add_run(float *const *g, int replicas, size_t begin, size_t end)
 {
-    const int replicas = s->team->split.n_replicas;
-    float *first = gradient(s, 0, slot);
-    for (int r = 1; r < replicas; r++) {
-        const float *g = gradient(s, r, slot);
-        for (size_t i = 0; i < n; i++) first[i] += g[i];
+    for (size_t i = begin; i < end; i++) {
+        float sum = g[0][i];
+        for (int r = 1; r < replicas; r++) sum += g[r][i];
+        for (int r = 0; r < replicas; r++) g[r][i] = sum;
     }
-    for (int r = 1; r < replicas; r++) {
-        float *g = gradient(s, r, slot);
-        for (size_t i = 0; i < n; i++) g[i] = first[i];
+}
+
+static void *add_part(void *user)
+{
+    const adder *a = user;
+    const tn_store *st = a->s->team->member[0].session->store;
+    const int replicas = a->s->team->split.n_replicas;
+    float *g[TN_MAX_STAGES];
+    for (int i = 0; i < st->m->n_slots; i++) {
+        const size_t n = (size_t)st->m->slots[i].rows * (size_t)st->m->slots[i].cols;
+        if (st->s[i].place != TN_PLACE_PARAM) continue;
+        for (int r = 0; r < replicas; r++) g[r] = gradient(a->s, r, i);
+        add_run(g, replicas, n * (size_t)a->number / (size_t)a->threads, n * (size_t)(a->number + 1) / (size_t)a->threads);
     }
+    return NULL;
+}
+
+static void add_all(const tn_replicas *s)
+{
+    adder a[THREADS];
+    size_t floats = 0;
+    for (int i = 0; i < s->team->n; i++) floats += s->team->member[i].session->store->n_params;
+    const int threads = floats < FEW ? 1 : TN_MIN((int)THREADS, TN_MAX((int)sysconf(_SC_NPROCESSORS_ONLN), 1));
+    int started = 1;
+    for (int i = 0; i < threads; i++) a[i] = (adder){.s = s, .number = i, .threads = threads};
+    while (started < threads && !pthread_create(&a[started].thread, NULL, add_part, &a[started])) started++;
+    add_part(&a[0]);
+    for (int i = started; i < threads; i++) add_part(&a[i]); /* no thread was to be had */
+    for (int i = 1; i < started; i++) pthread_join(a[i].thread, NULL);
 }
 
 int tn_replicas_add(tn_replicas *s, tn_error *err)
 {
-    const tn_model *m = s->team->member[0].session->m;
     TN_TRY(move_all(s, false, err));
-    for (int i = 0; i < m->n_slots; i++)
-        if (s->team->member[0].session->store->s[i].place == TN_PLACE_PARAM)
-            add_slot(s, i, (size_t)m->slots[i].rows * (size_t)m->slots[i].cols);
+    add_all(s);
     return move_all(s, true, err);
 }

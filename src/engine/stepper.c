@@ -15,7 +15,10 @@ struct tn_stepper {
     tn_step_others others; /* play NULL: there are none */
     tn_step_result r[TN_LANE_SLOTS];
     bool under_way[TN_LANE_SLOTS];
-    int next, last; /* last: the slot whose results came last; -1: none have */
+    tn_step_job running;       /* what the crew runs, without its batch */
+    int pending;               /* its slot; -1: the crew is idle */
+    int images, micro, groups; /* that the lanes were last prepared for */
+    int next, last;            /* last: the slot whose results came last; -1: none have */
     tn_step_done done;
     void *user;
 };
@@ -38,7 +41,7 @@ int tn_stepper_new(tn_stepper **out, tn_engine *e, int batch, tn_step_done done,
 {
     tn_stepper *st = *out = calloc(1, sizeof *st);
     if (!st) return tn_oom(err);
-    *st = (tn_stepper){.e = e, .batch = batch, .last = -1, .done = done, .user = user};
+    *st = (tn_stepper){.e = e, .batch = batch, .pending = -1, .last = -1, .done = done, .user = user};
     const int rc = open_lanes(st, err);
     if (!rc) return 0;
     tn_stepper_free(st);
@@ -60,12 +63,45 @@ void tn_stepper_free(tn_stepper *st)
 {
     tn_error unread;
     if (!st) return;
-    for (int i = 0; i < st->n; i++) (void)tn_dev_finish(st->lane[i].who->dev, &unread); /* before what commands write to goes */
     tn_crew_free(st->crew);
+    for (int i = 0; i < st->n; i++) (void)tn_dev_finish(st->lane[i].who->dev, &unread); /* before what commands write to goes */
     tn_replicas_free(st->replicas);
     for (int i = 0; i < st->n; i++) tn_lane_free(&st->lane[i]);
     free(st->lane);
     free(st);
+}
+
+/* ---- the end of a step on several devices ---- */
+
+/* The sum of the squares of the first replica's gradients, which by now are everybody's. Waits. */
+static int norm_of_all(tn_stepper *st, int s, float *total, tn_error *err)
+{
+    double sum = 0;
+    float part[TN_PARTIALS];
+    for (int i = 0; i < st->n; i++) {
+        TN_TRY(tn_lane_norm(&st->lane[i], s, part, err));
+        for (int k = 0; k < TN_PARTIALS && st->lane[i].who->replica == 0; k++) sum += part[k];
+    }
+    *total = (float)sum;
+    return 0;
+}
+
+/* Waits for the passes that the crew runs, and enqueues what comes after them. */
+static int finish(tn_stepper *st, tn_error *err)
+{
+    const int s = st->pending;
+    const tn_step_job *j = &st->running;
+    float total;
+    if (s < 0) return 0;
+    st->pending = -1;
+    int rc = tn_crew_wait(st->crew, err);
+    if (!rc && st->replicas) rc = tn_replicas_add(st->replicas, err);
+    if (!rc) rc = norm_of_all(st, s, &total, err);
+    for (int i = 0; !rc && i < st->n; i++) rc = tn_lane_update(&st->lane[i], s, j, &total, err);
+    for (int i = 0; !rc && i < st->n; i++) rc = tn_dev_flush(st->lane[i].who->dev, err);
+    st->connected = !rc;
+    st->under_way[s] = !rc;
+    return rc;
 }
 
 /* ---- results ---- */
@@ -92,6 +128,7 @@ static int collect(tn_stepper *st, int s, tn_error *err)
 
 int tn_stepper_drain(tn_stepper *st, tn_error *err)
 {
+    TN_TRY(finish(st, err));
     for (int i = 0; i < TN_LANE_SLOTS; i++) TN_TRY(collect(st, (st->next + i) % TN_LANE_SLOTS, err));
     for (int i = 0; i < st->n; i++) TN_TRY(tn_dev_finish(st->lane[i].who->dev, err)); /* also for a step that failed half-way */
     return 0;
@@ -103,8 +140,7 @@ static bool is_complete(const tn_stepper *st, int s)
     tn_error unread;
     if (!st->under_way[s]) return false;
     for (int i = 0; i < st->n; i++)
-        if (tn_lane_keeps(&st->lane[i]) && (!st->lane[i].slot[s].done || tn_event_join(st->lane[i].slot[s].done, &unread)))
-            return false;
+        if (tn_lane_keeps(&st->lane[i]) && tn_lane_join(&st->lane[i], s, &unread)) return false;
     return true;
 }
 
@@ -147,8 +183,12 @@ static int part_of(const tn_stepper *st, const tn_lane *l, int n, int *first)
     return end - begin;
 }
 
-/* New passes may move an arena under steps that still run: those are waited for. */
-static int prepare(tn_stepper *st, const tn_step_job *j, tn_error *err)
+static bool is_prepared(const tn_stepper *st, const tn_step_job *j)
+{
+    return st->connected && st->images == j->batch.n && st->micro == j->micro && st->groups == j->groups;
+}
+
+static int prepare_lanes(tn_stepper *st, const tn_step_job *j, tn_error *err)
 {
     bool ready = true;
     int first;
@@ -157,8 +197,18 @@ static int prepare(tn_stepper *st, const tn_step_job *j, tn_error *err)
     TN_TRY(tn_stepper_drain(st, err));
     st->connected = false;
     for (int i = 0; i < st->n; i++) TN_TRY(tn_lane_prepare(&st->lane[i], j, part_of(st, &st->lane[i], j->batch.n, &first), err));
-    if (st->crew) TN_TRY(tn_crew_connect(st->crew, err));
+    return st->crew ? tn_crew_connect(st->crew, err) : 0;
+}
+
+/* New passes may move an arena under steps that still run: those are waited for. Nothing of a lane changes while the crew runs. */
+static int prepare(tn_stepper *st, const tn_step_job *j, tn_error *err)
+{
+    if (st->crew && is_prepared(st, j)) return 0;
+    TN_TRY(finish(st, err));
+    for (int i = 0; i < st->n; i++) st->lane[i].who->session->loss = tn_engine_loss(st->e);
+    TN_TRY(prepare_lanes(st, j, err));
     st->connected = true;
+    st->images = j->batch.n, st->micro = j->micro, st->groups = j->groups;
     return 0;
 }
 
@@ -191,35 +241,21 @@ static int run_alone(tn_stepper *st, int s, const tn_step_job *j, tn_error *err)
     return tn_lane_update(l, s, j, NULL, err);
 }
 
-/* The sum of the squares of the first replica's gradients, which by now are everybody's. Waits. */
-static int norm_of_all(tn_stepper *st, int s, float *total, tn_error *err)
+/* The crew's passes of the step before end, and this step's begin. */
+static int hand_on(tn_stepper *st, int s, const tn_step_job *j, tn_error *err)
 {
-    double sum = 0;
-    float part[TN_PARTIALS];
-    for (int i = 0; i < st->n; i++) {
-        TN_TRY(tn_lane_norm(&st->lane[i], s, part, err));
-        for (int k = 0; k < TN_PARTIALS && st->lane[i].who->replica == 0; k++) sum += part[k];
-    }
-    *total = (float)sum;
+    TN_TRY(finish(st, err));
+    st->running = *j;
+    st->running.batch = (tn_batch){.n = j->batch.n};
+    st->pending = s;
+    tn_crew_start(st->crew, s, &st->running);
     return 0;
-}
-
-static int run_together(tn_stepper *st, int s, const tn_step_job *j, tn_error *err)
-{
-    float total;
-    int rc = tn_crew_run(st->crew, s, j, err);
-    if (!rc && st->replicas) rc = tn_replicas_add(st->replicas, err);
-    if (!rc) rc = norm_of_all(st, s, &total, err);
-    for (int i = 0; !rc && i < st->n; i++) rc = tn_lane_update(&st->lane[i], s, j, &total, err);
-    st->connected = !rc;
-    return rc;
 }
 
 int tn_stepper_step(tn_stepper *st, const tn_step_job *j, tn_error *err)
 {
     const int s = st->next;
     int first;
-    for (int i = 0; i < st->n; i++) st->lane[i].who->session->loss = tn_engine_loss(st->e);
     TN_TRY(collect(st, s, err));
     TN_TRY(prepare(st, j, err));
     for (int i = 0; i < st->n; i++) {
@@ -227,9 +263,9 @@ int tn_stepper_step(tn_stepper *st, const tn_step_job *j, tn_error *err)
         tn_lane_fill(&st->lane[i], s, j, first, images);
     }
     st->r[s] = (tn_step_result){.index = j->index, .images = j->batch.n, .lr = j->lr};
-    TN_TRY(st->crew ? run_together(st, s, j, err) : run_alone(st, s, j, err));
-    st->under_way[s] = true;
+    TN_TRY(st->crew ? hand_on(st, s, j, err) : run_alone(st, s, j, err));
     st->next = (s + 1) % TN_LANE_SLOTS;
-    for (int i = 0; i < st->n; i++) TN_TRY(tn_dev_flush(st->lane[i].who->dev, err));
-    return 0;
+    if (st->crew) return 0;
+    st->under_way[s] = true;
+    return tn_dev_flush(st->lane[0].who->dev, err);
 }

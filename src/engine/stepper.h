@@ -3,9 +3,9 @@
  *
  * A step copies its batch into pinned memory, enqueues everything (inputs, the passes' tapes, the optimiser's tape, reads of the
  * results) and returns. With one device the only call that waits is for the step two back, whose staging it takes over and whose
- * results it hands out. With several the lanes' threads (crew.h) run the passes, and the step waits once more: the gradient's norm
- * is of all lanes, and replicas' gradients are added, in the replicas' order, on the host. One host thread; freed before the
- * engine.
+ * results it hands out. With several the lanes' threads (crew.h) run the passes while the next batch is copied; then, in the next
+ * call, they are waited for: the gradient's norm is of all lanes, and replicas' gradients are added, in the replicas' order, on the
+ * host. What failed then is the failure of that call. One host thread; freed before the engine.
  */
 #ifndef TN_STEPPER_H
 #define TN_STEPPER_H

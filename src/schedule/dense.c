@@ -1,7 +1,8 @@
 #include "dense.h"
 #include "stream.h"
 
-int tn_dense_next(const tn_model *m, int i)
+/* The next matrix of the same operation, or -1. */
+static int next_of(const tn_model *m, int i)
 {
     for (i++; i < m->n_slots; i++)
         if (m->slots[i].linear) return m->slots[i].joins ? i : -1;
@@ -34,8 +35,8 @@ static bool gains(const tn_store *st, int i)
 static void give_copies(tn_store *st, int first)
 {
     bool any = false;
-    for (int i = first; i >= 0; i = tn_dense_next(st->m, i)) any |= gains(st, i);
-    for (int i = first; any && i >= 0; i = tn_dense_next(st->m, i)) {
+    for (int i = first; i >= 0; i = next_of(st->m, i)) any |= gains(st, i);
+    for (int i = first; any && i >= 0; i = next_of(st->m, i)) {
         tn_stored *e = &st->s[i];
         if (e->place == TN_PLACE_PARAM || e->elsewhere) continue;
         e->merged = tn_view(NULL, st->act, e->t.rows, e->t.cols);
@@ -46,7 +47,7 @@ static void give_copies(tn_store *st, int first)
 static void lay_out(tn_store *st, int first, bool merged)
 {
     size_t off = 0;
-    for (int i = first; i >= 0; i = tn_dense_next(st->m, i)) {
+    for (int i = first; i >= 0; i = next_of(st->m, i)) {
         tn_tensor *t = matrix(st, i, merged);
         if (!has(st, i, merged)) continue;
         if (off * tn_dtype_size(t->dtype) + tn_tensor_bytes(t) > st->dev->info.largest_allocation) off = 0;
@@ -69,7 +70,7 @@ void tn_dense_lay_out(tn_store *st)
 static size_t extent(tn_store *st, int i, bool merged)
 {
     size_t bytes = tn_tensor_bytes(matrix(st, i, merged));
-    while ((i = tn_dense_next(st->m, i)) >= 0) {
+    while ((i = next_of(st->m, i)) >= 0) {
         const tn_tensor *t = matrix(st, i, merged);
         if (!has(st, i, merged)) continue;
         if (!t->off) break;
@@ -107,4 +108,29 @@ void tn_dense_free(tn_store *st, bool merged)
         if (!t->off) tn_buffer_free(t->mem); /* a buffer is its first matrix's */
         t->mem = NULL;
     }
+}
+
+/* ---- what is frozen takes ---- */
+
+/* A product of several matrices joins their vectors where one of them has any. */
+static size_t joined_bytes(const tn_store *st, int first)
+{
+    size_t rows = 0;
+    int n = 0, frozen = 0;
+    for (int i = first; i >= 0; i = next_of(st->m, i), n++) {
+        const int bias = tn_model_beside(st->m, &st->m->slots[i], "bias");
+        frozen += bias >= 0 && st->s[bias].place == TN_PLACE_DENSE;
+        rows += (size_t)st->m->slots[i].rows;
+    }
+    return n > 1 && frozen ? 4 * rows : 0;
+}
+
+size_t tn_store_weight_bytes(const tn_store *st, int window)
+{
+    const tn_stream *w = st->stream;
+    size_t bytes =
+        st->weight_bytes - (window ? w->stored - (size_t)window * w->largest : 0) + (st->n_quantised ? TN_QTABLE_BYTES : 0);
+    for (int i = 0; i < st->m->n_slots; i++)
+        if (st->m->slots[i].linear && !st->m->slots[i].joins && !st->s[i].elsewhere) bytes += joined_bytes(st, i);
+    return bytes;
 }

@@ -4,8 +4,6 @@
 #define TN_DENSE_H
 #include "store.h"
 
-/** The next matrix of the same operation, or -1. */
-int tn_dense_next(const tn_model *m, int i);
 /** Offsets of both kinds, which slots have copies, and what those take; the slots' places are known. */
 void tn_dense_lay_out(tn_store *s);
 /** Buffers of one kind. */

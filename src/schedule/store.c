@@ -213,29 +213,6 @@ size_t tn_store_shadow_bytes(const tn_store *st)
     return st->shadow_len * tn_dtype_size(st->act);
 }
 
-/* A product of several matrices joins their vectors where one of them has any. */
-static size_t joined_bytes(const tn_store *st, int first)
-{
-    size_t rows = 0;
-    int n = 0, frozen = 0;
-    for (int i = first; i >= 0; i = tn_dense_next(st->m, i), n++) {
-        const int bias = tn_model_beside(st->m, &st->m->slots[i], "bias");
-        frozen += bias >= 0 && st->s[bias].place == TN_PLACE_DENSE;
-        rows += (size_t)st->m->slots[i].rows;
-    }
-    return n > 1 && frozen ? 4 * rows : 0;
-}
-
-size_t tn_store_weight_bytes(const tn_store *st, int window)
-{
-    const tn_stream *w = st->stream;
-    size_t bytes =
-        st->weight_bytes - (window ? w->stored - (size_t)window * w->largest : 0) + (st->n_quantised ? TN_QTABLE_BYTES : 0);
-    for (int i = 0; i < st->m->n_slots; i++)
-        if (st->m->slots[i].linear && !st->m->slots[i].joins) bytes += joined_bytes(st, i);
-    return bytes;
-}
-
 tn_optim_range tn_store_range(const tn_store *st, int g)
 {
     tn_optim_range r = {.p = st->params,
