@@ -2,9 +2,10 @@
 
 #include <pthread.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
-enum { THREADS = 8, FEW = 1 << 18 }; /* fewer floats are added by one thread */
+enum { THREADS = 16, FEW = 1 << 18, BLOCK = 4096 }; /* FEW: fewer floats are added by one thread */
 
 struct tn_replicas {
     const tn_team *team;
@@ -77,12 +78,17 @@ typedef struct {
     pthread_t thread;
 } adder;
 
+/* Block by block, so that what is added once more comes from a cache. */
 static void add_run(float *const *g, int replicas, size_t begin, size_t end)
 {
-    for (size_t i = begin; i < end; i++) {
-        float sum = g[0][i];
-        for (int r = 1; r < replicas; r++) sum += g[r][i];
-        for (int r = 0; r < replicas; r++) g[r][i] = sum;
+    for (size_t at = begin; at < end; at += BLOCK) {
+        const size_t n = TN_MIN((size_t)BLOCK, end - at);
+        float *restrict sum = g[0] + at;
+        for (int r = 1; r < replicas; r++) {
+            const float *restrict more = g[r] + at;
+            for (size_t i = 0; i < n; i++) sum[i] += more[i];
+        }
+        for (int r = 1; r < replicas; r++) memcpy(g[r] + at, sum, n * sizeof *sum);
     }
 }
 

@@ -4,9 +4,9 @@
 #include "run_plan.h"
 
 typedef struct tn_measured {
-    tn_timeline timeline; /* of one step whose passes were each waited for */
-    double seconds;       /* of a step, the median of bursts */
-    int n;                /* stages, replica by replica */
+    tn_timeline timeline;        /* of one step whose passes were each waited for */
+    double seconds;              /* of a step, the median of bursts */
+    int n;                       /* stages, replica by replica */
     double *planned, *allocated; /* [n] bytes of the stages' devices: by the plan of memory, and at most in use; owned */
 } tn_measured;
 

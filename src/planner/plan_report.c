@@ -152,8 +152,8 @@ static void add_measured(tn_text *out, const tn_run_plan *p, const tn_measured *
 {
     const double predicted = p->timeline.seconds;
     int at = 0;
-    tn_text_addf(out, "measured    %.2f ms, %.1f img/s; predicted %+.0f %% of it\n", 1e3 * m->seconds, p->problem.batch / m->seconds,
-                 100 * (predicted / m->seconds - 1));
+    tn_text_addf(out, "measured    %.2f ms, %.1f img/s; predicted %+.0f %% of it\n", 1e3 * m->seconds,
+                 p->problem.batch / m->seconds, 100 * (predicted / m->seconds - 1));
     for (int i = 0; i < p->result.n_replicas; i++)
         for (int k = 0; k < p->result.replica[i].n_stages && at < m->n; k++, at++)
             tn_text_addf(out, "memory      device %d: %.1f MiB in use at most, planned %.1f (%+.1f %%)\n",

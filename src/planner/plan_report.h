@@ -1,4 +1,5 @@
-/** A plan in three forms, with what came of it (m; NULL: nothing was run). Each is the caller's to free(), NULL when memory ran out. */
+/** A plan in three forms, with what came of it (m; NULL: nothing was run). Each is the caller's to free(), NULL when memory ran
+ * out. */
 #ifndef TN_PLAN_REPORT_H
 #define TN_PLAN_REPORT_H
 #include "measure.h"

@@ -33,7 +33,15 @@ static void describe(tn_run_plan *p, int i, const tn_device_info *d, const tn_sp
                                        .time = s->time};
 }
 
-static int measure_devices(tn_run_plan *p, const int *index, int n, const tn_run_options *o, tn_error *err)
+static void slow_down(tn_speed *s, int layers, double factor)
+{
+    for (int i = 0; i < layers; i++) {
+        tn_line *const lines[] = {&s->time[i].forward, &s->time[i].backward, &s->time[i].again};
+        for (size_t k = 0; k < TN_COUNT(lines); k++) lines[k]->fixed *= factor, lines[k]->image *= factor;
+    }
+}
+
+static int measure_devices(tn_run_plan *p, const int *index, int n, const tn_run_options *o, const tn_slowness *slow, tn_error *err)
 {
     tn_device_info **v = NULL;
     int all;
@@ -42,6 +50,7 @@ static int measure_devices(tn_run_plan *p, const int *index, int n, const tn_run
     int rc = 0;
     for (int i = 0; !rc && i < n; i++) {
         rc = tn_speed_of(&p->speed[p->n_speeds], p->e, &p->layers, index[i], o, err);
+        if (!rc && slow && index[i] < slow->n) slow_down(&p->speed[p->n_speeds], p->layers.n, slow->factor[index[i]]);
         if (!rc) describe(p, i, v[index[i]], &p->speed[p->n_speeds++]);
     }
     tn_device_list_free(v);
@@ -177,7 +186,8 @@ static int read_by_hand(tn_split *split, int **index, int *n, const tn_run_plan 
     return 0;
 }
 
-int tn_run_plan_new(tn_run_plan *p, const tn_settings *s, const tn_run_options *o, const tn_schedule_options *what, tn_error *err)
+int tn_run_plan_new(tn_run_plan *p, const tn_settings *s, const tn_run_options *o, const tn_schedule_options *what,
+                    const tn_slowness *slow, tn_error *err)
 {
     int *index = NULL, n = 0;
     tn_split by_hand = {0};
@@ -189,7 +199,7 @@ int tn_run_plan_new(tn_run_plan *p, const tn_settings *s, const tn_run_options *
     if (!rc) rc = tn_device_select_list(&index, &n, &p->left, o->device, err);
     if (!rc) rc = open_engine(p, s, o, index[0], err);
     if (!rc && what->stages) rc = read_by_hand(&by_hand, &index, &n, p, what->stages, s->training.batch_size, err);
-    if (!rc) rc = p->machine.n ? describe_machine(p, err) : measure_devices(p, index, n, o, err);
+    if (!rc) rc = p->machine.n ? describe_machine(p, err) : measure_devices(p, index, n, o, slow, err);
     if (!rc) {
         take_settings(p, s);
         rc = solve(p, &by_hand, err);

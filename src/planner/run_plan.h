@@ -22,8 +22,15 @@ typedef struct tn_run_plan {
     double planning_seconds; /* that the search took */
 } tn_run_plan;
 
-/** Of a training run on the devices that o lists. Free with tn_run_plan_free. */
-int tn_run_plan_new(tn_run_plan *p, const tn_settings *s, const tn_run_options *o, const tn_schedule_options *what, tn_error *err);
+/** How many times as long devices take as when they were timed, by their index in tn_device_list; behind the n-th: once. */
+typedef struct tn_slowness {
+    const double *factor;
+    int n;
+} tn_slowness;
+
+/** Of a training run on the devices that o lists. slow may be NULL. Free with tn_run_plan_free. */
+int tn_run_plan_new(tn_run_plan *p, const tn_settings *s, const tn_run_options *o, const tn_schedule_options *what,
+                    const tn_slowness *slow, tn_error *err);
 void tn_run_plan_free(tn_run_plan *p);
 /** The division as execution takes it. Free with tn_split_free. */
 int tn_run_plan_split(tn_split *out, const tn_run_plan *p, tn_error *err);

@@ -34,7 +34,7 @@ int tn_schedule(const tn_config *c, const tn_run_options *o, const tn_schedule_o
     if (s && s->measure && s->machine) return tn_fail(err, TN_ERR_ARGUMENT, "a described machine cannot be measured");
     tn_run_plan p;
     tn_measured m = {0};
-    TN_TRY(tn_run_plan_new(&p, tn_config_settings(c), o, s, err));
+    TN_TRY(tn_run_plan_new(&p, tn_config_settings(c), o, s, NULL, err));
     const bool measure = s->measure;
     int rc = measure ? tn_measure(&m, &p, tn_config_settings(c), o, err) : 0;
     if (!rc) rc = report(out, &p, measure ? &m : NULL, err);

@@ -10,7 +10,7 @@
 #include <string.h>
 
 enum { SPEED_FORMAT = 1, BLOCKS = 2, PROFILES = 2 };
-#define LONG_STEP   0.7  /* seconds that the larger of the two steps may take */
+#define LONG_STEP 0.7 /* seconds that the larger of the two steps may take */
 
 /* The run's engine with a model of BLOCKS blocks on the device in question. */
 typedef struct {

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 
 enum { BURSTS = 3 };
-#define LEAST_BURST 0.15 /* seconds, beside which a step's start and end count little */
+#define LEAST_BURST 0.5 /* seconds, beside which a step's start and end count little */
 
 /* Noise, and a visible ball in each frame: zeros would flatter processors that save power. */
 static int draw_frames(tn_steps *s, tn_error *err)

@@ -1,8 +1,10 @@
-/* Which devices a run takes of those that it may: by the planner, before anything else is opened. */
+/* Which devices a run takes of those that it may: by the planner, before anything else is opened, and again when one has changed.
+ */
 #include "run_plan.h"
 #include "trainer.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 /* Is there anything to divide? */
 static int count_devices(const tn_run_options *o, int *n, tn_error *err)
@@ -21,7 +23,7 @@ static void say_left_out(const trainer *t, const tn_run_plan *p)
                 p->device[p->result.left[i].device].name, p->result.left[i].why);
 }
 
-static int take_plan(trainer *t, const tn_run_plan *p, tn_error *err)
+static int text_of(char **out, const tn_run_plan *p, tn_error *err)
 {
     const tn_layer_names names = {p->layers.names, p->layers.n};
     tn_split split;
@@ -29,9 +31,24 @@ static int take_plan(trainer *t, const tn_run_plan *p, tn_error *err)
     TN_TRY(tn_run_plan_split(&split, p, err));
     tn_split_text(&text, &split, &names);
     tn_split_free(&split);
-    if (!text.s) return tn_oom(err);
+    *out = text.s;
+    return text.oom ? tn_oom(err) : 0;
+}
+
+static int plan_of(tn_run_plan *p, const trainer *t, tn_error *err)
+{
+    tn_run_options o = *t->o;
+    o.stages = NULL;
+    return tn_run_plan_new(p, t->s, &o, &(tn_schedule_options)TN_SCHEDULE_OPTIONS_INIT, &(tn_slowness){t->slow, TN_COUNT(t->slow)},
+                           err);
+}
+
+static int take_plan(trainer *t, const tn_run_plan *p, tn_error *err)
+{
+    char *text;
+    TN_TRY(text_of(&text, p, err));
     free(t->stages);
-    t->stages = text.s;
+    t->stages = text;
     if (t->o != &t->left) t->left = *t->o;
     t->left.stages = t->stages;
     t->o = &t->left;
@@ -47,8 +64,20 @@ int tn_trainer_divide(trainer *t, tn_error *err)
     if (t->ranks || t->o->stages) return 0;
     TN_TRY(count_devices(t->o, &n, err));
     if (n < 2) return 0;
-    TN_TRY(tn_run_plan_new(&p, t->s, t->o, &(tn_schedule_options)TN_SCHEDULE_OPTIONS_INIT, err));
+    TN_TRY(plan_of(&p, t, err));
     const int rc = take_plan(t, &p, err);
     tn_run_plan_free(&p);
+    return rc;
+}
+
+int tn_trainer_divides_otherwise(bool *otherwise, const trainer *t, tn_error *err)
+{
+    tn_run_plan p;
+    char *text = NULL;
+    TN_TRY(plan_of(&p, t, err));
+    const int rc = text_of(&text, &p, err);
+    *otherwise = !rc && strcmp(text, t->stages) != 0;
+    tn_run_plan_free(&p);
+    free(text);
     return rc;
 }

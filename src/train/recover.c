@@ -2,6 +2,7 @@
 #include "trainer.h"
 
 #include <stdio.h>
+#include <string.h>
 
 static const tn_dev *lost_one(const trainer *t)
 {
@@ -48,6 +49,17 @@ static int open_again(trainer *t, tn_step_done done, tn_error *err)
     return tn_stepper_new(&t->stepper, t->e, t->s->training.batch_size, done, t, err);
 }
 
+int tn_reopen(trainer *t, tn_step_done done, tn_error *err)
+{
+    tn_stepper_free(t->stepper);
+    t->stepper = NULL;
+    tn_trainer_forget_features(t);
+    tn_engine_close(t->e);
+    t->e = NULL;
+    memset(t->usual, 0, sizeof t->usual);
+    return open_again(t, done, err);
+}
+
 int tn_recover(trainer *t, tn_step_done done, tn_error *err)
 {
     const tn_dev *lost = lost_one(t);
@@ -55,10 +67,5 @@ int tn_recover(trainer *t, tn_step_done done, tn_error *err)
     TN_TRY(leave_out(t, err));
     tn_logf(t->o->log, TN_LOG_WARN, "%s; the run goes on without it, on device %s, from step %lld", lost->failure, t->left_devices,
             (t->rescued.steps ? t->rescued.steps : t->st.step) + 1);
-    tn_stepper_free(t->stepper);
-    t->stepper = NULL;
-    tn_trainer_forget_features(t);
-    tn_engine_close(t->e);
-    t->e = NULL;
-    return open_again(t, done, err);
+    return tn_reopen(t, done, err);
 }

@@ -173,6 +173,7 @@ void tn_trainer_close(trainer *t)
     tn_features_free(t->features);
     tn_rescue_free(&t->rescued);
     free(t->stages);
+    free(t->watched);
     tn_logs_close(t->logs);
     json_decref(t->variants_before);
     tn_engine_close(t->e);

@@ -179,9 +179,12 @@ static int train_on(trainer *t, void *unused, tn_error *err)
     for (; batch < t->batches; batch++, j.index++) {
         TN_TRY(tn_loader_next(t->train_loader, &j.batch, err));
         if (!t->ranks && !j.batch.n) break;
+        TN_TRY(tn_pace_watch(t, batch, err));
         TN_TRY(train_batch(t, &j, batch, err));
     }
-    return tn_stepper_drain(t->stepper, err);
+    TN_TRY(tn_stepper_drain(t->stepper, err));
+    tn_pace_look(t);
+    return 0;
 }
 
 /* Does something once more on the devices that are left, as often as one fails. */
@@ -318,6 +321,7 @@ static int run_epochs(trainer *t, tn_error *err)
     for (int epoch = t->st.epoch; epoch < t->s->training.epochs && !t->stop; epoch++) {
         if (epoch == frozen) tn_trainer_forget_features(t);
         tn_epoch ep = {.epoch = epoch + 1, .lr = tn_recipe_rate(t->s, epoch)};
+        TN_TRY(tn_pace_move(t, step_done, err));
         const double from = tn_now();
         TN_TRY(train_epoch(t, epoch, &ep.train_loss, err));
         TN_TRY(tn_engine_even(t->e, err));
@@ -338,6 +342,7 @@ int tn_train(const tn_config *c, const tn_run_options *o, const tn_train_callbac
     tn_train_summary unused;
     trainer t = {.c = c, .s = tn_config_settings(c), .o = o, .cb = cb, .sum = summary ? summary : &unused, .ranks = o->ranks};
     t.writes = !tn_ranks_number(t.ranks);
+    for (size_t i = 0; i < TN_COUNT(t.slow); i++) t.slow[i] = 1;
     *t.sum = (tn_train_summary)TN_TRAIN_SUMMARY_INIT;
     int rc = tn_trainer_open(&t, step_done, err);
     t.begin = tn_now();

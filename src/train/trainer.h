@@ -40,9 +40,13 @@ typedef struct trainer {
     double loss_scale;                                   /* after that result */
     int counted, skipped;                                /* the epoch's steps with a loss; that overflowed float16 */
     bool stop;
-    tn_rescue rescued;   /* what the last step left that was complete when a device failed */
-    tn_run_options left; /* the run's, once its devices are divided or one has failed */
-    char *stages;        /* of a plan; owned */
+    tn_rescue rescued;          /* what the last step left that was complete when a device failed */
+    tn_run_options left;        /* the run's, once its devices are divided or one has failed */
+    char *stages;               /* of a plan; owned. NULL: by hand, or one device */
+    double slow[64], usual[64]; /* by device of tn_device_list: how many times as long it takes as when it was timed for the plan,
+                                   and seconds of a micro-batch; usual 0: not known yet */
+    tn_lane_log *watched;       /* of the step that is watched; NULL: none is */
+    bool moves;                 /* a device has changed its pace */
     char left_devices[256];
 } trainer;
 
@@ -54,6 +58,18 @@ int tn_trainer_engine(trainer *t, tn_error *err);
 int tn_trainer_plan(trainer *t, tn_error *err);
 /** Where the options list several devices: which of them runs what. */
 int tn_trainer_divide(trainer *t, tn_error *err);
+/** Would a plan divide the run otherwise now? */
+int tn_trainer_divides_otherwise(bool *otherwise, const trainer *t, tn_error *err);
+
+/* pace.c: of several devices one may become slower, because it is hot or shared. */
+
+/** Before batch `batch` of an epoch: the last one is watched. */
+int tn_pace_watch(trainer *t, int batch, tn_error *err);
+/** After the epoch's steps: what came of it is said. */
+void tn_pace_look(trainer *t);
+/** Before the next epoch: the run goes on with its layers divided anew where that is better now. */
+int tn_pace_move(trainer *t, tn_step_done done, tn_error *err);
+
 /** Frames of a backbone that is frozen no more, or of a run that has no use for them. */
 void tn_trainer_forget_features(trainer *t);
 
@@ -61,4 +77,6 @@ void tn_trainer_forget_features(trainer *t);
 bool tn_recover_can(const trainer *t);
 /** The run's model on the devices that are left, as the last complete step has left it. */
 int tn_recover(trainer *t, tn_step_done done, tn_error *err);
+/** The run's model opened again as the options are now, with what the last complete step has left. */
+int tn_reopen(trainer *t, tn_step_done done, tn_error *err);
 #endif

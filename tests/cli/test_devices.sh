@@ -45,6 +45,10 @@ for at in 1:400 0:2000 1:3000 1:1500,2:2500; do
 done
 expect 1 "CL_DEVICE_NOT_AVAILABLE" lost 0:1500 $T train $RUN --device 0 --output-dir "$W/alone"
 
+# a device that becomes slow is noticed
+expect 0 "by hand and stays" env LD_PRELOAD="$lose" SLOW_DEVICE=1:2500 $T train $RUN $TWO training.epochs=4 --output-dir "$W/slow"
+grep -q "device 1, .* times as long" "$W/out" && ! grep -q "device 0, .* times as long" "$W/out" && ok || bad "the wrong device is slow"
+
 # devices that would take each other's cores are left out
 expect 0 "no faster" $T train $RUN --device all --output-dir "$W/all"
 alike one all && ok || bad "a planned run trains otherwise"

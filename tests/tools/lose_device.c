@@ -1,32 +1,37 @@
 /* Preloaded, takes a device away in mid-run: from its N-th kernel on, LOSE_DEVICE=INDEX:N, the driver answers that the device is
- * not there any more. INDEX counts the first platform's devices. Several are separated by commas. */
+ * not there any more. INDEX counts the devices of all platforms. Several are separated by commas. */
 #define CL_TARGET_OPENCL_VERSION 120
 #include <CL/cl.h>
 #include <dlfcn.h>
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 enum { MOST = 8 };
 static atomic_long launched[MOST];
 
-/* The queue's device among the first platform's, or -1. */
+/* The queue's device among those of all platforms, or -1. */
 static int index_of(cl_command_queue q)
 {
-    cl_platform_id platform;
+    cl_platform_id platforms[MOST];
     cl_device_id own, all[MOST];
-    cl_uint n = 0;
-    if (clGetCommandQueueInfo(q, CL_QUEUE_DEVICE, sizeof own, &own, NULL) || clGetPlatformIDs(1, &platform, NULL) ||
-        clGetDeviceIDs(platform, CL_DEVICE_TYPE_ALL, MOST, all, &n))
+    cl_uint n_platforms = 0, n;
+    int before = 0;
+    if (clGetCommandQueueInfo(q, CL_QUEUE_DEVICE, sizeof own, &own, NULL) || clGetPlatformIDs(MOST, platforms, &n_platforms))
         return -1;
-    for (cl_uint i = 0; i < n && i < MOST; i++)
-        if (all[i] == own) return (int)i;
+    for (cl_uint p = 0; p < n_platforms && p < MOST; p++) {
+        if (clGetDeviceIDs(platforms[p], CL_DEVICE_TYPE_ALL, MOST, all, &n)) continue;
+        for (cl_uint i = 0; i < n && i < MOST; i++)
+            if (all[i] == own) return before + (int)i;
+        before += (int)n;
+    }
     return -1;
 }
 
-/* From which kernel on the device is lost; 0: it is not. */
-static long lost_from(int index)
+/* From which kernel on the variable means the device; 0: it does not. */
+static long from_kernel(const char *variable, int index)
 {
-    const char *s = getenv("LOSE_DEVICE");
+    const char *s = getenv(variable);
     while (s && *s) {
         char *end;
         const long device = strtol(s, &end, 10), from = *end == ':' ? strtol(end + 1, &end, 10) : 0;
@@ -43,7 +48,9 @@ cl_int clEnqueueNDRangeKernel(cl_command_queue q, cl_kernel k, cl_uint dims, con
                           const cl_event *, cl_event *);
     if (!real) *(void **)&real = dlsym(RTLD_NEXT, "clEnqueueNDRangeKernel");
     const int i = index_of(q);
-    const long from = i < 0 ? 0 : lost_from(i);
-    if (from && ++launched[i] >= from) return CL_DEVICE_NOT_AVAILABLE;
+    const long lost = i < 0 ? 0 : from_kernel("LOSE_DEVICE", i), slow = i < 0 ? 0 : from_kernel("SLOW_DEVICE", i);
+    const long number = i < 0 || i >= MOST ? 0 : ++launched[i];
+    if (lost && number >= lost) return CL_DEVICE_NOT_AVAILABLE;
+    if (slow && number >= slow) usleep(100);
     return real(q, k, dims, offset, global, local, n, wait, event);
 }
