@@ -19,6 +19,7 @@ struct tn_stepper {
     int pending;               /* its slot; -1: the crew is idle */
     int images, micro, groups; /* that the lanes were last prepared for */
     int next, last;            /* last: the slot whose results came last; -1: none have */
+    tn_step_result came;       /* what came last; the slot's own is the next step's by then */
     tn_step_done done;
     void *user;
 };
@@ -123,6 +124,7 @@ static int collect(tn_stepper *st, int s, tn_error *err)
     for (int i = 0; i < st->n; i++) TN_TRY(tn_lane_collect(&st->lane[i], s, i ? &other : &r->optim, err));
     if (!st->others.play) r->loss = loss_of(st, s);
     st->last = s;
+    st->came = *r;
     return st->done ? st->done(st->user, r, err) : 0;
 }
 
@@ -154,9 +156,10 @@ int tn_stepper_rescue(tn_rescue *r, tn_stepper *st, tn_error *err)
         st->r[s].loss = loss_of(st, s);
         if (st->done) TN_TRY(st->done(st->user, &st->r[s], err));
         st->last = s;
+        st->came = st->r[s];
     }
     if (st->last < 0) return 0;
-    return tn_rescue_take(r, st->lane, st->n, st->last, st->r[st->last].index + 1, &st->r[st->last].optim, err);
+    return tn_rescue_take(r, st->lane, st->n, st->last, st->came.index + 1, &st->came.optim, err);
 }
 
 int tn_stepper_tapes(tn_tape **before, tn_tape **after, tn_stepper *st, int groups, tn_error *err)

@@ -178,8 +178,110 @@ START_TEST(several_devices)
 }
 END_TEST
 
+/* ---- a device fails ---- */
+
+/* Steps of one run, the first `good` of them with all devices; *st stays open. */
+static tn_engine *run_until_lost(tn_config **c, tn_stepper **st, const way *w, outcome *o, int good)
+{
+    tn_error e = {0};
+    tn_engine *engine = open_engine(c, w);
+    unsigned char *frames = malloc((size_t)BATCH * 3 * IMAGE_W * IMAGE_H);
+    float labels[3 * BATCH];
+    int rc = 0;
+    for (int i = 0; i < engine->team.n_dev && w->discrete; i++) engine->team.dev[i]->info.unified_memory = false;
+    must(tn_stepper_new(st, engine, BATCH, take, o, &e), &e);
+    for (int i = 0; i < STEPS && !rc; i++) {
+        draw_batch(i, frames, labels);
+        const tn_step_job j = {.index = i,
+                               .batch = {.frames = frames, .labels = labels, .n = BATCH},
+                               .micro = w->micro,
+                               .groups = tn_engine_groups(engine),
+                               .lr = 1e-3};
+        rc = tn_stepper_step(*st, &j, &e);
+        if (i == good) { /* in the midst of the step that has begun, or before it */
+            engine->team.dev[0]->cause = (tn_error){.status = TN_ERR_DEVICE, .message = "lost"};
+            engine->team.dev[0]->lost = true;
+        }
+    }
+    if (!rc) rc = tn_stepper_drain(*st, &e);
+    ck_assert_int_ne(rc, 0);
+    free(frames);
+    return engine;
+}
+
+/* What a run of so many steps leaves of everything that trains. */
+static outcome run_steps(const way *w, int steps)
+{
+    outcome o = {0};
+    tn_error e = {0};
+    tn_config *c;
+    tn_stepper *st;
+    tn_engine *engine = open_engine(&c, w);
+    unsigned char *frames = malloc((size_t)BATCH * 3 * IMAGE_W * IMAGE_H);
+    float labels[3 * BATCH];
+    must(tn_stepper_new(&st, engine, BATCH, take, &o, &e), &e);
+    for (int i = 0; i < steps; i++) {
+        draw_batch(i, frames, labels);
+        const tn_step_job j = {.index = i,
+                               .batch = {.frames = frames, .labels = labels, .n = BATCH},
+                               .micro = w->micro,
+                               .groups = tn_engine_groups(engine),
+                               .lr = 1e-3};
+        must(tn_stepper_step(st, &j, &e), &e);
+    }
+    must(tn_stepper_drain(st, &e), &e);
+    read_all(&o, engine);
+    tn_stepper_free(st);
+    tn_engine_close(engine);
+    tn_config_free(c);
+    free(frames);
+    return o;
+}
+
+static const way losing[] = {
+    {"vit_qlora_random", "0:embeddings-layer.1,1:layer.2-head", 2, 0, false, false},
+    {"vit_qlora_random", "0:embeddings-layer.1,1:layer.2-head", 2, 0, false, true},
+    {"vit_qlora_random", "0:embeddings-head@4/2;1:embeddings-head@3/2", 2, 0, false, true},
+    {"vit_qlora_random", "1:embeddings-head@4/2;0:embeddings-head@3/2", 2, 0, false, false},
+};
+
+/* Bit for bit what the last complete step left, and the optimiser's state with it. */
+START_TEST(a_lost_device_loses_nothing)
+{
+    const way *w = &losing[_i];
+    tn_config *c;
+    tn_stepper *st;
+    tn_rescue r = {0};
+    tn_error e = {0};
+    outcome o = {0};
+    for (int good = 1; good < STEPS; good++) {
+        tn_engine *engine = run_until_lost(&c, &st, w, &o, good);
+        must(tn_stepper_rescue(&r, st, &e), &e);
+        ck_assert_int_ge((int)r.steps, good - 1);
+        ck_assert_int_le((int)r.steps, good + 1);
+        if (r.steps) {
+            outcome whole = run_steps(w, (int)r.steps);
+            size_t at = 0;
+            ck_assert_mem_eq(&r.state, &whole.state, sizeof r.state);
+            for (int i = 0; i < engine->model->n_slots; i++) {
+                const tn_slot *s = &engine->model->slots[i];
+                const size_t n = (size_t)s->rows * (size_t)s->cols;
+                if (!s->trainable) continue;
+                ck_assert_msg(!memcmp(r.value[i], whole.params + at, n * sizeof(float)), "%s after %lld steps", s->name, r.steps);
+                at += n;
+            }
+            drop(&whole);
+        }
+        tn_rescue_free(&r);
+        tn_stepper_free(st);
+        tn_engine_close(engine);
+        tn_config_free(c);
+    }
+}
+END_TEST
+
 int main(void)
 {
     setenv("POCL_DEVICES", "pthread pthread pthread pthread", 1);
-    return run_tests("team", 300, TESTS(TIMES(several_devices, WAYS)));
+    return run_tests("team", 300, TESTS(TIMES(several_devices, WAYS), TIMES(a_lost_device_loses_nothing, TN_COUNT(losing))));
 }
