@@ -163,6 +163,7 @@ static int open_engine(tn_run_plan *p, const tn_settings *s, const tn_run_option
     tn_run_options one = *o;
     snprintf(device, sizeof device, "%d", index);
     one.device = device;
+    one.stages = NULL;
     TN_TRY(tn_engine_open(&p->e, s, &one, true, true, err));
     return tn_layers_new(&p->layers, p->e, err);
 }

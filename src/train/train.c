@@ -56,8 +56,8 @@ static int report_step(trainer *t, const tn_step_result *r, int images, tn_error
                  r->lr,
                  1 / fmax(per_image, 1e-9),
                  per_image * (double)left * t->s->training.batch_size};
-    if (t->cb && t->cb->step && TN_CALLBACK(t->cb->step(t->cb->user, &s))) t->asked = true;
-    else if (tn_watch_tell(&t->e->watch, TN_PHASE_TRAINING, NULL, t->st.step, steps, err)) t->asked = true;
+    const bool stop = t->cb && t->cb->step && TN_CALLBACK(t->cb->step(t->cb->user, &s));
+    if (stop || tn_watch_tell(&t->e->watch, TN_PHASE_TRAINING, NULL, t->st.step, steps, err)) t->asked = true;
     return t->asked && !t->ranks ? tn_cancelled(TN_PHASE_TRAINING, err) : 0; /* ranks stop together */
 }
 

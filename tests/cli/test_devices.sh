@@ -13,8 +13,8 @@ RUN="$RUN training.batch_size=8 training.micro_batch_size=2 model.lora.lora_drop
 
 TWO="--stages 0:embeddings-layer.1,1:layer.2-head" THREE="--stages 0:embeddings-layer.0,1:layer.1-layer.2,2:layer.3-head"
 
-# epoch,train_loss,... of a run's log
-losses() { cut -d, -f1,2 "$W/$1/log.csv"; }
+# epoch,train/loss of a run's log
+losses() { cut -d, -f1,3 "$W/$1/log.csv"; }
 # within 1e-5 of each other, line by line
 alike() {
   paste -d, <(losses "$1") <(losses "$2") | awk -F, 'NR > 1 { d = $2 - $4; if (d < 0) d = -d; if (d > 1e-5 * $2) bad = 1 } END { exit bad || NR < 2 }'
