@@ -70,6 +70,16 @@ int tn_ranks_add(tn_ranks *r, double *v, int n, tn_error *err)
     return rc;
 }
 
+int tn_ranks_least(tn_ranks *r, int *v, tn_error *err)
+{
+    if (!r) return 0;
+    int *all = malloc(sizeof *all * (size_t)r->n);
+    const int rc = all ? tn_ranks_collect(r, v, sizeof *v, all, err) : tn_oom(err);
+    for (int k = 0; !rc && k < r->n; k++) *v = TN_MIN(*v, all[k]);
+    free(all);
+    return rc;
+}
+
 /* ---- failures ---- */
 
 static outcome outcome_of(int status, const tn_error *err)

@@ -23,6 +23,8 @@ int tn_ranks_tell(tn_ranks *r, void *data, size_t bytes, tn_error *err);
 int tn_ranks_collect(tn_ranks *r, const void *mine, size_t bytes, void *all, tn_error *err);
 /** v [n] becomes the sum over the ranks, added in their order. */
 int tn_ranks_add(tn_ranks *r, double *v, int n, tn_error *err);
+/** *v becomes the smallest of the ranks'. */
+int tn_ranks_least(tn_ranks *r, int *v, tn_error *err);
 /** Where any rank failed, all do, with the sentence of the first that did, behind its number and host unless all have it. `status`
  * and err are this rank's own. */
 int tn_ranks_check(tn_ranks *r, int status, tn_error *err);

@@ -2,6 +2,7 @@
  * same seed gives the same bits and a resumed run equals one that was never stopped. */
 #include "agree.h"
 #include "clock.h"
+#include "deal.h"
 #include "entry.h"
 #include "even.h"
 #include "exchange.h"
@@ -34,18 +35,17 @@ typedef struct {
     tn_eval_result measured; /* by the last validation */
     tn_train_summary *sum;
     tn_stepper *stepper;
-    tn_ranks *ranks; /* NULL: alone */
-    tn_share share;
+    tn_ranks *ranks;          /* NULL: alone */
     tn_gradsum *gradsum;      /* NULL: alone */
     bool writes;              /* rank 0 does */
     bool asked;               /* a callback wants the run to stop; with ranks, after a step: of any of them */
     tn_features_plan planned; /* of the frozen backbone's features */
     tn_features *features;    /* NULL: none, or not now */
     tn_logs *logs;
-    json_t *variants_before;            /* of the run that is gone on with, until compared */
-    int *own;                           /* ranks: room for what of the order is here */
-    long long first_step;               /* of the epoch that is being trained */
-    int *order, batches, frames, epoch; /* frames: of an epoch; epoch: the one being trained, from 0 */
+    json_t *variants_before; /* of the run that is gone on with, until compared */
+    tn_deal deal;
+    int epoch;            /* the one being trained, from 0 */
+    long long first_step; /* of that */
     tn_run_folder folder;
     tn_config *own_config;                               /* what the checkpoints keep: the configuration, with the run's folders */
     double begin, images_done, epoch_loss, epoch_images; /* sums; of steps whose results have come */
@@ -76,18 +76,11 @@ static int with_backoff(trainer *t, tn_step_job *j, tn_error *err)
     }
 }
 
-/* Frames of the epoch's batch b, of all ranks. */
-static int frames_of(const trainer *t, long long b)
-{
-    const int size = t->s->training.batch_size;
-    return (int)TN_MIN((long long)size, t->frames - b * size);
-}
-
 static int report_step(trainer *t, const tn_step_result *r, int images, tn_error *err)
 {
     t->images_done += images;
     const double spent = tn_now() - t->begin;
-    const long long steps = (long long)t->s->training.epochs * t->batches, left = steps - t->st.step;
+    const long long steps = (long long)t->s->training.epochs * t->deal.batches, left = steps - t->st.step;
     const double per_image = spent / fmax(t->images_done, 1);
     tn_step s = {t->epoch + 1,
                  t->s->training.epochs,
@@ -97,8 +90,9 @@ static int report_step(trainer *t, const tn_step_result *r, int images, tn_error
                  r->lr,
                  1 / fmax(per_image, 1e-9),
                  per_image * (double)left * t->s->training.batch_size};
-    if (t->cb && t->cb->step && TN_CALLBACK(t->cb->step(t->cb->user, &s))) t->asked = true;
-    else if (tn_watch_tell(&t->e->watch, TN_PHASE_TRAINING, NULL, t->st.step, steps, err)) t->asked = true;
+    const bool enough = (t->cb && t->cb->step && TN_CALLBACK(t->cb->step(t->cb->user, &s))) ||
+                        tn_watch_tell(&t->e->watch, TN_PHASE_TRAINING, NULL, t->st.step, steps, err);
+    t->asked |= enough;
     return t->asked && !t->ranks ? tn_cancelled(TN_PHASE_TRAINING, err) : 0; /* ranks stop together */
 }
 
@@ -121,7 +115,7 @@ static int check_step(const trainer *t, const tn_step_result *r, tn_error *err)
 static int step_done(void *user, const tn_step_result *r, tn_error *err)
 {
     trainer *t = user;
-    const int images = frames_of(t, r->index - t->first_step);
+    const int images = tn_deal_frames(&t->deal, r->index - t->first_step);
     TN_TRY(check_step(t, r, err));
     if (t->images_done <= 0) t->sum->first_loss = r->loss;
     t->st.step = r->index + 1;
@@ -174,33 +168,9 @@ static void forget_features(trainer *t)
 
 /* ---- one epoch ---- */
 
-/* Every rank shuffles alike, and takes its share of each batch. */
-static int start_loader(trainer *t, int epoch, tn_error *err)
-{
-    const int size = t->s->training.batch_size;
-    int n = 0;
-    tn_shuffle(t->order, t->train.n, (uint64_t)t->s->training.seed, epoch);
-    if (!t->ranks) return tn_loader_start(t->train_loader, t->order, t->frames, epoch, err);
-    for (int b = 0; b * size < t->frames; b++) {
-        const int share = tn_share_frames(&t->share, frames_of(t, b));
-        memcpy(t->own + n, t->order + b * size + t->share.first, sizeof *t->own * (size_t)share);
-        n += share;
-    }
-    return tn_loader_start(t->train_loader, t->own, n, epoch, err);
-}
-
-/* What the whole of the epoch's batch b is, of which a part is here. */
-static tn_step_part part_of(const trainer *t, int b)
-{
-    const int n = frames_of(t, b), *order = t->order + b * t->s->training.batch_size;
-    int visible = 0;
-    for (int i = 0; i < n; i++) visible += t->train.f[order[i]].visible;
-    return (tn_step_part){.first = t->share.first, .counted = tn_engine_counts(t->e, n, visible)};
-}
-
 static int train_batch(trainer *t, tn_step_job *j, int b, tn_error *err)
 {
-    const tn_step_part part = part_of(t, b);
+    const tn_step_part part = tn_deal_part(&t->deal, t->e, &t->train, b);
     if (t->ranks) j->part = &part;
     const int rc = with_backoff(t, j, err);
     j->part = NULL;
@@ -210,7 +180,7 @@ static int train_batch(trainer *t, tn_step_job *j, int b, tn_error *err)
 static int train_epoch(trainer *t, int epoch, double *mean, tn_error *err)
 {
     int batches = 0;
-    TN_TRY(start_loader(t, epoch, err));
+    TN_TRY(tn_deal_start(&t->deal, t->train_loader, t->train.n, (uint64_t)t->s->training.seed, epoch, err));
     t->epoch = epoch;
     t->first_step = t->st.step;
     t->epoch_loss = t->epoch_images = 0;
@@ -218,7 +188,7 @@ static int train_epoch(trainer *t, int epoch, double *mean, tn_error *err)
     t->told = tn_now();
     tn_step_job j = {
         .index = t->st.step, .features = t->features, .groups = groups_of(t, epoch), .lr = tn_recipe_rate(t->s, epoch)};
-    for (; batches < t->batches; batches++, j.index++) {
+    for (; batches < t->deal.batches; batches++, j.index++) {
         TN_TRY(tn_loader_next(t->train_loader, &j.batch, err));
         if (!t->ranks && !j.batch.n) break;
         TN_TRY(train_batch(t, &j, batches, err));
@@ -318,14 +288,7 @@ static int open_data(trainer *t, tn_error *err)
         t->seen.n = TN_MIN(t->val.n, s->training.batch_size *
                                          tn_recipe_limit(TN_CEIL_DIV(t->val.n, s->training.batch_size), s->training.limit_val));
     tn_metric_notes(s, &t->train, &t->seen, t->o->log);
-    t->batches = TN_CEIL_DIV(t->train.n, s->training.batch_size);
-    if (s->training.drop_last && t->train.n >= s->training.batch_size) t->batches = t->train.n / s->training.batch_size;
-    t->batches = tn_recipe_limit(t->batches, s->training.limit_train);
-    t->frames = t->train.n;
-    if (s->training.drop_last && t->frames >= s->training.batch_size) t->frames -= t->frames % s->training.batch_size;
-    t->order = malloc(2 * sizeof *t->order * (size_t)t->train.n);
-    t->own = t->order + t->train.n;
-    return t->order ? 0 : tn_oom(err);
+    return tn_deal_new(&t->deal, s, t->train.n, err);
 }
 
 /* Host memory that frames may stay in, bytes. What is read once is not kept. */
@@ -346,9 +309,9 @@ static int open_loader(trainer *t, tn_loader **l, const tn_dataset *d, bool trai
     tn_prep p = tn_engine_prep(t->e, training);
     int batch = TN_MIN(s->training.batch_size, d->n);
     if (t->ranks && training) {
-        p.first = t->share.first;
+        p.first = t->deal.share.first;
         p.whole = s->training.batch_size;
-        batch = TN_MAX(TN_MIN(t->share.n, d->n), 1);
+        batch = TN_MAX(TN_MIN(t->deal.share.n, d->n), 1);
     }
     return tn_loader_new(l, d, &p, batch, s->training.workers, s->training.prefetch, keep, err);
 }
@@ -404,21 +367,16 @@ static int plan_memory(trainer *t, tn_error *err)
 /* All ranks have the micro-batch of the one with the least memory, so that their shares make up the batch. */
 static int settle_micro(trainer *t, tn_error *err)
 {
-    const int n = tn_ranks_count(t->ranks);
-    int *all = malloc(sizeof *all * (size_t)n);
-    const int rc = all ? tn_ranks_collect(t->ranks, &t->st.micro, sizeof *all, all, err) : tn_oom(err);
-    for (int i = 0; !rc && i < n; i++) t->st.micro = TN_MIN(t->st.micro, all[i]);
-    free(all);
-    if (rc) return rc;
-    t->share = tn_share_of(n, tn_ranks_number(t->ranks), t->s->training.batch_size, t->st.micro);
-    if (t->st.micro < t->share.batch)
-        tn_logf(t->o->log, TN_LOG_INFO, "micro-batches of %d: a step of %d is summed from parts", t->st.micro, t->share.batch);
+    TN_TRY(tn_ranks_least(t->ranks, &t->st.micro, err));
+    t->deal.share = tn_share_of(tn_ranks_count(t->ranks), tn_ranks_number(t->ranks), t->s->training.batch_size, t->st.micro);
+    if (t->st.micro < t->deal.share.batch)
+        tn_logf(t->o->log, TN_LOG_INFO, "micro-batches of %d: a step of %d is summed from parts", t->st.micro, t->deal.share.batch);
     return 0;
 }
 
 static int open_stepper(trainer *t, tn_error *err)
 {
-    TN_TRY(tn_stepper_new(&t->stepper, t->e, TN_MAX(t->share.n, 1), step_done, t, err));
+    TN_TRY(tn_stepper_new(&t->stepper, t->e, TN_MAX(t->deal.share.n, 1), step_done, t, err));
     if (!t->ranks) return 0;
     TN_TRY(tn_gradsum_new(&t->gradsum, t->e, &t->asked, err));
     const tn_step_others others = tn_gradsum_others(t->gradsum);
@@ -458,7 +416,7 @@ static void close_all(trainer *t)
     tn_engine_close(t->e);
     tn_dataset_free(&t->train);
     tn_dataset_free(&t->val);
-    free(t->order);
+    tn_deal_free(&t->deal);
     tn_config_free(t->own_config);
     tn_run_folder_close(&t->folder);
 }
@@ -483,7 +441,7 @@ static void say_skipped(trainer *t, tn_epoch *ep)
     t->sum->skipped_steps += t->skipped;
     if (!ep->skipped) return;
     tn_logf(t->o->log, TN_LOG_INFO, "epoch %d: %d of %d steps overflowed float16 and were skipped; the loss scale is now %g",
-            ep->epoch, ep->skipped, t->batches, t->loss_scale);
+            ep->epoch, ep->skipped, t->deal.batches, t->loss_scale);
 }
 
 static int run_epochs(trainer *t, tn_error *err)
