@@ -15,9 +15,9 @@ typedef struct tn_schedule_options {
     const char *machine; /**< a YAML file that describes hosts and devices (docs/scaling.md), planned for instead of what is here;
                               NULL: none */
     const char
-        *stages; /**< a division by hand, "0:embeddings-layer.5,1:layer.6-head", judged instead of searched for; NULL: none */
-    bool measure; /**< the plan is also run, on random frames: its step is timed, its passes are drawn below the plan's, and the memory
-                       that was taken is set beside what was planned */
+        *stages;  /**< a division by hand, "0:embeddings-layer.5,1:layer.6-head", judged instead of searched for; NULL: none */
+    bool measure; /**< the plan is also run, on random frames: its step is timed, its passes are drawn below the plan's, and the
+                     memory that was taken is set beside what was planned */
 } tn_schedule_options;
 #define TN_SCHEDULE_OPTIONS_VERSION 1
 #define TN_SCHEDULE_OPTIONS_INIT    TN_INIT(TN_SCHEDULE_OPTIONS_VERSION)
