@@ -159,7 +159,7 @@ static int load_weights(tn_engine *e, const tn_hf_dir *hf, tn_error *err)
 static int open_team(tn_engine *e, const tn_quant_spec *quant, const tn_run_options *o, bool optimiser, bool dry, tn_error *err)
 {
     tn_team *t = &e->team;
-    TN_TRY(tn_team_open(t, e->model, e->s->training.batch_size, optimiser, o, e->log, e->watch, err));
+    TN_TRY(tn_team_open(t, e->model, e->s->training.batch_size, o, e->log, e->watch, err));
     e->dev = t->member[0].dev;
     e->act = storage_type(e->s, t, e->log);
     const tn_store_spec spec = {.quant = quant, .act = e->act, .optimiser = optimiser, .dry = dry};

@@ -185,6 +185,7 @@ int tn_lane_collect(tn_lane *l, int i, tn_optim_state *state, tn_error *err)
     tn_event_free(s->done);
     s->done = NULL;
     TN_TRY(rc);
+    TN_TRY(tn_event_join(s->kept_there, err)); /* what is handed out is also kept */
     *state = *tn_lane_state(l, i);
     return 0;
 }

@@ -43,24 +43,16 @@ static int fastest(int *index, int n, tn_error *err)
     return 0;
 }
 
-/* The devices that the list names; where nothing is trained, one of them: passes of one batch would wait for each other. */
-static int open_listed(tn_team *t, const tn_run_options *o, bool training, const tn_log *log, tn_watch watch, tn_error *err)
+/* One of the devices that the list names: nothing divides the layers but stages. */
+static int open_listed(tn_team *t, const tn_run_options *o, const tn_log *log, tn_watch watch, tn_error *err)
 {
     int *index, n;
-    char *left;
     if (o->ranks) return open_of_rank(t, o, log, watch, err);
-    TN_TRY(tn_device_select_list(&index, &n, &left, o->device, err));
-    int rc = 0;
-    if (!training && n > 1) {
-        rc = fastest(index, n, err);
-        n = 1;
-        if (!rc) tn_logf(log, TN_LOG_INFO, "of the devices listed, %d is used; --stages divides the layers", index[0]);
-    } else if (left[0]) {
-        tn_logf(log, TN_LOG_INFO, "%s", left);
-    }
-    for (int i = 0; !rc && i < n; i++) rc = open_one(t, index[i], o, log, watch, err);
+    TN_TRY(tn_device_select_list(&index, &n, NULL, o->device, err));
+    int rc = n > 1 ? fastest(index, n, err) : 0;
+    if (!rc && n > 1) tn_logf(log, TN_LOG_INFO, "of the devices listed, %d is used; --stages divides the layers", index[0]);
+    if (!rc) rc = open_one(t, index[0], o, log, watch, err);
     free(index);
-    free(left);
     return rc;
 }
 
@@ -75,44 +67,13 @@ static int open_of_split(tn_team *t, const tn_run_options *o, const tn_log *log,
 
 /* ---- division ---- */
 
-static double layer_flops(const tn_graph *g, int layer)
+static int undivided(tn_team *t, int batch, tn_error *err)
 {
-    return tn_layer_cost(g, layer, false).flops + tn_layer_cost(g, layer, true).flops;
-}
-
-/* Contiguous parts of about the same arithmetic, each of a layer at least. */
-static void divide_evenly(tn_replica *r, const tn_graph *g, int n)
-{
-    double all = 0, done = 0;
-    int layer = 0;
-    for (int i = 0; i < g->n_layers; i++) all += layer_flops(g, i);
-    for (int s = 0; s < n; s++) {
-        r->stage[s].first = layer;
-        do done += layer_flops(g, layer++);
-        while (layer < g->n_layers - (n - 1 - s) && (s == n - 1 || done + layer_flops(g, layer) / 2 < all * (s + 1) / n));
-        r->stage[s].last = layer - 1;
-    }
-}
-
-static int even_split(tn_team *t, const tn_model *m, int batch, tn_error *err)
-{
-    tn_graph g;
-    const tn_pass p = {.batch = 1,
-                       .groups = TN_GROUP_HEAD | TN_GROUP_LORA | TN_GROUP_BACKBONE,
-                       .training = true,
-                       .loss = true,
-                       .heat = true,
-                       .frames = true};
     tn_replica *r = tn_split_add(&t->split);
     if (!r) return tn_oom(err);
-    r->images = batch;
-    r->n_stages = TN_MIN(t->n_dev, t->n_layers);
-    r->micro = r->n_stages > 1 ? TN_CEIL_DIV(batch, 2 * r->n_stages) : batch;
-    TN_TRY(tn_model_graph(&g, m, &p, err));
-    divide_evenly(r, &g, r->n_stages);
-    for (int s = 0; s < r->n_stages; s++)
-        r->stage[s] = (tn_split_stage){t->dev[s]->index, r->stage[s].first, r->stage[s].last, TN_KEEPS_ALL};
-    tn_graph_free(&g);
+    r->images = r->micro = batch;
+    r->n_stages = 1;
+    r->stage[0] = (tn_split_stage){t->dev[0]->index, 0, t->n_layers - 1, TN_KEEPS_ALL};
     return 0;
 }
 
@@ -183,16 +144,16 @@ static void report(const tn_team *t, const tn_log *log)
     }
 }
 
-int tn_team_open(tn_team *t, const tn_model *m, int batch, bool training, const tn_run_options *o, const tn_log *log,
-                 tn_watch watch, tn_error *err)
+int tn_team_open(tn_team *t, const tn_model *m, int batch, const tn_run_options *o, const tn_log *log, tn_watch watch,
+                 tn_error *err)
 {
     TN_TRY(tn_watch_tell(&watch, TN_PHASE_OPENING, NULL, 0, 0, err));
     TN_TRY(tn_model_layers(&t->layers, &t->n_layers, m, err));
     if (o->stages && o->ranks)
         return tn_fail(err, TN_ERR_ARGUMENT, "--stages divides the layers within one process; a rank has one device");
     if (o->stages) TN_TRY(split_by_hand(t, o->stages, batch, err));
-    TN_TRY(o->stages ? open_of_split(t, o, log, watch, err) : open_listed(t, o, training, log, watch, err));
-    if (!o->stages) TN_TRY(even_split(t, m, batch, err));
+    TN_TRY(o->stages ? open_of_split(t, o, log, watch, err) : open_listed(t, o, log, watch, err));
+    if (!o->stages) TN_TRY(undivided(t, batch, err));
     TN_TRY(whose_layers(t, err));
     TN_TRY(add_members(t, err));
     if (t->n > 1) report(t, log);

@@ -24,10 +24,10 @@ typedef struct tn_team {
     int **stage_of; /* [replicas][n_layers] */
 } tn_team;
 
-/** Opens the devices that the options name and decides which layers of the model go where: as o->stages says, else in parts of
- * about the same arithmetic. batch: images of a step. Without training one device of a list is taken. */
-int tn_team_open(tn_team *t, const tn_model *m, int batch, bool training, const tn_run_options *o, const tn_log *log,
-                 tn_watch watch, tn_error *err);
+/** Opens the devices that o->stages names, with the layers that it gives each; without stages one device, of a list the fastest,
+ * with all of them. batch: images of a step. */
+int tn_team_open(tn_team *t, const tn_model *m, int batch, const tn_run_options *o, const tn_log *log, tn_watch watch,
+                 tn_error *err);
 /** Stores and sessions. spec->held and spec->window are not looked at. */
 int tn_team_store(tn_team *t, const tn_model *m, const tn_store_spec *spec, tn_error *err);
 /** They are freed. */

@@ -42,10 +42,17 @@ static int step_done(void *user, const tn_step_result *r, tn_error *err)
     return 0;
 }
 
+static int check_alone(const tn_prof *p, tn_error *err)
+{
+    if (p->e->team.n == 1) return 0;
+    return tn_fail(err, TN_ERR_ARGUMENT, "a profile is of one device; 'tracknet plan --measure' shows what several do");
+}
+
 static int open_training(tn_prof *p, tn_error *err)
 {
     tn_memory planned;
     TN_TRY(tn_engine_open(&p->e, p->s, p->o, true, false, err));
+    TN_TRY(check_alone(p, err));
     p->groups = tn_engine_groups(p->e);
     if (!p->batch) TN_TRY(tn_engine_fit(p->e, &p->batch, &planned, err));
     return tn_stepper_new(&p->stepper, p->e, p->batch, step_done, p, err);
@@ -55,6 +62,7 @@ static int open_prediction(tn_prof *p, tn_error *err)
 {
     if (!p->batch) p->batch = 1;
     TN_TRY(tn_adapters_engine(&p->e, p->adapters, &p->n_adapters, p->s, p->o, err));
+    TN_TRY(check_alone(p, err));
     if (p->n_adapters) TN_TRY(tn_adapters_use(p->adapters[0], p->e, p->o, err));
     return tn_engine_merge(p->e, p->batch, err);
 }

@@ -53,6 +53,10 @@ grep -q "device 1, .* times as long" "$W/out" && ! grep -q "device 0, .* times a
 expect 0 "no faster" $T train $RUN --device all --output-dir "$W/all"
 alike one all && ok || bad "a planned run trains otherwise"
 
+# a profile is of one device
+expect 1 "a profile is of one device" $T profile train $RUN $TWO
+grep -q '"first": "layer.2"' "$W/two/last/run.json" && ok || bad "the checkpoint does not tell of its stages"
+
 # what cannot be
 expect 1 "twice" $T train $RUN --device 0,0 --output-dir "$W/x"
 expect 1 "" $T train $RUN --device 0,nowhere --output-dir "$W/x"

@@ -137,7 +137,7 @@ static void compare(way alone, way together)
 {
     outcome a = run(alone), b = run(together), again = run(together);
     for (int i = 0; i < STEPS; i++) ck_assert_double_eq_tol(a.loss[i], b.loss[i], 2e-6 * fabs(a.loss[i]));
-    ck_assert_double_lt(distance(&a, &b), 1e-5);
+    ck_assert_double_lt(distance(&a, &b), 1e-6);
     ck_assert_float_eq_tol(a.state.norm, b.state.norm, 1e-5f * a.state.norm);
     ck_assert_mem_eq(b.grads, again.grads, b.n * sizeof(float));
     ck_assert_mem_eq(b.params, again.params, b.n * sizeof(float));
