@@ -113,7 +113,7 @@ expect 0 "blocks do not divide their rows" $T train $Q model.pretrained_model_na
 # mode manual and mode hf mean the same; so do the older keys under training
 dry() { $T train $Q model.pretrained_model_name=$C/dinov3 --dry-run "$@" 2>/dev/null | grep '^#'; }
 [ "$(dry model.quantization.mode=manual model.quantization.compress_statistics=false)" = "$(dry model.quantization.mode=hf model.quantization.use_double_quant=false)" ] && ok || bad "mode hf and manual differ"
-large() { dry model.pretrained_model_name=configs/backbone/vit-s model.backbone.random_init=true "$@"; } # a difference of many MiB
+large() { dry model.pretrained_model_name=configs/backbone/vit-s model.backbone.random_init=true 'model.decoder.channels=[384,16]' "$@"; } # a difference of many MiB
 [ "$(large model.quantization.mode=manual)" != "$(large model.quantization.mode=hf model.quantization.use_double_quant=false)" ] && ok || bad "double quantisation changes nothing"
 [ "$(dry training.quantization.quant_type=int8)" = "$(dry model.quantization.quant_type=int8)" ] && ok || bad "training.quantization is not honoured"
 says "must be one of nf4|fp4" $T train $Q model.quantization.quant_type=q5
