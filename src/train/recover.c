@@ -11,9 +11,18 @@ static const tn_dev *lost_one(const trainer *t)
     return NULL;
 }
 
-bool tn_recover_can(const trainer *t)
+/* Who waited in vain for another's result has failed too: each device is asked itself. */
+static void ask_all(const trainer *t)
+{
+    tn_error unread;
+    for (int i = 0; t->e && t->e->team.n_dev > 1 && i < t->e->team.n_dev; i++) (void)tn_dev_finish(t->e->team.dev[i], &unread);
+}
+
+bool tn_recover_can(const trainer *t, int rc)
 {
     int left = 0;
+    if (rc != TN_ERR_DEVICE) return false;
+    ask_all(t);
     for (int i = 0; t->e && i < t->e->team.n_dev; i++) left += !t->e->team.dev[i]->lost;
     return !t->ranks && left && lost_one(t);
 }

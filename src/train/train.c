@@ -192,7 +192,7 @@ static int persist(trainer *t, int (*something)(trainer *, void *, tn_error *), 
 {
     for (;;) {
         const int rc = something(t, with, err);
-        if (!rc || !tn_recover_can(t)) return rc;
+        if (!rc || !tn_recover_can(t, rc)) return rc;
         TN_TRY(tn_recover(t, step_done, err));
     }
 }

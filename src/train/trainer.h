@@ -73,8 +73,8 @@ int tn_pace_move(trainer *t, tn_step_done done, tn_error *err);
 /** Frames of a backbone that is frozen no more, or of a run that has no use for them. */
 void tn_trainer_forget_features(trainer *t);
 
-/** After a failure: did a device give up, and is there another one to go on with? */
-bool tn_recover_can(const trainer *t);
+/** After the failure rc: did a device give up, and is there another one to go on with? Waits for the devices. */
+bool tn_recover_can(const trainer *t, int rc);
 /** The run's model on the devices that are left, as the last complete step has left it. */
 int tn_recover(trainer *t, tn_step_done done, tn_error *err);
 /** The run's model opened again as the options are now, with what the last complete step has left. */
