@@ -11,7 +11,7 @@
 #define P_TURN , const __global float2 *table, int skip
 /* A row of q's or k's gradient turned back by the angles of token t; table [n - skip, HD/2] of (cos, sin). */
 #define TURN_BACK(v, t)                                                                                                            \
-    if ((t) >= skip) turn_columns(v, table + (size_t)((t) - skip) * (HD / 2), -1.0f)
+    if ((t) >= skip) turn_columns(v, table + ((size_t)(t) - (size_t)skip) * (HD / 2), -1.0f)
 #else
 #define P_TURN
 #define TURN_BACK(v, t)

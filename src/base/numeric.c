@@ -146,6 +146,17 @@ double tn_element_error(const float *a, const float *b, size_t n)
     return worst;
 }
 
+static int by_value(const void *a, const void *b)
+{
+    const double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+void tn_sort_doubles(double *v, size_t n)
+{
+    qsort(v, n, sizeof *v, by_value);
+}
+
 uint32_t tn_hash_u32(uint32_t seed, uint32_t counter)
 {
     uint32_t x = counter * 0x9E3779B9u + seed;

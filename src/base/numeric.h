@@ -39,6 +39,9 @@ double tn_relative_error(const float *a, const float *b, size_t n, double least)
  * 0 all over. NaN where a or b has one. */
 double tn_element_error(const float *a, const float *b, size_t n);
 
+/** Ascending, in place. */
+void tn_sort_doubles(double *v, size_t n);
+
 /** Philox-like mixing of (seed, counter) to 32 bits: the same function is in cl/shared/common.h. */
 uint32_t tn_hash_u32(uint32_t seed, uint32_t counter);
 /** The 16-bit draw of element i: what dropout is decided by. Two neighbours share a hash. */

@@ -129,6 +129,12 @@ void tn_dev_close(tn_dev *d)
     free(d);
 }
 
+void tn_dev_identity(const tn_dev *d, char *out, size_t size)
+{
+    if (d->info.hardware[0]) snprintf(out, size, "%s", d->info.hardware);
+    else snprintf(out, size, "%.40s %.40s %d", d->info.platform, d->info.name, d->index);
+}
+
 int tn_dev_finish(tn_dev *d, tn_error *err)
 {
     TN_TRY(tn_dev_usable(d, err));

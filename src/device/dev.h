@@ -78,8 +78,8 @@ typedef struct tn_dev_options {
 int tn_dev_open(tn_dev **out, int index, const tn_dev_options *o, tn_error *err);
 /** Waits for the queues. Buffers of the device must be freed before. */
 void tn_dev_close(tn_dev *d);
-/** What tells the device from the others of its host, whatever platform or list it is found in: its UUID or its place on the PCI
- * bus, where its driver says them; else its platform, name and index. */
+/** What tells the device from the others of its host, whatever list it is found in: info.hardware, where its driver says anything;
+ * else its platform, name and index. */
 void tn_dev_identity(const tn_dev *d, char *out, size_t size);
 /** Waits for everything enqueued on both queues. */
 int tn_dev_finish(tn_dev *d, tn_error *err);

@@ -79,21 +79,23 @@ static int join(tn_event *e, tn_error *err)
     return rc;
 }
 
-/* Reads all tensors; *last is the event of the last one. */
-static int read_bundle(const tn_channel *c, int slot, tn_session *s, const tn_exec *x, const tn_event *after, tn_event **last,
+/* All tensors of a bundle, one behind the other, between slot `slot` and where x has them; *last is the last one's event. */
+static int move_bundle(const tn_channel *c, int slot, const tn_exec *x, bool leaves, const tn_event *after, tn_event **last,
                        tn_error *err)
 {
     char *at = c->ring[slot].host;
     for (int i = 0; i < x->g.n_edges; i++) {
         const tn_gedge *e = &x->g.edges[i];
-        if (!crosses(e, c->to, true, c->backward)) continue;
+        if (!crosses(e, leaves ? c->to : c->from, leaves, c->backward)) continue;
         const size_t bytes = tn_gtensor_bytes(&x->g.t[e->tensor]);
+        tn_buffer *mem = x->mem[e->tensor];
         tn_event_free(*last);
         *last = NULL;
-        TN_TRY(tn_buffer_read_async(x->mem[e->tensor], TN_QUEUE_COPY, 0, at, bytes, after, last, err));
+        TN_TRY(leaves ? tn_buffer_read_async(mem, TN_QUEUE_COPY, 0, at, bytes, after, last, err)
+                      : tn_buffer_write_async(mem, TN_QUEUE_COPY, 0, at, bytes, after, last, err));
         at += TN_ROUND_UP(bytes, (size_t)64);
     }
-    return tn_dev_flush(s->dev, err);
+    return 0;
 }
 
 int tn_channel_send(tn_channel *c, tn_session *s, const tn_exec *x, tn_event **left, tn_error *err)
@@ -103,7 +105,8 @@ int tn_channel_send(tn_channel *c, tn_session *s, const tn_exec *x, tn_event **l
     if (c->sent >= TN_RING) TN_TRY(await(c, &c->received, c->sent - TN_RING, &c->taken[slot], &before, err));
     TN_TRY(join(before, err));
     int rc = tn_queue_mark(s->dev, TN_QUEUE_MAIN, &made, err);
-    if (!rc) rc = read_bundle(c, slot, s, x, made, &there, err);
+    if (!rc) rc = move_bundle(c, slot, x, true, made, &there, err);
+    if (!rc) rc = tn_dev_flush(s->dev, err);
     if (!rc && left) {
         tn_event_free(*left);
         *left = NULL;
@@ -115,29 +118,14 @@ int tn_channel_send(tn_channel *c, tn_session *s, const tn_exec *x, tn_event **l
     return rc;
 }
 
-static int write_bundle(const tn_channel *c, int slot, tn_session *s, const tn_exec *x, const tn_event *after, tn_event **last,
-                        tn_error *err)
-{
-    const char *at = c->ring[slot].host;
-    for (int i = 0; i < x->g.n_edges; i++) {
-        const tn_gedge *e = &x->g.edges[i];
-        if (!crosses(e, c->from, false, c->backward)) continue;
-        const size_t bytes = tn_gtensor_bytes(&x->g.t[e->tensor]);
-        tn_event_free(*last);
-        *last = NULL;
-        TN_TRY(tn_buffer_write_async(x->mem[e->tensor], TN_QUEUE_COPY, 0, at, bytes, after, last, err));
-        at += TN_ROUND_UP(bytes, (size_t)64);
-    }
-    return tn_queue_wait(s->dev, TN_QUEUE_MAIN, *last, err);
-}
-
 int tn_channel_receive(tn_channel *c, tn_session *s, const tn_exec *x, const tn_event *after, tn_error *err)
 {
     const int slot = (int)(c->received % TN_RING);
     tn_event *there = NULL, *taken = NULL;
     TN_TRY(await(c, &c->sent, c->received, &c->read[slot], &there, err));
     TN_TRY(join(there, err));
-    const int rc = write_bundle(c, slot, s, x, after, &taken, err);
+    int rc = move_bundle(c, slot, x, false, after, &taken, err);
+    if (!rc) rc = tn_queue_wait(s->dev, TN_QUEUE_MAIN, taken, err);
     if (rc) tn_event_free(taken);
     else hand_over(c, &c->received, &c->taken[slot], taken);
     return rc ? rc : tn_dev_flush(s->dev, err);

@@ -14,7 +14,7 @@ typedef struct tn_meeting {
 } tn_meeting;
 
 typedef struct tn_channel {
-    int from, to; /* stages of a replica */
+    int replica, from, to; /* from, to: its stages */
     bool backward;
     tn_meeting *at;
     tn_staging ring[TN_RING]; /* pinned for the sender */

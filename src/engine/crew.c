@@ -22,7 +22,6 @@ struct tn_crew {
     int n;
     tn_meeting meeting;
     tn_channel **channels; /* of all replicas */
-    int *replica;          /* of each channel */
     int n_channels;
     long long step; /* the number of the step that is asked for */
     int slot;
@@ -33,8 +32,8 @@ struct tn_crew {
 static tn_channel *find(const tn_crew *c, int replica, int from, int to, bool backward)
 {
     for (int i = 0; i < c->n_channels; i++) {
-        const tn_channel *k = c->channels[i];
-        if (c->replica[i] == replica && k->from == from && k->to == to && k->backward == backward) return c->channels[i];
+        tn_channel *k = c->channels[i];
+        if (k->replica == replica && k->from == from && k->to == to && k->backward == backward) return k;
     }
     return NULL;
 }
@@ -178,9 +177,7 @@ static void drop_channels(tn_crew *c)
         free(c->channels[i]);
     }
     free(c->channels);
-    free(c->replica);
     c->channels = NULL;
-    c->replica = NULL;
     c->n_channels = 0;
 }
 
@@ -206,12 +203,9 @@ static int add_channel(tn_crew *c, const tn_member *from, int to, bool backward,
 {
     tn_channel **v = realloc(c->channels, sizeof *v * (size_t)(c->n_channels + 1));
     if (v) c->channels = v;
-    int *r = realloc(c->replica, sizeof *r * (size_t)(c->n_channels + 1));
-    if (r) c->replica = r;
-    tn_channel *k = v && r ? calloc(1, sizeof *k) : NULL;
+    tn_channel *k = v ? calloc(1, sizeof *k) : NULL;
     if (!k) return tn_oom(err);
-    *k = (tn_channel){.from = from->stage, .to = to, .backward = backward, .at = &c->meeting};
-    c->replica[c->n_channels] = from->replica;
+    *k = (tn_channel){.replica = from->replica, .from = from->stage, .to = to, .backward = backward, .at = &c->meeting};
     c->channels[c->n_channels++] = k;
     return tn_channel_new(k, from->dev, bytes, err);
 }

@@ -38,8 +38,8 @@ static tn_lane_layout lay_out(const tn_engine *e, const tn_member *who, int batc
 {
     const tn_vit *v = &e->model->vit;
     const size_t cells = (size_t)(e->image_h / v->patch) * (size_t)(e->image_w / v->patch), n = (size_t)batch;
-    tn_lane_layout a = {.micros = TN_CEIL_DIV(batch, micro), .image = is_first(who) ? image : 0};
-    const size_t micros = (size_t)TN_MAX(a.micros, 1);
+    tn_lane_layout a = {.image = is_first(who) ? image : 0};
+    const size_t micros = (size_t)TN_MAX(TN_CEIL_DIV(batch, micro), 1);
     if (tn_engine_draws_rope(e)) a.table = cells * (size_t)(v->hidden / v->heads) * sizeof(float);
     (void)place(&a.total, micros * sizeof(tn_step_constants));
     a.labels = place(&a.total, is_last(who) ? n * 3 * sizeof(float) : 0);

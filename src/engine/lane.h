@@ -33,17 +33,16 @@ static inline int tn_group_bit(int g)
 
 /** Where things lie in a slot, bytes. Frames come last of what goes up, so that a short batch is a shorter upload. */
 typedef struct tn_lane_layout {
-    int micros;
     size_t image, table; /* of one frame, or of what stands for it; of RoPE's table where it is drawn anew, 0 else */
     size_t labels, tables, frames, parts, state, total;
 } tn_lane_layout;
 
 typedef struct tn_lane_slot {
     tn_staging staging;
-    tn_staging kept;           /* what the step leaves of all that is trained, where a device may be lost (rescue.h) */
-    tn_event *kept_there;      /* it is all there */
-    tn_event *done;            /* NULL: no step is in it */
-    int micros, first, images; /* its frames of the step's batch: images of them from `first` on */
+    tn_staging kept;      /* what the step leaves of all that is trained, where a device may be lost (rescue.h) */
+    tn_event *kept_there; /* it is all there */
+    tn_event *done;       /* NULL: no step is in it */
+    int micros, images;   /* of the step's batch, its share */
 } tn_lane_slot;
 
 /** How the gradient becomes the sum over several processes. */

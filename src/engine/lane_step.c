@@ -62,7 +62,7 @@ void tn_lane_fill(tn_lane *l, int i, const tn_step_job *j, int first, int images
     tn_lane_slot *s = &l->slot[i];
     char *host = s->staging.host;
     tn_step_constants *now = (tn_step_constants *)host, c = constants_of(e, j);
-    s->first = first, s->images = images, s->micros = TN_CEIL_DIV(images, j->micro);
+    s->images = images, s->micros = TN_CEIL_DIV(images, j->micro);
     if (l->labels && images) memcpy(host + l->at.labels, j->batch.labels + 3 * (size_t)first, (size_t)images * 3 * sizeof(float));
     copy_frames(l, j, first, images, host + l->at.frames);
     for (int k = 0; k < TN_MAX(s->micros, 1); k++) {

@@ -79,9 +79,9 @@ static int norm_of_all(tn_stepper *st, int s, float *total, tn_error *err)
 {
     double sum = 0;
     float part[TN_PARTIALS];
-    for (int i = 0; i < st->n; i++) {
+    for (int i = 0; i < st->n && st->lane[i].who->replica == 0; i++) {
         TN_TRY(tn_lane_norm(&st->lane[i], s, part, err));
-        for (int k = 0; k < TN_PARTIALS && st->lane[i].who->replica == 0; k++) sum += part[k];
+        for (int k = 0; k < TN_PARTIALS; k++) sum += part[k];
     }
     *total = (float)sum;
     return 0;

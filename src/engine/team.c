@@ -79,16 +79,10 @@ static int undivided(tn_team *t, int batch, tn_error *err)
 
 static int split_by_hand(tn_team *t, const char *text, int batch, tn_error *err)
 {
-    tn_device_info **list;
-    int n;
     const char **names = malloc(sizeof *names * (size_t)t->n_layers);
     if (!names) return tn_oom(err);
     for (int i = 0; i < t->n_layers; i++) names[i] = t->layers[i];
-    int rc = tn_device_list(&list, &n, err);
-    if (!rc) {
-        rc = tn_split_parse(&t->split, text, &(tn_layer_names){names, t->n_layers}, list, n, batch, err);
-        tn_device_list_free(list);
-    }
+    const int rc = tn_split_read(&t->split, text, &(tn_layer_names){names, t->n_layers}, batch, err);
     free(names);
     return rc;
 }

@@ -7,31 +7,16 @@
 
 static int open_engine(tn_engine **e, const tn_run_plan *p, const tn_settings *s, const tn_run_options *o, tn_error *err)
 {
-    const tn_layer_names names = {p->layers.names, p->layers.n};
-    tn_split split;
-    tn_text stages = {0};
+    char *stages;
     tn_run_options x = *o;
-    TN_TRY(tn_run_plan_split(&split, p, err));
-    tn_split_text(&stages, &split, &names);
-    tn_split_free(&split);
-    if (stages.oom) return tn_oom(err);
-    x.stages = stages.s;
+    TN_TRY(tn_run_plan_stages(&stages, p, err));
+    x.stages = stages;
     const int rc = tn_engine_open(e, s, &x, true, false, err);
-    tn_text_free(&stages);
+    free(stages);
     return rc;
 }
 
 /* ---- the timeline ---- */
-
-static int add(tn_timeline *t, tn_span s, tn_error *err)
-{
-    tn_span *v = realloc(t->span, sizeof *v * (size_t)(t->n + 1));
-    if (!v) return tn_oom(err);
-    t->span = v;
-    v[t->n++] = s;
-    t->seconds = fmax(t->seconds, s.end);
-    return 0;
-}
 
 static double first_begin(const tn_lane_log *logs, int n)
 {
@@ -53,7 +38,8 @@ static int take_logs(tn_timeline *t, const tn_engine *e, const tn_lane_log *logs
         for (int k = 0; k < logs[i].n; k++) {
             const tn_lane_span *s = &logs[i].span[k];
             const tn_member *who = &e->team.member[i];
-            TN_TRY(add(t, (tn_span){who->replica, who->stage, s->micro, kind_of(s), s->begin - zero, s->end - zero}, err));
+            TN_TRY(
+                tn_timeline_add(t, (tn_span){who->replica, who->stage, s->micro, kind_of(s), s->begin - zero, s->end - zero}, err));
         }
     return 0;
 }

@@ -1,4 +1,5 @@
 #include "search.h"
+#include "numeric.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -130,12 +131,6 @@ static double with_exchange(const tn_search *s, int choice, int images)
     return tn_part_at(s, choice, images)->seconds + s->exchange[choice];
 }
 
-static int by_value(const void *a, const void *b)
-{
-    const double x = *(const double *)a, y = *(const double *)b;
-    return x < y ? -1 : x > y;
-}
-
 /* The largest of those that are near each other: in each a plan fits that fits in one of the others. */
 static void thin_times(tn_search *s)
 {
@@ -155,7 +150,7 @@ static void find_times(tn_search *s)
             const double t = with_exchange(s, s->useful[i], n);
             if (isfinite(t)) s->times[s->n_times++] = t;
         }
-    qsort(s->times, (size_t)s->n_times, sizeof *s->times, by_value);
+    tn_sort_doubles(s->times, (size_t)s->n_times);
     if (!tn_is_few(s)) thin_times(s);
 }
 

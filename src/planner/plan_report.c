@@ -139,12 +139,11 @@ static void add_summary(tn_text *out, const tn_run_plan *p)
 
 static void add_split(tn_text *out, const tn_run_plan *p)
 {
-    const tn_layer_names names = {p->layers.names, p->layers.n};
-    tn_split s;
+    char *stages = NULL;
     tn_error unread;
-    if (tn_run_plan_split(&s, p, &unread)) out->oom = true;
-    else tn_split_text(out, &s, &names);
-    tn_split_free(&s);
+    if (tn_run_plan_stages(&stages, p, &unread)) out->oom = true;
+    else tn_text_addf(out, "%s", stages);
+    free(stages);
 }
 
 /* Set beside what was predicted. */
@@ -218,30 +217,25 @@ static json_t *left_json(const tn_run_plan *p)
     return left;
 }
 
-/* Of a kind of devices: [fixed, a further image's] seconds of each layer's passes. */
-static json_t *line_json(tn_line l)
-{
-    return json_pack("[f, f]", l.fixed, l.image);
-}
-
 static json_t *layer_json(const tn_run_plan *p, int i)
 {
     const tn_planner_layer *l = &p->layers.layer[i];
     return json_pack("{s:s, s:f, s:f, s:o, s:o, s:o, s:f}", "name", p->layers.name[i], "weights", l->weights, "parameters",
-                     l->parameters, "kept", line_json(l->kept), "kept_again", line_json(l->kept_again), "transient",
-                     line_json(l->transient), "out", l->out);
+                     l->parameters, "kept", tn_line_json(l->kept), "kept_again", tn_line_json(l->kept_again), "transient",
+                     tn_line_json(l->transient), "out", l->out);
 }
 
+/* Of a kind of devices; times: each layer's passes, seconds. */
 static json_t *device_json(const tn_run_plan *p, int i)
 {
     const tn_planner_device *d = &p->device[i];
     json_t *times = json_array();
     for (int k = 0; k < p->layers.n; k++)
-        json_array_append_new(times, json_pack("[o, o, o]", line_json(d->time[k].forward), line_json(d->time[k].backward),
-                                               line_json(d->time[k].again)));
+        json_array_append_new(times, json_pack("[o, o, o]", tn_line_json(d->time[k].forward), tn_line_json(d->time[k].backward),
+                                               tn_line_json(d->time[k].again)));
     return json_pack("{s:i, s:o, s:i, s:f, s:f, s:f, s:o, s:o}", "device", d->id, "name", tn_json_text(d->name), "host", d->host,
                      "memory", d->memory, "link_bandwidth", d->bandwidth, "link_latency", d->latency, "update",
-                     line_json(d->update), "times", times);
+                     tn_line_json(d->update), "times", times);
 }
 
 static json_t *span_json(const tn_span *s)

@@ -171,16 +171,12 @@ static int open_engine(tn_run_plan *p, const tn_settings *s, const tn_run_option
 /* A division by hand names its devices itself. */
 static int read_by_hand(tn_split *split, int **index, int *n, const tn_run_plan *p, const char *stages, int batch, tn_error *err)
 {
-    const tn_layer_names names = {p->layers.names, p->layers.n};
-    tn_device_info **v = NULL;
-    int all;
-    TN_TRY(tn_device_list(&v, &all, err));
-    int rc = tn_split_parse(split, stages, &names, v, all, batch, err);
-    tn_device_list_free(v);
-    TN_TRY(rc);
+    int all = 0;
+    TN_TRY(tn_split_read(split, stages, &(tn_layer_names){p->layers.names, p->layers.n}, batch, err));
+    for (int r = 0; r < split->n_replicas; r++) all += split->replica[r].n_stages;
     free(*index);
     *n = 0;
-    *index = malloc(sizeof **index * (size_t)TN_MAX(all, 1));
+    *index = malloc(sizeof **index * (size_t)all);
     if (!*index) return tn_oom(err);
     for (int r = 0; r < split->n_replicas; r++)
         for (int k = 0; k < split->replica[r].n_stages; k++) (*index)[(*n)++] = split->replica[r].stage[k].device;
@@ -227,10 +223,13 @@ void tn_run_plan_free(tn_run_plan *p)
     *p = (tn_run_plan){0};
 }
 
-int tn_run_plan_split(tn_split *out, const tn_run_plan *p, tn_error *err)
+int tn_run_plan_stages(char **out, const tn_run_plan *p, tn_error *err)
 {
-    TN_TRY(tn_planner_split(out, &p->result, &p->problem, err));
-    for (int r = 0; p->e->s->training.checkpointing && r < out->n_replicas; r++)
-        for (int k = 0; k < out->replica[r].n_stages; k++) out->replica[r].stage[k].kept = 0;
-    return 0;
+    tn_split split;
+    tn_text text = {0};
+    TN_TRY(tn_planner_split(&split, &p->result, &p->problem, err));
+    tn_split_text(&text, &split, &(tn_layer_names){p->layers.names, p->layers.n});
+    tn_split_free(&split);
+    *out = text.s;
+    return text.oom ? tn_oom(err) : 0;
 }

@@ -32,7 +32,7 @@ typedef struct tn_slowness {
 int tn_run_plan_new(tn_run_plan *p, const tn_settings *s, const tn_run_options *o, const tn_schedule_options *what,
                     const tn_slowness *slow, tn_error *err);
 void tn_run_plan_free(tn_run_plan *p);
-/** The division as execution takes it. Free with tn_split_free. */
-int tn_run_plan_split(tn_split *out, const tn_run_plan *p, tn_error *err);
+/** The division as tn_split_read takes it; the caller free()s *out. */
+int tn_run_plan_stages(char **out, const tn_run_plan *p, tn_error *err);
 
 #endif

@@ -220,7 +220,7 @@ static char *cache_file(const tn_dev *d, const json_t *id)
     return path;
 }
 
-static json_t *line_json(tn_line l)
+json_t *tn_line_json(tn_line l)
 {
     return json_pack("[f, f]", l.fixed, l.image);
 }
@@ -237,10 +237,10 @@ static void keep(const char *path, json_t *id, const tn_speed *s, const tn_layer
     json_t *j = json_copy(id), *layers = json_array();
     tn_error unread;
     for (int i = 0; i < n; i++)
-        json_array_append_new(layers,
-                              json_pack("[o, o, o]", line_json(t[i].forward), line_json(t[i].backward), line_json(t[i].again)));
+        json_array_append_new(
+            layers, json_pack("[o, o, o]", tn_line_json(t[i].forward), tn_line_json(t[i].backward), tn_line_json(t[i].again)));
     json_object_set_new(j, "layers", layers);
-    json_object_set_new(j, "update", line_json(s->update));
+    json_object_set_new(j, "update", tn_line_json(s->update));
     json_object_set_new(j, "link", json_pack("[f, f]", s->latency, s->bandwidth));
     if (path && !tn_mkdirs(d->cache_dir, &unread)) (void)tn_json_write(j, path, &unread);
     json_decref(j);

@@ -17,4 +17,6 @@ typedef struct tn_speed {
 /** Of device `index` for the run of e, whose store may be dry. Measures where nothing is kept, which takes seconds. */
 int tn_speed_of(tn_speed *out, const tn_engine *e, const tn_layers *l, int index, const tn_run_options *o, tn_error *err);
 void tn_speed_free(tn_speed *s);
+/** [fixed, image]. */
+json_t *tn_line_json(tn_line l);
 #endif

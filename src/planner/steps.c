@@ -56,19 +56,13 @@ int tn_steps_run(tn_steps *s, int images, int micro, int n, double *seconds, tn_
     return 0;
 }
 
-static int by_value(const void *a, const void *b)
-{
-    const double x = *(const double *)a, y = *(const double *)b;
-    return x < y ? -1 : x > y;
-}
-
 int tn_steps_time(tn_steps *s, int images, int micro, double *seconds, tn_error *err)
 {
     double took[BURSTS], one;
     for (int i = 0; i < 2; i++) TN_TRY(tn_steps_run(s, images, micro, 1, &one, err)); /* kernels are built and measured */
     const int n = (int)fmin(fmax(LEAST_BURST / fmax(one, 1e-9), 1), 1000);
     for (int i = 0; i < BURSTS; i++) TN_TRY(tn_steps_run(s, images, micro, n, &took[i], err));
-    qsort(took, BURSTS, sizeof *took, by_value);
+    tn_sort_doubles(took, BURSTS);
     *seconds = took[BURSTS / 2];
     return 0;
 }

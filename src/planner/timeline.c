@@ -15,7 +15,7 @@ typedef struct {
     int *done_forward, *done_backward;
 } player;
 
-static int add(tn_timeline *t, tn_span s, tn_error *err)
+int tn_timeline_add(tn_timeline *t, tn_span s, tn_error *err)
 {
     if (!(t->n & (t->n - 1))) { /* doubles at powers of two */
         tn_span *v = realloc(t->span, sizeof *v * (size_t)TN_MAX(2 * t->n, 16));
@@ -33,7 +33,7 @@ static int send(player *p, int edge, int from, int micro, double when, double *f
     const tn_planner_stage *a = &p->r->stage[edge], *b = &p->r->stage[edge + 1];
     const double begin = fmax(when, *free_at), end = begin + a->out + a->network / 2 + b->in;
     *free_at = *there = end;
-    return add(p->out, (tn_span){p->replica, from, micro, TN_SPAN_LINK, begin, end}, err);
+    return tn_timeline_add(p->out, (tn_span){p->replica, from, micro, TN_SPAN_LINK, begin, end}, err);
 }
 
 /* When a stage's cores are free. */
@@ -48,7 +48,7 @@ static int run_forward(player *p, int s, tn_error *err)
     const int k = p->done_forward[s]++, at = s * p->micros + k, last = p->r->n_stages - 1;
     const double begin = fmax(*cores_of(p, s), p->input[at]), end = begin + p->r->stage[s].forward;
     *cores_of(p, s) = end;
-    TN_TRY(add(p->out, (tn_span){p->replica, s, k, TN_SPAN_FORWARD, begin, end}, err));
+    TN_TRY(tn_timeline_add(p->out, (tn_span){p->replica, s, k, TN_SPAN_FORWARD, begin, end}, err));
     if (s < last) return send(p, s, s, k, end, &p->down_free[s], &p->input[at + p->micros], err);
     p->gradient[at] = end;
     return 0;
@@ -59,7 +59,7 @@ static int run_backward(player *p, int s, tn_error *err)
     const int k = p->done_backward[s]++, at = s * p->micros + k;
     const double begin = fmax(*cores_of(p, s), p->gradient[at]), end = begin + p->r->stage[s].backward;
     *cores_of(p, s) = end;
-    TN_TRY(add(p->out, (tn_span){p->replica, s, k, TN_SPAN_BACKWARD, begin, end}, err));
+    TN_TRY(tn_timeline_add(p->out, (tn_span){p->replica, s, k, TN_SPAN_BACKWARD, begin, end}, err));
     return s > 0 ? send(p, s - 1, s, k, end, &p->up_free[s - 1], &p->gradient[at - p->micros], err) : 0;
 }
 
@@ -113,8 +113,8 @@ static int finish(tn_timeline *t, const tn_planner_result *r, tn_error *err)
     const double through = t->seconds, summed = through + r->exchange;
     for (int i = 0; i < r->n_replicas; i++)
         for (int s = 0; s < r->replica[i].n_stages; s++) {
-            if (r->exchange > 0) TN_TRY(add(t, (tn_span){i, s, -1, TN_SPAN_EXCHANGE, through, summed}, err));
-            TN_TRY(add(t, (tn_span){i, s, -1, TN_SPAN_UPDATE, summed, summed + r->replica[i].stage[s].update}, err));
+            if (r->exchange > 0) TN_TRY(tn_timeline_add(t, (tn_span){i, s, -1, TN_SPAN_EXCHANGE, through, summed}, err));
+            TN_TRY(tn_timeline_add(t, (tn_span){i, s, -1, TN_SPAN_UPDATE, summed, summed + r->replica[i].stage[s].update}, err));
         }
     return 0;
 }

@@ -21,6 +21,8 @@ typedef struct tn_timeline {
 /** One forward, one backward (1F1B): every stage runs as many forward passes ahead as there are stages from it to the last, then
  * takes a backward pass whenever one is there; transfers run beside. Free with tn_timeline_free. */
 int tn_timeline_play(tn_timeline *t, const tn_planner_result *r, tn_error *err);
+/** Behind what is in it; zeros begin one. */
+int tn_timeline_add(tn_timeline *t, tn_span s, tn_error *err);
 void tn_timeline_free(tn_timeline *t);
 /** Seconds that a stage computes. */
 double tn_timeline_busy(const tn_timeline *t, int replica, int stage);

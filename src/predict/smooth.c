@@ -1,4 +1,5 @@
 #include "smooth.h"
+#include "numeric.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -88,12 +89,6 @@ static double apart(const tn_smooth *s, int a, int b)
     return fabs(s->p[b].at - s->p[a].at);
 }
 
-static int by_value(const void *a, const void *b)
-{
-    const double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
 /* The usual distance in a frame on one side of point i, i being the first of it: the median of the steps within reach (the lower
  * one of two). Negative: fewer than two steps, which say nothing. */
 static double usual(const tn_smooth *s, int i, int direction)
@@ -105,7 +100,7 @@ static double usual(const tn_smooth *s, int i, int direction)
         left -= abs(b - a);
     }
     if (n < 2) return -1;
-    qsort(v, (size_t)n, sizeof *v, by_value);
+    tn_sort_doubles(v, (size_t)n);
     return v[(n - 1) / 2];
 }
 

@@ -49,15 +49,9 @@ static int warm_up(task *t, tn_error *err)
     return t->r->burst > 1 ? burst(t, t->r->burst, &seconds, err) : 0; /* clocks rise with load */
 }
 
-static int by_value(const void *a, const void *b)
-{
-    const double x = *(const double *)a, y = *(const double *)b;
-    return x < y ? -1 : x > y;
-}
-
 static double middle(double *v, int n)
 {
-    qsort(v, (size_t)n, sizeof *v, by_value);
+    tn_sort_doubles(v, (size_t)n);
     return (v[n / 2] + v[(n - 1) / 2]) / 2;
 }
 

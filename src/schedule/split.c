@@ -251,6 +251,16 @@ int tn_split_parse(tn_split *out, const char *text, const tn_layer_names *layers
 
 /* ---- writing ---- */
 
+int tn_split_read(tn_split *out, const char *text, const tn_layer_names *layers, int batch, tn_error *err)
+{
+    tn_device_info **v;
+    int n;
+    TN_TRY(tn_device_list(&v, &n, err));
+    const int rc = tn_split_parse(out, text, layers, v, n, batch, err);
+    tn_device_list_free(v);
+    return rc;
+}
+
 void tn_split_text(tn_text *out, const tn_split *s, const tn_layer_names *layers)
 {
     for (int i = 0; i < s->n_replicas; i++) {

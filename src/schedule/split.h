@@ -55,6 +55,8 @@ tn_replica *tn_split_add(tn_split *s);
  * read; *out is empty then. */
 int tn_split_parse(tn_split *out, const char *text, const tn_layer_names *layers, tn_device_info *const *device, int n_devices,
                    int batch, tn_error *err);
+/** The same with the devices of this machine. */
+int tn_split_read(tn_split *out, const char *text, const tn_layer_names *layers, int batch, tn_error *err);
 /** Every replica runs every layer once and in order, no device has two stages, the images are the batch's. One sentence says what
  * is wrong: a layer left out, a layer twice, stages in the wrong order, a device twice, images that do not add up. */
 int tn_split_check(const tn_split *s, const tn_layer_names *layers, int batch, tn_error *err);

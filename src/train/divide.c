@@ -23,18 +23,6 @@ static void say_left_out(const trainer *t, const tn_run_plan *p)
                 p->device[p->result.left[i].device].name, p->result.left[i].why);
 }
 
-static int text_of(char **out, const tn_run_plan *p, tn_error *err)
-{
-    const tn_layer_names names = {p->layers.names, p->layers.n};
-    tn_split split;
-    tn_text text = {0};
-    TN_TRY(tn_run_plan_split(&split, p, err));
-    tn_split_text(&text, &split, &names);
-    tn_split_free(&split);
-    *out = text.s;
-    return text.oom ? tn_oom(err) : 0;
-}
-
 static int plan_of(tn_run_plan *p, const trainer *t, tn_error *err)
 {
     tn_run_options o = *t->o;
@@ -46,7 +34,7 @@ static int plan_of(tn_run_plan *p, const trainer *t, tn_error *err)
 static int take_plan(trainer *t, const tn_run_plan *p, tn_error *err)
 {
     char *text;
-    TN_TRY(text_of(&text, p, err));
+    TN_TRY(tn_run_plan_stages(&text, p, err));
     free(t->stages);
     t->stages = text;
     if (t->o != &t->left) t->left = *t->o;
@@ -75,7 +63,7 @@ int tn_trainer_divides_otherwise(bool *otherwise, const trainer *t, tn_error *er
     tn_run_plan p;
     char *text = NULL;
     TN_TRY(plan_of(&p, t, err));
-    const int rc = text_of(&text, &p, err);
+    const int rc = tn_run_plan_stages(&text, &p, err);
     *otherwise = !rc && strcmp(text, t->stages) != 0;
     tn_run_plan_free(&p);
     free(text);

@@ -19,12 +19,6 @@ int tn_pace_watch(trainer *t, int batch, tn_error *err)
 }
 
 /* Seconds of a micro-batch's two passes: the median of the step's, so that a moment's disturbance is none. */
-static int by_value(const void *a, const void *b)
-{
-    const double x = *(const double *)a, y = *(const double *)b;
-    return x < y ? -1 : x > y;
-}
-
 static double pace_of(const tn_lane_log *log)
 {
     double took[TN_LANE_SPANS];
@@ -36,7 +30,7 @@ static double pace_of(const tn_lane_log *log)
         took[s->micro] += s->end - s->begin;
     }
     if (!n) return 0;
-    qsort(took, (size_t)n, sizeof *took, by_value);
+    tn_sort_doubles(took, (size_t)n);
     return took[n / 2];
 }
 

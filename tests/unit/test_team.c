@@ -83,7 +83,18 @@ static void read_all(outcome *o, const tn_engine *e)
     }
 }
 
-static outcome run(way w)
+static tn_step_job job_of(const tn_engine *e, const way *w, int step, unsigned char *frames, float *labels)
+{
+    draw_batch(step, frames, labels);
+    return (tn_step_job){.index = step,
+                         .batch = {.frames = frames, .labels = labels, .n = BATCH},
+                         .micro = w->micro,
+                         .groups = w->groups ? w->groups : tn_engine_groups(e),
+                         .lr = 1e-3};
+}
+
+/* What so many steps leave of everything that trains. */
+static outcome run(way w, int steps)
 {
     outcome o = {0};
     tn_error e = {0};
@@ -94,13 +105,8 @@ static outcome run(way w)
     float labels[3 * BATCH];
     for (int i = 0; i < engine->team.n_dev && w.discrete; i++) engine->team.dev[i]->info.unified_memory = false;
     must(tn_stepper_new(&st, engine, BATCH, take, &o, &e), &e);
-    for (int i = 0; i < STEPS; i++) {
-        draw_batch(i, frames, labels);
-        const tn_step_job j = {.index = i,
-                               .batch = {.frames = frames, .labels = labels, .n = BATCH},
-                               .micro = w.micro,
-                               .groups = w.groups ? w.groups : tn_engine_groups(engine),
-                               .lr = 1e-3};
+    for (int i = 0; i < steps; i++) {
+        const tn_step_job j = job_of(engine, &w, i, frames, labels);
         must(tn_stepper_step(st, &j, &e), &e);
         memset(frames, 0xee, (size_t)BATCH * 3 * IMAGE_W * IMAGE_H);
     }
@@ -135,12 +141,12 @@ static double distance(const outcome *a, const outcome *b)
 /* AdamW's first steps blow differences up where a gradient is next to nothing, so parameters have the looser bound. */
 static void compare(way alone, way together, bool twice)
 {
-    outcome a = run(alone), b = run(together);
+    outcome a = run(alone, STEPS), b = run(together, STEPS);
     for (int i = 0; i < STEPS; i++) ck_assert_double_eq_tol(a.loss[i], b.loss[i], 2e-6 * fabs(a.loss[i]));
     ck_assert_double_lt(distance(&a, &b), 1e-6);
     ck_assert_float_eq_tol(a.state.norm, b.state.norm, 1e-5f * a.state.norm);
     if (twice) {
-        outcome again = run(together);
+        outcome again = run(together, STEPS);
         ck_assert_mem_eq(b.grads, again.grads, b.n * sizeof(float));
         ck_assert_mem_eq(b.params, again.params, b.n * sizeof(float));
         ck_assert_mem_eq(b.loss, again.loss, sizeof b.loss);
@@ -196,12 +202,7 @@ static tn_engine *run_until_lost(tn_config **c, tn_stepper **st, const way *w, o
     for (int i = 0; i < engine->team.n_dev && w->discrete; i++) engine->team.dev[i]->info.unified_memory = false;
     must(tn_stepper_new(st, engine, BATCH, take, o, &e), &e);
     for (int i = 0; i < STEPS && !rc; i++) {
-        draw_batch(i, frames, labels);
-        const tn_step_job j = {.index = i,
-                               .batch = {.frames = frames, .labels = labels, .n = BATCH},
-                               .micro = w->micro,
-                               .groups = tn_engine_groups(engine),
-                               .lr = 1e-3};
+        const tn_step_job j = job_of(engine, w, i, frames, labels);
         rc = tn_stepper_step(*st, &j, &e);
         if (i == good) { /* in the midst of the step that has begun, or before it */
             engine->team.dev[0]->cause = (tn_error){.status = TN_ERR_DEVICE, .message = "lost"};
@@ -212,35 +213,6 @@ static tn_engine *run_until_lost(tn_config **c, tn_stepper **st, const way *w, o
     ck_assert_int_ne(rc, 0);
     free(frames);
     return engine;
-}
-
-/* What a run of so many steps leaves of everything that trains. */
-static outcome run_steps(const way *w, int steps)
-{
-    outcome o = {0};
-    tn_error e = {0};
-    tn_config *c;
-    tn_stepper *st;
-    tn_engine *engine = open_engine(&c, w);
-    unsigned char *frames = malloc((size_t)BATCH * 3 * IMAGE_W * IMAGE_H);
-    float labels[3 * BATCH];
-    must(tn_stepper_new(&st, engine, BATCH, take, &o, &e), &e);
-    for (int i = 0; i < steps; i++) {
-        draw_batch(i, frames, labels);
-        const tn_step_job j = {.index = i,
-                               .batch = {.frames = frames, .labels = labels, .n = BATCH},
-                               .micro = w->micro,
-                               .groups = tn_engine_groups(engine),
-                               .lr = 1e-3};
-        must(tn_stepper_step(st, &j, &e), &e);
-    }
-    must(tn_stepper_drain(st, &e), &e);
-    read_all(&o, engine);
-    tn_stepper_free(st);
-    tn_engine_close(engine);
-    tn_config_free(c);
-    free(frames);
-    return o;
 }
 
 static const way losing[] = {
@@ -265,7 +237,7 @@ START_TEST(a_lost_device_loses_nothing)
         ck_assert_int_ge((int)r.steps, good - 1);
         ck_assert_int_le((int)r.steps, good + 1);
         if (r.steps) {
-            outcome whole = run_steps(w, (int)r.steps);
+            outcome whole = run(*w, (int)r.steps);
             size_t at = 0;
             ck_assert_mem_eq(&r.state, &whole.state, sizeof r.state);
             for (int i = 0; i < engine->model->n_slots; i++) {
