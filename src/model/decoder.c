@@ -188,9 +188,9 @@ static int squeeze_excite(decoder_emitter *e, int x)
 static int decoder_block(decoder_emitter *e, int x)
 {
     const tn_decoder *d = &e->m->dec;
-    tn_gnode *n = decoder_unary(e, d->depthwise ? TN_OP_DWCONV : TN_OP_CONV3, x, "dw");
+    tn_gnode *n = decoder_unary(e, TN_OP_CONV, x, "dw");
     n->w[0] = decoder_slot(e, "dw.weight");
-    n->a.dwconv = (tn_attr_size){e->h, e->w};
+    n->a.conv = tn_conv_attributes(e->h, e->w, 3, 1, 1, d->depthwise ? e->g->t[x].cols : 1);
     decoder_mark(e, n);
     int y = decoder_activation(e, decoder_normalise(e, n->out[0]), d->relu ? TN_RELU : TN_GELU, "act");
     y = decoder_linear(e, y, "pw", "pw");
