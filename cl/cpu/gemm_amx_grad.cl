@@ -1,13 +1,24 @@
 /* Products over a long K on AMX tiles, for CPU devices: C = L^T R, both [K, ...] of bfloat16, as gradients of weights are. An item
  * sums a part of K for a block of C in its own scratch; the parts are summed by gemm_sum.cl. The left matrix's tiles cost a transpose:
- * it is the narrow one, be it A or B. MASK_A, MASK_B: dropout of L and of R; their scale is in alpha. */
+ * it is the narrow one, be it A or B. MASK_A, MASK_B: dropout of L and of R; their scale is in alpha.
+ * CUT: R's rows are cut out of images (patches.h), 32 at a time. */
 #define VW 16
+#ifdef CUT
+#define ACT 1
+#define PIECE_16
+#endif
 #include "common.h"
 #include "act.h"
 #include "step.h"
 #include "gemm.h"
 #include "vectors.h"
 #include "tiles.h"
+#ifdef CUT
+#include "patches.h"
+#define P_RIGHT P_PATCHES
+#else
+#define P_RIGHT const __global ushort *R, uint r_off, int ldr
+#endif
 #define DEPTH 8 /* tiles of K in scratch at once */
 
 #ifdef MASK_A
@@ -68,19 +79,26 @@ inline void put_row(__global float *to, float16 v, int cnt)
 
 /* Items (blocks of `wide` tiles of R's columns, blocks of `tall` tiles of L's, splits * batch); both even. P [batch][splits] of
  * [left_cols][right_cols], or of its transpose where `turned`. Scratch, in words: 16, 256 * tall * wide, and the tiles DEPTH *
- * (tall + wide). `rows` of K go to a split, a multiple of 32. */
+ * (tall + wide); with CUT also 256 * wide. `rows` of K go to a split, a multiple of 32. */
 __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void
-gemm_amx_grad(const __global ushort *L, uint l_off, int ldl, const __global ushort *R, uint r_off, int ldr, __global float *P,
-              int left_cols, int right_cols, int K, int rows, int splits, int tall, int wide, int turned, uint l_step,
+gemm_amx_grad(P_RIGHT, const __global ushort *L, uint l_off, int ldl, __global float *P, int left_cols, int right_cols, int K, int rows, int splits, int tall, int wide, int turned, uint l_step,
               uint r_step P_STEP P_MASK_A P_MASK_B P_SCRATCH)
 {
     const int j0 = (int)get_global_id(0) * 16 * wide, i0 = (int)get_global_id(1) * 16 * tall, z = (int)get_global_id(2);
     const int k_first = z % splits * rows, k_end = min(K, k_first + rows);
-    const __global ushort *l = L + l_off + (size_t)(z / splits) * l_step, *r = R + r_off + (size_t)(z / splits) * r_step;
+    const __global ushort *l = L + l_off + (size_t)(z / splits) * l_step;
     const int slot = slot_take(busy, slots);
     __global uint *config = (__global uint *)slot_at(scratch, (size_t)slot * slot_floats);
     __global float *sums = (__global float *)(config + 16);
     __global uint *left = (__global uint *)(sums + 256 * tall * wide), *right = left + tall * DEPTH * TILE;
+#ifdef CUT
+    const patches p = PATCHES;
+    __global piece *r = (__global piece *)(right + wide * DEPTH * TILE);
+    const patch_column column = column_of(&p, j0);
+    patch_place at = place_of(&p, k_first);
+#else
+    const __global ushort *r = R + r_off + (size_t)(z / splits) * r_step;
+#endif
     tall = min(tall, (left_cols - i0 + 31) / 32 * 2);
     wide = min(wide, (right_cols - j0 + 31) / 32 * 2);
     tiles_begin(config);
@@ -90,9 +108,16 @@ gemm_amx_grad(const __global ushort *L, uint l_off, int ldl, const __global usho
             for (int i = 0; i < tall; i += 2)
                 tiles_of_rows(left + (i * DEPTH + k) * TILE, DEPTH * TILE, l, ldl, k0 + 32 * k, k_end, i0 + 16 * i, left_cols, true,
                               A_KEPT);
+#ifdef CUT
+            const int cols = min(16 * wide, right_cols - j0), there = min(32, k_end - k0 - 32 * k);
+            for (int i = 0; i < there; i++, next_place(&p, &at)) cut_row(r + (size_t)i * 16 * wide, &p, at, column, cols);
+            for (int j = 0; j < wide; j += 2)
+                tiles_of_rows(right + (j * DEPTH + k) * TILE, DEPTH * TILE, r, 16 * wide, 0, there, 16 * j, cols, false, B_KEPT);
+#else
             for (int j = 0; j < wide; j += 2)
                 tiles_of_rows(right + (j * DEPTH + k) * TILE, DEPTH * TILE, r, ldr, k0 + 32 * k, k_end, j0 + 16 * j, right_cols,
                               false, B_KEPT);
+#endif
         }
         add_products(sums, left, right, tall, wide, depth, k0 == k_first);
     }

@@ -1,8 +1,9 @@
-/* Depthwise 3x3 convolutions on GPUs, padding 1, channels last [B*H*W, CHANNELS]. An item walks down COLS columns of VW channels and
- * keeps what it needs of the rows above in registers, so that it loads each row once, a step ahead; what neighbours in x load as well
- * comes from the cache. More columns and fewer channels an item: the weights of each channel take registers as well. A group is
- * SLOTS items in x times TILE vectors of channels, these next to each other.
- * CHANNELS is a multiple of VW, 1 or 2. Items (groups of columns, tile by tile; batch * chunks of `span` rows). */
+/* Depthwise convolutions on GPUs: K x K taps, 3, 5 or 7, around each pixel, channels last [B*H*W, CHANNELS]. An item walks down COLS columns
+ * of VW channels and keeps the sums of the K rows that are in work in registers, so that it loads each row once, a step ahead; what
+ * neighbours in x load as well comes from the cache. More columns and fewer channels an item: the weights of each channel take
+ * registers as well. A group is SLOTS items in x times TILE vectors of channels, these next to each other.
+ * CHANNELS is a multiple of VW, 1 or 2. Items (groups of columns, tile by tile; batch * chunks of `span` rows).
+ * t [TAPS + 1][CHANNELS] (dwconv_pack): the taps and the bias. */
 #ifndef VW
 #define VW 2
 #endif
@@ -53,6 +54,12 @@ inline uint stored_2(float2 v)
 }
 #endif
 
+#ifndef K
+#define K 3
+#endif
+#ifndef WT
+#define WT 0 /* how the kernel is stored */
+#endif
 #ifndef CHANNELS
 #define CHANNELS 64
 #endif
@@ -63,7 +70,7 @@ inline uint stored_2(float2 v)
 #define SLOTS 8
 #endif
 #ifndef FLIP
-#define FLIP 0 /* 1: the kernel turned round, which is the backward towards the input */
+#define FLIP 0 /* 1: the kernel turned round and no bias, which is the backward towards the input */
 #endif
 #ifndef COLS
 #define COLS 4
@@ -71,9 +78,19 @@ inline uint stored_2(float2 v)
 #ifndef EVEN
 #define EVEN 0 /* 1: COLS divides W */
 #endif
-#define SEEN  (COLS + 2) /* columns that an item's outputs depend on */
+#define TAPS  (K * K)
+#define PAD   (K / 2)
+#define SEEN  (COLS + K - 1) /* columns that an item's outputs depend on */
 #define WG    (TILE * SLOTS)
 #define TILES ((CHANNELS / VW + TILE - 1) / TILE)
+
+/* w [CHANNELS, 1, K, K], and a bias [CHANNELS] or zeros. Items (CHANNELS, TAPS + 1). */
+__kernel void dwconv_pack(const __global TYPE(WT) *w, const __global float *bias, __global float *t, int has_bias)
+{
+    const int c = (int)get_global_id(0), k = (int)get_global_id(1);
+    if (c >= CHANNELS || k > TAPS) return;
+    t[k * CHANNELS + c] = k < TAPS ? LD(WT, w, c * TAPS + k) : has_bias ? bias[c] : 0.0f;
+}
 
 /* Where an item is: its channels, its first column and rows, and which of the columns it sees are there. */
 typedef struct {
@@ -96,7 +113,7 @@ inline place my_place(int H, int W, int span, int chunks)
     p.last = min(H, p.first + span);
     p.at = ((size_t)(q / chunks) * H * W + p.j) * CHANNELS + p.c;
     for (int k = 0; k < SEEN; k++) {
-        const int col = p.j + (EVEN && k > 0 && k <= COLS ? 0 : k - 1);
+        const int col = p.j + (EVEN && k >= PAD && k < PAD + COLS ? 0 : k - PAD);
         p.there[k] = p.mine && col >= 0 && col < W;
     }
     return p;
@@ -122,96 +139,91 @@ inline void values(const RAW(ACT) *from, vec *v)
     for (int k = 0; k < SEEN; k++) v[k] = VALUES(ACT, from[k]);
 }
 
-/* From [CHANNELS,1,3,3]. */
-inline void weights(const __global float *from, int c, vec *w)
+inline void weights(const __global float *t, int c, vec *w)
 {
-    from += c * 9;
 #pragma unroll
-    for (int k = 0; k < 9; k++) {
-        const int at = FLIP ? 8 - k : k;
-#if VW == 1
-        w[k] = from[at];
-#else
-        w[k] = (vec)(from[at], from[9 + at]);
-#endif
-    }
+    for (int k = 0; k < TAPS; k++) w[k] = *(const __global vec *)(t + (FLIP ? TAPS - 1 - k : k) * CHANNELS + c);
 }
 
 inline void store(__global act_t *y, const bool *there, const vec *v)
 {
 #pragma unroll
     for (int q = 0; q < COLS; q++)
-        if (there[q + 1]) *(__global RAW(ACT) *)(y + q * CHANNELS) = STORED(ACT, v[q]);
+        if (there[q + PAD]) *(__global RAW(ACT) *)(y + q * CHANNELS) = STORED(ACT, v[q]);
 }
 
-/* A row of the input, v, is the last of the output row above it (top), the middle of its own and the first of the one below. */
-inline void convolve(const vec *v, const vec *w, vec *top, vec *middle, vec *bottom)
+/* Row r of the kernel (`first`: which begins the sums) meets a row of the input. */
+inline void convolve(const vec *v, const vec *w, vec bias, bool first, vec *sums)
 {
 #pragma unroll
-    for (int q = 0; q < COLS; q++) bottom[q] = w[0] * v[q];
+    for (int q = 0; q < COLS; q++) {
+        if (first) sums[q] = bias;
 #pragma unroll
-    for (int k = 0; k < 3; k++)
-#pragma unroll
-        for (int q = 0; q < COLS; q++) {
-            top[q] += w[6 + k] * v[q + k];
-            middle[q] += w[3 + k] * v[q + k];
-            if (k > 0) bottom[q] += w[k] * v[q + k];
-        }
+        for (int k = 0; k < K; k++) sums[q] += w[k] * v[q + k];
+    }
 }
 
-/* Input row i; out of the loop behind the last. */
-#define STEP(top, middle, bottom) \
+/* Input row i is the last of output row i - PAD, ... the first of output row i + PAD; u: i's place in the turn of K steps. Rows of
+ * sums that are none of the item's are left out, all of a group's alike. Out of the loop behind the last. */
+#define STEP(u) \
     { \
-        if (i > p.last) break; \
+        if (i >= p.last + PAD) break; \
         vec v[SEEN]; \
         values(next, v); \
         from += W * CHANNELS; \
-        load(from, i < p.last && i + 1 < H, p.there, next); \
-        convolve(v, w, top, middle, bottom); \
-        if (i > p.first) store(to, p.there, top); \
+        load(from, i + 1 < p.last + PAD && i + 1 >= 0 && i + 1 < H, p.there, next); \
+        _Pragma("unroll") for (int r = 0; r < K; r++) { \
+            const int row = i + PAD - r; \
+            if (row >= p.first && row < p.last) convolve(v, w + r * K, bias, r == 0, acc[((u) + K - r) % K]); \
+        } \
+        if (i - PAD >= p.first) store(to, p.there, acc[((u) + 1) % K]); \
         to += W * CHANNELS; \
         i++; \
     }
+#if K == 3
+#define STEPS(S) S(0) S(1) S(2)
+#elif K == 5
+#define STEPS(S) S(0) S(1) S(2) S(3) S(4)
+#else
+#define STEPS(S) S(0) S(1) S(2) S(3) S(4) S(5) S(6)
+#endif
 
-/* y[b,i,j,c] = sum over k of kernel[c][k] x[b,i+dy,j+dx,c]. */
+/* y[b,i,j,c] = bias + sum over k of kernel[c][k] x[b,i+dy,j+dx,c]. */
 __kernel __attribute__((reqd_work_group_size(WG, 1, 1)))
-void dwconv(const __global act_t *restrict x, const __global float *restrict kernel3, __global act_t *restrict y, int H, int W, int span,
+void dwconv(const __global act_t *restrict x, const __global float *restrict t, __global act_t *restrict y, int H, int W, int span,
             int chunks)
 {
     const place p = my_place(H, W, span, chunks);
-    vec w[9], a[COLS], b[COLS], d[COLS];
+    vec w[TAPS], acc[K][COLS], bias = TO_VEC(0.0f);
     RAW(ACT) next[SEEN];
-    weights(kernel3, p.c, w);
-    for (int q = 0; q < COLS; q++) a[q] = b[q] = TO_VEC(0.0f);
-    const __global act_t *from = x + p.at + ((ptrdiff_t)(p.first - 1) * W - 1) * CHANNELS;
-    __global act_t *to = y + p.at + (ptrdiff_t)(p.first - 2) * W * CHANNELS;
-    load(from, p.first > 0, p.there, next);
-    for (int i = p.first - 1;;) {
-        STEP(a, b, d)
-        STEP(b, d, a)
-        STEP(d, a, b)
-    }
+    weights(t, p.c, w);
+    if (!FLIP) bias = *(const __global vec *)(t + TAPS * CHANNELS + p.c);
+    for (int r = 0; r < K; r++)
+        for (int q = 0; q < COLS; q++) acc[r][q] = bias;
+    const __global act_t *from = x + p.at + ((ptrdiff_t)(p.first - PAD) * W - PAD) * CHANNELS;
+    __global act_t *to = y + p.at + (ptrdiff_t)(p.first - 2 * PAD) * W * CHANNELS;
+    load(from, p.first - PAD >= 0, p.there, next);
+    for (int i = p.first - PAD;;) { STEPS(STEP) }
 }
 
-/* A row of dy is turned into dx by the kernel turned round (FLIP 1: w), and meets the rows of x above it, beside it and below it in
- * g, the gradient of w as it lies here. */
-inline void correlate(const vec *v, const vec *above, const vec *beside, const vec *below, vec *g)
-{
-#pragma unroll
-    for (int k = 0; k < 3; k++)
-#pragma unroll
-        for (int q = 0; q < COLS; q++) {
-            g[6 + k] += above[q] * v[q + k];
-            g[3 + k] += beside[q] * v[q + k];
-            g[k] += below[q] * v[q + k];
-        }
-}
+/* ---- gradients. DX 1: dx from dy too, as by the convolution's backward (FLIP 1) ---- */
+
+#ifndef DX
+#define DX 1
+#endif
+#if DX
+#define P_DX        , const __global float *restrict t, __global act_t *restrict dx
+#define IF_DX(what) what
+#else
+#define P_DX
+#define IF_DX(what)
+#endif
 
 /* The item's own columns alone. */
 inline void load_own(const __global act_t *x, bool row, const bool *there, RAW(ACT) *to)
 {
 #pragma unroll
-    for (int q = 0; q < COLS; q++) to[q] = column(x + q * CHANNELS, row && there[q + 1]);
+    for (int q = 0; q < COLS; q++) to[q] = column(x + q * CHANNELS, row && there[q + PAD]);
 }
 
 inline void values_own(const RAW(ACT) *from, vec *v)
@@ -220,89 +232,108 @@ inline void values_own(const RAW(ACT) *from, vec *v)
     for (int q = 0; q < COLS; q++) v[q] = VALUES(ACT, from[q]);
 }
 
-#define BACK(top, middle, bottom, above, beside, below) \
+/* A row of dy meets the item's columns of a row of x, which that row's taps took to it. */
+inline void correlate(const vec *v, const vec *x, vec *g)
+{
+#pragma unroll
+    for (int k = 0; k < K; k++)
+#pragma unroll
+        for (int q = 0; q < COLS; q++) g[k] += x[q] * v[q + K - 1 - k];
+}
+
+/* Row i of dy, with the rows i - PAD to i + PAD of x that are the item's; u as STEP's. */
+#define BACK(u) \
     { \
-        if (i > p.last) break; \
+        if (i >= p.last + PAD) break; \
         vec v[SEEN]; \
         values(next, v); \
-        values_own(next_x, below); \
+        values_own(next_x, xs[((u) + K - 1) % K]); \
         from += W * CHANNELS; \
         x += W * CHANNELS; \
-        load(from, i < p.last && i + 1 < H, p.there, next); \
-        load_own(x, i + 2 < p.last, p.there, next_x); \
-        convolve(v, w, top, middle, bottom); \
-        correlate(v, above, beside, below, g); \
-        if (i > p.first) store(dx, p.there, top); \
-        dx += W * CHANNELS; \
+        load(from, i + 1 < p.last + PAD && i + 1 >= 0 && i + 1 < H, p.there, next); \
+        load_own(x, i + 1 + PAD < p.last, p.there, next_x); \
+        _Pragma("unroll") for (int r = 0; r < K; r++) { \
+            const int row = i + r - PAD; \
+            if (row >= p.first && row < p.last) { \
+                correlate(v, xs[((u) + r) % K], g + r * K); \
+                IF_DX(convolve(v, w + (K - 1 - r) * K, TO_VEC(0.0f), r == K - 1, acc[((u) + 1 + r) % K]);) \
+            } \
+        } \
+        if (i >= p.first && i < p.last) \
+            _Pragma("unroll") for (int q = 0; q < COLS; q++) g[TAPS] += v[q + PAD]; \
+        IF_DX(if (i - PAD >= p.first) store(dx, p.there, acc[((u) + 1) % K]); dx += W * CHANNELS;) \
         i++; \
     }
 
-/* The group's sums of three g over its slots -> partial [3][CHANNELS]. */
-inline void share(const vec *g, __local vec_t *all, const place *p, __global float *partial)
+/* The group's sums of n values over its slots -> partial [n][CHANNELS]. */
+inline void share(const vec *g, int n, __local vec_t *all, const place *p, __global float *partial)
 {
     barrier(CLK_LOCAL_MEM_FENCE);
 #pragma unroll
-    for (int k = 0; k < 3; k++) all[k * WG + p->slot] = g[k];
+    for (int k = 0; k < n; k++) all[k * WG + p->slot] = g[k];
     barrier(CLK_LOCAL_MEM_FENCE);
-    for (int o = p->slot; o < 3 * TILE; o += WG) {
+    for (int o = p->slot; o < n * TILE; o += WG) {
         const int k = o / TILE, lane = o % TILE, c = ((int)get_global_id(0) / WG % TILES * TILE + lane) * VW;
         vec s = TO_VEC(0.0f);
         for (int i = 0; i < SLOTS; i++) s += all[k * WG + i * TILE + lane];
-        if (c < CHANNELS) *(__global vec *)(partial + (FLIP ? 2 - k : k) * CHANNELS + c) = s;
+        if (c < CHANNELS) *(__global vec *)(partial + k * CHANNELS + c) = s;
     }
 }
 
-/* dx from dy as by the convolution's backward, and partial [batch*chunks][blocks][9][CHANNELS]: what each group's pixels give to dw.
- * An item's columns of x are its own, so that x is read once and without neighbours. */
+/* partial [batch*chunks][blocks][TAPS + 1][CHANNELS]: what each group's pixels of x give to dw, and of dy to the bias. An item's columns
+ * of x are its own, so that x is read once and without neighbours. */
 __kernel __attribute__((reqd_work_group_size(WG, 1, 1)))
-void dwconv_backward(const __global act_t *restrict x, const __global act_t *restrict dy, const __global float *restrict kernel3,
-                     __global act_t *restrict dx, __global float *restrict partial, int H, int W, int span, int chunks, int blocks)
+void dwconv_backward(const __global act_t *restrict x, const __global act_t *restrict dy, __global float *restrict partial, int H, int W,
+                     int span, int chunks, int blocks P_DX)
 {
-    __local vec_t all[3 * WG];
+    __local vec_t all[K * WG];
     const place p = my_place(H, W, span, chunks);
-    vec w[9], g[9], a[COLS], b[COLS], d[COLS], xa[COLS], xb[COLS], xd[COLS];
+    vec g[TAPS + 1], xs[K][COLS];
     RAW(ACT) next[SEEN], next_x[COLS];
-    weights(kernel3, p.c, w);
-    for (int k = 0; k < 9; k++) g[k] = TO_VEC(0.0f);
-    for (int q = 0; q < COLS; q++) a[q] = b[q] = xa[q] = xb[q] = TO_VEC(0.0f);
-    const __global act_t *from = dy + p.at + ((ptrdiff_t)(p.first - 1) * W - 1) * CHANNELS;
-    dx += p.at + (ptrdiff_t)(p.first - 2) * W * CHANNELS;
+    for (int k = 0; k <= TAPS; k++) g[k] = TO_VEC(0.0f);
+    for (int r = 0; r < K; r++)
+        for (int q = 0; q < COLS; q++) xs[r][q] = TO_VEC(0.0f);
+#if DX
+    vec w[TAPS], acc[K][COLS];
+    weights(t, p.c, w);
+    for (int r = 0; r < K; r++)
+        for (int q = 0; q < COLS; q++) acc[r][q] = TO_VEC(0.0f);
+    dx += p.at + (ptrdiff_t)(p.first - 2 * PAD) * W * CHANNELS;
+#endif
+    const __global act_t *from = dy + p.at + ((ptrdiff_t)(p.first - PAD) * W - PAD) * CHANNELS;
     x += p.at + (size_t)p.first * W * CHANNELS;
-    load(from, p.first > 0, p.there, next);
+    load(from, p.first - PAD >= 0, p.there, next);
     load_own(x, true, p.there, next_x);
-    for (int i = p.first - 1;;) {
-        BACK(a, b, d, xa, xb, xd)
-        BACK(b, d, a, xb, xd, xa)
-        BACK(d, a, b, xd, xa, xb)
-    }
-    partial += ((size_t)get_global_id(1) * blocks + p.block) * 9 * CHANNELS;
-    share(g, all, &p, partial + (FLIP ? 6 : 0) * CHANNELS);
-    share(g + 3, all, &p, partial + 3 * CHANNELS);
-    share(g + 6, all, &p, partial + (FLIP ? 0 : 6) * CHANNELS);
+    for (int i = p.first - PAD;;) { STEPS(BACK) }
+    partial += ((size_t)get_global_id(1) * blocks + p.block) * (TAPS + 1) * CHANNELS;
+    for (int r = 0; r < K; r++) share(g + r * K, K, all, &p, partial + r * K * CHANNELS);
+    share(g + TAPS, 1, all, &p, partial + TAPS * CHANNELS);
 }
 
-/* dw[c*9+k] += sum over parts, in a fixed order: OUTS neighbours of [9][CHANNELS] a group, summed by LANES items each. */
+/* dw[c*TAPS+k] and, where wanted, db[c] += sum over parts, in a fixed order: OUTS neighbours of [TAPS + 1][CHANNELS] a group, summed by
+ * LANES items each. */
 #define OUTS  4
 #ifndef LANES
 #define LANES 32
 #endif
 __kernel __attribute__((reqd_work_group_size(OUTS * LANES, 1, 1)))
-void dwconv_sum(const __global float *restrict partial, __global float *restrict dw, int parts)
+void dwconv_sum(const __global float *restrict partial, __global float *restrict dw, __global float *restrict db, int parts, int has_bias)
 {
     __local float all[OUTS * LANES];
-    const int l = (int)get_local_id(0), e = (int)get_global_id(0) / (OUTS * LANES) * OUTS + l % OUTS;
-    const __global float *from = partial + min(e, 9 * CHANNELS - 1);
+    const int outs = (TAPS + 1) * CHANNELS, l = (int)get_local_id(0), e = (int)get_global_id(0) / (OUTS * LANES) * OUTS + l % OUTS;
+    const __global float *from = partial + min(e, outs - 1);
     float s = 0.0f;
     for (int first = l / OUTS; first < parts; first += 8 * LANES) {
         float v[8]; /* all on their way at once */
 #pragma unroll
-        for (int k = 0; k < 8; k++) v[k] = first + k * LANES < parts ? from[(first + k * LANES) * 9 * CHANNELS] : 0.0f;
+        for (int k = 0; k < 8; k++) v[k] = first + k * LANES < parts ? from[(size_t)(first + k * LANES) * outs] : 0.0f;
 #pragma unroll
         for (int k = 0; k < 8; k++) s += v[k];
     }
     all[l] = s;
     barrier(CLK_LOCAL_MEM_FENCE);
-    if (l >= OUTS || e >= 9 * CHANNELS) return;
+    if (l >= OUTS || e >= outs) return;
     for (int i = 1; i < LANES; i++) s += all[i * OUTS + l];
-    dw[e % CHANNELS * 9 + e / CHANNELS] += s;
+    if (e < TAPS * CHANNELS) dw[e % CHANNELS * TAPS + e / CHANNELS] += s;
+    else if (has_bias) db[e % CHANNELS] += s;
 }

@@ -6,19 +6,26 @@
 #define WT 0
 #endif
 
-/* Of a group of channels: cols[r][tap * channels + c] = pixel (i * step + top + ky, j * step + left + kx) of r's image, where
- * (image, i, j) is row first + r of a grid H x W, or 0 outside. x [images * in_h * in_w, width], the group from column `from` on.
- * Items (taps * channels / VW, rows). */
-__kernel void patches(const __global act_t *x, __global act_t *cols, int first, int rows, int width, int from, int channels, int in_h,
+/* What a GPU's compiler divides by faster when it is told. */
+#ifndef CHANNELS
+#define CHANNELS channels
+#endif
+#ifndef KW
+#define KW kw
+#endif
+
+/* Of a group of channels: cols[(l * W + j)][tap * channels + c] = pixel (i * step + top + ky, j * step + left + kx) of an image, where
+ * line first + l is the i-th of that image's grid H x W, or 0 outside. x [images * in_h * in_w, width], the group from column `from` on.
+ * Items (taps * channels / VW, W, lines). */
+__kernel void patches(const __global act_t *x, __global act_t *cols, int first, int lines, int width, int from, int channels, int in_h,
                       int in_w, int H, int W, int top, int left, int step, int kh, int kw)
 {
-    const int e = (int)get_global_id(0) * VW, r = (int)get_global_id(1), length = kh * kw * channels;
-    if (e >= length || r >= rows) return;
-    const int c = e % channels, tap = e / channels, p = first + r;
-    const int i = p / W % H * step + top + tap / kw, j = p % W * step + left + tap % kw;
-    const bool there = i >= 0 && i < in_h && j >= 0 && j < in_w;
-    const size_t at = (((size_t)(p / W / H) * in_h + (there ? i : 0)) * in_w + (there ? j : 0)) * width + from + c;
-    STV(ACT, cols, (size_t)r * length + e, there ? LDV(ACT, x, at) : TO_VEC(0.0f));
+    const int e = (int)get_global_id(0) * VW, j = (int)get_global_id(1), l = (int)get_global_id(2), length = kh * KW * CHANNELS;
+    if (e >= length || j >= W || l >= lines) return;
+    const int c = e % CHANNELS, tap = e / CHANNELS, line = first + l, y = line % H * step + top + tap / KW, z = j * step + left + tap % KW;
+    const bool there = y >= 0 && y < in_h && z >= 0 && z < in_w;
+    const size_t at = (((size_t)(line / H) * in_h + (there ? y : 0)) * in_w + (there ? z : 0)) * width + from + c;
+    STV(ACT, cols, ((size_t)l * W + j) * length + e, there ? LDV(ACT, x, at) : TO_VEC(0.0f));
 }
 
 /* The kernel in a row's order: t[o][tap * channels + c]. Items (taps * channels, O). */
@@ -50,25 +57,20 @@ __kernel void kernel_grad(const __global float *t, __global float *dw, int O, in
     dw[(size_t)o * length + e] += t[(size_t)o * length + e % taps * channels + e / taps];
 }
 
-/* Pixels (i * stride + y, j * stride + x) of images H x W from the rows of their own [images * h * w, C]; zeros where `empty`.
- * Items (w * C / VW, images * h). */
-__kernel void spread(const __global act_t *part, __global act_t *dx, int rows, int h, int w, int H, int W, int C, int stride, int y,
-                     int x, int empty)
+/* to [outs] = bias [from, from + outs). Items (outs). */
+__kernel void bias_part(const __global float *bias, __global float *to, int from, int outs)
 {
-    const int e = (int)get_global_id(0) * VW, r = (int)get_global_id(1);
-    if (e >= w * C || r >= rows) return;
-    const size_t to = (((size_t)(r / h) * H + r % h * stride + y) * W + (size_t)(e / C) * stride + x) * C + e % C;
-    STV(ACT, dx, to, empty ? TO_VEC(0.0f) : LDV(ACT, part, (size_t)r * w * C + e));
+    const int i = (int)get_global_id(0);
+    if (i < outs) to[i] = bias[from + i];
 }
 
-/* dx [images * H * W, C] from rows of patches [images * h * w][tap * C + c] that do not overlap; zeros where no patch is.
- * Items (W * C / VW, images * H). */
-__kernel void unpatch(const __global act_t *cols, __global act_t *dx, int rows, int h, int w, int H, int W, int C, int K)
+/* Columns of pixels (i * step + y, j * step + x) of images H x W, whose pixels are `ld` apart, from the rows of their own
+ * [images * h * w, N]; zeros where `empty`. Items (w * N / VW, images * h). */
+__kernel void spread(const __global act_t *part, __global act_t *to, uint off, int ld, int rows, int h, int w, int N, int H, int W,
+                     int step, int y, int x, int empty)
 {
     const int e = (int)get_global_id(0) * VW, r = (int)get_global_id(1);
-    if (e >= W * C || r >= rows) return;
-    const int i = r % H, j = e / C, tap = i % K * K + j % K;
-    const bool there = i / K < h && j / K < w;
-    const size_t patch = there ? ((size_t)(r / H) * h + i / K) * w + j / K : 0;
-    STV(ACT, dx, (size_t)r * W * C + e, there ? LDV(ACT, cols, (patch * K * K + tap) * C + e % C) : TO_VEC(0.0f));
+    if (e >= w * N || r >= rows) return;
+    const size_t pixel = ((size_t)(r / h) * H + r % h * step + y) * W + (size_t)(e / N) * step + x;
+    STV(ACT, to, off + pixel * ld + e % N, empty ? TO_VEC(0.0f) : LDV(ACT, part, (size_t)r * w * N + e));
 }

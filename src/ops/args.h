@@ -19,6 +19,32 @@ typedef struct tn_layernorm_args {
     tn_dtype act;
 } tn_layernorm_args;
 
+/** What a convolution's outputs depend on, as rows of a matrix: row (image, i, j) of a grid has the taps' pixels side by side,
+ * channels [from, from + channels) of each; the first one is pixel (i * stride + top, j * stride + left), those outside are zeros.
+ */
+typedef struct tn_conv_rows {
+    tn_tensor image; /* [batch * size.h * size.w, width] */
+    tn_size2 size, grid;
+    int batch, from, channels, top, left, stride, kh, kw;
+} tn_conv_rows;
+
+/** C = rows W^T + bias, W [N, kh * kw * channels]. Row (image, i, j) of the grid is written to pixel (i * step + y, j * step + x)
+ * of images `to`, whose pixels are C's rows; C may be columns of a matrix. */
+typedef struct tn_conv_args {
+    tn_conv_rows rows;
+    tn_tensor W, C;
+    tn_buffer *bias; /* [N]; NULL: none */
+    tn_size2 to;
+    int step, y, x;
+} tn_conv_args;
+
+/** sum [N, kh * kw * channels] float32 = dy^T rows, or += with add; dy may be columns of a matrix. */
+typedef struct tn_conv_grad_args {
+    tn_conv_rows rows;
+    tn_tensor dy, sum;
+    bool add;
+} tn_conv_grad_args;
+
 /** A depthwise convolution from x to y, or back from dy to dx by the kernel turned round. w [C, K * K]; bias: rows 0: none. */
 typedef struct tn_dwconv_args {
     tn_conv s;

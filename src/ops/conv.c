@@ -59,7 +59,7 @@ int tn_conv_forward(tn_ctx *c, const tn_conv *s, const tn_tensor *x, const tn_te
     const tn_tensor none = {0};
     TN_TRY(conv_storage("a convolution", x, y, &none, w, bias, &none, err));
     TN_TRY(conv_check(s, x, w, &none, bias, y, x->cols, err));
-    return (conv_is_depthwise(s, x->cols, y->cols) ? tn_dwconv_forward : tn_conv_product)(c, s, x, w, bias, y, err);
+    return (conv_is_depthwise(s, x->cols, y->cols) ? tn_dwconv_forward : tn_conv_full)(c, s, x, w, bias, y, err);
 }
 
 int tn_conv_backward(tn_ctx *c, const tn_conv *s, const tn_conv_grads *g, tn_error *err)
@@ -71,6 +71,6 @@ int tn_conv_backward(tn_ctx *c, const tn_conv *s, const tn_conv_grads *g, tn_err
     TN_TRY(conv_tensor("input's gradient", g->dx, s->batch * s->in.h * s->in.w, channels, err));
     if (conv_is_depthwise(s, channels, g->w->rows)) return tn_dwconv_backward(c, s, g, err);
     if (g->db->rows) TN_TRY(tn_colsum(c, g->dy, NULL, g->db, err));
-    if (g->dw->rows) TN_TRY(tn_conv_product_grad(c, s, g->x, g->dy, g->dw, err));
-    return g->dx->rows ? tn_conv_product_dx(c, s, g->dy, g->w, g->dx, err) : 0;
+    if (g->dw->rows) TN_TRY(tn_conv_full_grad(c, s, g->x, g->dy, g->dw, err));
+    return g->dx->rows ? tn_conv_full_dx(c, s, g->dy, g->w, g->dx, err) : 0;
 }

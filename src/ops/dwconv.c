@@ -193,12 +193,12 @@ static void dwconv_grad_release(void *copy, tn_ctx *c)
 
 static const tn_variant forward_rows[] = {
     {"cpu", TN_CAP_CPU, tn_dwconv_cpu_can, tn_dwconv_cpu, NULL, false},
-    {"gpu", 0, tn_dwconv_gpu_can, tn_dwconv_gpu, NULL, true},
+    {"gpu", 0, tn_dwconv_gpu_can, tn_dwconv_gpu, tn_dwconv_gpu_tunables, true},
     {"portable", 0, NULL, dwconv_portable, NULL, true},
 };
 static const tn_variant grad_rows[] = {
     {"cpu", TN_CAP_CPU, tn_dwconv_grad_cpu_can, tn_dwconv_grad_cpu, NULL, false},
-    {"gpu", 0, tn_dwconv_grad_gpu_can, tn_dwconv_grad_gpu, NULL, true},
+    {"gpu", 0, tn_dwconv_grad_gpu_can, tn_dwconv_grad_gpu, tn_dwconv_gpu_tunables, true},
     {"portable", 0, NULL, dwconv_grad_portable, NULL, true},
 };
 

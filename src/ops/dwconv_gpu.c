@@ -4,36 +4,56 @@
 
 #define DWCONV "gpu/dwconv.cl"
 
-static int dw_group(const tn_ctx *c)
+const tn_tunable tn_dwconv_gpu_tunables[] = {{"VW", (const int[]){2, 1, 0}}, {"COLS", (const int[]){4, 2, 8, 0}}, {0}};
+
+static bool walks(const tn_conv *s)
 {
-    return (int)TN_MIN(c->dev->info.max_work_group, 128u);
+    const int k = s->kernel;
+    return (k == 3 || k == 5 || k == 7) && s->pad == k / 2 && tn_dwconv_dense(s, k);
 }
 
-/* How dwconv.cl covers a tensor: its options, groups and runs of rows. */
+bool tn_dwconv_gpu_can(const tn_ctx *c, const void *args)
+{
+    (void)c;
+    return walks(&((const tn_dwconv_args *)args)->s);
+}
+
+bool tn_dwconv_grad_gpu_can(const tn_ctx *c, const void *args)
+{
+    (void)c;
+    return walks(&((const tn_dwconv_grad_args *)args)->s);
+}
+
+/* How the kernels cover a tensor: their options, groups and runs of rows. */
 typedef struct {
     tn_options o;
     int group, per_row, blocks;
     tn_runs run;
-} dw_walk;
+} gpu_walk;
 
-/* groups: wanted for each compute unit. A group's lanes along the channels are 32 or the fewer that leave fewer idle. */
-static int dw_plan(dw_walk *p, const tn_ctx *c, const tn_tensor *x, int batch, tn_size2 s, bool flip, int groups, tn_error *err)
+static int gpu_group(const tn_ctx *c)
 {
-    enum { COLS = 4, LEAST = 8 };
-    const int C = x->cols, vw = C % 2 ? 1 : 2, lanes = C / vw;
-    int tile = TN_MIN(32, dw_group(c));
-    while (tile > 8 && TN_ROUND_UP(lanes, tile / 2) < TN_ROUND_UP(lanes, tile)) tile /= 2;
-    const int slots = dw_group(c) / tile;
-    p->group = tile * slots;
-    p->blocks = TN_CEIL_DIV(s.w, COLS * slots);
-    p->per_row = p->blocks * TN_CEIL_DIV(lanes, tile);
-    p->run = tn_runs_of(s.h, batch, p->per_row, groups * (int)c->dev->info.compute_units, LEAST);
-    TN_TRY(tn_countable("a depthwise convolution", (size_t)(s.h + 2) * (size_t)s.w * (size_t)C, err));
-    return tn_options_set(&p->o, err, "-DACT=%d -DVW=%d -DCHANNELS=%d -DCOLS=%d -DEVEN=%d -DTILE=%d -DSLOTS=%d -DFLIP=%d",
-                          (int)x->dtype, vw, C, COLS, s.w % COLS == 0, tile, slots, flip);
+    return (int)TN_MIN(c->dev->info.max_work_group, 128u);
 }
 
-static int dw_run(tn_ctx *c, const dw_walk *p, const char *entry, int batch, const tn_arg *args, int n, tn_error *err)
+/* groups: wanted for each compute unit. A group's lanes along the channels are 32 or the fewer that leave fewer idle. */
+static int gpu_plan(gpu_walk *p, const tn_ctx *c, const tn_conv *s, const tn_tensor *x, const tn_tensor *w, const char *more,
+                    int groups, tn_error *err)
+{
+    const int C = x->cols, vw = C % c->tune[0] ? 1 : c->tune[0], cols = c->tune[1], lanes = C / vw, least = 2 + 2 * s->kernel;
+    int tile = TN_MIN(32, gpu_group(c));
+    while (tile > 8 && TN_ROUND_UP(lanes, tile / 2) < TN_ROUND_UP(lanes, tile)) tile /= 2;
+    const int slots = gpu_group(c) / tile;
+    p->group = tile * slots;
+    p->blocks = TN_CEIL_DIV(s->in.w, cols * slots);
+    p->per_row = p->blocks * TN_CEIL_DIV(lanes, tile);
+    p->run = tn_runs_of(s->in.h, s->batch, p->per_row, groups * (int)c->dev->info.compute_units, least);
+    TN_TRY(tn_countable("a depthwise convolution", (size_t)(s->in.h + s->kernel) * (size_t)s->in.w * (size_t)C, err));
+    return tn_options_set(&p->o, err, "-DACT=%d -DK=%d -DWT=%d -DVW=%d -DCHANNELS=%d -DCOLS=%d -DEVEN=%d -DTILE=%d -DSLOTS=%d%s",
+                          (int)x->dtype, s->kernel, (int)w->dtype, vw, C, cols, s->in.w % cols == 0, tile, slots, more);
+}
+
+static int gpu_run(tn_ctx *c, const gpu_walk *p, const char *entry, int batch, const tn_arg *args, int n, tn_error *err)
 {
     const size_t rows = (size_t)batch * (size_t)p->run.per_image;
     const tn_range range = {2, {(size_t)p->per_row * (size_t)p->group, rows}, {(size_t)p->group, 1}};
@@ -41,71 +61,65 @@ static int dw_run(tn_ctx *c, const dw_walk *p, const char *entry, int batch, con
     return tn_op_run(c, DWCONV, entry, p->o.s, args, n, &range, err);
 }
 
-static int dw_walk_conv(tn_ctx *c, const tn_tensor *x, const tn_tensor *w, int batch, tn_size2 s, bool flip, tn_tensor *y,
-                        tn_error *err)
+static int gpu_pack(tn_ctx *c, tn_tensor *t, const gpu_walk *p, const tn_tensor *w, const tn_tensor *bias, tn_error *err)
 {
-    enum { GROUPS = 32 };
-    dw_walk p;
-    TN_TRY(dw_plan(&p, c, x, batch, s, flip, GROUPS, err));
-    tn_arg args[] = {TN_BUF(x->mem), TN_BUF(w->mem),     TN_BUF(y->mem),         TN_INT(s.h),
-                     TN_INT(s.w),    TN_INT(p.run.span), TN_INT(p.run.per_image)};
-    return dw_run(c, &p, "dwconv", batch, args, TN_COUNT(args), err);
-}
-
-/* Fewer groups than the forward has: each leaves 9 sums a channel. */
-static int dw_walk_back(tn_ctx *c, const tn_conv_grads *g, int batch, tn_size2 s, tn_error *err)
-{
-    enum { GROUPS = 12, OUTS = 4 }; /* OUTS as dwconv.cl has it */
-    dw_walk p;
-    tn_tensor t;
-    const size_t mark = c->ws_used;
-    const int C = g->x->cols, lanes = TN_MIN(32, dw_group(c) / OUTS);
-    TN_TRY(dw_plan(&p, c, g->x, batch, s, true, GROUPS, err));
-    const int parts = batch * p.run.per_image * p.blocks;
-    TN_TRY(tn_countable("a depthwise convolution's gradient", (size_t)parts * 9 * (size_t)C, err));
-    TN_TRY(tn_ws_take(c, &t, TN_F32, parts * 9, C, err));
-    tn_arg a1[] = {TN_BUF(g->x->mem), TN_BUF(g->dy->mem), TN_BUF(g->w->mem),  TN_BUF(g->dx->mem),      TN_BUF(t.mem),
-                   TN_INT(s.h),       TN_INT(s.w),        TN_INT(p.run.span), TN_INT(p.run.per_image), TN_INT(p.blocks)};
-    TN_TRY(dw_run(c, &p, "dwconv_backward", batch, a1, TN_COUNT(a1), err));
-    tn_options o;
-    TN_TRY(tn_options_set(&o, err, "-DCHANNELS=%d -DLANES=%d", C, lanes));
-    tn_arg a2[] = {TN_BUF(t.mem), TN_BUF(g->dw->mem), TN_INT(parts)};
-    const size_t group = (size_t)(OUTS * lanes);
-    const tn_range range = {1, {TN_CEIL_DIV((size_t)C * 9, (size_t)OUTS) * group}, {group}};
-    TN_TRY(tn_op_run(c, DWCONV, "dwconv_sum", o.s, a2, TN_COUNT(a2), &range, err));
-    c->ws_used = mark;
-    return 0;
-}
-
-static bool walks(const tn_conv *s, const tn_tensor *w)
-{
-    return tn_dwconv_dense(s, 3) && s->pad == 1 && w->dtype == TN_F32;
-}
-
-bool tn_dwconv_gpu_can(const tn_ctx *c, const void *args)
-{
-    const tn_dwconv_args *a = args;
-    (void)c;
-    return walks(&a->s, &a->w) && !a->bias.rows;
+    TN_TRY(tn_ws_take(c, t, TN_F32, w->cols + 1, w->rows, err));
+    const tn_arg args[] = {TN_BUF(w->mem), TN_BUF(bias->rows ? bias->mem : w->mem), TN_BUF(t->mem), TN_INT(bias->rows > 0)};
+    const tn_range range = {2, {(size_t)w->rows, (size_t)w->cols + 1}, {TN_MIN((size_t)64, (size_t)w->rows), 1}};
+    return tn_op_run(c, DWCONV, "dwconv_pack", p->o.s, args, TN_COUNT(args), &range, err);
 }
 
 int tn_dwconv_gpu(tn_ctx *c, const void *args, tn_error *err)
 {
+    enum { GROUPS = 32 };
     const tn_dwconv_args *a = args;
-    tn_tensor to = a->to;
-    return dw_walk_conv(c, &a->from, &a->w, a->s.batch, a->s.in, a->back, &to, err);
+    const size_t mark = c->ws_used;
+    gpu_walk p;
+    tn_tensor t;
+    TN_TRY(gpu_plan(&p, c, &a->s, &a->from, &a->w, a->back ? " -DFLIP=1" : "", GROUPS, err));
+    TN_TRY(gpu_pack(c, &t, &p, &a->w, &a->bias, err));
+    const tn_arg list[] = {TN_BUF(a->from.mem), TN_BUF(t.mem),      TN_BUF(a->to.mem),      TN_INT(a->s.in.h),
+                           TN_INT(a->s.in.w),   TN_INT(p.run.span), TN_INT(p.run.per_image)};
+    TN_TRY(gpu_run(c, &p, "dwconv", a->s.batch, list, TN_COUNT(list), err));
+    c->ws_used = mark;
+    return 0;
 }
 
-bool tn_dwconv_grad_gpu_can(const tn_ctx *c, const void *args)
+static int gpu_sum(tn_ctx *c, const tn_tensor *partial, int parts, const tn_dwconv_grad_args *a, tn_error *err)
 {
-    const tn_dwconv_grad_args *a = args;
-    (void)c;
-    return walks(&a->s, &a->w) && a->dx.rows && !a->db.rows;
+    enum { OUTS = 4 }; /* as the kernel has it */
+    const int lanes = TN_MIN(32, gpu_group(c) / OUTS), biased = a->db.rows > 0;
+    const size_t group = (size_t)(OUTS * lanes), outs = (size_t)(a->dw.cols + 1) * (size_t)a->dw.rows;
+    tn_options o;
+    TN_TRY(tn_options_set(&o, err, "-DK=%d -DCHANNELS=%d -DLANES=%d -DVW=1", a->s.kernel, a->dw.rows, lanes));
+    const tn_arg args[] = {TN_BUF(partial->mem), TN_BUF(a->dw.mem), TN_BUF(biased ? a->db.mem : a->dw.mem), TN_INT(parts),
+                           TN_INT(biased)};
+    const tn_range range = {1, {TN_CEIL_DIV(outs, (size_t)OUTS) * group}, {group}};
+    return tn_op_run(c, DWCONV, "dwconv_sum", o.s, args, TN_COUNT(args), &range, err);
 }
 
+/* Of 3x3 taps dx is made beside the others; of more both would want too many registers. Fewer groups than the forward has: each
+ * leaves its sums for each channel. */
 int tn_dwconv_grad_gpu(tn_ctx *c, const void *args, tn_error *err)
 {
+    enum { GROUPS = 12 };
     const tn_dwconv_grad_args *a = args;
-    tn_tensor dx = a->dx, dw = a->dw;
-    return dw_walk_back(c, &(tn_conv_grads){&a->x, &a->w, &a->dy, &dx, &dw, NULL}, a->s.batch, a->s.in, err);
+    const bool dx = a->dx.rows > 0 && a->s.kernel == 3;
+    const size_t mark = c->ws_used;
+    const tn_tensor none = {0};
+    gpu_walk p;
+    tn_tensor partial, t;
+    TN_TRY(gpu_plan(&p, c, &a->s, &a->x, &a->w, dx ? " -DFLIP=1" : " -DDX=0", GROUPS, err));
+    const int parts = a->s.batch * p.run.per_image * p.blocks;
+    TN_TRY(tn_countable("a depthwise convolution's gradient", (size_t)parts * (size_t)(a->dw.cols + 1) * (size_t)a->dw.rows, err));
+    TN_TRY(tn_ws_take(c, &partial, TN_F32, parts * (a->dw.cols + 1), a->dw.rows, err));
+    if (dx) TN_TRY(gpu_pack(c, &t, &p, &a->w, &none, err));
+    const tn_arg list[] = {TN_BUF(a->x.mem),          TN_BUF(a->dy.mem),  TN_BUF(partial.mem),     TN_INT(a->s.in.h),
+                           TN_INT(a->s.in.w),         TN_INT(p.run.span), TN_INT(p.run.per_image), TN_INT(p.blocks),
+                           TN_BUF(dx ? t.mem : NULL), TN_BUF(a->dx.mem)};
+    TN_TRY(gpu_run(c, &p, "dwconv_backward", a->s.batch, list, (int)TN_COUNT(list) - (dx ? 0 : 2), err));
+    TN_TRY(gpu_sum(c, &partial, parts, a, err));
+    c->ws_used = mark;
+    if (dx || !a->dx.rows) return 0;
+    return tn_dwconv_gpu(c, &(tn_dwconv_args){a->s, a->dy, a->w, none, a->dx, true, a->act}, err);
 }

@@ -78,6 +78,11 @@ static int amx_pack(tn_ctx *c, tn_tensor *P, const amx_source *b, int N, int bat
     return tn_gemm_launch(c, &k, "cpu/gemm_amx.cl", "tiles_pack", global, local, err);
 }
 
+int tn_gemm_tiles(tn_ctx *c, tn_tensor *P, const tn_tensor *B, tn_error *err)
+{
+    return amx_pack(c, P, &(amx_source){*B, true, B->cols, 0, {0, 0}}, B->rows, 1, err);
+}
+
 static void amx_pair(tn_gemm_build *b, const tn_gemm_args *g, const tn_tensor *P2)
 {
     const tn_epilogue *e = &g->e;

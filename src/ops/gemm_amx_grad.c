@@ -56,10 +56,10 @@ static int grad_parts(tn_ctx *c, const tn_gemm_args *g, const grad_shape *s, con
     tn_arg scratch[TN_CPU_SCRATCH_ARGS];
     const int words = TILE_ROWS + TILE_WORDS * (s->tall * s->wide + DEPTH * (s->tall + s->wide));
     TN_TRY(tn_cpu_scratch(c, (size_t)words, scratch, err));
-    const tn_arg args[] = {TN_BUF(s->left->mem),   TN_UINT(s->left->off), TN_INT(s->left->ld), TN_BUF(s->right->mem),
-                           TN_UINT(s->right->off), TN_INT(s->right->ld),  TN_BUF(P->mem),      TN_INT(s->left_cols),
-                           TN_INT(s->right_cols),  TN_INT(g->K),          TN_INT(s->rows),     TN_INT(s->splits),
-                           TN_INT(s->tall),        TN_INT(s->wide),       TN_INT(s->turned),   TN_UINT(s->left_step),
+    const tn_arg args[] = {TN_BUF(s->right->mem), TN_UINT(s->right->off), TN_INT(s->right->ld), TN_BUF(s->left->mem),
+                           TN_UINT(s->left->off), TN_INT(s->left->ld),    TN_BUF(P->mem),       TN_INT(s->left_cols),
+                           TN_INT(s->right_cols), TN_INT(g->K),           TN_INT(s->rows),      TN_INT(s->splits),
+                           TN_INT(s->tall),       TN_INT(s->wide),        TN_INT(s->turned),    TN_UINT(s->left_step),
                            TN_UINT(s->right_step)};
     for (size_t i = 0; i < TN_COUNT(args); i++) tn_gemm_arg(&b, args[i]);
     if (s->left_mask.p > 0 || s->right_mask.p > 0) tn_gemm_put_step(&b, c);

@@ -23,20 +23,20 @@ static bool has_few_rows(const tn_gemm_args *g)
     return g->ta && !g->tb && g->M <= FEW_ROWS && g->N % 16 == 0;
 }
 
-static void choose_block(native_shape *s, const tn_gemm_args *g, bool wide)
+void tn_gemm_block(const tn_ctx *c, int N, int *mr, int *nrv)
 {
-    s->mr = 6;
-    s->nrv = wide ? 4 : 1;
-    if (wide && g->N <= 48) s->mr = 8, s->nrv = 3;
-    if (wide && g->N <= 32) s->mr = 12, s->nrv = 2;
-    if (wide && (g->N <= 16 || has_few_rows(g))) s->mr = 16, s->nrv = 1;
-    s->nr = 16 * s->nrv;
+    const bool wide = tn_cpu_wide(c->dev);
+    *mr = 6, *nrv = wide ? 4 : 1;
+    if (wide && N <= 48) *mr = 8, *nrv = 3;
+    if (wide && N <= 32) *mr = 12, *nrv = 2;
+    if (wide && N <= 16) *mr = 16, *nrv = 1;
 }
 
 static native_shape native_choose(const tn_ctx *c, const tn_gemm_args *g, bool dot)
 {
     native_shape s = {.splits = 1, .batch = TN_MAX(1, g->batch), .dot = dot};
-    choose_block(&s, g, tn_cpu_wide(c->dev));
+    tn_gemm_block(c, has_few_rows(g) ? 16 : g->N, &s.mr, &s.nrv);
+    s.nr = 16 * s.nrv;
     const long long items = (long long)TN_CEIL_DIV(g->M, s.mr) * TN_CEIL_DIV(g->N, s.nr) * s.batch;
     if (g->K >= 2 * K_SPLIT && (items < 16ll * c->dev->info.compute_units || g->ta))
         s.splits = TN_MIN(TN_CEIL_DIV(g->K, K_SPLIT), 64);
@@ -84,6 +84,15 @@ static int native_pack(tn_ctx *c, native_panels *out, const native_source *b, in
     tn_gemm_put_mask(&k, "MASK_B", b->mask, b->B.cols);
     const size_t global[] = {(size_t)TN_CEIL_DIV(b->K, each), (size_t)panels, (size_t)b->batch}, local[] = {1, 1, 1};
     return tn_gemm_launch(c, &k, "cpu/gemm_pack.cl", "gemm_pack", global, local, err);
+}
+
+int tn_gemm_panels(tn_ctx *c, tn_tensor *P, const tn_tensor *B, int nrv, tn_error *err)
+{
+    const native_shape s = {.nrv = nrv, .nr = 16 * nrv, .batch = 1};
+    native_panels p;
+    TN_TRY(native_pack(c, &p, &(native_source){*B, true, B->cols, 1, 0, {0, 0}}, B->rows, &s, false, err));
+    *P = p.P;
+    return 0;
 }
 
 static native_panels native_direct(const tn_tensor *B, int nr, size_t step)

@@ -45,6 +45,22 @@ static int usual_rest(tn_ctx *c, tn_dtype act, tn_error *err)
     return 0;
 }
 
+static int usual_convolution(tn_ctx *c, tn_dtype act, const tn_conv *s, int channels, tn_error *err)
+{
+    const int rows = s->batch * s->in.h * s->in.w;
+    tn_tensor x = mat(act, rows, channels), w = mat(TN_F32, channels, channels / s->groups * s->kernel * s->kernel),
+              b = mat(TN_F32, 1, channels);
+    TN_TRY(tn_conv_forward(c, s, &x, &w, &b, &x, err));
+    return tn_conv_backward(c, s, &(tn_conv_grads){&x, &w, &x, &x, &w, &b}, err);
+}
+
+/* Of a ConvNeXt-T's third stage, and of a pyramid behind it, on 512 x 288 pixels. */
+static int usual_convolutions(tn_ctx *c, tn_dtype act, tn_error *err)
+{
+    TN_TRY(usual_convolution(c, act, &(tn_conv){IMAGES, {18, 32}, {18, 32}, 7, 1, 3, DIM}, DIM, err));
+    return usual_convolution(c, act, &(tn_conv){IMAGES, {36, 64}, {36, 64}, 3, 1, 1, 1}, 256, err);
+}
+
 int tn_tune_usual(tn_dev *d, tn_error *err)
 {
     tn_ctx c;
@@ -56,6 +72,7 @@ int tn_tune_usual(tn_dev *d, tn_error *err)
     for (int act = TN_F32; !rc && act <= TN_BF16; act++) {
         rc = usual_products(&c, (tn_dtype)act, err);
         if (!rc) rc = usual_rest(&c, (tn_dtype)act, err);
+        if (!rc) rc = usual_convolutions(&c, (tn_dtype)act, err);
     }
     if (!rc) rc = tn_tune(&w, d, err);
     tn_wanted_free(&w);

@@ -1,7 +1,7 @@
-/* bench_conv [device] [part of a name]: the convolutions of ConvNeXt-T, an FPN and HRNet-W32 at 512x288, batch 4, in float32 and
- * bfloat16, forward, towards the input (dx) and of the kernel (dw), beside PyTorch's (peer_conv.py, run by PEER_PYTHON or python3).
- * Each is checked first: 300 elements against float64, NaN where nothing was written, two runs equal bit by bit. Then both sides
- * take turns; milliseconds are medians over the turns, the ratio is the median of each turn's. */
+/* bench_conv [device] [part of a name] [turns]: the convolutions of ConvNeXt-T, an FPN and HRNet-W32 at 512x288, batch 4, in
+ * float32 and bfloat16, forward, towards the input (dx) and of the kernel (dw), beside PyTorch's (peer_conv.py, run by PEER_PYTHON
+ * or python3). Each is checked first: 300 elements against float64, NaN where nothing was written, two runs equal bit by bit. Then
+ * both sides take turns; milliseconds are medians over the turns, the ratio is the median of each turn's. */
 #include "../testdev.h"
 #include "clock.h"
 #include "ops.h"
@@ -14,7 +14,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { BATCH = 4, SAMPLES = 300, TURNS = 9 };
+enum { BATCH = 4, SAMPLES = 300, TURNS = 9, MOST_TURNS = 99 };
 #define TURN_SECONDS 0.1
 
 typedef enum { FORWARD, DX, DW, BOTH, DIRECTIONS } direction;
@@ -203,6 +203,7 @@ static int check(bench *b, const shape *z, direction d, double *error, tn_error 
 typedef struct {
     pid_t pid;
     FILE *to, *from; /* NULL: it does not run */
+    int turns;
 } peer;
 
 static void peer_start(peer *p, const tn_dev *d)
@@ -286,7 +287,7 @@ typedef struct {
 
 static int measure(bench *b, const shape *z, direction d, peer *p, result *r, tn_error *err)
 {
-    double ours[TURNS], theirs[TURNS], work[TURNS], ratio[TURNS], work_ratio[TURNS];
+    double ours[MOST_TURNS], theirs[MOST_TURNS], work[MOST_TURNS], ratio[MOST_TURNS], work_ratio[MOST_TURNS];
     timing mine = {0};
     tn_tape *t;
     TN_TRY(tn_tape_new(&t, b->c.dev, err));
@@ -295,7 +296,7 @@ static int measure(bench *b, const shape *z, direction d, peer *p, result *r, tn
     b->c.tape = NULL;
     for (int i = 0; !rc && i < 2; i++) rc = play(b, t, 1, &mine, err);
     const int n = TN_MAX(1, TN_MIN(400, (int)(1e3 * TURN_SECONDS / mine.wall)));
-    for (int i = 0; !rc && i < TURNS; i++) {
+    for (int i = 0; !rc && i < p->turns; i++) {
         rc = play(b, t, n, &mine, err);
         const timing other = peer_time(p, z, b->act, d);
         ours[i] = mine.wall, work[i] = mine.work, theirs[i] = other.wall;
@@ -303,8 +304,8 @@ static int measure(bench *b, const shape *z, direction d, peer *p, result *r, tn
     }
     tn_tape_free(t);
     if (!rc)
-        *r = (result){median(ours, TURNS), median(theirs, TURNS), median(work, TURNS), median(ratio, TURNS),
-                      median(work_ratio, TURNS)};
+        *r = (result){median(ours, p->turns), median(theirs, p->turns), median(work, p->turns), median(ratio, p->turns),
+                      median(work_ratio, p->turns)};
     return rc;
 }
 
@@ -340,6 +341,7 @@ int main(int argc, char **argv)
     printf("%s, driver %s, ", d->info.name, d->info.driver);
     fflush(stdout);
     peer_start(&p, d);
+    p.turns = argc > 3 ? TN_MAX(1, TN_MIN(atoi(argv[3]), MOST_TURNS)) : TURNS;
     printf("| convolution | type | | ms | of processors | GFLOP/s | PyTorch ms | ratio | of processor time | error "
            "|\n|---|---|---|---|---|---|---|---|---|---|\n");
     for (int act = TN_F32; !rc && act <= TN_BF16; act++)

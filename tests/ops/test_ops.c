@@ -94,6 +94,7 @@ static const char *const gpu_cases[] = {"layernorm",
                                         "tokens and grid",
                                         "gemm split along K",
                                         "depthwise convolution",
+                                        "full convolution",
                                         "bilinear resize",
                                         "patchify of bytes",
                                         "heatmap losses"};

@@ -9,7 +9,7 @@
 
 enum { SKIPPED = 77, SIZES = 3 };
 
-static const tn_variant_op *const ops[] = {&tn_gemm_op, &tn_attention_op, &tn_attention_back_op};
+static const tn_variant_op *const ops[] = {&tn_gemm_op, &tn_attention_op, &tn_attention_back_op, &tn_conv_op, &tn_conv_grad_op};
 
 static tn_dev *open_device(void)
 {

@@ -92,6 +92,7 @@ for vw in "-DACT=0 -DVW=4" "-DACT=1 -DVW=8" "-DACT=2 -DVW=8"; do
   for mode in 0 1 2 3 4; do for_gpus cl/gpu/colreduce.cl $vw -DMODE=$mode; done
 done
 for vw in 1 2; do for act in 0 1 2; do for_gpus cl/gpu/dwconv.cl -DACT=$act -DVW=$vw -DEVEN=1 -DFLIP=1; done; done
+for k in 5 7; do for_gpus cl/gpu/dwconv.cl -DACT=1 -DK=$k -DDX=0 -DWT=1; done
 for vw in "-DACT=0 -DVW=4" "-DACT=1 -DVW=8" "-DACT=2 -DVW=8"; do for_gpus cl/gpu/upsample.cl $vw; done
 for_gpus cl/gpu/upsample.cl -DACT=1 -DOUT=0 -DVW=1
 for_gpus cl/portable/tokens.cl -DACT=1 -DVW=8 -DRUNS=2
@@ -132,7 +133,8 @@ for tb in 0 1; do assembled gemm_amx -DCT=$tb -DTB=$tb -DMASK_A -DMASK_B; done
 for e in "${epilogues[@]}"; do assembled gemm_amx -DCT=1 -DPAIR $e; done
 assembled gemm_amx -DCT=1 -DPAIR -DMASK_E ${epilogues[4]}
 assembled gemm_amx -DCT=1 -DPAIR -DBIAS -DTURN
-for m in "" "-DMASK_A -DMASK_B"; do assembled gemm_amx_grad $m; done
+for m in "" "-DMASK_A -DMASK_B" "-DCUT"; do assembled gemm_amx_grad $m; done
+for e in "" "-DBIAS"; do assembled conv_amx $e; done
 for hd in 32 64 96 128; do assembled attention_amx -DHD=$hd -DTURN; done
 for hd in 32 64 96 128; do assembled attention -DACT=1 -DWIDE=1 -DHD=$hd -DDOT -DTURN; done
 # NVIDIA's matrix units: inline PTX. The functions of OpenCL are libclc's, and all of our own are inlined, as the driver does; what
