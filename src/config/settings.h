@@ -85,7 +85,7 @@ typedef struct tn_settings {
         int warmup_epochs;
         double warmup_factor;
         char *loss, *invisible;
-        double alpha, beta;
+        double alpha, beta, pos_weight;
         char *es_monitor, *es_mode;
         int es_patience;
         double es_min_delta;
