@@ -139,6 +139,8 @@ const tn_key tn_schema[] = {
     {"training.optimizer.lr", TN_S_FLOAT, AT(training.lr), "5e-4", 0, 1e6, NULL, false, "base learning rate"},
     {"training.optimizer.weight_decay", TN_S_FLOAT, AT(training.weight_decay), "0.0", 0, 1e6, NULL, false, "decoupled for adamw"},
     {"training.optimizer.momentum", TN_S_FLOAT, AT(training.momentum), "0.9", 0, 1, NULL, false, "sgd only"},
+    {"training.optimizer.loraplus_lr_ratio", TN_S_FLOAT, AT(training.loraplus_ratio), "1", 1e-6, 1e6, NULL, false,
+     "LoRA+: the adapters' lora_B, and biases, norms and magnitudes trained with them, learn at so many times lr; 1: plain LoRA"},
     {"training.scheduler.name", TN_S_STR, AT(training.scheduler), "cosine", 0, 0, "cosine|none", true, ""},
     {"training.scheduler.warmup_epochs", TN_S_INT, AT(training.warmup_epochs), "0", 0, 1000000, NULL, false, "linear warm-up"},
     {"training.scheduler.warmup_start_factor", TN_S_FLOAT, AT(training.warmup_factor), "0.1", 1e-9, 1, NULL, false,

@@ -80,7 +80,7 @@ typedef struct tn_settings {
         double cache_gb; /* below 0: as much as the machine lets */
         bool drop_last;
         char *optimizer;
-        double lr, weight_decay, momentum;
+        double lr, weight_decay, momentum, loraplus_ratio;
         char *scheduler;
         int warmup_epochs;
         double warmup_factor;

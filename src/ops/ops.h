@@ -252,7 +252,8 @@ typedef struct tn_optim_range {
     size_t shadow_first;
     tn_dtype shadow_type;
     size_t off, n;
-    int group; /* of tn_optim_state */
+    int group;  /* of tn_optim_state */
+    float rate; /* multiplies the step's learning rate */
 } tn_optim_range;
 /** Norm of g[off, off + n), and from it and the step constants the context's tn_optim_state: factor, counts, loss scale. */
 int tn_clip(tn_ctx *c, tn_buffer *g, size_t off, size_t n, const tn_adam_spec *s, tn_error *err);

@@ -97,7 +97,7 @@ static int optimised_make(tn_trial *t, optimised *o)
     for (int i = 0; i < o->n; i++) o->hv[i] = fabsf(o->hv[i]);
     if (!t->c->dry) TN_TRY(tn_tensor_set(t->c->dev, o->v, o->hv, ERR));
     o->r = (tn_optim_range){
-        .p = o->p->mem, .g = o->g->mem, .m = o->m->mem, .v = o->v->mem, .off = 5, .n = (size_t)o->n - 5, .group = 1};
+        .p = o->p->mem, .g = o->g->mem, .m = o->m->mem, .v = o->v->mem, .off = 5, .n = (size_t)o->n - 5, .group = 1, .rate = 4};
     if (ACT != TN_F32) o->r.shadow = o->shadow->mem, o->r.shadow_type = ACT;
     return 0;
 }
@@ -143,7 +143,7 @@ static int optimisers(tn_trial *t)
         if (k == 1) TN_TRY(tn_sgd(t->c, &o.r, 0.9f, ERR));
         else TN_TRY(tn_adamw(t->c, &o.r, &adam, ERR));
         const tn_ref_optim ref = {
-            .lr = 1e-2, .wd = 0.05, .b1 = 0.9, .b2 = 0.999, .eps = 1e-8, .momentum = 0.9, .grad_scale = f, .step = 3};
+            .lr = 4e-2, .wd = 0.05, .b1 = 0.9, .b2 = 0.999, .eps = 1e-8, .momentum = 0.9, .grad_scale = f, .step = 3};
         if (k == 0) tn_ref_adamw(&ref, o.hp + 5, o.hg + 5, o.hm + 5, o.hv + 5, o.n - 5);
         if (k == 1) tn_ref_sgd(&ref, o.hp + 5, o.hg + 5, o.hm + 5, o.n - 5);
         TN_TRY(state_compare(t, norm, f, scale, k == 0 ? 3 : 4));

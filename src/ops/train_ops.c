@@ -81,17 +81,17 @@ static int over_range(tn_ctx *c, const char *entry, const tn_optim_range *r, con
 int tn_adamw(tn_ctx *c, const tn_optim_range *r, const tn_adam_spec *s, tn_error *err)
 {
     TN_TRY(tn_ctx_step_ready(c, err));
-    const tn_arg args[] = {TN_BUF(r->p),     TN_BUF(r->g),     TN_BUF(r->m),     TN_BUF(r->v),
-                           TN_UINT(r->off),  TN_UINT(r->n),    TN_INT(r->group), TN_BUF(c->constants),
-                           TN_BUF(c->state), TN_FLT(s->beta1), TN_FLT(s->beta2), TN_FLT(s->eps)};
+    const tn_arg args[] = {TN_BUF(r->p),     TN_BUF(r->g),     TN_BUF(r->m),         TN_BUF(r->v),     TN_UINT(r->off),
+                           TN_UINT(r->n),    TN_INT(r->group), TN_BUF(c->constants), TN_BUF(c->state), TN_FLT(s->beta1),
+                           TN_FLT(s->beta2), TN_FLT(s->eps),   TN_FLT(r->rate)};
     return over_range(c, "adamw", r, args, TN_COUNT(args), err);
 }
 
 int tn_sgd(tn_ctx *c, const tn_optim_range *r, float momentum, tn_error *err)
 {
     TN_TRY(tn_ctx_step_ready(c, err));
-    const tn_arg args[] = {TN_BUF(r->p),     TN_BUF(r->g),         TN_BUF(r->m),     TN_UINT(r->off), TN_UINT(r->n),
-                           TN_INT(r->group), TN_BUF(c->constants), TN_BUF(c->state), TN_FLT(momentum)};
+    const tn_arg args[] = {TN_BUF(r->p),     TN_BUF(r->g),         TN_BUF(r->m),     TN_UINT(r->off),  TN_UINT(r->n),
+                           TN_INT(r->group), TN_BUF(c->constants), TN_BUF(c->state), TN_FLT(momentum), TN_FLT(r->rate)};
     return over_range(c, "sgd", r, args, TN_COUNT(args), err);
 }
 

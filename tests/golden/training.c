@@ -48,11 +48,25 @@ static int other_losses(test *t, tn_exec *e, const char *trained, tn_error *err)
     return 0;
 }
 
+static const tn_adam_spec adam = {.beta1 = 0.9f, .beta2 = 0.999f, .eps = 1e-8f};
+
+static int update(test *t, tn_error *err)
+{
+    tn_session *s = t->session;
+    const bool sgd = !strcmp(tn_json_str(t->spec, "optimizer", "adamw"), "sgd");
+    const float ratio = (float)tn_json_num(t->spec, "loraplus_lr_ratio", 1);
+    for (int g = 0; g < TN_GROUPS; g++) {
+        tn_optim_range r[TN_STORE_RANGES];
+        const int n = tn_store_ranges(s->store, g, ratio, r);
+        for (int i = 0; i < n; i++) TN_TRY(sgd ? tn_sgd(&s->ctx, &r[i], 0.9f, err) : tn_adamw(&s->ctx, &r[i], &adam, err));
+    }
+    return 0;
+}
+
 static int step(test *t, tn_exec *e, int i, float want_loss, float want_norm, tn_error *err)
 {
     tn_session *s = t->session;
     tn_store *st = s->store;
-    static const tn_adam_spec adam = {.beta1 = 0.9f, .beta2 = 0.999f, .eps = 1e-8f};
     tn_optim_state o;
     double loss;
     char where[32];
@@ -70,11 +84,7 @@ static int step(test *t, tn_exec *e, int i, float want_loss, float want_norm, tn
         TN_TRY(compare_tensor(t, e, e->g.heat, HEATMAP, "heatmap", err));
         TN_TRY(compare_slots(t, "grad", GRADIENT, err));
     }
-    for (int g = 0; g < TN_GROUPS; g++) {
-        const tn_optim_range r = tn_store_range(st, g);
-        if (r.n) TN_TRY(tn_adamw(&s->ctx, &r, &adam, err));
-    }
-    return 0;
+    return update(t, err);
 }
 
 int run_training(test *t, tn_error *err)

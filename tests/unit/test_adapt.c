@@ -5,6 +5,7 @@
 #include "../testlib.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -212,11 +213,44 @@ START_TEST(low_rank_factors_are_the_best_ones)
 }
 END_TEST
 
+static bool inside(const tn_optim_range *r, const tn_stored *s)
+{
+    return s->off >= r->off && s->off + (size_t)s->t.rows * (size_t)s->t.cols <= r->off + r->n;
+}
+
+/* LoRA+: of what trains with the adapters, lora_B and vectors have a rate of their own. */
+START_TEST(two_rates_divide_the_adapters)
+{
+    tn_lora l = lora_of(TN_LORA_KAIMING, 0);
+    char whole[] = "layer.0.mlp.down_proj";
+    l.dora = true;
+    l.modules_to_save = (tn_strs){.v = (char *[]){whole}, .n = 1};
+    snprintf(l.bias, sizeof l.bias, "all");
+    built b = build(&l, false);
+    tn_optim_range r[TN_STORE_RANGES], one[TN_STORE_RANGES];
+    int seen[2] = {0};
+    ck_assert_int_eq(tn_store_ranges(b.st, 0, 16, r), 0); /* there is no head */
+    ck_assert_int_eq(tn_store_ranges(b.st, 1, 1, one), 1);
+    ck_assert_int_eq(tn_store_ranges(b.st, 1, 16, r), 2);
+    ck_assert(r[0].rate == 1 && r[1].rate == 16 && one[0].rate == 1);
+    ck_assert(r[0].off == one[0].off && r[1].off == r[0].off + r[0].n && r[0].n + r[1].n == one[0].n);
+    for (int i = 0; i < b.m->n_slots; i++) {
+        const tn_slot *s = &b.m->slots[i];
+        if (!s->trainable) continue;
+        const bool fast = tn_ends(s->name, ".lora_B.weight") || s->ndim == 1;
+        ck_assert_msg(inside(&r[fast], &b.st->s[i]), "%s is not in its range", s->name);
+        seen[fast]++;
+    }
+    ck_assert(seen[0] == 6 && seen[1] > 15); /* five lora_A and a matrix; five lora_B, as many magnitudes, biases */
+    done(b);
+}
+END_TEST
+
 int main(void)
 {
     return run_tests("adapt", 120,
                      TESTS(ONCE(dense_matrices_of_one_operation_lie_behind_each_other), TIMES(pissa_keeps_the_sum, 3),
                            ONCE(loftq_undoes_part_of_the_quantisation), ONCE(loftq_leaves_a_skipped_layer_to_the_usual_start),
                            ONCE(dora_begins_with_the_norms_of_its_rows), ONCE(gaussian_has_the_spread_peft_gives_it),
-                           TIMES(low_rank_factors_are_the_best_ones, 3)));
+                           ONCE(two_rates_divide_the_adapters), TIMES(low_rank_factors_are_the_best_ones, 3)));
 }
