@@ -304,8 +304,7 @@ static int onnx_residual(emitter *e, const tn_gnode *n)
 
 static int onnx_grid(emitter *e, const tn_gnode *n)
 {
-    const tn_model *m = e->e->model;
-    const int64_t C = e->g.t[n->out[0]].cols, gh = m->image_h / m->vit.patch, gw = m->image_w / m->vit.patch;
+    const int64_t C = e->g.t[n->out[0]].cols, gh = n->a.grid.h, gw = n->a.grid.w;
     const char *x = slice(e, e->name[n->in[0]], 1, n->a.grid.skip, n->a.grid.skip + gh * gw);
     e->name[n->out[0]] = transpose(e, reshape(e, x, 4, (int64_t[]){-1, gh, gw, C}), 4, (int64_t[]){0, 3, 1, 2});
     e->image[n->out[0]] = true;

@@ -12,6 +12,7 @@
 #ifndef TN_GRAPH_H
 #define TN_GRAPH_H
 #include "fail.h"
+#include "feature_list.h"
 #include "operations.h"
 
 /** ARRIVES, LEAVES: of a stage's graph (cut.h), what comes from another stage and what goes there. */
@@ -82,7 +83,8 @@ typedef struct tn_graph {
     bool in_backward;
     bool oom;
     tn_gnode spare; /* what tn_graph_node gives when memory ran out; oom is reported by the caller */
-    int pixels, grid, labels, target, mask, heat, loss, rope_table; /* tensor ids or -1 */
+    int pixels, labels, target, mask, heat, loss, rope_table; /* tensor ids or -1 */
+    int feature[TN_MAX_FEATURES], n_features;                 /* tensors that the decoder reads */
 } tn_graph;
 
 const char *tn_opcode_name(tn_opcode op);

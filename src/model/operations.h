@@ -57,9 +57,10 @@ typedef struct tn_attr_heads {
 typedef struct tn_attr_fn {
     tn_fn fn;
 } tn_attr_fn;
-typedef struct tn_attr_skip {
-    int skip;
-} tn_attr_skip;
+/** Of a sample's rows the first `skip` are left out; h x w are the rest. */
+typedef struct tn_attr_map {
+    int skip, h, w;
+} tn_attr_map;
 /** sy, sx: source pixels a target pixel. */
 typedef struct tn_attr_resize {
     int in_h, in_w, out_h, out_w;
@@ -125,7 +126,7 @@ typedef enum tn_again { TN_AGAIN_NEVER, TN_AGAIN_CHEAP, TN_AGAIN_DEAR } tn_again
     /* u [rows, 2c] -> f(left) * right [rows, c] */ \
     X(GLU, glu, tn_attr_fn, 1, 1, function, glu, CHEAP, 0, 0) \
     /* tokens [B*N, D] -> patches [B*P, D] */ \
-    X(GRID, grid, tn_attr_skip, 1, 1, moves, grid, DEAR, 0, 0) \
+    X(GRID, grid, tn_attr_map, 1, 1, moves, grid, DEAR, 0, 0) \
     X(BILINEAR, bilinear, tn_attr_resize, 1, 1, resize, bilinear, DEAR, 0, 0) \
     /* x; w0 [C, 1, 3, 3] */ \
     X(DWCONV, dwconv, tn_attr_size, 1, 1, dwconv, dwconv, DEAR, 0, 0) \
@@ -180,7 +181,7 @@ typedef enum tn_again { TN_AGAIN_NEVER, TN_AGAIN_CHEAP, TN_AGAIN_DEAR } tn_again
     /* x, dy -> dx */ \
     X(ACT_BACK, act_back, tn_attr_fn, 2, 1, function, none, NEVER, TN_IN1, 0) \
     X(GLU_BACK, glu_back, tn_attr_fn, 2, 1, function, none, NEVER, TN_IN0, 0) \
-    X(GRID_BACK, grid_back, tn_attr_skip, 1, 1, moves, none, NEVER, 0, 0) \
+    X(GRID_BACK, grid_back, tn_attr_map, 1, 1, moves, none, NEVER, 0, 0) \
     X(BILINEAR_BACK, bilinear_back, tn_attr_resize, 1, 1, resize, none, NEVER, 0, 0) \
     /* x, dy -> dx; w0 */ \
     X(DWCONV_BACK, dwconv_back, tn_attr_size, 2, 1, dwconv_back, none, NEVER, 0, 0) \
