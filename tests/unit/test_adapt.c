@@ -1,5 +1,6 @@
 /* What adapters take from their base at the start (PiSSA, LoftQ, DoRA), on the first CPU device. */
 #include "load.h"
+#include "match.h"
 #include "svd.h"
 #include "../testdev.h"
 #include "../testlib.h"
@@ -246,11 +247,41 @@ START_TEST(two_rates_divide_the_adapters)
 }
 END_TEST
 
+/* What PEFT 0.21's check_target_module_exists finds for layers_to_transform. */
+static const char *const module_paths[] = {
+    "model.layer.2.attention.q_proj",          "layer.2.attention.q_proj", "encoder.layer.11.mlp.fc1", "layers.0.mlp.fc1",
+    "model.encoder.stages.1.layers.3.pwconv1", "blocks.4.attn.qkv",        "a.b.experts.7.w",          "model.head"};
+static const struct {
+    tn_strs patterns;
+    int layer[TN_COUNT(module_paths)];
+} layer_rules[] = {
+    {{0}, {2, -1, 11, -1, 1, -1, 7, -1}},
+    {{.v = (char *[]){"layer"}, .n = 1}, {2, 2, 11, -1, -1, -1, -1, -1}},
+    {{.v = (char *[]){"layers"}, .n = 1}, {-1, -1, -1, 0, 3, -1, -1, -1}},
+    {{.v = (char *[]){"blocks", "layer"}, .n = 2}, {2, 2, 11, -1, -1, 4, -1, -1}},
+    {{.v = (char *[]){"lay.*"}, .n = 1}, {2, 2, 11, 0, 3, -1, -1, -1}},
+    {{.v = (char *[]){"stages"}, .n = 1}, {-1, -1, -1, -1, 1, -1, -1, -1}},
+    {{.v = (char *[]){"layer|blocks"}, .n = 1}, {-1, -1, -1, -1, -1, 4, -1, -1}},
+};
+
+START_TEST(layers_are_counted_as_peft_counts_them)
+{
+    tn_error e = {0};
+    for (size_t i = 0; i < TN_COUNT(module_paths); i++) {
+        int layer;
+        ck_assert_int_eq(tn_match_layer(&layer, &layer_rules[_i].patterns, module_paths[i], "layers_pattern", &e), 0);
+        ck_assert_msg(layer == layer_rules[_i].layer[i], "%s is in layer %d", module_paths[i], layer);
+    }
+}
+END_TEST
+
 int main(void)
 {
     return run_tests("adapt", 120,
                      TESTS(ONCE(dense_matrices_of_one_operation_lie_behind_each_other), TIMES(pissa_keeps_the_sum, 3),
                            ONCE(loftq_undoes_part_of_the_quantisation), ONCE(loftq_leaves_a_skipped_layer_to_the_usual_start),
                            ONCE(dora_begins_with_the_norms_of_its_rows), ONCE(gaussian_has_the_spread_peft_gives_it),
-                           ONCE(two_rates_divide_the_adapters), TIMES(low_rank_factors_are_the_best_ones, 3)));
+                           ONCE(two_rates_divide_the_adapters),
+                           TIMES(layers_are_counted_as_peft_counts_them, TN_COUNT(layer_rules)),
+                           TIMES(low_rank_factors_are_the_best_ones, 3)));
 }
