@@ -8,6 +8,7 @@
  */
 #ifndef TN_OPERATIONS_H
 #define TN_OPERATIONS_H
+#include "levels.h"
 #include "numeric.h"
 #include <stdbool.h>
 
@@ -89,6 +90,15 @@ typedef struct tn_attr_dropout {
     bool rest;
 } tn_attr_dropout;
 
+/** A level's rows stand in each sample from row `first` on; its cells are h x w. */
+typedef struct tn_attr_level {
+    int first, h, w;
+} tn_attr_level;
+typedef struct tn_attr_deform {
+    tn_levels levels;
+    int heads, points; /* points: samples of a head and level */
+} tn_attr_deform;
+
 /* ---- rows ---- */
 
 enum { TN_IN0 = 1, TN_IN1 = 2, TN_IN2 = 4 };
@@ -119,6 +129,14 @@ typedef enum tn_again { TN_AGAIN_NEVER, TN_AGAIN_CHEAP, TN_AGAIN_DEAR } tn_again
     X(ROPE, rope, tn_attr_rope, 2, 1, few, rope, DEAR, TN_IN0, TN_OPERATION_IN_PLACE) \
     /* qkv [B*N, 3D] -> o [B*N, D], lse [B*heads, N] float32 */ \
     X(ATTENTION, attention, tn_attr_heads, 1, 2, attention, attention, DEAR, 0, 0) \
+    /* maps [B*h*w, D] of each level -> x [B*N, D], N positions of all levels, one level after another */ \
+    X(LEVELS_JOIN, levels_join, tn_levels, 8, 1, moves, levels_join, DEAR, 0, 0) \
+    /* x [B*N, D] -> a level's map [B*h*w, D] */ \
+    X(LEVEL_TAKE, level_take, tn_attr_level, 1, 1, moves, level_take, DEAR, 0, 0) \
+    /* x, const positions [N, D] float32; w0 a row for each level -> x + positions + the level's row */ \
+    X(LEVEL_POSITIONS, level_positions, tn_levels, 2, 1, few, level_positions, CHEAP, TN_IN0, 0) \
+    /* value [B*N, D], samples [B*N, 3*heads*levels*points]: offsets (x, y), then logits (tn_deform of ops.h) -> o [B*N, D] */ \
+    X(DEFORM_ATTENTION, deform_attention, tn_attr_deform, 2, 1, deform, deform_attention, DEAR, 0, 0) \
     /* x, y -> x + w0*y (w0 -1: x + y) */ \
     X(RESIDUAL, residual, tn_attr_none, 2, 1, few, residual, DEAR, TN_IN0 | TN_IN1, 0) \
     X(ACT, act, tn_attr_fn, 1, 1, function, act, CHEAP, TN_IN0, 0) \
@@ -173,6 +191,14 @@ typedef enum tn_again { TN_AGAIN_NEVER, TN_AGAIN_CHEAP, TN_AGAIN_DEAR } tn_again
     X(ROPE_BACK, rope_back, tn_attr_rope, 2, 1, few, none, NEVER, TN_IN0, TN_OPERATION_IN_PLACE) \
     /* qkv, o, lse, do -> dqkv, delta [B*heads, N] float32. Fused: q and k turned back by in[4] */ \
     X(ATTENTION_BACK, attention_back, tn_attr_rope, 5, 2, attention_back, none, NEVER, 0, 0) \
+    /* dmap -> dx, 0 in the rows of other levels */ \
+    X(LEVEL_TAKE_BACK, level_take_back, tn_attr_level, 1, 1, moves, none, NEVER, 0, TN_OPERATION_ADDS) \
+    /* dy: w0 */ \
+    X(LEVEL_GRAD, level_grad, tn_levels, 1, 0, reduce, none, NEVER, 0, 0) \
+    /* value, samples, do -> dsamples */ \
+    X(DEFORM_DSAMPLES, deform_dsamples, tn_attr_deform, 3, 1, deform, none, NEVER, 0, 0) \
+    /* samples, do -> dvalue */ \
+    X(DEFORM_DVALUE, deform_dvalue, tn_attr_deform, 2, 1, deform_dvalue, none, NEVER, 0, 0) \
     /* do -> w0*do */ \
     X(SCALE_COLS, scale_cols, tn_attr_none, 1, 1, few, none, NEVER, TN_IN0, 0) \
     /* do, y: w0 */ \

@@ -168,6 +168,49 @@ static void host_attention(const host_call *k)
     tn_ref_attention(k->in[0], k->B, k->rows / k->B, heads, k->cols / 3 / heads, k->out[0], NULL);
 }
 
+/* Rows of a level between all of a sample's rows and a map of its own. */
+static void host_level_rows(const host_call *k, double *all, double *map, int first, int rows, int N, bool put)
+{
+    const size_t D = (size_t)k->out_cols;
+    for (int b = 0; b < k->B; b++) {
+        double *there = all + (size_t)(b * N + first) * D, *here = map + (size_t)(b * rows) * D;
+        memcpy(put ? there : here, put ? here : there, sizeof *all * (size_t)rows * D);
+    }
+}
+
+static void host_levels_join(const host_call *k)
+{
+    const tn_levels *l = &k->n->a.levels_join;
+    for (int i = 0; i < l->n; i++)
+        host_level_rows(k, k->out[0], k->h->t[k->n->in[i]], tn_levels_rows(l, i), l->h[i] * l->w[i], tn_levels_rows(l, l->n), true);
+}
+
+static void host_level_take(const host_call *k)
+{
+    const tn_attr_level *a = &k->n->a.level_take;
+    host_level_rows(k, k->h->t[k->n->in[0]], k->out[0], a->first, a->h * a->w, k->rows / k->B, false);
+}
+
+static void host_level_positions(const host_call *k)
+{
+    const tn_levels *l = &k->n->a.level_positions;
+    const int D = k->cols, N = tn_levels_rows(l, l->n);
+    for (size_t i = 0; i < k->count; i++) {
+        const int cell = (int)(i / (size_t)D) % N, c = (int)(i % (size_t)D);
+        int level = 0;
+        while (cell >= tn_levels_rows(l, level + 1)) level++;
+        k->out[0][i] = k->in[0][i] + k->in[1][cell * D + c] + k->w[0][level * D + c];
+    }
+}
+
+static void host_deform_attention(const host_call *k)
+{
+    const tn_attr_deform *a = &k->n->a.deform_attention;
+    const tn_levels *l = &a->levels;
+    tn_ref_deform(&(tn_ref_deformable){k->in[0], k->in[1], k->B, a->heads, k->cols / a->heads, l->n, a->points, l->h, l->w},
+                  k->out[0]);
+}
+
 static void host_residual(const host_call *k)
 {
     for (size_t i = 0; i < k->count; i++) k->out[0][i] = k->in[0][i] + (k->w[0] ? k->w[0][i % (size_t)k->cols] : 1) * k->in[1][i];
