@@ -18,7 +18,7 @@ static int write_slot_of(const tn_model *m, const char *module, const char *suff
 char *tn_adapter_key(const tn_model *m, const tn_slot *s)
 {
     char path[320];
-    tn_module_path(path, sizeof path, m->vit.model_type, s->name);
+    tn_module_path(path, sizeof path, m->backbone.family, s->name);
     const char *last = strrchr(path, '.');
     if (!strstr(path, ".lora_") && !s->saved_whole && tn_ends(path, ".bias")) {
         char a[320];
@@ -41,7 +41,7 @@ static json_t *targets_of(const tn_model *m)
     for (int i = 0; i < linears.n; i++) {
         char path[320];
         if (!is_adapted(m, linears.v[i])) continue;
-        tn_module_path(path, sizeof path, m->vit.model_type, linears.v[i]);
+        tn_module_path(path, sizeof path, m->backbone.family, linears.v[i]);
         const char *dot = strrchr(path, '.');
         tn_strs_add(&paths, path);
         if (!tn_strs_has(&last, dot ? dot + 1 : path)) tn_strs_add(&last, dot ? dot + 1 : path);
@@ -49,7 +49,7 @@ static json_t *targets_of(const tn_model *m)
     bool exact = true;
     for (int i = 0; i < linears.n; i++) {
         char path[320];
-        tn_module_path(path, sizeof path, m->vit.model_type, linears.v[i]);
+        tn_module_path(path, sizeof path, m->backbone.family, linears.v[i]);
         for (int k = 0; k < last.n; k++)
             if (tn_match_suffix(path, last.v[k]) && !is_adapted(m, linears.v[i])) exact = false;
     }
@@ -68,7 +68,7 @@ static void patterns_of(const tn_model *m, json_t *ranks, json_t *alphas)
         const tn_slot *s = &m->slots[i];
         char path[320];
         if (!tn_ends(s->name, ".lora_A.weight")) continue;
-        tn_module_path(path, sizeof path, m->vit.model_type, s->name);
+        tn_module_path(path, sizeof path, m->backbone.family, s->name);
         path[strlen(path) - strlen(".lora_A.weight")] = 0;
         const double alpha = s->lora_scale * (m->lora.rslora ? sqrt(s->rows) : s->rows);
         if (s->rows != m->lora.r) json_object_set_new(ranks, path, json_integer(s->rows));
@@ -110,7 +110,7 @@ json_t *tn_adapter_config(const tn_engine *e)
     if (l->modules_to_save.n) whole = json_array();
     for (int i = 0; i < l->modules_to_save.n; i++) {
         char path[320];
-        tn_module_path(path, sizeof path, e->model->vit.model_type, l->modules_to_save.v[i]);
+        tn_module_path(path, sizeof path, e->model->backbone.family, l->modules_to_save.v[i]);
         json_array_append_new(whole, json_string(path));
     }
     json_t *j = json_pack("{s:s, s:i, s:o, s:f, s:s, s:b, s:b, s:b, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:s?, s:b}", "peft_type",

@@ -38,7 +38,7 @@ typedef struct tn_settings {
         int sequence_length, sequence_stride;
     } data;
     struct {
-        char *name, *pretrained;
+        char *name, *pretrained, *decoder_kind;
         bool freeze, random_init, rope_augment;
         int patch_size;
         tn_pair heat_size;

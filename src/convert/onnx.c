@@ -354,8 +354,7 @@ static int onnx_residual(emitter *e, const tn_gnode *n)
 
 static int onnx_grid(emitter *e, const tn_gnode *n)
 {
-    const tn_model *m = e->e->model;
-    const int64_t C = e->g.t[n->out[0]].cols, gh = m->image_h / m->vit.patch, gw = m->image_w / m->vit.patch;
+    const int64_t C = e->g.t[n->out[0]].cols, gh = n->a.grid.h, gw = n->a.grid.w;
     const char *x = slice(e, e->name[n->in[0]], 1, n->a.grid.skip, n->a.grid.skip + gh * gw);
     e->name[n->out[0]] = transpose(e, reshape(e, x, 4, (int64_t[]){-1, gh, gw, C}), 4, (int64_t[]){0, 3, 1, 2});
     e->image[n->out[0]] = true;
@@ -374,26 +373,19 @@ static int onnx_bilinear(emitter *e, const tn_gnode *n)
     return e->err->status;
 }
 
-static int convolution(emitter *e, const tn_gnode *n, bool depthwise)
+static int onnx_conv(emitter *e, const tn_gnode *n)
 {
     const tn_slot *s = SLOT(e, n->w[0]);
-    const int64_t dims[] = {s->shape[0], s->shape[1], s->shape[2], s->shape[3]};
-    e->name[n->out[0]] = op2(e, "Conv", e->name[n->in[0]], onnx_constant(e, n->w[0], 4, dims));
-    tn_onnx_list(e->o, "pads", (int64_t[]){1, 1, 1, 1}, 4);
-    tn_onnx_list(e->o, "kernel_shape", (int64_t[]){3, 3}, 2);
-    tn_onnx_int(e->o, "group", depthwise ? s->shape[0] : 1);
+    const tn_attr_conv *a = &n->a.conv;
+    const int64_t dims[] = {s->shape[0], s->shape[1], s->shape[2], s->shape[3]}, p = a->pad;
+    const char *w = onnx_constant(e, n->w[0], 4, dims), *bias = n->w[1] >= 0 ? vector(e, n->w[1]) : NULL;
+    e->name[n->out[0]] = tn_onnx_node(e->o, "Conv", e->name[n->in[0]], w, bias, NULL);
+    tn_onnx_list(e->o, "pads", (int64_t[]){p, p, p, p}, 4);
+    tn_onnx_list(e->o, "kernel_shape", (int64_t[]){a->kernel, a->kernel}, 2);
+    tn_onnx_list(e->o, "strides", (int64_t[]){a->stride, a->stride}, 2);
+    tn_onnx_int(e->o, "group", a->groups);
     e->image[n->out[0]] = true;
     return e->err->status;
-}
-
-static int onnx_dwconv(emitter *e, const tn_gnode *n)
-{
-    return convolution(e, n, true);
-}
-
-static int onnx_conv3(emitter *e, const tn_gnode *n)
-{
-    return convolution(e, n, false);
 }
 
 /* GroupNorm is an instance norm over groups (GroupNormalization itself came with opset 18). */

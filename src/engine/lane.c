@@ -36,11 +36,10 @@ static bool is_last(const tn_member *m)
 /* A lane that reads no frames, or no labels, brings none. */
 static tn_lane_layout lay_out(const tn_engine *e, const tn_member *who, int batch, int micro, size_t image)
 {
-    const tn_vit *v = &e->model->vit;
-    const size_t cells = (size_t)(e->image_h / v->patch) * (size_t)(e->image_w / v->patch), n = (size_t)batch;
+    const size_t n = (size_t)batch;
     tn_lane_layout a = {.image = is_first(who) ? image : 0};
     const size_t micros = (size_t)TN_MAX(TN_CEIL_DIV(batch, micro), 1);
-    if (tn_engine_draws_rope(e)) a.table = cells * (size_t)(v->hidden / v->heads) * sizeof(float);
+    if (tn_engine_draws_rope(e)) a.table = tn_model_drawn(e->model) * sizeof(float);
     (void)place(&a.total, micros * sizeof(tn_step_constants));
     a.labels = place(&a.total, is_last(who) ? n * 3 * sizeof(float) : 0);
     a.tables = place(&a.total, micros * a.table);

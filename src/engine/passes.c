@@ -62,7 +62,12 @@ int tn_engine_frozen_epochs(const tn_engine *e)
 
 bool tn_engine_draws_rope(const tn_engine *e)
 {
-    return e->s->model.rope_augment && e->model->vit.rope;
+    return e->s->model.rope_augment && tn_model_drawn(e->model) > 0;
+}
+
+void tn_engine_features(tn_feature_list *f, const tn_engine *e)
+{
+    e->model->backbone.family->architecture->features(e->model, f);
 }
 
 tn_pass tn_engine_train_pass(const tn_engine *e, int batch, int groups)
@@ -84,13 +89,13 @@ tn_pass tn_engine_train_pass(const tn_engine *e, int batch, int groups)
 tn_pass tn_engine_features_pass(const tn_engine *e, int batch)
 {
     return (tn_pass){
-        .batch = batch, .act = e->act, .frames = true, .normalize = e->s->data.normalize, .stretch = TN_STRETCH_TO_GRID};
+        .batch = batch, .act = e->act, .frames = true, .normalize = e->s->data.normalize, .stretch = TN_STRETCH_TO_FEATURES};
 }
 
 tn_pass tn_engine_head_pass(const tn_engine *e, int batch)
 {
     tn_pass p = tn_engine_train_pass(e, batch, TN_GROUP_HEAD);
-    p.stretch = TN_STRETCH_FROM_GRID;
+    p.stretch = TN_STRETCH_FROM_FEATURES;
     return p;
 }
 

@@ -359,16 +359,20 @@ TN_DECLARE_BACKWARD(glu)
     return reads_x(p, i, TN_OP_GLU_BACK);
 }
 
-TN_DECLARE_BACKWARD(dwconv)
+/* Both gradients are one node where the weight is trained: what reads dy once can make both. */
+TN_DECLARE_BACKWARD(conv)
 {
     (void)err;
-    return reads_x(p, i, TN_OP_DWCONV_BACK);
-}
-
-TN_DECLARE_BACKWARD(conv3)
-{
-    (void)err;
-    return reads_x(p, i, TN_OP_CONV3_BACK);
+    const tn_gnode f = p->g->n[i];
+    const int dy = grad_of(p, &f);
+    const bool weight = trains(p, f.w[0]), wanted = needs(p, f.in[0]);
+    if (weight || trains(p, f.w[1])) {
+        const int x = weight ? need(p, f.in[0]) : -1;
+        tn_gnode *n = like(p, &f, TN_OP_CONV_GRAD, x, dy, -1);
+        if (weight && wanted) gives(p, n, f.in[0]);
+    }
+    if (!weight && wanted) gives(p, like(p, &f, TN_OP_CONV_DX, dy, -1, -1), f.in[0]);
+    return 0;
 }
 
 TN_DECLARE_BACKWARD(norm2d)

@@ -242,7 +242,7 @@ static void save_whole(finder *f)
         const char *dot = strrchr(s->name, '.');
         if (s->group != TN_GROUP_BACKBONE || !dot) continue;
         snprintf(module, sizeof module, "%.*s", (int)(dot - s->name), s->name);
-        tn_module_path(path, sizeof path, m->vit.model_type, module);
+        tn_module_path(path, sizeof path, m->backbone.family, module);
         if (is_saved_whole(m, module, path)) train_with_adapter(s, true);
     }
 }
@@ -252,7 +252,7 @@ static int find_paths(finder *f, tn_error *err)
     if (tn_model_linears(f->m, &f->linears)) return tn_oom(err);
     for (int i = 0; i < f->linears.n; i++) {
         char path[200];
-        tn_module_path(path, sizeof path, f->m->vit.model_type, f->linears.v[i]);
+        tn_module_path(path, sizeof path, f->m->backbone.family, f->linears.v[i]);
         if (!tn_strs_add(&f->paths, path)) return tn_oom(err);
         tn_common_name(path, sizeof path, f->linears.v[i]);
         if (!tn_strs_add(&f->common, path)) return tn_oom(err);
@@ -285,8 +285,7 @@ int tn_lora_slots(tn_model *m, const tn_log *log, tn_error *err)
 {
     finder f = {.m = m, .log = log};
     if (!m->lora.targets.n && !m->lora.target_pattern) {
-        const tn_backbone *b = tn_backbone_find(m->vit.model_type);
-        for (const char *const *t = b->lora_default; *t; t++) tn_strs_add(&m->lora.targets, *t);
+        for (const char *const *t = m->backbone.family->lora_default; *t; t++) tn_strs_add(&m->lora.targets, *t);
     }
     int rc = find_paths(&f, err);
     if (!rc) save_whole(&f);

@@ -58,17 +58,20 @@ typedef struct tn_attr_heads {
 typedef struct tn_attr_fn {
     tn_fn fn;
 } tn_attr_fn;
-typedef struct tn_attr_skip {
-    int skip;
-} tn_attr_skip;
+/** Of a sample's rows the first `skip` are left out; h x w are the rest. */
+typedef struct tn_attr_map {
+    int skip, h, w;
+} tn_attr_map;
 /** sy, sx: source pixels a target pixel. */
 typedef struct tn_attr_resize {
     int in_h, in_w, out_h, out_w;
     float sy, sx;
 } tn_attr_resize;
-typedef struct tn_attr_size {
-    int h, w;
-} tn_attr_size;
+/** Square kernels, zero padding all around; out_h and out_w as tn_conv_attributes makes them (PyTorch's floor). groups: of C and O.
+ */
+typedef struct tn_attr_conv {
+    int in_h, in_w, out_h, out_w, kernel, stride, pad, groups;
+} tn_attr_conv;
 /** TN_STATS_OWN: of x. TN_STATS_TRACKED: of x, and the running ones follow. TN_STATS_RUNNING: the running ones. */
 typedef enum tn_stats { TN_STATS_OWN, TN_STATS_TRACKED, TN_STATS_RUNNING } tn_stats;
 typedef struct tn_attr_norm2d {
@@ -143,12 +146,10 @@ typedef enum tn_again { TN_AGAIN_NEVER, TN_AGAIN_CHEAP, TN_AGAIN_DEAR } tn_again
     /* u [rows, 2c] -> f(left) * right [rows, c] */ \
     X(GLU, glu, tn_attr_fn, 1, 1, function, glu, CHEAP, 0, 0) \
     /* tokens [B*N, D] -> patches [B*P, D] */ \
-    X(GRID, grid, tn_attr_skip, 1, 1, moves, grid, DEAR, 0, 0) \
+    X(GRID, grid, tn_attr_map, 1, 1, moves, grid, DEAR, 0, 0) \
     X(BILINEAR, bilinear, tn_attr_resize, 1, 1, resize, bilinear, DEAR, 0, 0) \
-    /* x; w0 [C, 1, 3, 3] */ \
-    X(DWCONV, dwconv, tn_attr_size, 1, 1, dwconv, dwconv, DEAR, 0, 0) \
-    /* x; w0 [O, C, 3, 3] */ \
-    X(CONV3, conv3, tn_attr_size, 1, 1, conv3, conv3, DEAR, 0, 0) \
+    /* x [B*in_h*in_w, C]; w0 [O, C/groups, k, k], w1 bias [O] or -1 -> y [B*out_h*out_w, O] */ \
+    X(CONV, conv, tn_attr_conv, 1, 1, conv, conv, DEAR, 0, 0) \
     /* x; w0 gamma, w1 beta, w2 running mean, w3 running variance -> y, stats [units*groups, 2] float32 */ \
     X(NORM2D, norm2d, tn_attr_norm2d, 1, 2, norm, norm2d, CHEAP, TN_IN0, 0) \
     /* x -> s [B, C] float32 */ \
@@ -206,11 +207,12 @@ typedef enum tn_again { TN_AGAIN_NEVER, TN_AGAIN_CHEAP, TN_AGAIN_DEAR } tn_again
     /* x, dy -> dx */ \
     X(ACT_BACK, act_back, tn_attr_fn, 2, 1, function, none, NEVER, TN_IN1, 0) \
     X(GLU_BACK, glu_back, tn_attr_fn, 2, 1, function, none, NEVER, TN_IN0, 0) \
-    X(GRID_BACK, grid_back, tn_attr_skip, 1, 1, moves, none, NEVER, 0, 0) \
+    X(GRID_BACK, grid_back, tn_attr_map, 1, 1, moves, none, NEVER, 0, 0) \
     X(BILINEAR_BACK, bilinear_back, tn_attr_resize, 1, 1, resize, none, NEVER, 0, 0) \
-    /* x, dy -> dx; w0 */ \
-    X(DWCONV_BACK, dwconv_back, tn_attr_size, 2, 1, dwconv_back, none, NEVER, 0, 0) \
-    X(CONV3_BACK, conv3_back, tn_attr_size, 2, 1, conv3_back, none, NEVER, 0, 0) \
+    /* dy -> dx; w0 */ \
+    X(CONV_DX, conv_dx, tn_attr_conv, 1, 1, conv_dx, none, NEVER, 0, 0) \
+    /* x or -1, dy (-> dx): w0, w1 and, where that is wanted as well, dx in the same pass */ \
+    X(CONV_GRAD, conv_grad, tn_attr_conv, 2, 1, conv_grad, none, NEVER, 0, 0) \
     /* x, stats, dy -> dx; w0, w1 */ \
     X(NORM2D_BACK, norm2d_back, tn_attr_norm2d, 3, 1, norm, none, NEVER, TN_IN2, 0) \
     X(DROPOUT2D_BACK, dropout2d_back, tn_attr_dropout2d, 1, 1, few, none, NEVER, TN_IN0, 0) \

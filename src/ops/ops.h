@@ -208,15 +208,24 @@ typedef struct tn_resize {
 } tn_resize;
 int tn_bilinear_forward(tn_ctx *c, const tn_tensor *x, int batch, const tn_resize *r, tn_tensor *y, tn_error *err);
 int tn_bilinear_backward(tn_ctx *c, const tn_tensor *dy, int batch, const tn_resize *r, tn_tensor *dx, tn_error *err);
-int tn_dwconv_forward(tn_ctx *c, const tn_tensor *x, const tn_tensor *w, int batch, tn_size2 s, tn_tensor *y, tn_error *err);
-/** A convolution's backward: dw->mem NULL: not wanted; dw accumulates. */
+
+/* ---- conv.c ---- */
+/** A convolution of a batch of images with a square kernel and `pad` zeros around; out is what tn_conv_size makes of in. */
+typedef struct tn_conv {
+    int batch;
+    tn_size2 in, out;
+    int kernel, stride, pad, groups; /* groups: of both the C and the O channels */
+} tn_conv;
+/** x [batch*in.h*in.w, C], w [O, C/groups * kernel * kernel] (float32, or stored as x is), bias [1, O] float32 (rows 0: none) ->
+ * y [batch*out.h*out.w, O]. */
+int tn_conv_forward(tn_ctx *c, const tn_conv *s, const tn_tensor *x, const tn_tensor *w, const tn_tensor *bias, tn_tensor *y,
+                    tn_error *err);
+/** A convolution's backward: from dy, dx is written, dw and db are added to; rows 0: not wanted. x is read for dw alone. */
 typedef struct tn_conv_grads {
     const tn_tensor *x, *w, *dy;
-    tn_tensor *dx, *dw;
+    tn_tensor *dx, *dw, *db;
 } tn_conv_grads;
-int tn_dwconv_backward(tn_ctx *c, const tn_conv_grads *g, int batch, tn_size2 s, tn_error *err);
-int tn_conv3_forward(tn_ctx *c, const tn_tensor *x, const tn_tensor *w, int batch, tn_size2 s, tn_tensor *y, tn_error *err);
-int tn_conv3_backward(tn_ctx *c, const tn_conv_grads *g, int batch, tn_size2 s, tn_error *err);
+int tn_conv_backward(tn_ctx *c, const tn_conv *s, const tn_conv_grads *g, tn_error *err);
 
 /* ---- levels.c, deform.c: N positions of all levels in each sample, one level after another ---- */
 /** y = x + pos + the level's row of embed; x, y [B*N, D], pos [N, D] and embed [levels, D] float32. */

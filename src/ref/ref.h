@@ -22,8 +22,8 @@ typedef double tn_real;
 #define tn_ref_act_slope          tn_ref_act_slope_double
 #define tn_ref_norm2d             tn_ref_norm2d_double
 #define tn_ref_norm2d_backward    tn_ref_norm2d_backward_double
-#define tn_ref_conv3              tn_ref_conv3_double
-#define tn_ref_conv3_backward     tn_ref_conv3_backward_double
+#define tn_ref_convolve           tn_ref_convolve_double
+#define tn_ref_convolve_backward  tn_ref_convolve_backward_double
 #define tn_ref_bilinear           tn_ref_bilinear_double
 #define tn_ref_bilinear_backward  tn_ref_bilinear_backward_double
 #define tn_ref_deform             tn_ref_deform_double
@@ -74,14 +74,15 @@ double tn_ref_act_slope(int fn, double x);
 void tn_ref_norm2d(const tn_ref_norm *n, tn_real *y);
 void tn_ref_norm2d_backward(const tn_ref_norm *n, const tn_real *dy, tn_real *dx, tn_real *dgamma, tn_real *dbeta);
 
-/** 3x3, padding 1, channels last: x [batch*height*width, ci], w [co, ci (depthwise: 1), 3, 3]. */
+/** Channels last, zero padding: x [batch*in_h*in_w, ci], w [co, ci/groups, kernel, kernel], bias [co] or NULL, y and dy
+ * [batch*out_h*out_w, co]. */
 typedef struct tn_ref_conv {
-    const tn_real *x, *w;
-    int batch, height, width, ci, co;
-    bool depthwise;
+    const tn_real *x, *w, *bias;
+    int batch, in_h, in_w, out_h, out_w, ci, co, kernel, stride, pad, groups;
 } tn_ref_conv;
-void tn_ref_conv3(const tn_ref_conv *v, tn_real *y);
-void tn_ref_conv3_backward(const tn_ref_conv *v, const tn_real *dy, tn_real *dx, tn_real *dw);
+void tn_ref_convolve(const tn_ref_conv *v, tn_real *y);
+/** dx, dw and db are written or added to; NULL: not wanted. */
+void tn_ref_convolve_backward(const tn_ref_conv *v, const tn_real *dy, tn_real *dx, tn_real *dw, tn_real *db);
 
 /** sy, sx: input pixels to one of the output. */
 typedef struct tn_ref_resize {

@@ -334,28 +334,36 @@ START_TEST(attention_backward)
 }
 END_TEST
 
+/* 2 images of 5 x 6: a stride that leaves a pixel out, groups, a bias; and each channel for itself. */
+static tn_ref_conv strided(const float x[3][MAX])
+{
+    return (tn_ref_conv){x[0], x[1], x[2], 2, 5, 6, 2, 3, 4, 6, 3, 2, 0, 2};
+}
+
 static void f_conv(const float x[3][MAX], float *y)
 {
-    tn_ref_conv3(&(tn_ref_conv){x[0], x[1], 2, 4, 5, 3, 4, false}, y);
+    const tn_ref_conv v = strided(x);
+    tn_ref_convolve(&v, y);
 }
 START_TEST(convolution_backward)
 {
-    start(&c, g, 120, 108, 0, 160);
+    start(&c, g, 240, 108, 6, 72);
     c.forward = f_conv;
-    tn_ref_conv3_backward(&(tn_ref_conv){c.x[0], c.x[1], 2, 4, 5, 3, 4, false}, g, c.dx[0], c.dx[1]);
+    const tn_ref_conv v = strided((const float(*)[MAX])c.x);
+    tn_ref_convolve_backward(&v, g, c.dx[0], c.dx[1], c.dx[2]);
     differences(&c, g, "convolution");
 }
 END_TEST
 
 static void f_dw(const float x[3][MAX], float *y)
 {
-    tn_ref_conv3(&(tn_ref_conv){x[0], x[1], 2, 4, 5, 3, 3, true}, y);
+    tn_ref_convolve(&(tn_ref_conv){x[0], x[1], NULL, 2, 4, 5, 4, 5, 3, 3, 3, 1, 1, 3}, y);
 }
 START_TEST(depthwise_backward)
 {
     start(&c, g, 120, 27, 0, 120);
     c.forward = f_dw;
-    tn_ref_conv3_backward(&(tn_ref_conv){c.x[0], c.x[1], 2, 4, 5, 3, 3, true}, g, c.dx[0], c.dx[1]);
+    tn_ref_convolve_backward(&(tn_ref_conv){c.x[0], c.x[1], NULL, 2, 4, 5, 4, 5, 3, 3, 3, 1, 1, 3}, g, c.dx[0], c.dx[1], NULL);
     differences(&c, g, "depthwise");
 }
 END_TEST

@@ -361,25 +361,33 @@ static int resized(drawing *d, int x, int h, int w, int H, int W)
     return mark(d, n);
 }
 
-static int convolved(drawing *d, int x, int h, int w, bool depthwise)
+/* From h x w; what comes out smaller is resized back, so that any operation can follow. */
+static int convolved(drawing *d, int x, int h, int w)
 {
-    tn_gnode *n = same_shape(d, depthwise ? TN_OP_DWCONV : TN_OP_CONV3, x);
-    n->a.dwconv = (tn_attr_size){h, w};
-    n->w[0] = slot(d, 4, DRAW_C, depthwise ? 1 : DRAW_C, 3, TN_INIT_TRUNC, false);
-    return mark(d, n);
+    static const int shapes[][4] = {/* kernel, stride, zeros around, groups */
+                                    {3, 1, 1, DRAW_C}, {3, 1, 1, 1}, {7, 1, 3, DRAW_C}, {5, 1, 2, DRAW_C}, {1, 1, 0, 1},
+                                    {3, 2, 1, 1},      {2, 2, 0, 1}, {3, 2, 1, DRAW_C}, {3, 2, 1, 2},      {2, 1, 0, 1}};
+    const int *k = shapes[below(d, (int)TN_COUNT(shapes))];
+    const tn_attr_conv a = tn_conv_attributes(h, w, k[0], k[1], k[2], k[3]);
+    const int kernel = slot(d, 4, DRAW_C, DRAW_C / k[3], k[0], TN_INIT_TRUNC, false);
+    const int bias = chance(d, 0.5) ? vector(d, DRAW_C, TN_INIT_ZERO) : -1;
+    tn_gnode *n = node(d, TN_OP_CONV, x, DRAW_B * a.out_h * a.out_w, DRAW_C);
+    n->a.conv = a, n->w[0] = kernel, n->w[1] = bias;
+    const int y = mark(d, n);
+    return a.out_h == h && a.out_w == w ? y : resized(d, y, a.out_h, a.out_w, h, w);
 }
 
 /* Up, perhaps a convolution there, and down again. */
 static void draws_bilinear(drawing *d)
 {
     int x = resized(d, image(d), DRAW_H, DRAW_W, 2 * DRAW_H, 2 * DRAW_W);
-    if (chance(d, 0.5)) x = convolved(d, x, 2 * DRAW_H, 2 * DRAW_W, true);
+    if (chance(d, 0.5)) x = convolved(d, x, 2 * DRAW_H, 2 * DRAW_W);
     keep(d, resized(d, x, 2 * DRAW_H, 2 * DRAW_W, DRAW_H, DRAW_W));
 }
 
 static void draws_conv(drawing *d)
 {
-    keep(d, convolved(d, image(d), DRAW_H, DRAW_W, chance(d, 0.5)));
+    keep(d, convolved(d, image(d), DRAW_H, DRAW_W));
 }
 
 static void draws_norm2d(drawing *d)

@@ -244,15 +244,12 @@ static void host_bilinear(const host_call *k)
     tn_ref_bilinear(&(tn_ref_resize){k->B, a->in_h, a->in_w, a->out_h, a->out_w, k->cols, a->sy, a->sx}, k->in[0], k->out[0]);
 }
 
-static void host_dwconv(const host_call *k)
+static void host_conv(const host_call *k)
 {
-    tn_ref_conv3(&(tn_ref_conv){k->in[0], k->w[0], k->B, k->n->a.dwconv.h, k->n->a.dwconv.w, k->cols, k->out_cols, true},
-                 k->out[0]);
-}
-
-static void host_conv3(const host_call *k)
-{
-    tn_ref_conv3(&(tn_ref_conv){k->in[0], k->w[0], k->B, k->n->a.conv3.h, k->n->a.conv3.w, k->cols, k->out_cols, false}, k->out[0]);
+    const tn_attr_conv *a = &k->n->a.conv;
+    const tn_ref_conv v = {k->in[0], k->w[0], k->w[1],     k->B,      a->in_h,   a->in_w, a->out_h,
+                           a->out_w, k->cols, k->out_cols, a->kernel, a->stride, a->pad,  a->groups};
+    tn_ref_convolve(&v, k->out[0]);
 }
 
 static void host_norm2d(const host_call *k)

@@ -27,12 +27,12 @@ typedef struct {
 static built build_skipping(const tn_lora *lora, bool quantised, char *skipped)
 {
     built b;
-    tn_vit v;
+    tn_backbone v;
     tn_error e = {0};
     json_t *c = json_pack("{s:s, s:i, s:i, s:i, s:i, s:i}", "model_type", "dinov3_vit", "hidden_size", 64, "intermediate_size", 128,
                           "num_hidden_layers", 1, "num_attention_heads", 2, "patch_size", 16);
     const tn_quant_spec q = {.enabled = quantised, .type = TN_Q_NF4, .skip = {.v = &skipped, .n = skipped != NULL}};
-    ck_assert_int_eq(tn_vit_configure(&v, c, "test", &e), 0);
+    ck_assert_int_eq(tn_backbone_configure(&v, c, "test", &e), 0);
     json_decref(c);
     ck_assert_msg(!tn_model_new(&b.m, &(tn_model_spec){&v, NULL, lora, 32, 32, 0, 0, false}, NULL, &e), "%s", e.message);
     ck_assert_msg(!tn_store_new(&b.st, device(), b.m, &q, TN_F32, false, false, &e), "%s", e.message);
