@@ -278,16 +278,6 @@ static int onnx_levels_join(emitter *e, const tn_gnode *n)
     return e->err->status;
 }
 
-static int onnx_level_take(emitter *e, const tn_gnode *n)
-{
-    const tn_attr_level *a = &n->a.level_take;
-    const char *x = slice(e, e->name[n->in[0]], 1, a->first, a->first + (int64_t)a->h * a->w);
-    x = reshape(e, x, 4, (int64_t[]){-1, a->h, a->w, e->g.t[n->in[0]].cols});
-    e->name[n->out[0]] = transpose(e, x, 4, (int64_t[]){0, 3, 1, 2});
-    e->image[n->out[0]] = true;
-    return e->err->status;
-}
-
 /* Positions and the levels' rows, added up here. */
 static int onnx_level_positions(emitter *e, const tn_gnode *n)
 {

@@ -243,8 +243,8 @@ TN_DECLARE_BACKWARD(levels_join)
     const tn_levels *l = &f.a.levels_join;
     for (int k = 0; k < l->n; k++) {
         if (!needs(p, f.in[k])) continue;
-        tn_gnode *n = like(p, &f, TN_OP_LEVEL_TAKE, grad_of(p, &f), -1, -1);
-        n->a.level_take = (tn_attr_level){tn_levels_rows(l, k), l->h[k], l->w[k]};
+        tn_gnode *n = like(p, &f, TN_OP_GRID, grad_of(p, &f), -1, -1);
+        n->a.grid = (tn_attr_map){tn_levels_rows(l, k), l->h[k], l->w[k]};
         gives(p, n, f.in[k]);
     }
     return 0;
@@ -306,12 +306,6 @@ TN_DECLARE_BACKWARD(grid)
 {
     (void)err;
     return linear_in_x(p, i, TN_OP_GRID_BACK);
-}
-
-TN_DECLARE_BACKWARD(level_take)
-{
-    (void)err;
-    return linear_in_x(p, i, TN_OP_LEVEL_TAKE_BACK);
 }
 
 TN_DECLARE_BACKWARD(bilinear)

@@ -12,20 +12,6 @@ int tn_exec_levels_join(const tn_call *k)
     return 0;
 }
 
-int tn_exec_level_take(const tn_call *k)
-{
-    tn_tensor x = tn_call_in(k, 0), map = tn_call_out(k, 0);
-    return tn_grid_forward(k->c, &x, k->e->g.batch, k->n->a.level_take.first, &map, k->err);
-}
-
-int tn_exec_level_take_back(const tn_call *k)
-{
-    tn_tensor dmap = tn_call_in(k, 0), dx = tn_call_out(k, 0);
-    const int first = k->n->a.level_take_back.first;
-    if (k->n->onto >= 0) return tn_grid_put(k->c, &dmap, k->e->g.batch, first, true, &dx, k->err);
-    return tn_grid_backward(k->c, &dmap, k->e->g.batch, first, &dx, k->err);
-}
-
 int tn_exec_level_positions(const tn_call *k)
 {
     tn_tensor x = tn_call_in(k, 0), pos = tn_call_in(k, 1), y = tn_call_out(k, 0), embed = tn_call_weight(k, k->n->w[0]);

@@ -239,11 +239,16 @@ static void draws_tokens(drawing *d)
     keep(d, mark(d, n));
 }
 
+static int rows_of(drawing *d, int x, int skip, int h, int w)
+{
+    tn_gnode *n = node(d, TN_OP_GRID, x, DRAW_B * h * w, DRAW_C);
+    n->a.grid = (tn_attr_map){skip, h, w};
+    return mark(d, n);
+}
+
 static int grid(drawing *d, int x)
 {
-    tn_gnode *n = node(d, TN_OP_GRID, x, DRAW_B * DRAW_P, DRAW_C);
-    n->a.grid.skip = DRAW_N - DRAW_P;
-    return mark(d, n);
+    return rows_of(d, x, chance(d, 0.7) ? DRAW_N - DRAW_P : 0, DRAW_H, DRAW_W);
 }
 
 static void draws_grid(drawing *d)
@@ -264,26 +269,18 @@ static void draws_layernorm(drawing *d)
 
 static const tn_levels two_levels = {2, {DRAW_H, 1}, {DRAW_W, DRAW_N - DRAW_P}};
 
-static int taken(drawing *d, int x, int level)
+static int level(drawing *d, int x, int i)
 {
-    const int h = two_levels.h[level], w = two_levels.w[level];
-    tn_gnode *n = node(d, TN_OP_LEVEL_TAKE, x, DRAW_B * h * w, d->g->t[x].cols);
-    n->a.level_take = (tn_attr_level){tn_levels_rows(&two_levels, level), h, w};
-    return mark(d, n);
+    return rows_of(d, x, tn_levels_rows(&two_levels, i), two_levels.h[i], two_levels.w[i]);
 }
 
-/* Both rows sometimes of the same tensor. */
+/* Both levels sometimes of the same tensor. */
 static void draws_levels(drawing *d)
 {
-    const int x = token(d), first = chance(d, 0.5) ? image(d) : taken(d, x, 0), second = taken(d, chance(d, 0.6) ? x : token(d), 1);
+    const int x = token(d), first = chance(d, 0.5) ? image(d) : level(d, x, 0), second = level(d, chance(d, 0.6) ? x : token(d), 1);
     tn_gnode *n = node(d, TN_OP_LEVELS_JOIN, first, DRAW_B * DRAW_N, DRAW_C);
     n->in[1] = second, n->a.levels_join = two_levels;
     keep(d, mark(d, n));
-}
-
-static void draws_taken(drawing *d)
-{
-    keep(d, taken(d, token(d), 0));
 }
 
 static int level_positions(drawing *d, int x)
@@ -493,9 +490,9 @@ void draw_end(drawing *d, int image)
 void draw_graph(tn_graph *g, tn_model *m, uint64_t seed, int recompute)
 {
     static void (*const draws[])(drawing *) = {
-        draws_linear,    draws_dora, draws_glu,     draws_attention, draws_tokens, draws_grid,   draws_layernorm,
-        draws_residual,  draws_act,  draws_dropout, draws_bilinear,  draws_conv,   draws_norm2d, draws_squeeze,
-        draws_dropout2d, draws_mlp,  draws_levels,  draws_taken,     draws_deform,
+        draws_linear,    draws_dora,     draws_glu,       draws_attention, draws_tokens,   draws_grid,
+        draws_layernorm, draws_residual, draws_act,       draws_dropout,   draws_bilinear, draws_conv,
+        draws_norm2d,    draws_squeeze,  draws_dropout2d, draws_mlp,       draws_levels,   draws_deform,
     };
     drawing d;
     draw_begin(&d, g, m, seed, recompute);

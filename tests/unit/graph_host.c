@@ -168,27 +168,13 @@ static void host_attention(const host_call *k)
     tn_ref_attention(k->in[0], k->B, k->rows / k->B, heads, k->cols / 3 / heads, k->out[0], NULL);
 }
 
-/* Rows of a level between all of a sample's rows and a map of its own. */
-static void host_level_rows(const host_call *k, double *all, double *map, int first, int rows, int N, bool put)
-{
-    const size_t D = (size_t)k->out_cols;
-    for (int b = 0; b < k->B; b++) {
-        double *there = all + (size_t)(b * N + first) * D, *here = map + (size_t)(b * rows) * D;
-        memcpy(put ? there : here, put ? here : there, sizeof *all * (size_t)rows * D);
-    }
-}
-
 static void host_levels_join(const host_call *k)
 {
     const tn_levels *l = &k->n->a.levels_join;
+    const int N = tn_levels_rows(l, l->n), D = k->out_cols;
     for (int i = 0; i < l->n; i++)
-        host_level_rows(k, k->out[0], k->h->t[k->n->in[i]], tn_levels_rows(l, i), l->h[i] * l->w[i], tn_levels_rows(l, l->n), true);
-}
-
-static void host_level_take(const host_call *k)
-{
-    const tn_attr_level *a = &k->n->a.level_take;
-    host_level_rows(k, k->h->t[k->n->in[0]], k->out[0], a->first, a->h * a->w, k->rows / k->B, false);
+        for (int b = 0, rows = l->h[i] * l->w[i]; b < k->B; b++)
+            memcpy(k->out[0] + (b * N + tn_levels_rows(l, i)) * D, k->in[i] + b * rows * D, sizeof(double) * (size_t)(rows * D));
 }
 
 static void host_level_positions(const host_call *k)
@@ -232,10 +218,9 @@ static void host_glu(const host_call *k)
 
 static void host_grid(const host_call *k)
 {
-    const int skip = k->n->a.grid.skip, N = k->rows / k->B, D = k->cols;
-    for (int b = 0; b < k->B; b++)
-        memcpy(k->out[0] + (size_t)b * (size_t)(N - skip) * (size_t)D,
-               k->in[0] + ((size_t)b * (size_t)N + (size_t)skip) * (size_t)D, sizeof(double) * (size_t)(N - skip) * (size_t)D);
+    const tn_attr_map *a = &k->n->a.grid;
+    const int N = k->rows / k->B, D = k->cols, n = a->h * a->w * D;
+    for (int b = 0; b < k->B; b++) memcpy(k->out[0] + b * n, k->in[0] + (b * N + a->skip) * D, sizeof(double) * (size_t)n);
 }
 
 static void host_bilinear(const host_call *k)
