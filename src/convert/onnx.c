@@ -456,7 +456,7 @@ static void properties(emitter *e)
     tn_onnx_property(e->o, "input",
                      "pixel_values: RGB / 255, resized as Pillow's BILINEAR, then (x - mean) / std with mean 0.485 0.456 "
                      "0.406 and std 0.229 0.224 0.225 where normalize is imagenet");
-    tn_onnx_property(e->o, "output", !strcmp(s->training.loss, "focal") ? "heatmap: logits" : "heatmap: peak 1 at the ball");
+    tn_onnx_property(e->o, "output", tn_loss_logits(s->training.loss) ? "heatmap: logits" : "heatmap: peak 1 at the ball");
 }
 
 static int export_graph(emitter *e, const char *path)

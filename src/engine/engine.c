@@ -175,6 +175,11 @@ static int open_engine(tn_engine **out, const tn_settings *s, const tn_run_optio
 
 int tn_engine_open(tn_engine **out, const tn_settings *s, const tn_run_options *o, bool optimiser, bool dry, tn_error *err)
 {
+    if (optimiser && s->training.loraplus_ratio != 1 && !s->model.lora.enabled)
+        return tn_fail(
+            err, TN_ERR_CONFIG,
+            "training.optimizer.loraplus_lr_ratio is %g, but there are no adapters: set model.lora.enabled, or leave it at 1",
+            s->training.loraplus_ratio);
     return open_engine(out, s, o, NULL, optimiser, dry, err);
 }
 

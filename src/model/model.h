@@ -154,6 +154,7 @@ typedef struct tn_lora_pattern {
     double *value;
 } tn_lora_pattern;
 
+enum { TN_LORA_LAYERS = 64 };
 /** Adapters as PEFT's LoraConfig describes them (Hu et al. 2021; rsLoRA 2023; DoRA, PiSSA, LoftQ, OLoRA 2024). */
 typedef struct tn_lora {
     bool enabled, rslora, dora;
@@ -163,6 +164,8 @@ typedef struct tn_lora {
     char *target_pattern; /* a regular expression, or all-linear */
     tn_strs exclude;
     char *exclude_pattern;
+    int layers[TN_LORA_LAYERS], n_layers; /* layers_to_transform; none: all */
+    tn_strs layers_pattern;               /* regular expressions of the component before a layer's number; none: any */
     tn_lora_pattern rank_pattern, alpha_pattern;
     tn_strs modules_to_save;
     char bias[12]; /* none, all, lora_only */

@@ -237,10 +237,19 @@ typedef struct tn_conv_grads {
 int tn_conv_backward(tn_ctx *c, const tn_conv *s, const tn_conv_grads *g, tn_error *err);
 
 /* ---- train_ops.c ---- */
+/** A loss of a heatmap p beside its target t. logits: false: (p - t)^2; true: with q = sigmoid(p)
+ *   -pos_weight t (1 - q)^alpha log q - (1 - t)^(beta + 1) q^alpha log(1 - q),
+ * whose slope is 0 where p is beyond +-bound, and whose value is that at the bound. */
 typedef struct tn_loss_spec {
-    bool focal;
-    float alpha, beta;
+    bool logits;
+    float alpha, beta, pos_weight, bound;
 } tn_loss_spec;
+/** Whether the heatmaps of a model trained with the loss of this name (training.loss.name) are logits. */
+bool tn_loss_logits(const char *name);
+/** The loss of a name: mse; focal (CornerNet's, q kept to 1e-6 from its ends; it takes alpha and beta); bce and TrackNetV2's wbce
+ * (they take pos_weight). */
+tn_loss_spec tn_loss_named(const char *name, double alpha, double beta, double pos_weight);
+bool tn_loss_same(const tn_loss_spec *a, const tn_loss_spec *b);
 /** The heatmaps that labels ask for. */
 typedef struct tn_target_spec {
     int height, width;
@@ -266,7 +275,8 @@ typedef struct tn_optim_range {
     size_t shadow_first;
     tn_dtype shadow_type;
     size_t off, n;
-    int group; /* of tn_optim_state */
+    int group;  /* of tn_optim_state */
+    float rate; /* multiplies the step's learning rate */
 } tn_optim_range;
 /** Norm of g[off, off + n), and from it and the step constants the context's tn_optim_state: factor, counts, loss scale. */
 int tn_clip(tn_ctx *c, tn_buffer *g, size_t off, size_t n, const tn_adam_spec *s, tn_error *err);

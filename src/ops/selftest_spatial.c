@@ -321,62 +321,6 @@ static int tokens(tn_trial *t)
     return tn_trial_compare(t, x, want);
 }
 
-static int loss_one(tn_trial *t, bool focal)
-{
-    const int B = 3, S = 35 + 400 * t->size;
-    tn_tensor *p, *y, *m, *dp, *part;
-    float *hp, target[3 * 1000], mask[3] = {1, 0, 1}, partial[TN_PARTIALS], *want = tn_trial_host(t, (size_t)(B * S));
-    for (int i = 0; i < B * S; i++) target[i] = i < 2 * S ? (float)tn_rng_uniform(&t->rng) : 0; /* the last one has no ball */
-    TN_TRY(tn_trial_in(t, TN_F32, B * S, 1, &p, &hp));
-    TN_TRY(tn_trial_put(t, TN_F32, B * S, 1, target, &y));
-    TN_TRY(tn_trial_put(t, TN_F32, B, 1, mask, &m));
-    TN_TRY(tn_trial_out(t, TN_F32, B * S, 1, &dp));
-    TN_TRY(tn_trial_out(t, TN_F32, TN_PARTIALS, 1, &part));
-    if (!want) return tn_oom(ERR);
-    const tn_loss_spec spec = {focal, 2, 4};
-    const tn_step_constants now = {.seed = TN_TRIAL_SEED, .inv_mask = 1.0f / (float)(2 * S)};
-    TN_TRY(tn_ctx_step(t->c, &now, ERR));
-    TN_TRY(tn_heatmap_loss(t->c, p, y, m, &spec, dp, part, ERR));
-    const tn_ref_loss ref = {B, S, focal, 2, 4, 1.0 / (2 * S)};
-    double l = tn_ref_heatmap_loss(&ref, hp, target, mask, want), sum = 0;
-    TN_TRY(tn_trial_compare(t, dp, want));
-    if (t->c->dry) return 0;
-    TN_TRY(tn_tensor_get(t->c->dev, part, partial, ERR));
-    for (int i = 0; i < TN_PARTIALS; i++) sum += partial[i];
-    t->worst = fmax(t->worst, fabs(sum - l) / l);
-    return 0;
-}
-
-/* The ball inside, on the border, outside and invisible, which asks for nothing and for an empty heatmap; a narrow and a wide
- * Gaussian. */
-static int heatmap_target(tn_trial *t)
-{
-    const int B = 4, h = 5 + 6 * t->size, w = 7 + 10 * t->size, S = h * w;
-    const float fw = (float)w, fh = (float)h, labels[] = {0.3f * fw, 0.6f * fh, 1, 0, fh - 1, 1, fw + 1.5f, -0.75f, 1, 2, 2, 0};
-    const float sigma[] = {0.3f, 2, 50};
-    tn_tensor *l, *target, *mask;
-    float want_mask[4], *want = tn_trial_host(t, (size_t)(B * S));
-    TN_TRY(tn_trial_put(t, TN_F32, B, 3, labels, &l));
-    if (!want) return tn_oom(ERR);
-    for (size_t k = 0; k < 2 * TN_COUNT(sigma); k++) {
-        const tn_target_spec spec = {h, w, sigma[k / 2], k % 2};
-        const tn_ref_target ref = {B, h, w, sigma[k / 2], k % 2};
-        TN_TRY(tn_trial_out(t, TN_F32, B * S, 1, &target));
-        TN_TRY(tn_trial_out(t, TN_F32, B, 1, &mask));
-        TN_TRY(tn_heatmap_target(t->c, l, &spec, target, mask, ERR));
-        tn_ref_heatmap_target(&ref, labels, want, want_mask);
-        TN_TRY(tn_trial_compare(t, target, want));
-        TN_TRY(tn_trial_compare(t, mask, want_mask));
-    }
-    return 0;
-}
-
-static int losses(tn_trial *t)
-{
-    TN_TRY(loss_one(t, false));
-    return loss_one(t, true);
-}
-
 const tn_case tn_cases_spatial[] = {
     {"groupnorm", groupnorm, false, {NULL}},
     {"batchnorm", batchnorm, false, {NULL}},
@@ -387,7 +331,5 @@ const tn_case tn_cases_spatial[] = {
     {"patchify", patchify, false, {NULL}},
     {"patchify of bytes", patchify_bytes, false, {NULL}},
     {"tokens and grid", tokens, false, {NULL}},
-    {"heatmap target", heatmap_target, true, {NULL}},
-    {"heatmap losses", losses, true, {NULL}},
     {0},
 };

@@ -108,8 +108,8 @@ void tn_ref_heatmap_target(const tn_ref_target *t, const tn_real *labels, tn_rea
 
 typedef struct tn_ref_loss {
     int batch, sample; /* pixels of a sample */
-    bool focal;
-    double alpha, beta, inv_mask;
+    bool logits;       /* as tn_loss_spec */
+    double alpha, beta, pos_weight, bound, inv_mask;
 } tn_ref_loss;
 /** Returns the loss; dp may be NULL. mask has one value a sample. */
 double tn_ref_heatmap_loss(const tn_ref_loss *l, const tn_real *p, const tn_real *t, const tn_real *mask, tn_real *dp);

@@ -404,9 +404,12 @@ START_TEST(activation_slopes)
 }
 END_TEST
 
+static const char *const loss_names[] = {"mse", "focal", "bce", "wbce"};
+
 START_TEST(loss_slopes)
 {
-    const tn_ref_loss loss = {2, 6, _i, 2, 4, 0.1};
+    const tn_loss_spec l = tn_loss_named(loss_names[_i], 2, 4, 3);
+    const tn_ref_loss loss = {2, 6, l.logits, l.alpha, l.beta, l.pos_weight, l.bound, 0.1};
     float p[12], t[12], mask[2] = {1, 1}, dp[12];
     fill(p, 12, "p");
     for (int i = 0; i < 12; i++) t[i] = (float)(i % 4) / 3;
@@ -472,6 +475,6 @@ int main(int argc, char **argv)
     add_tests(s, "differences", 60,
               TESTS(ONCE(layernorm_backward), ONCE(groupnorm_backward), ONCE(batchnorm_backward), ONCE(response_norm_backward),
                     ONCE(attention_backward), ONCE(convolution_backward), ONCE(depthwise_backward), ONCE(resize_backward),
-                    TIMES(activation_slopes, 4), TIMES(loss_slopes, 2)));
+                    TIMES(activation_slopes, 4), TIMES(loss_slopes, TN_COUNT(loss_names))));
     return run_suite(s);
 }
