@@ -189,7 +189,12 @@ static void vit_features(const tn_model *m, tn_feature_list *out)
     const tn_vit *v = &m->backbone.vit;
     const int side = m->backbone.patch;
     *out = (tn_feature_list){.n = 1};
-    out->f[0] = (tn_feature){-1, m->image_h / side, m->image_w / side, v->hidden, side, 1 + v->registers};
+    out->f[0] = (tn_feature){.tensor = -1,
+                             .h = m->image_h / side,
+                             .w = m->image_w / side,
+                             .channels = v->hidden,
+                             .stride = side,
+                             .skip = 1 + v->registers};
 }
 
 static int vit_emit(tn_graph *g, const tn_model *m, const tn_pass *p, tn_feature_list *out, tn_error *err)
