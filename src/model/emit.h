@@ -25,6 +25,9 @@ int tn_parts_norm(const tn_parts *p, const char *module, int n);
 int tn_parts_batch_norm(const tn_parts *p, const char *module, int n);
 /** <module>.weight [out, in, k, k] (in: per group) and, when wanted, <module>.bias; Kaiming normal as PyTorch's fan_out. */
 int tn_parts_conv(const tn_parts *p, const char *module, int out, int in, int k, bool bias);
+/** The convolution with a bias that was added last starts as PyTorch's own do (Kaiming uniform with a = sqrt(5)); fan_in: in * k *
+ * k. */
+void tn_parts_plain(const tn_parts *p, int fan_in);
 
 /* ---- nodes (emit.c, emit_linear.c) ---- */
 

@@ -15,7 +15,8 @@ int tn_head_slots(tn_model *m, tn_error *err)
 {
     const tn_parts p = {m, TN_GROUP_HEAD, "", err};
     TN_TRY(tn_parts_conv(&p, "head.conv", 1, m->dec.kind->width(m), 1, true));
-    m->slots[m->n_slots - 2].init_std = m->dec.head_std;
+    if (m->dec.head_std > 0 || !m->dec.kind->scales) m->slots[m->n_slots - 2].init_std = m->dec.head_std;
+    else tn_parts_plain(&p, m->dec.kind->width(m));
     return 0;
 }
 

@@ -97,6 +97,14 @@ typedef struct tn_fpn {
     bool concat;               /* side by side through a 1x1 convolution; else summed */
 } tn_fpn;
 
+/** The branches of convnext_hrnet_heatmap. */
+typedef struct tn_hrnet {
+    int in_channels[16], n_in; /* none: the backbone's */
+    int widths[16], n_widths;  /* of each branch, the finest first */
+    int units;
+    int out; /* channels that the head reads; 0: the finest branch's */
+} tn_hrnet;
+
 /** What a decoder hands to the head, which resizes each map to the heatmap and adds them. A convolution that nothing but the head
  * comes after is left to the head, whose one channel is all that is wanted of it. */
 typedef struct tn_map_list {
@@ -125,6 +133,7 @@ typedef struct tn_decoder {
     union {
         tn_upsampling upsampling;
         tn_fpn fpn;
+        tn_hrnet hrnet;
     };
 } tn_decoder;
 /** NULL where there is none of this name. */
@@ -168,7 +177,7 @@ typedef enum tn_init {
     TN_INIT_LORA_GAUSSIAN,
     TN_INIT_TRUNC,
     TN_INIT_CONV_BIAS,
-    TN_INIT_UNIFORM_IN /* Kaiming uniform with a = 1: variance 1 / fan */
+    TN_INIT_UNIFORM_IN /* Kaiming uniform with a = 1 and fan_in, as torchvision's pyramid */
 } tn_init;
 
 typedef struct tn_slot {

@@ -69,3 +69,9 @@ int tn_parts_conv(const tn_parts *p, const char *module, int out, int in, int k,
     const tn_slot b = {.ndim = 1, .shape = {out}, .init = TN_INIT_CONV_BIAS, .init_fan = out};
     return slot(p, name, b);
 }
+
+void tn_parts_plain(const tn_parts *p, int fan_in)
+{
+    tn_slot *weight = &p->m->slots[p->m->n_slots - 2];
+    weight->init = TN_INIT_LORA_A, weight->init_fan = fan_in;
+}
