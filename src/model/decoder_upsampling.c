@@ -80,11 +80,8 @@ static int upsampling_block(upsampler *u, int x)
 {
     tn_emitter *e = &u->e;
     const tn_upsampling *d = &e->m->dec.upsampling;
-    tn_gnode *n = tn_emit_like(e, d->depthwise ? TN_OP_DWCONV : TN_OP_CONV3, x, "dw");
-    int y = n->out[0];
-    n->w[0] = tn_emit_slot(e, "dw", "weight");
-    n->a.dwconv = (tn_attr_size){u->h, u->w};
-    tn_emit_mark(e, n);
+    const tn_feature in = {.tensor = x, .h = u->h, .w = u->w, .channels = e->g->t[x].cols};
+    int y = tn_emit_conv(e, &in, "dw", 1, 1, "dw").tensor;
     y = tn_emit_norm2d(e, y, "norm", u->h, u->w, d->batch_norm, "norm");
     y = tn_emit_act(e, y, d->relu ? TN_RELU : TN_GELU, "act");
     y = tn_emit_module(e, y, "pw", "pw");

@@ -53,6 +53,8 @@ int tn_emit_layernorm(tn_emitter *e, int x, const char *module, float eps, const
 int tn_emit_residual(tn_emitter *e, int x, int y, int scale, const char *name);
 /** Bilinear (align_corners false) from f's size to h x w; y: the tensor that it becomes, or -1 for a new one. */
 int tn_emit_resize(tn_emitter *e, const tn_feature *f, int h, int w, int y, const char *name);
+/** The map that the convolution <module> makes of f; kernel and groups are those of its weight. */
+tn_feature tn_emit_conv(tn_emitter *e, const tn_feature *f, const char *module, int stride, int pad, const char *name);
 /** Normalisation over positions of maps of h x w: BatchNorm with running statistics, else GroupNorm with the largest power of two
  * up to 32 that divides the channels. */
 int tn_emit_norm2d(tn_emitter *e, int x, const char *module, int h, int w, bool batch_norm, const char *name);

@@ -32,7 +32,7 @@ typedef struct tn_gtensor {
     int storage; /* tensors of the same storage share a buffer; the first one's id */
 } tn_gtensor;
 
-enum { TN_NODE_IN = 5, TN_NODE_OUT = 2, TN_NODE_PARTS = 3, TN_NODE_SLOTS = 4 };
+enum { TN_NODE_IN = TN_MAX_LEVELS, TN_NODE_OUT = 2, TN_NODE_PARTS = 3, TN_NODE_SLOTS = 4 };
 
 /** One matrix of a linear operation: slots (-1: none), its columns in the output and in the input. */
 typedef struct tn_gpart {
@@ -153,6 +153,8 @@ typedef struct tn_operation {
     unsigned flags;      /* TN_OPERATION_* */
 } tn_operation;
 extern const tn_operation tn_operations[TN_OP_COUNT];
+/** A convolution's attributes from images of in_h x in_w. */
+tn_attr_conv tn_conv_attributes(int in_h, int in_w, int kernel, int stride, int pad, int groups);
 tn_cost tn_node_cost(const tn_graph *g, const tn_gnode *n);
 /** Sum over a layer's nodes of the forward or the backward pass. */
 tn_cost tn_layer_cost(const tn_graph *g, int layer, bool backward);
