@@ -314,8 +314,8 @@ static void host_target(const host_call *k)
 
 static void host_loss(const host_call *k)
 {
-    k->out[1][0] =
-        tn_ref_heatmap_loss(&(tn_ref_loss){k->B, k->rows / k->B, false, 2, 4, k->h->inv_mask}, k->in[0], k->in[1], k->in[2], NULL);
+    k->out[1][0] = tn_ref_heatmap_loss(&(tn_ref_loss){.batch = k->B, .sample = k->rows / k->B, .inv_mask = k->h->inv_mask},
+                                       k->in[0], k->in[1], k->in[2], NULL);
 }
 
 double host_run(host_pass *h)
