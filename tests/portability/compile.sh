@@ -67,7 +67,7 @@ with_options gemm_sum -DVW=1 -DCT=2 -DPAIR -DMASK_E ${epilogues[3]}
 for hd in 32 64 80 128; do with_options attention -DACT=1 -DHD=$hd; with_options rope -DACT=1 -DHD=$hd -DDIR=-1; done
 with_options quant -DQSCALE=1 -DQBITS=4 -DOUT=1 -DPARTS=3
 with_options optim -DSHADOW=1
-with_options loss -DFOCAL=1 -DITEMS=64
+with_options loss -DLOGITS=1 -DITEMS=64
 # every quantisation format's storage
 for name in quant qgemv; do
   for o in "-DQSCALE=1" "-DQSCALE=2 -DQLOW=1" "-DQSCALE=3 -DQLOW=1" "-DQBITS=8 -DROUNDS=1" "-DQLOW=1 -DROUNDS=1" "-DQLOW=1 -DROUNDS=1 -DQZERO=1"; do

@@ -243,6 +243,11 @@ static void host_norm2d(const host_call *k)
     tn_ref_norm2d(&(tn_ref_norm){k->in[0], k->w[0], k->w[1], (double)1e-5f, k->rows, k->cols, a->unit_rows, a->groups}, k->out[0]);
 }
 
+static void host_grn(const host_call *k)
+{
+    tn_ref_grn(&(tn_ref_norm){k->in[0], k->w[0], k->w[1], (double)1e-6f, k->rows, k->cols, k->n->a.grn.rows, 0}, k->out[0]);
+}
+
 static void host_sample_mean(const host_call *k)
 {
     const size_t S = (size_t)k->n->a.sample_mean.rows, C = (size_t)k->cols;
@@ -314,8 +319,8 @@ static void host_target(const host_call *k)
 
 static void host_loss(const host_call *k)
 {
-    k->out[1][0] =
-        tn_ref_heatmap_loss(&(tn_ref_loss){k->B, k->rows / k->B, false, 2, 4, k->h->inv_mask}, k->in[0], k->in[1], k->in[2], NULL);
+    const tn_ref_loss l = {.batch = k->B, .sample = k->rows / k->B, .inv_mask = k->h->inv_mask};
+    k->out[1][0] = tn_ref_heatmap_loss(&l, k->in[0], k->in[1], k->in[2], NULL);
 }
 
 double host_run(host_pass *h)
