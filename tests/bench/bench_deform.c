@@ -1,6 +1,6 @@
-/* bench_deform [device]: deformable attention over the four levels of a ConvNeXt for frames of 512 x 288 (128 x 72 to 16 x 9 cells),
- * width 256, 8 heads, 4 points, four images; offsets as they start plus a pixel of noise. Float32 and bfloat16; the median of a
- * forward pass and of both gradients in milliseconds, each waited for. bench_deform.py sets PyTorch's beside it. */
+/* bench_deform [device]: deformable attention over the four levels of a ConvNeXt for frames of 512 x 288 (128 x 72 to 16 x 9
+ * cells), width 256, 8 heads, 4 points, four images; offsets as they start plus a pixel of noise. Float32 and bfloat16; the median
+ * of a forward pass and of both gradients in milliseconds, each waited for. bench_deform.py sets PyTorch's beside it. */
 #include "../testdev.h"
 #include "clock.h"
 #include "ops.h"
