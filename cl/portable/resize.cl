@@ -1,9 +1,12 @@
-/* Bilinear resize, align_corners=False (PyTorch's UpSample.h), channels last: [B,h,w,C] -> [B,H,W,C].
- * sy, sx: source pixels a target pixel. OUT: storage type of the large side. */
+/* Bilinear (align_corners=False) and nearest resize, as PyTorch's UpSample.h, channels last: [B,h,w,C] -> [B,H,W,C].
+ * sy, sx: source pixels a target pixel. OUT: storage type of the large side of bilinear ones. ADD: a gradient is added to. */
 #define WHOLE 1
 #include "common.h"
 #ifndef OUT
 #define OUT ACT
+#endif
+#ifndef ADD
+#define ADD 0
 #endif
 
 inline float source_of(int i, float s) { return fmax(s * (i + 0.5f) - 0.5f, 0.0f); }
@@ -59,4 +62,37 @@ __kernel void bilinear_same(const __global act_t *x, __global TYPE(OUT) *y, int 
 {
     const int i = (int)get_global_id(0) * VW;
     if (i < n) STV(OUT, y, i, LDV(ACT, x, i));
+}
+
+/* The source pixel of target pixel i; float arithmetic, as PyTorch's, whose rounding decides between neighbours. */
+inline int nearest(int i, float s, int size) { return min((int)floor(i * s), size - 1); }
+
+/* y = x + z at the nearest pixel; y may be x. Items (W*C/VW, B*H). */
+__kernel void upsample_add(const __global act_t *x, const __global act_t *z, __global act_t *y, int h, int w, int H, int W, int C,
+                           float sy, float sx, int rows)
+{
+    const int e = (int)get_global_id(0) * VW, r = (int)get_global_id(1);
+    if (e >= W * C || r >= rows) return;
+    const size_t at = (size_t)r * W * C + e, from = ((size_t)(r / H) * h + nearest(r % H, sy, h)) * w + nearest(e / C, sx, w);
+    STV(ACT, y, at, LDV(ACT, x, at) + LDV(ACT, z, from * C + e % C));
+}
+
+/* dz is the sum over the target pixels whose nearest it is. Items (w*C/VW, B*h). */
+__kernel void nearest_backward(const __global act_t *dy, __global act_t *dz, int h, int w, int H, int W, int C, float sy, float sx,
+                               int rows)
+{
+    const int e = (int)get_global_id(0) * VW, r = (int)get_global_id(1);
+    if (e >= w * C || r >= rows) return;
+    const int iy = r % h, ix = e / C;
+    const int oy0 = max((int)(iy / sy) - 1, 0), oy1 = iy == h - 1 ? H - 1 : min((int)((iy + 1) / sy) + 1, H - 1);
+    const int ox0 = max((int)(ix / sx) - 1, 0), ox1 = ix == w - 1 ? W - 1 : min((int)((ix + 1) / sx) + 1, W - 1);
+    const size_t at = (size_t)r * w * C + e;
+    vec s = ADD ? LDV(ACT, dz, at) : TO_VEC(0.0f);
+    for (int oy = oy0; oy <= oy1; oy++) {
+        if (nearest(oy, sy, h) != iy) continue;
+        const size_t row = ((size_t)(r / h) * H + oy) * W * C + e % C;
+        for (int ox = ox0; ox <= ox1; ox++)
+            if (nearest(ox, sx, w) == ix) s += LDV(ACT, dy, row + (size_t)ox * C);
+    }
+    STV(ACT, dz, at, s);
 }

@@ -51,6 +51,15 @@ typedef struct tn_settings {
         int se_reduction;
         double dropout;
         struct {
+            tn_ints in_channels;
+            int lateral;
+            char *fuse;
+        } fpn;
+        struct {
+            tn_ints in_channels, widths;
+            int units, out;
+        } hrnet;
+        struct {
             bool enabled, rslora, dora;
             int r, loftq_iter;
             double alpha, dropout;

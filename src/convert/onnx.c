@@ -326,14 +326,64 @@ static int onnx_grid(emitter *e, const tn_gnode *n)
     return e->err->status;
 }
 
+/* What Resize multiplies a side by; never so little that it rounds down to fewer than `out`. */
+static float factor_of(int in, int out)
+{
+    float f = (float)out / (float)in;
+    while ((int)floorf((float)in * f) < out) f = nextafterf(f, INFINITY);
+    return f;
+}
+
 static int onnx_bilinear(emitter *e, const tn_gnode *n)
 {
     const tn_attr_resize *a = &n->a.bilinear;
-    const float f[] = {1, 1, (float)a->out_h / (float)a->in_h, (float)a->out_w / (float)a->in_w};
+    const float f[] = {1, 1, factor_of(a->in_h, a->out_h), factor_of(a->in_w, a->out_w)};
     e->name[n->out[0]] =
         tn_onnx_node(e->o, "Resize", e->name[n->in[0]], "", tn_onnx_floats(e->o, "scales", f, 1, (int64_t[]){4}), NULL);
     tn_onnx_string(e->o, "mode", "linear");
     tn_onnx_string(e->o, "coordinate_transformation_mode", "half_pixel");
+    e->image[n->out[0]] = true;
+    return e->err->status;
+}
+
+/* Does a Resize of opset 17 (asymmetric, floor), which divides by the factor, take each of `out` from the pixel that PyTorch does,
+ * which multiplies by s? */
+static bool same_nearest(int in, int out, float s)
+{
+    const float factor = factor_of(in, out);
+    bool same = true;
+    for (int i = 0; i < out; i++)
+        same &= TN_MIN((int)floorf((float)i * s), in - 1) == TN_MIN((int)floorf((float)i / factor), in - 1);
+    return same;
+}
+
+/* x by an index for each of `out` along an axis. */
+static const char *gathered(emitter *e, const char *x, int axis, int in, int out, float s)
+{
+    int64_t *from = malloc(sizeof *from * (size_t)out);
+    if (!from) tn_oom(e->err);
+    for (int i = 0; from && i < out; i++) from[i] = TN_MIN((int)floorf((float)i * s), in - 1);
+    const char *y = from ? op2(e, "Gather", x, tn_onnx_ints(e->o, "nearest", from, out)) : "";
+    if (from) tn_onnx_int(e->o, "axis", axis);
+    free(from);
+    return y;
+}
+
+static int onnx_upsample_add(emitter *e, const tn_gnode *n)
+{
+    const tn_attr_resize *a = &n->a.upsample_add;
+    const float f[] = {1, 1, factor_of(a->in_h, a->out_h), factor_of(a->in_w, a->out_w)};
+    const char *z = e->name[n->in[1]];
+    if (same_nearest(a->in_h, a->out_h, a->sy) && same_nearest(a->in_w, a->out_w, a->sx)) {
+        z = tn_onnx_node(e->o, "Resize", z, "", tn_onnx_floats(e->o, "scales", f, 1, (int64_t[]){4}), NULL);
+        tn_onnx_string(e->o, "mode", "nearest");
+        tn_onnx_string(e->o, "coordinate_transformation_mode", "asymmetric");
+        tn_onnx_string(e->o, "nearest_mode", "floor");
+    } else {
+        z = gathered(e, z, 2, a->in_h, a->out_h, a->sy);
+        z = gathered(e, z, 3, a->in_w, a->out_w, a->sx);
+    }
+    e->name[n->out[0]] = op2(e, "Add", e->name[n->in[0]], z);
     e->image[n->out[0]] = true;
     return e->err->status;
 }

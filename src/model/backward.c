@@ -278,6 +278,16 @@ TN_DECLARE_BACKWARD(bilinear)
     return linear_in_x(p, i, TN_OP_BILINEAR_BACK);
 }
 
+TN_DECLARE_BACKWARD(upsample_add)
+{
+    (void)err;
+    const tn_gnode f = p->g->n[i];
+    const int dy = grad_of(p, &f);
+    if (needs(p, f.in[1])) gives(p, like(p, &f, TN_OP_NEAREST_BACK, dy, -1, -1), f.in[1]);
+    contribute(p, f.in[0], dy);
+    return 0;
+}
+
 TN_DECLARE_BACKWARD(dropout)
 {
     (void)err;

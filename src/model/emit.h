@@ -27,6 +27,9 @@ int tn_parts_batch_norm(const tn_parts *p, const char *module, int n);
 int tn_parts_conv(const tn_parts *p, const char *module, int out, int in, int k, bool bias);
 /** The same with a bias, drawn as a backbone's are. */
 int tn_parts_kernel(const tn_parts *p, const char *module, int out, int in, int k);
+/** The convolution with a bias that was added last starts as PyTorch's own do (Kaiming uniform with a = sqrt(5)); fan_in: in * k *
+ * k. */
+void tn_parts_plain(const tn_parts *p, int fan_in);
 
 /* ---- nodes (emit.c, emit_linear.c) ---- */
 
@@ -57,6 +60,8 @@ int tn_emit_layernorm(tn_emitter *e, int x, const char *module, float eps, const
 int tn_emit_residual(tn_emitter *e, int x, int y, int scale, const char *name);
 /** Bilinear (align_corners false) from f's size to h x w; y: the tensor that it becomes, or -1 for a new one. */
 int tn_emit_resize(tn_emitter *e, const tn_feature *f, int h, int w, int y, const char *name);
+/** f through the 1x1 convolution <module>, and of the size that f is yet to be resized to. */
+tn_feature tn_emit_project(tn_emitter *e, const tn_feature *f, const char *module, const char *name);
 /** The map that the convolution <module> makes of f; kernel and groups are those of its weight. */
 tn_feature tn_emit_conv(tn_emitter *e, const tn_feature *f, const char *module, int stride, int pad, const char *name);
 /** Normalisation over positions of maps of h x w: BatchNorm with running statistics, else GroupNorm with the largest power of two

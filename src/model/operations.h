@@ -130,6 +130,8 @@ typedef enum tn_again { TN_AGAIN_NEVER, TN_AGAIN_CHEAP, TN_AGAIN_DEAR } tn_again
     /* tokens [B*N, D] -> patches [B*P, D] */ \
     X(GRID, grid, tn_attr_map, 1, 1, moves, grid, DEAR, 0, 0) \
     X(BILINEAR, bilinear, tn_attr_resize, 1, 1, resize, bilinear, DEAR, 0, 0) \
+    /* x [B*out_h*out_w, C], z [B*in_h*in_w, C] -> x + z at the nearest position, PyTorch's floor(i * in / out) */ \
+    X(UPSAMPLE_ADD, upsample_add, tn_attr_resize, 2, 1, few, upsample_add, DEAR, TN_IN0, 0) \
     /* x [B*in_h*in_w, C]; w0 [O, C/groups, k, k], w1 bias [O] or -1 -> y [B*out_h*out_w, O] */ \
     X(CONV, conv, tn_attr_conv, 1, 1, conv, conv, DEAR, 0, 0) \
     /* x; w0 gamma, w1 beta, w2 running mean, w3 running variance -> y, stats [units*groups, 2] float32 */ \
@@ -185,6 +187,8 @@ typedef enum tn_again { TN_AGAIN_NEVER, TN_AGAIN_CHEAP, TN_AGAIN_DEAR } tn_again
     X(GLU_BACK, glu_back, tn_attr_fn, 2, 1, function, none, NEVER, TN_IN0, 0) \
     X(GRID_BACK, grid_back, tn_attr_map, 1, 1, moves, none, NEVER, 0, 0) \
     X(BILINEAR_BACK, bilinear_back, tn_attr_resize, 1, 1, resize, none, NEVER, 0, 0) \
+    /* dy -> dz: the sum over the positions that took from it */ \
+    X(NEAREST_BACK, nearest_back, tn_attr_resize, 1, 1, reduce, none, NEVER, 0, TN_OPERATION_ADDS) \
     /* dy -> dx; w0 */ \
     X(CONV_DX, conv_dx, tn_attr_conv, 1, 1, conv_dx, none, NEVER, 0, 0) \
     /* x or -1, dy (-> dx): w0, w1 and, where that is wanted as well, dx in the same pass */ \

@@ -78,3 +78,9 @@ int tn_parts_kernel(const tn_parts *p, const char *module, int out, int in, int 
     snprintf(name, sizeof name, "%s.bias", module);
     return tn_parts_vector(p, name, out, TN_INIT_ZERO);
 }
+
+void tn_parts_plain(const tn_parts *p, int fan_in)
+{
+    tn_slot *weight = &p->m->slots[p->m->n_slots - 2];
+    weight->init = TN_INIT_LORA_A, weight->init_fan = fan_in;
+}

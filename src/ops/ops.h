@@ -217,6 +217,11 @@ typedef struct tn_resize {
 } tn_resize;
 int tn_bilinear_forward(tn_ctx *c, const tn_tensor *x, int batch, const tn_resize *r, tn_tensor *y, tn_error *err);
 int tn_bilinear_backward(tn_ctx *c, const tn_tensor *dy, int batch, const tn_resize *r, tn_tensor *dx, tn_error *err);
+/** y [B*out, C] = x + z [B*in, C] at the nearest position, floor(i * s) as PyTorch's F.interpolate has it. y may be x's own buffer.
+ */
+int tn_upsample_add(tn_ctx *c, const tn_tensor *x, const tn_tensor *z, int batch, const tn_resize *r, tn_tensor *y, tn_error *err);
+/** dz = the sum of dy over the positions that took from each, or dz += with add. */
+int tn_nearest_backward(tn_ctx *c, const tn_tensor *dy, int batch, const tn_resize *r, tn_tensor *dz, bool add, tn_error *err);
 
 /* ---- conv.c ---- */
 /** A convolution of a batch of images with a square kernel and `pad` zeros around; out is what tn_conv_size makes of in. */

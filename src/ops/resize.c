@@ -1,4 +1,4 @@
-/* Bilinear resizing. The factor 2, which decoders consist of, has kernels of its own on GPUs and on CPUs. */
+/* Bilinear and nearest resizing. The bilinear factor 2, which decoders consist of, has kernels of its own on GPUs and on CPUs. */
 #include "spatial.h"
 
 #define RESIZE   "portable/resize.cl"
@@ -95,4 +95,36 @@ int tn_bilinear_backward(tn_ctx *c, const tn_tensor *dy, int batch, const tn_res
     TN_TRY(tn_storage(&k.small, "resizing's backward", TN_LIST(dx), NULL, err));
     TN_TRY(tn_storage(&k.large, "resizing's backward", TN_LIST(dy), NULL, err));
     return resize(c, &k, err);
+}
+
+/* ---- nearest ---- */
+
+/* Rows of `to`, each of width * channels elements. */
+static int nearest_run(tn_ctx *c, const char *entry, const char *options, const tn_tensor *to, int width, const tn_arg *args, int n,
+                       tn_error *err)
+{
+    const int vw = tn_run_width(c, to->dtype, to->cols);
+    tn_options o;
+    TN_TRY(tn_options_set(&o, err, "-DVW=%d%s", vw, options));
+    return tn_spatial_run(c, &(tn_spatial_kernel){RESIZE, entry, o.s, to->dtype}, (size_t)width * (size_t)(to->cols / vw),
+                          (size_t)(to->rows / width), args, n, err);
+}
+
+int tn_upsample_add(tn_ctx *c, const tn_tensor *x, const tn_tensor *z, int batch, const tn_resize *r, tn_tensor *y, tn_error *err)
+{
+    tn_dtype act;
+    TN_TRY(tn_storage(&act, "adding an upsampled map", TN_LIST(x, z, y), NULL, err));
+    const tn_arg args[] = {TN_BUF(x->mem),  TN_BUF(z->mem),   TN_BUF(y->mem),          TN_INT(r->in.h),
+                           TN_INT(r->in.w), TN_INT(r->out.h), TN_INT(r->out.w),        TN_INT(y->cols),
+                           TN_FLT(r->sy),   TN_FLT(r->sx),    TN_INT(batch * r->out.h)};
+    return nearest_run(c, "upsample_add", "", y, r->out.w, args, TN_COUNT(args), err);
+}
+
+int tn_nearest_backward(tn_ctx *c, const tn_tensor *dy, int batch, const tn_resize *r, tn_tensor *dz, bool add, tn_error *err)
+{
+    tn_dtype act;
+    TN_TRY(tn_storage(&act, "an upsampled map's gradient", TN_LIST(dy, dz), NULL, err));
+    const tn_arg args[] = {TN_BUF(dy->mem),  TN_BUF(dz->mem),  TN_INT(r->in.h), TN_INT(r->in.w), TN_INT(r->out.h),
+                           TN_INT(r->out.w), TN_INT(dz->cols), TN_FLT(r->sy),   TN_FLT(r->sx),   TN_INT(batch * r->in.h)};
+    return nearest_run(c, "nearest_backward", add ? " -DADD=1" : " -DADD=0", dz, r->in.w, args, TN_COUNT(args), err);
 }

@@ -243,6 +243,45 @@ static int bilinear(tn_trial *t)
     return 0;
 }
 
+static int nearest_one(tn_trial *t, const resize_shape *s)
+{
+    const int B = 2, h = s->h, w = s->w, H = s->H, W = s->W, C = s->channels;
+    tn_tensor *x, *z, *dy, *y, *dz;
+    float *hx, *hz, *hdy, *want = tn_trial_host(t, (size_t)(B * TN_MAX(h * w, H * W) * C));
+    TN_TRY(tn_trial_in(t, ACT, B * H * W, C, &x, &hx));
+    TN_TRY(tn_trial_in(t, ACT, B * h * w, C, &z, &hz));
+    TN_TRY(tn_trial_in(t, ACT, B * H * W, C, &dy, &hdy));
+    TN_TRY(tn_trial_out(t, ACT, B * H * W, C, &y));
+    TN_TRY(tn_trial_out(t, ACT, B * h * w, C, &dz));
+    if (!want) return tn_oom(ERR);
+    const tn_resize r = {{h, w}, {H, W}, (float)h / (float)H, (float)w / (float)W};
+    const tn_ref_resize ref = {B, h, w, H, W, C, r.sy, r.sx};
+    TN_TRY(tn_upsample_add(t->c, x, z, B, &r, y, ERR));
+    tn_ref_upsample_add(&ref, hx, hz, want);
+    TN_TRY(tn_trial_compare(t, y, want));
+    TN_TRY(tn_nearest_backward(t->c, dy, B, &r, dz, false, ERR));
+    memset(want, 0, sizeof *want * (size_t)(B * h * w * C));
+    tn_ref_nearest_backward(&ref, hdy, want);
+    TN_TRY(tn_trial_compare(t, dz, want));
+    TN_TRY(tn_nearest_backward(t->c, dy, B, &r, z, true, ERR));
+    tn_ref_nearest_backward(&ref, hdy, hz);
+    return tn_trial_compare(t, z, hz);
+}
+
+/* Sizes that are no multiples of each other (the float quotient's rounding decides at some), twice, the same, and towards fewer. */
+static int nearest(tn_trial *t)
+{
+    const int h = 4 + t->size, w = 7 + t->size;
+    const resize_shape shapes[] = {{h, w, 13, 25, 3, false}, {h, w, 2 * h, 2 * w, 8, false}, {h, w, 2 * h - 1, 2 * w + 1, 5, false},
+                                   {h, w, h, w, 4, false},   {3 * h, w, h, 3, 16, false},    {29, 41, 58 + t->size, 107, 4, false}};
+    const int mark = t->n;
+    for (size_t i = 0; i < TN_COUNT(shapes); i++) {
+        TN_TRY(nearest_one(t, &shapes[i]));
+        tn_trial_rewind(t, mark);
+    }
+    return 0;
+}
+
 static int patchify(tn_trial *t)
 {
     const int B = 2, p = 3 + t->size, H = 2 * p + p / 2, W = 3 * p + p - 1;
@@ -328,6 +367,7 @@ const tn_case tn_cases_spatial[] = {
     {"depthwise convolution", depthwise, false, {NULL}},
     {"full convolution", full_conv, false, {NULL}},
     {"bilinear resize", bilinear, false, {NULL}},
+    {"nearest resize", nearest, false, {NULL}},
     {"patchify", patchify, false, {NULL}},
     {"patchify of bytes", patchify_bytes, false, {NULL}},
     {"tokens and grid", tokens, false, {NULL}},

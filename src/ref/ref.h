@@ -28,6 +28,8 @@ typedef double tn_real;
 #define tn_ref_convolve_backward  tn_ref_convolve_backward_double
 #define tn_ref_bilinear           tn_ref_bilinear_double
 #define tn_ref_bilinear_backward  tn_ref_bilinear_backward_double
+#define tn_ref_upsample_add       tn_ref_upsample_add_double
+#define tn_ref_nearest_backward   tn_ref_nearest_backward_double
 #define tn_ref_patchify           tn_ref_patchify_double
 #define tn_ref_patchify_bytes     tn_ref_patchify_bytes_double
 #define tn_ref_clip               tn_ref_clip_double
@@ -94,6 +96,10 @@ typedef struct tn_ref_resize {
 } tn_ref_resize;
 void tn_ref_bilinear(const tn_ref_resize *r, const tn_real *x, tn_real *y);
 void tn_ref_bilinear_backward(const tn_ref_resize *r, const tn_real *dy, tn_real *dx);
+/** y = x + z at PyTorch's nearest position; x and y of the output's size, z of the input's. */
+void tn_ref_upsample_add(const tn_ref_resize *r, const tn_real *x, const tn_real *z, tn_real *y);
+/** dz += dy at every position that took from it. */
+void tn_ref_nearest_backward(const tn_ref_resize *r, const tn_real *dy, tn_real *dz);
 
 void tn_ref_patchify(const tn_real *pixels, int batch, int h, int w, int patch, tn_real *cols);
 /** From RGB bytes [batch, h, w, 3]: / 255, then by ImageNet's mean and deviation when asked for. */

@@ -104,6 +104,20 @@ int tn_exec_bilinear_back(const tn_call *k)
     return tn_bilinear_backward(k->c, &dy, k->e->g.batch, &r, &dx, k->err);
 }
 
+int tn_exec_upsample_add(const tn_call *k)
+{
+    tn_tensor x = tn_call_in(k, 0), z = tn_call_in(k, 1), y = tn_call_out(k, 0);
+    const tn_resize r = exec_resize(&k->n->a.upsample_add);
+    return tn_upsample_add(k->c, &x, &z, k->e->g.batch, &r, &y, k->err);
+}
+
+int tn_exec_nearest_back(const tn_call *k)
+{
+    tn_tensor dy = tn_call_in(k, 0), dz = tn_call_out(k, 0);
+    const tn_resize r = exec_resize(&k->n->a.nearest_back);
+    return tn_nearest_backward(k->c, &dy, k->e->g.batch, &r, &dz, k->n->onto >= 0, k->err);
+}
+
 static tn_conv exec_conv_shape(const tn_call *k)
 {
     const tn_attr_conv *a = &k->n->a.conv;

@@ -38,6 +38,42 @@ static const tn_st_tensor *find_golden(const test *t, const char *kind, const tn
     return v;
 }
 
+/* A slot's values, or those of its gradient, beside a tensor. */
+static int compare_slot(test *t, int i, const tn_st_tensor *g, int kind, double floor, tn_error *err)
+{
+    const size_t n = (size_t)g->count;
+    tn_store *st = t->session->store;
+    float *want = malloc(n * 4), *got = malloc(n * 4);
+    int rc = want && got ? tn_st_read_f32(t->golden, g, want, err) : tn_oom(err);
+    if (!rc) rc = kind == GRADIENT ? tn_store_get_grad(st, i, got, err) : tn_store_get(st, i, got, err);
+    if (!rc) note(kind, g->name, tn_relative_error(got, want, n, floor));
+    free(want);
+    free(got);
+    return rc;
+}
+
+int compare_statistics(test *t, const tn_exec *e, tn_error *err)
+{
+    bool any = false;
+    for (int i = 0; i < t->golden->n; i++) any |= tn_starts(t->golden->t[i].name, "buffer.");
+    for (int i = 0; any && i < e->g.n_forward; i++) {
+        const tn_gnode *n = &e->g.n[i];
+        for (int k = 2; k < 4; k++) {
+            if (n->op != TN_OP_NORM2D || n->a.norm2d.stats != TN_STATS_TRACKED) continue;
+            const tn_st_tensor *g = find_golden(t, "buffer", &t->model->slots[n->w[k]]);
+            if (!g) return tn_fail(err, TN_ERR_FORMAT, "%s: no buffer '%s'", t->dir, t->model->slots[n->w[k]].name);
+            TN_TRY(compare_slot(t, n->w[k], g, STATISTICS, 0, err));
+        }
+    }
+    return 0;
+}
+
+/* Of a decoder PyTorch lists what nothing reads among its parameters: without a gradient, and in the end as it was. */
+static bool is_listed(const tn_slot *s, int kind)
+{
+    return s->trainable || (kind == FINAL && s->group == TN_GROUP_HEAD && !s->buffer);
+}
+
 int compare_slots(test *t, const char *prefix, int kind, tn_error *err)
 {
     int compared = 0;
@@ -46,21 +82,10 @@ int compare_slots(test *t, const char *prefix, int kind, tn_error *err)
     free(norm);
     for (int i = 0; i < t->model->n_slots; i++) {
         const tn_slot *s = &t->model->slots[i];
-        if (!s->trainable) continue;
+        if (!is_listed(s, kind)) continue;
         const tn_st_tensor *g = find_golden(t, prefix, s);
         if (!g) return tn_fail(err, TN_ERR_FORMAT, "%s: no %s of '%s'", t->dir, prefix, s->name);
-        size_t n = (size_t)g->count;
-        float *want = malloc(n * 4), *got = malloc(n * 4);
-        int rc = want && got ? tn_st_read_f32(t->golden, g, want, err) : tn_oom(err);
-        if (!rc)
-            rc =
-                kind == GRADIENT ? tn_store_get_grad(t->session->store, i, got, err) : tn_store_get(t->session->store, i, got, err);
-        if (!rc)
-            note(kind, g->name,
-                 kind == GRADIENT ? tn_relative_error(got, want, n, 1e-4 * whole) : tn_relative_error(got, want, n, 0));
-        free(want);
-        free(got);
-        TN_TRY(rc);
+        TN_TRY(compare_slot(t, i, g, kind, kind == GRADIENT ? 1e-4 * whole : 0, err));
         compared++;
     }
     int listed = 0; /* mask_token is listed by PyTorch, but nothing but masked pre-training reads it */

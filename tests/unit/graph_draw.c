@@ -337,6 +337,17 @@ static void draws_bilinear(drawing *d)
     keep(d, resized(d, x, 2 * DRAW_H, 2 * DRAW_W, DRAW_H, DRAW_W));
 }
 
+/* A map onto a larger one, or onto itself; what is added to comes from it, so that it has two readers, or from elsewhere. */
+static void draws_upsample_add(drawing *d)
+{
+    const int H = DRAW_H + below(d, 3), W = DRAW_W + below(d, 5), z = image(d);
+    const int x = resized(d, chance(d, 0.5) ? z : image(d), DRAW_H, DRAW_W, H, W);
+    tn_gnode *n = same_shape(d, TN_OP_UPSAMPLE_ADD, x);
+    n->in[1] = z;
+    n->a.upsample_add = (tn_attr_resize){DRAW_H, DRAW_W, H, W, (float)DRAW_H / (float)H, (float)DRAW_W / (float)W};
+    keep(d, resized(d, mark(d, n), H, W, DRAW_H, DRAW_W));
+}
+
 static void draws_conv(drawing *d)
 {
     keep(d, convolved(d, image(d), DRAW_H, DRAW_W));
@@ -454,9 +465,9 @@ void draw_end(drawing *d, int image)
 void draw_graph(tn_graph *g, tn_model *m, uint64_t seed, int recompute)
 {
     static void (*const draws[])(drawing *) = {
-        draws_linear,    draws_dora,     draws_glu,       draws_attention, draws_tokens,   draws_grid,
-        draws_layernorm, draws_residual, draws_act,       draws_dropout,   draws_bilinear, draws_conv,
-        draws_norm2d,    draws_squeeze,  draws_dropout2d, draws_mlp,       draws_grn,
+        draws_linear,    draws_dora,     draws_glu,       draws_attention, draws_tokens,       draws_grid,
+        draws_layernorm, draws_residual, draws_act,       draws_dropout,   draws_bilinear,     draws_conv,
+        draws_norm2d,    draws_squeeze,  draws_dropout2d, draws_mlp,       draws_upsample_add, draws_grn,
     };
     drawing d;
     draw_begin(&d, g, m, seed, recompute);

@@ -201,6 +201,13 @@ static void host_bilinear(const host_call *k)
     tn_ref_bilinear(&(tn_ref_resize){k->B, a->in_h, a->in_w, a->out_h, a->out_w, k->cols, a->sy, a->sx}, k->in[0], k->out[0]);
 }
 
+static void host_upsample_add(const host_call *k)
+{
+    const tn_attr_resize *a = &k->n->a.upsample_add;
+    tn_ref_upsample_add(&(tn_ref_resize){k->B, a->in_h, a->in_w, a->out_h, a->out_w, k->cols, a->sy, a->sx}, k->in[0], k->in[1],
+                        k->out[0]);
+}
+
 static void host_conv(const host_call *k)
 {
     const tn_attr_conv *a = &k->n->a.conv;
