@@ -2,6 +2,7 @@
  * all that is made of maps, are [batch, channels, height, width]. Adapters are merged into the matrices. */
 #include "adapter.h"
 #include "export.h"
+#include "onnx_deform.h"
 #include "onnx_model.h"
 #include "svd.h"
 
@@ -55,14 +56,12 @@ static const char *channels(emitter *e, int slot)
 
 static const char *reshape(emitter *e, const char *x, int n, const int64_t *shape)
 {
-    return tn_onnx_node(e->o, "Reshape", x, tn_onnx_ints(e->o, "shape", shape, n), NULL, NULL);
+    return tn_onnx_reshape(e->o, x, n, shape);
 }
 
 static const char *transpose(emitter *e, const char *x, int n, const int64_t *perm)
 {
-    const char *y = tn_onnx_node(e->o, "Transpose", x, NULL, NULL, NULL);
-    tn_onnx_list(e->o, "perm", perm, n);
-    return y;
+    return tn_onnx_transpose(e->o, x, n, perm);
 }
 
 static const char *scalar(emitter *e, float v)
@@ -77,8 +76,7 @@ static const char *op2(emitter *e, const char *op, const char *a, const char *b)
 
 static const char *slice(emitter *e, const char *x, int64_t axis, int64_t from, int64_t to)
 {
-    const char *a = tn_onnx_ints(e->o, "from", &from, 1), *b = tn_onnx_ints(e->o, "to", &to, 1);
-    return tn_onnx_node(e->o, "Slice", x, a, b, tn_onnx_ints(e->o, "axis", &axis, 1));
+    return tn_onnx_slice(e->o, x, axis, from, to);
 }
 
 /* ---- linear layers, adapters merged ---- */
@@ -277,6 +275,48 @@ static int onnx_attention(emitter *e, const tn_gnode *n)
     const char *y = transpose(e, op2(e, "MatMul", s, v), 4, (int64_t[]){0, 2, 1, 3});
     e->name[n->out[0]] = reshape(e, y, 3, (int64_t[]){-1, N, D});
     return e->err->status;
+}
+
+/* ---- features of several levels ---- */
+
+static int onnx_levels_join(emitter *e, const tn_gnode *n)
+{
+    const tn_levels *l = &n->a.levels_join;
+    const char *x[TN_MAX_LEVELS];
+    for (int i = 0; i < l->n; i++) {
+        x[i] = e->name[n->in[i]];
+        if (!e->image[n->in[i]]) continue;
+        x[i] = reshape(e, x[i], 3, (int64_t[]){-1, e->g.t[n->in[i]].cols, (int64_t)l->h[i] * l->w[i]});
+        x[i] = transpose(e, x[i], 3, (int64_t[]){0, 2, 1});
+    }
+    e->name[n->out[0]] = tn_onnx_concat(e->o, x, l->n, 1);
+    return e->err->status;
+}
+
+/* Positions and the levels' rows, added up here. */
+static int onnx_level_positions(emitter *e, const tn_gnode *n)
+{
+    const tn_levels *l = &n->a.level_positions;
+    const tn_gtensor *pos = &e->g.t[n->in[1]];
+    const size_t D = (size_t)pos->cols;
+    float *embed = onnx_values(e, n->w[0]), *sum = embed ? malloc(sizeof *sum * (size_t)pos->rows * D) : NULL, *to = sum;
+    if (embed && !sum) tn_oom(e->err);
+    for (int i = 0; sum && i < l->n; i++)
+        for (size_t k = 0; k < (size_t)(l->h[i] * l->w[i]) * D; k++, to++) *to = pos->host[to - sum] + embed[(size_t)i * D + k % D];
+    if (sum)
+        e->name[n->out[0]] =
+            op2(e, "Add", e->name[n->in[0]], tn_onnx_floats(e->o, "positions", sum, 2, (int64_t[]){pos->rows, pos->cols}));
+    free(embed);
+    free(sum);
+    return e->err->status;
+}
+
+static int onnx_deform_attention(emitter *e, const tn_gnode *n)
+{
+    const tn_attr_deform *a = &n->a.deform_attention;
+    const char *o = tn_onnx_deform(e->o, a, e->g.t[n->in[0]].cols, e->name[n->in[0]], e->name[n->in[1]]);
+    e->name[n->out[0]] = o;
+    return o ? e->err->status : tn_oom(e->err);
 }
 
 /* ---- both ---- */

@@ -14,6 +14,7 @@
  */
 #ifndef TN_OPS_H
 #define TN_OPS_H
+#include "levels.h"
 #include "quant.h"
 #include "step.h"
 #include "tape.h"
@@ -204,8 +205,12 @@ typedef struct tn_tokens {
 } tn_tokens;
 int tn_tokens_forward(tn_ctx *c, const tn_tokens *t, int batch, tn_tensor *x, tn_error *err);
 int tn_token_grad(tn_ctx *c, const tn_tensor *dx, int batch, int first, int count, tn_tensor *out, tn_error *err);
+/** Rows skip, skip + 1, ... of each sample of x, as many as grid has of them. */
 int tn_grid_forward(tn_ctx *c, const tn_tensor *x, int batch, int skip, tn_tensor *grid, tn_error *err);
+/** dgrid there, and 0 in the other rows. */
 int tn_grid_backward(tn_ctx *c, const tn_tensor *dgrid, int batch, int skip, tn_tensor *dx, tn_error *err);
+/** The rows of grid in their places of x, or added to what is there; the other rows stay as they are. */
+int tn_grid_put(tn_ctx *c, const tn_tensor *grid, int batch, int skip, bool add, tn_tensor *x, tn_error *err);
 /** Image sizes as [height, width]. */
 typedef struct tn_size2 {
     int h, w;
@@ -240,6 +245,25 @@ typedef struct tn_conv_grads {
     tn_tensor *dx, *dw, *db;
 } tn_conv_grads;
 int tn_conv_backward(tn_ctx *c, const tn_conv *s, const tn_conv_grads *g, tn_error *err);
+
+/* ---- levels.c, deform.c: N positions of all levels in each sample, one level after another ---- */
+/** y = x + pos + the level's row of embed; x, y [B*N, D], pos [N, D] and embed [levels, D] float32. */
+int tn_level_positions(tn_ctx *c, const tn_tensor *x, const tn_levels *l, const tn_tensor *pos, const tn_tensor *embed,
+                       tn_tensor *y, tn_error *err);
+/** embed += sums of dy over each level's rows. */
+int tn_level_grad(tn_ctx *c, const tn_tensor *dy, const tn_levels *l, tn_tensor *embed, tn_error *err);
+/** Multi-scale deformable self-attention (Zhu et al. 2020): value [B*N, D], samples [B*N, 3*heads*levels*points], which are offsets
+ * (x, y) in pixels of their level by head, level and point, then as many logits. A query's head takes the softmax of its logits, of
+ * value bilinearly interpolated at the middle of the query's cell plus each offset, 0 outside of a level (as F.grid_sample with
+ * align_corners=False). A head's columns stand together in value and o [B*N, D]. */
+typedef struct tn_deform {
+    const tn_tensor *value, *samples; /* tn_deform_dvalue reads no value */
+    const tn_levels *levels;
+    int heads, points;
+} tn_deform;
+int tn_deform_forward(tn_ctx *c, const tn_deform *f, tn_tensor *o, tn_error *err);
+int tn_deform_dsamples(tn_ctx *c, const tn_deform *f, const tn_tensor *d_o, tn_tensor *dsamples, tn_error *err);
+int tn_deform_dvalue(tn_ctx *c, const tn_deform *f, const tn_tensor *d_o, tn_tensor *dvalue, tn_error *err);
 
 /* ---- train_ops.c ---- */
 /** A loss of a heatmap p beside its target t. logits: false: (p - t)^2; true: with q = sigmoid(p)

@@ -30,6 +30,8 @@ typedef double tn_real;
 #define tn_ref_bilinear_backward  tn_ref_bilinear_backward_double
 #define tn_ref_upsample_add       tn_ref_upsample_add_double
 #define tn_ref_nearest_backward   tn_ref_nearest_backward_double
+#define tn_ref_deform             tn_ref_deform_double
+#define tn_ref_deform_backward    tn_ref_deform_backward_double
 #define tn_ref_patchify           tn_ref_patchify_double
 #define tn_ref_patchify_bytes     tn_ref_patchify_bytes_double
 #define tn_ref_clip               tn_ref_clip_double
@@ -100,6 +102,18 @@ void tn_ref_bilinear_backward(const tn_ref_resize *r, const tn_real *dy, tn_real
 void tn_ref_upsample_add(const tn_ref_resize *r, const tn_real *x, const tn_real *z, tn_real *y);
 /** dz += dy at every position that took from it. */
 void tn_ref_nearest_backward(const tn_ref_resize *r, const tn_real *dy, tn_real *dz);
+
+/** Multi-scale deformable self-attention (Zhu et al. 2020). N: positions of all levels, one level after another; D = heads * width.
+ * value [batch*N, D]; samples [batch*N, 3*heads*levels*points]: offsets (x, y) in pixels of their level by head, level and point,
+ * then as many logits, of which each head has a softmax. A query looks from the middle of its own cell; a level is zero outside. */
+typedef struct tn_ref_deformable {
+    const tn_real *value, *samples;
+    int batch, heads, width, levels, points;
+    const int *h, *w; /* of the levels */
+} tn_ref_deformable;
+void tn_ref_deform(const tn_ref_deformable *a, tn_real *o);
+/** From d_o [batch*N, D]. */
+void tn_ref_deform_backward(const tn_ref_deformable *a, const tn_real *d_o, tn_real *dvalue, tn_real *dsamples);
 
 void tn_ref_patchify(const tn_real *pixels, int batch, int h, int w, int patch, tn_real *cols);
 /** From RGB bytes [batch, h, w, 3]: / 255, then by ImageNet's mean and deviation when asked for. */

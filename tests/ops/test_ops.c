@@ -97,7 +97,9 @@ static const char *const gpu_cases[] = {"layernorm",
                                         "depthwise convolution",
                                         "bilinear resize",
                                         "patchify of bytes",
-                                        "heatmap losses"};
+                                        "heatmap losses",
+                                        "levels",
+                                        "deformable attention"};
 
 static void run_as_gpu(const tn_case *k)
 {
@@ -395,6 +397,31 @@ START_TEST(resize_backward)
 }
 END_TEST
 
+/* Two levels, whose cells' middles lie a quarter or a half between those of the other: an offset from a whole number by 0.1 to 0.2
+ * is never so near to one that a difference would cross it. */
+static const tn_ref_deformable deformable = {
+    .batch = 1, .heads = 2, .width = 3, .levels = 2, .points = 2, .h = (int[]){4, 2}, .w = (int[]){2, 1}};
+
+static void f_deform(const float x[3][MAX], float *y)
+{
+    tn_ref_deformable d = deformable;
+    d.value = x[0], d.samples = x[1];
+    tn_ref_deform(&d, y);
+}
+START_TEST(deformable_backward)
+{
+    enum { CELLS = 10, COLS = 3 * 2 * 2 * 2 };
+    start(&c, g, CELLS * 6, CELLS * COLS, 0, CELLS * 6);
+    for (int i = 0; i < CELLS * COLS; i++)
+        if (i % COLS < COLS / 3 * 2) c.x[1][i] = rintf(c.x[1][i]) + 0.1f + 0.1f * (float)(i % 3) / 2;
+    c.forward = f_deform;
+    tn_ref_deformable d = deformable;
+    d.value = c.x[0], d.samples = c.x[1];
+    tn_ref_deform_backward(&d, g, c.dx[0], c.dx[1]);
+    differences(&c, g, "deformable attention");
+}
+END_TEST
+
 START_TEST(activation_slopes)
 {
     for (double x = -4; x < 4; x += 0.37) {
@@ -475,6 +502,6 @@ int main(int argc, char **argv)
     add_tests(s, "differences", 60,
               TESTS(ONCE(layernorm_backward), ONCE(groupnorm_backward), ONCE(batchnorm_backward), ONCE(response_norm_backward),
                     ONCE(attention_backward), ONCE(convolution_backward), ONCE(depthwise_backward), ONCE(resize_backward),
-                    TIMES(activation_slopes, 4), TIMES(loss_slopes, TN_COUNT(loss_names))));
+                    ONCE(deformable_backward), TIMES(activation_slopes, 4), TIMES(loss_slopes, TN_COUNT(loss_names))));
     return run_suite(s);
 }
