@@ -326,8 +326,8 @@ static void host_target(const host_call *k)
 
 static void host_loss(const host_call *k)
 {
-    const tn_ref_loss mse = {.batch = k->B, .sample = k->rows / k->B, .inv_mask = k->h->inv_mask};
-    k->out[1][0] = tn_ref_heatmap_loss(&mse, k->in[0], k->in[1], k->in[2], NULL);
+    const tn_ref_loss l = {.batch = k->B, .sample = k->rows / k->B, .inv_mask = k->h->inv_mask};
+    k->out[1][0] = tn_ref_heatmap_loss(&l, k->in[0], k->in[1], k->in[2], NULL);
 }
 
 double host_run(host_pass *h)
