@@ -28,10 +28,10 @@ typedef double tn_real;
 #define tn_ref_convolve_backward  tn_ref_convolve_backward_double
 #define tn_ref_bilinear           tn_ref_bilinear_double
 #define tn_ref_bilinear_backward  tn_ref_bilinear_backward_double
-#define tn_ref_upsample_add       tn_ref_upsample_add_double
-#define tn_ref_nearest_backward   tn_ref_nearest_backward_double
 #define tn_ref_deform             tn_ref_deform_double
 #define tn_ref_deform_backward    tn_ref_deform_backward_double
+#define tn_ref_upsample_add       tn_ref_upsample_add_double
+#define tn_ref_nearest_backward   tn_ref_nearest_backward_double
 #define tn_ref_patchify           tn_ref_patchify_double
 #define tn_ref_patchify_bytes     tn_ref_patchify_bytes_double
 #define tn_ref_clip               tn_ref_clip_double

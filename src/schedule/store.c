@@ -24,8 +24,8 @@ static bool skipped(const tn_quant_spec *q, const char *name)
 
 static tn_dtype frozen_dtype(const tn_store *st, const tn_slot *s)
 {
-    const bool kernel = s->ndim == 4 && s->rows > 1;                              /* one row is a vector, whatever its shape */
-    return s->group != TN_GROUP_HEAD && (s->linear || kernel) ? st->act : TN_F32; /* of a decoder: what nothing reads */
+    if (s->group == TN_GROUP_HEAD) return TN_F32;                         /* of a decoder: what nothing reads */
+    return s->linear || (s->ndim == 4 && s->rows > 1) ? st->act : TN_F32; /* one row is a vector, whatever its shape */
 }
 
 static int choose(tn_store *st, int i, tn_error *err)

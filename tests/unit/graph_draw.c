@@ -510,9 +510,9 @@ void draw_end(drawing *d, int image)
 void draw_graph(tn_graph *g, tn_model *m, uint64_t seed, int recompute)
 {
     static void (*const draws[])(drawing *) = {
-        draws_linear,    draws_dora, draws_glu,     draws_attention, draws_tokens, draws_grid,         draws_layernorm,
-        draws_residual,  draws_act,  draws_dropout, draws_bilinear,  draws_conv,   draws_norm2d,       draws_squeeze,
-        draws_dropout2d, draws_mlp,  draws_grn,     draws_levels,    draws_deform, draws_upsample_add,
+        draws_linear,    draws_dora, draws_glu,          draws_attention, draws_tokens, draws_grid,   draws_layernorm,
+        draws_residual,  draws_act,  draws_dropout,      draws_bilinear,  draws_conv,   draws_norm2d, draws_squeeze,
+        draws_dropout2d, draws_mlp,  draws_upsample_add, draws_grn,       draws_levels, draws_deform,
     };
     drawing d;
     draw_begin(&d, g, m, seed, recompute);
