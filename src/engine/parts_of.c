@@ -4,7 +4,7 @@
 
 static int ints_of(int *to, const tn_ints *v)
 {
-    memcpy(to, v->v, sizeof *to * TN_INTS);
+    memcpy(to, v->v, sizeof *to * (size_t)v->n); /* as many as a list of the schema may have */
     return v->n;
 }
 
