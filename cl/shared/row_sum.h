@@ -1,6 +1,4 @@
-/* Sums over the WG items of a group that share a row, which all of them get; WG 1 is the CPU's way. SHARED stands at a kernel's top. */
-#ifndef TN_ROW_SUM_H
-#define TN_ROW_SUM_H
+/* Sums over the WG items of a group (a power of two), which share a row; WG 1 is the CPU's way. A kernel begins with SHARED. */
 #ifndef WG
 #define WG 64
 #endif
@@ -19,10 +17,9 @@ inline float row_sum(float v, __local float *s)
     barrier(CLK_LOCAL_MEM_FENCE);
     return r;
 }
-#define SHARED __local float shared[WG];
+#define SHARED     __local float shared[WG];
 #define ROW_SUM(v) row_sum(v, shared)
 #else
 #define SHARED
 #define ROW_SUM(v) (v)
-#endif
 #endif

@@ -5,8 +5,9 @@
 #include <stdint.h>
 #include <tracknet/config.h>
 
+enum { TN_INTS = 16, TN_LAYER_INTS = 64 };
 typedef struct tn_ints {
-    int v[16], n;
+    int v[TN_LAYER_INTS], n; /* at most TN_INTS of them, but of layers */
 } tn_ints;
 
 /** Names (a list), or one pattern (a string, in PEFT's manner a regular expression or "all-linear"). */
@@ -43,7 +44,7 @@ typedef struct tn_settings {
         int patch_size;
         tn_pair heat_size;
         double sigma, head_std;
-        tn_ints channels, upsample;
+        tn_ints return_stages, channels, upsample;
         int blocks;
         char *norm, *activation;
         bool depthwise, se;
@@ -64,7 +65,8 @@ typedef struct tn_settings {
             double alpha, dropout;
             tn_names targets, exclude;
             tn_pairs rank_pattern, alpha_pattern;
-            tn_strs modules_to_save;
+            tn_strs modules_to_save, layers_pattern;
+            tn_ints layers;
             char *bias, *task_type, *init;
         } lora;
         struct {
@@ -89,12 +91,12 @@ typedef struct tn_settings {
         double cache_gb; /* below 0: as much as the machine lets */
         bool drop_last;
         char *optimizer;
-        double lr, weight_decay, momentum;
+        double lr, weight_decay, momentum, loraplus_ratio;
         char *scheduler;
         int warmup_epochs;
         double warmup_factor;
         char *loss, *invisible;
-        double alpha, beta;
+        double alpha, beta, pos_weight;
         char *es_monitor, *es_mode;
         int es_patience;
         double es_min_delta;
@@ -119,6 +121,7 @@ typedef enum tn_stype {
     TN_S_PATH, /* a text; whoever opens it lets tn_expand_path find a home folder first */
     TN_S_STRS,
     TN_S_INTS,
+    TN_S_LAYERS, /* tn_ints: numbers of layers, of which a single one may stand without brackets */
     TN_S_PAIR,
     TN_S_NAMES,
     TN_S_PAIRS,

@@ -196,6 +196,8 @@ static void set_modules(json_t *c, const tn_adapter_convert *o, const tn_adapter
             json_object_set_new(alphas, path, tn_json_number((a->rslora ? sqrt(times) : times) * mine));
     }
     json_object_set_new(c, "target_modules", targets);
+    json_object_del(c, "layers_to_transform"); /* whole paths say it */
+    json_object_del(c, "layers_pattern");
     json_object_set_new(c, "rank_pattern", ranks);
     json_object_set_new(c, "alpha_pattern", alphas);
     json_object_set_new(c, "r", json_integer((json_int_t)times * r));

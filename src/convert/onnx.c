@@ -1,7 +1,8 @@
-/* A heatmap model as ONNX, opset 17: the inference graph walked node by node. Tokens are [batch, positions, width]; from
- * the patch grid on, tensors are [batch, channels, height, width]. Adapters are merged into the matrices. */
+/* A heatmap model as ONNX, opset 17: the inference graph walked node by node. Tokens are [batch, positions, width]; patches, and
+ * all that is made of maps, are [batch, channels, height, width]. Adapters are merged into the matrices. */
 #include "adapter.h"
 #include "export.h"
+#include "onnx_deform.h"
 #include "onnx_model.h"
 #include "svd.h"
 
@@ -48,16 +49,20 @@ static const char *vector(emitter *e, int slot)
     return onnx_constant(e, slot, 1, (int64_t[]){(int64_t)SLOT(e, slot)->rows * SLOT(e, slot)->cols});
 }
 
+/* One value for each channel of a map. */
+static const char *channels(emitter *e, int slot)
+{
+    return onnx_constant(e, slot, 3, (int64_t[]){(int64_t)SLOT(e, slot)->rows * SLOT(e, slot)->cols, 1, 1});
+}
+
 static const char *reshape(emitter *e, const char *x, int n, const int64_t *shape)
 {
-    return tn_onnx_node(e->o, "Reshape", x, tn_onnx_ints(e->o, "shape", shape, n), NULL, NULL);
+    return tn_onnx_reshape(e->o, x, n, shape);
 }
 
 static const char *transpose(emitter *e, const char *x, int n, const int64_t *perm)
 {
-    const char *y = tn_onnx_node(e->o, "Transpose", x, NULL, NULL, NULL);
-    tn_onnx_list(e->o, "perm", perm, n);
-    return y;
+    return tn_onnx_transpose(e->o, x, n, perm);
 }
 
 static const char *scalar(emitter *e, float v)
@@ -72,8 +77,7 @@ static const char *op2(emitter *e, const char *op, const char *a, const char *b)
 
 static const char *slice(emitter *e, const char *x, int64_t axis, int64_t from, int64_t to)
 {
-    const char *a = tn_onnx_ints(e->o, "from", &from, 1), *b = tn_onnx_ints(e->o, "to", &to, 1);
-    return tn_onnx_node(e->o, "Slice", x, a, b, tn_onnx_ints(e->o, "axis", &axis, 1));
+    return tn_onnx_slice(e->o, x, axis, from, to);
 }
 
 /* ---- linear layers, adapters merged ---- */
@@ -155,13 +159,17 @@ static int onnx_linear(emitter *e, const tn_gnode *n)
 
 /* ---- tokens ---- */
 
+/* A map whose channels are the pixels of a patch. */
 static int onnx_patchify(emitter *e, const tn_gnode *n)
 {
     const tn_attr_patchify *a = &n->a.patchify;
     const int64_t p = a->patch, gh = a->height / p, gw = a->width / p;
-    const char *x = reshape(e, "pixel_values", 6, (int64_t[]){-1, 3, gh, p, gw, p});
-    x = transpose(e, x, 6, (int64_t[]){0, 2, 4, 1, 3, 5});
-    e->name[n->out[0]] = reshape(e, x, 3, (int64_t[]){-1, gh * gw, 3 * p * p});
+    const char *x = "pixel_values";
+    if (a->height % p) x = slice(e, x, 2, 0, gh * p);
+    if (a->width % p) x = slice(e, x, 3, 0, gw * p);
+    x = transpose(e, reshape(e, x, 6, (int64_t[]){-1, 3, gh, p, gw, p}), 6, (int64_t[]){0, 1, 3, 5, 2, 4});
+    e->name[n->out[0]] = reshape(e, x, 4, (int64_t[]){-1, 3 * p * p, gh, gw});
+    e->image[n->out[0]] = true;
     return e->err->status;
 }
 
@@ -187,7 +195,7 @@ static int onnx_tokens(emitter *e, const tn_gnode *n)
     for (int c = 0; !rc && c < D; c++) head[c] = cls[c] + (pos ? pos[c] : 0);
     if (!rc && R) memcpy(head + D, reg, sizeof *reg * (size_t)R * (size_t)D);
     if (!rc) {
-        const char *x = e->name[n->in[0]];
+        const char *x = transpose(e, reshape(e, e->name[n->in[0]], 3, (int64_t[]){0, D, P}), 3, (int64_t[]){0, 2, 1});
         if (pos) x = op2(e, "Add", x, tn_onnx_floats(e->o, "positions", pos + D, 2, (int64_t[]){P, D}));
         const char *batch = tn_onnx_node(e->o, "Shape", x, NULL, NULL, NULL);
         tn_onnx_int(e->o, "start", 0);
@@ -206,9 +214,14 @@ static int onnx_tokens(emitter *e, const tn_gnode *n)
 
 static int onnx_layernorm(emitter *e, const tn_gnode *n)
 {
-    e->name[n->out[0]] = tn_onnx_node(e->o, "LayerNormalization", e->name[n->in[0]], vector(e, n->w[0]), vector(e, n->w[1]), NULL);
+    const bool image = e->image[n->in[0]];
+    const char *x = e->name[n->in[0]];
+    if (image) x = transpose(e, x, 4, (int64_t[]){0, 2, 3, 1});
+    x = tn_onnx_node(e->o, "LayerNormalization", x, vector(e, n->w[0]), vector(e, n->w[1]), NULL);
     tn_onnx_int(e->o, "axis", -1);
     tn_onnx_float(e->o, "epsilon", n->a.layernorm.eps);
+    e->name[n->out[0]] = image ? transpose(e, x, 4, (int64_t[]){0, 3, 1, 2}) : x;
+    e->image[n->out[0]] = image;
     return e->err->status;
 }
 
@@ -265,6 +278,48 @@ static int onnx_attention(emitter *e, const tn_gnode *n)
     return e->err->status;
 }
 
+/* ---- features of several levels ---- */
+
+static int onnx_levels_join(emitter *e, const tn_gnode *n)
+{
+    const tn_levels *l = &n->a.levels_join;
+    const char *x[TN_MAX_LEVELS];
+    for (int i = 0; i < l->n; i++) {
+        x[i] = e->name[n->in[i]];
+        if (!e->image[n->in[i]]) continue;
+        x[i] = reshape(e, x[i], 3, (int64_t[]){-1, e->g.t[n->in[i]].cols, (int64_t)l->h[i] * l->w[i]});
+        x[i] = transpose(e, x[i], 3, (int64_t[]){0, 2, 1});
+    }
+    e->name[n->out[0]] = tn_onnx_concat(e->o, x, l->n, 1);
+    return e->err->status;
+}
+
+/* Positions and the levels' rows, added up here. */
+static int onnx_level_positions(emitter *e, const tn_gnode *n)
+{
+    const tn_levels *l = &n->a.level_positions;
+    const tn_gtensor *pos = &e->g.t[n->in[1]];
+    const size_t D = (size_t)pos->cols;
+    float *embed = onnx_values(e, n->w[0]), *sum = embed ? malloc(sizeof *sum * (size_t)pos->rows * D) : NULL, *to = sum;
+    if (embed && !sum) tn_oom(e->err);
+    for (int i = 0; sum && i < l->n; i++)
+        for (size_t k = 0; k < (size_t)(l->h[i] * l->w[i]) * D; k++, to++) *to = pos->host[to - sum] + embed[(size_t)i * D + k % D];
+    if (sum)
+        e->name[n->out[0]] =
+            op2(e, "Add", e->name[n->in[0]], tn_onnx_floats(e->o, "positions", sum, 2, (int64_t[]){pos->rows, pos->cols}));
+    free(embed);
+    free(sum);
+    return e->err->status;
+}
+
+static int onnx_deform_attention(emitter *e, const tn_gnode *n)
+{
+    const tn_attr_deform *a = &n->a.deform_attention;
+    const char *o = tn_onnx_deform(e->o, a, e->g.t[n->in[0]].cols, e->name[n->in[0]], e->name[n->in[1]]);
+    e->name[n->out[0]] = o;
+    return o ? e->err->status : tn_oom(e->err);
+}
+
 /* ---- both ---- */
 
 static const char *activated(emitter *e, tn_fn fn, const char *x)
@@ -295,7 +350,7 @@ static int onnx_glu(emitter *e, const tn_gnode *n)
 static int onnx_residual(emitter *e, const tn_gnode *n)
 {
     const char *y = e->name[n->in[1]];
-    if (n->w[0] >= 0) y = op2(e, "Mul", y, vector(e, n->w[0]));
+    if (n->w[0] >= 0) y = op2(e, "Mul", y, e->image[n->in[1]] ? channels(e, n->w[0]) : vector(e, n->w[0]));
     e->name[n->out[0]] = op2(e, "Add", e->name[n->in[0]], y);
     e->image[n->out[0]] = e->image[n->in[0]];
     return e->err->status;
@@ -427,7 +482,7 @@ static int onnx_conv_one(emitter *e, const tn_gnode *n)
 /* GroupNorm is an instance norm over groups (GroupNormalization itself came with opset 18). */
 static void group_norm(emitter *e, const tn_gnode *n)
 {
-    const int64_t C = e->g.t[n->in[0]].cols, G = n->a.norm2d.groups;
+    const int64_t G = n->a.norm2d.groups;
     float ones[64], zeros[64] = {0};
     for (int i = 0; i < 64; i++) ones[i] = 1;
     const char *x = e->name[n->in[0]], *shape = tn_onnx_node(e->o, "Shape", x, NULL, NULL, NULL);
@@ -436,8 +491,7 @@ static void group_norm(emitter *e, const tn_gnode *n)
                      tn_onnx_floats(e->o, "zeros", zeros, 1, &G), NULL);
     tn_onnx_float(e->o, "epsilon", 1e-5f);
     y = op2(e, "Reshape", y, shape);
-    const int64_t dims[] = {C, 1, 1};
-    e->name[n->out[0]] = op2(e, "Add", op2(e, "Mul", y, onnx_constant(e, n->w[0], 3, dims)), onnx_constant(e, n->w[1], 3, dims));
+    e->name[n->out[0]] = op2(e, "Add", op2(e, "Mul", y, channels(e, n->w[0])), channels(e, n->w[1]));
 }
 
 static int onnx_norm2d(emitter *e, const tn_gnode *n)
@@ -451,6 +505,21 @@ static int onnx_norm2d(emitter *e, const tn_gnode *n)
         tn_onnx_float(e->o, "epsilon", 1e-5f);
         e->name[n->out[0]] = y;
     }
+    e->image[n->out[0]] = true;
+    return e->err->status;
+}
+
+static int onnx_grn(emitter *e, const tn_gnode *n)
+{
+    const char *x = e->name[n->in[0]], *norm = tn_onnx_node(e->o, "ReduceL2", x, NULL, NULL, NULL);
+    tn_onnx_list(e->o, "axes", (int64_t[]){2, 3}, 2);
+    tn_onnx_int(e->o, "keepdims", 1);
+    const char *mean = tn_onnx_node(e->o, "ReduceMean", norm, NULL, NULL, NULL);
+    tn_onnx_list(e->o, "axes", (int64_t[]){1}, 1);
+    tn_onnx_int(e->o, "keepdims", 1);
+    const char *beside = op2(e, "Div", norm, op2(e, "Add", mean, scalar(e, 1e-6f)));
+    const char *y = op2(e, "Add", op2(e, "Mul", op2(e, "Mul", x, beside), channels(e, n->w[0])), channels(e, n->w[1]));
+    e->name[n->out[0]] = op2(e, "Add", y, x);
     e->image[n->out[0]] = true;
     return e->err->status;
 }
@@ -513,7 +582,7 @@ static void properties(emitter *e)
     tn_onnx_property(e->o, "input",
                      "pixel_values: RGB / 255, resized as Pillow's BILINEAR, then (x - mean) / std with mean 0.485 0.456 "
                      "0.406 and std 0.229 0.224 0.225 where normalize is imagenet");
-    tn_onnx_property(e->o, "output", !strcmp(s->training.loss, "focal") ? "heatmap: logits" : "heatmap: peak 1 at the ball");
+    tn_onnx_property(e->o, "output", tn_loss_logits(s->training.loss) ? "heatmap: logits" : "heatmap: peak 1 at the ball");
 }
 
 static int export_graph(emitter *e, const char *path)

@@ -88,6 +88,7 @@ static int build_model(tn_engine *e, const tn_hf_dir *hf, const tn_lora *other, 
     if (body.patch && body.patch != s->model.patch_size)
         return tn_fail(err, TN_ERR_CONFIG, "model.backbone.patch_size is %d, but '%s' has patches of %d; set it to %d",
                        s->model.patch_size, hf->path, body.patch, body.patch);
+    TN_TRY(tn_backbone_return(&body, s->model.return_stages.v, s->model.return_stages.n, err));
     TN_TRY(tn_decoder_of_settings(&dec, s, err));
     const tn_lora lora = other ? *other : tn_lora_of_settings(s);
     const bool full = !lora.enabled && trains_backbone(s, hf);
@@ -174,6 +175,11 @@ static int open_engine(tn_engine **out, const tn_settings *s, const tn_run_optio
 
 int tn_engine_open(tn_engine **out, const tn_settings *s, const tn_run_options *o, bool optimiser, bool dry, tn_error *err)
 {
+    if (optimiser && s->training.loraplus_ratio != 1 && !s->model.lora.enabled)
+        return tn_fail(
+            err, TN_ERR_CONFIG,
+            "training.optimizer.loraplus_lr_ratio is %g, but there are no adapters: set model.lora.enabled, or leave it at 1",
+            s->training.loraplus_ratio);
     return open_engine(out, s, o, NULL, optimiser, dry, err);
 }
 

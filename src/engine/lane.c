@@ -212,10 +212,15 @@ static int record_group(tn_lane *l, int g, tn_error *err)
     const tn_store *s = store_of(l);
     const tn_settings *conf = l->e->s;
     const bool sgd = !strcmp(conf->training.optimizer, "sgd");
-    const double n = (double)s->group_len[g];
-    const tn_optim_range r = tn_store_range(s, g);
-    note(l, sgd ? "sgd" : "adamw", 2 + g, (sgd ? 6 : 16) * n, (sgd ? 20 : 28) * n);
-    return sgd ? tn_sgd(&l->optim, &r, (float)conf->training.momentum, err) : tn_adamw(&l->optim, &r, &adam, err);
+    tn_optim_range ranges[TN_STORE_RANGES];
+    const int parts = tn_store_ranges(s, g, (float)conf->training.loraplus_ratio, ranges);
+    for (int i = 0; i < parts; i++) {
+        const tn_optim_range *r = &ranges[i];
+        const double n = (double)r->n;
+        note(l, sgd ? "sgd" : "adamw", 2 + g + TN_GROUPS * i, (sgd ? 6 : 16) * n, (sgd ? 20 : 28) * n);
+        TN_TRY(sgd ? tn_sgd(&l->optim, r, (float)conf->training.momentum, err) : tn_adamw(&l->optim, r, &adam, err));
+    }
+    return 0;
 }
 
 static void note_clip(tn_lane *l)

@@ -4,7 +4,7 @@
 
 static int ints_of(int *to, const tn_ints *v)
 {
-    memcpy(to, v->v, sizeof v->v);
+    memcpy(to, v->v, sizeof *to * (size_t)v->n); /* as many as a list of the schema may have */
     return v->n;
 }
 
@@ -85,7 +85,11 @@ tn_lora tn_lora_of_settings(const tn_settings *s)
                  .exclude_pattern = s->model.lora.exclude.pattern,
                  .rank_pattern = {s->model.lora.rank_pattern.key, s->model.lora.rank_pattern.value},
                  .alpha_pattern = {s->model.lora.alpha_pattern.key, s->model.lora.alpha_pattern.value},
+                 .n_layers = s->model.lora.layers.n,
+                 .layers_pattern = s->model.lora.layers_pattern,
                  .modules_to_save = s->model.lora.modules_to_save};
+    _Static_assert(sizeof l.layers == sizeof s->model.lora.layers.v, "as many layers may be named");
+    memcpy(l.layers, s->model.lora.layers.v, sizeof l.layers);
     init_of(&l, s->model.lora.init, s->model.lora.loftq_iter);
     snprintf(l.bias, sizeof l.bias, "%s", s->model.lora.bias);
     return l;

@@ -23,7 +23,7 @@ int tn_engine_finish(tn_engine *e, tn_error *err)
 
 tn_loss_spec tn_engine_loss(const tn_engine *e)
 {
-    return (tn_loss_spec){!strcmp(e->s->training.loss, "focal"), (float)e->s->training.alpha, (float)e->s->training.beta};
+    return tn_loss_named(e->s->training.loss, e->s->training.alpha, e->s->training.beta, e->s->training.pos_weight);
 }
 
 static bool teaches_empty(const tn_engine *e)

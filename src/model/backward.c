@@ -236,6 +236,42 @@ TN_DECLARE_BACKWARD(attention)
     return 0;
 }
 
+TN_DECLARE_BACKWARD(levels_join)
+{
+    (void)err;
+    const tn_gnode f = p->g->n[i];
+    const tn_levels *l = &f.a.levels_join;
+    for (int k = 0; k < l->n; k++) {
+        if (!needs(p, f.in[k])) continue;
+        tn_gnode *n = like(p, &f, TN_OP_GRID, grad_of(p, &f), -1, -1);
+        n->a.grid = (tn_attr_map){tn_levels_rows(l, k), l->h[k], l->w[k]};
+        gives(p, n, f.in[k]);
+    }
+    return 0;
+}
+
+TN_DECLARE_BACKWARD(level_positions)
+{
+    (void)err;
+    const tn_gnode f = p->g->n[i];
+    if (trains(p, f.w[0])) like(p, &f, TN_OP_LEVEL_GRAD, grad_of(p, &f), -1, -1);
+    contribute(p, f.in[0], grad_of(p, &f));
+    return 0;
+}
+
+TN_DECLARE_BACKWARD(deform_attention)
+{
+    (void)err;
+    const tn_gnode f = p->g->n[i];
+    const int d_o = grad_of(p, &f), samples = need(p, f.in[1]);
+    if (needs(p, f.in[1])) {
+        const int value = need(p, f.in[0]);
+        gives(p, like(p, &f, TN_OP_DEFORM_DSAMPLES, value, samples, d_o), f.in[1]);
+    }
+    if (needs(p, f.in[0])) gives(p, like(p, &f, TN_OP_DEFORM_DVALUE, samples, d_o, -1), f.in[0]);
+    return 0;
+}
+
 /* The output's gradient is the skip's as it is, and the branch's too where nothing scales it. */
 TN_DECLARE_BACKWARD(residual)
 {
@@ -367,14 +403,26 @@ TN_DECLARE_BACKWARD(conv_one)
     return 0;
 }
 
-TN_DECLARE_BACKWARD(norm2d)
+/* The same, of those that read statistics too. */
+static int reads_stats(tn_autodiff *p, int i, tn_opcode op)
 {
     const tn_gnode f = p->g->n[i];
-    if (f.a.norm2d.stats == TN_STATS_RUNNING)
-        return tn_fail(err, TN_ERR_ARGUMENT, "a normalisation by running statistics has no backward");
     const int dy = grad_of(p, &f), x = need(p, f.in[0]), stats = by_product(p, f.out[1]);
-    gives(p, like(p, &f, TN_OP_NORM2D_BACK, x, stats, dy), f.in[0]);
+    gives(p, like(p, &f, op, x, stats, dy), f.in[0]);
     return 0;
+}
+
+TN_DECLARE_BACKWARD(norm2d)
+{
+    if (p->g->n[i].a.norm2d.stats == TN_STATS_RUNNING)
+        return tn_fail(err, TN_ERR_ARGUMENT, "a normalisation by running statistics has no backward");
+    return reads_stats(p, i, TN_OP_NORM2D_BACK);
+}
+
+TN_DECLARE_BACKWARD(grn)
+{
+    (void)err;
+    return reads_stats(p, i, TN_OP_GRN_BACK);
 }
 
 TN_DECLARE_BACKWARD(scale_channels)

@@ -8,6 +8,7 @@
  */
 #ifndef TN_OPERATIONS_H
 #define TN_OPERATIONS_H
+#include "levels.h"
 #include "numeric.h"
 #include <stdbool.h>
 
@@ -57,7 +58,7 @@ typedef struct tn_attr_heads {
 typedef struct tn_attr_fn {
     tn_fn fn;
 } tn_attr_fn;
-/** Of a sample's rows the first `skip` are left out; h x w are the rest. */
+/** Of a sample's rows those from `skip` on, h x w of them. */
 typedef struct tn_attr_map {
     int skip, h, w;
 } tn_attr_map;
@@ -97,6 +98,11 @@ typedef struct tn_attr_dropout {
     bool rest;
 } tn_attr_dropout;
 
+typedef struct tn_attr_deform {
+    tn_levels levels;
+    int heads, points; /* points: samples of a head and level */
+} tn_attr_deform;
+
 /* ---- rows ---- */
 
 enum { TN_IN0 = 1, TN_IN1 = 2, TN_IN2 = 4 };
@@ -127,12 +133,18 @@ typedef enum tn_again { TN_AGAIN_NEVER, TN_AGAIN_CHEAP, TN_AGAIN_DEAR } tn_again
     X(ROPE, rope, tn_attr_rope, 2, 1, few, rope, DEAR, TN_IN0, TN_OPERATION_IN_PLACE) \
     /* qkv [B*N, 3D] -> o [B*N, D], lse [B*heads, N] float32 */ \
     X(ATTENTION, attention, tn_attr_heads, 1, 2, attention, attention, DEAR, 0, 0) \
+    /* maps [B*h*w, D] of each level -> x [B*N, D], N positions of all levels, one level after another */ \
+    X(LEVELS_JOIN, levels_join, tn_levels, 8, 1, moves, levels_join, DEAR, 0, 0) \
+    /* x, const positions [N, D] float32; w0 a row for each level -> x + positions + the level's row */ \
+    X(LEVEL_POSITIONS, level_positions, tn_levels, 2, 1, few, level_positions, CHEAP, TN_IN0, 0) \
+    /* value [B*N, D], samples [B*N, 3*heads*levels*points]: offsets (x, y), then logits (tn_deform of ops.h) -> o [B*N, D] */ \
+    X(DEFORM_ATTENTION, deform_attention, tn_attr_deform, 2, 1, deform, deform_attention, DEAR, 0, 0) \
     /* x, y -> x + w0*y (w0 -1: x + y) */ \
     X(RESIDUAL, residual, tn_attr_none, 2, 1, few, residual, DEAR, TN_IN0 | TN_IN1, 0) \
     X(ACT, act, tn_attr_fn, 1, 1, function, act, CHEAP, TN_IN0, 0) \
     /* u [rows, 2c] -> f(left) * right [rows, c] */ \
     X(GLU, glu, tn_attr_fn, 1, 1, function, glu, CHEAP, 0, 0) \
-    /* tokens [B*N, D] -> patches [B*P, D] */ \
+    /* x [B*N, D] -> a map [B*h*w, D]: patches behind other tokens, a level between others */ \
     X(GRID, grid, tn_attr_map, 1, 1, moves, grid, DEAR, 0, 0) \
     X(BILINEAR, bilinear, tn_attr_resize, 1, 1, resize, bilinear, DEAR, 0, 0) \
     /* x [B*out_h*out_w, C], z [B*in_h*in_w, C] -> x + z at the nearest position, PyTorch's floor(i * in / out) */ \
@@ -145,6 +157,8 @@ typedef enum tn_again { TN_AGAIN_NEVER, TN_AGAIN_CHEAP, TN_AGAIN_DEAR } tn_again
     X(CONV_ONE, conv_one, tn_attr_conv, 2, 1, conv, conv_one, DEAR, 0, 0) \
     /* x; w0 gamma, w1 beta, w2 running mean, w3 running variance -> y, stats [units*groups, 2] float32 */ \
     X(NORM2D, norm2d, tn_attr_norm2d, 1, 2, norm, norm2d, CHEAP, TN_IN0, 0) \
+    /* x [B*rows, C]; w0 gamma, w1 beta -> y, norms [2B, C] float32 */ \
+    X(GRN, grn, tn_attr_sample, 1, 2, norm, grn, CHEAP, TN_IN0, 0) \
     /* x -> s [B, C] float32 */ \
     X(SAMPLE_MEAN, sample_mean, tn_attr_sample, 1, 1, reduce, sample_mean, DEAR, 0, 0) \
     /* x, z [B, C] float32 -> x * z */ \
@@ -185,6 +199,12 @@ typedef enum tn_again { TN_AGAIN_NEVER, TN_AGAIN_CHEAP, TN_AGAIN_DEAR } tn_again
     X(ROPE_BACK, rope_back, tn_attr_rope, 2, 1, few, none, NEVER, TN_IN0, TN_OPERATION_IN_PLACE) \
     /* qkv, o, lse, do -> dqkv, delta [B*heads, N] float32. Fused: q and k turned back by in[4] */ \
     X(ATTENTION_BACK, attention_back, tn_attr_rope, 5, 2, attention_back, none, NEVER, 0, 0) \
+    /* dy: w0 */ \
+    X(LEVEL_GRAD, level_grad, tn_levels, 1, 0, reduce, none, NEVER, 0, 0) \
+    /* value, samples, do -> dsamples */ \
+    X(DEFORM_DSAMPLES, deform_dsamples, tn_attr_deform, 3, 1, deform, none, NEVER, 0, 0) \
+    /* samples, do -> dvalue */ \
+    X(DEFORM_DVALUE, deform_dvalue, tn_attr_deform, 2, 1, deform_dvalue, none, NEVER, 0, 0) \
     /* do -> w0*do */ \
     X(SCALE_COLS, scale_cols, tn_attr_none, 1, 1, few, none, NEVER, TN_IN0, 0) \
     /* do, y: w0 */ \
@@ -192,7 +212,8 @@ typedef enum tn_again { TN_AGAIN_NEVER, TN_AGAIN_CHEAP, TN_AGAIN_DEAR } tn_again
     /* x, dy -> dx */ \
     X(ACT_BACK, act_back, tn_attr_fn, 2, 1, function, none, NEVER, TN_IN1, 0) \
     X(GLU_BACK, glu_back, tn_attr_fn, 2, 1, function, none, NEVER, TN_IN0, 0) \
-    X(GRID_BACK, grid_back, tn_attr_map, 1, 1, moves, none, NEVER, 0, 0) \
+    /* dmap -> dx, 0 in the other rows */ \
+    X(GRID_BACK, grid_back, tn_attr_map, 1, 1, moves, none, NEVER, 0, TN_OPERATION_ADDS) \
     X(BILINEAR_BACK, bilinear_back, tn_attr_resize, 1, 1, resize, none, NEVER, 0, 0) \
     /* dy -> dz: the sum over the positions that took from it */ \
     X(NEAREST_BACK, nearest_back, tn_attr_resize, 1, 1, reduce, none, NEVER, 0, TN_OPERATION_ADDS) \
@@ -206,6 +227,8 @@ typedef enum tn_again { TN_AGAIN_NEVER, TN_AGAIN_CHEAP, TN_AGAIN_DEAR } tn_again
     X(CONV_ONE_BACK, conv_one_back, tn_attr_conv, 3, 2, conv_one_back, none, NEVER, 0, 0) \
     /* x, stats, dy -> dx; w0, w1 */ \
     X(NORM2D_BACK, norm2d_back, tn_attr_norm2d, 3, 1, norm, none, NEVER, TN_IN2, 0) \
+    /* x, norms, dy -> dx; w0, w1 */ \
+    X(GRN_BACK, grn_back, tn_attr_sample, 3, 1, norm, none, NEVER, TN_IN2, 0) \
     X(DROPOUT2D_BACK, dropout2d_back, tn_attr_dropout2d, 1, 1, few, none, NEVER, TN_IN0, 0) \
     X(DROPOUT_BACK, dropout_back, tn_attr_dropout, 1, 1, few, none, NEVER, TN_IN0, TN_OPERATION_ADDS) \
     /* dy, u or -1, 1/n: magnitudes and biases of the parts */ \

@@ -70,6 +70,15 @@ int tn_parts_conv(const tn_parts *p, const char *module, int out, int in, int k,
     return slot(p, name, b);
 }
 
+int tn_parts_kernel(const tn_parts *p, const char *module, int out, int in, int k)
+{
+    char name[160];
+    snprintf(name, sizeof name, "%s.weight", module);
+    TN_TRY(tn_parts_add(p, name, 4, (int[]){out, in, k, k}, TN_INIT_TRUNC));
+    snprintf(name, sizeof name, "%s.bias", module);
+    return tn_parts_vector(p, name, out, TN_INIT_ZERO);
+}
+
 void tn_parts_plain(const tn_parts *p, int fan_in)
 {
     tn_slot *weight = &p->m->slots[p->m->n_slots - 2];

@@ -69,6 +69,37 @@ static int batchnorm(tn_trial *t)
     return tn_trial_compare(t, back, want_s);
 }
 
+/* A channel that is zero all over among them. */
+static int response_norm(tn_trial *t)
+{
+    static const int sizes[3][4] = {{2, 3, 5, 6}, {3, 7, 5, 32}, {2, 29, 31, 80}}; /* batch, h, w, c */
+    const int *z = sizes[t->size], unit = z[1] * z[2], R = z[0] * unit, C = z[3];
+    tn_tensor *x, *g, *b, *dy, *y, *norms, *dx, *dg, *db;
+    float *hx, *hg, *hb, *hdy, *hdg, *hdb, *want = tn_trial_host(t, (size_t)R * (size_t)C);
+    TN_TRY(tn_trial_in(t, ACT, R, C, &x, &hx));
+    TN_TRY(tn_trial_in(t, TN_F32, 1, C, &g, &hg));
+    TN_TRY(tn_trial_in(t, TN_F32, 1, C, &b, &hb));
+    TN_TRY(tn_trial_in(t, ACT, R, C, &dy, &hdy));
+    TN_TRY(tn_trial_in(t, TN_F32, 1, C, &dg, &hdg));
+    TN_TRY(tn_trial_in(t, TN_F32, 1, C, &db, &hdb));
+    TN_TRY(tn_trial_out(t, ACT, R, C, &y));
+    TN_TRY(tn_trial_out(t, ACT, R, C, &dx));
+    TN_TRY(tn_trial_out(t, TN_F32, 2 * z[0], C, &norms));
+    if (!want) return tn_oom(ERR);
+    for (int r = 0; r < unit; r++) hx[r * C + C / 2] = 0;
+    TN_TRY(tn_trial_given(t, x, hx));
+    const tn_grn n = {x, norms, g, b, unit, 1e-6f};
+    const tn_ref_norm ref = {hx, hg, hb, 1e-6f, R, C, unit, 0};
+    TN_TRY(tn_grn_forward(t->c, &n, y, ERR));
+    tn_ref_grn(&ref, want);
+    TN_TRY(tn_trial_compare(t, y, want));
+    TN_TRY(tn_grn_backward(t->c, &n, dy, dx, dg, db, ERR));
+    tn_ref_grn_backward(&ref, hdy, want, hdg, hdb);
+    TN_TRY(tn_trial_compare(t, dx, want));
+    TN_TRY(tn_trial_compare(t, dg, hdg));
+    return tn_trial_compare(t, db, hdb);
+}
+
 /* A convolution of B images of h x w from C to O channels. halves: the kernel is stored as the activations are, as a frozen one. */
 typedef struct {
     int B, h, w, C, O, kernel, stride, pad, groups;
@@ -253,7 +284,7 @@ static int nearest(tn_trial *t)
 
 static int patchify(tn_trial *t)
 {
-    const int B = 2, p = 3 + t->size, H = 2 * p, W = 3 * p;
+    const int B = 2, p = 3 + t->size, H = 2 * p + p / 2, W = 3 * p + p - 1;
     tn_tensor *px, *cols;
     float *h, *want = tn_trial_host(t, (size_t)(B * 3 * H * W));
     TN_TRY(tn_trial_in(t, TN_F32, B * 3 * H, W, &px, &h));
@@ -265,10 +296,11 @@ static int patchify(tn_trial *t)
     return tn_trial_compare(t, cols, want);
 }
 
-static int patchify_bytes_one(tn_trial *t, int p, bool normalize)
+/* Images that are below and at the right larger than whole patches. */
+static int patchify_bytes_one(tn_trial *t, int p, int below, int right, bool normalize)
 {
-    enum { B = 2, MAX_PATCH = 16, MAX_BYTES = B * 3 * 2 * 3 * MAX_PATCH * MAX_PATCH };
-    const int H = 2 * p, W = 3 * p, n = B * 3 * H * W;
+    enum { B = 2, MAX_PATCH = 16, MAX_BYTES = B * 3 * 3 * 4 * MAX_PATCH * MAX_PATCH };
+    const int H = 2 * p + below, W = 3 * p + right, n = B * 3 * H * W;
     const tn_patches s = {H, W, p, normalize};
     tn_tensor *frames, *cols;
     uint8_t bytes[MAX_BYTES];
@@ -285,8 +317,9 @@ static int patchify_bytes_one(tn_trial *t, int p, bool normalize)
 static int patchify_bytes(tn_trial *t)
 {
     for (int normalize = 0; normalize < 2; normalize++) {
-        TN_TRY(patchify_bytes_one(t, 3 + t->size, normalize));
-        TN_TRY(patchify_bytes_one(t, t->size == 2 ? 16 : 8, normalize));
+        TN_TRY(patchify_bytes_one(t, 3 + t->size, 1, 2, normalize));
+        TN_TRY(patchify_bytes_one(t, t->size == 2 ? 16 : 8, 0, 0, normalize));
+        TN_TRY(patchify_bytes_one(t, 8, 3, 0, normalize));
     }
     return 0;
 }
@@ -327,65 +360,10 @@ static int tokens(tn_trial *t)
     return tn_trial_compare(t, x, want);
 }
 
-static int loss_one(tn_trial *t, bool focal)
-{
-    const int B = 3, S = 35 + 400 * t->size;
-    tn_tensor *p, *y, *m, *dp, *part;
-    float *hp, target[3 * 1000], mask[3] = {1, 0, 1}, partial[TN_PARTIALS], *want = tn_trial_host(t, (size_t)(B * S));
-    for (int i = 0; i < B * S; i++) target[i] = i < 2 * S ? (float)tn_rng_uniform(&t->rng) : 0; /* the last one has no ball */
-    TN_TRY(tn_trial_in(t, TN_F32, B * S, 1, &p, &hp));
-    TN_TRY(tn_trial_put(t, TN_F32, B * S, 1, target, &y));
-    TN_TRY(tn_trial_put(t, TN_F32, B, 1, mask, &m));
-    TN_TRY(tn_trial_out(t, TN_F32, B * S, 1, &dp));
-    TN_TRY(tn_trial_out(t, TN_F32, TN_PARTIALS, 1, &part));
-    if (!want) return tn_oom(ERR);
-    const tn_loss_spec spec = {focal, 2, 4};
-    const tn_step_constants now = {.seed = TN_TRIAL_SEED, .inv_mask = 1.0f / (float)(2 * S)};
-    TN_TRY(tn_ctx_step(t->c, &now, ERR));
-    TN_TRY(tn_heatmap_loss(t->c, p, y, m, &spec, dp, part, ERR));
-    const tn_ref_loss ref = {B, S, focal, 2, 4, 1.0 / (2 * S)};
-    double l = tn_ref_heatmap_loss(&ref, hp, target, mask, want), sum = 0;
-    TN_TRY(tn_trial_compare(t, dp, want));
-    if (t->c->dry) return 0;
-    TN_TRY(tn_tensor_get(t->c->dev, part, partial, ERR));
-    for (int i = 0; i < TN_PARTIALS; i++) sum += partial[i];
-    t->worst = fmax(t->worst, fabs(sum - l) / l);
-    return 0;
-}
-
-/* The ball inside, on the border, outside and invisible, which asks for nothing and for an empty heatmap; a narrow and a wide
- * Gaussian. */
-static int heatmap_target(tn_trial *t)
-{
-    const int B = 4, h = 5 + 6 * t->size, w = 7 + 10 * t->size, S = h * w;
-    const float fw = (float)w, fh = (float)h, labels[] = {0.3f * fw, 0.6f * fh, 1, 0, fh - 1, 1, fw + 1.5f, -0.75f, 1, 2, 2, 0};
-    const float sigma[] = {0.3f, 2, 50};
-    tn_tensor *l, *target, *mask;
-    float want_mask[4], *want = tn_trial_host(t, (size_t)(B * S));
-    TN_TRY(tn_trial_put(t, TN_F32, B, 3, labels, &l));
-    if (!want) return tn_oom(ERR);
-    for (size_t k = 0; k < 2 * TN_COUNT(sigma); k++) {
-        const tn_target_spec spec = {h, w, sigma[k / 2], k % 2};
-        const tn_ref_target ref = {B, h, w, sigma[k / 2], k % 2};
-        TN_TRY(tn_trial_out(t, TN_F32, B * S, 1, &target));
-        TN_TRY(tn_trial_out(t, TN_F32, B, 1, &mask));
-        TN_TRY(tn_heatmap_target(t->c, l, &spec, target, mask, ERR));
-        tn_ref_heatmap_target(&ref, labels, want, want_mask);
-        TN_TRY(tn_trial_compare(t, target, want));
-        TN_TRY(tn_trial_compare(t, mask, want_mask));
-    }
-    return 0;
-}
-
-static int losses(tn_trial *t)
-{
-    TN_TRY(loss_one(t, false));
-    return loss_one(t, true);
-}
-
 const tn_case tn_cases_spatial[] = {
     {"groupnorm", groupnorm, false, {NULL}},
     {"batchnorm", batchnorm, false, {NULL}},
+    {"global response norm", response_norm, false, {NULL}},
     {"depthwise convolution", depthwise, false, {NULL}},
     {"full convolution", full_conv, false, {NULL}},
     {"bilinear resize", bilinear, false, {NULL}},
@@ -393,7 +371,5 @@ const tn_case tn_cases_spatial[] = {
     {"patchify", patchify, false, {NULL}},
     {"patchify of bytes", patchify_bytes, false, {NULL}},
     {"tokens and grid", tokens, false, {NULL}},
-    {"heatmap target", heatmap_target, true, {NULL}},
-    {"heatmap losses", losses, true, {NULL}},
     {0},
 };

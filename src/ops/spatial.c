@@ -87,7 +87,8 @@ int tn_grid_forward(tn_ctx *c, const tn_tensor *x, int batch, int skip, tn_tenso
 {
     tn_dtype act;
     TN_TRY(tn_storage(&act, "a grid", TN_LIST(x, grid), NULL, err));
-    tn_arg args[] = {TN_BUF(x->mem), TN_BUF(grid->mem), TN_INT(x->rows / batch), TN_INT(skip), TN_INT(x->cols), TN_INT(grid->rows)};
+    tn_arg args[] = {TN_BUF(x->mem),  TN_BUF(grid->mem), TN_INT(x->rows / batch), TN_INT(skip), TN_INT(grid->rows / batch),
+                     TN_INT(x->cols), TN_INT(grid->rows)};
     return token_rows(c, "grid_forward", grid, args, TN_COUNT(args), err);
 }
 
@@ -95,7 +96,16 @@ int tn_grid_backward(tn_ctx *c, const tn_tensor *dgrid, int batch, int skip, tn_
 {
     tn_dtype act;
     TN_TRY(tn_storage(&act, "a grid's backward", TN_LIST(dgrid, dx), NULL, err));
-    tn_arg args[] = {TN_BUF(dgrid->mem), TN_BUF(dx->mem),  TN_INT(dx->rows / batch),
-                     TN_INT(skip),       TN_INT(dx->cols), TN_INT(dx->rows)};
+    tn_arg args[] = {TN_BUF(dgrid->mem),          TN_BUF(dx->mem),  TN_INT(dx->rows / batch), TN_INT(skip),
+                     TN_INT(dgrid->rows / batch), TN_INT(dx->cols), TN_INT(dx->rows)};
     return token_rows(c, "grid_backward", dx, args, TN_COUNT(args), err);
+}
+
+int tn_grid_put(tn_ctx *c, const tn_tensor *grid, int batch, int skip, bool add, tn_tensor *x, tn_error *err)
+{
+    tn_dtype act;
+    TN_TRY(tn_storage(&act, "a grid's rows", TN_LIST(grid, x), NULL, err));
+    tn_arg args[] = {TN_BUF(grid->mem),          TN_BUF(x->mem),  TN_INT(x->rows / batch), TN_INT(skip),
+                     TN_INT(grid->rows / batch), TN_INT(x->cols), TN_INT(grid->rows),      TN_INT(add)};
+    return token_rows(c, "grid_put", grid, args, TN_COUNT(args), err);
 }

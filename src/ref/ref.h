@@ -22,10 +22,14 @@ typedef double tn_real;
 #define tn_ref_act_slope          tn_ref_act_slope_double
 #define tn_ref_norm2d             tn_ref_norm2d_double
 #define tn_ref_norm2d_backward    tn_ref_norm2d_backward_double
+#define tn_ref_grn                tn_ref_grn_double
+#define tn_ref_grn_backward       tn_ref_grn_backward_double
 #define tn_ref_convolve           tn_ref_convolve_double
 #define tn_ref_convolve_backward  tn_ref_convolve_backward_double
 #define tn_ref_bilinear           tn_ref_bilinear_double
 #define tn_ref_bilinear_backward  tn_ref_bilinear_backward_double
+#define tn_ref_deform             tn_ref_deform_double
+#define tn_ref_deform_backward    tn_ref_deform_backward_double
 #define tn_ref_upsample_add       tn_ref_upsample_add_double
 #define tn_ref_nearest_backward   tn_ref_nearest_backward_double
 #define tn_ref_row                tn_ref_row_double
@@ -75,6 +79,9 @@ double tn_ref_act_slope(int fn, double x);
 
 void tn_ref_norm2d(const tn_ref_norm *n, tn_real *y);
 void tn_ref_norm2d_backward(const tn_ref_norm *n, const tn_real *dy, tn_real *dx, tn_real *dgamma, tn_real *dbeta);
+/** Global response normalisation: x + gamma * (x * N) + beta, N a channel's norm over the unit's rows, over the channels' mean. */
+void tn_ref_grn(const tn_ref_norm *n, tn_real *y);
+void tn_ref_grn_backward(const tn_ref_norm *n, const tn_real *dy, tn_real *dx, tn_real *dgamma, tn_real *dbeta);
 
 /** Channels last, zero padding: x [batch*in_h*in_w, ci], w [co, ci/groups, kernel, kernel], bias [co] or NULL, y and dy
  * [batch*out_h*out_w, co]. */
@@ -108,6 +115,18 @@ void tn_ref_row(const tn_ref_row_map *r, tn_real *out);
 /** Added to: dw, db, dv and dk (d: of the result); NULL: not wanted. */
 void tn_ref_row_backward(const tn_ref_row_map *r, const tn_real *d, tn_real *dw, tn_real *db, tn_real *dv, tn_real *dk);
 
+/** Multi-scale deformable self-attention (Zhu et al. 2020). N: positions of all levels, one level after another; D = heads * width.
+ * value [batch*N, D]; samples [batch*N, 3*heads*levels*points]: offsets (x, y) in pixels of their level by head, level and point,
+ * then as many logits, of which each head has a softmax. A query looks from the middle of its own cell; a level is zero outside. */
+typedef struct tn_ref_deformable {
+    const tn_real *value, *samples;
+    int batch, heads, width, levels, points;
+    const int *h, *w; /* of the levels */
+} tn_ref_deformable;
+void tn_ref_deform(const tn_ref_deformable *a, tn_real *o);
+/** From d_o [batch*N, D]. */
+void tn_ref_deform_backward(const tn_ref_deformable *a, const tn_real *d_o, tn_real *dvalue, tn_real *dsamples);
+
 void tn_ref_patchify(const tn_real *pixels, int batch, int h, int w, int patch, tn_real *cols);
 /** From RGB bytes [batch, h, w, 3]: / 255, then by ImageNet's mean and deviation when asked for. */
 void tn_ref_patchify_bytes(const uint8_t *frames, int batch, int h, int w, int patch, bool normalize, tn_real *cols);
@@ -121,8 +140,8 @@ void tn_ref_heatmap_target(const tn_ref_target *t, const tn_real *labels, tn_rea
 
 typedef struct tn_ref_loss {
     int batch, sample; /* pixels of a sample */
-    bool focal;
-    double alpha, beta, inv_mask;
+    bool logits;       /* as tn_loss_spec */
+    double alpha, beta, pos_weight, bound, inv_mask;
 } tn_ref_loss;
 /** Returns the loss; dp may be NULL. mask has one value a sample. */
 double tn_ref_heatmap_loss(const tn_ref_loss *l, const tn_real *p, const tn_real *t, const tn_real *mask, tn_real *dp);

@@ -190,7 +190,7 @@ int load_trained(test *t, tn_error *err)
         const tn_st_file *f = lora ? t->adapter : t->decoder;
         const tn_st_tensor *v = lora ? tn_st_find_common(f, s->name) : tn_st_find(f, s->name);
         if (!v || v->count != (int64_t)s->rows * s->cols)
-            return tn_fail(err, TN_ERR_FORMAT, "%s: '%s' is missing or misshapen", f->path, s->name);
+            return tn_fail(err, TN_ERR_FORMAT, "%s: '%s' [%d, %d] is missing or misshapen", f->path, s->name, s->rows, s->cols);
         float *w = malloc((size_t)v->count * sizeof *w);
         int rc = w ? tn_st_read_f32(f, v, w, err) : tn_oom(err);
         if (!rc) rc = tn_store_set(t->session->store, i, w, err);
