@@ -1,4 +1,4 @@
-/* Masked heatmap losses, value and slope together. p, t, dp [B, S] float32, mask [B] (one a sample).
+/* Masked heatmap losses, value and slope together. p, t, dp [B, S, K] float32, mask [B, K] (one a heatmap).
  * step->inv_mask = 1 / max(sum(mask), 1e-8) over the whole batch; dp = loss scale * dloss/dp.
  * partial[group]: the share of WG items in the loss (unscaled); items stride over all elements, so the sum is fixed. */
 #include "common.h"
@@ -8,6 +8,9 @@
 #endif
 #ifndef WG
 #define WG 1
+#endif
+#ifndef HEATS
+#define HEATS 1 /* K */
 #endif
 #ifndef FOCAL
 #define FOCAL 0
@@ -25,7 +28,7 @@ __kernel void heatmap_loss(const __global float *p, const __global float *t, con
     const float inv = step->inv_mask, grad_scale = state->loss_scale;
     float sum = 0.0f;
     for (int i = (int)get_global_id(0); i < n; i += ITEMS * WG) {
-        const float m = mask[i / sample], x = p[i], y = t[i];
+        const float m = mask[i / sample * HEATS + i % HEATS], x = p[i], y = t[i];
 #if FOCAL
         const float s = 1.0f / (1.0f + exp(-x)), q = clamp(s, 1e-6f, 1.0f - 1e-6f), r = 1.0f - q;
         const float lq = log(q), lr = log(r), b = y == 0.0f ? 1.0f : pow_pos(1.0f - y, beta + 1.0f);

@@ -6,6 +6,7 @@
 #include "svd.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -157,10 +158,10 @@ static int onnx_linear(emitter *e, const tn_gnode *n)
 static int onnx_patchify(emitter *e, const tn_gnode *n)
 {
     const tn_attr_patchify *a = &n->a.patchify;
-    const int64_t p = a->patch, gh = a->height / p, gw = a->width / p;
-    const char *x = reshape(e, "pixel_values", 6, (int64_t[]){-1, 3, gh, p, gw, p});
+    const int64_t p = a->patch, gh = a->height / p, gw = a->width / p, channels = 3 * (int64_t)a->frames;
+    const char *x = reshape(e, "pixel_values", 6, (int64_t[]){-1, channels, gh, p, gw, p});
     x = transpose(e, x, 6, (int64_t[]){0, 2, 4, 1, 3, 5});
-    e->name[n->out[0]] = reshape(e, x, 3, (int64_t[]){-1, gh * gw, 3 * p * p});
+    e->name[n->out[0]] = reshape(e, x, 3, (int64_t[]){-1, gh * gw, channels * p * p});
     return e->err->status;
 }
 
@@ -435,6 +436,14 @@ static void properties(emitter *e)
     tn_onnx_property(e->o, "input",
                      "pixel_values: RGB / 255, resized as Pillow's BILINEAR, then (x - mean) / std with mean 0.485 0.456 "
                      "0.406 and std 0.229 0.224 0.225 where normalize is imagenet");
+    char frames[160];
+    const int n = e->e->model->frames;
+    snprintf(frames, sizeof frames, "%d%s%s", n,
+             n > 1 ? " of a clip side by side in the channels, the oldest first; heatmaps of " : "",
+             n < 2                    ? ""
+             : e->e->model->heats > 1 ? "all of them"
+                                      : "the last");
+    tn_onnx_property(e->o, "frames", frames);
     tn_onnx_property(e->o, "output", !strcmp(s->training.loss, "focal") ? "heatmap: logits" : "heatmap: peak 1 at the ball");
 }
 
@@ -450,7 +459,7 @@ static int export_graph(emitter *e, const char *path)
     e->image = calloc(n, 1);
     e->o = tn_onnx_new();
     if (!e->name || !e->q || !e->k || !e->image || !e->o) return tn_oom(e->err);
-    tn_onnx_port(e->o, true, "pixel_values", 4, (int64_t[]){-1, 3, m->image_h, m->image_w});
+    tn_onnx_port(e->o, true, "pixel_values", 4, (int64_t[]){-1, 3 * (int64_t)m->frames, m->image_h, m->image_w});
     int rc = 0;
     for (int i = 0; !rc && i < e->g.n_n; i++) {
         rc = tn_watch_tell(&e->e->watch, TN_PHASE_EXPORTING, tn_opcode_name(e->g.n[i].op), i, e->g.n_n, e->err);
@@ -458,7 +467,7 @@ static int export_graph(emitter *e, const char *path)
     }
     TN_TRY(rc);
     tn_onnx_rename(e->o, e->name[e->g.heat], "heatmap");
-    tn_onnx_port(e->o, false, "heatmap", 4, (int64_t[]){-1, 1, m->heat_h, m->heat_w});
+    tn_onnx_port(e->o, false, "heatmap", 4, (int64_t[]){-1, m->heats, m->heat_h, m->heat_w});
     properties(e);
     return tn_onnx_write(e->o, path, e->err);
 }

@@ -137,8 +137,17 @@ static int build_model(tn_engine *e, const tn_hf_dir *hf, const tn_lora *other, 
                        s->model.patch_size, hf->path, vit.patch, vit.patch);
     tn_decoder dec = decoder_of(s);
     const tn_lora lora = other ? *other : lora_of(s);
-    const bool full = !lora.enabled && trains_backbone(s, hf);
-    const tn_model_spec spec = {&vit, &dec, &lora, e->image_h, e->image_w, s->model.heat_size.h, s->model.heat_size.w, full};
+    const bool full = !lora.enabled && trains_backbone(s, hf), all = !strcmp(s->model.heatmaps, "all");
+    const tn_model_spec spec = {&vit,
+                                &dec,
+                                &lora,
+                                e->image_h,
+                                e->image_w,
+                                s->model.heat_size.h,
+                                s->model.heat_size.w,
+                                full,
+                                tn_engine_frames(s),
+                                all ? tn_engine_frames(s) : 1};
     return tn_model_new(&e->model, &spec, e->log, err);
 }
 

@@ -66,7 +66,7 @@ int tn_decoder_slots(tn_model *m, tn_error *err)
             TN_TRY(decoder_conv(m, p, "se.fc.2", c, squeezed(d, c), 1, true, err));
         }
     }
-    TN_TRY(decoder_conv(m, "", "head.conv", 1, d->channels[d->n_channels - 1], 1, true, err));
+    TN_TRY(decoder_conv(m, "", "head.conv", m->heats, d->channels[d->n_channels - 1], 1, true, err));
     m->slots[m->n_slots - 2].init_std = d->head_std;
     return 0;
 }

@@ -25,6 +25,7 @@ typedef struct tn_vit {
     int hidden, inner, layers, heads, patch, registers; /* inner: width of the MLP's hidden layer */
     int pos_h, pos_w;                                   /* stored position grid, patches */
     int pos_mode;
+    int channels; /* of its images as stored: 3, or of a checkpoint of several frames 3 for each */
     float eps, rope_theta;
     bool rope, layer_scale, gated, fused_gate; /* fused_gate: one matrix holds gate | up */
     bool q_bias, k_bias, v_bias, o_bias, mlp_bias;
@@ -111,6 +112,8 @@ typedef struct tn_slot {
     float init_std;   /* 0: what init says */
     float lora_scale; /* of a lora_A or lora_B */
     bool saved_whole; /* of modules_to_save */
+    bool backbone;    /* a backbone's checkpoint has it, whichever group trains it */
+    int frames;       /* of its input: shape[1] has the channels of each, the oldest first; of one where it is 0 */
 } tn_slot;
 
 typedef struct tn_model {
@@ -118,6 +121,7 @@ typedef struct tn_model {
     tn_decoder dec;
     tn_lora lora;
     int image_h, image_w, heat_h, heat_w;
+    int frames, heats; /* of a sample: images side by side as channels, the oldest first; heatmaps, of the last ones */
     bool train_backbone;
     tn_slot *slots;
     int n_slots, cap_slots;
@@ -131,6 +135,7 @@ typedef struct tn_model_spec {
     const tn_lora *lora;
     int image_h, image_w, heat_h, heat_w; /* pixels: the image a multiple of the patch, the heatmap positive */
     bool train_backbone;
+    int frames, heats; /* of a sample; 0: 1 */
 } tn_model_spec;
 /** log may be NULL. */
 int tn_model_new(tn_model **out, const tn_model_spec *spec, const tn_log *log, tn_error *err);
@@ -167,7 +172,7 @@ typedef struct tn_pass {
     uint64_t kept;  /* bit l: layer.l of the backbone keeps its activations although recompute is set */
     bool merged;    /* adapters are in the matrices already (tn_store_merge): none are beside them */
     bool unfused;   /* the graph as it is emitted: no operation goes into the product before it */
-    bool frames;    /* in come frames [B*H, 3*W] of RGB bytes and labels [B, 3] (x, y in heatmap pixels, visible), not pixel
+    bool frames;    /* in come frames [B*T*H, 3*W] of RGB bytes and labels [B*K, 3] (x, y in heatmap pixels, visible), not pixel
                      * values, target and mask */
     bool normalize; /* frames: by ImageNet's mean and deviation; else to [0, 1] */
     float sigma;    /* frames: of the target's Gaussian, heatmap pixels */

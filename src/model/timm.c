@@ -36,6 +36,7 @@ static int timm_configure(tn_vit *v, const json_t *c, tn_error *err)
     v->hidden = (int)tn_json_int(args, "embed_dim", v->hidden);
     v->layers = (int)tn_json_int(args, "depth", v->layers);
     v->heads = (int)tn_json_int(args, "num_heads", v->heads);
+    v->channels = (int)tn_json_int(args, "in_chans", 3);
     if (v->hidden < 1 || v->heads < 1 || v->layers < 1 || v->hidden % v->heads)
         return tn_fail(err, TN_ERR_FORMAT, "config.json: timm architecture '%s' has no size that is known", arch);
     v->inner = 4 * v->hidden;

@@ -8,7 +8,8 @@
 
 static int vit_add(tn_model *m, const char *name, int ndim, const int *shape, tn_init init, bool linear, tn_error *err)
 {
-    tn_slot s = {.ndim = ndim, .group = TN_GROUP_BACKBONE, .trainable = m->train_backbone, .init = init, .linear = linear};
+    tn_slot s = {
+        .ndim = ndim, .group = TN_GROUP_BACKBONE, .trainable = m->train_backbone, .init = init, .linear = linear, .backbone = true};
     memcpy(s.shape, shape, sizeof *shape * (size_t)ndim);
     s.init_fan = s.ndim > 1 ? s.shape[1] : 1;
     return tn_model_add(m, s, name) < 0 ? tn_oom(err) : 0;
@@ -72,18 +73,33 @@ static int block_slots(tn_model *m, int i, tn_error *err)
     return 0;
 }
 
+/* Of several frames it is new, and so trained, whoever freezes the rest: with the adapters (tn_model_new), or else with the head.
+ */
+static int patch_slots(tn_model *m, tn_error *err)
+{
+    char name[128];
+    const tn_vit *v = &m->vit;
+    const int first = m->n_slots;
+    snprintf(name, sizeof name, "%s.weight", v->names->patch);
+    TN_TRY(vit_add(m, name, 4, (int[]){v->hidden, 3 * m->frames, v->patch, v->patch}, TN_INIT_TRUNC, false, err));
+    m->slots[first].frames = m->frames;
+    snprintf(name, sizeof name, "%s.bias", v->names->patch);
+    TN_TRY(add_vector(m, name, v->hidden, TN_INIT_ZERO, err));
+    for (int i = first; m->frames > 1 && !m->train_backbone && i < m->n_slots; i++) {
+        m->slots[i].trainable = true;
+        m->slots[i].group = TN_GROUP_HEAD;
+    }
+    return 0;
+}
+
 int tn_vit_slots(tn_model *m, tn_error *err)
 {
     const tn_vit *v = &m->vit;
     const tn_vit_names *k = v->names;
-    char buf[128];
     TN_TRY(vit_add(m, k->cls, 3, (int[]){1, 1, v->hidden}, TN_INIT_TRUNC, false, err));
     if (v->registers) TN_TRY(vit_add(m, k->registers, 3, (int[]){1, v->registers, v->hidden}, TN_INIT_TRUNC, false, err));
     if (v->pos_mode) TN_TRY(vit_add(m, k->positions, 3, (int[]){1, 1 + v->pos_h * v->pos_w, v->hidden}, TN_INIT_TRUNC, false, err));
-    snprintf(buf, sizeof buf, "%s.weight", k->patch);
-    TN_TRY(vit_add(m, buf, 4, (int[]){v->hidden, 3, v->patch, v->patch}, TN_INIT_TRUNC, false, err));
-    snprintf(buf, sizeof buf, "%s.bias", k->patch);
-    TN_TRY(add_vector(m, buf, v->hidden, TN_INIT_ZERO, err));
+    TN_TRY(patch_slots(m, err));
     for (int i = 0; i < v->layers; i++) {
         const int first = m->n_slots;
         TN_TRY(block_slots(m, i, err));
@@ -328,9 +344,9 @@ static int vit_embed(vit_emitter *e, int *out, tn_error *err)
     const tn_vit *v = &m->vit;
     tn_graph *g = e->g;
     const int B = e->p->batch, gh = m->image_h / v->patch, gw = m->image_w / v->patch, P = gh * gw;
-    const int N = 1 + v->registers + P, k = 3 * v->patch * v->patch;
-    g->pixels = e->p->frames ? tn_graph_tensor(g, TN_G_INPUT, TN_U8, B * m->image_h, 3 * m->image_w, "frames")
-                             : tn_graph_tensor(g, TN_G_INPUT, TN_F32, B * 3 * m->image_h, m->image_w, "pixel_values");
+    const int N = 1 + v->registers + P, k = m->frames * 3 * v->patch * v->patch, lines = B * m->frames * m->image_h;
+    g->pixels = e->p->frames ? tn_graph_tensor(g, TN_G_INPUT, TN_U8, lines, 3 * m->image_w, "frames")
+                             : tn_graph_tensor(g, TN_G_INPUT, TN_F32, 3 * lines, m->image_w, "pixel_values");
     if (v->rope) {
         g->rope_table = tn_graph_tensor(g, TN_G_CONST, TN_F32, P, v->hidden / v->heads, "rope");
         float *table = malloc(sizeof *table * (size_t)P * (size_t)(v->hidden / v->heads));
@@ -341,7 +357,7 @@ static int vit_embed(vit_emitter *e, int *out, tn_error *err)
     int cols = act_tensor(e, B * P, k, "patches");
     tn_gnode *n = tn_graph_node(g, TN_OP_PATCHIFY);
     n->in[0] = g->pixels, n->out[0] = cols;
-    n->a.patchify = (tn_attr_patchify){m->image_h, m->image_w, v->patch, e->p->normalize};
+    n->a.patchify = (tn_attr_patchify){m->image_h, m->image_w, v->patch, e->p->normalize, m->frames};
     tn_gpart patch = part_of(e, v->names->patch);
     int patches = vit_linear(e, cols, &patch, 1, "patch.embeddings");
     int pos = vit_positions(e, gh, gw, err);

@@ -24,9 +24,7 @@ int tn_vit_common(tn_vit *v, const json_t *c, float eps, tn_error *err)
                        "config.json: hidden_size %d, num_hidden_layers %d, num_attention_heads %d and "
                        "patch_size %d make no ViT",
                        v->hidden, v->layers, v->heads, v->patch);
-    if (tn_json_int(c, "num_channels", 3) != 3)
-        return tn_fail(err, TN_ERR_FORMAT, "config.json: num_channels %lld; only 3 (RGB) is known",
-                       tn_json_int(c, "num_channels", 3));
+    v->channels = (int)tn_json_int(c, "num_channels", 3);
     return activation(&v->act, tn_json_str(c, "hidden_act", "gelu"), err);
 }
 

@@ -157,40 +157,40 @@ static int bilinear(tn_trial *t)
 
 static int patchify(tn_trial *t)
 {
-    const int B = 2, p = 3 + t->size, H = 2 * p, W = 3 * p;
+    const int B = 2, T = 1 + t->size % 3, p = 3 + t->size, H = 2 * p, W = 3 * p;
     tn_tensor *px, *cols;
-    float *h, *want = tn_trial_host(t, (size_t)(B * 3 * H * W));
-    TN_TRY(tn_trial_in(t, TN_F32, B * 3 * H, W, &px, &h));
-    TN_TRY(tn_trial_out(t, ACT, B * 6, 3 * p * p, &cols));
+    float *h, *want = tn_trial_host(t, (size_t)(B * T * 3 * H * W));
+    TN_TRY(tn_trial_in(t, TN_F32, B * T * 3 * H, W, &px, &h));
+    TN_TRY(tn_trial_out(t, ACT, B * 6, T * 3 * p * p, &cols));
     if (!want) return tn_oom(ERR);
-    const tn_patches s = {H, W, p, false};
+    const tn_patches s = {H, W, p, false, T};
     TN_TRY(tn_patchify(t->c, px, &s, cols, ERR));
-    tn_ref_patchify(h, B, H, W, p, want);
+    tn_ref_patchify(&(tn_ref_patches){B, T, H, W, p}, h, want);
     return tn_trial_compare(t, cols, want);
 }
 
-static int patchify_bytes_one(tn_trial *t, int p, bool normalize)
+static int patchify_bytes_one(tn_trial *t, int frames_each, int p, bool normalize)
 {
-    enum { B = 2, MAX_PATCH = 16, MAX_BYTES = B * 3 * 2 * 3 * MAX_PATCH * MAX_PATCH };
-    const int H = 2 * p, W = 3 * p, n = B * 3 * H * W;
-    const tn_patches s = {H, W, p, normalize};
+    enum { B = 2, MAX_FRAMES = 3, MAX_PATCH = 16, MAX_BYTES = B * MAX_FRAMES * 3 * 2 * 3 * MAX_PATCH * MAX_PATCH };
+    const int T = frames_each, H = 2 * p, W = 3 * p, n = B * T * 3 * H * W;
+    const tn_patches s = {H, W, p, normalize, T};
     tn_tensor *frames, *cols;
     uint8_t bytes[MAX_BYTES];
     float values[MAX_BYTES], *want = tn_trial_host(t, (size_t)n);
     for (int i = 0; i < n; i++) values[i] = bytes[i] = (uint8_t)tn_rng_below(&t->rng, 256);
-    TN_TRY(tn_trial_put(t, TN_U8, B * H, 3 * W, values, &frames));
-    TN_TRY(tn_trial_out(t, ACT, B * 6, 3 * p * p, &cols));
+    TN_TRY(tn_trial_put(t, TN_U8, B * T * H, 3 * W, values, &frames));
+    TN_TRY(tn_trial_out(t, ACT, B * 6, T * 3 * p * p, &cols));
     if (!want) return tn_oom(ERR);
     TN_TRY(tn_patchify(t->c, frames, &s, cols, ERR));
-    tn_ref_patchify_bytes(bytes, B, H, W, p, normalize, want);
+    tn_ref_patchify_bytes(&(tn_ref_patches){B, T, H, W, p}, bytes, normalize, want);
     return tn_trial_compare(t, cols, want);
 }
 
 static int patchify_bytes(tn_trial *t)
 {
     for (int normalize = 0; normalize < 2; normalize++) {
-        TN_TRY(patchify_bytes_one(t, 3 + t->size, normalize));
-        TN_TRY(patchify_bytes_one(t, t->size == 2 ? 16 : 8, normalize));
+        TN_TRY(patchify_bytes_one(t, 1 + (t->size + normalize) % 3, 3 + t->size, normalize));
+        TN_TRY(patchify_bytes_one(t, 1 + (t->size + 2 * normalize) % 3, t->size == 2 ? 16 : 8, normalize));
     }
     return 0;
 }
@@ -231,23 +231,24 @@ static int tokens(tn_trial *t)
     return tn_trial_compare(t, x, want);
 }
 
-static int loss_one(tn_trial *t, bool focal)
+static int loss_one(tn_trial *t, int heats, bool focal)
 {
-    const int B = 3, S = 35 + 400 * t->size;
+    const int B = 3, K = heats, S = 35 + 400 * t->size, n = B * S * K;
     tn_tensor *p, *y, *m, *dp, *part;
-    float *hp, target[3 * 1000], mask[3] = {1, 0, 1}, partial[TN_PARTIALS], *want = tn_trial_host(t, (size_t)(B * S));
-    for (int i = 0; i < B * S; i++) target[i] = i < 2 * S ? (float)tn_rng_uniform(&t->rng) : 0; /* the last one has no ball */
-    TN_TRY(tn_trial_in(t, TN_F32, B * S, 1, &p, &hp));
-    TN_TRY(tn_trial_put(t, TN_F32, B * S, 1, target, &y));
-    TN_TRY(tn_trial_put(t, TN_F32, B, 1, mask, &m));
-    TN_TRY(tn_trial_out(t, TN_F32, B * S, 1, &dp));
+    float *hp, mask[3 * 3] = {1, 0, 1, 1, 0, 0, 1, 0, 1}, partial[TN_PARTIALS], *want = tn_trial_host(t, (size_t)n),
+                        *target = tn_trial_host(t, (size_t)n);
+    if (!want || !target) return tn_oom(ERR);
+    for (int i = 0; i < n; i++) target[i] = i < n / 3 * 2 ? (float)tn_rng_uniform(&t->rng) : 0; /* the last one has no ball */
+    TN_TRY(tn_trial_in(t, TN_F32, B * S, K, &p, &hp));
+    TN_TRY(tn_trial_put(t, TN_F32, B * S, K, target, &y));
+    TN_TRY(tn_trial_put(t, TN_F32, B, K, mask, &m));
+    TN_TRY(tn_trial_out(t, TN_F32, B * S, K, &dp));
     TN_TRY(tn_trial_out(t, TN_F32, TN_PARTIALS, 1, &part));
-    if (!want) return tn_oom(ERR);
     const tn_loss_spec spec = {focal, 2, 4};
     const tn_step_constants now = {.seed = TN_TRIAL_SEED, .inv_mask = 1.0f / (float)(2 * S)};
     TN_TRY(tn_ctx_step(t->c, &now, ERR));
     TN_TRY(tn_heatmap_loss(t->c, p, y, m, &spec, dp, part, ERR));
-    const tn_ref_loss ref = {B, S, focal, 2, 4, 1.0 / (2 * S)};
+    const tn_ref_loss ref = {B, S, focal, 2, 4, 1.0 / (2 * S), K};
     double l = tn_ref_heatmap_loss(&ref, hp, target, mask, want), sum = 0;
     TN_TRY(tn_trial_compare(t, dp, want));
     if (t->c->dry) return 0;
@@ -257,22 +258,24 @@ static int loss_one(tn_trial *t, bool focal)
     return 0;
 }
 
-/* The ball inside, on the border, outside and invisible, which asks for nothing and for an empty heatmap; a narrow and a wide
- * Gaussian. */
+/* The ball inside, on the border, outside and invisible, which asks for nothing and for an empty heatmap, and frames without a
+ * label, one and several a sample; a narrow and a wide Gaussian. */
 static int heatmap_target(tn_trial *t)
 {
-    const int B = 4, h = 5 + 6 * t->size, w = 7 + 10 * t->size, S = h * w;
-    const float fw = (float)w, fh = (float)h, labels[] = {0.3f * fw, 0.6f * fh, 1, 0, fh - 1, 1, fw + 1.5f, -0.75f, 1, 2, 2, 0};
+    const int n = 6, h = 5 + 6 * t->size, w = 7 + 10 * t->size, S = h * w;
+    const float fw = (float)w, fh = (float)h,
+                labels[] = {0.3f * fw, 0.6f * fh, 1, 0, fh - 1, 1, fw + 1.5f, -0.75f, 1, 2, 2, 0, 1, 3, -1, 3, 1, 1};
     const float sigma[] = {0.3f, 2, 50};
     tn_tensor *l, *target, *mask;
-    float want_mask[4], *want = tn_trial_host(t, (size_t)(B * S));
-    TN_TRY(tn_trial_put(t, TN_F32, B, 3, labels, &l));
+    float want_mask[6], *want = tn_trial_host(t, (size_t)(n * S));
+    TN_TRY(tn_trial_put(t, TN_F32, n, 3, labels, &l));
     if (!want) return tn_oom(ERR);
-    for (size_t k = 0; k < 2 * TN_COUNT(sigma); k++) {
+    for (int k = 0; k < 2 * (int)TN_COUNT(sigma); k++) {
+        const int K = 1 + k % 3, B = n / K;
         const tn_target_spec spec = {h, w, sigma[k / 2], k % 2};
-        const tn_ref_target ref = {B, h, w, sigma[k / 2], k % 2};
-        TN_TRY(tn_trial_out(t, TN_F32, B * S, 1, &target));
-        TN_TRY(tn_trial_out(t, TN_F32, B, 1, &mask));
+        const tn_ref_target ref = {B, h, w, sigma[k / 2], k % 2, K};
+        TN_TRY(tn_trial_out(t, TN_F32, B * S, K, &target));
+        TN_TRY(tn_trial_out(t, TN_F32, B, K, &mask));
         TN_TRY(tn_heatmap_target(t->c, l, &spec, target, mask, ERR));
         tn_ref_heatmap_target(&ref, labels, want, want_mask);
         TN_TRY(tn_trial_compare(t, target, want));
@@ -283,8 +286,13 @@ static int heatmap_target(tn_trial *t)
 
 static int losses(tn_trial *t)
 {
-    TN_TRY(loss_one(t, false));
-    return loss_one(t, true);
+    const int mark = t->n;
+    for (int heats = 1; heats <= 3; heats++)
+        for (int focal = 0; focal < 2; focal++) {
+            TN_TRY(loss_one(t, heats, focal));
+            tn_trial_rewind(t, mark);
+        }
+    return 0;
 }
 
 const tn_case tn_cases_spatial[] = {

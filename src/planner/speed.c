@@ -31,8 +31,11 @@ static int small_model(tn_model **out, const tn_model *m, tn_error *err)
 {
     tn_vit v = m->vit;
     v.layers = TN_MIN(v.layers, BLOCKS);
-    const tn_model_spec spec = {
-        &v, m->with_decoder ? &m->dec : NULL, &m->lora, m->image_h, m->image_w, m->heat_h, m->heat_w, m->train_backbone};
+    const tn_model_spec spec = {&v,         m->with_decoder ? &m->dec : NULL,
+                                &m->lora,   m->image_h,
+                                m->image_w, m->heat_h,
+                                m->heat_w,  m->train_backbone,
+                                m->frames,  m->heats};
     return tn_model_new(out, &spec, NULL, err);
 }
 

@@ -384,7 +384,7 @@ END_TEST
 
 START_TEST(loss_slopes)
 {
-    const tn_ref_loss loss = {2, 6, _i, 2, 4, 0.1};
+    const tn_ref_loss loss = {2, 6, _i, 2, 4, 0.1, 1};
     float p[12], t[12], mask[2] = {1, 1}, dp[12];
     fill(p, 12, "p");
     for (int i = 0; i < 12; i++) t[i] = (float)(i % 4) / 3;
