@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Our files against transformers, PEFT and bitsandbytes, both ways: check_interop.py BUILD OUT [SOURCE].
+"""Our files against transformers, PEFT and bitsandbytes, both ways: check_interop.py BUILD OUT [SOURCE [PART...]].
 
 Needs torch, transformers, peft, bitsandbytes and safetensors (pip). Each check leaves a case folder in OUT that
 tn-golden reads: what the libraries made of pixel values, beside the files both sides read. Prints one line a check
-and "N passed, N failed". docs/interop.md keeps the outcome."""
+and "N passed, N failed"; with PARTs only checks whose name holds one of them. docs/interop.md keeps the outcome."""
 import json
 import os
 import re
@@ -187,6 +187,7 @@ def merged(kind, **lora):
 
 
 def attempt(f, *args, **kw):
+    if len(sys.argv) > 4 and not any(part in "_".join((f.__name__,) + args) for part in sys.argv[4:]): return
     try:
         f(*args, **kw)
     except Exception as e:  # a check that cannot run is a failed check
@@ -202,6 +203,8 @@ attempt(from_peft, "dinov3_vit", "dora", use_dora=True)
 attempt(from_peft, "vit", "dora", use_dora=True, target_modules=["q_proj", "fc1"])
 attempt(from_peft, "dinov3_vit", "rslora", use_rslora=True)
 attempt(from_peft, "dinov3_vit", "patterns", target_modules=["q_proj", "v_proj", "up_proj"], rank_pattern={"up_proj": 7}, alpha_pattern={r"layer\.1\.attention\.q_proj": 3})
+attempt(from_peft, "dinov3_vit", "layers", layers_to_transform=[1], target_modules=["q_proj", "up_proj"], exclude_modules=None)
+attempt(from_peft, "vit", "layers", layers_to_transform=0, layers_pattern="layers", target_modules=["q_proj", "fc1"], exclude_modules=None)
 attempt(from_peft, "dinov3_vit", "bias_all", bias="all", target_modules=["q_proj"])
 attempt(from_peft, "dinov3_vit", "whole", target_modules=["q_proj"], modules_to_save=["norm"])
 attempt(from_peft, "dinov3_vit", "pissa", init_lora_weights="pissa", target_modules=["q_proj", "v_proj"])
@@ -211,6 +214,9 @@ attempt(to_peft, "dinov3_vit", "dora", "model.lora.use_dora=true")
 attempt(to_peft, "vit", "dora", "model.lora.use_dora=true")
 attempt(to_peft, "dinov3_vit", "rslora", "model.lora.use_rslora=true")
 attempt(to_peft, "dinov3_vit", "patterns", "model.lora.target_modules=[q_proj,v_proj]", "model.lora.rank_pattern={v_proj: 7}", "model.lora.alpha_pattern={q_proj: 5}")
+attempt(to_peft, "dinov3_vit", "layers", "model.lora.layers_to_transform=[1]", "model.lora.target_modules=[q_proj,v_proj,up_proj]")
+attempt(to_peft, "vit", "layers", "model.lora.layers_to_transform=[0]", "model.lora.layers_pattern=[layers]")
+attempt(to_peft, "dinov2", "layers", "model.lora.layers_to_transform=1")
 attempt(to_peft, "dinov3_vit", "bias_all", "model.lora.bias=all")
 attempt(to_peft, "dinov3_vit", "bias_lora_only", "model.lora.bias=lora_only")
 attempt(to_peft, "dinov3_vit", "whole", "model.lora.modules_to_save=[norm]", "model.lora.target_modules=[q_proj]")

@@ -127,7 +127,7 @@ def backbone_case(folder, golden):
 
 # ---- training ----
 
-LOSSES = {"mse": mse, "focal": focal}
+LOSSES = {"mse": mse, "focal": focal, "bce": bce, "wbce": wbce}
 
 
 def training_model(folder, spec):
@@ -155,7 +155,7 @@ def run(model, spec, x, t, m, kind):
     acting = copy.deepcopy(model).bfloat16() if kind == "bfloat16" else Autocast(model) if kind == "autocast" else model
     acted = [q for q in acting.parameters() if q.requires_grad]
     x = x.bfloat16() if kind == "bfloat16" else x
-    opt = torch.optim.AdamW([q for _, q in masters], lr=spec["lr"], weight_decay=spec["weight_decay"])
+    opt = optimizer_of(model, spec)
     out = {"trace.loss": [], "trace.grad_norm": []}
     for step in range(spec["steps"]):
         with torch.no_grad():

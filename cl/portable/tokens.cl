@@ -91,22 +91,32 @@ __kernel void tokens_forward_placed(const __global act_t *patches, const __globa
     join(1, patches, cls, registers, pos, x, n, n_reg, d, rows);
 }
 
-/* x [B*N, D] -> grid [B*P, D]: tokens skip .. N. Items (D / VW, B*P). Also the backward of tokens towards the patches. */
-__kernel void grid_forward(const __global act_t *x, __global act_t *grid, int n, int skip, int d, int rows)
+/* x [B*N, D] -> grid [B*P, D]: tokens skip to skip + P - 1. Items (D / VW, B*P). Also the backward of tokens towards the patches. */
+__kernel void grid_forward(const __global act_t *x, __global act_t *grid, int n, int skip, int p, int d, int rows)
 {
-    const int c = (int)get_global_id(0) * VW, r = (int)get_global_id(1), p = n - skip;
+    const int c = (int)get_global_id(0) * VW, r = (int)get_global_id(1);
     if (c >= d || r >= rows) return;
     STV(ACT, grid, (size_t)r * d + c, LDV(ACT, x, ((size_t)(r / p) * n + skip + r % p) * d + c));
 }
 
-/* dx [B*N, D]: zero for the skipped tokens, dgrid for the patches. Items (D / VW, B*N). */
-__kernel void grid_backward(const __global act_t *dgrid, __global act_t *dx, int n, int skip, int d, int rows)
+/* dx [B*N, D]: dgrid for those tokens, zero for the others. Items (D / VW, B*N). */
+__kernel void grid_backward(const __global act_t *dgrid, __global act_t *dx, int n, int skip, int p, int d, int rows)
 {
-    const int c = (int)get_global_id(0) * VW, r = (int)get_global_id(1), t = r % n;
+    const int c = (int)get_global_id(0) * VW, r = (int)get_global_id(1), t = r % n - skip;
     if (c >= d || r >= rows) return;
     vec v = TO_VEC(0.0f);
-    if (t >= skip) v = LDV(ACT, dgrid, ((size_t)(r / n) * (n - skip) + t - skip) * d + c);
+    if (t >= 0 && t < p) v = LDV(ACT, dgrid, ((size_t)(r / n) * p + t) * d + c);
     STV(ACT, dx, (size_t)r * d + c, v);
+}
+
+/* grid in those tokens of x, or added to them; the others stay. Items (D / VW, B*P). */
+__kernel void grid_put(const __global act_t *grid, __global act_t *x, int n, int skip, int p, int d, int rows, int add)
+{
+    const int c = (int)get_global_id(0) * VW, r = (int)get_global_id(1);
+    if (c >= d || r >= rows) return;
+    const size_t to = ((size_t)(r / p) * n + skip + r % p) * d + c;
+    const vec v = LDV(ACT, grid, (size_t)r * d + c);
+    STV(ACT, x, to, add ? v + LDV(ACT, x, to) : v);
 }
 
 /* out[i, c] += sum over samples of dx[b, first + i, c]: CLS, registers, positions. Items (D, count). */

@@ -129,6 +129,7 @@ static int add_module(tn_adapter *a, int i, tn_error *err)
     path[strlen(path) - strlen(".lora_A.weight")] = 0;
     m->path = strdup(tn_starts(path, "base_model.model.") ? path + strlen("base_model.model.") : path);
     if (!m->path || !m->common) return tn_oom(err);
+    TN_TRY(tn_adapter_check_layers(a->dir, a->config, m->path, err));
     TN_TRY(find_partners(a, m, err));
     m->outside = !of_backbone(m->common);
     return scale_of(m, a, err);

@@ -35,6 +35,8 @@ int tn_adapter_open(tn_adapter **out, const char *dir, tn_error *err);
 void tn_adapter_close(tn_adapter *a);
 /** Are all keys of an adapter_config.json understood? `dir` names it in errors. */
 int tn_adapter_check_config(const char *dir, const json_t *config, tn_error *err);
+/** Does layers_to_transform, where it is set, let a module of that path be adapted? */
+int tn_adapter_check_layers(const char *dir, const json_t *config, const char *path, tn_error *err);
 /** One warning for the heads left aside, if there are any; a module outside the backbone that `base` (or NULL) holds is not. */
 void tn_adapter_warn(const tn_adapter *a, const tn_hf_dir *base, const tn_log *log);
 /** How many of the modules are the backbone's. */

@@ -12,6 +12,12 @@ size_t tn_dtype_size(tn_dtype t)
     return t == TN_U8 ? 1 : t == TN_BF16 || t == TN_F16 ? 2 : 4;
 }
 
+int tn_conv_size(int in, int kernel, int stride, int pad)
+{
+    const int room = in + 2 * pad - kernel;
+    return room < 0 ? 0 : room / stride + 1;
+}
+
 const char *tn_dtype_name(tn_dtype t)
 {
     static const char *const names[] = {"float32", "bfloat16", "float16", "uint8", "int32"};

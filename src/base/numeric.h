@@ -15,6 +15,9 @@ enum { TN_PARTIALS = 1024 };
 enum { TN_FEW_ROWS = 8 };
 
 size_t tn_dtype_size(tn_dtype t);
+/** Positions that a convolution's kernel takes along a side of `in` pixels with `pad` zeros at both ends; what the stride does not
+ * divide is left out (PyTorch's floor). 0 where the kernel does not fit. */
+int tn_conv_size(int in, int kernel, int stride, int pad);
 const char *tn_dtype_name(tn_dtype t);
 
 float tn_bf16_to_f32(uint16_t h);

@@ -107,6 +107,7 @@ static void put_value(tn_text *t, const tn_settings *s, const tn_key *k)
         break;
     }
     case TN_S_PAIRS: put_pairs(t, at); break;
+    case TN_S_LAYERS:
     case TN_S_INTS: {
         const tn_ints *l = at;
         tn_text_addf(t, "[");

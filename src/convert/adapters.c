@@ -88,7 +88,7 @@ static void adapters_bundle_free(adapters_bundle *b)
 }
 
 /* The key as save_pretrained writes it, or under another spelling of its module's path. */
-static char *respell(const char *key, const char *spelling, const tn_backbone *family)
+static char *respell(const char *key, const char *spelling, const tn_family *family)
 {
     char plain[320], common[320], spelt[320];
     tn_plain_key(plain, sizeof plain, key);
@@ -107,7 +107,7 @@ static const char *dtype_of(const tn_adapter_convert *o, const tn_st_tensor *t)
 
 /* s B A - s B0 A0 as one pair of rank 2r with PEFT's scale: [B, -B0] [A; A0]. */
 static int plain_pair(adapters_bundle *b, const tn_adapter_convert *o, const tn_adapter *a, const tn_adapter_module *m,
-                      const tn_hf_dir *hf, const tn_backbone *family, tn_error *err)
+                      const tn_hf_dir *hf, const tn_family *family, tn_error *err)
 {
     char name[330];
     float scale = 1;
@@ -158,7 +158,7 @@ static bool made_anew(const tn_adapter_convert *o, const char *common)
     return o->plain && (tn_ends(common, ".lora_A.weight") || tn_ends(common, ".lora_B.weight"));
 }
 
-static int convert_tensors(adapters_bundle *b, const tn_adapter_convert *o, const tn_adapter *a, const tn_backbone *family,
+static int convert_tensors(adapters_bundle *b, const tn_adapter_convert *o, const tn_adapter *a, const tn_family *family,
                            tn_error *err)
 {
     tn_hf_dir *hf = NULL;
@@ -179,7 +179,7 @@ static int convert_tensors(adapters_bundle *b, const tn_adapter_convert *o, cons
 }
 
 /* Modules by their whole paths, and what of them departs from the defaults. */
-static void set_modules(json_t *c, const tn_adapter_convert *o, const tn_adapter *a, const tn_backbone *family)
+static void set_modules(json_t *c, const tn_adapter_convert *o, const tn_adapter *a, const tn_family *family)
 {
     const double alpha = tn_json_num(a->config, "lora_alpha", 8), times = o->plain ? 2 : 1;
     const long long r = tn_json_int(a->config, "r", 8);
@@ -196,6 +196,8 @@ static void set_modules(json_t *c, const tn_adapter_convert *o, const tn_adapter
             json_object_set_new(alphas, path, tn_json_number((a->rslora ? sqrt(times) : times) * mine));
     }
     json_object_set_new(c, "target_modules", targets);
+    json_object_del(c, "layers_to_transform"); /* whole paths say it */
+    json_object_del(c, "layers_pattern");
     json_object_set_new(c, "rank_pattern", ranks);
     json_object_set_new(c, "alpha_pattern", alphas);
     json_object_set_new(c, "r", json_integer((json_int_t)times * r));
@@ -203,7 +205,7 @@ static void set_modules(json_t *c, const tn_adapter_convert *o, const tn_adapter
     if (o->plain) json_object_set_new(c, "init_lora_weights", json_true());
 }
 
-static void respell_whole(json_t *c, const tn_adapter_convert *o, const tn_backbone *family)
+static void respell_whole(json_t *c, const tn_adapter_convert *o, const tn_family *family)
 {
     const json_t *list = json_object_get(c, "modules_to_save");
     json_t *out = json_array(), *v;
@@ -218,8 +220,7 @@ static void respell_whole(json_t *c, const tn_adapter_convert *o, const tn_backb
     json_object_set_new(c, "modules_to_save", out);
 }
 
-static int convert_config(const tn_adapter_convert *o, const tn_adapter *a, const tn_backbone *family, const char *dir,
-                          tn_error *err)
+static int convert_config(const tn_adapter_convert *o, const tn_adapter *a, const tn_family *family, const char *dir, tn_error *err)
 {
     json_t *c = json_deep_copy(a->config);
     char *path = tn_path(dir, "adapter_config.json");
@@ -231,9 +232,9 @@ static int convert_config(const tn_adapter_convert *o, const tn_adapter *a, cons
     return rc;
 }
 
-static int check_convert(const tn_adapter_convert *o, const tn_backbone **family, tn_error *err)
+static int check_convert(const tn_adapter_convert *o, const tn_family **family, tn_error *err)
 {
-    *family = o->model_type ? tn_backbone_find(o->model_type) : NULL;
+    *family = o->model_type ? tn_family_find(o->model_type) : NULL;
     if (!o->in || !o->out) return tn_fail(err, TN_ERR_ARGUMENT, "give --adapter and --out");
     if (o->spelling && strcmp(o->spelling, "v4") && strcmp(o->spelling, "v5"))
         return tn_fail(err, TN_ERR_ARGUMENT, "--spelling is v4 or v5 (transformers' versions), not '%s'", o->spelling);
@@ -246,7 +247,7 @@ static int check_convert(const tn_adapter_convert *o, const tn_backbone **family
 
 int tn_convert_adapter(const tn_adapter_convert *o, tn_error *err)
 {
-    const tn_backbone *family;
+    const tn_family *family;
     tn_adapter *a;
     adapters_bundle b = {0};
     TN_ENTRY(err);

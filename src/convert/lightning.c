@@ -253,7 +253,7 @@ static char *torch_name(const tn_model *m, const tn_slot *s, bool v5)
     char path[320], lora[320];
     if (s->group == TN_GROUP_HEAD && !s->backbone) return strdup(s->name);
     snprintf(path, sizeof path, "%s", s->name);
-    if (v5) tn_module_path(path, sizeof path, m->vit.model_type, s->name);
+    if (v5) tn_module_path(path, sizeof path, m->backbone.family, s->name);
     if (!m->lora.enabled) return tn_strf("backbone.model.%s", path);
     const char *last = strrchr(path, '.');
     if (tn_ends(path, ".lora_magnitude_vector")) return tn_strf("backbone.model.base_model.model.%s.default.weight", path);

@@ -2,6 +2,7 @@
  * the patch grid on, tensors are [batch, channels, height, width]. Adapters are merged into the matrices. */
 #include "adapter.h"
 #include "export.h"
+#include "onnx_deform.h"
 #include "onnx_model.h"
 #include "svd.h"
 
@@ -50,14 +51,12 @@ static const char *vector(emitter *e, int slot)
 
 static const char *reshape(emitter *e, const char *x, int n, const int64_t *shape)
 {
-    return tn_onnx_node(e->o, "Reshape", x, tn_onnx_ints(e->o, "shape", shape, n), NULL, NULL);
+    return tn_onnx_reshape(e->o, x, n, shape);
 }
 
 static const char *transpose(emitter *e, const char *x, int n, const int64_t *perm)
 {
-    const char *y = tn_onnx_node(e->o, "Transpose", x, NULL, NULL, NULL);
-    tn_onnx_list(e->o, "perm", perm, n);
-    return y;
+    return tn_onnx_transpose(e->o, x, n, perm);
 }
 
 static const char *scalar(emitter *e, float v)
@@ -72,8 +71,7 @@ static const char *op2(emitter *e, const char *op, const char *a, const char *b)
 
 static const char *slice(emitter *e, const char *x, int64_t axis, int64_t from, int64_t to)
 {
-    const char *a = tn_onnx_ints(e->o, "from", &from, 1), *b = tn_onnx_ints(e->o, "to", &to, 1);
-    return tn_onnx_node(e->o, "Slice", x, a, b, tn_onnx_ints(e->o, "axis", &axis, 1));
+    return tn_onnx_slice(e->o, x, axis, from, to);
 }
 
 /* ---- linear layers, adapters merged ---- */
@@ -265,6 +263,48 @@ static int onnx_attention(emitter *e, const tn_gnode *n)
     return e->err->status;
 }
 
+/* ---- features of several levels ---- */
+
+static int onnx_levels_join(emitter *e, const tn_gnode *n)
+{
+    const tn_levels *l = &n->a.levels_join;
+    const char *x[TN_MAX_LEVELS];
+    for (int i = 0; i < l->n; i++) {
+        x[i] = e->name[n->in[i]];
+        if (!e->image[n->in[i]]) continue;
+        x[i] = reshape(e, x[i], 3, (int64_t[]){-1, e->g.t[n->in[i]].cols, (int64_t)l->h[i] * l->w[i]});
+        x[i] = transpose(e, x[i], 3, (int64_t[]){0, 2, 1});
+    }
+    e->name[n->out[0]] = tn_onnx_concat(e->o, x, l->n, 1);
+    return e->err->status;
+}
+
+/* Positions and the levels' rows, added up here. */
+static int onnx_level_positions(emitter *e, const tn_gnode *n)
+{
+    const tn_levels *l = &n->a.level_positions;
+    const tn_gtensor *pos = &e->g.t[n->in[1]];
+    const size_t D = (size_t)pos->cols;
+    float *embed = onnx_values(e, n->w[0]), *sum = embed ? malloc(sizeof *sum * (size_t)pos->rows * D) : NULL, *to = sum;
+    if (embed && !sum) tn_oom(e->err);
+    for (int i = 0; sum && i < l->n; i++)
+        for (size_t k = 0; k < (size_t)(l->h[i] * l->w[i]) * D; k++, to++) *to = pos->host[to - sum] + embed[(size_t)i * D + k % D];
+    if (sum)
+        e->name[n->out[0]] =
+            op2(e, "Add", e->name[n->in[0]], tn_onnx_floats(e->o, "positions", sum, 2, (int64_t[]){pos->rows, pos->cols}));
+    free(embed);
+    free(sum);
+    return e->err->status;
+}
+
+static int onnx_deform_attention(emitter *e, const tn_gnode *n)
+{
+    const tn_attr_deform *a = &n->a.deform_attention;
+    const char *o = tn_onnx_deform(e->o, a, e->g.t[n->in[0]].cols, e->name[n->in[0]], e->name[n->in[1]]);
+    e->name[n->out[0]] = o;
+    return o ? e->err->status : tn_oom(e->err);
+}
+
 /* ---- both ---- */
 
 static const char *activated(emitter *e, tn_fn fn, const char *x)
@@ -305,8 +345,7 @@ static int onnx_residual(emitter *e, const tn_gnode *n)
 
 static int onnx_grid(emitter *e, const tn_gnode *n)
 {
-    const tn_model *m = e->e->model;
-    const int64_t C = e->g.t[n->out[0]].cols, gh = m->image_h / m->vit.patch, gw = m->image_w / m->vit.patch;
+    const int64_t C = e->g.t[n->out[0]].cols, gh = n->a.grid.h, gw = n->a.grid.w;
     const char *x = slice(e, e->name[n->in[0]], 1, n->a.grid.skip, n->a.grid.skip + gh * gw);
     e->name[n->out[0]] = transpose(e, reshape(e, x, 4, (int64_t[]){-1, gh, gw, C}), 4, (int64_t[]){0, 3, 1, 2});
     e->image[n->out[0]] = true;
@@ -325,26 +364,19 @@ static int onnx_bilinear(emitter *e, const tn_gnode *n)
     return e->err->status;
 }
 
-static int convolution(emitter *e, const tn_gnode *n, bool depthwise)
+static int onnx_conv(emitter *e, const tn_gnode *n)
 {
     const tn_slot *s = SLOT(e, n->w[0]);
-    const int64_t dims[] = {s->shape[0], s->shape[1], s->shape[2], s->shape[3]};
-    e->name[n->out[0]] = op2(e, "Conv", e->name[n->in[0]], onnx_constant(e, n->w[0], 4, dims));
-    tn_onnx_list(e->o, "pads", (int64_t[]){1, 1, 1, 1}, 4);
-    tn_onnx_list(e->o, "kernel_shape", (int64_t[]){3, 3}, 2);
-    tn_onnx_int(e->o, "group", depthwise ? s->shape[0] : 1);
+    const tn_attr_conv *a = &n->a.conv;
+    const int64_t dims[] = {s->shape[0], s->shape[1], s->shape[2], s->shape[3]}, p = a->pad;
+    const char *w = onnx_constant(e, n->w[0], 4, dims), *bias = n->w[1] >= 0 ? vector(e, n->w[1]) : NULL;
+    e->name[n->out[0]] = tn_onnx_node(e->o, "Conv", e->name[n->in[0]], w, bias, NULL);
+    tn_onnx_list(e->o, "pads", (int64_t[]){p, p, p, p}, 4);
+    tn_onnx_list(e->o, "kernel_shape", (int64_t[]){a->kernel, a->kernel}, 2);
+    tn_onnx_list(e->o, "strides", (int64_t[]){a->stride, a->stride}, 2);
+    tn_onnx_int(e->o, "group", a->groups);
     e->image[n->out[0]] = true;
     return e->err->status;
-}
-
-static int onnx_dwconv(emitter *e, const tn_gnode *n)
-{
-    return convolution(e, n, true);
-}
-
-static int onnx_conv3(emitter *e, const tn_gnode *n)
-{
-    return convolution(e, n, false);
 }
 
 /* GroupNorm is an instance norm over groups (GroupNormalization itself came with opset 18). */
@@ -438,13 +470,11 @@ static void properties(emitter *e)
                      "0.406 and std 0.229 0.224 0.225 where normalize is imagenet");
     char frames[160];
     const int n = e->e->model->frames;
-    snprintf(frames, sizeof frames, "%d%s%s", n,
-             n > 1 ? " of a clip side by side in the channels, the oldest first; heatmaps of " : "",
-             n < 2                    ? ""
-             : e->e->model->heats > 1 ? "all of them"
-                                      : "the last");
-    tn_onnx_property(e->o, "frames", frames);
-    tn_onnx_property(e->o, "output", !strcmp(s->training.loss, "focal") ? "heatmap: logits" : "heatmap: peak 1 at the ball");
+    const char *heats = e->e->model->heats > 1 ? "all of them" : "the last";
+    if (n > 1)
+        snprintf(frames, sizeof frames, "%d of a clip side by side in the channels, the oldest first; heatmap: of %s", n, heats);
+    tn_onnx_property(e->o, "frames", n > 1 ? frames : "1");
+    tn_onnx_property(e->o, "output", tn_loss_logits(s->training.loss) ? "heatmap: logits" : "heatmap: peak 1 at the ball");
 }
 
 static int export_graph(emitter *e, const char *path)

@@ -39,7 +39,9 @@ void tn_engine_close(tn_engine *e);
 
 /** The passes a run makes, of frames and labels as the loader gives them. groups: what is trained. */
 tn_pass tn_engine_train_pass(const tn_engine *e, int batch, int groups);
-/** The backbone alone, whose grid is the output, and what a training pass of the head alone does with a grid. */
+/** What the backbone hands to the decoder. */
+void tn_engine_features(tn_feature_list *f, const tn_engine *e);
+/** The backbone alone, whose features are outputs, and what a training pass of the head alone does with them. */
 tn_pass tn_engine_features_pass(const tn_engine *e, int batch);
 tn_pass tn_engine_head_pass(const tn_engine *e, int batch);
 tn_pass tn_engine_eval_pass(const tn_engine *e, int batch, bool loss);

@@ -23,7 +23,7 @@ int tn_engine_finish(tn_engine *e, tn_error *err)
 
 tn_loss_spec tn_engine_loss(const tn_engine *e)
 {
-    return (tn_loss_spec){!strcmp(e->s->training.loss, "focal"), (float)e->s->training.alpha, (float)e->s->training.beta};
+    return tn_loss_named(e->s->training.loss, e->s->training.alpha, e->s->training.beta, e->s->training.pos_weight);
 }
 
 int tn_engine_batch(const tn_engine *e, int micro)
@@ -45,7 +45,12 @@ int tn_engine_frozen_epochs(const tn_engine *e)
 
 bool tn_engine_draws_rope(const tn_engine *e)
 {
-    return e->s->model.rope_augment && e->model->vit.rope;
+    return e->s->model.rope_augment && tn_model_drawn(e->model) > 0;
+}
+
+void tn_engine_features(tn_feature_list *f, const tn_engine *e)
+{
+    e->model->backbone.family->architecture->features(e->model, f);
 }
 
 tn_pass tn_engine_train_pass(const tn_engine *e, int batch, int groups)
@@ -67,13 +72,13 @@ tn_pass tn_engine_train_pass(const tn_engine *e, int batch, int groups)
 tn_pass tn_engine_features_pass(const tn_engine *e, int batch)
 {
     return (tn_pass){
-        .batch = batch, .act = e->act, .frames = true, .normalize = e->s->data.normalize, .stretch = TN_STRETCH_TO_GRID};
+        .batch = batch, .act = e->act, .frames = true, .normalize = e->s->data.normalize, .stretch = TN_STRETCH_TO_FEATURES};
 }
 
 tn_pass tn_engine_head_pass(const tn_engine *e, int batch)
 {
     tn_pass p = tn_engine_train_pass(e, batch, TN_GROUP_HEAD);
-    p.stretch = TN_STRETCH_FROM_GRID;
+    p.stretch = TN_STRETCH_FROM_FEATURES;
     return p;
 }
 

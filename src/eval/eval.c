@@ -38,7 +38,7 @@ void tn_heat_ball(float *heat, int w, int h, bool logits, tn_ball *ball)
 
 bool tn_heat_logits(const tn_settings *s)
 {
-    return !strcmp(s->training.loss, "focal");
+    return tn_loss_logits(s->training.loss);
 }
 
 /* Answer i of the batch's: the frame with the heatmap over it, and below it the frame with the target. */

@@ -4,7 +4,7 @@
 #include "checkpoint.h"
 #include <tracknet/model.h>
 
-/** Whether the model's heatmaps are logits (the focal loss), not values of 0 to 1. */
+/** Whether the model's heatmaps are logits (all losses but mse), not values of 0 to 1. */
 bool tn_heat_logits(const tn_settings *s);
 /** What heat [h][w] says, as predictions report it: the refined peak in heatmap pixels, and its value kept to 0..1. Logits become
  * values of 0 to 1 in place. */

@@ -4,10 +4,15 @@
 #include "jsonio.h"
 #include "model.h"
 
+/** Of a struct that holds nothing but names. */
+#define TN_NAMES(names) (const char *const *)&(names), sizeof(names) / sizeof(const char *)
+
+extern const tn_architecture tn_vit_architecture; /* vit.c */
+
 /* vit_config.c */
 
 /** hidden_size, layers, heads, patch, eps (with the family's default), hidden_act; checked. */
-int tn_vit_common(tn_vit *v, const json_t *config, float eps, tn_error *err);
+int tn_vit_common(tn_backbone *b, const json_t *config, float eps, tn_error *err);
 /** pos_h and pos_w from image_size (a number or a pair). */
-int tn_vit_image_grid(tn_vit *v, const json_t *config, int dflt, tn_error *err);
+int tn_vit_image_grid(tn_backbone *b, const json_t *config, int dflt, tn_error *err);
 #endif

@@ -236,6 +236,42 @@ TN_DECLARE_BACKWARD(attention)
     return 0;
 }
 
+TN_DECLARE_BACKWARD(levels_join)
+{
+    (void)err;
+    const tn_gnode f = p->g->n[i];
+    const tn_levels *l = &f.a.levels_join;
+    for (int k = 0; k < l->n; k++) {
+        if (!needs(p, f.in[k])) continue;
+        tn_gnode *n = like(p, &f, TN_OP_GRID, grad_of(p, &f), -1, -1);
+        n->a.grid = (tn_attr_map){tn_levels_rows(l, k), l->h[k], l->w[k]};
+        gives(p, n, f.in[k]);
+    }
+    return 0;
+}
+
+TN_DECLARE_BACKWARD(level_positions)
+{
+    (void)err;
+    const tn_gnode f = p->g->n[i];
+    if (trains(p, f.w[0])) like(p, &f, TN_OP_LEVEL_GRAD, grad_of(p, &f), -1, -1);
+    contribute(p, f.in[0], grad_of(p, &f));
+    return 0;
+}
+
+TN_DECLARE_BACKWARD(deform_attention)
+{
+    (void)err;
+    const tn_gnode f = p->g->n[i];
+    const int d_o = grad_of(p, &f), samples = need(p, f.in[1]);
+    if (needs(p, f.in[1])) {
+        const int value = need(p, f.in[0]);
+        gives(p, like(p, &f, TN_OP_DEFORM_DSAMPLES, value, samples, d_o), f.in[1]);
+    }
+    if (needs(p, f.in[0])) gives(p, like(p, &f, TN_OP_DEFORM_DVALUE, samples, d_o, -1), f.in[0]);
+    return 0;
+}
+
 /* The output's gradient is the skip's as it is, and the branch's too where nothing scales it. */
 TN_DECLARE_BACKWARD(residual)
 {
@@ -317,16 +353,20 @@ TN_DECLARE_BACKWARD(glu)
     return reads_x(p, i, TN_OP_GLU_BACK);
 }
 
-TN_DECLARE_BACKWARD(dwconv)
+/* Both gradients are one node where the weight is trained: what reads dy once can make both. */
+TN_DECLARE_BACKWARD(conv)
 {
     (void)err;
-    return reads_x(p, i, TN_OP_DWCONV_BACK);
-}
-
-TN_DECLARE_BACKWARD(conv3)
-{
-    (void)err;
-    return reads_x(p, i, TN_OP_CONV3_BACK);
+    const tn_gnode f = p->g->n[i];
+    const int dy = grad_of(p, &f);
+    const bool weight = trains(p, f.w[0]), wanted = needs(p, f.in[0]);
+    if (weight || trains(p, f.w[1])) {
+        const int x = weight ? need(p, f.in[0]) : -1;
+        tn_gnode *n = like(p, &f, TN_OP_CONV_GRAD, x, dy, -1);
+        if (weight && wanted) gives(p, n, f.in[0]);
+    }
+    if (!weight && wanted) gives(p, like(p, &f, TN_OP_CONV_DX, dy, -1, -1), f.in[0]);
+    return 0;
 }
 
 TN_DECLARE_BACKWARD(norm2d)

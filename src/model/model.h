@@ -1,15 +1,19 @@
 /**
- * A heatmap model: backbone, LoRA adapters, upsampling decoder, head. Here it is only slots (what weights there are)
+ * A heatmap model: backbone, LoRA adapters, decoder, head. Here it is only slots (what weights there are)
  * and the rule that turns it into a graph for a batch; values and devices come later.
  */
 #ifndef TN_MODEL_H
 #define TN_MODEL_H
+#include "feature_list.h"
 #include "graph.h"
 #include "log.h"
 #include "text.h"
 #include <jansson.h>
 
-/** Tensor names of a backbone family; %d is the layer. NULL where the family has no such tensor. */
+typedef struct tn_model tn_model;
+typedef struct tn_pass tn_pass;
+
+/** Tensor names of a ViT family; %d is the layer. NULL where the family has no such tensor. */
 typedef struct tn_vit_names {
     const char *patch, *cls, *registers, *positions;           /* patch: module, the rest: tensors */
     const char *norm1, *query, *key, *value, *output, *scale1; /* modules (scales: tensors) */
@@ -20,12 +24,10 @@ enum { TN_POS_NONE, TN_POS_FIXED, TN_POS_BICUBIC, TN_POS_BICUBIC_AA };
 
 /** Everything that decides a ViT's arithmetic, whatever its family. */
 typedef struct tn_vit {
-    char model_type[32];
     const tn_vit_names *names;
-    int hidden, inner, layers, heads, patch, registers; /* inner: width of the MLP's hidden layer */
-    int pos_h, pos_w;                                   /* stored position grid, patches */
+    int hidden, inner, heads, registers; /* inner: width of the MLP's hidden layer */
+    int pos_h, pos_w;                    /* stored position grid, patches */
     int pos_mode;
-    int channels; /* of its images as stored: 3, or of a checkpoint of several frames 3 for each */
     float eps, rope_theta;
     bool rope, layer_scale, gated, fused_gate; /* fused_gate: one matrix holds gate | up */
     bool q_bias, k_bias, v_bias, o_bias, mlp_bias;
@@ -33,30 +35,82 @@ typedef struct tn_vit {
     float rope_shift, rope_jitter, rope_rescale; /* 0: off; used in training only when asked for */
 } tn_vit;
 
-/** A backbone family: one file, one row of backbones.c. */
+struct tn_family;
+/** A backbone as config.json describes it (and, where it leaves a choice, the model's section of the configuration). */
 typedef struct tn_backbone {
+    const struct tn_family *family;
+    int layers;   /* those of the graph that are called layer.i, each with activations to keep or to make again */
+    int patch;    /* pixels; the image is a multiple of it. 0: any image */
+    int channels; /* of its images as stored: 3 (or 0), or of a checkpoint of several frames 3 for each */
+    union {
+        tn_vit vit;
+    };
+} tn_backbone;
+
+/** What families of one kind share: how their slots and graph come of a tn_backbone. One row a file (vit.c). */
+typedef struct tn_architecture {
+    /** Whether the image has a size that the backbone takes; the error says which it would take. */
+    int (*fits)(const tn_model *m, tn_error *err);
+    int (*slots)(tn_model *m, tn_error *err);
+    /** What it hands out: sizes, before there is a graph; tensors are -1. */
+    void (*features)(const tn_model *m, tn_feature_list *out);
+    /** Emits it. *out: what it hands out. */
+    int (*emit)(tn_graph *g, const tn_model *m, const tn_pass *p, tn_feature_list *out, tn_error *err);
+    /** Takes layers away, so that at least n are left that stand for all of them. */
+    void (*shorten)(tn_backbone *b, int n);
+    /** Floats of the table (tn_graph.rope_table) that training may draw anew for each pass; 0: none. NULL: it has none. */
+    size_t (*drawn)(const tn_model *m);
+    void (*draw)(const tn_model *m, uint32_t seed, float *table);
+} tn_architecture;
+
+/** A backbone family: one file, one row of backbones.c. */
+typedef struct tn_family {
     const char *model_type;
-    const tn_vit_names *names;
-    /** Fills *v from config.json. */
-    int (*configure)(tn_vit *v, const json_t *config, tn_error *err);
+    const tn_architecture *architecture;
+    const char *const *names; /* every name of its modules, %d the layer; NULL entries are skipped */
+    int n_names;
+    /** Fills *b, which is zero but for its family, from config.json. */
+    int (*configure)(tn_backbone *b, const json_t *config, tn_error *err);
     const char *const *lora_default; /* suffixes LoRA takes when none are named; NULL-terminated */
     /** Pairs (checkpoint's spelling, transformers 5's in memory), applied in order; NULL-terminated. */
     const char *const (*spelling)[2];
-} tn_backbone;
-const tn_backbone *tn_backbone_find(const char *model_type);
+} tn_family;
+const tn_family *tn_family_find(const char *model_type);
 /** A module's path as transformers 5 has it in memory, which is how PEFT names adapters (its files know no other). */
-void tn_module_path(char *out, size_t n, const char *model_type, const char *module);
+void tn_module_path(char *out, size_t n, const tn_family *family, const char *module);
 /** From the common spelling (base/names.h) of a tensor or module to the family's: its checkpoint's, or transformers 5's. */
-void tn_spell_name(char *out, size_t n, const tn_backbone *family, const char *common, bool v5);
+void tn_spell_name(char *out, size_t n, const tn_family *family, const char *common, bool v5);
 /** Recognises config.json's model_type; `where` names the file in errors. */
-int tn_vit_configure(tn_vit *v, const json_t *config, const char *where, tn_error *err);
+int tn_backbone_configure(tn_backbone *b, const json_t *config, const char *where, tn_error *err);
 
-typedef struct tn_decoder {
+/** The upsampling decoder of vit_heatmap: stages of bilinear upsampling and residual blocks over one map. */
+typedef struct tn_upsampling {
     int channels[16], n_channels, upsample[16], n_upsample, blocks;
     bool batch_norm, relu, depthwise, se;
     int se_reduction;
-    float dropout, head_std; /* head_std 0: Kaiming */
+    float dropout;
+} tn_upsampling;
+
+/** A kind of decoder: one file, one row of decoders.c. */
+typedef struct tn_decoder_kind {
+    const char *name;
+    int (*slots)(tn_model *m, const tn_feature_list *in, tn_error *err);
+    /** Emits it over what the backbone hands out. *out: maps whose sum, each resized to the heatmap, the head reads; all of the
+     * same number of channels. Inputs have no tokens to skip. */
+    int (*emit)(tn_graph *g, const tn_model *m, const tn_pass *p, const tn_feature_list *in, tn_feature_list *out, tn_error *err);
+    /** Channels of its maps. */
+    int (*width)(const tn_model *m);
+} tn_decoder_kind;
+
+typedef struct tn_decoder {
+    const tn_decoder_kind *kind;
+    float head_std; /* 0: Kaiming */
+    union {
+        tn_upsampling upsampling;
+    };
 } tn_decoder;
+/** NULL where there is none of this name. */
+const tn_decoder_kind *tn_decoder_find(const char *name);
 
 typedef enum tn_lora_init { TN_LORA_KAIMING, TN_LORA_GAUSSIAN, TN_LORA_PISSA, TN_LORA_LOFTQ, TN_LORA_OLORA } tn_lora_init;
 /** N of PEFT's "pissa_niter_N", 0 of "pissa" (the exact decomposition), -1 of every other start; in any case. */
@@ -68,6 +122,7 @@ typedef struct tn_lora_pattern {
     double *value;
 } tn_lora_pattern;
 
+enum { TN_LORA_LAYERS = 64 };
 /** Adapters as PEFT's LoraConfig describes them (Hu et al. 2021; rsLoRA 2023; DoRA, PiSSA, LoftQ, OLoRA 2024). */
 typedef struct tn_lora {
     bool enabled, rslora, dora;
@@ -77,6 +132,8 @@ typedef struct tn_lora {
     char *target_pattern; /* a regular expression, or all-linear */
     tn_strs exclude;
     char *exclude_pattern;
+    int layers[TN_LORA_LAYERS], n_layers; /* layers_to_transform; none: all */
+    tn_strs layers_pattern;               /* regular expressions of the component before a layer's number; none: any */
     tn_lora_pattern rank_pattern, alpha_pattern;
     tn_strs modules_to_save;
     char bias[12]; /* none, all, lora_only */
@@ -116,8 +173,8 @@ typedef struct tn_slot {
     int frames;       /* of its input: shape[1] has the channels of each, the oldest first; of one where it is 0 */
 } tn_slot;
 
-typedef struct tn_model {
-    tn_vit vit;
+struct tn_model {
+    tn_backbone backbone;
     tn_decoder dec;
     tn_lora lora;
     int image_h, image_w, heat_h, heat_w;
@@ -126,14 +183,14 @@ typedef struct tn_model {
     tn_slot *slots;
     int n_slots, cap_slots;
     bool with_decoder;
-} tn_model;
+};
 
 /** What a model is made of; copied, none is kept. dec NULL: a backbone alone; lora NULL: no adapters. */
 typedef struct tn_model_spec {
-    const tn_vit *vit;
+    const tn_backbone *backbone;
     const tn_decoder *dec;
     const tn_lora *lora;
-    int image_h, image_w, heat_h, heat_w; /* pixels: the image a multiple of the patch, the heatmap positive */
+    int image_h, image_w, heat_h, heat_w; /* pixels: the image as the backbone takes it, the heatmap positive */
     bool train_backbone;
     int frames, heats; /* of a sample; 0: 1 */
 } tn_model_spec;
@@ -152,15 +209,15 @@ int tn_model_add(tn_model *m, tn_slot s, const char *name);
 int tn_model_linears(const tn_model *m, tn_strs *out);
 long long tn_model_count(const tn_model *m, int groups, bool trainable_only);
 
-/** How much of the model a pass goes through. The grid is what the decoder reads: the normed patch tokens [B*H/p*W/p, hidden]. */
+/** How much of the model a pass goes through. Features are what the backbone hands to the decoder (feature_list.h). */
 typedef enum tn_stretch {
     TN_STRETCH_ALL,
-    TN_STRETCH_TO_GRID,  /* the backbone alone; the grid is an output */
-    TN_STRETCH_FROM_GRID /* the rest; the grid is an input, and no frames are */
+    TN_STRETCH_TO_FEATURES,  /* the backbone alone; the features are outputs */
+    TN_STRETCH_FROM_FEATURES /* the rest; the features are inputs, and no frames are */
 } tn_stretch;
 
 /** What one pass needs of a graph. */
-typedef struct tn_pass {
+struct tn_pass {
     int batch;
     tn_dtype act;
     int groups;     /* TN_GROUP_* trained in this pass; 0: inference */
@@ -180,18 +237,19 @@ typedef struct tn_pass {
     tn_stretch stretch;
     int flight; /* which of the passes that a stage has under way at once, 0 to TN_MAX_FLIGHTS - 1: each has activations of its own
                  */
-} tn_pass;
+};
 enum { TN_MAX_FLIGHTS = 64 };
 int tn_model_graph(tn_graph *g, const tn_model *m, const tn_pass *p, tn_error *err);
 
 /* ---- parts, each in its own file ---- */
-int tn_vit_slots(tn_model *m, tn_error *err);
-/** Emits the backbone; returns the id of the normed tokens in *tokens. */
-int tn_vit_emit(tn_graph *g, const tn_model *m, const tn_pass *p, int *tokens, tn_error *err);
-int tn_decoder_slots(tn_model *m, tn_error *err);
-/** Emits what makes a grid of the backbone's tokens (-1: it comes in from outside); returns its id. */
-int tn_grid_emit(tn_graph *g, const tn_model *m, const tn_pass *p, int tokens);
-int tn_decoder_emit(tn_graph *g, const tn_model *m, const tn_pass *p, int grid, tn_error *err);
+/** Bytes of a sample's map in `act`, without the tokens in front. */
+size_t tn_feature_bytes(const tn_feature *f, tn_dtype act);
+/** Emits what makes maps of the features that a backbone handed out (tokens gone); where `stretch` begins with them, they come
+ * from outside and hold sizes alone. */
+void tn_features_emit(tn_graph *g, const tn_model *m, const tn_pass *p, tn_feature_list *f);
+int tn_head_slots(tn_model *m, tn_error *err);
+/** Emits the head over the sum of the maps, and the heatmap. */
+int tn_head_emit(tn_graph *g, const tn_model *m, const tn_pass *p, const tn_feature_list *maps, tn_error *err);
 int tn_lora_slots(tn_model *m, const tn_log *log, tn_error *err);
 /** Is `slot` trained in pass p? */
 typedef struct tn_trained {
@@ -199,7 +257,11 @@ typedef struct tn_trained {
     int groups;
 } tn_trained;
 bool tn_is_trained(const void *trained, int slot);
-/** cos/sin table [H/p * W/p][head_dim/2][2]; draws: y shift, x shift, y factor, x factor (NULL: 0, 0, 1, 1). */
+/** Floats of the table that a pass may draw anew (DINOv3's augmentation of RoPE's coordinates), or 0. */
+size_t tn_model_drawn(const tn_model *m);
+/** Draws it, the same for a seed. */
+void tn_model_draw(const tn_model *m, uint32_t seed, float *table);
+/** cos/sin table [grid_h * grid_w][head_dim/2][2]; draws: y shift, x shift, y factor, x factor (NULL: 0, 0, 1, 1). */
 void tn_rope_table(const tn_vit *v, int grid_h, int grid_w, const double *draws, float *table);
 /** Matrix [out_h*out_w, in_h*in_w] of bicubic interpolation (A=-0.75, or antialiased A=-0.5). */
 int tn_bicubic_matrix(float *R, int in_h, int in_w, int out_h, int out_w, bool antialias);

@@ -144,25 +144,49 @@ static tn_cost cost_attention_back(const tn_graph *g, const tn_gnode *n)
     return attention_products(g, n, 7);
 }
 
-static tn_cost cost_dwconv(const tn_graph *g, const tn_gnode *n)
+/* Each sample multiplies four cells by their parts; `columns` wide. */
+static tn_cost deform_samples(const tn_graph *g, const tn_gnode *n, int samples, int columns)
 {
-    return by_element(g, n, 18);
+    const tn_attr_deform *a = &n->a.deform_attention;
+    const double each = elements(g, samples) / 3;
+    return (tn_cost){8 * each * cols_of(g, columns) / a->heads, traffic(g, n)};
 }
 
-static tn_cost cost_dwconv_back(const tn_graph *g, const tn_gnode *n)
+static tn_cost cost_deform(const tn_graph *g, const tn_gnode *n)
 {
-    return by_element(g, n, 36);
+    return deform_samples(g, n, n->in[1], n->in[0]);
 }
 
-static tn_cost cost_conv3(const tn_graph *g, const tn_gnode *n)
+/* Lists of four numbers a sample are written and read. */
+static tn_cost cost_deform_dvalue(const tn_graph *g, const tn_gnode *n)
 {
-    return product(g, n, rows_of(g, n->in[0]), cols_of(g, n->out[0]), 9 * cols_of(g, n->in[0]));
+    tn_cost c = deform_samples(g, n, n->in[0], n->in[1]);
+    c.bytes += 2 * 4.0 * (double)sizeof(float) * elements(g, n->in[0]) / 3;
+    return c;
 }
 
-static tn_cost cost_conv3_back(const tn_graph *g, const tn_gnode *n)
+/* One product of as many rows as y has with the kernel [O, C/groups * k * k]. */
+static tn_cost convolution(const tn_graph *g, const tn_gnode *n, int x, int y)
 {
-    tn_cost c = product(g, n, rows_of(g, n->in[0]), cols_of(g, n->in[1]), 9 * cols_of(g, n->in[0]));
-    c.flops *= 2;
+    const tn_attr_conv *a = &n->a.conv;
+    return product(g, n, rows_of(g, y), cols_of(g, y), cols_of(g, x) / a->groups * a->kernel * a->kernel);
+}
+
+static tn_cost cost_conv(const tn_graph *g, const tn_gnode *n)
+{
+    return convolution(g, n, n->in[0], n->out[0]);
+}
+
+static tn_cost cost_conv_dx(const tn_graph *g, const tn_gnode *n)
+{
+    return convolution(g, n, n->out[0], n->in[0]);
+}
+
+static tn_cost cost_conv_grad(const tn_graph *g, const tn_gnode *n)
+{
+    if (n->in[0] < 0) return (tn_cost){elements(g, n->in[1]), traffic(g, n)};
+    tn_cost c = convolution(g, n, n->in[0], n->in[1]);
+    if (n->out[0] >= 0) c.flops *= 2;
     return c;
 }
 
@@ -183,6 +207,12 @@ const tn_operation tn_operations[TN_OP_COUNT] = {
 #define TN_OPERATION_ROW(ID, name, attributes, n_in, n_out, cost, backward, again, overwrites, flags)                              \
     [TN_OP_##ID] = {#name, n_in, n_out, cost_##cost, tn_back_##backward, TN_AGAIN_##again, overwrites, flags},
     TN_OPERATIONS(TN_OPERATION_ROW)};
+
+tn_attr_conv tn_conv_attributes(int in_h, int in_w, int kernel, int stride, int pad, int groups)
+{
+    const int out_h = tn_conv_size(in_h, kernel, stride, pad), out_w = tn_conv_size(in_w, kernel, stride, pad);
+    return (tn_attr_conv){in_h, in_w, out_h, out_w, kernel, stride, pad, groups};
+}
 
 tn_cost tn_node_cost(const tn_graph *g, const tn_gnode *n)
 {

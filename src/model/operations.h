@@ -8,6 +8,7 @@
  */
 #ifndef TN_OPERATIONS_H
 #define TN_OPERATIONS_H
+#include "levels.h"
 #include "numeric.h"
 #include <stdbool.h>
 
@@ -58,17 +59,20 @@ typedef struct tn_attr_heads {
 typedef struct tn_attr_fn {
     tn_fn fn;
 } tn_attr_fn;
-typedef struct tn_attr_skip {
-    int skip;
-} tn_attr_skip;
+/** Of a sample's rows those from `skip` on, h x w of them. */
+typedef struct tn_attr_map {
+    int skip, h, w;
+} tn_attr_map;
 /** sy, sx: source pixels a target pixel. */
 typedef struct tn_attr_resize {
     int in_h, in_w, out_h, out_w;
     float sy, sx;
 } tn_attr_resize;
-typedef struct tn_attr_size {
-    int h, w;
-} tn_attr_size;
+/** Square kernels, zero padding all around; out_h and out_w as tn_conv_attributes makes them (PyTorch's floor). groups: of C and O.
+ */
+typedef struct tn_attr_conv {
+    int in_h, in_w, out_h, out_w, kernel, stride, pad, groups;
+} tn_attr_conv;
 /** TN_STATS_OWN: of x. TN_STATS_TRACKED: of x, and the running ones follow. TN_STATS_RUNNING: the running ones. */
 typedef enum tn_stats { TN_STATS_OWN, TN_STATS_TRACKED, TN_STATS_RUNNING } tn_stats;
 typedef struct tn_attr_norm2d {
@@ -89,6 +93,11 @@ typedef struct tn_attr_dropout {
     uint32_t salt;
     bool rest;
 } tn_attr_dropout;
+
+typedef struct tn_attr_deform {
+    tn_levels levels;
+    int heads, points; /* points: samples of a head and level */
+} tn_attr_deform;
 
 /* ---- rows ---- */
 
@@ -120,18 +129,22 @@ typedef enum tn_again { TN_AGAIN_NEVER, TN_AGAIN_CHEAP, TN_AGAIN_DEAR } tn_again
     X(ROPE, rope, tn_attr_rope, 2, 1, few, rope, DEAR, TN_IN0, TN_OPERATION_IN_PLACE) \
     /* qkv [B*N, 3D] -> o [B*N, D], lse [B*heads, N] float32 */ \
     X(ATTENTION, attention, tn_attr_heads, 1, 2, attention, attention, DEAR, 0, 0) \
+    /* maps [B*h*w, D] of each level -> x [B*N, D], N positions of all levels, one level after another */ \
+    X(LEVELS_JOIN, levels_join, tn_levels, 8, 1, moves, levels_join, DEAR, 0, 0) \
+    /* x, const positions [N, D] float32; w0 a row for each level -> x + positions + the level's row */ \
+    X(LEVEL_POSITIONS, level_positions, tn_levels, 2, 1, few, level_positions, CHEAP, TN_IN0, 0) \
+    /* value [B*N, D], samples [B*N, 3*heads*levels*points]: offsets (x, y), then logits (tn_deform of ops.h) -> o [B*N, D] */ \
+    X(DEFORM_ATTENTION, deform_attention, tn_attr_deform, 2, 1, deform, deform_attention, DEAR, 0, 0) \
     /* x, y -> x + w0*y (w0 -1: x + y) */ \
     X(RESIDUAL, residual, tn_attr_none, 2, 1, few, residual, DEAR, TN_IN0 | TN_IN1, 0) \
     X(ACT, act, tn_attr_fn, 1, 1, function, act, CHEAP, TN_IN0, 0) \
     /* u [rows, 2c] -> f(left) * right [rows, c] */ \
     X(GLU, glu, tn_attr_fn, 1, 1, function, glu, CHEAP, 0, 0) \
-    /* tokens [B*N, D] -> patches [B*P, D] */ \
-    X(GRID, grid, tn_attr_skip, 1, 1, moves, grid, DEAR, 0, 0) \
+    /* x [B*N, D] -> a map [B*h*w, D]: patches behind other tokens, a level between others */ \
+    X(GRID, grid, tn_attr_map, 1, 1, moves, grid, DEAR, 0, 0) \
     X(BILINEAR, bilinear, tn_attr_resize, 1, 1, resize, bilinear, DEAR, 0, 0) \
-    /* x; w0 [C, 1, 3, 3] */ \
-    X(DWCONV, dwconv, tn_attr_size, 1, 1, dwconv, dwconv, DEAR, 0, 0) \
-    /* x; w0 [O, C, 3, 3] */ \
-    X(CONV3, conv3, tn_attr_size, 1, 1, conv3, conv3, DEAR, 0, 0) \
+    /* x [B*in_h*in_w, C]; w0 [O, C/groups, k, k], w1 bias [O] or -1 -> y [B*out_h*out_w, O] */ \
+    X(CONV, conv, tn_attr_conv, 1, 1, conv, conv, DEAR, 0, 0) \
     /* x; w0 gamma, w1 beta, w2 running mean, w3 running variance -> y, stats [units*groups, 2] float32 */ \
     X(NORM2D, norm2d, tn_attr_norm2d, 1, 2, norm, norm2d, CHEAP, TN_IN0, 0) \
     /* x -> s [B, C] float32 */ \
@@ -174,6 +187,12 @@ typedef enum tn_again { TN_AGAIN_NEVER, TN_AGAIN_CHEAP, TN_AGAIN_DEAR } tn_again
     X(ROPE_BACK, rope_back, tn_attr_rope, 2, 1, few, none, NEVER, TN_IN0, TN_OPERATION_IN_PLACE) \
     /* qkv, o, lse, do -> dqkv, delta [B*heads, N] float32. Fused: q and k turned back by in[4] */ \
     X(ATTENTION_BACK, attention_back, tn_attr_rope, 5, 2, attention_back, none, NEVER, 0, 0) \
+    /* dy: w0 */ \
+    X(LEVEL_GRAD, level_grad, tn_levels, 1, 0, reduce, none, NEVER, 0, 0) \
+    /* value, samples, do -> dsamples */ \
+    X(DEFORM_DSAMPLES, deform_dsamples, tn_attr_deform, 3, 1, deform, none, NEVER, 0, 0) \
+    /* samples, do -> dvalue */ \
+    X(DEFORM_DVALUE, deform_dvalue, tn_attr_deform, 2, 1, deform_dvalue, none, NEVER, 0, 0) \
     /* do -> w0*do */ \
     X(SCALE_COLS, scale_cols, tn_attr_none, 1, 1, few, none, NEVER, TN_IN0, 0) \
     /* do, y: w0 */ \
@@ -181,11 +200,13 @@ typedef enum tn_again { TN_AGAIN_NEVER, TN_AGAIN_CHEAP, TN_AGAIN_DEAR } tn_again
     /* x, dy -> dx */ \
     X(ACT_BACK, act_back, tn_attr_fn, 2, 1, function, none, NEVER, TN_IN1, 0) \
     X(GLU_BACK, glu_back, tn_attr_fn, 2, 1, function, none, NEVER, TN_IN0, 0) \
-    X(GRID_BACK, grid_back, tn_attr_skip, 1, 1, moves, none, NEVER, 0, 0) \
+    /* dmap -> dx, 0 in the other rows */ \
+    X(GRID_BACK, grid_back, tn_attr_map, 1, 1, moves, none, NEVER, 0, TN_OPERATION_ADDS) \
     X(BILINEAR_BACK, bilinear_back, tn_attr_resize, 1, 1, resize, none, NEVER, 0, 0) \
-    /* x, dy -> dx; w0 */ \
-    X(DWCONV_BACK, dwconv_back, tn_attr_size, 2, 1, dwconv_back, none, NEVER, 0, 0) \
-    X(CONV3_BACK, conv3_back, tn_attr_size, 2, 1, conv3_back, none, NEVER, 0, 0) \
+    /* dy -> dx; w0 */ \
+    X(CONV_DX, conv_dx, tn_attr_conv, 1, 1, conv_dx, none, NEVER, 0, 0) \
+    /* x or -1, dy (-> dx): w0, w1 and, where that is wanted as well, dx in the same pass */ \
+    X(CONV_GRAD, conv_grad, tn_attr_conv, 2, 1, conv_grad, none, NEVER, 0, 0) \
     /* x, stats, dy -> dx; w0, w1 */ \
     X(NORM2D_BACK, norm2d_back, tn_attr_norm2d, 3, 1, norm, none, NEVER, TN_IN2, 0) \
     X(DROPOUT2D_BACK, dropout2d_back, tn_attr_dropout2d, 1, 1, few, none, NEVER, TN_IN0, 0) \

@@ -1,8 +1,9 @@
-/* Depthwise 3x3 convolutions: for GPUs gpu/dwconv.cl, where an item walks down columns; for CPUs cpu/dwconv.cl, where it walks
- * along rows, or where channels are no whole vectors conv.cl, where it makes one output. */
+/* Depthwise convolutions: of 3x3 taps for GPUs gpu/dwconv.cl, where an item walks down columns, and for CPUs cpu/dwconv.cl, where
+ * it walks along rows; else portable/dwconv.cl, where it makes one output. */
+#include "conv.h"
 #include "spatial.h"
 
-#define CONV   "portable/conv.cl"
+#define EACH   "portable/dwconv.cl"
 #define DWCONV "gpu/dwconv.cl"
 #define ALONG  "cpu/dwconv.cl"
 
@@ -83,16 +84,16 @@ static int dw_walk_back(tn_ctx *c, const tn_conv_grads *g, int batch, tn_size2 s
 
 /* ---- CPUs ---- */
 
-static int dw_repack(tn_ctx *c, tn_tensor *t, const tn_tensor *w, int C, tn_error *err)
+static int dw_pack(tn_ctx *c, tn_tensor *t, const tn_conv *s, const tn_tensor *w, const tn_tensor *bias, tn_error *err)
 {
-    TN_TRY(tn_ws_take(c, t, TN_F32, 9, C, err));
-    tn_arg args[] = {TN_BUF(w->mem), TN_BUF(t->mem), TN_INT(C)};
-    return tn_spatial_run(c, &(tn_spatial_kernel){CONV, "dw_repack", "-DVW=1", TN_F32}, (size_t)C, 1, args, TN_COUNT(args), err);
-}
-
-static bool walks_along(const tn_tensor *x)
-{
-    return x->cols % 16 == 0;
+    const int C = w->rows, taps = s->kernel * s->kernel;
+    tn_options o;
+    TN_TRY(tn_ws_take(c, t, TN_F32, taps + 1, C, err));
+    TN_TRY(tn_options_set(&o, err, "-DVW=1 -DWT=%d", (int)w->dtype));
+    const tn_arg args[] = {TN_BUF(w->mem),        TN_BUF(bias->rows ? bias->mem : w->mem), TN_BUF(t->mem), TN_INT(C), TN_INT(taps),
+                           TN_INT(bias->rows > 0)};
+    return tn_spatial_run(c, &(tn_spatial_kernel){EACH, "dw_pack", o.s, TN_F32}, (size_t)C, (size_t)taps + 1, args, TN_COUNT(args),
+                          err);
 }
 
 static tn_runs dw_runs(const tn_ctx *c, int batch, int per_run, int height)
@@ -113,93 +114,124 @@ static int dw_along(tn_ctx *c, const tn_tensor *x, const tn_tensor *t, int batch
     return tn_op_run(c, ALONG, "dw_conv", o.s, args, TN_COUNT(args), &range, err);
 }
 
-static int dw_each(tn_ctx *c, const tn_tensor *x, const tn_tensor *t, int batch, tn_size2 s, bool flip, tn_tensor *y, tn_error *err)
+static int dw_grad_sum(tn_ctx *c, const tn_tensor *p, int taps, int parts, tn_tensor *dw, tn_error *err)
 {
-    const int C = x->cols, vw = tn_vec_width(c, C), rows = batch * s.h;
-    tn_options o;
-    TN_TRY(tn_options_set(&o, err, "-DVW=%d", vw)); /* one program with the gradient's kernels */
-    tn_arg args[] = {TN_BUF(x->mem), TN_BUF(t->mem), TN_BUF(y->mem), TN_INT(s.h), TN_INT(s.w), TN_INT(C), TN_INT(rows)};
-    const tn_spatial_kernel k = {CONV, flip ? "dw_conv_turned" : "dw_conv", o.s, x->dtype};
-    return tn_spatial_run(c, &k, (size_t)s.w * (size_t)(C / vw), (size_t)rows, args, TN_COUNT(args), err);
-}
-
-static int dw_conv(tn_ctx *c, const tn_tensor *x, const tn_tensor *w, int batch, tn_size2 s, bool flip, tn_tensor *y, tn_error *err)
-{
-    const size_t mark = c->ws_used;
-    tn_tensor t;
-    TN_TRY(dw_repack(c, &t, w, x->cols, err));
-    TN_TRY((walks_along(x) ? dw_along : dw_each)(c, x, &t, batch, s, flip, y, err));
-    c->ws_used = mark;
-    return 0;
-}
-
-static int dw_grad_sum(tn_ctx *c, const tn_tensor *p, int C, int parts, tn_tensor *dw, tn_error *err)
-{
-    tn_arg args[] = {TN_BUF(p->mem), TN_BUF(dw->mem), TN_INT(C), TN_INT(parts)};
-    return tn_spatial_run(c, &(tn_spatial_kernel){CONV, "dw_grad_sum", "-DVW=1", TN_F32}, (size_t)C, 9, args, TN_COUNT(args), err);
+    const tn_arg args[] = {TN_BUF(p->mem), TN_BUF(dw->mem), TN_INT(dw->rows), TN_INT(taps), TN_INT(parts)};
+    return tn_spatial_run(c, &(tn_spatial_kernel){EACH, "dw_grad_sum", "-DVW=1", TN_F32}, (size_t)dw->rows, (size_t)taps, args,
+                          TN_COUNT(args), err);
 }
 
 /* Both gradients in one pass. */
-static int dw_back_along(tn_ctx *c, const tn_conv_grads *g, int batch, tn_size2 s, tn_error *err)
+static int dw_back_along(tn_ctx *c, const tn_conv *v, const tn_conv_grads *g, tn_error *err)
 {
     const size_t mark = c->ws_used;
     const int C = g->x->cols;
-    const tn_runs run = dw_runs(c, batch, C / 16, s.h);
+    const tn_size2 s = v->in;
+    const tn_runs run = dw_runs(c, v->batch, C / 16, s.h);
     tn_tensor t, p;
     tn_options o;
-    TN_TRY(dw_repack(c, &t, g->w, C, err));
-    TN_TRY(tn_ws_take(c, &p, TN_F32, batch * run.per_image * 9, C, err));
+    TN_TRY(dw_pack(c, &t, v, g->w, &(tn_tensor){0}, err));
+    TN_TRY(tn_ws_take(c, &p, TN_F32, v->batch * run.per_image * 9, C, err));
     TN_TRY(tn_options_set(&o, err, "-DACT=%d", (int)g->x->dtype));
     const tn_arg args[] = {TN_BUF(g->x->mem), TN_BUF(g->dy->mem), TN_BUF(t.mem), TN_BUF(g->dx->mem), TN_BUF(p.mem),
                            TN_INT(s.h),       TN_INT(s.w),        TN_INT(C),     TN_INT(run.span),   TN_INT(run.per_image)};
-    const tn_range range = {3, {(size_t)(C / 16), (size_t)run.per_image, (size_t)batch}, {1, 1, 1}};
+    const tn_range range = {3, {(size_t)(C / 16), (size_t)run.per_image, (size_t)v->batch}, {1, 1, 1}};
     TN_TRY(tn_op_run(c, ALONG, "dw_back", o.s, args, TN_COUNT(args), &range, err));
-    TN_TRY(dw_grad_sum(c, &p, C, batch * run.per_image, g->dw, err));
+    TN_TRY(dw_grad_sum(c, &p, 9, v->batch * run.per_image, g->dw, err));
     c->ws_used = mark;
     return 0;
 }
 
-static int dw_grad(tn_ctx *c, const tn_tensor *x, const tn_tensor *dy, int batch, tn_size2 s, tn_tensor *dw, tn_error *err)
+/* ---- anywhere ---- */
+
+/* From x to y, or back from dy to dx. */
+static int dw_each(tn_ctx *c, const tn_conv *s, const tn_tensor *from, const tn_tensor *t, bool back, tn_tensor *to, tn_error *err)
+{
+    const int C = to->cols, vw = tn_vec_width(c, C), width = back ? s->in.w : s->out.w, rows = to->rows / width;
+    tn_options o;
+    TN_TRY(tn_options_set(&o, err, "-DVW=%d", vw)); /* one program with the gradient's kernels */
+    const tn_arg args[] = {TN_BUF(from->mem), TN_BUF(t->mem),    TN_BUF(to->mem),  TN_INT(s->in.h),
+                           TN_INT(s->in.w),   TN_INT(s->out.h),  TN_INT(s->out.w), TN_INT(C),
+                           TN_INT(s->kernel), TN_INT(s->stride), TN_INT(s->pad),   TN_INT(rows)};
+    const tn_spatial_kernel k = {EACH, back ? "dw_back" : "dw_forward", o.s, from->dtype};
+    return tn_spatial_run(c, &k, (size_t)width * (size_t)(C / vw), (size_t)rows, args, TN_COUNT(args), err);
+}
+
+static int dw_grad(tn_ctx *c, const tn_conv *s, const tn_tensor *x, const tn_tensor *dy, tn_tensor *dw, tn_error *err)
 {
     enum { WANT = 16 };
-    size_t mark = c->ws_used;
-    const int C = x->cols, vw = tn_vec_width(c, C), rows = batch * s.h;
+    const size_t mark = c->ws_used;
+    const int C = x->cols, vw = tn_vec_width(c, C), taps = s->kernel * s->kernel, rows = s->batch * s->out.h;
     const int chunk = TN_CEIL_DIV(rows, WANT), chunks = TN_CEIL_DIV(rows, chunk);
     tn_tensor p;
-    TN_TRY(tn_ws_take(c, &p, TN_F32, chunks * 9, C, err));
     tn_options o;
-    TN_TRY(tn_options_set(&o, err, "-DVW=%d", vw));
-    tn_arg a1[] = {TN_BUF(x->mem), TN_BUF(dy->mem), TN_BUF(p.mem), TN_INT(s.h),
-                   TN_INT(s.w),    TN_INT(C),       TN_INT(rows),  TN_INT(chunk)};
-    TN_TRY(tn_spatial_run(c, &(tn_spatial_kernel){CONV, "dw_grad", o.s, x->dtype}, (size_t)(C / vw), (size_t)chunks, a1,
-                          TN_COUNT(a1), err));
-    TN_TRY(dw_grad_sum(c, &p, C, chunks, dw, err));
+    TN_TRY(tn_ws_take(c, &p, TN_F32, chunks * taps, C, err));
+    TN_TRY(tn_options_set(&o, err, "-DACT=%d -DVW=%d", (int)x->dtype, vw));
+    const tn_arg args[] = {TN_BUF(x->mem),   TN_BUF(dy->mem),  TN_BUF(p.mem), TN_INT(s->in.h),   TN_INT(s->in.w),
+                           TN_INT(s->out.h), TN_INT(s->out.w), TN_INT(C),     TN_INT(s->kernel), TN_INT(s->stride),
+                           TN_INT(s->pad),   TN_INT(rows),     TN_INT(chunk)};
+    const tn_range range = {3, {(size_t)(C / vw), (size_t)taps, (size_t)chunks}, {0}};
+    TN_TRY(tn_op_run(c, EACH, "dw_grad", o.s, args, TN_COUNT(args), &range, err));
+    TN_TRY(dw_grad_sum(c, &p, taps, chunks, dw, err));
     c->ws_used = mark;
     return 0;
 }
 
-/* ---- both ---- */
+/* ---- which ---- */
 
-static bool walks(const tn_ctx *c)
+static bool of_nine(const tn_conv *s)
+{
+    return s->kernel == 3 && s->stride == 1 && s->pad == 1;
+}
+
+static bool on_gpu(const tn_ctx *c)
 {
     return c->dev->info.type != TN_DEVICE_CPU;
 }
 
-int tn_dwconv_forward(tn_ctx *c, const tn_tensor *x, const tn_tensor *w, int batch, tn_size2 s, tn_tensor *y, tn_error *err)
+static bool walks_down(const tn_ctx *c, const tn_conv *s, const tn_tensor *w, const tn_tensor *bias)
 {
-    tn_dtype act;
-    TN_TRY(tn_storage(&act, "a depthwise convolution", TN_LIST(x, y), TN_LIST(w), err));
-    return (walks(c) ? dw_walk_conv : dw_conv)(c, x, w, batch, s, false, y, err);
+    return on_gpu(c) && of_nine(s) && w->dtype == TN_F32 && !bias->rows;
 }
 
-int tn_dwconv_backward(tn_ctx *c, const tn_conv_grads *g, int batch, tn_size2 s, tn_error *err)
+static bool walks_along(const tn_ctx *c, const tn_conv *s, const tn_tensor *w, const tn_tensor *bias)
 {
-    const bool wanted = g->dw->mem || c->dry;
-    tn_dtype act;
-    TN_TRY(tn_storage(&act, "a depthwise convolution's backward", TN_LIST(g->x, g->dy, g->dx), TN_LIST(g->w, wanted ? g->dw : g->w),
-                      err));
-    if (walks(c) && wanted) return dw_walk_back(c, g, batch, s, err);
-    if (wanted && walks_along(g->x)) return dw_back_along(c, g, batch, s, err);
-    if (wanted) TN_TRY(dw_grad(c, g->x, g->dy, batch, s, g->dw, err));
-    return (walks(c) ? dw_walk_conv : dw_conv)(c, g->dy, g->w, batch, s, true, g->dx, err);
+    return !on_gpu(c) && of_nine(s) && w->rows % 16 == 0 && !bias->rows;
+}
+
+int tn_dwconv_forward(tn_ctx *c, const tn_conv *s, const tn_tensor *x, const tn_tensor *w, const tn_tensor *bias, tn_tensor *y,
+                      tn_error *err)
+{
+    const size_t mark = c->ws_used;
+    tn_tensor t;
+    if (walks_down(c, s, w, bias)) return dw_walk_conv(c, x, w, s->batch, s->in, false, y, err);
+    TN_TRY(dw_pack(c, &t, s, w, bias, err));
+    if (walks_along(c, s, w, bias)) TN_TRY(dw_along(c, x, &t, s->batch, s->in, false, y, err));
+    else TN_TRY(dw_each(c, s, x, &t, false, y, err));
+    c->ws_used = mark;
+    return 0;
+}
+
+static int dw_dx(tn_ctx *c, const tn_conv *s, const tn_tensor *dy, const tn_tensor *w, tn_tensor *dx, tn_error *err)
+{
+    const size_t mark = c->ws_used;
+    const tn_tensor none = {0};
+    tn_tensor t;
+    if (walks_down(c, s, w, &none)) return dw_walk_conv(c, dy, w, s->batch, s->in, true, dx, err);
+    TN_TRY(dw_pack(c, &t, s, w, &none, err));
+    if (walks_along(c, s, w, &none)) TN_TRY(dw_along(c, dy, &t, s->batch, s->in, true, dx, err));
+    else TN_TRY(dw_each(c, s, dy, &t, true, dx, err));
+    c->ws_used = mark;
+    return 0;
+}
+
+int tn_dwconv_backward(tn_ctx *c, const tn_conv *s, const tn_conv_grads *g, tn_error *err)
+{
+    const tn_tensor none = {0};
+    if (g->dw->rows && g->dx->rows) {
+        if (walks_down(c, s, g->w, &none)) return dw_walk_back(c, g, s->batch, s->in, err);
+        if (walks_along(c, s, g->w, &none)) return dw_back_along(c, s, g, err);
+    }
+    if (g->dw->rows) TN_TRY(dw_grad(c, s, g->x, g->dy, g->dw, err));
+    return g->dx->rows ? dw_dx(c, s, g->dy, g->w, g->dx, err) : 0;
 }

@@ -14,6 +14,7 @@
  */
 #ifndef TN_OPS_H
 #define TN_OPS_H
+#include "levels.h"
 #include "quant.h"
 #include "step.h"
 #include "tape.h"
@@ -191,8 +192,12 @@ typedef struct tn_tokens {
 } tn_tokens;
 int tn_tokens_forward(tn_ctx *c, const tn_tokens *t, int batch, tn_tensor *x, tn_error *err);
 int tn_token_grad(tn_ctx *c, const tn_tensor *dx, int batch, int first, int count, tn_tensor *out, tn_error *err);
+/** Rows skip, skip + 1, ... of each sample of x, as many as grid has of them. */
 int tn_grid_forward(tn_ctx *c, const tn_tensor *x, int batch, int skip, tn_tensor *grid, tn_error *err);
+/** dgrid there, and 0 in the other rows. */
 int tn_grid_backward(tn_ctx *c, const tn_tensor *dgrid, int batch, int skip, tn_tensor *dx, tn_error *err);
+/** The rows of grid in their places of x, or added to what is there; the other rows stay as they are. */
+int tn_grid_put(tn_ctx *c, const tn_tensor *grid, int batch, int skip, bool add, tn_tensor *x, tn_error *err);
 /** Image sizes as [height, width]. */
 typedef struct tn_size2 {
     int h, w;
@@ -204,21 +209,58 @@ typedef struct tn_resize {
 } tn_resize;
 int tn_bilinear_forward(tn_ctx *c, const tn_tensor *x, int batch, const tn_resize *r, tn_tensor *y, tn_error *err);
 int tn_bilinear_backward(tn_ctx *c, const tn_tensor *dy, int batch, const tn_resize *r, tn_tensor *dx, tn_error *err);
-int tn_dwconv_forward(tn_ctx *c, const tn_tensor *x, const tn_tensor *w, int batch, tn_size2 s, tn_tensor *y, tn_error *err);
-/** A convolution's backward: dw->mem NULL: not wanted; dw accumulates. */
+
+/* ---- conv.c ---- */
+/** A convolution of a batch of images with a square kernel and `pad` zeros around; out is what tn_conv_size makes of in. */
+typedef struct tn_conv {
+    int batch;
+    tn_size2 in, out;
+    int kernel, stride, pad, groups; /* groups: of both the C and the O channels */
+} tn_conv;
+/** x [batch*in.h*in.w, C], w [O, C/groups * kernel * kernel] (float32, or stored as x is), bias [1, O] float32 (rows 0: none) ->
+ * y [batch*out.h*out.w, O]. */
+int tn_conv_forward(tn_ctx *c, const tn_conv *s, const tn_tensor *x, const tn_tensor *w, const tn_tensor *bias, tn_tensor *y,
+                    tn_error *err);
+/** A convolution's backward: from dy, dx is written, dw and db are added to; rows 0: not wanted. x is read for dw alone. */
 typedef struct tn_conv_grads {
     const tn_tensor *x, *w, *dy;
-    tn_tensor *dx, *dw;
+    tn_tensor *dx, *dw, *db;
 } tn_conv_grads;
-int tn_dwconv_backward(tn_ctx *c, const tn_conv_grads *g, int batch, tn_size2 s, tn_error *err);
-int tn_conv3_forward(tn_ctx *c, const tn_tensor *x, const tn_tensor *w, int batch, tn_size2 s, tn_tensor *y, tn_error *err);
-int tn_conv3_backward(tn_ctx *c, const tn_conv_grads *g, int batch, tn_size2 s, tn_error *err);
+int tn_conv_backward(tn_ctx *c, const tn_conv *s, const tn_conv_grads *g, tn_error *err);
+
+/* ---- levels.c, deform.c: N positions of all levels in each sample, one level after another ---- */
+/** y = x + pos + the level's row of embed; x, y [B*N, D], pos [N, D] and embed [levels, D] float32. */
+int tn_level_positions(tn_ctx *c, const tn_tensor *x, const tn_levels *l, const tn_tensor *pos, const tn_tensor *embed,
+                       tn_tensor *y, tn_error *err);
+/** embed += sums of dy over each level's rows. */
+int tn_level_grad(tn_ctx *c, const tn_tensor *dy, const tn_levels *l, tn_tensor *embed, tn_error *err);
+/** Multi-scale deformable self-attention (Zhu et al. 2020): value [B*N, D], samples [B*N, 3*heads*levels*points], which are offsets
+ * (x, y) in pixels of their level by head, level and point, then as many logits. A query's head takes the softmax of its logits, of
+ * value bilinearly interpolated at the middle of the query's cell plus each offset, 0 outside of a level (as F.grid_sample with
+ * align_corners=False). A head's columns stand together in value and o [B*N, D]. */
+typedef struct tn_deform {
+    const tn_tensor *value, *samples; /* tn_deform_dvalue reads no value */
+    const tn_levels *levels;
+    int heads, points;
+} tn_deform;
+int tn_deform_forward(tn_ctx *c, const tn_deform *f, tn_tensor *o, tn_error *err);
+int tn_deform_dsamples(tn_ctx *c, const tn_deform *f, const tn_tensor *d_o, tn_tensor *dsamples, tn_error *err);
+int tn_deform_dvalue(tn_ctx *c, const tn_deform *f, const tn_tensor *d_o, tn_tensor *dvalue, tn_error *err);
 
 /* ---- train_ops.c ---- */
+/** A loss of a heatmap p beside its target t. logits: false: (p - t)^2; true: with q = sigmoid(p)
+ *   -pos_weight t (1 - q)^alpha log q - (1 - t)^(beta + 1) q^alpha log(1 - q),
+ * whose slope is 0 where p is beyond +-bound, and whose value is that at the bound. */
 typedef struct tn_loss_spec {
-    bool focal;
-    float alpha, beta;
+    bool logits;
+    float alpha, beta, pos_weight, bound;
 } tn_loss_spec;
+/** Whether the heatmaps of a model trained with the loss of this name (training.loss.name) are logits. */
+bool tn_loss_logits(const char *name);
+/** The loss of a name: mse; focal (CornerNet's, q kept to 1e-6 from its ends; it takes alpha and beta); bce and TrackNetV2's wbce
+ * (they take pos_weight). */
+tn_loss_spec tn_loss_named(const char *name, double alpha, double beta, double pos_weight);
+bool tn_loss_same(const tn_loss_spec *a, const tn_loss_spec *b);
 /** The heatmaps that labels ask for, K of each sample. */
 typedef struct tn_target_spec {
     int height, width;
@@ -244,7 +286,8 @@ typedef struct tn_optim_range {
     size_t shadow_first;
     tn_dtype shadow_type;
     size_t off, n;
-    int group; /* of tn_optim_state */
+    int group;  /* of tn_optim_state */
+    float rate; /* multiplies the step's learning rate */
 } tn_optim_range;
 /** Norm of g[off, off + n), and from it and the step constants the context's tn_optim_state: factor, counts, loss scale. */
 int tn_clip(tn_ctx *c, tn_buffer *g, size_t off, size_t n, const tn_adam_spec *s, tn_error *err);

@@ -69,44 +69,101 @@ static int batchnorm(tn_trial *t)
     return tn_trial_compare(t, back, want_s);
 }
 
-/* z: batch, h, w, channels in and out. */
-static int conv_one(tn_trial *t, const int *z, bool depthwise)
+/* A convolution of B images of h x w from C to O channels. halves: the kernel is stored as the activations are, as a frozen one. */
+typedef struct {
+    int B, h, w, C, O, kernel, stride, pad, groups;
+    bool bias, halves;
+} conv_shape;
+
+static tn_conv conv_of(const conv_shape *z)
 {
-    const int B = z[0], H = z[1], W = z[2], C = z[3], O = depthwise ? C : z[4], R = B * H * W;
-    const int K = depthwise ? 9 : 9 * C;
-    tn_tensor *x, *w, *dy, *y, *dx, *dw;
-    float *hx, *hw, *hdy, *hdw, *want = tn_trial_host(t, (size_t)R * (size_t)TN_MAX(C, O));
-    TN_TRY(tn_trial_in(t, ACT, R, C, &x, &hx));
-    TN_TRY(tn_trial_in(t, TN_F32, O, K, &w, &hw));
-    TN_TRY(tn_trial_in(t, ACT, R, O, &dy, &hdy));
+    const tn_size2 in = {z->h, z->w},
+                   out = {tn_conv_size(z->h, z->kernel, z->stride, z->pad), tn_conv_size(z->w, z->kernel, z->stride, z->pad)};
+    return (tn_conv){z->B, in, out, z->kernel, z->stride, z->pad, z->groups};
+}
+
+/* Kernels are rounded as the products' operands are. */
+static int conv_kernel(tn_trial *t, const conv_shape *z, int cols, tn_tensor **w, float **hw)
+{
+    if (z->halves) return tn_trial_in(t, ACT, z->O, cols, w, hw);
+    TN_TRY(tn_trial_in(t, TN_F32, z->O, cols, w, hw));
+    for (int i = 0; i < z->O * cols; i++) (*hw)[i] = tn_rounded((*hw)[i], ACT);
+    return tn_trial_given(t, *w, *hw);
+}
+
+static int conv_one(tn_trial *t, const conv_shape *z)
+{
+    const tn_conv s = conv_of(z);
+    const int X = z->B * z->h * z->w, Y = z->B * s.out.h * s.out.w, C = z->C, O = z->O, K = C / z->groups * z->kernel * z->kernel;
+    tn_tensor *x, *w, *b, *dy, *y, *dx, *dw, *db, none = {0};
+    float *hx, *hw, *hb, *hdy, *hdw, *hdb, *want = tn_trial_host(t, TN_MAX((size_t)X * (size_t)C, (size_t)Y * (size_t)O));
+    TN_TRY(tn_trial_in(t, ACT, X, C, &x, &hx));
+    TN_TRY(conv_kernel(t, z, K, &w, &hw));
+    TN_TRY(tn_trial_in(t, TN_F32, 1, O, &b, &hb));
+    TN_TRY(tn_trial_in(t, ACT, Y, O, &dy, &hdy));
     TN_TRY(tn_trial_in(t, TN_F32, O, K, &dw, &hdw));
-    TN_TRY(tn_trial_out(t, ACT, R, O, &y));
-    TN_TRY(tn_trial_out(t, ACT, R, C, &dx));
+    TN_TRY(tn_trial_in(t, TN_F32, 1, O, &db, &hdb));
+    TN_TRY(tn_trial_out(t, ACT, Y, O, &y));
+    TN_TRY(tn_trial_out(t, ACT, X, C, &dx));
     if (!want) return tn_oom(ERR);
-    const tn_size2 s = {H, W};
-    const tn_conv_grads grads = {x, w, dy, dx, dw};
-    const tn_ref_conv ref = {hx, hw, B, H, W, C, O, depthwise};
-    TN_TRY((depthwise ? tn_dwconv_forward : tn_conv3_forward)(t->c, x, w, B, s, y, ERR));
-    tn_ref_conv3(&ref, want);
+    const tn_ref_conv ref = {hx, hw, z->bias ? hb : NULL, z->B,      z->h,   z->w,     s.out.h, s.out.w,
+                             C,  O,  z->kernel,           z->stride, z->pad, z->groups};
+    TN_TRY(tn_conv_forward(t->c, &s, x, w, z->bias ? b : &none, y, ERR));
+    tn_ref_convolve(&ref, want);
     TN_TRY(tn_trial_compare(t, y, want));
-    TN_TRY((depthwise ? tn_dwconv_backward : tn_conv3_backward)(t->c, &grads, B, s, ERR));
-    tn_ref_conv3_backward(&ref, hdy, want, hdw);
+    TN_TRY(tn_conv_backward(t->c, &s, &(tn_conv_grads){x, w, dy, dx, dw, z->bias ? db : &none}, ERR));
+    tn_ref_convolve_backward(&ref, hdy, want, hdw, z->bias ? hdb : NULL);
     TN_TRY(tn_trial_compare(t, dx, want));
+    TN_TRY(tn_trial_compare(t, dw, hdw));
+    TN_TRY(tn_trial_compare(t, db, hdb));
+    TN_TRY(tn_trial_poison(t, dx)); /* each gradient alone is another path */
+    TN_TRY(tn_conv_backward(t->c, &s, &(tn_conv_grads){&none, w, dy, dx, &none, &none}, ERR));
+    TN_TRY(tn_trial_compare(t, dx, want));
+    TN_TRY(tn_conv_backward(t->c, &s, &(tn_conv_grads){x, w, dy, &none, dw, &none}, ERR));
+    tn_ref_convolve_backward(&ref, hdy, NULL, hdw, NULL);
     return tn_trial_compare(t, dw, hdw);
+}
+
+static int conv_each(tn_trial *t, const conv_shape *z, int n)
+{
+    const int mark = t->n;
+    for (int i = 0; i < n; i++) {
+        TN_TRY(conv_one(t, &z[i]));
+        tn_trial_rewind(t, mark);
+    }
+    return 0;
 }
 
 /* The last size is cut into runs of rows and several tiles of channels, unlike in the last column of its items. */
 static int depthwise(tn_trial *t)
 {
-    static const int sizes[3][5] = {{1, 3, 3, 5, 0}, {2, 7, 8, 16, 0}, {1, 12, 19, 32, 0}}, large[] = {2, 26, 22, 136, 0};
-    TN_TRY(conv_one(t, sizes[t->size], true));
-    return t->size == 2 ? conv_one(t, large, true) : 0;
+    static const conv_shape small[] = {{1, 3, 3, 5, 5, 3, 1, 1, 5, false, false}, {2, 4, 5, 6, 6, 7, 1, 3, 6, true, true}},
+                            middle[] = {{2, 7, 8, 16, 16, 3, 1, 1, 16, false, false},
+                                        {2, 9, 10, 16, 16, 5, 1, 2, 16, true, false},
+                                        {1, 9, 12, 32, 32, 7, 1, 3, 32, true, false},
+                                        {2, 9, 8, 12, 12, 3, 2, 1, 12, false, true}},
+                            large[] = {{1, 12, 19, 32, 32, 3, 1, 1, 32, true, true},
+                                       {2, 26, 22, 136, 136, 3, 1, 1, 136, false, false},
+                                       {1, 19, 23, 48, 48, 7, 1, 3, 48, true, false},
+                                       {2, 17, 9, 136, 136, 5, 1, 2, 136, false, true},
+                                       {1, 6, 6, 16, 16, 4, 2, 1, 16, true, false}};
+    if (t->size == 0) return conv_each(t, small, TN_COUNT(small));
+    return t->size == 1 ? conv_each(t, middle, TN_COUNT(middle)) : conv_each(t, large, TN_COUNT(large));
 }
 
+/* Kernels of every kind of size and stride; the last sizes' patches are cut from several images. */
 static int full_conv(tn_trial *t)
 {
-    static const int sizes[3][5] = {{1, 3, 3, 5, 3}, {2, 7, 5, 16, 8}, {1, 12, 19, 32, 16}};
-    return conv_one(t, sizes[t->size], false);
+    static const conv_shape small[] = {{1, 3, 3, 5, 3, 3, 1, 1, 1, false, false}, {2, 5, 4, 4, 6, 2, 2, 0, 2, true, false}},
+                            middle[] = {{2, 7, 5, 16, 8, 3, 1, 1, 1, true, true},
+                                        {2, 7, 9, 8, 12, 3, 2, 1, 1, false, false},
+                                        {1, 9, 8, 3, 16, 4, 4, 0, 1, true, false},
+                                        {2, 5, 6, 6, 10, 1, 1, 0, 2, true, true}},
+                            large[] = {{1, 12, 19, 32, 16, 3, 1, 1, 1, false, false}, {2, 13, 18, 32, 48, 2, 2, 0, 1, true, true},
+                                       {2, 11, 14, 24, 32, 3, 2, 1, 1, true, false},  {1, 9, 10, 16, 32, 7, 2, 3, 1, false, true},
+                                       {2, 9, 9, 32, 32, 1, 2, 0, 1, true, false},    {1, 10, 9, 32, 64, 1, 1, 0, 1, true, false}};
+    if (t->size == 0) return conv_each(t, small, TN_COUNT(small));
+    return t->size == 1 ? conv_each(t, middle, TN_COUNT(middle)) : conv_each(t, large, TN_COUNT(large));
 }
 
 typedef struct {
@@ -231,70 +288,6 @@ static int tokens(tn_trial *t)
     return tn_trial_compare(t, x, want);
 }
 
-static int loss_one(tn_trial *t, int heats, bool focal)
-{
-    const int B = 3, K = heats, S = 35 + 400 * t->size, n = B * S * K;
-    tn_tensor *p, *y, *m, *dp, *part;
-    float *hp, mask[3 * 3] = {1, 0, 1, 1, 0, 0, 1, 0, 1}, partial[TN_PARTIALS], *want = tn_trial_host(t, (size_t)n),
-                        *target = tn_trial_host(t, (size_t)n);
-    if (!want || !target) return tn_oom(ERR);
-    for (int i = 0; i < n; i++) target[i] = i < n / 3 * 2 ? (float)tn_rng_uniform(&t->rng) : 0; /* the last one has no ball */
-    TN_TRY(tn_trial_in(t, TN_F32, B * S, K, &p, &hp));
-    TN_TRY(tn_trial_put(t, TN_F32, B * S, K, target, &y));
-    TN_TRY(tn_trial_put(t, TN_F32, B, K, mask, &m));
-    TN_TRY(tn_trial_out(t, TN_F32, B * S, K, &dp));
-    TN_TRY(tn_trial_out(t, TN_F32, TN_PARTIALS, 1, &part));
-    const tn_loss_spec spec = {focal, 2, 4};
-    const tn_step_constants now = {.seed = TN_TRIAL_SEED, .inv_mask = 1.0f / (float)(2 * S)};
-    TN_TRY(tn_ctx_step(t->c, &now, ERR));
-    TN_TRY(tn_heatmap_loss(t->c, p, y, m, &spec, dp, part, ERR));
-    const tn_ref_loss ref = {B, S, focal, 2, 4, 1.0 / (2 * S), K};
-    double l = tn_ref_heatmap_loss(&ref, hp, target, mask, want), sum = 0;
-    TN_TRY(tn_trial_compare(t, dp, want));
-    if (t->c->dry) return 0;
-    TN_TRY(tn_tensor_get(t->c->dev, part, partial, ERR));
-    for (int i = 0; i < TN_PARTIALS; i++) sum += partial[i];
-    t->worst = fmax(t->worst, fabs(sum - l) / l);
-    return 0;
-}
-
-/* The ball inside, on the border, outside and invisible, which asks for nothing and for an empty heatmap, and frames without a
- * label, one and several a sample; a narrow and a wide Gaussian. */
-static int heatmap_target(tn_trial *t)
-{
-    const int n = 6, h = 5 + 6 * t->size, w = 7 + 10 * t->size, S = h * w;
-    const float fw = (float)w, fh = (float)h,
-                labels[] = {0.3f * fw, 0.6f * fh, 1, 0, fh - 1, 1, fw + 1.5f, -0.75f, 1, 2, 2, 0, 1, 3, -1, 3, 1, 1};
-    const float sigma[] = {0.3f, 2, 50};
-    tn_tensor *l, *target, *mask;
-    float want_mask[6], *want = tn_trial_host(t, (size_t)(n * S));
-    TN_TRY(tn_trial_put(t, TN_F32, n, 3, labels, &l));
-    if (!want) return tn_oom(ERR);
-    for (int k = 0; k < 2 * (int)TN_COUNT(sigma); k++) {
-        const int K = 1 + k % 3, B = n / K;
-        const tn_target_spec spec = {h, w, sigma[k / 2], k % 2};
-        const tn_ref_target ref = {B, h, w, sigma[k / 2], k % 2, K};
-        TN_TRY(tn_trial_out(t, TN_F32, B * S, K, &target));
-        TN_TRY(tn_trial_out(t, TN_F32, B, K, &mask));
-        TN_TRY(tn_heatmap_target(t->c, l, &spec, target, mask, ERR));
-        tn_ref_heatmap_target(&ref, labels, want, want_mask);
-        TN_TRY(tn_trial_compare(t, target, want));
-        TN_TRY(tn_trial_compare(t, mask, want_mask));
-    }
-    return 0;
-}
-
-static int losses(tn_trial *t)
-{
-    const int mark = t->n;
-    for (int heats = 1; heats <= 3; heats++)
-        for (int focal = 0; focal < 2; focal++) {
-            TN_TRY(loss_one(t, heats, focal));
-            tn_trial_rewind(t, mark);
-        }
-    return 0;
-}
-
 const tn_case tn_cases_spatial[] = {
     {"groupnorm", groupnorm, false, {NULL}},
     {"batchnorm", batchnorm, false, {NULL}},
@@ -304,7 +297,5 @@ const tn_case tn_cases_spatial[] = {
     {"patchify", patchify, false, {NULL}},
     {"patchify of bytes", patchify_bytes, false, {NULL}},
     {"tokens and grid", tokens, false, {NULL}},
-    {"heatmap target", heatmap_target, true, {NULL}},
-    {"heatmap losses", losses, true, {NULL}},
     {0},
 };

@@ -1,4 +1,3 @@
-#include "gemm.h"
 #include "spatial.h"
 
 int tn_spatial_run(tn_ctx *c, const tn_spatial_kernel *k, size_t width, size_t rows, const tn_arg *args, int n, tn_error *err)
@@ -18,7 +17,6 @@ tn_runs tn_runs_of(int height, int batch, int per_run, int groups, int least)
 }
 
 #define TOKENS "portable/tokens.cl"
-#define CONV   "portable/conv.cl"
 
 /* On GPUs, and where the lines of a patch are whole runs of 8 pixels. */
 static int patchify_runs(tn_ctx *c, const tn_tensor *frames, const tn_patches *p, tn_tensor *cols, tn_error *err)
@@ -89,7 +87,8 @@ int tn_grid_forward(tn_ctx *c, const tn_tensor *x, int batch, int skip, tn_tenso
 {
     tn_dtype act;
     TN_TRY(tn_storage(&act, "a grid", TN_LIST(x, grid), NULL, err));
-    tn_arg args[] = {TN_BUF(x->mem), TN_BUF(grid->mem), TN_INT(x->rows / batch), TN_INT(skip), TN_INT(x->cols), TN_INT(grid->rows)};
+    tn_arg args[] = {TN_BUF(x->mem),  TN_BUF(grid->mem), TN_INT(x->rows / batch), TN_INT(skip), TN_INT(grid->rows / batch),
+                     TN_INT(x->cols), TN_INT(grid->rows)};
     return token_rows(c, "grid_forward", grid, args, TN_COUNT(args), err);
 }
 
@@ -97,54 +96,16 @@ int tn_grid_backward(tn_ctx *c, const tn_tensor *dgrid, int batch, int skip, tn_
 {
     tn_dtype act;
     TN_TRY(tn_storage(&act, "a grid's backward", TN_LIST(dgrid, dx), NULL, err));
-    tn_arg args[] = {TN_BUF(dgrid->mem), TN_BUF(dx->mem),  TN_INT(dx->rows / batch),
-                     TN_INT(skip),       TN_INT(dx->cols), TN_INT(dx->rows)};
+    tn_arg args[] = {TN_BUF(dgrid->mem),          TN_BUF(dx->mem),  TN_INT(dx->rows / batch), TN_INT(skip),
+                     TN_INT(dgrid->rows / batch), TN_INT(dx->cols), TN_INT(dx->rows)};
     return token_rows(c, "grid_backward", dx, args, TN_COUNT(args), err);
 }
 
-static int im2col(tn_ctx *c, const tn_tensor *x, int image, tn_size2 s, tn_tensor *cols, tn_error *err)
+int tn_grid_put(tn_ctx *c, const tn_tensor *grid, int batch, int skip, bool add, tn_tensor *x, tn_error *err)
 {
     tn_dtype act;
-    TN_TRY(tn_storage(&act, "a convolution", TN_LIST(x, cols), NULL, err));
-    tn_arg args[] = {TN_BUF(x->mem), TN_BUF(cols->mem), TN_INT(image * s.h * s.w), TN_INT(s.h), TN_INT(s.w), TN_INT(x->cols)};
-    return tn_spatial_run(c, &(tn_spatial_kernel){CONV, "im2col", "-DVW=1", act}, (size_t)x->cols * 9, (size_t)s.h * (size_t)s.w,
-                          args, TN_COUNT(args), err);
-}
-
-int tn_conv3_forward(tn_ctx *c, const tn_tensor *x, const tn_tensor *w, int batch, tn_size2 s, tn_tensor *y, tn_error *err)
-{
-    size_t mark = c->ws_used;
-    const int hw = s.h * s.w;
-    tn_tensor cols;
-    TN_TRY(tn_ws_take(c, &cols, x->dtype, hw, x->cols * 9, err));
-    for (int b = 0; b < batch; b++) {
-        TN_TRY(im2col(c, x, b, s, &cols, err));
-        const tn_gemm_args product = {.tb = true, .alpha = 1, .A = cols, .B = *w, .C = tn_rows(*y, b * hw, hw)};
-        TN_TRY(tn_gemm_run(c, &product, err));
-    }
-    c->ws_used = mark;
-    return 0;
-}
-
-int tn_conv3_backward(tn_ctx *c, const tn_conv_grads *g, int batch, tn_size2 s, tn_error *err)
-{
-    tn_dtype act;
-    TN_TRY(tn_storage(&act, "a convolution's backward", TN_LIST(g->x, g->dy, g->dx), NULL, err));
-    size_t mark = c->ws_used;
-    const int hw = s.h * s.w, C = g->x->cols;
-    tn_tensor cols;
-    TN_TRY(tn_ws_take(c, &cols, g->x->dtype, hw, C * 9, err));
-    for (int b = 0; b < batch; b++) {
-        tn_tensor dy = tn_rows(*g->dy, b * hw, hw);
-        if (g->dw->mem || c->dry) {
-            TN_TRY(im2col(c, g->x, b, s, &cols, err));
-            TN_TRY(tn_gemm_run(c, &(tn_gemm_args){.ta = true, .alpha = 1, .A = dy, .B = cols, .beta = 1, .C = *g->dw}, err));
-        }
-        TN_TRY(tn_gemm_run(c, &(tn_gemm_args){.alpha = 1, .A = dy, .B = *g->w, .C = cols}, err));
-        tn_arg args[] = {TN_BUF(cols.mem), TN_BUF(g->dx->mem), TN_INT(b * hw), TN_INT(s.h), TN_INT(s.w), TN_INT(C)};
-        TN_TRY(tn_spatial_run(c, &(tn_spatial_kernel){CONV, "col2im", "-DVW=1", act}, (size_t)C, (size_t)hw, args, TN_COUNT(args),
-                              err));
-    }
-    c->ws_used = mark;
-    return 0;
+    TN_TRY(tn_storage(&act, "a grid's rows", TN_LIST(grid, x), NULL, err));
+    tn_arg args[] = {TN_BUF(grid->mem),          TN_BUF(x->mem),  TN_INT(x->rows / batch), TN_INT(skip),
+                     TN_INT(grid->rows / batch), TN_INT(x->cols), TN_INT(grid->rows),      TN_INT(add)};
+    return token_rows(c, "grid_put", grid, args, TN_COUNT(args), err);
 }

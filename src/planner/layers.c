@@ -13,9 +13,9 @@ typedef struct {
     int launches[2];
 } figures;
 
-static tn_work work_of(tn_opcode op)
+static tn_work work_of(const tn_gnode *n)
 {
-    switch (op) {
+    switch (n->op) {
     case TN_OP_LINEAR:
     case TN_OP_LINEAR_T:
     case TN_OP_LINEAR_DT:
@@ -23,9 +23,10 @@ static tn_work work_of(tn_opcode op)
     case TN_OP_LINEAR_GRAD:
     case TN_OP_LINEAR_T_GRAD:
     case TN_OP_LINEAR_T_DX:
-    case TN_OP_CONV3:
-    case TN_OP_CONV3_BACK:
     case TN_OP_DORA_SCALE: return TN_WORK_PRODUCT;
+    case TN_OP_CONV:
+    case TN_OP_CONV_DX:
+    case TN_OP_CONV_GRAD: return n->a.conv.groups > 1 ? TN_WORK_OTHER : TN_WORK_PRODUCT;
     case TN_OP_ATTENTION:
     case TN_OP_ATTENTION_BACK: return TN_WORK_ATTENTION;
     default: return TN_WORK_OTHER;
@@ -47,8 +48,8 @@ static void add_work(figures *f, const tn_graph *g)
         const tn_gnode *n = &g->n[i];
         const tn_cost c = tn_node_cost(g, n);
         figures *to = &f[n->layer];
-        to->flops[n->backward][work_of(n->op)] += c.flops;
-        to->bytes[n->backward][work_of(n->op)] += c.bytes;
+        to->flops[n->backward][work_of(n)] += c.flops;
+        to->bytes[n->backward][work_of(n)] += c.bytes;
         to->launches[n->backward]++;
     }
 }

@@ -22,10 +22,12 @@ typedef double tn_real;
 #define tn_ref_act_slope          tn_ref_act_slope_double
 #define tn_ref_norm2d             tn_ref_norm2d_double
 #define tn_ref_norm2d_backward    tn_ref_norm2d_backward_double
-#define tn_ref_conv3              tn_ref_conv3_double
-#define tn_ref_conv3_backward     tn_ref_conv3_backward_double
+#define tn_ref_convolve           tn_ref_convolve_double
+#define tn_ref_convolve_backward  tn_ref_convolve_backward_double
 #define tn_ref_bilinear           tn_ref_bilinear_double
 #define tn_ref_bilinear_backward  tn_ref_bilinear_backward_double
+#define tn_ref_deform             tn_ref_deform_double
+#define tn_ref_deform_backward    tn_ref_deform_backward_double
 #define tn_ref_patchify           tn_ref_patchify_double
 #define tn_ref_patchify_bytes     tn_ref_patchify_bytes_double
 #define tn_ref_clip               tn_ref_clip_double
@@ -72,14 +74,15 @@ double tn_ref_act_slope(int fn, double x);
 void tn_ref_norm2d(const tn_ref_norm *n, tn_real *y);
 void tn_ref_norm2d_backward(const tn_ref_norm *n, const tn_real *dy, tn_real *dx, tn_real *dgamma, tn_real *dbeta);
 
-/** 3x3, padding 1, channels last: x [batch*height*width, ci], w [co, ci (depthwise: 1), 3, 3]. */
+/** Channels last, zero padding: x [batch*in_h*in_w, ci], w [co, ci/groups, kernel, kernel], bias [co] or NULL, y and dy
+ * [batch*out_h*out_w, co]. */
 typedef struct tn_ref_conv {
-    const tn_real *x, *w;
-    int batch, height, width, ci, co;
-    bool depthwise;
+    const tn_real *x, *w, *bias;
+    int batch, in_h, in_w, out_h, out_w, ci, co, kernel, stride, pad, groups;
 } tn_ref_conv;
-void tn_ref_conv3(const tn_ref_conv *v, tn_real *y);
-void tn_ref_conv3_backward(const tn_ref_conv *v, const tn_real *dy, tn_real *dx, tn_real *dw);
+void tn_ref_convolve(const tn_ref_conv *v, tn_real *y);
+/** dx, dw and db are written or added to; NULL: not wanted. */
+void tn_ref_convolve_backward(const tn_ref_conv *v, const tn_real *dy, tn_real *dx, tn_real *dw, tn_real *db);
 
 /** sy, sx: input pixels to one of the output. */
 typedef struct tn_ref_resize {
@@ -88,6 +91,18 @@ typedef struct tn_ref_resize {
 } tn_ref_resize;
 void tn_ref_bilinear(const tn_ref_resize *r, const tn_real *x, tn_real *y);
 void tn_ref_bilinear_backward(const tn_ref_resize *r, const tn_real *dy, tn_real *dx);
+
+/** Multi-scale deformable self-attention (Zhu et al. 2020). N: positions of all levels, one level after another; D = heads * width.
+ * value [batch*N, D]; samples [batch*N, 3*heads*levels*points]: offsets (x, y) in pixels of their level by head, level and point,
+ * then as many logits, of which each head has a softmax. A query looks from the middle of its own cell; a level is zero outside. */
+typedef struct tn_ref_deformable {
+    const tn_real *value, *samples;
+    int batch, heads, width, levels, points;
+    const int *h, *w; /* of the levels */
+} tn_ref_deformable;
+void tn_ref_deform(const tn_ref_deformable *a, tn_real *o);
+/** From d_o [batch*N, D]. */
+void tn_ref_deform_backward(const tn_ref_deformable *a, const tn_real *d_o, tn_real *dvalue, tn_real *dsamples);
 
 typedef struct tn_ref_patches {
     int batch, frames, h, w, patch;
@@ -107,8 +122,8 @@ void tn_ref_heatmap_target(const tn_ref_target *t, const tn_real *labels, tn_rea
 
 typedef struct tn_ref_loss {
     int batch, sample; /* pixels of a heatmap */
-    bool focal;
-    double alpha, beta, inv_mask;
+    bool logits;       /* as tn_loss_spec */
+    double alpha, beta, pos_weight, bound, inv_mask;
     int heats; /* of a sample */
 } tn_ref_loss;
 /** Returns the loss; dp may be NULL. p, t, dp [batch, sample, heats], mask [batch, heats]. */

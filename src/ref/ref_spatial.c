@@ -61,21 +61,26 @@ void tn_ref_norm2d_backward(const tn_ref_norm *norm, const tn_real *dy, tn_real 
         }
 }
 
-/* Calls for every (output, input, weight) triple of a 3x3 convolution. */
+/* Calls for every (output, input, weight) triple of a convolution. */
 typedef void (*tap)(void *user, size_t y, size_t x, size_t w);
+
+/* Those of output pixel p. */
+static void pixel_taps(const tn_ref_conv *v, int p, tap f, void *user)
+{
+    const int k = v->kernel, ci = v->ci / v->groups, co = v->co / v->groups, area = v->out_h * v->out_w;
+    const int b = p / area, top = p / v->out_w % v->out_h * v->stride - v->pad, left = p % v->out_w * v->stride - v->pad;
+    for (int o = 0; o < v->co; o++)
+        for (int t = 0; t < k * k; t++) {
+            const int i = top + t / k, j = left + t % k;
+            if (i < 0 || i >= v->in_h || j < 0 || j >= v->in_w) continue;
+            const size_t x = (((size_t)b * v->in_h + i) * v->in_w + j) * v->ci + (size_t)(o / co) * ci;
+            for (int c = 0; c < ci; c++) f(user, (size_t)p * v->co + o, x + c, ((size_t)o * ci + c) * k * k + t);
+        }
+}
 
 static void each_tap(const tn_ref_conv *v, tap f, void *user)
 {
-    const int h = v->height, wd = v->width, ci = v->ci, co = v->co;
-    for (int p = 0; p < v->batch * h * wd; p++)
-        for (int o = 0; o < co; o++)
-            for (int k = 0; k < 9; k++) {
-                int b = p / (h * wd), i = p / wd % h + k / 3 - 1, j = p % wd + k % 3 - 1;
-                if (i < 0 || i >= h || j < 0 || j >= wd) continue;
-                size_t xr = ((size_t)b * h + i) * wd + j;
-                for (int c = v->depthwise ? o : 0; c < (v->depthwise ? o + 1 : ci); c++)
-                    f(user, (size_t)p * co + o, xr * ci + c, v->depthwise ? (size_t)o * 9 + k : ((size_t)o * ci + c) * 9 + k);
-            }
+    for (int p = 0; p < v->batch * v->out_h * v->out_w; p++) pixel_taps(v, p, f, user);
 }
 
 typedef struct {
@@ -96,24 +101,26 @@ static void backward_tap(void *u, size_t y, size_t x, size_t w)
     c->dw[w] += (double)c->dy[y] * c->x[x];
 }
 
-void tn_ref_conv3(const tn_ref_conv *v, tn_real *y)
+void tn_ref_convolve(const tn_ref_conv *v, tn_real *y)
 {
-    size_t n = (size_t)v->batch * v->height * v->width * v->co;
+    const size_t n = (size_t)v->batch * v->out_h * v->out_w * v->co;
     conv c = {.x = v->x, .w = v->w, .y = calloc(n, sizeof(double))};
     if (c.y) each_tap(v, forward_tap, &c);
-    for (size_t i = 0; c.y && i < n; i++) y[i] = (tn_real)c.y[i];
+    for (size_t i = 0; c.y && i < n; i++) y[i] = (tn_real)(c.y[i] + (v->bias ? v->bias[i % (size_t)v->co] : 0));
     free(c.y);
 }
 
-void tn_ref_conv3_backward(const tn_ref_conv *v, const tn_real *dy, tn_real *dx, tn_real *dw)
+void tn_ref_convolve_backward(const tn_ref_conv *v, const tn_real *dy, tn_real *dx, tn_real *dw, tn_real *db)
 {
-    size_t n = (size_t)v->batch * v->height * v->width * v->ci, k = (size_t)v->co * (v->depthwise ? 1 : v->ci) * 9;
+    const size_t n = (size_t)v->batch * v->in_h * v->in_w * v->ci, m = (size_t)v->batch * v->out_h * v->out_w * v->co;
+    const size_t k = (size_t)v->co * (v->ci / v->groups) * v->kernel * v->kernel;
     conv c = {.x = v->x, .w = v->w, .dy = dy, .dx = calloc(n, sizeof(double)), .dw = calloc(k, sizeof(double))};
     if (c.dx && c.dw) {
         each_tap(v, backward_tap, &c);
-        for (size_t i = 0; i < n; i++) dx[i] = (tn_real)c.dx[i];
-        for (size_t i = 0; i < k; i++) dw[i] += (tn_real)c.dw[i];
+        for (size_t i = 0; dx && i < n; i++) dx[i] = (tn_real)c.dx[i];
+        for (size_t i = 0; dw && i < k; i++) dw[i] += (tn_real)c.dw[i];
     }
+    for (size_t i = 0; db && i < m; i++) db[i % (size_t)v->co] += dy[i];
     free(c.dx);
     free(c.dw);
 }

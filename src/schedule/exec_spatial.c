@@ -104,42 +104,32 @@ int tn_exec_bilinear_back(const tn_call *k)
     return tn_bilinear_backward(k->c, &dy, k->e->g.batch, &r, &dx, k->err);
 }
 
-int tn_exec_dwconv(const tn_call *k)
+static tn_conv exec_conv_shape(const tn_call *k)
 {
-    tn_tensor x = tn_call_in(k, 0), y = tn_call_out(k, 0), w = tn_call_weight(k, k->n->w[0]);
-    const tn_size2 s = {k->n->a.dwconv.h, k->n->a.dwconv.w};
-    return tn_dwconv_forward(k->c, &x, &w, k->e->g.batch, s, &y, k->err);
+    const tn_attr_conv *a = &k->n->a.conv;
+    return (tn_conv){k->e->g.batch, {a->in_h, a->in_w}, {a->out_h, a->out_w}, a->kernel, a->stride, a->pad, a->groups};
 }
 
-int tn_exec_conv3(const tn_call *k)
+int tn_exec_conv(const tn_call *k)
 {
-    tn_tensor x = tn_call_in(k, 0), y = tn_call_out(k, 0), w = tn_call_weight(k, k->n->w[0]);
-    const tn_size2 s = {k->n->a.conv3.h, k->n->a.conv3.w};
-    return tn_conv3_forward(k->c, &x, &w, k->e->g.batch, s, &y, k->err);
+    tn_tensor x = tn_call_in(k, 0), y = tn_call_out(k, 0), w = tn_call_weight(k, k->n->w[0]), b = tn_call_weight(k, k->n->w[1]);
+    const tn_conv s = exec_conv_shape(k);
+    return tn_conv_forward(k->c, &s, &x, &w, &b, &y, k->err);
 }
 
-/* A convolution's weight gradient in the shape its kernels know. */
-static tn_tensor exec_kernel_grad(const tn_call *k, const tn_tensor *w)
+int tn_exec_conv_dx(const tn_call *k)
 {
-    tn_tensor dw = tn_call_grad(k, k->n->w[0]);
-    dw.rows = w->rows, dw.cols = dw.ld = w->cols;
-    return dw;
+    tn_tensor dy = tn_call_in(k, 0), dx = tn_call_out(k, 0), w = tn_call_weight(k, k->n->w[0]), none = {0};
+    const tn_conv s = exec_conv_shape(k);
+    return tn_conv_backward(k->c, &s, &(tn_conv_grads){&none, &w, &dy, &dx, &none, &none}, k->err);
 }
 
-int tn_exec_dwconv_back(const tn_call *k)
+int tn_exec_conv_grad(const tn_call *k)
 {
     tn_tensor x = tn_call_in(k, 0), dy = tn_call_in(k, 1), dx = tn_call_out(k, 0), w = tn_call_weight(k, k->n->w[0]);
-    tn_tensor dw = exec_kernel_grad(k, &w);
-    const tn_size2 s = {k->n->a.dwconv.h, k->n->a.dwconv.w};
-    return tn_dwconv_backward(k->c, &(tn_conv_grads){&x, &w, &dy, &dx, &dw}, k->e->g.batch, s, k->err);
-}
-
-int tn_exec_conv3_back(const tn_call *k)
-{
-    tn_tensor x = tn_call_in(k, 0), dy = tn_call_in(k, 1), dx = tn_call_out(k, 0), w = tn_call_weight(k, k->n->w[0]);
-    tn_tensor dw = exec_kernel_grad(k, &w);
-    const tn_size2 s = {k->n->a.conv3.h, k->n->a.conv3.w};
-    return tn_conv3_backward(k->c, &(tn_conv_grads){&x, &w, &dy, &dx, &dw}, k->e->g.batch, s, k->err);
+    tn_tensor dw = tn_call_grad(k, k->n->w[0]), db = tn_call_grad(k, k->n->w[1]);
+    const tn_conv s = exec_conv_shape(k);
+    return tn_conv_backward(k->c, &s, &(tn_conv_grads){&x, &w, &dy, &dx, &dw, &db}, k->err);
 }
 
 #define NORM2D_EPS 1e-5f

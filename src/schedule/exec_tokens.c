@@ -72,7 +72,9 @@ int tn_exec_grid(const tn_call *k)
 int tn_exec_grid_back(const tn_call *k)
 {
     tn_tensor dy = tn_call_in(k, 0), dx = tn_call_out(k, 0);
-    return tn_grid_backward(k->c, &dy, k->e->g.batch, k->n->a.grid.skip, &dx, k->err);
+    const int skip = k->n->a.grid_back.skip;
+    if (k->n->onto >= 0) return tn_grid_put(k->c, &dy, k->e->g.batch, skip, true, &dx, k->err);
+    return tn_grid_backward(k->c, &dy, k->e->g.batch, skip, &dx, k->err);
 }
 
 int tn_exec_layernorm(const tn_call *k)

@@ -333,9 +333,7 @@ static int record(tn_session *s, tn_exec *e, tn_error *err)
 
 static bool is_recorded(const tn_session *s, const tn_exec *e)
 {
-    const tn_loss_spec *was = &e->recorded_loss, *is = &s->loss;
-    return e->tape && e->recorded_for == s->store->generation && was->focal == is->focal && was->alpha == is->alpha &&
-           was->beta == is->beta;
+    return e->tape && e->recorded_for == s->store->generation && tn_loss_same(&e->recorded_loss, &s->loss);
 }
 
 int tn_session_record(tn_session *s, tn_exec *e, tn_error *err)

@@ -136,7 +136,7 @@ $T train $RUN --dry-run data.split.val_games=[] training.optimizer.lr=0.123 >"$W
 
 # bad input
 says "did you mean 'training.optimizer.lr'" $T train $RUN training.optimizer.lrr=1
-says "not built yet" $T train $RUN model.model_name=convnext_fpn_heatmap
+says "one of vit_heatmap|" $T train $RUN model.model_name=resnet_heatmap
 says "huggingface-cli download" $T train $RUN --output-dir "$W/x" data.split.val_games=[] model.backbone.random_init=false model.pretrained_model_name=facebook/no-such-model
 says "no model.safetensors" $T train $RUN --output-dir "$W/x" data.split.val_games=[] model.backbone.random_init=false
 says "no frames found" $T train $RUN --output-dir "$W/x" 'data.split.train_games=[nothing]'

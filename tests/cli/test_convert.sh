@@ -137,6 +137,33 @@ expect 0 "DoRA" $T adapter info --adapter "$W/b/last"
 grep -q "base_model.model.norm.weight" "$W/out" && ! grep -q down_proj "$W/out" && ok || bad "modules_to_save or exclude_modules: $(cat "$W/out")"
 for i in gaussian pissa pissa_niter_2; do expect 0 "loss" $T train $L $M --output-dir "$W/i" model.lora.init_lora_weights=$i; done
 expect 0 "loss" $T train $Q $M --output-dir "$W/i" model.lora.init_lora_weights=loftq model.lora.loftq_iter=3
+adapted() { $T adapter info --adapter "$W/$1/last" | grep -oE 'layer\.[0-9]+\.[a-z_.]*' | tr '\n' ' '; }
+expect 0 "loss" $T train $L $M --output-dir "$W/a1" 'model.lora.target_modules=[q_proj,layer.1.mlp.up_proj]' 'model.lora.layers_to_transform=[0,2]'
+[ "$(adapted a1)" = "layer.0.attention.q_proj layer.1.mlp.up_proj layer.2.attention.q_proj " ] && ok || bad "layers_to_transform chose $(adapted a1)"
+expect 0 "loss" $T train $L $M --output-dir "$W/a2" 'model.lora.target_modules=[q_proj]' model.lora.layers_to_transform=1 model.lora.layers_pattern=layer
+[ "$(adapted a2)" = "layer.1.attention.q_proj " ] && ok || bad "layers_to_transform 1 chose $(adapted a2)"
+edited() { # edited RUN PYTHON: a copy of the run's adapter in $W/ad, its adapter_config.json c changed
+  rm -rf "$W/ad" && cp -r "$W/$1/last" "$W/ad" && python3 -c "import json, sys; f = sys.argv[1]; c = json.load(open(f)); $2; json.dump(c, open(f, 'w'))" "$W/ad/adapter_config.json"
+}
+edited a2 'assert [c[k] for k in ("target_modules", "layers_to_transform", "layers_pattern")] == [["q_proj"], [1], ["layer"]], c' && ok || bad "adapter_config.json does not say which layers"
+edited a2 'c["layers_to_transform"], c["layers_pattern"] = 1, "layer"'
+expect 0 "layer.1.attention.q_proj" $T adapter info --adapter "$W/ad"
+edited a2 'c["layers_to_transform"] = [0]'
+says "leaves out 'model.layer.1.attention.q_proj'" $T adapter info --adapter "$W/ad"
+edited a2 'c["layers_to_transform"] = "1"'
+says "layers_to_transform in its adapter_config.json is not a whole number" $T adapter info --adapter "$W/ad"
+edited a2 'c["layers_pattern"] = 3'
+says "layers_pattern in its adapter_config.json is not a text" $T adapter info --adapter "$W/ad"
+edited a2 'c["target_modules"] = ".*q_proj"'
+says "which PEFT refuses" $T adapter info --adapter "$W/ad"
+says "names layer 7, and the backbone's layers are 0 to 2" $T train $L $M 'model.lora.layers_to_transform=[1,7]'
+says "finds no number of a layer in paths such as" $T train $L $M model.lora.layers_to_transform=1 model.lora.layers_pattern=blocks
+says "goes with a list of names" $T train $L $M model.lora.layers_to_transform=1 'model.lora.target_modules=.*q_proj'
+says "goes with a list of names" $T train $L $M model.lora.layers_to_transform=1 model.lora.target_modules=all-linear
+says "needs model.lora.layers_to_transform" $T train $L $M model.lora.layers_pattern=layer
+says "is no regular expression" $T train $L $M model.lora.layers_to_transform=1 'model.lora.layers_pattern=(layer'
+says "a whole number" $T train $L $M model.lora.layers_to_transform=-1
+says "a list of at most 64 whole numbers" $T train $L $M 'model.lora.layers_to_transform={a: 1}'
 says "matches no linear module; there are: q_proj" $T train $L $M 'model.lora.target_modules=[nothing]'
 says "matches no linear module" $T train $L $M 'model.lora.target_modules=.*nothing.*'
 says "is no regular expression" $T train $L $M 'model.lora.target_modules=(q_proj'
@@ -240,7 +267,6 @@ says "is there already" $T import --in "$W/pl" --out "$W/back" --config "$W/pl/c
 says "holds LoRA adapters" $T import --in "$W/pl" --out "$W/x" --config "$W/pl/config.yaml" model.lora.enabled=false
 says "holds no .safetensors file" $T import --in "$D" --out "$W/x" --config "$W/pl/config.yaml"
 says "nothing in it is" $T import --in $C/vit --out "$W/x" --config "$W/pl/config.yaml" model.lora.enabled=false
-for m in convnext_fpn_heatmap convnext_hrnet_heatmap; do says "is not built yet" $T train model.model_name=$m; done
 
 python3 tools/config_table.py | cmp -s - docs/configuration.md && ok || bad "docs/configuration.md is not what tools/config_table.py makes"
 # the libraries themselves, where they are installed

@@ -45,16 +45,18 @@ int open_st(tn_st_file **f, const char *dir, const char *name, tn_error *err)
     return rc;
 }
 
-static int read_decoder(tn_decoder *d, const json_t *j, int *heat_h, int *heat_w)
+static int read_decoder(tn_decoder *dec, const json_t *j, int *heat_h, int *heat_w)
 {
+    tn_upsampling *d = &dec->upsampling;
     const json_t *ch = json_object_get(j, "channels"), *up = json_object_get(j, "upsample"),
                  *size = json_object_get(j, "out_size_hw");
-    *d = (tn_decoder){.blocks = (int)tn_json_int(j, "n", 1),
-                      .batch_norm = !strcmp(tn_json_str(j, "norm", "gn"), "bn"),
-                      .relu = !strcmp(tn_json_str(j, "act", "gelu"), "relu"),
-                      .depthwise = tn_json_bool(j, "depthwise", 1),
-                      .se = tn_json_bool(j, "se", 0),
-                      .se_reduction = (int)tn_json_int(j, "red", 8)};
+    *dec = (tn_decoder){.kind = tn_decoder_find("upsampling")};
+    *d = (tn_upsampling){.blocks = (int)tn_json_int(j, "n", 1),
+                         .batch_norm = !strcmp(tn_json_str(j, "norm", "gn"), "bn"),
+                         .relu = !strcmp(tn_json_str(j, "act", "gelu"), "relu"),
+                         .depthwise = tn_json_bool(j, "depthwise", 1),
+                         .se = tn_json_bool(j, "se", 0),
+                         .se_reduction = (int)tn_json_int(j, "red", 8)};
     for (size_t i = 0; i < json_array_size(ch) && i < 16; i++)
         d->channels[d->n_channels++] = (int)json_integer_value(json_array_get(ch, i));
     for (size_t i = 0; i < json_array_size(up) && i < 16; i++)
@@ -108,22 +110,22 @@ int open_files(test *t, tn_error *err)
 
 int build(test *t, tn_error *err)
 {
-    tn_vit vit;
+    tn_backbone body;
     tn_decoder dec;
     tn_lora lora = {0};
     int hh = 0, hw = 0;
     const tn_st_tensor *px = tn_st_find(t->golden, "pixel_values");
     if (!px) return tn_fail(err, TN_ERR_FORMAT, "%s: no pixel_values", t->dir);
     t->batch = (int)px->shape[0], t->height = (int)px->shape[2], t->width = (int)px->shape[3];
-    TN_TRY(tn_vit_configure(&vit, t->hf->config, "config.json", err));
+    TN_TRY(tn_backbone_configure(&body, t->hf->config, "config.json", err));
     if (t->spec) {
         read_decoder(&dec, json_object_get(t->spec, "decoder"), &hh, &hw);
-        t->bn = dec.batch_norm;
+        t->bn = dec.upsampling.batch_norm;
     }
     if (t->peft && t->spec) read_lora(&lora, t->peft);
     if (t->foreign) TN_TRY(tn_adapter_union(&lora, &t->foreign, 1, err));
     const bool full = t->spec && tn_json_bool(t->spec, "full_finetune", 0);
-    int rc = tn_model_new(&t->model, &(tn_model_spec){&vit, t->spec ? &dec : NULL, &lora, t->height, t->width, hh, hw, full, 1, 1},
+    int rc = tn_model_new(&t->model, &(tn_model_spec){&body, t->spec ? &dec : NULL, &lora, t->height, t->width, hh, hw, full, 1, 1},
                           NULL, err);
     tn_lora_free(&lora);
     TN_TRY(rc);

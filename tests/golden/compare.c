@@ -30,7 +30,7 @@ static const tn_st_tensor *find_golden(const test *t, const char *kind, const tn
     }
     if (!v) { /* transformers 5's own path */
         char path[300];
-        tn_module_path(path, sizeof path, t->model->vit.model_type, s->name);
+        tn_module_path(path, sizeof path, t->model->backbone.family, s->name);
         snprintf(full, sizeof full, "%s.backbone.%s", kind, path);
         v = tn_st_find(t->golden, full);
     }

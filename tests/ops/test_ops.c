@@ -96,7 +96,9 @@ static const char *const gpu_cases[] = {"layernorm",
                                         "depthwise convolution",
                                         "bilinear resize",
                                         "patchify of bytes",
-                                        "heatmap losses"};
+                                        "heatmap losses",
+                                        "levels",
+                                        "deformable attention"};
 
 static void run_as_gpu(const tn_case *k)
 {
@@ -332,28 +334,36 @@ START_TEST(attention_backward)
 }
 END_TEST
 
+/* 2 images of 5 x 6: a stride that leaves a pixel out, groups, a bias; and each channel for itself. */
+static tn_ref_conv strided(const float x[3][MAX])
+{
+    return (tn_ref_conv){x[0], x[1], x[2], 2, 5, 6, 2, 3, 4, 6, 3, 2, 0, 2};
+}
+
 static void f_conv(const float x[3][MAX], float *y)
 {
-    tn_ref_conv3(&(tn_ref_conv){x[0], x[1], 2, 4, 5, 3, 4, false}, y);
+    const tn_ref_conv v = strided(x);
+    tn_ref_convolve(&v, y);
 }
 START_TEST(convolution_backward)
 {
-    start(&c, g, 120, 108, 0, 160);
+    start(&c, g, 240, 108, 6, 72);
     c.forward = f_conv;
-    tn_ref_conv3_backward(&(tn_ref_conv){c.x[0], c.x[1], 2, 4, 5, 3, 4, false}, g, c.dx[0], c.dx[1]);
+    const tn_ref_conv v = strided((const float(*)[MAX])c.x);
+    tn_ref_convolve_backward(&v, g, c.dx[0], c.dx[1], c.dx[2]);
     differences(&c, g, "convolution");
 }
 END_TEST
 
 static void f_dw(const float x[3][MAX], float *y)
 {
-    tn_ref_conv3(&(tn_ref_conv){x[0], x[1], 2, 4, 5, 3, 3, true}, y);
+    tn_ref_convolve(&(tn_ref_conv){x[0], x[1], NULL, 2, 4, 5, 4, 5, 3, 3, 3, 1, 1, 3}, y);
 }
 START_TEST(depthwise_backward)
 {
     start(&c, g, 120, 27, 0, 120);
     c.forward = f_dw;
-    tn_ref_conv3_backward(&(tn_ref_conv){c.x[0], c.x[1], 2, 4, 5, 3, 3, true}, g, c.dx[0], c.dx[1]);
+    tn_ref_convolve_backward(&(tn_ref_conv){c.x[0], c.x[1], NULL, 2, 4, 5, 4, 5, 3, 3, 3, 1, 1, 3}, g, c.dx[0], c.dx[1], NULL);
     differences(&c, g, "depthwise");
 }
 END_TEST
@@ -373,6 +383,31 @@ START_TEST(resize_backward)
 }
 END_TEST
 
+/* Two levels, whose cells' middles lie a quarter or a half between those of the other: an offset from a whole number by 0.1 to 0.2
+ * is never so near to one that a difference would cross it. */
+static const tn_ref_deformable deformable = {
+    .batch = 1, .heads = 2, .width = 3, .levels = 2, .points = 2, .h = (int[]){4, 2}, .w = (int[]){2, 1}};
+
+static void f_deform(const float x[3][MAX], float *y)
+{
+    tn_ref_deformable d = deformable;
+    d.value = x[0], d.samples = x[1];
+    tn_ref_deform(&d, y);
+}
+START_TEST(deformable_backward)
+{
+    enum { CELLS = 10, COLS = 3 * 2 * 2 * 2 };
+    start(&c, g, CELLS * 6, CELLS * COLS, 0, CELLS * 6);
+    for (int i = 0; i < CELLS * COLS; i++)
+        if (i % COLS < COLS / 3 * 2) c.x[1][i] = rintf(c.x[1][i]) + 0.1f + 0.1f * (float)(i % 3) / 2;
+    c.forward = f_deform;
+    tn_ref_deformable d = deformable;
+    d.value = c.x[0], d.samples = c.x[1];
+    tn_ref_deform_backward(&d, g, c.dx[0], c.dx[1]);
+    differences(&c, g, "deformable attention");
+}
+END_TEST
+
 START_TEST(activation_slopes)
 {
     for (double x = -4; x < 4; x += 0.37) {
@@ -382,9 +417,12 @@ START_TEST(activation_slopes)
 }
 END_TEST
 
+static const char *const loss_names[] = {"mse", "focal", "bce", "wbce"};
+
 START_TEST(loss_slopes)
 {
-    const tn_ref_loss loss = {2, 6, _i, 2, 4, 0.1, 1};
+    const tn_loss_spec l = tn_loss_named(loss_names[_i], 2, 4, 3);
+    const tn_ref_loss loss = {2, 6, l.logits, l.alpha, l.beta, l.pos_weight, l.bound, 0.1, 1};
     float p[12], t[12], mask[2] = {1, 1}, dp[12];
     fill(p, 12, "p");
     for (int i = 0; i < 12; i++) t[i] = (float)(i % 4) / 3;
@@ -449,7 +487,7 @@ int main(int argc, char **argv)
                     ONCE(tensors_are_checked)));
     add_tests(s, "differences", 60,
               TESTS(ONCE(layernorm_backward), ONCE(groupnorm_backward), ONCE(batchnorm_backward), ONCE(attention_backward),
-                    ONCE(convolution_backward), ONCE(depthwise_backward), ONCE(resize_backward), TIMES(activation_slopes, 4),
-                    TIMES(loss_slopes, 2)));
+                    ONCE(convolution_backward), ONCE(depthwise_backward), ONCE(resize_backward), ONCE(deformable_backward),
+                    TIMES(activation_slopes, 4), TIMES(loss_slopes, TN_COUNT(loss_names))));
     return run_suite(s);
 }

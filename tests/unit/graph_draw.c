@@ -239,11 +239,16 @@ static void draws_tokens(drawing *d)
     keep(d, mark(d, n));
 }
 
+static int rows_of(drawing *d, int x, int skip, int h, int w)
+{
+    tn_gnode *n = node(d, TN_OP_GRID, x, DRAW_B * h * w, DRAW_C);
+    n->a.grid = (tn_attr_map){skip, h, w};
+    return mark(d, n);
+}
+
 static int grid(drawing *d, int x)
 {
-    tn_gnode *n = node(d, TN_OP_GRID, x, DRAW_B * DRAW_P, DRAW_C);
-    n->a.grid.skip = DRAW_N - DRAW_P;
-    return mark(d, n);
+    return rows_of(d, x, chance(d, 0.7) ? DRAW_N - DRAW_P : 0, DRAW_H, DRAW_W);
 }
 
 static void draws_grid(drawing *d)
@@ -257,6 +262,46 @@ static void draws_layernorm(drawing *d)
     tn_gnode *n = same_shape(d, TN_OP_LAYERNORM, x);
     n->out[1] = stats, n->a.layernorm.eps = 1e-5f;
     n->w[0] = vector(d, DRAW_C, TN_INIT_ONE), n->w[1] = vector(d, DRAW_C, TN_INIT_ZERO);
+    keep(d, mark(d, n));
+}
+
+/* ---- levels: tokens are those of two maps, the first one an image ---- */
+
+static const tn_levels two_levels = {2, {DRAW_H, 1}, {DRAW_W, DRAW_N - DRAW_P}};
+
+static int level(drawing *d, int x, int i)
+{
+    return rows_of(d, x, tn_levels_rows(&two_levels, i), two_levels.h[i], two_levels.w[i]);
+}
+
+/* Both levels sometimes of the same tensor. */
+static void draws_levels(drawing *d)
+{
+    const int x = token(d), first = chance(d, 0.5) ? image(d) : level(d, x, 0), second = level(d, chance(d, 0.6) ? x : token(d), 1);
+    tn_gnode *n = node(d, TN_OP_LEVELS_JOIN, first, DRAW_B * DRAW_N, DRAW_C);
+    n->in[1] = second, n->a.levels_join = two_levels;
+    keep(d, mark(d, n));
+}
+
+static int level_positions(drawing *d, int x)
+{
+    const int pos = tn_graph_tensor(d->g, TN_G_CONST, TN_F32, DRAW_N, DRAW_C, "level.positions");
+    float *v = d->g->t[pos].host = malloc(sizeof *v * (size_t)(DRAW_N * DRAW_C));
+    for (int i = 0; i < DRAW_N * DRAW_C; i++) v[i] = (float)tn_rng_normal(&d->r);
+    tn_gnode *n = same_shape(d, TN_OP_LEVEL_POSITIONS, x);
+    n->in[1] = pos, n->a.level_positions = two_levels;
+    n->w[0] = matrix(d, 2, DRAW_C);
+    return mark(d, n);
+}
+
+/* As deformable encoders have it, or of one tensor alone, or of values that nothing trained is above. */
+static void draws_deform(drawing *d)
+{
+    enum { HEADS = 2, POINTS = 2 };
+    const int x = token(d), query = chance(d, 0.6) ? level_positions(d, x) : x;
+    const int value = chance(d, 0.7) ? linear(d, x, DRAW_C, 1) : token(d), samples = linear(d, query, 3 * HEADS * 2 * POINTS, 1);
+    tn_gnode *n = node(d, TN_OP_DEFORM_ATTENTION, value, DRAW_B * DRAW_N, DRAW_C);
+    n->in[1] = samples, n->a.deform_attention = (tn_attr_deform){two_levels, HEADS, POINTS};
     keep(d, mark(d, n));
 }
 
@@ -313,25 +358,33 @@ static int resized(drawing *d, int x, int h, int w, int H, int W)
     return mark(d, n);
 }
 
-static int convolved(drawing *d, int x, int h, int w, bool depthwise)
+/* From h x w; what comes out smaller is resized back, so that any operation can follow. */
+static int convolved(drawing *d, int x, int h, int w)
 {
-    tn_gnode *n = same_shape(d, depthwise ? TN_OP_DWCONV : TN_OP_CONV3, x);
-    n->a.dwconv = (tn_attr_size){h, w};
-    n->w[0] = slot(d, 4, DRAW_C, depthwise ? 1 : DRAW_C, 3, TN_INIT_TRUNC, false);
-    return mark(d, n);
+    static const int shapes[][4] = {/* kernel, stride, zeros around, groups */
+                                    {3, 1, 1, DRAW_C}, {3, 1, 1, 1}, {7, 1, 3, DRAW_C}, {5, 1, 2, DRAW_C}, {1, 1, 0, 1},
+                                    {3, 2, 1, 1},      {2, 2, 0, 1}, {3, 2, 1, DRAW_C}, {3, 2, 1, 2},      {2, 1, 0, 1}};
+    const int *k = shapes[below(d, (int)TN_COUNT(shapes))];
+    const tn_attr_conv a = tn_conv_attributes(h, w, k[0], k[1], k[2], k[3]);
+    const int kernel = slot(d, 4, DRAW_C, DRAW_C / k[3], k[0], TN_INIT_TRUNC, false);
+    const int bias = chance(d, 0.5) ? vector(d, DRAW_C, TN_INIT_ZERO) : -1;
+    tn_gnode *n = node(d, TN_OP_CONV, x, DRAW_B * a.out_h * a.out_w, DRAW_C);
+    n->a.conv = a, n->w[0] = kernel, n->w[1] = bias;
+    const int y = mark(d, n);
+    return a.out_h == h && a.out_w == w ? y : resized(d, y, a.out_h, a.out_w, h, w);
 }
 
 /* Up, perhaps a convolution there, and down again. */
 static void draws_bilinear(drawing *d)
 {
     int x = resized(d, image(d), DRAW_H, DRAW_W, 2 * DRAW_H, 2 * DRAW_W);
-    if (chance(d, 0.5)) x = convolved(d, x, 2 * DRAW_H, 2 * DRAW_W, true);
+    if (chance(d, 0.5)) x = convolved(d, x, 2 * DRAW_H, 2 * DRAW_W);
     keep(d, resized(d, x, 2 * DRAW_H, 2 * DRAW_W, DRAW_H, DRAW_W));
 }
 
 static void draws_conv(drawing *d)
 {
-    keep(d, convolved(d, image(d), DRAW_H, DRAW_W, chance(d, 0.5)));
+    keep(d, convolved(d, image(d), DRAW_H, DRAW_W));
 }
 
 static void draws_norm2d(drawing *d)
@@ -439,8 +492,9 @@ void draw_end(drawing *d, int image)
 void draw_graph(tn_graph *g, tn_model *m, uint64_t seed, int recompute)
 {
     static void (*const draws[])(drawing *) = {
-        draws_linear, draws_dora,    draws_glu,      draws_attention, draws_tokens, draws_grid,    draws_layernorm, draws_residual,
-        draws_act,    draws_dropout, draws_bilinear, draws_conv,      draws_norm2d, draws_squeeze, draws_dropout2d, draws_mlp,
+        draws_linear,    draws_dora,     draws_glu,       draws_attention, draws_tokens,   draws_grid,
+        draws_layernorm, draws_residual, draws_act,       draws_dropout,   draws_bilinear, draws_conv,
+        draws_norm2d,    draws_squeeze,  draws_dropout2d, draws_mlp,       draws_levels,   draws_deform,
     };
     drawing d;
     draw_begin(&d, g, m, seed, recompute);

@@ -168,6 +168,35 @@ static void host_attention(const host_call *k)
     tn_ref_attention(k->in[0], k->B, k->rows / k->B, heads, k->cols / 3 / heads, k->out[0], NULL);
 }
 
+static void host_levels_join(const host_call *k)
+{
+    const tn_levels *l = &k->n->a.levels_join;
+    const int N = tn_levels_rows(l, l->n), D = k->out_cols;
+    for (int i = 0; i < l->n; i++)
+        for (int b = 0, rows = l->h[i] * l->w[i]; b < k->B; b++)
+            memcpy(k->out[0] + (b * N + tn_levels_rows(l, i)) * D, k->in[i] + b * rows * D, sizeof(double) * (size_t)(rows * D));
+}
+
+static void host_level_positions(const host_call *k)
+{
+    const tn_levels *l = &k->n->a.level_positions;
+    const int D = k->cols, N = tn_levels_rows(l, l->n);
+    for (size_t i = 0; i < k->count; i++) {
+        const int cell = (int)(i / (size_t)D) % N, c = (int)(i % (size_t)D);
+        int level = 0;
+        while (cell >= tn_levels_rows(l, level + 1)) level++;
+        k->out[0][i] = k->in[0][i] + k->in[1][cell * D + c] + k->w[0][level * D + c];
+    }
+}
+
+static void host_deform_attention(const host_call *k)
+{
+    const tn_attr_deform *a = &k->n->a.deform_attention;
+    const tn_levels *l = &a->levels;
+    tn_ref_deform(&(tn_ref_deformable){k->in[0], k->in[1], k->B, a->heads, k->cols / a->heads, l->n, a->points, l->h, l->w},
+                  k->out[0]);
+}
+
 static void host_residual(const host_call *k)
 {
     for (size_t i = 0; i < k->count; i++) k->out[0][i] = k->in[0][i] + (k->w[0] ? k->w[0][i % (size_t)k->cols] : 1) * k->in[1][i];
@@ -189,10 +218,9 @@ static void host_glu(const host_call *k)
 
 static void host_grid(const host_call *k)
 {
-    const int skip = k->n->a.grid.skip, N = k->rows / k->B, D = k->cols;
-    for (int b = 0; b < k->B; b++)
-        memcpy(k->out[0] + (size_t)b * (size_t)(N - skip) * (size_t)D,
-               k->in[0] + ((size_t)b * (size_t)N + (size_t)skip) * (size_t)D, sizeof(double) * (size_t)(N - skip) * (size_t)D);
+    const tn_attr_map *a = &k->n->a.grid;
+    const int N = k->rows / k->B, D = k->cols, n = a->h * a->w * D;
+    for (int b = 0; b < k->B; b++) memcpy(k->out[0] + b * n, k->in[0] + (b * N + a->skip) * D, sizeof(double) * (size_t)n);
 }
 
 static void host_bilinear(const host_call *k)
@@ -201,15 +229,12 @@ static void host_bilinear(const host_call *k)
     tn_ref_bilinear(&(tn_ref_resize){k->B, a->in_h, a->in_w, a->out_h, a->out_w, k->cols, a->sy, a->sx}, k->in[0], k->out[0]);
 }
 
-static void host_dwconv(const host_call *k)
+static void host_conv(const host_call *k)
 {
-    tn_ref_conv3(&(tn_ref_conv){k->in[0], k->w[0], k->B, k->n->a.dwconv.h, k->n->a.dwconv.w, k->cols, k->out_cols, true},
-                 k->out[0]);
-}
-
-static void host_conv3(const host_call *k)
-{
-    tn_ref_conv3(&(tn_ref_conv){k->in[0], k->w[0], k->B, k->n->a.conv3.h, k->n->a.conv3.w, k->cols, k->out_cols, false}, k->out[0]);
+    const tn_attr_conv *a = &k->n->a.conv;
+    const tn_ref_conv v = {k->in[0], k->w[0], k->w[1],     k->B,      a->in_h,   a->in_w, a->out_h,
+                           a->out_w, k->cols, k->out_cols, a->kernel, a->stride, a->pad,  a->groups};
+    tn_ref_convolve(&v, k->out[0]);
 }
 
 static void host_norm2d(const host_call *k)
@@ -289,8 +314,8 @@ static void host_target(const host_call *k)
 
 static void host_loss(const host_call *k)
 {
-    k->out[1][0] = tn_ref_heatmap_loss(&(tn_ref_loss){k->B, k->rows / k->B, false, 2, 4, k->h->inv_mask, k->cols}, k->in[0],
-                                       k->in[1], k->in[2], NULL);
+    const tn_ref_loss l = {.batch = k->B, .sample = k->rows / k->B, .inv_mask = k->h->inv_mask, .heats = k->cols};
+    k->out[1][0] = tn_ref_heatmap_loss(&l, k->in[0], k->in[1], k->in[2], NULL);
 }
 
 double host_run(host_pass *h)

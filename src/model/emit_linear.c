@@ -1,0 +1,106 @@
+/* Linear modules with what stands beside their matrices: LoRA (Hu et al. 2021) and DoRA (Liu et al. 2024). */
+#include "emit.h"
+
+#include <string.h>
+
+tn_gpart tn_emit_part(const tn_emitter *e, const char *module)
+{
+    const tn_model *m = e->m;
+    const bool beside = !e->p->merged;
+    tn_gpart p = {.w = tn_emit_slot(e, module, "weight"),
+                  .bias = tn_emit_slot(e, module, "bias"),
+                  .a = beside ? tn_emit_slot(e, module, "lora_A.weight") : -1,
+                  .b = beside ? tn_emit_slot(e, module, "lora_B.weight") : -1};
+    p.cols = m->slots[p.w].rows;
+    p.in = m->slots[p.w].cols;
+    p.r = p.a >= 0 ? m->slots[p.a].rows : 0;
+    p.scale = p.a >= 0 ? m->slots[p.a].lora_scale : 0;
+    p.m = beside && m->lora.dora ? tn_emit_slot(e, module, "lora_magnitude_vector") : -1;
+    return p;
+}
+
+/* t [rows, sum of ranks] of the adapted parts; -1 where none is. */
+static int adapters(tn_emitter *e, int x, const tn_gpart *parts, int n_parts, float dropout, uint32_t salt)
+{
+    int rank = 0;
+    for (int i = 0; i < n_parts; i++) rank += parts[i].r;
+    if (!rank) return -1;
+    const int t = tn_emit_tensor(e, e->g->t[x].rows, rank, "lora");
+    tn_gnode *n = tn_graph_node(e->g, TN_OP_LINEAR_T);
+    n->in[0] = x, n->out[0] = t, n->n_parts = n_parts;
+    n->a.linear_t = (tn_attr_lora){dropout, salt};
+    for (int i = 0; i < n_parts; i++) {
+        n->part[i].a = parts[i].a;
+        n->part[i].r = parts[i].r;
+    }
+    tn_emit_mark(e, n);
+    return t;
+}
+
+static int plain_linear(tn_emitter *e, int x, const tn_gpart *parts, int n_parts, const char *name)
+{
+    const bool drop = e->p->training && (e->p->groups & TN_GROUP_LORA) && !e->m->lora.dora; /* DoRA drops before */
+    const int t = adapters(e, x, parts, n_parts, drop ? e->m->lora.dropout : 0, e->salt++);
+    int cols = 0;
+    for (int i = 0; i < n_parts; i++) cols += parts[i].cols;
+    const int y = tn_graph_tensor(e->g, TN_G_ACT, e->g->t[x].dtype, e->g->t[x].rows, cols, name);
+    tn_gnode *n = tn_graph_node(e->g, TN_OP_LINEAR);
+    n->in[0] = x, n->in[1] = t, n->out[0] = y, n->n_parts = n_parts;
+    memcpy(n->part, parts, sizeof *parts * (size_t)n_parts);
+    tn_emit_mark(e, n);
+    return y;
+}
+
+/* dropout(x), or with `rest` what it took away. */
+static int dropout(tn_emitter *e, int x, uint32_t salt, bool rest)
+{
+    tn_gnode *n = tn_emit_like(e, TN_OP_DROPOUT, x, rest ? "dropped" : "kept");
+    const int y = n->out[0];
+    n->a.dropout = (tn_attr_dropout){e->m->lora.dropout, salt, rest};
+    tn_emit_mark(e, n);
+    return y;
+}
+
+/* DoRA as PEFT computes it: y = W (x - x') + g (W x' + s B A x') + b with x' = dropout(x), g = m / n and n the row norms of
+ * W + s B A, which get no gradient. */
+static int dora_linear(tn_emitter *e, int x, const tn_gpart *parts, int n_parts, const char *name)
+{
+    tn_gpart bare[TN_NODE_PARTS], frozen[TN_NODE_PARTS];
+    int cols = 0, v = -1, kept = x;
+    for (int i = 0; i < n_parts; i++) {
+        bare[i] = frozen[i] = parts[i];
+        bare[i].bias = bare[i].m = frozen[i].bias = frozen[i].m = -1;
+        frozen[i].a = frozen[i].b = -1, frozen[i].r = 0;
+        cols += parts[i].cols;
+    }
+    if (e->p->training && (e->p->groups & TN_GROUP_LORA) && e->m->lora.dropout > 0) {
+        const uint32_t salt = e->salt++;
+        kept = dropout(e, x, salt, false);
+        v = plain_linear(e, dropout(e, x, salt, true), frozen, n_parts, "dora.rest");
+    }
+    const int u = plain_linear(e, kept, bare, n_parts, "dora.u");
+    const int scale = tn_graph_tensor(e->g, TN_G_ACT, TN_F32, 1, cols, "dora.scale");
+    const int inv = tn_graph_tensor(e->g, TN_G_ACT, TN_F32, 1, cols, "dora.1/norm");
+    tn_gnode *n = tn_graph_node(e->g, TN_OP_DORA_SCALE);
+    n->out[0] = scale, n->out[1] = inv, n->n_parts = n_parts;
+    memcpy(n->part, parts, sizeof *parts * (size_t)n_parts);
+    const int y = tn_emit_tensor(e, e->g->t[x].rows, cols, name);
+    n = tn_graph_node(e->g, TN_OP_DORA);
+    n->in[0] = u, n->in[1] = scale, n->in[2] = v, n->in[3] = inv, n->out[0] = y, n->n_parts = n_parts;
+    memcpy(n->part, parts, sizeof *parts * (size_t)n_parts);
+    tn_emit_mark(e, n);
+    return y;
+}
+
+int tn_emit_linear(tn_emitter *e, int x, const tn_gpart *parts, int n_parts, const char *name)
+{
+    bool dora = false;
+    for (int i = 0; i < n_parts; i++) dora |= parts[i].m >= 0;
+    return dora ? dora_linear(e, x, parts, n_parts, name) : plain_linear(e, x, parts, n_parts, name);
+}
+
+int tn_emit_module(tn_emitter *e, int x, const char *module, const char *name)
+{
+    const tn_gpart part = tn_emit_part(e, module);
+    return tn_emit_linear(e, x, &part, 1, name);
+}
