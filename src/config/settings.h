@@ -54,7 +54,7 @@ typedef struct tn_settings {
         int patch_size;
         tn_pair heat_size;
         double sigma, head_std;
-        tn_ints channels, upsample;
+        tn_ints return_stages, channels, upsample;
         int blocks;
         char *norm, *activation;
         bool depthwise, se;

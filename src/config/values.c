@@ -191,7 +191,7 @@ static void set_null(const tn_key *k, void *at)
         *(char **)at = NULL;
     }
     if (k->type == TN_S_STRS) tn_strs_free(at);
-    if (k->type == TN_S_LAYERS) ((tn_ints *)at)->n = 0;
+    if (k->type == TN_S_INTS || k->type == TN_S_LAYERS) ((tn_ints *)at)->n = 0;
     if (k->type == TN_S_PAIR) ((tn_pair *)at)->set = false;
     if (k->type == TN_S_RANGE) ((tn_interval *)at)->set = false;
     if (k->type == TN_S_NAMES) free_names(at);

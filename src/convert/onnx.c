@@ -1,5 +1,5 @@
-/* A heatmap model as ONNX, opset 17: the inference graph walked node by node. Tokens are [batch, positions, width]; from
- * the patch grid on, tensors are [batch, channels, height, width]. Adapters are merged into the matrices. */
+/* A heatmap model as ONNX, opset 17: the inference graph walked node by node. Tokens are [batch, positions, width]; patches, and
+ * all that is made of maps, are [batch, channels, height, width]. Adapters are merged into the matrices. */
 #include "adapter.h"
 #include "export.h"
 #include "onnx_deform.h"
@@ -47,6 +47,12 @@ static const char *onnx_constant(emitter *e, int slot, int n_dims, const int64_t
 static const char *vector(emitter *e, int slot)
 {
     return onnx_constant(e, slot, 1, (int64_t[]){(int64_t)SLOT(e, slot)->rows * SLOT(e, slot)->cols});
+}
+
+/* One value for each channel of a map. */
+static const char *channels(emitter *e, int slot)
+{
+    return onnx_constant(e, slot, 3, (int64_t[]){(int64_t)SLOT(e, slot)->rows * SLOT(e, slot)->cols, 1, 1});
 }
 
 static const char *reshape(emitter *e, const char *x, int n, const int64_t *shape)
@@ -153,13 +159,17 @@ static int onnx_linear(emitter *e, const tn_gnode *n)
 
 /* ---- tokens ---- */
 
+/* A map whose channels are the pixels of a patch. */
 static int onnx_patchify(emitter *e, const tn_gnode *n)
 {
     const tn_attr_patchify *a = &n->a.patchify;
     const int64_t p = a->patch, gh = a->height / p, gw = a->width / p, channels = 3 * (int64_t)a->frames;
-    const char *x = reshape(e, "pixel_values", 6, (int64_t[]){-1, channels, gh, p, gw, p});
-    x = transpose(e, x, 6, (int64_t[]){0, 2, 4, 1, 3, 5});
-    e->name[n->out[0]] = reshape(e, x, 3, (int64_t[]){-1, gh * gw, channels * p * p});
+    const char *x = "pixel_values";
+    if (a->height % p) x = slice(e, x, 2, 0, gh * p);
+    if (a->width % p) x = slice(e, x, 3, 0, gw * p);
+    x = transpose(e, reshape(e, x, 6, (int64_t[]){-1, channels, gh, p, gw, p}), 6, (int64_t[]){0, 1, 3, 5, 2, 4});
+    e->name[n->out[0]] = reshape(e, x, 4, (int64_t[]){-1, channels * p * p, gh, gw});
+    e->image[n->out[0]] = true;
     return e->err->status;
 }
 
@@ -185,7 +195,7 @@ static int onnx_tokens(emitter *e, const tn_gnode *n)
     for (int c = 0; !rc && c < D; c++) head[c] = cls[c] + (pos ? pos[c] : 0);
     if (!rc && R) memcpy(head + D, reg, sizeof *reg * (size_t)R * (size_t)D);
     if (!rc) {
-        const char *x = e->name[n->in[0]];
+        const char *x = transpose(e, reshape(e, e->name[n->in[0]], 3, (int64_t[]){0, D, P}), 3, (int64_t[]){0, 2, 1});
         if (pos) x = op2(e, "Add", x, tn_onnx_floats(e->o, "positions", pos + D, 2, (int64_t[]){P, D}));
         const char *batch = tn_onnx_node(e->o, "Shape", x, NULL, NULL, NULL);
         tn_onnx_int(e->o, "start", 0);
@@ -204,9 +214,14 @@ static int onnx_tokens(emitter *e, const tn_gnode *n)
 
 static int onnx_layernorm(emitter *e, const tn_gnode *n)
 {
-    e->name[n->out[0]] = tn_onnx_node(e->o, "LayerNormalization", e->name[n->in[0]], vector(e, n->w[0]), vector(e, n->w[1]), NULL);
+    const bool image = e->image[n->in[0]];
+    const char *x = e->name[n->in[0]];
+    if (image) x = transpose(e, x, 4, (int64_t[]){0, 2, 3, 1});
+    x = tn_onnx_node(e->o, "LayerNormalization", x, vector(e, n->w[0]), vector(e, n->w[1]), NULL);
     tn_onnx_int(e->o, "axis", -1);
     tn_onnx_float(e->o, "epsilon", n->a.layernorm.eps);
+    e->name[n->out[0]] = image ? transpose(e, x, 4, (int64_t[]){0, 3, 1, 2}) : x;
+    e->image[n->out[0]] = image;
     return e->err->status;
 }
 
@@ -335,7 +350,7 @@ static int onnx_glu(emitter *e, const tn_gnode *n)
 static int onnx_residual(emitter *e, const tn_gnode *n)
 {
     const char *y = e->name[n->in[1]];
-    if (n->w[0] >= 0) y = op2(e, "Mul", y, vector(e, n->w[0]));
+    if (n->w[0] >= 0) y = op2(e, "Mul", y, e->image[n->in[1]] ? channels(e, n->w[0]) : vector(e, n->w[0]));
     e->name[n->out[0]] = op2(e, "Add", e->name[n->in[0]], y);
     e->image[n->out[0]] = e->image[n->in[0]];
     return e->err->status;
@@ -382,7 +397,7 @@ static int onnx_conv(emitter *e, const tn_gnode *n)
 /* GroupNorm is an instance norm over groups (GroupNormalization itself came with opset 18). */
 static void group_norm(emitter *e, const tn_gnode *n)
 {
-    const int64_t C = e->g.t[n->in[0]].cols, G = n->a.norm2d.groups;
+    const int64_t G = n->a.norm2d.groups;
     float ones[64], zeros[64] = {0};
     for (int i = 0; i < 64; i++) ones[i] = 1;
     const char *x = e->name[n->in[0]], *shape = tn_onnx_node(e->o, "Shape", x, NULL, NULL, NULL);
@@ -391,8 +406,7 @@ static void group_norm(emitter *e, const tn_gnode *n)
                      tn_onnx_floats(e->o, "zeros", zeros, 1, &G), NULL);
     tn_onnx_float(e->o, "epsilon", 1e-5f);
     y = op2(e, "Reshape", y, shape);
-    const int64_t dims[] = {C, 1, 1};
-    e->name[n->out[0]] = op2(e, "Add", op2(e, "Mul", y, onnx_constant(e, n->w[0], 3, dims)), onnx_constant(e, n->w[1], 3, dims));
+    e->name[n->out[0]] = op2(e, "Add", op2(e, "Mul", y, channels(e, n->w[0])), channels(e, n->w[1]));
 }
 
 static int onnx_norm2d(emitter *e, const tn_gnode *n)
@@ -406,6 +420,21 @@ static int onnx_norm2d(emitter *e, const tn_gnode *n)
         tn_onnx_float(e->o, "epsilon", 1e-5f);
         e->name[n->out[0]] = y;
     }
+    e->image[n->out[0]] = true;
+    return e->err->status;
+}
+
+static int onnx_grn(emitter *e, const tn_gnode *n)
+{
+    const char *x = e->name[n->in[0]], *norm = tn_onnx_node(e->o, "ReduceL2", x, NULL, NULL, NULL);
+    tn_onnx_list(e->o, "axes", (int64_t[]){2, 3}, 2);
+    tn_onnx_int(e->o, "keepdims", 1);
+    const char *mean = tn_onnx_node(e->o, "ReduceMean", norm, NULL, NULL, NULL);
+    tn_onnx_list(e->o, "axes", (int64_t[]){1}, 1);
+    tn_onnx_int(e->o, "keepdims", 1);
+    const char *beside = op2(e, "Div", norm, op2(e, "Add", mean, scalar(e, 1e-6f)));
+    const char *y = op2(e, "Add", op2(e, "Mul", op2(e, "Mul", x, beside), channels(e, n->w[0])), channels(e, n->w[1]));
+    e->name[n->out[0]] = op2(e, "Add", y, x);
     e->image[n->out[0]] = true;
     return e->err->status;
 }

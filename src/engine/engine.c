@@ -88,6 +88,7 @@ static int build_model(tn_engine *e, const tn_hf_dir *hf, const tn_lora *other, 
     if (body.patch && body.patch != s->model.patch_size)
         return tn_fail(err, TN_ERR_CONFIG, "model.backbone.patch_size is %d, but '%s' has patches of %d; set it to %d",
                        s->model.patch_size, hf->path, body.patch, body.patch);
+    TN_TRY(tn_backbone_return(&body, s->model.return_stages.v, s->model.return_stages.n, err));
     TN_TRY(tn_decoder_of_settings(&dec, s, err));
     const tn_lora lora = other ? *other : tn_lora_of_settings(s);
     const bool full = !lora.enabled && trains_backbone(s, hf), all = !strcmp(s->model.heatmaps, "all");

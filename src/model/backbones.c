@@ -9,7 +9,10 @@
     X(tn_family_dinov2)                                                                                                            \
     X(tn_family_dinov2_registers)                                                                                                  \
     X(tn_family_vit)                                                                                                               \
-    X(tn_family_timm)
+    X(tn_family_timm)                                                                                                              \
+    X(tn_family_dinov3_convnext)                                                                                                   \
+    X(tn_family_convnext)                                                                                                          \
+    X(tn_family_convnextv2)
 
 #define DECLARED(b) extern const tn_family b;
 #define LISTED(b)   &(b),
@@ -41,13 +44,13 @@ void tn_module_path(char *out, size_t n, const tn_family *b, const char *module)
 void tn_spell_name(char *out, size_t n, const tn_family *family, const char *common, bool v5)
 {
     const char *const *names = family->names;
-    int layer = 0;
-    sscanf(common, "layer.%d.", &layer);
+    int at[2] = {0};
+    if (sscanf(common, "layer.%d.", &at[0]) != 1) sscanf(common, "stages.%d.layers.%d.", &at[0], &at[1]);
     snprintf(out, n, "%s", common);
     for (int i = 0; i < family->n_names; i++) {
         char mine[320], theirs[320];
         if (!names[i]) continue;
-        snprintf(mine, sizeof mine, names[i], layer);
+        snprintf(mine, sizeof mine, names[i], at[0], at[1]);
         tn_common_name(theirs, sizeof theirs, mine);
         const size_t k = strlen(theirs);
         if (strncmp(theirs, common, k) || (common[k] && common[k] != '.')) continue;
@@ -73,5 +76,32 @@ int tn_backbone_configure(tn_backbone *b, const json_t *config, const char *wher
         return rc;
     }
     if (b->family->configure(b, config, err)) return tn_fail_in(err, where);
+    b->channels = (int)tn_json_int(config, "num_channels", tn_json_int(json_object_get(config, "model_args"), "in_chans", 3));
+    b->whole = true;
+    b->family->architecture->states(b);
+    return 0;
+}
+
+static int bad_states(const tn_backbone *b, const int *states, int n, tn_error *err)
+{
+    tn_text list = {0};
+    for (int i = 0; i < n; i++) tn_text_addf(&list, "%s%d", i ? ", " : "", states[i]);
+    int rc = tn_fail(err, TN_ERR_CONFIG,
+                     "model.backbone.return_stages [%s]: this %s has hidden states %d to %d; give at most %d of them, ascending",
+                     list.s ? list.s : "", b->family->model_type, b->first_state, b->last_state, TN_MAX_FEATURES);
+    tn_text_free(&list);
+    return rc;
+}
+
+int tn_backbone_return(tn_backbone *b, const int *states, int n, tn_error *err)
+{
+    if (!n) return 0;
+    bool good = n <= TN_MAX_FEATURES && states[0] >= b->first_state && states[n - 1] >= 1 && states[n - 1] <= b->last_state;
+    for (int i = 1; i < n; i++) good = good && states[i - 1] < states[i];
+    if (!good) return bad_states(b, states, n, err);
+    memcpy(b->returned, states, sizeof *states * (size_t)n);
+    b->n_returned = n;
+    b->whole = states[n - 1] == b->last_state;
+    if (!b->whole) b->family->architecture->end(b, states[n - 1]);
     return 0;
 }

@@ -369,14 +369,26 @@ TN_DECLARE_BACKWARD(conv)
     return 0;
 }
 
-TN_DECLARE_BACKWARD(norm2d)
+/* The same, of those that read statistics too. */
+static int reads_stats(tn_autodiff *p, int i, tn_opcode op)
 {
     const tn_gnode f = p->g->n[i];
-    if (f.a.norm2d.stats == TN_STATS_RUNNING)
-        return tn_fail(err, TN_ERR_ARGUMENT, "a normalisation by running statistics has no backward");
     const int dy = grad_of(p, &f), x = need(p, f.in[0]), stats = by_product(p, f.out[1]);
-    gives(p, like(p, &f, TN_OP_NORM2D_BACK, x, stats, dy), f.in[0]);
+    gives(p, like(p, &f, op, x, stats, dy), f.in[0]);
     return 0;
+}
+
+TN_DECLARE_BACKWARD(norm2d)
+{
+    if (p->g->n[i].a.norm2d.stats == TN_STATS_RUNNING)
+        return tn_fail(err, TN_ERR_ARGUMENT, "a normalisation by running statistics has no backward");
+    return reads_stats(p, i, TN_OP_NORM2D_BACK);
+}
+
+TN_DECLARE_BACKWARD(grn)
+{
+    (void)err;
+    return reads_stats(p, i, TN_OP_GRN_BACK);
 }
 
 TN_DECLARE_BACKWARD(scale_channels)

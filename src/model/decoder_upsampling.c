@@ -54,13 +54,10 @@ typedef struct {
 static int squeeze_excite(upsampler *u, int x)
 {
     tn_emitter *e = &u->e;
-    int s = tn_graph_tensor(e->g, TN_G_ACT, TN_F32, e->p->batch, e->g->t[x].cols, "se.mean");
-    tn_gnode *n = tn_graph_node(e->g, TN_OP_SAMPLE_MEAN);
-    n->in[0] = x, n->out[0] = s, n->a.sample_mean.rows = u->h * u->w;
-    tn_emit_mark(e, n);
+    int s = tn_emit_sample_mean(e, x, u->h * u->w, "se.mean");
     s = tn_emit_act(e, tn_emit_module(e, s, "se.fc.0", "se.fc0"), TN_RELU, "se.relu");
     s = tn_emit_act(e, tn_emit_module(e, s, "se.fc.2", "se.fc2"), TN_SIGMOID, "se.sigmoid");
-    n = tn_emit_like(e, TN_OP_SCALE_CHANNELS, x, "se");
+    tn_gnode *n = tn_emit_like(e, TN_OP_SCALE_CHANNELS, x, "se");
     const int y = n->out[0];
     n->in[1] = s, n->a.scale_channels.rows = u->h * u->w;
     tn_emit_mark(e, n);

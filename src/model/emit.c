@@ -44,12 +44,21 @@ int tn_emit_act(tn_emitter *e, int x, tn_fn fn, const char *name)
     return y;
 }
 
+int tn_emit_sample_mean(tn_emitter *e, int x, int rows, const char *name)
+{
+    const int s = tn_graph_tensor(e->g, TN_G_ACT, TN_F32, e->p->batch, e->g->t[x].cols, name);
+    tn_gnode *n = tn_graph_node(e->g, TN_OP_SAMPLE_MEAN);
+    n->in[0] = x, n->out[0] = s, n->a.sample_mean.rows = rows;
+    tn_emit_mark(e, n);
+    return s;
+}
+
 int tn_emit_layernorm(tn_emitter *e, int x, const char *module, float eps, const char *name)
 {
-    const int rows = e->g->t[x].rows, cols = e->g->t[x].cols;
-    const int y = tn_emit_tensor(e, rows, cols, name), stats = tn_graph_tensor(e->g, TN_G_ACT, TN_F32, rows, 2, "stats");
-    tn_gnode *n = tn_graph_node(e->g, TN_OP_LAYERNORM);
-    n->in[0] = x, n->out[0] = y, n->out[1] = stats;
+    const int stats = tn_graph_tensor(e->g, TN_G_ACT, TN_F32, e->g->t[x].rows, 2, "stats");
+    tn_gnode *n = tn_emit_like(e, TN_OP_LAYERNORM, x, name);
+    const int y = n->out[0];
+    n->out[1] = stats;
     n->w[0] = tn_emit_slot(e, module, "weight"), n->w[1] = tn_emit_slot(e, module, "bias");
     n->a.layernorm.eps = eps;
     tn_emit_mark(e, n);
@@ -114,23 +123,17 @@ int tn_emit_norm2d(tn_emitter *e, int x, const char *module, int h, int w, bool 
     return y;
 }
 
-static int emit_pixels(tn_emitter *e)
+int tn_emit_patches(tn_emitter *e, int side)
 {
     const tn_model *m = e->m;
-    const int lines = e->p->batch * m->frames * m->image_h;
-    return e->g->pixels = e->p->frames ? tn_graph_tensor(e->g, TN_G_INPUT, TN_U8, lines, 3 * m->image_w, "frames")
-                                       : tn_graph_tensor(e->g, TN_G_INPUT, TN_F32, 3 * lines, m->image_w, "pixel_values");
-}
-
-int tn_emit_patches(tn_emitter *e, const char *module, int side, const char *name)
-{
-    const tn_model *m = e->m;
-    const int pixels = emit_pixels(e), P = (m->image_h / side) * (m->image_w / side);
-    const int cols = tn_emit_tensor(e, e->p->batch * P, m->frames * 3 * side * side, "patches");
+    const int B = e->p->batch, T = m->frames, h = m->image_h, w = m->image_w;
+    e->g->pixels = e->p->frames ? tn_graph_tensor(e->g, TN_G_INPUT, TN_U8, B * T * h, 3 * w, "frames")
+                                : tn_graph_tensor(e->g, TN_G_INPUT, TN_F32, B * T * 3 * h, w, "pixel_values");
+    const int cols = tn_emit_tensor(e, B * (h / side) * (w / side), T * 3 * side * side, "patches");
     tn_gnode *n = tn_graph_node(e->g, TN_OP_PATCHIFY);
-    n->in[0] = pixels, n->out[0] = cols;
-    n->a.patchify = (tn_attr_patchify){m->image_h, m->image_w, side, e->p->normalize, m->frames};
-    return tn_emit_module(e, cols, module, name);
+    n->in[0] = e->g->pixels, n->out[0] = cols;
+    n->a.patchify = (tn_attr_patchify){h, w, side, e->p->normalize, T};
+    return cols;
 }
 
 int tn_emit_policy(const tn_pass *p, int i)

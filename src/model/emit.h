@@ -15,8 +15,6 @@ typedef struct tn_parts {
 
 /** A slot of `shape`, trained when its group is. */
 int tn_parts_add(const tn_parts *p, const char *name, int ndim, const int *shape, tn_init init);
-/** <module>.weight [out, 3 * frames, side, side] and .bias: what reads a sample's frames (tn_emit_patches). */
-int tn_parts_pixels(const tn_parts *p, const char *module, int out, int side);
 int tn_parts_vector(const tn_parts *p, const char *name, int n, tn_init init);
 /** <module>.weight [out, in] and, when wanted, <module>.bias; drawn as a backbone's are. joins: of the operation of the linear
  * before it. */
@@ -27,6 +25,10 @@ int tn_parts_norm(const tn_parts *p, const char *module, int n);
 int tn_parts_batch_norm(const tn_parts *p, const char *module, int n);
 /** <module>.weight [out, in, k, k] (in: per group) and, when wanted, <module>.bias; Kaiming normal as PyTorch's fan_out. */
 int tn_parts_conv(const tn_parts *p, const char *module, int out, int in, int k, bool bias);
+/** The same with a bias, drawn as a backbone's are. */
+int tn_parts_kernel(const tn_parts *p, const char *module, int out, int in, int k);
+/** The same of what reads the frames of a sample (tn_emit_patches): [out, 3 * frames, side, side]. */
+int tn_parts_pixels(const tn_parts *p, const char *module, int out, int side);
 
 /* ---- nodes (emit.c, emit_linear.c) ---- */
 
@@ -50,6 +52,8 @@ void tn_emit_mark(tn_emitter *e, const tn_gnode *n);
 /** A node of one input and an output of its shape; not marked. The pointer holds until the next call. */
 tn_gnode *tn_emit_like(tn_emitter *e, tn_opcode op, int x, const char *name);
 int tn_emit_act(tn_emitter *e, int x, tn_fn fn, const char *name);
+/** Of positions of maps of `rows`: [batch, cols] float32. */
+int tn_emit_sample_mean(tn_emitter *e, int x, int rows, const char *name);
 int tn_emit_layernorm(tn_emitter *e, int x, const char *module, float eps, const char *name);
 /** x + y, or x + slot * y with a slot `scale` [cols] that is not -1. */
 int tn_emit_residual(tn_emitter *e, int x, int y, int scale, const char *name);
@@ -67,9 +71,9 @@ tn_gpart tn_emit_part(const tn_emitter *e, const char *module);
 int tn_emit_linear(tn_emitter *e, int x, const tn_gpart *parts, int n_parts, const char *name);
 /** The same of one module. */
 int tn_emit_module(tn_emitter *e, int x, const char *module, const char *name);
-/** What comes into a backbone, [B*T*3*H, W] values or [B*T*H, 3*W] bytes, T frames of a sample, cut into patches of side x side and
- * through <module> (tn_parts_pixels): [B*P, D]. */
-int tn_emit_patches(tn_emitter *e, const char *module, int side, const char *name);
+/** What comes into a backbone ([B*T*3*H, W] values or [B*T*H, 3*W] bytes, T frames of a sample), cut into patches
+ * [B*P, T*3*side*side]; what does not fill a patch at the right and below is left out. */
+int tn_emit_patches(tn_emitter *e, int side);
 /** The policy of layer.i; those that the pass's mask has no bit for are made again. */
 int tn_emit_policy(const tn_pass *p, int i);
 #endif

@@ -30,7 +30,9 @@ static void map_emit(tn_emitter *e, tn_feature *f, const char *name)
 void tn_features_emit(tn_graph *g, const tn_model *m, const tn_pass *p, tn_feature_list *f)
 {
     tn_emitter e = tn_emit_begin(g, m, p);
-    tn_graph_layer(g, "grid", 0);
+    bool any = false;
+    for (int i = 0; i < f->n; i++) any |= f->f[i].skip || f->f[i].tensor < 0;
+    if (any) tn_graph_layer(g, "grid", 0);
     for (int i = 0; i < f->n; i++) {
         char name[32];
         snprintf(name, sizeof name, f->n > 1 ? "feature.%d" : "grid", i);

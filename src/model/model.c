@@ -24,7 +24,7 @@ static int decoder_slots(tn_model *m, tn_error *err)
 /* A stored backbone takes RGB, of one frame or already of as many as this model. */
 static int check_channels(const tn_model *m, tn_error *err)
 {
-    const int have = m->backbone.channels ? m->backbone.channels : 3;
+    const int have = m->backbone.channels;
     if (have == 3 || have == 3 * m->frames) return 0;
     if (have % 3 || have < 3)
         return tn_fail(err, TN_ERR_FORMAT, "config.json: num_channels %d; only 3 (RGB), or 3 for each frame of a window, is known",

@@ -35,15 +35,41 @@ typedef struct tn_vit {
     float rope_shift, rope_jitter, rope_rescale; /* 0: off; used in training only when asked for */
 } tn_vit;
 
+/** Tensor names of a ConvNeXt family; the first %d is the stage, the second one the block in it. */
+typedef struct tn_convnext_names {
+    const char *stem, *stem_norm;             /* modules, as most are */
+    const char *shrink_norm, *shrink;         /* in front of every stage but the first */
+    const char *depthwise, *norm, *up, *down; /* of a block */
+    const char *grn, *scale;                  /* scale: a tensor */
+    const char *last_norm;
+} tn_convnext_names;
+
+enum { TN_CONVNEXT_STAGES = TN_MAX_FEATURES };
+/** Everything that decides a ConvNeXt's arithmetic (Liu et al. 2022; with GRN, Woo et al. 2023), whatever its family. */
+typedef struct tn_convnext {
+    const tn_convnext_names *names;
+    int patch; /* kernel and stride of the stem */
+    int n_stages, width[TN_CONVNEXT_STAGES], depth[TN_CONVNEXT_STAGES];
+    float eps, last_eps; /* last_eps: of the norm behind the last stage, which no decoder reads */
+    float scale_init;    /* what layer scales begin with where weights are random */
+    bool layer_scale, grn;
+    bool tokens; /* as DINOv3's: hidden_states.0 is the image itself, last_hidden_state the last stage's positions normalised */
+    tn_fn act;
+} tn_convnext;
+
 struct tn_family;
 /** A backbone as config.json describes it (and, where it leaves a choice, the model's section of the configuration). */
 typedef struct tn_backbone {
     const struct tn_family *family;
-    int layers;   /* those of the graph that are called layer.i, each with activations to keep or to make again */
-    int patch;    /* pixels; the image is a multiple of it. 0: any image */
-    int channels; /* of its images as stored: 3 (or 0), or of a checkpoint of several frames 3 for each */
+    int layers;                  /* those of the graph that are called layer.i, each with activations to keep or to make again */
+    int patch;                   /* pixels; the image is a multiple of it. 0: any image */
+    int channels;                /* of its images as stored: 3, or of a checkpoint of several frames 3 for each */
+    int first_state, last_state; /* of the checkpoint's hidden_states those that are maps */
+    int returned[TN_MAX_FEATURES], n_returned; /* which of them are handed out, ascending */
+    bool whole;                                /* nothing of the checkpoint's lies behind the last of these */
     union {
         tn_vit vit;
+        tn_convnext convnext;
     };
 } tn_backbone;
 
@@ -56,6 +82,10 @@ typedef struct tn_architecture {
     void (*features)(const tn_model *m, tn_feature_list *out);
     /** Emits it. *out: what it hands out. */
     int (*emit)(tn_graph *g, const tn_model *m, const tn_pass *p, tn_feature_list *out, tn_error *err);
+    /** Which hidden states there are, and those that are handed out unless others are asked for. */
+    void (*states)(tn_backbone *b);
+    /** Takes away the layers behind hidden_states.<state>. */
+    void (*end)(tn_backbone *b, int state);
     /** Takes layers away, so that at least n are left that stand for all of them. */
     void (*shorten)(tn_backbone *b, int n);
     /** Floats of the table (tn_graph.rope_table) that training may draw anew for each pass; 0: none. NULL: it has none. */
@@ -82,6 +112,9 @@ void tn_module_path(char *out, size_t n, const tn_family *family, const char *mo
 void tn_spell_name(char *out, size_t n, const tn_family *family, const char *common, bool v5);
 /** Recognises config.json's model_type; `where` names the file in errors. */
 int tn_backbone_configure(tn_backbone *b, const json_t *config, const char *where, tn_error *err);
+/** Hands out n of its hidden states, ascending, in the place of those that it would; what lies behind the last one is then no
+ * part of the model. n 0: as it would. */
+int tn_backbone_return(tn_backbone *b, const int *states, int n, tn_error *err);
 
 /** The upsampling decoder of vit_heatmap: stages of bilinear upsampling and residual blocks over one map. */
 typedef struct tn_upsampling {
@@ -148,6 +181,7 @@ typedef enum tn_group { TN_GROUP_HEAD = 1, TN_GROUP_LORA = 2, TN_GROUP_BACKBONE 
 typedef enum tn_init {
     TN_INIT_ZERO,
     TN_INIT_ONE,
+    TN_INIT_CONSTANT,
     TN_INIT_KAIMING_OUT,
     TN_INIT_LORA_A,
     TN_INIT_LORA_GAUSSIAN,
@@ -166,11 +200,11 @@ typedef struct tn_slot {
     int layer;                      /* of the backbone's layers: its number from 1 on; 0: in none, or no slot of a checkpoint's */
     tn_init init;
     int init_fan;
-    float init_std;   /* 0: what init says */
+    float init_std;   /* 0: what init says; of TN_INIT_CONSTANT: the value */
     float lora_scale; /* of a lora_A or lora_B */
     bool saved_whole; /* of modules_to_save */
     bool backbone;    /* a backbone's checkpoint has it, whichever group trains it */
-    int frames;       /* of its input: shape[1] has the channels of each, the oldest first; of one where it is 0 */
+    int frames; /* of what reads a sample's frames, shape[1] holding the channels of each, the oldest first: how many; else 0 */
 } tn_slot;
 
 struct tn_model {

@@ -147,6 +147,8 @@ typedef enum tn_again { TN_AGAIN_NEVER, TN_AGAIN_CHEAP, TN_AGAIN_DEAR } tn_again
     X(CONV, conv, tn_attr_conv, 1, 1, conv, conv, DEAR, 0, 0) \
     /* x; w0 gamma, w1 beta, w2 running mean, w3 running variance -> y, stats [units*groups, 2] float32 */ \
     X(NORM2D, norm2d, tn_attr_norm2d, 1, 2, norm, norm2d, CHEAP, TN_IN0, 0) \
+    /* x [B*rows, C]; w0 gamma, w1 beta -> y, norms [2B, C] float32 */ \
+    X(GRN, grn, tn_attr_sample, 1, 2, norm, grn, CHEAP, TN_IN0, 0) \
     /* x -> s [B, C] float32 */ \
     X(SAMPLE_MEAN, sample_mean, tn_attr_sample, 1, 1, reduce, sample_mean, DEAR, 0, 0) \
     /* x, z [B, C] float32 -> x * z */ \
@@ -209,6 +211,8 @@ typedef enum tn_again { TN_AGAIN_NEVER, TN_AGAIN_CHEAP, TN_AGAIN_DEAR } tn_again
     X(CONV_GRAD, conv_grad, tn_attr_conv, 2, 1, conv_grad, none, NEVER, 0, 0) \
     /* x, stats, dy -> dx; w0, w1 */ \
     X(NORM2D_BACK, norm2d_back, tn_attr_norm2d, 3, 1, norm, none, NEVER, TN_IN2, 0) \
+    /* x, norms, dy -> dx; w0, w1 */ \
+    X(GRN_BACK, grn_back, tn_attr_sample, 3, 1, norm, none, NEVER, TN_IN2, 0) \
     X(DROPOUT2D_BACK, dropout2d_back, tn_attr_dropout2d, 1, 1, few, none, NEVER, TN_IN0, 0) \
     X(DROPOUT_BACK, dropout_back, tn_attr_dropout, 1, 1, few, none, NEVER, TN_IN0, TN_OPERATION_ADDS) \
     /* dy, u or -1, 1/n: magnitudes and biases of the parts */ \

@@ -22,17 +22,6 @@ int tn_parts_add(const tn_parts *p, const char *name, int ndim, const int *shape
     return slot(p, name, s);
 }
 
-int tn_parts_pixels(const tn_parts *p, const char *module, int out, int side)
-{
-    char name[160];
-    const int frames = p->m->frames;
-    snprintf(name, sizeof name, "%s.weight", module);
-    TN_TRY(tn_parts_add(p, name, 4, (int[]){out, 3 * frames, side, side}, TN_INIT_TRUNC));
-    p->m->slots[p->m->n_slots - 1].frames = frames;
-    snprintf(name, sizeof name, "%s.bias", module);
-    return tn_parts_vector(p, name, out, TN_INIT_ZERO);
-}
-
 int tn_parts_vector(const tn_parts *p, const char *name, int n, tn_init init)
 {
     return tn_parts_add(p, name, 1, &n, init);
@@ -80,4 +69,21 @@ int tn_parts_conv(const tn_parts *p, const char *module, int out, int in, int k,
     snprintf(name, sizeof name, "%s.bias", module);
     const tn_slot b = {.ndim = 1, .shape = {out}, .init = TN_INIT_CONV_BIAS, .init_fan = out};
     return slot(p, name, b);
+}
+
+int tn_parts_kernel(const tn_parts *p, const char *module, int out, int in, int k)
+{
+    char name[160];
+    snprintf(name, sizeof name, "%s.weight", module);
+    TN_TRY(tn_parts_add(p, name, 4, (int[]){out, in, k, k}, TN_INIT_TRUNC));
+    snprintf(name, sizeof name, "%s.bias", module);
+    return tn_parts_vector(p, name, out, TN_INIT_ZERO);
+}
+
+int tn_parts_pixels(const tn_parts *p, const char *module, int out, int side)
+{
+    const int first = p->m->n_slots, frames = p->m->frames;
+    TN_TRY(tn_parts_kernel(p, module, out, 3 * frames, side));
+    p->m->slots[first].frames = frames;
+    return 0;
 }

@@ -57,7 +57,6 @@ static int timm_configure(tn_backbone *b, const json_t *c, tn_error *err)
     v->hidden = (int)tn_json_int(args, "embed_dim", v->hidden);
     b->layers = (int)tn_json_int(args, "depth", b->layers);
     v->heads = (int)tn_json_int(args, "num_heads", v->heads);
-    b->channels = (int)tn_json_int(args, "in_chans", 3);
     if (v->hidden < 1 || v->heads < 1 || b->layers < 1 || v->hidden % v->heads)
         return tn_fail(err, TN_ERR_FORMAT, "config.json: timm architecture '%s' has no size that is known", arch);
     v->inner = 4 * v->hidden;

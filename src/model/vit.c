@@ -41,17 +41,17 @@ static int vit_slots(tn_model *m, tn_error *err)
     const tn_vit *v = &m->backbone.vit;
     const tn_vit_names *k = v->names;
     const tn_parts p = {m, TN_GROUP_BACKBONE, "", err};
-    const int d = v->hidden;
+    const int d = v->hidden, side = m->backbone.patch;
     TN_TRY(tn_parts_add(&p, k->cls, 3, (int[]){1, 1, d}, TN_INIT_TRUNC));
     if (v->registers) TN_TRY(tn_parts_add(&p, k->registers, 3, (int[]){1, v->registers, d}, TN_INIT_TRUNC));
     if (v->pos_mode) TN_TRY(tn_parts_add(&p, k->positions, 3, (int[]){1, 1 + v->pos_h * v->pos_w, d}, TN_INIT_TRUNC));
-    TN_TRY(tn_parts_pixels(&p, k->patch, d, m->backbone.patch));
+    TN_TRY(tn_parts_pixels(&p, k->patch, d, side));
     for (int i = 0; i < m->backbone.layers; i++) {
         const int first = m->n_slots;
         TN_TRY(block_slots(&p, v, i));
         for (int s = first; s < m->n_slots; s++) m->slots[s].layer = i + 1;
     }
-    return tn_parts_norm(&p, k->norm, d);
+    return m->backbone.whole ? tn_parts_norm(&p, k->norm, d) : 0;
 }
 
 /* ---- forward ---- */
@@ -148,7 +148,7 @@ static int vit_embed(tn_emitter *e, int *out, tn_error *err)
     const int side = m->backbone.patch;
     tn_graph *g = e->g;
     const int B = e->p->batch, gh = m->image_h / side, gw = m->image_w / side, P = gh * gw;
-    const int N = 1 + v->registers + P;
+    const int N = 1 + v->registers + P, cols = tn_emit_patches(e, side);
     if (v->rope) {
         g->rope_table = tn_graph_tensor(g, TN_G_CONST, TN_F32, P, v->hidden / v->heads, "rope");
         float *table = malloc(sizeof *table * (size_t)P * (size_t)(v->hidden / v->heads));
@@ -156,7 +156,7 @@ static int vit_embed(tn_emitter *e, int *out, tn_error *err)
         tn_rope_table(v, gh, gw, NULL, table);
         g->t[g->rope_table].host = table;
     }
-    int patches = tn_emit_patches(e, v->names->patch, side, "patch.embeddings");
+    int patches = tn_emit_module(e, cols, v->names->patch, "patch.embeddings");
     int pos = vit_positions(e, gh, gw, err);
     if (pos == -2) return TN_ERR_MEMORY;
     int x = tn_emit_tensor(e, B * N, v->hidden, "hidden_states.0");
@@ -170,39 +170,45 @@ static int vit_embed(tn_emitter *e, int *out, tn_error *err)
     return 0;
 }
 
-static void vit_keep(tn_emitter *e, int t)
+/* hidden_states.<state>, which lies in x. */
+static void vit_state(tn_emitter *e, tn_feature_list *out, int state, int x)
 {
-    if (e->p->hidden) e->g->t[t].kind = TN_G_OUTPUT;
+    const tn_backbone *b = &e->m->backbone;
+    if (e->p->hidden) e->g->t[x].kind = TN_G_OUTPUT;
+    for (int i = 0; i < b->n_returned; i++)
+        if (b->returned[i] == state) out->f[i].tensor = x;
 }
 
 static void vit_features(const tn_model *m, tn_feature_list *out)
 {
     const tn_vit *v = &m->backbone.vit;
     const int side = m->backbone.patch;
-    *out = (tn_feature_list){.n = 1};
-    out->f[0] = (tn_feature){-1, m->image_h / side, m->image_w / side, v->hidden, side, 1 + v->registers};
+    *out = (tn_feature_list){.n = m->backbone.n_returned};
+    for (int i = 0; i < out->n; i++)
+        out->f[i] = (tn_feature){-1, m->image_h / side, m->image_w / side, v->hidden, side, 1 + v->registers};
 }
 
 static int vit_emit(tn_graph *g, const tn_model *m, const tn_pass *p, tn_feature_list *out, tn_error *err)
 {
     tn_emitter e = tn_emit_begin(g, m, p);
     const tn_vit *v = &m->backbone.vit;
+    const int layers = m->backbone.layers;
     int x = 0;
+    vit_features(m, out);
     tn_graph_layer(g, "embeddings", p->recompute);
     TN_TRY(vit_embed(&e, &x, err));
-    vit_keep(&e, x);
-    for (int i = 0; i < m->backbone.layers; i++) {
+    vit_state(&e, out, 0, x);
+    for (int i = 0; i < layers; i++) {
         char name[32];
         snprintf(name, sizeof name, "layer.%d", i);
         tn_graph_layer(g, name, tn_emit_policy(p, i));
         x = vit_block(&e, x, i);
-        vit_keep(&e, x);
+        vit_state(&e, out, i + 1, x);
         if (g->oom) return tn_oom(err);
     }
+    if (!m->backbone.whole) return 0;
     tn_graph_layer(g, "norm", p->recompute);
-    vit_features(m, out);
-    out->f[0].tensor = tn_emit_layernorm(&e, x, v->names->norm, v->eps, "last_hidden_state");
-    vit_keep(&e, out->f[0].tensor);
+    vit_state(&e, out, layers, tn_emit_layernorm(&e, x, v->names->norm, v->eps, "last_hidden_state"));
     return g->oom ? tn_oom(err) : 0;
 }
 
@@ -223,10 +229,23 @@ static int vit_fits(const tn_model *m, tn_error *err)
     return 0;
 }
 
+/* The last one is normalised. */
+static void vit_states(tn_backbone *b)
+{
+    b->last_state = b->layers;
+    b->returned[0] = b->layers, b->n_returned = 1;
+}
+
+static void vit_end(tn_backbone *b, int state)
+{
+    b->layers = state;
+}
+
 /* All blocks are alike. */
 static void vit_shorten(tn_backbone *b, int n)
 {
     b->layers = TN_MIN(b->layers, n);
+    for (int i = 0; i < b->n_returned; i++) b->returned[i] = TN_MIN(b->returned[i], b->layers);
 }
 
 static size_t vit_drawn(const tn_model *m)
@@ -252,4 +271,5 @@ static void vit_draw(const tn_model *m, uint32_t seed, float *table)
     tn_rope_table(v, m->image_h / side, m->image_w / side, d, table);
 }
 
-const tn_architecture tn_vit_architecture = {vit_fits, vit_slots, vit_features, vit_emit, vit_shorten, vit_drawn, vit_draw};
+const tn_architecture tn_vit_architecture = {vit_fits, vit_slots,   vit_features, vit_emit, vit_states,
+                                             vit_end,  vit_shorten, vit_drawn,    vit_draw};

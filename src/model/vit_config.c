@@ -11,6 +11,11 @@ static int activation(tn_fn *fn, const char *name, tn_error *err)
     return tn_fail(err, TN_ERR_FORMAT, "config.json: hidden_act '%s' is not known; gelu, relu and silu are", name);
 }
 
+int tn_common_config(tn_fn *act, const json_t *c, tn_error *err)
+{
+    return activation(act, tn_json_str(c, "hidden_act", "gelu"), err);
+}
+
 int tn_vit_common(tn_backbone *b, const json_t *c, float eps, tn_error *err)
 {
     tn_vit *v = &b->vit;
@@ -25,8 +30,7 @@ int tn_vit_common(tn_backbone *b, const json_t *c, float eps, tn_error *err)
                        "config.json: hidden_size %d, num_hidden_layers %d, num_attention_heads %d and "
                        "patch_size %d make no ViT",
                        v->hidden, b->layers, v->heads, b->patch);
-    b->channels = (int)tn_json_int(c, "num_channels", 3);
-    return activation(&v->act, tn_json_str(c, "hidden_act", "gelu"), err);
+    return tn_common_config(&v->act, c, err);
 }
 
 int tn_vit_image_grid(tn_backbone *b, const json_t *c, int dflt, tn_error *err)

@@ -123,6 +123,20 @@ int tn_batchnorm_track(tn_ctx *c, const tn_tensor *stats, tn_tensor *mean, tn_te
                        tn_error *err);
 int tn_batchnorm_stats(tn_ctx *c, const tn_tensor *mean, const tn_tensor *var, float eps, tn_tensor *stats, tn_error *err);
 
+/* ---- grn.c ---- */
+/** Global response normalisation (Woo et al. 2023) of samples of so many rows: norms [2B, C] float32 has in row b how large each
+ * channel of sample b is (its Euclidean norm over the positions) beside the channels' mean + eps, in row B + b the norm itself. */
+typedef struct tn_grn {
+    const tn_tensor *x, *norms, *gamma, *beta; /* gamma, beta [1, C] float32; beta: read by tn_grn_forward alone */
+    int sample_rows;
+    float eps;
+} tn_grn;
+/** y = x + gamma * (x * norms) + beta; writes norms. y may be x's own buffer. */
+int tn_grn_forward(tn_ctx *c, const tn_grn *n, tn_tensor *y, tn_error *err);
+/** dx from dy; dgamma, dbeta += (mem NULL: not wanted). dx may be dy's own buffer. */
+int tn_grn_backward(tn_ctx *c, const tn_grn *n, const tn_tensor *dy, tn_tensor *dx, tn_tensor *dgamma, tn_tensor *dbeta,
+                    tn_error *err);
+
 /* ---- attention.c, rope.c: qkv [B*N, 3D], o [B*N, D], lse and delta [B*heads, N] ---- */
 int tn_attention_forward(tn_ctx *c, const tn_tensor *qkv, int batch, int heads, tn_tensor *o, tn_tensor *lse, tn_error *err);
 /** What the forward pass read and left. table: q and k were turned by it (tn_rope, but for the first `skip` rows of a sample), and

@@ -69,6 +69,37 @@ static int batchnorm(tn_trial *t)
     return tn_trial_compare(t, back, want_s);
 }
 
+/* A channel that is zero all over among them. */
+static int response_norm(tn_trial *t)
+{
+    static const int sizes[3][4] = {{2, 3, 5, 6}, {3, 7, 5, 32}, {2, 29, 31, 80}}; /* batch, h, w, c */
+    const int *z = sizes[t->size], unit = z[1] * z[2], R = z[0] * unit, C = z[3];
+    tn_tensor *x, *g, *b, *dy, *y, *norms, *dx, *dg, *db;
+    float *hx, *hg, *hb, *hdy, *hdg, *hdb, *want = tn_trial_host(t, (size_t)R * (size_t)C);
+    TN_TRY(tn_trial_in(t, ACT, R, C, &x, &hx));
+    TN_TRY(tn_trial_in(t, TN_F32, 1, C, &g, &hg));
+    TN_TRY(tn_trial_in(t, TN_F32, 1, C, &b, &hb));
+    TN_TRY(tn_trial_in(t, ACT, R, C, &dy, &hdy));
+    TN_TRY(tn_trial_in(t, TN_F32, 1, C, &dg, &hdg));
+    TN_TRY(tn_trial_in(t, TN_F32, 1, C, &db, &hdb));
+    TN_TRY(tn_trial_out(t, ACT, R, C, &y));
+    TN_TRY(tn_trial_out(t, ACT, R, C, &dx));
+    TN_TRY(tn_trial_out(t, TN_F32, 2 * z[0], C, &norms));
+    if (!want) return tn_oom(ERR);
+    for (int r = 0; r < unit; r++) hx[r * C + C / 2] = 0;
+    TN_TRY(tn_trial_given(t, x, hx));
+    const tn_grn n = {x, norms, g, b, unit, 1e-6f};
+    const tn_ref_norm ref = {hx, hg, hb, 1e-6f, R, C, unit, 0};
+    TN_TRY(tn_grn_forward(t->c, &n, y, ERR));
+    tn_ref_grn(&ref, want);
+    TN_TRY(tn_trial_compare(t, y, want));
+    TN_TRY(tn_grn_backward(t->c, &n, dy, dx, dg, db, ERR));
+    tn_ref_grn_backward(&ref, hdy, want, hdg, hdb);
+    TN_TRY(tn_trial_compare(t, dx, want));
+    TN_TRY(tn_trial_compare(t, dg, hdg));
+    return tn_trial_compare(t, db, hdb);
+}
+
 /* A convolution of B images of h x w from C to O channels. halves: the kernel is stored as the activations are, as a frozen one. */
 typedef struct {
     int B, h, w, C, O, kernel, stride, pad, groups;
@@ -214,7 +245,7 @@ static int bilinear(tn_trial *t)
 
 static int patchify(tn_trial *t)
 {
-    const int B = 2, T = 1 + t->size % 3, p = 3 + t->size, H = 2 * p, W = 3 * p;
+    const int B = 2, T = 1 + t->size % 3, p = 3 + t->size, H = 2 * p + p / 2, W = 3 * p + p - 1;
     tn_tensor *px, *cols;
     float *h, *want = tn_trial_host(t, (size_t)(B * T * 3 * H * W));
     TN_TRY(tn_trial_in(t, TN_F32, B * T * 3 * H, W, &px, &h));
@@ -226,10 +257,11 @@ static int patchify(tn_trial *t)
     return tn_trial_compare(t, cols, want);
 }
 
-static int patchify_bytes_one(tn_trial *t, int frames_each, int p, bool normalize)
+/* Images that are below and at the right larger than whole patches. */
+static int patchify_bytes_one(tn_trial *t, int T, int p, int below, int right, bool normalize)
 {
-    enum { B = 2, MAX_FRAMES = 3, MAX_PATCH = 16, MAX_BYTES = B * MAX_FRAMES * 3 * 2 * 3 * MAX_PATCH * MAX_PATCH };
-    const int T = frames_each, H = 2 * p, W = 3 * p, n = B * T * 3 * H * W;
+    enum { B = 2, MAX_FRAMES = 3, MAX_PATCH = 16, MAX_BYTES = B * MAX_FRAMES * 3 * 3 * 4 * MAX_PATCH * MAX_PATCH };
+    const int H = 2 * p + below, W = 3 * p + right, n = B * T * 3 * H * W;
     const tn_patches s = {H, W, p, normalize, T};
     tn_tensor *frames, *cols;
     uint8_t bytes[MAX_BYTES];
@@ -246,8 +278,10 @@ static int patchify_bytes_one(tn_trial *t, int frames_each, int p, bool normaliz
 static int patchify_bytes(tn_trial *t)
 {
     for (int normalize = 0; normalize < 2; normalize++) {
-        TN_TRY(patchify_bytes_one(t, 1 + (t->size + normalize) % 3, 3 + t->size, normalize));
-        TN_TRY(patchify_bytes_one(t, 1 + (t->size + 2 * normalize) % 3, t->size == 2 ? 16 : 8, normalize));
+        const int T = 1 + (t->size + normalize) % 3;
+        TN_TRY(patchify_bytes_one(t, T, 3 + t->size, 1, 2, normalize));
+        TN_TRY(patchify_bytes_one(t, T % 3 + 1, t->size == 2 ? 16 : 8, 0, 0, normalize));
+        TN_TRY(patchify_bytes_one(t, T, 8, 3, 0, normalize));
     }
     return 0;
 }
@@ -291,6 +325,7 @@ static int tokens(tn_trial *t)
 const tn_case tn_cases_spatial[] = {
     {"groupnorm", groupnorm, false, {NULL}},
     {"batchnorm", batchnorm, false, {NULL}},
+    {"global response norm", response_norm, false, {NULL}},
     {"depthwise convolution", depthwise, false, {NULL}},
     {"full convolution", full_conv, false, {NULL}},
     {"bilinear resize", bilinear, false, {NULL}},

@@ -22,6 +22,8 @@ typedef double tn_real;
 #define tn_ref_act_slope          tn_ref_act_slope_double
 #define tn_ref_norm2d             tn_ref_norm2d_double
 #define tn_ref_norm2d_backward    tn_ref_norm2d_backward_double
+#define tn_ref_grn                tn_ref_grn_double
+#define tn_ref_grn_backward       tn_ref_grn_backward_double
 #define tn_ref_convolve           tn_ref_convolve_double
 #define tn_ref_convolve_backward  tn_ref_convolve_backward_double
 #define tn_ref_bilinear           tn_ref_bilinear_double
@@ -73,6 +75,9 @@ double tn_ref_act_slope(int fn, double x);
 
 void tn_ref_norm2d(const tn_ref_norm *n, tn_real *y);
 void tn_ref_norm2d_backward(const tn_ref_norm *n, const tn_real *dy, tn_real *dx, tn_real *dgamma, tn_real *dbeta);
+/** Global response normalisation: x + gamma * (x * N) + beta, N a channel's norm over the unit's rows, over the channels' mean. */
+void tn_ref_grn(const tn_ref_norm *n, tn_real *y);
+void tn_ref_grn_backward(const tn_ref_norm *n, const tn_real *dy, tn_real *dx, tn_real *dgamma, tn_real *dbeta);
 
 /** Channels last, zero padding: x [batch*in_h*in_w, ci], w [co, ci/groups, kernel, kernel], bias [co] or NULL, y and dy
  * [batch*out_h*out_w, co]. */

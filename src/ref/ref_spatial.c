@@ -61,6 +61,51 @@ void tn_ref_norm2d_backward(const tn_ref_norm *norm, const tn_real *dy, tn_real 
         }
 }
 
+/* G[c], the channels' norms over a unit's rows; returns their mean + eps. */
+static double channel_norms(const tn_ref_norm *n, const tn_real *x, double *G)
+{
+    double sum = 0;
+    for (int c = 0; c < n->cols; c++) {
+        double q = 0;
+        for (int r = 0; r < n->unit_rows; r++) q += pow(x[(size_t)r * (size_t)n->cols + (size_t)c], 2);
+        sum += G[c] = sqrt(q);
+    }
+    return sum / n->cols + n->eps;
+}
+
+void tn_ref_grn(const tn_ref_norm *n, tn_real *y)
+{
+    const size_t C = (size_t)n->cols, unit = (size_t)n->unit_rows * C;
+    double *G = malloc(sizeof *G * C);
+    for (size_t u = 0; G && u < (size_t)(n->rows / n->unit_rows); u++) {
+        const tn_real *x = n->x + u * unit;
+        const double mean = channel_norms(n, x, G);
+        for (size_t i = 0; i < unit; i++)
+            y[u * unit + i] = (tn_real)(x[i] + n->gamma[i % C] * (x[i] * G[i % C] / mean) + n->beta[i % C]);
+    }
+    free(G);
+}
+
+/* With s[c] the sum of dy x over the unit's rows, N = G / mean and dN = gamma s: dG = dN / mean - mean(dN G) / mean^2. */
+void tn_ref_grn_backward(const tn_ref_norm *n, const tn_real *dy, tn_real *dx, tn_real *dgamma, tn_real *dbeta)
+{
+    const size_t C = (size_t)n->cols, unit = (size_t)n->unit_rows * C;
+    double *G = malloc(sizeof *G * 2 * C), *s = G + C;
+    for (size_t u = 0; G && u < (size_t)(n->rows / n->unit_rows); u++) {
+        const tn_real *x = n->x + u * unit, *d = dy + u * unit;
+        const double mean = channel_norms(n, x, G);
+        double dot = 0;
+        for (size_t c = 0; c < C; c++) s[c] = 0;
+        for (size_t i = 0; i < unit; i++) s[i % C] += (double)d[i] * x[i], dbeta[i % C] += d[i];
+        for (size_t c = 0; c < C; c++) dgamma[c] += (tn_real)(s[c] * G[c] / mean), dot += n->gamma[c] * s[c] * G[c];
+        for (size_t i = 0; i < unit; i++) {
+            const double g = G[i % C], dG = n->gamma[i % C] * s[i % C] / mean - dot / (double)C / (mean * mean);
+            dx[u * unit + i] = (tn_real)(d[i] * (1 + n->gamma[i % C] * g / mean) + (g > 0 ? x[i] * dG / g : 0));
+        }
+    }
+    free(G);
+}
+
 /* Calls for every (output, input, weight) triple of a convolution. */
 typedef void (*tap)(void *user, size_t y, size_t x, size_t w);
 

@@ -155,6 +155,23 @@ int tn_exec_norm2d_back(const tn_call *k)
     return tn_norm2d_backward(k->c, &n, &dy, &dx, &dg, &db, k->err);
 }
 
+#define GRN_EPS 1e-6f
+
+int tn_exec_grn(const tn_call *k)
+{
+    tn_tensor x = tn_call_in(k, 0), y = tn_call_out(k, 0), norms = tn_call_out(k, 1), g = tn_call_weight(k, k->n->w[0]),
+              b = tn_call_weight(k, k->n->w[1]);
+    return tn_grn_forward(k->c, &(tn_grn){&x, &norms, &g, &b, k->n->a.grn.rows, GRN_EPS}, &y, k->err);
+}
+
+int tn_exec_grn_back(const tn_call *k)
+{
+    tn_tensor x = tn_call_in(k, 0), norms = tn_call_in(k, 1), dy = tn_call_in(k, 2), dx = tn_call_out(k, 0);
+    tn_tensor g = tn_call_weight(k, k->n->w[0]), dg = tn_call_grad(k, k->n->w[0]), db = tn_call_grad(k, k->n->w[1]);
+    const tn_grn n = {&x, &norms, &g, NULL, k->n->a.grn_back.rows, GRN_EPS};
+    return tn_grn_backward(k->c, &n, &dy, &dx, &dg, &db, k->err);
+}
+
 int tn_exec_sample_mean(const tn_call *k)
 {
     tn_tensor x = tn_call_in(k, 0), s = tn_call_out(k, 0);

@@ -11,6 +11,7 @@ static float value(const tn_slot *s, tn_rng *r, double fan)
 {
     switch (s->init) {
     case TN_INIT_ONE: return 1;
+    case TN_INIT_CONSTANT: return s->init_std;
     case TN_INIT_KAIMING_OUT: return (float)(tn_rng_normal(r) * (s->init_std > 0 ? s->init_std : sqrt(2 / fan)));
     case TN_INIT_LORA_GAUSSIAN: return (float)(tn_rng_normal(r) / s->rows);
     case TN_INIT_LORA_A: return (float)((2 * tn_rng_uniform(r) - 1) / sqrt(fan));

@@ -24,7 +24,7 @@ static bool skipped(const tn_quant_spec *q, const char *name)
 
 static tn_dtype frozen_dtype(const tn_store *st, const tn_slot *s)
 {
-    return s->linear || s->ndim == 4 ? st->act : TN_F32;
+    return s->linear || (s->ndim == 4 && s->rows > 1) ? st->act : TN_F32; /* one row is a vector, whatever its shape */
 }
 
 static int choose(tn_store *st, int i, tn_error *err)

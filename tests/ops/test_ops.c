@@ -91,6 +91,7 @@ static const char *const gpu_cases[] = {"layernorm",
                                         "rope",
                                         "groupnorm",
                                         "batchnorm",
+                                        "global response norm",
                                         "tokens and grid",
                                         "gemm split along K",
                                         "depthwise convolution",
@@ -321,6 +322,19 @@ START_TEST(batchnorm_backward)
 }
 END_TEST
 
+static void f_grn(const float x[3][MAX], float *y)
+{
+    tn_ref_grn(&(tn_ref_norm){x[0], x[1], x[2], 1e-6f, 24, 6, 12, 0}, y);
+}
+START_TEST(response_norm_backward)
+{
+    start(&c, g, 144, 6, 6, 144);
+    c.forward = f_grn;
+    tn_ref_grn_backward(&(tn_ref_norm){c.x[0], c.x[1], NULL, 1e-6f, 24, 6, 12, 0}, g, c.dx[0], c.dx[1], c.dx[2]);
+    differences(&c, g, "global response norm");
+}
+END_TEST
+
 static void f_attention(const float x[3][MAX], float *y)
 {
     tn_ref_attention(x[0], 2, 7, 2, 8, y, NULL);
@@ -486,8 +500,8 @@ int main(int argc, char **argv)
               TESTS(ONCE(one_wrong_element_is_caught), ONCE(unchecked_rows_do_not_run), ONCE(variants_are_asked_for_by_name),
                     ONCE(tensors_are_checked)));
     add_tests(s, "differences", 60,
-              TESTS(ONCE(layernorm_backward), ONCE(groupnorm_backward), ONCE(batchnorm_backward), ONCE(attention_backward),
-                    ONCE(convolution_backward), ONCE(depthwise_backward), ONCE(resize_backward), ONCE(deformable_backward),
-                    TIMES(activation_slopes, 4), TIMES(loss_slopes, TN_COUNT(loss_names))));
+              TESTS(ONCE(layernorm_backward), ONCE(groupnorm_backward), ONCE(batchnorm_backward), ONCE(response_norm_backward),
+                    ONCE(attention_backward), ONCE(convolution_backward), ONCE(depthwise_backward), ONCE(resize_backward),
+                    ONCE(deformable_backward), TIMES(activation_slopes, 4), TIMES(loss_slopes, TN_COUNT(loss_names))));
     return run_suite(s);
 }

@@ -400,6 +400,15 @@ static void draws_norm2d(drawing *d)
     keep(d, mark(d, n));
 }
 
+static void draws_grn(drawing *d)
+{
+    const int norms = tensor(d, 2 * DRAW_B, DRAW_C, "norms");
+    tn_gnode *n = same_shape(d, TN_OP_GRN, image(d));
+    n->out[1] = norms, n->a.grn.rows = DRAW_P;
+    n->w[0] = vector(d, DRAW_C, TN_INIT_ONE), n->w[1] = vector(d, DRAW_C, TN_INIT_ZERO);
+    keep(d, mark(d, n));
+}
+
 int draw_sample_mean(drawing *d, int x)
 {
     tn_gnode *n = node(d, TN_OP_SAMPLE_MEAN, x, DRAW_B, DRAW_C);
@@ -492,9 +501,9 @@ void draw_end(drawing *d, int image)
 void draw_graph(tn_graph *g, tn_model *m, uint64_t seed, int recompute)
 {
     static void (*const draws[])(drawing *) = {
-        draws_linear,    draws_dora,     draws_glu,       draws_attention, draws_tokens,   draws_grid,
-        draws_layernorm, draws_residual, draws_act,       draws_dropout,   draws_bilinear, draws_conv,
-        draws_norm2d,    draws_squeeze,  draws_dropout2d, draws_mlp,       draws_levels,   draws_deform,
+        draws_linear,    draws_dora, draws_glu,     draws_attention, draws_tokens, draws_grid,   draws_layernorm,
+        draws_residual,  draws_act,  draws_dropout, draws_bilinear,  draws_conv,   draws_norm2d, draws_squeeze,
+        draws_dropout2d, draws_mlp,  draws_grn,     draws_levels,    draws_deform,
     };
     drawing d;
     draw_begin(&d, g, m, seed, recompute);

@@ -243,6 +243,11 @@ static void host_norm2d(const host_call *k)
     tn_ref_norm2d(&(tn_ref_norm){k->in[0], k->w[0], k->w[1], (double)1e-5f, k->rows, k->cols, a->unit_rows, a->groups}, k->out[0]);
 }
 
+static void host_grn(const host_call *k)
+{
+    tn_ref_grn(&(tn_ref_norm){k->in[0], k->w[0], k->w[1], (double)1e-6f, k->rows, k->cols, k->n->a.grn.rows, 0}, k->out[0]);
+}
+
 static void host_sample_mean(const host_call *k)
 {
     const size_t S = (size_t)k->n->a.sample_mean.rows, C = (size_t)k->cols;

@@ -123,7 +123,7 @@ static result run(tn_graph *g, const tn_model *m, const host_pass *h, bool share
     must(tn_session_new(&s, device(), m, store, &e), &e);
     must(tn_exec_of_graph(&x, device(), m, store, &pass, g, &e), &e);
     must(tn_session_adopt(s, x, &e), &e);
-    s->loss = (tn_loss_spec){false, 2, 4};
+    s->loss = (tn_loss_spec){.logits = false};
     const tn_step_constants now = {.seed = h->step_seed, .inv_mask = (float)h->inv_mask};
     must(tn_ctx_step(&s->ctx, &now, &e), &e);
     upload(s, x, h);
