@@ -46,6 +46,8 @@ typedef struct tn_ctx {
     } subs[TN_WS_SUBS]; /* sub-buffers of ws, kept */
     int n_subs;
     tn_buffer *constants, *state; /* tn_step_constants, tn_optim_state; kept until tn_ctx_free */
+    tn_buffer *counts;            /* zeros between launches (grads.c); likewise */
+    struct tn_grads *grads;       /* gradients that wait for others (grads.h). Borrowed, NULL: none wait */
 } tn_ctx;
 
 void tn_ctx_init(tn_ctx *c, tn_dev *d);
