@@ -224,9 +224,9 @@ int tn_bilinear_forward(tn_ctx *c, const tn_tensor *x, int batch, const tn_resiz
 int tn_bilinear_backward(tn_ctx *c, const tn_tensor *dy, int batch, const tn_resize *r, tn_tensor *dx, tn_error *err);
 /** y [B*out, C] = x + z [B*in, C] at the nearest position, floor(i * s) as PyTorch's F.interpolate has it. y may be x's own buffer.
  */
-int tn_upsample_add(tn_ctx *c, const tn_tensor *x, const tn_tensor *z, int batch, const tn_resize *r, tn_tensor *y, tn_error *err);
+int tn_upsample_add(tn_ctx *c, const tn_tensor *x, const tn_tensor *z, const tn_resize *r, tn_tensor *y, tn_error *err);
 /** dz = the sum of dy over the positions that took from each, or dz += with add. */
-int tn_nearest_backward(tn_ctx *c, const tn_tensor *dy, int batch, const tn_resize *r, tn_tensor *dz, bool add, tn_error *err);
+int tn_nearest_backward(tn_ctx *c, const tn_tensor *dy, const tn_resize *r, tn_tensor *dz, bool add, tn_error *err);
 
 /* ---- conv.c ---- */
 /** A convolution of a batch of images with a square kernel and `pad` zeros around; out is what tn_conv_size makes of in. */
@@ -245,6 +245,33 @@ typedef struct tn_conv_grads {
     tn_tensor *dx, *dw, *db;
 } tn_conv_grads;
 int tn_conv_backward(tn_ctx *c, const tn_conv *s, const tn_conv_grads *g, tn_error *err);
+
+/* ---- row.c ---- */
+/** A row [1, n] through an affine map: (v W, v b + k) with v its entries from `first` on, as many as W has rows. All float32. */
+typedef struct tn_row {
+    const tn_tensor *v; /* the row */
+    const tn_tensor *k; /* the constant is the last element of this; rows 0: 0. v itself: of (v, k) in one tensor */
+    int first;
+    const tn_tensor *w, *b; /* W [N, K], b [1, N] or rows 0 */
+} tn_row;
+/** out [1, K + 1] */
+int tn_row_through(tn_ctx *c, const tn_row *r, tn_tensor *out, tn_error *err);
+/** d [1, K + 1]: of the result. What is added to: rows 0: not wanted; dv and dk lie as v and k do. */
+typedef struct tn_row_grads {
+    const tn_tensor *d;
+    tn_tensor *dw, *db, *dv, *dk;
+} tn_row_grads;
+int tn_row_backward(tn_ctx *c, const tn_row *r, const tn_row_grads *g, tn_error *err);
+
+/* ---- conv_one.c: stride 1, one group, one output; row [1, C * kernel * kernel + 1]: a kernel [C, kernel, kernel] and the constant
+ * that is added; y and dy [batch*out.h*out.w, 1] float32 ---- */
+int tn_conv_one_forward(tn_ctx *c, const tn_conv *s, const tn_tensor *x, const tn_tensor *row, tn_tensor *y, tn_error *err);
+/** dx and drow are written; rows 0: not wanted. x is read for drow alone. */
+typedef struct tn_conv_one_grads {
+    const tn_tensor *x, *row, *dy;
+    tn_tensor *dx, *drow;
+} tn_conv_one_grads;
+int tn_conv_one_backward(tn_ctx *c, const tn_conv *s, const tn_conv_one_grads *g, tn_error *err);
 
 /* ---- levels.c, deform.c: N positions of all levels in each sample, one level after another ---- */
 /** y = x + pos + the level's row of embed; x, y [B*N, D], pos [N, D] and embed [levels, D] float32. */

@@ -256,14 +256,14 @@ static int nearest_one(tn_trial *t, const resize_shape *s)
     if (!want) return tn_oom(ERR);
     const tn_resize r = {{h, w}, {H, W}, (float)h / (float)H, (float)w / (float)W};
     const tn_ref_resize ref = {B, h, w, H, W, C, r.sy, r.sx};
-    TN_TRY(tn_upsample_add(t->c, x, z, B, &r, y, ERR));
+    TN_TRY(tn_upsample_add(t->c, x, z, &r, y, ERR));
     tn_ref_upsample_add(&ref, hx, hz, want);
     TN_TRY(tn_trial_compare(t, y, want));
-    TN_TRY(tn_nearest_backward(t->c, dy, B, &r, dz, false, ERR));
+    TN_TRY(tn_nearest_backward(t->c, dy, &r, dz, false, ERR));
     memset(want, 0, sizeof *want * (size_t)(B * h * w * C));
     tn_ref_nearest_backward(&ref, hdy, want);
     TN_TRY(tn_trial_compare(t, dz, want));
-    TN_TRY(tn_nearest_backward(t->c, dy, B, &r, z, true, ERR));
+    TN_TRY(tn_nearest_backward(t->c, dy, &r, z, true, ERR));
     tn_ref_nearest_backward(&ref, hdy, hz);
     return tn_trial_compare(t, z, hz);
 }

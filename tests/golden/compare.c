@@ -5,36 +5,28 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The name PyTorch gives a slot in these files. */
-static char *torch_name(const test *t, const tn_slot *s)
+/* The name that PyTorch gives a slot in these files; path: how its checkpoint or transformers 5 spells it. */
+static char *torch_name(const test *t, const tn_slot *s, const char *path)
 {
-    if (s->group == TN_GROUP_HEAD) return strdup(s->name);
+    if (s->group == TN_GROUP_HEAD) return strdup(path);
     const char *wrap = t->peft ? "backbone.base_model.model." : "backbone.";
-    const char *lora = strstr(s->name, ".lora_");
-    if (!lora) return tn_strf("%s%s", wrap, s->name);
-    const size_t tail = tn_ends(s->name, ".weight") ? strlen(".weight") : 0; /* DoRA's magnitudes have none */
-    return tn_strf("%s%.*s.default.weight", wrap, (int)(strlen(s->name) - tail), s->name);
+    if (!strstr(path, ".lora_")) return tn_strf("%s%s", wrap, path);
+    const size_t tail = tn_ends(path, ".weight") ? strlen(".weight") : 0; /* DoRA's magnitudes have none */
+    return tn_strf("%s%.*s.default.weight", wrap, (int)(strlen(path) - tail), path);
 }
 
-/* transformers 5 nests a DINOv3 block under "model."; try both. */
 static const tn_st_tensor *find_golden(const test *t, const char *kind, const tn_slot *s)
 {
-    char *name = torch_name(t, s);
-    const char *at = name ? strstr(name, s->name[0] ? ".layer." : "?") : NULL;
-    char full[300];
-    snprintf(full, sizeof full, "%s.%s", kind, name ? name : "");
-    const tn_st_tensor *v = tn_st_find(t->golden, full);
-    if (!v && at) {
-        snprintf(full, sizeof full, "%s.%.*s.model%s", kind, (int)(at - name), name, at);
+    const tn_st_tensor *v = NULL;
+    for (int v5 = 0; !v && v5 < 2; v5++) {
+        char path[300], full[400];
+        snprintf(path, sizeof path, "%s", s->name);
+        if (v5) tn_module_path(path, sizeof path, t->model->backbone.family, s->name);
+        char *name = torch_name(t, s, path);
+        snprintf(full, sizeof full, "%s.%s", kind, name ? name : "");
         v = tn_st_find(t->golden, full);
+        free(name);
     }
-    if (!v) { /* transformers 5's own path */
-        char path[300];
-        tn_module_path(path, sizeof path, t->model->backbone.family, s->name);
-        snprintf(full, sizeof full, "%s.backbone.%s", kind, path);
-        v = tn_st_find(t->golden, full);
-    }
-    free(name);
     return v;
 }
 
@@ -68,10 +60,11 @@ int compare_statistics(test *t, const tn_exec *e, tn_error *err)
     return 0;
 }
 
-/* Of a decoder PyTorch lists what nothing reads among its parameters: without a gradient, and in the end as it was. */
-static bool is_listed(const tn_slot *s, int kind)
+/* PyTorch lists what nothing reads among a trained part's parameters: without a gradient, and in the end as it was. */
+static bool is_listed(const test *t, const tn_slot *s, int kind)
 {
-    return s->trainable || (kind == FINAL && s->group == TN_GROUP_HEAD && !s->buffer);
+    const bool part = s->group == TN_GROUP_HEAD || (s->group == TN_GROUP_BACKBONE && t->model->train_backbone);
+    return s->trainable || (kind == FINAL && part && !s->buffer);
 }
 
 int compare_slots(test *t, const char *prefix, int kind, tn_error *err)
@@ -82,7 +75,7 @@ int compare_slots(test *t, const char *prefix, int kind, tn_error *err)
     free(norm);
     for (int i = 0; i < t->model->n_slots; i++) {
         const tn_slot *s = &t->model->slots[i];
-        if (!is_listed(s, kind)) continue;
+        if (!is_listed(t, s, kind)) continue;
         const tn_st_tensor *g = find_golden(t, prefix, s);
         if (!g) return tn_fail(err, TN_ERR_FORMAT, "%s: no %s of '%s'", t->dir, prefix, s->name);
         TN_TRY(compare_slot(t, i, g, kind, kind == GRADIENT ? 1e-4 * whole : 0, err));

@@ -398,6 +398,35 @@ static void draws_conv(drawing *d)
     keep(d, convolved(d, image(d), DRAW_H, DRAW_W));
 }
 
+/* W [n, m], b [m or n], and a row of the result. */
+static int affine_row(drawing *d, int row, int n, int m, int first, bool constant)
+{
+    tn_gnode *node = tn_graph_node(d->g, TN_OP_AFFINE_ROW);
+    const int out = tensor(d, 1, m + 1, "row");
+    node->in[0] = row, node->out[0] = out;
+    node->w[0] = matrix(d, n, m), node->w[1] = chance(d, 0.8) ? vector(d, n, TN_INIT_ZERO) : -1;
+    if (row < 0) node->w[2] = vector(d, first + n, TN_INIT_ONE), node->w[3] = vector(d, 1, TN_INIT_ZERO);
+    node->a.affine_row = (tn_attr_row){first, constant};
+    return mark(d, node);
+}
+
+/* Convolutions to one channel, whose kernels come of one row's parts or of a row each; their sum is widened again. */
+static void draws_conv_one(drawing *d)
+{
+    const bool parts = chance(d, 0.5);
+    const int row = parts ? affine_row(d, -1, 5, 2 * DRAW_C, below(d, 2), chance(d, 0.5)) : -1;
+    int sum = -1;
+    for (int i = 0; i < 2; i++) {
+        const int kernel = chance(d, 0.6) ? 3 : 1, x = image(d);
+        const int own = affine_row(d, row, DRAW_C, DRAW_C * kernel * kernel, parts ? i * DRAW_C : 0, i == 0);
+        tn_gnode *n = node(d, TN_OP_CONV_ONE, x, DRAW_B * DRAW_P, 1);
+        n->in[1] = own, n->a.conv_one = tn_conv_attributes(DRAW_H, DRAW_W, kernel, 1, kernel / 2, 1);
+        const int y = mark(d, n);
+        sum = i ? draw_residual(d, sum, y, false) : y;
+    }
+    keep(d, linear(d, sum, DRAW_C, 1));
+}
+
 static void draws_norm2d(drawing *d)
 {
     const bool batch = chance(d, 0.5);
@@ -512,7 +541,7 @@ void draw_graph(tn_graph *g, tn_model *m, uint64_t seed, int recompute)
     static void (*const draws[])(drawing *) = {
         draws_linear,    draws_dora, draws_glu,          draws_attention, draws_tokens, draws_grid,   draws_layernorm,
         draws_residual,  draws_act,  draws_dropout,      draws_bilinear,  draws_conv,   draws_norm2d, draws_squeeze,
-        draws_dropout2d, draws_mlp,  draws_upsample_add, draws_grn,       draws_levels, draws_deform,
+        draws_dropout2d, draws_mlp,  draws_upsample_add, draws_grn,       draws_levels, draws_deform, draws_conv_one,
     };
     drawing d;
     draw_begin(&d, g, m, seed, recompute);
