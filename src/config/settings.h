@@ -60,6 +60,10 @@ typedef struct tn_settings {
             int units, out;
         } hrnet;
         struct {
+            tn_ints in_channels;
+            int d_model, heads, layers, levels, points, lateral;
+        } deformable;
+        struct {
             bool enabled, rslora, dora;
             int r, loftq_iter;
             double alpha, dropout;

@@ -138,6 +138,15 @@ typedef struct tn_hrnet {
     int out; /* channels that the head reads; 0: the finest branch's */
 } tn_hrnet;
 
+/** The encoder and the pyramid of convnext_deformable_fpn_heatmap. */
+typedef struct tn_deformable {
+    int in_channels[16], n_in; /* none: the backbone's */
+    int d_model, heads, layers;
+    int levels;  /* 0: as many as the backbone has maps */
+    int points;  /* samples of a head in each level */
+    int lateral; /* width of every level of the pyramid */
+} tn_deformable;
+
 /** What a decoder hands to the head, which resizes each map to the heatmap and adds them. A convolution that nothing but the head
  * comes after is left to the head, whose one channel is all that is wanted of it. */
 typedef struct tn_map_list {
@@ -167,6 +176,7 @@ typedef struct tn_decoder {
         tn_upsampling upsampling;
         tn_fpn fpn;
         tn_hrnet hrnet;
+        tn_deformable deformable;
     };
 } tn_decoder;
 /** NULL where there is none of this name. */
@@ -214,7 +224,8 @@ typedef enum tn_init {
     TN_INIT_LORA_GAUSSIAN,
     TN_INIT_TRUNC,
     TN_INIT_CONV_BIAS,
-    TN_INIT_UNIFORM_IN /* Kaiming uniform with a = 1 and fan_in, as torchvision's pyramid */
+    TN_INIT_UNIFORM_IN, /* Kaiming uniform with a = 1 and fan_in, as torchvision's pyramid */
+    TN_INIT_DIRECTIONS  /* offsets of deformable attention, as Deformable DETR's */
 } tn_init;
 
 typedef struct tn_slot {
@@ -227,8 +238,8 @@ typedef struct tn_slot {
     bool joins;                     /* belongs to one operation with the linear before it (key and value, up beside gate) */
     int layer;                      /* of the backbone's layers: its number from 1 on; 0: in none, or no slot of a checkpoint's */
     tn_init init;
-    int init_fan;
-    float init_std;   /* 0: what init says; of TN_INIT_CONSTANT: the value */
+    int init_fan;     /* of TN_INIT_DIRECTIONS: heads */
+    float init_std;   /* 0: what init says; of TN_INIT_CONSTANT: the value; of TN_INIT_DIRECTIONS: points */
     float lora_scale; /* of a lora_A or lora_B */
     bool saved_whole; /* of modules_to_save */
 } tn_slot;
