@@ -79,6 +79,11 @@ one("lora", cases + "dinov3", 64, "model.lora.enabled=true", "model.lora.r=4", "
 one("dora", cases + "vit", 64, "model.lora.enabled=true", "model.lora.r=4", "model.lora.use_dora=true")
 one("qlora_quant", cases + "dinov3", 64, "model.lora.enabled=true", "model.lora.r=4", "model.quantization.enabled=true")
 one("timm", cases + "timm_vit", 64)
+deformable = ["model.decoder.kind=deformable_fpn", "model.deformable_encoder.d_model=24", "model.deformable_encoder.nhead=3",
+              "model.deformable_encoder.num_encoder_layers=2", "model.deformable_encoder.n_points=3",
+              "model.deformable_encoder.lateral_dim=12"]
+one("deformable_vit", cases + "dinov3", 64, *deformable)
+one("deformable_convnext", cases + "dinov3_convnext", 64, *deformable)
 good = sum(k for _, _, k in rows)
 with open(os.path.join(out, "onnx.json"), "w", encoding="utf-8") as f:
     json.dump({"versions": {"onnx": onnx.__version__, "onnxruntime": ort.__version__}, "checks": [[n, e, bool(k)] for n, e, k in rows]}, f, indent=1)

@@ -119,6 +119,14 @@ __kernel void grid_put(const __global act_t *grid, __global act_t *x, int n, int
     STV(ACT, x, to, add ? v + LDV(ACT, x, to) : v);
 }
 
+/* y = x + pos in every sample: x, y [B*N, D], pos [N, D] float32. Items (D / VW, B*N). */
+__kernel void add_positions(const __global act_t *x, const __global float *pos, __global act_t *y, int n, int d, int rows)
+{
+    const int c = (int)get_global_id(0) * VW, r = (int)get_global_id(1);
+    if (c >= d || r >= rows) return;
+    STV(ACT, y, (size_t)r * d + c, LDV(ACT, x, (size_t)r * d + c) + LDV(0, pos, (size_t)(r % n) * d + c));
+}
+
 /* out[i, c] += sum over samples of dx[b, first + i, c]: CLS, registers, positions. Items (D, count). */
 __kernel void token_grad(const __global act_t *dx, __global float *out, int batch, int n, int first, int count, int d)
 {

@@ -299,17 +299,21 @@ static int onnx_levels_join(emitter *e, const tn_gnode *n)
 static int onnx_level_positions(emitter *e, const tn_gnode *n)
 {
     const tn_levels *l = &n->a.level_positions;
-    const tn_gtensor *pos = &e->g.t[n->in[1]];
+    const tn_gtensor *pos = &e->g.t[n->in[0]];
     const size_t D = (size_t)pos->cols;
     float *embed = onnx_values(e, n->w[0]), *sum = embed ? malloc(sizeof *sum * (size_t)pos->rows * D) : NULL, *to = sum;
     if (embed && !sum) tn_oom(e->err);
     for (int i = 0; sum && i < l->n; i++)
         for (size_t k = 0; k < (size_t)(l->h[i] * l->w[i]) * D; k++, to++) *to = pos->host[to - sum] + embed[(size_t)i * D + k % D];
-    if (sum)
-        e->name[n->out[0]] =
-            op2(e, "Add", e->name[n->in[0]], tn_onnx_floats(e->o, "positions", sum, 2, (int64_t[]){pos->rows, pos->cols}));
+    if (sum) e->name[n->out[0]] = tn_onnx_floats(e->o, "positions", sum, 2, (int64_t[]){pos->rows, pos->cols});
     free(embed);
     free(sum);
+    return e->err->status;
+}
+
+static int onnx_add_positions(emitter *e, const tn_gnode *n)
+{
+    e->name[n->out[0]] = op2(e, "Add", e->name[n->in[0]], e->name[n->in[1]]);
     return e->err->status;
 }
 

@@ -255,6 +255,14 @@ TN_DECLARE_BACKWARD(level_positions)
     (void)err;
     const tn_gnode f = p->g->n[i];
     if (trains(p, f.w[0])) like(p, &f, TN_OP_LEVEL_GRAD, grad_of(p, &f), -1, -1);
+    return 0;
+}
+
+TN_DECLARE_BACKWARD(add_positions)
+{
+    (void)err;
+    const tn_gnode f = p->g->n[i];
+    if (needs(p, f.in[1])) gives(p, like(p, &f, TN_OP_POSITIONS_SUM, grad_of(p, &f), -1, -1), f.in[1]);
     contribute(p, f.in[0], grad_of(p, &f));
     return 0;
 }

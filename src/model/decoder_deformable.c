@@ -102,7 +102,7 @@ typedef struct {
     tn_emitter e;
     const tn_deformable *d;
     tn_levels levels;
-    int positions; /* [positions of all levels, d_model] */
+    int positions; /* and the levels' rows: [positions of all levels, d_model] float32 */
 } encoder;
 
 /* DETR's sine positions, normalised: a quarter of the columns are sines of y, a quarter its cosines, turn about, and so of x. */
@@ -125,8 +125,13 @@ static int positions_emit(encoder *n, tn_error *err)
     float *v = malloc(sizeof *v * (size_t)rows * (size_t)width);
     if (!v) return tn_oom(err);
     for (int i = 0; i < l->n; i++) sine_positions(v + (size_t)tn_levels_rows(l, i) * (size_t)width, l->h[i], l->w[i], width);
-    n->positions = tn_graph_tensor(n->e.g, TN_G_CONST, TN_F32, rows, width, "level.positions");
-    n->e.g->t[n->positions].host = v;
+    const int sine = tn_graph_tensor(n->e.g, TN_G_CONST, TN_F32, rows, width, "sine.positions");
+    n->e.g->t[sine].host = v;
+    n->positions = tn_graph_tensor(n->e.g, TN_G_ACT, TN_F32, rows, width, "positions");
+    tn_gnode *p = tn_graph_node(n->e.g, TN_OP_LEVEL_POSITIONS);
+    p->in[0] = sine, p->out[0] = n->positions, p->w[0] = tn_emit_slot(&n->e, "level_embed", NULL);
+    p->a.level_positions = n->levels;
+    tn_emit_mark(&n->e, p);
     return 0;
 }
 
@@ -151,10 +156,9 @@ static int join_emit(encoder *n, const tn_feature_list *in)
 static int query_emit(encoder *n, int x)
 {
     tn_emitter *e = &n->e;
-    tn_gnode *q = tn_emit_like(e, TN_OP_LEVEL_POSITIONS, x, "query");
+    tn_gnode *q = tn_emit_like(e, TN_OP_ADD_POSITIONS, x, "query");
     const int y = q->out[0];
-    q->in[1] = n->positions, q->a.level_positions = n->levels;
-    q->w[0] = tn_model_slot(e->m, "decoder.level_embed");
+    q->in[1] = n->positions;
     tn_emit_mark(e, q);
     return y;
 }

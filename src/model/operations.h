@@ -136,8 +136,10 @@ typedef enum tn_again { TN_AGAIN_NEVER, TN_AGAIN_CHEAP, TN_AGAIN_DEAR } tn_again
     X(ATTENTION, attention, tn_attr_heads, 1, 2, attention, attention, DEAR, 0, 0) \
     /* maps [B*h*w, D] of each level -> x [B*N, D], N positions of all levels, one level after another */ \
     X(LEVELS_JOIN, levels_join, tn_levels, 8, 1, moves, levels_join, DEAR, 0, 0) \
-    /* x, const positions [N, D] float32; w0 a row for each level -> x + positions + the level's row */ \
-    X(LEVEL_POSITIONS, level_positions, tn_levels, 2, 1, few, level_positions, CHEAP, TN_IN0, 0) \
+    /* const positions [N, D]; w0 a row for each level -> their sum [N, D] float32 */ \
+    X(LEVEL_POSITIONS, level_positions, tn_levels, 1, 1, few, level_positions, DEAR, 0, 0) \
+    /* x [B*N, D], positions [N, D] float32 -> x + positions in each sample */ \
+    X(ADD_POSITIONS, add_positions, tn_attr_none, 2, 1, few, add_positions, CHEAP, TN_IN0, 0) \
     /* value [B*N, D], samples [B*N, 3*heads*levels*points]: offsets (x, y), then logits (tn_deform of ops.h) -> o [B*N, D] */ \
     X(DEFORM_ATTENTION, deform_attention, tn_attr_deform, 2, 1, deform, deform_attention, DEAR, 0, 0) \
     /* x, y -> x + w0*y (w0 -1: x + y) */ \
@@ -200,7 +202,9 @@ typedef enum tn_again { TN_AGAIN_NEVER, TN_AGAIN_CHEAP, TN_AGAIN_DEAR } tn_again
     X(ROPE_BACK, rope_back, tn_attr_rope, 2, 1, few, none, NEVER, TN_IN0, TN_OPERATION_IN_PLACE) \
     /* qkv, o, lse, do -> dqkv, delta [B*heads, N] float32. Fused: q and k turned back by in[4] */ \
     X(ATTENTION_BACK, attention_back, tn_attr_rope, 5, 2, attention_back, none, NEVER, 0, 0) \
-    /* dy: w0 */ \
+    /* dy -> dpositions: its sum over samples */ \
+    X(POSITIONS_SUM, positions_sum, tn_attr_none, 1, 1, reduce, none, NEVER, 0, TN_OPERATION_ADDS) \
+    /* dpositions: w0 */ \
     X(LEVEL_GRAD, level_grad, tn_levels, 1, 0, reduce, none, NEVER, 0, 0) \
     /* value, samples, do -> dsamples */ \
     X(DEFORM_DSAMPLES, deform_dsamples, tn_attr_deform, 3, 1, deform, none, NEVER, 0, 0) \

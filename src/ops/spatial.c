@@ -74,6 +74,14 @@ int tn_tokens_forward(tn_ctx *c, const tn_tokens *t, int batch, tn_tensor *x, tn
     return token_rows(c, t->pos ? "tokens_forward_placed" : "tokens_forward", x, args, TN_COUNT(args), err);
 }
 
+int tn_add_positions(tn_ctx *c, const tn_tensor *x, const tn_tensor *pos, tn_tensor *y, tn_error *err)
+{
+    tn_dtype act;
+    TN_TRY(tn_storage(&act, "adding positions", TN_LIST(x, y), TN_LIST(pos), err));
+    tn_arg args[] = {TN_BUF(x->mem), TN_BUF(pos->mem), TN_BUF(y->mem), TN_INT(pos->rows), TN_INT(x->cols), TN_INT(x->rows)};
+    return token_rows(c, "add_positions", x, args, TN_COUNT(args), err);
+}
+
 int tn_token_grad(tn_ctx *c, const tn_tensor *dx, int batch, int first, int count, tn_tensor *out, tn_error *err)
 {
     tn_dtype act;

@@ -283,14 +283,24 @@ static void draws_levels(drawing *d)
     keep(d, mark(d, n));
 }
 
-static int level_positions(drawing *d, int x)
+/* Positions that several queries may share. */
+static int level_positions(drawing *d)
 {
+    if (d->level_positions && chance(d, 0.7)) return d->level_positions;
     const int pos = tn_graph_tensor(d->g, TN_G_CONST, TN_F32, DRAW_N, DRAW_C, "level.positions");
     float *v = d->g->t[pos].host = malloc(sizeof *v * (size_t)(DRAW_N * DRAW_C));
     for (int i = 0; i < DRAW_N * DRAW_C; i++) v[i] = (float)tn_rng_normal(&d->r);
-    tn_gnode *n = same_shape(d, TN_OP_LEVEL_POSITIONS, x);
-    n->in[1] = pos, n->a.level_positions = two_levels;
-    n->w[0] = matrix(d, 2, DRAW_C);
+    const int embed = matrix(d, 2, DRAW_C);
+    tn_gnode *n = node(d, TN_OP_LEVEL_POSITIONS, pos, DRAW_N, DRAW_C);
+    n->w[0] = embed, n->a.level_positions = two_levels;
+    return d->level_positions = mark(d, n);
+}
+
+static int with_positions(drawing *d, int x)
+{
+    const int pos = level_positions(d);
+    tn_gnode *n = same_shape(d, TN_OP_ADD_POSITIONS, x);
+    n->in[1] = pos;
     return mark(d, n);
 }
 
@@ -298,7 +308,7 @@ static int level_positions(drawing *d, int x)
 static void draws_deform(drawing *d)
 {
     enum { HEADS = 2, POINTS = 2 };
-    const int x = token(d), query = chance(d, 0.6) ? level_positions(d, x) : x;
+    const int x = token(d), query = chance(d, 0.6) ? with_positions(d, x) : x;
     const int value = chance(d, 0.7) ? linear(d, x, DRAW_C, 1) : token(d), samples = linear(d, query, 3 * HEADS * 2 * POINTS, 1);
     tn_gnode *n = node(d, TN_OP_DEFORM_ATTENTION, value, DRAW_B * DRAW_N, DRAW_C);
     n->in[1] = samples, n->a.deform_attention = (tn_attr_deform){two_levels, HEADS, POINTS};

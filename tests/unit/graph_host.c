@@ -180,13 +180,18 @@ static void host_levels_join(const host_call *k)
 static void host_level_positions(const host_call *k)
 {
     const tn_levels *l = &k->n->a.level_positions;
-    const int D = k->cols, N = tn_levels_rows(l, l->n);
     for (size_t i = 0; i < k->count; i++) {
-        const int cell = (int)(i / (size_t)D) % N, c = (int)(i % (size_t)D);
+        const int cell = (int)i / k->cols;
         int level = 0;
         while (cell >= tn_levels_rows(l, level + 1)) level++;
-        k->out[0][i] = k->in[0][i] + k->in[1][cell * D + c] + k->w[0][level * D + c];
+        k->out[0][i] = k->in[0][i] + k->w[0][level * k->cols + (int)i % k->cols];
     }
+}
+
+static void host_add_positions(const host_call *k)
+{
+    const size_t all = host_count(k->h->g, k->n->in[1]);
+    for (size_t i = 0; i < k->count; i++) k->out[0][i] = k->in[0][i] + k->in[1][i % all];
 }
 
 static void host_deform_attention(const host_call *k)
