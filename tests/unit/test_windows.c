@@ -294,7 +294,7 @@ START_TEST(labels_are_known_without_the_frames)
     const int n = tn_samples(&d), K = tn_sample_answers(&d);
     int *order = malloc(sizeof *order * (size_t)n), hidden = 0;
     float label[3 * 3];
-    for (int epoch = 0; epoch < 8; epoch++) {
+    for (int epoch = 0; epoch < 30; epoch++) {
         pass got = pass_of(&d, &varied, 2, 0, epoch);
         tn_shuffle(order, n, 1, epoch);
         for (int i = 0; i < n; i++) {
