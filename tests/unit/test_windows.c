@@ -294,11 +294,13 @@ START_TEST(labels_are_known_without_the_frames)
     const int n = tn_samples(&d), K = tn_sample_answers(&d);
     int *order = malloc(sizeof *order * (size_t)n), hidden = 0;
     float label[3 * 3];
-    for (int epoch = 0; epoch < 30; epoch++) {
-        pass got = pass_of(&d, &varied, 2, 0, epoch);
+    tn_prep narrow = varied;
+    narrow.crop[0] = 0.1;
+    for (int epoch = 0; epoch < 8; epoch++) {
+        pass got = pass_of(&d, &narrow, 2, 0, epoch);
         tn_shuffle(order, n, 1, epoch);
         for (int i = 0; i < n; i++) {
-            tn_sample_labels(label, &d, order[i], &varied, epoch, i);
+            tn_sample_labels(label, &d, order[i], &narrow, epoch, i);
             ck_assert_mem_eq(label, got.labels + i * K * 3, sizeof(float) * (size_t)K * 3);
             for (int k = 0; k < K; k++) hidden += label[3 * k + 2] == 0;
         }
