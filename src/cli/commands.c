@@ -125,8 +125,9 @@ const tn_command tn_commands[] = {
      "  --clips N           (default 4)\n"
      "  --frames N          of each clip (default 40)\n"
      "  --size WxH          (default 512x288)\n"
+     "  --bars N            opaque bars that hide the ball for a frame or two (default 0)\n"
      "  --seed N            (default 42)\n",
-     "output-dir game look clips frames size seed", tn_cmd_synth},
+     "output-dir game look clips frames size bars seed", tn_cmd_synth},
     {"quantize", "write a checkpoint with its linear layers in few bits",
      "usage: tracknet quantize --in DIR --out DIR [options]\n\n"
      "  --in DIR            Hugging Face model folder, or a hub id in the local cache\n"
