@@ -32,6 +32,8 @@ typedef double tn_real;
 #define tn_ref_deform_backward    tn_ref_deform_backward_double
 #define tn_ref_patchify           tn_ref_patchify_double
 #define tn_ref_patchify_bytes     tn_ref_patchify_bytes_double
+#define tn_ref_groups_spread      tn_ref_groups_spread_double
+#define tn_ref_groups_collect     tn_ref_groups_collect_double
 #define tn_ref_clip               tn_ref_clip_double
 #define tn_ref_heatmap_target     tn_ref_heatmap_target_double
 #define tn_ref_heatmap_loss       tn_ref_heatmap_loss_double
@@ -112,6 +114,9 @@ void tn_ref_deform_backward(const tn_ref_deformable *a, const tn_real *d_o, tn_r
 void tn_ref_patchify(const tn_real *pixels, int batch, int h, int w, int patch, tn_real *cols);
 /** From RGB bytes [batch, h, w, 3]: / 255, then by ImageNet's mean and deviation when asked for. */
 void tn_ref_patchify_bytes(const uint8_t *frames, int batch, int h, int w, int patch, bool normalize, tn_real *cols);
+/** b [rows, each] of groups of rows as wide [rows, each * groups], zeros between them; and d += what of wide lies in them. */
+void tn_ref_groups_spread(const tn_real *b, int rows, int each, int groups, tn_real *wide);
+void tn_ref_groups_collect(const tn_real *wide, int rows, int each, int groups, tn_real *d);
 typedef struct tn_ref_target {
     int batch, height, width;
     double sigma;
