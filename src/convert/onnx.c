@@ -7,6 +7,7 @@
 #include "svd.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -17,6 +18,7 @@ typedef struct {
     const char **name;   /* of each tensor of the graph */
     const char **q, **k; /* queries and keys of a qkv tensor once rotated: [batch, heads, positions, head width] */
     bool *image;         /* is the tensor channels-first? */
+    float **row;         /* values of tensors that hold none of the image */
     float *positions;    /* position rows for this image size */
     tn_error *err;
 } emitter;
@@ -162,12 +164,12 @@ static int onnx_linear(emitter *e, const tn_gnode *n)
 static int onnx_patchify(emitter *e, const tn_gnode *n)
 {
     const tn_attr_patchify *a = &n->a.patchify;
-    const int64_t p = a->patch, gh = a->height / p, gw = a->width / p;
+    const int64_t p = a->patch, gh = a->height / p, gw = a->width / p, channels = 3 * (int64_t)a->frames;
     const char *x = "pixel_values";
     if (a->height % p) x = slice(e, x, 2, 0, gh * p);
     if (a->width % p) x = slice(e, x, 3, 0, gw * p);
-    x = transpose(e, reshape(e, x, 6, (int64_t[]){-1, 3, gh, p, gw, p}), 6, (int64_t[]){0, 1, 3, 5, 2, 4});
-    e->name[n->out[0]] = reshape(e, x, 4, (int64_t[]){-1, 3 * p * p, gh, gw});
+    x = transpose(e, reshape(e, x, 6, (int64_t[]){-1, channels, gh, p, gw, p}), 6, (int64_t[]){0, 1, 3, 5, 2, 4});
+    e->name[n->out[0]] = reshape(e, x, 4, (int64_t[]){-1, channels * p * p, gh, gw});
     e->image[n->out[0]] = true;
     return e->err->status;
 }
@@ -366,10 +368,18 @@ static int onnx_grid(emitter *e, const tn_gnode *n)
     return e->err->status;
 }
 
+/* What Resize multiplies a side by; never so little that it rounds down to fewer than `out`. */
+static float factor_of(int in, int out)
+{
+    float f = (float)out / (float)in;
+    while ((int)floorf((float)in * f) < out) f = nextafterf(f, INFINITY);
+    return f;
+}
+
 static int onnx_bilinear(emitter *e, const tn_gnode *n)
 {
     const tn_attr_resize *a = &n->a.bilinear;
-    const float f[] = {1, 1, (float)a->out_h / (float)a->in_h, (float)a->out_w / (float)a->in_w};
+    const float f[] = {1, 1, factor_of(a->in_h, a->out_h), factor_of(a->in_w, a->out_w)};
     e->name[n->out[0]] =
         tn_onnx_node(e->o, "Resize", e->name[n->in[0]], "", tn_onnx_floats(e->o, "scales", f, 1, (int64_t[]){4}), NULL);
     tn_onnx_string(e->o, "mode", "linear");
@@ -410,6 +420,48 @@ static const char *merged_kernel(emitter *e, const tn_gpart *p, const int64_t *d
     return name;
 }
 
+/* Does a Resize of opset 17 (asymmetric, floor), which divides by the factor, take each of `out` from the pixel that PyTorch does,
+ * which multiplies by s? */
+static bool same_nearest(int in, int out, float s)
+{
+    const float factor = factor_of(in, out);
+    bool same = true;
+    for (int i = 0; i < out; i++)
+        same &= TN_MIN((int)floorf((float)i * s), in - 1) == TN_MIN((int)floorf((float)i / factor), in - 1);
+    return same;
+}
+
+/* x by an index for each of `out` along an axis. */
+static const char *gathered(emitter *e, const char *x, int axis, int in, int out, float s)
+{
+    int64_t *from = malloc(sizeof *from * (size_t)out);
+    if (!from) tn_oom(e->err);
+    for (int i = 0; from && i < out; i++) from[i] = TN_MIN((int)floorf((float)i * s), in - 1);
+    const char *y = from ? op2(e, "Gather", x, tn_onnx_ints(e->o, "nearest", from, out)) : "";
+    if (from) tn_onnx_int(e->o, "axis", axis);
+    free(from);
+    return y;
+}
+
+static int onnx_upsample_add(emitter *e, const tn_gnode *n)
+{
+    const tn_attr_resize *a = &n->a.upsample_add;
+    const float f[] = {1, 1, factor_of(a->in_h, a->out_h), factor_of(a->in_w, a->out_w)};
+    const char *z = e->name[n->in[1]];
+    if (same_nearest(a->in_h, a->out_h, a->sy) && same_nearest(a->in_w, a->out_w, a->sx)) {
+        z = tn_onnx_node(e->o, "Resize", z, "", tn_onnx_floats(e->o, "scales", f, 1, (int64_t[]){4}), NULL);
+        tn_onnx_string(e->o, "mode", "nearest");
+        tn_onnx_string(e->o, "coordinate_transformation_mode", "asymmetric");
+        tn_onnx_string(e->o, "nearest_mode", "floor");
+    } else {
+        z = gathered(e, z, 2, a->in_h, a->out_h, a->sy);
+        z = gathered(e, z, 3, a->in_w, a->out_w, a->sx);
+    }
+    e->name[n->out[0]] = op2(e, "Add", e->name[n->in[0]], z);
+    e->image[n->out[0]] = true;
+    return e->err->status;
+}
+
 static int onnx_conv(emitter *e, const tn_gnode *n)
 {
     if (went_into_weight(e, n->w[0])) return 0;
@@ -444,6 +496,41 @@ static int onnx_adapt(emitter *e, const tn_gnode *n)
         y = op2(e, "Add", y, up);
     }
     e->name[n->out[0]] = y;
+    e->image[n->out[0]] = true;
+    return e->err->status;
+}
+
+/* A row through an affine map, worked out here. */
+static int onnx_affine_row(emitter *e, const tn_gnode *n)
+{
+    const tn_attr_row *a = &n->a.affine_row;
+    const tn_slot *s = SLOT(e, n->w[0]);
+    const bool slots = n->in[0] < 0;
+    float *v = slots ? onnx_values(e, n->w[2]) : e->row[n->in[0]], *k = slots ? onnx_values(e, n->w[3]) : NULL;
+    float *w = onnx_values(e, n->w[0]), *b = n->w[1] >= 0 ? onnx_values(e, n->w[1]) : NULL;
+    float *out = e->row[n->out[0]] = calloc((size_t)s->cols + 1, sizeof *out);
+    if (!e->err->status && !out) tn_oom(e->err);
+    if (!e->err->status) {
+        tn_matmul_add(out, 1, v + a->first, w, 1, s->rows, s->cols);
+        if (b) tn_matmul_add(out + s->cols, 1, v + a->first, b, 1, s->rows, 1);
+        if (a->constant) out[s->cols] += slots ? k[0] : v[e->g.t[n->in[0]].cols - 1];
+    }
+    if (slots) free(v);
+    free(k);
+    free(w);
+    free(b);
+    return e->err->status;
+}
+
+static int onnx_conv_one(emitter *e, const tn_gnode *n)
+{
+    const tn_attr_conv *a = &n->a.conv_one;
+    const int64_t dims[] = {1, e->g.t[n->in[0]].cols, a->kernel, a->kernel}, one = 1, p = a->pad;
+    const float *row = e->row[n->in[1]];
+    const char *w = tn_onnx_floats(e->o, "row", row, 4, dims);
+    const char *b = tn_onnx_floats(e->o, "bias", row + dims[1] * a->kernel * a->kernel, 1, &one);
+    e->name[n->out[0]] = tn_onnx_node(e->o, "Conv", e->name[n->in[0]], w, b, NULL);
+    tn_onnx_list(e->o, "pads", (int64_t[]){p, p, p, p}, 4);
     e->image[n->out[0]] = true;
     return e->err->status;
 }
@@ -555,6 +642,12 @@ static void properties(emitter *e)
     tn_onnx_property(e->o, "input",
                      "pixel_values: RGB / 255, resized as Pillow's BILINEAR, then (x - mean) / std with mean 0.485 0.456 "
                      "0.406 and std 0.229 0.224 0.225 where normalize is imagenet");
+    char frames[160];
+    const int n = e->e->model->frames;
+    const char *heats = e->e->model->heats > 1 ? "all of them" : "the last";
+    if (n > 1)
+        snprintf(frames, sizeof frames, "%d of a clip side by side in the channels, the oldest first; heatmap: of %s", n, heats);
+    tn_onnx_property(e->o, "frames", n > 1 ? frames : "1");
     tn_onnx_property(e->o, "output", tn_loss_logits(s->training.loss) ? "heatmap: logits" : "heatmap: peak 1 at the ball");
 }
 
@@ -568,9 +661,10 @@ static int export_graph(emitter *e, const char *path)
     e->q = calloc(n, sizeof *e->q);
     e->k = calloc(n, sizeof *e->k);
     e->image = calloc(n, 1);
+    e->row = calloc(n, sizeof *e->row);
     e->o = tn_onnx_new();
-    if (!e->name || !e->q || !e->k || !e->image || !e->o) return tn_oom(e->err);
-    tn_onnx_port(e->o, true, "pixel_values", 4, (int64_t[]){-1, 3, m->image_h, m->image_w});
+    if (!e->name || !e->q || !e->k || !e->image || !e->row || !e->o) return tn_oom(e->err);
+    tn_onnx_port(e->o, true, "pixel_values", 4, (int64_t[]){-1, 3 * (int64_t)m->frames, m->image_h, m->image_w});
     int rc = 0;
     for (int i = 0; !rc && i < e->g.n_n; i++) {
         rc = tn_watch_tell(&e->e->watch, TN_PHASE_EXPORTING, tn_opcode_name(e->g.n[i].op), i, e->g.n_n, e->err);
@@ -578,7 +672,7 @@ static int export_graph(emitter *e, const char *path)
     }
     TN_TRY(rc);
     tn_onnx_rename(e->o, e->name[e->g.heat], "heatmap");
-    tn_onnx_port(e->o, false, "heatmap", 4, (int64_t[]){-1, 1, m->heat_h, m->heat_w});
+    tn_onnx_port(e->o, false, "heatmap", 4, (int64_t[]){-1, m->heats, m->heat_h, m->heat_w});
     properties(e);
     return tn_onnx_write(e->o, path, e->err);
 }
@@ -589,6 +683,8 @@ int tn_export_onnx(tn_engine *engine, const char *path, tn_error *err)
     emitter e = {.e = engine, .err = err};
     int rc = export_graph(&e, path);
     tn_onnx_free(e.o);
+    for (int i = 0; e.row && i < e.g.n_t; i++) free(e.row[i]);
+    free(e.row);
     tn_graph_free(&e.g);
     free(e.name);
     free(e.q);

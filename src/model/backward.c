@@ -314,6 +314,16 @@ TN_DECLARE_BACKWARD(bilinear)
     return linear_in_x(p, i, TN_OP_BILINEAR_BACK);
 }
 
+TN_DECLARE_BACKWARD(upsample_add)
+{
+    (void)err;
+    const tn_gnode f = p->g->n[i];
+    const int dy = grad_of(p, &f);
+    if (needs(p, f.in[1])) gives(p, like(p, &f, TN_OP_NEAREST_BACK, dy, -1, -1), f.in[1]);
+    contribute(p, f.in[0], dy);
+    return 0;
+}
+
 TN_DECLARE_BACKWARD(dropout)
 {
     (void)err;
@@ -366,6 +376,30 @@ TN_DECLARE_BACKWARD(conv)
         if (weight && wanted) gives(p, n, f.in[0]);
     }
     if (!weight && wanted) gives(p, like(p, &f, TN_OP_CONV_DX, dy, -1, -1), f.in[0]);
+    return 0;
+}
+
+TN_DECLARE_BACKWARD(affine_row)
+{
+    (void)err;
+    const tn_gnode f = p->g->n[i];
+    tn_gnode *n = like(p, &f, TN_OP_AFFINE_ROW_BACK, f.in[0], grad_of(p, &f), -1);
+    if (needs(p, f.in[0])) gives(p, n, f.in[0]);
+    return 0;
+}
+
+/* dy is spread over the kernel's places once for both. */
+TN_DECLARE_BACKWARD(conv_one)
+{
+    (void)err;
+    const tn_gnode f = p->g->n[i];
+    const int dy = grad_of(p, &f), x = needs(p, f.in[1]) ? need(p, f.in[0]) : -1;
+    const int dx = needs(p, f.in[0]) ? like_tensor(p, f.in[0], "d.") : -1;
+    const int drow = x >= 0 ? like_tensor(p, f.in[1], "d.") : -1;
+    tn_gnode *n = like(p, &f, TN_OP_CONV_ONE_BACK, x, f.in[1], dy);
+    n->out[0] = dx, n->out[1] = drow;
+    contribute(p, f.in[0], dx);
+    contribute(p, f.in[1], drow);
     return 0;
 }
 

@@ -65,7 +65,7 @@ static int convnext_slots(tn_model *m, tn_error *err)
     const tn_convnext *v = &m->backbone.convnext;
     const tn_parts p = {m, TN_GROUP_BACKBONE, "", err};
     int layer = 0;
-    TN_TRY(tn_parts_kernel(&p, v->names->stem, v->width[0], 3, v->patch));
+    TN_TRY(tn_parts_pixels(&p, v->names->stem, v->width[0], v->patch));
     TN_TRY(tn_parts_norm(&p, v->names->stem_norm, v->width[0]));
     for (int s = 0; s < v->n_stages; s++) TN_TRY(stage_slots(&p, v, s, &layer));
     if (!m->backbone.whole) return 0;
@@ -176,7 +176,8 @@ static void convnext_features(const tn_model *m, tn_feature_list *out)
     *out = (tn_feature_list){.n = b->n_returned};
     for (int i = 0; i < out->n; i++) {
         const int s = TN_MAX(b->returned[i] - 1, 0), stride = v->patch << s;
-        out->f[i] = (tn_feature){-1, m->image_h / stride, m->image_w / stride, v->width[s], stride, 0};
+        out->f[i] = (tn_feature){
+            .tensor = -1, .h = m->image_h / stride, .w = m->image_w / stride, .channels = v->width[s], .stride = stride};
     }
 }
 

@@ -107,7 +107,7 @@ static int upsampling_stage(upsampler *u, int x, int s)
 }
 
 /* Over the coarsest map, where there are several. */
-static int upsampling_emit(tn_graph *g, const tn_model *m, const tn_pass *p, const tn_feature_list *in, tn_feature_list *out,
+static int upsampling_emit(tn_graph *g, const tn_model *m, const tn_pass *p, const tn_feature_list *in, tn_map_list *out,
                            tn_error *err)
 {
     const tn_feature *f = &in->f[in->n - 1];
@@ -119,8 +119,7 @@ static int upsampling_emit(tn_graph *g, const tn_model *m, const tn_pass *p, con
         tn_graph_layer(g, name, p->recompute);
         x = upsampling_stage(&u, x, s);
     }
-    *out = (tn_feature_list){.n = 1};
-    out->f[0] = (tn_feature){.tensor = x, .h = u.h, .w = u.w, .channels = g->t[x].cols, .stride = f->stride * f->h / u.h};
+    *out = tn_map_alone(&(tn_feature){.tensor = x, .h = u.h, .w = u.w, .channels = g->t[x].cols, .stride = f->stride * f->h / u.h});
     return g->oom ? tn_oom(err) : 0;
 }
 
@@ -129,4 +128,4 @@ static int upsampling_width(const tn_model *m)
     return m->dec.upsampling.channels[m->dec.upsampling.n_channels - 1];
 }
 
-const tn_decoder_kind tn_decoder_upsampling = {"upsampling", upsampling_slots, upsampling_emit, upsampling_width};
+const tn_decoder_kind tn_decoder_upsampling = {"upsampling", false, upsampling_slots, upsampling_emit, upsampling_width};

@@ -27,6 +27,11 @@ int tn_parts_batch_norm(const tn_parts *p, const char *module, int n);
 int tn_parts_conv(const tn_parts *p, const char *module, int out, int in, int k, bool bias);
 /** The same with a bias, drawn as a backbone's are. */
 int tn_parts_kernel(const tn_parts *p, const char *module, int out, int in, int k);
+/** The convolution with a bias that was added last starts as PyTorch's own do (Kaiming uniform with a = sqrt(5)); fan_in: in * k *
+ * k. */
+void tn_parts_plain(const tn_parts *p, int fan_in);
+/** The same of what reads the frames of a sample (tn_emit_patches): [out, 3 * frames, side, side]. */
+int tn_parts_pixels(const tn_parts *p, const char *module, int out, int side);
 
 /* ---- nodes (emit.c, emit_linear.c, emit_conv.c) ---- */
 
@@ -61,6 +66,8 @@ int tn_emit_resize(tn_emitter *e, const tn_feature *f, int h, int w, int y, cons
 int tn_emit_dropout(tn_emitter *e, int x, uint32_t salt, bool rest);
 /** Is anything dropped of what adapters see? */
 bool tn_emit_drops(const tn_emitter *e);
+/** f through the 1x1 convolution <module>, and of the size that f is yet to be resized to. */
+tn_feature tn_emit_project(tn_emitter *e, const tn_feature *f, const char *module, const char *name);
 /** The map that the convolution <module> makes of f, with its adapter; kernel and groups are those of its weight. */
 tn_feature tn_emit_conv(tn_emitter *e, const tn_feature *f, const char *module, int stride, int pad, const char *name);
 /** Normalisation over positions of maps of h x w: BatchNorm with running statistics, else GroupNorm with the largest power of two
@@ -77,8 +84,8 @@ int tn_emit_dora(tn_emitter *e, int u, int v, const tn_gpart *parts, int n_parts
 int tn_emit_linear(tn_emitter *e, int x, const tn_gpart *parts, int n_parts, const char *name);
 /** The same of one module. */
 int tn_emit_module(tn_emitter *e, int x, const char *module, const char *name);
-/** What comes into a backbone ([B*3*H, W] values or [B*H, 3*W] bytes), cut into patches [B*P, 3*side*side]; what does not fill a
- * patch at the right and below is left out. */
+/** What comes into a backbone ([B*T*3*H, W] values or [B*T*H, 3*W] bytes, T frames of a sample), cut into patches
+ * [B*P, T*3*side*side]; what does not fill a patch at the right and below is left out. */
 int tn_emit_patches(tn_emitter *e, int side);
 /** The policy of layer.i; those that the pass's mask has no bit for are made again. */
 int tn_emit_policy(const tn_pass *p, int i);

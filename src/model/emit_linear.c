@@ -99,3 +99,17 @@ int tn_emit_module(tn_emitter *e, int x, const char *module, const char *name)
     const tn_gpart part = tn_emit_part(e, module);
     return tn_emit_linear(e, x, &part, 1, name);
 }
+
+/* A 1x1 convolution commutes with bilinear resizing, whose weights sum to 1, and comes first: the map it came from is the smaller.
+ */
+tn_feature tn_emit_project(tn_emitter *e, const tn_feature *f, const char *module, const char *name)
+{
+    tn_feature y = *f;
+    y.tensor = tn_emit_module(e, f->tensor, module, name);
+    y.channels = e->g->t[y.tensor].cols, y.own_h = y.own_w = 0;
+    if (!f->own_h || (f->own_h == f->h && f->own_w == f->w)) return y;
+    tn_feature own = y;
+    own.h = f->own_h, own.w = f->own_w;
+    y.tensor = tn_emit_resize(e, &own, f->h, f->w, -1, name);
+    return y;
+}
