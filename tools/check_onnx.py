@@ -78,6 +78,11 @@ one("vit", cases + "vit", 64, "model.decoder.use_depthwise=false", "model.decode
 one("lora", cases + "dinov3", 64, "model.lora.enabled=true", "model.lora.r=4", "model.lora.target_modules=all-linear")
 one("dora", cases + "vit", 64, "model.lora.enabled=true", "model.lora.r=4", "model.lora.use_dora=true")
 one("qlora_quant", cases + "dinov3", 64, "model.lora.enabled=true", "model.lora.r=4", "model.quantization.enabled=true")
+one("dora_patches", cases + "dinov3", 64, "model.lora.enabled=true", "model.lora.r=4", "model.lora.use_dora=true", "model.lora.target_modules=[patch_embeddings,q_proj]")
+conv = ["model.lora.enabled=true", "model.lora.r=4", "model.lora.target_modules=[patch_embeddings,downsampling_layer.1,dwconv,pwconv1]",
+        "model.lora.rank_pattern={stages\\.0\\..*dwconv: 16, stages\\.1\\..*dwconv: 32, stages\\.2\\..*dwconv: 48, stages\\.3\\..*dwconv: 64}"]
+one("lora_convolutions", cases + "convnext", 64, "training.optimizer.lr=0.05", *conv)
+one("dora_convolutions", cases + "convnext", 64, *conv[:2], "model.lora.use_dora=true", "model.lora.target_modules=[patch_embeddings,downsampling_layer.1]")
 one("timm", cases + "timm_vit", 64)
 deformable = ["model.decoder.kind=deformable_fpn", "model.deformable_encoder.d_model=24", "model.deformable_encoder.nhead=3",
               "model.deformable_encoder.num_encoder_layers=2", "model.deformable_encoder.n_points=3",

@@ -135,6 +135,7 @@ LOSSES = {"mse": mse, "focal": focal, "bce": bce, "wbce": wbce}
 def training_model(folder, spec):
     bb = tf.AutoModel.from_pretrained(folder + "/backbone", dtype=torch.float32)
     kind = bb.config.model_type
+    stride = bb.config.patch_size << len(bb.config.hidden_sizes) - 1 if kind == "convnext" else 16
     if spec["lora"]:
         import peft
         bb = peft.PeftModel.from_pretrained(bb, folder + "/adapter", is_trainable=True)
@@ -143,6 +144,7 @@ def training_model(folder, spec):
     else:
         d = dict(spec["decoder"])
         model = Heatmap(bb, d.pop("channels"), d.pop("upsample"), tuple(d.pop("out_size_hw")), **d)
+        model.stride = stride
         model.skip = 1 + (4 if kind in ("dinov3_vit", "dinov2_with_registers") else 0)
         model.kw = {"interpolate_pos_encoding": True} if kind == "vit" else {}
     missing, unknown = model.load_state_dict(load_file(folder + "/decoder.safetensors"), strict=False)

@@ -420,6 +420,20 @@ static int reads_stats(tn_autodiff *p, int i, tn_opcode op)
     return 0;
 }
 
+TN_DECLARE_BACKWARD(adapt)
+{
+    (void)err;
+    const tn_gnode f = p->g->n[i];
+    const int dy = grad_of(p, &f), t = f.in[1];
+    if (trains(p, f.part[0].b)) {
+        const int saved = need(p, t);
+        like(p, &f, TN_OP_ADAPT_GRAD, saved, dy, -1);
+    }
+    if (needs(p, t)) gives(p, like(p, &f, TN_OP_ADAPT_DT, dy, -1, -1), t);
+    contribute(p, f.in[0], dy);
+    return 0;
+}
+
 TN_DECLARE_BACKWARD(norm2d)
 {
     if (p->g->n[i].a.norm2d.stats == TN_STATS_RUNNING)

@@ -73,6 +73,10 @@ typedef struct tn_attr_resize {
 typedef struct tn_attr_conv {
     int in_h, in_w, out_h, out_w, kernel, stride, pad, groups;
 } tn_attr_conv;
+/** Of the convolution that the adapter stands beside. */
+typedef struct tn_attr_adapt {
+    int groups;
+} tn_attr_adapt;
 /** Of a row the entries from `first` on, and its constant or 0 instead. */
 typedef struct tn_attr_row {
     int first;
@@ -154,6 +158,8 @@ typedef enum tn_again { TN_AGAIN_NEVER, TN_AGAIN_CHEAP, TN_AGAIN_DEAR } tn_again
     X(UPSAMPLE_ADD, upsample_add, tn_attr_resize, 2, 1, few, upsample_add, DEAR, TN_IN0, 0) \
     /* x [B*in_h*in_w, C]; w0 [O, C/groups, k, k], w1 bias [O] or -1 -> y [B*out_h*out_w, O] */ \
     X(CONV, conv, tn_attr_conv, 1, 1, conv, conv, DEAR, 0, 0) \
+    /* y [rows, O], t [rows, r] -> y + scale t B^T of the part, whose B is [O, r/groups]: an adapter's share of a convolution */ \
+    X(ADAPT, adapt, tn_attr_adapt, 2, 1, linear_dt, adapt, DEAR, TN_IN0, 0) \
     /* row (v, k) in one tensor, or v in w2 and k in w3; w0 W [N, ...], w1 b [N]: an affine map -> (v W, v b + k) [1, K + 1] float32 */ \
     X(AFFINE_ROW, affine_row, tn_attr_row, 1, 1, few, affine_row, DEAR, 0, 0) \
     /* x, row: a kernel of one output and its constant -> y [B*out_h*out_w, 1] float32 */ \
@@ -226,6 +232,10 @@ typedef enum tn_again { TN_AGAIN_NEVER, TN_AGAIN_CHEAP, TN_AGAIN_DEAR } tn_again
     X(CONV_DX, conv_dx, tn_attr_conv, 1, 1, conv_dx, none, NEVER, 0, 0) \
     /* x or -1, dy (-> dx): w0, w1 and, where that is wanted as well, dx in the same pass */ \
     X(CONV_GRAD, conv_grad, tn_attr_conv, 2, 1, conv_grad, none, NEVER, 0, 0) \
+    /* dy -> dt: scale dy B */ \
+    X(ADAPT_DT, adapt_dt, tn_attr_adapt, 1, 1, linear_dt, none, NEVER, 0, 0) \
+    /* t, dy: B */ \
+    X(ADAPT_GRAD, adapt_grad, tn_attr_adapt, 2, 0, linear_dt, none, NEVER, 0, 0) \
     /* row or -1, d of the result -> d row or -1; w0, w1 and, without a row, w2, w3 */ \
     X(AFFINE_ROW_BACK, affine_row_back, tn_attr_row, 2, 1, few, none, NEVER, 0, 0) \
     /* x or -1, row, dy -> dx or -1, d row or -1 */ \

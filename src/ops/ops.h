@@ -297,6 +297,13 @@ int tn_deform_forward(tn_ctx *c, const tn_deform *f, tn_tensor *o, tn_error *err
 int tn_deform_dsamples(tn_ctx *c, const tn_deform *f, const tn_tensor *d_o, tn_tensor *dsamples, tn_error *err);
 int tn_deform_dvalue(tn_ctx *c, const tn_deform *f, const tn_tensor *d_o, tn_tensor *dvalue, tn_error *err);
 
+/* ---- groups.c ---- */
+/** b [rows, each] of `groups` groups of rows -> wide [rows, each * groups], zeros between the groups; b may begin anywhere in its
+ * buffer and is stored as wide is. */
+int tn_groups_spread(tn_ctx *c, const tn_tensor *b, int groups, tn_tensor *wide, tn_error *err);
+/** The other way: d += what of wide is not between the groups; float32. */
+int tn_groups_collect(tn_ctx *c, const tn_tensor *wide, int groups, tn_tensor *d, tn_error *err);
+
 /* ---- train_ops.c ---- */
 /** A loss of a heatmap p beside its target t. logits: false: (p - t)^2; true: with q = sigmoid(p)
  *   -pos_weight t (1 - q)^alpha log q - (1 - t)^(beta + 1) q^alpha log(1 - q),

@@ -249,6 +249,19 @@ static void host_conv(const host_call *k)
     tn_ref_convolve(&v, k->out[0]);
 }
 
+/* Output o of a group reads that group's columns of t. */
+static void host_adapt(const host_call *k)
+{
+    const tn_gpart *p = &k->n->part[0];
+    const int groups = k->n->a.adapt.groups, each = p->r / groups, outs = p->cols / groups;
+    for (int i = 0; i < k->rows * p->cols; i++) {
+        const int row = i / p->cols, o = i % p->cols;
+        double s = 0;
+        for (int q = 0; q < each; q++) s += k->in[1][row * p->r + o / outs * each + q] * k->h->slot[p->b][o * each + q];
+        k->out[0][i] = k->in[0][i] + (double)p->scale * s;
+    }
+}
+
 static void host_affine_row(const host_call *k)
 {
     const tn_attr_row *a = &k->n->a.affine_row;
@@ -306,12 +319,17 @@ static void host_dropout(const host_call *k)
     }
 }
 
+/* Beside a convolution of several groups A has as many columns as all groups together, and B A is PEFT's: B [cols, r / groups]
+ * taken as rows of r, the product's values as the kernel's. */
 static double dora_norm(const host_call *k, const tn_gpart *p, int row)
 {
+    const int wide = k->h->m->slots[p->a].cols;
     double s = 0;
     for (int c = 0; c < p->in; c++) {
-        double v = k->h->slot[p->w][row * p->in + c];
-        for (int r = 0; r < p->r; r++) v += (double)p->scale * k->h->slot[p->b][row * p->r + r] * k->h->slot[p->a][r * p->in + c];
+        const int at = row * p->in + c;
+        double v = k->h->slot[p->w][at];
+        for (int r = 0; r < p->r; r++)
+            v += (double)p->scale * k->h->slot[p->b][at / wide * p->r + r] * k->h->slot[p->a][r * wide + at % wide];
         s += v * v;
     }
     return sqrt(s);
