@@ -516,6 +516,7 @@ static int merged(emitter *e, const tn_gnode *n)
 static int onnx_dora(emitter *e, const tn_gnode *n)
 {
     e->name[n->out[0]] = e->name[n->in[0]];
+    e->image[n->out[0]] = e->image[n->in[0]];
     return e->err->status;
 }
 
