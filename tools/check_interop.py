@@ -186,6 +186,27 @@ def merged(kind, **lora):
     record(name, forward(p.merge_and_unload(), x, "dinov3_vit"), x)
 
 
+def averaged(method):
+    """Our average of two adapters, loaded by PEFT, against PEFT's add_weighted_adapter."""
+    name = "averaged_" + method
+    folder, m = base(name, "dinov3_vit")
+    p = peft.get_peft_model(m, peft.LoraConfig(r=4, lora_alpha=8, target_modules=["q_proj", "up_proj"]), adapter_name="first").eval()
+    p.add_adapter("second", peft.LoraConfig(r=4 if method == "linear" else 6, lora_alpha=6, target_modules=["q_proj", "v_proj"]))
+    for n, q in p.named_parameters():
+        if "lora_B" in n: q.data.normal_(0, 0.05)
+    p.save_pretrained(folder + "/parts")
+    p.add_weighted_adapter(["first", "second"], [0.8, -0.5], "both", combination_type=method)
+    p.set_adapter("both")
+    run(tracknet, "adapter", "merge", "--adapter", folder + "/parts/first", "--adapter", folder + "/parts/second", "--method", method,
+        "--weights", "0.8,-0.5", "--out", folder + "/adapter")
+    ours = peft.PeftModel.from_pretrained(tf.AutoModel.from_pretrained(folder), folder + "/adapter").eval()
+    x = torch.randn(2, 3, *HW)
+    y = forward(p, x, "dinov3_vit")
+    off = ((y - forward(ours, x, "dinov3_vit")).norm() / y.norm()).item()
+    if not off < 1e-5: print("  PEFT with our average is %.1e off its own" % off)
+    record(name, y if off < 1e-5 else y * float("nan"), x)
+
+
 def attempt(f, *args, **kw):
     if len(sys.argv) > 4 and not any(part in "_".join((f.__name__,) + args) for part in sys.argv[4:]): return
     try:
@@ -226,6 +247,8 @@ attempt(merged, "lora")
 attempt(merged, "olora", init_lora_weights="olora")
 attempt(merged, "lora_bias", lora_bias=True)
 attempt(merged, "dora", use_dora=True)
+attempt(averaged, "linear")
+attempt(averaged, "svd")
 for kind in ("nf4", "nf4_double", "fp4", "int8"):
     attempt(our_quantized, "dinov3_vit", kind)
     attempt(their_quantized, "dinov3_vit", kind)

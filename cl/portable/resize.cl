@@ -67,32 +67,39 @@ __kernel void bilinear_same(const __global act_t *x, __global TYPE(OUT) *y, int 
 /* The source pixel of target pixel i; float arithmetic, as PyTorch's, whose rounding decides between neighbours. */
 inline int nearest(int i, float s, int size) { return min((int)floor(i * s), size - 1); }
 
-/* y = x + z at the nearest pixel; y may be x. Items (W*C/VW, B*H). */
+/* An item takes `span` channels of a pixel, a multiple of VW. */
+
+/* y = x + z at the nearest pixel; y may be x. Items (W*C/span, B*H). */
 __kernel void upsample_add(const __global act_t *x, const __global act_t *z, __global act_t *y, int h, int w, int H, int W, int C,
-                           float sy, float sx, int rows)
+                           float sy, float sx, int rows, int span)
 {
-    const int e = (int)get_global_id(0) * VW, r = (int)get_global_id(1);
+    const int e = (int)get_global_id(0) * span, r = (int)get_global_id(1);
     if (e >= W * C || r >= rows) return;
     const size_t at = (size_t)r * W * C + e, from = ((size_t)(r / H) * h + nearest(r % H, sy, h)) * w + nearest(e / C, sx, w);
-    STV(ACT, y, at, LDV(ACT, x, at) + LDV(ACT, z, from * C + e % C));
+    for (int c = 0; c < span; c += VW) STV(ACT, y, at + c, LDV(ACT, x, at + c) + LDV(ACT, z, from * C + e % C + c));
 }
 
-/* dz is the sum over the target pixels whose nearest it is. Items (w*C/VW, B*h). */
-__kernel void nearest_backward(const __global act_t *dy, __global act_t *dz, int h, int w, int H, int W, int C, float sy, float sx,
-                               int rows)
+/* The first of n target pixels whose nearest is i or one behind it. */
+inline int first_of(int i, float s, int size, int n)
 {
-    const int e = (int)get_global_id(0) * VW, r = (int)get_global_id(1);
+    int o = clamp((int)(i / s) - 1, 0, n);
+    while (o < n && (i == size || nearest(o, s, size) < i)) o++;
+    return o;
+}
+
+/* dz is the sum over the target pixels whose nearest it is. Items (w*C/span, B*h). */
+__kernel void nearest_backward(const __global act_t *dy, __global act_t *dz, int h, int w, int H, int W, int C, float sy, float sx,
+                               int rows, int span)
+{
+    const int e = (int)get_global_id(0) * span, r = (int)get_global_id(1);
     if (e >= w * C || r >= rows) return;
     const int iy = r % h, ix = e / C;
-    const int oy0 = max((int)(iy / sy) - 1, 0), oy1 = iy == h - 1 ? H - 1 : min((int)((iy + 1) / sy) + 1, H - 1);
-    const int ox0 = max((int)(ix / sx) - 1, 0), ox1 = ix == w - 1 ? W - 1 : min((int)((ix + 1) / sx) + 1, W - 1);
-    const size_t at = (size_t)r * w * C + e;
-    vec s = ADD ? LDV(ACT, dz, at) : TO_VEC(0.0f);
-    for (int oy = oy0; oy <= oy1; oy++) {
-        if (nearest(oy, sy, h) != iy) continue;
-        const size_t row = ((size_t)(r / h) * H + oy) * W * C + e % C;
-        for (int ox = ox0; ox <= ox1; ox++)
-            if (nearest(ox, sx, w) == ix) s += LDV(ACT, dy, row + (size_t)ox * C);
+    const int y0 = first_of(iy, sy, h, H), y1 = first_of(iy + 1, sy, h, H), x0 = first_of(ix, sx, w, W), x1 = first_of(ix + 1, sx, w, W);
+    const size_t to = (size_t)r * w * C + e, image = (size_t)(r / h) * H;
+    for (int c = 0; c < span; c += VW) {
+        vec s = ADD ? LDV(ACT, dz, to + c) : TO_VEC(0.0f);
+        for (int oy = y0; oy < y1; oy++)
+            for (int ox = x0; ox < x1; ox++) s += LDV(ACT, dy, ((image + oy) * W + ox) * C + e % C + c);
+        STV(ACT, dz, to + c, s);
     }
-    STV(ACT, dz, at, s);
 }

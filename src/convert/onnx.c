@@ -7,6 +7,7 @@
 #include "svd.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -17,6 +18,7 @@ typedef struct {
     const char **name;   /* of each tensor of the graph */
     const char **q, **k; /* queries and keys of a qkv tensor once rotated: [batch, heads, positions, head width] */
     bool *image;         /* is the tensor channels-first? */
+    float **row;         /* values of tensors that hold none of the image */
     float *positions;    /* position rows for this image size */
     tn_error *err;
 } emitter;
@@ -162,12 +164,12 @@ static int onnx_linear(emitter *e, const tn_gnode *n)
 static int onnx_patchify(emitter *e, const tn_gnode *n)
 {
     const tn_attr_patchify *a = &n->a.patchify;
-    const int64_t p = a->patch, gh = a->height / p, gw = a->width / p;
+    const int64_t p = a->patch, gh = a->height / p, gw = a->width / p, channels = 3 * (int64_t)a->frames;
     const char *x = "pixel_values";
     if (a->height % p) x = slice(e, x, 2, 0, gh * p);
     if (a->width % p) x = slice(e, x, 3, 0, gw * p);
-    x = transpose(e, reshape(e, x, 6, (int64_t[]){-1, 3, gh, p, gw, p}), 6, (int64_t[]){0, 1, 3, 5, 2, 4});
-    e->name[n->out[0]] = reshape(e, x, 4, (int64_t[]){-1, 3 * p * p, gh, gw});
+    x = transpose(e, reshape(e, x, 6, (int64_t[]){-1, channels, gh, p, gw, p}), 6, (int64_t[]){0, 1, 3, 5, 2, 4});
+    e->name[n->out[0]] = reshape(e, x, 4, (int64_t[]){-1, channels * p * p, gh, gw});
     e->image[n->out[0]] = true;
     return e->err->status;
 }
@@ -443,6 +445,41 @@ static int onnx_conv(emitter *e, const tn_gnode *n)
     return e->err->status;
 }
 
+/* A row through an affine map, worked out here. */
+static int onnx_affine_row(emitter *e, const tn_gnode *n)
+{
+    const tn_attr_row *a = &n->a.affine_row;
+    const tn_slot *s = SLOT(e, n->w[0]);
+    const bool slots = n->in[0] < 0;
+    float *v = slots ? onnx_values(e, n->w[2]) : e->row[n->in[0]], *k = slots ? onnx_values(e, n->w[3]) : NULL;
+    float *w = onnx_values(e, n->w[0]), *b = n->w[1] >= 0 ? onnx_values(e, n->w[1]) : NULL;
+    float *out = e->row[n->out[0]] = calloc((size_t)s->cols + 1, sizeof *out);
+    if (!e->err->status && !out) tn_oom(e->err);
+    if (!e->err->status) {
+        tn_matmul_add(out, 1, v + a->first, w, 1, s->rows, s->cols);
+        if (b) tn_matmul_add(out + s->cols, 1, v + a->first, b, 1, s->rows, 1);
+        if (a->constant) out[s->cols] += slots ? k[0] : v[e->g.t[n->in[0]].cols - 1];
+    }
+    if (slots) free(v);
+    free(k);
+    free(w);
+    free(b);
+    return e->err->status;
+}
+
+static int onnx_conv_one(emitter *e, const tn_gnode *n)
+{
+    const tn_attr_conv *a = &n->a.conv_one;
+    const int64_t dims[] = {1, e->g.t[n->in[0]].cols, a->kernel, a->kernel}, one = 1, p = a->pad;
+    const float *row = e->row[n->in[1]];
+    const char *w = tn_onnx_floats(e->o, "row", row, 4, dims);
+    const char *b = tn_onnx_floats(e->o, "bias", row + dims[1] * a->kernel * a->kernel, 1, &one);
+    e->name[n->out[0]] = tn_onnx_node(e->o, "Conv", e->name[n->in[0]], w, b, NULL);
+    tn_onnx_list(e->o, "pads", (int64_t[]){p, p, p, p}, 4);
+    e->image[n->out[0]] = true;
+    return e->err->status;
+}
+
 /* GroupNorm is an instance norm over groups (GroupNormalization itself came with opset 18). */
 static void group_norm(emitter *e, const tn_gnode *n)
 {
@@ -547,6 +584,12 @@ static void properties(emitter *e)
     tn_onnx_property(e->o, "input",
                      "pixel_values: RGB / 255, resized as Pillow's BILINEAR, then (x - mean) / std with mean 0.485 0.456 "
                      "0.406 and std 0.229 0.224 0.225 where normalize is imagenet");
+    char frames[160];
+    const int n = e->e->model->frames;
+    const char *heats = e->e->model->heats > 1 ? "all of them" : "the last";
+    if (n > 1)
+        snprintf(frames, sizeof frames, "%d of a clip side by side in the channels, the oldest first; heatmap: of %s", n, heats);
+    tn_onnx_property(e->o, "frames", n > 1 ? frames : "1");
     tn_onnx_property(e->o, "output", tn_loss_logits(s->training.loss) ? "heatmap: logits" : "heatmap: peak 1 at the ball");
 }
 
@@ -560,9 +603,10 @@ static int export_graph(emitter *e, const char *path)
     e->q = calloc(n, sizeof *e->q);
     e->k = calloc(n, sizeof *e->k);
     e->image = calloc(n, 1);
+    e->row = calloc(n, sizeof *e->row);
     e->o = tn_onnx_new();
-    if (!e->name || !e->q || !e->k || !e->image || !e->o) return tn_oom(e->err);
-    tn_onnx_port(e->o, true, "pixel_values", 4, (int64_t[]){-1, 3, m->image_h, m->image_w});
+    if (!e->name || !e->q || !e->k || !e->image || !e->row || !e->o) return tn_oom(e->err);
+    tn_onnx_port(e->o, true, "pixel_values", 4, (int64_t[]){-1, 3 * (int64_t)m->frames, m->image_h, m->image_w});
     int rc = 0;
     for (int i = 0; !rc && i < e->g.n_n; i++) {
         rc = tn_watch_tell(&e->e->watch, TN_PHASE_EXPORTING, tn_opcode_name(e->g.n[i].op), i, e->g.n_n, e->err);
@@ -570,7 +614,7 @@ static int export_graph(emitter *e, const char *path)
     }
     TN_TRY(rc);
     tn_onnx_rename(e->o, e->name[e->g.heat], "heatmap");
-    tn_onnx_port(e->o, false, "heatmap", 4, (int64_t[]){-1, 1, m->heat_h, m->heat_w});
+    tn_onnx_port(e->o, false, "heatmap", 4, (int64_t[]){-1, m->heats, m->heat_h, m->heat_w});
     properties(e);
     return tn_onnx_write(e->o, path, e->err);
 }
@@ -581,6 +625,8 @@ int tn_export_onnx(tn_engine *engine, const char *path, tn_error *err)
     emitter e = {.e = engine, .err = err};
     int rc = export_graph(&e, path);
     tn_onnx_free(e.o);
+    for (int i = 0; e.row && i < e.g.n_t; i++) free(e.row[i]);
+    free(e.row);
     tn_graph_free(&e.g);
     free(e.name);
     free(e.q);

@@ -37,6 +37,18 @@ static void hrnet_of(tn_decoder *dec, const tn_settings *s)
     d->n_widths = ints_of(d->widths, &s->model.hrnet.widths);
 }
 
+static void deformable_of(tn_decoder *dec, const tn_settings *s)
+{
+    tn_deformable *d = &dec->deformable;
+    *d = (tn_deformable){.d_model = s->model.deformable.d_model,
+                         .heads = s->model.deformable.heads,
+                         .layers = s->model.deformable.layers,
+                         .levels = s->model.deformable.levels,
+                         .points = s->model.deformable.points,
+                         .lateral = s->model.deformable.lateral};
+    d->n_in = ints_of(d->in_channels, &s->model.deformable.in_channels);
+}
+
 /* Decoders by the model_name that means them, and what of the configuration is theirs. */
 static const struct {
     const char *model_name, *kind;
@@ -45,6 +57,7 @@ static const struct {
     {"vit_heatmap", "upsampling", upsampling_of},
     {"convnext_fpn_heatmap", "fpn", fpn_of},
     {"convnext_hrnet_heatmap", "hrnet", hrnet_of},
+    {"convnext_deformable_fpn_heatmap", "deformable_fpn", deformable_of},
 };
 
 int tn_decoder_of_settings(tn_decoder *d, const tn_settings *s, tn_error *err)

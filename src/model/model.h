@@ -63,6 +63,7 @@ typedef struct tn_backbone {
     const struct tn_family *family;
     int layers;                  /* those of the graph that are called layer.i, each with activations to keep or to make again */
     int patch;                   /* pixels; the image is a multiple of it. 0: any image */
+    int channels;                /* of its images as stored: 3, or of a checkpoint of several frames 3 for each */
     int first_state, last_state; /* of the checkpoint's hidden_states those that are maps */
     int returned[TN_MAX_FEATURES], n_returned; /* which of them are handed out, ascending */
     bool whole;                                /* nothing of the checkpoint's lies behind the last of these */
@@ -138,6 +139,15 @@ typedef struct tn_hrnet {
     int out; /* channels that the head reads; 0: the finest branch's */
 } tn_hrnet;
 
+/** The encoder and the pyramid of convnext_deformable_fpn_heatmap. */
+typedef struct tn_deformable {
+    int in_channels[16], n_in; /* none: the backbone's */
+    int d_model, heads, layers;
+    int levels;  /* 0: as many as the backbone has maps */
+    int points;  /* samples of a head in each level */
+    int lateral; /* width of every level of the pyramid */
+} tn_deformable;
+
 /** What a decoder hands to the head, which resizes each map to the heatmap and adds them. A convolution that nothing but the head
  * comes after is left to the head, whose one channel is all that is wanted of it. */
 typedef struct tn_map_list {
@@ -167,6 +177,7 @@ typedef struct tn_decoder {
         tn_upsampling upsampling;
         tn_fpn fpn;
         tn_hrnet hrnet;
+        tn_deformable deformable;
     };
 } tn_decoder;
 /** NULL where there is none of this name. */
@@ -214,7 +225,8 @@ typedef enum tn_init {
     TN_INIT_LORA_GAUSSIAN,
     TN_INIT_TRUNC,
     TN_INIT_CONV_BIAS,
-    TN_INIT_UNIFORM_IN /* Kaiming uniform with a = 1 and fan_in, as torchvision's pyramid */
+    TN_INIT_UNIFORM_IN, /* Kaiming uniform with a = 1 and fan_in, as torchvision's pyramid */
+    TN_INIT_DIRECTIONS  /* offsets of deformable attention, as Deformable DETR's */
 } tn_init;
 
 typedef struct tn_slot {
@@ -227,10 +239,12 @@ typedef struct tn_slot {
     bool joins;                     /* belongs to one operation with the linear before it (key and value, up beside gate) */
     int layer;                      /* of the backbone's layers: its number from 1 on; 0: in none, or no slot of a checkpoint's */
     tn_init init;
-    int init_fan;
-    float init_std;   /* 0: what init says; of TN_INIT_CONSTANT: the value */
+    int init_fan;     /* of TN_INIT_DIRECTIONS: heads */
+    float init_std;   /* 0: what init says; of TN_INIT_CONSTANT: the value; of TN_INIT_DIRECTIONS: points */
     float lora_scale; /* of a lora_A or lora_B */
     bool saved_whole; /* of modules_to_save */
+    bool backbone;    /* a backbone's checkpoint has it, whichever group trains it */
+    int frames; /* of what reads a sample's frames, shape[1] holding the channels of each, the oldest first: how many; else 0 */
 } tn_slot;
 
 struct tn_model {
@@ -238,6 +252,7 @@ struct tn_model {
     tn_decoder dec;
     tn_lora lora;
     int image_h, image_w, heat_h, heat_w;
+    int frames, heats; /* of a sample: images side by side as channels, the oldest first; heatmaps, of the last ones */
     bool train_backbone;
     tn_slot *slots;
     int n_slots, cap_slots;
@@ -251,6 +266,7 @@ typedef struct tn_model_spec {
     const tn_lora *lora;
     int image_h, image_w, heat_h, heat_w; /* pixels: the image as the backbone takes it, the heatmap positive */
     bool train_backbone;
+    int frames, heats; /* of a sample; 0: 1 */
 } tn_model_spec;
 /** log may be NULL. */
 int tn_model_new(tn_model **out, const tn_model_spec *spec, const tn_log *log, tn_error *err);
@@ -287,7 +303,7 @@ struct tn_pass {
     uint64_t kept;  /* bit l: layer.l of the backbone keeps its activations although recompute is set */
     bool merged;    /* adapters are in the matrices already (tn_store_merge): none are beside them */
     bool unfused;   /* the graph as it is emitted: no operation goes into the product before it */
-    bool frames;    /* in come frames [B*H, 3*W] of RGB bytes and labels [B, 3] (x, y in heatmap pixels, visible), not pixel
+    bool frames;    /* in come frames [B*T*H, 3*W] of RGB bytes and labels [B*K, 3] (x, y in heatmap pixels, visible), not pixel
                      * values, target and mask */
     bool normalize; /* frames: by ImageNet's mean and deviation; else to [0, 1] */
     float sigma;    /* frames: of the target's Gaussian, heatmap pixels */

@@ -18,6 +18,7 @@ typedef char tn_attr_none;
 typedef struct tn_attr_patchify {
     int height, width, patch;
     bool normalize; /* frames of bytes: by ImageNet's mean and deviation; else to [0, 1] */
+    int frames;     /* of a sample: T */
 } tn_attr_patchify;
 /** Heatmap size, the Gaussian's deviation in its pixels, and whether a frame without a ball asks for an empty heatmap. */
 typedef struct tn_attr_target {
@@ -72,6 +73,11 @@ typedef struct tn_attr_resize {
 typedef struct tn_attr_conv {
     int in_h, in_w, out_h, out_w, kernel, stride, pad, groups;
 } tn_attr_conv;
+/** Of a row the entries from `first` on, and its constant or 0 instead. */
+typedef struct tn_attr_row {
+    int first;
+    bool constant;
+} tn_attr_row;
 /** TN_STATS_OWN: of x. TN_STATS_TRACKED: of x, and the running ones follow. TN_STATS_RUNNING: the running ones. */
 typedef enum tn_stats { TN_STATS_OWN, TN_STATS_TRACKED, TN_STATS_RUNNING } tn_stats;
 typedef struct tn_attr_norm2d {
@@ -111,7 +117,7 @@ typedef enum tn_again { TN_AGAIN_NEVER, TN_AGAIN_CHEAP, TN_AGAIN_DEAR } tn_again
 /* clang-format off */
 /* What is read -> what is written; x is [rows, cols], slots are tn_gnode.w. */
 #define TN_FORWARD_OPERATIONS(X) \
-    /* pixels [B*3*H, W] float32 or frames [B*H, 3*W] of bytes -> columns [B*P, 3*p*p] */ \
+    /* pixels [B*T*3*H, W] float32 or frames [B*T*H, 3*W] of bytes -> columns [B*P, T*3*p*p] */ \
     X(PATCHIFY, patchify, tn_attr_patchify, 1, 1, moves, none, NEVER, 0, 0) \
     /* x -> t [rows, sum of ranks]: dropout(x) A^T of each adapted part, side by side; small, so it is kept, and nothing
      * reads x again for it alone */ \
@@ -146,6 +152,10 @@ typedef enum tn_again { TN_AGAIN_NEVER, TN_AGAIN_CHEAP, TN_AGAIN_DEAR } tn_again
     X(UPSAMPLE_ADD, upsample_add, tn_attr_resize, 2, 1, few, upsample_add, DEAR, TN_IN0, 0) \
     /* x [B*in_h*in_w, C]; w0 [O, C/groups, k, k], w1 bias [O] or -1 -> y [B*out_h*out_w, O] */ \
     X(CONV, conv, tn_attr_conv, 1, 1, conv, conv, DEAR, 0, 0) \
+    /* row (v, k) in one tensor, or v in w2 and k in w3; w0 W [N, ...], w1 b [N]: an affine map -> (v W, v b + k) [1, K + 1] float32 */ \
+    X(AFFINE_ROW, affine_row, tn_attr_row, 1, 1, few, affine_row, DEAR, 0, 0) \
+    /* x, row: a kernel of one output and its constant -> y [B*out_h*out_w, 1] float32 */ \
+    X(CONV_ONE, conv_one, tn_attr_conv, 2, 1, conv, conv_one, DEAR, 0, 0) \
     /* x; w0 gamma, w1 beta, w2 running mean, w3 running variance -> y, stats [units*groups, 2] float32 */ \
     X(NORM2D, norm2d, tn_attr_norm2d, 1, 2, norm, norm2d, CHEAP, TN_IN0, 0) \
     /* x [B*rows, C]; w0 gamma, w1 beta -> y, norms [2B, C] float32 */ \
@@ -160,9 +170,9 @@ typedef enum tn_again { TN_AGAIN_NEVER, TN_AGAIN_CHEAP, TN_AGAIN_DEAR } tn_again
     X(DORA_SCALE, dora_scale, tn_attr_none, 0, 2, dora_scale, none, NEVER, 0, 0) \
     /* u, g, v or -1, 1/n -> g*u (+ v) + bias; the norms get no gradient */ \
     X(DORA, dora, tn_attr_none, 4, 1, few, dora, DEAR, TN_IN0 | TN_IN2, 0) \
-    /* labels [B, 3] (x, y, visible) -> target [B*S, 1], mask [B, 1] */ \
+    /* labels [B*K, 3] (x, y, visible), K heatmaps of a sample -> target [B*S, K], mask [B, K] */ \
     X(TARGET, target, tn_attr_target, 1, 2, moves, none, NEVER, 0, 0) \
-    /* heat, target, mask -> dheat, partial [TN_PARTIALS, 1] */ \
+    /* heat [B*S, K], target, mask -> dheat, partial [TN_PARTIALS, 1] */ \
     X(LOSS, loss, tn_attr_none, 3, 2, function, loss, NEVER, 0, 0)
 
 /* Gradients of slots are added to the store; those of tensors are new tensors. */
@@ -212,6 +222,10 @@ typedef enum tn_again { TN_AGAIN_NEVER, TN_AGAIN_CHEAP, TN_AGAIN_DEAR } tn_again
     X(CONV_DX, conv_dx, tn_attr_conv, 1, 1, conv_dx, none, NEVER, 0, 0) \
     /* x or -1, dy (-> dx): w0, w1 and, where that is wanted as well, dx in the same pass */ \
     X(CONV_GRAD, conv_grad, tn_attr_conv, 2, 1, conv_grad, none, NEVER, 0, 0) \
+    /* row or -1, d of the result -> d row or -1; w0, w1 and, without a row, w2, w3 */ \
+    X(AFFINE_ROW_BACK, affine_row_back, tn_attr_row, 2, 1, few, none, NEVER, 0, 0) \
+    /* x or -1, row, dy -> dx or -1, d row or -1 */ \
+    X(CONV_ONE_BACK, conv_one_back, tn_attr_conv, 3, 2, conv_one_back, none, NEVER, 0, 0) \
     /* x, stats, dy -> dx; w0, w1 */ \
     X(NORM2D_BACK, norm2d_back, tn_attr_norm2d, 3, 1, norm, none, NEVER, TN_IN2, 0) \
     /* x, norms, dy -> dx; w0, w1 */ \

@@ -195,8 +195,9 @@ int tn_spread_channels(tn_ctx *c, const tn_tensor *z, float k, int sample_rows, 
 typedef struct tn_patches {
     int height, width, patch;
     bool normalize; /* bytes: by ImageNet's mean and deviation; else to [0, 1] */
+    int frames;     /* T, of a sample */
 } tn_patches;
-/** pixels: values [B*3*height, width] float32, or RGB bytes [B*height, 3*width] -> cols [B*P, 3*patch*patch]. */
+/** pixels: values [B*T*3*height, width] float32, or RGB bytes [B*T*height, 3*width] -> cols [B*P, T*3*patch*patch]. */
 int tn_patchify(tn_ctx *c, const tn_tensor *pixels, const tn_patches *p, tn_tensor *cols, tn_error *err);
 /** What a sample's tokens are made of: patches [B*P, D], cls [1, D], registers [n_reg, D], pos [1+P, D] or NULL. */
 typedef struct tn_tokens {
@@ -224,9 +225,9 @@ int tn_bilinear_forward(tn_ctx *c, const tn_tensor *x, int batch, const tn_resiz
 int tn_bilinear_backward(tn_ctx *c, const tn_tensor *dy, int batch, const tn_resize *r, tn_tensor *dx, tn_error *err);
 /** y [B*out, C] = x + z [B*in, C] at the nearest position, floor(i * s) as PyTorch's F.interpolate has it. y may be x's own buffer.
  */
-int tn_upsample_add(tn_ctx *c, const tn_tensor *x, const tn_tensor *z, int batch, const tn_resize *r, tn_tensor *y, tn_error *err);
+int tn_upsample_add(tn_ctx *c, const tn_tensor *x, const tn_tensor *z, const tn_resize *r, tn_tensor *y, tn_error *err);
 /** dz = the sum of dy over the positions that took from each, or dz += with add. */
-int tn_nearest_backward(tn_ctx *c, const tn_tensor *dy, int batch, const tn_resize *r, tn_tensor *dz, bool add, tn_error *err);
+int tn_nearest_backward(tn_ctx *c, const tn_tensor *dy, const tn_resize *r, tn_tensor *dz, bool add, tn_error *err);
 
 /* ---- conv.c ---- */
 /** A convolution of a batch of images with a square kernel and `pad` zeros around; out is what tn_conv_size makes of in. */
@@ -245,6 +246,33 @@ typedef struct tn_conv_grads {
     tn_tensor *dx, *dw, *db;
 } tn_conv_grads;
 int tn_conv_backward(tn_ctx *c, const tn_conv *s, const tn_conv_grads *g, tn_error *err);
+
+/* ---- row.c ---- */
+/** A row [1, n] through an affine map: (v W, v b + k) with v its entries from `first` on, as many as W has rows. All float32. */
+typedef struct tn_row {
+    const tn_tensor *v; /* the row */
+    const tn_tensor *k; /* the constant is the last element of this; rows 0: 0. v itself: of (v, k) in one tensor */
+    int first;
+    const tn_tensor *w, *b; /* W [N, K], b [1, N] or rows 0 */
+} tn_row;
+/** out [1, K + 1] */
+int tn_row_through(tn_ctx *c, const tn_row *r, tn_tensor *out, tn_error *err);
+/** d [1, K + 1]: of the result. What is added to: rows 0: not wanted; dv and dk lie as v and k do. */
+typedef struct tn_row_grads {
+    const tn_tensor *d;
+    tn_tensor *dw, *db, *dv, *dk;
+} tn_row_grads;
+int tn_row_backward(tn_ctx *c, const tn_row *r, const tn_row_grads *g, tn_error *err);
+
+/* ---- conv_one.c: stride 1, one group, one output; row [1, C * kernel * kernel + 1]: a kernel [C, kernel, kernel] and the constant
+ * that is added; y and dy [batch*out.h*out.w, 1] float32 ---- */
+int tn_conv_one_forward(tn_ctx *c, const tn_conv *s, const tn_tensor *x, const tn_tensor *row, tn_tensor *y, tn_error *err);
+/** dx and drow are written; rows 0: not wanted. x is read for drow alone. */
+typedef struct tn_conv_one_grads {
+    const tn_tensor *x, *row, *dy;
+    tn_tensor *dx, *drow;
+} tn_conv_one_grads;
+int tn_conv_one_backward(tn_ctx *c, const tn_conv *s, const tn_conv_one_grads *g, tn_error *err);
 
 /* ---- levels.c, deform.c: N positions of all levels in each sample, one level after another ---- */
 /** y = x + pos + the level's row of embed; x, y [B*N, D], pos [N, D] and embed [levels, D] float32. */
@@ -279,17 +307,17 @@ bool tn_loss_logits(const char *name);
  * (they take pos_weight). */
 tn_loss_spec tn_loss_named(const char *name, double alpha, double beta, double pos_weight);
 bool tn_loss_same(const tn_loss_spec *a, const tn_loss_spec *b);
-/** The heatmaps that labels ask for. */
+/** The heatmaps that labels ask for, K of each sample. */
 typedef struct tn_target_spec {
     int height, width;
     float sigma;   /* of the Gaussian, heatmap pixels */
     bool negative; /* a frame without a ball asks for an empty heatmap (its mask is 1), instead of for nothing (0) */
 } tn_target_spec;
-/** labels [B, 3] float32 (x, y in heatmap pixels, visible) -> target [B*S, 1] (a Gaussian of peak 1 at the ball; 0 where none is
- * visible) and mask [B, 1] (1 where it is, and everywhere where `negative`). */
+/** labels [B*K, 3] float32 (x, y in heatmap pixels; 1 visible, 0 not, -1 no label) -> target [B*S, K] (a Gaussian of peak 1 at the
+ * ball; 0 where none is visible) and mask [B, K] (1 where it is, and where `negative` wherever there is a label). */
 int tn_heatmap_target(tn_ctx *c, const tn_tensor *labels, const tn_target_spec *s, tn_tensor *target, tn_tensor *mask,
                       tn_error *err);
-/** heat, target, dheat [B*S, 1] float32, mask [B, 1]; partial [TN_PARTIALS, 1]: the loss is their sum. The step's inv_mask
+/** heat, target, dheat [B*S, K] float32, mask [B, K]; partial [TN_PARTIALS, 1]: the loss is their sum. The step's inv_mask
  * multiplies both, the loss scale dheat alone. */
 int tn_heatmap_loss(tn_ctx *c, const tn_tensor *heat, const tn_tensor *target, const tn_tensor *mask, const tn_loss_spec *spec,
                     tn_tensor *dheat, tn_tensor *partial, tn_error *err);

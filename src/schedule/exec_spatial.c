@@ -108,14 +108,14 @@ int tn_exec_upsample_add(const tn_call *k)
 {
     tn_tensor x = tn_call_in(k, 0), z = tn_call_in(k, 1), y = tn_call_out(k, 0);
     const tn_resize r = exec_resize(&k->n->a.upsample_add);
-    return tn_upsample_add(k->c, &x, &z, k->e->g.batch, &r, &y, k->err);
+    return tn_upsample_add(k->c, &x, &z, &r, &y, k->err);
 }
 
 int tn_exec_nearest_back(const tn_call *k)
 {
     tn_tensor dy = tn_call_in(k, 0), dz = tn_call_out(k, 0);
     const tn_resize r = exec_resize(&k->n->a.nearest_back);
-    return tn_nearest_backward(k->c, &dy, k->e->g.batch, &r, &dz, k->n->onto >= 0, k->err);
+    return tn_nearest_backward(k->c, &dy, &r, &dz, k->n->onto >= 0, k->err);
 }
 
 static tn_conv exec_conv_shape(const tn_call *k)
@@ -144,6 +144,20 @@ int tn_exec_conv_grad(const tn_call *k)
     tn_tensor dw = tn_call_grad(k, k->n->w[0]), db = tn_call_grad(k, k->n->w[1]);
     const tn_conv s = exec_conv_shape(k);
     return tn_conv_backward(k->c, &s, &(tn_conv_grads){&x, &w, &dy, &dx, &dw, &db}, k->err);
+}
+
+int tn_exec_conv_one(const tn_call *k)
+{
+    tn_tensor x = tn_call_in(k, 0), row = tn_call_in(k, 1), y = tn_call_out(k, 0);
+    const tn_conv s = exec_conv_shape(k);
+    return tn_conv_one_forward(k->c, &s, &x, &row, &y, k->err);
+}
+
+int tn_exec_conv_one_back(const tn_call *k)
+{
+    tn_tensor x = tn_call_in(k, 0), row = tn_call_in(k, 1), dy = tn_call_in(k, 2), dx = tn_call_out(k, 0), drow = tn_call_out(k, 1);
+    const tn_conv s = exec_conv_shape(k);
+    return tn_conv_one_backward(k->c, &s, &(tn_conv_one_grads){&x, &row, &dy, &dx, &drow}, k->err);
 }
 
 #define NORM2D_EPS 1e-5f

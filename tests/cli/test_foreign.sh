@@ -92,6 +92,8 @@ refuse "sets kasa_config" 'kasa_config={"beta": 1}'
 refuse "sets layer_replication" 'layer_replication=[[0, 1]]'
 refuse "sets alora_invocation_tokens" 'alora_invocation_tokens=[1]'
 refuse "sets a_key_of_tomorrow" a_key_of_tomorrow=1
+rm -rf bad && gen adapter bad lora_bias
+says "its lora_B have biases" $T adapter merge --adapter bad --method linear --out m
 refuse "lora_bias is not set, yet" bias_unsaid
 refuse "lora_bias is set, and" bias_missing
 refuse "use_dora is not set, yet" magnitude_unsaid

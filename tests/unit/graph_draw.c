@@ -398,6 +398,35 @@ static void draws_conv(drawing *d)
     keep(d, convolved(d, image(d), DRAW_H, DRAW_W));
 }
 
+/* W [n, m], b [m or n], and a row of the result. */
+static int affine_row(drawing *d, int row, int n, int m, int first, bool constant)
+{
+    tn_gnode *node = tn_graph_node(d->g, TN_OP_AFFINE_ROW);
+    const int out = tensor(d, 1, m + 1, "row");
+    node->in[0] = row, node->out[0] = out;
+    node->w[0] = matrix(d, n, m), node->w[1] = chance(d, 0.8) ? vector(d, n, TN_INIT_ZERO) : -1;
+    if (row < 0) node->w[2] = vector(d, first + n, TN_INIT_ONE), node->w[3] = vector(d, 1, TN_INIT_ZERO);
+    node->a.affine_row = (tn_attr_row){first, constant};
+    return mark(d, node);
+}
+
+/* Convolutions to one channel, whose kernels come of one row's parts or of a row each; their sum is widened again. */
+static void draws_conv_one(drawing *d)
+{
+    const bool parts = chance(d, 0.5);
+    const int row = parts ? affine_row(d, -1, 5, 2 * DRAW_C, below(d, 2), chance(d, 0.5)) : -1;
+    int sum = -1;
+    for (int i = 0; i < 2; i++) {
+        const int kernel = chance(d, 0.6) ? 3 : 1, x = image(d);
+        const int own = affine_row(d, row, DRAW_C, DRAW_C * kernel * kernel, parts ? i * DRAW_C : 0, i == 0);
+        tn_gnode *n = node(d, TN_OP_CONV_ONE, x, DRAW_B * DRAW_P, 1);
+        n->in[1] = own, n->a.conv_one = tn_conv_attributes(DRAW_H, DRAW_W, kernel, 1, kernel / 2, 1);
+        const int y = mark(d, n);
+        sum = i ? draw_residual(d, sum, y, false) : y;
+    }
+    keep(d, linear(d, sum, DRAW_C, 1));
+}
+
 static void draws_norm2d(drawing *d)
 {
     const bool batch = chance(d, 0.5);
@@ -479,9 +508,10 @@ void draw_begin(drawing *d, tn_graph *g, tn_model *m, uint64_t seed, int recompu
 
 static void draw_pixels(drawing *d)
 {
-    d->g->pixels = tn_graph_tensor(d->g, TN_G_INPUT, TN_F32, DRAW_B * 3 * DRAW_H, DRAW_W, "pixels");
-    tn_gnode *n = node(d, TN_OP_PATCHIFY, d->g->pixels, DRAW_B * DRAW_P, 3);
-    n->a.patchify = (tn_attr_patchify){DRAW_H, DRAW_W, 1, false};
+    const int frames = 1 + below(d, 3);
+    d->g->pixels = tn_graph_tensor(d->g, TN_G_INPUT, TN_F32, DRAW_B * frames * 3 * DRAW_H, DRAW_W, "pixels");
+    tn_gnode *n = node(d, TN_OP_PATCHIFY, d->g->pixels, DRAW_B * DRAW_P, frames * 3);
+    n->a.patchify = (tn_attr_patchify){DRAW_H, DRAW_W, 1, false, frames};
     const int columns = n->out[0];
     keep(d, draw_linear(d, columns, DRAW_C));
 }
@@ -489,18 +519,19 @@ static void draw_pixels(drawing *d)
 void draw_end(drawing *d, int image)
 {
     tn_graph *g = d->g;
-    g->heat = draw_linear(d, image, 1);
+    const int heats = 1 + below(d, 3);
+    g->heat = draw_linear(d, image, heats);
     const int rows = g->t[g->heat].rows;
     const bool labels = chance(d, 0.5);
-    g->target = tn_graph_tensor(g, labels ? TN_G_ACT : TN_G_INPUT, TN_F32, rows, 1, "target");
-    g->mask = tn_graph_tensor(g, labels ? TN_G_ACT : TN_G_INPUT, TN_F32, DRAW_B, 1, "mask");
+    g->target = tn_graph_tensor(g, labels ? TN_G_ACT : TN_G_INPUT, TN_F32, rows, heats, "target");
+    g->mask = tn_graph_tensor(g, labels ? TN_G_ACT : TN_G_INPUT, TN_F32, DRAW_B, heats, "mask");
     if (labels) {
-        g->labels = tn_graph_tensor(g, TN_G_INPUT, TN_F32, DRAW_B, 3, "labels");
+        g->labels = tn_graph_tensor(g, TN_G_INPUT, TN_F32, DRAW_B * heats, 3, "labels");
         tn_gnode *n = tn_graph_node(g, TN_OP_TARGET);
         n->in[0] = g->labels, n->out[0] = g->target, n->out[1] = g->mask;
         n->a.target = (tn_attr_target){DRAW_H, DRAW_W, 1, chance(d, 0.5)};
     }
-    const int d_heat = tensor(d, rows, 1, "d.heat");
+    const int d_heat = tensor(d, rows, heats, "d.heat");
     g->loss = tn_graph_tensor(g, TN_G_OUTPUT, TN_F32, TN_PARTIALS, 1, "loss");
     tn_gnode *n = tn_graph_node(g, TN_OP_LOSS);
     n->in[0] = g->heat, n->in[1] = g->target, n->in[2] = g->mask;
@@ -512,7 +543,7 @@ void draw_graph(tn_graph *g, tn_model *m, uint64_t seed, int recompute)
     static void (*const draws[])(drawing *) = {
         draws_linear,    draws_dora, draws_glu,          draws_attention, draws_tokens, draws_grid,   draws_layernorm,
         draws_residual,  draws_act,  draws_dropout,      draws_bilinear,  draws_conv,   draws_norm2d, draws_squeeze,
-        draws_dropout2d, draws_mlp,  draws_upsample_add, draws_grn,       draws_levels, draws_deform,
+        draws_dropout2d, draws_mlp,  draws_upsample_add, draws_grn,       draws_levels, draws_deform, draws_conv_one,
     };
     drawing d;
     draw_begin(&d, g, m, seed, recompute);

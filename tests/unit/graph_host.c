@@ -33,7 +33,7 @@ static double *slot_values(const tn_slot *s, size_t n, tn_rng *r)
 void host_new(host_pass *h, const tn_graph *g, const tn_model *m, uint64_t seed)
 {
     tn_rng r = tn_rng_named(seed, "values");
-    *h = (host_pass){.g = g, .step_seed = 77, .inv_mask = 0.05};
+    *h = (host_pass){.g = g, .m = m, .step_seed = 77, .inv_mask = 0.05};
     h->t = calloc((size_t)g->n_t + 1, sizeof *h->t);
     h->slot = calloc((size_t)m->n_slots + 1, sizeof *h->slot);
     for (int i = 0; i < g->n_t; i++) {
@@ -60,9 +60,9 @@ typedef struct {
     const tn_gnode *n;
     const double *in[TN_NODE_IN], *w[TN_NODE_SLOTS];
     double *out[TN_NODE_OUT];
-    int rows, cols; /* of the first input */
-    int B, out_cols;
-    size_t count; /* elements of the first output */
+    int rows, cols;             /* of the first input */
+    int B, out_cols, slot_rows; /* slot_rows: of the first slot */
+    size_t count;               /* elements of the first output */
 } host_call;
 
 static double mask(const host_call *k, float p, uint32_t salt, size_t i)
@@ -74,7 +74,7 @@ static double mask(const host_call *k, float p, uint32_t salt, size_t i)
 static void host_patchify(const host_call *k)
 {
     const tn_attr_patchify *a = &k->n->a.patchify;
-    tn_ref_patchify(k->in[0], k->B, a->height, a->width, a->patch, k->out[0]);
+    tn_ref_patchify(&(tn_ref_patches){k->B, a->frames, a->height, a->width, a->patch}, k->in[0], k->out[0]);
 }
 
 /* Columns from `at` on of the output: A B^T of dense rows. */
@@ -244,6 +244,23 @@ static void host_conv(const host_call *k)
     tn_ref_convolve(&v, k->out[0]);
 }
 
+static void host_affine_row(const host_call *k)
+{
+    const tn_attr_row *a = &k->n->a.affine_row;
+    const double *v = k->n->in[0] >= 0 ? k->in[0] : k->w[2], *last = k->n->in[0] >= 0 ? &k->in[0][k->cols - 1] : k->w[3];
+    const int m = k->out_cols - 1, n = k->slot_rows;
+    tn_ref_row(&(tn_ref_row_map){v + a->first, k->w[0], k->w[1], a->constant ? *last : 0, n, m}, k->out[0]);
+}
+
+static void host_conv_one(const host_call *k)
+{
+    const tn_attr_conv *a = &k->n->a.conv_one;
+    const double *constant = k->in[1] + k->cols * a->kernel * a->kernel;
+    const tn_ref_conv v = {k->in[0], k->in[1], constant, k->B,      a->in_h,   a->in_w, a->out_h,
+                           a->out_w, k->cols,  1,        a->kernel, a->stride, a->pad,  a->groups};
+    tn_ref_convolve(&v, k->out[0]);
+}
+
 static void host_norm2d(const host_call *k)
 {
     const tn_attr_norm2d *a = &k->n->a.norm2d;
@@ -320,13 +337,13 @@ static void host_dora(const host_call *k)
 static void host_target(const host_call *k)
 {
     const tn_attr_target *a = &k->n->a.target;
-    const tn_ref_target t = {k->B, a->height, a->width, a->sigma, a->negative};
+    const tn_ref_target t = {k->B, a->height, a->width, a->sigma, a->negative, k->h->g->t[k->n->out[1]].cols};
     tn_ref_heatmap_target(&t, k->in[0], k->out[0], k->out[1]);
 }
 
 static void host_loss(const host_call *k)
 {
-    const tn_ref_loss l = {.batch = k->B, .sample = k->rows / k->B, .inv_mask = k->h->inv_mask};
+    const tn_ref_loss l = {.batch = k->B, .sample = k->rows / k->B, .inv_mask = k->h->inv_mask, .heats = k->cols};
     k->out[1][0] = tn_ref_heatmap_loss(&l, k->in[0], k->in[1], k->in[2], NULL);
 }
 
@@ -341,6 +358,7 @@ double host_run(host_pass *h)
         for (int j = 0; j < TN_NODE_IN; j++) k.in[j] = n->in[j] >= 0 ? h->t[n->in[j]] : NULL;
         for (int j = 0; j < TN_NODE_OUT; j++) k.out[j] = n->out[j] >= 0 ? h->t[n->out[j]] : NULL;
         for (int j = 0; j < TN_NODE_SLOTS; j++) k.w[j] = n->w[j] >= 0 ? h->slot[n->w[j]] : NULL;
+        if (n->w[0] >= 0) k.slot_rows = h->m->slots[n->w[0]].rows;
         if (n->in[0] >= 0) k.rows = g->t[n->in[0]].rows, k.cols = g->t[n->in[0]].cols;
         table[n->op](&k);
     }
