@@ -104,7 +104,8 @@ def hidden_of(m, x, resized):
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=isinstance(m, Autocast)):
             return {"last_hidden_state": getattr(m, "m", m).forward_features(x)}
     o = m(pixel_values=x, output_hidden_states=True, **({"interpolate_pos_encoding": True} if resized else {}))
-    return dict({"hidden_states.%d" % i: h for i, h in enumerate(o.hidden_states or [])}, last_hidden_state=o.last_hidden_state)
+    out = dict({"hidden_states.%d" % i: h for i, h in enumerate(o.hidden_states or [])}, last_hidden_state=o.last_hidden_state)
+    return out if o.pooler_output is None else dict(out, pooler_output=o.pooler_output)
 
 
 def backbone_case(folder, golden):

@@ -327,7 +327,8 @@ size_t tn_feature_bytes(const tn_feature *f, tn_dtype act);
 void tn_features_emit(tn_graph *g, const tn_model *m, const tn_pass *p, tn_feature_list *f);
 /** Fails unless the channels that the configuration gives under `key` (n of them; 0: it gives none) are those of the maps. */
 int tn_features_check(const tn_feature_list *f, const int *channels, int n, const char *key, tn_error *err);
-/** Makes four maps of one, as the decoder's inputs, with twice the positions on a side from each to the one before it. */
+/** Makes four maps of one, as the decoder's inputs, with twice the positions on a side from each to the one before it; of several
+ * of one size, each one of them. */
 void tn_scales_of(tn_feature_list *f);
 int tn_head_slots(tn_model *m, tn_error *err);
 /** Emits the head over the sum of the maps, and the heatmap. */

@@ -54,7 +54,7 @@ static void read_size(const json_t *size, int *h, int *w)
 }
 
 /* The section `model` as a file of configuration has it: it takes the way of every run. */
-static int read_section(tn_decoder *dec, const json_t *section, tn_error *err)
+static int read_section(tn_backbone *body, tn_decoder *dec, const json_t *section, tn_error *err)
 {
     char path[] = "/tmp/tn-golden-XXXXXX";
     const int fd = mkstemp(path);
@@ -64,7 +64,9 @@ static int read_section(tn_decoder *dec, const json_t *section, tn_error *err)
     int rc = whole && !json_dumpfd(whole, fd, 0) ? 0 : tn_oom(err);
     const tn_config_source source = {.version = TN_CONFIG_SOURCE_VERSION, .merged = path};
     if (!rc) rc = tn_config_load(&c, &source, err);
-    if (!rc) rc = tn_decoder_of_settings(dec, tn_config_settings(c), err);
+    const tn_settings *s = rc ? NULL : tn_config_settings(c);
+    if (!rc) rc = tn_backbone_return(body, s->model.return_stages.v, s->model.return_stages.n, err);
+    if (!rc) rc = tn_decoder_of_settings(dec, s, err);
     tn_config_free(c);
     json_decref(whole);
     close(fd);
@@ -90,11 +92,11 @@ static void read_decoder(tn_decoder *dec, const json_t *j)
         d->upsample[d->n_upsample++] = (int)json_integer_value(json_array_get(up, i));
 }
 
-static int read_heatmap_model(tn_decoder *dec, const json_t *spec, int *heat_h, int *heat_w, tn_error *err)
+static int read_heatmap_model(tn_backbone *body, tn_decoder *dec, const json_t *spec, int *heat_h, int *heat_w, tn_error *err)
 {
     const json_t *decoder = json_object_get(spec, "decoder"), *section = json_object_get(spec, "model");
     read_size(section ? json_object_get(spec, "heatmap_hw") : json_object_get(decoder, "out_size_hw"), heat_h, heat_w);
-    if (section) return read_section(dec, section, err);
+    if (section) return read_section(body, dec, section, err);
     read_decoder(dec, decoder);
     return 0;
 }
@@ -159,7 +161,7 @@ int build(test *t, tn_error *err)
     if (!px) return tn_fail(err, TN_ERR_FORMAT, "%s: no pixel_values", t->dir);
     t->batch = (int)px->shape[0], t->height = (int)px->shape[2], t->width = (int)px->shape[3];
     TN_TRY(tn_backbone_configure(&body, t->hf->config, "config.json", err));
-    if (t->spec) TN_TRY(read_heatmap_model(&dec, t->spec, &hh, &hw, err));
+    if (t->spec) TN_TRY(read_heatmap_model(&body, &dec, t->spec, &hh, &hw, err));
     if (t->peft && t->spec) read_lora(&lora, t->peft);
     if (t->foreign) TN_TRY(tn_adapter_union(&lora, &t->foreign, 1, err));
     const bool full = t->spec && tn_json_bool(t->spec, "full_finetune", 0);
