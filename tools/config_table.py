@@ -7,7 +7,7 @@ src = open(os.path.join(os.path.dirname(__file__), "../src/config/schema.c"), en
 src = re.sub(r'"\n +"', "", src)  # a text of several lines
 src = re.sub(r"\n {5}", " ", src)
 KINDS = {"BOOL": "true/false", "INT": "whole number", "FLOAT": "number", "STR": "text", "PATH": "path", "SEED": "whole number of 64 bits", "STRS": "list of names", "INTS": "list of numbers", "LAYERS": "whole number, or a list of them",
-         "PAIR": "[W, H]", "NAMES": "list of names, or a pattern", "PAIRS": "mapping to numbers",
+         "PAIR": "[W, H]", "RANGE": "[least, most]", "NAMES": "list of names, or a pattern", "PAIRS": "mapping to numbers",
          "LIMIT": "whole number or fraction"}
 rows, unused = [], []
 for line in re.findall(r'^    \{("[a-z_.0-9]+", TN_S_.*)\},$', src, re.M):

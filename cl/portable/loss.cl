@@ -1,4 +1,4 @@
-/* Masked heatmap losses, value and slope together. p, t, dp [B, S] float32, mask [B] (one a sample).
+/* Masked heatmap losses, value and slope together. p, t, dp [B, S, K] float32, mask [B, K] (one a heatmap).
  * LOGITS 0: the squared error. 1: with q = sigmoid(p), of p kept to +-bound, and r = 1 - q
  *   pos_weight t r^alpha (-log q) + (1 - t)^(beta + 1) q^alpha (-log r), from the logits, where no logarithm is of a rounded 0.
  * step->inv_mask = 1 / max(sum(mask), 1e-8) over the whole batch; dp = loss scale * dloss/dp.
@@ -10,6 +10,9 @@
 #endif
 #ifndef WG
 #define WG 1
+#endif
+#ifndef HEATS
+#define HEATS 1 /* K */
 #endif
 #ifndef LOGITS
 #define LOGITS 0
@@ -27,7 +30,7 @@ __kernel void heatmap_loss(const __global float *p, const __global float *t, con
     const float inv = step->inv_mask, grad_scale = state->loss_scale;
     float sum = 0.0f;
     for (int i = (int)get_global_id(0); i < n; i += ITEMS * WG) {
-        const float m = mask[i / sample], x = p[i], y = t[i];
+        const float m = mask[i / sample * HEATS + i % HEATS], x = p[i], y = t[i];
 #if LOGITS
         const float z = clamp(x, -bound, bound), q = 1.0f / (1.0f + exp(-z)), r = 1.0f / (1.0f + exp(z));
         const float both = log1p(exp(-fabs(z))), lq = fmin(z, 0.0f) - both, lr = fmin(-z, 0.0f) - both;

@@ -232,7 +232,7 @@ static int apply_others(const tn_adapter *a, tn_engine *e, tn_error *err)
     for (int i = 0; !rc && i < e->model->n_slots; i++) {
         const tn_slot *s = &e->model->slots[i];
         char common[320];
-        if (s->group == TN_GROUP_HEAD || strstr(s->name, ".lora_")) continue;
+        if (!s->backbone) continue;
         tn_common_name(common, sizeof common, s->name);
         const tn_st_tensor *t = tn_adapter_other(a, common);
         const tn_adapter_module *x = biased(a, common);

@@ -127,11 +127,6 @@ static int check_monitor(const tn_settings *s, tn_error *err)
 
 static int check_together(const tn_settings *s, tn_error *err)
 {
-    if (s->data.sequence && s->data.sequence_length > 1)
-        return tn_fail(err, TN_ERR_CONFIG,
-                       "data.sequence.length is %d, but vit_heatmap takes single frames; set "
-                       "data.sequence.enabled=false",
-                       s->data.sequence_length);
     if (s->model.quant.block_size && s->model.quant.group_size && s->model.quant.block_size != s->model.quant.group_size)
         return tn_fail(err, TN_ERR_CONFIG, "model.quantization.block_size is %d and group_size %d; they are one thing, give one",
                        s->model.quant.block_size, s->model.quant.group_size);
@@ -177,6 +172,7 @@ static int settle(tn_config *c, tn_error *err)
     lower(c->s.model.lora.init);
     TN_TRY(tn_settle_training(&c->s, c->tree, &c->log, err));
     TN_TRY(settle_quantization(&c->s, err));
+    TN_TRY(tn_settle_frames(&c->s, &c->log, err));
     return check_together(&c->s, err);
 }
 

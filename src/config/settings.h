@@ -22,6 +22,12 @@ typedef struct tn_pairs {
     double *value;
 } tn_pairs;
 
+/** [least, most], or unset where null is allowed. */
+typedef struct tn_interval {
+    double least, most;
+    bool set;
+} tn_interval;
+
 /** [W, H], or unset where null is allowed. */
 typedef struct tn_pair {
     int w, h;
@@ -35,11 +41,15 @@ typedef struct tn_settings {
         tn_pair resize;
         bool normalize;
         double flip_prob;
+        tn_interval crop;
+        struct {
+            double brightness, contrast, saturation, hue;
+        } jitter;
         bool sequence;
         int sequence_length, sequence_stride;
     } data;
     struct {
-        char *name, *pretrained, *decoder_kind;
+        char *name, *pretrained, *frames, *heatmaps, *decoder_kind;
         bool freeze, random_init, rope_augment;
         int patch_size;
         tn_pair heat_size;
@@ -127,6 +137,7 @@ typedef enum tn_stype {
     TN_S_INTS,
     TN_S_LAYERS, /* tn_ints: numbers of layers, of which a single one may stand without brackets */
     TN_S_PAIR,
+    TN_S_RANGE, /* tn_interval */
     TN_S_NAMES,
     TN_S_PAIRS,
     TN_S_LIMIT, /* a double: how many, or below 1 a fraction; 0: all */

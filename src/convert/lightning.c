@@ -135,11 +135,6 @@ static int adapters_used(const lightning_source *s, tn_error *err)
     return 0;
 }
 
-static bool is_base(const tn_slot *s)
-{
-    return s->group != TN_GROUP_HEAD && !strstr(s->name, ".lora_");
-}
-
 /* The backbone as a Hugging Face folder, in float32. */
 static int write_base(const tn_engine *e, lightning_source *src, const json_t *config, const char *dir, tn_error *err)
 {
@@ -150,7 +145,7 @@ static int write_base(const tn_engine *e, lightning_source *src, const json_t *c
     int n = 0, rc = l && folder && weights && json ? tn_mkdirs(folder, err) : tn_oom(err);
     for (int i = 0; !rc && i < e->model->n_slots; i++) {
         const tn_slot *s = &e->model->slots[i];
-        if (!is_base(s)) continue;
+        if (!s->backbone) continue;
         l[n] = (tn_st_entry){.name = s->name, .dtype = "F32", .ndim = s->ndim, .bytes = (size_t)s->rows * (size_t)s->cols * 4};
         for (int k = 0; k < s->ndim; k++) l[n].shape[k] = s->shape[k];
         n++;
@@ -158,14 +153,16 @@ static int write_base(const tn_engine *e, lightning_source *src, const json_t *c
     if (!rc) rc = tn_st_begin(&w, weights, l, n, err);
     for (int i = 0; !rc && i < e->model->n_slots; i++) {
         float *v = NULL;
-        if (!is_base(&e->model->slots[i])) continue;
+        if (!e->model->slots[i].backbone) continue;
         rc = lightning_read_slot(&v, src, &e->model->slots[i], err);
         if (!rc) rc = tn_st_put(w, e->model->slots[i].name, v, err);
         free(v);
     }
     if (!rc) rc = tn_st_end(w, err);
     else tn_st_abort(w);
-    if (!rc) rc = tn_json_write(config, json, err);
+    json_t *own = tn_checkpoint_backbone_config(e, config);
+    if (!rc) rc = own ? tn_json_write(own, json, err) : tn_oom(err);
+    json_decref(own);
     free(l);
     free(folder);
     free(weights);
@@ -260,7 +257,7 @@ int tn_import(tn_config *c, const tn_run_options *o, const char *in, const char 
 static char *torch_name(const tn_model *m, const tn_slot *s, bool v5)
 {
     char path[320], lora[320];
-    if (s->group == TN_GROUP_HEAD) return strdup(s->name);
+    if (s->group == TN_GROUP_HEAD && !s->backbone) return strdup(s->name);
     snprintf(path, sizeof path, "%s", s->name);
     if (v5) tn_module_path(path, sizeof path, m->backbone.family, s->name);
     if (!m->lora.enabled) return tn_strf("backbone.model.%s", path);

@@ -7,6 +7,7 @@
 #include "svd.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -163,12 +164,12 @@ static int onnx_linear(emitter *e, const tn_gnode *n)
 static int onnx_patchify(emitter *e, const tn_gnode *n)
 {
     const tn_attr_patchify *a = &n->a.patchify;
-    const int64_t p = a->patch, gh = a->height / p, gw = a->width / p;
+    const int64_t p = a->patch, gh = a->height / p, gw = a->width / p, channels = 3 * (int64_t)a->frames;
     const char *x = "pixel_values";
     if (a->height % p) x = slice(e, x, 2, 0, gh * p);
     if (a->width % p) x = slice(e, x, 3, 0, gw * p);
-    x = transpose(e, reshape(e, x, 6, (int64_t[]){-1, 3, gh, p, gw, p}), 6, (int64_t[]){0, 1, 3, 5, 2, 4});
-    e->name[n->out[0]] = reshape(e, x, 4, (int64_t[]){-1, 3 * p * p, gh, gw});
+    x = transpose(e, reshape(e, x, 6, (int64_t[]){-1, channels, gh, p, gw, p}), 6, (int64_t[]){0, 1, 3, 5, 2, 4});
+    e->name[n->out[0]] = reshape(e, x, 4, (int64_t[]){-1, channels * p * p, gh, gw});
     e->image[n->out[0]] = true;
     return e->err->status;
 }
@@ -582,6 +583,12 @@ static void properties(emitter *e)
     tn_onnx_property(e->o, "input",
                      "pixel_values: RGB / 255, resized as Pillow's BILINEAR, then (x - mean) / std with mean 0.485 0.456 "
                      "0.406 and std 0.229 0.224 0.225 where normalize is imagenet");
+    char frames[160];
+    const int n = e->e->model->frames;
+    const char *heats = e->e->model->heats > 1 ? "all of them" : "the last";
+    if (n > 1)
+        snprintf(frames, sizeof frames, "%d of a clip side by side in the channels, the oldest first; heatmap: of %s", n, heats);
+    tn_onnx_property(e->o, "frames", n > 1 ? frames : "1");
     tn_onnx_property(e->o, "output", tn_loss_logits(s->training.loss) ? "heatmap: logits" : "heatmap: peak 1 at the ball");
 }
 
@@ -598,7 +605,7 @@ static int export_graph(emitter *e, const char *path)
     e->row = calloc(n, sizeof *e->row);
     e->o = tn_onnx_new();
     if (!e->name || !e->q || !e->k || !e->image || !e->row || !e->o) return tn_oom(e->err);
-    tn_onnx_port(e->o, true, "pixel_values", 4, (int64_t[]){-1, 3, m->image_h, m->image_w});
+    tn_onnx_port(e->o, true, "pixel_values", 4, (int64_t[]){-1, 3 * (int64_t)m->frames, m->image_h, m->image_w});
     int rc = 0;
     for (int i = 0; !rc && i < e->g.n_n; i++) {
         rc = tn_watch_tell(&e->e->watch, TN_PHASE_EXPORTING, tn_opcode_name(e->g.n[i].op), i, e->g.n_n, e->err);
@@ -606,7 +613,7 @@ static int export_graph(emitter *e, const char *path)
     }
     TN_TRY(rc);
     tn_onnx_rename(e->o, e->name[e->g.heat], "heatmap");
-    tn_onnx_port(e->o, false, "heatmap", 4, (int64_t[]){-1, 1, m->heat_h, m->heat_w});
+    tn_onnx_port(e->o, false, "heatmap", 4, (int64_t[]){-1, m->heats, m->heat_h, m->heat_w});
     properties(e);
     return tn_onnx_write(e->o, path, e->err);
 }

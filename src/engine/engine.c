@@ -91,8 +91,18 @@ static int build_model(tn_engine *e, const tn_hf_dir *hf, const tn_lora *other, 
     TN_TRY(tn_backbone_return(&body, s->model.return_stages.v, s->model.return_stages.n, err));
     TN_TRY(tn_decoder_of_settings(&dec, s, err));
     const tn_lora lora = other ? *other : tn_lora_of_settings(s);
-    const bool full = !lora.enabled && trains_backbone(s, hf);
-    const tn_model_spec spec = {&body, &dec, &lora, e->image_h, e->image_w, s->model.heat_size.h, s->model.heat_size.w, full};
+    const bool full = !lora.enabled && trains_backbone(s, hf), all = !strcmp(s->model.heatmaps, "all");
+    const int frames = tn_engine_frames(s);
+    const tn_model_spec spec = {.backbone = &body,
+                                .dec = &dec,
+                                .lora = &lora,
+                                .image_h = e->image_h,
+                                .image_w = e->image_w,
+                                .heat_h = s->model.heat_size.h,
+                                .heat_w = s->model.heat_size.w,
+                                .train_backbone = full,
+                                .frames = frames,
+                                .heats = all ? frames : 1};
     return tn_model_new(&e->model, &spec, e->log, err);
 }
 

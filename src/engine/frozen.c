@@ -108,7 +108,7 @@ static int keep_frame(const tn_features *f, const tn_exec *x, int i, int k, tn_e
 static int fill_batch(const tn_features *f, tn_exec *x, const tn_batch *b, tn_error *err)
 {
     const tn_engine *e = f->e;
-    const size_t image = 3 * (size_t)e->image_w * (size_t)e->image_h;
+    const size_t image = tn_engine_image_bytes(e);
     for (int k = 0; k < b->n; k += x->pass.batch) {
         const int n = TN_MIN(x->pass.batch, b->n - k);
         TN_TRY(tn_buffer_write(x->mem[x->g.pixels], 0, b->frames + (size_t)k * image, (size_t)n * image, err));

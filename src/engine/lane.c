@@ -19,7 +19,7 @@ static size_t place(size_t *end, size_t bytes)
 /* What a frame brings with it: its bytes, its features, or where those are on the device nothing. */
 static size_t bytes_of_frame(const tn_engine *e, const tn_features *f)
 {
-    if (!f) return 3 * (size_t)e->image_w * (size_t)e->image_h;
+    if (!f) return tn_engine_image_bytes(e);
     return tn_features_on_device(f) ? 0 : tn_features_frame_bytes(e);
 }
 
@@ -33,6 +33,11 @@ static bool is_last(const tn_member *m)
     return m->stage == m->n_stages - 1;
 }
 
+size_t tn_lane_label_bytes(const tn_engine *e)
+{
+    return (size_t)e->model->heats * 3 * sizeof(float);
+}
+
 /* A lane that reads no frames, or no labels, brings none. */
 static tn_lane_layout lay_out(const tn_engine *e, const tn_member *who, int batch, int micro, size_t image)
 {
@@ -41,7 +46,7 @@ static tn_lane_layout lay_out(const tn_engine *e, const tn_member *who, int batc
     const size_t micros = (size_t)TN_MAX(TN_CEIL_DIV(batch, micro), 1);
     if (tn_engine_draws_rope(e)) a.table = tn_model_drawn(e->model) * sizeof(float);
     (void)place(&a.total, micros * sizeof(tn_step_constants));
-    a.labels = place(&a.total, is_last(who) ? n * 3 * sizeof(float) : 0);
+    a.labels = place(&a.total, is_last(who) ? n * tn_lane_label_bytes(e) : 0);
     a.tables = place(&a.total, micros * a.table);
     a.frames = place(&a.total, n * a.image);
     a.parts = place(&a.total, is_last(who) ? micros * TN_PARTIALS * sizeof(float) : 0);

@@ -16,7 +16,7 @@ static bool has_group(const tn_engine *e, int g)
 
 static tn_step_constants constants_of(const tn_engine *e, const tn_step_job *j)
 {
-    const double counted = j->part ? j->part->counted : tn_engine_counted(e, &j->batch);
+    const double counted = j->part ? j->part->counted : tn_engine_counted(e, j->batch.labels, j->batch.n);
     const double inv = 1 / fmax(counted * e->model->heat_w * e->model->heat_h, 1e-8);
     tn_step_constants c = {.inv_mask = (float)inv,
                            .lr = (float)j->lr,
@@ -47,7 +47,9 @@ void tn_lane_fill(tn_lane *l, int i, const tn_step_job *j, int first, int images
     char *host = s->staging.host;
     tn_step_constants *now = (tn_step_constants *)host, c = constants_of(e, j);
     s->images = images, s->micros = TN_CEIL_DIV(images, j->micro);
-    if (l->labels && images) memcpy(host + l->at.labels, j->batch.labels + 3 * (size_t)first, (size_t)images * 3 * sizeof(float));
+    const size_t label = tn_lane_label_bytes(e);
+    if (l->labels && images)
+        memcpy(host + l->at.labels, (const char *)j->batch.labels + (size_t)first * label, (size_t)images * label);
     copy_frames(l, j, first, images, host + l->at.frames);
     for (int k = 0; k < TN_MAX(s->micros, 1); k++) {
         c.seed = tn_hash_u32((uint32_t)(seed ^ seed >> 32), (uint32_t)(j->index * 4096 + before + k * j->micro));
@@ -122,7 +124,7 @@ static int bring_constants(tn_lane *l, const tn_lane_slot *s, int k, tn_error *e
 static int bring_inputs(tn_lane *l, const tn_lane_slot *s, const tn_exec *x, const tn_step_job *j, int k, tn_error *err)
 {
     const tn_lane_layout *a = &l->at;
-    const size_t first = (size_t)k * (size_t)l->micro, n = (size_t)x->pass.batch, label = 3 * sizeof(float);
+    const size_t first = (size_t)k * (size_t)l->micro, n = (size_t)x->pass.batch, label = tn_lane_label_bytes(l->e);
     if (l->labels) TN_TRY(bring(l, s, a->labels + first * label, x->mem[x->g.labels], n * label, err));
     if (l->frames) TN_TRY(bring_frames(l, s, x, j, k * l->micro, err));
     if (a->table && x->g.rope_table >= 0 && x->mem[x->g.rope_table])

@@ -26,23 +26,6 @@ tn_loss_spec tn_engine_loss(const tn_engine *e)
     return tn_loss_named(e->s->training.loss, e->s->training.alpha, e->s->training.beta, e->s->training.pos_weight);
 }
 
-static bool teaches_empty(const tn_engine *e)
-{
-    return !strcmp(e->s->training.invisible, "negative");
-}
-
-double tn_engine_counts(const tn_engine *e, int frames, int visible)
-{
-    return teaches_empty(e) ? frames : visible;
-}
-
-double tn_engine_counted(const tn_engine *e, const tn_batch *b)
-{
-    int visible = 0;
-    for (int i = 0; i < b->n; i++) visible += b->labels[3 * i + 2] > 0;
-    return tn_engine_counts(e, b->n, visible);
-}
-
 int tn_engine_batch(const tn_engine *e, int micro)
 {
     const int batch = e->s->training.batch_size, micros = TN_CEIL_DIV(batch, micro);
@@ -83,7 +66,7 @@ tn_pass tn_engine_train_pass(const tn_engine *e, int batch, int groups)
                      .frames = true,
                      .normalize = e->s->data.normalize,
                      .sigma = (float)e->s->model.sigma,
-                     .negative = teaches_empty(e)};
+                     .negative = tn_engine_teaches_empty(e)};
 }
 
 tn_pass tn_engine_features_pass(const tn_engine *e, int batch)
@@ -109,16 +92,5 @@ tn_pass tn_engine_eval_pass(const tn_engine *e, int batch, bool loss)
                      .frames = true,
                      .normalize = e->s->data.normalize,
                      .sigma = (float)e->s->model.sigma,
-                     .negative = teaches_empty(e)};
-}
-
-tn_prep tn_engine_prep(const tn_engine *e, bool training)
-{
-    const tn_settings *s = e->s;
-    return (tn_prep){.width = e->image_w,
-                     .height = e->image_h,
-                     .heat_w = e->model->heat_w,
-                     .heat_h = e->model->heat_h,
-                     .flip_prob = training ? s->data.flip_prob : 0,
-                     .seed = (uint64_t)s->training.seed};
+                     .negative = tn_engine_teaches_empty(e)};
 }

@@ -76,6 +76,7 @@ int tn_backbone_configure(tn_backbone *b, const json_t *config, const char *wher
         return rc;
     }
     if (b->family->configure(b, config, err)) return tn_fail_in(err, where);
+    b->channels = (int)tn_json_int(config, "num_channels", tn_json_int(json_object_get(config, "model_args"), "in_chans", 3));
     b->whole = true;
     b->family->architecture->states(b);
     return 0;

@@ -65,7 +65,7 @@ static int convnext_slots(tn_model *m, tn_error *err)
     const tn_convnext *v = &m->backbone.convnext;
     const tn_parts p = {m, TN_GROUP_BACKBONE, "", err};
     int layer = 0;
-    TN_TRY(tn_parts_kernel(&p, v->names->stem, v->width[0], 3, v->patch));
+    TN_TRY(tn_parts_pixels(&p, v->names->stem, v->width[0], v->patch));
     TN_TRY(tn_parts_norm(&p, v->names->stem_norm, v->width[0]));
     for (int s = 0; s < v->n_stages; s++) TN_TRY(stage_slots(&p, v, s, &layer));
     if (!m->backbone.whole) return 0;

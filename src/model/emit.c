@@ -126,13 +126,13 @@ int tn_emit_norm2d(tn_emitter *e, int x, const char *module, int h, int w, bool 
 int tn_emit_patches(tn_emitter *e, int side)
 {
     const tn_model *m = e->m;
-    const int B = e->p->batch, h = m->image_h, w = m->image_w;
-    e->g->pixels = e->p->frames ? tn_graph_tensor(e->g, TN_G_INPUT, TN_U8, B * h, 3 * w, "frames")
-                                : tn_graph_tensor(e->g, TN_G_INPUT, TN_F32, B * 3 * h, w, "pixel_values");
-    const int cols = tn_emit_tensor(e, B * (h / side) * (w / side), 3 * side * side, "patches");
+    const int B = e->p->batch, T = m->frames, h = m->image_h, w = m->image_w;
+    e->g->pixels = e->p->frames ? tn_graph_tensor(e->g, TN_G_INPUT, TN_U8, B * T * h, 3 * w, "frames")
+                                : tn_graph_tensor(e->g, TN_G_INPUT, TN_F32, B * T * 3 * h, w, "pixel_values");
+    const int cols = tn_emit_tensor(e, B * (h / side) * (w / side), T * 3 * side * side, "patches");
     tn_gnode *n = tn_graph_node(e->g, TN_OP_PATCHIFY);
     n->in[0] = e->g->pixels, n->out[0] = cols;
-    n->a.patchify = (tn_attr_patchify){h, w, side, e->p->normalize};
+    n->a.patchify = (tn_attr_patchify){h, w, side, e->p->normalize, T};
     return cols;
 }
 

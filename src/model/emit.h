@@ -30,6 +30,8 @@ int tn_parts_kernel(const tn_parts *p, const char *module, int out, int in, int 
 /** The convolution with a bias that was added last starts as PyTorch's own do (Kaiming uniform with a = sqrt(5)); fan_in: in * k *
  * k. */
 void tn_parts_plain(const tn_parts *p, int fan_in);
+/** The same of what reads the frames of a sample (tn_emit_patches): [out, 3 * frames, side, side]. */
+int tn_parts_pixels(const tn_parts *p, const char *module, int out, int side);
 
 /* ---- nodes (emit.c, emit_linear.c) ---- */
 
@@ -74,8 +76,8 @@ tn_gpart tn_emit_part(const tn_emitter *e, const char *module);
 int tn_emit_linear(tn_emitter *e, int x, const tn_gpart *parts, int n_parts, const char *name);
 /** The same of one module. */
 int tn_emit_module(tn_emitter *e, int x, const char *module, const char *name);
-/** What comes into a backbone ([B*3*H, W] values or [B*H, 3*W] bytes), cut into patches [B*P, 3*side*side]; what does not fill a
- * patch at the right and below is left out. */
+/** What comes into a backbone ([B*T*3*H, W] values or [B*T*H, 3*W] bytes, T frames of a sample), cut into patches
+ * [B*P, T*3*side*side]; what does not fill a patch at the right and below is left out. */
 int tn_emit_patches(tn_emitter *e, int side);
 /** The policy of layer.i; those that the pass's mask has no bit for are made again. */
 int tn_emit_policy(const tn_pass *p, int i);

@@ -1,7 +1,10 @@
-/* The head: a 1x1 convolution to the heatmap, over the sum of a decoder's maps. A 1x1 convolution commutes with bilinear resizing
+/* The head: a 1x1 convolution to the heatmaps, over the sum of a decoder's maps. A 1x1 convolution commutes with bilinear resizing
  * and with sums (the weights of each target pixel sum to 1, so the bias does too), so each map goes through it first: its
- * one channel is resized, not all of the map's. A convolution before it becomes one to one channel, of so many less products. */
+ * few channels are resized, not all of the map's. A convolution before it becomes one to one channel, of so many less products. */
 #include "emit.h"
+
+#include <stdio.h>
+#include <string.h>
 
 tn_map_list tn_map_alone(const tn_feature *f)
 {
@@ -11,7 +14,7 @@ tn_map_list tn_map_alone(const tn_feature *f)
 int tn_head_slots(tn_model *m, tn_error *err)
 {
     const tn_parts p = {m, TN_GROUP_HEAD, "", err};
-    TN_TRY(tn_parts_conv(&p, "head.conv", 1, m->dec.kind->width(m), 1, true));
+    TN_TRY(tn_parts_conv(&p, "head.conv", m->heats, m->dec.kind->width(m), 1, true));
     if (m->dec.head_std > 0 || !m->dec.kind->scales) m->slots[m->n_slots - 2].init_std = m->dec.head_std;
     else tn_parts_plain(&p, m->dec.kind->width(m));
     return 0;
@@ -45,16 +48,25 @@ static tn_feature conv_one_emit(tn_emitter *e, const tn_feature *f, int row, int
     return y;
 }
 
+/* The map through all of a convolution, where several heatmaps read it. */
+static tn_feature conv_emit(tn_emitter *e, const tn_feature *f, int conv)
+{
+    const tn_slot *w = &e->m->slots[conv];
+    char module[200];
+    snprintf(module, sizeof module, "%.*s", (int)(strlen(w->name) - strlen(".weight")), w->name);
+    return tn_emit_conv(e, f, module, 1, w->shape[2] / 2, "share");
+}
+
 /* The map behind its convolution, the reduction of all maps and the head's own, each of them linear: their matrices are multiplied
  * first, from the head's single row on. all: the row of the reduction, -1: there is none. */
 static tn_feature projected(tn_emitter *e, const tn_map_list *maps, int i, int all)
 {
     const int conv = maps->conv[i], outs = conv >= 0 ? e->m->slots[conv].rows : 0;
-    if (conv >= 0)
+    if (conv >= 0 && e->m->heats == 1)
         return conv_one_emit(e, &maps->f[i], row_emit(e, all, conv, all >= 0 ? i * outs : 0, i == 0), e->m->slots[conv].shape[2]);
     tn_gpart part = tn_emit_part(e, "head.conv");
     if (i) part.bias = -1;
-    tn_feature y = maps->f[i];
+    tn_feature y = conv >= 0 ? conv_emit(e, &maps->f[i], conv) : maps->f[i];
     y.tensor = tn_emit_linear(e, y.tensor, &part, 1, "head");
     y.channels = part.cols;
     return y;

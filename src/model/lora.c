@@ -96,7 +96,7 @@ static void save_whole(tn_lora_modules *f)
         tn_slot *s = &m->slots[i];
         char path[200], module[200];
         const char *dot = strrchr(s->name, '.');
-        if (s->group != TN_GROUP_BACKBONE || !dot) continue;
+        if (!s->backbone || !dot) continue;
         snprintf(module, sizeof module, "%.*s", (int)(dot - s->name), s->name);
         tn_module_path(path, sizeof path, m->backbone.family, module);
         if (is_saved_whole(m, module, path)) train_with_adapter(s, true);

@@ -63,6 +63,7 @@ typedef struct tn_backbone {
     const struct tn_family *family;
     int layers;                  /* those of the graph that are called layer.i, each with activations to keep or to make again */
     int patch;                   /* pixels; the image is a multiple of it. 0: any image */
+    int channels;                /* of its images as stored: 3, or of a checkpoint of several frames 3 for each */
     int first_state, last_state; /* of the checkpoint's hidden_states those that are maps */
     int returned[TN_MAX_FEATURES], n_returned; /* which of them are handed out, ascending */
     bool whole;                                /* nothing of the checkpoint's lies behind the last of these */
@@ -242,6 +243,8 @@ typedef struct tn_slot {
     float init_std;   /* 0: what init says; of TN_INIT_CONSTANT: the value; of TN_INIT_DIRECTIONS: points */
     float lora_scale; /* of a lora_A or lora_B */
     bool saved_whole; /* of modules_to_save */
+    bool backbone;    /* a backbone's checkpoint has it, whichever group trains it */
+    int frames; /* of what reads a sample's frames, shape[1] holding the channels of each, the oldest first: how many; else 0 */
 } tn_slot;
 
 struct tn_model {
@@ -249,6 +252,7 @@ struct tn_model {
     tn_decoder dec;
     tn_lora lora;
     int image_h, image_w, heat_h, heat_w;
+    int frames, heats; /* of a sample: images side by side as channels, the oldest first; heatmaps, of the last ones */
     bool train_backbone;
     tn_slot *slots;
     int n_slots, cap_slots;
@@ -262,6 +266,7 @@ typedef struct tn_model_spec {
     const tn_lora *lora;
     int image_h, image_w, heat_h, heat_w; /* pixels: the image as the backbone takes it, the heatmap positive */
     bool train_backbone;
+    int frames, heats; /* of a sample; 0: 1 */
 } tn_model_spec;
 /** log may be NULL. */
 int tn_model_new(tn_model **out, const tn_model_spec *spec, const tn_log *log, tn_error *err);
@@ -298,7 +303,7 @@ struct tn_pass {
     uint64_t kept;  /* bit l: layer.l of the backbone keeps its activations although recompute is set */
     bool merged;    /* adapters are in the matrices already (tn_store_merge): none are beside them */
     bool unfused;   /* the graph as it is emitted: no operation goes into the product before it */
-    bool frames;    /* in come frames [B*H, 3*W] of RGB bytes and labels [B, 3] (x, y in heatmap pixels, visible), not pixel
+    bool frames;    /* in come frames [B*T*H, 3*W] of RGB bytes and labels [B*K, 3] (x, y in heatmap pixels, visible), not pixel
                      * values, target and mask */
     bool normalize; /* frames: by ImageNet's mean and deviation; else to [0, 1] */
     float sigma;    /* frames: of the target's Gaussian, heatmap pixels */

@@ -18,6 +18,7 @@ typedef char tn_attr_none;
 typedef struct tn_attr_patchify {
     int height, width, patch;
     bool normalize; /* frames of bytes: by ImageNet's mean and deviation; else to [0, 1] */
+    int frames;     /* of a sample: T */
 } tn_attr_patchify;
 /** Heatmap size, the Gaussian's deviation in its pixels, and whether a frame without a ball asks for an empty heatmap. */
 typedef struct tn_attr_target {
@@ -116,7 +117,7 @@ typedef enum tn_again { TN_AGAIN_NEVER, TN_AGAIN_CHEAP, TN_AGAIN_DEAR } tn_again
 /* clang-format off */
 /* What is read -> what is written; x is [rows, cols], slots are tn_gnode.w. */
 #define TN_FORWARD_OPERATIONS(X) \
-    /* pixels [B*3*H, W] float32 or frames [B*H, 3*W] of bytes -> columns [B*P, 3*p*p] */ \
+    /* pixels [B*T*3*H, W] float32 or frames [B*T*H, 3*W] of bytes -> columns [B*P, T*3*p*p] */ \
     X(PATCHIFY, patchify, tn_attr_patchify, 1, 1, moves, none, NEVER, 0, 0) \
     /* x -> t [rows, sum of ranks]: dropout(x) A^T of each adapted part, side by side; small, so it is kept, and nothing
      * reads x again for it alone */ \
@@ -169,9 +170,9 @@ typedef enum tn_again { TN_AGAIN_NEVER, TN_AGAIN_CHEAP, TN_AGAIN_DEAR } tn_again
     X(DORA_SCALE, dora_scale, tn_attr_none, 0, 2, dora_scale, none, NEVER, 0, 0) \
     /* u, g, v or -1, 1/n -> g*u (+ v) + bias; the norms get no gradient */ \
     X(DORA, dora, tn_attr_none, 4, 1, few, dora, DEAR, TN_IN0 | TN_IN2, 0) \
-    /* labels [B, 3] (x, y, visible) -> target [B*S, 1], mask [B, 1] */ \
+    /* labels [B*K, 3] (x, y, visible), K heatmaps of a sample -> target [B*S, K], mask [B, K] */ \
     X(TARGET, target, tn_attr_target, 1, 2, moves, none, NEVER, 0, 0) \
-    /* heat, target, mask -> dheat, partial [TN_PARTIALS, 1] */ \
+    /* heat [B*S, K], target, mask -> dheat, partial [TN_PARTIALS, 1] */ \
     X(LOSS, loss, tn_attr_none, 3, 2, function, loss, NEVER, 0, 0)
 
 /* Gradients of slots are added to the store; those of tensors are new tensors. */

@@ -9,6 +9,7 @@ static int slot(const tn_parts *p, const char *name, tn_slot s)
     char full[200];
     snprintf(full, sizeof full, "%s%s", p->prefix, name);
     s.group = p->group;
+    s.backbone = p->group == TN_GROUP_BACKBONE;
     s.trainable = !s.buffer && (p->group == TN_GROUP_HEAD || p->m->train_backbone);
     return tn_model_add(p->m, s, full) < 0 ? tn_oom(p->err) : 0;
 }
@@ -83,4 +84,12 @@ void tn_parts_plain(const tn_parts *p, int fan_in)
 {
     tn_slot *weight = &p->m->slots[p->m->n_slots - 2];
     weight->init = TN_INIT_LORA_A, weight->init_fan = fan_in;
+}
+
+int tn_parts_pixels(const tn_parts *p, const char *module, int out, int side)
+{
+    const int first = p->m->n_slots, frames = p->m->frames;
+    TN_TRY(tn_parts_kernel(p, module, out, 3 * frames, side));
+    p->m->slots[first].frames = frames;
+    return 0;
 }

@@ -45,7 +45,7 @@ static int vit_slots(tn_model *m, tn_error *err)
     TN_TRY(tn_parts_add(&p, k->cls, 3, (int[]){1, 1, d}, TN_INIT_TRUNC));
     if (v->registers) TN_TRY(tn_parts_add(&p, k->registers, 3, (int[]){1, v->registers, d}, TN_INIT_TRUNC));
     if (v->pos_mode) TN_TRY(tn_parts_add(&p, k->positions, 3, (int[]){1, 1 + v->pos_h * v->pos_w, d}, TN_INIT_TRUNC));
-    TN_TRY(tn_parts_kernel(&p, k->patch, d, 3, side));
+    TN_TRY(tn_parts_pixels(&p, k->patch, d, side));
     for (int i = 0; i < m->backbone.layers; i++) {
         const int first = m->n_slots;
         TN_TRY(block_slots(&p, v, i));

@@ -13,8 +13,6 @@ static int activation(tn_fn *fn, const char *name, tn_error *err)
 
 int tn_common_config(tn_fn *act, const json_t *c, tn_error *err)
 {
-    const long long channels = tn_json_int(c, "num_channels", 3);
-    if (channels != 3) return tn_fail(err, TN_ERR_FORMAT, "config.json: num_channels %lld; only 3 (RGB) is known", channels);
     return activation(act, tn_json_str(c, "hidden_act", "gelu"), err);
 }
 

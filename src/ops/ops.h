@@ -195,8 +195,9 @@ int tn_spread_channels(tn_ctx *c, const tn_tensor *z, float k, int sample_rows, 
 typedef struct tn_patches {
     int height, width, patch;
     bool normalize; /* bytes: by ImageNet's mean and deviation; else to [0, 1] */
+    int frames;     /* T, of a sample */
 } tn_patches;
-/** pixels: values [B*3*height, width] float32, or RGB bytes [B*height, 3*width] -> cols [B*P, 3*patch*patch]. */
+/** pixels: values [B*T*3*height, width] float32, or RGB bytes [B*T*height, 3*width] -> cols [B*P, T*3*patch*patch]. */
 int tn_patchify(tn_ctx *c, const tn_tensor *pixels, const tn_patches *p, tn_tensor *cols, tn_error *err);
 /** What a sample's tokens are made of: patches [B*P, D], cls [1, D], registers [n_reg, D], pos [1+P, D] or NULL. */
 typedef struct tn_tokens {
@@ -306,17 +307,17 @@ bool tn_loss_logits(const char *name);
  * (they take pos_weight). */
 tn_loss_spec tn_loss_named(const char *name, double alpha, double beta, double pos_weight);
 bool tn_loss_same(const tn_loss_spec *a, const tn_loss_spec *b);
-/** The heatmaps that labels ask for. */
+/** The heatmaps that labels ask for, K of each sample. */
 typedef struct tn_target_spec {
     int height, width;
     float sigma;   /* of the Gaussian, heatmap pixels */
     bool negative; /* a frame without a ball asks for an empty heatmap (its mask is 1), instead of for nothing (0) */
 } tn_target_spec;
-/** labels [B, 3] float32 (x, y in heatmap pixels, visible) -> target [B*S, 1] (a Gaussian of peak 1 at the ball; 0 where none is
- * visible) and mask [B, 1] (1 where it is, and everywhere where `negative`). */
+/** labels [B*K, 3] float32 (x, y in heatmap pixels; 1 visible, 0 not, -1 no label) -> target [B*S, K] (a Gaussian of peak 1 at the
+ * ball; 0 where none is visible) and mask [B, K] (1 where it is, and where `negative` wherever there is a label). */
 int tn_heatmap_target(tn_ctx *c, const tn_tensor *labels, const tn_target_spec *s, tn_tensor *target, tn_tensor *mask,
                       tn_error *err);
-/** heat, target, dheat [B*S, 1] float32, mask [B, 1]; partial [TN_PARTIALS, 1]: the loss is their sum. The step's inv_mask
+/** heat, target, dheat [B*S, K] float32, mask [B, K]; partial [TN_PARTIALS, 1]: the loss is their sum. The step's inv_mask
  * multiplies both, the loss scale dheat alone. */
 int tn_heatmap_loss(tn_ctx *c, const tn_tensor *heat, const tn_tensor *target, const tn_tensor *mask, const tn_loss_spec *spec,
                     tn_tensor *dheat, tn_tensor *partial, tn_error *err);

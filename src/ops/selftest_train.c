@@ -7,22 +7,24 @@
 #define ACT (t->act)
 #define ERR (t->err)
 
-/* The ball inside, on the border, outside and invisible, which asks for nothing and for an empty heatmap; a narrow and a wide
- * Gaussian. */
+/* The ball inside, on the border, outside and invisible, which asks for nothing and for an empty heatmap, and a frame without a
+ * label, one and several of a sample; a narrow and a wide Gaussian. */
 static int heatmap_target(tn_trial *t)
 {
-    const int B = 4, h = 5 + 6 * t->size, w = 7 + 10 * t->size, S = h * w;
-    const float fw = (float)w, fh = (float)h, labels[] = {0.3f * fw, 0.6f * fh, 1, 0, fh - 1, 1, fw + 1.5f, -0.75f, 1, 2, 2, 0};
+    const int n = 6, h = 5 + 6 * t->size, w = 7 + 10 * t->size, S = h * w;
+    const float fw = (float)w, fh = (float)h,
+                labels[] = {0.3f * fw, 0.6f * fh, 1, 0, fh - 1, 1, fw + 1.5f, -0.75f, 1, 2, 2, 0, 1, 3, -1, 3, 1, 1};
     const float sigma[] = {0.3f, 2, 50};
     tn_tensor *l, *target, *mask;
-    float want_mask[4], *want = tn_trial_host(t, (size_t)(B * S));
-    TN_TRY(tn_trial_put(t, TN_F32, B, 3, labels, &l));
+    float want_mask[6], *want = tn_trial_host(t, (size_t)(n * S));
+    TN_TRY(tn_trial_put(t, TN_F32, n, 3, labels, &l));
     if (!want) return tn_oom(ERR);
-    for (size_t k = 0; k < 2 * TN_COUNT(sigma); k++) {
+    for (int k = 0; k < 2 * (int)TN_COUNT(sigma); k++) {
+        const int K = 1 + k % 3, B = n / K;
         const tn_target_spec spec = {h, w, sigma[k / 2], k % 2};
-        const tn_ref_target ref = {B, h, w, sigma[k / 2], k % 2};
-        TN_TRY(tn_trial_out(t, TN_F32, B * S, 1, &target));
-        TN_TRY(tn_trial_out(t, TN_F32, B, 1, &mask));
+        const tn_ref_target ref = {B, h, w, sigma[k / 2], k % 2, K};
+        TN_TRY(tn_trial_out(t, TN_F32, B * S, K, &target));
+        TN_TRY(tn_trial_out(t, TN_F32, B, K, &mask));
         TN_TRY(tn_heatmap_target(t->c, l, &spec, target, mask, ERR));
         tn_ref_heatmap_target(&ref, labels, want, want_mask);
         TN_TRY(tn_trial_compare(t, target, want));
@@ -32,32 +34,35 @@ static int heatmap_target(tn_trial *t)
 }
 
 typedef struct {
-    int B, S;
+    int B, S, K;
     tn_tensor *p, *y, *m;
-    float *hp, target[3 * 1000], mask[3];
+    float *hp, *target, mask[3 * 3];
 } heatmaps;
 
 /* The last one has no ball; logits far beyond where sigmoid rounds to 0 and 1, too. */
 static int heatmaps_make(tn_trial *t, heatmaps *h)
 {
-    const int n = h->B * h->S;
-    for (int i = 0; i < n; i++) h->target[i] = i < 2 * h->S ? (float)tn_rng_uniform(&t->rng) : 0;
-    TN_TRY(tn_trial_in(t, TN_F32, n, 1, &h->p, &h->hp));
+    const int rows = h->B * h->S, n = rows * h->K;
+    h->target = tn_trial_host(t, (size_t)n);
+    if (!h->target) return tn_oom(ERR);
+    for (int i = 0; i < n; i++) h->target[i] = i < n / 3 * 2 ? (float)tn_rng_uniform(&t->rng) : 0;
+    TN_TRY(tn_trial_in(t, TN_F32, rows, h->K, &h->p, &h->hp));
     for (int i = 0; i < 12; i++) h->hp[i] *= (float)(1 << i);
     if (!t->c->dry) TN_TRY(tn_tensor_set(t->c->dev, h->p, h->hp, ERR));
-    TN_TRY(tn_trial_put(t, TN_F32, n, 1, h->target, &h->y));
-    return tn_trial_put(t, TN_F32, h->B, 1, h->mask, &h->m);
+    TN_TRY(tn_trial_put(t, TN_F32, rows, h->K, h->target, &h->y));
+    return tn_trial_put(t, TN_F32, h->B, h->K, h->mask, &h->m);
 }
 
 static int loss_one(tn_trial *t, const heatmaps *h, const tn_loss_spec *spec)
 {
     tn_tensor *dp, *part;
-    float partial[TN_PARTIALS], *want = tn_trial_host(t, (size_t)(h->B * h->S));
-    TN_TRY(tn_trial_out(t, TN_F32, h->B * h->S, 1, &dp));
+    float partial[TN_PARTIALS], *want = tn_trial_host(t, (size_t)(h->B * h->S * h->K));
+    TN_TRY(tn_trial_out(t, TN_F32, h->B * h->S, h->K, &dp));
     TN_TRY(tn_trial_out(t, TN_F32, TN_PARTIALS, 1, &part));
     if (!want) return tn_oom(ERR);
     TN_TRY(tn_heatmap_loss(t->c, h->p, h->y, h->m, spec, dp, part, ERR));
-    const tn_ref_loss ref = {h->B, h->S, spec->logits, spec->alpha, spec->beta, spec->pos_weight, spec->bound, 1.0 / (2 * h->S)};
+    const tn_ref_loss ref = {h->B, h->S, spec->logits, spec->alpha, spec->beta, spec->pos_weight, spec->bound, 1.0 / (2 * h->S),
+                             h->K};
     double l = tn_ref_heatmap_loss(&ref, h->hp, h->target, h->mask, want), sum = 0;
     TN_TRY(tn_trial_compare(t, dp, want));
     if (t->c->dry) return 0;
@@ -71,11 +76,15 @@ static int losses(tn_trial *t)
 {
     const tn_loss_spec specs[] = {tn_loss_named("mse", 0, 0, 0), tn_loss_named("focal", 2, 4, 0), tn_loss_named("focal", 0.5, 0, 0),
                                   tn_loss_named("bce", 0, 0, 3), tn_loss_named("wbce", 0, 0, 1.5)};
-    heatmaps h = {.B = 3, .S = 35 + 400 * t->size, .mask = {1, 0, 1}};
-    const tn_step_constants now = {.seed = TN_TRIAL_SEED, .inv_mask = 1.0f / (float)(2 * h.S)};
-    TN_TRY(heatmaps_make(t, &h));
-    TN_TRY(tn_ctx_step(t->c, &now, ERR));
-    for (size_t i = 0; i < TN_COUNT(specs); i++) TN_TRY(loss_one(t, &h, &specs[i]));
+    const int mark = t->n;
+    for (int K = 1; K <= 3; K++) {
+        heatmaps h = {.B = 3, .S = 35 + 400 * t->size, .K = K, .mask = {1, 0, 1, 1, 0, 0, 1, 0, 1}};
+        const tn_step_constants now = {.seed = TN_TRIAL_SEED, .inv_mask = 1.0f / (float)(2 * h.S)};
+        TN_TRY(heatmaps_make(t, &h));
+        TN_TRY(tn_ctx_step(t->c, &now, ERR));
+        for (size_t i = 0; i < TN_COUNT(specs); i++) TN_TRY(loss_one(t, &h, &specs[i]));
+        tn_trial_rewind(t, mark);
+    }
     return 0;
 }
 

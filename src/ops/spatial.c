@@ -23,10 +23,10 @@ static int patchify_runs(tn_ctx *c, const tn_tensor *frames, const tn_patches *p
 {
     enum { RUN = 8 };
     tn_options o;
-    const size_t items = (size_t)cols->rows * (size_t)(p->patch * p->patch / RUN);
+    const size_t items = (size_t)cols->rows * (size_t)(p->frames * p->patch * p->patch / RUN);
     TN_TRY(tn_options_set(&o, err, "-DVW=%d -DRUNS=%d", RUN, p->patch / RUN));
-    tn_arg args[] = {TN_BUF(frames->mem), TN_BUF(cols->mem),  TN_INT(p->height),
-                     TN_INT(p->width),    TN_INT(cols->rows), TN_INT(p->normalize)};
+    tn_arg args[] = {TN_BUF(frames->mem), TN_BUF(cols->mem), TN_INT(p->height),   TN_INT(p->width),
+                     TN_INT(cols->rows),  TN_INT(p->frames), TN_INT(p->normalize)};
     return tn_spatial_run(c, &(tn_spatial_kernel){TOKENS, "patchify_runs", o.s, cols->dtype}, items, 1, args, TN_COUNT(args), err);
 }
 
@@ -45,9 +45,9 @@ int tn_patchify(tn_ctx *c, const tn_tensor *pixels, const tn_patches *p, tn_tens
     tn_dtype act;
     TN_TRY(tn_storage(&act, "cutting patches", TN_LIST(cols), bytes ? NULL : TN_LIST(pixels), err));
     if (bytes && aligned && c->dev->info.type != TN_DEVICE_CPU) return patchify_runs(c, pixels, p, cols, err);
-    tn_arg args[] = {TN_BUF(pixels->mem), TN_BUF(cols->mem),  TN_INT(p->height),   TN_INT(p->width),
-                     TN_INT(p->patch),    TN_INT(cols->rows), TN_INT(p->normalize)};
-    return tokens_run(c, bytes ? "patchify_bytes" : "patchify", cols, (size_t)p->patch * 3, (size_t)cols->rows, args,
+    tn_arg args[] = {TN_BUF(pixels->mem), TN_BUF(cols->mem),  TN_INT(p->height), TN_INT(p->width),
+                     TN_INT(p->patch),    TN_INT(cols->rows), TN_INT(p->frames), TN_INT(p->normalize)};
+    return tokens_run(c, bytes ? "patchify_bytes" : "patchify", cols, (size_t)(p->patch * 3 * p->frames), (size_t)cols->rows, args,
                       (int)TN_COUNT(args) - !bytes, err);
 }
 

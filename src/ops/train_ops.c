@@ -10,10 +10,12 @@
 int tn_heatmap_target(tn_ctx *c, const tn_tensor *labels, const tn_target_spec *s, tn_tensor *target, tn_tensor *mask,
                       tn_error *err)
 {
-    tn_arg args[] = {TN_BUF(labels->mem), TN_BUF(target->mem),  TN_BUF(mask->mem), TN_INT(s->height),
-                     TN_INT(s->width),    TN_INT(labels->rows), TN_FLT(s->sigma),  TN_INT(s->negative)};
-    const tn_range range = {2, {(size_t)s->height * (size_t)s->width, (size_t)labels->rows}, {64, 1}};
-    return tn_op_run(c, "portable/target.cl", "heatmap_target", "", args, TN_COUNT(args), &range, err);
+    tn_options o;
+    TN_TRY(tn_options_set(&o, err, "-DHEATS=%d", mask->cols));
+    tn_arg args[] = {TN_BUF(labels->mem), TN_BUF(target->mem), TN_BUF(mask->mem), TN_INT(s->height),
+                     TN_INT(s->width),    TN_INT(mask->rows),  TN_FLT(s->sigma),  TN_INT(s->negative)};
+    const tn_range range = {2, {(size_t)(s->height * s->width * mask->cols), (size_t)mask->rows}, {64, 1}};
+    return tn_op_run(c, "portable/target.cl", "heatmap_target", o.s, args, TN_COUNT(args), &range, err);
 }
 
 bool tn_loss_logits(const char *name)
@@ -42,13 +44,13 @@ bool tn_loss_same(const tn_loss_spec *a, const tn_loss_spec *b)
 int tn_heatmap_loss(tn_ctx *c, const tn_tensor *heat, const tn_tensor *target, const tn_tensor *mask, const tn_loss_spec *s,
                     tn_tensor *dheat, tn_tensor *partial, tn_error *err)
 {
-    const int n = heat->rows, sample = heat->rows / mask->rows;
+    const int n = heat->rows * heat->cols, sample = n / mask->rows;
     const int wg = c->dev->info.type == TN_DEVICE_CPU ? 1 : (int)TN_MIN(c->dev->info.max_work_group, 128u);
     tn_options o;
     tn_dtype act;
     TN_TRY(tn_ctx_step_ready(c, err));
     TN_TRY(tn_storage(&act, "the loss", TN_LIST(heat), TN_LIST(target, mask, dheat, partial), err));
-    TN_TRY(tn_options_set(&o, err, "-DLOGITS=%d -DITEMS=%d -DWG=%d", s->logits, TN_PARTIALS, wg));
+    TN_TRY(tn_options_set(&o, err, "-DLOGITS=%d -DITEMS=%d -DWG=%d -DHEATS=%d", s->logits, TN_PARTIALS, wg, mask->cols));
     tn_arg args[] = {TN_BUF(heat->mem), TN_BUF(target->mem),  TN_BUF(mask->mem), TN_BUF(dheat->mem), TN_BUF(partial->mem),
                      TN_INT(n),         TN_INT(sample),       TN_FLT(s->alpha),  TN_FLT(s->beta),    TN_FLT(s->pos_weight),
                      TN_FLT(s->bound),  TN_BUF(c->constants), TN_BUF(c->state)};

@@ -37,8 +37,16 @@ static tn_backbone shortened(const tn_model *m)
 static int small_model(tn_model **out, const tn_model *m, tn_error *err)
 {
     const tn_backbone b = shortened(m);
-    const tn_model_spec spec = {
-        &b, m->with_decoder ? &m->dec : NULL, &m->lora, m->image_h, m->image_w, m->heat_h, m->heat_w, m->train_backbone};
+    const tn_model_spec spec = {.backbone = &b,
+                                .dec = m->with_decoder ? &m->dec : NULL,
+                                .lora = &m->lora,
+                                .image_h = m->image_h,
+                                .image_w = m->image_w,
+                                .heat_h = m->heat_h,
+                                .heat_w = m->heat_w,
+                                .train_backbone = m->train_backbone,
+                                .frames = m->frames,
+                                .heats = m->heats};
     return tn_model_new(out, &spec, NULL, err);
 }
 

@@ -127,23 +127,29 @@ void tn_ref_deform(const tn_ref_deformable *a, tn_real *o);
 /** From d_o [batch*N, D]. */
 void tn_ref_deform_backward(const tn_ref_deformable *a, const tn_real *d_o, tn_real *dvalue, tn_real *dsamples);
 
-void tn_ref_patchify(const tn_real *pixels, int batch, int h, int w, int patch, tn_real *cols);
-/** From RGB bytes [batch, h, w, 3]: / 255, then by ImageNet's mean and deviation when asked for. */
-void tn_ref_patchify_bytes(const uint8_t *frames, int batch, int h, int w, int patch, bool normalize, tn_real *cols);
+typedef struct tn_ref_patches {
+    int batch, frames, h, w, patch;
+} tn_ref_patches;
+/** pixels [batch, frames * 3, h, w] -> cols [batch * patches, frames * 3 * patch * patch]. */
+void tn_ref_patchify(const tn_ref_patches *s, const tn_real *pixels, tn_real *cols);
+/** From RGB bytes [batch, frames, h, w, 3]: / 255, then by ImageNet's mean and deviation when asked for. */
+void tn_ref_patchify_bytes(const tn_ref_patches *s, const uint8_t *frames, bool normalize, tn_real *cols);
 typedef struct tn_ref_target {
     int batch, height, width;
     double sigma;
     bool negative; /* frames without a ball count: their mask is 1 */
+    int heats;     /* of a sample */
 } tn_ref_target;
-/** labels [batch, 3]: x, y, visible -> target [batch, height, width], mask [batch]. */
+/** labels [batch, heats, 3]: x, y, visible (-1: no label) -> target [batch, height, width, heats], mask [batch, heats]. */
 void tn_ref_heatmap_target(const tn_ref_target *t, const tn_real *labels, tn_real *target, tn_real *mask);
 
 typedef struct tn_ref_loss {
-    int batch, sample; /* pixels of a sample */
+    int batch, sample; /* pixels of a heatmap */
     bool logits;       /* as tn_loss_spec */
     double alpha, beta, pos_weight, bound, inv_mask;
+    int heats; /* of a sample */
 } tn_ref_loss;
-/** Returns the loss; dp may be NULL. mask has one value a sample. */
+/** Returns the loss; dp may be NULL. p, t, dp [batch, sample, heats], mask [batch, heats]. */
 double tn_ref_heatmap_loss(const tn_ref_loss *l, const tn_real *p, const tn_real *t, const tn_real *mask, tn_real *dp);
 /** A gradient's norm and what it makes of a step (tn_clip): returns the factor, 0 where the norm is not finite, and moves the
  * loss scale (good: steps since it changed) as torch.amp.GradScaler does where `scaling`. */

@@ -237,35 +237,45 @@ void tn_ref_nearest_backward(const tn_ref_resize *r, const tn_real *dy, tn_real 
         for (size_t k = 0; k < c; k++) dz[nearest_of(r, p) * c + k] += dy[(size_t)p * c + k];
 }
 
-/* Element e of column row r comes from sample b, channel c, pixel (y, x). */
+/* Element e of column row r comes from that image of all samples, channel c, pixel (y, x). */
 typedef struct {
-    int b, c, y, x;
+    int image, c, y, x;
 } spatial_source;
 
-static spatial_source patch_source(int r, int e, int h, int w, int patch)
+static int patch_elements(const tn_ref_patches *s)
 {
-    const int gw = w / patch, gh = h / patch, i = r % (gw * gh);
-    return (spatial_source){r / (gw * gh), e / (patch * patch), i / gw * patch + e / patch % patch, i % gw * patch + e % patch};
+    return s->frames * 3 * s->patch * s->patch;
 }
 
-void tn_ref_patchify(const tn_real *pixels, int batch, int h, int w, int patch, tn_real *cols)
+static int patch_rows(const tn_ref_patches *s)
 {
-    const int k = 3 * patch * patch, rows = batch * (h / patch) * (w / patch);
-    for (int i = 0; i < rows * k; i++) {
-        const spatial_source s = patch_source(i / k, i % k, h, w, patch);
-        cols[i] = pixels[(((size_t)s.b * 3 + (size_t)s.c) * (size_t)h + (size_t)s.y) * (size_t)w + (size_t)s.x];
+    return s->batch * (s->h / s->patch) * (s->w / s->patch);
+}
+
+static spatial_source patch_source(const tn_ref_patches *s, int r, int e)
+{
+    const int p = s->patch, gw = s->w / p, gh = s->h / p, i = r % (gw * gh), channel = e / (p * p);
+    return (spatial_source){r / (gw * gh) * s->frames + channel / 3, channel % 3, i / gw * p + e / p % p, i % gw * p + e % p};
+}
+
+void tn_ref_patchify(const tn_ref_patches *p, const tn_real *pixels, tn_real *cols)
+{
+    const int k = patch_elements(p);
+    for (int i = 0; i < patch_rows(p) * k; i++) {
+        const spatial_source s = patch_source(p, i / k, i % k);
+        cols[i] = pixels[(((size_t)s.image * 3 + (size_t)s.c) * (size_t)p->h + (size_t)s.y) * (size_t)p->w + (size_t)s.x];
     }
 }
 
-void tn_ref_patchify_bytes(const uint8_t *frames, int batch, int h, int w, int patch, bool normalize, tn_real *cols)
+void tn_ref_patchify_bytes(const tn_ref_patches *p, const uint8_t *frames, bool normalize, tn_real *cols)
 {
     static const tn_real mean[] = {(tn_real)0.485, (tn_real)0.456, (tn_real)0.406},
                          deviation[] = {(tn_real)0.229, (tn_real)0.224, (tn_real)0.225};
-    const int k = 3 * patch * patch, rows = batch * (h / patch) * (w / patch);
-    for (int i = 0; i < rows * k; i++) {
-        const spatial_source s = patch_source(i / k, i % k, h, w, patch);
-        const tn_real v =
-            (tn_real)frames[(((size_t)s.b * (size_t)h + (size_t)s.y) * (size_t)w + (size_t)s.x) * 3 + (size_t)s.c] / 255;
+    const int k = patch_elements(p);
+    for (int i = 0; i < patch_rows(p) * k; i++) {
+        const spatial_source s = patch_source(p, i / k, i % k);
+        const size_t line = (size_t)s.image * (size_t)p->h + (size_t)s.y;
+        const tn_real v = (tn_real)frames[(line * (size_t)p->w + (size_t)s.x) * 3 + (size_t)s.c] / 255;
         cols[i] = normalize ? (v - mean[s.c]) / deviation[s.c] : v;
     }
 }
@@ -273,12 +283,12 @@ void tn_ref_patchify_bytes(const uint8_t *frames, int batch, int h, int w, int p
 void tn_ref_heatmap_target(const tn_ref_target *t, const tn_real *labels, tn_real *target, tn_real *mask)
 {
     const int area = t->height * t->width;
-    for (int b = 0; b < t->batch; b++) {
-        const tn_real *l = labels + 3 * b;
-        mask[b] = l[2] > 0 || t->negative ? 1 : 0;
+    for (int k = 0; k < t->batch * t->heats; k++) {
+        const tn_real *l = labels + 3 * k;
+        mask[k] = l[2] > 0 || (t->negative && l[2] >= 0) ? 1 : 0;
         for (int i = 0; i < area; i++) {
             const double dx = i % t->width - l[0], dy = i / t->width - l[1];
-            target[(size_t)b * (size_t)area + (size_t)i] =
+            target[(size_t)(k / t->heats * area + i) * (size_t)t->heats + (size_t)(k % t->heats)] =
                 l[2] > 0 ? (tn_real)exp(-(dx * dx + dy * dy) / (2 * t->sigma * t->sigma)) : 0;
         }
     }

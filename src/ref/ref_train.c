@@ -21,8 +21,9 @@ static double cross_entropy(const tn_ref_loss *l, double x, double t, double *sl
 double tn_ref_heatmap_loss(const tn_ref_loss *l, const tn_real *p, const tn_real *t, const tn_real *mask, tn_real *dp)
 {
     double sum = 0;
-    for (int i = 0; i < l->batch * l->sample; i++) {
-        double m = mask[i / l->sample] * l->inv_mask, slope = 2.0 * ((double)p[i] - t[i]);
+    const int sample = l->sample * l->heats;
+    for (int i = 0; i < l->batch * sample; i++) {
+        double m = mask[i / sample * l->heats + i % l->heats] * l->inv_mask, slope = 2.0 * ((double)p[i] - t[i]);
         sum += m * (l->logits ? cross_entropy(l, p[i], t[i], &slope) : pow((double)p[i] - t[i], 2));
         if (dp) dp[i] = (tn_real)(m * slope);
     }

@@ -6,7 +6,7 @@ int tn_exec_patchify(const tn_call *k)
 {
     tn_tensor x = tn_call_in(k, 0), y = tn_call_out(k, 0);
     const tn_attr_patchify *a = &k->n->a.patchify;
-    const tn_patches p = {a->height, a->width, a->patch, a->normalize};
+    const tn_patches p = {a->height, a->width, a->patch, a->normalize, a->frames};
     return tn_patchify(k->c, &x, &p, &y, k->err);
 }
 

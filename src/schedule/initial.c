@@ -88,7 +88,15 @@ static void directions(float *v, const tn_slot *s)
     }
 }
 
-int tn_initial(float *v, const tn_slot *s, uint64_t seed, tn_error *err)
+void tn_inflate(float *v, const tn_slot *s)
+{
+    const size_t T = (size_t)s->frames, one = (size_t)s->cols / T, n = (size_t)s->rows * (size_t)s->cols;
+    for (size_t r = (size_t)s->rows; r-- > 0;)
+        for (size_t t = T; t-- > 0;) memmove(v + (r * T + t) * one, v + r * one, one * sizeof *v);
+    for (size_t i = 0; i < n; i++) v[i] /= (float)T;
+}
+
+static int initial_of_one(float *v, const tn_slot *s, uint64_t seed, tn_error *err)
 {
     const size_t n = (size_t)s->rows * (size_t)s->cols;
     const double fan = s->init_fan > 0 ? s->init_fan : 1;
@@ -96,5 +104,14 @@ int tn_initial(float *v, const tn_slot *s, uint64_t seed, tn_error *err)
     if (s->init == TN_INIT_TRUNC) return truncated(v, n, r, s->ndim == 2 ? fmin(0.02 * sqrt(768 / fan), 0.08) : 0.02, err);
     if (s->init == TN_INIT_DIRECTIONS) directions(v, s);
     for (size_t i = 0; i < n && s->init != TN_INIT_DIRECTIONS; i++) v[i] = value(s, &r, fan);
+    return 0;
+}
+
+int tn_initial(float *v, const tn_slot *s, uint64_t seed, tn_error *err)
+{
+    tn_slot one = *s;
+    if (s->frames > 1) one.shape[1] /= s->frames, one.cols /= s->frames;
+    TN_TRY(initial_of_one(v, &one, seed, err));
+    if (s->frames > 1) tn_inflate(v, s);
     return 0;
 }

@@ -168,7 +168,7 @@ for line in "flip_prob: 0.0" "length: 3" 'compute_dtype: "bf16"' "epochs: 1" "gr
 done
 says "unknown key 'runtimes'" $T train --config "$W/printed.yaml" --dry-run runtimes.x=1
 "$T" train --dry-run >"$W/out" 2>&1
-for line in "flip_prob: 0.5" "length: 1" "epochs: 30" "grad_clip_norm: 1.0" "lr: 0.001" "weight_decay: 0.01" "warmup_epochs: 1"; do
+for line in "flip_prob: 0.5" "length: 3" "epochs: 30" "grad_clip_norm: 1.0" "lr: 0.001" "weight_decay: 0.01" "warmup_epochs: 1"; do
   grep -qxE " +$line" "$W/out" && ok || bad "the shipped configurations no longer say $line"
 done
 

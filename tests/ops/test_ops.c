@@ -436,7 +436,7 @@ static const char *const loss_names[] = {"mse", "focal", "bce", "wbce"};
 START_TEST(loss_slopes)
 {
     const tn_loss_spec l = tn_loss_named(loss_names[_i], 2, 4, 3);
-    const tn_ref_loss loss = {2, 6, l.logits, l.alpha, l.beta, l.pos_weight, l.bound, 0.1};
+    const tn_ref_loss loss = {2, 6, l.logits, l.alpha, l.beta, l.pos_weight, l.bound, 0.1, 1};
     float p[12], t[12], mask[2] = {1, 1}, dp[12];
     fill(p, 12, "p");
     for (int i = 0; i < 12; i++) t[i] = (float)(i % 4) / 3;

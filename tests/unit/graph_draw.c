@@ -508,9 +508,10 @@ void draw_begin(drawing *d, tn_graph *g, tn_model *m, uint64_t seed, int recompu
 
 static void draw_pixels(drawing *d)
 {
-    d->g->pixels = tn_graph_tensor(d->g, TN_G_INPUT, TN_F32, DRAW_B * 3 * DRAW_H, DRAW_W, "pixels");
-    tn_gnode *n = node(d, TN_OP_PATCHIFY, d->g->pixels, DRAW_B * DRAW_P, 3);
-    n->a.patchify = (tn_attr_patchify){DRAW_H, DRAW_W, 1, false};
+    const int frames = 1 + below(d, 3);
+    d->g->pixels = tn_graph_tensor(d->g, TN_G_INPUT, TN_F32, DRAW_B * frames * 3 * DRAW_H, DRAW_W, "pixels");
+    tn_gnode *n = node(d, TN_OP_PATCHIFY, d->g->pixels, DRAW_B * DRAW_P, frames * 3);
+    n->a.patchify = (tn_attr_patchify){DRAW_H, DRAW_W, 1, false, frames};
     const int columns = n->out[0];
     keep(d, draw_linear(d, columns, DRAW_C));
 }
@@ -518,18 +519,19 @@ static void draw_pixels(drawing *d)
 void draw_end(drawing *d, int image)
 {
     tn_graph *g = d->g;
-    g->heat = draw_linear(d, image, 1);
+    const int heats = 1 + below(d, 3);
+    g->heat = draw_linear(d, image, heats);
     const int rows = g->t[g->heat].rows;
     const bool labels = chance(d, 0.5);
-    g->target = tn_graph_tensor(g, labels ? TN_G_ACT : TN_G_INPUT, TN_F32, rows, 1, "target");
-    g->mask = tn_graph_tensor(g, labels ? TN_G_ACT : TN_G_INPUT, TN_F32, DRAW_B, 1, "mask");
+    g->target = tn_graph_tensor(g, labels ? TN_G_ACT : TN_G_INPUT, TN_F32, rows, heats, "target");
+    g->mask = tn_graph_tensor(g, labels ? TN_G_ACT : TN_G_INPUT, TN_F32, DRAW_B, heats, "mask");
     if (labels) {
-        g->labels = tn_graph_tensor(g, TN_G_INPUT, TN_F32, DRAW_B, 3, "labels");
+        g->labels = tn_graph_tensor(g, TN_G_INPUT, TN_F32, DRAW_B * heats, 3, "labels");
         tn_gnode *n = tn_graph_node(g, TN_OP_TARGET);
         n->in[0] = g->labels, n->out[0] = g->target, n->out[1] = g->mask;
         n->a.target = (tn_attr_target){DRAW_H, DRAW_W, 1, chance(d, 0.5)};
     }
-    const int d_heat = tensor(d, rows, 1, "d.heat");
+    const int d_heat = tensor(d, rows, heats, "d.heat");
     g->loss = tn_graph_tensor(g, TN_G_OUTPUT, TN_F32, TN_PARTIALS, 1, "loss");
     tn_gnode *n = tn_graph_node(g, TN_OP_LOSS);
     n->in[0] = g->heat, n->in[1] = g->target, n->in[2] = g->mask;

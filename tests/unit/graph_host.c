@@ -74,7 +74,7 @@ static double mask(const host_call *k, float p, uint32_t salt, size_t i)
 static void host_patchify(const host_call *k)
 {
     const tn_attr_patchify *a = &k->n->a.patchify;
-    tn_ref_patchify(k->in[0], k->B, a->height, a->width, a->patch, k->out[0]);
+    tn_ref_patchify(&(tn_ref_patches){k->B, a->frames, a->height, a->width, a->patch}, k->in[0], k->out[0]);
 }
 
 /* Columns from `at` on of the output: A B^T of dense rows. */
@@ -337,13 +337,13 @@ static void host_dora(const host_call *k)
 static void host_target(const host_call *k)
 {
     const tn_attr_target *a = &k->n->a.target;
-    const tn_ref_target t = {k->B, a->height, a->width, a->sigma, a->negative};
+    const tn_ref_target t = {k->B, a->height, a->width, a->sigma, a->negative, k->h->g->t[k->n->out[1]].cols};
     tn_ref_heatmap_target(&t, k->in[0], k->out[0], k->out[1]);
 }
 
 static void host_loss(const host_call *k)
 {
-    const tn_ref_loss l = {.batch = k->B, .sample = k->rows / k->B, .inv_mask = k->h->inv_mask};
+    const tn_ref_loss l = {.batch = k->B, .sample = k->rows / k->B, .inv_mask = k->h->inv_mask, .heats = k->cols};
     k->out[1][0] = tn_ref_heatmap_loss(&l, k->in[0], k->in[1], k->in[2], NULL);
 }
 

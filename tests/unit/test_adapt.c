@@ -36,7 +36,7 @@ static built build_skipping(const tn_lora *lora, bool quantised, char *skipped)
     const tn_quant_spec q = {.enabled = quantised, .type = TN_Q_NF4, .skip = {.v = &skipped, .n = skipped != NULL}};
     ck_assert_int_eq(tn_backbone_configure(&v, c, "test", &e), 0);
     json_decref(c);
-    ck_assert_msg(!tn_model_new(&b.m, &(tn_model_spec){&v, NULL, lora, 32, 32, 0, 0, false}, NULL, &e), "%s", e.message);
+    ck_assert_msg(!tn_model_new(&b.m, &(tn_model_spec){&v, NULL, lora, 32, 32, 0, 0, false, 1, 1}, NULL, &e), "%s", e.message);
     ck_assert_msg(!tn_store_new(&b.st, device(), b.m, &q, TN_F32, false, false, &e), "%s", e.message);
     ck_assert_int_eq(tn_store_init(b.st, TN_GROUP_BACKBONE, 5, &e), 0);
     ck_assert_int_eq(tn_store_init(b.st, TN_GROUP_LORA, 5, &e), 0);

@@ -246,7 +246,7 @@ static double mean_loss(bench *t)
     tn_error e = {0};
     double sum;
     must(tn_forward(t->e, &t->b, heat, &sum, &e), &e);
-    return sum / (tn_engine_counted(t->e, &t->b) * AREA);
+    return sum / (tn_engine_counted(t->e, t->b.labels, t->b.n) * AREA);
 }
 
 static float *values_of(bench *t, int slot, bool gradient)

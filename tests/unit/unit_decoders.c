@@ -16,7 +16,7 @@ static int deformable_over_tiny(tn_model **m, const tn_deformable *d, tn_error *
     ck_assert_msg(!tn_backbone_configure(&body, config, "config.json", err), "%s", err->message);
     json_decref(config);
     const tn_decoder dec = {.kind = tn_decoder_find("deformable_fpn"), .deformable = *d};
-    const tn_model_spec spec = {&body, &dec, NULL, 64, 96, 16, 24, false};
+    const tn_model_spec spec = {.backbone = &body, .dec = &dec, .image_h = 64, .image_w = 96, .heat_h = 16, .heat_w = 24};
     return tn_model_new(m, &spec, NULL, err);
 }
 
