@@ -98,6 +98,13 @@ one("convnext_stages", cases + "convnextv2", 64, *fpn, "model.backbone.return_st
 one("convnext_dora", cases + "dinov3_convnext", 64, *fpn, *lora, "model.lora.use_dora=true")
 one("convnext_qlora_quant", cases + "dinov3_convnext", 64, *fpn, *lora, "model.quantization.enabled=true")
 one("vit_stages", cases + "dinov3", 64, *fpn, "model.backbone.return_stages=[1,2]")
+fpn, hrnet = ["model.decoder.kind=fpn", "model.fpn.lateral_dim=24"], ["model.decoder.kind=hrnet", "model.hrnet.widths=[8,12,16,20]"]
+one("fpn", cases + "dinov3", 64, *fpn)
+one("fpn_concat", cases + "dinov3", 64, *fpn, "model.fpn.fuse=concat", "model.heatmap.size=[19,11]", image=(80, 48))  # 1x2 to 3x5
+one("hrnet", cases + "dinov3", 64, *hrnet, "model.heatmap.size=[19,11]", image=(80, 48))
+one("convnext_fpn", cases + "dinov3_convnext", 64, *fpn, "model.backbone.freeze=false")
+one("convnext_fpn_lora", cases + "convnext", 64, *fpn, "model.lora.enabled=true", "model.lora.r=4", "model.fpn.fuse=concat")
+one("convnext_hrnet", cases + "dinov3_convnext", 64, *hrnet, "model.hrnet.out_channels=10")
 good = sum(k for _, _, k in rows)
 with open(os.path.join(out, "onnx.json"), "w", encoding="utf-8") as f:
     json.dump({"versions": {"onnx": onnx.__version__, "onnxruntime": ort.__version__}, "checks": [[n, e, bool(k)] for n, e, k in rows]}, f, indent=1)

@@ -376,7 +376,7 @@ static int onnx_grid(emitter *e, const tn_gnode *n)
 static float factor_of(int in, int out)
 {
     float f = (float)out / (float)in;
-    while ((int)floorf((float)in * f) < out) f = nextafterf(f, INFINITY);
+    while ((int)floor((double)in * (double)f) < out) f = nextafterf(f, INFINITY);
     return f;
 }
 
