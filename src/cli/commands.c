@@ -175,7 +175,8 @@ const tn_command tn_commands[] = {
      "usage: tracknet export --checkpoint DIR --out FILE.onnx|DIR [options] [KEY=VALUE ...]\n\n"
      "  --checkpoint DIR    <output_dir>/best or /last\n"
      "  --adapter DIR       a PEFT adapter instead of the checkpoint's own\n"
-     "  --out FILE.onnx     ONNX, opset 17: adapters merged, pixel_values [batch, 3, H, W] -> heatmap [batch, 1, h, w]\n"
+     "  --out FILE.onnx     ONNX, opset 17: adapters merged, pixel_values [batch, 3, H, W] -> heatmap [batch, 1, h, w];\n"
+     "                      of windows of T frames 3 T channels in, and as many heatmaps as the model has\n"
      "  --out DIR           model.safetensors with the Python project's names, config.json and config.yaml\n"
      "  --spelling v4|v5    backbone names as transformers 4 or 5 has them  (DIR; default v4)\n" CONFIG_HELP DEVICE_HELP,
      "checkpoint adapter out spelling " CONFIG_OPTIONS " " DEVICE_OPTIONS, tn_cmd_export},

@@ -108,14 +108,17 @@ typedef struct {
 /* DETR's sine positions, normalised: a quarter of the columns are sines of y, a quarter its cosines, turn about, and so of x. */
 static void sine_positions(float *to, int h, int w, int width)
 {
-    const double turn = 2 * M_PI;
-    for (int i = 0; i < h * w; i++)
-        for (int c = 0; c < width; c++) {
-            const int k = c % (width / 2);
-            const double at = c < width / 2 ? (i / w + 0.5) / (h + 1e-6) : (i % w + 0.5) / (w + 1e-6);
-            const double angle = at * turn / pow(10000, 2 * (k / 2) / (width / 2.0));
-            *to++ = (float)(k % 2 ? cos(angle) : sin(angle));
+    const int half = width / 2;
+    for (int c = 0; c < width; c++) {
+        const int k = c % half, n = c < half ? h : w;
+        const double period = pow(10000, 2 * (k / 2) / (width / 2.0));
+        for (int i = 0; i < n; i++) { /* of a row of positions, or of a column */
+            const double angle = (i + 0.5) / (n + 1e-6) * (2 * M_PI) / period;
+            const float v = (float)(k % 2 ? cos(angle) : sin(angle));
+            const size_t first = c < half ? (size_t)i * (size_t)w : (size_t)i, step = c < half ? 1 : (size_t)w;
+            for (int j = 0; j < (c < half ? w : h); j++) to[(first + (size_t)j * step) * (size_t)width + (size_t)c] = v;
         }
+    }
 }
 
 static int positions_emit(encoder *n, tn_error *err)
