@@ -10,9 +10,14 @@ import torch, torch.nn as nn, torch.nn.functional as F
 from safetensors.torch import save_file
 from torchvision.ops import FeaturePyramidNetwork
 import transformers as tf
+from transformers.models.deformable_detr import modeling_deformable_detr as detr
 
 
 def resize(x, size): return F.interpolate(x, size=tuple(size), mode="bilinear", align_corners=False)
+
+
+def levels_of(fpn, maps, size):
+    return [resize(m, size) for m in fpn(OrderedDict((str(i), m) for i, m in enumerate(maps))).values()]
 
 
 class Pyramid(nn.Module):
@@ -23,8 +28,7 @@ class Pyramid(nn.Module):
         if fuse == "concat": self.reduce = nn.Conv2d(len(channels) * dim, dim, 1)
 
     def forward(self, maps):
-        levels = self.fpn(OrderedDict((str(i), m) for i, m in enumerate(maps))).values()
-        levels = [resize(m, self.size) for m in levels]
+        levels = levels_of(self.fpn, maps, self.size)
         return self.reduce(torch.cat(levels, 1)) if hasattr(self, "reduce") else sum(levels)
 
 
@@ -64,6 +68,52 @@ class Branches(nn.Module):
         return resize(self.head(maps[0]), self.size)
 
 
+class EncoderLayer(nn.Module):
+    def __init__(self, dim, heads, levels, points):
+        super().__init__()
+        config = tf.DeformableDetrConfig(d_model=dim, num_feature_levels=levels, disable_custom_kernels=True)
+        self.self_attn = detr.DeformableDetrMultiscaleDeformableAttention(config, num_heads=heads, n_points=points)
+        self.linear1, self.linear2 = nn.Linear(dim, 4 * dim), nn.Linear(4 * dim, dim)
+        self.norm1, self.norm2 = nn.LayerNorm(dim), nn.LayerNorm(dim)
+
+    def forward(self, x, pos, reference, sizes):
+        start = torch.tensor([0] + [h * w for h, w in sizes]).cumsum(0)[:-1]
+        y = self.self_attn(x, encoder_hidden_states=x, position_embeddings=pos, reference_points=reference,
+                           spatial_shapes=torch.tensor(sizes), spatial_shapes_list=sizes, level_start_index=start)[0]
+        x = self.norm1(x + y)
+        return self.norm2(x + self.linear2(F.relu(self.linear1(x))))
+
+
+class Encoder(nn.Module):
+    """Deformable DETR's encoder over all maps, without dropout, and the pyramid over what comes out."""
+
+    def __init__(self, channels, dim, heads, layers, points, lateral, size):
+        super().__init__()
+        levels = len(channels)
+        self.size = size
+        self.level_embed = nn.Parameter(torch.randn(levels, dim))
+        self.input_proj = nn.ModuleList([nn.Conv2d(c, dim, 1) for c in channels])
+        self.encoder = nn.Module()
+        self.encoder.layers = nn.ModuleList([EncoderLayer(dim, heads, levels, points) for _ in range(layers)])
+        self.output_proj = nn.Conv2d(dim, lateral, 1)
+        self.fpn = FeaturePyramidNetwork([lateral] * levels, lateral)
+        self.sine = detr.DeformableDetrSinePositionEmbedding(dim // 2, normalize=True)
+
+    def forward(self, maps):
+        maps = [p(x) for p, x in zip(self.input_proj, maps)]
+        rows = lambda x: x.flatten(2).transpose(1, 2)
+        pos = torch.cat([rows(self.sine(x.shape, x.device, x.dtype)) + e for x, e in zip(maps, self.level_embed)], 1)
+        sizes = [tuple(x.shape[-2:]) for x in maps]
+        middles = [torch.cartesian_prod((torch.arange(h).double() + 0.5) / h, (torch.arange(w).double() + 0.5) / w).flip(-1)
+                   for h, w in sizes]
+        reference = torch.cat(middles)[None, :, None].expand(len(maps[0]), -1, len(maps), 2).to(maps[0].dtype)
+        x = torch.cat([rows(m) for m in maps], 1)
+        for layer in self.encoder.layers: x = layer(x, pos, reference, sizes)
+        levels = zip(x.split([h * w for h, w in sizes], 1), sizes)
+        maps = [self.output_proj(l.transpose(1, 2).unflatten(2, s)) for l, s in levels]
+        return sum(levels_of(self.fpn, maps, self.size))
+
+
 def vit_maps(backbone, x):
     config = backbone.config
     tokens = backbone(pixel_values=x).last_hidden_state[:, 1 + config.num_register_tokens:]
@@ -91,6 +141,10 @@ def model_of(backbone, section, size):
     if "hrnet" in section:
         d = section["hrnet"]
         return Model(backbone, Branches(channels, d["widths"], d["num_units"], d["out_channels"], size), d["out_channels"])
+    if "deformable_encoder" in section:
+        d = section["deformable_encoder"]
+        encoder = Encoder(channels, *(d[k] for k in ("d_model", "nhead", "num_encoder_layers", "n_points", "lateral_dim")), size)
+        return Model(backbone, encoder, d["lateral_dim"])
     d = section["fpn"]
     return Model(backbone, Pyramid(channels, d["lateral_dim"], d["fuse"], size), d["lateral_dim"])
 
@@ -99,7 +153,8 @@ def f32(d): return {k: v.detach().to(torch.float32).contiguous() for k, v in d.i
 
 
 def stir(name, p):
-    if p.dim() > 1: p.data.normal_(0, 0.7 / p[0].numel() ** 0.5)
+    if "sampling_offsets" in name: p.data.normal_(0, 0.1 if p.dim() > 1 else 1.5)
+    elif p.dim() > 1: p.data.normal_(0, 0.7 / p[0].numel() ** 0.5)
     elif name.endswith("weight") and ("norm" in name or ".1." in name): p.data.uniform_(0.7, 1.3)
     elif "lambda" in name: p.data.uniform_(0.5, 1.5)
     else: p.data.normal_(0, 0.1)
@@ -159,3 +214,5 @@ if __name__ == "__main__":
     case(out + "/train_vit_fpn", fpn(24, "sum"), (11, 17), True)
     case(out + "/train_vit_fpn_concat", fpn(16, "concat"), (12, 20), True)
     case(out + "/train_vit_hrnet", dict(decoder=dict(kind="hrnet"), hrnet=hrnet), (11, 17), False)
+    encoder = dict(d_model=24, nhead=3, num_encoder_layers=2, n_points=3, lateral_dim=12)
+    case(out + "/train_vit_deformable", dict(decoder=dict(kind="deformable_fpn"), deformable_encoder=encoder), (11, 17), True)

@@ -226,6 +226,18 @@ START_TEST(tensors_are_checked)
     tn_tensor huge = tn_view(NULL, TN_BF16, 1 << 20, (1 << 12) + 1);
     ck_assert_int_eq(tn_dropout(&ctx, &huge, &huge, (tn_mask){0.5f, 1}, false, false, &err), TN_ERR_ARGUMENT);
     ck_assert_int_eq(tn_options_set(&o, &err, "%300d", 1), TN_ERR_ARGUMENT);
+    const tn_levels two = {2, {3, 1}, {2, 2}}; /* 8 cells */
+    tn_tensor value = tn_view(NULL, TN_F32, 8, 32), samples = tn_view(NULL, TN_F32, 8, 3 * 4 * 2 * 2), to = value;
+    tn_deform deform = {&value, &samples, &two, 4, 2};
+    ck_assert_msg(!tn_deform_forward(&ctx, &deform, &to, &err), "%s", err.message);
+    deform.points = 3;
+    ck_assert_int_eq(tn_deform_forward(&ctx, &deform, &to, &err), TN_ERR_ARGUMENT);
+    ck_assert_ptr_nonnull(strstr(err.message, "samples [8, 48]"));
+    deform.points = 200;
+    ck_assert_int_eq(tn_deform_dvalue(&ctx, &deform, &to, &value, &err), TN_ERR_ARGUMENT);
+    ck_assert_ptr_nonnull(strstr(err.message, "more than 256"));
+    tn_tensor embed = tn_view(NULL, TN_F32, 3, 32); /* a level too many */
+    ck_assert_int_eq(tn_level_positions(&ctx, &two, &value, &embed, &to, &err), TN_ERR_ARGUMENT);
 }
 END_TEST
 
