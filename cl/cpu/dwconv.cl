@@ -1,91 +1,194 @@
-/* Depthwise 3x3 convolutions on CPU devices, padding 1, channels last: x, y [B*H*W, C], t [9][C] (dw_repack), C a multiple of 16.
- * An item takes `span` rows of one image, of which there are per_image runs. */
+/* Depthwise convolutions on CPU devices, stride 1, channels last: x [images * H * W, C], y [images * OH * OW, C], C a multiple of 16,
+ * t [C / 16][K * K + 1][16] (dw_pack): the taps and the bias. An item takes up to BLOCKS blocks of 16 channels of up to TILE columns and
+ * walks down `span` rows of y. It reads each row of x once, in pieces as long as its channels, and widens it into a ring of the K rows
+ * that an output depends on, block by block: so they stay in a core's cache and are read from there in a line. */
 #undef VW
 #define VW 16
 #include "common.h"
 #include "vectors.h"
-#ifndef FLIP
-#define FLIP 0 /* 1: the kernel turned round, which is the backward towards the input */
+#ifndef K
+#define K 7
 #endif
+#ifndef WT
+#define WT 0
+#endif
+#ifndef FLIP
+#define FLIP 0 /* 1: the kernel turned round and no bias, which is the backward towards the input */
+#endif
+#define TAPS (K * K)
+#define TILE 64             /* columns of y, at most */
+#define COLS (WIDE ? 8 : 4) /* of them in registers */
+#define SEEN (TILE + 2 * K) /* columns of x that they depend on, in whole steps of COLS or K */
+#define BLOCKS 4
+/* What a caller's registers are handed to must not become a call. */
+#define INLINE inline __attribute__((always_inline))
 
-#define TAP(k) LDV(0, t, (FLIP ? 8 - (k) : (k)) * C + c)
-
-/* One pixel, all channels: memory is walked as it lies, and a row's neighbours are in the cache. there: bit k is neighbour k. */
-inline void conv_pixel(const __global act_t *x, const __global float *t, __global act_t *y, size_t at, int W, int C, uint there)
+/* w [C, 1, K, K], and a bias [C] or zeros. Items (C, TAPS + 1). */
+__kernel void dw_pack(const __global TYPE(WT) *w, const __global float *bias, __global float *t, int C, int has_bias)
 {
-    const __global act_t *center = x + at;
-    for (int c = 0; c < C; c += 16) {
-        float16 s = (float16)(0.0f);
-        if (there == 0x1ff)
-            UNROLL(k, 9) s = fma(TAP(k), LDV(ACT, center + ((k / 3 - 1) * W + k % 3 - 1) * C, c), s);
-        else
-            for (int k = 0; k < 9; k++)
-                if (there >> k & 1) s = fma(TAP(k), LDV(ACT, center + ((k / 3 - 1) * W + k % 3 - 1) * C, c), s);
-        STV(ACT, y, at + c, s);
-    }
+    const int c = (int)get_global_id(0), k = (int)get_global_id(1);
+    if (c >= C || k > TAPS) return;
+    const float v = k < TAPS ? LD(WT, w, c * TAPS + (FLIP ? TAPS - 1 - k : k)) : has_bias ? bias[c] : 0.0f;
+    t[((size_t)(c / 16) * (TAPS + 1) + k) * 16 + c % 16] = v;
 }
 
-/* Items (runs, B). */
-__kernel __attribute__((reqd_work_group_size(1, 1, 1))) void dw_conv(const __global act_t *x, const __global float *t,
-                                                                     __global act_t *y, int H, int W, int C, int span)
+/* Where an item is: its channels, its columns and rows of y, and columns of x from `from` on. */
+typedef struct {
+    int c, blocks, j, n, first, last, from;
+    size_t part;
+} place;
+
+inline place my_place(int OH, int OW, int C, int pad, int span, int tile)
 {
-    const int first = (int)get_global_id(0) * span, last = min(H, first + span);
-    const size_t image = get_global_id(1) * (size_t)H;
-    for (int i = first; i < last; i++) {
-        const uint rows = (i > 0 ? 7u : 0u) | 0x38u | (i + 1 < H ? 0x1c0u : 0u);
-        for (int j = 0; j < W; j++) {
-            const uint columns = (j > 0 ? 0x49u : 0u) | 0x92u | (j + 1 < W ? 0x124u : 0u);
-            conv_pixel(x, t, y, ((image + i) * W + j) * C, W, C, rows & columns);
-        }
-    }
+    place p;
+    const int g = (int)get_global_id(0), groups = (C / 16 + BLOCKS - 1) / BLOCKS, runs = (OH + span - 1) / span,
+              tiles = (OW + tile - 1) / tile;
+    p.c = 16 * BLOCKS * (g % groups);
+    p.blocks = min(BLOCKS, (C - p.c) / 16);
+    p.j = g / groups * tile;
+    p.n = min(tile, OW - p.j);
+    p.first = (int)get_global_id(1) * span;
+    p.last = min(OH, p.first + span);
+    p.from = p.j - pad;
+    p.part = (get_global_id(2) * runs + get_global_id(1)) * tiles + g / groups;
+    return p;
 }
 
-/* Both gradients, with the windows of x and dy in registers. partial [runs of all images][9][C]. Items (C/16, runs, B). */
-__kernel __attribute__((reqd_work_group_size(1, 1, 1))) void dw_back(const __global act_t *x, const __global act_t *dy,
-                                                                     const __global float *t, __global act_t *dx,
-                                                                     __global float *partial, int H, int W, int C, int span,
-                                                                     int per_image)
+/* A row of each block stands `step` vectors from that of the one before. */
+#define RING_STEP (K * SEEN)
+#define ROW(ring, k) ((ring) + (size_t)(k)*SEEN * 16)
+
+/* Columns `first` to first + n - 1 of row i of an image at x; zeros outside of it. The row below is asked for. */
+inline void widen(__global float *to, int step, const __global act_t *x, int i, int first, int n, int H, int W, int C, int blocks)
 {
-    const int c = 16 * (int)get_global_id(0), first = (int)get_global_id(1) * span, last = min(H, first + span);
-    const size_t image = get_global_id(2) * (size_t)H, run = get_global_id(2) * per_image + get_global_id(1);
-    float16 w[9], sum[9];
-    UNROLL(k, 9)
-    {
-        w[k] = LDV(0, t, (8 - k) * C + c);
-        sum[k] = (float16)(0.0f);
+    const bool there = i >= 0 && i < H;
+    const int begin = there ? clamp(-first, 0, n) : n, end = there ? clamp(W - first, begin, n) : n;
+    const __global act_t *row = x + ((size_t)(there ? i : 0) * W + first) * C;
+    for (int j = begin; i + 1 < H && j < end; j++)
+        for (int b = 0; b < blocks; b += 32 / (int)sizeof(act_t)) PREFETCH(row + (size_t)(W + j) * C + 16 * b);
+    for (int b = 0; b < blocks; b++) {
+        for (int j = 0; j < begin; j++) VEC(to, b * step + j) = (float16)(0.0f);
+        for (int j = end; j < n; j++) VEC(to, b * step + j) = (float16)(0.0f);
     }
-    for (int i = first; i < last; i++) {
-        float16 v[9], g[9]; /* windows of x and dy: 3 rows of 3 columns */
-        size_t row[3];
-        bool there[3];
-        UNROLL(r, 3)
+    for (int j = begin; j < end; j++)
+        for (int b = 0; b < blocks; b++) VEC(to, b * step + j) = LDV(ACT, row, (size_t)j * C + 16 * b);
+}
+
+/* COLS sums from column j on over the rows of taps ky to end - 1; `oldest`: the ring's row for the first tap. */
+INLINE void convolve(float16 *acc, const __global float *ring, const __global float *t, int j, int oldest, int ky, int end)
+{
+    for (; ky < end; ky++) {
+        const __global float *from = ROW(ring, (oldest + ky) % K) + 16 * j;
+        float16 v[COLS + K - 1];
+        UNROLL(s, COLS + K - 1) v[s] = VEC(from, s);
+        UNROLL(k, K)
         {
-            there[r] = i + r > 0 && i + r <= H;
-            row[r] = (image + (there[r] ? i + r - 1 : i)) * W * C + c;
-            v[3 * r] = g[3 * r] = (float16)(0.0f);
-            v[3 * r + 1] = there[r] ? LDV(ACT, x, row[r]) : (float16)(0.0f);
-            g[3 * r + 1] = there[r] ? LDV(ACT, dy, row[r]) : (float16)(0.0f);
-        }
-        for (int j = 0; j < W; j++) {
-            float16 s = (float16)(0.0f);
-            UNROLL(r, 3)
-            {
-                const bool next = there[r] && j + 1 < W;
-                v[3 * r + 2] = next ? LDV(ACT, x, row[r] + (size_t)(j + 1) * C) : (float16)(0.0f);
-                g[3 * r + 2] = next ? LDV(ACT, dy, row[r] + (size_t)(j + 1) * C) : (float16)(0.0f);
-            }
-            UNROLL(k, 9)
-            {
-                s = fma(w[k], g[k], s);
-                sum[k] = fma(g[4], v[k], sum[k]);
-            }
-            STV(ACT, dx, row[1] + (size_t)j * C, s);
-            UNROLL(r, 3)
-            {
-                v[3 * r] = v[3 * r + 1], v[3 * r + 1] = v[3 * r + 2];
-                g[3 * r] = g[3 * r + 1], g[3 * r + 1] = g[3 * r + 2];
-            }
+            const float16 w = VEC(t, ky * K + k);
+            UNROLL(q, COLS) acc[q] = fma(w, v[q + k], acc[q]);
         }
     }
-    UNROLL(k, 9) STV(0, partial, (run * 9 + k) * C + c, sum[k]);
+}
+
+/* Items (groups of BLOCKS blocks * tiles, runs, images): `tile` columns of y to a tile. Scratch: the ring. */
+__kernel __attribute__((reqd_work_group_size(1, 1, 1))) void dw_conv(const __global act_t *x, const __global float *t,
+                                                                     __global act_t *y, int H, int W, int OH, int OW, int C, int pad,
+                                                                     int span, int tile P_SCRATCH)
+{
+    const place p = my_place(OH, OW, C, pad, span, tile);
+    const int seen = (p.n + COLS - 1) / COLS * COLS + K - 1, slot = slot_take(busy, slots);
+    __global float *ring = slot_at(scratch, (size_t)slot * slot_floats);
+    x += get_global_id(2) * (size_t)H * W * C + p.c;
+    y += (get_global_id(2) * (size_t)OH * OW + p.j) * C + p.c;
+    t += (size_t)(p.c / 16) * (TAPS + 1) * 16;
+    for (int k = 0; k < K - 1; k++) widen(ROW(ring, k), RING_STEP, x, p.first - pad + k, p.from, seen, H, W, C, p.blocks);
+    for (int i = p.first, oldest = 0; i < p.last; i++, oldest = (oldest + 1) % K) {
+        widen(ROW(ring, (oldest + K - 1) % K), RING_STEP, x, i - pad + K - 1, p.from, seen, H, W, C, p.blocks);
+        for (int b = 0; b < p.blocks; b++)
+            for (int j = 0; j < p.n; j += COLS) {
+                const __global float *w = t + (size_t)b * (TAPS + 1) * 16;
+                float16 acc[COLS];
+                UNROLL(q, COLS) acc[q] = FLIP ? (float16)(0.0f) : VEC(w, TAPS);
+                convolve(acc, ROW(ring, b * K), w, j, oldest, max(0, pad - i), min(K, H + pad - i));
+                UNROLL(q, COLS)
+                if (j + q < p.n) STV(ACT, y, ((size_t)i * OW + j + q) * C + 16 * b, acc[q]);
+            }
+    }
+    slot_leave(busy, slot);
+}
+
+/* sums[r][k] += g[j] * row r of x[j + k] over n columns, for `rows` (known when this is compiled) of two rows. */
+INLINE void correlate(__global float *sums, const __global float *upper, const __global float *lower, const __global float *g, int n,
+                      int rows)
+{
+    float16 s[2][K], v[2][K]; /* v: column j + k stands at (j + k) % K */
+    UNROLL(k, K)
+    {
+        s[0][k] = VEC(sums, k), v[0][k] = VEC(upper, k);
+        if (rows > 1) s[1][k] = VEC(sums, K + k), v[1][k] = VEC(lower, k);
+    }
+    for (int j = 0; j < n; j += K) UNROLL(u, K)
+        {
+            const float16 d = VEC(g, j + u);
+            v[0][(u + K - 1) % K] = VEC(upper, j + u + K - 1);
+            if (rows > 1) v[1][(u + K - 1) % K] = VEC(lower, j + u + K - 1);
+            UNROLL(k, K)
+            {
+                s[0][k] = fma(d, v[0][(u + k) % K], s[0][k]);
+                if (rows > 1) s[1][k] = fma(d, v[1][(u + k) % K], s[1][k]);
+            }
+        }
+    UNROLL(k, K)
+    {
+        VEC(sums, k) = s[0][k];
+        if (rows > 1) VEC(sums, K + k) = s[1][k];
+    }
+}
+
+/* A row of dy against the rows of x in the ring, and its sum. */
+inline void correlate_row(__global float *sums, const __global float *ring, const __global float *g, int n, int oldest, int ky, int end)
+{
+    float16 bias[2] = {VEC(sums, TAPS), (float16)(0.0f)};
+    for (int j = 0; j < n; j += 2) UNROLL(u, 2) bias[u] += VEC(g, j + u);
+    VEC(sums, TAPS) = bias[0] + bias[1];
+    n = (n + K - 1) / K * K;
+    for (; ky + 1 < end; ky += 2)
+        correlate(sums + ky * K * 16, ROW(ring, (oldest + ky) % K), ROW(ring, (oldest + ky + 1) % K), g, n, 2);
+    if (ky < end) correlate(sums + ky * K * 16, ROW(ring, (oldest + ky) % K), g, g, n, 1);
+}
+
+/* partial [part][TAPS + 1][C], a part for each tile of each run of each image: what its pixels give to the taps and the bias.
+ * Items as dw_conv's. Scratch: the ring, a row of dy, and the sums. */
+__kernel __attribute__((reqd_work_group_size(1, 1, 1))) void dw_grad(const __global act_t *x, const __global act_t *dy,
+                                                                     __global float *partial, int H, int W, int OH, int OW, int C,
+                                                                     int pad, int span, int tile P_SCRATCH)
+{
+    const place p = my_place(OH, OW, C, pad, span, tile);
+    const int seen = (p.n + K - 1) / K * K + K - 1, slot = slot_take(busy, slots);
+    __global float *ring = slot_at(scratch, (size_t)slot * slot_floats), *g = ROW(ring, K * BLOCKS), *sums = ROW(g, BLOCKS);
+    for (int k = 0; k < (TAPS + 1) * BLOCKS; k++) VEC(sums, k) = (float16)(0.0f);
+    for (int k = 0; k < SEEN * BLOCKS; k++) VEC(g, k) = (float16)(0.0f);
+    x += get_global_id(2) * (size_t)H * W * C + p.c;
+    dy += (get_global_id(2) * (size_t)OH * OW + p.j) * C + p.c;
+    for (int k = 0; k < K - 1; k++) widen(ROW(ring, k), RING_STEP, x, p.first - pad + k, p.from, seen, H, W, C, p.blocks);
+    for (int i = p.first, oldest = 0; i < p.last; i++, oldest = (oldest + 1) % K) {
+        widen(ROW(ring, (oldest + K - 1) % K), RING_STEP, x, i - pad + K - 1, p.from, seen, H, W, C, p.blocks);
+        widen(g, SEEN, dy, i, 0, p.n, OH, OW, C, p.blocks);
+        for (int b = 0; b < p.blocks; b++)
+            correlate_row(sums + b * (TAPS + 1) * 16, ROW(ring, b * K), ROW(g, b), p.n, oldest, max(0, pad - i), min(K, H + pad - i));
+    }
+    partial += p.part * (TAPS + 1) * C + p.c;
+    for (int b = 0; b < p.blocks; b++)
+        for (int k = 0; k <= TAPS; k++) GVEC(partial + (size_t)k * C, b) = VEC(sums, b * (TAPS + 1) + k);
+    slot_leave(busy, slot);
+}
+
+/* dw [C, 1, K, K] and, where wanted, db [C] += sums over the parts in their order. Items (C, TAPS + 1). */
+__kernel void dw_sum(const __global float *partial, __global float *dw, __global float *db, int C, int parts, int has_bias)
+{
+    const int c = (int)get_global_id(0), k = (int)get_global_id(1);
+    float s = 0.0f;
+    if (c >= C || k > TAPS || (k == TAPS && !has_bias)) return;
+    for (int i = 0; i < parts; i++) s += partial[((size_t)i * (TAPS + 1) + k) * C + c];
+    if (k < TAPS) dw[c * TAPS + k] += s;
+    else db[c] += s;
 }

@@ -10,7 +10,8 @@
 #ifndef LANES
 #define LANES (HD / VW)
 #endif
-#define WG (PAIRS * LANES)
+#define WG      (PAIRS * LANES)
+#define AT_ONCE (LANES < 8 ? LANES : 8) /* samples of a pair that are under way together */
 
 /* What of a group's samples comes into a pair's softmax: exp(logit - the largest of the pair); their sums are the caller's. */
 inline void powers(const __global act_t *samples, int first, int pairs, __local float *logit, __local float *power)
@@ -78,48 +79,54 @@ void deform_forward(const __global act_t *value, const __global act_t *samples, 
     }
 }
 
-/* d_o of a pair times its columns of four cells; 0 where a cell is outside. */
-inline float4 corner_slopes(const __global act_t *value, const __local vec *d, const place_t *p, int level, int4 at)
+/* What of d_o times the four cells' columns is an item's share. */
+inline float4 part_of_slopes(const __global act_t *value, const __global act_t *d_o, size_t row, int4 at, int lane)
 {
     vec a = TO_VEC(0.0f), b = a, c = a, e = a;
-    for (int k = 0; k < HD / VW; k++) {
-        a += d[k] * LDV(ACT, value, at.x + k * VW);
-        b += d[k] * LDV(ACT, value, at.y + k * VW);
-        c += d[k] * LDV(ACT, value, at.z + k * VW);
-        e += d[k] * LDV(ACT, value, at.w + k * VW);
+    for (int k = lane * VW; k < HD; k += LANES * VW) {
+        const vec d = LDV(ACT, d_o, row + k);
+        a += d * LDV(ACT, value, at.x + k);
+        b += d * LDV(ACT, value, at.y + k);
+        c += d * LDV(ACT, value, at.z + k);
+        e += d * LDV(ACT, value, at.w + k);
     }
-    const bool left = p->x >= 0, right = p->x + 1 < level_w[level], above = p->y >= 0, below = p->y + 1 < level_h[level];
-    return (float4)(above && left ? HSUM(a) : 0.0f, above && right ? HSUM(b) : 0.0f, below && left ? HSUM(c) : 0.0f,
-                    below && right ? HSUM(e) : 0.0f);
+    return (float4)(HSUM(a), HSUM(b), HSUM(c), HSUM(e));
 }
 
-/* dsamples like samples. Items (WG * groups of pairs). */
+/* dsamples like samples. The items of a pair go through its samples AT_ONCE at a time: an item has one of them, and for all of them its
+ * columns. Items (WG * groups of pairs). */
 __kernel __attribute__((reqd_work_group_size(WG, 1, 1)))
 void deform_dsamples(const __global act_t *value, const __global act_t *samples, const __global act_t *d_o,
                      __global act_t *dsamples, int pairs)
 {
     __local float share[PAIRS * EACH], power[PAIRS * EACH], slope[PAIRS * EACH];
-    __local vec d[PAIRS * (HD / VW)];
-    const int l = (int)get_local_id(0), first = (int)(get_global_id(0) / WG) * PAIRS;
-    for (int i = l; i < PAIRS * (HD / VW); i += WG)
-        d[i] = first + i / (HD / VW) < pairs ? LDV(ACT, d_o, (size_t)first * HD + i * VW) : TO_VEC(0.0f);
+    __local int4 cells[PAIRS][AT_ONCE];
+    __local float4 sums[PAIRS][AT_ONCE][LANES + 1]; /* one more: no two items of a pair share a bank */
+    const int l = (int)get_local_id(0), first = (int)(get_global_id(0) / WG) * PAIRS, own = l / LANES, lane = l % LANES;
+    const int pair = min(first + own, pairs - 1);
     powers(samples, first, pairs, share, power); /* logits, which nobody reads behind it */
-    for (int i = l; i < PAIRS * EACH; i += WG) {
+    for (int i = l; i < PAIRS * EACH; i += WG) share[i] = share_of(power, i);
+    for (int k = 0; k < EACH; k += AT_ONCE) {
+        const int s = min(k + lane, EACH - 1), count = min(AT_ONCE, EACH - k);
         place_t p;
         int4 at;
-        float4 part;
-        const int pair = first + i / EACH, level = i % EACH / POINTS;
-        share[i] = share_of(power, i);
-        slope[i] = 0.0f;
-        if (pair >= pairs) continue;
-        const bool near = place_of(&p, samples, pair, i % EACH);
-        corners(&p, near, pair, level, &at, &part);
-        const float4 g = near ? corner_slopes(value, d + i / EACH * (HD / VW), &p, level, at) : (float4)(0.0f);
-        slope[i] = dot(part, g);
+        float4 part, g = (float4)(0.0f);
+        const bool near = place_of(&p, samples, pair, s), mine = lane < count;
+        corners(&p, near, pair, s / POINTS, &at, &part);
+        if (mine) cells[own][lane] = at;
+        barrier(CLK_LOCAL_MEM_FENCE);
+        for (int i = 0; i < count; i++)
+            sums[own][i][lane] = part_of_slopes(value, d_o, (size_t)pair * HD, cells[own][i], lane);
+        barrier(CLK_LOCAL_MEM_FENCE);
+        if (!mine || first + own >= pairs) continue;
+        for (int i = 0; i < LANES; i++) g += sums[own][lane][i];
+        const float right = p.x + 1 < level_w[s / POINTS], left = p.x >= 0, below = p.y + 1 < level_h[s / POINTS], above = p.y >= 0;
+        g *= near ? (float4)(above * left, above * right, below * left, below * right) : (float4)(0.0f); /* 0 outside */
+        slope[own * EACH + s] = dot(part, g);
         const float dx = (1.0f - p.ly) * (g.y - g.x) + p.ly * (g.w - g.z), dy = (1.0f - p.lx) * (g.z - g.x) + p.lx * (g.w - g.y);
-        const size_t to = (size_t)(pair / HEADS) * ROW + 2 * (pair % HEADS * EACH + i % EACH);
-        ST(ACT, dsamples, to, share[i] * dx);
-        ST(ACT, dsamples, to + 1, share[i] * dy);
+        const size_t to = (size_t)(pair / HEADS) * ROW + 2 * (pair % HEADS * EACH + s);
+        ST(ACT, dsamples, to, share[own * EACH + s] * dx);
+        ST(ACT, dsamples, to + 1, share[own * EACH + s] * dy);
     }
     barrier(CLK_LOCAL_MEM_FENCE);
     for (int i = l; i < PAIRS * EACH && first + i / EACH < pairs; i += WG) {

@@ -25,6 +25,7 @@
 #ifndef WG
 #define WG 64
 #endif
+#define AHEAD 4 /* records that are read at once */
 #define BINS_HERE ((SIDE + 1) * (SIDE + 1))
 #define PLANE (CELLS * POINTS)
 #define BIN1  ((H0 + 1) * (W0 + 1))
@@ -56,35 +57,34 @@ __kernel void deform_count(const __global act_t *samples, volatile __global int 
     if (bin >= 0) atomic_inc(&counts[(chunk * images * HEADS + head) * BINS + bin]);
 }
 
-/* From counts to where each chunk's samples of a bin begin in the records. Items (WG * planes). */
+/* From counts to where each chunk's samples of a bin begin in the records: an item has some bins that follow each other. Items (WG *
+ * planes). */
 __kernel __attribute__((reqd_work_group_size(WG, 1, 1)))
 void deform_starts(__global int *counts, int images)
 {
     __local int sums[WG];
     const int l = (int)get_local_id(0), plane = (int)(get_global_id(0) / WG), head = plane / LEVELS, level = plane % LEVELS;
-    const int bins = (level_h[level] + 1) * (level_w[level] + 1);
+    const int bins = (level_h[level] + 1) * (level_w[level] + 1), each = (bins + WG - 1) / WG, chunk = images * HEADS * BINS;
+    const int from = l * each, to = min(bins, from + each);
     __global int *own = counts + head * BINS + level_bin[level];
-    int before = plane * PLANE;
-    for (int t = 0; t < bins; t += WG) {
-        int all = 0;
-        for (int k = 0; k < CHUNKS && t + l < bins; k++) all += own[k * images * HEADS * BINS + t + l];
-        sums[l] = all;
+    int all = 0;
+    for (int k = 0; k < CHUNKS; k++)
+        for (int i = from; i < to; i++) all += own[k * chunk + i];
+    sums[l] = all;
+    barrier(CLK_LOCAL_MEM_FENCE);
+    for (int step = 1; step < WG; step *= 2) {
+        const int more = l >= step ? sums[l - step] : 0;
         barrier(CLK_LOCAL_MEM_FENCE);
-        for (int step = 1; step < WG; step *= 2) {
-            const int more = l >= step ? sums[l - step] : 0;
-            barrier(CLK_LOCAL_MEM_FENCE);
-            sums[l] += more;
-            barrier(CLK_LOCAL_MEM_FENCE);
-        }
-        int at = before + sums[l] - all;
-        for (int k = 0; k < CHUNKS && t + l < bins; k++) {
-            const int n = own[k * images * HEADS * BINS + t + l];
-            own[k * images * HEADS * BINS + t + l] = at;
-            at += n;
-        }
-        before += sums[WG - 1];
+        sums[l] += more;
         barrier(CLK_LOCAL_MEM_FENCE);
     }
+    int at = plane * PLANE + sums[l] - all;
+    for (int i = from; i < to; i++)
+        for (int k = 0; k < CHUNKS; k++) {
+            const int n = own[k * chunk + i];
+            own[k * chunk + i] = at;
+            at += n;
+        }
 }
 
 /* Puts a chunk's samples in its bins' places in the records, in their order: of those of a tile, each counts the ones before it
@@ -93,7 +93,7 @@ __kernel __attribute__((reqd_work_group_size(TILE, 1, 1)))
 void deform_place(const __global act_t *samples, const __global float *shares, volatile __global int *counts,
                   __global int4 *records, int row, int images)
 {
-    __local int bins[TILE];
+    __local int4 bins[TILE / 4];
     const int l = (int)get_local_id(0), plane = (int)(get_global_id(0) / TILE), level = plane % LEVELS;
     const int chunk = (int)get_global_id(1), image = plane / LEVELS / HEADS, head = plane / LEVELS % HEADS;
     volatile __global int *own = counts + (chunk * images * HEADS + plane / LEVELS) * BINS;
@@ -101,16 +101,21 @@ void deform_place(const __global act_t *samples, const __global float *shares, v
         const int query = (t + l) / POINTS, s = level * POINTS + (t + l) % POINTS, pair = (image * CELLS + query) * HEADS + head;
         place_t p;
         const int bin = t + l < PLANE ? bin_of(&p, samples, row * HEADS + pair, s) : -1;
-        bins[l] = bin;
+        ((__local int *)bins)[l] = bin;
         barrier(CLK_LOCAL_MEM_FENCE | CLK_GLOBAL_MEM_FENCE);
-        int ahead = 0, behind = 0;
-        for (int k = 0; k < l; k++) ahead += bins[k] == bin;
-        for (int k = l + 1; k < TILE; k++) behind += bins[k] == bin;
+        int ahead = 0, all = 0;
+        for (int k = 0; k < TILE / 4; k++) {
+            const int4 same = bins[k] == bin; /* -1 where it is */
+            all -= same.x + same.y + same.z + same.w;
+            ahead -= k < l / 4 ? same.x + same.y + same.z + same.w : 0;
+        }
+        const int4 same = bins[l / 4] == bin;
+        ahead -= (l % 4 > 0 ? same.x : 0) + (l % 4 > 1 ? same.y : 0) + (l % 4 > 2 ? same.z : 0);
         const int at = bin >= 0 ? own[bin] + ahead : 0;
         barrier(CLK_LOCAL_MEM_FENCE | CLK_GLOBAL_MEM_FENCE);
         if (bin < 0) continue;
         records[at] = (int4)(query, as_int(shares[(size_t)pair * EACH + s]), as_int(p.lx), as_int(p.ly));
-        if (!behind) own[bin] = at + 1;
+        if (ahead == all - 1) own[bin] = at + 1;
     }
 }
 
@@ -124,14 +129,19 @@ inline int tiles_of(int level)
 inline void bin_sums(vec sum[4], const __global act_t *d_o, const __global int4 *records, int from, int to)
 {
     for (int k = 0; k < 4; k++) sum[k] = TO_VEC(0.0f);
-    for (int i = from; i < to; i++) {
-        const int4 r = records[i];
-        const float lx = as_float(r.z), ly = as_float(r.w);
-        const vec d = as_float(r.y) * LDV(ACT, d_o, (size_t)r.x * WIDTH), right = lx * d, left = d - right;
-        sum[0] += left - ly * left;
-        sum[1] += right - ly * right;
-        sum[2] += ly * left;
-        sum[3] += ly * right;
+    for (int i = from; i < to; i += AHEAD) {
+        int4 r[AHEAD];
+        vec d[AHEAD];
+        for (int k = 0; k < AHEAD; k++) r[k] = records[min(i + k, to - 1)];
+        for (int k = 0; k < AHEAD; k++) d[k] = LDV(ACT, d_o, (size_t)r[k].x * WIDTH);
+        for (int k = 0; k < AHEAD; k++) {
+            const float lx = as_float(r[k].z), ly = as_float(r[k].w);
+            const vec all = (i + k < to ? as_float(r[k].y) : 0.0f) * d[k], right = lx * all, left = all - right;
+            sum[0] += left - ly * left;
+            sum[1] += right - ly * right;
+            sum[2] += ly * left;
+            sum[3] += ly * right;
+        }
     }
 }
 

@@ -21,8 +21,8 @@ typedef struct {
     float ly, lx;
 } place_t;
 
-/* The middle of cell i of `from` in pixels of `to`, which a division by a power of two and by itself leaves exact: where samples lie
- * on cells, as they do before anything is trained, slopes depend on that. */
+/* The middle of cell i of `from` in pixels of `to`, which a division by a power of two and by itself leaves exact: where samples
+ * lie on cells, as they do before anything is trained, slopes depend on that. */
 inline float middle(int i, int from, int to)
 {
     const float a = (float)((2 * i + 1) * to), b = (float)(2 * from), q = a / b;

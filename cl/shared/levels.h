@@ -49,7 +49,6 @@ __constant int level_first[8] = {0, FIRST1, FIRST2, FIRST3, FIRST4, FIRST5, FIRS
 /* The level of position n of a sample. */
 inline int level_of(int n)
 {
-    return (LEVELS > 1 && n >= FIRST1) + (LEVELS > 2 && n >= FIRST2) + (LEVELS > 3 && n >= FIRST3) +
-           (LEVELS > 4 && n >= FIRST4) + (LEVELS > 5 && n >= FIRST5) + (LEVELS > 6 && n >= FIRST6) +
-           (LEVELS > 7 && n >= FIRST7);
+    return (LEVELS > 1 && n >= FIRST1) + (LEVELS > 2 && n >= FIRST2) + (LEVELS > 3 && n >= FIRST3) + (LEVELS > 4 && n >= FIRST4) +
+           (LEVELS > 5 && n >= FIRST5) + (LEVELS > 6 && n >= FIRST6) + (LEVELS > 7 && n >= FIRST7);
 }

@@ -17,7 +17,7 @@ inline float row_sum(float v, __local float *s)
     barrier(CLK_LOCAL_MEM_FENCE);
     return r;
 }
-#define SHARED __local float shared[WG];
+#define SHARED     __local float shared[WG];
 #define ROW_SUM(v) row_sum(v, shared)
 #else
 #define SHARED

@@ -61,6 +61,19 @@ typedef struct tn_settings {
         int se_reduction;
         double dropout;
         struct {
+            tn_ints in_channels;
+            int lateral;
+            char *fuse;
+        } fpn;
+        struct {
+            tn_ints in_channels, widths;
+            int units, out;
+        } hrnet;
+        struct {
+            tn_ints in_channels;
+            int d_model, heads, layers, levels, points, lateral;
+        } deformable;
+        struct {
             bool enabled, rslora, dora;
             int r, loftq_iter;
             double alpha, dropout;

@@ -2,6 +2,12 @@
 
 #include <string.h>
 
+static int ints_of(int *to, const tn_ints *v)
+{
+    memcpy(to, v->v, sizeof *to * (size_t)v->n); /* as many as a list of the schema may have */
+    return v->n;
+}
+
 static void upsampling_of(tn_decoder *dec, const tn_settings *s)
 {
     tn_upsampling *d = &dec->upsampling;
@@ -11,11 +17,36 @@ static void upsampling_of(tn_decoder *dec, const tn_settings *s)
                          .depthwise = s->model.depthwise,
                          .se = s->model.se,
                          .se_reduction = s->model.se_reduction,
-                         .dropout = (float)s->model.dropout,
-                         .n_channels = s->model.channels.n,
-                         .n_upsample = s->model.upsample.n};
-    memcpy(d->channels, s->model.channels.v, sizeof d->channels);
-    memcpy(d->upsample, s->model.upsample.v, sizeof d->upsample);
+                         .dropout = (float)s->model.dropout};
+    d->n_channels = ints_of(d->channels, &s->model.channels);
+    d->n_upsample = ints_of(d->upsample, &s->model.upsample);
+}
+
+static void fpn_of(tn_decoder *dec, const tn_settings *s)
+{
+    tn_fpn *d = &dec->fpn;
+    *d = (tn_fpn){.lateral = s->model.fpn.lateral, .concat = !strcmp(s->model.fpn.fuse, "concat")};
+    d->n_in = ints_of(d->in_channels, &s->model.fpn.in_channels);
+}
+
+static void hrnet_of(tn_decoder *dec, const tn_settings *s)
+{
+    tn_hrnet *d = &dec->hrnet;
+    *d = (tn_hrnet){.units = s->model.hrnet.units, .out = s->model.hrnet.out};
+    d->n_in = ints_of(d->in_channels, &s->model.hrnet.in_channels);
+    d->n_widths = ints_of(d->widths, &s->model.hrnet.widths);
+}
+
+static void deformable_of(tn_decoder *dec, const tn_settings *s)
+{
+    tn_deformable *d = &dec->deformable;
+    *d = (tn_deformable){.d_model = s->model.deformable.d_model,
+                         .heads = s->model.deformable.heads,
+                         .layers = s->model.deformable.layers,
+                         .levels = s->model.deformable.levels,
+                         .points = s->model.deformable.points,
+                         .lateral = s->model.deformable.lateral};
+    d->n_in = ints_of(d->in_channels, &s->model.deformable.in_channels);
 }
 
 /* Decoders by the model_name that means them, and what of the configuration is theirs. */
@@ -24,6 +55,9 @@ static const struct {
     void (*of)(tn_decoder *, const tn_settings *);
 } decoders[] = {
     {"vit_heatmap", "upsampling", upsampling_of},
+    {"convnext_fpn_heatmap", "fpn", fpn_of},
+    {"convnext_hrnet_heatmap", "hrnet", hrnet_of},
+    {"convnext_deformable_fpn_heatmap", "deformable_fpn", deformable_of},
 };
 
 int tn_decoder_of_settings(tn_decoder *d, const tn_settings *s, tn_error *err)

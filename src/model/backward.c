@@ -255,6 +255,14 @@ TN_DECLARE_BACKWARD(level_positions)
     (void)err;
     const tn_gnode f = p->g->n[i];
     if (trains(p, f.w[0])) like(p, &f, TN_OP_LEVEL_GRAD, grad_of(p, &f), -1, -1);
+    return 0;
+}
+
+TN_DECLARE_BACKWARD(add_positions)
+{
+    (void)err;
+    const tn_gnode f = p->g->n[i];
+    if (needs(p, f.in[1])) gives(p, like(p, &f, TN_OP_POSITIONS_SUM, grad_of(p, &f), -1, -1), f.in[1]);
     contribute(p, f.in[0], grad_of(p, &f));
     return 0;
 }
@@ -314,6 +322,16 @@ TN_DECLARE_BACKWARD(bilinear)
     return linear_in_x(p, i, TN_OP_BILINEAR_BACK);
 }
 
+TN_DECLARE_BACKWARD(upsample_add)
+{
+    (void)err;
+    const tn_gnode f = p->g->n[i];
+    const int dy = grad_of(p, &f);
+    if (needs(p, f.in[1])) gives(p, like(p, &f, TN_OP_NEAREST_BACK, dy, -1, -1), f.in[1]);
+    contribute(p, f.in[0], dy);
+    return 0;
+}
+
 TN_DECLARE_BACKWARD(dropout)
 {
     (void)err;
@@ -369,12 +387,50 @@ TN_DECLARE_BACKWARD(conv)
     return 0;
 }
 
+TN_DECLARE_BACKWARD(affine_row)
+{
+    (void)err;
+    const tn_gnode f = p->g->n[i];
+    tn_gnode *n = like(p, &f, TN_OP_AFFINE_ROW_BACK, f.in[0], grad_of(p, &f), -1);
+    if (needs(p, f.in[0])) gives(p, n, f.in[0]);
+    return 0;
+}
+
+/* dy is spread over the kernel's places once for both. */
+TN_DECLARE_BACKWARD(conv_one)
+{
+    (void)err;
+    const tn_gnode f = p->g->n[i];
+    const int dy = grad_of(p, &f), x = needs(p, f.in[1]) ? need(p, f.in[0]) : -1;
+    const int dx = needs(p, f.in[0]) ? like_tensor(p, f.in[0], "d.") : -1;
+    const int drow = x >= 0 ? like_tensor(p, f.in[1], "d.") : -1;
+    tn_gnode *n = like(p, &f, TN_OP_CONV_ONE_BACK, x, f.in[1], dy);
+    n->out[0] = dx, n->out[1] = drow;
+    contribute(p, f.in[0], dx);
+    contribute(p, f.in[1], drow);
+    return 0;
+}
+
 /* The same, of those that read statistics too. */
 static int reads_stats(tn_autodiff *p, int i, tn_opcode op)
 {
     const tn_gnode f = p->g->n[i];
     const int dy = grad_of(p, &f), x = need(p, f.in[0]), stats = by_product(p, f.out[1]);
     gives(p, like(p, &f, op, x, stats, dy), f.in[0]);
+    return 0;
+}
+
+TN_DECLARE_BACKWARD(adapt)
+{
+    (void)err;
+    const tn_gnode f = p->g->n[i];
+    const int dy = grad_of(p, &f), t = f.in[1];
+    if (trains(p, f.part[0].b)) {
+        const int saved = need(p, t);
+        like(p, &f, TN_OP_ADAPT_GRAD, saved, dy, -1);
+    }
+    if (needs(p, t)) gives(p, like(p, &f, TN_OP_ADAPT_DT, dy, -1, -1), t);
+    contribute(p, f.in[0], dy);
     return 0;
 }
 

@@ -176,7 +176,8 @@ static void convnext_features(const tn_model *m, tn_feature_list *out)
     *out = (tn_feature_list){.n = b->n_returned};
     for (int i = 0; i < out->n; i++) {
         const int s = TN_MAX(b->returned[i] - 1, 0), stride = v->patch << s;
-        out->f[i] = (tn_feature){-1, m->image_h / stride, m->image_w / stride, v->width[s], stride, 0};
+        out->f[i] = (tn_feature){
+            .tensor = -1, .h = m->image_h / stride, .w = m->image_w / stride, .channels = v->width[s], .stride = stride};
     }
 }
 

@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-#define DECODERS(X) X(tn_decoder_upsampling)
+#define DECODERS(X) X(tn_decoder_upsampling) X(tn_decoder_fpn) X(tn_decoder_hrnet) X(tn_decoder_deformable)
 
 #define DECLARED(d) extern const tn_decoder_kind d;
 #define LISTED(d)   &(d),

@@ -11,8 +11,9 @@ enum { TN_MAX_FEATURES = 8 };
 typedef struct tn_feature {
     int tensor; /* id in the graph; -1: only the sizes are meant */
     int h, w, channels;
-    int stride; /* image pixels a position is apart from the next */
-    int skip;   /* rows in front of each sample's map that are none of it: class token and registers */
+    int stride;       /* image pixels a position is apart from the next */
+    int skip;         /* rows in front of each sample's map that are none of it: class token and registers */
+    int own_h, own_w; /* the tensor's size where it is yet to be resized to h x w (tn_emit_project); 0: it has that size */
 } tn_feature;
 
 typedef struct tn_feature_list {

@@ -8,6 +8,33 @@ size_t tn_feature_bytes(const tn_feature *f, tn_dtype act)
     return (size_t)f->h * (size_t)f->w * (size_t)f->channels * tn_dtype_size(act);
 }
 
+static void put_channels(tn_text *t, const int *channels, int n)
+{
+    for (int i = 0; i < n; i++) tn_text_addf(t, "%s%d", i ? ", " : "", channels[i]);
+}
+
+int tn_features_check(const tn_feature_list *f, const int *channels, int n, const char *key, tn_error *err)
+{
+    int want[TN_MAX_FEATURES];
+    bool same = n == f->n;
+    for (int i = 0; i < f->n; i++) {
+        want[i] = f->f[i].channels;
+        same = same && channels[i] == want[i];
+    }
+    if (!n || same) return 0;
+    tn_text have = {0}, must = {0};
+    put_channels(&have, channels, n);
+    put_channels(&must, want, f->n);
+    int rc = have.oom || must.oom
+                 ? tn_oom(err)
+                 : tn_fail(err, TN_ERR_CONFIG,
+                           "%s is [%s], but the backbone's maps have [%s] channels: write that, or leave the key out", key, have.s,
+                           must.s);
+    tn_text_free(&have);
+    tn_text_free(&must);
+    return rc;
+}
+
 /* One without tokens is handed on as it is. */
 static void map_emit(tn_emitter *e, tn_feature *f, const char *name)
 {

@@ -17,6 +17,7 @@ static int decoder_slots(tn_model *m, tn_error *err)
 {
     tn_feature_list in;
     m->backbone.family->architecture->features(m, &in);
+    if (m->dec.kind->scales) tn_scales_of(&in);
     TN_TRY(m->dec.kind->slots(m, &in, err));
     return tn_head_slots(m, err);
 }
@@ -120,13 +121,15 @@ static void loss_emit(tn_graph *g, const tn_model *m, const tn_pass *p)
 int tn_model_graph(tn_graph *g, const tn_model *m, const tn_pass *p, tn_error *err)
 {
     const tn_architecture *body = m->backbone.family->architecture;
-    tn_feature_list f, maps;
+    tn_feature_list f;
+    tn_map_list maps;
     tn_graph_init(g, p->batch);
     tn_trained trained = {m, p->groups};
     const bool decodes = p->heat || p->loss;
     if (p->stretch != TN_STRETCH_FROM_FEATURES) TN_TRY(body->emit(g, m, p, &f, err));
     else body->features(m, &f);
     if (decodes || p->stretch == TN_STRETCH_TO_FEATURES) tn_features_emit(g, m, p, &f);
+    if (decodes && m->dec.kind->scales) tn_scales_of(&f);
     if (decodes) TN_TRY(m->dec.kind->emit(g, m, p, &f, &maps, err));
     if (decodes) TN_TRY(tn_head_emit(g, m, p, &maps, err));
     if (p->loss) loss_emit(g, m, p);

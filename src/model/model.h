@@ -124,22 +124,60 @@ typedef struct tn_upsampling {
     float dropout;
 } tn_upsampling;
 
+/** The feature pyramid of convnext_fpn_heatmap. */
+typedef struct tn_fpn {
+    int in_channels[16], n_in; /* none: the backbone's */
+    int lateral;               /* width of every level */
+    bool concat;               /* side by side through a 1x1 convolution; else summed */
+} tn_fpn;
+
+/** The branches of convnext_hrnet_heatmap. */
+typedef struct tn_hrnet {
+    int in_channels[16], n_in; /* none: the backbone's */
+    int widths[16], n_widths;  /* of each branch, the finest first */
+    int units;
+    int out; /* channels that the head reads; 0: the finest branch's */
+} tn_hrnet;
+
+/** The encoder and the pyramid of convnext_deformable_fpn_heatmap. */
+typedef struct tn_deformable {
+    int in_channels[16], n_in; /* none: the backbone's */
+    int d_model, heads, layers;
+    int levels;  /* 0: as many as the backbone has maps */
+    int points;  /* samples of a head in each level */
+    int lateral; /* width of every level of the pyramid */
+} tn_deformable;
+
+/** What a decoder hands to the head, which resizes each map to the heatmap and adds them. A convolution that nothing but the head
+ * comes after is left to the head, whose one channel is all that is wanted of it. */
+typedef struct tn_map_list {
+    tn_feature f[TN_MAX_FEATURES];
+    int conv[TN_MAX_FEATURES]; /* slot of a 3x3 kernel that the map has yet to go through; -1: none */
+    int reduce;                /* slot of a 1x1 kernel that takes all maps side by side, resized; -1: they are added */
+    int n;
+} tn_map_list;
+
 /** A kind of decoder: one file, one row of decoders.c. */
 typedef struct tn_decoder_kind {
     const char *name;
+    bool scales; /* wants maps of several scales: of a backbone with one, tn_scales_of makes them */
     int (*slots)(tn_model *m, const tn_feature_list *in, tn_error *err);
-    /** Emits it over what the backbone hands out. *out: maps whose sum, each resized to the heatmap, the head reads; all of the
-     * same number of channels. Inputs have no tokens to skip. */
-    int (*emit)(tn_graph *g, const tn_model *m, const tn_pass *p, const tn_feature_list *in, tn_feature_list *out, tn_error *err);
-    /** Channels of its maps. */
+    /** Emits it over what the backbone hands out, which has no tokens to skip. */
+    int (*emit)(tn_graph *g, const tn_model *m, const tn_pass *p, const tn_feature_list *in, tn_map_list *out, tn_error *err);
+    /** Channels that the head reads. */
     int (*width)(const tn_model *m);
 } tn_decoder_kind;
+/** One map that the head reads as it is. */
+tn_map_list tn_map_alone(const tn_feature *f);
 
 typedef struct tn_decoder {
     const tn_decoder_kind *kind;
     float head_std; /* 0: Kaiming */
     union {
         tn_upsampling upsampling;
+        tn_fpn fpn;
+        tn_hrnet hrnet;
+        tn_deformable deformable;
     };
 } tn_decoder;
 /** NULL where there is none of this name. */
@@ -186,7 +224,9 @@ typedef enum tn_init {
     TN_INIT_LORA_A,
     TN_INIT_LORA_GAUSSIAN,
     TN_INIT_TRUNC,
-    TN_INIT_CONV_BIAS
+    TN_INIT_CONV_BIAS,
+    TN_INIT_UNIFORM_IN, /* Kaiming uniform with a = 1 and fan_in, as torchvision's pyramid */
+    TN_INIT_DIRECTIONS  /* offsets of deformable attention, as Deformable DETR's */
 } tn_init;
 
 typedef struct tn_slot {
@@ -199,8 +239,8 @@ typedef struct tn_slot {
     bool joins;                     /* belongs to one operation with the linear before it (key and value, up beside gate) */
     int layer;                      /* of the backbone's layers: its number from 1 on; 0: in none, or no slot of a checkpoint's */
     tn_init init;
-    int init_fan;
-    float init_std;   /* 0: what init says; of TN_INIT_CONSTANT: the value */
+    int init_fan;     /* of TN_INIT_DIRECTIONS: heads */
+    float init_std;   /* 0: what init says; of TN_INIT_CONSTANT: the value; of TN_INIT_DIRECTIONS: points */
     float lora_scale; /* of a lora_A or lora_B */
     bool saved_whole; /* of modules_to_save */
     bool backbone;    /* a backbone's checkpoint has it, whichever group trains it */
@@ -239,8 +279,12 @@ int tn_model_slot(const tn_model *m, const char *name);
 int tn_model_beside(const tn_model *m, const tn_slot *weight, const char *suffix);
 /** Adds a slot; shape has ndim entries. Returns its index, -1 when memory ran out. */
 int tn_model_add(tn_model *m, tn_slot s, const char *name);
-/** The linear modules of the backbone (dotted names, no ".weight"). */
-int tn_model_linears(const tn_model *m, tn_strs *out);
+/** Is it the weight of a convolution of the backbone, [out, in of a group, k, k]? */
+bool tn_slot_is_kernel(const tn_slot *s);
+/** The groups of a convolution's weight: as many as channels where each has a kernel of its own; else, and of others, 1. */
+int tn_slot_groups(const tn_slot *s);
+/** The modules of the backbone that may have adapters, linear layers and convolutions (dotted names, no ".weight"). */
+int tn_model_modules(const tn_model *m, tn_strs *out);
 long long tn_model_count(const tn_model *m, int groups, bool trainable_only);
 
 /** How much of the model a pass goes through. Features are what the backbone hands to the decoder (feature_list.h). */
@@ -281,9 +325,14 @@ size_t tn_feature_bytes(const tn_feature *f, tn_dtype act);
 /** Emits what makes maps of the features that a backbone handed out (tokens gone); where `stretch` begins with them, they come
  * from outside and hold sizes alone. */
 void tn_features_emit(tn_graph *g, const tn_model *m, const tn_pass *p, tn_feature_list *f);
+/** Fails unless the channels that the configuration gives under `key` (n of them; 0: it gives none) are those of the maps. */
+int tn_features_check(const tn_feature_list *f, const int *channels, int n, const char *key, tn_error *err);
+/** Makes four maps of one, as the decoder's inputs, with twice the positions on a side from each to the one before it; of several
+ * of one size, each one of them. */
+void tn_scales_of(tn_feature_list *f);
 int tn_head_slots(tn_model *m, tn_error *err);
 /** Emits the head over the sum of the maps, and the heatmap. */
-int tn_head_emit(tn_graph *g, const tn_model *m, const tn_pass *p, const tn_feature_list *maps, tn_error *err);
+int tn_head_emit(tn_graph *g, const tn_model *m, const tn_pass *p, const tn_map_list *maps, tn_error *err);
 int tn_lora_slots(tn_model *m, const tn_log *log, tn_error *err);
 /** Is `slot` trained in pass p? */
 typedef struct tn_trained {

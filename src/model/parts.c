@@ -80,6 +80,12 @@ int tn_parts_kernel(const tn_parts *p, const char *module, int out, int in, int 
     return tn_parts_vector(p, name, out, TN_INIT_ZERO);
 }
 
+void tn_parts_plain(const tn_parts *p, int fan_in)
+{
+    tn_slot *weight = &p->m->slots[p->m->n_slots - 2];
+    weight->init = TN_INIT_LORA_A, weight->init_fan = fan_in;
+}
+
 int tn_parts_pixels(const tn_parts *p, const char *module, int out, int side)
 {
     const int first = p->m->n_slots, frames = p->m->frames;

@@ -185,7 +185,12 @@ static void vit_features(const tn_model *m, tn_feature_list *out)
     const int side = m->backbone.patch;
     *out = (tn_feature_list){.n = m->backbone.n_returned};
     for (int i = 0; i < out->n; i++)
-        out->f[i] = (tn_feature){-1, m->image_h / side, m->image_w / side, v->hidden, side, 1 + v->registers};
+        out->f[i] = (tn_feature){.tensor = -1,
+                                 .h = m->image_h / side,
+                                 .w = m->image_w / side,
+                                 .channels = v->hidden,
+                                 .stride = side,
+                                 .skip = 1 + v->registers};
 }
 
 static int vit_emit(tn_graph *g, const tn_model *m, const tn_pass *p, tn_feature_list *out, tn_error *err)

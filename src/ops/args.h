@@ -19,6 +19,21 @@ typedef struct tn_layernorm_args {
     tn_dtype act;
 } tn_layernorm_args;
 
+/** A depthwise convolution from x to y, or back from dy to dx by the kernel turned round. w [C, K * K]; bias: rows 0: none. */
+typedef struct tn_dwconv_args {
+    tn_conv s;
+    tn_tensor from, w, bias, to;
+    bool back;
+    tn_dtype act;
+} tn_dwconv_args;
+
+/** dw and db (rows 0: not wanted) from x and dy, and dx where it has rows. */
+typedef struct tn_dwconv_grad_args {
+    tn_conv s;
+    tn_tensor x, dy, w, dx, dw, db;
+    tn_dtype act;
+} tn_dwconv_grad_args;
+
 enum { TN_UNPACK_PARTS = 3 };
 typedef struct tn_unpack_args {
     tn_qtensor q;

@@ -69,8 +69,8 @@ int tn_conv_backward(tn_ctx *c, const tn_conv *s, const tn_conv_grads *g, tn_err
     TN_TRY(conv_storage("a convolution's backward", g->x, g->dy, g->dx, g->w, g->db, g->dw, err));
     TN_TRY(conv_check(s, g->x, g->w, g->dw, g->db, g->dy, channels, err));
     TN_TRY(conv_tensor("input's gradient", g->dx, s->batch * s->in.h * s->in.w, channels, err));
-    if (g->db->rows) TN_TRY(tn_colsum(c, g->dy, NULL, g->db, err));
     if (conv_is_depthwise(s, channels, g->w->rows)) return tn_dwconv_backward(c, s, g, err);
+    if (g->db->rows) TN_TRY(tn_colsum(c, g->dy, NULL, g->db, err));
     if (g->dw->rows) TN_TRY(tn_conv_product_grad(c, s, g->x, g->dy, g->dw, err));
     return g->dx->rows ? tn_conv_product_dx(c, s, g->dy, g->w, g->dx, err) : 0;
 }

@@ -14,6 +14,6 @@ int tn_conv_product_grad(tn_ctx *c, const tn_conv *s, const tn_tensor *x, const 
 /* dwconv.c: a kernel for each channel. */
 int tn_dwconv_forward(tn_ctx *c, const tn_conv *s, const tn_tensor *x, const tn_tensor *w, const tn_tensor *bias, tn_tensor *y,
                       tn_error *err);
-/** dx and dw of g, those that have rows. */
+/** dx, dw and db of g, those that have rows. */
 int tn_dwconv_backward(tn_ctx *c, const tn_conv *s, const tn_conv_grads *g, tn_error *err);
 #endif

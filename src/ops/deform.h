@@ -14,7 +14,7 @@ typedef struct tn_deform_call {
 /** Images whose gradient of the value is made at once where one takes `bytes` of workspace. */
 static inline int tn_deform_images(const tn_deform_call *k, size_t bytes)
 {
-    const size_t most = (size_t)64 << 20;
+    const size_t most = (size_t)160 << 20;
     return (int)TN_MAX((size_t)1, TN_MIN((size_t)k->batch, most / bytes));
 }
 

@@ -67,29 +67,41 @@ static int value_slice(int hd, int vw)
     return slice;
 }
 
+/* A group gathers for as many cells as keep its items busy with a bin each, LEAST bins at least. */
+static int value_side(int lanes, int slice, int items)
+{
+    enum { LEAST = 9, MOST = 7, LOCAL = 16 << 10, LOCAL_A_COLUMN = 4 * sizeof(float) };
+    int side = 1;
+    for (int bins = 9; side < MOST && bins * lanes <= TN_MAX(items, LEAST * lanes) && bins * LOCAL_A_COLUMN * slice <= LOCAL;
+         bins = (side + 2) * (side + 2))
+        side++;
+    return side;
+}
+
 static void value_shape(value_work *w, const tn_ctx *c, const tn_deform_call *k, int slice, int vw)
 {
-    enum { ITEMS = 256 };
+    enum { ITEMS = 128 };
     const int lanes = slice / vw;
     w->tile = TN_MIN(ITEMS, (int)c->dev->info.max_work_group);
     w->group = TN_MAX(1, w->tile / lanes) * lanes;
     w->planes = k->f->heads * k->f->levels->n;
     w->slices = k->hd / slice;
-    w->side = slice <= 32 ? 4 : slice <= 64 ? 2 : 1;
+    w->side = value_side(lanes, slice, w->tile);
 }
 
 static int value_cut(value_work *w, const tn_ctx *c, const tn_deform_call *k, tn_error *err)
 {
-    enum { CHUNKS = 8 };
-    const int vw = tn_run_width(c, k->act, k->hd), slice = value_slice(k->hd, vw), plane = k->cells * k->f->points;
+    enum { GROUPS_A_UNIT = 4 };
+    const int vw = k->hd % 4 ? 1 : 4, slice = value_slice(k->hd, vw), plane = k->cells * k->f->points;
     const tn_levels *l = k->f->levels;
     value_shape(w, c, k, slice, vw);
-    const int chunk = TN_ROUND_UP(TN_CEIL_DIV(plane, CHUNKS), w->tile);
     size_t bins = 0, records = (size_t)w->planes * (size_t)plane;
     for (int i = 0; i < l->n; i++) bins += (size_t)(l->h[i] + 1) * (size_t)(l->w[i] + 1);
+    w->images = tn_deform_images(k, sizeof(float) * 5 * records); /* a record is four, its share of the softmax one */
+    const int groups = GROUPS_A_UNIT * (int)c->dev->info.compute_units, each = TN_CEIL_DIV(groups, w->images * w->planes),
+              chunk = TN_ROUND_UP(TN_CEIL_DIV(plane, each), w->tile);
     w->chunks = TN_CEIL_DIV(plane, chunk);
     const size_t counts = (size_t)w->chunks * (size_t)k->f->heads * bins;
-    w->images = tn_deform_images(k, sizeof(float) * (counts + 5 * records)); /* a record is four, its share of the softmax one */
     TN_TRY(tn_countable("deformable attention's backward", (size_t)w->images * TN_MAX(counts, 4 * records), err));
     w->counts = tn_view(NULL, TN_I32, w->images, (int)counts);
     w->records = tn_view(NULL, TN_I32, w->images, (int)(4 * records));

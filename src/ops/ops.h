@@ -46,6 +46,8 @@ typedef struct tn_ctx {
     } subs[TN_WS_SUBS]; /* sub-buffers of ws, kept */
     int n_subs;
     tn_buffer *constants, *state; /* tn_step_constants, tn_optim_state; kept until tn_ctx_free */
+    tn_buffer *counts;            /* zeros between launches (grads.c); likewise */
+    struct tn_grads *grads;       /* gradients that wait for others (grads.h). Borrowed, NULL: none wait */
 } tn_ctx;
 
 void tn_ctx_init(tn_ctx *c, tn_dev *d);
@@ -205,6 +207,9 @@ typedef struct tn_tokens {
     int n_reg;
 } tn_tokens;
 int tn_tokens_forward(tn_ctx *c, const tn_tokens *t, int batch, tn_tensor *x, tn_error *err);
+/** y = x + pos in each sample; pos [N, D] float32. */
+int tn_add_positions(tn_ctx *c, const tn_tensor *x, const tn_tensor *pos, tn_tensor *y, tn_error *err);
+/** out [count, D] float32 += sums over the samples of rows first to first + count - 1 of dx. */
 int tn_token_grad(tn_ctx *c, const tn_tensor *dx, int batch, int first, int count, tn_tensor *out, tn_error *err);
 /** Rows skip, skip + 1, ... of each sample of x, as many as grid has of them. */
 int tn_grid_forward(tn_ctx *c, const tn_tensor *x, int batch, int skip, tn_tensor *grid, tn_error *err);
@@ -223,6 +228,11 @@ typedef struct tn_resize {
 } tn_resize;
 int tn_bilinear_forward(tn_ctx *c, const tn_tensor *x, int batch, const tn_resize *r, tn_tensor *y, tn_error *err);
 int tn_bilinear_backward(tn_ctx *c, const tn_tensor *dy, int batch, const tn_resize *r, tn_tensor *dx, tn_error *err);
+/** y [B*out, C] = x + z [B*in, C] at the nearest position, floor(i * s) as PyTorch's F.interpolate has it. y may be x's own buffer.
+ */
+int tn_upsample_add(tn_ctx *c, const tn_tensor *x, const tn_tensor *z, const tn_resize *r, tn_tensor *y, tn_error *err);
+/** dz = the sum of dy over the positions that took from each, or dz += with add. */
+int tn_nearest_backward(tn_ctx *c, const tn_tensor *dy, const tn_resize *r, tn_tensor *dz, bool add, tn_error *err);
 
 /* ---- conv.c ---- */
 /** A convolution of a batch of images with a square kernel and `pad` zeros around; out is what tn_conv_size makes of in. */
@@ -242,12 +252,38 @@ typedef struct tn_conv_grads {
 } tn_conv_grads;
 int tn_conv_backward(tn_ctx *c, const tn_conv *s, const tn_conv_grads *g, tn_error *err);
 
+/* ---- row.c ---- */
+/** A row [1, n] through an affine map: (v W, v b + k) with v its entries from `first` on, as many as W has rows. All float32. */
+typedef struct tn_row {
+    const tn_tensor *v; /* the row */
+    const tn_tensor *k; /* the constant is the last element of this; rows 0: 0. v itself: of (v, k) in one tensor */
+    int first;
+    const tn_tensor *w, *b; /* W [N, K], b [1, N] or rows 0 */
+} tn_row;
+/** out [1, K + 1] */
+int tn_row_through(tn_ctx *c, const tn_row *r, tn_tensor *out, tn_error *err);
+/** d [1, K + 1]: of the result. What is added to: rows 0: not wanted; dv and dk lie as v and k do. */
+typedef struct tn_row_grads {
+    const tn_tensor *d;
+    tn_tensor *dw, *db, *dv, *dk;
+} tn_row_grads;
+int tn_row_backward(tn_ctx *c, const tn_row *r, const tn_row_grads *g, tn_error *err);
+
+/* ---- conv_one.c: stride 1, one group, one output; row [1, C * kernel * kernel + 1]: a kernel [C, kernel, kernel] and the constant
+ * that is added; y and dy [batch*out.h*out.w, 1] float32 ---- */
+int tn_conv_one_forward(tn_ctx *c, const tn_conv *s, const tn_tensor *x, const tn_tensor *row, tn_tensor *y, tn_error *err);
+/** dx and drow are written; rows 0: not wanted. x is read for drow alone. */
+typedef struct tn_conv_one_grads {
+    const tn_tensor *x, *row, *dy;
+    tn_tensor *dx, *drow;
+} tn_conv_one_grads;
+int tn_conv_one_backward(tn_ctx *c, const tn_conv *s, const tn_conv_one_grads *g, tn_error *err);
+
 /* ---- levels.c, deform.c: N positions of all levels in each sample, one level after another ---- */
-/** y = x + pos + the level's row of embed; x, y [B*N, D], pos [N, D] and embed [levels, D] float32. */
-int tn_level_positions(tn_ctx *c, const tn_tensor *x, const tn_levels *l, const tn_tensor *pos, const tn_tensor *embed,
-                       tn_tensor *y, tn_error *err);
-/** embed += sums of dy over each level's rows. */
-int tn_level_grad(tn_ctx *c, const tn_tensor *dy, const tn_levels *l, tn_tensor *embed, tn_error *err);
+/** y = pos + the level's row of embed; y and pos [N, D], embed [levels, D], float32. */
+int tn_level_positions(tn_ctx *c, const tn_levels *l, const tn_tensor *pos, const tn_tensor *embed, tn_tensor *y, tn_error *err);
+/** embed += sums of dpos [N, D] over each level's rows. */
+int tn_level_grad(tn_ctx *c, const tn_tensor *dpos, const tn_levels *l, tn_tensor *embed, tn_error *err);
 /** Multi-scale deformable self-attention (Zhu et al. 2020): value [B*N, D], samples [B*N, 3*heads*levels*points], which are offsets
  * (x, y) in pixels of their level by head, level and point, then as many logits. A query's head takes the softmax of its logits, of
  * value bilinearly interpolated at the middle of the query's cell plus each offset, 0 outside of a level (as F.grid_sample with
@@ -260,6 +296,13 @@ typedef struct tn_deform {
 int tn_deform_forward(tn_ctx *c, const tn_deform *f, tn_tensor *o, tn_error *err);
 int tn_deform_dsamples(tn_ctx *c, const tn_deform *f, const tn_tensor *d_o, tn_tensor *dsamples, tn_error *err);
 int tn_deform_dvalue(tn_ctx *c, const tn_deform *f, const tn_tensor *d_o, tn_tensor *dvalue, tn_error *err);
+
+/* ---- groups.c ---- */
+/** b [rows, each] of `groups` groups of rows -> wide [rows, each * groups], zeros between the groups; b may begin anywhere in its
+ * buffer and is stored as wide is. */
+int tn_groups_spread(tn_ctx *c, const tn_tensor *b, int groups, tn_tensor *wide, tn_error *err);
+/** The other way: d += what of wide is not between the groups; float32. */
+int tn_groups_collect(tn_ctx *c, const tn_tensor *wide, int groups, tn_tensor *d, tn_error *err);
 
 /* ---- train_ops.c ---- */
 /** A loss of a heatmap p beside its target t. logits: false: (p - t)^2; true: with q = sigmoid(p)

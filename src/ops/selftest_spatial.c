@@ -1,3 +1,4 @@
+#include "args.h"
 #include "ref.h"
 #include "selftest.h"
 
@@ -122,50 +123,120 @@ static int conv_kernel(tn_trial *t, const conv_shape *z, int cols, tn_tensor **w
     return tn_trial_given(t, *w, *hw);
 }
 
-static int conv_one(tn_trial *t, const conv_shape *z)
+/* A convolution's tensors on the device and on the host. */
+typedef struct {
+    tn_conv s;
+    tn_ref_conv ref;
+    tn_tensor *x, *w, *b, *dy, *y, *dx, *dw, *db;
+    float *hdy, *hdw, *hdb, *want;
+} conv_trial;
+
+static int conv_new(tn_trial *t, const conv_shape *z, conv_trial *v)
 {
-    const tn_conv s = conv_of(z);
-    const int X = z->B * z->h * z->w, Y = z->B * s.out.h * s.out.w, C = z->C, O = z->O, K = C / z->groups * z->kernel * z->kernel;
-    tn_tensor *x, *w, *b, *dy, *y, *dx, *dw, *db, none = {0};
-    float *hx, *hw, *hb, *hdy, *hdw, *hdb, *want = tn_trial_host(t, TN_MAX((size_t)X * (size_t)C, (size_t)Y * (size_t)O));
-    TN_TRY(tn_trial_in(t, ACT, X, C, &x, &hx));
-    TN_TRY(conv_kernel(t, z, K, &w, &hw));
-    TN_TRY(tn_trial_in(t, TN_F32, 1, O, &b, &hb));
-    TN_TRY(tn_trial_in(t, ACT, Y, O, &dy, &hdy));
-    TN_TRY(tn_trial_in(t, TN_F32, O, K, &dw, &hdw));
-    TN_TRY(tn_trial_in(t, TN_F32, 1, O, &db, &hdb));
-    TN_TRY(tn_trial_out(t, ACT, Y, O, &y));
-    TN_TRY(tn_trial_out(t, ACT, X, C, &dx));
-    if (!want) return tn_oom(ERR);
-    const tn_ref_conv ref = {hx, hw, z->bias ? hb : NULL, z->B,      z->h,   z->w,     s.out.h, s.out.w,
-                             C,  O,  z->kernel,           z->stride, z->pad, z->groups};
-    TN_TRY(tn_conv_forward(t->c, &s, x, w, z->bias ? b : &none, y, ERR));
-    tn_ref_convolve(&ref, want);
-    TN_TRY(tn_trial_compare(t, y, want));
-    TN_TRY(tn_conv_backward(t->c, &s, &(tn_conv_grads){x, w, dy, dx, dw, z->bias ? db : &none}, ERR));
-    tn_ref_convolve_backward(&ref, hdy, want, hdw, z->bias ? hdb : NULL);
-    TN_TRY(tn_trial_compare(t, dx, want));
-    TN_TRY(tn_trial_compare(t, dw, hdw));
-    TN_TRY(tn_trial_compare(t, db, hdb));
-    TN_TRY(tn_trial_poison(t, dx)); /* each gradient alone is another path */
-    TN_TRY(tn_conv_backward(t->c, &s, &(tn_conv_grads){&none, w, dy, dx, &none, &none}, ERR));
-    TN_TRY(tn_trial_compare(t, dx, want));
-    TN_TRY(tn_conv_backward(t->c, &s, &(tn_conv_grads){x, w, dy, &none, dw, &none}, ERR));
-    tn_ref_convolve_backward(&ref, hdy, NULL, hdw, NULL);
-    return tn_trial_compare(t, dw, hdw);
+    const int X = z->B * z->h * z->w, C = z->C, O = z->O, K = C / z->groups * z->kernel * z->kernel;
+    v->s = conv_of(z);
+    const tn_size2 out = v->s.out;
+    const int Y = z->B * out.h * out.w;
+    float *hx, *hw, *hb;
+    v->want = tn_trial_host(t, TN_MAX((size_t)X * (size_t)C, (size_t)Y * (size_t)O));
+    TN_TRY(tn_trial_in(t, ACT, X, C, &v->x, &hx));
+    TN_TRY(conv_kernel(t, z, K, &v->w, &hw));
+    TN_TRY(tn_trial_in(t, TN_F32, 1, O, &v->b, &hb));
+    TN_TRY(tn_trial_in(t, ACT, Y, O, &v->dy, &v->hdy));
+    TN_TRY(tn_trial_in(t, TN_F32, O, K, &v->dw, &v->hdw));
+    TN_TRY(tn_trial_in(t, TN_F32, 1, O, &v->db, &v->hdb));
+    TN_TRY(tn_trial_out(t, ACT, Y, O, &v->y));
+    TN_TRY(tn_trial_out(t, ACT, X, C, &v->dx));
+    v->ref =
+        (tn_ref_conv){hx, hw, z->bias ? hb : NULL, z->B, z->h, z->w, out.h, out.w, C, O, z->kernel, z->stride, z->pad, z->groups};
+    return v->want ? 0 : tn_oom(ERR);
 }
 
-static int conv_each(tn_trial *t, const conv_shape *z, int n)
+static int conv_forward(tn_trial *t, const conv_shape *z, conv_trial *v)
+{
+    TN_TRY(tn_conv_forward(t->c, &v->s, v->x, v->w, z->bias ? v->b : &(tn_tensor){0}, v->y, ERR));
+    tn_ref_convolve(&v->ref, v->want);
+    return tn_trial_compare(t, v->y, v->want);
+}
+
+/* The gradients asked for: all at once and each alone are different paths. */
+static int conv_backward(tn_trial *t, const conv_shape *z, conv_trial *v, bool dx, bool dw)
+{
+    tn_tensor none = {0};
+    const bool db = dw && z->bias;
+    TN_TRY(tn_trial_poison(t, v->dx));
+    const tn_conv_grads g = {dw ? v->x : &none, v->w, v->dy, dx ? v->dx : &none, dw ? v->dw : &none, db ? v->db : &none};
+    TN_TRY(tn_conv_backward(t->c, &v->s, &g, ERR));
+    tn_ref_convolve_backward(&v->ref, v->hdy, dx ? v->want : NULL, dw ? v->hdw : NULL, db ? v->hdb : NULL);
+    if (dx) TN_TRY(tn_trial_compare(t, v->dx, v->want));
+    TN_TRY(tn_trial_compare(t, v->dw, v->hdw));
+    return tn_trial_compare(t, v->db, v->hdb);
+}
+
+static int conv_one(tn_trial *t, const conv_shape *z)
+{
+    conv_trial v;
+    TN_TRY(conv_new(t, z, &v));
+    TN_TRY(conv_forward(t, z, &v));
+    TN_TRY(conv_backward(t, z, &v, true, true));
+    TN_TRY(conv_backward(t, z, &v, true, false));
+    return conv_backward(t, z, &v, false, true);
+}
+
+/* What of a depthwise convolution the trial is about. */
+static int dwconv_one(tn_trial *t, const conv_shape *z)
+{
+    const tn_conv s = conv_of(z);
+    const tn_tensor row = tn_view(NULL, TN_F32, 1, z->C), none = {0},
+                    w = tn_view(NULL, z->halves ? ACT : TN_F32, z->C, z->kernel * z->kernel);
+    const tn_tensor x = tn_view(NULL, ACT, z->B * z->h * z->w, z->C), y = tn_view(NULL, ACT, z->B * s.out.h * s.out.w, z->C);
+    const tn_dwconv_args forward = {s, x, w, z->bias ? row : none, y, false, ACT}, back = {s, y, w, none, x, true, ACT};
+    const tn_dwconv_grad_args grad = {s, x, y, w, none, w, z->bias ? row : none, ACT},
+                              both = {s, x, y, w, x, w, z->bias ? row : none, ACT};
+    const bool on[] = {tn_trial_wants(t, &tn_dwconv_op, &forward), tn_trial_wants(t, &tn_dwconv_grad_op, &both),
+                       tn_trial_wants(t, &tn_dwconv_op, &back), tn_trial_wants(t, &tn_dwconv_grad_op, &grad)};
+    conv_trial v;
+    if (!on[0] && !on[1] && !on[2] && !on[3]) return 0;
+    TN_TRY(conv_new(t, z, &v));
+    if (on[0]) TN_TRY(conv_forward(t, z, &v));
+    if (on[1]) TN_TRY(conv_backward(t, z, &v, true, true));
+    if (on[2]) TN_TRY(conv_backward(t, z, &v, true, false));
+    return on[3] ? conv_backward(t, z, &v, false, true) : 0;
+}
+
+static int conv_each(tn_trial *t, int (*one)(tn_trial *, const conv_shape *), const conv_shape *z, int n)
 {
     const int mark = t->n;
     for (int i = 0; i < n; i++) {
-        TN_TRY(conv_one(t, &z[i]));
+        TN_TRY(one(t, &z[i]));
         tn_trial_rewind(t, mark);
     }
     return 0;
 }
 
-/* The last size is cut into runs of rows and several tiles of channels, unlike in the last column of its items. */
+/* Like the one that is to be checked: of its kernel, on odd sizes. */
+static int dwconv_alike(tn_trial *t)
+{
+    const bool grad = tn_trial_is_of(t, &tn_dwconv_grad_op);
+    const tn_dwconv_args *a = grad ? NULL : t->like;
+    const tn_dwconv_grad_args *g = grad ? t->like : NULL;
+    const tn_conv s = grad ? g->s : a->s;
+    const int like = grad ? g->x.cols : a->to.cols, C = like % 16 ? (t->size ? 136 : 35) : t->size ? 144 : 48;
+    const conv_shape z = {2,
+                          t->size ? 21 : 9,
+                          t->size ? 75 : 10,
+                          C,
+                          C,
+                          s.kernel,
+                          s.stride,
+                          s.pad,
+                          C,
+                          (grad ? g->db : a->bias).rows > 0,
+                          (grad ? g->w : a->w).dtype != TN_F32};
+    return dwconv_one(t, &z);
+}
+
+/* The last size is cut into runs of rows and several tiles of channels and columns, unlike in the last column of its items. */
 static int depthwise(tn_trial *t)
 {
     static const conv_shape small[] = {{1, 3, 3, 5, 5, 3, 1, 1, 5, false, false}, {2, 4, 5, 6, 6, 7, 1, 3, 6, true, true}},
@@ -173,13 +244,13 @@ static int depthwise(tn_trial *t)
                                         {2, 9, 10, 16, 16, 5, 1, 2, 16, true, false},
                                         {1, 9, 12, 32, 32, 7, 1, 3, 32, true, false},
                                         {2, 9, 8, 12, 12, 3, 2, 1, 12, false, true}},
-                            large[] = {{1, 12, 19, 32, 32, 3, 1, 1, 32, true, true},
-                                       {2, 26, 22, 136, 136, 3, 1, 1, 136, false, false},
-                                       {1, 19, 23, 48, 48, 7, 1, 3, 48, true, false},
-                                       {2, 17, 9, 136, 136, 5, 1, 2, 136, false, true},
-                                       {1, 6, 6, 16, 16, 4, 2, 1, 16, true, false}};
-    if (t->size == 0) return conv_each(t, small, TN_COUNT(small));
-    return t->size == 1 ? conv_each(t, middle, TN_COUNT(middle)) : conv_each(t, large, TN_COUNT(large));
+                            large[] = {
+                                {1, 12, 19, 32, 32, 3, 1, 1, 32, true, true},  {2, 26, 22, 136, 136, 3, 1, 1, 136, false, false},
+                                {1, 15, 75, 48, 48, 7, 1, 3, 48, true, false}, {2, 17, 9, 136, 136, 5, 1, 2, 136, false, true},
+                                {1, 6, 6, 16, 16, 4, 2, 1, 16, true, false},   {1, 17, 14, 32, 32, 5, 1, 0, 32, true, true}};
+    if (t->like) return dwconv_alike(t);
+    if (t->size == 0) return conv_each(t, dwconv_one, small, TN_COUNT(small));
+    return t->size == 1 ? conv_each(t, dwconv_one, middle, TN_COUNT(middle)) : conv_each(t, dwconv_one, large, TN_COUNT(large));
 }
 
 /* Kernels of every kind of size and stride; the last sizes' patches are cut from several images. */
@@ -193,8 +264,8 @@ static int full_conv(tn_trial *t)
                             large[] = {{1, 12, 19, 32, 16, 3, 1, 1, 1, false, false}, {2, 13, 18, 32, 48, 2, 2, 0, 1, true, true},
                                        {2, 11, 14, 24, 32, 3, 2, 1, 1, true, false},  {1, 9, 10, 16, 32, 7, 2, 3, 1, false, true},
                                        {2, 9, 9, 32, 32, 1, 2, 0, 1, true, false},    {1, 10, 9, 32, 64, 1, 1, 0, 1, true, false}};
-    if (t->size == 0) return conv_each(t, small, TN_COUNT(small));
-    return t->size == 1 ? conv_each(t, middle, TN_COUNT(middle)) : conv_each(t, large, TN_COUNT(large));
+    if (t->size == 0) return conv_each(t, conv_one, small, TN_COUNT(small));
+    return t->size == 1 ? conv_each(t, conv_one, middle, TN_COUNT(middle)) : conv_each(t, conv_one, large, TN_COUNT(large));
 }
 
 typedef struct {
@@ -238,6 +309,45 @@ static int bilinear(tn_trial *t)
     const int mark = t->n;
     for (size_t i = 0; i < TN_COUNT(shapes); i++) {
         TN_TRY(bilinear_one(t, &shapes[i]));
+        tn_trial_rewind(t, mark);
+    }
+    return 0;
+}
+
+static int nearest_one(tn_trial *t, const resize_shape *s)
+{
+    const int B = 2, h = s->h, w = s->w, H = s->H, W = s->W, C = s->channels;
+    tn_tensor *x, *z, *dy, *y, *dz;
+    float *hx, *hz, *hdy, *want = tn_trial_host(t, (size_t)(B * TN_MAX(h * w, H * W) * C));
+    TN_TRY(tn_trial_in(t, ACT, B * H * W, C, &x, &hx));
+    TN_TRY(tn_trial_in(t, ACT, B * h * w, C, &z, &hz));
+    TN_TRY(tn_trial_in(t, ACT, B * H * W, C, &dy, &hdy));
+    TN_TRY(tn_trial_out(t, ACT, B * H * W, C, &y));
+    TN_TRY(tn_trial_out(t, ACT, B * h * w, C, &dz));
+    if (!want) return tn_oom(ERR);
+    const tn_resize r = {{h, w}, {H, W}, (float)h / (float)H, (float)w / (float)W};
+    const tn_ref_resize ref = {B, h, w, H, W, C, r.sy, r.sx};
+    TN_TRY(tn_upsample_add(t->c, x, z, &r, y, ERR));
+    tn_ref_upsample_add(&ref, hx, hz, want);
+    TN_TRY(tn_trial_compare(t, y, want));
+    TN_TRY(tn_nearest_backward(t->c, dy, &r, dz, false, ERR));
+    memset(want, 0, sizeof *want * (size_t)(B * h * w * C));
+    tn_ref_nearest_backward(&ref, hdy, want);
+    TN_TRY(tn_trial_compare(t, dz, want));
+    TN_TRY(tn_nearest_backward(t->c, dy, &r, z, true, ERR));
+    tn_ref_nearest_backward(&ref, hdy, hz);
+    return tn_trial_compare(t, z, hz);
+}
+
+/* Sizes that are no multiples of each other (the float quotient's rounding decides at some), twice, the same, and towards fewer. */
+static int nearest(tn_trial *t)
+{
+    const int h = 4 + t->size, w = 7 + t->size;
+    const resize_shape shapes[] = {{h, w, 13, 25, 3, false}, {h, w, 2 * h, 2 * w, 8, false}, {h, w, 2 * h - 1, 2 * w + 1, 5, false},
+                                   {h, w, h, w, 4, false},   {3 * h, w, h, 3, 16, false},    {29, 41, 58 + t->size, 107, 4, false}};
+    const int mark = t->n;
+    for (size_t i = 0; i < TN_COUNT(shapes); i++) {
+        TN_TRY(nearest_one(t, &shapes[i]));
         tn_trial_rewind(t, mark);
     }
     return 0;
@@ -326,9 +436,10 @@ const tn_case tn_cases_spatial[] = {
     {"groupnorm", groupnorm, false, {NULL}},
     {"batchnorm", batchnorm, false, {NULL}},
     {"global response norm", response_norm, false, {NULL}},
-    {"depthwise convolution", depthwise, false, {NULL}},
+    {"depthwise convolution", depthwise, false, {&tn_dwconv_op, &tn_dwconv_grad_op}},
     {"full convolution", full_conv, false, {NULL}},
     {"bilinear resize", bilinear, false, {NULL}},
+    {"nearest resize", nearest, false, {NULL}},
     {"patchify", patchify, false, {NULL}},
     {"patchify of bytes", patchify_bytes, false, {NULL}},
     {"tokens and grid", tokens, false, {NULL}},

@@ -30,8 +30,14 @@ typedef double tn_real;
 #define tn_ref_bilinear_backward  tn_ref_bilinear_backward_double
 #define tn_ref_deform             tn_ref_deform_double
 #define tn_ref_deform_backward    tn_ref_deform_backward_double
+#define tn_ref_upsample_add       tn_ref_upsample_add_double
+#define tn_ref_nearest_backward   tn_ref_nearest_backward_double
+#define tn_ref_row                tn_ref_row_double
+#define tn_ref_row_backward       tn_ref_row_backward_double
 #define tn_ref_patchify           tn_ref_patchify_double
 #define tn_ref_patchify_bytes     tn_ref_patchify_bytes_double
+#define tn_ref_groups_spread      tn_ref_groups_spread_double
+#define tn_ref_groups_collect     tn_ref_groups_collect_double
 #define tn_ref_clip               tn_ref_clip_double
 #define tn_ref_heatmap_target     tn_ref_heatmap_target_double
 #define tn_ref_heatmap_loss       tn_ref_heatmap_loss_double
@@ -96,6 +102,20 @@ typedef struct tn_ref_resize {
 } tn_ref_resize;
 void tn_ref_bilinear(const tn_ref_resize *r, const tn_real *x, tn_real *y);
 void tn_ref_bilinear_backward(const tn_ref_resize *r, const tn_real *dy, tn_real *dx);
+/** y = x + z at PyTorch's nearest position; x and y of the output's size, z of the input's. */
+void tn_ref_upsample_add(const tn_ref_resize *r, const tn_real *x, const tn_real *z, tn_real *y);
+/** dz += dy at every position that took from it. */
+void tn_ref_nearest_backward(const tn_ref_resize *r, const tn_real *dy, tn_real *dz);
+
+/** A row (v [n], k) through an affine map w [n, m], b [n] or NULL: (v w, v b + k), m + 1 entries. */
+typedef struct tn_ref_row_map {
+    const tn_real *v, *w, *b;
+    double k;
+    int n, m;
+} tn_ref_row_map;
+void tn_ref_row(const tn_ref_row_map *r, tn_real *out);
+/** Added to: dw, db, dv and dk (d: of the result); NULL: not wanted. */
+void tn_ref_row_backward(const tn_ref_row_map *r, const tn_real *d, tn_real *dw, tn_real *db, tn_real *dv, tn_real *dk);
 
 /** Multi-scale deformable self-attention (Zhu et al. 2020). N: positions of all levels, one level after another; D = heads * width.
  * value [batch*N, D]; samples [batch*N, 3*heads*levels*points]: offsets (x, y) in pixels of their level by head, level and point,
@@ -109,6 +129,9 @@ void tn_ref_deform(const tn_ref_deformable *a, tn_real *o);
 /** From d_o [batch*N, D]. */
 void tn_ref_deform_backward(const tn_ref_deformable *a, const tn_real *d_o, tn_real *dvalue, tn_real *dsamples);
 
+/** b [rows, each] of groups of rows as wide [rows, each * groups], zeros between them; and d += what of wide lies in them. */
+void tn_ref_groups_spread(const tn_real *b, int rows, int each, int groups, tn_real *wide);
+void tn_ref_groups_collect(const tn_real *wide, int rows, int each, int groups, tn_real *d);
 typedef struct tn_ref_patches {
     int batch, frames, h, w, patch;
 } tn_ref_patches;

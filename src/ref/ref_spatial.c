@@ -215,6 +215,28 @@ void tn_ref_bilinear_backward(const tn_ref_resize *r, const tn_real *dy, tn_real
     }
 }
 
+/* The pixel of z that pixel p of the output takes from. */
+static size_t nearest_of(const tn_ref_resize *r, int p)
+{
+    const int H = r->out_h, W = r->out_w, y = (int)((float)(p / W % H) * r->sy), x = (int)((float)(p % W) * r->sx);
+    return ((size_t)(p / W / H) * (size_t)r->in_h + (size_t)(y < r->in_h ? y : r->in_h - 1)) * (size_t)r->in_w +
+           (size_t)(x < r->in_w ? x : r->in_w - 1);
+}
+
+void tn_ref_upsample_add(const tn_ref_resize *r, const tn_real *x, const tn_real *z, tn_real *y)
+{
+    const size_t c = (size_t)r->channels;
+    for (int p = 0; p < r->batch * r->out_h * r->out_w; p++)
+        for (size_t k = 0; k < c; k++) y[(size_t)p * c + k] = x[(size_t)p * c + k] + z[nearest_of(r, p) * c + k];
+}
+
+void tn_ref_nearest_backward(const tn_ref_resize *r, const tn_real *dy, tn_real *dz)
+{
+    const size_t c = (size_t)r->channels;
+    for (int p = 0; p < r->batch * r->out_h * r->out_w; p++)
+        for (size_t k = 0; k < c; k++) dz[nearest_of(r, p) * c + k] += dy[(size_t)p * c + k];
+}
+
 /* Element e of column row r comes from that image of all samples, channel c, pixel (y, x). */
 typedef struct {
     int image, c, y, x;
@@ -270,4 +292,17 @@ void tn_ref_heatmap_target(const tn_ref_target *t, const tn_real *labels, tn_rea
                 l[2] > 0 ? (tn_real)exp(-(dx * dx + dy * dy) / (2 * t->sigma * t->sigma)) : 0;
         }
     }
+}
+
+void tn_ref_groups_spread(const tn_real *b, int rows, int each, int groups, tn_real *wide)
+{
+    for (int r = 0; r < rows; r++)
+        for (int c = 0; c < each * groups; c++)
+            wide[r * each * groups + c] = c / each == r / (rows / groups) ? b[r * each + c % each] : 0;
+}
+
+void tn_ref_groups_collect(const tn_real *wide, int rows, int each, int groups, tn_real *d)
+{
+    for (int r = 0; r < rows; r++)
+        for (int c = 0; c < each; c++) d[r * each + c] += wide[r * each * groups + r / (rows / groups) * each + c];
 }

@@ -24,6 +24,7 @@ static bool skipped(const tn_quant_spec *q, const char *name)
 
 static tn_dtype frozen_dtype(const tn_store *st, const tn_slot *s)
 {
+    if (s->group == TN_GROUP_HEAD) return TN_F32;                         /* of a decoder: what nothing reads */
     return s->linear || (s->ndim == 4 && s->rows > 1) ? st->act : TN_F32; /* one row is a vector, whatever its shape */
 }
 

@@ -5,37 +5,66 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The name PyTorch gives a slot in these files. */
-static char *torch_name(const test *t, const tn_slot *s)
+/* The name that PyTorch gives a slot in these files; path: how its checkpoint or transformers 5 spells it. */
+static char *torch_name(const test *t, const tn_slot *s, const char *path)
 {
-    if (s->group == TN_GROUP_HEAD) return strdup(s->name);
+    if (s->group == TN_GROUP_HEAD) return strdup(path);
     const char *wrap = t->peft ? "backbone.base_model.model." : "backbone.";
-    const char *lora = strstr(s->name, ".lora_");
-    if (!lora) return tn_strf("%s%s", wrap, s->name);
-    const size_t tail = tn_ends(s->name, ".weight") ? strlen(".weight") : 0; /* DoRA's magnitudes have none */
-    return tn_strf("%s%.*s.default.weight", wrap, (int)(strlen(s->name) - tail), s->name);
+    if (!strstr(path, ".lora_")) return tn_strf("%s%s", wrap, path);
+    const size_t tail = tn_ends(path, ".weight") ? strlen(".weight") : 0; /* DoRA's magnitudes have none */
+    return tn_strf("%s%.*s.default.weight", wrap, (int)(strlen(path) - tail), path);
 }
 
-/* transformers 5 nests a DINOv3 block under "model."; try both. */
 static const tn_st_tensor *find_golden(const test *t, const char *kind, const tn_slot *s)
 {
-    char *name = torch_name(t, s);
-    const char *at = name ? strstr(name, s->name[0] ? ".layer." : "?") : NULL;
-    char full[300];
-    snprintf(full, sizeof full, "%s.%s", kind, name ? name : "");
-    const tn_st_tensor *v = tn_st_find(t->golden, full);
-    if (!v && at) {
-        snprintf(full, sizeof full, "%s.%.*s.model%s", kind, (int)(at - name), name, at);
+    const tn_st_tensor *v = NULL;
+    for (int v5 = 0; !v && v5 < 2; v5++) {
+        char path[300], full[400];
+        snprintf(path, sizeof path, "%s", s->name);
+        if (v5) tn_module_path(path, sizeof path, t->model->backbone.family, s->name);
+        char *name = torch_name(t, s, path);
+        snprintf(full, sizeof full, "%s.%s", kind, name ? name : "");
         v = tn_st_find(t->golden, full);
+        free(name);
     }
-    if (!v) { /* transformers 5's own path */
-        char path[300];
-        tn_module_path(path, sizeof path, t->model->backbone.family, s->name);
-        snprintf(full, sizeof full, "%s.backbone.%s", kind, path);
-        v = tn_st_find(t->golden, full);
-    }
-    free(name);
     return v;
+}
+
+/* A slot's values, or those of its gradient, beside a tensor. */
+static int compare_slot(test *t, int i, const tn_st_tensor *g, int kind, double floor, tn_error *err)
+{
+    const size_t n = (size_t)g->count;
+    tn_store *st = t->session->store;
+    float *want = malloc(n * 4), *got = malloc(n * 4);
+    int rc = want && got ? tn_st_read_f32(t->golden, g, want, err) : tn_oom(err);
+    if (!rc) rc = kind == GRADIENT ? tn_store_get_grad(st, i, got, err) : tn_store_get(st, i, got, err);
+    if (!rc) note(kind, g->name, tn_relative_error(got, want, n, floor));
+    free(want);
+    free(got);
+    return rc;
+}
+
+int compare_statistics(test *t, const tn_exec *e, tn_error *err)
+{
+    bool any = false;
+    for (int i = 0; i < t->golden->n; i++) any |= tn_starts(t->golden->t[i].name, "buffer.");
+    for (int i = 0; any && i < e->g.n_forward; i++) {
+        const tn_gnode *n = &e->g.n[i];
+        for (int k = 2; k < 4; k++) {
+            if (n->op != TN_OP_NORM2D || n->a.norm2d.stats != TN_STATS_TRACKED) continue;
+            const tn_st_tensor *g = find_golden(t, "buffer", &t->model->slots[n->w[k]]);
+            if (!g) return tn_fail(err, TN_ERR_FORMAT, "%s: no buffer '%s'", t->dir, t->model->slots[n->w[k]].name);
+            TN_TRY(compare_slot(t, n->w[k], g, STATISTICS, 0, err));
+        }
+    }
+    return 0;
+}
+
+/* PyTorch lists what nothing reads among a trained part's parameters: without a gradient, and in the end as it was. */
+static bool is_listed(const test *t, const tn_slot *s, int kind)
+{
+    const bool part = s->group == TN_GROUP_HEAD || (s->group == TN_GROUP_BACKBONE && t->model->train_backbone);
+    return s->trainable || (kind == FINAL && part && !s->buffer);
 }
 
 int compare_slots(test *t, const char *prefix, int kind, tn_error *err)
@@ -46,21 +75,10 @@ int compare_slots(test *t, const char *prefix, int kind, tn_error *err)
     free(norm);
     for (int i = 0; i < t->model->n_slots; i++) {
         const tn_slot *s = &t->model->slots[i];
-        if (!s->trainable) continue;
+        if (!is_listed(t, s, kind)) continue;
         const tn_st_tensor *g = find_golden(t, prefix, s);
         if (!g) return tn_fail(err, TN_ERR_FORMAT, "%s: no %s of '%s'", t->dir, prefix, s->name);
-        size_t n = (size_t)g->count;
-        float *want = malloc(n * 4), *got = malloc(n * 4);
-        int rc = want && got ? tn_st_read_f32(t->golden, g, want, err) : tn_oom(err);
-        if (!rc)
-            rc =
-                kind == GRADIENT ? tn_store_get_grad(t->session->store, i, got, err) : tn_store_get(t->session->store, i, got, err);
-        if (!rc)
-            note(kind, g->name,
-                 kind == GRADIENT ? tn_relative_error(got, want, n, 1e-4 * whole) : tn_relative_error(got, want, n, 0));
-        free(want);
-        free(got);
-        TN_TRY(rc);
+        TN_TRY(compare_slot(t, i, g, kind, kind == GRADIENT ? 1e-4 * whole : 0, err));
         compared++;
     }
     int listed = 0; /* mask_token is listed by PyTorch, but nothing but masked pre-training reads it */

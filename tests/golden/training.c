@@ -121,5 +121,6 @@ int run_training(test *t, tn_error *err)
     for (int i = 0; !rc && i < steps; i++) rc = step(t, e, i, loss[i], norm[i], err);
     free(loss);
     free(norm);
-    return rc ? rc : compare_slots(t, "final", FINAL, err);
+    if (!rc) rc = compare_slots(t, "final", FINAL, err);
+    return rc ? rc : compare_statistics(t, e, err);
 }

@@ -163,10 +163,11 @@ for act in 1 2; do
     nvidia gemm_mma 90a 128 -DACT=$act ${o//-DBN=*/}
   done
   for tb in 0 1; do
-    for o in "-DNT=1 -DRI=1 -DKW=4" "-DNT=2 -DRI=2 -DKW=4 -DBIAS" "-DNT=3 -DRI=2 -DKW=2 -DMASK_A" "-DNT=4 -DRI=2 -DKW=1 -DMASK_A -DBIAS"; do
+    for o in "-DNT=1 -DPIECES" "-DNT=2 -DBIAS" "-DNT=3 -DWR=4 -DDEPTH=3 -DPIECES -DMASK_A" "-DNT=4 -DWR=4 -DDEPTH=3 -DMASK_A -DBIAS"; do
       for ct in 0 $act; do nvidia thin 80 128 -DACT=$act -DCT=$ct -DTB=$tb $o; done
     done
   done
+  nvidia thin_grads 80 128 -DACT=$act
   for tile in "-DMI=1 -DNI=4 -DWM=1 -DWN=4" "-DMI=3 -DNI=4 -DWM=1 -DWN=4" "-DMI=4 -DNI=4 -DWM=1 -DWN=4" "-DMI=2 -DNI=2 -DWM=4 -DWN=1" "-DMI=2 -DNI=8 -DWM=4 -DWN=1"; do
     for m in "" -DMASK_B; do nvidia thin_grad 80 128 -DACT=$act $tile $m; done
   done

@@ -214,6 +214,32 @@ START_TEST(low_rank_factors_are_the_best_ones)
 }
 END_TEST
 
+/* Cut to a rank, a product that is never made is what the decomposition of the product itself leaves of it. */
+static const struct {
+    int rows, cols, k, r;
+} cuts[] = {{37, 53, 6, 4}, {37, 53, 6, 6}, {37, 53, 6, 9}, {9, 5, 12, 3}, {5, 9, 12, 5}, {7, 7, 7, 1}};
+
+START_TEST(products_are_cut_as_their_decomposition)
+{
+    enum { MOST = 53 * 37 };
+    static float b[MOST], a[MOST], w[MOST], B[MOST], A[MOST], best[MOST], got[MOST];
+    const int m = cuts[_i].rows, n = cuts[_i].cols, k = cuts[_i].k, r = cuts[_i].r;
+    tn_error e = {0};
+    tn_rng g = tn_rng_named((uint64_t)_i, "cut");
+    for (int i = 0; i < m * k; i++) b[i] = (float)tn_rng_normal(&g);
+    for (int i = 0; i < k * n; i++) a[i] = (float)tn_rng_normal(&g);
+    memset(w, 0, sizeof w), memset(best, 0, sizeof best), memset(got, 0, sizeof got);
+    tn_matmul_add(w, 1, b, a, m, k, n);
+    const int least = TN_MIN(r, TN_MIN(m, n));
+    ck_assert_int_eq(tn_low_rank(&(tn_low_rank_of){w, m, n, least, 0, 0}, B, A, &e), 0);
+    tn_matmul_add(best, 1, B, A, m, least, n);
+    memset(B, 0x7f, sizeof B), memset(A, 0x7f, sizeof A);
+    ck_assert_int_eq(tn_cut_product(&(tn_product_of){b, a, m, n, k}, r, B, A, &e), 0);
+    tn_matmul_add(got, 1, B, A, m, r, n);
+    for (int i = 0; i < m * n; i++) ck_assert_double_eq_tol(got[i], best[i], 5e-5);
+}
+END_TEST
+
 static bool inside(const tn_optim_range *r, const tn_stored *s)
 {
     return s->off >= r->off && s->off + (size_t)s->t.rows * (size_t)s->t.cols <= r->off + r->n;
@@ -281,7 +307,7 @@ int main(void)
                      TESTS(ONCE(dense_matrices_of_one_operation_lie_behind_each_other), TIMES(pissa_keeps_the_sum, 3),
                            ONCE(loftq_undoes_part_of_the_quantisation), ONCE(loftq_leaves_a_skipped_layer_to_the_usual_start),
                            ONCE(dora_begins_with_the_norms_of_its_rows), ONCE(gaussian_has_the_spread_peft_gives_it),
-                           ONCE(two_rates_divide_the_adapters),
+                           ONCE(two_rates_divide_the_adapters), TIMES(products_are_cut_as_their_decomposition, TN_COUNT(cuts)),
                            TIMES(layers_are_counted_as_peft_counts_them, TN_COUNT(layer_rules)),
                            TIMES(low_rank_factors_are_the_best_ones, 3)));
 }
