@@ -34,8 +34,8 @@ static const look_t looks[] = {
 };
 
 enum { MAX_BARS = 4 }; /* of a clip */
-#define BAR  0.08 /* thickness of a bar, of the picture's height */
-#define BLUR 0.35 /* of a frame's time the shutter is open */
+#define BAR  0.08      /* thickness of a bar, of the picture's height */
+#define BLUR 0.35      /* of a frame's time the shutter is open */
 
 typedef struct {
     double x, y, vx, phase;
@@ -50,7 +50,7 @@ typedef struct {
     double bx, by, vx, vy;
     int hits;
     tn_rng r;
-    float *noise; /* crowd texture, fixed for a clip */
+    float *noise;         /* crowd texture, fixed for a clip */
     double bar[MAX_BARS]; /* their middles, pixels; from top to bottom */
     int bars;
 } scene;
@@ -297,8 +297,7 @@ static int draw_clip(const tn_synth_options *o, const char *dir, int clip, tn_er
         free(path);
         /* pixel centres have whole coordinates in labels */
         if (hidden(&s)) tn_text_addf(&csv, "%s,0,,,\n", name);
-        else
-            tn_text_addf(&csv, "%s,%d,%.1f,%.1f,0\n", name, behind_bar(&s) ? 3 : 1, s.bx - 0.5, fmax(s.by - 0.5, 0));
+        else tn_text_addf(&csv, "%s,%d,%.1f,%.1f,0\n", name, behind_bar(&s) ? 3 : 1, s.bx - 0.5, fmax(s.by - 0.5, 0));
         step(&s);
         const tn_watch w = {o->progress, o->user};
         if (!rc) rc = tn_watch_tell(&w, TN_PHASE_DRAWING, NULL, clip * o->frames + f + 1, (long long)o->clips * o->frames, err);
