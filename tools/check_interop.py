@@ -31,8 +31,17 @@ CONFIGS = {
     "dinov3_vit": tf.DINOv3ViTConfig(hidden_size=D, intermediate_size=128, num_hidden_layers=2, num_attention_heads=2, num_register_tokens=4, image_size=64),
     "dinov2": tf.Dinov2Config(hidden_size=D, num_hidden_layers=2, num_attention_heads=2, image_size=64, patch_size=16, mlp_ratio=2),
     "dinov2_with_registers": tf.Dinov2WithRegistersConfig(hidden_size=D, num_hidden_layers=2, num_attention_heads=2, image_size=64, patch_size=16, mlp_ratio=2),
+    "dinov3_convnext": tf.DINOv3ConvNextConfig(hidden_sizes=[32, 64], depths=[2, 1], image_size=64),
+    "convnext": tf.ConvNextConfig(hidden_sizes=[32, 64], depths=[2, 1], num_stages=2, image_size=64),
+    "convnextv2": tf.ConvNextV2Config(hidden_sizes=[32, 64], depths=[2, 1], num_stages=2, image_size=64),
     "vit": tf.ViTConfig(hidden_size=D, intermediate_size=128, num_hidden_layers=2, num_attention_heads=2, image_size=64),
 }
+
+
+# convolutions: patches, the stem, between stages, and depthwise ones, whose groups divide the rank
+CONVOLUTIONS = [("dinov3_vit", ["patch_embeddings", "q_proj"], {}), ("dinov2", ["projection"], {}), ("vit", ["projection", "fc1"], {}),
+                ("dinov3_convnext", ["stages.0.downsample_layers.0", "stages.1.downsample_layers.1", "pointwise_conv1"], {}),
+                ("convnext", ["patch_embeddings", "downsampling_layer.1", "dwconv", "pwconv2"], {r"stages\.0\..*dwconv": 32, r"stages\.1\..*dwconv": 128})]
 
 
 def spread(m):
@@ -171,11 +180,11 @@ def their_quantized(family, kind):
     record(name, forward(unpacked(q, plain), x, family), x)
 
 
-def merged(kind, **lora):
+def merged(kind, family="dinov3_vit", modules=("q_proj", "v_proj", "up_proj"), **lora):
     """Our merge against PEFT's merge_and_unload."""
     name = "merged_" + kind
-    folder, m = base(name + "_base", "dinov3_vit")
-    p = peft.get_peft_model(m, peft.LoraConfig(r=4, lora_alpha=8, target_modules=["q_proj", "v_proj", "up_proj"], **lora)).eval()
+    folder, m = base(name + "_base", family)
+    p = peft.get_peft_model(m, peft.LoraConfig(r=4, lora_alpha=8, target_modules=list(modules), **lora)).eval()
     for n, q in p.named_parameters():
         if "lora_B" in n: q.data.normal_(0, 0.05)
     p.save_pretrained(folder + "/adapter")
@@ -183,7 +192,7 @@ def merged(kind, **lora):
     shutil.rmtree(target, ignore_errors=True)
     run(tracknet, "adapter", "merge", "--adapter", folder + "/adapter", "--base", folder, "--out", target)
     x = torch.randn(2, 3, *HW)
-    record(name, forward(p.merge_and_unload(), x, "dinov3_vit"), x)
+    record(name, forward(p.merge_and_unload(), x, family), x)
 
 
 def averaged(method):
@@ -208,7 +217,7 @@ def averaged(method):
 
 
 def attempt(f, *args, **kw):
-    if len(sys.argv) > 4 and not any(part in "_".join((f.__name__,) + args) for part in sys.argv[4:]): return
+    if len(sys.argv) > 4 and not any(part in "_".join((f.__name__,) + args[:2]) for part in sys.argv[4:]): return
     try:
         f(*args, **kw)
     except Exception as e:  # a check that cannot run is a failed check
@@ -220,6 +229,13 @@ os.makedirs(out, exist_ok=True)
 for family in CONFIGS:
     attempt(from_peft, family, "lora")
     attempt(to_peft, family, "lora", "model.lora.target_modules=all-linear")
+for kind in ("lora", "dora"):
+    how, key = dict(use_dora=kind == "dora", exclude_modules=None), "model.lora.use_dora=%s" % str(kind == "dora").lower()
+    for family, modules, rank in CONVOLUTIONS:
+        attempt(from_peft, family, "conv_" + kind, target_modules=modules, rank_pattern=rank, **how)
+        rank = {k: min(r, 64) for k, r in rank.items()}  # no more than there are channels, here
+        attempt(to_peft, family, "conv_" + kind, key, "model.lora.target_modules=[%s]" % ",".join(modules),
+                "model.lora.rank_pattern={%s}" % ", ".join("%s: %d" % r for r in rank.items()))
 attempt(from_peft, "dinov3_vit", "dora", use_dora=True)
 attempt(from_peft, "vit", "dora", use_dora=True, target_modules=["q_proj", "fc1"])
 attempt(from_peft, "dinov3_vit", "rslora", use_rslora=True)
@@ -247,6 +263,8 @@ attempt(merged, "lora")
 attempt(merged, "olora", init_lora_weights="olora")
 attempt(merged, "lora_bias", lora_bias=True)
 attempt(merged, "dora", use_dora=True)
+for kind in ("lora", "dora"):
+    attempt(merged, "conv_" + kind, "dinov3_convnext", CONVOLUTIONS[3][1], use_dora=kind == "dora")
 attempt(averaged, "linear")
 attempt(averaged, "svd")
 for kind in ("nf4", "nf4_double", "fp4", "int8"):

@@ -78,7 +78,17 @@ one("vit", cases + "vit", 64, "model.decoder.use_depthwise=false", "model.decode
 one("lora", cases + "dinov3", 64, "model.lora.enabled=true", "model.lora.r=4", "model.lora.target_modules=all-linear")
 one("dora", cases + "vit", 64, "model.lora.enabled=true", "model.lora.r=4", "model.lora.use_dora=true")
 one("qlora_quant", cases + "dinov3", 64, "model.lora.enabled=true", "model.lora.r=4", "model.quantization.enabled=true")
+one("dora_patches", cases + "dinov3", 64, "model.lora.enabled=true", "model.lora.r=4", "model.lora.use_dora=true", "model.lora.target_modules=[patch_embeddings,q_proj]")
+conv = ["model.lora.enabled=true", "model.lora.r=4", "model.lora.target_modules=[patch_embeddings,downsampling_layer.1,dwconv,pwconv1]",
+        "model.lora.rank_pattern={stages\\.0\\..*dwconv: 16, stages\\.1\\..*dwconv: 32, stages\\.2\\..*dwconv: 48, stages\\.3\\..*dwconv: 64}"]
+one("lora_convolutions", cases + "convnext", 64, "training.optimizer.lr=0.05", *conv)
+one("dora_convolutions", cases + "convnext", 64, *conv[:2], "model.lora.use_dora=true", "model.lora.target_modules=[patch_embeddings,downsampling_layer.1]")
 one("timm", cases + "timm_vit", 64)
+deformable = ["model.decoder.kind=deformable_fpn", "model.deformable_encoder.d_model=24", "model.deformable_encoder.nhead=3",
+              "model.deformable_encoder.num_encoder_layers=2", "model.deformable_encoder.n_points=3",
+              "model.deformable_encoder.lateral_dim=12"]
+one("deformable_vit", cases + "dinov3", 64, *deformable)
+one("deformable_convnext", cases + "dinov3_convnext", 64, *deformable)
 fpn = ["model.decoder.kind=fpn", "model.fpn.lateral_dim=16"]
 lora = ["model.lora.enabled=true", "model.lora.r=4"]
 one("convnext", cases + "convnext", 64, "model.backbone.freeze=false")
@@ -88,6 +98,13 @@ one("convnext_stages", cases + "convnextv2", 64, *fpn, "model.backbone.return_st
 one("convnext_dora", cases + "dinov3_convnext", 64, *fpn, *lora, "model.lora.use_dora=true")
 one("convnext_qlora_quant", cases + "dinov3_convnext", 64, *fpn, *lora, "model.quantization.enabled=true")
 one("vit_stages", cases + "dinov3", 64, *fpn, "model.backbone.return_stages=[1,2]")
+fpn, hrnet = ["model.decoder.kind=fpn", "model.fpn.lateral_dim=24"], ["model.decoder.kind=hrnet", "model.hrnet.widths=[8,12,16,20]"]
+one("fpn", cases + "dinov3", 64, *fpn)
+one("fpn_concat", cases + "dinov3", 64, *fpn, "model.fpn.fuse=concat", "model.heatmap.size=[19,11]", image=(80, 48))  # 1x2 to 3x5
+one("hrnet", cases + "dinov3", 64, *hrnet, "model.heatmap.size=[19,11]", image=(80, 48))
+one("convnext_fpn", cases + "dinov3_convnext", 64, *fpn, "model.backbone.freeze=false")
+one("convnext_fpn_lora", cases + "convnext", 64, *fpn, "model.lora.enabled=true", "model.lora.r=4", "model.fpn.fuse=concat")
+one("convnext_hrnet", cases + "dinov3_convnext", 64, *hrnet, "model.hrnet.out_channels=10")
 good = sum(k for _, _, k in rows)
 with open(os.path.join(out, "onnx.json"), "w", encoding="utf-8") as f:
     json.dump({"versions": {"onnx": onnx.__version__, "onnxruntime": ort.__version__}, "checks": [[n, e, bool(k)] for n, e, k in rows]}, f, indent=1)

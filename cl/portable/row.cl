@@ -3,18 +3,37 @@
 #include "common.h"
 #include "row_sum.h"
 
-/* Items (K + 1). */
-__kernel void row_through(const __global float *v, const __global float *k, const __global float *w, const __global float *b,
-                          __global float *out, int first, int k_at, int N, int K, int biased)
+/* A group takes LANES runs of RUN * VW columns, of which each of its PARTS adds up every PARTS-th entry of v; one more group makes the
+ * constant. K is a multiple of VW. Groups (K / VW / RUN / LANES, rounded up, + 1) of LANES * PARTS. */
+__kernel __attribute__((reqd_work_group_size(LANES *PARTS, 1, 1))) void
+row_through(const __global float *v, const __global float *k, const __global float *w, const __global float *b, __global float *out,
+            int first, int k_at, int N, int K, int biased)
 {
-    const int e = (int)get_global_id(0);
-    if (e > K) return;
-    float s = e == K && k_at >= 0 ? k[k_at] : 0.0f;
-    if (e < K)
-        for (int n = 0; n < N; n++) s += v[first + n] * w[(size_t)n * K + e];
-    else if (biased)
-        for (int n = 0; n < N; n++) s += v[first + n] * b[n];
-    out[e] = s;
+    const int lane = (int)get_local_id(0) % LANES, part = (int)get_local_id(0) / LANES;
+    const int e = ((int)get_group_id(0) * LANES + lane) * RUN * VW, runs = clamp((K - e) / VW, 0, RUN);
+    const bool last = get_group_id(0) + 1 == get_num_groups(0);
+    vec s[RUN];
+#pragma unroll
+    for (int i = 0; i < RUN; i++) s[i] = TO_VEC(0.0f);
+    if (last && biased)
+        for (int n = part; n < N; n += PARTS) s[0] += TO_VEC(v[first + n] * b[n]);
+    else if (runs == RUN)
+        for (int n = part; n < N; n += PARTS) {
+#pragma unroll
+            for (int i = 0; i < RUN; i++) s[i] += v[first + n] * LDV(0, w, (size_t)n * K + e + i * VW);
+        }
+    else
+        for (int i = 0; i < runs; i++)
+            for (int n = part; n < N; n += PARTS) s[i] += v[first + n] * LDV(0, w, (size_t)n * K + e + i * VW);
+#if PARTS > 1 /* a run each */
+    __local vec sums[PARTS * LANES];
+    sums[get_local_id(0)] = s[0];
+    barrier(CLK_LOCAL_MEM_FENCE);
+    if (part) return;
+    for (int p = 1; p < PARTS; p++) s[0] += sums[p * LANES + lane];
+#endif
+    if (last && lane == 0) out[K] = HSUM(s[0]) / VW + (k_at >= 0 ? k[k_at] : 0.0f);
+    for (int i = 0; !last && i < runs; i++) STV(0, out, e + i * VW, s[i]);
 }
 
 /* dw += v d, db += v d[K], those that are wanted. Items (K + 1, N). */

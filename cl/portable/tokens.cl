@@ -15,21 +15,27 @@ __kernel void patchify(const __global float *pixels, __global act_t *cols, int h
     for (int k = 0; k < patch; k++) ST(ACT, cols, to + k, from[k]);
 }
 
-/* The same from frames [B,T,H,W,3] of RGB bytes, to [0,1] and, with `normalize`, by ImageNet's mean and deviation. */
+/* The same from frames [B,T,H,W,3] of RGB bytes, to [0,1] and, with `normalize`, by ImageNet's mean and deviation; PATCH is known, and an
+ * item copies `each` lines. Items (T*3*PATCH / each, B*P). */
 __constant float MEAN[3] = {0.485f, 0.456f, 0.406f};
 __constant float DEVIATION[3] = {0.229f, 0.224f, 0.225f};
-__kernel void patchify_bytes(const __global uchar *bytes, __global act_t *cols, int height, int width, int patch, int rows,
-                             int frames, int normalize)
+#ifdef PATCH
+__kernel void patchify_bytes(const __global uchar *bytes, __global act_t *cols, int height, int width, int rows, int frames,
+                             int normalize, int each)
 {
-    const int line = (int)get_global_id(0), r = (int)get_global_id(1), lines = frames * 3 * patch;
-    if (line >= lines || r >= rows) return;
-    const int gw = width / patch, gh = height / patch, b = r / (gw * gh), i = r % (gw * gh);
-    const int c = line / patch % 3, image = b * frames + line / (3 * patch), y = (i / gw) * patch + line % patch, x = (i % gw) * patch;
-    const float m = normalize ? MEAN[c] : 0.0f, s = normalize ? DEVIATION[c] : 1.0f;
-    const __global uchar *from = bytes + (((size_t)image * height + y) * width + x) * 3 + c;
-    const size_t to = ((size_t)r * lines + line) * patch;
-    for (int k = 0; k < patch; k++) ST(ACT, cols, to + k, ((float)from[3 * k] / 255.0f - m) / s);
+    const int r = (int)get_global_id(1), lines = frames * 3 * PATCH, begin = (int)get_global_id(0) * each;
+    if (begin >= lines || r >= rows) return;
+    const int gw = width / PATCH, gh = height / PATCH, b = r / (gw * gh), i = r % (gw * gh), y = i / gw * PATCH, x = i % gw * PATCH;
+    const __global uchar *corner = bytes + (((size_t)b * frames * height + y) * width + x) * 3;
+    for (int line = begin; line < min(lines, begin + each); line++) {
+        const int c = line / PATCH % 3;
+        const float s = normalize ? 1.0f / DEVIATION[c] : 1.0f, m = normalize ? -MEAN[c] * s : 0.0f;
+        const __global uchar *from = corner + ((size_t)(line / (3 * PATCH)) * height + line % PATCH) * width * 3 + c;
+        const size_t to = ((size_t)r * lines + line) * PATCH;
+        for (int k = 0; k < PATCH; k++) ST(ACT, cols, to + k, (float)from[3 * k] * (s / 255.0f) + m);
+    }
 }
+#endif
 
 /* The bytes again for GPUs and patches whose lines are whole runs of VW = 8 pixels: an item takes a run in all three channels.
  * Items (B*P*T * runs of a patch, all lines). */
@@ -117,6 +123,14 @@ __kernel void grid_put(const __global act_t *grid, __global act_t *x, int n, int
     const size_t to = ((size_t)(r / p) * n + skip + r % p) * d + c;
     const vec v = LDV(ACT, grid, (size_t)r * d + c);
     STV(ACT, x, to, add ? v + LDV(ACT, x, to) : v);
+}
+
+/* y = x + pos in every sample: x, y [B*N, D], pos [N, D] float32. Items (D / VW, B*N). */
+__kernel void add_positions(const __global act_t *x, const __global float *pos, __global act_t *y, int n, int d, int rows)
+{
+    const int c = (int)get_global_id(0) * VW, r = (int)get_global_id(1);
+    if (c >= d || r >= rows) return;
+    STV(ACT, y, (size_t)r * d + c, LDV(ACT, x, (size_t)r * d + c) + LDV(0, pos, (size_t)(r % n) * d + c));
 }
 
 /* out[i, c] += sum over samples of dx[b, first + i, c]: CLS, registers, positions. Items (D, count). */

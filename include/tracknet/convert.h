@@ -55,7 +55,7 @@ typedef struct tn_adapter_convert {
     const char *in, *out;   /**< adapter folders; out must not exist */
     const char *spelling;   /**< module paths as transformers "v4" or "v5" has them; NULL: unchanged */
     const char *dtype;      /**< "F32", "F16" or "BF16"; NULL: unchanged */
-    const char *model_type; /**< of the base, for spelling: dinov3_vit, dinov2, dinov2_with_registers, vit */
+    const char *model_type; /**< of the base's config.json, for spelling (dinov3_vit, convnext, ...) */
     const char *base;       /**< base folder; needed to turn a PiSSA or OLoRA adapter into plain LoRA */
     bool plain;             /**< PiSSA or OLoRA to plain LoRA of twice the rank */
 } tn_adapter_convert;

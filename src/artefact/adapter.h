@@ -6,11 +6,13 @@
 #include "quant.h"
 #include "safetensors.h"
 
-/** One adapted linear layer. */
+/** One adapted linear layer or convolution, whose kernels are matrices: lora_A [r, in, k, k] is [r, in], in being in * k * k, and
+ * lora_B [out, r / groups, 1, 1] is [out, r / groups]. */
 typedef struct tn_adapter_module {
     char *path;                            /* as the file has it, without base_model.model. */
     char *common;                          /* tn_common_name */
     const tn_st_tensor *a, *b, *magnitude; /* [r, in], [out, r], [out] or NULL */
+    int groups;                            /* of a convolution; 0: a linear layer */
     const tn_st_tensor *bias;              /* lora_B's [out], added to the base's as scale * bias; or NULL */
     int r, in, out;
     float scale;

@@ -55,29 +55,44 @@ static bool finds(const tn_model *m, const tn_strs *suffixes, const char *path)
     return false;
 }
 
+/* Do the suffixes and layers find the adapted modules and no others among the modules that weight s is of? */
+static bool finds_rightly(const tn_model *m, const tn_strs *suffixes, const tn_slot *s)
+{
+    char path[320], module[320];
+    snprintf(module, sizeof module, "%s", s->name);
+    tn_module_path(path, sizeof path, m->backbone.family, s->name);
+    char *end = strrchr(path, '.'), *dot = strrchr(module, '.');
+    if (!end || !dot) return true;
+    *dot = 0;
+    bool right = true, adapted = is_adapted(m, module); /* what the module is part of has no adapter */
+    for (; end; end = strrchr(path, '.'), adapted = false) {
+        *end = 0;
+        right = right && finds(m, suffixes, path) == adapted;
+    }
+    return right;
+}
+
 /* Last components of the adapted modules, if suffixes and layers select those and no others; else their whole paths, which need
  * no layers beside them. */
 static json_t *targets_of(const tn_model *m, bool *by_suffix)
 {
-    tn_strs linears = {0}, last = {0}, paths = {0};
-    tn_model_linears(m, &linears);
-    for (int i = 0; i < linears.n; i++) {
+    tn_strs modules = {0}, last = {0}, paths = {0};
+    tn_model_modules(m, &modules);
+    for (int i = 0; i < modules.n; i++) {
         char path[320];
-        if (!is_adapted(m, linears.v[i])) continue;
-        tn_module_path(path, sizeof path, m->backbone.family, linears.v[i]);
+        if (!is_adapted(m, modules.v[i])) continue;
+        tn_module_path(path, sizeof path, m->backbone.family, modules.v[i]);
         const char *dot = strrchr(path, '.');
         tn_strs_add(&paths, path);
         if (!tn_strs_has(&last, dot ? dot + 1 : path)) tn_strs_add(&last, dot ? dot + 1 : path);
     }
     bool exact = true;
-    for (int i = 0; i < linears.n; i++) {
-        char path[320];
-        tn_module_path(path, sizeof path, m->backbone.family, linears.v[i]);
-        exact &= finds(m, &last, path) == is_adapted(m, linears.v[i]);
-    }
+    for (int i = 0; i < m->n_slots; i++)
+        if (m->slots[i].group != TN_GROUP_HEAD && !strstr(m->slots[i].name, ".lora_"))
+            exact = exact && finds_rightly(m, &last, &m->slots[i]);
     json_t *out = names_json(exact ? &last : &paths);
     *by_suffix = exact;
-    tn_strs_free(&linears);
+    tn_strs_free(&modules);
     tn_strs_free(&last);
     tn_strs_free(&paths);
     return out;

@@ -125,8 +125,9 @@ const tn_command tn_commands[] = {
      "  --clips N           (default 4)\n"
      "  --frames N          of each clip (default 40)\n"
      "  --size WxH          (default 512x288)\n"
+     "  --bars N            opaque bars that hide the ball for a frame or two (default 0)\n"
      "  --seed N            (default 42)\n",
-     "output-dir game look clips frames size seed", tn_cmd_synth},
+     "output-dir game look clips frames size bars seed", tn_cmd_synth},
     {"quantize", "write a checkpoint with its linear layers in few bits",
      "usage: tracknet quantize --in DIR --out DIR [options]\n\n"
      "  --in DIR            Hugging Face model folder, or a hub id in the local cache\n"
@@ -174,7 +175,8 @@ const tn_command tn_commands[] = {
      "usage: tracknet export --checkpoint DIR --out FILE.onnx|DIR [options] [KEY=VALUE ...]\n\n"
      "  --checkpoint DIR    <output_dir>/best or /last\n"
      "  --adapter DIR       a PEFT adapter instead of the checkpoint's own\n"
-     "  --out FILE.onnx     ONNX, opset 17: adapters merged, pixel_values [batch, 3, H, W] -> heatmap [batch, 1, h, w]\n"
+     "  --out FILE.onnx     ONNX, opset 17: adapters merged, pixel_values [batch, 3, H, W] -> heatmap [batch, 1, h, w];\n"
+     "                      of windows of T frames 3 T channels in, and as many heatmaps as the model has\n"
      "  --out DIR           model.safetensors with the Python project's names, config.json and config.yaml\n"
      "  --spelling v4|v5    backbone names as transformers 4 or 5 has them  (DIR; default v4)\n" CONFIG_HELP DEVICE_HELP,
      "checkpoint adapter out spelling " CONFIG_OPTIONS " " DEVICE_OPTIONS, tn_cmd_export},

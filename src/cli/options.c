@@ -83,6 +83,7 @@ static const opt_row opt_rows[] = {
     {ROW("clips", COUNT, synth.clips), .min = 1},
     {ROW("frames", COUNT, synth.frames), .min = 1},
     {ROW("size", SIZE, synth)},
+    {ROW("bars", COUNT, synth.bars)},
     {ROW("adapter", LIST, adapters), .n_at = AT(run.n_adapters), .max = ROOM(adapters), .path = true},
     {ROW("in", TEXT, in), .path = true},
     {ROW("out", TEXT, out), .path = true},

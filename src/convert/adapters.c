@@ -28,7 +28,7 @@ int tn_adapter_describe(const char *dir, char **text, tn_error *err)
     int ranks[2] = {a->modules[0].r, a->modules[0].r};
     for (int i = 0; i < a->n; i++) {
         const tn_adapter_module *m = &a->modules[i];
-        parameters += (long long)m->r * (m->in + m->out) + (m->magnitude ? m->out : 0) + (m->bias ? m->out : 0);
+        parameters += m->a->count + m->b->count + (m->magnitude ? m->out : 0) + (m->bias ? m->out : 0);
         ranks[0] = TN_MIN(ranks[0], m->r), ranks[1] = TN_MAX(ranks[1], m->r);
         json_array_append_new(modules, json_pack("{s:o, s:i, s:i, s:i, s:o, s:b}", "module", tn_json_text(m->path), "r", m->r,
                                                  "in_features", m->in, "out_features", m->out, "scale", tn_json_real(m->scale),

@@ -95,7 +95,7 @@ static int check_parts(const average *v, const average_part *p, int n, tn_error 
 {
     const tn_adapter_module *m = p->m;
     for (int i = 1; i < n; i++) {
-        if (p[i].m->in != m->in || p[i].m->out != m->out)
+        if (p[i].m->in != m->in || p[i].m->out != m->out || p[i].m->groups != m->groups)
             return disagree(p, p + i, "differ in shape: the adapters were made for two bases", err);
         if (strcmp(p[i].m->path, m->path))
             return disagree(p, p + i,
@@ -103,6 +103,10 @@ static int check_parts(const average *v, const average_part *p, int n, tn_error 
         if (!v->svd && p[i].m->r != m->r)
             return disagree(p, p + i, "differ in rank, and linear adds adapters of one rank; use --method svd", err);
     }
+    if (v->svd && m->groups > 1)
+        return tn_fail(err, TN_ERR_CONFIG,
+                       "'%s' of adapter '%s' is a convolution of %d groups, whose adapters add up by linear alone", m->path,
+                       p->a->dir, m->groups);
     if (!v->svd || v->rank <= TN_MIN(m->in, m->out)) return 0;
     return tn_fail(err, TN_ERR_ARGUMENT, "the rank is %d, larger than '%s' [%d, %d]", v->rank, m->path, m->out, m->in);
 }
@@ -110,7 +114,7 @@ static int check_parts(const average *v, const average_part *p, int n, tn_error 
 /* Both factors take the root, A the sign. */
 static int add_linear(float *B, float *A, const average_part *p, tn_error *err)
 {
-    const size_t r = (size_t)p->m->r, na = r * (size_t)p->m->in, nb = r * (size_t)p->m->out;
+    const size_t na = (size_t)p->m->a->count, nb = (size_t)p->m->b->count;
     const float root = (float)sqrt(fabs(p->times)), signed_root = p->times < 0 ? -root : root;
     float *a = tn_adapter_values(p->a, p->m->a, err), *b = a ? tn_adapter_values(p->a, p->m->b, err) : NULL;
     for (size_t i = 0; b && i < na; i++) A[i] += signed_root * a[i];
@@ -158,9 +162,10 @@ static int average_module(average *v, const average_part *p, int n, tn_error *er
 {
     const tn_adapter_module *m = p->m;
     const int r = v->svd ? v->rank : m->r;
-    const int64_t sa[] = {r, m->in}, sb[] = {m->out, r};
+    const int each = r / TN_MAX(m->groups, 1), ndim = m->a->ndim;
+    const int64_t *k = m->a->shape, sa[] = {r, k[1], k[2], k[3]}, sb[] = {m->out, each, 1, 1};
     TN_TRY(check_parts(v, p, n, err));
-    float *A = calloc((size_t)r * (size_t)m->in, sizeof *A), *B = calloc((size_t)r * (size_t)m->out, sizeof *B);
+    float *A = calloc((size_t)r * (size_t)m->in, sizeof *A), *B = calloc((size_t)each * (size_t)m->out, sizeof *B);
     int rc = A && B ? 0 : tn_oom(err);
     if (!rc && v->svd) rc = cut_sum(B, A, r, p, n, err);
     for (int i = 0; !rc && !v->svd && i < n; i++) rc = add_linear(B, A, &p[i], err);
@@ -171,8 +176,8 @@ static int average_module(average *v, const average_part *p, int n, tn_error *er
     }
     json_array_append_new(v->targets, json_string(m->path));
     if (r != v->rank) json_object_set_new(v->ranks, m->path, json_integer(r));
-    rc = tn_bundle_add(&v->out, plain_key(m->a), v->dtype, 2, sa, A, err);
-    if (!rc) return tn_bundle_add(&v->out, plain_key(m->b), v->dtype, 2, sb, B, err);
+    rc = tn_bundle_add(&v->out, plain_key(m->a), v->dtype, ndim, sa, A, err);
+    if (!rc) return tn_bundle_add(&v->out, plain_key(m->b), v->dtype, ndim, sb, B, err);
     free(B);
     return rc;
 }

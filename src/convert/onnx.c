@@ -299,17 +299,21 @@ static int onnx_levels_join(emitter *e, const tn_gnode *n)
 static int onnx_level_positions(emitter *e, const tn_gnode *n)
 {
     const tn_levels *l = &n->a.level_positions;
-    const tn_gtensor *pos = &e->g.t[n->in[1]];
+    const tn_gtensor *pos = &e->g.t[n->in[0]];
     const size_t D = (size_t)pos->cols;
     float *embed = onnx_values(e, n->w[0]), *sum = embed ? malloc(sizeof *sum * (size_t)pos->rows * D) : NULL, *to = sum;
     if (embed && !sum) tn_oom(e->err);
     for (int i = 0; sum && i < l->n; i++)
         for (size_t k = 0; k < (size_t)(l->h[i] * l->w[i]) * D; k++, to++) *to = pos->host[to - sum] + embed[(size_t)i * D + k % D];
-    if (sum)
-        e->name[n->out[0]] =
-            op2(e, "Add", e->name[n->in[0]], tn_onnx_floats(e->o, "positions", sum, 2, (int64_t[]){pos->rows, pos->cols}));
+    if (sum) e->name[n->out[0]] = tn_onnx_floats(e->o, "positions", sum, 2, (int64_t[]){pos->rows, pos->cols});
     free(embed);
     free(sum);
+    return e->err->status;
+}
+
+static int onnx_add_positions(emitter *e, const tn_gnode *n)
+{
+    e->name[n->out[0]] = op2(e, "Add", e->name[n->in[0]], e->name[n->in[1]]);
     return e->err->status;
 }
 
@@ -372,7 +376,7 @@ static int onnx_grid(emitter *e, const tn_gnode *n)
 static float factor_of(int in, int out)
 {
     float f = (float)out / (float)in;
-    while ((int)floorf((float)in * f) < out) f = nextafterf(f, INFINITY);
+    while ((int)floor((double)in * (double)f) < out) f = nextafterf(f, INFINITY);
     return f;
 }
 
@@ -386,6 +390,38 @@ static int onnx_bilinear(emitter *e, const tn_gnode *n)
     tn_onnx_string(e->o, "coordinate_transformation_mode", "half_pixel");
     e->image[n->out[0]] = true;
     return e->err->status;
+}
+
+/* The adapter beside a convolution's weight as a part of a linear layer has it; a -1: there is none. */
+static tn_gpart adapter_of(const tn_model *m, int weight)
+{
+    const tn_slot *s = &m->slots[weight];
+    tn_gpart p = {.w = weight, .bias = tn_model_beside(m, s, "bias"), .a = tn_model_beside(m, s, "lora_A.weight")};
+    if (p.a < 0) return p;
+    p.b = tn_model_beside(m, s, "lora_B.weight"), p.m = tn_model_beside(m, s, "lora_magnitude_vector");
+    p.r = m->slots[p.a].rows, p.scale = m->slots[p.a].lora_scale;
+    return p;
+}
+
+/* Is the slot an adapter's that has gone into the weight beside it? Not beside a convolution of several groups. */
+static bool went_into_weight(const emitter *e, int slot)
+{
+    char name[200];
+    const char *part = strstr(SLOT(e, slot)->name, ".lora_");
+    if (!part) return false;
+    snprintf(name, sizeof name, "%.*s.weight", (int)(part - SLOT(e, slot)->name), SLOT(e, slot)->name);
+    return tn_slot_groups(SLOT(e, tn_model_slot(e->e->model, name))) == 1;
+}
+
+/* The kernel with its adapter in it, and the bias that a DoRA node would bring. */
+static const char *merged_kernel(emitter *e, const tn_gpart *p, const int64_t *dims, int *bias)
+{
+    const tn_slot *s = SLOT(e, p->w);
+    float *v = onnx_values(e, p->w);
+    const char *name = v && !merge_adapter(e, p, v, s->rows, s->cols) ? tn_onnx_floats(e->o, s->name, v, 4, dims) : NULL;
+    free(v);
+    *bias = p->bias;
+    return name;
 }
 
 /* Does a Resize of opset 17 (asymmetric, floor), which divides by the factor, take each of `out` from the pixel that PyTorch does,
@@ -432,15 +468,38 @@ static int onnx_upsample_add(emitter *e, const tn_gnode *n)
 
 static int onnx_conv(emitter *e, const tn_gnode *n)
 {
+    if (went_into_weight(e, n->w[0])) return 0;
     const tn_slot *s = SLOT(e, n->w[0]);
     const tn_attr_conv *a = &n->a.conv;
     const int64_t dims[] = {s->shape[0], s->shape[1], s->shape[2], s->shape[3]}, p = a->pad;
-    const char *w = onnx_constant(e, n->w[0], 4, dims), *bias = n->w[1] >= 0 ? vector(e, n->w[1]) : NULL;
-    e->name[n->out[0]] = tn_onnx_node(e->o, "Conv", e->name[n->in[0]], w, bias, NULL);
+    const tn_gpart beside = adapter_of(e->e->model, n->w[0]);
+    int b = n->w[1];
+    const char *w = beside.a >= 0 && a->groups == 1 ? merged_kernel(e, &beside, dims, &b) : onnx_constant(e, n->w[0], 4, dims);
+    e->name[n->out[0]] = tn_onnx_node(e->o, "Conv", e->name[n->in[0]], w, b >= 0 ? vector(e, b) : NULL, NULL);
     tn_onnx_list(e->o, "pads", (int64_t[]){p, p, p, p}, 4);
     tn_onnx_list(e->o, "kernel_shape", (int64_t[]){a->kernel, a->kernel}, 2);
     tn_onnx_list(e->o, "strides", (int64_t[]){a->stride, a->stride}, 2);
     tn_onnx_int(e->o, "group", a->groups);
+    e->image[n->out[0]] = true;
+    return e->err->status;
+}
+
+/* y + (scale B) t where the adapter stands beside, else y. */
+static int onnx_adapt(emitter *e, const tn_gnode *n)
+{
+    const tn_gpart *p = &n->part[0];
+    const tn_slot *b = SLOT(e, p->b);
+    const char *y = e->name[n->in[0]];
+    if (!went_into_weight(e, p->b)) {
+        float *v = onnx_values(e, p->b);
+        for (int i = 0; v && i < b->rows * b->cols; i++) v[i] *= p->scale;
+        const char *w = v ? tn_onnx_floats(e->o, b->name, v, 4, (int64_t[]){b->rows, b->cols, 1, 1}) : NULL;
+        free(v);
+        const char *up = tn_onnx_node(e->o, "Conv", e->name[n->in[1]], w, NULL, NULL);
+        tn_onnx_int(e->o, "group", n->a.adapt.groups);
+        y = op2(e, "Add", y, up);
+    }
+    e->name[n->out[0]] = y;
     e->image[n->out[0]] = true;
     return e->err->status;
 }
@@ -552,6 +611,9 @@ static int merged(emitter *e, const tn_gnode *n)
 
 static int onnx_dora(emitter *e, const tn_gnode *n)
 {
+    if (tn_slot_groups(SLOT(e, n->part[0].w)) > 1)
+        return tn_fail(e->err, TN_ERR_ARGUMENT, "DoRA beside '%s', a convolution of several groups, has no ONNX form",
+                       SLOT(e, n->part[0].w)->name);
     e->name[n->out[0]] = e->name[n->in[0]];
     e->image[n->out[0]] = e->image[n->in[0]];
     return e->err->status;

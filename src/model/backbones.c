@@ -86,9 +86,11 @@ static int bad_states(const tn_backbone *b, const int *states, int n, tn_error *
 {
     tn_text list = {0};
     for (int i = 0; i < n; i++) tn_text_addf(&list, "%s%d", i ? ", " : "", states[i]);
-    int rc = tn_fail(err, TN_ERR_CONFIG,
-                     "model.backbone.return_stages [%s]: this %s has hidden states %d to %d; give at most %d of them, ascending",
-                     list.s ? list.s : "", b->family->model_type, b->first_state, b->last_state, TN_MAX_FEATURES);
+    int rc =
+        tn_fail(err, TN_ERR_CONFIG,
+                "model.backbone.return_stages [%s]: this %s has hidden states %d to %d; give at most %d of them, ascending, and "
+                "not 0 alone",
+                list.s ? list.s : "", b->family->model_type, b->first_state, b->last_state, TN_MAX_FEATURES);
     tn_text_free(&list);
     return rc;
 }

@@ -255,6 +255,14 @@ TN_DECLARE_BACKWARD(level_positions)
     (void)err;
     const tn_gnode f = p->g->n[i];
     if (trains(p, f.w[0])) like(p, &f, TN_OP_LEVEL_GRAD, grad_of(p, &f), -1, -1);
+    return 0;
+}
+
+TN_DECLARE_BACKWARD(add_positions)
+{
+    (void)err;
+    const tn_gnode f = p->g->n[i];
+    if (needs(p, f.in[1])) gives(p, like(p, &f, TN_OP_POSITIONS_SUM, grad_of(p, &f), -1, -1), f.in[1]);
     contribute(p, f.in[0], grad_of(p, &f));
     return 0;
 }
@@ -409,6 +417,20 @@ static int reads_stats(tn_autodiff *p, int i, tn_opcode op)
     const tn_gnode f = p->g->n[i];
     const int dy = grad_of(p, &f), x = need(p, f.in[0]), stats = by_product(p, f.out[1]);
     gives(p, like(p, &f, op, x, stats, dy), f.in[0]);
+    return 0;
+}
+
+TN_DECLARE_BACKWARD(adapt)
+{
+    (void)err;
+    const tn_gnode f = p->g->n[i];
+    const int dy = grad_of(p, &f), t = f.in[1];
+    if (trains(p, f.part[0].b)) {
+        const int saved = need(p, t);
+        like(p, &f, TN_OP_ADAPT_GRAD, saved, dy, -1);
+    }
+    if (needs(p, t)) gives(p, like(p, &f, TN_OP_ADAPT_DT, dy, -1, -1), t);
+    contribute(p, f.in[0], dy);
     return 0;
 }
 

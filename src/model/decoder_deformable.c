@@ -102,20 +102,23 @@ typedef struct {
     tn_emitter e;
     const tn_deformable *d;
     tn_levels levels;
-    int positions; /* [positions of all levels, d_model] */
+    int positions; /* and the levels' rows: [positions of all levels, d_model] float32 */
 } encoder;
 
 /* DETR's sine positions, normalised: a quarter of the columns are sines of y, a quarter its cosines, turn about, and so of x. */
 static void sine_positions(float *to, int h, int w, int width)
 {
-    const double turn = 2 * M_PI;
-    for (int i = 0; i < h * w; i++)
-        for (int c = 0; c < width; c++) {
-            const int k = c % (width / 2);
-            const double at = c < width / 2 ? (i / w + 0.5) / (h + 1e-6) : (i % w + 0.5) / (w + 1e-6);
-            const double angle = at * turn / pow(10000, 2 * (k / 2) / (width / 2.0));
-            *to++ = (float)(k % 2 ? cos(angle) : sin(angle));
+    const int half = width / 2;
+    for (int c = 0; c < width; c++) {
+        const int k = c % half, n = c < half ? h : w;
+        const double period = pow(10000, 2 * (k / 2) / (width / 2.0));
+        for (int i = 0; i < n; i++) { /* of a row of positions, or of a column */
+            const double angle = (i + 0.5) / (n + 1e-6) * (2 * M_PI) / period;
+            const float v = (float)(k % 2 ? cos(angle) : sin(angle));
+            const size_t first = c < half ? (size_t)i * (size_t)w : (size_t)i, step = c < half ? 1 : (size_t)w;
+            for (int j = 0; j < (c < half ? w : h); j++) to[(first + (size_t)j * step) * (size_t)width + (size_t)c] = v;
         }
+    }
 }
 
 static int positions_emit(encoder *n, tn_error *err)
@@ -125,8 +128,13 @@ static int positions_emit(encoder *n, tn_error *err)
     float *v = malloc(sizeof *v * (size_t)rows * (size_t)width);
     if (!v) return tn_oom(err);
     for (int i = 0; i < l->n; i++) sine_positions(v + (size_t)tn_levels_rows(l, i) * (size_t)width, l->h[i], l->w[i], width);
-    n->positions = tn_graph_tensor(n->e.g, TN_G_CONST, TN_F32, rows, width, "level.positions");
-    n->e.g->t[n->positions].host = v;
+    const int sine = tn_graph_tensor(n->e.g, TN_G_CONST, TN_F32, rows, width, "sine.positions");
+    n->e.g->t[sine].host = v;
+    n->positions = tn_graph_tensor(n->e.g, TN_G_ACT, TN_F32, rows, width, "positions");
+    tn_gnode *p = tn_graph_node(n->e.g, TN_OP_LEVEL_POSITIONS);
+    p->in[0] = sine, p->out[0] = n->positions, p->w[0] = tn_emit_slot(&n->e, "level_embed", NULL);
+    p->a.level_positions = n->levels;
+    tn_emit_mark(&n->e, p);
     return 0;
 }
 
@@ -151,10 +159,9 @@ static int join_emit(encoder *n, const tn_feature_list *in)
 static int query_emit(encoder *n, int x)
 {
     tn_emitter *e = &n->e;
-    tn_gnode *q = tn_emit_like(e, TN_OP_LEVEL_POSITIONS, x, "query");
+    tn_gnode *q = tn_emit_like(e, TN_OP_ADD_POSITIONS, x, "query");
     const int y = q->out[0];
-    q->in[1] = n->positions, q->a.level_positions = n->levels;
-    q->w[0] = tn_model_slot(e->m, "decoder.level_embed");
+    q->in[1] = n->positions;
     tn_emit_mark(e, q);
     return y;
 }

@@ -20,10 +20,25 @@ static int block_slots(const tn_parts *p, const tn_upsampling *d, int c)
     return tn_parts_conv(p, "se.fc.2", c, squeezed(d, c), 1, true);
 }
 
+/* Heatmaps are no larger than the image: far beyond it factors are a mistake, and positions too many to count. */
+static int check_factors(const tn_model *m, const tn_feature *f, tn_error *err)
+{
+    const tn_upsampling *d = &m->dec.upsampling;
+    long long h = f->h, w = f->w;
+    for (int s = 0; s + 1 < d->n_channels && s < d->n_upsample && h <= 2LL * m->image_h; s++)
+        h *= d->upsample[s], w *= d->upsample[s];
+    if (h <= 2LL * m->image_h && w <= 2LL * m->image_w) return 0;
+    return tn_fail(err, TN_ERR_CONFIG,
+                   "model.decoder.upsample makes a map of %lld x %lld or more of the backbone's %d x %d, and the image is %d x %d; "
+                   "give fewer or smaller factors",
+                   w, h, f->w, f->h, m->image_w, m->image_h);
+}
+
 static int upsampling_slots(tn_model *m, const tn_feature_list *in, tn_error *err)
 {
     const tn_upsampling *d = &m->dec.upsampling;
-    const int wide = in->f[in->n - 1].channels;
+    const tn_feature *f = &in->f[in->n - 1];
+    const int wide = f->channels;
     char prefix[96];
     const tn_parts p = {m, TN_GROUP_HEAD, prefix, err};
     if (d->n_channels < 2 || d->channels[0] != wide)
@@ -31,6 +46,7 @@ static int upsampling_slots(tn_model *m, const tn_feature_list *in, tn_error *er
                        "model.decoder.channels must start with the backbone's width %d and have a stage "
                        "after it (it starts with %d and has %d entries)",
                        wide, d->channels[0], d->n_channels);
+    TN_TRY(check_factors(m, f, err));
     for (int s = 0; s + 1 < d->n_channels; s++) {
         const int a = d->channels[s], c = d->channels[s + 1];
         snprintf(prefix, sizeof prefix, "decoder.stages.%d.", s);

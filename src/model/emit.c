@@ -86,18 +86,18 @@ int tn_emit_resize(tn_emitter *e, const tn_feature *f, int h, int w, int y, cons
     return y;
 }
 
-tn_feature tn_emit_conv(tn_emitter *e, const tn_feature *f, const char *module, int stride, int pad, const char *name)
+int tn_emit_dropout(tn_emitter *e, int x, uint32_t salt, bool rest)
 {
-    const int w = tn_emit_slot(e, module, "weight"), *shape = e->m->slots[w].shape; /* [out, in of a group, k, k] */
-    const tn_attr_conv a = tn_conv_attributes(f->h, f->w, shape[2], stride, pad, f->channels / shape[1]);
-    tn_feature y = {.h = tn_conv_size(f->h, shape[2], stride, pad), .w = tn_conv_size(f->w, shape[2], stride, pad)};
-    y.channels = shape[0], y.stride = f->stride * stride;
-    y.tensor = tn_graph_tensor(e->g, TN_G_ACT, e->g->t[f->tensor].dtype, e->p->batch * y.h * y.w, y.channels, name);
-    tn_gnode *n = tn_graph_node(e->g, TN_OP_CONV);
-    n->in[0] = f->tensor, n->out[0] = y.tensor, n->a.conv = a;
-    n->w[0] = w, n->w[1] = tn_emit_slot(e, module, "bias");
+    tn_gnode *n = tn_emit_like(e, TN_OP_DROPOUT, x, rest ? "dropped" : "kept");
+    const int y = n->out[0];
+    n->a.dropout = (tn_attr_dropout){e->m->lora.dropout, salt, rest};
     tn_emit_mark(e, n);
     return y;
+}
+
+bool tn_emit_drops(const tn_emitter *e)
+{
+    return e->p->training && (e->p->groups & TN_GROUP_LORA) && e->m->lora.dropout > 0;
 }
 
 static int groups_of(int channels)

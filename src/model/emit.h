@@ -33,7 +33,7 @@ void tn_parts_plain(const tn_parts *p, int fan_in);
 /** The same of what reads the frames of a sample (tn_emit_patches): [out, 3 * frames, side, side]. */
 int tn_parts_pixels(const tn_parts *p, const char *module, int out, int side);
 
-/* ---- nodes (emit.c, emit_linear.c) ---- */
+/* ---- nodes (emit.c, emit_linear.c, emit_conv.c) ---- */
 
 /** The state of a part that is being emitted. */
 typedef struct tn_emitter {
@@ -62,16 +62,24 @@ int tn_emit_layernorm(tn_emitter *e, int x, const char *module, float eps, const
 int tn_emit_residual(tn_emitter *e, int x, int y, int scale, const char *name);
 /** Bilinear (align_corners false) from f's size to h x w; y: the tensor that it becomes, or -1 for a new one. */
 int tn_emit_resize(tn_emitter *e, const tn_feature *f, int h, int w, int y, const char *name);
+/** dropout(x) as adapters have it, or with `rest` what it took away. */
+int tn_emit_dropout(tn_emitter *e, int x, uint32_t salt, bool rest);
+/** Is anything dropped of what adapters see? */
+bool tn_emit_drops(const tn_emitter *e);
 /** f through the 1x1 convolution <module>, and of the size that f is yet to be resized to. */
 tn_feature tn_emit_project(tn_emitter *e, const tn_feature *f, const char *module, const char *name);
-/** The map that the convolution <module> makes of f; kernel and groups are those of its weight. */
+/** The map that the convolution <module> makes of f, with its adapter; kernel and groups are those of its weight. */
 tn_feature tn_emit_conv(tn_emitter *e, const tn_feature *f, const char *module, int stride, int pad, const char *name);
 /** Normalisation over positions of maps of h x w: BatchNorm with running statistics, else GroupNorm with the largest power of two
  * up to 32 that divides the channels. */
 int tn_emit_norm2d(tn_emitter *e, int x, const char *module, int h, int w, bool batch_norm, const char *name);
 
-/** The slots of a linear module, with its adapter when the pass has them beside. */
+/** The slots of a linear module or a convolution, with its adapter when the pass has them beside; those of a convolution of several
+ * groups cannot be anywhere else. */
 tn_gpart tn_emit_part(const tn_emitter *e, const char *module);
+/** DoRA's end: g u + v + bias, u the parts' products with their adapters and without their biases, v what is not scaled (-1:
+ * nothing). */
+int tn_emit_dora(tn_emitter *e, int u, int v, const tn_gpart *parts, int n_parts, const char *name);
 /** x through the parts, side by side, with their adapters. */
 int tn_emit_linear(tn_emitter *e, int x, const tn_gpart *parts, int n_parts, const char *name);
 /** The same of one module. */

@@ -6,8 +6,9 @@
 tn_gpart tn_emit_part(const tn_emitter *e, const char *module)
 {
     const tn_model *m = e->m;
-    const bool beside = !e->p->merged;
-    tn_gpart p = {.w = tn_emit_slot(e, module, "weight"),
+    const int w = tn_emit_slot(e, module, "weight");
+    const bool beside = !e->p->merged || tn_slot_groups(&m->slots[w]) > 1;
+    tn_gpart p = {.w = w,
                   .bias = tn_emit_slot(e, module, "bias"),
                   .a = beside ? tn_emit_slot(e, module, "lora_A.weight") : -1,
                   .b = beside ? tn_emit_slot(e, module, "lora_B.weight") : -1};
@@ -39,7 +40,7 @@ static int adapters(tn_emitter *e, int x, const tn_gpart *parts, int n_parts, fl
 
 static int plain_linear(tn_emitter *e, int x, const tn_gpart *parts, int n_parts, const char *name)
 {
-    const bool drop = e->p->training && (e->p->groups & TN_GROUP_LORA) && !e->m->lora.dora; /* DoRA drops before */
+    const bool drop = tn_emit_drops(e) && !e->m->lora.dora; /* DoRA drops before */
     const int t = adapters(e, x, parts, n_parts, drop ? e->m->lora.dropout : 0, e->salt++);
     int cols = 0;
     for (int i = 0; i < n_parts; i++) cols += parts[i].cols;
@@ -51,12 +52,18 @@ static int plain_linear(tn_emitter *e, int x, const tn_gpart *parts, int n_parts
     return y;
 }
 
-/* dropout(x), or with `rest` what it took away. */
-static int dropout(tn_emitter *e, int x, uint32_t salt, bool rest)
+int tn_emit_dora(tn_emitter *e, int u, int v, const tn_gpart *parts, int n_parts, const char *name)
 {
-    tn_gnode *n = tn_emit_like(e, TN_OP_DROPOUT, x, rest ? "dropped" : "kept");
-    const int y = n->out[0];
-    n->a.dropout = (tn_attr_dropout){e->m->lora.dropout, salt, rest};
+    const int rows = e->g->t[u].rows, cols = e->g->t[u].cols;
+    const int scale = tn_graph_tensor(e->g, TN_G_ACT, TN_F32, 1, cols, "dora.scale");
+    const int inv = tn_graph_tensor(e->g, TN_G_ACT, TN_F32, 1, cols, "dora.1/norm");
+    tn_gnode *n = tn_graph_node(e->g, TN_OP_DORA_SCALE);
+    n->out[0] = scale, n->out[1] = inv, n->n_parts = n_parts;
+    memcpy(n->part, parts, sizeof *parts * (size_t)n_parts);
+    const int y = tn_emit_tensor(e, rows, cols, name);
+    n = tn_graph_node(e->g, TN_OP_DORA);
+    n->in[0] = u, n->in[1] = scale, n->in[2] = v, n->in[3] = inv, n->out[0] = y, n->n_parts = n_parts;
+    memcpy(n->part, parts, sizeof *parts * (size_t)n_parts);
     tn_emit_mark(e, n);
     return y;
 }
@@ -66,30 +73,18 @@ static int dropout(tn_emitter *e, int x, uint32_t salt, bool rest)
 static int dora_linear(tn_emitter *e, int x, const tn_gpart *parts, int n_parts, const char *name)
 {
     tn_gpart bare[TN_NODE_PARTS], frozen[TN_NODE_PARTS];
-    int cols = 0, v = -1, kept = x;
+    int v = -1, kept = x;
     for (int i = 0; i < n_parts; i++) {
         bare[i] = frozen[i] = parts[i];
         bare[i].bias = bare[i].m = frozen[i].bias = frozen[i].m = -1;
         frozen[i].a = frozen[i].b = -1, frozen[i].r = 0;
-        cols += parts[i].cols;
     }
-    if (e->p->training && (e->p->groups & TN_GROUP_LORA) && e->m->lora.dropout > 0) {
+    if (tn_emit_drops(e)) {
         const uint32_t salt = e->salt++;
-        kept = dropout(e, x, salt, false);
-        v = plain_linear(e, dropout(e, x, salt, true), frozen, n_parts, "dora.rest");
+        kept = tn_emit_dropout(e, x, salt, false);
+        v = plain_linear(e, tn_emit_dropout(e, x, salt, true), frozen, n_parts, "dora.rest");
     }
-    const int u = plain_linear(e, kept, bare, n_parts, "dora.u");
-    const int scale = tn_graph_tensor(e->g, TN_G_ACT, TN_F32, 1, cols, "dora.scale");
-    const int inv = tn_graph_tensor(e->g, TN_G_ACT, TN_F32, 1, cols, "dora.1/norm");
-    tn_gnode *n = tn_graph_node(e->g, TN_OP_DORA_SCALE);
-    n->out[0] = scale, n->out[1] = inv, n->n_parts = n_parts;
-    memcpy(n->part, parts, sizeof *parts * (size_t)n_parts);
-    const int y = tn_emit_tensor(e, e->g->t[x].rows, cols, name);
-    n = tn_graph_node(e->g, TN_OP_DORA);
-    n->in[0] = u, n->in[1] = scale, n->in[2] = v, n->in[3] = inv, n->out[0] = y, n->n_parts = n_parts;
-    memcpy(n->part, parts, sizeof *parts * (size_t)n_parts);
-    tn_emit_mark(e, n);
-    return y;
+    return tn_emit_dora(e, plain_linear(e, kept, bare, n_parts, "dora.u"), v, parts, n_parts, name);
 }
 
 int tn_emit_linear(tn_emitter *e, int x, const tn_gpart *parts, int n_parts, const char *name)

@@ -125,6 +125,9 @@ size_t tn_gtensor_bytes(const tn_gtensor *t);
 
 /** Folds activations, residuals and adapters' gradients into the products that they end (fuse.c), before tn_graph_merge. */
 int tn_graph_fuse(tn_graph *g, tn_error *err);
+/** Moves a layer's gradients of adapters behind each other, to the end of its backward pass, where a device computes several at
+ * once; their operands live until then. Before tn_graph_merge. */
+int tn_graph_gather(tn_graph *g, tn_error *err);
 /** What needs storage decided: call after tn_graph_merge. */
 int tn_graph_fuse_merged(tn_graph *g, tn_error *err);
 /**

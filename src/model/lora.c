@@ -21,6 +21,57 @@ static float scale_of(const tn_lora *l, int r, double alpha)
     return (float)(l->rslora ? alpha / sqrt(r) : alpha / r);
 }
 
+/* What a convolution's adapter may be, as PEFT has it. */
+static int check_kernel(const tn_model *m, const tn_slot *w, const char *module, double r, tn_error *err)
+{
+    const int groups = tn_slot_groups(w);
+    if (m->lora.init == TN_LORA_PISSA || m->lora.init == TN_LORA_OLORA)
+        return tn_fail(
+            err, TN_ERR_CONFIG,
+            "model.lora.init_lora_weights takes a matrix apart, and %s is a convolution; begin with kaiming or gaussian, or "
+            "leave it out of "
+            "model.lora.target_modules",
+            module);
+    if ((int)r % groups == 0) return 0;
+    return tn_fail(
+        err, TN_ERR_CONFIG,
+        "model.lora.r is %g, and %s is a convolution of %d groups, which must divide it; choose a multiple (rank_pattern), or "
+        "leave it out of model.lora.target_modules",
+        r, module, groups);
+}
+
+static int check_rank(const tn_model *m, const tn_slot *w, const char *module, double r, tn_error *err)
+{
+    const int in = w->cols * tn_slot_groups(w), most = TN_MIN(w->rows, in);
+    if (tn_slot_is_kernel(w)) TN_TRY(check_kernel(m, w, module, r, err));
+    if (r <= most || m->lora.foreign) return 0;
+    return tn_fail(err, TN_ERR_CONFIG, "model.lora.r is %g, larger than %s [%d, %d]; use at most %d", r, module, w->rows, in, most);
+}
+
+/* A and B of a linear layer, [r, in] and [out, r]; beside a convolution [r, in, k, k] and [out, r / groups, 1, 1], and DoRA's
+ * magnitudes [1, out, 1, 1] instead of [out]: shapes tell LoRA+ what is a vector. */
+static int add_slots(tn_model *m, const tn_slot *w, const char *module, int r, float scale, tn_error *err)
+{
+    char name[200];
+    const int out = w->rows, groups = tn_slot_groups(w), ndim = w->ndim, k = ndim == 4 ? w->shape[2] : 1;
+    tn_slot s = {.ndim = ndim, .group = TN_GROUP_LORA, .trainable = true, .lora_scale = scale};
+    s.init = m->lora.init == TN_LORA_GAUSSIAN ? TN_INIT_LORA_GAUSSIAN : TN_INIT_LORA_A;
+    s.init_fan = w->cols * groups;
+    s.shape[0] = r, s.shape[1] = w->shape[1] * groups, s.shape[2] = s.shape[3] = k;
+    snprintf(name, sizeof name, "%s.lora_A.weight", module);
+    if (tn_model_add(m, s, name) < 0) return tn_oom(err);
+    s.init = TN_INIT_ZERO;
+    s.shape[0] = out, s.shape[1] = r / groups, s.shape[2] = s.shape[3] = 1;
+    snprintf(name, sizeof name, "%s.lora_B.weight", module);
+    if (tn_model_add(m, s, name) < 0) return tn_oom(err);
+    if (!m->lora.dora) return 0;
+    tn_slot mag = {
+        .ndim = ndim == 4 ? 4 : 1, .group = TN_GROUP_LORA, .trainable = true, .init = TN_INIT_ONE, .shape = {1, out, 1, 1}};
+    if (mag.ndim == 1) mag.shape[0] = out;
+    snprintf(name, sizeof name, "%s.lora_magnitude_vector", module);
+    return tn_model_add(m, mag, name) < 0 ? tn_oom(err) : 0;
+}
+
 static int add_adapter(tn_lora_modules *f, int i, tn_error *err)
 {
     tn_model *m = f->m;
@@ -31,24 +82,8 @@ static int add_adapter(tn_lora_modules *f, int i, tn_error *err)
     char name[200];
     snprintf(name, sizeof name, "%s.weight", module);
     const tn_slot *w = &m->slots[tn_model_slot(m, name)];
-    const int out = w->rows, in = w->cols;
-    if (r > TN_MIN(out, in))
-        return tn_fail(err, TN_ERR_CONFIG, "model.lora.r is %g, larger than %s [%d, %d]; use at most %d", r, module, out, in,
-                       TN_MIN(out, in));
-    tn_slot s = {.ndim = 2, .group = TN_GROUP_LORA, .trainable = true, .init_fan = in};
-    s.init = m->lora.init == TN_LORA_GAUSSIAN ? TN_INIT_LORA_GAUSSIAN : TN_INIT_LORA_A;
-    s.lora_scale = scale_of(&m->lora, (int)r, alpha);
-    s.shape[0] = (int)r, s.shape[1] = in;
-    snprintf(name, sizeof name, "%s.lora_A.weight", module);
-    if (tn_model_add(m, s, name) < 0) return tn_oom(err);
-    s.init = TN_INIT_ZERO;
-    s.shape[0] = out, s.shape[1] = (int)r;
-    snprintf(name, sizeof name, "%s.lora_B.weight", module);
-    if (tn_model_add(m, s, name) < 0) return tn_oom(err);
-    if (!m->lora.dora) return 0;
-    tn_slot mag = {.ndim = 1, .group = TN_GROUP_LORA, .trainable = true, .init = TN_INIT_ONE, .shape = {out}};
-    snprintf(name, sizeof name, "%s.lora_magnitude_vector", module);
-    return tn_model_add(m, mag, name) < 0 ? tn_oom(err) : 0;
+    TN_TRY(check_rank(m, w, module, r, err));
+    return add_slots(m, w, module, (int)r, scale_of(&m->lora, (int)r, alpha), err);
 }
 
 static bool is_saved_whole(const tn_model *m, const char *module, const char *path)

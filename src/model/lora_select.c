@@ -4,6 +4,7 @@
 #include "match.h"
 #include "names.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -53,13 +54,20 @@ static int pattern_hit(bool *hit, const tn_lora_modules *f, int i, const char *p
     return 0;
 }
 
-/* A list, or a pattern ("all-linear" matches everything), against module i. */
+static bool is_linear(const tn_lora_modules *f, int i)
+{
+    char weight[200];
+    snprintf(weight, sizeof weight, "%s.weight", f->names.v[i]);
+    return f->m->slots[tn_model_slot(f->m, weight)].linear;
+}
+
+/* A list, or a pattern ("all-linear" matches every linear layer), against module i. */
 static int selected(bool *hit, const tn_lora_modules *f, int i, const tn_strs *list, const char *pattern, const char *key,
                     tn_error *err)
 {
     *hit = false;
     if (!pattern) return *hit = in_list(f, i, list), 0;
-    if (!strcasecmp(pattern, "all-linear")) return *hit = true, 0;
+    if (!strcasecmp(pattern, "all-linear")) return *hit = is_linear(f, i), 0;
     return pattern_hit(hit, f, i, pattern, key, err);
 }
 
@@ -188,8 +196,8 @@ int tn_lora_no_match(const tn_lora_modules *f, tn_error *err)
         tn_text_addf(&kinds, "%s%s", seen.n ? ", " : "", name);
         tn_strs_add(&seen, name);
     }
-    int rc = tn_fail(err, TN_ERR_CONFIG, TARGETS " [%s] matches no linear module; there are: %s (such as %s)", f->asked,
-                     kinds.s ? kinds.s : "none", f->names.n ? f->names.v[0] : "none");
+    int rc = tn_fail(err, TN_ERR_CONFIG, TARGETS " [%s] matches no linear module or convolution; there are: %s (such as %s)",
+                     f->asked, kinds.s ? kinds.s : "none", f->names.n ? f->names.v[0] : "none");
     tn_text_free(&kinds);
     tn_strs_free(&seen);
     return rc;
@@ -234,7 +242,7 @@ int tn_lora_selects(bool *hit, const tn_lora_modules *f, int i, tn_error *err)
 int tn_lora_modules_find(tn_lora_modules *f, tn_model *m, const tn_log *log, tn_error *err)
 {
     *f = (tn_lora_modules){.m = m, .log = log};
-    if (tn_model_linears(m, &f->names)) return tn_oom(err);
+    if (tn_model_modules(m, &f->names)) return tn_oom(err);
     for (int i = 0; i < f->names.n; i++) {
         char path[200];
         tn_module_path(path, sizeof path, m->backbone.family, f->names.v[i]);

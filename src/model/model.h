@@ -279,8 +279,12 @@ int tn_model_slot(const tn_model *m, const char *name);
 int tn_model_beside(const tn_model *m, const tn_slot *weight, const char *suffix);
 /** Adds a slot; shape has ndim entries. Returns its index, -1 when memory ran out. */
 int tn_model_add(tn_model *m, tn_slot s, const char *name);
-/** The linear modules of the backbone (dotted names, no ".weight"). */
-int tn_model_linears(const tn_model *m, tn_strs *out);
+/** Is it the weight of a convolution of the backbone, [out, in of a group, k, k]? */
+bool tn_slot_is_kernel(const tn_slot *s);
+/** The groups of a convolution's weight: as many as channels where each has a kernel of its own; else, and of others, 1. */
+int tn_slot_groups(const tn_slot *s);
+/** The modules of the backbone that may have adapters, linear layers and convolutions (dotted names, no ".weight"). */
+int tn_model_modules(const tn_model *m, tn_strs *out);
 long long tn_model_count(const tn_model *m, int groups, bool trainable_only);
 
 /** How much of the model a pass goes through. Features are what the backbone hands to the decoder (feature_list.h). */

@@ -73,6 +73,10 @@ typedef struct tn_attr_resize {
 typedef struct tn_attr_conv {
     int in_h, in_w, out_h, out_w, kernel, stride, pad, groups;
 } tn_attr_conv;
+/** Of the convolution that the adapter stands beside. */
+typedef struct tn_attr_adapt {
+    int groups;
+} tn_attr_adapt;
 /** Of a row the entries from `first` on, and its constant or 0 instead. */
 typedef struct tn_attr_row {
     int first;
@@ -136,8 +140,10 @@ typedef enum tn_again { TN_AGAIN_NEVER, TN_AGAIN_CHEAP, TN_AGAIN_DEAR } tn_again
     X(ATTENTION, attention, tn_attr_heads, 1, 2, attention, attention, DEAR, 0, 0) \
     /* maps [B*h*w, D] of each level -> x [B*N, D], N positions of all levels, one level after another */ \
     X(LEVELS_JOIN, levels_join, tn_levels, 8, 1, moves, levels_join, DEAR, 0, 0) \
-    /* x, const positions [N, D] float32; w0 a row for each level -> x + positions + the level's row */ \
-    X(LEVEL_POSITIONS, level_positions, tn_levels, 2, 1, few, level_positions, CHEAP, TN_IN0, 0) \
+    /* const positions [N, D]; w0 a row for each level -> their sum [N, D] float32 */ \
+    X(LEVEL_POSITIONS, level_positions, tn_levels, 1, 1, few, level_positions, DEAR, 0, 0) \
+    /* x [B*N, D], positions [N, D] float32 -> x + positions in each sample */ \
+    X(ADD_POSITIONS, add_positions, tn_attr_none, 2, 1, few, add_positions, CHEAP, TN_IN0, 0) \
     /* value [B*N, D], samples [B*N, 3*heads*levels*points]: offsets (x, y), then logits (tn_deform of ops.h) -> o [B*N, D] */ \
     X(DEFORM_ATTENTION, deform_attention, tn_attr_deform, 2, 1, deform, deform_attention, DEAR, 0, 0) \
     /* x, y -> x + w0*y (w0 -1: x + y) */ \
@@ -152,6 +158,8 @@ typedef enum tn_again { TN_AGAIN_NEVER, TN_AGAIN_CHEAP, TN_AGAIN_DEAR } tn_again
     X(UPSAMPLE_ADD, upsample_add, tn_attr_resize, 2, 1, few, upsample_add, DEAR, TN_IN0, 0) \
     /* x [B*in_h*in_w, C]; w0 [O, C/groups, k, k], w1 bias [O] or -1 -> y [B*out_h*out_w, O] */ \
     X(CONV, conv, tn_attr_conv, 1, 1, conv, conv, DEAR, 0, 0) \
+    /* y [rows, O], t [rows, r] -> y + scale t B^T of the part, whose B is [O, r/groups]: an adapter's share of a convolution */ \
+    X(ADAPT, adapt, tn_attr_adapt, 2, 1, linear_dt, adapt, DEAR, TN_IN0, 0) \
     /* row (v, k) in one tensor, or v in w2 and k in w3; w0 W [N, ...], w1 b [N]: an affine map -> (v W, v b + k) [1, K + 1] float32 */ \
     X(AFFINE_ROW, affine_row, tn_attr_row, 1, 1, few, affine_row, DEAR, 0, 0) \
     /* x, row: a kernel of one output and its constant -> y [B*out_h*out_w, 1] float32 */ \
@@ -200,7 +208,9 @@ typedef enum tn_again { TN_AGAIN_NEVER, TN_AGAIN_CHEAP, TN_AGAIN_DEAR } tn_again
     X(ROPE_BACK, rope_back, tn_attr_rope, 2, 1, few, none, NEVER, TN_IN0, TN_OPERATION_IN_PLACE) \
     /* qkv, o, lse, do -> dqkv, delta [B*heads, N] float32. Fused: q and k turned back by in[4] */ \
     X(ATTENTION_BACK, attention_back, tn_attr_rope, 5, 2, attention_back, none, NEVER, 0, 0) \
-    /* dy: w0 */ \
+    /* dy -> dpositions: its sum over samples */ \
+    X(POSITIONS_SUM, positions_sum, tn_attr_none, 1, 1, reduce, none, NEVER, 0, TN_OPERATION_ADDS) \
+    /* dpositions: w0 */ \
     X(LEVEL_GRAD, level_grad, tn_levels, 1, 0, reduce, none, NEVER, 0, 0) \
     /* value, samples, do -> dsamples */ \
     X(DEFORM_DSAMPLES, deform_dsamples, tn_attr_deform, 3, 1, deform, none, NEVER, 0, 0) \
@@ -222,6 +232,10 @@ typedef enum tn_again { TN_AGAIN_NEVER, TN_AGAIN_CHEAP, TN_AGAIN_DEAR } tn_again
     X(CONV_DX, conv_dx, tn_attr_conv, 1, 1, conv_dx, none, NEVER, 0, 0) \
     /* x or -1, dy (-> dx): w0, w1 and, where that is wanted as well, dx in the same pass */ \
     X(CONV_GRAD, conv_grad, tn_attr_conv, 2, 1, conv_grad, none, NEVER, 0, 0) \
+    /* dy -> dt: scale dy B */ \
+    X(ADAPT_DT, adapt_dt, tn_attr_adapt, 1, 1, linear_dt, none, NEVER, 0, 0) \
+    /* t, dy: B */ \
+    X(ADAPT_GRAD, adapt_grad, tn_attr_adapt, 2, 0, linear_dt, none, NEVER, 0, 0) \
     /* row or -1, d of the result -> d row or -1; w0, w1 and, without a row, w2, w3 */ \
     X(AFFINE_ROW_BACK, affine_row_back, tn_attr_row, 2, 1, few, none, NEVER, 0, 0) \
     /* x or -1, row, dy -> dx or -1, d row or -1 */ \

@@ -46,6 +46,8 @@ typedef struct tn_ctx {
     } subs[TN_WS_SUBS]; /* sub-buffers of ws, kept */
     int n_subs;
     tn_buffer *constants, *state; /* tn_step_constants, tn_optim_state; kept until tn_ctx_free */
+    tn_buffer *counts;            /* zeros between launches (grads.c); likewise */
+    struct tn_grads *grads;       /* gradients that wait for others (grads.h). Borrowed, NULL: none wait */
 } tn_ctx;
 
 void tn_ctx_init(tn_ctx *c, tn_dev *d);
@@ -205,6 +207,9 @@ typedef struct tn_tokens {
     int n_reg;
 } tn_tokens;
 int tn_tokens_forward(tn_ctx *c, const tn_tokens *t, int batch, tn_tensor *x, tn_error *err);
+/** y = x + pos in each sample; pos [N, D] float32. */
+int tn_add_positions(tn_ctx *c, const tn_tensor *x, const tn_tensor *pos, tn_tensor *y, tn_error *err);
+/** out [count, D] float32 += sums over the samples of rows first to first + count - 1 of dx. */
 int tn_token_grad(tn_ctx *c, const tn_tensor *dx, int batch, int first, int count, tn_tensor *out, tn_error *err);
 /** Rows skip, skip + 1, ... of each sample of x, as many as grid has of them. */
 int tn_grid_forward(tn_ctx *c, const tn_tensor *x, int batch, int skip, tn_tensor *grid, tn_error *err);
@@ -275,11 +280,10 @@ typedef struct tn_conv_one_grads {
 int tn_conv_one_backward(tn_ctx *c, const tn_conv *s, const tn_conv_one_grads *g, tn_error *err);
 
 /* ---- levels.c, deform.c: N positions of all levels in each sample, one level after another ---- */
-/** y = x + pos + the level's row of embed; x, y [B*N, D], pos [N, D] and embed [levels, D] float32. */
-int tn_level_positions(tn_ctx *c, const tn_tensor *x, const tn_levels *l, const tn_tensor *pos, const tn_tensor *embed,
-                       tn_tensor *y, tn_error *err);
-/** embed += sums of dy over each level's rows. */
-int tn_level_grad(tn_ctx *c, const tn_tensor *dy, const tn_levels *l, tn_tensor *embed, tn_error *err);
+/** y = pos + the level's row of embed; y and pos [N, D], embed [levels, D], float32. */
+int tn_level_positions(tn_ctx *c, const tn_levels *l, const tn_tensor *pos, const tn_tensor *embed, tn_tensor *y, tn_error *err);
+/** embed += sums of dpos [N, D] over each level's rows. */
+int tn_level_grad(tn_ctx *c, const tn_tensor *dpos, const tn_levels *l, tn_tensor *embed, tn_error *err);
 /** Multi-scale deformable self-attention (Zhu et al. 2020): value [B*N, D], samples [B*N, 3*heads*levels*points], which are offsets
  * (x, y) in pixels of their level by head, level and point, then as many logits. A query's head takes the softmax of its logits, of
  * value bilinearly interpolated at the middle of the query's cell plus each offset, 0 outside of a level (as F.grid_sample with
@@ -292,6 +296,13 @@ typedef struct tn_deform {
 int tn_deform_forward(tn_ctx *c, const tn_deform *f, tn_tensor *o, tn_error *err);
 int tn_deform_dsamples(tn_ctx *c, const tn_deform *f, const tn_tensor *d_o, tn_tensor *dsamples, tn_error *err);
 int tn_deform_dvalue(tn_ctx *c, const tn_deform *f, const tn_tensor *d_o, tn_tensor *dvalue, tn_error *err);
+
+/* ---- groups.c ---- */
+/** b [rows, each] of `groups` groups of rows -> wide [rows, each * groups], zeros between the groups; b may begin anywhere in its
+ * buffer and is stored as wide is. */
+int tn_groups_spread(tn_ctx *c, const tn_tensor *b, int groups, tn_tensor *wide, tn_error *err);
+/** The other way: d += what of wide is not between the groups; float32. */
+int tn_groups_collect(tn_ctx *c, const tn_tensor *wide, int groups, tn_tensor *d, tn_error *err);
 
 /* ---- train_ops.c ---- */
 /** A loss of a heatmap p beside its target t. logits: false: (p - t)^2; true: with q = sigmoid(p)

@@ -26,11 +26,28 @@ static tn_buffer *or_else(const tn_tensor *t, const tn_tensor *other)
     return t->rows ? t->mem : other->mem;
 }
 
+/* How a group of row_through is laid out: a GPU hides waits by many items, a CPU reads whole lines. */
+typedef struct {
+    int vw, run, lanes, parts;
+} row_shape;
+
+/* One program for all of a row's kernels. */
+static int row_options(tn_options *o, row_shape *s, const tn_ctx *c, int K, tn_error *err)
+{
+    enum { LANES = 16, PARTS = 8, RUN = 8 };
+    const bool alone = c->dev->info.type == TN_DEVICE_CPU || c->dev->info.max_work_group < LANES * PARTS;
+    *s = (row_shape){tn_vec_width(c, K), alone ? RUN : 1, alone ? 1 : LANES, alone ? 1 : PARTS};
+    return tn_options_set(o, err, "-DWG=%d -DVW=%d -DRUN=%d -DLANES=%d -DPARTS=%d", c->dev->row_wg, s->vw, s->run, s->lanes,
+                          s->parts);
+}
+
 int tn_row_through(tn_ctx *c, const tn_row *r, tn_tensor *out, tn_error *err)
 {
-    enum { GROUP = 64 };
     const int K = r->w->cols;
+    tn_options o;
+    row_shape s;
     TN_TRY(row_check(r, out, err));
+    TN_TRY(row_options(&o, &s, c, K, err));
     const tn_arg args[] = {TN_BUF(r->v->mem),
                            TN_BUF(or_else(r->k, r->v)),
                            TN_BUF(r->w->mem),
@@ -41,11 +58,12 @@ int tn_row_through(tn_ctx *c, const tn_row *r, tn_tensor *out, tn_error *err)
                            TN_INT(r->w->rows),
                            TN_INT(K),
                            TN_INT(r->b->rows)};
-    const tn_range range = {1, {(size_t)K + 1}, {GROUP}};
-    return tn_op_run(c, ROW, "row_through", "", args, TN_COUNT(args), &range, err);
+    const size_t groups = (size_t)TN_CEIL_DIV(K, s.vw * s.run * s.lanes) + 1, group = (size_t)(s.lanes * s.parts);
+    const tn_range range = {1, {groups * group}, {group}};
+    return tn_op_run(c, ROW, "row_through", o.s, args, TN_COUNT(args), &range, err);
 }
 
-static int row_outer(tn_ctx *c, const tn_row *r, const tn_row_grads *g, tn_error *err)
+static int row_outer(tn_ctx *c, const tn_row *r, const tn_row_grads *g, const tn_options *o, tn_error *err)
 {
     enum { GROUP = 64 };
     const int K = r->w->cols;
@@ -60,7 +78,7 @@ static int row_outer(tn_ctx *c, const tn_row *r, const tn_row_grads *g, tn_error
                            TN_INT(g->dw->rows),
                            TN_INT(g->db->rows)};
     const tn_range range = {2, {(size_t)K + 1, (size_t)r->w->rows}, {GROUP, 1}};
-    return tn_op_run(c, ROW, "row_outer", "", args, TN_COUNT(args), &range, err);
+    return tn_op_run(c, ROW, "row_outer", o->s, args, TN_COUNT(args), &range, err);
 }
 
 int tn_row_backward(tn_ctx *c, const tn_row *r, const tn_row_grads *g, tn_error *err)
@@ -68,10 +86,11 @@ int tn_row_backward(tn_ctx *c, const tn_row *r, const tn_row_grads *g, tn_error 
     const size_t wg = (size_t)c->dev->row_wg;
     const int N = r->w->rows;
     tn_options o;
+    row_shape s;
     TN_TRY(row_check(r, g->d, err));
-    TN_TRY(row_outer(c, r, g, err));
+    TN_TRY(row_options(&o, &s, c, r->w->cols, err));
+    TN_TRY(row_outer(c, r, g, &o, err));
     if (!g->dv->rows && !g->dk->rows) return 0;
-    TN_TRY(tn_options_set(&o, err, "-DWG=%d -DVW=%d", (int)wg, tn_vec_width(c, r->w->cols)));
     const tn_arg args[] = {TN_BUF(r->w->mem),
                            TN_BUF(or_else(r->b, r->w)),
                            TN_BUF(g->d->mem),

@@ -44,19 +44,27 @@ static int level_of(const tn_levels *l, int cell)
 static int level_positions(tn_trial *t, const tn_levels *l, int B, int D)
 {
     const int N = tn_levels_rows(l, l->n);
-    tn_tensor *x, *pos, *embed, *y, *sums;
-    float *hx, *hp, *he, *hs, *want = tn_trial_host(t, (size_t)(B * N * D));
+    tn_tensor *x, *pos, *embed, *all, *y, *dpos, *sums;
+    float *hx, *hp, *he, *hd, *hs, *want = tn_trial_host(t, (size_t)(B * N * D)), *places = tn_trial_host(t, (size_t)(N * D));
     TN_TRY(tn_trial_in(t, ACT, B * N, D, &x, &hx));
     TN_TRY(tn_trial_in(t, TN_F32, N, D, &pos, &hp));
     TN_TRY(tn_trial_in(t, TN_F32, l->n, D, &embed, &he));
+    TN_TRY(tn_trial_in(t, TN_F32, N, D, &dpos, &hd));
     TN_TRY(tn_trial_in(t, TN_F32, l->n, D, &sums, &hs));
+    TN_TRY(tn_trial_out(t, TN_F32, N, D, &all));
     TN_TRY(tn_trial_out(t, ACT, B * N, D, &y));
-    if (!want) return tn_oom(ERR);
-    TN_TRY(tn_level_positions(t->c, x, l, pos, embed, y, ERR));
-    for (int i = 0; i < B * N * D; i++) want[i] = hx[i] + hp[i % (N * D)] + he[level_of(l, i / D % N) * D + i % D];
+    if (!want || !places) return tn_oom(ERR);
+    TN_TRY(tn_level_positions(t->c, l, pos, embed, all, ERR));
+    for (int i = 0; i < N * D; i++) places[i] = hp[i] + he[level_of(l, i / D) * D + i % D];
+    TN_TRY(tn_trial_compare(t, all, places));
+    TN_TRY(tn_add_positions(t->c, x, pos, y, ERR));
+    for (int i = 0; i < B * N * D; i++) want[i] = hx[i] + hp[i % (N * D)];
     TN_TRY(tn_trial_compare(t, y, want));
-    TN_TRY(tn_level_grad(t->c, x, l, sums, ERR));
-    for (int i = 0; i < B * N * D; i++) hs[level_of(l, i / D % N) * D + i % D] += hx[i];
+    TN_TRY(tn_token_grad(t->c, x, B, 0, N, dpos, ERR));
+    for (int i = 0; i < B * N * D; i++) hd[i % (N * D)] += hx[i];
+    TN_TRY(tn_trial_compare(t, dpos, hd));
+    TN_TRY(tn_level_grad(t->c, pos, l, sums, ERR));
+    for (int i = 0; i < N * D; i++) hs[level_of(l, i / D) * D + i % D] += hp[i];
     return tn_trial_compare(t, sums, hs);
 }
 

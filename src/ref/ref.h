@@ -36,6 +36,8 @@ typedef double tn_real;
 #define tn_ref_row_backward       tn_ref_row_backward_double
 #define tn_ref_patchify           tn_ref_patchify_double
 #define tn_ref_patchify_bytes     tn_ref_patchify_bytes_double
+#define tn_ref_groups_spread      tn_ref_groups_spread_double
+#define tn_ref_groups_collect     tn_ref_groups_collect_double
 #define tn_ref_clip               tn_ref_clip_double
 #define tn_ref_heatmap_target     tn_ref_heatmap_target_double
 #define tn_ref_heatmap_loss       tn_ref_heatmap_loss_double
@@ -127,6 +129,9 @@ void tn_ref_deform(const tn_ref_deformable *a, tn_real *o);
 /** From d_o [batch*N, D]. */
 void tn_ref_deform_backward(const tn_ref_deformable *a, const tn_real *d_o, tn_real *dvalue, tn_real *dsamples);
 
+/** b [rows, each] of groups of rows as wide [rows, each * groups], zeros between them; and d += what of wide lies in them. */
+void tn_ref_groups_spread(const tn_real *b, int rows, int each, int groups, tn_real *wide);
+void tn_ref_groups_collect(const tn_real *wide, int rows, int each, int groups, tn_real *d);
 typedef struct tn_ref_patches {
     int batch, frames, h, w, patch;
 } tn_ref_patches;

@@ -293,3 +293,16 @@ void tn_ref_heatmap_target(const tn_ref_target *t, const tn_real *labels, tn_rea
         }
     }
 }
+
+void tn_ref_groups_spread(const tn_real *b, int rows, int each, int groups, tn_real *wide)
+{
+    for (int r = 0; r < rows; r++)
+        for (int c = 0; c < each * groups; c++)
+            wide[r * each * groups + c] = c / each == r / (rows / groups) ? b[r * each + c % each] : 0;
+}
+
+void tn_ref_groups_collect(const tn_real *wide, int rows, int each, int groups, tn_real *d)
+{
+    for (int r = 0; r < rows; r++)
+        for (int c = 0; c < each; c++) d[r * each + c] += wide[r * each * groups + r / (rows / groups) * each + c];
+}

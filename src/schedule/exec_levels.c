@@ -14,14 +14,27 @@ int tn_exec_levels_join(const tn_call *k)
 
 int tn_exec_level_positions(const tn_call *k)
 {
-    tn_tensor x = tn_call_in(k, 0), pos = tn_call_in(k, 1), y = tn_call_out(k, 0), embed = tn_call_weight(k, k->n->w[0]);
-    return tn_level_positions(k->c, &x, &k->n->a.level_positions, &pos, &embed, &y, k->err);
+    tn_tensor pos = tn_call_in(k, 0), y = tn_call_out(k, 0), embed = tn_call_weight(k, k->n->w[0]);
+    return tn_level_positions(k->c, &k->n->a.level_positions, &pos, &embed, &y, k->err);
 }
 
 int tn_exec_level_grad(const tn_call *k)
 {
-    tn_tensor dy = tn_call_in(k, 0), embed = tn_call_grad(k, k->n->w[0]);
-    return tn_level_grad(k->c, &dy, &k->n->a.level_grad, &embed, k->err);
+    tn_tensor dpos = tn_call_in(k, 0), embed = tn_call_grad(k, k->n->w[0]);
+    return tn_level_grad(k->c, &dpos, &k->n->a.level_grad, &embed, k->err);
+}
+
+int tn_exec_add_positions(const tn_call *k)
+{
+    tn_tensor x = tn_call_in(k, 0), pos = tn_call_in(k, 1), y = tn_call_out(k, 0);
+    return tn_add_positions(k->c, &x, &pos, &y, k->err);
+}
+
+int tn_exec_positions_sum(const tn_call *k)
+{
+    tn_tensor dy = tn_call_in(k, 0), dpos = tn_call_out(k, 0);
+    if (k->n->onto < 0) TN_TRY(tn_op_fill(k->c, dpos.mem, 0, tn_tensor_bytes(&dpos), 0, k->err));
+    return tn_token_grad(k->c, &dy, k->e->g.batch, 0, dpos.rows, &dpos, k->err);
 }
 
 static tn_deform exec_deform(const tn_call *k, const tn_tensor *value, const tn_tensor *samples)

@@ -124,9 +124,16 @@ static tn_conv exec_conv_shape(const tn_call *k)
     return (tn_conv){k->e->g.batch, {a->in_h, a->in_w}, {a->out_h, a->out_w}, a->kernel, a->stride, a->pad, a->groups};
 }
 
+/* With its adapters in it where the pass wants it so. */
+static tn_tensor exec_kernel(const tn_call *k)
+{
+    const tn_stored *s = &k->s->store->s[k->n->w[0]];
+    return k->e->pass.merged && s->merged.rows ? s->merged : s->t;
+}
+
 int tn_exec_conv(const tn_call *k)
 {
-    tn_tensor x = tn_call_in(k, 0), y = tn_call_out(k, 0), w = tn_call_weight(k, k->n->w[0]), b = tn_call_weight(k, k->n->w[1]);
+    tn_tensor x = tn_call_in(k, 0), y = tn_call_out(k, 0), w = exec_kernel(k), b = tn_call_weight(k, k->n->w[1]);
     const tn_conv s = exec_conv_shape(k);
     return tn_conv_forward(k->c, &s, &x, &w, &b, &y, k->err);
 }

@@ -164,8 +164,8 @@ says "needs model.lora.layers_to_transform" $T train $L $M model.lora.layers_pat
 says "is no regular expression" $T train $L $M model.lora.layers_to_transform=1 'model.lora.layers_pattern=(layer'
 says "a whole number" $T train $L $M model.lora.layers_to_transform=-1
 says "a list of at most 64 whole numbers" $T train $L $M 'model.lora.layers_to_transform={a: 1}'
-says "matches no linear module; there are: q_proj" $T train $L $M 'model.lora.target_modules=[nothing]'
-says "matches no linear module" $T train $L $M 'model.lora.target_modules=.*nothing.*'
+says "matches no linear module or convolution; there are: patch_embeddings, q_proj" $T train $L $M 'model.lora.target_modules=[nothing]'
+says "matches no linear module or convolution" $T train $L $M 'model.lora.target_modules=.*nothing.*'
 says "is no regular expression" $T train $L $M 'model.lora.target_modules=(q_proj'
 says "larger than" $T train $L $M model.lora.r=100
 says "a number from 0 to 0.95" $T train $L $M model.lora.lora_dropout=1.5
@@ -328,6 +328,70 @@ says "it was made for another base" $T predict --checkpoint "$W/c/last" --adapte
 says "is no adapter" $T adapter info --adapter "$C/vit"
 says "say info, merge or convert" $T adapter
 says "needs --model-type" $T adapter convert --adapter "$W/c/last" --out "$W/x" --spelling v4
+
+# ---- adapters of convolutions: patches, the stem, between stages, depthwise
+N="model.pretrained_model_name=$C/convnext"
+PATCH='model.lora.target_modules=[patch_embeddings,q_proj]'
+DOWN='model.lora.target_modules=[patch_embeddings,downsampling_layer.1,pwconv1]'
+DW='model.lora.target_modules=[dwconv]'
+WIDTHS='model.lora.rank_pattern={stages\.0\..*dwconv: 16, stages\.1\..*dwconv: 32, stages\.2\..*dwconv: 48, stages\.3\..*dwconv: 64}'
+expect 0 "loss" $T train $L $M "$PATCH" training.epochs=3 training.optimizer.lr=0.02 --output-dir "$W/cp"
+expect 0 "embeddings.patch_embeddings" $T adapter info --adapter "$W/cp/last"
+for how in lora dora; do
+  expect 0 "loss" $T train $L $N "$DOWN" model.lora.use_dora=$([ $how = dora ] && echo true || echo false) training.epochs=3 training.optimizer.lr=0.02 --output-dir "$W/cd_$how"
+  expect 0 "matrices" $T adapter merge --adapter "$W/cd_$how/last" --base $C/convnext --out "$W/cm_$how"
+  expect 0 "confidence" $T predict --checkpoint "$W/cd_$how/last" --image "$IMG" --csv "$W/cd.csv"
+  expect 0 "confidence" $T predict --checkpoint "$W/cd_$how/last" model.lora.enabled=false model.pretrained_model_name="$W/cm_$how" --image "$IMG" --csv "$W/cm.csv"
+  same cd cm && ok || bad "a merged $how of convolutions predicts otherwise"
+  expect 0 "confidence" $T predict --checkpoint "$W/cd_$how/last" model.lora.enabled=false --image "$IMG" --csv "$W/base.csv"
+  same cd base && bad "$how of convolutions changes nothing: the check above proves nothing" || ok
+done
+expect 0 "loss" $T train $L $N "$DW" "$WIDTHS" training.epochs=3 training.optimizer.lr=0.02 --output-dir "$W/cw"
+expect 0 "loss" $T train $L $N "$DW" "$WIDTHS" model.lora.use_dora=true training.epochs=2 --output-dir "$W/cwd"
+# beside another adapter, whose ranks are larger
+$T predict --checkpoint "$W/cw/last" --image "$IMG" --csv "$W/cw.csv" >/dev/null 2>&1 || bad "predict with adapters of depthwise convolutions"
+python3 - "$W/cw/last" "$W/cw2" <<'P' || bad "no adapter of twice the rank"
+import array, json, os, sys
+src, out = sys.argv[1:]
+os.makedirs(out)
+raw = open(src + "/adapter_model.safetensors", "rb").read()
+n = int.from_bytes(raw[:8], "little")
+head, at, data = json.loads(raw[8:8 + n]), 0, b""
+head.pop("__metadata__", None)
+for k, v in head.items():  # every rank of every group is followed by one of zeros
+    a, shape = array.array("f", raw[8 + n:][slice(*v["data_offsets"])]), v["shape"]
+    if ".lora_A." in k:
+        size = len(a) // shape[0]
+        a = sum((a[i * size:(i + 1) * size] + array.array("f", [0.0] * size) for i in range(shape[0])), array.array("f"))
+        shape[0] *= 2
+    else:
+        a = sum((a[i:i + 1] + array.array("f", [0.0]) for i in range(len(a))), array.array("f"))
+        shape[1] *= 2
+    v["data_offsets"] = [at, at + 4 * len(a)]
+    at, data = at + 4 * len(a), data + a.tobytes()
+text = json.dumps(head).encode()
+open(out + "/adapter_model.safetensors", "wb").write(len(text).to_bytes(8, "little") + text + data)
+c = json.load(open(src + "/adapter_config.json"))
+c["r"], c["lora_alpha"] = 2 * c["r"], 2 * c["lora_alpha"]
+c["rank_pattern"] = {k: 2 * v for k, v in c["rank_pattern"].items()}
+c["alpha_pattern"] = {k: 2 * v for k, v in c["alpha_pattern"].items()}
+json.dump(c, open(out + "/adapter_config.json", "w"))
+P
+expect 0 "confidence" $T predict --checkpoint "$W/cw/last" --adapter "$W/cw2" --adapter "$W/cw/last" --image "$IMG" --csv "$W/cww.csv"
+for h in head tail; do (head -1 "$W/cww.csv"; tail -n +2 "$W/cww.csv" | $h -4) >"$W/cw_$h.csv"; same cw_$h cw && ok || bad "a swapped adapter of depthwise convolutions predicts otherwise ($h)"; done
+expect 0 "" average clin linear "$W/cw/last,$W/cw/last" --weights 0.5,0.5
+expect 0 "confidence" $T predict --checkpoint "$W/cw/last" --adapter "$W/clin" --image "$IMG"
+expect 0 "" average csvd svd "$W/cd_lora/last" --rank 8 # of one, whose rank is 4: the same sums
+expect 0 "confidence" $T predict --checkpoint "$W/cd_lora/last" --adapter "$W/csvd" --image "$IMG" --csv "$W/csvd.csv"
+$T predict --checkpoint "$W/cd_lora/last" --image "$IMG" --csv "$W/cd.csv" >/dev/null 2>&1
+same csvd cd && ok || bad "an adapter of convolutions, cut to more than its rank, predicts otherwise"
+says "a convolution of 16 groups, whose adapters add up by linear alone" average x svd "$W/cw/last"
+says "a convolution of 16 groups, into which an adapter cannot be merged" $T adapter merge --adapter "$W/cw/last" --base $C/convnext --out "$W/x"
+says "has no ONNX form" $T export --checkpoint "$W/cwd/last" --out "$W/x.onnx"
+expect 0 "$W/cw.onnx" $T export --checkpoint "$W/cw/last" --out "$W/cw.onnx"
+says "is a convolution of 16 groups, which must divide it" $T train $L $N "$DW"
+says "is a convolution; begin with kaiming" $T train $L $N "$DOWN" model.lora.init_lora_weights=pissa
+says "larger than embeddings.patch_embeddings [16, 48]; use at most 16" $T train $L $N "$DOWN" model.lora.r=20
 
 # ---- import, export
 expect 0 "$W/pl" $T export --checkpoint "$W/c/last" --out "$W/pl"

@@ -86,7 +86,10 @@ refuse "use_rslora in its adapter_config.json is not true or false" 'use_rslora=
 refuse "use_dora in its adapter_config.json is not true or false" use_dora=1
 refuse "says 7" r=7
 refuse "'[' in its alpha_pattern is no regular expression" 'alpha_pattern={"[": 2}'
-refuse "it adapts a convolution" convolution
+refuse "it was made for another base" convolution
+refuse "lora_A and lora_B do not go together at" kernel_pair
+refuse "lora_A and lora_B do not go together at" groups
+refuse "it was made for another base" kernel_of_a_matrix
 refuse "sets use_qalora" use_qalora=true
 refuse "sets kasa_config" 'kasa_config={"beta": 1}'
 refuse "sets layer_replication" 'layer_replication=[[0, 1]]'

@@ -165,7 +165,9 @@ int build(test *t, tn_error *err)
     if (t->peft && t->spec) read_lora(&lora, t->peft);
     if (t->foreign) TN_TRY(tn_adapter_union(&lora, &t->foreign, 1, err));
     const bool full = t->spec && tn_json_bool(t->spec, "full_finetune", 0);
-    int rc = tn_model_new(&t->model, &(tn_model_spec){&body, t->spec ? &dec : NULL, &lora, t->height, t->width, hh, hw, full, 1, 1},
+    const tn_st_tensor *heat = tn_st_find(t->golden, "heatmap");
+    const int heats = heat ? (int)heat->shape[1] : 1;
+    int rc = tn_model_new(&t->model, &(tn_model_spec){&body, t->spec ? &dec : NULL, &lora, t->height, t->width, hh, hw, full, body.channels / 3, heats},
                           NULL, err);
     tn_lora_free(&lora);
     TN_TRY(rc);

@@ -1,8 +1,8 @@
-"""Golden cases of the decoders of several scales over a plain ViT, made by torchvision and torch in float64 on the CPU.
+"""Golden cases of the decoders of several scales, made by transformers, torchvision and torch in float64 on the CPU.
 
 make_decoders.py OUTDIR SEED
-The ViT's one map at four scales, bilinearly, whose sizes are no multiples of each other; otherwise in the form of make.py's cases, with
-`model` of case.json the section of a configuration.
+Over a plain ViT, whose one map is resized to four scales, sizes that are no multiples of each other. Otherwise in the form of make.py's
+cases, with `model` of case.json the section of a configuration; model_of builds the model of such a section over any backbone.
 """
 import json, os, sys
 from collections import OrderedDict
@@ -11,29 +11,16 @@ from safetensors.torch import save_file
 from torchvision.ops import FeaturePyramidNetwork
 import transformers as tf
 
-out, seed = sys.argv[1], int(sys.argv[2])
-torch.manual_seed(seed)
-BATCH, IMAGE, PATCH, WIDTH = 2, (48, 80), 16, 32
-REGISTERS = 4
-
-
-def f32(d): return {k: v.detach().to(torch.float32).contiguous() for k, v in d.items()}
-
 
 def resize(x, size): return F.interpolate(x, size=tuple(size), mode="bilinear", align_corners=False)
 
 
-def scales(x):
-    h, w = x.shape[-2:]
-    return [resize(x, (max(1, 4 * h >> i), max(1, 4 * w >> i))) for i in range(4)]
-
-
 class Pyramid(nn.Module):
-    def __init__(self, dim, fuse, size):
+    def __init__(self, channels, dim, fuse, size):
         super().__init__()
         self.size = size
-        self.fpn = FeaturePyramidNetwork([WIDTH] * 4, dim)
-        if fuse == "concat": self.reduce = nn.Conv2d(4 * dim, dim, 1)
+        self.fpn = FeaturePyramidNetwork(channels, dim)
+        if fuse == "concat": self.reduce = nn.Conv2d(len(channels) * dim, dim, 1)
 
     def forward(self, maps):
         levels = self.fpn(OrderedDict((str(i), m) for i, m in enumerate(maps))).values()
@@ -64,10 +51,10 @@ class Unit(nn.Module):
 
 
 class Branches(nn.Module):
-    def __init__(self, widths, units, channels, size):
+    def __init__(self, inputs, widths, units, channels, size):
         super().__init__()
         self.size = size
-        self.lateral = nn.ModuleList([conv_norm_relu(WIDTH, w, 1) for w in widths])
+        self.lateral = nn.ModuleList([conv_norm_relu(c, w, 1) for c, w in zip(inputs, widths)])
         self.units = nn.ModuleList([Unit(widths) for _ in range(units)])
         self.head = nn.Conv2d(widths[0], channels, 3, padding=1)
 
@@ -77,6 +64,14 @@ class Branches(nn.Module):
         return resize(self.head(maps[0]), self.size)
 
 
+def vit_maps(backbone, x):
+    config = backbone.config
+    tokens = backbone(pixel_values=x).last_hidden_state[:, 1 + config.num_register_tokens:]
+    h, w = x.shape[-2] // config.patch_size, x.shape[-1] // config.patch_size
+    grid = tokens.unflatten(1, (h, w)).permute(0, 3, 1, 2)
+    return [resize(grid, (max(1, 4 * h >> i), max(1, 4 * w >> i))) for i in range(4)]
+
+
 class Model(nn.Module):
     def __init__(self, backbone, decoder, channels):
         super().__init__()
@@ -84,9 +79,23 @@ class Model(nn.Module):
         self.head.conv = nn.Conv2d(channels, 1, 1)
 
     def forward(self, x):
-        tokens = self.backbone(pixel_values=x).last_hidden_state[:, 1 + REGISTERS:]
-        grid = tokens.unflatten(1, (IMAGE[0] // PATCH, IMAGE[1] // PATCH)).permute(0, 3, 1, 2)
-        return self.head.conv(self.decoder(scales(grid)))
+        if hasattr(self.backbone.config, "patch_size"): maps = vit_maps(self.backbone, x)
+        else: maps = self.backbone(pixel_values=x, output_hidden_states=True).hidden_states[1:]
+        return self.head.conv(self.decoder(maps))
+
+
+def model_of(backbone, section, size):
+    """The heatmap model of a configuration's section `model`; size: of the heatmap, rows first."""
+    c = backbone.config
+    channels = [c.hidden_size] * 4 if hasattr(c, "patch_size") else list(c.hidden_sizes)
+    if "hrnet" in section:
+        d = section["hrnet"]
+        return Model(backbone, Branches(channels, d["widths"], d["num_units"], d["out_channels"], size), d["out_channels"])
+    d = section["fpn"]
+    return Model(backbone, Pyramid(channels, d["lateral_dim"], d["fuse"], size), d["lateral_dim"])
+
+
+def f32(d): return {k: v.detach().to(torch.float32).contiguous() for k, v in d.items()}
 
 
 def stir(name, p):
@@ -96,8 +105,8 @@ def stir(name, p):
     else: p.data.normal_(0, 0.1)
 
 
-def targets(size):
-    xy = torch.rand(BATCH, 2) * torch.tensor([size[1], size[0]])
+def targets(batch, size):
+    xy = torch.rand(batch, 2) * torch.tensor([size[1], size[0]])
     yy, xx = torch.meshgrid(torch.arange(size[0]), torch.arange(size[1]), indexing="ij")
     t = torch.exp(-((xx - xy[:, 0, None, None]) ** 2 + (yy - xy[:, 1, None, None]) ** 2) / (2 * 1.5 ** 2))[:, None]
     m = torch.ones_like(t)
@@ -105,20 +114,19 @@ def targets(size):
     return t, m
 
 
-def case(name, decoder, channels, size, section, full, steps=5):
-    path = os.path.join(out, name)
+def case(path, section, size, full, batch=2, image=(48, 80), steps=5):
     os.makedirs(path, exist_ok=True)
-    config = tf.DINOv3ViTConfig(hidden_size=WIDTH, num_hidden_layers=2, num_attention_heads=2, intermediate_size=2 * WIDTH,
-                                num_register_tokens=REGISTERS, patch_size=PATCH, image_size=64)
-    model = Model(tf.DINOv3ViTModel(config), decoder, channels)
+    config = tf.DINOv3ViTConfig(hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64,
+                                num_register_tokens=4, patch_size=16, image_size=64)
+    model = model_of(tf.DINOv3ViTModel(config), section, size)
     for n, p in model.named_parameters(): stir(n, p)
     model.backbone.save_pretrained(path + "/backbone")
     state = {n: v for n, v in model.state_dict().items() if not n.startswith("backbone") and v.is_floating_point()}
     save_file(f32(state), path + "/decoder.safetensors")
     model = model.double().train()
     model.backbone.eval().requires_grad_(full)
-    x = torch.randn(BATCH, 3, *IMAGE)
-    t, m = targets(size)
+    x = torch.randn(batch, 3, *image)
+    t, m = targets(batch, size)
     params = [(n, p) for n, p in model.named_parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW([p for _, p in params], lr=1e-3, weight_decay=0.05)
     g, loss, norm = {"pixel_values": x, "target": t, "mask": m}, [], []
@@ -137,17 +145,17 @@ def case(name, decoder, channels, size, section, full, steps=5):
     g |= {"final." + n: p for n, p in params}
     g |= {"buffer." + n: b for n, b in model.named_buffers() if "running" in n}
     save_file(f32(g), path + "/golden.safetensors")
-    spec = dict(model=section, heatmap_hw=size, loss="mse", steps=steps, lr=1e-3, weight_decay=0.05, grad_clip_norm=1.0,
+    spec = dict(model=section, heatmap_hw=size, loss="mse", steps=steps, lr=1e-3, weight_decay=0.05, grad_clip_norm=1.0, lora=None,
                 full_finetune=full)
     json.dump(spec, open(path + "/case.json", "w"), indent=1)
-    print(name, tuple(y.shape), [round(float(v), 5) for v in loss])
+    print(path, tuple(y.shape), [round(float(v), 5) for v in loss])
 
 
-def fpn(dim, fuse): return dict(decoder=dict(kind="fpn"), fpn=dict(lateral_dim=dim, fuse=fuse))
-
-
-widths, small, large = [8, 12, 16, 20], (11, 17), (12, 20)
-case("train_vit_fpn", Pyramid(24, "sum", small), 24, small, fpn(24, "sum"), True)
-case("train_vit_fpn_concat", Pyramid(16, "concat", large), 16, large, fpn(16, "concat"), True)
-case("train_vit_hrnet", Branches(widths, 2, 12, small), 12, small,
-     dict(decoder=dict(kind="hrnet"), hrnet=dict(in_channels=[WIDTH] * 4, widths=widths, num_units=2, out_channels=12)), False)
+if __name__ == "__main__":
+    out = sys.argv[1]
+    torch.manual_seed(int(sys.argv[2]))
+    fpn = lambda dim, fuse: dict(decoder=dict(kind="fpn"), fpn=dict(lateral_dim=dim, fuse=fuse))
+    hrnet = dict(in_channels=[32] * 4, widths=[8, 12, 16, 20], num_units=2, out_channels=12)
+    case(out + "/train_vit_fpn", fpn(24, "sum"), (11, 17), True)
+    case(out + "/train_vit_fpn_concat", fpn(16, "concat"), (12, 20), True)
+    case(out + "/train_vit_hrnet", dict(decoder=dict(kind="hrnet"), hrnet=hrnet), (11, 17), False)

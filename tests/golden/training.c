@@ -13,7 +13,8 @@ static int mask_of(test *t, tn_exec *e, double *inv, tn_error *err)
     if (!m) return err->status;
     double sum = 0;
     for (size_t i = 0; i < n; i++) sum += m[i];
-    for (int b = 0; b < t->batch; b++) m[b] = m[(size_t)b * (n / (size_t)t->batch)];
+    const int heats = t->batch * t->model->heats;
+    for (int i = 0; i < heats; i++) m[i] = m[(size_t)i * (n / (size_t)heats)];
     *inv = 1 / fmax(sum, 1e-8);
     int rc = tn_session_upload(t->session, e, e->g.mask, m, err);
     free(m);

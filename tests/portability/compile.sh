@@ -167,6 +167,7 @@ for act in 1 2; do
       for ct in 0 $act; do nvidia thin 80 128 -DACT=$act -DCT=$ct -DTB=$tb $o; done
     done
   done
+  nvidia thin_grads 80 128 -DACT=$act
   for tile in "-DMI=1 -DNI=4 -DWM=1 -DWN=4" "-DMI=3 -DNI=4 -DWM=1 -DWN=4" "-DMI=4 -DNI=4 -DWM=1 -DWN=4" "-DMI=2 -DNI=2 -DWM=4 -DWN=1" "-DMI=2 -DNI=8 -DWM=4 -DWN=1"; do
     for m in "" -DMASK_B; do nvidia thin_grad 80 128 -DACT=$act $tile $m; done
   done

@@ -156,10 +156,23 @@ static int dropout(drawing *d, int x, uint32_t salt, bool rest)
     return mark(d, n);
 }
 
-/* As src/model/vit.c emits it. */
+/* g u + v + bias. */
+static int dora(drawing *d, int u, int v, const tn_gpart *parts, int n_parts)
+{
+    tn_gnode *n = node(d, TN_OP_DORA_SCALE, -1, 1, DRAW_C);
+    const int g = n->out[0], inv = n->out[1] = tensor(d, 1, DRAW_C, "1/norm");
+    n->n_parts = n_parts;
+    memcpy(n->part, parts, sizeof *parts * (size_t)n_parts);
+    n = same_shape(d, TN_OP_DORA, u);
+    n->in[1] = g, n->in[2] = v, n->in[3] = inv, n->n_parts = n_parts;
+    memcpy(n->part, parts, sizeof *parts * (size_t)n_parts);
+    return mark(d, n);
+}
+
+/* As src/model/emit_linear.c emits it. */
 static void draws_dora(drawing *d)
 {
-    const int x = either(d), n_parts = 1 + below(d, 2), rows = d->g->t[x].rows;
+    const int x = either(d), n_parts = 1 + below(d, 2);
     tn_gpart parts[2], bare[2], frozen[2];
     int kept = x, v = -1;
     for (int i = 0; i < n_parts; i++) {
@@ -174,15 +187,7 @@ static void draws_dora(drawing *d)
         kept = dropout(d, x, salt, false);
         v = product(d, dropout(d, x, salt, true), -1, frozen, n_parts);
     }
-    const int u = product(d, kept, adapters(d, kept, bare, n_parts), bare, n_parts);
-    tn_gnode *n = node(d, TN_OP_DORA_SCALE, -1, 1, DRAW_C);
-    const int g = n->out[0], inv = n->out[1] = tensor(d, 1, DRAW_C, "1/norm");
-    n->n_parts = n_parts;
-    memcpy(n->part, parts, sizeof *parts * (size_t)n_parts);
-    n = node(d, TN_OP_DORA, u, rows, DRAW_C);
-    n->in[1] = g, n->in[2] = v, n->in[3] = inv, n->n_parts = n_parts;
-    memcpy(n->part, parts, sizeof *parts * (size_t)n_parts);
-    keep(d, mark(d, n));
+    keep(d, dora(d, product(d, kept, adapters(d, kept, bare, n_parts), bare, n_parts), v, parts, n_parts));
 }
 
 static void draws_glu(drawing *d)
@@ -283,14 +288,24 @@ static void draws_levels(drawing *d)
     keep(d, mark(d, n));
 }
 
-static int level_positions(drawing *d, int x)
+/* Positions that several queries may share. */
+static int level_positions(drawing *d)
 {
+    if (d->level_positions && chance(d, 0.7)) return d->level_positions;
     const int pos = tn_graph_tensor(d->g, TN_G_CONST, TN_F32, DRAW_N, DRAW_C, "level.positions");
     float *v = d->g->t[pos].host = malloc(sizeof *v * (size_t)(DRAW_N * DRAW_C));
     for (int i = 0; i < DRAW_N * DRAW_C; i++) v[i] = (float)tn_rng_normal(&d->r);
-    tn_gnode *n = same_shape(d, TN_OP_LEVEL_POSITIONS, x);
-    n->in[1] = pos, n->a.level_positions = two_levels;
-    n->w[0] = matrix(d, 2, DRAW_C);
+    const int embed = matrix(d, 2, DRAW_C);
+    tn_gnode *n = node(d, TN_OP_LEVEL_POSITIONS, pos, DRAW_N, DRAW_C);
+    n->w[0] = embed, n->a.level_positions = two_levels;
+    return d->level_positions = mark(d, n);
+}
+
+static int with_positions(drawing *d, int x)
+{
+    const int pos = level_positions(d);
+    tn_gnode *n = same_shape(d, TN_OP_ADD_POSITIONS, x);
+    n->in[1] = pos;
     return mark(d, n);
 }
 
@@ -298,7 +313,7 @@ static int level_positions(drawing *d, int x)
 static void draws_deform(drawing *d)
 {
     enum { HEADS = 2, POINTS = 2 };
-    const int x = token(d), query = chance(d, 0.6) ? level_positions(d, x) : x;
+    const int x = token(d), query = chance(d, 0.6) ? with_positions(d, x) : x;
     const int value = chance(d, 0.7) ? linear(d, x, DRAW_C, 1) : token(d), samples = linear(d, query, 3 * HEADS * 2 * POINTS, 1);
     tn_gnode *n = node(d, TN_OP_DEFORM_ATTENTION, value, DRAW_B * DRAW_N, DRAW_C);
     n->in[1] = samples, n->a.deform_attention = (tn_attr_deform){two_levels, HEADS, POINTS};
@@ -358,6 +373,31 @@ static int resized(drawing *d, int x, int h, int w, int H, int W)
     return mark(d, n);
 }
 
+static int conv(drawing *d, const tn_attr_conv *a, int x, int kernel, int bias)
+{
+    tn_gnode *n = node(d, TN_OP_CONV, x, DRAW_B * a->out_h * a->out_w, d->m->slots[kernel].rows);
+    n->a.conv = *a, n->w[0] = kernel, n->w[1] = bias;
+    return mark(d, n);
+}
+
+/* With an adapter beside it, as src/model/emit_conv.c emits it. */
+static int conv_beside(drawing *d, const tn_attr_conv *a, int x, int kernel, int bias)
+{
+    const bool scaled = chance(d, 0.4);
+    tn_attr_conv down = *a;
+    down.groups = 1;
+    tn_gpart p = {kernel, bias, -1, -1, -1, DRAW_C, d->m->slots[kernel].cols, a->groups * (1 + below(d, 2)), 0.7f};
+    p.a = slot(d, 4, p.r, DRAW_C, a->kernel, TN_INIT_TRUNC, false),
+    p.b = slot(d, 4, DRAW_C, p.r / a->groups, 1, TN_INIT_TRUNC, false);
+    if (scaled) p.m = vector(d, DRAW_C, TN_INIT_ONE);
+    const int y = conv(d, a, x, kernel, scaled ? -1 : bias), t = conv(d, &down, x, p.a, -1);
+    tn_gnode *n = same_shape(d, TN_OP_ADAPT, y);
+    n->in[1] = t, n->a.adapt.groups = a->groups, n->n_parts = 1;
+    n->part[0] = (tn_gpart){-1, -1, -1, p.b, -1, p.cols, p.in, p.r, p.scale};
+    const int u = mark(d, n);
+    return scaled ? dora(d, u, -1, &p, 1) : u;
+}
+
 /* From h x w; what comes out smaller is resized back, so that any operation can follow. */
 static int convolved(drawing *d, int x, int h, int w)
 {
@@ -368,9 +408,7 @@ static int convolved(drawing *d, int x, int h, int w)
     const tn_attr_conv a = tn_conv_attributes(h, w, k[0], k[1], k[2], k[3]);
     const int kernel = slot(d, 4, DRAW_C, DRAW_C / k[3], k[0], TN_INIT_TRUNC, false);
     const int bias = chance(d, 0.5) ? vector(d, DRAW_C, TN_INIT_ZERO) : -1;
-    tn_gnode *n = node(d, TN_OP_CONV, x, DRAW_B * a.out_h * a.out_w, DRAW_C);
-    n->a.conv = a, n->w[0] = kernel, n->w[1] = bias;
-    const int y = mark(d, n);
+    const int y = (chance(d, 0.5) ? conv_beside : conv)(d, &a, x, kernel, bias);
     return a.out_h == h && a.out_w == w ? y : resized(d, y, a.out_h, a.out_w, h, w);
 }
 

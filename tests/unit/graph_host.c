@@ -180,13 +180,18 @@ static void host_levels_join(const host_call *k)
 static void host_level_positions(const host_call *k)
 {
     const tn_levels *l = &k->n->a.level_positions;
-    const int D = k->cols, N = tn_levels_rows(l, l->n);
     for (size_t i = 0; i < k->count; i++) {
-        const int cell = (int)(i / (size_t)D) % N, c = (int)(i % (size_t)D);
+        const int cell = (int)i / k->cols;
         int level = 0;
         while (cell >= tn_levels_rows(l, level + 1)) level++;
-        k->out[0][i] = k->in[0][i] + k->in[1][cell * D + c] + k->w[0][level * D + c];
+        k->out[0][i] = k->in[0][i] + k->w[0][level * k->cols + (int)i % k->cols];
     }
+}
+
+static void host_add_positions(const host_call *k)
+{
+    const size_t all = host_count(k->h->g, k->n->in[1]);
+    for (size_t i = 0; i < k->count; i++) k->out[0][i] = k->in[0][i] + k->in[1][i % all];
 }
 
 static void host_deform_attention(const host_call *k)
@@ -242,6 +247,19 @@ static void host_conv(const host_call *k)
     const tn_ref_conv v = {k->in[0], k->w[0], k->w[1],     k->B,      a->in_h,   a->in_w, a->out_h,
                            a->out_w, k->cols, k->out_cols, a->kernel, a->stride, a->pad,  a->groups};
     tn_ref_convolve(&v, k->out[0]);
+}
+
+/* Output o of a group reads that group's columns of t. */
+static void host_adapt(const host_call *k)
+{
+    const tn_gpart *p = &k->n->part[0];
+    const int groups = k->n->a.adapt.groups, each = p->r / groups, outs = p->cols / groups;
+    for (int i = 0; i < k->rows * p->cols; i++) {
+        const int row = i / p->cols, o = i % p->cols;
+        double s = 0;
+        for (int q = 0; q < each; q++) s += k->in[1][row * p->r + o / outs * each + q] * k->h->slot[p->b][o * each + q];
+        k->out[0][i] = k->in[0][i] + (double)p->scale * s;
+    }
 }
 
 static void host_affine_row(const host_call *k)
@@ -301,12 +319,17 @@ static void host_dropout(const host_call *k)
     }
 }
 
+/* Beside a convolution of several groups A has as many columns as all groups together, and B A is PEFT's: B [cols, r / groups]
+ * taken as rows of r, the product's values as the kernel's. */
 static double dora_norm(const host_call *k, const tn_gpart *p, int row)
 {
+    const int wide = k->h->m->slots[p->a].cols;
     double s = 0;
     for (int c = 0; c < p->in; c++) {
-        double v = k->h->slot[p->w][row * p->in + c];
-        for (int r = 0; r < p->r; r++) v += (double)p->scale * k->h->slot[p->b][row * p->r + r] * k->h->slot[p->a][r * p->in + c];
+        const int at = row * p->in + c;
+        double v = k->h->slot[p->w][at];
+        for (int r = 0; r < p->r; r++)
+            v += (double)p->scale * k->h->slot[p->b][at / wide * p->r + r] * k->h->slot[p->a][r * wide + at % wide];
         s += v * v;
     }
     return sqrt(s);

@@ -118,6 +118,7 @@ static result run(tn_graph *g, const tn_model *m, const host_pass *h, bool share
         if (g->t[r.inputs[i]].grad >= 0) g->t[g->t[r.inputs[i]].grad].kind = TN_G_OUTPUT; /* to be read afterwards */
     if (fuse) must(tn_graph_fuse(g, &e), &e);
     if (fuse) count_fused(g);
+    if (fuse) must(tn_graph_gather(g, &e), &e);
     must(tn_graph_merge(g, share, &e), &e);
     must(tn_store_new(&store, device(), m, NULL, TN_F32, true, false, &e), &e);
     must(tn_session_new(&s, device(), m, store, &e), &e);

@@ -7,17 +7,27 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* A deformable encoder over the smallest ViT, whose map is resized to four scales. */
-static int deformable_over_tiny(tn_model **m, const tn_deformable *d, tn_error *err)
+static void read_tiny(tn_backbone *body, tn_error *err)
 {
     json_t *config;
-    tn_backbone body;
     ck_assert_msg(!tn_json_read(&config, SOURCE_DIR "/configs/backbone/tiny/config.json", err), "%s", err->message);
-    ck_assert_msg(!tn_backbone_configure(&body, config, "config.json", err), "%s", err->message);
+    ck_assert_msg(!tn_backbone_configure(body, config, "config.json", err), "%s", err->message);
     json_decref(config);
-    const tn_decoder dec = {.kind = tn_decoder_find("deformable_fpn"), .deformable = *d};
-    const tn_model_spec spec = {.backbone = &body, .dec = &dec, .image_h = 64, .image_w = 96, .heat_h = 16, .heat_w = 24};
+}
+
+/* A decoder over the smallest ViT, of whose map a decoder of several scales takes four. */
+static int decoder_over_tiny(tn_model **m, const tn_decoder *dec, tn_error *err)
+{
+    tn_backbone body;
+    read_tiny(&body, err);
+    const tn_model_spec spec = {.backbone = &body, .dec = dec, .image_h = 64, .image_w = 96, .heat_h = 16, .heat_w = 24};
     return tn_model_new(m, &spec, NULL, err);
+}
+
+static int deformable_over_tiny(tn_model **m, const tn_deformable *d, tn_error *err)
+{
+    const tn_decoder dec = {.kind = tn_decoder_find("deformable_fpn"), .deformable = *d};
+    return decoder_over_tiny(m, &dec, err);
 }
 
 static const struct {
@@ -72,9 +82,50 @@ START_TEST(deformable_samples_start_in_directions)
 }
 END_TEST
 
+static const struct {
+    int states[9], n;
+    bool good;
+} returned[] = {
+    {{0, 2, 4}, 3, true}, {{2}, 1, true},     {{5}, 1, false}, {{-1, 1}, 2, false},
+    {{2, 1}, 2, false},   {{2, 2}, 2, false}, {{0}, 1, false}, {{0, 1, 2, 3, 4, 5, 6, 7, 8}, 9, false},
+};
+
+START_TEST(only_hidden_states_that_are_there_are_handed_out)
+{
+    tn_error e = {0};
+    tn_backbone body;
+    read_tiny(&body, &e);
+    const int n = returned[_i].n, rc = tn_backbone_return(&body, returned[_i].states, n, &e);
+    ck_assert_int_eq(rc, returned[_i].good ? 0 : TN_ERR_CONFIG);
+    if (rc) ck_assert_msg(strstr(e.message, "hidden states 0 to 4; give at most 8") != NULL, "%s", e.message);
+    else ck_assert_int_eq(body.returned[body.n_returned - 1], returned[_i].states[n - 1]);
+}
+END_TEST
+
+/* Over 6 x 4 positions: factors whose product would overflow, and the least that make too large a map; then the most that do not.
+ */
+START_TEST(upsampling_far_beyond_the_image_is_refused)
+{
+    static const struct {
+        int stages, factor;
+        bool good;
+    } tried[] = {{15, 16, false}, {6, 2, false}, {5, 2, true}};
+    tn_error e = {0};
+    tn_model *m;
+    tn_decoder dec = {.kind = tn_decoder_find("upsampling")};
+    tn_upsampling *d = &dec.upsampling;
+    d->channels[0] = 128, d->n_channels = tried[_i].stages + 1, d->n_upsample = tried[_i].stages, d->blocks = 1;
+    for (int i = 0; i < tried[_i].stages; i++) d->channels[i + 1] = 4, d->upsample[i] = tried[_i].factor;
+    ck_assert_int_eq(decoder_over_tiny(&m, &dec, &e), tried[_i].good ? 0 : TN_ERR_CONFIG);
+    if (!tried[_i].good) ck_assert_msg(strstr(e.message, "model.decoder.upsample makes a map of ") == e.message, "%s", e.message);
+    tn_model_free(m);
+}
+END_TEST
+
 void unit_decoders(Suite *s)
 {
     add_tests(s, "decoders", 60,
               TESTS(TIMES(a_deformable_encoder_that_does_not_fit_is_refused, TN_COUNT(refused)),
-                    ONCE(deformable_samples_start_in_directions)));
+                    TIMES(only_hidden_states_that_are_there_are_handed_out, TN_COUNT(returned)),
+                    TIMES(upsampling_far_beyond_the_image_is_refused, 3), ONCE(deformable_samples_start_in_directions)));
 }
