@@ -158,7 +158,7 @@ const tn_command tn_commands[] = {
      "  --rank R            svd: the outcome's                       (default: the largest of the adapters')\n"
      "convert changes\n"
      "  --spelling v4|v5    module paths as transformers 4 or 5 has them (needs --model-type)\n"
-     "  --model-type NAME   dinov3_vit, dinov2, dinov2_with_registers or vit\n"
+     "  --model-type NAME   of the base's config.json (dinov3_vit, convnext, ...)\n"
      "  --dtype NAME        F32, F16 or BF16\n"
      "  --plain             a PiSSA or OLoRA adapter into LoRA of twice the rank over the unchanged base (needs --base)\n",
      "adapter base out quant-type block-size double-quant skip report spelling model-type dtype plain method weights rank json",

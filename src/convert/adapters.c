@@ -203,7 +203,7 @@ static int check_convert(const tn_adapter_convert *o, const tn_family **family, 
     if (o->spelling && strcmp(o->spelling, "v4") && strcmp(o->spelling, "v5"))
         return tn_fail(err, TN_ERR_ARGUMENT, "--spelling is v4 or v5 (transformers' versions), not '%s'", o->spelling);
     if (o->spelling && !*family)
-        return tn_fail(err, TN_ERR_ARGUMENT, "--spelling needs --model-type: dinov3_vit, dinov2, dinov2_with_registers or vit");
+        return tn_fail(err, TN_ERR_ARGUMENT, "--spelling needs --model-type, which is in the base's config.json");
     if (o->dtype && strcmp(o->dtype, "F32") && strcmp(o->dtype, "F16") && strcmp(o->dtype, "BF16"))
         return tn_fail(err, TN_ERR_ARGUMENT, "--dtype is F32, F16 or BF16, not '%s'", o->dtype);
     return 0;

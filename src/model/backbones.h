@@ -12,7 +12,7 @@ extern const tn_architecture tn_convnext_architecture; /* convnext.c */
 
 /* vit_config.c, convnext_config.c */
 
-/** hidden_act, and num_channels, which must be 3. */
+/** hidden_act. */
 int tn_common_config(tn_fn *act, const json_t *config, tn_error *err);
 /** hidden_size, layers, heads, patch, eps (with the family's default), hidden_act; checked. */
 int tn_vit_common(tn_backbone *b, const json_t *config, float eps, tn_error *err);
