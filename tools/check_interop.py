@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Our files against transformers, PEFT and bitsandbytes, both ways: check_interop.py BUILD OUT [SOURCE].
+"""Our files against transformers, PEFT and bitsandbytes, both ways: check_interop.py BUILD OUT [SOURCE [PART...]].
 
 Needs torch, transformers, peft, bitsandbytes and safetensors (pip). Each check leaves a case folder in OUT that
 tn-golden reads: what the libraries made of pixel values, beside the files both sides read. Prints one line a check
-and "N passed, N failed". docs/interop.md keeps the outcome."""
+and "N passed, N failed"; with PARTs only checks whose name holds one of them. docs/interop.md keeps the outcome."""
 import json
 import os
 import re
@@ -31,8 +31,17 @@ CONFIGS = {
     "dinov3_vit": tf.DINOv3ViTConfig(hidden_size=D, intermediate_size=128, num_hidden_layers=2, num_attention_heads=2, num_register_tokens=4, image_size=64),
     "dinov2": tf.Dinov2Config(hidden_size=D, num_hidden_layers=2, num_attention_heads=2, image_size=64, patch_size=16, mlp_ratio=2),
     "dinov2_with_registers": tf.Dinov2WithRegistersConfig(hidden_size=D, num_hidden_layers=2, num_attention_heads=2, image_size=64, patch_size=16, mlp_ratio=2),
+    "dinov3_convnext": tf.DINOv3ConvNextConfig(hidden_sizes=[32, 64], depths=[2, 1], image_size=64),
+    "convnext": tf.ConvNextConfig(hidden_sizes=[32, 64], depths=[2, 1], num_stages=2, image_size=64),
+    "convnextv2": tf.ConvNextV2Config(hidden_sizes=[32, 64], depths=[2, 1], num_stages=2, image_size=64),
     "vit": tf.ViTConfig(hidden_size=D, intermediate_size=128, num_hidden_layers=2, num_attention_heads=2, image_size=64),
 }
+
+
+# convolutions: patches, the stem, between stages, and depthwise ones, whose groups divide the rank
+CONVOLUTIONS = [("dinov3_vit", ["patch_embeddings", "q_proj"], {}), ("dinov2", ["projection"], {}), ("vit", ["projection", "fc1"], {}),
+                ("dinov3_convnext", ["stages.0.downsample_layers.0", "stages.1.downsample_layers.1", "pointwise_conv1"], {}),
+                ("convnext", ["patch_embeddings", "downsampling_layer.1", "dwconv", "pwconv2"], {r"stages\.0\..*dwconv": 32, r"stages\.1\..*dwconv": 128})]
 
 
 def spread(m):
@@ -171,11 +180,11 @@ def their_quantized(family, kind):
     record(name, forward(unpacked(q, plain), x, family), x)
 
 
-def merged(kind, **lora):
+def merged(kind, family="dinov3_vit", modules=("q_proj", "v_proj", "up_proj"), **lora):
     """Our merge against PEFT's merge_and_unload."""
     name = "merged_" + kind
-    folder, m = base(name + "_base", "dinov3_vit")
-    p = peft.get_peft_model(m, peft.LoraConfig(r=4, lora_alpha=8, target_modules=["q_proj", "v_proj", "up_proj"], **lora)).eval()
+    folder, m = base(name + "_base", family)
+    p = peft.get_peft_model(m, peft.LoraConfig(r=4, lora_alpha=8, target_modules=list(modules), **lora)).eval()
     for n, q in p.named_parameters():
         if "lora_B" in n: q.data.normal_(0, 0.05)
     p.save_pretrained(folder + "/adapter")
@@ -183,10 +192,32 @@ def merged(kind, **lora):
     shutil.rmtree(target, ignore_errors=True)
     run(tracknet, "adapter", "merge", "--adapter", folder + "/adapter", "--base", folder, "--out", target)
     x = torch.randn(2, 3, *HW)
-    record(name, forward(p.merge_and_unload(), x, "dinov3_vit"), x)
+    record(name, forward(p.merge_and_unload(), x, family), x)
+
+
+def averaged(method):
+    """Our average of two adapters, loaded by PEFT, against PEFT's add_weighted_adapter."""
+    name = "averaged_" + method
+    folder, m = base(name, "dinov3_vit")
+    p = peft.get_peft_model(m, peft.LoraConfig(r=4, lora_alpha=8, target_modules=["q_proj", "up_proj"]), adapter_name="first").eval()
+    p.add_adapter("second", peft.LoraConfig(r=4 if method == "linear" else 6, lora_alpha=6, target_modules=["q_proj", "v_proj"]))
+    for n, q in p.named_parameters():
+        if "lora_B" in n: q.data.normal_(0, 0.05)
+    p.save_pretrained(folder + "/parts")
+    p.add_weighted_adapter(["first", "second"], [0.8, -0.5], "both", combination_type=method)
+    p.set_adapter("both")
+    run(tracknet, "adapter", "merge", "--adapter", folder + "/parts/first", "--adapter", folder + "/parts/second", "--method", method,
+        "--weights", "0.8,-0.5", "--out", folder + "/adapter")
+    ours = peft.PeftModel.from_pretrained(tf.AutoModel.from_pretrained(folder), folder + "/adapter").eval()
+    x = torch.randn(2, 3, *HW)
+    y = forward(p, x, "dinov3_vit")
+    off = ((y - forward(ours, x, "dinov3_vit")).norm() / y.norm()).item()
+    if not off < 1e-5: print("  PEFT with our average is %.1e off its own" % off)
+    record(name, y if off < 1e-5 else y * float("nan"), x)
 
 
 def attempt(f, *args, **kw):
+    if len(sys.argv) > 4 and not any(part in "_".join((f.__name__,) + args[:2]) for part in sys.argv[4:]): return
     try:
         f(*args, **kw)
     except Exception as e:  # a check that cannot run is a failed check
@@ -198,10 +229,19 @@ os.makedirs(out, exist_ok=True)
 for family in CONFIGS:
     attempt(from_peft, family, "lora")
     attempt(to_peft, family, "lora", "model.lora.target_modules=all-linear")
+for kind in ("lora", "dora"):
+    how, key = dict(use_dora=kind == "dora", exclude_modules=None), "model.lora.use_dora=%s" % str(kind == "dora").lower()
+    for family, modules, rank in CONVOLUTIONS:
+        attempt(from_peft, family, "conv_" + kind, target_modules=modules, rank_pattern=rank, **how)
+        rank = {k: min(r, 64) for k, r in rank.items()}  # no more than there are channels, here
+        attempt(to_peft, family, "conv_" + kind, key, "model.lora.target_modules=[%s]" % ",".join(modules),
+                "model.lora.rank_pattern={%s}" % ", ".join("%s: %d" % r for r in rank.items()))
 attempt(from_peft, "dinov3_vit", "dora", use_dora=True)
 attempt(from_peft, "vit", "dora", use_dora=True, target_modules=["q_proj", "fc1"])
 attempt(from_peft, "dinov3_vit", "rslora", use_rslora=True)
 attempt(from_peft, "dinov3_vit", "patterns", target_modules=["q_proj", "v_proj", "up_proj"], rank_pattern={"up_proj": 7}, alpha_pattern={r"layer\.1\.attention\.q_proj": 3})
+attempt(from_peft, "dinov3_vit", "layers", layers_to_transform=[1], target_modules=["q_proj", "up_proj"], exclude_modules=None)
+attempt(from_peft, "vit", "layers", layers_to_transform=0, layers_pattern="layers", target_modules=["q_proj", "fc1"], exclude_modules=None)
 attempt(from_peft, "dinov3_vit", "bias_all", bias="all", target_modules=["q_proj"])
 attempt(from_peft, "dinov3_vit", "whole", target_modules=["q_proj"], modules_to_save=["norm"])
 attempt(from_peft, "dinov3_vit", "pissa", init_lora_weights="pissa", target_modules=["q_proj", "v_proj"])
@@ -211,6 +251,9 @@ attempt(to_peft, "dinov3_vit", "dora", "model.lora.use_dora=true")
 attempt(to_peft, "vit", "dora", "model.lora.use_dora=true")
 attempt(to_peft, "dinov3_vit", "rslora", "model.lora.use_rslora=true")
 attempt(to_peft, "dinov3_vit", "patterns", "model.lora.target_modules=[q_proj,v_proj]", "model.lora.rank_pattern={v_proj: 7}", "model.lora.alpha_pattern={q_proj: 5}")
+attempt(to_peft, "dinov3_vit", "layers", "model.lora.layers_to_transform=[1]", "model.lora.target_modules=[q_proj,v_proj,up_proj]")
+attempt(to_peft, "vit", "layers", "model.lora.layers_to_transform=[0]", "model.lora.layers_pattern=[layers]")
+attempt(to_peft, "dinov2", "layers", "model.lora.layers_to_transform=1")
 attempt(to_peft, "dinov3_vit", "bias_all", "model.lora.bias=all")
 attempt(to_peft, "dinov3_vit", "bias_lora_only", "model.lora.bias=lora_only")
 attempt(to_peft, "dinov3_vit", "whole", "model.lora.modules_to_save=[norm]", "model.lora.target_modules=[q_proj]")
@@ -220,6 +263,10 @@ attempt(merged, "lora")
 attempt(merged, "olora", init_lora_weights="olora")
 attempt(merged, "lora_bias", lora_bias=True)
 attempt(merged, "dora", use_dora=True)
+for kind in ("lora", "dora"):
+    attempt(merged, "conv_" + kind, "dinov3_convnext", CONVOLUTIONS[3][1], use_dora=kind == "dora")
+attempt(averaged, "linear")
+attempt(averaged, "svd")
 for kind in ("nf4", "nf4_double", "fp4", "int8"):
     attempt(our_quantized, "dinov3_vit", kind)
     attempt(their_quantized, "dinov3_vit", kind)

@@ -6,8 +6,8 @@ import re
 src = open(os.path.join(os.path.dirname(__file__), "../src/config/schema.c"), encoding="utf-8").read()
 src = re.sub(r'"\n +"', "", src)  # a text of several lines
 src = re.sub(r"\n {5}", " ", src)
-KINDS = {"BOOL": "true/false", "INT": "whole number", "FLOAT": "number", "STR": "text", "PATH": "path", "SEED": "whole number of 64 bits", "STRS": "list of names", "INTS": "list of numbers",
-         "PAIR": "[W, H]", "NAMES": "list of names, or a pattern", "PAIRS": "mapping to numbers",
+KINDS = {"BOOL": "true/false", "INT": "whole number", "FLOAT": "number", "STR": "text", "PATH": "path", "SEED": "whole number of 64 bits", "STRS": "list of names", "INTS": "list of numbers", "LAYERS": "whole number, or a list of them",
+         "PAIR": "[W, H]", "RANGE": "[least, most]", "NAMES": "list of names, or a pattern", "PAIRS": "mapping to numbers",
          "LIMIT": "whole number or fraction"}
 rows, unused = [], []
 for line in re.findall(r'^    \{("[a-z_.0-9]+", TN_S_.*)\},$', src, re.M):
@@ -55,6 +55,21 @@ KEY=VALUE says under one name replaces what was said under the other; two that d
 | `bnb_4bit_use_double_quant` | `compress_statistics` and `use_double_quant`, whatever `mode` is |
 | `bnb_4bit_compute_dtype` | `compute_dtype`; `torch.bfloat16` is `bfloat16` |
 | `llm_int8_skip_modules` | `skip_modules` (substrings of module names) |
+
+## The losses
+
+`training.loss.name`, of a heatmap p and its target t (a Gaussian of peak 1 at the ball), summed over the pixels of the frames that count
+(`training.loss.invisible`) and divided by their number. All but `mse` take p for logits: q = sigmoid(p), so that `predict` and `eval` put heatmaps
+through a sigmoid, and an ONNX model says that its output is logits.
+
+| name | of a pixel | source |
+|---|---|---|
+| `mse` | (p - t)^2 | the Python project |
+| `focal` | -t (1 - q)^alpha log q - (1 - t)^(beta + 1) q^alpha log(1 - q), q kept to 1e-6 from 0 and 1 | the Python project, after CornerNet (Law and Deng, ECCV 2018) |
+| `bce` | -pos_weight t log q - (1 - t) log(1 - q) | `torch.nn.BCEWithLogitsLoss` |
+| `wbce` | -pos_weight t (1 - q)^2 log q - (1 - t) q^2 log(1 - q) | TrackNetV2 (Sun et al., ICPAI 2020), `WBCELoss` in TrackNetV3's code, with pos_weight 1 |
+
+TrackNetV2 teaches a disc of ones, and keeps q to 1e-7 from 0 in its logarithms; from logits no logarithm needs it.
 
 ## The keys
 

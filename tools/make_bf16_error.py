@@ -26,6 +26,8 @@ cases = sys.argv[1] if len(sys.argv) > 1 else root + "/tests/golden/cases"
 tree = ast.parse(open(root + "/tests/golden/make.py").read())
 tree.body = [n for n in tree.body if isinstance(n, (ast.Import, ast.ImportFrom, ast.ClassDef, ast.FunctionDef))]
 exec(compile(tree, "make.py", "exec"))
+sys.path.insert(0, root + "/tests/golden")
+import make_decoders
 
 
 def relative(a, b, least=0.0):
@@ -102,7 +104,8 @@ def hidden_of(m, x, resized):
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=isinstance(m, Autocast)):
             return {"last_hidden_state": getattr(m, "m", m).forward_features(x)}
     o = m(pixel_values=x, output_hidden_states=True, **({"interpolate_pos_encoding": True} if resized else {}))
-    return dict({"hidden_states.%d" % i: h for i, h in enumerate(o.hidden_states or [])}, last_hidden_state=o.last_hidden_state)
+    out = dict({"hidden_states.%d" % i: h for i, h in enumerate(o.hidden_states or [])}, last_hidden_state=o.last_hidden_state)
+    return out if o.pooler_output is None else dict(out, pooler_output=o.pooler_output)
 
 
 def backbone_case(folder, golden):
@@ -127,24 +130,29 @@ def backbone_case(folder, golden):
 
 # ---- training ----
 
-LOSSES = {"mse": mse, "focal": focal}
+LOSSES = {"mse": mse, "focal": focal, "bce": bce, "wbce": wbce}
 
 
 def training_model(folder, spec):
     bb = tf.AutoModel.from_pretrained(folder + "/backbone", dtype=torch.float32)
     kind = bb.config.model_type
+    stride = bb.config.patch_size << len(bb.config.hidden_sizes) - 1 if kind == "convnext" else 16
     if spec["lora"]:
         import peft
         bb = peft.PeftModel.from_pretrained(bb, folder + "/adapter", is_trainable=True)
-    d = dict(spec["decoder"])
-    model = Heatmap(bb, d.pop("channels"), d.pop("upsample"), tuple(d.pop("out_size_hw")), **d)
-    model.skip = 1 + (4 if kind in ("dinov3_vit", "dinov2_with_registers") else 0)
-    model.kw = {"interpolate_pos_encoding": True} if kind == "vit" else {}
+    if "model" in spec:
+        model = make_decoders.model_of(bb, spec["model"], spec["heatmap_hw"])
+    else:
+        d = dict(spec["decoder"])
+        model = Heatmap(bb, d.pop("channels"), d.pop("upsample"), tuple(d.pop("out_size_hw")), **d)
+        model.stride = stride
+        model.skip = 1 + (4 if kind in ("dinov3_vit", "dinov2_with_registers") else 0)
+        model.kw = {"interpolate_pos_encoding": True} if kind == "vit" else {}
     missing, unknown = model.load_state_dict(load_file(folder + "/decoder.safetensors"), strict=False)
-    assert not unknown and all(n.startswith("backbone") for n in missing)
+    assert not unknown and all(n.startswith("backbone") or "num_batches" in n for n in missing)
     for n, q in model.named_parameters():
         if n.startswith("backbone"): q.requires_grad_(("lora_" in n) if spec["lora"] else spec["full_finetune"])
-    model.train(d.get("norm") == "bn")
+    model.train()  # for BatchNorm; nothing is dropped out
     model.backbone.eval()
     return model
 
@@ -155,7 +163,7 @@ def run(model, spec, x, t, m, kind):
     acting = copy.deepcopy(model).bfloat16() if kind == "bfloat16" else Autocast(model) if kind == "autocast" else model
     acted = [q for q in acting.parameters() if q.requires_grad]
     x = x.bfloat16() if kind == "bfloat16" else x
-    opt = torch.optim.AdamW([q for _, q in masters], lr=spec["lr"], weight_decay=spec["weight_decay"])
+    opt = optimizer_of(model, spec)
     out = {"trace.loss": [], "trace.grad_norm": []}
     for step in range(spec["steps"]):
         with torch.no_grad():
@@ -174,8 +182,9 @@ def run(model, spec, x, t, m, kind):
         out["trace.grad_norm"].append(torch.nn.utils.clip_grad_norm_([q for _, q in masters], spec["grad_clip_norm"]))
         out["trace.loss"].append(loss.detach())
         opt.step()
-    for n, q in masters:
-        if q.grad is not None: out["final." + n] = q.detach()
+    for n, q in masters: out["final." + n] = q.detach()
+    for n, b in acting.named_buffers():
+        if "running" in n: out["buffer." + n.removeprefix("m.")] = b.to(t.dtype)
     return out
 
 

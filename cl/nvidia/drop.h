@@ -2,25 +2,30 @@
 #ifndef TN_DROP_H
 #define TN_DROP_H
 
-/* w, whose low number has the 16-bit draw `low` and its high one `high`, with those below the threshold zeroed. */
-inline uint drop16(uint w, uint low, uint high, uint threshold)
+/* w, whose low and high number have the draws in the same halves of `draws`, with those below the threshold zeroed. Both at once: the
+ * 15 lower bits are compared by a carry into the 16th, which decides with the draw's own as the threshold's says. */
+inline uint drop16(uint w, uint draws, uint threshold)
 {
-    return w & ((low >= threshold ? 0xffffu : 0u) | (high >= threshold ? 0xffff0000u : 0u));
+    const uint carry = (draws & 0x7fff7fffu) + (0x8000u - (threshold & 0x7fffu)) * 0x10001u;
+    const uint either = threshold < 0x8000u ? ~0u : 0u, keep = (carry & draws) | ((carry | draws) & either);
+    uint mask;
+    __asm("prmt.b32 %0, %1, 0, 0xBB99;" : "=r"(mask) : "r"(keep)); /* each half's top bit, all over it */
+    return w & mask;
 }
 
 /* Elements i (even) and i + 1. */
 inline uint drop_neighbours(uint w, uint seed, uint i, uint threshold)
 {
-    const uint d = tn_draws(seed, i >> 1);
-    return drop16(w, d & 0xffffu, d >> 16, threshold);
+    return drop16(w, tn_draws(seed, i >> 1), threshold);
 }
 
 /* Element i and the one below it, `width` (even) on. Column i % 2 of a pair: a lane and lane ^ 4 hold neighbouring columns and the
  * same two rows, so each draws for one row. */
 inline uint drop_below(uint w, uint seed, uint i, uint width, uint threshold)
 {
-    const uint odd = i & 1, mine = tn_draws(seed, i + odd * width >> 1), other = word_from_lane(mine, 4), shift = odd * 16;
-    const uint top = odd ? other : mine, bottom = odd ? mine : other;
-    return drop16(w, top >> shift & 0xffffu, bottom >> shift & 0xffffu, threshold);
+    const uint odd = i & 1, mine = tn_draws(seed, (i >> 1) + odd * (width >> 1)), other = word_from_lane(mine, 4);
+    uint draws;
+    __asm("prmt.b32 %0, %1, %2, %3;" : "=r"(draws) : "r"(mine), "r"(other), "r"(odd ? 0x3276u : 0x5410u));
+    return drop16(w, draws, threshold);
 }
 #endif

@@ -1,10 +1,10 @@
-/* C[M,N] = alpha * A[M,K] op(B) + bias for at most 64 columns, a batch of them in dimension 1. A, much the largest, is read once,
- * 16 bytes a lane. Along K any order will do as long as A and B agree: a lane takes 8 neighbouring elements where the matrix unit
- * expects 4 pairs, so nothing passes through local memory but the sums. The four warps of a group share 16 * RI * 4 / KW rows;
- * KW warps take turns along K, AHEAD * 32 elements each, whose loads are under way at once. Sums in a fixed order.
+/* C[M,N] = alpha * A[M,K] op(B) + bias for at most 64 columns, a batch of them in dimension 1. A, much the largest, is read once.
+ * Both operands pass through local memory STEP elements of K at a time, DEPTH - 1 steps ahead. Four warps: WR of them along the
+ * rows, 16 rows each, the others along a step's K; their sums are added in a fixed order.
  *
  *   ACT: storage of A and B; CT: of C.   TB: as shared/gemm.h, which has MASK_A and BIAS too.   NT: tiles of 16 columns.
- * A's rows begin at 16-byte multiples, B's too with TB 1. K is a multiple of 8. */
+ *   PIECES: rows of B are made of 16-byte pieces.
+ * A's rows begin at 16-byte multiples. K is a multiple of 8. */
 #define VW 1
 #include "ptx.h"
 #include "common.h"
@@ -14,30 +14,51 @@
 #ifndef NT
 #define NT 1
 #endif
-#ifndef RI
-#define RI 1
+#ifndef WR
+#define WR 2
 #endif
-#ifndef KW
-#define KW 4
+#ifndef DEPTH
+#define DEPTH 4
 #endif
-#define ITEMS 128
-#define COLS  (NT * 16)
-#define ROWS  (RI * 16) /* of a warp */
-#define AHEAD (4 / RI)
-
-/* The words of B that go with a lane's 8 elements of A: elements k to k + 7 of column n. */
-inline uint4 right(const __global ushort *B, int ldb, int n, int k)
-{
+#define ITEMS   128
+#define STEP    64
+#define KW      (4 / WR)
+#define ROWS    (WR * 16)
+#define COLS    (NT * 16)
+#define A_BYTES (ROWS * STEP * 2)
+#define BYTES   (A_BYTES + COLS * STEP * 2) /* of a step */
 #if TB
-    return *(const __global uint4 *)(B + (size_t)n * ldb + k);
+#define B_ROWS   COLS
+#define B_PIECES (STEP / 8)
 #else
-    const __global ushort *p = B + (size_t)k * ldb + n;
-    const size_t ld = ldb;
-    uint4 w;
-    w.x = p[0] | (uint)p[ld] << 16, w.y = p[2 * ld] | (uint)p[3 * ld] << 16;
-    w.z = p[4 * ld] | (uint)p[5 * ld] << 16, w.w = p[6 * ld] | (uint)p[7 * ld] << 16;
-    return w;
+#define B_ROWS   STEP
+#define B_PIECES (COLS / 8)
 #endif
+
+/* Where 16-byte piece c of row r lies, a row of `pieces`: 8 rows of a column of pieces fall on different banks. */
+#define TURN(r, pieces)     ((pieces) % 8 == 0 ? (r)&7 : (pieces) % 4 == 0 ? (r) >> 1 & 3 : (r) >> 2 & 1)
+#define PIECE(r, c, pieces) ((uint)((r) * (pieces) + ((c) ^ TURN(r, pieces))) * 16)
+
+/* `rows` rows of `pieces` from row y and column x on; zeros from y_end and x_end on. */
+inline void fetch(uint to, const __global ushort *from, int ld, int rows, int pieces, int y, int y_end, int x, int x_end, int id)
+{
+    UNROLL for (int i = 0; i < (rows * pieces + ITEMS - 1) / ITEMS; i++) {
+        const int e = id + i * ITEMS, r = e / pieces, c = e % pieces, at = x + c * 8;
+        if (r >= rows) continue;
+        const int bytes = y + r < y_end ? clamp(x_end - at, 0, 8) * 2 : 0;
+        copy16(to + PIECE(r, c, pieces), from + (bytes ? (size_t)(y + r) * ld + at : 0), bytes);
+    }
+}
+
+/* The same element by element. */
+inline void fetch_any(__local uchar *to, const __global ushort *from, int ld, int rows, int pieces, int y, int y_end, int x,
+                      int x_end, int id)
+{
+    for (int e = id; e < rows * pieces * 8; e += ITEMS) {
+        const int r = e / (pieces * 8), c = e % (pieces * 8);
+        __local ushort *at = (__local ushort *)(to + PIECE(r, c / 8, pieces)) + c % 8;
+        *at = y + r < y_end && x + c < x_end ? from[(size_t)(y + r) * ld + x + c] : (ushort)0;
+    }
 }
 
 __kernel GROUP(ITEMS)
@@ -45,61 +66,81 @@ void thin_product(const __global ushort *restrict A, uint a_off, int lda, const 
                   __global TYPE(CT) *restrict C, uint c_off, int ldc, int M, int N, int K, float alpha, uint a_step, uint b_step,
                   uint c_step P_STEP P_MASK_A P_BIAS)
 {
-    __local float part[4][ROWS][COLS + 8]; /* 8 more keep rows off each other's banks */
+    __local union {
+        uchar tiles[BYTES * DEPTH] __attribute__((aligned(128)));
+        float part[4][16][COLS + 8]; /* 8 more keep rows off each other's banks */
+    } l;
+    const uint base = LOCAL_ADDRESS(l.tiles);
     const int id = (int)get_local_id(0), warp = id / 32, lane = id % 32, r = lane / 4, q = lane % 4;
-    const int m0 = (int)get_global_id(0) / ITEMS * (4 / KW) * ROWS, first = m0 + warp / KW * ROWS;
+    const int m0 = (int)get_global_id(0) / ITEMS * ROWS, m_of = warp / KW * 16, k_of = warp % KW * (STEP / KW);
     const size_t item = get_global_id(1);
-    const __global ushort *right_at = B + b_off + item * b_step;
-    const __global ushort *left[RI][2]; /* rows and columns beyond the last are its copies, which nobody stores */
-    float acc[RI][2 * NT][4];
-    UNROLL for (int i = 0; i < RI; i++) {
-        UNROLL for (int h = 0; h < 2; h++)
-            left[i][h] = A + a_off + item * a_step + (size_t)min(first + i * 16 + h * 8 + r, M - 1) * lda;
-        UNROLL for (int j = 0; j < 2 * NT; j++)
-            UNROLL for (int e = 0; e < 4; e++) acc[i][j][e] = 0.0f;
-    }
+    const __global ushort *left = A + a_off + item * a_step, *right = B + b_off + item * b_step;
+    const int steps = (K + STEP - 1) / STEP;
+    float acc[2 * NT][4];
+    UNROLL for (int j = 0; j < 2 * NT; j++)
+        UNROLL for (int e = 0; e < 4; e++) acc[j][e] = 0.0f;
 #ifdef MASK_A
     const uint seed = tn_hash(step->seed, a_salt);
     alpha *= a_keep;
 #endif
-    for (int k0 = warp % KW * AHEAD * 32; k0 < K; k0 += KW * AHEAD * 32) {
-        uint4 a[AHEAD][RI][2];
-        UNROLL for (int u = 0; u < AHEAD; u++)
-            UNROLL for (int i = 0; i < RI; i++)
-                UNROLL for (int h = 0; h < 2; h++)
-                    a[u][i][h] = *(const __global uint4 *)(left[i][h] + min(k0 + u * 32 + q * 8, K - 8));
-        UNROLL for (int u = 0; u < AHEAD; u++) {
-            const int k = k0 + u * 32 + q * 8;
-            uint4 b[2 * NT];
-            UNROLL for (int j = 0; j < 2 * NT; j++) b[j] = right(right_at, ldb, min(j * 8 + r, N - 1), min(k, K - 8));
-            UNROLL for (int i = 0; i < RI; i++) {
-                UNROLL for (int h = 0; h < 2; h++) {
-                    const uint in = k < K ? ~0u : 0u;
-                    a[u][i][h].x &= in, a[u][i][h].y &= in, a[u][i][h].z &= in, a[u][i][h].w &= in;
-#ifdef MASK_A
-                    const uint at = (uint)(first + i * 16 + h * 8 + r) * a_width + (uint)k;
-                    a[u][i][h].x = drop_neighbours(a[u][i][h].x, seed, at, a_threshold);
-                    a[u][i][h].y = drop_neighbours(a[u][i][h].y, seed, at + 2, a_threshold);
-                    a[u][i][h].z = drop_neighbours(a[u][i][h].z, seed, at + 4, a_threshold);
-                    a[u][i][h].w = drop_neighbours(a[u][i][h].w, seed, at + 6, a_threshold);
+#if TB
+#define B_RANGE(s) 0, N, (s)*STEP, K
+#else
+#define B_RANGE(s) (s) * STEP, K, 0, N
 #endif
-                }
-                UNROLL for (int j = 0; j < 2 * NT; j++) {
-                    MMA16816(acc[i][j], a[u][i][0].x, a[u][i][1].x, a[u][i][0].y, a[u][i][1].y, b[j].x, b[j].y);
-                    MMA16816(acc[i][j], a[u][i][0].z, a[u][i][1].z, a[u][i][0].w, a[u][i][1].w, b[j].z, b[j].w);
-                }
+#ifdef PIECES
+#define FETCH_B(to, s) fetch(base + (to) + A_BYTES, right, ldb, B_ROWS, B_PIECES, B_RANGE(s), id);
+#else
+#define FETCH_B(to, s) fetch_any(l.tiles + (to) + A_BYTES, right, ldb, B_ROWS, B_PIECES, B_RANGE(s), id);
+#endif
+#define FETCH(s)                                                                                                                   \
+    if ((s) < steps) {                                                                                                             \
+        const uint to = (s) % DEPTH * BYTES;                                                                                       \
+        fetch(base + to, left, lda, ROWS, STEP / 8, m0, M, (s)*STEP, K, id);                                                       \
+        FETCH_B(to, s)                                                                                                             \
+    }                                                                                                                              \
+    commit_copies();
+    for (int s = 0; s < DEPTH - 1; s++) { FETCH(s) }
+    for (int s = 0; s < steps; s++) {
+#if DEPTH == 4
+        WAIT_COPIES(2);
+#else
+        WAIT_COPIES(1);
+#endif
+        barrier(CLK_LOCAL_MEM_FENCE);
+        FETCH(s + DEPTH - 1)
+        const uint a_at = base + s % DEPTH * BYTES, b_at = a_at + A_BYTES;
+        UNROLL for (int k = 0; k < STEP / KW; k += 16) {
+            uint a[4];
+            LDMATRIX("", a[0], a[1], a[2], a[3], a_at + PIECE(m_of + lane % 16, (k_of + k) / 8 + lane / 16, STEP / 8));
+#ifdef MASK_A
+            UNROLL for (int e = 0; e < 4; e++) {
+                const uint at = (uint)(m0 + m_of + r + e % 2 * 8) * a_width + (uint)(s * STEP + k_of + k + e / 2 * 8 + 2 * q);
+                a[e] = drop_neighbours(a[e], seed, at, a_threshold);
+            }
+#endif
+            UNROLL for (int j = 0; j < NT; j++) {
+                uint b[4];
+#if TB
+                LDMATRIX("", b[0], b[1], b[2], b[3],
+                         b_at + PIECE(j * 16 + lane % 8 + lane / 16 * 8, (k_of + k) / 8 + lane / 8 % 2, B_PIECES));
+#else
+                LDMATRIX(".trans", b[0], b[1], b[2], b[3], b_at + PIECE(k_of + k + lane % 16, j * 2 + lane / 16, B_PIECES));
+#endif
+                MMA16816(acc[2 * j], a[0], a[1], a[2], a[3], b[0], b[1]);
+                MMA16816(acc[2 * j + 1], a[0], a[1], a[2], a[3], b[2], b[3]);
             }
         }
     }
-    UNROLL for (int i = 0; i < RI; i++)
-        UNROLL for (int j = 0; j < 2 * NT; j++)
-            UNROLL for (int e = 0; e < 4; e++) part[warp][i * 16 + e / 2 * 8 + r][j * 8 + 2 * q + e % 2] = acc[i][j][e];
     barrier(CLK_LOCAL_MEM_FENCE);
-    for (int e = id; e < 4 / KW * ROWS * COLS; e += ITEMS) {
+    UNROLL for (int j = 0; j < 2 * NT; j++)
+        UNROLL for (int e = 0; e < 4; e++) l.part[warp][e / 2 * 8 + r][j * 8 + 2 * q + e % 2] = acc[j][e];
+    barrier(CLK_LOCAL_MEM_FENCE);
+    for (int e = id; e < ROWS * COLS; e += ITEMS) {
         const int m = e / COLS, n = e % COLS;
         if (m0 + m >= M || n >= N) continue;
         float s = 0.0f;
-        UNROLL for (int w = 0; w < KW; w++) s += part[m / ROWS * KW + w][m % ROWS][n];
+        UNROLL for (int w = 0; w < KW; w++) s += l.part[m / 16 * KW + w][m % 16][n];
         s *= alpha;
         E_BIAS(s, n, 1)
         ST(CT, C, c_off + item * c_step + (size_t)(m0 + m) * ldc + n, s);

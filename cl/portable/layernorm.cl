@@ -1,30 +1,7 @@
 /* LayerNorm over the last dimension (biased variance). WG items share a row; WG 1 is the CPU's way.
  * stats[row] = (mean, 1/sqrt(var + eps)). */
 #include "common.h"
-#ifndef WG
-#define WG 64
-#endif
-
-#if WG > 1
-inline float row_sum(float v, __local float *s)
-{
-    const int l = (int)get_local_id(0);
-    s[l] = v;
-    barrier(CLK_LOCAL_MEM_FENCE);
-    for (int h = WG / 2; h > 0; h >>= 1) {
-        if (l < h) s[l] += s[l + h];
-        barrier(CLK_LOCAL_MEM_FENCE);
-    }
-    const float r = s[0];
-    barrier(CLK_LOCAL_MEM_FENCE);
-    return r;
-}
-#define SHARED __local float shared[WG];
-#define ROW_SUM(v) row_sum(v, shared)
-#else
-#define SHARED
-#define ROW_SUM(v) (v)
-#endif
+#include "row_sum.h"
 
 /* cols is a multiple of VW. */
 __kernel __attribute__((reqd_work_group_size(WG, 1, 1)))

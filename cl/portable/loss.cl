@@ -1,4 +1,6 @@
-/* Masked heatmap losses, value and slope together. p, t, dp [B, S] float32, mask [B] (one a sample).
+/* Masked heatmap losses, value and slope together. p, t, dp [B, S, K] float32, mask [B, K] (one a heatmap).
+ * LOGITS 0: the squared error. 1: with q = sigmoid(p), of p kept to +-bound, and r = 1 - q
+ *   pos_weight t r^alpha (-log q) + (1 - t)^(beta + 1) q^alpha (-log r), from the logits, where no logarithm is of a rounded 0.
  * step->inv_mask = 1 / max(sum(mask), 1e-8) over the whole batch; dp = loss scale * dloss/dp.
  * partial[group]: the share of WG items in the loss (unscaled); items stride over all elements, so the sum is fixed. */
 #include "common.h"
@@ -9,8 +11,11 @@
 #ifndef WG
 #define WG 1
 #endif
-#ifndef FOCAL
-#define FOCAL 0
+#ifndef HEATS
+#define HEATS 1 /* K */
+#endif
+#ifndef LOGITS
+#define LOGITS 0
 #endif
 
 inline float pow_pos(float x, float e) { return x <= 0.0f ? (e == 0.0f ? 1.0f : 0.0f) : pow(x, e); }
@@ -20,20 +25,19 @@ __attribute__((reqd_work_group_size(WG, 1, 1)))
 #endif
 __kernel void heatmap_loss(const __global float *p, const __global float *t, const __global float *mask,
                            __global float *dp, __global float *partial, int n, int sample, float alpha, float beta,
-                           const __global tn_step *step, const __global tn_optim *state)
+                           float pos_weight, float bound, const __global tn_step *step, const __global tn_optim *state)
 {
     const float inv = step->inv_mask, grad_scale = state->loss_scale;
     float sum = 0.0f;
     for (int i = (int)get_global_id(0); i < n; i += ITEMS * WG) {
-        const float m = mask[i / sample], x = p[i], y = t[i];
-#if FOCAL
-        const float s = 1.0f / (1.0f + exp(-x)), q = clamp(s, 1e-6f, 1.0f - 1e-6f), r = 1.0f - q;
-        const float lq = log(q), lr = log(r), b = y == 0.0f ? 1.0f : pow_pos(1.0f - y, beta + 1.0f);
-        const float qa = exp(alpha * lq), ra = exp(alpha * lr);
-        sum += m * (-y * ra * lq - b * qa * lr);
-        const float dq = y * ra * (alpha * lq / r - 1.0f / q) + b * qa * (1.0f / r - alpha * lr / q);
-        const float inside = (s >= 1e-6f && s <= 1.0f - 1e-6f) ? s * (1.0f - s) : 0.0f;
-        dp[i] = grad_scale * inv * m * dq * inside;
+        const float m = mask[i / sample * HEATS + i % HEATS], x = p[i], y = t[i];
+#if LOGITS
+        const float z = clamp(x, -bound, bound), q = 1.0f / (1.0f + exp(-z)), r = 1.0f / (1.0f + exp(z));
+        const float both = log1p(exp(-fabs(z))), lq = fmin(z, 0.0f) - both, lr = fmin(-z, 0.0f) - both;
+        const float pos = pos_weight * y * exp(alpha * lr);
+        const float neg = (y == 0.0f ? 1.0f : pow_pos(1.0f - y, beta + 1.0f)) * exp(alpha * lq);
+        sum -= m * (pos * lq + neg * lr);
+        dp[i] = x == z ? grad_scale * inv * m * (pos * (alpha * q * lq - r) + neg * (q - alpha * r * lr)) : 0.0f;
 #else
         const float d = x - y;
         sum += m * d * d;

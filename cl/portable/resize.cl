@@ -1,9 +1,12 @@
-/* Bilinear resize, align_corners=False (PyTorch's UpSample.h), channels last: [B,h,w,C] -> [B,H,W,C].
- * sy, sx: source pixels a target pixel. OUT: storage type of the large side. */
+/* Bilinear (align_corners=False) and nearest resize, as PyTorch's UpSample.h, channels last: [B,h,w,C] -> [B,H,W,C].
+ * sy, sx: source pixels a target pixel. OUT: storage type of the large side of bilinear ones. ADD: a gradient is added to. */
 #define WHOLE 1
 #include "common.h"
 #ifndef OUT
 #define OUT ACT
+#endif
+#ifndef ADD
+#define ADD 0
 #endif
 
 inline float source_of(int i, float s) { return fmax(s * (i + 0.5f) - 0.5f, 0.0f); }
@@ -59,4 +62,44 @@ __kernel void bilinear_same(const __global act_t *x, __global TYPE(OUT) *y, int 
 {
     const int i = (int)get_global_id(0) * VW;
     if (i < n) STV(OUT, y, i, LDV(ACT, x, i));
+}
+
+/* The source pixel of target pixel i; float arithmetic, as PyTorch's, whose rounding decides between neighbours. */
+inline int nearest(int i, float s, int size) { return min((int)floor(i * s), size - 1); }
+
+/* An item takes `span` channels of a pixel, a multiple of VW. */
+
+/* y = x + z at the nearest pixel; y may be x. Items (W*C/span, B*H). */
+__kernel void upsample_add(const __global act_t *x, const __global act_t *z, __global act_t *y, int h, int w, int H, int W, int C,
+                           float sy, float sx, int rows, int span)
+{
+    const int e = (int)get_global_id(0) * span, r = (int)get_global_id(1);
+    if (e >= W * C || r >= rows) return;
+    const size_t at = (size_t)r * W * C + e, from = ((size_t)(r / H) * h + nearest(r % H, sy, h)) * w + nearest(e / C, sx, w);
+    for (int c = 0; c < span; c += VW) STV(ACT, y, at + c, LDV(ACT, x, at + c) + LDV(ACT, z, from * C + e % C + c));
+}
+
+/* The first of n target pixels whose nearest is i or one behind it. */
+inline int first_of(int i, float s, int size, int n)
+{
+    int o = clamp((int)(i / s) - 1, 0, n);
+    while (o < n && (i == size || nearest(o, s, size) < i)) o++;
+    return o;
+}
+
+/* dz is the sum over the target pixels whose nearest it is. Items (w*C/span, B*h). */
+__kernel void nearest_backward(const __global act_t *dy, __global act_t *dz, int h, int w, int H, int W, int C, float sy, float sx,
+                               int rows, int span)
+{
+    const int e = (int)get_global_id(0) * span, r = (int)get_global_id(1);
+    if (e >= w * C || r >= rows) return;
+    const int iy = r % h, ix = e / C;
+    const int y0 = first_of(iy, sy, h, H), y1 = first_of(iy + 1, sy, h, H), x0 = first_of(ix, sx, w, W), x1 = first_of(ix + 1, sx, w, W);
+    const size_t to = (size_t)r * w * C + e, image = (size_t)(r / h) * H;
+    for (int c = 0; c < span; c += VW) {
+        vec s = ADD ? LDV(ACT, dz, to + c) : TO_VEC(0.0f);
+        for (int oy = y0; oy < y1; oy++)
+            for (int ox = x0; ox < x1; ox++) s += LDV(ACT, dy, ((image + oy) * W + ox) * C + e % C + c);
+        STV(ACT, dz, to + c, s);
+    }
 }

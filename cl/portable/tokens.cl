@@ -2,51 +2,58 @@
 #define WHOLE 1
 #include "common.h"
 
-/* pixels [B,3,H,W] float32 -> cols [B*P, 3*p*p], columns ordered (channel, y, x) as a convolution's weight is.
- * An item copies one line of a patch. Items (3*p, B*P). */
-__kernel void patchify(const __global float *pixels, __global act_t *cols, int height, int width, int patch, int rows)
+/* pixels [B,T*3,H,W] float32, T frames of a sample -> cols [B*P, T*3*p*p], columns ordered (frame, channel, y, x) as a convolution's
+ * weight is. An item copies one line of a patch. Items (T*3*p, B*P). */
+__kernel void patchify(const __global float *pixels, __global act_t *cols, int height, int width, int patch, int rows, int frames)
 {
-    const int line = (int)get_global_id(0), r = (int)get_global_id(1);
-    if (line >= 3 * patch || r >= rows) return;
+    const int line = (int)get_global_id(0), r = (int)get_global_id(1), lines = frames * 3 * patch;
+    if (line >= lines || r >= rows) return;
     const int gw = width / patch, gh = height / patch, b = r / (gw * gh), i = r % (gw * gh);
     const int c = line / patch, y = (i / gw) * patch + line % patch, x = (i % gw) * patch;
-    const __global float *from = pixels + (((size_t)b * 3 + c) * height + y) * width + x;
-    const size_t to = ((size_t)r * 3 * patch + line) * patch;
+    const __global float *from = pixels + (((size_t)b * 3 * frames + c) * height + y) * width + x;
+    const size_t to = ((size_t)r * lines + line) * patch;
     for (int k = 0; k < patch; k++) ST(ACT, cols, to + k, from[k]);
 }
 
-/* The same from frames [B,H,W,3] of RGB bytes, to [0,1] and, with `normalize`, by ImageNet's mean and deviation. */
+/* The same from frames [B,T,H,W,3] of RGB bytes, to [0,1] and, with `normalize`, by ImageNet's mean and deviation; PATCH is known, and an
+ * item copies `each` lines. Items (T*3*PATCH / each, B*P). */
 __constant float MEAN[3] = {0.485f, 0.456f, 0.406f};
 __constant float DEVIATION[3] = {0.229f, 0.224f, 0.225f};
-__kernel void patchify_bytes(const __global uchar *frames, __global act_t *cols, int height, int width, int patch, int rows,
-                             int normalize)
+#ifdef PATCH
+__kernel void patchify_bytes(const __global uchar *bytes, __global act_t *cols, int height, int width, int rows, int frames,
+                             int normalize, int each)
 {
-    const int line = (int)get_global_id(0), r = (int)get_global_id(1);
-    if (line >= 3 * patch || r >= rows) return;
-    const int gw = width / patch, gh = height / patch, b = r / (gw * gh), i = r % (gw * gh);
-    const int c = line / patch, y = (i / gw) * patch + line % patch, x = (i % gw) * patch;
-    const float m = normalize ? MEAN[c] : 0.0f, s = normalize ? DEVIATION[c] : 1.0f;
-    const __global uchar *from = frames + (((size_t)b * height + y) * width + x) * 3 + c;
-    const size_t to = ((size_t)r * 3 * patch + line) * patch;
-    for (int k = 0; k < patch; k++) ST(ACT, cols, to + k, ((float)from[3 * k] / 255.0f - m) / s);
+    const int r = (int)get_global_id(1), lines = frames * 3 * PATCH, begin = (int)get_global_id(0) * each;
+    if (begin >= lines || r >= rows) return;
+    const int gw = width / PATCH, gh = height / PATCH, b = r / (gw * gh), i = r % (gw * gh), y = i / gw * PATCH, x = i % gw * PATCH;
+    const __global uchar *corner = bytes + (((size_t)b * frames * height + y) * width + x) * 3;
+    for (int line = begin; line < min(lines, begin + each); line++) {
+        const int c = line / PATCH % 3;
+        const float s = normalize ? 1.0f / DEVIATION[c] : 1.0f, m = normalize ? -MEAN[c] * s : 0.0f;
+        const __global uchar *from = corner + ((size_t)(line / (3 * PATCH)) * height + line % PATCH) * width * 3 + c;
+        const size_t to = ((size_t)r * lines + line) * PATCH;
+        for (int k = 0; k < PATCH; k++) ST(ACT, cols, to + k, (float)from[3 * k] * (s / 255.0f) + m);
+    }
 }
+#endif
 
 /* The bytes again for GPUs and patches whose lines are whole runs of VW = 8 pixels: an item takes a run in all three channels.
- * Items (B*P * runs of a patch, all lines). */
+ * Items (B*P*T * runs of a patch, all lines). */
 #ifdef RUNS
 #define PATCH_LINE (RUNS * 8)
 #define RUNS_PATCH (RUNS * PATCH_LINE)
-__kernel void patchify_runs(const __global uchar *restrict frames, __global act_t *restrict cols, int height, int width, int rows,
-                            int normalize)
+__kernel void patchify_runs(const __global uchar *restrict bytes, __global act_t *restrict cols, int height, int width, int rows,
+                            int frames, int normalize)
 {
-    const int item = (int)get_global_id(0), r = item / RUNS_PATCH, i = item % RUNS_PATCH;
+    const int item = (int)get_global_id(0), part = item / RUNS_PATCH, i = item % RUNS_PATCH, r = part / frames;
     if (r >= rows) return;
     const int gw = width / PATCH_LINE, patches = height / PATCH_LINE * gw, b = r / patches, p = r % patches;
+    const int image = b * frames + part % frames;
     const int y = p / gw * PATCH_LINE + i / RUNS, x = p % gw * PATCH_LINE + i % RUNS * 8;
-    const __global uint2 *from = (const __global uint2 *)(frames + (((size_t)b * height + y) * width + x) * 3);
+    const __global uint2 *from = (const __global uint2 *)(bytes + (((size_t)image * height + y) * width + x) * 3);
     const uint2 q[3] = {from[0], from[1], from[2]};
     const uint w[6] = {q[0].x, q[0].y, q[1].x, q[1].y, q[2].x, q[2].y};
-    __global act_t *to = cols + ((size_t)r * 3 * RUNS_PATCH + i) * 8;
+    __global act_t *to = cols + ((size_t)part * 3 * RUNS_PATCH + i) * 8;
 #pragma unroll
     for (int c = 0; c < 3; c++) {
         const float s = normalize ? 1.0f / DEVIATION[c] : 1.0f, m = normalize ? -MEAN[c] * s : 0.0f;
@@ -90,22 +97,40 @@ __kernel void tokens_forward_placed(const __global act_t *patches, const __globa
     join(1, patches, cls, registers, pos, x, n, n_reg, d, rows);
 }
 
-/* x [B*N, D] -> grid [B*P, D]: tokens skip .. N. Items (D / VW, B*P). Also the backward of tokens towards the patches. */
-__kernel void grid_forward(const __global act_t *x, __global act_t *grid, int n, int skip, int d, int rows)
+/* x [B*N, D] -> grid [B*P, D]: tokens skip to skip + P - 1. Items (D / VW, B*P). Also the backward of tokens towards the patches. */
+__kernel void grid_forward(const __global act_t *x, __global act_t *grid, int n, int skip, int p, int d, int rows)
 {
-    const int c = (int)get_global_id(0) * VW, r = (int)get_global_id(1), p = n - skip;
+    const int c = (int)get_global_id(0) * VW, r = (int)get_global_id(1);
     if (c >= d || r >= rows) return;
     STV(ACT, grid, (size_t)r * d + c, LDV(ACT, x, ((size_t)(r / p) * n + skip + r % p) * d + c));
 }
 
-/* dx [B*N, D]: zero for the skipped tokens, dgrid for the patches. Items (D / VW, B*N). */
-__kernel void grid_backward(const __global act_t *dgrid, __global act_t *dx, int n, int skip, int d, int rows)
+/* dx [B*N, D]: dgrid for those tokens, zero for the others. Items (D / VW, B*N). */
+__kernel void grid_backward(const __global act_t *dgrid, __global act_t *dx, int n, int skip, int p, int d, int rows)
 {
-    const int c = (int)get_global_id(0) * VW, r = (int)get_global_id(1), t = r % n;
+    const int c = (int)get_global_id(0) * VW, r = (int)get_global_id(1), t = r % n - skip;
     if (c >= d || r >= rows) return;
     vec v = TO_VEC(0.0f);
-    if (t >= skip) v = LDV(ACT, dgrid, ((size_t)(r / n) * (n - skip) + t - skip) * d + c);
+    if (t >= 0 && t < p) v = LDV(ACT, dgrid, ((size_t)(r / n) * p + t) * d + c);
     STV(ACT, dx, (size_t)r * d + c, v);
+}
+
+/* grid in those tokens of x, or added to them; the others stay. Items (D / VW, B*P). */
+__kernel void grid_put(const __global act_t *grid, __global act_t *x, int n, int skip, int p, int d, int rows, int add)
+{
+    const int c = (int)get_global_id(0) * VW, r = (int)get_global_id(1);
+    if (c >= d || r >= rows) return;
+    const size_t to = ((size_t)(r / p) * n + skip + r % p) * d + c;
+    const vec v = LDV(ACT, grid, (size_t)r * d + c);
+    STV(ACT, x, to, add ? v + LDV(ACT, x, to) : v);
+}
+
+/* y = x + pos in every sample: x, y [B*N, D], pos [N, D] float32. Items (D / VW, B*N). */
+__kernel void add_positions(const __global act_t *x, const __global float *pos, __global act_t *y, int n, int d, int rows)
+{
+    const int c = (int)get_global_id(0) * VW, r = (int)get_global_id(1);
+    if (c >= d || r >= rows) return;
+    STV(ACT, y, (size_t)r * d + c, LDV(ACT, x, (size_t)r * d + c) + LDV(0, pos, (size_t)(r % n) * d + c));
 }
 
 /* out[i, c] += sum over samples of dx[b, first + i, c]: CLS, registers, positions. Items (D, count). */

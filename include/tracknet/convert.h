@@ -55,13 +55,32 @@ typedef struct tn_adapter_convert {
     const char *in, *out;   /**< adapter folders; out must not exist */
     const char *spelling;   /**< module paths as transformers "v4" or "v5" has them; NULL: unchanged */
     const char *dtype;      /**< "F32", "F16" or "BF16"; NULL: unchanged */
-    const char *model_type; /**< of the base, for spelling: dinov3_vit, dinov2, dinov2_with_registers, vit */
+    const char *model_type; /**< of the base's config.json, for spelling (dinov3_vit, convnext, ...) */
     const char *base;       /**< base folder; needed to turn a PiSSA or OLoRA adapter into plain LoRA */
     bool plain;             /**< PiSSA or OLoRA to plain LoRA of twice the rank */
 } tn_adapter_convert;
 #define TN_ADAPTER_CONVERT_VERSION 1
 #define TN_ADAPTER_CONVERT_INIT    TN_INIT(TN_ADAPTER_CONVERT_VERSION)
 TN_API int tn_convert_adapter(const tn_adapter_convert *o, tn_error *err);
+
+/** Begin with TN_ADAPTER_AVERAGE_INIT. */
+typedef struct tn_adapter_average {
+    unsigned version;
+    const char *const *adapters; /**< folders of adapters over one base */
+    int n;                       /**< how many, 1 to 16 */
+    const double *weights;       /**< of each, of any sign; NULL: 1 / n */
+    /** "linear": lora_A and lora_B of sqrt(weight * scale) each are added, whose product is no average of the products, but has
+     * the adapters' rank, which must be one. "svd": the average of the products, cut to a rank. */
+    const char *method;
+    int rank;        /**< svd: of the result; 0: the largest of the adapters' */
+    const char *out; /**< must not exist */
+} tn_adapter_average;
+#define TN_ADAPTER_AVERAGE_VERSION 1
+#define TN_ADAPTER_AVERAGE_INIT    TN_INIT(TN_ADAPTER_AVERAGE_VERSION)
+/** One adapter of several, as PEFT's add_weighted_adapter makes it; of scale 1. A module that some of them lack is as if they had
+ * zeros there. Adapters that are more than LoRA's two factors over the unchanged base (DoRA, PiSSA, OLoRA, LoftQ, biases, modules
+ * saved whole) are refused. */
+TN_API int tn_average_adapters(const tn_adapter_average *o, tn_error *err);
 
 /** Turns a PyTorch Lightning TrackNet checkpoint, its .ckpt or safetensors (backbone.model.*, decoder.*, head.*; LoRA
  * under PEFT's names) into a checkpoint folder of ours, backbone included. c: the configuration it was trained with; its

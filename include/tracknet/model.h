@@ -35,6 +35,7 @@ typedef struct tn_model_info {
     size_t device_bytes; /**< device memory in use now */
     char device[128];
     int adapters, adapter; /**< how many were given, and which is in place; -1: none was given */
+    int frames;            /**< that the model looks at for one answer: 1, or a window's */
 } tn_model_info;
 #define TN_MODEL_INFO_VERSION 1
 #define TN_MODEL_INFO_INIT    TN_INIT(TN_MODEL_INFO_VERSION)
@@ -51,8 +52,15 @@ TN_API int tn_model_open(tn_model_handle **out, const tn_config *c, const tn_run
  * [n][heat_height][heat_width] floats (tn_model_describe) that are filled with what the model drew, about 1 at the ball
  * and 0 elsewhere. Frames go to the device in batches; one that does not fit is halved.
  * The first call of a batch size builds that size's kernels and plan; the handle is as good as before when it fails.
+ *
+ * A model of several frames (tn_model_info.frames) takes them for frames of one video in their order, and those of the next call
+ * for what follows. A frame is answered from itself and those before it; where every frame of a window has a heatmap
+ * (model.heatmaps all), n frames are taken window by window and may be answered from those behind them in the same call too.
  */
 TN_API int tn_model_predict(tn_model_handle *m, const tn_rgb *frames, int n, tn_ball *balls, float *heat, tn_error *err);
+
+/** The next frame is the first of another video: those before it are forgotten. Nothing where the model takes single frames. */
+TN_API int tn_model_restart(tn_model_handle *m, tn_error *err);
 
 /** Puts another of the adapters that were given at opening in place, by its index. */
 TN_API int tn_model_use_adapter(tn_model_handle *m, int index, tn_error *err);

@@ -20,6 +20,8 @@ typedef struct tn_synth_options {
     uint64_t seed;            /**< the same seed draws the same bytes */
     tn_progress_fn *progress; /**< may be NULL */
     void *user;
+    int bars; /**< opaque bars across the picture, up to 4, that hide the ball for a frame or two as it passes; a ball behind one
+                 keeps its place in the label, with visibility 3 */
 } tn_synth_options;
 #define TN_SYNTH_OPTIONS_VERSION 1
 #define TN_SYNTH_OPTIONS_INIT    TN_INIT(TN_SYNTH_OPTIONS_VERSION)

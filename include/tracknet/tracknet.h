@@ -1,5 +1,5 @@
 /**
- * TrackNet: fine-tune a quantised Vision Transformer to find a ball, on any OpenCL device. Include this one header;
+ * TrackNet: fine-tune a quantised vision backbone to find a ball, on any OpenCL device. Include this one header;
  * docs/embedding.md shows how.
  *
  * Structs that a caller makes begin with `unsigned version` and have an INIT macro (0 is version 1); one of an unknown version is

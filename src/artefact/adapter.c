@@ -9,6 +9,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 static int adapter_bad(const tn_adapter *a, tn_error *err, const char *what, const char *which)
 {
@@ -93,7 +94,23 @@ static const tn_st_tensor *beside(const tn_adapter *a, const char *module, const
 static bool of_backbone(const char *common)
 {
     if (!strcmp(common, "embeddings.mask_token")) return false;
-    return tn_starts(common, "layer.") || tn_starts(common, "embeddings.") || tn_starts(common, "norm.");
+    return tn_starts(common, "layer.") || tn_starts(common, "stages.") || tn_starts(common, "embeddings.") ||
+           tn_starts(common, "norm.");
+}
+
+static bool pairs_matrices(const tn_adapter_module *m)
+{
+    return m->a->ndim == 2 && m->b->ndim == 2 && m->a->shape[0] == m->b->shape[1] && m->a->shape[0] > 0;
+}
+
+/* A square kernel, and behind it one of a pixel whose groups divide the rank and what comes out. */
+static bool pairs_kernels(tn_adapter_module *m)
+{
+    const int64_t *a = m->a->shape, *b = m->b->shape;
+    if (m->b->ndim != 4 || a[0] < 1 || m->a->count < 1 || a[2] != a[3] || b[2] != 1 || b[3] != 1 || b[1] < 1 || a[0] % b[1])
+        return false;
+    m->groups = (int)(a[0] / b[1]);
+    return b[0] > 0 && b[0] % m->groups == 0;
 }
 
 /* The partners of a module's lora_A, and whether they are what the configuration says. */
@@ -103,10 +120,11 @@ static int find_partners(const tn_adapter *a, tn_adapter_module *m, tn_error *er
     m->bias = beside(a, m->common, ".lora_B.bias");
     m->magnitude = beside(a, m->common, ".lora_magnitude_vector");
     if (!m->b) return adapter_bad(a, err, "there is no lora_B beside", m->a->name);
-    if (m->a->ndim == 4) return adapter_bad(a, err, "it adapts a convolution, which is not built, at", m->a->name);
-    if (m->a->ndim != 2 || m->b->ndim != 2 || m->a->shape[0] != m->b->shape[1] || m->a->shape[0] < 1)
+    if (!(m->a->ndim == 4 ? pairs_kernels(m) : pairs_matrices(m)))
         return adapter_bad(a, err, "lora_A and lora_B do not go together at", m->a->name);
-    m->r = (int)m->a->shape[0], m->in = (int)m->a->shape[1], m->out = (int)m->b->shape[0];
+    m->r = (int)m->a->shape[0], m->in = (int)(m->a->count / m->r), m->out = (int)m->b->shape[0];
+    if (m->groups && (tn_pissa_iterations(tn_adapter_init(a)) >= 0 || !strcasecmp(tn_adapter_init(a), "olora")))
+        return adapter_bad(a, err, "its start takes matrices apart, yet it adapts a convolution at", m->a->name);
     if (a->dora && (!m->magnitude || m->magnitude->count != m->out))
         return adapter_bad(a, err, "DoRA's magnitude vector is missing or misshapen at", m->a->name);
     if (!a->dora && m->magnitude) return adapter_bad(a, err, "use_dora is not set, yet there is", m->magnitude->name);
@@ -129,6 +147,7 @@ static int add_module(tn_adapter *a, int i, tn_error *err)
     path[strlen(path) - strlen(".lora_A.weight")] = 0;
     m->path = strdup(tn_starts(path, "base_model.model.") ? path + strlen("base_model.model.") : path);
     if (!m->path || !m->common) return tn_oom(err);
+    TN_TRY(tn_adapter_check_layers(a->dir, a->config, m->path, err));
     TN_TRY(find_partners(a, m, err));
     m->outside = !of_backbone(m->common);
     return scale_of(m, a, err);

@@ -6,11 +6,13 @@
 #include "quant.h"
 #include "safetensors.h"
 
-/** One adapted linear layer. */
+/** One adapted linear layer or convolution, whose kernels are matrices: lora_A [r, in, k, k] is [r, in], in being in * k * k, and
+ * lora_B [out, r / groups, 1, 1] is [out, r / groups]. */
 typedef struct tn_adapter_module {
     char *path;                            /* as the file has it, without base_model.model. */
     char *common;                          /* tn_common_name */
     const tn_st_tensor *a, *b, *magnitude; /* [r, in], [out, r], [out] or NULL */
+    int groups;                            /* of a convolution; 0: a linear layer */
     const tn_st_tensor *bias;              /* lora_B's [out], added to the base's as scale * bias; or NULL */
     int r, in, out;
     float scale;
@@ -35,6 +37,8 @@ int tn_adapter_open(tn_adapter **out, const char *dir, tn_error *err);
 void tn_adapter_close(tn_adapter *a);
 /** Are all keys of an adapter_config.json understood? `dir` names it in errors. */
 int tn_adapter_check_config(const char *dir, const json_t *config, tn_error *err);
+/** Does layers_to_transform, where it is set, let a module of that path be adapted? */
+int tn_adapter_check_layers(const char *dir, const json_t *config, const char *path, tn_error *err);
 /** One warning for the heads left aside, if there are any; a module outside the backbone that `base` (or NULL) holds is not. */
 void tn_adapter_warn(const tn_adapter *a, const tn_hf_dir *base, const tn_log *log);
 /** How many of the modules are the backbone's. */

@@ -1,10 +1,11 @@
 /* Which keys of an adapter_config.json are understood, and with which values. */
 #include "adapter.h"
+#include "match.h"
 #include "model.h"
 
 #include <string.h>
 
-typedef enum { ANY, OFF, FLAG, NUMBER, NUMBERS, TEXT, NAMES } config_rule;
+typedef enum { ANY, OFF, FLAG, NUMBER, NUMBERS, TEXT, NAMES, LAYERS, PATTERNS } config_rule;
 
 /* ANY: it says nothing about the arithmetic of a trained adapter. OFF: only as absent. The others are read, here or elsewhere, and
  * must be what they are read as: a number written as text would else be taken for the default. */
@@ -28,8 +29,8 @@ static const struct {
     {"init_lora_weights", ANY, NULL},
     {"kasa_config", OFF, "KaSA cuts singular values out of the base"},
     {"layer_replication", OFF, "it repeats the base's layers"},
-    {"layers_pattern", ANY, NULL},
-    {"layers_to_transform", ANY, NULL},
+    {"layers_pattern", PATTERNS, NULL},
+    {"layers_to_transform", LAYERS, NULL},
     {"loftq_config", ANY, NULL},
     {"lora_alpha", NUMBER, NULL},
     {"lora_bias", FLAG, NULL},
@@ -80,6 +81,13 @@ static bool all_names(const json_t *v)
     return json_is_array(v);
 }
 
+static bool all_whole(const json_t *v)
+{
+    for (size_t i = 0; i < json_array_size(v); i++)
+        if (!json_is_integer(json_array_get(v, i))) return false;
+    return json_is_array(v);
+}
+
 /* NULL, or what the value of a key should be and is not. */
 static const char *wrong_type(config_rule rule, const json_t *v)
 {
@@ -89,6 +97,8 @@ static const char *wrong_type(config_rule rule, const json_t *v)
     case NUMBERS: return all_numbers(v) ? NULL : "a mapping of names to numbers";
     case TEXT: return json_is_string(v) ? NULL : "a text";
     case NAMES: return all_names(v) ? NULL : "a list of names";
+    case LAYERS: return json_is_integer(v) || all_whole(v) ? NULL : "a whole number or a list of them";
+    case PATTERNS: return json_is_string(v) || all_names(v) ? NULL : "a text or a list of them";
     default: return NULL;
     }
 }
@@ -110,6 +120,52 @@ static int check_key(const char *dir, const char *key, const json_t *v, tn_error
                    "adapter '%s': its adapter_config.json sets %s, which is not known here and may change what the adapter does; "
                    "merge it in PEFT, or remove the key if it does not",
                    dir, key);
+}
+
+/* ---- layers_to_transform ---- */
+
+static bool names_whole(const json_t *config, const char *path)
+{
+    const json_t *targets = json_object_get(config, "target_modules");
+    for (size_t i = 0; i < json_array_size(targets); i++) {
+        const char *name = json_string_value(json_array_get(targets, i));
+        if (name && !strcmp(name, path)) return true;
+    }
+    return false;
+}
+
+static int layer_in(int *layer, const json_t *config, const char *path, tn_error *err)
+{
+    const json_t *v = json_object_get(config, "layers_pattern");
+    tn_strs patterns = {0};
+    bool ok = true;
+    if (json_string_length(v)) ok = tn_strs_add(&patterns, json_string_value(v));
+    for (size_t i = 0; i < json_array_size(v); i++) ok &= tn_strs_add(&patterns, json_string_value(json_array_get(v, i)));
+    const int rc = ok ? tn_match_layer(layer, &patterns, path, "layers_pattern", err) : tn_oom(err);
+    tn_strs_free(&patterns);
+    return rc;
+}
+
+int tn_adapter_check_layers(const char *dir, const json_t *config, const char *path, tn_error *err)
+{
+    const json_t *v = json_object_get(config, "layers_to_transform");
+    int layer;
+    bool in = json_is_integer(v);
+    if (!json_is_integer(v) && !json_array_size(v)) return 0;
+    if (json_is_string(json_object_get(config, "target_modules")))
+        return tn_fail(
+            err, TN_ERR_FORMAT,
+            "adapter '%s': its adapter_config.json has layers_to_transform beside a target_modules that is a pattern, which "
+            "PEFT refuses; make that a list",
+            dir);
+    if (names_whole(config, path)) return 0;
+    if (layer_in(&layer, config, path, err)) return tn_fail_in(err, dir);
+    if (in) in = json_integer_value(v) == layer;
+    for (size_t i = 0; i < json_array_size(v); i++) in |= json_integer_value(json_array_get(v, i)) == layer;
+    if (in && layer >= 0) return 0;
+    return tn_fail(err, TN_ERR_FORMAT,
+                   "adapter '%s': layers_to_transform in its adapter_config.json leaves out '%s', which its tensors adapt", dir,
+                   path);
 }
 
 /* Starts that leave the base as it is, beside those that are made again here. */

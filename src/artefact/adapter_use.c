@@ -99,15 +99,18 @@ static int other_base(const tn_adapter *a, const tn_adapter_module *m, const tn_
                    a->dir, m->path, m->out, m->in, w->rows, w->cols);
 }
 
-/* values [rows, cols] into the corner of a slot [R, C], times k; the rest is zero. */
-static int set_padded(tn_engine *e, int slot, const float *values, int rows, int cols, float k, tn_error *err)
+/* values [rows, cols] into the corner of a slot [R, C], times k; the rest is zero. Of `groups` groups of rows, each into the corner
+ * of its own. */
+static int set_padded(tn_engine *e, int slot, const float *values, int rows, int cols, int groups, float k, tn_error *err)
 {
     const tn_slot *s = &e->model->slots[slot];
     float *v = calloc((size_t)s->rows * (size_t)s->cols + 1, sizeof *v);
     if (!v) return tn_oom(err);
-    for (int r = 0; values && r < rows; r++)
+    for (int r = 0; values && r < rows; r++) {
+        const int each = rows / groups, to = r / each * (s->rows / groups) + r % each;
         for (int c = 0; c < cols; c++)
-            v[(size_t)r * (size_t)s->cols + (size_t)c] = values[(size_t)r * (size_t)cols + (size_t)c] * k;
+            v[(size_t)to * (size_t)s->cols + (size_t)c] = values[(size_t)r * (size_t)cols + (size_t)c] * k;
+    }
     int rc = tn_store_set(e->session->store, slot, v, err);
     free(v);
     return rc;
@@ -120,6 +123,13 @@ static int use_slot_of(const tn_model *m, const char *module, const char *suffix
     return tn_model_slot(m, name);
 }
 
+static bool fits(const tn_adapter_module *x, const tn_slot *w)
+{
+    const int groups = tn_slot_groups(w);
+    if ((w->ndim == 4) != (x->groups > 0) || (x->groups && x->groups != groups)) return false;
+    return x->out == w->rows && x->in == w->cols * groups && (!x->groups || x->a->shape[2] == w->shape[2]);
+}
+
 /* One adapted module of the model: from the adapter, or silenced where it has none. */
 static int apply_module(const tn_adapter *a, tn_engine *e, const char *module, int *used, tn_error *err)
 {
@@ -130,14 +140,15 @@ static int apply_module(const tn_adapter *a, tn_engine *e, const char *module, i
     tn_common_name(common, sizeof common, module);
     const tn_adapter_module *x = tn_adapter_find(a, common);
     if (!x) {
-        TN_TRY(set_padded(e, sa, NULL, 0, 0, 0, err));
-        return set_padded(e, sb, NULL, 0, 0, 0, err);
+        TN_TRY(set_padded(e, sa, NULL, 0, 0, 1, 0, err));
+        return set_padded(e, sb, NULL, 0, 0, 1, 0, err);
     }
     ++*used;
-    if (x->in != m->slots[sw].cols || x->out != m->slots[sw].rows) return other_base(a, x, &m->slots[sw], err);
+    if (!fits(x, &m->slots[sw])) return other_base(a, x, &m->slots[sw], err);
+    const int groups = TN_MAX(x->groups, 1);
     float *A = tn_adapter_values(a, x->a, err), *B = A ? tn_adapter_values(a, x->b, err) : NULL;
-    int rc = B ? set_padded(e, sa, A, x->r, x->in, 1, err) : err->status;
-    if (!rc) rc = set_padded(e, sb, B, x->out, x->r, x->scale / m->slots[sb].lora_scale, err);
+    int rc = B ? set_padded(e, sa, A, x->r, x->in, groups, 1, err) : err->status;
+    if (!rc) rc = set_padded(e, sb, B, x->out, x->r / groups, 1, x->scale / m->slots[sb].lora_scale, err);
     free(A);
     free(B);
     return rc;
@@ -232,7 +243,7 @@ static int apply_others(const tn_adapter *a, tn_engine *e, tn_error *err)
     for (int i = 0; !rc && i < e->model->n_slots; i++) {
         const tn_slot *s = &e->model->slots[i];
         char common[320];
-        if (s->group == TN_GROUP_HEAD || strstr(s->name, ".lora_")) continue;
+        if (!s->backbone) continue;
         tn_common_name(common, sizeof common, s->name);
         const tn_st_tensor *t = tn_adapter_other(a, common);
         const tn_adapter_module *x = biased(a, common);

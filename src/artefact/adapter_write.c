@@ -18,7 +18,7 @@ static int write_slot_of(const tn_model *m, const char *module, const char *suff
 char *tn_adapter_key(const tn_model *m, const tn_slot *s)
 {
     char path[320];
-    tn_module_path(path, sizeof path, m->vit.model_type, s->name);
+    tn_module_path(path, sizeof path, m->backbone.family, s->name);
     const char *last = strrchr(path, '.');
     if (!strstr(path, ".lora_") && !s->saved_whole && tn_ends(path, ".bias")) {
         char a[320];
@@ -33,30 +33,66 @@ static bool is_adapted(const tn_model *m, const char *module)
     return write_slot_of(m, module, ".lora_A.weight") >= 0;
 }
 
-/* Last components of the adapted modules, if suffixes select those and no others; else their whole paths. */
-static json_t *targets_of(const tn_model *m)
+static json_t *names_json(const tn_strs *names)
 {
-    tn_strs linears = {0}, last = {0}, paths = {0};
-    tn_model_linears(m, &linears);
-    for (int i = 0; i < linears.n; i++) {
+    json_t *out = json_array();
+    for (int i = 0; i < names->n; i++) json_array_append_new(out, json_string(names->v[i]));
+    return out;
+}
+
+/* Does PEFT find the path by these suffixes and the model's layers_to_transform? */
+static bool finds(const tn_model *m, const tn_strs *suffixes, const char *path)
+{
+    const tn_lora *l = &m->lora;
+    bool hit = false;
+    tn_error why; /* the patterns compiled when the model was made */
+    int layer = -1;
+    for (int k = 0; k < suffixes->n; k++) hit |= tn_match_suffix(path, suffixes->v[k]);
+    if (!hit || !l->n_layers) return hit;
+    tn_match_layer(&layer, &l->layers_pattern, path, "layers_pattern", &why);
+    for (int k = 0; k < l->n_layers; k++)
+        if (l->layers[k] == layer) return true;
+    return false;
+}
+
+/* Do the suffixes and layers find the adapted modules and no others among the modules that weight s is of? */
+static bool finds_rightly(const tn_model *m, const tn_strs *suffixes, const tn_slot *s)
+{
+    char path[320], module[320];
+    snprintf(module, sizeof module, "%s", s->name);
+    tn_module_path(path, sizeof path, m->backbone.family, s->name);
+    char *end = strrchr(path, '.'), *dot = strrchr(module, '.');
+    if (!end || !dot) return true;
+    *dot = 0;
+    bool right = true, adapted = is_adapted(m, module); /* what the module is part of has no adapter */
+    for (; end; end = strrchr(path, '.'), adapted = false) {
+        *end = 0;
+        right = right && finds(m, suffixes, path) == adapted;
+    }
+    return right;
+}
+
+/* Last components of the adapted modules, if suffixes and layers select those and no others; else their whole paths, which need
+ * no layers beside them. */
+static json_t *targets_of(const tn_model *m, bool *by_suffix)
+{
+    tn_strs modules = {0}, last = {0}, paths = {0};
+    tn_model_modules(m, &modules);
+    for (int i = 0; i < modules.n; i++) {
         char path[320];
-        if (!is_adapted(m, linears.v[i])) continue;
-        tn_module_path(path, sizeof path, m->vit.model_type, linears.v[i]);
+        if (!is_adapted(m, modules.v[i])) continue;
+        tn_module_path(path, sizeof path, m->backbone.family, modules.v[i]);
         const char *dot = strrchr(path, '.');
         tn_strs_add(&paths, path);
         if (!tn_strs_has(&last, dot ? dot + 1 : path)) tn_strs_add(&last, dot ? dot + 1 : path);
     }
     bool exact = true;
-    for (int i = 0; i < linears.n; i++) {
-        char path[320];
-        tn_module_path(path, sizeof path, m->vit.model_type, linears.v[i]);
-        for (int k = 0; k < last.n; k++)
-            if (tn_match_suffix(path, last.v[k]) && !is_adapted(m, linears.v[i])) exact = false;
-    }
-    json_t *out = json_array();
-    const tn_strs *use = exact ? &last : &paths;
-    for (int i = 0; i < use->n; i++) json_array_append_new(out, json_string(use->v[i]));
-    tn_strs_free(&linears);
+    for (int i = 0; i < m->n_slots; i++)
+        if (m->slots[i].group != TN_GROUP_HEAD && !strstr(m->slots[i].name, ".lora_"))
+            exact = exact && finds_rightly(m, &last, &m->slots[i]);
+    json_t *out = names_json(exact ? &last : &paths);
+    *by_suffix = exact;
+    tn_strs_free(&modules);
     tn_strs_free(&last);
     tn_strs_free(&paths);
     return out;
@@ -68,7 +104,7 @@ static void patterns_of(const tn_model *m, json_t *ranks, json_t *alphas)
         const tn_slot *s = &m->slots[i];
         char path[320];
         if (!tn_ends(s->name, ".lora_A.weight")) continue;
-        tn_module_path(path, sizeof path, m->vit.model_type, s->name);
+        tn_module_path(path, sizeof path, m->backbone.family, s->name);
         path[strlen(path) - strlen(".lora_A.weight")] = 0;
         const double alpha = s->lora_scale * (m->lora.rslora ? sqrt(s->rows) : s->rows);
         if (s->rows != m->lora.r) json_object_set_new(ranks, path, json_integer(s->rows));
@@ -100,6 +136,19 @@ static json_t *loftq_json(const tn_engine *e)
                      q->nested, "not_quantized", none);
 }
 
+/* target_modules, and where those are suffixes layers_to_transform and layers_pattern. */
+static void set_targets(json_t *j, const tn_model *m)
+{
+    const tn_lora *l = &m->lora;
+    bool by_suffix;
+    json_object_set_new(j, "target_modules", targets_of(m, &by_suffix));
+    if (!l->n_layers || !by_suffix) return;
+    json_t *layers = json_array();
+    for (int k = 0; k < l->n_layers; k++) json_array_append_new(layers, json_integer(l->layers[k]));
+    json_object_set_new(j, "layers_to_transform", layers);
+    if (l->layers_pattern.n) json_object_set_new(j, "layers_pattern", names_json(&l->layers_pattern));
+}
+
 json_t *tn_adapter_config(const tn_engine *e)
 {
     const tn_settings *s = e->s;
@@ -110,15 +159,16 @@ json_t *tn_adapter_config(const tn_engine *e)
     if (l->modules_to_save.n) whole = json_array();
     for (int i = 0; i < l->modules_to_save.n; i++) {
         char path[320];
-        tn_module_path(path, sizeof path, e->model->vit.model_type, l->modules_to_save.v[i]);
+        tn_module_path(path, sizeof path, e->model->backbone.family, l->modules_to_save.v[i]);
         json_array_append_new(whole, json_string(path));
     }
-    json_t *j = json_pack("{s:s, s:i, s:o, s:f, s:s, s:b, s:b, s:b, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:s?, s:b}", "peft_type",
-                          "LORA", "r", l->r, "lora_alpha", tn_json_number(s->model.lora.alpha), "lora_dropout",
-                          (double)s->model.lora.dropout, "bias", l->bias, "use_rslora", l->rslora, "use_dora", l->dora,
-                          "fan_in_fan_out", 0, "init_lora_weights", init_json(s), "loftq_config", loftq_json(e), "modules_to_save",
-                          whole, "target_modules", targets_of(e->model), "rank_pattern", ranks, "alpha_pattern", alphas,
-                          "base_model_name_or_path", tn_json_text(base), "task_type", s->model.lora.task_type, "inference_mode", 1);
+    json_t *j =
+        json_pack("{s:s, s:i, s:o, s:f, s:s, s:b, s:b, s:b, s:o, s:o, s:o, s:o, s:o, s:o, s:s?, s:b}", "peft_type", "LORA", "r",
+                  l->r, "lora_alpha", tn_json_number(s->model.lora.alpha), "lora_dropout", (double)s->model.lora.dropout, "bias",
+                  l->bias, "use_rslora", l->rslora, "use_dora", l->dora, "fan_in_fan_out", 0, "init_lora_weights", init_json(s),
+                  "loftq_config", loftq_json(e), "modules_to_save", whole, "rank_pattern", ranks, "alpha_pattern", alphas,
+                  "base_model_name_or_path", tn_json_text(base), "task_type", s->model.lora.task_type, "inference_mode", 1);
     free(base);
+    if (j) set_targets(j, e->model);
     return j;
 }

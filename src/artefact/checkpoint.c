@@ -86,16 +86,31 @@ static int write_adapter(tn_engine *e, const char *dir, tn_error *err)
     return rc;
 }
 
-/* config.json as it was read, beside the trained weights. */
+json_t *tn_checkpoint_backbone_config(const tn_engine *e, const json_t *config)
+{
+    json_t *own = json_deep_copy(config), *args = json_object_get(own, "model_args");
+    const int channels = 3 * e->model->frames;
+    if (!own || channels == 3) return own;
+    const bool timm = json_object_get(own, "architecture") != NULL;
+    if (timm && !args) json_object_set_new(own, "model_args", args = json_object());
+    if (!json_object_set_new(timm ? args : own, timm ? "in_chans" : "num_channels", json_integer(channels))) return own;
+    json_decref(own);
+    return NULL;
+}
+
+/* Beside the trained weights. */
 static int write_backbone(tn_engine *e, const char *dir, tn_error *err)
 {
     char *folder = tn_path(dir, "backbone"), *weights = tn_path(folder, "model.safetensors"),
          *config = tn_path(folder, "config.json");
     tn_hf_dir *hf = NULL;
+    json_t *j = NULL;
     int rc = tn_mkdirs(folder, err);
     if (!rc) rc = write_group(e, weights, TN_GROUP_BACKBONE, err);
     if (!rc) rc = tn_hf_open(&hf, e->s->model.pretrained, false, err);
-    if (!rc) rc = tn_json_write(hf->config, config, err);
+    if (!rc && !(j = tn_checkpoint_backbone_config(e, hf->config))) rc = tn_oom(err);
+    if (!rc) rc = tn_json_write(j, config, err);
+    json_decref(j);
     tn_hf_close(hf);
     free(folder);
     free(weights);

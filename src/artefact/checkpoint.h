@@ -21,6 +21,9 @@ typedef struct tn_trainer_state {
 } tn_trainer_state;
 
 int tn_checkpoint_save(const char *dir, tn_engine *e, const tn_config *c, const tn_trainer_state *st, tn_error *err);
+/** config.json of a folder with this engine's backbone, from the one that it was opened with: of several frames it says so. New
+ * reference, NULL when memory ran out. */
+json_t *tn_checkpoint_backbone_config(const tn_engine *e, const json_t *config);
 /** config.yaml alone. */
 int tn_checkpoint_write_config(const char *dir, const tn_config *c, tn_error *err);
 /** Weights only (decoder, head, adapters, trained backbone). */

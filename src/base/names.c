@@ -5,7 +5,8 @@
 #include <string.h>
 
 static const char *const prefixes[] = {"base_model.model.", "backbone.", "model.",      "module.",  "dinov2_with_registers.",
-                                       "dinov2.",           "vit.",      "dinov3_vit.", "encoder.", NULL};
+                                       "dinov2.",           "vit.",      "dinov3_vit.", "encoder.", "convnext.",
+                                       "convnextv2.",       NULL};
 
 /* from -> to; ^ binds to the beginning. The first that fits of each line's text is applied, in order. */
 static const char *const words[][2] = {

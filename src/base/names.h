@@ -1,4 +1,4 @@
-/** Tensor and module names of Vision Transformers: one spelling behind those of transformers 4 and 5, PEFT and timm. */
+/** Tensor and module names of backbones: one spelling behind those of transformers 4 and 5, PEFT and timm. */
 #ifndef TN_NAMES_H
 #define TN_NAMES_H
 #include <stddef.h>
@@ -6,7 +6,8 @@
 /**
  * The common spelling of a tensor's or module's name: wrappers' prefixes (base_model.model., model., backbone., vit., ...)
  * gone, blocks as layer.N, attention as attention.{q,k,v,o}_proj, the plain MLP as mlp.fc1 and mlp.fc2, norms as norm1,
- * norm2 and norm. Two names with one common spelling name the same thing. DINOv3's mlp.up_proj keeps its name.
+ * norm2 and norm. Two names with one common spelling name the same thing. DINOv3's mlp.up_proj and what ConvNeXts have behind
+ * such prefixes keep their names.
  */
 void tn_common_name(char *out, size_t n, const char *name);
 /** The same of an adapter's key: of tn_plain_key, and also without .base_layer. */

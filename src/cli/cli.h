@@ -26,6 +26,8 @@ typedef struct tn_cli {
     const char *skip[64];
     int n_skip, block_size;
     bool report, double_quant, plain;
+    const char *method, *weights;
+    int rank;
     /* profile */
     const char *json_file, *trace, *by;
     int batch, repeat;

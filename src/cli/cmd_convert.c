@@ -107,9 +107,48 @@ static int info(tn_cli *c, tn_error *err)
     return 0;
 }
 
+/* "0.5,-1" */
+static int read_weights(double *out, const tn_cli *c, tn_error *err)
+{
+    const char *s = c->weights;
+    int n = 0;
+    for (; s && n < c->run.n_adapters; n++) {
+        char *end;
+        out[n] = strtod(s, &end);
+        if (end == s || !isfinite(out[n]) || (*end && *end != ',')) break;
+        s = *end ? end + 1 : NULL;
+    }
+    if (!c->weights || (!s && n == c->run.n_adapters)) return 0;
+    return tn_fail(err, TN_ERR_ARGUMENT, "--weights '%s' is not %d numbers with commas between them, one for each --adapter",
+                   c->weights, c->run.n_adapters);
+}
+
+static int average(tn_cli *c, tn_error *err)
+{
+    double weights[sizeof c->adapters / sizeof *c->adapters];
+    if (c->base || c->quant_type)
+        return tn_fail(err, TN_ERR_ARGUMENT,
+                       "--method makes one adapter of several and takes no --%s; merge the outcome into its base afterwards",
+                       c->base ? "base" : "quant-type");
+    int rc = read_weights(weights, c, err);
+    const tn_adapter_average o = {.version = TN_ADAPTER_AVERAGE_VERSION,
+                                  .adapters = c->adapters,
+                                  .n = c->run.n_adapters,
+                                  .weights = c->weights ? weights : NULL,
+                                  .method = c->method,
+                                  .rank = c->rank,
+                                  .out = c->out};
+    if (!rc) rc = tn_average_adapters(&o, err);
+    if (!rc) printf("%s\n", c->out);
+    return rc;
+}
+
 static int merge(tn_cli *c, tn_error *err)
 {
     shown s;
+    if (c->method) return average(c, err);
+    if (c->weights || c->rank) return convert_cmd_wrong(err, "--weights and --rank go with --method linear or svd");
+    if (c->run.n_adapters != 1) return convert_cmd_wrong(err, "name one --adapter, or say by --method how several become one");
     tn_quantize_options o = options_of(c, &s);
     o.in = c->base;
     int rc = tn_merge_adapter(c->adapters[0], &o, err);
@@ -128,9 +167,9 @@ static int convert(tn_cli *c, tn_error *err)
 int tn_cmd_adapter(tn_cli *c, tn_error *err)
 {
     if (!c->action) return convert_cmd_wrong(err, "say info, merge or convert");
+    if (!strcmp(c->action, "merge")) return merge(c, err);
     if (c->run.n_adapters != 1) return convert_cmd_wrong(err, "name one --adapter");
     if (!strcmp(c->action, "info")) return info(c, err);
-    if (!strcmp(c->action, "merge")) return merge(c, err);
     if (!strcmp(c->action, "convert")) return convert(c, err);
     return convert_cmd_wrong(err, "that is none of info, merge and convert");
 }

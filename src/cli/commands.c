@@ -125,8 +125,9 @@ const tn_command tn_commands[] = {
      "  --clips N           (default 4)\n"
      "  --frames N          of each clip (default 40)\n"
      "  --size WxH          (default 512x288)\n"
+     "  --bars N            opaque bars that hide the ball for a frame or two (default 0)\n"
      "  --seed N            (default 42)\n",
-     "output-dir game look clips frames size seed", tn_cmd_synth},
+     "output-dir game look clips frames size bars seed", tn_cmd_synth},
     {"quantize", "write a checkpoint with its linear layers in few bits",
      "usage: tracknet quantize --in DIR --out DIR [options]\n\n"
      "  --in DIR            Hugging Face model folder, or a hub id in the local cache\n"
@@ -143,18 +144,25 @@ const tn_command tn_commands[] = {
     {"adapter", "describe, merge or convert a LoRA adapter",
      "usage: tracknet adapter info --adapter DIR [--json]\n"
      "       tracknet adapter merge --adapter DIR --base DIR --out DIR [--quant-type NAME ...]\n"
+     "       tracknet adapter merge --adapter DIR --adapter DIR ... --method linear|svd [--weights W,W,...] [--rank R] --out DIR\n"
      "       tracknet adapter convert --adapter DIR --out DIR [options]\n\n"
      "  --adapter DIR       PEFT's adapter_config.json and adapter_model.safetensors (or .bin), or a checkpoint of ours\n"
      "  --base DIR          Hugging Face folder that the adapter was trained on\n"
      "  --out DIR           must not exist yet\n"
      "merge writes the base with the adapter added, in the base's dtype, or quantised with\n"
      "  --quant-type NAME --block-size N --double-quant --skip NAME --report     as in 'tracknet quantize'\n"
+     "With --method it writes one adapter of several over the same base, as PEFT's add_weighted_adapter does:\n"
+     "  --method linear     A and B of sqrt(weight * scale) each are added; the adapters have one rank\n"
+     "  --method svd        the weighted sum of what the adapters add to a matrix, cut to rank R\n"
+     "  --weights W,W,...   one for each --adapter                   (default: the same, 1 in all)\n"
+     "  --rank R            svd: the outcome's                       (default: the largest of the adapters')\n"
      "convert changes\n"
      "  --spelling v4|v5    module paths as transformers 4 or 5 has them (needs --model-type)\n"
-     "  --model-type NAME   dinov3_vit, dinov2, dinov2_with_registers or vit\n"
+     "  --model-type NAME   of the base's config.json (dinov3_vit, convnext, ...)\n"
      "  --dtype NAME        F32, F16 or BF16\n"
      "  --plain             a PiSSA or OLoRA adapter into LoRA of twice the rank over the unchanged base (needs --base)\n",
-     "adapter base out quant-type block-size double-quant skip report spelling model-type dtype plain json", tn_cmd_adapter},
+     "adapter base out quant-type block-size double-quant skip report spelling model-type dtype plain method weights rank json",
+     tn_cmd_adapter},
     {"import", "turn a PyTorch Lightning TrackNet checkpoint into ours",
      "usage: tracknet import --in DIR --out DIR [options] [KEY=VALUE ...]\n\n"
      "  --in DIR            Lightning's .ckpt, or its state_dict as safetensors (backbone.model.*, decoder.*, head.*), or a\n"
@@ -167,7 +175,8 @@ const tn_command tn_commands[] = {
      "usage: tracknet export --checkpoint DIR --out FILE.onnx|DIR [options] [KEY=VALUE ...]\n\n"
      "  --checkpoint DIR    <output_dir>/best or /last\n"
      "  --adapter DIR       a PEFT adapter instead of the checkpoint's own\n"
-     "  --out FILE.onnx     ONNX, opset 17: adapters merged, pixel_values [batch, 3, H, W] -> heatmap [batch, 1, h, w]\n"
+     "  --out FILE.onnx     ONNX, opset 17: adapters merged, pixel_values [batch, 3, H, W] -> heatmap [batch, 1, h, w];\n"
+     "                      of windows of T frames 3 T channels in, and as many heatmaps as the model has\n"
      "  --out DIR           model.safetensors with the Python project's names, config.json and config.yaml\n"
      "  --spelling v4|v5    backbone names as transformers 4 or 5 has them  (DIR; default v4)\n" CONFIG_HELP DEVICE_HELP,
      "checkpoint adapter out spelling " CONFIG_OPTIONS " " DEVICE_OPTIONS, tn_cmd_export},

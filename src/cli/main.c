@@ -95,7 +95,7 @@ int tn_cli_config(tn_config **out, tn_cli *c, tn_error *err)
 static void print_help(FILE *f)
 {
     fprintf(f,
-            "tracknet %s: fine-tune a quantised Vision Transformer to find a ball, on any OpenCL device\n\n"
+            "tracknet %s: fine-tune a quantised vision backbone to find a ball, on any OpenCL device\n\n"
             "usage: tracknet COMMAND [options]\n\n",
             tn_version());
     for (const tn_command *k = tn_commands; k->name; k++) fprintf(f, "  %-10s %s\n", k->name, k->summary);

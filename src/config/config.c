@@ -93,19 +93,6 @@ static int apply(tn_config *c, const tn_ynode *n, const char *prefix, tn_error *
     return 0;
 }
 
-/* ConvNeXt configurations have sections of their own: say what is not built before any unknown key. */
-static int check_model_name(const tn_config *c, tn_error *err)
-{
-    const tn_ynode *n = tn_yaml_get(tn_yaml_get(c->tree, "model"), "model_name");
-    if (!n || n->kind != TN_Y_SCALAR || !strcasecmp(n->text, "vit_heatmap")) return 0;
-    char place[512];
-    const bool convnext = tn_starts(n->text, "convnext");
-    return tn_fail(err, TN_ERR_CONFIG,
-                   "%s: model.model_name '%s' %s; 'vit_heatmap' is, with DINOv3, DINOv2 and ViT "
-                   "backbones",
-                   tn_yaml_place(place, sizeof place, n), n->text, convnext ? "is not built yet" : "is not known");
-}
-
 static int check_lora(const tn_settings *s, tn_error *err)
 {
     const char *init = s->model.lora.init;
@@ -140,11 +127,6 @@ static int check_monitor(const tn_settings *s, tn_error *err)
 
 static int check_together(const tn_settings *s, tn_error *err)
 {
-    if (s->data.sequence && s->data.sequence_length > 1)
-        return tn_fail(err, TN_ERR_CONFIG,
-                       "data.sequence.length is %d, but vit_heatmap takes single frames; set "
-                       "data.sequence.enabled=false",
-                       s->data.sequence_length);
     if (s->model.quant.block_size && s->model.quant.group_size && s->model.quant.block_size != s->model.quant.group_size)
         return tn_fail(err, TN_ERR_CONFIG, "model.quantization.block_size is %d and group_size %d; they are one thing, give one",
                        s->model.quant.block_size, s->model.quant.group_size);
@@ -186,11 +168,11 @@ static int settle(tn_config *c, tn_error *err)
 {
     tn_values_free(&c->s);
     for (int i = 0; i < tn_schema_size; i++) TN_TRY(tn_value_set_default(&c->s, &tn_schema[i], err));
-    TN_TRY(check_model_name(c, err));
     TN_TRY(apply(c, c->tree, "", err));
     lower(c->s.model.lora.init);
     TN_TRY(tn_settle_training(&c->s, c->tree, &c->log, err));
     TN_TRY(settle_quantization(&c->s, err));
+    TN_TRY(tn_settle_frames(&c->s, &c->log, err));
     return check_together(&c->s, err);
 }
 

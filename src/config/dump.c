@@ -78,6 +78,16 @@ static void put_pairs(tn_text *t, const tn_pairs *p)
     tn_text_addf(t, "}");
 }
 
+static void put_range(tn_text *t, const tn_interval *s)
+{
+    tn_text_addf(t, s->set ? "[" : "null");
+    if (!s->set) return;
+    dump_put_float(t, s->least);
+    tn_text_addf(t, ", ");
+    dump_put_float(t, s->most);
+    tn_text_addf(t, "]");
+}
+
 static void put_value(tn_text *t, const tn_settings *s, const tn_key *k)
 {
     const void *at = (const char *)s + k->offset;
@@ -97,6 +107,7 @@ static void put_value(tn_text *t, const tn_settings *s, const tn_key *k)
         break;
     }
     case TN_S_PAIRS: put_pairs(t, at); break;
+    case TN_S_LAYERS:
     case TN_S_INTS: {
         const tn_ints *l = at;
         tn_text_addf(t, "[");
@@ -110,6 +121,7 @@ static void put_value(tn_text *t, const tn_settings *s, const tn_key *k)
         else tn_text_addf(t, "null");
         break;
     }
+    case TN_S_RANGE: put_range(t, at); break;
     default: break;
     }
 }

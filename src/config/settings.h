@@ -5,8 +5,9 @@
 #include <stdint.h>
 #include <tracknet/config.h>
 
+enum { TN_INTS = 16, TN_LAYER_INTS = 64 };
 typedef struct tn_ints {
-    int v[16], n;
+    int v[TN_LAYER_INTS], n; /* at most TN_INTS of them, but of layers */
 } tn_ints;
 
 /** Names (a list), or one pattern (a string, in PEFT's manner a regular expression or "all-linear"). */
@@ -21,6 +22,12 @@ typedef struct tn_pairs {
     double *value;
 } tn_pairs;
 
+/** [least, most], or unset where null is allowed. */
+typedef struct tn_interval {
+    double least, most;
+    bool set;
+} tn_interval;
+
 /** [W, H], or unset where null is allowed. */
 typedef struct tn_pair {
     int w, h;
@@ -34,28 +41,46 @@ typedef struct tn_settings {
         tn_pair resize;
         bool normalize;
         double flip_prob;
+        tn_interval crop;
+        struct {
+            double brightness, contrast, saturation, hue;
+        } jitter;
         bool sequence;
         int sequence_length, sequence_stride;
     } data;
     struct {
-        char *name, *pretrained;
+        char *name, *pretrained, *frames, *heatmaps, *decoder_kind;
         bool freeze, random_init, rope_augment;
         int patch_size;
         tn_pair heat_size;
         double sigma, head_std;
-        tn_ints channels, upsample;
+        tn_ints return_stages, channels, upsample;
         int blocks;
         char *norm, *activation;
         bool depthwise, se;
         int se_reduction;
         double dropout;
         struct {
+            tn_ints in_channels;
+            int lateral;
+            char *fuse;
+        } fpn;
+        struct {
+            tn_ints in_channels, widths;
+            int units, out;
+        } hrnet;
+        struct {
+            tn_ints in_channels;
+            int d_model, heads, layers, levels, points, lateral;
+        } deformable;
+        struct {
             bool enabled, rslora, dora;
             int r, loftq_iter;
             double alpha, dropout;
             tn_names targets, exclude;
             tn_pairs rank_pattern, alpha_pattern;
-            tn_strs modules_to_save;
+            tn_strs modules_to_save, layers_pattern;
+            tn_ints layers;
             char *bias, *task_type, *init;
         } lora;
         struct {
@@ -80,12 +105,12 @@ typedef struct tn_settings {
         double cache_gb; /* below 0: as much as the machine lets */
         bool drop_last;
         char *optimizer;
-        double lr, weight_decay, momentum;
+        double lr, weight_decay, momentum, loraplus_ratio;
         char *scheduler;
         int warmup_epochs;
         double warmup_factor;
         char *loss, *invisible;
-        double alpha, beta;
+        double alpha, beta, pos_weight;
         char *es_monitor, *es_mode;
         int es_patience;
         double es_min_delta;
@@ -110,7 +135,9 @@ typedef enum tn_stype {
     TN_S_PATH, /* a text; whoever opens it lets tn_expand_path find a home folder first */
     TN_S_STRS,
     TN_S_INTS,
+    TN_S_LAYERS, /* tn_ints: numbers of layers, of which a single one may stand without brackets */
     TN_S_PAIR,
+    TN_S_RANGE, /* tn_interval */
     TN_S_NAMES,
     TN_S_PAIRS,
     TN_S_LIMIT, /* a double: how many, or below 1 a fraction; 0: all */

@@ -1,4 +1,4 @@
-/* What several keys of the training section mean together, and what a key that is not there means beside others that are. */
+/* What several keys mean together, and what a key that is not there means beside others that are. */
 #include "log.h"
 #include "values.h"
 
@@ -47,4 +47,30 @@ int tn_settle_training(tn_settings *s, const tn_ynode *tree, const tn_log *log, 
     const tn_ynode *training = tn_yaml_get(tree, "training");
     settle_stopping(s, training);
     return settle_precision(s, training, log, err);
+}
+
+/* Configurations of the Python project may ask for windows beside a ViT, which there and here takes single frames unless told. */
+int tn_settle_frames(tn_settings *s, const tn_log *log, tn_error *err)
+{
+    const bool concat = !strcmp(s->model.frames, "concat");
+    if (concat && !s->data.sequence)
+        return tn_fail(err, TN_ERR_CONFIG,
+                       "model.frames is concat, but there are no windows of frames: set data.sequence.enabled=true and "
+                       "data.sequence.length");
+    if (concat && s->data.sequence_length < 2)
+        return tn_fail(
+            err, TN_ERR_CONFIG,
+            "model.frames is concat, but data.sequence.length is 1, and a window of one frame is that frame; set it to 3, "
+            "or model.frames=single");
+    if (!concat && !strcmp(s->model.heatmaps, "all"))
+        return tn_fail(err, TN_ERR_CONFIG,
+                       "model.heatmaps is all, but model.frames is single, and one frame has one heatmap; set "
+                       "model.frames=concat, or model.heatmaps=last");
+    if (!concat && s->data.sequence && s->data.sequence_length > 1)
+        tn_logf(log, TN_LOG_WARN,
+                "data.sequence.enabled is true, but model.frames is single: every frame is a sample of its own; set "
+                "model.frames=concat for windows of %d frames",
+                s->data.sequence_length);
+    s->data.sequence &= concat;
+    return 0;
 }

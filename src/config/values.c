@@ -141,8 +141,13 @@ static int set_pairs(tn_pairs *out, const tn_key *k, const tn_ynode *n, tn_error
 
 static int set_ints(tn_ints *out, const tn_key *k, const tn_ynode *n, tn_error *err)
 {
-    if (n->kind != TN_Y_SEQ || n->n > 16) return values_wrong(n, k, "a list of at most 16 whole numbers", err);
+    char buf[96];
+    const bool layers = k->type == TN_S_LAYERS;
+    const int most = layers ? TN_LAYER_INTS : TN_INTS;
     out->n = 0;
+    if (layers && n->kind == TN_Y_SCALAR) return set_int(&out->v[out->n++], k, n, err);
+    snprintf(buf, sizeof buf, "a list of at most %d whole numbers", most);
+    if (n->kind != TN_Y_SEQ || n->n > most) return values_wrong(n, k, buf, err);
     for (int i = 0; i < n->n; i++) TN_TRY(set_int(&out->v[out->n++], k, n->child[i], err));
     return 0;
 }
@@ -154,6 +159,15 @@ static int set_pair(tn_pair *out, const tn_key *k, const tn_ynode *n, tn_error *
     TN_TRY(set_int(&out->h, k, n->child[1], err));
     out->set = true;
     return 0;
+}
+
+static int set_range(tn_interval *out, const tn_key *k, const tn_ynode *n, tn_error *err)
+{
+    if (n->kind != TN_Y_SEQ || n->n != 2) return values_wrong(n, k, "[least, most]", err);
+    TN_TRY(set_float(&out->least, k, n->child[0], err));
+    TN_TRY(set_float(&out->most, k, n->child[1], err));
+    out->set = true;
+    return out->least <= out->most ? 0 : values_wrong(n->child[0], k, "[least, most] with the smaller number first", err);
 }
 
 static void free_names(tn_names *n)
@@ -177,7 +191,9 @@ static void set_null(const tn_key *k, void *at)
         *(char **)at = NULL;
     }
     if (k->type == TN_S_STRS) tn_strs_free(at);
+    if (k->type == TN_S_INTS || k->type == TN_S_LAYERS) ((tn_ints *)at)->n = 0;
     if (k->type == TN_S_PAIR) ((tn_pair *)at)->set = false;
+    if (k->type == TN_S_RANGE) ((tn_interval *)at)->set = false;
     if (k->type == TN_S_NAMES) free_names(at);
     if (k->type == TN_S_PAIRS) free_pairs(at);
 }
@@ -198,8 +214,10 @@ int tn_value_set(tn_settings *s, const tn_key *k, const tn_ynode *n, tn_error *e
     case TN_S_PATH:
     case TN_S_STR: return set_str(at, k, n, err);
     case TN_S_STRS: return set_strs(at, k, n, err);
+    case TN_S_LAYERS:
     case TN_S_INTS: return set_ints(at, k, n, err);
     case TN_S_PAIR: return set_pair(at, k, n, err);
+    case TN_S_RANGE: return set_range(at, k, n, err);
     case TN_S_NAMES: return set_names(at, k, n, err);
     case TN_S_PAIRS: return set_pairs(at, k, n, err);
     case TN_S_LIMIT: return set_limit(at, k, n, err);

@@ -1,5 +1,5 @@
 /* Adapters as files: described, spelt another way, made plain. */
-#include "adapter.h"
+#include "bundle.h"
 #include "entry.h"
 #include "files.h"
 #include "folder.h"
@@ -28,7 +28,7 @@ int tn_adapter_describe(const char *dir, char **text, tn_error *err)
     int ranks[2] = {a->modules[0].r, a->modules[0].r};
     for (int i = 0; i < a->n; i++) {
         const tn_adapter_module *m = &a->modules[i];
-        parameters += (long long)m->r * (m->in + m->out) + (m->magnitude ? m->out : 0) + (m->bias ? m->out : 0);
+        parameters += m->a->count + m->b->count + (m->magnitude ? m->out : 0) + (m->bias ? m->out : 0);
         ranks[0] = TN_MIN(ranks[0], m->r), ranks[1] = TN_MAX(ranks[1], m->r);
         json_array_append_new(modules, json_pack("{s:o, s:i, s:i, s:i, s:o, s:b}", "module", tn_json_text(m->path), "r", m->r,
                                                  "in_features", m->in, "out_features", m->out, "scale", tn_json_real(m->scale),
@@ -52,43 +52,8 @@ int tn_adapter_describe(const char *dir, char **text, tn_error *err)
 
 /* ---- convert ---- */
 
-typedef struct {
-    tn_st_entry *e;
-    int n;
-} adapters_bundle;
-
-static int adapters_add(adapters_bundle *b, char *name, const char *dtype, int ndim, const int64_t *shape, float *v, tn_error *err)
-{
-    int64_t n = 1;
-    for (int i = 0; i < ndim; i++) n *= shape[i];
-    const tn_dtype dt = !strcmp(dtype, "F16") ? TN_F16 : !strcmp(dtype, "BF16") ? TN_BF16 : TN_F32;
-    void *bytes = malloc((size_t)n * tn_dtype_size(dt) + 4);
-    tn_st_entry *e = realloc(b->e, sizeof *e * (size_t)(b->n + 1));
-    if (e) b->e = e;
-    if (!bytes || !e || !name || !v) {
-        free(bytes);
-        free(name);
-        free(v);
-        return tn_oom(err);
-    }
-    tn_from_f32(bytes, v, dt, (size_t)n);
-    free(v);
-    e[b->n] = (tn_st_entry){.name = name, .dtype = dtype, .ndim = ndim, .data = bytes, .bytes = (size_t)n * tn_dtype_size(dt)};
-    memcpy(e[b->n++].shape, shape, sizeof *shape * (size_t)ndim);
-    return 0;
-}
-
-static void adapters_bundle_free(adapters_bundle *b)
-{
-    for (int i = 0; i < b->n; i++) {
-        free((void *)b->e[i].name);
-        free((void *)b->e[i].data);
-    }
-    free(b->e);
-}
-
 /* The key as save_pretrained writes it, or under another spelling of its module's path. */
-static char *respell(const char *key, const char *spelling, const tn_backbone *family)
+static char *respell(const char *key, const char *spelling, const tn_family *family)
 {
     char plain[320], common[320], spelt[320];
     tn_plain_key(plain, sizeof plain, key);
@@ -106,8 +71,8 @@ static const char *dtype_of(const tn_adapter_convert *o, const tn_st_tensor *t)
 }
 
 /* s B A - s B0 A0 as one pair of rank 2r with PEFT's scale: [B, -B0] [A; A0]. */
-static int plain_pair(adapters_bundle *b, const tn_adapter_convert *o, const tn_adapter *a, const tn_adapter_module *m,
-                      const tn_hf_dir *hf, const tn_backbone *family, tn_error *err)
+static int plain_pair(tn_bundle *b, const tn_adapter_convert *o, const tn_adapter *a, const tn_adapter_module *m,
+                      const tn_hf_dir *hf, const tn_family *family, tn_error *err)
 {
     char name[330];
     float scale = 1;
@@ -134,8 +99,8 @@ static int plain_pair(adapters_bundle *b, const tn_adapter_convert *o, const tn_
         free(B);
         return rc;
     }
-    rc = adapters_add(b, respell(m->a->name, o->spelling, family), dtype_of(o, m->a), 2, sa, A, err);
-    if (!rc) return adapters_add(b, respell(m->b->name, o->spelling, family), dtype_of(o, m->b), 2, sb, B, err);
+    rc = tn_bundle_add(b, respell(m->a->name, o->spelling, family), dtype_of(o, m->a), 2, sa, A, err);
+    if (!rc) return tn_bundle_add(b, respell(m->b->name, o->spelling, family), dtype_of(o, m->b), 2, sb, B, err);
     free(B);
     return rc;
 }
@@ -158,8 +123,7 @@ static bool made_anew(const tn_adapter_convert *o, const char *common)
     return o->plain && (tn_ends(common, ".lora_A.weight") || tn_ends(common, ".lora_B.weight"));
 }
 
-static int convert_tensors(adapters_bundle *b, const tn_adapter_convert *o, const tn_adapter *a, const tn_backbone *family,
-                           tn_error *err)
+static int convert_tensors(tn_bundle *b, const tn_adapter_convert *o, const tn_adapter *a, const tn_family *family, tn_error *err)
 {
     tn_hf_dir *hf = NULL;
     int rc = 0;
@@ -171,15 +135,15 @@ static int convert_tensors(adapters_bundle *b, const tn_adapter_convert *o, cons
     for (int i = 0; !rc && i < a->file->n; i++) {
         const tn_st_tensor *t = &a->file->t[i];
         if (made_anew(o, a->common.v[i]) || strstr(t->name, ".original_module.")) continue;
-        rc = adapters_add(b, respell(t->name, o->spelling, family), dtype_of(o, t), t->ndim, t->shape, tn_adapter_values(a, t, err),
-                          err);
+        rc = tn_bundle_add(b, respell(t->name, o->spelling, family), dtype_of(o, t), t->ndim, t->shape,
+                           tn_adapter_values(a, t, err), err);
     }
     tn_hf_close(hf);
     return rc;
 }
 
 /* Modules by their whole paths, and what of them departs from the defaults. */
-static void set_modules(json_t *c, const tn_adapter_convert *o, const tn_adapter *a, const tn_backbone *family)
+static void set_modules(json_t *c, const tn_adapter_convert *o, const tn_adapter *a, const tn_family *family)
 {
     const double alpha = tn_json_num(a->config, "lora_alpha", 8), times = o->plain ? 2 : 1;
     const long long r = tn_json_int(a->config, "r", 8);
@@ -196,6 +160,8 @@ static void set_modules(json_t *c, const tn_adapter_convert *o, const tn_adapter
             json_object_set_new(alphas, path, tn_json_number((a->rslora ? sqrt(times) : times) * mine));
     }
     json_object_set_new(c, "target_modules", targets);
+    json_object_del(c, "layers_to_transform"); /* whole paths say it */
+    json_object_del(c, "layers_pattern");
     json_object_set_new(c, "rank_pattern", ranks);
     json_object_set_new(c, "alpha_pattern", alphas);
     json_object_set_new(c, "r", json_integer((json_int_t)times * r));
@@ -203,7 +169,7 @@ static void set_modules(json_t *c, const tn_adapter_convert *o, const tn_adapter
     if (o->plain) json_object_set_new(c, "init_lora_weights", json_true());
 }
 
-static void respell_whole(json_t *c, const tn_adapter_convert *o, const tn_backbone *family)
+static void respell_whole(json_t *c, const tn_adapter_convert *o, const tn_family *family)
 {
     const json_t *list = json_object_get(c, "modules_to_save");
     json_t *out = json_array(), *v;
@@ -218,8 +184,7 @@ static void respell_whole(json_t *c, const tn_adapter_convert *o, const tn_backb
     json_object_set_new(c, "modules_to_save", out);
 }
 
-static int convert_config(const tn_adapter_convert *o, const tn_adapter *a, const tn_backbone *family, const char *dir,
-                          tn_error *err)
+static int convert_config(const tn_adapter_convert *o, const tn_adapter *a, const tn_family *family, const char *dir, tn_error *err)
 {
     json_t *c = json_deep_copy(a->config);
     char *path = tn_path(dir, "adapter_config.json");
@@ -231,14 +196,14 @@ static int convert_config(const tn_adapter_convert *o, const tn_adapter *a, cons
     return rc;
 }
 
-static int check_convert(const tn_adapter_convert *o, const tn_backbone **family, tn_error *err)
+static int check_convert(const tn_adapter_convert *o, const tn_family **family, tn_error *err)
 {
-    *family = o->model_type ? tn_backbone_find(o->model_type) : NULL;
+    *family = o->model_type ? tn_family_find(o->model_type) : NULL;
     if (!o->in || !o->out) return tn_fail(err, TN_ERR_ARGUMENT, "give --adapter and --out");
     if (o->spelling && strcmp(o->spelling, "v4") && strcmp(o->spelling, "v5"))
         return tn_fail(err, TN_ERR_ARGUMENT, "--spelling is v4 or v5 (transformers' versions), not '%s'", o->spelling);
     if (o->spelling && !*family)
-        return tn_fail(err, TN_ERR_ARGUMENT, "--spelling needs --model-type: dinov3_vit, dinov2, dinov2_with_registers or vit");
+        return tn_fail(err, TN_ERR_ARGUMENT, "--spelling needs --model-type, which is in the base's config.json");
     if (o->dtype && strcmp(o->dtype, "F32") && strcmp(o->dtype, "F16") && strcmp(o->dtype, "BF16"))
         return tn_fail(err, TN_ERR_ARGUMENT, "--dtype is F32, F16 or BF16, not '%s'", o->dtype);
     return 0;
@@ -246,9 +211,9 @@ static int check_convert(const tn_adapter_convert *o, const tn_backbone **family
 
 int tn_convert_adapter(const tn_adapter_convert *o, tn_error *err)
 {
-    const tn_backbone *family;
+    const tn_family *family;
     tn_adapter *a;
-    adapters_bundle b = {0};
+    tn_bundle b = {0};
     TN_ENTRY(err);
     TN_TRY(tn_struct(o, TN_ADAPTER_CONVERT_VERSION, "tn_adapter_convert", err));
     TN_TRY(check_convert(o, &family, err));
@@ -261,7 +226,7 @@ int tn_convert_adapter(const tn_adapter_convert *o, tn_error *err)
     if (!rc) rc = convert_config(o, a, family, out.tmp, err);
     if (!rc) rc = tn_folder_commit(&out, err);
     tn_folder_end(&out);
-    adapters_bundle_free(&b);
+    tn_bundle_free(&b);
     tn_adapter_close(a);
     free(weights);
     return rc;

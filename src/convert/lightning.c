@@ -105,13 +105,19 @@ static int lightning_read_slot(float **v, lightning_source *src, const tn_slot *
     return rc;
 }
 
+/* What nothing here takes and nobody misses: parts of packed matrices, masked pre-training's token, BatchNorm's count of batches.
+ */
+static bool is_spare(const char *name)
+{
+    return tn_qfile_is_part(name) || strstr(name, "mask_token") || tn_ends(name, ".num_batches_tracked");
+}
+
 static void name_unused(const lightning_source *s, const tn_log *log)
 {
     tn_text names = {0};
     int n = 0;
     for (int i = 0; i < s->f->n; i++)
-        if (!s->used[i] && !tn_qfile_is_part(s->f->t[i].name) && !strstr(s->f->t[i].name, "mask_token") && n++ < 5)
-            tn_text_addf(&names, "%s%s", n > 1 ? ", " : "", s->f->t[i].name);
+        if (!s->used[i] && !is_spare(s->f->t[i].name) && n++ < 5) tn_text_addf(&names, "%s%s", n > 1 ? ", " : "", s->f->t[i].name);
     if (n)
         tn_logf(log, TN_LOG_WARN, "%d tensors of the checkpoint are not part of this model and are left out: %s%s", n, names.s,
                 n > 5 ? ", ..." : "");
@@ -129,11 +135,6 @@ static int adapters_used(const lightning_source *s, tn_error *err)
     return 0;
 }
 
-static bool is_base(const tn_slot *s)
-{
-    return s->group != TN_GROUP_HEAD && !strstr(s->name, ".lora_");
-}
-
 /* The backbone as a Hugging Face folder, in float32. */
 static int write_base(const tn_engine *e, lightning_source *src, const json_t *config, const char *dir, tn_error *err)
 {
@@ -144,7 +145,7 @@ static int write_base(const tn_engine *e, lightning_source *src, const json_t *c
     int n = 0, rc = l && folder && weights && json ? tn_mkdirs(folder, err) : tn_oom(err);
     for (int i = 0; !rc && i < e->model->n_slots; i++) {
         const tn_slot *s = &e->model->slots[i];
-        if (!is_base(s)) continue;
+        if (!s->backbone) continue;
         l[n] = (tn_st_entry){.name = s->name, .dtype = "F32", .ndim = s->ndim, .bytes = (size_t)s->rows * (size_t)s->cols * 4};
         for (int k = 0; k < s->ndim; k++) l[n].shape[k] = s->shape[k];
         n++;
@@ -152,14 +153,16 @@ static int write_base(const tn_engine *e, lightning_source *src, const json_t *c
     if (!rc) rc = tn_st_begin(&w, weights, l, n, err);
     for (int i = 0; !rc && i < e->model->n_slots; i++) {
         float *v = NULL;
-        if (!is_base(&e->model->slots[i])) continue;
+        if (!e->model->slots[i].backbone) continue;
         rc = lightning_read_slot(&v, src, &e->model->slots[i], err);
         if (!rc) rc = tn_st_put(w, e->model->slots[i].name, v, err);
         free(v);
     }
     if (!rc) rc = tn_st_end(w, err);
     else tn_st_abort(w);
-    if (!rc) rc = tn_json_write(config, json, err);
+    json_t *own = tn_checkpoint_backbone_config(e, config);
+    if (!rc) rc = own ? tn_json_write(own, json, err) : tn_oom(err);
+    json_decref(own);
     free(l);
     free(folder);
     free(weights);
@@ -254,9 +257,9 @@ int tn_import(tn_config *c, const tn_run_options *o, const char *in, const char 
 static char *torch_name(const tn_model *m, const tn_slot *s, bool v5)
 {
     char path[320], lora[320];
-    if (s->group == TN_GROUP_HEAD) return strdup(s->name);
+    if (s->group == TN_GROUP_HEAD && !s->backbone) return strdup(s->name);
     snprintf(path, sizeof path, "%s", s->name);
-    if (v5) tn_module_path(path, sizeof path, m->vit.model_type, s->name);
+    if (v5) tn_module_path(path, sizeof path, m->backbone.family, s->name);
     if (!m->lora.enabled) return tn_strf("backbone.model.%s", path);
     const char *last = strrchr(path, '.');
     if (tn_ends(path, ".lora_magnitude_vector")) return tn_strf("backbone.model.base_model.model.%s.default.weight", path);

@@ -109,6 +109,16 @@ static int merge_bias(const merger *m, const tn_adapter_module *x, float *v, tn_
     return b ? 0 : err->status;
 }
 
+/* The adapter's first kernel sees all groups: what both make together is no convolution of the groups. */
+static int several_groups(const tn_adapter *a, const tn_adapter_module *x, tn_error *err)
+{
+    return tn_fail(
+        err, TN_ERR_CONFIG,
+        "adapter '%s': '%s' is a convolution of %d groups, into which an adapter cannot be merged, as in PEFT; use the adapter "
+        "beside its base",
+        a->dir, x->path, x->groups);
+}
+
 static int change(void *user, const char *name, float *w, int rows, int cols, tn_error *err)
 {
     merger *m = user;
@@ -134,7 +144,10 @@ static int check_module(const tn_adapter *a, const tn_adapter_module *m, const t
 {
     char name[330];
     snprintf(name, sizeof name, "%s.weight", m->common);
-    if (!tn_hf_find(hf, name, NULL)) return m->outside ? 0 : not_in_base(a, m->path, hf, err);
+    const tn_st_tensor *w = tn_hf_find(hf, name, NULL);
+    if (!w) return m->outside ? 0 : not_in_base(a, m->path, hf, err);
+    if (m->groups > 1) return several_groups(a, m, err);
+    if ((w->ndim == 4) != (m->groups > 0)) return tn_wrong_base(a, w->name, (int)w->shape[0], (int)(w->count / w->shape[0]), err);
     snprintf(name, sizeof name, "%s.bias", m->common);
     if (!a->lora_bias || tn_hf_find(hf, name, NULL)) return 0;
     return tn_fail(err, TN_ERR_FORMAT, "adapter '%s': lora_bias needs a bias in '%s', and '%s' has none there", a->dir, m->path,

@@ -1,11 +1,13 @@
-/* A heatmap model as ONNX, opset 17: the inference graph walked node by node. Tokens are [batch, positions, width]; from
- * the patch grid on, tensors are [batch, channels, height, width]. Adapters are merged into the matrices. */
+/* A heatmap model as ONNX, opset 17: the inference graph walked node by node. Tokens are [batch, positions, width]; patches, and
+ * all that is made of maps, are [batch, channels, height, width]. Adapters are merged into the matrices. */
 #include "adapter.h"
 #include "export.h"
+#include "onnx_deform.h"
 #include "onnx_model.h"
 #include "svd.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -16,6 +18,7 @@ typedef struct {
     const char **name;   /* of each tensor of the graph */
     const char **q, **k; /* queries and keys of a qkv tensor once rotated: [batch, heads, positions, head width] */
     bool *image;         /* is the tensor channels-first? */
+    float **row;         /* values of tensors that hold none of the image */
     float *positions;    /* position rows for this image size */
     tn_error *err;
 } emitter;
@@ -47,16 +50,20 @@ static const char *vector(emitter *e, int slot)
     return onnx_constant(e, slot, 1, (int64_t[]){(int64_t)SLOT(e, slot)->rows * SLOT(e, slot)->cols});
 }
 
+/* One value for each channel of a map. */
+static const char *channels(emitter *e, int slot)
+{
+    return onnx_constant(e, slot, 3, (int64_t[]){(int64_t)SLOT(e, slot)->rows * SLOT(e, slot)->cols, 1, 1});
+}
+
 static const char *reshape(emitter *e, const char *x, int n, const int64_t *shape)
 {
-    return tn_onnx_node(e->o, "Reshape", x, tn_onnx_ints(e->o, "shape", shape, n), NULL, NULL);
+    return tn_onnx_reshape(e->o, x, n, shape);
 }
 
 static const char *transpose(emitter *e, const char *x, int n, const int64_t *perm)
 {
-    const char *y = tn_onnx_node(e->o, "Transpose", x, NULL, NULL, NULL);
-    tn_onnx_list(e->o, "perm", perm, n);
-    return y;
+    return tn_onnx_transpose(e->o, x, n, perm);
 }
 
 static const char *scalar(emitter *e, float v)
@@ -71,8 +78,7 @@ static const char *op2(emitter *e, const char *op, const char *a, const char *b)
 
 static const char *slice(emitter *e, const char *x, int64_t axis, int64_t from, int64_t to)
 {
-    const char *a = tn_onnx_ints(e->o, "from", &from, 1), *b = tn_onnx_ints(e->o, "to", &to, 1);
-    return tn_onnx_node(e->o, "Slice", x, a, b, tn_onnx_ints(e->o, "axis", &axis, 1));
+    return tn_onnx_slice(e->o, x, axis, from, to);
 }
 
 /* ---- linear layers, adapters merged ---- */
@@ -154,13 +160,17 @@ static int onnx_linear(emitter *e, const tn_gnode *n)
 
 /* ---- tokens ---- */
 
+/* A map whose channels are the pixels of a patch. */
 static int onnx_patchify(emitter *e, const tn_gnode *n)
 {
     const tn_attr_patchify *a = &n->a.patchify;
-    const int64_t p = a->patch, gh = a->height / p, gw = a->width / p;
-    const char *x = reshape(e, "pixel_values", 6, (int64_t[]){-1, 3, gh, p, gw, p});
-    x = transpose(e, x, 6, (int64_t[]){0, 2, 4, 1, 3, 5});
-    e->name[n->out[0]] = reshape(e, x, 3, (int64_t[]){-1, gh * gw, 3 * p * p});
+    const int64_t p = a->patch, gh = a->height / p, gw = a->width / p, channels = 3 * (int64_t)a->frames;
+    const char *x = "pixel_values";
+    if (a->height % p) x = slice(e, x, 2, 0, gh * p);
+    if (a->width % p) x = slice(e, x, 3, 0, gw * p);
+    x = transpose(e, reshape(e, x, 6, (int64_t[]){-1, channels, gh, p, gw, p}), 6, (int64_t[]){0, 1, 3, 5, 2, 4});
+    e->name[n->out[0]] = reshape(e, x, 4, (int64_t[]){-1, channels * p * p, gh, gw});
+    e->image[n->out[0]] = true;
     return e->err->status;
 }
 
@@ -186,7 +196,7 @@ static int onnx_tokens(emitter *e, const tn_gnode *n)
     for (int c = 0; !rc && c < D; c++) head[c] = cls[c] + (pos ? pos[c] : 0);
     if (!rc && R) memcpy(head + D, reg, sizeof *reg * (size_t)R * (size_t)D);
     if (!rc) {
-        const char *x = e->name[n->in[0]];
+        const char *x = transpose(e, reshape(e, e->name[n->in[0]], 3, (int64_t[]){0, D, P}), 3, (int64_t[]){0, 2, 1});
         if (pos) x = op2(e, "Add", x, tn_onnx_floats(e->o, "positions", pos + D, 2, (int64_t[]){P, D}));
         const char *batch = tn_onnx_node(e->o, "Shape", x, NULL, NULL, NULL);
         tn_onnx_int(e->o, "start", 0);
@@ -205,9 +215,14 @@ static int onnx_tokens(emitter *e, const tn_gnode *n)
 
 static int onnx_layernorm(emitter *e, const tn_gnode *n)
 {
-    e->name[n->out[0]] = tn_onnx_node(e->o, "LayerNormalization", e->name[n->in[0]], vector(e, n->w[0]), vector(e, n->w[1]), NULL);
+    const bool image = e->image[n->in[0]];
+    const char *x = e->name[n->in[0]];
+    if (image) x = transpose(e, x, 4, (int64_t[]){0, 2, 3, 1});
+    x = tn_onnx_node(e->o, "LayerNormalization", x, vector(e, n->w[0]), vector(e, n->w[1]), NULL);
     tn_onnx_int(e->o, "axis", -1);
     tn_onnx_float(e->o, "epsilon", n->a.layernorm.eps);
+    e->name[n->out[0]] = image ? transpose(e, x, 4, (int64_t[]){0, 3, 1, 2}) : x;
+    e->image[n->out[0]] = image;
     return e->err->status;
 }
 
@@ -264,6 +279,52 @@ static int onnx_attention(emitter *e, const tn_gnode *n)
     return e->err->status;
 }
 
+/* ---- features of several levels ---- */
+
+static int onnx_levels_join(emitter *e, const tn_gnode *n)
+{
+    const tn_levels *l = &n->a.levels_join;
+    const char *x[TN_MAX_LEVELS];
+    for (int i = 0; i < l->n; i++) {
+        x[i] = e->name[n->in[i]];
+        if (!e->image[n->in[i]]) continue;
+        x[i] = reshape(e, x[i], 3, (int64_t[]){-1, e->g.t[n->in[i]].cols, (int64_t)l->h[i] * l->w[i]});
+        x[i] = transpose(e, x[i], 3, (int64_t[]){0, 2, 1});
+    }
+    e->name[n->out[0]] = tn_onnx_concat(e->o, x, l->n, 1);
+    return e->err->status;
+}
+
+/* Positions and the levels' rows, added up here. */
+static int onnx_level_positions(emitter *e, const tn_gnode *n)
+{
+    const tn_levels *l = &n->a.level_positions;
+    const tn_gtensor *pos = &e->g.t[n->in[0]];
+    const size_t D = (size_t)pos->cols;
+    float *embed = onnx_values(e, n->w[0]), *sum = embed ? malloc(sizeof *sum * (size_t)pos->rows * D) : NULL, *to = sum;
+    if (embed && !sum) tn_oom(e->err);
+    for (int i = 0; sum && i < l->n; i++)
+        for (size_t k = 0; k < (size_t)(l->h[i] * l->w[i]) * D; k++, to++) *to = pos->host[to - sum] + embed[(size_t)i * D + k % D];
+    if (sum) e->name[n->out[0]] = tn_onnx_floats(e->o, "positions", sum, 2, (int64_t[]){pos->rows, pos->cols});
+    free(embed);
+    free(sum);
+    return e->err->status;
+}
+
+static int onnx_add_positions(emitter *e, const tn_gnode *n)
+{
+    e->name[n->out[0]] = op2(e, "Add", e->name[n->in[0]], e->name[n->in[1]]);
+    return e->err->status;
+}
+
+static int onnx_deform_attention(emitter *e, const tn_gnode *n)
+{
+    const tn_attr_deform *a = &n->a.deform_attention;
+    const char *o = tn_onnx_deform(e->o, a, e->g.t[n->in[0]].cols, e->name[n->in[0]], e->name[n->in[1]]);
+    e->name[n->out[0]] = o;
+    return o ? e->err->status : tn_oom(e->err);
+}
+
 /* ---- both ---- */
 
 static const char *activated(emitter *e, tn_fn fn, const char *x)
@@ -294,7 +355,7 @@ static int onnx_glu(emitter *e, const tn_gnode *n)
 static int onnx_residual(emitter *e, const tn_gnode *n)
 {
     const char *y = e->name[n->in[1]];
-    if (n->w[0] >= 0) y = op2(e, "Mul", y, vector(e, n->w[0]));
+    if (n->w[0] >= 0) y = op2(e, "Mul", y, e->image[n->in[1]] ? channels(e, n->w[0]) : vector(e, n->w[0]));
     e->name[n->out[0]] = op2(e, "Add", e->name[n->in[0]], y);
     e->image[n->out[0]] = e->image[n->in[0]];
     return e->err->status;
@@ -304,18 +365,25 @@ static int onnx_residual(emitter *e, const tn_gnode *n)
 
 static int onnx_grid(emitter *e, const tn_gnode *n)
 {
-    const tn_model *m = e->e->model;
-    const int64_t C = e->g.t[n->out[0]].cols, gh = m->image_h / m->vit.patch, gw = m->image_w / m->vit.patch;
+    const int64_t C = e->g.t[n->out[0]].cols, gh = n->a.grid.h, gw = n->a.grid.w;
     const char *x = slice(e, e->name[n->in[0]], 1, n->a.grid.skip, n->a.grid.skip + gh * gw);
     e->name[n->out[0]] = transpose(e, reshape(e, x, 4, (int64_t[]){-1, gh, gw, C}), 4, (int64_t[]){0, 3, 1, 2});
     e->image[n->out[0]] = true;
     return e->err->status;
 }
 
+/* What Resize multiplies a side by; never so little that it rounds down to fewer than `out`. */
+static float factor_of(int in, int out)
+{
+    float f = (float)out / (float)in;
+    while ((int)floor((double)in * (double)f) < out) f = nextafterf(f, INFINITY);
+    return f;
+}
+
 static int onnx_bilinear(emitter *e, const tn_gnode *n)
 {
     const tn_attr_resize *a = &n->a.bilinear;
-    const float f[] = {1, 1, (float)a->out_h / (float)a->in_h, (float)a->out_w / (float)a->in_w};
+    const float f[] = {1, 1, factor_of(a->in_h, a->out_h), factor_of(a->in_w, a->out_w)};
     e->name[n->out[0]] =
         tn_onnx_node(e->o, "Resize", e->name[n->in[0]], "", tn_onnx_floats(e->o, "scales", f, 1, (int64_t[]){4}), NULL);
     tn_onnx_string(e->o, "mode", "linear");
@@ -324,13 +392,90 @@ static int onnx_bilinear(emitter *e, const tn_gnode *n)
     return e->err->status;
 }
 
+/* The adapter beside a convolution's weight as a part of a linear layer has it; a -1: there is none. */
+static tn_gpart adapter_of(const tn_model *m, int weight)
+{
+    const tn_slot *s = &m->slots[weight];
+    tn_gpart p = {.w = weight, .bias = tn_model_beside(m, s, "bias"), .a = tn_model_beside(m, s, "lora_A.weight")};
+    if (p.a < 0) return p;
+    p.b = tn_model_beside(m, s, "lora_B.weight"), p.m = tn_model_beside(m, s, "lora_magnitude_vector");
+    p.r = m->slots[p.a].rows, p.scale = m->slots[p.a].lora_scale;
+    return p;
+}
+
+/* Is the slot an adapter's that has gone into the weight beside it? Not beside a convolution of several groups. */
+static bool went_into_weight(const emitter *e, int slot)
+{
+    char name[200];
+    const char *part = strstr(SLOT(e, slot)->name, ".lora_");
+    if (!part) return false;
+    snprintf(name, sizeof name, "%.*s.weight", (int)(part - SLOT(e, slot)->name), SLOT(e, slot)->name);
+    return tn_slot_groups(SLOT(e, tn_model_slot(e->e->model, name))) == 1;
+}
+
+/* The kernel with its adapter in it, and the bias that a DoRA node would bring. */
+static const char *merged_kernel(emitter *e, const tn_gpart *p, const int64_t *dims, int *bias)
+{
+    const tn_slot *s = SLOT(e, p->w);
+    float *v = onnx_values(e, p->w);
+    const char *name = v && !merge_adapter(e, p, v, s->rows, s->cols) ? tn_onnx_floats(e->o, s->name, v, 4, dims) : NULL;
+    free(v);
+    *bias = p->bias;
+    return name;
+}
+
+/* Does a Resize of opset 17 (asymmetric, floor), which divides by the factor, take each of `out` from the pixel that PyTorch does,
+ * which multiplies by s? */
+static bool same_nearest(int in, int out, float s)
+{
+    const float factor = factor_of(in, out);
+    bool same = true;
+    for (int i = 0; i < out; i++)
+        same &= TN_MIN((int)floorf((float)i * s), in - 1) == TN_MIN((int)floorf((float)i / factor), in - 1);
+    return same;
+}
+
+/* x by an index for each of `out` along an axis. */
+static const char *gathered(emitter *e, const char *x, int axis, int in, int out, float s)
+{
+    int64_t *from = malloc(sizeof *from * (size_t)out);
+    if (!from) tn_oom(e->err);
+    for (int i = 0; from && i < out; i++) from[i] = TN_MIN((int)floorf((float)i * s), in - 1);
+    const char *y = from ? op2(e, "Gather", x, tn_onnx_ints(e->o, "nearest", from, out)) : "";
+    if (from) tn_onnx_int(e->o, "axis", axis);
+    free(from);
+    return y;
+}
+
+static int onnx_upsample_add(emitter *e, const tn_gnode *n)
+{
+    const tn_attr_resize *a = &n->a.upsample_add;
+    const float f[] = {1, 1, factor_of(a->in_h, a->out_h), factor_of(a->in_w, a->out_w)};
+    const char *z = e->name[n->in[1]];
+    if (same_nearest(a->in_h, a->out_h, a->sy) && same_nearest(a->in_w, a->out_w, a->sx)) {
+        z = tn_onnx_node(e->o, "Resize", z, "", tn_onnx_floats(e->o, "scales", f, 1, (int64_t[]){4}), NULL);
+        tn_onnx_string(e->o, "mode", "nearest");
+        tn_onnx_string(e->o, "coordinate_transformation_mode", "asymmetric");
+        tn_onnx_string(e->o, "nearest_mode", "floor");
+    } else {
+        z = gathered(e, z, 2, a->in_h, a->out_h, a->sy);
+        z = gathered(e, z, 3, a->in_w, a->out_w, a->sx);
+    }
+    e->name[n->out[0]] = op2(e, "Add", e->name[n->in[0]], z);
+    e->image[n->out[0]] = true;
+    return e->err->status;
+}
+
 static int onnx_conv(emitter *e, const tn_gnode *n)
 {
+    if (went_into_weight(e, n->w[0])) return 0;
     const tn_slot *s = SLOT(e, n->w[0]);
     const tn_attr_conv *a = &n->a.conv;
     const int64_t dims[] = {s->shape[0], s->shape[1], s->shape[2], s->shape[3]}, p = a->pad;
-    const char *w = onnx_constant(e, n->w[0], 4, dims), *bias = n->w[1] >= 0 ? vector(e, n->w[1]) : NULL;
-    e->name[n->out[0]] = tn_onnx_node(e->o, "Conv", e->name[n->in[0]], w, bias, NULL);
+    const tn_gpart beside = adapter_of(e->e->model, n->w[0]);
+    int b = n->w[1];
+    const char *w = beside.a >= 0 && a->groups == 1 ? merged_kernel(e, &beside, dims, &b) : onnx_constant(e, n->w[0], 4, dims);
+    e->name[n->out[0]] = tn_onnx_node(e->o, "Conv", e->name[n->in[0]], w, b >= 0 ? vector(e, b) : NULL, NULL);
     tn_onnx_list(e->o, "pads", (int64_t[]){p, p, p, p}, 4);
     tn_onnx_list(e->o, "kernel_shape", (int64_t[]){a->kernel, a->kernel}, 2);
     tn_onnx_list(e->o, "strides", (int64_t[]){a->stride, a->stride}, 2);
@@ -339,10 +484,65 @@ static int onnx_conv(emitter *e, const tn_gnode *n)
     return e->err->status;
 }
 
+/* y + (scale B) t where the adapter stands beside, else y. */
+static int onnx_adapt(emitter *e, const tn_gnode *n)
+{
+    const tn_gpart *p = &n->part[0];
+    const tn_slot *b = SLOT(e, p->b);
+    const char *y = e->name[n->in[0]];
+    if (!went_into_weight(e, p->b)) {
+        float *v = onnx_values(e, p->b);
+        for (int i = 0; v && i < b->rows * b->cols; i++) v[i] *= p->scale;
+        const char *w = v ? tn_onnx_floats(e->o, b->name, v, 4, (int64_t[]){b->rows, b->cols, 1, 1}) : NULL;
+        free(v);
+        const char *up = tn_onnx_node(e->o, "Conv", e->name[n->in[1]], w, NULL, NULL);
+        tn_onnx_int(e->o, "group", n->a.adapt.groups);
+        y = op2(e, "Add", y, up);
+    }
+    e->name[n->out[0]] = y;
+    e->image[n->out[0]] = true;
+    return e->err->status;
+}
+
+/* A row through an affine map, worked out here. */
+static int onnx_affine_row(emitter *e, const tn_gnode *n)
+{
+    const tn_attr_row *a = &n->a.affine_row;
+    const tn_slot *s = SLOT(e, n->w[0]);
+    const bool slots = n->in[0] < 0;
+    float *v = slots ? onnx_values(e, n->w[2]) : e->row[n->in[0]], *k = slots ? onnx_values(e, n->w[3]) : NULL;
+    float *w = onnx_values(e, n->w[0]), *b = n->w[1] >= 0 ? onnx_values(e, n->w[1]) : NULL;
+    float *out = e->row[n->out[0]] = calloc((size_t)s->cols + 1, sizeof *out);
+    if (!e->err->status && !out) tn_oom(e->err);
+    if (!e->err->status) {
+        tn_matmul_add(out, 1, v + a->first, w, 1, s->rows, s->cols);
+        if (b) tn_matmul_add(out + s->cols, 1, v + a->first, b, 1, s->rows, 1);
+        if (a->constant) out[s->cols] += slots ? k[0] : v[e->g.t[n->in[0]].cols - 1];
+    }
+    if (slots) free(v);
+    free(k);
+    free(w);
+    free(b);
+    return e->err->status;
+}
+
+static int onnx_conv_one(emitter *e, const tn_gnode *n)
+{
+    const tn_attr_conv *a = &n->a.conv_one;
+    const int64_t dims[] = {1, e->g.t[n->in[0]].cols, a->kernel, a->kernel}, one = 1, p = a->pad;
+    const float *row = e->row[n->in[1]];
+    const char *w = tn_onnx_floats(e->o, "row", row, 4, dims);
+    const char *b = tn_onnx_floats(e->o, "bias", row + dims[1] * a->kernel * a->kernel, 1, &one);
+    e->name[n->out[0]] = tn_onnx_node(e->o, "Conv", e->name[n->in[0]], w, b, NULL);
+    tn_onnx_list(e->o, "pads", (int64_t[]){p, p, p, p}, 4);
+    e->image[n->out[0]] = true;
+    return e->err->status;
+}
+
 /* GroupNorm is an instance norm over groups (GroupNormalization itself came with opset 18). */
 static void group_norm(emitter *e, const tn_gnode *n)
 {
-    const int64_t C = e->g.t[n->in[0]].cols, G = n->a.norm2d.groups;
+    const int64_t G = n->a.norm2d.groups;
     float ones[64], zeros[64] = {0};
     for (int i = 0; i < 64; i++) ones[i] = 1;
     const char *x = e->name[n->in[0]], *shape = tn_onnx_node(e->o, "Shape", x, NULL, NULL, NULL);
@@ -351,8 +551,7 @@ static void group_norm(emitter *e, const tn_gnode *n)
                      tn_onnx_floats(e->o, "zeros", zeros, 1, &G), NULL);
     tn_onnx_float(e->o, "epsilon", 1e-5f);
     y = op2(e, "Reshape", y, shape);
-    const int64_t dims[] = {C, 1, 1};
-    e->name[n->out[0]] = op2(e, "Add", op2(e, "Mul", y, onnx_constant(e, n->w[0], 3, dims)), onnx_constant(e, n->w[1], 3, dims));
+    e->name[n->out[0]] = op2(e, "Add", op2(e, "Mul", y, channels(e, n->w[0])), channels(e, n->w[1]));
 }
 
 static int onnx_norm2d(emitter *e, const tn_gnode *n)
@@ -366,6 +565,21 @@ static int onnx_norm2d(emitter *e, const tn_gnode *n)
         tn_onnx_float(e->o, "epsilon", 1e-5f);
         e->name[n->out[0]] = y;
     }
+    e->image[n->out[0]] = true;
+    return e->err->status;
+}
+
+static int onnx_grn(emitter *e, const tn_gnode *n)
+{
+    const char *x = e->name[n->in[0]], *norm = tn_onnx_node(e->o, "ReduceL2", x, NULL, NULL, NULL);
+    tn_onnx_list(e->o, "axes", (int64_t[]){2, 3}, 2);
+    tn_onnx_int(e->o, "keepdims", 1);
+    const char *mean = tn_onnx_node(e->o, "ReduceMean", norm, NULL, NULL, NULL);
+    tn_onnx_list(e->o, "axes", (int64_t[]){1}, 1);
+    tn_onnx_int(e->o, "keepdims", 1);
+    const char *beside = op2(e, "Div", norm, op2(e, "Add", mean, scalar(e, 1e-6f)));
+    const char *y = op2(e, "Add", op2(e, "Mul", op2(e, "Mul", x, beside), channels(e, n->w[0])), channels(e, n->w[1]));
+    e->name[n->out[0]] = op2(e, "Add", y, x);
     e->image[n->out[0]] = true;
     return e->err->status;
 }
@@ -397,7 +611,11 @@ static int merged(emitter *e, const tn_gnode *n)
 
 static int onnx_dora(emitter *e, const tn_gnode *n)
 {
+    if (tn_slot_groups(SLOT(e, n->part[0].w)) > 1)
+        return tn_fail(e->err, TN_ERR_ARGUMENT, "DoRA beside '%s', a convolution of several groups, has no ONNX form",
+                       SLOT(e, n->part[0].w)->name);
     e->name[n->out[0]] = e->name[n->in[0]];
+    e->image[n->out[0]] = e->image[n->in[0]];
     return e->err->status;
 }
 
@@ -428,7 +646,13 @@ static void properties(emitter *e)
     tn_onnx_property(e->o, "input",
                      "pixel_values: RGB / 255, resized as Pillow's BILINEAR, then (x - mean) / std with mean 0.485 0.456 "
                      "0.406 and std 0.229 0.224 0.225 where normalize is imagenet");
-    tn_onnx_property(e->o, "output", !strcmp(s->training.loss, "focal") ? "heatmap: logits" : "heatmap: peak 1 at the ball");
+    char frames[160];
+    const int n = e->e->model->frames;
+    const char *heats = e->e->model->heats > 1 ? "all of them" : "the last";
+    if (n > 1)
+        snprintf(frames, sizeof frames, "%d of a clip side by side in the channels, the oldest first; heatmap: of %s", n, heats);
+    tn_onnx_property(e->o, "frames", n > 1 ? frames : "1");
+    tn_onnx_property(e->o, "output", tn_loss_logits(s->training.loss) ? "heatmap: logits" : "heatmap: peak 1 at the ball");
 }
 
 static int export_graph(emitter *e, const char *path)
@@ -441,9 +665,10 @@ static int export_graph(emitter *e, const char *path)
     e->q = calloc(n, sizeof *e->q);
     e->k = calloc(n, sizeof *e->k);
     e->image = calloc(n, 1);
+    e->row = calloc(n, sizeof *e->row);
     e->o = tn_onnx_new();
-    if (!e->name || !e->q || !e->k || !e->image || !e->o) return tn_oom(e->err);
-    tn_onnx_port(e->o, true, "pixel_values", 4, (int64_t[]){-1, 3, m->image_h, m->image_w});
+    if (!e->name || !e->q || !e->k || !e->image || !e->row || !e->o) return tn_oom(e->err);
+    tn_onnx_port(e->o, true, "pixel_values", 4, (int64_t[]){-1, 3 * (int64_t)m->frames, m->image_h, m->image_w});
     int rc = 0;
     for (int i = 0; !rc && i < e->g.n_n; i++) {
         rc = tn_watch_tell(&e->e->watch, TN_PHASE_EXPORTING, tn_opcode_name(e->g.n[i].op), i, e->g.n_n, e->err);
@@ -451,7 +676,7 @@ static int export_graph(emitter *e, const char *path)
     }
     TN_TRY(rc);
     tn_onnx_rename(e->o, e->name[e->g.heat], "heatmap");
-    tn_onnx_port(e->o, false, "heatmap", 4, (int64_t[]){-1, 1, m->heat_h, m->heat_w});
+    tn_onnx_port(e->o, false, "heatmap", 4, (int64_t[]){-1, m->heats, m->heat_h, m->heat_w});
     properties(e);
     return tn_onnx_write(e->o, path, e->err);
 }
@@ -462,6 +687,8 @@ int tn_export_onnx(tn_engine *engine, const char *path, tn_error *err)
     emitter e = {.e = engine, .err = err};
     int rc = export_graph(&e, path);
     tn_onnx_free(e.o);
+    for (int i = 0; e.row && i < e.g.n_t; i++) free(e.row[i]);
+    free(e.row);
     tn_graph_free(&e.g);
     free(e.name);
     free(e.q);

@@ -220,6 +220,32 @@ void tn_onnx_list(tn_onnx *o, const char *name, const int64_t *v, int n)
     a->ints = copy;
 }
 
+const char *tn_onnx_reshape(tn_onnx *o, const char *x, int n, const int64_t *shape)
+{
+    return tn_onnx_node(o, "Reshape", x, tn_onnx_ints(o, "shape", shape, n), NULL, NULL);
+}
+
+const char *tn_onnx_transpose(tn_onnx *o, const char *x, int n, const int64_t *perm)
+{
+    const char *y = tn_onnx_node(o, "Transpose", x, NULL, NULL, NULL);
+    tn_onnx_list(o, "perm", perm, n);
+    return y;
+}
+
+const char *tn_onnx_slice(tn_onnx *o, const char *x, int64_t axis, int64_t from, int64_t to)
+{
+    const char *a = tn_onnx_ints(o, "from", &from, 1), *b = tn_onnx_ints(o, "to", &to, 1);
+    return tn_onnx_node(o, "Slice", x, a, b, tn_onnx_ints(o, "axis", &axis, 1));
+}
+
+const char *tn_onnx_concat(tn_onnx *o, const char *const *x, int n, int64_t axis)
+{
+    const char *y = tn_onnx_node(o, "Concat", x[0], NULL, NULL, NULL);
+    for (int i = 1; i < n; i++) tn_onnx_input(o, x[i]);
+    tn_onnx_int(o, "axis", axis);
+    return y;
+}
+
 /* ---- ports, properties, file ---- */
 
 void tn_onnx_port(tn_onnx *o, bool input, const char *name, int n_dims, const int64_t *dims)

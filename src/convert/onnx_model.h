@@ -14,8 +14,13 @@ const char *tn_onnx_floats(tn_onnx *o, const char *stem, const float *v, int n_d
 const char *tn_onnx_ints(tn_onnx *o, const char *stem, const int64_t *v, int n);
 /** A node with up to 4 inputs (NULL ends them) and one output, which is named and returned. */
 const char *tn_onnx_node(tn_onnx *o, const char *op, const char *a, const char *b, const char *c, const char *d);
-/** A fifth input of the node made last. */
+/** A further input of the node made last. */
 void tn_onnx_input(tn_onnx *o, const char *name);
+/** Nodes that are wanted often: x as another shape, its axes in another order, entries [from, to) along an axis, several joined. */
+const char *tn_onnx_reshape(tn_onnx *o, const char *x, int n, const int64_t *shape);
+const char *tn_onnx_transpose(tn_onnx *o, const char *x, int n, const int64_t *perm);
+const char *tn_onnx_slice(tn_onnx *o, const char *x, int64_t axis, int64_t from, int64_t to);
+const char *tn_onnx_concat(tn_onnx *o, const char *const *x, int n, int64_t axis);
 /** Gives the output `from` of some node another name. */
 void tn_onnx_rename(tn_onnx *o, const char *from, const char *to);
 /** Attributes of, and further outputs for, the node made last. */

@@ -35,18 +35,16 @@ static int set_aside(const clip_task *t, tn_label_kind kind, int line, const cha
 }
 
 /* Room doubles: a data set has as many frames as fit on a disk. */
-static int clip_append(const clip_task *t, tn_frame f, tn_error *err)
+static int clip_append(tn_frame **list, int *n, tn_frame f, tn_error *err)
 {
-    tn_dataset *d = t->d;
-    tn_frame *v = d->f;
-    if (f.path && !(d->n & (d->n - 1))) v = realloc(d->f, sizeof *v * (size_t)(d->n ? 2 * d->n : 1));
-    if (v) d->f = v;
+    tn_frame *v = *list;
+    if (f.path && !(*n & (*n - 1))) v = realloc(*list, sizeof *v * (size_t)(*n ? 2 * *n : 1));
+    if (v) *list = v;
     if (!f.path || !v) {
         free(f.path);
         return tn_oom(err);
     }
-    v[d->n++] = f;
-    t->clip->n++;
+    v[(*n)++] = f;
     return 0;
 }
 
@@ -66,8 +64,10 @@ static int clip_frame(const clip_task *t, const tn_label_row *r, char *path, int
         free(path);
         return set_aside(t, TN_LABEL_OUTSIDE, line, why, err);
     }
-    const tn_frame f = {path, r->visibility > 0, r->visibility, r->placed ? r->x : 0, r->placed ? r->y : 0};
-    return clip_append(t, f, err);
+    const tn_frame f = {path, r->visibility > 0, r->visibility, r->placed ? r->x : 0, r->placed ? r->y : 0, w, h};
+    TN_TRY(clip_append(&t->d->f, &t->d->n, f, err));
+    t->clip->n++;
+    return 0;
 }
 
 static int clip_row(const clip_task *t, const tn_label_columns *columns, const tn_csv *record, tn_error *err)
@@ -79,7 +79,7 @@ static int clip_row(const clip_task *t, const tn_label_columns *columns, const t
     if (bad) return set_aside(t, kind, record->line, bad, err);
     bool several;
     tn_frame_file *file = tn_frame_files_find(&t->files, r.name, &several);
-    if (!file || file->labelled) {
+    if (!file || file->frame >= 0) {
         snprintf(why, sizeof why,
                  file      ? "the frame '%s' has a row above"
                  : several ? "several frames have the number '%s'; name the file"
@@ -89,8 +89,8 @@ static int clip_row(const clip_task *t, const tn_label_columns *columns, const t
     }
     char *path = tn_path(t->dir, file->name);
     if (!path) return tn_oom(err);
-    const int before = t->clip->n, rc = clip_frame(t, &r, path, record->line, err);
-    file->labelled = t->clip->n > before;
+    const int next = t->d->n, rc = clip_frame(t, &r, path, record->line, err);
+    if (t->d->n > next) file->frame = next;
     return rc;
 }
 
@@ -109,6 +109,34 @@ static int clip_rows(const clip_task *t, char *text, size_t len, tn_error *err)
         row = true;
     } while (tn_csv_next(&csv));
     return 0;
+}
+
+static int in_natural_order(const void *a, const void *b)
+{
+    return tn_natural((*(tn_frame_file *const *)a)->name, (*(tn_frame_file *const *)b)->name);
+}
+
+/* The clip's frames one after another, whatever order their rows are in: pictures without a label that counts stand between. */
+static int clip_order(const clip_task *t, tn_error *err)
+{
+    const tn_frame_files *f = &t->files;
+    tn_dataset *d = t->d;
+    tn_dataset_clip *c = t->clip;
+    tn_frame_file **v = malloc(sizeof *v * (size_t)(f->n + 1));
+    c->in_time = malloc(sizeof *c->in_time * (size_t)(f->n + 1));
+    int n = 0, rc = v && c->in_time ? 0 : tn_oom(err);
+    for (int i = 0; !rc && i < f->n; i++)
+        if (f->v[i].frame >= 0 || tn_image_named(f->v[i].name)) v[n++] = &f->v[i];
+    if (!rc) qsort(v, (size_t)n, sizeof(tn_frame_file *), in_natural_order);
+    for (int i = 0; !rc && i < n; i++) {
+        if (v[i]->frame < 0) {
+            const tn_frame other = {.path = tn_path(t->dir, v[i]->name)};
+            rc = clip_append(&d->other, &d->n_other, other, err);
+        }
+        c->in_time[c->n_in_time++] = v[i]->frame < 0 ? -d->n_other : v[i]->frame;
+    }
+    free(v);
+    return rc;
 }
 
 /* Begins a clip at the data set's end. */
@@ -135,6 +163,7 @@ int tn_labels_read(tn_dataset *d, const char *name, const char *dir, const char 
     if (!rc) {
         t.clip->pictures = t.files.pictures;
         rc = clip_rows(&t, text, len, err);
+        if (!rc) rc = clip_order(&t, err);
         tn_frame_files_free(&t.files);
     }
     free(text);

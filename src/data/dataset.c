@@ -27,13 +27,18 @@ int tn_frame_read(tn_image_reader *r, const tn_image *out, int *w, int *h, const
 void tn_dataset_free(tn_dataset *d)
 {
     for (int i = 0; i < d->n; i++) free(d->f[i].path);
+    for (int i = 0; i < d->n_other; i++) free(d->other[i].path);
     for (int i = 0; i < d->n_clips; i++) {
         for (int k = 0; k < TN_LABEL_KINDS; k++) free(d->clips[i].aside[k].file);
         free(d->clips[i].name);
         free(d->clips[i].file);
+        free(d->clips[i].in_time);
     }
     free(d->f);
+    free(d->other);
     free(d->clips);
+    free(d->w.frame);
+    free(d->w.label);
     *d = (tn_dataset){0};
 }
 

@@ -12,7 +12,15 @@ typedef struct tn_frame {
     bool visible;
     int visibility; /* as the label has it, 0 to 3 */
     double x, y;    /* ball, pixels of the stored image */
+    int w, h;       /* of that, as its header has them */
 } tn_frame;
+
+/** Windows of frames as samples (windows.h); n 0: every labelled frame is a sample of its own. */
+typedef struct tn_windows {
+    int length, answers, n;
+    int *frame; /* [n, length], oldest first, as tn_dataset_frame takes them; owned */
+    int *label; /* [n, answers] labelled frames; -1: no label counts there; owned */
+} tn_windows;
 
 /** Rows that are set aside for one reason; `rows` 0: none. */
 typedef struct tn_set_aside {
@@ -25,15 +33,26 @@ typedef struct tn_dataset_clip {
     char *name, *file; /* "game/clip"; its labels; owned */
     int first, n;      /* its frames in the data set */
     int pictures;      /* in its folder */
+    int *in_time;      /* [n_in_time] its labelled frames and the pictures between them, as tn_dataset_frame takes them; owned */
+    int n_in_time;
     tn_set_aside aside[TN_LABEL_KINDS];
 } tn_dataset_clip;
 
 typedef struct tn_dataset {
-    tn_frame *f;
+    tn_frame *f; /* labelled */
     int n;
+    tn_frame *other; /* pictures without a label that counts, of which only the path is known */
+    int n_other;
     tn_dataset_clip *clips;
     int n_clips;
+    tn_windows w; /* what samples are (windows.h) */
 } tn_dataset;
+
+/** i: 0 to n - 1 is a labelled frame, below 0 the other one ~i. */
+static inline const tn_frame *tn_dataset_frame(const tn_dataset *d, int i)
+{
+    return i < 0 ? &d->other[~i] : &d->f[i];
+}
 
 /**
  * Reads every clip of the games. A missing game is warned about; rows that cannot be used are set aside and told of in one

@@ -46,7 +46,7 @@ int tn_frame_files_read(tn_frame_files *f, const char *dir, tn_error *err)
     if (!rc && (!f->v || !f->numbered)) rc = tn_oom(err);
     for (int i = 0; !rc && i < names.n; i++) {
         if (names.v[i][0] == '.') continue; /* hidden, as the ._ files are that macOS leaves */
-        f->v[f->n++] = (tn_frame_file){names.v[i], picture_number(names.v[i]), false};
+        f->v[f->n++] = (tn_frame_file){names.v[i], picture_number(names.v[i]), -1};
         f->pictures += tn_image_named(names.v[i]);
         names.v[i] = NULL; /* taken over */
     }

@@ -7,7 +7,7 @@
 typedef struct tn_frame_file {
     char *name;
     long long number; /* the digits that a picture's name ends with before its extension: 12 of frame_000012.jpg; -1: none */
-    bool labelled;    /* the caller's */
+    int frame;        /* the caller's; -1 at first */
 } tn_frame_file;
 
 typedef struct tn_frame_files {

@@ -1,4 +1,5 @@
 #include "loader.h"
+#include "frame_cache.h"
 #include "machine.h"
 #include "numeric.h"
 #include "scope.h"
@@ -17,31 +18,25 @@ typedef struct {
 } slot;
 
 typedef struct {
-    uint8_t *rgb;
-    int stored_w, stored_h; /* of the image in its file: labels refer to it */
-} kept;
-
-typedef struct {
     pthread_t thread;
     tn_loader *l;
     tn_image_reader *reader;
+    tn_vary_room room;
 } hand;
 
 struct tn_loader {
     const tn_dataset *d;
     tn_prep prep;
-    int batch, n_threads, n_slots;
+    int batch, n_threads, n_slots, frames, answers; /* frames and answers of a sample */
+    tn_frame_cache *cache;
     hand *hands; /* [n_threads] */
     pthread_mutex_t lock;
     pthread_cond_t work, ready;
     bool stop;
     slot *slots;
-    int *order, n_order, before, epoch; /* before: frames of the pass that went before the order */
+    int *order, n_order, before, epoch; /* before: samples of the pass that went before the order */
     long long next_sample, next_out;    /* next sample to take; next batch to hand out */
     int busy;
-    kept *kept; /* [d->n] what is known of frames that were read; the first n_kept stay, so that no timing decides which */
-    int n_kept;
-    bool blind; /* sizes are enough */
     size_t frame_bytes;
 };
 
@@ -56,71 +51,44 @@ void tn_shuffle(int *order, int n, uint64_t seed, int epoch)
     }
 }
 
-/* Copies frame i, when it is kept already (and wanted), and the size of its stored image. */
-static bool kept_frame(tn_loader *l, int i, uint8_t *rgb, int *stored_w, int *stored_h)
-{
-    pthread_mutex_lock(&l->lock);
-    const kept k = l->kept[i];
-    const bool blind = l->blind && k.stored_w;
-    pthread_mutex_unlock(&l->lock);
-    if (k.rgb && !blind) memcpy(rgb, k.rgb, l->frame_bytes); /* written once, freed with the loader */
-    *stored_w = k.stored_w, *stored_h = k.stored_h;
-    return k.rgb || blind;
-}
-
-/* Another worker may have decoded the same frame meanwhile. Memory that is not there is no failure: the frame is decoded again. */
-static void keep_frame(tn_loader *l, int i, const tn_image *im, int stored_w, int stored_h)
-{
-    uint8_t *copy = i < l->n_kept ? malloc(l->frame_bytes) : NULL;
-    if (copy) memcpy(copy, im->rgb, l->frame_bytes);
-    pthread_mutex_lock(&l->lock);
-    kept *k = &l->kept[i];
-    k->stored_w = stored_w, k->stored_h = stored_h;
-    if (!k->rgb) {
-        k->rgb = copy;
-        copy = NULL;
-    }
-    pthread_mutex_unlock(&l->lock);
-    free(copy);
-}
-
-/* Frame i, resized, to im's pixels: from the kept ones, or decoded. */
-static int resized(hand *h, int i, const tn_image *im, int *stored_w, int *stored_h, tn_error *err)
-{
-    tn_loader *l = h->l;
-    if (kept_frame(l, i, im->rgb, stored_w, stored_h)) return 0;
-    TN_TRY(tn_frame_read(h->reader, im, stored_w, stored_h, &l->d->f[i], err));
-    keep_frame(l, i, im, *stored_w, *stored_h);
-    return 0;
-}
-
-/* Where the frame at a place of this pass stands in the whole pass, of which others may have other parts. */
+/* Where the sample at a place of this pass stands in the whole pass, of which others may have other parts. */
 static long long place_of(const tn_loader *l, long long position)
 {
     if (!l->prep.whole) return l->before + position;
     return position / l->batch * l->prep.whole + l->prep.first + position % l->batch;
 }
 
+static void set_label(const tn_loader *l, slot *s, int at, const tn_variation *v, int frame, const int size[2])
+{
+    float *label = s->labels + 3 * (size_t)at;
+    int *stored = s->stored + 2 * (size_t)at;
+    label[0] = label[1] = 0, label[2] = -1;
+    stored[0] = stored[1] = 0;
+    if (frame < 0) return;
+    tn_vary_label(label, &l->prep, v, &l->d->f[frame], size[0], size[1]);
+    stored[0] = size[0], stored[1] = size[1];
+}
+
+/* Sample i as the batch's k-th. The frames that stand for some before the clip are one, read once. */
 static int make_sample(hand *h, slot *s, int k, int i, long long position, tn_error *err)
 {
     tn_loader *l = h->l;
     const tn_prep *p = &l->prep;
-    const tn_frame *f = &l->d->f[i];
-    tn_image im = {p->width, p->height, s->frames + (size_t)k * l->frame_bytes};
-    int stored_w, stored_h;
-    TN_TRY(resized(h, i, &im, &stored_w, &stored_h, err));
-    double x = f->x * p->width / stored_w, y = f->y * p->height / stored_h;
-    tn_rng r = tn_rng_named(p->seed + (uint64_t)l->epoch * 7919u + (uint64_t)position * 104729u, "flip");
-    if (p->flip_prob > 0 && tn_rng_uniform(&r) < p->flip_prob) {
-        tn_image_flip(&im);
-        x = p->width - 1 - x;
-    }
-    float *label = s->labels + 3 * (size_t)k;
-    label[0] = (float)(x * p->heat_w / p->width);
-    label[1] = (float)(y * p->heat_h / p->height);
-    label[2] = f->visible ? 1 : 0;
+    const tn_variation v = tn_vary(p, l->epoch, position);
+    const int silent = l->frames - l->answers; /* frames without an answer of their own */
+    int size[2] = {0};
     s->index[k] = i;
-    s->stored[2 * k] = stored_w, s->stored[2 * k + 1] = stored_h;
+    for (int t = 0; t < l->frames; t++) {
+        const int frame = tn_sample_frame(l->d, i, t);
+        tn_image im = {p->width, p->height, s->frames + (size_t)(k * l->frames + t) * l->frame_bytes};
+        if (t && frame == tn_sample_frame(l->d, i, t - 1)) {
+            memcpy(im.rgb, im.rgb - l->frame_bytes, l->frame_bytes);
+        } else {
+            TN_TRY(tn_frame_cache_read(l->cache, h->reader, frame, &im, size, err));
+            TN_TRY(tn_vary_frame(&im, p, &v, &h->room, err));
+        }
+        if (t >= silent) set_label(l, s, k * l->answers + t - silent, &v, tn_sample_label(l->d, i, t - silent), size);
+    }
     return 0;
 }
 
@@ -160,14 +128,14 @@ static void *worker(void *arg)
     return NULL;
 }
 
-static int slot_new(slot *s, size_t frame_bytes, int batch, tn_error *err)
+static int slot_new(slot *s, const tn_loader *l, tn_error *err)
 {
-    const size_t b = (size_t)batch;
+    const size_t b = (size_t)l->batch, answers = b * (size_t)l->answers;
     s->number = -1;
-    s->frames = malloc(b * frame_bytes);
-    s->labels = malloc(b * 3 * sizeof(float));
+    s->frames = malloc(b * (size_t)l->frames * l->frame_bytes);
+    s->labels = malloc(answers * 3 * sizeof(float));
     s->index = malloc(b * sizeof(int));
-    s->stored = malloc(b * 2 * sizeof(int));
+    s->stored = malloc(answers * 2 * sizeof(int));
     return s->frames && s->labels && s->index && s->stored ? 0 : tn_oom(err);
 }
 
@@ -191,15 +159,15 @@ int tn_loader_new(tn_loader **out, const tn_dataset *d, const tn_prep *prep, int
     if (threads < 1) threads = TN_MIN(tn_processors(), (int)TN_MAX_WORKERS);
     l->n_slots = TN_MAX(ahead, TN_CEIL_DIV(threads, batch)) + 2;
     l->frame_bytes = (size_t)prep->width * (size_t)prep->height * 3;
-    l->n_kept = (int)TN_MIN(keep_bytes / l->frame_bytes, (size_t)d->n);
+    l->frames = tn_sample_frames(d);
+    l->answers = tn_sample_answers(d);
     pthread_mutex_init(&l->lock, NULL);
     pthread_cond_init(&l->work, NULL);
     pthread_cond_init(&l->ready, NULL);
     l->slots = calloc((size_t)l->n_slots, sizeof *l->slots);
     l->hands = calloc((size_t)threads, sizeof *l->hands);
-    l->kept = calloc((size_t)d->n + 1, sizeof *l->kept);
-    int rc = l->slots && l->hands && l->kept ? 0 : tn_oom(err);
-    for (int i = 0; !rc && i < l->n_slots; i++) rc = slot_new(&l->slots[i], l->frame_bytes, batch, err);
+    int rc = l->slots && l->hands ? tn_frame_cache_new(&l->cache, d, prep->width, prep->height, keep_bytes, err) : tn_oom(err);
+    for (int i = 0; !rc && i < l->n_slots; i++) rc = slot_new(&l->slots[i], l, err);
     while (!rc && l->n_threads < threads) {
         rc = hand_start(&l->hands[l->n_threads], l, err);
         l->n_threads += !rc;
@@ -221,13 +189,13 @@ void tn_loader_free(tn_loader *l)
     for (int i = 0; i < l->n_threads; i++) {
         pthread_join(l->hands[i].thread, NULL);
         tn_image_reader_free(l->hands[i].reader);
+        tn_vary_room_free(&l->hands[i].room);
     }
     for (int i = 0; l->slots && i < l->n_slots; i++) {
         slot *s = &l->slots[i];
         free(s->frames), free(s->labels), free(s->index), free(s->stored);
     }
-    for (int i = 0; l->kept && i < l->n_kept; i++) free(l->kept[i].rgb);
-    free(l->kept);
+    tn_frame_cache_free(l->cache);
     free(l->slots);
     free(l->hands);
     free(l->order);
@@ -239,15 +207,12 @@ void tn_loader_free(tn_loader *l)
 
 int tn_loader_keeps(const tn_loader *l, size_t *frame_bytes)
 {
-    *frame_bytes = l->frame_bytes;
-    return l->n_kept;
+    return tn_frame_cache_keeps(l->cache, frame_bytes);
 }
 
 void tn_loader_labels_only(tn_loader *l, bool only)
 {
-    pthread_mutex_lock(&l->lock);
-    l->blind = only;
-    pthread_mutex_unlock(&l->lock);
+    tn_frame_cache_sizes_only(l->cache, only);
 }
 
 int tn_loader_start(tn_loader *l, const int *order, int n, int epoch, tn_error *err)

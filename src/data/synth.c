@@ -33,6 +33,10 @@ static const look_t looks[] = {
     {{186, 98, 58}, {150, 74, 44}, {60, 56, 72}, {228, 214, 200}, {250, 248, 240}, {{40, 60, 150}, {30, 30, 36}}, 0.72, 5.0, 2.6},
 };
 
+enum { MAX_BARS = 4 }; /* of a clip */
+#define BAR  0.08      /* thickness of a bar, of the picture's height */
+#define BLUR 0.35      /* of a frame's time the shutter is open */
+
 typedef struct {
     double x, y, vx, phase;
     rgb shirt;
@@ -46,7 +50,9 @@ typedef struct {
     double bx, by, vx, vy;
     int hits;
     tn_rng r;
-    float *noise; /* crowd texture, fixed for a clip */
+    float *noise;         /* crowd texture, fixed for a clip */
+    double bar[MAX_BARS]; /* their middles, pixels; from top to bottom */
+    int bars;
 } scene;
 
 static void mix(tn_image *im, int x, int y, rgb c, double a)
@@ -198,9 +204,31 @@ static void sensor(scene *s, tn_image *im)
     }
 }
 
+static double ball_radius(const scene *s)
+{
+    return s->k.ball_radius * s->w / 512.0;
+}
+
+/* All of the ball, as long as the shutter is open. */
+static bool behind_bar(const scene *s)
+{
+    const double reach = ball_radius(s) + 0.5 + fabs(s->vy) * BLUR / 2;
+    for (int i = 0; i < s->bars; i++)
+        if (fabs(s->by - s->bar[i]) + reach <= BAR / 2 * s->h) return true;
+    return false;
+}
+
+static void draw_bars(const scene *s, tn_image *im)
+{
+    const rgb dark = {44 * s->k.light, 48 * s->k.light, 56 * s->k.light};
+    for (int i = 0; i < s->bars; i++)
+        for (int y = (int)(s->bar[i] - BAR / 2 * s->h); y < (int)ceil(s->bar[i] + BAR / 2 * s->h); y++)
+            for (int x = 0; x < s->w; x++) mix(im, x, y, dark, 1);
+}
+
 static void draw_ball(const scene *s, tn_image *im)
 {
-    const double r = s->k.ball_radius * s->w / 512.0, blur = 0.35;
+    const double r = ball_radius(s), blur = BLUR;
     const double speed = hypot(s->vx, s->vy) * blur, alpha = fmin(1, 2.2 * r / (2 * r + speed) + 0.25);
     rgb c = {s->k.ball.r * fmin(1, s->k.light + 0.2), s->k.ball.g * fmin(1, s->k.light + 0.2),
              s->k.ball.b * fmin(1, s->k.light + 0.2)};
@@ -208,11 +236,20 @@ static void draw_ball(const scene *s, tn_image *im)
             alpha);
 }
 
+/* Far enough apart that a ball is seen between two of them. */
+static void place_bars(scene *s, const tn_synth_options *o, const char *name)
+{
+    tn_rng r = tn_rng_named(o->seed + 1, name); /* of their own: without bars the clip is what it was */
+    s->bars = o->bars;
+    for (int i = 0; i < s->bars; i++) s->bar[i] = s->h * (0.4 + 0.45 * (i + range(&r, 0.3, 0.7)) / s->bars);
+}
+
 static int scene_new(scene *s, const tn_synth_options *o, int clip, tn_error *err)
 {
     char name[64];
     snprintf(name, sizeof name, "synth clip %d of look %d", clip, o->look);
     *s = (scene){.k = looks[o->look], .w = o->width, .h = o->height, .r = tn_rng_named(o->seed, name)};
+    place_bars(s, o, name);
     s->top = range(&s->r, 0.24, 0.34);
     s->left = range(&s->r, -0.05, 0.05);
     s->tilt = range(&s->r, -0.06, 0.06);
@@ -238,6 +275,7 @@ static int draw_frame(scene *s, const char *path, tn_error *err)
     if (behind) draw_player(s, &im, 0);
     draw_player(s, &im, 1);
     if (!behind) draw_ball(s, &im);
+    draw_bars(s, &im);
     sensor(s, &im);
     int rc = tn_image_save_jpeg(&im, path, 93, err);
     tn_image_free(&im);
@@ -259,7 +297,7 @@ static int draw_clip(const tn_synth_options *o, const char *dir, int clip, tn_er
         free(path);
         /* pixel centres have whole coordinates in labels */
         if (hidden(&s)) tn_text_addf(&csv, "%s,0,,,\n", name);
-        else tn_text_addf(&csv, "%s,1,%.1f,%.1f,0\n", name, s.bx - 0.5, fmax(s.by - 0.5, 0));
+        else tn_text_addf(&csv, "%s,%d,%.1f,%.1f,0\n", name, behind_bar(&s) ? 3 : 1, s.bx - 0.5, fmax(s.by - 0.5, 0));
         step(&s);
         const tn_watch w = {o->progress, o->user};
         if (!rc) rc = tn_watch_tell(&w, TN_PHASE_DRAWING, NULL, clip * o->frames + f + 1, (long long)o->clips * o->frames, err);
@@ -281,6 +319,8 @@ int tn_synth(const tn_synth_options *options, tn_error *err)
     if (!o.clips) o.clips = 4;
     if (!o.frames) o.frames = 40;
     if (!o.width) o.width = 512, o.height = 288;
+    if (o.bars < 0 || o.bars > MAX_BARS)
+        return tn_fail(err, TN_ERR_ARGUMENT, "synth: %d bars; 0 to %d can be drawn", o.bars, MAX_BARS);
     if (!o.out || o.look < 0 || o.look >= (int)TN_COUNT(looks) || o.clips < 1 || o.frames < 1 || o.width < 64 || o.height < 36 ||
         o.width > 4096 || o.height > 4096)
         return tn_fail(err, TN_ERR_ARGUMENT, "synth: look is 0 or 1, clips and frames at least 1, size from 64x36 to 4096x4096");

@@ -68,6 +68,7 @@ static bool fill_job(tn_ahead_job *j, const char *file, const char *entry, const
     strcpy(j->entry, entry);
     strcpy(j->options, options);
     for (int i = 0; i < n_args; i++) {
+        if (args[i].size > sizeof args[i].v) return false;
         j->args[i] = args[i];
         if (!args[i].size) j->args[i].v.mem = NULL;
     }

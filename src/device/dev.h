@@ -152,12 +152,14 @@ typedef struct tn_arg {
         int32_t i;
         uint32_t u;
         float f;
+        const void *data; /* of more than 8 bytes, read at the launch */
     } v;
 } tn_arg;
 #define TN_BUF(x)  ((tn_arg){0, {.mem = (x)}})
 #define TN_INT(x)  ((tn_arg){sizeof(int32_t), {.i = (int32_t)(x)}})
 #define TN_UINT(x) ((tn_arg){sizeof(uint32_t), {.u = (uint32_t)(x)}})
 #define TN_FLT(x)  ((tn_arg){sizeof(float), {.f = (float)(x)}})
+#define TN_DATA(x) ((tn_arg){sizeof(x), {.data = &(x)}}) /* a struct or an array by value */
 
 /** How a kernel is started. `global` is rounded up to `local` (kernels guard their bounds); local[0] 0: the driver's choice. */
 typedef struct tn_range {

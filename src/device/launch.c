@@ -7,8 +7,8 @@ int tn_set_args(tn_dev *d, cl_kernel k, const char *name, const tn_arg *args, in
     for (int i = 0; i < n_args; i++) {
         const bool buffer = !args[i].size;
         cl_mem m = buffer && args[i].v.mem ? args[i].v.mem->mem : NULL;
-        const cl_int e =
-            buffer ? clSetKernelArg(k, (cl_uint)i, sizeof m, &m) : clSetKernelArg(k, (cl_uint)i, args[i].size, &args[i].v);
+        const void *value = args[i].size > sizeof args[i].v ? args[i].v.data : &args[i].v;
+        const cl_int e = buffer ? clSetKernelArg(k, (cl_uint)i, sizeof m, &m) : clSetKernelArg(k, (cl_uint)i, args[i].size, value);
         if (e)
             return tn_fail_cl(err, TN_ERR_DEVICE, e, "device '%s', kernel %s: argument %d refused (%s)", d->info.name, name, i,
                               tn_cl_error(e));

@@ -1,4 +1,5 @@
 #include "fit.h"
+#include "parts_of.h"
 #include "qfile.h"
 #include "stream.h"
 
@@ -18,55 +19,6 @@ static tn_dtype storage_type(const tn_settings *s, const tn_team *t, const tn_lo
     if (!strcmp(p, "bf16")) return TN_BF16;
     if (!strcmp(p, "fp16")) return TN_F16;
     return TN_F32; /* 4-bit weights are unpacked to the activations' type, whatever compute_dtype says */
-}
-
-static tn_decoder decoder_of(const tn_settings *s)
-{
-    tn_decoder d = {.blocks = s->model.blocks,
-                    .batch_norm = !strcmp(s->model.norm, "bn"),
-                    .relu = !strcmp(s->model.activation, "relu"),
-                    .depthwise = s->model.depthwise,
-                    .se = s->model.se,
-                    .se_reduction = s->model.se_reduction,
-                    .dropout = (float)s->model.dropout,
-                    .head_std = (float)s->model.head_std,
-                    .n_channels = s->model.channels.n,
-                    .n_upsample = s->model.upsample.n};
-    memcpy(d.channels, s->model.channels.v, sizeof d.channels);
-    memcpy(d.upsample, s->model.upsample.v, sizeof d.upsample);
-    return d;
-}
-
-static void init_of(tn_lora *l, const char *name, int loftq_iter)
-{
-    const int pissa = tn_pissa_iterations(name);
-    l->init = !strcmp(name, "gaussian") ? TN_LORA_GAUSSIAN
-              : pissa >= 0              ? TN_LORA_PISSA
-              : !strcmp(name, "loftq")  ? TN_LORA_LOFTQ
-              : !strcmp(name, "olora")  ? TN_LORA_OLORA
-                                        : TN_LORA_KAIMING;
-    l->iterations = l->init == TN_LORA_LOFTQ ? loftq_iter : TN_MAX(pissa, 0);
-}
-
-/* Borrowed: tn_model_new copies. */
-static tn_lora lora_of(const tn_settings *s)
-{
-    tn_lora l = {.enabled = s->model.lora.enabled,
-                 .rslora = s->model.lora.rslora,
-                 .r = s->model.lora.r,
-                 .alpha = (float)s->model.lora.alpha,
-                 .dropout = (float)s->model.lora.dropout,
-                 .dora = s->model.lora.dora,
-                 .targets = s->model.lora.targets.list,
-                 .target_pattern = s->model.lora.targets.pattern,
-                 .exclude = s->model.lora.exclude.list,
-                 .exclude_pattern = s->model.lora.exclude.pattern,
-                 .rank_pattern = {s->model.lora.rank_pattern.key, s->model.lora.rank_pattern.value},
-                 .alpha_pattern = {s->model.lora.alpha_pattern.key, s->model.lora.alpha_pattern.value},
-                 .modules_to_save = s->model.lora.modules_to_save};
-    init_of(&l, s->model.lora.init, s->model.lora.loftq_iter);
-    snprintf(l.bias, sizeof l.bias, "%s", s->model.lora.bias);
-    return l;
 }
 
 /* backbone_freeze_epochs ends a freeze, as in the Python project; a base that is kept in few bits is never trained. */
@@ -124,21 +76,33 @@ static int engine_image_size(tn_engine *e, tn_error *err)
         e->image_w = s->data.resize.w, e->image_h = s->data.resize.h;
         return 0;
     }
-    return tn_fail(err, TN_ERR_CONFIG, "data.preprocess.resize is null: the ViT needs one size for all frames; give [W, H]");
+    return tn_fail(err, TN_ERR_CONFIG, "data.preprocess.resize is null: the model needs one size for all frames; give [W, H]");
 }
 
 static int build_model(tn_engine *e, const tn_hf_dir *hf, const tn_lora *other, tn_error *err)
 {
     const tn_settings *s = e->s;
-    tn_vit vit;
-    TN_TRY(tn_vit_configure(&vit, hf->config, hf->path, err));
-    if (vit.patch != s->model.patch_size)
+    tn_backbone body;
+    tn_decoder dec;
+    TN_TRY(tn_backbone_configure(&body, hf->config, hf->path, err));
+    if (body.patch && body.patch != s->model.patch_size)
         return tn_fail(err, TN_ERR_CONFIG, "model.backbone.patch_size is %d, but '%s' has patches of %d; set it to %d",
-                       s->model.patch_size, hf->path, vit.patch, vit.patch);
-    tn_decoder dec = decoder_of(s);
-    const tn_lora lora = other ? *other : lora_of(s);
-    const bool full = !lora.enabled && trains_backbone(s, hf);
-    const tn_model_spec spec = {&vit, &dec, &lora, e->image_h, e->image_w, s->model.heat_size.h, s->model.heat_size.w, full};
+                       s->model.patch_size, hf->path, body.patch, body.patch);
+    TN_TRY(tn_backbone_return(&body, s->model.return_stages.v, s->model.return_stages.n, err));
+    TN_TRY(tn_decoder_of_settings(&dec, s, err));
+    const tn_lora lora = other ? *other : tn_lora_of_settings(s);
+    const bool full = !lora.enabled && trains_backbone(s, hf), all = !strcmp(s->model.heatmaps, "all");
+    const int frames = tn_engine_frames(s);
+    const tn_model_spec spec = {.backbone = &body,
+                                .dec = &dec,
+                                .lora = &lora,
+                                .image_h = e->image_h,
+                                .image_w = e->image_w,
+                                .heat_h = s->model.heat_size.h,
+                                .heat_w = s->model.heat_size.w,
+                                .train_backbone = full,
+                                .frames = frames,
+                                .heats = all ? frames : 1};
     return tn_model_new(&e->model, &spec, e->log, err);
 }
 
@@ -221,6 +185,11 @@ static int open_engine(tn_engine **out, const tn_settings *s, const tn_run_optio
 
 int tn_engine_open(tn_engine **out, const tn_settings *s, const tn_run_options *o, bool optimiser, bool dry, tn_error *err)
 {
+    if (optimiser && s->training.loraplus_ratio != 1 && !s->model.lora.enabled)
+        return tn_fail(
+            err, TN_ERR_CONFIG,
+            "training.optimizer.loraplus_lr_ratio is %g, but there are no adapters: set model.lora.enabled, or leave it at 1",
+            s->training.loraplus_ratio);
     return open_engine(out, s, o, NULL, optimiser, dry, err);
 }
 

@@ -39,7 +39,9 @@ void tn_engine_close(tn_engine *e);
 
 /** The passes a run makes, of frames and labels as the loader gives them. groups: what is trained. */
 tn_pass tn_engine_train_pass(const tn_engine *e, int batch, int groups);
-/** The backbone alone, whose grid is the output, and what a training pass of the head alone does with a grid. */
+/** What the backbone hands to the decoder. */
+void tn_engine_features(tn_feature_list *f, const tn_engine *e);
+/** The backbone alone, whose features are outputs, and what a training pass of the head alone does with them. */
 tn_pass tn_engine_features_pass(const tn_engine *e, int batch);
 tn_pass tn_engine_head_pass(const tn_engine *e, int batch);
 tn_pass tn_engine_eval_pass(const tn_engine *e, int batch, bool loss);
@@ -51,10 +53,17 @@ int tn_engine_state_get(tn_engine *e, tn_optim_state *s, tn_error *err);
 int tn_engine_finish(tn_engine *e, tn_error *err);
 /** The configuration's loss, for e->session->loss. */
 tn_loss_spec tn_engine_loss(const tn_engine *e);
-/** How many of a batch's frames the loss counts: what its mean is over, times the pixels of a heatmap. */
-double tn_engine_counted(const tn_engine *e, const tn_batch *b);
-/** The same of so many frames, with so many visible balls. */
-double tn_engine_counts(const tn_engine *e, int frames, int visible);
+/** How many of n samples' labels the loss counts: what its mean is over, times the pixels of a heatmap. */
+double tn_engine_counted(const tn_engine *e, const float *labels, int n);
+/** Of a sample: the bytes of its frames, and the values of its heatmaps. */
+size_t tn_engine_image_bytes(const tn_engine *e);
+size_t tn_engine_heat_size(const tn_engine *e);
+/** Frames of a sample. */
+int tn_engine_frames(const tn_settings *s);
+/** Does a frame without a ball ask for an empty heatmap? */
+bool tn_engine_teaches_empty(const tn_engine *e);
+/** The train or the val split, with samples as training makes them of clips, or as evaluation does. Free with tn_dataset_free. */
+int tn_samples_read(tn_dataset *d, const tn_settings *s, bool train, bool training, const tn_log *log, tn_error *err);
 /** The most frames of a batch that are here, where micro-batches have so many: all, or this rank's share at most. */
 int tn_engine_batch(const tn_engine *e, int micro);
 /** Everything the configuration trains once nothing is frozen. */

@@ -20,7 +20,7 @@ typedef struct {
 /* The backbone's layers of a member: first .. first + n - 1. Its graph's are the embeddings, those, and more. */
 static int layers_of(const tn_engine *e, const tn_member *who, int *first)
 {
-    const int all = TN_MIN(e->model->vit.layers, MASK);
+    const int all = TN_MIN(e->model->backbone.layers, MASK);
     *first = TN_MAX(who->first - 1, 0);
     return TN_MAX(TN_MIN(who->last, all) - *first, 0);
 }
@@ -150,7 +150,7 @@ static int count(uint64_t mask)
 static void say_kept(const search *s, int micro)
 {
     const tn_engine *e = s->e;
-    const int kept = count(e->layers_kept), layers = e->model->vit.layers;
+    const int kept = count(e->layers_kept), layers = e->model->backbone.layers;
     char which[64] = "activations";
     if (!e->recomputes || s->always_again) return;
     if (kept) snprintf(which, sizeof which, "activations of %d layers of %d", layers - kept, layers);

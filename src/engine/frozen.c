@@ -4,6 +4,7 @@
 
 struct tn_features {
     tn_engine *e;
+    tn_feature_list maps;
     int n, per_chunk, n_chunks;
     size_t frame; /* bytes */
     tn_buffer **chunk;
@@ -12,8 +13,11 @@ struct tn_features {
 
 size_t tn_features_frame_bytes(const tn_engine *e)
 {
-    const tn_vit *v = &e->model->vit;
-    return (size_t)(e->image_h / v->patch) * (size_t)(e->image_w / v->patch) * (size_t)v->hidden * tn_dtype_size(e->act);
+    tn_feature_list f;
+    size_t n = 0;
+    tn_engine_features(&f, e);
+    for (int i = 0; i < f.n; i++) n += tn_feature_bytes(&f.f[i], e->act);
+    return n;
 }
 
 /* ---- memory ---- */
@@ -57,6 +61,7 @@ int tn_features_new(tn_features **out, tn_engine *e, const tn_features_plan *p, 
     *out = NULL;
     if (!f) return tn_oom(err);
     *f = (tn_features){.e = e, .n = p->frames, .frame = tn_features_frame_bytes(e)};
+    tn_engine_features(&f->maps, e);
     const int rc = take_memory(f, p, err);
     if (rc) tn_features_free(f);
     else *out = f;
@@ -85,14 +90,16 @@ static tn_buffer *place_of(const tn_features *f, int i, size_t *at)
 
 /* ---- filling ---- */
 
-/* What a pass left in its grid, of frames first .. first + n - 1. */
-static int keep(const tn_features *f, tn_buffer *grid, int first, int n, tn_error *err)
+/* What a pass left in its maps, as frame i's; it was the pass's frame k. */
+static int keep_frame(const tn_features *f, const tn_exec *x, int i, int k, tn_error *err)
 {
-    if (f->host) return tn_buffer_read(grid, 0, f->host + (size_t)first * f->frame, (size_t)n * f->frame, err);
-    for (int k = 0; k < n; k++) {
-        size_t at;
-        tn_buffer *to = place_of(f, first + k, &at);
-        TN_TRY(tn_buffer_copy(grid, (size_t)k * f->frame, to, at, f->frame, err));
+    size_t at = (size_t)i * f->frame;
+    tn_buffer *to = f->host ? NULL : place_of(f, i, &at);
+    for (int m = 0; m < f->maps.n; m++) {
+        const size_t bytes = tn_feature_bytes(&f->maps.f[m], f->e->act), from = (size_t)k * bytes;
+        tn_buffer *map = x->mem[x->g.feature[m]];
+        TN_TRY(to ? tn_buffer_copy(map, from, to, at, bytes, err) : tn_buffer_read(map, from, f->host + at, bytes, err));
+        at += bytes;
     }
     return 0;
 }
@@ -101,12 +108,12 @@ static int keep(const tn_features *f, tn_buffer *grid, int first, int n, tn_erro
 static int fill_batch(const tn_features *f, tn_exec *x, const tn_batch *b, tn_error *err)
 {
     const tn_engine *e = f->e;
-    const size_t image = 3 * (size_t)e->image_w * (size_t)e->image_h;
+    const size_t image = tn_engine_image_bytes(e);
     for (int k = 0; k < b->n; k += x->pass.batch) {
         const int n = TN_MIN(x->pass.batch, b->n - k);
         TN_TRY(tn_buffer_write(x->mem[x->g.pixels], 0, b->frames + (size_t)k * image, (size_t)n * image, err));
         TN_TRY(tn_session_run(e->session, x, err));
-        TN_TRY(keep(f, x->mem[x->g.grid], b->index[k], n, err));
+        for (int i = 0; i < n; i++) TN_TRY(keep_frame(f, x, b->index[k] + i, i, err));
     }
     return 0;
 }
@@ -143,9 +150,14 @@ const void *tn_features_host(const tn_features *f, int i)
     return f->host + (size_t)i * f->frame;
 }
 
-int tn_features_bring(const tn_features *f, int i, tn_buffer *grid, int k, tn_error *err)
+int tn_features_bring(const tn_features *f, int i, const tn_exec *x, int k, tn_error *err)
 {
     size_t at;
     tn_buffer *from = place_of(f, i, &at);
-    return tn_buffer_copy(from, at, grid, (size_t)k * f->frame, f->frame, err);
+    for (int m = 0; m < f->maps.n; m++) {
+        const size_t bytes = tn_feature_bytes(&f->maps.f[m], f->e->act);
+        TN_TRY(tn_buffer_copy(from, at, x->mem[x->g.feature[m]], (size_t)k * bytes, bytes, err));
+        at += bytes;
+    }
+    return 0;
 }

@@ -1,8 +1,9 @@
 /**
  * What a frozen backbone makes of the training frames, computed once and kept: epochs that follow run the decoder alone.
  *
- * A frame's features are its grid [H/p*W/p, hidden] in the storage type. They are computed in the data set's order and in whole
- * micro-batches, whatever the order of training, so that a run that goes on from a checkpoint finds the same bits.
+ * A frame's features are the maps that the backbone hands to the decoder, one behind the other, in the storage type. They are
+ * computed in the data set's order and in whole micro-batches, whatever the order of training, so that a run that goes on from a
+ * checkpoint finds the same bits.
  */
 #ifndef TN_FROZEN_H
 #define TN_FROZEN_H
@@ -32,6 +33,6 @@ int tn_features_fill(tn_features *f, tn_loader *l, int micro, tn_error *err);
 bool tn_features_on_device(const tn_features *f);
 /** Frame i's features on the host; only where they are not on the device. */
 const void *tn_features_host(const tn_features *f, int i);
-/** Enqueues the copy of frame i's features to place k of a pass's grid; only where they are on the device. */
-int tn_features_bring(const tn_features *f, int i, tn_buffer *grid, int k, tn_error *err);
+/** Enqueues the copy of frame i's features to place k of a pass's maps; only where they are on the device. */
+int tn_features_bring(const tn_features *f, int i, const tn_exec *x, int k, tn_error *err);
 #endif

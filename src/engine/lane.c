@@ -19,7 +19,7 @@ static size_t place(size_t *end, size_t bytes)
 /* What a frame brings with it: its bytes, its features, or where those are on the device nothing. */
 static size_t bytes_of_frame(const tn_engine *e, const tn_features *f)
 {
-    if (!f) return 3 * (size_t)e->image_w * (size_t)e->image_h;
+    if (!f) return tn_engine_image_bytes(e);
     return tn_features_on_device(f) ? 0 : tn_features_frame_bytes(e);
 }
 
@@ -33,16 +33,20 @@ static bool is_last(const tn_member *m)
     return m->stage == m->n_stages - 1;
 }
 
+size_t tn_lane_label_bytes(const tn_engine *e)
+{
+    return (size_t)e->model->heats * 3 * sizeof(float);
+}
+
 /* A lane that reads no frames, or no labels, brings none. */
 static tn_lane_layout lay_out(const tn_engine *e, const tn_member *who, int batch, int micro, size_t image)
 {
-    const tn_vit *v = &e->model->vit;
-    const size_t cells = (size_t)(e->image_h / v->patch) * (size_t)(e->image_w / v->patch), n = (size_t)batch;
+    const size_t n = (size_t)batch;
     tn_lane_layout a = {.image = is_first(who) ? image : 0};
     const size_t micros = (size_t)TN_MAX(TN_CEIL_DIV(batch, micro), 1);
-    if (tn_engine_draws_rope(e)) a.table = cells * (size_t)(v->hidden / v->heads) * sizeof(float);
+    if (tn_engine_draws_rope(e)) a.table = tn_model_drawn(e->model) * sizeof(float);
     (void)place(&a.total, micros * sizeof(tn_step_constants));
-    a.labels = place(&a.total, is_last(who) ? n * 3 * sizeof(float) : 0);
+    a.labels = place(&a.total, is_last(who) ? n * tn_lane_label_bytes(e) : 0);
     a.tables = place(&a.total, micros * a.table);
     a.frames = place(&a.total, n * a.image);
     a.parts = place(&a.total, is_last(who) ? micros * TN_PARTIALS * sizeof(float) : 0);
@@ -213,10 +217,15 @@ static int record_group(tn_lane *l, int g, tn_error *err)
     const tn_store *s = store_of(l);
     const tn_settings *conf = l->e->s;
     const bool sgd = !strcmp(conf->training.optimizer, "sgd");
-    const double n = (double)s->group_len[g];
-    const tn_optim_range r = tn_store_range(s, g);
-    note(l, sgd ? "sgd" : "adamw", 2 + g, (sgd ? 6 : 16) * n, (sgd ? 20 : 28) * n);
-    return sgd ? tn_sgd(&l->optim, &r, (float)conf->training.momentum, err) : tn_adamw(&l->optim, &r, &adam, err);
+    tn_optim_range ranges[TN_STORE_RANGES];
+    const int parts = tn_store_ranges(s, g, (float)conf->training.loraplus_ratio, ranges);
+    for (int i = 0; i < parts; i++) {
+        const tn_optim_range *r = &ranges[i];
+        const double n = (double)r->n;
+        note(l, sgd ? "sgd" : "adamw", 2 + g + TN_GROUPS * i, (sgd ? 6 : 16) * n, (sgd ? 20 : 28) * n);
+        TN_TRY(sgd ? tn_sgd(&l->optim, r, (float)conf->training.momentum, err) : tn_adamw(&l->optim, r, &adam, err));
+    }
+    return 0;
 }
 
 static void note_clip(tn_lane *l)

@@ -97,6 +97,8 @@ void tn_lane_free(tn_lane *l);
 /** Device memory that it takes, beside the session's. features: also with steps whose features come from host memory. */
 size_t tn_lane_bytes(const tn_engine *e, const tn_member *who, int batch, int micro, bool features);
 
+/** Of a sample. */
+size_t tn_lane_label_bytes(const tn_engine *e);
 /** How many of a step's micro-batches a member has under way at once. */
 int tn_lane_flights(const tn_member *who, int micros);
 /** Is the lane ready for the job's passes, of `images` frames, without waiting or taking memory? */

@@ -6,22 +6,6 @@
 #include <math.h>
 #include <string.h>
 
-/* DINOv3's coordinate augmentation: one draw for each forward pass, shared by batch and layers. */
-static void draw_rope(const tn_engine *e, uint32_t seed, float *table)
-{
-    const tn_vit *v = &e->model->vit;
-    tn_rng r = tn_rng_named(seed, "rope");
-    double d[4] = {0, 0, 1, 1};
-    if (v->rope_shift > 0)
-        for (int i = 0; i < 2; i++) d[i] = (2 * tn_rng_uniform(&r) - 1) * v->rope_shift;
-    for (int i = 2; v->rope_jitter > 0 && i < 4; i++) d[i] *= exp((2 * tn_rng_uniform(&r) - 1) * log((double)v->rope_jitter));
-    if (v->rope_rescale > 0) {
-        const double k = exp((2 * tn_rng_uniform(&r) - 1) * log((double)v->rope_rescale));
-        d[2] *= k, d[3] *= k;
-    }
-    tn_rope_table(v, e->image_h / v->patch, e->image_w / v->patch, d, table);
-}
-
 /* Has any stage parameters of the group? The optimiser counts its steps on every device. */
 static bool has_group(const tn_engine *e, int g)
 {
@@ -32,7 +16,7 @@ static bool has_group(const tn_engine *e, int g)
 
 static tn_step_constants constants_of(const tn_engine *e, const tn_step_job *j)
 {
-    const double counted = j->part ? j->part->counted : tn_engine_counted(e, &j->batch);
+    const double counted = j->part ? j->part->counted : tn_engine_counted(e, j->batch.labels, j->batch.n);
     const double inv = 1 / fmax(counted * e->model->heat_w * e->model->heat_h, 1e-8);
     tn_step_constants c = {.inv_mask = (float)inv,
                            .lr = (float)j->lr,
@@ -63,12 +47,14 @@ void tn_lane_fill(tn_lane *l, int i, const tn_step_job *j, int first, int images
     char *host = s->staging.host;
     tn_step_constants *now = (tn_step_constants *)host, c = constants_of(e, j);
     s->images = images, s->micros = TN_CEIL_DIV(images, j->micro);
-    if (l->labels && images) memcpy(host + l->at.labels, j->batch.labels + 3 * (size_t)first, (size_t)images * 3 * sizeof(float));
+    const size_t label = tn_lane_label_bytes(e);
+    if (l->labels && images)
+        memcpy(host + l->at.labels, (const char *)j->batch.labels + (size_t)first * label, (size_t)images * label);
     copy_frames(l, j, first, images, host + l->at.frames);
     for (int k = 0; k < TN_MAX(s->micros, 1); k++) {
         c.seed = tn_hash_u32((uint32_t)(seed ^ seed >> 32), (uint32_t)(j->index * 4096 + before + k * j->micro));
         now[k] = c;
-        if (l->at.table) draw_rope(e, c.seed, (float *)(host + l->at.tables + (size_t)k * l->at.table));
+        if (l->at.table) tn_model_draw(e->model, c.seed, (float *)(host + l->at.tables + (size_t)k * l->at.table));
     }
 }
 
@@ -101,13 +87,31 @@ static int bring(tn_lane *l, const tn_lane_slot *s, size_t at, tn_buffer *to, si
     return tn_buffer_write_async(to, TN_QUEUE_MAIN, 0, (const char *)s->staging.host + at, bytes, NULL, NULL, err);
 }
 
+/* Features that lie in the inputs frame by frame, to the pass's maps. */
+static int bring_features(tn_lane *l, const tn_lane_slot *s, const tn_exec *x, size_t at, tn_error *err)
+{
+    tn_feature_list f;
+    tn_engine_features(&f, l->e);
+    if (f.n == 1) return bring(l, s, at, x->mem[x->g.feature[0]], (size_t)x->pass.batch * l->at.image, err);
+    for (int k = 0; k < x->pass.batch; k++)
+        for (int i = 0; i < f.n; i++) {
+            const size_t bytes = tn_feature_bytes(&f.f[i], x->pass.act);
+            if (l->inputs) TN_TRY(tn_buffer_copy(l->inputs, at, x->mem[x->g.feature[i]], (size_t)k * bytes, bytes, err));
+            else
+                TN_TRY(tn_buffer_write_async(x->mem[x->g.feature[i]], TN_QUEUE_MAIN, (size_t)k * bytes,
+                                             (const char *)s->staging.host + at, bytes, NULL, NULL, err));
+            at += bytes;
+        }
+    return 0;
+}
+
 /* The pass's frames, the first of which is the lane's frame `first`. */
 static int bring_frames(tn_lane *l, const tn_lane_slot *s, const tn_exec *x, const tn_step_job *j, int first, tn_error *err)
 {
-    const size_t image = l->at.image, n = (size_t)x->pass.batch;
-    tn_buffer *to = x->mem[j->features ? x->g.grid : x->g.pixels];
-    if (image) return bring(l, s, l->at.frames + (size_t)first * image, to, n * image, err);
-    for (int k = 0; k < x->pass.batch; k++) TN_TRY(tn_features_bring(j->features, j->batch.index[first + k], to, k, err));
+    const size_t image = l->at.image, n = (size_t)x->pass.batch, at = l->at.frames + (size_t)first * image;
+    if (!j->features) return bring(l, s, at, x->mem[x->g.pixels], n * image, err);
+    if (image) return bring_features(l, s, x, at, err);
+    for (int k = 0; k < x->pass.batch; k++) TN_TRY(tn_features_bring(j->features, j->batch.index[first + k], x, k, err));
     return 0;
 }
 
@@ -120,7 +124,7 @@ static int bring_constants(tn_lane *l, const tn_lane_slot *s, int k, tn_error *e
 static int bring_inputs(tn_lane *l, const tn_lane_slot *s, const tn_exec *x, const tn_step_job *j, int k, tn_error *err)
 {
     const tn_lane_layout *a = &l->at;
-    const size_t first = (size_t)k * (size_t)l->micro, n = (size_t)x->pass.batch, label = 3 * sizeof(float);
+    const size_t first = (size_t)k * (size_t)l->micro, n = (size_t)x->pass.batch, label = tn_lane_label_bytes(l->e);
     if (l->labels) TN_TRY(bring(l, s, a->labels + first * label, x->mem[x->g.labels], n * label, err));
     if (l->frames) TN_TRY(bring_frames(l, s, x, j, k * l->micro, err));
     if (a->table && x->g.rope_table >= 0 && x->mem[x->g.rope_table])

@@ -138,7 +138,8 @@ int tn_engine_full_float32(const tn_engine *e, int micro, size_t *bytes, tn_erro
     tn_model *full;
     tn_store *st = NULL;
     const tn_model *m = e->model;
-    const tn_model_spec spec = {&m->vit, &m->dec, NULL, m->image_h, m->image_w, m->heat_h, m->heat_w, true};
+    const tn_model_spec spec = {&m->backbone, &m->dec,   NULL, m->image_h, m->image_w,
+                                m->heat_h,    m->heat_w, true, m->frames,  m->heats};
     TN_TRY(tn_model_new(&full, &spec, NULL, err));
     takings t = {.workspace = 0};
     tn_pass pass = {.batch = micro, .act = TN_F32, .groups = 7, .training = true, .loss = true, .heat = true, .frames = true};
@@ -162,10 +163,14 @@ size_t tn_member_room(const tn_member *who)
 static const char *why_none(const tn_engine *e)
 {
     const tn_settings *s = e->s;
+    const tn_prep prep = tn_engine_prep(e, true);
     if (e->team.n > 1) return "the layers lie on several devices";
     if (!s->training.feature_cache) return "training.feature_cache is 0";
     if (tn_engine_frozen_epochs(e) < 2) return tn_engine_frozen_epochs(e) ? "one epoch alone reads them" : "no epoch reads them";
     if (s->data.flip_prob > 0) return "data.preprocess.flip_prob is above 0, so frames differ from epoch to epoch";
+    if (tn_prep_varies(&prep)) return "data.preprocess.random_crop or color_jitter makes frames differ from epoch to epoch";
+    if (e->model->frames > 1 && !s->model.lora.enabled && !e->model->train_backbone)
+        return "model.frames concat trains the patch embedding, so they differ from step to step";
     if (tn_engine_draws_rope(e)) return "model.backbone.rope_augment makes them differ from step to step";
     if (s->training.limit_train > 0) return "training.limit_train_batches leaves out frames";
     return NULL;

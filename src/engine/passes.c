@@ -23,24 +23,7 @@ int tn_engine_finish(tn_engine *e, tn_error *err)
 
 tn_loss_spec tn_engine_loss(const tn_engine *e)
 {
-    return (tn_loss_spec){!strcmp(e->s->training.loss, "focal"), (float)e->s->training.alpha, (float)e->s->training.beta};
-}
-
-static bool teaches_empty(const tn_engine *e)
-{
-    return !strcmp(e->s->training.invisible, "negative");
-}
-
-double tn_engine_counts(const tn_engine *e, int frames, int visible)
-{
-    return teaches_empty(e) ? frames : visible;
-}
-
-double tn_engine_counted(const tn_engine *e, const tn_batch *b)
-{
-    int visible = 0;
-    for (int i = 0; i < b->n; i++) visible += b->labels[3 * i + 2] > 0;
-    return tn_engine_counts(e, b->n, visible);
+    return tn_loss_named(e->s->training.loss, e->s->training.alpha, e->s->training.beta, e->s->training.pos_weight);
 }
 
 int tn_engine_batch(const tn_engine *e, int micro)
@@ -62,7 +45,12 @@ int tn_engine_frozen_epochs(const tn_engine *e)
 
 bool tn_engine_draws_rope(const tn_engine *e)
 {
-    return e->s->model.rope_augment && e->model->vit.rope;
+    return e->s->model.rope_augment && tn_model_drawn(e->model) > 0;
+}
+
+void tn_engine_features(tn_feature_list *f, const tn_engine *e)
+{
+    e->model->backbone.family->architecture->features(e->model, f);
 }
 
 tn_pass tn_engine_train_pass(const tn_engine *e, int batch, int groups)
@@ -78,19 +66,19 @@ tn_pass tn_engine_train_pass(const tn_engine *e, int batch, int groups)
                      .frames = true,
                      .normalize = e->s->data.normalize,
                      .sigma = (float)e->s->model.sigma,
-                     .negative = teaches_empty(e)};
+                     .negative = tn_engine_teaches_empty(e)};
 }
 
 tn_pass tn_engine_features_pass(const tn_engine *e, int batch)
 {
     return (tn_pass){
-        .batch = batch, .act = e->act, .frames = true, .normalize = e->s->data.normalize, .stretch = TN_STRETCH_TO_GRID};
+        .batch = batch, .act = e->act, .frames = true, .normalize = e->s->data.normalize, .stretch = TN_STRETCH_TO_FEATURES};
 }
 
 tn_pass tn_engine_head_pass(const tn_engine *e, int batch)
 {
     tn_pass p = tn_engine_train_pass(e, batch, TN_GROUP_HEAD);
-    p.stretch = TN_STRETCH_FROM_GRID;
+    p.stretch = TN_STRETCH_FROM_FEATURES;
     return p;
 }
 
@@ -104,16 +92,5 @@ tn_pass tn_engine_eval_pass(const tn_engine *e, int batch, bool loss)
                      .frames = true,
                      .normalize = e->s->data.normalize,
                      .sigma = (float)e->s->model.sigma,
-                     .negative = teaches_empty(e)};
-}
-
-tn_prep tn_engine_prep(const tn_engine *e, bool training)
-{
-    const tn_settings *s = e->s;
-    return (tn_prep){.width = e->image_w,
-                     .height = e->image_h,
-                     .heat_w = e->model->heat_w,
-                     .heat_h = e->model->heat_h,
-                     .flip_prob = training ? s->data.flip_prob : 0,
-                     .seed = (uint64_t)s->training.seed};
+                     .negative = tn_engine_teaches_empty(e)};
 }

@@ -38,12 +38,13 @@ void tn_heat_ball(float *heat, int w, int h, bool logits, tn_ball *ball)
 
 bool tn_heat_logits(const tn_settings *s)
 {
-    return !strcmp(s->training.loss, "focal");
+    return tn_loss_logits(s->training.loss);
 }
 
-/* The frame with the heatmap over it, and below it the frame with the target. */
+/* Answer i of the batch's: the frame with the heatmap over it, and below it the frame with the target. */
 static int preview(const tn_engine *e, const tn_batch *b, int i, const float *heat, const char *dir, int k, tn_error *err)
 {
+    const int frames = e->model->frames, heats = e->model->heats, frame = i / heats * frames + frames - heats + i % heats;
     tn_image pair;
     const int w = e->image_w, h = e->image_h, hw = e->model->heat_w, hh = e->model->heat_h;
     const size_t bytes = (size_t)w * (size_t)h * 3;
@@ -54,7 +55,7 @@ static int preview(const tn_engine *e, const tn_batch *b, int i, const float *he
     if (!rc) tn_gaussian(target, hw, hh, b->labels[3 * i], b->labels[3 * i + 1], e->s->model.sigma);
     for (int half = 0; !rc && half < 2; half++) {
         tn_image part = {w, h, pair.rgb + (size_t)half * bytes};
-        memcpy(part.rgb, b->frames + (size_t)i * bytes, bytes);
+        memcpy(part.rgb, b->frames + (size_t)frame * bytes, bytes);
         tn_draw_heat(&part, half ? target : heat, hw, hh);
     }
     if (!rc) rc = tn_image_save_png(&pair, path, err);
@@ -94,6 +95,22 @@ static int enqueue_forward(tn_engine *e, tn_exec **x, tn_relay *r, const tn_batc
     return 0;
 }
 
+/* Of n samples, from a value of each heatmap beside the other to one heatmap behind the other. */
+static int apart(float *heat, int n, int heats, int area, tn_error *err)
+{
+    const size_t size = (size_t)heats * (size_t)area;
+    if (heats == 1) return 0;
+    float *one = malloc(sizeof *one * size);
+    if (!one) return tn_oom(err);
+    for (int b = 0; b < n; b++, heat += size) {
+        memcpy(one, heat, size * sizeof *one);
+        for (int k = 0; k < heats; k++)
+            for (int i = 0; i < area; i++) heat[k * area + i] = one[i * heats + k];
+    }
+    free(one);
+    return 0;
+}
+
 /* In one pass. */
 static int forward(tn_engine *e, const tn_batch *b, float *heat, double *loss, tn_error *err)
 {
@@ -104,6 +121,7 @@ static int forward(tn_engine *e, const tn_batch *b, float *heat, double *loss, t
     const tn_member *last = &e->team.member[e->team.member[0].n_stages - 1];
     int rc = enqueue_forward(e, &x, &r, b, &now, loss ? part : NULL, err);
     if (!rc) rc = tn_session_download(last->session, x, x->g.heat, heat, err); /* the last of the queue: all before it is done */
+    if (!rc) rc = apart(heat, b->n, e->model->heats, e->model->heat_w * e->model->heat_h, err);
     tn_error unread;
     if (rc) (void)tn_engine_finish(e, &unread); /* what is on its way reads and writes this frame's variables */
     else if (loss) *loss = tn_loss_sum(part);
@@ -113,15 +131,14 @@ static int forward(tn_engine *e, const tn_batch *b, float *heat, double *loss, t
 
 int tn_forward(tn_engine *e, const tn_batch *b, float *heat, double *loss, tn_error *err)
 {
-    const size_t frame = 3 * (size_t)e->image_w * (size_t)e->image_h;
-    const size_t area = (size_t)e->model->heat_w * (size_t)e->model->heat_h;
+    const size_t image = tn_engine_image_bytes(e), size = tn_engine_heat_size(e), label = 3 * (size_t)e->model->heats;
     const int most = e->most ? e->most : b->n;
     double sum = 0, part = 0;
     for (int i = 0; i < b->n; i += most) {
         const tn_batch some = {.n = TN_MIN(most, b->n - i),
-                               .frames = b->frames + (size_t)i * frame,
-                               .labels = b->labels ? b->labels + (size_t)i * 3 : NULL};
-        TN_TRY(forward(e, &some, heat + (size_t)i * area, loss ? &part : NULL, err));
+                               .frames = b->frames + (size_t)i * image,
+                               .labels = b->labels ? b->labels + (size_t)i * label : NULL};
+        TN_TRY(forward(e, &some, heat + (size_t)i * size, loss ? &part : NULL, err));
         sum += part;
     }
     if (loss) *loss = sum;
@@ -135,18 +152,18 @@ typedef struct {
     const tn_dataset *d;
     const char *previews;
     tn_eval_result *r;
-    tn_sighting *seen;                  /* [d->n], r->samples so far */
+    tn_sighting *seen;                  /* [total], r->samples so far */
+    int total;                          /* labels that are looked at */
     float *heat;                        /* of a batch */
     double loss, counted, l2, l2_frame; /* sums; counted: frames of the loss */
     int shown;
 } evaluation;
 
-/* What frame i of the batch shows; its heatmap becomes one of 0 to 1. */
-static void look(evaluation *v, const tn_batch *b, int i, float *heat)
+/* What answer i of the batch shows of frame f; its heatmap becomes one of 0 to 1. */
+static void look(evaluation *v, const tn_batch *b, int i, const tn_frame *f, float *heat)
 {
     const int w = v->e->model->heat_w, h = v->e->model->heat_h;
     const float *label = b->labels + 3 * i;
-    const tn_frame *f = &v->d->f[b->index[i]];
     double x, y, top;
     tn_ball ball;
     heat_peak(heat, w, h, false, &x, &y, &top);
@@ -168,20 +185,23 @@ static int evaluate_batch(evaluation *v, const tn_batch *b, tn_error *err)
 {
     const size_t area = (size_t)v->e->model->heat_w * (size_t)v->e->model->heat_h;
     double part;
-    TN_TRY(tn_watch_tell(&v->e->watch, TN_PHASE_VALIDATING, NULL, v->r->samples, v->d->n, err));
+    const int answers = tn_sample_answers(v->d);
+    TN_TRY(tn_watch_tell(&v->e->watch, TN_PHASE_VALIDATING, NULL, v->r->samples, v->total, err));
     TN_TRY(tn_forward(v->e, b, v->heat, &part, err));
     v->loss += part;
-    v->counted += tn_engine_counted(v->e, b);
-    for (int i = 0; i < b->n; i++) {
+    v->counted += tn_engine_counted(v->e, b->labels, b->n);
+    for (int i = 0; i < b->n * answers; i++) {
         float *heat = v->heat + (size_t)i * area;
-        look(v, b, i, heat);
+        const int frame = tn_sample_label(v->d, b->index[i / answers], i % answers);
+        if (frame < 0) continue;
+        look(v, b, i, &v->d->f[frame], heat);
         if (v->previews && v->shown < 4 && b->labels[3 * i + 2] > 0)
             TN_TRY(preview(v->e, b, i, heat, v->previews, v->shown++, err));
     }
     return 0;
 }
 
-/* Frames `first` on, n of them. */
+/* Samples `first` on, n of them. */
 static int evaluate_part(evaluation *v, tn_loader *l, int first, int n, tn_error *err)
 {
     int *order = malloc(sizeof *order * (size_t)TN_MAX(n, 1));
@@ -197,17 +217,25 @@ static int evaluate_part(evaluation *v, tn_loader *l, int first, int n, tn_error
     return rc;
 }
 
-/* A rank has whole batches, so that their frames are run as by a process alone. */
+/* A rank has whole batches, so that their samples are run as by a process alone. */
 static int evaluate_all(evaluation *v, tn_loader *l, tn_ranks *r, tn_error *err)
 {
-    const int batch = TN_MIN(v->e->s->training.batch_size, v->d->n), batches = TN_CEIL_DIV(v->d->n, batch);
-    const int most = batch * TN_CEIL_DIV(batches, tn_ranks_count(r)), first = TN_MIN(most * tn_ranks_number(r), v->d->n);
-    TN_TRY(evaluate_part(v, l, first, TN_MIN(most, v->d->n - first), err));
+    const int n = tn_samples(v->d), batch = TN_MIN(v->e->s->training.batch_size, n), batches = TN_CEIL_DIV(n, batch);
+    const int most = batch * TN_CEIL_DIV(batches, tn_ranks_count(r)), first = TN_MIN(most * tn_ranks_number(r), n);
+    TN_TRY(evaluate_part(v, l, first, TN_MIN(most, n - first), err));
     double sums[] = {v->loss, v->counted, v->l2, v->l2_frame, v->r->visible, v->r->correct};
     TN_TRY(tn_ranks_add(r, sums, TN_COUNT(sums), err));
     v->loss = sums[0], v->counted = sums[1], v->l2 = sums[2], v->l2_frame = sums[3];
     v->r->visible = (int)sums[4], v->r->correct = (int)sums[5];
-    return tn_sightings_join(v->seen, &v->r->samples, most, &v->r->resolution, r, err);
+    return tn_sightings_join(v->seen, &v->r->samples, most * tn_sample_answers(v->d), &v->r->resolution, r, err);
+}
+
+static int labels_of(const tn_dataset *d)
+{
+    int n = 0;
+    for (int i = 0; i < tn_samples(d); i++)
+        for (int k = 0; k < tn_sample_answers(d); k++) n += tn_sample_label(d, i, k) >= 0;
+    return n;
 }
 
 static double mean(double sum, double n)
@@ -217,16 +245,15 @@ static double mean(double sum, double n)
 
 int tn_evaluate(tn_engine *e, const tn_dataset *d, tn_loader *l, const tn_evaluate_options *o, tn_eval_result *r, tn_error *err)
 {
-    const size_t area = (size_t)e->model->heat_w * (size_t)e->model->heat_h;
-    evaluation v = {.e = e, .d = d, .previews = o->previews, .r = r};
+    evaluation v = {.e = e, .d = d, .previews = o->previews, .r = r, .total = labels_of(d)};
     *r = (tn_eval_result){.version = TN_EVAL_RESULT_VERSION, .tolerance = e->s->training.tolerance};
-    v.seen = malloc(sizeof *v.seen * (size_t)d->n);
-    v.heat = malloc(sizeof *v.heat * area * (size_t)TN_MAX(e->s->training.batch_size, 1));
+    v.seen = malloc(sizeof *v.seen * ((size_t)v.total + 1));
+    v.heat = malloc(sizeof *v.heat * tn_engine_heat_size(e) * (size_t)TN_MAX(e->s->training.batch_size, 1));
     int rc = v.seen && v.heat ? evaluate_all(&v, l, o->ranks, err) : tn_oom(err);
     if (!rc) tn_score(r, v.seen, r->samples, o->threshold ? *o->threshold : tn_best_threshold(v.seen, r->samples));
     free(v.seen);
     free(v.heat);
-    r->loss = mean(v.loss, v.counted * (double)area);
+    r->loss = mean(v.loss, v.counted * e->model->heat_w * e->model->heat_h);
     r->l2 = mean(v.l2, r->visible);
     r->l2_frame = mean(v.l2_frame, r->visible);
     r->pck = mean(r->correct, r->visible);
@@ -266,14 +293,14 @@ int tn_eval(const tn_config *c, const tn_run_options *o, const char *split, tn_e
     if (o->n_adapters > 1) return tn_fail(err, TN_ERR_ARGUMENT, "one adapter at a time is evaluated, not %d", o->n_adapters);
     if (!train && strcmp(split, "val")) return tn_fail(err, TN_ERR_ARGUMENT, "split '%s' is not known; train and val are", split);
     TN_TRY(tn_run_threshold(&threshold, o, o->n_adapters ? o->adapters[0] : NULL, err));
-    int rc = tn_dataset_read(&d, s->data.root, train ? &s->data.train_games : &s->data.val_games, split, s->training.strict_labels,
-                             o->log, err);
+    int rc = tn_samples_read(&d, s, train, false, o->log, err);
     if (!rc) rc = tn_adapters_engine(&e, adapters, &n, s, o, err);
     if (!rc && n) rc = tn_adapters_use(adapters[0], e, o, err);
-    if (!rc) rc = tn_engine_merge(e, TN_MIN(s->training.batch_size, d.n), err);
+    const int batch = TN_MIN(s->training.batch_size, tn_samples(&d));
+    if (!rc) rc = tn_engine_merge(e, batch, err);
     if (!rc) {
         tn_prep p = tn_engine_prep(e, false);
-        rc = tn_loader_new(&l, &d, &p, TN_MIN(s->training.batch_size, d.n), s->training.workers, s->training.prefetch, 0, err);
+        rc = tn_loader_new(&l, &d, &p, batch, s->training.workers, s->training.prefetch, 0, err);
     }
     if (!rc) rc = tn_evaluate(e, &d, l, &(tn_evaluate_options){.threshold = &threshold}, r, err);
     if (!rc) tn_metric_resolution_note(r, o->log);

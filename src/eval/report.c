@@ -69,11 +69,25 @@ static int count_empty(const tn_dataset *d)
     return n;
 }
 
+/* The frames that are looked at, and those among them without a ball. */
+static int count_seen(const tn_dataset *d, int *empty)
+{
+    int n = *empty = 0;
+    for (int i = 0; i < tn_samples(d); i++)
+        for (int k = 0; k < tn_sample_answers(d); k++) {
+            const int frame = tn_sample_label(d, i, k);
+            n += frame >= 0;
+            *empty += frame >= 0 && !d->f[frame].visible;
+        }
+    return n;
+}
+
 void tn_metric_notes(const tn_settings *s, const tn_dataset *train, const tn_dataset *val, const tn_log *log)
 {
     static const char stored[] = "checkpoints store the threshold 0, with which every frame is said to show a ball";
     const bool negative = !strcmp(s->training.invisible, "negative");
-    const int empty = count_empty(train), val_empty = count_empty(val);
+    int val_empty;
+    const int empty = count_empty(train), val_all = count_seen(val, &val_empty);
     if (negative && !empty)
         tn_logf(log, TN_LOG_WARN, "training.loss.invisible is negative, but every frame of the train split shows a ball");
     if (!negative && empty)
@@ -81,9 +95,9 @@ void tn_metric_notes(const tn_settings *s, const tn_dataset *train, const tn_dat
                 "%d of the train split's %d frames show no ball and are left out of the loss; "
                 "training.loss.invisible=negative learns from them",
                 empty, train->n);
-    if (!val->n && empty) tn_logf(log, TN_LOG_INFO, "there is no validation split to choose a threshold on: %s", stored);
-    if (val->n && !val_empty) tn_logf(log, TN_LOG_INFO, "every frame of the val split shows a ball: %s", stored);
-    if (val->n && val_empty == val->n)
+    if (!val_all && empty) tn_logf(log, TN_LOG_INFO, "there is no validation split to choose a threshold on: %s", stored);
+    if (val_all && !val_empty) tn_logf(log, TN_LOG_INFO, "every frame of the val split shows a ball: %s", stored);
+    if (val_all && val_empty == val_all)
         tn_logf(
             log, TN_LOG_WARN,
             "no frame of the val split shows a ball: distances, and a loss that leaves such frames out, cannot be measured, and %s",

@@ -1,8 +1,8 @@
 /** The figures of an evaluation by name, as logs and early stopping have them. */
 #ifndef TN_REPORT_H
 #define TN_REPORT_H
-#include "dataset.h"
 #include "settings.h"
+#include "windows.h"
 #include <tracknet/train.h>
 
 typedef struct tn_metric {

@@ -127,3 +127,56 @@ int tn_leading_qr(const tn_low_rank_of *x, float *B, float *A, tn_error *err)
     free(work);
     return bad ? tn_fail(err, TN_ERR_NUMERIC, "the QR decomposition of a weight failed") : 0;
 }
+
+/* M [rows, n] becomes Q, the first k = min(rows, n) of its columns; R [k, n]. */
+static int split_qr(float *M, int rows, int n, float *R, float *tau, tn_error *err)
+{
+    const int k = TN_MIN(rows, n);
+    lapack_int bad = LAPACKE_sgeqrf(LAPACK_ROW_MAJOR, rows, n, M, n, tau);
+    for (int i = 0; i < k; i++)
+        for (int c = 0; c < n; c++) R[i * n + c] = c < i ? 0 : M[i * n + c];
+    if (!bad) bad = LAPACKE_sorgqr(LAPACK_ROW_MAJOR, rows, k, k, M, n, tau);
+    return bad ? tn_fail(err, TN_ERR_NUMERIC, "the QR decomposition of an adapter failed") : 0;
+}
+
+/* Of B A = Qb (Rb Ra^T) Qa^T with B = Qb Rb and A^T = Qa Ra: Qb, Qa as they lie in their matrices, and the middle, decomposed. */
+typedef struct {
+    float *Qb, *Qa, *s, *U, *Vt;
+    int kb, ka, m; /* columns of Qb and Qa, and the smaller of both */
+} cut_parts;
+
+static int cut_parts_of(cut_parts *c, const tn_product_of *x, float *room, tn_error *err)
+{
+    const int n = x->k;
+    const size_t N = (size_t)n, rows = (size_t)x->rows, cols = (size_t)x->cols;
+    float *Rb = room, *Ra = Rb + N * N, *middle = Ra + N * N, *tau = middle + N * N;
+    c->Qb = tau + N, c->Qa = c->Qb + rows * N, c->s = c->Qa + cols * N, c->U = c->s + N, c->Vt = c->U + N * N;
+    memcpy(c->Qb, x->B, sizeof *room * rows * N);
+    for (size_t i = 0; i < cols; i++)
+        for (size_t j = 0; j < N; j++) c->Qa[i * N + j] = x->A[j * cols + i];
+    TN_TRY(split_qr(c->Qb, x->rows, n, Rb, tau, err));
+    TN_TRY(split_qr(c->Qa, x->cols, n, Ra, tau, err));
+    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, c->kb, c->ka, n, 1, Rb, n, Ra, n, 0, middle, c->ka);
+    return decompose(middle, c->kb, c->ka, c->s, c->U, c->Vt, err);
+}
+
+int tn_cut_product(const tn_product_of *x, int r, float *Br, float *Ar, tn_error *err)
+{
+    const int n = x->k;
+    const size_t N = (size_t)n, rows = (size_t)x->rows, cols = (size_t)x->cols;
+    cut_parts c = {.kb = TN_MIN(x->rows, n), .ka = TN_MIN(x->cols, n)};
+    c.m = TN_MIN(c.kb, c.ka);
+    float *room = malloc(sizeof *room * (5 * N * N + 2 * N + (rows + cols) * N));
+    if (!room) return tn_oom(err);
+    const int rc = cut_parts_of(&c, x, room, err), kept = TN_MIN(r, c.m);
+    if (!rc) {
+        memset(Br, 0, sizeof *Br * rows * (size_t)r);
+        memset(Ar, 0, sizeof *Ar * cols * (size_t)r);
+        for (int i = 0; i < c.kb; i++)
+            for (int j = 0; j < c.m; j++) c.U[i * c.m + j] *= c.s[j];
+        cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, x->rows, kept, c.kb, 1, c.Qb, n, c.U, c.m, 0, Br, r);
+        cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, kept, x->cols, c.ka, 1, c.Vt, c.ka, c.Qa, n, 0, Ar, x->cols);
+    }
+    free(room);
+    return rc;
+}

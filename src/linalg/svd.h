@@ -14,6 +14,14 @@ typedef struct tn_low_rank_of {
 
 /** The best approximation of rank r: W ~ B A with B [rows, r] = U sqrt(S) and A [r, cols] = sqrt(S) V^T. */
 int tn_low_rank(const tn_low_rank_of *x, float *B, float *A, tn_error *err);
+/** A product that is never made: B [rows, k] A [k, cols]. */
+typedef struct tn_product_of {
+    const float *B, *A;
+    int rows, cols, k;
+} tn_product_of;
+/** Its best approximation of rank r <= min(rows, cols), from the QR decompositions of both factors: Br [rows, r] = U S and
+ * Ar [r, cols] = V^T; beyond its own rank they are zero. */
+int tn_cut_product(const tn_product_of *x, int r, float *Br, float *Ar, tn_error *err);
 /** OLoRA's factors (Bueyuekakyuez 2024): B [rows, r] the first columns of Q and A [r, cols] the first rows of R, W = Q R by
  * Householder reflections with the signs that LAPACK, and so torch.linalg.qr, gives them. r <= min(rows, cols). */
 int tn_leading_qr(const tn_low_rank_of *x, float *B, float *A, tn_error *err);

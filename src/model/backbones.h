@@ -4,10 +4,20 @@
 #include "jsonio.h"
 #include "model.h"
 
-/* vit_config.c */
+/** Of a struct that holds nothing but names. */
+#define TN_NAMES(names) (const char *const *)&(names), sizeof(names) / sizeof(const char *)
 
+extern const tn_architecture tn_vit_architecture;      /* vit.c */
+extern const tn_architecture tn_convnext_architecture; /* convnext.c */
+
+/* vit_config.c, convnext_config.c */
+
+/** hidden_act. */
+int tn_common_config(tn_fn *act, const json_t *config, tn_error *err);
 /** hidden_size, layers, heads, patch, eps (with the family's default), hidden_act; checked. */
-int tn_vit_common(tn_vit *v, const json_t *config, float eps, tn_error *err);
+int tn_vit_common(tn_backbone *b, const json_t *config, float eps, tn_error *err);
 /** pos_h and pos_w from image_size (a number or a pair). */
-int tn_vit_image_grid(tn_vit *v, const json_t *config, int dflt, tn_error *err);
+int tn_vit_image_grid(tn_backbone *b, const json_t *config, int dflt, tn_error *err);
+/** hidden_sizes, depths, patch_size, layer_scale_init_value, hidden_act; checked. */
+int tn_convnext_common(tn_backbone *b, const json_t *config, tn_error *err);
 #endif

@@ -236,6 +236,50 @@ TN_DECLARE_BACKWARD(attention)
     return 0;
 }
 
+TN_DECLARE_BACKWARD(levels_join)
+{
+    (void)err;
+    const tn_gnode f = p->g->n[i];
+    const tn_levels *l = &f.a.levels_join;
+    for (int k = 0; k < l->n; k++) {
+        if (!needs(p, f.in[k])) continue;
+        tn_gnode *n = like(p, &f, TN_OP_GRID, grad_of(p, &f), -1, -1);
+        n->a.grid = (tn_attr_map){tn_levels_rows(l, k), l->h[k], l->w[k]};
+        gives(p, n, f.in[k]);
+    }
+    return 0;
+}
+
+TN_DECLARE_BACKWARD(level_positions)
+{
+    (void)err;
+    const tn_gnode f = p->g->n[i];
+    if (trains(p, f.w[0])) like(p, &f, TN_OP_LEVEL_GRAD, grad_of(p, &f), -1, -1);
+    return 0;
+}
+
+TN_DECLARE_BACKWARD(add_positions)
+{
+    (void)err;
+    const tn_gnode f = p->g->n[i];
+    if (needs(p, f.in[1])) gives(p, like(p, &f, TN_OP_POSITIONS_SUM, grad_of(p, &f), -1, -1), f.in[1]);
+    contribute(p, f.in[0], grad_of(p, &f));
+    return 0;
+}
+
+TN_DECLARE_BACKWARD(deform_attention)
+{
+    (void)err;
+    const tn_gnode f = p->g->n[i];
+    const int d_o = grad_of(p, &f), samples = need(p, f.in[1]);
+    if (needs(p, f.in[1])) {
+        const int value = need(p, f.in[0]);
+        gives(p, like(p, &f, TN_OP_DEFORM_DSAMPLES, value, samples, d_o), f.in[1]);
+    }
+    if (needs(p, f.in[0])) gives(p, like(p, &f, TN_OP_DEFORM_DVALUE, samples, d_o, -1), f.in[0]);
+    return 0;
+}
+
 /* The output's gradient is the skip's as it is, and the branch's too where nothing scales it. */
 TN_DECLARE_BACKWARD(residual)
 {
@@ -276,6 +320,16 @@ TN_DECLARE_BACKWARD(bilinear)
 {
     (void)err;
     return linear_in_x(p, i, TN_OP_BILINEAR_BACK);
+}
+
+TN_DECLARE_BACKWARD(upsample_add)
+{
+    (void)err;
+    const tn_gnode f = p->g->n[i];
+    const int dy = grad_of(p, &f);
+    if (needs(p, f.in[1])) gives(p, like(p, &f, TN_OP_NEAREST_BACK, dy, -1, -1), f.in[1]);
+    contribute(p, f.in[0], dy);
+    return 0;
 }
 
 TN_DECLARE_BACKWARD(dropout)
@@ -333,14 +387,64 @@ TN_DECLARE_BACKWARD(conv)
     return 0;
 }
 
-TN_DECLARE_BACKWARD(norm2d)
+TN_DECLARE_BACKWARD(affine_row)
+{
+    (void)err;
+    const tn_gnode f = p->g->n[i];
+    tn_gnode *n = like(p, &f, TN_OP_AFFINE_ROW_BACK, f.in[0], grad_of(p, &f), -1);
+    if (needs(p, f.in[0])) gives(p, n, f.in[0]);
+    return 0;
+}
+
+/* dy is spread over the kernel's places once for both. */
+TN_DECLARE_BACKWARD(conv_one)
+{
+    (void)err;
+    const tn_gnode f = p->g->n[i];
+    const int dy = grad_of(p, &f), x = needs(p, f.in[1]) ? need(p, f.in[0]) : -1;
+    const int dx = needs(p, f.in[0]) ? like_tensor(p, f.in[0], "d.") : -1;
+    const int drow = x >= 0 ? like_tensor(p, f.in[1], "d.") : -1;
+    tn_gnode *n = like(p, &f, TN_OP_CONV_ONE_BACK, x, f.in[1], dy);
+    n->out[0] = dx, n->out[1] = drow;
+    contribute(p, f.in[0], dx);
+    contribute(p, f.in[1], drow);
+    return 0;
+}
+
+/* The same, of those that read statistics too. */
+static int reads_stats(tn_autodiff *p, int i, tn_opcode op)
 {
     const tn_gnode f = p->g->n[i];
-    if (f.a.norm2d.stats == TN_STATS_RUNNING)
-        return tn_fail(err, TN_ERR_ARGUMENT, "a normalisation by running statistics has no backward");
     const int dy = grad_of(p, &f), x = need(p, f.in[0]), stats = by_product(p, f.out[1]);
-    gives(p, like(p, &f, TN_OP_NORM2D_BACK, x, stats, dy), f.in[0]);
+    gives(p, like(p, &f, op, x, stats, dy), f.in[0]);
     return 0;
+}
+
+TN_DECLARE_BACKWARD(adapt)
+{
+    (void)err;
+    const tn_gnode f = p->g->n[i];
+    const int dy = grad_of(p, &f), t = f.in[1];
+    if (trains(p, f.part[0].b)) {
+        const int saved = need(p, t);
+        like(p, &f, TN_OP_ADAPT_GRAD, saved, dy, -1);
+    }
+    if (needs(p, t)) gives(p, like(p, &f, TN_OP_ADAPT_DT, dy, -1, -1), t);
+    contribute(p, f.in[0], dy);
+    return 0;
+}
+
+TN_DECLARE_BACKWARD(norm2d)
+{
+    if (p->g->n[i].a.norm2d.stats == TN_STATS_RUNNING)
+        return tn_fail(err, TN_ERR_ARGUMENT, "a normalisation by running statistics has no backward");
+    return reads_stats(p, i, TN_OP_NORM2D_BACK);
+}
+
+TN_DECLARE_BACKWARD(grn)
+{
+    (void)err;
+    return reads_stats(p, i, TN_OP_GRN_BACK);
 }
 
 TN_DECLARE_BACKWARD(scale_channels)

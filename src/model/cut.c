@@ -137,9 +137,11 @@ static int cut_out(cutter *c)
         if (stage_of_node(c, i) == c->cut->stage) TN_TRY(take_node(c, i));
     if (p->n_edges > 1) qsort(p->edges, (size_t)p->n_edges, sizeof *p->edges, by_tag);
     share_storage(c);
-    p->pixels = local(c, g->pixels), p->grid = local(c, g->grid), p->labels = local(c, g->labels);
+    p->pixels = local(c, g->pixels), p->labels = local(c, g->labels);
     p->target = local(c, g->target), p->mask = local(c, g->mask), p->heat = local(c, g->heat);
     p->loss = local(c, g->loss), p->rope_table = local(c, g->rope_table);
+    p->n_features = g->n_features;
+    for (int i = 0; i < g->n_features; i++) p->feature[i] = local(c, g->feature[i]);
     return 0;
 }
 

@@ -14,9 +14,11 @@ static const tn_vit_names names_mlp = {EMBEDDINGS, BLOCKS, .up = "encoder.layer.
 static const tn_vit_names names_swiglu = {EMBEDDINGS, BLOCKS, .up = "encoder.layer.%d.mlp.weights_in",
                                           .down = "encoder.layer.%d.mlp.weights_out"};
 
-static int dinov2_configure(tn_vit *v, const json_t *c, tn_error *err)
+static int dinov2_configure(tn_backbone *b, const json_t *c, tn_error *err)
 {
-    TN_TRY(tn_vit_common(v, c, 1e-6f, err));
+    tn_vit *v = &b->vit;
+    v->names = &names_mlp;
+    TN_TRY(tn_vit_common(b, c, 1e-6f, err));
     const double ratio = tn_json_num(c, "mlp_ratio", 4);
     v->inner = (int)(v->hidden * ratio);
     v->layer_scale = true;
@@ -29,14 +31,14 @@ static int dinov2_configure(tn_vit *v, const json_t *c, tn_error *err)
         v->inner = (v->inner * 2 / 3 + 7) / 8 * 8;
         v->names = &names_swiglu;
     }
-    return tn_vit_image_grid(v, c, 224, err);
+    return tn_vit_image_grid(b, c, 224, err);
 }
 
-static int configure_registers(tn_vit *v, const json_t *c, tn_error *err)
+static int configure_registers(tn_backbone *b, const json_t *c, tn_error *err)
 {
-    TN_TRY(dinov2_configure(v, c, err));
-    v->registers = (int)tn_json_int(c, "num_register_tokens", 4);
-    v->pos_mode = TN_POS_BICUBIC_AA;
+    TN_TRY(dinov2_configure(b, c, err));
+    b->vit.registers = (int)tn_json_int(c, "num_register_tokens", 4);
+    b->vit.pos_mode = TN_POS_BICUBIC_AA;
     return 0;
 }
 
@@ -49,5 +51,6 @@ static const char *const spelling[][2] = {{".attention.attention.query", ".atten
                                           {".attention.output.dense", ".attention.o_proj"},
                                           {0}};
 
-const tn_backbone tn_backbone_dinov2 = {"dinov2", &names_mlp, dinov2_configure, lora_default, spelling};
-const tn_backbone tn_backbone_dinov2_registers = {"dinov2_with_registers", &names_mlp, configure_registers, lora_default, spelling};
+const tn_family tn_family_dinov2 = {"dinov2", &tn_vit_architecture, TN_NAMES(names_mlp), dinov2_configure, lora_default, spelling};
+const tn_family tn_family_dinov2_registers = {"dinov2_with_registers", &tn_vit_architecture, TN_NAMES(names_mlp),
+                                              configure_registers,     lora_default,         spelling};

@@ -19,9 +19,11 @@ static const tn_vit_names names = {
     .norm = "norm",
 };
 
-static int dinov3_configure(tn_vit *v, const json_t *c, tn_error *err)
+static int dinov3_configure(tn_backbone *b, const json_t *c, tn_error *err)
 {
-    TN_TRY(tn_vit_common(v, c, 1e-5f, err));
+    tn_vit *v = &b->vit;
+    v->names = &names;
+    TN_TRY(tn_vit_common(b, c, 1e-5f, err));
     v->inner = (int)tn_json_int(c, "intermediate_size", 4 * v->hidden);
     v->registers = (int)tn_json_int(c, "num_register_tokens", 0);
     v->gated = tn_json_bool(c, "use_gated_mlp", 0);
@@ -44,4 +46,4 @@ static const char *const lora_default[] = {"q_proj", "k_proj", "v_proj", "o_proj
 
 static const char *const spelling[][2] = {{"^layer.", "model.layer."}, {0}};
 
-const tn_backbone tn_backbone_dinov3 = {"dinov3_vit", &names, dinov3_configure, lora_default, spelling};
+const tn_family tn_family_dinov3 = {"dinov3_vit", &tn_vit_architecture, TN_NAMES(names), dinov3_configure, lora_default, spelling};

@@ -3,6 +3,9 @@
  * (an activation's input), and else the nodes stay as they are. */
 #include "graph.h"
 
+#include <stdlib.h>
+#include <string.h>
+
 /* The single reader of t, or -1. */
 static int only_reader(const tn_graph *g, int t)
 {
@@ -174,5 +177,27 @@ int tn_graph_fuse(tn_graph *g, tn_error *err)
 {
     for (int i = 0; i < g->n_n; i++)
         if (fuse_at(g, i)) i = TN_MAX(i - 3, -1); /* nodes up to here have gone, moved, or have more to take */
+    return tn_graph_check(g, err);
+}
+
+/* Gradients of nothing but adapters write slots alone: nobody in the pass waits for them. */
+static bool can_wait(const tn_gnode *n)
+{
+    return n->op == TN_OP_LINEAR_T_GRAD || (n->op == TN_OP_LINEAR_GRAD && n->in[0] < 0 && n->in[2] >= 0);
+}
+
+int tn_graph_gather(tn_graph *g, tn_error *err)
+{
+    tn_gnode *late = malloc(sizeof *late * (size_t)TN_MAX(g->n_n, 1));
+    if (!late) return tn_oom(err);
+    for (int i = g->n_forward, end; i < g->n_n; i = end) {
+        int to = i, n = 0;
+        for (end = i; end < g->n_n && g->n[end].layer == g->n[i].layer; end++) {
+            if (can_wait(&g->n[end])) late[n++] = g->n[end];
+            else g->n[to++] = g->n[end];
+        }
+        memcpy(g->n + to, late, sizeof *late * (size_t)n);
+    }
+    free(late);
     return tn_graph_check(g, err);
 }

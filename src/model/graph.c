@@ -13,8 +13,7 @@ const char *tn_opcode_name(tn_opcode op)
 
 void tn_graph_init(tn_graph *g, int batch)
 {
-    *g = (tn_graph){
-        .batch = batch, .pixels = -1, .grid = -1, .labels = -1, .target = -1, .mask = -1, .heat = -1, .loss = -1, .rope_table = -1};
+    *g = (tn_graph){.batch = batch, .pixels = -1, .labels = -1, .target = -1, .mask = -1, .heat = -1, .loss = -1, .rope_table = -1};
 }
 
 void tn_graph_free(tn_graph *g)

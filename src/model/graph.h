@@ -12,6 +12,7 @@
 #ifndef TN_GRAPH_H
 #define TN_GRAPH_H
 #include "fail.h"
+#include "feature_list.h"
 #include "operations.h"
 
 /** ARRIVES, LEAVES: of a stage's graph (cut.h), what comes from another stage and what goes there. */
@@ -31,7 +32,7 @@ typedef struct tn_gtensor {
     int storage; /* tensors of the same storage share a buffer; the first one's id */
 } tn_gtensor;
 
-enum { TN_NODE_IN = 5, TN_NODE_OUT = 2, TN_NODE_PARTS = 3, TN_NODE_SLOTS = 4 };
+enum { TN_NODE_IN = TN_MAX_LEVELS, TN_NODE_OUT = 2, TN_NODE_PARTS = 3, TN_NODE_SLOTS = 4 };
 
 /** One matrix of a linear operation: slots (-1: none), its columns in the output and in the input. */
 typedef struct tn_gpart {
@@ -82,7 +83,8 @@ typedef struct tn_graph {
     bool in_backward;
     bool oom;
     tn_gnode spare; /* what tn_graph_node gives when memory ran out; oom is reported by the caller */
-    int pixels, grid, labels, target, mask, heat, loss, rope_table; /* tensor ids or -1 */
+    int pixels, labels, target, mask, heat, loss, rope_table; /* tensor ids or -1 */
+    int feature[TN_MAX_FEATURES], n_features;                 /* tensors that the decoder reads */
 } tn_graph;
 
 const char *tn_opcode_name(tn_opcode op);
@@ -123,6 +125,9 @@ size_t tn_gtensor_bytes(const tn_gtensor *t);
 
 /** Folds activations, residuals and adapters' gradients into the products that they end (fuse.c), before tn_graph_merge. */
 int tn_graph_fuse(tn_graph *g, tn_error *err);
+/** Moves a layer's gradients of adapters behind each other, to the end of its backward pass, where a device computes several at
+ * once; their operands live until then. Before tn_graph_merge. */
+int tn_graph_gather(tn_graph *g, tn_error *err);
 /** What needs storage decided: call after tn_graph_merge. */
 int tn_graph_fuse_merged(tn_graph *g, tn_error *err);
 /**

@@ -1,7 +1,6 @@
-/* Which linear layers get adapters, of which rank and scale: PEFT's rules over both spellings of a module's path, the
- * checkpoint's (layer.0.attention.q_proj) and the one transformers 5 has in memory (model.layer.0.attention.q_proj). */
+/* Adapters as slots: which linear layers get them, of which rank and scale, and what else is trained with them. */
+#include "lora_select.h"
 #include "match.h"
-#include "model.h"
 #include "names.h"
 
 #include <math.h>
@@ -9,8 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
-
-#define TARGETS "model.lora.target_modules"
 
 int tn_pissa_iterations(const char *init)
 {
@@ -24,175 +21,69 @@ static float scale_of(const tn_lora *l, int r, double alpha)
     return (float)(l->rslora ? alpha / sqrt(r) : alpha / r);
 }
 
-/* Names of one family that people use for another: from -> to (a NULL-terminated list). */
-static const struct {
-    const char *from, *to[4];
-} aliases[] = {
-    {"query", {"q_proj"}},
-    {"key", {"k_proj"}},
-    {"value", {"v_proj"}},
-    {"dense", {"o_proj", "up_proj", "down_proj"}},
-    {"q_proj", {"query"}},
-    {"k_proj", {"key"}},
-    {"v_proj", {"value"}},
-    {"o_proj", {"attention.output.dense"}},
-    {"up_proj", {"intermediate.dense", "fc1", "weights_in"}},
-    {"down_proj", {"fc2", "output.dense", "weights_out"}},
-};
-
-typedef struct {
-    tn_model *m;
-    tn_strs linears; /* the checkpoint's spelling */
-    tn_strs paths;   /* transformers 5's, one for each */
-    tn_strs common;  /* the one behind all, one for each */
-    const tn_log *log;
-} finder;
-
-static bool suffix_of(const finder *f, int i, const char *item)
+/* What a convolution's adapter may be, as PEFT has it. */
+static int check_kernel(const tn_model *m, const tn_slot *w, const char *module, double r, tn_error *err)
 {
-    return tn_match_suffix(f->linears.v[i], item) || tn_match_suffix(f->paths.v[i], item) || !strcmp(f->common.v[i], item);
+    const int groups = tn_slot_groups(w);
+    if (m->lora.init == TN_LORA_PISSA || m->lora.init == TN_LORA_OLORA)
+        return tn_fail(
+            err, TN_ERR_CONFIG,
+            "model.lora.init_lora_weights takes a matrix apart, and %s is a convolution; begin with kaiming or gaussian, or "
+            "leave it out of "
+            "model.lora.target_modules",
+            module);
+    if ((int)r % groups == 0) return 0;
+    return tn_fail(
+        err, TN_ERR_CONFIG,
+        "model.lora.r is %g, and %s is a convolution of %d groups, which must divide it; choose a multiple (rank_pattern), or "
+        "leave it out of model.lora.target_modules",
+        r, module, groups);
 }
 
-static bool any_suffix(const finder *f, const char *item)
+static int check_rank(const tn_model *m, const tn_slot *w, const char *module, double r, tn_error *err)
 {
-    for (int i = 0; i < f->linears.n; i++)
-        if (suffix_of(f, i, item)) return true;
-    return false;
+    const int in = w->cols * tn_slot_groups(w), most = TN_MIN(w->rows, in);
+    if (tn_slot_is_kernel(w)) TN_TRY(check_kernel(m, w, module, r, err));
+    if (r <= most || m->lora.foreign) return 0;
+    return tn_fail(err, TN_ERR_CONFIG, "model.lora.r is %g, larger than %s [%d, %d]; use at most %d", r, module, w->rows, in, most);
 }
 
-static bool in_list(const finder *f, int i, const tn_strs *items)
+/* A and B of a linear layer, [r, in] and [out, r]; beside a convolution [r, in, k, k] and [out, r / groups, 1, 1], and DoRA's
+ * magnitudes [1, out, 1, 1] instead of [out]: shapes tell LoRA+ what is a vector. */
+static int add_slots(tn_model *m, const tn_slot *w, const char *module, int r, float scale, tn_error *err)
 {
-    for (int k = 0; k < items->n; k++)
-        if (suffix_of(f, i, items->v[k])) return true;
-    return false;
-}
-
-static int pattern_hit(bool *hit, const finder *f, int i, const char *pattern, const char *key, tn_error *err)
-{
-    TN_TRY(tn_match_full(hit, pattern, f->linears.v[i], key, err));
-    if (!*hit) TN_TRY(tn_match_full(hit, pattern, f->paths.v[i], key, err));
-    return 0;
-}
-
-/* A list, or a pattern ("all-linear" matches everything), against module i. */
-static int selected(bool *hit, const finder *f, int i, const tn_strs *list, const char *pattern, const char *key, tn_error *err)
-{
-    *hit = false;
-    if (!pattern) return *hit = in_list(f, i, list), 0;
-    if (!strcasecmp(pattern, "all-linear")) return *hit = true, 0;
-    return pattern_hit(hit, f, i, pattern, key, err);
-}
-
-/* A pattern that matches nothing as a regular expression may be a plain name. */
-static int pattern_as_name(finder *f, tn_lora *l, tn_error *err)
-{
-    if (!l->target_pattern || !strcasecmp(l->target_pattern, "all-linear")) return 0;
-    for (int i = 0; i < f->linears.n; i++) {
-        bool hit;
-        TN_TRY(pattern_hit(&hit, f, i, l->target_pattern, TARGETS, err));
-        if (hit) return 0;
-    }
-    if (!tn_strs_add(&l->targets, l->target_pattern)) return tn_oom(err);
-    free(l->target_pattern);
-    l->target_pattern = NULL;
-    return 0;
-}
-
-static bool targets_anything(const finder *f, const char *item)
-{
-    if (any_suffix(f, item)) return true;
-    for (size_t a = 0; a < TN_COUNT(aliases); a++)
-        for (int k = 0; k < 4 && !strcmp(aliases[a].from, item) && aliases[a].to[k]; k++)
-            if (any_suffix(f, aliases[a].to[k])) return true;
-    return false;
-}
-
-static int map_targets(finder *f, tn_lora *l, tn_error *err)
-{
-    tn_strs out = {0};
-    bool mapped = false;
-    for (int i = 0; i < l->targets.n; i++) {
-        const char *t = l->targets.v[i];
-        const bool known = any_suffix(f, t);
-        if ((known || !targets_anything(f, t)) && !tn_strs_add(&out, t)) return tn_oom(err);
-        for (size_t a = 0; !known && a < TN_COUNT(aliases); a++)
-            for (int k = 0; k < 4 && !strcmp(aliases[a].from, t) && aliases[a].to[k]; k++)
-                if (any_suffix(f, aliases[a].to[k]) && !tn_strs_has(&out, aliases[a].to[k])) {
-                    mapped = true;
-                    if (!tn_strs_add(&out, aliases[a].to[k])) return tn_oom(err);
-                }
-    }
-    if (mapped) {
-        char *from = tn_strs_join(&l->targets, ", "), *to = tn_strs_join(&out, ", ");
-        tn_logf(f->log, TN_LOG_INFO, TARGETS " [%s] mean [%s] in this backbone", from ? from : "", to ? to : "");
-        free(from);
-        free(to);
-    }
-    tn_strs_free(&l->targets);
-    l->targets = out;
-    return 0;
-}
-
-static int no_match(const finder *f, const char *asked, tn_error *err)
-{
-    tn_text kinds = {0};
-    tn_strs seen = {0};
-    for (int i = 0; i < f->linears.n; i++) {
-        const char *last = strrchr(f->linears.v[i], '.'), *name = last ? last + 1 : f->linears.v[i];
-        if (tn_strs_has(&seen, name)) continue;
-        tn_text_addf(&kinds, "%s%s", seen.n ? ", " : "", name);
-        tn_strs_add(&seen, name);
-    }
-    int rc = tn_fail(err, TN_ERR_CONFIG, TARGETS " [%s] matches no linear module; there are: %s (such as %s)", asked,
-                     kinds.s ? kinds.s : "none", f->linears.n ? f->linears.v[0] : "none");
-    tn_text_free(&kinds);
-    tn_strs_free(&seen);
-    return rc;
-}
-
-/* The first pattern that matches decides. */
-static int from_pattern(double *value, const finder *f, int i, const tn_lora_pattern *p, const char *key, tn_error *err)
-{
-    for (int k = 0; k < p->key.n; k++) {
-        bool hit;
-        TN_TRY(tn_match_pattern(&hit, p->key.v[k], f->linears.v[i], key, err));
-        if (!hit) TN_TRY(tn_match_pattern(&hit, p->key.v[k], f->paths.v[i], key, err));
-        if (!hit) TN_TRY(tn_match_pattern(&hit, p->key.v[k], f->common.v[i], key, err));
-        if (!hit) continue;
-        *value = p->value[k];
-        return 0;
-    }
-    return 0;
-}
-
-static int add_adapter(finder *f, int i, tn_error *err)
-{
-    tn_model *m = f->m;
-    const char *module = f->linears.v[i];
-    double r = m->lora.r, alpha = m->lora.alpha;
-    TN_TRY(from_pattern(&r, f, i, &m->lora.rank_pattern, "model.lora.rank_pattern", err));
-    TN_TRY(from_pattern(&alpha, f, i, &m->lora.alpha_pattern, "model.lora.alpha_pattern", err));
     char name[200];
-    snprintf(name, sizeof name, "%s.weight", module);
-    const tn_slot *w = &m->slots[tn_model_slot(m, name)];
-    const int out = w->rows, in = w->cols;
-    if (r > TN_MIN(out, in))
-        return tn_fail(err, TN_ERR_CONFIG, "model.lora.r is %g, larger than %s [%d, %d]; use at most %d", r, module, out, in,
-                       TN_MIN(out, in));
-    tn_slot s = {.ndim = 2, .group = TN_GROUP_LORA, .trainable = true, .init_fan = in};
+    const int out = w->rows, groups = tn_slot_groups(w), ndim = w->ndim, k = ndim == 4 ? w->shape[2] : 1;
+    tn_slot s = {.ndim = ndim, .group = TN_GROUP_LORA, .trainable = true, .lora_scale = scale};
     s.init = m->lora.init == TN_LORA_GAUSSIAN ? TN_INIT_LORA_GAUSSIAN : TN_INIT_LORA_A;
-    s.lora_scale = scale_of(&m->lora, (int)r, alpha);
-    s.shape[0] = (int)r, s.shape[1] = in;
+    s.init_fan = w->cols * groups;
+    s.shape[0] = r, s.shape[1] = w->shape[1] * groups, s.shape[2] = s.shape[3] = k;
     snprintf(name, sizeof name, "%s.lora_A.weight", module);
     if (tn_model_add(m, s, name) < 0) return tn_oom(err);
     s.init = TN_INIT_ZERO;
-    s.shape[0] = out, s.shape[1] = (int)r;
+    s.shape[0] = out, s.shape[1] = r / groups, s.shape[2] = s.shape[3] = 1;
     snprintf(name, sizeof name, "%s.lora_B.weight", module);
     if (tn_model_add(m, s, name) < 0) return tn_oom(err);
     if (!m->lora.dora) return 0;
-    tn_slot mag = {.ndim = 1, .group = TN_GROUP_LORA, .trainable = true, .init = TN_INIT_ONE, .shape = {out}};
+    tn_slot mag = {
+        .ndim = ndim == 4 ? 4 : 1, .group = TN_GROUP_LORA, .trainable = true, .init = TN_INIT_ONE, .shape = {1, out, 1, 1}};
+    if (mag.ndim == 1) mag.shape[0] = out;
     snprintf(name, sizeof name, "%s.lora_magnitude_vector", module);
     return tn_model_add(m, mag, name) < 0 ? tn_oom(err) : 0;
+}
+
+static int add_adapter(tn_lora_modules *f, int i, tn_error *err)
+{
+    tn_model *m = f->m;
+    const char *module = f->names.v[i];
+    double r = m->lora.r, alpha = m->lora.alpha;
+    TN_TRY(tn_lora_number(&r, f, i, &m->lora.rank_pattern, "model.lora.rank_pattern", err));
+    TN_TRY(tn_lora_number(&alpha, f, i, &m->lora.alpha_pattern, "model.lora.alpha_pattern", err));
+    char name[200];
+    snprintf(name, sizeof name, "%s.weight", module);
+    const tn_slot *w = &m->slots[tn_model_slot(m, name)];
+    TN_TRY(check_rank(m, w, module, r, err));
+    return add_slots(m, w, module, (int)r, scale_of(&m->lora, (int)r, alpha), err);
 }
 
 static bool is_saved_whole(const tn_model *m, const char *module, const char *path)
@@ -214,7 +105,7 @@ static void train_with_adapter(tn_slot *s, bool whole)
 }
 
 /* Biases trained beside the adapters, and modules trained whole. A quantised base keeps its biases in float. */
-static int free_others(finder *f, tn_error *err)
+static int free_others(tn_lora_modules *f, tn_error *err)
 {
     tn_model *m = f->m;
     const bool all = !strcmp(m->lora.bias, "all"), only = !strcmp(m->lora.bias, "lora_only");
@@ -233,68 +124,45 @@ static int free_others(finder *f, tn_error *err)
     return 0;
 }
 
-static void save_whole(finder *f)
+static void save_whole(tn_lora_modules *f)
 {
     tn_model *m = f->m;
     for (int i = 0; m->lora.modules_to_save.n && i < m->n_slots; i++) {
         tn_slot *s = &m->slots[i];
         char path[200], module[200];
         const char *dot = strrchr(s->name, '.');
-        if (s->group != TN_GROUP_BACKBONE || !dot) continue;
+        if (!s->backbone || !dot) continue;
         snprintf(module, sizeof module, "%.*s", (int)(dot - s->name), s->name);
-        tn_module_path(path, sizeof path, m->vit.model_type, module);
+        tn_module_path(path, sizeof path, m->backbone.family, module);
         if (is_saved_whole(m, module, path)) train_with_adapter(s, true);
     }
 }
 
-static int find_paths(finder *f, tn_error *err)
+static int add_adapters(tn_lora_modules *f, tn_error *err)
 {
-    if (tn_model_linears(f->m, &f->linears)) return tn_oom(err);
-    for (int i = 0; i < f->linears.n; i++) {
-        char path[200];
-        tn_module_path(path, sizeof path, f->m->vit.model_type, f->linears.v[i]);
-        if (!tn_strs_add(&f->paths, path)) return tn_oom(err);
-        tn_common_name(path, sizeof path, f->linears.v[i]);
-        if (!tn_strs_add(&f->common, path)) return tn_oom(err);
-    }
-    return 0;
-}
-
-static int add_adapters(finder *f, tn_error *err)
-{
-    tn_lora *l = &f->m->lora;
     int hits = 0;
-    char *asked = l->target_pattern ? strdup(l->target_pattern) : tn_strs_join(&l->targets, ", ");
-    int rc = pattern_as_name(f, l, err);
-    if (!rc) rc = map_targets(f, l, err);
-    for (int i = 0; !rc && i < f->linears.n; i++) {
-        bool hit, excluded = false;
-        rc = selected(&hit, f, i, &l->targets, l->target_pattern, TARGETS, err);
-        if (!rc && hit && (l->exclude.n || l->exclude_pattern))
-            rc = selected(&excluded, f, i, &l->exclude, l->exclude_pattern, "model.lora.exclude_modules", err);
-        if (rc || !hit || excluded || is_saved_whole(f->m, f->linears.v[i], f->paths.v[i])) continue;
-        rc = add_adapter(f, i, err);
+    TN_TRY(tn_lora_settle(f, err));
+    for (int i = 0; i < f->names.n; i++) {
+        bool hit;
+        TN_TRY(tn_lora_selects(&hit, f, i, err));
+        if (!hit || is_saved_whole(f->m, f->names.v[i], f->paths.v[i])) continue;
+        TN_TRY(add_adapter(f, i, err));
         hits++;
     }
-    if (!rc && !hits) rc = no_match(f, asked ? asked : "", err);
-    free(asked);
-    return rc;
+    return hits ? 0 : tn_lora_no_match(f, err);
 }
 
 int tn_lora_slots(tn_model *m, const tn_log *log, tn_error *err)
 {
-    finder f = {.m = m, .log = log};
+    tn_lora_modules f;
     if (!m->lora.targets.n && !m->lora.target_pattern) {
-        const tn_backbone *b = tn_backbone_find(m->vit.model_type);
-        for (const char *const *t = b->lora_default; *t; t++) tn_strs_add(&m->lora.targets, *t);
+        for (const char *const *t = m->backbone.family->lora_default; *t; t++) tn_strs_add(&m->lora.targets, *t);
     }
-    int rc = find_paths(&f, err);
+    int rc = tn_lora_modules_find(&f, m, log, err);
     if (!rc) save_whole(&f);
     if (!rc) rc = add_adapters(&f, err);
     if (!rc) rc = free_others(&f, err);
-    tn_strs_free(&f.linears);
-    tn_strs_free(&f.paths);
-    tn_strs_free(&f.common);
+    tn_lora_modules_free(&f);
     return rc;
 }
 
@@ -314,12 +182,13 @@ bool tn_lora_copy(tn_lora *d, const tn_lora *s)
     *d = *s;
     d->target_pattern = s->target_pattern ? strdup(s->target_pattern) : NULL;
     d->exclude_pattern = s->exclude_pattern ? strdup(s->exclude_pattern) : NULL;
-    d->targets = d->exclude = d->modules_to_save = (tn_strs){0};
+    d->targets = d->exclude = d->modules_to_save = d->layers_pattern = (tn_strs){0};
     bool ok = copy_pattern(&d->rank_pattern, &s->rank_pattern);
     ok &= copy_pattern(&d->alpha_pattern, &s->alpha_pattern);
     ok &= tn_strs_copy(&d->targets, &s->targets);
     ok &= tn_strs_copy(&d->exclude, &s->exclude);
     ok &= tn_strs_copy(&d->modules_to_save, &s->modules_to_save);
+    ok &= tn_strs_copy(&d->layers_pattern, &s->layers_pattern);
     return ok && (!s->target_pattern || d->target_pattern) && (!s->exclude_pattern || d->exclude_pattern);
 }
 
@@ -330,6 +199,7 @@ void tn_lora_free(tn_lora *l)
     tn_strs_free(&l->targets);
     tn_strs_free(&l->exclude);
     tn_strs_free(&l->modules_to_save);
+    tn_strs_free(&l->layers_pattern);
     tn_strs_free(&l->rank_pattern.key);
     tn_strs_free(&l->alpha_pattern.key);
     free(l->rank_pattern.value);

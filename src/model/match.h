@@ -11,6 +11,10 @@ bool tn_match_suffix(const char *module, const char *item);
 int tn_match_full(bool *hit, const char *pattern, const char *module, const char *key, tn_error *err);
 /** A key of rank_pattern or alpha_pattern: (.*\.)?(key)$ */
 int tn_match_pattern(bool *hit, const char *pattern, const char *module, const char *key, tn_error *err);
+/** The number of a module's layer as PEFT's layers_to_transform counts them: behind a component that one of `patterns` matches
+ * (regular expressions, of which the first that fits anywhere decides), or without patterns behind any component but the first; -1:
+ * none. */
+int tn_match_layer(int *layer, const tn_strs *patterns, const char *module, const char *key, tn_error *err);
 /** modules_to_save: is `item` a run of whole components of the path? */
 bool tn_match_component(const char *path, const char *item);
 #endif

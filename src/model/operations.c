@@ -144,6 +144,27 @@ static tn_cost cost_attention_back(const tn_graph *g, const tn_gnode *n)
     return attention_products(g, n, 7);
 }
 
+/* Each sample multiplies four cells by their parts; `columns` wide. */
+static tn_cost deform_samples(const tn_graph *g, const tn_gnode *n, int samples, int columns)
+{
+    const tn_attr_deform *a = &n->a.deform_attention;
+    const double each = elements(g, samples) / 3;
+    return (tn_cost){8 * each * cols_of(g, columns) / a->heads, traffic(g, n)};
+}
+
+static tn_cost cost_deform(const tn_graph *g, const tn_gnode *n)
+{
+    return deform_samples(g, n, n->in[1], n->in[0]);
+}
+
+/* Lists of four numbers a sample are written and read. */
+static tn_cost cost_deform_dvalue(const tn_graph *g, const tn_gnode *n)
+{
+    tn_cost c = deform_samples(g, n, n->in[0], n->in[1]);
+    c.bytes += 2 * 4.0 * (double)sizeof(float) * elements(g, n->in[0]) / 3;
+    return c;
+}
+
 /* One product of as many rows as y has with the kernel [O, C/groups * k * k]. */
 static tn_cost convolution(const tn_graph *g, const tn_gnode *n, int x, int y)
 {
@@ -166,6 +187,13 @@ static tn_cost cost_conv_grad(const tn_graph *g, const tn_gnode *n)
     if (n->in[0] < 0) return (tn_cost){elements(g, n->in[1]), traffic(g, n)};
     tn_cost c = convolution(g, n, n->in[0], n->in[1]);
     if (n->out[0] >= 0) c.flops *= 2;
+    return c;
+}
+
+static tn_cost cost_conv_one_back(const tn_graph *g, const tn_gnode *n)
+{
+    tn_cost c = convolution(g, n, n->in[0] >= 0 ? n->in[0] : n->out[0], n->in[2]);
+    c.flops *= (n->out[0] >= 0) + (n->out[1] >= 0);
     return c;
 }
 

@@ -8,6 +8,7 @@
  */
 #ifndef TN_OPERATIONS_H
 #define TN_OPERATIONS_H
+#include "levels.h"
 #include "numeric.h"
 #include <stdbool.h>
 
@@ -17,6 +18,7 @@ typedef char tn_attr_none;
 typedef struct tn_attr_patchify {
     int height, width, patch;
     bool normalize; /* frames of bytes: by ImageNet's mean and deviation; else to [0, 1] */
+    int frames;     /* of a sample: T */
 } tn_attr_patchify;
 /** Heatmap size, the Gaussian's deviation in its pixels, and whether a frame without a ball asks for an empty heatmap. */
 typedef struct tn_attr_target {
@@ -57,9 +59,10 @@ typedef struct tn_attr_heads {
 typedef struct tn_attr_fn {
     tn_fn fn;
 } tn_attr_fn;
-typedef struct tn_attr_skip {
-    int skip;
-} tn_attr_skip;
+/** Of a sample's rows those from `skip` on, h x w of them. */
+typedef struct tn_attr_map {
+    int skip, h, w;
+} tn_attr_map;
 /** sy, sx: source pixels a target pixel. */
 typedef struct tn_attr_resize {
     int in_h, in_w, out_h, out_w;
@@ -70,6 +73,15 @@ typedef struct tn_attr_resize {
 typedef struct tn_attr_conv {
     int in_h, in_w, out_h, out_w, kernel, stride, pad, groups;
 } tn_attr_conv;
+/** Of the convolution that the adapter stands beside. */
+typedef struct tn_attr_adapt {
+    int groups;
+} tn_attr_adapt;
+/** Of a row the entries from `first` on, and its constant or 0 instead. */
+typedef struct tn_attr_row {
+    int first;
+    bool constant;
+} tn_attr_row;
 /** TN_STATS_OWN: of x. TN_STATS_TRACKED: of x, and the running ones follow. TN_STATS_RUNNING: the running ones. */
 typedef enum tn_stats { TN_STATS_OWN, TN_STATS_TRACKED, TN_STATS_RUNNING } tn_stats;
 typedef struct tn_attr_norm2d {
@@ -91,6 +103,11 @@ typedef struct tn_attr_dropout {
     bool rest;
 } tn_attr_dropout;
 
+typedef struct tn_attr_deform {
+    tn_levels levels;
+    int heads, points; /* points: samples of a head and level */
+} tn_attr_deform;
+
 /* ---- rows ---- */
 
 enum { TN_IN0 = 1, TN_IN1 = 2, TN_IN2 = 4 };
@@ -104,7 +121,7 @@ typedef enum tn_again { TN_AGAIN_NEVER, TN_AGAIN_CHEAP, TN_AGAIN_DEAR } tn_again
 /* clang-format off */
 /* What is read -> what is written; x is [rows, cols], slots are tn_gnode.w. */
 #define TN_FORWARD_OPERATIONS(X) \
-    /* pixels [B*3*H, W] float32 or frames [B*H, 3*W] of bytes -> columns [B*P, 3*p*p] */ \
+    /* pixels [B*T*3*H, W] float32 or frames [B*T*H, 3*W] of bytes -> columns [B*P, T*3*p*p] */ \
     X(PATCHIFY, patchify, tn_attr_patchify, 1, 1, moves, none, NEVER, 0, 0) \
     /* x -> t [rows, sum of ranks]: dropout(x) A^T of each adapted part, side by side; small, so it is kept, and nothing
      * reads x again for it alone */ \
@@ -121,18 +138,36 @@ typedef enum tn_again { TN_AGAIN_NEVER, TN_AGAIN_CHEAP, TN_AGAIN_DEAR } tn_again
     X(ROPE, rope, tn_attr_rope, 2, 1, few, rope, DEAR, TN_IN0, TN_OPERATION_IN_PLACE) \
     /* qkv [B*N, 3D] -> o [B*N, D], lse [B*heads, N] float32 */ \
     X(ATTENTION, attention, tn_attr_heads, 1, 2, attention, attention, DEAR, 0, 0) \
+    /* maps [B*h*w, D] of each level -> x [B*N, D], N positions of all levels, one level after another */ \
+    X(LEVELS_JOIN, levels_join, tn_levels, 8, 1, moves, levels_join, DEAR, 0, 0) \
+    /* const positions [N, D]; w0 a row for each level -> their sum [N, D] float32 */ \
+    X(LEVEL_POSITIONS, level_positions, tn_levels, 1, 1, few, level_positions, DEAR, 0, 0) \
+    /* x [B*N, D], positions [N, D] float32 -> x + positions in each sample */ \
+    X(ADD_POSITIONS, add_positions, tn_attr_none, 2, 1, few, add_positions, CHEAP, TN_IN0, 0) \
+    /* value [B*N, D], samples [B*N, 3*heads*levels*points]: offsets (x, y), then logits (tn_deform of ops.h) -> o [B*N, D] */ \
+    X(DEFORM_ATTENTION, deform_attention, tn_attr_deform, 2, 1, deform, deform_attention, DEAR, 0, 0) \
     /* x, y -> x + w0*y (w0 -1: x + y) */ \
     X(RESIDUAL, residual, tn_attr_none, 2, 1, few, residual, DEAR, TN_IN0 | TN_IN1, 0) \
     X(ACT, act, tn_attr_fn, 1, 1, function, act, CHEAP, TN_IN0, 0) \
     /* u [rows, 2c] -> f(left) * right [rows, c] */ \
     X(GLU, glu, tn_attr_fn, 1, 1, function, glu, CHEAP, 0, 0) \
-    /* tokens [B*N, D] -> patches [B*P, D] */ \
-    X(GRID, grid, tn_attr_skip, 1, 1, moves, grid, DEAR, 0, 0) \
+    /* x [B*N, D] -> a map [B*h*w, D]: patches behind other tokens, a level between others */ \
+    X(GRID, grid, tn_attr_map, 1, 1, moves, grid, DEAR, 0, 0) \
     X(BILINEAR, bilinear, tn_attr_resize, 1, 1, resize, bilinear, DEAR, 0, 0) \
+    /* x [B*out_h*out_w, C], z [B*in_h*in_w, C] -> x + z at the nearest position, PyTorch's floor(i * in / out) */ \
+    X(UPSAMPLE_ADD, upsample_add, tn_attr_resize, 2, 1, few, upsample_add, DEAR, TN_IN0, 0) \
     /* x [B*in_h*in_w, C]; w0 [O, C/groups, k, k], w1 bias [O] or -1 -> y [B*out_h*out_w, O] */ \
     X(CONV, conv, tn_attr_conv, 1, 1, conv, conv, DEAR, 0, 0) \
+    /* y [rows, O], t [rows, r] -> y + scale t B^T of the part, whose B is [O, r/groups]: an adapter's share of a convolution */ \
+    X(ADAPT, adapt, tn_attr_adapt, 2, 1, linear_dt, adapt, DEAR, TN_IN0, 0) \
+    /* row (v, k) in one tensor, or v in w2 and k in w3; w0 W [N, ...], w1 b [N]: an affine map -> (v W, v b + k) [1, K + 1] float32 */ \
+    X(AFFINE_ROW, affine_row, tn_attr_row, 1, 1, few, affine_row, DEAR, 0, 0) \
+    /* x, row: a kernel of one output and its constant -> y [B*out_h*out_w, 1] float32 */ \
+    X(CONV_ONE, conv_one, tn_attr_conv, 2, 1, conv, conv_one, DEAR, 0, 0) \
     /* x; w0 gamma, w1 beta, w2 running mean, w3 running variance -> y, stats [units*groups, 2] float32 */ \
     X(NORM2D, norm2d, tn_attr_norm2d, 1, 2, norm, norm2d, CHEAP, TN_IN0, 0) \
+    /* x [B*rows, C]; w0 gamma, w1 beta -> y, norms [2B, C] float32 */ \
+    X(GRN, grn, tn_attr_sample, 1, 2, norm, grn, CHEAP, TN_IN0, 0) \
     /* x -> s [B, C] float32 */ \
     X(SAMPLE_MEAN, sample_mean, tn_attr_sample, 1, 1, reduce, sample_mean, DEAR, 0, 0) \
     /* x, z [B, C] float32 -> x * z */ \
@@ -143,9 +178,9 @@ typedef enum tn_again { TN_AGAIN_NEVER, TN_AGAIN_CHEAP, TN_AGAIN_DEAR } tn_again
     X(DORA_SCALE, dora_scale, tn_attr_none, 0, 2, dora_scale, none, NEVER, 0, 0) \
     /* u, g, v or -1, 1/n -> g*u (+ v) + bias; the norms get no gradient */ \
     X(DORA, dora, tn_attr_none, 4, 1, few, dora, DEAR, TN_IN0 | TN_IN2, 0) \
-    /* labels [B, 3] (x, y, visible) -> target [B*S, 1], mask [B, 1] */ \
+    /* labels [B*K, 3] (x, y, visible), K heatmaps of a sample -> target [B*S, K], mask [B, K] */ \
     X(TARGET, target, tn_attr_target, 1, 2, moves, none, NEVER, 0, 0) \
-    /* heat, target, mask -> dheat, partial [TN_PARTIALS, 1] */ \
+    /* heat [B*S, K], target, mask -> dheat, partial [TN_PARTIALS, 1] */ \
     X(LOSS, loss, tn_attr_none, 3, 2, function, loss, NEVER, 0, 0)
 
 /* Gradients of slots are added to the store; those of tensors are new tensors. */
@@ -173,6 +208,14 @@ typedef enum tn_again { TN_AGAIN_NEVER, TN_AGAIN_CHEAP, TN_AGAIN_DEAR } tn_again
     X(ROPE_BACK, rope_back, tn_attr_rope, 2, 1, few, none, NEVER, TN_IN0, TN_OPERATION_IN_PLACE) \
     /* qkv, o, lse, do -> dqkv, delta [B*heads, N] float32. Fused: q and k turned back by in[4] */ \
     X(ATTENTION_BACK, attention_back, tn_attr_rope, 5, 2, attention_back, none, NEVER, 0, 0) \
+    /* dy -> dpositions: its sum over samples */ \
+    X(POSITIONS_SUM, positions_sum, tn_attr_none, 1, 1, reduce, none, NEVER, 0, TN_OPERATION_ADDS) \
+    /* dpositions: w0 */ \
+    X(LEVEL_GRAD, level_grad, tn_levels, 1, 0, reduce, none, NEVER, 0, 0) \
+    /* value, samples, do -> dsamples */ \
+    X(DEFORM_DSAMPLES, deform_dsamples, tn_attr_deform, 3, 1, deform, none, NEVER, 0, 0) \
+    /* samples, do -> dvalue */ \
+    X(DEFORM_DVALUE, deform_dvalue, tn_attr_deform, 2, 1, deform_dvalue, none, NEVER, 0, 0) \
     /* do -> w0*do */ \
     X(SCALE_COLS, scale_cols, tn_attr_none, 1, 1, few, none, NEVER, TN_IN0, 0) \
     /* do, y: w0 */ \
@@ -180,14 +223,27 @@ typedef enum tn_again { TN_AGAIN_NEVER, TN_AGAIN_CHEAP, TN_AGAIN_DEAR } tn_again
     /* x, dy -> dx */ \
     X(ACT_BACK, act_back, tn_attr_fn, 2, 1, function, none, NEVER, TN_IN1, 0) \
     X(GLU_BACK, glu_back, tn_attr_fn, 2, 1, function, none, NEVER, TN_IN0, 0) \
-    X(GRID_BACK, grid_back, tn_attr_skip, 1, 1, moves, none, NEVER, 0, 0) \
+    /* dmap -> dx, 0 in the other rows */ \
+    X(GRID_BACK, grid_back, tn_attr_map, 1, 1, moves, none, NEVER, 0, TN_OPERATION_ADDS) \
     X(BILINEAR_BACK, bilinear_back, tn_attr_resize, 1, 1, resize, none, NEVER, 0, 0) \
+    /* dy -> dz: the sum over the positions that took from it */ \
+    X(NEAREST_BACK, nearest_back, tn_attr_resize, 1, 1, reduce, none, NEVER, 0, TN_OPERATION_ADDS) \
     /* dy -> dx; w0 */ \
     X(CONV_DX, conv_dx, tn_attr_conv, 1, 1, conv_dx, none, NEVER, 0, 0) \
     /* x or -1, dy (-> dx): w0, w1 and, where that is wanted as well, dx in the same pass */ \
     X(CONV_GRAD, conv_grad, tn_attr_conv, 2, 1, conv_grad, none, NEVER, 0, 0) \
+    /* dy -> dt: scale dy B */ \
+    X(ADAPT_DT, adapt_dt, tn_attr_adapt, 1, 1, linear_dt, none, NEVER, 0, 0) \
+    /* t, dy: B */ \
+    X(ADAPT_GRAD, adapt_grad, tn_attr_adapt, 2, 0, linear_dt, none, NEVER, 0, 0) \
+    /* row or -1, d of the result -> d row or -1; w0, w1 and, without a row, w2, w3 */ \
+    X(AFFINE_ROW_BACK, affine_row_back, tn_attr_row, 2, 1, few, none, NEVER, 0, 0) \
+    /* x or -1, row, dy -> dx or -1, d row or -1 */ \
+    X(CONV_ONE_BACK, conv_one_back, tn_attr_conv, 3, 2, conv_one_back, none, NEVER, 0, 0) \
     /* x, stats, dy -> dx; w0, w1 */ \
     X(NORM2D_BACK, norm2d_back, tn_attr_norm2d, 3, 1, norm, none, NEVER, TN_IN2, 0) \
+    /* x, norms, dy -> dx; w0, w1 */ \
+    X(GRN_BACK, grn_back, tn_attr_sample, 3, 1, norm, none, NEVER, TN_IN2, 0) \
     X(DROPOUT2D_BACK, dropout2d_back, tn_attr_dropout2d, 1, 1, few, none, NEVER, TN_IN0, 0) \
     X(DROPOUT_BACK, dropout_back, tn_attr_dropout, 1, 1, few, none, NEVER, TN_IN0, TN_OPERATION_ADDS) \
     /* dy, u or -1, 1/n: magnitudes and biases of the parts */ \

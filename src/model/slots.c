@@ -37,11 +37,21 @@ int tn_model_add(tn_model *m, tn_slot s, const char *name)
     return m->n_slots++;
 }
 
-int tn_model_linears(const tn_model *m, tn_strs *out)
+bool tn_slot_is_kernel(const tn_slot *s)
+{
+    return s->group == TN_GROUP_BACKBONE && s->ndim == 4 && s->rows > 1 && tn_ends(s->name, ".weight");
+}
+
+int tn_slot_groups(const tn_slot *s)
+{
+    return s->ndim == 4 && s->shape[1] == 1 ? s->shape[0] : 1;
+}
+
+int tn_model_modules(const tn_model *m, tn_strs *out)
 {
     for (int i = 0; i < m->n_slots; i++) {
         const tn_slot *s = &m->slots[i];
-        if (s->group != TN_GROUP_BACKBONE || !s->linear) continue;
+        if (s->group != TN_GROUP_BACKBONE || (!s->linear && !tn_slot_is_kernel(s))) continue;
         char *module = tn_strf("%.*s", (int)(strlen(s->name) - strlen(".weight")), s->name);
         bool ok = module && tn_strs_add(out, module);
         free(module);

@@ -11,27 +11,31 @@ static int activation(tn_fn *fn, const char *name, tn_error *err)
     return tn_fail(err, TN_ERR_FORMAT, "config.json: hidden_act '%s' is not known; gelu, relu and silu are", name);
 }
 
-int tn_vit_common(tn_vit *v, const json_t *c, float eps, tn_error *err)
+int tn_common_config(tn_fn *act, const json_t *c, tn_error *err)
 {
+    return activation(act, tn_json_str(c, "hidden_act", "gelu"), err);
+}
+
+int tn_vit_common(tn_backbone *b, const json_t *c, float eps, tn_error *err)
+{
+    tn_vit *v = &b->vit;
     v->hidden = (int)tn_json_int(c, "hidden_size", 0);
-    v->layers = (int)tn_json_int(c, "num_hidden_layers", 0);
+    b->layers = (int)tn_json_int(c, "num_hidden_layers", 0);
     v->heads = (int)tn_json_int(c, "num_attention_heads", 0);
-    v->patch = (int)tn_json_int(c, "patch_size", 16);
+    b->patch = (int)tn_json_int(c, "patch_size", 16);
     v->eps = (float)tn_json_num(c, "layer_norm_eps", eps);
-    if (v->hidden < 1 || v->layers < 1 || v->heads < 1 || v->patch < 1 || v->hidden % v->heads || v->layers > 1000 ||
-        v->hidden > 65536 || v->patch > 256)
+    if (v->hidden < 1 || b->layers < 1 || v->heads < 1 || b->patch < 1 || v->hidden % v->heads || b->layers > 1000 ||
+        v->hidden > 65536 || b->patch > 256)
         return tn_fail(err, TN_ERR_FORMAT,
                        "config.json: hidden_size %d, num_hidden_layers %d, num_attention_heads %d and "
                        "patch_size %d make no ViT",
-                       v->hidden, v->layers, v->heads, v->patch);
-    if (tn_json_int(c, "num_channels", 3) != 3)
-        return tn_fail(err, TN_ERR_FORMAT, "config.json: num_channels %lld; only 3 (RGB) is known",
-                       tn_json_int(c, "num_channels", 3));
-    return activation(&v->act, tn_json_str(c, "hidden_act", "gelu"), err);
+                       v->hidden, b->layers, v->heads, b->patch);
+    return tn_common_config(&v->act, c, err);
 }
 
-int tn_vit_image_grid(tn_vit *v, const json_t *c, int dflt, tn_error *err)
+int tn_vit_image_grid(tn_backbone *b, const json_t *c, int dflt, tn_error *err)
 {
+    tn_vit *v = &b->vit;
     const json_t *s = json_object_get(c, "image_size");
     long long h = dflt, w = dflt;
     if (json_is_integer(s)) h = w = json_integer_value(s);
@@ -39,9 +43,9 @@ int tn_vit_image_grid(tn_vit *v, const json_t *c, int dflt, tn_error *err)
         h = json_integer_value(json_array_get(s, 0));
         w = json_integer_value(json_array_get(s, 1));
     }
-    v->pos_h = (int)(h / v->patch);
-    v->pos_w = (int)(w / v->patch);
+    v->pos_h = (int)(h / b->patch);
+    v->pos_w = (int)(w / b->patch);
     if (v->pos_h < 1 || v->pos_w < 1 || v->pos_h > 512 || v->pos_w > 512)
-        return tn_fail(err, TN_ERR_FORMAT, "config.json: image_size %lld x %lld does not fit patches of %d", h, w, v->patch);
+        return tn_fail(err, TN_ERR_FORMAT, "config.json: image_size %lld x %lld does not fit patches of %d", h, w, b->patch);
     return 0;
 }

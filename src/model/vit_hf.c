@@ -16,14 +16,16 @@ static const tn_vit_names names = {
     .norm = "layernorm",
 };
 
-static int vit_hf_configure(tn_vit *v, const json_t *c, tn_error *err)
+static int vit_hf_configure(tn_backbone *b, const json_t *c, tn_error *err)
 {
-    TN_TRY(tn_vit_common(v, c, 1e-12f, err));
+    tn_vit *v = &b->vit;
+    v->names = &names;
+    TN_TRY(tn_vit_common(b, c, 1e-12f, err));
     v->inner = (int)tn_json_int(c, "intermediate_size", 4 * v->hidden);
     v->q_bias = v->k_bias = v->v_bias = tn_json_bool(c, "qkv_bias", 1);
     v->o_bias = v->mlp_bias = true;
     v->pos_mode = TN_POS_BICUBIC; /* as interpolate_pos_encoding=True; the stored size is used unchanged */
-    return tn_vit_image_grid(v, c, 224, err);
+    return tn_vit_image_grid(b, c, 224, err);
 }
 
 static const char *const lora_default[] = {"query",        "key", "value", "attention.output.dense", "intermediate.dense",
@@ -38,4 +40,4 @@ static const char *const spelling[][2] = {{"^encoder.layer.", "layers."},
                                           {".output.dense", ".mlp.fc2"},
                                           {0}};
 
-const tn_backbone tn_backbone_vit = {"vit", &names, vit_hf_configure, lora_default, spelling};
+const tn_family tn_family_vit = {"vit", &tn_vit_architecture, TN_NAMES(names), vit_hf_configure, lora_default, spelling};

@@ -40,7 +40,8 @@ void tn_ctx_free(tn_ctx *c)
     free_workspace(c);
     if (c->constants) tn_buffer_free(c->constants);
     if (c->state) tn_buffer_free(c->state);
-    c->constants = c->state = NULL;
+    if (c->counts) tn_buffer_free(c->counts);
+    c->constants = c->state = c->counts = NULL;
     json_decref(c->used);
     c->used = NULL;
 }

@@ -1,19 +1,18 @@
 /* Products with few columns on NVIDIA's matrix units (cl/nvidia/thin.cl): adapters' T = x A^T and dt = dy B. */
 #include "gemm_rows.h"
 
-enum { THIN_MOST = 64, THIN_ITEMS = 128, THIN_WARPS = 4 };
+enum { THIN_MOST = 64, THIN_ITEMS = 128 };
 
 typedef struct {
-    int nt, ri, kw; /* tiles of 16 columns, of 16 rows a warp; warps along K */
+    int nt, wr, depth; /* tiles of 16 columns; warps along the rows; steps along K in local memory */
 } thin_shape;
 
-/* Few rows are spread over more groups. Wide tiles read more of B: their warps share it. */
-static thin_shape thin_choose(const tn_ctx *c, const tn_gemm_args *g)
+/* A group brings B along: where B is wide, for more rows. */
+static thin_shape thin_choose(const tn_gemm_args *g)
 {
-    thin_shape s = {.nt = TN_CEIL_DIV(g->N, 16), .ri = 2};
-    s.kw = g->K <= 128 ? 1 : s.nt > 2 ? 2 : THIN_WARPS;
-    const long long groups = (long long)TN_CEIL_DIV(g->M, s.ri * 16 * THIN_WARPS / s.kw) * TN_MAX(1, g->batch);
-    if (groups < 2ll * c->dev->info.compute_units) s.ri = 1, s.kw = g->K <= 128 ? 1 : THIN_WARPS;
+    thin_shape s = {.nt = TN_CEIL_DIV(g->N, 16), .depth = 4};
+    s.wr = s.nt > 2 || g->K <= 64 ? 4 : 2;
+    if (s.nt > 1 && s.wr == 4) s.depth = 3; /* in 48 KiB */
     return s;
 }
 
@@ -26,16 +25,17 @@ bool tn_gemm_thin_can(const tn_ctx *c, const void *args)
     if (g->ta || g->N > THIN_MOST || g->K < 8 || g->K % 8 || g->beta != 0) return false;
     if (g->A.dtype == TN_F32 || g->B.dtype != g->A.dtype || (g->C.dtype != TN_F32 && g->C.dtype != g->A.dtype)) return false;
     if (g->mask_b.p > 0 || tn_gemm_has_epilogue(&rest)) return false;
-    return tn_gemm_pieces(&g->A, g->a_step) && (!g->tb || tn_gemm_pieces(&g->B, g->b_step));
+    return tn_gemm_pieces(&g->A, g->a_step);
 }
 
 int tn_gemm_thin(tn_ctx *c, const void *args, tn_error *err)
 {
     const tn_gemm_args *g = args;
-    const thin_shape s = thin_choose(c, g);
+    const thin_shape s = thin_choose(g);
     tn_gemm_build b = {.n = 0};
-    tn_gemm_option(&b, "-DACT=%d -DCT=%d -DTB=%d -DNT=%d -DRI=%d -DKW=%d", (int)g->A.dtype, (int)g->C.dtype, g->tb, s.nt, s.ri,
-                   s.kw);
+    tn_gemm_option(&b, "-DACT=%d -DCT=%d -DTB=%d -DNT=%d -DWR=%d -DDEPTH=%d", (int)g->A.dtype, (int)g->C.dtype, g->tb, s.nt, s.wr,
+                   s.depth);
+    if (tn_gemm_pieces(&g->B, g->b_step)) tn_gemm_option(&b, " -DPIECES");
     const tn_arg first[] = {TN_BUF(g->A.mem),  TN_UINT(g->A.off),  TN_INT(g->A.ld),    TN_BUF(g->B.mem),
                             TN_UINT(g->B.off), TN_INT(g->B.ld),    TN_BUF(g->C.mem),   TN_UINT(g->C.off),
                             TN_INT(g->C.ld),   TN_INT(g->M),       TN_INT(g->N),       TN_INT(g->K),
@@ -44,7 +44,7 @@ int tn_gemm_thin(tn_ctx *c, const void *args, tn_error *err)
     if (g->mask_a.p > 0) tn_gemm_put_step(&b, c);
     tn_gemm_put_mask(&b, "MASK_A", g->mask_a, g->A.cols);
     tn_gemm_put_epilogue(&b, g);
-    const size_t rows = (size_t)(s.ri * 16 * THIN_WARPS / s.kw), tiles = TN_CEIL_DIV((size_t)g->M, rows);
+    const size_t rows = 16 * (size_t)s.wr, tiles = TN_CEIL_DIV((size_t)g->M, rows);
     const size_t global[] = {tiles * THIN_ITEMS, (size_t)TN_MAX(1, g->batch), 1}, local[] = {THIN_ITEMS, 1, 1};
     return tn_gemm_launch(c, &b, "nvidia/thin.cl", "thin_product", global, local, err);
 }

@@ -14,6 +14,7 @@
  */
 #ifndef TN_OPS_H
 #define TN_OPS_H
+#include "levels.h"
 #include "quant.h"
 #include "step.h"
 #include "tape.h"
@@ -45,6 +46,8 @@ typedef struct tn_ctx {
     } subs[TN_WS_SUBS]; /* sub-buffers of ws, kept */
     int n_subs;
     tn_buffer *constants, *state; /* tn_step_constants, tn_optim_state; kept until tn_ctx_free */
+    tn_buffer *counts;            /* zeros between launches (grads.c); likewise */
+    struct tn_grads *grads;       /* gradients that wait for others (grads.h). Borrowed, NULL: none wait */
 } tn_ctx;
 
 void tn_ctx_init(tn_ctx *c, tn_dev *d);
@@ -122,6 +125,20 @@ int tn_batchnorm_track(tn_ctx *c, const tn_tensor *stats, tn_tensor *mean, tn_te
                        tn_error *err);
 int tn_batchnorm_stats(tn_ctx *c, const tn_tensor *mean, const tn_tensor *var, float eps, tn_tensor *stats, tn_error *err);
 
+/* ---- grn.c ---- */
+/** Global response normalisation (Woo et al. 2023) of samples of so many rows: norms [2B, C] float32 has in row b how large each
+ * channel of sample b is (its Euclidean norm over the positions) beside the channels' mean + eps, in row B + b the norm itself. */
+typedef struct tn_grn {
+    const tn_tensor *x, *norms, *gamma, *beta; /* gamma, beta [1, C] float32; beta: read by tn_grn_forward alone */
+    int sample_rows;
+    float eps;
+} tn_grn;
+/** y = x + gamma * (x * norms) + beta; writes norms. y may be x's own buffer. */
+int tn_grn_forward(tn_ctx *c, const tn_grn *n, tn_tensor *y, tn_error *err);
+/** dx from dy; dgamma, dbeta += (mem NULL: not wanted). dx may be dy's own buffer. */
+int tn_grn_backward(tn_ctx *c, const tn_grn *n, const tn_tensor *dy, tn_tensor *dx, tn_tensor *dgamma, tn_tensor *dbeta,
+                    tn_error *err);
+
 /* ---- attention.c, rope.c: qkv [B*N, 3D], o [B*N, D], lse and delta [B*heads, N] ---- */
 int tn_attention_forward(tn_ctx *c, const tn_tensor *qkv, int batch, int heads, tn_tensor *o, tn_tensor *lse, tn_error *err);
 /** What the forward pass read and left. table: q and k were turned by it (tn_rope, but for the first `skip` rows of a sample), and
@@ -180,8 +197,9 @@ int tn_spread_channels(tn_ctx *c, const tn_tensor *z, float k, int sample_rows, 
 typedef struct tn_patches {
     int height, width, patch;
     bool normalize; /* bytes: by ImageNet's mean and deviation; else to [0, 1] */
+    int frames;     /* T, of a sample */
 } tn_patches;
-/** pixels: values [B*3*height, width] float32, or RGB bytes [B*height, 3*width] -> cols [B*P, 3*patch*patch]. */
+/** pixels: values [B*T*3*height, width] float32, or RGB bytes [B*T*height, 3*width] -> cols [B*P, T*3*patch*patch]. */
 int tn_patchify(tn_ctx *c, const tn_tensor *pixels, const tn_patches *p, tn_tensor *cols, tn_error *err);
 /** What a sample's tokens are made of: patches [B*P, D], cls [1, D], registers [n_reg, D], pos [1+P, D] or NULL. */
 typedef struct tn_tokens {
@@ -189,9 +207,16 @@ typedef struct tn_tokens {
     int n_reg;
 } tn_tokens;
 int tn_tokens_forward(tn_ctx *c, const tn_tokens *t, int batch, tn_tensor *x, tn_error *err);
+/** y = x + pos in each sample; pos [N, D] float32. */
+int tn_add_positions(tn_ctx *c, const tn_tensor *x, const tn_tensor *pos, tn_tensor *y, tn_error *err);
+/** out [count, D] float32 += sums over the samples of rows first to first + count - 1 of dx. */
 int tn_token_grad(tn_ctx *c, const tn_tensor *dx, int batch, int first, int count, tn_tensor *out, tn_error *err);
+/** Rows skip, skip + 1, ... of each sample of x, as many as grid has of them. */
 int tn_grid_forward(tn_ctx *c, const tn_tensor *x, int batch, int skip, tn_tensor *grid, tn_error *err);
+/** dgrid there, and 0 in the other rows. */
 int tn_grid_backward(tn_ctx *c, const tn_tensor *dgrid, int batch, int skip, tn_tensor *dx, tn_error *err);
+/** The rows of grid in their places of x, or added to what is there; the other rows stay as they are. */
+int tn_grid_put(tn_ctx *c, const tn_tensor *grid, int batch, int skip, bool add, tn_tensor *x, tn_error *err);
 /** Image sizes as [height, width]. */
 typedef struct tn_size2 {
     int h, w;
@@ -203,6 +228,11 @@ typedef struct tn_resize {
 } tn_resize;
 int tn_bilinear_forward(tn_ctx *c, const tn_tensor *x, int batch, const tn_resize *r, tn_tensor *y, tn_error *err);
 int tn_bilinear_backward(tn_ctx *c, const tn_tensor *dy, int batch, const tn_resize *r, tn_tensor *dx, tn_error *err);
+/** y [B*out, C] = x + z [B*in, C] at the nearest position, floor(i * s) as PyTorch's F.interpolate has it. y may be x's own buffer.
+ */
+int tn_upsample_add(tn_ctx *c, const tn_tensor *x, const tn_tensor *z, const tn_resize *r, tn_tensor *y, tn_error *err);
+/** dz = the sum of dy over the positions that took from each, or dz += with add. */
+int tn_nearest_backward(tn_ctx *c, const tn_tensor *dy, const tn_resize *r, tn_tensor *dz, bool add, tn_error *err);
 
 /* ---- conv.c ---- */
 /** A convolution of a batch of images with a square kernel and `pad` zeros around; out is what tn_conv_size makes of in. */
@@ -222,22 +252,83 @@ typedef struct tn_conv_grads {
 } tn_conv_grads;
 int tn_conv_backward(tn_ctx *c, const tn_conv *s, const tn_conv_grads *g, tn_error *err);
 
+/* ---- row.c ---- */
+/** A row [1, n] through an affine map: (v W, v b + k) with v its entries from `first` on, as many as W has rows. All float32. */
+typedef struct tn_row {
+    const tn_tensor *v; /* the row */
+    const tn_tensor *k; /* the constant is the last element of this; rows 0: 0. v itself: of (v, k) in one tensor */
+    int first;
+    const tn_tensor *w, *b; /* W [N, K], b [1, N] or rows 0 */
+} tn_row;
+/** out [1, K + 1] */
+int tn_row_through(tn_ctx *c, const tn_row *r, tn_tensor *out, tn_error *err);
+/** d [1, K + 1]: of the result. What is added to: rows 0: not wanted; dv and dk lie as v and k do. */
+typedef struct tn_row_grads {
+    const tn_tensor *d;
+    tn_tensor *dw, *db, *dv, *dk;
+} tn_row_grads;
+int tn_row_backward(tn_ctx *c, const tn_row *r, const tn_row_grads *g, tn_error *err);
+
+/* ---- conv_one.c: stride 1, one group, one output; row [1, C * kernel * kernel + 1]: a kernel [C, kernel, kernel] and the constant
+ * that is added; y and dy [batch*out.h*out.w, 1] float32 ---- */
+int tn_conv_one_forward(tn_ctx *c, const tn_conv *s, const tn_tensor *x, const tn_tensor *row, tn_tensor *y, tn_error *err);
+/** dx and drow are written; rows 0: not wanted. x is read for drow alone. */
+typedef struct tn_conv_one_grads {
+    const tn_tensor *x, *row, *dy;
+    tn_tensor *dx, *drow;
+} tn_conv_one_grads;
+int tn_conv_one_backward(tn_ctx *c, const tn_conv *s, const tn_conv_one_grads *g, tn_error *err);
+
+/* ---- levels.c, deform.c: N positions of all levels in each sample, one level after another ---- */
+/** y = pos + the level's row of embed; y and pos [N, D], embed [levels, D], float32. */
+int tn_level_positions(tn_ctx *c, const tn_levels *l, const tn_tensor *pos, const tn_tensor *embed, tn_tensor *y, tn_error *err);
+/** embed += sums of dpos [N, D] over each level's rows. */
+int tn_level_grad(tn_ctx *c, const tn_tensor *dpos, const tn_levels *l, tn_tensor *embed, tn_error *err);
+/** Multi-scale deformable self-attention (Zhu et al. 2020): value [B*N, D], samples [B*N, 3*heads*levels*points], which are offsets
+ * (x, y) in pixels of their level by head, level and point, then as many logits. A query's head takes the softmax of its logits, of
+ * value bilinearly interpolated at the middle of the query's cell plus each offset, 0 outside of a level (as F.grid_sample with
+ * align_corners=False). A head's columns stand together in value and o [B*N, D]. */
+typedef struct tn_deform {
+    const tn_tensor *value, *samples; /* tn_deform_dvalue reads no value */
+    const tn_levels *levels;
+    int heads, points;
+} tn_deform;
+int tn_deform_forward(tn_ctx *c, const tn_deform *f, tn_tensor *o, tn_error *err);
+int tn_deform_dsamples(tn_ctx *c, const tn_deform *f, const tn_tensor *d_o, tn_tensor *dsamples, tn_error *err);
+int tn_deform_dvalue(tn_ctx *c, const tn_deform *f, const tn_tensor *d_o, tn_tensor *dvalue, tn_error *err);
+
+/* ---- groups.c ---- */
+/** b [rows, each] of `groups` groups of rows -> wide [rows, each * groups], zeros between the groups; b may begin anywhere in its
+ * buffer and is stored as wide is. */
+int tn_groups_spread(tn_ctx *c, const tn_tensor *b, int groups, tn_tensor *wide, tn_error *err);
+/** The other way: d += what of wide is not between the groups; float32. */
+int tn_groups_collect(tn_ctx *c, const tn_tensor *wide, int groups, tn_tensor *d, tn_error *err);
+
 /* ---- train_ops.c ---- */
+/** A loss of a heatmap p beside its target t. logits: false: (p - t)^2; true: with q = sigmoid(p)
+ *   -pos_weight t (1 - q)^alpha log q - (1 - t)^(beta + 1) q^alpha log(1 - q),
+ * whose slope is 0 where p is beyond +-bound, and whose value is that at the bound. */
 typedef struct tn_loss_spec {
-    bool focal;
-    float alpha, beta;
+    bool logits;
+    float alpha, beta, pos_weight, bound;
 } tn_loss_spec;
-/** The heatmaps that labels ask for. */
+/** Whether the heatmaps of a model trained with the loss of this name (training.loss.name) are logits. */
+bool tn_loss_logits(const char *name);
+/** The loss of a name: mse; focal (CornerNet's, q kept to 1e-6 from its ends; it takes alpha and beta); bce and TrackNetV2's wbce
+ * (they take pos_weight). */
+tn_loss_spec tn_loss_named(const char *name, double alpha, double beta, double pos_weight);
+bool tn_loss_same(const tn_loss_spec *a, const tn_loss_spec *b);
+/** The heatmaps that labels ask for, K of each sample. */
 typedef struct tn_target_spec {
     int height, width;
     float sigma;   /* of the Gaussian, heatmap pixels */
     bool negative; /* a frame without a ball asks for an empty heatmap (its mask is 1), instead of for nothing (0) */
 } tn_target_spec;
-/** labels [B, 3] float32 (x, y in heatmap pixels, visible) -> target [B*S, 1] (a Gaussian of peak 1 at the ball; 0 where none is
- * visible) and mask [B, 1] (1 where it is, and everywhere where `negative`). */
+/** labels [B*K, 3] float32 (x, y in heatmap pixels; 1 visible, 0 not, -1 no label) -> target [B*S, K] (a Gaussian of peak 1 at the
+ * ball; 0 where none is visible) and mask [B, K] (1 where it is, and where `negative` wherever there is a label). */
 int tn_heatmap_target(tn_ctx *c, const tn_tensor *labels, const tn_target_spec *s, tn_tensor *target, tn_tensor *mask,
                       tn_error *err);
-/** heat, target, dheat [B*S, 1] float32, mask [B, 1]; partial [TN_PARTIALS, 1]: the loss is their sum. The step's inv_mask
+/** heat, target, dheat [B*S, K] float32, mask [B, K]; partial [TN_PARTIALS, 1]: the loss is their sum. The step's inv_mask
  * multiplies both, the loss scale dheat alone. */
 int tn_heatmap_loss(tn_ctx *c, const tn_tensor *heat, const tn_tensor *target, const tn_tensor *mask, const tn_loss_spec *spec,
                     tn_tensor *dheat, tn_tensor *partial, tn_error *err);
@@ -252,7 +343,8 @@ typedef struct tn_optim_range {
     size_t shadow_first;
     tn_dtype shadow_type;
     size_t off, n;
-    int group; /* of tn_optim_state */
+    int group;  /* of tn_optim_state */
+    float rate; /* multiplies the step's learning rate */
 } tn_optim_range;
 /** Norm of g[off, off + n), and from it and the step constants the context's tn_optim_state: factor, counts, loss scale. */
 int tn_clip(tn_ctx *c, tn_buffer *g, size_t off, size_t n, const tn_adam_spec *s, tn_error *err);

@@ -1,5 +1,7 @@
-/* Bilinear resizing. The factor 2, which decoders consist of, has kernels of its own on GPUs and on CPUs. */
+/* Bilinear and nearest resizing. The bilinear factor 2, which decoders consist of, has kernels of its own on GPUs and on CPUs. */
 #include "spatial.h"
+
+#include <string.h>
 
 #define RESIZE   "portable/resize.cl"
 #define UPSAMPLE "gpu/upsample.cl"
@@ -95,4 +97,39 @@ int tn_bilinear_backward(tn_ctx *c, const tn_tensor *dy, int batch, const tn_res
     TN_TRY(tn_storage(&k.small, "resizing's backward", TN_LIST(dx), NULL, err));
     TN_TRY(tn_storage(&k.large, "resizing's backward", TN_LIST(dy), NULL, err));
     return resize(c, &k, err);
+}
+
+/* ---- nearest ---- */
+
+/* Rows of `to`, each of `width` pixels. A CPU's item takes a pixel, whose place is then looked for once. */
+static int nearest_run(tn_ctx *c, const char *entry, bool add, const tn_tensor *to, int width, const tn_resize *r,
+                       const tn_arg *buffers, int n, tn_error *err)
+{
+    const int C = to->cols, vw = tn_run_width(c, to->dtype, C), span = c->dev->info.type == TN_DEVICE_CPU ? C : vw,
+              rows = to->rows / width;
+    const tn_arg sizes[] = {TN_INT(r->in.h), TN_INT(r->in.w), TN_INT(r->out.h), TN_INT(r->out.w), TN_INT(C),
+                            TN_FLT(r->sy),   TN_FLT(r->sx),   TN_INT(rows),     TN_INT(span)};
+    tn_arg args[3 + TN_COUNT(sizes)];
+    tn_options o;
+    memcpy(args, buffers, sizeof *buffers * (size_t)n);
+    memcpy(args + n, sizes, sizeof sizes);
+    TN_TRY(tn_options_set(&o, err, "-DVW=%d -DADD=%d", vw, (int)add));
+    return tn_spatial_run(c, &(tn_spatial_kernel){RESIZE, entry, o.s, to->dtype}, (size_t)width * (size_t)(C / span), (size_t)rows,
+                          args, n + (int)TN_COUNT(sizes), err);
+}
+
+int tn_upsample_add(tn_ctx *c, const tn_tensor *x, const tn_tensor *z, const tn_resize *r, tn_tensor *y, tn_error *err)
+{
+    tn_dtype act;
+    TN_TRY(tn_storage(&act, "adding an upsampled map", TN_LIST(x, z, y), NULL, err));
+    const tn_arg buffers[] = {TN_BUF(x->mem), TN_BUF(z->mem), TN_BUF(y->mem)};
+    return nearest_run(c, "upsample_add", false, y, r->out.w, r, buffers, TN_COUNT(buffers), err);
+}
+
+int tn_nearest_backward(tn_ctx *c, const tn_tensor *dy, const tn_resize *r, tn_tensor *dz, bool add, tn_error *err)
+{
+    tn_dtype act;
+    TN_TRY(tn_storage(&act, "an upsampled map's gradient", TN_LIST(dy, dz), NULL, err));
+    const tn_arg buffers[] = {TN_BUF(dy->mem), TN_BUF(dz->mem)};
+    return nearest_run(c, "nearest_backward", add, dz, r->in.w, r, buffers, TN_COUNT(buffers), err);
 }

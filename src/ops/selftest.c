@@ -1,8 +1,17 @@
 /* The tables of cases, and one case run. */
 #include "selftest.h"
 
-const tn_case *const tn_case_tables[] = {
-    tn_cases_gemm, tn_cases_optim, tn_cases_dense, tn_cases_quant, tn_cases_spatial, tn_cases_conv, NULL};
+const tn_case *const tn_case_tables[] = {tn_cases_gemm,
+                                         tn_cases_train,
+                                         tn_cases_dense,
+                                         tn_cases_quant,
+                                         tn_cases_spatial,
+                                         tn_cases_deform,
+                                         tn_cases_row,
+                                         tn_cases_grads,
+                                         tn_cases_groups,
+                                         tn_cases_conv,
+                                         NULL};
 
 int tn_case_run(const tn_case *k, tn_dev *d, const tn_case_spec *s, tn_case_result *out, tn_error *err)
 {

@@ -3,7 +3,7 @@
 #define TN_SELFTEST_H
 #include "gemm.h"
 
-enum { TN_TRIAL_TENSORS = 24, TN_CASE_OPS = 3, TN_TRIAL_SEED = 7 };
+enum { TN_TRIAL_TENSORS = 48, TN_CASE_OPS = 3, TN_TRIAL_SEED = 7 };
 
 /** One run of one case. Tensors and host copies made through it are freed by the harness. */
 typedef struct tn_trial {
@@ -83,7 +83,7 @@ float *tn_trial_copy(tn_trial *t, const float *v, size_t n);
 /** Frees everything made since t->n was `mark`. */
 void tn_trial_rewind(tn_trial *t, int mark);
 int tn_trial_compare(tn_trial *t, const tn_tensor *x, const float *want);
-extern const tn_case tn_cases_gemm[], tn_cases_optim[], tn_cases_dense[], tn_cases_quant[], tn_cases_spatial[],
-    tn_cases_conv[];                          /* a NULL name ends each */
-extern const tn_case *const tn_case_tables[]; /* all of them; a NULL ends it */
+extern const tn_case tn_cases_gemm[], tn_cases_train[], tn_cases_dense[], tn_cases_quant[], tn_cases_spatial[], tn_cases_deform[],
+    tn_cases_row[], tn_cases_grads[], tn_cases_groups[], tn_cases_conv[]; /* a NULL name ends each */
+extern const tn_case *const tn_case_tables[];                             /* all of them; a NULL ends it */
 #endif

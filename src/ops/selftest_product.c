@@ -57,14 +57,18 @@ static int operand(tn_trial *t, tn_dtype dt, bool pieces, host_view *h, tn_tenso
     return 0;
 }
 
-/* What dropout makes of host values. */
+void tn_product_drop(float *values, int rows, int cols, int ld, tn_mask m)
+{
+    const uint32_t seed = tn_hash_u32(TN_TRIAL_SEED, m.salt), threshold = tn_drop_threshold(m.p);
+    for (int i = 0; m.p > 0 && i < rows * cols; i++) {
+        float *v = &values[i / cols * ld + i % cols];
+        *v = tn_draw16(seed, (uint32_t)i) >= threshold ? *v / (1 - m.p) : 0;
+    }
+}
+
 static void drop(const host_view *h, float p, uint32_t salt)
 {
-    const uint32_t seed = tn_hash_u32(TN_TRIAL_SEED, salt), threshold = tn_drop_threshold(p);
-    for (int i = 0; p > 0 && i < h->rows * h->cols; i++) {
-        float *v = &h->v[i / h->cols * h->ld + i % h->cols];
-        *v = tn_draw16(seed, (uint32_t)i) >= threshold ? *v / (1 - p) : 0;
-    }
+    tn_product_drop(h->v, h->rows, h->cols, h->ld, (tn_mask){p, salt});
 }
 
 static int make_vectors(tn_trial *t, const tn_product_case *p, tn_product *m)

@@ -42,6 +42,8 @@ tn_product_types tn_product_types_of(const tn_trial *t, const tn_product_case *p
 int tn_product_make(tn_trial *t, const tn_product_case *p, tn_product *m);
 /** Makes, runs and compares one product, where the trial wants it. */
 int tn_product_one(tn_trial *t, const tn_product_case *p);
+/** What dropout makes of host values. */
+void tn_product_drop(float *values, int rows, int cols, int ld, tn_mask m);
 /** Beside the row in question, and where none is: the tail over the portable kernel. */
 int tn_product_tail(tn_trial *t, const tn_gemm_args *g, bool *ran);
 /** Sizes for a product like t->like, which is none too large: odd ones at the first size, then as whole as its own. */

@@ -69,6 +69,37 @@ static int batchnorm(tn_trial *t)
     return tn_trial_compare(t, back, want_s);
 }
 
+/* A channel that is zero all over among them. */
+static int response_norm(tn_trial *t)
+{
+    static const int sizes[3][4] = {{2, 3, 5, 6}, {3, 7, 5, 32}, {2, 29, 31, 80}}; /* batch, h, w, c */
+    const int *z = sizes[t->size], unit = z[1] * z[2], R = z[0] * unit, C = z[3];
+    tn_tensor *x, *g, *b, *dy, *y, *norms, *dx, *dg, *db;
+    float *hx, *hg, *hb, *hdy, *hdg, *hdb, *want = tn_trial_host(t, (size_t)R * (size_t)C);
+    TN_TRY(tn_trial_in(t, ACT, R, C, &x, &hx));
+    TN_TRY(tn_trial_in(t, TN_F32, 1, C, &g, &hg));
+    TN_TRY(tn_trial_in(t, TN_F32, 1, C, &b, &hb));
+    TN_TRY(tn_trial_in(t, ACT, R, C, &dy, &hdy));
+    TN_TRY(tn_trial_in(t, TN_F32, 1, C, &dg, &hdg));
+    TN_TRY(tn_trial_in(t, TN_F32, 1, C, &db, &hdb));
+    TN_TRY(tn_trial_out(t, ACT, R, C, &y));
+    TN_TRY(tn_trial_out(t, ACT, R, C, &dx));
+    TN_TRY(tn_trial_out(t, TN_F32, 2 * z[0], C, &norms));
+    if (!want) return tn_oom(ERR);
+    for (int r = 0; r < unit; r++) hx[r * C + C / 2] = 0;
+    TN_TRY(tn_trial_given(t, x, hx));
+    const tn_grn n = {x, norms, g, b, unit, 1e-6f};
+    const tn_ref_norm ref = {hx, hg, hb, 1e-6f, R, C, unit, 0};
+    TN_TRY(tn_grn_forward(t->c, &n, y, ERR));
+    tn_ref_grn(&ref, want);
+    TN_TRY(tn_trial_compare(t, y, want));
+    TN_TRY(tn_grn_backward(t->c, &n, dy, dx, dg, db, ERR));
+    tn_ref_grn_backward(&ref, hdy, want, hdg, hdb);
+    TN_TRY(tn_trial_compare(t, dx, want));
+    TN_TRY(tn_trial_compare(t, dg, hdg));
+    return tn_trial_compare(t, db, hdb);
+}
+
 typedef struct {
     int h, w, H, W, channels;
     bool widens; /* y is float32 however x is stored */
@@ -115,42 +146,84 @@ static int bilinear(tn_trial *t)
     return 0;
 }
 
+static int nearest_one(tn_trial *t, const resize_shape *s)
+{
+    const int B = 2, h = s->h, w = s->w, H = s->H, W = s->W, C = s->channels;
+    tn_tensor *x, *z, *dy, *y, *dz;
+    float *hx, *hz, *hdy, *want = tn_trial_host(t, (size_t)(B * TN_MAX(h * w, H * W) * C));
+    TN_TRY(tn_trial_in(t, ACT, B * H * W, C, &x, &hx));
+    TN_TRY(tn_trial_in(t, ACT, B * h * w, C, &z, &hz));
+    TN_TRY(tn_trial_in(t, ACT, B * H * W, C, &dy, &hdy));
+    TN_TRY(tn_trial_out(t, ACT, B * H * W, C, &y));
+    TN_TRY(tn_trial_out(t, ACT, B * h * w, C, &dz));
+    if (!want) return tn_oom(ERR);
+    const tn_resize r = {{h, w}, {H, W}, (float)h / (float)H, (float)w / (float)W};
+    const tn_ref_resize ref = {B, h, w, H, W, C, r.sy, r.sx};
+    TN_TRY(tn_upsample_add(t->c, x, z, &r, y, ERR));
+    tn_ref_upsample_add(&ref, hx, hz, want);
+    TN_TRY(tn_trial_compare(t, y, want));
+    TN_TRY(tn_nearest_backward(t->c, dy, &r, dz, false, ERR));
+    memset(want, 0, sizeof *want * (size_t)(B * h * w * C));
+    tn_ref_nearest_backward(&ref, hdy, want);
+    TN_TRY(tn_trial_compare(t, dz, want));
+    TN_TRY(tn_nearest_backward(t->c, dy, &r, z, true, ERR));
+    tn_ref_nearest_backward(&ref, hdy, hz);
+    return tn_trial_compare(t, z, hz);
+}
+
+/* Sizes that are no multiples of each other (the float quotient's rounding decides at some), twice, the same, and towards fewer. */
+static int nearest(tn_trial *t)
+{
+    const int h = 4 + t->size, w = 7 + t->size;
+    const resize_shape shapes[] = {{h, w, 13, 25, 3, false}, {h, w, 2 * h, 2 * w, 8, false}, {h, w, 2 * h - 1, 2 * w + 1, 5, false},
+                                   {h, w, h, w, 4, false},   {3 * h, w, h, 3, 16, false},    {29, 41, 58 + t->size, 107, 4, false}};
+    const int mark = t->n;
+    for (size_t i = 0; i < TN_COUNT(shapes); i++) {
+        TN_TRY(nearest_one(t, &shapes[i]));
+        tn_trial_rewind(t, mark);
+    }
+    return 0;
+}
+
 static int patchify(tn_trial *t)
 {
-    const int B = 2, p = 3 + t->size, H = 2 * p, W = 3 * p;
+    const int B = 2, T = 1 + t->size % 3, p = 3 + t->size, H = 2 * p + p / 2, W = 3 * p + p - 1;
     tn_tensor *px, *cols;
-    float *h, *want = tn_trial_host(t, (size_t)(B * 3 * H * W));
-    TN_TRY(tn_trial_in(t, TN_F32, B * 3 * H, W, &px, &h));
-    TN_TRY(tn_trial_out(t, ACT, B * 6, 3 * p * p, &cols));
+    float *h, *want = tn_trial_host(t, (size_t)(B * T * 3 * H * W));
+    TN_TRY(tn_trial_in(t, TN_F32, B * T * 3 * H, W, &px, &h));
+    TN_TRY(tn_trial_out(t, ACT, B * 6, T * 3 * p * p, &cols));
     if (!want) return tn_oom(ERR);
-    const tn_patches s = {H, W, p, false};
+    const tn_patches s = {H, W, p, false, T};
     TN_TRY(tn_patchify(t->c, px, &s, cols, ERR));
-    tn_ref_patchify(h, B, H, W, p, want);
+    tn_ref_patchify(&(tn_ref_patches){B, T, H, W, p}, h, want);
     return tn_trial_compare(t, cols, want);
 }
 
-static int patchify_bytes_one(tn_trial *t, int p, bool normalize)
+/* Images that are below and at the right larger than whole patches. */
+static int patchify_bytes_one(tn_trial *t, int T, int p, int below, int right, bool normalize)
 {
-    enum { B = 2, MAX_PATCH = 16, MAX_BYTES = B * 3 * 2 * 3 * MAX_PATCH * MAX_PATCH };
-    const int H = 2 * p, W = 3 * p, n = B * 3 * H * W;
-    const tn_patches s = {H, W, p, normalize};
+    enum { B = 2, MAX_FRAMES = 3, MAX_PATCH = 16, MAX_BYTES = B * MAX_FRAMES * 3 * 3 * 4 * MAX_PATCH * MAX_PATCH };
+    const int H = 2 * p + below, W = 3 * p + right, n = B * T * 3 * H * W;
+    const tn_patches s = {H, W, p, normalize, T};
     tn_tensor *frames, *cols;
     uint8_t bytes[MAX_BYTES];
     float values[MAX_BYTES], *want = tn_trial_host(t, (size_t)n);
     for (int i = 0; i < n; i++) values[i] = bytes[i] = (uint8_t)tn_rng_below(&t->rng, 256);
-    TN_TRY(tn_trial_put(t, TN_U8, B * H, 3 * W, values, &frames));
-    TN_TRY(tn_trial_out(t, ACT, B * 6, 3 * p * p, &cols));
+    TN_TRY(tn_trial_put(t, TN_U8, B * T * H, 3 * W, values, &frames));
+    TN_TRY(tn_trial_out(t, ACT, B * 6, T * 3 * p * p, &cols));
     if (!want) return tn_oom(ERR);
     TN_TRY(tn_patchify(t->c, frames, &s, cols, ERR));
-    tn_ref_patchify_bytes(bytes, B, H, W, p, normalize, want);
+    tn_ref_patchify_bytes(&(tn_ref_patches){B, T, H, W, p}, bytes, normalize, want);
     return tn_trial_compare(t, cols, want);
 }
 
 static int patchify_bytes(tn_trial *t)
 {
     for (int normalize = 0; normalize < 2; normalize++) {
-        TN_TRY(patchify_bytes_one(t, 3 + t->size, normalize));
-        TN_TRY(patchify_bytes_one(t, t->size == 2 ? 16 : 8, normalize));
+        const int T = 1 + (t->size + normalize) % 3;
+        TN_TRY(patchify_bytes_one(t, T, 3 + t->size, 1, 2, normalize));
+        TN_TRY(patchify_bytes_one(t, T % 3 + 1, t->size == 2 ? 16 : 8, 0, 0, normalize));
+        TN_TRY(patchify_bytes_one(t, T, 8, 3, 0, normalize));
     }
     return 0;
 }
@@ -191,70 +264,14 @@ static int tokens(tn_trial *t)
     return tn_trial_compare(t, x, want);
 }
 
-static int loss_one(tn_trial *t, bool focal)
-{
-    const int B = 3, S = 35 + 400 * t->size;
-    tn_tensor *p, *y, *m, *dp, *part;
-    float *hp, target[3 * 1000], mask[3] = {1, 0, 1}, partial[TN_PARTIALS], *want = tn_trial_host(t, (size_t)(B * S));
-    for (int i = 0; i < B * S; i++) target[i] = i < 2 * S ? (float)tn_rng_uniform(&t->rng) : 0; /* the last one has no ball */
-    TN_TRY(tn_trial_in(t, TN_F32, B * S, 1, &p, &hp));
-    TN_TRY(tn_trial_put(t, TN_F32, B * S, 1, target, &y));
-    TN_TRY(tn_trial_put(t, TN_F32, B, 1, mask, &m));
-    TN_TRY(tn_trial_out(t, TN_F32, B * S, 1, &dp));
-    TN_TRY(tn_trial_out(t, TN_F32, TN_PARTIALS, 1, &part));
-    if (!want) return tn_oom(ERR);
-    const tn_loss_spec spec = {focal, 2, 4};
-    const tn_step_constants now = {.seed = TN_TRIAL_SEED, .inv_mask = 1.0f / (float)(2 * S)};
-    TN_TRY(tn_ctx_step(t->c, &now, ERR));
-    TN_TRY(tn_heatmap_loss(t->c, p, y, m, &spec, dp, part, ERR));
-    const tn_ref_loss ref = {B, S, focal, 2, 4, 1.0 / (2 * S)};
-    double l = tn_ref_heatmap_loss(&ref, hp, target, mask, want), sum = 0;
-    TN_TRY(tn_trial_compare(t, dp, want));
-    if (t->c->dry) return 0;
-    TN_TRY(tn_tensor_get(t->c->dev, part, partial, ERR));
-    for (int i = 0; i < TN_PARTIALS; i++) sum += partial[i];
-    t->worst = fmax(t->worst, fabs(sum - l) / l);
-    return 0;
-}
-
-/* The ball inside, on the border, outside and invisible, which asks for nothing and for an empty heatmap; a narrow and a wide
- * Gaussian. */
-static int heatmap_target(tn_trial *t)
-{
-    const int B = 4, h = 5 + 6 * t->size, w = 7 + 10 * t->size, S = h * w;
-    const float fw = (float)w, fh = (float)h, labels[] = {0.3f * fw, 0.6f * fh, 1, 0, fh - 1, 1, fw + 1.5f, -0.75f, 1, 2, 2, 0};
-    const float sigma[] = {0.3f, 2, 50};
-    tn_tensor *l, *target, *mask;
-    float want_mask[4], *want = tn_trial_host(t, (size_t)(B * S));
-    TN_TRY(tn_trial_put(t, TN_F32, B, 3, labels, &l));
-    if (!want) return tn_oom(ERR);
-    for (size_t k = 0; k < 2 * TN_COUNT(sigma); k++) {
-        const tn_target_spec spec = {h, w, sigma[k / 2], k % 2};
-        const tn_ref_target ref = {B, h, w, sigma[k / 2], k % 2};
-        TN_TRY(tn_trial_out(t, TN_F32, B * S, 1, &target));
-        TN_TRY(tn_trial_out(t, TN_F32, B, 1, &mask));
-        TN_TRY(tn_heatmap_target(t->c, l, &spec, target, mask, ERR));
-        tn_ref_heatmap_target(&ref, labels, want, want_mask);
-        TN_TRY(tn_trial_compare(t, target, want));
-        TN_TRY(tn_trial_compare(t, mask, want_mask));
-    }
-    return 0;
-}
-
-static int losses(tn_trial *t)
-{
-    TN_TRY(loss_one(t, false));
-    return loss_one(t, true);
-}
-
 const tn_case tn_cases_spatial[] = {
     {"groupnorm", groupnorm, false, {NULL}},
     {"batchnorm", batchnorm, false, {NULL}},
+    {"global response norm", response_norm, false, {NULL}},
     {"bilinear resize", bilinear, false, {NULL}},
+    {"nearest resize", nearest, false, {NULL}},
     {"patchify", patchify, false, {NULL}},
     {"patchify of bytes", patchify_bytes, false, {NULL}},
     {"tokens and grid", tokens, false, {NULL}},
-    {"heatmap target", heatmap_target, true, {NULL}},
-    {"heatmap losses", losses, true, {NULL}},
     {0},
 };

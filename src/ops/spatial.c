@@ -23,11 +23,23 @@ static int patchify_runs(tn_ctx *c, const tn_tensor *frames, const tn_patches *p
 {
     enum { RUN = 8 };
     tn_options o;
-    const size_t items = (size_t)cols->rows * (size_t)(p->patch * p->patch / RUN);
+    const size_t items = (size_t)cols->rows * (size_t)(p->frames * p->patch * p->patch / RUN);
     TN_TRY(tn_options_set(&o, err, "-DVW=%d -DRUNS=%d", RUN, p->patch / RUN));
-    tn_arg args[] = {TN_BUF(frames->mem), TN_BUF(cols->mem),  TN_INT(p->height),
-                     TN_INT(p->width),    TN_INT(cols->rows), TN_INT(p->normalize)};
+    tn_arg args[] = {TN_BUF(frames->mem), TN_BUF(cols->mem), TN_INT(p->height),   TN_INT(p->width),
+                     TN_INT(cols->rows),  TN_INT(p->frames), TN_INT(p->normalize)};
     return tn_spatial_run(c, &(tn_spatial_kernel){TOKENS, "patchify_runs", o.s, cols->dtype}, items, 1, args, TN_COUNT(args), err);
+}
+
+/* Elsewhere. What an item must find out first takes a CPU longer than a line: there it has all of a patch. */
+static int patchify_lines(tn_ctx *c, const tn_tensor *frames, const tn_patches *p, tn_tensor *cols, tn_error *err)
+{
+    tn_options o;
+    const int lines = p->frames * 3 * p->patch, each = c->dev->info.type == TN_DEVICE_CPU ? lines : 1;
+    TN_TRY(tn_options_set(&o, err, "-DVW=1 -DPATCH=%d", p->patch));
+    tn_arg args[] = {TN_BUF(frames->mem), TN_BUF(cols->mem), TN_INT(p->height),    TN_INT(p->width),
+                     TN_INT(cols->rows),  TN_INT(p->frames), TN_INT(p->normalize), TN_INT(each)};
+    return tn_spatial_run(c, &(tn_spatial_kernel){TOKENS, "patchify_bytes", o.s, cols->dtype}, (size_t)(lines / each),
+                          (size_t)cols->rows, args, TN_COUNT(args), err);
 }
 
 /* A kernel on rows like x's: all of them are in one program. */
@@ -45,10 +57,10 @@ int tn_patchify(tn_ctx *c, const tn_tensor *pixels, const tn_patches *p, tn_tens
     tn_dtype act;
     TN_TRY(tn_storage(&act, "cutting patches", TN_LIST(cols), bytes ? NULL : TN_LIST(pixels), err));
     if (bytes && aligned && c->dev->info.type != TN_DEVICE_CPU) return patchify_runs(c, pixels, p, cols, err);
-    tn_arg args[] = {TN_BUF(pixels->mem), TN_BUF(cols->mem),  TN_INT(p->height),   TN_INT(p->width),
-                     TN_INT(p->patch),    TN_INT(cols->rows), TN_INT(p->normalize)};
-    return tokens_run(c, bytes ? "patchify_bytes" : "patchify", cols, (size_t)p->patch * 3, (size_t)cols->rows, args,
-                      (int)TN_COUNT(args) - !bytes, err);
+    if (bytes) return patchify_lines(c, pixels, p, cols, err);
+    tn_arg args[] = {TN_BUF(pixels->mem), TN_BUF(cols->mem),  TN_INT(p->height), TN_INT(p->width),
+                     TN_INT(p->patch),    TN_INT(cols->rows), TN_INT(p->frames)};
+    return tokens_run(c, "patchify", cols, (size_t)(p->patch * 3 * p->frames), (size_t)cols->rows, args, TN_COUNT(args), err);
 }
 
 /* A kernel whose items make a vector of a row of `to` each. */
@@ -74,6 +86,14 @@ int tn_tokens_forward(tn_ctx *c, const tn_tokens *t, int batch, tn_tensor *x, tn
     return token_rows(c, t->pos ? "tokens_forward_placed" : "tokens_forward", x, args, TN_COUNT(args), err);
 }
 
+int tn_add_positions(tn_ctx *c, const tn_tensor *x, const tn_tensor *pos, tn_tensor *y, tn_error *err)
+{
+    tn_dtype act;
+    TN_TRY(tn_storage(&act, "adding positions", TN_LIST(x, y), TN_LIST(pos), err));
+    tn_arg args[] = {TN_BUF(x->mem), TN_BUF(pos->mem), TN_BUF(y->mem), TN_INT(pos->rows), TN_INT(x->cols), TN_INT(x->rows)};
+    return token_rows(c, "add_positions", x, args, TN_COUNT(args), err);
+}
+
 int tn_token_grad(tn_ctx *c, const tn_tensor *dx, int batch, int first, int count, tn_tensor *out, tn_error *err)
 {
     tn_dtype act;
@@ -87,7 +107,8 @@ int tn_grid_forward(tn_ctx *c, const tn_tensor *x, int batch, int skip, tn_tenso
 {
     tn_dtype act;
     TN_TRY(tn_storage(&act, "a grid", TN_LIST(x, grid), NULL, err));
-    tn_arg args[] = {TN_BUF(x->mem), TN_BUF(grid->mem), TN_INT(x->rows / batch), TN_INT(skip), TN_INT(x->cols), TN_INT(grid->rows)};
+    tn_arg args[] = {TN_BUF(x->mem),  TN_BUF(grid->mem), TN_INT(x->rows / batch), TN_INT(skip), TN_INT(grid->rows / batch),
+                     TN_INT(x->cols), TN_INT(grid->rows)};
     return token_rows(c, "grid_forward", grid, args, TN_COUNT(args), err);
 }
 
@@ -95,7 +116,16 @@ int tn_grid_backward(tn_ctx *c, const tn_tensor *dgrid, int batch, int skip, tn_
 {
     tn_dtype act;
     TN_TRY(tn_storage(&act, "a grid's backward", TN_LIST(dgrid, dx), NULL, err));
-    tn_arg args[] = {TN_BUF(dgrid->mem), TN_BUF(dx->mem),  TN_INT(dx->rows / batch),
-                     TN_INT(skip),       TN_INT(dx->cols), TN_INT(dx->rows)};
+    tn_arg args[] = {TN_BUF(dgrid->mem),          TN_BUF(dx->mem),  TN_INT(dx->rows / batch), TN_INT(skip),
+                     TN_INT(dgrid->rows / batch), TN_INT(dx->cols), TN_INT(dx->rows)};
     return token_rows(c, "grid_backward", dx, args, TN_COUNT(args), err);
+}
+
+int tn_grid_put(tn_ctx *c, const tn_tensor *grid, int batch, int skip, bool add, tn_tensor *x, tn_error *err)
+{
+    tn_dtype act;
+    TN_TRY(tn_storage(&act, "a grid's rows", TN_LIST(grid, x), NULL, err));
+    tn_arg args[] = {TN_BUF(grid->mem),          TN_BUF(x->mem),  TN_INT(x->rows / batch), TN_INT(skip),
+                     TN_INT(grid->rows / batch), TN_INT(x->cols), TN_INT(grid->rows),      TN_INT(add)};
+    return token_rows(c, "grid_put", grid, args, TN_COUNT(args), err);
 }

@@ -18,4 +18,6 @@ typedef struct tn_runs {
 } tn_runs;
 /** So many that about `groups` work-groups start, of which a run takes `per_run` in each image; none shorter than `least` rows. */
 tn_runs tn_runs_of(int height, int batch, int per_run, int groups, int least);
+/** What cl/shared/levels.h asks for (levels.c). */
+int tn_levels_options(tn_options *o, const tn_levels *l, tn_error *err);
 #endif

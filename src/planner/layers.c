@@ -23,6 +23,9 @@ static tn_work work_of(const tn_gnode *n)
     case TN_OP_LINEAR_GRAD:
     case TN_OP_LINEAR_T_GRAD:
     case TN_OP_LINEAR_T_DX:
+    case TN_OP_ADAPT:
+    case TN_OP_ADAPT_DT:
+    case TN_OP_ADAPT_GRAD:
     case TN_OP_DORA_SCALE: return TN_WORK_PRODUCT;
     case TN_OP_CONV:
     case TN_OP_CONV_DX:

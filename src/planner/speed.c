@@ -27,12 +27,26 @@ typedef struct {
 
 /* ---- the small model ---- */
 
+static tn_backbone shortened(const tn_model *m)
+{
+    tn_backbone b = m->backbone;
+    b.family->architecture->shorten(&b, BLOCKS);
+    return b;
+}
+
 static int small_model(tn_model **out, const tn_model *m, tn_error *err)
 {
-    tn_vit v = m->vit;
-    v.layers = TN_MIN(v.layers, BLOCKS);
-    const tn_model_spec spec = {
-        &v, m->with_decoder ? &m->dec : NULL, &m->lora, m->image_h, m->image_w, m->heat_h, m->heat_w, m->train_backbone};
+    const tn_backbone b = shortened(m);
+    const tn_model_spec spec = {.backbone = &b,
+                                .dec = m->with_decoder ? &m->dec : NULL,
+                                .lora = &m->lora,
+                                .image_h = m->image_h,
+                                .image_w = m->image_w,
+                                .heat_h = m->heat_h,
+                                .heat_w = m->heat_w,
+                                .train_backbone = m->train_backbone,
+                                .frames = m->frames,
+                                .heats = m->heats};
     return tn_model_new(out, &spec, NULL, err);
 }
 
@@ -185,6 +199,20 @@ static int time_link(tn_speed *s, tn_dev *d, tn_error *err)
 
 /* ---- what is kept ---- */
 
+/* What a step of one image computes. */
+static unsigned long long hash_graph(const bench *b, unsigned long long h)
+{
+    tn_graph g;
+    tn_error unread;
+    const tn_pass pass = tn_engine_train_pass(&b->e, 1, tn_engine_groups(&b->e));
+    if (!tn_model_graph(&g, b->e.model, &pass, &unread)) {
+        for (int i = 0; i < g.n_n; i++) h = tn_hash(tn_hash(h, &g.n[i].op, sizeof g.n[i].op), &g.n[i].a, sizeof g.n[i].a);
+        for (int i = 0; i < g.n_t; i++) h = tn_hash(tn_hash(h, &g.t[i].rows, sizeof g.t[i].rows), &g.t[i].cols, sizeof g.t[i].cols);
+    }
+    tn_graph_free(&g);
+    return h;
+}
+
 /* Everything that the figures hold for. */
 static json_t *identity(const bench *b, int most)
 {
@@ -196,11 +224,8 @@ static json_t *identity(const bench *b, int most)
         const int what[] = {m->rows, m->cols, m->group, m->trainable, s->s[i].place};
         shape = tn_hash(tn_hash(shape, m->name, strlen(m->name)), what, sizeof what);
     }
-    const tn_model *m = b->e.model;
-    const int sizes[] = {m->image_h,  m->image_w,         m->heat_h,          m->heat_w,      m->vit.heads,
-                         m->vit.act,  m->dec.upsample[0], m->dec.upsample[1], m->dec.blocks,  m->dec.batch_norm,
-                         m->dec.relu, m->dec.se,          s->quant.type,      s->quant.block, s->quant.nested};
-    shape = tn_hash(shape, sizes, sizeof sizes);
+    const int quant[] = {s->quant.type, s->quant.block, s->quant.nested};
+    shape = tn_hash(hash_graph(b, shape), quant, sizeof quant);
     char *model = tn_strf("%016llx", shape), *source = tn_strf("%016llx", tn_cl_sources_hash());
     json_t *j = json_pack("{s:i, s:s, s:s, s:s, s:s, s:i, s:s, s:s?, s:s?, s:s, s:i, s:s?}", "format", SPEED_FORMAT, "device",
                           d->info.name, "driver", d->info.driver, "platform", d->info.platform, "version", d->info.version, "units",
@@ -272,13 +297,13 @@ static bool is_kept(const char *path, json_t *id, tn_speed *s, tn_layer_time *t,
 /* How many layers the small model has. */
 static int small_layers(const tn_engine *e, const tn_layers *l)
 {
-    return l->n - TN_MAX(e->model->vit.layers - BLOCKS, 0);
+    return l->n - (e->model->backbone.layers - shortened(e->model).layers);
 }
 
 /* From the small model's layers to the run's: blocks behind the first are as the second. */
 static void spread(tn_speed *s, const tn_layer_time *small, const tn_engine *e, const tn_layers *l)
 {
-    const int more = TN_MAX(e->model->vit.layers - BLOCKS, 0);
+    const int more = e->model->backbone.layers - shortened(e->model).layers;
     for (int i = 0, from = 0; i < l->n; i++) {
         const int block = tn_layer_block(l->name[i]);
         s->time[i] = small[from];

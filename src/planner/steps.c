@@ -11,13 +11,13 @@ enum { BURSTS = 3 };
 static int draw_frames(tn_steps *s, tn_error *err)
 {
     const tn_engine *e = s->e;
-    const size_t bytes = (size_t)s->most * 3 * (size_t)e->image_w * (size_t)e->image_h;
+    const size_t bytes = (size_t)s->most * tn_engine_image_bytes(e), labels = (size_t)s->most * (size_t)e->model->heats;
     tn_rng r = tn_rng_named(e->s->training.seed, "speed");
     s->frames = malloc(bytes);
-    s->labels = malloc((size_t)s->most * 3 * sizeof *s->labels);
+    s->labels = malloc(labels * 3 * sizeof *s->labels);
     if (!s->frames || !s->labels) return tn_oom(err);
     for (size_t i = 0; i < bytes; i++) s->frames[i] = (uint8_t)tn_rng_below(&r, 256);
-    for (int i = 0; i < s->most; i++) {
+    for (size_t i = 0; i < labels; i++) {
         s->labels[3 * i] = (float)(tn_rng_uniform(&r) * e->model->heat_w);
         s->labels[3 * i + 1] = (float)(tn_rng_uniform(&r) * e->model->heat_h);
         s->labels[3 * i + 2] = 1;

@@ -7,6 +7,7 @@
 typedef struct tn_shot {
     tn_image im;     /* freed by the flow */
     long long index; /* from 0 */
+    bool first;      /* of a clip: those before it say nothing of it */
     double time;     /* seconds; of a video */
     double at;       /* when, in frames: index, or of a video of varying rate between whole numbers */
     long long pts;   /* in the video's time base */

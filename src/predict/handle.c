@@ -2,6 +2,7 @@
 #include "handle.h"
 #include "adapter_use.h"
 #include "entry.h"
+#include "recent.h"
 
 #include <limits.h>
 #include <math.h>
@@ -16,12 +17,18 @@ struct tn_model_handle {
     tn_adapter *adapters[TN_MAX_ADAPTERS];
     int n_adapters, in_place; /* in_place: -1 when none is */
     char *checkpoint;         /* brings decoder and head to an adapter without; or NULL */
-    int at_once;              /* frames in a batch; less after the device refused more */
+    int at_once;              /* samples in a batch; less after the device refused more */
+    tn_recent recent;         /* of a model of several frames */
 };
 
 const tn_watch *tn_handle_watch(const tn_model_handle *m)
 {
     return &m->e->watch;
+}
+
+int tn_handle_answers(const tn_model_handle *m)
+{
+    return m->e->model->heats;
 }
 
 /* ---- opening ---- */
@@ -58,6 +65,7 @@ void tn_model_close(tn_model_handle *m)
     tn_engine_close(m->e);
     for (int i = 0; i < m->n_adapters; i++) tn_adapter_close(m->adapters[i]);
     tn_config_free(m->config);
+    tn_recent_free(&m->recent);
     free(m->checkpoint);
     free(m);
 }
@@ -90,7 +98,8 @@ int tn_model_describe(const tn_model_handle *m, tn_model_info *info, tn_error *e
                             .parameters = tn_model_count(m->e->model, 7, false),
                             .device_bytes = m->e->dev->allocated,
                             .adapters = m->n_adapters,
-                            .adapter = m->in_place};
+                            .adapter = m->in_place,
+                            .frames = m->e->model->frames};
     snprintf(info->device, sizeof info->device, "%s", m->e->dev->info.name);
     return 0;
 }
@@ -134,25 +143,46 @@ static void read_ball(tn_ball *b, const tn_engine *e, const tn_rgb *f, float *he
     b->y *= (double)f->height / h;
 }
 
+static int shrink_all(const tn_asked *a, const tn_engine *e, const tn_rgb *f, tn_error *err)
+{
+    for (int i = 0; i < a->n; i++) {
+        tn_image small;
+        TN_TRY(shrink(&small, e, &f[i], err));
+        memcpy(tn_asked_frame(a, i), small.rgb, a->frame);
+        tn_image_free(&small);
+    }
+    return 0;
+}
+
+/* heat: of the n new frames; where windows have more, they come to a place of their own first. */
+static int run_windows(tn_engine *e, const tn_asked *a, float *heat, tn_error *err)
+{
+    const tn_batch b = {.n = a->n_windows, .frames = a->windows};
+    const size_t area = (size_t)e->model->heat_w * (size_t)e->model->heat_h;
+    if (a->answers == 1) return tn_forward(e, &b, heat, NULL, err);
+    float *all = malloc(sizeof *all * (size_t)a->n_windows * tn_engine_heat_size(e));
+    const int rc = all ? tn_forward(e, &b, all, NULL, err) : tn_oom(err);
+    for (int i = 0; !rc && i < a->n; i++)
+        memcpy(heat + (size_t)i * area, all + (size_t)tn_asked_answer(a, i) * area, area * sizeof *heat);
+    free(all);
+    return rc;
+}
+
 /* Frames that go to the device together; heat is room for them all. */
 static int predict_batch(tn_model_handle *m, const tn_rgb *f, int n, tn_ball *balls, float *heat, tn_error *err)
 {
     tn_engine *e = m->e;
-    const size_t image = 3 * (size_t)e->image_w * (size_t)e->image_h;
     const size_t area = (size_t)e->model->heat_w * (size_t)e->model->heat_h;
-    uint8_t *pixels = malloc(image * (size_t)n);
-    int rc = pixels ? 0 : tn_oom(err);
-    for (int i = 0; !rc && i < n; i++) {
-        tn_image small;
-        rc = shrink(&small, e, &f[i], err);
-        if (rc) break;
-        memcpy(pixels + (size_t)i * image, small.rgb, image);
-        tn_image_free(&small);
+    tn_asked a;
+    TN_TRY(tn_asked_new(&a, e, n, err));
+    int rc = shrink_all(&a, e, f, err);
+    if (!rc) {
+        tn_asked_windows(&a, &m->recent);
+        rc = run_windows(e, &a, heat, err);
     }
-    const tn_batch b = {.n = n, .frames = pixels};
-    if (!rc) rc = tn_forward(e, &b, heat, NULL, err);
+    if (!rc) rc = tn_recent_add(&m->recent, &a, err);
     for (int i = 0; !rc && i < n; i++) read_ball(&balls[i], e, &f[i], heat + (size_t)i * area);
-    free(pixels);
+    tn_asked_free(&a);
     return rc;
 }
 
@@ -160,15 +190,24 @@ static int predict_all(tn_model_handle *m, const tn_rgb *f, int n, tn_ball *ball
 {
     const size_t area = (size_t)m->e->model->heat_w * (size_t)m->e->model->heat_h;
     for (int i = 0, k; i < n; i += k) {
-        k = TN_MIN(n - i, m->at_once);
+        k = TN_MIN(n - i, m->at_once * m->e->model->heats);
         int rc = predict_batch(m, f + i, k, balls + i, keep ? heat + (size_t)i * area : heat, err);
-        if (rc == TN_ERR_MEMORY && k > 1) {
-            m->at_once = k / 2;
+        const int windows = TN_CEIL_DIV(k, m->e->model->heats);
+        if (rc == TN_ERR_MEMORY && windows > 1) {
+            m->at_once = windows / 2;
             k = 0;
             continue;
         }
         TN_TRY(rc);
     }
+    return 0;
+}
+
+int tn_model_restart(tn_model_handle *m, tn_error *err)
+{
+    TN_ENTRY(err);
+    TN_TRY(tn_required(m, "the model", err));
+    tn_recent_restart(&m->recent);
     return 0;
 }
 
@@ -181,7 +220,7 @@ int tn_model_predict(tn_model_handle *m, const tn_rgb *frames, int n, tn_ball *b
     TN_TRY(tn_required(balls, "tn_model_predict's balls", err));
     TN_TRY(check_frames(frames, n, err));
     const size_t area = (size_t)m->e->model->heat_w * (size_t)m->e->model->heat_h;
-    float *own = heat ? NULL : malloc(sizeof *own * area * (size_t)TN_MIN(n, m->at_once));
+    float *own = heat ? NULL : malloc(sizeof *own * area * (size_t)TN_MIN(n, m->at_once * m->e->model->heats));
     if (!heat && !own) return tn_oom(err);
     int rc = predict_all(m, frames, n, balls, heat ? heat : own, heat != NULL, err);
     free(own);

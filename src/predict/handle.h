@@ -6,4 +6,6 @@
 
 /** The progress function that the handle was opened with. */
 const tn_watch *tn_handle_watch(const tn_model_handle *m);
+/** Frames that one pass answers: what comes together is as good as a multiple of it. */
+int tn_handle_answers(const tn_model_handle *m);
 #endif

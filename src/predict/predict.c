@@ -9,6 +9,7 @@
 #include "table.h"
 #include "video.h"
 
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,10 +26,20 @@ typedef struct {
     float thresholds[TN_MAX_ADAPTERS];
     bool thresholded; /* there is one: the table says what is visible */
     int at, adapter;  /* the next image; the adapter in place, or -1 */
+    int before;       /* the image that was read last; -1: none was */
     int done, total;
     int damaged; /* pictures that could not be read; why the first could not */
     tn_error first;
 } predict_task;
+
+/* Pictures of one folder that follow each other are a clip's. */
+static bool begins_clip(const predict_task *t, const char *image)
+{
+    const char *last = t->before < 0 ? NULL : t->images.v[t->before], *slash = strrchr(image, '/');
+    const char *other = last ? strrchr(last, '/') : NULL;
+    const ptrdiff_t here = slash ? slash - image : -1, there = other ? other - last : -1;
+    return !last || here != there || (here > 0 && memcmp(image, last, (size_t)here));
+}
 
 /* A picture that cannot be read is set aside, as damage within a video is. */
 static int predict_load(predict_task *t, tn_image *im, const char *image, bool *read, tn_error *err)
@@ -49,7 +60,9 @@ static int predict_next(void *user, tn_shot *s, bool *end, tn_error *err)
         s->at = (double)(s->index = t->at++);
         const char *image = t->images.v[s->index];
         TN_TRY(tn_watch_tell(tn_handle_watch(t->m), TN_PHASE_PREDICTING, image, t->done, t->total, err));
+        s->first = begins_clip(t, image);
         TN_TRY(predict_load(t, &s->im, image, &read, err));
+        if (read) t->before = (int)s->index;
     }
     return 0;
 }
@@ -100,6 +113,7 @@ static int predict_all_images(predict_task *t, int adapter, tn_error *err)
                           .answer = predict_answer,
                           .user = t};
     t->at = 0;
+    t->before = -1;
     t->adapter = adapter;
     return tn_flow_run(&flow, err);
 }

@@ -49,6 +49,7 @@ static int video_next(void *user, tn_shot *s, bool *end, tn_error *err)
     s->time = f.seconds;
     s->pts = f.pts;
     s->at = video_at(t, f.seconds);
+    s->first = !t->at;
     s->index = t->at++;
     return 0;
 }

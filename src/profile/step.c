@@ -12,15 +12,15 @@ enum { SHIFT = 4096 };
 static int random_frames(tn_prof *p, tn_error *err)
 {
     const tn_engine *e = p->e;
-    const size_t image = 3 * (size_t)e->image_w * (size_t)e->image_h, n = (size_t)p->batch;
+    const size_t image = tn_engine_image_bytes(e), n = (size_t)p->batch, labels = n * (size_t)e->model->heats;
     const int hw = e->model->heat_w, hh = e->model->heat_h;
     tn_rng r = tn_rng_named((uint64_t)p->s->training.seed, "profile");
     p->frames = malloc((n + 1) * image);
-    p->labels = malloc(n * 3 * sizeof *p->labels);
-    p->heat = malloc(n * (size_t)hw * (size_t)hh * sizeof *p->heat);
+    p->labels = malloc(labels * 3 * sizeof *p->labels);
+    p->heat = malloc(n * tn_engine_heat_size(e) * sizeof *p->heat);
     if (!p->frames || !p->labels || !p->heat) return tn_oom(err);
     for (size_t k = 0; k < (n + 1) * image; k++) p->frames[k] = (uint8_t)tn_rng_below(&r, 256);
-    for (size_t i = 0; i < n; i++) {
+    for (size_t i = 0; i < labels; i++) {
         p->labels[3 * i] = (float)(tn_rng_uniform(&r) * hw);
         p->labels[3 * i + 1] = (float)(tn_rng_uniform(&r) * hh);
         p->labels[3 * i + 2] = 1;
@@ -30,7 +30,7 @@ static int random_frames(tn_prof *p, tn_error *err)
 
 static const uint8_t *frames_of(const tn_prof *p)
 {
-    const size_t image = 3 * (size_t)p->e->image_w * (size_t)p->e->image_h;
+    const size_t image = tn_engine_image_bytes(p->e);
     return p->frames + (size_t)p->steps * SHIFT % image;
 }
 
@@ -113,7 +113,7 @@ int tn_prof_recorded(tn_prof *p, tn_error *err)
         TN_TRY(tn_stepper_drain(p->stepper, err));
         TN_TRY(tn_stepper_tapes(&p->before, &p->after, p->stepper, p->groups, err));
     } else {
-        p->result = mean_of(p->heat, (size_t)p->batch * (size_t)p->e->model->heat_w * (size_t)p->e->model->heat_h);
+        p->result = mean_of(p->heat, (size_t)p->batch * tn_engine_heat_size(p->e));
     }
     return tn_session_get(&p->x, p->e->session, &pass, err);
 }

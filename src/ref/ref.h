@@ -22,12 +22,22 @@ typedef double tn_real;
 #define tn_ref_act_slope          tn_ref_act_slope_double
 #define tn_ref_norm2d             tn_ref_norm2d_double
 #define tn_ref_norm2d_backward    tn_ref_norm2d_backward_double
+#define tn_ref_grn                tn_ref_grn_double
+#define tn_ref_grn_backward       tn_ref_grn_backward_double
 #define tn_ref_convolve           tn_ref_convolve_double
 #define tn_ref_convolve_backward  tn_ref_convolve_backward_double
 #define tn_ref_bilinear           tn_ref_bilinear_double
 #define tn_ref_bilinear_backward  tn_ref_bilinear_backward_double
+#define tn_ref_deform             tn_ref_deform_double
+#define tn_ref_deform_backward    tn_ref_deform_backward_double
+#define tn_ref_upsample_add       tn_ref_upsample_add_double
+#define tn_ref_nearest_backward   tn_ref_nearest_backward_double
+#define tn_ref_row                tn_ref_row_double
+#define tn_ref_row_backward       tn_ref_row_backward_double
 #define tn_ref_patchify           tn_ref_patchify_double
 #define tn_ref_patchify_bytes     tn_ref_patchify_bytes_double
+#define tn_ref_groups_spread      tn_ref_groups_spread_double
+#define tn_ref_groups_collect     tn_ref_groups_collect_double
 #define tn_ref_clip               tn_ref_clip_double
 #define tn_ref_heatmap_target     tn_ref_heatmap_target_double
 #define tn_ref_heatmap_loss       tn_ref_heatmap_loss_double
@@ -71,6 +81,9 @@ double tn_ref_act_slope(int fn, double x);
 
 void tn_ref_norm2d(const tn_ref_norm *n, tn_real *y);
 void tn_ref_norm2d_backward(const tn_ref_norm *n, const tn_real *dy, tn_real *dx, tn_real *dgamma, tn_real *dbeta);
+/** Global response normalisation: x + gamma * (x * N) + beta, N a channel's norm over the unit's rows, over the channels' mean. */
+void tn_ref_grn(const tn_ref_norm *n, tn_real *y);
+void tn_ref_grn_backward(const tn_ref_norm *n, const tn_real *dy, tn_real *dx, tn_real *dgamma, tn_real *dbeta);
 
 /** Channels last, zero padding: x [batch*in_h*in_w, ci], w [co, ci/groups, kernel, kernel], bias [co] or NULL, y and dy
  * [batch*out_h*out_w, co]. */
@@ -89,24 +102,59 @@ typedef struct tn_ref_resize {
 } tn_ref_resize;
 void tn_ref_bilinear(const tn_ref_resize *r, const tn_real *x, tn_real *y);
 void tn_ref_bilinear_backward(const tn_ref_resize *r, const tn_real *dy, tn_real *dx);
+/** y = x + z at PyTorch's nearest position; x and y of the output's size, z of the input's. */
+void tn_ref_upsample_add(const tn_ref_resize *r, const tn_real *x, const tn_real *z, tn_real *y);
+/** dz += dy at every position that took from it. */
+void tn_ref_nearest_backward(const tn_ref_resize *r, const tn_real *dy, tn_real *dz);
 
-void tn_ref_patchify(const tn_real *pixels, int batch, int h, int w, int patch, tn_real *cols);
-/** From RGB bytes [batch, h, w, 3]: / 255, then by ImageNet's mean and deviation when asked for. */
-void tn_ref_patchify_bytes(const uint8_t *frames, int batch, int h, int w, int patch, bool normalize, tn_real *cols);
+/** A row (v [n], k) through an affine map w [n, m], b [n] or NULL: (v w, v b + k), m + 1 entries. */
+typedef struct tn_ref_row_map {
+    const tn_real *v, *w, *b;
+    double k;
+    int n, m;
+} tn_ref_row_map;
+void tn_ref_row(const tn_ref_row_map *r, tn_real *out);
+/** Added to: dw, db, dv and dk (d: of the result); NULL: not wanted. */
+void tn_ref_row_backward(const tn_ref_row_map *r, const tn_real *d, tn_real *dw, tn_real *db, tn_real *dv, tn_real *dk);
+
+/** Multi-scale deformable self-attention (Zhu et al. 2020). N: positions of all levels, one level after another; D = heads * width.
+ * value [batch*N, D]; samples [batch*N, 3*heads*levels*points]: offsets (x, y) in pixels of their level by head, level and point,
+ * then as many logits, of which each head has a softmax. A query looks from the middle of its own cell; a level is zero outside. */
+typedef struct tn_ref_deformable {
+    const tn_real *value, *samples;
+    int batch, heads, width, levels, points;
+    const int *h, *w; /* of the levels */
+} tn_ref_deformable;
+void tn_ref_deform(const tn_ref_deformable *a, tn_real *o);
+/** From d_o [batch*N, D]. */
+void tn_ref_deform_backward(const tn_ref_deformable *a, const tn_real *d_o, tn_real *dvalue, tn_real *dsamples);
+
+/** b [rows, each] of groups of rows as wide [rows, each * groups], zeros between them; and d += what of wide lies in them. */
+void tn_ref_groups_spread(const tn_real *b, int rows, int each, int groups, tn_real *wide);
+void tn_ref_groups_collect(const tn_real *wide, int rows, int each, int groups, tn_real *d);
+typedef struct tn_ref_patches {
+    int batch, frames, h, w, patch;
+} tn_ref_patches;
+/** pixels [batch, frames * 3, h, w] -> cols [batch * patches, frames * 3 * patch * patch]. */
+void tn_ref_patchify(const tn_ref_patches *s, const tn_real *pixels, tn_real *cols);
+/** From RGB bytes [batch, frames, h, w, 3]: / 255, then by ImageNet's mean and deviation when asked for. */
+void tn_ref_patchify_bytes(const tn_ref_patches *s, const uint8_t *frames, bool normalize, tn_real *cols);
 typedef struct tn_ref_target {
     int batch, height, width;
     double sigma;
     bool negative; /* frames without a ball count: their mask is 1 */
+    int heats;     /* of a sample */
 } tn_ref_target;
-/** labels [batch, 3]: x, y, visible -> target [batch, height, width], mask [batch]. */
+/** labels [batch, heats, 3]: x, y, visible (-1: no label) -> target [batch, height, width, heats], mask [batch, heats]. */
 void tn_ref_heatmap_target(const tn_ref_target *t, const tn_real *labels, tn_real *target, tn_real *mask);
 
 typedef struct tn_ref_loss {
-    int batch, sample; /* pixels of a sample */
-    bool focal;
-    double alpha, beta, inv_mask;
+    int batch, sample; /* pixels of a heatmap */
+    bool logits;       /* as tn_loss_spec */
+    double alpha, beta, pos_weight, bound, inv_mask;
+    int heats; /* of a sample */
 } tn_ref_loss;
-/** Returns the loss; dp may be NULL. mask has one value a sample. */
+/** Returns the loss; dp may be NULL. p, t, dp [batch, sample, heats], mask [batch, heats]. */
 double tn_ref_heatmap_loss(const tn_ref_loss *l, const tn_real *p, const tn_real *t, const tn_real *mask, tn_real *dp);
 /** A gradient's norm and what it makes of a step (tn_clip): returns the factor, 0 where the norm is not finite, and moves the
  * loss scale (good: steps since it changed) as torch.amp.GradScaler does where `scaling`. */

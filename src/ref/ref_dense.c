@@ -176,3 +176,30 @@ double tn_ref_act_slope(int fn, double x)
     default: return s * (1 - s);
     }
 }
+
+void tn_ref_row(const tn_ref_row_map *r, tn_real *out)
+{
+    double last = r->k;
+    for (int e = 0; e < r->m; e++) {
+        double s = 0;
+        for (int i = 0; i < r->n; i++) s += (double)r->v[i] * r->w[(size_t)i * (size_t)r->m + (size_t)e];
+        out[e] = (tn_real)s;
+    }
+    for (int i = 0; r->b && i < r->n; i++) last += (double)r->v[i] * r->b[i];
+    out[r->m] = (tn_real)last;
+}
+
+void tn_ref_row_backward(const tn_ref_row_map *r, const tn_real *d, tn_real *dw, tn_real *db, tn_real *dv, tn_real *dk)
+{
+    const size_t m = (size_t)r->m;
+    for (int i = 0; i < r->n; i++) {
+        double s = r->b ? (double)r->b[i] * d[m] : 0;
+        for (size_t e = 0; e < m; e++) {
+            s += (double)r->w[(size_t)i * m + e] * d[e];
+            if (dw) dw[(size_t)i * m + e] += r->v[i] * d[e];
+        }
+        if (db) db[i] += r->v[i] * d[m];
+        if (dv) dv[i] += (tn_real)s;
+    }
+    if (dk) *dk += d[m];
+}

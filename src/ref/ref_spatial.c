@@ -61,6 +61,51 @@ void tn_ref_norm2d_backward(const tn_ref_norm *norm, const tn_real *dy, tn_real 
         }
 }
 
+/* G[c], the channels' norms over a unit's rows; returns their mean + eps. */
+static double channel_norms(const tn_ref_norm *n, const tn_real *x, double *G)
+{
+    double sum = 0;
+    for (int c = 0; c < n->cols; c++) {
+        double q = 0;
+        for (int r = 0; r < n->unit_rows; r++) q += pow(x[(size_t)r * (size_t)n->cols + (size_t)c], 2);
+        sum += G[c] = sqrt(q);
+    }
+    return sum / n->cols + n->eps;
+}
+
+void tn_ref_grn(const tn_ref_norm *n, tn_real *y)
+{
+    const size_t C = (size_t)n->cols, unit = (size_t)n->unit_rows * C;
+    double *G = malloc(sizeof *G * C);
+    for (size_t u = 0; G && u < (size_t)(n->rows / n->unit_rows); u++) {
+        const tn_real *x = n->x + u * unit;
+        const double mean = channel_norms(n, x, G);
+        for (size_t i = 0; i < unit; i++)
+            y[u * unit + i] = (tn_real)(x[i] + n->gamma[i % C] * (x[i] * G[i % C] / mean) + n->beta[i % C]);
+    }
+    free(G);
+}
+
+/* With s[c] the sum of dy x over the unit's rows, N = G / mean and dN = gamma s: dG = dN / mean - mean(dN G) / mean^2. */
+void tn_ref_grn_backward(const tn_ref_norm *n, const tn_real *dy, tn_real *dx, tn_real *dgamma, tn_real *dbeta)
+{
+    const size_t C = (size_t)n->cols, unit = (size_t)n->unit_rows * C;
+    double *G = malloc(sizeof *G * 2 * C), *s = G + C;
+    for (size_t u = 0; G && u < (size_t)(n->rows / n->unit_rows); u++) {
+        const tn_real *x = n->x + u * unit, *d = dy + u * unit;
+        const double mean = channel_norms(n, x, G);
+        double dot = 0;
+        for (size_t c = 0; c < C; c++) s[c] = 0;
+        for (size_t i = 0; i < unit; i++) s[i % C] += (double)d[i] * x[i], dbeta[i % C] += d[i];
+        for (size_t c = 0; c < C; c++) dgamma[c] += (tn_real)(s[c] * G[c] / mean), dot += n->gamma[c] * s[c] * G[c];
+        for (size_t i = 0; i < unit; i++) {
+            const double g = G[i % C], dG = n->gamma[i % C] * s[i % C] / mean - dot / (double)C / (mean * mean);
+            dx[u * unit + i] = (tn_real)(d[i] * (1 + n->gamma[i % C] * g / mean) + (g > 0 ? x[i] * dG / g : 0));
+        }
+    }
+    free(G);
+}
+
 /* Calls for every (output, input, weight) triple of a convolution. */
 typedef void (*tap)(void *user, size_t y, size_t x, size_t w);
 
@@ -170,35 +215,67 @@ void tn_ref_bilinear_backward(const tn_ref_resize *r, const tn_real *dy, tn_real
     }
 }
 
-/* Element e of column row r comes from sample b, channel c, pixel (y, x). */
-typedef struct {
-    int b, c, y, x;
-} spatial_source;
-
-static spatial_source patch_source(int r, int e, int h, int w, int patch)
+/* The pixel of z that pixel p of the output takes from. */
+static size_t nearest_of(const tn_ref_resize *r, int p)
 {
-    const int gw = w / patch, gh = h / patch, i = r % (gw * gh);
-    return (spatial_source){r / (gw * gh), e / (patch * patch), i / gw * patch + e / patch % patch, i % gw * patch + e % patch};
+    const int H = r->out_h, W = r->out_w, y = (int)((float)(p / W % H) * r->sy), x = (int)((float)(p % W) * r->sx);
+    return ((size_t)(p / W / H) * (size_t)r->in_h + (size_t)(y < r->in_h ? y : r->in_h - 1)) * (size_t)r->in_w +
+           (size_t)(x < r->in_w ? x : r->in_w - 1);
 }
 
-void tn_ref_patchify(const tn_real *pixels, int batch, int h, int w, int patch, tn_real *cols)
+void tn_ref_upsample_add(const tn_ref_resize *r, const tn_real *x, const tn_real *z, tn_real *y)
 {
-    const int k = 3 * patch * patch, rows = batch * (h / patch) * (w / patch);
-    for (int i = 0; i < rows * k; i++) {
-        const spatial_source s = patch_source(i / k, i % k, h, w, patch);
-        cols[i] = pixels[(((size_t)s.b * 3 + (size_t)s.c) * (size_t)h + (size_t)s.y) * (size_t)w + (size_t)s.x];
+    const size_t c = (size_t)r->channels;
+    for (int p = 0; p < r->batch * r->out_h * r->out_w; p++)
+        for (size_t k = 0; k < c; k++) y[(size_t)p * c + k] = x[(size_t)p * c + k] + z[nearest_of(r, p) * c + k];
+}
+
+void tn_ref_nearest_backward(const tn_ref_resize *r, const tn_real *dy, tn_real *dz)
+{
+    const size_t c = (size_t)r->channels;
+    for (int p = 0; p < r->batch * r->out_h * r->out_w; p++)
+        for (size_t k = 0; k < c; k++) dz[nearest_of(r, p) * c + k] += dy[(size_t)p * c + k];
+}
+
+/* Element e of column row r comes from that image of all samples, channel c, pixel (y, x). */
+typedef struct {
+    int image, c, y, x;
+} spatial_source;
+
+static int patch_elements(const tn_ref_patches *s)
+{
+    return s->frames * 3 * s->patch * s->patch;
+}
+
+static int patch_rows(const tn_ref_patches *s)
+{
+    return s->batch * (s->h / s->patch) * (s->w / s->patch);
+}
+
+static spatial_source patch_source(const tn_ref_patches *s, int r, int e)
+{
+    const int p = s->patch, gw = s->w / p, gh = s->h / p, i = r % (gw * gh), channel = e / (p * p);
+    return (spatial_source){r / (gw * gh) * s->frames + channel / 3, channel % 3, i / gw * p + e / p % p, i % gw * p + e % p};
+}
+
+void tn_ref_patchify(const tn_ref_patches *p, const tn_real *pixels, tn_real *cols)
+{
+    const int k = patch_elements(p);
+    for (int i = 0; i < patch_rows(p) * k; i++) {
+        const spatial_source s = patch_source(p, i / k, i % k);
+        cols[i] = pixels[(((size_t)s.image * 3 + (size_t)s.c) * (size_t)p->h + (size_t)s.y) * (size_t)p->w + (size_t)s.x];
     }
 }
 
-void tn_ref_patchify_bytes(const uint8_t *frames, int batch, int h, int w, int patch, bool normalize, tn_real *cols)
+void tn_ref_patchify_bytes(const tn_ref_patches *p, const uint8_t *frames, bool normalize, tn_real *cols)
 {
     static const tn_real mean[] = {(tn_real)0.485, (tn_real)0.456, (tn_real)0.406},
                          deviation[] = {(tn_real)0.229, (tn_real)0.224, (tn_real)0.225};
-    const int k = 3 * patch * patch, rows = batch * (h / patch) * (w / patch);
-    for (int i = 0; i < rows * k; i++) {
-        const spatial_source s = patch_source(i / k, i % k, h, w, patch);
-        const tn_real v =
-            (tn_real)frames[(((size_t)s.b * (size_t)h + (size_t)s.y) * (size_t)w + (size_t)s.x) * 3 + (size_t)s.c] / 255;
+    const int k = patch_elements(p);
+    for (int i = 0; i < patch_rows(p) * k; i++) {
+        const spatial_source s = patch_source(p, i / k, i % k);
+        const size_t line = (size_t)s.image * (size_t)p->h + (size_t)s.y;
+        const tn_real v = (tn_real)frames[(line * (size_t)p->w + (size_t)s.x) * 3 + (size_t)s.c] / 255;
         cols[i] = normalize ? (v - mean[s.c]) / deviation[s.c] : v;
     }
 }
@@ -206,13 +283,26 @@ void tn_ref_patchify_bytes(const uint8_t *frames, int batch, int h, int w, int p
 void tn_ref_heatmap_target(const tn_ref_target *t, const tn_real *labels, tn_real *target, tn_real *mask)
 {
     const int area = t->height * t->width;
-    for (int b = 0; b < t->batch; b++) {
-        const tn_real *l = labels + 3 * b;
-        mask[b] = l[2] > 0 || t->negative ? 1 : 0;
+    for (int k = 0; k < t->batch * t->heats; k++) {
+        const tn_real *l = labels + 3 * k;
+        mask[k] = l[2] > 0 || (t->negative && l[2] >= 0) ? 1 : 0;
         for (int i = 0; i < area; i++) {
             const double dx = i % t->width - l[0], dy = i / t->width - l[1];
-            target[(size_t)b * (size_t)area + (size_t)i] =
+            target[(size_t)(k / t->heats * area + i) * (size_t)t->heats + (size_t)(k % t->heats)] =
                 l[2] > 0 ? (tn_real)exp(-(dx * dx + dy * dy) / (2 * t->sigma * t->sigma)) : 0;
         }
     }
+}
+
+void tn_ref_groups_spread(const tn_real *b, int rows, int each, int groups, tn_real *wide)
+{
+    for (int r = 0; r < rows; r++)
+        for (int c = 0; c < each * groups; c++)
+            wide[r * each * groups + c] = c / each == r / (rows / groups) ? b[r * each + c % each] : 0;
+}
+
+void tn_ref_groups_collect(const tn_real *wide, int rows, int each, int groups, tn_real *d)
+{
+    for (int r = 0; r < rows; r++)
+        for (int c = 0; c < each; c++) d[r * each + c] += wide[r * each * groups + r / (rows / groups) * each + c];
 }

@@ -3,22 +3,28 @@
 #include <math.h>
 #include <stddef.h>
 
-static double focal(double x, double t, double alpha, double beta, double *slope)
+/* log(sigmoid(x)) */
+static double log_sigmoid(double x)
 {
-    double s = 1 / (1 + exp(-x)), q = fmin(fmax(s, 1e-6), 1 - 1e-6);
-    double b = (1 - t) * pow(1 - t, beta);
-    double d = t * (alpha * pow(1 - q, alpha - 1) * log(q) - pow(1 - q, alpha) / q) +
-               b * (pow(q, alpha) / (1 - q) - alpha * pow(q, alpha - 1) * log(1 - q));
-    *slope = q == s ? d * s * (1 - s) : 0;
-    return -t * pow(1 - q, alpha) * log(q) - b * pow(q, alpha) * log(1 - q);
+    return x < 0 ? x - log1p(exp(x)) : -log1p(exp(-x));
+}
+
+static double cross_entropy(const tn_ref_loss *l, double x, double t, double *slope)
+{
+    const double z = fmin(fmax(x, -l->bound), l->bound), lq = log_sigmoid(z), lr = log_sigmoid(-z), q = exp(lq), r = exp(lr);
+    const double pos = l->pos_weight * t * pow(r, l->alpha), neg = pow(1 - t, l->beta + 1) * pow(q, l->alpha);
+    /* of q^a log r: a q^a r log r - q^a q, since dq/dx = q r */
+    *slope = z == x ? pos * (l->alpha * q * lq - r) - neg * (l->alpha * r * lr - q) : 0;
+    return -pos * lq - neg * lr;
 }
 
 double tn_ref_heatmap_loss(const tn_ref_loss *l, const tn_real *p, const tn_real *t, const tn_real *mask, tn_real *dp)
 {
     double sum = 0;
-    for (int i = 0; i < l->batch * l->sample; i++) {
-        double m = mask[i / l->sample] * l->inv_mask, slope = 2.0 * ((double)p[i] - t[i]);
-        sum += m * (l->focal ? focal(p[i], t[i], l->alpha, l->beta, &slope) : pow((double)p[i] - t[i], 2));
+    const int sample = l->sample * l->heats;
+    for (int i = 0; i < l->batch * sample; i++) {
+        double m = mask[i / sample * l->heats + i % l->heats] * l->inv_mask, slope = 2.0 * ((double)p[i] - t[i]);
+        sum += m * (l->logits ? cross_entropy(l, p[i], t[i], &slope) : pow((double)p[i] - t[i], 2));
         if (dp) dp[i] = (tn_real)(m * slope);
     }
     return sum;

@@ -49,7 +49,8 @@ int tn_adapt_base(tn_store *st, int slot, float *w, uint64_t seed, tn_error *err
     return rc;
 }
 
-/* Row norms of W + s B A, W as it is stored. */
+/* Row norms of W + s B A, W as it is stored. Beside a convolution of several groups B A is what PEFT takes it for: B's values in
+ * their order as [rows / groups, r], and the product's as the kernel's. */
 static int set_magnitude(tn_store *st, int mag, tn_error *err)
 {
     char name[200];
@@ -60,15 +61,16 @@ static int set_magnitude(tn_store *st, int mag, tn_error *err)
     const tn_slot *w = &st->m->slots[w_slot];
     const int a_slot = tn_model_beside(st->m, w, "lora_A.weight"), b_slot = tn_model_beside(st->m, w, "lora_B.weight");
     const int r = st->m->slots[a_slot].rows;
+    const int rows = w->rows / tn_slot_groups(w), cols = st->m->slots[a_slot].cols;
     const size_t R = (size_t)w->rows, C = (size_t)w->cols;
-    float *v = malloc(sizeof *v * (R * C + (R + C) * (size_t)r + R)), *A = v + R * C, *B = A + C * (size_t)r,
-          *norm = B + R * (size_t)r;
+    float *v = malloc(sizeof *v * (R * C + (size_t)(rows + cols) * (size_t)r + R)), *A = v + R * C,
+          *B = A + (size_t)cols * (size_t)r, *norm = B + (size_t)rows * (size_t)r;
     if (!v) return tn_oom(err);
     int rc = tn_store_get(st, w_slot, v, err);
     if (!rc) rc = tn_store_get(st, a_slot, A, err);
     if (!rc) rc = tn_store_get(st, b_slot, B, err);
     if (!rc) {
-        tn_matmul_add(v, st->m->slots[a_slot].lora_scale, B, A, w->rows, r, w->cols);
+        tn_matmul_add(v, st->m->slots[a_slot].lora_scale, B, A, rows, r, cols);
         for (size_t i = 0; i < R; i++) {
             double s = 0;
             for (size_t c = 0; c < C; c++) s += (double)v[i * C + c] * v[i * C + c];

@@ -1,9 +1,17 @@
 #include "dense.h"
 #include "stream.h"
 
+/* Convolutions have no place here but as copies with adapters in them, which they have where there is one group. */
+static bool is_matrix(const tn_model *m, int i, bool merged)
+{
+    const tn_slot *s = &m->slots[i];
+    return s->linear || (merged && tn_slot_is_kernel(s) && tn_slot_groups(s) == 1);
+}
+
 /* The next matrix of the same operation, or -1. */
 static int next_of(const tn_model *m, int i)
 {
+    if (!m->slots[i].linear) return -1;
     for (i++; i < m->n_slots; i++)
         if (m->slots[i].linear) return m->slots[i].joins ? i : -1;
     return -1;
@@ -11,7 +19,7 @@ static int next_of(const tn_model *m, int i)
 
 static bool is_first(const tn_model *m, int i)
 {
-    return m->slots[i].linear && !m->slots[i].joins;
+    return is_matrix(m, i, true) && !m->slots[i].joins;
 }
 
 static tn_tensor *matrix(tn_store *st, int i, bool merged)
@@ -61,7 +69,7 @@ void tn_dense_lay_out(tn_store *st)
     for (int i = 0; i < st->m->n_slots; i++) {
         if (!is_first(st->m, i)) continue;
         give_copies(st, i);
-        lay_out(st, i, false);
+        if (is_matrix(st->m, i, false)) lay_out(st, i, false);
         lay_out(st, i, true);
     }
 }
@@ -93,7 +101,7 @@ int tn_dense_new(tn_store *st, bool merged, tn_error *err)
     tn_buffer *last = NULL;
     for (int i = 0; i < st->m->n_slots; i++) {
         tn_tensor *t = matrix(st, i, merged);
-        if (!st->m->slots[i].linear || !has(st, i, merged)) continue;
+        if (!is_matrix(st->m, i, merged) || !has(st, i, merged)) continue;
         if (!t->off) TN_TRY(new_buffer(&last, st, i, merged, err));
         t->mem = last;
     }
@@ -104,7 +112,7 @@ void tn_dense_free(tn_store *st, bool merged)
 {
     for (int i = 0; i < st->m->n_slots; i++) {
         tn_tensor *t = matrix(st, i, merged);
-        if (!st->m->slots[i].linear || !has(st, i, merged)) continue;
+        if (!is_matrix(st->m, i, merged) || !has(st, i, merged)) continue;
         if (!t->off) tn_buffer_free(t->mem); /* a buffer is its first matrix's */
         t->mem = NULL;
     }

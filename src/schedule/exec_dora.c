@@ -4,7 +4,14 @@
 
 #include <string.h>
 
-/* g of one part: 1 where it has no magnitude. */
+static tn_tensor reshaped(tn_tensor t, int rows, int cols)
+{
+    t.rows = rows, t.cols = t.ld = cols;
+    return t;
+}
+
+/* g of one part: 1 where it has no magnitude. With several groups B A is what PEFT takes it for: B's values in their order as
+ * [cols / groups, r], and the product's as the kernel's. */
 static int dora_scale_part(const tn_call *k, const tn_gpart *p, int col, tn_tensor *g, tn_tensor *inv)
 {
     const float one = 1;
@@ -18,7 +25,9 @@ static int dora_scale_part(const tn_call *k, const tn_gpart *p, int col, tn_tens
     const size_t mark = k->c->ws_used;
     TN_TRY(tn_call_matrix(k, p->w, k->s->store->act, &w));
     TN_TRY(tn_ws_take(k->c, &t, TN_F32, w.rows, w.cols, k->err));
-    const tn_gemm_args product = {.alpha = p->scale, .A = tn_call_weight(k, p->b), .B = tn_call_weight(k, p->a), .C = t};
+    const tn_tensor a = tn_call_weight(k, p->a), b = tn_call_weight(k, p->b);
+    const int rows = (int)(tn_tensor_count(&b) / (size_t)a.rows); /* fewer than w's beside a convolution of several groups */
+    const tn_gemm_args product = {.alpha = p->scale, .A = reshaped(b, rows, a.rows), .B = a, .C = reshaped(t, rows, a.cols)};
     TN_TRY(tn_gemm_run(k->c, &product, k->err));
     TN_TRY(tn_dora_scale(k->c, &w, &t, &m, col, g, inv, k->err));
     k->c->ws_used = mark;

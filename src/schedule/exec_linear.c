@@ -1,7 +1,7 @@
 /* Executors of linear layers and their adapters. Parts of one operation (query, key and value) are one product wherever their
  * matrices can lie side by side, and a product each where they cannot. */
 #include "exec.h"
-#include "gemm.h"
+#include "grads.h"
 
 static int first_rank(const tn_gnode *n, int part)
 {
@@ -256,13 +256,13 @@ static int linear_db(const tn_call *k, tn_tensor dy, tn_tensor t)
         g.A = tn_cols(dy, 0, p->cols), g.B = tn_cols(t, 0, p->r), g.C = joined_grad(k, p->b, p->cols);
         g.batch = n->n_parts;
         g.a_step = (size_t)p->cols, g.b_step = (size_t)p->r, g.c_step = (size_t)p->cols * (size_t)p->r;
-        return tn_gemm_run(k->c, &g, k->err);
+        return tn_grads_add(k->c, &g, k->err);
     }
     for (int i = 0, col = 0; i < n->n_parts; col += p[i++].cols) {
         if (!tn_call_trained(k, p[i].b)) continue;
         g.alpha = p[i].scale;
         g.A = tn_cols(dy, col, p[i].cols), g.B = tn_cols(t, first_rank(n, i), p[i].r), g.C = tn_call_grad(k, p[i].b);
-        TN_TRY(tn_gemm_run(k->c, &g, k->err));
+        TN_TRY(tn_grads_add(k->c, &g, k->err));
     }
     return 0;
 }
@@ -291,7 +291,7 @@ static int linear_da(const tn_call *k, tn_tensor x, tn_tensor dt, tn_tensor da)
 {
     const tn_attr_lora *l = &k->n->a.linear_t_grad;
     const tn_gemm_args g = {.ta = true, .alpha = 1, .beta = 1, .A = dt, .B = x, .C = da, .mask_b = {l->dropout, l->salt}};
-    return tn_gemm_run(k->c, &g, k->err);
+    return tn_grads_add(k->c, &g, k->err);
 }
 
 int tn_exec_linear_t_grad(const tn_call *k)

@@ -104,15 +104,36 @@ int tn_exec_bilinear_back(const tn_call *k)
     return tn_bilinear_backward(k->c, &dy, k->e->g.batch, &r, &dx, k->err);
 }
 
+int tn_exec_upsample_add(const tn_call *k)
+{
+    tn_tensor x = tn_call_in(k, 0), z = tn_call_in(k, 1), y = tn_call_out(k, 0);
+    const tn_resize r = exec_resize(&k->n->a.upsample_add);
+    return tn_upsample_add(k->c, &x, &z, &r, &y, k->err);
+}
+
+int tn_exec_nearest_back(const tn_call *k)
+{
+    tn_tensor dy = tn_call_in(k, 0), dz = tn_call_out(k, 0);
+    const tn_resize r = exec_resize(&k->n->a.nearest_back);
+    return tn_nearest_backward(k->c, &dy, &r, &dz, k->n->onto >= 0, k->err);
+}
+
 static tn_conv exec_conv_shape(const tn_call *k)
 {
     const tn_attr_conv *a = &k->n->a.conv;
     return (tn_conv){k->e->g.batch, {a->in_h, a->in_w}, {a->out_h, a->out_w}, a->kernel, a->stride, a->pad, a->groups};
 }
 
+/* With its adapters in it where the pass wants it so. */
+static tn_tensor exec_kernel(const tn_call *k)
+{
+    const tn_stored *s = &k->s->store->s[k->n->w[0]];
+    return k->e->pass.merged && s->merged.rows ? s->merged : s->t;
+}
+
 int tn_exec_conv(const tn_call *k)
 {
-    tn_tensor x = tn_call_in(k, 0), y = tn_call_out(k, 0), w = tn_call_weight(k, k->n->w[0]), b = tn_call_weight(k, k->n->w[1]);
+    tn_tensor x = tn_call_in(k, 0), y = tn_call_out(k, 0), w = exec_kernel(k), b = tn_call_weight(k, k->n->w[1]);
     const tn_conv s = exec_conv_shape(k);
     return tn_conv_forward(k->c, &s, &x, &w, &b, &y, k->err);
 }
@@ -130,6 +151,20 @@ int tn_exec_conv_grad(const tn_call *k)
     tn_tensor dw = tn_call_grad(k, k->n->w[0]), db = tn_call_grad(k, k->n->w[1]);
     const tn_conv s = exec_conv_shape(k);
     return tn_conv_backward(k->c, &s, &(tn_conv_grads){&x, &w, &dy, &dx, &dw, &db}, k->err);
+}
+
+int tn_exec_conv_one(const tn_call *k)
+{
+    tn_tensor x = tn_call_in(k, 0), row = tn_call_in(k, 1), y = tn_call_out(k, 0);
+    const tn_conv s = exec_conv_shape(k);
+    return tn_conv_one_forward(k->c, &s, &x, &row, &y, k->err);
+}
+
+int tn_exec_conv_one_back(const tn_call *k)
+{
+    tn_tensor x = tn_call_in(k, 0), row = tn_call_in(k, 1), dy = tn_call_in(k, 2), dx = tn_call_out(k, 0), drow = tn_call_out(k, 1);
+    const tn_conv s = exec_conv_shape(k);
+    return tn_conv_one_backward(k->c, &s, &(tn_conv_one_grads){&x, &row, &dy, &dx, &drow}, k->err);
 }
 
 #define NORM2D_EPS 1e-5f
@@ -153,6 +188,23 @@ int tn_exec_norm2d_back(const tn_call *k)
     tn_tensor g = tn_call_weight(k, k->n->w[0]), dg = tn_call_grad(k, k->n->w[0]), db = tn_call_grad(k, k->n->w[1]);
     const tn_norm2d n = {&x, &st, &g, NULL, k->n->a.norm2d.unit_rows, k->n->a.norm2d.groups};
     return tn_norm2d_backward(k->c, &n, &dy, &dx, &dg, &db, k->err);
+}
+
+#define GRN_EPS 1e-6f
+
+int tn_exec_grn(const tn_call *k)
+{
+    tn_tensor x = tn_call_in(k, 0), y = tn_call_out(k, 0), norms = tn_call_out(k, 1), g = tn_call_weight(k, k->n->w[0]),
+              b = tn_call_weight(k, k->n->w[1]);
+    return tn_grn_forward(k->c, &(tn_grn){&x, &norms, &g, &b, k->n->a.grn.rows, GRN_EPS}, &y, k->err);
+}
+
+int tn_exec_grn_back(const tn_call *k)
+{
+    tn_tensor x = tn_call_in(k, 0), norms = tn_call_in(k, 1), dy = tn_call_in(k, 2), dx = tn_call_out(k, 0);
+    tn_tensor g = tn_call_weight(k, k->n->w[0]), dg = tn_call_grad(k, k->n->w[0]), db = tn_call_grad(k, k->n->w[1]);
+    const tn_grn n = {&x, &norms, &g, NULL, k->n->a.grn_back.rows, GRN_EPS};
+    return tn_grn_backward(k->c, &n, &dy, &dx, &dg, &db, k->err);
 }
 
 int tn_exec_sample_mean(const tn_call *k)

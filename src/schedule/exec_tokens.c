@@ -6,7 +6,7 @@ int tn_exec_patchify(const tn_call *k)
 {
     tn_tensor x = tn_call_in(k, 0), y = tn_call_out(k, 0);
     const tn_attr_patchify *a = &k->n->a.patchify;
-    const tn_patches p = {a->height, a->width, a->patch, a->normalize};
+    const tn_patches p = {a->height, a->width, a->patch, a->normalize, a->frames};
     return tn_patchify(k->c, &x, &p, &y, k->err);
 }
 
@@ -72,7 +72,9 @@ int tn_exec_grid(const tn_call *k)
 int tn_exec_grid_back(const tn_call *k)
 {
     tn_tensor dy = tn_call_in(k, 0), dx = tn_call_out(k, 0);
-    return tn_grid_backward(k->c, &dy, k->e->g.batch, k->n->a.grid.skip, &dx, k->err);
+    const int skip = k->n->a.grid_back.skip;
+    if (k->n->onto >= 0) return tn_grid_put(k->c, &dy, k->e->g.batch, skip, true, &dx, k->err);
+    return tn_grid_backward(k->c, &dy, k->e->g.batch, skip, &dx, k->err);
 }
 
 int tn_exec_layernorm(const tn_call *k)

@@ -4,6 +4,7 @@
 #include "names.h"
 #include "qfile.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -12,10 +13,8 @@ int tn_store_init(tn_store *st, int groups, uint64_t seed, tn_error *err)
     int rc = 0;
     for (int i = 0; !rc && i < st->m->n_slots; i++) {
         const tn_slot *s = &st->m->slots[i];
-        const bool adapter = strstr(s->name, ".lora_") != NULL;
-        const bool wanted = s->group == TN_GROUP_LORA ? adapter ? (groups & TN_GROUP_LORA) != 0 : (groups & TN_GROUP_BACKBONE) != 0
-                                                      : (s->group & groups) != 0;
-        if (!wanted || tn_adapt_sets(st, i)) continue;
+        const int group = s->backbone ? TN_GROUP_BACKBONE : s->group;
+        if (!(group & groups) || tn_adapt_sets(st, i)) continue;
         TN_TRY(tn_watch_tell(&st->dev->watch, TN_PHASE_LOADING, s->name, i, st->m->n_slots, err));
         float *v = malloc((size_t)s->rows * (size_t)s->cols * sizeof *v);
         if (!v) return tn_oom(err);
@@ -32,16 +31,13 @@ static int wrong_shape(const tn_slot *s, const tn_st_tensor *t, const char *path
     tn_text want = {0}, have = {0};
     for (int i = 0; i < s->ndim; i++) tn_text_addf(&want, "%s%d", i ? ", " : "", s->shape[i]);
     for (int i = 0; i < t->ndim; i++) tn_text_addf(&have, "%s%lld", i ? ", " : "", (long long)t->shape[i]);
-    int rc = tn_fail(err, TN_ERR_FORMAT, "%s: tensor '%s' has shape [%s] where config.json makes it [%s]", path, t->name,
-                     have.s ? have.s : "", want.s ? want.s : "");
+    char frames[40] = "";
+    if (s->frames > 1) snprintf(frames, sizeof frames, " with %d frames", s->frames);
+    int rc = tn_fail(err, TN_ERR_FORMAT, "%s: tensor '%s' has shape [%s] where config.json%s makes it [%s]", path, t->name,
+                     have.s ? have.s : "", frames, want.s ? want.s : "");
     tn_text_free(&want);
     tn_text_free(&have);
     return rc;
-}
-
-static bool is_backbone_weight(const tn_slot *s)
-{
-    return s->group == TN_GROUP_BACKBONE || (s->group == TN_GROUP_LORA && !strstr(s->name, ".lora_"));
 }
 
 /* Values that are ready to be stored. Takes v over. */
@@ -122,6 +118,24 @@ static int load_patch_positions(tn_store *st, int i, const tn_st_file *f, const 
     return rc;
 }
 
+/* One frame's channels for a slot of several frames. */
+static bool is_of_one(const tn_slot *s, const tn_st_tensor *t)
+{
+    return s->frames > 1 && t->ndim == s->ndim && t->count * s->frames == (int64_t)s->rows * s->cols &&
+           t->shape[0] == s->shape[0] && t->shape[1] * s->frames == s->shape[1];
+}
+
+static int load_inflated(tn_store *st, int i, const tn_st_file *f, const tn_st_tensor *t, tn_error *err)
+{
+    const tn_slot *s = &st->m->slots[i];
+    float *v = malloc((size_t)s->rows * (size_t)s->cols * sizeof *v);
+    int rc = v ? tn_st_read_f32(f, t, v, err) : tn_oom(err);
+    if (!rc) tn_inflate(v, s);
+    if (!rc) return store_values(st, i, v, 0, err);
+    free(v);
+    return rc;
+}
+
 static int load_slot(tn_store *st, int i, const tn_hf_dir *dir, uint64_t seed, int *requantised, tn_error *err)
 {
     const tn_slot *s = &st->m->slots[i];
@@ -130,6 +144,7 @@ static int load_slot(tn_store *st, int i, const tn_hf_dir *dir, uint64_t seed, i
     if (!t) return load_fused(st, i, dir, seed, err);
     if (s->linear && tn_qfile_is_packed(f, t)) return load_packed(st, i, f, t, seed, requantised, err);
     if (lacks_cls(s, t)) return load_patch_positions(st, i, f, t, err);
+    if (is_of_one(s, t)) return load_inflated(st, i, f, t, err);
     const size_t n = (size_t)s->rows * (size_t)s->cols;
     if ((size_t)t->count != n || (t->ndim != s->ndim && n != (size_t)t->count)) return wrong_shape(s, t, f->path, err);
     for (int k = 0; k < s->ndim && t->ndim == s->ndim; k++)
@@ -158,7 +173,7 @@ static bool is_read(const tn_store *st, const tn_st_tensor *t)
     if (strstr(have, ".attention.qkv.")) return true; /* timm's fused matrix */
     for (int i = 0; i < st->m->n_slots; i++) {
         tn_common_name(want, sizeof want, st->m->slots[i].name);
-        if (is_backbone_weight(&st->m->slots[i]) && !strcmp(want, have)) return true;
+        if (st->m->slots[i].backbone && !strcmp(want, have)) return true;
     }
     return false;
 }
@@ -183,7 +198,7 @@ int tn_store_load_backbone(tn_store *st, const tn_hf_dir *dir, uint64_t seed, co
 {
     int requantised = 0;
     for (int i = 0; i < st->m->n_slots; i++) {
-        if (!is_backbone_weight(&st->m->slots[i])) continue;
+        if (!st->m->slots[i].backbone) continue;
         TN_TRY(tn_watch_tell(&st->dev->watch, TN_PHASE_LOADING, st->m->slots[i].name, i, st->m->n_slots, err));
         TN_TRY(load_slot(st, i, dir, seed, &requantised, err));
     }

@@ -16,6 +16,7 @@ int tn_session_new(tn_session **out, tn_dev *d, const tn_model *m, tn_store *sto
     s->store = store;
     s->generation = 1;
     tn_ctx_init(&s->ctx, d);
+    s->ctx.grads = &s->grads;
     return 0;
 }
 
@@ -71,6 +72,7 @@ static int count_workspace(tn_exec *e, tn_dev *d, const tn_model *m, tn_store *s
     tn_wanted wanted = {0};
     const bool plan_only = store->dry && !store->to_run;
     tn_ctx_init(&s.ctx, d);
+    s.ctx.grads = &s.grads;
     s.ctx.dry = true;
     s.ctx.plan_only = plan_only;
     int rc = plan_only ? 0 : build_ahead(&s, e, err);
@@ -107,22 +109,23 @@ int tn_exec_of_graph(tn_exec **out, tn_dev *d, const tn_model *m, tn_store *stor
 }
 
 /* Freed when this fails. */
-static int whole_graph(tn_graph *g, const tn_model *m, const tn_pass *pass, const int *stage_of, tn_error *err)
+static int whole_graph(tn_graph *g, const tn_dev *d, const tn_model *m, const tn_pass *pass, const int *stage_of, tn_error *err)
 {
     int rc = tn_model_graph(g, m, pass, err);
     g->stage_of = stage_of;
     if (!rc && !pass->unfused) rc = tn_graph_fuse(g, err);
+    if (!rc && !pass->unfused && (d->caps & TN_CAP_NV_MMA80) && pass->act != TN_F32) rc = tn_graph_gather(g, err);
     if (!rc) rc = tn_graph_merge(g, true, err);
     if (!rc && !pass->unfused) rc = tn_graph_fuse_merged(g, err);
     if (rc) tn_graph_free(g);
     return rc;
 }
 
-static int graph_of(tn_graph *g, const tn_model *m, const tn_pass *pass, const tn_cut *cut, tn_error *err)
+static int graph_of(tn_graph *g, const tn_dev *d, const tn_model *m, const tn_pass *pass, const tn_cut *cut, tn_error *err)
 {
     tn_graph whole;
-    if (!cut || !cut->n_layers) return whole_graph(g, m, pass, NULL, err);
-    TN_TRY(whole_graph(&whole, m, pass, cut->stage_of, err));
+    if (!cut || !cut->n_layers) return whole_graph(g, d, m, pass, NULL, err);
+    TN_TRY(whole_graph(&whole, d, m, pass, cut->stage_of, err));
     const int rc = tn_graph_cut(g, &whole, cut, err);
     tn_graph_free(&whole);
     return rc;
@@ -132,7 +135,7 @@ int tn_pass_bytes(size_t *bytes, const tn_dev *d, const tn_model *m, const tn_pa
 {
     tn_graph g;
     tn_plan p;
-    TN_TRY(graph_of(&g, m, pass, cut, err));
+    TN_TRY(graph_of(&g, d, m, pass, cut, err));
     const int rc = tn_plan_make(&p, &g, d->align, d->info.largest_allocation, err);
     tn_graph_free(&g);
     if (rc) return rc;
@@ -145,7 +148,7 @@ int tn_exec_new(tn_exec **out, tn_dev *d, const tn_model *m, tn_store *store, co
 {
     tn_graph g;
     *out = NULL;
-    TN_TRY(graph_of(&g, m, pass, cut, err));
+    TN_TRY(graph_of(&g, d, m, pass, cut, err));
     return tn_exec_of_graph(out, d, m, store, pass, &g, err);
 }
 
@@ -333,9 +336,7 @@ static int record(tn_session *s, tn_exec *e, tn_error *err)
 
 static bool is_recorded(const tn_session *s, const tn_exec *e)
 {
-    const tn_loss_spec *was = &e->recorded_loss, *is = &s->loss;
-    return e->tape && e->recorded_for == s->store->generation && was->focal == is->focal && was->alpha == is->alpha &&
-           was->beta == is->beta;
+    return e->tape && e->recorded_for == s->store->generation && tn_loss_same(&e->recorded_loss, &s->loss);
 }
 
 int tn_session_record(tn_session *s, tn_exec *e, tn_error *err)

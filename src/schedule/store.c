@@ -24,7 +24,8 @@ static bool skipped(const tn_quant_spec *q, const char *name)
 
 static tn_dtype frozen_dtype(const tn_store *st, const tn_slot *s)
 {
-    return s->linear || s->ndim == 4 ? st->act : TN_F32;
+    if (s->group == TN_GROUP_HEAD) return TN_F32;                         /* of a decoder: what nothing reads */
+    return s->linear || (s->ndim == 4 && s->rows > 1) ? st->act : TN_F32; /* one row is a vector, whatever its shape */
 }
 
 static int choose(tn_store *st, int i, tn_error *err)
@@ -58,23 +59,29 @@ static int choose(tn_store *st, int i, tn_error *err)
     return 0;
 }
 
-/* 0: lora_A, 1: lora_B, 2: the rest. A's of modules that follow each other (query, key, value) lie side by side, and their B's:
- * one product takes them all. */
+/* Places in LoRA's group: A's of modules that follow each other (query, key, value) lie side by side, and their B's: one product
+ * takes them all. What LoRA+ gives another rate comes last. */
+enum { WHOLE, LORA_A, LORA_B, VECTORS, KINDS };
+
 static int kind_of(const tn_slot *s)
 {
-    return tn_ends(s->name, ".lora_A.weight") ? 0 : tn_ends(s->name, ".lora_B.weight") ? 1 : 2;
+    if (s->group != TN_GROUP_LORA) return WHOLE;
+    if (tn_ends(s->name, ".lora_A.weight")) return LORA_A;
+    return tn_ends(s->name, ".lora_B.weight") ? LORA_B : s->ndim == 1 ? VECTORS : WHOLE;
 }
 
 static void lay_out_group(tn_store *st, tn_group group)
 {
     const size_t align = st->dev->align / 4;
-    for (int kind = 0; kind < 3; kind++)
+    for (int kind = 0; kind < KINDS; kind++) {
+        if (group == TN_GROUP_LORA && kind == LORA_B) st->late_off = st->n_params;
         for (int i = 0; i < st->m->n_slots; i++) {
             const tn_slot *s = &st->m->slots[i];
             if (st->s[i].place != TN_PLACE_PARAM || st->s[i].elsewhere || s->group != group || kind_of(s) != kind) continue;
             st->s[i].off = st->n_params;
             st->n_params += TN_ROUND_UP((size_t)s->rows * (size_t)s->cols, align);
         }
+    }
 }
 
 static void lay_out_params(tn_store *st)
@@ -213,18 +220,23 @@ size_t tn_store_shadow_bytes(const tn_store *st)
     return st->shadow_len * tn_dtype_size(st->act);
 }
 
-tn_optim_range tn_store_range(const tn_store *st, int g)
+static tn_optim_range range_of(const tn_store *st, int g, size_t off, size_t end, float rate)
 {
-    tn_optim_range r = {.p = st->params,
-                        .g = st->grads,
-                        .m = st->moment1,
-                        .v = st->moment2,
-                        .off = st->group_off[g],
-                        .n = st->group_len[g],
-                        .group = g};
+    tn_optim_range r = {
+        .p = st->params, .g = st->grads, .m = st->moment1, .v = st->moment2, .off = off, .n = end - off, .group = g, .rate = rate};
     if (st->shadow && r.off >= st->shadow_first && r.off + r.n <= st->shadow_first + st->shadow_len)
         r.shadow = st->shadow, r.shadow_type = st->act, r.shadow_first = st->shadow_first;
     return r;
+}
+
+int tn_store_ranges(const tn_store *st, int g, float ratio, tn_optim_range ranges[TN_STORE_RANGES])
+{
+    const size_t off = st->group_off[g], end = off + st->group_len[g];
+    const size_t late = g == group_index(TN_GROUP_LORA) && ratio != 1 ? st->late_off : end;
+    int n = 0;
+    if (late > off) ranges[n++] = range_of(st, g, off, late, 1);
+    if (end > late) ranges[n++] = range_of(st, g, late, end, ratio);
+    return n;
 }
 
 tn_tensor tn_store_operand(const tn_store *st, int slot)

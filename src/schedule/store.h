@@ -47,6 +47,7 @@ typedef struct tn_store {
     tn_buffer *params, *grads, *moment1, *moment2;
     size_t n_params; /* floats, alignment gaps included */
     size_t group_off[TN_GROUPS], group_len[TN_GROUPS];
+    size_t late_off;   /* where in LoRA's group its lora_B and vectors begin, which reach to its end */
     tn_buffer *shadow; /* half storage: head and LoRA as products read them, from element shadow_first of the arena on */
     size_t shadow_first, shadow_len;
     struct tn_joined *joined; /* biases of several matrices in one vector */
@@ -95,8 +96,11 @@ int tn_store_get_grad(tn_store *s, int slot, float *values, tn_error *err);
 /** Says what was quantised, skipped and not divisible, with the names of the latter two. */
 void tn_store_report(const tn_store *s, const tn_log *log);
 int tn_store_zero_grad(tn_store *s, tn_error *err);
-/** The arenas' part of group g (0 to TN_GROUPS - 1), for the optimiser. */
-tn_optim_range tn_store_range(const tn_store *s, int g);
+enum { TN_STORE_RANGES = 2 };
+/** The arenas' part of group g (0 to TN_GROUPS - 1), for the optimiser; returns how many ranges it is (0: the group is empty).
+ * ratio: of the learning rates of lora_B and of vectors in LoRA's group (biases, norms, DoRA's magnitudes) and of all else, as
+ * LoRA+ has it (Hayou et al. 2024; peft's create_loraplus_optimizer). */
+int tn_store_ranges(const tn_store *s, int g, float ratio, tn_optim_range ranges[TN_STORE_RANGES]);
 /** A trained slot as products read it: its shadow where there is one. */
 tn_tensor tn_store_operand(const tn_store *s, int slot);
 /** Device memory of what is frozen: the matrices and vectors, their format's tables, and vectors that are joined. window: as if

@@ -26,14 +26,12 @@ int tn_plan_memory(const tn_config *c, const tn_run_options *o, tn_memory *m, tn
     return rc;
 }
 
-/* n: the frames that can be used. */
-static int check_split(int *n, const tn_settings *s, const tn_strs *games, bool training, const tn_log *log, tn_error *err)
+/* n: the samples that there are. */
+static int check_split(int *n, const tn_settings *s, bool training, const tn_log *log, tn_error *err)
 {
-    const char *what = training ? "train" : "val";
     tn_dataset d = {0};
-    int rc = tn_dataset_read(&d, s->data.root, games, what, s->training.strict_labels, log, err);
-    if (!rc && training) rc = tn_dataset_check_ball(&d, what, err);
-    *n = d.n;
+    const int rc = tn_samples_read(&d, s, training, training, log, err);
+    *n = tn_samples(&d);
     tn_dataset_free(&d);
     return rc;
 }
@@ -52,9 +50,9 @@ int tn_train_check(const tn_config *c, const tn_run_options *o, tn_memory *m, tn
     TN_TRY(tn_engine_open(&e, s, o, true, true, err));
     int rc = plan(e, m, err);
     if (!rc) rc = tn_run_folder_check(s, o, err);
-    if (!rc) rc = check_split(&n, s, &s->data.train_games, true, o->log, err);
+    if (!rc) rc = check_split(&n, s, true, o->log, err);
     if (!rc) tn_features_fit(&features, e, n, m);
-    if (!rc && s->data.val_games.n) rc = check_split(&n, s, &s->data.val_games, false, o->log, err);
+    if (!rc && s->data.val_games.n) rc = check_split(&n, s, false, o->log, err);
     if (!rc) rc = tn_checkpoint_start(e, o->resume, &st, err);
     tn_engine_close(e);
     return rc;

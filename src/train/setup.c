@@ -11,26 +11,30 @@
 #include <math.h>
 #include <stdlib.h>
 
+static int read_splits(trainer *t, tn_error *err)
+{
+    const tn_settings *s = t->s;
+    TN_TRY(tn_samples_read(&t->train, s, true, true, t->o->log, err));
+    if (s->data.val_games.n) TN_TRY(tn_samples_read(&t->val, s, false, false, t->o->log, err));
+    t->seen = t->val;
+    const int batch = s->training.batch_size, all = TN_CEIL_DIV(tn_samples(&t->val), batch);
+    if (s->training.limit_val > 0) tn_dataset_limit(&t->seen, batch * tn_recipe_limit(all, s->training.limit_val));
+    tn_metric_notes(s, &t->train, &t->seen, t->o->log);
+    return 0;
+}
+
 static int open_data(trainer *t, tn_error *err)
 {
     const tn_settings *s = t->s;
-    const bool strict = s->training.strict_labels;
-    TN_TRY(tn_dataset_read(&t->train, s->data.root, &s->data.train_games, "train", strict, t->o->log, err));
-    TN_TRY(tn_dataset_check_ball(&t->train, "train", err));
-    if (s->data.val_games.n) TN_TRY(tn_dataset_read(&t->val, s->data.root, &s->data.val_games, "val", strict, t->o->log, err));
-    t->seen = t->val;
-    if (s->training.limit_val > 0)
-        t->seen.n = TN_MIN(t->val.n, s->training.batch_size *
-                                         tn_recipe_limit(TN_CEIL_DIV(t->val.n, s->training.batch_size), s->training.limit_val));
-    tn_metric_notes(s, &t->train, &t->seen, t->o->log);
-    t->batches = TN_CEIL_DIV(t->train.n, s->training.batch_size);
-    if (s->training.drop_last && t->train.n >= s->training.batch_size) t->batches = t->train.n / s->training.batch_size;
-    t->batches = tn_recipe_limit(t->batches, s->training.limit_train);
-    t->frames = t->train.n;
-    if (s->training.drop_last && t->frames >= s->training.batch_size) t->frames -= t->frames % s->training.batch_size;
-    t->order = malloc(2 * sizeof *t->order * (size_t)t->train.n);
-    t->own = t->order + t->train.n;
-    return t->order ? 0 : tn_oom(err);
+    TN_TRY(read_splits(t, err));
+    const int n = tn_samples(&t->train), batch = s->training.batch_size;
+    const bool drop = s->training.drop_last && n >= batch;
+    t->samples = drop ? n - n % batch : n;
+    t->batches = tn_recipe_limit(TN_CEIL_DIV(t->samples, batch), s->training.limit_train);
+    t->order = malloc(2 * sizeof *t->order * (size_t)n);
+    t->own = t->order + n;
+    t->labels = malloc((size_t)batch * (size_t)tn_sample_answers(&t->train) * 3 * sizeof *t->labels);
+    return t->order && t->labels ? 0 : tn_oom(err);
 }
 
 /* Host memory that frames may stay in, bytes. What is read once is not kept. */
@@ -49,11 +53,12 @@ static int open_loader(trainer *t, tn_loader **l, const tn_dataset *d, bool trai
 {
     const tn_settings *s = t->s;
     tn_prep p = tn_engine_prep(t->e, training);
-    int batch = TN_MIN(s->training.batch_size, d->n);
+    const int n = tn_samples(d);
+    int batch = TN_MIN(s->training.batch_size, n);
     if (t->ranks && training) {
         p.first = t->share.first;
         p.whole = s->training.batch_size;
-        batch = TN_MAX(TN_MIN(t->share.n, d->n), 1);
+        batch = TN_MAX(TN_MIN(t->share.n, n), 1);
     }
     return tn_loader_new(l, d, &p, batch, s->training.workers, s->training.prefetch, keep, err);
 }
@@ -69,7 +74,7 @@ static int open_loaders(trainer *t, tn_error *err)
         TN_TRY(open_loader(t, &t->val_loader, &t->seen, false, limit - (size_t)kept * bytes, err));
         kept += tn_loader_keeps(t->val_loader, &bytes);
     }
-    const int all = t->train.n + t->seen.n;
+    const int all = tn_sampled_frames(&t->train) + tn_sampled_frames(&t->seen);
     if (limit)
         tn_logf(t->o->log, TN_LOG_INFO, "decoded frames kept in memory: %.3g GB of %.3g GB%s", 1e-9 * (double)bytes * kept,
                 1e-9 * (double)limit, kept < all ? "; the frames beyond are decoded every epoch" : "");
@@ -100,7 +105,7 @@ int tn_trainer_plan(trainer *t, tn_error *err)
 {
     int micro;
     TN_TRY(tn_engine_fit(t->e, &micro, &t->sum->planned, err));
-    tn_features_fit(&t->planned, t->e, t->train.n, &t->sum->planned);
+    tn_features_fit(&t->planned, t->e, tn_samples(&t->train), &t->sum->planned);
     if (!t->st.micro || micro < t->st.micro) t->st.micro = micro;
     return 0;
 }
@@ -180,6 +185,7 @@ void tn_trainer_close(trainer *t)
     tn_dataset_free(&t->train);
     tn_dataset_free(&t->val);
     free(t->order);
+    free(t->labels);
     tn_config_free(t->own_config);
     tn_run_folder_close(&t->folder);
 }

@@ -35,11 +35,11 @@ static int with_backoff(trainer *t, tn_step_job *j, tn_error *err)
     }
 }
 
-/* Frames of the epoch's batch b, of all ranks. */
-static int frames_of(const trainer *t, long long b)
+/* Samples of the epoch's batch b, of all ranks. */
+static int samples_of(const trainer *t, long long b)
 {
     const int size = t->s->training.batch_size;
-    return (int)TN_MIN((long long)size, t->frames - b * size);
+    return (int)TN_MIN((long long)size, t->samples - b * size);
 }
 
 static int report_step(trainer *t, const tn_step_result *r, int images, tn_error *err)
@@ -80,7 +80,7 @@ static int check_step(const trainer *t, const tn_step_result *r, tn_error *err)
 static int step_done(void *user, const tn_step_result *r, tn_error *err)
 {
     trainer *t = user;
-    const int images = frames_of(t, r->index - t->first_step);
+    const int images = samples_of(t, r->index - t->first_step);
     TN_TRY(check_step(t, r, err));
     if (t->images_done <= 0) t->sum->first_loss = r->loss;
     t->st.step = r->index + 1;
@@ -131,10 +131,11 @@ static int start_loader(trainer *t, int epoch, int batch, tn_error *err)
 {
     const int size = t->s->training.batch_size, before = batch * size;
     int n = 0;
-    tn_shuffle(t->order, t->train.n, (uint64_t)t->s->training.seed, epoch);
-    if (!t->ranks) return tn_loader_start_at(t->train_loader, t->order + before, TN_MAX(t->frames - before, 0), before, epoch, err);
-    for (int b = batch; b * size < t->frames; b++) {
-        const int share = tn_share_frames(&t->share, frames_of(t, b));
+    tn_shuffle(t->order, tn_samples(&t->train), (uint64_t)t->s->training.seed, epoch);
+    if (!t->ranks)
+        return tn_loader_start_at(t->train_loader, t->order + before, TN_MAX(t->samples - before, 0), before, epoch, err);
+    for (int b = batch; b * size < t->samples; b++) {
+        const int share = tn_share_frames(&t->share, samples_of(t, b));
         memcpy(t->own + n, t->order + b * size + t->share.first, sizeof *t->own * (size_t)share);
         n += share;
     }
@@ -144,16 +145,16 @@ static int start_loader(trainer *t, int epoch, int batch, tn_error *err)
 /* What the whole of the epoch's batch b is, of which a part is here. */
 static tn_step_part part_of(const trainer *t, int b)
 {
-    const int n = frames_of(t, b), *order = t->order + b * t->s->training.batch_size;
-    int visible = 0;
-    for (int i = 0; i < n; i++) visible += t->train.f[order[i]].visible;
-    return (tn_step_part){.first = t->share.first, .counted = tn_engine_counts(t->e, n, visible)};
+    const int n = samples_of(t, b), first = b * t->s->training.batch_size, each = 3 * tn_sample_answers(&t->train);
+    const tn_prep prep = tn_engine_prep(t->e, true);
+    for (int i = 0; i < n; i++) tn_sample_labels(t->labels + i * each, &t->train, t->order[first + i], &prep, t->epoch, first + i);
+    return (tn_step_part){.first = t->share.first, .counted = tn_engine_counted(t->e, t->labels, n)};
 }
 
 static int train_batch(trainer *t, tn_step_job *j, int b, tn_error *err)
 {
-    const tn_step_part part = part_of(t, b);
-    if (t->ranks) j->part = &part;
+    tn_step_part part;
+    if (t->ranks) part = part_of(t, b), j->part = &part;
     const int rc = with_backoff(t, j, err);
     j->part = NULL;
     return rc ? rc : t->ranks && t->asked ? tn_cancelled(TN_PHASE_TRAINING, err) : 0;

@@ -29,10 +29,11 @@ typedef struct trainer {
     tn_features_plan planned; /* of the frozen backbone's features */
     tn_features *features;    /* NULL: none, or not now */
     tn_logs *logs;
-    json_t *variants_before;            /* of the run that is gone on with, until compared */
-    int *own;                           /* ranks: room for what of the order is here */
-    long long first_step;               /* of the epoch that is being trained */
-    int *order, batches, frames, epoch; /* frames: of an epoch; epoch: the one being trained, from 0 */
+    json_t *variants_before;             /* of the run that is gone on with, until compared */
+    int *own;                            /* ranks: room for what of the order is here */
+    long long first_step;                /* of the epoch that is being trained */
+    int *order, batches, samples, epoch; /* samples: of an epoch; epoch: the one being trained, from 0 */
+    float *labels;                       /* room for a batch's */
     tn_run_folder folder;
     tn_config *own_config;                               /* what the checkpoints keep: the configuration, with the run's folders */
     double begin, images_done, epoch_loss, epoch_images; /* sums; of steps whose results have come */

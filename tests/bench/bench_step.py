@@ -4,7 +4,8 @@
   bench_step.py [--device gpu] [--sizes s,b,l] [--rows train,memory,predict,frame] [--peers all] [--precision bf16] [--batch 32] ...
   bench_step.py --device cpu [--sizes s,b] [--precision float32,bf16] [--threads N] [--isa avx512|avx2] ...
 
-DINOv3 ViTs of random weights, frames 288 x 512, heatmaps 144 x 256, LoRA r = 16 on every linear layer, dropout 0.05.
+DINOv3 ViTs of random weights, frames 288 x 512, heatmaps 144 x 256, LoRA r = 16 on every linear layer, dropout 0.05. Sizes ct and cb
+are DINOv3 ConvNeXts with a feature pyramid (convnext_fpn_heatmap), heatmaps 72 x 128 and LoRA on the pointwise convolutions.
 Rows: train and memory are QLoRA nf4 steps without and with gradient checkpointing; predict has the adapters merged; frame is a
 batch of one. Both sides upload fresh random frames in every step and, predicting, read the heatmaps back; neither clips gradients.
 Figures are medians of bursts after a warm-up. On a GPU one side's bursts follow the other's, and memory is the device's; on a CPU
@@ -16,7 +17,7 @@ import os
 import sys
 
 import machine
-from sides import BURST, DROPOUT, PEERS, PRECISIONS, PREDICTS, ROWS, SIZES, Case, Ended, Ours, Peer, look_at_ours
+from sides import BURST, DROPOUT, PEERS, PRECISIONS, PREDICTS, ROWS, SIZES, Case, Ended, Ours, Peer, about, look_at_ours
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
@@ -44,7 +45,7 @@ def positive(text):
 def options():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--tracknet", default=os.path.join(ROOT, "build/src/tracknet"), help="the command")
-    p.add_argument("--sizes", type=lambda s: names_in(SIZES, s), help="of s, b, l (a CPU: s, b); t is a tiny one for trials")
+    p.add_argument("--sizes", type=lambda s: names_in(SIZES, s), help="of s, b, l (a CPU: s, b), ct, cb; t is a tiny ViT for trials")
     p.add_argument("--rows", default=",".join(ROWS), type=lambda s: names_in(ROWS, s), help="of " + ", ".join(ROWS))
     p.add_argument("--peers", help="none, all, or of %s (lora: eager); all, on a CPU qlora,lora" % ", ".join(PEERS))
     p.add_argument("--precision", type=lambda s: names_in(PRECISIONS, s), help="of float32, bf16; bf16, on a CPU both")
@@ -55,7 +56,7 @@ def options():
     p.add_argument("--isa", default="native", choices=machine.ISAS, help="a CPU's instructions, for both sides")
     p.add_argument("--passive", action="store_true", help="the peers' OpenMP threads sleep while they wait, instead of spinning: where "
                    "others use the processors too")
-    p.add_argument("--batch", type=positive, help="of every row but frame (32; on a CPU ViT-S 4, ViT-B 2, predictions 8)")
+    p.add_argument("--batch", type=positive, help="of every row but frame (32; on a CPU ViT-S and ConvNeXt-T 4, the Bs 2, predictions 8)")
     p.add_argument("--json", help="everything measured is written there after each measurement")
     p.add_argument("--profile", action="store_true", help="our kernels' shares of each row, after the table")
     o = p.parse_args()
@@ -191,7 +192,7 @@ def title(o, r, hello, lacking, energy):
     if o.cpu:
         print("%s, %d threads, instructions: %s (ours may use: %s); load average %.1f"
               % (machine.processor(), o.threads, o.isa, o.ours_may_use, os.getloadavg()[0]))
-    print("288 x 512, heatmap 144 x 256, decoder [D, 256, 128, 64], LoRA r = 16 on all linear layers, dropout %s;" % DROPOUT)
+    print("288 x 512, %s; LoRA r = 16 on all linear layers, dropout %s;" % (about(o.sizes), DROPOUT))
     print("medians of %d bursts of %s s%s." % (o.repeat, BURST, " or a step, the sides in turn" if o.cpu else ""))
     if o.cpu:
         print("Processor: time that the threads ran, over their number: less than ms where they waited or others ran; the peers' threads %s."

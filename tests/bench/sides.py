@@ -9,9 +9,10 @@ import machine
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
-IMAGE, DECODER, LR, DROPOUT = (512, 288), [256, 128, 64], 1e-4, 0.05
+IMAGE, DECODER, LATERAL, LR, DROPOUT = (512, 288), [256, 128, 64], 256, 1e-4, 0.05
 BURST = 0.3  # seconds, as both sides have it
-SIZES = {"t": "tiny", "s": "vit-s", "b": "vit-b", "l": "vit-l"}  # tiny: to try this program
+SIZES = {"t": "tiny", "s": "vit-s", "b": "vit-b", "l": "vit-l",  # tiny: to try this program
+         "ct": "dinov3-convnext-tiny", "cb": "dinov3-convnext-base"}
 ROWS = {"train": "QLoRA step, speed mode", "memory": "QLoRA step, memory mode", "predict": "prediction, adapters merged",
         "frame": "one frame"}
 TRAINS = ("train", "memory")
@@ -19,12 +20,30 @@ PRECISIONS = {"float32": "fp32", "bf16": "bf16"}  # ours: training.precision
 PEERS = {"qlora": "bitsandbytes nf4 QLoRA %s", "lora": "PEFT LoRA %s", "compile": "PEFT LoRA %s, torch.compile"}
 PREDICTS = {"lora": "PyTorch %s", "compile": "PyTorch %s, torch.compile"}
 NEEDS = ("torch", "transformers", "peft")
-CPU_BATCH = {"t": 1, "s": 4, "b": 2, "l": 1}  # of a training step there; a prediction has 8
+CPU_BATCH = {"t": 1, "s": 4, "b": 2, "l": 1, "ct": 4, "cb": 2}  # of a training step there; a prediction has 8
 
 
 def config_of(size):
     with open(os.path.join(ROOT, "configs/backbone", SIZES[size], "config.json")) as f:
         return json.load(f)
+
+
+def is_convnext(size):
+    return size.startswith("c")
+
+
+def heat_of(size):
+    """[w, h] of the heatmap: half of the image's sides, or the finest map of a ConvNeXt's pyramid."""
+    return [side // (4 if is_convnext(size) else 2) for side in IMAGE]
+
+
+def about(sizes):
+    """Heatmaps and decoders of these backbones, for a title."""
+    def of(size):
+        w, h = heat_of(size)
+        decoder = "feature pyramid of %d, summed" % LATERAL if is_convnext(size) else "decoder %s" % ["D", *DECODER]
+        return "heatmap %d x %d, %s" % (h, w, decoder.replace("'", ""))
+    return "; ".join(dict.fromkeys(of(s) for s in sizes))
 
 
 class Case:
@@ -34,7 +53,19 @@ class Case:
         self.o, self.size, self.row, self.precision, self.train = o, size, row, precision, row in TRAINS
         usual = 32 if not o.cpu else CPU_BATCH[size] if self.train else 8
         self.batch = 1 if row == "frame" else o.batch or usual
-        self.channels = [config_of(size)["hidden_size"], *DECODER]
+        self.config, self.heat = config_of(size), heat_of(size)
+
+    def decoder(self):
+        """As the peers take it."""
+        if is_convnext(self.size):
+            return {"lateral": LATERAL}
+        return {"channels": [self.config["hidden_size"], *DECODER]}
+
+    def decoder_settings(self):
+        """As our command takes it."""
+        if is_convnext(self.size):
+            return ["model.model_name=convnext_fpn_heatmap", "model.fpn.lateral_dim=%d" % LATERAL]
+        return ["model.decoder.channels=%s" % self.decoder()["channels"], "model.decoder.upsample=[2,2,2]"]
 
     def name(self):
         return "%s, batch %d" % (ROWS[self.row], self.batch) if self.row != "frame" else ROWS[self.row]
@@ -61,8 +92,7 @@ class Ours:
         only_trained = str(c.train).lower()  # merged adapters leave a plain model
         return ["--model", "vit_qlora_heatmap", "--training", "default", "data.preprocess.resize=[%d,%d]" % IMAGE,
                 "model.pretrained_model_name=configs/backbone/" + SIZES[c.size], "model.backbone.random_init=true",
-                "model.heatmap.size=[%d,%d]" % (IMAGE[0] // 2, IMAGE[1] // 2), "model.heatmap.head_std=0.01",
-                "model.decoder.channels=%s" % c.channels, "model.decoder.upsample=[2,2,2]",
+                "model.heatmap.size=%s" % c.heat, "model.heatmap.head_std=0.01", *c.decoder_settings(),
                 "model.lora.r=16", "model.lora.lora_dropout=%s" % DROPOUT,
                 "model.lora.enabled=" + only_trained, "model.quantization.enabled=" + only_trained,
                 "training.precision=" + PRECISIONS[c.precision], "training.optimizer.lr=%s" % LR, "training.grad_clip_norm=0",
@@ -158,8 +188,8 @@ class Peer:
 
     def start(self):
         c = self.case
-        self.ask(json.dumps({"row": c.row, "peer": self.peer, "precision": c.precision, "config": config_of(c.size), "image": IMAGE,
-                             "channels": c.channels, "batch": c.batch, "device": "cpu" if self.o.cpu else "cuda",
+        self.ask(json.dumps({"row": c.row, "peer": self.peer, "precision": c.precision, "config": c.config, "image": IMAGE,
+                             "heat": c.heat, "decoder": c.decoder(), "batch": c.batch, "device": "cpu" if self.o.cpu else "cuda",
                              "threads": self.o.threads if self.o.cpu else None, "lr": LR, "dropout": DROPOUT}))
 
     def burst(self):

@@ -93,6 +93,14 @@ def adapter(d, kind):
     if kind == "convolution":
         t["base_model.model.embeddings.patch_embeddings.projection.lora_A.weight"] = f32((R, 3, 2, 2), [.1] * (R * 12))
         t["base_model.model.embeddings.patch_embeddings.projection.lora_B.weight"] = f32((D, R, 1, 1), [.1] * (R * D))
+    P = "base_model.model.embeddings.patch_embeddings.projection."
+    if kind == "kernel_pair":  # the second kernel is one of a pixel
+        t[P + "lora_A.weight"], t[P + "lora_B.weight"] = f32((R, 3, 16, 16), [.1] * (R * 768)), f32((D, R, 3, 3), [.1] * (R * D * 9))
+    if kind == "groups":  # of 3 columns a group, which do not divide the rank
+        t[P + "lora_A.weight"], t[P + "lora_B.weight"] = f32((R, 3, 16, 16), [.1] * (R * 768)), f32((D, 3, 1, 1), [.1] * (3 * D))
+    if kind == "kernel_of_a_matrix":
+        n = "base_model.model." + L + "attention.v_proj."
+        t[n + "lora_A.weight"], t[n + "lora_B.weight"] = f32((R, D, 1, 1), [.1] * (R * D)), f32((D, R, 1, 1), [.1] * (R * D))
     rename = {"default_keys": lambda k: k.replace("A.weight", "A.default.weight").replace("B.weight", "B.mine.weight"),
               "orig_mod": lambda k: "module." + k.replace("model.encoder", "model._orig_mod.encoder")}.get(kind)
     if kind == "two":

@@ -136,13 +136,13 @@ $T train $RUN --dry-run data.split.val_games=[] training.optimizer.lr=0.123 >"$W
 
 # bad input
 says "did you mean 'training.optimizer.lr'" $T train $RUN training.optimizer.lrr=1
-says "not built yet" $T train $RUN model.model_name=convnext_fpn_heatmap
+says "one of vit_heatmap|" $T train $RUN model.model_name=resnet_heatmap
 says "huggingface-cli download" $T train $RUN --output-dir "$W/x" data.split.val_games=[] model.backbone.random_init=false model.pretrained_model_name=facebook/no-such-model
 says "no model.safetensors" $T train $RUN --output-dir "$W/x" data.split.val_games=[] model.backbone.random_init=false
 says "no frames found" $T train $RUN --output-dir "$W/x" 'data.split.train_games=[nothing]'
 says "multiples of 16" $T train $RUN --output-dir "$W/x" data.split.val_games=[] 'data.preprocess.resize=[130,64]'
 says "larger than the image" $T train $RUN --output-dir "$W/x" data.split.val_games=[] 'model.heatmap.size=[256,16]'
-says "matches no linear module" $T train $RUN --output-dir "$W/x" data.split.val_games=[] 'model.lora.target_modules=[nothing]'
+says "matches no linear module or convolution" $T train $RUN --output-dir "$W/x" data.split.val_games=[] 'model.lora.target_modules=[nothing]'
 says "larger than layer.0" $T train $RUN --output-dir "$W/x" data.split.val_games=[] model.lora.r=4000
 says "cannot be written" $T train $RUN --output-dir /proc/tracknet data.split.val_games=[]
 says "no checkpoint" $T eval --checkpoint "$W/nowhere"

@@ -137,8 +137,35 @@ expect 0 "DoRA" $T adapter info --adapter "$W/b/last"
 grep -q "base_model.model.norm.weight" "$W/out" && ! grep -q down_proj "$W/out" && ok || bad "modules_to_save or exclude_modules: $(cat "$W/out")"
 for i in gaussian pissa pissa_niter_2; do expect 0 "loss" $T train $L $M --output-dir "$W/i" model.lora.init_lora_weights=$i; done
 expect 0 "loss" $T train $Q $M --output-dir "$W/i" model.lora.init_lora_weights=loftq model.lora.loftq_iter=3
-says "matches no linear module; there are: q_proj" $T train $L $M 'model.lora.target_modules=[nothing]'
-says "matches no linear module" $T train $L $M 'model.lora.target_modules=.*nothing.*'
+adapted() { $T adapter info --adapter "$W/$1/last" | grep -oE 'layer\.[0-9]+\.[a-z_.]*' | tr '\n' ' '; }
+expect 0 "loss" $T train $L $M --output-dir "$W/a1" 'model.lora.target_modules=[q_proj,layer.1.mlp.up_proj]' 'model.lora.layers_to_transform=[0,2]'
+[ "$(adapted a1)" = "layer.0.attention.q_proj layer.1.mlp.up_proj layer.2.attention.q_proj " ] && ok || bad "layers_to_transform chose $(adapted a1)"
+expect 0 "loss" $T train $L $M --output-dir "$W/a2" 'model.lora.target_modules=[q_proj]' model.lora.layers_to_transform=1 model.lora.layers_pattern=layer
+[ "$(adapted a2)" = "layer.1.attention.q_proj " ] && ok || bad "layers_to_transform 1 chose $(adapted a2)"
+edited() { # edited RUN PYTHON: a copy of the run's adapter in $W/ad, its adapter_config.json c changed
+  rm -rf "$W/ad" && cp -r "$W/$1/last" "$W/ad" && python3 -c "import json, sys; f = sys.argv[1]; c = json.load(open(f)); $2; json.dump(c, open(f, 'w'))" "$W/ad/adapter_config.json"
+}
+edited a2 'assert [c[k] for k in ("target_modules", "layers_to_transform", "layers_pattern")] == [["q_proj"], [1], ["layer"]], c' && ok || bad "adapter_config.json does not say which layers"
+edited a2 'c["layers_to_transform"], c["layers_pattern"] = 1, "layer"'
+expect 0 "layer.1.attention.q_proj" $T adapter info --adapter "$W/ad"
+edited a2 'c["layers_to_transform"] = [0]'
+says "leaves out 'model.layer.1.attention.q_proj'" $T adapter info --adapter "$W/ad"
+edited a2 'c["layers_to_transform"] = "1"'
+says "layers_to_transform in its adapter_config.json is not a whole number" $T adapter info --adapter "$W/ad"
+edited a2 'c["layers_pattern"] = 3'
+says "layers_pattern in its adapter_config.json is not a text" $T adapter info --adapter "$W/ad"
+edited a2 'c["target_modules"] = ".*q_proj"'
+says "which PEFT refuses" $T adapter info --adapter "$W/ad"
+says "names layer 7, and the backbone's layers are 0 to 2" $T train $L $M 'model.lora.layers_to_transform=[1,7]'
+says "finds no number of a layer in paths such as" $T train $L $M model.lora.layers_to_transform=1 model.lora.layers_pattern=blocks
+says "goes with a list of names" $T train $L $M model.lora.layers_to_transform=1 'model.lora.target_modules=.*q_proj'
+says "goes with a list of names" $T train $L $M model.lora.layers_to_transform=1 model.lora.target_modules=all-linear
+says "needs model.lora.layers_to_transform" $T train $L $M model.lora.layers_pattern=layer
+says "is no regular expression" $T train $L $M model.lora.layers_to_transform=1 'model.lora.layers_pattern=(layer'
+says "a whole number" $T train $L $M model.lora.layers_to_transform=-1
+says "a list of at most 64 whole numbers" $T train $L $M 'model.lora.layers_to_transform={a: 1}'
+says "matches no linear module or convolution; there are: patch_embeddings, q_proj" $T train $L $M 'model.lora.target_modules=[nothing]'
+says "matches no linear module or convolution" $T train $L $M 'model.lora.target_modules=.*nothing.*'
 says "is no regular expression" $T train $L $M 'model.lora.target_modules=(q_proj'
 says "larger than" $T train $L $M model.lora.r=100
 says "a number from 0 to 0.95" $T train $L $M model.lora.lora_dropout=1.5
@@ -221,12 +248,150 @@ import csv, sys
 a, b = (list(csv.reader(open(f)))[1:] for f in sys.argv[1:])
 sys.exit(len(a) != len(b) or any(abs(float(p) - float(q)) > 0.02 for x, y in zip(a, b) for p, q in zip(x[1:4], y[1:4])))
 P
+# ---- averages of adapters, beside what PEFT made of the same (tools/make_average_fixtures.py)
+V=tests/data/average
+average() { # average NAME METHOD ADAPTER,... options...: into $W/NAME
+  local name=$1 method=$2 list=()
+  for a in ${3//,/ }; do list+=(--adapter "$a"); done
+  shift 3
+  "$T" adapter merge "${list[@]}" --method "$method" --out "$W/$name" "$@"
+}
+cat >"$W/same_average.py" <<'P'
+import array, json, sys
+def read(path):
+    raw = open(path, "rb").read()
+    n = int.from_bytes(raw[:8], "little")
+    return {k: (v["shape"], array.array("f", raw[8 + n:][slice(*v["data_offsets"])])) for k, v in json.loads(raw[8:8 + n]).items() if k != "__metadata__"}
+def product(t, name, scale=1):
+    (r, n), a = t[name + ".lora_A.weight"]
+    (m, _), b = t[name + ".lora_B.weight"]
+    return [scale * sum(b[i * r + k] * a[k * n + j] for k in range(r)) for i in range(m) for j in range(n)]
+def check(got, want, bound, what):
+    size = sum(x * x for x in want) ** .5
+    off = sum((x - y) ** 2 for x, y in zip(got, want)) ** .5
+    assert len(got) == len(want) and size > 0 and off <= bound * size, (what, off / size)
+folder, kind, want = sys.argv[1], sys.argv[2], read(sys.argv[3])
+mine, c = read(folder + "/adapter_model.safetensors"), json.load(open(folder + "/adapter_config.json"))
+assert c["lora_alpha"] == c["r"] and not c["use_rslora"] and not c["rank_pattern"], c
+modules = {k.rsplit(".lora_", 1)[0] for k in mine}
+assert {"base_model.model." + k for k in c["target_modules"]} == modules
+if kind == "tensors":
+    assert mine.keys() == want.keys()
+    for k in want: check(mine[k][1], want[k][1], 1e-6, k)
+elif kind == "sum":
+    assert modules == want.keys()
+    for k in want: check(product(mine, k), want[k][1], 1e-5, k)
+else:
+    for k in modules: check(product(mine, k), product(want, k, 2), 1e-5, k)
+P
+same_average() { python3 "$W/same_average.py" "$@" 2>"$W/err" && ok || bad "$1: $(tail -1 "$W/err")"; }
+expect 0 "$W/linear" average linear linear $V/first,$V/second --weights 0.6,-0.3
+same_average "$W/linear" tensors $V/linear.safetensors
+expect 0 "$W/svd" average svd svd $V/first,$V/third --weights 0.7,0.5
+same_average "$W/svd" sum $V/svd.safetensors
+expect 0 "$W/svd2" average svd2 svd $V/first,$V/third --weights 0.7,0.5 --rank 2
+same_average "$W/svd2" sum $V/svd2.safetensors
+expect 0 "rank        2 to 2" $T adapter info --adapter "$W/svd2"
+expect 0 "$W/alone" average alone svd $V/first --rank 5
+same_average "$W/alone" product $V/first/adapter_model.safetensors # at its scale of 2
+expect 0 "" average half1 linear $V/first,$V/second
+expect 0 "" average half2 linear $V/first,$V/second --weights .5,5e-1
+cmp -s "$W/half1/adapter_model.safetensors" "$W/half2/adapter_model.safetensors" && ok || bad "two adapters do not have weights of a half each"
+expect 0 "" average mixed linear "$W/a1/last,$W/a2/last" --weights 2,1
+expect 0 "confidence" $T predict --checkpoint "$W/a1/last" --adapter "$W/mixed" --image "$IMG"
+expect 0 "matrices" $T adapter merge --adapter "$W/mixed" --base $C/dinov3 --out "$W/mixed_base"
+expect 0 "" $T adapter convert --adapter $V/first --out "$W/first_v4" --spelling v4 --model-type dinov3_vit
+expect 0 "" $T adapter convert --adapter $V/second --out "$W/second16" --dtype BF16
+expect 0 "" average in32 linear "$V/first,$W/second16"
+expect 0 ", F32" $T adapter info --adapter "$W/in32"
+says "differ in rank, and linear adds adapters of one rank" average x linear $V/first,$V/third
+says "are one module in two spellings" average x svd "$W/first_v4,$V/third"
+says "differ in shape: the adapters were made for two bases" average x svd "$V/first,$W/a1/last"
+says "DoRA's magnitudes do not add up" average x svd "$W/c/last,$V/first"
+says "its start changed the base; make it plain" average x svd "$V/first,$C/from_peft_dinov3_vit_pissa/adapter"
+says "LoftQ changed its base" average x svd "$W/lq/last,$V/first"
+says "it holds more than LoRA's factors: base_model.model.norm" average x svd "$C/from_peft_dinov3_vit_whole/adapter,$V/first"
+says "the rank is 33, larger than 'model.layer.0.attention.q_proj' [32, 32]" average x svd $V/first,$V/third --rank 33
+says "a rank goes with --method svd" average x linear $V/first,$V/second --rank 3
+for w in 1 1,2,3 1,x 1, ,1 1,nan; do says "is not 2 numbers with commas between them" average x linear $V/first,$V/second --weights $w; done
+says "takes no --base; merge the outcome" average x svd $V/first,$V/third --base $C/dinov3
+says "go with --method" $T adapter merge --adapter $V/first --base $C/dinov3 --weights 1 --out "$W/x"
+says "say by --method how several become one" $T adapter merge --adapter $V/first --adapter $V/second --base $C/dinov3 --out "$W/x"
+says "is there already" average linear linear $V/first,$V/second
+says "give --out" $T adapter merge --adapter $V/first --adapter $V/second --method svd
+expect 2 "not a value for this option" $T adapter merge --adapter $V/first --method mean --out "$W/x"
+expect 2 "not a value for this option" $T adapter merge --adapter $V/first --method svd --rank 0 --out "$W/x"
+[ -e "$W/x" ] && bad "a refused average left a folder" || ok
 says "powers of two from 32 to 4096" $T adapter merge --adapter "$W/c/last" --base $C/dinov3 --out "$W/x" --quant-type nf4 --block-size 48
 says "it was made for another base" $T adapter merge --adapter "$W/c/last" --base $C/vit --out "$W/x"
 says "it was made for another base" $T predict --checkpoint "$W/c/last" --adapter "$C/from_peft_vit_dora/adapter" --image "$IMG"
 says "is no adapter" $T adapter info --adapter "$C/vit"
 says "say info, merge or convert" $T adapter
 says "needs --model-type" $T adapter convert --adapter "$W/c/last" --out "$W/x" --spelling v4
+
+# ---- adapters of convolutions: patches, the stem, between stages, depthwise
+N="model.pretrained_model_name=$C/convnext"
+PATCH='model.lora.target_modules=[patch_embeddings,q_proj]'
+DOWN='model.lora.target_modules=[patch_embeddings,downsampling_layer.1,pwconv1]'
+DW='model.lora.target_modules=[dwconv]'
+WIDTHS='model.lora.rank_pattern={stages\.0\..*dwconv: 16, stages\.1\..*dwconv: 32, stages\.2\..*dwconv: 48, stages\.3\..*dwconv: 64}'
+expect 0 "loss" $T train $L $M "$PATCH" training.epochs=3 training.optimizer.lr=0.02 --output-dir "$W/cp"
+expect 0 "embeddings.patch_embeddings" $T adapter info --adapter "$W/cp/last"
+for how in lora dora; do
+  expect 0 "loss" $T train $L $N "$DOWN" model.lora.use_dora=$([ $how = dora ] && echo true || echo false) training.epochs=3 training.optimizer.lr=0.02 --output-dir "$W/cd_$how"
+  expect 0 "matrices" $T adapter merge --adapter "$W/cd_$how/last" --base $C/convnext --out "$W/cm_$how"
+  expect 0 "confidence" $T predict --checkpoint "$W/cd_$how/last" --image "$IMG" --csv "$W/cd.csv"
+  expect 0 "confidence" $T predict --checkpoint "$W/cd_$how/last" model.lora.enabled=false model.pretrained_model_name="$W/cm_$how" --image "$IMG" --csv "$W/cm.csv"
+  same cd cm && ok || bad "a merged $how of convolutions predicts otherwise"
+  expect 0 "confidence" $T predict --checkpoint "$W/cd_$how/last" model.lora.enabled=false --image "$IMG" --csv "$W/base.csv"
+  same cd base && bad "$how of convolutions changes nothing: the check above proves nothing" || ok
+done
+expect 0 "loss" $T train $L $N "$DW" "$WIDTHS" training.epochs=3 training.optimizer.lr=0.02 --output-dir "$W/cw"
+expect 0 "loss" $T train $L $N "$DW" "$WIDTHS" model.lora.use_dora=true training.epochs=2 --output-dir "$W/cwd"
+# beside another adapter, whose ranks are larger
+$T predict --checkpoint "$W/cw/last" --image "$IMG" --csv "$W/cw.csv" >/dev/null 2>&1 || bad "predict with adapters of depthwise convolutions"
+python3 - "$W/cw/last" "$W/cw2" <<'P' || bad "no adapter of twice the rank"
+import array, json, os, sys
+src, out = sys.argv[1:]
+os.makedirs(out)
+raw = open(src + "/adapter_model.safetensors", "rb").read()
+n = int.from_bytes(raw[:8], "little")
+head, at, data = json.loads(raw[8:8 + n]), 0, b""
+head.pop("__metadata__", None)
+for k, v in head.items():  # every rank of every group is followed by one of zeros
+    a, shape = array.array("f", raw[8 + n:][slice(*v["data_offsets"])]), v["shape"]
+    if ".lora_A." in k:
+        size = len(a) // shape[0]
+        a = sum((a[i * size:(i + 1) * size] + array.array("f", [0.0] * size) for i in range(shape[0])), array.array("f"))
+        shape[0] *= 2
+    else:
+        a = sum((a[i:i + 1] + array.array("f", [0.0]) for i in range(len(a))), array.array("f"))
+        shape[1] *= 2
+    v["data_offsets"] = [at, at + 4 * len(a)]
+    at, data = at + 4 * len(a), data + a.tobytes()
+text = json.dumps(head).encode()
+open(out + "/adapter_model.safetensors", "wb").write(len(text).to_bytes(8, "little") + text + data)
+c = json.load(open(src + "/adapter_config.json"))
+c["r"], c["lora_alpha"] = 2 * c["r"], 2 * c["lora_alpha"]
+c["rank_pattern"] = {k: 2 * v for k, v in c["rank_pattern"].items()}
+c["alpha_pattern"] = {k: 2 * v for k, v in c["alpha_pattern"].items()}
+json.dump(c, open(out + "/adapter_config.json", "w"))
+P
+expect 0 "confidence" $T predict --checkpoint "$W/cw/last" --adapter "$W/cw2" --adapter "$W/cw/last" --image "$IMG" --csv "$W/cww.csv"
+for h in head tail; do (head -1 "$W/cww.csv"; tail -n +2 "$W/cww.csv" | $h -4) >"$W/cw_$h.csv"; same cw_$h cw && ok || bad "a swapped adapter of depthwise convolutions predicts otherwise ($h)"; done
+expect 0 "" average clin linear "$W/cw/last,$W/cw/last" --weights 0.5,0.5
+expect 0 "confidence" $T predict --checkpoint "$W/cw/last" --adapter "$W/clin" --image "$IMG"
+expect 0 "" average csvd svd "$W/cd_lora/last" --rank 8 # of one, whose rank is 4: the same sums
+expect 0 "confidence" $T predict --checkpoint "$W/cd_lora/last" --adapter "$W/csvd" --image "$IMG" --csv "$W/csvd.csv"
+$T predict --checkpoint "$W/cd_lora/last" --image "$IMG" --csv "$W/cd.csv" >/dev/null 2>&1
+same csvd cd && ok || bad "an adapter of convolutions, cut to more than its rank, predicts otherwise"
+says "a convolution of 16 groups, whose adapters add up by linear alone" average x svd "$W/cw/last"
+says "a convolution of 16 groups, into which an adapter cannot be merged" $T adapter merge --adapter "$W/cw/last" --base $C/convnext --out "$W/x"
+says "has no ONNX form" $T export --checkpoint "$W/cwd/last" --out "$W/x.onnx"
+expect 0 "$W/cw.onnx" $T export --checkpoint "$W/cw/last" --out "$W/cw.onnx"
+says "is a convolution of 16 groups, which must divide it" $T train $L $N "$DW"
+says "is a convolution; begin with kaiming" $T train $L $N "$DOWN" model.lora.init_lora_weights=pissa
+says "larger than embeddings.patch_embeddings [16, 48]; use at most 16" $T train $L $N "$DOWN" model.lora.r=20
 
 # ---- import, export
 expect 0 "$W/pl" $T export --checkpoint "$W/c/last" --out "$W/pl"
@@ -240,7 +405,6 @@ says "is there already" $T import --in "$W/pl" --out "$W/back" --config "$W/pl/c
 says "holds LoRA adapters" $T import --in "$W/pl" --out "$W/x" --config "$W/pl/config.yaml" model.lora.enabled=false
 says "holds no .safetensors file" $T import --in "$D" --out "$W/x" --config "$W/pl/config.yaml"
 says "nothing in it is" $T import --in $C/vit --out "$W/x" --config "$W/pl/config.yaml" model.lora.enabled=false
-for m in convnext_fpn_heatmap convnext_hrnet_heatmap; do says "is not built yet" $T train model.model_name=$m; done
 
 python3 tools/config_table.py | cmp -s - docs/configuration.md && ok || bad "docs/configuration.md is not what tools/config_table.py makes"
 # the libraries themselves, where they are installed

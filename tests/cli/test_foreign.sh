@@ -86,12 +86,17 @@ refuse "use_rslora in its adapter_config.json is not true or false" 'use_rslora=
 refuse "use_dora in its adapter_config.json is not true or false" use_dora=1
 refuse "says 7" r=7
 refuse "'[' in its alpha_pattern is no regular expression" 'alpha_pattern={"[": 2}'
-refuse "it adapts a convolution" convolution
+refuse "it was made for another base" convolution
+refuse "lora_A and lora_B do not go together at" kernel_pair
+refuse "lora_A and lora_B do not go together at" groups
+refuse "it was made for another base" kernel_of_a_matrix
 refuse "sets use_qalora" use_qalora=true
 refuse "sets kasa_config" 'kasa_config={"beta": 1}'
 refuse "sets layer_replication" 'layer_replication=[[0, 1]]'
 refuse "sets alora_invocation_tokens" 'alora_invocation_tokens=[1]'
 refuse "sets a_key_of_tomorrow" a_key_of_tomorrow=1
+rm -rf bad && gen adapter bad lora_bias
+says "its lora_B have biases" $T adapter merge --adapter bad --method linear --out m
 refuse "lora_bias is not set, yet" bias_unsaid
 refuse "lora_bias is set, and" bias_missing
 refuse "use_dora is not set, yet" magnitude_unsaid

@@ -36,8 +36,9 @@ check() { # check NAME, Python on standard input: J(file) reads JSON from $W, R(
 
 # ---- ignore and negative ----
 for how in ignore negative; do
-  for loss in mse focal; do
-    expect 0 "F1 " $T train $RUN --output-dir "$W/$how-$loss" 'data.split.val_games=[mixed]' training.loss.invisible=$how training.loss.name=$loss
+  for loss in mse focal wbce; do
+    [ $how-$loss = ignore-wbce ] && continue # logits as focal's
+    expect 0 "F1 " $T train $RUN --output-dir "$W/$how-$loss" 'data.split.val_games=[mixed]' training.loss.invisible=$how training.loss.name=$loss training.loss.pos_weight=4
     [ $how = negative ] || grep -q "4 of the train split's 12 frames show no ball" "$W/out" && ok || bad "nothing is said of frames that are left out"
     $T predict --checkpoint "$W/$how-$loss/last" --image "$W/data/mixed/Clip1" --json >"$W/$how-$loss.json" 2>"$W/err" || bad "predict: $(tail -1 "$W/err")"
     $T eval --checkpoint "$W/$how-$loss/last" --json >"$W/$how-$loss.eval" 2>"$W/err" || bad "eval: $(tail -1 "$W/err")"
@@ -53,7 +54,7 @@ for loss in "mse", "focal":
 P
 # what training wrote of the last epoch is what eval says of it, and what the predictions say
 check "eval, log.csv and run.json agree" <<'P'
-for run in "ignore-mse", "ignore-focal", "negative-mse", "negative-focal":
+for run in "ignore-mse", "ignore-focal", "negative-mse", "negative-focal", "negative-wbce":
     e, row, stored, seen = J(run + ".eval"), R(run)[-1], J(run + "/last/run.json")["threshold"], J(run + ".json")
     assert abs(e["threshold"] - stored) < 1e-8 and 0 <= stored <= 1, (stored, e)
     for k in "tp", "fp1", "fp2", "tn", "fn":
@@ -146,5 +147,6 @@ assert J("f1/best/trainer_state.json")["epoch"] == 1 + loss.index(min(loss)), lo
 P
 says "more is better for val/f1" $T train $SHORT --output-dir "$W/x" 'data.split.val_games=[mixed]' training.early_stopping.monitor=val/f1 training.early_stopping.mode=min
 says "training.loss.invisible" $T train $SHORT --output-dir "$W/x" training.loss.invisible=yes
+says "training.loss.pos_weight" $T train $SHORT --output-dir "$W/x" training.loss.name=bce training.loss.pos_weight=-1
 echo "$pass passed, $fail failed"
 [ $fail -eq 0 ]

@@ -75,6 +75,28 @@ expect 0 "loss" $T train $RUN $AD --output-dir "$W/a2" training.epochs=2
 same a1 a1b adapter_model.safetensors && ok || bad "frozen adapters moved"
 same a1 a2 adapter_model.safetensors && bad "the adapters do not train after their frozen epochs" || ok
 
+# LoRA+: the first step of SGD takes lora_B, which begins at zero, so many times as far, and all else as far
+PLUS="$RUN training.optimizer.name=sgd training.epochs=1 training.grad_clip_norm=0 training.optimizer.weight_decay=0 training.precision=fp32"
+expect 0 "loss" $T train $PLUS --output-dir "$W/p1" training.optimizer.loraplus_lr_ratio=1
+expect 0 "loss" $T train $PLUS --output-dir "$W/p16" training.optimizer.loraplus_lr_ratio=16
+same p1 p16 decoder.safetensors && ok || bad "LoRA+ changes the decoder's rate"
+python3 - "$W/p1/last" "$W/p16/last" <<'P' && ok || bad "lora_B did not learn at 16 times the rate"
+import array, json, sys
+def tensors(folder):
+    raw = open(folder + "/adapter_model.safetensors", "rb").read()
+    n = int.from_bytes(raw[:8], "little")
+    return {k: array.array("f", raw[8 + n:][slice(*v["data_offsets"])]) for k, v in json.loads(raw[8:8 + n]).items() if k != "__metadata__"}
+one, many = map(tensors, sys.argv[1:])
+off = {"lora_A": 0, "lora_B": 0}
+for k in one:
+    times = 16 if "lora_B" in k else 1
+    off["lora_B" if "lora_B" in k else "lora_A"] += sum(x * x for x in one[k])
+    assert all(abs(b - times * a) <= 1e-6 * abs(b) for a, b in zip(one[k], many[k])), k
+assert min(off.values()) > 0, off
+P
+says "there are no adapters" $T train $RUN --dry-run model.lora.enabled=false training.optimizer.loraplus_lr_ratio=4
+says "training.optimizer.loraplus_lr_ratio must be" $T train $RUN --dry-run training.optimizer.loraplus_lr_ratio=0
+
 # early stopping can watch the training loss beside a validation split; no loss falls by 1000
 expect 0 "2 epochs without gain" $T train $RUN 'data.split.val_games=[game1]' --output-dir "$W/watch" training.epochs=6 \
   training.early_stopping.monitor=train/loss training.early_stopping.patience=2 training.early_stopping.min_delta=1000
@@ -146,7 +168,7 @@ for line in "flip_prob: 0.0" "length: 3" 'compute_dtype: "bf16"' "epochs: 1" "gr
 done
 says "unknown key 'runtimes'" $T train --config "$W/printed.yaml" --dry-run runtimes.x=1
 "$T" train --dry-run >"$W/out" 2>&1
-for line in "flip_prob: 0.5" "length: 1" "epochs: 30" "grad_clip_norm: 1.0" "lr: 0.001" "weight_decay: 0.01" "warmup_epochs: 1"; do
+for line in "flip_prob: 0.5" "length: 3" "epochs: 30" "grad_clip_norm: 1.0" "lr: 0.001" "weight_decay: 0.01" "warmup_epochs: 1"; do
   grep -qxE " +$line" "$W/out" && ok || bad "the shipped configurations no longer say $line"
 done
 

@@ -1,10 +1,12 @@
 /* A case: its files, and a model and a session made from them. */
 #include "golden.h"
 #include "../testdev.h"
+#include "parts_of.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 float *values_of(const tn_st_file *f, const char *name, size_t *n, tn_error *err)
 {
@@ -45,23 +47,66 @@ int open_st(tn_st_file **f, const char *dir, const char *name, tn_error *err)
     return rc;
 }
 
-static int read_decoder(tn_decoder *d, const json_t *j, int *heat_h, int *heat_w)
+static void read_size(const json_t *size, int *h, int *w)
 {
-    const json_t *ch = json_object_get(j, "channels"), *up = json_object_get(j, "upsample"),
-                 *size = json_object_get(j, "out_size_hw");
-    *d = (tn_decoder){.blocks = (int)tn_json_int(j, "n", 1),
-                      .batch_norm = !strcmp(tn_json_str(j, "norm", "gn"), "bn"),
-                      .relu = !strcmp(tn_json_str(j, "act", "gelu"), "relu"),
-                      .depthwise = tn_json_bool(j, "depthwise", 1),
-                      .se = tn_json_bool(j, "se", 0),
-                      .se_reduction = (int)tn_json_int(j, "red", 8)};
+    *h = (int)json_integer_value(json_array_get(size, 0));
+    *w = (int)json_integer_value(json_array_get(size, 1));
+}
+
+/* The section `model` as a file of configuration has it: it takes the way of every run. */
+static int read_section(tn_backbone *body, tn_decoder *dec, const json_t *section, tn_error *err)
+{
+    char path[] = "/tmp/tn-golden-XXXXXX";
+    const int fd = mkstemp(path);
+    if (fd < 0) return tn_fail(err, TN_ERR_IO, "cannot make a file in /tmp");
+    json_t *whole = json_pack("{s:O}", "model", (json_t *)section);
+    tn_config *c = NULL;
+    int rc = whole && !json_dumpfd(whole, fd, 0) ? 0 : tn_oom(err);
+    const tn_config_source source = {.version = TN_CONFIG_SOURCE_VERSION, .merged = path};
+    if (!rc) rc = tn_config_load(&c, &source, err);
+    const tn_settings *s = rc ? NULL : tn_config_settings(c);
+    if (!rc) rc = tn_backbone_return(body, s->model.return_stages.v, s->model.return_stages.n, err);
+    if (!rc) rc = tn_decoder_of_settings(dec, s, err);
+    tn_config_free(c);
+    json_decref(whole);
+    close(fd);
+    unlink(path);
+    return rc;
+}
+
+/* As make.py writes it, in words of its own. */
+static void read_decoder(tn_decoder *dec, const json_t *j)
+{
+    tn_upsampling *d = &dec->upsampling;
+    const json_t *ch = json_object_get(j, "channels"), *up = json_object_get(j, "upsample");
+    *dec = (tn_decoder){.kind = tn_decoder_find("upsampling")};
+    *d = (tn_upsampling){.blocks = (int)tn_json_int(j, "n", 1),
+                         .batch_norm = !strcmp(tn_json_str(j, "norm", "gn"), "bn"),
+                         .relu = !strcmp(tn_json_str(j, "act", "gelu"), "relu"),
+                         .depthwise = tn_json_bool(j, "depthwise", 1),
+                         .se = tn_json_bool(j, "se", 0),
+                         .se_reduction = (int)tn_json_int(j, "red", 8)};
     for (size_t i = 0; i < json_array_size(ch) && i < 16; i++)
         d->channels[d->n_channels++] = (int)json_integer_value(json_array_get(ch, i));
     for (size_t i = 0; i < json_array_size(up) && i < 16; i++)
         d->upsample[d->n_upsample++] = (int)json_integer_value(json_array_get(up, i));
-    *heat_h = (int)json_integer_value(json_array_get(size, 0));
-    *heat_w = (int)json_integer_value(json_array_get(size, 1));
+}
+
+static int read_heatmap_model(tn_backbone *body, tn_decoder *dec, const json_t *spec, int *heat_h, int *heat_w, tn_error *err)
+{
+    const json_t *decoder = json_object_get(spec, "decoder"), *section = json_object_get(spec, "model");
+    read_size(section ? json_object_get(spec, "heatmap_hw") : json_object_get(decoder, "out_size_hw"), heat_h, heat_w);
+    if (section) return read_section(body, dec, section, err);
+    read_decoder(dec, decoder);
     return 0;
+}
+
+/* Does it normalise by the batch, whose statistics it follows? */
+static bool has_statistics(const tn_model *m)
+{
+    bool any = false;
+    for (int i = 0; i < m->n_slots; i++) any |= m->slots[i].buffer;
+    return any;
 }
 
 static void read_lora(tn_lora *l, const json_t *peft)
@@ -108,25 +153,27 @@ int open_files(test *t, tn_error *err)
 
 int build(test *t, tn_error *err)
 {
-    tn_vit vit;
+    tn_backbone body;
     tn_decoder dec;
     tn_lora lora = {0};
     int hh = 0, hw = 0;
     const tn_st_tensor *px = tn_st_find(t->golden, "pixel_values");
     if (!px) return tn_fail(err, TN_ERR_FORMAT, "%s: no pixel_values", t->dir);
     t->batch = (int)px->shape[0], t->height = (int)px->shape[2], t->width = (int)px->shape[3];
-    TN_TRY(tn_vit_configure(&vit, t->hf->config, "config.json", err));
-    if (t->spec) {
-        read_decoder(&dec, json_object_get(t->spec, "decoder"), &hh, &hw);
-        t->bn = dec.batch_norm;
-    }
+    TN_TRY(tn_backbone_configure(&body, t->hf->config, "config.json", err));
+    if (t->spec) TN_TRY(read_heatmap_model(&body, &dec, t->spec, &hh, &hw, err));
     if (t->peft && t->spec) read_lora(&lora, t->peft);
     if (t->foreign) TN_TRY(tn_adapter_union(&lora, &t->foreign, 1, err));
     const bool full = t->spec && tn_json_bool(t->spec, "full_finetune", 0);
-    int rc =
-        tn_model_new(&t->model, &(tn_model_spec){&vit, t->spec ? &dec : NULL, &lora, t->height, t->width, hh, hw, full}, NULL, err);
+    const tn_st_tensor *heat = tn_st_find(t->golden, "heatmap");
+    const int heats = heat ? (int)heat->shape[1] : 1;
+    int rc = tn_model_new(
+        &t->model,
+        &(tn_model_spec){&body, t->spec ? &dec : NULL, &lora, t->height, t->width, hh, hw, full, body.channels / 3, heats}, NULL,
+        err);
     tn_lora_free(&lora);
     TN_TRY(rc);
+    t->bn = has_statistics(t->model);
     TN_TRY(test_device(&t->dev, options.device, err));
     tn_store *store;
     tn_qshape have;
@@ -149,7 +196,7 @@ int load_trained(test *t, tn_error *err)
         const tn_st_file *f = lora ? t->adapter : t->decoder;
         const tn_st_tensor *v = lora ? tn_st_find_common(f, s->name) : tn_st_find(f, s->name);
         if (!v || v->count != (int64_t)s->rows * s->cols)
-            return tn_fail(err, TN_ERR_FORMAT, "%s: '%s' is missing or misshapen", f->path, s->name);
+            return tn_fail(err, TN_ERR_FORMAT, "%s: '%s' [%d, %d] is missing or misshapen", f->path, s->name, s->rows, s->cols);
         float *w = malloc((size_t)v->count * sizeof *w);
         int rc = w ? tn_st_read_f32(f, v, w, err) : tn_oom(err);
         if (!rc) rc = tn_store_set(t->session->store, i, w, err);

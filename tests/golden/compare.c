@@ -5,37 +5,66 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The name PyTorch gives a slot in these files. */
-static char *torch_name(const test *t, const tn_slot *s)
+/* The name that PyTorch gives a slot in these files; path: how its checkpoint or transformers 5 spells it. */
+static char *torch_name(const test *t, const tn_slot *s, const char *path)
 {
-    if (s->group == TN_GROUP_HEAD) return strdup(s->name);
+    if (s->group == TN_GROUP_HEAD) return strdup(path);
     const char *wrap = t->peft ? "backbone.base_model.model." : "backbone.";
-    const char *lora = strstr(s->name, ".lora_");
-    if (!lora) return tn_strf("%s%s", wrap, s->name);
-    const size_t tail = tn_ends(s->name, ".weight") ? strlen(".weight") : 0; /* DoRA's magnitudes have none */
-    return tn_strf("%s%.*s.default.weight", wrap, (int)(strlen(s->name) - tail), s->name);
+    if (!strstr(path, ".lora_")) return tn_strf("%s%s", wrap, path);
+    const size_t tail = tn_ends(path, ".weight") ? strlen(".weight") : 0; /* DoRA's magnitudes have none */
+    return tn_strf("%s%.*s.default.weight", wrap, (int)(strlen(path) - tail), path);
 }
 
-/* transformers 5 nests a DINOv3 block under "model."; try both. */
 static const tn_st_tensor *find_golden(const test *t, const char *kind, const tn_slot *s)
 {
-    char *name = torch_name(t, s);
-    const char *at = name ? strstr(name, s->name[0] ? ".layer." : "?") : NULL;
-    char full[300];
-    snprintf(full, sizeof full, "%s.%s", kind, name ? name : "");
-    const tn_st_tensor *v = tn_st_find(t->golden, full);
-    if (!v && at) {
-        snprintf(full, sizeof full, "%s.%.*s.model%s", kind, (int)(at - name), name, at);
+    const tn_st_tensor *v = NULL;
+    for (int v5 = 0; !v && v5 < 2; v5++) {
+        char path[300], full[400];
+        snprintf(path, sizeof path, "%s", s->name);
+        if (v5) tn_module_path(path, sizeof path, t->model->backbone.family, s->name);
+        char *name = torch_name(t, s, path);
+        snprintf(full, sizeof full, "%s.%s", kind, name ? name : "");
         v = tn_st_find(t->golden, full);
+        free(name);
     }
-    if (!v) { /* transformers 5's own path */
-        char path[300];
-        tn_module_path(path, sizeof path, t->model->vit.model_type, s->name);
-        snprintf(full, sizeof full, "%s.backbone.%s", kind, path);
-        v = tn_st_find(t->golden, full);
-    }
-    free(name);
     return v;
+}
+
+/* A slot's values, or those of its gradient, beside a tensor. */
+static int compare_slot(test *t, int i, const tn_st_tensor *g, int kind, double floor, tn_error *err)
+{
+    const size_t n = (size_t)g->count;
+    tn_store *st = t->session->store;
+    float *want = malloc(n * 4), *got = malloc(n * 4);
+    int rc = want && got ? tn_st_read_f32(t->golden, g, want, err) : tn_oom(err);
+    if (!rc) rc = kind == GRADIENT ? tn_store_get_grad(st, i, got, err) : tn_store_get(st, i, got, err);
+    if (!rc) note(kind, g->name, tn_relative_error(got, want, n, floor));
+    free(want);
+    free(got);
+    return rc;
+}
+
+int compare_statistics(test *t, const tn_exec *e, tn_error *err)
+{
+    bool any = false;
+    for (int i = 0; i < t->golden->n; i++) any |= tn_starts(t->golden->t[i].name, "buffer.");
+    for (int i = 0; any && i < e->g.n_forward; i++) {
+        const tn_gnode *n = &e->g.n[i];
+        for (int k = 2; k < 4; k++) {
+            if (n->op != TN_OP_NORM2D || n->a.norm2d.stats != TN_STATS_TRACKED) continue;
+            const tn_st_tensor *g = find_golden(t, "buffer", &t->model->slots[n->w[k]]);
+            if (!g) return tn_fail(err, TN_ERR_FORMAT, "%s: no buffer '%s'", t->dir, t->model->slots[n->w[k]].name);
+            TN_TRY(compare_slot(t, n->w[k], g, STATISTICS, 0, err));
+        }
+    }
+    return 0;
+}
+
+/* PyTorch lists what nothing reads among a trained part's parameters: without a gradient, and in the end as it was. */
+static bool is_listed(const test *t, const tn_slot *s, int kind)
+{
+    const bool part = s->group == TN_GROUP_HEAD || (s->group == TN_GROUP_BACKBONE && t->model->train_backbone);
+    return s->trainable || (kind == FINAL && part && !s->buffer);
 }
 
 int compare_slots(test *t, const char *prefix, int kind, tn_error *err)
@@ -46,21 +75,10 @@ int compare_slots(test *t, const char *prefix, int kind, tn_error *err)
     free(norm);
     for (int i = 0; i < t->model->n_slots; i++) {
         const tn_slot *s = &t->model->slots[i];
-        if (!s->trainable) continue;
+        if (!is_listed(t, s, kind)) continue;
         const tn_st_tensor *g = find_golden(t, prefix, s);
         if (!g) return tn_fail(err, TN_ERR_FORMAT, "%s: no %s of '%s'", t->dir, prefix, s->name);
-        size_t n = (size_t)g->count;
-        float *want = malloc(n * 4), *got = malloc(n * 4);
-        int rc = want && got ? tn_st_read_f32(t->golden, g, want, err) : tn_oom(err);
-        if (!rc)
-            rc =
-                kind == GRADIENT ? tn_store_get_grad(t->session->store, i, got, err) : tn_store_get(t->session->store, i, got, err);
-        if (!rc)
-            note(kind, g->name,
-                 kind == GRADIENT ? tn_relative_error(got, want, n, 1e-4 * whole) : tn_relative_error(got, want, n, 0));
-        free(want);
-        free(got);
-        TN_TRY(rc);
+        TN_TRY(compare_slot(t, i, g, kind, kind == GRADIENT ? 1e-4 * whole : 0, err));
         compared++;
     }
     int listed = 0; /* mask_token is listed by PyTorch, but nothing but masked pre-training reads it */
@@ -73,10 +91,38 @@ int compare_slots(test *t, const char *prefix, int kind, tn_error *err)
     return 0;
 }
 
+/* [B, C, H*W] to channels last. */
+static void channels_last(float *v, int64_t B, int64_t C, int64_t area)
+{
+    const size_t n = (size_t)(C * area);
+    float *old = malloc(n * sizeof *old);
+    for (int64_t b = 0; old && b < B; b++, v += n) {
+        memcpy(old, v, n * sizeof *v);
+        for (int64_t p = 0; p < area; p++)
+            for (int64_t c = 0; c < C; c++) v[p * C + c] = old[c * area + p];
+    }
+    free(old);
+}
+
+/* What the library has as [B, C, H, W] as we have it. Of [B, 1 + N, C] with fewer rows here, those behind the first one of each
+ * sample, or where ours has one alone, that. */
+static float *as_ours(const test *t, const char *name, size_t rows, size_t *n, tn_error *err)
+{
+    float *v = values_of(t->golden, name, n, err);
+    const tn_st_tensor *s = tn_st_find(t->golden, name);
+    if (!v) return NULL;
+    if (s->ndim == 4) channels_last(v, s->shape[0], s->shape[1], s->shape[2] * s->shape[3]);
+    if (s->ndim != 3) return v;
+    const size_t B = (size_t)s->shape[0], N = (size_t)s->shape[1], C = (size_t)s->shape[2], take = rows / B, first = take + 1 == N;
+    for (size_t b = 0; b < B; b++) memmove(v + b * take * C, v + (b * N + first) * C, take * C * sizeof *v);
+    *n = B * take * C;
+    return v;
+}
+
 int compare_tensor(test *t, tn_exec *e, int id, int kind, const char *name, tn_error *err)
 {
     size_t n = 0;
-    float *want = values_of(t->golden, name, &n, err), *got = malloc((n + 1) * 4);
+    float *want = as_ours(t, name, (size_t)e->g.t[id].rows, &n, err), *got = malloc((n + 1) * 4);
     int rc = !want ? err->status : got ? 0 : tn_oom(err);
     if (!rc && n != (size_t)e->g.t[id].rows * (size_t)e->g.t[id].cols)
         rc = tn_fail(err, TN_ERR_FORMAT, "%s: '%s' has %zu values", t->dir, name, n);
@@ -89,7 +135,8 @@ int compare_tensor(test *t, tn_exec *e, int id, int kind, const char *name, tn_e
 
 int upload(test *t, tn_exec *e, int id, const char *name, tn_error *err)
 {
-    float *v = values_of(t->golden, name, NULL, err);
+    size_t n;
+    float *v = id == e->g.pixels ? values_of(t->golden, name, &n, err) : as_ours(t, name, (size_t)e->g.t[id].rows, &n, err);
     if (!v) return err->status;
     int rc = tn_session_upload(t->session, e, id, v, err);
     free(v);

@@ -10,7 +10,7 @@
 
 /* ---- bounds.c ---- */
 
-enum { HIDDEN, HEATMAP, LOSS, GRADIENT, TRACE, NORM, FINAL, CODES, VALUES, KINDS };
+enum { HIDDEN, HEATMAP, LOSS, GRADIENT, TRACE, NORM, FINAL, STATISTICS, CODES, VALUES, KINDS };
 /** Nothing of the next case is compared yet; every: each comparison is printed. */
 void bounds_begin(bool every);
 /** The case is run in bfloat16: its errors may be twice the real library's own, which the folder tells. */
@@ -66,6 +66,8 @@ void close_test(test *t);
 
 /** All trained slots' gradients (GRADIENT) or values beside the tensors PREFIX.<PyTorch's name>. */
 int compare_slots(test *t, const char *prefix, int kind, tn_error *err);
+/** The running statistics that the pass follows beside buffer.<PyTorch's name>, where there are any. */
+int compare_statistics(test *t, const tn_exec *e, tn_error *err);
 int compare_tensor(test *t, tn_exec *e, int id, int kind, const char *name, tn_error *err);
 /** Tensor `name` into the pass's tensor id. */
 int upload(test *t, tn_exec *e, int id, const char *name, tn_error *err);

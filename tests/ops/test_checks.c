@@ -43,6 +43,7 @@ static const struct {
     {"its gradient", {.ta = true, .M = 16, .N = 384, .K = 18592, .beta = 1, .mask_b.p = 0.1f}, .c = TN_F32},
     {"its gradient, few frames", {.ta = true, .M = 1536, .N = 16, .K = 581, .beta = 1}, .c = TN_F32},
     {"three at once", {.M = 2324, .N = 16, .K = 384, .batch = 3}, .c = TN_BF16},
+    {"gradients of three at once", {.ta = true, .M = 384, .N = 16, .K = 18592, .beta = 1, .batch = 3}, .c = TN_F32},
     {"a bias's gradient", {.ta = true, .M = 1, .N = 384, .K = 18592, .beta = 1}, .c = TN_F32},
 };
 
@@ -54,9 +55,12 @@ static tn_gemm_args layer_product(int i)
     const int parts = layer_products[i].parts, r = layer_products[i].rank, M = g.M, N = g.N, K = g.K, batch = TN_MAX(g.batch, 1);
     const tn_tensor wide = tn_view(any, layer_products[i].c, M, N);
     g.alpha = 1;
-    g.A = g.ta ? tn_view(any, TN_BF16, K, M) : tn_cols(tn_view(any, TN_BF16, M, K * batch), 0, K);
-    g.B = g.tb ? tn_view(any, TN_BF16, N, K) : tn_view(any, TN_BF16, K, N);
-    if (batch > 1) g.a_step = (size_t)K, g.b_step = (size_t)K * (size_t)N, g.c_step = (size_t)M * (size_t)N;
+    g.A = g.ta ? tn_cols(tn_view(any, TN_BF16, K, M * batch), 0, M) : tn_cols(tn_view(any, TN_BF16, M, K * batch), 0, K);
+    g.B = g.tb   ? tn_view(any, TN_BF16, N, K)
+          : g.ta ? tn_cols(tn_view(any, TN_BF16, K, N * batch), 0, N)
+                 : tn_view(any, TN_BF16, K, N);
+    if (batch > 1)
+        g.a_step = (size_t)(g.ta ? M : K), g.b_step = (size_t)(g.ta ? 1 : K) * (size_t)N, g.c_step = (size_t)M * (size_t)N;
     g.C = wide;
     if (layer_products[i].bias) e->bias = (tn_buffer *)&any;
     if (layer_products[i].scale) e->scale = (tn_buffer *)&any;

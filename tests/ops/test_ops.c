@@ -91,13 +91,16 @@ static const char *const gpu_cases[] = {"layernorm",
                                         "rope",
                                         "groupnorm",
                                         "batchnorm",
+                                        "global response norm",
                                         "tokens and grid",
                                         "gemm split along K",
                                         "depthwise convolution",
                                         "full convolution",
                                         "bilinear resize",
                                         "patchify of bytes",
-                                        "heatmap losses"};
+                                        "heatmap losses",
+                                        "levels",
+                                        "deformable attention"};
 
 static void run_as_gpu(const tn_case *k)
 {
@@ -224,6 +227,18 @@ START_TEST(tensors_are_checked)
     tn_tensor huge = tn_view(NULL, TN_BF16, 1 << 20, (1 << 12) + 1);
     ck_assert_int_eq(tn_dropout(&ctx, &huge, &huge, (tn_mask){0.5f, 1}, false, false, &err), TN_ERR_ARGUMENT);
     ck_assert_int_eq(tn_options_set(&o, &err, "%300d", 1), TN_ERR_ARGUMENT);
+    const tn_levels two = {2, {3, 1}, {2, 2}}; /* 8 cells */
+    tn_tensor value = tn_view(NULL, TN_F32, 8, 32), samples = tn_view(NULL, TN_F32, 8, 3 * 4 * 2 * 2), to = value;
+    tn_deform deform = {&value, &samples, &two, 4, 2};
+    ck_assert_msg(!tn_deform_forward(&ctx, &deform, &to, &err), "%s", err.message);
+    deform.points = 3;
+    ck_assert_int_eq(tn_deform_forward(&ctx, &deform, &to, &err), TN_ERR_ARGUMENT);
+    ck_assert_ptr_nonnull(strstr(err.message, "samples [8, 48]"));
+    deform.points = 200;
+    ck_assert_int_eq(tn_deform_dvalue(&ctx, &deform, &to, &value, &err), TN_ERR_ARGUMENT);
+    ck_assert_ptr_nonnull(strstr(err.message, "more than 256"));
+    tn_tensor embed = tn_view(NULL, TN_F32, 3, 32); /* a level too many */
+    ck_assert_int_eq(tn_level_positions(&ctx, &two, &value, &embed, &to, &err), TN_ERR_ARGUMENT);
 }
 END_TEST
 
@@ -320,6 +335,19 @@ START_TEST(batchnorm_backward)
 }
 END_TEST
 
+static void f_grn(const float x[3][MAX], float *y)
+{
+    tn_ref_grn(&(tn_ref_norm){x[0], x[1], x[2], 1e-6f, 24, 6, 12, 0}, y);
+}
+START_TEST(response_norm_backward)
+{
+    start(&c, g, 144, 6, 6, 144);
+    c.forward = f_grn;
+    tn_ref_grn_backward(&(tn_ref_norm){c.x[0], c.x[1], NULL, 1e-6f, 24, 6, 12, 0}, g, c.dx[0], c.dx[1], c.dx[2]);
+    differences(&c, g, "global response norm");
+}
+END_TEST
+
 static void f_attention(const float x[3][MAX], float *y)
 {
     tn_ref_attention(x[0], 2, 7, 2, 8, y, NULL);
@@ -382,6 +410,31 @@ START_TEST(resize_backward)
 }
 END_TEST
 
+/* Two levels, whose cells' middles lie a quarter or a half between those of the other: an offset from a whole number by 0.1 to 0.2
+ * is never so near to one that a difference would cross it. */
+static const tn_ref_deformable deformable = {
+    .batch = 1, .heads = 2, .width = 3, .levels = 2, .points = 2, .h = (int[]){4, 2}, .w = (int[]){2, 1}};
+
+static void f_deform(const float x[3][MAX], float *y)
+{
+    tn_ref_deformable d = deformable;
+    d.value = x[0], d.samples = x[1];
+    tn_ref_deform(&d, y);
+}
+START_TEST(deformable_backward)
+{
+    enum { CELLS = 10, COLS = 3 * 2 * 2 * 2 };
+    start(&c, g, CELLS * 6, CELLS * COLS, 0, CELLS * 6);
+    for (int i = 0; i < CELLS * COLS; i++)
+        if (i % COLS < COLS / 3 * 2) c.x[1][i] = rintf(c.x[1][i]) + 0.1f + 0.1f * (float)(i % 3) / 2;
+    c.forward = f_deform;
+    tn_ref_deformable d = deformable;
+    d.value = c.x[0], d.samples = c.x[1];
+    tn_ref_deform_backward(&d, g, c.dx[0], c.dx[1]);
+    differences(&c, g, "deformable attention");
+}
+END_TEST
+
 START_TEST(activation_slopes)
 {
     for (double x = -4; x < 4; x += 0.37) {
@@ -391,9 +444,12 @@ START_TEST(activation_slopes)
 }
 END_TEST
 
+static const char *const loss_names[] = {"mse", "focal", "bce", "wbce"};
+
 START_TEST(loss_slopes)
 {
-    const tn_ref_loss loss = {2, 6, _i, 2, 4, 0.1};
+    const tn_loss_spec l = tn_loss_named(loss_names[_i], 2, 4, 3);
+    const tn_ref_loss loss = {2, 6, l.logits, l.alpha, l.beta, l.pos_weight, l.bound, 0.1, 1};
     float p[12], t[12], mask[2] = {1, 1}, dp[12];
     fill(p, 12, "p");
     for (int i = 0; i < 12; i++) t[i] = (float)(i % 4) / 3;
@@ -457,8 +513,8 @@ int main(int argc, char **argv)
               TESTS(ONCE(one_wrong_element_is_caught), ONCE(unchecked_rows_do_not_run), ONCE(variants_are_asked_for_by_name),
                     ONCE(tensors_are_checked)));
     add_tests(s, "differences", 60,
-              TESTS(ONCE(layernorm_backward), ONCE(groupnorm_backward), ONCE(batchnorm_backward), ONCE(attention_backward),
-                    ONCE(convolution_backward), ONCE(depthwise_backward), ONCE(resize_backward), TIMES(activation_slopes, 4),
-                    TIMES(loss_slopes, 2)));
+              TESTS(ONCE(layernorm_backward), ONCE(groupnorm_backward), ONCE(batchnorm_backward), ONCE(response_norm_backward),
+                    ONCE(attention_backward), ONCE(convolution_backward), ONCE(depthwise_backward), ONCE(resize_backward),
+                    ONCE(deformable_backward), TIMES(activation_slopes, 4), TIMES(loss_slopes, TN_COUNT(loss_names))));
     return run_suite(s);
 }

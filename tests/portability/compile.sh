@@ -67,7 +67,7 @@ with_options gemm_sum -DVW=1 -DCT=2 -DPAIR -DMASK_E ${epilogues[3]}
 for hd in 32 64 80 128; do with_options attention -DACT=1 -DHD=$hd; with_options rope -DACT=1 -DHD=$hd -DDIR=-1; done
 with_options quant -DQSCALE=1 -DQBITS=4 -DOUT=1 -DPARTS=3
 with_options optim -DSHADOW=1
-with_options loss -DFOCAL=1 -DITEMS=64
+with_options loss -DLOGITS=1 -DITEMS=64
 # every quantisation format's storage
 for name in quant qgemv; do
   for o in "-DQSCALE=1" "-DQSCALE=2 -DQLOW=1" "-DQSCALE=3 -DQLOW=1" "-DQBITS=8 -DROUNDS=1" "-DQLOW=1 -DROUNDS=1" "-DQLOW=1 -DROUNDS=1 -DQZERO=1"; do
@@ -97,6 +97,11 @@ for vw in "-DACT=0 -DVW=4" "-DACT=1 -DVW=8" "-DACT=2 -DVW=8"; do for_gpus cl/gpu
 for_gpus cl/gpu/upsample.cl -DACT=1 -DOUT=0 -DVW=1
 for_gpus cl/portable/tokens.cl -DACT=1 -DVW=8 -DRUNS=2
 for_gpus cl/gpu/norm2d.cl -DVW=1
+levels="-DLEVELS=3 -DH0=20 -DW0=13 -DH1=10 -DW1=7 -DH2=5 -DW2=4"
+for vw in "-DACT=0 -DVW=4" "-DACT=1 -DVW=8" "-DACT=2 -DVW=8"; do
+  for f in levels deform deform_value; do for_gpus cl/portable/$f.cl $vw $levels; done
+done
+for hd in 20 21; do for_gpus cl/portable/deform_value.cl -DHD=$hd -DVW=1 -DHEADS=1 -DPOINTS=1 -DSIDE=1; done
 for_gpus cl/gpu/colreduce.cl -DVW=1
 for_gpus cl/portable/gemm_sum.cl -DVW=8 -DWHOLE=1 -DCT=1 ${epilogues[3]}
 for f in cl/cpu/*.cl; do
@@ -160,10 +165,11 @@ for act in 1 2; do
     nvidia gemm_mma 90a 128 -DACT=$act ${o//-DBN=*/}
   done
   for tb in 0 1; do
-    for o in "-DNT=1 -DRI=1 -DKW=4" "-DNT=2 -DRI=2 -DKW=4 -DBIAS" "-DNT=3 -DRI=2 -DKW=2 -DMASK_A" "-DNT=4 -DRI=2 -DKW=1 -DMASK_A -DBIAS"; do
+    for o in "-DNT=1 -DPIECES" "-DNT=2 -DBIAS" "-DNT=3 -DWR=4 -DDEPTH=3 -DPIECES -DMASK_A" "-DNT=4 -DWR=4 -DDEPTH=3 -DMASK_A -DBIAS"; do
       for ct in 0 $act; do nvidia thin 80 128 -DACT=$act -DCT=$ct -DTB=$tb $o; done
     done
   done
+  nvidia thin_grads 80 128 -DACT=$act
   for tile in "-DMI=1 -DNI=4 -DWM=1 -DWN=4" "-DMI=3 -DNI=4 -DWM=1 -DWN=4" "-DMI=4 -DNI=4 -DWM=1 -DWN=4" "-DMI=2 -DNI=2 -DWM=4 -DWN=1" "-DMI=2 -DNI=8 -DWM=4 -DWN=1"; do
     for m in "" -DMASK_B; do nvidia thin_grad 80 128 -DACT=$act $tile $m; done
   done

@@ -156,10 +156,23 @@ static int dropout(drawing *d, int x, uint32_t salt, bool rest)
     return mark(d, n);
 }
 
-/* As src/model/vit.c emits it. */
+/* g u + v + bias. */
+static int dora(drawing *d, int u, int v, const tn_gpart *parts, int n_parts)
+{
+    tn_gnode *n = node(d, TN_OP_DORA_SCALE, -1, 1, DRAW_C);
+    const int g = n->out[0], inv = n->out[1] = tensor(d, 1, DRAW_C, "1/norm");
+    n->n_parts = n_parts;
+    memcpy(n->part, parts, sizeof *parts * (size_t)n_parts);
+    n = same_shape(d, TN_OP_DORA, u);
+    n->in[1] = g, n->in[2] = v, n->in[3] = inv, n->n_parts = n_parts;
+    memcpy(n->part, parts, sizeof *parts * (size_t)n_parts);
+    return mark(d, n);
+}
+
+/* As src/model/emit_linear.c emits it. */
 static void draws_dora(drawing *d)
 {
-    const int x = either(d), n_parts = 1 + below(d, 2), rows = d->g->t[x].rows;
+    const int x = either(d), n_parts = 1 + below(d, 2);
     tn_gpart parts[2], bare[2], frozen[2];
     int kept = x, v = -1;
     for (int i = 0; i < n_parts; i++) {
@@ -174,15 +187,7 @@ static void draws_dora(drawing *d)
         kept = dropout(d, x, salt, false);
         v = product(d, dropout(d, x, salt, true), -1, frozen, n_parts);
     }
-    const int u = product(d, kept, adapters(d, kept, bare, n_parts), bare, n_parts);
-    tn_gnode *n = node(d, TN_OP_DORA_SCALE, -1, 1, DRAW_C);
-    const int g = n->out[0], inv = n->out[1] = tensor(d, 1, DRAW_C, "1/norm");
-    n->n_parts = n_parts;
-    memcpy(n->part, parts, sizeof *parts * (size_t)n_parts);
-    n = node(d, TN_OP_DORA, u, rows, DRAW_C);
-    n->in[1] = g, n->in[2] = v, n->in[3] = inv, n->n_parts = n_parts;
-    memcpy(n->part, parts, sizeof *parts * (size_t)n_parts);
-    keep(d, mark(d, n));
+    keep(d, dora(d, product(d, kept, adapters(d, kept, bare, n_parts), bare, n_parts), v, parts, n_parts));
 }
 
 static void draws_glu(drawing *d)
@@ -239,11 +244,16 @@ static void draws_tokens(drawing *d)
     keep(d, mark(d, n));
 }
 
+static int rows_of(drawing *d, int x, int skip, int h, int w)
+{
+    tn_gnode *n = node(d, TN_OP_GRID, x, DRAW_B * h * w, DRAW_C);
+    n->a.grid = (tn_attr_map){skip, h, w};
+    return mark(d, n);
+}
+
 static int grid(drawing *d, int x)
 {
-    tn_gnode *n = node(d, TN_OP_GRID, x, DRAW_B * DRAW_P, DRAW_C);
-    n->a.grid.skip = DRAW_N - DRAW_P;
-    return mark(d, n);
+    return rows_of(d, x, chance(d, 0.7) ? DRAW_N - DRAW_P : 0, DRAW_H, DRAW_W);
 }
 
 static void draws_grid(drawing *d)
@@ -257,6 +267,56 @@ static void draws_layernorm(drawing *d)
     tn_gnode *n = same_shape(d, TN_OP_LAYERNORM, x);
     n->out[1] = stats, n->a.layernorm.eps = 1e-5f;
     n->w[0] = vector(d, DRAW_C, TN_INIT_ONE), n->w[1] = vector(d, DRAW_C, TN_INIT_ZERO);
+    keep(d, mark(d, n));
+}
+
+/* ---- levels: tokens are those of two maps, the first one an image ---- */
+
+static const tn_levels two_levels = {2, {DRAW_H, 1}, {DRAW_W, DRAW_N - DRAW_P}};
+
+static int level(drawing *d, int x, int i)
+{
+    return rows_of(d, x, tn_levels_rows(&two_levels, i), two_levels.h[i], two_levels.w[i]);
+}
+
+/* Both levels sometimes of the same tensor. */
+static void draws_levels(drawing *d)
+{
+    const int x = token(d), first = chance(d, 0.5) ? image(d) : level(d, x, 0), second = level(d, chance(d, 0.6) ? x : token(d), 1);
+    tn_gnode *n = node(d, TN_OP_LEVELS_JOIN, first, DRAW_B * DRAW_N, DRAW_C);
+    n->in[1] = second, n->a.levels_join = two_levels;
+    keep(d, mark(d, n));
+}
+
+/* Positions that several queries may share. */
+static int level_positions(drawing *d)
+{
+    if (d->level_positions && chance(d, 0.7)) return d->level_positions;
+    const int pos = tn_graph_tensor(d->g, TN_G_CONST, TN_F32, DRAW_N, DRAW_C, "level.positions");
+    float *v = d->g->t[pos].host = malloc(sizeof *v * (size_t)(DRAW_N * DRAW_C));
+    for (int i = 0; i < DRAW_N * DRAW_C; i++) v[i] = (float)tn_rng_normal(&d->r);
+    const int embed = matrix(d, 2, DRAW_C);
+    tn_gnode *n = node(d, TN_OP_LEVEL_POSITIONS, pos, DRAW_N, DRAW_C);
+    n->w[0] = embed, n->a.level_positions = two_levels;
+    return d->level_positions = mark(d, n);
+}
+
+static int with_positions(drawing *d, int x)
+{
+    const int pos = level_positions(d);
+    tn_gnode *n = same_shape(d, TN_OP_ADD_POSITIONS, x);
+    n->in[1] = pos;
+    return mark(d, n);
+}
+
+/* As deformable encoders have it, or of one tensor alone, or of values that nothing trained is above. */
+static void draws_deform(drawing *d)
+{
+    enum { HEADS = 2, POINTS = 2 };
+    const int x = token(d), query = chance(d, 0.6) ? with_positions(d, x) : x;
+    const int value = chance(d, 0.7) ? linear(d, x, DRAW_C, 1) : token(d), samples = linear(d, query, 3 * HEADS * 2 * POINTS, 1);
+    tn_gnode *n = node(d, TN_OP_DEFORM_ATTENTION, value, DRAW_B * DRAW_N, DRAW_C);
+    n->in[1] = samples, n->a.deform_attention = (tn_attr_deform){two_levels, HEADS, POINTS};
     keep(d, mark(d, n));
 }
 
@@ -313,6 +373,31 @@ static int resized(drawing *d, int x, int h, int w, int H, int W)
     return mark(d, n);
 }
 
+static int conv(drawing *d, const tn_attr_conv *a, int x, int kernel, int bias)
+{
+    tn_gnode *n = node(d, TN_OP_CONV, x, DRAW_B * a->out_h * a->out_w, d->m->slots[kernel].rows);
+    n->a.conv = *a, n->w[0] = kernel, n->w[1] = bias;
+    return mark(d, n);
+}
+
+/* With an adapter beside it, as src/model/emit_conv.c emits it. */
+static int conv_beside(drawing *d, const tn_attr_conv *a, int x, int kernel, int bias)
+{
+    const bool scaled = chance(d, 0.4);
+    tn_attr_conv down = *a;
+    down.groups = 1;
+    tn_gpart p = {kernel, bias, -1, -1, -1, DRAW_C, d->m->slots[kernel].cols, a->groups * (1 + below(d, 2)), 0.7f};
+    p.a = slot(d, 4, p.r, DRAW_C, a->kernel, TN_INIT_TRUNC, false),
+    p.b = slot(d, 4, DRAW_C, p.r / a->groups, 1, TN_INIT_TRUNC, false);
+    if (scaled) p.m = vector(d, DRAW_C, TN_INIT_ONE);
+    const int y = conv(d, a, x, kernel, scaled ? -1 : bias), t = conv(d, &down, x, p.a, -1);
+    tn_gnode *n = same_shape(d, TN_OP_ADAPT, y);
+    n->in[1] = t, n->a.adapt.groups = a->groups, n->n_parts = 1;
+    n->part[0] = (tn_gpart){-1, -1, -1, p.b, -1, p.cols, p.in, p.r, p.scale};
+    const int u = mark(d, n);
+    return scaled ? dora(d, u, -1, &p, 1) : u;
+}
+
 /* From h x w; what comes out smaller is resized back, so that any operation can follow. */
 static int convolved(drawing *d, int x, int h, int w)
 {
@@ -323,9 +408,7 @@ static int convolved(drawing *d, int x, int h, int w)
     const tn_attr_conv a = tn_conv_attributes(h, w, k[0], k[1], k[2], k[3]);
     const int kernel = slot(d, 4, DRAW_C, DRAW_C / k[3], k[0], TN_INIT_TRUNC, false);
     const int bias = chance(d, 0.5) ? vector(d, DRAW_C, TN_INIT_ZERO) : -1;
-    tn_gnode *n = node(d, TN_OP_CONV, x, DRAW_B * a.out_h * a.out_w, DRAW_C);
-    n->a.conv = a, n->w[0] = kernel, n->w[1] = bias;
-    const int y = mark(d, n);
+    const int y = (chance(d, 0.5) ? conv_beside : conv)(d, &a, x, kernel, bias);
     return a.out_h == h && a.out_w == w ? y : resized(d, y, a.out_h, a.out_w, h, w);
 }
 
@@ -337,9 +420,49 @@ static void draws_bilinear(drawing *d)
     keep(d, resized(d, x, 2 * DRAW_H, 2 * DRAW_W, DRAW_H, DRAW_W));
 }
 
+/* A map onto a larger one, or onto itself; what is added to comes from it, so that it has two readers, or from elsewhere. */
+static void draws_upsample_add(drawing *d)
+{
+    const int H = DRAW_H + below(d, 3), W = DRAW_W + below(d, 5), z = image(d);
+    const int x = resized(d, chance(d, 0.5) ? z : image(d), DRAW_H, DRAW_W, H, W);
+    tn_gnode *n = same_shape(d, TN_OP_UPSAMPLE_ADD, x);
+    n->in[1] = z;
+    n->a.upsample_add = (tn_attr_resize){DRAW_H, DRAW_W, H, W, (float)DRAW_H / (float)H, (float)DRAW_W / (float)W};
+    keep(d, resized(d, mark(d, n), H, W, DRAW_H, DRAW_W));
+}
+
 static void draws_conv(drawing *d)
 {
     keep(d, convolved(d, image(d), DRAW_H, DRAW_W));
+}
+
+/* W [n, m], b [m or n], and a row of the result. */
+static int affine_row(drawing *d, int row, int n, int m, int first, bool constant)
+{
+    tn_gnode *node = tn_graph_node(d->g, TN_OP_AFFINE_ROW);
+    const int out = tensor(d, 1, m + 1, "row");
+    node->in[0] = row, node->out[0] = out;
+    node->w[0] = matrix(d, n, m), node->w[1] = chance(d, 0.8) ? vector(d, n, TN_INIT_ZERO) : -1;
+    if (row < 0) node->w[2] = vector(d, first + n, TN_INIT_ONE), node->w[3] = vector(d, 1, TN_INIT_ZERO);
+    node->a.affine_row = (tn_attr_row){first, constant};
+    return mark(d, node);
+}
+
+/* Convolutions to one channel, whose kernels come of one row's parts or of a row each; their sum is widened again. */
+static void draws_conv_one(drawing *d)
+{
+    const bool parts = chance(d, 0.5);
+    const int row = parts ? affine_row(d, -1, 5, 2 * DRAW_C, below(d, 2), chance(d, 0.5)) : -1;
+    int sum = -1;
+    for (int i = 0; i < 2; i++) {
+        const int kernel = chance(d, 0.6) ? 3 : 1, x = image(d);
+        const int own = affine_row(d, row, DRAW_C, DRAW_C * kernel * kernel, parts ? i * DRAW_C : 0, i == 0);
+        tn_gnode *n = node(d, TN_OP_CONV_ONE, x, DRAW_B * DRAW_P, 1);
+        n->in[1] = own, n->a.conv_one = tn_conv_attributes(DRAW_H, DRAW_W, kernel, 1, kernel / 2, 1);
+        const int y = mark(d, n);
+        sum = i ? draw_residual(d, sum, y, false) : y;
+    }
+    keep(d, linear(d, sum, DRAW_C, 1));
 }
 
 static void draws_norm2d(drawing *d)
@@ -352,6 +475,15 @@ static void draws_norm2d(drawing *d)
     n->a.norm2d = (tn_attr_norm2d){unit, groups, batch ? TN_STATS_TRACKED : TN_STATS_OWN};
     n->w[0] = vector(d, DRAW_C, TN_INIT_ONE), n->w[1] = vector(d, DRAW_C, TN_INIT_ZERO);
     if (batch) n->w[2] = slot(d, 1, DRAW_C, 0, 0, TN_INIT_ZERO, true), n->w[3] = slot(d, 1, DRAW_C, 0, 0, TN_INIT_ONE, true);
+    keep(d, mark(d, n));
+}
+
+static void draws_grn(drawing *d)
+{
+    const int norms = tensor(d, 2 * DRAW_B, DRAW_C, "norms");
+    tn_gnode *n = same_shape(d, TN_OP_GRN, image(d));
+    n->out[1] = norms, n->a.grn.rows = DRAW_P;
+    n->w[0] = vector(d, DRAW_C, TN_INIT_ONE), n->w[1] = vector(d, DRAW_C, TN_INIT_ZERO);
     keep(d, mark(d, n));
 }
 
@@ -414,9 +546,10 @@ void draw_begin(drawing *d, tn_graph *g, tn_model *m, uint64_t seed, int recompu
 
 static void draw_pixels(drawing *d)
 {
-    d->g->pixels = tn_graph_tensor(d->g, TN_G_INPUT, TN_F32, DRAW_B * 3 * DRAW_H, DRAW_W, "pixels");
-    tn_gnode *n = node(d, TN_OP_PATCHIFY, d->g->pixels, DRAW_B * DRAW_P, 3);
-    n->a.patchify = (tn_attr_patchify){DRAW_H, DRAW_W, 1, false};
+    const int frames = 1 + below(d, 3);
+    d->g->pixels = tn_graph_tensor(d->g, TN_G_INPUT, TN_F32, DRAW_B * frames * 3 * DRAW_H, DRAW_W, "pixels");
+    tn_gnode *n = node(d, TN_OP_PATCHIFY, d->g->pixels, DRAW_B * DRAW_P, frames * 3);
+    n->a.patchify = (tn_attr_patchify){DRAW_H, DRAW_W, 1, false, frames};
     const int columns = n->out[0];
     keep(d, draw_linear(d, columns, DRAW_C));
 }
@@ -424,18 +557,19 @@ static void draw_pixels(drawing *d)
 void draw_end(drawing *d, int image)
 {
     tn_graph *g = d->g;
-    g->heat = draw_linear(d, image, 1);
+    const int heats = 1 + below(d, 3);
+    g->heat = draw_linear(d, image, heats);
     const int rows = g->t[g->heat].rows;
     const bool labels = chance(d, 0.5);
-    g->target = tn_graph_tensor(g, labels ? TN_G_ACT : TN_G_INPUT, TN_F32, rows, 1, "target");
-    g->mask = tn_graph_tensor(g, labels ? TN_G_ACT : TN_G_INPUT, TN_F32, DRAW_B, 1, "mask");
+    g->target = tn_graph_tensor(g, labels ? TN_G_ACT : TN_G_INPUT, TN_F32, rows, heats, "target");
+    g->mask = tn_graph_tensor(g, labels ? TN_G_ACT : TN_G_INPUT, TN_F32, DRAW_B, heats, "mask");
     if (labels) {
-        g->labels = tn_graph_tensor(g, TN_G_INPUT, TN_F32, DRAW_B, 3, "labels");
+        g->labels = tn_graph_tensor(g, TN_G_INPUT, TN_F32, DRAW_B * heats, 3, "labels");
         tn_gnode *n = tn_graph_node(g, TN_OP_TARGET);
         n->in[0] = g->labels, n->out[0] = g->target, n->out[1] = g->mask;
         n->a.target = (tn_attr_target){DRAW_H, DRAW_W, 1, chance(d, 0.5)};
     }
-    const int d_heat = tensor(d, rows, 1, "d.heat");
+    const int d_heat = tensor(d, rows, heats, "d.heat");
     g->loss = tn_graph_tensor(g, TN_G_OUTPUT, TN_F32, TN_PARTIALS, 1, "loss");
     tn_gnode *n = tn_graph_node(g, TN_OP_LOSS);
     n->in[0] = g->heat, n->in[1] = g->target, n->in[2] = g->mask;
@@ -445,8 +579,9 @@ void draw_end(drawing *d, int image)
 void draw_graph(tn_graph *g, tn_model *m, uint64_t seed, int recompute)
 {
     static void (*const draws[])(drawing *) = {
-        draws_linear, draws_dora,    draws_glu,      draws_attention, draws_tokens, draws_grid,    draws_layernorm, draws_residual,
-        draws_act,    draws_dropout, draws_bilinear, draws_conv,      draws_norm2d, draws_squeeze, draws_dropout2d, draws_mlp,
+        draws_linear,    draws_dora, draws_glu,          draws_attention, draws_tokens, draws_grid,   draws_layernorm,
+        draws_residual,  draws_act,  draws_dropout,      draws_bilinear,  draws_conv,   draws_norm2d, draws_squeeze,
+        draws_dropout2d, draws_mlp,  draws_upsample_add, draws_grn,       draws_levels, draws_deform, draws_conv_one,
     };
     drawing d;
     draw_begin(&d, g, m, seed, recompute);

@@ -12,6 +12,7 @@ typedef struct drawing {
     tn_rng r;
     tn_trained trained;
     int tokens[DRAW_POOL], n_tokens, images[DRAW_POOL], n_images, positions;
+    int level_positions; /* 0: not drawn yet */
     uint32_t salt;
 } drawing;
 

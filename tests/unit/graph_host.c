@@ -33,7 +33,7 @@ static double *slot_values(const tn_slot *s, size_t n, tn_rng *r)
 void host_new(host_pass *h, const tn_graph *g, const tn_model *m, uint64_t seed)
 {
     tn_rng r = tn_rng_named(seed, "values");
-    *h = (host_pass){.g = g, .step_seed = 77, .inv_mask = 0.05};
+    *h = (host_pass){.g = g, .m = m, .step_seed = 77, .inv_mask = 0.05};
     h->t = calloc((size_t)g->n_t + 1, sizeof *h->t);
     h->slot = calloc((size_t)m->n_slots + 1, sizeof *h->slot);
     for (int i = 0; i < g->n_t; i++) {
@@ -60,9 +60,9 @@ typedef struct {
     const tn_gnode *n;
     const double *in[TN_NODE_IN], *w[TN_NODE_SLOTS];
     double *out[TN_NODE_OUT];
-    int rows, cols; /* of the first input */
-    int B, out_cols;
-    size_t count; /* elements of the first output */
+    int rows, cols;             /* of the first input */
+    int B, out_cols, slot_rows; /* slot_rows: of the first slot */
+    size_t count;               /* elements of the first output */
 } host_call;
 
 static double mask(const host_call *k, float p, uint32_t salt, size_t i)
@@ -74,7 +74,7 @@ static double mask(const host_call *k, float p, uint32_t salt, size_t i)
 static void host_patchify(const host_call *k)
 {
     const tn_attr_patchify *a = &k->n->a.patchify;
-    tn_ref_patchify(k->in[0], k->B, a->height, a->width, a->patch, k->out[0]);
+    tn_ref_patchify(&(tn_ref_patches){k->B, a->frames, a->height, a->width, a->patch}, k->in[0], k->out[0]);
 }
 
 /* Columns from `at` on of the output: A B^T of dense rows. */
@@ -168,6 +168,40 @@ static void host_attention(const host_call *k)
     tn_ref_attention(k->in[0], k->B, k->rows / k->B, heads, k->cols / 3 / heads, k->out[0], NULL);
 }
 
+static void host_levels_join(const host_call *k)
+{
+    const tn_levels *l = &k->n->a.levels_join;
+    const int N = tn_levels_rows(l, l->n), D = k->out_cols;
+    for (int i = 0; i < l->n; i++)
+        for (int b = 0, rows = l->h[i] * l->w[i]; b < k->B; b++)
+            memcpy(k->out[0] + (b * N + tn_levels_rows(l, i)) * D, k->in[i] + b * rows * D, sizeof(double) * (size_t)(rows * D));
+}
+
+static void host_level_positions(const host_call *k)
+{
+    const tn_levels *l = &k->n->a.level_positions;
+    for (size_t i = 0; i < k->count; i++) {
+        const int cell = (int)i / k->cols;
+        int level = 0;
+        while (cell >= tn_levels_rows(l, level + 1)) level++;
+        k->out[0][i] = k->in[0][i] + k->w[0][level * k->cols + (int)i % k->cols];
+    }
+}
+
+static void host_add_positions(const host_call *k)
+{
+    const size_t all = host_count(k->h->g, k->n->in[1]);
+    for (size_t i = 0; i < k->count; i++) k->out[0][i] = k->in[0][i] + k->in[1][i % all];
+}
+
+static void host_deform_attention(const host_call *k)
+{
+    const tn_attr_deform *a = &k->n->a.deform_attention;
+    const tn_levels *l = &a->levels;
+    tn_ref_deform(&(tn_ref_deformable){k->in[0], k->in[1], k->B, a->heads, k->cols / a->heads, l->n, a->points, l->h, l->w},
+                  k->out[0]);
+}
+
 static void host_residual(const host_call *k)
 {
     for (size_t i = 0; i < k->count; i++) k->out[0][i] = k->in[0][i] + (k->w[0] ? k->w[0][i % (size_t)k->cols] : 1) * k->in[1][i];
@@ -189,16 +223,22 @@ static void host_glu(const host_call *k)
 
 static void host_grid(const host_call *k)
 {
-    const int skip = k->n->a.grid.skip, N = k->rows / k->B, D = k->cols;
-    for (int b = 0; b < k->B; b++)
-        memcpy(k->out[0] + (size_t)b * (size_t)(N - skip) * (size_t)D,
-               k->in[0] + ((size_t)b * (size_t)N + (size_t)skip) * (size_t)D, sizeof(double) * (size_t)(N - skip) * (size_t)D);
+    const tn_attr_map *a = &k->n->a.grid;
+    const int N = k->rows / k->B, D = k->cols, n = a->h * a->w * D;
+    for (int b = 0; b < k->B; b++) memcpy(k->out[0] + b * n, k->in[0] + (b * N + a->skip) * D, sizeof(double) * (size_t)n);
 }
 
 static void host_bilinear(const host_call *k)
 {
     const tn_attr_resize *a = &k->n->a.bilinear;
     tn_ref_bilinear(&(tn_ref_resize){k->B, a->in_h, a->in_w, a->out_h, a->out_w, k->cols, a->sy, a->sx}, k->in[0], k->out[0]);
+}
+
+static void host_upsample_add(const host_call *k)
+{
+    const tn_attr_resize *a = &k->n->a.upsample_add;
+    tn_ref_upsample_add(&(tn_ref_resize){k->B, a->in_h, a->in_w, a->out_h, a->out_w, k->cols, a->sy, a->sx}, k->in[0], k->in[1],
+                        k->out[0]);
 }
 
 static void host_conv(const host_call *k)
@@ -209,10 +249,45 @@ static void host_conv(const host_call *k)
     tn_ref_convolve(&v, k->out[0]);
 }
 
+/* Output o of a group reads that group's columns of t. */
+static void host_adapt(const host_call *k)
+{
+    const tn_gpart *p = &k->n->part[0];
+    const int groups = k->n->a.adapt.groups, each = p->r / groups, outs = p->cols / groups;
+    for (int i = 0; i < k->rows * p->cols; i++) {
+        const int row = i / p->cols, o = i % p->cols;
+        double s = 0;
+        for (int q = 0; q < each; q++) s += k->in[1][row * p->r + o / outs * each + q] * k->h->slot[p->b][o * each + q];
+        k->out[0][i] = k->in[0][i] + (double)p->scale * s;
+    }
+}
+
+static void host_affine_row(const host_call *k)
+{
+    const tn_attr_row *a = &k->n->a.affine_row;
+    const double *v = k->n->in[0] >= 0 ? k->in[0] : k->w[2], *last = k->n->in[0] >= 0 ? &k->in[0][k->cols - 1] : k->w[3];
+    const int m = k->out_cols - 1, n = k->slot_rows;
+    tn_ref_row(&(tn_ref_row_map){v + a->first, k->w[0], k->w[1], a->constant ? *last : 0, n, m}, k->out[0]);
+}
+
+static void host_conv_one(const host_call *k)
+{
+    const tn_attr_conv *a = &k->n->a.conv_one;
+    const double *constant = k->in[1] + k->cols * a->kernel * a->kernel;
+    const tn_ref_conv v = {k->in[0], k->in[1], constant, k->B,      a->in_h,   a->in_w, a->out_h,
+                           a->out_w, k->cols,  1,        a->kernel, a->stride, a->pad,  a->groups};
+    tn_ref_convolve(&v, k->out[0]);
+}
+
 static void host_norm2d(const host_call *k)
 {
     const tn_attr_norm2d *a = &k->n->a.norm2d;
     tn_ref_norm2d(&(tn_ref_norm){k->in[0], k->w[0], k->w[1], (double)1e-5f, k->rows, k->cols, a->unit_rows, a->groups}, k->out[0]);
+}
+
+static void host_grn(const host_call *k)
+{
+    tn_ref_grn(&(tn_ref_norm){k->in[0], k->w[0], k->w[1], (double)1e-6f, k->rows, k->cols, k->n->a.grn.rows, 0}, k->out[0]);
 }
 
 static void host_sample_mean(const host_call *k)
@@ -244,12 +319,17 @@ static void host_dropout(const host_call *k)
     }
 }
 
+/* Beside a convolution of several groups A has as many columns as all groups together, and B A is PEFT's: B [cols, r / groups]
+ * taken as rows of r, the product's values as the kernel's. */
 static double dora_norm(const host_call *k, const tn_gpart *p, int row)
 {
+    const int wide = k->h->m->slots[p->a].cols;
     double s = 0;
     for (int c = 0; c < p->in; c++) {
-        double v = k->h->slot[p->w][row * p->in + c];
-        for (int r = 0; r < p->r; r++) v += (double)p->scale * k->h->slot[p->b][row * p->r + r] * k->h->slot[p->a][r * p->in + c];
+        const int at = row * p->in + c;
+        double v = k->h->slot[p->w][at];
+        for (int r = 0; r < p->r; r++)
+            v += (double)p->scale * k->h->slot[p->b][at / wide * p->r + r] * k->h->slot[p->a][r * wide + at % wide];
         s += v * v;
     }
     return sqrt(s);
@@ -280,14 +360,14 @@ static void host_dora(const host_call *k)
 static void host_target(const host_call *k)
 {
     const tn_attr_target *a = &k->n->a.target;
-    const tn_ref_target t = {k->B, a->height, a->width, a->sigma, a->negative};
+    const tn_ref_target t = {k->B, a->height, a->width, a->sigma, a->negative, k->h->g->t[k->n->out[1]].cols};
     tn_ref_heatmap_target(&t, k->in[0], k->out[0], k->out[1]);
 }
 
 static void host_loss(const host_call *k)
 {
-    k->out[1][0] =
-        tn_ref_heatmap_loss(&(tn_ref_loss){k->B, k->rows / k->B, false, 2, 4, k->h->inv_mask}, k->in[0], k->in[1], k->in[2], NULL);
+    const tn_ref_loss l = {.batch = k->B, .sample = k->rows / k->B, .inv_mask = k->h->inv_mask, .heats = k->cols};
+    k->out[1][0] = tn_ref_heatmap_loss(&l, k->in[0], k->in[1], k->in[2], NULL);
 }
 
 double host_run(host_pass *h)
@@ -301,6 +381,7 @@ double host_run(host_pass *h)
         for (int j = 0; j < TN_NODE_IN; j++) k.in[j] = n->in[j] >= 0 ? h->t[n->in[j]] : NULL;
         for (int j = 0; j < TN_NODE_OUT; j++) k.out[j] = n->out[j] >= 0 ? h->t[n->out[j]] : NULL;
         for (int j = 0; j < TN_NODE_SLOTS; j++) k.w[j] = n->w[j] >= 0 ? h->slot[n->w[j]] : NULL;
+        if (n->w[0] >= 0) k.slot_rows = h->m->slots[n->w[0]].rows;
         if (n->in[0] >= 0) k.rows = g->t[n->in[0]].rows, k.cols = g->t[n->in[0]].cols;
         table[n->op](&k);
     }

@@ -5,6 +5,7 @@
 
 typedef struct host_pass {
     const tn_graph *g;
+    const tn_model *m;
     double **t;    /* value of each tensor; inputs and constants are set by the caller */
     double **slot; /* value of each slot */
     uint32_t step_seed;

@@ -1,10 +1,12 @@
 /* What adapters take from their base at the start (PiSSA, LoftQ, DoRA), on the first CPU device. */
 #include "load.h"
+#include "match.h"
 #include "svd.h"
 #include "../testdev.h"
 #include "../testlib.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -27,14 +29,14 @@ typedef struct {
 static built build_skipping(const tn_lora *lora, bool quantised, char *skipped)
 {
     built b;
-    tn_vit v;
+    tn_backbone v;
     tn_error e = {0};
     json_t *c = json_pack("{s:s, s:i, s:i, s:i, s:i, s:i}", "model_type", "dinov3_vit", "hidden_size", 64, "intermediate_size", 128,
                           "num_hidden_layers", 1, "num_attention_heads", 2, "patch_size", 16);
     const tn_quant_spec q = {.enabled = quantised, .type = TN_Q_NF4, .skip = {.v = &skipped, .n = skipped != NULL}};
-    ck_assert_int_eq(tn_vit_configure(&v, c, "test", &e), 0);
+    ck_assert_int_eq(tn_backbone_configure(&v, c, "test", &e), 0);
     json_decref(c);
-    ck_assert_msg(!tn_model_new(&b.m, &(tn_model_spec){&v, NULL, lora, 32, 32, 0, 0, false}, NULL, &e), "%s", e.message);
+    ck_assert_msg(!tn_model_new(&b.m, &(tn_model_spec){&v, NULL, lora, 32, 32, 0, 0, false, 1, 1}, NULL, &e), "%s", e.message);
     ck_assert_msg(!tn_store_new(&b.st, device(), b.m, &q, TN_F32, false, false, &e), "%s", e.message);
     ck_assert_int_eq(tn_store_init(b.st, TN_GROUP_BACKBONE, 5, &e), 0);
     ck_assert_int_eq(tn_store_init(b.st, TN_GROUP_LORA, 5, &e), 0);
@@ -212,11 +214,100 @@ START_TEST(low_rank_factors_are_the_best_ones)
 }
 END_TEST
 
+/* Cut to a rank, a product that is never made is what the decomposition of the product itself leaves of it. */
+static const struct {
+    int rows, cols, k, r;
+} cuts[] = {{37, 53, 6, 4}, {37, 53, 6, 6}, {37, 53, 6, 9}, {9, 5, 12, 3}, {5, 9, 12, 5}, {7, 7, 7, 1}};
+
+START_TEST(products_are_cut_as_their_decomposition)
+{
+    enum { MOST = 53 * 37 };
+    static float b[MOST], a[MOST], w[MOST], B[MOST], A[MOST], best[MOST], got[MOST];
+    const int m = cuts[_i].rows, n = cuts[_i].cols, k = cuts[_i].k, r = cuts[_i].r;
+    tn_error e = {0};
+    tn_rng g = tn_rng_named((uint64_t)_i, "cut");
+    for (int i = 0; i < m * k; i++) b[i] = (float)tn_rng_normal(&g);
+    for (int i = 0; i < k * n; i++) a[i] = (float)tn_rng_normal(&g);
+    memset(w, 0, sizeof w), memset(best, 0, sizeof best), memset(got, 0, sizeof got);
+    tn_matmul_add(w, 1, b, a, m, k, n);
+    const int least = TN_MIN(r, TN_MIN(m, n));
+    ck_assert_int_eq(tn_low_rank(&(tn_low_rank_of){w, m, n, least, 0, 0}, B, A, &e), 0);
+    tn_matmul_add(best, 1, B, A, m, least, n);
+    memset(B, 0x7f, sizeof B), memset(A, 0x7f, sizeof A);
+    ck_assert_int_eq(tn_cut_product(&(tn_product_of){b, a, m, n, k}, r, B, A, &e), 0);
+    tn_matmul_add(got, 1, B, A, m, r, n);
+    for (int i = 0; i < m * n; i++) ck_assert_double_eq_tol(got[i], best[i], 5e-5);
+}
+END_TEST
+
+static bool inside(const tn_optim_range *r, const tn_stored *s)
+{
+    return s->off >= r->off && s->off + (size_t)s->t.rows * (size_t)s->t.cols <= r->off + r->n;
+}
+
+/* LoRA+: of what trains with the adapters, lora_B and vectors have a rate of their own. */
+START_TEST(two_rates_divide_the_adapters)
+{
+    tn_lora l = lora_of(TN_LORA_KAIMING, 0);
+    char whole[] = "layer.0.mlp.down_proj";
+    l.dora = true;
+    l.modules_to_save = (tn_strs){.v = (char *[]){whole}, .n = 1};
+    snprintf(l.bias, sizeof l.bias, "all");
+    built b = build(&l, false);
+    tn_optim_range r[TN_STORE_RANGES], one[TN_STORE_RANGES];
+    int seen[2] = {0};
+    ck_assert_int_eq(tn_store_ranges(b.st, 0, 16, r), 0); /* there is no head */
+    ck_assert_int_eq(tn_store_ranges(b.st, 1, 1, one), 1);
+    ck_assert_int_eq(tn_store_ranges(b.st, 1, 16, r), 2);
+    ck_assert(r[0].rate == 1 && r[1].rate == 16 && one[0].rate == 1);
+    ck_assert(r[0].off == one[0].off && r[1].off == r[0].off + r[0].n && r[0].n + r[1].n == one[0].n);
+    for (int i = 0; i < b.m->n_slots; i++) {
+        const tn_slot *s = &b.m->slots[i];
+        if (!s->trainable) continue;
+        const bool fast = tn_ends(s->name, ".lora_B.weight") || s->ndim == 1;
+        ck_assert_msg(inside(&r[fast], &b.st->s[i]), "%s is not in its range", s->name);
+        seen[fast]++;
+    }
+    ck_assert(seen[0] == 6 && seen[1] > 15); /* five lora_A and a matrix; five lora_B, as many magnitudes, biases */
+    done(b);
+}
+END_TEST
+
+/* What PEFT 0.21's check_target_module_exists finds for layers_to_transform. */
+static const char *const module_paths[] = {
+    "model.layer.2.attention.q_proj",          "layer.2.attention.q_proj", "encoder.layer.11.mlp.fc1", "layers.0.mlp.fc1",
+    "model.encoder.stages.1.layers.3.pwconv1", "blocks.4.attn.qkv",        "a.b.experts.7.w",          "model.head"};
+static const struct {
+    tn_strs patterns;
+    int layer[TN_COUNT(module_paths)];
+} layer_rules[] = {
+    {{0}, {2, -1, 11, -1, 1, -1, 7, -1}},
+    {{.v = (char *[]){"layer"}, .n = 1}, {2, 2, 11, -1, -1, -1, -1, -1}},
+    {{.v = (char *[]){"layers"}, .n = 1}, {-1, -1, -1, 0, 3, -1, -1, -1}},
+    {{.v = (char *[]){"blocks", "layer"}, .n = 2}, {2, 2, 11, -1, -1, 4, -1, -1}},
+    {{.v = (char *[]){"lay.*"}, .n = 1}, {2, 2, 11, 0, 3, -1, -1, -1}},
+    {{.v = (char *[]){"stages"}, .n = 1}, {-1, -1, -1, -1, 1, -1, -1, -1}},
+    {{.v = (char *[]){"layer|blocks"}, .n = 1}, {-1, -1, -1, -1, -1, 4, -1, -1}},
+};
+
+START_TEST(layers_are_counted_as_peft_counts_them)
+{
+    tn_error e = {0};
+    for (size_t i = 0; i < TN_COUNT(module_paths); i++) {
+        int layer;
+        ck_assert_int_eq(tn_match_layer(&layer, &layer_rules[_i].patterns, module_paths[i], "layers_pattern", &e), 0);
+        ck_assert_msg(layer == layer_rules[_i].layer[i], "%s is in layer %d", module_paths[i], layer);
+    }
+}
+END_TEST
+
 int main(void)
 {
     return run_tests("adapt", 120,
                      TESTS(ONCE(dense_matrices_of_one_operation_lie_behind_each_other), TIMES(pissa_keeps_the_sum, 3),
                            ONCE(loftq_undoes_part_of_the_quantisation), ONCE(loftq_leaves_a_skipped_layer_to_the_usual_start),
                            ONCE(dora_begins_with_the_norms_of_its_rows), ONCE(gaussian_has_the_spread_peft_gives_it),
+                           ONCE(two_rates_divide_the_adapters), TIMES(products_are_cut_as_their_decomposition, TN_COUNT(cuts)),
+                           TIMES(layers_are_counted_as_peft_counts_them, TN_COUNT(layer_rules)),
                            TIMES(low_rank_factors_are_the_best_ones, 3)));
 }

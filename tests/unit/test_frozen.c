@@ -175,7 +175,7 @@ START_TEST(kept_where_frames_stay_the_same)
     model m = open_model(cases[_i].keys, true, 0);
     const size_t before = m.m.total;
     tn_features_fit(&p, m.e, FRAMES, &m.m);
-    ck_assert_uint_eq(p.bytes, (size_t)FRAMES * 4 * 8 * (size_t)m.e->model->vit.hidden * sizeof(float));
+    ck_assert_uint_eq(p.bytes, (size_t)FRAMES * 4 * 8 * (size_t)m.e->model->backbone.vit.hidden * sizeof(float));
     if (cases[_i].why) ck_assert_msg(strstr(p.why_not, cases[_i].why) != NULL, "%s", p.why_not);
     ck_assert_int_eq(p.device, !cases[_i].why);
     ck_assert_uint_eq(m.m.total, before + (p.device ? p.bytes : 0));

@@ -172,7 +172,9 @@ enum { BATCH = 3, HW = W / 4, HH = H / 4, AREA = HW * HH };
 
 static const struct {
     const char *loss, *invisible;
-} kinds[] = {{"mse", "ignore"}, {"mse", "negative"}, {"focal", "ignore"}, {"focal", "negative"}};
+} kinds[] = {{"mse", "ignore"}, {"mse", "negative"}, {"focal", "ignore"}, {"focal", "negative"},
+             {"bce", "ignore"}, {"bce", "negative"}, {"wbce", "ignore"},  {"wbce", "negative"}};
+enum { POS_WEIGHT = 3 }; /* of bce and wbce */
 
 typedef struct {
     tn_config *c;
@@ -201,6 +203,7 @@ static void set_up(bench *t, int kind)
     t->c = tiny("never", 4);
     must(tn_config_set_str(t->c, "training.loss.name", kinds[kind].loss, &e), &e);
     must(tn_config_set_str(t->c, "training.loss.invisible", kinds[kind].invisible, &e), &e);
+    must(tn_config_set_real(t->c, "training.loss.pos_weight", POS_WEIGHT, &e), &e);
     must(tn_config_set_real(t->c, "model.heatmap.head_std", 0.3, &e), &e);
     must(tn_engine_open(&t->e, tn_config_settings(t->c), &o, true, false, &e), &e);
     for (size_t i = 0; i < sizeof t->frames; i++) t->frames[i] = (uint8_t)tn_rng_below(&r, 256);
@@ -214,16 +217,25 @@ static void tear_down(bench *t)
     tn_config_free(t->c);
 }
 
+/* A pixel's loss as papers write it, of a heatmap's value x and its target y. */
+static double plain_pixel(const char *loss, double x, double y)
+{
+    const double q = 1 / (1 + exp(-x)), r = 1 - q;
+    if (!strcmp(loss, "focal")) return -y * r * r * log(q) - pow(1 - y, 5) * q * q * log(r);
+    if (!strcmp(loss, "bce")) return -POS_WEIGHT * y * log(q) - (1 - y) * log(r);
+    if (!strcmp(loss, "wbce")) return -POS_WEIGHT * r * r * y * log(q) - q * q * (1 - y) * log(r);
+    return (x - y) * (x - y);
+}
+
 static double plain_loss(const bench *t, int kind, const float *heat)
 {
     double sum = 0;
-    const bool focal = kind >= 2, negative = kind % 2;
+    const bool negative = kind % 2;
     for (int i = 0; i < BATCH * AREA; i++) {
         const float *l = t->labels + 3 * (i / AREA);
         const double dx = i % HW - l[0], dy = i % AREA / HW - l[1], s2 = t->e->s->model.sigma * t->e->s->model.sigma;
-        const double y = l[2] > 0 ? exp(-(dx * dx + dy * dy) / (2 * s2)) : 0, q = 1 / (1 + exp(-heat[i]));
-        const double p2 = focal ? -y * pow(1 - q, 2) * log(q) - pow(1 - y, 5) * q * q * log(1 - q) : pow(heat[i] - y, 2);
-        if (l[2] > 0 || negative) sum += p2;
+        const double y = l[2] > 0 ? exp(-(dx * dx + dy * dy) / (2 * s2)) : 0;
+        if (l[2] > 0 || negative) sum += plain_pixel(kinds[kind].loss, heat[i], y);
     }
     return sum / ((negative ? 3 : 2) * AREA);
 }
@@ -234,7 +246,7 @@ static double mean_loss(bench *t)
     tn_error e = {0};
     double sum;
     must(tn_forward(t->e, &t->b, heat, &sum, &e), &e);
-    return sum / (tn_engine_counted(t->e, &t->b) * AREA);
+    return sum / (tn_engine_counted(t->e, t->b.labels, t->b.n) * AREA);
 }
 
 static float *values_of(bench *t, int slot, bool gradient)

@@ -199,9 +199,26 @@ enum { AREA = (W / 4) * (H / 4) };
 static const struct {
     const char *precision;
     bool quantised, dora;
-    double tolerance; /* of the largest value of the heatmap */
-} kinds[] = {{"fp32", true, false, 1e-5}, {"fp32", false, false, 1e-5}, {"fp32", true, true, 1e-5},
-             {"bf16", true, false, 3e-2}, {"bf16", false, false, 3e-2}, {"bf16", true, true, 3e-2}};
+    double tolerance;  /* of the largest value of the heatmap */
+    bool convolutions; /* a ConvNeXt, whose convolutions have adapters too */
+} kinds[] = {{"fp32", true, false, 1e-5, false}, {"fp32", false, false, 1e-5, false}, {"fp32", true, true, 1e-5, false},
+             {"bf16", true, false, 3e-2, false}, {"bf16", false, false, 3e-2, false}, {"bf16", true, true, 3e-2, false},
+             {"fp32", false, false, 1e-5, true}, {"fp32", false, true, 1e-5, true}};
+enum { DEPTHWISE = 5 }; /* of the ConvNeXt; their adapters cannot be merged */
+
+static void take_convnext(tn_config *c)
+{
+    static const char *const targets[] = {"patch_embeddings", "downsampling_layer.1", "dwconv", "pwconv1"};
+    tn_error e;
+    must(tn_config_set_str(c, "model.pretrained_model_name", SOURCE_DIR "/tests/golden/cases/convnext", &e), &e);
+    must(tn_config_set(c, "model.decoder.channels=[64, 16]", &e), &e);
+    must(tn_config_set_list(c, "model.lora.target_modules", targets, TN_COUNT(targets), &e), &e);
+    must(tn_config_set(
+             c,
+             "model.lora.rank_pattern={stages.0..*dwconv: 16, stages.1..*dwconv: 32, stages.2..*dwconv: 48, stages.3..*dwconv: 64}",
+             &e),
+         &e);
+}
 
 typedef struct {
     tn_config *c;
@@ -219,6 +236,7 @@ static void open_engine(opened *o, int kind, size_t limit)
     must(tn_config_set_bool(o->c, "model.quantization.enabled", kinds[kind].quantised, &e), &e);
     must(tn_config_set_bool(o->c, "model.lora.use_dora", kinds[kind].dora, &e), &e);
     must(tn_config_set_real(o->c, "model.heatmap.head_std", 0.3, &e), &e);
+    if (kinds[kind].convolutions) take_convnext(o->c);
     must(tn_engine_open(&o->e, tn_config_settings(o->c), &run, false, false, &e), &e);
 }
 
@@ -296,7 +314,9 @@ START_TEST(merged_adapters_are_as_adapters_beside)
     look_at_noise(&o);
     ck_assert_double_le(apart(&o, beside), kinds[_i].tolerance);
     ck_assert(memcmp(o.heat, beside, sizeof beside) != 0); /* another way of computing it */
-    ck_assert_int_eq(operations(&o, TN_OP_LINEAR_T) + operations(&o, TN_OP_DORA), 0);
+    const int stay = kinds[_i].convolutions ? DEPTHWISE : 0;
+    ck_assert_int_eq(operations(&o, TN_OP_LINEAR_T) + operations(&o, TN_OP_DORA), kinds[_i].dora ? stay : 0);
+    ck_assert_int_eq(operations(&o, TN_OP_ADAPT), stay);
     give_adapters(o.e, "two");
     ck_assert(!o.e->session->store->merged);
     look_at_noise(&o);

@@ -56,7 +56,7 @@ static model open_model(const char *const *keys, int n)
     tn_pass p = tn_engine_train_pass(m.e, 2, tn_engine_groups(m.e));
     p.frames = false; /* pixels and target are noise here */
     must(tn_session_get(&m.x, m.e->session, &p, &e), &e);
-    m.e->session->loss = (tn_loss_spec){false, 2, 4};
+    m.e->session->loss = tn_loss_named("mse", 0, 0, 0);
     upload(&m, m.x->g.pixels, "pixels", 1, false);
     upload(&m, m.x->g.target, "target", 1, false);
     upload(&m, m.x->g.mask, "mask", 1, true);

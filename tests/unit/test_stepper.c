@@ -167,7 +167,7 @@ END_TEST
 static int layers_kept(const model *m)
 {
     int n = 0;
-    for (int i = 0; i < m->e->model->vit.layers; i++) n += !m->e->recomputes || m->e->layers_kept >> i & 1;
+    for (int i = 0; i < m->e->model->backbone.layers; i++) n += !m->e->recomputes || m->e->layers_kept >> i & 1;
     return n;
 }
 
@@ -175,7 +175,7 @@ static int layers_kept(const model *m)
 START_TEST(memory_decides_what_is_kept)
 {
     model m = open_model();
-    const int layers = m.e->model->vit.layers, batch = m.e->s->training.batch_size;
+    const int layers = m.e->model->backbone.layers, batch = m.e->s->training.batch_size;
     tn_memory now = TN_MEMORY_INIT, last = TN_MEMORY_INIT;
     tn_error e = {0};
     char least[64];

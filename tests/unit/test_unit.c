@@ -9,6 +9,8 @@ int main(void)
     unit_quant(s);
     unit_config(s);
     unit_data(s);
+    unit_backbones(s);
+    unit_decoders(s);
     unit_plan(s);
     return run_suite(s);
 }

@@ -6,6 +6,8 @@
 void unit_base(Suite *s);
 void unit_config(Suite *s);
 void unit_data(Suite *s);
+void unit_backbones(Suite *s);
+void unit_decoders(Suite *s);
 void unit_plan(Suite *s);
 void unit_quant(Suite *s);
 void unit_weights(Suite *s);

@@ -15,7 +15,8 @@ static int load(tn_config **c, const char *const *keys, int n, tn_error *e)
 
 START_TEST(every_shipped_configuration_loads_and_dumps_to_itself)
 {
-    static const char *const models[] = {"vit_heatmap", "vit_lora_heatmap", "vit_qlora_heatmap", "vit_demo", "vit_qlora_random"};
+    static const char *const models[] = {"vit_heatmap",      "vit_lora_heatmap",     "vit_qlora_heatmap",     "vit_demo",
+                                         "vit_qlora_random", "convnext_fpn_heatmap", "convnext_hrnet_heatmap"};
     static const char *const trainings[] = {"default", "qlora", "demo", "overfit"};
     for (size_t i = 0; i < TN_COUNT(models) * TN_COUNT(trainings); i++) {
         tn_config *c, *d;
@@ -66,10 +67,13 @@ static const struct {
     {"data.preprocess.normalize=1", "true or false"},
     {"model.decoder.norm=ln", "gn|bn"},
     {"model.heatmap.size=[1]", "[width, height]"},
-    {"model.model_name=convnext_fpn_heatmap", "not built yet"},
-    {"model.model_name=something", "not known"},
+    {"model.model_name=something", "vit_heatmap|convnext_fpn_heatmap"},
     {"model.quantization.quant_type=q5", "nf4|fp4"},
     {"model.quantization.block_size=48", "power of two"},
+    {"model.fpn.in_channels=[96,0]", "from 1 to 65536"},
+    {"model.fpn.fuse=max", "sum|concat"},
+    {"model.hrnet.widths=64", "a list"},
+    {"model.hrnet.widths=null", "model.hrnet.widths must be given"},
     {"nonsense", "KEY=VALUE"},
     {"training={", "not valid YAML"},
 };

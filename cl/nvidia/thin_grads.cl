@@ -1,0 +1,152 @@
+/* Several products over a long K at once: for each job C += alpha * thin^T wide, thin [K, M] with M <= 48, wide [K, N]. A group sums
+ * `rows` rows of one tile of 128 columns of one job; the last of a tile's groups to end adds their parts, in their order, so that
+ * the result does not depend on who that is. Groups: tiles * splits.
+ *
+ *   ACT: storage of thin and wide. Rows of both begin at 16-byte multiples. A job with a threshold reads wide with its dropout. */
+#define VW 1
+#include "ptx.h"
+#include "common.h"
+#include "drop.h"
+#include "step.h"
+#define ITEMS  128
+#define STEP   32
+#define DEPTH  4
+#define JOBS   12
+#define WIDE   128
+#define MOST   48
+#define A_MOST (STEP * MOST * 2)
+#define BYTES  (A_MOST + STEP * WIDE * 2) /* of a step */
+#define PART   (MOST * WIDE)              /* floats of a group's part */
+
+/* Where the operands begin and how far their rows are apart; C's strides along thin and wide; the first of its tiles. As grad_job of
+ * src/ops/grads.c. */
+typedef struct {
+    uint thin, wide, c;
+    int thin_ld, wide_ld, c_thin, c_wide, M, N, first;
+    uint salt, threshold;
+    float alpha;
+} grad_job;
+typedef struct {
+    grad_job job[JOBS];
+} grad_jobs;
+
+/* Where 16-byte piece c of row r lies, a row of `pieces`: 8 rows of a column of pieces fall on different banks. */
+#define TURN(r, pieces)     ((pieces) % 8 == 0 ? (r)&7 : (pieces) % 4 == 0 ? (r) >> 1 & 3 : (r) >> 2 & 1)
+#define PIECE(r, c, pieces) ((uint)((r) * (pieces) + ((c) ^ TURN(r, pieces))) * 16)
+
+/* STEP rows from k on of columns x0 to x0 + 8 * pieces; zeros beyond k_end and x_end. */
+inline void fetch(uint to, const __global ushort *from, int ld, const int pieces, int k, int k_end, int x0, int x_end, int id)
+{
+    UNROLL for (int i = 0; i < (STEP * pieces + ITEMS - 1) / ITEMS; i++) {
+        const int e = id + i * ITEMS, r = e / pieces, c = e % pieces, x = x0 + c * 8;
+        if (r >= STEP) continue;
+        const int bytes = k + r < k_end ? clamp(x_end - x, 0, 8) * 2 : 0;
+        copy16(to + PIECE(r, c, pieces), from + (bytes ? (size_t)(k + r) * ld + x : 0), bytes);
+    }
+}
+
+/* The part of rows begin to `end` of the tile at n0; mi tiles of 16 along thin. */
+inline void sum_rows(__global float *part, uint base, const __global ushort *thin, const __global ushort *wide, grad_job j, int n0,
+                     int begin, int end, uint seed, int id, const int mi)
+{
+    const int warp = id / 32, lane = id % 32, r = lane / 4, q = lane % 4, n_of = warp * 32, steps = (end - begin + STEP - 1) / STEP;
+    float acc[MOST / 16][4][4];
+    UNROLL for (int i = 0; i < mi; i++)
+        UNROLL for (int t = 0; t < 4; t++)
+            UNROLL for (int e = 0; e < 4; e++) acc[i][t][e] = 0.0f;
+#define FETCH(s)                                                                                                                   \
+    if ((s) < steps) {                                                                                                             \
+        const uint to = base + (s) % DEPTH * BYTES;                                                                                \
+        fetch(to, thin, j.thin_ld, 2 * mi, begin + (s)*STEP, end, 0, j.M, id);                                                     \
+        fetch(to + A_MOST, wide, j.wide_ld, WIDE / 8, begin + (s)*STEP, end, n0, j.N, id);                                         \
+    }                                                                                                                              \
+    commit_copies();
+    for (int s = 0; s < DEPTH - 1; s++) { FETCH(s) }
+    for (int s = 0; s < steps; s++) {
+        WAIT_COPIES(2); /* DEPTH - 2 */
+        barrier(CLK_LOCAL_MEM_FENCE);
+        FETCH(s + DEPTH - 1)
+        const uint a_at = base + s % DEPTH * BYTES, b_at = a_at + A_MOST;
+        UNROLL for (int k = 0; k < STEP; k += 16) {
+            uint a[MOST / 16][4], b[2][4];
+            UNROLL for (int i = 0; i < mi; i++) {
+                const int row = k + lane % 8 + lane / 16 * 8, c = i * 2 + lane / 8 % 2;
+                LDMATRIX(".trans", a[i][0], a[i][1], a[i][2], a[i][3], a_at + PIECE(row, c, 2 * mi));
+            }
+            UNROLL for (int t = 0; t < 2; t++) {
+                const int row = k + lane % 16, c = (n_of + t * 16) / 8 + lane / 16;
+                LDMATRIX(".trans", b[t][0], b[t][1], b[t][2], b[t][3], b_at + PIECE(row, c, WIDE / 8));
+            }
+            if (j.threshold)
+                UNROLL for (int t = 0; t < 2; t++)
+                    UNROLL for (int e = 0; e < 4; e++) {
+                        const uint at = (uint)(begin + s * STEP + k + e % 2 * 8 + 2 * q) * (uint)j.N;
+                        b[t][e] = drop_below(b[t][e], seed, at + (uint)(n0 + n_of + t * 16 + e / 2 * 8 + r), j.N, j.threshold);
+                    }
+            UNROLL for (int i = 0; i < mi; i++)
+                UNROLL for (int t = 0; t < 4; t++)
+                    MMA16816(acc[i][t], a[i][0], a[i][1], a[i][2], a[i][3], b[t / 2][t % 2 * 2], b[t / 2][t % 2 * 2 + 1]);
+        }
+    }
+    UNROLL for (int i = 0; i < mi; i++)
+        UNROLL for (int t = 0; t < 4; t++)
+            UNROLL for (int h = 0; h < 2; h++)
+                vstore2((float2)(acc[i][t][2 * h], acc[i][t][2 * h + 1]), 0,
+                        part + (i * 16 + h * 8 + r) * WIDE + n_of + t * 8 + 2 * q);
+}
+
+/* Every group's writes before this are there for whoever comes behind it. */
+inline void groups_fence(void)
+{
+    __asm volatile("fence.acq_rel.gpu;" ::: "memory");
+}
+
+/* C of the tile: its parts in their order. */
+inline void add_parts(__global float *C, const __global float *parts, grad_job j, int n0, int splits, int id)
+{
+    const int n = id % 32 * 4;
+    for (int m = id / 32; m < j.M; m += ITEMS / 32) {
+        float4 s = (float4)(0.0f);
+        _Pragma("unroll 8") for (int z = 0; z < splits; z++) s += vload4(0, parts + (size_t)z * PART + m * WIDE + n);
+        const float v[4] = {s.x, s.y, s.z, s.w};
+        UNROLL for (int e = 0; e < 4; e++)
+            if (n0 + n + e < j.N) C[j.c + (size_t)m * j.c_thin + (size_t)(n0 + n + e) * j.c_wide] += j.alpha * v[e];
+    }
+}
+
+#define P(i) , const __global ushort *thin##i, const __global ushort *wide##i, __global float *c##i
+#define OPERAND(i)                                                                                                                 \
+    if (at == i) thin = thin##i, wide = wide##i, C = c##i;
+
+/* counts: one for each tile, zero before and after. */
+__kernel GROUP(ITEMS)
+void thin_grads(const grad_jobs jobs, int n_jobs, int tiles, int splits, int rows, int K, const __global tn_step *step,
+                __global float *parts, volatile __global uint *counts P(0) P(1) P(2) P(3) P(4) P(5) P(6) P(7) P(8) P(9) P(10) P(11))
+{
+    __local uchar local_tiles[BYTES * DEPTH] __attribute__((aligned(128)));
+    __local uint ended;
+    const uint base = LOCAL_ADDRESS(local_tiles);
+    const int id = (int)get_local_id(0), group = GROUP_ID(0, ITEMS), tile = group % tiles, z = group / tiles;
+    int at = 0;
+    while (at + 1 < n_jobs && tile >= jobs.job[at + 1].first) at++;
+    const grad_job j = jobs.job[at];
+    const __global ushort *thin = thin0, *wide = wide0;
+    __global float *C = c0;
+    OPERAND(1) OPERAND(2) OPERAND(3) OPERAND(4) OPERAND(5) OPERAND(6)
+    OPERAND(7) OPERAND(8) OPERAND(9) OPERAND(10) OPERAND(11)
+    const int n0 = (tile - j.first) * WIDE, begin = z * rows, end = min(K, begin + rows);
+    const uint seed = tn_hash(step->seed, j.salt);
+    __global float *mine = parts + (size_t)tile * splits * PART;
+    thin += j.thin, wide += j.wide;
+    if (j.M <= 16) sum_rows(mine + (size_t)z * PART, base, thin, wide, j, n0, begin, end, seed, id, 1);
+    else if (j.M <= 32) sum_rows(mine + (size_t)z * PART, base, thin, wide, j, n0, begin, end, seed, id, 2);
+    else sum_rows(mine + (size_t)z * PART, base, thin, wide, j, n0, begin, end, seed, id, 3);
+    groups_fence();
+    barrier(CLK_LOCAL_MEM_FENCE);
+    if (id == 0) ended = atomic_inc(&counts[tile]);
+    barrier(CLK_LOCAL_MEM_FENCE);
+    if (ended + 1 != (uint)splits) return;
+    groups_fence();
+    if (id == 0) counts[tile] = 0;
+    add_parts(C, mine, j, n0, splits, id);
+}

@@ -1,0 +1,147 @@
+/* The upsampling decoder of vit_heatmap. One thing is done in another order than it is written in PyTorch, with the same
+ * result: a 1x1 convolution without bias commutes with bilinear upsampling, and is done first, on a quarter of the pixels. */
+#include "emit.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static int squeezed(const tn_upsampling *d, int c)
+{
+    return TN_MAX(1, c / d->se_reduction);
+}
+
+static int block_slots(const tn_parts *p, const tn_upsampling *d, int c)
+{
+    TN_TRY(tn_parts_conv(p, "dw", c, d->depthwise ? 1 : c, 3, false));
+    TN_TRY(d->batch_norm ? tn_parts_batch_norm(p, "norm", c) : tn_parts_norm(p, "norm", c));
+    TN_TRY(tn_parts_conv(p, "pw", c, c, 1, false));
+    if (!d->se) return 0;
+    TN_TRY(tn_parts_conv(p, "se.fc.0", squeezed(d, c), c, 1, true));
+    return tn_parts_conv(p, "se.fc.2", c, squeezed(d, c), 1, true);
+}
+
+/* Heatmaps are no larger than the image: far beyond it factors are a mistake, and positions too many to count. */
+static int check_factors(const tn_model *m, const tn_feature *f, tn_error *err)
+{
+    const tn_upsampling *d = &m->dec.upsampling;
+    long long h = f->h, w = f->w;
+    for (int s = 0; s + 1 < d->n_channels && s < d->n_upsample && h <= 2LL * m->image_h; s++)
+        h *= d->upsample[s], w *= d->upsample[s];
+    if (h <= 2LL * m->image_h && w <= 2LL * m->image_w) return 0;
+    return tn_fail(err, TN_ERR_CONFIG,
+                   "model.decoder.upsample makes a map of %lld x %lld or more of the backbone's %d x %d, and the image is %d x %d; "
+                   "give fewer or smaller factors",
+                   w, h, f->w, f->h, m->image_w, m->image_h);
+}
+
+static int upsampling_slots(tn_model *m, const tn_feature_list *in, tn_error *err)
+{
+    const tn_upsampling *d = &m->dec.upsampling;
+    const tn_feature *f = &in->f[in->n - 1];
+    const int wide = f->channels;
+    char prefix[96];
+    const tn_parts p = {m, TN_GROUP_HEAD, prefix, err};
+    if (d->n_channels < 2 || d->channels[0] != wide)
+        return tn_fail(err, TN_ERR_CONFIG,
+                       "model.decoder.channels must start with the backbone's width %d and have a stage "
+                       "after it (it starts with %d and has %d entries)",
+                       wide, d->channels[0], d->n_channels);
+    TN_TRY(check_factors(m, f, err));
+    for (int s = 0; s + 1 < d->n_channels; s++) {
+        const int a = d->channels[s], c = d->channels[s + 1];
+        snprintf(prefix, sizeof prefix, "decoder.stages.%d.", s);
+        if (a != c) TN_TRY(tn_parts_conv(&p, "proj", c, a, 1, false));
+        for (int b = 0; b < d->blocks; b++) {
+            snprintf(prefix, sizeof prefix, "decoder.stages.%d.blocks.%d.", s, b);
+            TN_TRY(block_slots(&p, d, c));
+        }
+    }
+    return 0;
+}
+
+/* ---- forward ---- */
+
+typedef struct {
+    tn_emitter e;
+    int h, w;       /* of the current map */
+    uint32_t drops; /* dropouts so far */
+} upsampler;
+
+static int squeeze_excite(upsampler *u, int x)
+{
+    tn_emitter *e = &u->e;
+    int s = tn_emit_sample_mean(e, x, u->h * u->w, "se.mean");
+    s = tn_emit_act(e, tn_emit_module(e, s, "se.fc.0", "se.fc0"), TN_RELU, "se.relu");
+    s = tn_emit_act(e, tn_emit_module(e, s, "se.fc.2", "se.fc2"), TN_SIGMOID, "se.sigmoid");
+    tn_gnode *n = tn_emit_like(e, TN_OP_SCALE_CHANNELS, x, "se");
+    const int y = n->out[0];
+    n->in[1] = s, n->a.scale_channels.rows = u->h * u->w;
+    tn_emit_mark(e, n);
+    return y;
+}
+
+static int channel_dropout(upsampler *u, int x, float p)
+{
+    tn_gnode *n = tn_emit_like(&u->e, TN_OP_DROPOUT2D, x, "dropout");
+    const int y = n->out[0];
+    n->a.dropout2d = (tn_attr_dropout2d){p, 100000u + u->drops++, u->h * u->w};
+    tn_emit_mark(&u->e, n);
+    return y;
+}
+
+static int upsampling_block(upsampler *u, int x)
+{
+    tn_emitter *e = &u->e;
+    const tn_upsampling *d = &e->m->dec.upsampling;
+    const tn_feature in = {.tensor = x, .h = u->h, .w = u->w, .channels = e->g->t[x].cols};
+    int y = tn_emit_conv(e, &in, "dw", 1, 1, "dw").tensor;
+    y = tn_emit_norm2d(e, y, "norm", u->h, u->w, d->batch_norm, "norm");
+    y = tn_emit_act(e, y, d->relu ? TN_RELU : TN_GELU, "act");
+    y = tn_emit_module(e, y, "pw", "pw");
+    if (d->se) y = squeeze_excite(u, y);
+    if (d->dropout > 0 && e->p->training) y = channel_dropout(u, y, d->dropout);
+    return tn_emit_residual(e, x, y, -1, "block");
+}
+
+static int upsampling_stage(upsampler *u, int x, int s)
+{
+    tn_emitter *e = &u->e;
+    const tn_upsampling *d = &e->m->dec.upsampling;
+    const int up = s < d->n_upsample ? d->upsample[s] : 1;
+    snprintf(e->prefix, sizeof e->prefix, "decoder.stages.%d.", s);
+    if (d->channels[s] != d->channels[s + 1]) x = tn_emit_module(e, x, "proj", "proj");
+    if (up != 1) {
+        const tn_feature from = {.tensor = x, .h = u->h, .w = u->w, .channels = d->channels[s + 1]};
+        u->h *= up, u->w *= up;
+        x = tn_emit_resize(e, &from, u->h, u->w, -1, "upsampled");
+    }
+    for (int b = 0; b < d->blocks; b++) {
+        snprintf(e->prefix, sizeof e->prefix, "decoder.stages.%d.blocks.%d.", s, b);
+        x = upsampling_block(u, x);
+    }
+    return x;
+}
+
+/* Over the coarsest map, where there are several. */
+static int upsampling_emit(tn_graph *g, const tn_model *m, const tn_pass *p, const tn_feature_list *in, tn_map_list *out,
+                           tn_error *err)
+{
+    const tn_feature *f = &in->f[in->n - 1];
+    upsampler u = {.e = tn_emit_begin(g, m, p), .h = f->h, .w = f->w};
+    int x = f->tensor;
+    for (int s = 0; s + 1 < m->dec.upsampling.n_channels; s++) {
+        char name[32];
+        snprintf(name, sizeof name, "decoder.%d", s);
+        tn_graph_layer(g, name, p->recompute);
+        x = upsampling_stage(&u, x, s);
+    }
+    *out = tn_map_alone(&(tn_feature){.tensor = x, .h = u.h, .w = u.w, .channels = g->t[x].cols, .stride = f->stride * f->h / u.h});
+    return g->oom ? tn_oom(err) : 0;
+}
+
+static int upsampling_width(const tn_model *m)
+{
+    return m->dec.upsampling.channels[m->dec.upsampling.n_channels - 1];
+}
+
+const tn_decoder_kind tn_decoder_upsampling = {"upsampling", false, upsampling_slots, upsampling_emit, upsampling_width};
