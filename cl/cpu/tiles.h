@@ -79,9 +79,6 @@ inline void tiles_begin(__global uint *room)
 #define TILES_ZERO() __asm__ volatile("tilezero %%tmm0\n tilezero %%tmm1\n tilezero %%tmm2\n tilezero %%tmm3" ::: "memory")
 #define LOAD_LEFT(p, q)                                                                                                            \
     __asm__ volatile("tileloadd (%0,%2,1), %%tmm4\n tileloadd (%1,%2,1), %%tmm5" ::"r"(p), "r"(q), "r"(64l) : "memory")
-/* From rows as a matrix has them, `bytes` apart. */
-#define LOAD_LEFT_ROWS(p, q, bytes)                                                                                                \
-    __asm__ volatile("tileloadd (%0,%2,1), %%tmm4\n tileloadd (%1,%2,1), %%tmm5" ::"r"(p), "r"(q), "r"((long)(bytes)) : "memory")
 #define LOAD_RIGHT(p, q)                                                                                                           \
     __asm__ volatile("tileloadd (%0,%2,1), %%tmm6\n tileloadd (%1,%2,1), %%tmm7" ::"r"(p), "r"(q), "r"(64l) : "memory")
 #define MULTIPLY()                                                                                                                 \
@@ -106,15 +103,6 @@ inline void tiles_begin(__global uint *room)
     for (int k_ = 0; k_ < (depth); k_++) {                                                                                         \
         const __global uint *a_ = (a) + k_ * TILE, *b_ = (b) + k_ * TILE;                                                          \
         LOAD_LEFT(a_, a_ + (size_t)(next_a)*TILE);                                                                                 \
-        LOAD_RIGHT(b_, b_ + (size_t)(next_b)*TILE);                                                                                \
-        MULTIPLY();                                                                                                                \
-    }
-
-/* The same with the left rows as a matrix has them, from a on, `pitch` words apart. */
-#define TILES_PRODUCT_ROWS(a, pitch, b, next_b, depth)                                                                             \
-    for (int k_ = 0; k_ < (depth); k_++) {                                                                                         \
-        const __global uint *a_ = (a) + 16 * k_, *b_ = (b) + k_ * TILE;                                                            \
-        LOAD_LEFT_ROWS(a_, a_ + (size_t)16 * (pitch), 4 * (pitch));                                                                \
         LOAD_RIGHT(b_, b_ + (size_t)(next_b)*TILE);                                                                                \
         MULTIPLY();                                                                                                                \
     }

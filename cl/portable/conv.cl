@@ -28,33 +28,39 @@ __kernel void patches(const __global act_t *x, __global act_t *cols, int first, 
     STV(ACT, cols, ((size_t)l * W + j) * length + e, there ? LDV(ACT, x, at) : TO_VEC(0.0f));
 }
 
-/* The kernel in a row's order: t[o][tap * channels + c]. Items (taps * channels, O). */
+/* The kernel in a row's order: t[o][tap * channels + c]. Items (channels, O). */
 __kernel void kernel_rows(const __global TYPE(WT) *w, __global act_t *t, int O, int channels, int taps)
 {
-    const int e = (int)get_global_id(0), o = (int)get_global_id(1);
-    if (e >= taps * channels || o >= O) return;
-    const int c = e % channels, tap = e / channels;
-    ST(ACT, t, (size_t)o * taps * channels + e, LD(WT, w, ((size_t)o * channels + c) * taps + tap));
+    const int c = (int)get_global_id(0), o = (int)get_global_id(1);
+    if (c >= channels || o >= O) return;
+    const size_t row = (size_t)o * channels * taps;
+    for (int tap = 0; tap < taps; tap++) ST(ACT, t, row + tap * channels + c, LD(WT, w, row + c * taps + tap));
 }
 
 /* What leads from dy back to the pixels of one phase: every stride-th tap from (ky, kx) on, kh x kw of them, the last one first.
- * t[g * channels + c][tap * outs + o], outs outputs to a group. Items (kh * kw * outs, groups * channels). */
+ * t[g * channels + c][tap * outs + o], outs outputs to a group; an item for SOME of them, whose taps of a channel lie in few lines of
+ * memory. Items (groups * channels, outs / SOME). */
+#define SOME 16
 __kernel void kernel_back(const __global TYPE(WT) *w, __global act_t *t, int all, int outs, int channels, int K, int stride, int ky,
                           int kx, int kh, int kw)
 {
-    const int e = (int)get_global_id(0), r = (int)get_global_id(1), length = kh * kw * outs;
-    if (e >= length || r >= all) return;
-    const int o = e % outs, tap = e / outs, c = r % channels, g = r / channels;
-    const int y = ky + stride * (kh - 1 - tap / kw), x = kx + stride * (kw - 1 - tap % kw);
-    ST(ACT, t, (size_t)r * length + e, LD(WT, w, (((size_t)(g * outs + o) * channels + c) * K + y) * K + x));
+    const int r = (int)get_global_id(0), first = (int)get_global_id(1) * SOME, last = min(outs, first + SOME);
+    if (r >= all) return;
+    const int c = r % channels, g = r / channels;
+    for (int tap = 0; tap < kh * kw; tap++) {
+        const int y = ky + stride * (kh - 1 - tap / kw), x = kx + stride * (kw - 1 - tap % kw);
+        const size_t from = ((size_t)g * outs * channels + c) * K * K + y * K + x, to = ((size_t)r * kh * kw + tap) * outs;
+        for (int o = first; o < last; o++) ST(ACT, t, to + o, LD(WT, w, from + (size_t)o * channels * K * K));
+    }
 }
 
-/* dw [O, channels, K, K] += t [O][tap * channels + c]. Items (channels * taps, O). */
+/* dw [O, channels, K, K] += t [O][tap * channels + c]. Items (channels, O). */
 __kernel void kernel_grad(const __global float *t, __global float *dw, int O, int channels, int taps)
 {
-    const int e = (int)get_global_id(0), o = (int)get_global_id(1), length = channels * taps;
-    if (e >= length || o >= O) return;
-    dw[(size_t)o * length + e] += t[(size_t)o * length + e % taps * channels + e / taps];
+    const int c = (int)get_global_id(0), o = (int)get_global_id(1);
+    if (c >= channels || o >= O) return;
+    const size_t row = (size_t)o * channels * taps;
+    for (int tap = 0; tap < taps; tap++) dw[row + c * taps + tap] += t[row + tap * channels + c];
 }
 
 /* to [outs] = bias [from, from + outs). Items (outs). */

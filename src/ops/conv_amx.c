@@ -27,36 +27,36 @@ bool tn_conv_grad_amx_can(const tn_ctx *c, const void *args)
 }
 
 /* Rows to a band, which stay in a core's cache beside the tiles, and columns to an item. */
-static void cut_items(const tn_ctx *c, int rows, int N, int pitch, int *band, int *cols)
+static void cut_items(const tn_ctx *c, int rows, int N, int row_words, int *band, int *cols)
 {
     enum { CACHE_WORDS = 96 << 10, MOST = 128 };
     const int want = ITEMS_A_THREAD * (int)c->dev->info.compute_units, groups = TN_CEIL_DIV(N, WIDTH);
-    *band = TN_MAX(BLOCK, TN_MIN(MOST, CACHE_WORDS / pitch / BLOCK * BLOCK));
+    *band = TN_MAX(BLOCK, TN_MIN(MOST, CACHE_WORDS / row_words / BLOCK * BLOCK));
     while (*band > BLOCK && TN_CEIL_DIV(rows, *band) < want) *band = TN_ROUND_UP(*band / 2, BLOCK);
     *cols = WIDTH * TN_CEIL_DIV(groups, TN_MIN(groups, TN_CEIL_DIV(want, TN_CEIL_DIV(rows, *band))));
 }
 
 int tn_conv_amx(tn_ctx *c, const void *args, tn_error *err)
 {
-    enum { FIXED = TN_CONV_ROWS_ARGS + 9 };
+    enum { FIXED = TN_CONV_ROWS_ARGS + 8 };
     const tn_conv_args *a = args;
     const int rows = tn_conv_rows_count(&a->rows), depth = TN_CEIL_DIV(tn_conv_rows_length(&a->rows), TILE_DEPTH), N = a->C.cols;
-    const int lines = depth % 2 ? depth : depth + 1, pitch = lines * LINE_WORDS; /* odd: rows spread over a cache's sets */
     const size_t mark = c->ws_used;
     int band, cols;
     tn_tensor P;
     tn_arg list[FIXED + TN_CONV_PLACE_ARGS + 1 + TN_CPU_SCRATCH_ARGS];
-    cut_items(c, rows, N, pitch, &band, &cols);
+    cut_items(c, rows, N, depth * LINE_WORDS, &band, &cols);
     TN_TRY(tn_gemm_tiles(c, &P, &a->W, err));
     tn_conv_put_rows(list, &a->rows);
-    const tn_arg fixed[] = {TN_BUF(P.mem), TN_BUF(a->C.mem), TN_UINT(a->C.off), TN_INT(a->C.ld), TN_INT(rows),
-                            TN_INT(N),     TN_INT(band),     TN_INT(cols),      TN_INT(pitch)};
+    const tn_arg fixed[] = {TN_BUF(P.mem), TN_BUF(a->C.mem), TN_UINT(a->C.off), TN_INT(a->C.ld),
+                            TN_INT(rows),  TN_INT(N),        TN_INT(band),      TN_INT(cols)};
     int n = TN_CONV_ROWS_ARGS;
     for (size_t i = 0; i < TN_COUNT(fixed); i++) list[n++] = fixed[i];
     tn_conv_put_place(list + n, a);
     n += TN_CONV_PLACE_ARGS;
     if (a->bias) list[n++] = TN_BUF(a->bias);
-    TN_TRY(tn_cpu_scratch(c, (size_t)LINE_WORDS + (size_t)BLOCK * WIDTH + (size_t)band * (size_t)pitch, list + n, err));
+    const size_t words = LINE_WORDS + BLOCK * WIDTH + (size_t)(TILE_ROWS + band) * LINE_WORDS * (size_t)depth;
+    TN_TRY(tn_cpu_scratch(c, words, list + n, err));
     n += TN_CPU_SCRATCH_ARGS;
     const tn_range range = {2, {(size_t)TN_CEIL_DIV(rows, band), (size_t)TN_CEIL_DIV(N, cols)}, {1, 1}};
     TN_TRY(tn_op_run(c, "cpu/conv_amx.cl", "conv_amx", a->bias ? "-DBIAS" : "", list, n, &range, err));

@@ -21,7 +21,7 @@ static int order_kernel(tn_ctx *c, tn_tensor *t, const tn_tensor *w, tn_dtype ac
 {
     TN_TRY(tn_ws_take(c, t, act, w->rows, w->cols, err));
     const tn_arg args[] = {TN_BUF(w->mem), TN_BUF(t->mem), TN_INT(w->rows), TN_INT(channels), TN_INT(taps)};
-    return kernel_run(c, "kernel_rows", act, w->dtype, w->cols, w->rows, args, TN_COUNT(args), err);
+    return kernel_run(c, "kernel_rows", act, w->dtype, channels, w->rows, args, TN_COUNT(args), err);
 }
 
 /* One-tap rows of whole images are a matrix. */
@@ -87,11 +87,12 @@ static phase_side phase_along(const tn_conv *s, int at, int in)
 static int turn_kernel(tn_ctx *c, tn_tensor *t, const tn_conv *s, const tn_tensor *w, tn_dtype act, const phase_side *y,
                        const phase_side *x, tn_error *err)
 {
+    enum { SOME = 16 }; /* as the kernel has it */
     const int outs = w->rows / s->groups, channels = w->cols / (s->kernel * s->kernel), all = s->groups * channels;
     TN_TRY(tn_ws_take(c, t, act, all, y->taps * x->taps * outs, err));
     const tn_arg args[] = {TN_BUF(w->mem),    TN_BUF(t->mem), TN_INT(all),    TN_INT(outs),    TN_INT(channels), TN_INT(s->kernel),
                            TN_INT(s->stride), TN_INT(y->tap), TN_INT(x->tap), TN_INT(y->taps), TN_INT(x->taps)};
-    return kernel_run(c, "kernel_back", act, w->dtype, t->cols, all, args, TN_COUNT(args), err);
+    return kernel_run(c, "kernel_back", act, w->dtype, all, TN_CEIL_DIV(outs, SOME), args, TN_COUNT(args), err);
 }
 
 static int back_phase(tn_ctx *c, const tn_conv *s, const tn_tensor *dy, const tn_tensor *w, int at, tn_tensor *dx, tn_error *err)
@@ -143,7 +144,7 @@ int tn_conv_full_grad(tn_ctx *c, const tn_conv *s, const tn_tensor *x, const tn_
     }
     if (taps > 1) {
         const tn_arg args[] = {TN_BUF(sum.mem), TN_BUF(dw->mem), TN_INT(dw->rows), TN_INT(channels), TN_INT(taps)};
-        TN_TRY(kernel_run(c, "kernel_grad", x->dtype, TN_F32, dw->cols, dw->rows, args, TN_COUNT(args), err));
+        TN_TRY(kernel_run(c, "kernel_grad", x->dtype, TN_F32, channels, dw->rows, args, TN_COUNT(args), err));
     }
     c->ws_used = mark;
     return 0;

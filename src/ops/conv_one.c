@@ -31,8 +31,8 @@ static int taps_matrix(tn_ctx *c, tn_tensor *t, const tn_tensor *row, tn_dtype a
 {
     TN_TRY(tn_ws_take(c, t, act, taps, channels, err));
     const tn_arg args[] = {TN_BUF(row->mem), TN_BUF(t->mem), TN_INT(1), TN_INT(channels), TN_INT(taps)};
-    return tn_spatial_run(c, &(tn_spatial_kernel){CONV, "kernel_rows", "-DVW=1 -DWT=0", act}, (size_t)channels * (size_t)taps, 1,
-                          args, TN_COUNT(args), err);
+    return tn_spatial_run(c, &(tn_spatial_kernel){CONV, "kernel_rows", "-DVW=1 -DWT=0", act}, (size_t)channels, 1, args,
+                          TN_COUNT(args), err);
 }
 
 int tn_conv_one_forward(tn_ctx *c, const tn_conv *s, const tn_tensor *x, const tn_tensor *row, tn_tensor *y, tn_error *err)
