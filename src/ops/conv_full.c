@@ -8,12 +8,12 @@
 #define CONV "portable/conv.cl"
 
 /* Over the rows and columns of a kernel-shaped tensor. */
-static int kernel_run(tn_ctx *c, const char *entry, tn_dtype act, tn_dtype of, int cols, int rows, const tn_arg *args, int n,
+static int kernel_run(tn_ctx *c, const char *entry, tn_dtype act, tn_dtype of, tn_size2 over, const tn_arg *args, int n,
                       tn_error *err)
 {
     tn_options o;
     TN_TRY(tn_options_set(&o, err, "-DVW=1 -DWT=%d", (int)of));
-    return tn_spatial_run(c, &(tn_spatial_kernel){CONV, entry, o.s, act}, (size_t)cols, (size_t)rows, args, n, err);
+    return tn_spatial_run(c, &(tn_spatial_kernel){CONV, entry, o.s, act}, (size_t)over.w, (size_t)over.h, args, n, err);
 }
 
 /* The kernel [O, channels * taps] in the rows' order and the storage of the activations. */
@@ -21,7 +21,7 @@ static int order_kernel(tn_ctx *c, tn_tensor *t, const tn_tensor *w, tn_dtype ac
 {
     TN_TRY(tn_ws_take(c, t, act, w->rows, w->cols, err));
     const tn_arg args[] = {TN_BUF(w->mem), TN_BUF(t->mem), TN_INT(w->rows), TN_INT(channels), TN_INT(taps)};
-    return kernel_run(c, "kernel_rows", act, w->dtype, channels, w->rows, args, TN_COUNT(args), err);
+    return kernel_run(c, "kernel_rows", act, w->dtype, (tn_size2){w->rows, channels}, args, TN_COUNT(args), err);
 }
 
 /* One-tap rows of whole images are a matrix. */
@@ -48,7 +48,7 @@ static int group_bias(tn_ctx *c, tn_buffer **out, const tn_tensor *bias, int gro
     TN_TRY(tn_ws_take(c, &part, TN_F32, 1, outs, err));
     *out = part.mem;
     const tn_arg args[] = {TN_BUF(bias->mem), TN_BUF(part.mem), TN_INT(group * outs), TN_INT(outs)};
-    return kernel_run(c, "bias_part", TN_F32, TN_F32, outs, 1, args, TN_COUNT(args), err);
+    return kernel_run(c, "bias_part", TN_F32, TN_F32, (tn_size2){1, outs}, args, TN_COUNT(args), err);
 }
 
 int tn_conv_full(tn_ctx *c, const tn_conv *s, const tn_tensor *x, const tn_tensor *w, const tn_tensor *bias, tn_tensor *y,
@@ -92,7 +92,7 @@ static int turn_kernel(tn_ctx *c, tn_tensor *t, const tn_conv *s, const tn_tenso
     TN_TRY(tn_ws_take(c, t, act, all, y->taps * x->taps * outs, err));
     const tn_arg args[] = {TN_BUF(w->mem),    TN_BUF(t->mem), TN_INT(all),    TN_INT(outs),    TN_INT(channels), TN_INT(s->kernel),
                            TN_INT(s->stride), TN_INT(y->tap), TN_INT(x->tap), TN_INT(y->taps), TN_INT(x->taps)};
-    return kernel_run(c, "kernel_back", act, w->dtype, all, TN_CEIL_DIV(outs, SOME), args, TN_COUNT(args), err);
+    return kernel_run(c, "kernel_back", act, w->dtype, (tn_size2){TN_CEIL_DIV(outs, SOME), all}, args, TN_COUNT(args), err);
 }
 
 static int back_phase(tn_ctx *c, const tn_conv *s, const tn_tensor *dy, const tn_tensor *w, int at, tn_tensor *dx, tn_error *err)
@@ -144,7 +144,7 @@ int tn_conv_full_grad(tn_ctx *c, const tn_conv *s, const tn_tensor *x, const tn_
     }
     if (taps > 1) {
         const tn_arg args[] = {TN_BUF(sum.mem), TN_BUF(dw->mem), TN_INT(dw->rows), TN_INT(channels), TN_INT(taps)};
-        TN_TRY(kernel_run(c, "kernel_grad", x->dtype, TN_F32, channels, dw->rows, args, TN_COUNT(args), err));
+        TN_TRY(kernel_run(c, "kernel_grad", x->dtype, TN_F32, (tn_size2){dw->rows, channels}, args, TN_COUNT(args), err));
     }
     c->ws_used = mark;
     return 0;

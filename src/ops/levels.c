@@ -15,13 +15,13 @@ int tn_levels_options(tn_options *o, const tn_levels *l, tn_error *err)
     return tn_options_set(o, err, "-DLEVELS=%d%s", l->n, sizes);
 }
 
-static int levels_run(tn_ctx *c, const char *entry, const tn_levels *l, const tn_tensor *x, size_t width, size_t rows,
-                      const tn_arg *args, int n, tn_error *err)
+static int levels_run(tn_ctx *c, const char *entry, const tn_levels *l, const tn_tensor *x, tn_size2 over, const tn_arg *args,
+                      int n, tn_error *err)
 {
     tn_options sizes, o;
     TN_TRY(tn_levels_options(&sizes, l, err));
     TN_TRY(tn_options_set(&o, err, "-DVW=%d -DRUN=%d %s", tn_run_width(c, x->dtype, x->cols), RUN, sizes.s));
-    return tn_spatial_run(c, &(tn_spatial_kernel){LEVELS, entry, o.s, x->dtype}, width, rows, args, n, err);
+    return tn_spatial_run(c, &(tn_spatial_kernel){LEVELS, entry, o.s, x->dtype}, (size_t)over.w, (size_t)over.h, args, n, err);
 }
 
 static int levels_check(const tn_levels *l, const tn_tensor *pos, const tn_tensor *embed, tn_error *err)
@@ -37,7 +37,7 @@ int tn_level_positions(tn_ctx *c, const tn_levels *l, const tn_tensor *pos, cons
     TN_TRY(tn_storage(&act, "positions of levels", TN_LIST(y), TN_LIST(pos, embed, y), err));
     TN_TRY(levels_check(l, pos, embed, err));
     const tn_arg args[] = {TN_BUF(pos->mem), TN_BUF(embed->mem), TN_BUF(y->mem), TN_INT(y->cols), TN_INT(y->rows)};
-    return levels_run(c, "level_positions", l, y, (size_t)(y->cols / tn_run_width(c, act, y->cols)), (size_t)y->rows, args,
+    return levels_run(c, "level_positions", l, y, (tn_size2){y->rows, y->cols / tn_run_width(c, act, y->cols)}, args,
                       TN_COUNT(args), err);
 }
 
@@ -54,8 +54,8 @@ int tn_level_grad(tn_ctx *c, const tn_tensor *dpos, const tn_levels *l, tn_tenso
     TN_TRY(tn_ws_take(c, &parts, TN_F32, runs, d, err));
     const tn_arg a1[] = {TN_BUF(dpos->mem), TN_BUF(parts.mem), TN_INT(d), TN_INT(runs)};
     const tn_arg a2[] = {TN_BUF(parts.mem), TN_BUF(embed->mem), TN_INT(d)};
-    TN_TRY(levels_run(c, "level_sums", l, dpos, (size_t)(d / tn_run_width(c, act, d)), (size_t)runs, a1, TN_COUNT(a1), err));
-    TN_TRY(levels_run(c, "level_add", l, dpos, (size_t)d, (size_t)l->n, a2, TN_COUNT(a2), err));
+    TN_TRY(levels_run(c, "level_sums", l, dpos, (tn_size2){runs, d / tn_run_width(c, act, d)}, a1, TN_COUNT(a1), err));
+    TN_TRY(levels_run(c, "level_add", l, dpos, (tn_size2){l->n, d}, a2, TN_COUNT(a2), err));
     c->ws_used = mark;
     return 0;
 }

@@ -101,10 +101,12 @@ int tn_bilinear_backward(tn_ctx *c, const tn_tensor *dy, int batch, const tn_res
 
 /* ---- nearest ---- */
 
-/* Rows of `to`, each of `width` pixels. A CPU's item takes a pixel, whose place is then looked for once. */
-static int nearest_run(tn_ctx *c, const char *entry, bool add, const tn_tensor *to, int width, const tn_resize *r,
-                       const tn_arg *buffers, int n, tn_error *err)
+/* Forward, or back into `to`. A CPU's item takes a pixel, whose place is then looked for once. */
+static int nearest_run(tn_ctx *c, bool back, bool add, const tn_tensor *to, const tn_resize *r, const tn_arg *buffers, int n,
+                       tn_error *err)
 {
+    const char *entry = back ? "nearest_backward" : "upsample_add";
+    const int width = back ? r->in.w : r->out.w;
     const int C = to->cols, vw = tn_run_width(c, to->dtype, C), span = c->dev->info.type == TN_DEVICE_CPU ? C : vw,
               rows = to->rows / width;
     const tn_arg sizes[] = {TN_INT(r->in.h), TN_INT(r->in.w), TN_INT(r->out.h), TN_INT(r->out.w), TN_INT(C),
@@ -123,7 +125,7 @@ int tn_upsample_add(tn_ctx *c, const tn_tensor *x, const tn_tensor *z, const tn_
     tn_dtype act;
     TN_TRY(tn_storage(&act, "adding an upsampled map", TN_LIST(x, z, y), NULL, err));
     const tn_arg buffers[] = {TN_BUF(x->mem), TN_BUF(z->mem), TN_BUF(y->mem)};
-    return nearest_run(c, "upsample_add", false, y, r->out.w, r, buffers, TN_COUNT(buffers), err);
+    return nearest_run(c, false, false, y, r, buffers, TN_COUNT(buffers), err);
 }
 
 int tn_nearest_backward(tn_ctx *c, const tn_tensor *dy, const tn_resize *r, tn_tensor *dz, bool add, tn_error *err)
@@ -131,5 +133,5 @@ int tn_nearest_backward(tn_ctx *c, const tn_tensor *dy, const tn_resize *r, tn_t
     tn_dtype act;
     TN_TRY(tn_storage(&act, "an upsampled map's gradient", TN_LIST(dy, dz), NULL, err));
     const tn_arg buffers[] = {TN_BUF(dy->mem), TN_BUF(dz->mem)};
-    return nearest_run(c, "nearest_backward", add, dz, r->in.w, r, buffers, TN_COUNT(buffers), err);
+    return nearest_run(c, true, add, dz, r, buffers, TN_COUNT(buffers), err);
 }
