@@ -182,6 +182,13 @@ static int opt_usage(const tn_command *k, const char *what, const char *arg)
     return 2;
 }
 
+static int opt_bad_value(const tn_command *k, const opt_row *r, const char *arg)
+{
+    fprintf(stderr, "tracknet %s: not a value for this option: '%s', for --%s%s%s; see 'tracknet %s --help'\n", k->name, arg,
+            r->name, r->choices ? ", which is one of " : "", r->choices ? r->choices : "", k->name);
+    return 2;
+}
+
 static void opt_long_options(struct option out[OPT_ROWS + 1])
 {
     for (int i = 0; i < OPT_ROWS; i++) {
@@ -232,6 +239,6 @@ int tn_cli_parse(tn_cli *c, const tn_command *k, int argc, char **argv)
         given[opt - OPT_FIRST] = true;
         opt_take_next(r, k, argc, argv);
         if (r->kind == OPT_JSON && optarg && !opt_takes_json_file(k)) return opt_usage(k, "this option takes no value:", argv[at]);
-        if (!opt_set(c, r, optarg)) return opt_usage(k, "not a value for this option:", argv[optind - 1]);
+        if (!opt_set(c, r, optarg)) return opt_bad_value(k, r, argv[optind - 1]);
     }
 }

@@ -138,8 +138,15 @@ int tn_engine_full_float32(const tn_engine *e, int micro, size_t *bytes, tn_erro
     tn_model *full;
     tn_store *st = NULL;
     const tn_model *m = e->model;
-    const tn_model_spec spec = {&m->backbone, &m->dec,   NULL, m->image_h, m->image_w,
-                                m->heat_h,    m->heat_w, true, m->frames,  m->heats};
+    const tn_model_spec spec = {.backbone = &m->backbone,
+                                .dec = &m->dec,
+                                .image_h = m->image_h,
+                                .image_w = m->image_w,
+                                .heat_h = m->heat_h,
+                                .heat_w = m->heat_w,
+                                .train_backbone = true,
+                                .frames = m->frames,
+                                .heats = m->heats};
     TN_TRY(tn_model_new(&full, &spec, NULL, err));
     takings t = {.workspace = 0};
     tn_pass pass = {.batch = micro, .act = TN_F32, .groups = 7, .training = true, .loss = true, .heat = true, .frames = true};

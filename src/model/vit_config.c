@@ -13,6 +13,9 @@ static int activation(tn_fn *fn, const char *name, tn_error *err)
 
 int tn_common_config(tn_fn *act, const json_t *c, tn_error *err)
 {
+    const json_t *eps = json_object_get(c, "layer_norm_eps");
+    if (eps && !json_is_null(eps) && !(json_is_number(eps) && json_number_value(eps) >= 0))
+        return tn_fail(err, TN_ERR_FORMAT, "config.json: layer_norm_eps must be a number of at least 0");
     return activation(act, tn_json_str(c, "hidden_act", "gelu"), err);
 }
 

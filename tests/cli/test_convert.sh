@@ -319,7 +319,7 @@ says "go with --method" $T adapter merge --adapter $V/first --base $C/dinov3 --w
 says "say by --method how several become one" $T adapter merge --adapter $V/first --adapter $V/second --base $C/dinov3 --out "$W/x"
 says "is there already" average linear linear $V/first,$V/second
 says "give --out" $T adapter merge --adapter $V/first --adapter $V/second --method svd
-expect 2 "not a value for this option" $T adapter merge --adapter $V/first --method mean --out "$W/x"
+expect 2 "not a value for this option: 'mean', for --method, which is one of linear svd;" $T adapter merge --adapter $V/first --method mean --out "$W/x"
 expect 2 "not a value for this option" $T adapter merge --adapter $V/first --method svd --rank 0 --out "$W/x"
 [ -e "$W/x" ] && bad "a refused average left a folder" || ok
 says "powers of two from 32 to 4096" $T adapter merge --adapter "$W/c/last" --base $C/dinov3 --out "$W/x" --quant-type nf4 --block-size 48

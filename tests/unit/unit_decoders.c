@@ -82,6 +82,26 @@ START_TEST(deformable_samples_start_in_directions)
 }
 END_TEST
 
+START_TEST(an_epsilon_that_is_none_is_refused)
+{
+    static const char *const eps[] = {"-1e-6", "\"a\"", "[1]"};
+    static const char *const types[] = {"dinov3_vit", "dinov3_convnext"};
+    tn_error e = {0};
+    tn_backbone body;
+    char text[200];
+    for (size_t i = 0; i < TN_COUNT(types); i++) {
+        snprintf(text, sizeof text,
+                 "{\"model_type\": \"%s\", \"hidden_size\": 8, \"num_hidden_layers\": 1, \"num_attention_heads\": 1, "
+                 "\"layer_norm_eps\": %s}",
+                 types[i], eps[_i]);
+        json_t *config = json_loads(text, 0, NULL);
+        ck_assert_int_eq(tn_backbone_configure(&body, config, "config.json", &e), TN_ERR_FORMAT);
+        ck_assert_msg(strstr(e.message, "layer_norm_eps must be a number of at least 0") != NULL, "%s", e.message);
+        json_decref(config);
+    }
+}
+END_TEST
+
 static const struct {
     int states[9], n;
     bool good;
@@ -126,6 +146,7 @@ void unit_decoders(Suite *s)
 {
     add_tests(s, "decoders", 60,
               TESTS(TIMES(a_deformable_encoder_that_does_not_fit_is_refused, TN_COUNT(refused)),
+                    TIMES(an_epsilon_that_is_none_is_refused, 3),
                     TIMES(only_hidden_states_that_are_there_are_handed_out, TN_COUNT(returned)),
                     TIMES(upsampling_far_beyond_the_image_is_refused, 3), ONCE(deformable_samples_start_in_directions)));
 }
