@@ -2,8 +2,8 @@
  * of VW channels and keeps the sums of the K rows that are in work in registers, so that it loads each row once, a step ahead; what
  * neighbours in x load as well comes from the cache. More columns and fewer channels an item: the weights of each channel take
  * registers as well. A group is SLOTS items in x times TILE vectors of channels, these next to each other.
- * CHANNELS is a multiple of VW, 1 or 2. Items (groups of columns, tile by tile; batch * chunks of `span` rows).
- * t [TAPS + 1][CHANNELS] (dwconv_pack): the taps and the bias. */
+ * The taps of a tile's channels lie together in w [CHANNELS, 1, K, K]: a group reads them into local memory first.
+ * CHANNELS is a multiple of VW, 1 or 2. Items (groups of columns, tile by tile; batch * chunks of `span` rows). */
 #ifndef VW
 #define VW 2
 #endif
@@ -84,14 +84,6 @@ inline uint stored_2(float2 v)
 #define WG    (TILE * SLOTS)
 #define TILES ((CHANNELS / VW + TILE - 1) / TILE)
 
-/* w [CHANNELS, 1, K, K], and a bias [CHANNELS] or zeros. Items (CHANNELS, TAPS + 1). */
-__kernel void dwconv_pack(const __global TYPE(WT) *w, const __global float *bias, __global float *t, int has_bias)
-{
-    const int c = (int)get_global_id(0), k = (int)get_global_id(1);
-    if (c >= CHANNELS || k > TAPS) return;
-    t[k * CHANNELS + c] = k < TAPS ? LD(WT, w, c * TAPS + k) : has_bias ? bias[c] : 0.0f;
-}
-
 /* Where an item is: its channels, its first column and rows, and which of the columns it sees are there. */
 typedef struct {
     int slot, block, c, j, first, last;
@@ -139,10 +131,23 @@ inline void values(const RAW(ACT) *from, vec *v)
     for (int k = 0; k < SEEN; k++) v[k] = VALUES(ACT, from[k]);
 }
 
-inline void weights(const __global float *t, int c, vec *w)
+/* The item's taps, by way of the group's. */
+#define GROUP_TAPS (TILE * VW * TAPS)
+inline void weights(const __global TYPE(WT) *w, __local float *all, vec *to)
 {
+    const int l = (int)get_local_id(0), first = (int)get_global_id(0) / WG % TILES * GROUP_TAPS;
+    for (int i = l; i < GROUP_TAPS; i += WG) all[i] = first + i < CHANNELS * TAPS ? LD(WT, w, first + i) : 0.0f;
+    barrier(CLK_LOCAL_MEM_FENCE);
+    const __local float *own = all + l % TILE * VW * TAPS;
 #pragma unroll
-    for (int k = 0; k < TAPS; k++) w[k] = *(const __global vec *)(t + (FLIP ? TAPS - 1 - k : k) * CHANNELS + c);
+    for (int k = 0; k < TAPS; k++) {
+        const int at = FLIP ? TAPS - 1 - k : k;
+#if VW == 1
+        to[k] = own[at];
+#else
+        to[k] = (vec)(own[at], own[TAPS + at]);
+#endif
+    }
 }
 
 inline void store(__global act_t *y, const bool *there, const vec *v)
@@ -190,14 +195,15 @@ inline void convolve(const vec *v, const vec *w, vec bias, bool first, vec *sums
 
 /* y[b,i,j,c] = bias + sum over k of kernel[c][k] x[b,i+dy,j+dx,c]. */
 __kernel __attribute__((reqd_work_group_size(WG, 1, 1)))
-void dwconv(const __global act_t *restrict x, const __global float *restrict t, __global act_t *restrict y, int H, int W, int span,
-            int chunks)
+void dwconv(const __global act_t *restrict x, const __global TYPE(WT) *restrict kern, const __global float *restrict shift,
+            __global act_t *restrict y, int H, int W, int span, int chunks, int biased)
 {
+    __local float taps[GROUP_TAPS];
     const place p = my_place(H, W, span, chunks);
     vec w[TAPS], acc[K][COLS], bias = TO_VEC(0.0f);
     RAW(ACT) next[SEEN];
-    weights(t, p.c, w);
-    if (!FLIP) bias = *(const __global vec *)(t + TAPS * CHANNELS + p.c);
+    weights(kern, taps, w);
+    if (biased) bias = *(const __global vec *)(shift + p.c);
     for (int r = 0; r < K; r++)
         for (int q = 0; q < COLS; q++) acc[r][q] = bias;
     const __global act_t *from = x + p.at + ((ptrdiff_t)(p.first - PAD) * W - PAD) * CHANNELS;
@@ -212,7 +218,7 @@ void dwconv(const __global act_t *restrict x, const __global float *restrict t, 
 #define DX 1
 #endif
 #if DX
-#define P_DX        , const __global float *restrict t, __global act_t *restrict dx
+#define P_DX        , const __global TYPE(WT) *restrict kern, __global act_t *restrict dx
 #define IF_DX(what) what
 #else
 #define P_DX
@@ -295,7 +301,8 @@ void dwconv_backward(const __global act_t *restrict x, const __global act_t *res
         for (int q = 0; q < COLS; q++) xs[r][q] = TO_VEC(0.0f);
 #if DX
     vec w[TAPS], acc[K][COLS];
-    weights(t, p.c, w);
+    __local float taps[GROUP_TAPS];
+    weights(kern, taps, w);
     for (int r = 0; r < K; r++)
         for (int q = 0; q < COLS; q++) acc[r][q] = TO_VEC(0.0f);
     dx += p.at + (ptrdiff_t)(p.first - 2 * PAD) * W * CHANNELS;

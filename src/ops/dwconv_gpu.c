@@ -36,18 +36,29 @@ static int gpu_group(const tn_ctx *c)
     return (int)TN_MIN(c->dev->info.max_work_group, 128u);
 }
 
+/* Rows of a run: several times those that it reads from its neighbours', where `across` groups beside each other leave no compute
+ * unit idle so; one frame's small maps are cut further. */
+static int gpu_least(const tn_ctx *c, const tn_conv *s, int across)
+{
+    enum { FEWEST = 2 };
+    int least = 2 + 2 * s->kernel;
+    while (least > FEWEST && across * TN_CEIL_DIV(s->in.h, least) < 2 * (int)c->dev->info.compute_units) least /= 2;
+    return least;
+}
+
 /* groups: wanted for each compute unit. A group's lanes along the channels are 32 or the fewer that leave fewer idle. */
 static int gpu_plan(gpu_walk *p, const tn_ctx *c, const tn_conv *s, const tn_tensor *x, const tn_tensor *w, const char *more,
                     int groups, tn_error *err)
 {
-    const int C = x->cols, vw = C % c->tune[0] ? 1 : c->tune[0], cols = c->tune[1], lanes = C / vw, least = 2 + 2 * s->kernel;
+    const int C = x->cols, vw = C % c->tune[0] ? 1 : c->tune[0], cols = c->tune[1], lanes = C / vw;
     int tile = TN_MIN(32, gpu_group(c));
     while (tile > 8 && TN_ROUND_UP(lanes, tile / 2) < TN_ROUND_UP(lanes, tile)) tile /= 2;
     const int slots = gpu_group(c) / tile;
     p->group = tile * slots;
     p->blocks = TN_CEIL_DIV(s->in.w, cols * slots);
     p->per_row = p->blocks * TN_CEIL_DIV(lanes, tile);
-    p->run = tn_runs_of(s->in.h, s->batch, p->per_row, groups * (int)c->dev->info.compute_units, least);
+    p->run =
+        tn_runs_of(s->in.h, s->batch, p->per_row, groups * (int)c->dev->info.compute_units, gpu_least(c, s, s->batch * p->per_row));
     TN_TRY(tn_countable("a depthwise convolution", (size_t)(s->in.h + s->kernel) * (size_t)s->in.w * (size_t)C, err));
     return tn_options_set(&p->o, err, "-DACT=%d -DK=%d -DWT=%d -DVW=%d -DCHANNELS=%d -DCOLS=%d -DEVEN=%d -DTILE=%d -DSLOTS=%d%s",
                           (int)x->dtype, s->kernel, (int)w->dtype, vw, C, cols, s->in.w % cols == 0, tile, slots, more);
@@ -61,28 +72,17 @@ static int gpu_run(tn_ctx *c, const gpu_walk *p, const char *entry, int batch, c
     return tn_op_run(c, DWCONV, entry, p->o.s, args, n, &range, err);
 }
 
-static int gpu_pack(tn_ctx *c, tn_tensor *t, const gpu_walk *p, const tn_tensor *w, const tn_tensor *bias, tn_error *err)
-{
-    TN_TRY(tn_ws_take(c, t, TN_F32, w->cols + 1, w->rows, err));
-    const tn_arg args[] = {TN_BUF(w->mem), TN_BUF(bias->rows ? bias->mem : w->mem), TN_BUF(t->mem), TN_INT(bias->rows > 0)};
-    const tn_range range = {2, {(size_t)w->rows, (size_t)w->cols + 1}, {TN_MIN((size_t)64, (size_t)w->rows), 1}};
-    return tn_op_run(c, DWCONV, "dwconv_pack", p->o.s, args, TN_COUNT(args), &range, err);
-}
-
 int tn_dwconv_gpu(tn_ctx *c, const void *args, tn_error *err)
 {
     enum { GROUPS = 32 };
     const tn_dwconv_args *a = args;
-    const size_t mark = c->ws_used;
+    const bool biased = a->bias.rows > 0 && !a->back;
     gpu_walk p;
-    tn_tensor t;
     TN_TRY(gpu_plan(&p, c, &a->s, &a->from, &a->w, a->back ? " -DFLIP=1" : "", GROUPS, err));
-    TN_TRY(gpu_pack(c, &t, &p, &a->w, &a->bias, err));
-    const tn_arg list[] = {TN_BUF(a->from.mem), TN_BUF(t.mem),      TN_BUF(a->to.mem),      TN_INT(a->s.in.h),
-                           TN_INT(a->s.in.w),   TN_INT(p.run.span), TN_INT(p.run.per_image)};
-    TN_TRY(gpu_run(c, &p, "dwconv", a->s.batch, list, TN_COUNT(list), err));
-    c->ws_used = mark;
-    return 0;
+    const tn_arg list[] = {TN_BUF(a->from.mem), TN_BUF(a->w.mem),        TN_BUF(biased ? a->bias.mem : a->w.mem),
+                           TN_BUF(a->to.mem),   TN_INT(a->s.in.h),       TN_INT(a->s.in.w),
+                           TN_INT(p.run.span),  TN_INT(p.run.per_image), TN_INT(biased)};
+    return gpu_run(c, &p, "dwconv", a->s.batch, list, TN_COUNT(list), err);
 }
 
 static int gpu_sum(tn_ctx *c, const tn_tensor *partial, int parts, const tn_dwconv_grad_args *a, tn_error *err)
@@ -108,15 +108,15 @@ int tn_dwconv_grad_gpu(tn_ctx *c, const void *args, tn_error *err)
     const size_t mark = c->ws_used;
     const tn_tensor none = {0};
     gpu_walk p;
-    tn_tensor partial, t;
+    tn_tensor partial;
     TN_TRY(gpu_plan(&p, c, &a->s, &a->x, &a->w, dx ? " -DFLIP=1" : " -DDX=0", GROUPS, err));
     const int parts = a->s.batch * p.run.per_image * p.blocks;
     TN_TRY(tn_countable("a depthwise convolution's gradient", (size_t)parts * (size_t)(a->dw.cols + 1) * (size_t)a->dw.rows, err));
     TN_TRY(tn_ws_take(c, &partial, TN_F32, parts * (a->dw.cols + 1), a->dw.rows, err));
-    if (dx) TN_TRY(gpu_pack(c, &t, &p, &a->w, &none, err));
-    const tn_arg list[] = {TN_BUF(a->x.mem),          TN_BUF(a->dy.mem),  TN_BUF(partial.mem),     TN_INT(a->s.in.h),
-                           TN_INT(a->s.in.w),         TN_INT(p.run.span), TN_INT(p.run.per_image), TN_INT(p.blocks),
-                           TN_BUF(dx ? t.mem : NULL), TN_BUF(a->dx.mem)};
+    const tn_arg list[] = {TN_BUF(a->x.mem),        TN_BUF(a->dy.mem), TN_BUF(partial.mem),
+                           TN_INT(a->s.in.h),       TN_INT(a->s.in.w), TN_INT(p.run.span),
+                           TN_INT(p.run.per_image), TN_INT(p.blocks),  TN_BUF(dx ? a->w.mem : NULL),
+                           TN_BUF(a->dx.mem)};
     TN_TRY(gpu_run(c, &p, "dwconv_backward", a->s.batch, list, (int)TN_COUNT(list) - (dx ? 0 : 2), err));
     TN_TRY(gpu_sum(c, &partial, parts, a, err));
     c->ws_used = mark;
