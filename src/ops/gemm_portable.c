@@ -8,7 +8,8 @@ typedef struct {
 
 static portable_shape portable_choose(const tn_ctx *c, const tn_gemm_args *g)
 {
-    const int wg = c->dev->info.max_work_group >= 256 ? 16 : 8;
+    const size_t most = c->dev->info.max_work_group;
+    const int wg = most >= 256 ? 16 : most >= 64 ? 8 : 4;
     portable_shape s = {.wg = wg, .tile = wg * 4, .splits = 1, .batch = TN_MAX(1, g->batch)};
     const long long tiles = (long long)TN_CEIL_DIV(g->M, s.tile) * TN_CEIL_DIV(g->N, s.tile) * s.batch;
     const long long want = 4ll * c->dev->info.compute_units;

@@ -151,7 +151,7 @@ static int depthwise(tn_trial *t)
                                         {2, 9, 8, 12, 12, 3, 2, 1, 12, false, true}},
                             large[] = {
                                 {1, 12, 19, 32, 32, 3, 1, 1, 32, true, true},  {2, 26, 22, 136, 136, 3, 1, 1, 136, false, false},
-                                {1, 15, 75, 48, 48, 7, 1, 3, 48, true, false}, {2, 17, 9, 136, 136, 5, 1, 2, 136, false, true},
+                                {1, 15, 75, 48, 48, 7, 1, 3, 48, true, false}, {2, 17, 9, 136, 136, 5, 1, 2, 136, false, false},
                                 {1, 6, 6, 16, 16, 4, 2, 1, 16, true, false},   {1, 17, 14, 32, 32, 5, 1, 0, 32, true, true}};
     if (t->like) return dwconv_alike(t);
     if (t->size == 0) return conv_each(t, dwconv_one, small, TN_COUNT(small));

@@ -82,9 +82,11 @@ static int tiles_of_every_end(tn_trial *t)
     return products(t, all, TN_COUNT(all));
 }
 
-/* And more tiles than a device has units. */
+/* And more tiles than a device has units. All for rows of GPUs' matrix units. */
 static int gemm_tiles(tn_trial *t)
 {
+    const unsigned units =
+        TN_CAP_NV_MMA80 | TN_CAP_DPAS8 | TN_CAP_DPAS16 | TN_CAP_WMMA11 | TN_CAP_WMMA12 | TN_CAP_MFMA90A | TN_CAP_MFMA942;
     static const tn_product_case many[] = {
         {.tb = true, .M = 2600, .N = 904, .K = 72},
         {.tb = true, .bias = true, .act = 1 + TN_GELU, .pre = true, .parts = 1, .r = 16, .tb2 = true, .M = 2600, .N = 904, .K = 72},
@@ -93,7 +95,7 @@ static int gemm_tiles(tn_trial *t)
     };
     static const tn_product_case plain[] = {{.tb = true, .bias = true, .M = 5, .N = 136, .K = 72},
                                             {.ta = true, .M = 1, .N = 64, .K = 300}};
-    if (t->c->dev->caps & TN_CAP_CPU) return products(t, plain, TN_COUNT(plain)); /* other cases have the ends for its rows */
+    if (!(t->c->dev->caps & units)) return products(t, plain, TN_COUNT(plain)); /* other cases have the ends */
     TN_TRY(tiles_of_every_end(t));
     return t->size == 1 ? products(t, many, TN_COUNT(many)) : 0;
 }
@@ -150,7 +152,7 @@ static int gemm_split(tn_trial *t)
 /* Thin on one side: few columns under a wide A, and few rows or columns as the sum over many. Rows in whole 16-byte pieces. */
 static int gemm_thin(tn_trial *t)
 {
-    const int more = t->size * 190, K = t->size == 0 ? 72 : t->size == 1 ? 392 : 1032, long_K = (t->size ? 6 : 2) * K;
+    const int more = t->size * 190, K = t->size == 0 ? 24 : t->size == 1 ? 392 : 1032, long_K = (t->size ? 6 : 2) * K;
     const tn_product_case all[] = {
         {.tb = true, .M = 37 + more, .N = 16, .K = K, .pieces = true, .drop_a = 0.3f},
         {.tb = true, .M = 37 + more, .N = 48, .K = K, .pieces = true, .bias = true, .padded = true},

@@ -24,8 +24,9 @@ one() { # MODEL WHAT
 }
 export -f one
 # the first are the longest
-printf '%s\n' "Haswell gemm" "Haswell qgemv" "Haswell attention-back" "qemu64 attention" "Haswell layernorm-back" "Haswell unpack" \
-  "Haswell attention" "Haswell layernorm" "Haswell devices" "qemu64 devices" |
+printf '%s\n' "Haswell gemm" "Haswell conv-grad" "Haswell conv" "Haswell qgemv" "Haswell attention-back" "Haswell dwconv-grad" \
+  "Haswell dwconv" "qemu64 attention" "Haswell layernorm-back" "Haswell unpack" "Haswell attention" "Haswell layernorm" \
+  "Haswell devices" "qemu64 devices" |
   xargs -P 2 -I{} bash -c 'one {}'
 pass=$(find "$W" -name '*.pass' | wc -l) fail=$(find "$W" -name '*.fail' | wc -l)
 has() { # MODEL CAPABILITIES: exactly these
