@@ -1,6 +1,6 @@
 /* The head: a 1x1 convolution to the heatmaps, over the sum of a decoder's maps. A 1x1 convolution commutes with bilinear resizing
  * and with sums (the weights of each target pixel sum to 1, so the bias does too), so each map goes through it first: its
- * few channels are resized, not all of the map's. A convolution before it becomes one to that few, of so many less products. */
+ * few channels are resized, not all of the map's. A convolution before it becomes one to as few, of so many less products. */
 #include "emit.h"
 
 tn_map_list tn_map_alone(const tn_feature *f)
