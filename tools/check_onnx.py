@@ -38,8 +38,10 @@ def heat(checkpoint, shape):
     return x, (np.fromfile(out + "/heat.bin", np.float32) if r.returncode == 0 else None)
 
 
-def one(name, base, width, *keys, image=(96, 64)):
-    d, shape = os.path.join(out, name), (2, 3, image[1], image[0])
+def one(name, base, width, *keys, image=(96, 64), frames=1):
+    d, shape = os.path.join(out, name), (2, 3 * frames, image[1], image[0])
+    if frames > 1:
+        keys += ("model.frames=concat", "model.heatmaps=all", "data.sequence.enabled=true", "data.sequence.length=%d" % frames)
     shutil.rmtree(d, ignore_errors=True)
     r = run(T, "train", "--model", "vit_heatmap", "--training", "overfit", "data.root=" + out + "/data", "data.split.val_games=[]",
             "data.preprocess.resize=[%d,%d]" % image, "model.pretrained_model_name=" + base, "model.heatmap.size=[24,16]",
@@ -51,7 +53,7 @@ def one(name, base, width, *keys, image=(96, 64)):
         onnx.checker.check_model(d + "/model.onnx", full_check=True)
         x, want = heat(d + "/last", shape)
         got = ort.InferenceSession(d + "/model.onnx", providers=["CPUExecutionProvider"]).run(None, {"pixel_values": x})[0]
-        error = float(np.linalg.norm(got.ravel() - want) / np.linalg.norm(want))
+        error = float(np.linalg.norm(got.transpose(0, 2, 3, 1).ravel() - want) / np.linalg.norm(want))
     rows.append((name, error, error < 1e-4))
     print("%-32s onnxruntime %.2e %s" % (name, error, "ok" if error < 1e-4 else "FAILED"), flush=True)
     # out under Lightning's names and in again: the same heatmap
@@ -102,6 +104,9 @@ fpn, hrnet = ["model.decoder.kind=fpn", "model.fpn.lateral_dim=24"], ["model.dec
 one("fpn", cases + "dinov3", 64, *fpn)
 one("fpn_concat", cases + "dinov3", 64, *fpn, "model.fpn.fuse=concat", "model.heatmap.size=[19,11]", image=(80, 48))  # 1x2 to 3x5
 one("hrnet", cases + "dinov3", 64, *hrnet, "model.heatmap.size=[19,11]", image=(80, 48))
+one("fpn_windows", cases + "dinov3", 64, *fpn, frames=3)
+one("fpn_concat_windows", cases + "dinov3", 64, *fpn, "model.fpn.fuse=concat", frames=3)
+one("hrnet_windows", cases + "dinov3", 64, *hrnet, frames=2)
 one("convnext_fpn", cases + "dinov3_convnext", 64, *fpn, "model.backbone.freeze=false")
 one("convnext_fpn_lora", cases + "convnext", 64, *fpn, "model.lora.enabled=true", "model.lora.r=4", "model.fpn.fuse=concat")
 one("convnext_hrnet", cases + "dinov3_convnext", 64, *hrnet, "model.hrnet.out_channels=10")

@@ -141,7 +141,7 @@ def training_model(folder, spec):
         import peft
         bb = peft.PeftModel.from_pretrained(bb, folder + "/adapter", is_trainable=True)
     if "model" in spec:
-        model = make_decoders.model_of(bb, spec["model"], spec["heatmap_hw"])
+        model = make_decoders.model_of(bb, spec["model"], spec["heatmap_hw"], spec.get("heats", 1))
     else:
         d = dict(spec["decoder"])
         model = Heatmap(bb, d.pop("channels"), d.pop("upsample"), tuple(d.pop("out_size_hw")), **d)

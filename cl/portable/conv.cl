@@ -14,35 +14,36 @@
 #define KW kw
 #endif
 
-/* Of a group of channels: cols[(l * W + j)][tap * channels + c] = pixel (i * step + top + ky, j * step + left + kx) of an image, where
- * line first + l is the i-th of that image's grid H x W, or 0 outside. x [images * in_h * in_w, width], the group from column `from` on.
- * Items (taps * channels / VW, W, lines). */
-__kernel void patches(const __global act_t *x, __global act_t *cols, int first, int lines, int width, int from, int channels, int in_h,
-                      int in_w, int H, int W, int top, int left, int step, int kh, int kw)
+/* Of a group of channels: cols[(l * W + j)][tap * channels + c] = pixel (i * step + top + ky, j * step + left + kx) of an image,
+ * where line first + l is the i-th of that image's grid H x W, or 0 outside. x [images * in_h * in_w, width], the group from column
+ * `from` on. Items (taps * channels / VW, W, lines). */
+__kernel void patches(const __global act_t *x, __global act_t *cols, int first, int lines, int width, int from, int channels,
+                      int in_h, int in_w, int H, int W, int top, int left, int step, int kh, int kw)
 {
     const int e = (int)get_global_id(0) * VW, j = (int)get_global_id(1), l = (int)get_global_id(2), length = kh * KW * CHANNELS;
     if (e >= length || j >= W || l >= lines) return;
-    const int c = e % CHANNELS, tap = e / CHANNELS, line = first + l, y = line % H * step + top + tap / KW, z = j * step + left + tap % KW;
+    const int c = e % CHANNELS, tap = e / CHANNELS, line = first + l, y = line % H * step + top + tap / KW,
+              z = j * step + left + tap % KW;
     const bool there = y >= 0 && y < in_h && z >= 0 && z < in_w;
     const size_t at = (((size_t)(line / H) * in_h + (there ? y : 0)) * in_w + (there ? z : 0)) * width + from + c;
     STV(ACT, cols, ((size_t)l * W + j) * length + e, there ? LDV(ACT, x, at) : TO_VEC(0.0f));
 }
 
 /* The kernel in a row's order: t[o][tap * channels + c]. Items (channels, O). */
-__kernel void kernel_rows(const __global TYPE(WT) *w, __global act_t *t, int O, int channels, int taps)
+__kernel void kernel_rows(const __global TYPE(WT) * w, __global act_t *t, int O, int ld, int channels, int taps)
 {
     const int c = (int)get_global_id(0), o = (int)get_global_id(1);
     if (c >= channels || o >= O) return;
     const size_t row = (size_t)o * channels * taps;
-    for (int tap = 0; tap < taps; tap++) ST(ACT, t, row + tap * channels + c, LD(WT, w, row + c * taps + tap));
+    for (int tap = 0; tap < taps; tap++) ST(ACT, t, row + tap * channels + c, LD(WT, w, (size_t)o * ld + c * taps + tap));
 }
 
 /* What leads from dy back to the pixels of one phase: every stride-th tap from (ky, kx) on, kh x kw of them, the last one first.
- * t[g * channels + c][tap * outs + o], outs outputs to a group; an item for SOME of them, whose taps of a channel lie in few lines of
- * memory. Items (groups * channels, outs / SOME). */
+ * t[g * channels + c][tap * outs + o], outs outputs to a group; an item for SOME of them, whose taps of a channel lie in few lines
+ * of memory. Items (groups * channels, outs / SOME). */
 #define SOME 16
-__kernel void kernel_back(const __global TYPE(WT) *w, __global act_t *t, int all, int outs, int channels, int K, int stride, int ky,
-                          int kx, int kh, int kw)
+__kernel void kernel_back(const __global TYPE(WT) * w, __global act_t *t, int all, int outs, int channels, int K, int stride,
+                          int ky, int kx, int kh, int kw)
 {
     const int r = (int)get_global_id(0), first = (int)get_global_id(1) * SOME, last = min(outs, first + SOME);
     if (r >= all) return;

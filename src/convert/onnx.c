@@ -18,7 +18,7 @@ typedef struct {
     const char **name;   /* of each tensor of the graph */
     const char **q, **k; /* queries and keys of a qkv tensor once rotated: [batch, heads, positions, head width] */
     bool *image;         /* is the tensor channels-first? */
-    float **row;         /* values of tensors that hold none of the image */
+    float **rows;        /* values of tensors that hold none of the image */
     float *positions;    /* position rows for this image size */
     tn_error *err;
 } emitter;
@@ -504,20 +504,23 @@ static int onnx_adapt(emitter *e, const tn_gnode *n)
     return e->err->status;
 }
 
-/* A row through an affine map, worked out here. */
-static int onnx_affine_row(emitter *e, const tn_gnode *n)
+/* Rows through an affine map, worked out here. */
+static int onnx_affine_rows(emitter *e, const tn_gnode *n)
 {
-    const tn_attr_row *a = &n->a.affine_row;
+    const tn_attr_rows *a = &n->a.affine_rows;
     const tn_slot *s = SLOT(e, n->w[0]);
     const bool slots = n->in[0] < 0;
-    float *v = slots ? onnx_values(e, n->w[2]) : e->row[n->in[0]], *k = slots ? onnx_values(e, n->w[3]) : NULL;
+    const int rows = e->g.t[n->out[0]].rows, K = s->cols, ld = slots ? SLOT(e, n->w[2])->cols : e->g.t[n->in[0]].cols;
+    float *v = slots ? onnx_values(e, n->w[2]) : e->rows[n->in[0]], *k = slots ? onnx_values(e, n->w[3]) : NULL;
     float *w = onnx_values(e, n->w[0]), *b = n->w[1] >= 0 ? onnx_values(e, n->w[1]) : NULL;
-    float *out = e->row[n->out[0]] = calloc((size_t)s->cols + 1, sizeof *out);
+    float *out = e->rows[n->out[0]] = calloc((size_t)rows * ((size_t)K + 1), sizeof *out);
     if (!e->err->status && !out) tn_oom(e->err);
-    if (!e->err->status) {
-        tn_matmul_add(out, 1, v + a->first, w, 1, s->rows, s->cols);
-        if (b) tn_matmul_add(out + s->cols, 1, v + a->first, b, 1, s->rows, 1);
-        if (a->constant) out[s->cols] += slots ? k[0] : v[e->g.t[n->in[0]].cols - 1];
+    for (int i = 0; !e->err->status && i < rows; i++) {
+        const float *from = v + (size_t)i * (size_t)ld + a->first;
+        float *to = out + (size_t)i * ((size_t)K + 1);
+        tn_matmul_add(to, 1, from, w, 1, s->rows, K);
+        if (b) tn_matmul_add(to + K, 1, from, b, 1, s->rows, 1);
+        if (a->constant) to[K] += slots ? k[i] : v[(size_t)(i + 1) * (size_t)ld - 1];
     }
     if (slots) free(v);
     free(k);
@@ -526,13 +529,22 @@ static int onnx_affine_row(emitter *e, const tn_gnode *n)
     return e->err->status;
 }
 
-static int onnx_conv_one(emitter *e, const tn_gnode *n)
+/* The kernels and the constants that lie behind one another in each row. */
+static int onnx_conv_few(emitter *e, const tn_gnode *n)
 {
-    const tn_attr_conv *a = &n->a.conv_one;
-    const int64_t dims[] = {1, e->g.t[n->in[0]].cols, a->kernel, a->kernel}, one = 1, p = a->pad;
-    const float *row = e->row[n->in[1]];
-    const char *w = tn_onnx_floats(e->o, "row", row, 4, dims);
-    const char *b = tn_onnx_floats(e->o, "bias", row + dims[1] * a->kernel * a->kernel, 1, &one);
+    const tn_attr_conv *a = &n->a.conv_few;
+    const tn_gtensor *rows = &e->g.t[n->in[1]];
+    const int64_t O = rows->rows, dims[] = {O, e->g.t[n->in[0]].cols, a->kernel, a->kernel}, p = a->pad;
+    const size_t K = (size_t)rows->cols - 1;
+    float *kernel = malloc(sizeof *kernel * (size_t)O * (K + 1)), *constant = kernel ? kernel + (size_t)O * K : NULL;
+    if (!kernel) return tn_oom(e->err);
+    for (size_t i = 0; i < (size_t)O; i++) {
+        const float *row = e->rows[n->in[1]] + i * (K + 1);
+        memcpy(kernel + i * K, row, K * sizeof *row);
+        constant[i] = row[K];
+    }
+    const char *w = tn_onnx_floats(e->o, "rows", kernel, 4, dims), *b = tn_onnx_floats(e->o, "bias", constant, 1, &O);
+    free(kernel);
     e->name[n->out[0]] = tn_onnx_node(e->o, "Conv", e->name[n->in[0]], w, b, NULL);
     tn_onnx_list(e->o, "pads", (int64_t[]){p, p, p, p}, 4);
     e->image[n->out[0]] = true;
@@ -665,9 +677,9 @@ static int export_graph(emitter *e, const char *path)
     e->q = calloc(n, sizeof *e->q);
     e->k = calloc(n, sizeof *e->k);
     e->image = calloc(n, 1);
-    e->row = calloc(n, sizeof *e->row);
+    e->rows = calloc(n, sizeof *e->rows);
     e->o = tn_onnx_new();
-    if (!e->name || !e->q || !e->k || !e->image || !e->row || !e->o) return tn_oom(e->err);
+    if (!e->name || !e->q || !e->k || !e->image || !e->rows || !e->o) return tn_oom(e->err);
     tn_onnx_port(e->o, true, "pixel_values", 4, (int64_t[]){-1, 3 * (int64_t)m->frames, m->image_h, m->image_w});
     int rc = 0;
     for (int i = 0; !rc && i < e->g.n_n; i++) {
@@ -687,8 +699,8 @@ int tn_export_onnx(tn_engine *engine, const char *path, tn_error *err)
     emitter e = {.e = engine, .err = err};
     int rc = export_graph(&e, path);
     tn_onnx_free(e.o);
-    for (int i = 0; e.row && i < e.g.n_t; i++) free(e.row[i]);
-    free(e.row);
+    for (int i = 0; e.rows && i < e.g.n_t; i++) free(e.rows[i]);
+    free(e.rows);
     tn_graph_free(&e.g);
     free(e.name);
     free(e.q);

@@ -387,27 +387,27 @@ TN_DECLARE_BACKWARD(conv)
     return 0;
 }
 
-TN_DECLARE_BACKWARD(affine_row)
+TN_DECLARE_BACKWARD(affine_rows)
 {
     (void)err;
     const tn_gnode f = p->g->n[i];
-    tn_gnode *n = like(p, &f, TN_OP_AFFINE_ROW_BACK, f.in[0], grad_of(p, &f), -1);
+    tn_gnode *n = like(p, &f, TN_OP_AFFINE_ROWS_BACK, f.in[0], grad_of(p, &f), -1);
     if (needs(p, f.in[0])) gives(p, n, f.in[0]);
     return 0;
 }
 
-/* dy is spread over the kernel's places once for both. */
-TN_DECLARE_BACKWARD(conv_one)
+/* dy is spread over the kernels' places once for both. */
+TN_DECLARE_BACKWARD(conv_few)
 {
     (void)err;
     const tn_gnode f = p->g->n[i];
     const int dy = grad_of(p, &f), x = needs(p, f.in[1]) ? need(p, f.in[0]) : -1;
     const int dx = needs(p, f.in[0]) ? like_tensor(p, f.in[0], "d.") : -1;
-    const int drow = x >= 0 ? like_tensor(p, f.in[1], "d.") : -1;
-    tn_gnode *n = like(p, &f, TN_OP_CONV_ONE_BACK, x, f.in[1], dy);
-    n->out[0] = dx, n->out[1] = drow;
+    const int drows = x >= 0 ? like_tensor(p, f.in[1], "d.") : -1;
+    tn_gnode *n = like(p, &f, TN_OP_CONV_FEW_BACK, x, f.in[1], dy);
+    n->out[0] = dx, n->out[1] = drows;
     contribute(p, f.in[0], dx);
-    contribute(p, f.in[1], drow);
+    contribute(p, f.in[1], drows);
     return 0;
 }
 

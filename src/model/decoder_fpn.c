@@ -11,11 +11,6 @@ static int fpn_slots(tn_model *m, const tn_feature_list *in, tn_error *err)
     TN_TRY(tn_features_check(in, d->in_channels, d->n_in, "model.fpn.in_channels", err));
     TN_TRY(tn_pyramid_slots(&fpn, in, d->lateral));
     if (!d->concat) return 0;
-    if (m->heats > 1)
-        return tn_fail(err, TN_ERR_CONFIG,
-                       "model.fpn.fuse concat makes one heatmap, and model.heatmaps all wants %d; set it to sum, or "
-                       "model.heatmaps to last",
-                       m->heats);
     TN_TRY(tn_parts_conv(&own, "reduce", d->lateral, d->lateral * in->n, 1, true));
     tn_parts_plain(&own, d->lateral * in->n);
     return 0;

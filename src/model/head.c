@@ -1,10 +1,7 @@
 /* The head: a 1x1 convolution to the heatmaps, over the sum of a decoder's maps. A 1x1 convolution commutes with bilinear resizing
  * and with sums (the weights of each target pixel sum to 1, so the bias does too), so each map goes through it first: its
- * few channels are resized, not all of the map's. A convolution before it becomes one to one channel, of so many less products. */
+ * few channels are resized, not all of the map's. A convolution before it becomes one to as few, of so many less products. */
 #include "emit.h"
-
-#include <stdio.h>
-#include <string.h>
 
 tn_map_list tn_map_alone(const tn_feature *f)
 {
@@ -20,53 +17,46 @@ int tn_head_slots(tn_model *m, tn_error *err)
     return 0;
 }
 
-/* A row [1, K + 1] that stands for one output behind the module of slot `weight`: from `first` on of `row`, or of the head's own
- * (-1). */
-static int row_emit(tn_emitter *e, int row, int weight, int first, bool constant)
+/* A row [K + 1] for each heatmap, which stands for it behind the module of slot `weight`: from `first` on of those in `rows`, or of
+ * the head's own (-1). */
+static int rows_emit(tn_emitter *e, int rows, int weight, int first, bool constant)
 {
     const tn_slot *w = &e->m->slots[weight];
-    const int out = tn_graph_tensor(e->g, TN_G_ACT, TN_F32, 1, w->cols + 1, "row");
-    tn_gnode *n = tn_graph_node(e->g, TN_OP_AFFINE_ROW);
-    n->in[0] = row, n->out[0] = out;
+    const int out = tn_graph_tensor(e->g, TN_G_ACT, TN_F32, e->m->heats, w->cols + 1, "rows");
+    tn_gnode *n = tn_graph_node(e->g, TN_OP_AFFINE_ROWS);
+    n->in[0] = rows, n->out[0] = out;
     n->w[0] = weight, n->w[1] = tn_model_beside(e->m, w, "bias");
-    if (row < 0) n->w[2] = tn_emit_slot(e, "head.conv", "weight"), n->w[3] = tn_emit_slot(e, "head.conv", "bias");
-    n->a.affine_row = (tn_attr_row){first, constant};
+    if (rows < 0) n->w[2] = tn_emit_slot(e, "head.conv", "weight"), n->w[3] = tn_emit_slot(e, "head.conv", "bias");
+    n->a.affine_rows = (tn_attr_rows){first, constant};
     tn_emit_mark(e, n);
     return out;
 }
 
-/* The map through a convolution of which one channel is wanted, float32. */
-static tn_feature conv_one_emit(tn_emitter *e, const tn_feature *f, int row, int kernel)
+/* The map through a convolution of which a channel for each heatmap is wanted, float32. */
+static tn_feature conv_few_emit(tn_emitter *e, const tn_feature *f, int rows, int kernel)
 {
     tn_feature y = *f;
-    y.channels = 1;
-    y.tensor = tn_graph_tensor(e->g, TN_G_ACT, TN_F32, e->p->batch * f->h * f->w, 1, "share");
-    tn_gnode *n = tn_graph_node(e->g, TN_OP_CONV_ONE);
-    n->in[0] = f->tensor, n->in[1] = row, n->out[0] = y.tensor;
-    n->a.conv_one = tn_conv_attributes(f->h, f->w, kernel, 1, kernel / 2, 1);
+    y.channels = e->m->heats;
+    y.tensor = tn_graph_tensor(e->g, TN_G_ACT, TN_F32, e->p->batch * f->h * f->w, y.channels, "share");
+    tn_gnode *n = tn_graph_node(e->g, TN_OP_CONV_FEW);
+    n->in[0] = f->tensor, n->in[1] = rows, n->out[0] = y.tensor;
+    n->a.conv_few = tn_conv_attributes(f->h, f->w, kernel, 1, kernel / 2, 1);
     tn_emit_mark(e, n);
     return y;
 }
 
-/* The map through all of a convolution, where several heatmaps read it. */
-static tn_feature conv_emit(tn_emitter *e, const tn_feature *f, int conv)
-{
-    const tn_slot *w = &e->m->slots[conv];
-    char module[200];
-    snprintf(module, sizeof module, "%.*s", (int)(strlen(w->name) - strlen(".weight")), w->name);
-    return tn_emit_conv(e, f, module, 1, w->shape[2] / 2, "share");
-}
-
 /* The map behind its convolution, the reduction of all maps and the head's own, each of them linear: their matrices are multiplied
- * first, from the head's single row on. all: the row of the reduction, -1: there is none. */
+ * first, from the head's few rows on. all: the rows of the reduction, -1: there is none. */
 static tn_feature projected(tn_emitter *e, const tn_map_list *maps, int i, int all)
 {
-    const int conv = maps->conv[i], outs = conv >= 0 ? e->m->slots[conv].rows : 0;
-    if (conv >= 0 && e->m->heats == 1)
-        return conv_one_emit(e, &maps->f[i], row_emit(e, all, conv, all >= 0 ? i * outs : 0, i == 0), e->m->slots[conv].shape[2]);
+    const int conv = maps->conv[i];
+    if (conv >= 0) {
+        const tn_slot *w = &e->m->slots[conv];
+        return conv_few_emit(e, &maps->f[i], rows_emit(e, all, conv, all >= 0 ? i * w->rows : 0, i == 0), w->shape[2]);
+    }
     tn_gpart part = tn_emit_part(e, "head.conv");
     if (i) part.bias = -1;
-    tn_feature y = conv >= 0 ? conv_emit(e, &maps->f[i], conv) : maps->f[i];
+    tn_feature y = maps->f[i];
     y.tensor = tn_emit_linear(e, y.tensor, &part, 1, "head");
     y.channels = part.cols;
     return y;
@@ -85,7 +75,7 @@ int tn_head_emit(tn_graph *g, const tn_model *m, const tn_pass *p, const tn_map_
 {
     tn_emitter e = tn_emit_begin(g, m, p);
     tn_graph_layer(g, "head", 0);
-    const int all = maps->reduce >= 0 ? row_emit(&e, -1, maps->reduce, 0, true) : -1;
+    const int all = maps->reduce >= 0 ? rows_emit(&e, -1, maps->reduce, 0, true) : -1;
     g->heat = share_emit(&e, maps, 0, all);
     for (int i = 1; i < maps->n; i++) g->heat = tn_emit_residual(&e, g->heat, share_emit(&e, maps, i, all), -1, "heatmap");
     g->t[g->heat].kind = TN_G_OUTPUT;

@@ -149,7 +149,7 @@ typedef struct tn_deformable {
 } tn_deformable;
 
 /** What a decoder hands to the head, which resizes each map to the heatmap and adds them. A convolution that nothing but the head
- * comes after is left to the head, whose one channel is all that is wanted of it. */
+ * comes after is left to the head, whose few channels are all that is wanted of it. */
 typedef struct tn_map_list {
     tn_feature f[TN_MAX_FEATURES];
     int conv[TN_MAX_FEATURES]; /* slot of a 3x3 kernel that the map has yet to go through; -1: none */

@@ -190,7 +190,7 @@ static tn_cost cost_conv_grad(const tn_graph *g, const tn_gnode *n)
     return c;
 }
 
-static tn_cost cost_conv_one_back(const tn_graph *g, const tn_gnode *n)
+static tn_cost cost_conv_few_back(const tn_graph *g, const tn_gnode *n)
 {
     tn_cost c = convolution(g, n, n->in[0] >= 0 ? n->in[0] : n->out[0], n->in[2]);
     c.flops *= (n->out[0] >= 0) + (n->out[1] >= 0);

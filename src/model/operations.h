@@ -77,11 +77,11 @@ typedef struct tn_attr_conv {
 typedef struct tn_attr_adapt {
     int groups;
 } tn_attr_adapt;
-/** Of a row the entries from `first` on, and its constant or 0 instead. */
-typedef struct tn_attr_row {
+/** Of each row the entries from `first` on, and its constant or 0 instead. */
+typedef struct tn_attr_rows {
     int first;
     bool constant;
-} tn_attr_row;
+} tn_attr_rows;
 /** TN_STATS_OWN: of x. TN_STATS_TRACKED: of x, and the running ones follow. TN_STATS_RUNNING: the running ones. */
 typedef enum tn_stats { TN_STATS_OWN, TN_STATS_TRACKED, TN_STATS_RUNNING } tn_stats;
 typedef struct tn_attr_norm2d {
@@ -160,10 +160,11 @@ typedef enum tn_again { TN_AGAIN_NEVER, TN_AGAIN_CHEAP, TN_AGAIN_DEAR } tn_again
     X(CONV, conv, tn_attr_conv, 1, 1, conv, conv, DEAR, 0, 0) \
     /* y [rows, O], t [rows, r] -> y + scale t B^T of the part, whose B is [O, r/groups]: an adapter's share of a convolution */ \
     X(ADAPT, adapt, tn_attr_adapt, 2, 1, linear_dt, adapt, DEAR, TN_IN0, 0) \
-    /* row (v, k) in one tensor, or v in w2 and k in w3; w0 W [N, ...], w1 b [N]: an affine map -> (v W, v b + k) [1, K + 1] float32 */ \
-    X(AFFINE_ROW, affine_row, tn_attr_row, 1, 1, few, affine_row, DEAR, 0, 0) \
-    /* x, row: a kernel of one output and its constant -> y [B*out_h*out_w, 1] float32 */ \
-    X(CONV_ONE, conv_one, tn_attr_conv, 2, 1, conv, conv_one, DEAR, 0, 0) \
+    /* rows (v, k) in one tensor, or v in w2 and k in w3; w0 W [N, ...], w1 b [N]: an affine map -> (v W, v b + k) [rows, K + 1]
+     * float32 */ \
+    X(AFFINE_ROWS, affine_rows, tn_attr_rows, 1, 1, few, affine_rows, DEAR, 0, 0) \
+    /* x, rows [O, ...]: for each output a kernel and its constant -> y [B*out_h*out_w, O] float32 */ \
+    X(CONV_FEW, conv_few, tn_attr_conv, 2, 1, conv, conv_few, DEAR, 0, 0) \
     /* x; w0 gamma, w1 beta, w2 running mean, w3 running variance -> y, stats [units*groups, 2] float32 */ \
     X(NORM2D, norm2d, tn_attr_norm2d, 1, 2, norm, norm2d, CHEAP, TN_IN0, 0) \
     /* x [B*rows, C]; w0 gamma, w1 beta -> y, norms [2B, C] float32 */ \
@@ -236,10 +237,10 @@ typedef enum tn_again { TN_AGAIN_NEVER, TN_AGAIN_CHEAP, TN_AGAIN_DEAR } tn_again
     X(ADAPT_DT, adapt_dt, tn_attr_adapt, 1, 1, linear_dt, none, NEVER, 0, 0) \
     /* t, dy: B */ \
     X(ADAPT_GRAD, adapt_grad, tn_attr_adapt, 2, 0, linear_dt, none, NEVER, 0, 0) \
-    /* row or -1, d of the result -> d row or -1; w0, w1 and, without a row, w2, w3 */ \
-    X(AFFINE_ROW_BACK, affine_row_back, tn_attr_row, 2, 1, few, none, NEVER, 0, 0) \
-    /* x or -1, row, dy -> dx or -1, d row or -1 */ \
-    X(CONV_ONE_BACK, conv_one_back, tn_attr_conv, 3, 2, conv_one_back, none, NEVER, 0, 0) \
+    /* rows or -1, d of the result -> d rows or -1; w0, w1 and, without rows, w2, w3 */ \
+    X(AFFINE_ROWS_BACK, affine_rows_back, tn_attr_rows, 2, 1, few, none, NEVER, 0, 0) \
+    /* x or -1, rows, dy -> dx or -1, d rows or -1 */ \
+    X(CONV_FEW_BACK, conv_few_back, tn_attr_conv, 3, 2, conv_few_back, none, NEVER, 0, 0) \
     /* x, stats, dy -> dx; w0, w1 */ \
     X(NORM2D_BACK, norm2d_back, tn_attr_norm2d, 3, 1, norm, none, NEVER, TN_IN2, 0) \
     /* x, norms, dy -> dx; w0, w1 */ \

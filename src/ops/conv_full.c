@@ -20,7 +20,7 @@ static int kernel_run(tn_ctx *c, const char *entry, tn_dtype act, tn_dtype of, t
 static int order_kernel(tn_ctx *c, tn_tensor *t, const tn_tensor *w, tn_dtype act, int channels, int taps, tn_error *err)
 {
     TN_TRY(tn_ws_take(c, t, act, w->rows, w->cols, err));
-    const tn_arg args[] = {TN_BUF(w->mem), TN_BUF(t->mem), TN_INT(w->rows), TN_INT(channels), TN_INT(taps)};
+    const tn_arg args[] = {TN_BUF(w->mem), TN_BUF(t->mem), TN_INT(w->rows), TN_INT(w->cols), TN_INT(channels), TN_INT(taps)};
     return kernel_run(c, "kernel_rows", act, w->dtype, (tn_size2){w->rows, channels}, args, TN_COUNT(args), err);
 }
 

@@ -252,32 +252,33 @@ typedef struct tn_conv_grads {
 } tn_conv_grads;
 int tn_conv_backward(tn_ctx *c, const tn_conv *s, const tn_conv_grads *g, tn_error *err);
 
-/* ---- row.c ---- */
-/** A row [1, n] through an affine map: (v W, v b + k) with v its entries from `first` on, as many as W has rows. All float32. */
-typedef struct tn_row {
-    const tn_tensor *v; /* the row */
-    const tn_tensor *k; /* the constant is the last element of this; rows 0: 0. v itself: of (v, k) in one tensor */
+/* ---- affine_rows.c ---- */
+/** Rows [R, n] through an affine map: each becomes (v W, v b + k) with v its entries from `first` on, as many as W has rows. All
+ * float32. */
+typedef struct tn_affine_rows {
+    const tn_tensor *v; /* the rows */
+    const tn_tensor *k; /* their constants [1, R]; rows 0: 0. v itself: each the last entry of its row */
     int first;
     const tn_tensor *w, *b; /* W [N, K], b [1, N] or rows 0 */
-} tn_row;
-/** out [1, K + 1] */
-int tn_row_through(tn_ctx *c, const tn_row *r, tn_tensor *out, tn_error *err);
-/** d [1, K + 1]: of the result. What is added to: rows 0: not wanted; dv and dk lie as v and k do. */
-typedef struct tn_row_grads {
+} tn_affine_rows;
+/** out [R, K + 1] */
+int tn_affine_rows_forward(tn_ctx *c, const tn_affine_rows *r, tn_tensor *out, tn_error *err);
+/** d [R, K + 1]: of the result. What is added to: rows 0: not wanted; dv and dk lie as v and k do. */
+typedef struct tn_affine_rows_grads {
     const tn_tensor *d;
     tn_tensor *dw, *db, *dv, *dk;
-} tn_row_grads;
-int tn_row_backward(tn_ctx *c, const tn_row *r, const tn_row_grads *g, tn_error *err);
+} tn_affine_rows_grads;
+int tn_affine_rows_backward(tn_ctx *c, const tn_affine_rows *r, const tn_affine_rows_grads *g, tn_error *err);
 
-/* ---- conv_one.c: stride 1, one group, one output; row [1, C * kernel * kernel + 1]: a kernel [C, kernel, kernel] and the constant
- * that is added; y and dy [batch*out.h*out.w, 1] float32 ---- */
-int tn_conv_one_forward(tn_ctx *c, const tn_conv *s, const tn_tensor *x, const tn_tensor *row, tn_tensor *y, tn_error *err);
-/** dx and drow are written; rows 0: not wanted. x is read for drow alone. */
-typedef struct tn_conv_one_grads {
-    const tn_tensor *x, *row, *dy;
-    tn_tensor *dx, *drow;
-} tn_conv_one_grads;
-int tn_conv_one_backward(tn_ctx *c, const tn_conv *s, const tn_conv_one_grads *g, tn_error *err);
+/* ---- conv_few.c: stride 1, one group, few outputs; rows [O, C * kernel * kernel + 1]: for each a kernel [C, kernel, kernel] and
+ * the constant that is added; y and dy [batch*out.h*out.w, O] float32 ---- */
+int tn_conv_few_forward(tn_ctx *c, const tn_conv *s, const tn_tensor *x, const tn_tensor *rows, tn_tensor *y, tn_error *err);
+/** dx and drows are written; rows 0: not wanted. x is read for drows alone. */
+typedef struct tn_conv_few_grads {
+    const tn_tensor *x, *rows, *dy;
+    tn_tensor *dx, *drows;
+} tn_conv_few_grads;
+int tn_conv_few_backward(tn_ctx *c, const tn_conv *s, const tn_conv_few_grads *g, tn_error *err);
 
 /* ---- levels.c, deform.c: N positions of all levels in each sample, one level after another ---- */
 /** y = pos + the level's row of embed; y and pos [N, D], embed [levels, D], float32. */

@@ -32,8 +32,8 @@ typedef double tn_real;
 #define tn_ref_deform_backward    tn_ref_deform_backward_double
 #define tn_ref_upsample_add       tn_ref_upsample_add_double
 #define tn_ref_nearest_backward   tn_ref_nearest_backward_double
-#define tn_ref_row                tn_ref_row_double
-#define tn_ref_row_backward       tn_ref_row_backward_double
+#define tn_ref_rows               tn_ref_rows_double
+#define tn_ref_rows_backward      tn_ref_rows_backward_double
 #define tn_ref_patchify           tn_ref_patchify_double
 #define tn_ref_patchify_bytes     tn_ref_patchify_bytes_double
 #define tn_ref_groups_spread      tn_ref_groups_spread_double
@@ -107,15 +107,15 @@ void tn_ref_upsample_add(const tn_ref_resize *r, const tn_real *x, const tn_real
 /** dz += dy at every position that took from it. */
 void tn_ref_nearest_backward(const tn_ref_resize *r, const tn_real *dy, tn_real *dz);
 
-/** A row (v [n], k) through an affine map w [n, m], b [n] or NULL: (v w, v b + k), m + 1 entries. */
-typedef struct tn_ref_row_map {
-    const tn_real *v, *w, *b;
-    double k;
-    int n, m;
-} tn_ref_row_map;
-void tn_ref_row(const tn_ref_row_map *r, tn_real *out);
-/** Added to: dw, db, dv and dk (d: of the result); NULL: not wanted. */
-void tn_ref_row_backward(const tn_ref_row_map *r, const tn_real *d, tn_real *dw, tn_real *db, tn_real *dv, tn_real *dk);
+/** Rows (v [n], k) through an affine map w [n, m], b [n] or NULL: (v w, v b + k), m + 1 entries each. v is that of the first, the
+ * next row's ld entries on; k likewise with k_step, or NULL: 0. */
+typedef struct tn_ref_rows_map {
+    const tn_real *v, *k, *w, *b;
+    int rows, ld, k_step, n, m;
+} tn_ref_rows_map;
+void tn_ref_rows(const tn_ref_rows_map *r, tn_real *out);
+/** Added to: dw, db, and dv and dk, which lie as v and k do (d: of the result); NULL: not wanted. */
+void tn_ref_rows_backward(const tn_ref_rows_map *r, const tn_real *d, tn_real *dw, tn_real *db, tn_real *dv, tn_real *dk);
 
 /** Multi-scale deformable self-attention (Zhu et al. 2020). N: positions of all levels, one level after another; D = heads * width.
  * value [batch*N, D]; samples [batch*N, 3*heads*levels*points]: offsets (x, y) in pixels of their level by head, level and point,

@@ -177,29 +177,43 @@ double tn_ref_act_slope(int fn, double x)
     }
 }
 
-void tn_ref_row(const tn_ref_row_map *r, tn_real *out)
+void tn_ref_rows(const tn_ref_rows_map *r, tn_real *out)
 {
-    double last = r->k;
-    for (int e = 0; e < r->m; e++) {
-        double s = 0;
-        for (int i = 0; i < r->n; i++) s += (double)r->v[i] * r->w[(size_t)i * (size_t)r->m + (size_t)e];
-        out[e] = (tn_real)s;
+    const size_t n = (size_t)r->n, m = (size_t)r->m;
+    for (size_t t = 0; t < (size_t)r->rows; t++) {
+        const tn_real *v = r->v + t * (size_t)r->ld;
+        tn_real *o = out + t * (m + 1);
+        double last = r->k ? (double)r->k[t * (size_t)r->k_step] : 0;
+        for (size_t e = 0; e < m; e++) {
+            double s = 0;
+            for (size_t i = 0; i < n; i++) s += (double)v[i] * r->w[i * m + e];
+            o[e] = (tn_real)s;
+        }
+        for (size_t i = 0; r->b && i < n; i++) last += (double)v[i] * r->b[i];
+        o[m] = (tn_real)last;
     }
-    for (int i = 0; r->b && i < r->n; i++) last += (double)r->v[i] * r->b[i];
-    out[r->m] = (tn_real)last;
 }
 
-void tn_ref_row_backward(const tn_ref_row_map *r, const tn_real *d, tn_real *dw, tn_real *db, tn_real *dv, tn_real *dk)
+static void row_backward(const tn_ref_rows_map *r, const tn_real *v, const tn_real *d, tn_real *dw, tn_real *db, tn_real *dv)
 {
     const size_t m = (size_t)r->m;
-    for (int i = 0; i < r->n; i++) {
+    for (size_t i = 0; i < (size_t)r->n; i++) {
         double s = r->b ? (double)r->b[i] * d[m] : 0;
         for (size_t e = 0; e < m; e++) {
-            s += (double)r->w[(size_t)i * m + e] * d[e];
-            if (dw) dw[(size_t)i * m + e] += r->v[i] * d[e];
+            s += (double)r->w[i * m + e] * d[e];
+            if (dw) dw[i * m + e] += v[i] * d[e];
         }
-        if (db) db[i] += r->v[i] * d[m];
+        if (db) db[i] += v[i] * d[m];
         if (dv) dv[i] += (tn_real)s;
     }
-    if (dk) *dk += d[m];
+}
+
+void tn_ref_rows_backward(const tn_ref_rows_map *r, const tn_real *d, tn_real *dw, tn_real *db, tn_real *dv, tn_real *dk)
+{
+    for (size_t t = 0; t < (size_t)r->rows; t++) {
+        const size_t at = t * (size_t)r->ld;
+        const tn_real *own = d + t * ((size_t)r->m + 1);
+        row_backward(r, r->v + at, own, dw, db, dv ? dv + at : NULL);
+        if (dk) dk[t * (size_t)r->k_step] += own[r->m];
+    }
 }

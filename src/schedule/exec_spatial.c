@@ -153,18 +153,19 @@ int tn_exec_conv_grad(const tn_call *k)
     return tn_conv_backward(k->c, &s, &(tn_conv_grads){&x, &w, &dy, &dx, &dw, &db}, k->err);
 }
 
-int tn_exec_conv_one(const tn_call *k)
+int tn_exec_conv_few(const tn_call *k)
 {
-    tn_tensor x = tn_call_in(k, 0), row = tn_call_in(k, 1), y = tn_call_out(k, 0);
+    tn_tensor x = tn_call_in(k, 0), rows = tn_call_in(k, 1), y = tn_call_out(k, 0);
     const tn_conv s = exec_conv_shape(k);
-    return tn_conv_one_forward(k->c, &s, &x, &row, &y, k->err);
+    return tn_conv_few_forward(k->c, &s, &x, &rows, &y, k->err);
 }
 
-int tn_exec_conv_one_back(const tn_call *k)
+int tn_exec_conv_few_back(const tn_call *k)
 {
-    tn_tensor x = tn_call_in(k, 0), row = tn_call_in(k, 1), dy = tn_call_in(k, 2), dx = tn_call_out(k, 0), drow = tn_call_out(k, 1);
+    tn_tensor x = tn_call_in(k, 0), rows = tn_call_in(k, 1), dy = tn_call_in(k, 2), dx = tn_call_out(k, 0),
+              drows = tn_call_out(k, 1);
     const tn_conv s = exec_conv_shape(k);
-    return tn_conv_one_backward(k->c, &s, &(tn_conv_one_grads){&x, &row, &dy, &dx, &drow}, k->err);
+    return tn_conv_few_backward(k->c, &s, &(tn_conv_few_grads){&x, &rows, &dy, &dx, &drows}, k->err);
 }
 
 #define NORM2D_EPS 1e-5f

@@ -46,6 +46,11 @@ trains lora $FPN model.lora.enabled=true model.lora.r=2
 trains whole $HRNET model.backbone.freeze=false
 trains vit_fpn $VIT model.decoder.kind=fpn model.fpn.lateral_dim=16
 trains vit_hrnet $VIT model.decoder.kind=hrnet model.hrnet.widths=[8,8,8,8] training.memory_optimization.gradient_checkpointing=true
+# the same over windows, with a heatmap of each of their frames
+WINDOWS="data.sequence.enabled=true data.sequence.length=3 model.frames=concat model.heatmaps=all"
+trains fpn_windows $FPN $WINDOWS
+trains concat_windows $FPN $WINDOWS model.fpn.fuse=concat
+trains hrnet_windows $HRNET $WINDOWS
 
 # twice, and with activations made again: the same bits
 log() { cut -d, -f1-3 "$W/$1/log.csv"; }
@@ -59,7 +64,7 @@ expect 0 "loss" $T train $RUN $HRNET --resume "$W/begun/last" --output-dir "$W/b
 same hrnet begun "a run of hrnet that went on differs from one that was never stopped"
 
 # under Lightning's names and back: the same decoder
-for name in concat hrnet vit_fpn; do
+for name in concat hrnet vit_fpn concat_windows; do
   expect 0 "$W/$name.pl" $T export --checkpoint "$W/$name/last" --out "$W/$name.pl"
   expect 0 "$W/$name.back" $T import --in "$W/$name.pl" --out "$W/$name.back" --config "$W/$name.pl/config.yaml"
   cmp -s "$W/$name/last/decoder.safetensors" "$W/$name.back/decoder.safetensors" && ok || bad "$name comes back otherwise"

@@ -1,6 +1,6 @@
 """Golden cases of the decoders of several scales, made by transformers, torchvision and torch in float64 on the CPU.
 
-make_decoders.py OUTDIR SEED
+make_decoders.py OUTDIR SEED [heats]
 Over a plain ViT, whose one map is resized to four scales, sizes that are no multiples of each other. Otherwise in the form of make.py's
 cases, with `model` of case.json the section of a configuration; model_of builds the model of such a section over any backbone.
 """
@@ -123,10 +123,10 @@ def vit_maps(backbone, x):
 
 
 class Model(nn.Module):
-    def __init__(self, backbone, decoder, channels):
+    def __init__(self, backbone, decoder, channels, heats):
         super().__init__()
         self.backbone, self.decoder, self.head = backbone, decoder, nn.Module()
-        self.head.conv = nn.Conv2d(channels, 1, 1)
+        self.head.conv = nn.Conv2d(channels, heats, 1)
 
     def forward(self, x):
         if hasattr(self.backbone.config, "patch_size"): maps = vit_maps(self.backbone, x)
@@ -134,19 +134,19 @@ class Model(nn.Module):
         return self.head.conv(self.decoder(maps))
 
 
-def model_of(backbone, section, size):
-    """The heatmap model of a configuration's section `model`; size: of the heatmap, rows first."""
+def model_of(backbone, section, size, heats=1):
+    """The heatmap model of a configuration's section `model`; size: of the heatmap, rows first; heats: so many of them."""
     c = backbone.config
     channels = [c.hidden_size] * 4 if hasattr(c, "patch_size") else list(c.hidden_sizes)
     if "hrnet" in section:
         d = section["hrnet"]
-        return Model(backbone, Branches(channels, d["widths"], d["num_units"], d["out_channels"], size), d["out_channels"])
+        return Model(backbone, Branches(channels, d["widths"], d["num_units"], d["out_channels"], size), d["out_channels"], heats)
     if "deformable_encoder" in section:
         d = section["deformable_encoder"]
         encoder = Encoder(channels, *(d[k] for k in ("d_model", "nhead", "num_encoder_layers", "n_points", "lateral_dim")), size)
-        return Model(backbone, encoder, d["lateral_dim"])
+        return Model(backbone, encoder, d["lateral_dim"], heats)
     d = section["fpn"]
-    return Model(backbone, Pyramid(channels, d["lateral_dim"], d["fuse"], size), d["lateral_dim"])
+    return Model(backbone, Pyramid(channels, d["lateral_dim"], d["fuse"], size), d["lateral_dim"], heats)
 
 
 def f32(d): return {k: v.detach().to(torch.float32).contiguous() for k, v in d.items()}
@@ -169,11 +169,11 @@ def targets(batch, size):
     return t, m
 
 
-def case(path, section, size, full, batch=2, image=(48, 80), steps=5):
+def case(path, section, size, full, batch=2, image=(48, 80), steps=5, heats=1):
     os.makedirs(path, exist_ok=True)
     config = tf.DINOv3ViTConfig(hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64,
                                 num_register_tokens=4, patch_size=16, image_size=64)
-    model = model_of(tf.DINOv3ViTModel(config), section, size)
+    model = model_of(tf.DINOv3ViTModel(config), section, size, heats)
     for n, p in model.named_parameters(): stir(n, p)
     model.backbone.save_pretrained(path + "/backbone")
     state = {n: v for n, v in model.state_dict().items() if not n.startswith("backbone") and v.is_floating_point()}
@@ -181,7 +181,7 @@ def case(path, section, size, full, batch=2, image=(48, 80), steps=5):
     model = model.double().train()
     model.backbone.eval().requires_grad_(full)
     x = torch.randn(batch, 3, *image)
-    t, m = targets(batch, size)
+    t, m = (v.view(batch, heats, *size) for v in targets(batch * heats, size))
     params = [(n, p) for n, p in model.named_parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW([p for _, p in params], lr=1e-3, weight_decay=0.05)
     g, loss, norm = {"pixel_values": x, "target": t, "mask": m}, [], []
@@ -202,6 +202,7 @@ def case(path, section, size, full, batch=2, image=(48, 80), steps=5):
     save_file(f32(g), path + "/golden.safetensors")
     spec = dict(model=section, heatmap_hw=size, loss="mse", steps=steps, lr=1e-3, weight_decay=0.05, grad_clip_norm=1.0, lora=None,
                 full_finetune=full)
+    if heats > 1: spec["heats"] = heats
     json.dump(spec, open(path + "/case.json", "w"), indent=1)
     print(path, tuple(y.shape), [round(float(v), 5) for v in loss])
 
@@ -211,6 +212,12 @@ if __name__ == "__main__":
     torch.manual_seed(int(sys.argv[2]))
     fpn = lambda dim, fuse: dict(decoder=dict(kind="fpn"), fpn=dict(lateral_dim=dim, fuse=fuse))
     hrnet = dict(in_channels=[32] * 4, widths=[8, 12, 16, 20], num_units=2, out_channels=12)
+    if "heats" in sys.argv:  # three heatmaps, as of the frames of a window
+        hrnet = dict(in_channels=[32] * 4, widths=[4, 6, 6, 8], num_units=1, out_channels=6)
+        case(out + "/train_vit_fpn_heats", fpn(6, "sum"), (11, 17), False, heats=3)
+        case(out + "/train_vit_fpn_concat_heats", fpn(6, "concat"), (12, 20), False, heats=3)
+        case(out + "/train_vit_hrnet_heats", dict(decoder=dict(kind="hrnet"), hrnet=hrnet), (11, 17), False, heats=3)
+        sys.exit()
     case(out + "/train_vit_fpn", fpn(24, "sum"), (11, 17), True)
     case(out + "/train_vit_fpn_concat", fpn(16, "concat"), (12, 20), True)
     case(out + "/train_vit_hrnet", dict(decoder=dict(kind="hrnet"), hrnet=hrnet), (11, 17), False)

@@ -100,7 +100,8 @@ static const char *const gpu_cases[] = {"layernorm",
                                         "patchify of bytes",
                                         "heatmap losses",
                                         "levels",
-                                        "deformable attention"};
+                                        "deformable attention",
+                                        "rows through affine maps"};
 
 static void run_as_gpu(const tn_case *k)
 {

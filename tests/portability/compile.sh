@@ -68,6 +68,9 @@ for hd in 32 64 80 128; do with_options attention -DACT=1 -DHD=$hd; with_options
 with_options quant -DQSCALE=1 -DQBITS=4 -DOUT=1 -DPARTS=3
 with_options optim -DSHADOW=1
 with_options loss -DLOGITS=1 -DITEMS=64
+# rows: groups of several parts, and an item that has a whole run, as on a CPU
+for vw in 1 4; do with_options affine_rows -DWG=64 -DVW=$vw -DPARTS=8 -DLANES=16 -DRUN=1; done
+for vw in 1 4 16; do with_options affine_rows -DWG=1 -DVW=$vw -DPARTS=1 -DLANES=1 -DRUN=8; done
 # every quantisation format's storage
 for name in quant qgemv; do
   for o in "-DQSCALE=1" "-DQSCALE=2 -DQLOW=1" "-DQSCALE=3 -DQLOW=1" "-DQBITS=8 -DROUNDS=1" "-DQLOW=1 -DROUNDS=1" "-DQLOW=1 -DROUNDS=1 -DQZERO=1"; do

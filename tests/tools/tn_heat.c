@@ -1,5 +1,5 @@
-/* tn-heat CHECKPOINT PIXELS HEAT: raw float32 pixel values [B, 3, H, W] in, raw heatmaps [B, 1, h, w] out, through the
- * checkpoint's own configuration; what tools/check_onnx.py compares other runtimes with. */
+/* tn-heat CHECKPOINT PIXELS HEAT: raw float32 pixel values [B, 3 * frames, H, W] in, raw heatmaps [B, h, w, heatmaps] out, through
+ * the checkpoint's own configuration; what tools/check_onnx.py compares other runtimes with. */
 #include "checkpoint.h"
 #include "files.h"
 
@@ -32,8 +32,8 @@ int main(int argc, char **argv)
     if (!rc) rc = tn_checkpoint_load(argv[1], e, &err);
     if (!rc) rc = tn_read_file(&pixels, &bytes, argv[2], &err);
     if (!rc) {
-        const size_t one = (size_t)3 * (size_t)e->image_w * (size_t)e->image_h * sizeof(float);
-        const size_t batch = bytes / one, area = (size_t)e->model->heat_w * (size_t)e->model->heat_h;
+        const size_t one = (size_t)(3 * e->model->frames) * (size_t)e->image_w * (size_t)e->image_h * sizeof(float);
+        const size_t batch = bytes / one, area = tn_engine_heat_size(e);
         heat = malloc(batch * area * sizeof *heat + 4);
         rc = heat ? forward(e, (const float *)(const void *)pixels, (int)batch, heat, &err) : tn_oom(&err);
         if (!rc) rc = tn_write_file(argv[3], heat, batch * area * sizeof *heat, &err);

@@ -436,29 +436,37 @@ static void draws_conv(drawing *d)
     keep(d, convolved(d, image(d), DRAW_H, DRAW_W));
 }
 
-/* W [n, m], b [m or n], and a row of the result. */
-static int affine_row(drawing *d, int row, int n, int m, int first, bool constant)
+typedef struct {
+    int count, n, m, first; /* so many rows, n of whose entries go through W [n, m] */
+    bool constant;
+} some_rows;
+
+/* `rows` through W [n, m] and its b, or the slots that are theirs (-1). */
+static int affine_rows(drawing *d, int rows, const some_rows *z)
 {
-    tn_gnode *node = tn_graph_node(d->g, TN_OP_AFFINE_ROW);
-    const int out = tensor(d, 1, m + 1, "row");
-    node->in[0] = row, node->out[0] = out;
-    node->w[0] = matrix(d, n, m), node->w[1] = chance(d, 0.8) ? vector(d, n, TN_INIT_ZERO) : -1;
-    if (row < 0) node->w[2] = vector(d, first + n, TN_INIT_ONE), node->w[3] = vector(d, 1, TN_INIT_ZERO);
-    node->a.affine_row = (tn_attr_row){first, constant};
+    tn_gnode *node = tn_graph_node(d->g, TN_OP_AFFINE_ROWS);
+    const int out = tensor(d, z->count, z->m + 1, "rows");
+    node->in[0] = rows, node->out[0] = out;
+    node->w[0] = matrix(d, z->n, z->m), node->w[1] = chance(d, 0.8) ? vector(d, z->n, TN_INIT_ZERO) : -1;
+    if (rows < 0) node->w[2] = matrix(d, z->count, z->first + z->n), node->w[3] = vector(d, z->count, TN_INIT_ZERO);
+    node->a.affine_rows = (tn_attr_rows){z->first, z->constant};
     return mark(d, node);
 }
 
-/* Convolutions to one channel, whose kernels come of one row's parts or of a row each; their sum is widened again. */
-static void draws_conv_one(drawing *d)
+/* Convolutions to few channels, whose kernels come of parts of the same rows or of rows each; their sum is widened again. */
+static void draws_conv_few(drawing *d)
 {
     const bool parts = chance(d, 0.5);
-    const int row = parts ? affine_row(d, -1, 5, 2 * DRAW_C, below(d, 2), chance(d, 0.5)) : -1;
+    const int count = 1 + below(d, 3);
+    const some_rows all = {count, 5, 2 * DRAW_C, below(d, 2), chance(d, 0.5)};
+    const int rows = parts ? affine_rows(d, -1, &all) : -1;
     int sum = -1;
     for (int i = 0; i < 2; i++) {
         const int kernel = chance(d, 0.6) ? 3 : 1, x = image(d);
-        const int own = affine_row(d, row, DRAW_C, DRAW_C * kernel * kernel, parts ? i * DRAW_C : 0, i == 0);
-        tn_gnode *n = node(d, TN_OP_CONV_ONE, x, DRAW_B * DRAW_P, 1);
-        n->in[1] = own, n->a.conv_one = tn_conv_attributes(DRAW_H, DRAW_W, kernel, 1, kernel / 2, 1);
+        const some_rows z = {count, DRAW_C, DRAW_C * kernel * kernel, parts ? i * DRAW_C : 0, i == 0};
+        const int own = affine_rows(d, rows, &z);
+        tn_gnode *n = node(d, TN_OP_CONV_FEW, x, DRAW_B * DRAW_P, count);
+        n->in[1] = own, n->a.conv_few = tn_conv_attributes(DRAW_H, DRAW_W, kernel, 1, kernel / 2, 1);
         const int y = mark(d, n);
         sum = i ? draw_residual(d, sum, y, false) : y;
     }
@@ -581,7 +589,7 @@ void draw_graph(tn_graph *g, tn_model *m, uint64_t seed, int recompute)
     static void (*const draws[])(drawing *) = {
         draws_linear,    draws_dora, draws_glu,          draws_attention, draws_tokens, draws_grid,   draws_layernorm,
         draws_residual,  draws_act,  draws_dropout,      draws_bilinear,  draws_conv,   draws_norm2d, draws_squeeze,
-        draws_dropout2d, draws_mlp,  draws_upsample_add, draws_grn,       draws_levels, draws_deform, draws_conv_one,
+        draws_dropout2d, draws_mlp,  draws_upsample_add, draws_grn,       draws_levels, draws_deform, draws_conv_few,
     };
     drawing d;
     draw_begin(&d, g, m, seed, recompute);

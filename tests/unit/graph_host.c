@@ -262,21 +262,38 @@ static void host_adapt(const host_call *k)
     }
 }
 
-static void host_affine_row(const host_call *k)
+static void host_affine_rows(const host_call *k)
 {
-    const tn_attr_row *a = &k->n->a.affine_row;
-    const double *v = k->n->in[0] >= 0 ? k->in[0] : k->w[2], *last = k->n->in[0] >= 0 ? &k->in[0][k->cols - 1] : k->w[3];
-    const int m = k->out_cols - 1, n = k->slot_rows;
-    tn_ref_row(&(tn_ref_row_map){v + a->first, k->w[0], k->w[1], a->constant ? *last : 0, n, m}, k->out[0]);
+    const tn_attr_rows *a = &k->n->a.affine_rows;
+    const bool slots = k->n->in[0] < 0;
+    const int ld = slots ? k->h->m->slots[k->n->w[2]].cols : k->cols;
+    const double *v = slots ? k->w[2] : k->in[0], *constants = slots ? k->w[3] : k->in[0] + k->cols - 1;
+    const tn_ref_rows_map r = {.v = v + a->first,
+                               .k = a->constant ? constants : NULL,
+                               .w = k->w[0],
+                               .b = k->w[1],
+                               .rows = (int)k->count / k->out_cols,
+                               .ld = ld,
+                               .k_step = slots ? 1 : ld,
+                               .n = k->slot_rows,
+                               .m = k->out_cols - 1};
+    tn_ref_rows(&r, k->out[0]);
 }
 
-static void host_conv_one(const host_call *k)
+/* A channel for each row, between the others' of the same pixel. */
+static void host_conv_few(const host_call *k)
 {
-    const tn_attr_conv *a = &k->n->a.conv_one;
-    const double *constant = k->in[1] + k->cols * a->kernel * a->kernel;
-    const tn_ref_conv v = {k->in[0], k->in[1], constant, k->B,      a->in_h,   a->in_w, a->out_h,
-                           a->out_w, k->cols,  1,        a->kernel, a->stride, a->pad,  a->groups};
-    tn_ref_convolve(&v, k->out[0]);
+    const tn_attr_conv *a = &k->n->a.conv_few;
+    const int length = k->cols * a->kernel * a->kernel, O = k->out_cols, pixels = (int)k->count / O;
+    for (int o = 0; o < O; o++) {
+        const double *row = k->in[1] + o * (length + 1);
+        double *y = malloc(sizeof *y * (size_t)pixels);
+        const tn_ref_conv v = {k->in[0], row, row + length, k->B,      a->in_h, a->in_w,  a->out_h, a->out_w,
+                               k->cols,  1,   a->kernel,    a->stride, a->pad,  a->groups};
+        tn_ref_convolve(&v, y);
+        for (int i = 0; i < pixels; i++) k->out[0][i * O + o] = y[i];
+        free(y);
+    }
 }
 
 static void host_norm2d(const host_call *k)

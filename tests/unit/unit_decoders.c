@@ -122,6 +122,62 @@ START_TEST(only_hidden_states_that_are_there_are_handed_out)
 }
 END_TEST
 
+/* Decoders whose last convolution nothing but the head comes after. */
+static const struct {
+    tn_decoder dec;
+    const char *convolution; /* the first of them */
+    int maps;
+} last_left[] = {
+    {{.fpn = {.lateral = 8}}, "decoder.fpn.layer_blocks.0.0.weight", 4},
+    {{.fpn = {.lateral = 8, .concat = true}}, "decoder.fpn.layer_blocks.0.0.weight", 4},
+    {{.hrnet = {.widths = {4, 4, 4, 4}, .n_widths = 4, .units = 1, .out = 8}}, "decoder.head.weight", 1},
+    {{.deformable = {.d_model = 16, .heads = 2, .points = 2, .layers = 1, .lateral = 8}}, "decoder.fpn.layer_blocks.0.0.weight", 4},
+};
+static const char *const last_kinds[] = {"fpn", "fpn", "hrnet", "deformable_fpn"};
+
+/* How often a graph has an operation that reads the slot. */
+static int readers(const tn_graph *g, tn_opcode op, int slot)
+{
+    int n = 0;
+    for (int i = 0; i < g->n_n; i++) n += g->n[i].op == op && g->n[i].w[0] == slot;
+    return n;
+}
+
+/* As many channels as there are heatmaps, and never all of the convolution's; every row of them is trained. */
+START_TEST(the_last_convolution_makes_heatmaps_alone)
+{
+    const int heats = _i % 2 ? 3 : 1, kind = _i / 2;
+    tn_error e = {0};
+    tn_model *m;
+    tn_graph g;
+    tn_backbone body;
+    tn_decoder dec = last_left[kind].dec;
+    dec.kind = tn_decoder_find(last_kinds[kind]);
+    read_tiny(&body, &e);
+    const tn_model_spec spec = {
+        .backbone = &body, .dec = &dec, .image_h = 64, .image_w = 96, .heat_h = 16, .heat_w = 24, .heats = heats};
+    ck_assert_msg(!tn_model_new(&m, &spec, NULL, &e), "%s", e.message);
+    const tn_pass pass = {.batch = 2, .act = TN_F32, .groups = TN_GROUP_HEAD, .training = true, .loss = true, .heat = true};
+    ck_assert_msg(!tn_model_graph(&g, m, &pass, &e), "%s", e.message);
+    ck_assert_int_eq(g.t[g.heat].cols, heats);
+    const int slot = tn_model_slot(m, last_left[kind].convolution);
+    ck_assert_int_ge(slot, 0);
+    ck_assert_int_eq(readers(&g, TN_OP_CONV, slot), 0);
+    ck_assert_int_eq(readers(&g, TN_OP_AFFINE_ROWS, slot), 1);
+    ck_assert_int_eq(readers(&g, TN_OP_AFFINE_ROWS_BACK, slot), 1);
+    int few = 0;
+    for (int i = 0; i < g.n_n; i++) {
+        if (g.n[i].op != TN_OP_CONV_FEW) continue;
+        few++;
+        ck_assert_int_eq(g.t[g.n[i].out[0]].cols, heats);
+        ck_assert_int_eq(g.t[g.n[i].in[1]].rows, heats);
+    }
+    ck_assert_int_eq(few, last_left[kind].maps);
+    tn_graph_free(&g);
+    tn_model_free(m);
+}
+END_TEST
+
 /* Over 6 x 4 positions: factors whose product would overflow, and the least that make too large a map; then the most that do not.
  */
 START_TEST(upsampling_far_beyond_the_image_is_refused)
@@ -148,5 +204,7 @@ void unit_decoders(Suite *s)
               TESTS(TIMES(a_deformable_encoder_that_does_not_fit_is_refused, TN_COUNT(refused)),
                     TIMES(an_epsilon_that_is_none_is_refused, 3),
                     TIMES(only_hidden_states_that_are_there_are_handed_out, TN_COUNT(returned)),
-                    TIMES(upsampling_far_beyond_the_image_is_refused, 3), ONCE(deformable_samples_start_in_directions)));
+                    TIMES(upsampling_far_beyond_the_image_is_refused, 3),
+                    TIMES(the_last_convolution_makes_heatmaps_alone, 2 * (int)TN_COUNT(last_left)),
+                    ONCE(deformable_samples_start_in_directions)));
 }
