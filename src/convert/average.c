@@ -194,8 +194,9 @@ static int cut_sum(float *B, float *A, int r, const average_part *p, int n, tn_e
     int k = 0, at = 0, rc = 0;
     for (int i = 0; i < n; i++) k += p[i].m->r;
     const size_t K = (size_t)k, in = (size_t)p->m->in, out = (size_t)p->m->out;
-    float *Bs = malloc(sizeof *Bs * K * (in + out)), *As = Bs + K * out;
+    float *Bs = malloc(sizeof *Bs * K * (in + out));
     if (!Bs) return tn_oom(err);
+    float *As = Bs + K * out;
     for (int i = 0; !rc && i < n; at += p[i++].m->r) rc = stack(Bs, As, at, k, &p[i], err);
     if (!rc) rc = tn_cut_product(&(tn_product_of){Bs, As, p->m->out, p->m->in, k}, r, B, A, err);
     free(Bs);
