@@ -13,8 +13,14 @@
 #include <string.h>
 #include <strings.h>
 
+/* Keys of which the place is kept: only the model, once it is open, tells whether it reads them. */
+static const char *const placed[] = {"model.backbone.patch_size", "model.backbone.rope_augment"};
+/* The file of nodes that the settings were dumped to: it is not where they were given. */
+static const char dumped[] = TN_COMMAND_LINE;
+
 struct tn_config {
     tn_ynode *tree;
+    char *place[TN_COUNT(placed)];
     tn_strs files; /* names the tree's nodes borrow */
     tn_settings s;
     tn_log log;
@@ -35,13 +41,6 @@ int tn_config_dump(const tn_config *c, char **yaml, tn_error *err)
 }
 
 /* ---- keys ---- */
-
-static const tn_key *key_find(const char *name)
-{
-    for (int i = 0; i < tn_schema_size; i++)
-        if (!strcmp(tn_schema[i].name, name)) return &tn_schema[i];
-    return NULL;
-}
 
 static bool is_section(const char *name)
 {
@@ -66,12 +65,6 @@ static int unknown_key(const tn_ynode *n, const char *name, tn_error *err)
                    near ? "; did you mean '" : "", near ? best : "", near ? "'?" : "");
 }
 
-const tn_key *tn_key_find_moved(const char *name)
-{
-    char buf[256];
-    return key_find(tn_layer_name(name, buf, sizeof buf));
-}
-
 static int apply(tn_config *c, const tn_ynode *n, const char *prefix, tn_error *err)
 {
     for (int i = 0; i < n->n; i++) {
@@ -79,7 +72,7 @@ static int apply(tn_config *c, const tn_ynode *n, const char *prefix, tn_error *
         if (!prefix[0] && !strcmp(v->key, "runtime")) continue; /* the Python project prints its command line there */
         char name[256];
         snprintf(name, sizeof name, "%s%s%s", prefix, prefix[0] ? "." : "", v->key);
-        const tn_key *k = key_find(name);
+        const tn_key *k = tn_key_find(name);
         if (k && k->type == TN_S_UNUSED) {
             tn_logf(&c->log, TN_LOG_WARN, "%s:%d: key '%s' is accepted and not used here", v->file, v->line, name);
         } else if (k) {
@@ -164,6 +157,20 @@ static void lower(char *s)
     for (; *s; s++) *s = (char)tolower((unsigned char)*s);
 }
 
+static int keep_places(tn_config *c, tn_error *err)
+{
+    for (size_t i = 0; i < TN_COUNT(placed); i++) {
+        char text[512];
+        const tn_ynode *n = tn_layer_find(c->tree, placed[i]);
+        if (!n || n->file == dumped) continue;
+        free(c->place[i]);
+        if (!(c->place[i] = strdup(tn_yaml_place(text, sizeof text, n)))) return tn_oom(err);
+    }
+    c->s.place.patch_size = c->place[0];
+    c->s.place.rope_augment = c->place[1];
+    return 0;
+}
+
 static int settle(tn_config *c, tn_error *err)
 {
     tn_values_free(&c->s);
@@ -173,7 +180,8 @@ static int settle(tn_config *c, tn_error *err)
     TN_TRY(tn_settle_training(&c->s, c->tree, &c->log, err));
     TN_TRY(settle_quantization(&c->s, err));
     TN_TRY(tn_settle_frames(&c->s, &c->log, err));
-    return check_together(&c->s, err);
+    TN_TRY(check_together(&c->s, err));
+    return keep_places(c, err);
 }
 
 /* ---- files ---- */
@@ -331,13 +339,14 @@ void tn_config_free(tn_config *c)
     tn_yaml_free(c->tree);
     tn_values_free(&c->s);
     tn_strs_free(&c->files);
+    for (size_t i = 0; i < TN_COUNT(placed); i++) free(c->place[i]);
     free(c);
 }
 
 static int parse_dump(tn_config *c, const char *yaml, tn_error *err)
 {
     tn_ynode *n;
-    TN_TRY(tn_yaml_parse(&n, yaml, strlen(yaml), TN_COMMAND_LINE, err));
+    TN_TRY(tn_yaml_parse(&n, yaml, strlen(yaml), dumped, err));
     tn_yaml_free(c->tree);
     c->tree = n;
     return 0;
@@ -352,6 +361,8 @@ int tn_config_copy(tn_config **out, const tn_config *c, tn_error *err)
     TN_TRY(tn_config_dump(c, &yaml, err));
     tn_config *copy = config_new(err);
     int rc = copy ? parse_dump(copy, yaml, err) : TN_ERR_MEMORY;
+    for (size_t i = 0; !rc && i < TN_COUNT(placed); i++)
+        if (c->place[i] && !(copy->place[i] = strdup(c->place[i]))) rc = tn_oom(err);
     if (!rc) rc = settle(copy, err);
     free(yaml);
     if (rc) tn_config_free(copy);
