@@ -50,8 +50,55 @@ static bool is_section(const char *name)
     return false;
 }
 
+/* What stands directly in a section, sections too, with commas between. */
+static void list_keys(tn_text *t, const char *section)
+{
+    const char *last = "";
+    const size_t n = strlen(section);
+    for (int i = 0; i < tn_schema_size; i++) {
+        const char *key = tn_schema[i].name + n + 1;
+        if (strncmp(tn_schema[i].name, section, n) != 0 || key[-1] != '.' || tn_schema[i].type == TN_S_UNUSED) continue;
+        const int length = (int)strcspn(key, ".");
+        if (!strncmp(last, key, (size_t)length) && strcspn(last, ".") == (size_t)length) continue;
+        tn_text_addf(t, "%s%.*s", last[0] ? ", " : "", length, key);
+        last = key;
+    }
+}
+
+static int no_value(const tn_ynode *n, const char *section, tn_error *err)
+{
+    char place[512];
+    tn_text keys = {0};
+    list_keys(&keys, section);
+    if (keys.oom || !keys.s) {
+        tn_text_free(&keys);
+        return tn_oom(err);
+    }
+    const int rc = tn_fail(err, TN_ERR_CONFIG, "%s: %s is a section and cannot be %s%s%s; give %s.%.*s, or another of its keys: %s",
+                           tn_yaml_place(place, sizeof place, n), section, n->kind == TN_Y_SCALAR ? "'" : "",
+                           n->kind == TN_Y_SCALAR ? n->text : "a list", n->kind == TN_Y_SCALAR ? "'" : "", section,
+                           (int)strcspn(keys.s, ","), keys.s, keys.s);
+    tn_text_free(&keys);
+    return rc;
+}
+
+/* Of each layer by itself: a value in a section's place would be gone once a later layer has one of its keys. */
+static int check_sections(const tn_ynode *n, const char *prefix, tn_error *err)
+{
+    for (int i = 0; i < n->n; i++) {
+        const tn_ynode *v = n->child[i];
+        char name[256];
+        snprintf(name, sizeof name, "%s%s%s", prefix, prefix[0] ? "." : "", v->key);
+        if (!is_section(name)) continue;
+        if (v->kind == TN_Y_MAP) TN_TRY(check_sections(v, name, err));
+        else if (!tn_yaml_is_null(v)) return no_value(v, name, err);
+    }
+    return 0;
+}
+
 static int unknown_key(const tn_ynode *n, const char *name, tn_error *err)
 {
+    if (is_section(name)) return no_value(n, name, err);
     const char *best = NULL, *last = strrchr(name, '.');
     int dist = 1000;
     for (int i = 0; i < tn_schema_size; i++) {
@@ -207,6 +254,7 @@ static int read_tree(tn_config *c, const char *path, tn_ynode **out, tn_error *e
 static int add_layer(tn_config *c, tn_ynode *layer, tn_error *err)
 {
     int rc = tn_layer_settle(layer, c->tree, err);
+    if (!rc) rc = check_sections(layer, "", err);
     if (!rc) return tn_yaml_merge(c->tree, layer, err);
     tn_yaml_free(layer);
     return rc;

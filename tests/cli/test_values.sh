@@ -79,6 +79,16 @@ warned "" 0 $RUN training.loss.name=focal training.loss.alpha=3 training.loss.be
 for f in "$CONFIGS"/model/*.yaml; do warned "" 0 --config-dir "$CONFIGS" --model "$(basename "$f" .yaml)"; done
 for f in "$CONFIGS"/training/*.yaml; do warned "" 0 --config-dir "$CONFIGS" --training "$(basename "$f" .yaml)"; done
 
+# a section in whose place a value stands: which keys it takes, whatever is said of them later
+says "command line: data.preprocess.color_jitter is a section and cannot be '0.5'; give data.preprocess.color_jitter.brightness, or another of its keys: brightness, contrast, saturation, hue" $T train --dry-run data.preprocess.color_jitter=0.5
+says "command line: model.lora is a section and cannot be 'true'; give model.lora.enabled, or another of its keys: enabled, r, lora_alpha, " $T train --dry-run model.lora=true model.lora.r=8
+says "model.lora is a section and cannot be '5'" $T train --dry-run training.lora=5
+says "training.data_loader is a section and cannot be a list; give training.data_loader.num_workers, or another of its keys: num_workers, prefetch_factor, cache_gb, drop_last" $T train --dry-run training.data_loader=[1,2]
+printf 'model:\n  fpn: wide\ntraining: {loss: }\n' >"$W/section.yaml"
+says "section.yaml:2:3: model.fpn is a section and cannot be 'wide'; give model.fpn.in_channels, or another of its keys: in_channels, lateral_dim, fuse" $T train --config "$W/section.yaml" --dry-run
+printf 'data: 3\n' >"$W/section.yaml"
+says "section.yaml:1:1: data is a section and cannot be '3'; give data.root, or another of its keys: root, split, preprocess, sequence" $T train --config "$W/section.yaml" --dry-run
+
 # ~ where the shell leaves it, in options and in keys; a base named from another folder
 export XDG_CACHE_HOME=${XDG_CACHE_HOME:-$HOME/.cache} HOME=$W/home # kernels stay built
 mkdir "$HOME" && cp -r "$W/data" "$W/base" "$HOME"
