@@ -85,7 +85,7 @@ const tn_key tn_schema[] = {
      "channels that the head reads; 0: those of the finest branch"},
     {"model.deformable_encoder.in_channels", TN_S_INTS, AT(model.deformable.in_channels), "null", 1, 65536, NULL, true,
      "channels of the backbone's maps, the finest first; null: as they are"},
-    {"model.deformable_encoder.d_model", TN_S_INT, AT(model.deformable.d_model), "256", 4, 65536, NULL, false,
+    {"model.deformable_encoder.d_model", TN_S_INT, AT(model.deformable.d_model), "256", 4, 2048, NULL, false,
      "width of the encoder, a multiple of 4 and of nhead"},
     {"model.deformable_encoder.nhead", TN_S_INT, AT(model.deformable.heads), "8", 1, 1024, NULL, false, "heads of its attention"},
     {"model.deformable_encoder.num_encoder_layers", TN_S_INT, AT(model.deformable.layers), "6", 0, 64, NULL, false,
