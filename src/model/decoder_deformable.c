@@ -23,8 +23,8 @@ static int deformable_check(const tn_deformable *d, const tn_feature_list *in, t
                        d->d_model / d->heads, MOST_WIDTH, TN_CEIL_DIV(d->d_model, MOST_WIDTH));
     if (d->levels && d->levels != in->n)
         return tn_fail(err, TN_ERR_CONFIG,
-                       "%s.num_feature_levels is %d, but the backbone hands out %d maps: write that, or leave the key out", section,
-                       d->levels, in->n);
+                       "%s.num_feature_levels is %d, but the backbone hands out %d maps: set it to %d, or leave the key out",
+                       section, d->levels, in->n, in->n);
     if (d->points * in->n > MOST_SAMPLES)
         return tn_fail(err, TN_ERR_CONFIG, "%s.n_points is %d: with %d maps at most %d", section, d->points, in->n,
                        MOST_SAMPLES / in->n);
