@@ -25,7 +25,9 @@ Made from the schema table by tools/config_table.py. Keys of the Python project 
 warning: %s. `training.lora.*` and
 `training.quantization.*` mean the keys of the same name under `model`, and bitsandbytes' names (`bnb_4bit_quant_type`,
 `bnb_4bit_use_double_quant`, `bnb_4bit_compute_dtype`, `llm_int8_skip_modules`, a `quantization_config` section) the ones here; a section
-`runtime`, which that project prints, is passed over. The defaults are what a key means that no file gives, as in that project; the
+`runtime`, which that project prints, is passed over. So is, with a warning that names its place, another value than the default of a key that
+what was chosen beside it does not read: `training.loss.alpha`, `.beta` and `.pos_weight` and `training.optimizer.momentum` under another
+name, `model.backbone.patch_size` and `.rope_augment` with another backbone than the table says. The defaults are what a key means that no file gives, as in that project; the
 shipped files in configs/ say more.
 
 ## How values are written

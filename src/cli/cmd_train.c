@@ -90,12 +90,20 @@ int tn_cli_print_config(const tn_config *cfg, tn_error *err)
     return rc;
 }
 
+/* What a run would say of its progress is not to be read yet, what is amiss with its settings is. */
+static void warnings_only(void *user, tn_log_level level, const char *line)
+{
+    const tn_log *to = user;
+    if (level == TN_LOG_WARN && to && to->fn) to->fn(to->user, level, line);
+}
+
 /* Below the YAML, as comments, so that the output loads again: what training would take on this device. Fails where it cannot. */
 static int print_plan(const tn_config *cfg, const tn_run_options *o, tn_error *err)
 {
     tn_memory m = TN_MEMORY_INIT;
     tn_run_options quiet = *o;
-    quiet.log = NULL;
+    const tn_log warnings = {warnings_only, (void *)o->log};
+    quiet.log = &warnings;
     const int rc = tn_train_check(cfg, &quiet, &m, err);
     if (!m.total) {
         printf("# no memory plan: %s\n", err->message);

@@ -13,8 +13,14 @@
 #include <string.h>
 #include <strings.h>
 
+/* Keys of which the place is kept: only the model, once it is open, tells whether it reads them. */
+static const char *const placed[] = {"model.backbone.patch_size", "model.backbone.rope_augment"};
+/* The file of nodes that the settings were dumped to: it is not where they were given. */
+static const char dumped[] = TN_COMMAND_LINE;
+
 struct tn_config {
     tn_ynode *tree;
+    char *place[TN_COUNT(placed)];
     tn_strs files; /* names the tree's nodes borrow */
     tn_settings s;
     tn_log log;
@@ -36,13 +42,6 @@ int tn_config_dump(const tn_config *c, char **yaml, tn_error *err)
 
 /* ---- keys ---- */
 
-static const tn_key *key_find(const char *name)
-{
-    for (int i = 0; i < tn_schema_size; i++)
-        if (!strcmp(tn_schema[i].name, name)) return &tn_schema[i];
-    return NULL;
-}
-
 static bool is_section(const char *name)
 {
     size_t n = strlen(name);
@@ -51,8 +50,55 @@ static bool is_section(const char *name)
     return false;
 }
 
+/* What stands directly in a section, sections too, with commas between. */
+static void list_keys(tn_text *t, const char *section)
+{
+    const char *last = "";
+    const size_t n = strlen(section);
+    for (int i = 0; i < tn_schema_size; i++) {
+        const char *key = tn_schema[i].name + n + 1;
+        if (strncmp(tn_schema[i].name, section, n) != 0 || key[-1] != '.' || tn_schema[i].type == TN_S_UNUSED) continue;
+        const int length = (int)strcspn(key, ".");
+        if (!strncmp(last, key, (size_t)length) && strcspn(last, ".") == (size_t)length) continue;
+        tn_text_addf(t, "%s%.*s", last[0] ? ", " : "", length, key);
+        last = key;
+    }
+}
+
+static int no_value(const tn_ynode *n, const char *section, tn_error *err)
+{
+    char place[512];
+    tn_text keys = {0};
+    list_keys(&keys, section);
+    if (keys.oom || !keys.s) {
+        tn_text_free(&keys);
+        return tn_oom(err);
+    }
+    const int rc = tn_fail(err, TN_ERR_CONFIG, "%s: %s is a section and cannot be %s%s%s; give %s.%.*s, or another of its keys: %s",
+                           tn_yaml_place(place, sizeof place, n), section, n->kind == TN_Y_SCALAR ? "'" : "",
+                           n->kind == TN_Y_SCALAR ? n->text : "a list", n->kind == TN_Y_SCALAR ? "'" : "", section,
+                           (int)strcspn(keys.s, ","), keys.s, keys.s);
+    tn_text_free(&keys);
+    return rc;
+}
+
+/* Of each layer by itself: a value in a section's place would be gone once a later layer has one of its keys. */
+static int check_sections(const tn_ynode *n, const char *prefix, tn_error *err)
+{
+    for (int i = 0; i < n->n; i++) {
+        const tn_ynode *v = n->child[i];
+        char name[256];
+        snprintf(name, sizeof name, "%s%s%s", prefix, prefix[0] ? "." : "", v->key);
+        if (!is_section(name)) continue;
+        if (v->kind == TN_Y_MAP) TN_TRY(check_sections(v, name, err));
+        else if (!tn_yaml_is_null(v)) return no_value(v, name, err);
+    }
+    return 0;
+}
+
 static int unknown_key(const tn_ynode *n, const char *name, tn_error *err)
 {
+    if (is_section(name)) return no_value(n, name, err);
     const char *best = NULL, *last = strrchr(name, '.');
     int dist = 1000;
     for (int i = 0; i < tn_schema_size; i++) {
@@ -66,12 +112,6 @@ static int unknown_key(const tn_ynode *n, const char *name, tn_error *err)
                    near ? "; did you mean '" : "", near ? best : "", near ? "'?" : "");
 }
 
-const tn_key *tn_key_find_moved(const char *name)
-{
-    char buf[256];
-    return key_find(tn_layer_name(name, buf, sizeof buf));
-}
-
 static int apply(tn_config *c, const tn_ynode *n, const char *prefix, tn_error *err)
 {
     for (int i = 0; i < n->n; i++) {
@@ -79,7 +119,7 @@ static int apply(tn_config *c, const tn_ynode *n, const char *prefix, tn_error *
         if (!prefix[0] && !strcmp(v->key, "runtime")) continue; /* the Python project prints its command line there */
         char name[256];
         snprintf(name, sizeof name, "%s%s%s", prefix, prefix[0] ? "." : "", v->key);
-        const tn_key *k = key_find(name);
+        const tn_key *k = tn_key_find(name);
         if (k && k->type == TN_S_UNUSED) {
             tn_logf(&c->log, TN_LOG_WARN, "%s:%d: key '%s' is accepted and not used here", v->file, v->line, name);
         } else if (k) {
@@ -164,6 +204,20 @@ static void lower(char *s)
     for (; *s; s++) *s = (char)tolower((unsigned char)*s);
 }
 
+static int keep_places(tn_config *c, tn_error *err)
+{
+    for (size_t i = 0; i < TN_COUNT(placed); i++) {
+        char text[512];
+        const tn_ynode *n = tn_layer_find(c->tree, placed[i]);
+        if (!n || n->file == dumped) continue;
+        free(c->place[i]);
+        if (!(c->place[i] = strdup(tn_yaml_place(text, sizeof text, n)))) return tn_oom(err);
+    }
+    c->s.place.patch_size = c->place[0];
+    c->s.place.rope_augment = c->place[1];
+    return 0;
+}
+
 static int settle(tn_config *c, tn_error *err)
 {
     tn_values_free(&c->s);
@@ -173,7 +227,8 @@ static int settle(tn_config *c, tn_error *err)
     TN_TRY(tn_settle_training(&c->s, c->tree, &c->log, err));
     TN_TRY(settle_quantization(&c->s, err));
     TN_TRY(tn_settle_frames(&c->s, &c->log, err));
-    return check_together(&c->s, err);
+    TN_TRY(check_together(&c->s, err));
+    return keep_places(c, err);
 }
 
 /* ---- files ---- */
@@ -199,6 +254,7 @@ static int read_tree(tn_config *c, const char *path, tn_ynode **out, tn_error *e
 static int add_layer(tn_config *c, tn_ynode *layer, tn_error *err)
 {
     int rc = tn_layer_settle(layer, c->tree, err);
+    if (!rc) rc = check_sections(layer, "", err);
     if (!rc) return tn_yaml_merge(c->tree, layer, err);
     tn_yaml_free(layer);
     return rc;
@@ -331,13 +387,14 @@ void tn_config_free(tn_config *c)
     tn_yaml_free(c->tree);
     tn_values_free(&c->s);
     tn_strs_free(&c->files);
+    for (size_t i = 0; i < TN_COUNT(placed); i++) free(c->place[i]);
     free(c);
 }
 
 static int parse_dump(tn_config *c, const char *yaml, tn_error *err)
 {
     tn_ynode *n;
-    TN_TRY(tn_yaml_parse(&n, yaml, strlen(yaml), TN_COMMAND_LINE, err));
+    TN_TRY(tn_yaml_parse(&n, yaml, strlen(yaml), dumped, err));
     tn_yaml_free(c->tree);
     c->tree = n;
     return 0;
@@ -352,6 +409,8 @@ int tn_config_copy(tn_config **out, const tn_config *c, tn_error *err)
     TN_TRY(tn_config_dump(c, &yaml, err));
     tn_config *copy = config_new(err);
     int rc = copy ? parse_dump(copy, yaml, err) : TN_ERR_MEMORY;
+    for (size_t i = 0; !rc && i < TN_COUNT(placed); i++)
+        if (c->place[i] && !(copy->place[i] = strdup(c->place[i]))) rc = tn_oom(err);
     if (!rc) rc = settle(copy, err);
     free(yaml);
     if (rc) tn_config_free(copy);

@@ -66,7 +66,7 @@ static tn_ynode *take_node(tn_ynode *root, const char *name)
     return NULL;
 }
 
-static tn_ynode *find_node(tn_ynode *root, const char *name)
+tn_ynode *tn_layer_find(tn_ynode *root, const char *name)
 {
     const char *last;
     const tn_ynode *parent = parent_of(root, name, &last);
@@ -176,7 +176,7 @@ static int move(tn_ynode *root, tn_ynode *n, const char *from, const char *to, b
 static int move_rows(tn_ynode *root, size_t first, size_t last, tn_error *err)
 {
     for (size_t i = first; i < last; i++) {
-        tn_ynode *n = names[i].how == COPY ? find_node(root, names[i].from) : take_node(root, names[i].from);
+        tn_ynode *n = names[i].how == COPY ? tn_layer_find(root, names[i].from) : take_node(root, names[i].from);
         if (!n) continue;
         if (names[i].how == COPY && !(n = tn_yaml_copy(n))) return tn_oom(err);
         TN_TRY(move(root, n, names[i].from, names[i].to, names[i].how == OVER, err));
@@ -189,14 +189,14 @@ static int move_rows(tn_ynode *root, size_t first, size_t last, tn_error *err)
 static bool is_set(tn_ynode *root, const char *name)
 {
     bool v;
-    const tn_ynode *n = find_node(root, name);
+    const tn_ynode *n = tn_layer_find(root, name);
     return n && tn_yaml_bool(n, &v) && v;
 }
 
 /* The switch at `which` says that `name` is `value`, whatever this layer says of it or not. */
 static int implied(tn_ynode *root, const char *which, const char *name, const char *value, tn_error *err)
 {
-    const tn_ynode *by = find_node(root, which);
+    const tn_ynode *by = tn_layer_find(root, which);
     tn_ynode *n = tn_yaml_new_scalar(value, false, by->file);
     if (!n) return tn_oom(err);
     n->line = by->line;
@@ -206,7 +206,7 @@ static int implied(tn_ynode *root, const char *which, const char *name, const ch
 
 static bool is_off(tn_ynode *root, const char *name)
 {
-    return find_node(root, name) && !is_set(root, name);
+    return tn_layer_find(root, name) && !is_set(root, name);
 }
 
 /* A switch that is off takes back what an earlier layer said, unless this layer says what is to be. load_in_8bit: false alone says
@@ -214,9 +214,9 @@ static bool is_off(tn_ynode *root, const char *name)
 static int take_back(tn_ynode *root, tn_ynode *before, const char *four, const char *eight, tn_error *err)
 {
     const bool was_eight = is_off(root, eight) && is_set(before, eight);
-    const bool was_four = is_off(root, four) && !(is_set(before, eight) && !find_node(root, eight));
+    const bool was_four = is_off(root, four) && !(is_set(before, eight) && !tn_layer_find(root, eight));
     if (was_eight) tn_yaml_free(take_node(before, QUANT ".quant_type")); /* int8, which it implied */
-    if (is_set(root, four) || is_set(root, eight) || find_node(root, QUANT ".enabled")) return 0;
+    if (is_set(root, four) || is_set(root, eight) || tn_layer_find(root, QUANT ".enabled")) return 0;
     return was_eight || was_four ? implied(root, was_eight ? eight : four, QUANT ".enabled", "false", err) : 0;
 }
 
@@ -241,7 +241,7 @@ static void strip_torch(tn_ynode *n)
 static int check_method(tn_ynode *root, tn_error *err)
 {
     char place[512];
-    const tn_ynode *n = find_node(root, QUANT ".quant_method");
+    const tn_ynode *n = tn_layer_find(root, QUANT ".quant_method");
     if (!n || n->kind != TN_Y_SCALAR || tn_yaml_is_null(n) || !strcasecmp(n->text, "bitsandbytes")) return 0;
     return tn_fail(err, TN_ERR_CONFIG, "%s: " QUANT ".quant_method '%s' is not built; bitsandbytes is",
                    tn_yaml_place(place, sizeof place, n), n->text);
@@ -254,7 +254,7 @@ int tn_layer_settle(tn_ynode *root, tn_ynode *before, tn_error *err)
     TN_TRY(move_rows(root, 0, inner, err));
     TN_TRY(check_method(root, err));
     TN_TRY(settle_switches(root, before, err));
-    strip_torch(find_node(root, QUANT ".compute_dtype"));
-    strip_torch(find_node(root, QUANT ".bnb_4bit_compute_dtype"));
+    strip_torch(tn_layer_find(root, QUANT ".compute_dtype"));
+    strip_torch(tn_layer_find(root, QUANT ".bnb_4bit_compute_dtype"));
     return move_rows(root, inner, TN_COUNT(names), err);
 }

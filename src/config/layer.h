@@ -9,6 +9,8 @@
  * far, switched on. Two names of one thing with different values in one layer are an error with its place.
  */
 int tn_layer_settle(tn_ynode *root, tn_ynode *before, tn_error *err);
+/** The node of a dotted name, or NULL. */
+tn_ynode *tn_layer_find(tn_ynode *root, const char *name);
 /** The schema's name of a key; buf is used where it differs. */
 const char *tn_layer_name(const char *name, char *buf, size_t n);
 #endif

@@ -1,4 +1,5 @@
 /* What several keys mean together, and what a key that is not there means beside others that are. */
+#include "layer.h"
 #include "log.h"
 #include "values.h"
 
@@ -42,10 +43,53 @@ static void settle_stopping(tn_settings *s, const tn_ynode *training)
     if (section && section->kind == TN_Y_MAP && section->n && !tn_yaml_get(section, "patience")) s->training.es_patience = 10;
 }
 
-int tn_settle_training(tn_settings *s, const tn_ynode *tree, const tn_log *log, tn_error *err)
+/* Numbers that some choices of another key alone read. Files of the Python project may have them beside the others. */
+static const struct {
+    const char *key, *by, *readers;
+} unread[] = {
+    {"training.loss.alpha", "training.loss.name", "focal"},
+    {"training.loss.beta", "training.loss.name", "focal"},
+    {"training.loss.pos_weight", "training.loss.name", "bce, wbce"},
+    {"training.optimizer.momentum", "training.optimizer.name", "sgd"},
+};
+
+static const void *field(const tn_settings *s, const char *key)
+{
+    return (const char *)s + tn_key_find(key)->offset;
+}
+
+static bool among(const char *list, const char *name)
+{
+    const size_t n = strlen(name);
+    for (const char *s = list; *s; s += strspn(s, ", ")) {
+        if (strcspn(s, ",") == n && !strncmp(s, name, n)) return true;
+        s += strcspn(s, ",");
+    }
+    return false;
+}
+
+/* A warning for each of them that says something else than its default to no one. */
+static int warn_unread(const tn_settings *s, tn_ynode *tree, const tn_log *log, tn_error *err)
+{
+    for (size_t i = 0; i < TN_COUNT(unread); i++) {
+        char place[512];
+        tn_settings dflt;
+        const char *key = unread[i].key, *choice = *(char *const *)field(s, unread[i].by);
+        const tn_ynode *n = tn_layer_find(tree, key);
+        if (!n || among(unread[i].readers, choice)) continue;
+        TN_TRY(tn_value_set_default(&dflt, tn_key_find(key), err));
+        if (*(const double *)field(s, key) == *(const double *)field(&dflt, key)) continue;
+        tn_logf(log, TN_LOG_WARN, "%s: key '%s' has no effect: %s is %s, and what reads the key is %s",
+                tn_yaml_place(place, sizeof place, n), key, unread[i].by, choice, unread[i].readers);
+    }
+    return 0;
+}
+
+int tn_settle_training(tn_settings *s, tn_ynode *tree, const tn_log *log, tn_error *err)
 {
     const tn_ynode *training = tn_yaml_get(tree, "training");
     settle_stopping(s, training);
+    TN_TRY(warn_unread(s, tree, log, err));
     return settle_precision(s, training, log, err);
 }
 

@@ -1,5 +1,6 @@
 /* One value of a settings key: read from a node of the tree, checked, freed. */
 #include "values.h"
+#include "layer.h"
 
 #include <limits.h>
 #include <math.h>
@@ -7,6 +8,19 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+
+const tn_key *tn_key_find(const char *name)
+{
+    for (int i = 0; i < tn_schema_size; i++)
+        if (!strcmp(tn_schema[i].name, name)) return &tn_schema[i];
+    return NULL;
+}
+
+const tn_key *tn_key_find_moved(const char *name)
+{
+    char buf[256];
+    return tn_key_find(tn_layer_name(name, buf, sizeof buf));
+}
 
 static int values_wrong(const tn_ynode *n, const tn_key *k, const char *want, tn_error *err)
 {

@@ -12,6 +12,8 @@
 int tn_value_set(tn_settings *s, const tn_key *k, const tn_ynode *n, tn_error *err);
 /** Sets it to the schema's default, if there is one. */
 int tn_value_set_default(tn_settings *s, const tn_key *k, tn_error *err);
+/** The key of that name, or NULL. */
+const tn_key *tn_key_find(const char *name);
 /** The key of that name or of another name of it (layer.h), or NULL. */
 const tn_key *tn_key_find_moved(const char *name);
 /** The value of KEY=VALUE for key k (NULL: a section): YAML, but for a text key, and one name of a list, the text as it is. It is
@@ -25,8 +27,8 @@ static inline bool tn_key_is_text(const tn_key *k)
     return k->type == TN_S_STR || k->type == TN_S_PATH;
 }
 /** Settles what keys of the training section mean together: spellings of precision, amp beside it, early stopping without a
- * patience. tree: what was read, for which keys are there. */
-int tn_settle_training(tn_settings *s, const tn_ynode *tree, const tn_log *log, tn_error *err);
+ * patience, numbers that the choice beside them does not read. tree: what was read, for which keys are there. */
+int tn_settle_training(tn_settings *s, tn_ynode *tree, const tn_log *log, tn_error *err);
 /** Settles what the windows of data.sequence and the model that takes them mean together. */
 int tn_settle_frames(tn_settings *s, const tn_log *log, tn_error *err);
 /** Frees what the settings own and zeroes them. */

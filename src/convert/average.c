@@ -13,6 +13,7 @@
 #include <string.h>
 #include <strings.h>
 
+#define BASE "base_model_name_or_path"
 enum { MOST = 16 };
 
 typedef struct {
@@ -22,6 +23,7 @@ typedef struct {
     int rank; /* svd: of every module; linear: the largest */
     const char *dtype;
     json_t *targets, *ranks; /* modules by their paths; ranks other than the largest */
+    const tn_adapter *named; /* the first that says which base it was made for */
     tn_bundle out;
 } average;
 
@@ -51,6 +53,54 @@ static int check_adapter(const tn_adapter *a, tn_error *err)
     return 0;
 }
 
+/* NULL where the configuration does not say. */
+static const char *base_of(const tn_adapter *a)
+{
+    const char *name = tn_json_str(a->config, BASE, NULL);
+    return name && name[0] ? name : NULL;
+}
+
+/* What a base is called wherever it lies: the last part of a hub id or of a path, of the hub cache's folders the one that has the
+ * name (models--ORG--NAME/snapshots/...). Borrowed; *n: its length. */
+static const char *last_part(const char *base, size_t *n)
+{
+    const char *snapshots = strstr(base, "/snapshots/"), *end = snapshots ? snapshots : base + strlen(base);
+    while (end > base + 1 && end[-1] == '/') end--;
+    const char *part = end;
+    while (part > base && part[-1] != '/') part--;
+    for (const char *dashes; snapshots && (dashes = strstr(part, "--")) && dashes < end;) part = dashes + 2;
+    *n = (size_t)(end - part);
+    return part;
+}
+
+static bool is_hub_id(const char *base)
+{
+    const char *slash = strchr(base, '/');
+    return slash && slash > base && !strchr(".~", base[0]) && !strchr(slash + 1, '/') && !tn_is_dir(base);
+}
+
+/* A model and its copy in a folder of its name are one; two hub ids are one only as a whole. */
+static bool same_base(const char *a, const char *b)
+{
+    size_t na, nb;
+    if (is_hub_id(a) && is_hub_id(b)) return !strcmp(a, b);
+    const char *pa = last_part(a, &na), *pb = last_part(b, &nb);
+    return na == nb && !memcmp(pa, pb, na);
+}
+
+/* Shapes tell bases of two sizes apart, not two models of one size. */
+static int check_base_name(average *v, const tn_adapter *a, tn_error *err)
+{
+    if (!base_of(a)) return 0;
+    if (!v->named) v->named = a;
+    if (same_base(base_of(v->named), base_of(a))) return 0;
+    return tn_fail(err, TN_ERR_CONFIG,
+                   "'%s/adapter_config.json' names the base '%s' and '%s/adapter_config.json' the base '%s', and adapters of two "
+                   "bases do not add up; merge each into its own, or give both files one " BASE " if that is one "
+                   "model under two names",
+                   v->named->dir, base_of(v->named), a->dir, base_of(a));
+}
+
 static int check_options(const tn_adapter_average *o, tn_error *err)
 {
     if (!o->out) return tn_fail(err, TN_ERR_ARGUMENT, "give --out");
@@ -73,6 +123,7 @@ static int open_adapters(average *v, tn_error *err)
     for (int i = 0; i < v->o->n; i++) {
         TN_TRY(tn_adapter_open(&v->a[i], v->o->adapters[i], err));
         TN_TRY(check_adapter(v->a[i], err));
+        TN_TRY(check_base_name(v, v->a[i], err));
         for (int k = 0; k < v->a[i]->n; k++) {
             const tn_adapter_module *m = &v->a[i]->modules[k];
             if (!v->dtype) v->dtype = m->a->dtype;
@@ -143,8 +194,9 @@ static int cut_sum(float *B, float *A, int r, const average_part *p, int n, tn_e
     int k = 0, at = 0, rc = 0;
     for (int i = 0; i < n; i++) k += p[i].m->r;
     const size_t K = (size_t)k, in = (size_t)p->m->in, out = (size_t)p->m->out;
-    float *Bs = malloc(sizeof *Bs * K * (in + out)), *As = Bs + K * out;
+    float *Bs = malloc(sizeof *Bs * K * (in + out));
     if (!Bs) return tn_oom(err);
+    float *As = Bs + K * out;
     for (int i = 0; !rc && i < n; at += p[i++].m->r) rc = stack(Bs, As, at, k, &p[i], err);
     if (!rc) rc = tn_cut_product(&(tn_product_of){Bs, As, p->m->out, p->m->in, k}, r, B, A, err);
     free(Bs);
@@ -211,6 +263,7 @@ static int write_config(const average *v, const char *dir, tn_error *err)
     json_t *c = json_deep_copy(v->a[0]->config);
     char *path = tn_path(dir, "adapter_config.json");
     for (size_t i = 0; c && i < TN_COUNT(gone); i++) json_object_del(c, gone[i]);
+    if (v->named) json_object_set(c, BASE, json_object_get(v->named->config, BASE));
     json_object_set(c, "target_modules", v->targets);
     json_object_set(c, "rank_pattern", v->ranks);
     json_object_set(c, "alpha_pattern", v->ranks);

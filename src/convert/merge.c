@@ -66,8 +66,9 @@ static int take_start(const merger *m, const tn_adapter_module *x, float *w, tn_
     float scale;
     if (!tn_start_is_low_rank(m->a)) return 0;
     const size_t nb = (size_t)x->out * (size_t)x->r, na = (size_t)x->in * (size_t)x->r;
-    float *B = malloc(sizeof *B * (nb + na)), *A = B + nb;
+    float *B = malloc(sizeof *B * (nb + na));
     if (!B) return tn_oom(err);
+    float *A = B + nb;
     int rc = tn_start_factors(B, A, &scale, m->a, x, w, err);
     if (!rc) tn_matmul_add(w, -scale, B, A, x->out, x->r, x->in);
     free(B);

@@ -247,8 +247,9 @@ static int onnx_rope(emitter *e, const tn_gnode *n)
     const int qkv = n->in[0], heads = n->a.rope.heads, skip = n->a.rope.skip, N = e->g.t[qkv].rows,
               w = e->g.t[qkv].cols / 3 / heads, h = w / 2;
     const float *table = e->g.t[n->in[1]].host; /* [positions][h][cos, sin] */
-    float *t = malloc(sizeof *t * 2 * (size_t)N * (size_t)w), *s = t + (size_t)N * (size_t)w;
+    float *t = malloc(sizeof *t * 2 * (size_t)N * (size_t)w);
     if (!t) return tn_oom(e->err);
+    float *s = t + (size_t)N * (size_t)w;
     for (int i = 0; i < N; i++)
         for (int k = 0; k < w; k++) {
             const float *at = table + ((size_t)(i - skip) * (size_t)h + (size_t)(k % h)) * 2;

@@ -106,6 +106,19 @@ static int build_model(tn_engine *e, const tn_hf_dir *hf, const tn_lora *other, 
     return tn_model_new(&e->model, &spec, e->log, err);
 }
 
+/* Files of the Python project may have them beside a ConvNeXt. */
+static void warn_unread(const tn_engine *e, const tn_hf_dir *hf, bool trains)
+{
+    const tn_settings *s = e->s;
+    const char *patch = s->place.patch_size, *rope = s->place.rope_augment;
+    if (patch && s->model.patch_size != TN_DEFAULT_PATCH && !e->model->backbone.patch)
+        tn_logf(e->log, TN_LOG_WARN, "%s: key 'model.backbone.patch_size' has no effect: '%s' is no ViT", patch, hf->path);
+    if (rope && s->model.rope_augment && trains && !tn_model_drawn(e->model))
+        tn_logf(e->log, TN_LOG_WARN,
+                "%s: key 'model.backbone.rope_augment' has no effect: '%s' has no rotary positions (RoPE), as a DINOv3 ViT has",
+                rope, hf->path);
+}
+
 static int load_weights(tn_engine *e, const tn_hf_dir *hf, tn_error *err)
 {
     const tn_settings *s = e->s;
@@ -168,6 +181,7 @@ static int open_engine(tn_engine **out, const tn_settings *s, const tn_run_optio
     if (!rc) rc = tn_hf_open(&hf, s->model.pretrained, !s->model.random_init && !dry, err);
     if (!rc) tn_hf_warn(hf, e->log);
     if (!rc) rc = build_model(e, hf, lora, err);
+    if (!rc) warn_unread(e, hf, optimiser);
     if (!rc) rc = quant_of(&quant, e, hf, err);
     if (!rc) rc = open_team(e, &quant, o, optimiser, dry, err);
     if (!rc && !dry) rc = load_weights(e, hf, err);

@@ -66,8 +66,9 @@ int tn_loftq_base(float *w, const tn_loftq_spec *s, tn_error *err)
     const size_t n = values_of(s), nb = (size_t)s->shape.rows * (size_t)s->r, na = (size_t)s->r * (size_t)s->shape.cols;
     tn_loftq_spec before = *s;
     before.iterations--;
-    float *last = malloc((n + nb + na) * sizeof *last), *B = last + n, *A = B + nb;
+    float *last = malloc((n + nb + na) * sizeof *last);
     if (!last) return tn_oom(err);
+    float *B = last + n, *A = B + nb;
     memcpy(last, w, n * sizeof *w);
     int rc = before.iterations > 0 ? tn_loftq(last, &before, B, A, err) : 0;
     if (!rc && before.iterations > 0) subtract(w, s, B, A);

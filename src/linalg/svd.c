@@ -116,8 +116,9 @@ int tn_low_rank(const tn_low_rank_of *x, float *B, float *A, tn_error *err)
 int tn_leading_qr(const tn_low_rank_of *x, float *B, float *A, tn_error *err)
 {
     const size_t rows = (size_t)x->rows, cols = (size_t)x->cols, r = (size_t)x->r, n = rows * cols;
-    float *work = malloc(sizeof *work * (n + TN_MIN(rows, cols))), *tau = work + n;
+    float *work = malloc(sizeof *work * (n + TN_MIN(rows, cols)));
     if (!work) return tn_oom(err);
+    float *tau = work + n;
     memcpy(work, x->W, n * sizeof *work);
     lapack_int bad = LAPACKE_sgeqrf(LAPACK_ROW_MAJOR, x->rows, x->cols, work, x->cols, tau);
     for (size_t i = 0; i < r; i++)

@@ -5,6 +5,7 @@
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 static const float norm_eps = 1e-5f; /* of torch.nn.LayerNorm */
 
@@ -22,8 +23,8 @@ static int deformable_check(const tn_deformable *d, const tn_feature_list *in, t
                        d->d_model / d->heads, MOST_WIDTH, TN_CEIL_DIV(d->d_model, MOST_WIDTH));
     if (d->levels && d->levels != in->n)
         return tn_fail(err, TN_ERR_CONFIG,
-                       "%s.num_feature_levels is %d, but the backbone hands out %d maps: write that, or leave the key out", section,
-                       d->levels, in->n);
+                       "%s.num_feature_levels is %d, but the backbone hands out %d maps: set it to %d, or leave the key out",
+                       section, d->levels, in->n, in->n);
     if (d->points * in->n > MOST_SAMPLES)
         return tn_fail(err, TN_ERR_CONFIG, "%s.n_points is %d: with %d maps at most %d", section, d->points, in->n,
                        MOST_SAMPLES / in->n);
@@ -105,20 +106,29 @@ typedef struct {
     int positions; /* and the levels' rows: [positions of all levels, d_model] float32 */
 } encoder;
 
-/* DETR's sine positions, normalised: a quarter of the columns are sines of y, a quarter its cosines, turn about, and so of x. */
+/* Column k of the i-th of n positions of an axis. */
+static float sine_position(int i, int n, int k, double period)
+{
+    const double angle = (i + 0.5) / (n + 1e-6) * (2 * M_PI) / period;
+    return (float)(k % 2 ? cos(angle) : sin(angle));
+}
+
+/* DETR's sine positions, normalised: a quarter of the columns are sines of y, a quarter its cosines, turn about, and so of x. The
+ * first row and the first column have them, and the others copies, whole halves at a time: the table is large. */
 static void sine_positions(float *to, int h, int w, int width)
 {
-    const int half = width / 2;
-    for (int c = 0; c < width; c++) {
-        const int k = c % half, n = c < half ? h : w;
+    const size_t half = (size_t)width / 2, row = (size_t)width, line = row * (size_t)w;
+    for (int k = 0; k < width / 2; k++) {
         const double period = pow(10000, 2 * (k / 2) / (width / 2.0));
-        for (int i = 0; i < n; i++) { /* of a row of positions, or of a column */
-            const double angle = (i + 0.5) / (n + 1e-6) * (2 * M_PI) / period;
-            const float v = (float)(k % 2 ? cos(angle) : sin(angle));
-            const size_t first = c < half ? (size_t)i * (size_t)w : (size_t)i, step = c < half ? 1 : (size_t)w;
-            for (int j = 0; j < (c < half ? w : h); j++) to[(first + (size_t)j * step) * (size_t)width + (size_t)c] = v;
-        }
+        for (int i = 0; i < h; i++) to[(size_t)i * line + (size_t)k] = sine_position(i, h, k, period);
+        for (int j = 0; j < w; j++) to[(size_t)j * row + half + (size_t)k] = sine_position(j, w, k, period);
     }
+    for (int i = 0; i < h; i++)
+        for (int j = 0; j < w; j++) {
+            float *at = to + (size_t)i * line + (size_t)j * row;
+            if (j) memcpy(at, to + (size_t)i * line, half * sizeof *at);
+            if (i) memcpy(at + half, to + (size_t)j * row + half, half * sizeof *at);
+        }
 }
 
 static int positions_emit(encoder *n, tn_error *err)

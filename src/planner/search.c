@@ -116,9 +116,10 @@ static int deal(tn_search *s, const outcome *o, int *choice, int *images)
 static int split_of(tn_search *s, const outcome *o, tn_split *out, tn_error *err)
 {
     int used[TN_PLANNER_KINDS] = {0}, rc = 0;
-    int *choice = calloc(2 * (size_t)s->p->n_devices + 2, sizeof *choice), *images = choice + s->p->n_devices + 1;
+    int *choice = calloc(2 * (size_t)s->p->n_devices + 2, sizeof *choice);
     *out = (tn_split){0};
     if (!choice) return tn_oom(err);
+    int *images = choice + s->p->n_devices + 1;
     const int n = deal(s, o, choice, images);
     for (int i = 0; !rc && i < n; i++)
         if (images[i]) rc = add_replica(s, out, choice[i], images[i], used, err);

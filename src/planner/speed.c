@@ -87,8 +87,10 @@ static void bench_close(bench *b)
 static int add_tape(timing *t, tn_tape *tape, const tn_graph *g, tn_error *err)
 {
     const int n = tn_tape_count(tape);
-    double *best = calloc(2 * (size_t)n + 2, sizeof *best), *now = best + n + 1;
-    int rc = best ? 0 : tn_oom(err);
+    double *best = calloc(2 * (size_t)n + 2, sizeof *best);
+    if (!best) return tn_oom(err);
+    double *now = best + n + 1;
+    int rc = 0;
     for (int k = 0; !rc && k < PROFILES; k++) {
         rc = tn_tape_profile(tape, now, err);
         for (int i = 0; !rc && i < n; i++) best[i] = k ? fmin(best[i], now[i]) : now[i];

@@ -90,7 +90,7 @@ void tn_ref_grn(const tn_ref_norm *n, tn_real *y)
 void tn_ref_grn_backward(const tn_ref_norm *n, const tn_real *dy, tn_real *dx, tn_real *dgamma, tn_real *dbeta)
 {
     const size_t C = (size_t)n->cols, unit = (size_t)n->unit_rows * C;
-    double *G = malloc(sizeof *G * 2 * C), *s = G + C;
+    double *G = malloc(sizeof *G * 2 * C), *s = G ? G + C : NULL;
     for (size_t u = 0; G && u < (size_t)(n->rows / n->unit_rows); u++) {
         const tn_real *x = n->x + u * unit, *d = dy + u * unit;
         const double mean = channel_norms(n, x, G);

@@ -63,9 +63,9 @@ static int set_magnitude(tn_store *st, int mag, tn_error *err)
     const int r = st->m->slots[a_slot].rows;
     const int rows = w->rows / tn_slot_groups(w), cols = st->m->slots[a_slot].cols;
     const size_t R = (size_t)w->rows, C = (size_t)w->cols;
-    float *v = malloc(sizeof *v * (R * C + (size_t)(rows + cols) * (size_t)r + R)), *A = v + R * C,
-          *B = A + (size_t)cols * (size_t)r, *norm = B + (size_t)rows * (size_t)r;
+    float *v = malloc(sizeof *v * (R * C + (size_t)(rows + cols) * (size_t)r + R));
     if (!v) return tn_oom(err);
+    float *A = v + R * C, *B = A + (size_t)cols * (size_t)r, *norm = B + (size_t)rows * (size_t)r;
     int rc = tn_store_get(st, w_slot, v, err);
     if (!rc) rc = tn_store_get(st, a_slot, A, err);
     if (!rc) rc = tn_store_get(st, b_slot, B, err);

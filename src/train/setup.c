@@ -32,7 +32,7 @@ static int open_data(trainer *t, tn_error *err)
     t->samples = drop ? n - n % batch : n;
     t->batches = tn_recipe_limit(TN_CEIL_DIV(t->samples, batch), s->training.limit_train);
     t->order = malloc(2 * sizeof *t->order * (size_t)n);
-    t->own = t->order + n;
+    t->own = t->order ? t->order + n : NULL;
     t->labels = malloc((size_t)batch * (size_t)tn_sample_answers(&t->train) * 3 * sizeof *t->labels);
     return t->order && t->labels ? 0 : tn_oom(err);
 }

@@ -307,6 +307,24 @@ expect 0 ", F32" $T adapter info --adapter "$W/in32"
 says "differ in rank, and linear adds adapters of one rank" average x linear $V/first,$V/third
 says "are one module in two spellings" average x svd "$W/first_v4,$V/third"
 says "differ in shape: the adapters were made for two bases" average x svd "$V/first,$W/a1/last"
+# two models of one size: only their names tell them apart; no name, or a folder of that name, is no other base
+based() { # based NAME BASE ADAPTER: the adapter with that base_model_name_or_path in $W/NAME
+  cp -r "$3" "$W/$1" && sed -i "s|\"base_model_name_or_path\": null|\"base_model_name_or_path\": $2|" "$W/$1/adapter_config.json"
+}
+based of_small '"facebook/dinov3-vits16"' $V/first
+based of_plus '"facebook/dinov3-vits16plus"' $V/second
+based of_plus_third '"facebook/dinov3-vits16plus"' $V/third
+based of_other '"other/dinov3-vits16"' $V/second
+based of_folder '"/models/dinov3-vits16/"' $V/second
+based of_cache '"/hub/models--facebook--dinov3-vits16/snapshots/0123abcd"' $V/second
+based of_none '""' $V/second
+says "tracknet adapter: '$W/of_small/adapter_config.json' names the base 'facebook/dinov3-vits16' and '$W/of_plus/adapter_config.json' the base 'facebook/dinov3-vits16plus', and adapters of two bases do not add up; merge each into its own, or give both files one base_model_name_or_path" average x linear "$W/of_small,$W/of_plus"
+says "the base 'facebook/dinov3-vits16plus', and adapters of two bases do not add up" average x svd "$W/of_small,$W/of_plus_third"
+says "the base 'facebook/dinov3-vits16plus', and adapters of two bases do not add up" average x linear "$V/first,$W/of_small,$W/of_plus"
+says "the base 'other/dinov3-vits16', and adapters of two bases" average x linear "$W/of_small,$W/of_other"
+for b in of_folder of_cache of_none; do expect 0 "" average "same_$b" linear "$W/of_small,$W/$b"; done
+expect 0 "" average unnamed linear "$V/second,$W/of_small"
+grep -q '"base_model_name_or_path": "facebook/dinov3-vits16"' "$W/unnamed/adapter_config.json" && ok || bad "an average of an unnamed and a named base forgot the name"
 says "DoRA's magnitudes do not add up" average x svd "$W/c/last,$V/first"
 says "its start changed the base; make it plain" average x svd "$V/first,$C/from_peft_dinov3_vit_pissa/adapter"
 says "LoftQ changed its base" average x svd "$W/lq/last,$V/first"

@@ -35,6 +35,16 @@ sys.exit(len(a) != n or len(b) != n or any(abs(float(x) - float(y)) > float(sys.
 P
 }
 
+# ---- keys that ViTs alone read: a warning each, with its place, whatever else the command line sets; defaults say nothing
+sed '/^model:/a\  backbone: {patch_size: 14, rope_augment: true}' config.yaml >vit_keys.yaml
+for how in --dry-run "--seed 3 training.epochs=1"; do
+  $T train --config vit_keys.yaml --output-dir vit_keys $how 2>err >out || bad "ViT's keys $how: $(cat err)"
+  grep -qF "warning: vit_keys.yaml:3:14: key 'model.backbone.patch_size' has no effect: '$CASES/dinov3_convnext' is no ViT" err && ok || bad "patch_size $how: $(cat err)"
+  grep -qF "warning: vit_keys.yaml:3:30: key 'model.backbone.rope_augment' has no effect: '$CASES/dinov3_convnext' has no rotary" err && ok || bad "rope_augment $how: $(cat err)"
+  [ "$(grep -c "has no effect" err)" -eq 2 ] && ok || bad "not two warnings $how: $(cat err)"
+done
+$T train --config config.yaml --dry-run model.backbone.patch_size=16 model.backbone.rope_augment=false 2>err >out
+grep -q "has no effect" err && bad "a default is told of: $(cat err)" || ok
 # ---- names: transformers 4 and 5, wrappers, a head class; shards; the hub's cache
 train names
 found names/last >want

@@ -115,6 +115,9 @@ no "model.hrnet.widths has 3 entries, but the backbone hands out 4 maps" $HRNET 
 no "model.fpn.lateral_dim must be a whole number" $FPN model.fpn.lateral_dim=0
 no "model.fpn.fuse must be one of sum|concat" $FPN model.fpn.fuse=mean
 no "model.hrnet.num_units must be a whole number" $HRNET model.hrnet.num_units=-1
+DEFORMABLE="--model convnext_deformable_fpn_heatmap $TINY model.deformable_encoder.in_channels=null"
+no "model.deformable_encoder.num_feature_levels is 3, but the backbone hands out 4 maps: set it to 4, or leave the key out" $DEFORMABLE model.deformable_encoder.num_feature_levels=3
+no "model.deformable_encoder.d_model must be a whole number from 4 to 2048, not '65536'" $DEFORMABLE model.deformable_encoder.d_model=65536
 [ -e "$W/x" ] && bad "a refused run leaves a folder" || ok
 says "was made with another configuration" $T eval --checkpoint "$W/fpn/last" model.fpn.fuse=concat
 says "was it made with another configuration" $T eval --checkpoint "$W/hrnet/last" model.hrnet.widths=[8,12,16,24]

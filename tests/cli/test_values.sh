@@ -58,6 +58,37 @@ for want in 'r: 8' 'lora_alpha: 8.0' 'val_games: []' 'quant_type: "fp4"' 'compre
   grep -qF -- " $want" "$W/out" && ok || bad "the configuration has no '$want'"
 done
 
+# numbers that what was chosen beside them does not read: one warning each, with its place; none for a default or where they are read
+cat >"$W/unread.yaml" <<'Y'
+training:
+  loss: {name: mse, alpha: 2, beta: 4.0,
+    pos_weight: 5}
+  optimizer: {name: adamw, momentum: 0.8}
+Y
+warned() { # WHAT N ARGS: train --dry-run gives N warnings of keys without effect, one of which has WHAT
+  local what=$1 n=$2
+  shift 2
+  $T train "$@" --dry-run >/dev/null 2>"$W/err"
+  [ "$(grep -c "^warning: .* has no effect: " "$W/err")" -eq "$n" ] && { [ "$n" -eq 0 ] || grep -qF -- "$what" "$W/err"; } && ok || bad "$n warnings of '$what': $(cat "$W/err")"
+}
+warned "unread.yaml:3:5: key 'training.loss.pos_weight' has no effect: training.loss.name is mse, and what reads the key is bce, wbce" 2 --config "$W/unread.yaml"
+warned "unread.yaml:4:28: key 'training.optimizer.momentum' has no effect: training.optimizer.name is adamw" 2 --config "$W/unread.yaml" --seed 3 --output-dir "$W/unread"
+warned "" 0 --config "$W/unread.yaml" training.loss.name=wbce training.optimizer.name=sgd
+warned "command line: key 'training.loss.alpha' has no effect: training.loss.name is bce, and what reads the key is focal" 1 $RUN training.loss.name=bce training.loss.pos_weight=3 training.loss.alpha=3
+warned "" 0 $RUN training.loss.name=focal training.loss.alpha=3 training.loss.beta=1 training.loss.pos_weight=1
+for f in "$CONFIGS"/model/*.yaml; do warned "" 0 --config-dir "$CONFIGS" --model "$(basename "$f" .yaml)"; done
+for f in "$CONFIGS"/training/*.yaml; do warned "" 0 --config-dir "$CONFIGS" --training "$(basename "$f" .yaml)"; done
+
+# a section in whose place a value stands: which keys it takes, whatever is said of them later
+says "command line: data.preprocess.color_jitter is a section and cannot be '0.5'; give data.preprocess.color_jitter.brightness, or another of its keys: brightness, contrast, saturation, hue" $T train --dry-run data.preprocess.color_jitter=0.5
+says "command line: model.lora is a section and cannot be 'true'; give model.lora.enabled, or another of its keys: enabled, r, lora_alpha, " $T train --dry-run model.lora=true model.lora.r=8
+says "model.lora is a section and cannot be '5'" $T train --dry-run training.lora=5
+says "training.data_loader is a section and cannot be a list; give training.data_loader.num_workers, or another of its keys: num_workers, prefetch_factor, cache_gb, drop_last" $T train --dry-run training.data_loader=[1,2]
+printf 'model:\n  fpn: wide\ntraining: {loss: }\n' >"$W/section.yaml"
+says "section.yaml:2:3: model.fpn is a section and cannot be 'wide'; give model.fpn.in_channels, or another of its keys: in_channels, lateral_dim, fuse" $T train --config "$W/section.yaml" --dry-run
+printf 'data: 3\n' >"$W/section.yaml"
+says "section.yaml:1:1: data is a section and cannot be '3'; give data.root, or another of its keys: root, split, preprocess, sequence" $T train --config "$W/section.yaml" --dry-run
+
 # ~ where the shell leaves it, in options and in keys; a base named from another folder
 export XDG_CACHE_HOME=${XDG_CACHE_HOME:-$HOME/.cache} HOME=$W/home # kernels stay built
 mkdir "$HOME" && cp -r "$W/data" "$W/base" "$HOME"

@@ -26,17 +26,25 @@ typedef struct {
     tn_store *st;
 } built;
 
-static built build_skipping(const tn_lora *lora, bool quantised, char *skipped)
+/* A backbone alone, with adapters. */
+static tn_model *model_of(const tn_lora *lora, int layers)
 {
-    built b;
+    tn_model *m;
     tn_backbone v;
     tn_error e = {0};
     json_t *c = json_pack("{s:s, s:i, s:i, s:i, s:i, s:i}", "model_type", "dinov3_vit", "hidden_size", 64, "intermediate_size", 128,
-                          "num_hidden_layers", 1, "num_attention_heads", 2, "patch_size", 16);
-    const tn_quant_spec q = {.enabled = quantised, .type = TN_Q_NF4, .skip = {.v = &skipped, .n = skipped != NULL}};
+                          "num_hidden_layers", layers, "num_attention_heads", 2, "patch_size", 16);
     ck_assert_int_eq(tn_backbone_configure(&v, c, "test", &e), 0);
     json_decref(c);
-    ck_assert_msg(!tn_model_new(&b.m, &(tn_model_spec){&v, NULL, lora, 32, 32, 0, 0, false, 1, 1}, NULL, &e), "%s", e.message);
+    ck_assert_msg(!tn_model_new(&m, &(tn_model_spec){&v, NULL, lora, 32, 32, 0, 0, false, 1, 1}, NULL, &e), "%s", e.message);
+    return m;
+}
+
+static built build_skipping(const tn_lora *lora, bool quantised, char *skipped)
+{
+    built b = {.m = model_of(lora, 1)};
+    tn_error e = {0};
+    const tn_quant_spec q = {.enabled = quantised, .type = TN_Q_NF4, .skip = {.v = &skipped, .n = skipped != NULL}};
     ck_assert_msg(!tn_store_new(&b.st, device(), b.m, &q, TN_F32, false, false, &e), "%s", e.message);
     ck_assert_int_eq(tn_store_init(b.st, TN_GROUP_BACKBONE, 5, &e), 0);
     ck_assert_int_eq(tn_store_init(b.st, TN_GROUP_LORA, 5, &e), 0);
@@ -301,6 +309,48 @@ START_TEST(layers_are_counted_as_peft_counts_them)
 }
 END_TEST
 
+/* Adapters stand in the layers that layers_to_transform names, and beside those in modules named by their whole paths. */
+static const struct {
+    tn_lora lora;
+    const char *adapted;
+} chosen[] = {
+    {{.targets = {.v = (char *[]){"q_proj"}, .n = 1}}, "0.attention.q_proj 1.attention.q_proj 2.attention.q_proj "},
+    {{.targets = {.v = (char *[]){"q_proj"}, .n = 1}, .layers = {1}, .n_layers = 1}, "1.attention.q_proj "},
+    {{.targets = {.v = (char *[]){"q_proj", "up_proj"}, .n = 2}, .layers = {2, 0}, .n_layers = 2},
+     "0.attention.q_proj 0.mlp.up_proj 2.attention.q_proj 2.mlp.up_proj "},
+    {{.targets = {.v = (char *[]){"q_proj", "layer.1.mlp.up_proj"}, .n = 2}, .layers = {2}, .n_layers = 1},
+     "1.mlp.up_proj 2.attention.q_proj "},
+    {{.targets = {.v = (char *[]){"v_proj"}, .n = 1},
+      .layers = {0},
+      .n_layers = 1,
+      .layers_pattern = {.v = (char *[]){"layer"}, .n = 1}},
+     "0.attention.v_proj "},
+    {{.targets = {.v = (char *[]){"q_proj"}, .n = 1},
+      .exclude = {.v = (char *[]){"layer.2.attention.q_proj"}, .n = 1},
+      .layers = {0, 2},
+      .n_layers = 2},
+     "0.attention.q_proj "},
+};
+
+START_TEST(adapters_stand_in_the_layers_that_were_named)
+{
+    tn_lora l = chosen[_i].lora;
+    tn_text got = {0};
+    l.enabled = true, l.r = 4, l.alpha = 8, l.init = TN_LORA_KAIMING;
+    snprintf(l.bias, sizeof l.bias, "none");
+    tn_model *m = model_of(&l, 3);
+    for (int i = 0; i < m->n_slots; i++) {
+        const char *name = m->slots[i].name;
+        if (!tn_ends(name, ".lora_A.weight")) continue;
+        ck_assert_msg(tn_starts(name, "layer."), "%s", name);
+        tn_text_addf(&got, "%.*s ", (int)(strlen(name) - strlen("layer.") - strlen(".lora_A.weight")), name + strlen("layer."));
+    }
+    ck_assert_msg(got.s && !strcmp(got.s, chosen[_i].adapted), "'%s', not '%s'", got.s ? got.s : "", chosen[_i].adapted);
+    tn_text_free(&got);
+    tn_model_free(m);
+}
+END_TEST
+
 int main(void)
 {
     return run_tests("adapt", 120,
@@ -309,5 +359,6 @@ int main(void)
                            ONCE(dora_begins_with_the_norms_of_its_rows), ONCE(gaussian_has_the_spread_peft_gives_it),
                            ONCE(two_rates_divide_the_adapters), TIMES(products_are_cut_as_their_decomposition, TN_COUNT(cuts)),
                            TIMES(layers_are_counted_as_peft_counts_them, TN_COUNT(layer_rules)),
+                           TIMES(adapters_stand_in_the_layers_that_were_named, TN_COUNT(chosen)),
                            TIMES(low_rank_factors_are_the_best_ones, 3)));
 }

@@ -37,7 +37,8 @@ static const struct {
     {{.d_model = 20, .heads = 3, .points = 2}, {"d_model is 20", "no multiple of nhead", "24"}},
     {{.d_model = 18, .heads = 3, .points = 2}, {"d_model is 18", "no multiple of 4", "24"}},
     {{.d_model = 1024, .heads = 2, .points = 2}, {"nhead is 2", "512 wide", "at least 4"}},
-    {{.d_model = 16, .heads = 2, .points = 2, .levels = 3}, {"num_feature_levels is 3", "hands out 4", "leave the key out"}},
+    {{.d_model = 16, .heads = 2, .points = 2, .levels = 3},
+     {"num_feature_levels is 3", "hands out 4", "set it to 4, or leave the key out"}},
     {{.d_model = 16, .heads = 2, .points = 65}, {"n_points is 65", "4 maps", "at most 64"}},
     {{.d_model = 16, .heads = 2, .points = 2, .in_channels = {8, 16}, .n_in = 2}, {"in_channels is [8, 16]", "maps have", "leave"}},
 };
