@@ -20,7 +20,7 @@ static int cut_patches(tn_ctx *c, const tn_conv_rows *r, int first, int lines, t
                            TN_INT(r->from),      TN_INT(r->channels), TN_INT(r->size.h), TN_INT(r->size.w), TN_INT(r->grid.h),
                            TN_INT(r->grid.w),    TN_INT(r->top),      TN_INT(r->left),   TN_INT(r->stride), TN_INT(r->kh),
                            TN_INT(r->kw)};
-    const tn_range range = {3, {length, (size_t)r->grid.w, (size_t)lines}, {TN_MIN((size_t)64, length), 1, 1}};
+    const tn_range range = {3, {length, (size_t)r->grid.w, (size_t)lines}, {tn_group_items(c, length), 1, 1}};
     TN_TRY(tn_countable("a convolution", (size_t)r->image.rows, err));
     return tn_op_run(c, CONV, "patches", o.s, args, TN_COUNT(args), &range, err);
 }

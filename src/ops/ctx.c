@@ -173,6 +173,13 @@ int tn_op_run(tn_ctx *c, const char *file, const char *entry, const char *option
     return c->tape ? tn_tape_launch(c->tape, k, args, n_args, &r, err) : tn_launch(c->dev, k, args, n_args, &r, err);
 }
 
+size_t tn_group_items(const tn_ctx *c, size_t n)
+{
+    enum { FEW = 8, MOST = 64 };
+    if (n >= MOST || (n > FEW && c->dev->info.type == TN_DEVICE_CPU)) return MOST;
+    return n > 1 && c->dev->info.type == TN_DEVICE_CPU ? FEW : n;
+}
+
 int tn_vec_width(const tn_ctx *c, int cols)
 {
     if (c->dev->info.type == TN_DEVICE_CPU && cols % 16 == 0) return 16;

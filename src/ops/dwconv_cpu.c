@@ -66,7 +66,7 @@ static int cpu_pack(tn_ctx *c, tn_tensor *t, const tn_options *o, const tn_tenso
     TN_TRY(tn_ws_take(c, t, TN_F32, w->cols + 1, C, err));
     const tn_arg args[] = {TN_BUF(w->mem), TN_BUF(bias->rows ? bias->mem : w->mem), TN_BUF(t->mem), TN_INT(C),
                            TN_INT(bias->rows > 0)};
-    const tn_range range = {2, {(size_t)C, (size_t)w->cols + 1}, {TN_MIN((size_t)C, (size_t)64), 1}};
+    const tn_range range = {2, {(size_t)C, (size_t)w->cols + 1}, {tn_group_items(c, (size_t)C), 1}};
     return tn_op_run(c, DWCONV, "dw_pack", o->s, args, TN_COUNT(args), &range, err);
 }
 
@@ -96,7 +96,7 @@ static int cpu_sum(tn_ctx *c, const tn_options *o, const tn_tensor *partial, int
     const int C = a->dw.rows, has_bias = a->db.rows > 0;
     const tn_arg args[] = {TN_BUF(partial->mem), TN_BUF(a->dw.mem), TN_BUF(has_bias ? a->db.mem : a->dw.mem), TN_INT(C),
                            TN_INT(parts),        TN_INT(has_bias)};
-    const tn_range range = {2, {(size_t)C, (size_t)a->dw.cols + 1}, {TN_MIN((size_t)C, (size_t)64), 1}};
+    const tn_range range = {2, {(size_t)C, (size_t)a->dw.cols + 1}, {tn_group_items(c, (size_t)C), 1}};
     return tn_op_run(c, DWCONV, "dw_sum", o->s, args, TN_COUNT(args), &range, err);
 }
 

@@ -10,6 +10,6 @@ int tn_rope(tn_ctx *c, tn_tensor *qkv, const tn_tensor *table, int batch, int he
     const size_t width = (size_t)(hd / 2 / vw) * (size_t)heads * 2;
     TN_TRY(tn_options_set(&o, err, "-DACT=%d -DVW=%d -DHD=%d -DDIR=%d", (int)act, vw, hd, direction));
     tn_arg args[] = {TN_BUF(qkv->mem), TN_BUF(table->mem), TN_INT(n), TN_INT(heads), TN_INT(skip), TN_INT(rows)};
-    const tn_range range = {2, {width, (size_t)rows}, {TN_MIN((size_t)64, width), 1}};
+    const tn_range range = {2, {width, (size_t)rows}, {tn_group_items(c, width), 1}};
     return tn_op_run(c, "portable/rope.cl", "rope", o.s, args, TN_COUNT(args), &range, err);
 }

@@ -57,7 +57,7 @@ static int grads_one(tn_trial *t, const grads_case *k, int K, float p, tn_gemm_a
 static int grads_all(tn_trial *t, float p)
 {
     enum { CASES = TN_COUNT(grads_cases) };
-    const int K = (const int[]){37, 300, 4100}[t->size], mark = t->n;
+    const int K = (const int[]){13, 300, 4100}[t->size], mark = t->n;
     grads_result r[CASES];
     tn_grads *l = calloc(1, sizeof *l);
     if (!l) return tn_oom(ERR);

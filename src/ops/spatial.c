@@ -2,7 +2,7 @@
 
 int tn_spatial_run(tn_ctx *c, const tn_spatial_kernel *k, size_t width, size_t rows, const tn_arg *args, int n, tn_error *err)
 {
-    const tn_range range = {2, {width, rows}, {TN_MIN((size_t)64, width), 1}};
+    const tn_range range = {2, {width, rows}, {tn_group_items(c, width), 1}};
     tn_options o;
     TN_TRY(tn_countable(k->entry, TN_MAX(width, rows), err));
     TN_TRY(tn_options_set(&o, err, "-DACT=%d %s", (int)k->act, k->options));

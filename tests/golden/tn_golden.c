@@ -3,6 +3,7 @@
 #include "golden.h"
 #include "../testdev.h"
 
+#include <fnmatch.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -83,7 +84,7 @@ static int run_case(const char *folder, const char *name)
 
 static int usage(void)
 {
-    printf("usage: tn-golden FOLDER [--device D] [--case NAME] [--recompute 0|1|2] [--unfused] [--dtype float32|bfloat16|float16]\n"
+    printf("usage: tn-golden FOLDER [--device D] [--case PATTERN] [--recompute 0|1|2] [--unfused] [--dtype float32|bfloat16|float16]\n"
            "                 [--verbose] [--bound KIND=VALUE ...]\n");
     bounds_list();
     return 2;
@@ -115,7 +116,7 @@ int main(int argc, char **argv)
     int run = 0, failed = 0;
     for (int i = 0; i < names.n; i++) {
         char *g = tn_strf("%s/%s/golden.safetensors", folder, names.v[i]);
-        if (tn_is_file(g) && (!only || !strcmp(only, names.v[i]))) {
+        if (tn_is_file(g) && (!only || !fnmatch(only, names.v[i], 0))) {
             run++;
             failed += run_case(folder, names.v[i]);
         }
