@@ -93,8 +93,9 @@ int tn_settle_training(tn_settings *s, tn_ynode *tree, const tn_log *log, tn_err
     return settle_precision(s, training, log, err);
 }
 
-/* Configurations of the Python project may ask for windows beside a ViT, which there and here takes single frames unless told. */
-int tn_settle_frames(tn_settings *s, const tn_log *log, tn_error *err)
+/* Configurations of the Python project may ask for windows beside a ViT, which there and here takes single frames unless told.
+ * Their switch stays as it is: setters turn on one key after the other, windows before the model that takes them. */
+int tn_settle_frames(const tn_settings *s, const tn_log *log, tn_error *err)
 {
     const bool concat = !strcmp(s->model.frames, "concat");
     if (concat && !s->data.sequence)
@@ -115,6 +116,5 @@ int tn_settle_frames(tn_settings *s, const tn_log *log, tn_error *err)
                 "data.sequence.enabled is true, but model.frames is single: every frame is a sample of its own; set "
                 "model.frames=concat for windows of %d frames",
                 s->data.sequence_length);
-    s->data.sequence &= concat;
     return 0;
 }

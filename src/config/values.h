@@ -29,8 +29,8 @@ static inline bool tn_key_is_text(const tn_key *k)
 /** Settles what keys of the training section mean together: spellings of precision, amp beside it, early stopping without a
  * patience, numbers that the choice beside them does not read. tree: what was read, for which keys are there. */
 int tn_settle_training(tn_settings *s, tn_ynode *tree, const tn_log *log, tn_error *err);
-/** Settles what the windows of data.sequence and the model that takes them mean together. */
-int tn_settle_frames(tn_settings *s, const tn_log *log, tn_error *err);
+/** Whether the windows of data.sequence and the model that takes them go together. */
+int tn_settle_frames(const tn_settings *s, const tn_log *log, tn_error *err);
 /** Frees what the settings own and zeroes them. */
 void tn_values_free(tn_settings *s);
 #endif

@@ -28,7 +28,7 @@ size_t tn_engine_heat_size(const tn_engine *e)
 
 int tn_engine_frames(const tn_settings *s)
 {
-    return s->data.sequence ? s->data.sequence_length : 1;
+    return strcmp(s->model.frames, "concat") ? 1 : s->data.sequence_length;
 }
 
 static tn_sequence sequence_of(const tn_settings *s, bool training)

@@ -1,5 +1,5 @@
 /* Models that stay open: frames in memory against frames in files, batches, adapters, which are merged where that pays, and two of
- * everything in two threads. */
+ * everything in two threads. Windows of frames: what a model of several frames begins with, and which of a video it looks at. */
 #include "image.h"
 #include "metrics.h"
 #include "tiny.h"
@@ -367,6 +367,164 @@ START_TEST(a_cpu_merges_what_it_gains_by)
 }
 END_TEST
 
+/* ---- a model of several frames ---- */
+
+enum { WINDOW = 3, PIXELS = 3 * W * H };
+
+static void take_windows(tn_config *c, const char *heatmaps)
+{
+    tn_error e;
+    must(tn_config_set_bool(c, "data.sequence.enabled", true, &e), &e);
+    must(tn_config_set_int(c, "data.sequence.length", WINDOW, &e), &e);
+    must(tn_config_set_str(c, "model.frames", "concat", &e), &e);
+    must(tn_config_set_str(c, "model.heatmaps", heatmaps, &e), &e);
+}
+
+static const struct {
+    const char *backbone, *channels; /* NULL: random weights */
+    bool quantised;
+} inflated[] = {{NULL, NULL, false},
+                {NULL, NULL, true},
+                {"dinov3", "model.decoder.channels=[64, 48, 32]", false},
+                {"vit", "model.decoder.channels=[64, 48, 32]", false},
+                {"convnext", "model.decoder.channels=[64, 16]", false}};
+
+static void open_inflated(opened *o, int kind, bool windows)
+{
+    tn_error e;
+    tn_run_options run = on_cpu();
+    o->c = tiny("never", 4);
+    must(tn_config_set_bool(o->c, "model.quantization.enabled", inflated[kind].quantised, &e), &e);
+    must(tn_config_set_bool(o->c, "model.lora.enabled", false, &e), &e);
+    must(tn_config_set_real(o->c, "model.heatmap.head_std", 0.3, &e), &e);
+    if (inflated[kind].backbone) {
+        char path[256];
+        snprintf(path, sizeof path, SOURCE_DIR "/tests/golden/cases/%s", inflated[kind].backbone);
+        must(tn_config_set_str(o->c, "model.pretrained_model_name", path, &e), &e);
+        must(tn_config_set_bool(o->c, "model.backbone.random_init", false, &e), &e);
+        must(tn_config_set(o->c, inflated[kind].channels, &e), &e);
+    }
+    if (windows) take_windows(o->c, "last");
+    must(tn_engine_open(&o->e, tn_config_settings(o->c), &run, false, false, &e), &e);
+    ck_assert_int_eq(o->e->model->frames, windows ? WINDOW : 1);
+}
+
+static void draw_noise(uint8_t *frame, const char *name)
+{
+    tn_rng r = tn_rng_named(3, name);
+    for (int i = 0; i < PIXELS; i++) frame[i] = (uint8_t)tn_rng_below(&r, 256);
+}
+
+static void look_at(opened *o, const uint8_t *frames)
+{
+    tn_error e;
+    const tn_batch b = {.n = 1, .frames = frames};
+    must(tn_forward(o->e, &b, o->heat, NULL, &e), &e);
+}
+
+/* What reads the pixels is divided among the frames of a window, so that training begins from what one frame says. */
+START_TEST(equal_frames_are_at_first_as_one)
+{
+    static uint8_t frames[WINDOW * PIXELS];
+    opened one, three;
+    open_inflated(&one, _i, false), open_inflated(&three, _i, true);
+    for (int t = 0; t < WINDOW; t++) draw_noise(frames + t * PIXELS, "noise");
+    look_at(&one, frames), look_at(&three, frames);
+    const double d = apart(&three, one.heat);
+    ck_assert_msg(d < 1e-5, "%g of the largest value", d);
+    draw_noise(frames, "another"); /* the first is looked at too */
+    look_at(&three, frames);
+    ck_assert_double_gt(apart(&three, one.heat), 1e-2);
+    close_engine(&one), close_engine(&three);
+}
+END_TEST
+
+/* Heatmaps of a video of FRAMES frames that come in batches of n, from an untrained model. */
+static float *answers(const char *heatmaps, const tn_rgb *f, int n, bool twice)
+{
+    tn_error e;
+    tn_model_handle *m;
+    tn_ball ball[FRAMES];
+    tn_run_options o = here();
+    tn_config *c = tiny("never", 4);
+    float *heat = malloc(sizeof *heat * FRAMES * AREA);
+    take_windows(c, heatmaps);
+    must(tn_config_set_real(c, "model.heatmap.head_std", 0.3, &e), &e);
+    must(tn_model_open(&m, c, &o, &e), &e);
+    if (twice) { /* what another video ended with is forgotten */
+        must(tn_model_predict(m, f + 2, 2, ball, heat, &e), &e);
+        must(tn_model_restart(m, &e), &e);
+    }
+    for (int i = 0; i < FRAMES; i += n)
+        must(tn_model_predict(m, f + i, n < FRAMES - i ? n : FRAMES - i, ball + i, heat + (size_t)i * AREA, &e), &e);
+    tn_model_close(m);
+    tn_config_free(c);
+    return heat;
+}
+
+/* The same from windows that are laid here: window[i] has the frames' numbers, answer[i] the heatmap that is frame i's. */
+static float *laid(const char *heatmaps, const tn_rgb *f, const int (*window)[WINDOW], const int *answer)
+{
+    static uint8_t frames[WINDOW * PIXELS];
+    tn_error e;
+    tn_ball ball;
+    const tn_run_options run = on_cpu();
+    tn_engine *x;
+    tn_config *c = tiny("never", 4);
+    take_windows(c, heatmaps);
+    must(tn_config_set_real(c, "model.heatmap.head_std", 0.3, &e), &e);
+    must(tn_engine_open(&x, tn_config_settings(c), &run, false, false, &e), &e);
+    float *heat = malloc(sizeof *heat * FRAMES * AREA), all[WINDOW * AREA];
+    for (int i = 0; i < FRAMES; i++) {
+        for (int t = 0; t < WINDOW; t++) memcpy(frames + t * PIXELS, f[window[i][t]].pixels, PIXELS);
+        const tn_batch b = {.n = 1, .frames = frames};
+        must(tn_forward(x, &b, all, NULL, &e), &e);
+        memcpy(heat + (size_t)i * AREA, all + (size_t)answer[i] * AREA, AREA * sizeof *heat);
+        tn_heat_ball(heat + (size_t)i * AREA, W / 4, H / 4, tn_heat_logits(x->s), &ball); /* and through a sigmoid */
+    }
+    tn_engine_close(x);
+    tn_config_free(c);
+    return heat;
+}
+
+static const struct {
+    const char *heatmaps;
+    int n; /* frames of a batch */
+    int window[FRAMES][WINDOW], answer[FRAMES];
+} videos[] = {
+    {"last", 1, {{0, 0, 0}, {0, 0, 1}, {0, 1, 2}, {1, 2, 3}, {2, 3, 4}, {3, 4, 5}}, {0}},
+    {"last", 4, {{0, 0, 0}, {0, 0, 1}, {0, 1, 2}, {1, 2, 3}, {2, 3, 4}, {3, 4, 5}}, {0}},
+    {"all", 6, {{0, 1, 2}, {0, 1, 2}, {0, 1, 2}, {3, 4, 5}, {3, 4, 5}, {3, 4, 5}}, {0, 1, 2, 0, 1, 2}},
+    {"all",
+     5,
+     {{0, 1, 2}, {0, 1, 2}, {0, 1, 2}, {2, 3, 4}, {2, 3, 4}, {3, 4, 5}},
+     {0, 1, 2, 1, 2, 2}}, /* a window that goes back */
+    {"all", 1, {{0, 0, 0}, {0, 0, 1}, {0, 1, 2}, {1, 2, 3}, {2, 3, 4}, {3, 4, 5}}, {2, 2, 2, 2, 2, 2}},
+};
+
+/* Frames as they come are answered from windows that do not reach before the video: its first frame stands there. */
+START_TEST(a_video_is_answered_from_windows)
+{
+    tn_image im[FRAMES];
+    tn_rgb f[FRAMES];
+    tn_config_free(tiny("never", 4)); /* draws them */
+    for (int i = 0; i < FRAMES; i++) im[i] = frame(i), f[i] = rgb_of(&im[i]);
+    float *want = laid(videos[_i].heatmaps, f, videos[_i].window, videos[_i].answer);
+    for (int twice = 0; twice < 2; twice++) {
+        float *got = answers(videos[_i].heatmaps, f, videos[_i].n, twice);
+        for (int i = 0; i < FRAMES; i++) {
+            opened o;
+            memcpy(o.heat, got + (size_t)i * AREA, sizeof o.heat);
+            const double d = apart(&o, want + (size_t)i * AREA);
+            ck_assert_msg(d < 1e-4, "frame %d is %g off", i, d);
+        }
+        free(got);
+    }
+    for (int i = 0; i < FRAMES; i++) tn_image_free(&im[i]);
+    free(want);
+}
+END_TEST
+
 /* ---- threads ---- */
 
 typedef struct {
@@ -449,6 +607,9 @@ int main(void)
     add_tests(s, "merged", 300,
               TESTS(TIMES(merged_adapters_are_as_adapters_beside, sizeof kinds / sizeof *kinds),
                     ONCE(adapters_are_merged_where_there_is_room), TIMES(a_cpu_merges_what_it_gains_by, 3)));
+    add_tests(s, "frames", 300,
+              TESTS(TIMES(equal_frames_are_at_first_as_one, sizeof inflated / sizeof *inflated),
+                    TIMES(a_video_is_answered_from_windows, sizeof videos / sizeof *videos)));
     add_tests(
         s, "threads", 600,
         TESTS(TIMES(two_models_in_two_threads_are_as_one_after_the_other, 2), ONCE(training_beside_predicting_changes_neither)));

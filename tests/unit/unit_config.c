@@ -87,6 +87,28 @@ START_TEST(wrong_keys_get_one_sentence)
 }
 END_TEST
 
+/* What several keys say together can be said key by key, and what they do not allow leaves them as they were. */
+START_TEST(windows_are_set_key_by_key)
+{
+    tn_config *c;
+    tn_error e = {0};
+    bool on;
+    ck_assert_msg(!load(&c, NULL, 0, &e), "%s", e.message);
+    ck_assert_int_eq(tn_config_set_str(c, "model.frames", "concat", &e), TN_ERR_CONFIG);
+    ck_assert_str_eq(e.message, "model.frames is concat, but there are no windows of frames: set data.sequence.enabled=true and "
+                                "data.sequence.length");
+    ck_assert_int_eq(tn_config_set_str(c, "model.heatmaps", "all", &e), TN_ERR_CONFIG);
+    ck_assert_msg(!tn_config_set_bool(c, "data.sequence.enabled", true, &e), "%s", e.message);
+    ck_assert_msg(!tn_config_set_int(c, "data.sequence.length", 5, &e), "%s", e.message);
+    ck_assert_msg(!tn_config_set_str(c, "model.frames", "concat", &e), "%s", e.message);
+    ck_assert_msg(!tn_config_set_str(c, "model.heatmaps", "all", &e), "%s", e.message);
+    ck_assert_int_eq(tn_config_set_int(c, "data.sequence.length", 1, &e), TN_ERR_CONFIG);
+    ck_assert(!tn_config_get_bool(c, "data.sequence.enabled", &on, &e) && on);
+    ck_assert_int_eq(tn_config_settings(c)->data.sequence_length, 5);
+    tn_config_free(c);
+}
+END_TEST
+
 START_TEST(a_wrong_key_in_a_file_is_placed)
 {
     tn_config *c;
@@ -107,5 +129,6 @@ void unit_config(Suite *s)
 {
     add_tests(s, "config", 120,
               TESTS(ONCE(every_shipped_configuration_loads_and_dumps_to_itself), ONCE(overrides_and_types_are_honoured),
-                    TIMES(wrong_keys_get_one_sentence, TN_COUNT(wrong_keys)), ONCE(a_wrong_key_in_a_file_is_placed)));
+                    TIMES(wrong_keys_get_one_sentence, TN_COUNT(wrong_keys)), ONCE(a_wrong_key_in_a_file_is_placed),
+                    ONCE(windows_are_set_key_by_key)));
 }
