@@ -12,9 +12,6 @@
 #ifndef WT
 #define WT 0
 #endif
-#ifndef FLIP
-#define FLIP 0 /* 1: the kernel turned round and no bias, which is the backward towards the input */
-#endif
 #define TAPS (K * K)
 #define TILE 64             /* columns of y, at most */
 #define COLS (WIDE ? 8 : 4) /* of them in registers */
@@ -23,12 +20,12 @@
 /* What a caller's registers are handed to must not become a call. */
 #define INLINE inline __attribute__((always_inline))
 
-/* w [C, 1, K, K], and a bias [C] or zeros. Items (C, TAPS + 1). */
-__kernel void dw_pack(const __global TYPE(WT) *w, const __global float *bias, __global float *t, int C, int has_bias)
+/* w [C, 1, K, K], turned round for the backward towards the input, and a bias [C] or zeros. Items (C, TAPS + 1). */
+__kernel void dw_pack(const __global TYPE(WT) *w, const __global float *bias, __global float *t, int C, int has_bias, int turned)
 {
     const int c = (int)get_global_id(0), k = (int)get_global_id(1);
     if (c >= C || k > TAPS) return;
-    const float v = k < TAPS ? LD(WT, w, c * TAPS + (FLIP ? TAPS - 1 - k : k)) : has_bias ? bias[c] : 0.0f;
+    const float v = k < TAPS ? LD(WT, w, c * TAPS + (turned ? TAPS - 1 - k : k)) : has_bias ? bias[c] : 0.0f;
     t[((size_t)(c / 16) * (TAPS + 1) + k) * 16 + c % 16] = v;
 }
 
@@ -107,7 +104,7 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void dw_conv(const __glo
             for (int j = 0; j < p.n; j += COLS) {
                 const __global float *w = t + (size_t)b * (TAPS + 1) * 16;
                 float16 acc[COLS];
-                UNROLL(q, COLS) acc[q] = FLIP ? (float16)(0.0f) : VEC(w, TAPS);
+                UNROLL(q, COLS) acc[q] = VEC(w, TAPS);
                 convolve(acc, ROW(ring, b * K), w, j, oldest, max(0, pad - i), min(K, H + pad - i));
                 UNROLL(q, COLS)
                 if (j + q < p.n) STV(ACT, y, ((size_t)i * OW + j + q) * C + 16 * b, acc[q]);

@@ -69,9 +69,6 @@ inline uint stored_2(float2 v)
 #ifndef SLOTS
 #define SLOTS 8
 #endif
-#ifndef FLIP
-#define FLIP 0 /* 1: the kernel turned round and no bias, which is the backward towards the input */
-#endif
 #ifndef COLS
 #define COLS 4
 #endif
@@ -131,9 +128,9 @@ inline void values(const RAW(ACT) *from, vec *v)
     for (int k = 0; k < SEEN; k++) v[k] = VALUES(ACT, from[k]);
 }
 
-/* The item's taps, by way of the group's. */
+/* The item's taps, by way of the group's; turned: the kernel turned round, as the backward towards the input has it. */
 #define GROUP_TAPS (TILE * VW * TAPS)
-inline void weights(const __global TYPE(WT) *w, __local float *all, vec *to)
+inline void weights(const __global TYPE(WT) *w, bool turned, __local float *all, vec *to)
 {
     const int l = (int)get_local_id(0), first = (int)get_global_id(0) / WG % TILES * GROUP_TAPS;
     for (int i = l; i < GROUP_TAPS; i += WG) all[i] = first + i < CHANNELS * TAPS ? LD(WT, w, first + i) : 0.0f;
@@ -141,7 +138,7 @@ inline void weights(const __global TYPE(WT) *w, __local float *all, vec *to)
     const __local float *own = all + l % TILE * VW * TAPS;
 #pragma unroll
     for (int k = 0; k < TAPS; k++) {
-        const int at = FLIP ? TAPS - 1 - k : k;
+        const int at = turned ? TAPS - 1 - k : k;
 #if VW == 1
         to[k] = own[at];
 #else
@@ -196,13 +193,13 @@ inline void convolve(const vec *v, const vec *w, vec bias, bool first, vec *sums
 /* y[b,i,j,c] = bias + sum over k of kernel[c][k] x[b,i+dy,j+dx,c]. */
 __kernel __attribute__((reqd_work_group_size(WG, 1, 1)))
 void dwconv(const __global act_t *restrict x, const __global TYPE(WT) *restrict kern, const __global float *restrict shift,
-            __global act_t *restrict y, int H, int W, int span, int chunks, int biased)
+            __global act_t *restrict y, int H, int W, int span, int chunks, int biased, int turned)
 {
     __local float taps[GROUP_TAPS];
     const place p = my_place(H, W, span, chunks);
     vec w[TAPS], acc[K][COLS], bias = TO_VEC(0.0f);
     RAW(ACT) next[SEEN];
-    weights(kern, taps, w);
+    weights(kern, turned, taps, w);
     if (biased) bias = *(const __global vec *)(shift + p.c);
     for (int r = 0; r < K; r++)
         for (int q = 0; q < COLS; q++) acc[r][q] = bias;
@@ -212,7 +209,7 @@ void dwconv(const __global act_t *restrict x, const __global TYPE(WT) *restrict 
     for (int i = p.first - PAD;;) { STEPS(STEP) }
 }
 
-/* ---- gradients. DX 1: dx from dy too, as by the convolution's backward (FLIP 1) ---- */
+/* ---- gradients. DX 1: dx from dy too, as by the convolution's backward ---- */
 
 #ifndef DX
 #define DX 1
@@ -302,7 +299,7 @@ void dwconv_backward(const __global act_t *restrict x, const __global act_t *res
 #if DX
     vec w[TAPS], acc[K][COLS];
     __local float taps[GROUP_TAPS];
-    weights(kern, taps, w);
+    weights(kern, true, taps, w);
     for (int r = 0; r < K; r++)
         for (int q = 0; q < COLS; q++) acc[r][q] = TO_VEC(0.0f);
     dx += p.at + (ptrdiff_t)(p.first - 2 * PAD) * W * CHANNELS;

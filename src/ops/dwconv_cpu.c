@@ -54,19 +54,18 @@ static size_t cpu_room(int kernel, int rows, int vectors)
 }
 
 /* Another side of the same program where nothing says otherwise: building takes longer than most kernels run. */
-static int cpu_options(tn_options *o, const tn_ctx *c, tn_dtype act, const tn_conv *s, const tn_tensor *w, bool flip, tn_error *err)
+static int cpu_options(tn_options *o, const tn_ctx *c, tn_dtype act, const tn_conv *s, const tn_tensor *w, tn_error *err)
 {
-    return tn_options_set(o, err, "-DACT=%d -DK=%d -DWT=%d -DWIDE=%d%s", (int)act, s->kernel, (int)w->dtype, tn_cpu_wide(c->dev),
-                          flip ? " -DFLIP=1" : "");
+    return tn_options_set(o, err, "-DACT=%d -DK=%d -DWT=%d -DWIDE=%d", (int)act, s->kernel, (int)w->dtype, tn_cpu_wide(c->dev));
 }
 
-static int cpu_pack(tn_ctx *c, tn_tensor *t, const tn_options *o, const tn_tensor *w, const tn_tensor *bias, tn_error *err)
+static int cpu_pack(tn_ctx *c, tn_tensor *t, const tn_options *o, const tn_dwconv_args *a, tn_error *err)
 {
-    const int C = w->rows;
-    TN_TRY(tn_ws_take(c, t, TN_F32, w->cols + 1, C, err));
-    const tn_arg args[] = {TN_BUF(w->mem), TN_BUF(bias->rows ? bias->mem : w->mem), TN_BUF(t->mem), TN_INT(C),
-                           TN_INT(bias->rows > 0)};
-    const tn_range range = {2, {(size_t)C, (size_t)w->cols + 1}, {tn_group_items(c, (size_t)C), 1}};
+    const int C = a->w.rows, biased = a->bias.rows > 0;
+    TN_TRY(tn_ws_take(c, t, TN_F32, a->w.cols + 1, C, err));
+    const tn_arg args[] = {TN_BUF(a->w.mem), TN_BUF(biased ? a->bias.mem : a->w.mem), TN_BUF(t->mem), TN_INT(C), TN_INT(biased),
+                           TN_INT(a->back)};
+    const tn_range range = {2, {(size_t)C, (size_t)a->w.cols + 1}, {tn_group_items(c, (size_t)C), 1}};
     return tn_op_run(c, DWCONV, "dw_pack", o->s, args, TN_COUNT(args), &range, err);
 }
 
@@ -79,8 +78,8 @@ int tn_dwconv_cpu(tn_ctx *c, const void *args, tn_error *err)
     const size_t mark = c->ws_used;
     tn_options o;
     tn_tensor t;
-    TN_TRY(cpu_options(&o, c, a->act, s, &a->w, a->back, err));
-    TN_TRY(cpu_pack(c, &t, &o, &a->w, &a->bias, err));
+    TN_TRY(cpu_options(&o, c, a->act, s, &a->w, err));
+    TN_TRY(cpu_pack(c, &t, &o, a, err));
     const int pad = a->back ? s->kernel - 1 - s->pad : s->pad;
     tn_arg list[11 + TN_CPU_SCRATCH_ARGS] = {TN_BUF(a->from.mem), TN_BUF(t.mem),      TN_BUF(a->to.mem), TN_INT(in.h),
                                              TN_INT(in.w),        TN_INT(out.h),      TN_INT(out.w),     TN_INT(a->to.cols),
@@ -119,7 +118,7 @@ int tn_dwconv_grad_cpu(tn_ctx *c, const void *args, tn_error *err)
     const size_t mark = c->ws_used;
     tn_options o;
     tn_tensor partial;
-    TN_TRY(cpu_options(&o, c, a->act, &a->s, &a->w, false, err));
+    TN_TRY(cpu_options(&o, c, a->act, &a->s, &a->w, err));
     TN_TRY(tn_ws_take(c, &partial, TN_F32, parts * (a->dw.cols + 1), a->dw.rows, err));
     TN_TRY(cpu_grad(c, a, &o, &k, &partial, err));
     TN_TRY(cpu_sum(c, &o, &partial, parts, a, err));

@@ -78,10 +78,11 @@ int tn_dwconv_gpu(tn_ctx *c, const void *args, tn_error *err)
     const tn_dwconv_args *a = args;
     const bool biased = a->bias.rows > 0 && !a->back;
     gpu_walk p;
-    TN_TRY(gpu_plan(&p, c, &a->s, &a->from, &a->w, a->back ? " -DFLIP=1" : "", GROUPS, err));
+    TN_TRY(gpu_plan(&p, c, &a->s, &a->from, &a->w, "", GROUPS, err));
     const tn_arg list[] = {TN_BUF(a->from.mem), TN_BUF(a->w.mem),        TN_BUF(biased ? a->bias.mem : a->w.mem),
                            TN_BUF(a->to.mem),   TN_INT(a->s.in.h),       TN_INT(a->s.in.w),
-                           TN_INT(p.run.span),  TN_INT(p.run.per_image), TN_INT(biased)};
+                           TN_INT(p.run.span),  TN_INT(p.run.per_image), TN_INT(biased),
+                           TN_INT(a->back)};
     return gpu_run(c, &p, "dwconv", a->s.batch, list, TN_COUNT(list), err);
 }
 
@@ -109,7 +110,7 @@ int tn_dwconv_grad_gpu(tn_ctx *c, const void *args, tn_error *err)
     const tn_tensor none = {0};
     gpu_walk p;
     tn_tensor partial;
-    TN_TRY(gpu_plan(&p, c, &a->s, &a->x, &a->w, dx ? " -DFLIP=1" : " -DDX=0", GROUPS, err));
+    TN_TRY(gpu_plan(&p, c, &a->s, &a->x, &a->w, dx ? "" : " -DDX=0", GROUPS, err));
     const int parts = a->s.batch * p.run.per_image * p.blocks;
     TN_TRY(tn_countable("a depthwise convolution's gradient", (size_t)parts * (size_t)(a->dw.cols + 1) * (size_t)a->dw.rows, err));
     TN_TRY(tn_ws_take(c, &partial, TN_F32, parts * (a->dw.cols + 1), a->dw.rows, err));
