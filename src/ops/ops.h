@@ -89,8 +89,8 @@ int tn_op_copy(tn_ctx *c, tn_buffer *src, tn_buffer *dst, size_t dst_off, size_t
 int tn_vec_width(const tn_ctx *c, int cols);
 /** The same for kernels built with WHOLE (cl/shared/common.h): on a GPU 16 bytes of a storage type, where rows are made of such. */
 int tn_run_width(const tn_ctx *c, tn_dtype t, int cols);
-/** Work-items of a group along n of them, for kernels that take any: at most 64. Those of a CPU device compile for each such number,
- * so that there are few: 1, 8, 64, the items beyond n idle. */
+/** Work-items of a group along n of them, for kernels that take any: at most 64. Those of a CPU device compile for each such
+ * number, so that there are few: 1, 8, 64, the items beyond n idle. */
 size_t tn_group_items(const tn_ctx *c, size_t n);
 
 /* ---- products: tn_gemm_run of gemm.h ---- */

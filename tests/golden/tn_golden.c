@@ -84,8 +84,9 @@ static int run_case(const char *folder, const char *name)
 
 static int usage(void)
 {
-    printf("usage: tn-golden FOLDER [--device D] [--case PATTERN] [--recompute 0|1|2] [--unfused] [--dtype float32|bfloat16|float16]\n"
-           "                 [--verbose] [--bound KIND=VALUE ...]\n");
+    printf(
+        "usage: tn-golden FOLDER [--device D] [--case PATTERN] [--recompute 0|1|2] [--unfused] [--dtype float32|bfloat16|float16]\n"
+        "                 [--verbose] [--bound KIND=VALUE ...]\n");
     bounds_list();
     return 2;
 }
