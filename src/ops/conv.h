@@ -41,7 +41,11 @@ int tn_conv_clear(tn_ctx *c, const tn_conv_args *a, tn_error *err);
 
 /* conv_cpu.c, conv_amx.c */
 int tn_conv_cpu(tn_ctx *c, const void *args, tn_error *err);
+bool tn_conv_dot_can(const tn_ctx *c, const void *args);
+int tn_conv_dot(tn_ctx *c, const void *args, tn_error *err);
 int tn_conv_grad_cpu(tn_ctx *c, const void *args, tn_error *err);
+bool tn_conv_grad_dot_can(const tn_ctx *c, const void *args);
+int tn_conv_grad_dot(tn_ctx *c, const void *args, tn_error *err);
 bool tn_conv_amx_can(const tn_ctx *c, const void *args);
 int tn_conv_amx(tn_ctx *c, const void *args, tn_error *err);
 bool tn_conv_grad_amx_can(const tn_ctx *c, const void *args);

@@ -86,11 +86,11 @@ static int native_pack(tn_ctx *c, native_panels *out, const native_source *b, in
     return tn_gemm_launch(c, &k, "cpu/gemm_pack.cl", "gemm_pack", global, local, err);
 }
 
-int tn_gemm_panels(tn_ctx *c, tn_tensor *P, const tn_tensor *B, int nrv, tn_error *err)
+int tn_gemm_panels(tn_ctx *c, tn_tensor *P, const tn_tensor *B, int nrv, bool dot, tn_error *err)
 {
     const native_shape s = {.nrv = nrv, .nr = 16 * nrv, .batch = 1};
     native_panels p;
-    TN_TRY(native_pack(c, &p, &(native_source){*B, true, B->cols, 1, 0, {0, 0}}, B->rows, &s, false, err));
+    TN_TRY(native_pack(c, &p, &(native_source){*B, true, B->cols, 1, 0, {0, 0}}, B->rows, &s, dot, err));
     *P = p.P;
     return 0;
 }

@@ -14,9 +14,10 @@ tn_tensor tn_gemm_extra(const tn_gemm_args *g);
 /** The options and arguments of epilogue.h's P_END. */
 void tn_gemm_put_matrix_unit(tn_gemm_build *b, const tn_gemm_args *g);
 
-/* gemm_native.c: what a kernel of registers takes, MR rows by NRV vectors of 16 columns, and B [N, K] in panels of so many. */
+/* gemm_native.c: what a kernel of registers takes, MR rows by NRV vectors of 16 columns, and B [N, K] in panels of so many, of
+ * float32 or (dot) of pairs of bfloat16, as B is then; K is even. */
 void tn_gemm_block(const tn_ctx *c, int N, int *mr, int *nrv);
-int tn_gemm_panels(tn_ctx *c, tn_tensor *P, const tn_tensor *B, int nrv, tn_error *err);
+int tn_gemm_panels(tn_ctx *c, tn_tensor *P, const tn_tensor *B, int nrv, bool dot, tn_error *err);
 /* gemm_amx.c: B [N, K] in tiles. */
 int tn_gemm_tiles(tn_ctx *c, tn_tensor *P, const tn_tensor *B, tn_error *err);
 

@@ -142,7 +142,7 @@ for e in "${epilogues[@]}"; do assembled gemm_amx -DCT=1 -DPAIR $e; done
 assembled gemm_amx -DCT=1 -DPAIR -DMASK_E ${epilogues[4]}
 assembled gemm_amx -DCT=1 -DPAIR -DBIAS -DTURN
 for m in "" "-DMASK_A -DMASK_B" "-DCUT"; do assembled gemm_amx_grad $m; done
-for e in "" "-DBIAS"; do assembled conv_amx $e; done
+for e in "" "-DBIAS"; do assembled conv_amx $e; assembled conv -DACT=1 -DWIDE=1 -DDOT -DMR=6 -DNRV=4 $e; done
 for hd in 32 64 96 128; do assembled attention_amx -DHD=$hd -DTURN; done
 for hd in 32 64 96 128; do assembled attention -DACT=1 -DWIDE=1 -DHD=$hd -DDOT -DTURN; done
 # NVIDIA's matrix units: inline PTX. The functions of OpenCL are libclc's, and all of our own are inlined, as the driver does; what
