@@ -1,19 +1,5 @@
-/* What attention multiplies, PER elements a word: a float32, or with DOT two neighbours in bfloat16 (AVX512-BF16), along the head's
- * columns for scores and along the keys or queries for sums of rows. Scores, sums and what the weights are made of stay float32.
- * Needs vectors.h, HD and HV. */
-#ifdef DOT
-#define PER 2
-typedef uint word;
-typedef uint16 word16;
-#define ADD_WORDS ADD_DOT
-#else
-#define PER       1
-typedef float word;
-typedef float16 word16;
-#define ADD_WORDS ADD_FMA
-#endif
-#define WVEC(p, j) (((__global word16 *)(p))[j])
-
+/* The words that attention multiplies (vectors.h): neighbours with DOT are such along the head's columns for scores and along the keys or
+ * queries for sums of rows. Scores, sums and what the weights are made of stay float32. Needs vectors.h, HD and HV. */
 #ifdef DOT
 inline void load_words(uint16 v[HD / 32], const __global act_t *p, bool there)
 {

@@ -20,23 +20,6 @@
 #endif
 #define NR (16 * NRV)
 
-/* What is multiplied at once, PER pieces of a row. */
-#ifdef DOT
-typedef uint word;
-#define PER       2
-#define WORDS     uint16
-#define ADD_WORDS ADD_DOT
-#define WORDS_OF(p, j) (((const __global loose_pairs *)(p))[j].v)
-#else
-typedef float word;
-#define PER       1
-#define WORDS     float16
-#define ADD_WORDS ADD_FMA
-#define WORDS_OF  GVEC
-#endif
-
-/* acc += `depth` words of rows of A, `lda` words apart, and rows of B, NR words each. */
-#define STEPS(A, lda, B, depth) PRODUCT(WORDS, ADD_WORDS, acc, MR, NRV, depth, (A)[(size_t)i * (lda) + k], WORDS_OF((B) + (size_t)k * NR, j))
 
 /* MR rows' sums to and from scratch. */
 #define SUMS_LOAD(S)  UNROLL(i, MR) UNROLL(j, NRV) acc[i][j] = VEC((S) + i * NR, j)
@@ -69,7 +52,8 @@ conv_panels(P_PATCHES, const __global word *P, __global act_t *C, uint c_off, in
                 float16 acc[MR][NRV];
                 if (k0 == 0) CLEAR(acc, MR, NRV);
                 else SUMS_LOAD(sums + m * NR);
-                STEPS(A + (size_t)m * lda + k0, lda, B, min(DEPTH, depth - k0))
+                const __global word *left = A + (size_t)m * lda + k0;
+                PRODUCT(word16, ADD_WORDS, acc, MR, NRV, min(DEPTH, depth - k0), left[(size_t)i * lda + k], LOOSE_WORDS(B + (size_t)k * NR, j))
                 if (k0 + DEPTH < depth) {
                     SUMS_STORE(sums + m * NR);
                     continue;
@@ -109,23 +93,21 @@ inline void zip(__global word *to, const __global ushort *even, const __global u
                                           convert_uint16(((const __global loose_half *)(odd + i))->v) << 16;
 }
 
-/* Row r of the chunk, which is not there from `depth` on, to where two meet. */
+/* The next row, blocks and then columns of dy, or zeros for one that is not there. */
 inline void half_pair(__global ushort *to, const chunk *c, const patches *p, patch_place *at, const __global act_t *dy, bool there)
 {
-    __global ushort *y = to + BLOCKS * NR;
     if (!there) {
         clear_channels(to, BLOCKS * NR + c->N);
         return;
     }
     for (int q = 0, k = c->k0; q < c->blocks; q++, k += NR) cut_row(to + q * NR, p, *at, column_of(p, k), min(NR, c->K - k));
-    copy_channels(y, dy, c->N);
+    copy_channels(to + BLOCKS * NR, dy, c->N);
     next_place(p, at);
 }
 
-inline void cut_chunk(const chunk *c, const patches *p, patch_place *at, const __global act_t *dy, int ldy, int depth,
-                      __global ushort *even)
+inline void cut_chunk(const chunk *c, const patches *p, patch_place *at, const __global act_t *dy, int ldy, int depth)
 {
-    __global ushort *odd = even + BLOCKS * NR + c->pitch;
+    __global ushort *even = (__global ushort *)(c->Y + CHUNK / PER * c->pitch), *odd = even + BLOCKS * NR + c->pitch;
     for (int r = 0; r < depth; r += 2) {
         half_pair(even, c, p, at, dy + (size_t)r * ldy, true);
         half_pair(odd, c, p, at, dy + (size_t)(r + 1) * ldy, r + 1 < depth);
@@ -134,8 +116,7 @@ inline void cut_chunk(const chunk *c, const patches *p, patch_place *at, const _
     }
 }
 #else
-inline void cut_chunk(const chunk *c, const patches *p, patch_place *at, const __global act_t *dy, int ldy, int depth,
-                      __global float *none)
+inline void cut_chunk(const chunk *c, const patches *p, patch_place *at, const __global act_t *dy, int ldy, int depth)
 {
     for (int r = 0; r < depth; r++, next_place(p, at)) {
         for (int q = 0, k = c->k0; q < c->blocks; q++, k += NR)
@@ -160,14 +141,14 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void conv_grad(P_PATCHES
     for (int i = 0; i < all / 16; i++) VEC(cut, i) = (float16)(0.0f);
     for (int m = first; m < last; m += CHUNK) {
         const int depth = min(CHUNK, last - m);
-        cut_chunk(&c, &p, &at, dy + dy_off + (size_t)m * ldy, ldy, depth, (__global piece *)(c.Y + CHUNK / PER * pitch));
+        cut_chunk(&c, &p, &at, dy + dy_off + (size_t)m * ldy, ldy, depth);
         for (int q = 0; q < blocks; q++)
             for (int i0 = 0; i0 < whole; i0 += MR) {
                 __global float *S = sums + (size_t)(q * whole + i0) * NR;
                 const __global word *B = c.X + q * (CHUNK / PER) * NR, *Y = c.Y + i0;
                 float16 acc[MR][NRV];
                 SUMS_LOAD(S);
-                PRODUCT(WORDS, ADD_WORDS, acc, MR, NRV, (depth + PER - 1) / PER, Y[k * pitch + i], WORDS_OF(B + k * NR, j))
+                PRODUCT(word16, ADD_WORDS, acc, MR, NRV, (depth + PER - 1) / PER, Y[k * pitch + i], WVEC(B + k * NR, j))
                 SUMS_STORE(S);
             }
     }

@@ -12,13 +12,7 @@
 #endif
 #define NR (16 * NRV)
 
-#ifdef DOT
-typedef uint out_t;
-#define ROWS 32 /* along K, of one item */
-#else
-typedef float out_t;
-#define ROWS 16
-#endif
+#define ROWS (16 * PER) /* along K, of one item */
 
 #ifdef MASK_B
 #define WEIGHT(row, col) *KEEP(seed, (uint)(row)*b_width + (uint)(col), b_threshold, b_keep)
@@ -30,12 +24,12 @@ typedef float out_t;
 #define LOAD(row, col, count) (LDN(BT, B, from + (size_t)(row)*ldb + (col), count) WEIGHT(row, col))
 
 /* Items (ceil(K/ROWS), panels, batch). */
-__kernel void gemm_pack(const __global TYPE(BT) *B, uint b_off, int ldb, uint b_step, __global out_t *P, int N, int K,
+__kernel void gemm_pack(const __global TYPE(BT) *B, uint b_off, int ldb, uint b_step, __global word *P, int N, int K,
                         int panels P_STEP P_MASK_B)
 {
     const int k0 = (int)get_global_id(0) * ROWS, panel = (int)get_global_id(1), n0 = panel * NR, kn = min(ROWS, K - k0);
     const size_t item = get_global_id(2), from = b_off + item * b_step;
-    __global float *out = (__global float *)P + (((item * panels + panel) * (size_t)K + k0) / (ROWS / 16)) * NR;
+    __global float *out = (__global float *)P + ((item * panels + panel) * (size_t)K + k0) / PER * NR;
 #ifdef MASK_B
     const uint seed = tn_hash(step->seed, b_salt);
 #endif
@@ -62,6 +56,6 @@ __kernel void gemm_pack(const __global TYPE(BT) *B, uint b_off, int ldb, uint b_
         for (int r = 0; r < 16; r++) t[r] = r < kn && nn > 0 ? LOAD(k0 + r, n, nn) : (float16)(0.0f);
 #endif
         if (TB) transpose16(t);
-        for (int r = 0; r * (ROWS / 16) < kn; r++) GVEC(out + (size_t)r * NR, s) = t[r];
+        for (int r = 0; r * PER < kn; r++) GVEC(out + (size_t)r * NR, s) = t[r];
     }
 }
