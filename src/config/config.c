@@ -204,14 +204,18 @@ static void lower(char *s)
     for (; *s; s++) *s = (char)tolower((unsigned char)*s);
 }
 
+/* Of those that say something else than their default. */
 static int keep_places(tn_config *c, tn_error *err)
 {
     for (size_t i = 0; i < TN_COUNT(placed); i++) {
         char text[512];
+        bool dflt;
         const tn_ynode *n = tn_layer_find(c->tree, placed[i]);
-        if (!n || n->file == dumped) continue;
+        TN_TRY(tn_value_is_default(&dflt, &c->s, tn_key_find(placed[i]), err));
+        if (!dflt && (!n || n->file == dumped)) continue;
         free(c->place[i]);
-        if (!(c->place[i] = strdup(tn_yaml_place(text, sizeof text, n)))) return tn_oom(err);
+        c->place[i] = dflt ? NULL : strdup(tn_yaml_place(text, sizeof text, n));
+        if (!dflt && !c->place[i]) return tn_oom(err);
     }
     c->s.place.patch_size = c->place[0];
     c->s.place.rope_augment = c->place[1];

@@ -5,7 +5,7 @@
 #include <stdint.h>
 #include <tracknet/config.h>
 
-enum { TN_INTS = 16, TN_LAYER_INTS = 64, TN_DEFAULT_PATCH = 16 };
+enum { TN_INTS = 16, TN_LAYER_INTS = 64 };
 typedef struct tn_ints {
     int v[TN_LAYER_INTS], n; /* at most TN_INTS of them, but of layers */
 } tn_ints;
@@ -121,7 +121,8 @@ typedef struct tn_settings {
     } training;
     struct {
         const char *patch_size, *rope_augment;
-    } place; /* where keys that not every backbone reads were given (borrowed from the configuration), or NULL; in no schema */
+    } place; /* where keys that not every backbone reads were given, other than their defaults (borrowed from the configuration), or
+                NULL; in no schema */
 } tn_settings;
 
 /** Borrowed from the configuration. */

@@ -53,11 +53,6 @@ static const struct {
     {"training.optimizer.momentum", "training.optimizer.name", "sgd"},
 };
 
-static const void *field(const tn_settings *s, const char *key)
-{
-    return (const char *)s + tn_key_find(key)->offset;
-}
-
 static bool among(const char *list, const char *name)
 {
     const size_t n = strlen(name);
@@ -73,12 +68,12 @@ static int warn_unread(const tn_settings *s, tn_ynode *tree, const tn_log *log, 
 {
     for (size_t i = 0; i < TN_COUNT(unread); i++) {
         char place[512];
-        tn_settings dflt;
-        const char *key = unread[i].key, *choice = *(char *const *)field(s, unread[i].by);
+        bool dflt;
+        const char *key = unread[i].key, *choice = *(char *const *)((const char *)s + tn_key_find(unread[i].by)->offset);
         const tn_ynode *n = tn_layer_find(tree, key);
         if (!n || among(unread[i].readers, choice)) continue;
-        TN_TRY(tn_value_set_default(&dflt, tn_key_find(key), err));
-        if (*(const double *)field(s, key) == *(const double *)field(&dflt, key)) continue;
+        TN_TRY(tn_value_is_default(&dflt, s, tn_key_find(key), err));
+        if (dflt) continue;
         tn_logf(log, TN_LOG_WARN, "%s: key '%s' has no effect: %s is %s, and what reads the key is %s",
                 tn_yaml_place(place, sizeof place, n), key, unread[i].by, choice, unread[i].readers);
     }

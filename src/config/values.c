@@ -249,6 +249,17 @@ int tn_value_set_default(tn_settings *s, const tn_key *k, tn_error *err)
     return rc;
 }
 
+int tn_value_is_default(bool *is, const tn_settings *s, const tn_key *k, tn_error *err)
+{
+    tn_settings dflt;
+    TN_TRY(tn_value_set_default(&dflt, k, err));
+    const void *a = (const char *)s + k->offset, *b = (const char *)&dflt + k->offset;
+    if (k->type == TN_S_BOOL) *is = *(const bool *)a == *(const bool *)b;
+    else if (k->type == TN_S_INT) *is = *(const int *)a == *(const int *)b;
+    else *is = *(const double *)a == *(const double *)b;
+    return 0;
+}
+
 void tn_values_free(tn_settings *s)
 {
     for (int i = 0; i < tn_schema_size; i++) {

@@ -12,6 +12,8 @@
 int tn_value_set(tn_settings *s, const tn_key *k, const tn_ynode *n, tn_error *err);
 /** Sets it to the schema's default, if there is one. */
 int tn_value_set_default(tn_settings *s, const tn_key *k, tn_error *err);
+/** Whether a number or a switch is what the schema's default says. */
+int tn_value_is_default(bool *is, const tn_settings *s, const tn_key *k, tn_error *err);
 /** The key of that name, or NULL. */
 const tn_key *tn_key_find(const char *name);
 /** The key of that name or of another name of it (layer.h), or NULL. */

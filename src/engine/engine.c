@@ -111,9 +111,9 @@ static void warn_unread(const tn_engine *e, const tn_hf_dir *hf, bool trains)
 {
     const tn_settings *s = e->s;
     const char *patch = s->place.patch_size, *rope = s->place.rope_augment;
-    if (patch && s->model.patch_size != TN_DEFAULT_PATCH && !e->model->backbone.patch)
+    if (patch && !e->model->backbone.patch)
         tn_logf(e->log, TN_LOG_WARN, "%s: key 'model.backbone.patch_size' has no effect: '%s' is no ViT", patch, hf->path);
-    if (rope && s->model.rope_augment && trains && !tn_model_drawn(e->model))
+    if (rope && trains && !tn_model_drawn(e->model))
         tn_logf(e->log, TN_LOG_WARN,
                 "%s: key 'model.backbone.rope_augment' has no effect: '%s' has no rotary positions (RoPE), as a DINOv3 ViT has",
                 rope, hf->path);
