@@ -76,7 +76,7 @@ int tn_dwconv_gpu(tn_ctx *c, const void *args, tn_error *err)
 {
     enum { GROUPS = 32 };
     const tn_dwconv_args *a = args;
-    const bool biased = a->bias.rows > 0 && !a->back;
+    const bool biased = a->bias.rows > 0;
     gpu_walk p;
     TN_TRY(gpu_plan(&p, c, &a->s, &a->from, &a->w, "", GROUPS, err));
     const tn_arg list[] = {TN_BUF(a->from.mem), TN_BUF(a->w.mem),        TN_BUF(biased ? a->bias.mem : a->w.mem),

@@ -61,20 +61,31 @@ static void run_case(const tn_case *k, const tn_case_spec *s)
                   s->size, tn_dtype_name(s->act), r.error, r.element);
 }
 
+/* The size that is enough for a type where building kernels takes the time: not the same one for both of two bytes. */
+static int one_size(int act)
+{
+    return act == TN_BF16 ? 1 : 2;
+}
+
+static void run_other_rows(const tn_case *k, tn_case_spec s)
+{
+    const unsigned caps = open_device()->caps;
+    for (int o = 0; o < TN_CASE_OPS && k->ops[o]; o++)
+        for (s.op = k->ops[o], s.row = 0; s.row < s.op->n - 1; s.row++)
+            if ((caps & s.op->rows[s.row].needs) == s.op->rows[s.row].needs) run_case(k, &s);
+}
+
 /* With every row that the device can run: the last, which any device may come to, on every size in every type, the others in the
  * types of two bytes on one each, for building kernels takes the time. Where launches are cut does not depend on the storage: one
  * is enough for slices. */
 static void run_every(const tn_case *k)
 {
-    const unsigned caps = open_device()->caps;
     const int only = slice() == 1 ? 0 : 1, from = slice() ? only : 0, to = slice() ? only : 2; /* 1: a launch for every group */
     for (int act = TN_F32; act <= (k->float32_only || slice() ? TN_F32 : TN_F16); act++)
         for (int size = from; size <= to; size++) {
-            tn_case_spec s = {.act = (tn_dtype)act, .size = size};
+            const tn_case_spec s = {.act = (tn_dtype)act, .size = size};
             run_case(k, &s);
-            for (int o = 0; o < TN_CASE_OPS && k->ops[o] && (act == TN_F32 || size == (act == TN_BF16 ? 1 : 2)); o++)
-                for (s.op = k->ops[o], s.row = 0; s.row < s.op->n - 1; s.row++)
-                    if ((caps & s.op->rows[s.row].needs) == s.op->rows[s.row].needs) run_case(k, &s);
+            if (act == TN_F32 || size == one_size(act)) run_other_rows(k, s);
         }
 }
 
@@ -111,7 +122,7 @@ static void run_as_gpu(const tn_case *k)
     const tn_device_type type = d->info.type;
     d->info.type = TN_DEVICE_GPU;
     for (int act = TN_F32; act <= TN_F16; act++) /* a size more in one type: building kernels takes the time */
-        for (int size = act == TN_BF16 ? 1 : 2; size <= 2; size++) run_case(k, &(tn_case_spec){.act = (tn_dtype)act, .size = size});
+        for (int size = one_size(act); size <= 2; size++) run_case(k, &(tn_case_spec){.act = (tn_dtype)act, .size = size});
     d->info.type = type;
 }
 
