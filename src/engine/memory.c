@@ -4,6 +4,7 @@
 #include "fit.h"
 #include "lane.h"
 #include "machine.h"
+#include "predictor.h"
 #include "replicas.h"
 #include "stream.h"
 #include "tensor_map.h"
@@ -93,7 +94,7 @@ int tn_engine_member_memory(const tn_engine *e, const tn_member *who, int micro,
                      .micro_batch = part,
                      .streamed = who->window ? st->stream->total : 0};
     TN_TRY(member_activations(e, who, batch, part, m, err));
-    m->workspace += tn_lane_bytes(e, who, batch, part, false) + shared_gradient(e, who);
+    m->workspace += tn_lane_bytes(e, who, batch, part, false) + tn_predictor_bytes(e, who, part) + shared_gradient(e, who);
     sum_up(m);
     return 0;
 }
@@ -123,7 +124,7 @@ int tn_engine_pass_memory(const tn_engine *e, const tn_member *who, int frames, 
     takings t = {.workspace = 0};
     TN_TRY(add_pass(&t, who, e->model, st, tn_engine_eval_pass(e, frames, true), 2, err));
     *bytes = tn_store_weight_bytes(st, who->window) + 4 * st->n_params + tn_store_shadow_bytes(st) + activations_of(&t) +
-             workspace_of(&t, who) + sizeof(tn_step_constants) + sizeof(tn_optim_state);
+             workspace_of(&t, who) + tn_predictor_bytes(e, who, frames) + sizeof(tn_step_constants) + sizeof(tn_optim_state);
     return 0;
 }
 
