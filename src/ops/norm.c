@@ -170,15 +170,21 @@ static int per_unit(tn_ctx *c, const char *entry, const tn_arg *args, int n_args
     return norm2d_run(c, entry, args, n_args, x, &range, err);
 }
 
-int tn_norm2d_apply(tn_ctx *c, const tn_norm2d *n, tn_tensor *y, tn_error *err)
+static int norm_apply(tn_ctx *c, const tn_norm2d *n, tn_tensor *y, tn_error *err)
 {
-    tn_dtype act;
-    TN_TRY(tn_storage(&act, "a norm", TN_LIST(n->x, y), TN_LIST(n->stats, n->gamma, n->beta), err));
-    if (tn_columns_can(c, n->x)) return tn_columns_apply(c, n, y, err);
     if (tn_norm_cpu_can(c, n->x)) return tn_norm_cpu_apply(c, n, y, err);
     tn_arg args[] = {TN_BUF(n->x->mem),  TN_BUF(n->stats->mem), TN_BUF(n->gamma->mem), TN_BUF(n->beta->mem), TN_BUF(y->mem),
                      TN_INT(n->x->cols), TN_INT(n->groups),     TN_INT(n->unit_rows),  TN_INT(NORM_SPAN)};
     return per_unit(c, "norm2d_forward", args, TN_COUNT(args), n->x, n->unit_rows, err);
+}
+
+int tn_norm2d_apply(tn_ctx *c, const tn_norm2d *n, const tn_fn *fn, tn_tensor *y, tn_error *err)
+{
+    tn_dtype act;
+    TN_TRY(tn_storage(&act, "a norm", TN_LIST(n->x, y), TN_LIST(n->stats, n->gamma, n->beta), err));
+    if (tn_columns_can(c, n->x)) return tn_columns_apply(c, n, fn, y, err);
+    TN_TRY(norm_apply(c, n, y, err));
+    return fn ? tn_act_forward(c, *fn, y, y, err) : 0;
 }
 
 /* As tn_norm_cpu_parts, for any device and any channels; no lines. */
