@@ -30,6 +30,8 @@ float tn_gemm_amx_alpha(const tn_gemm_args *g);
 bool tn_gemm_amx_grad_can(const tn_gemm_args *g);
 int tn_gemm_amx_grad(tn_ctx *c, const tn_gemm_args *g, tn_error *err);
 
+bool tn_gemm_outer_can(const tn_ctx *c, const void *args);
+int tn_gemm_outer(tn_ctx *c, const void *args, tn_error *err);
 bool tn_gemm_row_can(const tn_ctx *c, const void *args);
 int tn_gemm_row(tn_ctx *c, const void *args, tn_error *err);
 bool tn_gemm_thin_can(const tn_ctx *c, const void *args);

@@ -74,11 +74,23 @@ int tn_layernorm_grad(tn_ctx *c, const tn_tensor *x, const tn_tensor *stats, con
     return 0;
 }
 
+/* One column of whole rows, as a tensor of several: what lies side by side is read as such. Their sums are to be added as well. */
+static tn_tensor spread_out(const tn_ctx *c, const tn_tensor *a)
+{
+    enum { WIDE = 64 };
+    tn_tensor t = *a;
+    if (a->cols > 1 || a->ld > 1 || a->rows % WIDE || !tn_columns_here(c)) return t;
+    t.rows /= WIDE, t.cols = t.ld = WIDE;
+    return t;
+}
+
 int tn_colsum(tn_ctx *c, const tn_tensor *a, const tn_tensor *b, tn_tensor *out, tn_error *err)
 {
     const size_t mark = c->ws_used;
+    const tn_tensor wide = b ? *a : spread_out(c, a);
     tn_tensor p;
-    TN_TRY(reduce_all(c, a, b, NULL, &p, NULL, err));
+    TN_TRY(reduce_all(c, &wide, b, NULL, &p, NULL, err));
+    if (wide.cols > a->cols) p.rows *= p.cols, p.cols = p.ld = 1;
     TN_TRY(reduce_sum(c, &p, out, err));
     c->ws_used = mark;
     return 0;
@@ -88,6 +100,7 @@ int tn_colsum_parts(tn_ctx *c, const tn_tensor *a, int n_parts, const int *part_
 {
     const size_t mark = c->ws_used;
     tn_tensor p;
+    if (n_parts == 1) return outs[0].mem ? tn_colsum(c, a, NULL, &outs[0], err) : 0;
     TN_TRY(reduce_all(c, a, NULL, NULL, &p, NULL, err));
     for (int i = 0, col = 0; i < n_parts; col += part_cols[i++]) {
         tn_tensor view = tn_cols(p, col, part_cols[i]);
