@@ -79,11 +79,26 @@ inline float gelu(float x)
     return fma(-fabs(x), normal_tail(x, &e), fmax(x, 0.0f));
 }
 
+/* From the tail g and e of normal_tail. */
+inline float slope_of(float x, float g, float e)
+{
+    return fma(0.39894228f * x, e, x > 0.0f ? 1.0f - g : g);
+}
+
 inline float gelu_slope(float x)
 {
     float e;
     const float g = normal_tail(x, &e);
-    return fma(0.39894228f * x, e, x > 0.0f ? 1.0f - g : g);
+    return slope_of(x, g, e);
+}
+
+/* Both from one tail. */
+inline float gelu_and_slope(float x, float *slope)
+{
+    float e;
+    const float g = normal_tail(x, &e);
+    *slope = slope_of(x, g, e);
+    return fma(-fabs(x), g, fmax(x, 0.0f));
 }
 
 /* Reads the extra of 32 columns, from c on, of rows r and r+8, and brings it to the lanes that end them. */
@@ -91,7 +106,8 @@ inline void fetch(uint4 *held, int r, int c, int M, int N P_END)
 {
 #if READS
     const int mine = c + 8 * ((int)get_local_id(0) & 3);
-    UNROLL for (int h = 0; h < 2; h++) {
+    UNROLL for (int h = 0; h < 2; h++)
+    {
         const bool in = r + 8 * h < M && mine < N;
         const size_t at = in ? e_off + (size_t)(r + 8 * h) * lde + mine : e_off;
         __asm volatile("ld.global.v4.b32 {%0, %1, %2, %3}, [%4];" /* an ordinary load would be moved down to its use */
@@ -111,13 +127,21 @@ inline float2 end_pair(float2 v, uint *s, int n P_END)
     v += *(const __global float2 *)(bias + n);
 #endif
 #endif
+#ifdef PRE_SLOPE
+    float low, high;
+    v = (float2)(gelu_and_slope(v.x, &low), gelu_and_slope(v.y, &high));
+    *s = pack16(low, high);
+#else
 #ifdef PRE
     *s = pack16(v.x, v.y);
 #endif
 #ifdef ACTIVATE
     v.x = gelu(v.x), v.y = gelu(v.y);
 #endif
-#ifdef SLOPE
+#endif
+#ifdef READY
+    v *= unpack16(*s);
+#elif defined(SLOPE)
     const float2 u = unpack16(*s);
     v.x *= gelu_slope(u.x), v.y *= gelu_slope(u.y);
 #endif
@@ -135,14 +159,16 @@ inline float2 end_pair(float2 v, uint *s, int n P_END)
 inline void finish(const float *d, const uint4 *e, int r, int c, int M, int N P_END)
 {
     const int q = (int)get_local_id(0) & 3, mine = c + 8 * q;
-    UNROLL for (int h = 0; h < 2; h++) {
+    UNROLL for (int h = 0; h < 2; h++)
+    {
         const int row = r + 8 * h;
         const bool in = row < M && mine < N;
         uint w[4], s[4];
 #if READS
         s[0] = e[h].x, s[1] = e[h].y, s[2] = e[h].z, s[3] = e[h].w;
 #endif
-        UNROLL for (int j = 0; j < 4; j++) {
+        UNROLL for (int j = 0; j < 4; j++)
+        {
             const int n = min(c + 8 * j + 2 * q, N - 2);
             const float2 v = end_pair((float2)(d[4 * j + 2 * h], d[4 * j + 2 * h + 1]), &s[j], n A_END);
             w[j] = pack16(v.x, v.y);
@@ -164,11 +190,13 @@ inline void finish(const float *d, const uint4 *e, int r, int c, int M, int N P_
 inline void turn_pieces(float *x, float *y, const float *a, const float *b, int r, int c P_END)
 {
     const int q = (int)get_local_id(0) & 3;
-    UNROLL for (int h = 0; h < 2; h++) {
+    UNROLL for (int h = 0; h < 2; h++)
+    {
         const int at = (r + 8 * h) % tokens - skip;
         const bool turns = at >= 0 && c < turned;
         const __global float4 *t = (const __global float4 *)(table + max(at, 0) * 64) + q; /* cos, sin, cos, sin */
-        UNROLL for (int j = 0; j < 4; j++) {
+        UNROLL for (int j = 0; j < 4; j++)
+        {
             const int i = 4 * j + 2 * h;
             float4 w = t[4 * j];
             w = (float4)(turns ? w.x : 1.0f, turns ? w.y : 0.0f, turns ? w.z : 1.0f, turns ? w.w : 0.0f);
@@ -193,16 +221,20 @@ inline void turn_pieces(float *x, float *y, const float *a, const float *b, int 
     }
 #endif
 
-/* The second pair's product before the first one's is added to it: this lane's part d of 32 columns, from c on, of rows r and r+8. */
-inline void settle(float *d, int r, int c, int N, float pair_alpha, uint seed, uint threshold, float keep)
+/* The second pair's product before the first one's is added to it: this lane's part of 32 columns, from c on, of rows r and r+8, 16
+ * elements. Which of them dropout keeps, a bit each, can be drawn long before. */
+inline uint kept_bits(int r, int c, int N, uint seed, uint threshold)
 {
-    UNROLL for (int j = 0; j < 4; j++)
-        UNROLL for (int h = 0; h < 2; h++) {
-            float low = pair_alpha, high = pair_alpha;
-#ifdef MASK_E /* N is even: neighbours are a pair */
-            const uint at = (uint)((r + h * 8) * N + c + 8 * j + 2 * ((int)get_local_id(0) & 3)), w = tn_draws(seed, at >> 1);
-            low = (w & 0xffffu) >= threshold ? low * keep : 0.0f, high = (w >> 16) >= threshold ? high * keep : 0.0f;
-#endif
-            d[4 * j + 2 * h] *= low, d[4 * j + 2 * h + 1] *= high;
-        }
+    uint bits = 0;
+    UNROLL for (int j = 0; j < 4; j++) UNROLL for (int h = 0; h < 2; h++)
+    { /* N is even: neighbours are a pair */
+        const uint at = (uint)((r + h * 8) * N + c + 8 * j + 2 * ((int)get_local_id(0) & 3)), w = tn_draws(seed, at >> 1);
+        bits |= ((w & 0xffffu) >= threshold ? 1u : 0u) << (4 * j + 2 * h) | ((w >> 16) >= threshold ? 2u : 0u) << (4 * j + 2 * h);
+    }
+    return bits;
+}
+
+inline void settle(float *d, uint kept, float scale)
+{
+    UNROLL for (int e = 0; e < 16; e++) d[e] = kept >> e & 1 ? d[e] * scale : 0.0f;
 }

@@ -119,11 +119,11 @@ __kernel GROUP(THREADS) void gemm_mma(const __global ushort *restrict A, uint a_
     barrier(CLK_LOCAL_MEM_FENCE); /* the first stage comes where they lie */
 #ifdef MASK_E
     const uint seed = tn_hash(step->seed, e_salt);
+    UNROLL for (int x = 0; x < PIECE_COUNT; x++)
+        settle(SUMS_OF(x), kept_bits(ROW(x), COLUMN(x), N, seed, e_threshold), pair_alpha * e_keep);
 #else
-    const uint seed = 0, e_threshold = 0;
-    const float e_keep = 1.0f;
+    UNROLL for (int x = 0; x < PIECE_COUNT; x++) settle(SUMS_OF(x), 0xffffu, pair_alpha);
 #endif
-    UNROLL for (int x = 0; x < PIECE_COUNT; x++) settle(SUMS_OF(x), ROW(x), COLUMN(x), N, pair_alpha, seed, e_threshold, e_keep);
 #endif
     for (int s = 0; s < DEPTH - 1; s++) ASK(s)
     for (int kt = 0; kt < steps; kt++) {

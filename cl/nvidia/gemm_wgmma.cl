@@ -236,6 +236,13 @@ inline void open_barriers(places p)
 #define COLUMN(x)     (n * BN + (x) % PIECES_ACROSS * 32)
 #define SUMS_OF(x)    &acc[(x) / PIECES_ACROSS][(x) % PIECES_ACROSS * 16]
 
+/* Drawn before it is this warpgroup's turn to multiply: the other one's products take the time. */
+#ifdef MASK_E
+#define KEPT(x) kept_bits(ROW(x), COLUMN(x), N, seed, e_threshold)
+#else
+#define KEPT(x) 0xffffu
+#endif
+
 /* part: columns of C that share columns of T (N where all take all of it). Items THREADS * units. */
 __kernel GROUP(THREADS) void gemm_wgmma(const __global uchar *maps_a, uint map_a, const __global uchar *maps_b, uint map_b, int M,
                                         int N, int K, int units P_PAIR P_READS P_MASK P_END)
@@ -301,14 +308,18 @@ __kernel GROUP(THREADS) void gemm_wgmma(const __global uchar *maps_a, uint map_a
         int i = group * stages, turn = 0, turns = 0;
 #ifdef MASK_E
         const uint seed = tn_hash(step->seed, e_salt);
+        const float pair_scale = pair_alpha * e_keep;
 #elif PAIR
-        const uint seed = 0, e_threshold = 0;
-        const float e_keep = 1.0f;
+        const float pair_scale = pair_alpha;
 #endif
         for (int t = unit; t < all; t += units, turn ^= 1) {
             if (turn != group) continue;
             int m, n;
             tile_at(t, down, across, &m, &n);
+#if PAIR
+            uint kept[PIECE_COUNT / 2]; /* 16 bits a piece */
+            UNROLL for (int x = 0; x < PIECE_COUNT / 2; x++) kept[x] = KEPT(2 * x) | KEPT(2 * x + 1) << 16;
+#endif
             bar_wait(p.order + 8 * group, (turns++ & 1) ^ (group == 0)); /* a phase is known by one bit only */
 #if PAIR
             for (int l = 0; l < PAIR; l++, i++) {
@@ -317,8 +328,7 @@ __kernel GROUP(THREADS) void gemm_wgmma(const __global uchar *maps_a, uint map_a
             }
             UNROLL for (int x = 0; x < MI; x++) wait_sums(acc[x]);
             RELEASE(i - 1);
-            UNROLL for (int x = 0; x < PIECE_COUNT; x++)
-                settle(SUMS_OF(x), ROW(x), COLUMN(x), N, pair_alpha, seed, e_threshold, e_keep);
+            UNROLL for (int x = 0; x < PIECE_COUNT; x++) settle(SUMS_OF(x), kept[x / 2] >> x % 2 * 16, pair_scale);
 #endif
             for (int kt = 0; kt < steps; kt++, i++) {
                 USE(multiply64, i, PAIR || kt, false);

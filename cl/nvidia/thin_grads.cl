@@ -101,16 +101,23 @@ inline void groups_fence(void)
     __asm volatile("fence.acq_rel.gpu;" ::: "memory");
 }
 
-/* C of the tile: its parts in their order. */
+/* C of the tile: its parts in their order. Rows of several warps at once, so that enough is on its way; a part has room for all. */
+#define ROWS 4
 inline void add_parts(__global float *C, const __global float *parts, grad_job j, int n0, int splits, int id)
 {
     const int n = id % 32 * 4;
-    for (int m = id / 32; m < j.M; m += ITEMS / 32) {
-        float4 s = (float4)(0.0f);
-        _Pragma("unroll 8") for (int z = 0; z < splits; z++) s += vload4(0, parts + (size_t)z * PART + m * WIDE + n);
-        const float v[4] = {s.x, s.y, s.z, s.w};
-        UNROLL for (int e = 0; e < 4; e++)
-            if (n0 + n + e < j.N) C[j.c + (size_t)m * j.c_thin + (size_t)(n0 + n + e) * j.c_wide] += j.alpha * v[e];
+    for (int m0 = id / 32; m0 < j.M; m0 += ROWS * ITEMS / 32) {
+        float4 s[ROWS];
+        UNROLL for (int i = 0; i < ROWS; i++) s[i] = (float4)(0.0f);
+        _Pragma("unroll 8") for (int z = 0; z < splits; z++)
+            UNROLL for (int i = 0; i < ROWS; i++)
+                s[i] += vload4(0, parts + (size_t)z * PART + (m0 + i * (ITEMS / 32)) * WIDE + n);
+        UNROLL for (int i = 0; i < ROWS; i++) {
+            const int m = m0 + i * (ITEMS / 32);
+            const float v[4] = {s[i].x, s[i].y, s[i].z, s[i].w};
+            UNROLL for (int e = 0; e < 4; e++)
+                if (m < j.M && n0 + n + e < j.N) C[j.c + (size_t)m * j.c_thin + (size_t)(n0 + n + e) * j.c_wide] += j.alpha * v[e];
+        }
     }
 }
 

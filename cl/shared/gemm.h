@@ -6,6 +6,7 @@
  *   BATCH 1: several products of one shape, their matrices a fixed step apart.
  *   PAIR 1: A2 [M, parts * K2] (A2T) times B2 (B2T) is part of the sum; TB2 as TB.
  *   BIAS, PRE (PT), ACTIVATE, SLOPE (LT), SCALE, RESIDUAL (RT): tn_epilogue's members, in that order; FN as act.h has it.
+ *   PRE_SLOPE: PRE is the activation's slope; READY: SLOPE is one.
  *   MASK_A, MASK_B, MASK_E: dropout of A, of B, of the pair's product.
  * What is switched off has no argument and no instruction. */
 #ifndef TA
@@ -110,7 +111,11 @@ LOADS(2)
 #endif
 #ifdef PRE
 #define P_PRE               , __global TYPE(PT) *pre, uint pre_off, int pre_ld
+#ifdef PRE_SLOPE
+#define E_PRE(s, m, n, cnt) STN(PT, pre, pre_off + (size_t)(m)*pre_ld + (n), fn_slope(s), cnt);
+#else
 #define E_PRE(s, m, n, cnt) STN(PT, pre, pre_off + (size_t)(m)*pre_ld + (n), s, cnt);
+#endif
 #else
 #define P_PRE
 #define E_PRE(s, m, n, cnt)
@@ -122,7 +127,11 @@ LOADS(2)
 #endif
 #ifdef SLOPE
 #define P_SLOPE               , const __global TYPE(LT) *slope, uint slope_off, int slope_ld
+#ifdef READY
+#define E_SLOPE(s, m, n, cnt) s *= LDN(LT, slope, slope_off + (size_t)(m)*slope_ld + (n), cnt);
+#else
 #define E_SLOPE(s, m, n, cnt) s *= fn_slope(LDN(LT, slope, slope_off + (size_t)(m)*slope_ld + (n), cnt));
+#endif
 #else
 #define P_SLOPE
 #define E_SLOPE(s, m, n, cnt)

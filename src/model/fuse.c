@@ -187,10 +187,20 @@ int tn_graph_fuse_merged(tn_graph *g, tn_error *err)
     return tn_graph_check(g, err);
 }
 
+/* A sum that is kept for its slope alone: the slope is kept, which the product computes beside the activation. */
+static void keep_slope(tn_graph *g, int i)
+{
+    tn_gnode *n = &g->n[i];
+    const int u = n->out[1], k = n->op == TN_OP_LINEAR && n->a.linear.act && u >= 0 ? only_reader(g, u) : -1;
+    if (k < 0 || g->n[k].op != TN_OP_LINEAR_DX || g->n[k].in[2] != u) return;
+    n->a.linear.keeps_slope = g->n[k].a.linear_dx.slope_kept = true;
+}
+
 int tn_graph_fuse(tn_graph *g, tn_error *err)
 {
     for (int i = 0; i < g->n_n; i++)
         if (fuse_at(g, i)) i = TN_MAX(i - 3, -1); /* nodes up to here have gone, moved, or have more to take */
+    for (int i = 0; i < g->n_n; i++) keep_slope(g, i);
     return tn_graph_check(g, err);
 }
 

@@ -31,17 +31,18 @@ typedef struct tn_attr_lora {
     float dropout;
     uint32_t salt;
 } tn_attr_lora;
-/** What a product ends with (fuse.c): act: fn is applied, before it the sum is kept as out[1] if that is wanted. heads: its q and k
- * are turned by the table in[3], but for the first `skip` rows of a sample. */
+/** What a product ends with (fuse.c): act: fn is applied, before it the sum, or with keeps_slope fn's slope there, is kept as
+ * out[1] if that is wanted. heads: its q and k are turned by the table in[3], but for the first `skip` rows of a sample. */
 typedef struct tn_attr_linear {
-    bool act;
+    bool act, keeps_slope;
     tn_fn fn;
     int heads, skip;
 } tn_attr_linear;
-/** adapters: of dt's share (in[1]); fn: whose slope at in[2] the sum is multiplied by. */
+/** adapters: of dt's share (in[1]); fn: whose slope at in[2], or with slope_kept in[2] itself, the sum is multiplied by. */
 typedef struct tn_attr_linear_dx {
     tn_attr_lora adapters;
     tn_fn fn;
+    bool slope_kept;
 } tn_attr_linear_dx;
 typedef struct tn_attr_tokens {
     int registers;

@@ -82,6 +82,7 @@ static int gemm_epilogue(const tn_gemm_args *g, tn_error *err)
     const tn_epilogue *e = &g->e;
     TN_TRY(gemm_turn(g, err));
     if (e->has_act && e->slope.rows) return tn_fail(err, TN_ERR_ARGUMENT, "gemm: either an activation or its slope, not both");
+    if (e->pre_slope && !e->has_act) return tn_fail(err, TN_ERR_ARGUMENT, "gemm: the slope of an activation that is not there");
     if (e->pre.rows) TN_TRY(gemm_view("pre", &e->pre, g->M, g->N, err));
     if (e->slope.rows) TN_TRY(gemm_view("slope", &e->slope, g->M, g->N, err));
     if (e->residual.rows) TN_TRY(gemm_view("residual", &e->residual, g->M, g->N, err));

@@ -11,7 +11,8 @@ typedef struct tn_turn {
 
 /**
  * What is done to a product before it is stored, in this order: s = alpha op(A) op(B) + alpha2 A2 B2^T + bias, its q and k
- * turned, u = s (kept in `pre` where that is wanted), s = act(u) or s * act'(slope), s * scale, + residual, + beta C.
+ * turned, u = s (kept in `pre` where that is wanted, or act'(u) is), s = act(u) or s * act'(slope) or s * slope, s * scale,
+ * + residual, + beta C.
  * Zero-initialised: nothing. pre, slope, residual and C may be parts of a matrix, and of any storage type; slope and residual may
  * be C itself.
  */
@@ -20,7 +21,9 @@ typedef struct tn_epilogue {
     bool has_act;
     tn_fn act;
     tn_tensor pre;      /* [M, N]: the sum before the activation is written here; rows 0: not kept */
+    bool pre_slope;     /* the activation's slope there is, instead */
     tn_tensor slope;    /* [M, N]: multiplies by act'(slope) instead of applying act (the backward of act); rows 0: no */
+    bool slope_ready;   /* by slope itself, as pre_slope left it */
     tn_buffer *scale;   /* [N] float32 */
     tn_tensor residual; /* [M, N]; rows 0: none */
     /* the second pair: adapters. A2 [M, parts * r] and B2 [N, r]: columns of C in part p (N / parts wide) take

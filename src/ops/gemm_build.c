@@ -57,8 +57,10 @@ void tn_gemm_put_epilogue(tn_gemm_build *b, const tn_gemm_args *g)
     const tn_epilogue *e = &g->e;
     if (e->bias) tn_gemm_option(b, " -DBIAS"), tn_gemm_arg(b, TN_BUF(e->bias));
     if (e->pre.rows) tn_gemm_option(b, " -DPRE -DPT=%d", (int)e->pre.dtype), put_view(b, &e->pre);
+    if (e->pre.rows && e->pre_slope) tn_gemm_option(b, " -DPRE_SLOPE");
     if (e->has_act) tn_gemm_option(b, " -DACTIVATE -DFN=%d", (int)e->act);
     if (e->slope.rows) tn_gemm_option(b, " -DSLOPE -DLT=%d -DFN=%d", (int)e->slope.dtype, (int)e->act), put_view(b, &e->slope);
+    if (e->slope.rows && e->slope_ready) tn_gemm_option(b, " -DREADY");
     if (e->scale) tn_gemm_option(b, " -DSCALE"), tn_gemm_arg(b, TN_BUF(e->scale));
     if (e->residual.rows) tn_gemm_option(b, " -DRESIDUAL -DRT=%d", (int)e->residual.dtype), put_view(b, &e->residual);
 }

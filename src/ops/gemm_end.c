@@ -49,8 +49,8 @@ void tn_gemm_put_matrix_unit(tn_gemm_build *b, const tn_gemm_args *g)
     if (e->bias) tn_gemm_option(b, " -DBIAS"), tn_gemm_arg(b, TN_BUF(e->bias));
     if (e->scale) tn_gemm_option(b, " -DSCALE"), tn_gemm_arg(b, TN_BUF(e->scale));
     tn_gemm_put_turn(b, &e->turn);
-    if (e->pre.rows) tn_gemm_option(b, " -DPRE");
+    if (e->pre.rows) tn_gemm_option(b, e->pre_slope ? " -DPRE -DPRE_SLOPE" : " -DPRE");
     if (e->has_act) tn_gemm_option(b, " -DACTIVATE");
-    if (e->slope.rows) tn_gemm_option(b, " -DSLOPE");
+    if (e->slope.rows) tn_gemm_option(b, e->slope_ready ? " -DSLOPE -DREADY" : " -DSLOPE");
     if (e->residual.rows || g->beta != 0) tn_gemm_option(b, " -DRESIDUAL");
 }

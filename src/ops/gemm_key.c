@@ -12,11 +12,15 @@ static void put_extras(char *out, size_t n, const tn_gemm_args *g)
 {
     const tn_epilogue *e = &g->e;
     char act[8] = "", turn[16] = "", pair[16] = "";
-    if (e->has_act || e->slope.rows) snprintf(act, sizeof act, "%c%d", e->slope.rows ? 's' : 'a', (int)e->act);
+    if (e->has_act || e->slope.rows)
+        snprintf(act, sizeof act, "%c%d", !e->slope.rows ? 'a' : e->slope_ready ? 'S' : 's', (int)e->act);
     if (e->turn.heads) snprintf(turn, sizeof turn, "t%d", e->turn.table.cols);
     if (e->parts) snprintf(pair, sizeof pair, "%c%d", e->tb2 ? 'x' : 'y', e->parts);
-    snprintf(out, n, "%s%s%s%s%s%s%s%s%s%s%s", g->beta != 0 ? "+" : "", e->bias ? "b" : "", e->pre.rows ? "p" : "", act,
-             e->scale ? "c" : "", e->residual.rows ? "r" : "", g->mask_a.p > 0 || g->mask_b.p > 0 ? "d" : "",
+    snprintf(out, n, "%s%s%s%s%s%s%s%s%s%s%s", g->beta != 0 ? "+" : "", e->bias ? "b" : "",
+             !e->pre.rows   ? ""
+             : e->pre_slope ? "P"
+                            : "p",
+             act, e->scale ? "c" : "", e->residual.rows ? "r" : "", g->mask_a.p > 0 || g->mask_b.p > 0 ? "d" : "",
              e->mask.p > 0 ? "e" : "", turn, pair, g->batch > 1 ? "*" : "");
 }
 

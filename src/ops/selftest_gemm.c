@@ -30,7 +30,15 @@ static int gemm_epilogues(tn_trial *t)
         {.tb = true, .bias = true, .act = 1 + TN_GELU, .pre = true, .padded = true},
         {.tb = true, .act = 1 + TN_RELU, .scale = true, .residual = true},
         {.act = 1 + TN_SILU, .slope = true, .beta = 1, .padded = true},
-        {.tb = true, .bias = true, .act = 1 + TN_SIGMOID, .pre = true, .scale = true, .residual = true, .beta = 1, .padded = true},
+        {.tb = true,
+         .bias = true,
+         .act = 1 + TN_SIGMOID,
+         .pre = true,
+         .pre_slope = true,
+         .scale = true,
+         .residual = true,
+         .beta = 1,
+         .padded = true},
     };
     return products(t, all, TN_COUNT(all));
 }
@@ -42,7 +50,7 @@ static int gemm_pairs(tn_trial *t)
         {.tb = true, .bias = true, .parts = 1, .r = 5, .tb2 = true, .padded = true},
         {.tb = true, .bias = true, .parts = 3, .r = 5, .tb2 = true, .N = 192, .act = 1 + TN_GELU, .pre = true, .residual = true},
         {.tb = true, .parts = 3, .r = 4, .tb2 = true, .float_b = true, .beta = 1},
-        {.parts = 3, .r = 3, .drop_e = 0.3f, .act = 1 + TN_GELU, .slope = true, .padded = true},
+        {.parts = 3, .r = 3, .drop_e = 0.3f, .act = 1 + TN_GELU, .slope = true, .ready = true, .padded = true},
         {.parts = 1, .r = 16, .float_b = true, .N = 64},
         {.parts = 2, .r = 9, .drop_e = 0.3f, .N = 106, .padded = true},
     };
@@ -90,8 +98,18 @@ static int gemm_tiles(tn_trial *t)
         TN_CAP_NV_MMA80 | TN_CAP_DPAS8 | TN_CAP_DPAS16 | TN_CAP_WMMA11 | TN_CAP_WMMA12 | TN_CAP_MFMA90A | TN_CAP_MFMA942;
     static const tn_product_case many[] = {
         {.tb = true, .M = 2600, .N = 904, .K = 72},
-        {.tb = true, .bias = true, .act = 1 + TN_GELU, .pre = true, .parts = 1, .r = 16, .tb2 = true, .M = 2600, .N = 904, .K = 72},
-        {.parts = 1, .r = 16, .drop_e = 0.1f, .act = 1 + TN_GELU, .slope = true, .M = 2600, .N = 904, .K = 72},
+        {.tb = true,
+         .bias = true,
+         .act = 1 + TN_GELU,
+         .pre = true,
+         .pre_slope = true,
+         .parts = 1,
+         .r = 16,
+         .tb2 = true,
+         .M = 2600,
+         .N = 904,
+         .K = 72},
+        {.parts = 1, .r = 16, .drop_e = 0.1f, .act = 1 + TN_GELU, .slope = true, .ready = true, .M = 2600, .N = 904, .K = 72},
         {.M = 2600, .N = 904, .K = 136},
     };
     static const tn_product_case plain[] = {{.tb = true, .bias = true, .M = 5, .N = 136, .K = 72},

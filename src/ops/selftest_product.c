@@ -111,6 +111,8 @@ static int make_extras(tn_trial *t, const tn_product_case *p, tn_product *m)
     TN_TRY(make_vectors(t, p, m));
     if (p->act) e->act = (tn_fn)(p->act - 1), m->ref.act = p->act;
     e->has_act = p->act && !p->slope;
+    e->pre_slope = p->pre_slope, e->slope_ready = p->ready;
+    m->ref.pre_slope = p->pre_slope, m->ref.slope_ready = p->ready;
     if (p->slope) TN_TRY(wide(t, m, &e->slope, &m->ref.slope, NULL, NULL));
     if (p->residual) TN_TRY(wide(t, m, &e->residual, &m->ref.residual, NULL, NULL));
     if (p->pre) TN_TRY(wide(t, m, &e->pre, NULL, &m->pre, &m->pre_host));
@@ -231,7 +233,9 @@ int tn_product_alike(tn_trial *t)
                          .pieces = whole,
                          .bias = e->bias != NULL,
                          .pre = e->pre.rows > 0,
+                         .pre_slope = e->pre_slope,
                          .slope = e->slope.rows > 0,
+                         .ready = e->slope_ready,
                          .scale = e->scale != NULL,
                          .residual = e->residual.rows > 0,
                          .act = e->has_act || e->slope.rows ? 1 + (int)e->act : 0,

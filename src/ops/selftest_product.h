@@ -12,7 +12,8 @@ typedef struct {
     bool float_c; /* C is float32 */
     bool pieces;  /* rows of A and B begin at 16-byte multiples, in wider matrices */
     bool bias, pre, slope, scale, residual;
-    int act; /* 1 + tn_fn */
+    bool pre_slope, ready; /* pre is the activation's slope, slope is one */
+    int act;               /* 1 + tn_fn */
     int parts, r;
     bool tb2;
     float drop_a, drop_b, drop_e;

@@ -55,7 +55,8 @@ typedef struct tn_ref_product {
     double alpha, beta, alpha2;
     const tn_real *A, *B, *bias, *scale, *slope, *residual, *A2, *B2, *keep;
     tn_real *pre;
-    int act; /* 1 + fn, also slope's; 0: none */
+    int pre_slope, slope_ready; /* pre: the activation's slope; slope: one already */
+    int act;                    /* 1 + fn, also slope's; 0: none */
     int parts, r;
 } tn_ref_product;
 void tn_ref_gemm(const tn_ref_product *p, tn_real *C);

@@ -25,8 +25,8 @@ void tn_ref_gemm(const tn_ref_product *p, tn_real *C)
                 s += (double)(p->ta ? p->A[(size_t)k * p->lda + m] : p->A[(size_t)m * p->lda + k]) *
                      (double)(p->tb ? p->B[(size_t)n * p->ldb + k] : p->B[(size_t)k * p->ldb + n]);
             s = p->alpha * s + (p->parts ? second_pair(p, m, n) : 0) + (p->bias ? p->bias[n] : 0);
-            if (p->pre) p->pre[at] = (tn_real)s;
-            if (p->slope) s *= tn_ref_act_slope(p->act - 1, p->slope[at]);
+            if (p->pre) p->pre[at] = (tn_real)(p->pre_slope ? tn_ref_act_slope(p->act - 1, s) : s);
+            if (p->slope) s *= p->slope_ready ? p->slope[at] : tn_ref_act_slope(p->act - 1, p->slope[at]);
             else if (p->act) s = tn_ref_act(p->act - 1, s);
             if (p->scale) s *= p->scale[n];
             if (p->residual) s += p->residual[at];

@@ -146,7 +146,7 @@ static void ending(const tn_call *k, tn_epilogue *e)
     const tn_attr_linear *a = &k->n->a.linear;
     e->has_act = a->act;
     e->act = a->fn;
-    if (k->n->out[1] >= 0) e->pre = tn_call_out(k, 1);
+    if (k->n->out[1] >= 0) e->pre = tn_call_out(k, 1), e->pre_slope = a->keeps_slope;
     if (k->n->in[2] < 0) return;
     e->residual = tn_call_in(k, 2);
     e->scale = tn_call_weight(k, k->n->w[0]).mem;
@@ -333,7 +333,7 @@ static int dx_part(const tn_call *k, int i, int col)
         g.e.parts = 1, g.e.alpha2 = 1;
         g.e.mask = (tn_mask){a->adapters.dropout, a->adapters.salt};
     }
-    if (n->in[2] >= 0) g.e.slope = tn_call_in(k, 2), g.e.act = a->fn;
+    if (n->in[2] >= 0) g.e.slope = tn_call_in(k, 2), g.e.slope_ready = a->slope_kept, g.e.act = a->fn;
     const size_t mark = k->c->ws_used;
     TN_TRY(tn_call_matrix(k, p->w, g.A.dtype, &g.B));
     TN_TRY(tn_gemm_run(k->c, &g, k->err));
