@@ -1,6 +1,6 @@
-/* Bilinear resize by exactly 2 on GPUs, align_corners=False, channels last: [B,h,w,CHANNELS] <-> [B,2h,2w,CHANNELS], where all weights
- * are products of 0.25 and 0.75 and what lies outside is the border repeated. An item walks down a column of VW channels from
- * gap to gap, gap g being what lies between source rows g - 1 and g: target rows 2g - 1 and 2g. CHANNELS is a multiple of VW.
+/* Bilinear resize by exactly 2 on GPUs, align_corners=False, channels last: [B,h,w,CHANNELS] <-> [B,2h,2w,CHANNELS], where all
+ * weights are products of 0.25 and 0.75 and what lies outside is the border repeated. An item walks down a column of VW channels
+ * from gap to gap, gap g being what lies between source rows g - 1 and g: target rows 2g - 1 and 2g. CHANNELS is a multiple of VW.
  * OUT: storage type of the large side. Items (w*CHANNELS/VW, batch * chunks of `span` gaps or rows). */
 #define WHOLE 1
 #include "common.h"
@@ -46,26 +46,30 @@ __kernel void upsample_forward(const __global act_t *restrict x, __global TYPE(O
 }
 
 /* What a row of dy gives to the column. */
-inline vec narrow(const __global TYPE(OUT) *dy, int left, int right)
+inline vec narrow(const __global TYPE(OUT) * dy, int left, int right)
 {
     const vec l = LDV(OUT, dy, left), a = LDV(OUT, dy, 0);
     const vec b = LDV(OUT, dy, CHANNELS), r = LDV(OUT, dy, right);
     return 0.25f * (l + r) + 0.75f * (a + b);
 }
 
-/* Gap g gives to dx's rows g - 1 and g; a chunk is of `span` rows. */
-__kernel void upsample_backward(const __global TYPE(OUT) *restrict dy, __global act_t *restrict dx, int h, int w, int span, int chunks)
+/* And with `two` what the same row of another does. */
+#define NARROW(row) (narrow(from + (row), left, right) + (two ? narrow(other + (row), left, right) : TO_VEC(0.0f)))
+
+/* Gap g gives to dx's rows g - 1 and g; a chunk is of `span` rows. two: of dy + more. */
+__kernel void upsample_backward(const __global TYPE(OUT) *restrict dy, __global act_t *restrict dx, int h, int w, int span,
+                                int chunks, int two, const __global TYPE(OUT) * more)
 {
     const int e = (int)get_global_id(0), j = e / (CHANNELS / VW), c = e % (CHANNELS / VW) * VW;
     const int b = (int)get_global_id(1) / chunks, first = (int)get_global_id(1) % chunks * span, last = min(first + span, h);
     if (j >= w) return;
     const int row = 2 * w * CHANNELS, left = j > 0 ? -CHANNELS : 0, right = (j < w - 1 ? 2 : 1) * CHANNELS;
-    const __global TYPE(OUT) *from = dy + ((size_t)b * h * w * 4 + 2 * j) * CHANNELS + c;
+    const __global TYPE(OUT) *from = dy + ((size_t)b * h * w * 4 + 2 * j) * CHANNELS + c, *other = more + (from - dy);
     __global act_t *to = dx + ((size_t)b * h * w + (size_t)first * w + j) * CHANNELS + c;
     vec s = TO_VEC(0.0f);
     for (int g = first; g <= last; g++) {
-        const vec above = narrow(from + max(2 * g - 1, 0) * row, left, right);
-        const vec below = narrow(from + min(2 * g, 2 * h - 1) * row, left, right);
+        const vec above = NARROW(max(2 * g - 1, 0) * row);
+        const vec below = NARROW(min(2 * g, 2 * h - 1) * row);
         if (g > first) {
             STV(ACT, to, 0, s + 0.75f * above + 0.25f * below);
             to += w * CHANNELS;

@@ -152,10 +152,25 @@ static bool fuse_slope(tn_graph *g, int i)
     return true;
 }
 
+/* The gradient of what was enlarged, where that is a sum of two that nobody else wants. */
+static bool fuse_sum(tn_graph *g, int i)
+{
+    tn_gnode n = g->n[i];
+    const int sum = n.out[0], k = only_reader(g, sum);
+    if (k < 0 || g->n[k].op != TN_OP_BILINEAR_BACK || g->n[k].in[1] >= 0 || g->n[k].layer != n.layer) return false;
+    for (int x = 0; x < 2; x++)
+        if (only_reader(g, n.in[x]) != i || g->t[n.in[x]].dtype != g->t[sum].dtype || n.in[0] == n.in[1]) return false;
+    g->n[k].in[0] = n.in[0];
+    g->n[k].in[1] = n.in[1];
+    tn_graph_remove(g, i);
+    return true;
+}
+
 static bool fuse_at(tn_graph *g, int i)
 {
     if (g->n[i].op == TN_OP_LINEAR) return fuse_act(g, i) || fuse_residual(g, i) || fuse_turn(g, i);
     if (g->n[i].op == TN_OP_NORM2D) return fuse_norm_act(g, i);
+    if (g->n[i].op == TN_OP_ADD) return fuse_sum(g, i);
     if (g->n[i].op == TN_OP_ATTENTION_BACK) return fuse_turn_back(g, i);
     return g->n[i].op == TN_OP_LINEAR_DX && (fuse_adapters(g, i) || fuse_slope(g, i));
 }

@@ -230,7 +230,8 @@ typedef enum tn_again { TN_AGAIN_NEVER, TN_AGAIN_CHEAP, TN_AGAIN_DEAR } tn_again
     X(GLU_BACK, glu_back, tn_attr_fn, 2, 1, function, none, NEVER, TN_IN0, 0) \
     /* dmap -> dx, 0 in the other rows */ \
     X(GRID_BACK, grid_back, tn_attr_map, 1, 1, moves, none, NEVER, 0, TN_OPERATION_ADDS) \
-    X(BILINEAR_BACK, bilinear_back, tn_attr_resize, 1, 1, resize, none, NEVER, 0, 0) \
+    /* dy -> dx. Fused: of dy + in[1], of which dy may be lost */ \
+    X(BILINEAR_BACK, bilinear_back, tn_attr_resize, 2, 1, resize, none, NEVER, 0, 0) \
     /* dy -> dz: the sum over the positions that took from it */ \
     X(NEAREST_BACK, nearest_back, tn_attr_resize, 1, 1, reduce, none, NEVER, 0, TN_OPERATION_ADDS) \
     /* dy -> dx; w0 */ \

@@ -231,7 +231,9 @@ typedef struct tn_resize {
     float sy, sx;
 } tn_resize;
 int tn_bilinear_forward(tn_ctx *c, const tn_tensor *x, int batch, const tn_resize *r, tn_tensor *y, tn_error *err);
-int tn_bilinear_backward(tn_ctx *c, const tn_tensor *dy, int batch, const tn_resize *r, tn_tensor *dx, tn_error *err);
+/** more: NULL, or like dy: of their sum, which may be left in dy. */
+int tn_bilinear_backward(tn_ctx *c, tn_tensor *dy, const tn_tensor *more, int batch, const tn_resize *r, tn_tensor *dx,
+                         tn_error *err);
 /** y [B*out, C] = x + z [B*in, C] at the nearest position, floor(i * s) as PyTorch's F.interpolate has it. y may be x's own buffer.
  */
 int tn_upsample_add(tn_ctx *c, const tn_tensor *x, const tn_tensor *z, const tn_resize *r, tn_tensor *y, tn_error *err);

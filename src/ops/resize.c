@@ -9,7 +9,7 @@
 
 /* The small and the large side and how they are stored. */
 typedef struct {
-    const tn_tensor *from, *to;
+    const tn_tensor *from, *to, *more; /* more: NULL, or what is added to `from` */
     const tn_resize *r;
     int batch, channels;
     tn_dtype small, large;
@@ -48,9 +48,12 @@ static int resize_twice(tn_ctx *c, const resize_call *k, tn_error *err)
     const tn_runs run = tn_runs_of(height, k->batch, TN_CEIL_DIV(items, GROUP), groups, LEAST);
     TN_TRY(tn_countable("resizing", 4 * (size_t)in.h * (size_t)in.w * (size_t)k->channels, err));
     TN_TRY(tn_options_set(&o, err, "-DOUT=%d -DVW=%d -DCHANNELS=%d", (int)k->large, vw, k->channels));
-    tn_arg args[] = {TN_BUF(k->from->mem), TN_BUF(k->to->mem), TN_INT(in.h), TN_INT(in.w), TN_INT(run.span), TN_INT(run.per_image)};
+    const tn_tensor *more = k->more ? k->more : k->from;
+    tn_arg args[] = {TN_BUF(k->from->mem), TN_BUF(k->to->mem),    TN_INT(in.h),         TN_INT(in.w),
+                     TN_INT(run.span),     TN_INT(run.per_image), TN_INT(k->more != 0), TN_BUF(more->mem)};
     return tn_spatial_run(c, &(tn_spatial_kernel){UPSAMPLE, k->back ? "upsample_backward" : "upsample_forward", o.s, k->small},
-                          (size_t)items, (size_t)k->batch * (size_t)run.per_image, args, TN_COUNT(args), err);
+                          (size_t)items, (size_t)k->batch * (size_t)run.per_image, args, (int)TN_COUNT(args) - (k->back ? 0 : 2),
+                          err);
 }
 
 static int resize_twice_cpu(tn_ctx *c, const resize_call *k, tn_error *err)
@@ -91,11 +94,14 @@ int tn_bilinear_forward(tn_ctx *c, const tn_tensor *x, int batch, const tn_resiz
     return resize(c, &k, err);
 }
 
-int tn_bilinear_backward(tn_ctx *c, const tn_tensor *dy, int batch, const tn_resize *r, tn_tensor *dx, tn_error *err)
+int tn_bilinear_backward(tn_ctx *c, tn_tensor *dy, const tn_tensor *more, int batch, const tn_resize *r, tn_tensor *dx,
+                         tn_error *err)
 {
     resize_call k = {.from = dy, .to = dx, .r = r, .batch = batch, .channels = dx->cols, .back = true};
     TN_TRY(tn_storage(&k.small, "resizing's backward", TN_LIST(dx), NULL, err));
-    TN_TRY(tn_storage(&k.large, "resizing's backward", TN_LIST(dy), NULL, err));
+    TN_TRY(tn_storage(&k.large, "resizing's backward", more ? TN_LIST(dy, more) : TN_LIST(dy), NULL, err));
+    if (more && doubles(r) && c->dev->info.type != TN_DEVICE_CPU) k.more = more;
+    else if (more) TN_TRY(tn_residual(c, dy, more, NULL, dy, err));
     return resize(c, &k, err);
 }
 

@@ -121,8 +121,8 @@ static int bilinear_one(tn_trial *t, const resize_shape *s)
     const int B = 2, h = s->h, w = s->w, H = s->H, W = s->W, C = s->channels;
     const float sy = (float)h / (float)H, sx = (float)w / (float)W;
     const tn_dtype to = s->widens ? TN_F32 : ACT;
-    tn_tensor *x, *dy, *y, *dx;
-    float *hx, *hdy, *want = tn_trial_host(t, (size_t)(B * TN_MAX(h * w, H * W) * C));
+    tn_tensor *x, *dy, *y, *dx, *more;
+    float *hx, *hdy, *hmore, *want = tn_trial_host(t, (size_t)(B * TN_MAX(h * w, H * W) * C));
     TN_TRY(tn_trial_in(t, ACT, B * h * w, C, &x, &hx));
     TN_TRY(tn_trial_in(t, to, B * H * W, C, &dy, &hdy));
     TN_TRY(tn_trial_out(t, to, B * H * W, C, &y));
@@ -133,7 +133,13 @@ static int bilinear_one(tn_trial *t, const resize_shape *s)
     TN_TRY(tn_bilinear_forward(t->c, x, B, &r, y, ERR));
     tn_ref_bilinear(&ref, hx, want);
     TN_TRY(tn_trial_compare(t, y, want));
-    TN_TRY(tn_bilinear_backward(t->c, dy, B, &r, dx, ERR));
+    TN_TRY(tn_bilinear_backward(t->c, dy, NULL, B, &r, dx, ERR));
+    tn_ref_bilinear_backward(&ref, hdy, want);
+    TN_TRY(tn_trial_compare(t, dx, want));
+    TN_TRY(tn_trial_in(t, to, B * H * W, C, &more, &hmore));
+    TN_TRY(tn_trial_poison(t, dx));
+    TN_TRY(tn_bilinear_backward(t->c, dy, more, B, &r, dx, ERR));
+    for (int i = 0; i < B * H * W * C; i++) hdy[i] += hmore[i];
     tn_ref_bilinear_backward(&ref, hdy, want);
     return tn_trial_compare(t, dx, want);
 }

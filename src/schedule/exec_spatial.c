@@ -99,9 +99,11 @@ int tn_exec_bilinear(const tn_call *k)
 
 int tn_exec_bilinear_back(const tn_call *k)
 {
-    tn_tensor dy = tn_call_in(k, 0), dx = tn_call_out(k, 0);
+    tn_tensor dy = tn_call_in(k, 0), dx = tn_call_out(k, 0), more;
     const tn_resize r = exec_resize(&k->n->a.bilinear);
-    return tn_bilinear_backward(k->c, &dy, k->e->g.batch, &r, &dx, k->err);
+    const bool two = k->n->in[1] >= 0;
+    if (two) more = tn_call_in(k, 1);
+    return tn_bilinear_backward(k->c, &dy, two ? &more : NULL, k->e->g.batch, &r, &dx, k->err);
 }
 
 int tn_exec_upsample_add(const tn_call *k)

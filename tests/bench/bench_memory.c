@@ -89,7 +89,7 @@ static int resize(bench *b)
 static int resize_back(bench *b)
 {
     const tn_resize r = doubling(b);
-    return tn_bilinear_backward(&b->c, &b->dy, b->images, &r, &b->small, b->err);
+    return tn_bilinear_backward(&b->c, &b->dy, NULL, b->images, &r, &b->small, b->err);
 }
 
 static int norm2d(bench *b)

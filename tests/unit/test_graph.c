@@ -91,8 +91,9 @@ static void download(result *r, tn_session *s, tn_exec *x)
     }
 }
 
-/* What fuse.c made, over all graphs: activations, residuals, adapters' gradients and slopes, activations of norms. */
-static int fused[5];
+/* What fuse.c made, over all graphs: activations, residuals, adapters' gradients and slopes, activations of norms, sums, and slopes
+ * that are kept. */
+static int fused[7];
 
 static void count_fused(const tn_graph *g)
 {
@@ -103,6 +104,8 @@ static void count_fused(const tn_graph *g)
         fused[2] += n->op == TN_OP_LINEAR_DX && n->in[1] >= 0;
         fused[3] += n->op == TN_OP_LINEAR_DX && n->in[2] >= 0;
         fused[4] += n->op == TN_OP_NORM2D && n->a.norm2d.act;
+        fused[5] += n->op == TN_OP_BILINEAR_BACK && n->in[1] >= 0;
+        fused[6] += n->op == TN_OP_LINEAR && n->a.linear.keeps_slope;
     }
 }
 
@@ -296,7 +299,7 @@ START_TEST(gradients_of_random_graphs_are_slopes)
     ck_assert_msg(kinks * 50 < slopes, "%d of %d slopes are no slopes", kinks, slopes);
     for (int op = 0; op < TN_OP_COUNT; op++)
         ck_assert_msg(seen[op], "no graph had the operation %s", tn_opcode_name((tn_opcode)op));
-    for (int i = 0; i < 5; i++)
+    for (int i = 0; i < 7; i++)
         ck_assert_msg(fused[i] > (i < 4 ? 10 : 0), "only %d nodes ended with case %d of fuse.c", fused[i], i);
 }
 END_TEST
