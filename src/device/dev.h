@@ -30,8 +30,9 @@ enum {
     TN_CAP_WMMA11 = 1 << 9,   /* AMD gfx11 */
     TN_CAP_WMMA12 = 1 << 10,  /* AMD gfx12 */
     TN_CAP_MFMA90A = 1 << 11, /* AMD gfx90a */
-    TN_CAP_MFMA942 = 1 << 12, /* AMD gfx942 */
+    TN_CAP_MFMA942 = 1 << 12, /* AMD gfx942, gfx950 */
     TN_CAP_AVX512_BF16 = 1 << 13,
+    TN_CAP_BLOCK_2D = 1 << 14, /* Intel's 2D block reads, beside dpas */
 };
 
 typedef struct tn_kernel tn_kernel;

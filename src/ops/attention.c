@@ -96,20 +96,20 @@ static void attention_release(void *copy, tn_ctx *c)
 }
 
 static const tn_variant forward_rows[] = {
-    {"wgmma", TN_CAP_NV_WGMMA, tn_attention_nvidia_can, tn_attention_forward_wgmma, NULL, false},
-    {"mma", TN_CAP_NV_MMA80, tn_attention_nvidia_can, tn_attention_forward_mma, NULL, false},
-    {"amx", TN_CAP_CPU | TN_CAP_AMX_BF16, tn_attention_amx_can, tn_attention_forward_amx, NULL, false},
-    {"dot", TN_CAP_CPU | TN_CAP_AVX512_BF16, tn_attention_dot_can, tn_attention_forward_dot, NULL, false},
-    {"cpu", TN_CAP_CPU, tn_attention_cpu_can, tn_attention_forward_cpu, NULL, false},
-    {"portable", 0, NULL, attention_forward_portable, NULL, true},
+    {.name = "wgmma", .needs = TN_CAP_NV_WGMMA, .can = tn_attention_nvidia_can, .run = tn_attention_forward_wgmma},
+    {.name = "mma", .needs = TN_CAP_NV_MMA80, .can = tn_attention_nvidia_can, .run = tn_attention_forward_mma},
+    {.name = "amx", .needs = TN_CAP_CPU | TN_CAP_AMX_BF16, .can = tn_attention_amx_can, .run = tn_attention_forward_amx},
+    {.name = "dot", .needs = TN_CAP_CPU | TN_CAP_AVX512_BF16, .can = tn_attention_dot_can, .run = tn_attention_forward_dot},
+    {.name = "cpu", .needs = TN_CAP_CPU, .can = tn_attention_cpu_can, .run = tn_attention_forward_cpu},
+    {.name = "portable", .run = attention_forward_portable, .not_on_cpus = true},
 };
 static const tn_variant backward_rows[] = {
-    {"wgmma", TN_CAP_NV_WGMMA, tn_attention_nvidia_can, tn_attention_backward_wgmma, NULL, false},
-    {"mma", TN_CAP_NV_MMA80, tn_attention_nvidia_can, tn_attention_backward_mma, NULL, false},
-    {"amx", TN_CAP_CPU | TN_CAP_AMX_BF16, tn_attention_amx_can, tn_attention_backward_amx, NULL, false},
-    {"dot", TN_CAP_CPU | TN_CAP_AVX512_BF16, tn_attention_dot_can, tn_attention_backward_dot, NULL, false},
-    {"cpu", TN_CAP_CPU, tn_attention_cpu_can, tn_attention_backward_cpu, NULL, false},
-    {"portable", 0, NULL, attention_backward_portable, NULL, true},
+    {.name = "wgmma", .needs = TN_CAP_NV_WGMMA, .can = tn_attention_nvidia_can, .run = tn_attention_backward_wgmma},
+    {.name = "mma", .needs = TN_CAP_NV_MMA80, .can = tn_attention_nvidia_can, .run = tn_attention_backward_mma},
+    {.name = "amx", .needs = TN_CAP_CPU | TN_CAP_AMX_BF16, .can = tn_attention_amx_can, .run = tn_attention_backward_amx},
+    {.name = "dot", .needs = TN_CAP_CPU | TN_CAP_AVX512_BF16, .can = tn_attention_dot_can, .run = tn_attention_backward_dot},
+    {.name = "cpu", .needs = TN_CAP_CPU, .can = tn_attention_cpu_can, .run = tn_attention_backward_cpu},
+    {.name = "portable", .run = attention_backward_portable, .not_on_cpus = true},
 };
 
 /* NOLINTBEGIN(bugprone-macro-parentheses): an initialiser takes no parentheses */

@@ -131,7 +131,7 @@ static int tune_row(tuner *t, int row, tn_error *err)
     tn_choice k = tn_variant_defaults(t->op, row);
     TN_TRY(tn_db(&db, t->d, err));
     t->op->kind(kind, sizeof kind, t->args);
-    if ((t->d->caps & v->needs) != v->needs) return 0; /* of another vendor: nothing to tell */
+    if (!tn_variant_fits(v, t->d->caps)) return 0; /* of another vendor: nothing to tell */
     if (!tn_variant_can(&t->c, v, t->args)) why = "cannot do this shape or storage type";
     else if (!tn_variant_tries(&t->c, t->op, row, t->args, t->all)) why = "not for CPUs: only tried by devices --tune";
     else TN_TRY(tuner_check(&good, t->d, t->op, row, t->args, err));

@@ -1,0 +1,85 @@
+#!/bin/bash
+# The rows for Intel's and AMD's matrix units without such a GPU (test_emulated.c): all of them; then with a fault planted in the kernels'
+# text, each of which has to be found. emulate.sh SOURCE_DIR TEST_EMULATED; prints "N passed, N failed".
+export TRACKNET_CACHE=off TEST=$(realpath "$2") W=$(mktemp -d)
+trap 'rm -rf "$W"' EXIT
+cd "$1" || exit 2
+export PRELUDE=$PWD/tests/portability/emulate/kernels.h
+skip() {
+  echo "skipped: $1"
+  echo "0 passed, 0 failed"
+  exit 0
+}
+[ "$(uname -m)" = x86_64 ] || skip "kernels are called as x86-64 programs call each other, and this is $(uname -m)"
+command -v "${CLANG:-clang-15}" >/dev/null || skip "${CLANG:-clang-15} is not installed"
+
+whole() { # UNIT
+  "$TEST" cl "$PRELUDE" "$1" >"$W/$1.log" 2>&1
+  echo "$?" >>"$W/$1.log"
+}
+fault() { # NUMBER UNIT CASE FILE SED
+  local copy=$W/fault$1
+  mkdir "$copy" && cp -r cl/intel cl/amd cl/shared "$copy"
+  sed -i "$5" "$copy/$4"
+  if cmp -s "cl/$4" "$copy/$4"; then echo "FAILED: nothing to plant in $4: $5"
+  elif "$TEST" "$copy" "$PRELUDE" "$2" "$3" >"$copy/log" 2>&1; then echo "FAILED: $4 with $5 passes '$3' on $2"
+  elif grep -q "does not compile\|arguments\|no kernel" "$copy/log"; then echo "FAILED: $4 with $5 does not run" && head -3 "$copy/log"
+  else touch "$W/found$1"; fi
+  rm -r "$copy"
+}
+export -f whole fault
+faults=(
+  # products on dpas: packing, edges, places, ends
+  "dpas8|bare|intel/gemm_dpas.cl|s/deep \* SG + l, k =/deep * SG + SG - 1 - l, k =/"
+  "dpas16|bare|intel/gemm_dpas.cl|s/in = n < N && k < K/in = k < K/"
+  "dpas8|scaled|intel/gemm_dpas.cl|s/return k + 2 \* lane < K ?/return true ?/"
+  "dpas16|scaled|intel/gemm_dpas.cl|s/return k + lane < K ?/return true ?/"
+  "dpas8|scaled|intel/gemm_dpas.cl|s/A + (size_t)min(m0 + 8 \* i + r, M - 1)/A + (size_t)(m0 + 8 * i + r)/"
+  "dpas8|bare|intel/gemm_dpas.cl|s/if (row >= M) continue;//"
+  "dpas16|gelu|intel/gemm_dpas.cl|s/if (c + j \* SG + lane >= N) continue;//"
+  "dpas8|bare|intel/gemm_dpas.cl|s/a\[1\]\[i\]\[r\] = p.y/a[1][i][r] = p.x/"
+  "dpas8|scaled|intel/gemm_dpas.cl|s/e = LOAD_WORDS(x)/e = LOAD_WORDS(to)/"
+  "dpas8|scaled|intel/gemm_dpas.cl|s/n0 \/ part \* depth : 0/0 : 0/"
+  "dpas16|more tiles than one|intel/gemm_dpas.cl|s/m0 \* WGM + sg \/ WGN/m0 * WGM + sg % WGM/"
+  "dpas16-2d|gelu|intel/gemm_dpas.cl|s/(VIEW_OF_A, (int2)(k, m0)/(VIEW_OF_A, (int2)(m0, k)/"
+  "dpas16|rotary|intel/gemm_dpas.cl|s/row, n0, j \* SG + lane A_TURN/row, n0, j * SG A_TURN/"
+  # on any unit
+  "dpas8|slope|shared/element.h|s/(uint)N + (uint)(n))/(uint)N + (uint)(n) + 1u)/"
+  "mfma|rotary|shared/element.h|s/const int at = row % tokens - skip/const int at = row % tokens/"
+  "wmma12|gelu|shared/element.h|s/\*e = to_word(v);//"
+  "mfma|residual|shared/element.h|s/v += from_word(\*e);//"
+  "dpas16|slope|shared/matrix_unit.h|s/x > 0.0f ? 1.0f - g : g/x > 0.0f ? g : 1.0f - g/"
+  # products on MFMA and WMMA: barriers, edges, places
+  "mfma|bare|amd/gemm_matrix.cl|0,/ barrier(/s/ barrier([A-Z_]*);//"
+  "wmma12|bare|amd/gemm_matrix.cl|/PUT(b_tile/,/barrier/s/ barrier([A-Z_]*);//"
+  "wmma12|bare|amd/gemm_matrix.cl|s/r < (valid) \&\& at < K ?/r < (valid) ?/"
+  "mfma|scaled|amd/gemm_matrix.cl|s/r < (valid) \&\& at < K ?/at < K ?/"
+  "wmma11|bare|amd/gemm_matrix.cl|s/as_uint(half_wave ? low : high)/as_uint(half_wave ? high : low)/"
+  "mfma|bare|amd/gemm_matrix.cl|s/UNIT == 9 ? 8 \* (q) + 4 \* half_wave/UNIT == 9 ? 4 * (q) + 8 * half_wave/"
+  "wmma11|slope|amd/units.h|s/ROW_OF(e) (2 \* (e) + half_wave)/ROW_OF(e) (8 * half_wave + (e))/"
+  "mfma|bare|amd/units.h|s/MFMA((a).hi, (b).hi, /MFMA((a).hi, (b).lo, /"
+  "wmma12|gelu|amd/gemm_matrix.cl|s/return k < depth ?/return true ?/"
+  "mfma|turned matrix|amd/gemm_matrix.cl|s/(size_t)(k + i) \* ldb/(size_t)(k + i \/ 2) * ldb/"
+  "wmma11|gelu|amd/gemm_matrix.cl|s/row >= M || n >= N/row >= M/"
+  "wmma12|one row|amd/gemm_matrix.cl|s/row >= M || n >= N/n >= N/"
+)
+{
+  for unit in dpas8 dpas16 dpas16-2d mfma wmma11 wmma12; do printf 'whole %q\n' $unit; done
+  for i in "${!faults[@]}"; do
+    IFS='|' read -r unit name file change < <(printf '%s\n' "${faults[$i]}" | sed 's/||/\x01/g')
+    printf 'fault %q %q %q %q %q\n' "$i" "$unit" "$name" "$file" "${change//$'\x01'/||}"
+  done
+} | xargs -P 2 -d '\n' -I{} bash -c '{}'
+pass=0 fail=0
+for log in "$W"/*.log; do
+  grep FAILED "$log"
+  counts=$(grep ' passed, ' "$log" | tail -1)
+  p=${counts%% passed*} f=${counts#*, } f=${f%% failed}
+  [ -n "$counts" ] && [ "$(tail -1 "$log")" = "$f" ] || [ "${f:-0}" -gt 0 ] || { echo "FAILED: $(basename "$log" .log) ended early" && f=1; }
+  pass=$((pass + ${p:-0})) fail=$((fail + ${f:-1}))
+done
+found=$(find "$W" -name 'found*' | wc -l)
+echo "$found of ${#faults[@]} planted faults were found"
+pass=$((pass + found)) fail=$((fail + ${#faults[@]} - found))
+echo "$pass passed, $fail failed"
+[ $fail -eq 0 ] && [ $pass -gt 0 ]
