@@ -1,7 +1,7 @@
 /* Checks rows by their operation's self-test cases, and measures them on the shapes asked for. */
+#include "verdict.h"
 #include "clock.h"
 #include "jsonio.h"
-#include "selftest.h"
 #include "tuning.h"
 #include "tuning_db.h"
 
@@ -12,33 +12,19 @@
 
 /* ---- checks ---- */
 
-/* Runs the cases of op with the row forced, at two sizes; worst: the largest share of what is allowed. */
-static int run_cases(tn_case_result *sum, tn_dev *d, const tn_case_spec *like, tn_error *err)
+/* What a check found, for the store; a reason where the row must not be used. */
+static json_t *verdict(const tn_verdict *v)
 {
-    *sum = (tn_case_result){0};
-    for (int t = 0; tn_case_tables[t]; t++)
-        for (const tn_case *k = tn_case_tables[t]; k->name; k++)
-            for (int i = 0; tn_case_of(k, like->op) && i < 6; i++) {
-                tn_case_spec s = *like;
-                tn_case_result r;
-                s.act = (tn_dtype)(i % 3);
-                s.size = i / 3;
-                if (s.act != TN_F32 && k->float32_only) continue;
-                TN_TRY(tn_case_run(k, d, &s, &r, err));
-                tn_case_add(sum, &r);
-            }
-    return 0;
+    return json_pack("{s:b, s:f, s:s}", "good", v->good, "error", v->error, "why", v->why);
 }
 
-/* What a check found, for the store; a reason where the row must not be used. */
-static json_t *verdict(const tn_case_result *r, int rc, const tn_error *e)
+/* Here, or by a process of its own; without one a row that asks for it is not used. */
+static int run_check(tn_verdict *v, tn_dev *d, const tn_variant_op *op, int row, const char *kind, const void *args, tn_error *err)
 {
-    const bool good = !rc && r->runs && r->worst <= 1;
-    char why[256] = "";
-    if (rc) snprintf(why, sizeof why, "%.240s", e->message);
-    else if (!r->runs) snprintf(why, sizeof why, "no self-test case covers it");
-    else if (!good) snprintf(why, sizeof why, "wrong: %.2g times the error allowed", r->worst);
-    return json_pack("{s:b, s:f, s:s}", "good", good, "error", isfinite(r->error) ? r->error : -1.0, "why", why);
+    *v = (tn_verdict){.unsure = true, .why = "no command is named that could try it in a process of its own"};
+    if (!op->rows[row].apart) return tn_check_row(v, d, op, row, kind, args, err);
+    if (d->helper) tn_check_apart(v, d, op, row, kind, args);
+    return 0;
 }
 
 static int tuner_check(bool *good, tn_dev *d, const tn_variant_op *op, int row, const void *args, tn_error *err)
@@ -52,12 +38,11 @@ static int tuner_check(bool *good, tn_dev *d, const tn_variant_op *op, int row, 
     const char *const at[4] = {"checks", op->name, kind, op->rows[row].name};
     json_t *known = tn_db_at(db, at[0], at[1], at[2], at[3]);
     if (!json_is_boolean(json_object_get(known, "good"))) {
-        tn_case_result r;
-        tn_error why = {0};
-        const tn_case_spec s = {.op = op, .row = row, .kind = kind, .like = args};
-        const int rc = run_cases(&r, d, &s, &why);
-        if (rc == TN_ERR_MEMORY) return tn_fail(err, rc, "%s", why.message);
-        TN_TRY(tn_db_put(db, at, verdict(&r, rc, &why), err));
+        tn_verdict v;
+        TN_TRY(run_check(&v, d, op, row, kind, args, err));
+        if (v.unsure) tn_logf(d->log, TN_LOG_DEBUG, "%s variant %s is not tried: %s", op->name, op->rows[row].name, v.why);
+        if (v.unsure) return 0;
+        TN_TRY(tn_db_put(db, at, verdict(&v), err));
         tn_db_save(d);
         known = tn_db_at(db, at[0], at[1], at[2], at[3]);
         if (!tn_json_bool(known, "good", 0))
@@ -136,7 +121,7 @@ static int tune_row(tuner *t, int row, tn_error *err)
     else if (!tn_variant_tries(&t->c, t->op, row, t->args, t->all)) why = "not for CPUs: only tried by devices --tune";
     else TN_TRY(tuner_check(&good, t->d, t->op, row, t->args, err));
     json_t *checked = tn_db_at(db, "checks", t->op->name, kind, v->name);
-    if (!good && !why[0]) why = tn_json_str(checked, "why", "");
+    if (!good && !why[0]) why = tn_json_str(checked, "why", "not tried: that takes a process of its own, and none could do it");
     int rc = good ? tuner_measure(&t->c, t->op, &k, t->args, t->seconds, &sec, &e) : 0;
     if (!rc && good) rc = tune_values(t, &k, &sec, &e);
     if (rc == TN_ERR_MEMORY) return tn_fail(err, rc, "%s", e.message);

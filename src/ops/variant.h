@@ -29,6 +29,8 @@ typedef struct tn_variant {
     const tn_tunable *tunables; /* ended by a NULL name, at most TN_MAX_TUNABLES; NULL: none */
     bool not_on_cpus; /* slow to build or to run there: a CPU device tries it only when asked to (devices --tune), and runs it
                        * where no other row is good */
+    bool apart; /* nobody had such a device: checked by a process of its own (verdict.h), and run only where it was measured to
+                 * be the fastest, or is asked for by name */
 } tn_variant;
 
 /** An operation with variants. */
