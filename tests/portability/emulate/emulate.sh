@@ -62,6 +62,22 @@ faults=(
   "mfma|turned matrix|amd/gemm_matrix.cl|s/(size_t)(k + i) \* ldb/(size_t)(k + i \/ 2) * ldb/"
   "wmma11|gelu|amd/gemm_matrix.cl|s/row >= M || n >= N/row >= M/"
   "wmma12|one row|amd/gemm_matrix.cl|s/row >= M || n >= N/n >= N/"
+  # attention: packing, edges, the softmax, barriers
+  "dpas8|attention, few|intel/attention_dpas.cl|s/if (key < n) w = /w = /"
+  "dpas8|attention|intel/attention_dpas.cl|s/SG == 16 ? 1 : 8)/1)/"
+  "dpas16|attention, few|intel/attention_dpas.cl|s/b \* SG + lane < n/b * SG + lane < n + 1/"
+  "dpas16|attention|intel/attention_dpas.cl|s/min(row + r, n - 1)/(row + r)/"
+  "dpas8|attention, grown|intel/attention_dpas.cl|s/sum\[m\] \*= fix;//"
+  "dpas16|attention, grown|intel/attention_dpas.cl|s/> LIMIT)/> 1000.0f)/"
+  "dpas16|attention|intel/attention_dpas.cl|s/if (row >= n) continue;//"
+  "mfma|attention|amd/attention_matrix.cl|0,/ barrier(/s/ barrier([A-Z_]*);//"
+  "wmma11|attention|amd/attention_matrix.cl|/put_turned(v_tile/,/barrier/s/ barrier([A-Z_]*);//"
+  "mfma|attention|amd/attention_matrix.cl|s/((p)\&4) << 1 | ((p)\&8) >> 1/((p)\&12)/"
+  "wmma11|attention|amd/attention_matrix.cl|s/half_wave ? other : mine, half_wave ? mine : other/half_wave ? mine : other, half_wave ? other : mine/"
+  "wmma12|attention|amd/attention_matrix.cl|s/k0 + kb + ROW_OF(e) < n ?/true ?/"
+  "wmma12|attention, few|amd/attention_matrix.cl|s/1.0f \/ total, row < n,/1.0f \/ total, true,/"
+  "mfma|attention, grown|amd/attention_matrix.cl|s/UNROLL for (int i = 0; i < 64 \/ U; i++) acc\[b\]\[i\] \*= fix;//"
+  "wmma12|attention|amd/attention_matrix.cl|s/most = fmax(most, as_float(SWAP_HALVES(as_uint(most))));//"
 )
 {
   for unit in dpas8 dpas16 dpas16-2d mfma wmma11 wmma12; do printf 'whole %q\n' $unit; done

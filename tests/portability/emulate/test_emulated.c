@@ -7,18 +7,12 @@
 
 #include <string.h>
 
-enum { MOST_PRODUCTS = 16 };
-
 static const struct {
-    const char *name, *gemm, *attention; /* the unit, and the row of each operation */
+    const char *name, *row; /* of the unit, and of its rows */
     unsigned cap;
 } units[] = {
-    {"dpas8", "dpas", NULL, TN_CAP_DPAS8},
-    {"dpas16", "dpas", NULL, TN_CAP_DPAS16},
-    {"dpas16-2d", "dpas", NULL, TN_CAP_DPAS16 | TN_CAP_BLOCK_2D},
-    {"mfma", "mfma", NULL, TN_CAP_MFMA90A},
-    {"wmma11", "wmma", NULL, TN_CAP_WMMA11},
-    {"wmma12", "wmma", NULL, TN_CAP_WMMA12},
+    {"dpas8", "dpas", TN_CAP_DPAS8},  {"dpas16", "dpas", TN_CAP_DPAS16}, {"dpas16-2d", "dpas", TN_CAP_DPAS16 | TN_CAP_BLOCK_2D},
+    {"mfma", "mfma", TN_CAP_MFMA90A}, {"wmma11", "wmma", TN_CAP_WMMA11}, {"wmma12", "wmma", TN_CAP_WMMA12},
 };
 
 /* Every end, and sizes off the tiles. both: in float16 too. */
@@ -82,12 +76,11 @@ static void tell(const char *unit, const char *what, tn_dtype act, const tn_case
     (void)fflush(stdout);
 }
 
-static void run_case(tn_dev *d, int unit, const tn_case *k, const char *name, tn_dtype act, const tn_variant_op *op,
-                     const char *row)
+static void run_case(tn_dev *d, int unit, const tn_case *k, const char *name, tn_dtype act, int size, const tn_variant_op *op)
 {
     tn_case_result r = {0};
     tn_error err = {0};
-    const tn_case_spec s = {.act = act, .size = 0, .op = op, .row = tn_variant_find(op, row)};
+    const tn_case_spec s = {.act = act, .size = size, .op = op, .row = tn_variant_find(op, units[unit].row)};
     const int rc = tn_case_run(k, d, &s, &r, &err);
     tell(units[unit].name, name, act, &r, rc, &err);
 }
@@ -103,10 +96,30 @@ static void run_products(tn_dev *d, int unit, const char *only)
     for (current = 0; current < (int)TN_COUNT(products); current++)
         for (int act = TN_BF16; act <= (products[current].both ? TN_F16 : TN_BF16); act++)
             if (wanted(products[current].name, only))
-                run_case(d, unit, &one, products[current].name, (tn_dtype)act, &tn_gemm_op, units[unit].gemm);
+                run_case(d, unit, &one, products[current].name, (tn_dtype)act, 0, &tn_gemm_op);
     for (const tn_case *k = tn_cases_gemm; k->name; k++)
-        if (strstr(k->name, "turn") && wanted("rotary", only))
-            run_case(d, unit, k, "rotary", TN_BF16, &tn_gemm_op, units[unit].gemm);
+        if (strstr(k->name, "turn") && wanted("rotary", only)) run_case(d, unit, k, "rotary", TN_BF16, 0, &tn_gemm_op);
+}
+
+/* Cases of the self-test: less rows than a block has, lengths around the blocks, keys that grow until references are raised. */
+static const struct {
+    const char *name, *of;
+    int size;
+    tn_dtype act;
+} attentions[] = {
+    {"attention", "attention", 2, TN_BF16},
+    {"attention, few", "attention, lengths", 0, TN_BF16},
+    {"attention, lengths", "attention, lengths", 1, TN_F16},
+    {"attention, grown", "attention, grown keys", 1, TN_BF16},
+    {"attention, grown", "attention, grown keys", 0, TN_F16},
+};
+
+static void run_attention(tn_dev *d, int unit, const tn_variant_op *op, const char *only)
+{
+    for (size_t i = 0; i < TN_COUNT(attentions); i++)
+        for (const tn_case *k = tn_cases_dense; k->name; k++)
+            if (!strcmp(k->name, attentions[i].of) && tn_case_of(k, op) && wanted(attentions[i].name, only))
+                run_case(d, unit, k, attentions[i].name, attentions[i].act, attentions[i].size, op);
 }
 
 int main(int argc, char **argv)
@@ -123,6 +136,7 @@ int main(int argc, char **argv)
         if (argc > 3 && !wanted(units[u].name, argv[3])) continue;
         d->caps = own | units[u].cap;
         run_products(d, u, argc > 4 ? argv[4] : NULL);
+        if (!(units[u].cap & TN_CAP_BLOCK_2D)) run_attention(d, u, &tn_attention_op, argc > 4 ? argv[4] : NULL);
     }
     tn_dev_close(d);
     printf("%d passed, %d failed\n", passed, failed);

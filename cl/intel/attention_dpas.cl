@@ -1,0 +1,147 @@
+/* Multi-head attention on Intel's matrix units (dpas.h): head width 64, 16-bit storage (ACT), float32 sums; any number of rows.
+ *
+ * qkv [B*N, 3*D]: q | k | v, D = heads * 64. o [B*N, D]. lse [B*heads, N]: log of the softmax's denominator.
+ *
+ * A sub-group owns 8*MB queries and walks over the keys, 16 at a time; there is no local memory: the sub-groups of a group read the
+ * same packed keys and values, which the L1 cache holds. S = Q K^T leaves lane l with key l of every row, which makes three things
+ * cheap:
+ *   - P is a left operand as it stands: with 16 lanes by its layout; with 8, where a lane must give elements 2l and 2l+1, because
+ *     keys l and 8+l may be called that as long as V is packed in the same order. No lane moves anything.
+ *   - a row's sum stays spread over the lanes until the end;
+ *   - so does its maximum, unless a score passes its row's reference by LIMIT (float and bfloat16 hold 2^60 as well as 1; float16
+ *     does not): the sub-group then raises the reference. The first 16 keys always do. */
+#define VW 1
+#include "common.h"
+#include "words.h"
+#include "dpas.h"
+#ifndef MB
+#define MB (SG == 16 ? 2 : 1)
+#endif
+#define WG       8 /* sub-groups of a group */
+#define ITEMS    (SG * WG)
+#define ROWS     (8 * MB * WG)
+#define ACROSS   (64 / SG) /* blocks of SG columns in a head */
+#define PER_STEP (16 / SG) /* blocks of SG keys in a step */
+#define WORDS    512       /* words that a step's 16 keys (or values) take, whatever SG: 16 * 64 / 2 */
+#define NEVER    (-3.0e38f)
+#ifndef LIMIT
+#define LIMIT (ACT == 2 ? 8.0f : 60.0f)
+#endif
+#define EACH_BLOCK UNROLL for (int m = 0; m < MB; m++)
+
+#if SG == 16
+typedef ushort4 line; /* 64 columns of a row, shared out among the lanes */
+#define READ_LINE(p)     intel_sub_group_block_read_us4(p)
+#define STORE_LINE(p, v) intel_sub_group_block_write_us4(p, v)
+#else
+typedef ushort8 line;
+#define READ_LINE(p)     intel_sub_group_block_read4((const __global uint *)(p))
+#define STORE_LINE(p, v) intel_sub_group_block_write_us8(p, v)
+#endif
+
+/* kv [B*heads][2][steps][512]: keys, then values, as right operands; zeros beyond n. A word an item: (steps*1024, B*heads).
+ * keys   [block of SG keys][16 columns][i][lane]: columns 2i, 2i+1 of key `lane` of the block.
+ * values [step][block of SG columns][i][lane]: column `lane` of keys 2i, 2i+1 (SG 16) or i, 8+i (SG 8) of the step. */
+__kernel void attn_pack(const __global ushort *restrict qkv, __global uint *restrict kv, int n, int heads)
+{
+    const int steps = (n + 15) / 16, id = (int)get_global_id(0), bh = (int)get_global_id(1), d = heads * 64;
+    if (id >= steps * 2 * WORDS) return;
+    const int part = id / (steps * WORDS), at = id % (steps * WORDS), lane = at % SG, i = at / SG % 8, block = at / BLOCK;
+    const __global ushort *from = qkv + (size_t)(bh / heads) * n * 3 * d + bh % heads * 64 + (1 + part) * d;
+    uint w = 0;
+    if (part == 0) {
+        const int key = block / 4 * SG + lane;
+        if (key < n) w = *(const __global uint *)(from + (size_t)key * 3 * d + block % 4 * 16 + 2 * i);
+    } else {
+        const int first = block / ACROSS * 16 + (SG == 16 ? 2 * i : i), second = first + (SG == 16 ? 1 : 8);
+        const __global ushort *column = from + block % ACROSS * SG + lane;
+        if (first < n) w = column[(size_t)first * 3 * d];
+        if (second < n) w |= (uint)column[(size_t)second * 3 * d] << 16;
+    }
+    kv[(size_t)bh * steps * 2 * WORDS + id] = w;
+}
+
+/* 8 rows of a head, from `row` on, as left operands: x[t] covers columns 16t .. 16t+15. Rows from n on repeat the last. */
+inline void load_rows(operand x[4], const __global ushort *from, int ld, int row, int n)
+{
+    UNROLL for (int r = 0; r < 8; r++) {
+        const __global ushort *p = from + (size_t)min(row + r, n - 1) * ld;
+        UNROLL for (int t = 0; t < 4; t++) x[t][r] = READ_LINE(p)[t];
+    }
+}
+
+inline float largest(float8 x)
+{
+    return fmax(fmax(fmax(x.s0, x.s1), fmax(x.s2, x.s3)), fmax(fmax(x.s4, x.s5), fmax(x.s6, x.s7)));
+}
+
+/* Two blocks of SG columns of a score (SG 16: one) become a left operand. */
+inline operand pack_scores(const float8 s[PER_STEP])
+{
+    operand p;
+    UNROLL for (int r = 0; r < 8; r++) p[r] = SG == 16 ? to_pair(s[0][r], 0.0f) : to_pair(s[0][r], s[PER_STEP - 1][r]);
+    return p;
+}
+
+/* Items (ITEMS * ceil(N / ROWS), B*heads). */
+SUB_GROUP(ITEMS) __kernel void attn_forward(const __global ushort *restrict qkv, const __global uint *restrict kv,
+                                            __global ushort *restrict o, __global float *restrict lse, int n, int heads, float scale)
+{
+    const int lane = (int)get_sub_group_local_id(), bh = GROUP_ID(1, 1), d = heads * 64, steps = (n + 15) / 16;
+    const int row0 = (GROUP_ID(0, ITEMS) * WG + (int)get_sub_group_id()) * 8 * MB;
+    if (row0 >= n) return; /* whole sub-groups; there is no barrier */
+    const __global ushort *rows = qkv + (size_t)(bh / heads) * n * 3 * d + bh % heads * 64;
+    const __global uint *keys = kv + (size_t)bh * steps * 2 * WORDS, *values = keys + (size_t)steps * WORDS;
+    const float c = scale * LOG2E;
+
+    operand q[MB][4];
+    float8 acc[MB][ACROSS], sum[MB], top[MB]; /* top: the rows' references, times log2(e) */
+    EACH_BLOCK {
+        load_rows(q[m], rows, 3 * d, row0 + 8 * m, n);
+        UNROLL for (int j = 0; j < ACROSS; j++) acc[m][j] = (float8)(0.0f);
+        sum[m] = (float8)(0.0f), top[m] = (float8)(NEVER);
+    }
+    for (int step = 0; step < steps; step++, keys += WORDS, values += WORDS) {
+        float8 s[MB][PER_STEP];
+        UNROLL for (int b = 0; b < PER_STEP; b++) {
+            UNROLL for (int t = 0; t < 4; t++) {
+                const int8 k = READ_BLOCK(keys + (b * 4 + t) * BLOCK);
+                EACH_BLOCK s[m][b] = MAD(q[m][t], k, t ? s[m][b] : (float8)(0.0f));
+            }
+            const bool in = step * 16 + b * SG + lane < n;
+            EACH_BLOCK s[m][b] = in ? s[m][b] * c : (float8)(NEVER);
+        }
+        EACH_BLOCK {
+            const float8 most = PER_STEP == 2 ? fmax(s[m][0], s[m][PER_STEP - 1]) : s[m][0];
+            if (sub_group_any(largest(most - top[m]) > LIMIT)) {
+                float8 fix;
+                UNROLL for (int r = 0; r < 8; r++) {
+                    const float raised = fmax(top[m][r], sub_group_reduce_max(most[r]));
+                    fix[r] = native_exp2(top[m][r] - raised);
+                    top[m][r] = raised;
+                }
+                sum[m] *= fix;
+                UNROLL for (int j = 0; j < ACROSS; j++) acc[m][j] *= fix;
+            }
+            UNROLL for (int b = 0; b < PER_STEP; b++) {
+                s[m][b] = native_exp2(s[m][b] - top[m]); /* NEVER gives 0 */
+                sum[m] += s[m][b];
+            }
+        }
+        operand p[MB];
+        EACH_BLOCK p[m] = pack_scores(s[m]);
+        UNROLL for (int j = 0; j < ACROSS; j++) {
+            const int8 v = READ_BLOCK(values + j * BLOCK);
+            EACH_BLOCK acc[m][j] = MAD(p[m], v, acc[m][j]);
+        }
+    }
+    EACH_BLOCK UNROLL for (int r = 0; r < 8; r++) {
+        const int row = row0 + 8 * m + r;
+        const float total = sub_group_reduce_add(sum[m][r]), part = 1.0f / total;
+        if (row >= n) continue; /* the whole sub-group */
+        line w;
+        UNROLL for (int j = 0; j < ACROSS; j++) w[j] = to_word(acc[m][j][r] * part);
+        STORE_LINE(o + ((size_t)(bh / heads) * n + row) * d + bh % heads * 64, w);
+        if (lane == 0) lse[(size_t)bh * n + row] = (top[m][r] + native_log2(total)) * (1.0f / LOG2E);
+    }
+}
