@@ -6,99 +6,31 @@
  * Everything is transposed: S^T = K Q^T, O^T = V^T P^T, so that a lane owns one query (l % U) and has half of its keys in registers
  * (the other half of the wave has the others): maxima and sums need one exchange, and the factor of a row is one number a lane. P^T
  * is a right operand as it stands (MFMA, gfx12), since the order of the keys inside a product is free as long as V comes in the same:
- * V is turned on its way to local memory and put in that order (KEY_AT). Only gfx11, which wants all 16 keys in both halves, trades
+ * V is turned on its way to local memory and put in that order (attention.h). Only gfx11, which wants all 16 keys in both halves, trades
  * four words with the other half, and again for the output. */
 #define VW 1
 #include "common.h"
 #include "words.h"
 #include "units.h"
-#define WAVES 4
+#include "attention.h"
 #ifndef QB
 #define QB (UNIT == 12 ? 2 : 1) /* 2 spills on gfx11 */
 #endif
-#define ITEMS (WAVES * WAVE)
 #define ROWS  (WAVES * QB * U)
 #define KT    64 /* keys a tile */
-#define PITCH 72 /* words in a row of a tile: 16-byte reads of eight rows meet no bank twice */
-#define PARTS (COUNT / 8) /* products of depth 16 that a block of keys is good for */
+#define TURNED (KT + 8) /* words in a row of a turned tile */
 #define NEVER (-3.0e38f)
 #ifndef LIMIT
 #define LIMIT (ACT == 2 ? 8.0f : 60.0f) /* how far a score may pass its row's reference, in powers of two */
 #endif
-/* Which key of 16 stands at place p of a row of V^T. */
-#if UNIT == 9
-#define KEY_AT(p) (((p)&3) | ((p)&4) << 1 | ((p)&8) >> 1)
-#elif UNIT == 11
-#define KEY_AT(p) ((p) % 8 * 2 + (p) / 8)
-#else
-#define KEY_AT(p) (p)
-#endif
 #define EACH_BLOCK UNROLL for (int b = 0; b < QB; b++)
-
-/* Rows k0 .. k0+KT of a head as they lie; zeros from n on. */
-inline void put_straight(__local ushort *tile, const __global ushort *from, int ld, int k0, int n)
-{
-    UNROLL for (int x = (int)get_local_id(0); x < KT * 8; x += ITEMS) {
-        const int r = x / 8, at = x % 8 * 8;
-        *(__local uint4 *)(tile + r * PITCH + at) =
-            k0 + r < n ? *(const __global uint4 *)(from + (size_t)(k0 + r) * ld + at) : (uint4)(0);
-    }
-}
-
-/* The same transposed, the rows in the order of KEY_AT: an item has two neighbouring places of 8 columns. */
-inline void put_turned(__local ushort *tile, const __global ushort *from, int ld, int k0, int n)
-{
-    UNROLL for (int x = (int)get_local_id(0); x < KT / 2 * 8; x += ITEMS) {
-        const int p = x % (KT / 2) * 2, at = x / (KT / 2) * 8, first = p / 16 * 16 + KEY_AT(p % 16);
-        const int second = p / 16 * 16 + KEY_AT(p % 16 + 1);
-        const ushort8 low = k0 + first < n ? *(const __global ushort8 *)(from + (size_t)(k0 + first) * ld + at) : (ushort8)(0);
-        const ushort8 high = k0 + second < n ? *(const __global ushort8 *)(from + (size_t)(k0 + second) * ld + at) : (ushort8)(0);
-        UNROLL for (int i = 0; i < 8; i++) *(__local uint *)(tile + (at + i) * PITCH + p) = low[i] | (uint)high[i] << 16;
-    }
-}
-
-/* A block of scores, in words of two (w[COUNT / 2]), becomes right operands. On gfx11 even keys come first, which the lower half has. */
-inline void pack_words(operand p[PARTS], const uint w[COUNT / 2], int half_wave)
-{
-#if UNIT == 11
-    uint got[4];
-    UNROLL for (int e = 0; e < 4; e++) got[e] = SWAP_HALVES(w[e]);
-    const uint4 mine = (uint4)(w[0], w[1], w[2], w[3]), other = (uint4)(got[0], got[1], got[2], got[3]);
-    p[0] = as_ushort16((uint8)(half_wave ? other : mine, half_wave ? mine : other));
-#else
-    UNROLL for (int x = 0; x < PARTS; x++) p[x] = as_ushort8((uint4)(w[4 * x], w[4 * x + 1], w[4 * x + 2], w[4 * x + 3]));
-#endif
-}
-
-/* acc * part, columns i*U .. i*U+U-1 of the lane's row, to `to`, where `in`. */
-inline void store_block(__global ushort *to, sums acc, float part, bool in, int half_wave)
-{
-#if UNIT == 9
-    UNROLL for (int e = 0; e < 16; e += 4) {
-        words w;
-        UNROLL for (int x = 0; x < 4; x++) w[x] = to_word(acc[e + x] * part);
-        if (in) *(__global words *)(to + ROW_OF(e)) = w;
-    }
-#else
-    words w;
-#if UNIT == 11 /* the halves hold even and odd columns: they trade four for four */
-    UNROLL for (int e = 0; e < 4; e++) {
-        const float low = acc[e], high = acc[e + 4], got = as_float(SWAP_HALVES(as_uint(half_wave ? low : high)));
-        w[2 * e] = to_word((half_wave ? got : low) * part), w[2 * e + 1] = to_word((half_wave ? high : got) * part);
-    }
-#else
-    UNROLL for (int e = 0; e < 8; e++) w[e] = to_word(acc[e] * part);
-#endif
-    if (in) *(__global words *)(to + 8 * half_wave) = w;
-#endif
-}
 
 /* Items (ITEMS * ceil(N / ROWS), B*heads). */
 __kernel __attribute__((reqd_work_group_size(ITEMS, 1, 1))) void
 attn_forward(const __global ushort *restrict qkv, __global ushort *restrict o, __global float *restrict lse, int n, int heads,
              float scale)
 {
-    __local ushort k_tile[KT * PITCH] __attribute__((aligned(16))), v_tile[64 * PITCH] __attribute__((aligned(16)));
+    __local ushort k_tile[KT * PITCH] __attribute__((aligned(16))), v_tile[64 * TURNED] __attribute__((aligned(16)));
     const int id = (int)get_local_id(0), lane = id % U, half_wave = id / U % (WAVE / U), bh = GROUP_ID(1, 1);
     const int d = heads * 64, ld = 3 * d, row0 = (GROUP_ID(0, ITEMS) * WAVES + id / WAVE) * QB * U;
     const __global ushort *rows = qkv + (size_t)(bh / heads) * n * ld + bh % heads * 64;
@@ -115,8 +47,8 @@ attn_forward(const __global ushort *restrict qkv, __global ushort *restrict o, _
     }
     for (int k0 = 0; k0 < n; k0 += KT) {
         barrier(CLK_LOCAL_MEM_FENCE);
-        put_straight(k_tile, rows + d, ld, k0, n);
-        put_turned(v_tile, rows + 2 * d, ld, k0, n);
+        put_straight(k_tile, rows + d, ld, k0, n, KT);
+        put_turned(v_tile, rows + 2 * d, ld, k0, n, KT);
         barrier(CLK_LOCAL_MEM_FENCE);
         UNROLL for (int kb = 0; kb < KT; kb += U) {
             sums s[QB];
@@ -148,7 +80,7 @@ attn_forward(const __global ushort *restrict qkv, __global ushort *restrict o, _
             }
             UNROLL for (int x = 0; x < PARTS; x++)
                 UNROLL for (int i = 0; i < 64 / U; i++) {
-                    const operand v = OPERAND(__local, v_tile + (i * U + lane) * PITCH + kb + 16 * x);
+                    const operand v = OPERAND(__local, v_tile + (i * U + lane) * TURNED + kb + 16 * x);
                     EACH_BLOCK acc[b][i] = MAD(v, p[b][x], acc[b][i]);
                 }
         }

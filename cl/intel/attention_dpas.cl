@@ -6,7 +6,7 @@
  * same packed keys and values, which the L1 cache holds. S = Q K^T leaves lane l with key l of every row, which makes three things
  * cheap:
  *   - P is a left operand as it stands: with 16 lanes by its layout; with 8, where a lane must give elements 2l and 2l+1, because
- *     keys l and 8+l may be called that as long as V is packed in the same order. No lane moves anything.
+ *     keys l and 8+l may be called that as long as V is packed in the same order (attention.h). No lane moves anything.
  *   - a row's sum stays spread over the lanes until the end;
  *   - so does its maximum, unless a score passes its row's reference by LIMIT (float and bfloat16 hold 2^60 as well as 1; float16
  *     does not): the sub-group then raises the reference. The first 16 keys always do. */
@@ -14,73 +14,26 @@
 #include "common.h"
 #include "words.h"
 #include "dpas.h"
-#ifndef MB
 #define MB (SG == 16 ? 2 : 1)
-#endif
-#define WG       8 /* sub-groups of a group */
-#define ITEMS    (SG * WG)
-#define ROWS     (8 * MB * WG)
-#define ACROSS   (64 / SG) /* blocks of SG columns in a head */
-#define PER_STEP (16 / SG) /* blocks of SG keys in a step */
-#define WORDS    512       /* words that a step's 16 keys (or values) take, whatever SG: 16 * 64 / 2 */
+#include "attention.h"
 #define NEVER    (-3.0e38f)
 #ifndef LIMIT
 #define LIMIT (ACT == 2 ? 8.0f : 60.0f)
 #endif
-#define EACH_BLOCK UNROLL for (int m = 0; m < MB; m++)
 
-#if SG == 16
-typedef ushort4 line; /* 64 columns of a row, shared out among the lanes */
-#define READ_LINE(p)     intel_sub_group_block_read_us4(p)
-#define STORE_LINE(p, v) intel_sub_group_block_write_us4(p, v)
-#else
-typedef ushort8 line;
-#define READ_LINE(p)     intel_sub_group_block_read4((const __global uint *)(p))
-#define STORE_LINE(p, v) intel_sub_group_block_write_us8(p, v)
-#endif
-
-/* kv [B*heads][2][steps][512]: keys, then values, as right operands; zeros beyond n. A word an item: (steps*1024, B*heads).
- * keys   [block of SG keys][16 columns][i][lane]: columns 2i, 2i+1 of key `lane` of the block.
- * values [step][block of SG columns][i][lane]: column `lane` of keys 2i, 2i+1 (SG 16) or i, 8+i (SG 8) of the step. */
+/* kv [B*heads][2][steps][512]: keys, then values, packed (attention.h); a word an item: (steps*1024, B*heads). */
 __kernel void attn_pack(const __global ushort *restrict qkv, __global uint *restrict kv, int n, int heads)
 {
     const int steps = (n + 15) / 16, id = (int)get_global_id(0), bh = (int)get_global_id(1), d = heads * 64;
     if (id >= steps * 2 * WORDS) return;
-    const int part = id / (steps * WORDS), at = id % (steps * WORDS), lane = at % SG, i = at / SG % 8, block = at / BLOCK;
+    const int part = id / (steps * WORDS), at = id % (steps * WORDS);
     const __global ushort *from = qkv + (size_t)(bh / heads) * n * 3 * d + bh % heads * 64 + (1 + part) * d;
-    uint w = 0;
-    if (part == 0) {
-        const int key = block / 4 * SG + lane;
-        if (key < n) w = *(const __global uint *)(from + (size_t)key * 3 * d + block % 4 * 16 + 2 * i);
-    } else {
-        const int first = block / ACROSS * 16 + (SG == 16 ? 2 * i : i), second = first + (SG == 16 ? 1 : 8);
-        const __global ushort *column = from + block % ACROSS * SG + lane;
-        if (first < n) w = column[(size_t)first * 3 * d];
-        if (second < n) w |= (uint)column[(size_t)second * 3 * d] << 16;
-    }
-    kv[(size_t)bh * steps * 2 * WORDS + id] = w;
-}
-
-/* 8 rows of a head, from `row` on, as left operands: x[t] covers columns 16t .. 16t+15. Rows from n on repeat the last. */
-inline void load_rows(operand x[4], const __global ushort *from, int ld, int row, int n)
-{
-    UNROLL for (int r = 0; r < 8; r++) {
-        const __global ushort *p = from + (size_t)min(row + r, n - 1) * ld;
-        UNROLL for (int t = 0; t < 4; t++) x[t][r] = READ_LINE(p)[t];
-    }
+    kv[(size_t)bh * steps * 2 * WORDS + id] = part ? down_word(from, 3 * d, at, n) : across_word(from, 3 * d, at, n);
 }
 
 inline float largest(float8 x)
 {
     return fmax(fmax(fmax(x.s0, x.s1), fmax(x.s2, x.s3)), fmax(fmax(x.s4, x.s5), fmax(x.s6, x.s7)));
-}
-
-/* Two blocks of SG columns of a score (SG 16: one) become a left operand. */
-inline operand pack_scores(const float8 s[PER_STEP])
-{
-    operand p;
-    UNROLL for (int r = 0; r < 8; r++) p[r] = SG == 16 ? to_pair(s[0][r], 0.0f) : to_pair(s[0][r], s[PER_STEP - 1][r]);
-    return p;
 }
 
 /* Items (ITEMS * ceil(N / ROWS), B*heads). */

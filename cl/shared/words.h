@@ -33,7 +33,7 @@ inline ushort to_word(float v)
 #endif
 }
 #endif
-/* Two probabilities in a word, x the low one: finite and not negative, so that rounding to bfloat16 is an addition (ties go up). */
+/* Two finite numbers in a word, x the low one: rounding to bfloat16 is an addition then (ties go away from zero). */
 inline uint to_pair(float x, float y)
 {
 #if ACT == 2

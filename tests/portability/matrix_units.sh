@@ -27,7 +27,7 @@ flat() { # a source with its includes
     while ((getline line < f) > 0) print line; next } { print }' "$1"
 }
 row() { # good name device compiler found expected registers spilled local
-  printf '%-96s %-8s %-10s %5s of %-3s %9s %8s %7s\n' "$2" "$3" "$4" "$5" "$6" "$7" "$8" "$9" >"$tmp/$JOB.row"
+  printf '%-100s %-8s %-10s %5s of %-3s %9s %8s %7s\n' "$2" "$3" "$4" "$5" "$6" "$7" "$8" "$9" >"$tmp/$JOB.row"
   [ "$1" = 0 ] && touch "$tmp/$JOB.pass" || { touch "$tmp/$JOB.fail" && echo "FAILED: $(cat "$tmp/$JOB.row")"; }
 }
 intel() { # file entry device expected options
@@ -37,12 +37,12 @@ intel() { # file entry device expected options
   IGC_ShaderDumpEnable=1 IGC_DumpToCustomDir=$dump ocloc compile -file "$dump/k.cl" -device "$3" -options "-cl-std=CL1.2 $5 $DEFINED" \
     -out_dir "$dump/out" >"$dump/log" 2>&1
   asm=$(grep -l "^//.kernel $2$" "$dump"/*.asm 2>/dev/null | head -1)
-  if [ -z "$asm" ]; then grep -iE "error" "$dump/log" | head -3; row 1 "$1 $5" "$3" ocloc none "$4" - - -; return; fi
+  if [ -z "$asm" ]; then grep -iE "error" "$dump/log" | head -3; row 1 "$1 $2 $5" "$3" ocloc none "$4" - - -; return; fi
   local found spilled
   found=$(hot "$asm" "" 'dpas\.8x8' "$2")
   spilled=$(sed -n 's/^\/\/\.spill size //p' "$asm" | head -1)
   [ "$found" -ge "$4" ] && [ $((found % $4)) -eq 0 ] && [ -z "$spilled" ]
-  row $? "$1 ${5/-cl-intel-256-GRF-per-thread /}" "$3" ocloc "$found" "$4" "$(sed -n 's/.*numGRF=\([0-9]*\).*/\1/p' "$asm" | head -1)" "${spilled:-0}" 0
+  row $? "$1 $2 ${5/-cl-intel-256-GRF-per-thread /}" "$3" ocloc "$found" "$4" "$(sed -n 's/.*numGRF=\([0-9]*\).*/\1/p' "$asm" | head -1)" "${spilled:-0}" 0
   rm -r "$dump"
 }
 amd() { # file entry cpu expected options clang
@@ -50,7 +50,7 @@ amd() { # file entry cpu expected options clang
   if ! "$6" -cl-std=CL1.2 -x cl -Xclang -finclude-default-header --target=amdgcn-amd-amdhsa -mcpu="$3" --rocm-device-lib-path="$tmp/lib" \
     -Icl/amd -Icl/shared $5 -O2 -S -o "$s" "cl/amd/$1" 2>"$tmp/$JOB.log"; then
     grep error "$tmp/$JOB.log" | head -3
-    row 1 "$1 $5" "$3" "$6" none "$4" - - -
+    row 1 "$1 $2 $5" "$3" "$6" none "$4" - - -
     return
   fi
   local found registers scratch size judged=1
@@ -59,7 +59,7 @@ amd() { # file entry cpu expected options clang
   registers=$(of NumVgprs "$2")+$(of NumAgprs "$2") scratch=$(of ScratchSize "$2") size=$(of LDSByteSize "$2")
   [ "$6" = clang-15 ] && [ "$3" != gfx90a ] && judged=0
   [ "$found" -ge "$4" ] && [ $((found % $4)) -eq 0 ] && { [ "$scratch" = 0 ] || [ $judged = 0 ]; }
-  row $? "$1 $5" "$3" "$6" "$found" "$4" "${registers%+}" "$scratch$([ $judged = 0 ] && echo "*")" "$size"
+  row $? "$1 $2 $5" "$3" "$6" "$found" "$4" "${registers%+}" "$scratch$([ $judged = 0 ] && echo "*")" "$size"
 }
 export -f hot flat row intel amd
 job() { n=$((n + 1)) && printf 'JOB=%03d %s\n' $n "$(printf '%q ' "$@")" >>"$tmp/jobs"; }
@@ -76,7 +76,12 @@ if command -v ocloc >/dev/null; then
   products() { # device expected options
     for e in "${ends[@]}"; do job intel gemm_dpas.cl gemm_dpas "$1" "$2" "-cl-intel-256-GRF-per-thread -DACT=1 $3 $e"; done
     job intel gemm_dpas.cl gemm_dpas "$1" "$2" "-cl-intel-256-GRF-per-thread -DACT=2 $3 $back"
-    [[ $3 == *IO2D* && $1 == pvc ]] || for act in 1 2; do job intel attention_dpas.cl attn_forward "$1" 16 "-cl-intel-256-GRF-per-thread -DACT=$act ${3% -DIO2D=1}"; done
+    [[ $3 == *IO2D* && $1 == pvc ]] && return # attention has none of them
+    local sg=${3% -DIO2D=1} dq=24 dkv=32
+    [ "$sg" = -DSG=16 ] && dq=12 dkv=16
+    for act in 1 2; do job intel attention_dpas.cl attn_forward "$1" 16 "-cl-intel-256-GRF-per-thread -DACT=$act $sg"; done
+    job intel attention_dpas_back.cl attn_dq "$1" $dq "-cl-intel-256-GRF-per-thread -DACT=1 $sg -DTURN"
+    job intel attention_dpas_back.cl attn_dkv "$1" $dkv "-cl-intel-256-GRF-per-thread -DACT=1 $sg -DTURN"
   }
   products dg2 32 -DSG=8
   products pvc 16 -DSG=16
@@ -94,6 +99,8 @@ if command -v clang-15 >/dev/null && [ -f $libs/ocml.bc ]; then
     for e in "${ends[@]}"; do job amd gemm_matrix.cl gemm_matrix "$1" "$3" "-DACT=1 -DUNIT=$2 $e" "$4"; done
     job amd gemm_matrix.cl gemm_matrix "$1" "$3" "-DACT=2 -DUNIT=$2 $back" "$4"
     for act in 1 2; do job amd attention_matrix.cl attn_forward "$1" $(($2 == 12 ? 64 : 32)) "-DACT=$act -DUNIT=$2" "$4"; done
+    job amd attention_matrix_back.cl attn_dq "$1" $(($2 == 9 ? 24 : 12)) "-DACT=1 -DUNIT=$2 -DTURN" "$4"
+    job amd attention_matrix_back.cl attn_dkv "$1" $(($2 == 9 ? 32 : 16)) "-DACT=1 -DUNIT=$2 -DTURN" "$4"
   }
   products gfx90a 9 16 clang-15
   products gfx1100 11 32 clang-15
@@ -116,7 +123,7 @@ fi
 xargs -P 2 -d '\n' -I{} bash -c '{}' <"$tmp/jobs" 2>&1
 table=$BUILD/matrix_units.txt
 {
-  printf '%-96s %-8s %-10s %12s %9s %8s %7s\n' "kernel and options" device compiler instructions registers spilled local
+  printf '%-100s %-8s %-10s %12s %9s %8s %7s\n' "file, kernel and options" device compiler instructions registers spilled local
   cat "$tmp"/*.row
   echo "instructions: matrix instructions of the hot loop, and how many its tile takes. spilled, local: bytes. *: not judged, see the script."
 } >"$table"

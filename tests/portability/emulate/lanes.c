@@ -9,11 +9,12 @@
 enum { STACK = 256 << 10, SUB_GROUP = 0, GROUP = 1 };
 
 static struct {
-    ucontext_t context;
+    ucontext_t context; /* where it begins; */
+    jmp_buf at;         /* where it is: a jump asks nothing of the system */
     char *stack;
-    int done, meetings[2];
+    int begun, done, meetings[2];
 } item[MOST_ITEMS];
-static ucontext_t scheduler;
+static jmp_buf scheduler;
 static int now, items, lanes; /* the running item; items of a group, lanes of a sub-group */
 static size_t group[2];
 static int arrived[2][MOST_ITEMS], passed[2][MOST_ITEMS];
@@ -27,7 +28,7 @@ static char failure[256];
 void emu_fail(const char *what)
 {
     snprintf(failure, sizeof failure, "%s (group %zu %zu, item %d)", what, group[0], group[1], now);
-    setcontext(&scheduler);
+    _longjmp(scheduler, 1);
 }
 
 static void meet(int whom)
@@ -35,7 +36,8 @@ static void meet(int whom)
     const int set = whom == GROUP ? 0 : now / lanes, size = whom == GROUP ? items : lanes;
     const int mine = ++item[now].meetings[whom];
     if (++arrived[whom][set] == size) arrived[whom][set] = 0, passed[whom][set]++, events++;
-    while (passed[whom][set] < mine) swapcontext(&item[now].context, &scheduler);
+    while (passed[whom][set] < mine)
+        if (!_setjmp(item[now].at)) _longjmp(scheduler, 1);
 }
 
 void emu_leave(int tag, const void *mine, int bytes)
@@ -98,7 +100,16 @@ static void run_item(void)
 {
     kernel();
     item[now].done = 1, events++;
-    setcontext(&scheduler);
+    _longjmp(scheduler, 1);
+}
+
+/* Lets an item run until it waits or ends. */
+static void resume_item(void)
+{
+    if (_setjmp(scheduler)) return;
+    if (item[now].begun) _longjmp(item[now].at, 1);
+    item[now].begun = 1;
+    setcontext(&item[now].context);
 }
 
 static void start_items(void)
@@ -111,7 +122,7 @@ static void start_items(void)
         item[i].context.uc_stack.ss_sp = item[i].stack;
         item[i].context.uc_stack.ss_size = STACK;
         item[i].context.uc_link = NULL;
-        item[i].done = item[i].meetings[SUB_GROUP] = item[i].meetings[GROUP] = 0;
+        item[i].begun = item[i].done = item[i].meetings[SUB_GROUP] = item[i].meetings[GROUP] = 0;
         makecontext(&item[i].context, run_item, 0);
     }
 }
@@ -125,7 +136,7 @@ static int run_sub_group(int s)
         for (int l = 0; l < lanes && !failure[0]; l++) {
             now = s * lanes + l;
             if (item[now].done) continue;
-            swapcontext(&scheduler, &item[now].context);
+            resume_item();
             ended += item[now].done;
         }
     }

@@ -106,20 +106,24 @@ static const struct {
     const char *name, *of;
     int size;
     tn_dtype act;
+    const tn_variant_op *op;
 } attentions[] = {
-    {"attention", "attention", 2, TN_BF16},
-    {"attention, few", "attention, lengths", 0, TN_BF16},
-    {"attention, lengths", "attention, lengths", 1, TN_F16},
-    {"attention, grown", "attention, grown keys", 1, TN_BF16},
-    {"attention, grown", "attention, grown keys", 0, TN_F16},
+    {"attention", "attention", 2, TN_BF16, &tn_attention_op},
+    {"attention, few", "attention, lengths", 0, TN_BF16, &tn_attention_op},
+    {"attention, lengths", "attention, lengths", 1, TN_F16, &tn_attention_op},
+    {"attention, grown", "attention, grown keys", 1, TN_BF16, &tn_attention_op},
+    {"attention, grown", "attention, grown keys", 0, TN_F16, &tn_attention_op},
+    {"back", "attention", 2, TN_BF16, &tn_attention_back_op},
+    {"back, few", "attention, lengths", 0, TN_F16, &tn_attention_back_op},
+    {"back, lengths", "attention, lengths", 1, TN_BF16, &tn_attention_back_op},
 };
 
-static void run_attention(tn_dev *d, int unit, const tn_variant_op *op, const char *only)
+static void run_attention(tn_dev *d, int unit, const char *only)
 {
     for (size_t i = 0; i < TN_COUNT(attentions); i++)
         for (const tn_case *k = tn_cases_dense; k->name; k++)
-            if (!strcmp(k->name, attentions[i].of) && tn_case_of(k, op) && wanted(attentions[i].name, only))
-                run_case(d, unit, k, attentions[i].name, attentions[i].act, attentions[i].size, op);
+            if (!strcmp(k->name, attentions[i].of) && tn_case_of(k, attentions[i].op) && wanted(attentions[i].name, only))
+                run_case(d, unit, k, attentions[i].name, attentions[i].act, attentions[i].size, attentions[i].op);
 }
 
 int main(int argc, char **argv)
@@ -136,7 +140,7 @@ int main(int argc, char **argv)
         if (argc > 3 && !wanted(units[u].name, argv[3])) continue;
         d->caps = own | units[u].cap;
         run_products(d, u, argc > 4 ? argv[4] : NULL);
-        if (!(units[u].cap & TN_CAP_BLOCK_2D)) run_attention(d, u, &tn_attention_op, argc > 4 ? argv[4] : NULL);
+        if (!(units[u].cap & TN_CAP_BLOCK_2D)) run_attention(d, u, argc > 4 ? argv[4] : NULL);
     }
     tn_dev_close(d);
     printf("%d passed, %d failed\n", passed, failed);
