@@ -27,6 +27,28 @@ static int run_check(tn_verdict *v, tn_dev *d, const tn_variant_op *op, int row,
     return 0;
 }
 
+#define ANY_KIND "any" /* a row's record where it crashed or hung: it is tried no more */
+
+/* The record of a row for a kind; NULL: none. */
+static json_t *record(json_t *db, const tn_variant_op *op, int row, const char *kind)
+{
+    json_t *known = tn_db_at(db, "checks", op->name, kind, op->rows[row].name);
+    if (!known) known = tn_db_at(db, "checks", op->name, ANY_KIND, op->rows[row].name);
+    return json_is_boolean(json_object_get(known, "good")) ? known : NULL;
+}
+
+static int keep_record(tn_dev *d, json_t *db, const tn_variant_op *op, int row, const char *kind, const tn_verdict *v,
+                       tn_error *err)
+{
+    const char *const at[4] = {"checks", op->name, v->fatal ? ANY_KIND : kind, op->rows[row].name};
+    TN_TRY(tn_db_put(db, at, verdict(v), err));
+    tn_db_save(d);
+    if (!v->good)
+        tn_logf(d->log, TN_LOG_WARN, "device '%s': %s variant %s is not used for %s (%s)", d->info.name, op->name,
+                op->rows[row].name, v->fatal ? "anything" : kind, v->why);
+    return 0;
+}
+
 static int tuner_check(bool *good, tn_dev *d, const tn_variant_op *op, int row, const void *args, tn_error *err)
 {
     json_t *db;
@@ -35,21 +57,12 @@ static int tuner_check(bool *good, tn_dev *d, const tn_variant_op *op, int row, 
     if (*good) return 0;
     TN_TRY(tn_db(&db, d, err));
     op->kind(kind, sizeof kind, args);
-    const char *const at[4] = {"checks", op->name, kind, op->rows[row].name};
-    json_t *known = tn_db_at(db, at[0], at[1], at[2], at[3]);
-    if (!json_is_boolean(json_object_get(known, "good"))) {
-        tn_verdict v;
-        TN_TRY(run_check(&v, d, op, row, kind, args, err));
-        if (v.unsure) tn_logf(d->log, TN_LOG_DEBUG, "%s variant %s is not tried: %s", op->name, op->rows[row].name, v.why);
-        if (v.unsure) return 0;
-        TN_TRY(tn_db_put(db, at, verdict(&v), err));
-        tn_db_save(d);
-        known = tn_db_at(db, at[0], at[1], at[2], at[3]);
-        if (!tn_json_bool(known, "good", 0))
-            tn_logf(d->log, TN_LOG_WARN, "device '%s': %s variant %s is not used for %s (%s)", d->info.name, op->name,
-                    op->rows[row].name, kind, tn_json_str(known, "why", ""));
-    }
-    *good = tn_json_bool(known, "good", 0);
+    const json_t *known = record(db, op, row, kind);
+    tn_verdict v = {.good = known && tn_json_bool(known, "good", 0)};
+    if (!known) TN_TRY(run_check(&v, d, op, row, kind, args, err));
+    if (v.unsure) tn_logf(d->log, TN_LOG_DEBUG, "%s variant %s is not tried: %s", op->name, op->rows[row].name, v.why);
+    else if (!known) TN_TRY(keep_record(d, db, op, row, kind, &v, err));
+    *good = v.good;
     return 0;
 }
 
@@ -120,7 +133,7 @@ static int tune_row(tuner *t, int row, tn_error *err)
     if (!tn_variant_can(&t->c, v, t->args)) why = "cannot do this shape or storage type";
     else if (!tn_variant_tries(&t->c, t->op, row, t->args, t->all)) why = "not for CPUs: only tried by devices --tune";
     else TN_TRY(tuner_check(&good, t->d, t->op, row, t->args, err));
-    json_t *checked = tn_db_at(db, "checks", t->op->name, kind, v->name);
+    json_t *checked = record(db, t->op, row, kind);
     if (!good && !why[0]) why = tn_json_str(checked, "why", "not tried: that takes a process of its own, and none could do it");
     int rc = good ? tuner_measure(&t->c, t->op, &k, t->args, t->seconds, &sec, &e) : 0;
     if (!rc && good) rc = tune_values(t, &k, &sec, &e);

@@ -36,6 +36,20 @@ int tn_check_row(tn_verdict *out, tn_dev *d, const tn_variant_op *op, int row, c
     return 0;
 }
 
+int tn_check_twice(tn_verdict *out, tn_dev *d, const tn_variant_op *op, int row, const char *kind, const void *like, tn_error *err)
+{
+    tn_verdict first;
+    TN_TRY(tn_check_row(&first, d, op, row, kind, like, err));
+    *out = first;
+    if (!first.good) return 0;
+    TN_TRY(tn_check_row(out, d, op, row, kind, like, err));
+    if (!out->good || out->error == first.error) return 0; /* the same inputs: the error is a sum over all outputs */
+    out->good = false;
+    snprintf(out->why, sizeof out->why, "its results are not the same each time (off by %.9g, then by %.9g)", first.error,
+             out->error);
+    return 0;
+}
+
 void tn_check_stamp(char *out, size_t n)
 {
     snprintf(out, n, "tracknet-check-1 %zu %016llx", sizeof(tn_check_request), tn_cl_sources_hash());

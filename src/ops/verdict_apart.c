@@ -41,7 +41,9 @@ static bool ask(int fd, const tn_dev *d, const tn_variant_op *op, int row, const
 static void judge_end(tn_verdict *out, int status)
 {
     const int s = WIFSIGNALED(status) ? WTERMSIG(status) : 0;
-    out->unsure = s == SIGINT || s == SIGTERM || s == SIGHUP || s == SIGKILL;
+    const bool refused = WIFEXITED(status) && WEXITSTATUS(status) == 1; /* it is another program, or another version */
+    out->unsure = refused || s == SIGINT || s == SIGTERM || s == SIGHUP || s == SIGKILL;
+    out->fatal = !out->unsure;
     if (s) snprintf(out->why, sizeof out->why, "the process that tried it was ended by signal %d (%s)", s, strsignal(s));
     else snprintf(out->why, sizeof out->why, "the process that tried it ended with status %d and no answer", WEXITSTATUS(status));
 }
@@ -86,6 +88,6 @@ void tn_check_apart(tn_verdict *out, tn_dev *d, const tn_variant_op *op, int row
     }
     tn_helper_stop(pid);
     if (told) return;
-    out->unsure = false;
+    out->unsure = false, out->fatal = true;
     snprintf(out->why, sizeof out->why, "the process that tried it was not done after %.0f s and was stopped", d->trial_seconds);
 }

@@ -44,7 +44,7 @@ static int try_row(tn_verdict *out, const tn_check_request *q, const tn_variant_
     tn_dev *d;
     TN_TRY(tn_dev_open(&d, q->index, &o, err));
     int rc = row >= 0 && !strcmp(d->info.name, q->device) ? 0 : tn_fail(err, TN_ERR_DEVICE, "the list of devices has changed");
-    if (!rc) rc = tn_check_row(out, d, op, row, q->kind, args, err);
+    if (!rc) rc = tn_check_twice(out, d, op, row, q->kind, args, err);
     tn_dev_close(d);
     return rc;
 }

@@ -44,6 +44,8 @@ faults=(
   "dpas16-2d|gelu|intel/gemm_dpas.cl|s/(VIEW_OF_A, (int2)(k, m0)/(VIEW_OF_A, (int2)(m0, k)/"
   "dpas16|rotary|intel/gemm_dpas.cl|s/row, n0, j \* SG + lane A_TURN/row, n0, j * SG A_TURN/"
   # on any unit
+  "dpas8|more tiles than one|shared/words.h|s/get_global_offset(d) \/ (items) + get_group_id(d)/get_group_id(d)/"
+  "wmma12|attention|shared/words.h|s/get_global_offset(d) \/ (items) + get_group_id(d)/get_group_id(d)/"
   "dpas8|slope|shared/element.h|s/(uint)N + (uint)(n))/(uint)N + (uint)(n) + 1u)/"
   "mfma|rotary|shared/element.h|s/const int at = row % tokens - skip/const int at = row % tokens/"
   "wmma12|gelu|shared/element.h|s/\*e = to_word(v);//"

@@ -92,11 +92,11 @@ OVL void vstore_half_rte(float v, size_t i, half *p)
 }
 
 /* ---- work-items: groups have one dimension ---- */
-size_t emu_local(void), emu_group(uint d), emu_size(void);
+size_t emu_local(void), emu_group(uint d), emu_offset(uint d), emu_size(void);
 #define get_local_id(d)      ((d) == 0 ? emu_local() : 0)
 #define get_group_id(d)      emu_group(d)
-#define get_global_id(d)     ((d) == 0 ? emu_group(0) * emu_size() + emu_local() : emu_group(d))
-#define get_global_offset(d) ((size_t)0)
+#define get_global_id(d)     (emu_offset(d) + ((d) == 0 ? emu_group(0) * emu_size() + emu_local() : emu_group(d)))
+#define get_global_offset(d) emu_offset(d)
 void emu_barrier(void);
 #define CLK_LOCAL_MEM_FENCE 1
 #define barrier(f)          emu_barrier()

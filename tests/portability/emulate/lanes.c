@@ -15,8 +15,8 @@ static struct {
     int begun, done, meetings[2];
 } item[MOST_ITEMS];
 static jmp_buf scheduler;
-static int now, items, lanes; /* the running item; items of a group, lanes of a sub-group */
-static size_t group[2];
+static int now, items, lanes;    /* the running item; items of a group, lanes of a sub-group */
+static size_t group[2], half[2]; /* half: the first group of the second slice */
 static int arrived[2][MOST_ITEMS], passed[2][MOST_ITEMS];
 static char left[2][MOST_ITEMS][MOST_SHARED];
 static int left_tag[2][MOST_ITEMS], turn;
@@ -65,6 +65,7 @@ int emu_lanes(void)
 
 size_t emu_local(void);
 size_t emu_group(unsigned d);
+size_t emu_offset(unsigned d);
 size_t emu_size(void);
 unsigned emu_sub_group(void);
 void emu_barrier(void);
@@ -73,9 +74,15 @@ size_t emu_local(void)
 {
     return (size_t)now;
 }
+/* A launch is cut into slices, in each of which groups are counted from 0. */
+size_t emu_offset(unsigned d)
+{
+    return d > 1 || group[d] < half[d] ? 0 : half[d] * (d ? 1 : (size_t)items);
+}
 size_t emu_group(unsigned d)
 {
-    return d < 2 ? group[d] : 0;
+    if (d > 1) return 0;
+    return group[d] < half[d] ? group[d] : group[d] - half[d];
 }
 size_t emu_size(void)
 {
@@ -157,6 +164,7 @@ static void run_group(void)
 
 const char *emu_launch(void (*body)(void), const size_t groups[2], int group_items, int sub_group)
 {
+    for (int d = 0; d < 2; d++) half[d] = (groups[d] + 1) / 2;
     kernel = body, items = group_items, lanes = sub_group, failure[0] = 0;
     if (items > MOST_ITEMS || items % lanes) return "a group of a size that is not emulated";
     for (group[1] = 0; group[1] < groups[1]; group[1]++)
