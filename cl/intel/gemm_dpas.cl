@@ -88,6 +88,44 @@ inline uint load_edge(const __global ushort *row, int k, int K, int lane)
 #define P_PAIR
 #endif
 
+/* Ends a row's WIDTH columns from n0 on, which have their alpha and bias: a lane holds its column of each block. s: their scales. */
+inline void end_row(const float v[NB], const float s[NB], int row, int n0, int lane, int N P_END)
+{
+    UNROLL for (int p = 0; p < NB; p += PIECE) {
+        const int c = n0 + p * SG;
+        const bool whole = c + PIECE * SG <= N; /* the same for all lanes */
+        __global ushort *to = C + c_off + (size_t)row * ldc + c;
+        words w, e;
+#if READS || defined(PRE)
+        __global ushort *x = extra + e_off + (size_t)row * lde + c;
+#endif
+#if READS
+        if (whole) e = LOAD_WORDS(x);
+        else
+            UNROLL for (int j = 0; j < PIECE; j++) e[j] = c + j * SG + lane < N ? x[j * SG + lane] : 0;
+#endif
+        UNROLL for (int j = 0; j < PIECE; j++) {
+            ushort one = e[j];
+            w[j] = end_element(v[p + j], &one, s[p + j]);
+            e[j] = one;
+        }
+        if (whole) {
+            STORE_WORDS(to, w);
+#ifdef PRE
+            STORE_WORDS(x, e);
+#endif
+            continue;
+        }
+        UNROLL for (int j = 0; j < PIECE; j++) {
+            if (c + j * SG + lane >= N) continue;
+            to[j * SG + lane] = w[j];
+#ifdef PRE
+            x[j * SG + lane] = e[j];
+#endif
+        }
+    }
+}
+
 /* depth: of the second pair, columns of T that a column of C takes; part: columns of C that share them. Items ITEMS a tile. */
 SUB_GROUP(ITEMS) __kernel void gemm_dpas(const __global ushort *restrict A, uint a_off, int lda, const __global uint *restrict B,
                                          int M, int N, int K P_PAIR P_MASK P_END)
@@ -159,38 +197,6 @@ SUB_GROUP(ITEMS) __kernel void gemm_dpas(const __global ushort *restrict A, uint
             UNROLL for (int j = 0; j < NB / 2; j++)
                 turn_two(&v[j], &v[j + NB / 2], row, n0, j * SG + lane A_TURN);
 #endif
-            UNROLL for (int p = 0; p < NB; p += PIECE) {
-                const int c = n0 + p * SG;
-                const bool whole = c + PIECE * SG <= N; /* the same for all lanes */
-                __global ushort *to = C + c_off + (size_t)row * ldc + c;
-                words w, e;
-#if READS || defined(PRE)
-                __global ushort *x = extra + e_off + (size_t)row * lde + c;
-#endif
-#if READS
-                if (whole) e = LOAD_WORDS(x);
-                else
-                    UNROLL for (int j = 0; j < PIECE; j++) e[j] = c + j * SG + lane < N ? x[j * SG + lane] : 0;
-#endif
-                UNROLL for (int j = 0; j < PIECE; j++) {
-                    ushort one = e[j];
-                    w[j] = end_element(v[p + j], &one, s[p + j]);
-                    e[j] = one;
-                }
-                if (whole) {
-                    STORE_WORDS(to, w);
-#ifdef PRE
-                    STORE_WORDS(x, e);
-#endif
-                    continue;
-                }
-                UNROLL for (int j = 0; j < PIECE; j++) {
-                    if (c + j * SG + lane >= N) continue;
-                    to[j * SG + lane] = w[j];
-#ifdef PRE
-                    x[j * SG + lane] = e[j];
-#endif
-                }
-            }
+            end_row(v, s, row, n0, lane, N A_END);
         }
 }

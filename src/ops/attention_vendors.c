@@ -1,5 +1,6 @@
 /* Attention on the matrix units of Intel's and AMD's GPUs (cl/intel/attention_dpas*.cl, cl/amd/attention_matrix*.cl). */
 #include "attention_rows.h"
+#include "dpas.h"
 
 /* As in the kernel files. */
 enum { STEP = 16, WORDS = 512 /* of a packed step */, SUB_GROUPS = 8, WAVES = 4 };
@@ -15,9 +16,8 @@ bool tn_attention_vendors_can(const tn_ctx *c, const void *args)
 
 static tn_attention_kernels dpas_kernels(const tn_ctx *c, bool back, bool turned)
 {
-    static const char *const options[2][2] = {
-        {" -cl-intel-256-GRF-per-thread -DSG=8", " -cl-intel-256-GRF-per-thread -DSG=8 -DTURN"},
-        {" -cl-intel-256-GRF-per-thread -DSG=16", " -cl-intel-256-GRF-per-thread -DSG=16 -DTURN"}};
+    static const char *const options[2][2] = {{" " TN_DPAS_OPTIONS " -DSG=8", " " TN_DPAS_OPTIONS " -DSG=8 -DTURN"},
+                                              {" " TN_DPAS_OPTIONS " -DSG=16", " " TN_DPAS_OPTIONS " -DSG=16 -DTURN"}};
     const bool wide = c->dev->caps & TN_CAP_DPAS16;
     return (tn_attention_kernels){.file = back ? "intel/attention_dpas_back.cl" : "intel/attention_dpas.cl",
                                   .options = options[wide][turned],

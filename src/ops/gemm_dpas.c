@@ -1,4 +1,5 @@
 /* Products on the matrix units of Intel's GPUs (cl/intel/gemm_dpas.cl). */
+#include "dpas.h"
 #include "gemm_rows.h"
 
 /* As in the kernel file: a sub-group's columns, and sub-groups of a group. */
@@ -61,7 +62,7 @@ static void dpas_pair(tn_gemm_build *b, const tn_gemm_args *g, const tn_tensor *
 static int dpas_multiply(tn_ctx *c, const tn_gemm_args *g, const dpas_shape *s, const tn_tensor P[2], tn_error *err)
 {
     tn_gemm_build b = {.n = 0};
-    tn_gemm_option(&b, "-cl-intel-256-GRF-per-thread -DACT=%d -DSG=%d -DTB=%d", (int)g->A.dtype, s->sg, g->tb);
+    tn_gemm_option(&b, TN_DPAS_OPTIONS " -DACT=%d -DSG=%d -DTB=%d", (int)g->A.dtype, s->sg, g->tb);
     if (s->block_2d) tn_gemm_option(&b, " -DIO2D=1");
     const tn_arg first[] = {TN_BUF(g->A.mem), TN_UINT(g->A.off), TN_INT(g->A.ld), TN_BUF(P[0].mem),
                             TN_INT(g->M),     TN_INT(g->N),      TN_INT(g->K)};

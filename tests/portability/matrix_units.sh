@@ -34,15 +34,16 @@ intel() { # file entry device expected options
   local dump=$tmp/$JOB.dump asm
   mkdir "$dump"
   flat "cl/intel/$1" >"$dump/k.cl"
-  IGC_ShaderDumpEnable=1 IGC_DumpToCustomDir=$dump ocloc compile -file "$dump/k.cl" -device "$3" -options "-cl-std=CL1.2 $5 $DEFINED" \
+  IGC_ShaderDumpEnable=1 IGC_DumpToCustomDir=$dump ocloc compile -file "$dump/k.cl" -device "$3" -options "-cl-std=CL1.2 $BUILT $5" \
     -out_dir "$dump/out" >"$dump/log" 2>&1
   asm=$(grep -l "^//.kernel $2$" "$dump"/*.asm 2>/dev/null | head -1)
   if [ -z "$asm" ]; then grep -iE "error" "$dump/log" | head -3; row 1 "$1 $2 $5" "$3" ocloc none "$4" - - -; return; fi
-  local found spilled
+  local found spilled size=0
+  grep -q __local "$dump/k.cl" && size="?"
   found=$(hot "$asm" "" 'dpas\.8x8' "$2")
   spilled=$(sed -n 's/^\/\/\.spill size //p' "$asm" | head -1)
   [ "$found" -ge "$4" ] && [ $((found % $4)) -eq 0 ] && [ -z "$spilled" ]
-  row $? "$1 $2 ${5/-cl-intel-256-GRF-per-thread /}" "$3" ocloc "$found" "$4" "$(sed -n 's/.*numGRF=\([0-9]*\).*/\1/p' "$asm" | head -1)" "${spilled:-0}" 0
+  row $? "$1 $2 $5" "$3" ocloc "$found" "$4" "$(sed -n 's/.*numGRF=\([0-9]*\).*/\1/p' "$asm" | head -1)" "${spilled:-0}" $size
   rm -r "$dump"
 }
 amd() { # file entry cpu expected options clang
@@ -71,17 +72,17 @@ knows() { # device macro: does the compiler define it?
 ends=("" "-DBIAS -DPRE -DACTIVATE -DPAIR=1" "-DBIAS -DSCALE -DRESIDUAL -DPAIR=3" "-DBIAS -DTURN -DPAIR=3")
 back="-DTB=0 -DSLOPE -DPAIR=3 -DMASK_E"
 if command -v ocloc >/dev/null; then
-  knows dg2 cl_intel_subgroup_matrix_multiply_accumulate || DEFINED=-Dcl_intel_subgroup_matrix_multiply_accumulate=1
-  export DEFINED
+  BUILT=$(sed -n 's/^#define TN_DPAS_OPTIONS "\(.*\)"/\1/p' src/ops/dpas.h)
+  export BUILT
   products() { # device expected options
-    for e in "${ends[@]}"; do job intel gemm_dpas.cl gemm_dpas "$1" "$2" "-cl-intel-256-GRF-per-thread -DACT=1 $3 $e"; done
-    job intel gemm_dpas.cl gemm_dpas "$1" "$2" "-cl-intel-256-GRF-per-thread -DACT=2 $3 $back"
+    for e in "${ends[@]}"; do job intel gemm_dpas.cl gemm_dpas "$1" "$2" "-DACT=1 $3 $e"; done
+    job intel gemm_dpas.cl gemm_dpas "$1" "$2" "-DACT=2 $3 $back"
     [[ $3 == *IO2D* && $1 == pvc ]] && return # attention has none of them
     local sg=${3% -DIO2D=1} dq=24 dkv=32
     [ "$sg" = -DSG=16 ] && dq=12 dkv=16
-    for act in 1 2; do job intel attention_dpas.cl attn_forward "$1" 16 "-cl-intel-256-GRF-per-thread -DACT=$act $sg"; done
-    job intel attention_dpas_back.cl attn_dq "$1" $dq "-cl-intel-256-GRF-per-thread -DACT=1 $sg -DTURN"
-    job intel attention_dpas_back.cl attn_dkv "$1" $dkv "-cl-intel-256-GRF-per-thread -DACT=1 $sg -DTURN"
+    for act in 1 2; do job intel attention_dpas.cl attn_forward "$1" 16 "-DACT=$act $sg"; done
+    job intel attention_dpas_back.cl attn_dq "$1" $dq "-DACT=1 $sg -DTURN"
+    job intel attention_dpas_back.cl attn_dkv "$1" $dkv "-DACT=1 $sg -DTURN"
   }
   products dg2 32 -DSG=8
   products pvc 16 -DSG=16
