@@ -14,4 +14,7 @@ size_t tn_member_room(const tn_member *who);
 /** Which layers' weights stream on a run that is about to begin (tn_member.window; the team's devices and division are there, its
  * stores are not), found by the plan of stores without memory. Training fails here where nothing fits. */
 int tn_engine_choose(tn_engine *e, const tn_store_spec *spec, tn_error *err);
+/** For training, once: where activations are kept and the plan has room, quantised matrices get unpacked copies beside them, and
+ * the log says so; passes then do not unpack them each time. After weights were set. */
+int tn_engine_unpack(tn_engine *e, int micro, tn_error *err);
 #endif

@@ -4,6 +4,7 @@
 #include "fit.h"
 #include "lane.h"
 #include "machine.h"
+#include "predictor.h"
 #include "replicas.h"
 #include "stream.h"
 #include "tensor_map.h"
@@ -79,7 +80,17 @@ static size_t shared_gradient(const tn_engine *e, const tn_member *who)
     return (e->ranks || e->team.split.n_replicas > 1) && who->dev->info.unified_memory ? tn_replicas_bytes(who) : 0;
 }
 
-int tn_engine_member_memory(const tn_engine *e, const tn_member *who, int micro, tn_memory *m, tn_error *err)
+/* Of quantised matrices, for a run that takes `total` without them: a quarter of what that leaves is theirs. Whoever makes
+ * activations again to save memory does not spend it on them. */
+static size_t unpacked_bytes(const tn_engine *e, const tn_member *who, size_t total)
+{
+    const tn_store *st = who->session->store;
+    const size_t room = tn_member_room(who), left = room - TN_MIN(room, total);
+    if (e->recomputes || who->window || !st->n_quantised || st->merged_bytes > left / 4) return 0;
+    return who->dev->caps & TN_CAP_CPU ? 0 : st->merged_bytes; /* a CPU's caches unpack faster than its memory reads */
+}
+
+static int plain_memory(const tn_engine *e, const tn_member *who, int micro, tn_memory *m, tn_error *err)
 {
     const tn_store *st = who->session->store;
     const int batch = e->team.n > 1 ? e->team.split.replica[who->replica].images : tn_engine_batch(e, micro);
@@ -93,8 +104,38 @@ int tn_engine_member_memory(const tn_engine *e, const tn_member *who, int micro,
                      .micro_batch = part,
                      .streamed = who->window ? st->stream->total : 0};
     TN_TRY(member_activations(e, who, batch, part, m, err));
-    m->workspace += tn_lane_bytes(e, who, batch, part, false) + shared_gradient(e, who);
+    m->workspace += tn_lane_bytes(e, who, batch, part, false) + tn_predictor_bytes(e, who, part) + shared_gradient(e, who);
     sum_up(m);
+    return 0;
+}
+
+int tn_engine_member_memory(const tn_engine *e, const tn_member *who, int micro, tn_memory *m, tn_error *err)
+{
+    TN_TRY(plain_memory(e, who, micro, m, err));
+    m->weights += unpacked_bytes(e, who, m->total);
+    sum_up(m);
+    return 0;
+}
+
+static int unpack_of(const tn_engine *e, const tn_member *who, int micro, tn_error *err)
+{
+    tn_store *st = who->session->store;
+    tn_memory m;
+    TN_TRY(plain_memory(e, who, micro, &m, err));
+    const size_t copies = unpacked_bytes(e, who, m.total);
+    if (!copies) return 0;
+    const int rc = tn_store_unpack(st, err);
+    if (!rc)
+        tn_logf(e->log, TN_LOG_INFO, "quantised weights are unpacked once: %.1f MiB beside the %.1f as stored",
+                (double)copies / 1048576, (double)st->weight_bytes / 1048576);
+    return rc == TN_ERR_MEMORY ? 0 : rc; /* others took it meanwhile: passes unpack */
+}
+
+int tn_engine_unpack(tn_engine *e, int micro, tn_error *err)
+{
+    if (e->unpack_settled) return 0;
+    e->unpack_settled = true;
+    for (int i = 0; i < e->team.n; i++) TN_TRY(unpack_of(e, &e->team.member[i], micro, err));
     return 0;
 }
 
@@ -123,7 +164,7 @@ int tn_engine_pass_memory(const tn_engine *e, const tn_member *who, int frames, 
     takings t = {.workspace = 0};
     TN_TRY(add_pass(&t, who, e->model, st, tn_engine_eval_pass(e, frames, true), 2, err));
     *bytes = tn_store_weight_bytes(st, who->window) + 4 * st->n_params + tn_store_shadow_bytes(st) + activations_of(&t) +
-             workspace_of(&t, who) + sizeof(tn_step_constants) + sizeof(tn_optim_state);
+             workspace_of(&t, who) + tn_predictor_bytes(e, who, frames) + sizeof(tn_step_constants) + sizeof(tn_optim_state);
     return 0;
 }
 

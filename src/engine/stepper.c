@@ -1,5 +1,6 @@
 #include "stepper.h"
 #include "crew.h"
+#include "fit.h"
 #include "replicas.h"
 
 #include <stdlib.h>
@@ -259,6 +260,7 @@ int tn_stepper_step(tn_stepper *st, const tn_step_job *j, tn_error *err)
 {
     const int s = st->next;
     int first;
+    TN_TRY(tn_engine_unpack(st->e, j->micro, err));
     TN_TRY(collect(st, s, err));
     TN_TRY(prepare(st, j, err));
     for (int i = 0; i < st->n; i++) {

@@ -2,7 +2,7 @@
 #include "entry.h"
 #include "files.h"
 #include "metrics.h"
-#include "relay.h"
+#include "predictor.h"
 #include "report.h"
 #include "score.h"
 #include "sightings.h"
@@ -65,90 +65,11 @@ static int preview(const tn_engine *e, const tn_batch *b, int i, const float *he
     return rc;
 }
 
-/* A stage's pass: all that it reads goes up, what it makes stays. part: NULL, or where the loss's partials are to go. */
-static int enqueue_stage(const tn_member *who, tn_exec *x, const tn_batch *b, const tn_step_constants *now, float *part,
-                         tn_error *err)
-{
-    tn_session *s = who->session;
-    TN_TRY(tn_buffer_write_async(s->ctx.constants, TN_QUEUE_MAIN, 0, now, sizeof *now, NULL, NULL, err));
-    if (x->g.pixels >= 0) TN_TRY(tn_session_send(s, x, x->g.pixels, b->frames, err));
-    if (part && x->g.labels >= 0) TN_TRY(tn_session_send(s, x, x->g.labels, b->labels, err));
-    TN_TRY(tn_session_run(s, x, err));
-    if (!part || x->g.loss < 0) return 0;
-    return tn_buffer_read_async(x->mem[x->g.loss], TN_QUEUE_MAIN, 0, part, TN_PARTIALS * sizeof *part, NULL, NULL, err);
-}
-
-/* Stage after stage of the first replica; *x is the last one's. */
-static int enqueue_forward(tn_engine *e, tn_exec **x, tn_relay *r, const tn_batch *b, const tn_step_constants *now, float *part,
-                           tn_error *err)
-{
-    const tn_pass pass = tn_engine_eval_pass(e, b->n, part != NULL);
-    for (int i = 0; i < e->team.member[0].n_stages; i++) {
-        const tn_member *who = &e->team.member[i];
-        who->session->loss = tn_engine_loss(e);
-        TN_TRY(tn_session_get(x, who->session, &pass, err));
-        TN_TRY(tn_ctx_step_ready(&who->session->ctx, err));
-        TN_TRY(tn_relay_bring(r, *x, err));
-        TN_TRY(enqueue_stage(who, *x, b, now, part, err));
-        TN_TRY(tn_relay_take(r, *x, err));
-    }
-    return 0;
-}
-
-/* Of n samples, from a value of each heatmap beside the other to one heatmap behind the other. */
-static int apart(float *heat, int n, int heats, int area, tn_error *err)
-{
-    const size_t size = (size_t)heats * (size_t)area;
-    if (heats == 1) return 0;
-    float *one = malloc(sizeof *one * size);
-    if (!one) return tn_oom(err);
-    for (int b = 0; b < n; b++, heat += size) {
-        memcpy(one, heat, size * sizeof *one);
-        for (int k = 0; k < heats; k++)
-            for (int i = 0; i < area; i++) heat[k * area + i] = one[i * heats + k];
-    }
-    free(one);
-    return 0;
-}
-
-/* In one pass. */
-static int forward(tn_engine *e, const tn_batch *b, float *heat, double *loss, tn_error *err)
-{
-    tn_exec *x = NULL;
-    tn_relay r = {0};
-    float part[TN_PARTIALS];
-    const tn_step_constants now = {.inv_mask = 1};
-    const tn_member *last = &e->team.member[e->team.member[0].n_stages - 1];
-    int rc = enqueue_forward(e, &x, &r, b, &now, loss ? part : NULL, err);
-    if (!rc) rc = tn_session_download(last->session, x, x->g.heat, heat, err); /* the last of the queue: all before it is done */
-    if (!rc) rc = apart(heat, b->n, e->model->heats, e->model->heat_w * e->model->heat_h, err);
-    tn_error unread;
-    if (rc) (void)tn_engine_finish(e, &unread); /* what is on its way reads and writes this frame's variables */
-    else if (loss) *loss = tn_loss_sum(part);
-    tn_relay_free(&r);
-    return rc;
-}
-
-int tn_forward(tn_engine *e, const tn_batch *b, float *heat, double *loss, tn_error *err)
-{
-    const size_t image = tn_engine_image_bytes(e), size = tn_engine_heat_size(e), label = 3 * (size_t)e->model->heats;
-    const int most = e->most ? e->most : b->n;
-    double sum = 0, part = 0;
-    for (int i = 0; i < b->n; i += most) {
-        const tn_batch some = {.n = TN_MIN(most, b->n - i),
-                               .frames = b->frames + (size_t)i * image,
-                               .labels = b->labels ? b->labels + (size_t)i * label : NULL};
-        TN_TRY(forward(e, &some, heat + (size_t)i * size, loss ? &part : NULL, err));
-        sum += part;
-    }
-    if (loss) *loss = sum;
-    return 0;
-}
-
 /* ---- a pass over a data set ---- */
 
 typedef struct {
     tn_engine *e;
+    tn_predictor *predictor;
     const tn_dataset *d;
     const char *previews;
     tn_eval_result *r;
@@ -187,7 +108,7 @@ static int evaluate_batch(evaluation *v, const tn_batch *b, tn_error *err)
     double part;
     const int answers = tn_sample_answers(v->d);
     TN_TRY(tn_watch_tell(&v->e->watch, TN_PHASE_VALIDATING, NULL, v->r->samples, v->total, err));
-    TN_TRY(tn_forward(v->e, b, v->heat, &part, err));
+    TN_TRY(tn_predictor_run(v->predictor, b, v->heat, &part, err));
     v->loss += part;
     v->counted += tn_engine_counted(v->e, b->labels, b->n);
     for (int i = 0; i < b->n * answers; i++) {
@@ -249,8 +170,10 @@ int tn_evaluate(tn_engine *e, const tn_dataset *d, tn_loader *l, const tn_evalua
     *r = (tn_eval_result){.version = TN_EVAL_RESULT_VERSION, .tolerance = e->s->training.tolerance};
     v.seen = malloc(sizeof *v.seen * ((size_t)v.total + 1));
     v.heat = malloc(sizeof *v.heat * tn_engine_heat_size(e) * (size_t)TN_MAX(e->s->training.batch_size, 1));
-    int rc = v.seen && v.heat ? evaluate_all(&v, l, o->ranks, err) : tn_oom(err);
+    int rc = v.seen && v.heat ? tn_predictor_new(&v.predictor, e, err) : tn_oom(err);
+    if (!rc) rc = evaluate_all(&v, l, o->ranks, err);
     if (!rc) tn_score(r, v.seen, r->samples, o->threshold ? *o->threshold : tn_best_threshold(v.seen, r->samples));
+    tn_predictor_free(v.predictor);
     free(v.seen);
     free(v.heat);
     r->loss = mean(v.loss, v.counted * e->model->heat_w * e->model->heat_h);

@@ -9,10 +9,6 @@ bool tn_heat_logits(const tn_settings *s);
 /** What heat [h][w] says, as predictions report it: the refined peak in heatmap pixels, and its value kept to 0..1. Logits become
  * values of 0 to 1 in place. */
 void tn_heat_ball(float *heat, int w, int h, bool logits, tn_ball *ball);
-/** Runs a batch and reads its heatmaps [n][heats][heat_h][heat_w] back. loss: NULL, or the sum over the pixels of the labels that
- * the loss counts (tn_engine_counted), for which the batch has labels. */
-int tn_forward(tn_engine *e, const tn_batch *b, float *heat, double *loss, tn_error *err);
-
 typedef struct tn_evaluate_options {
     const char *previews;   /* up to four overlay pictures go to this folder; NULL: none */
     const float *threshold; /* confidence from which a ball is predicted; NULL: chosen on these very frames */

@@ -117,7 +117,7 @@ int tn_emit_norm2d(tn_emitter *e, int x, const char *module, int h, int w, bool 
     n->out[1] = stats;
     n->w[0] = tn_emit_slot(e, module, "weight"), n->w[1] = tn_emit_slot(e, module, "bias");
     n->w[2] = tn_emit_slot(e, module, "running_mean"), n->w[3] = tn_emit_slot(e, module, "running_var");
-    n->a.norm2d = (tn_attr_norm2d){unit, groups, TN_STATS_OWN};
+    n->a.norm2d = (tn_attr_norm2d){.unit_rows = unit, .groups = groups, .stats = TN_STATS_OWN};
     if (batch_norm) n->a.norm2d.stats = e->p->training ? TN_STATS_TRACKED : TN_STATS_RUNNING;
     tn_emit_mark(e, n);
     return y;

@@ -49,6 +49,19 @@ static bool fuse_act(tn_graph *g, int i)
     return true;
 }
 
+/* y = act(norm(x)), where no backward pass wants the norm's own. */
+static bool fuse_norm_act(tn_graph *g, int i)
+{
+    tn_gnode *n = &g->n[i];
+    const int u = n->out[0], k = only_reader(g, u);
+    if (k < 0 || g->n[k].op != TN_OP_ACT || n->a.norm2d.act || g->t[u].dtype != g->t[g->n[k].out[0]].dtype) return false;
+    n->a.norm2d.act = true;
+    n->a.norm2d.fn = g->n[k].a.act.fn;
+    n->out[0] = g->n[k].out[0];
+    tn_graph_remove(g, k);
+    return true;
+}
+
 /* Node i, changed to `n`, takes the place of node k that came to read it: what k read besides may be made between them. */
 static void replace(tn_graph *g, int i, int k, const tn_gnode *n)
 {
@@ -142,6 +155,7 @@ static bool fuse_slope(tn_graph *g, int i)
 static bool fuse_at(tn_graph *g, int i)
 {
     if (g->n[i].op == TN_OP_LINEAR) return fuse_act(g, i) || fuse_residual(g, i) || fuse_turn(g, i);
+    if (g->n[i].op == TN_OP_NORM2D) return fuse_norm_act(g, i);
     if (g->n[i].op == TN_OP_ATTENTION_BACK) return fuse_turn_back(g, i);
     return g->n[i].op == TN_OP_LINEAR_DX && (fuse_adapters(g, i) || fuse_slope(g, i));
 }

@@ -48,7 +48,7 @@ static tn_cost cost_function(const tn_graph *g, const tn_gnode *n)
 
 static tn_cost cost_norm(const tn_graph *g, const tn_gnode *n)
 {
-    return by_element(g, n, 8);
+    return by_element(g, n, n->op == TN_OP_NORM2D && n->a.norm2d.act ? 18 : 8);
 }
 
 static tn_cost cost_reduce(const tn_graph *g, const tn_gnode *n)

@@ -105,23 +105,25 @@ int tn_columns_stats(tn_ctx *c, const tn_tensor *x, int unit_rows, int groups, f
     return 0;
 }
 
-/* A kernel over all elements of x. */
-static int columns_walk(tn_ctx *c, const char *entry, const tn_arg *args, int n, const tn_norm2d *of, tn_error *err)
+/* A kernel over all elements of x. fn: NULL, or what the norm ends with. */
+static int columns_walk(tn_ctx *c, const char *entry, const tn_fn *fn, const tn_arg *args, int n, const tn_norm2d *of,
+                        tn_error *err)
 {
     const columns_shape s = columns_shape_of(c, of->x);
-    tn_options o;
+    tn_options o, end = {""};
     TN_TRY(columns_options(&o, &s, of->x->dtype, 0, err));
+    if (fn) TN_TRY(tn_options_set(&end, err, "%s -DFN=%d", o.s, (int)*fn));
     const size_t wg = (size_t)s.wg, steps = (size_t)TN_CEIL_DIV(of->unit_rows, s.rows * SPAN);
     const tn_range range = {3, {wg * (size_t)s.blocks, steps, (size_t)(of->x->rows / of->unit_rows)}, {wg, 1, 1}};
-    return tn_op_run(c, "gpu/norm2d.cl", entry, o.s, args, n, &range, err);
+    return tn_op_run(c, "gpu/norm2d.cl", entry, fn ? end.s : o.s, args, n, &range, err);
 }
 
-int tn_columns_apply(tn_ctx *c, const tn_norm2d *n, tn_tensor *y, tn_error *err)
+int tn_columns_apply(tn_ctx *c, const tn_norm2d *n, const tn_fn *fn, tn_tensor *y, tn_error *err)
 {
     const int width = n->x->cols / n->groups;
     const tn_arg args[] = {TN_BUF(n->x->mem), TN_BUF(n->stats->mem), TN_BUF(n->gamma->mem), TN_BUF(n->beta->mem),
                            TN_BUF(y->mem),    TN_INT(n->x->cols),    TN_INT(width),         TN_INT(n->unit_rows)};
-    return columns_walk(c, "norm2d_forward", args, TN_COUNT(args), n, err);
+    return columns_walk(c, "norm2d_forward", fn, args, TN_COUNT(args), n, err);
 }
 
 int tn_columns_backward(tn_ctx *c, const tn_norm2d *n, const tn_tensor *dy, tn_tensor *dx, tn_tensor *dgamma, tn_tensor *dbeta,
@@ -145,7 +147,7 @@ int tn_columns_backward(tn_ctx *c, const tn_norm2d *n, const tn_tensor *dy, tn_t
     TN_TRY(columns_merge(c, "norm2d_sums", merge, TN_COUNT(merge), (size_t)n->groups, (size_t)units, err));
     const tn_arg args[] = {TN_BUF(x->mem),  TN_BUF(n->stats->mem), TN_BUF(n->gamma->mem), TN_BUF(sums.mem),    TN_BUF(dy->mem),
                            TN_BUF(dx->mem), TN_INT(x->cols),       TN_INT(width),         TN_INT(n->unit_rows)};
-    TN_TRY(columns_walk(c, "norm2d_backward", args, TN_COUNT(args), n, err));
+    TN_TRY(columns_walk(c, "norm2d_backward", NULL, args, TN_COUNT(args), n, err));
     c->ws_used = mark;
     return 0;
 }

@@ -16,6 +16,7 @@ static const tn_variant gemm_rows[] = {
     {.name = "native", .needs = TN_CAP_CPU, .run = tn_gemm_native},
     {.name = "thin", .needs = TN_CAP_NV_MMA80, .can = tn_gemm_thin_can, .run = tn_gemm_thin},
     {.name = "thin-grad", .needs = TN_CAP_NV_MMA80, .can = tn_gemm_thin_grad_can, .run = tn_gemm_thin_grad},
+    {.name = "outer", .can = tn_gemm_outer_can, .run = tn_gemm_outer},
     {.name = "row", .can = tn_gemm_row_can, .run = tn_gemm_row},
     {.name = "clblast", .can = tn_gemm_clblast_can, .run = tn_gemm_clblast, .not_on_cpus = true},
     {.name = "portable", .run = tn_gemm_portable, .not_on_cpus = true},

@@ -36,6 +36,8 @@ int tn_gemm_dpas(tn_ctx *c, const void *args, tn_error *err);
 bool tn_gemm_amd_can(const tn_ctx *c, const void *args);
 int tn_gemm_amd(tn_ctx *c, const void *args, tn_error *err);
 
+bool tn_gemm_outer_can(const tn_ctx *c, const void *args);
+int tn_gemm_outer(tn_ctx *c, const void *args, tn_error *err);
 bool tn_gemm_row_can(const tn_ctx *c, const void *args);
 int tn_gemm_row(tn_ctx *c, const void *args, tn_error *err);
 bool tn_gemm_thin_can(const tn_ctx *c, const void *args);

@@ -74,11 +74,23 @@ int tn_layernorm_grad(tn_ctx *c, const tn_tensor *x, const tn_tensor *stats, con
     return 0;
 }
 
+/* One column of whole rows, as a tensor of several: what lies side by side is read as such. Their sums are to be added as well. */
+static tn_tensor spread_out(const tn_ctx *c, const tn_tensor *a)
+{
+    enum { WIDE = 64 };
+    tn_tensor t = *a;
+    if (a->cols > 1 || a->ld > 1 || a->rows % WIDE || !tn_columns_here(c)) return t;
+    t.rows /= WIDE, t.cols = t.ld = WIDE;
+    return t;
+}
+
 int tn_colsum(tn_ctx *c, const tn_tensor *a, const tn_tensor *b, tn_tensor *out, tn_error *err)
 {
     const size_t mark = c->ws_used;
+    const tn_tensor wide = b ? *a : spread_out(c, a);
     tn_tensor p;
-    TN_TRY(reduce_all(c, a, b, NULL, &p, NULL, err));
+    TN_TRY(reduce_all(c, &wide, b, NULL, &p, NULL, err));
+    if (wide.cols > a->cols) p.rows *= p.cols, p.cols = p.ld = 1;
     TN_TRY(reduce_sum(c, &p, out, err));
     c->ws_used = mark;
     return 0;
@@ -88,6 +100,7 @@ int tn_colsum_parts(tn_ctx *c, const tn_tensor *a, int n_parts, const int *part_
 {
     const size_t mark = c->ws_used;
     tn_tensor p;
+    if (n_parts == 1) return outs[0].mem ? tn_colsum(c, a, NULL, &outs[0], err) : 0;
     TN_TRY(reduce_all(c, a, NULL, NULL, &p, NULL, err));
     for (int i = 0, col = 0; i < n_parts; col += part_cols[i++]) {
         tn_tensor view = tn_cols(p, col, part_cols[i]);
@@ -170,15 +183,21 @@ static int per_unit(tn_ctx *c, const char *entry, const tn_arg *args, int n_args
     return norm2d_run(c, entry, args, n_args, x, &range, err);
 }
 
-int tn_norm2d_apply(tn_ctx *c, const tn_norm2d *n, tn_tensor *y, tn_error *err)
+static int norm_apply(tn_ctx *c, const tn_norm2d *n, tn_tensor *y, tn_error *err)
 {
-    tn_dtype act;
-    TN_TRY(tn_storage(&act, "a norm", TN_LIST(n->x, y), TN_LIST(n->stats, n->gamma, n->beta), err));
-    if (tn_columns_can(c, n->x)) return tn_columns_apply(c, n, y, err);
     if (tn_norm_cpu_can(c, n->x)) return tn_norm_cpu_apply(c, n, y, err);
     tn_arg args[] = {TN_BUF(n->x->mem),  TN_BUF(n->stats->mem), TN_BUF(n->gamma->mem), TN_BUF(n->beta->mem), TN_BUF(y->mem),
                      TN_INT(n->x->cols), TN_INT(n->groups),     TN_INT(n->unit_rows),  TN_INT(NORM_SPAN)};
     return per_unit(c, "norm2d_forward", args, TN_COUNT(args), n->x, n->unit_rows, err);
+}
+
+int tn_norm2d_apply(tn_ctx *c, const tn_norm2d *n, const tn_fn *fn, tn_tensor *y, tn_error *err)
+{
+    tn_dtype act;
+    TN_TRY(tn_storage(&act, "a norm", TN_LIST(n->x, y), TN_LIST(n->stats, n->gamma, n->beta), err));
+    if (tn_columns_can(c, n->x)) return tn_columns_apply(c, n, fn, y, err);
+    TN_TRY(norm_apply(c, n, y, err));
+    return fn ? tn_act_forward(c, *fn, y, y, err) : 0;
 }
 
 /* As tn_norm_cpu_parts, for any device and any channels; no lines. */

@@ -120,7 +120,8 @@ typedef struct tn_norm2d {
     const tn_tensor *x, *stats, *gamma, *beta; /* beta: read by tn_norm2d_apply alone */
     int unit_rows, groups;
 } tn_norm2d;
-int tn_norm2d_apply(tn_ctx *c, const tn_norm2d *n, tn_tensor *y, tn_error *err);
+/** fn: NULL, or y becomes that of the norm's. */
+int tn_norm2d_apply(tn_ctx *c, const tn_norm2d *n, const tn_fn *fn, tn_tensor *y, tn_error *err);
 /** dx from dy; dgamma, dbeta += (mem NULL: not wanted). dx may be dy's own buffer. */
 int tn_norm2d_backward(tn_ctx *c, const tn_norm2d *n, const tn_tensor *dy, tn_tensor *dx, tn_tensor *dgamma, tn_tensor *dbeta,
                        tn_error *err);

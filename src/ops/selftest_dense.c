@@ -216,6 +216,19 @@ static int glu(tn_trial *t)
     return tn_trial_compare(t, du, wd);
 }
 
+/* The gradient of a single bias. */
+static int one_column(tn_trial *t)
+{
+    const int R = 64 * (1 + 9 * t->size) + t->size % 2;
+    tn_tensor *x, *sum;
+    float *hx, *hsum;
+    TN_TRY(tn_trial_in(t, ACT, R, 1, &x, &hx));
+    TN_TRY(tn_trial_in(t, TN_F32, 1, 1, &sum, &hsum));
+    TN_TRY(tn_colsum(t->c, x, NULL, sum, ERR));
+    for (int i = 0; i < R; i++) hsum[0] += hx[i];
+    return tn_trial_compare(t, sum, hsum);
+}
+
 static int simple(tn_trial *t)
 {
     static const int cols[3] = {7, 20, 48};
@@ -245,6 +258,7 @@ static int simple(tn_trial *t)
     TN_TRY(tn_colsum(t->c, x, y, col, ERR));
     for (int i = 0; i < n; i++) hcol[i % C] += hx[i] * hy[i];
     TN_TRY(tn_trial_compare(t, col, hcol));
+    TN_TRY(one_column(t));
     TN_TRY(tn_sample_sum(t->c, x, NULL, S, 0.5f, sums, ERR));
     memset(small, 0, sizeof *small * (size_t)(B * C));
     for (int i = 0; i < n; i++) small[i / C / S * C + i % C] += 0.5f * hx[i];

@@ -1,15 +1,14 @@
 /* A model that stays open between frames. */
 #include "handle.h"
 #include "adapter_use.h"
+#include "asking.h"
 #include "entry.h"
-#include "recent.h"
 
 #include <limits.h>
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { MOST_AT_ONCE = 32, OFTEN_AT_ONCE = 8 }; /* OFTEN: what room is kept for; a video's */
+enum { OFTEN_AT_ONCE = 8 }; /* what room is kept for; a video's */
 
 struct tn_model_handle {
     tn_config *config; /* the engine's settings lie in it */
@@ -17,8 +16,7 @@ struct tn_model_handle {
     tn_adapter *adapters[TN_MAX_ADAPTERS];
     int n_adapters, in_place; /* in_place: -1 when none is */
     char *checkpoint;         /* brings decoder and head to an adapter without; or NULL */
-    int at_once;              /* samples in a batch; less after the device refused more */
-    tn_recent recent;         /* of a model of several frames */
+    tn_asking *asking;        /* what has begun, and frames of before */
 };
 
 const tn_watch *tn_handle_watch(const tn_model_handle *m)
@@ -50,10 +48,10 @@ int tn_model_open(tn_model_handle **out, const tn_config *c, const tn_run_option
     tn_model_handle *m = calloc(1, sizeof *m);
     if (!m) return tn_oom(err);
     m->in_place = -1;
-    m->at_once = MOST_AT_ONCE;
     int rc = o->checkpoint && !(m->checkpoint = strdup(o->checkpoint)) ? tn_oom(err) : take_config(m, c, o, err);
     if (!rc) rc = tn_adapters_engine(&m->e, m->adapters, &m->n_adapters, tn_config_settings(m->config), o, err);
     if (!rc) rc = m->n_adapters ? tn_model_use_adapter(m, 0, err) : tn_engine_merge(m->e, OFTEN_AT_ONCE, err);
+    if (!rc) rc = tn_asking_new(&m->asking, m->e, err);
     if (rc) tn_model_close(m);
     else *out = m;
     return rc;
@@ -62,10 +60,10 @@ int tn_model_open(tn_model_handle **out, const tn_config *c, const tn_run_option
 void tn_model_close(tn_model_handle *m)
 {
     if (!m) return;
+    tn_asking_free(m->asking);
     tn_engine_close(m->e);
     for (int i = 0; i < m->n_adapters; i++) tn_adapter_close(m->adapters[i]);
     tn_config_free(m->config);
-    tn_recent_free(&m->recent);
     free(m->checkpoint);
     free(m);
 }
@@ -119,95 +117,11 @@ static int check_frames(const tn_rgb *f, int n, tn_error *err)
     return 0;
 }
 
-/* Resized to the model's size. */
-static int shrink(tn_image *out, const tn_engine *e, const tn_rgb *f, tn_error *err)
-{
-    tn_image whole;
-    const size_t row = 3 * (size_t)f->width;
-    if (!f->stride || f->stride == row) {
-        const tn_image same = {f->width, f->height, (uint8_t *)f->pixels};
-        return tn_image_resize(out, &same, e->image_w, e->image_h, err);
-    }
-    TN_TRY(tn_image_new(&whole, f->width, f->height, err));
-    for (int y = 0; y < f->height; y++) memcpy(whole.rgb + (size_t)y * row, f->pixels + (size_t)y * f->stride, row);
-    int rc = tn_image_resize(out, &whole, e->image_w, e->image_h, err);
-    tn_image_free(&whole);
-    return rc;
-}
-
-static void read_ball(tn_ball *b, const tn_engine *e, const tn_rgb *f, float *heat)
-{
-    const int w = e->model->heat_w, h = e->model->heat_h;
-    tn_heat_ball(heat, w, h, tn_heat_logits(e->s), b);
-    b->x *= (double)f->width / w;
-    b->y *= (double)f->height / h;
-}
-
-static int shrink_all(const tn_asked *a, const tn_engine *e, const tn_rgb *f, tn_error *err)
-{
-    for (int i = 0; i < a->n; i++) {
-        tn_image small;
-        TN_TRY(shrink(&small, e, &f[i], err));
-        memcpy(tn_asked_frame(a, i), small.rgb, a->frame);
-        tn_image_free(&small);
-    }
-    return 0;
-}
-
-/* heat: of the n new frames; where windows have more, they come to a place of their own first. */
-static int run_windows(tn_engine *e, const tn_asked *a, float *heat, tn_error *err)
-{
-    const tn_batch b = {.n = a->n_windows, .frames = a->windows};
-    const size_t area = (size_t)e->model->heat_w * (size_t)e->model->heat_h;
-    if (a->answers == 1) return tn_forward(e, &b, heat, NULL, err);
-    float *all = malloc(sizeof *all * (size_t)a->n_windows * tn_engine_heat_size(e));
-    const int rc = all ? tn_forward(e, &b, all, NULL, err) : tn_oom(err);
-    for (int i = 0; !rc && i < a->n; i++)
-        memcpy(heat + (size_t)i * area, all + (size_t)tn_asked_answer(a, i) * area, area * sizeof *heat);
-    free(all);
-    return rc;
-}
-
-/* Frames that go to the device together; heat is room for them all. */
-static int predict_batch(tn_model_handle *m, const tn_rgb *f, int n, tn_ball *balls, float *heat, tn_error *err)
-{
-    tn_engine *e = m->e;
-    const size_t area = (size_t)e->model->heat_w * (size_t)e->model->heat_h;
-    tn_asked a;
-    TN_TRY(tn_asked_new(&a, e, n, err));
-    int rc = shrink_all(&a, e, f, err);
-    if (!rc) {
-        tn_asked_windows(&a, &m->recent);
-        rc = run_windows(e, &a, heat, err);
-    }
-    if (!rc) rc = tn_recent_add(&m->recent, &a, err);
-    for (int i = 0; !rc && i < n; i++) read_ball(&balls[i], e, &f[i], heat + (size_t)i * area);
-    tn_asked_free(&a);
-    return rc;
-}
-
-static int predict_all(tn_model_handle *m, const tn_rgb *f, int n, tn_ball *balls, float *heat, bool keep, tn_error *err)
-{
-    const size_t area = (size_t)m->e->model->heat_w * (size_t)m->e->model->heat_h;
-    for (int i = 0, k; i < n; i += k) {
-        k = TN_MIN(n - i, m->at_once * m->e->model->heats);
-        int rc = predict_batch(m, f + i, k, balls + i, keep ? heat + (size_t)i * area : heat, err);
-        const int windows = TN_CEIL_DIV(k, m->e->model->heats);
-        if (rc == TN_ERR_MEMORY && windows > 1) {
-            m->at_once = windows / 2;
-            k = 0;
-            continue;
-        }
-        TN_TRY(rc);
-    }
-    return 0;
-}
-
 int tn_model_restart(tn_model_handle *m, tn_error *err)
 {
     TN_ENTRY(err);
     TN_TRY(tn_required(m, "the model", err));
-    tn_recent_restart(&m->recent);
+    tn_asking_restart(m->asking);
     return 0;
 }
 
@@ -219,10 +133,16 @@ int tn_model_predict(tn_model_handle *m, const tn_rgb *frames, int n, tn_ball *b
     TN_TRY(tn_required(frames, "tn_model_predict's frames", err));
     TN_TRY(tn_required(balls, "tn_model_predict's balls", err));
     TN_TRY(check_frames(frames, n, err));
-    const size_t area = (size_t)m->e->model->heat_w * (size_t)m->e->model->heat_h;
-    float *own = heat ? NULL : malloc(sizeof *own * area * (size_t)TN_MIN(n, m->at_once * m->e->model->heats));
-    if (!heat && !own) return tn_oom(err);
-    int rc = predict_all(m, frames, n, balls, heat ? heat : own, heat != NULL, err);
-    free(own);
-    return rc;
+    TN_TRY(tn_asking_begin(m->asking, frames, n, err));
+    return tn_asking_end(m->asking, balls, heat, err);
+}
+
+int tn_handle_begin(tn_model_handle *m, const tn_rgb *frames, int n, tn_error *err)
+{
+    return tn_asking_begin(m->asking, frames, n, err);
+}
+
+int tn_handle_end(tn_model_handle *m, tn_ball *balls, float *heat, tn_error *err)
+{
+    return tn_asking_end(m->asking, balls, heat, err);
 }

@@ -70,3 +70,14 @@ int tn_recent_add(tn_recent *r, const tn_asked *a, tn_error *err)
     r->n = n;
     return 0;
 }
+
+int tn_recent_copy(tn_recent *out, const tn_recent *r, const tn_asked *a, tn_error *err)
+{
+    const size_t bytes = (size_t)(a->length - 1) * a->frame;
+    if (!bytes || !r->frames) return 0;
+    out->frames = malloc(bytes);
+    if (!out->frames) return tn_oom(err);
+    memcpy(out->frames, r->frames, (size_t)r->n * a->frame);
+    out->n = r->n;
+    return 0;
+}

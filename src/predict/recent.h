@@ -30,6 +30,8 @@ uint8_t *tn_asked_frame(const tn_asked *a, int i);
 void tn_asked_windows(const tn_asked *a, const tn_recent *r);
 /** Which of the windows' heatmaps, [n_windows, answers], is the i-th new frame's. */
 int tn_asked_answer(const tn_asked *a, int i);
-/** The new frames were answered: they are what comes before the next. */
+/** The new frames become what comes before the next. */
 int tn_recent_add(tn_recent *r, const tn_asked *a, tn_error *err);
+/** out: zeroed; for windows as long as a's. */
+int tn_recent_copy(tn_recent *out, const tn_recent *r, const tn_asked *a, tn_error *err);
 #endif

@@ -3,6 +3,7 @@
 #define TN_PROF_H
 #include "adapter_use.h"
 #include "metrics.h"
+#include "predictor.h"
 #include "stepper.h"
 #include <tracknet/profile.h>
 
@@ -14,6 +15,7 @@ typedef struct tn_prof {
     int batch, groups, steps; /* steps: made so far */
     tn_engine *e;
     tn_stepper *stepper;     /* training only */
+    tn_predictor *predictor; /* prediction only */
     tn_exec *x;              /* the pass */
     tn_tape *before, *after; /* training: what a step does beside its pass */
     tn_adapter *adapters[TN_MAX_ADAPTERS];
@@ -26,8 +28,11 @@ typedef struct tn_prof {
 /** batch 0: as tn_profile_options says. Close it also when it fails. */
 int tn_prof_open(tn_prof *p, const tn_settings *s, const tn_run_options *o, const tn_profile_options *want, tn_error *err);
 void tn_prof_close(tn_prof *p);
-/** Through the same calls as training and prediction, on frames that the step before did not have. */
+/** Through the same calls as training and prediction, on frames that the step before did not have. Of a batch of several frames the
+ * heatmaps are waited for in the step after, as those of a video are; a frame alone is waited for as a camera's would be. */
 int tn_prof_step(tn_prof *p, tn_error *err);
+/** Waits for what steps have left under way. */
+int tn_prof_finish(tn_prof *p, tn_error *err);
 /** After a step: waits for it and finds what came of it (p->result) and what it played (p->x, p->before, p->after). */
 int tn_prof_recorded(tn_prof *p, tn_error *err);
 

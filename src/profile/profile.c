@@ -33,7 +33,7 @@ static int burst(task *t, int n, double *seconds, tn_error *err)
         t->r->launches = d->launches - launches;
         t->r->blocking = d->blocking - blocking;
     }
-    TN_TRY(tn_dev_finish(t->step.e->dev, err));
+    TN_TRY(tn_prof_finish(&t->step, err));
     *seconds = tn_now() - begin;
     return 0;
 }

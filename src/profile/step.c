@@ -64,7 +64,8 @@ static int open_prediction(tn_prof *p, tn_error *err)
     TN_TRY(tn_adapters_engine(&p->e, p->adapters, &p->n_adapters, p->s, p->o, err));
     TN_TRY(check_alone(p, err));
     if (p->n_adapters) TN_TRY(tn_adapters_use(p->adapters[0], p->e, p->o, err));
-    return tn_engine_merge(p->e, p->batch, err);
+    TN_TRY(tn_engine_merge(p->e, p->batch, err));
+    return tn_predictor_new(&p->predictor, p->e, err);
 }
 
 int tn_prof_open(tn_prof *p, const tn_settings *s, const tn_run_options *o, const tn_profile_options *want, tn_error *err)
@@ -77,6 +78,7 @@ int tn_prof_open(tn_prof *p, const tn_settings *s, const tn_run_options *o, cons
 void tn_prof_close(tn_prof *p)
 {
     tn_stepper_free(p->stepper);
+    tn_predictor_free(p->predictor);
     for (int i = 0; i < p->n_adapters; i++) tn_adapter_close(p->adapters[i]);
     tn_engine_close(p->e);
     free(p->frames);
@@ -90,12 +92,31 @@ static int training_step(tn_prof *p, const tn_batch *b, tn_error *err)
     return tn_stepper_step(p->stepper, &j, err);
 }
 
+/* Until so many batches are under way. */
+static int take(tn_prof *p, int left, tn_error *err)
+{
+    while (tn_predictor_under_way(p->predictor) > left) TN_TRY(tn_predictor_take(p->predictor, p->heat, NULL, err));
+    return 0;
+}
+
+static int prediction_step(tn_prof *p, const tn_batch *b, tn_error *err)
+{
+    TN_TRY(tn_predictor_put(p->predictor, b, false, err));
+    return take(p, p->batch > 1, err);
+}
+
 int tn_prof_step(tn_prof *p, tn_error *err)
 {
     const tn_batch b = {.n = p->batch, .frames = frames_of(p), .labels = p->labels};
-    TN_TRY(p->what == TN_PROFILE_TRAIN ? training_step(p, &b, err) : tn_forward(p->e, &b, p->heat, NULL, err));
+    TN_TRY(p->what == TN_PROFILE_TRAIN ? training_step(p, &b, err) : prediction_step(p, &b, err));
     p->steps++;
     return 0;
+}
+
+int tn_prof_finish(tn_prof *p, tn_error *err)
+{
+    if (p->predictor) TN_TRY(take(p, 0, err));
+    return tn_dev_finish(p->e->dev, err);
 }
 
 static double mean_of(const float *v, size_t n)

@@ -37,7 +37,7 @@ tn_tensor tn_call_grad(const tn_call *k, int slot)
 bool tn_call_dense(const tn_call *k, int slot, tn_tensor *w)
 {
     const tn_stored *s = &k->s->store->s[slot];
-    if (k->e->pass.merged && s->merged.rows) return *w = s->merged, true;
+    if ((k->e->pass.merged || k->s->store->unpacked) && s->merged.rows) return *w = s->merged, true;
     if (s->place == TN_PLACE_QUANT) return false;
     const tn_tensor shadow = tn_store_operand(k->s->store, slot);
     *w = shadow.dtype == s->t.dtype ? s->t : shadow; /* a region of its own where there is no shadow */

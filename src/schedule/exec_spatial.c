@@ -180,7 +180,8 @@ int tn_exec_norm2d(const tn_call *k)
     if (stats == TN_STATS_RUNNING) TN_TRY(tn_batchnorm_stats(k->c, &mean, &var, NORM2D_EPS, &st, k->err));
     else TN_TRY(tn_norm2d_stats(k->c, &x, unit, groups, NORM2D_EPS, &st, k->err));
     if (stats == TN_STATS_TRACKED) TN_TRY(tn_batchnorm_track(k->c, &st, &mean, &var, NORM2D_EPS, 0.1f, x.rows, k->err));
-    return tn_norm2d_apply(k->c, &(tn_norm2d){&x, &st, &g, &b, unit, groups}, &y, k->err);
+    const tn_fn *fn = k->n->a.norm2d.act ? &k->n->a.norm2d.fn : NULL;
+    return tn_norm2d_apply(k->c, &(tn_norm2d){&x, &st, &g, &b, unit, groups}, fn, &y, k->err);
 }
 
 int tn_exec_norm2d_back(const tn_call *k)

@@ -1,4 +1,4 @@
-/* Dense copies of matrices with their adapters in them: what prediction multiplies with. */
+/* Dense copies of matrices: with their adapters in them, what prediction multiplies with, or without. */
 #include "dense.h"
 #include "svd.h"
 
@@ -41,48 +41,67 @@ static int add_adapter(tn_store *st, int i, float *w, tn_error *err)
     return all ? 0 : err->status;
 }
 
-static int fill(tn_store *st, int i, tn_error *err)
+static int fill(tn_store *st, int i, bool adapters, tn_error *err)
 {
     tn_stored *e = &st->s[i];
-    if (e->place == TN_PLACE_QUANT && adapter(st, i, "lora_A.weight") < 0) {
+    if (e->place == TN_PLACE_QUANT && (!adapters || adapter(st, i, "lora_A.weight") < 0)) {
         tn_ctx c;
         tn_ctx_init(&c, st->dev);
         return tn_unpack(&c, &e->q, &e->merged, err);
     }
     float *w = values(st, i, err);
     if (!w) return err->status;
-    int rc = add_adapter(st, i, w, err);
+    int rc = adapters ? add_adapter(st, i, w, err) : 0;
     if (!rc) rc = tn_tensor_set(st->dev, &e->merged, w, err);
     free(w);
     return rc;
 }
 
-static int fill_all(tn_store *st, tn_error *err)
+static int fill_all(tn_store *st, bool adapters, tn_error *err)
 {
     for (int i = 0; i < st->m->n_slots; i++) {
         if (!st->s[i].merged.rows) continue;
         TN_TRY(tn_watch_tell(&st->dev->watch, TN_PHASE_LOADING, st->m->slots[i].name, i, st->m->n_slots, err));
-        TN_TRY(fill(st, i, err));
+        TN_TRY(fill(st, i, adapters, err));
     }
     return 0;
 }
 
-static int merge_one(tn_store *st, tn_error *err)
+/* What is recorded of passes that read the copies for unpacked matrices is stale. */
+static void forget_unpacked(tn_store *st)
+{
+    st->generation += st->unpacked;
+    st->unpacked = false;
+}
+
+static int merge_one(tn_store *st, bool adapters, tn_error *err)
 {
     const bool had = st->has_merged;
     int rc = had ? 0 : tn_dense_new(st, true, err);
     st->merged = false;
-    if (!rc) rc = fill_all(st, err);
-    if (!rc) st->merged = st->has_merged = true;
+    forget_unpacked(st);
+    if (!rc) rc = fill_all(st, adapters, err);
+    if (!rc) st->has_merged = true;
     else if (!had) tn_dense_free(st, true);
     return rc;
+}
+
+int tn_store_unpack(tn_store *st, tn_error *err)
+{
+    TN_TRY(merge_one(st, false, err));
+    st->unpacked = true;
+    st->generation++;
+    return 0;
 }
 
 int tn_store_merge(tn_store *first, tn_error *err)
 {
     int rc = 0;
     for (; first && !rc; first = first->twin) {
-        for (tn_store *st = first; st && !rc; st = st->next) rc = merge_one(st, err);
+        for (tn_store *st = first; st && !rc; st = st->next) {
+            rc = merge_one(st, true, err);
+            st->merged = !rc;
+        }
         first->merged = first->merged && !rc;
     }
     return rc;

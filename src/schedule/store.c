@@ -310,7 +310,7 @@ int tn_store_set_packed(tn_store *first, int slot, const tn_qmatrix *q, tn_error
     for (; first; first = first->twin) {
         tn_store *st = tn_store_of(first, slot);
         st->generation++;
-        st->merged = first->merged = false;
+        st->merged = first->merged = st->unpacked = false;
         TN_TRY(tn_stream_hold(st, slot, err));
         TN_TRY(tn_qtensor_set(&st->s[slot].q, st->dev, q, err));
         TN_TRY(tn_stream_take(st, slot, err));
@@ -322,6 +322,7 @@ static int set_values(tn_store *st, int slot, const float *values, tn_error *err
 {
     const tn_stored *e = &st->s[slot];
     if (st->m->slots[slot].group != TN_GROUP_HEAD) st->merged = false;
+    if (e->merged.rows) st->unpacked = false; /* and below the generation goes up */
     if (e->place == TN_PLACE_QUANT) return set_quant(st, slot, values, err);
     if (e->place == TN_PLACE_DENSE) st->generation++; /* joined vectors are copies */
     TN_TRY(tn_tensor_set(st->dev, &e->t, values, err));

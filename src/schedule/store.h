@@ -52,12 +52,13 @@ typedef struct tn_store {
     size_t shadow_first, shadow_len;
     struct tn_joined *joined; /* biases of several matrices in one vector */
     int n_joined;
-    struct tn_stream *stream;                  /* which of the frozen matrices pass through the device, and how (stream.h) */
-    tn_buffer *tables;                         /* of the quantised format; the first quantised slot's */
-    size_t merged_bytes;                       /* what the copies with adapters in them take, or would */
-    bool has_merged, merged;                   /* has_merged: they are allocated; merged: and hold what the slots do */
-    size_t weight_bytes, float_bytes;          /* frozen weights as stored, and as float32 */
-    int generation;                            /* counts what makes a recorded pass stale */
+    struct tn_stream *stream;         /* which of the frozen matrices pass through the device, and how (stream.h) */
+    tn_buffer *tables;                /* of the quantised format; the first quantised slot's */
+    size_t merged_bytes;              /* what the copies with adapters in them take, or would */
+    bool has_merged, merged;          /* has_merged: they are allocated; merged: and hold what the slots do */
+    bool unpacked;                    /* they hold what frozen matrices do, without adapters: for passes that are not merged */
+    size_t weight_bytes, float_bytes; /* frozen weights as stored, and as float32 */
+    int generation;                   /* counts what makes a recorded pass stale */
     int n_quantised, n_skipped, n_indivisible; /* skipped: by name; indivisible: rows that blocks do not divide */
 } tn_store;
 
@@ -87,6 +88,9 @@ int tn_store_set_packed(tn_store *s, int slot, const tn_qmatrix *q, tn_error *er
  * added in float32, rounded once. Passes with `merged` multiply with them. The slots stay as they are; setting one makes the
  * copies stale (s->merged), and another call fills them again. An optimiser's steps are not noticed. */
 int tn_store_merge(tn_store *s, tn_error *err);
+/** The same copies without the adapters, of this store alone, for passes that would unpack the matrices each time. They are stale
+ * when a matrix is set, or tn_store_merge takes their place. */
+int tn_store_unpack(tn_store *s, tn_error *err);
 /** Reads a slot back as float32 (dequantised). */
 int tn_store_get(tn_store *s, int slot, float *values, tn_error *err);
 /** The optimiser's moments of a trained slot; NULL: as they are. */

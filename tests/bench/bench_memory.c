@@ -97,7 +97,7 @@ static int norm2d(bench *b)
     const int area = b->grid.h * b->grid.w;
     const tn_norm2d n = {&b->x, &b->groups, &b->gamma, &b->beta, area, GROUPS};
     TN_TRY(tn_norm2d_stats(&b->c, &b->x, area, GROUPS, 1e-5f, &b->groups, b->err));
-    return tn_norm2d_apply(&b->c, &n, &b->y, b->err);
+    return tn_norm2d_apply(&b->c, &n, NULL, &b->y, b->err);
 }
 
 static int norm2d_back(bench *b)

@@ -480,7 +480,7 @@ static void draws_norm2d(drawing *d)
     const int stats = tensor(d, DRAW_B * DRAW_P / unit * groups, 2, "stats");
     tn_gnode *n = same_shape(d, TN_OP_NORM2D, x);
     n->out[1] = stats;
-    n->a.norm2d = (tn_attr_norm2d){unit, groups, batch ? TN_STATS_TRACKED : TN_STATS_OWN};
+    n->a.norm2d = (tn_attr_norm2d){.unit_rows = unit, .groups = groups, .stats = batch ? TN_STATS_TRACKED : TN_STATS_OWN};
     n->w[0] = vector(d, DRAW_C, TN_INIT_ONE), n->w[1] = vector(d, DRAW_C, TN_INIT_ZERO);
     if (batch) n->w[2] = slot(d, 1, DRAW_C, 0, 0, TN_INIT_ZERO, true), n->w[3] = slot(d, 1, DRAW_C, 0, 0, TN_INIT_ONE, true);
     keep(d, mark(d, n));

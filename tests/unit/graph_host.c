@@ -300,6 +300,7 @@ static void host_norm2d(const host_call *k)
 {
     const tn_attr_norm2d *a = &k->n->a.norm2d;
     tn_ref_norm2d(&(tn_ref_norm){k->in[0], k->w[0], k->w[1], (double)1e-5f, k->rows, k->cols, a->unit_rows, a->groups}, k->out[0]);
+    for (size_t i = 0; a->act && i < k->count; i++) k->out[0][i] = tn_ref_act((int)a->fn, k->out[0][i]);
 }
 
 static void host_grn(const host_call *k)

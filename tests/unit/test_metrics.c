@@ -1,5 +1,6 @@
 /* What is counted of labelled frames, the threshold that is chosen on them, and what frames without a ball do to the loss. */
 #include "metrics.h"
+#include "predict_once.h"
 #include "report.h"
 #include "score.h"
 #include "stepper.h"
@@ -243,9 +244,8 @@ static double plain_loss(const bench *t, int kind, const float *heat)
 static double mean_loss(bench *t)
 {
     static float heat[BATCH * AREA];
-    tn_error e = {0};
     double sum;
-    must(tn_forward(t->e, &t->b, heat, &sum, &e), &e);
+    predict_once(t->e, &t->b, heat, &sum);
     return sum / (tn_engine_counted(t->e, t->b.labels, t->b.n) * AREA);
 }
 
@@ -304,9 +304,8 @@ START_TEST(frames_without_a_ball_count_as_told)
 {
     static bench t;
     static float heat[BATCH * AREA];
-    tn_error e = {0};
     set_up(&t, _i);
-    must(tn_forward(t.e, &t.b, heat, NULL, &e), &e);
+    predict_once(t.e, &t.b, heat, NULL);
     const double want = plain_loss(&t, _i, heat);
     ck_assert_double_eq_tol(mean_loss(&t), want, 1e-5 * want);
     const int head = head_slot(&t);

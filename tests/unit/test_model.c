@@ -2,6 +2,7 @@
  * everything in two threads. Windows of frames: what a model of several frames begins with, and which of a video it looks at. */
 #include "image.h"
 #include "metrics.h"
+#include "predict_once.h"
 #include "tiny.h"
 
 #include <math.h>
@@ -249,11 +250,10 @@ static void close_engine(opened *o)
 static void look_at_noise(opened *o)
 {
     static uint8_t frame[3 * W * H];
-    tn_error e;
     tn_rng r = tn_rng_named(3, "noise");
     for (size_t i = 0; i < sizeof frame; i++) frame[i] = (uint8_t)tn_rng_below(&r, 256);
     const tn_batch b = {.n = 1, .frames = frame};
-    must(tn_forward(o->e, &b, o->heat, NULL, &e), &e);
+    predict_once(o->e, &b, o->heat, NULL);
 }
 
 /* Adapters that do something: B's that are not zero, and magnitudes beside the norms. */
@@ -417,9 +417,8 @@ static void draw_noise(uint8_t *frame, const char *name)
 
 static void look_at(opened *o, const uint8_t *frames)
 {
-    tn_error e;
     const tn_batch b = {.n = 1, .frames = frames};
-    must(tn_forward(o->e, &b, o->heat, NULL, &e), &e);
+    predict_once(o->e, &b, o->heat, NULL);
 }
 
 /* What reads the pixels is divided among the frames of a window, so that training begins from what one frame says. */
@@ -478,7 +477,7 @@ static float *laid(const char *heatmaps, const tn_rgb *f, const int (*window)[WI
     for (int i = 0; i < FRAMES; i++) {
         for (int t = 0; t < WINDOW; t++) memcpy(frames + t * PIXELS, f[window[i][t]].pixels, PIXELS);
         const tn_batch b = {.n = 1, .frames = frames};
-        must(tn_forward(x, &b, all, NULL, &e), &e);
+        predict_once(x, &b, all, NULL);
         memcpy(heat + (size_t)i * AREA, all + (size_t)answer[i] * AREA, AREA * sizeof *heat);
         tn_heat_ball(heat + (size_t)i * AREA, W / 4, H / 4, tn_heat_logits(x->s), &ball); /* and through a sigmoid */
     }

@@ -1,5 +1,6 @@
 /* Steps that run ahead of their results: the same bits as a run that waits after each, with memory shared with the host and
  * without; a batch whose rest is a smaller micro-batch; results in order and complete. */
+#include "fit.h"
 #include "stepper.h"
 #include "small_engine.h"
 
@@ -20,6 +21,7 @@ typedef struct {
     int micro;
     bool again; /* activations are made again, but for those of the layers `kept` */
     uint64_t kept;
+    bool unpacked; /* weights, as on a GPU */
 } way;
 
 typedef struct {
@@ -73,6 +75,19 @@ static tn_step_job job_of(int step, int micro, int groups, unsigned char *frames
         .index = step, .batch = {.frames = frames, .labels = labels, .n = BATCH}, .micro = micro, .groups = groups, .lr = 1e-2};
 }
 
+/* What the plan says of a device that is no CPU, and the copies it decides on. */
+static tn_memory unpack(model *m, int micro)
+{
+    tn_error e = {0};
+    tn_memory planned = TN_MEMORY_INIT;
+    const unsigned caps = m->e->dev->caps;
+    m->e->dev->caps &= ~(unsigned)TN_CAP_CPU;
+    must(tn_engine_memory(m->e, micro, &planned, &e), &e);
+    must(tn_engine_unpack(m->e, micro, &e), &e);
+    m->e->dev->caps = caps;
+    return planned;
+}
+
 static outcome run_way(way w)
 {
     outcome o = {0};
@@ -83,6 +98,8 @@ static outcome run_way(way w)
     float labels[3 * BATCH];
     if (w.discrete) m.e->dev->info.unified_memory = false;
     m.e->recomputes = w.again, m.e->layers_kept = w.kept;
+    if (w.unpacked) unpack(&m, w.micro);
+    ck_assert(m.e->session->store->unpacked == w.unpacked);
     must(tn_stepper_new(&st, m.e, BATCH, take, &o, &e), &e);
     for (int i = 0; i < STEPS; i++) {
         const tn_step_job j = job_of(i, w.micro, tn_engine_groups(m.e), frames, labels);
@@ -164,6 +181,49 @@ START_TEST(what_is_kept_changes_no_bit)
 }
 END_TEST
 
+/* Other kernels may multiply with them, in another order. */
+START_TEST(unpacked_weights_are_the_same_weights)
+{
+    outcome x = run_way((way){.micro = 2}), y = run_way((way){.micro = 2, .unpacked = true});
+    for (int i = 0; i < STEPS; i++) ck_assert_double_eq_tol(x.r[i].loss, y.r[i].loss, 1e-6 * x.r[i].loss);
+    free(x.params);
+    free(y.params);
+}
+END_TEST
+
+static int quantised_slot(const tn_store *s)
+{
+    int i = 0;
+    while (s->s[i].place != TN_PLACE_QUANT) i++;
+    return i;
+}
+
+/* They are planned; where activations are made again, or memory is short, there are none; a matrix that is set makes them stale. */
+START_TEST(weights_are_unpacked_where_there_is_room)
+{
+    tn_error e = {0};
+    for (int k = 0; k < 3; k++) {
+        model m = open_model();
+        tn_store *s = m.e->session->store;
+        tn_memory plain = TN_MEMORY_INIT;
+        m.e->recomputes = k == 1;
+        must(tn_engine_memory(m.e, 2, &plain, &e), &e);
+        if (k == 2) m.e->dev->memory_limit = plain.total + 4 * s->merged_bytes - 1;
+        const tn_memory planned = unpack(&m, 2);
+        ck_assert_uint_eq(planned.total, plain.total + (k ? 0 : s->merged_bytes));
+        ck_assert(s->unpacked == !k && s->merged_bytes > 0);
+        const int slot = quantised_slot(s);
+        float *v = malloc(sizeof *v * (size_t)m.e->model->slots[slot].rows * (size_t)m.e->model->slots[slot].cols);
+        must(tn_store_get(s, slot, v, &e), &e);
+        must(tn_store_set(s, slot, v, &e), &e);
+        ck_assert(!s->unpacked);
+        free(v);
+        tn_engine_close(m.e);
+        tn_config_free(m.c);
+    }
+}
+END_TEST
+
 static int layers_kept(const model *m)
 {
     int n = 0;
@@ -204,5 +264,7 @@ int main(void)
 {
     return run_tests("stepper", 300,
                      TESTS(ONCE(running_ahead_changes_no_bit), ONCE(a_device_with_memory_of_its_own_changes_no_bit),
-                           ONCE(micro_batches_add_up), ONCE(what_is_kept_changes_no_bit), ONCE(memory_decides_what_is_kept)));
+                           ONCE(micro_batches_add_up), ONCE(what_is_kept_changes_no_bit),
+                           ONCE(unpacked_weights_are_the_same_weights), ONCE(weights_are_unpacked_where_there_is_room),
+                           ONCE(memory_decides_what_is_kept)));
 }
