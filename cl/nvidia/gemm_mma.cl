@@ -4,6 +4,7 @@
 #include "common.h"
 #include "step.h"
 #include "ptx.h"
+#include "matrix_unit.h"
 #include "epilogue.h"
 #ifndef TB
 #define TB 1

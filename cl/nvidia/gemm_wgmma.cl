@@ -3,7 +3,7 @@
  *
  *   TB 1: B is [N,K], a linear layer's weight; 0: [K,N].   PAIR p: p steps of 16 along the second pair's depth, T [M, ...] times
  *   L ([N, depth] where TB, else [depth, N]), come first; their sum is scaled and masked, and the product is added to it.
- *   Epilogue: epilogue.h.   BN, MI, DEPTH: tile columns, 64 rows times MI, stages of 64 along K in local memory.
+ *   Epilogue: matrix_unit.h.   BN, MI, DEPTH: tile columns, 64 rows times MI, stages of 64 along K in local memory.
  *
  * A group is a warp that loads and two warpgroups that multiply. Each of these takes every other tile of 64*MI x BN, so that one
  * stores while the other multiplies; the ring of stages serves both in turn (`full` and `empty` mbarriers, `order` between the two).
@@ -14,6 +14,7 @@
 #include "common.h"
 #include "step.h"
 #include "ptx.h"
+#include "matrix_unit.h"
 #include "epilogue.h"
 #ifndef TB
 #define TB 1

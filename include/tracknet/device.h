@@ -78,6 +78,11 @@ TN_API int tn_device_tuning(int index, const tn_run_options *o, char **report, t
  * library has put into file `fd`, and ends with it. It sets variables of its environment. */
 TN_API int tn_device_build_ahead(int fd, tn_error *err);
 
+/** The same, as `tracknet try-row`: reads from file `in` which kernel variant it is to check, for a device on which nobody has run
+ * it yet, and writes what it found to file `out` (which says nothing else from then on). If the driver hangs or crashes, this
+ * process does. */
+TN_API int tn_device_try_row(int in, int out, tn_error *err);
+
 #ifdef __cplusplus
 }
 #endif

@@ -123,6 +123,15 @@ static int build_kernels(void)
     return rc ? 1 : 0;
 }
 
+/* The same: which kernel variant it is to try is its input. */
+static int try_row(void)
+{
+    tn_error err = {0};
+    const int rc = tn_device_try_row(STDIN_FILENO, STDOUT_FILENO, &err);
+    if (rc) fprintf(stderr, "tracknet try-row: %s\n", err.message);
+    return rc ? 1 : 0;
+}
+
 /* Where this program lies; NULL where the system does not tell. */
 static const char *own_path(void)
 {
@@ -142,6 +151,7 @@ int main(int argc, char **argv)
         return flush_output(0);
     }
     if (!strcmp(argv[1], "build-kernels")) return build_kernels();
+    if (!strcmp(argv[1], "try-row")) return try_row();
     const tn_command *k = tn_cli_command(argv[1]);
     if (!k) {
         fprintf(stderr, "tracknet: there is no command '%s'; 'tracknet --help' lists them\n", argv[1]);

@@ -4,12 +4,11 @@
 #include "cpu_threads.h"
 #include "dev_cl.h"
 #include "files.h"
+#include "helper.h"
 #include "machine.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <signal.h>
-#include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -121,16 +120,8 @@ static int nameless(const char *dir, size_t bytes)
 
 static void spawn_helper(tn_ahead *a, int fd)
 {
-    char *const argv[] = {a->dev->helper, (char *)"build-kernels", NULL};
-    posix_spawn_file_actions_t what;
-    if (posix_spawn_file_actions_init(&what)) return;
     pid_t pid;
-    int e = posix_spawn_file_actions_adddup2(&what, fd, 0);
-    if (!e) e = posix_spawn_file_actions_addopen(&what, 1, "/dev/null", O_WRONLY, 0);
-    if (!e) e = posix_spawn_file_actions_adddup2(&what, 1, 2);
-    if (!e) e = posix_spawn(&pid, a->dev->helper, &what, NULL, argv, environ);
-    posix_spawn_file_actions_destroy(&what);
-    if (!e) a->helper[a->n_helpers++] = pid;
+    if (tn_helper_start(&pid, a->dev->helper, "build-kernels", fd, -1)) a->helper[a->n_helpers++] = pid;
 }
 
 static void stop_helpers(tn_ahead *a)

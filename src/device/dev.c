@@ -75,12 +75,15 @@ static int dev_describe(tn_dev *d, int index, tn_error *err)
     return 0;
 }
 
+enum { TRIAL_SECONDS = 60 }; /* a few programs built, and a driver that resets a GPU that hangs */
+
 /* Options that the device keeps. */
 static int take_options(tn_dev *d, const tn_dev_options *o, tn_error *err)
 {
     d->log = o->log;
     d->watch = o->watch;
     d->memory_limit = o->memory_limit;
+    d->trial_seconds = TRIAL_SECONDS;
     if (o->variants && o->variants[0] && !(d->variants = strdup(o->variants))) return tn_oom(err);
     if (o->helper && !(d->helper = strdup(o->helper))) return tn_oom(err);
     if (o->cache && !strcmp(o->cache, "off")) return 0;

@@ -30,8 +30,9 @@ enum {
     TN_CAP_WMMA11 = 1 << 9,   /* AMD gfx11 */
     TN_CAP_WMMA12 = 1 << 10,  /* AMD gfx12 */
     TN_CAP_MFMA90A = 1 << 11, /* AMD gfx90a */
-    TN_CAP_MFMA942 = 1 << 12, /* AMD gfx942 */
+    TN_CAP_MFMA942 = 1 << 12, /* AMD gfx942, gfx950 */
     TN_CAP_AVX512_BF16 = 1 << 13,
+    TN_CAP_BLOCK_2D = 1 << 14, /* Intel's 2D block reads, beside dpas */
 };
 
 typedef struct tn_kernel tn_kernel;
@@ -49,10 +50,11 @@ typedef struct tn_dev {
     size_t allocated, peak, memory_limit; /* bytes; limit 0: none */
     int row_wg;                           /* work-items that share one row in reductions; 1 on a CPU */
     bool flushes_denormals;
-    char *variants;  /* "gemm=portable,attention=cpu": rows to run instead of the measured choice; NULL: none */
-    char *cache_dir; /* of binaries and measurements; NULL: none are kept */
-    char *helper;    /* the command whose processes build kernels ahead; NULL: none */
-    int index;       /* of tn_device_list */
+    char *variants;       /* "gemm=portable,attention=cpu": rows to run instead of the measured choice; NULL: none */
+    char *cache_dir;      /* of binaries and measurements; NULL: none are kept */
+    char *helper;         /* the command whose processes build kernels ahead, and try rows that may hang; NULL: none */
+    double trial_seconds; /* that such a trial may take */
+    int index;            /* of tn_device_list */
     tn_watch watch;
     void *tuning; /* owned by ops/tuning.c */
     void (*tuning_free)(void *);

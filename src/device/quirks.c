@@ -50,20 +50,25 @@ static const struct {
     unsigned cap;
     const char *name;
 } names[] = {
-    {TN_CAP_CPU, "cpu"},         {TN_CAP_AVX2, "avx2"},
-    {TN_CAP_AVX512, "avx512"},   {TN_CAP_AMX_BF16, "amx-bf16"},
-    {TN_CAP_NV_PTX, "ptx"},      {TN_CAP_NV_MMA80, "mma80"},
-    {TN_CAP_NV_WGMMA, "wgmma"},  {TN_CAP_DPAS8, "dpas8"},
-    {TN_CAP_DPAS16, "dpas16"},   {TN_CAP_WMMA11, "wmma11"},
-    {TN_CAP_WMMA12, "wmma12"},   {TN_CAP_MFMA90A, "mfma90a"},
-    {TN_CAP_MFMA942, "mfma942"}, {TN_CAP_AVX512_BF16, "avx512-bf16"},
+    {TN_CAP_CPU, "cpu"},          {TN_CAP_AVX2, "avx2"},
+    {TN_CAP_AVX512, "avx512"},    {TN_CAP_AMX_BF16, "amx-bf16"},
+    {TN_CAP_NV_PTX, "ptx"},       {TN_CAP_NV_MMA80, "mma80"},
+    {TN_CAP_NV_WGMMA, "wgmma"},   {TN_CAP_DPAS8, "dpas8"},
+    {TN_CAP_DPAS16, "dpas16"},    {TN_CAP_WMMA11, "wmma11"},
+    {TN_CAP_WMMA12, "wmma12"},    {TN_CAP_MFMA90A, "mfma90a"},
+    {TN_CAP_MFMA942, "mfma942"},  {TN_CAP_AVX512_BF16, "avx512-bf16"},
+    {TN_CAP_BLOCK_2D, "block2d"},
 };
 
 /* AMD's names say the instruction set: gfx1100 is RDNA 3, gfx1201 RDNA 4, gfx90a MI200, gfx942 MI300. */
 static const struct {
     const char *prefix;
     unsigned cap;
-} amd[] = {{"gfx11", TN_CAP_WMMA11}, {"gfx12", TN_CAP_WMMA12}, {"gfx90a", TN_CAP_MFMA90A}, {"gfx942", TN_CAP_MFMA942}};
+} amd[] = {{"gfx11", TN_CAP_WMMA11},
+           {"gfx12", TN_CAP_WMMA12},
+           {"gfx90a", TN_CAP_MFMA90A},
+           {"gfx942", TN_CAP_MFMA942},
+           {"gfx950", TN_CAP_MFMA942}};
 
 /* What Debian's PoCL makes code for is in a device's name, and may be less than the processor has (POCL_KERNELLIB_NAME). */
 static const struct {
@@ -119,13 +124,14 @@ static unsigned nvidia_caps(cl_device_id d)
 }
 
 /* dpas is as wide as the smallest sub-group that the device has. */
-static unsigned intel_caps(cl_device_id d)
+static unsigned intel_caps(cl_device_id d, const char *extensions)
 {
     size_t sizes[16] = {0}, bytes = 0;
     if (clGetDeviceInfo(d, INTEL_SUB_GROUP_SIZES, sizeof sizes, sizes, &bytes) || !bytes) return 0;
     size_t least = sizes[0];
     for (size_t i = 1; i < bytes / sizeof *sizes; i++) least = TN_MIN(least, sizes[i]);
-    return least == 8 ? TN_CAP_DPAS8 : least == 16 ? TN_CAP_DPAS16 : 0;
+    const unsigned reads = strstr(extensions, "cl_intel_subgroup_2d_block_io") ? TN_CAP_BLOCK_2D : 0;
+    return least == 8 ? TN_CAP_DPAS8 : least == 16 ? TN_CAP_DPAS16 | reads : 0;
 }
 
 unsigned tn_device_caps(const tn_device_info *o, cl_device_id d)
@@ -134,7 +140,7 @@ unsigned tn_device_caps(const tn_device_info *o, cl_device_id d)
     char ext[8192] = "";
     clGetDeviceInfo(d, CL_DEVICE_EXTENSIONS, sizeof ext - 1, ext, NULL);
     if (strstr(ext, "cl_nv_device_attribute_query")) caps |= nvidia_caps(d);
-    if (strstr(ext, "cl_intel_subgroup_matrix_multiply_accumulate")) caps |= intel_caps(d);
+    if (strstr(ext, "cl_intel_subgroup_matrix_multiply_accumulate")) caps |= intel_caps(d, ext);
     for (size_t i = 0; i < TN_COUNT(amd); i++)
         if (tn_starts(o->name, amd[i].prefix)) caps |= amd[i].cap;
     return caps;

@@ -41,6 +41,13 @@ bool tn_attention_amx_can(const tn_ctx *c, const void *args);
 int tn_attention_forward_amx(tn_ctx *c, const void *args, tn_error *err);
 int tn_attention_backward_amx(tn_ctx *c, const void *args, tn_error *err);
 
+/* attention_vendors.c: 16-bit storage, head width 64 */
+bool tn_attention_vendors_can(const tn_ctx *c, const void *args);
+int tn_attention_forward_dpas(tn_ctx *c, const void *args, tn_error *err);
+int tn_attention_backward_dpas(tn_ctx *c, const void *args, tn_error *err);
+int tn_attention_forward_amd(tn_ctx *c, const void *args, tn_error *err);
+int tn_attention_backward_amd(tn_ctx *c, const void *args, tn_error *err);
+
 /* attention_nvidia.c: 16-bit storage, head width 64 */
 bool tn_attention_nvidia_can(const tn_ctx *c, const void *args);
 int tn_attention_forward_wgmma(tn_ctx *c, const void *args, tn_error *err);

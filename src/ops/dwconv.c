@@ -192,14 +192,18 @@ static void dwconv_grad_release(void *copy, tn_ctx *c)
 }
 
 static const tn_variant forward_rows[] = {
-    {"cpu", TN_CAP_CPU, tn_dwconv_cpu_can, tn_dwconv_cpu, NULL, false},
-    {"gpu", 0, tn_dwconv_gpu_can, tn_dwconv_gpu, tn_dwconv_gpu_tunables, true},
-    {"portable", 0, NULL, dwconv_portable, NULL, true},
+    {.name = "cpu", .needs = TN_CAP_CPU, .can = tn_dwconv_cpu_can, .run = tn_dwconv_cpu},
+    {.name = "gpu", .can = tn_dwconv_gpu_can, .run = tn_dwconv_gpu, .tunables = tn_dwconv_gpu_tunables, .not_on_cpus = true},
+    {.name = "portable", .run = dwconv_portable, .not_on_cpus = true},
 };
 static const tn_variant grad_rows[] = {
-    {"cpu", TN_CAP_CPU, tn_dwconv_grad_cpu_can, tn_dwconv_grad_cpu, NULL, false},
-    {"gpu", 0, tn_dwconv_grad_gpu_can, tn_dwconv_grad_gpu, tn_dwconv_gpu_tunables, true},
-    {"portable", 0, NULL, dwconv_grad_portable, NULL, true},
+    {.name = "cpu", .needs = TN_CAP_CPU, .can = tn_dwconv_grad_cpu_can, .run = tn_dwconv_grad_cpu},
+    {.name = "gpu",
+     .can = tn_dwconv_grad_gpu_can,
+     .run = tn_dwconv_grad_gpu,
+     .tunables = tn_dwconv_gpu_tunables,
+     .not_on_cpus = true},
+    {.name = "portable", .run = dwconv_grad_portable, .not_on_cpus = true},
 };
 
 const tn_variant_op tn_dwconv_op = {

@@ -8,6 +8,9 @@ static const tn_tunable wgmma_tunables[] = {{"BN", tile_columns}, {0}};
 static const tn_variant gemm_rows[] = {
     {.name = "wgmma", .needs = TN_CAP_NV_WGMMA, .can = tn_gemm_wgmma_can, .run = tn_gemm_wgmma, .tunables = wgmma_tunables},
     {.name = "mma", .needs = TN_CAP_NV_MMA80, .can = tn_gemm_mma_can, .run = tn_gemm_mma},
+    {.name = "dpas", .any = TN_CAP_DPAS8 | TN_CAP_DPAS16, .can = tn_gemm_dpas_can, .run = tn_gemm_dpas, .apart = true},
+    {.name = "mfma", .any = TN_CAP_MFMA90A | TN_CAP_MFMA942, .can = tn_gemm_amd_can, .run = tn_gemm_amd, .apart = true},
+    {.name = "wmma", .any = TN_CAP_WMMA11 | TN_CAP_WMMA12, .can = tn_gemm_amd_can, .run = tn_gemm_amd, .apart = true},
     {.name = "amx", .needs = TN_CAP_CPU | TN_CAP_AMX_BF16, .can = tn_gemm_amx_can, .run = tn_gemm_amx},
     {.name = "dot", .needs = TN_CAP_CPU | TN_CAP_AVX512_BF16, .can = tn_gemm_dot_can, .run = tn_gemm_dot},
     {.name = "native", .needs = TN_CAP_CPU, .run = tn_gemm_native},

@@ -1,4 +1,4 @@
-/* The end of a product on NVIDIA's matrix units: one for all kernels that multiply there. */
+/* The end of a product on a GPU's matrix units: one for all kernels that multiply there. */
 #include "gemm_rows.h"
 
 /* Stored as `act`, every row beginning at a multiple of 16 bytes? */

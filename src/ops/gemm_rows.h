@@ -1,17 +1,17 @@
-/** What the rows of the product share beside gemm.h: the end of a product on NVIDIA's matrix units (cl/nvidia/epilogue.h). */
+/** What the rows of the product share beside gemm.h: the end of a product on a GPU's matrix units (cl/shared/matrix_unit.h). */
 #ifndef TN_GEMM_ROWS_H
 #define TN_GEMM_ROWS_H
 #include "gemm.h"
 
 enum { TN_PAIR_STEP = 16 }; /* depth of one step of the second pair on the matrix unit */
 
-/** One product of 16-bit matrices, all of one type, with an end that epilogue.h has? */
+/** One product of 16-bit matrices, all of one type, with an end that matrix_unit.h has? */
 bool tn_gemm_ends_on_matrix_unit(const tn_gemm_args *g);
 /** Is there no second pair, or one that tiles `tile` columns wide multiply beside the first? */
 bool tn_gemm_pair_fits(const tn_gemm_args *g, int tile);
 /** The matrix that the epilogue reads or keeps beside C; rows 0: none. */
 tn_tensor tn_gemm_extra(const tn_gemm_args *g);
-/** The options and arguments of epilogue.h's P_END. */
+/** The options and arguments of matrix_unit.h's P_END. */
 void tn_gemm_put_matrix_unit(tn_gemm_build *b, const tn_gemm_args *g);
 
 /* gemm_native.c: what a kernel of registers takes, MR rows by NRV vectors of 16 columns, and B [N, K] in panels of so many, of
@@ -29,6 +29,12 @@ float tn_gemm_amx_alpha(const tn_gemm_args *g);
 /** A product with A transposed. */
 bool tn_gemm_amx_grad_can(const tn_gemm_args *g);
 int tn_gemm_amx_grad(tn_ctx *c, const tn_gemm_args *g, tn_error *err);
+
+/* gemm_dpas.c, gemm_amd.c */
+bool tn_gemm_dpas_can(const tn_ctx *c, const void *args);
+int tn_gemm_dpas(tn_ctx *c, const void *args, tn_error *err);
+bool tn_gemm_amd_can(const tn_ctx *c, const void *args);
+int tn_gemm_amd(tn_ctx *c, const void *args, tn_error *err);
 
 bool tn_gemm_outer_can(const tn_ctx *c, const void *args);
 int tn_gemm_outer(tn_ctx *c, const void *args, tn_error *err);

@@ -179,14 +179,14 @@ static void layernorm_release(void *copy, tn_ctx *c)
 }
 
 static const tn_variant forward_rows[] = {
-    {"cpu", TN_CAP_CPU, layernorm_whole_vectors, layernorm_forward_cpu, cpu_tunables, false},
-    {"gpu", 0, layernorm_in_registers, layernorm_forward_gpu, gpu_tunables, true},
-    {"portable", 0, NULL, layernorm_forward_portable, NULL, true},
+    {.name = "cpu", .needs = TN_CAP_CPU, .can = layernorm_whole_vectors, .run = layernorm_forward_cpu, .tunables = cpu_tunables},
+    {.name = "gpu", .can = layernorm_in_registers, .run = layernorm_forward_gpu, .tunables = gpu_tunables, .not_on_cpus = true},
+    {.name = "portable", .run = layernorm_forward_portable, .not_on_cpus = true},
 };
 static const tn_variant backward_rows[] = {
-    {"cpu", TN_CAP_CPU, layernorm_whole_vectors, layernorm_backward_cpu, cpu_tunables, false},
-    {"gpu", 0, layernorm_in_registers, layernorm_backward_gpu, gpu_tunables, true},
-    {"portable", 0, NULL, layernorm_backward_portable, NULL, true},
+    {.name = "cpu", .needs = TN_CAP_CPU, .can = layernorm_whole_vectors, .run = layernorm_backward_cpu, .tunables = cpu_tunables},
+    {.name = "gpu", .can = layernorm_in_registers, .run = layernorm_backward_gpu, .tunables = gpu_tunables, .not_on_cpus = true},
+    {.name = "portable", .run = layernorm_backward_portable, .not_on_cpus = true},
 };
 
 /* NOLINTBEGIN(bugprone-macro-parentheses): an initialiser takes no parentheses */

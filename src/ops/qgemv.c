@@ -140,10 +140,10 @@ static void qgemv_release(void *copy, tn_ctx *c)
 }
 
 static const tn_variant rows[] = {
-    {"cpu-avx512", TN_CAP_CPU | TN_CAP_AVX512, qgemv_can_cpu, qgemv_run_avx512, NULL, false},
-    {"cpu", TN_CAP_CPU, qgemv_can_cpu, qgemv_run_vectors, NULL, false},
-    {"portable", 0, can_fuse, qgemv_run_portable, NULL, true},
-    {"unpacked", 0, NULL, run_unpacked, NULL, false},
+    {.name = "cpu-avx512", .needs = TN_CAP_CPU | TN_CAP_AVX512, .can = qgemv_can_cpu, .run = qgemv_run_avx512},
+    {.name = "cpu", .needs = TN_CAP_CPU, .can = qgemv_can_cpu, .run = qgemv_run_vectors},
+    {.name = "portable", .can = can_fuse, .run = qgemv_run_portable, .not_on_cpus = true},
+    {.name = "unpacked", .run = run_unpacked},
 };
 
 const tn_variant_op tn_qgemv_op = {

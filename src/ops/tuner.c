@@ -1,7 +1,7 @@
 /* Checks rows by their operation's self-test cases, and measures them on the shapes asked for. */
+#include "verdict.h"
 #include "clock.h"
 #include "jsonio.h"
-#include "selftest.h"
 #include "tuning.h"
 #include "tuning_db.h"
 
@@ -12,33 +12,41 @@
 
 /* ---- checks ---- */
 
-/* Runs the cases of op with the row forced, at two sizes; worst: the largest share of what is allowed. */
-static int run_cases(tn_case_result *sum, tn_dev *d, const tn_case_spec *like, tn_error *err)
+/* What a check found, for the store; a reason where the row must not be used. */
+static json_t *verdict(const tn_verdict *v)
 {
-    *sum = (tn_case_result){0};
-    for (int t = 0; tn_case_tables[t]; t++)
-        for (const tn_case *k = tn_case_tables[t]; k->name; k++)
-            for (int i = 0; tn_case_of(k, like->op) && i < 6; i++) {
-                tn_case_spec s = *like;
-                tn_case_result r;
-                s.act = (tn_dtype)(i % 3);
-                s.size = i / 3;
-                if (s.act != TN_F32 && k->float32_only) continue;
-                TN_TRY(tn_case_run(k, d, &s, &r, err));
-                tn_case_add(sum, &r);
-            }
+    return json_pack("{s:b, s:f, s:s}", "good", v->good, "error", v->error, "why", v->why);
+}
+
+/* Here, or by a process of its own; without one a row that asks for it is not used. */
+static int run_check(tn_verdict *v, tn_dev *d, const tn_variant_op *op, int row, const char *kind, const void *args, tn_error *err)
+{
+    *v = (tn_verdict){.unsure = true, .why = "no command is named that could try it in a process of its own"};
+    if (!op->rows[row].apart) return tn_check_row(v, d, op, row, kind, args, err);
+    if (d->helper) tn_check_apart(v, d, op, row, kind, args);
     return 0;
 }
 
-/* What a check found, for the store; a reason where the row must not be used. */
-static json_t *verdict(const tn_case_result *r, int rc, const tn_error *e)
+#define ANY_KIND "any" /* a row's record where it crashed or hung: it is tried no more */
+
+/* The record of a row for a kind; NULL: none. */
+static json_t *record(json_t *db, const tn_variant_op *op, int row, const char *kind)
 {
-    const bool good = !rc && r->runs && r->worst <= 1;
-    char why[256] = "";
-    if (rc) snprintf(why, sizeof why, "%.240s", e->message);
-    else if (!r->runs) snprintf(why, sizeof why, "no self-test case covers it");
-    else if (!good) snprintf(why, sizeof why, "wrong: %.2g times the error allowed", r->worst);
-    return json_pack("{s:b, s:f, s:s}", "good", good, "error", isfinite(r->error) ? r->error : -1.0, "why", why);
+    json_t *known = tn_db_at(db, "checks", op->name, kind, op->rows[row].name);
+    if (!known) known = tn_db_at(db, "checks", op->name, ANY_KIND, op->rows[row].name);
+    return json_is_boolean(json_object_get(known, "good")) ? known : NULL;
+}
+
+static int keep_record(tn_dev *d, json_t *db, const tn_variant_op *op, int row, const char *kind, const tn_verdict *v,
+                       tn_error *err)
+{
+    const char *const at[4] = {"checks", op->name, v->fatal ? ANY_KIND : kind, op->rows[row].name};
+    TN_TRY(tn_db_put(db, at, verdict(v), err));
+    tn_db_save(d);
+    if (!v->good)
+        tn_logf(d->log, TN_LOG_WARN, "device '%s': %s variant %s is not used for %s (%s)", d->info.name, op->name,
+                op->rows[row].name, v->fatal ? "anything" : kind, v->why);
+    return 0;
 }
 
 static int tuner_check(bool *good, tn_dev *d, const tn_variant_op *op, int row, const void *args, tn_error *err)
@@ -49,22 +57,12 @@ static int tuner_check(bool *good, tn_dev *d, const tn_variant_op *op, int row, 
     if (*good) return 0;
     TN_TRY(tn_db(&db, d, err));
     op->kind(kind, sizeof kind, args);
-    const char *const at[4] = {"checks", op->name, kind, op->rows[row].name};
-    json_t *known = tn_db_at(db, at[0], at[1], at[2], at[3]);
-    if (!json_is_boolean(json_object_get(known, "good"))) {
-        tn_case_result r;
-        tn_error why = {0};
-        const tn_case_spec s = {.op = op, .row = row, .kind = kind, .like = args};
-        const int rc = run_cases(&r, d, &s, &why);
-        if (rc == TN_ERR_MEMORY) return tn_fail(err, rc, "%s", why.message);
-        TN_TRY(tn_db_put(db, at, verdict(&r, rc, &why), err));
-        tn_db_save(d);
-        known = tn_db_at(db, at[0], at[1], at[2], at[3]);
-        if (!tn_json_bool(known, "good", 0))
-            tn_logf(d->log, TN_LOG_WARN, "device '%s': %s variant %s is not used for %s (%s)", d->info.name, op->name,
-                    op->rows[row].name, kind, tn_json_str(known, "why", ""));
-    }
-    *good = tn_json_bool(known, "good", 0);
+    const json_t *known = record(db, op, row, kind);
+    tn_verdict v = {.good = known && tn_json_bool(known, "good", 0)};
+    if (!known) TN_TRY(run_check(&v, d, op, row, kind, args, err));
+    if (v.unsure) tn_logf(d->log, TN_LOG_DEBUG, "%s variant %s is not tried: %s", op->name, op->rows[row].name, v.why);
+    else if (!known) TN_TRY(keep_record(d, db, op, row, kind, &v, err));
+    *good = v.good;
     return 0;
 }
 
@@ -131,12 +129,12 @@ static int tune_row(tuner *t, int row, tn_error *err)
     tn_choice k = tn_variant_defaults(t->op, row);
     TN_TRY(tn_db(&db, t->d, err));
     t->op->kind(kind, sizeof kind, t->args);
-    if ((t->d->caps & v->needs) != v->needs) return 0; /* of another vendor: nothing to tell */
+    if (!tn_variant_fits(v, t->d->caps)) return 0; /* of another vendor: nothing to tell */
     if (!tn_variant_can(&t->c, v, t->args)) why = "cannot do this shape or storage type";
     else if (!tn_variant_tries(&t->c, t->op, row, t->args, t->all)) why = "not for CPUs: only tried by devices --tune";
     else TN_TRY(tuner_check(&good, t->d, t->op, row, t->args, err));
-    json_t *checked = tn_db_at(db, "checks", t->op->name, kind, v->name);
-    if (!good && !why[0]) why = tn_json_str(checked, "why", "");
+    json_t *checked = record(db, t->op, row, kind);
+    if (!good && !why[0]) why = tn_json_str(checked, "why", "not tried: that takes a process of its own, and none could do it");
     int rc = good ? tuner_measure(&t->c, t->op, &k, t->args, t->seconds, &sec, &e) : 0;
     if (!rc && good) rc = tune_values(t, &k, &sec, &e);
     if (rc == TN_ERR_MEMORY) return tn_fail(err, rc, "%s", e.message);

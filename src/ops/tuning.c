@@ -179,13 +179,13 @@ int tn_tuned(bool *known, tn_choice *out, tn_dev *d, const tn_variant_op *op, co
     return 0;
 }
 
-/* How many rows are to choose from, and the first of them. */
+/* How many rows are to choose from, and the first of them that runs unmeasured. */
 static int rows_to_try(int *first, const tn_ctx *c, const tn_variant_op *op, const void *args, bool all)
 {
     int n = 0;
     *first = op->n - 1;
     for (int i = op->n - 1; i >= 0; i--)
-        if (tn_variant_tries(c, op, i, args, all)) *first = i, n++;
+        if (tn_variant_tries(c, op, i, args, all)) *first = op->rows[i].apart ? *first : i, n++;
     return n;
 }
 

@@ -180,9 +180,13 @@ static void unpack_release(void *copy, tn_ctx *c)
 }
 
 static const tn_variant rows[] = {
-    {"cpu-avx512", TN_CAP_CPU | TN_CAP_AVX512, unpack_can_cpu, unpack_run_avx512, cpu_tunables, false},
-    {"cpu", TN_CAP_CPU, unpack_can_cpu, unpack_run_vectors, cpu_tunables, false},
-    {"portable", 0, NULL, unpack_run_portable, NULL, true},
+    {.name = "cpu-avx512",
+     .needs = TN_CAP_CPU | TN_CAP_AVX512,
+     .can = unpack_can_cpu,
+     .run = unpack_run_avx512,
+     .tunables = cpu_tunables},
+    {.name = "cpu", .needs = TN_CAP_CPU, .can = unpack_can_cpu, .run = unpack_run_vectors, .tunables = cpu_tunables},
+    {.name = "portable", .run = unpack_run_portable, .not_on_cpus = true},
 };
 
 const tn_variant_op tn_unpack_op = {

@@ -3,9 +3,14 @@
 #include <stdio.h>
 #include <string.h>
 
+bool tn_variant_fits(const tn_variant *v, unsigned caps)
+{
+    return (caps & v->needs) == v->needs && (!v->any || (caps & v->any));
+}
+
 bool tn_variant_can(const tn_ctx *c, const tn_variant *v, const void *args)
 {
-    return (c->dev->caps & v->needs) == v->needs && (!v->can || v->can(c, args));
+    return tn_variant_fits(v, c->dev->caps) && (!v->can || v->can(c, args));
 }
 
 bool tn_variant_tries(const tn_ctx *c, const tn_variant_op *op, int row, const void *args, bool all)

@@ -21,6 +21,7 @@ enum { TN_MAX_VARIANTS = 16, TN_KEY = 96 };
 typedef struct tn_variant {
     const char *name;
     unsigned needs; /* TN_CAP_* of dev.h, all of them */
+    unsigned any;   /* at least one of these; 0: none is asked for */
     /** Beyond `needs`: can it run these arguments? NULL: yes. */
     bool (*can)(const tn_ctx *c, const void *args);
     /** Runs; c->tune[i] holds the value of tunables[i]. */
@@ -28,6 +29,8 @@ typedef struct tn_variant {
     const tn_tunable *tunables; /* ended by a NULL name, at most TN_MAX_TUNABLES; NULL: none */
     bool not_on_cpus; /* slow to build or to run there: a CPU device tries it only when asked to (devices --tune), and runs it
                        * where no other row is good */
+    bool apart; /* nobody had such a device: checked by a process of its own (verdict.h), and run only where it was measured to
+                 * be the fastest, or is asked for by name */
 } tn_variant;
 
 /** An operation with variants. */
@@ -89,6 +92,8 @@ int tn_variant_run(tn_ctx *c, const tn_variant_op *op, const void *args, tn_erro
 int tn_variant_choose(tn_choice *out, tn_ctx *c, const tn_variant_op *op, const void *args, tn_error *err);
 /** Runs one row by hand, for tests and measurements. */
 int tn_variant_run_row(tn_ctx *c, const tn_variant_op *op, const tn_choice *k, const void *args, tn_error *err);
+/** Has a device with these capabilities what the row needs? */
+bool tn_variant_fits(const tn_variant *v, unsigned caps);
 /** Has the device what the row needs, and can it run these arguments? */
 bool tn_variant_can(const tn_ctx *c, const tn_variant *v, const void *args);
 /** Can a row run these arguments, and is it worth trying on this device? all: also what CPU devices leave out. */

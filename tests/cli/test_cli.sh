@@ -127,6 +127,8 @@ fi
 for f in /dev/null "$W/p.csv" "$T"; do
   $T build-kernels <"$f" >"$W/out" 2>&1
   [ $? -eq 1 ] && grep -q "no list of kernels" "$W/out" && ok || bad "build-kernels takes $f: $(cat "$W/out")"
+  $T try-row <"$f" >"$W/out" 2>&1
+  [ $? -eq 1 ] && grep -q "asks for no row" "$W/out" && ok || bad "try-row takes $f: $(cat "$W/out")"
 done
 expect 0 "loss" $T train $RUN --output-dir "$W/it's # [here]: x" data.split.val_games=[] training.epochs=1
 expect 0 '"samples"' $T eval --checkpoint "$W/it's # [here]: x/last" --split train --json

@@ -72,7 +72,7 @@ static void run_other_rows(const tn_case *k, tn_case_spec s)
     const unsigned caps = open_device()->caps;
     for (int o = 0; o < TN_CASE_OPS && k->ops[o]; o++)
         for (s.op = k->ops[o], s.row = 0; s.row < s.op->n - 1; s.row++)
-            if ((caps & s.op->rows[s.row].needs) == s.op->rows[s.row].needs) run_case(k, &s);
+            if (tn_variant_fits(&s.op->rows[s.row], caps)) run_case(k, &s);
 }
 
 /* With every row that the device can run: the last, which any device may come to, on every size in every type, the others in the
@@ -177,9 +177,9 @@ static void toy_key(char *out, size_t n, const void *args)
     snprintf(out, n, "%d", ((const toy_args *)args)->size);
 }
 
-static const tn_variant toy_rows[] = {{"broken", 0, NULL, toy_fail, NULL, false},
-                                      {"of a vendor", TN_CAP_NV_WGMMA, NULL, toy_run, NULL, false},
-                                      {"portable", 0, NULL, toy_run, NULL, false}};
+static const tn_variant toy_rows[] = {{.name = "broken", .run = toy_fail},
+                                      {.name = "of a vendor", .needs = TN_CAP_NV_WGMMA, .run = toy_run},
+                                      {.name = "portable", .run = toy_run}};
 static const tn_variant_op toy = {
     .name = "toy", .rows = toy_rows, .n = 3, .key = toy_key, .kind = toy_key, .args_size = sizeof(toy_args)};
 static const tn_variant_op *const toys[] = {&toy, NULL};

@@ -1,0 +1,8 @@
+/** Launches of kernels for Intel's and AMD's GPUs, taken from the library (tn_op_run is wrapped by the linker) and run by lanes.h.
+ */
+#ifndef EMULATE_LAUNCH_H
+#define EMULATE_LAUNCH_H
+
+/** Where the kernels lie: cl/ of the sources or a copy of it. prelude: kernels.h. Borrowed. */
+void emulate_sources(const char *cl, const char *prelude);
+#endif
