@@ -1,5 +1,5 @@
 /* GroupNorm and BatchNorm for GPUs (portable/norm2d.cl says what is what): the parts that colreduce.cl leaves become statistics
- * and sums, and those are applied. FN: an activation that norm2d_forward ends with. */
+ * and sums, and those are applied. FN: an activation that norm2d_forward ends with; KEEP 1: its input is kept, 2: its slope there. */
 #define WHOLE 1
 #include "common.h"
 #include "columns.h"
@@ -8,6 +8,16 @@
 #define END(v) fn(v)
 #else
 #define END(v) (v)
+#endif
+#ifndef KEEP
+#define KEEP 0
+#endif
+#if KEEP
+#define P_KEPT        , __global act_t *kept
+#define STORE_KEPT(d) STV(ACT, kept, AT(d), KEEP == 2 ? fn_slope(v[d]) : v[d]);
+#else
+#define P_KEPT
+#define STORE_KEPT(d)
 #endif
 
 #if VW == 1
@@ -23,18 +33,14 @@ inline float2 group_sum(float2 v, __local float2 *s)
     return s[0];
 }
 /* Every part of a group's `width` columns, and how many rows it counts. */
-#define PARTS(e)                                                                                                                   \
-    int e = ITEM;                                                                                                                  \
-    e < chunks *width;                                                                                                             \
-    e += WG
+#define PARTS(e) int e = ITEM; e < chunks *width; e += WG
 #define PART(e)  (((size_t)get_global_id(1) * chunks + e / width) * C + (get_global_id(0) / WG) * width + e % width)
 #define COUNT(e) (min(unit_rows, (e / width + 1) * chunk_rows) - e / width * chunk_rows)
 
 /* stats[unit][group] = (mean, rstd) from the parts' means and squared deviations. Items (groups * WG, units). */
-__kernel __attribute__((reqd_work_group_size(WG, 1, 1))) void norm2d_stats(const __global float *means,
-                                                                           const __global float *squares, __global float2 *stats,
-                                                                           int C, int width, int chunks, int chunk_rows,
-                                                                           int unit_rows, float eps)
+__kernel __attribute__((reqd_work_group_size(WG, 1, 1)))
+void norm2d_stats(const __global float *means, const __global float *squares, __global float2 *stats, int C, int width, int chunks,
+                  int chunk_rows, int unit_rows, float eps)
 {
     __local float2 sums[WG], more[WG];
     const float inv_count = 1.0f / ((float)unit_rows * width);
@@ -51,9 +57,9 @@ __kernel __attribute__((reqd_work_group_size(WG, 1, 1))) void norm2d_stats(const
 }
 
 /* sums[unit][group] = mean of gamma*dy and of gamma*dy*xhat. Items as above. */
-__kernel __attribute__((reqd_work_group_size(WG, 1, 1))) void norm2d_sums(const __global float *p0, const __global float *p1,
-                                                                          const __global float *gamma, __global float2 *sums, int C,
-                                                                          int width, int chunks, float inv_count)
+__kernel __attribute__((reqd_work_group_size(WG, 1, 1)))
+void norm2d_sums(const __global float *p0, const __global float *p1, const __global float *gamma, __global float2 *sums, int C,
+                 int width, int chunks, float inv_count)
 {
     __local float2 part[WG];
     float2 s = (float2)(0.0f, 0.0f);
@@ -63,8 +69,8 @@ __kernel __attribute__((reqd_work_group_size(WG, 1, 1))) void norm2d_sums(const 
 }
 
 #else
-#define DEPTH      4 /* rows read before any is written */
-#define SPAN       8 /* rows an item takes */
+#define DEPTH 4 /* rows read before any is written */
+#define SPAN  8 /* rows an item takes */
 
 /* The pairs of VW columns from c on, of groups of `width` columns. */
 inline void pairs_of(const __global float2 *s, int width, int c, vec *a, vec *b)
@@ -81,25 +87,28 @@ inline void pairs_of(const __global float2 *s, int width, int c, vec *a, vec *b)
 }
 
 /* An item's rows r, r + ROWS ... up to `end`: DEPTH at once, then one by one. */
-#define AT(d)      (((size_t)get_global_id(2) * unit_rows + r + (d)*ROWS) * C + c)
-#define EACH(d, n) _Pragma("unroll") for (int d = 0; d < n; d++)
+#define AT(d)         (((size_t)get_global_id(2) * unit_rows + r + (d)*ROWS) * C + c)
+#define EACH(d, n)    _Pragma("unroll") for (int d = 0; d < n; d++)
 #define FOR_ROWS(do)                                                                                                               \
     int r = (int)get_global_id(1) * ROWS * SPAN + LINE;                                                                            \
     const int end = min(unit_rows, r + ROWS * SPAN);                                                                               \
-    for (; r + (DEPTH - 1) * ROWS < end; r += DEPTH * ROWS) do                                                                     \
-        (DEPTH) for (; r < end; r += ROWS) do(1)
+    for (; r + (DEPTH - 1) * ROWS < end; r += DEPTH * ROWS) do(DEPTH)                                                              \
+    for (; r < end; r += ROWS) do(1)
 
 #define APPLY(n)                                                                                                                   \
     {                                                                                                                              \
         EACH(d, n) v[d] = LDV(ACT, x, AT(d));                                                                                      \
-        EACH(d, n) STV(ACT, y, AT(d), END((v[d] - mean) * g + b));                                                                 \
+        EACH(d, n)                                                                                                                 \
+        {                                                                                                                          \
+            v[d] = (v[d] - mean) * g + b;                                                                                          \
+            STORE_KEPT(d)                                                                                                          \
+            STV(ACT, y, AT(d), END(v[d]));                                                                                         \
+        }                                                                                                                          \
     }
-/* y = (x - mean) rstd gamma + beta, or FN of it. Items (blocks of LANES * VW columns * WG, ceil(unit_rows / (ROWS * SPAN)), units).
- */
-__kernel __attribute__((reqd_work_group_size(WG, 1, 1))) void norm2d_forward(const __global act_t *x, const __global float2 *stats,
-                                                                             const __global float *gamma,
-                                                                             const __global float *beta, __global act_t *y, int C,
-                                                                             int width, int unit_rows)
+/* y = (x - mean) rstd gamma + beta, or FN of it. Items (blocks of LANES * VW columns * WG, ceil(unit_rows / (ROWS * SPAN)), units). */
+__kernel __attribute__((reqd_work_group_size(WG, 1, 1)))
+void norm2d_forward(const __global act_t *x, const __global float2 *stats, const __global float *gamma,
+                    const __global float *beta, __global act_t *y, int C, int width, int unit_rows P_KEPT)
 {
     const int c = COLUMN;
     if (c >= C) return;
@@ -113,13 +122,12 @@ __kernel __attribute__((reqd_work_group_size(WG, 1, 1))) void norm2d_forward(con
 #define UNDO(n)                                                                                                                    \
     {                                                                                                                              \
         EACH(d, n) v[d] = LDV(ACT, x, AT(d)), w[d] = LDV(ACT, dy, AT(d));                                                          \
-        EACH(d, n) STV(ACT, dx, AT(d), g *w[d] - m1 - (v[d] - mean) * m2);                                                         \
+        EACH(d, n) STV(ACT, dx, AT(d), g * w[d] - m1 - (v[d] - mean) * m2);                                                        \
     }
 /* dx = rstd (gamma dy - sums.x - xhat sums.y); dx may be dy or x. Items as above. */
-__kernel __attribute__((reqd_work_group_size(WG, 1, 1))) void norm2d_backward(const __global act_t *x, const __global float2 *stats,
-                                                                              const __global float *gamma,
-                                                                              const __global float2 *sums, const __global act_t *dy,
-                                                                              __global act_t *dx, int C, int width, int unit_rows)
+__kernel __attribute__((reqd_work_group_size(WG, 1, 1)))
+void norm2d_backward(const __global act_t *x, const __global float2 *stats, const __global float *gamma,
+                     const __global float2 *sums, const __global act_t *dy, __global act_t *dx, int C, int width, int unit_rows)
 {
     const int c = COLUMN;
     if (c >= C) return;

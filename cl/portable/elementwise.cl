@@ -17,6 +17,17 @@ __kernel void act_forward(const __global act_t *x, __global act_t *y, int n)
     if (g < (uint)n) STV(ACT, y, i, fn(LDV(ACT, x, i)));
 }
 
+/* y = f(u), and u becomes f'(u). */
+__kernel void act_keep(__global act_t *u, __global act_t *y, int n)
+{
+    const uint g = (uint)get_global_id(0);
+    const size_t i = (size_t)g * VW;
+    if (g >= (uint)n) return;
+    const vec v = LDV(ACT, u, i);
+    STV(ACT, y, i, fn(v));
+    STV(ACT, u, i, fn_slope(v));
+}
+
 /* dx = dy * f'(x); dx may be dy. */
 __kernel void act_backward(const __global act_t *x, const __global act_t *dy, __global act_t *dx, int n)
 {

@@ -49,15 +49,17 @@ static bool fuse_act(tn_graph *g, int i)
     return true;
 }
 
-/* y = act(norm(x)), where no backward pass wants the norm's own. */
+/* y = act(norm(x)), likewise. */
 static bool fuse_norm_act(tn_graph *g, int i)
 {
     tn_gnode *n = &g->n[i];
-    const int u = n->out[0], k = only_reader(g, u);
-    if (k < 0 || g->n[k].op != TN_OP_ACT || n->a.norm2d.act || g->t[u].dtype != g->t[g->n[k].out[0]].dtype) return false;
+    const int u = n->out[0], k = activation_of(g, u);
+    if (k < 0 || g->t[u].kind != TN_G_ACT || n->a.norm2d.act || g->t[u].dtype != g->t[g->n[k].out[0]].dtype) return false;
+    const bool kept = tn_graph_readers(g, u, NULL) > 1;
     n->a.norm2d.act = true;
     n->a.norm2d.fn = g->n[k].a.act.fn;
     n->out[0] = g->n[k].out[0];
+    n->out[2] = kept ? u : -1;
     tn_graph_remove(g, k);
     return true;
 }
@@ -202,13 +204,16 @@ int tn_graph_fuse_merged(tn_graph *g, tn_error *err)
     return tn_graph_check(g, err);
 }
 
-/* A sum that is kept for its slope alone: the slope is kept, which the product computes beside the activation. */
+/* What is kept for its slope alone: the slope is kept, which is computed beside the activation. */
 static void keep_slope(tn_graph *g, int i)
 {
     tn_gnode *n = &g->n[i];
-    const int u = n->out[1], k = n->op == TN_OP_LINEAR && n->a.linear.act && u >= 0 ? only_reader(g, u) : -1;
+    const bool linear = n->op == TN_OP_LINEAR && n->a.linear.act, norm = n->op == TN_OP_NORM2D && n->a.norm2d.act;
+    const int u = linear ? n->out[1] : norm ? n->out[2] : -1, k = u >= 0 ? only_reader(g, u) : -1;
     if (k < 0 || g->n[k].op != TN_OP_LINEAR_DX || g->n[k].in[2] != u) return;
-    n->a.linear.keeps_slope = g->n[k].a.linear_dx.slope_kept = true;
+    if (linear) n->a.linear.keeps_slope = true;
+    else n->a.norm2d.keeps_slope = true;
+    g->n[k].a.linear_dx.slope_kept = true;
 }
 
 int tn_graph_fuse(tn_graph *g, tn_error *err)

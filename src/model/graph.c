@@ -107,7 +107,9 @@ bool tn_node_reads(const tn_gnode *n, int t)
 
 static bool node_writes(const tn_gnode *n, int t)
 {
-    return t >= 0 && (n->out[0] == t || n->out[1] == t);
+    bool writes = false;
+    for (int k = 0; k < TN_NODE_OUT; k++) writes |= n->out[k] == t;
+    return t >= 0 && writes;
 }
 
 int tn_graph_writer(const tn_graph *g, int t)

@@ -32,7 +32,7 @@ typedef struct tn_gtensor {
     int storage; /* tensors of the same storage share a buffer; the first one's id */
 } tn_gtensor;
 
-enum { TN_NODE_IN = TN_MAX_LEVELS, TN_NODE_OUT = 2, TN_NODE_PARTS = 3, TN_NODE_SLOTS = 4 };
+enum { TN_NODE_IN = TN_MAX_LEVELS, TN_NODE_OUT = 3, TN_NODE_PARTS = 3, TN_NODE_SLOTS = 4 };
 
 /** One matrix of a linear operation: slots (-1: none), its columns in the output and in the input. */
 typedef struct tn_gpart {

@@ -88,7 +88,7 @@ typedef enum tn_stats { TN_STATS_OWN, TN_STATS_TRACKED, TN_STATS_RUNNING } tn_st
 typedef struct tn_attr_norm2d {
     int unit_rows, groups;
     tn_stats stats;
-    bool act; /* y = fn of the norm's (fuse.c) */
+    bool act, keeps_slope; /* y = fn of the norm's, which is kept as out[2], or fn's slope there is, if that is wanted (fuse.c) */
     tn_fn fn;
 } tn_attr_norm2d;
 typedef struct tn_attr_sample {
@@ -170,7 +170,7 @@ typedef enum tn_again { TN_AGAIN_NEVER, TN_AGAIN_CHEAP, TN_AGAIN_DEAR } tn_again
     X(CONV_FEW, conv_few, tn_attr_conv, 2, 1, conv, conv_few, DEAR, 0, 0) \
     /* x; w0 gamma, w1 beta, w2 running mean, w3 running variance -> y, fn of it where act says so, stats [units*groups, 2]
      * float32 */ \
-    X(NORM2D, norm2d, tn_attr_norm2d, 1, 2, norm, norm2d, CHEAP, TN_IN0, 0) \
+    X(NORM2D, norm2d, tn_attr_norm2d, 1, 3, norm, norm2d, CHEAP, TN_IN0, 0) \
     /* x [B*rows, C]; w0 gamma, w1 beta -> y, norms [2B, C] float32 */ \
     X(GRN, grn, tn_attr_sample, 1, 2, norm, grn, CHEAP, TN_IN0, 0) \
     /* x -> s [B, C] float32 */ \

@@ -105,25 +105,29 @@ int tn_columns_stats(tn_ctx *c, const tn_tensor *x, int unit_rows, int groups, f
     return 0;
 }
 
-/* A kernel over all elements of x. fn: NULL, or what the norm ends with. */
-static int columns_walk(tn_ctx *c, const char *entry, const tn_fn *fn, const tn_arg *args, int n, const tn_norm2d *of,
+/* A kernel over all elements of x, with options more. */
+static int columns_walk(tn_ctx *c, const char *entry, const char *more, const tn_arg *args, int n, const tn_norm2d *of,
                         tn_error *err)
 {
     const columns_shape s = columns_shape_of(c, of->x);
-    tn_options o, end = {""};
+    tn_options o, all;
     TN_TRY(columns_options(&o, &s, of->x->dtype, 0, err));
-    if (fn) TN_TRY(tn_options_set(&end, err, "%s -DFN=%d", o.s, (int)*fn));
+    TN_TRY(tn_options_set(&all, err, "%s%s", o.s, more));
     const size_t wg = (size_t)s.wg, steps = (size_t)TN_CEIL_DIV(of->unit_rows, s.rows * SPAN);
     const tn_range range = {3, {wg * (size_t)s.blocks, steps, (size_t)(of->x->rows / of->unit_rows)}, {wg, 1, 1}};
-    return tn_op_run(c, "gpu/norm2d.cl", entry, fn ? end.s : o.s, args, n, &range, err);
+    return tn_op_run(c, "gpu/norm2d.cl", entry, all.s, args, n, &range, err);
 }
 
-int tn_columns_apply(tn_ctx *c, const tn_norm2d *n, const tn_fn *fn, tn_tensor *y, tn_error *err)
+int tn_columns_apply(tn_ctx *c, const tn_norm2d *n, const tn_norm_end *end, tn_tensor *y, tn_error *err)
 {
-    const int width = n->x->cols / n->groups;
-    const tn_arg args[] = {TN_BUF(n->x->mem), TN_BUF(n->stats->mem), TN_BUF(n->gamma->mem), TN_BUF(n->beta->mem),
-                           TN_BUF(y->mem),    TN_INT(n->x->cols),    TN_INT(width),         TN_INT(n->unit_rows)};
-    return columns_walk(c, "norm2d_forward", fn, args, TN_COUNT(args), n, err);
+    enum { NOTHING, ITSELF, SLOPE };
+    const int width = n->x->cols / n->groups, keep = !end || !end->kept ? NOTHING : end->slope ? SLOPE : ITSELF;
+    tn_options more = {""};
+    if (end) TN_TRY(tn_options_set(&more, err, " -DFN=%d -DKEEP=%d", (int)end->fn, keep));
+    const tn_arg args[] = {TN_BUF(n->x->mem),    TN_BUF(n->stats->mem), TN_BUF(n->gamma->mem),
+                           TN_BUF(n->beta->mem), TN_BUF(y->mem),        TN_INT(n->x->cols),
+                           TN_INT(width),        TN_INT(n->unit_rows),  TN_BUF(keep ? end->kept->mem : NULL)};
+    return columns_walk(c, "norm2d_forward", more.s, args, (int)TN_COUNT(args) - !keep, n, err);
 }
 
 int tn_columns_backward(tn_ctx *c, const tn_norm2d *n, const tn_tensor *dy, tn_tensor *dx, tn_tensor *dgamma, tn_tensor *dbeta,
@@ -147,7 +151,7 @@ int tn_columns_backward(tn_ctx *c, const tn_norm2d *n, const tn_tensor *dy, tn_t
     TN_TRY(columns_merge(c, "norm2d_sums", merge, TN_COUNT(merge), (size_t)n->groups, (size_t)units, err));
     const tn_arg args[] = {TN_BUF(x->mem),  TN_BUF(n->stats->mem), TN_BUF(n->gamma->mem), TN_BUF(sums.mem),    TN_BUF(dy->mem),
                            TN_BUF(dx->mem), TN_INT(x->cols),       TN_INT(width),         TN_INT(n->unit_rows)};
-    TN_TRY(columns_walk(c, "norm2d_backward", NULL, args, TN_COUNT(args), n, err));
+    TN_TRY(columns_walk(c, "norm2d_backward", "", args, TN_COUNT(args), n, err));
     c->ws_used = mark;
     return 0;
 }

@@ -34,7 +34,7 @@ int tn_columns_sum(tn_ctx *c, const tn_tensor *p, int lines, bool add, tn_tensor
 
 /** tn_norm2d_stats and the two that follow, for what tn_columns_can. */
 int tn_columns_stats(tn_ctx *c, const tn_tensor *x, int unit_rows, int groups, float eps, tn_tensor *stats, tn_error *err);
-int tn_columns_apply(tn_ctx *c, const tn_norm2d *n, const tn_fn *fn, tn_tensor *y, tn_error *err);
+int tn_columns_apply(tn_ctx *c, const tn_norm2d *n, const tn_norm_end *end, tn_tensor *y, tn_error *err);
 int tn_columns_backward(tn_ctx *c, const tn_norm2d *n, const tn_tensor *dy, tn_tensor *dx, tn_tensor *dgamma, tn_tensor *dbeta,
                         tn_error *err);
 #endif

@@ -36,6 +36,16 @@ int tn_act_forward(tn_ctx *c, tn_fn f, const tn_tensor *x, tn_tensor *y, tn_erro
     return vectors(c, &(vector_kernel){"act_forward", fn_option(f), act, vw}, n, args, TN_COUNT(args), err);
 }
 
+int tn_act_keep(tn_ctx *c, tn_fn f, tn_tensor *u, tn_tensor *y, tn_error *err)
+{
+    tn_dtype act;
+    TN_TRY(tn_storage(&act, "an activation", TN_LIST(u, y), NULL, err));
+    const size_t n = tn_tensor_count(u);
+    const int vw = tn_run_width(c, act, u->cols);
+    const tn_arg args[] = {TN_BUF(u->mem), TN_BUF(y->mem), TN_INT(n / (size_t)vw)};
+    return vectors(c, &(vector_kernel){"act_keep", fn_option(f), act, vw}, n, args, TN_COUNT(args), err);
+}
+
 int tn_act_backward(tn_ctx *c, tn_fn f, const tn_tensor *x, const tn_tensor *dy, tn_tensor *dx, tn_error *err)
 {
     tn_dtype act;

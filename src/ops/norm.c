@@ -191,13 +191,15 @@ static int norm_apply(tn_ctx *c, const tn_norm2d *n, tn_tensor *y, tn_error *err
     return per_unit(c, "norm2d_forward", args, TN_COUNT(args), n->x, n->unit_rows, err);
 }
 
-int tn_norm2d_apply(tn_ctx *c, const tn_norm2d *n, const tn_fn *fn, tn_tensor *y, tn_error *err)
+int tn_norm2d_apply(tn_ctx *c, const tn_norm2d *n, const tn_norm_end *end, tn_tensor *y, tn_error *err)
 {
     tn_dtype act;
-    TN_TRY(tn_storage(&act, "a norm", TN_LIST(n->x, y), TN_LIST(n->stats, n->gamma, n->beta), err));
-    if (tn_columns_can(c, n->x)) return tn_columns_apply(c, n, fn, y, err);
-    TN_TRY(norm_apply(c, n, y, err));
-    return fn ? tn_act_forward(c, *fn, y, y, err) : 0;
+    tn_tensor *u = end && end->kept ? end->kept : y;
+    TN_TRY(tn_storage(&act, "a norm", TN_LIST(n->x, y, u), TN_LIST(n->stats, n->gamma, n->beta), err));
+    if (tn_columns_can(c, n->x)) return tn_columns_apply(c, n, end, y, err);
+    TN_TRY(norm_apply(c, n, u, err));
+    if (!end) return 0;
+    return end->slope && end->kept ? tn_act_keep(c, end->fn, u, y, err) : tn_act_forward(c, end->fn, u, y, err);
 }
 
 /* As tn_norm_cpu_parts, for any device and any channels; no lines. */

@@ -120,8 +120,14 @@ typedef struct tn_norm2d {
     const tn_tensor *x, *stats, *gamma, *beta; /* beta: read by tn_norm2d_apply alone */
     int unit_rows, groups;
 } tn_norm2d;
-/** fn: NULL, or y becomes that of the norm's. */
-int tn_norm2d_apply(tn_ctx *c, const tn_norm2d *n, const tn_fn *fn, tn_tensor *y, tn_error *err);
+/** y = fn(u) of the norm's u; kept (NULL: nothing): becomes u, or with `slope` fn's slope at u. */
+typedef struct tn_norm_end {
+    tn_fn fn;
+    tn_tensor *kept;
+    bool slope;
+} tn_norm_end;
+/** end: NULL, or how y is made of the norm. */
+int tn_norm2d_apply(tn_ctx *c, const tn_norm2d *n, const tn_norm_end *end, tn_tensor *y, tn_error *err);
 /** dx from dy; dgamma, dbeta += (mem NULL: not wanted). dx may be dy's own buffer. */
 int tn_norm2d_backward(tn_ctx *c, const tn_norm2d *n, const tn_tensor *dy, tn_tensor *dx, tn_tensor *dgamma, tn_tensor *dbeta,
                        tn_error *err);
@@ -160,6 +166,8 @@ int tn_rope(tn_ctx *c, tn_tensor *qkv, const tn_tensor *table, int batch, int he
 /* ---- elementwise.c ---- */
 int tn_act_forward(tn_ctx *c, tn_fn f, const tn_tensor *x, tn_tensor *y, tn_error *err);
 /** dx may be dy. */
+/** y = f(u), and u becomes f's slope there. */
+int tn_act_keep(tn_ctx *c, tn_fn f, tn_tensor *u, tn_tensor *y, tn_error *err);
 int tn_act_backward(tn_ctx *c, tn_fn f, const tn_tensor *x, const tn_tensor *dy, tn_tensor *dx, tn_error *err);
 int tn_glu_forward(tn_ctx *c, tn_fn f, const tn_tensor *u, tn_tensor *y, tn_error *err);
 /** du may be u. */

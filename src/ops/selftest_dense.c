@@ -188,6 +188,12 @@ static int dense_case_activations(tn_trial *t)
         TN_TRY(tn_act_backward(t->c, (tn_fn)f, x, dy, dy, ERR));
         for (int i = 0; i < n; i++) want[i] = (float)(hdy[i] * tn_ref_act_slope(f, hx[i]));
         TN_TRY(tn_trial_compare(t, dy, want));
+        TN_TRY(tn_trial_poison(t, y));
+        TN_TRY(tn_act_keep(t->c, (tn_fn)f, x, y, ERR));
+        for (int i = 0; i < n; i++) want[i] = (float)tn_ref_act(f, hx[i]);
+        TN_TRY(tn_trial_compare(t, y, want));
+        for (int i = 0; i < n; i++) want[i] = (float)tn_ref_act_slope(f, hx[i]);
+        TN_TRY(tn_trial_compare(t, x, want));
     }
     return 0;
 }

@@ -7,14 +7,26 @@
 #define ACT (t->act)
 #define ERR (t->err)
 
-/* y, as it was before, and then a function of that; want becomes it too. */
-static int norm2d_with_function(tn_trial *t, const tn_norm2d *n, tn_tensor *y, float *want)
+/* y, as it was before (u), and then a function of that, with nothing, u or the slope there kept. */
+static int norm2d_with_function(tn_trial *t, const tn_norm2d *n, tn_tensor *y, const float *u)
 {
-    const tn_fn fn = t->size == 1 ? TN_RELU : TN_GELU;
-    for (size_t i = 0; i < tn_tensor_count(y); i++) want[i] = (float)tn_ref_act((int)fn, want[i]);
-    TN_TRY(tn_tensor_poison(t->c->dev, y, ERR));
-    TN_TRY(tn_norm2d_apply(t->c, n, &fn, y, ERR));
-    return tn_trial_compare(t, y, want);
+    const size_t count = tn_tensor_count(y);
+    tn_norm_end end = {.fn = t->size == 1 ? TN_RELU : TN_GELU};
+    float *want = tn_trial_host(t, count);
+    tn_tensor *kept;
+    TN_TRY(tn_trial_out(t, y->dtype, y->rows, y->cols, &kept));
+    if (!want) return tn_oom(ERR);
+    for (int k = 0; k < 3; k++) {
+        end.kept = k ? kept : NULL, end.slope = k == 2;
+        TN_TRY(tn_trial_poison(t, y));
+        TN_TRY(tn_trial_poison(t, kept));
+        TN_TRY(tn_norm2d_apply(t->c, n, &end, y, ERR));
+        for (size_t i = 0; i < count; i++) want[i] = (float)tn_ref_act((int)end.fn, u[i]);
+        TN_TRY(tn_trial_compare(t, y, want));
+        for (size_t i = 0; k == 2 && i < count; i++) want[i] = (float)tn_ref_act_slope((int)end.fn, u[i]);
+        if (k) TN_TRY(tn_trial_compare(t, kept, k == 1 ? u : want));
+    }
+    return 0;
 }
 
 static int norm2d_one(tn_trial *t, bool batch_norm)

@@ -182,8 +182,10 @@ int tn_exec_norm2d(const tn_call *k)
     if (stats == TN_STATS_RUNNING) TN_TRY(tn_batchnorm_stats(k->c, &mean, &var, NORM2D_EPS, &st, k->err));
     else TN_TRY(tn_norm2d_stats(k->c, &x, unit, groups, NORM2D_EPS, &st, k->err));
     if (stats == TN_STATS_TRACKED) TN_TRY(tn_batchnorm_track(k->c, &st, &mean, &var, NORM2D_EPS, 0.1f, x.rows, k->err));
-    const tn_fn *fn = k->n->a.norm2d.act ? &k->n->a.norm2d.fn : NULL;
-    return tn_norm2d_apply(k->c, &(tn_norm2d){&x, &st, &g, &b, unit, groups}, fn, &y, k->err);
+    tn_tensor kept;
+    tn_norm_end end = {.fn = k->n->a.norm2d.fn, .slope = k->n->a.norm2d.keeps_slope};
+    if (k->n->out[2] >= 0) kept = tn_call_out(k, 2), end.kept = &kept;
+    return tn_norm2d_apply(k->c, &(tn_norm2d){&x, &st, &g, &b, unit, groups}, k->n->a.norm2d.act ? &end : NULL, &y, k->err);
 }
 
 int tn_exec_norm2d_back(const tn_call *k)

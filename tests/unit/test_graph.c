@@ -105,7 +105,7 @@ static void count_fused(const tn_graph *g)
         fused[3] += n->op == TN_OP_LINEAR_DX && n->in[2] >= 0;
         fused[4] += n->op == TN_OP_NORM2D && n->a.norm2d.act;
         fused[5] += n->op == TN_OP_BILINEAR_BACK && n->in[1] >= 0;
-        fused[6] += n->op == TN_OP_LINEAR && n->a.linear.keeps_slope;
+        fused[6] += (n->op == TN_OP_LINEAR && n->a.linear.keeps_slope) || (n->op == TN_OP_NORM2D && n->a.norm2d.keeps_slope);
     }
 }
 
