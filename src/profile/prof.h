@@ -31,6 +31,11 @@ int tn_prof_step(tn_prof *p, tn_error *err);
 /** After a step: waits for it and finds what came of it (p->result) and what it played (p->x, p->before, p->after). */
 int tn_prof_recorded(tn_prof *p, tn_error *err);
 
+/** The median; v is sorted. */
+double tn_prof_middle(double *v, int n);
+/** After a step: r->entries with the medians of r->repeat passes, r->seconds, r->flops and r->bytes. done is called after each. */
+int tn_prof_commands(tn_prof *s, tn_profile_report *r, int (*done)(void *user, tn_error *err), void *user, tn_error *err);
+
 /** r->bandwidth and r->peak, on a device opened for it alone: the run's own memory may leave no room. */
 int tn_prof_roofline(tn_profile_report *r, const tn_run_options *o, tn_dtype storage, tn_error *err);
 
