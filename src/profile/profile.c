@@ -26,31 +26,15 @@ static int command_pass_done(void *user, tn_error *err)
     return progressed(user, err);
 }
 
-/* n steps as training and prediction make them, one after another, then a wait. */
-static int burst(task *t, int n, double *seconds, tn_error *err)
-{
-    const double begin = tn_now();
-    for (int i = 0; i < n; i++) {
-        const tn_dev *d = t->step.e->dev;
-        const long long launches = d->launches, blocking = d->blocking;
-        TN_TRY(tn_prof_step(&t->step, err));
-        t->r->launches = d->launches - launches;
-        t->r->blocking = d->blocking - blocking;
-    }
-    TN_TRY(tn_dev_finish(t->step.e->dev, err));
-    *seconds = tn_now() - begin;
-    return 0;
-}
-
 static int warm_up(task *t, tn_error *err)
 {
     double seconds;
     for (int i = 0; i < WARM_UP; i++) {
-        TN_TRY(burst(t, 1, &seconds, err));
+        TN_TRY(tn_prof_burst(&t->step, t->r, 1, &seconds, err));
         TN_TRY(progressed(t, err));
     }
     t->r->burst = (int)fmin(fmax(BURST / fmax(seconds, 1e-9), 1), LONGEST);
-    return t->r->burst > 1 ? burst(t, t->r->burst, &seconds, err) : 0; /* clocks rise with load */
+    return t->r->burst > 1 ? tn_prof_burst(&t->step, t->r, t->r->burst, &seconds, err) : 0; /* clocks rise with load */
 }
 
 static int on_the_clock(task *t, tn_error *err)
@@ -59,7 +43,7 @@ static int on_the_clock(task *t, tn_error *err)
     double *took = calloc((size_t)n, sizeof *took);
     int rc = took ? warm_up(t, err) : tn_oom(err);
     for (int i = 0; !rc && i < n; i++) {
-        rc = burst(t, t->r->burst, &took[i], err);
+        rc = tn_prof_burst(&t->step, t->r, t->r->burst, &took[i], err);
         if (!rc) rc = progressed(t, err);
     }
     if (!rc) t->r->step_seconds = tn_prof_middle(took, n) / t->r->burst;
