@@ -17,7 +17,7 @@ typedef struct tn_bench_options {
     tn_bench_effort effort;
     const char *parts;      /**< some of "links,kernels,work"; NULL: all */
     const char *sizes;      /**< backbones whose step and prediction are measured, folders of config_dir/backbone:
-                                 "vit-s,vit-b"; NULL: vit-s, and by the effort vit-b and vit-l */
+                                 "vit-s,vit-b"; NULL: vit-s, and by device and effort vit-b and vit-l */
     const char *config_dir; /**< as in tn_config_source */
     const char *command;    /**< what the result says that it was made with; NULL: nothing */
 } tn_bench_options;

@@ -43,18 +43,26 @@ static bool has_id(const tn_compared *v, int n, const char *id)
     return false;
 }
 
+/* Adds what of the columns is new, of the work or of all else. */
+static int add_ids(tn_compared *v, int have, const tn_column *c, int n, bool work)
+{
+    size_t k;
+    json_t *m;
+    for (int i = 0; i < n; i++) json_array_foreach(json_object_get(c[i].device, "measurements"), k, m)
+        {
+            const tn_compared one = {tn_json_str(m, "id", ""), tn_json_str(m, "name", ""), tn_json_str(m, "group", "")};
+            if (!strcmp(one.group, "work") == work && !has_id(v, have, one.id)) v[have++] = one;
+        }
+    return have;
+}
+
 tn_compared *tn_compared_ids(const tn_column *c, int n, int *count)
 {
-    size_t room = 1, k;
-    json_t *m;
+    size_t room = 1;
     *count = 0;
     for (int i = 0; i < n; i++) room += json_array_size(json_object_get(c[i].device, "measurements"));
     tn_compared *v = calloc(room, sizeof *v);
-    for (int i = 0; v && i < n; i++) json_array_foreach(json_object_get(c[i].device, "measurements"), k, m)
-        {
-            const tn_compared one = {tn_json_str(m, "id", ""), tn_json_str(m, "name", ""), tn_json_str(m, "group", "")};
-            if (!has_id(v, *count, one.id)) v[(*count)++] = one;
-        }
+    if (v) *count = add_ids(v, add_ids(v, 0, c, n, true), c, n, false);
     return v;
 }
 

@@ -16,7 +16,7 @@ tn_column *tn_columns_of(const tn_bench_result *const *r, int n, int *count);
 void tn_column_name(char *out, size_t n, const tn_column *c);
 /** The part of the processors that others had while one or the other was measured: the larger one; 0: not known, or a GPU's. */
 double tn_columns_busy(const tn_column *a, const tn_column *b);
-/** Every id that a column has, in the order in which they come first; the first column that has it. Texts are borrowed. */
+/** Every id that a column has: the work first, then the others, each in the order in which they come first. Texts are borrowed. */
 typedef struct tn_compared {
     const char *id, *name, *group;
 } tn_compared;

@@ -78,6 +78,9 @@ int tn_bench_error(double *share, const tn_tensor *x, const float *want, tn_erro
 void tn_bench_error_of(double *share, const float *got, const float *want, size_t n, tn_dtype dt);
 /** All of x as floats (the caller's to free()); *share becomes NaN where a value is not finite. */
 int tn_bench_all_of(float **got, double *share, const tn_tensor *x, tn_error *err);
-/** A tensor of random values, and as the storage rounds them (host: [rows * cols], the caller's to free(); NULL: not wanted). */
+/** Normal values: a million or so that are drawn, over and over, since drawing takes longer than measuring. The number is a prime,
+ * so that rows of a matrix differ. False when memory ran out. */
+bool tn_bench_normals(float *v, size_t n);
+/** A tensor of such values, and as the storage rounds them (host: [rows * cols], the caller's to free(); NULL: not wanted). */
 int tn_bench_random(tn_tensor *t, tn_dev *d, tn_dtype dt, const int shape[2], float **host, tn_error *err);
 #endif

@@ -9,7 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { SMALL = 64, MANY = 256, BUILDS = 3 };
+enum { SMALL = 64, MANY = 256, BUILDS = 3, QUEUED = 200 };
 
 typedef struct {
     tn_bench *b;
@@ -35,6 +35,27 @@ static int many(void *self, tn_error *err)
     return 0;
 }
 
+/* By the device's clock. Some drivers' events leave it out: then there is no figure. */
+static int measure_queued(tn_bench *b, launch *l, tn_error *err)
+{
+    const tn_bench_job j = {
+        .id = "launch.queued", .group = "launches", .name = "from a launch to the kernel's start, by events", .unit = "s"};
+    double v[QUEUED];
+    int known = 0;
+    tn_tape *t;
+    TN_TRY(tn_tape_new(&t, b->dev, err));
+    b->c.tape = t;
+    int rc = once(l, err);
+    b->c.tape = NULL;
+    for (int i = -2; !rc && i < QUEUED; i++) {
+        rc = tn_tape_queued(t, &v[TN_MAX(i, 0)], err);
+        known += i >= 0 && v[i] > 0;
+    }
+    tn_tape_free(t);
+    if (!rc && known == QUEUED) rc = tn_bench_add(b, &j, v, QUEUED, NULL, err);
+    return rc;
+}
+
 int tn_bench_launches(tn_bench *b, tn_error *err)
 {
     launch l = {.b = b};
@@ -54,6 +75,7 @@ int tn_bench_launches(tn_bench *b, tn_error *err)
                                   .runs = &l};
     int rc = tn_bench_measure(b, &alone, err);
     if (!rc) rc = tn_bench_measure(b, &in_turn, err);
+    if (!rc) rc = measure_queued(b, &l, err);
     tn_buffer_free(l.to);
     return rc;
 }

@@ -14,7 +14,9 @@ static const char head[] = "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta c
                            "<link rel=\"icon\" href=\"data:,\">\n";
 
 static const char style[] =
-    "<style>\n:root{--ground:#fff;--ink:#1c2126;--soft:#59636e;--line:#d5dbe1;--card:#f5f7f9;--blue:#2266b3;--orange:#b4540f;"
+    "<style>\nthead "
+    "th.n{white-space:normal!important;vertical-align:bottom}:root{--ground:#fff;--ink:#1c2126;--soft:#59636e;--line:#d5dbe1;--"
+    "card:#f5f7f9;--blue:#2266b3;--orange:#b4540f;"
     "--bad:#b3261e}\n"
     "@media(prefers-color-scheme:dark){:root{--ground:#15181c;--ink:#e4e8ec;--soft:#a2adb8;--line:#39424b;--card:#1f242a;"
     "--blue:#6aa9ea;--orange:#eb9a57;--bad:#ff8a80}}\n"
@@ -245,7 +247,7 @@ static void add_compared(tn_text *t, const json_t *base, const json_t *m, double
     tn_bench_figure(value, tn_json_num(m, "value", 0), tn_json_str(m, "unit", ""));
     const bool ratio = base && base != m && tn_bench_has_value(base), noise = ratio && tn_bench_is_noise(base, m, busy);
     snprintf(text, sizeof text, "%s", value);
-    if (ratio) snprintf(text, sizeof text, "%s, x %.2f%s", value, tn_bench_ratio(base, m), noise ? " (noise)" : "");
+    if (ratio) snprintf(text, sizeof text, "%s x %.2f%s", value, tn_bench_ratio(base, m), noise ? ", noise" : "");
     add_cell(t, "td", noise ? " class=\"n noise\"" : " class=\"n\"", text);
 }
 

@@ -102,7 +102,7 @@ static void add_point(tn_text *t, const frame *f, const json_t *p, int number, d
 {
     double x, y;
     char words[16];
-    const double seconds = tn_json_num(p, "seconds", 0), r = number <= TN_PICTURE_NUMBERS ? 6 + 10 * sqrt(seconds / all) : 3;
+    const double seconds = tn_json_num(p, "seconds", 0), r = number <= TN_PICTURE_NUMBERS ? 7 + 9 * sqrt(seconds / all) : 3;
     if (!place_of(f, p, &x, &y)) return;
     const double px = x_at(f, x), py = fmin(y_at(f, y), HEIGHT - BOTTOM);
     tn_text_addf(t, "<g><title>");

@@ -15,8 +15,8 @@
 
 static const tn_bench_level levels[] = {
     [TN_BENCH_QUICK] = {"quick", 5, 40, 0.002, 0.08, 4, 4, 2, false, 0.5},
-    [TN_BENCH_NORMAL] = {"normal", 9, 100, 0.005, 0.4, 20, 8, 2, false, 1},
-    [TN_BENCH_FULL] = {"full", 15, 200, 0.005, 0.8, 40, 12, 3, true, 2},
+    [TN_BENCH_NORMAL] = {"normal", 9, 100, 0.005, 0.2, 10, 8, 2, false, 1},
+    [TN_BENCH_FULL] = {"full", 15, 200, 0.005, 0.4, 20, 12, 3, true, 2},
 };
 
 static const struct {
@@ -75,8 +75,9 @@ static int check_parts(const char *list, tn_error *err)
 static const char *sizes_of(const bench_run *r, const tn_device_info *d)
 {
     if (r->p->sizes) return r->p->sizes;
-    if (r->p->effort == TN_BENCH_QUICK) return d->type == TN_DEVICE_CPU ? "vit-s" : "vit-s,vit-b";
-    return "vit-s,vit-b,vit-l";
+    static const char *const all = "vit-s,vit-b,vit-l";
+    if (d->type != TN_DEVICE_CPU) return r->p->effort == TN_BENCH_QUICK ? "vit-s,vit-b" : all;
+    return r->p->effort == TN_BENCH_QUICK ? "vit-s" : r->p->effort == TN_BENCH_FULL ? all : "vit-s,vit-b";
 }
 
 static int check_sizes(const bench_run *r, tn_error *err)
@@ -137,20 +138,21 @@ static int with_device(bench_run *r, tn_bench *b, int index, tn_error *err)
     return rc;
 }
 
-/* Half storage is measured where something multiplies it faster; everywhere with the full effort. */
-static bool storage_is_measured(const bench_run *r, const tn_bench *b, tn_dtype dt)
+/* Half storage is measured where something multiplies it faster; with the full effort both are, of the first size. */
+static bool storage_is_measured(const bench_run *r, const tn_bench *b, tn_dtype dt, bool first)
 {
     const bool half = b->info.type != TN_DEVICE_CPU || (b->caps & (TN_CAP_AVX512_BF16 | TN_CAP_AMX_BF16));
-    return r->p->effort == TN_BENCH_FULL || (dt == TN_BF16) == half;
+    return (first && r->p->effort == TN_BENCH_FULL) || (dt == TN_BF16) == half;
 }
 
 static int all_sizes(bench_run *r, tn_bench *b, tn_bench_work *w, tn_error *err)
 {
     char size[64];
     const char *sizes = sizes_of(r, &b->info);
-    for (const char *list = sizes; next_word(&list, size, sizeof size);) {
+    bool first = true;
+    for (const char *list = sizes; next_word(&list, size, sizeof size); first = false) {
         for (tn_dtype dt = TN_F32; dt <= TN_BF16; dt++)
-            if (storage_is_measured(r, b, dt)) TN_TRY(tn_bench_size(b, w, size, dt, err));
+            if (storage_is_measured(r, b, dt, first)) TN_TRY(tn_bench_size(b, w, size, dt, err));
         b->done = ++r->done;
     }
     if (w->fitted) return 0;

@@ -34,10 +34,8 @@ static int make_matrix(matrix *m, tn_bench *b, tn_qshape s, tn_error *err)
 {
     const size_t n = (size_t)s.rows * (size_t)s.cols;
     tn_qmatrix q;
-    tn_rng r = tn_rng_named(n, "bench");
     *m = (matrix){.b = b, .w = malloc(n * sizeof *m->w), .want = malloc(n * sizeof *m->want)};
-    if (!m->w || !m->want) return tn_oom(err);
-    for (size_t i = 0; i < n; i++) m->w[i] = (float)tn_rng_normal(&r);
+    if (!m->want || !tn_bench_normals(m->w, n)) return tn_oom(err);
     TN_TRY(tn_qblock(&s.block, s.type, 0, s.cols, "a measurement", err));
     TN_TRY(tn_quantize(&q, m->w, &s, "a measurement", err));
     tn_dequantize(&q, m->w);
@@ -73,20 +71,24 @@ static int copy(void *self, tn_error *err)
     return tn_copy_by_kernel(&m->b->c, m->from, m->to, m->copied, err);
 }
 
-static int unpack_to(matrix *m, tn_dtype dt, const char *format, tn_error *err)
+/* What a copy of as many bytes needs. */
+static int make_copied(matrix *m, double moved, tn_error *err)
+{
+    tn_dev *d = m->b->dev;
+    m->copied = (size_t)(moved / 32) * 16;
+    TN_TRY(tn_buffer_new(&m->from, d, m->copied, "a measurement", err));
+    TN_TRY(tn_buffer_new(&m->to, d, m->copied, "a measurement", err));
+    return tn_buffer_fill(m->from, 0, m->copied, 0x3f812345u, err);
+}
+
+static int measure_unpacking(matrix *m, const char *format, tn_error *err)
 {
     char id[96], name[96];
-    tn_bench *b = m->b;
-    const size_t n = tn_tensor_count(&m->out);
+    const tn_dtype dt = m->out.dtype;
     const double moved = (double)(tn_qbytes(&m->q.s) + tn_tensor_bytes(&m->out));
     const tn_unpack_args args = {.q = m->q, .out = m->out};
-    for (size_t i = 0; i < n; i++) m->want[i] = tn_rounded(m->w[i], dt);
     snprintf(id, sizeof id, "unpack.%s.%s.%dx%d", format, tn_dtype_name(dt), m->out.rows, m->out.cols);
     snprintf(name, sizeof name, "%s to %s, %d x %d", format, tn_dtype_name(dt), m->out.rows, m->out.cols);
-    m->copied = (size_t)moved / 32 * 16;
-    TN_TRY(tn_buffer_new(&m->from, b->dev, m->copied, "a measurement", err));
-    TN_TRY(tn_buffer_new(&m->to, b->dev, m->copied, "a measurement", err));
-    TN_TRY(tn_buffer_fill(m->from, 0, m->copied, 0x3f812345u, err));
     const tn_bench_job like = {.id = id,
                                .group = "unpacking",
                                .name = name,
@@ -98,19 +100,32 @@ static int unpack_to(matrix *m, tn_dtype dt, const char *format, tn_error *err)
                                .poison = poison,
                                .compare = compare_bits,
                                .self = m};
-    return tn_bench_rows(b, &tn_unpack_op, &args, &like, err);
+    TN_TRY(make_copied(m, moved, err));
+    return tn_bench_rows(m->b, &tn_unpack_op, &args, &like, err);
 }
 
-static int unpack_one(tn_bench *b, tn_qtype type, bool nested, tn_dtype dt, tn_error *err)
+static int unpack_to(matrix *m, tn_dtype dt, const char *format, tn_error *err)
+{
+    tn_dev *d = m->b->dev;
+    for (size_t i = 0; i < (size_t)m->q.s.rows * (size_t)m->q.s.cols; i++) m->want[i] = tn_rounded(m->w[i], dt);
+    int rc = tn_tensor_new(&m->out, d, dt, m->q.s.rows, m->q.s.cols, "a measurement", err);
+    if (!rc) rc = measure_unpacking(m, format, err);
+    tn_buffer_free(m->to);
+    tn_buffer_free(m->from);
+    m->from = m->to = NULL;
+    tn_tensor_free(d, &m->out);
+    return rc;
+}
+
+static int unpack_format(tn_bench *b, tn_qtype type, bool nested, tn_error *err)
 {
     char format[48];
     const bool cpu = b->dev->info.type == TN_DEVICE_CPU;
     matrix m;
     snprintf(format, sizeof format, "%s%s", tn_qformats[type].name, nested ? "-double" : "");
     int rc =
-        make_matrix(&m, b, (tn_qshape){.type = type, .rows = cpu ? 4096 : 16384, .cols = cpu ? 1024 : 4096, .nested = nested}, err);
-    if (!rc) rc = tn_tensor_new(&m.out, b->dev, dt, m.q.s.rows, m.q.s.cols, "a measurement", err);
-    if (!rc) rc = unpack_to(&m, dt, format, err);
+        make_matrix(&m, b, (tn_qshape){.type = type, .rows = cpu ? 4096 : 8192, .cols = cpu ? 1024 : 4096, .nested = nested}, err);
+    for (int t = 0; !rc && t < b->level->types; t++) rc = unpack_to(&m, (tn_dtype)t, format, err);
     matrix_free(&m);
     return rc;
 }
@@ -119,7 +134,7 @@ int tn_bench_unpacking(tn_bench *b, tn_error *err)
 {
     for (int type = 0; type < TN_Q_TYPES; type++)
         for (int nested = 0; tn_qformats[type].bits == 4 && nested <= tn_qformats[type].nestable; nested++)
-            for (int t = 0; t < b->level->types; t++) TN_TRY(unpack_one(b, (tn_qtype)type, nested, (tn_dtype)t, err));
+            TN_TRY(unpack_format(b, (tn_qtype)type, nested, err));
     return 0;
 }
 

@@ -188,6 +188,8 @@ static int put(work_case *k, const char *what, const char *unit, const double *v
 {
     char id[128], name[128];
     snprintf(id, sizeof id, "work.%s.%s.%s.%s", k->what, k->size, tn_dtype_name(k->dt), what);
+    for (char *s = id; *s; s++)
+        if (*s == ' ') *s = '-';
     snprintf(name, sizeof name, "%s %s, %s, %s", k->what, k->size, tn_dtype_name(k->dt), what);
     const bool less = !strcmp(unit, "B");
     const tn_bench_job j = {.id = id, .group = "work", .name = name, .unit = unit, .type = k->dt};
@@ -217,7 +219,7 @@ static int put_all(work_case *k, tn_error *err)
     const double peak = (double)k->peak_of_one, per_joule = k->joules > 0 ? 1 / k->joules : 0;
     TN_TRY(put(k, "throughput", "img/s", k->rate, k->n, &m, err));
     json_object_set_new(m, "batch", json_integer(k->batch));
-    TN_TRY(put(k, "first", "s", &k->first, 1, &m, err));
+    TN_TRY(put(k, "first step", "s", &k->first, 1, &m, err));
     TN_TRY(put(k, "peak memory", "B", &peak, 1, &m, err));
     json_object_set_new(m, "batch", json_integer(1));
     if (per_joule <= 0) return 0;

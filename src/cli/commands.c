@@ -90,7 +90,7 @@ const tn_command tn_commands[] = {
      "  --quick | --full    about one minute on two cores, or up to ten; the first time kernels are built before\n"
      "  --only LIST         some of links,kernels,work               (default: all)\n"
      "  --sizes LIST        backbones whose steps are measured, folders of configs/backbone: vit-s,vit-b   (default: vit-s,\n"
-     "                      vit-b and vit-l; with --quick vit-s, on a GPU vit-b too)\n"
+     "                      vit-b, vit-l; fewer with --quick and on a processor)\n"
      "  --json [FILE]       the result as JSON (docs/bench.md has its schema); without FILE it is printed instead of the tables\n"
      "  --html FILE         one page with roofline, step breakdown, comparison and the machine's facts\n"
      "  --config-dir DIR    where configs/ is\n"

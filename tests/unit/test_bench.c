@@ -167,6 +167,40 @@ START_TEST(refusals)
 }
 END_TEST
 
+typedef struct {
+    int calls, of_it;
+} listener;
+
+static int stop_soon(void *user, const tn_progress *p)
+{
+    listener *l = user;
+    l->calls++;
+    if (p->phase != TN_PHASE_MEASURING) return 0;
+    ck_assert_str_eq(p->what, "measuring");
+    ck_assert(p->item && p->total == 4 && p->done >= 0 && p->done < 4);
+    return ++l->of_it == 2;
+}
+
+START_TEST(stopped_by_its_callback)
+{
+    listener l = {0};
+    tn_run_options o = TN_RUN_OPTIONS_INIT;
+    tn_bench_options p = TN_BENCH_OPTIONS_INIT;
+    tn_bench_result *r;
+    tn_error err;
+    o.progress = stop_soon;
+    o.user = &l;
+    o.cache = "off";
+    o.device = getenv("TRACKNET_TEST_DEVICE");
+    p.effort = TN_BENCH_QUICK;
+    p.parts = "links";
+    ck_assert_int_eq(tn_bench_run(&o, &p, &r, &err), TN_ERR_CANCELLED);
+    ck_assert_ptr_null(r);
+    ck_assert_int_eq(l.of_it, 2);
+    ck_assert_ptr_nonnull(strstr(err.message, "stopped while measuring"));
+}
+END_TEST
+
 /* ---- side by side ---- */
 
 static bool noise(double a, double b, double spread, double busy)
@@ -456,6 +490,7 @@ int main(void)
 {
     return run_tests("bench", 60,
                      TESTS(ONCE(interval_of_a_median), ONCE(quantiles), ONCE(drift), ONCE(round_trip), ONCE(refusals),
-                           ONCE(what_is_noise), ONCE(compared), ONCE(figures_as_text), ONCE(page_is_escaped), ONCE(points_of_nodes),
-                           ONCE(joules), ONCE(what_others_take), ONCE(wrong_kernels_have_no_time), ONCE(ceilings_know_caches)));
+                           ONCE(stopped_by_its_callback), ONCE(what_is_noise), ONCE(compared), ONCE(figures_as_text),
+                           ONCE(page_is_escaped), ONCE(points_of_nodes), ONCE(joules), ONCE(what_others_take),
+                           ONCE(wrong_kernels_have_no_time), ONCE(ceilings_know_caches)));
 }
