@@ -33,7 +33,7 @@ typedef struct tn_bench_result tn_bench_result;
  * tn_bench_failures counts it. TN_ERR_MEMORY where no model fits a device; the sentence says what would. Free with tn_bench_free.
  */
 TN_API int tn_bench_run(const tn_run_options *o, const tn_bench_options *b, tn_bench_result **out, tn_error *err);
-/** Measurements whose check failed or that could not run. */
+/** Measurements whose check failed, or that could not run where every device should (a variant that a driver refuses is none). */
 TN_API int tn_bench_failures(const tn_bench_result *r);
 /** Reads a file that tn_bench_write wrote. TN_ERR_FORMAT: it is none, or of another schema version. */
 TN_API int tn_bench_read(tn_bench_result **out, const char *path, tn_error *err);

@@ -72,7 +72,7 @@ static void compare_add_cell(tn_text *t, const json_t *base, const json_t *m, do
 {
     char value[TN_FIGURE], cell[96];
     if (!m) snprintf(cell, sizeof cell, "-");
-    else if (!tn_bench_has_value(m)) snprintf(cell, sizeof cell, "FAILED");
+    else if (!tn_bench_has_value(m)) snprintf(cell, sizeof cell, "%s", tn_json_str(m, "check", ""));
     else tn_bench_figure(value, tn_json_num(m, "value", 0), tn_json_str(m, "unit", ""));
     const bool valued = m && tn_bench_has_value(m), ratio = valued && m != base && base && tn_bench_has_value(base);
     if (valued && !ratio) snprintf(cell, sizeof cell, "%s        ", value);
@@ -110,7 +110,7 @@ static void compare_as_table(tn_text *t, const tn_column *c, int n, const tn_com
 
 static json_t *cell_json(const json_t *base, const json_t *m, double busy)
 {
-    if (!m || !tn_bench_has_value(m)) return json_pack("{s:s}", "check", m ? "failed" : "absent");
+    if (!m || !tn_bench_has_value(m)) return json_pack("{s:s}", "check", m ? tn_json_str(m, "check", "") : "absent");
     json_t *j = json_pack("{s:f, s:f, s:f}", "value", tn_json_num(m, "value", 0), "low", tn_json_num(m, "low", 0), "high",
                           tn_json_num(m, "high", 0));
     if (!j || !base || !tn_bench_has_value(base)) return j;

@@ -92,11 +92,11 @@ static int append(tn_bench *b, json_t *m, tn_error *err)
     return m && !json_array_append_new(b->list, m) ? 0 : tn_oom(err);
 }
 
-int tn_bench_fail(tn_bench *b, const tn_bench_job *j, const char *why, tn_error *err)
+int tn_bench_fail(tn_bench *b, const tn_bench_job *j, const char *check, const char *why, tn_error *err)
 {
     json_t *m = heading(j);
-    b->failed++;
-    if (m) json_object_set_new(m, "check", json_string("failed"));
+    b->failed += !strcmp(check, "failed");
+    if (m) json_object_set_new(m, "check", json_string(check));
     if (m) json_object_set_new(m, "why", tn_json_text(why));
     return append(b, m, err);
 }
@@ -165,6 +165,12 @@ static bool ends_all(const tn_bench *b, int rc)
     return rc == TN_ERR_CANCELLED || b->dev->lost;
 }
 
+/* What is said of a job whose run came back with an error. */
+static const char *not_run(const tn_bench_job *j, int rc)
+{
+    return j->may_refuse || rc == TN_ERR_MEMORY ? "refused" : "failed";
+}
+
 static int measure_job(tn_bench *b, const tn_bench_job *j, samples *s, tn_error *err)
 {
     tn_error why = {0};
@@ -175,11 +181,11 @@ static int measure_job(tn_bench *b, const tn_bench_job *j, samples *s, tn_error 
         if (err) *err = why;
         return rc;
     }
-    if (rc) return tn_bench_fail(b, j, why.message, err);
+    if (rc) return tn_bench_fail(b, j, not_run(j, rc), why.message, err);
     if (share <= 1) return put_samples(b, j, s, share, err);
     if (isnan(share)) snprintf(text, sizeof text, "wrong: a value is not a number, or was not written");
     else snprintf(text, sizeof text, "wrong: %.2g times the error that its storage allows", share);
-    return tn_bench_fail(b, j, text, err);
+    return tn_bench_fail(b, j, "failed", text, err);
 }
 
 int tn_bench_measure(tn_bench *b, const tn_bench_job *j, tn_error *err)
@@ -220,7 +226,6 @@ int tn_bench_reserve(tn_bench *b, int (*run)(void *runs, tn_error *err), void *r
     return rc ? rc : tn_ctx_reserve(&b->c, b->c.ws_peak, err);
 }
 
-/* Without room in the device's memory a row is left out, which a note says. */
 static int row_measure(tn_bench *b, row_run *r, const tn_bench_job *like, tn_error *err)
 {
     char id[160], name[160];
@@ -233,16 +238,17 @@ static int row_measure(tn_bench *b, row_run *r, const tn_bench_job *like, tn_err
     j.name = name;
     j.run = run_row;
     j.runs = r;
+    j.may_refuse = r->k.row < r->op->n - 1; /* the last runs anything anywhere */
     const int rc = tn_bench_reserve(b, run_row, r, &why);
     if (!rc) return tn_bench_measure(b, &j, err);
-    return ends_all(b, rc) ? tn_fail(err, rc, "%s", why.message) : tn_bench_fail(b, &j, why.message, err);
+    return ends_all(b, rc) ? tn_fail(err, rc, "%s", why.message) : tn_bench_fail(b, &j, not_run(&j, rc), why.message, err);
 }
 
 int tn_bench_rows(tn_bench *b, const tn_variant_op *op, const void *args, const tn_bench_job *like, tn_error *err)
 {
     for (int i = 0; i < op->n; i++) {
         row_run r = {b, op, args, tn_variant_defaults(op, i)};
-        if (tn_variant_tries(&b->c, op, i, args, b->level->every_row)) TN_TRY(row_measure(b, &r, like, err));
+        if (tn_variant_tries(&b->c, op, i, args, false)) TN_TRY(row_measure(b, &r, like, err));
     }
     return 0;
 }

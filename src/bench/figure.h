@@ -13,7 +13,6 @@ typedef struct tn_bench_level {
     double sample, figure; /* a sample lasts so long at least, a figure about so long */
     double work;           /* the same of a step's or a prediction's figure */
     int shapes, types;     /* so many of the lists: of products' shapes, of storage types */
-    bool every_row;        /* variants too that CPU devices leave out */
     double largest;        /* part of the memory's largest piece */
 } tn_bench_level;
 
@@ -47,6 +46,7 @@ typedef struct tn_bench_job {
     double work;                           /* of one run, in what the unit counts a second; unread where the unit is "s" */
     double set;                            /* bytes that a run touches; 0: nothing bounds it */
     tn_dtype type;                         /* storage of what it multiplies and writes */
+    bool may_refuse;                       /* a variant that this driver may not take: another one runs then */
     int (*run)(void *runs, tn_error *err); /* enqueues one run */
     void *runs;
     int (*beside)(void *self, tn_error *err); /* measured in turn, a copy of as many bytes; NULL: nothing */
@@ -58,14 +58,15 @@ typedef struct tn_bench_job {
 } tn_bench_job;
 
 /** Checks and times a job and puts it into b->list. A check that fails, or a job that cannot run, goes there without a time and
- * counts in b->failed; only a lost device, a callback that stops and missing memory of the host are errors. */
+ * counts in b->failed, unless it may refuse or there was no memory for it; only a lost device, a callback that stops and missing
+ * memory of the host are errors. */
 int tn_bench_measure(tn_bench *b, const tn_bench_job *j, tn_error *err);
 /** The rows of an operation on the same arguments, each a job like `like`, whose id and name get the row's name behind them. */
 int tn_bench_rows(tn_bench *b, const tn_variant_op *op, const void *args, const tn_bench_job *like, tn_error *err);
 /** Adds a figure from samples (in the unit) that were taken elsewhere. *put (may be NULL) is its entry of b->list. Borrowed. */
 int tn_bench_add(tn_bench *b, const tn_bench_job *j, const double *samples, int n, json_t **put, tn_error *err);
-/** The same for a figure that has no time: why is a sentence. */
-int tn_bench_fail(tn_bench *b, const tn_bench_job *j, const char *why, tn_error *err);
+/** The same for a figure that has no time: check is "failed" or "refused", why a sentence. */
+int tn_bench_fail(tn_bench *b, const tn_bench_job *j, const char *check, const char *why, tn_error *err);
 /** A sentence that goes with the device's figures. */
 void tn_bench_note(tn_bench *b, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 

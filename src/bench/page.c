@@ -118,7 +118,8 @@ static void add_measurement(tn_text *t, const json_t *m)
                  tn_bench_figure(high, tn_json_num(m, "high", 0), unit));
     tn_text_addf(t, "<tr>");
     add_cell(t, "th", " scope=\"row\"", tn_json_str(m, "name", ""));
-    add_cell(t, "td", " class=\"n\"", valued ? tn_bench_figure(value, tn_json_num(m, "value", 0), unit) : "failed");
+    add_cell(t, "td", " class=\"n\"",
+             valued ? tn_bench_figure(value, tn_json_num(m, "value", 0), unit) : tn_json_str(m, "check", ""));
     add_cell(t, "td", " class=\"n\"", range);
     add_cell(t, "td", bad ? " class=\"bad\"" : "", remarks);
     tn_text_addf(t, "</tr>\n");
@@ -241,7 +242,7 @@ static void add_compared(tn_text *t, const json_t *base, const json_t *m, double
 {
     char value[TN_FIGURE], text[96];
     if (!m || !tn_bench_has_value(m)) {
-        add_cell(t, "td", m ? " class=\"n bad\"" : " class=\"n\"", m ? "failed" : "");
+        add_cell(t, "td", m ? " class=\"n bad\"" : " class=\"n\"", m ? tn_json_str(m, "check", "") : "");
         return;
     }
     tn_bench_figure(value, tn_json_num(m, "value", 0), tn_json_str(m, "unit", ""));

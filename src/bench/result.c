@@ -61,7 +61,8 @@ int tn_bench_failures(const tn_bench_result *r)
     for (size_t i = 0; r && i < tn_bench_devices(r); i++) {
         size_t k;
         json_t *m;
-        json_array_foreach(json_object_get(tn_bench_device(r, i), "measurements"), k, m) failed += !tn_bench_has_value(m);
+        json_array_foreach(json_object_get(tn_bench_device(r, i), "measurements"), k, m) failed +=
+            !strcmp(tn_json_str(m, "check", ""), "failed");
     }
     return failed;
 }

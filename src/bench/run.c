@@ -14,9 +14,9 @@
 #include <tracknet/api.h>
 
 static const tn_bench_level levels[] = {
-    [TN_BENCH_QUICK] = {"quick", 5, 40, 0.002, 0.08, 4, 4, 2, false, 0.5},
-    [TN_BENCH_NORMAL] = {"normal", 9, 100, 0.005, 0.2, 10, 8, 2, false, 1},
-    [TN_BENCH_FULL] = {"full", 15, 200, 0.005, 0.4, 20, 12, 3, true, 2},
+    [TN_BENCH_QUICK] = {"quick", 5, 40, 0.002, 0.08, 4, 4, 2, 0.5},
+    [TN_BENCH_NORMAL] = {"normal", 9, 100, 0.005, 0.2, 10, 8, 2, 1},
+    [TN_BENCH_FULL] = {"full", 15, 200, 0.005, 0.4, 20, 12, 3, 2},
 };
 
 static const struct {

@@ -15,7 +15,8 @@ static void add_measurement(tn_text *t, const json_t *m)
     const char *unit = tn_json_str(m, "unit", "");
     tn_bench_remarks(remarks, sizeof remarks, m);
     if (!tn_bench_has_value(m)) {
-        tn_text_addf(t, "  %-*s  FAILED: %s\n", NAME, tn_json_str(m, "name", ""), remarks);
+        const bool failed = !strcmp(tn_json_str(m, "check", ""), "failed");
+        tn_text_addf(t, "  %-*s  %s: %s\n", NAME, tn_json_str(m, "name", ""), failed ? "FAILED" : "refused", remarks);
         return;
     }
     tn_bench_figure(value, tn_json_num(m, "value", 0), unit);

@@ -44,7 +44,7 @@ void tn_bench_remarks(char *out, size_t n, const json_t *m)
     const double of_copy = tn_json_num(m, "of_copy", 0), drift = tn_json_num(m, "drift", 0);
     const long long batch = tn_json_int(m, "batch", 0);
     out[0] = 0;
-    if (!tn_bench_has_value(m)) remark(out, n, tn_json_str(m, "why", "failed"));
+    if (!tn_bench_has_value(m)) remark(out, n, tn_json_str(m, "why", ""));
     if (batch) snprintf(text, sizeof text, "batch %lld", batch), remark(out, n, text);
     if (of_copy > 0) snprintf(text, sizeof text, "%.2f of a copy", of_copy), remark(out, n, text);
     if (json_is_number(json_object_get(m, "p99"))) {

@@ -308,7 +308,7 @@ static int keep_case(work_case *k, tn_error *err)
     }
     snprintf(id, sizeof id, "work.%s.%s.%s.throughput", k->what, k->size, tn_dtype_name(k->dt));
     snprintf(name, sizeof name, "%s %s, %s", k->what, k->size, tn_dtype_name(k->dt));
-    return tn_bench_fail(k->b, &(tn_bench_job){.id = id, .group = "work", .name = name, .unit = "img/s"},
+    return tn_bench_fail(k->b, &(tn_bench_job){.id = id, .group = "work", .name = name, .unit = "img/s"}, "failed",
                          "what it computes is not finite", err);
 }
 

@@ -25,15 +25,20 @@ static int write_page(const tn_bench_result *const *r, int n, const char *path, 
 
 /* ---- results that are there ---- */
 
+/* What the command prints, or writes with --json FILE. */
+static int text_of(const tn_cli *c, const tn_bench_result *const *r, int n, char **text, tn_error *err)
+{
+    if (!strcmp(c->action, "compare")) return tn_bench_compare(r, n, c->json, text, err);
+    return c->json ? tn_bench_json(r[0], text, err) : tn_bench_table(r[0], text, err);
+}
+
 static int show_results(const tn_cli *c, const tn_bench_result *const *r, int n, tn_error *err)
 {
     char *text = NULL;
-    int rc = 0;
-    if (c->html) rc = write_page(r, n, c->html, err);
-    if (rc) return rc;
-    rc = strcmp(c->action, "compare") != 0 ? tn_bench_table(r[0], &text, err) : tn_bench_compare(r, n, c->json, &text, err);
-    if (!rc && c->json_file) rc = tn_write_file(c->json_file, text, strlen(text), err);
-    else if (!rc) return show_text(text, rc);
+    int rc = c->html ? write_page(r, n, c->html, err) : 0;
+    if (!rc) rc = text_of(c, r, n, &text, err);
+    if (rc || !c->json_file) return show_text(text, rc);
+    rc = tn_write_file(c->json_file, text, strlen(text), err);
     free(text);
     return rc;
 }

@@ -85,7 +85,7 @@ const tn_command tn_commands[] = {
     {"bench", "what a device is worth for this work: bandwidths, kernels, steps; results compared",
      "usage: tracknet bench [options]\n"
      "       tracknet bench compare A.json B.json ... [--json [FILE]] [--html FILE]\n"
-     "       tracknet bench show A.json [--html FILE]\n\n"
+     "       tracknet bench show A.json [--json [FILE]] [--html FILE]\n\n"
      "  --device D          index, part of a name, cpu or gpu, a list of them, or all   (default: as elsewhere, one)\n"
      "  --quick | --full    about one minute on two cores, or up to ten; the first time kernels are built before\n"
      "  --only LIST         some of links,kernels,work               (default: all)\n"

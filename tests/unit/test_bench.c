@@ -250,7 +250,7 @@ START_TEST(compared)
     ck_assert_ptr_nonnull(strstr(text, "A  a.json: one"));
     ck_assert_ptr_nonnull(strstr(text, "20.0 img/s   2.00 "));
     ck_assert_ptr_nonnull(strstr(text, "1.00 s   2.00 "));
-    ck_assert_ptr_nonnull(strstr(text, "FAILED"));
+    ck_assert_ptr_nonnull(strstr(text, "failed"));
     free(text);
     ck_assert_int_eq(tn_bench_compare(both, 2, true, &text, &err), 0);
     json_t *j, *row;
@@ -399,6 +399,7 @@ typedef struct {
     tn_bench b;
     double share;
     int runs, status;
+    bool may_refuse;
 } fake;
 
 static int fake_run(void *self, tn_error *err)
@@ -423,6 +424,7 @@ static const json_t *measured(fake *f, double share, int status, double work)
                             .name = "fake",
                             .unit = "FLOP/s",
                             .work = work,
+                            .may_refuse = f->may_refuse,
                             .run = fake_run,
                             .runs = f,
                             .compare = fake_compare,
@@ -457,6 +459,17 @@ START_TEST(wrong_kernels_have_no_time)
     m = measured(&f, 0, TN_ERR_DEVICE, 1);
     ck_assert(!tn_bench_has_value(m) && f.b.failed == 3);
     ck_assert_str_eq(tn_json_str(m, "why", ""), "as it was told");
+    ck_assert_str_eq(tn_json_str(m, "check", ""), "failed");
+    f.may_refuse = true;
+    m = measured(&f, 0, TN_ERR_DEVICE, 1);
+    ck_assert_str_eq(tn_json_str(m, "check", ""), "refused");
+    ck_assert(!tn_bench_has_value(m) && f.b.failed == 3);
+    m = measured(&f, 1.5, 0, 1); /* but what is wrong is wrong */
+    ck_assert_str_eq(tn_json_str(m, "check", ""), "failed");
+    f.may_refuse = false;
+    m = measured(&f, 0, TN_ERR_MEMORY, 1);
+    ck_assert_str_eq(tn_json_str(m, "check", ""), "refused");
+    ck_assert_int_eq(f.b.failed, 4);
     m = measured(&f, 0, 0, 1e20);
     ck_assert(tn_bench_has_value(m) && json_object_get(m, "implausible"));
     tn_dev_close(f.b.dev);
