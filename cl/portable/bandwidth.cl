@@ -1,6 +1,10 @@
 /* Reading alone and writing alone. VEC: float4 or float16. n: vectors; each of `items` has those from g * lead on, `per` of them,
  * `step` apart. */
 
+#ifndef VEC
+#define VEC float4
+#endif
+
 /* Four sums, so that none waits for the one before it; sums[g] is that of item g's vectors. */
 __kernel void read_all(const __global VEC *from, __global VEC *sums, uint n, uint per, uint lead, uint step, uint items)
 {

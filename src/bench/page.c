@@ -197,13 +197,14 @@ static void add_figure(tn_text *t, const json_t *step, const char *rows, const c
 
 static void add_step(tn_text *t, const json_t *step, int device, size_t at)
 {
-    char text[300], id[64];
+    char text[300], id[64], clock[TN_FIGURE], commands[TN_FIGURE];
     const bool train = !strcmp(tn_json_str(step, "what", ""), "train");
     snprintf(text, sizeof text, "%s %.60s, %s, batch %lld", train ? "Training step of" : "Prediction by",
              tn_json_str(step, "size", ""), tn_json_str(step, "storage", ""), tn_json_int(step, "batch", 0));
     add_cell(t, "h3", "", text);
-    snprintf(text, sizeof text, "%.4g ms by the clock, %.4g ms of commands one by one; the device is idle %.0f %% of it.",
-             1e3 * tn_json_num(step, "step_seconds", 0), 1e3 * tn_json_num(step, "seconds", 0), 100 * tn_json_num(step, "idle", 0));
+    snprintf(text, sizeof text, "%s by the clock, %s of commands one by one; the device is idle %.0f %% of it.",
+             tn_bench_figure(clock, tn_json_num(step, "step_seconds", 0), "s"),
+             tn_bench_figure(commands, tn_json_num(step, "seconds", 0), "s"), 100 * tn_json_num(step, "idle", 0));
     add_cell(t, "p", "", text);
     tn_text_addf(t, "<div class=\"pictures\">\n");
     snprintf(id, sizeof id, "roof-%d-%zu", device, at);

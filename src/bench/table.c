@@ -48,12 +48,14 @@ static void add_step(tn_text *t, const json_t *s)
 {
     size_t i;
     json_t *p;
+    char clock[TN_FIGURE], commands[TN_FIGURE];
     const json_t *roof = json_object_get(s, "roofline");
     const double all = tn_json_num(s, "seconds", 0), bandwidth = tn_json_num(roof, "bytes_per_second", 0),
                  peak = tn_json_num(roof, "flops_per_second", 0);
-    tn_text_addf(t, "\n%s %s, %s, batch %lld: %.3g ms by the clock, %.3g ms of commands, device idle %.0f %%\n",
-                 tn_json_str(s, "what", ""), tn_json_str(s, "size", ""), tn_json_str(s, "storage", ""), tn_json_int(s, "batch", 0),
-                 1e3 * tn_json_num(s, "step_seconds", 0), 1e3 * all, 100 * tn_json_num(s, "idle", 0));
+    tn_text_addf(t, "\n%s %s, %s, batch %lld: %s by the clock, %s of commands, device idle %.0f %%\n", tn_json_str(s, "what", ""),
+                 tn_json_str(s, "size", ""), tn_json_str(s, "storage", ""), tn_json_int(s, "batch", 0),
+                 tn_bench_figure(clock, tn_json_num(s, "step_seconds", 0), "s"), tn_bench_figure(commands, all, "s"),
+                 100 * tn_json_num(s, "idle", 0));
     tn_text_addf(t, "roofline: %.1f GB/s copied by %s, %.1f GFLOP/s multiplied by %s\n", 1e-9 * bandwidth,
                  tn_json_str(roof, "copied_by", ""), 1e-9 * peak, tn_json_str(roof, "multiplied_by", ""));
     tn_text_addf(t, "  %-*s  %9s  %6s  %9s  %8s  %8s\n", NAME, "kernels of a node", "ms", "share", "GFLOP/s", "GB/s", "roofline");

@@ -5,6 +5,7 @@
 #include "files.h"
 #include "host.h"
 #include "points.h"
+#include "traffic.h"
 #include "units.h"
 #include "../testdev.h"
 #include "../testlib.h"
@@ -478,6 +479,45 @@ START_TEST(wrong_kernels_have_no_time)
 }
 END_TEST
 
+/* Reading, writing and copying of sizes that no item's share divides: all of it, and nothing behind it. */
+START_TEST(traffic_of_odd_sizes)
+{
+    enum { MOST = 64 * 1031, BEHIND = 256 };
+    static float v[(MOST + BEHIND) / 4], got[(MOST + BEHIND) / 4];
+    const size_t sizes[] = {64, 192, (size_t)64 * 257, MOST}, whole = sizeof v;
+    tn_error err = {0};
+    tn_dev *d;
+    tn_ctx c;
+    tn_buffer *from, *to;
+    tn_rng r = tn_rng_named(1, "traffic");
+    ck_assert_msg(!test_device(&d, getenv("TRACKNET_TEST_DEVICE"), &err), "%s", err.message);
+    tn_ctx_init(&c, d);
+    for (size_t i = 0; i < TN_COUNT(v); i++) v[i] = (float)tn_rng_below(&r, 8);
+    ck_assert(!tn_buffer_new(&from, d, whole, "test", &err) && !tn_buffer_new(&to, d, whole, "test", &err));
+    ck_assert(!tn_buffer_write(from, 0, v, whole, &err));
+    for (size_t s = 0; s < TN_COUNT(sizes); s++) {
+        const size_t n = sizes[s] / 4, sums = tn_read_sums(&c, sizes[s]);
+        double sum = 0, want = 0;
+        for (size_t i = 0; i < n; i++) want += v[i];
+        ck_assert(!tn_buffer_fill(to, 0, whole, 0x7fc07fc0u, &err) && !tn_read_by_kernel(&c, from, to, sizes[s], &err));
+        ck_assert(!tn_buffer_read(to, 0, got, whole, &err));
+        for (size_t i = 0; i < sums; i++) sum += got[i];
+        ck_assert_double_eq(sum, want);
+        for (size_t i = sums; i < TN_COUNT(got); i++) ck_assert(isnan(got[i]));
+        ck_assert(!tn_buffer_fill(to, 0, whole, 0x7fc07fc0u, &err) && !tn_write_by_kernel(&c, to, 5, sizes[s], &err));
+        ck_assert(!tn_buffer_read(to, 0, got, whole, &err));
+        for (size_t i = 0; i < TN_COUNT(got); i++) ck_assert(i < n ? got[i] == 5 : isnan(got[i]));
+        ck_assert(!tn_buffer_fill(to, 0, whole, 0x7fc07fc0u, &err) && !tn_copy_by_kernel(&c, from, to, sizes[s], &err));
+        ck_assert(!tn_buffer_read(to, 0, got, whole, &err));
+        for (size_t i = 0; i < TN_COUNT(got); i++) ck_assert(i < n ? got[i] == v[i] : isnan(got[i]));
+    }
+    tn_buffer_free(to);
+    tn_buffer_free(from);
+    tn_ctx_free(&c);
+    tn_dev_close(d);
+}
+END_TEST
+
 START_TEST(ceilings_know_caches)
 {
     tn_bench b = {.info = {.type = TN_DEVICE_CPU, .compute_units = 4, .clock_mhz = 3000}, .caps = TN_CAP_CPU | TN_CAP_AVX512};
@@ -505,5 +545,5 @@ int main(void)
                      TESTS(ONCE(interval_of_a_median), ONCE(quantiles), ONCE(drift), ONCE(round_trip), ONCE(refusals),
                            ONCE(stopped_by_its_callback), ONCE(what_is_noise), ONCE(compared), ONCE(figures_as_text),
                            ONCE(page_is_escaped), ONCE(points_of_nodes), ONCE(joules), ONCE(what_others_take),
-                           ONCE(wrong_kernels_have_no_time), ONCE(ceilings_know_caches)));
+                           ONCE(wrong_kernels_have_no_time), ONCE(traffic_of_odd_sizes), ONCE(ceilings_know_caches)));
 }
