@@ -16,6 +16,7 @@ typedef enum tn_phase {
     TN_PHASE_PROFILING,  /**< steps and passes */
     TN_PHASE_FEATURES,   /**< frames whose features of a frozen backbone are computed, before its first epoch */
     TN_PHASE_BUILDING,   /**< programs of kernels, by helpers */
+    TN_PHASE_MEASURING,  /**< parts of a benchmark; item: the figure */
 } tn_phase;
 
 /** Made by the library and read through a pointer: later versions may add members at the end. */

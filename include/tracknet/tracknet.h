@@ -16,6 +16,7 @@
  */
 #ifndef TRACKNET_TRACKNET_H
 #define TRACKNET_TRACKNET_H
+#include <tracknet/bench.h>
 #include <tracknet/config.h>
 #include <tracknet/convert.h>
 #include <tracknet/device.h>

@@ -44,6 +44,18 @@ void tn_text_addf(tn_text *t, const char *fmt, ...)
     va_end(again);
 }
 
+void tn_text_add_xml(tn_text *t, const char *s)
+{
+    for (; *s; s++) {
+        if (*s == '<') tn_text_addf(t, "&lt;");
+        else if (*s == '>') tn_text_addf(t, "&gt;");
+        else if (*s == '&') tn_text_addf(t, "&amp;");
+        else if (*s == '"') tn_text_addf(t, "&quot;");
+        else if ((unsigned char)*s < 32) tn_text_addf(t, " ");
+        else tn_text_add(t, s, 1);
+    }
+}
+
 void tn_text_free(tn_text *t)
 {
     free(t->s);

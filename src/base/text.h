@@ -13,6 +13,8 @@ typedef struct tn_text {
 
 void tn_text_addf(tn_text *t, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 void tn_text_add(tn_text *t, const char *s, size_t n);
+/** As the text of an XML or HTML element, or between double quotes as an attribute. */
+void tn_text_add_xml(tn_text *t, const char *s);
 void tn_text_free(tn_text *t);
 
 /** A list of owned strings. */

@@ -16,6 +16,7 @@ static const char *const phases[] = {
     [TN_PHASE_PROFILING] = "profiling",
     [TN_PHASE_FEATURES] = "running the frozen backbone",
     [TN_PHASE_BUILDING] = "building kernels",
+    [TN_PHASE_MEASURING] = "measuring",
 };
 
 int tn_cancelled(tn_phase phase, tn_error *err)

@@ -36,7 +36,12 @@ typedef struct tn_cli {
     /* plan */
     const char *machine, *svg;
     bool measure;
-    int threads; /* of a CPU device; 0: one a processor */
+    /* bench */
+    bool quick, full;
+    const char *only, *sizes, *html, *files[32];
+    int n_files;
+    char line[512]; /* the command as it was given */
+    int threads;    /* of a CPU device; 0: one a processor */
     /* synth */
     tn_synth_options synth;
     char found[4300];       /* a checkpoint that was not named whole */
@@ -59,6 +64,7 @@ int tn_cmd_eval(tn_cli *c, tn_error *err);
 int tn_cmd_predict(tn_cli *c, tn_error *err);
 int tn_cmd_profile(tn_cli *c, tn_error *err);
 int tn_cmd_plan(tn_cli *c, tn_error *err);
+int tn_cmd_bench(tn_cli *c, tn_error *err);
 int tn_cmd_devices(tn_cli *c, tn_error *err);
 int tn_cmd_labels(tn_cli *c, tn_error *err);
 int tn_cmd_synth(tn_cli *c, tn_error *err);

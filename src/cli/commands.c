@@ -82,6 +82,23 @@ const tn_command tn_commands[] = {
      "  --adapter DIR       predict: with this PEFT adapter\n" CONFIG_HELP DEVICE_HELP
      "\nSteps run on random frames; no data set is read and nothing is written but FILE.\n",
      "batch repeat paced by json trace checkpoint adapter " CONFIG_OPTIONS " " DEVICE_OPTIONS, tn_cmd_profile},
+    {"bench", "what a device is worth for this work: bandwidths, kernels, steps; results compared",
+     "usage: tracknet bench [options]\n"
+     "       tracknet bench compare A.json B.json ... [--json [FILE]] [--html FILE]\n"
+     "       tracknet bench show A.json [--json [FILE]] [--html FILE]\n\n"
+     "  --device D          index, part of a name, cpu or gpu, a list of them, or all   (default: as elsewhere, one)\n"
+     "  --quick | --full    about one minute on two cores, or up to ten; the first time kernels are built before\n"
+     "  --only LIST         some of links,kernels,work               (default: all)\n"
+     "  --sizes LIST        backbones whose steps are measured, folders of configs/backbone: vit-s,vit-b   (default: vit-s,\n"
+     "                      vit-b, vit-l; fewer with --quick and on a processor)\n"
+     "  --json [FILE]       the result as JSON (docs/bench.md has its schema); without FILE it is printed instead of the tables\n"
+     "  --html FILE         one page with roofline, step breakdown, comparison and the machine's facts\n"
+     "  --config-dir DIR    where configs/ is\n"
+     "  --threads N         threads of a CPU device                  (default: all that its affinity and control group leave)\n"
+     "  --memory-limit MB   take no more device memory than this\n"
+     "  --cache DIR         built kernels and measurements; off: none\n\n"
+     "Every kernel is checked against plain C on random data before it is timed; the exit status is 1 when a check fails.\n",
+     "device quick full only sizes json html config-dir threads memory-limit gemm variants cache", tn_cmd_bench},
     {"plan", "which device would run which layers, and how fast a training step would be",
      "usage: tracknet plan [options] [KEY=VALUE ...]\n\n"
      "  --device LIST       devices that may be used: indices or names separated by commas, or all    (default: one, as "

@@ -114,6 +114,13 @@ static void set_run(tn_cli *c)
     c->run.variants = gemm || others ? c->run_variants : NULL;
 }
 
+/* The words of the command, for what keeps them. */
+static void keep_line(tn_cli *c, int argc, char **argv)
+{
+    size_t n = (size_t)snprintf(c->line, sizeof c->line, "tracknet");
+    for (int i = 1; i < argc && n < sizeof c->line; i++) n += (size_t)snprintf(c->line + n, sizeof c->line - n, " %s", argv[i]);
+}
+
 /* This command, as a helper of another one (tn_run_options.helper): its list of kernels is its input. */
 static int build_kernels(void)
 {
@@ -165,6 +172,7 @@ int main(int argc, char **argv)
     c.run.cache = getenv("TRACKNET_CACHE");
     c.run.helper = own_path();
     c.synth.seed = 42;
+    keep_line(&c, argc, argv);
     int rc = tn_cli_parse(&c, k, argc - 1, argv + 1);
     if (rc) return rc;
     if (c.help) {

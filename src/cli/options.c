@@ -108,6 +108,11 @@ static const opt_row opt_rows[] = {
     {ROW("measure", FLAG, measure)},
     {ROW("machine", TEXT, machine), .path = true},
     {ROW("svg", TEXT, svg), .path = true},
+    {ROW("quick", FLAG, quick)},
+    {ROW("full", FLAG, full)},
+    {ROW("only", TEXT, only)},
+    {ROW("sizes", TEXT, sizes)},
+    {ROW("html", TEXT, html), .path = true},
     {ROW("help", HELP, help)},
 };
 enum { OPT_ROWS = sizeof opt_rows / sizeof *opt_rows, OPT_FIRST = 256 };
@@ -163,10 +168,10 @@ static bool opt_set(tn_cli *c, const opt_row *r, const char *v)
     return false;
 }
 
-/* Only a profile's JSON goes to a file. */
+/* Only a profile's and a benchmark's JSON goes to a file. */
 static bool opt_takes_json_file(const tn_command *k)
 {
-    return !strcmp(k->name, "profile");
+    return !strcmp(k->name, "profile") || !strcmp(k->name, "bench");
 }
 
 /* Whether a second one would silently take the place of the first. */
@@ -208,8 +213,9 @@ static void opt_take_next(const opt_row *r, const tn_command *k, int argc, char 
 
 static int opt_words(tn_cli *c, const tn_command *k, int argc, char **argv)
 {
-    if ((!strcmp(k->name, "adapter") || !strcmp(k->name, "profile")) && optind < argc && !strchr(argv[optind], '='))
-        c->action = argv[optind++];
+    const bool bench = !strcmp(k->name, "bench"), acts = bench || !strcmp(k->name, "adapter") || !strcmp(k->name, "profile");
+    if (acts && optind < argc && !strchr(argv[optind], '=')) c->action = argv[optind++];
+    for (; bench && optind < argc && c->n_files < (int)ROOM(files); optind++) c->files[c->n_files++] = argv[optind];
     for (int i = optind; i < argc; i++) {
         const bool room = c->source.n_overrides < (int)(sizeof c->overrides / sizeof *c->overrides);
         if (!room || !strchr(argv[i], '=')) return opt_usage(k, "neither an option nor KEY=VALUE:", argv[i]);

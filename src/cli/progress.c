@@ -58,7 +58,7 @@ int tn_cli_progress(void *user, const tn_progress *p)
 {
     const tn_cli *c = user;
     const bool elsewhere = p->phase == TN_PHASE_TRAINING || p->phase == TN_PHASE_PREDICTING;
-    if (!c->json && !c->silent && !elsewhere && p->total)
+    if ((!c->json || c->json_file) && !c->silent && !elsewhere && p->total)
         tn_bar_show((double)p->done / (double)p->total, p->done == p->total, "%s  %lld/%lld%s%s", p->what, p->done, p->total,
                     p->item ? "  " : "", p->item ? p->item : "");
     return tn_interrupted;

@@ -222,6 +222,22 @@ int tn_tape_profile(tn_tape *t, double *seconds, tn_error *err)
     return rc;
 }
 
+int tn_tape_queued(tn_tape *t, double *seconds, tn_error *err)
+{
+    cl_event event = NULL;
+    cl_ulong from = 0, to = 0;
+    TN_TRY(timed_queue(t, err));
+    TN_TRY(play(t, &t->e[0], t->timed, &event, err));
+    const cl_int code = clFinish(t->timed);
+    if (!code) {
+        clGetEventProfilingInfo(event, CL_PROFILING_COMMAND_QUEUED, sizeof from, &from, NULL);
+        clGetEventProfilingInfo(event, CL_PROFILING_COMMAND_START, sizeof to, &to, NULL);
+    }
+    clReleaseEvent(event);
+    *seconds = to > from ? 1e-9 * (double)(to - from) : 0;
+    return code ? tn_dev_failed(t->dev, t->e[0].name, 0, code, true, err) : 0;
+}
+
 int tn_tape_count(const tn_tape *t)
 {
     return t->n;

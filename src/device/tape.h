@@ -39,6 +39,9 @@ int tn_tape_play(tn_tape *t, tn_error *err);
 int tn_tape_play_part(tn_tape *t, int first, int end, tn_error *err);
 /** The same with every entry timed on a profiling queue of its own: seconds[tn_tape_count]. Waits. */
 int tn_tape_profile(tn_tape *t, double *seconds, tn_error *err);
+/** Plays the first entry, a launch, alone and gives the seconds from when it was enqueued to when the device began, by its clock.
+ */
+int tn_tape_queued(tn_tape *t, double *seconds, tn_error *err);
 int tn_tape_count(const tn_tape *t);
 /** Name of the kernel ("a fill", "a copy" else) and where it comes from. Borrowed. */
 const char *tn_tape_entry(const tn_tape *t, int i, const tn_note **note);

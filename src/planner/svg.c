@@ -19,22 +19,10 @@ static const struct {
              [TN_SPAN_EXCHANGE] = {"e", "sum of gradients"},
              [TN_SPAN_UPDATE] = {"u", "optimiser"}};
 
-static void add_escaped(tn_text *out, const char *s)
-{
-    for (; *s; s++) {
-        if (*s == '<') tn_text_addf(out, "&lt;");
-        else if (*s == '>') tn_text_addf(out, "&gt;");
-        else if (*s == '&') tn_text_addf(out, "&amp;");
-        else if (*s == '"') tn_text_addf(out, "&quot;");
-        else if ((unsigned char)*s < 32) tn_text_addf(out, " ");
-        else tn_text_add(out, s, 1);
-    }
-}
-
 static void add_words(tn_text *out, double x, double y, const char *style_name, const char *words)
 {
     tn_text_addf(out, "<text x=\"%.1f\" y=\"%.1f\" class=\"%s\">", x, y, style_name);
-    add_escaped(out, words);
+    tn_text_add_xml(out, words);
     tn_text_addf(out, "</text>\n");
 }
 

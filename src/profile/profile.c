@@ -5,7 +5,6 @@
 
 #include <math.h>
 #include <stdlib.h>
-#include <string.h>
 
 enum { WARM_UP = 2, REPEAT = 5, LONGEST = 1000 };
 #define BURST 0.3 /* seconds, beside which a step's start and end count little */
@@ -22,37 +21,20 @@ static int progressed(task *t, tn_error *err)
     return tn_watch_tell(&t->step.e->watch, TN_PHASE_PROFILING, NULL, ++t->done, t->total, err);
 }
 
-/* n steps as training and prediction make them, one after another, then a wait. */
-static int burst(task *t, int n, double *seconds, tn_error *err)
+static int command_pass_done(void *user, tn_error *err)
 {
-    const double begin = tn_now();
-    for (int i = 0; i < n; i++) {
-        const tn_dev *d = t->step.e->dev;
-        const long long launches = d->launches, blocking = d->blocking;
-        TN_TRY(tn_prof_step(&t->step, err));
-        t->r->launches = d->launches - launches;
-        t->r->blocking = d->blocking - blocking;
-    }
-    TN_TRY(tn_prof_finish(&t->step, err));
-    *seconds = tn_now() - begin;
-    return 0;
+    return progressed(user, err);
 }
 
 static int warm_up(task *t, tn_error *err)
 {
     double seconds;
     for (int i = 0; i < WARM_UP; i++) {
-        TN_TRY(burst(t, 1, &seconds, err));
+        TN_TRY(tn_prof_burst(&t->step, t->r, 1, &seconds, err));
         TN_TRY(progressed(t, err));
     }
     t->r->burst = (int)fmin(fmax(BURST / fmax(seconds, 1e-9), 1), LONGEST);
-    return t->r->burst > 1 ? burst(t, t->r->burst, &seconds, err) : 0; /* clocks rise with load */
-}
-
-static double middle(double *v, int n)
-{
-    tn_sort_doubles(v, (size_t)n);
-    return (v[n / 2] + v[(n - 1) / 2]) / 2;
+    return t->r->burst > 1 ? tn_prof_burst(&t->step, t->r, t->r->burst, &seconds, err) : 0; /* clocks rise with load */
 }
 
 static int on_the_clock(task *t, tn_error *err)
@@ -61,81 +43,12 @@ static int on_the_clock(task *t, tn_error *err)
     double *took = calloc((size_t)n, sizeof *took);
     int rc = took ? warm_up(t, err) : tn_oom(err);
     for (int i = 0; !rc && i < n; i++) {
-        rc = burst(t, t->r->burst, &took[i], err);
+        rc = tn_prof_burst(&t->step, t->r, t->r->burst, &took[i], err);
         if (!rc) rc = progressed(t, err);
     }
-    if (!rc) t->r->step_seconds = middle(took, n) / t->r->burst;
+    if (!rc) t->r->step_seconds = tn_prof_middle(took, n) / t->r->burst;
     t->r->peak_bytes = t->step.e->dev->peak;
     free(took);
-    return rc;
-}
-
-/* times: [repeat][n], a pass after the other, becomes medians [n]. */
-static int medians(double *times, int n, int repeat, tn_error *err)
-{
-    double *one = malloc(sizeof *one * (size_t)repeat);
-    if (!one) return tn_oom(err);
-    for (int i = 0; i < n; i++) {
-        for (int k = 0; k < repeat; k++) one[k] = times[(size_t)k * (size_t)n + (size_t)i];
-        times[i] = middle(one, repeat);
-    }
-    free(one);
-    return 0;
-}
-
-enum { TAPES = 3 };
-
-/* What a step plays, in order; tapes that it has not are NULL. */
-static void tapes_of(const tn_prof *s, tn_tape **t)
-{
-    t[0] = s->before;
-    t[1] = s->x->tape;
-    t[2] = s->after;
-}
-
-static int one_pass(tn_prof *s, double *seconds, tn_error *err)
-{
-    tn_tape *t[TAPES];
-    tapes_of(s, t);
-    for (int i = 0; i < TAPES; i++) {
-        if (!t[i]) continue;
-        TN_TRY(tn_tape_profile(t[i], seconds, err));
-        seconds += tn_tape_count(t[i]);
-    }
-    return 0;
-}
-
-/* times: [repeat][n], n entries on all tapes together. */
-static int all_passes(task *t, double *times, int n, tn_error *err)
-{
-    tn_tape *tapes[TAPES];
-    for (int k = 0; k < t->r->repeat; k++) {
-        TN_TRY(one_pass(&t->step, times + (size_t)k * (size_t)n, err));
-        TN_TRY(progressed(t, err));
-    }
-    TN_TRY(medians(times, n, t->r->repeat, err));
-    tapes_of(&t->step, tapes);
-    for (int i = 0; i < TAPES; i++) {
-        if (!tapes[i]) continue;
-        TN_TRY(tn_prof_add_tape(t->r, tapes[i], times, err));
-        times += tn_tape_count(tapes[i]);
-    }
-    tn_prof_sum_costs(t->r);
-    t->r->idle = fmax(0, 1 - t->r->seconds / t->r->step_seconds);
-    return 0;
-}
-
-static int by_command(task *t, tn_error *err)
-{
-    tn_tape *tapes[TAPES];
-    int n = 0;
-    TN_TRY(tn_prof_recorded(&t->step, err));
-    t->r->result = t->step.result;
-    tapes_of(&t->step, tapes);
-    for (int i = 0; i < TAPES; i++) n += tapes[i] ? tn_tape_count(tapes[i]) : 0;
-    double *times = calloc((size_t)n * (size_t)t->r->repeat + 1, sizeof *times);
-    const int rc = times ? all_passes(t, times, n, err) : tn_oom(err);
-    free(times);
     return rc;
 }
 
@@ -149,7 +62,10 @@ static int run(task *t, const tn_settings *s, const tn_run_options *o, tn_error 
     t->r->batch = t->step.batch;
     if (!t->r->device || !t->r->driver) return tn_oom(err);
     TN_TRY(on_the_clock(t, err));
-    return by_command(t, err);
+    TN_TRY(tn_prof_commands(&t->step, t->r, command_pass_done, t, err));
+    t->r->result = t->step.result;
+    t->r->idle = fmax(0, 1 - t->r->seconds / t->r->step_seconds);
+    return 0;
 }
 
 int tn_profile(const tn_config *c, const tn_run_options *o, const tn_profile_options *p, tn_profile_report **out, tn_error *err)

@@ -1,6 +1,7 @@
 /* What the device can do at best: bytes moved by a copy, flops of a large square product, by its own clock. */
 #include "prof.h"
 #include "gemm.h"
+#include "traffic.h"
 #include "tuning.h"
 
 #include <stdlib.h>
@@ -25,15 +26,13 @@ static int fastest(tn_tape *t, double **best, tn_error *err)
 
 static int record_copies(tn_tape *t, tn_dev *d, tn_tensor *from, tn_tensor *to, tn_error *err)
 {
-    const bool cpu = d->info.type == TN_DEVICE_CPU;
-    const size_t n = tn_tensor_bytes(from) / 16, per = cpu ? 1024 : 1;
-    tn_kernel *k;
-    TN_TRY(tn_buffer_fill(from->mem, 0, tn_tensor_bytes(from), 0x3f812345u, err));
-    TN_TRY(tn_kernel_get(&k, d, "portable/copy.cl", "copy", "", err));
-    const tn_arg args[] = {TN_BUF(from->mem), TN_BUF(to->mem), TN_UINT(n), TN_UINT(per)};
-    const tn_range r = {1, {TN_CEIL_DIV(n, per)}, {cpu ? 1 : 256}};
-    TN_TRY(tn_tape_launch(t, k, args, TN_COUNT(args), &r, err));
-    return tn_tape_copy(t, from->mem, 0, to->mem, 0, tn_tensor_bytes(from), err);
+    tn_ctx c;
+    tn_ctx_init(&c, d);
+    c.tape = t;
+    int rc = tn_buffer_fill(from->mem, 0, tn_tensor_bytes(from), 0x3f812345u, err);
+    if (!rc) rc = tn_copy_by_kernel(&c, from->mem, to->mem, tn_tensor_bytes(from), err);
+    tn_ctx_free(&c);
+    return rc ? rc : tn_tape_copy(t, from->mem, 0, to->mem, 0, tn_tensor_bytes(from), err);
 }
 
 /* PoCL gives clEnqueueCopyBuffer one core, so a kernel is tried beside it. */

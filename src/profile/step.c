@@ -1,4 +1,5 @@
 /* One step on random frames: what training and prediction run, without their files. */
+#include "clock.h"
 #include "prof.h"
 
 #include <math.h>
@@ -75,15 +76,22 @@ int tn_prof_open(tn_prof *p, const tn_settings *s, const tn_run_options *o, cons
     return random_frames(p, err);
 }
 
+static void forget_frames(tn_prof *p)
+{
+    free(p->frames);
+    free(p->labels);
+    free(p->heat);
+    p->frames = NULL;
+    p->labels = p->heat = NULL;
+}
+
 void tn_prof_close(tn_prof *p)
 {
     tn_stepper_free(p->stepper);
     tn_predictor_free(p->predictor);
     for (int i = 0; i < p->n_adapters; i++) tn_adapter_close(p->adapters[i]);
     tn_engine_close(p->e);
-    free(p->frames);
-    free(p->labels);
-    free(p->heat);
+    forget_frames(p);
 }
 
 static int training_step(tn_prof *p, const tn_batch *b, tn_error *err)
@@ -105,7 +113,7 @@ static int prediction_step(tn_prof *p, const tn_batch *b, tn_error *err)
     return take(p, p->batch > 1, err);
 }
 
-int tn_prof_step(tn_prof *p, tn_error *err)
+static int one_step(tn_prof *p, tn_error *err)
 {
     const tn_batch b = {.n = p->batch, .frames = frames_of(p), .labels = p->labels};
     TN_TRY(p->what == TN_PROFILE_TRAIN ? training_step(p, &b, err) : prediction_step(p, &b, err));
@@ -113,10 +121,41 @@ int tn_prof_step(tn_prof *p, tn_error *err)
     return 0;
 }
 
-int tn_prof_finish(tn_prof *p, tn_error *err)
+int tn_prof_burst(tn_prof *p, tn_profile_report *r, int n, double *seconds, tn_error *err)
 {
+    const tn_dev *d = p->e->dev;
+    const double begin = tn_now();
+    for (int i = 0; i < n; i++) {
+        const long long launches = d->launches, blocking = d->blocking;
+        TN_TRY(one_step(p, err));
+        r->launches = d->launches - launches;
+        r->blocking = d->blocking - blocking;
+    }
     if (p->predictor) TN_TRY(take(p, 0, err));
-    return tn_dev_finish(p->e->dev, err);
+    TN_TRY(tn_dev_finish(p->e->dev, err));
+    *seconds = tn_now() - begin;
+    return 0;
+}
+
+int tn_prof_rebatch(tn_prof *p, int batch, tn_error *err)
+{
+    const bool train = p->what == TN_PROFILE_TRAIN;
+    tn_stepper_free(p->stepper);
+    p->stepper = NULL;
+    forget_frames(p);
+    p->batch = batch;
+    TN_TRY(train ? tn_stepper_new(&p->stepper, p->e, batch, step_done, p, err) : tn_engine_merge(p->e, batch, err));
+    return random_frames(p, err);
+}
+
+int tn_prof_fits(bool *fits, const tn_prof *p, int batch, tn_error *err)
+{
+    const tn_member *who = &p->e->team.member[0];
+    tn_memory m = TN_MEMORY_INIT;
+    const int rc = p->what == TN_PROFILE_TRAIN ? tn_engine_memory(p->e, batch, &m, err)
+                                               : tn_engine_pass_memory(p->e, who, batch, &m.total, err);
+    *fits = !rc && m.total <= tn_member_room(who);
+    return rc == TN_ERR_MEMORY ? 0 : rc;
 }
 
 static double mean_of(const float *v, size_t n)

@@ -189,7 +189,7 @@ static int measure(bench *b, const operation *o, const char *shape)
     const int runs = (int)TN_MAX(1, ROUND_BYTES / moved + 1);
     double ours = 0, driver = 0, kernel = 0, ignored = 0;
     TN_TRY(prepare(b, o));
-    TN_TRY(copying_new(&b->copy, b->c.dev, (size_t)(moved / 2), b->err));
+    TN_TRY(copying_new(&b->copy, &b->c, (size_t)(moved / 2), b->err));
     for (int round = -2; round < ROUNDS; round++) {
         const bool counts = round >= 0;
         TN_TRY(copied(b, copying_by_driver, runs, counts ? &driver : &ignored));

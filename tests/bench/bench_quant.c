@@ -80,7 +80,7 @@ static int unpacking(tn_dev *d, tn_qtype type, bool nested, tn_dtype out, int ro
     bench b;
     TN_TRY(set_up(&b, d, type, nested, out, rows, cols, err));
     const size_t moved = tn_qbytes(&b.q.s) + tn_tensor_bytes(&b.w);
-    TN_TRY(copying_new(&b.copy, d, moved / 2, err));
+    TN_TRY(copying_new(&b.copy, &b.c, moved / 2, err));
     double copy[ROUNDS], kernel[ROUNDS], ours[TN_MAX_VARIANTS][ROUNDS], sec;
     const tn_unpack_args args = {.q = b.q, .out = b.w};
     for (int round = -3; round < ROUNDS; round++) {

@@ -42,6 +42,7 @@ with_options() { # name options...
     -mcpu=gfx1030 --rocm-device-lib-path=$libs -Icl/shared "$@" -O2 -S -o /dev/null "cl/portable/$name.cl"
   check "$name $*, Intel dg2" ocloc compile -file "$tmp/$name.cl" -device dg2 -options "-cl-std=CL1.2 $*" -out_dir "$tmp/out" -q
 }
+with_options bandwidth -DVEC=float16
 # products: every transposition, epilogue, mask and second pair, with storage types that differ
 gemm_types="-DAT=1 -DBT=1 -DCT=1 -DWG=16"
 gemm_pair="-DPAIR -DA2T=1 -DB2T=0"

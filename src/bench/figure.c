@@ -1,0 +1,308 @@
+/* A figure: checked first, then timed by the host's clock in samples of several runs and a wait. */
+#include "figure.h"
+#include "ceiling.h"
+#include "clock.h"
+#include "selftest.h"
+
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define WIDE 0.05 /* an interval wider than this part of the median is worth up to LONGER times the samples */
+enum { LONGER = 3, PERIOD = 1000003 };
+
+typedef struct {
+    double *v, *ratio; /* seconds of a run; the copy's over them */
+    int n, runs;       /* runs of a sample */
+} samples;
+
+void tn_bench_note(tn_bench *b, const char *fmt, ...)
+{
+    char text[512];
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(text, sizeof text, fmt, ap);
+    va_end(ap);
+    json_array_append_new(b->notes, tn_json_text(text));
+}
+
+/* ---- timing ---- */
+
+static int timed(const tn_bench *b, int (*run)(void *, tn_error *), void *of, int runs, double *seconds, tn_error *err)
+{
+    const double begin = tn_now();
+    for (int i = 0; i < runs; i++) TN_TRY(run(of, err));
+    TN_TRY(tn_dev_finish(b->dev, err));
+    *seconds = (tn_now() - begin) / runs;
+    return 0;
+}
+
+/* As many runs as fill a sample; this is the warm-up too. */
+static int runs_of(const tn_bench *b, const tn_bench_job *j, int *runs, tn_error *err)
+{
+    double seconds;
+    *runs = 1;
+    do {
+        TN_TRY(timed(b, j->run, j->runs, *runs, &seconds, err));
+        if (seconds * *runs >= b->level->sample || *runs >= 1 << 16) break;
+        *runs = (int)TN_MIN(TN_MAX(2.0 * *runs, 1.1 * b->level->sample / TN_MAX(seconds, 1e-9)), 65536.0);
+    } while (true);
+    return j->beside ? timed(b, j->beside, j->self, *runs, &seconds, err) : 0;
+}
+
+static bool wide(const samples *s)
+{
+    tn_sampled d;
+    return tn_sampled_of(&d, s->v, s->n) && d.high - d.low > WIDE * d.median;
+}
+
+static bool goes_on(const tn_bench *b, const samples *s, double begin)
+{
+    const tn_bench_level *l = b->level;
+    const double took = tn_now() - begin;
+    if (s->n < l->least) return true;
+    if (s->n >= l->most || took > LONGER * l->figure) return false;
+    return took < l->figure || wide(s);
+}
+
+static int sample_job(const tn_bench *b, const tn_bench_job *j, samples *s, tn_error *err)
+{
+    double copy = 0;
+    TN_TRY(runs_of(b, j, &s->runs, err));
+    for (const double begin = tn_now(); goes_on(b, s, begin); s->n++) {
+        if (j->beside) TN_TRY(timed(b, j->beside, j->self, s->runs, &copy, err));
+        TN_TRY(timed(b, j->run, j->runs, s->runs, &s->v[s->n], err));
+        s->ratio[s->n] = copy / TN_MAX(s->v[s->n], 1e-12);
+    }
+    return 0;
+}
+
+/* ---- what goes into the result ---- */
+
+static json_t *heading(const tn_bench_job *j)
+{
+    return json_pack("{s:s, s:s, s:s, s:s, s:s}", "id", j->id, "group", j->group, "name", j->name, "unit", j->unit, "better",
+                     strcmp(j->unit, "s") != 0 ? "more" : "less");
+}
+
+static int append(tn_bench *b, json_t *m, tn_error *err)
+{
+    return m && !json_array_append_new(b->list, m) ? 0 : tn_oom(err);
+}
+
+int tn_bench_fail(tn_bench *b, const tn_bench_job *j, const char *check, const char *why, tn_error *err)
+{
+    json_t *m = heading(j);
+    b->failed += !strcmp(check, "failed");
+    if (m) json_object_set_new(m, "check", json_string(check));
+    if (m) json_object_set_new(m, "why", tn_json_text(why));
+    return append(b, m, err);
+}
+
+static int put_figure(json_t *m, const tn_bench *b, const tn_bench_job *j, const tn_sampled *s, tn_error *err)
+{
+    char doubt[256];
+    tn_ceiling_judge(doubt, sizeof doubt, b, j, s->median);
+    json_t *v = json_pack("{s:f, s:f, s:f, s:i, s:f, s:b}", "value", s->median, "low", s->low, "high", s->high, "samples", s->n,
+                          "drift", s->drift, "drifts", s->drifts);
+    if (v && doubt[0]) json_object_set_new(v, "implausible", tn_json_text(doubt));
+    const int rc = v ? json_object_update(m, v) : -1;
+    json_decref(v);
+    return rc ? tn_oom(err) : 0;
+}
+
+int tn_bench_add(tn_bench *b, const tn_bench_job *j, const double *v, int n, json_t **put, tn_error *err)
+{
+    tn_sampled s;
+    if (!tn_sampled_of(&s, v, n)) return tn_oom(err);
+    json_t *m = heading(j);
+    if (m) json_object_set_new(m, "check", json_string(j->compare ? "passed" : "none"));
+    const int rc = m ? put_figure(m, b, j, &s, err) : tn_oom(err);
+    if (put) *put = m;
+    if (!rc) return append(b, m, err);
+    json_decref(m);
+    return rc;
+}
+
+/* Samples become figures in the job's unit, one by one, so that their order stays. */
+static int put_samples(tn_bench *b, const tn_bench_job *j, samples *s, double share, tn_error *err)
+{
+    tn_sampled of_copy;
+    for (int i = 0; i < s->n && strcmp(j->unit, "s") != 0; i++) s->v[i] = j->work / TN_MAX(s->v[i], 1e-12);
+    json_t *m;
+    TN_TRY(tn_bench_add(b, j, s->v, s->n, &m, err));
+    json_object_set_new(m, "runs", json_integer(s->runs));
+    if (j->compare) json_object_set_new(m, "error", json_real(share));
+    if (!j->beside) return 0;
+    if (!tn_sampled_of(&of_copy, s->ratio, s->n)) return tn_oom(err);
+    json_object_set_new(m, "of_copy", json_real(of_copy.median));
+    return 0;
+}
+
+/* ---- a job ---- */
+
+/* One run, looked at. */
+static int checked(tn_bench *b, const tn_bench_job *j, double *share, tn_error *err)
+{
+    *share = 0;
+    if (j->poison) TN_TRY(j->poison(j->self, err));
+    TN_TRY(j->run(j->runs, err));
+    TN_TRY(tn_dev_finish(b->dev, err));
+    return j->compare ? j->compare(j->self, share, err) : 0;
+}
+
+static int check_and_time(tn_bench *b, const tn_bench_job *j, samples *s, double *share, tn_error *err)
+{
+    TN_TRY(checked(b, j, share, err));
+    return *share <= 1 ? sample_job(b, j, s, err) : 0;
+}
+
+/* What ends a benchmark, and what only leaves a figure out. */
+static bool ends_all(const tn_bench *b, int rc)
+{
+    return rc == TN_ERR_CANCELLED || b->dev->lost;
+}
+
+/* What is said of a job whose run came back with an error. */
+static const char *not_run(const tn_bench_job *j, int rc)
+{
+    return j->may_refuse || rc == TN_ERR_MEMORY ? "refused" : "failed";
+}
+
+static int measure_job(tn_bench *b, const tn_bench_job *j, samples *s, tn_error *err)
+{
+    tn_error why = {0};
+    char text[160];
+    double share;
+    const int rc = check_and_time(b, j, s, &share, &why);
+    if (rc && ends_all(b, rc)) {
+        if (err) *err = why;
+        return rc;
+    }
+    if (rc) return tn_bench_fail(b, j, not_run(j, rc), why.message, err);
+    if (share <= 1) return put_samples(b, j, s, share, err);
+    if (isnan(share)) snprintf(text, sizeof text, "wrong: a value is not a number, or was not written");
+    else snprintf(text, sizeof text, "wrong: %.2g times the error that its storage allows", share);
+    return tn_bench_fail(b, j, "failed", text, err);
+}
+
+int tn_bench_measure(tn_bench *b, const tn_bench_job *j, tn_error *err)
+{
+    char item[160];
+    snprintf(item, sizeof item, "%s, %s", b->part, j->name);
+    TN_TRY(tn_watch_tell(&b->watch, TN_PHASE_MEASURING, item, b->done, b->total, err));
+    const size_t n = (size_t)b->level->most + 1;
+    samples s = {.v = calloc(2 * n, sizeof *s.v)};
+    if (s.v) s.ratio = s.v + n;
+    const int rc = s.v ? measure_job(b, j, &s, err) : tn_oom(err);
+    free(s.v);
+    return rc;
+}
+
+/* ---- rows of an operation ---- */
+
+typedef struct {
+    tn_bench *b;
+    const tn_variant_op *op;
+    const void *args;
+    tn_choice k;
+} row_run;
+
+static int run_row(void *runs, tn_error *err)
+{
+    row_run *r = runs;
+    tn_ws_reset(&r->b->c);
+    return tn_variant_run_row(&r->b->c, r->op, &r->k, r->args, err);
+}
+
+int tn_bench_reserve(tn_bench *b, int (*run)(void *runs, tn_error *err), void *runs, tn_error *err)
+{
+    b->c.dry = true;
+    tn_ws_reset(&b->c);
+    const int rc = run(runs, err);
+    b->c.dry = false;
+    return rc ? rc : tn_ctx_reserve(&b->c, b->c.ws_peak, err);
+}
+
+static int row_measure(tn_bench *b, row_run *r, const tn_bench_job *like, tn_error *err)
+{
+    char id[160], name[160];
+    tn_error why = {0};
+    const char *row = r->op->rows[r->k.row].name;
+    tn_bench_job j = *like;
+    snprintf(id, sizeof id, "%s.%s", like->id, row);
+    snprintf(name, sizeof name, "%s, %s", like->name, row);
+    j.id = id;
+    j.name = name;
+    j.run = run_row;
+    j.runs = r;
+    j.may_refuse = r->k.row < r->op->n - 1; /* the last runs anything anywhere */
+    const int rc = tn_bench_reserve(b, run_row, r, &why);
+    if (!rc) return tn_bench_measure(b, &j, err);
+    return ends_all(b, rc) ? tn_fail(err, rc, "%s", why.message) : tn_bench_fail(b, &j, not_run(&j, rc), why.message, err);
+}
+
+int tn_bench_rows(tn_bench *b, const tn_variant_op *op, const void *args, const tn_bench_job *like, tn_error *err)
+{
+    for (int i = 0; i < op->n; i++) {
+        row_run r = {b, op, args, tn_variant_defaults(op, i)};
+        if (tn_variant_tries(&b->c, op, i, args, false)) TN_TRY(row_measure(b, &r, like, err));
+    }
+    return 0;
+}
+
+/* ---- checks ---- */
+
+void tn_bench_error_of(double *share, const float *got, const float *want, size_t n, tn_dtype dt)
+{
+    const double all = tn_relative_error(got, want, n, 1e-15) / tn_case_bound(dt);
+    const double one = tn_element_error(got, want, n) / tn_case_element_bound(dt);
+    *share = tn_larger_error(*share, tn_larger_error(all, one));
+}
+
+int tn_bench_error(double *share, const tn_tensor *x, const float *want, tn_error *err)
+{
+    const size_t n = tn_tensor_count(x);
+    float *got = malloc(n * sizeof *got + 1);
+    if (!got) return tn_oom(err);
+    const int rc = tn_tensor_get(tn_buffer_device(x->mem), x, got, err);
+    if (!rc) tn_bench_error_of(share, got, want, n, x->dtype);
+    free(got);
+    return rc;
+}
+
+int tn_bench_all_of(float **got, double *share, const tn_tensor *x, tn_error *err)
+{
+    const size_t n = tn_tensor_count(x);
+    float *v = *got = malloc(n * sizeof *v + 1);
+    int rc = v ? tn_tensor_get(tn_buffer_device(x->mem), x, v, err) : tn_oom(err);
+    for (size_t i = 0; !rc && i < n; i++)
+        if (!isfinite(v[i])) *share = NAN;
+    if (rc) free(v);
+    return rc;
+}
+
+bool tn_bench_normals(float *v, size_t n)
+{
+    tn_rng r = tn_rng_named(n, "bench");
+    const size_t drawn = TN_MIN(n, (size_t)PERIOD);
+    if (!v) return false;
+    for (size_t i = 0; i < drawn; i++) v[i] = (float)tn_rng_normal(&r);
+    for (size_t i = drawn; i < n; i += PERIOD) memcpy(v + i, v, TN_MIN(n - i, (size_t)PERIOD) * sizeof *v);
+    return true;
+}
+
+int tn_bench_random(tn_tensor *t, tn_dev *d, tn_dtype dt, const int shape[2], float **host, tn_error *err)
+{
+    const size_t n = (size_t)shape[0] * (size_t)shape[1];
+    float *v = malloc(n * sizeof *v + 1);
+    if (!tn_bench_normals(v, n)) return tn_oom(err);
+    int rc = tn_tensor_new(t, d, dt, shape[0], shape[1], "a measurement", err);
+    if (!rc) rc = tn_tensor_set(d, t, v, err);
+    if (!rc && host) rc = tn_tensor_get(d, t, v, err);
+    if (!rc && host) *host = v;
+    else free(v);
+    return rc;
+}
