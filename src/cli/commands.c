@@ -108,6 +108,18 @@ const tn_command tn_commands[] = {
      "  --cache DIR         where the measurements are               (default tracknet in $XDG_CACHE_HOME or ~/.cache)\n"
      "  --json              print JSON\n",
      DEVICE_OPTIONS " self-test tune verbose json", tn_cmd_devices},
+    {"doctor", "write what a bug report needs of every OpenCL device",
+     "usage: tracknet doctor [options]\n\n"
+     "  --out FILE          the report                               (default tracknet-doctor.txt)\n"
+     "  --device D          only this one\n"
+     "  --threads N         threads of a CPU device                  (default: all that its affinity and control group leave)\n"
+     "  --tune              every storage type, and every kernel variant checked and measured: minutes\n"
+     "  --cache DIR         where kernels and measurements are       (default tracknet in $XDG_CACHE_HOME or ~/.cache)\n\n"
+     "Runs the self-test on each device in a process of its own, and writes versions, drivers, limits, quirks applied, what "
+     "failed\n"
+     "and how, what is known of the kernel variants, and a small timing. No path, user or host name goes in. The exit status is 0\n"
+     "where a device works. docs/devices.md tells what to do with the file.\n",
+     DEVICE_OPTIONS " out tune", tn_cmd_doctor},
     {"labels", "check a data set's labels and draw them",
      "usage: tracknet labels [options] [KEY=VALUE ...]\n\n"
      "  --split NAME        train, val or all                        (default all)\n"

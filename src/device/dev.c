@@ -53,6 +53,14 @@ static int open_context(tn_dev *d, tn_error *err)
     return 0;
 }
 
+void tn_dev_narrow(tn_dev *d, size_t items)
+{
+    size_t group = 1;
+    while (2 * group <= items) group *= 2;
+    d->info.max_work_group = (unsigned)TN_MIN(group, (size_t)d->info.max_work_group);
+    d->row_wg = TN_MIN(d->row_wg, (int)d->info.max_work_group);
+}
+
 static int dev_describe(tn_dev *d, int index, tn_error *err)
 {
     tn_device_info **v;

@@ -61,6 +61,7 @@ typedef struct tn_dev {
     size_t slice_groups;    /* launches are cut into pieces of about so many work-groups; 0: never */
     long long launches;     /* kernels enqueued */
     long long blocking;     /* calls that waited for the device */
+    size_t narrow;          /* work-items of a group that a kernel takes at most, where it was asked for more; 0: none was */
     bool lost;              /* the device failed for good; every later call repeats the first cause */
     tn_error cause;
     char failure[240]; /* the cause without advice */
@@ -78,6 +79,8 @@ typedef struct tn_dev_options {
 int tn_dev_open(tn_dev **out, int index, const tn_dev_options *o, tn_error *err);
 /** Waits for the queues. Buffers of the device must be freed before. */
 void tn_dev_close(tn_dev *d);
+/** From here on groups have so many work-items at most, rounded down to a power of two. For plans that are not made yet. */
+void tn_dev_narrow(tn_dev *d, size_t items);
 /** What tells the device from the others of its host, whatever list it is found in: info.hardware, where its driver says anything;
  * else its platform, name and index. */
 void tn_dev_identity(const tn_dev *d, char *out, size_t size);

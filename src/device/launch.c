@@ -16,6 +16,15 @@ int tn_set_args(tn_dev *d, cl_kernel k, const char *name, const tn_arg *args, in
     return 0;
 }
 
+/* A kernel that was made for one size of group has said all the same how many items it takes. */
+static void learn_group(tn_dev *d, cl_kernel k, const tn_range *r)
+{
+    size_t most = 0, items = 1;
+    for (int i = 0; i < r->dims; i++) items *= r->local[i];
+    clGetKernelWorkGroupInfo(k, d->cl->id, CL_KERNEL_WORK_GROUP_SIZE, sizeof most, &most, NULL);
+    if (most && most < items) d->narrow = d->narrow ? TN_MIN(d->narrow, most) : most;
+}
+
 static int refused(tn_dev *d, const char *name, const size_t *g, cl_int e, tn_error *err)
 {
     char what[160];
@@ -47,6 +56,7 @@ int tn_enqueue(tn_dev *d, cl_command_queue q, cl_kernel k, const char *name, con
         const bool end = at[last] + step >= g[last];
         const cl_int e =
             clEnqueueNDRangeKernel(q, k, (cl_uint)r->dims, at, n, fixed ? r->local : NULL, 0, NULL, end ? event : NULL);
+        if (e == CL_INVALID_WORK_GROUP_SIZE || e == CL_OUT_OF_RESOURCES) learn_group(d, k, r);
         if (e) return refused(d, name, g, e, err);
         d->launches++;
     }
@@ -54,11 +64,12 @@ int tn_enqueue(tn_dev *d, cl_command_queue q, cl_kernel k, const char *name, con
 }
 
 /* A kernel compiled into more registers than its group can have is refused by name, not by a driver's code. */
-static int launch_fits(tn_dev *d, const tn_kernel *k, const tn_range *r, tn_error *err)
+int tn_launch_fits(tn_dev *d, const tn_kernel *k, const tn_range *r, tn_error *err)
 {
     size_t items = 1;
     for (int i = 0; r->local[0] && i < r->dims; i++) items *= r->local[i];
     if (items <= k->max_wg) return 0;
+    d->narrow = d->narrow ? TN_MIN(d->narrow, k->max_wg) : k->max_wg;
     return tn_fail(err, TN_ERR_DEVICE, "device '%s': kernel %s takes groups of %zu work-items, and %zu are asked for", d->info.name,
                    k->entry, k->max_wg, items);
 }
@@ -66,7 +77,7 @@ static int launch_fits(tn_dev *d, const tn_kernel *k, const tn_range *r, tn_erro
 int tn_launch(tn_dev *d, tn_kernel *k, const tn_arg *args, int n_args, const tn_range *r, tn_error *err)
 {
     TN_TRY(tn_dev_usable(d, err));
-    TN_TRY(launch_fits(d, k, r, err));
+    TN_TRY(tn_launch_fits(d, k, r, err));
     TN_TRY(tn_set_args(d, k->k, k->entry, args, n_args, err));
     return tn_enqueue(d, d->cl->queue[TN_QUEUE_MAIN], k->k, k->entry, r, NULL, err);
 }

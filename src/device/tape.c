@@ -84,6 +84,7 @@ int tn_tape_launch(tn_tape *t, tn_kernel *k, const tn_arg *args, int n_args, con
 {
     for (int i = 0; i < r->dims; i++)
         if (!r->global[i]) return 0;
+    TN_TRY(tn_launch_fits(t->dev, k, r, err));
     cl_int code = 0;
     tape_entry e = {.kind = TAPE_LAUNCH, .range = *r, .k = clCreateKernel(k->program, k->entry, &code)};
     if (code)

@@ -31,13 +31,14 @@ for limit in $less; do
   alike plain "$limit" && ok || bad "$limit: trains otherwise"
 done
 
-# a GPU of all these: the kernels that CPUs do not run
-all=gpu,$(echo $less | tr ' ' ,)
-expect 0 "loss" with $all $T train $RUN --output-dir "$W/gpu"
-refused && bad "the device had to refuse something"
+# a GPU of all these, which learns the size of groups by being refused one: kernels that CPUs do not run
+all=gpu,$(echo ${less/group=64 /} | tr ' ' ,)
+expect 0 "loss" with $all $T train $RUN --cache "$W/cache" --output-dir "$W/gpu"
+grep "^layer:" "$W/out" | grep -v ": a group of" && bad "the device had to refuse more than a size of groups" || ok
 alike plain gpu && ok || bad "a small GPU trains otherwise"
-expect 0 "0001" with $all $T predict --checkpoint "$W/plain/last" --image "$D/game1/Clip1/0001.jpg" --csv /dev/stdout
-refused && bad "the device had to refuse something in predicting"
+expect 0 "0001" with $all $T predict --checkpoint "$W/plain/last" --image "$D/game1/Clip1/0001.jpg" --cache "$W/cache" --csv /dev/stdout
+refused && bad "a size of groups was not remembered"
+says "CL_INVALID_WORK_GROUP_SIZE" with gpu,kernel=16 $T predict --checkpoint "$W/plain/last" --image "$D/game1/Clip1/0001.jpg" --cache "$W/c16"
 
 # memory that is the host's: frames go up once, not by way of memory of the device's own
 copied() { awk '$1 == "writes" || $1 == "copies" { n += $2 } END { print n }' "$W/$1.count"; }

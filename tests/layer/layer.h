@@ -7,7 +7,7 @@
  *   kernel=N   of a group of any one kernel             alloc=N           the largest allocation is an N-th of the memory
  *   nohalf     no cl_khr_fp16                           nosubgroups       no sub-groups
  *   args=N     bytes of a kernel's arguments            constant=KIB      of a __constant argument
- *   skip=NAME  kernels of that name do nothing          hang=NAME         nor do these come back
+ *   skip=NAME  kernels of that name do nothing          crash=NAME        the driver crashes in these
  *   twin       a second platform has the last device of the first
  *   pci        devices tell one PCI address             count=FILE        what went through, written as the program ends
  */
