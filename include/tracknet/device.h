@@ -25,6 +25,8 @@ typedef struct tn_device_info {
     const char *quirks;            /**< what this driver needs, one phrase each, "" when none; static */
     char hardware[96];             /**< which piece of hardware it is, the same through every platform: "pci 0000:01:00.0", then
                                         "uuid ..." where the driver tells that too; "" where it tells neither */
+    int duplicate_of;              /**< index of the device that is this one through a better platform, and is taken where a
+                                        selector means both; -1: none */
 } tn_device_info;
 
 /**

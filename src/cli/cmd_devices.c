@@ -32,6 +32,9 @@ static void print_tuning(const char *table)
 static void print_device(const tn_cli *c, const tn_device_info *d, const char *test, const char *tuning)
 {
     printf("%d  %s  (%s)\n", d->index, d->name, type_name(d->type));
+    if (d->duplicate_of >= 0)
+        printf("     duplicate  of device %d through another platform, which is taken unless this index is named\n",
+               d->duplicate_of);
     printf("     platform   %s; %s; driver %s\n", d->platform, d->version, d->driver);
     printf("     memory     %.2f GiB%s, largest allocation %.2f GiB, local %zu KiB\n", (double)d->global_memory / 1073741824,
            d->unified_memory ? " shared with the host" : "", (double)d->largest_allocation / 1073741824, d->local_memory >> 10);
@@ -49,14 +52,15 @@ static void print_device(const tn_cli *c, const tn_device_info *d, const char *t
 static json_t *device_json(const tn_device_info *d, const char *test, const char *tuning)
 {
     return json_pack(
-        "{s:i, s:o, s:s, s:o, s:o, s:o, s:o, s:I, s:I, s:I, s:i, s:i, s:i, s:b, s:b, s:b, s:b, s:o, s:o, s:o, s:o, s:s}", "index",
-        d->index, "name", tn_json_text(d->name), "type", type_name(d->type), "vendor", tn_json_text(d->vendor), "platform",
+        "{s:i, s:o, s:s, s:o, s:o, s:o, s:o, s:I, s:I, s:I, s:i, s:i, s:i, s:b, s:b, s:b, s:b, s:o, s:o, s:o, s:o, s:s, s:o}",
+        "index", d->index, "name", tn_json_text(d->name), "type", type_name(d->type), "vendor", tn_json_text(d->vendor), "platform",
         tn_json_text(d->platform), "version", tn_json_text(d->version), "driver", tn_json_text(d->driver), "global_memory",
         (json_int_t)d->global_memory, "largest_allocation", (json_int_t)d->largest_allocation, "local_memory",
         (json_int_t)d->local_memory, "compute_units", (int)d->compute_units, "clock_mhz", (int)d->clock_mhz, "max_work_group",
         (int)d->max_work_group, "unified_memory", d->unified_memory, "half", d->half_arithmetic, "bf16_units", d->bf16_units,
         "matrix_units", d->matrix_units, "capabilities", tn_json_text(d->capabilities), "quirks", tn_json_text(d->quirks),
-        "self_test", tn_json_text(test), "tuning", tn_json_text(tuning), "hardware", d->hardware);
+        "self_test", tn_json_text(test), "tuning", tn_json_text(tuning), "hardware", d->hardware, "duplicate_of",
+        d->duplicate_of < 0 ? json_null() : json_integer(d->duplicate_of));
 }
 
 int tn_cmd_devices(tn_cli *c, tn_error *err)

@@ -46,5 +46,16 @@ for m in unified apart; do
   expect 0 "loss" with $m,count="$W/$m.count" $T train $RUN --output-dir "$W/c$m"
 done
 [ "$(copied unified)" -lt "$(copied apart)" ] && ok || bad "$(copied unified) copies with unified memory, $(copied apart) without"
+# one device through two platforms is listed as such and used once
+two() { POCL_DEVICES="pthread pthread" with "$@"; }
+for word in gpu,twin gpu,twin,pci twin; do
+  expect 0 "duplicate  of device 0" two $word $T devices
+  [ "$(grep -c duplicate "$W/out")" -eq 1 ] && ok || bad "$word: not one duplicate"
+done
+expect 0 "is left out: it is device 0 seen through another platform" two twin $T train $RUN --device all --output-dir "$W/all"
+expect 0 "loss" two twin $T train $RUN --device 1 --output-dir "$W/named"
+says "names one piece of hardware twice" two gpu,twin $T train $RUN --device 0,1 --output-dir "$W/x"
+expect 0 "" two gpu $T devices
+grep -q duplicate "$W/out" && bad "two devices of a platform are taken for one" || ok
 echo "$pass passed, $fail failed"
 [ $fail -eq 0 ]
