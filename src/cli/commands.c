@@ -17,12 +17,13 @@
     "  --stages LIST       which layers where, by hand: 0:embeddings-layer.5,1:layer.6-head\n"                                     \
     "  --threads N         threads of a CPU device                  (default: all that its affinity and control group leave)\n"    \
     "  --memory-limit MB   take no more device memory than this\n"                                                                 \
+    "  --nice MS           rest so long after each 100 ms of work, for a desktop that stays usable     (default 0)\n"              \
     "  --gemm NAME         portable, native or clblast instead of the measured choice\n"                                           \
     "  --variants LIST     the same for any operation: attention=portable,unpack=wide ('devices --verbose' lists them)\n"          \
     "  --cache DIR         built kernels and measurements; off: none    (default tracknet in $XDG_CACHE_HOME or ~/.cache)\n"
 
 #define CONFIG_OPTIONS "data model training config config-dir seed"
-#define DEVICE_OPTIONS "device stages threads memory-limit gemm variants cache"
+#define DEVICE_OPTIONS "device stages threads memory-limit nice gemm variants cache"
 
 const tn_command tn_commands[] = {
     {"train", "train a model as the configuration says",

@@ -58,6 +58,9 @@ typedef struct tn_dev {
     void (*tuning_free)(void *);
     void (*on_close)(void); /* libraries that keep our context let go of it here */
     bool untouched;         /* leave new buffers unwritten: oclgrind 21.10 takes a host write for the last word on a buffer */
+    double slice_seconds;   /* what a launch of a tape may take before it is cut (slices.h); 0: any time */
+    double nice;            /* seconds of rest after each such slice */
+    double queued;          /* seconds of work that wait, as far as they were measured */
     size_t slice_groups;    /* launches are cut into pieces of about so many work-groups; 0: never */
     long long launches;     /* kernels enqueued */
     long long blocking;     /* calls that waited for the device */
@@ -73,6 +76,7 @@ typedef struct tn_dev_options {
     const tn_log *log;   /* may be NULL and must outlive the device */
     tn_watch watch;
     const char *variants, *cache, *helper; /* as in tn_run_options */
+    int nice;                              /* the same, milliseconds */
 } tn_dev_options;
 
 /** Opens device `index` of tn_device_list. o may be NULL. */

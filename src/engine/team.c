@@ -9,7 +9,7 @@
 
 static int open_one(tn_team *t, int index, const tn_run_options *o, const tn_log *log, tn_watch watch, tn_error *err)
 {
-    const tn_dev_options x = {o->memory_limit, log, watch, o->variants, o->cache, o->helper};
+    const tn_dev_options x = {o->memory_limit, log, watch, o->variants, o->cache, o->helper, o->nice};
     tn_dev **v = realloc(t->dev, sizeof *v * (size_t)(t->n_dev + 1));
     if (!v) return tn_oom(err);
     t->dev = v;

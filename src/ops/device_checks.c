@@ -34,7 +34,7 @@ static int open_for(tn_dev **d, int index, const tn_run_options *o, tn_error *er
 {
     *d = NULL;
     TN_TRY(tn_run_check(&o, err));
-    const tn_dev_options x = {o->memory_limit, o->log, {o->progress, o->user}, o->variants, o->cache, o->helper};
+    const tn_dev_options x = {o->memory_limit, o->log, {o->progress, o->user}, o->variants, o->cache, o->helper, o->nice};
     return tn_dev_open(d, index, &x, err);
 }
 

@@ -46,6 +46,13 @@ for m in unified apart; do
   expect 0 "loss" with $m,count="$W/$m.count" $T train $RUN --output-dir "$W/c$m"
 done
 [ "$(copied unified)" -lt "$(copied apart)" ] && ok || bad "$(copied unified) copies with unified memory, $(copied apart) without"
+# activations in several buffers, none of which is larger than the device gives; rests between pieces of work
+expect 0 "loss" with alloc=8000 $T train $RUN --output-dir "$W/parts"
+alike plain parts && ok || bad "activations in parts: trains otherwise"
+expect 0 "loss" $T train $RUN --nice 2 --output-dir "$W/nice"
+alike plain nice && ok || bad "with rests: trains otherwise"
+expect 2 "not a value for this option" $T train $RUN --nice soon
+
 # one device through two platforms is listed as such and used once
 two() { POCL_DEVICES="pthread pthread" with "$@"; }
 for word in gpu,twin gpu,twin,pci twin; do
