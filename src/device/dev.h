@@ -13,8 +13,10 @@
 #include <stdint.h>
 #include <tracknet/device.h>
 
-/** OBJECTS: programs are compiled, kept and linked, since the binary of a whole one costs a compilation of every kernel. */
-enum { TN_QUIRK_OWN_CACHE = 1, TN_QUIRK_NO_FILL = 2, TN_QUIRK_OBJECTS = 4 };
+/** OBJECTS: programs are compiled, kept and linked, since the binary of a whole one costs a compilation of every kernel. GROUPS:
+ * what a kernel is said to take in a group is less than it takes. PLAIN: the compiler fails on cl/cpu/upsample.cl; little of the
+ * rest is known. */
+enum { TN_QUIRK_OWN_CACHE = 1, TN_QUIRK_NO_FILL = 2, TN_QUIRK_OBJECTS = 4, TN_QUIRK_GROUPS = 8, TN_QUIRK_PLAIN = 16 };
 
 /** What a kernel variant may need of a device (variant.h). */
 enum {

@@ -50,29 +50,39 @@ static bool whole_groups(size_t g[3], const tn_range *r)
     return true;
 }
 
+/* A launch, and whole groups as its global size. */
+typedef struct {
+    cl_command_queue q;
+    cl_kernel k;
+    const char *name;
+    const tn_range *r;
+    size_t g[3];
+} launch;
+
 /* From item `from` of the slowest dimension to `end`. */
-static int enqueue_piece(tn_dev *d, cl_command_queue q, cl_kernel k, const char *name, const tn_range *r, const size_t g[3],
-                         size_t from, size_t end, cl_event *event, tn_error *err)
+static int enqueue_piece(tn_dev *d, const launch *l, size_t from, size_t end, cl_event *event, tn_error *err)
 {
+    const tn_range *r = l->r;
+    const size_t *g = l->g;
     const int last = r->dims - 1;
     size_t at[3] = {0, 0, 0}, n[3] = {g[0], g[1], g[2]};
     at[last] = from;
     n[last] = end - from;
-    const cl_int e = clEnqueueNDRangeKernel(q, k, (cl_uint)r->dims, at, n, r->local[0] ? r->local : NULL, 0, NULL, event);
-    if (e == CL_INVALID_WORK_GROUP_SIZE || e == CL_OUT_OF_RESOURCES) learn_group(d, k, r);
-    if (e) return refused(d, name, g, e, err);
+    const cl_int e = clEnqueueNDRangeKernel(l->q, l->k, (cl_uint)r->dims, at, n, r->local[0] ? r->local : NULL, 0, NULL, event);
+    if (e == CL_INVALID_WORK_GROUP_SIZE || e == CL_OUT_OF_RESOURCES) learn_group(d, l->k, r);
+    if (e) return refused(d, l->name, g, e, err);
     d->launches++;
     return 0;
 }
 
 int tn_enqueue(tn_dev *d, cl_command_queue q, cl_kernel k, const char *name, const tn_range *r, cl_event *event, tn_error *err)
 {
-    size_t g[3] = {1, 1, 1};
-    if (!whole_groups(g, r)) return 0;
-    const size_t all = g[r->dims - 1], step = d->slice_groups && r->local[0] ? piece(d, r->dims, g, r->local) : all;
+    launch l = {q, k, name, r, {1, 1, 1}};
+    if (!whole_groups(l.g, r)) return 0;
+    const size_t all = l.g[r->dims - 1], step = d->slice_groups && r->local[0] ? piece(d, r->dims, l.g, r->local) : all;
     for (size_t at = 0; at < all; at += step) {
         const size_t end = TN_MIN(at + step, all);
-        TN_TRY(enqueue_piece(d, q, k, name, r, g, at, end, end == all ? event : NULL, err));
+        TN_TRY(enqueue_piece(d, &l, at, end, end == all ? event : NULL, err));
     }
     return 0;
 }
@@ -80,8 +90,8 @@ int tn_enqueue(tn_dev *d, cl_command_queue q, cl_kernel k, const char *name, con
 int tn_enqueue_part(tn_dev *d, cl_command_queue q, cl_kernel k, const char *name, const tn_range *r, size_t from, size_t end,
                     tn_error *err)
 {
-    size_t g[3] = {1, 1, 1};
-    return whole_groups(g, r) ? enqueue_piece(d, q, k, name, r, g, from, end, NULL, err) : 0;
+    launch l = {q, k, name, r, {1, 1, 1}};
+    return whole_groups(l.g, r) ? enqueue_piece(d, &l, from, end, NULL, err) : 0;
 }
 
 /* A kernel compiled into more registers than its group can have is refused by name, not by a driver's code. */

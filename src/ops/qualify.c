@@ -83,10 +83,16 @@ static int look_at(candidate *c, tn_dev *d, const tn_needs *needs, tn_error *err
     return 0;
 }
 
+/* A CPU device whose compiler takes half a second for a program, and whose kernels the project's own tests run. */
+static bool is_dear(const tn_dev *d)
+{
+    return (d->caps & TN_CAP_CPU) && !(d->quirk_flags & TN_QUIRK_PLAIN);
+}
+
 /* A CPU device's rows are nearly all in tables, and checked as such; any size of the rest may have what it builds. */
 static int sizes_of(const tn_case *k, const tn_dev *d)
 {
-    if (d->caps & TN_CAP_CPU) return k->ops[0] ? 0 : 3;
+    if (is_dear(d)) return k->ops[0] ? 0 : 3;
     return 1;
 }
 
@@ -113,7 +119,7 @@ static candidate *cheapest(candidate *v, int n, const tn_dev *d, const struct tn
     candidate *best = NULL;
     for (int i = 0; i < n; i++)
         if (covers(&v[i], k) && (!best || v[i].fresh < best->fresh)) best = &v[i];
-    return best && best->fresh && (d->caps & TN_CAP_CPU) ? NULL : best;
+    return best && best->fresh && is_dear(d) ? NULL : best;
 }
 
 /* ---- the trial ---- */
