@@ -4,13 +4,13 @@
 #include "common.h"
 #include "row_sum.h"
 
-/* From sums [B, C] of squares. A group takes a sample: items (WG * B). */
+/* From sums [B, C] of squares. A group takes a sample: items (WG * B), and no group more: PoCL 3.1 writes astray where these kernels
+ * return before a barrier. */
 __kernel __attribute__((reqd_work_group_size(WG, 1, 1)))
 void grn_norms(const __global float *sums, __global float *norms, int C, int batch, float eps)
 {
     SHARED
     const size_t b = get_global_id(0) / WG;
-    if (b >= (size_t)batch) return; /* the whole group */
     __global float *N = norms + b * C, *G = N + (size_t)batch * C;
     float s = 0.0f;
     for (int c = (int)get_local_id(0); c < C; c += WG) s += G[c] = sqrt(sums[b * C + c]);
@@ -25,7 +25,6 @@ void grn_slopes(const __global float *sums, const __global float *norms, const _
 {
     SHARED
     const size_t b = get_global_id(0) / WG;
-    if (b >= (size_t)batch) return;
     const __global float *G = norms + ((size_t)batch + b) * C, *s = sums + b * C;
     float norm = 0.0f, dot = 0.0f;
     for (int c = (int)get_local_id(0); c < C; c += WG) {

@@ -25,6 +25,8 @@ typedef struct tn_device_info {
     const char *quirks;            /**< what this driver needs, one phrase each, "" when none; static */
     char hardware[96];             /**< which piece of hardware it is, the same through every platform: "pci 0000:01:00.0", then
                                         "uuid ..." where the driver tells that too; "" where it tells neither */
+    int duplicate_of;              /**< index of the device that is this one through a better platform, and is taken where a
+                                        selector means both; -1: none */
 } tn_device_info;
 
 /**
@@ -73,6 +75,15 @@ TN_API int tn_device_tune(int index, const tn_run_options *o, char **report, tn_
 
 /** The same table of what is known already, measuring nothing; empty where nothing is. */
 TN_API int tn_device_tuning(int index, const tn_run_options *o, char **report, tn_error *err);
+
+/**
+ * What a bug report needs of a device, as text that the caller free()s: versions, driver, limits, extensions, quirks applied, the
+ * self-test's failures with the compiler's words, what is known of kernels and variants (verdicts, errors, times), a small timing.
+ * No path of the user's, no name of a user or host, no serial number. thorough: the self-test in every storage type, and the
+ * variants measured first (tn_device_tune). *works (may be NULL): it opens, and all passed. A device that fails is no failure of
+ * this call. o as with the self-test.
+ */
+TN_API int tn_device_report(int index, const tn_run_options *o, bool thorough, bool *works, char **report, tn_error *err);
 
 /** What a process that tn_run_options.helper names does, as `tracknet build-kernels`: builds from the list that a run of the same
  * library has put into file `fd`, and ends with it. It sets variables of its environment. */

@@ -126,7 +126,12 @@ static int kernels_and_links(bench_run *r, tn_bench *b, tn_error *err)
 static int with_device(bench_run *r, tn_bench *b, int index, tn_error *err)
 {
     const tn_run_options *o = r->o;
-    const tn_dev_options x = {o->memory_limit, o->log, {o->progress, o->user}, o->variants, o->cache, o->helper};
+    const tn_dev_options x = {.memory_limit = o->memory_limit,
+                              .log = o->log,
+                              .watch = {o->progress, o->user},
+                              .variants = o->variants,
+                              .cache = o->cache,
+                              .helper = o->helper};
     TN_TRY(tn_dev_open(&b->dev, index, &x, err));
     b->info = b->dev->info;
     b->caps = b->dev->caps;

@@ -66,6 +66,7 @@ int tn_cmd_profile(tn_cli *c, tn_error *err);
 int tn_cmd_plan(tn_cli *c, tn_error *err);
 int tn_cmd_bench(tn_cli *c, tn_error *err);
 int tn_cmd_devices(tn_cli *c, tn_error *err);
+int tn_cmd_doctor(tn_cli *c, tn_error *err);
 int tn_cmd_labels(tn_cli *c, tn_error *err);
 int tn_cmd_synth(tn_cli *c, tn_error *err);
 int tn_cmd_demo(tn_cli *c, tn_error *err);

@@ -28,6 +28,9 @@ static void print_tuning(const char *table)
 static void print_device(const tn_cli *c, const tn_device_info *d, const char *test, const char *tuning)
 {
     printf("%d  %s  (%s)\n", d->index, d->name, tn_device_type_name(d->type));
+    if (d->duplicate_of >= 0)
+        printf("     duplicate  of device %d through another platform, which is taken unless this index is named\n",
+               d->duplicate_of);
     printf("     platform   %s; %s; driver %s\n", d->platform, d->version, d->driver);
     printf("     memory     %.2f GiB%s, largest allocation %.2f GiB, local %zu KiB\n", (double)d->global_memory / 1073741824,
            d->unified_memory ? " shared with the host" : "", (double)d->largest_allocation / 1073741824, d->local_memory >> 10);

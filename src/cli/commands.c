@@ -17,12 +17,13 @@
     "  --stages LIST       which layers where, by hand: 0:embeddings-layer.5,1:layer.6-head\n"                                     \
     "  --threads N         threads of a CPU device                  (default: all that its affinity and control group leave)\n"    \
     "  --memory-limit MB   take no more device memory than this\n"                                                                 \
+    "  --nice MS           rest so long after each 100 ms of work, for a desktop that stays usable     (default 0)\n"              \
     "  --gemm NAME         portable, native or clblast instead of the measured choice\n"                                           \
     "  --variants LIST     the same for any operation: attention=portable,unpack=wide ('devices --verbose' lists them)\n"          \
     "  --cache DIR         built kernels and measurements; off: none    (default tracknet in $XDG_CACHE_HOME or ~/.cache)\n"
 
 #define CONFIG_OPTIONS "data model training config config-dir seed"
-#define DEVICE_OPTIONS "device stages threads memory-limit gemm variants cache"
+#define DEVICE_OPTIONS "device stages threads memory-limit nice gemm variants cache"
 
 const tn_command tn_commands[] = {
     {"train", "train a model as the configuration says",
@@ -125,6 +126,18 @@ const tn_command tn_commands[] = {
      "  --cache DIR         where the measurements are               (default tracknet in $XDG_CACHE_HOME or ~/.cache)\n"
      "  --json              print JSON\n",
      DEVICE_OPTIONS " self-test tune verbose json", tn_cmd_devices},
+    {"doctor", "write what a bug report needs of every OpenCL device",
+     "usage: tracknet doctor [options]\n\n"
+     "  --out FILE          the report                               (default tracknet-doctor.txt)\n"
+     "  --device D          only this one\n"
+     "  --threads N         threads of a CPU device                  (default: all that its affinity and control group leave)\n"
+     "  --tune              every storage type, and every kernel variant checked and measured: minutes\n"
+     "  --cache DIR         where kernels and measurements are       (default tracknet in $XDG_CACHE_HOME or ~/.cache)\n\n"
+     "Runs the self-test on each device in a process of its own, and writes versions, drivers, limits, quirks applied, what "
+     "failed\n"
+     "and how, what is known of the kernel variants, and a small timing. No path, user or host name goes in. The exit status is 0\n"
+     "where a device works. docs/devices.md tells what to do with the file.\n",
+     DEVICE_OPTIONS " out tune", tn_cmd_doctor},
     {"labels", "check a data set's labels and draw them",
      "usage: tracknet labels [options] [KEY=VALUE ...]\n\n"
      "  --split NAME        train, val or all                        (default all)\n"

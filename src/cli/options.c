@@ -57,6 +57,7 @@ static const opt_row opt_rows[] = {
     {ROW("stages", TEXT, run.stages)},
     {ROW("threads", COUNT, threads), .min = 1},
     {ROW("memory-limit", MEBIBYTES, run.memory_limit)},
+    {ROW("nice", COUNT, run.nice)},
     {ROW("gemm", TEXT, gemm), .choices = "portable native clblast"},
     {ROW("variants", TEXT, variants)},
     {ROW("cache", TEXT, run.cache), .path = true},

@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define SLICE_SECONDS 0.1 /* Windows resets a GPU after 2 s, a desktop stutters after much less */
+
 int tn_dev_usable(const tn_dev *d, tn_error *err)
 {
     return d->lost ? tn_fail_cl(err, d->cause.status, d->cause.opencl, "device '%s' was lost before: %s", d->info.name,
@@ -53,6 +55,14 @@ static int open_context(tn_dev *d, tn_error *err)
     return 0;
 }
 
+void tn_dev_narrow(tn_dev *d, size_t items)
+{
+    size_t group = 1;
+    while (2 * group <= items) group *= 2;
+    d->info.max_work_group = (unsigned)TN_MIN(group, (size_t)d->info.max_work_group);
+    d->row_wg = TN_MIN(d->row_wg, (int)d->info.max_work_group);
+}
+
 static int dev_describe(tn_dev *d, int index, tn_error *err)
 {
     tn_device_info **v;
@@ -71,6 +81,7 @@ static int dev_describe(tn_dev *d, int index, tn_error *err)
     clGetDeviceInfo(d->cl->id, CL_DEVICE_SINGLE_FP_CONFIG, sizeof fp, &fp, NULL);
     d->flushes_denormals = !(fp & CL_FP_DENORM);
     d->align = TN_MAX((size_t)align_bits / 8, (size_t)256);
+    if (d->info.type != TN_DEVICE_CPU || d->nice > 0) d->slice_seconds = SLICE_SECONDS;
     d->row_wg = d->info.type == TN_DEVICE_CPU ? 1 : (int)TN_MIN(d->info.max_work_group, 128u);
     return 0;
 }
@@ -84,6 +95,7 @@ static int take_options(tn_dev *d, const tn_dev_options *o, tn_error *err)
     d->watch = o->watch;
     d->memory_limit = o->memory_limit;
     d->trial_seconds = TRIAL_SECONDS;
+    d->nice = 1e-3 * o->nice;
     if (o->variants && o->variants[0] && !(d->variants = strdup(o->variants))) return tn_oom(err);
     if (o->helper && !(d->helper = strdup(o->helper))) return tn_oom(err);
     if (o->cache && !strcmp(o->cache, "off")) return 0;

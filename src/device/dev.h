@@ -13,8 +13,10 @@
 #include <stdint.h>
 #include <tracknet/device.h>
 
-/** OBJECTS: programs are compiled, kept and linked, since the binary of a whole one costs a compilation of every kernel. */
-enum { TN_QUIRK_OWN_CACHE = 1, TN_QUIRK_NO_FILL = 2, TN_QUIRK_OBJECTS = 4 };
+/** OBJECTS: programs are compiled, kept and linked, since the binary of a whole one costs a compilation of every kernel. GROUPS:
+ * what a kernel is said to take in a group is less than it takes. PLAIN: the compiler fails on cl/cpu/upsample.cl; little of the
+ * rest is known. */
+enum { TN_QUIRK_OWN_CACHE = 1, TN_QUIRK_NO_FILL = 2, TN_QUIRK_OBJECTS = 4, TN_QUIRK_GROUPS = 8, TN_QUIRK_PLAIN = 16 };
 
 /** What a kernel variant may need of a device (variant.h). */
 enum {
@@ -60,9 +62,13 @@ typedef struct tn_dev {
     void (*tuning_free)(void *);
     void (*on_close)(void); /* libraries that keep our context let go of it here */
     bool untouched;         /* leave new buffers unwritten: oclgrind 21.10 takes a host write for the last word on a buffer */
+    double slice_seconds;   /* what a launch of a tape may take before it is cut (slices.h); 0: any time */
+    double nice;            /* seconds of rest after each such slice */
+    double queued;          /* seconds of work that wait, as far as they were measured */
     size_t slice_groups;    /* launches are cut into pieces of about so many work-groups; 0: never */
     long long launches;     /* kernels enqueued */
     long long blocking;     /* calls that waited for the device */
+    size_t narrow;          /* work-items of a group that a kernel takes at most, where it was asked for more; 0: none was */
     bool lost;              /* the device failed for good; every later call repeats the first cause */
     tn_error cause;
     char failure[240]; /* the cause without advice */
@@ -74,12 +80,15 @@ typedef struct tn_dev_options {
     const tn_log *log;   /* may be NULL and must outlive the device */
     tn_watch watch;
     const char *variants, *cache, *helper; /* as in tn_run_options */
+    int nice;                              /* the same, milliseconds */
 } tn_dev_options;
 
 /** Opens device `index` of tn_device_list. o may be NULL. */
 int tn_dev_open(tn_dev **out, int index, const tn_dev_options *o, tn_error *err);
 /** Waits for the queues. Buffers of the device must be freed before. */
 void tn_dev_close(tn_dev *d);
+/** From here on groups have so many work-items at most, rounded down to a power of two. For plans that are not made yet. */
+void tn_dev_narrow(tn_dev *d, size_t items);
 /** What tells the device from the others of its host, whatever list it is found in: info.hardware, where its driver says anything;
  * else its platform, name and index. */
 void tn_dev_identity(const tn_dev *d, char *out, size_t size);

@@ -58,6 +58,11 @@ int tn_dev_usable(const tn_dev *d, tn_error *err);
 
 /** Enqueues a kernel whose arguments are set, in slices where the device wants them. event may be NULL. */
 int tn_enqueue(tn_dev *d, cl_command_queue q, cl_kernel k, const char *name, const tn_range *r, cl_event *event, tn_error *err);
+/** Items from..end, whole groups, of the slowest dimension alone. */
+int tn_enqueue_part(tn_dev *d, cl_command_queue q, cl_kernel k, const char *name, const tn_range *r, size_t from, size_t end,
+                    tn_error *err);
+/** Fails where a kernel takes smaller groups than the range has, and tells the device (tn_dev.narrow). */
+int tn_launch_fits(tn_dev *d, const tn_kernel *k, const tn_range *r, tn_error *err);
 int tn_set_args(tn_dev *d, cl_kernel k, const char *name, const tn_arg *args, int n_args, tn_error *err);
 /** What the compiler said about a program. Caller frees; NULL when memory ran out. */
 char *tn_build_log(const tn_dev *d, cl_program p);

@@ -1,6 +1,7 @@
 #include "cpu_threads.h"
 #include "entry.h"
 #include "quirks.h"
+#include "select.h"
 
 #include <ctype.h>
 #include <pthread.h>
@@ -116,6 +117,7 @@ int tn_device_list(tn_device_info ***out, int *count, tn_error *err)
     TN_TRY(tn_required(count, "tn_device_list's count", err));
     list l = {0};
     walk(enumerate_add, &l);
+    for (int i = 0; i < l.n; i++) l.v[i]->duplicate_of = tn_device_twin(l.v, l.n, i);
     *out = l.v;
     *count = l.n;
     if (!l.n)

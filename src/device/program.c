@@ -229,7 +229,8 @@ static size_t largest_group(const tn_dev *d, cl_kernel k)
 {
     size_t made_for[3] = {0}, most = 0;
     clGetKernelWorkGroupInfo(k, d->cl->id, CL_KERNEL_COMPILE_WORK_GROUP_SIZE, sizeof made_for, made_for, NULL);
-    clGetKernelWorkGroupInfo(k, d->cl->id, CL_KERNEL_WORK_GROUP_SIZE, sizeof most, &most, NULL);
+    if (d->quirk_flags & TN_QUIRK_GROUPS) clGetDeviceInfo(d->cl->id, CL_DEVICE_MAX_WORK_GROUP_SIZE, sizeof most, &most, NULL);
+    else clGetKernelWorkGroupInfo(k, d->cl->id, CL_KERNEL_WORK_GROUP_SIZE, sizeof most, &most, NULL);
     return TN_MAX(most, made_for[0] * made_for[1] * made_for[2]);
 }
 

@@ -29,6 +29,9 @@ static const struct {
      "binaries are kept as objects, since one of a whole program compiles each kernel once more, for any group; one work-item per "
      "row or tile is fastest",
      "pocl 3.1 lib/CL/clGetProgramInfo.c; pocl#1167, OpenCL.jl#352"},
+    {NULL, "rusticl", TN_QUIRK_GROUPS | TN_QUIRK_PLAIN,
+     "kernels take larger groups than the driver says of them (32); maps are doubled by the portable kernel",
+     "Mesa 22.3 on llvmpipe: tests/runtimes.sh"},
 };
 
 static bool quirks_fits(const char *text, const char *part)

@@ -7,12 +7,13 @@
 
 static int pick_default(tn_device_info *const *v, int n)
 {
-    int best = 0;
-    for (int i = 1; i < n; i++) {
-        bool gpu = v[i]->type == TN_DEVICE_GPU, had = v[best]->type == TN_DEVICE_GPU;
-        if ((gpu && !had) || (gpu == had && v[i]->global_memory > v[best]->global_memory)) best = i;
+    int best = -1;
+    for (int i = 0; i < n; i++) {
+        if (tn_device_twin(v, n, i) >= 0) continue;
+        const bool gpu = v[i]->type == TN_DEVICE_GPU, had = best >= 0 && v[best]->type == TN_DEVICE_GPU;
+        if (best < 0 || (gpu && !had) || (gpu == had && v[i]->global_memory > v[best]->global_memory)) best = i;
     }
-    return best;
+    return best < 0 ? 0 : best;
 }
 
 static bool is_index(const char *sel, long *index)
@@ -20,6 +21,21 @@ static bool is_index(const char *sel, long *index)
     char *end;
     *index = strtol(sel, &end, 10);
     return end != sel && !*end;
+}
+
+static bool fits(const tn_device_info *d, const char *sel)
+{
+    if (!strcmp(sel, "cpu")) return d->type == TN_DEVICE_CPU;
+    if (!strcmp(sel, "gpu")) return d->type == TN_DEVICE_GPU;
+    return tn_has_nocase(d->name, sel) || tn_has_nocase(d->platform, sel);
+}
+
+/* Does it fit a device that no other stands for? Then those that others stand for are not meant. */
+static bool fits_once(tn_device_info *const *v, int n, const char *sel)
+{
+    for (int i = 0; i < n; i++)
+        if (fits(v[i], sel) && tn_device_twin(v, n, i) < 0) return true;
+    return false;
 }
 
 int tn_device_match(int *hit, tn_device_info *const *v, int n, const char *sel, tn_error *err)
@@ -32,14 +48,12 @@ int tn_device_match(int *hit, tn_device_info *const *v, int n, const char *sel, 
         *hit = (int)idx;
         return 0;
     }
-    bool cpu = !strcmp(sel, "cpu"), gpu = !strcmp(sel, "gpu");
+    const bool cpu = !strcmp(sel, "cpu"), gpu = !strcmp(sel, "gpu");
+    const bool once = fits_once(v, n, sel);
     int hits = 0;
     tn_text names = {0};
     for (int i = n - 1; i >= 0; i--) {
-        bool yes = cpu   ? v[i]->type == TN_DEVICE_CPU
-                   : gpu ? v[i]->type == TN_DEVICE_GPU
-                         : tn_has_nocase(v[i]->name, sel) || tn_has_nocase(v[i]->platform, sel);
-        if (!yes) continue;
+        if (!fits(v[i], sel) || (once && tn_device_twin(v, n, i) >= 0)) continue;
         tn_text_addf(&names, "%s%d '%s'", hits ? ", " : "", i, v[i]->name);
         hits++;
         *hit = i;
@@ -50,38 +64,6 @@ int tn_device_match(int *hit, tn_device_info *const *v, int n, const char *sel, 
         rc = tn_fail(err, TN_ERR_DEVICE, "'%s' matches %d devices (%s); give an index or more of the name", sel, hits, names.s);
     tn_text_free(&names);
     return rc;
-}
-
-/* ---- one piece of hardware through two platforms ---- */
-
-/* The word behind `key` in the hardware's description; 0 long where it is not there. */
-static const char *told(const tn_device_info *d, const char *key, size_t *length)
-{
-    const char *s = strstr(d->hardware, key);
-    if (s) s += strlen(key);
-    *length = s ? strcspn(s, " ") : 0;
-    return s;
-}
-
-/* 1 the same, 0 not, -1: one of the two drivers does not tell. */
-static int agree(const tn_device_info *a, const tn_device_info *b, const char *key)
-{
-    size_t n, m;
-    const char *s = told(a, key, &n), *t = told(b, key, &m);
-    return n && m ? n == m && !memcmp(s, t, n) : -1;
-}
-
-bool tn_device_is_same(const tn_device_info *a, const tn_device_info *b)
-{
-    const bool together = !strcmp(a->platform, b->platform);
-    if (a->type != b->type) return false;
-    if (a->type == TN_DEVICE_CPU) return !together; /* a platform may cut a processor into several devices */
-    const int place = agree(a, b, "pci "), id = agree(a, b, "uuid ");
-    if (place >= 0) return place;
-    if (id >= 0) return id;
-    if (together) return false; /* a platform lists what it has once */
-    const bool named = tn_has_nocase(a->name, b->name) || tn_has_nocase(b->name, a->name);
-    return named && a->compute_units == b->compute_units;
 }
 
 /* ---- lists ---- */
@@ -97,7 +79,7 @@ static int seen_before(const int *hit, int count, tn_device_info *const *v, int 
 static void take_all(int *hit, int *count, tn_text *left, tn_device_info *const *v, int n)
 {
     for (int i = 0; i < n; i++) {
-        const int twin = seen_before(hit, *count, v, i);
+        const int twin = tn_device_twin(v, n, i);
         if (twin < 0) hit[(*count)++] = i;
         else
             tn_text_addf(left, "%sdevice %d '%s' (%s) is left out: it is device %d seen through another platform",

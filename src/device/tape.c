@@ -1,6 +1,6 @@
 #include "tape.h"
 #include "clock.h"
-#include "dev_cl.h"
+#include "slices.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,6 +19,7 @@ typedef struct {
     uint32_t pattern;
     tn_tape_fn fn;
     void *args;
+    tn_slices slices;
 } tape_entry;
 
 struct tn_tape {
@@ -84,6 +85,7 @@ int tn_tape_launch(tn_tape *t, tn_kernel *k, const tn_arg *args, int n_args, con
 {
     for (int i = 0; i < r->dims; i++)
         if (!r->global[i]) return 0;
+    TN_TRY(tn_launch_fits(t->dev, k, r, err));
     cl_int code = 0;
     tape_entry e = {.kind = TAPE_LAUNCH, .range = *r, .k = clCreateKernel(k->program, k->entry, &code)};
     if (code)
@@ -130,12 +132,21 @@ int tn_tape_region(tn_buffer **out, tn_tape *t, tn_buffer *parent, size_t offset
     return 0;
 }
 
-static int play(tn_tape *t, const tape_entry *e, cl_command_queue q, cl_event *event, tn_error *err)
+/* On the main queue launches are timed and cut, elsewhere (a profile's) they are whole. */
+static int play_launch(tn_tape *t, tape_entry *e, cl_command_queue q, cl_event *event, tn_error *err)
+{
+    tn_dev *d = t->dev;
+    const bool cut = d->slice_seconds > 0 && q == d->cl->queue[TN_QUEUE_MAIN];
+    return cut ? tn_slices_launch(d, e->k, e->name, &e->range, &e->slices, err)
+               : tn_enqueue(d, q, e->k, e->name, &e->range, event, err);
+}
+
+static int play(tn_tape *t, tape_entry *e, cl_command_queue q, cl_event *event, tn_error *err)
 {
     tn_dev *d = t->dev;
     cl_int code = 0;
     switch (e->kind) {
-    case TAPE_LAUNCH: return tn_enqueue(d, q, e->k, e->name, &e->range, event, err);
+    case TAPE_LAUNCH: return play_launch(t, e, q, event, err);
     case TAPE_CALL: return e->fn(d, e->args, err);
     case TAPE_FILL:
         if (d->quirk_flags & TN_QUIRK_NO_FILL) return tn_buffer_fill(e->dst, e->dst_off, e->bytes, e->pattern, err);
@@ -178,7 +189,7 @@ static int timed_queue(tn_tape *t, tn_error *err)
 }
 
 /* A library's call, or a fill that is a kernel, runs on the main queue: timed from outside, alone. */
-static int time_outside(tn_tape *t, const tape_entry *e, double *seconds, tn_error *err)
+static int time_outside(tn_tape *t, tape_entry *e, double *seconds, tn_error *err)
 {
     cl_int code = clFinish(t->timed);
     const double begin = tn_now();
@@ -209,7 +220,7 @@ int tn_tape_profile(tn_tape *t, double *seconds, tn_error *err)
     cl_event *events = calloc((size_t)t->n + 1, sizeof *events);
     int rc = events ? 0 : tn_oom(err);
     for (int i = 0; !rc && i < t->n; i++) {
-        const tape_entry *e = &t->e[i];
+        tape_entry *e = &t->e[i];
         const bool outside = e->kind == TAPE_CALL || (e->kind == TAPE_FILL && (t->dev->quirk_flags & TN_QUIRK_NO_FILL));
         seconds[i] = 0;
         rc = outside ? time_outside(t, e, &seconds[i], err) : play(t, e, t->timed, &events[i], err);

@@ -199,10 +199,17 @@ int tn_engine_full_float32(const tn_engine *e, int micro, size_t *bytes, tn_erro
     return rc;
 }
 
+static bool shares_memory(const tn_dev *d)
+{
+    return d->info.unified_memory || (d->caps & TN_CAP_CPU);
+}
+
 size_t tn_member_room(const tn_member *who)
 {
     const tn_dev *d = who->dev;
-    return d->memory_limit ? d->memory_limit : d->info.global_memory / 10 * 9;
+    const size_t all = d->info.global_memory / 10 * 9, free = shares_memory(d) ? tn_memory_free() / 10 * 9 : 0;
+    if (d->memory_limit) return d->memory_limit;
+    return free ? TN_MIN(all, d->allocated + free) : all; /* the host's programs live in it too */
 }
 
 /* ---- features of a frozen backbone ---- */
@@ -256,11 +263,6 @@ void tn_features_fit(tn_features_plan *p, const tn_engine *e, int frames, tn_mem
 }
 
 /* ---- merged copies of the weights ---- */
-
-static bool shares_memory(const tn_dev *d)
-{
-    return d->info.unified_memory || (d->caps & TN_CAP_CPU);
-}
 
 /* A CPU unpacks in its caches faster than it reads from memory what is unpacked, but DoRA's norms cost it more than both. */
 static bool gains_by_copies(const tn_engine *e)

@@ -9,7 +9,7 @@
 
 static int open_one(tn_team *t, int index, const tn_run_options *o, const tn_log *log, tn_watch watch, tn_error *err)
 {
-    const tn_dev_options x = {o->memory_limit, log, watch, o->variants, o->cache, o->helper};
+    const tn_dev_options x = {o->memory_limit, log, watch, o->variants, o->cache, o->helper, o->nice};
     tn_dev **v = realloc(t->dev, sizeof *v * (size_t)(t->n_dev + 1));
     if (!v) return tn_oom(err);
     t->dev = v;
@@ -47,8 +47,11 @@ static int fastest(int *index, int n, tn_error *err)
 static int open_listed(tn_team *t, const tn_run_options *o, const tn_log *log, tn_watch watch, tn_error *err)
 {
     int *index, n;
+    char *left;
     if (o->ranks) return open_of_rank(t, o, log, watch, err);
-    TN_TRY(tn_device_select_list(&index, &n, NULL, o->device, err));
+    TN_TRY(tn_device_select_list(&index, &n, &left, o->device, err));
+    if (left[0]) tn_logf(log, TN_LOG_INFO, "%s", left);
+    free(left);
     int rc = n > 1 ? fastest(index, n, err) : 0;
     if (!rc && n > 1) tn_logf(log, TN_LOG_INFO, "of the devices listed, %d is used; --stages divides the layers", index[0]);
     if (!rc) rc = open_one(t, index[0], o, log, watch, err);

@@ -1,5 +1,7 @@
 /* The checks and measurements of a device that a user asks for. */
+#include "doctor.h"
 #include "entry.h"
+#include "facts.h"
 #include "selftest.h"
 #include "tuning.h"
 
@@ -32,7 +34,7 @@ static int open_for(tn_dev **d, int index, const tn_run_options *o, tn_error *er
 {
     *d = NULL;
     TN_TRY(tn_run_check(&o, err));
-    const tn_dev_options x = {o->memory_limit, o->log, {o->progress, o->user}, o->variants, o->cache, o->helper};
+    const tn_dev_options x = {o->memory_limit, o->log, {o->progress, o->user}, o->variants, o->cache, o->helper, o->nice};
     return tn_dev_open(d, index, &x, err);
 }
 
@@ -71,4 +73,41 @@ int tn_device_tuning(int index, const tn_run_options *o, char **report, tn_error
 {
     TN_ENTRY(err);
     return table_of(report, index, o, false, err);
+}
+
+static void add_failure(tn_text *out, const char *what, const tn_error *why)
+{
+    tn_text_addf(out, "FAILED %s: %s\n", what, why->message);
+}
+
+/* Each part says itself what failed in it; only a caller who wants no more ends it. */
+static int report_on(tn_text *out, bool *works, tn_dev *d, bool thorough, tn_error *err)
+{
+    int failed = 0;
+    tn_error why = {0};
+    tn_device_facts(out, d);
+    if (thorough && tn_tune_usual(d, &why)) add_failure(out, "measuring the variants", &why), failed++;
+    TN_TRY(tn_doctor_cases(out, &failed, d, thorough, err));
+    if (!d->lost && tn_doctor_times(out, d, &why)) add_failure(out, "the timing", &why), failed++;
+    *works = !failed && !d->lost;
+    return tn_doctor_known(out, d, err);
+}
+
+int tn_device_report(int index, const tn_run_options *o, bool thorough, bool *works, char **report, tn_error *err)
+{
+    TN_ENTRY(err);
+    TN_TRY(tn_required(report, "tn_device_report's report", err));
+    tn_dev *d;
+    tn_text text = {0};
+    tn_error why = {0};
+    bool good = false;
+    int rc = 0;
+    *report = NULL;
+    if (open_for(&d, index, o, &why)) add_failure(&text, "opening the device", &why);
+    else rc = report_on(&text, &good, d, thorough, err);
+    if (works) *works = good;
+    if (!rc && (text.oom || !(*report = text.s ? text.s : calloc(1, 1)))) rc = tn_oom(err);
+    if (rc) tn_text_free(&text);
+    tn_dev_close(d);
+    return rc;
 }

@@ -7,6 +7,7 @@ bool tn_gemm_row_can(const tn_ctx *c, const void *args)
 {
     const tn_gemm_args *g = args;
     const int vw = tn_run_width(c, g->B.dtype, g->N);
+    if (c->dev->info.max_work_group < GROUP_ITEMS) return false;
     if (!g->ta || g->tb || g->M != 1 || g->batch > 1 || tn_gemm_masked(g)) return false;
     return !tn_gemm_has_epilogue(&g->e) && vw > 1 && g->N / vw <= GROUP_ITEMS && g->B.off % (size_t)vw == 0 && g->B.ld % vw == 0;
 }

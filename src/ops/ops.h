@@ -26,6 +26,7 @@ struct tn_wanted;   /* tuning.h */
 struct tn_forced;   /* variant.h */
 struct tn_registry; /* variant.h */
 struct tn_ahead;    /* ahead.h */
+struct tn_needs;    /* needs.h */
 
 typedef struct tn_ctx {
     tn_dev *dev;
@@ -35,6 +36,7 @@ typedef struct tn_ctx {
     const struct tn_registry *registry; /* of variants; NULL: only the rows that run anywhere. Borrowed */
     struct tn_wanted *wanted;           /* in a dry pass: shapes are registered here for the tuner. Borrowed, NULL: not */
     struct tn_ahead *ahead;             /* in a dry pass: launches are registered here to be built. Borrowed, NULL: not */
+    struct tn_needs *needs;             /* in a dry pass: kernels are registered here. Borrowed, NULL: not */
     struct tn_forced *forced;           /* of a self-test: the row it is about. Borrowed, NULL: none */
     struct json_t *used;                /* variants that ran (used.h); NULL: none so far */
     int tune[TN_MAX_TUNABLES];          /* of the row that runs */

@@ -2,6 +2,7 @@
 #ifndef TN_SELFTEST_H
 #define TN_SELFTEST_H
 #include "gemm.h"
+#include "needs.h"
 
 enum { TN_TRIAL_TENSORS = 48, TN_CASE_OPS = 3, TN_TRIAL_SEED = 7 };
 
@@ -48,6 +49,8 @@ typedef struct tn_case_result {
 
 /** Runs one case: twice (dry for the workspace, then for real). */
 int tn_case_run(const tn_case *k, tn_dev *d, const tn_case_spec *s, tn_case_result *out, tn_error *err);
+/** The kernels that it would launch; nothing runs. */
+int tn_case_needs(const tn_case *k, tn_dev *d, const tn_case_spec *s, tn_needs *out, tn_error *err);
 /** Keeps the larger errors and adds the runs. */
 void tn_case_add(tn_case_result *sum, const tn_case_result *r);
 /** Does the case check rows of op? */

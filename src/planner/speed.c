@@ -332,7 +332,7 @@ static int measured(tn_speed *out, tn_layer_time *small, bench *b, int most, int
 
 int tn_speed_of(tn_speed *out, const tn_engine *e, const tn_layers *l, int index, const tn_run_options *o, tn_error *err)
 {
-    const tn_dev_options x = {0, e->log, e->watch, o->variants, o->cache, o->helper};
+    const tn_dev_options x = {0, e->log, e->watch, o->variants, o->cache, o->helper, o->nice};
     const int most = TN_MAX(e->s->training.batch_size, 2);
     tn_layer_time *small = calloc(TN_PLANNER_LAYERS, sizeof *small);
     tn_dev *d = NULL;

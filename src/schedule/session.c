@@ -1,5 +1,6 @@
 #include "session.h"
 #include "ahead.h"
+#include "qualify.h"
 #include "stream.h"
 #include "tuning.h"
 
@@ -64,6 +65,38 @@ static int build_ahead(tn_session *s, tn_exec *e, tn_error *err)
     return rc;
 }
 
+/* What the pass launches as far as it can be told, and the optimiser after it. */
+static int needs_of(tn_needs *needs, tn_session *s, tn_exec *e, tn_error *err)
+{
+    static const char *const after[] = {"grad_norm", "clip", "adamw"};
+    s->ctx.needs = needs;
+    s->ctx.plan_only = true;
+    int rc = walk_dry(s, e, err);
+    for (size_t i = 0; !rc && e->pass.training && i < TN_COUNT(after); i++)
+        rc = tn_needs_add(needs, "portable/optim.cl", after[i], "", err);
+    s->ctx.needs = NULL;
+    s->ctx.plan_only = false;
+    return rc;
+}
+
+/* The device computes right what the pass runs; where it takes smaller groups than it says, groups become smaller. */
+static int qualify(tn_session *s, tn_exec *e, tn_error *err)
+{
+    tn_dev *d = s->dev;
+    int rc = 0;
+    for (bool again = true; again;) {
+        tn_needs needs = {0};
+        d->narrow = 0;
+        rc = needs_of(&needs, s, e, err);
+        if (!rc) rc = tn_qualify(d, &needs, e->pass.act, err);
+        tn_needs_free(&needs);
+        again = rc && d->narrow && d->narrow < d->info.max_work_group && !d->lost;
+        if (again) rc = tn_qualify_narrow(d, err);
+        again = again && !rc;
+    }
+    return rc;
+}
+
 /* The largest workspace. Which variants run decides it, so the shapes are measured first where nobody has yet; a store
  * without buffers is only planned with, and its shapes may never run. */
 static int count_workspace(tn_exec *e, tn_dev *d, const tn_model *m, tn_store *store, tn_error *err)
@@ -75,7 +108,9 @@ static int count_workspace(tn_exec *e, tn_dev *d, const tn_model *m, tn_store *s
     s.ctx.grads = &s.grads;
     s.ctx.dry = true;
     s.ctx.plan_only = plan_only;
-    int rc = plan_only ? 0 : build_ahead(&s, e, err);
+    int rc = tn_qualify_narrow(d, err);
+    if (!rc && !plan_only) rc = build_ahead(&s, e, err);
+    if (!rc && !plan_only) rc = qualify(&s, e, err);
     s.ctx.wanted = plan_only ? NULL : &wanted;
     if (!rc && !plan_only) rc = walk_dry(&s, e, err);
     if (!rc) rc = tn_tune(&wanted, d, err);

@@ -229,6 +229,45 @@ START_TEST(slices_make_the_whole)
 }
 END_TEST
 
+/* A budget that no group keeps, one that all keep, and rests: what runs is the same. */
+START_TEST(slices_keep_a_budget)
+{
+    enum { ROWS = 2048, COLS = 516 };
+    static float whole[ROWS * COLS], cut[ROWS * COLS];
+    tn_dev *d = open_device();
+    pair p;
+    tn_tape *t;
+    long long launched[3];
+    pair_new(&p, d, ROWS, COLS);
+    OK(tn_act_forward(&p.c, TN_GELU, &p.x, &p.y, &err));
+    OK(tn_tensor_get(d, &p.y, whole, &err));
+    d->info.type = TN_DEVICE_GPU; /* CPU devices rest, but their launches stay whole */
+    for (int i = 0; i < 3; i++) {
+        OK(tn_tape_new(&t, d, &err));
+        p.c.tape = t;
+        OK(tn_act_forward(&p.c, TN_GELU, &p.x, &p.y, &err));
+        p.c.tape = NULL;
+        d->slice_seconds = i < 2 ? 100 : 1e-9;
+        d->nice = i == 1 ? 1e-3 : 0;
+        OK(tn_tape_play(t, &err)); /* takes the times */
+        d->queued = i == 1 ? 1e3 : 0;
+        const long long launches = d->launches, waits = d->blocking;
+        OK(tn_tensor_poison(d, &p.y, &err));
+        OK(tn_tape_play(t, &err));
+        launched[i] = d->launches - launches;
+        ck_assert_msg((d->blocking > waits) == (i == 1), "%d: waited %lld times", i, d->blocking - waits);
+        OK(tn_tensor_get(d, &p.y, cut, &err));
+        ck_assert(!memcmp(whole, cut, sizeof whole));
+        tn_tape_free(t);
+    }
+    ck_assert_int_eq(launched[0], 1);
+    ck_assert_int_eq(launched[1], 1);
+    ck_assert_int_gt(launched[2], 8); /* a group each */
+    pair_free(&p);
+    tn_dev_close(d);
+}
+END_TEST
+
 /* fill, gelu, copy: played twice it does what the calls did, and looks nothing up. */
 START_TEST(a_tape_repeats_what_was_recorded)
 {
@@ -299,6 +338,7 @@ int main(void)
                      TESTS(ONCE(ptx_is_uncovered), ONCE(buffers_know_their_device_and_size),
                            ONCE(regions_are_given_up_in_any_order), ONCE(transfers_run_beside_the_computation),
                            ONCE(a_copy_waits_for_its_event_and_is_waited_for), ONCE(mapped_memory_is_the_buffer),
-                           ONCE(fills_reach_both_ends), ONCE(slices_make_the_whole), ONCE(a_tape_repeats_what_was_recorded),
+                           ONCE(fills_reach_both_ends), ONCE(slices_make_the_whole), ONCE(slices_keep_a_budget),
+                           ONCE(slices_keep_a_budget), ONCE(a_tape_repeats_what_was_recorded),
                            ONCE(a_lost_device_repeats_its_first_cause)));
 }

@@ -142,6 +142,39 @@ START_TEST(hardware_is_known_again)
 }
 END_TEST
 
+/* A vendor's own platform is taken before another that is listed first, where both are meant; the other when it is named. */
+START_TEST(the_better_of_two_platforms_is_taken)
+{
+    tn_device_info v[4] = {
+        {.name = "NVIDIA H9", .vendor = "Mesa", .platform = "rusticl", .type = TN_DEVICE_GPU, .compute_units = 8},
+        {.name = "NVIDIA H9", .vendor = "NVIDIA", .platform = "NVIDIA CUDA", .type = TN_DEVICE_GPU, .compute_units = 8},
+        {.name = "Zen", .vendor = "Intel", .platform = "Intel(R) OpenCL", .type = TN_DEVICE_CPU, .global_memory = 9},
+        {.name = "pthread-Zen",
+         .vendor = "AMD",
+         .platform = "Portable Computing Language",
+         .type = TN_DEVICE_CPU,
+         .global_memory = 5},
+    };
+    tn_device_info *const p[4] = {&v[0], &v[1], &v[2], &v[3]};
+    static const char *const selectors[] = {"H9", "gpu", "cpu", "Zen", "rusticl", "Intel(R)", "0", "1"};
+    static const int want[] = {1, 1, 3, 3, 0, 2, 0, 1};
+    int hit[4], n;
+    tn_text left = {0};
+    for (size_t i = 0; i < TN_COUNT(want); i++) {
+        ck_assert_msg(!tn_device_match(hit, p, 4, selectors[i], &err), "%s: %s", selectors[i], err.message);
+        ck_assert_msg(hit[0] == want[i], "%s is device %d", selectors[i], hit[0]);
+    }
+    ck_assert_int_eq(tn_device_match_list(hit, &n, &left, p, 4, "all", &err), 0);
+    ck_assert(n == 2 && hit[0] == 1 && hit[1] == 3);
+    ck_assert_int_eq(tn_device_match_list(hit, &n, &left, p, 4, "", &err), 0);
+    ck_assert(n == 1 && hit[0] == 1);
+    ck_assert_int_eq(tn_device_match_list(hit, &n, &left, p + 2, 2, "", &err), 0);
+    ck_assert(n == 1 && hit[0] == 1);
+    ck_assert(tn_device_twin(p, 4, 0) == 1 && tn_device_twin(p, 4, 1) == -1 && tn_device_twin(p, 4, 2) == 3);
+    tn_text_free(&left);
+}
+END_TEST
+
 static const struct {
     const char *text, *says;
 } bad_lists[] = {
@@ -170,5 +203,6 @@ int main(void)
     return run_tests("split", 30,
                      TESTS(ONCE(a_split_is_read_and_written_back), TIMES(a_wrong_split_is_one_sentence, TN_COUNT(wrong)),
                            ONCE(a_list_of_devices_is_taken_in_its_order), ONCE(all_takes_a_piece_of_hardware_once),
-                           ONCE(hardware_is_known_again), TIMES(a_wrong_list_of_devices_is_one_sentence, TN_COUNT(bad_lists))));
+                           ONCE(hardware_is_known_again), ONCE(the_better_of_two_platforms_is_taken),
+                           TIMES(a_wrong_list_of_devices_is_one_sentence, TN_COUNT(bad_lists))));
 }
