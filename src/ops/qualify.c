@@ -162,7 +162,8 @@ static int run_case(candidate *c, tn_dev *d, json_t *db, const tn_needs *needs, 
     tn_error why = {0};
     d->narrow = 0;
     const int rc = tn_case_run(c->k, d, &s, &r, &why);
-    if (rc == TN_ERR_MEMORY || d->lost || d->narrow) return tn_fail_cl(err, rc, why.opencl, "%s", why.message);
+    if (d->lost || d->narrow) return tn_fail_cl(err, rc, why.opencl, "%s", why.message);
+    if (rc == TN_ERR_MEMORY) return 0; /* the run may have room for itself: another run tries it */
     for (int i = 0; i < needs->n; i++)
         if (covers(c, &needs->v[i])) TN_TRY(remember(db, c->act, &needs->v[i], verdict_of(c, &r, rc, &why), err));
     return 0;
