@@ -35,8 +35,9 @@ int tn_variant_choose(tn_choice *out, tn_ctx *c, const tn_variant_op *op, const 
         if (op->rows[i].apart || !tn_variant_tries(c, op, i, args, last)) continue;
         *out = tn_variant_defaults(op, i);
         good = c->plan_only;
-        if (!good) TN_TRY(row_is_good(&good, c, op, i, args, err));
-        if (good) return 0;
+        const int rc = good ? 0 : row_is_good(&good, c, op, i, args, err);
+        if (rc == TN_ERR_MEMORY) continue; /* no room to check it */
+        if (rc || good) return rc;
     }
     return tn_fail(err, TN_ERR_ARGUMENT, "%s: no variant runs these arguments", op->name);
 }
