@@ -24,6 +24,7 @@ typedef struct tn_engine {
     float **kept;         /* base values that an adapter replaced, by slot, for the next adapter; NULL: none */
     bool stays_apart;     /* tn_engine_merge found no room */
     bool unpack_settled;  /* tn_engine_unpack has been asked */
+    bool unpacks_on_cpus; /* which gain nothing by it: for tests */
     bool recomputes;      /* training passes make activations again instead of keeping them */
     uint64_t layers_kept; /* but for those of these layers of the backbone (tn_pass.kept) */
     int most;             /* frames that a pass takes at once, where memory decides it; 0: any number */

@@ -87,7 +87,8 @@ static size_t unpacked_bytes(const tn_engine *e, const tn_member *who, size_t to
     const tn_store *st = who->session->store;
     const size_t room = tn_member_room(who), left = room - TN_MIN(room, total);
     if (e->recomputes || who->window || !st->n_quantised || st->merged_bytes > left / 4) return 0;
-    return who->dev->caps & TN_CAP_CPU ? 0 : st->merged_bytes; /* a CPU's caches unpack faster than its memory reads */
+    if (who->dev->caps & TN_CAP_CPU && !e->unpacks_on_cpus) return 0; /* its caches unpack faster than its memory reads */
+    return st->merged_bytes;
 }
 
 static int plain_memory(const tn_engine *e, const tn_member *who, int micro, tn_memory *m, tn_error *err)

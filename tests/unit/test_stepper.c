@@ -80,11 +80,9 @@ static tn_memory unpack(model *m, int micro)
 {
     tn_error e = {0};
     tn_memory planned = TN_MEMORY_INIT;
-    const unsigned caps = m->e->dev->caps;
-    m->e->dev->caps &= ~(unsigned)TN_CAP_CPU;
+    m->e->unpacks_on_cpus = true;
     must(tn_engine_memory(m->e, micro, &planned, &e), &e);
     must(tn_engine_unpack(m->e, micro, &e), &e);
-    m->e->dev->caps = caps;
     return planned;
 }
 
