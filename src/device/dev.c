@@ -161,6 +161,11 @@ int tn_dev_finish(tn_dev *d, tn_error *err)
     return 0;
 }
 
+void tn_dev_rest(tn_dev *d)
+{
+    for (int q = TN_QUEUE_MAIN; q <= TN_QUEUE_COPY; q++) clFinish(d->cl->queue[q]);
+}
+
 int tn_dev_flush(tn_dev *d, tn_error *err)
 {
     TN_TRY(tn_dev_usable(d, err));

@@ -94,6 +94,8 @@ void tn_dev_narrow(tn_dev *d, size_t items);
 void tn_dev_identity(const tn_dev *d, char *out, size_t size);
 /** Waits for everything enqueued on both queues. */
 int tn_dev_finish(tn_dev *d, tn_error *err);
+/** The same whatever comes of it, also on a device that is lost: commands that are under way may yet write to the host's memory. */
+void tn_dev_rest(tn_dev *d);
 /** Hands what is enqueued to the driver without waiting. */
 int tn_dev_flush(tn_dev *d, tn_error *err);
 

@@ -211,6 +211,12 @@ static int enqueue(tn_predictor *p, tn_predictor_slot *s, tn_error *err)
     return 0;
 }
 
+/* What is on its way reads and writes the slots. */
+static void rest(const tn_predictor *p)
+{
+    for (int i = 0; i < p->e->team.n_dev; i++) tn_dev_rest(p->e->team.dev[i]);
+}
+
 /* Nothing of it is on its way any more. */
 static void forget(tn_predictor_slot *s)
 {
@@ -233,13 +239,12 @@ int tn_predictor_oldest(const tn_predictor *p)
 int tn_predictor_put(tn_predictor *p, const tn_batch *b, bool loss, tn_error *err)
 {
     tn_predictor_slot *s = &p->slot[(p->first + p->n) % TN_PREDICTOR_SLOTS];
-    tn_error unread;
     if (p->n == TN_PREDICTOR_SLOTS) return tn_fail(err, TN_ERR_ARGUMENT, "%d batches are under way, as many as can be", p->n);
     TN_TRY(make_room(p, s, b->n, err));
     fill(p, s, b, loss);
     const int rc = enqueue(p, s, err);
     if (!rc) return p->n++, 0;
-    (void)tn_engine_finish(p->e, &unread); /* what is on its way reads and writes the slot */
+    rest(p);
     forget(s);
     return rc;
 }
@@ -269,8 +274,7 @@ static void unpack(float *heat, const float *made, int n, int heats, size_t area
 
 void tn_predictor_drop(tn_predictor *p)
 {
-    tn_error unread;
-    if (p->n) (void)tn_engine_finish(p->e, &unread);
+    if (p->n) rest(p);
     for (int i = 0; i < TN_PREDICTOR_SLOTS; i++) forget(&p->slot[i]);
     p->n = 0;
 }
