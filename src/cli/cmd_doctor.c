@@ -43,7 +43,7 @@ static void anonymous(tn_text *t, const tn_cli *c)
 {
     struct utsname u;
     char user[64];
-    replace(t, c->run.cache, "CACHE");
+    if (c->run.cache && strchr(c->run.cache, '/')) replace(t, c->run.cache, "CACHE"); /* no path: 'on' or 'off' */
     replace(t, getenv("XDG_CACHE_HOME"), "CACHE");
     replace(t, getenv("HOME"), "~");
     snprintf(user, sizeof user, "/%s/", getenv("USER") ? getenv("USER") : "");
