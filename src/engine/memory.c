@@ -80,15 +80,21 @@ static size_t shared_gradient(const tn_engine *e, const tn_member *who)
     return (e->ranks || e->team.split.n_replicas > 1) && who->dev->info.unified_memory ? tn_replicas_bytes(who) : 0;
 }
 
-/* Of quantised matrices, for a run that takes `total` without them: a quarter of what that leaves is theirs. Whoever makes
- * activations again to save memory does not spend it on them. */
+/* Whoever makes activations again to save memory does not spend it on copies of weights, and a CPU's caches unpack faster than its
+ * memory reads. */
+static bool gains_by_unpacking(const tn_engine *e, const tn_member *who)
+{
+    const bool fast = !(who->dev->caps & TN_CAP_CPU) || e->unpacks_on_cpus;
+    return fast && !e->recomputes && !who->window && who->session->store->n_quantised > 0;
+}
+
+/* Of quantised matrices, for a run that takes `total` without them: a quarter of what that leaves is theirs. */
 static size_t unpacked_bytes(const tn_engine *e, const tn_member *who, size_t total)
 {
     const tn_store *st = who->session->store;
+    if (!gains_by_unpacking(e, who)) return 0;
     const size_t room = tn_member_room(who), left = room - TN_MIN(room, total);
-    if (e->recomputes || who->window || !st->n_quantised || st->merged_bytes > left / 4) return 0;
-    if (who->dev->caps & TN_CAP_CPU && !e->unpacks_on_cpus) return 0; /* its caches unpack faster than its memory reads */
-    return st->merged_bytes;
+    return st->merged_bytes > left / 4 ? 0 : st->merged_bytes;
 }
 
 static int plain_memory(const tn_engine *e, const tn_member *who, int micro, tn_memory *m, tn_error *err)
@@ -122,6 +128,7 @@ static int unpack_of(const tn_engine *e, const tn_member *who, int micro, tn_err
 {
     tn_store *st = who->session->store;
     tn_memory m;
+    if (!gains_by_unpacking(e, who)) return 0; /* no plan is made for nothing */
     TN_TRY(plain_memory(e, who, micro, &m, err));
     const size_t copies = unpacked_bytes(e, who, m.total);
     if (!copies) return 0;
