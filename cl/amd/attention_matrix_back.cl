@@ -14,13 +14,6 @@
 #define TURNED (KT + 8) /* words in a row of a turned tile */
 #define ACROSS (64 / U) /* blocks of U columns in a head */
 #define TILE(name, size) __local ushort name[size] __attribute__((aligned(16)))
-#ifdef TURN
-#define P_TURN , const __global float *restrict table, int skip
-#define A_TURN , table, skip
-#else
-#define P_TURN
-#define A_TURN
-#endif
 
 /* The lane's row of a head as right operands; rows from n on repeat the last. */
 inline void load_row(operand x[4], const __global ushort *from, int ld, int row, int n, int half_wave)
@@ -59,7 +52,7 @@ inline void accumulate(sums acc[ACROSS], const __local ushort *turned, sums s, i
 }
 
 /* acc * f, the lane's row of a head, to `to`, where `in`; turn: turned back, as the sample's row `row`. */
-inline void store_row(__global ushort *to, sums acc[ACROSS], float f, bool in, int half_wave, int row, int turn P_TURN)
+inline void store_row(__global ushort *to, sums acc[ACROSS], float f, bool in, int half_wave, int row, int turn P_TURN_BACK)
 {
 #ifdef TURN
     if (turn && in && row >= skip)
@@ -77,7 +70,7 @@ inline void store_row(__global ushort *to, sums acc[ACROSS], float f, bool in, i
 __kernel __attribute__((reqd_work_group_size(ITEMS, 1, 1))) void
 attn_dq(const __global ushort *restrict qkv, const __global ushort *restrict o, const __global ushort *restrict d_o,
         const __global float *restrict lse, __global float *restrict delta, __global ushort *restrict dqkv, int n, int heads,
-        float scale P_TURN)
+        float scale P_TURN_BACK)
 {
     TILE(k_tile, KT * PITCH);
     TILE(v_tile, KT * PITCH);
@@ -111,13 +104,13 @@ attn_dq(const __global ushort *restrict qkv, const __global ushort *restrict o, 
             accumulate(acc, k_turned + kb, ds, lane, half_wave);
         }
     }
-    store_row(dqkv + in + (size_t)row * ld, acc, scale, row < n, half_wave, row, 1 A_TURN);
+    store_row(dqkv + in + (size_t)row * ld, acc, scale, row < n, half_wave, row, 1 A_TURN_BACK);
 }
 
 /* Items (ITEMS * ceil(N / ROWS), B*heads). Queries from n on are zeros in q, dO and both numbers, so they add nothing. */
 __kernel __attribute__((reqd_work_group_size(ITEMS, 1, 1))) void
 attn_dkv(const __global ushort *restrict qkv, const __global ushort *restrict d_o, const __global float *restrict lse,
-         const __global float *restrict delta, __global ushort *restrict dqkv, int n, int heads, float scale P_TURN)
+         const __global float *restrict delta, __global ushort *restrict dqkv, int n, int heads, float scale P_TURN_BACK)
 {
     TILE(q_tile, KT * PITCH);
     TILE(g_tile, KT * PITCH);
@@ -157,6 +150,6 @@ attn_dkv(const __global ushort *restrict qkv, const __global ushort *restrict d_
         }
     }
     __global ushort *to = dqkv + in + (size_t)row * ld;
-    store_row(to + d, dk, scale, row < n, half_wave, row, 1 A_TURN);
-    store_row(to + 2 * d, dv, 1.0f, row < n, half_wave, row, 0 A_TURN);
+    store_row(to + d, dk, scale, row < n, half_wave, row, 1 A_TURN_BACK);
+    store_row(to + 2 * d, dv, 1.0f, row < n, half_wave, row, 0 A_TURN_BACK);
 }

@@ -10,13 +10,6 @@
 #include "dpas.h"
 #define MB 1
 #include "attention.h"
-#ifdef TURN
-#define P_TURN , const __global float *restrict table, int skip
-#define A_TURN , table, skip
-#else
-#define P_TURN
-#define A_TURN
-#endif
 
 /* out [B*heads][parts][steps][512], packed (attention.h). KEYS 1, for attn_dkv: q and dO across, then both down. 0, for attn_dq: k and
  * v across, then k down. A word an item: (steps * parts * 512, B*heads). */
@@ -45,7 +38,7 @@ inline float dot_part(part x, part y)
 }
 
 /* Row r of acc * f to `to`; turn: turned back, as the sample's row `row`. */
-inline void store_row(__global ushort *to, const float8 acc[ACROSS], int r, float f, int lane, int row, int turn P_TURN)
+inline void store_row(__global ushort *to, const float8 acc[ACROSS], int r, float f, int lane, int row, int turn P_TURN_BACK)
 {
     float v[ACROSS];
     line w;
@@ -80,7 +73,7 @@ inline void accumulate(float8 acc[ACROSS], operand p, const __global uint *down)
 SUB_GROUP(ITEMS) __kernel void attn_dq(const __global ushort *restrict qkv, const __global ushort *restrict o,
                                        const __global ushort *restrict d_o, const __global float *restrict lse,
                                        __global float *restrict delta, __global ushort *restrict dqkv,
-                                       const __global uint *restrict packed, int n, int heads, float scale P_TURN)
+                                       const __global uint *restrict packed, int n, int heads, float scale P_TURN_BACK)
 {
     const int lane = (int)get_sub_group_local_id(), bh = GROUP_ID(1, 1), d = heads * 64, steps = (n + 15) / 16;
     const int row0 = (GROUP_ID(0, ITEMS) * WG + (int)get_sub_group_id()) * 8;
@@ -112,13 +105,13 @@ SUB_GROUP(ITEMS) __kernel void attn_dq(const __global ushort *restrict qkv, cons
         accumulate(acc, pack_scores(ds), down);
     }
     UNROLL for (int r = 0; r < 8; r++)
-        if (row0 + r < n) store_row(dqkv + in + (size_t)(row0 + r) * 3 * d, acc, r, scale, lane, row0 + r, 1 A_TURN);
+        if (row0 + r < n) store_row(dqkv + in + (size_t)(row0 + r) * 3 * d, acc, r, scale, lane, row0 + r, 1 A_TURN_BACK);
 }
 
 /* Items (ITEMS * ceil(N / ROWS), B*heads). packed: q, dO across, q, dO down. Queries from n on are zeros there, so they add nothing. */
 SUB_GROUP(ITEMS) __kernel void attn_dkv(const __global ushort *restrict qkv, const __global float *restrict lse,
                                         const __global float *restrict delta, __global ushort *restrict dqkv,
-                                        const __global uint *restrict packed, int n, int heads, float scale P_TURN)
+                                        const __global uint *restrict packed, int n, int heads, float scale P_TURN_BACK)
 {
     const int lane = (int)get_sub_group_local_id(), bh = GROUP_ID(1, 1), d = heads * 64, steps = (n + 15) / 16;
     const int row0 = (GROUP_ID(0, ITEMS) * WG + (int)get_sub_group_id()) * 8;
@@ -150,7 +143,7 @@ SUB_GROUP(ITEMS) __kernel void attn_dkv(const __global ushort *restrict qkv, con
     UNROLL for (int r = 0; r < 8; r++) {
         __global ushort *to = dqkv + in + (size_t)(row0 + r) * 3 * d;
         if (row0 + r >= n) continue; /* the whole sub-group */
-        store_row(to + d, dk, r, scale, lane, row0 + r, 1 A_TURN);
-        store_row(to + 2 * d, dv, r, 1.0f, lane, row0 + r, 0 A_TURN);
+        store_row(to + d, dk, r, scale, lane, row0 + r, 1 A_TURN_BACK);
+        store_row(to + 2 * d, dv, r, 1.0f, lane, row0 + r, 0 A_TURN_BACK);
     }
 }

@@ -10,6 +10,15 @@
  * launch. */
 #define GROUP_ID(d, items) ((int)(get_global_offset(d) / (items) + get_group_id(d)))
 
+/* TURN: q and k were turned by a table (rotary embedding); attention's backward pass turns their gradients back. */
+#ifdef TURN
+#define P_TURN_BACK , const __global float *restrict table, int skip
+#define A_TURN_BACK , table, skip
+#else
+#define P_TURN_BACK
+#define A_TURN_BACK
+#endif
+
 #if ACT == 2
 #pragma OPENCL EXTENSION cl_khr_fp16 : enable
 inline float from_word(ushort w)
