@@ -8,50 +8,13 @@
 #define VW 2
 #endif
 #include "common.h"
+#include "channels.h"
 
-/* VW channels as they lie in memory, in one access: RAW(t), to floats and back. */
-#define RAW(t)       CAT(RAW_, t)
-#define VALUES(t, w) CAT(values_, t)(w)
-#define STORED(t, v) CAT(stored_, t)(v)
-typedef vec vec_t; /* CAT does not expand inside CAT */
-#define RAW_0 vec_t
-inline vec values_0(vec w) { return w; }
-inline vec stored_0(vec v) { return v; }
-#if VW == 1
-#define RAW_1 ushort
-#define RAW_2 ushort
-inline float values_1(ushort w) { return as_float((uint)w << 16); }
-inline float values_2(ushort w) { return vload_half(0, (const half *)&w); }
-inline ushort stored_1(float v) { return tn_bf16(v); }
-inline ushort stored_2(float v)
-{
-    ushort h;
-    vstore_half_rte(v, 0, (half *)&h);
-    return h;
-}
-#else
-#define RAW_1 uint
-#define RAW_2 uint
-inline float2 values_1(uint w) { return (float2)(as_float(w << 16), as_float(w & 0xffff0000u)); }
-inline float2 values_2(uint w)
-{
-    const ushort h[2] = {(ushort)w, (ushort)(w >> 16)};
-    return vload_half2(0, (const half *)h);
-}
-/* As tn_bf16; one test for NaN serves both. */
-inline uint stored_1(float2 v)
-{
-    const uint2 u = as_uint2(v);
-    uint2 r = u + 0x7fffu + ((u >> 16) & 1u);
-    if (isunordered(v.x, v.y)) r = select(r, u | 0x400000u, isnan(v));
-    return r.x >> 16 | (r.y & 0xffff0000u);
-}
-inline uint stored_2(float2 v)
-{
-    ushort h[2];
-    vstore_half2_rte(v, 0, (half *)h);
-    return h[0] | (uint)h[1] << 16;
-}
+#define FORWARD  1
+#define GRADIENT 2
+#define SUM      4
+#ifndef PARTS
+#define PARTS 7 /* the kernels that are built: each takes a compiler seconds */
 #endif
 
 #ifndef K
@@ -106,13 +69,6 @@ inline place my_place(int H, int W, int span, int chunks)
         p.there[k] = p.mine && col >= 0 && col < W;
     }
     return p;
-}
-
-inline RAW(ACT) column(const __global act_t *x, bool there)
-{
-    RAW(ACT) w = 0;
-    if (there) w = *(const __global RAW(ACT) *)x;
-    return w;
 }
 
 /* The columns that an item sees in a row, from the one at x on; nothing outside of the image. */
@@ -190,6 +146,7 @@ inline void convolve(const vec *v, const vec *w, vec bias, bool first, vec *sums
 #define STEPS(S) S(0) S(1) S(2) S(3) S(4) S(5) S(6)
 #endif
 
+#if PARTS & FORWARD
 /* y[b,i,j,c] = bias + sum over k of kernel[c][k] x[b,i+dy,j+dx,c]. */
 __kernel __attribute__((reqd_work_group_size(WG, 1, 1)))
 void dwconv(const __global act_t *restrict x, const __global TYPE(WT) *restrict kern, const __global float *restrict shift,
@@ -208,7 +165,9 @@ void dwconv(const __global act_t *restrict x, const __global TYPE(WT) *restrict 
     load(from, p.first - PAD >= 0, p.there, next);
     for (int i = p.first - PAD;;) { STEPS(STEP) }
 }
+#endif
 
+#if PARTS & GRADIENT
 /* ---- gradients. DX 1: dx from dy too, as by the convolution's backward ---- */
 
 #ifndef DX
@@ -313,7 +272,9 @@ void dwconv_backward(const __global act_t *restrict x, const __global act_t *res
     for (int r = 0; r < K; r++) share(g + r * K, K, all, &p, partial + r * K * CHANNELS);
     share(g + TAPS, 1, all, &p, partial + TAPS * CHANNELS);
 }
+#endif
 
+#if PARTS & SUM
 /* dw[c*TAPS+k] and, where wanted, db[c] += sum over parts, in a fixed order: OUTS neighbours of [TAPS + 1][CHANNELS] a group, summed by
  * LANES items each. */
 #define OUTS  4
@@ -341,3 +302,4 @@ void dwconv_sum(const __global float *restrict partial, __global float *restrict
     if (e < TAPS * CHANNELS) dw[e % CHANNELS * TAPS + e / CHANNELS] += s;
     else if (has_bias) db[e % CHANNELS] += s;
 }
+#endif

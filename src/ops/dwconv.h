@@ -19,7 +19,9 @@ int tn_dwconv_grad_cpu(tn_ctx *c, const void *args, tn_error *err);
 /* dwconv_gpu.c */
 bool tn_dwconv_gpu_can(const tn_ctx *c, const void *args);
 int tn_dwconv_gpu(tn_ctx *c, const void *args, tn_error *err);
-extern const tn_tunable tn_dwconv_gpu_tunables[];
+bool tn_dwconv_near_can(const tn_ctx *c, const void *args);
+int tn_dwconv_near(tn_ctx *c, const void *args, tn_error *err);
+extern const tn_tunable tn_dwconv_gpu_tunables[], tn_dwconv_near_tunables[];
 bool tn_dwconv_grad_gpu_can(const tn_ctx *c, const void *args);
 int tn_dwconv_grad_gpu(tn_ctx *c, const void *args, tn_error *err);
 #endif

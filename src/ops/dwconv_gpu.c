@@ -1,8 +1,10 @@
-/* Depthwise convolutions of GPUs (cl/gpu/dwconv.cl), where an item walks down columns. */
+/* Depthwise convolutions of GPUs: where an item walks down columns (cl/gpu/dwconv.cl), and of maps too small for that
+ * (cl/gpu/dwconv_near.cl). */
 #include "dwconv.h"
 #include "spatial.h"
 
 #define DWCONV "gpu/dwconv.cl"
+#define NEAR   "gpu/dwconv_near.cl"
 
 const tn_tunable tn_dwconv_gpu_tunables[] = {{"VW", (const int[]){2, 1, 0}}, {"COLS", (const int[]){4, 2, 8, 0}}, {0}};
 
@@ -46,14 +48,20 @@ static int gpu_least(const tn_ctx *c, const tn_conv *s, int across)
     return least;
 }
 
-/* groups: wanted for each compute unit. A group's lanes along the channels are 32 or the fewer that leave fewer idle. */
+/* A group's lanes along the channels: 32 or the fewer that leave fewer idle. */
+static int gpu_tile(const tn_ctx *c, int lanes)
+{
+    int tile = TN_MIN(32, gpu_group(c));
+    while (tile > 8 && TN_ROUND_UP(lanes, tile / 2) < TN_ROUND_UP(lanes, tile)) tile /= 2;
+    return tile;
+}
+
+/* groups: wanted for each compute unit. */
 static int gpu_plan(gpu_walk *p, const tn_ctx *c, const tn_conv *s, const tn_tensor *x, const tn_tensor *w, const char *more,
                     int groups, tn_error *err)
 {
     const int C = x->cols, vw = C % c->tune[0] ? 1 : c->tune[0], cols = c->tune[1], lanes = C / vw;
-    int tile = TN_MIN(32, gpu_group(c));
-    while (tile > 8 && TN_ROUND_UP(lanes, tile / 2) < TN_ROUND_UP(lanes, tile)) tile /= 2;
-    const int slots = gpu_group(c) / tile;
+    const int tile = gpu_tile(c, lanes), slots = gpu_group(c) / tile;
     p->group = tile * slots;
     p->blocks = TN_CEIL_DIV(s->in.w, cols * slots);
     p->per_row = p->blocks * TN_CEIL_DIV(lanes, tile);
@@ -78,7 +86,7 @@ int tn_dwconv_gpu(tn_ctx *c, const void *args, tn_error *err)
     const tn_dwconv_args *a = args;
     const bool biased = a->bias.rows > 0;
     gpu_walk p;
-    TN_TRY(gpu_plan(&p, c, &a->s, &a->from, &a->w, "", GROUPS, err));
+    TN_TRY(gpu_plan(&p, c, &a->s, &a->from, &a->w, " -DPARTS=1", GROUPS, err));
     const tn_arg list[] = {TN_BUF(a->from.mem), TN_BUF(a->w.mem),        TN_BUF(biased ? a->bias.mem : a->w.mem),
                            TN_BUF(a->to.mem),   TN_INT(a->s.in.h),       TN_INT(a->s.in.w),
                            TN_INT(p.run.span),  TN_INT(p.run.per_image), TN_INT(biased),
@@ -86,13 +94,45 @@ int tn_dwconv_gpu(tn_ctx *c, const void *args, tn_error *err)
     return gpu_run(c, &p, "dwconv", a->s.batch, list, TN_COUNT(list), err);
 }
 
+/* ---- small maps ---- */
+
+const tn_tunable tn_dwconv_near_tunables[] = {{"ROWS", (const int[]){1, 2, 0}}, {"COLS", (const int[]){4, 2, 0}}, {0}};
+
+/* A walk over larger ones loads less. */
+bool tn_dwconv_near_can(const tn_ctx *c, const void *args)
+{
+    enum { ITEMS = 8192 }; /* four times what a compute unit of the largest GPUs has at work */
+    const tn_dwconv_args *a = args;
+    const double items = (double)a->s.batch * a->s.in.h * a->s.in.w * a->to.cols / 8;
+    return walks(&a->s) && items <= (double)ITEMS * c->dev->info.compute_units;
+}
+
+int tn_dwconv_near(tn_ctx *c, const void *args, tn_error *err)
+{
+    const tn_dwconv_args *a = args;
+    const bool biased = a->bias.rows > 0;
+    const int C = a->from.cols, vw = C % 2 ? 1 : 2, rows = c->tune[0], cols = c->tune[1], runs = TN_CEIL_DIV(a->s.in.h, rows);
+    const int tile = gpu_tile(c, C / vw), slots = gpu_group(c) / tile;
+    const size_t groups = (size_t)TN_CEIL_DIV(C / vw, tile) * (size_t)TN_CEIL_DIV(a->s.in.w, cols * slots);
+    tn_options o;
+    TN_TRY(tn_options_set(&o, err, "-DACT=%d -DK=%d -DWT=%d -DVW=%d -DCHANNELS=%d -DCOLS=%d -DROWS=%d -DTILE=%d -DSLOTS=%d",
+                          (int)a->from.dtype, a->s.kernel, (int)a->w.dtype, vw, C, cols, rows, tile, slots));
+    const tn_arg list[] = {TN_BUF(a->from.mem), TN_BUF(a->w.mem),  TN_BUF(biased ? a->bias.mem : a->w.mem),
+                           TN_BUF(a->to.mem),   TN_INT(a->s.in.h), TN_INT(a->s.in.w),
+                           TN_INT(runs),        TN_INT(biased),    TN_INT(a->back)};
+    const tn_range range = {2, {groups * (size_t)(tile * slots), (size_t)a->s.batch * (size_t)runs}, {(size_t)(tile * slots), 1}};
+    return tn_op_run(c, NEAR, "dwconv_near", o.s, list, TN_COUNT(list), &range, err);
+}
+
+/* ---- gradients ---- */
+
 static int gpu_sum(tn_ctx *c, const tn_tensor *partial, int parts, const tn_dwconv_grad_args *a, tn_error *err)
 {
     enum { OUTS = 4 }; /* as the kernel has it */
     const int lanes = TN_MIN(32, gpu_group(c) / OUTS), biased = a->db.rows > 0;
     const size_t group = (size_t)(OUTS * lanes), outs = (size_t)(a->dw.cols + 1) * (size_t)a->dw.rows;
     tn_options o;
-    TN_TRY(tn_options_set(&o, err, "-DK=%d -DCHANNELS=%d -DLANES=%d -DVW=1", a->s.kernel, a->dw.rows, lanes));
+    TN_TRY(tn_options_set(&o, err, "-DPARTS=4 -DK=%d -DCHANNELS=%d -DLANES=%d -DVW=1", a->s.kernel, a->dw.rows, lanes));
     const tn_arg args[] = {TN_BUF(partial->mem), TN_BUF(a->dw.mem), TN_BUF(biased ? a->db.mem : a->dw.mem), TN_INT(parts),
                            TN_INT(biased)};
     const tn_range range = {1, {TN_CEIL_DIV(outs, (size_t)OUTS) * group}, {group}};
@@ -110,7 +150,7 @@ int tn_dwconv_grad_gpu(tn_ctx *c, const void *args, tn_error *err)
     const tn_tensor none = {0};
     gpu_walk p;
     tn_tensor partial;
-    TN_TRY(gpu_plan(&p, c, &a->s, &a->x, &a->w, dx ? "" : " -DDX=0", GROUPS, err));
+    TN_TRY(gpu_plan(&p, c, &a->s, &a->x, &a->w, dx ? " -DPARTS=2" : " -DPARTS=2 -DDX=0", GROUPS, err));
     const int parts = a->s.batch * p.run.per_image * p.blocks;
     TN_TRY(tn_countable("a depthwise convolution's gradient", (size_t)parts * (size_t)(a->dw.cols + 1) * (size_t)a->dw.rows, err));
     TN_TRY(tn_ws_take(c, &partial, TN_F32, parts * (a->dw.cols + 1), a->dw.rows, err));

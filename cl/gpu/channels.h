@@ -1,0 +1,52 @@
+/* VW channels of a pixel, 1 or 2, as they lie in memory, in one access: RAW(t) of storage type t, to floats and back, and a
+ * pixel's or none. Needs common.h. */
+#define RAW(t)       CAT(RAW_, t)
+#define VALUES(t, w) CAT(values_, t)(w)
+#define STORED(t, v) CAT(stored_, t)(v)
+typedef vec vec_t; /* CAT does not expand inside CAT */
+#define RAW_0 vec_t
+inline vec values_0(vec w) { return w; }
+inline vec stored_0(vec v) { return v; }
+#if VW == 1
+#define RAW_1 ushort
+#define RAW_2 ushort
+inline float values_1(ushort w) { return as_float((uint)w << 16); }
+inline float values_2(ushort w) { return vload_half(0, (const half *)&w); }
+inline ushort stored_1(float v) { return tn_bf16(v); }
+inline ushort stored_2(float v)
+{
+    ushort h;
+    vstore_half_rte(v, 0, (half *)&h);
+    return h;
+}
+#else
+#define RAW_1 uint
+#define RAW_2 uint
+inline float2 values_1(uint w) { return (float2)(as_float(w << 16), as_float(w & 0xffff0000u)); }
+inline float2 values_2(uint w)
+{
+    const ushort h[2] = {(ushort)w, (ushort)(w >> 16)};
+    return vload_half2(0, (const half *)h);
+}
+/* As tn_bf16; one test for NaN serves both. */
+inline uint stored_1(float2 v)
+{
+    const uint2 u = as_uint2(v);
+    uint2 r = u + 0x7fffu + ((u >> 16) & 1u);
+    if (isunordered(v.x, v.y)) r = select(r, u | 0x400000u, isnan(v));
+    return r.x >> 16 | (r.y & 0xffff0000u);
+}
+inline uint stored_2(float2 v)
+{
+    ushort h[2];
+    vstore_half2_rte(v, 0, (half *)h);
+    return h[0] | (uint)h[1] << 16;
+}
+#endif
+
+inline RAW(ACT) column(const __global act_t *x, bool there)
+{
+    RAW(ACT) w = 0;
+    if (there) w = *(const __global RAW(ACT) *)x;
+    return w;
+}
