@@ -103,6 +103,7 @@ void tn_buffer_free(tn_buffer *b)
         release_regions(b->parent);
         return;
     }
+    if (b->address) tn_dev_rest(b->dev); /* the driver does not know of kernels that were given the address */
     clReleaseMemObject(b->mem);
     if (b->counted) b->dev->allocated -= b->bytes;
     free(b->regions);

@@ -1,4 +1,4 @@
-#include "dev_cl.h"
+#include "address.h"
 #include "files.h"
 #include "folder.h"
 #include "quirks.h"
@@ -118,6 +118,7 @@ int tn_dev_open(tn_dev **out, int index, const tn_dev_options *o, tn_error *err)
     int rc = take_options(d, o ? o : &defaults, err);
     if (!rc) rc = dev_describe(d, index, err);
     if (!rc) rc = open_context(d, err);
+    if (!rc) tn_try_addresses(d);
     if (!rc) return 0;
     tn_dev_close(d);
     *out = NULL;
@@ -134,6 +135,7 @@ void tn_dev_close(tn_dev *d)
     if (d->tuning_free) d->tuning_free(d->tuning);
     if (cl->maps) cl->maps_free(cl->maps);
     tn_programs_free(d);
+    if (cl->answer) clReleaseMemObject(cl->answer);
     for (int q = TN_QUEUE_COPY; q >= TN_QUEUE_MAIN; q--)
         if (cl->queue[q]) clReleaseCommandQueue(cl->queue[q]);
     if (cl->ctx) clReleaseContext(cl->ctx);

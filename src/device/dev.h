@@ -69,6 +69,7 @@ typedef struct tn_dev {
     long long launches;     /* kernels enqueued */
     long long blocking;     /* calls that waited for the device */
     size_t narrow;          /* work-items of a group that a kernel takes at most, where it was asked for more; 0: none was */
+    bool bare;              /* programs are built to take addresses for buffers (address.h) */
     bool lost;              /* the device failed for good; every later call repeats the first cause */
     tn_error cause;
     char failure[240]; /* the cause without advice */

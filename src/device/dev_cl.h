@@ -8,6 +8,7 @@
 typedef struct tn_program {
     char *key;
     cl_program p;
+    bool bare; /* its kernels take addresses for buffers (address.h) */
 } tn_program;
 
 struct tn_kernel {
@@ -15,6 +16,7 @@ struct tn_kernel {
     char *entry;
     tn_dev *dev;
     cl_program program;
+    bool bare; /* as the program */
     cl_kernel k;
     size_t max_wg; /* work-items this kernel takes in a group */
 };
@@ -23,6 +25,7 @@ struct tn_buffer {
     tn_dev *dev;
     unsigned long long id; /* of no other buffer of the device */
     cl_mem mem;
+    cl_ulong address;     /* 0: nobody asked yet (address.h) */
     size_t bytes, offset; /* offset: of a sub-buffer */
     tn_buffer *parent;
     bool counted;        /* in dev->allocated: neither a region nor in the host's own memory */
@@ -46,6 +49,7 @@ typedef struct tn_dev_cl {
     tn_kernel **kernels;
     int n_kernels;
     unsigned long long buffers; /* made so far */
+    cl_mem answer;              /* to address.c's questions, or NULL */
     struct tn_tensor_maps *maps;
     void (*maps_free)(struct tn_tensor_maps *); /* set with maps */
 } tn_dev_cl;
@@ -63,7 +67,8 @@ int tn_enqueue_part(tn_dev *d, cl_command_queue q, cl_kernel k, const char *name
                     tn_error *err);
 /** Fails where a kernel takes smaller groups than the range has, and tells the device (tn_dev.narrow). */
 int tn_launch_fits(tn_dev *d, const tn_kernel *k, const tn_range *r, tn_error *err);
-int tn_set_args(tn_dev *d, cl_kernel k, const char *name, const tn_arg *args, int n_args, tn_error *err);
+/** Of `k`, which is of->k or another object of the same kernel. */
+int tn_set_args(const tn_kernel *of, cl_kernel k, const tn_arg *args, int n_args, tn_error *err);
 /** What the compiler said about a program. Caller frees; NULL when memory ran out. */
 char *tn_build_log(const tn_dev *d, cl_program p);
 /** Is a program there, or in the cache? */

@@ -1,17 +1,24 @@
-#include "dev_cl.h"
+#include "address.h"
 
 #include <stdio.h>
 
-int tn_set_args(tn_dev *d, cl_kernel k, const char *name, const tn_arg *args, int n_args, tn_error *err)
+static cl_int set_arg(const tn_kernel *of, cl_kernel k, int i, const tn_arg *a, cl_ulong address)
+{
+    cl_mem m = !a->size && a->v.mem ? a->v.mem->mem : NULL;
+    if (a->size) return clSetKernelArg(k, (cl_uint)i, a->size, a->size > sizeof a->v ? a->v.data : &a->v);
+    if (of->bare) return clSetKernelArg(k, (cl_uint)i, sizeof address, &address);
+    return clSetKernelArg(k, (cl_uint)i, sizeof m, &m);
+}
+
+int tn_set_args(const tn_kernel *of, cl_kernel k, const tn_arg *args, int n_args, tn_error *err)
 {
     for (int i = 0; i < n_args; i++) {
-        const bool buffer = !args[i].size;
-        cl_mem m = buffer && args[i].v.mem ? args[i].v.mem->mem : NULL;
-        const void *value = args[i].size > sizeof args[i].v ? args[i].v.data : &args[i].v;
-        const cl_int e = buffer ? clSetKernelArg(k, (cl_uint)i, sizeof m, &m) : clSetKernelArg(k, (cl_uint)i, args[i].size, value);
+        cl_ulong address = 0;
+        if (of->bare && !args[i].size) TN_TRY(tn_buffer_address(&address, args[i].v.mem, err));
+        const cl_int e = set_arg(of, k, i, &args[i], address);
         if (e)
-            return tn_fail_cl(err, TN_ERR_DEVICE, e, "device '%s', kernel %s: argument %d refused (%s)", d->info.name, name, i,
-                              tn_cl_error(e));
+            return tn_fail_cl(err, TN_ERR_DEVICE, e, "device '%s', kernel %s: argument %d refused (%s)", of->dev->info.name,
+                              of->entry, i, tn_cl_error(e));
     }
     return 0;
 }
@@ -109,6 +116,6 @@ int tn_launch(tn_dev *d, tn_kernel *k, const tn_arg *args, int n_args, const tn_
 {
     TN_TRY(tn_dev_usable(d, err));
     TN_TRY(tn_launch_fits(d, k, r, err));
-    TN_TRY(tn_set_args(d, k->k, k->entry, args, n_args, err));
+    TN_TRY(tn_set_args(k, k->k, args, n_args, err));
     return tn_enqueue(d, d->cl->queue[TN_QUEUE_MAIN], k->k, k->entry, r, NULL, err);
 }

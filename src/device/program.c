@@ -1,5 +1,6 @@
 /* Building programs, and keeping the binaries: the key is everything that decides the binary, and is stored in the file; the
  * binary's length and hash behind it, because drivers abort on a damaged one. */
+#include "clock.h"
 #include "dev_cl.h"
 #include "files.h"
 #include "ptx.h"
@@ -28,8 +29,8 @@ static const char *source_of(const char *file)
 
 static char *cache_key(const tn_dev *d, const char *file, const char *options, const char *source)
 {
-    return tn_strf(CACHE_FORMAT "|%s|%s|%s|%s|%s|%016llx|%s\n", d->info.platform, d->info.name, d->info.driver, d->info.version,
-                   file, tn_hash(TN_HASH0, source, strlen(source)), options);
+    return tn_strf(CACHE_FORMAT "%s|%s|%s|%s|%s|%s|%016llx|%s\n", d->bare ? "-bare" : "", d->info.platform, d->info.name,
+                   d->info.driver, d->info.version, file, tn_hash(TN_HASH0, source, strlen(source)), options);
 }
 
 static char *cache_path(const tn_dev *d, const char *key)
@@ -40,7 +41,7 @@ static char *cache_path(const tn_dev *d, const char *key)
 /* A driver's own cache knows nothing of rewritten PTX, and would build what it was rewritten from each time. */
 static bool uses_disk_cache(const tn_dev *d, const char *source)
 {
-    return d->cache_dir && (!(d->quirk_flags & TN_QUIRK_OWN_CACHE) || tn_ptx_has_hidden(source));
+    return d->cache_dir && (!(d->quirk_flags & TN_QUIRK_OWN_CACHE) || d->bare || tn_ptx_has_hidden(source));
 }
 
 /* What stands between key and binary. */
@@ -162,7 +163,7 @@ static int build_anew(cl_program *out, tn_dev *d, const char *src, const char *f
     cl_program p = NULL;
     int rc = 0;
     cl_int e = build_source(&p, d, src, options);
-    if (!e && tn_ptx_has_hidden(src)) rc = tn_ptx_rebuild(&p, d, file, err);
+    if (!e && (d->bare || tn_ptx_has_hidden(src))) rc = tn_ptx_rebuild(&p, d, file, err);
     if (!e && !rc && key) store(d, p, key);
     if (!e && d->quirk_flags & TN_QUIRK_OBJECTS) e = link_object(&p, d);
     if (e) rc = p ? build_failed(d, p, file, options, e, err) : tn_fail_cl(err, TN_ERR_DEVICE, e, "%s", tn_cl_error(e));
@@ -178,17 +179,30 @@ static int build(cl_program *out, tn_dev *d, const char *file, const char *optio
     char *key = cache_key(d, file, options, src);
     if (!key) return tn_oom(err);
     const bool cached = uses_disk_cache(d, src);
-    *out = cached ? load_cached(d, key, options) : NULL;
-    const int rc = *out ? 0 : build_anew(out, d, src, file, options, cached ? key : NULL, err);
+    const double begin = tn_now();
+    const bool rewritten = d->bare || tn_ptx_has_hidden(src);
+    *out = cached ? load_cached(d, key, rewritten ? TN_PTX_OPTIONS : options) : NULL;
+    const bool loaded = *out != NULL;
+    const int rc = loaded ? 0 : build_anew(out, d, src, file, options, cached ? key : NULL, err);
+    tn_logf(d->log, TN_LOG_DEBUG, "cl/%s %s in %.3f s (%s)", file, loaded ? "loaded" : "built", tn_now() - begin, options);
     free(key);
     return rc;
 }
 
-static cl_program program_find(const tn_dev *d, const char *key)
+static const tn_program *program_find(const tn_dev *d, const char *key)
 {
     for (int i = 0; i < d->cl->n_programs; i++)
-        if (!strcmp(d->cl->programs[i].key, key)) return d->cl->programs[i].p;
+        if (!strcmp(d->cl->programs[i].key, key)) return &d->cl->programs[i];
     return NULL;
+}
+
+/* The driver may have refused what makes it so. */
+static bool is_bare(const tn_dev *d, cl_program p)
+{
+    char *ptx = d->bare ? tn_ptx_of(p) : NULL;
+    const bool bare = ptx && !tn_ptx_has_pointers(ptx);
+    free(ptx);
+    return bare;
 }
 
 bool tn_program_is_built(const tn_dev *d, const char *file, const char *options)
@@ -203,24 +217,26 @@ bool tn_program_is_built(const tn_dev *d, const char *file, const char *options)
     return built;
 }
 
-static int program_get(cl_program *out, tn_dev *d, const char *file, const char *options, tn_error *err)
+static int program_get(tn_program *out, tn_dev *d, const char *file, const char *options, tn_error *err)
 {
     char *key = tn_strf("%s|%s", file, options);
     if (!key) return tn_oom(err);
-    *out = program_find(d, key);
-    int rc = *out ? 0 : build(out, d, file, options, err);
-    if (rc || program_find(d, key)) {
+    const tn_program *known = program_find(d, key);
+    *out = known ? *known : (tn_program){.key = key};
+    const int rc = known ? 0 : build(&out->p, d, file, options, err);
+    if (rc || known) {
         free(key);
         return rc;
     }
     tn_program *v = realloc(d->cl->programs, sizeof *v * (size_t)(d->cl->n_programs + 1));
     if (!v) {
-        clReleaseProgram(*out);
+        clReleaseProgram(out->p);
         free(key);
         return tn_oom(err);
     }
+    out->bare = is_bare(d, out->p);
     d->cl->programs = v;
-    v[d->cl->n_programs++] = (tn_program){key, *out};
+    v[d->cl->n_programs++] = *out;
     return 0;
 }
 
@@ -234,7 +250,7 @@ static size_t largest_group(const tn_dev *d, cl_kernel k)
     return TN_MAX(most, made_for[0] * made_for[1] * made_for[2]);
 }
 
-static int kernel_new(tn_kernel **out, tn_dev *d, cl_program p, const char *entry, char *key, tn_error *err)
+static int kernel_new(tn_kernel **out, tn_dev *d, const tn_program *p, const char *entry, char *key, tn_error *err)
 {
     cl_int e = 0;
     tn_kernel *k = calloc(1, sizeof *k), **v = realloc(d->cl->kernels, sizeof *v * (size_t)(d->cl->n_kernels + 1));
@@ -243,7 +259,7 @@ static int kernel_new(tn_kernel **out, tn_dev *d, cl_program p, const char *entr
         free(k);
         return tn_oom(err);
     }
-    k->k = clCreateKernel(p, entry, &e);
+    k->k = clCreateKernel(p->p, entry, &e);
     if (e) {
         free(k);
         return tn_fail_cl(err, TN_ERR_DEVICE, e, "device '%s': kernel %s cannot be created (%s)", d->info.name, entry,
@@ -253,7 +269,8 @@ static int kernel_new(tn_kernel **out, tn_dev *d, cl_program p, const char *entr
     k->entry = strdup(entry);
     k->key = key;
     k->dev = d;
-    k->program = p;
+    k->program = p->p;
+    k->bare = p->bare;
     v[d->cl->n_kernels++] = k;
     *out = k;
     return 0;
@@ -268,11 +285,11 @@ int tn_kernel_get(tn_kernel **out, tn_dev *d, const char *file, const char *entr
             *out = d->cl->kernels[i];
             return 0;
         }
-    cl_program p = NULL;
+    tn_program p;
     TN_TRY(program_get(&p, d, file, options, err));
     char *owned = strdup(key);
     if (!owned) return tn_oom(err);
-    int rc = kernel_new(out, d, p, entry, owned, err);
+    int rc = kernel_new(out, d, &p, entry, owned, err);
     if (rc) free(owned);
     return rc;
 }

@@ -1,7 +1,8 @@
 /**
- * Programs as rewritten PTX. NVIDIA's driver compiles OpenCL C for a target that refuses Hopper's own instructions
+ * Programs as rewritten PTX, for two ends. NVIDIA's driver compiles OpenCL C for a target that refuses Hopper's own instructions
  * (wgmma, the copy engine), but it keeps assembly comments: such an instruction stands in the source behind "//@@ ", as a comment.
- * The host takes the PTX that the driver made, uncovers them, raises the target, and has the driver build that text.
+ * The host takes the PTX that the driver made, uncovers them, raises the target, and has the driver build that text. And on a
+ * device that takes addresses (address.h) pointers to global memory are declared as numbers.
  */
 #ifndef TN_PTX_H
 #define TN_PTX_H
@@ -9,14 +10,22 @@
 
 /** Has a source of this kind instructions to uncover? */
 bool tn_ptx_has_hidden(const char *text);
+/** Has one of its kernels a pointer to global memory among its parameters? */
+bool tn_ptx_has_pointers(const char *ptx);
 /**
- * A copy of a PTX text with every hidden instruction uncovered, ".target sm_90" raised to sm_90a, and each
- * "//@@minnctapersm N" of a kernel's body moved to where that directive belongs, behind .reqntid. `salt` goes into a comment: the
- * same text with another salt is another text to the driver's cache. Caller frees; NULL when memory ran out.
+ * A copy of a PTX text with every hidden instruction uncovered, and where there was one ".target sm_90" raised to sm_90a, each
+ * "//@@minnctapersm N" of a kernel's body moved to where that directive belongs, behind .reqntid, and `salt` in a comment: the
+ * same text with another salt is another text to the driver's cache. `bare`: pointers to global memory among the parameters are
+ * declared as the numbers they are. Caller frees; NULL when memory ran out.
  */
-char *tn_ptx_uncover(const char *ptx, unsigned long long salt);
+char *tn_ptx_rewrite(const char *ptx, bool bare, unsigned long long salt);
+/** What rewritten PTX is built with; also when it is loaded again, or the driver's cache would not know it. */
+#define TN_PTX_OPTIONS "-cl-nv-verbose"
+/** A program's text as the driver made it; NULL where it has none, or memory ran out. Caller frees. */
+char *tn_ptx_of(cl_program p);
 /**
- * Builds the program again from its rewritten PTX where that has anything hidden; *p is replaced, also by NULL. TN_ERR_DEVICE with
+ * Builds the program again from its rewritten PTX where that has anything hidden, or pointers on a device that takes addresses.
+ * *p is replaced, also by NULL; one without anything hidden stays as it is where the driver refuses the other. TN_ERR_DEVICE with
  * the compiler's words where it is refused, and where the compiler runs the matrix unit's instructions one by one (it only says so
  * in its report: such a kernel is right and slow).
  */

@@ -4,8 +4,7 @@
 #include <string.h>
 #include <time.h>
 
-/* The program's text as the driver made it; NULL where it has none. Caller frees. */
-static char *ptx_of(cl_program p)
+char *tn_ptx_of(cl_program p)
 {
     size_t n = 0;
     if (clGetProgramInfo(p, CL_PROGRAM_BINARY_SIZES, sizeof n, &n, NULL) || !n) return NULL;
@@ -22,7 +21,7 @@ static int build_text(cl_program *out, tn_dev *d, const char *text, const char *
     const unsigned char *binary = (const unsigned char *)text;
     cl_int status, e;
     cl_program p = clCreateProgramWithBinary(d->cl->ctx, 1, &d->cl->id, &n, &binary, &status, &e);
-    if (!e) e = clBuildProgram(p, 1, &d->cl->id, "-cl-nv-verbose", NULL, NULL);
+    if (!e) e = clBuildProgram(p, 1, &d->cl->id, TN_PTX_OPTIONS, NULL, NULL);
     char *log = p ? tn_build_log(d, p) : NULL;
     const char *serial = log ? strstr(log, "serialized") : NULL;
     int rc = 0;
@@ -40,18 +39,20 @@ static int build_text(cl_program *out, tn_dev *d, const char *text, const char *
 
 int tn_ptx_rebuild(cl_program *p, tn_dev *d, const char *file, tn_error *err)
 {
-    char *ptx = ptx_of(*p);
-    if (ptx && !tn_ptx_has_hidden(ptx)) {
-        free(ptx);
-        return 0;
-    }
+    char *ptx = tn_ptx_of(*p);
+    if (!ptx) return tn_oom(err);
+    const bool hidden = tn_ptx_has_hidden(ptx);
     struct timespec now; /* the salt: a program out of the driver's cache would come without the report */
     clock_gettime(CLOCK_REALTIME, &now);
-    char *text = ptx ? tn_ptx_uncover(ptx, (unsigned long long)now.tv_sec * 1000000000ull + (unsigned long long)now.tv_nsec) : NULL;
-    clReleaseProgram(*p);
-    *p = NULL;
-    const int rc = text ? build_text(p, d, text, file, err) : tn_oom(err);
+    const unsigned long long salt = (unsigned long long)now.tv_sec * 1000000000ull + (unsigned long long)now.tv_nsec;
+    char *text = hidden || d->bare ? tn_ptx_rewrite(ptx, d->bare, salt) : NULL;
+    cl_program again = NULL;
+    const int rc = text ? build_text(&again, d, text, file, err) : hidden ? tn_oom(err) : 0;
+    if (again || hidden) {
+        clReleaseProgram(*p);
+        *p = again;
+    }
     free(ptx);
     free(text);
-    return rc;
+    return hidden ? rc : 0;
 }

@@ -91,7 +91,7 @@ int tn_tape_launch(tn_tape *t, tn_kernel *k, const tn_arg *args, int n_args, con
     if (code)
         return tn_fail_cl(err, TN_ERR_DEVICE, code, "device '%s': kernel %s cannot be created (%s)", t->dev->info.name, k->entry,
                           tn_cl_error(code));
-    const int rc = tn_set_args(t->dev, e.k, k->entry, args, n_args, err);
+    const int rc = tn_set_args(k, e.k, args, n_args, err);
     if (!rc) return tape_append(t, e, k->entry, err);
     clReleaseKernel(e.k);
     return rc;
