@@ -36,7 +36,7 @@ static int most_helpers(void)
 int tn_ahead_new(tn_ahead **out, tn_dev *d, tn_error *err)
 {
     *out = NULL;
-    if (!d->helper || !d->cache_dir || !(d->quirk_flags & TN_QUIRK_OBJECTS) || most_helpers() < 2) return 0;
+    if (!d->helper || !d->cache_dir || !(d->bare || d->quirk_flags & TN_QUIRK_OBJECTS) || most_helpers() < 2) return 0;
     tn_ahead *a = *out = calloc(1, sizeof *a);
     if (!a) return tn_oom(err);
     a->dev = d;
@@ -79,12 +79,13 @@ int tn_ahead_add(tn_ahead *a, const char *file, const char *entry, const char *o
 {
     tn_ahead_job j;
     int program = -1;
-    if (!range->local[0] || !fill_job(&j, file, entry, options, args, n_args, range)) return 0;
+    const bool runs = a->dev->quirk_flags & TN_QUIRK_OBJECTS;
+    if ((runs && !range->local[0]) || !fill_job(&j, file, entry, options, args, n_args, range)) return 0;
     for (int i = 0; i < a->n; i++) {
         const tn_ahead_job *k = &a->jobs[i];
         if (!same_program(k, file, options)) continue;
         program = k->program;
-        if (!strcmp(k->entry, entry) && !memcmp(k->range.local, range->local, sizeof range->local)) return 0;
+        if (!runs || (!strcmp(k->entry, entry) && !memcmp(k->range.local, range->local, sizeof range->local))) return 0;
     }
     if (program < 0 && tn_program_is_built(a->dev, file, options)) return 0;
     j.program = program < 0 ? a->programs++ : program;

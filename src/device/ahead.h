@@ -1,13 +1,17 @@
 /**
- * Kernels built ahead by processes beside this one, for drivers that build one at a time in a process (PoCL holds a lock). A pass
- * that is walked dry says what it will launch; helpers build that and launch one group of each kernel on memory of zeros, which is
- * when PoCL compiles it. What they leave lies in the binary cache and the driver's own, where this process finds it.
+ * Kernels built ahead by processes beside this one, for drivers that build one at a time in a process (PoCL holds a lock), or
+ * slowly (NVIDIA's). A pass that is walked dry says what it will launch; helpers build that and, on PoCL, launch one group of each
+ * kernel on memory of zeros, which is when it compiles. What they leave lies in the binary cache and the driver's own, where this
+ * process finds it.
  */
 #ifndef TN_AHEAD_H
 #define TN_AHEAD_H
 #include "dev.h"
 
 typedef struct tn_ahead tn_ahead;
+
+/** Bytes that the buffers of checks and of their measurements keep below. */
+#define TN_AHEAD_TRIAL ((size_t)1 << 30)
 
 /** *out is NULL where nothing would be gained: no helper is named, one core or thread, no cache, or a driver that builds well by
  * itself. */

@@ -68,6 +68,13 @@ static int run_group(tn_dev *d, const tn_ahead_job *j, size_t bytes, tn_error *e
     return rc;
 }
 
+static int prepare(tn_dev *d, const tn_ahead_job *j, size_t bytes, tn_error *err)
+{
+    tn_kernel *k;
+    if (d->quirk_flags & TN_QUIRK_OBJECTS) return run_group(d, j, bytes, err);
+    return tn_kernel_get(&k, d, j->file, j->entry, j->options, err);
+}
+
 /* Programs as long as there are any and the process lives that wants them. One that does not build says so where it is used. */
 static void serve(tn_dev *d, tn_ahead_list *list)
 {
@@ -75,7 +82,7 @@ static void serve(tn_dev *d, tn_ahead_list *list)
     for (int p = atomic_fetch_add(&list->next, 1); p < list->programs && getppid() == parent;
          p = atomic_fetch_add(&list->next, 1)) {
         for (int i = 0; i < list->n; i++)
-            if (list->job[i].program == p) (void)run_group(d, &list->job[i], list->buffer_bytes, NULL);
+            if (list->job[i].program == p) (void)prepare(d, &list->job[i], list->buffer_bytes, NULL);
         atomic_fetch_add(&list->done, 1);
     }
 }

@@ -47,9 +47,9 @@ static wgmma_shape shape_of(const tn_ctx *c, const tn_gemm_args *g)
 static int put_map(tn_ctx *c, tn_gemm_build *b, const tn_tensor *t, int box, bool narrow, tn_error *err)
 {
     const tn_map_view v = {t->mem, t->off, t->cols, t->rows, t->ld, box, t->dtype == TN_F16 ? 2 : 1, narrow};
-    tn_buffer *maps;
-    uint32_t index;
-    TN_TRY(tn_tensor_map(c->dev, &v, &maps, &index, err));
+    tn_buffer *maps = NULL;
+    uint32_t index = 0;
+    if (!c->dry) TN_TRY(tn_tensor_map(c->dev, &v, &maps, &index, err));
     tn_gemm_arg(b, TN_BUF(maps));
     tn_gemm_arg(b, TN_UINT(index));
     return 0;
@@ -69,7 +69,6 @@ static int put_pair(tn_ctx *c, tn_gemm_build *b, const tn_gemm_args *g, const wg
 int tn_gemm_wgmma(tn_ctx *c, const void *args, tn_error *err)
 {
     const tn_gemm_args *g = args;
-    if (c->dry) return 0;
     const wgmma_shape s = shape_of(c, g);
     const tn_tensor extra = tn_gemm_extra(g);
     tn_gemm_build b = {.n = 0};

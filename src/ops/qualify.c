@@ -78,7 +78,7 @@ static bool covers(const candidate *c, const struct tn_need *k)
 static int look_at(candidate *c, tn_dev *d, const tn_needs *needs, tn_error *err)
 {
     const tn_case_spec s = {.act = c->act, .size = c->size};
-    TN_TRY(tn_case_needs(c->k, d, &s, &c->of, err));
+    TN_TRY(tn_case_walk(c->k, d, &s, &c->of, NULL, err));
     c->fresh = fresh_of(&c->of, needs);
     return 0;
 }
@@ -186,10 +186,27 @@ static int try_kernel(const struct tn_need *k, candidate *v, int n, tn_dev *d, j
     return tn_json_bool(is, "good", 1) ? 0 : refuse(d, k, is, err);
 }
 
+/* What the cases will launch that are to run. */
+static int build_cases(candidate *v, int n, tn_dev *d, json_t *db, const tn_needs *needs, tn_dtype act, tn_error *err)
+{
+    tn_ahead *a;
+    int rc = 0;
+    TN_TRY(tn_ahead_new(&a, d, err));
+    for (int i = 0; a && !rc && i < needs->n; i++) {
+        const candidate *c = verdict_on(db, act, &needs->v[i]) ? NULL : cheapest(v, n, d, &needs->v[i]);
+        const tn_case_spec s = {.act = c ? c->act : act, .size = c ? c->size : 0};
+        if (c) rc = tn_case_walk(c->k, d, &s, NULL, a, err);
+    }
+    if (a && !rc) rc = tn_ahead_build(a, TN_AHEAD_TRIAL, err);
+    tn_ahead_free(a);
+    return rc;
+}
+
 static int try_unknown(tn_dev *d, json_t *db, const tn_needs *needs, tn_dtype act, tn_error *err)
 {
     candidate *v;
     int n, rc = candidates_of(&v, &n, d, needs, act, err);
+    if (!rc) rc = build_cases(v, n, d, db, needs, act, err);
     for (int i = 0; !rc && i < needs->n; i++)
         if (!verdict_on(db, act, &needs->v[i])) rc = try_kernel(&needs->v[i], v, n, d, db, needs, act, err);
     for (int i = 0; i < n; i++) tn_needs_free(&v[i].of);

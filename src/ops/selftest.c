@@ -40,7 +40,7 @@ int tn_case_run(const tn_case *k, tn_dev *d, const tn_case_spec *s, tn_case_resu
     return rc;
 }
 
-int tn_case_needs(const tn_case *k, tn_dev *d, const tn_case_spec *s, tn_needs *out, tn_error *err)
+int tn_case_walk(const tn_case *k, tn_dev *d, const tn_case_spec *s, tn_needs *needs, tn_ahead *ahead, tn_error *err)
 {
     tn_ctx c;
     tn_forced forced = {.op = s->op, .row = s->row, .kind = s->kind};
@@ -48,7 +48,8 @@ int tn_case_needs(const tn_case *k, tn_dev *d, const tn_case_spec *s, tn_needs *
         .c = &c, .act = s->act, .like = s->like, .rng = tn_rng_named((uint64_t)s->size, k->name), .size = s->size, .err = err};
     tn_ctx_bare(&c, d);
     c.forced = &forced;
-    c.needs = out;
+    c.needs = needs;
+    c.ahead = ahead;
     c.dry = true;
     const int rc = k->run(&t);
     tn_trial_rewind(&t, 0);

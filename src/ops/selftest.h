@@ -1,6 +1,7 @@
 /** Every operation against src/ref on random data: the self-test, and the table that tests/ops walks. */
 #ifndef TN_SELFTEST_H
 #define TN_SELFTEST_H
+#include "ahead.h"
 #include "gemm.h"
 #include "needs.h"
 
@@ -49,8 +50,8 @@ typedef struct tn_case_result {
 
 /** Runs one case: twice (dry for the workspace, then for real). */
 int tn_case_run(const tn_case *k, tn_dev *d, const tn_case_spec *s, tn_case_result *out, tn_error *err);
-/** The kernels that it would launch; nothing runs. */
-int tn_case_needs(const tn_case *k, tn_dev *d, const tn_case_spec *s, tn_needs *out, tn_error *err);
+/** Walks it dry: the kernels that it would launch go into `needs` and its launches into `ahead`, where these are not NULL. */
+int tn_case_walk(const tn_case *k, tn_dev *d, const tn_case_spec *s, tn_needs *needs, tn_ahead *ahead, tn_error *err);
 /** Keeps the larger errors and adds the runs. */
 void tn_case_add(tn_case_result *sum, const tn_case_result *r);
 /** Does the case check rows of op? */

@@ -87,6 +87,7 @@ static int tiles_of_every_end(tn_trial *t)
         {.parts = 1, .r = 16, .drop_e = 0.1f, .act = 1 + TN_GELU, .slope = true, .M = M, .N = 136, .K = 8 * k},
         {.ta = true, .beta = 1, .M = 1, .N = 64, .K = 300 + 1111 * t->size},
         {.M = 67 + 700 * t->size, .N = 72, .K = 1, .float_b = true},
+        {.M = 67 + 700 * t->size, .N = 24, .K = 1, .float_b = true},
     };
     return products(t, all, TN_COUNT(all));
 }
@@ -114,7 +115,8 @@ static int gemm_tiles(tn_trial *t)
     };
     static const tn_product_case plain[] = {{.tb = true, .bias = true, .M = 5, .N = 136, .K = 72},
                                             {.ta = true, .M = 1, .N = 64, .K = 300},
-                                            {.M = 67, .N = 72, .K = 1, .float_b = true}};
+                                            {.M = 67, .N = 72, .K = 1, .float_b = true},
+                                            {.M = 67, .N = 24, .K = 1, .float_b = true}};
     if (!(t->c->dev->caps & units)) return products(t, plain, TN_COUNT(plain)); /* other cases have the ends */
     TN_TRY(tiles_of_every_end(t));
     return t->size == 1 ? products(t, many, TN_COUNT(many)) : 0;

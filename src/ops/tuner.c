@@ -174,6 +174,59 @@ static int tune_shape(const struct tn_wish *w, tn_dev *d, bool all, tn_error *er
     return rc;
 }
 
+/* ---- their programs, built ahead ---- */
+
+typedef struct {
+    tn_ahead *ahead;
+    tn_dev *d;
+    json_t *db, *checks; /* checks: those that were walked: operation, row, kind */
+    bool all;
+} foresight;
+
+/* What the check of a row launches, unless its outcome is known. */
+static int check_ahead(foresight *f, const struct tn_wish *w, int row, tn_error *err)
+{
+    char kind[TN_KEY];
+    w->op->kind(kind, sizeof kind, w->args);
+    const char *const at[4] = {w->op->name, w->op->rows[row].name, kind};
+    if (row == w->op->n - 1 || record(f->db, w->op, row, kind) || tn_db_at(f->checks, at[0], at[1], at[2], NULL)) return 0;
+    TN_TRY(tn_db_put(f->checks, at, json_true(), err));
+    return tn_check_ahead(f->ahead, f->d, w->op, row, kind, w->args, err);
+}
+
+/* The same of a row itself on a shape that is measured. */
+static int row_ahead(foresight *f, const struct tn_wish *w, int row, tn_error *err)
+{
+    const tn_variant *v = &w->op->rows[row];
+    const tn_choice k = tn_variant_defaults(w->op, row);
+    tn_ctx c;
+    tn_ctx_bare(&c, f->d);
+    if (v->apart || !tn_variant_fits(v, f->d->caps) || !tn_variant_tries(&c, w->op, row, w->args, f->all)) return 0;
+    TN_TRY(check_ahead(f, w, row, err));
+    if (w->row >= 0) return 0;
+    c.dry = true;
+    c.ahead = f->ahead;
+    const int rc = tn_variant_run_row(&c, w->op, &k, w->args, err);
+    tn_ctx_free(&c);
+    return rc;
+}
+
+/* What cannot be told here is built where it is used. */
+static int build_wanted(const tn_wanted *w, tn_dev *d, tn_error *err)
+{
+    foresight f = {.d = d, .all = w->again, .checks = json_object()};
+    tn_error ignored;
+    int rc = tn_db(&f.db, d, err);
+    if (!rc) rc = tn_ahead_new(&f.ahead, d, err);
+    for (int i = 0; !rc && f.ahead && i < w->n; i++)
+        for (int row = 0; row < w->v[i].op->n; row++)
+            if (w->v[i].row < 0 || w->v[i].row == row) (void)row_ahead(&f, &w->v[i], row, &ignored);
+    if (!rc && f.ahead) rc = tn_ahead_build(f.ahead, TN_AHEAD_TRIAL, err);
+    tn_ahead_free(f.ahead);
+    json_decref(f.checks);
+    return rc;
+}
+
 static int wish_grant(const struct tn_wish *w, tn_dev *d, bool all, tn_error *err)
 {
     bool good;
@@ -195,6 +248,7 @@ int tn_tune(tn_wanted *w, tn_dev *d, tn_error *err)
     if (!w->n) return 0;
     d->memory_limit = d->allocated + (all > d->allocated ? (all - d->allocated) / 4 : 0);
     tell_begin(w, d);
+    rc = build_wanted(w, d, err);
     for (int k = 0; !rc && tn_variant_ops[k]; k++)
         for (int i = 0; !rc && i < w->n; i++) {
             if (w->v[i].op != tn_variant_ops[k]) continue;

@@ -1,6 +1,7 @@
 /** The check of a row by its operation's self-test cases, here or in a process of its own. */
 #ifndef TN_VERDICT_H
 #define TN_VERDICT_H
+#include "ahead.h"
 #include "variant.h"
 
 typedef struct tn_verdict {
@@ -14,6 +15,8 @@ typedef struct tn_verdict {
 /** Runs the cases of op with the row forced, for arguments of this kind (`like` is one's). Only what may go better next time (no
  * memory) is an error. */
 int tn_check_row(tn_verdict *out, tn_dev *d, const tn_variant_op *op, int row, const char *kind, const void *like, tn_error *err);
+/** Registers what that would launch, to be built. */
+int tn_check_ahead(tn_ahead *ahead, tn_dev *d, const tn_variant_op *op, int row, const char *kind, const void *like, tn_error *err);
 /** The same twice; false too where the second time has other results. */
 int tn_check_twice(tn_verdict *out, tn_dev *d, const tn_variant_op *op, int row, const char *kind, const void *like, tn_error *err);
 /** That by d->helper, for at most d->trial_seconds: what hangs or crashes there costs the row, not this process. */
