@@ -52,6 +52,20 @@ static void load(json_t *db, const tn_dev *d)
     free(path);
 }
 
+/* What came with the library for such a device and driver, or NULL. */
+static json_t *shipped_choices(const tn_dev *d)
+{
+    json_t *found = NULL;
+    for (const tn_cl_source *s = tn_shipped_tunings; s->file && !found; s++) {
+        json_t *j = json_loads(s->text, 0, NULL);
+        const char *driver = tn_json_str(j, "driver", NULL);
+        if (driver && tn_starts(d->info.driver, driver) && !strcmp(d->info.name, tn_json_str(j, "device", "")))
+            found = json_incref(json_object_get(j, "choices"));
+        json_decref(j);
+    }
+    return found;
+}
+
 static void db_free(void *db)
 {
     json_decref(db);
@@ -64,6 +78,8 @@ int tn_db(json_t **out, tn_dev *d, tn_error *err)
     json_t *db = json_pack("{s:{}, s:{}}", "checks", "choices");
     if (!db) return tn_oom(err);
     load(db, d);
+    json_t *shipped = shipped_choices(d);
+    if (shipped) json_object_set_new(db, "shipped", shipped);
     d->tuning_free = db_free;
     d->tuning = *out = db;
     return 0;
@@ -92,7 +108,9 @@ void tn_db_save(const tn_dev *d)
     load(others, d);
     merge_missing(d->tuning, others);
     json_decref(others);
-    if (j && !json_object_update(j, d->tuning) && !tn_mkdirs(d->cache_dir, &ignored)) (void)tn_json_write(j, path, &ignored);
+    const bool whole = j && !json_object_update(j, d->tuning);
+    json_object_del(j, "shipped");
+    if (whole && !tn_mkdirs(d->cache_dir, &ignored)) (void)tn_json_write(j, path, &ignored);
     json_decref(j);
     free(path);
 }
@@ -165,6 +183,20 @@ static bool read_choice(tn_choice *out, const tn_variant_op *op, const json_t *j
     return true;
 }
 
+/* The same for a shape that came with the library; false also where its row is not for this device. */
+static bool read_shipped(tn_choice *out, json_t *db, const tn_variant_op *op, const char *key, const tn_dev *d)
+{
+    return read_choice(out, op, tn_db_at(db, "shipped", op->name, key, NULL)) && tn_variant_fits(&op->rows[out->row], d->caps);
+}
+
+/* Has the row passed its check here? */
+static bool is_checked(json_t *db, const tn_variant_op *op, int row, const void *args)
+{
+    char kind[TN_KEY];
+    op->kind(kind, sizeof kind, args);
+    return row == op->n - 1 || tn_json_bool(tn_db_at(db, "checks", op->name, kind, op->rows[row].name), "good", 0);
+}
+
 int tn_tuned(bool *known, tn_choice *out, tn_dev *d, const tn_variant_op *op, const void *args, tn_error *err)
 {
     json_t *db;
@@ -176,6 +208,7 @@ int tn_tuned(bool *known, tn_choice *out, tn_dev *d, const tn_variant_op *op, co
     if (!copy) return tn_oom(err);
     free(copy);
     *known = read_choice(out, op, tn_db_at(db, "choices", op->name, key, NULL));
+    if (!*known) *known = read_shipped(out, db, op, key, d) && is_checked(db, op, out->row, args);
     return 0;
 }
 
@@ -210,16 +243,32 @@ static bool wish_is_known(const tn_wanted *w, const struct tn_wish *wish, json_t
                          : tn_db_at(db, "checks", op->name, wish->key, op->rows[wish->row].name) != NULL;
 }
 
+/* Is the shape's answer one that came with the library? Then its row is to be checked and nothing else. */
+static bool asks_for_check(struct tn_wish *wish, json_t *db, const tn_ctx *c, const void *args)
+{
+    tn_choice k;
+    if (read_choice(&k, wish->op, tn_db_at(db, "choices", wish->op->name, wish->key, NULL))) return false;
+    if (!read_shipped(&k, db, wish->op, wish->key, c->dev) || !tn_variant_can(c, &wish->op->rows[k.row], args)) return false;
+    wish->row = k.row;
+    return true;
+}
+
 int tn_wanted_add(tn_wanted *w, tn_ctx *c, const tn_variant_op *op, const void *args, tn_error *err)
 {
     json_t *db;
     struct tn_wish wish = {.op = op};
     const int n = rows_to_try(&wish.row, c, op, args, w->again);
-    const bool measured = n > 1 && !is_small(op, args);
+    bool measured = n > 1 && !is_small(op, args);
     if (!measured && wish.row == op->n - 1) return 0;
-    if (measured) wish.row = -1;
     TN_TRY(tn_db(&db, c->dev, err));
-    wish.args = measured ? measured_args(wish.key, c->dev, op, args) : checked_args(wish.key, op, args);
+    wish.args = measured ? measured_args(wish.key, c->dev, op, args) : NULL;
+    if (wish.args && !w->again && asks_for_check(&wish, db, c, args)) { /* somebody has measured it */
+        free(wish.args);
+        measured = false;
+        if (wish.row == op->n - 1) return 0;
+    }
+    if (measured) wish.row = -1;
+    else wish.args = checked_args(wish.key, op, args);
     struct tn_wish *v = wish.args ? realloc(w->v, sizeof *v * (size_t)(w->n + 1)) : NULL;
     if (v) w->v = v;
     if (v && !wish_is_known(w, &wish, db)) v[w->n++] = wish;

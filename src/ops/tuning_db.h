@@ -4,7 +4,12 @@
 #include "dev.h"
 #include <jansson.h>
 
-/** The device's store, read from the cache folder at first. Borrowed. */
+/** Answers measured elsewhere (configs/tunings), as JSON: {"device": its whole name, "driver": what its version begins with, "choices"}.
+ * The library is built with them; a NULL ends them. */
+extern const tn_cl_source tn_shipped_tunings[];
+
+/** The device's store, read from the cache folder at first; beside it, under "shipped", the choices that came with the library for
+ * such a device and driver. Borrowed. */
 int tn_db(json_t **out, tn_dev *d, tn_error *err);
 void tn_db_save(const tn_dev *d);
 /** The value at a path of up to four keys (NULL ends it), or NULL. Borrowed. */

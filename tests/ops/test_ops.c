@@ -3,6 +3,8 @@
  * kernels, on one size in float32, their launches cut into slices of about N work-groups. */
 #include "ref.h"
 #include "selftest.h"
+#include "tuning.h"
+#include "tuning_db.h"
 #include "../testdev.h"
 #include "../testlib.h"
 
@@ -208,6 +210,36 @@ START_TEST(unchecked_rows_do_not_run)
     ctx.registry = NULL; /* nothing can be checked */
     ck_assert(!tn_variant_run(&ctx, &toy, &args, &err));
     ck_assert_int_eq(toy_calls[0], 0);
+}
+END_TEST
+
+/* What was measured elsewhere is taken once its row has passed here; another vendor's row, and a shape of which nothing is known,
+ * are measured. */
+START_TEST(shipped_choices_are_checked_and_not_measured)
+{
+    tn_ctx ctx;
+    tn_error err = {0};
+    tn_choice k;
+    bool known;
+    json_t *db;
+    tn_wanted w = {.n = 0};
+    const toy_args args[] = {{0, 3}, {0, 4}, {0, 5}};
+    tn_ctx_init(&ctx, open_device());
+    ck_assert(!tn_db(&db, ctx.dev, &err));
+    json_object_set_new(db, "shipped",
+                        json_pack("{s:{s:{s:s}, s:{s:s}}}", "toy", "3", "variant", "broken", "4", "variant", "of a vendor"));
+    for (size_t i = 0; i < TN_COUNT(args); i++) ck_assert_msg(!tn_wanted_add(&w, &ctx, &toy, &args[i], &err), "%s", err.message);
+    ck_assert_int_eq(w.n, 3);
+    ck_assert_int_eq(w.v[0].row, 0);
+    ck_assert_int_eq(w.v[1].row, -1);
+    ck_assert_int_eq(w.v[2].row, -1);
+    ck_assert(!tn_tuned(&known, &k, ctx.dev, &toy, &args[0], &err) && !known);
+    ck_assert(!tn_db_put(db, (const char *const[4]){"checks", "toy", "3", "broken"}, json_pack("{s:b}", "good", 1), &err));
+    ck_assert(!tn_tuned(&known, &k, ctx.dev, &toy, &args[0], &err) && known && k.row == 0);
+    tn_wanted_free(&w);
+    json_object_del(db, "shipped");
+    json_object_del(json_object_get(db, "checks"), "toy");
+    tn_ctx_free(&ctx);
 }
 END_TEST
 
@@ -526,7 +558,8 @@ int main(int argc, char **argv)
     add_tests(s, "kernels for GPUs", 900, TESTS(TIMES(kernels_for_gpus_agree, TN_COUNT(gpu_cases))));
     if (slice()) return run_suite(s);
     add_tests(s, "refusals", 900,
-              TESTS(ONCE(one_wrong_element_is_caught), ONCE(unchecked_rows_do_not_run), ONCE(variants_are_asked_for_by_name),
+              TESTS(ONCE(one_wrong_element_is_caught), ONCE(unchecked_rows_do_not_run),
+                    ONCE(shipped_choices_are_checked_and_not_measured), ONCE(variants_are_asked_for_by_name),
                     ONCE(tensors_are_checked)));
     add_tests(s, "differences", 60,
               TESTS(ONCE(layernorm_backward), ONCE(groupnorm_backward), ONCE(batchnorm_backward), ONCE(response_norm_backward),
