@@ -4,8 +4,8 @@
 #include "dev.h"
 #include <jansson.h>
 
-/** Answers measured elsewhere (configs/tunings), as JSON: {"device": its whole name, "driver": what its version begins with, "choices"}.
- * The library is built with them; a NULL ends them. */
+/** Answers measured elsewhere (configs/tunings), as JSON: {"device": its whole name, "driver": what its version begins with,
+ * "choices"}. The library is built with them; a NULL ends them. */
 extern const tn_cl_source tn_shipped_tunings[];
 
 /** The device's store, read from the cache folder at first; beside it, under "shipped", the choices that came with the library for
