@@ -1,5 +1,6 @@
 /* The device layer: buffers that know their size, transfers that do not stop the host, launches cut into slices, recorded
  * programs, and a device that is lost. Runs on the device TRACKNET_TEST_DEVICE names (default cpu). */
+#include "address.h"
 #include "ops.h"
 #include "ptx.h"
 #include "../testdev.h"
@@ -39,6 +40,23 @@ START_TEST(ptx_is_uncovered)
 }
 END_TEST
 
+/* Pointers to global memory become numbers, others stay what they are. */
+START_TEST(ptx_gets_bare_parameters)
+{
+    static const char text[] =
+        ".target sm_90\n.entry a(\n\t.param .u64 .ptr .global .align 16 a_0,\n\t.param .u64 .ptr .shared .align 4 a_1,\n"
+        "\t.param .u64 .ptr .global a_2\n)\n";
+    static const char want[] = ".target sm_90\n.entry a(\n\t.param .u64 a_0,\n\t.param .u64 .ptr .shared .align 4 a_1,\n"
+                               "\t.param .u64 a_2\n)\n";
+    char *got = tn_ptx_rewrite(text, true, 1), *same = tn_ptx_rewrite(text, false, 1);
+    ck_assert(tn_ptx_has_pointers(text) && !tn_ptx_has_pointers(want));
+    ck_assert_str_eq(got, want);
+    ck_assert_str_eq(same, text);
+    free(got);
+    free(same);
+}
+END_TEST
+
 START_TEST(buffers_know_their_device_and_size)
 {
     tn_dev *d = open_device();
@@ -53,6 +71,28 @@ START_TEST(buffers_know_their_device_and_size)
     tn_buffer_free(b);
     tn_buffer_free(NULL);
     ck_assert_uint_eq(d->allocated, 0);
+    tn_dev_close(d);
+}
+END_TEST
+
+/* A region lies in its buffer, and no two buffers in each other. */
+START_TEST(buffers_know_where_they_lie)
+{
+    tn_dev *d = open_device();
+    tn_buffer *b, *sub, *other;
+    cl_ulong at = 0, at_sub = 0, at_other = 0, none = 1;
+    OK(tn_buffer_new(&b, d, 2 * d->align, "a test", &err));
+    OK(tn_buffer_new(&other, d, 2 * d->align, "a test", &err));
+    OK(tn_buffer_sub(&sub, b, d->align, 64, &err));
+    OK(tn_buffer_address(&at_sub, sub, &err));
+    OK(tn_buffer_address(&at, b, &err));
+    OK(tn_buffer_address(&at_other, other, &err));
+    OK(tn_buffer_address(&none, NULL, &err));
+    ck_assert(at && at_sub == at + d->align && !none);
+    ck_assert(at_other >= at + 2 * d->align || at >= at_other + 2 * d->align);
+    tn_buffer_free(sub);
+    tn_buffer_free(other);
+    tn_buffer_free(b);
     tn_dev_close(d);
 }
 END_TEST
@@ -335,10 +375,10 @@ END_TEST
 int main(void)
 {
     return run_tests("device", 120,
-                     TESTS(ONCE(ptx_is_uncovered), ONCE(buffers_know_their_device_and_size),
-                           ONCE(regions_are_given_up_in_any_order), ONCE(transfers_run_beside_the_computation),
-                           ONCE(a_copy_waits_for_its_event_and_is_waited_for), ONCE(mapped_memory_is_the_buffer),
-                           ONCE(fills_reach_both_ends), ONCE(slices_make_the_whole), ONCE(slices_keep_a_budget),
-                           ONCE(slices_keep_a_budget), ONCE(a_tape_repeats_what_was_recorded),
+                     TESTS(ONCE(ptx_is_uncovered), ONCE(ptx_gets_bare_parameters), ONCE(buffers_know_their_device_and_size),
+                           ONCE(buffers_know_where_they_lie), ONCE(regions_are_given_up_in_any_order),
+                           ONCE(transfers_run_beside_the_computation), ONCE(a_copy_waits_for_its_event_and_is_waited_for),
+                           ONCE(mapped_memory_is_the_buffer), ONCE(fills_reach_both_ends), ONCE(slices_make_the_whole),
+                           ONCE(slices_keep_a_budget), ONCE(slices_keep_a_budget), ONCE(a_tape_repeats_what_was_recorded),
                            ONCE(a_lost_device_repeats_its_first_cause)));
 }
