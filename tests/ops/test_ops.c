@@ -1,7 +1,7 @@
 /* Every kernel against src/ref on odd sizes in every storage type, on the device TRACKNET_TEST_DEVICE names (default
  * cpu), and every backward of src/ref against finite differences of its forward; `--part products|gpus|rest` takes a third of that.
- * With TRACKNET_TEST_SLICE=N, only the kernels, on one size in float32, their launches cut into slices of about N work-groups, and
- * of one. */
+ * With TRACKNET_TEST_SLICE=N, only the kernels, in float32, their launches cut into slices of about N work-groups, and of
+ * one. */
 #include "ref.h"
 #include "selftest.h"
 #include "../testdev.h"
@@ -89,21 +89,26 @@ static void run_every(const tn_case *k)
         }
 }
 
-/* Where launches are cut depends neither on the storage nor on what is done to an element: one size in one type, in slices of
- * several groups and, for launches that have no more, of one. */
-static void run_in_slices(const tn_case *k, bool other_rows)
+/* Where launches are cut depends neither on the storage nor on what is done to an element: one type, in slices of several groups
+ * and, for launches that have no more, of one. */
+static void run_sliced(const tn_case *k, size_t groups, int from, int to)
 {
-    const tn_case_spec s = {.act = TN_F32, .size = 1};
-    for (size_t groups = slice(); groups > 0; groups = groups > 1) {
-        open_device()->slice_groups = groups;
-        run_case(k, &s);
-        if (other_rows) run_other_rows(k, s);
-    }
+    open_device()->slice_groups = groups;
+    for (int size = from; size <= to; size++) run_case(k, &(tn_case_spec){.act = TN_F32, .size = size});
+}
+
+static void run_in_slices(const tn_case *k)
+{
+    const tn_case_spec middle = {.act = TN_F32, .size = 1};
+    run_sliced(k, slice(), 1, 1);
+    run_other_rows(k, middle);
+    run_sliced(k, 1, 0, 1);
+    run_other_rows(k, middle);
 }
 
 START_TEST(kernel_agrees_with_the_reference)
 {
-    if (slice()) run_in_slices(case_at(_i), true);
+    if (slice()) run_in_slices(case_at(_i));
     else run_every(case_at(_i));
 }
 END_TEST
@@ -136,7 +141,7 @@ static void run_as_gpu(const tn_case *k)
     tn_dev *d = open_device();
     const tn_device_type type = d->info.type;
     d->info.type = TN_DEVICE_GPU;
-    if (slice()) run_in_slices(k, false);
+    for (int i = 0; i < 2 && slice(); i++) run_sliced(k, i ? 1 : slice(), 1, 2);
     for (int act = TN_F32; act <= TN_F16 && !slice(); act++) /* a size more in one type: building kernels takes the time */
         for (int size = one_size(act); size <= 2; size++)
             run_case(k, &(tn_case_spec){.act = (tn_dtype)act, .size = size, .all = every});
