@@ -13,6 +13,12 @@ const tn_case *const tn_case_tables[] = {tn_cases_gemm,
                                          tn_cases_conv,
                                          NULL};
 
+static tn_trial new_trial(tn_ctx *c, const tn_case *k, const tn_case_spec *s, tn_error *err)
+{
+    const tn_rng rng = tn_rng_named((uint64_t)s->size, k->name);
+    return (tn_trial){.c = c, .act = s->act, .like = s->like, .rng = rng, .size = s->size, .all = s->all, .err = err};
+}
+
 int tn_case_run(const tn_case *k, tn_dev *d, const tn_case_spec *s, tn_case_result *out, tn_error *err)
 {
     tn_ctx c;
@@ -23,8 +29,7 @@ int tn_case_run(const tn_case *k, tn_dev *d, const tn_case_spec *s, tn_case_resu
     int rc = tn_ctx_step(&c, &now, err);
     *out = (tn_case_result){0};
     for (int pass = 0; !rc && pass < 2; pass++) {
-        tn_trial t = {
-            .c = &c, .act = s->act, .like = s->like, .rng = tn_rng_named((uint64_t)s->size, k->name), .size = s->size, .err = err};
+        tn_trial t = new_trial(&c, k, s, err);
         c.dry = pass == 0;
         forced.runs = 0;
         tn_ws_reset(&c);
@@ -44,8 +49,7 @@ int tn_case_walk(const tn_case *k, tn_dev *d, const tn_case_spec *s, tn_needs *n
 {
     tn_ctx c;
     tn_forced forced = {.op = s->op, .row = s->row, .kind = s->kind};
-    tn_trial t = {
-        .c = &c, .act = s->act, .like = s->like, .rng = tn_rng_named((uint64_t)s->size, k->name), .size = s->size, .err = err};
+    tn_trial t = new_trial(&c, k, s, err);
     tn_ctx_bare(&c, d);
     c.forced = &forced;
     c.needs = needs;

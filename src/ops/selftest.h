@@ -14,6 +14,7 @@ typedef struct tn_trial {
     const void *like; /* of a check: arguments of its operation whose kind is checked (no buffer may be read); else NULL */
     tn_rng rng;
     int size;       /* 0: the smallest odd sizes; 1, 2: larger ones */
+    bool all;       /* nothing of a list is left out */
     double error;   /* largest relative error of a tensor so far; NaN when an output kept its poison */
     double element; /* largest error of one element, see tn_element_error */
     double share;   /* the larger of both, as a share of what the tensor's storage allows */
@@ -39,6 +40,7 @@ typedef struct tn_case_spec {
     int row;
     const char *kind; /* only arguments of this kind; NULL: all */
     const void *like;
+    bool all; /* every combination: tn_trial_skips leaves nothing out */
 } tn_case_spec;
 
 typedef struct tn_case_result {
@@ -68,8 +70,12 @@ bool tn_trial_wants(const tn_trial *t, const tn_variant_op *op, const void *args
 /** Is it about rows of this operation alone? What other operations would leave may come from the host then. */
 bool tn_trial_is_of(const tn_trial *t, const tn_variant_op *op);
 /** May the i-th of a list be left out? Of programs that differ in what else they are told, a CPU device, which compiles for
- * minutes, gets every third in float16: what that changes is how an element is read and written. */
+ * minutes, gets every third in float16 and the others (and the first) in bfloat16: what those change is how an element is read
+ * and written. A row that has instructions for bfloat16 alone gets all. */
 bool tn_trial_skips(const tn_trial *t, int i);
+/** The same of a list that is gone through at every size: of a certain row in float32, which takes another tile for each size, a
+ * CPU device gets all at the first one and a third at each of the others. */
+bool tn_trial_repeats(const tn_trial *t, int i);
 /* For the cases: a random input (values as stored), a poisoned output, a host array, a comparison. */
 int tn_trial_in(tn_trial *t, tn_dtype dt, int rows, int cols, tn_tensor **x, float **host);
 /** The values of a tensor, as an operation would have left them. */

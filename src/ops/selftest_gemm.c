@@ -8,7 +8,7 @@
 static int products(tn_trial *t, const tn_product_case *p, size_t n)
 {
     for (size_t i = 0; !t->like && i < n; i++)
-        if (!tn_trial_skips(t, (int)i)) TN_TRY(tn_product_one(t, &p[i]));
+        if (!tn_trial_repeats(t, (int)i)) TN_TRY(tn_product_one(t, &p[i]));
     return 0;
 }
 
@@ -259,7 +259,8 @@ static int gemm_batch(tn_trial *t)
         {.ta = true, .M = 136, .N = 16, .K = K, .beta = 1, .float_c = true},
     };
     if (t->like) return batch_alike(t);
-    for (size_t i = 0; i < TN_COUNT(all); i++) TN_TRY(batch_one(t, &all[i]));
+    for (size_t i = 0; i < TN_COUNT(all); i++)
+        if (!tn_trial_repeats(t, (int)i)) TN_TRY(batch_one(t, &all[i]));
     return 0;
 }
 

@@ -102,7 +102,7 @@ static int quant(tn_trial *t)
             const tn_qtype type = (tn_qtype)(k / 2);
             const int *size = sizes[t->size][i];
             tn_qshape s = {.type = type, .rows = size[0], .cols = size[1], .nested = k % 2 && tn_qformats[type].nestable};
-            if (!tn_qdivides(type, 0, s.cols) || tn_trial_skips(t, k)) continue;
+            if (!tn_qdivides(type, 0, s.cols) || tn_trial_repeats(t, k)) continue;
             TN_TRY(tn_qblock(&s.block, type, 0, s.cols, "w", ERR));
             TN_TRY(quant_one(t, &s));
             if (i == k % 3) TN_TRY(parts_of(t, &s, 2 + k % 2));
@@ -163,7 +163,7 @@ static int qgemv(tn_trial *t)
         return qgemv_one(t, &s, like->x.rows);
     }
     for (int k = 0; k < TN_Q_TYPES; k++) {
-        if (tn_trial_skips(t, k)) continue;
+        if (tn_trial_repeats(t, k)) continue;
         tn_qshape s = {
             .type = (tn_qtype)k, .rows = sizes[t->size][0], .cols = sizes[t->size][1], .nested = tn_qformats[k].nestable};
         TN_TRY(tn_qblock(&s.block, s.type, 0, s.cols, "w", ERR));

@@ -46,9 +46,28 @@ bool tn_trial_wants(const tn_trial *t, const tn_variant_op *op, const void *args
     return !f->kind || !strcmp(f->kind, kind);
 }
 
+/* Nothing is left out for the GPU, for a check of one kind, or where all is asked for. */
+static bool takes_all(const tn_trial *t)
+{
+    return t->all || t->like || !(t->c->dev->caps & TN_CAP_CPU);
+}
+
+static bool is_of_bfloat16(const tn_forced *f)
+{
+    return f && f->op && (f->op->rows[f->row].needs & (TN_CAP_AVX512_BF16 | TN_CAP_AMX_BF16));
+}
+
 bool tn_trial_skips(const tn_trial *t, int i)
 {
-    return t->act == TN_F16 && (t->c->dev->caps & TN_CAP_CPU) && i % 3;
+    if (takes_all(t) || t->act == TN_F32) return false;
+    return t->act == TN_F16 ? i % 3 : i && i % 3 == 0 && !is_of_bfloat16(t->c->forced);
+}
+
+bool tn_trial_repeats(const tn_trial *t, int i)
+{
+    const tn_forced *f = t->c->forced;
+    const bool again = f && f->op && t->act == TN_F32 && t->size;
+    return tn_trial_skips(t, i) || (again && !takes_all(t) && i % 3 != t->size);
 }
 
 bool tn_trial_is_of(const tn_trial *t, const tn_variant_op *op)

@@ -2,7 +2,7 @@
 # ConvNeXt backbones from folders, shards and the hub's cache, under every spelling of their names; trained whole, with adapters and in
 # few bits, on one device and on several; hidden states by number; every bad input is one sentence. Usage: test_convnext.sh TRACKNET SOURCE_DIR
 . "$(dirname "$0")/lib.sh"
-export TRACKNET_CACHE="$W/cache" POCL_DEVICES="pthread pthread"
+export POCL_DEVICES="pthread pthread"
 CASES=$SRC/tests/golden/cases
 gen() { python3 "$SRC/tests/cli/foreign_files.py" "$@"; }
 cd "$W" || exit 2

@@ -117,7 +117,7 @@ int main(int argc, char **argv)
     int run = 0, failed = 0;
     for (int i = 0; i < names.n; i++) {
         char *g = tn_strf("%s/%s/golden.safetensors", folder, names.v[i]);
-        if (tn_is_file(g) && (!only || !fnmatch(only, names.v[i], 0))) {
+        if (tn_is_file(g) && (!only || !fnmatch(only, names.v[i], FNM_EXTMATCH))) {
             run++;
             failed += run_case(folder, names.v[i]);
         }

@@ -1,6 +1,7 @@
 /* Every kernel against src/ref on odd sizes in every storage type, on the device TRACKNET_TEST_DEVICE names (default
- * cpu), and every backward of src/ref against finite differences of its forward. With TRACKNET_TEST_SLICE=N, only the
- * kernels, on one size in float32, their launches cut into slices of about N work-groups. */
+ * cpu), and every backward of src/ref against finite differences of its forward; `--part products|gpus|rest` takes a third of that.
+ * With TRACKNET_TEST_SLICE=N, only the kernels, in float32, their launches cut into slices of about N work-groups, and of
+ * one. */
 #include "ref.h"
 #include "selftest.h"
 #include "tuning.h"
@@ -47,7 +48,8 @@ static tn_dev *open_device(void)
     return d;
 }
 
-static bool print_errors;
+/* --every: nothing is left out, and what each is off by is printed */
+static bool every;
 
 static void run_case(const tn_case *k, const tn_case_spec *s)
 {
@@ -55,10 +57,10 @@ static void run_case(const tn_case *k, const tn_case_spec *s)
     tn_error err = {0};
     const char *row = s->op ? s->op->rows[s->row].name : "last", *op = s->op ? s->op->name : "every";
     ck_assert_msg(!tn_case_run(k, open_device(), s, &r, &err), "%s, %s row of %s operation: %s", k->name, row, op, err.message);
-    if (print_errors)
+    if (every)
         printf("%-24s %-14s %-10s size %d %-8s %8.2g of %g, element %8.2g of %g, %d runs\n", k->name, op, row, s->size,
                tn_dtype_name(s->act), r.error, tn_case_bound(s->act), r.element, tn_case_element_bound(s->act), r.runs);
-    if (print_errors) fflush(stdout);
+    if (every) fflush(stdout);
     ck_assert_msg(r.worst <= 1, "%s, %s row of %s operation, size %d, %s: off by %.3g, one element by %.3g", k->name, row, op,
                   s->size, tn_dtype_name(s->act), r.error, r.element);
 }
@@ -78,22 +80,38 @@ static void run_other_rows(const tn_case *k, tn_case_spec s)
 }
 
 /* With every row that the device can run: the last, which any device may come to, on every size in every type, the others in the
- * types of two bytes on one each, for building kernels takes the time. Where launches are cut does not depend on the storage: one
- * is enough for slices. */
+ * types of two bytes on one each, for building kernels takes the time. */
 static void run_every(const tn_case *k)
 {
-    const int only = slice() == 1 ? 0 : 1, from = slice() ? only : 0, to = slice() ? only : 2; /* 1: a launch for every group */
-    for (int act = TN_F32; act <= (k->float32_only || slice() ? TN_F32 : TN_F16); act++)
-        for (int size = from; size <= to; size++) {
-            const tn_case_spec s = {.act = (tn_dtype)act, .size = size};
+    for (int act = TN_F32; act <= (k->float32_only ? TN_F32 : TN_F16); act++)
+        for (int size = 0; size <= 2; size++) {
+            const tn_case_spec s = {.act = (tn_dtype)act, .size = size, .all = every};
             run_case(k, &s);
             if (act == TN_F32 || size == one_size(act)) run_other_rows(k, s);
         }
 }
 
+/* Where launches are cut depends neither on the storage nor on what is done to an element: one type, in slices of several groups
+ * and, for launches that have no more, of one. */
+static void run_sliced(const tn_case *k, size_t groups, int from, int to)
+{
+    open_device()->slice_groups = groups;
+    for (int size = from; size <= to; size++) run_case(k, &(tn_case_spec){.act = TN_F32, .size = size});
+}
+
+static void run_in_slices(const tn_case *k)
+{
+    const tn_case_spec middle = {.act = TN_F32, .size = 1};
+    run_sliced(k, slice(), 1, 1);
+    run_other_rows(k, middle);
+    run_sliced(k, 1, 0, 1);
+    run_other_rows(k, middle);
+}
+
 START_TEST(kernel_agrees_with_the_reference)
 {
-    run_every(case_at(_i));
+    if (slice()) run_in_slices(case_at(_i));
+    else run_every(case_at(_i));
 }
 END_TEST
 
@@ -125,8 +143,10 @@ static void run_as_gpu(const tn_case *k)
     tn_dev *d = open_device();
     const tn_device_type type = d->info.type;
     d->info.type = TN_DEVICE_GPU;
-    for (int act = TN_F32; act <= TN_F16; act++) /* a size more in one type: building kernels takes the time */
-        for (int size = one_size(act); size <= 2; size++) run_case(k, &(tn_case_spec){.act = (tn_dtype)act, .size = size});
+    for (int i = 0; i < 2 && slice(); i++) run_sliced(k, i ? 1 : slice(), 1, 2);
+    for (int act = TN_F32; act <= TN_F16 && !slice(); act++) /* a size more in one type: building kernels takes the time */
+        for (int size = one_size(act); size <= 2; size++)
+            run_case(k, &(tn_case_spec){.act = (tn_dtype)act, .size = size, .all = every});
     d->info.type = type;
 }
 
@@ -537,7 +557,7 @@ static int every_row(const char *name)
 {
     Suite *s = suite_create("ops");
     TCase *k = tcase_create(name);
-    print_errors = true;
+    every = true;
     for (int i = 0; i < case_count(); i++)
         if (!strcmp(case_at(i)->name, name)) tcase_add_loop_test(k, kernel_agrees_with_the_reference, i, i + 1);
     for (int i = 0; i < (int)TN_COUNT(gpu_cases); i++)
@@ -547,16 +567,20 @@ static int every_row(const char *name)
     return run_suite(s);
 }
 
-int main(int argc, char **argv)
+/* The suite, or a part of it: "products", "gpus", and "rest". */
+static int run_part(const char *part)
 {
-    if (argc == 3 && !strcmp(argv[1], "--every")) return every_row(argv[2]);
-    if (argc == 3 && !strcmp(argv[1], "--case")) return one_case(argv[2]);
-    for (int i = 0; argc == 2 && i < case_count(); i++) puts(case_at(i)->name); /* --list */
-    if (argc == 2) return 0;
+    int products = 0;
+    const bool all = !part || slice(), rest = all || !strcmp(part, "rest");
     Suite *s = suite_create("ops");
-    add_tests(s, "kernels", 900, TESTS(TIMES(kernel_agrees_with_the_reference, case_count())));
-    add_tests(s, "kernels for GPUs", 900, TESTS(TIMES(kernels_for_gpus_agree, TN_COUNT(gpu_cases))));
-    if (slice()) return run_suite(s);
+    TCase *kernels = tcase_create("kernels");
+    tcase_set_timeout(kernels, 900);
+    suite_add_tcase(s, kernels);
+    while (tn_cases_gemm[products].name) products++; /* the first of the tables */
+    if (all || !strcmp(part, "products")) tcase_add_loop_test(kernels, kernel_agrees_with_the_reference, 0, products);
+    if (rest) tcase_add_loop_test(kernels, kernel_agrees_with_the_reference, products, case_count());
+    if (all || !strcmp(part, "gpus")) tcase_add_loop_test(kernels, kernels_for_gpus_agree, 0, TN_COUNT(gpu_cases));
+    if (!rest || slice()) return run_suite(s);
     add_tests(s, "refusals", 900,
               TESTS(ONCE(one_wrong_element_is_caught), ONCE(unchecked_rows_do_not_run),
                     ONCE(shipped_choices_are_checked_and_not_measured), ONCE(variants_are_asked_for_by_name),
@@ -566,4 +590,14 @@ int main(int argc, char **argv)
                     ONCE(attention_backward), ONCE(convolution_backward), ONCE(depthwise_backward), ONCE(resize_backward),
                     ONCE(deformable_backward), TIMES(activation_slopes, 4), TIMES(loss_slopes, TN_COUNT(loss_names))));
     return run_suite(s);
+}
+
+int main(int argc, char **argv)
+{
+    if (argc == 3 && !strcmp(argv[1], "--part")) return run_part(argv[2]);
+    if (argc == 3 && !strcmp(argv[1], "--every")) return every_row(argv[2]);
+    if (argc == 3 && !strcmp(argv[1], "--case")) return one_case(argv[2]);
+    for (int i = 0; argc == 2 && i < case_count(); i++) puts(case_at(i)->name); /* --list */
+    if (argc == 2) return 0;
+    return run_part(NULL);
 }

@@ -2,8 +2,11 @@
 # Every portable kernel must compile for GPUs that are not here: Intel (ocloc, tgllp and dg2) and AMD (clang, gfx906,
 # gfx90a, gfx1030), in every storage type; every kernel for CPUs must for CPUs with and without AVX-512, and for Arm; those for AMX
 # tiles must assemble; and those for NVIDIA's matrix units must become PTX, which its assembler must take where that is installed.
-# compile.sh SOURCE_DIR; prints "N passed, N failed".
+# Every kernel is compiled in every storage type for one GPU of each vendor (gfx1030, dg2) and for a CPU with AVX-512, and in one type
+# for the others of their kind, which differ from those in what the compiler makes of it, not in what it takes.
+# compile.sh SOURCE_DIR [--every]; --every: every type and set of options for every device. Prints "N passed, N failed".
 cd "$1" || exit 2
+every=$2
 tmp=$(mktemp -d)
 trap 'rm -rf "$tmp"' EXIT
 pass=0 fail=0
@@ -19,17 +22,20 @@ check() { # name command...
   fi
 }
 libs=/usr/lib/x86_64-linux-gnu/amdgcn/bitcode
+# the devices for a storage type
+amd_gpus() { [ -z "$every" ] && [ "$1" != 1 ] && echo gfx1030 || echo gfx906 gfx90a gfx1030; }
+intel_gpus() { [ -z "$every" ] && [ "$1" != 1 ] && echo dg2 || echo tgllp dg2; }
 for f in cl/portable/*.cl; do
   name=$(basename "$f" .cl)
   for act in 0 1 2; do
-    for cpu in gfx906 gfx90a gfx1030; do
+    for cpu in $(amd_gpus $act); do
       check "$name, storage $act, $cpu" clang-15 -cl-std=CL1.2 -x cl -Xclang -finclude-default-header \
         --target=amdgcn-amd-amdhsa -mcpu=$cpu --rocm-device-lib-path=$libs -Icl/shared -DACT=$act -DOUT=$act -O2 -S -o /dev/null "$f"
     done
   done
   awk '/^#include "/ { gsub(/"/, "", $2); while ((getline line < ("cl/shared/" $2)) > 0) print line; next } { print }' "$f" >"$tmp/$name.cl"
-  for dev in tgllp dg2; do
-    for act in 0 1; do
+  for act in 0 1; do
+    for dev in $(intel_gpus $act); do
       check "$name, storage $act, Intel $dev" ocloc compile -file "$tmp/$name.cl" -device $dev -options "-cl-std=CL1.2 -DACT=$act -DOUT=$act" -out_dir "$tmp/out" -q
     done
   done
@@ -84,7 +90,9 @@ flat() { awk '/^#include "/ { gsub(/"/, "", $2); f = "cl/shared/" $2; if ((getli
 for_gpus() { # file options...
   local f=$1
   shift
-  for cpu in gfx906 gfx90a gfx1030; do
+  local act=0
+  [[ $* == *-DACT=1* ]] && act=1
+  for cpu in $(amd_gpus $act); do
     check "$f $*, $cpu" clang-15 -cl-std=CL1.2 -x cl -Xclang -finclude-default-header --target=amdgcn-amd-amdhsa -mcpu=$cpu \
       --rocm-device-lib-path=$libs -Icl/shared "$@" -O2 -S -o /dev/null "$f"
   done
@@ -114,7 +122,8 @@ for f in cl/cpu/*.cl; do
   name=$(basename "$f" .cl)
   [[ $name == *_amx* ]] && continue
   for act in 0 1 2; do
-    for cpu in "x86_64 -march=x86-64-v2" "x86_64 -march=haswell" "x86_64 -march=skylake-avx512" "aarch64 -march=armv8-a"; do
+    for cpu in "x86_64 -march=skylake-avx512" "x86_64 -march=x86-64-v2" "x86_64 -march=haswell" "aarch64 -march=armv8-a"; do
+      [ -z "$every" ] && [ $act != 1 ] && [[ $cpu != *avx512 ]] && continue
       check "cpu/$name, storage $act, $cpu" clang-15 -cl-std=CL1.2 -x cl -Xclang -finclude-default-header --target=${cpu%% *} \
         ${cpu#* } -Icl/cpu -Icl/shared -DACT=$act -DOUT=$act -DLOOKUP=1 -O2 -emit-llvm -S -o /dev/null "$f"
     done

@@ -2,7 +2,7 @@
 # Every kernel on its smallest size under oclgrind: no data race, no uninitialised or out-of-bounds access, no API misuse.
 # oclgrind.sh TEST_OPS; prints "N passed, N failed". oclgrind 21.10's LLVM lacks "freeze", so kernels are compiled without
 # optimisation; its shadow memory is not safe with several threads; and a host write hides later kernel writes from it, so
-# `test-ops --case` leaves outputs unpoisoned (the same cases run poisoned in the suite `ops`). "quantised product" is run
+# `test-ops --case` leaves outputs unpoisoned (the same cases run poisoned in the suites `ops-*`). "quantised product" is run
 # without the check for unwritten values: what one kernel unpacks and the next multiplies counts as unwritten there even
 # after a fill of it; both kernels are checked by "quantised weights" and "gemm". So are "deformable attention" and "convolution to
 # few channels", whose counts and sums begin as a fill with zeros.

@@ -1,6 +1,7 @@
 /* What a processor that is not this one gets to run: tn-plain-cpu, started by an emulator of it (plain_cpu.sh).
- *   tn-plain-cpu            the CPU device's capabilities, and the operations that have rows for it
- *   tn-plain-cpu OPERATION  every such row of the operation against plain C, on the smallest size in float32 */
+ *   tn-plain-cpu                the CPU device's capabilities, and the operations that have rows for it
+ *   tn-plain-cpu OPERATION...   every such row of the operations against plain C, on the smallest size in float32;
+ *                               a line "OPERATION: good" for each */
 #include "selftest.h"
 #include "tuning.h"
 #include "../testdev.h"
@@ -81,7 +82,12 @@ int main(int argc, char **argv)
         fprintf(stderr, "%s\n", err.message);
         return 2;
     }
-    const int rc = argc > 1 ? check(d, argv[1]) : list(d);
+    int rc = argc > 1 ? 0 : list(d);
+    for (int i = 1; !rc && i < argc; i++) {
+        rc = check(d, argv[i]);
+        if (!rc) printf("%s: good\n", argv[i]);
+        fflush(stdout);
+    }
     tn_dev_close(d);
     return rc;
 }

@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { GRAPHS = 240 };
+enum { GRAPHS = 160 };
 
 static tn_dev *device(void)
 {
