@@ -14,9 +14,17 @@
 #include <tracknet/device.h>
 
 /** OBJECTS: programs are compiled, kept and linked, since the binary of a whole one costs a compilation of every kernel. GROUPS:
- * what a kernel is said to take in a group is less than it takes. PLAIN: the compiler fails on cl/cpu/upsample.cl; little of the
- * rest is known. */
-enum { TN_QUIRK_OWN_CACHE = 1, TN_QUIRK_NO_FILL = 2, TN_QUIRK_OBJECTS = 4, TN_QUIRK_GROUPS = 8, TN_QUIRK_PLAIN = 16 };
+ * what a kernel is said to take in a group is less than it takes. NO_VECTORS: the compiler does not take cl/cpu. UNTRIED: nobody
+ * here has seen it take cl/cpu, so that a row for it is tried in a process of its own, and what has no rows runs as on any device.
+ */
+enum {
+    TN_QUIRK_OWN_CACHE = 1,
+    TN_QUIRK_NO_FILL = 2,
+    TN_QUIRK_OBJECTS = 4,
+    TN_QUIRK_GROUPS = 8,
+    TN_QUIRK_NO_VECTORS = 16,
+    TN_QUIRK_UNTRIED = 32,
+};
 
 /** What a kernel variant may need of a device (variant.h). */
 enum {
@@ -35,6 +43,7 @@ enum {
     TN_CAP_MFMA942 = 1 << 12, /* AMD gfx942, gfx950 */
     TN_CAP_AVX512_BF16 = 1 << 13,
     TN_CAP_BLOCK_2D = 1 << 14, /* Intel's 2D block reads, beside dpas */
+    TN_CAP_VECTORS = 1 << 15,  /* a CPU device whose compiler may take cl/cpu: its rows need this */
 };
 
 typedef struct tn_kernel tn_kernel;

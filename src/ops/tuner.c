@@ -22,7 +22,7 @@ static json_t *verdict(const tn_verdict *v)
 static int run_check(tn_verdict *v, tn_dev *d, const tn_variant_op *op, int row, const char *kind, const void *args, tn_error *err)
 {
     *v = (tn_verdict){.unsure = true, .why = "no command is named that could try it in a process of its own"};
-    if (!op->rows[row].apart) return tn_check_row(v, d, op, row, kind, args, err);
+    if (!tn_variant_apart(d, &op->rows[row])) return tn_check_row(v, d, op, row, kind, args, err);
     if (d->helper) tn_check_apart(v, d, op, row, kind, args);
     return 0;
 }

@@ -185,7 +185,7 @@ static int rows_to_try(int *first, const tn_ctx *c, const tn_variant_op *op, con
     int n = 0;
     *first = op->n - 1;
     for (int i = op->n - 1; i >= 0; i--)
-        if (tn_variant_tries(c, op, i, args, all)) *first = op->rows[i].apart ? *first : i, n++;
+        if (tn_variant_tries(c, op, i, args, all)) *first = tn_variant_apart(c->dev, &op->rows[i]) ? *first : i, n++;
     return n;
 }
 

@@ -42,7 +42,7 @@ static cl_int give(const void *from, size_t bytes, size_t size, void *out, size_
 
 cl_int CL_API_CALL layer_platform(cl_platform_id p, cl_platform_info what, size_t size, void *out, size_t *need)
 {
-    static const char name[] = "Twin";
+    static const char name[] = "Twin of Portable Computing Language"; /* whose quirks it has */
     if (p == layer_twin && what == CL_PLATFORM_NAME) return give(name, sizeof name, size, out, need);
     return layer_driver->clGetPlatformInfo(real_platform(p), what, size, out, need);
 }
