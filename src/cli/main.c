@@ -139,6 +139,15 @@ static int try_row(void)
     return rc ? 1 : 0;
 }
 
+/* The same: which device it is to measure is its input. */
+static int rate_device(void)
+{
+    tn_error err = {0};
+    const int rc = tn_device_rate(STDIN_FILENO, STDOUT_FILENO, &err);
+    if (rc) fprintf(stderr, "tracknet rate-device: %s\n", err.message);
+    return rc ? 1 : 0;
+}
+
 /* Where this program lies; NULL where the system does not tell. */
 static const char *own_path(void)
 {
@@ -159,6 +168,7 @@ int main(int argc, char **argv)
     }
     if (!strcmp(argv[1], "build-kernels")) return build_kernels();
     if (!strcmp(argv[1], "try-row")) return try_row();
+    if (!strcmp(argv[1], "rate-device")) return rate_device();
     const tn_command *k = tn_cli_command(argv[1]);
     if (!k) {
         fprintf(stderr, "tracknet: there is no command '%s'; 'tracknet --help' lists them\n", argv[1]);
@@ -186,6 +196,7 @@ int main(int argc, char **argv)
     const bool job = tn_cli_job_begins(k);
     rc = tn_cpu_threads(c.threads, &err); /* sets the environment: here, while there is one thread */
     if (!rc && job) rc = tn_cli_join(&c, &err);
+    if (!rc && tn_cli_takes(k, "device")) rc = tn_device_compare(&c.run, &err);
     if (!rc) rc = k->run(&c, &err);
     tn_bar_clear();
     if (c.run.ranks) tn_cli_job_ends(&c, k->name, rc, &err);

@@ -127,6 +127,11 @@ static bool opt_among(const char *list, const char *word)
     return false;
 }
 
+bool tn_cli_takes(const tn_command *k, const char *option)
+{
+    return opt_among(k->options, option);
+}
+
 static bool opt_to_long(const char *s, long min, long *out)
 {
     char *end;

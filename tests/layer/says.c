@@ -67,6 +67,13 @@ cl_int CL_API_CALL layer_devices(cl_platform_id p, cl_device_type t, cl_uint n, 
     return have ? CL_SUCCESS : CL_DEVICE_NOT_FOUND;
 }
 
+bool layer_is_twins(cl_device_id d)
+{
+    cl_device_id last = NULL;
+    cl_uint n = 0;
+    return layer_has("twin") && !layer_devices(layer_twin, CL_DEVICE_TYPE_ALL, 1, &last, &n) && d == last;
+}
+
 cl_context CL_API_CALL layer_context(const cl_context_properties *props, cl_uint n, const cl_device_id *d,
                                      void(CL_CALLBACK *note)(const char *, const void *, size_t, void *), void *user, cl_int *e)
 {
