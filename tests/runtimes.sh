@@ -1,7 +1,8 @@
 #!/bin/bash
 # The tests on one OpenCL runtime alone, and its row of the table in docs/devices.md.
-# RUNTIME=pocl|rusticl|intel|nvidia tests/runtimes.sh BUILD_DIR [all]
+# RUNTIME=pocl|rusticl|intel|nvidia tests/runtimes.sh BUILD_DIR [all|brief]
 #   all             every suite (meson test) instead of the short list below; on an interpreter of GPUs that takes hours
+#   brief           the smallest self-test of a few operations, training and prediction; no row of the table (suite second-runtime)
 #   ICD=FILE.so     the runtime's library, where it is not among the system's drivers: Intel's from PyPI (intel-opencl-rt with
 #                   intel-cmplr-lib-rt and tbb) is VENV/lib/libintelocl.so, rusticl is Debian's mesa-opencl-icd
 #   SECONDS_EACH=N  what one suite may take (default 600)
@@ -26,8 +27,12 @@ esac
 mkdir "$W/vendors"
 echo "$lib" > "$W/vendors/one.icd"
 export OCL_ICD_VENDORS="$W/vendors" TRACKNET_TEST_DEVICE=0 TRACKNET_CACHE="$W/cache"
-if [ -z "$lib" ] || ! "$build/src/tracknet" devices --json --cache off > "$W/devices.json" 2>"$W/why"; then
-  echo "skipped: no device of $runtime ($(head -1 "$W/why" 2>/dev/null))"
+if [ -z "$lib" ]; then
+  echo "skipped: $runtime is not among the system's drivers (rusticl is Debian's mesa-opencl-icd), and ICD names no library"
+  exit 77
+fi
+if ! "$build/src/tracknet" devices --json --cache off > "$W/devices.json" 2>"$W/why"; then
+  echo "skipped: $lib has no device ($(head -1 "$W/why"))"
   exit 77
 fi
 
@@ -48,20 +53,33 @@ suite() {
   echo "$runtime $name: ${result[$name]}"
 }
 doctor() { "$build/src/tracknet" doctor --out "$W/doctor.txt" && grep 'self-test cases' "$W/doctor.txt"; }
-run() {
-  local t="$build/src/tracknet" c="training.epochs=1 training.batch_size=4 data.preprocess.resize=[128,64] model.heatmap.size=[32,16]"
-  c="$c data.root=$W/data data.split.train_games=[game1] data.split.val_games=[game1] model.pretrained_model_name=configs/backbone/tiny"
-  "$t" synth --output-dir "$W/data" --clips 1 --frames 8 --size 128x64 &&
-    "$t" train --model vit_qlora_random --training overfit $c --output-dir "$W/run" &&
-    "$t" predict --checkpoint "$W/run/last" --image "$W/data/game1/Clip1" --csv "$W/ball.csv" && [ "$(wc -l < "$W/ball.csv")" -eq 9 ]
+operations() {
+  local n=0
+  for name in gemm attention layernorm "full convolution" "quantised weights" optimisers; do
+    "$build/tests/test-ops" --case "$name" && n=$((n + 1)) || return
+  done
+  echo "$n passed, 0 failed"
 }
-export -f doctor run
+# run WIDTH HEIGHT FRAMES: images of this size
+run() {
+  local t="$build/src/tracknet" c="training.epochs=1 training.batch_size=4 data.preprocess.resize=[$1,$2]"
+  c="$c model.heatmap.size=[$(($1 / 4)),$(($2 / 4))]"
+  c="$c data.root=$W/data data.split.train_games=[game1] data.split.val_games=[game1] model.pretrained_model_name=configs/backbone/tiny"
+  "$t" synth --output-dir "$W/data" --clips 1 --frames "$3" --size 128x64 &&
+    "$t" train --model vit_qlora_random --training overfit $c --output-dir "$W/run" &&
+    "$t" predict --checkpoint "$W/run/last" --image "$W/data/game1/Clip1" --csv "$W/ball.csv" && [ "$(wc -l < "$W/ball.csv")" -eq $(($3 + 1)) ]
+}
+export -f doctor operations run
 export build W
 if [ "$2" = all ]; then
   suite all meson test -C "$build" --no-rebuild --num-processes 2
+elif [ "$2" = brief ]; then
+  WRITE=0
+  suite operations bash -c operations
+  suite run bash -c "run 64 32 4"
 else
   suite doctor bash -c doctor
-  suite run bash -c run
+  suite run bash -c "run 128 64 8"
   suite device "$build/tests/test-device"
   suite golden "$build/tests/tn-golden" tests/golden/cases
 fi

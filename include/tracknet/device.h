@@ -27,6 +27,8 @@ typedef struct tn_device_info {
                                         "uuid ..." where the driver tells that too; "" where it tells neither */
     int duplicate_of;              /**< index of the device that is this one through a better platform, and is taken where a
                                         selector means both; -1: none */
+    double product_rate;           /**< operations a second of a layer's product, and */
+    double copy_rate;              /**< bytes a second of a copy, as tn_device_compare found them; 0: it did not */
 } tn_device_info;
 
 /**
@@ -61,13 +63,24 @@ TN_API int tn_device_select(int *index, const char *selector, tn_error *err);
  */
 TN_API int tn_device_select_list(int **indices, int *count, char **left, const char *selector, tn_error *err);
 
+/**
+ * Where a piece of hardware is offered by several platforms, finds out which of them is faster: each one's devices multiply and
+ * copy in a process of their own (tn_run_options.helper; half a minute at most, usually seconds), once for a driver, and the cache
+ * keeps what they took. From then on in this process the list says so (product_rate, copy_rate, duplicate_of) and selectors mean
+ * the faster one. Without a call, with cache "off", and where a measurement failed, the platforms have a fixed order: a GPU's own
+ * vendor's first, PoCL for processors. Without a helper, and in a job of several ranks, what the cache knows is taken and nothing
+ * is measured. o: cache, log and helper.
+ */
+TN_API int tn_device_compare(const tn_run_options *o, tn_error *err);
+
 /** Builds and runs the kernels' self-test (every portable kernel against plain C on a small odd size) on a device. o gives
  * cache, log and progress; its device is not looked at. */
 TN_API int tn_device_self_test(int index, const tn_run_options *o, char *report, size_t report_size, tn_error *err);
 
 /**
  * Checks every kernel variant of a device against plain C and measures it on the shapes of a usual backbone, with the values
- * worth trying of what it can be tuned by; the winners are kept in the cache. *report (may be NULL) gets a table of
+ * worth trying of what it can be tuned by; the winners are kept in the cache. Where CLBlast is near the fastest, its parameters are
+ * searched too, by processes of o->helper, for o->tune_seconds. *report (may be NULL) gets a table of
  * operation, shape, variant, time, error, and which was chosen or why one was refused; the caller free()s it. o as with the
  * self-test.
  */
@@ -93,6 +106,12 @@ TN_API int tn_device_build_ahead(int fd, tn_error *err);
  * it yet, and writes what it found to file `out` (which says nothing else from then on). If the driver hangs or crashes, this
  * process does. */
 TN_API int tn_device_try_row(int in, int out, tn_error *err);
+
+/** The same, as `tracknet try-clblast`: multiplies by CLBlast with the parameters that file `in` names, for tn_device_tune. */
+TN_API int tn_device_try_clblast(int in, int out, tn_error *err);
+
+/** The same, as `tracknet rate-device`: measures the device that file `in` names for tn_device_compare. */
+TN_API int tn_device_rate(int in, int out, tn_error *err);
 
 #ifdef __cplusplus
 }

@@ -212,9 +212,14 @@ char *tn_real_dir(const char *path)
     return real ? real : strdup(path);
 }
 
-char *tn_cache_dir(void)
+static char *usual_cache(void)
 {
     const char *x = getenv("XDG_CACHE_HOME"), *h = getenv("HOME");
     if (x && x[0]) return tn_path(x, "tracknet");
     return tn_strf("%s/.cache/tracknet", h ? h : "/tmp");
+}
+
+char *tn_cache_folder(const char *option)
+{
+    return option && option[0] && strcmp(option, "on") ? strdup(option) : usual_cache();
 }

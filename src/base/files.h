@@ -33,6 +33,7 @@ char *tn_expand_path(const char *path);
 /** The absolute path of a folder (~ and $VAR expanded, links followed), or a copy of `path` where there is none: it may name
  * something else. NULL when memory ran out; caller frees. */
 char *tn_real_dir(const char *path);
-/** $XDG_CACHE_HOME/tracknet or ~/.cache/tracknet; caller frees. */
-char *tn_cache_dir(void);
+/** The folder that tn_run_options.cache names, which is not "off": NULL, "" and "on" are $XDG_CACHE_HOME/tracknet or
+ * ~/.cache/tracknet. NULL when memory ran out; caller frees. */
+char *tn_cache_folder(const char *option);
 #endif

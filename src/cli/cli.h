@@ -56,6 +56,8 @@ typedef struct tn_command {
 extern const tn_command tn_commands[];
 /** The command of that name, or NULL. */
 const tn_command *tn_cli_command(const char *name);
+/** Has the command this option? */
+bool tn_cli_takes(const tn_command *k, const char *option);
 /** Reads the words behind the command's name (argv[0]) into c. Returns 0, or 2 after a line to standard error. */
 int tn_cli_parse(tn_cli *c, const tn_command *k, int argc, char **argv);
 

@@ -25,12 +25,22 @@ static void print_tuning(const char *table)
     }
 }
 
-static void print_device(const tn_cli *c, const tn_device_info *d, const char *test, const char *tuning)
+/* What the choice between platforms rests on. */
+static void print_duplicate(const tn_device_info *d, const tn_device_info *taken)
+{
+    const bool measured = d->product_rate > 0 && taken->product_rate > 0;
+    printf("     duplicate  of device %d through another platform, which is taken unless this index is named: ", taken->index);
+    if (measured)
+        printf("it multiplies %.0f GFLOP/s and copies %.1f GB/s, this one %.0f and %.1f\n", taken->product_rate / 1e9,
+               taken->copy_rate / 1e9, d->product_rate / 1e9, d->copy_rate / 1e9);
+    else printf("the platforms' order, without a measurement\n");
+}
+
+static void print_device(const tn_cli *c, const tn_device_info *d, const tn_device_info *taken, const char *test,
+                         const char *tuning)
 {
     printf("%d  %s  (%s)\n", d->index, d->name, tn_device_type_name(d->type));
-    if (d->duplicate_of >= 0)
-        printf("     duplicate  of device %d through another platform, which is taken unless this index is named\n",
-               d->duplicate_of);
+    if (taken) print_duplicate(d, taken);
     printf("     platform   %s; %s; driver %s\n", d->platform, d->version, d->driver);
     printf("     memory     %.2f GiB%s, largest allocation %.2f GiB, local %zu KiB\n", (double)d->global_memory / 1073741824,
            d->unified_memory ? " shared with the host" : "", (double)d->largest_allocation / 1073741824, d->local_memory >> 10);
@@ -70,7 +80,7 @@ int tn_cmd_devices(tn_cli *c, tn_error *err)
         tn_bar_clear();
         if (rc) break;
         if (c->json) json_array_append_new(list, device_json(v[i], test, tuning));
-        else print_device(c, v[i], test, tuning);
+        else print_device(c, v[i], v[i]->duplicate_of < 0 ? NULL : v[v[i]->duplicate_of], test, tuning);
         free(tuning);
     }
     if (!rc && c->json) rc = tn_cli_print_json(list, err);

@@ -78,6 +78,7 @@ static const opt_row opt_rows[] = {
     {ROW("max-gap", NUMBER, max_gap)},
     {ROW("self-test", FLAG, self_test)},
     {ROW("tune", FLAG, tune)},
+    {ROW("tune-seconds", COUNT, run.tune_seconds), .min = 1},
     {ROW("verbose", FLAG, verbose)},
     {ROW("game", TEXT, synth.game)},
     {ROW("look", COUNT, synth.look)},
@@ -125,6 +126,11 @@ static bool opt_among(const char *list, const char *word)
     for (const char *s = list; s; s = strchr(s, ' '), s = s ? s + 1 : NULL)
         if (!strncmp(s, word, n) && (s[n] == ' ' || !s[n])) return true;
     return false;
+}
+
+bool tn_cli_takes(const tn_command *k, const char *option)
+{
+    return opt_among(k->options, option);
 }
 
 static bool opt_to_long(const char *s, long min, long *out)

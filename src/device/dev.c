@@ -68,7 +68,7 @@ static int take_options(tn_dev *d, const tn_dev_options *o, tn_error *err)
     if (o->helper && !(d->helper = strdup(o->helper))) return tn_oom(err);
     if (o->cache && !strcmp(o->cache, "off")) return 0;
     /* a folder that cannot be written is no reason to stop: kernels are built anew then */
-    d->cache_dir = o->cache && o->cache[0] && strcmp(o->cache, "on") ? strdup(o->cache) : tn_cache_dir();
+    d->cache_dir = tn_cache_folder(o->cache);
     if (!d->cache_dir) return tn_oom(err);
     tn_sweep(d->cache_dir, NULL);
     return 0;

@@ -1,6 +1,6 @@
 /**
  * One open OpenCL device: its queues, buffers, events and built kernels. Nothing here shows an OpenCL type: cl.h is seen by
- * device/ (dev_cl.h) and by the one file that calls CLBlast.
+ * device/ (dev_cl.h) and by the two files that call CLBlast.
  *
  * A device is used by one host thread at a time; two devices, or the same one opened twice, are independent.
  */
@@ -14,9 +14,17 @@
 #include <tracknet/device.h>
 
 /** OBJECTS: programs are compiled, kept and linked, since the binary of a whole one costs a compilation of every kernel. GROUPS:
- * what a kernel is said to take in a group is less than it takes. PLAIN: the compiler fails on cl/cpu/upsample.cl; little of the
- * rest is known. */
-enum { TN_QUIRK_OWN_CACHE = 1, TN_QUIRK_NO_FILL = 2, TN_QUIRK_OBJECTS = 4, TN_QUIRK_GROUPS = 8, TN_QUIRK_PLAIN = 16 };
+ * what a kernel is said to take in a group is less than it takes. NO_VECTORS: the compiler does not take cl/cpu. UNTRIED: nobody
+ * here has seen it take cl/cpu, so that a row for it is tried in a process of its own, and what has no rows runs as on any device.
+ */
+enum {
+    TN_QUIRK_OWN_CACHE = 1,
+    TN_QUIRK_NO_FILL = 2,
+    TN_QUIRK_OBJECTS = 4,
+    TN_QUIRK_GROUPS = 8,
+    TN_QUIRK_NO_VECTORS = 16,
+    TN_QUIRK_UNTRIED = 32,
+};
 
 /** What a kernel variant may need of a device (variant.h). */
 enum {
@@ -35,6 +43,7 @@ enum {
     TN_CAP_MFMA942 = 1 << 12, /* AMD gfx942, gfx950 */
     TN_CAP_AVX512_BF16 = 1 << 13,
     TN_CAP_BLOCK_2D = 1 << 14, /* Intel's 2D block reads, beside dpas */
+    TN_CAP_VECTORS = 1 << 15,  /* a CPU device whose compiler may take cl/cpu: its rows need this */
 };
 
 typedef struct tn_kernel tn_kernel;
@@ -68,6 +77,7 @@ typedef struct tn_dev {
     size_t slice_groups;    /* launches are cut into pieces of about so many work-groups; 0: never */
     long long launches;     /* kernels enqueued */
     long long blocking;     /* calls that waited for the device */
+    bool library_set;       /* CLBlast has the parameters that are known for the device */
     size_t narrow;          /* work-items of a group that a kernel takes at most, where it was asked for more; 0: none was */
     bool bare;              /* programs are built to take addresses for buffers (address.h) */
     bool lost;              /* the device failed for good; every later call repeats the first cause */

@@ -1,6 +1,7 @@
 #include "cpu_threads.h"
 #include "entry.h"
 #include "quirks.h"
+#include "rates.h"
 #include "select.h"
 
 #include <ctype.h>
@@ -58,6 +59,7 @@ static void enumerate_describe(tn_device_info *o, cl_platform_id p, cl_device_id
     o->half_arithmetic = strstr(ext, "cl_khr_fp16") != NULL;
     tn_quirk_describe(o, d);
     tn_quirk_hardware(o, d);
+    tn_rate_fill(o);
 }
 
 static int walk_all(int (*fn)(void *, int, cl_platform_id, cl_device_id), void *user)

@@ -36,3 +36,21 @@ void tn_helper_stop(pid_t pid)
     kill(pid, SIGKILL);
     (void)tn_helper_wait(pid, tn_now() + 2, &status); /* one that hangs in its driver may not end even so: it is left */
 }
+
+bool tn_helper_read(int in, void *data, size_t n)
+{
+    char *p = data;
+    while (n) {
+        const ssize_t k = read(in, p, n);
+        if (k <= 0) return false;
+        p += k, n -= (size_t)k;
+    }
+    return true;
+}
+
+int tn_helper_answers_to(int out)
+{
+    const int own = dup(out), nowhere = open("/dev/null", O_WRONLY);
+    if (nowhere >= 0) dup2(nowhere, out), close(nowhere);
+    return own;
+}

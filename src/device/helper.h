@@ -11,4 +11,25 @@ bool tn_helper_start(pid_t *pid, const char *helper, const char *what, int in, i
 bool tn_helper_wait(pid_t pid, double end, int *status);
 /** Ends it, whatever it does. */
 void tn_helper_stop(pid_t pid);
+
+/** A question that a process `helper what` answers, within so many seconds: what it reads, in two parts (the second may be empty).
+ */
+typedef struct tn_question {
+    const char *helper, *what;
+    const void *in[2];
+    size_t in_size[2];
+    double seconds;
+} tn_question;
+
+/** It answered; it could not be started; it ended without an answer (*status as of waitpid); the time was up, and it was stopped.
+ */
+typedef enum tn_asked { TN_ASKED_TOLD, TN_ASKED_NOBODY, TN_ASKED_ENDED, TN_ASKED_LATE } tn_asked;
+/** helper_ask.c: asks, and waits for `size` bytes of answer, which are whole where the result is TN_ASKED_TOLD. */
+tn_asked tn_helper_ask(void *answer, size_t size, const tn_question *q, int *status);
+
+/* Such a process's own side. */
+/** All of it, or false. */
+bool tn_helper_read(int in, void *data, size_t n);
+/** The file for the answer, which is the caller's; what drivers print to `out` from here on goes nowhere. */
+int tn_helper_answers_to(int out);
 #endif

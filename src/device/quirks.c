@@ -29,19 +29,31 @@ static const struct {
      "binaries are kept as objects, since one of a whole program compiles each kernel once more, for any group; one work-item per "
      "row or tile is fastest",
      "pocl 3.1 lib/CL/clGetProgramInfo.c; pocl#1167, OpenCL.jl#352"},
-    {NULL, "rusticl", TN_QUIRK_GROUPS | TN_QUIRK_PLAIN,
-     "kernels take larger groups than the driver says of them (32); maps are doubled by the portable kernel",
-     "Mesa 22.3 on llvmpipe: tests/runtimes.sh"},
+    {NULL, "rusticl", TN_QUIRK_GROUPS | TN_QUIRK_NO_VECTORS,
+     "kernels take larger groups than the driver says of them (32); portable kernels alone, since its translator to SPIR-V ends "
+     "the "
+     "process where clang has made vectors of more than 16 elements of those for processors",
+     "KhronosGroup/SPIRV-LLVM-Translator#645; Mesa 22.3 on llvmpipe: tests/runtimes.sh"},
 };
+
+/* Runtimes for processors whose compilers are known to take cl/cpu. */
+static const char *const take_vectors[] = {"Portable Computing Language", "Intel(R) OpenCL"};
 
 static bool quirks_fits(const char *text, const char *part)
 {
     return !part || tn_has_nocase(text, part);
 }
 
+static bool is_untried(const tn_device_info *o)
+{
+    for (size_t i = 0; i < TN_COUNT(take_vectors); i++)
+        if (tn_has_nocase(o->platform, take_vectors[i])) return false;
+    return o->type == TN_DEVICE_CPU;
+}
+
 unsigned tn_quirk_flags(const tn_device_info *o)
 {
-    unsigned f = 0;
+    unsigned f = is_untried(o) ? TN_QUIRK_UNTRIED : 0;
     for (size_t i = 0; i < TN_COUNT(quirks); i++)
         if (quirks_fits(o->vendor, quirks[i].vendor) && quirks_fits(o->platform, quirks[i].platform)) f |= quirks[i].flags;
     return f;
@@ -60,7 +72,7 @@ static const struct {
     {TN_CAP_DPAS16, "dpas16"},    {TN_CAP_WMMA11, "wmma11"},
     {TN_CAP_WMMA12, "wmma12"},    {TN_CAP_MFMA90A, "mfma90a"},
     {TN_CAP_MFMA942, "mfma942"},  {TN_CAP_AVX512_BF16, "avx512-bf16"},
-    {TN_CAP_BLOCK_2D, "block2d"},
+    {TN_CAP_BLOCK_2D, "block2d"}, {TN_CAP_VECTORS, "vectors"},
 };
 
 /* AMD's names say the instruction set: gfx1100 is RDNA 3, gfx1201 RDNA 4, gfx90a MI200, gfx942 MI300. */
@@ -140,6 +152,7 @@ static unsigned intel_caps(cl_device_id d, const char *extensions)
 unsigned tn_device_caps(const tn_device_info *o, cl_device_id d)
 {
     unsigned caps = o->type == TN_DEVICE_CPU ? TN_CAP_CPU | host_caps(o) : 0;
+    if (caps && !(tn_quirk_flags(o) & TN_QUIRK_NO_VECTORS)) caps |= TN_CAP_VECTORS;
     char ext[8192] = "";
     clGetDeviceInfo(d, CL_DEVICE_EXTENSIONS, sizeof ext - 1, ext, NULL);
     if (strstr(ext, "cl_nv_device_attribute_query")) caps |= nvidia_caps(d);

@@ -45,8 +45,8 @@ static bool is_own(const tn_device_info *d)
     return false;
 }
 
-/* Which of two drivers is taken: a GPU's own vendor's, Mesa's old one last; on processors PoCL, whose steps are a fifth faster than
- * those of Intel's runtime (docs/devices.md). */
+/* The order of platforms, for drivers that are not measured or as good as equal: a GPU's own vendor's, Mesa's old one last; on
+ * processors PoCL. */
 static int standing(const tn_device_info *d)
 {
     if (tn_has_nocase(d->platform, "Clover") || tn_has_nocase(d->platform, "Oclgrind")) return 0;
@@ -55,13 +55,31 @@ static int standing(const tn_device_info *d)
     return is_own(d) ? 3 : tn_has_nocase(d->platform, "rusticl") ? 1 : 2;
 }
 
+/* Of a product and a copy in about the proportion in which a step of training has them; 0: not measured. */
+static double seconds_of(const tn_device_info *d)
+{
+    return d->product_rate > 0 && d->copy_rate > 0 ? 1.5e8 / d->product_rate + 4e6 / d->copy_rate : 0;
+}
+
+/* What the fastest of those that are the hardware of device i takes; 0 where one of them is not measured. */
+static double least_seconds(tn_device_info *const *v, int n, int i)
+{
+    double least = seconds_of(v[i]);
+    for (int k = 0; k < n; k++)
+        if (tn_device_is_same(v[k], v[i])) least = TN_MIN(least, seconds_of(v[k]));
+    return least;
+}
+
+#define ALIKE 1.1 /* what is not slower than that is as good: a measurement of milliseconds is no better */
+
 int tn_device_twin(tn_device_info *const *v, int n, int i)
 {
-    int best = i;
+    const double least = least_seconds(v, n, i);
+    int best = -1;
     for (int k = 0; k < n; k++) {
-        if (k == i || !tn_device_is_same(v[k], v[i])) continue;
-        const int more = standing(v[k]) - standing(v[best]);
-        if (more > 0 || (!more && k < best)) best = k;
+        if (k != i && !tn_device_is_same(v[k], v[i])) continue;
+        if (least > 0 && seconds_of(v[k]) > ALIKE * least) continue;
+        if (best < 0 || standing(v[k]) > standing(v[best])) best = k;
     }
     return best == i ? -1 : best;
 }

@@ -113,9 +113,9 @@ static const tn_variant forward_rows[] = {
      .can = tn_attention_vendors_can,
      .run = tn_attention_forward_amd,
      .apart = true},
-    {.name = "amx", .needs = TN_CAP_CPU | TN_CAP_AMX_BF16, .can = tn_attention_amx_can, .run = tn_attention_forward_amx},
-    {.name = "dot", .needs = TN_CAP_CPU | TN_CAP_AVX512_BF16, .can = tn_attention_dot_can, .run = tn_attention_forward_dot},
-    {.name = "cpu", .needs = TN_CAP_CPU, .can = tn_attention_cpu_can, .run = tn_attention_forward_cpu},
+    {.name = "amx", .needs = TN_CAP_VECTORS | TN_CAP_AMX_BF16, .can = tn_attention_amx_can, .run = tn_attention_forward_amx},
+    {.name = "dot", .needs = TN_CAP_VECTORS | TN_CAP_AVX512_BF16, .can = tn_attention_dot_can, .run = tn_attention_forward_dot},
+    {.name = "cpu", .needs = TN_CAP_VECTORS, .can = tn_attention_cpu_can, .run = tn_attention_forward_cpu},
     {.name = "portable", .run = attention_forward_portable, .not_on_cpus = true},
 };
 static const tn_variant backward_rows[] = {
@@ -136,9 +136,9 @@ static const tn_variant backward_rows[] = {
      .can = tn_attention_vendors_can,
      .run = tn_attention_backward_amd,
      .apart = true},
-    {.name = "amx", .needs = TN_CAP_CPU | TN_CAP_AMX_BF16, .can = tn_attention_amx_can, .run = tn_attention_backward_amx},
-    {.name = "dot", .needs = TN_CAP_CPU | TN_CAP_AVX512_BF16, .can = tn_attention_dot_can, .run = tn_attention_backward_dot},
-    {.name = "cpu", .needs = TN_CAP_CPU, .can = tn_attention_cpu_can, .run = tn_attention_backward_cpu},
+    {.name = "amx", .needs = TN_CAP_VECTORS | TN_CAP_AMX_BF16, .can = tn_attention_amx_can, .run = tn_attention_backward_amx},
+    {.name = "dot", .needs = TN_CAP_VECTORS | TN_CAP_AVX512_BF16, .can = tn_attention_dot_can, .run = tn_attention_backward_dot},
+    {.name = "cpu", .needs = TN_CAP_VECTORS, .can = tn_attention_cpu_can, .run = tn_attention_backward_cpu},
     {.name = "portable", .run = attention_backward_portable, .not_on_cpus = true},
 };
 

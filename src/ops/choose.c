@@ -32,7 +32,7 @@ int tn_variant_choose(tn_choice *out, tn_ctx *c, const tn_variant_op *op, const 
     if (good && tn_variant_can(c, &op->rows[out->row], args)) return 0;
     for (int i = 0; i < op->n; i++) {
         const bool last = i == op->n - 1; /* what is left where nothing else was good */
-        if (op->rows[i].apart || !tn_variant_tries(c, op, i, args, last)) continue;
+        if (tn_variant_apart(c->dev, &op->rows[i]) || !tn_variant_tries(c, op, i, args, last)) continue;
         *out = tn_variant_defaults(op, i);
         good = c->plan_only;
         const int rc = good ? 0 : row_is_good(&good, c, op, i, args, err);

@@ -148,15 +148,15 @@ static void conv_grad_release(void *copy, tn_ctx *c)
 }
 
 static const tn_variant conv_rows[] = {
-    {.name = "amx", .needs = TN_CAP_CPU | TN_CAP_AMX_BF16, .can = tn_conv_amx_can, .run = tn_conv_amx},
-    {.name = "dot", .needs = TN_CAP_CPU | TN_CAP_AVX512_BF16, .can = tn_conv_dot_can, .run = tn_conv_dot},
-    {.name = "cpu", .needs = TN_CAP_CPU, .run = tn_conv_cpu},
+    {.name = "amx", .needs = TN_CAP_VECTORS | TN_CAP_AMX_BF16, .can = tn_conv_amx_can, .run = tn_conv_amx},
+    {.name = "dot", .needs = TN_CAP_VECTORS | TN_CAP_AVX512_BF16, .can = tn_conv_dot_can, .run = tn_conv_dot},
+    {.name = "cpu", .needs = TN_CAP_VECTORS, .run = tn_conv_cpu},
     {.name = "product", .run = tn_conv_by_product, .not_on_cpus = true},
 };
 static const tn_variant conv_grad_rows[] = {
-    {.name = "amx", .needs = TN_CAP_CPU | TN_CAP_AMX_BF16, .can = tn_conv_grad_amx_can, .run = tn_conv_grad_amx},
-    {.name = "dot", .needs = TN_CAP_CPU | TN_CAP_AVX512_BF16, .can = tn_conv_grad_dot_can, .run = tn_conv_grad_dot},
-    {.name = "cpu", .needs = TN_CAP_CPU, .run = tn_conv_grad_cpu},
+    {.name = "amx", .needs = TN_CAP_VECTORS | TN_CAP_AMX_BF16, .can = tn_conv_grad_amx_can, .run = tn_conv_grad_amx},
+    {.name = "dot", .needs = TN_CAP_VECTORS | TN_CAP_AVX512_BF16, .can = tn_conv_grad_dot_can, .run = tn_conv_grad_dot},
+    {.name = "cpu", .needs = TN_CAP_VECTORS, .run = tn_conv_grad_cpu},
     {.name = "product", .run = tn_conv_grad_by_product, .not_on_cpus = true},
 };
 

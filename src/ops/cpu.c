@@ -9,6 +9,11 @@ bool tn_cpu_wide(const tn_dev *d)
     return (d->caps & TN_CAP_AVX512) != 0;
 }
 
+bool tn_cpu_kernels(const tn_dev *d)
+{
+    return (d->caps & TN_CAP_VECTORS) && !(d->quirk_flags & TN_QUIRK_UNTRIED);
+}
+
 int tn_cpu_scratch(tn_ctx *c, size_t floats, tn_arg *args, tn_error *err)
 {
     const int slots = (int)c->dev->info.compute_units;

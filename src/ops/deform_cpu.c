@@ -9,7 +9,7 @@ enum { VECTOR = 16, ITEMS_A_UNIT = 16 };
 
 bool tn_deform_cpu_can(const tn_ctx *c, const tn_deform_call *k)
 {
-    return c->dev->info.type == TN_DEVICE_CPU && k->hd % VECTOR == 0;
+    return tn_cpu_kernels(c->dev) && k->hd % VECTOR == 0;
 }
 
 static int deform_cpu_run(tn_ctx *c, const tn_deform_call *k, const char *entry, const tn_range *range, const tn_arg *args, int n,

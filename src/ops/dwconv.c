@@ -192,13 +192,13 @@ static void dwconv_grad_release(void *copy, tn_ctx *c)
 }
 
 static const tn_variant forward_rows[] = {
-    {.name = "cpu", .needs = TN_CAP_CPU, .can = tn_dwconv_cpu_can, .run = tn_dwconv_cpu},
+    {.name = "cpu", .needs = TN_CAP_VECTORS, .can = tn_dwconv_cpu_can, .run = tn_dwconv_cpu},
     {.name = "gpu", .can = tn_dwconv_gpu_can, .run = tn_dwconv_gpu, .tunables = tn_dwconv_gpu_tunables, .not_on_cpus = true},
     {.name = "near", .can = tn_dwconv_near_can, .run = tn_dwconv_near, .tunables = tn_dwconv_near_tunables, .not_on_cpus = true},
     {.name = "portable", .run = dwconv_portable, .not_on_cpus = true},
 };
 static const tn_variant grad_rows[] = {
-    {.name = "cpu", .needs = TN_CAP_CPU, .can = tn_dwconv_grad_cpu_can, .run = tn_dwconv_grad_cpu},
+    {.name = "cpu", .needs = TN_CAP_VECTORS, .can = tn_dwconv_grad_cpu_can, .run = tn_dwconv_grad_cpu},
     {.name = "gpu",
      .can = tn_dwconv_grad_gpu_can,
      .run = tn_dwconv_grad_gpu,

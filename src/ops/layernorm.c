@@ -179,12 +179,20 @@ static void layernorm_release(void *copy, tn_ctx *c)
 }
 
 static const tn_variant forward_rows[] = {
-    {.name = "cpu", .needs = TN_CAP_CPU, .can = layernorm_whole_vectors, .run = layernorm_forward_cpu, .tunables = cpu_tunables},
+    {.name = "cpu",
+     .needs = TN_CAP_VECTORS,
+     .can = layernorm_whole_vectors,
+     .run = layernorm_forward_cpu,
+     .tunables = cpu_tunables},
     {.name = "gpu", .can = layernorm_in_registers, .run = layernorm_forward_gpu, .tunables = gpu_tunables, .not_on_cpus = true},
     {.name = "portable", .run = layernorm_forward_portable, .not_on_cpus = true},
 };
 static const tn_variant backward_rows[] = {
-    {.name = "cpu", .needs = TN_CAP_CPU, .can = layernorm_whole_vectors, .run = layernorm_backward_cpu, .tunables = cpu_tunables},
+    {.name = "cpu",
+     .needs = TN_CAP_VECTORS,
+     .can = layernorm_whole_vectors,
+     .run = layernorm_backward_cpu,
+     .tunables = cpu_tunables},
     {.name = "gpu", .can = layernorm_in_registers, .run = layernorm_backward_gpu, .tunables = gpu_tunables, .not_on_cpus = true},
     {.name = "portable", .run = layernorm_backward_portable, .not_on_cpus = true},
 };

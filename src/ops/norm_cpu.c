@@ -1,5 +1,6 @@
 /* GroupNorm and BatchNorm on CPU devices (cl/cpu/norm2d.cl). */
 #include "norm_cpu.h"
+#include "cpu.h"
 
 #define NORM "cpu/norm2d.cl"
 
@@ -12,7 +13,7 @@ typedef struct {
 
 bool tn_norm_cpu_can(const tn_ctx *c, const tn_tensor *x)
 {
-    return c->dev->info.type == TN_DEVICE_CPU && x->cols % VECTOR == 0;
+    return tn_cpu_kernels(c->dev) && x->cols % VECTOR == 0;
 }
 
 /* Chunks of equal length within a unit, several for each thread. */

@@ -140,8 +140,8 @@ static void qgemv_release(void *copy, tn_ctx *c)
 }
 
 static const tn_variant rows[] = {
-    {.name = "cpu-avx512", .needs = TN_CAP_CPU | TN_CAP_AVX512, .can = qgemv_can_cpu, .run = qgemv_run_avx512},
-    {.name = "cpu", .needs = TN_CAP_CPU, .can = qgemv_can_cpu, .run = qgemv_run_vectors},
+    {.name = "cpu-avx512", .needs = TN_CAP_VECTORS | TN_CAP_AVX512, .can = qgemv_can_cpu, .run = qgemv_run_avx512},
+    {.name = "cpu", .needs = TN_CAP_VECTORS, .can = qgemv_can_cpu, .run = qgemv_run_vectors},
     {.name = "portable", .can = can_fuse, .run = qgemv_run_portable, .not_on_cpus = true},
     {.name = "unpacked", .run = run_unpacked},
 };

@@ -1,5 +1,6 @@
 #include "qualify.h"
 #include "clock.h"
+#include "cpu.h"
 #include "facts.h"
 #include "files.h"
 #include "jsonio.h"
@@ -86,7 +87,7 @@ static int look_at(candidate *c, tn_dev *d, const tn_needs *needs, tn_error *err
 /* A CPU device whose compiler takes half a second for a program, and whose kernels the project's own tests run. */
 static bool is_dear(const tn_dev *d)
 {
-    return (d->caps & TN_CAP_CPU) && !(d->quirk_flags & TN_QUIRK_PLAIN);
+    return tn_cpu_kernels(d);
 }
 
 /* A CPU device's rows are nearly all in tables, and checked as such; any size of the rest may have what it builds. */

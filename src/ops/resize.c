@@ -1,4 +1,5 @@
 /* Bilinear and nearest resizing. The bilinear factor 2, which decoders consist of, has kernels of its own on GPUs and on CPUs. */
+#include "cpu.h"
 #include "spatial.h"
 
 #include <string.h>
@@ -73,7 +74,7 @@ static int resize(tn_ctx *c, const resize_call *k, tn_error *err)
 {
     const tn_resize *r = k->r;
     if (same_size(r)) return resize_same(c, k, err);
-    const bool cpu = c->dev->info.type == TN_DEVICE_CPU && !(c->dev->quirk_flags & TN_QUIRK_PLAIN);
+    const bool cpu = tn_cpu_kernels(c->dev);
     if (doubles(r) && !cpu) return resize_twice(c, k, err);
     if (doubles(r) && k->channels % 16 == 0) return resize_twice_cpu(c, k, err);
     tn_options o;

@@ -22,7 +22,7 @@ static json_t *verdict(const tn_verdict *v)
 static int run_check(tn_verdict *v, tn_dev *d, const tn_variant_op *op, int row, const char *kind, const void *args, tn_error *err)
 {
     *v = (tn_verdict){.unsure = true, .why = "no command is named that could try it in a process of its own"};
-    if (!op->rows[row].apart) return tn_check_row(v, d, op, row, kind, args, err);
+    if (!tn_variant_apart(d, &op->rows[row])) return tn_check_row(v, d, op, row, kind, args, err);
     if (d->helper) tn_check_apart(v, d, op, row, kind, args);
     return 0;
 }
@@ -219,7 +219,8 @@ static int row_ahead(foresight *f, const struct tn_wish *w, int row, tn_error *e
     const tn_choice k = tn_variant_defaults(w->op, row);
     tn_ctx c;
     tn_ctx_bare(&c, f->d);
-    if (v->apart || !tn_variant_fits(v, f->d->caps) || !tn_variant_tries(&c, w->op, row, w->args, f->all)) return 0;
+    if (tn_variant_apart(f->d, v) || !tn_variant_fits(v, f->d->caps) || !tn_variant_tries(&c, w->op, row, w->args, f->all))
+        return 0;
     TN_TRY(check_ahead(f, w, row, err));
     if (w->row >= 0) return 0;
     c.dry = true;

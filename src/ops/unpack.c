@@ -181,11 +181,11 @@ static void unpack_release(void *copy, tn_ctx *c)
 
 static const tn_variant rows[] = {
     {.name = "cpu-avx512",
-     .needs = TN_CAP_CPU | TN_CAP_AVX512,
+     .needs = TN_CAP_VECTORS | TN_CAP_AVX512,
      .can = unpack_can_cpu,
      .run = unpack_run_avx512,
      .tunables = cpu_tunables},
-    {.name = "cpu", .needs = TN_CAP_CPU, .can = unpack_can_cpu, .run = unpack_run_vectors, .tunables = cpu_tunables},
+    {.name = "cpu", .needs = TN_CAP_VECTORS, .can = unpack_can_cpu, .run = unpack_run_vectors, .tunables = cpu_tunables},
     {.name = "portable", .run = unpack_run_portable, .not_on_cpus = true},
 };
 

@@ -8,6 +8,11 @@ bool tn_variant_fits(const tn_variant *v, unsigned caps)
     return (caps & v->needs) == v->needs && (!v->any || (caps & v->any));
 }
 
+bool tn_variant_apart(const tn_dev *d, const tn_variant *v)
+{
+    return v->apart || ((v->needs & TN_CAP_VECTORS) && (d->quirk_flags & TN_QUIRK_UNTRIED));
+}
+
 bool tn_variant_can(const tn_ctx *c, const tn_variant *v, const void *args)
 {
     return tn_variant_fits(v, c->dev->caps) && (!v->can || v->can(c, args));

@@ -29,8 +29,9 @@ typedef struct tn_variant {
     const tn_tunable *tunables; /* ended by a NULL name, at most TN_MAX_TUNABLES; NULL: none */
     bool not_on_cpus; /* slow to build or to run there: a CPU device tries it only when asked to (devices --tune), and runs it
                        * where no other row is good */
-    bool apart; /* nobody had such a device: checked by a process of its own (verdict.h), and run only where it was measured to
-                 * be the fastest, or is asked for by name */
+    bool
+        apart; /* nobody had such a device: checked by a process of its own (verdict.h), and run only where it was measured to
+                * be the fastest, or is asked for by name (so is what needs TN_CAP_VECTORS where the device has TN_QUIRK_UNTRIED) */
 } tn_variant;
 
 /** An operation with variants. */
@@ -94,6 +95,8 @@ int tn_variant_choose(tn_choice *out, tn_ctx *c, const tn_variant_op *op, const 
 int tn_variant_run_row(tn_ctx *c, const tn_variant_op *op, const tn_choice *k, const void *args, tn_error *err);
 /** Has a device with these capabilities what the row needs? */
 bool tn_variant_fits(const tn_variant *v, unsigned caps);
+/** Is the row one for a process of its own on this device? */
+bool tn_variant_apart(const tn_dev *d, const tn_variant *v);
 /** Has the device what the row needs, and can it run these arguments? */
 bool tn_variant_can(const tn_ctx *c, const tn_variant *v, const void *args);
 /** Can a row run these arguments, and is it worth trying on this device? all: also what CPU devices leave out. */

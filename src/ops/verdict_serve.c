@@ -1,23 +1,12 @@
 /* A row's check in a process of its own: that process. */
 #include "verdict.h"
 #include "entry.h"
+#include "helper.h"
 
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-
-static bool read_all(int fd, void *data, size_t n)
-{
-    char *p = data;
-    while (n) {
-        const ssize_t k = read(fd, p, n);
-        if (k <= 0) return false;
-        p += k, n -= (size_t)k;
-    }
-    return true;
-}
 
 /* A request of this very library. */
 static bool is_ours(tn_check_request *q)
@@ -49,27 +38,19 @@ static int try_row(tn_verdict *out, const tn_check_request *q, const tn_variant_
     return rc;
 }
 
-/* What drivers print must not come into the answer. */
-static int answers_to(int out)
-{
-    const int own = dup(out), nowhere = open("/dev/null", O_WRONLY);
-    if (nowhere >= 0) dup2(nowhere, out), close(nowhere);
-    return own;
-}
-
 int tn_device_try_row(int in, int out, tn_error *err)
 {
     TN_ENTRY(err);
     tn_check_request q;
     tn_verdict v = {.unsure = true, .error = -1};
-    const bool ours = read_all(in, &q, sizeof q) && is_ours(&q);
+    const bool ours = tn_helper_read(in, &q, sizeof q) && is_ours(&q);
     const tn_variant_op *op = ours ? operation(&q) : NULL;
     void *args = op ? malloc(op->args_size) : NULL;
-    if (!args || !read_all(in, args, op->args_size)) {
+    if (!args || !tn_helper_read(in, args, op->args_size)) {
         free(args);
         return tn_fail(err, TN_ERR_ARGUMENT, "try-row is for tracknet itself: its input asks for no row");
     }
-    const int answer = answers_to(out);
+    const int answer = tn_helper_answers_to(out);
     if (try_row(&v, &q, op, args, err)) snprintf(v.why, sizeof v.why, "%.240s", err ? err->message : "");
     free(args);
     const bool told = write(answer, &v, sizeof v) == (ssize_t)sizeof v;

@@ -54,12 +54,21 @@ expect 0 "loss" $T train $RUN --nice 2 --output-dir "$W/nice"
 alike plain nice && ok || bad "with rests: trains otherwise"
 expect 2 "not a value for this option" $T train $RUN --nice soon
 
-# one device through two platforms is listed as such and used once
+# one device through two platforms is listed as such and used once: by the platforms' order
 two() { POCL_DEVICES="pthread pthread" with "$@"; }
 for word in gpu,twin gpu,twin,pci twin; do
-  expect 0 "duplicate  of device 0" two $word $T devices
+  expect 0 "duplicate  of device 0" two $word $T devices --cache off
   [ "$(grep -c duplicate "$W/out")" -eq 1 ] && ok || bad "$word: not one duplicate"
 done
+grep -q "order, without a measurement" "$W/out" && ok || bad "without a cache nothing is measured"
+# or by a measurement, made once; a driver that crashes in it costs the measurement
+expect 0 "measuring it through Twin" two twin,slow=first $T devices --cache "$W/fast"
+[ "$(awk '/^[0-9]/ { at = $1 } /duplicate/ { print at, $4 }' "$W/out")" = "0 1" ] && grep -q "GFLOP/s" "$W/out" && ok || bad "the slower is taken: $(cat "$W/out")"
+expect 0 "it is device 1 seen through another platform" two twin $T plan $RUN --device all --cache "$W/fast"
+grep -q "measuring it through" "$W/out" && bad "measured again" || ok
+expect 0 "the process that measured it crashed" two twin,crash=gemm_panel $T devices --cache "$W/crash"
+grep -q "duplicate  of device 0.*without a measurement" "$W/out" && ok || bad "a crash decides: $(cat "$W/out")"
+expect 0 "duplicate  of device 0" two twin,slow=twin $T devices # the next lines' cache
 expect 0 "is left out: it is device 0 seen through another platform" two twin $T train $RUN --device all --output-dir "$W/all"
 expect 0 "loss" two twin $T train $RUN --device 1 --output-dir "$W/named"
 says "names one piece of hardware twice" two gpu,twin $T train $RUN --device 0,1 --output-dir "$W/x"

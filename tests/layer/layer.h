@@ -9,6 +9,7 @@
  *   args=N     bytes of a kernel's arguments            constant=KIB      of a __constant argument
  *   skip=NAME  kernels of that name do nothing          crash=NAME        the driver crashes in these
  *   twin       a second platform has the last device of the first
+ *   slow=twin, slow=first  launches on that device, or on the others, take 50 ms more
  *   pci        devices tell one PCI address             count=FILE        what went through, written as the program ends
  */
 #ifndef LAYER_H
@@ -30,6 +31,8 @@ bool layer_names(const char *word, const char *name);
 
 /** The platform that is not there. */
 extern cl_platform_id layer_twin;
+/** Is it the device that the twin has? */
+bool layer_is_twins(cl_device_id d);
 
 /* What the layer puts in place of the driver's functions. */
 cl_int CL_API_CALL layer_platforms(cl_uint n, cl_platform_id *out, cl_uint *count);

@@ -42,7 +42,7 @@ static cl_int give(const void *from, size_t bytes, size_t size, void *out, size_
 
 cl_int CL_API_CALL layer_platform(cl_platform_id p, cl_platform_info what, size_t size, void *out, size_t *need)
 {
-    static const char name[] = "Twin";
+    static const char name[] = "Twin of Portable Computing Language"; /* whose quirks it has */
     if (p == layer_twin && what == CL_PLATFORM_NAME) return give(name, sizeof name, size, out, need);
     return layer_driver->clGetPlatformInfo(real_platform(p), what, size, out, need);
 }
@@ -65,6 +65,13 @@ cl_int CL_API_CALL layer_devices(cl_platform_id p, cl_device_type t, cl_uint n, 
     if (count) *count = have;
     for (cl_uint i = 0; out && i < n && i < have; i++) out[i] = from[i];
     return have ? CL_SUCCESS : CL_DEVICE_NOT_FOUND;
+}
+
+bool layer_is_twins(cl_device_id d)
+{
+    cl_device_id last = NULL;
+    cl_uint n = 0;
+    return layer_has("twin") && !layer_devices(layer_twin, CL_DEVICE_TYPE_ALL, 1, &last, &n) && d == last;
 }
 
 cl_context CL_API_CALL layer_context(const cl_context_properties *props, cl_uint n, const cl_device_id *d,

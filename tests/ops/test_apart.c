@@ -9,16 +9,19 @@
 #include "../testlib.h"
 
 #include <signal.h>
+#include <stdio.h>
 #include <string.h>
 
 enum { LIMIT = 3 }; /* seconds for the row that hangs */
 
 /* ---- the row and the device ---- */
 
+static struct _cl_device_id *driver_device; /* the last that was asked about */
 unsigned __real_tn_device_caps(const tn_device_info *o, struct _cl_device_id *d);
 unsigned __wrap_tn_device_caps(const tn_device_info *o, struct _cl_device_id *d);
 unsigned __wrap_tn_device_caps(const tn_device_info *o, struct _cl_device_id *d)
 {
+    driver_device = d;
     return __real_tn_device_caps(o, d) | TN_CAP_DPAS8;
 }
 
@@ -167,6 +170,53 @@ START_TEST(unmeasured_it_does_not_run)
 }
 END_TEST
 
+/* Compilers of processors that nobody here has seen: the rows of cl/cpu are such rows. */
+static const struct {
+    const char *platform;
+    tn_device_type type;
+    unsigned flags;
+    bool vectors;
+} compilers[] = {
+    {"Portable Computing Language", TN_DEVICE_CPU, 0, true}, {"Intel(R) OpenCL", TN_DEVICE_CPU, 0, true},
+    {"rusticl", TN_DEVICE_CPU, TN_QUIRK_NO_VECTORS, false},  {"rusticl", TN_DEVICE_GPU, TN_QUIRK_NO_VECTORS, false},
+    {"Nobody's", TN_DEVICE_CPU, TN_QUIRK_UNTRIED, true},     {"Nobody's", TN_DEVICE_GPU, 0, false},
+};
+
+START_TEST(the_quirk_table_knows_compilers)
+{
+    tn_dev *d = open_device("off", NULL);
+    tn_device_info o = d->info;
+    o.type = compilers[_i].type;
+    snprintf(o.platform, sizeof o.platform, "%s", compilers[_i].platform);
+    const unsigned of_vectors = TN_QUIRK_NO_VECTORS | (compilers[_i].flags & TN_QUIRK_UNTRIED);
+    ck_assert_uint_eq(tn_quirk_flags(&o) & of_vectors, compilers[_i].flags);
+    ck_assert_int_eq((tn_device_caps(&o, driver_device) & TN_CAP_VECTORS) != 0, compilers[_i].vectors);
+    tn_dev_close(d);
+}
+END_TEST
+
+START_TEST(an_unknown_compiler_tries_rows_elsewhere)
+{
+    tn_dev *d = open_device("off", _i ? self : "/nowhere/at all");
+    tn_ctx c;
+    tn_choice k;
+    tn_error err = {0};
+    bool good = false;
+    const tn_gemm_args g = product(true);
+    const int native = tn_variant_find(&tn_gemm_op, "native");
+    setenv("TEST_ROW", "crash", 1);
+    d->quirk_flags |= TN_QUIRK_UNTRIED;
+    tn_ctx_init(&c, d);
+    ck_assert(tn_variant_apart(d, &tn_gemm_op.rows[native]) && !tn_variant_apart(d, &tn_gemm_op.rows[tn_gemm_op.n - 1]));
+    ck_assert_msg(!tn_registry_checked.check(&good, d, &tn_gemm_op, native, &g, &err), "%s", err.message);
+    ck_assert_int_eq(good, _i);
+    ck_assert_msg(!tn_variant_choose(&k, &c, &tn_gemm_op, &g, &err), "%s", err.message);
+    ck_assert_str_eq(tn_gemm_op.rows[k.row].name, "portable");
+    tn_ctx_free(&c);
+    tn_dev_close(d);
+}
+END_TEST
+
 int main(int argc, char **argv)
 {
     tn_error err = {0};
@@ -174,5 +224,7 @@ int main(int argc, char **argv)
     if (readlink("/proc/self/exe", self, sizeof self - 1) <= 0) return 2;
     return run_tests("apart", 60,
                      TESTS(TIMES(a_row_is_judged_by_what_it_does_elsewhere, TN_COUNT(rows)), TIMES(a_verdict_is_kept, 2),
-                           TIMES(without_a_helper_it_is_not_used_and_not_judged, 2), ONCE(unmeasured_it_does_not_run)));
+                           TIMES(without_a_helper_it_is_not_used_and_not_judged, 2), ONCE(unmeasured_it_does_not_run),
+                           TIMES(the_quirk_table_knows_compilers, TN_COUNT(compilers)),
+                           TIMES(an_unknown_compiler_tries_rows_elsewhere, 2)));
 }

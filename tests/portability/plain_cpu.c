@@ -10,7 +10,7 @@
 
 static bool runs_here(const tn_dev *d, const tn_variant *row)
 {
-    return (row->needs & TN_CAP_CPU) && tn_variant_fits(row, d->caps);
+    return (row->needs & TN_CAP_VECTORS) && tn_variant_fits(row, d->caps);
 }
 
 static bool has_rows(const tn_dev *d, const tn_variant_op *op)

@@ -34,8 +34,8 @@ has() { # MODEL CAPABILITIES: exactly these
     echo "FAILED: $1 has not just '$2': $(grep "variants may use" "$W/$1 devices")"
   fi
 }
-has Haswell "cpu avx2"
-has qemu64 "cpu"
+has Haswell "cpu avx2 vectors"
+has qemu64 "cpu vectors"
 # every operation that has rows there is in the list above
 rows=$(qemu-x86_64 -cpu Haswell "$PLAIN" 2>/dev/null | sed 1d)
 for op in $rows; do grep -qx "$op: good" "$W"/Haswell\ [12] || { fail=$((fail + 1)) && echo "FAILED: no good $op on Haswell"; }; done

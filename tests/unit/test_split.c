@@ -171,6 +171,21 @@ START_TEST(the_better_of_two_platforms_is_taken)
     ck_assert_int_eq(tn_device_match_list(hit, &n, &left, p + 2, 2, "", &err), 0);
     ck_assert(n == 1 && hit[0] == 1);
     ck_assert(tn_device_twin(p, 4, 0) == 1 && tn_device_twin(p, 4, 1) == -1 && tn_device_twin(p, 4, 2) == 3);
+    /* measured, the faster is taken; one that is not, or as good as the other, leaves it to the platforms' order */
+    static const struct {
+        double product[2], copy[2];
+        int taken;
+    } rates[] = {{{9e10, 5e10}, {1e10, 1e10}, 2},
+                 {{5e10, 9e10}, {1e10, 1e10}, 3},
+                 {{9e10, 9e10}, {8e9, 1e9}, 2},
+                 {{9e10, 0}, {1e10, 0}, 3},
+                 {{9.2e10, 9e10}, {1e10, 1e10}, 3}};
+    for (size_t i = 0; i < TN_COUNT(rates); i++) {
+        for (int k = 0; k < 2; k++) v[2 + k].product_rate = rates[i].product[k], v[2 + k].copy_rate = rates[i].copy[k];
+        const int taken = rates[i].taken, other = 5 - taken;
+        ck_assert_msg(tn_device_twin(p, 4, other) == taken && tn_device_twin(p, 4, taken) == -1, "rates %zu", i);
+        ck_assert(tn_device_twin(p, 4, 0) == 1);
+    }
     tn_text_free(&left);
 }
 END_TEST
