@@ -141,17 +141,25 @@ static int both_ways(attended *t, tn_error *err)
     return tn_bench_rows(t->b, &tn_attention_back_op, &t->a, &j, err);
 }
 
+static int measure_heads(tn_bench *b, tn_dtype dt, int batch, int heads, tn_error *err)
+{
+    attended x = {.b = b};
+    int rc = prepare(&x, dt, batch, heads, err);
+    if (!rc) rc = both_ways(&x, err);
+    attended_free(&x);
+    return rc;
+}
+
 int tn_bench_attention(tn_bench *b, tn_error *err)
 {
     static const int heads[] = {6, 12, 16}; /* of the layers that products.c has four shapes of each */
-    const int batch = b->dev->info.type == TN_DEVICE_CPU ? 1 : 32;
-    for (int t = 0; t < b->level->types; t++)
-        for (int i = 0; i < b->level->shapes / 4; i++) {
-            attended x = {.b = b};
-            int rc = prepare(&x, (tn_dtype)t, batch, heads[i], err);
-            if (!rc) rc = both_ways(&x, err);
-            attended_free(&x);
-            TN_TRY(rc);
-        }
+    char what[64];
+    const int batch = b->dev->info.type == TN_DEVICE_CPU ? 1 : 32, n = b->level->types * (b->level->shapes / 4);
+    for (int k = 0; k < n; k++) {
+        const int h = heads[k / b->level->types];
+        const tn_dtype dt = (tn_dtype)(k % b->level->types);
+        snprintf(what, sizeof what, "%s, %d heads", tn_dtype_name(dt), h);
+        if (tn_bench_has_time(b, k, n, what)) TN_TRY(measure_heads(b, dt, batch, h, err));
+    }
     return 0;
 }

@@ -220,6 +220,19 @@ static void add_step(tn_text *t, const json_t *step, int device, size_t at)
     add_points(t, step);
 }
 
+static void add_left(tn_text *t, const json_t *device)
+{
+    tn_text left = {0};
+    tn_bench_left(&left, device);
+    if (left.s) {
+        tn_text_addf(t, "<p class=\"soft\">Left out for time: ");
+        tn_text_add_xml(t, left.s);
+        tn_text_addf(t, ".</p>\n");
+    }
+    t->oom |= left.oom;
+    tn_text_free(&left);
+}
+
 static void add_device(tn_text *t, const tn_column *c, int number)
 {
     char name[300];
@@ -231,6 +244,7 @@ static void add_device(tn_text *t, const tn_column *c, int number)
     add_cards(t, c->device);
     add_facts(t, c);
     json_array_foreach(json_object_get(c->device, "notes"), i, v) add_cell(t, "p", " class=\"soft\"", json_string_value(v));
+    add_left(t, c->device);
     json_array_foreach(json_object_get(c->device, "steps"), i, v) add_step(t, v, number, i);
     add_cell(t, "h3", "", "All figures");
     add_measurements(t, c->device);

@@ -139,6 +139,15 @@ static int try_row(void)
     return rc ? 1 : 0;
 }
 
+/* The same: what it is to measure of a device is its input. */
+static int measure(void)
+{
+    tn_error err = {0};
+    const int rc = tn_bench_serve(STDIN_FILENO, STDOUT_FILENO, &err);
+    if (rc) fprintf(stderr, "tracknet measure: %s\n", err.message);
+    return rc ? 1 : 0;
+}
+
 /* Where this program lies; NULL where the system does not tell. */
 static const char *own_path(void)
 {
@@ -159,6 +168,7 @@ int main(int argc, char **argv)
     }
     if (!strcmp(argv[1], "build-kernels")) return build_kernels();
     if (!strcmp(argv[1], "try-row")) return try_row();
+    if (!strcmp(argv[1], "measure")) return measure();
     const tn_command *k = tn_cli_command(argv[1]);
     if (!k) {
         fprintf(stderr, "tracknet: there is no command '%s'; 'tracknet --help' lists them\n", argv[1]);

@@ -11,4 +11,6 @@ bool tn_helper_start(pid_t *pid, const char *helper, const char *what, int in, i
 bool tn_helper_wait(pid_t pid, double end, int *status);
 /** Ends it, whatever it does. */
 void tn_helper_stop(pid_t pid);
+/** In that process: its output for answers alone; what drivers print there goes nowhere from now on. */
+int tn_helper_answers(int out);
 #endif

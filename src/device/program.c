@@ -1,5 +1,6 @@
 /* Building programs, and keeping the binaries: the key is everything that decides the binary, and is stored in the file; the
  * binary's length and hash behind it, because drivers abort on a damaged one. */
+#include "clock.h"
 #include "dev_cl.h"
 #include "files.h"
 #include "ptx.h"
@@ -177,9 +178,11 @@ static int build(cl_program *out, tn_dev *d, const char *file, const char *optio
     if (!src) return tn_fail(err, TN_ERR_ARGUMENT, "no kernel source 'cl/%s' is embedded", file);
     char *key = cache_key(d, file, options, src);
     if (!key) return tn_oom(err);
+    const double begin = tn_now();
     const bool cached = uses_disk_cache(d, src);
     *out = cached ? load_cached(d, key, options) : NULL;
     const int rc = *out ? 0 : build_anew(out, d, src, file, options, cached ? key : NULL, err);
+    d->prepared += tn_now() - begin;
     free(key);
     return rc;
 }

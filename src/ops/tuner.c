@@ -191,6 +191,7 @@ static void tell_begin(const tn_wanted *w, const tn_dev *d)
 int tn_tune(tn_wanted *w, tn_dev *d, tn_error *err)
 {
     const size_t limit = d->memory_limit, peak = d->peak, all = limit ? limit : d->info.global_memory;
+    const double was = d->prepared, begin = tn_now(); /* programs that are built meanwhile count once */
     int rc = 0, done = 0;
     if (!w->n) return 0;
     d->memory_limit = d->allocated + (all > d->allocated ? (all - d->allocated) / 4 : 0);
@@ -207,5 +208,6 @@ int tn_tune(tn_wanted *w, tn_dev *d, tn_error *err)
     d->memory_limit = limit;
     d->peak = peak; /* what the run's own buffers took: these are gone before it starts */
     tn_db_save(d);
+    d->prepared = was + (tn_now() - begin);
     return rc;
 }

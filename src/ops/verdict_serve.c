@@ -1,8 +1,8 @@
 /* A row's check in a process of its own: that process. */
 #include "verdict.h"
 #include "entry.h"
+#include "helper.h"
 
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -49,14 +49,6 @@ static int try_row(tn_verdict *out, const tn_check_request *q, const tn_variant_
     return rc;
 }
 
-/* What drivers print must not come into the answer. */
-static int answers_to(int out)
-{
-    const int own = dup(out), nowhere = open("/dev/null", O_WRONLY);
-    if (nowhere >= 0) dup2(nowhere, out), close(nowhere);
-    return own;
-}
-
 int tn_device_try_row(int in, int out, tn_error *err)
 {
     TN_ENTRY(err);
@@ -69,7 +61,7 @@ int tn_device_try_row(int in, int out, tn_error *err)
         free(args);
         return tn_fail(err, TN_ERR_ARGUMENT, "try-row is for tracknet itself: its input asks for no row");
     }
-    const int answer = answers_to(out);
+    const int answer = tn_helper_answers(out);
     if (try_row(&v, &q, op, args, err)) snprintf(v.why, sizeof v.why, "%.240s", err ? err->message : "");
     free(args);
     const bool told = write(answer, &v, sizeof v) == (ssize_t)sizeof v;
