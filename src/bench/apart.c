@@ -194,27 +194,23 @@ static void add_left(const tn_bench_task *t, int from)
         json_array_append_new(left, tn_json_text(tn_bench_stage_name(name, t->parts, t->sizes, i)));
 }
 
-static void add_note(const tn_bench_task *t, const char *text)
-{
-    json_array_append_new(json_object_get(t->device, "notes"), tn_json_text(text));
-}
-
 /* The figure that it was at; without one the rest of the stage. */
 static int blame(apart *a, const char *why, tn_error *err)
 {
-    char name[64], text[400];
+    char stage[64], id[80], name[96];
     const tn_bench_task *t = a->t;
     tn_bench b = {.list = json_object_get(t->device, "measurements")};
+    tn_bench_stage_name(stage, t->parts, t->sizes, a->first);
+    snprintf(id, sizeof id, "part.%s", stage);
+    snprintf(name, sizeof name, "the rest of %s", stage);
+    const tn_bench_job rest = {.id = id, .group = stage, .name = name, .unit = "s"};
     const tn_bench_job j = {.id = tn_json_str(a->at, "id", ""),
                             .group = tn_json_str(a->at, "group", ""),
                             .name = tn_json_str(a->at, "name", ""),
                             .unit = tn_json_str(a->at, "unit", "s")};
     if (a->at) return tn_bench_fail(&b, &j, tn_json_bool(a->at, "may_refuse", 0) ? "refused" : "failed", why, err);
-    snprintf(text, sizeof text, "%s: %s; the rest of it is not measured", tn_bench_stage_name(name, t->parts, t->sizes, a->first),
-             why);
-    add_note(t, text);
     a->first++;
-    return 0;
+    return tn_bench_fail(&b, &rest, "failed", why, err);
 }
 
 static const char *how_it_ended(char *why, size_t n, const apart *a)
