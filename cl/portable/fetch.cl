@@ -1,5 +1,6 @@
-/* Reading as clpeak reads: each item 16 vectors of VEC (WIDE floats), added one after the other, and a float written. Items are in groups
- * of WG. Near: an item's vectors lie a group's width apart, so that a group reads one piece; far: all items' width, `items`, apart. */
+/* Reading as clpeak reads: each item 16 vectors of VEC (WIDE floats), added one after the other, and a float written. Items are in
+ * groups of WG. Near: an item's vectors lie a group's width apart, so that a group reads one piece; far: all items' width, `items`,
+ * apart. */
 
 #ifndef VEC
 #define VEC  float

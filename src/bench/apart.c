@@ -1,7 +1,6 @@
 /* A device measured by processes: the side that asks. Both speak JSON, a message a line. The request:
- *   {"stamp", "index", "name" (of the device), "effort", "parts", "sizes", "config_dir", "memory_limit", "variants", "cache", "helper",
- *    "begin", "seconds", "allowance", "first", "done", "total", "device"}    as tn_bench_task
- * and the answers (serve.c):
+ *   {"stamp", "index", "name" (of the device), "effort", "parts", "sizes", "config_dir", "memory_limit", "variants", "cache",
+ * "helper", "begin", "seconds", "allowance", "first", "done", "total", "device"}    as tn_bench_task and the answers (serve.c):
  *   {"begins": {"id", "group", "name", "unit", "may_refuse"} or null}        a figure, or that it is done
  *   {"tell": [phase, item, done, total]}, {"log": [level, line]}
  *   {"put": [list, value]}, {"set": [key, value]}                            what is new in the device's document
@@ -30,10 +29,10 @@ enum { LAST_WORDS = 30, TELL_MS = 300, MOST_DEATHS = 100 };
 
 typedef struct {
     const tn_bench_task *t;
-    int first;       /* stage that the next process begins with */
-    json_t *at;      /* the figure that it is at, NULL: none */
-    json_t *end;     /* its last message */
-    char item[200];  /* last progress, told again while nothing is heard */
+    int first;      /* stage that the next process begins with */
+    json_t *at;     /* the figure that it is at, NULL: none */
+    json_t *end;    /* its last message */
+    char item[200]; /* last progress, told again while nothing is heard */
     tn_phase phase;
     long long done, total;
     pid_t pid;
@@ -52,10 +51,10 @@ static json_t *request_of(const apart *a)
     tn_check_stamp(stamp, sizeof stamp);
     return json_pack("{s:s, s:i, s:O, s:i, s:s, s:s, s:o, s:I, s:o, s:o, s:o, s:f, s:f, s:f, s:i, s:i, s:i, s:O}", "stamp", stamp,
                      "index", t->index, "name", json_object_get(json_object_get(t->device, "identity"), "name"), "effort",
-                     (int)t->effort, "parts", t->parts, "sizes", t->sizes, "config_dir", tn_json_text(t->config_dir), "memory_limit",
-                     (json_int_t)o->memory_limit, "variants", tn_json_text(o->variants), "cache", tn_json_text(o->cache), "helper",
-                     tn_json_text(o->helper), "begin", t->begin, "seconds", t->seconds, "allowance", t->allowance, "first", a->first,
-                     "done", t->done, "total", t->total, "device", t->device);
+                     (int)t->effort, "parts", t->parts, "sizes", t->sizes, "config_dir", tn_json_text(t->config_dir),
+                     "memory_limit", (json_int_t)o->memory_limit, "variants", tn_json_text(o->variants), "cache",
+                     tn_json_text(o->cache), "helper", tn_json_text(o->helper), "begin", t->begin, "seconds", t->seconds,
+                     "allowance", t->allowance, "first", a->first, "done", t->done, "total", t->total, "device", t->device);
 }
 
 static bool send_text(int fd, const char *s, size_t n)
@@ -86,7 +85,8 @@ static int start(apart *a, tn_error *err)
         else close(fd[0]);
     }
     free(text);
-    return started ? 0 : tn_fail(err, TN_ERR_IO, "no process of '%s' can be started to measure: %s", a->t->o->helper, strerror(errno));
+    return started ? 0
+                   : tn_fail(err, TN_ERR_IO, "no process of '%s' can be started to measure: %s", a->t->o->helper, strerror(errno));
 }
 
 /* ---- what it says ---- */

@@ -15,8 +15,8 @@ double tn_ceiling_bytes(const tn_bench *b, double set)
     return ROOM * best;
 }
 
-/* Flops of a unit in a cycle: a core with two multiply-adds of the widest vectors or with tiles; Hopper's matrix units, Ampere's, the
- * largest of today's GPUs. Without matrix units for it a unit has 128 multiply-adds, or half that number twice. */
+/* Flops of a unit in a cycle: a core with two multiply-adds of the widest vectors or with tiles; Hopper's matrix units, Ampere's,
+ * the largest of today's GPUs. Without matrix units for it a unit has 128 multiply-adds, or half that number twice. */
 static double per_cycle(const tn_bench *d, bool half)
 {
     if (half && (d->caps & TN_CAP_NV_WGMMA)) return 4096;

@@ -1,6 +1,6 @@
-/* Reading bandwidth and launch latency by clpeak's definitions (github.com/krrishnarraj/clpeak 1.1), for figures that stand beside its:
- * the size of its buffer, its two ways to share that among items, its five widths, as many launches in a row and one wait; and from
- * queued to start by events, launch by launch, a mean. */
+/* Reading bandwidth and launch latency by clpeak's definitions (github.com/krrishnarraj/clpeak 1.1), for figures that stand beside
+ * its: the size of its buffer, its two ways to share that among items, its five widths, as many launches in a row and one wait; and
+ * from queued to start by events, launch by launch, a mean. */
 #include "clock.h"
 #include "parts.h"
 #include "text.h"
@@ -9,7 +9,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { WIDTHS = 5, WAYS = 2, FETCHES = 16, LARGEST_GROUP = 256, MOST_DIGIT = 7, PERIOD = 1 << 20, MEANS = 10, LAUNCHES = 2000 };
+enum { WIDTHS = 5, WAYS = 2, FETCHES = 16, LARGEST_GROUP = 256, MOST_DIGIT = 7, PERIOD = 1 << 20, LAUNCHES = 20000 };
+#define LONGEST 10 /* seconds for them: not so many where each takes long */
 
 typedef struct {
     tn_bench *b;
@@ -17,10 +18,15 @@ typedef struct {
     const float *digits; /* [PERIOD], which `from` has over and over */
     size_t n, group;     /* floats; items of a group */
     int wide, far;
-    double seconds;      /* a launch, looked at once */
+    double seconds; /* a launch, looked at once */
 } fetching;
 
 static const char *const entries[WAYS] = {"fetch_near", "fetch_far"}, *const words[WAYS] = {"near", "far"};
+
+static size_t group_of(const tn_bench *b)
+{
+    return TN_MIN(b->info.max_work_group, (unsigned)LARGEST_GROUP);
+}
 
 /* As clpeak rounds. */
 static size_t floats_of(const tn_device_info *d, size_t group)
@@ -154,43 +160,50 @@ static int all_widths(fetching *like, tn_error *err)
     return 0;
 }
 
-/* A group for each unit, whose items read 16 floats. Some drivers' events leave it out: then there is no figure. */
+/* A group for each unit, whose items read 16 floats; the mean, as it is whatever came between. Some drivers' events leave it out: then there is no figure. */
 static int latency(fetching *f, tn_error *err)
 {
     const tn_bench_job j = {
         .id = "clpeak.latency", .group = "as clpeak has it", .name = "kernel launch latency as by clpeak", .unit = "s"};
-    double mean[MEANS] = {0}, seconds;
+    double sum = 0, seconds;
+    int n = 0;
     bool known = true;
     tn_tape *t;
     TN_TRY(tn_tape_new(&t, f->b->dev, err));
-    f->wide = 1;
-    f->far = 0;
     f->b->c.tape = t;
-    int rc = fetch(f, TN_MIN(f->group * f->b->info.compute_units, items_of(f)), err);
+    int rc = fetch(f, items_of(f), err);
     f->b->c.tape = NULL;
     for (int i = 0; !rc && i < 2; i++) rc = tn_tape_queued(t, &seconds, err);
-    for (int i = 0; !rc && known && i < MEANS * LAUNCHES; i++) {
+    for (const double begin = tn_now(); !rc && known && n < LAUNCHES && tn_now() - begin < LONGEST; n++) {
         rc = tn_tape_queued(t, &seconds, err);
         known = seconds > 0;
-        mean[i / LAUNCHES] += seconds / LAUNCHES;
+        sum += seconds;
     }
     tn_tape_free(t);
-    return rc || !known ? rc : tn_bench_add(f->b, &j, mean, MEANS, NULL, err);
+    const double mean = sum / TN_MAX(n, 1);
+    return rc || !known ? rc : tn_bench_add(f->b, &j, &mean, 1, NULL, err);
 }
 
-int tn_bench_clpeak(tn_bench *b, tn_error *err)
+static int with_buffers(tn_bench *b, size_t floats, int (*measure)(fetching *, tn_error *), tn_error *err)
 {
-    fetching f = {.b = b, .group = TN_MIN(b->info.max_work_group, (unsigned)LARGEST_GROUP)};
+    fetching f = {.b = b, .n = floats, .group = group_of(b), .wide = 1};
     float *digits = malloc(PERIOD * sizeof *digits);
-    f.n = floats_of(&b->info, f.group);
     int rc = digits ? tn_buffer_new(&f.from, b->dev, 4 * f.n, "a measurement", err) : tn_oom(err);
     if (!rc) rc = tn_buffer_new(&f.sums, b->dev, 4 * f.n / FETCHES, "a measurement", err);
     if (!rc) rc = fill(&f, digits, err);
-    f.wide = 1;
-    if (!rc) rc = latency(&f, err);
-    if (!rc) rc = all_widths(&f, err);
+    if (!rc) rc = measure(&f, err);
     tn_buffer_free(f.sums);
     tn_buffer_free(f.from);
     free(digits);
     return rc;
+}
+
+int tn_bench_clpeak_read(tn_bench *b, tn_error *err)
+{
+    return with_buffers(b, floats_of(&b->info, group_of(b)), all_widths, err);
+}
+
+int tn_bench_clpeak_launch(tn_bench *b, tn_error *err)
+{
+    return with_buffers(b, group_of(b) * b->info.compute_units * FETCHES, latency, err);
 }

@@ -133,7 +133,8 @@ static bool nvml_counts(tn_energy *e)
         !e->millijoules(e->card, &joules))
         return true;
     e->millijoules = NULL;
-    if (nvml_function(e->library, "nvmlDeviceGetPowerUsage", &e->milliwatts, sizeof e->milliwatts) && !e->milliwatts(e->card, &watts))
+    if (nvml_function(e->library, "nvmlDeviceGetPowerUsage", &e->milliwatts, sizeof e->milliwatts) &&
+        !e->milliwatts(e->card, &watts))
         return true;
     e->milliwatts = NULL;
     return false;

@@ -46,10 +46,13 @@ static int append(tn_bench *b, json_t *m, tn_error *err)
 
 int tn_bench_fail(tn_bench *b, const tn_bench_job *j, const char *check, const char *why, tn_error *err)
 {
+    char line[300]; /* a compiler says more */
     json_t *m = heading(j);
+    snprintf(line, sizeof line, "%s", why);
+    for (char *s = line; (s = strchr(s, '\n'));) *s = ' ';
     b->failed += !strcmp(check, "failed");
     if (m) json_object_set_new(m, "check", json_string(check));
-    if (m) json_object_set_new(m, "why", tn_json_text(why));
+    if (m) json_object_set_new(m, "why", tn_json_text(line));
     return append(b, m, err);
 }
 

@@ -8,8 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Samples of a figure, seconds of a sample and a figure, seconds of a step's figure, how many shapes and types, how large memory, all
- * seconds, and those that kernels built for the first time may add. */
+/* Samples of a figure, seconds of a sample and a figure, seconds of a step's figure, how many shapes and types, how large memory,
+ * all seconds, and those that kernels built for the first time may add. */
 const tn_bench_level tn_bench_levels[] = {
     [TN_BENCH_QUICK] = {"quick", 5, 40, 0.002, 0.08, 2, 4, 2, 0.5, 52, 120},
     [TN_BENCH_NORMAL] = {"normal", 9, 100, 0.005, 0.2, 10, 8, 2, 1, 240, 120},
@@ -26,7 +26,8 @@ static const struct {
              {"links", "transfers", "transfers", tn_bench_transfers, 0.03},
              {"links", "launches", "launches", tn_bench_launches, 0.02},
              {"links", "builds", "builds", tn_bench_builds, 0.03},
-             {"clpeak", "clpeak", "clpeak", tn_bench_clpeak, 0.05},
+             {"clpeak", "clpeak-launch", "launching as clpeak", tn_bench_clpeak_launch, 0.01},
+             {"clpeak", "clpeak-read", "reading as clpeak", tn_bench_clpeak_read, 0.04},
              {"kernels", "products", "products", tn_bench_products, 0.17},
              {"kernels", "unpacking", "unpacking", tn_bench_unpacking, 0.10},
              {"kernels", "few-tokens", "few tokens", tn_bench_few_tokens, 0.04},

@@ -5,16 +5,16 @@
 #include <tracknet/bench.h>
 
 typedef struct tn_bench_task {
-    const tn_run_options *o;   /* of everything; its device is not looked at */
+    const tn_run_options *o; /* of everything; its device is not looked at */
     tn_bench_effort effort;
     const char *parts, *sizes; /* as in tn_bench_options, and what stands there by default */
     const char *config_dir;    /* NULL where no work is measured */
     int index;                 /* of tn_device_list */
-    json_t *device;            /* the document of tn_bench_document; what is measured goes there, and is not measured again. Borrowed */
-    double begin, seconds;     /* as tn_budget */
-    double allowance;          /* as tn_bench_level */
-    int first;                 /* stages before this one are done */
-    int done, total;           /* of all devices' stages, for progress: those of devices before, and all */
+    json_t *device;        /* the document of tn_bench_document; what is measured goes there, and is not measured again. Borrowed */
+    double begin, seconds; /* as tn_budget */
+    double allowance;      /* as tn_bench_level */
+    int first;             /* stages before this one are done */
+    int done, total;       /* of all devices' stages, for progress: those of devices before, and all */
     /* NULL, or: before and after (NULL) each figure; after each stage. An error ends it all */
     int (*begins)(void *user, const tn_bench_job *j, tn_error *err);
     int (*stage_done)(void *user, int stage, tn_error *err);

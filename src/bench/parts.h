@@ -14,7 +14,8 @@ int tn_bench_launches(tn_bench *b, tn_error *err);
 /** A program built for the first time, and found again; on devices of their own. */
 int tn_bench_builds(tn_bench *b, tn_error *err);
 /** Reading and launching by clpeak's definitions. */
-int tn_bench_clpeak(tn_bench *b, tn_error *err);
+int tn_bench_clpeak_read(tn_bench *b, tn_error *err);
+int tn_bench_clpeak_launch(tn_bench *b, tn_error *err);
 /** Products on a ViT's shapes, by variant and storage type. */
 int tn_bench_products(tn_bench *b, tn_error *err);
 /** Quantised matrices unpacked, beside copies of as many bytes; and multiplied by few tokens. */

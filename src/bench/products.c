@@ -102,7 +102,8 @@ static int measure_shape(tn_bench *b, tn_dtype dt, int rows, const int layer[2],
     return rc;
 }
 
-/* A frame fills a CPU, a batch of them a GPU. The smallest backbone in every type first: what there is no time for is the largest. */
+/* A frame fills a CPU, a batch of them a GPU. The smallest backbone in every type first: what there is no time for is the largest.
+ */
 int tn_bench_products(tn_bench *b, tn_error *err)
 {
     char what[64];

@@ -27,8 +27,10 @@ static int check_parts(const char *list, tn_error *err)
     char word[64];
     while (tn_next_word(&list, word, sizeof word))
         if (!tn_bench_is_part(word))
-            return tn_fail(err, TN_ERR_ARGUMENT, "there is no part '%s' of a benchmark; parts are links, kernels, work and clpeak, or single ones of docs/bench.md",
-                           word);
+            return tn_fail(
+                err, TN_ERR_ARGUMENT,
+                "there is no part '%s' of a benchmark; parts are links, kernels, work and clpeak, or single ones of docs/bench.md",
+                word);
     return 0;
 }
 

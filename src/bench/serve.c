@@ -46,8 +46,8 @@ static int figure_begins(void *user, const tn_bench_job *j, tn_error *err)
     answers *a = user;
     (void)err;
     say_new(a);
-    say(a, j ? json_pack("{s:{s:s, s:s, s:s, s:s, s:b}}", "begins", "id", j->id, "group", j->group, "name", j->name, "unit", j->unit,
-                         "may_refuse", j->may_refuse)
+    say(a, j ? json_pack("{s:{s:s, s:s, s:s, s:s, s:b}}", "begins", "id", j->id, "group", j->group, "name", j->name, "unit",
+                         j->unit, "may_refuse", j->may_refuse)
              : json_pack("{s:n}", "begins"));
     return 0;
 }
@@ -63,7 +63,8 @@ static int stage_done(void *user, int stage, tn_error *err)
 
 static int progressed(void *user, const tn_progress *p)
 {
-    say(user, json_pack("{s:[i, o, I, I]}", "tell", (int)p->phase, tn_json_text(p->item), (json_int_t)p->done, (json_int_t)p->total));
+    say(user,
+        json_pack("{s:[i, o, I, I]}", "tell", (int)p->phase, tn_json_text(p->item), (json_int_t)p->done, (json_int_t)p->total));
     return 0;
 }
 

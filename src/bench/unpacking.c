@@ -120,11 +120,12 @@ static int unpack_to(matrix *m, tn_dtype dt, const char *format, tn_error *err)
 static int unpack_format(tn_bench *b, tn_qtype type, bool nested, tn_error *err)
 {
     char format[48];
-    const bool small = b->dev->info.type == TN_DEVICE_CPU || b->level->largest < 1; /* packing it takes the host longer than all else */
+    const bool small =
+        b->dev->info.type == TN_DEVICE_CPU || b->level->largest < 1; /* packing it takes the host longer than all else */
     matrix m;
     snprintf(format, sizeof format, "%s%s", tn_qformats[type].name, nested ? "-double" : "");
-    int rc =
-        make_matrix(&m, b, (tn_qshape){.type = type, .rows = small ? 4096 : 8192, .cols = small ? 1024 : 4096, .nested = nested}, err);
+    int rc = make_matrix(
+        &m, b, (tn_qshape){.type = type, .rows = small ? 4096 : 8192, .cols = small ? 1024 : 4096, .nested = nested}, err);
     for (int t = 0; !rc && t < b->level->types; t++) rc = unpack_to(&m, (tn_dtype)t, format, err);
     matrix_free(&m);
     return rc;

@@ -10,10 +10,10 @@
 #include <string.h>
 
 enum { BURSTS = 400, LATENCIES = 1000, PASSES = 3, FEWEST_STEPS = 12 }; /* steps that a case takes at least, and a pass or two */
-#define BURST 0.1  /* seconds, at least, of the steps that are one sample */
-#define TRIAL 0.4  /* seconds of bursts that tell which batch is best */
-#define GAIN  1.03 /* so much faster a larger batch must be to go on */
-#define SHARE 0.4  /* of the time that is left which the samples of a case may take */
+#define BURST 0.1                                                       /* seconds, at least, of the steps that are one sample */
+#define TRIAL 0.4                                                       /* seconds of bursts that tell which batch is best */
+#define GAIN  1.03                                                      /* so much faster a larger batch must be to go on */
+#define SHARE 0.4 /* of the time that is left which the samples of a case may take */
 
 /* Batches that are tried: on a GPU each is a plan with kernels of its own to choose. */
 static const int few_at_a_time[] = {1, 2, 4, 8, 16, 32, 0}, many_at_a_time[] = {1, 8, 32, 128, 256, 0};
@@ -131,8 +131,7 @@ static bool has_time(const work_case *k)
     const double left = tn_budget_left(&k->b->time), needs = reckoned(k);
     if (left > needs) return true;
     const int n = snprintf(text, sizeof text, "work: %s %s, %s", k->what, k->size, tn_dtype_name(k->dt));
-    if (needs > 0)
-        snprintf(text + n, sizeof text - (size_t)n, " (takes about %.0f s, %.0f were left)", needs, TN_MAX(left, 0));
+    if (needs > 0) snprintf(text + n, sizeof text - (size_t)n, " (takes about %.0f s, %.0f were left)", needs, TN_MAX(left, 0));
     json_array_append_new(k->b->left, tn_json_text(text));
     return false;
 }

@@ -1,6 +1,6 @@
-/* Stands for NVIDIA's libnvidia-ml.so.1: one card at 0000:65:00.0, GPU-00112233-4455-6677-8899-aabbccddeeff, that has taken FAKE_NVML_WATTS
- * (50) since this was loaded. FAKE_NVML=power: an older card without a counter of energy; none: no such card. The functions take and
- * give what NVIDIA's documentation says (mJ, mW, NVML_ERROR_*), and nothing before nvmlInit_v2. */
+/* Stands for NVIDIA's libnvidia-ml.so.1: one card at 0000:65:00.0, GPU-00112233-4455-6677-8899-aabbccddeeff, that has taken
+ * FAKE_NVML_WATTS (50) since this was loaded. FAKE_NVML=power: an older card without a counter of energy; none: no such card. The
+ * functions take and give what NVIDIA's documentation says (mJ, mW, NVML_ERROR_*), and nothing before nvmlInit_v2. */
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
