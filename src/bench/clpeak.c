@@ -160,7 +160,8 @@ static int all_widths(fetching *like, tn_error *err)
     return 0;
 }
 
-/* A group for each unit, whose items read 16 floats; the mean, as it is whatever came between. Some drivers' events leave it out: then there is no figure. */
+/* A group for each unit, whose items read 16 floats; the mean, as it is whatever came between. Some drivers' events leave it out:
+ * then there is no figure. */
 static int latency(fetching *f, tn_error *err)
 {
     const tn_bench_job j = {

@@ -3,6 +3,7 @@
 #include "ceiling.h"
 #include "sample.h"
 #include "selftest.h"
+#include "text.h"
 
 #include <math.h>
 #include <stdarg.h>
@@ -213,6 +214,22 @@ static int row_now(tn_bench *b, row_run *r, const tn_bench_job *j, tn_error *err
     return ends_all(b, rc) ? tn_fail(err, rc, "%s", why.message) : tn_bench_fail(b, j, not_run(j, rc), why.message, err);
 }
 
+/* Why a row was refused on another shape, where that has nothing to do with the shape; NULL: it was not. */
+static const char *refused_before(const tn_bench *b, const tn_bench_job *j, const char *like)
+{
+    const char *shape = strrchr(like, '.'), *row = j->id + strlen(like);
+    const size_t same = shape ? (size_t)(shape - like) + 1 : 0;
+    size_t i;
+    json_t *m;
+    json_array_foreach(b->list, i, m)
+    {
+        const char *id = tn_json_str(m, "id", ""), *why = tn_json_str(m, "why", "");
+        const bool alike = !strncmp(id, like, same) && tn_ends(id, row) && !strcmp(tn_json_str(m, "check", ""), "refused");
+        if (alike && (strstr(why, "does not build") || strstr(why, "the process that tried it"))) return why;
+    }
+    return NULL;
+}
+
 static int row_measure(tn_bench *b, row_run *r, const tn_bench_job *like, tn_error *err)
 {
     char id[160], name[160];
@@ -228,6 +245,8 @@ static int row_measure(tn_bench *b, row_run *r, const tn_bench_job *like, tn_err
     j.by_context = true;
     j.may_refuse = r->k.row < r->op->n - 1; /* the last runs anything anywhere */
     TN_TRY(tn_bench_begins(&go, b, &j, err));
+    const char *why = go ? refused_before(b, &j, like->id) : NULL;
+    if (why) return tn_bench_ends(b, tn_bench_fail(b, &j, "refused", why, err), err);
     return go ? tn_bench_ends(b, row_now(b, r, &j, err), err) : 0;
 }
 

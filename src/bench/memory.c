@@ -131,6 +131,7 @@ static int measure_way(memory *m, int way, tn_error *err)
                             .name = name,
                             .unit = "B/s",
                             .work = moved,
+                            .by_context = true, /* but for the driver's copies, which nothing records */
                             .run = ways[way].run,
                             .runs = m,
                             .poison = poison,

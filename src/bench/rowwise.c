@@ -240,6 +240,7 @@ static int copy(void *self, tn_error *err)
 static int measure_operation(rowwise *r, const operation *o, tn_error *err)
 {
     char id[96], name[96];
+    bool go;
     tn_bench *b = r->b;
     at_work w = {r, o};
     const double moved = o->moved * (double)tn_tensor_bytes(&r->x);
@@ -259,6 +260,8 @@ static int measure_operation(rowwise *r, const operation *o, tn_error *err)
                             .poison = poison,
                             .compare = compare,
                             .self = &w};
+    TN_TRY(tn_bench_begins(&go, b, &j, err)); /* variants are chosen, and built, from here on */
+    if (!go) return 0;
     r->copied = (size_t)(moved / 32) * 16;
     expect(r, o);
     TN_TRY(tn_bench_reserve(b, rowwise_run, &w, err));

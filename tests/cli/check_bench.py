@@ -126,8 +126,10 @@ def check_ended(path):
             assert "signal 6" in m["why"], m
     bad = {i: m["check"] for i, m in said.items() if "value" not in m}
     (read,) = [i for i in bad if i.startswith("memory.read.")]
-    assert bad.pop(read) == "failed" and bad.pop("part.attention") == "failed", bad
-    assert bad and all(i.startswith("attention.forward.") and c == "refused" for i, c in bad.items()), bad
+    assert bad.pop(read) == "failed" and bad.pop("part.launching as clpeak") == "failed", bad
+    assert all(i.startswith(("attention.forward.", "attention.backward.")) for i in bad), bad
+    assert all(c == ("refused" if ".forward." in i else "failed") for i, c in bad.items()), bad
+    assert sum(".backward." in i for i in bad) == 2 and sum(".forward." in i for i in bad) >= 2, bad
     for wanted in "memory.write.", "launch.rate":
         assert any(i.startswith(wanted) and "value" in m for i, m in said.items()), wanted
 

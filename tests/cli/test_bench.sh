@@ -37,12 +37,12 @@ $T bench show "$W/a.json" --html "$W/again.html" | cmp -s - "$W/table" && ok || 
 cmp -s "$W/a.html" "$W/again.html" && bad "a page of a file does not name it" || ok
 
 # a driver that ends the process: at a figure, at a variant that it may refuse, between two; what comes then is measured
-LD_PRELOAD=$ends END_AT_KERNEL=read_all,attn_forward $T bench --quick --only memory,attention,launches --json "$W/ended.json" >"$W/out" 2>&1
-[ $? -eq 1 ] && grep -q "2 measurement(s) failed" "$W/out" && ok || bad "a driver that ends the process: $(tail -1 "$W/out")"
+LD_PRELOAD=$ends END_AT_KERNEL=read_all,attn_forward,fetch_near $T bench --quick --only memory,launches,clpeak-launch,attention --json "$W/ended.json" >"$W/out" 2>&1
+[ $? -eq 1 ] && grep -q "4 measurement(s) failed" "$W/out" && ok || bad "a driver that ends the process: $(tail -1 "$W/out")"
 check ended "$W/ended.json"
 # a time in which not all can be done
-expect 0 "left out for time" $T bench --full --budget 4 --only launches,products --json "$W/short.json"
-check short "$W/short.json" 4
+expect 0 "left out for time" $T bench --full --budget 1 --only launches,products --json "$W/short.json"
+check short "$W/short.json" 1
 
 # the same twice is noise all over, twice as fast is not
 python3 - "$W" <<'P'
