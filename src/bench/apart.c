@@ -186,12 +186,23 @@ static int run_one(apart *a, tn_error *err)
 
 /* ---- what becomes of its end ---- */
 
-static void add_left(const tn_bench_task *t, int from)
+static void add_left(const tn_bench_task *t, const char *what)
 {
-    char name[64];
-    json_t *left = json_object_get(t->device, "left_out");
-    for (int i = from, n = tn_bench_stages(t->parts, t->sizes); i < n; i++)
-        json_array_append_new(left, tn_json_text(tn_bench_stage_name(name, t->parts, t->sizes, i)));
+    json_array_append_new(json_object_get(t->device, "left_out"), tn_json_text(what));
+}
+
+/* The figure that it was at, what of its stage comes behind that, and the stages that follow. */
+static void leave_rest(const apart *a)
+{
+    char name[64], rest[96];
+    const tn_bench_task *t = a->t;
+    const int n = tn_bench_stages(t->parts, t->sizes);
+    if (a->at) add_left(t, tn_json_str(a->at, "name", ""));
+    for (int i = a->first; i < n; i++) {
+        tn_bench_stage_name(name, t->parts, t->sizes, i);
+        snprintf(rest, sizeof rest, "%s%s", i == a->first ? "the rest of " : "", name);
+        add_left(t, rest);
+    }
 }
 
 /* The figure that it was at; without one the rest of the stage. */
@@ -231,8 +242,7 @@ static int judge(apart *a, bool *again, tn_error *err)
     const int s = !a->end && WIFSIGNALED(a->status) ? WTERMSIG(a->status) : 0;
     *again = false;
     if (a->late) {
-        if (a->at) json_array_append_new(json_object_get(a->t->device, "left_out"), tn_json_text(tn_json_str(a->at, "name", "")));
-        add_left(a->t, a->at ? a->first + 1 : a->first);
+        leave_rest(a);
         return 0;
     }
     if (a->end && !lost) return rc ? tn_fail(err, rc, "%s", how_it_ended(why, sizeof why, a)) : 0;

@@ -177,7 +177,7 @@ static int latency(fetching *f, tn_error *err)
     for (int i = 0; !rc && i < 2; i++) rc = tn_tape_queued(t, &seconds, err);
     for (const double begin = tn_now(); !rc && known && n < LAUNCHES && tn_now() - begin < LONGEST; n++) {
         rc = tn_tape_queued(t, &seconds, err);
-        known = seconds > 0;
+        known = seconds > 1e-7; /* as launches.c has it */
         sum += seconds;
     }
     tn_tape_free(t);

@@ -26,7 +26,7 @@ void tn_bench_note(tn_bench *b, const char *fmt, ...)
 bool tn_bench_has_time(tn_bench *b, int k, int n, const char *what)
 {
     char text[200];
-    if (tn_budget_allows(&b->time, k, n)) return true;
+    if (tn_budget_allows(&b->time, k, n, b->dev->prepared)) return true;
     snprintf(text, sizeof text, "%s: %s", b->part, what);
     json_array_append_new(b->left, tn_json_text(text));
     return false;
