@@ -11,7 +11,7 @@
 /* Samples of a figure, seconds of a sample and a figure, seconds of a step's figure, how many shapes and types, how large memory,
  * all seconds, and those that kernels built for the first time may add. */
 const tn_bench_level tn_bench_levels[] = {
-    [TN_BENCH_QUICK] = {"quick", 5, 40, 0.002, 0.08, 3, 4, 2, 0.5, 52, 120},
+    [TN_BENCH_QUICK] = {"quick", 5, 40, 0.002, 0.08, 2, 4, 2, 0.5, 52, 120},
     [TN_BENCH_NORMAL] = {"normal", 9, 100, 0.005, 0.2, 10, 8, 2, 1, 240, 120},
     [TN_BENCH_FULL] = {"full", 15, 200, 0.005, 0.4, 20, 12, 3, 2, 550, 0},
 };

@@ -220,7 +220,7 @@ static double rest_of(const work_case *k, int batch)
 static bool may_try(const work_case *k, int batch, double took)
 {
     const double step = batch / k->median;
-    const bool usual = 5 * step <= k->b->level->work;
+    const bool usual = 5 * step <= 2 * k->b->level->work;
     if (usual && 5 * step + took + rest_of(k, batch) <= tn_budget_left(&k->b->time)) return true;
     if (usual) {
         char text[160];

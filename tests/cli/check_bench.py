@@ -127,9 +127,7 @@ def check_ended(path):
     bad = {i: m["check"] for i, m in said.items() if "value" not in m}
     (read,) = [i for i in bad if i.startswith("memory.read.")]
     assert bad.pop(read) == "failed" and bad.pop("part.launching as clpeak") == "failed", bad
-    assert all(i.startswith(("attention.forward.", "attention.backward.")) for i in bad), bad
-    assert all(c == ("refused" if ".forward." in i else "failed") for i, c in bad.items()), bad
-    assert sum(".backward." in i for i in bad) == 2 and sum(".forward." in i for i in bad) >= 2, bad
+    assert len(bad) >= 8 and all(i.startswith("gemm.") and c == "refused" for i, c in bad.items()), bad
     for wanted in "memory.write.", "launch.rate":
         assert any(i.startswith(wanted) and "value" in m for i, m in said.items()), wanted
 

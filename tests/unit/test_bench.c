@@ -5,6 +5,7 @@
 #include "files.h"
 #include "host.h"
 #include "measure.h"
+#include "parts.h"
 #include "points.h"
 #include "traffic.h"
 #include "units.h"
@@ -549,6 +550,35 @@ START_TEST(short_runs_by_events)
 }
 END_TEST
 
+/* Every width reads each of its floats once, and is checked; latency has a figure where events tell it. */
+START_TEST(reads_as_clpeak)
+{
+    static const tn_bench_level level = {.name = "test", .least = 3, .most = 3, .figure = 1e-3};
+    tn_error err = {0};
+    tn_bench b = {.list = json_array(), .notes = json_array(), .left = json_array(), .part = "clpeak", .level = &level, .time.pace = 1};
+    size_t i;
+    json_t *m;
+    ck_assert_msg(!test_device(&b.dev, getenv("TRACKNET_TEST_DEVICE"), &err), "%s", err.message);
+    tn_ctx_init(&b.c, b.dev);
+    b.info = b.dev->info;
+    b.info.largest_allocation = 9u << 20; /* so that little is read */
+    ck_assert_msg(!tn_bench_clpeak_read(&b, &err), "%s", err.message);
+    ck_assert_uint_eq(json_array_size(b.list), 5);
+    json_array_foreach(b.list, i, m)
+    {
+        ck_assert_str_eq(tn_json_str(m, "check", ""), "passed");
+        ck_assert(tn_json_num(m, "value", 0) > 0 && tn_json_int(m, "runs", 0) >= 20);
+    }
+    ck_assert_msg(!tn_bench_clpeak_launch(&b, &err), "%s", err.message);
+    ck_assert_uint_le(json_array_size(b.list), 6);
+    tn_ctx_free(&b.c);
+    tn_dev_close(b.dev);
+    json_decref(b.list);
+    json_decref(b.notes);
+    json_decref(b.left);
+}
+END_TEST
+
 /* ---- time ---- */
 
 START_TEST(parts_of_a_budget)
@@ -640,6 +670,6 @@ int main(void)
                      TESTS(ONCE(interval_of_a_median), ONCE(quantiles), ONCE(drift), ONCE(round_trip), ONCE(refusals),
                            ONCE(stopped_by_its_callback), ONCE(what_is_noise), ONCE(compared), ONCE(figures_as_text),
                            ONCE(page_is_escaped), ONCE(points_of_nodes), ONCE(what_others_take), ONCE(wrong_kernels_have_no_time),
-                           ONCE(short_runs_by_events), ONCE(parts_of_a_budget), ONCE(what_is_left_out), ONCE(stages_and_words),
+                           ONCE(short_runs_by_events), ONCE(reads_as_clpeak), ONCE(parts_of_a_budget), ONCE(what_is_left_out), ONCE(stages_and_words),
                            ONCE(traffic_of_odd_sizes), ONCE(ceilings_know_caches)));
 }
