@@ -31,8 +31,9 @@ typedef struct tn_run_options {
     const float
         *threshold;     /**< eval, predict: confidence from which a frame is said to show a ball, 0..1; NULL: what training chose */
     const char *helper; /**< the tracknet command: its processes build kernels for this one where a driver builds them one after
-                             another (PoCL) and none is cached yet, and try kernel variants that nobody has run on such a device
-                             yet; NULL: this one builds them, and those variants are not used */
+                             another (PoCL) or slowly (NVIDIA's) and none is cached yet, try kernel variants that nobody has run on
+                             such a device yet, and measure a benchmark; NULL: this one builds them and measures, and those variants
+                             are not used */
     bool overwrite;     /**< training: the folder may hold a run, which the new one replaces; its checkpoints stay until then */
     int nice;         /**< milliseconds of rest after each 100 ms of a device's work, so that a desktop that it draws stays usable;
                            0: none */

@@ -15,20 +15,24 @@ double tn_ceiling_bytes(const tn_bench *b, double set)
     return ROOM * best;
 }
 
-/* Flops of a unit in a cycle: a core with two multiply-adds of the widest vectors or with tiles, the largest of today's GPUs. */
+/* Flops of a unit in a cycle: a core with two multiply-adds of the widest vectors or with tiles; Hopper's matrix units, Ampere's,
+ * the largest of today's GPUs. Without matrix units for it a unit has 128 multiply-adds, or half that number twice. */
 static double per_cycle(const tn_bench *d, bool half)
 {
+    if (half && (d->caps & TN_CAP_NV_WGMMA)) return 4096;
+    if (half && (d->caps & TN_CAP_NV_MMA80)) return 2048;
     if (d->info.type != TN_DEVICE_CPU) return half ? 8192 : 2048;
     if (half && (d->caps & TN_CAP_AMX_BF16)) return 2048;
     const double wide = d->caps & TN_CAP_AVX512 ? 64 : d->caps & TN_CAP_AVX2 ? 32 : 64;
     return half && (d->caps & TN_CAP_AVX512_BF16) ? 2 * wide : wide;
 }
 
-/* A processor's clock rises above what it is sold with, up to what none reaches. */
+/* A processor's clock rises above what it is sold with, up to what none reaches; NVIDIA's drivers tell the highest. */
 double tn_ceiling_flops(const tn_bench *b, tn_dtype type)
 {
     const tn_device_info *i = &b->info;
-    const double sold = 1e6 * i->clock_mhz, clock = i->type == TN_DEVICE_CPU ? TN_MAX(6e9, sold) : TN_MAX(3e9, sold);
+    const bool told = b->caps & TN_CAP_NV_PTX;
+    const double sold = 1e6 * i->clock_mhz, clock = told ? 1.1 * sold : TN_MAX(i->type == TN_DEVICE_CPU ? 6e9 : 3e9, sold);
     return i->compute_units * clock * per_cycle(b, type != TN_F32);
 }
 

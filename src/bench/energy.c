@@ -3,6 +3,7 @@
 #include "files.h"
 
 #include <dlfcn.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -85,11 +86,14 @@ static void find_hwmon(tn_energy *e, const char *address, const char *root)
     tn_strs_free(&names);
 }
 
-/* ---- NVML, where its library is ---- */
+/* ---- NVML, where its library is: https://docs.nvidia.com/deploy/nvml-api ---- */
 
-typedef int nvml_init(void);
-typedef int nvml_by_pci(const char *address, void **card);
-typedef int nvml_total(void *card, unsigned long long *millijoules);
+/* nvmlReturn_t is an enumeration, 0 NVML_SUCCESS; nvmlDevice_t a pointer. */
+typedef int nvml_plain(void);
+typedef int nvml_find(const char *name, void **card);
+
+/* Hopper's counter of energy moves every 100 ms or so. */
+#define NVML_LEAST 0.5
 
 /* A function of a library is no object: its address is copied, not cast. */
 static bool nvml_function(void *library, const char *name, void *to, size_t size)
@@ -99,20 +103,53 @@ static bool nvml_function(void *library, const char *name, void *to, size_t size
     return at != NULL;
 }
 
-static void find_nvml(tn_energy *e, const char *address)
+/* "GPU-8-4-4-4-12" of 32 hexadecimal digits, as NVML has a card's UUID. */
+static bool nvml_uuid(char out[48], const tn_device_info *d)
 {
-    nvml_init *init;
-    nvml_by_pci *by_pci;
-    nvml_total *total;
-    unsigned long long now;
-    e->library = address[0] ? dlopen("libnvidia-ml.so.1", RTLD_NOW | RTLD_LOCAL) : NULL;
-    if (!e->library) return;
-    const bool there = nvml_function(e->library, "nvmlInit_v2", &init, sizeof init) &&
-                       nvml_function(e->library, "nvmlDeviceGetHandleByPciBusId_v2", &by_pci, sizeof by_pci) &&
-                       nvml_function(e->library, "nvmlDeviceGetTotalEnergyConsumption", &total, sizeof total);
-    if (!there || init() || by_pci(address, &e->card) || total(e->card, &now)) return;
-    e->total = total;
+    const char *u = strstr(d->hardware, "uuid ");
+    if (!u || strspn(u + 5, "0123456789abcdef") != 32) return false;
+    u += 5;
+    snprintf(out, 48, "GPU-%.8s-%.4s-%.4s-%.4s-%.12s", u, u + 8, u + 12, u + 16, u + 20);
+    return true;
+}
+
+static bool nvml_card(tn_energy *e, const tn_device_info *d, const char *address)
+{
+    char uuid[48];
+    nvml_find *by_pci, *by_uuid;
+    if (address[0] && nvml_function(e->library, "nvmlDeviceGetHandleByPciBusId_v2", &by_pci, sizeof by_pci) &&
+        !by_pci(address, &e->card))
+        return true;
+    return nvml_uuid(uuid, d) && nvml_function(e->library, "nvmlDeviceGetHandleByUUID", &by_uuid, sizeof by_uuid) &&
+           !by_uuid(uuid, &e->card);
+}
+
+/* Energy from Volta on; power on older cards too. */
+static bool nvml_counts(tn_energy *e)
+{
+    unsigned long long joules;
+    unsigned watts;
+    if (nvml_function(e->library, "nvmlDeviceGetTotalEnergyConsumption", &e->millijoules, sizeof e->millijoules) &&
+        !e->millijoules(e->card, &joules))
+        return true;
+    e->millijoules = NULL;
+    if (nvml_function(e->library, "nvmlDeviceGetPowerUsage", &e->milliwatts, sizeof e->milliwatts) &&
+        !e->milliwatts(e->card, &watts))
+        return true;
+    e->milliwatts = NULL;
+    return false;
+}
+
+static void find_nvml(tn_energy *e, const tn_device_info *d, const char *address)
+{
+    nvml_plain *init;
+    e->library = dlopen("libnvidia-ml.so.1", RTLD_NOW | RTLD_LOCAL);
+    if (!e->library || !nvml_function(e->library, "nvmlInit_v2", &init, sizeof init) || init()) return;
+    if (!nvml_card(e, d, address) || !nvml_counts(e)) return;
     e->n = 1;
+    e->least = NVML_LEAST;
+    e->counter[0].unit = 1e-3;
+    e->counter[0].power = e->milliwatts != NULL;
     snprintf(e->from, sizeof e->from, "NVML");
 }
 
@@ -124,7 +161,7 @@ void tn_energy_open(tn_energy *e, const tn_device_info *d, const char *root)
         find_rapl(e, root);
     } else {
         pci_address(address, d);
-        if (!root[0]) find_nvml(e, address);
+        find_nvml(e, d, address);
         if (!e->n) find_hwmon(e, address, root);
     }
     if (e->n) e->why[0] = 0;
@@ -132,34 +169,59 @@ void tn_energy_open(tn_energy *e, const tn_device_info *d, const char *root)
 
 void tn_energy_close(tn_energy *e)
 {
-    nvml_init *shutdown;
+    nvml_plain *shutdown;
     if (e->library && nvml_function(e->library, "nvmlShutdown", &shutdown, sizeof shutdown)) (void)shutdown();
     if (e->library) dlclose(e->library);
     *e = (tn_energy){0};
 }
 
-static double counted(const tn_energy *e, int i)
+/* ---- readings ---- */
+
+/* In joules or watts; false where it cannot be read any more. */
+static bool read_counter(double *v, const tn_energy *e, int i)
 {
-    unsigned long long millijoules = 0;
-    double v = 0;
-    if (e->total) return e->total(e->card, &millijoules) ? 0 : 1e-3 * (double)millijoules;
-    return file_number(&v, e->counter[i].path) ? v * e->counter[i].unit : 0;
+    unsigned long long joules = 0;
+    unsigned watts = 0;
+    bool read;
+    if (e->millijoules) read = !e->millijoules(e->card, &joules), *v = (double)joules;
+    else if (e->milliwatts) read = !e->milliwatts(e->card, &watts), *v = watts;
+    else read = file_number(v, e->counter[i].path);
+    *v *= e->counter[i].unit;
+    return read;
 }
 
+/* begun[i]: at the beginning; of watts the last ones. A counter that is lost makes the sum unknown. */
 void tn_energy_begin(tn_energy *e)
 {
-    for (int i = 0; i < e->n; i++) e->begun[i] = counted(e, i);
-    e->at = tn_now();
+    e->joules = 0;
+    for (int i = 0; i < e->n; i++)
+        if (!read_counter(&e->begun[i], e, i)) e->joules = NAN;
+    e->at = e->sampled = tn_now();
+}
+
+void tn_energy_sample(tn_energy *e)
+{
+    const double now = tn_now(), seconds = now - e->sampled;
+    for (int i = 0; i < e->n; i++) {
+        double v = 0;
+        if (!e->counter[i].power) continue;
+        if (!read_counter(&v, e, i)) e->joules = NAN;
+        e->joules += (v + e->begun[i]) / 2 * seconds;
+        e->begun[i] = v;
+    }
+    e->sampled = now;
 }
 
 double tn_energy_end(tn_energy *e)
 {
-    const double seconds = tn_now() - e->at;
-    double sum = 0;
+    tn_energy_sample(e);
+    double sum = e->joules;
     for (int i = 0; i < e->n; i++) {
-        const double now = counted(e, i), wraps = e->counter[i].range * e->counter[i].unit;
-        if (e->counter[i].power) sum += (now + e->begun[i]) / 2 * seconds;
-        else sum += now >= e->begun[i] ? now - e->begun[i] : now - e->begun[i] + wraps;
+        double now = 0;
+        const double wraps = e->counter[i].range * e->counter[i].unit;
+        if (e->counter[i].power) continue;
+        if (!read_counter(&now, e, i) || (now < e->begun[i] && wraps <= 0)) return 0;
+        sum += now >= e->begun[i] ? now - e->begun[i] : now - e->begun[i] + wraps;
     }
-    return sum;
+    return sum > 0 && tn_now() - e->at >= e->least ? sum : 0;
 }

@@ -1,8 +1,9 @@
-/* A figure: checked first, then timed by the host's clock in samples of several runs and a wait. */
+/* A figure: checked first, then timed (sample.c). */
 #include "figure.h"
 #include "ceiling.h"
-#include "clock.h"
+#include "sample.h"
 #include "selftest.h"
+#include "text.h"
 
 #include <math.h>
 #include <stdarg.h>
@@ -10,13 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define WIDE 0.05 /* an interval wider than this part of the median is worth up to LONGER times the samples */
-enum { LONGER = 3, PERIOD = 1000003 };
-
-typedef struct {
-    double *v, *ratio; /* seconds of a run; the copy's over them */
-    int n, runs;       /* runs of a sample */
-} samples;
+enum { PERIOD = 1000003 };
 
 void tn_bench_note(tn_bench *b, const char *fmt, ...)
 {
@@ -28,55 +23,13 @@ void tn_bench_note(tn_bench *b, const char *fmt, ...)
     json_array_append_new(b->notes, tn_json_text(text));
 }
 
-/* ---- timing ---- */
-
-static int timed(const tn_bench *b, int (*run)(void *, tn_error *), void *of, int runs, double *seconds, tn_error *err)
+bool tn_bench_has_time(tn_bench *b, int k, int n, const char *what)
 {
-    const double begin = tn_now();
-    for (int i = 0; i < runs; i++) TN_TRY(run(of, err));
-    TN_TRY(tn_dev_finish(b->dev, err));
-    *seconds = (tn_now() - begin) / runs;
-    return 0;
-}
-
-/* As many runs as fill a sample; this is the warm-up too. */
-static int runs_of(const tn_bench *b, const tn_bench_job *j, int *runs, tn_error *err)
-{
-    double seconds;
-    *runs = 1;
-    do {
-        TN_TRY(timed(b, j->run, j->runs, *runs, &seconds, err));
-        if (seconds * *runs >= b->level->sample || *runs >= 1 << 16) break;
-        *runs = (int)TN_MIN(TN_MAX(2.0 * *runs, 1.1 * b->level->sample / TN_MAX(seconds, 1e-9)), 65536.0);
-    } while (true);
-    return j->beside ? timed(b, j->beside, j->self, *runs, &seconds, err) : 0;
-}
-
-static bool wide(const samples *s)
-{
-    tn_sampled d;
-    return tn_sampled_of(&d, s->v, s->n) && d.high - d.low > WIDE * d.median;
-}
-
-static bool goes_on(const tn_bench *b, const samples *s, double begin)
-{
-    const tn_bench_level *l = b->level;
-    const double took = tn_now() - begin;
-    if (s->n < l->least) return true;
-    if (s->n >= l->most || took > LONGER * l->figure) return false;
-    return took < l->figure || wide(s);
-}
-
-static int sample_job(const tn_bench *b, const tn_bench_job *j, samples *s, tn_error *err)
-{
-    double copy = 0;
-    TN_TRY(runs_of(b, j, &s->runs, err));
-    for (const double begin = tn_now(); goes_on(b, s, begin); s->n++) {
-        if (j->beside) TN_TRY(timed(b, j->beside, j->self, s->runs, &copy, err));
-        TN_TRY(timed(b, j->run, j->runs, s->runs, &s->v[s->n], err));
-        s->ratio[s->n] = copy / TN_MAX(s->v[s->n], 1e-12);
-    }
-    return 0;
+    char text[200];
+    if (tn_budget_allows(&b->time, k, n, b->dev->prepared)) return true;
+    snprintf(text, sizeof text, "%s: %s", b->part, what);
+    json_array_append_new(b->left, tn_json_text(text));
+    return false;
 }
 
 /* ---- what goes into the result ---- */
@@ -94,10 +47,13 @@ static int append(tn_bench *b, json_t *m, tn_error *err)
 
 int tn_bench_fail(tn_bench *b, const tn_bench_job *j, const char *check, const char *why, tn_error *err)
 {
+    char line[300]; /* a compiler says more */
     json_t *m = heading(j);
+    snprintf(line, sizeof line, "%s", why);
+    for (char *s = line; (s = strchr(s, '\n'));) *s = ' ';
     b->failed += !strcmp(check, "failed");
     if (m) json_object_set_new(m, "check", json_string(check));
-    if (m) json_object_set_new(m, "why", tn_json_text(why));
+    if (m) json_object_set_new(m, "why", tn_json_text(line));
     return append(b, m, err);
 }
 
@@ -127,13 +83,14 @@ int tn_bench_add(tn_bench *b, const tn_bench_job *j, const double *v, int n, jso
 }
 
 /* Samples become figures in the job's unit, one by one, so that their order stays. */
-static int put_samples(tn_bench *b, const tn_bench_job *j, samples *s, double share, tn_error *err)
+static int put_samples(tn_bench *b, const tn_bench_job *j, tn_samples *s, double share, tn_error *err)
 {
     tn_sampled of_copy;
     for (int i = 0; i < s->n && strcmp(j->unit, "s") != 0; i++) s->v[i] = j->work / TN_MAX(s->v[i], 1e-12);
     json_t *m;
     TN_TRY(tn_bench_add(b, j, s->v, s->n, &m, err));
     json_object_set_new(m, "runs", json_integer(s->runs));
+    json_object_set_new(m, "clock", json_string(s->by_device ? "device" : "host"));
     if (j->compare) json_object_set_new(m, "error", json_real(share));
     if (!j->beside) return 0;
     if (!tn_sampled_of(&of_copy, s->ratio, s->n)) return tn_oom(err);
@@ -153,10 +110,10 @@ static int checked(tn_bench *b, const tn_bench_job *j, double *share, tn_error *
     return j->compare ? j->compare(j->self, share, err) : 0;
 }
 
-static int check_and_time(tn_bench *b, const tn_bench_job *j, samples *s, double *share, tn_error *err)
+static int check_and_time(tn_bench *b, const tn_bench_job *j, tn_samples *s, double *share, tn_error *err)
 {
     TN_TRY(checked(b, j, share, err));
-    return *share <= 1 ? sample_job(b, j, s, err) : 0;
+    return *share <= 1 ? tn_sample(b, j, s, err) : 0;
 }
 
 /* What ends a benchmark, and what only leaves a figure out. */
@@ -171,7 +128,7 @@ static const char *not_run(const tn_bench_job *j, int rc)
     return j->may_refuse || rc == TN_ERR_MEMORY ? "refused" : "failed";
 }
 
-static int measure_job(tn_bench *b, const tn_bench_job *j, samples *s, tn_error *err)
+static int measure_job(tn_bench *b, const tn_bench_job *j, tn_samples *s, tn_error *err)
 {
     tn_error why = {0};
     char text[160];
@@ -188,17 +145,39 @@ static int measure_job(tn_bench *b, const tn_bench_job *j, samples *s, tn_error 
     return tn_bench_fail(b, j, "failed", text, err);
 }
 
-int tn_bench_measure(tn_bench *b, const tn_bench_job *j, tn_error *err)
+int tn_bench_begins(bool *go, tn_bench *b, const tn_bench_job *j, tn_error *err)
 {
-    char item[160];
+    char item[200];
+    size_t i;
+    json_t *m;
+    *go = false;
+    json_array_foreach(b->list, i, m) if (!strcmp(tn_json_str(m, "id", ""), j->id)) return 0;
+    *go = true;
     snprintf(item, sizeof item, "%s, %s", b->part, j->name);
-    TN_TRY(tn_watch_tell(&b->watch, TN_PHASE_MEASURING, item, b->done, b->total, err));
+    if (b->begins) TN_TRY(b->begins(b->user, j, err));
+    return tn_watch_tell(&b->watch, TN_PHASE_MEASURING, item, b->done, b->total, err);
+}
+
+int tn_bench_ends(tn_bench *b, int rc, tn_error *err)
+{
+    return rc || !b->begins ? rc : b->begins(b->user, NULL, err);
+}
+
+static int measure_now(tn_bench *b, const tn_bench_job *j, tn_error *err)
+{
     const size_t n = (size_t)b->level->most + 1;
-    samples s = {.v = calloc(2 * n, sizeof *s.v)};
+    tn_samples s = {.v = calloc(2 * n, sizeof *s.v)};
     if (s.v) s.ratio = s.v + n;
     const int rc = s.v ? measure_job(b, j, &s, err) : tn_oom(err);
     free(s.v);
     return rc;
+}
+
+int tn_bench_measure(tn_bench *b, const tn_bench_job *j, tn_error *err)
+{
+    bool go;
+    TN_TRY(tn_bench_begins(&go, b, j, err));
+    return go ? tn_bench_ends(b, measure_now(b, j, err), err) : 0;
 }
 
 /* ---- rows of an operation ---- */
@@ -226,10 +205,35 @@ int tn_bench_reserve(tn_bench *b, int (*run)(void *runs, tn_error *err), void *r
     return rc ? rc : tn_ctx_reserve(&b->c, b->c.ws_peak, err);
 }
 
+/* Kernels are built from the dry pass on. */
+static int row_now(tn_bench *b, row_run *r, const tn_bench_job *j, tn_error *err)
+{
+    tn_error why = {0};
+    const int rc = tn_bench_reserve(b, run_row, r, &why);
+    if (!rc) return measure_now(b, j, err);
+    return ends_all(b, rc) ? tn_fail(err, rc, "%s", why.message) : tn_bench_fail(b, j, not_run(j, rc), why.message, err);
+}
+
+/* Why a row was refused on another shape, where that has nothing to do with the shape; NULL: it was not. */
+static const char *refused_before(const tn_bench *b, const tn_bench_job *j, const char *like)
+{
+    const char *shape = strrchr(like, '.'), *row = j->id + strlen(like);
+    const size_t same = shape ? (size_t)(shape - like) + 1 : 0;
+    size_t i;
+    json_t *m;
+    json_array_foreach(b->list, i, m)
+    {
+        const char *id = tn_json_str(m, "id", ""), *why = tn_json_str(m, "why", "");
+        const bool alike = !strncmp(id, like, same) && tn_ends(id, row) && !strcmp(tn_json_str(m, "check", ""), "refused");
+        if (alike && (strstr(why, "does not build") || strstr(why, "the process that tried it"))) return why;
+    }
+    return NULL;
+}
+
 static int row_measure(tn_bench *b, row_run *r, const tn_bench_job *like, tn_error *err)
 {
     char id[160], name[160];
-    tn_error why = {0};
+    bool go;
     const char *row = r->op->rows[r->k.row].name;
     tn_bench_job j = *like;
     snprintf(id, sizeof id, "%s.%s", like->id, row);
@@ -238,10 +242,12 @@ static int row_measure(tn_bench *b, row_run *r, const tn_bench_job *like, tn_err
     j.name = name;
     j.run = run_row;
     j.runs = r;
+    j.by_context = true;
     j.may_refuse = r->k.row < r->op->n - 1; /* the last runs anything anywhere */
-    const int rc = tn_bench_reserve(b, run_row, r, &why);
-    if (!rc) return tn_bench_measure(b, &j, err);
-    return ends_all(b, rc) ? tn_fail(err, rc, "%s", why.message) : tn_bench_fail(b, &j, not_run(&j, rc), why.message, err);
+    TN_TRY(tn_bench_begins(&go, b, &j, err));
+    const char *why = go ? refused_before(b, &j, like->id) : NULL;
+    if (why) return tn_bench_ends(b, tn_bench_fail(b, &j, "refused", why, err), err);
+    return go ? tn_bench_ends(b, row_now(b, r, &j, err), err) : 0;
 }
 
 int tn_bench_rows(tn_bench *b, const tn_variant_op *op, const void *args, const tn_bench_job *like, tn_error *err)

@@ -28,8 +28,10 @@ static const char style[] =
     ".9rem}dt{color:var(--soft)}dd{margin:0;overflow-wrap:anywhere}\n"
     ".cards{display:grid;grid-template-columns:repeat(auto-fit,minmax(13rem,1fr));gap:.7rem;padding:0;list-style:none}"
     ".cards li{background:var(--card);border-radius:.5rem;padding:.7rem .9rem}.cards b{display:block;font-size:1.35rem}\n"
-    ".pictures{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,26rem),1fr));gap:1rem}figure{margin:0}"
-    "figcaption{color:var(--soft);font-size:.9rem}\n"
+    ".pictures{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,24rem),1fr));gap:1rem}figure{margin:0}"
+    "figcaption{color:var(--soft);font-size:.9rem;padding-top:.2rem}.pictures figure:first-child{grid-column:1/-1}\n"
+    "@media(min-width:50rem){.pictures figure:first-child{display:grid;grid-template-columns:3fr "
+    "2fr;gap:1.2rem;align-items:center}}\n"
     ".wide{overflow-x:auto}table{border-collapse:collapse;font-size:.9rem;font-variant-numeric:tabular-nums}caption{text-align:"
     "left;"
     "font-weight:600;padding:.3rem 0}th,td{padding:.2rem .7rem .2rem 0;border-bottom:1px solid var(--line);text-align:left;"
@@ -79,8 +81,8 @@ static void add_facts(tn_text *t, const tn_column *c)
     snprintf(text, sizeof text, "%s by tracknet %s, %s effort, %.0f s%s", tn_json_str(c->of->j, "time", ""),
              tn_json_str(c->of->j, "tracknet", ""), tn_json_str(c->of->j, "effort", ""), tn_json_num(c->device, "seconds", 0), "");
     add_fact(t, "measured", text);
-    if (json_is_number(others)) snprintf(text, sizeof text, "%.2f processors busy meanwhile", json_number_value(others));
-    if (json_is_number(others)) add_fact(t, "others", text);
+    if (json_is_number(others)) snprintf(text, sizeof text, "kept %.2f processors busy meanwhile", json_number_value(others));
+    if (json_is_number(others)) add_fact(t, "other work", text);
     if (tn_json_str(c->of->j, "command", NULL)) add_fact(t, "command", tn_json_str(c->of->j, "command", ""));
     tn_text_addf(t, "</dl>\n");
 }
@@ -164,13 +166,13 @@ static void add_measurements(tn_text *t, const json_t *device)
 
 static void add_points(tn_text *t, const json_t *step)
 {
-    static const char *const headings[] = {"kernels of a node", "number", "ms", "share", "GFLOP/s", "GB/s", "roofline"};
+    static const char *const headings[] = {"kernels of a node", "no.", "ms", "share", "GFLOP/s", "GB/s", "roofline"};
     const json_t *r = json_object_get(step, "roofline");
     const double all = tn_json_num(step, "seconds", 1), peak = tn_json_num(r, "flops_per_second", 0),
                  bandwidth = tn_json_num(r, "bytes_per_second", 0);
     size_t i;
     json_t *p;
-    begin_table(t, "Kernels of the step", headings, TN_COUNT(headings));
+    begin_table(t, "Kernels of the step, the slowest first", headings, TN_COUNT(headings));
     json_array_foreach(json_object_get(step, "points"), i, p)
     {
         const double s = TN_MAX(tn_json_num(p, "seconds", 0), 1e-12), flops = tn_json_num(p, "flops", 0),
@@ -208,16 +210,32 @@ static void add_step(tn_text *t, const json_t *step, int device, size_t at)
     add_cell(t, "p", "", text);
     tn_text_addf(t, "<div class=\"pictures\">\n");
     snprintf(id, sizeof id, "roof-%d-%zu", device, at);
-    add_figure(t, step, NULL, NULL,
-               "Roofline. Blue: memory bounds it, orange: arithmetic. The size is its share of the time; at the left "
-               "edge stands what computes nothing.",
-               id);
+    add_figure(
+        t, step, NULL, NULL,
+        "Roofline: what memory (the slope) and arithmetic (the top) allow, and how near to it the step's kernels come. Blue: "
+        "memory "
+        "bounds them, orange: arithmetic. The larger, the more of the step's time; numbers as in the table below. At the left edge "
+        "stands what computes nothing; above the line, what caches held.",
+        id);
     snprintf(id, sizeof id, "kernels-%d-%zu", device, at);
     add_figure(t, step, "kernels", "kernel", "Time by kernel", id);
     snprintf(id, sizeof id, "layers-%d-%zu", device, at);
     add_figure(t, step, "layers", "layer", "Time by layer", id);
     tn_text_addf(t, "</div>\n");
     add_points(t, step);
+}
+
+static void add_left(tn_text *t, const json_t *device)
+{
+    tn_text left = {0};
+    tn_bench_left(&left, device);
+    if (left.s) {
+        tn_text_addf(t, "<p class=\"soft\">Left out for time: ");
+        tn_text_add_xml(t, left.s);
+        tn_text_addf(t, ".</p>\n");
+    }
+    t->oom |= left.oom;
+    tn_text_free(&left);
 }
 
 static void add_device(tn_text *t, const tn_column *c, int number)
@@ -231,6 +249,7 @@ static void add_device(tn_text *t, const tn_column *c, int number)
     add_cards(t, c->device);
     add_facts(t, c);
     json_array_foreach(json_object_get(c->device, "notes"), i, v) add_cell(t, "p", " class=\"soft\"", json_string_value(v));
+    add_left(t, c->device);
     json_array_foreach(json_object_get(c->device, "steps"), i, v) add_step(t, v, number, i);
     add_cell(t, "h3", "", "All figures");
     add_measurements(t, c->device);
@@ -249,7 +268,7 @@ static void add_compared(tn_text *t, const json_t *base, const json_t *m, double
     tn_bench_figure(value, tn_json_num(m, "value", 0), tn_json_str(m, "unit", ""));
     const bool ratio = base && base != m && tn_bench_has_value(base), noise = ratio && tn_bench_is_noise(base, m, busy);
     snprintf(text, sizeof text, "%s", value);
-    if (ratio) snprintf(text, sizeof text, "%s x %.2f%s", value, tn_bench_ratio(base, m), noise ? ", noise" : "");
+    if (ratio) snprintf(text, sizeof text, "%s, %.2fx%s", value, tn_bench_ratio(base, m), noise ? ", noise" : "");
     add_cell(t, "td", noise ? " class=\"n noise\"" : " class=\"n\"", text);
 }
 

@@ -1,13 +1,15 @@
 #include "pictures.h"
 #include "fail.h"
 #include "jsonio.h"
+#include "units.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
 
-enum { WIDTH = 520, HEIGHT = 360, LEFT = 62, RIGHT = 14, TOP = 14, BOTTOM = 46 };
-enum { NAME_WIDTH = 190, BAR_LEFT = 200, BAR_WIDTH = 220, BAR_ROW = 22 };
+/* So narrow that letters are large enough to read where a phone makes it as wide as itself. */
+enum { WIDTH = 420, HEIGHT = 320, LEFT = 56, RIGHT = 16, TOP = 18, BOTTOM = 44 };
+enum { NAME_WIDTH = 152, BAR_LEFT = 160, BAR_WIDTH = 160, BAR_ROW = 22, NAME_LETTERS = 22 };
 
 /* An element of text; anchor: start, middle or end. */
 static void add_label(tn_text *t, double x, double y, const char *anchor, const char *style, const char *words)
@@ -73,7 +75,7 @@ static void add_axes(tn_text *t, const frame *f)
         const double x = x_at(f, pow(10, k));
         tn_text_addf(t, "<line class=\"grid\" x1=\"%.1f\" x2=\"%.1f\" y1=\"%d\" y2=\"%d\"/>\n", x, x, TOP, HEIGHT - BOTTOM);
         snprintf(words, sizeof words, "%g", pow(10, k));
-        add_label(t, x, HEIGHT - BOTTOM + 16, "middle", "tick", words);
+        add_label(t, x, HEIGHT - BOTTOM + 16, k == (int)f->x1 ? "end" : "middle", "tick", words);
     }
     for (int k = (int)f->y0; k <= (int)f->y1; k++) {
         const double y = y_at(f, pow(10, k));
@@ -81,7 +83,7 @@ static void add_axes(tn_text *t, const frame *f)
         snprintf(words, sizeof words, "%g", pow(10, k - 9));
         add_label(t, LEFT - 6, y + 4, "end", "tick", words);
     }
-    add_label(t, (LEFT + WIDTH - RIGHT) / 2.0, HEIGHT - 10, "middle", "axis", "flop for each byte");
+    add_label(t, (LEFT + WIDTH - RIGHT) / 2.0, HEIGHT - 10, "middle", "axis", "arithmetic for each byte moved, FLOP/B");
     tn_text_addf(t, "<text transform=\"translate(14 %d) rotate(-90)\" text-anchor=\"middle\" class=\"axis\">GFLOP/s</text>\n",
                  (TOP + HEIGHT - BOTTOM) / 2);
 }
@@ -101,13 +103,13 @@ static void add_limits(tn_text *t, const frame *f)
 static void add_point(tn_text *t, const frame *f, const json_t *p, int number, double all)
 {
     double x, y;
-    char words[16];
-    const double seconds = tn_json_num(p, "seconds", 0), r = number <= TN_PICTURE_NUMBERS ? 7 + 9 * sqrt(seconds / all) : 3;
+    char words[16], took[TN_FIGURE];
+    const double seconds = tn_json_num(p, "seconds", 0), r = number <= TN_PICTURE_NUMBERS ? 8.5 + 8 * sqrt(seconds / all) : 3;
     if (!place_of(f, p, &x, &y)) return;
     const double px = x_at(f, x), py = fmin(y_at(f, y), HEIGHT - BOTTOM);
     tn_text_addf(t, "<g><title>");
     tn_text_add_xml(t, tn_json_str(p, "kernels", ""));
-    tn_text_addf(t, ": %.3g ms</title><circle class=\"%s\" cx=\"%.1f\" cy=\"%.1f\" r=\"%.1f\"/>\n", 1e3 * seconds,
+    tn_text_addf(t, ": %s</title><circle class=\"%s\" cx=\"%.1f\" cy=\"%.1f\" r=\"%.1f\"/>\n", tn_bench_figure(took, seconds, "s"),
                  x * f->bandwidth < f->peak ? "bytes" : "flops", px, py, r);
     snprintf(words, sizeof words, "%d", number);
     if (number <= TN_PICTURE_NUMBERS) add_label(t, px, py + 3.5, "middle", "number", words);
@@ -136,17 +138,17 @@ typedef struct {
 
 static void add_bar(tn_text *t, const bar *b, double most, double all, int row)
 {
-    char words[64], name[40];
+    char words[TN_FIGURE + 16], name[NAME_LETTERS + 8], seconds[TN_FIGURE];
     const double y = row * BAR_ROW + 4, width = most > 0 ? b->seconds / most * BAR_WIDTH : 0;
-    snprintf(name, sizeof name, "%.26s%s", b->name, strnlen(b->name, 27) > 26 ? "..." : "");
-    snprintf(words, sizeof words, "%.3g ms, %.1f %%", 1e3 * b->seconds, 100 * b->seconds / all);
+    snprintf(name, sizeof name, "%.*s%s", NAME_LETTERS, b->name, strnlen(b->name, NAME_LETTERS + 1) > NAME_LETTERS ? "..." : "");
+    snprintf(words, sizeof words, "%s, %.1f %%", tn_bench_figure(seconds, b->seconds, "s"), 100 * b->seconds / all);
     add_label(t, NAME_WIDTH, y + 12, "end", "name", name);
     tn_text_addf(t, "<rect class=\"bar\" x=\"%d\" y=\"%.1f\" width=\"%.1f\" height=\"%d\"><title>", BAR_LEFT, y, fmax(width, 1),
                  BAR_ROW - 6);
     tn_text_add_xml(t, b->name);
     tn_text_addf(t, "</title></rect>\n");
     /* beside the bar, or in it where that is long */
-    const bool in = width > BAR_WIDTH - 20;
+    const bool in = width > BAR_WIDTH - 10;
     add_label(t, BAR_LEFT + (in ? width - 4 : width + 5), y + 12, in ? "end" : "start", in ? "in" : "name", words);
 }
 

@@ -102,12 +102,18 @@ static int measure_shape(tn_bench *b, tn_dtype dt, int rows, const int layer[2],
     return rc;
 }
 
-/* A frame fills a CPU, a batch of them a GPU. */
+/* A frame fills a CPU, a batch of them a GPU. The smallest backbone in every type first: what there is no time for is the largest.
+ */
 int tn_bench_products(tn_bench *b, tn_error *err)
 {
-    const int images[] = {1, 32}, sizes = b->dev->info.type == TN_DEVICE_CPU ? 1 : 2;
-    for (int t = 0; t < b->level->types; t++)
-        for (int i = 0; i < sizes; i++)
-            for (int k = 0; k < b->level->shapes; k++) TN_TRY(measure_shape(b, (tn_dtype)t, TOKENS * images[i], layers[k], err));
+    char what[64];
+    const int images[] = {1, 32}, sizes = b->dev->info.type == TN_DEVICE_CPU ? 1 : 2, n = b->level->shapes * b->level->types;
+    for (int k = 0; k < n; k++) {
+        const int backbone = k / (4 * b->level->types), t = k / 4 % b->level->types;
+        const int *layer = layers[4 * backbone + k % 4];
+        snprintf(what, sizeof what, "%s x %d x %d", tn_dtype_name((tn_dtype)t), layer[0], layer[1]);
+        if (!tn_bench_has_time(b, k, n, what)) continue;
+        for (int i = 0; i < sizes; i++) TN_TRY(measure_shape(b, (tn_dtype)t, TOKENS * images[i], layer, err));
+    }
     return 0;
 }

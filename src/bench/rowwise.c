@@ -15,6 +15,7 @@ typedef struct {
     tn_dtype dt;
     int images;
     tn_tensor x, y, dy, small, gamma, beta, dgamma, dbeta, stats, groups, turns;
+    const float *hsmall;                              /* what small has */
     float *hx, *hdy, *hgamma, *hbeta, *hturns, *want; /* as stored; what an operation should leave */
     tn_buffer *from, *to;                             /* of the copy beside it */
     size_t copied;
@@ -152,7 +153,7 @@ static int doubling(void *self, tn_error *err)
 static void doubling_expect(rowwise *r)
 {
     const tn_ref_resize d = {r->images, GRID_H / 2, GRID_W / 2, GRID_H, GRID_W, CHANNELS, 0.5f, 0.5f};
-    tn_ref_bilinear(&d, r->hx, r->want);
+    tn_ref_bilinear(&d, r->hsmall, r->want);
 }
 
 static const operation on_tokens[] = {
@@ -189,10 +190,45 @@ static int poison(void *self, tn_error *err)
     return tn_tensor_poison(r->b->dev, &r->y, err);
 }
 
+/* Images are independent of each other: the first and the last are compared, all else is finite. */
+enum { LOOKED_AT = 2 };
+
+/* Elements of an image, and where those of image `which` that are compared begin. */
+static size_t image_at(const rowwise *r, int which, size_t *n)
+{
+    *n = tn_tensor_count(&r->x) / (size_t)r->images;
+    return which ? *n * (size_t)(r->images - 1) : 0;
+}
+
+static void expect(rowwise *r, const operation *o)
+{
+    for (int i = 0; i < LOOKED_AT; i++) {
+        size_t n;
+        const size_t at = image_at(r, i, &n);
+        rowwise one = *r;
+        one.hx += at;
+        one.hdy += at;
+        one.want += at;
+        one.hsmall = r->hx + at / 4;
+        one.x.rows /= r->images;
+        one.images = 1;
+        o->expect(&one);
+    }
+}
+
 static int compare(void *self, double *share, tn_error *err)
 {
     const at_work *w = self;
-    return tn_bench_error(share, written(w), w->r->want, err);
+    const tn_tensor *x = written(w);
+    float *got;
+    TN_TRY(tn_bench_all_of(&got, share, x, err));
+    for (int i = 0; i < LOOKED_AT; i++) {
+        size_t n;
+        const size_t at = image_at(w->r, i, &n);
+        tn_bench_error_of(share, got + at, w->r->want + at, n, x->dtype);
+    }
+    free(got);
+    return 0;
 }
 
 static int copy(void *self, tn_error *err)
@@ -204,6 +240,7 @@ static int copy(void *self, tn_error *err)
 static int measure_operation(rowwise *r, const operation *o, tn_error *err)
 {
     char id[96], name[96];
+    bool go;
     tn_bench *b = r->b;
     at_work w = {r, o};
     const double moved = o->moved * (double)tn_tensor_bytes(&r->x);
@@ -218,12 +255,15 @@ static int measure_operation(rowwise *r, const operation *o, tn_error *err)
                             .type = r->dt,
                             .run = rowwise_run,
                             .runs = &w,
+                            .by_context = true,
                             .beside = copy,
                             .poison = poison,
                             .compare = compare,
                             .self = &w};
+    TN_TRY(tn_bench_begins(&go, b, &j, err)); /* variants are chosen, and built, from here on */
+    if (!go) return 0;
     r->copied = (size_t)(moved / 32) * 16;
-    o->expect(r);
+    expect(r, o);
     TN_TRY(tn_bench_reserve(b, rowwise_run, &w, err));
     TN_TRY(tn_buffer_new(&r->from, b->dev, r->copied, "a measurement", err));
     int rc = tn_buffer_new(&r->to, b->dev, r->copied, "a measurement", err);
@@ -303,7 +343,13 @@ int tn_bench_rowwise(tn_bench *b, tn_error *err)
                             {on_hidden, TN_COUNT(on_hidden), TOKENS, 4 * WIDTH},
                             {on_qkv, TN_COUNT(on_qkv), TOKENS, 3 * WIDTH},
                             {on_grid, TN_COUNT(on_grid), GRID_H * GRID_W, CHANNELS}};
-    for (int t = 0; t < b->level->types; t++)
-        for (size_t i = 0; i < TN_COUNT(places); i++) TN_TRY(measure_place(b, (tn_dtype)t, &places[i], err));
+    char what[64];
+    const int each = (int)TN_COUNT(places), n = b->level->types * each;
+    for (int k = 0; k < n; k++) {
+        const place *p = &places[k % each];
+        const tn_dtype dt = (tn_dtype)(k / each);
+        snprintf(what, sizeof what, "%s, %s", tn_dtype_name(dt), p->o[0].name);
+        if (tn_bench_has_time(b, k, n, what)) TN_TRY(measure_place(b, dt, p, err));
+    }
     return 0;
 }

@@ -73,14 +73,19 @@ static void add_device(tn_text *t, const json_t *d)
 {
     size_t i;
     json_t *v;
+    tn_text left = {0};
     const json_t *id = json_object_get(d, "identity");
     tn_text_addf(t, "%lld  %s  (%s), %s, driver %s, %lld compute units\n", tn_json_int(id, "index", 0), tn_json_str(id, "name", ""),
                  tn_json_str(id, "type", ""), tn_json_str(id, "version", ""), tn_json_str(id, "driver", ""),
                  tn_json_int(id, "compute_units", 0));
     add_measurements(t, d);
     json_array_foreach(json_object_get(d, "steps"), i, v) add_step(t, v);
-    if (json_array_size(json_object_get(d, "notes"))) tn_text_addf(t, "\n");
+    if (json_array_size(json_object_get(d, "notes")) + json_array_size(json_object_get(d, "left_out"))) tn_text_addf(t, "\n");
     json_array_foreach(json_object_get(d, "notes"), i, v) tn_text_addf(t, "note: %s\n", json_string_value(v));
+    tn_bench_left(&left, d);
+    if (left.s) tn_text_addf(t, "left out for time: %s\n", left.s);
+    t->oom |= left.oom;
+    tn_text_free(&left);
 }
 
 int tn_bench_table(const tn_bench_result *r, char **text, tn_error *err)
@@ -93,8 +98,9 @@ int tn_bench_table(const tn_bench_result *r, char **text, tn_error *err)
         if (i) tn_text_addf(&t, "\n");
         add_device(&t, tn_bench_device(r, i));
     }
-    tn_text_addf(&t, "\n%s effort, %.0f s; figures are medians\n", tn_json_str(r->j, "effort", ""),
-                 tn_json_num(tn_bench_device(r, 0), "seconds", 0));
+    tn_text_addf(&t, "\n%s effort, %.0f s, %.0f of them for kernels built and chosen; figures are medians\n",
+                 tn_json_str(r->j, "effort", ""), tn_json_num(tn_bench_device(r, 0), "seconds", 0),
+                 tn_json_num(tn_bench_device(r, 0), "prepared", 0));
     *text = t.s;
     if (!t.oom) return 0;
     tn_text_free(&t);

@@ -56,6 +56,21 @@ void tn_bench_remarks(char *out, size_t n, const json_t *m)
     if (doubt) remark(out, n, "implausible: "), strncat(out, doubt, n - strlen(out) - 1);
 }
 
+void tn_bench_left(tn_text *t, const json_t *device)
+{
+    const json_t *list = json_object_get(device, "left_out");
+    for (size_t i = 0, next; i < json_array_size(list); i = next) {
+        const char *first = json_string_value(json_array_get(list, i)), *colon = first ? strstr(first, ": ") : NULL;
+        const size_t part = colon ? (size_t)(colon - first) + 2 : 0;
+        for (next = i + 1; part && next < json_array_size(list); next++) {
+            const char *other = json_string_value(json_array_get(list, next));
+            if (!other || strncmp(other, first, part) != 0) break;
+        }
+        tn_text_addf(t, "%s%s", i ? "; " : "", first ? first : "");
+        if (next - i > 1) tn_text_addf(t, " and %zu more", next - i - 1);
+    }
+}
+
 double tn_bench_ratio(const json_t *a, const json_t *b)
 {
     const double x = tn_json_num(a, "value", 0), y = tn_json_num(b, "value", 0);

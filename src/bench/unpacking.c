@@ -120,21 +120,39 @@ static int unpack_to(matrix *m, tn_dtype dt, const char *format, tn_error *err)
 static int unpack_format(tn_bench *b, tn_qtype type, bool nested, tn_error *err)
 {
     char format[48];
-    const bool cpu = b->dev->info.type == TN_DEVICE_CPU;
+    const bool small =
+        b->dev->info.type == TN_DEVICE_CPU || b->level->largest < 1; /* packing it takes the host longer than all else */
     matrix m;
     snprintf(format, sizeof format, "%s%s", tn_qformats[type].name, nested ? "-double" : "");
-    int rc =
-        make_matrix(&m, b, (tn_qshape){.type = type, .rows = cpu ? 4096 : 8192, .cols = cpu ? 1024 : 4096, .nested = nested}, err);
+    int rc = make_matrix(
+        &m, b, (tn_qshape){.type = type, .rows = small ? 4096 : 8192, .cols = small ? 1024 : 4096, .nested = nested}, err);
     for (int t = 0; !rc && t < b->level->types; t++) rc = unpack_to(&m, (tn_dtype)t, format, err);
     matrix_free(&m);
     return rc;
 }
 
+/* Format k of those in 4 bits, double quantisation counting as one; false behind the last. */
+static bool format_at(int k, tn_qtype *type, bool *nested)
+{
+    for (int t = 0; t < TN_Q_TYPES; t++)
+        for (int twice = 0; tn_qformats[t].bits == 4 && twice <= tn_qformats[t].nestable; twice++) {
+            *type = (tn_qtype)t;
+            *nested = twice;
+            if (!k--) return true;
+        }
+    return false;
+}
+
 int tn_bench_unpacking(tn_bench *b, tn_error *err)
 {
-    for (int type = 0; type < TN_Q_TYPES; type++)
-        for (int nested = 0; tn_qformats[type].bits == 4 && nested <= tn_qformats[type].nestable; nested++)
-            TN_TRY(unpack_format(b, (tn_qtype)type, nested, err));
+    tn_qtype type = TN_Q_NF4;
+    bool nested = false;
+    int n = 0;
+    while (format_at(n, &type, &nested)) n++;
+    for (int k = 0; k < n; k++) {
+        format_at(k, &type, &nested);
+        if (tn_bench_has_time(b, k, n, tn_qformats[type].name)) TN_TRY(unpack_format(b, type, nested, err));
+    }
     return 0;
 }
 
@@ -182,9 +200,15 @@ static int few(tn_bench *b, tn_dtype dt, int tokens, const int shape[2], tn_erro
 
 int tn_bench_few_tokens(tn_bench *b, tn_error *err)
 {
-    static const int shapes[][2] = {{1536, 384}, {4096, 1024}};
-    for (int t = 0; t < b->level->types; t++)
-        for (int tokens = 1; tokens <= TN_QGEMV_ROWS; tokens *= TN_QGEMV_ROWS)
-            for (int i = 0; i < (int)TN_COUNT(shapes); i++) TN_TRY(few(b, (tn_dtype)t, tokens, shapes[i], err));
+    static const int shapes[][2] = {{1536, 384}, {4096, 1024}}, tokens[] = {1, TN_QGEMV_ROWS};
+    char what[64];
+    const int n = (int)TN_COUNT(shapes) * b->level->types;
+    for (int k = 0; k < n; k++) {
+        const int *shape = shapes[k / b->level->types];
+        const tn_dtype dt = (tn_dtype)(k % b->level->types);
+        snprintf(what, sizeof what, "%s x nf4 %d x %d", tn_dtype_name(dt), shape[0], shape[1]);
+        if (!tn_bench_has_time(b, k, n, what)) continue;
+        for (size_t i = 0; i < TN_COUNT(tokens); i++) TN_TRY(few(b, dt, tokens[i], shape, err));
+    }
     return 0;
 }

@@ -9,8 +9,14 @@ typedef struct tn_bench_work {
     const tn_run_options *o; /* of one device */
     const char *config_dir;  /* that has configs' model, training and backbone folders */
     tn_energy *energy;
-    json_t *steps;   /* where profiles go. Borrowed */
-    int fitted;      /* models that fitted so far */
+    json_t *steps;    /* where profiles go. Borrowed */
+    double allowance; /* what is left of tn_bench_level's */
+    double prepared;  /* seconds in which kernels were built and chosen for the first time */
+    /* of the last case of training and of prediction by storage type, from which the next one's time is reckoned; cost 0: none yet
+     */
+    struct {
+        double cost, open, prepared, step;
+    } last[2][3];
     char least[512]; /* why the first that did not, did not */
     struct {
         double bandwidth, peak; /* 0: not measured yet */

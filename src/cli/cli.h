@@ -39,7 +39,7 @@ typedef struct tn_cli {
     /* bench */
     bool quick, full;
     const char *only, *sizes, *html, *files[32];
-    int n_files;
+    int n_files, budget;
     char line[512]; /* the command as it was given */
     int threads;    /* of a CPU device; 0: one a processor */
     /* synth */

@@ -89,6 +89,7 @@ static int measure(tn_cli *c, tn_error *err)
     p.sizes = c->sizes;
     p.config_dir = c->source.config_dir;
     p.command = c->line;
+    p.seconds = c->budget;
     int rc = check_target(c->json_file, "--json", err);
     if (!rc) rc = check_target(c->html, "--html", err);
     if (!rc) rc = tn_bench_run(&c->run, &p, &r, err);

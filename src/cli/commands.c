@@ -88,8 +88,10 @@ const tn_command tn_commands[] = {
      "       tracknet bench compare A.json B.json ... [--json [FILE]] [--html FILE]\n"
      "       tracknet bench show A.json [--json [FILE]] [--html FILE]\n\n"
      "  --device D          index, part of a name, cpu or gpu, a list of them, or all   (default: as elsewhere, one)\n"
-     "  --quick | --full    about one minute on two cores, or up to ten; the first time kernels are built before\n"
-     "  --only LIST         some of links,kernels,work               (default: all)\n"
+     "  --quick | --full    under a minute a device, or up to ten, instead of four; what there is no time for is left out, and\n"
+     "                      named. Kernels that are built for the first time may add two minutes, with --full nothing\n"
+     "  --budget SECONDS    another time, all included\n"
+     "  --only LIST         some of links,kernels,work,clpeak        (default: the first three; all with --full)\n"
      "  --sizes LIST        backbones whose steps are measured, folders of configs/backbone: vit-s,vit-b   (default: vit-s,\n"
      "                      vit-b, vit-l; fewer with --quick and on a processor)\n"
      "  --json [FILE]       the result as JSON (docs/bench.md has its schema); without FILE it is printed instead of the tables\n"
@@ -99,7 +101,7 @@ const tn_command tn_commands[] = {
      "  --memory-limit MB   take no more device memory than this\n"
      "  --cache DIR         built kernels and measurements; off: none\n\n"
      "Every kernel is checked against plain C on random data before it is timed; the exit status is 1 when a check fails.\n",
-     "device quick full only sizes json html config-dir threads memory-limit gemm variants cache", tn_cmd_bench},
+     "device quick full budget only sizes json html config-dir threads memory-limit gemm variants cache", tn_cmd_bench},
     {"plan", "which device would run which layers, and how fast a training step would be",
      "usage: tracknet plan [options] [KEY=VALUE ...]\n\n"
      "  --device LIST       devices that may be used: indices or names separated by commas, or all    (default: one, as "

@@ -128,6 +128,7 @@ static bool help_out(const char *name, int *rc)
     if (!strcmp(name, "build-kernels")) *rc = tn_device_build_ahead(STDIN_FILENO, &err);
     else if (!strcmp(name, "try-row")) *rc = tn_device_try_row(STDIN_FILENO, STDOUT_FILENO, &err);
     else if (!strcmp(name, "rate-device")) *rc = tn_device_rate(STDIN_FILENO, STDOUT_FILENO, &err);
+    else if (!strcmp(name, "measure")) *rc = tn_bench_serve(STDIN_FILENO, STDOUT_FILENO, &err);
     else if (!strcmp(name, "try-clblast")) *rc = tn_device_try_clblast(STDIN_FILENO, STDOUT_FILENO, &err);
     else return false;
     if (*rc) fprintf(stderr, "tracknet %s: %s\n", name, err.message);

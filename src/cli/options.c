@@ -114,6 +114,7 @@ static const opt_row opt_rows[] = {
     {ROW("full", FLAG, full)},
     {ROW("only", TEXT, only)},
     {ROW("sizes", TEXT, sizes)},
+    {ROW("budget", COUNT, budget), .min = 1},
     {ROW("html", TEXT, html), .path = true},
     {ROW("help", HELP, help)},
 };

@@ -1,6 +1,7 @@
 /* The list lies in a file without a name, which helpers map too: they take programs from it by a counter. */
 #include "ahead.h"
 #include "ahead_list.h"
+#include "clock.h"
 #include "cpu_threads.h"
 #include "dev_cl.h"
 #include "files.h"
@@ -156,6 +157,7 @@ static int watch_helpers(tn_ahead *a, tn_ahead_list *list, tn_error *err)
 
 int tn_ahead_build(tn_ahead *a, size_t bytes, tn_error *err)
 {
+    const double was = a->dev->prepared, begin = tn_now();
     if (a->programs < LEAST_PROGRAMS) return 0;
     const size_t size = sizeof(tn_ahead_list) + sizeof(tn_ahead_job) * (size_t)a->n;
     const int fd = nameless(a->dev->cache_dir, size);
@@ -174,5 +176,6 @@ int tn_ahead_build(tn_ahead *a, size_t bytes, tn_error *err)
         munmap(list, size);
     }
     if (fd >= 0) close(fd);
+    a->dev->prepared = was + (tn_now() - begin);
     return rc;
 }

@@ -74,6 +74,7 @@ typedef struct tn_dev {
     double slice_seconds;   /* what a launch of a tape may take before it is cut (slices.h); 0: any time */
     double nice;            /* seconds of rest after each such slice */
     double queued;          /* seconds of work that wait, as far as they were measured */
+    double prepared;        /* seconds that building programs, checking and measuring variants took so far */
     size_t slice_groups;    /* launches are cut into pieces of about so many work-groups; 0: never */
     long long launches;     /* kernels enqueued */
     long long blocking;     /* calls that waited for the device */

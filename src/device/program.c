@@ -178,12 +178,13 @@ static int build(cl_program *out, tn_dev *d, const char *file, const char *optio
     if (!src) return tn_fail(err, TN_ERR_ARGUMENT, "no kernel source 'cl/%s' is embedded", file);
     char *key = cache_key(d, file, options, src);
     if (!key) return tn_oom(err);
-    const bool cached = uses_disk_cache(d, src);
     const double begin = tn_now();
+    const bool cached = uses_disk_cache(d, src);
     const bool rewritten = d->bare || tn_ptx_has_hidden(src);
     *out = cached ? load_cached(d, key, rewritten ? TN_PTX_OPTIONS : options) : NULL;
     const bool loaded = *out != NULL;
     const int rc = loaded ? 0 : build_anew(out, d, src, file, options, cached ? key : NULL, err);
+    d->prepared += tn_now() - begin;
     tn_logf(d->log, TN_LOG_DEBUG, "cl/%s %s in %.3f s (%s)", file, loaded ? "loaded" : "built", tn_now() - begin, options);
     free(key);
     return rc;

@@ -188,7 +188,7 @@ static int timed_queue(tn_tape *t, tn_error *err)
     return code ? tn_dev_failed(t->dev, "a queue that takes times", 0, code, false, err) : 0;
 }
 
-/* A library's call, or a fill that is a kernel, runs on the main queue: timed from outside, alone. */
+/* What runs on the main queue: timed from outside, alone. */
 static int time_outside(tn_tape *t, tape_entry *e, double *seconds, tn_error *err)
 {
     cl_int code = clFinish(t->timed);
@@ -213,6 +213,19 @@ static int read_times(tn_tape *t, cl_event *events, double *seconds, tn_error *e
     return 0;
 }
 
+/* A library's call, or a fill that is a kernel. */
+static bool is_outside(const tn_tape *t, const tape_entry *e)
+{
+    return e->kind == TAPE_CALL || (e->kind == TAPE_FILL && (t->dev->quirk_flags & TN_QUIRK_NO_FILL));
+}
+
+bool tn_tape_has_events(const tn_tape *t)
+{
+    for (int i = 0; i < t->n; i++)
+        if (is_outside(t, &t->e[i])) return false;
+    return true;
+}
+
 int tn_tape_profile(tn_tape *t, double *seconds, tn_error *err)
 {
     TN_TRY(tn_dev_finish(t->dev, err));
@@ -221,9 +234,8 @@ int tn_tape_profile(tn_tape *t, double *seconds, tn_error *err)
     int rc = events ? 0 : tn_oom(err);
     for (int i = 0; !rc && i < t->n; i++) {
         tape_entry *e = &t->e[i];
-        const bool outside = e->kind == TAPE_CALL || (e->kind == TAPE_FILL && (t->dev->quirk_flags & TN_QUIRK_NO_FILL));
         seconds[i] = 0;
-        rc = outside ? time_outside(t, e, &seconds[i], err) : play(t, e, t->timed, &events[i], err);
+        rc = is_outside(t, e) ? time_outside(t, e, &seconds[i], err) : play(t, e, t->timed, &events[i], err);
         if (rc) failed_at(e, err);
     }
     if (!rc) rc = read_times(t, events, seconds, err);

@@ -42,6 +42,9 @@ int tn_tape_profile(tn_tape *t, double *seconds, tn_error *err);
 /** Plays the first entry, a launch, alone and gives the seconds from when it was enqueued to when the device began, by its clock.
  */
 int tn_tape_queued(tn_tape *t, double *seconds, tn_error *err);
+/** Whether tn_tape_profile times every entry by events; a library's call, and a fill where that is a kernel, by the host's clock.
+ */
+bool tn_tape_has_events(const tn_tape *t);
 int tn_tape_count(const tn_tape *t);
 /** Name of the kernel ("a fill", "a copy" else) and where it comes from. Borrowed. */
 const char *tn_tape_entry(const tn_tape *t, int i, const tn_note **note);

@@ -260,9 +260,13 @@ static void tell_begin(const tn_wanted *w, const tn_dev *d)
     if (shapes) tn_logf(d->log, TN_LOG_INFO, "device '%s': measuring %d shapes, once", d->info.name, shapes);
 }
 
+enum { SAVE_EVERY = 5 }; /* seconds */
+
 int tn_tune(tn_wanted *w, tn_dev *d, tn_error *err)
 {
     const size_t limit = d->memory_limit, peak = d->peak, all = limit ? limit : d->info.global_memory;
+    const double was = d->prepared, begin = tn_now(); /* programs that are built meanwhile count once */
+    double saved = begin;
     int rc = 0, done = 0;
     if (!w->n) return 0;
     d->memory_limit = d->allocated + (all > d->allocated ? (all - d->allocated) / 4 : 0);
@@ -273,6 +277,10 @@ int tn_tune(tn_wanted *w, tn_dev *d, tn_error *err)
             if (w->v[i].op != tn_variant_ops[k]) continue;
             rc = tn_watch_tell(&d->watch, TN_PHASE_TUNING, w->v[i].key, done++, w->n, err);
             if (!rc) rc = wish_grant(&w->v[i], d, w->again, err);
+            if (tn_now() - saved > SAVE_EVERY) { /* who is ended meanwhile need not begin anew */
+                tn_db_save(d);
+                saved = tn_now();
+            }
             if (rc != TN_ERR_MEMORY) continue;
             tn_logf(d->log, TN_LOG_INFO, "%s %s is not measured: %s", w->v[i].op->name, w->v[i].key, err->message);
             rc = 0;
@@ -280,5 +288,6 @@ int tn_tune(tn_wanted *w, tn_dev *d, tn_error *err)
     d->memory_limit = limit;
     d->peak = peak; /* what the run's own buffers took: these are gone before it starts */
     tn_db_save(d);
+    d->prepared = was + (tn_now() - begin);
     return rc;
 }

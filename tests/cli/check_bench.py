@@ -1,4 +1,4 @@
-"""check_bench.py result JSON PAGE | table JSON TEXT | page PAGE: what 'tracknet bench' wrote is whole, and its page is sound."""
+"""check_bench.py result JSON PAGE | table JSON TEXT | page PAGE | ended JSON | short JSON SECONDS: what 'tracknet bench' wrote is whole, and its page is sound."""
 import html.parser
 import json
 import re
@@ -98,8 +98,45 @@ def check_result(path, page_path):
     assert page.pictures == 3 * len(d["steps"])
     for s in d["steps"]:
         check_step(s, page)
-    assert d["energy"] or any("joule" in n for n in d["notes"]), "nothing says why there are no joules"
+    assert not d["left_out"] and 0 <= d["prepared"] < d["seconds"] < 180, (d["left_out"], d["prepared"], d["seconds"])
+    if d["identity"]["type"] == "CPU":
+        check_energy(d, ids)
+    else:
+        assert d["energy"] or any("joule" in n for n in d["notes"]), "nothing says why there are no joules"
     print(len(ids))
+
+
+def check_energy(d, ids):
+    """The counter of count_joules.py counts 30 W."""
+    value = {m["id"]: m["value"] for m in d["measurements"]}
+    rates = [i for i in ids if i.startswith("work.") and i.endswith(".throughput")]
+    assert d["energy"] == "RAPL" and len(rates) == 2, (d["energy"], rates)
+    for i in rates:
+        watts = value[i] / value[i.replace("throughput", "images-per-joule")]
+        assert 20 < watts < 45, (i, watts)
+
+
+def check_ended(path):
+    (d,) = json.load(open(path))["devices"]
+    said = {m["id"]: m for m in d["measurements"]}
+    for m in said.values():
+        if "value" in m:
+            check_measurement(m)
+        else:
+            assert "signal 6" in m["why"], m
+    bad = {i: m["check"] for i, m in said.items() if "value" not in m}
+    (read,) = [i for i in bad if i.startswith("memory.read.")]
+    assert bad.pop(read) == "failed" and bad.pop("part.launching as clpeak") == "failed", bad
+    assert len(bad) >= 8 and all(i.startswith("gemm.") and c == "refused" for i, c in bad.items()), bad
+    for wanted in "memory.write.", "launch.rate":
+        assert any(i.startswith(wanted) and "value" in m for i, m in said.items()), wanted
+
+
+def check_short(path, seconds):
+    (d,) = json.load(open(path))["devices"]
+    assert d["seconds"] < float(seconds) + 10 and d["left_out"], d["seconds"]
+    for m in d["measurements"]:
+        check_measurement(m)
 
 
 def check_table(path, text):
@@ -109,4 +146,4 @@ def check_table(path, text):
     assert not re.search(" $", text, re.M)
 
 
-{"result": check_result, "page": check_page, "table": check_table}[sys.argv[1]](*sys.argv[2:])
+{"result": check_result, "page": check_page, "table": check_table, "ended": check_ended, "short": check_short}[sys.argv[1]](*sys.argv[2:])

@@ -1,6 +1,7 @@
 #!/bin/bash
 # tracknet bench: what it measures on a small model, writes, compares and refuses; its page in a browser where there is one.
-# test_bench.sh TRACKNET SOURCE_DIR; prints "N passed, N failed".
+# test_bench.sh TRACKNET SOURCE_DIR END_AT_KERNEL (a library); prints "N passed, N failed".
+ends=$(realpath "$3")
 . "$(dirname "$0")/lib.sh"
 
 check() { python3 tests/cli/check_bench.py "$@" >"$W/out" 2>&1 && ok || bad "check_bench.py $1: $(tail -1 "$W/out")"; }
@@ -19,13 +20,29 @@ echo '{"some": "thing"}' >"$W/foreign.json"
 says "no result of 'tracknet bench --json'" $T bench show "$W/foreign.json"
 echo '{"some": ' >"$W/cut.json"
 says "cut.json" $T bench show "$W/cut.json"
-says "training needs at least" $T bench --quick --only work --sizes tiny --memory-limit 3
+says "training needs at least" $T bench --quick --only work --sizes tiny --memory-limit 1
 
-$T bench --quick --only links,work --sizes tiny --json "$W/a.json" --html "$W/a.html" >"$W/table" 2>"$W/err" && ok || bad "bench: $(tail -1 "$W/err")"
+# a processor package that takes 30 W, by a counter that soon begins anew
+R=$W/sysroot/sys/class/powercap/intel-rapl:0
+mkdir -p "$R"
+echo package-0 >"$R/name"
+echo 200000000 >"$R/max_energy_range_uj"
+python3 tests/cli/count_joules.py "$R/energy_uj" 30 200 &
+counts=$!
+TRACKNET_SYSROOT=$W/sysroot $T bench --quick --only links,work --sizes tiny --json "$W/a.json" --html "$W/a.html" >"$W/table" 2>"$W/err" && ok || bad "bench: $(tail -1 "$W/err")"
+kill $counts
 check result "$W/a.json" "$W/a.html"
 check table "$W/a.json" "$W/table"
 $T bench show "$W/a.json" --html "$W/again.html" | cmp -s - "$W/table" && ok || bad "bench show prints something else"
 cmp -s "$W/a.html" "$W/again.html" && bad "a page of a file does not name it" || ok
+
+# a driver that ends the process: at a figure, between two, at a variant that it may refuse, which is tried once; all else is measured
+LD_PRELOAD=$ends END_AT_KERNEL=read_all,fetch_near,gemm_panel $T bench --quick --only memory,launches,clpeak-launch,products --json "$W/ended.json" >"$W/out" 2>&1
+[ $? -eq 1 ] && grep -q "2 measurement(s) failed" "$W/out" && ok || bad "a driver that ends the process: $(tail -1 "$W/out")"
+check ended "$W/ended.json"
+# a time in which not all can be done
+expect 0 "left out for time" $T bench --full --budget 1 --only launches,products --json "$W/short.json"
+check short "$W/short.json" 1
 
 # the same twice is noise all over, twice as fast is not
 python3 - "$W" <<'P'

@@ -1,12 +1,15 @@
 /* A benchmark's statistics, its rules for what counts, its document and pages; and that a wrong kernel has no time. */
 #include "ceiling.h"
+#include "clock.h"
 #include "compare.h"
-#include "energy.h"
 #include "files.h"
 #include "host.h"
+#include "measure.h"
+#include "parts.h"
 #include "points.h"
 #include "traffic.h"
 #include "units.h"
+#include "words.h"
 #include "../testdev.h"
 #include "../testlib.h"
 
@@ -333,41 +336,6 @@ static void put(const char *file, const char *text)
     free(root);
 }
 
-START_TEST(joules)
-{
-    char *root = temp_path("root");
-    tn_energy e;
-    tn_device_info cpu = {.type = TN_DEVICE_CPU}, gpu = {.type = TN_DEVICE_GPU, .hardware = "pci 0000:01:00.0"};
-    tn_energy_open(&e, &cpu, root);
-    ck_assert(e.n == 0 && strstr(e.why, "no RAPL counter"));
-    tn_energy_begin(&e);
-    ck_assert_double_eq(tn_energy_end(&e), 0);
-    put("sys/class/powercap/intel-rapl:0/name", "package-0\n");
-    put("sys/class/powercap/intel-rapl:0/max_energy_range_uj", "10000000\n");
-    put("sys/class/powercap/intel-rapl:0/energy_uj", "9000000\n");
-    put("sys/class/powercap/intel-rapl:1/name", "psys\n"); /* has the packages in it */
-    put("sys/class/powercap/intel-rapl:1/energy_uj", "5\n");
-    tn_energy_open(&e, &cpu, root);
-    ck_assert_str_eq(e.from, "RAPL");
-    ck_assert_int_eq(e.n, 1);
-    tn_energy_begin(&e);
-    put("sys/class/powercap/intel-rapl:0/energy_uj", "2000000\n"); /* past the end */
-    ck_assert_double_eq_tol(tn_energy_end(&e), 3, 1e-9);
-    tn_energy_close(&e);
-    tn_energy_open(&e, &gpu, root);
-    ck_assert(e.n == 0 && strstr(e.why, "0000:01:00.0"));
-    put("sys/bus/pci/devices/0000:01:00.0/hwmon/hwmon3/energy1_input", "1000000\n");
-    tn_energy_open(&e, &gpu, root);
-    ck_assert_str_eq(e.from, "hwmon");
-    tn_energy_begin(&e);
-    put("sys/bus/pci/devices/0000:01:00.0/hwmon/hwmon3/energy1_input", "3500000\n");
-    ck_assert_double_eq_tol(tn_energy_end(&e), 2.5, 1e-9);
-    tn_energy_close(&e);
-    tn_remove_tree(root, NULL);
-    free(root);
-}
-END_TEST
-
 START_TEST(what_others_take)
 {
     char *root = temp_path("root"), line[128];
@@ -401,6 +369,7 @@ typedef struct {
     double share;
     int runs, status;
     bool may_refuse;
+    tn_buffer *from, *to;
 } fake;
 
 static int fake_run(void *self, tn_error *err)
@@ -420,7 +389,9 @@ static int fake_compare(void *self, double *share, tn_error *err)
 static const json_t *measured(fake *f, double share, int status, double work)
 {
     static const tn_bench_level level = {.name = "test", .least = 3, .most = 5, .sample = 1e-5, .figure = 1e-3};
-    const tn_bench_job j = {.id = "fake",
+    char id[32];
+    snprintf(id, sizeof id, "fake.%zu", json_array_size(f->b.list)); /* what is there is not measured again */
+    const tn_bench_job j = {.id = id,
                             .group = "fakes",
                             .name = "fake",
                             .unit = "FLOP/s",
@@ -518,6 +489,156 @@ START_TEST(traffic_of_odd_sizes)
 }
 END_TEST
 
+enum { TOUCHED = 1 << 12 }; /* bytes */
+
+static int writes(void *self, tn_error *err)
+{
+    fake *f = self;
+    return tn_write_by_kernel(&f->b.c, f->to, 2, TOUCHED, err);
+}
+
+static int reads_beside(void *self, tn_error *err)
+{
+    fake *f = self;
+    return tn_read_by_kernel(&f->b.c, f->from, f->to, TOUCHED, err);
+}
+
+static const json_t *of_kind(fake *f, bool gpu, bool recorded)
+{
+    char id[32];
+    tn_error err;
+    snprintf(id, sizeof id, "short.%zu", json_array_size(f->b.list));
+    const tn_bench_job j = {.id = id,
+                            .group = "fakes",
+                            .name = "fake",
+                            .unit = "s",
+                            .by_context = recorded,
+                            .run = writes,
+                            .runs = f,
+                            .beside = reads_beside,
+                            .self = f};
+    f->b.info.type = gpu ? TN_DEVICE_GPU : TN_DEVICE_CPU;
+    ck_assert_msg(!tn_bench_measure(&f->b, &j, &err), "%s", err.message);
+    const json_t *m = json_array_get(f->b.list, json_array_size(f->b.list) - 1);
+    ck_assert(tn_json_num(m, "value", 0) > 0 && tn_json_num(m, "of_copy", 0) > 0);
+    return m;
+}
+
+/* What a GPU does in less than 0.1 ms is timed by events; what cannot be recorded, and what a CPU does, by the host. */
+START_TEST(short_runs_by_events)
+{
+    static const tn_bench_level level = {.name = "test", .least = 3, .most = 5, .sample = 1e-4, .figure = 1e-3};
+    tn_error err = {0};
+    fake f = {.b.list = json_array(), .b.notes = json_array(), .b.part = "fakes", .b.level = &level, .b.time.pace = 1};
+    bool by_device = false;
+    ck_assert_msg(!test_device(&f.b.dev, getenv("TRACKNET_TEST_DEVICE"), &err), "%s", err.message);
+    tn_ctx_init(&f.b.c, f.b.dev);
+    f.b.info = f.b.dev->info;
+    ck_assert(!tn_buffer_new(&f.from, f.b.dev, TOUCHED, "test", &err) && !tn_buffer_new(&f.to, f.b.dev, TOUCHED, "test", &err));
+    ck_assert(!tn_buffer_fill(f.from, 0, TOUCHED, 0, &err));
+    ck_assert_str_eq(tn_json_str(of_kind(&f, false, true), "clock", ""), "host");
+    ck_assert_str_eq(tn_json_str(of_kind(&f, true, false), "clock", ""), "host");
+    for (int i = 0; i < 100 && !by_device; i++) /* where others keep the processors busy it may take longer now and then */
+        by_device = !strcmp(tn_json_str(of_kind(&f, true, true), "clock", ""), "device");
+    ck_assert(by_device);
+    tn_buffer_free(f.to);
+    tn_buffer_free(f.from);
+    tn_ctx_free(&f.b.c);
+    tn_dev_close(f.b.dev);
+    json_decref(f.b.list);
+    json_decref(f.b.notes);
+}
+END_TEST
+
+/* Every width reads each of its floats once, and is checked; latency has a figure where events tell it. */
+START_TEST(reads_as_clpeak)
+{
+    static const tn_bench_level level = {.name = "test", .least = 3, .most = 3, .figure = 1e-3};
+    tn_error err = {0};
+    tn_bench b = {.list = json_array(), .notes = json_array(), .left = json_array(), .part = "clpeak", .level = &level, .time.pace = 1};
+    size_t i;
+    json_t *m;
+    ck_assert_msg(!test_device(&b.dev, getenv("TRACKNET_TEST_DEVICE"), &err), "%s", err.message);
+    tn_ctx_init(&b.c, b.dev);
+    b.info = b.dev->info;
+    b.info.largest_allocation = 9u << 20; /* so that little is read */
+    ck_assert_msg(!tn_bench_clpeak_read(&b, &err), "%s", err.message);
+    ck_assert_uint_eq(json_array_size(b.list), 5);
+    json_array_foreach(b.list, i, m)
+    {
+        ck_assert_str_eq(tn_json_str(m, "check", ""), "passed");
+        ck_assert(tn_json_num(m, "value", 0) > 0 && tn_json_int(m, "runs", 0) >= 20);
+    }
+    ck_assert_msg(!tn_bench_clpeak_launch(&b, &err), "%s", err.message);
+    ck_assert_uint_le(json_array_size(b.list), 6);
+    tn_ctx_free(&b.c);
+    tn_dev_close(b.dev);
+    json_decref(b.list);
+    json_decref(b.notes);
+    json_decref(b.left);
+}
+END_TEST
+
+/* ---- time ---- */
+
+START_TEST(parts_of_a_budget)
+{
+    tn_budget t = {.begin = tn_now(), .seconds = 100};
+    tn_budget_part(&t, 0.5);
+    ck_assert_double_eq_tol(tn_budget_left(&t), 50, 0.5);
+    ck_assert(tn_budget_allows(&t, 0, 10, 0));
+    ck_assert_double_eq(t.pace, 1);
+    t.step -= 2; /* the first took two seconds: nine more have time */
+    ck_assert(tn_budget_allows(&t, 1, 10, 0));
+    ck_assert_double_eq(t.pace, 1);
+    t.begin -= 40, t.end -= 40, t.step -= 2; /* ten seconds for eight: shorter figures */
+    ck_assert(tn_budget_allows(&t, 2, 10, 0));
+    ck_assert(t.pace > 0.1 && t.pace < 0.6);
+    t.end -= 9, t.step -= 2; /* one second is left */
+    ck_assert(!tn_budget_allows(&t, 3, 10, 0));
+    ck_assert(!tn_budget_allows(&t, 4, 10, 0)); /* it takes no less for having left one out */
+    tn_budget_part(&t, 1);                      /* what is left, and what comes later, is the next part's */
+    ck_assert(tn_budget_allows(&t, 0, 4, 0));
+    ck_assert_double_eq(t.pace, 1);
+    t.step -= 9; /* of which eight went into kernels: they are there now */
+    ck_assert(tn_budget_allows(&t, 1, 4, 8));
+    ck_assert_double_eq_tol(t.took, 1, 0.1);
+    t = (tn_budget){.pace = 1}; /* no end */
+    tn_budget_part(&t, 0.1);
+    ck_assert(tn_budget_allows(&t, 0, 1, 0) && tn_budget_left(&t) > 1e8);
+}
+END_TEST
+
+START_TEST(what_is_left_out)
+{
+    tn_text t = {0};
+    json_t *d = json_pack("{s:[s, s, s, s, s]}", "left_out", "products: float32 x 8", "products: float32 x 9",
+                          "products: float16 x 1", "work: train vit-b", "vit-l");
+    tn_bench_left(&t, d);
+    ck_assert_str_eq(t.s, "products: float32 x 8 and 2 more; work: train vit-b; vit-l");
+    tn_text_free(&t);
+    json_decref(d);
+    d = json_object();
+    tn_bench_left(&t, d);
+    ck_assert_ptr_null(t.s);
+    json_decref(d);
+}
+END_TEST
+
+START_TEST(stages_and_words)
+{
+    char name[64];
+    ck_assert_int_eq(tn_bench_stages("links,kernels,work", "a,b"), 11);
+    ck_assert_int_eq(tn_bench_stages("few-tokens, memory", "a,b"), 2);
+    ck_assert_str_eq(tn_bench_stage_name(name, "few-tokens,memory,work", "a, b", 0), "memory");
+    ck_assert_str_eq(tn_bench_stage_name(name, "few-tokens,memory,work", "a, b", 1), "few tokens");
+    ck_assert_str_eq(tn_bench_stage_name(name, "few-tokens,memory,work", "a, b", 3), "b");
+    ck_assert(tn_bench_is_part("clpeak") && tn_bench_is_part("clpeak-read") && tn_bench_is_part("work") &&
+              !tn_bench_is_part("wor"));
+    ck_assert(tn_has_word("a,bc", "bc") && !tn_has_word("a,bc", "b") && tn_count_words("") == 0);
+}
+END_TEST
+
 START_TEST(ceilings_know_caches)
 {
     tn_bench b = {.info = {.type = TN_DEVICE_CPU, .compute_units = 4, .clock_mhz = 3000}, .caps = TN_CAP_CPU | TN_CAP_AVX512};
@@ -536,6 +657,10 @@ START_TEST(ceilings_know_caches)
     ck_assert_double_eq(tn_ceiling_flops(&b, TN_F32), 4 * 6e9 * 64);
     b.caps |= TN_CAP_AMX_BF16;
     ck_assert_double_eq(tn_ceiling_flops(&b, TN_BF16), 4 * 6e9 * 2048);
+    b.info = (tn_device_info){.type = TN_DEVICE_GPU, .compute_units = 132, .clock_mhz = 1980};
+    b.caps = TN_CAP_NV_PTX | TN_CAP_NV_MMA80 | TN_CAP_NV_WGMMA; /* an H100: 989 TFLOP/s of bfloat16 are sold at 1.83 GHz */
+    ck_assert_double_eq_tol(tn_ceiling_flops(&b, TN_BF16), 1.1 * 132 * 1.98e9 * 4096, 1);
+    ck_assert(tn_ceiling_flops(&b, TN_BF16) > 989e12 && tn_ceiling_flops(&b, TN_F32) > 67e12);
 }
 END_TEST
 
@@ -544,6 +669,7 @@ int main(void)
     return run_tests("bench", 60,
                      TESTS(ONCE(interval_of_a_median), ONCE(quantiles), ONCE(drift), ONCE(round_trip), ONCE(refusals),
                            ONCE(stopped_by_its_callback), ONCE(what_is_noise), ONCE(compared), ONCE(figures_as_text),
-                           ONCE(page_is_escaped), ONCE(points_of_nodes), ONCE(joules), ONCE(what_others_take),
-                           ONCE(wrong_kernels_have_no_time), ONCE(traffic_of_odd_sizes), ONCE(ceilings_know_caches)));
+                           ONCE(page_is_escaped), ONCE(points_of_nodes), ONCE(what_others_take), ONCE(wrong_kernels_have_no_time),
+                           ONCE(short_runs_by_events), ONCE(reads_as_clpeak), ONCE(parts_of_a_budget), ONCE(what_is_left_out), ONCE(stages_and_words),
+                           ONCE(traffic_of_odd_sizes), ONCE(ceilings_know_caches)));
 }
