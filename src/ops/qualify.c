@@ -187,18 +187,18 @@ static int try_kernel(const struct tn_need *k, candidate *v, int n, tn_dev *d, j
     return tn_json_bool(is, "good", 1) ? 0 : refuse(d, k, is, err);
 }
 
-/* What the cases will launch that are to run. */
+/* What the cases will launch that are to run; what cannot be told, for want of memory, is built where it is used. */
 static int build_cases(candidate *v, int n, tn_dev *d, json_t *db, const tn_needs *needs, tn_dtype act, tn_error *err)
 {
     tn_ahead *a;
-    int rc = 0;
+    tn_error ignored;
     TN_TRY(tn_ahead_new(&a, d, err));
-    for (int i = 0; a && !rc && i < needs->n; i++) {
+    for (int i = 0; a && i < needs->n; i++) {
         const candidate *c = verdict_on(db, act, &needs->v[i]) ? NULL : cheapest(v, n, d, &needs->v[i]);
         const tn_case_spec s = {.act = c ? c->act : act, .size = c ? c->size : 0};
-        if (c) rc = tn_case_walk(c->k, d, &s, NULL, a, err);
+        if (c) (void)tn_case_walk(c->k, d, &s, NULL, a, &ignored);
     }
-    if (a && !rc) rc = tn_ahead_build(a, TN_AHEAD_TRIAL, err);
+    const int rc = a ? tn_ahead_build(a, TN_AHEAD_TRIAL, err) : 0;
     tn_ahead_free(a);
     return rc;
 }
