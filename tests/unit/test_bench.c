@@ -555,7 +555,8 @@ START_TEST(reads_as_clpeak)
 {
     static const tn_bench_level level = {.name = "test", .least = 3, .most = 3, .figure = 1e-3};
     tn_error err = {0};
-    tn_bench b = {.list = json_array(), .notes = json_array(), .left = json_array(), .part = "clpeak", .level = &level, .time.pace = 1};
+    tn_bench b = {
+        .list = json_array(), .notes = json_array(), .left = json_array(), .part = "clpeak", .level = &level, .time.pace = 1};
     size_t i;
     json_t *m;
     ck_assert_msg(!test_device(&b.dev, getenv("TRACKNET_TEST_DEVICE"), &err), "%s", err.message);
@@ -670,6 +671,6 @@ int main(void)
                      TESTS(ONCE(interval_of_a_median), ONCE(quantiles), ONCE(drift), ONCE(round_trip), ONCE(refusals),
                            ONCE(stopped_by_its_callback), ONCE(what_is_noise), ONCE(compared), ONCE(figures_as_text),
                            ONCE(page_is_escaped), ONCE(points_of_nodes), ONCE(what_others_take), ONCE(wrong_kernels_have_no_time),
-                           ONCE(short_runs_by_events), ONCE(reads_as_clpeak), ONCE(parts_of_a_budget), ONCE(what_is_left_out), ONCE(stages_and_words),
-                           ONCE(traffic_of_odd_sizes), ONCE(ceilings_know_caches)));
+                           ONCE(short_runs_by_events), ONCE(reads_as_clpeak), ONCE(parts_of_a_budget), ONCE(what_is_left_out),
+                           ONCE(stages_and_words), ONCE(traffic_of_odd_sizes), ONCE(ceilings_know_caches)));
 }
