@@ -50,13 +50,17 @@ int tn_case_walk(const tn_case *k, tn_dev *d, const tn_case_spec *s, tn_needs *n
     tn_ctx c;
     tn_forced forced = {.op = s->op, .row = s->row, .kind = s->kind};
     tn_trial t = new_trial(&c, k, s, err);
+    const size_t limit = d->memory_limit, peak = d->peak;
     tn_ctx_bare(&c, d);
     c.forced = &forced;
     c.needs = needs;
     c.ahead = ahead;
     c.dry = true;
+    d->memory_limit = 0; /* nothing is kept: whether the case fits is told when it runs */
     const int rc = k->run(&t);
     tn_trial_rewind(&t, 0);
     tn_ctx_free(&c);
+    d->memory_limit = limit;
+    d->peak = peak;
     return rc;
 }
