@@ -79,7 +79,8 @@ TN_API int tn_device_self_test(int index, const tn_run_options *o, char *report,
 
 /**
  * Checks every kernel variant of a device against plain C and measures it on the shapes of a usual backbone, with the values
- * worth trying of what it can be tuned by; the winners are kept in the cache. *report (may be NULL) gets a table of
+ * worth trying of what it can be tuned by; the winners are kept in the cache. Where CLBlast is near the fastest, its parameters are
+ * searched too, by processes of o->helper, for o->tune_seconds. *report (may be NULL) gets a table of
  * operation, shape, variant, time, error, and which was chosen or why one was refused; the caller free()s it. o as with the
  * self-test.
  */
@@ -105,6 +106,9 @@ TN_API int tn_device_build_ahead(int fd, tn_error *err);
  * it yet, and writes what it found to file `out` (which says nothing else from then on). If the driver hangs or crashes, this
  * process does. */
 TN_API int tn_device_try_row(int in, int out, tn_error *err);
+
+/** The same, as `tracknet try-clblast`: multiplies by CLBlast with the parameters that file `in` names, for tn_device_tune. */
+TN_API int tn_device_try_clblast(int in, int out, tn_error *err);
 
 /** The same, as `tracknet rate-device`: measures the device that file `in` names for tn_device_compare. */
 TN_API int tn_device_rate(int in, int out, tn_error *err);

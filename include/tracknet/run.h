@@ -34,9 +34,11 @@ typedef struct tn_run_options {
                              another (PoCL) and none is cached yet, and try kernel variants that nobody has run on such a device
                              yet; NULL: this one builds them, and those variants are not used */
     bool overwrite;     /**< training: the folder may hold a run, which the new one replaces; its checkpoints stay until then */
-    int nice;        /**< milliseconds of rest after each 100 ms of a device's work, so that a desktop that it draws stays usable;
-                          0: none */
-    tn_ranks *ranks; /**< training: the job that this process is one of (tracknet/ranks.h); NULL: it trains alone */
+    int nice;         /**< milliseconds of rest after each 100 ms of a device's work, so that a desktop that it draws stays usable;
+                           0: none */
+    int tune_seconds; /**< tn_device_tune: what its search for CLBlast's parameters may take; 0: 120, where CLBlast is near the
+                           fastest in a product, else it is not made */
+    tn_ranks *ranks;  /**< training: the job that this process is one of (tracknet/ranks.h); NULL: it trains alone */
 } tn_run_options;
 #define TN_RUN_OPTIONS_VERSION 1
 #define TN_RUN_OPTIONS_INIT    TN_INIT(TN_RUN_OPTIONS_VERSION)

@@ -122,10 +122,11 @@ const tn_command tn_commands[] = {
      "  --threads N         threads of a CPU device                  (default: all that its affinity and control group leave)\n"
      "  --self-test         run every kernel against plain C first\n"
      "  --tune              check and measure every kernel variant (CLBlast's are slow to build on a CPU)\n"
+     "  --tune-seconds N    search CLBlast's parameters for so long (default: 120 where it is near the fastest)\n"
      "  --verbose           capabilities, and what is known of the variants: time, error, chosen or why refused\n"
      "  --cache DIR         where the measurements are               (default tracknet in $XDG_CACHE_HOME or ~/.cache)\n"
      "  --json              print JSON\n",
-     DEVICE_OPTIONS " self-test tune verbose json", tn_cmd_devices},
+     DEVICE_OPTIONS " self-test tune tune-seconds verbose json", tn_cmd_devices},
     {"doctor", "write what a bug report needs of every OpenCL device",
      "usage: tracknet doctor [options]\n\n"
      "  --out FILE          the report                               (default tracknet-doctor.txt)\n"

@@ -121,31 +121,17 @@ static void keep_line(tn_cli *c, int argc, char **argv)
     for (int i = 1; i < argc && n < sizeof c->line; i++) n += (size_t)snprintf(c->line + n, sizeof c->line - n, " %s", argv[i]);
 }
 
-/* This command, as a helper of another one (tn_run_options.helper): its list of kernels is its input. */
-static int build_kernels(void)
+/* This command, as a helper of another one (tn_run_options.helper): what it is to do is its input. */
+static bool help_out(const char *name, int *rc)
 {
     tn_error err = {0};
-    const int rc = tn_device_build_ahead(STDIN_FILENO, &err);
-    if (rc) fprintf(stderr, "tracknet build-kernels: %s\n", err.message);
-    return rc ? 1 : 0;
-}
-
-/* The same: which kernel variant it is to try is its input. */
-static int try_row(void)
-{
-    tn_error err = {0};
-    const int rc = tn_device_try_row(STDIN_FILENO, STDOUT_FILENO, &err);
-    if (rc) fprintf(stderr, "tracknet try-row: %s\n", err.message);
-    return rc ? 1 : 0;
-}
-
-/* The same: which device it is to measure is its input. */
-static int rate_device(void)
-{
-    tn_error err = {0};
-    const int rc = tn_device_rate(STDIN_FILENO, STDOUT_FILENO, &err);
-    if (rc) fprintf(stderr, "tracknet rate-device: %s\n", err.message);
-    return rc ? 1 : 0;
+    if (!strcmp(name, "build-kernels")) *rc = tn_device_build_ahead(STDIN_FILENO, &err);
+    else if (!strcmp(name, "try-row")) *rc = tn_device_try_row(STDIN_FILENO, STDOUT_FILENO, &err);
+    else if (!strcmp(name, "rate-device")) *rc = tn_device_rate(STDIN_FILENO, STDOUT_FILENO, &err);
+    else if (!strcmp(name, "try-clblast")) *rc = tn_device_try_clblast(STDIN_FILENO, STDOUT_FILENO, &err);
+    else return false;
+    if (*rc) fprintf(stderr, "tracknet %s: %s\n", name, err.message);
+    return true;
 }
 
 /* Where this program lies; NULL where the system does not tell. */
@@ -166,9 +152,8 @@ int main(int argc, char **argv)
         printf("tracknet %s\n", tn_version());
         return flush_output(0);
     }
-    if (!strcmp(argv[1], "build-kernels")) return build_kernels();
-    if (!strcmp(argv[1], "try-row")) return try_row();
-    if (!strcmp(argv[1], "rate-device")) return rate_device();
+    int rc = 0;
+    if (help_out(argv[1], &rc)) return rc ? 1 : 0;
     const tn_command *k = tn_cli_command(argv[1]);
     if (!k) {
         fprintf(stderr, "tracknet: there is no command '%s'; 'tracknet --help' lists them\n", argv[1]);
@@ -183,7 +168,7 @@ int main(int argc, char **argv)
     c.run.helper = own_path();
     c.synth.seed = 42;
     keep_line(&c, argc, argv);
-    int rc = tn_cli_parse(&c, k, argc - 1, argv + 1);
+    rc = tn_cli_parse(&c, k, argc - 1, argv + 1);
     if (rc) return rc;
     if (c.help) {
         fputs(k->help, stdout);

@@ -78,6 +78,7 @@ static const opt_row opt_rows[] = {
     {ROW("max-gap", NUMBER, max_gap)},
     {ROW("self-test", FLAG, self_test)},
     {ROW("tune", FLAG, tune)},
+    {ROW("tune-seconds", COUNT, run.tune_seconds), .min = 1},
     {ROW("verbose", FLAG, verbose)},
     {ROW("game", TEXT, synth.game)},
     {ROW("look", COUNT, synth.look)},

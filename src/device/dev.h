@@ -1,6 +1,6 @@
 /**
  * One open OpenCL device: its queues, buffers, events and built kernels. Nothing here shows an OpenCL type: cl.h is seen by
- * device/ (dev_cl.h) and by the one file that calls CLBlast.
+ * device/ (dev_cl.h) and by the two files that call CLBlast.
  *
  * A device is used by one host thread at a time; two devices, or the same one opened twice, are independent.
  */
@@ -77,6 +77,7 @@ typedef struct tn_dev {
     size_t slice_groups;    /* launches are cut into pieces of about so many work-groups; 0: never */
     long long launches;     /* kernels enqueued */
     long long blocking;     /* calls that waited for the device */
+    bool library_set;       /* CLBlast has the parameters that are known for the device */
     size_t narrow;          /* work-items of a group that a kernel takes at most, where it was asked for more; 0: none was */
     bool lost;              /* the device failed for good; every later call repeats the first cause */
     tn_error cause;

@@ -55,7 +55,7 @@ static int table_of(char **report, int index, const tn_run_options *o, bool meas
     tn_text text = {0};
     if (report) *report = NULL;
     TN_TRY(open_for(&d, index, o, err));
-    int rc = measure ? tn_tune_usual(d, err) : 0;
+    int rc = measure ? tn_tune_usual(d, o ? o->tune_seconds : 0, err) : 0;
     if (!rc) rc = tn_tuning_table(&text, d, err);
     if (!rc && report && !(*report = text.s ? text.s : calloc(1, 1))) rc = tn_oom(err);
     if (rc || !report) tn_text_free(&text);
@@ -81,12 +81,12 @@ static void add_failure(tn_text *out, const char *what, const tn_error *why)
 }
 
 /* Each part says itself what failed in it; only a caller who wants no more ends it. */
-static int report_on(tn_text *out, bool *works, tn_dev *d, bool thorough, tn_error *err)
+static int report_on(tn_text *out, bool *works, tn_dev *d, bool thorough, int seconds, tn_error *err)
 {
     int failed = 0;
     tn_error why = {0};
     tn_device_facts(out, d);
-    if (thorough && tn_tune_usual(d, &why)) add_failure(out, "measuring the variants", &why), failed++;
+    if (thorough && tn_tune_usual(d, seconds, &why)) add_failure(out, "measuring the variants", &why), failed++;
     TN_TRY(tn_doctor_cases(out, &failed, d, thorough, err));
     if (!d->lost && tn_doctor_times(out, d, &why)) add_failure(out, "the timing", &why), failed++;
     *works = !failed && !d->lost;
@@ -104,7 +104,7 @@ int tn_device_report(int index, const tn_run_options *o, bool thorough, bool *wo
     int rc = 0;
     *report = NULL;
     if (open_for(&d, index, o, &why)) add_failure(&text, "opening the device", &why);
-    else rc = report_on(&text, &good, d, thorough, err);
+    else rc = report_on(&text, &good, d, thorough, o ? o->tune_seconds : 0, err);
     if (works) *works = good;
     if (!rc && (text.oom || !(*report = text.s ? text.s : calloc(1, 1)))) rc = tn_oom(err);
     if (rc) tn_text_free(&text);

@@ -1,4 +1,5 @@
 /* CLBlast multiplies float32 matrices; everything else is the tail's. */
+#include "clblast.h"
 #include "dev_cl.h"
 #include "gemm.h"
 
@@ -24,9 +25,12 @@ static void forget(void)
     pthread_mutex_unlock(&users_lock);
 }
 
+/* Before the device's first product. */
 static void remember(tn_dev *d)
 {
     if (d->on_close) return;
+    if (!d->library_set) tn_clblast_apply_known(d);
+    d->library_set = true;
     pthread_mutex_lock(&users_lock);
     users++;
     pthread_mutex_unlock(&users_lock);

@@ -33,7 +33,9 @@ static char *cache_file(const tn_dev *d)
     return path;
 }
 
-/* The file's checks and choices, where it is this device's and whole. */
+static const char *const parts[] = {"checks", "choices", "parameters"};
+
+/* The file's checks, choices and parameters, where it is this device's and whole. */
 static void load(json_t *db, const tn_dev *d)
 {
     char *path = cache_file(d);
@@ -43,9 +45,9 @@ static void load(json_t *db, const tn_dev *d)
     tn_error ignored;
     bool same = path && id && tn_is_file(path) && !tn_json_read(&file, path, &ignored);
     json_object_foreach(id, key, v) same = same && json_equal(v, json_object_get(file, key));
-    for (int i = 0; same && i < 2; i++) {
-        json_t *part = json_object_get(file, i ? "choices" : "checks");
-        if (json_is_object(part)) json_object_set(db, i ? "choices" : "checks", part);
+    for (size_t i = 0; same && i < TN_COUNT(parts); i++) {
+        json_t *part = json_object_get(file, parts[i]);
+        if (json_is_object(part)) json_object_set(db, parts[i], part);
     }
     json_decref(id);
     json_decref(file);
@@ -61,7 +63,7 @@ int tn_db(json_t **out, tn_dev *d, tn_error *err)
 {
     *out = d->tuning;
     if (d->tuning) return 0;
-    json_t *db = json_pack("{s:{}, s:{}}", "checks", "choices");
+    json_t *db = json_pack("{s:{}, s:{}, s:{}}", "checks", "choices", "parameters");
     if (!db) return tn_oom(err);
     load(db, d);
     d->tuning_free = db_free;
@@ -84,17 +86,23 @@ static void merge_missing(json_t *db, json_t *other)
 }
 
 /* A cache that cannot be written costs the next run its time and nothing else. */
-void tn_db_save(const tn_dev *d)
+void tn_db_replace(const tn_dev *d)
 {
     char *path = cache_file(d);
     tn_error ignored;
-    json_t *j = path ? identity(d) : NULL, *others = json_object();
-    load(others, d);
-    merge_missing(d->tuning, others);
-    json_decref(others);
+    json_t *j = path ? identity(d) : NULL;
     if (j && !json_object_update(j, d->tuning) && !tn_mkdirs(d->cache_dir, &ignored)) (void)tn_json_write(j, path, &ignored);
     json_decref(j);
     free(path);
+}
+
+void tn_db_save(const tn_dev *d)
+{
+    json_t *others = json_object();
+    load(others, d);
+    merge_missing(d->tuning, others);
+    json_decref(others);
+    tn_db_replace(d);
 }
 
 json_t *tn_db_at(json_t *db, const char *a, const char *b, const char *c, const char *e)

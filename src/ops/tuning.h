@@ -27,8 +27,9 @@ void tn_wanted_free(tn_wanted *w);
 /** Checks what is registered and measures its shapes: each row that can and is good, on random data, the fastest is remembered. A
  * shape that does not fit into a fraction of the memory left is passed over. */
 int tn_tune(tn_wanted *w, tn_dev *d, tn_error *err);
-/** The same for the shapes of a usual backbone (devices --tune). */
-int tn_tune_usual(tn_dev *d, tn_error *err);
+/** The same for the shapes of a usual backbone (devices --tune). seconds: what the search for CLBlast's parameters may take; 0: two
+ * minutes where CLBlast is near the fastest row of a product, else none. */
+int tn_tune_usual(tn_dev *d, int seconds, tn_error *err);
 
 /** The stored answer for args, if there is one. */
 int tn_tuned(bool *known, tn_choice *out, tn_dev *d, const tn_variant_op *op, const void *args, tn_error *err);

@@ -1,4 +1,5 @@
-/** tuning.c's store, for tuner.c: {"checks": op: kind: row: result, "choices": op: key: answer}. */
+/** tuning.c's store, for tuner.c: {"checks": op: kind: row: result, "choices": op: key: answer,
+ * "parameters": library: what it is built with}. */
 #ifndef TN_TUNING_DB_H
 #define TN_TUNING_DB_H
 #include "dev.h"
@@ -6,7 +7,10 @@
 
 /** The device's store, read from the cache folder at first. Borrowed. */
 int tn_db(json_t **out, tn_dev *d, tn_error *err);
+/** Writes it, with what other processes have put into the file in the meantime. */
 void tn_db_save(const tn_dev *d);
+/** Writes it as it is: what was taken out of it is forgotten. */
+void tn_db_replace(const tn_dev *d);
 /** The value at a path of up to four keys (NULL ends it), or NULL. Borrowed. */
 json_t *tn_db_at(json_t *db, const char *a, const char *b, const char *c, const char *e);
 /** Puts value (stolen) at the path of keys (a NULL ends it before four). */

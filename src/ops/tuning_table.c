@@ -32,11 +32,20 @@ static void add_op(tn_text *out, json_t *db, const tn_variant_op *op)
     }
 }
 
+static void add_library(tn_text *out, const json_t *p)
+{
+    if (!p) return;
+    tn_text_addf(out, "clblast  %s\n    a layer's products take %.3f ms with these parameters, %.3f with its own; %lld tried\n",
+                 tn_json_str(p, "text", ""), 1e3 * tn_json_num(p, "seconds", 0), 1e3 * tn_json_num(p, "own", 0),
+                 tn_json_int(p, "tried", 0));
+}
+
 int tn_tuning_table(tn_text *out, tn_dev *d, tn_error *err)
 {
     json_t *db;
     TN_TRY(tn_variant_list_check(d->variants, tn_variant_ops, err));
     TN_TRY(tn_db(&db, d, err));
     for (int i = 0; tn_variant_ops[i]; i++) add_op(out, db, tn_variant_ops[i]);
+    add_library(out, tn_db_at(db, "parameters", "clblast", NULL, NULL));
     return out->oom ? tn_oom(err) : 0;
 }

@@ -1,4 +1,5 @@
 /* What of the operations with variants a usual backbone runs. */
+#include "clblast.h"
 #include "gemm.h"
 #include "tuning.h"
 
@@ -61,7 +62,7 @@ static int usual_convolutions(tn_ctx *c, tn_dtype act, tn_error *err)
     return usual_convolution(c, act, &(tn_conv){IMAGES, {36, 64}, {36, 64}, 3, 1, 1, 1}, 256, err);
 }
 
-int tn_tune_usual(tn_dev *d, tn_error *err)
+static int tune_usual(tn_dev *d, bool products_alone, tn_error *err)
 {
     tn_ctx c;
     tn_wanted w = {.again = true};
@@ -71,10 +72,20 @@ int tn_tune_usual(tn_dev *d, tn_error *err)
     int rc = 0;
     for (int act = TN_F32; !rc && act <= TN_BF16; act++) {
         rc = usual_products(&c, (tn_dtype)act, err);
-        if (!rc) rc = usual_rest(&c, (tn_dtype)act, err);
-        if (!rc) rc = usual_convolutions(&c, (tn_dtype)act, err);
+        if (!rc && !products_alone) rc = usual_rest(&c, (tn_dtype)act, err);
+        if (!rc && !products_alone) rc = usual_convolutions(&c, (tn_dtype)act, err);
     }
     if (!rc) rc = tn_tune(&w, d, err);
     tn_wanted_free(&w);
     return rc;
+}
+
+int tn_tune_usual(tn_dev *d, int seconds, tn_error *err)
+{
+    enum { SEARCH_SECONDS = 120 };
+    bool near = seconds > 0, changed = false;
+    TN_TRY(tune_usual(d, false, err));
+    if (!near) TN_TRY(tn_clblast_is_near(&near, d, err));
+    if (near) TN_TRY(tn_clblast_tune(&changed, d, seconds > 0 ? seconds : SEARCH_SECONDS, err));
+    return changed ? tune_usual(d, true, err) : 0;
 }
