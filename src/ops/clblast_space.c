@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#define OWN -1
+#define OWN (-1)
 
 /* CLBlast's first kernel: tiles in local memory or not. */
 enum {
