@@ -123,15 +123,6 @@ void tn_db_save(const tn_dev *d)
     tn_db_replace(d);
 }
 
-void tn_db_save(const tn_dev *d)
-{
-    json_t *others = json_object();
-    load(others, d);
-    merge_missing(d->tuning, others);
-    json_decref(others);
-    tn_db_replace(d);
-}
-
 json_t *tn_db_at(json_t *db, const char *a, const char *b, const char *c, const char *e)
 {
     const char *const keys[] = {a, b, c, e};
