@@ -11,7 +11,7 @@ bool tn_cpu_wide(const tn_dev *d)
 
 bool tn_cpu_kernels(const tn_dev *d)
 {
-    return (d->caps & TN_CAP_VECTORS) && !(d->quirk_flags & TN_QUIRK_UNTRIED);
+    return d->info.type == TN_DEVICE_CPU && (d->caps & TN_CAP_VECTORS) && !(d->quirk_flags & TN_QUIRK_UNTRIED);
 }
 
 int tn_cpu_scratch(tn_ctx *c, size_t floats, tn_arg *args, tn_error *err)

@@ -101,7 +101,7 @@ int tn_bilinear_backward(tn_ctx *c, tn_tensor *dy, const tn_tensor *more, int ba
     resize_call k = {.from = dy, .to = dx, .r = r, .batch = batch, .channels = dx->cols, .back = true};
     TN_TRY(tn_storage(&k.small, "resizing's backward", TN_LIST(dx), NULL, err));
     TN_TRY(tn_storage(&k.large, "resizing's backward", more ? TN_LIST(dy, more) : TN_LIST(dy), NULL, err));
-    if (more && doubles(r) && c->dev->info.type != TN_DEVICE_CPU) k.more = more;
+    if (more && doubles(r) && !tn_cpu_kernels(c->dev)) k.more = more;
     else if (more) TN_TRY(tn_residual(c, dy, more, NULL, dy, err));
     return resize(c, &k, err);
 }
