@@ -33,6 +33,8 @@ static void begin(tn_text *t, int width, int height, const char *id, const char 
 typedef struct {
     double x0, x1, y0, y1; /* log10 of flop/byte and of flop/s at the ends */
     double bandwidth, peak;
+    double unit; /* that flop/s are written in, and its name */
+    const char *unit_name;
 } frame;
 
 static double x_at(const frame *f, double v)
@@ -65,6 +67,8 @@ static frame frame_of(const json_t *step)
     f.x1 = fmax(3, ceil(log10(f.peak / f.bandwidth)) + 1);
     f.y1 = ceil(log10(f.peak) + 0.15);
     f.y0 = floor(log10(f.bandwidth) + f.x0) - 1;
+    f.unit = f.peak < 1e13 ? 1e9 : 1e12;
+    f.unit_name = f.peak < 1e13 ? "GFLOP/s" : "TFLOP/s";
     return f;
 }
 
@@ -80,12 +84,12 @@ static void add_axes(tn_text *t, const frame *f)
     for (int k = (int)f->y0; k <= (int)f->y1; k++) {
         const double y = y_at(f, pow(10, k));
         tn_text_addf(t, "<line class=\"grid\" x1=\"%d\" x2=\"%d\" y1=\"%.1f\" y2=\"%.1f\"/>\n", LEFT, WIDTH - RIGHT, y, y);
-        snprintf(words, sizeof words, "%g", pow(10, k - 9));
+        snprintf(words, sizeof words, "%g", pow(10, k) / f->unit);
         add_label(t, LEFT - 6, y + 4, "end", "tick", words);
     }
     add_label(t, (LEFT + WIDTH - RIGHT) / 2.0, HEIGHT - 10, "middle", "axis", "arithmetic for each byte moved, FLOP/B");
-    tn_text_addf(t, "<text transform=\"translate(14 %d) rotate(-90)\" text-anchor=\"middle\" class=\"axis\">GFLOP/s</text>\n",
-                 (TOP + HEIGHT - BOTTOM) / 2);
+    tn_text_addf(t, "<text transform=\"translate(14 %d) rotate(-90)\" text-anchor=\"middle\" class=\"axis\">%s</text>\n",
+                 (TOP + HEIGHT - BOTTOM) / 2, f->unit_name);
 }
 
 static void add_limits(tn_text *t, const frame *f)
@@ -94,7 +98,7 @@ static void add_limits(tn_text *t, const frame *f)
     char words[48];
     tn_text_addf(t, "<polyline class=\"roof\" points=\"%.1f,%.1f %.1f,%.1f %.1f,%.1f\"/>\n", x_at(f, least),
                  y_at(f, f->bandwidth * least), x_at(f, knee), y_at(f, f->peak), x_at(f, pow(10, f->x1)), y_at(f, f->peak));
-    snprintf(words, sizeof words, "%.4g GFLOP/s", 1e-9 * f->peak);
+    snprintf(words, sizeof words, "%.4g %s", f->peak / f->unit, f->unit_name);
     add_label(t, WIDTH - RIGHT - 2, y_at(f, f->peak) - 6, "end", "limit", words);
     snprintf(words, sizeof words, "%.4g GB/s", 1e-9 * f->bandwidth);
     add_label(t, x_at(f, knee) - 14, y_at(f, f->peak) - 2, "end", "limit", words);
