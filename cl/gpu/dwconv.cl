@@ -8,7 +8,7 @@
 #define VW 2
 #endif
 #include "common.h"
-#include "channels.h"
+#include "dwconv.h"
 
 #define FORWARD  1
 #define GRADIENT 2
@@ -17,32 +17,9 @@
 #define PARTS 7 /* the kernels that are built: each takes a compiler seconds */
 #endif
 
-#ifndef K
-#define K 3
-#endif
-#ifndef WT
-#define WT 0 /* how the kernel is stored */
-#endif
-#ifndef CHANNELS
-#define CHANNELS 64
-#endif
-#ifndef TILE
-#define TILE 16
-#endif
-#ifndef SLOTS
-#define SLOTS 8
-#endif
-#ifndef COLS
-#define COLS 4
-#endif
 #ifndef EVEN
 #define EVEN 0 /* 1: COLS divides W */
 #endif
-#define TAPS  (K * K)
-#define PAD   (K / 2)
-#define SEEN  (COLS + K - 1) /* columns that an item's outputs depend on */
-#define WG    (TILE * SLOTS)
-#define TILES ((CHANNELS / VW + TILE - 1) / TILE)
 
 /* Where an item is: its channels, its first column and rows, and which of the columns it sees are there. */
 typedef struct {

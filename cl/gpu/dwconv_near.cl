@@ -7,35 +7,12 @@
 #define VW 2
 #endif
 #include "common.h"
-#include "channels.h"
+#include "dwconv.h"
 
-#ifndef K
-#define K 3
-#endif
-#ifndef WT
-#define WT 0 /* how the taps are stored */
-#endif
-#ifndef CHANNELS
-#define CHANNELS 64
-#endif
-#ifndef TILE
-#define TILE 16
-#endif
-#ifndef SLOTS
-#define SLOTS 8
-#endif
-#ifndef COLS
-#define COLS 4
-#endif
 #ifndef ROWS
 #define ROWS 1
 #endif
-#define TAPS  (K * K)
-#define PAD   (K / 2)
-#define DOWN  (ROWS + K - 1) /* rows and columns that an item's pixels depend on */
-#define SEEN  (COLS + K - 1)
-#define WG    (TILE * SLOTS)
-#define TILES ((CHANNELS / VW + TILE - 1) / TILE)
+#define DOWN (ROWS + K - 1) /* rows that an item's pixels depend on */
 
 /* to[tap][LINE]: of the group's channels from `first` on, those that there are. All loads are on their way before the first store. */
 #define LINE (TILE + 1) /* neighbours in w are of neighbouring taps: they go to different banks */

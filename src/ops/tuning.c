@@ -59,6 +59,7 @@ static json_t *shipped_choices(const tn_dev *d)
 {
     json_t *found = NULL;
     for (const tn_cl_source *s = tn_shipped_tunings; s->file && !found; s++) {
+        if (!strstr(s->text, d->info.name)) continue; /* most devices have none, and need not read them */
         json_t *j = json_loads(s->text, 0, NULL);
         const char *driver = tn_json_str(j, "driver", NULL);
         if (driver && tn_starts(d->info.driver, driver) && !strcmp(d->info.name, tn_json_str(j, "device", "")))
@@ -107,8 +108,9 @@ void tn_db_replace(const tn_dev *d)
     char *path = cache_file(d);
     tn_error ignored;
     json_t *j = path ? identity(d) : NULL;
-    const bool whole = j && !json_object_update(j, d->tuning);
-    json_object_del(j, "shipped");
+    bool whole = j != NULL;
+    for (size_t i = 0; i < TN_COUNT(parts); i++)
+        whole = whole && !json_object_set(j, parts[i], json_object_get(d->tuning, parts[i]));
     if (whole && !tn_mkdirs(d->cache_dir, &ignored)) (void)tn_json_write(j, path, &ignored);
     json_decref(j);
     free(path);

@@ -2,6 +2,7 @@
 #include "ceiling.h"
 #include "clock.h"
 #include "compare.h"
+#include "fake_root.h"
 #include "files.h"
 #include "host.h"
 #include "measure.h"
@@ -324,17 +325,6 @@ START_TEST(points_of_nodes)
 END_TEST
 
 /* ---- counters of the system, in a folder that looks like it ---- */
-
-static void put(const char *file, const char *text)
-{
-    char *root = temp_path("root"), *path = tn_path(root, file);
-    char folder[256];
-    snprintf(folder, sizeof folder, "%.*s", (int)(strrchr(path, '/') - path), path);
-    ck_assert_int_eq(tn_mkdirs(folder, NULL), 0);
-    ck_assert_int_eq(tn_write_file(path, text, strlen(text), NULL), 0);
-    free(path);
-    free(root);
-}
 
 START_TEST(what_others_take)
 {

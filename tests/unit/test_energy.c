@@ -4,6 +4,7 @@
 #include "clock.h"
 #include "files.h"
 #include "work.h"
+#include "fake_root.h"
 #include "../testdev.h"
 #include "../testlib.h"
 
@@ -13,17 +14,6 @@
 #include <time.h>
 
 static const tn_device_info cpu = {.type = TN_DEVICE_CPU};
-
-static void put(const char *file, const char *text)
-{
-    char *root = temp_path("root"), *path = tn_path(root, file);
-    char folder[256];
-    snprintf(folder, sizeof folder, "%.*s", (int)(strrchr(path, '/') - path), path);
-    ck_assert_int_eq(tn_mkdirs(folder, NULL), 0);
-    ck_assert_int_eq(tn_write_file(path, text, strlen(text), NULL), 0);
-    free(path);
-    free(root);
-}
 
 /* ---- the system's files ---- */
 

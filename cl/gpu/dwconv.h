@@ -1,18 +1,58 @@
-/* VW channels of a pixel, 1 or 2, as they lie in memory, in one access: RAW(t) of storage type t, to floats and back, and a
+/* What both kernels of depthwise convolutions on GPUs have (dwconv.cl, dwconv_near.cl): their options, how a group covers a map,
+ * and VW channels of a pixel, 1 or 2, as they lie in memory, in one access: RAW(t) of storage type t, to floats and back, and a
  * pixel's or none. Needs common.h. */
+#ifndef K
+#define K 3
+#endif
+#ifndef WT
+#define WT 0 /* how the taps are stored */
+#endif
+#ifndef CHANNELS
+#define CHANNELS 64
+#endif
+#ifndef TILE
+#define TILE 16
+#endif
+#ifndef SLOTS
+#define SLOTS 8
+#endif
+#ifndef COLS
+#define COLS 4
+#endif
+#define TAPS  (K * K)
+#define PAD   (K / 2)
+#define SEEN  (COLS + K - 1) /* columns that an item's outputs depend on */
+#define WG    (TILE * SLOTS)
+#define TILES ((CHANNELS / VW + TILE - 1) / TILE)
+
 #define RAW(t)       CAT(RAW_, t)
 #define VALUES(t, w) CAT(values_, t)(w)
 #define STORED(t, v) CAT(stored_, t)(v)
 typedef vec vec_t; /* CAT does not expand inside CAT */
 #define RAW_0 vec_t
-inline vec values_0(vec w) { return w; }
-inline vec stored_0(vec v) { return v; }
+inline vec values_0(vec w)
+{
+    return w;
+}
+inline vec stored_0(vec v)
+{
+    return v;
+}
 #if VW == 1
 #define RAW_1 ushort
 #define RAW_2 ushort
-inline float values_1(ushort w) { return as_float((uint)w << 16); }
-inline float values_2(ushort w) { return vload_half(0, (const half *)&w); }
-inline ushort stored_1(float v) { return tn_bf16(v); }
+inline float values_1(ushort w)
+{
+    return as_float((uint)w << 16);
+}
+inline float values_2(ushort w)
+{
+    return vload_half(0, (const half *)&w);
+}
+inline ushort stored_1(float v)
+{
+    return tn_bf16(v);
+}
 inline ushort stored_2(float v)
 {
     ushort h;
@@ -22,7 +62,10 @@ inline ushort stored_2(float v)
 #else
 #define RAW_1 uint
 #define RAW_2 uint
-inline float2 values_1(uint w) { return (float2)(as_float(w << 16), as_float(w & 0xffff0000u)); }
+inline float2 values_1(uint w)
+{
+    return (float2)(as_float(w << 16), as_float(w & 0xffff0000u));
+}
 inline float2 values_2(uint w)
 {
     const ushort h[2] = {(ushort)w, (ushort)(w >> 16)};
