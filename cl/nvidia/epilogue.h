@@ -69,14 +69,14 @@ inline float2 end_pair(float2 v, uint *s, int n P_END)
     return v;
 }
 
-/* Ends 32 columns, from c on, of rows r and r+8: d[4j .. 4j+3] is this lane's part of the j-th 16 x 8 block, the j-th words of e[0]
- * and e[1] the extra that goes with it. */
-inline void finish(const float *d, const uint4 *e, int r, int c, int M, int N P_END)
+/* Ends 32 columns, from c on, of two rows (those below M): d[4j .. 4j+3] is this lane's part of the j-th 16 x 8 block, the j-th words
+ * of e[0] and e[1] the extra that goes with it. */
+inline void finish(const float *d, const uint4 *e, int2 rows, int c, int M, int N P_END)
 {
     const int q = (int)get_local_id(0) & 3, mine = c + 8 * q;
     UNROLL for (int h = 0; h < 2; h++)
     {
-        const int row = r + 8 * h;
+        const int row = h ? rows.y : rows.x;
         const bool in = row < M && mine < N;
         uint w[4], s[4];
 #if READS
@@ -126,13 +126,13 @@ inline void turn_pieces(float *x, float *y, const float *a, const float *b, int 
     }
 }
 
-/* Ends the kernel's x-th and x+1-th pieces of 32 columns, a head's halves: SUMS_OF, ROW and COLUMN are the kernel's own. */
+/* Ends the kernel's x-th and x+1-th pieces of 32 columns, a head's halves: SUMS_OF, ROW, ROWS and COLUMN are the kernel's own. */
 #define FINISH_TURNED(x)                                                                                                           \
     {                                                                                                                              \
         float lo[16], hi[16];                                                                                                      \
         turn_pieces(lo, hi, SUMS_OF(x), SUMS_OF((x) + 1), ROW(x), COLUMN(x) A_END);                                                \
-        finish(lo, held, ROW(x), COLUMN(x), M, N A_END);                                                                           \
-        finish(hi, held, ROW(x), COLUMN((x) + 1), M, N A_END);                                                                     \
+        finish(lo, held, ROWS(x), COLUMN(x), M, N A_END);                                                                          \
+        finish(hi, held, ROWS(x), COLUMN((x) + 1), M, N A_END);                                                                    \
     }
 #endif
 

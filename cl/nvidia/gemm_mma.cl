@@ -73,6 +73,7 @@ inline void step16(float acc[WM / 16][WN / 8][4], uint a_at, int a_pitch, uint b
 #define PIECES_ACROSS (WN / 32)
 #define PIECE_COUNT   (WM / 16 * PIECES_ACROSS)
 #define ROW(x)        (m0 + wm + (x) / PIECES_ACROSS * 16 + (lane >> 2))
+#define ROWS(x)       (int2)(ROW(x), ROW(x) + 8)
 #define COLUMN(x)     (n0 + wn + (x) % PIECES_ACROSS * 32)
 #define SUMS_OF(x)    &acc[(x) / PIECES_ACROSS][(x) % PIECES_ACROSS * 4][0]
 #define ASK(kt)                                                                                                                    \
@@ -140,7 +141,7 @@ __kernel GROUP(THREADS) void gemm_mma(const __global ushort *restrict A, uint a_
 #else
     UNROLL for (int x = 0; x < PIECE_COUNT; x++) {
         fetch(held, ROW(x), COLUMN(x), M, N A_END);
-        finish(SUMS_OF(x), held, ROW(x), COLUMN(x), M, N A_END);
+        finish(SUMS_OF(x), held, ROWS(x), COLUMN(x), M, N A_END);
     }
 #endif
 }

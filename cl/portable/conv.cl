@@ -14,11 +14,11 @@
 #define KW kw
 #endif
 
-/* Of a group of channels: cols[(l * W + j)][tap * channels + c] = pixel (i * step + top + ky, j * step + left + kx) of an image,
+/* Of a group of channels: cols[(l * W + j) * pitch + tap * channels + c] = pixel (i * step + top + ky, j * step + left + kx) of an image,
  * where line first + l is the i-th of that image's grid H x W, or 0 outside. x [images * in_h * in_w, width], the group from column
  * `from` on. Items (taps * channels / VW, W, lines). */
 __kernel void patches(const __global act_t *x, __global act_t *cols, int first, int lines, int width, int from, int channels,
-                      int in_h, int in_w, int H, int W, int top, int left, int step, int kh, int kw)
+                      int in_h, int in_w, int H, int W, int top, int left, int step, int kh, int kw, int pitch)
 {
     const int e = (int)get_global_id(0) * VW, j = (int)get_global_id(1), l = (int)get_global_id(2), length = kh * KW * CHANNELS;
     if (e >= length || j >= W || l >= lines) return;
@@ -26,33 +26,43 @@ __kernel void patches(const __global act_t *x, __global act_t *cols, int first, 
               z = j * step + left + tap % KW;
     const bool there = y >= 0 && y < in_h && z >= 0 && z < in_w;
     const size_t at = (((size_t)(line / H) * in_h + (there ? y : 0)) * in_w + (there ? z : 0)) * width + from + c;
-    STV(ACT, cols, ((size_t)l * W + j) * length + e, there ? LDV(ACT, x, at) : TO_VEC(0.0f));
+    STV(ACT, cols, ((size_t)l * W + j) * pitch + e, there ? LDV(ACT, x, at) : TO_VEC(0.0f));
 }
 
-/* The kernel in a row's order: t[o][tap * channels + c]. Items (channels, O). */
-__kernel void kernel_rows(const __global TYPE(WT) * w, __global act_t *t, int O, int ld, int channels, int taps)
+/* The kernel in a row's order: t[o * pitch + tap * channels + c]. Items (channels, O). */
+__kernel void kernel_rows(const __global TYPE(WT) * w, __global act_t *t, int O, int ld, int channels, int taps, int pitch)
 {
     const int c = (int)get_global_id(0), o = (int)get_global_id(1);
     if (c >= channels || o >= O) return;
-    const size_t row = (size_t)o * channels * taps;
+    const size_t row = (size_t)o * pitch;
     for (int tap = 0; tap < taps; tap++) ST(ACT, t, row + tap * channels + c, LD(WT, w, (size_t)o * ld + c * taps + tap));
 }
 
-/* What leads from dy back to the pixels of one phase: every stride-th tap from (ky, kx) on, kh x kw of them, the last one first.
- * t[g * channels + c][tap * outs + o], outs outputs to a group; an item for SOME of them, whose taps of a channel lie in few lines
- * of memory. Items (groups * channels, outs / SOME). */
-#define SOME 16
-__kernel void kernel_back(const __global TYPE(WT) * w, __global act_t *t, int all, int outs, int channels, int K, int stride,
-                          int ky, int kx, int kh, int kw)
+/* How many of a kernel's K rows lie at places before `at` modulo the stride. */
+inline int rows_before(int at, int K, int stride)
 {
-    const int r = (int)get_global_id(0), first = (int)get_global_id(1) * SOME, last = min(outs, first + SOME);
-    if (r >= all) return;
-    const int c = r % channels, g = r / channels;
-    for (int tap = 0; tap < kh * kw; tap++) {
-        const int y = ky + stride * (kh - 1 - tap / kw), x = kx + stride * (kw - 1 - tap % kw);
-        const size_t from = ((size_t)g * outs * channels + c) * K * K + y * K + x, to = ((size_t)r * kh * kw + tap) * outs;
-        for (int o = first; o < last; o++) ST(ACT, t, to + o, LD(WT, w, from + (size_t)o * channels * K * K));
-    }
+    return K / stride * at + min(K % stride, at);
+}
+
+/* What leads from dy back to the pixels, phase by phase (the place of a tap modulo the stride): of each the matrix
+ * [groups * channels, taps * outs], the last tap first, outs outputs to a group. SOME: outputs of an item, whose taps of a channel lie in
+ * few lines of memory. Items (groups * channels, outs / SOME); with one, (outs, groups * channels), so that a GPU's write side by side. */
+#ifndef SOME
+#define SOME 1
+#endif
+__kernel void kernel_back(const __global TYPE(WT) * w, __global act_t *t, int all, int outs, int channels, int K, int stride)
+{
+    const int r = (int)get_global_id(SOME == 1), first = (int)get_global_id(SOME > 1) * SOME, last = min(outs, first + SOME);
+    if (r >= all || first >= outs) return;
+    const size_t from = ((size_t)(r / channels) * outs * channels + r % channels) * K * K;
+    for (int y = 0; y < K; y++)
+        for (int x = 0; x < K; x++) {
+            const int py = y % stride, px = x % stride, kh = (K - py + stride - 1) / stride, kw = (K - px + stride - 1) / stride;
+            const int before = rows_before(py, K, stride) * K + kh * rows_before(px, K, stride);
+            const int tap = (kh - 1 - y / stride) * kw + kw - 1 - x / stride;
+            const size_t to = ((size_t)all * before + (size_t)r * kh * kw + tap) * outs;
+            for (int o = first; o < last; o++) ST(ACT, t, to + o, LD(WT, w, from + (size_t)o * channels * K * K + y * K + x));
+        }
 }
 
 /* dw [O, channels, K, K] += t [O][tap * channels + c]. Items (channels, O). */

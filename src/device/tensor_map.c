@@ -21,8 +21,8 @@ struct tn_tensor_maps {
 
 static bool same_view(const tn_map_view *a, const tn_map_view *b)
 {
-    return a->off == b->off && a->inner == b->inner && a->outer == b->outer && a->ld == b->ld && a->box_outer == b->box_outer &&
-           a->act == b->act && a->narrow == b->narrow;
+    return a->off == b->off && a->inner == b->inner && a->ld == b->ld && a->w == b->w && a->h == b->h && a->images == b->images &&
+           a->wide == b->wide && a->tall == b->tall && a->step == b->step && a->act == b->act && a->narrow == b->narrow;
 }
 
 static void free_maps(struct tn_tensor_maps *m)
@@ -55,8 +55,9 @@ static int make_map(tn_dev *d, const tn_map_view *v, tn_buffer *maps, uint32_t i
 {
     tn_kernel *k;
     TN_TRY(tn_kernel_get(&k, d, "nvidia/tensor_map.cl", "make_map", v->act == 2 ? "-DACT=2" : "-DACT=1", err));
-    const tn_arg args[] = {TN_BUF(maps),     TN_UINT(index), TN_BUF(v->mem),       TN_UINT(v->off),  TN_INT(v->inner),
-                           TN_INT(v->outer), TN_INT(v->ld),  TN_INT(v->box_outer), TN_INT(v->narrow)};
+    const tn_arg args[] = {TN_BUF(maps),    TN_UINT(index),  TN_BUF(v->mem),   TN_UINT(v->off),   TN_INT(v->inner),
+                           TN_INT(v->ld),   TN_INT(v->w),    TN_INT(v->h),     TN_INT(v->images), TN_INT(v->wide),
+                           TN_INT(v->tall), TN_INT(v->step), TN_INT(v->narrow)};
     const tn_range one = {1, {1}, {1}};
     return tn_launch(d, k, args, TN_COUNT(args), &one, err);
 }

@@ -23,6 +23,11 @@ static inline int tn_conv_rows_length(const tn_conv_rows *r)
 {
     return r->kh * r->kw * r->channels;
 }
+/** How far rows that are made lie apart: at multiples of 16 bytes, which matrix units ask for. */
+static inline int tn_conv_rows_pitch(int length, tn_dtype act)
+{
+    return act == TN_F32 ? length : TN_ROUND_UP(length, 8);
+}
 static inline int tn_conv_rows_count(const tn_conv_rows *r)
 {
     return r->batch * r->grid.h * r->grid.w;
@@ -50,6 +55,12 @@ bool tn_conv_amx_can(const tn_ctx *c, const void *args);
 int tn_conv_amx(tn_ctx *c, const void *args, tn_error *err);
 bool tn_conv_grad_amx_can(const tn_ctx *c, const void *args);
 int tn_conv_grad_amx(tn_ctx *c, const void *args, tn_error *err);
+/* conv_wgmma.c */
+bool tn_conv_wgmma_can(const tn_ctx *c, const void *args);
+int tn_conv_wgmma(tn_ctx *c, const void *args, tn_error *err);
+bool tn_conv_grad_wgmma_can(const tn_ctx *c, const void *args);
+int tn_conv_grad_wgmma(tn_ctx *c, const void *args, tn_error *err);
+
 enum { TN_CONV_ROWS_ARGS = 13, TN_CONV_PLACE_ARGS = 5 };
 /** cl/cpu/patches.h's P_PATCHES and P_PLACE. */
 void tn_conv_put_rows(tn_arg *to, const tn_conv_rows *r);

@@ -30,8 +30,8 @@ static int few_check(const tn_conv *s, const tn_tensor *map, const tn_tensor *ro
 static int taps_matrix(tn_ctx *c, tn_tensor *t, const tn_tensor *rows, tn_dtype act, int channels, int taps, tn_error *err)
 {
     TN_TRY(tn_ws_take(c, t, act, rows->rows * taps, channels, err));
-    const tn_arg args[] = {TN_BUF(rows->mem),  TN_BUF(t->mem),   TN_INT(rows->rows),
-                           TN_INT(rows->cols), TN_INT(channels), TN_INT(taps)};
+    const tn_arg args[] = {TN_BUF(rows->mem), TN_BUF(t->mem), TN_INT(rows->rows),     TN_INT(rows->cols),
+                           TN_INT(channels),  TN_INT(taps),   TN_INT(channels * taps)};
     return tn_spatial_run(c, &(tn_spatial_kernel){CONV, "kernel_rows", "-DVW=1 -DWT=0", act}, (size_t)channels, (size_t)rows->rows,
                           args, TN_COUNT(args), err);
 }

@@ -7,20 +7,29 @@
 
 #define CONV "portable/conv.cl"
 
+/* kernel_back's. */
+static int outs_of_item(const tn_ctx *c)
+{
+    return c->dev->info.type == TN_DEVICE_CPU ? 16 : 1;
+}
+
 /* Over the rows and columns of a kernel-shaped tensor. */
 static int kernel_run(tn_ctx *c, const char *entry, tn_dtype act, tn_dtype of, tn_size2 over, const tn_arg *args, int n,
                       tn_error *err)
 {
     tn_options o;
-    TN_TRY(tn_options_set(&o, err, "-DVW=1 -DWT=%d", (int)of));
+    TN_TRY(tn_options_set(&o, err, "-DVW=1 -DWT=%d -DSOME=%d", (int)of, outs_of_item(c)));
     return tn_spatial_run(c, &(tn_spatial_kernel){CONV, entry, o.s, act}, (size_t)over.w, (size_t)over.h, args, n, err);
 }
 
 /* The kernel [O, channels * taps] in the rows' order and the storage of the activations. */
 static int order_kernel(tn_ctx *c, tn_tensor *t, const tn_tensor *w, tn_dtype act, int channels, int taps, tn_error *err)
 {
-    TN_TRY(tn_ws_take(c, t, act, w->rows, w->cols, err));
-    const tn_arg args[] = {TN_BUF(w->mem), TN_BUF(t->mem), TN_INT(w->rows), TN_INT(w->cols), TN_INT(channels), TN_INT(taps)};
+    tn_tensor all;
+    TN_TRY(tn_ws_take(c, &all, act, w->rows, tn_conv_rows_pitch(w->cols, act), err));
+    *t = tn_cols(all, 0, w->cols);
+    const tn_arg args[] = {TN_BUF(w->mem),   TN_BUF(t->mem), TN_INT(w->rows), TN_INT(w->cols),
+                           TN_INT(channels), TN_INT(taps),   TN_INT(t->ld)};
     return kernel_run(c, "kernel_rows", act, w->dtype, (tn_size2){w->rows, channels}, args, TN_COUNT(args), err);
 }
 
@@ -83,42 +92,60 @@ static phase_side phase_along(const tn_conv *s, int at, int in)
     return (phase_side){tap, taps, TN_CEIL_DIV(in - at, s->stride), (at + s->pad - tap) / s->stride - taps + 1};
 }
 
-/* The taps of a phase, turned round: [groups * channels, taps * outs]. */
-static int turn_kernel(tn_ctx *c, tn_tensor *t, const tn_conv *s, const tn_tensor *w, tn_dtype act, const phase_side *y,
-                       const phase_side *x, tn_error *err)
+/* The kernel's taps of a phase turned round, [groups * channels, taps * outs], one phase after another. */
+static int turn_kernel(tn_ctx *c, tn_tensor *t, const tn_conv *s, const tn_tensor *w, tn_dtype act, tn_error *err)
 {
-    enum { SOME = 16 }; /* as the kernel has it */
-    const int outs = w->rows / s->groups, channels = w->cols / (s->kernel * s->kernel), all = s->groups * channels;
-    TN_TRY(tn_ws_take(c, t, act, all, y->taps * x->taps * outs, err));
-    const tn_arg args[] = {TN_BUF(w->mem),    TN_BUF(t->mem), TN_INT(all),    TN_INT(outs),    TN_INT(channels), TN_INT(s->kernel),
-                           TN_INT(s->stride), TN_INT(y->tap), TN_INT(x->tap), TN_INT(y->taps), TN_INT(x->taps)};
-    return kernel_run(c, "kernel_back", act, w->dtype, (tn_size2){TN_CEIL_DIV(outs, SOME), all}, args, TN_COUNT(args), err);
+    const int outs = w->rows / s->groups, taps = s->kernel * s->kernel, channels = w->cols / taps, all = s->groups * channels;
+    TN_TRY(tn_ws_take(c, t, act, all, taps * outs, err));
+    const tn_arg args[] = {TN_BUF(w->mem),   TN_BUF(t->mem),    TN_INT(all),      TN_INT(outs),
+                           TN_INT(channels), TN_INT(s->kernel), TN_INT(s->stride)};
+    const int some = outs_of_item(c);
+    const tn_size2 over = some > 1 ? (tn_size2){TN_CEIL_DIV(outs, some), all} : (tn_size2){all, outs};
+    return kernel_run(c, "kernel_back", act, w->dtype, over, args, TN_COUNT(args), err);
 }
 
-static int back_phase(tn_ctx *c, const tn_conv *s, const tn_tensor *dy, const tn_tensor *w, int at, tn_tensor *dx, tn_error *err)
+/* Rows of a kernel at places before `at` modulo the stride. */
+static int rows_before(const tn_conv *s, int at)
+{
+    return s->kernel / s->stride * at + TN_MIN(s->kernel % s->stride, at);
+}
+
+/* A phase's part of what turn_kernel made. */
+static tn_tensor phase_kernel(const tn_conv *s, const tn_tensor *turned, const phase_side *y, const phase_side *x, int outs)
+{
+    const int before = rows_before(s, y->tap) * s->kernel + y->taps * rows_before(s, x->tap);
+    tn_tensor t = *turned;
+    t.off += (size_t)before * (size_t)outs * (size_t)t.rows;
+    t.cols = t.ld = y->taps * x->taps * outs;
+    return t;
+}
+
+static int back_phase(tn_ctx *c, const tn_conv *s, const tn_tensor *dy, const tn_tensor *turned, int at, tn_tensor *dx,
+                      tn_error *err)
 {
     const int py = at / s->stride, px = at % s->stride, outs = dy->cols / s->groups, channels = dx->cols / s->groups;
     const phase_side y = phase_along(s, py, s->in.h), x = phase_along(s, px, s->in.w);
-    const size_t mark = c->ws_used;
     tn_conv_args a = {.C = *dx, .to = s->in, .step = s->stride, .y = py, .x = px};
     a.rows = (tn_conv_rows){*dy, s->out, {y.size, x.size}, s->batch, 0, outs, y.top, x.top, 1, y.taps, x.taps};
-    tn_tensor W;
     if (y.size < 1 || x.size < 1) return 0;
     if (!y.taps || !x.taps) return tn_conv_clear(c, &a, err);
-    TN_TRY(turn_kernel(c, &W, s, w, dy->dtype, &y, &x, err));
+    const tn_tensor W = phase_kernel(s, turned, &y, &x, outs);
     for (int i = 0; i < s->groups; i++) {
         a.rows.from = i * outs;
         a.W = tn_rows(W, i * channels, channels);
         a.C = tn_cols(*dx, i * channels, channels);
         TN_TRY(full_run(c, &a, err));
     }
-    c->ws_used = mark;
     return 0;
 }
 
 int tn_conv_full_dx(tn_ctx *c, const tn_conv *s, const tn_tensor *dy, const tn_tensor *w, tn_tensor *dx, tn_error *err)
 {
-    for (int at = 0; at < s->stride * s->stride; at++) TN_TRY(back_phase(c, s, dy, w, at, dx, err));
+    const size_t mark = c->ws_used;
+    tn_tensor turned;
+    TN_TRY(turn_kernel(c, &turned, s, w, dy->dtype, err));
+    for (int at = 0; at < s->stride * s->stride; at++) TN_TRY(back_phase(c, s, dy, &turned, at, dx, err));
+    c->ws_used = mark;
     return 0;
 }
 

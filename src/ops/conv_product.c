@@ -19,7 +19,7 @@ static int cut_patches(tn_ctx *c, const tn_conv_rows *r, int first, int lines, t
     const tn_arg args[] = {TN_BUF(r->image.mem), TN_BUF(cols->mem),   TN_INT(first),     TN_INT(lines),     TN_INT(C),
                            TN_INT(r->from),      TN_INT(r->channels), TN_INT(r->size.h), TN_INT(r->size.w), TN_INT(r->grid.h),
                            TN_INT(r->grid.w),    TN_INT(r->top),      TN_INT(r->left),   TN_INT(r->stride), TN_INT(r->kh),
-                           TN_INT(r->kw)};
+                           TN_INT(r->kw),        TN_INT(cols->ld)};
     const tn_range range = {3, {length, (size_t)r->grid.w, (size_t)lines}, {tn_group_items(c, length), 1, 1}};
     TN_TRY(tn_countable("a convolution", (size_t)r->image.rows, err));
     return tn_op_run(c, CONV, "patches", o.s, args, TN_COUNT(args), &range, err);
@@ -33,17 +33,18 @@ static int each_part(tn_ctx *c, const tn_conv_rows *r, part_fn part, const void 
 {
     enum { CHUNK = 32 << 20 };
     const int lines = r->batch * r->grid.h, length = tn_conv_rows_length(r), W = r->grid.w;
-    const size_t mark = c->ws_used, bytes = (size_t)W * (size_t)length * tn_dtype_size(r->image.dtype);
+    const int pitch = tn_conv_rows_pitch(length, r->image.dtype);
+    const size_t mark = c->ws_used, bytes = (size_t)W * (size_t)pitch * tn_dtype_size(r->image.dtype);
     tn_tensor cols;
     if (tn_conv_rows_are_pixels(r)) {
         const tn_tensor A = tn_cols(r->image, r->from, r->channels);
         return part(c, &A, 0, user, err);
     }
     const int most = (int)TN_MIN((size_t)lines, TN_MAX((size_t)1, CHUNK / bytes));
-    TN_TRY(tn_ws_take(c, &cols, r->image.dtype, most * W, length, err));
+    TN_TRY(tn_ws_take(c, &cols, r->image.dtype, most * W, pitch, err));
     for (int first = 0; first < lines; first += most) {
         const int some = TN_MIN(most, lines - first);
-        tn_tensor A = tn_rows(cols, 0, some * W);
+        tn_tensor A = tn_cols(tn_rows(cols, 0, some * W), 0, length);
         TN_TRY(cut_patches(c, r, first, some, &A, err));
         TN_TRY(part(c, &A, first * W, user, err));
     }

@@ -147,13 +147,18 @@ static void conv_grad_release(void *copy, tn_ctx *c)
     (void)c;
 }
 
+static const int tile_columns[] = {128, 192, 64, 0};
+static const tn_tunable wgmma_tunables[] = {{"BN", tile_columns}, {0}};
+
 static const tn_variant conv_rows[] = {
+    {.name = "wgmma", .needs = TN_CAP_NV_WGMMA, .can = tn_conv_wgmma_can, .run = tn_conv_wgmma, .tunables = wgmma_tunables},
     {.name = "amx", .needs = TN_CAP_VECTORS | TN_CAP_AMX_BF16, .can = tn_conv_amx_can, .run = tn_conv_amx},
     {.name = "dot", .needs = TN_CAP_VECTORS | TN_CAP_AVX512_BF16, .can = tn_conv_dot_can, .run = tn_conv_dot},
     {.name = "cpu", .needs = TN_CAP_VECTORS, .run = tn_conv_cpu},
     {.name = "product", .run = tn_conv_by_product, .not_on_cpus = true},
 };
 static const tn_variant conv_grad_rows[] = {
+    {.name = "wgmma", .needs = TN_CAP_NV_WGMMA, .can = tn_conv_grad_wgmma_can, .run = tn_conv_grad_wgmma},
     {.name = "amx", .needs = TN_CAP_VECTORS | TN_CAP_AMX_BF16, .can = tn_conv_grad_amx_can, .run = tn_conv_grad_amx},
     {.name = "dot", .needs = TN_CAP_VECTORS | TN_CAP_AVX512_BF16, .can = tn_conv_grad_dot_can, .run = tn_conv_grad_dot},
     {.name = "cpu", .needs = TN_CAP_VECTORS, .run = tn_conv_grad_cpu},

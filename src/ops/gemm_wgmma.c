@@ -1,6 +1,5 @@
 /* Products on Hopper's warpgroup instructions (cl/nvidia/gemm_wgmma.cl). */
-#include "gemm_rows.h"
-#include "tensor_map.h"
+#include "wgmma.h"
 
 enum { LOCAL_BYTES = 232448, GROUP_ITEMS = 384 };
 
@@ -25,7 +24,7 @@ bool tn_gemm_wgmma_can(const tn_ctx *c, const void *args)
 
 /* ---- launch ---- */
 
-static int depth_of(int bn, int mi, bool extra)
+int tn_wgmma_depth(int bn, int mi, bool extra)
 {
     const int stage = (64 * mi + bn) * 64 * 2, extras = extra ? 2 * 64 * mi * bn * 2 : 0;
     return TN_MIN((LOCAL_BYTES - extras - 64) / (stage + 16), mi == 2 ? 6 : 8);
@@ -38,32 +37,51 @@ static wgmma_shape shape_of(const tn_ctx *c, const tn_gemm_args *g)
     if (!tn_gemm_pair_fits(g, s.bn)) s.bn = tn_gemm_pair_fits(g, 128) ? 128 : 64;
     if (TN_CEIL_DIV(g->M, 128) * TN_CEIL_DIV(g->N, s.bn) < units) s.mi = 1;
     if (s.mi == 1 && s.bn > 64 && TN_CEIL_DIV(g->M, 64) * TN_CEIL_DIV(g->N, s.bn) < units / 2) s.bn = 64;
-    s.depth = depth_of(s.bn, s.mi, reads_extra(g));
+    s.depth = tn_wgmma_depth(s.bn, s.mi, reads_extra(g));
     s.pair = g->e.parts ? TN_CEIL_DIV(tn_gemm_rank(&g->e), TN_PAIR_STEP) : 0;
     s.units = TN_MIN(units, TN_CEIL_DIV(g->M, 64 * s.mi) * TN_CEIL_DIV(g->N, s.bn));
     return s;
 }
 
-static int put_map(tn_ctx *c, tn_gemm_build *b, const tn_tensor *t, int box, bool narrow, tn_error *err)
+int tn_wgmma_put_map(tn_ctx *c, tn_gemm_build *b, const tn_map_view *v, tn_error *err)
 {
-    const tn_map_view v = {t->mem, t->off, t->cols, t->rows, t->ld, box, t->dtype == TN_F16 ? 2 : 1, narrow};
     tn_buffer *maps = NULL;
     uint32_t index = 0;
-    if (!c->dry) TN_TRY(tn_tensor_map(c->dev, &v, &maps, &index, err));
+    if (!c->dry) TN_TRY(tn_tensor_map(c->dev, v, &maps, &index, err));
     tn_gemm_arg(b, TN_BUF(maps));
     tn_gemm_arg(b, TN_UINT(index));
     return 0;
+}
+
+int tn_wgmma_put_matrix(tn_ctx *c, tn_gemm_build *b, const tn_tensor *t, int box, bool narrow, tn_error *err)
+{
+    const tn_map_view v = {.mem = t->mem,
+                           .off = t->off,
+                           .inner = t->cols,
+                           .ld = t->ld,
+                           .w = t->rows,
+                           .wide = box,
+                           .step = 1,
+                           .act = (int)t->dtype,
+                           .narrow = narrow};
+    return tn_wgmma_put_map(c, b, &v, err);
 }
 
 static int put_pair(tn_ctx *c, tn_gemm_build *b, const tn_gemm_args *g, const wgmma_shape *s, tn_error *err)
 {
     const tn_epilogue *e = &g->e;
     if (!e->parts) return 0;
-    TN_TRY(put_map(c, b, &e->A2, 64 * s->mi, true, err));
-    TN_TRY(put_map(c, b, &e->B2, g->tb ? s->bn : TN_PAIR_STEP, g->tb, err));
+    TN_TRY(tn_wgmma_put_matrix(c, b, &e->A2, 64 * s->mi, true, err));
+    TN_TRY(tn_wgmma_put_matrix(c, b, &e->B2, g->tb ? s->bn : TN_PAIR_STEP, g->tb, err));
     tn_gemm_arg(b, TN_INT(tn_gemm_part(e, g->N)));
     tn_gemm_arg(b, TN_FLT(e->alpha2 / g->alpha));
     return 0;
+}
+
+int tn_wgmma_launch(tn_ctx *c, const tn_gemm_build *b, const char *file, const char *entry, int units, tn_error *err)
+{
+    const size_t global[] = {(size_t)units * GROUP_ITEMS, 1, 1}, local[] = {GROUP_ITEMS, 1, 1};
+    return tn_gemm_launch(c, b, file, entry, global, local, err);
 }
 
 int tn_gemm_wgmma(tn_ctx *c, const void *args, tn_error *err)
@@ -74,15 +92,14 @@ int tn_gemm_wgmma(tn_ctx *c, const void *args, tn_error *err)
     tn_gemm_build b = {.n = 0};
     tn_gemm_option(&b, "-DACT=%d -DTB=%d -DBN=%d -DMI=%d -DDEPTH=%d", (int)g->A.dtype, g->tb, s.bn, s.mi, s.depth);
     if (s.pair) tn_gemm_option(&b, " -DPAIR=%d", s.pair);
-    TN_TRY(put_map(c, &b, &g->A, 64 * s.mi, false, err));
-    TN_TRY(put_map(c, &b, &g->B, g->tb ? s.bn : 64, false, err));
+    TN_TRY(tn_wgmma_put_matrix(c, &b, &g->A, 64 * s.mi, false, err));
+    TN_TRY(tn_wgmma_put_matrix(c, &b, &g->B, g->tb ? s.bn : 64, false, err));
     const tn_arg sizes[] = {TN_INT(g->M), TN_INT(g->N), TN_INT(g->K), TN_INT(s.units)};
     for (size_t i = 0; i < TN_COUNT(sizes); i++) tn_gemm_arg(&b, sizes[i]);
     TN_TRY(put_pair(c, &b, g, &s, err));
-    if (reads_extra(g)) TN_TRY(put_map(c, &b, &extra, 64 * s.mi, false, err));
+    if (reads_extra(g)) TN_TRY(tn_wgmma_put_matrix(c, &b, &extra, 64 * s.mi, false, err));
     if (g->e.mask.p > 0) tn_gemm_put_step(&b, c);
     tn_gemm_put_mask(&b, "MASK_E", g->e.mask, 0);
     tn_gemm_put_matrix_unit(&b, g);
-    const size_t global[] = {(size_t)s.units * GROUP_ITEMS, 1, 1}, local[] = {GROUP_ITEMS, 1, 1};
-    return tn_gemm_launch(c, &b, "nvidia/gemm_wgmma.cl", "gemm_wgmma", global, local, err);
+    return tn_wgmma_launch(c, &b, "nvidia/gemm_wgmma.cl", "gemm_wgmma", s.units, err);
 }

@@ -1,7 +1,8 @@
 /* bench_conv [device] [part of a name] [turns]: the convolutions of ConvNeXt-T, an FPN and HRNet-W32 at 512x288, batch 4, in
  * float32 and bfloat16, forward, towards the input (dx) and of the kernel (dw), beside PyTorch's (peer_conv.py, run by PEER_PYTHON
- * or python3). Each is checked first: 300 elements against float64, NaN where nothing was written, two runs equal bit by bit. Then
- * both sides take turns; milliseconds are medians over the turns, the ratio is the median of each turn's. */
+ * or python3). Rows are chosen by measurement first, as an engine does. Each is checked first: 300 elements against float64, NaN
+ * where nothing was written, two runs equal bit by bit. Then both sides take turns; milliseconds are medians over the turns, the
+ * ratio is the median of each turn's. */
 #include "../testdev.h"
 #include "clock.h"
 #include "ops.h"
@@ -15,7 +16,6 @@
 #include <unistd.h>
 
 enum { BATCH = 4, SAMPLES = 300, TURNS = 9, MOST_TURNS = 99 };
-#define TURN_SECONDS 0.1
 
 typedef enum { FORWARD, DX, DW, BOTH, DIRECTIONS } direction;
 static const char *const directions[] = {"forward", "dx", "dw", "both"};
@@ -80,6 +80,28 @@ static int run(bench *b, const shape *z, direction d, tn_error *err)
     return tn_conv_backward(&b->c, &b->s, &g, err);
 }
 
+/* A dry pass of all directions. */
+static int walk(bench *b, const shape *z, tn_error *err)
+{
+    int rc = 0;
+    b->c.dry = true;
+    for (direction k = FORWARD; !rc && k < DIRECTIONS; k++) rc = run(b, z, k, err);
+    b->c.dry = false;
+    return rc;
+}
+
+/* Chooses by measurement, as an engine does. */
+static int tune(bench *b, const shape *z, tn_error *err)
+{
+    tn_wanted wanted = {0};
+    b->c.wanted = &wanted;
+    int rc = walk(b, z, err);
+    b->c.wanted = NULL;
+    if (!rc) rc = tn_tune(&wanted, b->c.dev, err);
+    tn_wanted_free(&wanted);
+    return rc;
+}
+
 static int open_bench(bench *b, tn_dev *d, const shape *z, tn_dtype act, tn_error *err)
 {
     *b = (bench){.s = conv_of(z), .act = act};
@@ -93,9 +115,9 @@ static int open_bench(bench *b, tn_dev *d, const shape *z, tn_dtype act, tn_erro
     TN_TRY(fill(b, &b->dx, act, X, z->C, err));
     TN_TRY(fill(b, &b->dw, TN_F32, z->O, K, err));
     TN_TRY(fill(b, &b->db, TN_F32, 1, z->O, err));
-    b->c.dry = true;
-    for (direction k = FORWARD; k < DIRECTIONS; k++) TN_TRY(run(b, z, k, err));
-    b->c.dry = false;
+    TN_TRY(walk(b, z, err));
+    TN_TRY(tune(b, z, err)); /* the chosen rows may take more workspace */
+    TN_TRY(walk(b, z, err));
     return tn_ctx_reserve(&b->c, b->c.ws_peak, err);
 }
 
@@ -204,6 +226,7 @@ typedef struct {
     pid_t pid;
     FILE *to, *from; /* NULL: it does not run */
     int turns;
+    double seconds; /* of a turn */
 } peer;
 
 static void peer_start(peer *p, const tn_dev *d)
@@ -244,7 +267,7 @@ static timing peer_time(peer *p, const shape *z, tn_dtype act, direction d)
     timing ms = {NAN, NAN};
     if (!p->to) return ms;
     fprintf(p->to, "%s %s %d %d %d %d %d %d %d %d %d %d %g\n", directions[d], tn_dtype_name(act), BATCH, z->h, z->w, z->C, z->O,
-            z->kernel, z->stride, z->pad, z->groups, z->bias, TURN_SECONDS);
+            z->kernel, z->stride, z->pad, z->groups, z->bias, p->seconds);
     fflush(p->to);
     if (fscanf(p->from, "%lf %lf", &ms.wall, &ms.work) != 2) p->to = NULL;
     return ms;
@@ -295,7 +318,7 @@ static int measure(bench *b, const shape *z, direction d, peer *p, result *r, tn
     int rc = run(b, z, d, err);
     b->c.tape = NULL;
     for (int i = 0; !rc && i < 2; i++) rc = play(b, t, 1, &mine, err);
-    const int n = TN_MAX(1, TN_MIN(400, (int)(1e3 * TURN_SECONDS / mine.wall)));
+    const int n = TN_MAX(1, TN_MIN(400, (int)(1e3 * p->seconds / mine.wall)));
     for (int i = 0; !rc && i < p->turns; i++) {
         rc = play(b, t, n, &mine, err);
         const timing other = peer_time(p, z, b->act, d);
@@ -341,6 +364,7 @@ int main(int argc, char **argv)
     printf("%s, driver %s, ", d->info.name, d->info.driver);
     fflush(stdout);
     peer_start(&p, d);
+    p.seconds = d->info.type == TN_DEVICE_CPU ? 0.1 : 0.02;
     p.turns = argc > 3 ? TN_MAX(1, TN_MIN(atoi(argv[3]), MOST_TURNS)) : TURNS;
     printf("| convolution | type | | ms | of processors | GFLOP/s | PyTorch ms | ratio | of processor time | error "
            "|\n|---|---|---|---|---|---|---|---|---|---|\n");

@@ -10,6 +10,7 @@ import torch
 DEVICE, TYPES = sys.argv[1], {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 torch.set_num_threads(int(sys.argv[2]))
 torch.backends.cudnn.benchmark = True
+torch.backends.cudnn.allow_tf32 = False  # float32 is float32 on both sides
 
 
 def call(direction, dtype, batch, height, width, c, o, kernel, stride, pad, groups, bias):
