@@ -85,7 +85,8 @@ inline void band_tiles(__global uint *to, const __global ushort *A, int lda, int
 }
 
 #ifdef PAIR
-/* The same of A2's `rank` columns from column `at` on, times `scale`. */
+/* The same of A2's `rank` columns, times `scale`: a power of two, which rounds nothing. With any other scale, or dropout, the pair's
+ * product stays apart until the end (PAIR_APART). */
 inline void pair_tiles(__global uint *to, const __global ushort *A2, int ld, int m0, int rows, int tall, int rank, float scale)
 {
     const int depth = (rank + 31) / 32;
@@ -184,12 +185,17 @@ gemm_amx(const __global ushort *A, uint a_off, int lda, const __global uint *P, 
 #ifdef PAIR
     const int depth2 = (K2 + 31) / 32, parts = (N + part - 1) / part;
     __global uint *left2 = left + (size_t)tall * depth * TILE;
-#ifdef MASK_E
+#ifdef PAIR_APART
     __global float *block2 = block + 32 * WIDTH;
-    const uint e_seed = tn_hash(step->seed, e_salt);
-    const float left_scale = 1.0f; /* the product of the pair is dropped out, and scaled then */
+    const float left_scale = 1.0f;
 #else
     const float left_scale = pair_scale;
+#endif
+#ifdef MASK_E
+    const uint e_seed = tn_hash(step->seed, e_salt);
+    const float end_scale = e_keep * pair_scale;
+#elif defined(PAIR_APART)
+    const float end_scale = pair_scale;
 #endif
     for (int p = 0; p < parts; p++)
         pair_tiles(left2 + (size_t)p * tall * depth2 * TILE, A2 + a2_off + p * K2, lda2, m0, rows, tall, K2, left_scale);
@@ -214,7 +220,7 @@ gemm_amx(const __global ushort *A, uint a_off, int lda, const __global uint *P, 
 #ifdef PAIR
                 const __global uint *a2 = left2 + (size_t)(n0 / part * tall + i) * depth2 * TILE,
                                     *b2 = P2 + (size_t)(n0 / 16 + 2 * h) * depth2 * TILE;
-#ifdef MASK_E
+#ifdef PAIR_APART
                 TILES_STORE(block + 32 * h, WIDTH);
                 TILES_ZERO();
                 TILES_PRODUCT(a2, depth2, b2, depth2, depth2)
@@ -223,7 +229,7 @@ gemm_amx(const __global ushort *A, uint a_off, int lda, const __global uint *P, 
                 TILES_PRODUCT(a2, depth2, b2, depth2, depth2)
 #endif
 #endif
-#ifndef MASK_E
+#ifndef PAIR_APART
                 TILES_STORE(block + 32 * h, WIDTH);
 #endif
             }
@@ -235,10 +241,12 @@ gemm_amx(const __global ushort *A, uint a_off, int lda, const __global uint *P, 
                 UNROLL(h, WIDTH / 32)
                 {
                     const uint16 kept = kept_pairs(e_seed, (uint)m * (uint)N + (uint)(n0 + 32 * h), e_threshold);
-                    v[2 * h] = fma(masked16(VEC(block2 + r * WIDTH, 2 * h), as_short16(kept.lo)), (float16)(e_keep * pair_scale), v[2 * h]);
+                    v[2 * h] = fma(masked16(VEC(block2 + r * WIDTH, 2 * h), as_short16(kept.lo)), (float16)(end_scale), v[2 * h]);
                     v[2 * h + 1] =
-                        fma(masked16(VEC(block2 + r * WIDTH, 2 * h + 1), as_short16(kept.hi)), (float16)(e_keep * pair_scale), v[2 * h + 1]);
+                        fma(masked16(VEC(block2 + r * WIDTH, 2 * h + 1), as_short16(kept.hi)), (float16)(end_scale), v[2 * h + 1]);
                 }
+#elif defined(PAIR_APART)
+                UNROLL(j, WIDTH / 16) v[j] = fma(VEC(block2 + r * WIDTH, j), (float16)(end_scale), v[j]);
 #endif
                 UNROLL(j, WIDTH / 16) v[j] *= alpha;
 #ifdef TURN

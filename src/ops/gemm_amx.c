@@ -2,6 +2,8 @@
 #include "cpu.h"
 #include "gemm_rows.h"
 
+#include <math.h>
+
 /* As in the kernel file. ITEMS_A_THREAD: at least, so that none waits long for the last one. */
 enum { TILE_ROWS = 16, TILE_DEPTH = 32, TILE_WORDS = 256, WIDTH = 64, BLOCK = 32, ITEMS_A_THREAD = 4 };
 /* Below LEAST a tile is mostly zeros; a band of A up to MOST_DEPTH long stays in a core's cache, and a longer one than LONG is
@@ -83,18 +85,21 @@ int tn_gemm_tiles(tn_ctx *c, tn_tensor *P, const tn_tensor *B, tn_error *err)
     return amx_pack(c, P, &(amx_source){*B, true, B->cols, 0, {0, 0}}, B->rows, 1, err);
 }
 
+static bool is_power_of_two(float x)
+{
+    int exponent;
+    return fabsf(frexpf(x, &exponent)) == 0.5f;
+}
+
 static void amx_pair(tn_gemm_build *b, const tn_gemm_args *g, const tn_tensor *P2)
 {
     const tn_epilogue *e = &g->e;
-    const tn_arg args[] = {TN_BUF(e->A2.mem),
-                           TN_UINT(e->A2.off),
-                           TN_INT(e->A2.ld),
-                           TN_BUF(P2->mem),
-                           TN_INT(tn_gemm_rank(e)),
-                           TN_INT(tn_gemm_part(e, g->N)),
-                           TN_FLT(e->alpha2 / tn_gemm_amx_alpha(g))};
+    const float scale = e->alpha2 / tn_gemm_amx_alpha(g);
+    const tn_arg args[] = {TN_BUF(e->A2.mem), TN_UINT(e->A2.off),      TN_INT(e->A2.ld),
+                           TN_BUF(P2->mem),   TN_INT(tn_gemm_rank(e)), TN_INT(tn_gemm_part(e, g->N)),
+                           TN_FLT(scale)};
     if (!e->parts) return;
-    tn_gemm_option(b, " -DPAIR");
+    tn_gemm_option(b, e->mask.p > 0 || !is_power_of_two(scale) ? " -DPAIR -DPAIR_APART" : " -DPAIR");
     for (size_t i = 0; i < TN_COUNT(args); i++) tn_gemm_arg(b, args[i]);
 }
 

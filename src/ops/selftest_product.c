@@ -92,11 +92,11 @@ static int make_pair(tn_trial *t, const tn_product_case *p, tn_product *m)
     if (!p->parts) return 0;
     e->parts = p->parts;
     e->tb2 = p->tb2;
-    e->alpha2 = 0.75f;
+    e->alpha2 = t->size ? 1 : 0.75f; /* to alpha a power of two, and not: units of bfloat16 take it in two ways */
     e->mask = (tn_mask){p->drop_e, 13};
     TN_TRY(dense(t, m->y.a2, M, p->parts * p->r, &e->A2, &m->ref.A2));
     TN_TRY(dense(t, m->y.b2, p->tb2 ? N : r, p->tb2 ? r : N, &e->B2, &m->ref.B2));
-    m->ref.parts = p->parts, m->ref.r = r, m->ref.tb2 = p->tb2, m->ref.alpha2 = 0.75;
+    m->ref.parts = p->parts, m->ref.r = r, m->ref.tb2 = p->tb2, m->ref.alpha2 = e->alpha2;
     float *keep = tn_trial_host(t, (size_t)M * (size_t)N);
     if (!keep) return tn_oom(ERR);
     for (int i = 0; i < M * N; i++) keep[i] = 1;

@@ -1,7 +1,10 @@
 /* The rows for AMX tiles against src/ref on a processor without them: emulate_tiles.c carries the instructions out. Where the
  * OpenCL device of the CPU makes no code for AVX-512, or the processor does not round to bfloat16, there is nothing to test (77).
  */
+#include "gemm_rows.h"
+#include "layer_products.h"
 #include "selftest.h"
+#include "verdict.h"
 #include "../testdev.h"
 #include "../testlib.h"
 
@@ -44,6 +47,22 @@ START_TEST(tiles_agree_with_the_reference)
 }
 END_TEST
 
+/* Checks as a run asks for them. */
+START_TEST(products_of_a_layer_agree)
+{
+    const tn_gemm_args like = layer_product(_i);
+    const int row = tn_variant_find(&tn_gemm_op, "amx");
+    char kind[TN_KEY];
+    tn_verdict v;
+    tn_error err = {0};
+    if (!tn_gemm_amx_can(NULL, &like)) return;
+    tn_gemm_kind(kind, sizeof kind, &like);
+    ck_assert_msg(!tn_check_row(&v, open_device(), &tn_gemm_op, row, kind, &like, &err), "%s: %s", layer_products[_i].what,
+                  err.message);
+    ck_assert_msg(v.good, "%s: %s", layer_products[_i].what, v.why);
+}
+END_TEST
+
 START_TEST(slices_agree_too)
 {
     open_device()->slice_groups = 3;
@@ -63,5 +82,6 @@ int main(void)
     if (!tiles) return SKIPPED;
     setenv("CK_FORK", "no", 1); /* the driver's threads, which are there now, do not come along */
     return run_tests("tiles", 300,
-                     TESTS(TIMES(tiles_agree_with_the_reference, TN_COUNT(ops) * SIZES), TIMES(slices_agree_too, TN_COUNT(ops))));
+                     TESTS(TIMES(tiles_agree_with_the_reference, TN_COUNT(ops) * SIZES),
+                           TIMES(products_of_a_layer_agree, TN_COUNT(layer_products)), TIMES(slices_agree_too, TN_COUNT(ops))));
 }

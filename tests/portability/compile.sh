@@ -151,7 +151,7 @@ assembled() { # file options...
 }
 for tb in 0 1; do assembled gemm_amx -DCT=$tb -DTB=$tb -DMASK_A -DMASK_B; done
 for e in "${epilogues[@]}"; do assembled gemm_amx -DCT=1 -DPAIR $e; done
-assembled gemm_amx -DCT=1 -DPAIR -DMASK_E ${epilogues[4]}
+assembled gemm_amx -DCT=1 -DPAIR -DPAIR_APART -DMASK_E ${epilogues[4]}
 assembled gemm_amx -DCT=1 -DPAIR -DBIAS -DTURN
 for m in "" "-DMASK_A -DMASK_B" "-DCUT"; do assembled gemm_amx_grad $m; done
 for e in "" "-DBIAS"; do assembled conv_amx $e; assembled conv -DACT=1 -DWIDE=1 -DDOT -DMR=6 -DNRV=4 $e; done
