@@ -1,6 +1,8 @@
 /* The product on AMX tiles, for CPU devices: bfloat16 operands, sums and what ends them in float32. B is made into tiles first
  * (tiles_pack), A band by band in an item's own scratch. Options: shared/gemm.h; A, B, A2 and B2 are bfloat16, TA is 0.
  *
+ * AT 0: they are float32, and multiplied in three parts of bfloat16 each, six products for one: where tiles are ten times as fast as
+ * vectors that is still the shorter way, and as precise.
  * TURN: C is q | k | v in heads of 64 columns, and q and k are turned (rotary embedding, Su et al. 2021, in halves). */
 #define VW 16
 #include "common.h"
@@ -10,48 +12,101 @@
 #include "vectors.h"
 #include "tiles.h"
 #define WIDTH 64 /* columns that are ended together */
+#if AT == 0
+#define PLANES    PARTS
+#define SUM_TILES PARTS_PRODUCT
+#else
+#define PLANES    1
+#define SUM_TILES TILES_PRODUCT
+#endif
+#ifdef MASK_E
+#define PAIR_APART /* what is dropped out is a sum */
+#endif
+typedef TYPE(AT) amx_t;
+
+/* ---- pairs of operands, in PLANES parts ---- */
+
+#if AT == 0
+/* The first n of 32 elements, times `scale`; nothing beyond the n-th is touched. */
+inline void pairs_at(uint16 t[PLANES], const __global amx_t *p, int n, short32 kept, float scale)
+{
+    const float16 a = masked16(ldn_0(p, 0, n), kept.lo) * scale, b = masked16(ldn_0(p, 16, n - 16), kept.hi) * scale;
+    cut_pairs(t, (float16)(a.even, b.even), (float16)(a.odd, b.odd));
+}
+
+/* Rows k and k + 1 of 32 columns become row k/2 of two right tiles. */
+inline void rows_at(uint16 left[PLANES], uint16 right[PLANES], const __global amx_t *x, const __global amx_t *y, int n_x, int n_y,
+                    short32 kept_x, short32 kept_y)
+{
+    cut_pairs(left, masked16(ldn_0(x, 0, n_x), kept_x.lo), masked16(ldn_0(y, 0, n_y), kept_y.lo));
+    cut_pairs(right, masked16(ldn_0(x, 16, n_x - 16), kept_x.hi), masked16(ldn_0(y, 16, n_y - 16), kept_y.hi));
+}
+#else
+inline void pairs_at(uint16 t[PLANES], const __global amx_t *p, int n, short32 kept, float scale)
+{
+    const uint16 v = first_pairs(p, n) & __builtin_astype(kept, uint16);
+    t[0] = scale == 1.0f ? v : round_pairs(as_float16(v << 16) * scale, as_float16(v & 0xffff0000u) * scale);
+}
+
+inline void rows_at(uint16 left[PLANES], uint16 right[PLANES], const __global amx_t *x, const __global amx_t *y, int n_x, int n_y,
+                    short32 kept_x, short32 kept_y)
+{
+    pair_rows(left, right, first_pairs(x, n_x) & __builtin_astype(kept_x, uint16),
+              first_pairs(y, n_y) & __builtin_astype(kept_y, uint16));
+}
+#endif
+#define ALL ((short32)(-1))
+
+inline void planes_put(__global uint *to, uint16 t[PLANES][16])
+{
+    for (int p = 0; p < PLANES; p++) tile_put(to + p * TILE, t[p]);
+}
 
 /* ---- packing ---- */
 
-/* Items (K tiles, groups of WIDTH columns, batch). P [batch][groups * 4][K tiles] of tiles, zeros beyond N and K. */
-__kernel __attribute__((reqd_work_group_size(1, 1, 1))) void tiles_pack(const __global ushort *B, uint b_off, int ldb, uint b_step,
+/* Items (K tiles, groups of WIDTH columns, batch). P [batch][groups * 4][K tiles][PLANES] of tiles, zeros beyond N and K. */
+__kernel __attribute__((reqd_work_group_size(1, 1, 1))) void tiles_pack(const __global amx_t *B, uint b_off, int ldb, uint b_step,
                                                                         __global uint *P, int N, int K, int depth,
                                                                         int groups P_STEP P_MASK_B)
 {
     const int kt = (int)get_global_id(0), group = (int)get_global_id(1), k0 = 32 * kt, n0 = WIDTH * group;
     const size_t item = get_global_id(2);
-    const __global ushort *b = B + b_off + item * b_step;
-    __global uint *to = P + ((item * groups + group) * 4 * depth + kt) * TILE;
+    const __global amx_t *b = B + b_off + item * b_step;
+    __global uint *to = P + ((item * groups + group) * 4 * depth + kt) * PLANES * TILE;
+    const size_t across = (size_t)depth * PLANES * TILE;
 #ifdef MASK_B
     const uint seed = tn_hash(step->seed, b_salt);
-#define KEPT(row, col) &kept_pairs(seed, (uint)(row)*b_width + (uint)(col), b_threshold)
+#define KEPT(row, col) kept32(seed, (uint)(row)*b_width + (uint)(col), b_threshold)
 #else
-#define KEPT(row, col)
+#define KEPT(row, col) ALL
 #endif
 #if TB
     for (int s = 0; s < 4; s++) {
-        uint16 t[16];
+        uint16 t[PLANES][16];
         UNROLL(r, 16)
         {
             const int n = n0 + 16 * s + r, row = min(n, N - 1);
-            t[r] = first_pairs(b + (size_t)row * ldb + k0, n < N ? K - k0 : 0) KEPT(row, k0);
+            uint16 v[PLANES];
+            pairs_at(v, b + (size_t)row * ldb + k0, n < N ? K - k0 : 0, KEPT(row, k0), 1.0f);
+            UNROLL(p, PLANES) t[p][r] = v[p];
         }
-        transpose_pairs(t);
-        tile_put(to + (size_t)s * depth * TILE, t);
+        for (int p = 0; p < PLANES; p++) transpose_pairs(t[p]);
+        planes_put(to + s * across, t);
     }
 #else
     for (int s = 0; s < 4; s += 2) {
         const int n = n0 + 16 * s;
-        uint16 left[16], right[16];
+        uint16 left[PLANES][16], right[PLANES][16];
         UNROLL(r, 16)
         {
             const int k = k0 + 2 * r, row = min(k, K - 1), next = min(k + 1, K - 1);
-            const uint16 x = first_pairs(b + (size_t)row * ldb + n, k < K ? N - n : 0) KEPT(row, n);
-            const uint16 y = first_pairs(b + (size_t)next * ldb + n, k + 1 < K ? N - n : 0) KEPT(next, n);
-            pair_rows(&left[r], &right[r], x, y);
+            uint16 x[PLANES], y[PLANES];
+            rows_at(x, y, b + (size_t)row * ldb + n, b + (size_t)next * ldb + n, k < K ? N - n : 0, k + 1 < K ? N - n : 0,
+                    KEPT(row, n), KEPT(next, n));
+            UNROLL(p, PLANES) left[p][r] = x[p], right[p][r] = y[p];
         }
-        tile_put(to + (size_t)s * depth * TILE, left);
-        tile_put(to + (size_t)(s + 1) * depth * TILE, right);
+        planes_put(to + s * across, left);
+        planes_put(to + (s + 1) * across, right);
     }
 #endif
 }
@@ -66,42 +121,46 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void tiles_pack(const __
 #define A_KEPT
 #endif
 
-/* `rows` rows from row m0 on become left tiles [`tall` tiles][depth]; rows beyond are the last one once more. */
-inline void band_tiles(__global uint *to, const __global ushort *A, int lda, int m0, int rows, int tall, int K, int depth P_KEPT)
+/* `rows` rows from row m0 on become left tiles [`tall` tiles][depth][PLANES]; rows beyond are the last one once more. */
+inline void band_tiles(__global uint *to, const __global amx_t *A, int lda, int m0, int rows, int tall, int K, int depth P_KEPT)
 {
     for (int i = 0; i < tall; i++)
         for (int k = 0; k < depth; k++) {
-            uint16 t[16];
+            uint16 t[PLANES][16];
             UNROLL(r, 16)
             {
                 const int m = m0 + min(16 * i + r, rows - 1);
-                t[r] = first_pairs(A + (size_t)m * lda + 32 * k, K - 32 * k);
+                uint16 v[PLANES];
 #ifdef MASK_A
-                t[r] &= kept_pairs(seed, (uint)m * width + 32u * (uint)k, threshold);
+                pairs_at(v, A + (size_t)m * lda + 32 * k, K - 32 * k, kept32(seed, (uint)m * width + 32u * (uint)k, threshold), 1.0f);
+#else
+                pairs_at(v, A + (size_t)m * lda + 32 * k, K - 32 * k, ALL, 1.0f);
 #endif
+                UNROLL(p, PLANES) t[p][r] = v[p];
             }
-            tile_put(to + (size_t)(i * depth + k) * TILE, t);
+            planes_put(to + (size_t)(i * depth + k) * PLANES * TILE, t);
         }
 }
 
 #ifdef PAIR
-/* The same of A2's `rank` columns, times `scale`: a power of two, which rounds nothing. With any other scale, or dropout, the pair's
- * product stays apart until the end (PAIR_APART). */
-inline void pair_tiles(__global uint *to, const __global ushort *A2, int ld, int m0, int rows, int tall, int rank, float scale)
+/* The same of A2's `rank` columns, times `scale`: of bfloat16 a power of two, which rounds nothing. With any other scale, or dropout,
+ * the pair's product stays apart until the end (PAIR_APART). */
+inline void pair_tiles(__global uint *to, const __global amx_t *A2, int ld, int m0, int rows, int tall, int rank, float scale)
 {
     const int depth = (rank + 31) / 32;
     for (int i = 0; i < tall; i++)
         for (int k = 0; k < depth; k++) {
-            uint16 t[16];
+            uint16 t[PLANES][16];
             UNROLL(r, 16)
             {
-                const uint16 v = first_pairs(A2 + (size_t)(m0 + min(16 * i + r, rows - 1)) * ld + 32 * k, rank - 32 * k);
-                t[r] = round_pairs(as_float16(v << 16) * scale, as_float16(v & 0xffff0000u) * scale);
+                uint16 v[PLANES];
+                pairs_at(v, A2 + (size_t)(m0 + min(16 * i + r, rows - 1)) * ld + 32 * k, rank - 32 * k, ALL, scale);
+                UNROLL(p, PLANES) t[p][r] = v[p];
             }
-            tile_put(to + (size_t)(i * depth + k) * TILE, t);
+            planes_put(to + (size_t)(i * depth + k) * PLANES * TILE, t);
         }
 }
-#define P_PAIR , const __global ushort *A2, uint a2_off, int lda2, const __global uint *P2, int K2, int part, float pair_scale
+#define P_PAIR , const __global amx_t *A2, uint a2_off, int lda2, const __global uint *P2, int K2, int part, float pair_scale
 #else
 #define P_PAIR
 #endif
@@ -168,9 +227,9 @@ inline float16 gelu_slope_16(float16 x)
 /* ---- the product ---- */
 
 /* Items (bands of `band` rows, groups of `cols` columns, batch); band is a multiple of 32, cols of WIDTH. Scratch, in words: a tile's
- * configuration 16, two blocks 32 x WIDTH, the band's tiles: band/16 of K, and of the second pair band/16 * parts of its rank. */
+ * configuration 16, two blocks 32 x WIDTH, the band's tiles: PLANES * band/16 of K, and of the second pair as many * parts of its rank. */
 __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void
-gemm_amx(const __global ushort *A, uint a_off, int lda, const __global uint *P, __global TYPE(CT) *C, uint c_off, int ldc, int M,
+gemm_amx(const __global amx_t *A, uint a_off, int lda, const __global uint *P, __global TYPE(CT) *C, uint c_off, int ldc, int M,
          int N, int K, int band, int cols, float alpha, float beta, uint a_step, uint p_step,
          uint c_step P_STEP P_MASK_A P_PAIR P_MASK_E P_EPILOGUE P_TURN P_SCRATCH)
 {
@@ -184,7 +243,7 @@ gemm_amx(const __global ushort *A, uint a_off, int lda, const __global uint *P, 
     band_tiles(left, A + a_off + item * a_step, lda, m0, rows, tall, K, depth A_KEPT);
 #ifdef PAIR
     const int depth2 = (K2 + 31) / 32, parts = (N + part - 1) / part;
-    __global uint *left2 = left + (size_t)tall * depth * TILE;
+    __global uint *left2 = left + (size_t)tall * depth * PLANES * TILE;
 #ifdef PAIR_APART
     __global float *block2 = block + 32 * WIDTH;
     const float left_scale = 1.0f;
@@ -198,7 +257,7 @@ gemm_amx(const __global ushort *A, uint a_off, int lda, const __global uint *P, 
     const float end_scale = pair_scale;
 #endif
     for (int p = 0; p < parts; p++)
-        pair_tiles(left2 + (size_t)p * tall * depth2 * TILE, A2 + a2_off + p * K2, lda2, m0, rows, tall, K2, left_scale);
+        pair_tiles(left2 + (size_t)p * tall * depth2 * PLANES * TILE, A2 + a2_off + p * K2, lda2, m0, rows, tall, K2, left_scale);
 #endif
     for (int n0 = n_first; n0 < n_last; n0 += WIDTH)
         for (int i = 0; i < tall; i += 2) {
@@ -214,19 +273,19 @@ gemm_amx(const __global ushort *A, uint a_off, int lda, const __global uint *P, 
                 if (beta != 0.0f) PREFETCH_ROW(C + c_at + row * ldc + n0);
             }
             for (int h = 0; h < 2 && n0 + 32 * h < N; h++) {
-                const __global uint *right = P + item * p_step + (size_t)(n0 / 16 + 2 * h) * depth * TILE;
+                const __global uint *right = P + item * p_step + (size_t)(n0 / 16 + 2 * h) * depth * PLANES * TILE;
                 TILES_ZERO();
-                TILES_PRODUCT(left + (size_t)i * depth * TILE, depth, right, depth, depth)
+                SUM_TILES(left + (size_t)i * depth * PLANES * TILE, depth * PLANES, right, depth * PLANES, depth)
 #ifdef PAIR
-                const __global uint *a2 = left2 + (size_t)(n0 / part * tall + i) * depth2 * TILE,
-                                    *b2 = P2 + (size_t)(n0 / 16 + 2 * h) * depth2 * TILE;
+                const __global uint *a2 = left2 + (size_t)(n0 / part * tall + i) * depth2 * PLANES * TILE,
+                                    *b2 = P2 + (size_t)(n0 / 16 + 2 * h) * depth2 * PLANES * TILE;
 #ifdef PAIR_APART
                 TILES_STORE(block + 32 * h, WIDTH);
                 TILES_ZERO();
-                TILES_PRODUCT(a2, depth2, b2, depth2, depth2)
+                SUM_TILES(a2, depth2 * PLANES, b2, depth2 * PLANES, depth2)
                 TILES_STORE(block2 + 32 * h, WIDTH);
 #else
-                TILES_PRODUCT(a2, depth2, b2, depth2, depth2)
+                SUM_TILES(a2, depth2 * PLANES, b2, depth2 * PLANES, depth2)
 #endif
 #endif
 #ifndef PAIR_APART

@@ -56,6 +56,16 @@ inline uint16 round_pairs(float16 x, float16 y)
     return (as_uint16(x) + 0x8000u) >> 16 | ((as_uint16(y) + 0x8000u) & 0xffff0000u);
 }
 
+/* Pairs (x[i], y[i]) in parts of bfloat16 that sum up to them, to the last of float32's bits or nearly. */
+inline void cut_pairs(uint16 t[3], float16 x, float16 y)
+{
+    UNROLL(i, 3)
+    {
+        t[i] = round_pairs(x, y);
+        x -= as_float16(t[i] << 16), y -= as_float16(t[i] & 0xffff0000u);
+    }
+}
+
 inline void round_1(__global ushort *p, size_t at, float16 v)
 {
     ((__global loose_half *)(p + at))->v = round16(v);
@@ -104,5 +114,28 @@ inline void tiles_begin(__global uint *room)
         const __global uint *a_ = (a) + k_ * TILE, *b_ = (b) + k_ * TILE;                                                          \
         LOAD_LEFT(a_, a_ + (size_t)(next_a)*TILE);                                                                                 \
         LOAD_RIGHT(b_, b_ + (size_t)(next_b)*TILE);                                                                                \
+        MULTIPLY();                                                                                                                \
+    }
+
+/* The same of float32 in three parts (cut_pairs): of each of K's tiles the parts lie next to each other, largest first. What is left
+ * out is below 2^-24 of a product. */
+#define PARTS 3
+#define PART_LEFT(i)  LOAD_LEFT(a_ + (i)*TILE, a_ + (i)*TILE + (size_t)(down_)*TILE)
+#define PART_RIGHT(i) LOAD_RIGHT(b_ + (i)*TILE, b_ + (i)*TILE + (size_t)(across_)*TILE)
+#define PARTS_PRODUCT(a, next_a, b, next_b, depth)                                                                                 \
+    for (int k_ = 0, down_ = (next_a), across_ = (next_b); k_ < (depth); k_++) {                                                   \
+        const __global uint *a_ = (a) + k_ * PARTS * TILE, *b_ = (b) + k_ * PARTS * TILE;                                          \
+        PART_LEFT(2);                                                                                                              \
+        PART_RIGHT(0);                                                                                                             \
+        MULTIPLY();                                                                                                                \
+        PART_LEFT(1);                                                                                                              \
+        MULTIPLY();                                                                                                                \
+        PART_RIGHT(1);                                                                                                             \
+        MULTIPLY();                                                                                                                \
+        PART_LEFT(0);                                                                                                              \
+        MULTIPLY();                                                                                                                \
+        PART_RIGHT(2);                                                                                                             \
+        MULTIPLY();                                                                                                                \
+        PART_RIGHT(0);                                                                                                             \
         MULTIPLY();                                                                                                                \
     }

@@ -12,6 +12,7 @@ static const tn_variant gemm_rows[] = {
     {.name = "mfma", .any = TN_CAP_MFMA90A | TN_CAP_MFMA942, .can = tn_gemm_amd_can, .run = tn_gemm_amd, .apart = true},
     {.name = "wmma", .any = TN_CAP_WMMA11 | TN_CAP_WMMA12, .can = tn_gemm_amd_can, .run = tn_gemm_amd, .apart = true},
     {.name = "amx", .needs = TN_CAP_VECTORS | TN_CAP_AMX_BF16, .can = tn_gemm_amx_can, .run = tn_gemm_amx},
+    {.name = "amx-parts", .needs = TN_CAP_VECTORS | TN_CAP_AMX_BF16, .can = tn_gemm_amx_parts_can, .run = tn_gemm_amx},
     {.name = "dot", .needs = TN_CAP_VECTORS | TN_CAP_AVX512_BF16, .can = tn_gemm_dot_can, .run = tn_gemm_dot},
     {.name = "native", .needs = TN_CAP_VECTORS, .run = tn_gemm_native},
     {.name = "thin", .needs = TN_CAP_NV_MMA80, .can = tn_gemm_thin_can, .run = tn_gemm_thin},

@@ -1,4 +1,4 @@
-/* Products of bfloat16 on the tiles of CPU devices (cl/cpu/gemm_amx.cl). */
+/* Products on the tiles of CPU devices (cl/cpu/gemm_amx.cl): of bfloat16, and of float32 in three parts of it. */
 #include "cpu.h"
 #include "gemm_rows.h"
 
@@ -8,10 +8,10 @@
 enum { TILE_ROWS = 16, TILE_DEPTH = 32, TILE_WORDS = 256, WIDTH = 64, BLOCK = 32, ITEMS_A_THREAD = 4 };
 /* Below LEAST a tile is mostly zeros; a band of A up to MOST_DEPTH long stays in a core's cache, and a longer one than LONG is
  * worth more rows for each time that B passes by. */
-enum { LEAST = 8, LONG = 768, MOST_DEPTH = 8192, BAND = 32, LONG_BAND = 128, MOST_RANK = 1024 };
+enum { LEAST = 8, LONG = 768, MOST_DEPTH = 8192, BAND = 32, LONG_BAND = 128, PARTS_BAND = 256, MOST_RANK = 1024, PARTS = 3 };
 
 typedef struct {
-    int depth, groups, band, cols, batch;
+    int depth, groups, band, cols, batch, planes; /* planes: parts of an operand */
 } amx_shape;
 
 /* ---- what it can do ---- */
@@ -28,7 +28,7 @@ static bool amx_pair_fits(const tn_gemm_args *g)
     const tn_epilogue *e = &g->e;
     const int part = tn_gemm_part(e, g->N);
     if (!e->parts) return true;
-    if (e->A2.dtype != TN_BF16 || e->B2.dtype != TN_BF16 || g->alpha == 0) return false;
+    if (e->A2.dtype != g->A.dtype || e->B2.dtype != g->A.dtype || g->alpha == 0) return false;
     return tn_gemm_rank(e) <= MOST_RANK && (part == g->N || part % WIDTH == 0);
 }
 
@@ -42,13 +42,22 @@ bool tn_gemm_amx_can(const tn_ctx *c, const void *args)
     return g->K <= MOST_DEPTH && amx_pair_fits(g);
 }
 
+bool tn_gemm_amx_parts_can(const tn_ctx *c, const void *args)
+{
+    const tn_gemm_args *g = args;
+    (void)c;
+    if (g->A.dtype != TN_F32 || g->B.dtype != TN_F32 || g->C.dtype != TN_F32 || g->ta) return false;
+    return g->N >= LEAST && g->K >= LEAST && g->K <= MOST_DEPTH && amx_masks(g) && amx_pair_fits(g);
+}
+
 /* ---- launch ---- */
 
 static amx_shape amx_choose(const tn_ctx *c, const tn_gemm_args *g)
 {
     const int want = ITEMS_A_THREAD * (int)c->dev->info.compute_units;
     amx_shape s = {.depth = TN_CEIL_DIV(g->K, TILE_DEPTH), .groups = TN_CEIL_DIV(g->N, WIDTH), .batch = TN_MAX(1, g->batch)};
-    s.band = g->K > LONG ? LONG_BAND : BAND;
+    s.planes = g->A.dtype == TN_F32 ? PARTS : 1;
+    s.band = s.planes > 1 ? PARTS_BAND : g->K > LONG ? LONG_BAND : BAND;
     while (s.band > BAND && TN_CEIL_DIV(g->M, s.band) * s.batch < want) s.band /= 2;
     const int bands = TN_CEIL_DIV(g->M, s.band) * s.batch, across = TN_MIN(s.groups, TN_CEIL_DIV(want, bands));
     s.cols = WIDTH * TN_CEIL_DIV(s.groups, across);
@@ -69,8 +78,9 @@ static int amx_pack(tn_ctx *c, tn_tensor *P, const amx_source *b, int N, int bat
 {
     const int depth = TN_CEIL_DIV(b->K, TILE_DEPTH), groups = TN_CEIL_DIV(N, WIDTH);
     tn_gemm_build k = {.n = 0};
-    TN_TRY(tn_ws_take(c, P, TN_F32, batch * groups * (WIDTH / TILE_ROWS) * depth, TILE_WORDS, err));
-    tn_gemm_option(&k, "-DTB=%d", b->tb);
+    const int planes = b->B.dtype == TN_F32 ? PARTS : 1;
+    TN_TRY(tn_ws_take(c, P, TN_F32, batch * groups * (WIDTH / TILE_ROWS) * depth * planes, TILE_WORDS, err));
+    tn_gemm_option(&k, "-DAT=%d -DTB=%d", (int)b->B.dtype, b->tb);
     const tn_arg args[] = {TN_BUF(b->B.mem), TN_UINT(b->B.off), TN_INT(b->B.ld), TN_UINT(b->step), TN_BUF(P->mem),
                            TN_INT(N),        TN_INT(b->K),      TN_INT(depth),   TN_INT(groups)};
     for (size_t i = 0; i < TN_COUNT(args); i++) tn_gemm_arg(&k, args[i]);
@@ -99,7 +109,7 @@ static void amx_pair(tn_gemm_build *b, const tn_gemm_args *g, const tn_tensor *P
                            TN_BUF(P2->mem),   TN_INT(tn_gemm_rank(e)), TN_INT(tn_gemm_part(e, g->N)),
                            TN_FLT(scale)};
     if (!e->parts) return;
-    tn_gemm_option(b, e->mask.p > 0 || !is_power_of_two(scale) ? " -DPAIR -DPAIR_APART" : " -DPAIR");
+    tn_gemm_option(b, g->A.dtype == TN_BF16 && !is_power_of_two(scale) ? " -DPAIR -DPAIR_APART" : " -DPAIR");
     for (size_t i = 0; i < TN_COUNT(args); i++) tn_gemm_arg(b, args[i]);
 }
 
@@ -108,16 +118,16 @@ static size_t amx_scratch_floats(const tn_gemm_args *g, const amx_shape *s)
     const tn_epilogue *e = &g->e;
     const size_t tall = (size_t)(s->band / TILE_ROWS), depth2 = e->parts ? TN_CEIL_DIV((size_t)tn_gemm_rank(e), TILE_DEPTH) : 0;
     const size_t parts = e->parts ? (size_t)(g->N / tn_gemm_part(e, g->N)) : 0;
-    return TILE_ROWS + 2 * BLOCK * WIDTH + tall * ((size_t)s->depth + parts * depth2) * TILE_WORDS;
+    return TILE_ROWS + 2 * BLOCK * WIDTH + tall * ((size_t)s->depth + parts * depth2) * (size_t)s->planes * TILE_WORDS;
 }
 
 static int amx_multiply(tn_ctx *c, const tn_gemm_args *g, const amx_shape *s, const tn_tensor P[2], tn_error *err)
 {
     tn_gemm_build b = {.n = 0};
     tn_arg scratch[TN_CPU_SCRATCH_ARGS];
-    const size_t p_step = (size_t)s->groups * (WIDTH / TILE_ROWS) * (size_t)s->depth * TILE_WORDS;
+    const size_t p_step = (size_t)s->groups * (WIDTH / TILE_ROWS) * (size_t)(s->depth * s->planes) * TILE_WORDS;
     TN_TRY(tn_cpu_scratch(c, amx_scratch_floats(g, s), scratch, err));
-    tn_gemm_option(&b, "-DCT=%d", (int)g->C.dtype);
+    tn_gemm_option(&b, "-DAT=%d -DCT=%d", (int)g->A.dtype, (int)g->C.dtype);
     const tn_arg args[] = {TN_BUF(g->A.mem),
                            TN_UINT(g->A.off),
                            TN_INT(g->A.ld),

@@ -24,6 +24,8 @@ int tn_gemm_tiles(tn_ctx *c, tn_tensor *P, const tn_tensor *B, tn_error *err);
 /* gemm_amx.c, gemm_amx_grad.c */
 bool tn_gemm_amx_can(const tn_ctx *c, const void *args);
 int tn_gemm_amx(tn_ctx *c, const void *args, tn_error *err);
+/** Products of float32, which tn_gemm_amx multiplies in parts. */
+bool tn_gemm_amx_parts_can(const tn_ctx *c, const void *args);
 /** What the tiles' sums are multiplied by: dropout of an operand drops out alone, its scale is here. */
 float tn_gemm_amx_alpha(const tn_gemm_args *g);
 /** A product with A transposed. */

@@ -22,13 +22,13 @@ static tn_dev *open_device(void)
     return d;
 }
 
-/* Every case of the operation by the row "amx"; where launches are cut into slices too. */
-static int run_all(const tn_variant_op *op, int size)
+/* Every case of the operation by a row, in its storage. */
+static int run_all(const tn_variant_op *op, const char *row, tn_dtype act, int size)
 {
     int runs = 0;
     for (int t = 0; tn_case_tables[t]; t++)
         for (const tn_case *k = tn_case_tables[t]; k->name; k++) {
-            const tn_case_spec s = {.act = TN_BF16, .size = size, .op = op, .row = tn_variant_find(op, "amx")};
+            const tn_case_spec s = {.act = act, .size = size, .op = op, .row = tn_variant_find(op, row)};
             tn_case_result r;
             tn_error err = {0};
             if (!tn_case_of(k, op)) continue;
@@ -42,8 +42,13 @@ static int run_all(const tn_variant_op *op, int size)
 
 START_TEST(tiles_agree_with_the_reference)
 {
-    const tn_variant_op *op = ops[_i / SIZES];
-    ck_assert_int_gt(run_all(op, _i % SIZES), 0);
+    ck_assert_int_gt(run_all(ops[_i / SIZES], "amx", TN_BF16, _i % SIZES), 0);
+}
+END_TEST
+
+START_TEST(parts_of_floats_agree)
+{
+    ck_assert_int_gt(run_all(&tn_gemm_op, "amx-parts", TN_F32, _i), 0);
 }
 END_TEST
 
@@ -66,7 +71,7 @@ END_TEST
 START_TEST(slices_agree_too)
 {
     open_device()->slice_groups = 3;
-    ck_assert_int_gt(run_all(ops[_i], 1), 0);
+    ck_assert_int_gt(run_all(ops[_i], "amx", TN_BF16, 1), 0);
 }
 END_TEST
 
@@ -82,6 +87,6 @@ int main(void)
     if (!tiles) return SKIPPED;
     setenv("CK_FORK", "no", 1); /* the driver's threads, which are there now, do not come along */
     return run_tests("tiles", 300,
-                     TESTS(TIMES(tiles_agree_with_the_reference, TN_COUNT(ops) * SIZES),
+                     TESTS(TIMES(tiles_agree_with_the_reference, TN_COUNT(ops) * SIZES), TIMES(parts_of_floats_agree, SIZES),
                            TIMES(products_of_a_layer_agree, TN_COUNT(layer_products)), TIMES(slices_agree_too, TN_COUNT(ops))));
 }

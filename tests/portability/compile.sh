@@ -149,10 +149,11 @@ assembled() { # file options...
   check "cpu/$file $*" clang-15 -cl-std=CL1.2 -x cl -Xclang -finclude-default-header --target=x86_64 -march=skylake-avx512 \
     -Icl/cpu -Icl/shared "-Dinline=static inline __attribute__((always_inline))" "$@" -O2 -c -o "$tmp/amx.o" "cl/cpu/$file.cl"
 }
-for tb in 0 1; do assembled gemm_amx -DCT=$tb -DTB=$tb -DMASK_A -DMASK_B; done
-for e in "${epilogues[@]}"; do assembled gemm_amx -DCT=1 -DPAIR $e; done
-assembled gemm_amx -DCT=1 -DPAIR -DPAIR_APART -DMASK_E ${epilogues[4]}
-assembled gemm_amx -DCT=1 -DPAIR -DBIAS -DTURN
+for tb in 0 1; do for at in 0 1; do assembled gemm_amx -DAT=$at -DCT=0 -DTB=$tb -DMASK_A -DMASK_B; done; done
+for e in "${epilogues[@]}"; do assembled gemm_amx -DAT=1 -DCT=1 -DPAIR $e; done
+assembled gemm_amx -DAT=0 -DCT=0 -DPAIR ${epilogues[1]}
+assembled gemm_amx -DAT=1 -DCT=1 -DPAIR -DPAIR_APART ${epilogues[4]}
+for at in 0 1; do assembled gemm_amx -DAT=$at -DCT=$at -DPAIR -DBIAS -DTURN; done
 for m in "" "-DMASK_A -DMASK_B" "-DCUT"; do assembled gemm_amx_grad $m; done
 for e in "" "-DBIAS"; do assembled conv_amx $e; assembled conv -DACT=1 -DWIDE=1 -DDOT -DMR=6 -DNRV=4 $e; done
 for hd in 32 64 96 128; do assembled attention_amx -DHD=$hd -DTURN; done
@@ -179,6 +180,8 @@ for act in 1 2; do
     nvidia gemm_wgmma 90a 384 -DACT=$act $o
     nvidia gemm_mma 90a 128 -DACT=$act ${o//-DBN=*/}
   done
+  for o in "-DBIAS" "-DBN=192" "-DBN=64 -DMI=1"; do nvidia gemm_wgmma 90a 384 -DACT=$act -DPATCHES $o; done
+  for o in "" "-DBN=64 -DMI=1"; do nvidia conv_grad_wgmma 90a 384 -DACT=$act $o; done
   for tb in 0 1; do
     for o in "-DNT=1 -DPIECES" "-DNT=2 -DBIAS" "-DNT=3 -DWR=4 -DDEPTH=3 -DPIECES -DMASK_A" "-DNT=4 -DWR=4 -DDEPTH=3 -DMASK_A -DBIAS"; do
       for ct in 0 $act; do nvidia thin 80 128 -DACT=$act -DCT=$ct -DTB=$tb $o; done
