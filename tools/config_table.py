@@ -41,8 +41,10 @@ when it begins and ends with the same quote; where null is allowed, `null` or no
 needs no brackets. What options such as `--output-dir` take is never YAML. A printed configuration holds bytes that are not UTF-8 as
 `!!binary`.
 
-`~` and `~name` at the beginning of a path are home folders. A checkpoint keeps `data.root` and a `model.pretrained_model_name` that is
-a folder by their whole names, so that it can be used from anywhere.
+`~` and `~name` at the beginning of a path are home folders, and relative paths are from the working folder; a
+`model.pretrained_model_name` that is no folder there may be one from the folder of the file that names it, as in the shipped
+configurations. A checkpoint keeps `data.root` and a `model.pretrained_model_name` that is a folder by their whole names, so that it
+can be used from anywhere.
 
 ## bitsandbytes' names
 

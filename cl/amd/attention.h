@@ -15,7 +15,7 @@
 /* `rows` rows of a head from k0 on as they lie, PITCH words each; zeros from n on. */
 inline void put_straight(__local ushort *tile, const __global ushort *from, int ld, int k0, int n, const int rows)
 {
-    UNROLL for (int x = (int)get_local_id(0); x < rows * 8; x += ITEMS) {
+    for (int x = (int)get_local_id(0); x < rows * 8; x += ITEMS) {
         const int r = x / 8, at = x % 8 * 8;
         *(__local uint4 *)(tile + r * PITCH + at) =
             k0 + r < n ? *(const __global uint4 *)(from + (size_t)(k0 + r) * ld + at) : (uint4)(0);
@@ -25,7 +25,7 @@ inline void put_straight(__local ushort *tile, const __global ushort *from, int 
 /* The same transposed, rows + 8 words to a column, in the order of ROW_AT: an item has two neighbouring places of 8 columns. */
 inline void put_turned(__local ushort *tile, const __global ushort *from, int ld, int k0, int n, const int rows)
 {
-    UNROLL for (int x = (int)get_local_id(0); x < rows / 2 * 8; x += ITEMS) {
+    for (int x = (int)get_local_id(0); x < rows / 2 * 8; x += ITEMS) {
         const int p = x % (rows / 2) * 2, at = x / (rows / 2) * 8, first = p / 16 * 16 + ROW_AT(p % 16);
         const int second = p / 16 * 16 + ROW_AT(p % 16 + 1);
         const ushort8 low = k0 + first < n ? *(const __global ushort8 *)(from + (size_t)(k0 + first) * ld + at) : (ushort8)(0);

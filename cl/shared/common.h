@@ -5,8 +5,12 @@
 #ifndef TN_COMMON_H
 #define TN_COMMON_H
 
-#ifdef __clang__
-#pragma clang diagnostic ignored "-Wpsabi" /* how vectors wider than the processor's are passed: nothing is passed */
+/* How vectors wider than the processor's are passed: nothing is passed. A compiler that does not know the warning (clang before 11,
+ * NVIDIA's) would warn of its name. */
+#ifdef __has_warning
+#if __has_warning("-Wpsabi")
+#pragma clang diagnostic ignored "-Wpsabi"
+#endif
 #endif
 
 #ifndef ACT

@@ -85,16 +85,6 @@ static int train(demo *d, const char *what, const tn_config *c, tn_train_summary
     return rc;
 }
 
-/* From random weights, on the first look. */
-static int pretrain(demo *d, tn_train_summary *sum, tn_error *err)
-{
-    tn_config *c = NULL;
-    int rc = demo_configure(d, &c, "hard", "pretrained", err);
-    if (!rc) rc = train(d, "pretraining", c, sum, err);
-    tn_config_free(c);
-    return rc;
-}
-
 /* The pretrained model in nf4 with adapters, on the other look. */
 static int adapt(demo *d, const char *from, tn_train_summary *sum, tn_error *err)
 {
@@ -177,7 +167,8 @@ static void demo_report(const demo *d, const tn_eval_result *before, const tn_ev
            d->dir);
 }
 
-static int demo_run(demo *d, tn_error *err)
+/* c: of the first training, from random weights on the first look. */
+static int demo_run(demo *d, const tn_config *c, tn_error *err)
 {
     char pre_last[3200], new_last[3200];
     const double begin = demo_now();
@@ -194,7 +185,7 @@ static int demo_run(demo *d, tn_error *err)
     if (rc) return rc;
 
     fprintf(stderr, "2/5  training a small ViT from random weights on the blue court (the \"pretrained\" model)\n");
-    rc = pretrain(d, &first, err);
+    rc = train(d, "pretraining", c, &first, err);
     if (rc) return rc;
 
     fprintf(stderr, "3/5  evaluating it on clay\n");
@@ -215,10 +206,14 @@ static int demo_run(demo *d, tn_error *err)
 int tn_cmd_demo(tn_cli *c, tn_error *err)
 {
     static demo d;
+    tn_config *first = NULL;
     d.cli = c;
     snprintf(d.dir, sizeof d.dir, "%s", c->output_dir ? c->output_dir : "demo");
     snprintf(d.seed, sizeof d.seed, "%s", c->seed ? c->seed : "42");
-    if (mkdir(d.dir, 0777) && errno != EEXIST)
-        return tn_fail(err, TN_ERR_IO, "output folder '%.800s' cannot be written: %s", d.dir, strerror(errno));
-    return demo_run(&d, err);
+    int rc = demo_configure(&d, &first, "hard", "pretrained", err); /* said before anything is drawn */
+    if (!rc && mkdir(d.dir, 0777) && errno != EEXIST)
+        rc = tn_fail(err, TN_ERR_IO, "output folder '%.800s' cannot be written: %s", d.dir, strerror(errno));
+    if (!rc) rc = demo_run(&d, first, err);
+    tn_config_free(first);
+    return rc;
 }

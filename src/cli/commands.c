@@ -96,7 +96,7 @@ const tn_command tn_commands[] = {
      "                      vit-b, vit-l; fewer with --quick and on a processor)\n"
      "  --json [FILE]       the result as JSON (docs/bench.md has its schema); without FILE it is printed instead of the tables\n"
      "  --html FILE         one page with roofline, step breakdown, comparison and the machine's facts\n"
-     "  --config-dir DIR    where configs/ is\n"
+     "  --config-dir DIR    the folder of configurations           (default ./configs, then the installed ones)\n"
      "  --threads N         threads of a CPU device                  (default: all that its affinity and control group leave)\n"
      "  --memory-limit MB   take no more device memory than this\n"
      "  --cache DIR         built kernels and measurements; off: none\n\n"
@@ -218,7 +218,7 @@ const tn_command tn_commands[] = {
      "  --output-dir DIR    (default demo)\n"
      "  --device D          index, part of a name, cpu or gpu\n"
      "  --threads N         threads of a CPU device                  (default: all that its affinity and control group leave)\n"
-     "  --config-dir DIR    where configs/ is\n"
+     "  --config-dir DIR    the folder of configurations           (default ./configs, then the installed ones)\n"
      "  --seed N            (default 42)\n",
      "output-dir config-dir seed " DEVICE_OPTIONS, tn_cmd_demo},
     {0},

@@ -231,6 +231,7 @@ static int settle(tn_config *c, tn_error *err)
     TN_TRY(tn_settle_training(&c->s, c->tree, &c->log, err));
     TN_TRY(settle_quantization(&c->s, err));
     TN_TRY(tn_settle_frames(&c->s, &c->log, err));
+    TN_TRY(tn_settle_backbone(&c->s, c->tree, err));
     TN_TRY(check_together(&c->s, err));
     return keep_places(c, err);
 }

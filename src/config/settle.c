@@ -1,4 +1,5 @@
-/* What several keys mean together, and what a key that is not there means beside others that are. */
+/* What several keys mean together, what a key that is not there means beside others that are, and where a folder lies. */
+#include "files.h"
 #include "layer.h"
 #include "log.h"
 #include "values.h"
@@ -112,4 +113,23 @@ int tn_settle_frames(const tn_settings *s, const tn_log *log, tn_error *err)
                 "model.frames=concat for windows of %d frames",
                 s->data.sequence_length);
     return 0;
+}
+
+/* From the working folder as every path, else from the file: the shipped models name shipped backbones. */
+int tn_settle_backbone(tn_settings *s, tn_ynode *tree, tn_error *err)
+{
+    const char *name = s->model.pretrained;
+    const tn_ynode *n = tn_layer_find(tree, "model.pretrained_model_name");
+    const char *slash = n && name[0] != '/' ? strrchr(n->file, '/') : NULL;
+    if (!slash) return 0;
+    char *here = tn_expand_path(name), *beside = tn_strf("%.*s/%s", (int)(slash - n->file), n->file, name), *real = NULL;
+    int rc = here && beside ? 0 : tn_oom(err);
+    if (!rc && !tn_is_dir(here) && tn_is_dir(beside)) {
+        real = tn_real_dir(beside); /* by its whole name: a configuration that is printed may be read elsewhere */
+        rc = real ? settle_name(&s->model.pretrained, real, err) : tn_oom(err);
+    }
+    free(real);
+    free(beside);
+    free(here);
+    return rc;
 }

@@ -33,6 +33,8 @@ static inline bool tn_key_is_text(const tn_key *k)
 int tn_settle_training(tn_settings *s, tn_ynode *tree, const tn_log *log, tn_error *err);
 /** Whether the windows of data.sequence and the model that takes them go together. */
 int tn_settle_frames(const tn_settings *s, const tn_log *log, tn_error *err);
+/** A backbone's folder that is not there from the working folder is looked for from the folder of the file that names it. */
+int tn_settle_backbone(tn_settings *s, tn_ynode *tree, tn_error *err);
 /** Frees what the settings own and zeroes them. */
 void tn_values_free(tn_settings *s);
 #endif

@@ -1,6 +1,7 @@
 #include "address.h"
 #include "files.h"
 #include "folder.h"
+#include "machine.h"
 #include "quirks.h"
 
 #include <stdio.h>
@@ -48,6 +49,7 @@ static int dev_describe(tn_dev *d, int index, tn_error *err)
     clGetDeviceInfo(d->cl->id, CL_DEVICE_MEM_BASE_ADDR_ALIGN, sizeof align_bits, &align_bits, NULL);
     clGetDeviceInfo(d->cl->id, CL_DEVICE_SINGLE_FP_CONFIG, sizeof fp, &fp, NULL);
     d->flushes_denormals = !(fp & CL_FP_DENORM);
+    d->host_free = tn_memory_free();
     d->align = TN_MAX((size_t)align_bits / 8, (size_t)256);
     if (d->info.type != TN_DEVICE_CPU || d->nice > 0) d->slice_seconds = SLICE_SECONDS;
     d->row_wg = d->info.type == TN_DEVICE_CPU ? 1 : (int)TN_MIN(d->info.max_work_group, 128u);

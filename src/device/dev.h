@@ -59,6 +59,7 @@ typedef struct tn_dev {
     unsigned caps;                        /* TN_CAP_* */
     size_t align;                         /* of sub-buffers, bytes */
     size_t allocated, peak, memory_limit; /* bytes; limit 0: none */
+    size_t host_free;                     /* bytes that the host had left when the device was opened; 0: not known */
     int row_wg;                           /* work-items that share one row in reductions; 1 on a CPU */
     bool flushes_denormals;
     char *variants;       /* "gemm=portable,attention=cpu": rows to run instead of the measured choice; NULL: none */

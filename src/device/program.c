@@ -78,8 +78,8 @@ static cl_int executable_of(cl_program *p, const tn_dev *d, const char *options)
     return d->quirk_flags & TN_QUIRK_OBJECTS ? link_object(p, d) : clBuildProgram(*p, 1, &d->cl->id, options, NULL, NULL);
 }
 
-/** NULL when there is no usable binary; a file that cannot be used is removed, and replaced by the next one stored. */
-static cl_program load_cached(tn_dev *d, const char *key, const char *options)
+/** No program where there is no usable binary; a file that cannot be used is removed, and replaced by the next one stored. */
+static void load_cached(tn_program *out, const tn_dev *d, const char *key, const char *options)
 {
     char *path = cache_path(d, key), *data = NULL;
     size_t len = 0, n = 0;
@@ -96,9 +96,10 @@ static cl_program load_cached(tn_dev *d, const char *key, const char *options)
         }
     }
     if (there && !p) unlink(path);
+    out->p = p;
+    out->bare = p && d->bare && !tn_ptx_has_pointers((const char *)bin); /* the driver may have refused what makes it so */
     free(data);
     free(path);
-    return p;
 }
 
 static void store(const tn_dev *d, cl_program p, const char *key)
@@ -157,22 +158,21 @@ static int build_failed(tn_dev *d, cl_program p, const char *file, const char *o
 }
 
 /* From its text; what can be loaded again is stored under `key`, unless that is NULL. */
-static int build_anew(cl_program *out, tn_dev *d, const char *src, const char *file, const char *options, const char *key,
+static int build_anew(tn_program *out, tn_dev *d, const char *src, const char *file, const char *options, const char *key,
                       tn_error *err)
 {
-    cl_program p = NULL;
     int rc = 0;
-    cl_int e = build_source(&p, d, src, options);
-    if (!e && (d->bare || tn_ptx_has_hidden(src))) rc = tn_ptx_rebuild(&p, d, file, err);
-    if (!e && !rc && key) store(d, p, key);
-    if (!e && d->quirk_flags & TN_QUIRK_OBJECTS) e = link_object(&p, d);
-    if (e) rc = p ? build_failed(d, p, file, options, e, err) : tn_fail_cl(err, TN_ERR_DEVICE, e, "%s", tn_cl_error(e));
-    if (rc && p) clReleaseProgram(p);
-    *out = rc ? NULL : p;
+    cl_int e = build_source(&out->p, d, src, options);
+    if (!e && (d->bare || tn_ptx_has_hidden(src))) rc = tn_ptx_rebuild(out, d, file, err);
+    if (!e && !rc && key) store(d, out->p, key);
+    if (!e && d->quirk_flags & TN_QUIRK_OBJECTS) e = link_object(&out->p, d);
+    if (e) rc = out->p ? build_failed(d, out->p, file, options, e, err) : tn_fail_cl(err, TN_ERR_DEVICE, e, "%s", tn_cl_error(e));
+    if (rc && out->p) clReleaseProgram(out->p);
+    if (rc) out->p = NULL;
     return rc;
 }
 
-static int build(cl_program *out, tn_dev *d, const char *file, const char *options, tn_error *err)
+static int build(tn_program *out, tn_dev *d, const char *file, const char *options, tn_error *err)
 {
     const char *src = source_of(file);
     if (!src) return tn_fail(err, TN_ERR_ARGUMENT, "no kernel source 'cl/%s' is embedded", file);
@@ -181,8 +181,8 @@ static int build(cl_program *out, tn_dev *d, const char *file, const char *optio
     const double begin = tn_now();
     const bool cached = uses_disk_cache(d, src);
     const bool rewritten = d->bare || tn_ptx_has_hidden(src);
-    *out = cached ? load_cached(d, key, rewritten ? TN_PTX_OPTIONS : options) : NULL;
-    const bool loaded = *out != NULL;
+    if (cached) load_cached(out, d, key, rewritten ? TN_PTX_OPTIONS : options);
+    const bool loaded = out->p != NULL;
     const int rc = loaded ? 0 : build_anew(out, d, src, file, options, cached ? key : NULL, err);
     d->prepared += tn_now() - begin;
     tn_logf(d->log, TN_LOG_DEBUG, "cl/%s %s in %.3f s (%s)", file, loaded ? "loaded" : "built", tn_now() - begin, options);
@@ -195,15 +195,6 @@ static const tn_program *program_find(const tn_dev *d, const char *key)
     for (int i = 0; i < d->cl->n_programs; i++)
         if (!strcmp(d->cl->programs[i].key, key)) return &d->cl->programs[i];
     return NULL;
-}
-
-/* The driver may have refused what makes it so. */
-static bool is_bare(const tn_dev *d, cl_program p)
-{
-    char *ptx = d->bare ? tn_ptx_of(p) : NULL;
-    const bool bare = ptx && !tn_ptx_has_pointers(ptx);
-    free(ptx);
-    return bare;
 }
 
 bool tn_program_is_built(const tn_dev *d, const char *file, const char *options)
@@ -224,7 +215,7 @@ static int program_get(tn_program *out, tn_dev *d, const char *file, const char 
     if (!key) return tn_oom(err);
     const tn_program *known = program_find(d, key);
     *out = known ? *known : (tn_program){.key = key};
-    const int rc = known ? 0 : build(&out->p, d, file, options, err);
+    const int rc = known ? 0 : build(out, d, file, options, err);
     if (rc || known) {
         free(key);
         return rc;
@@ -235,7 +226,6 @@ static int program_get(tn_program *out, tn_dev *d, const char *file, const char 
         free(key);
         return tn_oom(err);
     }
-    out->bare = is_bare(d, out->p);
     d->cl->programs = v;
     v[d->cl->n_programs++] = *out;
     return 0;

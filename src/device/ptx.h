@@ -21,13 +21,11 @@ bool tn_ptx_has_pointers(const char *ptx);
 char *tn_ptx_rewrite(const char *ptx, bool bare, unsigned long long salt);
 /** What rewritten PTX is built with; also when it is loaded again, or the driver's cache would not know it. */
 #define TN_PTX_OPTIONS "-cl-nv-verbose"
-/** A program's text as the driver made it; NULL where it has none, or memory ran out. Caller frees. */
-char *tn_ptx_of(cl_program p);
 /**
  * Builds the program again from its rewritten PTX where that has anything hidden, or pointers on a device that takes addresses.
- * *p is replaced, also by NULL; one without anything hidden stays as it is where the driver refuses the other. TN_ERR_DEVICE with
- * the compiler's words where it is refused, and where the compiler runs the matrix unit's instructions one by one (it only says so
- * in its report: such a kernel is right and slow).
+ * p->p is replaced, also by NULL; one without anything hidden stays as it is where the driver refuses the other, and p->bare says
+ * which it is. TN_ERR_DEVICE with the compiler's words where it is refused, and where the compiler runs the matrix unit's
+ * instructions one by one (it only says so in its report: such a kernel is right and slow).
  */
-int tn_ptx_rebuild(cl_program *p, tn_dev *d, const char *file, tn_error *err);
+int tn_ptx_rebuild(tn_program *p, tn_dev *d, const char *file, tn_error *err);
 #endif

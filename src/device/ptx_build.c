@@ -4,7 +4,8 @@
 #include <string.h>
 #include <time.h>
 
-char *tn_ptx_of(cl_program p)
+/* A program's text as the driver made it; NULL where it has none, or memory ran out. Caller frees. */
+static char *text_of(cl_program p)
 {
     size_t n = 0;
     if (clGetProgramInfo(p, CL_PROGRAM_BINARY_SIZES, sizeof n, &n, NULL) || !n) return NULL;
@@ -37,9 +38,9 @@ static int build_text(cl_program *out, tn_dev *d, const char *text, const char *
     return rc;
 }
 
-int tn_ptx_rebuild(cl_program *p, tn_dev *d, const char *file, tn_error *err)
+int tn_ptx_rebuild(tn_program *p, tn_dev *d, const char *file, tn_error *err)
 {
-    char *ptx = tn_ptx_of(*p);
+    char *ptx = text_of(p->p);
     if (!ptx) return tn_oom(err);
     const bool hidden = tn_ptx_has_hidden(ptx);
     struct timespec now; /* the salt: a program out of the driver's cache would come without the report */
@@ -48,9 +49,10 @@ int tn_ptx_rebuild(cl_program *p, tn_dev *d, const char *file, tn_error *err)
     char *text = hidden || d->bare ? tn_ptx_rewrite(ptx, d->bare, salt) : NULL;
     cl_program again = NULL;
     const int rc = text ? build_text(&again, d, text, file, err) : hidden ? tn_oom(err) : 0;
+    p->bare = d->bare && !tn_ptx_has_pointers(again ? text : ptx);
     if (again || hidden) {
-        clReleaseProgram(*p);
-        *p = again;
+        clReleaseProgram(p->p);
+        p->p = again;
     }
     free(ptx);
     free(text);

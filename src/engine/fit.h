@@ -9,7 +9,7 @@ int tn_engine_memory(const tn_engine *e, int micro, tn_memory *m, tn_error *err)
 int tn_engine_member_memory(const tn_engine *e, const tn_member *who, int micro, tn_memory *m, tn_error *err);
 /** A prediction of so many frames, with its loss, on a member of an engine that does not train. */
 int tn_engine_pass_memory(const tn_engine *e, const tn_member *who, int frames, size_t *bytes, tn_error *err);
-/** Bytes that the run may take of the member's device. */
+/** Bytes that the run may take of the member's device: the same as long as it is open. */
 size_t tn_member_room(const tn_member *who);
 /** Which layers' weights stream on a run that is about to begin (tn_member.window; the team's devices and division are there, its
  * stores are not), found by the plan of stores without memory. Training fails here where nothing fits. */

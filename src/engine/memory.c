@@ -215,9 +215,9 @@ static bool shares_memory(const tn_dev *d)
 size_t tn_member_room(const tn_member *who)
 {
     const tn_dev *d = who->dev;
-    const size_t all = d->info.global_memory / 10 * 9, free = shares_memory(d) ? tn_memory_free() / 10 * 9 : 0;
+    const size_t all = d->info.global_memory / 10 * 9, free = shares_memory(d) ? d->host_free / 10 * 9 : 0;
     if (d->memory_limit) return d->memory_limit;
-    return free ? TN_MIN(all, d->allocated + free) : all; /* the host's programs live in it too */
+    return free ? TN_MIN(all, free) : all; /* the host's programs live in it too */
 }
 
 /* ---- features of a frozen backbone ---- */

@@ -60,6 +60,10 @@ typedef struct tn_clblast_search {
 /** Tries parameters until the time is up: random ones of each space in turn, then the neighbours of its best. */
 int tn_clblast_search_run(tn_clblast_search *s, tn_error *err);
 
+/** Into out, of TN_CLBLAST_TEXT bytes: the parameters of the first row that fits a device, or "". A row is
+ * "device | platform | parameters", of which two are parts of names in any case; what begins with # is none. */
+void tn_clblast_row(char *out, const char *rows, const tn_device_info *o);
+
 /** Sets the text's parameters on the device, for this process. TN_ERR_ARGUMENT where CLBlast has no such kernel or number. */
 int tn_clblast_apply(tn_dev *d, const char *text, tn_error *err);
 /** The same for one kernel. */

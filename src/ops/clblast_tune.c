@@ -1,7 +1,6 @@
 /* The search for CLBlast's parameters on a device: who is asked, and what is kept. */
 #include "clblast.h"
 #include "clock.h"
-#include "files.h"
 #include "helper.h"
 #include "jsonio.h"
 #include "tuning_db.h"
@@ -10,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define ROWS "configs/tunings/clblast.txt"
+#define ROWS "clblast.txt"
 #define NEAR 2.0 /* times the fastest row's time: what parameters may gain */
 
 /* ---- one question ---- */
@@ -42,36 +41,6 @@ static bool ask_candidate(tn_clblast_answer *out, void *user, const char *text, 
                 out->first);
     else tn_logf(d->log, TN_LOG_DEBUG, "CLBlast with '%s': %s", text, out->why);
     return told != TN_ASKED_NOBODY && !tn_watch_tell(&d->watch, TN_PHASE_TUNING, "CLBlast", 0, 0, &ignored);
-}
-
-/* ---- rows that are shipped: "device | platform | parameters" ---- */
-
-static bool row_fits(char *line, const tn_dev *d, const char **text)
-{
-    char *rest = line, *device = strsep(&rest, "|"), *platform = strsep(&rest, "|");
-    if (!rest || line[0] == '#') return false;
-    device[strcspn(device, "\t")] = 0;
-    while (*platform == ' ') platform++;
-    for (size_t n = strlen(device); n && device[n - 1] == ' ';) device[--n] = 0;
-    for (size_t n = strlen(platform); n && platform[n - 1] == ' ';) platform[--n] = 0;
-    *text = rest + strspn(rest, " ");
-    return tn_has_nocase(d->info.name, device) && tn_has_nocase(d->info.platform, platform);
-}
-
-/* Into out: the row for the device, or "". */
-static void shipped_row(char *out, const tn_dev *d)
-{
-    char *data = NULL;
-    size_t n;
-    tn_error ignored;
-    const char *path = tn_is_file(ROWS) ? ROWS : TN_DATADIR "/" ROWS;
-    out[0] = 0;
-    if (tn_read_file(&data, &n, path, &ignored)) return;
-    char *rest = data;
-    const char *text;
-    for (char *line; !out[0] && (line = strsep(&rest, "\n")) != NULL;)
-        if (row_fits(line, d, &text)) snprintf(out, TN_CLBLAST_TEXT, "%s", text);
-    free(data);
 }
 
 /* ---- the store ---- */
@@ -138,7 +107,7 @@ int tn_clblast_tune(bool *changed, tn_dev *d, double seconds, tn_error *err)
     tn_clblast_answer checked = {.good = false};
     *changed = false;
     if (!d->helper) return 0;
-    shipped_row(first, d);
+    tn_clblast_row(first, tn_shipped(ROWS), &d->info);
     tn_clblast_search s = {.seconds = seconds,
                            .first = first,
                            .local_memory = d->info.local_memory,
@@ -147,7 +116,7 @@ int tn_clblast_tune(bool *changed, tn_dev *d, double seconds, tn_error *err)
                            .clock = tn_now,
                            .user = d};
     tn_logf(d->log, TN_LOG_INFO, "device '%s': searching parameters of CLBlast for %.0f s at most%s", d->info.name, seconds,
-            first[0] ? ", those of " ROWS " first" : "");
+            first[0] ? ", known ones first" : "");
     TN_TRY(tn_clblast_search_run(&s, err));
     if (s.why[0]) tn_logf(d->log, TN_LOG_WARN, "device '%s': CLBlast is not searched: %s", d->info.name, s.why);
     if (!s.best[0]) return 0;

@@ -54,12 +54,20 @@ static void load(json_t *db, const tn_dev *d)
     free(path);
 }
 
+const char *tn_shipped(const char *file)
+{
+    const tn_cl_source *s = tn_shipped_tunings;
+    while (s->file && strcmp(s->file, file) != 0) s++;
+    return s->file ? s->text : "";
+}
+
 /* What came with the library for such a device and driver, or NULL. */
 static json_t *shipped_choices(const tn_dev *d)
 {
     json_t *found = NULL;
     for (const tn_cl_source *s = tn_shipped_tunings; s->file && !found; s++) {
-        if (!strstr(s->text, d->info.name)) continue; /* most devices have none, and need not read them */
+        if (!tn_ends(s->file, ".json") || !strstr(s->text, d->info.name))
+            continue; /* most devices have none, and need not read them */
         json_t *j = json_loads(s->text, 0, NULL);
         const char *driver = tn_json_str(j, "driver", NULL);
         if (driver && tn_starts(d->info.driver, driver) && !strcmp(d->info.name, tn_json_str(j, "device", "")))

@@ -5,9 +5,11 @@
 #include "dev.h"
 #include <jansson.h>
 
-/** Answers measured elsewhere (configs/tunings), as JSON: {"device": its whole name, "driver": what its version begins with,
- * "choices"}. The library is built with them; a NULL ends them. */
+/** What was measured elsewhere (configs/tunings), with which the library is built; a NULL ends them. Choices are JSON: {"device":
+ * its whole name, "driver": what its version begins with, "choices"}; clblast.txt has rows of CLBlast's parameters (clblast.h). */
 extern const tn_cl_source tn_shipped_tunings[];
+/** The text of one of them, "" where there is none of that name. */
+const char *tn_shipped(const char *file);
 
 /** The device's store, read from the cache folder at first; beside it, under "shipped", the choices that came with the library for
  * such a device and driver. Borrowed. */

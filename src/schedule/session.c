@@ -48,32 +48,20 @@ static int walk_dry(tn_session *s, tn_exec *e, tn_error *err)
     return 0;
 }
 
-/* Kernels that the pass will launch as far as it can be told, which nobody has built yet. */
-static int build_ahead(tn_session *s, tn_exec *e, tn_error *err)
-{
-    tn_ahead *a;
-    TN_TRY(tn_ahead_new(&a, s->dev, err));
-    if (!a) return 0;
-    s->ctx.ahead = a;
-    s->ctx.plan_only = true;
-    int rc = walk_dry(s, e, err);
-    const size_t most = TN_MAX(e->plan.total, TN_MAX(s->dev->allocated, s->ctx.ws_peak));
-    if (!rc) rc = tn_ahead_build(a, most, err);
-    s->ctx.ahead = NULL;
-    s->ctx.plan_only = false;
-    tn_ahead_free(a);
-    return rc;
-}
-
-/* What the pass launches as far as it can be told, and the optimiser after it. */
+/* What the pass launches as far as it can be told, and the optimiser after it; what of the pass nobody has built yet is built. */
 static int needs_of(tn_needs *needs, tn_session *s, tn_exec *e, tn_error *err)
 {
     static const char *const after[] = {"grad_norm", "clip", "adamw"};
+    TN_TRY(tn_ahead_new(&s->ctx.ahead, s->dev, err));
     s->ctx.needs = needs;
     s->ctx.plan_only = true;
     int rc = walk_dry(s, e, err);
+    const size_t most = TN_MAX(e->plan.total, TN_MAX(s->dev->allocated, s->ctx.ws_peak));
+    if (!rc && s->ctx.ahead) rc = tn_ahead_build(s->ctx.ahead, most, err);
     for (size_t i = 0; !rc && e->pass.training && i < TN_COUNT(after); i++)
         rc = tn_needs_add(needs, "portable/optim.cl", after[i], "", err);
+    tn_ahead_free(s->ctx.ahead);
+    s->ctx.ahead = NULL;
     s->ctx.needs = NULL;
     s->ctx.plan_only = false;
     return rc;
@@ -109,7 +97,6 @@ static int count_workspace(tn_exec *e, tn_dev *d, const tn_model *m, tn_store *s
     s.ctx.dry = true;
     s.ctx.plan_only = plan_only;
     int rc = tn_qualify_narrow(d, err);
-    if (!rc && !plan_only) rc = build_ahead(&s, e, err);
     if (!rc && !plan_only) rc = qualify(&s, e, err);
     s.ctx.wanted = plan_only ? NULL : &wanted;
     if (!rc && !plan_only) rc = walk_dry(&s, e, err);

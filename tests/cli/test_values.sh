@@ -24,8 +24,21 @@ expect 0 "loss" $T train $RUN "data.root=$ODD/data" "model.pretrained_model_name
 python3 -c 'import json, sys; json.load(open(sys.argv[1], encoding="utf-8"))' "$ODD/run/best/adapter_config.json" && ok || bad "adapter_config.json is no JSON"
 expect 0 "x " $T predict --checkpoint "$ODD/run/best" --image "$ODD/data/game1/Clip1/0000.jpg"
 expect 0 "4 samples" $T eval --checkpoint "$ODD/run/best" --split train
-says "training needs at least" $T demo --config-dir configs --memory-limit 1 --output-dir "$W/de'mo"
+
+# a backbone that a configuration names: a folder from here, else from its file, in whatever folder the command runs
+says "training needs at least" env -C "$W" $T demo --config-dir "$CONFIGS" --memory-limit 1 --output-dir "$W/de'mo"
 [ -d "$W/de'mo/data/hard" ] && ok || bad "the demonstration drew elsewhere"
+says "there is no data configuration 'tracknet'" $T demo --config-dir "$W/base" --output-dir "$W/undrawn"
+[ -e "$W/undrawn" ] && bad "the demonstration drew for no configuration" || ok
+expect 0 "memory plan" env -C "$W" $T train $RUN data.root=data --dry-run
+[ "$(line pretrained_model_name "$W/out")" = "pretrained_model_name: \"$(realpath "$CONFIGS")/backbone/tiny\"" ] && ok || bad "$(grep pretrained "$W/out")"
+cp "$W/out" "$W/elsewhere.yaml"
+expect 0 "memory plan" env -C / $T train --config "$W/elsewhere.yaml" data.root="$W/data" --dry-run
+mkdir -p "$W/here/work" "$W/here/backbone" && cp -r "$W/base" "$W/here/backbone/tiny"
+expect 0 "memory plan" env -C "$W/here/work" $T train $RUN data.root="$W/data" --dry-run
+[ "$(line pretrained_model_name "$W/out")" = 'pretrained_model_name: "../backbone/tiny"' ] && ok || bad "the working folder's does not come first"
+says "'../backbone/none' is" env -C "$W" $T train $RUN data.root=data model.pretrained_model_name=../backbone/none --dry-run
+says "'../backbone/tiny' is" env -C "$W" $T train $RUN data.root=data model.pretrained_model_name=../backbone/tiny --dry-run
 
 # a configuration that was printed reads back to itself
 $T train $RUN "data.root=$ODD" training.seed=18446744073709551615 --dry-run >"$W/one.yaml" 2>/dev/null

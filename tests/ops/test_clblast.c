@@ -188,23 +188,74 @@ static const struct {
     bool taken;
 } rows[] = {{"be right", true}, {"be wrong", false}, {"crash", false}};
 
-/* A folder whose row for any device has parameters that are several times faster, and may be wrong or crash. */
-static void ship_row(void)
+/* Rows beside the library's: the one for any device has parameters that are several times faster, and may be wrong or crash. */
+static const char *ship;
+static const char fast_row[] =
+    "# device | platform | parameters\nno such device | Portable | Xgemm KWG=1\n"
+    "p | portable computing | Xgemm GEMMK=0 KREG=1 KWG=32 KWI=2 MDIMA=8 MDIMC=8 MWG=64 NDIMB=8 NDIMC=8 NWG=64 SA=0 SB=0 STRM=0 "
+    "STRN=0 VWM=4 VWN=4\n";
+
+const char *__real_tn_shipped(const char *file);
+const char *__wrap_tn_shipped(const char *file);
+const char *__wrap_tn_shipped(const char *file)
 {
-    char *folder = temp_path("shipped");
-    ck_assert(!mkdir(folder, 0777) && !chdir(folder) && !mkdir("configs", 0777) && !mkdir("configs/tunings", 0777));
-    FILE *f = fopen("configs/tunings/clblast.txt", "w");
-    ck_assert(f != NULL);
-    fputs("# device | platform | parameters\nno such device | Portable | Xgemm KWG=1\n", f);
-    fputs(
-        "p | portable computing | Xgemm GEMMK=0 KREG=1 KWG=32 KWI=2 MDIMA=8 MDIMC=8 MWG=64 NDIMB=8 NDIMC=8 NWG=64 SA=0 SB=0 STRM=0 "
-        "STRN=0 VWM=4 VWN=4\n",
-        f);
-    fclose(f);
-    free(folder);
+    return ship && !strcmp(file, "clblast.txt") ? ship : __real_tn_shipped(file);
 }
 
-/* CLBlast's own parameters and the folder's are enough. */
+START_TEST(a_search_begins_with_the_row_of_its_device)
+{
+    static const char text[] =
+        "# any | any | C X=1\nAlpha|One|A X=1;  B Y=2  \n beta \t|  two |B X=2\r\nno parameters | two\n| three | C X=3";
+    static const struct {
+        const char *name, *platform, *want;
+    } cases[] = {{"an ALPHA 7", "The One", "A X=1;  B Y=2"},
+                 {"Beta", "two", "B X=2"},
+                 {"Alpha", "two", ""},
+                 {"no parameters", "two", ""},
+                 {"whatever", "three", "C X=3"},
+                 {"any", "any", ""}};
+    char got[TN_CLBLAST_TEXT];
+    tn_device_info o = {0};
+    for (size_t i = 0; i < TN_COUNT(cases); i++) {
+        snprintf(o.name, sizeof o.name, "%s", cases[i].name);
+        snprintf(o.platform, sizeof o.platform, "%s", cases[i].platform);
+        tn_clblast_row(got, text, &o);
+        ck_assert_str_eq(got, cases[i].want);
+    }
+    tn_clblast_row(got, "", &o);
+    ck_assert_str_eq(got, "");
+}
+END_TEST
+
+/* Every row of the library's is one that CLBlast takes. */
+START_TEST(shipped_rows_are_taken)
+{
+    tn_dev *d = open_device("off", NULL);
+    tn_error err = {0};
+    int rows_taken = 0;
+    const char *at = tn_shipped("clblast.txt");
+    ck_assert_str_eq(tn_shipped("none.txt"), "");
+    for (; *at; at += strcspn(at, "\n"), at += *at == '\n') {
+        if (*at == '#' || *at == '\n') continue;
+        char got[TN_CLBLAST_TEXT], *row = strndup(at, strcspn(at, "\n")), *device, *platform;
+        tn_device_info o = {0};
+        ck_assert_int_eq(sscanf(row, "%m[^|]| %m[^|]|", &device, &platform), 2);
+        snprintf(o.name, sizeof o.name, "a %.*s7", (int)strlen(device) - 1, device);
+        snprintf(o.platform, sizeof o.platform, "%.*s", (int)strlen(platform) - 1, platform);
+        tn_clblast_row(got, tn_shipped("clblast.txt"), &o);
+        ck_assert_msg(got[0] && strstr(row, got), "%s", row);
+        ck_assert_msg(!tn_clblast_apply(d, got, &err), "%s", err.message);
+        rows_taken++;
+        free(platform);
+        free(device);
+        free(row);
+    }
+    ck_assert_int_ge(rows_taken, 1);
+    tn_dev_close(d);
+}
+END_TEST
+
+/* CLBlast's own parameters and the row's are enough. */
 static int stop_after_two(void *user, const tn_progress *p)
 {
     (void)p;
@@ -219,7 +270,7 @@ START_TEST(processes_judge_parameters)
     tn_error err = {0};
     bool changed;
     int told = 0;
-    ship_row();
+    ship = fast_row;
     d->watch = (tn_watch){stop_after_two, &told};
     setenv("TEST_ROW", rows[_i].does, 1);
     ck_assert(!tn_db(&db, d, &err));
@@ -295,6 +346,7 @@ int main(int argc, char **argv)
     return run_tests("clblast", 60,
                      TESTS(TIMES(clblast_takes_what_the_spaces_have, spaces), TIMES(other_texts_are_refused, TN_COUNT(wrong)),
                            ONCE(the_search_finds_what_is_faster), ONCE(the_search_begins_with_what_is_known),
+                           ONCE(a_search_begins_with_the_row_of_its_device), ONCE(shipped_rows_are_taken),
                            TIMES(processes_judge_parameters, TN_COUNT(rows)),
                            TIMES(what_is_known_is_set_before_the_first_product, 3), ONCE(the_search_is_for_where_it_may_help)));
 }

@@ -1,6 +1,6 @@
 #!/bin/bash
 # The kernels for Intel's and AMD's matrix units by the vendors' own compilers, without such a GPU: the hot loop (the block with the most
-# of them) has as many matrix instructions as its tile takes, and nothing is spilled. What was counted is written to BUILD_DIR/matrix_units.txt.
+# of them) has as many matrix instructions as its tile takes, nothing is spilled, and no compiler warns. What was counted is written to BUILD_DIR/matrix_units.txt.
 # Intel: ocloc, dg2 and pvc, with 2D block reads and for bmg where it knows them. AMD: gfx90a by clang 15, gfx1100 too (that compiler gives
 # a WMMA kernel 128 registers and spills the rest: not judged), gfx942 and gfx1200 where a clang of 19 or later is installed.
 # matrix_units.sh SOURCE_DIR BUILD_DIR; prints "N passed, N failed".
@@ -37,7 +37,7 @@ intel() { # file entry device expected options
   IGC_ShaderDumpEnable=1 IGC_DumpToCustomDir=$dump ocloc compile -file "$dump/k.cl" -device "$3" -options "-cl-std=CL1.2 $BUILT $5" \
     -out_dir "$dump/out" >"$dump/log" 2>&1
   asm=$(grep -l "^//.kernel $2$" "$dump"/*.asm 2>/dev/null | head -1)
-  if [ -z "$asm" ]; then grep -iE "error" "$dump/log" | head -3; row 1 "$1 $2 $5" "$3" ocloc none "$4" - - -; return; fi
+  if [ -z "$asm" ] || grep -qi warning "$dump/log"; then grep -iE "error|warning" "$dump/log" | head -3; row 1 "$1 $2 $5" "$3" ocloc none "$4" - - -; return; fi
   local found spilled size=0
   grep -q __local "$dump/k.cl" && size="?"
   found=$(hot "$asm" "" 'dpas\.8x8' "$2")
@@ -49,8 +49,8 @@ intel() { # file entry device expected options
 amd() { # file entry cpu expected options clang
   local s=$tmp/$JOB.s
   if ! "$6" -cl-std=CL1.2 -x cl -Xclang -finclude-default-header --target=amdgcn-amd-amdhsa -mcpu="$3" --rocm-device-lib-path="$tmp/lib" \
-    -Icl/amd -Icl/shared $5 -O2 -S -o "$s" "cl/amd/$1" 2>"$tmp/$JOB.log"; then
-    grep error "$tmp/$JOB.log" | head -3
+    -Icl/amd -Icl/shared $5 -O2 -S -o "$s" "cl/amd/$1" 2>"$tmp/$JOB.log" || grep -q warning "$tmp/$JOB.log"; then
+    grep -E "error|warning" "$tmp/$JOB.log" | head -3
     row 1 "$1 $2 $5" "$3" "$6" none "$4" - - -
     return
   fi
