@@ -95,6 +95,8 @@ static bool joins_w(const tn_call *k)
     return all || lie_joined(k, &w);
 }
 
+_Static_assert((int)TN_NODE_PARTS <= (int)TN_UNPACK_PARTS, "a product takes all parts of a layer");
+
 /* The product's right operand: all matrices, or one. */
 static void multiply_by_all(const tn_call *k, tn_gemm_args *g)
 {
