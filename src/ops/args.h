@@ -60,10 +60,10 @@ typedef struct tn_dwconv_grad_args {
     tn_dtype act;
 } tn_dwconv_grad_args;
 
-enum { TN_UNPACK_PARTS = 3 };
 typedef struct tn_unpack_args {
     tn_qtensor q;
     tn_tensor out;
+    tn_qoperand to;                       /* zero: as it lies */
     int n_more;                           /* matrices of the same shape that come under the first in out */
     tn_qtensor more[TN_UNPACK_PARTS - 1]; /* (q, k and v of attention) */
 } tn_unpack_args;

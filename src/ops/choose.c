@@ -60,14 +60,21 @@ static int choose_want(tn_ctx *c, const tn_variant_op *op, const void *args, tn_
     return tn_wanted_add(c->wanted, c, op, args, err);
 }
 
-int tn_variant_run(tn_ctx *c, const tn_variant_op *op, const void *args, tn_error *err)
+int tn_variant_pick(tn_choice *out, tn_ctx *c, const tn_variant_op *op, const void *args, tn_error *err)
 {
-    tn_choice k = tn_variant_defaults(op, op->n - 1);
-    if (c->forced) k = forced_choice(c, op, args);
+    *out = tn_variant_defaults(op, op->n - 1);
+    if (c->forced) *out = forced_choice(c, op, args);
     else if (c->wanted) TN_TRY(choose_want(c, op, args, err));
     else {
-        TN_TRY(tn_variant_choose(&k, c, op, args, err));
-        if (!c->dry) TN_TRY(tn_used_note(c, op, &k, args, err));
+        TN_TRY(tn_variant_choose(out, c, op, args, err));
+        if (!c->dry) TN_TRY(tn_used_note(c, op, out, args, err));
     }
+    return 0;
+}
+
+int tn_variant_run(tn_ctx *c, const tn_variant_op *op, const void *args, tn_error *err)
+{
+    tn_choice k;
+    TN_TRY(tn_variant_pick(&k, c, op, args, err));
     return tn_variant_run_row(c, op, &k, args, err);
 }

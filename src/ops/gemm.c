@@ -8,9 +8,24 @@ static const tn_tunable wgmma_tunables[] = {{"BN", tile_columns}, {0}};
 static const tn_variant gemm_rows[] = {
     {.name = "wgmma", .needs = TN_CAP_NV_WGMMA, .can = tn_gemm_wgmma_can, .run = tn_gemm_wgmma, .tunables = wgmma_tunables},
     {.name = "mma", .needs = TN_CAP_NV_MMA80, .can = tn_gemm_mma_can, .run = tn_gemm_mma},
-    {.name = "dpas", .any = TN_CAP_DPAS8 | TN_CAP_DPAS16, .can = tn_gemm_dpas_can, .run = tn_gemm_dpas, .apart = true},
-    {.name = "mfma", .any = TN_CAP_MFMA90A | TN_CAP_MFMA942, .can = tn_gemm_amd_can, .run = tn_gemm_amd, .apart = true},
-    {.name = "wmma", .any = TN_CAP_WMMA11 | TN_CAP_WMMA12, .can = tn_gemm_amd_can, .run = tn_gemm_amd, .apart = true},
+    {.name = "dpas",
+     .any = TN_CAP_DPAS8 | TN_CAP_DPAS16,
+     .can = tn_gemm_dpas_can,
+     .run = tn_gemm_dpas,
+     .takes_quantised = true,
+     .apart = true},
+    {.name = "mfma",
+     .any = TN_CAP_MFMA90A | TN_CAP_MFMA942,
+     .can = tn_gemm_amd_can,
+     .run = tn_gemm_amd,
+     .takes_quantised = true,
+     .apart = true},
+    {.name = "wmma",
+     .any = TN_CAP_WMMA11 | TN_CAP_WMMA12,
+     .can = tn_gemm_amd_can,
+     .run = tn_gemm_amd,
+     .takes_quantised = true,
+     .apart = true},
     {.name = "amx", .needs = TN_CAP_VECTORS | TN_CAP_AMX_BF16, .can = tn_gemm_amx_can, .run = tn_gemm_amx},
     {.name = "amx-parts", .needs = TN_CAP_VECTORS | TN_CAP_AMX_BF16, .can = tn_gemm_amx_parts_can, .run = tn_gemm_amx},
     {.name = "dot", .needs = TN_CAP_VECTORS | TN_CAP_AVX512_BF16, .can = tn_gemm_dot_can, .run = tn_gemm_dot},
@@ -116,11 +131,44 @@ int tn_gemm_check(tn_gemm_args *out, const tn_gemm_args *g, tn_error *err)
     return gemm_epilogue(out, err);
 }
 
+/* ---- a quantised right operand ---- */
+
+void tn_gemm_quantised(tn_gemm_args *g, const tn_qtensor *const *q, int n)
+{
+    g->n_q = n;
+    g->B = tn_view(NULL, g->A.dtype, 0, q[0]->s.cols);
+    for (int i = 0; i < n; i++) g->q[i] = *q[i], g->B.rows += q[i]->s.rows;
+}
+
+static int gemm_unpacked(tn_ctx *c, const tn_choice *k, const tn_gemm_args *g, const tn_qtensor *const *q, tn_error *err)
+{
+    tn_gemm_args dense = *g;
+    dense.n_q = 0;
+    TN_TRY(tn_ws_take(c, &dense.B, g->B.dtype, g->B.rows, g->B.cols, err));
+    TN_TRY(tn_unpack_parts(c, q, g->n_q, &dense.B, err));
+    return tn_variant_run_row(c, &tn_gemm_op, k, &dense, err);
+}
+
+/* The row is chosen as for a matrix that is there: only how it gets its operand is another way. */
+static int gemm_quantised(tn_ctx *c, const tn_gemm_args *g, tn_error *err)
+{
+    const tn_qtensor *const q[TN_UNPACK_PARTS] = {&g->q[0], &g->q[1], &g->q[2]};
+    const size_t mark = c->ws_used;
+    tn_gemm_args like = *g;
+    tn_choice k;
+    like.n_q = 0;
+    TN_TRY(tn_variant_pick(&k, c, &tn_gemm_op, &like, err));
+    const bool takes = tn_gemm_op.rows[k.row].takes_quantised && tn_qoperand_can(q, g->n_q);
+    const int rc = takes ? tn_variant_run_row(c, &tn_gemm_op, &k, g, err) : gemm_unpacked(c, &k, g, q, err);
+    c->ws_used = mark;
+    return rc;
+}
+
 int tn_gemm_run(tn_ctx *c, const tn_gemm_args *g, tn_error *err)
 {
     tn_gemm_args all;
     TN_TRY(tn_gemm_check(&all, g, err));
     if (!all.M || !all.N) return 0;
     if (tn_gemm_masked(&all)) TN_TRY(tn_ctx_step_ready(c, err));
-    return tn_variant_run(c, &tn_gemm_op, &all, err);
+    return all.n_q ? gemm_quantised(c, &all, err) : tn_variant_run(c, &tn_gemm_op, &all, err);
 }

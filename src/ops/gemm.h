@@ -48,12 +48,18 @@ typedef struct tn_gemm_args {
     tn_epilogue e;
     int batch; /* 0 and 1: one */
     size_t a_step, b_step, c_step;
+    /* n_q not 0: B is not there yet, it is so many quantised matrices under each other. Only rows that say so are given that. */
+    tn_qtensor q[TN_UNPACK_PARTS];
+    int n_q;
 } tn_gemm_args;
 
 /** The rows. Each runs any epilogue: what its kernel cannot do at once it leaves to tn_gemm_tail, so that a row which only
  * multiplies is measured with the launches that it needs. */
 extern const tn_variant_op tn_gemm_op;
 
+/** B of g, whose A is set, becomes 1 to TN_UNPACK_PARTS quantised matrices with as many columns, under each other, and is unpacked
+ * as A is stored when the product runs: by its row, or into the workspace. */
+void tn_gemm_quantised(tn_gemm_args *g, const tn_qtensor *const *q, int n);
 /** Any product with any epilogue. TN_ERR_ARGUMENT where shapes, types or strides do not fit. */
 int tn_gemm_run(tn_ctx *c, const tn_gemm_args *g, tn_error *err);
 /** The first half of tn_gemm_run: *out is g with what that fills in. */

@@ -24,6 +24,12 @@ static int amd_room(tn_ctx *c, tn_tensor *out, const tn_tensor *B, bool tb, tn_e
     return tb ? 0 : tn_ws_take(c, out, B->dtype, B->cols, B->rows, err);
 }
 
+/* The same of B, for which quantised matrices need a place anyway. */
+static int amd_room_of_b(tn_ctx *c, tn_tensor *out, const tn_gemm_args *g, tn_error *err)
+{
+    return g->n_q ? tn_ws_take(c, out, g->B.dtype, g->N, g->K, err) : amd_room(c, out, &g->B, g->tb, err);
+}
+
 /* By the very program that multiplies. */
 static int amd_turn(tn_ctx *c, const tn_gemm_build *product, const tn_tensor *out, const tn_tensor *B, tn_error *err)
 {
@@ -33,6 +39,13 @@ static int amd_turn(tn_ctx *c, const tn_gemm_build *product, const tn_tensor *ou
     for (size_t i = 0; i < TN_COUNT(args); i++) tn_gemm_arg(&b, args[i]);
     const size_t global[] = {(size_t)B->cols, (size_t)TN_CEIL_DIV(B->rows, 8), 1}, local[] = {64, 1, 1};
     return tn_gemm_launch(c, &b, "amd/gemm_matrix.cl", "gemm_turned", global, local, err);
+}
+
+/* B as [N, K]: of a matrix that is there, or of quantised ones at once. */
+static int amd_operand(tn_ctx *c, const tn_gemm_build *product, const tn_tensor *out, const tn_gemm_args *g, tn_error *err)
+{
+    if (g->n_q) return tn_gemm_unpack(c, g, (tn_qoperand){.turned = !g->tb}, out, err);
+    return g->tb ? 0 : amd_turn(c, product, out, &g->B, err);
 }
 
 static void amd_pair(tn_gemm_build *b, const tn_gemm_args *g, const tn_tensor *L)
@@ -64,7 +77,7 @@ static int amd_multiply(tn_ctx *c, const tn_gemm_args *g, const tn_tensor B[2], 
     if (g->e.mask.p > 0) tn_gemm_put_step(&b, c);
     tn_gemm_put_mask(&b, "MASK_E", g->e.mask, 0);
     tn_gemm_put_matrix_unit(&b, g);
-    if (!g->tb) TN_TRY(amd_turn(c, &b, &B[0], &g->B, err));
+    TN_TRY(amd_operand(c, &b, &B[0], g, err));
     if (!g->tb && g->e.parts) TN_TRY(amd_turn(c, &b, &B[1], &g->e.B2, err));
     const size_t tiles = (size_t)TN_CEIL_DIV(g->M, TILE) * (size_t)TN_CEIL_DIV(g->N, TILE), items = unit == 9 ? 64 : 32;
     const size_t global[] = {tiles * items * WAVES, 1, 1}, local[] = {items * WAVES, 1, 1};
@@ -76,7 +89,7 @@ int tn_gemm_amd(tn_ctx *c, const void *args, tn_error *err)
     const tn_gemm_args *g = args;
     const size_t mark = c->ws_used;
     tn_tensor B[2] = {{0}, {0}};
-    int rc = amd_room(c, &B[0], &g->B, g->tb, err);
+    int rc = amd_room_of_b(c, &B[0], g, err);
     if (!rc && g->e.parts) rc = amd_room(c, &B[1], &g->e.B2, g->tb, err);
     if (!rc) rc = amd_multiply(c, g, B, err);
     c->ws_used = mark;

@@ -28,9 +28,9 @@ static dpas_shape dpas_choose(const tn_ctx *c, const tn_gemm_args *g)
     return s;
 }
 
-static int dpas_room(tn_ctx *c, tn_tensor *P, int N, int steps, const dpas_shape *s, tn_error *err)
+static int dpas_room(tn_ctx *c, tn_tensor *P, tn_dtype dt, int N, int steps, const dpas_shape *s, tn_error *err)
 {
-    return tn_ws_take(c, P, TN_F32, TN_CEIL_DIV(N, s->sg) * steps, 8 * s->sg, err);
+    return tn_ws_take(c, P, dt, TN_CEIL_DIV(N, s->sg) * steps, TN_PAIR_STEP * s->sg, err);
 }
 
 /* A right-hand matrix in blocks, by the very program that multiplies. */
@@ -40,8 +40,15 @@ static int dpas_pack(tn_ctx *c, const tn_gemm_build *product, const tn_tensor *P
     const tn_arg args[] = {TN_BUF(B->mem), TN_UINT(B->off), TN_INT(B->ld), TN_BUF(P->mem), TN_INT(N), TN_INT(K)};
     tn_gemm_option(&b, "%s", product->options);
     for (size_t i = 0; i < TN_COUNT(args); i++) tn_gemm_arg(&b, args[i]);
-    const size_t global[] = {tn_tensor_count(P), 1, 1}, local[] = {64, 1, 1};
+    const size_t global[] = {tn_tensor_count(P) / 2, 1, 1}, local[] = {64, 1, 1}; /* a word each */
     return tn_gemm_launch(c, &b, "intel/gemm_dpas.cl", "gemm_pack", global, local, err);
+}
+
+/* B in blocks: of a matrix that is there, or of quantised ones at once. */
+static int dpas_operand(tn_ctx *c, const tn_gemm_build *product, const tn_tensor *P, const tn_gemm_args *g, int sg, tn_error *err)
+{
+    if (g->n_q) return tn_gemm_unpack(c, g, (tn_qoperand){.turned = !g->tb, .lanes = sg}, P, err);
+    return dpas_pack(c, product, P, &g->B, g->N, g->K, err);
 }
 
 static void dpas_pair(tn_gemm_build *b, const tn_gemm_args *g, const tn_tensor *L, int steps)
@@ -71,7 +78,7 @@ static int dpas_multiply(tn_ctx *c, const tn_gemm_args *g, const dpas_shape *s, 
     if (g->e.mask.p > 0) tn_gemm_put_step(&b, c);
     tn_gemm_put_mask(&b, "MASK_E", g->e.mask, 0);
     tn_gemm_put_matrix_unit(&b, g);
-    TN_TRY(dpas_pack(c, &b, &P[0], &g->B, g->N, g->K, err));
+    TN_TRY(dpas_operand(c, &b, &P[0], g, s->sg, err));
     if (s->steps) TN_TRY(dpas_pack(c, &b, &P[1], &g->e.B2, g->N, tn_gemm_rank(&g->e), err));
     const size_t tiles = (size_t)TN_CEIL_DIV(g->M, s->rows) * (size_t)TN_CEIL_DIV(g->N, WIDTH * ACROSS);
     const size_t items = (size_t)(s->sg * DOWN * ACROSS), global[] = {tiles * items, 1, 1}, local[] = {items, 1, 1};
@@ -84,8 +91,8 @@ int tn_gemm_dpas(tn_ctx *c, const void *args, tn_error *err)
     const dpas_shape s = dpas_choose(c, g);
     const size_t mark = c->ws_used;
     tn_tensor P[2] = {{0}, {0}};
-    int rc = dpas_room(c, &P[0], g->N, s.deep, &s, err);
-    if (!rc && s.steps) rc = dpas_room(c, &P[1], g->N, s.steps, &s, err);
+    int rc = dpas_room(c, &P[0], g->A.dtype, g->N, s.deep, &s, err);
+    if (!rc && s.steps) rc = dpas_room(c, &P[1], g->A.dtype, g->N, s.steps, &s, err);
     if (!rc) rc = dpas_multiply(c, g, &s, P, err);
     c->ws_used = mark;
     return rc;

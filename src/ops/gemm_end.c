@@ -38,6 +38,12 @@ bool tn_gemm_ends_on_matrix_unit(const tn_gemm_args *g)
     return fits(&g->A, act) && fits(&g->B, act) && fits(&g->C, act) && (!extra.rows || fits(&extra, act));
 }
 
+int tn_gemm_unpack(tn_ctx *c, const tn_gemm_args *g, tn_qoperand to, const tn_tensor *P, tn_error *err)
+{
+    const tn_qtensor *const q[TN_UNPACK_PARTS] = {&g->q[0], &g->q[1], &g->q[2]};
+    return tn_unpack_operand(c, q, g->n_q, to, P, err);
+}
+
 void tn_gemm_put_matrix_unit(tn_gemm_build *b, const tn_gemm_args *g)
 {
     const tn_epilogue *e = &g->e;

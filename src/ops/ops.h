@@ -396,10 +396,23 @@ int tn_qtensor_set(tn_qtensor *q, tn_dev *d, const tn_qmatrix *m, tn_error *err)
 int tn_qtensor_get(const tn_qtensor *q, tn_dev *d, tn_qmatrix *m, tn_error *err);
 /** Quantises values[rows, cols] on the device: the same bytes as tn_quantize. `name` is for errors. */
 int tn_qtensor_quantize(tn_ctx *c, tn_qtensor *q, const float *values, const char *name, tn_error *err);
+enum { TN_UNPACK_PARTS = 3 };
 /** Unpacks into out: dense, of any storage type, may begin anywhere in its buffer. */
 int tn_unpack(tn_ctx *c, const tn_qtensor *q, tn_tensor *out, tn_error *err);
-/** n matrices with as many columns under each other in out; up to three of one shape in one launch. */
+/** n matrices with as many columns under each other in out; up to TN_UNPACK_PARTS of one shape in one launch. */
 int tn_unpack_parts(tn_ctx *c, const tn_qtensor *const *q, int n, tn_tensor *out, tn_error *err);
+/** How a matrix unit wants the right operand of a product, op(B) [N, K], where B is a quantised matrix or several under each other.
+ */
+typedef struct tn_qoperand {
+    bool turned; /* B is [K, N], else [N, K] */
+    int lanes;   /* 8, 16: in blocks of so many rows, 16 deep (cl/intel/dpas.h), with zeros outside; 0: in rows */
+} tn_qoperand;
+/** Are they of one shape, and of one whose rows and blocks are whole eights? */
+bool tn_qoperand_can(const tn_qtensor *const *q, int n);
+/** Elements of such an operand, made of n matrices of a shape. */
+size_t tn_qoperand_count(const tn_qshape *s, int n, tn_qoperand to);
+/** Unpacks, in one launch, matrices of which tn_qoperand_can is true. out: of 16 bits, of as many elements, begins its buffer. */
+int tn_unpack_operand(tn_ctx *c, const tn_qtensor *const *q, int n, tn_qoperand to, const tn_tensor *out, tn_error *err);
 enum { TN_QGEMV_ROWS = TN_FEW_ROWS };
 /** y[m, n] = sum_k x[m, k] W[n, k] + bias[n] (bias may be NULL) for few rows of x, by whatever is fastest: a kernel that
  * unpacks on the way (at most TN_QGEMV_ROWS rows, y stored as x is), or unpacking and a product. y may be a part of a matrix. */

@@ -81,13 +81,9 @@ static int qgemv_run_avx512(tn_ctx *c, const void *args, tn_error *err)
 static int run_unpacked(tn_ctx *c, const void *args, tn_error *err)
 {
     const tn_qgemv_args *a = args;
-    const size_t mark = c->ws_used;
-    tn_tensor w;
-    TN_TRY(tn_ws_take(c, &w, a->x.dtype, a->q.s.rows, a->q.s.cols, err));
-    TN_TRY(tn_unpack(c, &a->q, &w, err));
-    TN_TRY(tn_gemm_run(c, &(tn_gemm_args){.tb = true, .alpha = 1, .A = a->x, .B = w, .C = a->y, .e.bias = a->bias}, err));
-    c->ws_used = mark;
-    return 0;
+    tn_gemm_args g = {.tb = true, .alpha = 1, .A = a->x, .C = a->y, .e.bias = a->bias};
+    tn_gemm_quantised(&g, (const tn_qtensor *const[]){&a->q}, 1);
+    return tn_gemm_run(c, &g, err);
 }
 
 /* ---- the operation ---- */

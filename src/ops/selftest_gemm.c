@@ -43,6 +43,17 @@ static int gemm_epilogues(tn_trial *t)
     return products(t, all, TN_COUNT(all));
 }
 
+/* A right operand that is unpacked by the product: forward, and three matrices towards the input. */
+static int gemm_quantised(tn_trial *t)
+{
+    const int k = 8 + 64 * t->size;
+    const tn_product_case all[] = {
+        {.tb = true, .quantised = 1, .bias = true, .M = 19, .N = 72, .K = k},
+        {.quantised = 3, .nested = true, .beta = 1, .M = 19, .N = 64 + k, .K = 3 * 40, .padded = true},
+    };
+    return products(t, all, TN_COUNT(all));
+}
+
 /* Adapters: three parts that fit the tiles, three that do not, one, and a gradient's. */
 static int gemm_pairs(tn_trial *t)
 {
@@ -267,6 +278,7 @@ static int gemm_batch(tn_trial *t)
 const tn_case tn_cases_gemm[] = {
     {"gemm", gemm_plain, false, {&tn_gemm_op}},
     {"gemm epilogues", gemm_epilogues, false, {&tn_gemm_op}},
+    {"gemm quantised", gemm_quantised, false, {&tn_gemm_op}},
     {"gemm second pair", gemm_pairs, false, {&tn_gemm_op}},
     {"gemm dropout", gemm_masks, false, {&tn_gemm_op}},
     {"gemm tiles", gemm_tiles, false, {&tn_gemm_op}},

@@ -71,6 +71,32 @@ static void drop(const host_view *h, float p, uint32_t salt)
     tn_product_drop(h->v, h->rows, h->cols, h->ld, (tn_mask){p, salt});
 }
 
+/* The i-th part of B's rows, on the device and as it is unpacked. */
+static int quantise_part(tn_trial *t, const tn_product_case *p, tn_product *m, int i, float *v)
+{
+    const int rows = m->g.B.rows / p->quantised, cols = m->g.B.cols;
+    tn_qshape s = {.type = p->format ? (tn_qtype)(p->format - 1) : TN_Q_NF4, .rows = rows, .cols = cols, .nested = p->nested};
+    tn_qmatrix q;
+    float *own = v + (size_t)i * (size_t)rows * (size_t)cols;
+    TN_TRY(tn_qblock(&s.block, s.type, 0, cols, "B", ERR));
+    TN_TRY(tn_quantize(&q, own, &s, "B", ERR));
+    tn_dequantize(&q, own);
+    for (size_t k = 0; k < (size_t)rows * (size_t)cols; k++) own[k] = tn_rounded(own[k], m->y.a);
+    int rc = tn_qtensor_new(&m->q[i], t->c->dev, &s, NULL, ERR);
+    if (!rc) rc = tn_qtensor_set(&m->q[i], t->c->dev, &q, ERR);
+    tn_qmatrix_free(&q);
+    return rc;
+}
+
+/* B, which is dense in b, as quantised matrices under each other. */
+static int quantise(tn_trial *t, const tn_product_case *p, tn_product *m, const host_view *b)
+{
+    const tn_qtensor *const q[TN_UNPACK_PARTS] = {&m->q[0], &m->q[1], &m->q[2]};
+    for (int i = 0; i < p->quantised; i++) TN_TRY(quantise_part(t, p, m, i, b->v));
+    if (p->quantised) tn_gemm_quantised(&m->g, q, p->quantised);
+    return 0;
+}
+
 static int make_vectors(tn_trial *t, const tn_product_case *p, tn_product *m)
 {
     tn_tensor v;
@@ -130,6 +156,7 @@ int tn_product_make(tn_trial *t, const tn_product_case *p, tn_product *m)
     TN_TRY(operand(t, m->y.b, p->pieces, &b, &m->g.B));
     drop(&a, p->drop_a, 11);
     drop(&b, p->drop_b, 12);
+    TN_TRY(quantise(t, p, m, &b));
     m->g.mask_a = (tn_mask){p->drop_a, 11};
     m->g.mask_b = (tn_mask){p->drop_b, 12};
     m->ref = (tn_ref_product){.ta = p->ta, .tb = p->tb, .M = M, .N = N, .K = K, .alpha = 0.5, .beta = p->beta, .A = a.v, .B = b.v};
@@ -152,7 +179,7 @@ int tn_product_tail(tn_trial *t, const tn_gemm_args *g, bool *ran)
 {
     tn_gemm_args all;
     const tn_forced *f = t->c->forced;
-    *ran = !(f && f->op) && !tn_gemm_is_plain(g);
+    *ran = !(f && f->op) && !tn_gemm_is_plain(g) && !g->n_q;
     if (!*ran) return 0;
     TN_TRY(tn_gemm_check(&all, g, ERR));
     return tn_gemm_tail(t->c, &all, tn_gemm_portable, ERR);
@@ -185,8 +212,9 @@ int tn_product_one(tn_trial *t, const tn_product_case *p)
 {
     const int mark = t->n;
     tn_product m;
-    TN_TRY(tn_product_make(t, p, &m));
-    const int rc = tn_trial_wants(t, &tn_gemm_op, &m.g) ? product_check(t, p, &m) : 0;
+    int rc = tn_product_make(t, p, &m);
+    if (!rc && tn_trial_wants(t, &tn_gemm_op, &m.g)) rc = product_check(t, p, &m);
+    for (int i = 0; i < TN_UNPACK_PARTS; i++) tn_qtensor_free(&m.q[i], t->c->dev);
     tn_trial_rewind(t, mark);
     return rc;
 }

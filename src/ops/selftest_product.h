@@ -20,6 +20,9 @@ typedef struct {
     bool padded;  /* the [M, N] tensors are columns of wider ones */
     bool aligned; /* and begin at a multiple of eight elements */
     int batch;
+    int quantised; /* matrices that B is, nf4 ones unless `format` (1 + tn_qtype) says otherwise; 0: B is dense */
+    int format;
+    bool nested;
     int M, N, K; /* 0: the trial's size */
 } tn_product_case;
 
@@ -36,10 +39,11 @@ typedef struct {
     tn_tensor *C, *pre;
     float *c, *c_want, *pre_host, *pre_want;
     int at; /* of the first column in the wide tensors */
+    tn_qtensor q[TN_UNPACK_PARTS];
 } tn_product;
 
 tn_product_types tn_product_types_of(const tn_trial *t, const tn_product_case *p);
-/** Freed by a rewind of the trial. */
+/** Freed by a rewind of the trial; m->q by tn_product_one. */
 int tn_product_make(tn_trial *t, const tn_product_case *p, tn_product *m);
 /** Makes, runs and compares one product, where the trial wants it. */
 int tn_product_one(tn_trial *t, const tn_product_case *p);

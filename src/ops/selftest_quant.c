@@ -79,6 +79,49 @@ static int parts_of(tn_trial *t, const tn_qshape *s, int n)
     return rc;
 }
 
+/* n matrices as an operand, and the host's bits in every place of it. */
+static int operand_one(tn_trial *t, const tn_qshape *s, int n, tn_qoperand to)
+{
+    const int mark = t->n;
+    const size_t one = (size_t)s->rows * (size_t)s->cols, count = tn_qoperand_count(s, n, to);
+    const tn_dtype act = ACT == TN_F32 ? TN_BF16 : ACT; /* operands are of 16 bits */
+    float *w = tn_trial_host(t, one), *all = tn_trial_host(t, one * (size_t)n), *want = tn_trial_host(t, count);
+    tn_tensor *out;
+    tn_qtensor d[TN_UNPACK_PARTS] = {0};
+    const tn_qtensor *const q[TN_UNPACK_PARTS] = {&d[0], &d[1], &d[2]};
+    if (!w || !all || !want) return tn_oom(ERR);
+    TN_TRY(tn_trial_out(t, act, 1, (int)count, &out));
+    int rc = 0;
+    for (int i = 0; !rc && i < n; i++) rc = add_part(t, s, &d[i], w, all + (size_t)i * one);
+    tn_ref_operand(all, n * s->rows, s->cols, to.turned, to.lanes, want);
+    for (size_t i = 0; i < count; i++) want[i] = tn_rounded(want[i], act);
+    if (!rc) rc = tn_unpack_operand(t->c, q, n, to, out, ERR);
+    if (!rc) rc = tn_trial_compare(t, out, want);
+    if (t->error > 0) t->worst = NAN;
+    for (int i = 0; i < n; i++) tn_qtensor_free(&d[i], t->c->dev);
+    tn_trial_rewind(t, mark);
+    return rc;
+}
+
+/* Every format, and every operand; every format as every operand where nothing is to be left out. Sizes off the blocks where the
+ * format has rows of such. */
+static int operands(tn_trial *t)
+{
+    static const tn_qoperand to[] = {{true, 0}, {false, 8}, {true, 8}, {false, 16}, {true, 16}};
+    static const int sizes[3][3] = {{8, 24, 64}, {40, 104, 192}, {136, 328, 384}}; /* rows; columns, and of whole blocks */
+    for (int k = 0; k < 2 * TN_Q_TYPES; k++)
+        for (int l = 0; l < (int)TN_COUNT(to); l++) {
+            const tn_qtype type = (tn_qtype)(k / 2);
+            tn_qshape s = {.type = type, .rows = sizes[t->size][0], .cols = sizes[t->size][1], .nested = k % 2 != 0};
+            if (k % 2 && !tn_qformats[type].nestable) continue;
+            if (!t->all && (l != k % (int)TN_COUNT(to) || (ACT == TN_F32 ? k > 2 : tn_trial_skips(t, k)))) continue;
+            if (!tn_qdivides(type, 0, s.cols)) s.cols = sizes[t->size][2];
+            TN_TRY(tn_qblock(&s.block, type, 0, s.cols, "w", ERR));
+            TN_TRY(operand_one(t, &s, 1 + (k + l) % TN_UNPACK_PARTS, to[l]));
+        }
+    return 0;
+}
+
 /* A matrix in the format, nesting and block of the one that is asked about: of several blocks a row, where a block is not a row. */
 static tn_qshape shape_like(const tn_trial *t, const tn_qshape *like)
 {
@@ -176,6 +219,7 @@ static int qgemv(tn_trial *t)
 
 const tn_case tn_cases_quant[] = {
     {"quantised weights", quant, false, {&tn_unpack_op}},
+    {"quantised operands", operands, false, {NULL}},
     {"quantised product", qgemv, false, {&tn_qgemv_op}},
     {0},
 };

@@ -27,8 +27,9 @@ typedef struct tn_variant {
     /** Runs; c->tune[i] holds the value of tunables[i]. */
     int (*run)(tn_ctx *c, const void *args, tn_error *err);
     const tn_tunable *tunables; /* ended by a NULL name, at most TN_MAX_TUNABLES; NULL: none */
-    bool not_on_cpus; /* slow to build or to run there: a CPU device tries it only when asked to (devices --tune), and runs it
-                       * where no other row is good */
+    bool not_on_cpus;     /* slow to build or to run there: a CPU device tries it only when asked to (devices --tune), and runs it
+                           * where no other row is good */
+    bool takes_quantised; /* of the product: a right operand as quantised matrices (tn_gemm_args.q); others get it unpacked */
     bool
         apart; /* nobody had such a device: checked by a process of its own (verdict.h), and run only where it was measured to
                 * be the fastest, or is asked for by name (so is what needs TN_CAP_VECTORS where the device has TN_QUIRK_UNTRIED) */
@@ -89,7 +90,9 @@ typedef struct tn_choice {
  * can. In a dry pass with c->wanted set the arguments are registered for the tuner instead (tuning.h).
  */
 int tn_variant_run(tn_ctx *c, const tn_variant_op *op, const void *args, tn_error *err);
-/** What tn_variant_run would run. */
+/** The first half of tn_variant_run: all but the running. */
+int tn_variant_pick(tn_choice *out, tn_ctx *c, const tn_variant_op *op, const void *args, tn_error *err);
+/** What is chosen where nothing is forced and nothing wanted. */
 int tn_variant_choose(tn_choice *out, tn_ctx *c, const tn_variant_op *op, const void *args, tn_error *err);
 /** Runs one row by hand, for tests and measurements. */
 int tn_variant_run_row(tn_ctx *c, const tn_variant_op *op, const tn_choice *k, const void *args, tn_error *err);

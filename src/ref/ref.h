@@ -18,6 +18,7 @@ typedef double tn_real;
 #define tn_ref_attention          tn_ref_attention_double
 #define tn_ref_attention_backward tn_ref_attention_backward_double
 #define tn_ref_rope               tn_ref_rope_double
+#define tn_ref_operand            tn_ref_operand_double
 #define tn_ref_act                tn_ref_act_double
 #define tn_ref_act_slope          tn_ref_act_slope_double
 #define tn_ref_norm2d             tn_ref_norm2d_double
@@ -73,6 +74,9 @@ void tn_ref_layernorm_backward(const tn_ref_norm *n, const tn_real *dy, tn_real 
 /** qkv [batch*n, 3*heads*hd] -> o [batch*n, heads*hd]; lse may be NULL. */
 void tn_ref_attention(const tn_real *qkv, int batch, int n, int heads, int hd, tn_real *o, tn_real *lse);
 void tn_ref_attention_backward(const tn_real *qkv, const tn_real *d_o, int batch, int n, int heads, int hd, tn_real *dqkv);
+/** W [rows, cols] as the right operand [N, K] of a product on a matrix unit: W itself, or (turned) W is [K, N]. lanes 0: in rows;
+ * else in blocks [N / lanes][K / 16] of 8 pairs along K a row (rows change faster than pairs), zeros outside. */
+void tn_ref_operand(const tn_real *W, int rows, int cols, int turned, int lanes, tn_real *out);
 /** table [n - skip][hd/2] of (cos, sin). */
 void tn_ref_rope(tn_real *qkv, const tn_real *table, int batch, int n, int heads, int hd, int skip, int direction);
 

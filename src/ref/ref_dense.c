@@ -34,6 +34,18 @@ void tn_ref_gemm(const tn_ref_product *p, tn_real *C)
         }
 }
 
+void tn_ref_operand(const tn_real *W, int rows, int cols, int turned, int lanes, tn_real *out)
+{
+    const int N = turned ? cols : rows, K = turned ? rows : cols, deep = (K + 15) / 16;
+    const int wide = lanes ? (N + lanes - 1) / lanes * lanes : N, long_K = lanes ? 16 * deep : K;
+    for (int n = 0; n < wide; n++)
+        for (int k = 0; k < long_K; k++) {
+            const size_t block = lanes ? (size_t)(n / lanes) * deep + k / 16 : 0;
+            const size_t at = lanes ? ((block * 8 + k % 16 / 2) * lanes + n % lanes) * 2 + k % 2 : (size_t)n * K + k;
+            out[at] = n < N && k < K ? W[turned ? (size_t)k * cols + n : (size_t)n * cols + k] : 0;
+        }
+}
+
 static void dense_moments(const tn_real *x, int n, double eps, double *mean, double *rstd)
 {
     double s = 0, q = 0;

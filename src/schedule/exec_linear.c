@@ -10,13 +10,6 @@ static int first_rank(const tn_gnode *n, int part)
     return r;
 }
 
-static int all_cols(const tn_gnode *n)
-{
-    int c = 0;
-    for (int i = 0; i < n->n_parts; i++) c += n->part[i].cols;
-    return c;
-}
-
 /* ---- several parts as one ---- */
 
 /* Do the slots, count elements each, follow each other in the arena? */
@@ -102,13 +95,21 @@ static bool joins_w(const tn_call *k)
     return all || lie_joined(k, &w);
 }
 
-static int joined_w(const tn_call *k, int in, tn_dtype to, tn_tensor *w)
+_Static_assert((int)TN_NODE_PARTS <= (int)TN_UNPACK_PARTS, "a product takes all parts of a layer");
+
+/* The product's right operand: all matrices, or one. */
+static void multiply_by_all(const tn_call *k, tn_gemm_args *g)
 {
-    if (lie_joined(k, w)) return 0;
-    TN_TRY(tn_ws_take(k->c, w, to, all_cols(k->n), in, k->err));
     const tn_qtensor *q[TN_NODE_PARTS];
+    if (lie_joined(k, &g->B)) return;
     for (int i = 0; i < k->n->n_parts; i++) q[i] = &k->s->store->s[k->n->part[i].w].q;
-    return tn_unpack_parts(k->c, q, k->n->n_parts, w, k->err);
+    tn_gemm_quantised(g, q, k->n->n_parts);
+}
+
+static void multiply_by(const tn_call *k, int slot, tn_gemm_args *g)
+{
+    const tn_qtensor *const q[] = {&k->s->store->s[slot].q};
+    if (!tn_call_dense(k, slot, &g->B)) tn_gemm_quantised(g, q, 1);
 }
 
 static int joined_bias(const tn_call *k, bool *can, tn_buffer **bias)
@@ -182,11 +183,8 @@ static int linear_part(const tn_call *k, int i, int col)
     ending(k, &g.e);
     TN_TRY(few_tokens(k, p, &g, &done));
     if (done) return 0;
-    const size_t mark = k->c->ws_used;
-    TN_TRY(tn_call_matrix(k, p->w, g.A.dtype, &g.B));
-    TN_TRY(tn_gemm_run(k->c, &g, k->err));
-    k->c->ws_used = mark;
-    return 0;
+    multiply_by(k, p->w, &g);
+    return tn_gemm_run(k->c, &g, k->err);
 }
 
 static int linear_joined(const tn_call *k, tn_buffer *bias)
@@ -200,7 +198,7 @@ static int linear_joined(const tn_call *k, tn_buffer *bias)
         g.e.B2 = operand(k, n->part[0].b, g.C.cols);
         g.e.tb2 = true, g.e.parts = n->n_parts, g.e.alpha2 = n->part[0].scale;
     }
-    TN_TRY(joined_w(k, g.A.cols, g.A.dtype, &g.B));
+    multiply_by_all(k, &g);
     return tn_gemm_run(k->c, &g, k->err);
 }
 
@@ -317,7 +315,7 @@ static int dx_joined(const tn_call *k)
         g.e.parts = 1, g.e.alpha2 = 1;
         g.e.mask = (tn_mask){a->adapters.dropout, a->adapters.salt};
     }
-    TN_TRY(joined_w(k, g.C.cols, g.A.dtype, &g.B));
+    multiply_by_all(k, &g);
     return tn_gemm_run(k->c, &g, k->err);
 }
 
@@ -334,11 +332,8 @@ static int dx_part(const tn_call *k, int i, int col)
         g.e.mask = (tn_mask){a->adapters.dropout, a->adapters.salt};
     }
     if (n->in[2] >= 0) g.e.slope = tn_call_in(k, 2), g.e.slope_ready = a->slope_kept, g.e.act = a->fn;
-    const size_t mark = k->c->ws_used;
-    TN_TRY(tn_call_matrix(k, p->w, g.A.dtype, &g.B));
-    TN_TRY(tn_gemm_run(k->c, &g, k->err));
-    k->c->ws_used = mark;
-    return 0;
+    multiply_by(k, p->w, &g);
+    return tn_gemm_run(k->c, &g, k->err);
 }
 
 int tn_exec_linear_dx(const tn_call *k)

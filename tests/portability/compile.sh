@@ -88,7 +88,11 @@ for vw in 1 4 16; do with_options affine_rows -DWG=1 -DVW=$vw -DPARTS=1 -DLANES=
 for name in quant qgemv; do
   for o in "-DQSCALE=1" "-DQSCALE=2 -DQLOW=1" "-DQSCALE=3 -DQLOW=1" "-DQBITS=8 -DROUNDS=1" "-DQLOW=1 -DROUNDS=1" "-DQLOW=1 -DROUNDS=1 -DQZERO=1"; do
     with_options $name -DACT=0 $o
+    [ $name = quant ] && with_options quant_operand -DOUT=2 -DTURNED=1 -DLANES=8 $o
   done
+done
+for l in "-DTURNED=1 -DLANES=0" "-DTURNED=0 -DLANES=8" "-DTURNED=1 -DLANES=8" "-DTURNED=0 -DLANES=16" "-DTURNED=1 -DLANES=16"; do
+  for parts in 1 3; do with_options quant_operand -DOUT=1 -DQSCALE=1 -DSHIFT=6 -DPARTS=$parts $l; done
 done
 # kernels for GPUs of any vendor, in the widths that each of their files has; the portable ones that go with them in 16 bytes too
 flat() { awk '/^#include "/ { gsub(/"/, "", $2); f = "cl/shared/" $2; if ((getline line < f) < 0) f = "cl/gpu/" $2; else print line

@@ -19,7 +19,7 @@ whole() { # UNIT
 }
 fault() { # NUMBER UNIT CASE FILE SED
   local copy=$W/fault$1
-  mkdir "$copy" && cp -r cl/intel cl/amd cl/shared "$copy"
+  mkdir "$copy" && cp -r cl/intel cl/amd cl/shared cl/portable "$copy"
   sed -i "$5" "$copy/$4"
   if cmp -s "cl/$4" "$copy/$4"; then echo "FAILED: nothing to plant in $4: $5"
   elif "$TEST" "$copy" "$PRELUDE" "$2" "$3" >"$copy/log" 2>&1; then echo "FAILED: $4 with $5 passes '$3' on $2"
@@ -64,6 +64,29 @@ faults=(
   "mfma|turned matrix|amd/gemm_matrix.cl|s/(size_t)(k + i) \* ldb/(size_t)(k + i \/ 2) * ldb/"
   "wmma11|gelu|amd/gemm_matrix.cl|s/row >= M || n >= N/row >= M/"
   "wmma12|one row|amd/gemm_matrix.cl|s/row >= M || n >= N/n >= N/"
+  # quantised weights, unpacked to either unit's operand: places, edges, parts, scales, codes
+  "dpas8|forward, nf4 double|portable/quant_operand.cl|s/x.s0 \| x.s1 << 16/x.s1 \| x.s0 << 16/"
+  "dpas8|quantised operands|portable/quant_operand.cl|s/n < N \&\& k < K/k < K/"
+  "dpas8|quantised operands|portable/quant_operand.cl|s/n < N \&\& k < K/n < N/"
+  "dpas16|back, nf4 double|portable/quant_operand.cl|s/uint4 w = (uint4)(0)/uint4 w = (uint4)(0xffffffffu)/"
+  "dpas8|back, nf4 double|portable/quant_operand.cl|s/FOUR(at + (uint)cols) << 16/FOUR(at + 4) << 16/"
+  "dpas16|forward, nf4 double|portable/quant_operand.cl|s/id \/ LANES % 2 \* 8/id % 2 * 8/"
+  "dpas16|back, nf4 double|portable/quant_operand.cl|s/id \/ (LANES \/ 4) % 8 \* 2/id \/ (LANES \/ 4) % 4 * 2/"
+  "dpas16|forward, odd rows, nf4 double|portable/quant_operand.cl|s/b \/ deep \* LANES + id % LANES/b \/ deep * LANES + (id ^ 1) % LANES/"
+  "dpas8|forward of three, nf4 double|portable/quant_operand.cl|s/TAKE_PART(row \/ rows)/TAKE_PART(0)/"
+  "dpas16|back of three, nf4 double|portable/quant_operand.cl|s/row % rows/row/"
+  "dpas8|forward, nf4 double|portable/quant_operand.cl|s/(e) >> SHIFT/(e) >> (SHIFT + 1)/"
+  "dpas8|back, odd rows, int8|portable/quant_operand.cl|s/((e) \/ block)/((e) \/ block + 1)/"
+  "dpas8|forward, nf4 double|portable/quant_operand.cl|s/h\[0\], h\[1\], h\[2\]/h[1], h[0], h[2]/"
+  "dpas16|forward, nf4 double|portable/quant_operand.cl|s/barrier(CLK_LOCAL_MEM_FENCE);//"
+  "mfma|back, nf4 double|portable/quant_operand.cl|s/k >= K || n >= cols/n >= cols/"
+  "wmma11|back, odd rows, nf4 double|portable/quant_operand.cl|s/k >= K || n >= cols/k >= K/"
+  "mfma|back of three, nf4 double|portable/quant_operand.cl|s/TAKE_PART(k \/ rows)/TAKE_PART(k \/ rows * 2)/"
+  "wmma12|back, nf4 double|portable/quant_operand.cl|s/(uint4)(p.s1, q.s1/(uint4)(q.s1, p.s1/"
+  "mfma|back, nf4 double|portable/quant_operand.cl|s/FOUR(at + 7 \* c)/FOUR(at + 6 * c)/"
+  "wmma11|back, nf4 double|portable/quant_operand.cl|s/get_global_id(1) \* 8 + l \/ 8/get_global_id(1) * 8 + l % 8/"
+  "dpas8|forward, int4_asym|shared/quant.h|s/(v - zero) \* scale/v * scale/"
+  "mfma|back, nf4 double|shared/quant.h|s/return v + offset/return v/"
   # attention: packing, edges, the softmax, barriers
   "dpas8|attention, few|intel/attention.h|s/return row < n ?/return true ?/"
   "dpas8|attention|intel/attention.h|s/SG == 16 ? 1 : 8)/1)/"

@@ -14,11 +14,14 @@ VECTORS(ushort);
 VECTORS(int);
 VECTORS(uint);
 VECTORS(float);
+typedef char char4 __attribute__((ext_vector_type(4)));
 #pragma OPENCL EXTENSION cl_khr_fp16 : enable
 VECTORS(half);
 
 #define as_float(x)    __builtin_astype(x, float)
 #define as_uint(x)     __builtin_astype(x, uint)
+#define as_uint4(x)    __builtin_astype(x, uint4)
+#define as_char4(x)    __builtin_astype(x, char4)
 #define as_half(x)     __builtin_astype(x, half)
 #define as_ushort(x)   __builtin_astype(x, ushort)
 #define as_int8(x)     __builtin_astype(x, int8)
@@ -39,6 +42,10 @@ OVL int min(int a, int b)
     return a < b ? a : b;
 }
 OVL int max(int a, int b)
+{
+    return a > b ? a : b;
+}
+OVL uint max(uint a, uint b)
 {
     return a > b ? a : b;
 }
@@ -90,6 +97,11 @@ OVL void vstore_half_rte(float v, size_t i, half *p)
 {
     p[i] = (half)v;
 }
+OVL void vstore_half4_rte(float4 v, size_t i, half *p)
+{
+    for (int k = 0; k < 4; k++) p[4 * i + k] = (half)v[k];
+}
+#define convert_float4(v) __builtin_convertvector(v, float4)
 
 /* ---- work-items: groups have one dimension ---- */
 size_t emu_local(void), emu_group(uint d), emu_offset(uint d), emu_size(void);

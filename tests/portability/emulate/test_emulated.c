@@ -10,9 +10,14 @@
 static const struct {
     const char *name, *row; /* of the unit, and of its rows */
     unsigned cap;
+    bool formats; /* weights of every format: what unpacks them does not differ on the others */
 } units[] = {
-    {"dpas8", "dpas", TN_CAP_DPAS8},  {"dpas16", "dpas", TN_CAP_DPAS16}, {"dpas16-2d", "dpas", TN_CAP_DPAS16 | TN_CAP_BLOCK_2D},
-    {"mfma", "mfma", TN_CAP_MFMA90A}, {"wmma11", "wmma", TN_CAP_WMMA11}, {"wmma12", "wmma", TN_CAP_WMMA12},
+    {"dpas8", "dpas", TN_CAP_DPAS8, true},
+    {"dpas16", "dpas", TN_CAP_DPAS16, false},
+    {"dpas16-2d", "dpas", TN_CAP_DPAS16 | TN_CAP_BLOCK_2D, false},
+    {"mfma", "mfma", TN_CAP_MFMA90A, true},
+    {"wmma11", "wmma", TN_CAP_WMMA11, false},
+    {"wmma12", "wmma", TN_CAP_WMMA12, false},
 };
 
 /* Every end, and sizes off the tiles. both: in float16 too. */
@@ -58,18 +63,36 @@ static const struct {
     {"slope", true, {.parts = 3, .r = 16, .drop_e = 0.3f, .act = 1 + TN_GELU, .slope = true, .M = 45, .N = 168, .K = 48}},
 };
 
-static int current, passed, failed;
+/* Quantised weights, forward and back: rows of whole blocks, for every format, and others. many: what three formats are enough for.
+ */
+static const struct {
+    const char *name;
+    bool many;
+    tn_product_case p;
+} quantised[] = {
+    {"forward", false, {.tb = true, .quantised = 1, .M = 37, .N = 136, .K = 192}},
+    {"back", false, {.quantised = 1, .M = 37, .N = 192, .K = 104}},
+    {"forward of three", true, {.tb = true, .quantised = 3, .M = 21, .N = 3 * 64, .K = 64, .parts = 3, .r = 16, .tb2 = true}},
+    {"back of three", true, {.quantised = 3, .M = 21, .N = 64, .K = 3 * 24, .beta = 1}},
+    {"forward, odd rows", true, {.tb = true, .quantised = 2, .bias = true, .M = 5, .N = 2 * 72, .K = 40}},
+    {"forward, no eights", true, {.tb = true, .quantised = 2, .M = 5, .N = 2 * 36, .K = 40}},
+    {"back, no eights", true, {.quantised = 2, .M = 5, .N = 72, .K = 2 * 36}},
+    {"back, odd rows", true, {.quantised = 2, .M = 5, .N = 72, .K = 2 * 40}},
+};
+
+static const tn_product_case *current;
+static int passed, failed;
 
 static int one_product(tn_trial *t)
 {
-    return tn_product_one(t, &products[current].p);
+    return tn_product_one(t, current);
 }
 
 static void tell(const char *unit, const char *what, tn_dtype act, const tn_case_result *r, int rc, const tn_error *err)
 {
     const bool good = !rc && r->runs > 0 && r->worst <= 1;
     *(good ? &passed : &failed) += 1;
-    printf("%s  %-7s %-20s %-8s", good ? "ok  " : "FAILED:", unit, what, tn_dtype_name(act));
+    printf("%s  %-9s %-34s %-8s", good ? "ok  " : "FAILED:", unit, what, tn_dtype_name(act));
     if (rc) printf(" %s\n", err->message);
     else if (!r->runs) puts(" the row did not run");
     else printf(" off by %.1e, one element by %.1e\n", r->error, r->element);
@@ -93,12 +116,74 @@ static bool wanted(const char *name, const char *only)
 static void run_products(tn_dev *d, int unit, const char *only)
 {
     static const tn_case one = {.name = "a product", .run = one_product, .ops = {&tn_gemm_op}};
-    for (current = 0; current < (int)TN_COUNT(products); current++)
-        for (int act = TN_BF16; act <= (products[current].both ? TN_F16 : TN_BF16); act++)
-            if (wanted(products[current].name, only))
-                run_case(d, unit, &one, products[current].name, (tn_dtype)act, 0, &tn_gemm_op);
+    for (size_t i = 0; i < TN_COUNT(products); i++)
+        for (int act = TN_BF16; act <= (products[i].both ? TN_F16 : TN_BF16); act++) {
+            current = &products[i].p;
+            if (wanted(products[i].name, only)) run_case(d, unit, &one, products[i].name, (tn_dtype)act, 0, &tn_gemm_op);
+        }
     for (const tn_case *k = tn_cases_gemm; k->name; k++)
         if (strstr(k->name, "turn") && wanted("rotary", only)) run_case(d, unit, k, "rotary", TN_BF16, 0, &tn_gemm_op);
+}
+
+/* What has to be launched: one kernel unpacks to what the next one multiplies, where the matrices' rows are whole eights. */
+static const char *launches(int unit, const tn_product_case *p)
+{
+    const bool intel = !strcmp(units[unit].row, "dpas"), eights = (p->tb ? p->N : p->K) / p->quantised % 8 == 0;
+    if (!intel && p->tb) return " gemm_matrix";
+    if (intel) return eights ? " unpack_blocks gemm_dpas" : " gemm_pack gemm_dpas";
+    return eights ? " unpack_turned gemm_matrix" : " gemm_turned gemm_matrix";
+}
+
+static void run_quantised(tn_dev *d, int unit, const tn_product_case *p, const char *name, tn_dtype act)
+{
+    static const tn_case one = {.name = "a quantised product", .run = one_product, .ops = {&tn_gemm_op}};
+    const char *want = launches(unit, p);
+    current = p;
+    (void)emulated_launches();
+    run_case(d, unit, &one, name, act, 0, &tn_gemm_op);
+    const char *got = emulated_launches();
+    if (p->parts || !strcmp(got, want)) return; /* a second pair packs its own operand */
+    printf("FAILED: %s %s launches%s where%s is expected\n", units[unit].name, name, got, want);
+    failed++;
+}
+
+/* The last type of 16 bits that a format is unpacked to here; 0: none. All formats where this is about their codes, else three. */
+static int last_type(int unit, int i, tn_qtype type, bool nested)
+{
+    const tn_product_case *p = &quantised[i].p;
+    const bool first = type == TN_Q_NF4 && nested, few = first || type == TN_Q_INT4_ASYM || type == TN_Q_INT8;
+    if ((nested && !tn_qformats[type].nestable) || !tn_qdivides(type, 0, p->tb ? p->K : p->N)) return 0;
+    if (!first && (!units[unit].formats || (quantised[i].many && !few))) return 0;
+    return first ? TN_F16 : TN_BF16;
+}
+
+static void run_formats(tn_dev *d, int unit, const char *only)
+{
+    for (int i = 0; i < (int)TN_COUNT(quantised); i++)
+        for (int k = 0; k < 2 * TN_Q_TYPES; k++) {
+            const tn_qtype type = (tn_qtype)(k / 2);
+            char name[64];
+            tn_product_case p = quantised[i].p;
+            p.format = 1 + (int)type, p.nested = k % 2;
+            snprintf(name, sizeof name, "%s, %s%s", quantised[i].name, tn_qformats[type].name, p.nested ? " double" : "");
+            if (!wanted(name, only)) continue;
+            for (int act = TN_BF16; act <= last_type(unit, i, type, p.nested); act++)
+                run_quantised(d, unit, &p, name, (tn_dtype)act);
+        }
+}
+
+/* What the products do not tell: the zeros of an operand outside of its matrix. */
+static void run_operands(tn_dev *d, const char *only)
+{
+    static const char name[] = "quantised operands";
+    tn_error err = {0};
+    for (const tn_case *k = tn_cases_quant; k->name; k++) {
+        tn_case_result r = {.runs = 1};
+        if (strcmp(k->name, name) != 0 || !wanted(name, only)) continue;
+        const int rc = tn_case_run(k, d, &(tn_case_spec){.act = TN_BF16}, &r, &err);
+        r.runs = strstr(emulated_launches(), "unpack_blocks") != NULL;
+        tell("any", name, TN_BF16, &r, rc, &err);
+    }
 }
 
 /* Cases of the self-test: less rows than a block has, lengths around the blocks, keys that grow until references are raised. */
@@ -140,6 +225,8 @@ int main(int argc, char **argv)
         if (argc > 3 && !wanted(units[u].name, argv[3])) continue;
         d->caps = own | units[u].cap;
         run_products(d, u, argc > 4 ? argv[4] : NULL);
+        run_formats(d, u, argc > 4 ? argv[4] : NULL);
+        if (u == 0) run_operands(d, argc > 4 ? argv[4] : NULL);
         if (!(units[u].cap & TN_CAP_BLOCK_2D)) run_attention(d, u, argc > 4 ? argv[4] : NULL);
     }
     tn_dev_close(d);
