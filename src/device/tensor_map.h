@@ -7,9 +7,9 @@
 #define TN_TENSOR_MAP_H
 #include "dev.h"
 
-/** 16-bit numbers (act 1 bfloat16, 2 float16) from element `off` on, ld from row to row, taken in boxes of 64 columns, or of 16 where
- * `narrow`. The rows are a matrix's, w of them, `wide` to a box; or, with images, the pixels of so many images of h lines of w pixels,
- * of which a box has tall x wide, `step` apart. off and ld are multiples of 8. Zero-initialised but for what is there. */
+/** 16-bit numbers (act 1 bfloat16, 2 float16) from element `off` on, ld from row to row, taken in boxes of 64 columns, or of 16
+ * where `narrow`. The rows are a matrix's, w of them, `wide` to a box; or, with images, the pixels of so many images of h lines of
+ * w pixels, of which a box has tall x wide, `step` apart. off and ld are multiples of 8. Zero-initialised but for what is there. */
 typedef struct tn_map_view {
     tn_buffer *mem;
     size_t off;
