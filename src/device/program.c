@@ -3,6 +3,7 @@
 #include "clock.h"
 #include "dev_cl.h"
 #include "files.h"
+#include "objects.h"
 #include "ptx.h"
 
 #include <stdio.h>
@@ -61,21 +62,14 @@ static const unsigned char *sealed_binary(const char *data, size_t len, const ch
     return *n && seal.bytes == *n && seal.hash == tn_hash(TN_HASH0, bin, *n) ? (const unsigned char *)bin : NULL;
 }
 
-/* Links an object into *p, whose log says why where that fails. */
-static cl_int link_object(cl_program *p, const tn_dev *d)
+/* A loaded binary as what kernels are created from. */
+static cl_int load_binary(cl_program *p, const tn_dev *d, const unsigned char *bin, size_t n, const char *options)
 {
-    cl_int e = 0;
-    cl_program linked = clLinkProgram(d->cl->ctx, 1, &d->cl->id, NULL, 1, p, NULL, NULL, &e);
-    if (!linked) return e ? e : CL_LINK_PROGRAM_FAILURE;
-    clReleaseProgram(*p);
-    *p = linked;
-    return e;
-}
-
-/* Makes of a loaded binary what kernels are created from. */
-static cl_int executable_of(cl_program *p, const tn_dev *d, const char *options)
-{
-    return d->quirk_flags & TN_QUIRK_OBJECTS ? link_object(p, d) : clBuildProgram(*p, 1, &d->cl->id, options, NULL, NULL);
+    cl_int status = 0, e = 0;
+    if (d->quirk_flags & TN_QUIRK_OBJECTS) return tn_object_load(p, d, bin, n);
+    *p = clCreateProgramWithBinary(d->cl->ctx, 1, &d->cl->id, &n, &bin, &status, &e);
+    if (!e && !status) e = clBuildProgram(*p, 1, &d->cl->id, options, NULL, NULL);
+    return e ? e : status;
 }
 
 /** NULL when there is no usable binary; a file that cannot be used is removed, and replaced by the next one stored. */
@@ -87,13 +81,9 @@ static cl_program load_cached(tn_dev *d, const char *key, const char *options)
     tn_error ignored;
     const bool there = path && tn_is_file(path) && !tn_read_file(&data, &len, path, &ignored);
     const unsigned char *bin = there ? sealed_binary(data, len, key, &n) : NULL;
-    if (bin) {
-        cl_int status, e;
-        p = clCreateProgramWithBinary(d->cl->ctx, 1, &d->cl->id, &n, &bin, &status, &e);
-        if (e || status || executable_of(&p, d, options)) {
-            if (p) clReleaseProgram(p);
-            p = NULL;
-        }
+    if (bin && load_binary(&p, d, bin, n, options)) {
+        if (p) clReleaseProgram(p);
+        p = NULL;
     }
     if (there && !p) unlink(path);
     free(data);
@@ -165,7 +155,7 @@ static int build_anew(cl_program *out, tn_dev *d, const char *src, const char *f
     cl_int e = build_source(&p, d, src, options);
     if (!e && (d->bare || tn_ptx_has_hidden(src))) rc = tn_ptx_rebuild(&p, d, file, err);
     if (!e && !rc && key) store(d, p, key);
-    if (!e && d->quirk_flags & TN_QUIRK_OBJECTS) e = link_object(&p, d);
+    if (!e && d->quirk_flags & TN_QUIRK_OBJECTS) e = tn_object_link(&p, d);
     if (e) rc = p ? build_failed(d, p, file, options, e, err) : tn_fail_cl(err, TN_ERR_DEVICE, e, "%s", tn_cl_error(e));
     if (rc && p) clReleaseProgram(p);
     *out = rc ? NULL : p;
