@@ -6,6 +6,8 @@
 #include "objects.h"
 #include "ptx.h"
 
+#include <stdatomic.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,17 +23,29 @@ unsigned long long tn_cl_sources_hash(void)
     return h;
 }
 
-static const char *source_of(const char *file)
+static const tn_cl_source *source_of(const char *file)
 {
     for (const tn_cl_source *s = tn_cl_sources; s->file; s++)
-        if (!strcmp(s->file, file)) return s->text;
+        if (!strcmp(s->file, file)) return s;
     return NULL;
 }
 
-static char *cache_key(const tn_dev *d, const char *file, const char *options, const char *source)
+/* Of a source's text; each is read once, for every launch that is recorded asks whether its program is there. */
+static unsigned long long hash_of(const tn_cl_source *source)
+{
+    enum { MOST = 256 };
+    static atomic_ullong known[MOST]; /* 0: not yet */
+    const ptrdiff_t i = source - tn_cl_sources;
+    unsigned long long h = i < MOST ? atomic_load(&known[i]) : 0;
+    if (!h) h = tn_hash(TN_HASH0, source->text, strlen(source->text));
+    if (i < MOST) atomic_store(&known[i], h);
+    return h;
+}
+
+static char *cache_key(const tn_dev *d, const tn_cl_source *source, const char *options)
 {
     return tn_strf(CACHE_FORMAT "%s|%s|%s|%s|%s|%s|%016llx|%s\n", d->bare ? "-bare" : "", d->info.platform, d->info.name,
-                   d->info.driver, d->info.version, file, tn_hash(TN_HASH0, source, strlen(source)), options);
+                   d->info.driver, d->info.version, source->file, hash_of(source), options);
 }
 
 static char *cache_path(const tn_dev *d, const char *key)
@@ -164,9 +178,10 @@ static int build_anew(cl_program *out, tn_dev *d, const char *src, const char *f
 
 static int build(cl_program *out, tn_dev *d, const char *file, const char *options, tn_error *err)
 {
-    const char *src = source_of(file);
-    if (!src) return tn_fail(err, TN_ERR_ARGUMENT, "no kernel source 'cl/%s' is embedded", file);
-    char *key = cache_key(d, file, options, src);
+    const tn_cl_source *source = source_of(file);
+    if (!source) return tn_fail(err, TN_ERR_ARGUMENT, "no kernel source 'cl/%s' is embedded", file);
+    const char *src = source->text;
+    char *key = cache_key(d, source, options);
     if (!key) return tn_oom(err);
     const double begin = tn_now();
     const bool cached = uses_disk_cache(d, src);
@@ -198,8 +213,8 @@ static bool is_bare(const tn_dev *d, cl_program p)
 
 bool tn_program_is_built(const tn_dev *d, const char *file, const char *options)
 {
-    const char *src = source_of(file);
-    char *own = tn_strf("%s|%s", file, options), *key = src ? cache_key(d, file, options, src) : NULL;
+    const tn_cl_source *source = source_of(file);
+    char *own = tn_strf("%s|%s", file, options), *key = source ? cache_key(d, source, options) : NULL;
     char *path = key && d->cache_dir ? cache_path(d, key) : NULL;
     const bool built = own && (program_find(d, own) || (path && tn_is_file(path)));
     free(path);
