@@ -113,14 +113,15 @@ __kernel void block_ranges(const __global float *w, __global float4 *range, uint
     const size_t b = get_global_id(0);
     if (b >= n_blocks) return;
     const size_t first = b * block, end = min((size_t)n, first + block);
-    float lo = w[first], hi = lo, bad = 0.0f;
+    float lo = w[first], hi = lo;
+    uint bad = 0; /* no float: PoCL would load its 1 under a mask for each weight, 200 cycles where the page is not there */
     for (size_t i = first; i < end; i++) {
         const float v = w[i];
         lo = fmin(lo, v);
         hi = fmax(hi, v);
-        bad = (as_uint(v) & 0x7f800000u) == 0x7f800000u ? 1.0f : bad;
+        bad |= (as_uint(v) & 0x7f800000u) == 0x7f800000u;
     }
-    range[b] = (float4)(lo, hi, bad, 0.0f);
+    range[b] = (float4)(lo, hi, (float)bad, 0.0f);
 }
 
 /* ladder: 15 thresholds, then 16 codes. */

@@ -3,8 +3,11 @@
 #include "clock.h"
 #include "dev_cl.h"
 #include "files.h"
+#include "objects.h"
 #include "ptx.h"
 
+#include <stdatomic.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,17 +23,29 @@ unsigned long long tn_cl_sources_hash(void)
     return h;
 }
 
-static const char *source_of(const char *file)
+static const tn_cl_source *source_of(const char *file)
 {
     for (const tn_cl_source *s = tn_cl_sources; s->file; s++)
-        if (!strcmp(s->file, file)) return s->text;
+        if (!strcmp(s->file, file)) return s;
     return NULL;
 }
 
-static char *cache_key(const tn_dev *d, const char *file, const char *options, const char *source)
+/* Of a source's text; each is read once, for every launch that is recorded asks whether its program is there. */
+static unsigned long long hash_of(const tn_cl_source *source)
+{
+    enum { MOST = 256 };
+    static atomic_ullong known[MOST]; /* 0: not yet */
+    const ptrdiff_t i = source - tn_cl_sources;
+    unsigned long long h = i < MOST ? atomic_load(&known[i]) : 0;
+    if (!h) h = tn_hash(TN_HASH0, source->text, strlen(source->text));
+    if (i < MOST) atomic_store(&known[i], h);
+    return h;
+}
+
+static char *cache_key(const tn_dev *d, const tn_cl_source *source, const char *options)
 {
     return tn_strf(CACHE_FORMAT "%s|%s|%s|%s|%s|%s|%016llx|%s\n", d->bare ? "-bare" : "", d->info.platform, d->info.name,
-                   d->info.driver, d->info.version, file, tn_hash(TN_HASH0, source, strlen(source)), options);
+                   d->info.driver, d->info.version, source->file, hash_of(source), options);
 }
 
 static char *cache_path(const tn_dev *d, const char *key)
@@ -61,21 +76,14 @@ static const unsigned char *sealed_binary(const char *data, size_t len, const ch
     return *n && seal.bytes == *n && seal.hash == tn_hash(TN_HASH0, bin, *n) ? (const unsigned char *)bin : NULL;
 }
 
-/* Links an object into *p, whose log says why where that fails. */
-static cl_int link_object(cl_program *p, const tn_dev *d)
+/* A loaded binary as what kernels are created from. */
+static cl_int load_binary(cl_program *p, const tn_dev *d, const unsigned char *bin, size_t n, const char *options)
 {
-    cl_int e = 0;
-    cl_program linked = clLinkProgram(d->cl->ctx, 1, &d->cl->id, NULL, 1, p, NULL, NULL, &e);
-    if (!linked) return e ? e : CL_LINK_PROGRAM_FAILURE;
-    clReleaseProgram(*p);
-    *p = linked;
-    return e;
-}
-
-/* Makes of a loaded binary what kernels are created from. */
-static cl_int executable_of(cl_program *p, const tn_dev *d, const char *options)
-{
-    return d->quirk_flags & TN_QUIRK_OBJECTS ? link_object(p, d) : clBuildProgram(*p, 1, &d->cl->id, options, NULL, NULL);
+    cl_int status = 0, e = 0;
+    if (d->quirk_flags & TN_QUIRK_OBJECTS) return tn_object_load(p, d, bin, n);
+    *p = clCreateProgramWithBinary(d->cl->ctx, 1, &d->cl->id, &n, &bin, &status, &e);
+    if (!e && !status) e = clBuildProgram(*p, 1, &d->cl->id, options, NULL, NULL);
+    return e ? e : status;
 }
 
 /** No program where there is no usable binary; a file that cannot be used is removed, and replaced by the next one stored. */
@@ -87,13 +95,9 @@ static void load_cached(tn_program *out, const tn_dev *d, const char *key, const
     tn_error ignored;
     const bool there = path && tn_is_file(path) && !tn_read_file(&data, &len, path, &ignored);
     const unsigned char *bin = there ? sealed_binary(data, len, key, &n) : NULL;
-    if (bin) {
-        cl_int status, e;
-        p = clCreateProgramWithBinary(d->cl->ctx, 1, &d->cl->id, &n, &bin, &status, &e);
-        if (e || status || executable_of(&p, d, options)) {
-            if (p) clReleaseProgram(p);
-            p = NULL;
-        }
+    if (bin && load_binary(&p, d, bin, n, options)) {
+        if (p) clReleaseProgram(p);
+        p = NULL;
     }
     if (there && !p) unlink(path);
     out->p = p;
@@ -165,7 +169,7 @@ static int build_anew(tn_program *out, tn_dev *d, const char *src, const char *f
     cl_int e = build_source(&out->p, d, src, options);
     if (!e && (d->bare || tn_ptx_has_hidden(src))) rc = tn_ptx_rebuild(out, d, file, err);
     if (!e && !rc && key) store(d, out->p, key);
-    if (!e && d->quirk_flags & TN_QUIRK_OBJECTS) e = link_object(&out->p, d);
+    if (!e && d->quirk_flags & TN_QUIRK_OBJECTS) e = tn_object_link(&out->p, d);
     if (e) rc = out->p ? build_failed(d, out->p, file, options, e, err) : tn_fail_cl(err, TN_ERR_DEVICE, e, "%s", tn_cl_error(e));
     if (rc && out->p) clReleaseProgram(out->p);
     if (rc) out->p = NULL;
@@ -174,9 +178,10 @@ static int build_anew(tn_program *out, tn_dev *d, const char *src, const char *f
 
 static int build(tn_program *out, tn_dev *d, const char *file, const char *options, tn_error *err)
 {
-    const char *src = source_of(file);
-    if (!src) return tn_fail(err, TN_ERR_ARGUMENT, "no kernel source 'cl/%s' is embedded", file);
-    char *key = cache_key(d, file, options, src);
+    const tn_cl_source *source = source_of(file);
+    if (!source) return tn_fail(err, TN_ERR_ARGUMENT, "no kernel source 'cl/%s' is embedded", file);
+    const char *src = source->text;
+    char *key = cache_key(d, source, options);
     if (!key) return tn_oom(err);
     const double begin = tn_now();
     const bool cached = uses_disk_cache(d, src);
@@ -199,8 +204,8 @@ static const tn_program *program_find(const tn_dev *d, const char *key)
 
 bool tn_program_is_built(const tn_dev *d, const char *file, const char *options)
 {
-    const char *src = source_of(file);
-    char *own = tn_strf("%s|%s", file, options), *key = src ? cache_key(d, file, options, src) : NULL;
+    const tn_cl_source *source = source_of(file);
+    char *own = tn_strf("%s|%s", file, options), *key = source ? cache_key(d, source, options) : NULL;
     char *path = key && d->cache_dir ? cache_path(d, key) : NULL;
     const bool built = own && (program_find(d, own) || (path && tn_is_file(path)));
     free(path);

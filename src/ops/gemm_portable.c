@@ -13,7 +13,8 @@ static portable_shape portable_choose(const tn_ctx *c, const tn_gemm_args *g)
     portable_shape s = {.wg = wg, .tile = wg * 4, .splits = 1, .batch = TN_MAX(1, g->batch)};
     const long long tiles = (long long)TN_CEIL_DIV(g->M, s.tile) * TN_CEIL_DIV(g->N, s.tile) * s.batch;
     const long long want = 4ll * c->dev->info.compute_units;
-    if (g->K >= 2048 && tiles < want) s.splits = (int)TN_MIN(want / tiles + 1, g->K / 512);
+    const int least = 8 * s.tile; /* of K in a part */
+    if (g->K >= 4 * least && tiles < want) s.splits = (int)TN_MIN(want / tiles + 1, g->K / least);
     s.chunk = TN_MAX(16, TN_ROUND_UP(TN_CEIL_DIV(g->K, s.splits), 16));
     s.splits = TN_MAX(1, TN_CEIL_DIV(g->K, s.chunk));
     return s;

@@ -1,6 +1,7 @@
 /* The device layer: buffers that know their size, transfers that do not stop the host, launches cut into slices, recorded
  * programs, and a device that is lost. Runs on the device TRACKNET_TEST_DEVICE names (default cpu). */
 #include "address.h"
+#include "objects.h"
 #include "ops.h"
 #include "ptx.h"
 #include "../testdev.h"
@@ -54,6 +55,26 @@ START_TEST(ptx_gets_bare_parameters)
     ck_assert_str_eq(same, text);
     free(got);
     free(same);
+}
+END_TEST
+
+START_TEST(code_is_found_in_objects)
+{
+    static const unsigned char object[] = "poclbin\0\x0b\0\0\0/program.bc\x08\0\0\0BC\xc0\xde"
+                                          "code/more";
+    unsigned char other[sizeof object];
+    size_t n = 0;
+    const unsigned char *code = tn_object_code(object, sizeof object, &n);
+    ck_assert_ptr_nonnull(code);
+    ck_assert_uint_eq(n, 8);
+    ck_assert_mem_eq(code + 4, "code", n - 4);
+    for (size_t end = 0; end < (size_t)(code - object) + n; end++) ck_assert_ptr_null(tn_object_code(object, end, &n));
+    memcpy(other, object, sizeof object);
+    other[code - object + 2] = 0; /* of another kind */
+    ck_assert_ptr_null(tn_object_code(other, sizeof other, &n));
+    memcpy(other, object, sizeof object);
+    other[code - object - 1] = 0xff; /* longer than the whole */
+    ck_assert_ptr_null(tn_object_code(other, sizeof other, &n));
 }
 END_TEST
 
@@ -377,10 +398,10 @@ END_TEST
 int main(void)
 {
     return run_tests("device", 120,
-                     TESTS(ONCE(ptx_is_uncovered), ONCE(ptx_gets_bare_parameters), ONCE(buffers_know_their_device_and_size),
-                           ONCE(buffers_know_where_they_lie), ONCE(regions_are_given_up_in_any_order),
-                           ONCE(transfers_run_beside_the_computation), ONCE(a_copy_waits_for_its_event_and_is_waited_for),
-                           ONCE(mapped_memory_is_the_buffer), ONCE(fills_reach_both_ends), ONCE(slices_make_the_whole),
-                           ONCE(slices_keep_a_budget), ONCE(a_tape_repeats_what_was_recorded),
-                           ONCE(a_lost_device_repeats_its_first_cause)));
+                     TESTS(ONCE(ptx_is_uncovered), ONCE(ptx_gets_bare_parameters), ONCE(code_is_found_in_objects),
+                           ONCE(buffers_know_their_device_and_size), ONCE(buffers_know_where_they_lie),
+                           ONCE(regions_are_given_up_in_any_order), ONCE(transfers_run_beside_the_computation),
+                           ONCE(a_copy_waits_for_its_event_and_is_waited_for), ONCE(mapped_memory_is_the_buffer),
+                           ONCE(fills_reach_both_ends), ONCE(slices_make_the_whole), ONCE(slices_keep_a_budget),
+                           ONCE(a_tape_repeats_what_was_recorded), ONCE(a_lost_device_repeats_its_first_cause)));
 }
