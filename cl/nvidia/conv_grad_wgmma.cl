@@ -8,15 +8,6 @@
  * fastest: those that run together read the same places. */
 #include "common.h"
 #include "ptx.h"
-#ifndef BN
-#define BN 128
-#endif
-#ifndef MI
-#define MI 2
-#endif
-#ifndef DEPTH
-#define DEPTH 5
-#endif
 #define TA 1
 #define TB 0
 #include "wgmma.h"

@@ -12,20 +12,8 @@
 #include "ptx.h"
 #include "matrix_unit.h"
 #include "epilogue.h"
-#ifndef TB
-#define TB 1
-#endif
 #ifndef PAIR
 #define PAIR 0
-#endif
-#ifndef BN
-#define BN 128
-#endif
-#ifndef MI
-#define MI 2
-#endif
-#ifndef DEPTH
-#define DEPTH 5
 #endif
 #include "wgmma.h"
 /* The copy engine also brings a tile's extra, to a place of its own for each warpgroup. */

@@ -1,11 +1,23 @@
 /* Hopper's warpgroup products (wgmma) of tiles in local memory, the copy engine that fills them, and the barriers between the two.
- * Rewritten PTX. Needs ptx.h and, before it, BN: columns of a product (64, 128 or 192), TB 1: B lies [BN, K], 0: [K, BN], and TA 1: A
- * lies [K, 64], 0: [64, K].
+ * Rewritten PTX. Needs ptx.h. BN: columns of a product (64, 128 or 192); TB 1: B lies [BN, K], 0: [K, BN]; TA 1: A lies [K, 64], 0:
+ * [64, K]; MI, DEPTH: see the end.
  *
  * The compiler runs products one by one (and only its report says so) where a branch stands between two of them in a loop; the wait
  * for the last takes the sums as "+f", or they may be read before it. */
 #ifndef TA
 #define TA 0
+#endif
+#ifndef TB
+#define TB 1
+#endif
+#ifndef BN
+#define BN 128
+#endif
+#ifndef MI
+#define MI 2
+#endif
+#ifndef DEPTH
+#define DEPTH 5
 #endif
 #define BK            64 /* of a stage */
 #define SWIZZLE(r, c) (((c) ^ ((r) & 7)) << 4) /* the 128-byte swizzle that wgmma and the copy engine share */
