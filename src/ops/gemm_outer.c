@@ -7,7 +7,7 @@ bool tn_gemm_outer_can(const tn_ctx *c, const void *args)
 {
     const tn_gemm_args *g = args;
     const int vw = tn_run_width(c, g->C.dtype, g->N);
-    if (c->dev->info.max_work_group < GROUP_ITEMS) return false;
+    if (c->dev->info.type == TN_DEVICE_CPU || c->dev->info.max_work_group < GROUP_ITEMS) return false;
     const bool apart = g->tb && g->B.ld != 1 && g->N > 1;
     if (g->K != 1 || apart || g->batch > 1 || g->beta != 0 || tn_gemm_masked(g) || tn_gemm_has_epilogue(&g->e)) return false;
     return vw > 1 && g->N / vw <= GROUP_ITEMS && g->C.off % (size_t)vw == 0 && g->C.ld % vw == 0 && g->B.off % (size_t)vw == 0;
