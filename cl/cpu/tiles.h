@@ -117,9 +117,9 @@ inline void tiles_begin(__global uint *room)
         MULTIPLY();                                                                                                                \
     }
 
-/* The same of float32 in three parts (cut_pairs): of each of K's tiles the parts lie next to each other, largest first. What is left
- * out is below 2^-24 of a product. */
-#define PARTS 3
+/* The same of float32 in three parts (cut_pairs): of each of K's tiles the parts lie next to each other, largest first. What is
+ * left out is below 2^-24 of a product. */
+#define PARTS         3
 #define PART_LEFT(i)  LOAD_LEFT(a_ + (i)*TILE, a_ + (i)*TILE + (size_t)(down_)*TILE)
 #define PART_RIGHT(i) LOAD_RIGHT(b_ + (i)*TILE, b_ + (i)*TILE + (size_t)(across_)*TILE)
 #define PARTS_PRODUCT(a, next_a, b, next_b, depth)                                                                                 \

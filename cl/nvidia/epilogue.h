@@ -69,8 +69,8 @@ inline float2 end_pair(float2 v, uint *s, int n P_END)
     return v;
 }
 
-/* Ends 32 columns, from c on, of two rows (those below M): d[4j .. 4j+3] is this lane's part of the j-th 16 x 8 block, the j-th words
- * of e[0] and e[1] the extra that goes with it. */
+/* Ends 32 columns, from c on, of two rows (those below M): d[4j .. 4j+3] is this lane's part of the j-th 16 x 8 block, the j-th
+ * words of e[0] and e[1] the extra that goes with it. */
 inline void finish(const float *d, const uint4 *e, int2 rows, int c, int M, int N P_END)
 {
     const int q = (int)get_local_id(0) & 3, mine = c + 8 * q;

@@ -1,6 +1,6 @@
-/* A convolution's left matrix as Hopper's copy engine cuts it out of images (a tensor map of rank 4, tensor_map.cl). The outputs lie on
- * a grid of h x w places an image, taken in blocks of `tall` x `wide`, a tile each; output (i, j) depends on the pixels (i * stride +
- * top + ky, j * stride + left + kx), `channels` of them side by side, tap by tap. */
+/* A convolution's left matrix as Hopper's copy engine cuts it out of images (a tensor map of rank 4, tensor_map.cl). The outputs
+ * lie on a grid of h x w places an image, taken in blocks of `tall` x `wide`, a tile each; output (i, j) depends on the pixels (i *
+ * stride + top + ky, j * stride + left + kx), `channels` of them side by side, tap by tap. */
 
 /* As patch_grid of src/ops/conv_wgmma.c. */
 typedef struct {

@@ -19,8 +19,8 @@
 #ifndef DEPTH
 #define DEPTH 5
 #endif
-#define BK            64 /* of a stage */
-#define SWIZZLE(r, c) (((c) ^ ((r) & 7)) << 4) /* the 128-byte swizzle that wgmma and the copy engine share */
+#define BK            64                     /* of a stage */
+#define SWIZZLE(r, c) (((c) ^ ((r)&7)) << 4) /* the 128-byte swizzle that wgmma and the copy engine share */
 
 /* ---- barriers in local memory ---- */
 
@@ -111,7 +111,8 @@ inline void load_patch(uint to, const __global uchar *map, int c, int x, int y, 
 #define TRANS_B "1"
 #endif
 #define MULTIPLY(a, b)                                                                                                             \
-    "wgmma.mma_async.sync.aligned.m64n" STR(BN) "k16.f32." T16 "." T16 " {" SUMS "}, " a ", " b ", p, 1, 1, " TRANS_A ", " TRANS_B "; "
+    "wgmma.mma_async.sync.aligned.m64n" STR(BN) "k16.f32." T16 "." T16 " {" SUMS "}, " a ", " b ", p, 1, 1, " TRANS_A ", " TRANS_B \
+                                                "; "
 #define NEXT  "add.s64 a, a, " NEXT_A "; add.s64 b, b, " NEXT_B "; " MULTIPLY("a", "b")
 #define BEGIN HIDDEN "wgmma.fence.sync.aligned; { .reg .pred p; .reg .b64 a, b; setp.ne.b32 p, " KEEPS ", 0; "
 
@@ -131,8 +132,8 @@ inline ulong narrow_tile_of(uint at)
 /* d = (keep ? d : 0) + 64 rows of A times B over a whole stage. One statement, so that nothing comes between. */
 inline void multiply64(float *d, ulong a, ulong b, int keep)
 {
-    __asm volatile(BEGIN "mov.b64 a, " DA "; mov.b64 b, " DB "; " MULTIPLY("a", "b")
-                   "setp.eq.b32 p, " KEEPS ", " KEEPS "; " NEXT NEXT NEXT "}"
+    __asm volatile(BEGIN "mov.b64 a, " DA "; mov.b64 b, " DB "; " MULTIPLY("a", "b") "setp.eq.b32 p, " KEEPS ", " KEEPS
+                                                                                     "; " NEXT NEXT NEXT "}"
                    : SUM_ARGS
                    : "l"(a), "l"(b), "r"(keep)
                    : "memory");
@@ -160,8 +161,8 @@ inline void wait_sums(float *d)
 }
 
 /* ---- two warpgroups that multiply in turn, and a warp that loads for them ----
- * Each warpgroup takes every other tile of 64*MI x BN, so that one stores while the other multiplies; a ring of DEPTH stages along K
- * serves both (`full` and `empty` barriers), `order` says whose turn it is. */
+ * Each warpgroup takes every other tile of 64*MI x BN, so that one stores while the other multiplies; a ring of DEPTH stages along
+ * K serves both (`full` and `empty` barriers), `order` says whose turn it is. */
 #define BM      (64 * MI)
 #define THREADS 384
 #define LOADER  256 /* the item that tells the copy engine what to do */

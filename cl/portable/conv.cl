@@ -45,14 +45,12 @@ inline int rows_before(int at, int K, int stride)
 }
 
 /* What leads from dy back to the pixels, phase by phase (the place of a tap modulo the stride): of each the matrix
- * [groups * channels, taps * outs], the last tap first, outs outputs to a group. SOME: outputs of an item, whose taps of a channel lie in
- * few lines of memory. Items (groups * channels, outs / SOME); with one, (outs, groups * channels), so that a GPU's write side by side. */
-#ifndef SOME
-#define SOME 1
-#endif
-__kernel void kernel_back(const __global TYPE(WT) * w, __global act_t *t, int all, int outs, int channels, int K, int stride)
+ * [groups * channels, taps * outs], the last tap first, outs outputs to a group. some: outputs of an item, whose taps of a channel lie in
+ * few lines of memory. Items (groups * channels, outs / some); with one, (outs, groups * channels), so that a GPU's write side by side. */
+__kernel void kernel_back(const __global TYPE(WT) * w, __global act_t *t, int all, int outs, int channels, int K, int stride, int some)
 {
-    const int r = (int)get_global_id(SOME == 1), first = (int)get_global_id(SOME > 1) * SOME, last = min(outs, first + SOME);
+    const int x0 = (int)get_global_id(0), y0 = (int)get_global_id(1), r = some > 1 ? x0 : y0, first = some > 1 ? y0 * some : x0;
+    const int last = min(outs, first + some);
     if (r >= all || first >= outs) return;
     const size_t from = ((size_t)(r / channels) * outs * channels + r % channels) * K * K;
     for (int y = 0; y < K; y++)

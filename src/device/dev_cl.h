@@ -71,6 +71,11 @@ int tn_launch_fits(tn_dev *d, const tn_kernel *k, const tn_range *r, tn_error *e
 int tn_set_args(const tn_kernel *of, cl_kernel k, const tn_arg *args, int n_args, tn_error *err);
 /** What the compiler said about a program. Caller frees; NULL when memory ran out. */
 char *tn_build_log(const tn_dev *d, cl_program p);
+/** A program's binary as the driver hands it out, *n bytes and a zero behind them; NULL where it has none, or memory ran out.
+ * Caller frees. */
+unsigned char *tn_binary_of(cl_program p, size_t *n);
+/** A program of it, not built yet. OpenCL's status; *out may be there also where that is not CL_SUCCESS. */
+cl_int tn_program_of_binary(cl_program *out, const tn_dev *d, const unsigned char *binary, size_t n);
 /** Is a program there, or in the cache? */
 bool tn_program_is_built(const tn_dev *d, const char *file, const char *options);
 /** Releases built programs and kernels. */

@@ -1,7 +1,5 @@
 #include "objects.h"
 
-#include <stdint.h>
-#include <stdlib.h>
 #include <string.h>
 
 /* A file within an object is its name's length, its name, its own length and itself; lengths are little-endian, of 4 bytes. */
@@ -25,20 +23,13 @@ const unsigned char *tn_object_code(const unsigned char *object, size_t bytes, s
     return *n >= sizeof code_begin && *n <= left - length && !memcmp(code, code_begin, sizeof code_begin) ? code : NULL;
 }
 
-static cl_int of_binary(cl_program *out, const tn_dev *d, const unsigned char *binary, size_t n)
-{
-    cl_int status = 0, e = 0;
-    *out = clCreateProgramWithBinary(d->cl->ctx, 1, &d->cl->id, &n, &binary, &status, &e);
-    return e ? e : status;
-}
-
 static cl_int build_code(cl_program *out, const tn_dev *d, const unsigned char *object, size_t bytes)
 {
     size_t n = 0;
     const unsigned char *code = tn_object_code(object, bytes, &n);
     *out = NULL;
     if (!code) return CL_INVALID_BINARY;
-    const cl_int e = of_binary(out, d, code, n);
+    const cl_int e = tn_program_of_binary(out, d, code, n);
     return e ? e : clBuildProgram(*out, 1, &d->cl->id, NULL, NULL, NULL);
 }
 
@@ -66,26 +57,20 @@ cl_int tn_object_load(cl_program *out, const tn_dev *d, const unsigned char *obj
 {
     if (!build_code(out, d, object, bytes)) return CL_SUCCESS;
     release(out);
-    cl_int e = of_binary(out, d, object, bytes);
+    cl_int e = tn_program_of_binary(out, d, object, bytes);
     if (!e) e = link_whole(out, d);
     if (e) release(out);
     return e;
 }
 
-cl_int tn_object_link(cl_program *p, const tn_dev *d)
+cl_int tn_object_link(cl_program *p, const tn_dev *d, const unsigned char *object, size_t bytes)
 {
-    size_t n = 0;
     cl_program built = NULL;
-    if (clGetProgramInfo(*p, CL_PROGRAM_BINARY_SIZES, sizeof n, &n, NULL) || !n) return link_whole(p, d);
-    unsigned char *object = malloc(n), **list = &object;
-    if (object && !clGetProgramInfo(*p, CL_PROGRAM_BINARIES, sizeof object, list, NULL) && !build_code(&built, d, object, n)) {
-        clReleaseProgram(*p);
-        *p = built;
-        built = NULL;
-    } else {
+    if (!object || build_code(&built, d, object, bytes)) {
         release(&built);
-        n = 0;
+        return link_whole(p, d);
     }
-    free(object);
-    return n ? CL_SUCCESS : link_whole(p, d);
+    clReleaseProgram(*p);
+    *p = built;
+    return CL_SUCCESS;
 }

@@ -11,6 +11,7 @@
 const unsigned char *tn_object_code(const unsigned char *object, size_t bytes, size_t *n);
 /** A new program of an object, from which kernels are created. OpenCL's status; *out is NULL where that is not CL_SUCCESS. */
 cl_int tn_object_load(cl_program *out, const tn_dev *d, const unsigned char *object, size_t bytes);
-/** The same of a program that was compiled and not linked, *p, which is replaced; where it fails it stays, with the log. */
-cl_int tn_object_link(cl_program *p, const tn_dev *d);
+/** The same of a program that was compiled and not linked, *p, which is replaced; where it fails it stays, with the log. object:
+ * its binary, or NULL. */
+cl_int tn_object_link(cl_program *p, const tn_dev *d, const unsigned char *object, size_t bytes);
 #endif

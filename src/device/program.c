@@ -79,11 +79,9 @@ static const unsigned char *sealed_binary(const char *data, size_t len, const ch
 /* A loaded binary as what kernels are created from. */
 static cl_int load_binary(cl_program *p, const tn_dev *d, const unsigned char *bin, size_t n, const char *options)
 {
-    cl_int status = 0, e = 0;
     if (d->quirk_flags & TN_QUIRK_OBJECTS) return tn_object_load(p, d, bin, n);
-    *p = clCreateProgramWithBinary(d->cl->ctx, 1, &d->cl->id, &n, &bin, &status, &e);
-    if (!e && !status) e = clBuildProgram(*p, 1, &d->cl->id, options, NULL, NULL);
-    return e ? e : status;
+    const cl_int e = tn_program_of_binary(p, d, bin, n);
+    return e ? e : clBuildProgram(*p, 1, &d->cl->id, options, NULL, NULL);
 }
 
 /** No program where there is no usable binary; a file that cannot be used is removed, and replaced by the next one stored. */
@@ -106,23 +104,19 @@ static void load_cached(tn_program *out, const tn_dev *d, const char *key, const
     free(path);
 }
 
-static void store(const tn_dev *d, cl_program p, const char *key)
+static void store(const tn_dev *d, const unsigned char *bin, size_t n, const char *key)
 {
-    size_t n = 0;
-    if (clGetProgramInfo(p, CL_PROGRAM_BINARY_SIZES, sizeof n, &n, NULL) || !n) return;
-    unsigned char *bin = malloc(n), **list = &bin;
     tn_text t = {0};
     char *path = cache_path(d, key);
     tn_error ignored;
-    if (bin && path && !clGetProgramInfo(p, CL_PROGRAM_BINARIES, sizeof bin, list, NULL)) {
+    if (path) {
         tn_text_add(&t, key, strlen(key));
         const cache_seal seal = {n, tn_hash(TN_HASH0, bin, n)};
         tn_text_add(&t, (const char *)&seal, sizeof seal);
-        tn_text_add(&t, (char *)bin, n);
+        tn_text_add(&t, (const char *)bin, n);
         if (!t.oom && !tn_mkdirs(d->cache_dir, &ignored)) (void)tn_write_file(path, t.s, t.len, &ignored);
     }
     tn_text_free(&t);
-    free(bin);
     free(path);
 }
 
@@ -165,11 +159,15 @@ static int build_failed(tn_dev *d, cl_program p, const char *file, const char *o
 static int build_anew(tn_program *out, tn_dev *d, const char *src, const char *file, const char *options, const char *key,
                       tn_error *err)
 {
+    const bool object = d->quirk_flags & TN_QUIRK_OBJECTS;
+    size_t n = 0;
     int rc = 0;
     cl_int e = build_source(&out->p, d, src, options);
     if (!e && (d->bare || tn_ptx_has_hidden(src))) rc = tn_ptx_rebuild(out, d, file, err);
-    if (!e && !rc && key) store(d, out->p, key);
-    if (!e && d->quirk_flags & TN_QUIRK_OBJECTS) e = tn_object_link(&out->p, d);
+    unsigned char *bin = !e && !rc && (key || object) ? tn_binary_of(out->p, &n) : NULL;
+    if (bin && key) store(d, bin, n, key);
+    if (!e && object) e = tn_object_link(&out->p, d, bin, n);
+    free(bin);
     if (e) rc = out->p ? build_failed(d, out->p, file, options, e, err) : tn_fail_cl(err, TN_ERR_DEVICE, e, "%s", tn_cl_error(e));
     if (rc && out->p) clReleaseProgram(out->p);
     if (rc) out->p = NULL;

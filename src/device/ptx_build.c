@@ -4,18 +4,6 @@
 #include <string.h>
 #include <time.h>
 
-/* A program's text as the driver made it; NULL where it has none, or memory ran out. Caller frees. */
-static char *text_of(cl_program p)
-{
-    size_t n = 0;
-    if (clGetProgramInfo(p, CL_PROGRAM_BINARY_SIZES, sizeof n, &n, NULL) || !n) return NULL;
-    char *text = calloc(1, n + 1);
-    unsigned char *list[] = {(unsigned char *)text};
-    if (text && !clGetProgramInfo(p, CL_PROGRAM_BINARIES, sizeof list, list, NULL)) return text;
-    free(text);
-    return NULL;
-}
-
 static int build_text(cl_program *out, tn_dev *d, const char *text, const char *file, tn_error *err)
 {
     const size_t n = strlen(text);
@@ -40,7 +28,8 @@ static int build_text(cl_program *out, tn_dev *d, const char *text, const char *
 
 int tn_ptx_rebuild(tn_program *p, tn_dev *d, const char *file, tn_error *err)
 {
-    char *ptx = text_of(p->p);
+    size_t n = 0;
+    char *ptx = (char *)tn_binary_of(p->p, &n); /* that is its text */
     if (!ptx) return tn_oom(err);
     const bool hidden = tn_ptx_has_hidden(ptx);
     struct timespec now; /* the salt: a program out of the driver's cache would come without the report */

@@ -7,18 +7,12 @@
 
 #define CONV "portable/conv.cl"
 
-/* kernel_back's. */
-static int outs_of_item(const tn_ctx *c)
-{
-    return c->dev->info.type == TN_DEVICE_CPU ? 16 : 1;
-}
-
 /* Over the rows and columns of a kernel-shaped tensor. */
 static int kernel_run(tn_ctx *c, const char *entry, tn_dtype act, tn_dtype of, tn_size2 over, const tn_arg *args, int n,
                       tn_error *err)
 {
     tn_options o;
-    TN_TRY(tn_options_set(&o, err, "-DVW=1 -DWT=%d -DSOME=%d", (int)of, outs_of_item(c)));
+    TN_TRY(tn_options_set(&o, err, "-DVW=1 -DWT=%d", (int)of));
     return tn_spatial_run(c, &(tn_spatial_kernel){CONV, entry, o.s, act}, (size_t)over.w, (size_t)over.h, args, n, err);
 }
 
@@ -96,10 +90,10 @@ static phase_side phase_along(const tn_conv *s, int at, int in)
 static int turn_kernel(tn_ctx *c, tn_tensor *t, const tn_conv *s, const tn_tensor *w, tn_dtype act, tn_error *err)
 {
     const int outs = w->rows / s->groups, taps = s->kernel * s->kernel, channels = w->cols / taps, all = s->groups * channels;
+    const int some = c->dev->info.type == TN_DEVICE_CPU ? 16 : 1;
     TN_TRY(tn_ws_take(c, t, act, all, taps * outs, err));
-    const tn_arg args[] = {TN_BUF(w->mem),   TN_BUF(t->mem),    TN_INT(all),      TN_INT(outs),
-                           TN_INT(channels), TN_INT(s->kernel), TN_INT(s->stride)};
-    const int some = outs_of_item(c);
+    const tn_arg args[] = {TN_BUF(w->mem),   TN_BUF(t->mem),    TN_INT(all),       TN_INT(outs),
+                           TN_INT(channels), TN_INT(s->kernel), TN_INT(s->stride), TN_INT(some)};
     const tn_size2 over = some > 1 ? (tn_size2){TN_CEIL_DIV(outs, some), all} : (tn_size2){all, outs};
     return kernel_run(c, "kernel_back", act, w->dtype, over, args, TN_COUNT(args), err);
 }

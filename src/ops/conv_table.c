@@ -1,5 +1,6 @@
 /* The tables of the rows that run a convolution, and what their registry asks for. */
 #include "conv.h"
+#include "wgmma.h"
 #include "tuning.h"
 
 #include <stdio.h>
@@ -147,11 +148,8 @@ static void conv_grad_release(void *copy, tn_ctx *c)
     (void)c;
 }
 
-static const int tile_columns[] = {128, 192, 64, 0};
-static const tn_tunable wgmma_tunables[] = {{"BN", tile_columns}, {0}};
-
 static const tn_variant conv_rows[] = {
-    {.name = "wgmma", .needs = TN_CAP_NV_WGMMA, .can = tn_conv_wgmma_can, .run = tn_conv_wgmma, .tunables = wgmma_tunables},
+    {.name = "wgmma", .needs = TN_CAP_NV_WGMMA, .can = tn_conv_wgmma_can, .run = tn_conv_wgmma, .tunables = tn_wgmma_tunables},
     {.name = "amx", .needs = TN_CAP_VECTORS | TN_CAP_AMX_BF16, .can = tn_conv_amx_can, .run = tn_conv_amx},
     {.name = "dot", .needs = TN_CAP_VECTORS | TN_CAP_AVX512_BF16, .can = tn_conv_dot_can, .run = tn_conv_dot},
     {.name = "cpu", .needs = TN_CAP_VECTORS, .run = tn_conv_cpu},

@@ -15,15 +15,10 @@ typedef struct {
 
 /* ---- what it can do ---- */
 
-static bool in_pieces(const tn_tensor *t, tn_dtype act)
-{
-    return t->dtype == act && tn_gemm_pieces(t, 0);
-}
-
 static bool cuts_rows(const tn_conv_rows *r)
 {
     const tn_dtype act = r->image.dtype;
-    return (act == TN_BF16 || act == TN_F16) && in_pieces(&r->image, act) && r->from % 8 == 0 && r->channels % 8 == 0 &&
+    return (act == TN_BF16 || act == TN_F16) && tn_gemm_fits_unit(&r->image, act) && r->from % 8 == 0 && r->channels % 8 == 0 &&
            r->stride <= MOST_STRIDE;
 }
 
@@ -32,14 +27,14 @@ bool tn_conv_wgmma_can(const tn_ctx *c, const void *args)
     const tn_conv_args *a = args;
     const tn_dtype act = a->rows.image.dtype;
     (void)c;
-    return cuts_rows(&a->rows) && in_pieces(&a->W, act) && in_pieces(&a->C, act) && a->C.cols % 8 == 0;
+    return cuts_rows(&a->rows) && tn_gemm_fits_unit(&a->W, act) && tn_gemm_fits_unit(&a->C, act) && a->C.cols % 8 == 0;
 }
 
 bool tn_conv_grad_wgmma_can(const tn_ctx *c, const void *args)
 {
     const tn_conv_grad_args *a = args;
     (void)c;
-    return cuts_rows(&a->rows) && in_pieces(&a->dy, a->rows.image.dtype) && a->dy.cols % 8 == 0;
+    return cuts_rows(&a->rows) && tn_gemm_fits_unit(&a->dy, a->rows.image.dtype) && a->dy.cols % 8 == 0;
 }
 
 /* ---- blocks of the grid ---- */
@@ -112,15 +107,15 @@ int tn_conv_wgmma(tn_ctx *c, const void *args, tn_error *err)
 /* ---- the kernel's gradient ---- */
 
 typedef struct {
-    int mi, bn, splits, steps; /* parts of the grid's blocks, and blocks of a part */
+    int mi, bn, tiles, splits, steps; /* tiles of the kernel; parts of the grid's blocks, and blocks of a part */
     patch_grid grid;
 } grad_shape;
 
 /* Microseconds, roughly: turns of all processors at what a stage takes, and the parts' way through memory. */
-static double grad_time(const grad_shape *s, int tiles, double part_bytes, int units)
+static double grad_time(const grad_shape *s, double part_bytes, int units)
 {
     const double stage = 2.0 * 64 * s->mi * s->bn * TN_WGMMA_BK / 4.5e6, byte = 1 / 1.2e6, begin = 4;
-    return TN_CEIL_DIV(tiles * s->splits, units) * (s->steps + begin) * stage + s->splits * part_bytes * byte;
+    return TN_CEIL_DIV(s->tiles * s->splits, units) * (s->steps + begin) * stage + s->splits * part_bytes * byte;
 }
 
 static grad_shape grad_choose(const tn_ctx *c, const tn_conv_grad_args *a)
@@ -129,12 +124,12 @@ static grad_shape grad_choose(const tn_ctx *c, const tn_conv_grad_args *a)
     const tn_conv_rows *r = &a->rows;
     const int O = a->dy.cols, units = (int)c->dev->info.compute_units;
     grad_shape s = {.mi = O > 64 ? 2 : 1, .bn = r->channels > 64 ? 128 : 64, .grid = cut_grid(r, TN_WGMMA_BK, true)}, best = s;
-    const int tiles = TN_CEIL_DIV(O, 64 * s.mi) * TN_CEIL_DIV(r->channels, s.bn) * r->kh * r->kw;
+    s.tiles = TN_CEIL_DIV(O, 64 * s.mi) * TN_CEIL_DIV(r->channels, s.bn) * r->kh * r->kw;
     const int blocks = blocks_of(&s.grid, r->batch);
     double least = 0;
     for (s.splits = 1; s.splits <= TN_MIN(blocks, (int)MOST_SPLITS); s.splits++) {
         s.steps = TN_CEIL_DIV(blocks, s.splits);
-        const double t = grad_time(&s, tiles, 4.0 * O * tn_conv_rows_length(r), units);
+        const double t = grad_time(&s, 4.0 * O * tn_conv_rows_length(r), units);
         if (s.splits == 1 || t < least) best = s, least = t;
     }
     return best;
@@ -145,8 +140,7 @@ static int grad_parts(tn_ctx *c, const tn_conv_grad_args *a, const grad_shape *s
     const tn_conv_rows *r = &a->rows;
     const int taps = r->kh * r->kw, O = a->dy.cols;
     const tn_conv_rows places = {a->dy, r->grid, r->grid, r->batch, 0, O, 0, 0, 1, 1, 1};
-    const int tiles = s->splits * taps * TN_CEIL_DIV(O, 64 * s->mi) * TN_CEIL_DIV(r->channels, s->bn);
-    const int used = TN_MIN((int)c->dev->info.compute_units, tiles);
+    const int used = TN_MIN((int)c->dev->info.compute_units, s->splits * s->tiles);
     tn_gemm_build b = {.n = 0};
     tn_gemm_option(&b, "-DACT=%d -DBN=%d -DMI=%d -DDEPTH=%d", (int)a->dy.dtype, s->bn, s->mi, tn_wgmma_depth(s->bn, s->mi, false));
     TN_TRY(put_images(c, &b, &places, &s->grid, err));

@@ -1,8 +1,7 @@
 /* The end of a product on a GPU's matrix units: one for all kernels that multiply there. */
 #include "gemm_rows.h"
 
-/* Stored as `act`, every row beginning at a multiple of 16 bytes? */
-static bool fits(const tn_tensor *t, tn_dtype act)
+bool tn_gemm_fits_unit(const tn_tensor *t, tn_dtype act)
 {
     return t->dtype == act && tn_gemm_pieces(t, 0);
 }
@@ -15,7 +14,7 @@ bool tn_gemm_pair_fits(const tn_gemm_args *g, int tile)
     if (!e->parts) return true;
     if (e->tb2 != g->tb || r > MOST_RANK || g->alpha == 0) return false;
     if (part != g->N && (r % TN_PAIR_STEP || part % tile)) return false; /* a tile takes whole steps of one part */
-    return fits(&e->A2, g->A.dtype) && fits(&e->B2, g->A.dtype);
+    return tn_gemm_fits_unit(&e->A2, g->A.dtype) && tn_gemm_fits_unit(&e->B2, g->A.dtype);
 }
 
 tn_tensor tn_gemm_extra(const tn_gemm_args *g)
@@ -35,7 +34,8 @@ bool tn_gemm_ends_on_matrix_unit(const tn_gemm_args *g)
     if ((e->has_act || e->slope.rows) && e->act != TN_GELU) return false;
     if (g->beta != 0 && g->beta != 1) return false;
     if (e->turn.heads && e->turn.table.cols != 64) return false;
-    return fits(&g->A, act) && fits(&g->B, act) && fits(&g->C, act) && (!extra.rows || fits(&extra, act));
+    return tn_gemm_fits_unit(&g->A, act) && tn_gemm_fits_unit(&g->B, act) && tn_gemm_fits_unit(&g->C, act) &&
+           (!extra.rows || tn_gemm_fits_unit(&extra, act));
 }
 
 int tn_gemm_unpack(tn_ctx *c, const tn_gemm_args *g, tn_qoperand to, const tn_tensor *P, tn_error *err)

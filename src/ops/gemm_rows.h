@@ -5,6 +5,8 @@
 
 enum { TN_PAIR_STEP = 16 }; /* depth of one step of the second pair on the matrix unit */
 
+/** Is a matrix stored as `act`, every row beginning at a multiple of 16 bytes? */
+bool tn_gemm_fits_unit(const tn_tensor *t, tn_dtype act);
 /** One product of 16-bit matrices, all of one type, with an end that matrix_unit.h has? */
 bool tn_gemm_ends_on_matrix_unit(const tn_gemm_args *g);
 /** Is there no second pair, or one that tiles `tile` columns wide multiply beside the first? */

@@ -24,6 +24,9 @@ bool tn_gemm_wgmma_can(const tn_ctx *c, const void *args)
 
 /* ---- launch ---- */
 
+static const int tile_columns[] = {128, 192, 64, 0};
+const tn_tunable tn_wgmma_tunables[] = {{"BN", tile_columns}, {0}};
+
 int tn_wgmma_depth(int bn, int mi, bool extra)
 {
     const int stage = (64 * mi + bn) * 64 * 2, extras = extra ? 2 * 64 * mi * bn * 2 : 0;

@@ -6,6 +6,9 @@
 
 enum { TN_WGMMA_BK = 64 /* of a stage along K */ };
 
+/** Columns of a tile, c->tune[0] of the products' rows. */
+extern const tn_tunable tn_wgmma_tunables[];
+
 /** Stages that local memory holds beside each other: of (64 mi + bn) rows; extra: two tiles of C's size besides. */
 int tn_wgmma_depth(int bn, int mi, bool extra);
 /** A descriptor as the next two arguments. */
