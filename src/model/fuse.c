@@ -174,6 +174,7 @@ static bool fuse_at(tn_graph *g, int i)
     if (g->n[i].op == TN_OP_NORM2D) return fuse_norm_act(g, i);
     if (g->n[i].op == TN_OP_ADD) return fuse_sum(g, i);
     if (g->n[i].op == TN_OP_ATTENTION_BACK) return fuse_turn_back(g, i);
+    if (g->n[i].op == TN_OP_LINEAR_BY_DX) return fuse_slope(g, i);
     return g->n[i].op == TN_OP_LINEAR_DX && (fuse_adapters(g, i) || fuse_slope(g, i));
 }
 
@@ -210,7 +211,7 @@ static void keep_slope(tn_graph *g, int i)
     tn_gnode *n = &g->n[i];
     const bool linear = n->op == TN_OP_LINEAR && n->a.linear.act, norm = n->op == TN_OP_NORM2D && n->a.norm2d.act;
     const int u = linear ? n->out[1] : norm ? n->out[2] : -1, k = u >= 0 ? only_reader(g, u) : -1;
-    if (k < 0 || g->n[k].op != TN_OP_LINEAR_DX || g->n[k].in[2] != u) return;
+    if (k < 0 || (g->n[k].op != TN_OP_LINEAR_DX && g->n[k].op != TN_OP_LINEAR_BY_DX) || g->n[k].in[2] != u) return;
     if (linear) n->a.linear.keeps_slope = true;
     else n->a.norm2d.keeps_slope = true;
     g->n[k].a.linear_dx.slope_kept = true;

@@ -131,6 +131,10 @@ typedef enum tn_again { TN_AGAIN_NEVER, TN_AGAIN_CHEAP, TN_AGAIN_DEAR } tn_again
     X(LINEAR_T, linear_t, tn_attr_lora, 1, 1, linear_t, linear_t, NEVER, 0, 0) \
     /* x (, t) -> y: x W^T + bias (+ scale t B^T), the parts side by side. Fused: act of it, or in[2] + w0 * it, or turned by in[3] */ \
     X(LINEAR, linear, tn_attr_linear, 4, 2, linear, linear, DEAR, 0, 0) \
+    /* w0 [O, N], w1 [N, K] -> m = w0 w1 [O, K]: two linear layers as one */ \
+    X(SLOTS_PRODUCT, slots_product, tn_attr_none, 0, 1, slots_product, slots_product, NEVER, 0, 0) \
+    /* x, m [O, K], y -> y + x m^T */ \
+    X(LINEAR_BY, linear_by, tn_attr_none, 3, 1, linear_by, linear_by, DEAR, 0, 0) \
     /* const R; w0 positions -> resized position rows, float32 */ \
     X(POSITIONS, positions, tn_attr_none, 1, 1, positions, positions, DEAR, 0, 0) \
     /* patches (, positions); w0 cls, w1 registers -> [B*N, D] */ \
@@ -200,6 +204,12 @@ typedef enum tn_again { TN_AGAIN_NEVER, TN_AGAIN_CHEAP, TN_AGAIN_DEAR } tn_again
     X(LINEAR_GRAD, linear_grad, tn_attr_none, 3, 0, linear_grad, none, NEVER, 0, 0) \
     /* dy -> dx: dy W. Fused: + mask of dt A (in[1]), times the slope at in[2] */ \
     X(LINEAR_DX, linear_dx, tn_attr_linear_dx, 3, 1, linear_dx, none, NEVER, 0, TN_OPERATION_ADDS) \
+    /* dm float32: w0, w1 */ \
+    X(SLOTS_PRODUCT_GRAD, slots_product_grad, tn_attr_none, 1, 0, slots_product, none, NEVER, 0, 0) \
+    /* x, do -> dm float32 */ \
+    X(LINEAR_BY_GRAD, linear_by_grad, tn_attr_none, 2, 1, linear_by, none, NEVER, 0, 0) \
+    /* do, m -> dx. Fused: times the slope at in[2] */ \
+    X(LINEAR_BY_DX, linear_by_dx, tn_attr_linear_dx, 3, 1, linear_by, none, NEVER, 0, 0) \
     /* x, dt: every trained A */ \
     X(LINEAR_T_GRAD, linear_t_grad, tn_attr_lora, 2, 0, linear_t, none, NEVER, 0, 0) \
     /* dt -> dx */ \

@@ -39,8 +39,8 @@ typedef struct tn_columns_shape {
 tn_columns_shape tn_columns_shape_of(const tn_ctx *c, const tn_tensor *x);
 enum { TN_COLUMNS_SPAN = 8 }; /* rows an item of a kernel over all elements takes */
 
-/** From the parts of a norm's backward (TN_COLUMNS_UNIT): dgamma and dbeta += (mem NULL: not wanted), and sums [units * groups, 2] of
- * the workspace. */
+/** From the parts of a norm's backward (TN_COLUMNS_UNIT): dgamma and dbeta += (mem NULL: not wanted), and sums [units * groups, 2]
+ * of the workspace. */
 int tn_columns_norm_sums(tn_ctx *c, const tn_norm2d *n, const tn_columns *r, const tn_tensor *p0, const tn_tensor *p1,
                          tn_tensor *dgamma, tn_tensor *dbeta, tn_tensor *sums, tn_error *err);
 

@@ -221,7 +221,51 @@ int tn_exec_linear(const tn_call *k)
     return linear_turn(k);
 }
 
+int tn_exec_slots_product(const tn_call *k)
+{
+    tn_tensor m = tn_call_out(k, 0), a, b;
+    TN_TRY(tn_call_matrix(k, k->n->w[0], m.dtype, &a));
+    TN_TRY(tn_call_matrix(k, k->n->w[1], m.dtype, &b));
+    return tn_gemm_run(k->c, &(tn_gemm_args){.alpha = 1, .A = a, .B = b, .C = m}, k->err);
+}
+
+int tn_exec_linear_by(const tn_call *k)
+{
+    const tn_gemm_args g = {.tb = true,
+                            .alpha = 1,
+                            .A = tn_call_in(k, 0),
+                            .B = tn_call_in(k, 1),
+                            .C = tn_call_out(k, 0),
+                            .e.residual = tn_call_in(k, 2)};
+    return tn_gemm_run(k->c, &g, k->err);
+}
+
 /* ---- backward ---- */
+
+int tn_exec_slots_product_grad(const tn_call *k)
+{
+    const int *w = k->n->w;
+    tn_tensor dm = tn_call_in(k, 0), a = tn_call_weight(k, w[0]), b = tn_call_weight(k, w[1]);
+    tn_tensor da = tn_call_grad(k, w[0]), db = tn_call_grad(k, w[1]);
+    const tn_gemm_args left = {.tb = true, .alpha = 1, .beta = 1, .A = dm, .B = b, .C = da};
+    const tn_gemm_args right = {.ta = true, .alpha = 1, .beta = 1, .A = a, .B = dm, .C = db};
+    if (da.rows) TN_TRY(tn_gemm_run(k->c, &left, k->err));
+    return db.rows ? tn_gemm_run(k->c, &right, k->err) : 0;
+}
+
+int tn_exec_linear_by_grad(const tn_call *k)
+{
+    const tn_gemm_args g = {.ta = true, .alpha = 1, .A = tn_call_in(k, 1), .B = tn_call_in(k, 0), .C = tn_call_out(k, 0)};
+    return tn_gemm_run(k->c, &g, k->err);
+}
+
+int tn_exec_linear_by_dx(const tn_call *k)
+{
+    const tn_attr_linear_dx *a = &k->n->a.linear_by_dx;
+    tn_gemm_args g = {.alpha = 1, .A = tn_call_in(k, 0), .B = tn_call_in(k, 1), .C = tn_call_out(k, 0)};
+    if (k->n->in[2] >= 0) g.e.slope = tn_call_in(k, 2), g.e.slope_ready = a->slope_kept, g.e.act = a->fn;
+    return tn_gemm_run(k->c, &g, k->err);
+}
 
 int tn_exec_linear_dt(const tn_call *k)
 {

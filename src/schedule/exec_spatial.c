@@ -175,7 +175,8 @@ int tn_exec_conv_few_back(const tn_call *k)
 /* The statistics of x that the node normalises by, out[1]. */
 static int norm2d_stats(const tn_call *k, const tn_attr_norm2d *a)
 {
-    tn_tensor x = tn_call_in(k, 0), st = tn_call_out(k, 1), mean = tn_call_weight(k, k->n->w[2]), var = tn_call_weight(k, k->n->w[3]);
+    tn_tensor x = tn_call_in(k, 0), st = tn_call_out(k, 1), mean = tn_call_weight(k, k->n->w[2]),
+              var = tn_call_weight(k, k->n->w[3]);
     if (a->stats == TN_STATS_RUNNING) return tn_batchnorm_stats(k->c, &mean, &var, NORM2D_EPS, &st, k->err);
     TN_TRY(tn_norm2d_stats(k->c, &x, a->unit_rows, a->groups, NORM2D_EPS, &st, k->err));
     if (a->stats == TN_STATS_OWN) return 0;

@@ -483,6 +483,22 @@ static void draws_norm2d(drawing *d)
     n->a.norm2d = (tn_attr_norm2d){.unit_rows = unit, .groups = groups, .stats = batch ? TN_STATS_TRACKED : TN_STATS_OWN};
     n->w[0] = vector(d, DRAW_C, TN_INIT_ONE), n->w[1] = vector(d, DRAW_C, TN_INIT_ZERO);
     if (batch) n->w[2] = slot(d, 1, DRAW_C, 0, 0, TN_INIT_ZERO, true), n->w[3] = slot(d, 1, DRAW_C, 0, 0, TN_INIT_ONE, true);
+    const int y = mark(d, n);
+    keep(d, chance(d, 0.5) ? draw_act(d, y) : y);
+}
+
+/* A product by a matrix that two slots make, added to another. */
+static void draws_linear_by(drawing *d)
+{
+    const int x = chance(d, 0.5) ? draw_act(d, image(d)) : image(d), y = image(d), inner = 3 + below(d, 4),
+              act = (int)d->g->t[x].dtype;
+    const int m = tn_graph_tensor(d->g, TN_G_ACT, (tn_dtype)act, DRAW_C, DRAW_C, "joined");
+    tn_gnode *n = tn_graph_node(d->g, TN_OP_SLOTS_PRODUCT);
+    n->out[0] = m;
+    n->w[0] = matrix(d, DRAW_C, inner), n->w[1] = matrix(d, inner, DRAW_C);
+    mark(d, n);
+    n = same_shape(d, TN_OP_LINEAR_BY, x);
+    n->in[1] = m, n->in[2] = y;
     keep(d, mark(d, n));
 }
 
@@ -603,9 +619,10 @@ void draw_end(drawing *d, int image)
 void draw_graph(tn_graph *g, tn_model *m, uint64_t seed, int recompute)
 {
     static void (*const draws[])(drawing *) = {
-        draws_linear,    draws_dora, draws_glu,          draws_attention, draws_tokens, draws_grid,   draws_layernorm,
-        draws_residual,  draws_act,  draws_dropout,      draws_bilinear,  draws_conv,   draws_norm2d, draws_squeeze,
-        draws_dropout2d, draws_mlp,  draws_upsample_add, draws_grn,       draws_levels, draws_deform, draws_conv_few,   draws_norm2d_few,
+        draws_linear,    draws_dora,     draws_glu,       draws_attention,  draws_tokens,       draws_grid,
+        draws_layernorm, draws_residual, draws_act,       draws_dropout,    draws_bilinear,     draws_conv,
+        draws_norm2d,    draws_squeeze,  draws_dropout2d, draws_mlp,        draws_upsample_add, draws_grn,
+        draws_levels,    draws_deform,   draws_conv_few,  draws_norm2d_few, draws_linear_by,
     };
     drawing d;
     draw_begin(&d, g, m, seed, recompute);
