@@ -115,6 +115,8 @@ for vw in "-DACT=0 -DVW=4" "-DACT=1 -DVW=8" "-DACT=2 -DVW=8"; do
 done
 for vw in 1 2; do for act in 0 1 2; do for_gpus cl/gpu/dwconv.cl -DACT=$act -DVW=$vw -DEVEN=1; done; done
 for vw in 1 2; do for act in 0 1 2; do for_gpus cl/gpu/dwconv_near.cl -DACT=$act -DVW=$vw -DROWS=$vw; done; done
+for vw in 1 2; do for act in 0 1 2; do for_gpus cl/gpu/dwdouble.cl -DACT=$act -DVW=$vw -DCOLS=$vw -DWT=$((act * (vw - 1))); done; done
+for_gpus cl/gpu/dwdouble.cl -DACT=1 -DCOLS=4 -DDX=0; for_gpus cl/gpu/dwdouble.cl -DACT=1 -DDW=0
 for_gpus cl/gpu/dwconv_near.cl -DACT=1 -DK=7 -DWT=1
 for k in 5 7; do for_gpus cl/gpu/dwconv.cl -DACT=1 -DK=$k -DDX=0 -DWT=1; done
 for vw in "-DACT=0 -DVW=4" "-DACT=1 -DVW=8" "-DACT=2 -DVW=8"; do for_gpus cl/gpu/upsample.cl $vw; done
