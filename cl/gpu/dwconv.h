@@ -19,6 +19,9 @@
 #ifndef COLS
 #define COLS 4
 #endif
+#ifndef PACKS
+#define PACKS 0 /* 1: NVIDIA's from Ampere on, which round two floats to bfloat16 by one instruction; by a dozen otherwise */
+#endif
 #define TAPS  (K * K)
 #define PAD   (K / 2)
 #define SEEN  (COLS + K - 1) /* columns that an item's outputs depend on */
@@ -71,6 +74,14 @@ inline float2 values_2(uint w)
     const ushort h[2] = {(ushort)w, (ushort)(w >> 16)};
     return vload_half2(0, (const half *)h);
 }
+#if PACKS
+inline uint stored_1(float2 v)
+{
+    uint r;
+    __asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(r) : "f"(v.y), "f"(v.x));
+    return r;
+}
+#else
 /* As tn_bf16; one test for NaN serves both. */
 inline uint stored_1(float2 v)
 {
@@ -79,6 +90,7 @@ inline uint stored_1(float2 v)
     if (isunordered(v.x, v.y)) r = select(r, u | 0x400000u, isnan(v));
     return r.x >> 16 | (r.y & 0xffff0000u);
 }
+#endif
 inline uint stored_2(float2 v)
 {
     ushort h[2];

@@ -10,6 +10,12 @@ static inline bool tn_dwconv_dense(const tn_conv *s, int kernel)
     return s->stride == 1 && s->kernel == kernel && s->pad < kernel;
 }
 
+/** What cl/gpu/dwconv.h is told of the device. */
+static inline const char *tn_dwconv_device(const tn_ctx *c)
+{
+    return c->dev->caps & TN_CAP_NV_MMA80 ? " -DPACKS=1" : "";
+}
+
 /* dwconv_cpu.c */
 bool tn_dwconv_cpu_can(const tn_ctx *c, const void *args);
 int tn_dwconv_cpu(tn_ctx *c, const void *args, tn_error *err);

@@ -67,8 +67,9 @@ static int gpu_plan(gpu_walk *p, const tn_ctx *c, const tn_conv *s, const tn_ten
     p->run =
         tn_runs_of(s->in.h, s->batch, p->per_row, groups * (int)c->dev->info.compute_units, gpu_least(c, s, s->batch * p->per_row));
     TN_TRY(tn_countable("a depthwise convolution", (size_t)(s->in.h + s->kernel) * (size_t)s->in.w * (size_t)C, err));
-    return tn_options_set(&p->o, err, "-DACT=%d -DK=%d -DWT=%d -DVW=%d -DCHANNELS=%d -DCOLS=%d -DEVEN=%d -DTILE=%d -DSLOTS=%d%s",
-                          (int)x->dtype, s->kernel, (int)w->dtype, vw, C, cols, s->in.w % cols == 0, tile, slots, more);
+    return tn_options_set(&p->o, err, "-DACT=%d -DK=%d -DWT=%d -DVW=%d -DCHANNELS=%d -DCOLS=%d -DEVEN=%d -DTILE=%d -DSLOTS=%d%s%s",
+                          (int)x->dtype, s->kernel, (int)w->dtype, vw, C, cols, s->in.w % cols == 0, tile, slots, more,
+                          tn_dwconv_device(c));
 }
 
 static int gpu_run(tn_ctx *c, const gpu_walk *p, const char *entry, int batch, const tn_arg *args, int n, tn_error *err)
@@ -114,8 +115,8 @@ int tn_dwconv_near(tn_ctx *c, const void *args, tn_error *err)
     const int tile = tn_dwconv_tile(c, C / vw), slots = tn_dwconv_group(c) / tile;
     const size_t groups = (size_t)TN_CEIL_DIV(C / vw, tile) * (size_t)TN_CEIL_DIV(a->s.in.w, cols * slots);
     tn_options o;
-    TN_TRY(tn_options_set(&o, err, "-DACT=%d -DK=%d -DWT=%d -DVW=%d -DCHANNELS=%d -DCOLS=%d -DROWS=%d -DTILE=%d -DSLOTS=%d",
-                          (int)a->from.dtype, a->s.kernel, (int)a->w.dtype, vw, C, cols, rows, tile, slots));
+    TN_TRY(tn_options_set(&o, err, "-DACT=%d -DK=%d -DWT=%d -DVW=%d -DCHANNELS=%d -DCOLS=%d -DROWS=%d -DTILE=%d -DSLOTS=%d%s",
+                          (int)a->from.dtype, a->s.kernel, (int)a->w.dtype, vw, C, cols, rows, tile, slots, tn_dwconv_device(c)));
     const tn_arg list[] = {TN_BUF(a->from.mem), TN_BUF(a->w.mem),  TN_BUF(biased ? a->bias.mem : a->w.mem),
                            TN_BUF(a->to.mem),   TN_INT(a->s.in.h), TN_INT(a->s.in.w),
                            TN_INT(runs),        TN_INT(biased),    TN_INT(a->back)};

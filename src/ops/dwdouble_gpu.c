@@ -29,8 +29,8 @@ static int double_plan(double_walk *p, const tn_ctx *c, const tn_conv *s, const 
     p->per_row = p->blocks * TN_CEIL_DIV(lanes, tile);
     p->run = tn_runs_of(size.h, s->batch, p->per_row, groups * (int)c->dev->info.compute_units, LEAST);
     TN_TRY(tn_countable("a depthwise convolution", (size_t)(s->in.h + 4) * (size_t)s->in.w * (size_t)C, err));
-    return tn_options_set(&p->o, err, "-DACT=%d -DWT=%d -DVW=%d -DCHANNELS=%d -DCOLS=%d -DTILE=%d -DSLOTS=%d%s", (int)x->dtype,
-                          (int)w->dtype, vw, C, cols, tile, slots, more);
+    return tn_options_set(&p->o, err, "-DACT=%d -DWT=%d -DVW=%d -DCHANNELS=%d -DCOLS=%d -DTILE=%d -DSLOTS=%d%s%s", (int)x->dtype,
+                          (int)w->dtype, vw, C, cols, tile, slots, more, tn_dwconv_device(c));
 }
 
 static int double_run(tn_ctx *c, const double_walk *p, const char *entry, const tn_arg *args, int n, tn_error *err)
@@ -43,7 +43,7 @@ static int double_run(tn_ctx *c, const double_walk *p, const char *entry, const 
 
 static int forward(tn_ctx *c, const tn_dwconv_args *a, tn_error *err)
 {
-    enum { GROUPS = 32 };
+    enum { GROUPS = 16 };
     const bool biased = a->bias.rows > 0;
     double_walk p;
     TN_TRY(double_plan(&p, c, &a->s, &a->from, &a->w, " -DPARTS=1", GROUPS, err));
