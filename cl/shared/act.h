@@ -52,3 +52,17 @@ inline vec fn_slope(vec x)
     return s * (1.0f - s);
 #endif
 }
+
+/* Both of them. */
+inline vec fn_both(vec x, vec *slope)
+{
+#if FN == 0
+    const vec bell = EXP2(-0.72134752044448170f * x * x), tail = 0.5f * bell * mills_ratio(fabs(x));
+    const vec part = select(tail, 1.0f - tail, isgreater(x, TO_VEC(0.0f)));
+    *slope = part + x * 0.39894228040143268f * bell;
+    return x * part;
+#else
+    *slope = fn_slope(x);
+    return fn(x);
+#endif
+}

@@ -14,6 +14,9 @@ enum { TN_PARTIALS = 1024 };
 /** Up to so many tokens a quantised matrix may be multiplied as it lies; beyond, it is unpacked. */
 enum { TN_FEW_ROWS = 8 };
 
+/** At most so many outputs are made of a map without an activation of its own (norm_few.c). */
+enum { TN_FEW_OUTPUTS = 4 };
+
 size_t tn_dtype_size(tn_dtype t);
 /** Positions that a convolution's kernel takes along a side of `in` pixels with `pad` zeros at both ends; what the stride does not
  * divide is left out (PyTorch's floor). 0 where the kernel does not fit. */

@@ -530,12 +530,11 @@ static int onnx_affine_rows(emitter *e, const tn_gnode *n)
     return e->err->status;
 }
 
-/* The kernels and the constants that lie behind one another in each row. */
-static int onnx_conv_few(emitter *e, const tn_gnode *n)
+/* x through rows of kernels and the constants that lie behind them. */
+static int onnx_rows(emitter *e, const char *x, const tn_gnode *n, int channels, int kernel_size, int64_t p)
 {
-    const tn_attr_conv *a = &n->a.conv_few;
     const tn_gtensor *rows = &e->g.t[n->in[1]];
-    const int64_t O = rows->rows, dims[] = {O, e->g.t[n->in[0]].cols, a->kernel, a->kernel}, p = a->pad;
+    const int64_t O = rows->rows, dims[] = {O, channels, kernel_size, kernel_size};
     const size_t K = (size_t)rows->cols - 1;
     float *kernel = malloc(sizeof *kernel * (size_t)O * (K + 1)), *constant = kernel ? kernel + (size_t)O * K : NULL;
     if (!kernel) return tn_oom(e->err);
@@ -546,14 +545,20 @@ static int onnx_conv_few(emitter *e, const tn_gnode *n)
     }
     const char *w = tn_onnx_floats(e->o, "rows", kernel, 4, dims), *b = tn_onnx_floats(e->o, "bias", constant, 1, &O);
     free(kernel);
-    e->name[n->out[0]] = tn_onnx_node(e->o, "Conv", e->name[n->in[0]], w, b, NULL);
+    e->name[n->out[0]] = tn_onnx_node(e->o, "Conv", x, w, b, NULL);
     tn_onnx_list(e->o, "pads", (int64_t[]){p, p, p, p}, 4);
     e->image[n->out[0]] = true;
     return e->err->status;
 }
 
+static int onnx_conv_few(emitter *e, const tn_gnode *n)
+{
+    const tn_attr_conv *a = &n->a.conv_few;
+    return onnx_rows(e, e->name[n->in[0]], n, e->g.t[n->in[0]].cols, a->kernel, a->pad);
+}
+
 /* GroupNorm is an instance norm over groups (GroupNormalization itself came with opset 18). */
-static void group_norm(emitter *e, const tn_gnode *n)
+static const char *group_norm(emitter *e, const tn_gnode *n)
 {
     const int64_t G = n->a.norm2d.groups;
     float ones[64], zeros[64] = {0};
@@ -564,22 +569,29 @@ static void group_norm(emitter *e, const tn_gnode *n)
                      tn_onnx_floats(e->o, "zeros", zeros, 1, &G), NULL);
     tn_onnx_float(e->o, "epsilon", 1e-5f);
     y = op2(e, "Reshape", y, shape);
-    e->name[n->out[0]] = op2(e, "Add", op2(e, "Mul", y, channels(e, n->w[0])), channels(e, n->w[1]));
+    return op2(e, "Add", op2(e, "Mul", y, channels(e, n->w[0])), channels(e, n->w[1]));
+}
+
+static const char *image_norm(emitter *e, const tn_gnode *n)
+{
+    if (n->a.norm2d.stats != TN_STATS_RUNNING) return group_norm(e, n);
+    const char *x = e->name[n->in[0]],
+               *y = tn_onnx_node(e->o, "BatchNormalization", x, vector(e, n->w[0]), vector(e, n->w[1]), vector(e, n->w[2]));
+    tn_onnx_input(e->o, vector(e, n->w[3]));
+    tn_onnx_float(e->o, "epsilon", 1e-5f);
+    return y;
 }
 
 static int onnx_norm2d(emitter *e, const tn_gnode *n)
 {
-    if (n->a.norm2d.stats != TN_STATS_RUNNING) {
-        group_norm(e, n);
-    } else {
-        const char *x = e->name[n->in[0]],
-                   *y = tn_onnx_node(e->o, "BatchNormalization", x, vector(e, n->w[0]), vector(e, n->w[1]), vector(e, n->w[2]));
-        tn_onnx_input(e->o, vector(e, n->w[3]));
-        tn_onnx_float(e->o, "epsilon", 1e-5f);
-        e->name[n->out[0]] = y;
-    }
+    e->name[n->out[0]] = image_norm(e, n);
     e->image[n->out[0]] = true;
     return e->err->status;
+}
+
+static int onnx_norm2d_few(emitter *e, const tn_gnode *n)
+{
+    return onnx_rows(e, activated(e, n->a.norm2d_few.fn, image_norm(e, n)), n, e->g.t[n->in[0]].cols, 1, 0);
 }
 
 static int onnx_grn(emitter *e, const tn_gnode *n)

@@ -64,7 +64,7 @@ static int need(tn_autodiff *p, int t)
     tn_gnode src = g->n[tn_graph_writer(g, t)];
     for (int k = 0; k < TN_NODE_IN; k++) src.in[k] = need(p, src.in[k]);
     for (int k = 0; k < TN_NODE_OUT; k++) src.out[k] = autodiff_copy_of(g, src.out[k]);
-    if (src.op == TN_OP_NORM2D && src.a.norm2d.stats == TN_STATS_TRACKED) src.a.norm2d.stats = TN_STATS_OWN;
+    if ((src.op == TN_OP_NORM2D || src.op == TN_OP_NORM2D_FEW) && src.a.norm2d.stats == TN_STATS_TRACKED) src.a.norm2d.stats = TN_STATS_OWN;
     tn_gnode *n = tn_graph_node(g, src.op);
     src.layer = g->layer;
     *n = src;
@@ -439,6 +439,20 @@ TN_DECLARE_BACKWARD(norm2d)
     if (p->g->n[i].a.norm2d.stats == TN_STATS_RUNNING)
         return tn_fail(err, TN_ERR_ARGUMENT, "a normalisation by running statistics has no backward");
     return reads_stats(p, i, TN_OP_NORM2D_BACK);
+}
+
+TN_DECLARE_BACKWARD(norm2d_few)
+{
+    const tn_gnode f = p->g->n[i];
+    if (f.a.norm2d_few.stats == TN_STATS_RUNNING)
+        return tn_fail(err, TN_ERR_ARGUMENT, "a normalisation by running statistics has no backward");
+    const int dy = grad_of(p, &f), x = need(p, f.in[0]), stats = by_product(p, f.out[1]);
+    const int drows = needs(p, f.in[1]) ? like_tensor(p, f.in[1], "d.") : -1;
+    tn_gnode *n = like(p, &f, TN_OP_NORM2D_FEW_BACK, x, stats, f.in[1]);
+    n->in[3] = dy, n->out[1] = drows;
+    gives(p, n, f.in[0]);
+    contribute(p, f.in[1], drows);
+    return 0;
 }
 
 TN_DECLARE_BACKWARD(grn)

@@ -1,5 +1,7 @@
-/* The upsampling decoder of vit_heatmap. One thing is done in another order than it is written in PyTorch, with the same
- * result: a 1x1 convolution without bias commutes with bilinear upsampling, and is done first, on a quarter of the pixels. */
+/* The upsampling decoder of vit_heatmap. Two things are done in another order than they are written in PyTorch, with the same
+ * result: a 1x1 convolution without bias commutes with bilinear upsampling, and is done first, on a quarter of the pixels; and
+ * nothing but the head's 1x1 convolution reads the last block's sum x + pw(a), so that the head takes x and a apart (head.c), a
+ * by the product of both matrices. */
 #include "emit.h"
 
 #include <stdio.h>
@@ -89,11 +91,16 @@ static int channel_dropout(upsampler *u, int x, float p)
     return y;
 }
 
+static tn_feature map_of(const upsampler *u, int x)
+{
+    return (tn_feature){.tensor = x, .h = u->h, .w = u->w, .channels = u->e.g->t[x].cols};
+}
+
 static int upsampling_block(upsampler *u, int x)
 {
     tn_emitter *e = &u->e;
     const tn_upsampling *d = &e->m->dec.upsampling;
-    const tn_feature in = {.tensor = x, .h = u->h, .w = u->w, .channels = e->g->t[x].cols};
+    const tn_feature in = map_of(u, x);
     int y = tn_emit_conv(e, &in, "dw", 1, 1, "dw").tensor;
     y = tn_emit_norm2d(e, y, "norm", u->h, u->w, d->batch_norm, "norm");
     y = tn_emit_act(e, y, d->relu ? TN_RELU : TN_GELU, "act");
@@ -103,23 +110,48 @@ static int upsampling_block(upsampler *u, int x)
     return tn_emit_residual(e, x, y, -1, "block");
 }
 
-static int upsampling_stage(upsampler *u, int x, int s)
+/* Can the head take the last block's branches apart? What comes between the block's 1x1 convolution and its sum is not linear, or
+ * not known yet. */
+static bool parts_last(const tn_emitter *e)
+{
+    const tn_upsampling *d = &e->m->dec.upsampling;
+    return !d->se && !(d->dropout > 0 && e->p->training) && e->m->heats <= TN_FEW_OUTPUTS;
+}
+
+/* The last block's branches, x of the size that *x has: what was enlarged to the heatmap's size need not be. */
+static void last_block(upsampler *u, const tn_feature *small, int x, tn_map_list *out)
+{
+    tn_emitter *e = &u->e;
+    const tn_upsampling *d = &e->m->dec.upsampling;
+    const bool whole = u->h == e->m->heat_h && u->w == e->m->heat_w;
+    const tn_feature in = map_of(u, x);
+    out->f[0] = whole && d->blocks == 1 ? *small : in;
+    out->f[1] = tn_emit_conv(e, &in, "dw", 1, 1, "dw");
+    out->norm[1] = tn_emit_norm_of(e, "norm", &out->f[1], d->batch_norm);
+    out->norm[1].a.act = true, out->norm[1].a.fn = d->relu ? TN_RELU : TN_GELU;
+    out->conv[0] = -1, out->conv[1] = tn_emit_slot(e, "pw", "weight");
+    out->n = 2;
+}
+
+static void upsampling_stage(upsampler *u, int s, tn_map_list *maps)
 {
     tn_emitter *e = &u->e;
     const tn_upsampling *d = &e->m->dec.upsampling;
     const int up = s < d->n_upsample ? d->upsample[s] : 1;
+    const bool last = s + 2 == d->n_channels && parts_last(e);
+    int x = maps->f[0].tensor;
     snprintf(e->prefix, sizeof e->prefix, "decoder.stages.%d.", s);
     if (d->channels[s] != d->channels[s + 1]) x = tn_emit_module(e, x, "proj", "proj");
+    const tn_feature small = map_of(u, x);
     if (up != 1) {
-        const tn_feature from = {.tensor = x, .h = u->h, .w = u->w, .channels = d->channels[s + 1]};
         u->h *= up, u->w *= up;
-        x = tn_emit_resize(e, &from, u->h, u->w, -1, "upsampled");
+        x = tn_emit_resize(e, &small, u->h, u->w, -1, "upsampled");
     }
     for (int b = 0; b < d->blocks; b++) {
         snprintf(e->prefix, sizeof e->prefix, "decoder.stages.%d.blocks.%d.", s, b);
-        x = upsampling_block(u, x);
+        if (last && b + 1 == d->blocks) last_block(u, &small, x, maps);
+        else maps->f[0] = map_of(u, x = upsampling_block(u, x));
     }
-    return x;
 }
 
 /* Over the coarsest map, where there are several. */
@@ -128,14 +160,13 @@ static int upsampling_emit(tn_graph *g, const tn_model *m, const tn_pass *p, con
 {
     const tn_feature *f = &in->f[in->n - 1];
     upsampler u = {.e = tn_emit_begin(g, m, p), .h = f->h, .w = f->w};
-    int x = f->tensor;
+    *out = tn_map_alone(f);
     for (int s = 0; s + 1 < m->dec.upsampling.n_channels; s++) {
         char name[32];
         snprintf(name, sizeof name, "decoder.%d", s);
         tn_graph_layer(g, name, p->recompute);
-        x = upsampling_stage(&u, x, s);
+        upsampling_stage(&u, s, out);
     }
-    *out = tn_map_alone(&(tn_feature){.tensor = x, .h = u.h, .w = u.w, .channels = g->t[x].cols, .stride = f->stride * f->h / u.h});
     return g->oom ? tn_oom(err) : 0;
 }
 

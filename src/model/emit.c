@@ -2,6 +2,7 @@
 #include "emit.h"
 
 #include <stdio.h>
+#include <string.h>
 
 tn_emitter tn_emit_begin(tn_graph *g, const tn_model *m, const tn_pass *p)
 {
@@ -107,18 +108,31 @@ static int groups_of(int channels)
     return g;
 }
 
+tn_map_norm tn_emit_norm_of(const tn_emitter *e, const char *module, const tn_feature *f, bool batch_norm)
+{
+    static const char *const names[TN_NODE_SLOTS] = {"weight", "bias", "running_mean", "running_var"};
+    tn_map_norm n = {.wanted = true, .a = {.unit_rows = f->h * f->w, .groups = groups_of(f->channels), .stats = TN_STATS_OWN}};
+    for (int i = 0; i < TN_NODE_SLOTS; i++) n.w[i] = tn_emit_slot(e, module, names[i]);
+    if (!batch_norm) return n;
+    n.a.unit_rows *= e->p->batch, n.a.groups = f->channels;
+    n.a.stats = e->p->training ? TN_STATS_TRACKED : TN_STATS_RUNNING;
+    return n;
+}
+
+int tn_emit_stats(tn_emitter *e, const tn_attr_norm2d *a, int rows)
+{
+    return tn_graph_tensor(e->g, TN_G_ACT, TN_F32, rows / a->unit_rows * a->groups, 2, "stats");
+}
+
 int tn_emit_norm2d(tn_emitter *e, int x, const char *module, int h, int w, bool batch_norm, const char *name)
 {
-    const int c = e->g->t[x].cols, rows = e->g->t[x].rows, unit = batch_norm ? rows : h * w;
-    const int groups = batch_norm ? c : groups_of(c);
-    const int stats = tn_graph_tensor(e->g, TN_G_ACT, TN_F32, rows / unit * groups, 2, "stats");
+    const tn_map_norm norm = tn_emit_norm_of(e, module, &(tn_feature){.h = h, .w = w, .channels = e->g->t[x].cols}, batch_norm);
+    const int stats = tn_emit_stats(e, &norm.a, e->g->t[x].rows);
     tn_gnode *n = tn_emit_like(e, TN_OP_NORM2D, x, name);
     const int y = n->out[0];
     n->out[1] = stats;
-    n->w[0] = tn_emit_slot(e, module, "weight"), n->w[1] = tn_emit_slot(e, module, "bias");
-    n->w[2] = tn_emit_slot(e, module, "running_mean"), n->w[3] = tn_emit_slot(e, module, "running_var");
-    n->a.norm2d = (tn_attr_norm2d){.unit_rows = unit, .groups = groups, .stats = TN_STATS_OWN};
-    if (batch_norm) n->a.norm2d.stats = e->p->training ? TN_STATS_TRACKED : TN_STATS_RUNNING;
+    memcpy(n->w, norm.w, sizeof n->w);
+    n->a.norm2d = norm.a;
     tn_emit_mark(e, n);
     return y;
 }

@@ -73,6 +73,10 @@ tn_feature tn_emit_conv(tn_emitter *e, const tn_feature *f, const char *module, 
 /** Normalisation over positions of maps of h x w: BatchNorm with running statistics, else GroupNorm with the largest power of two
  * up to 32 that divides the channels. */
 int tn_emit_norm2d(tn_emitter *e, int x, const char *module, int h, int w, bool batch_norm, const char *name);
+/** The same of maps of `channels`, not emitted yet. */
+tn_map_norm tn_emit_norm_of(const tn_emitter *e, const char *module, const tn_feature *f, bool batch_norm);
+/** A normalisation's statistics, to be written by a node. */
+int tn_emit_stats(tn_emitter *e, const tn_attr_norm2d *a, int rows);
 
 /** The slots of a linear module or a convolution, with its adapter when the pass has them beside; those of a convolution of several
  * groups cannot be anywhere else. */

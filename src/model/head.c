@@ -3,6 +3,8 @@
  * few channels are resized, not all of the map's. A convolution before it becomes one to as few, of so many less products. */
 #include "emit.h"
 
+#include <string.h>
+
 tn_map_list tn_map_alone(const tn_feature *f)
 {
     return (tn_map_list){.f = {*f}, .conv = {-1}, .reduce = -1, .n = 1};
@@ -45,6 +47,21 @@ static tn_feature conv_few_emit(tn_emitter *e, const tn_feature *f, int rows, in
     return y;
 }
 
+/* The same behind a normalisation and an activation, of 1x1 pixels. */
+static tn_feature norm_few_emit(tn_emitter *e, const tn_feature *f, const tn_map_norm *norm, int rows)
+{
+    tn_feature y = *f;
+    y.channels = e->m->heats;
+    y.tensor = tn_graph_tensor(e->g, TN_G_ACT, TN_F32, e->p->batch * f->h * f->w, y.channels, "share");
+    const int stats = tn_emit_stats(e, &norm->a, e->g->t[f->tensor].rows);
+    tn_gnode *n = tn_graph_node(e->g, TN_OP_NORM2D_FEW);
+    n->in[0] = f->tensor, n->in[1] = rows, n->out[0] = y.tensor, n->out[1] = stats;
+    memcpy(n->w, norm->w, sizeof n->w);
+    n->a.norm2d_few = norm->a;
+    tn_emit_mark(e, n);
+    return y;
+}
+
 /* The map behind its convolution, the reduction of all maps and the head's own, each of them linear: their matrices are multiplied
  * first, from the head's few rows on. all: the rows of the reduction, -1: there is none. */
 static tn_feature projected(tn_emitter *e, const tn_map_list *maps, int i, int all)
@@ -52,7 +69,9 @@ static tn_feature projected(tn_emitter *e, const tn_map_list *maps, int i, int a
     const int conv = maps->conv[i];
     if (conv >= 0) {
         const tn_slot *w = &e->m->slots[conv];
-        return conv_few_emit(e, &maps->f[i], rows_emit(e, all, conv, all >= 0 ? i * w->rows : 0, i == 0), w->shape[2]);
+        const int rows = rows_emit(e, all, conv, all >= 0 ? i * w->rows : 0, i == 0);
+        if (maps->norm[i].wanted) return norm_few_emit(e, &maps->f[i], &maps->norm[i], rows);
+        return conv_few_emit(e, &maps->f[i], rows, w->shape[2]);
     }
     tn_gpart part = tn_emit_part(e, "head.conv");
     if (i) part.bias = -1;

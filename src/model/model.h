@@ -148,11 +148,19 @@ typedef struct tn_deformable {
     int lateral; /* width of every level of the pyramid */
 } tn_deformable;
 
+/** A normalisation over images and the activation behind it (TN_OP_NORM2D): its slots as the node's. */
+typedef struct tn_map_norm {
+    bool wanted;
+    int w[TN_NODE_SLOTS];
+    tn_attr_norm2d a;
+} tn_map_norm;
+
 /** What a decoder hands to the head, which resizes each map to the heatmap and adds them. A convolution that nothing but the head
- * comes after is left to the head, whose few channels are all that is wanted of it. */
+ * comes after is left to the head, whose few channels are all that is wanted of it; before one of 1x1 a normalisation is, too. */
 typedef struct tn_map_list {
     tn_feature f[TN_MAX_FEATURES];
-    int conv[TN_MAX_FEATURES]; /* slot of a 3x3 kernel that the map has yet to go through; -1: none */
+    int conv[TN_MAX_FEATURES];         /* slot of a kernel that the map has yet to go through; -1: none */
+    tn_map_norm norm[TN_MAX_FEATURES]; /* and of what before that */
     int reduce;                /* slot of a 1x1 kernel that takes all maps side by side, resized; -1: they are added */
     int n;
 } tn_map_list;

@@ -51,6 +51,14 @@ static tn_cost cost_norm(const tn_graph *g, const tn_gnode *n)
     return by_element(g, n, n->op == TN_OP_NORM2D && n->a.norm2d.act ? 18 : 8);
 }
 
+/* The function, or it and its slope, by element of what is normalised, and the products with the rows. */
+static tn_cost cost_norm_few(const tn_graph *g, const tn_gnode *n)
+{
+    const bool back = n->op == TN_OP_NORM2D_FEW_BACK;
+    const double outs = rows_of(g, n->in[back ? 2 : 1]);
+    return (tn_cost){elements(g, n->in[0]) * (back ? 40 + 4 * outs : 18 + 2 * outs), traffic(g, n)};
+}
+
 static tn_cost cost_reduce(const tn_graph *g, const tn_gnode *n)
 {
     return (tn_cost){2 * elements(g, n->in[0]), traffic(g, n)};

@@ -173,6 +173,8 @@ typedef enum tn_again { TN_AGAIN_NEVER, TN_AGAIN_CHEAP, TN_AGAIN_DEAR } tn_again
     /* x; w0 gamma, w1 beta, w2 running mean, w3 running variance -> y, fn of it where act says so, stats [units*groups, 2]
      * float32 */ \
     X(NORM2D, norm2d, tn_attr_norm2d, 1, 3, norm, norm2d, CHEAP, TN_IN0, 0) \
+    /* x, rows [O, C + 1]; slots as norm2d's -> y [B*rows, O] float32: rows over fn of the norm (v.a + k), stats */ \
+    X(NORM2D_FEW, norm2d_few, tn_attr_norm2d, 2, 2, norm_few, norm2d_few, DEAR, 0, 0) \
     /* x [B*rows, C]; w0 gamma, w1 beta -> y, norms [2B, C] float32 */ \
     X(GRN, grn, tn_attr_sample, 1, 2, norm, grn, CHEAP, TN_IN0, 0) \
     /* x -> s [B, C] float32 */ \
@@ -250,6 +252,8 @@ typedef enum tn_again { TN_AGAIN_NEVER, TN_AGAIN_CHEAP, TN_AGAIN_DEAR } tn_again
     X(CONV_FEW_BACK, conv_few_back, tn_attr_conv, 3, 2, conv_few_back, none, NEVER, 0, 0) \
     /* x, stats, dy -> dx; w0, w1 */ \
     X(NORM2D_BACK, norm2d_back, tn_attr_norm2d, 3, 1, norm, none, NEVER, TN_IN2, 0) \
+    /* x, stats, rows, dy -> dx, d rows or -1; w0, w1 */ \
+    X(NORM2D_FEW_BACK, norm2d_few_back, tn_attr_norm2d, 4, 2, norm_few, none, NEVER, TN_IN0, 0) \
     /* x, norms, dy -> dx; w0, w1 */ \
     X(GRN_BACK, grn_back, tn_attr_sample, 3, 1, norm, none, NEVER, TN_IN2, 0) \
     X(DROPOUT2D_BACK, dropout2d_back, tn_attr_dropout2d, 1, 1, few, none, NEVER, TN_IN0, 0) \

@@ -1,16 +1,11 @@
 #include "columns.h"
 
 /* MOST_LANES runs of columns make 1 KB of a row in neighbouring items; GROUPS of them a compute unit keep memory busy. */
-enum { MOST_LANES = 64, MOST_ITEMS = 256, GROUPS = 8, LEAST_ROWS = 8, SUM_LANES = 8, MERGE_ITEMS = 128, SPAN = 8 };
+enum { MOST_LANES = 64, MOST_ITEMS = 256, GROUPS = 8, LEAST_ROWS = 8, SUM_LANES = 8, MERGE_ITEMS = 128 };
 
-/* How columns are divided among the items of a group, and into how many groups. */
-typedef struct {
-    int vw, lanes, blocks, wg, rows; /* rows at once */
-} columns_shape;
-
-static columns_shape columns_shape_of(const tn_ctx *c, const tn_tensor *x)
+tn_columns_shape tn_columns_shape_of(const tn_ctx *c, const tn_tensor *x)
 {
-    columns_shape s = {.vw = tn_run_width(c, x->dtype, x->cols)};
+    tn_columns_shape s = {.vw = tn_run_width(c, x->dtype, x->cols)};
     const int runs = x->cols / s.vw;
     s.blocks = TN_CEIL_DIV(runs, MOST_LANES);
     s.lanes = TN_CEIL_DIV(runs, s.blocks);
@@ -19,7 +14,7 @@ static columns_shape columns_shape_of(const tn_ctx *c, const tn_tensor *x)
     return s;
 }
 
-static int columns_options(tn_options *o, const columns_shape *s, tn_dtype act, int mode, tn_error *err)
+static int columns_options(tn_options *o, const tn_columns_shape *s, tn_dtype act, int mode, tn_error *err)
 {
     return tn_options_set(o, err, "-DACT=%d -DMODE=%d -DVW=%d -DLANES=%d -DWG=%d", (int)act, mode, s->vw, s->lanes, s->wg);
 }
@@ -36,7 +31,7 @@ bool tn_columns_can(const tn_ctx *c, const tn_tensor *x)
 
 void tn_columns_cut(tn_columns *r, const tn_ctx *c, const tn_tensor *a)
 {
-    const columns_shape s = columns_shape_of(c, a);
+    const tn_columns_shape s = tn_columns_shape_of(c, a);
     const int units = TN_MAX(1, a->rows / r->unit_rows);
     const int want = TN_MAX(1, (int)c->dev->info.compute_units * GROUPS / (s.blocks * units));
     r->chunk_rows = TN_MAX(TN_CEIL_DIV(r->unit_rows, want), LEAST_ROWS * s.rows);
@@ -46,7 +41,7 @@ void tn_columns_cut(tn_columns *r, const tn_ctx *c, const tn_tensor *a)
 int tn_columns_parts(tn_ctx *c, const tn_tensor *a, const tn_tensor *b, const tn_tensor *stats, const tn_columns *r, tn_tensor *p0,
                      tn_tensor *p1, tn_error *err)
 {
-    const columns_shape s = columns_shape_of(c, a);
+    const tn_columns_shape s = tn_columns_shape_of(c, a);
     tn_options o;
     tn_dtype act;
     TN_TRY(tn_storage(&act, "a sum down the columns", TN_LIST(a, b), stats ? TN_LIST(p0, stats) : TN_LIST(p0), err));
@@ -72,7 +67,7 @@ int tn_columns_sum(tn_ctx *c, const tn_tensor *p, int lines, bool add, tn_tensor
     tn_dtype act;
     tn_options o;
     TN_TRY(tn_storage(&act, "a sum down the columns", TN_LIST(out), TN_LIST(out), err));
-    TN_TRY(columns_options(&o, &(columns_shape){.vw = 1, .lanes = SUM_LANES, .wg = MOST_ITEMS}, TN_F32, 0, err));
+    TN_TRY(columns_options(&o, &(tn_columns_shape){.vw = 1, .lanes = SUM_LANES, .wg = MOST_ITEMS}, TN_F32, 0, err));
     const tn_arg args[] = {TN_BUF(p->mem),  TN_INT(p->off), TN_INT(p->ld), TN_BUF(out->mem),
                            TN_INT(p->cols), TN_INT(lines),  TN_INT(add)};
     const tn_range range = {2, {(size_t)TN_CEIL_DIV(p->cols, SUM_LANES) * MOST_ITEMS, (size_t)(p->rows / lines)}, {MOST_ITEMS, 1}};
@@ -83,7 +78,7 @@ int tn_columns_sum(tn_ctx *c, const tn_tensor *p, int lines, bool add, tn_tensor
 static int columns_merge(tn_ctx *c, const char *entry, const tn_arg *args, int n, size_t groups, size_t units, tn_error *err)
 {
     tn_options o;
-    TN_TRY(columns_options(&o, &(columns_shape){.vw = 1, .lanes = 1, .wg = MERGE_ITEMS}, TN_F32, 0, err));
+    TN_TRY(columns_options(&o, &(tn_columns_shape){.vw = 1, .lanes = 1, .wg = MERGE_ITEMS}, TN_F32, 0, err));
     const tn_range range = {2, {groups * MERGE_ITEMS, units}, {MERGE_ITEMS, 1}};
     return tn_op_run(c, "gpu/norm2d.cl", entry, o.s, args, n, &range, err);
 }
@@ -105,15 +100,28 @@ int tn_columns_stats(tn_ctx *c, const tn_tensor *x, int unit_rows, int groups, f
     return 0;
 }
 
+int tn_columns_norm_sums(tn_ctx *c, const tn_norm2d *n, const tn_columns *r, const tn_tensor *p0, const tn_tensor *p1,
+                         tn_tensor *dgamma, tn_tensor *dbeta, tn_tensor *sums, tn_error *err)
+{
+    const int C = n->x->cols, width = C / n->groups, units = n->x->rows / n->unit_rows;
+    const float inv = 1.0f / ((float)n->unit_rows * (float)width);
+    TN_TRY(tn_ws_take(c, sums, TN_F32, units * n->groups, 2, err));
+    if (dbeta->mem) TN_TRY(tn_columns_sum(c, p0, p0->rows, true, dbeta, err));
+    if (dgamma->mem) TN_TRY(tn_columns_sum(c, p1, p1->rows, true, dgamma, err));
+    const tn_arg args[] = {TN_BUF(p0->mem), TN_BUF(p1->mem), TN_BUF(n->gamma->mem), TN_BUF(sums->mem),
+                           TN_INT(C),       TN_INT(width),   TN_INT(r->chunks),     TN_FLT(inv)};
+    return columns_merge(c, "norm2d_sums", args, TN_COUNT(args), (size_t)n->groups, (size_t)units, err);
+}
+
 /* A kernel over all elements of x, with options more. */
 static int columns_walk(tn_ctx *c, const char *entry, const char *more, const tn_arg *args, int n, const tn_norm2d *of,
                         tn_error *err)
 {
-    const columns_shape s = columns_shape_of(c, of->x);
+    const tn_columns_shape s = tn_columns_shape_of(c, of->x);
     tn_options o, all;
     TN_TRY(columns_options(&o, &s, of->x->dtype, 0, err));
     TN_TRY(tn_options_set(&all, err, "%s%s", o.s, more));
-    const size_t wg = (size_t)s.wg, steps = (size_t)TN_CEIL_DIV(of->unit_rows, s.rows * SPAN);
+    const size_t wg = (size_t)s.wg, steps = (size_t)TN_CEIL_DIV(of->unit_rows, s.rows * TN_COLUMNS_SPAN);
     const tn_range range = {3, {wg * (size_t)s.blocks, steps, (size_t)(of->x->rows / of->unit_rows)}, {wg, 1, 1}};
     return tn_op_run(c, "gpu/norm2d.cl", entry, all.s, args, n, &range, err);
 }
@@ -141,14 +149,8 @@ int tn_columns_backward(tn_ctx *c, const tn_norm2d *n, const tn_tensor *dy, tn_t
     tn_tensor p0, p1, sums;
     TN_TRY(tn_ws_take(c, &p0, TN_F32, units * r.chunks, x->cols, err));
     TN_TRY(tn_ws_take(c, &p1, TN_F32, units * r.chunks, x->cols, err));
-    TN_TRY(tn_ws_take(c, &sums, TN_F32, units * n->groups, 2, err));
     TN_TRY(tn_columns_parts(c, dy, x, n->stats, &r, &p0, &p1, err));
-    if (dbeta->mem) TN_TRY(tn_columns_sum(c, &p0, p0.rows, true, dbeta, err));
-    if (dgamma->mem) TN_TRY(tn_columns_sum(c, &p1, p1.rows, true, dgamma, err));
-    const float inv = 1.0f / ((float)n->unit_rows * (float)width);
-    const tn_arg merge[] = {TN_BUF(p0.mem),  TN_BUF(p1.mem), TN_BUF(n->gamma->mem), TN_BUF(sums.mem),
-                            TN_INT(x->cols), TN_INT(width),  TN_INT(r.chunks),      TN_FLT(inv)};
-    TN_TRY(columns_merge(c, "norm2d_sums", merge, TN_COUNT(merge), (size_t)n->groups, (size_t)units, err));
+    TN_TRY(tn_columns_norm_sums(c, n, &r, &p0, &p1, dgamma, dbeta, &sums, err));
     const tn_arg args[] = {TN_BUF(x->mem),  TN_BUF(n->stats->mem), TN_BUF(n->gamma->mem), TN_BUF(sums.mem),    TN_BUF(dy->mem),
                            TN_BUF(dx->mem), TN_INT(x->cols),       TN_INT(width),         TN_INT(n->unit_rows)};
     TN_TRY(columns_walk(c, "norm2d_backward", "", args, TN_COUNT(args), n, err));

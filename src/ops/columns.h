@@ -32,6 +32,23 @@ int tn_columns_parts(tn_ctx *c, const tn_tensor *a, const tn_tensor *b, const tn
 /** out [units, C], or += with add: sums of `lines` lines each of p, which may be columns of a wider one. */
 int tn_columns_sum(tn_ctx *c, const tn_tensor *p, int lines, bool add, tn_tensor *out, tn_error *err);
 
+/** How columns are divided among the items of a group, and into how many groups. */
+typedef struct tn_columns_shape {
+    int vw, lanes, blocks, wg, rows; /* rows at once */
+} tn_columns_shape;
+tn_columns_shape tn_columns_shape_of(const tn_ctx *c, const tn_tensor *x);
+enum { TN_COLUMNS_SPAN = 8 }; /* rows an item of a kernel over all elements takes */
+
+/** From the parts of a norm's backward (TN_COLUMNS_UNIT): dgamma and dbeta += (mem NULL: not wanted), and sums [units * groups, 2] of
+ * the workspace. */
+int tn_columns_norm_sums(tn_ctx *c, const tn_norm2d *n, const tn_columns *r, const tn_tensor *p0, const tn_tensor *p1,
+                         tn_tensor *dgamma, tn_tensor *dbeta, tn_tensor *sums, tn_error *err);
+
+/** tn_norm_few_forward and tn_norm_few_backward, for channels that one group of items holds. */
+bool tn_columns_few_can(const tn_ctx *c, const tn_tensor *x);
+int tn_columns_few_forward(tn_ctx *c, const tn_norm_few *f, tn_tensor *y, tn_error *err);
+int tn_columns_few_backward(tn_ctx *c, const tn_norm_few *f, const tn_norm_few_grads *g, tn_error *err);
+
 /** tn_norm2d_stats and the two that follow, for what tn_columns_can. */
 int tn_columns_stats(tn_ctx *c, const tn_tensor *x, int unit_rows, int groups, float eps, tn_tensor *stats, tn_error *err);
 int tn_columns_apply(tn_ctx *c, const tn_norm2d *n, const tn_norm_end *end, tn_tensor *y, tn_error *err);

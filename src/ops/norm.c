@@ -26,7 +26,7 @@ static int reduce(tn_ctx *c, const tn_tensor *a, const tn_tensor *b, const tn_te
     return tn_op_run(c, "portable/colreduce.cl", entries[r->what], o.s, args, TN_COUNT(args), &range, err);
 }
 
-static int reduce_sum(tn_ctx *c, const tn_tensor *p, tn_tensor *out, tn_error *err)
+int tn_parts_sum(tn_ctx *c, const tn_tensor *p, tn_tensor *out, tn_error *err)
 {
     tn_dtype act;
     tn_options o;
@@ -68,8 +68,8 @@ int tn_layernorm_grad(tn_ctx *c, const tn_tensor *x, const tn_tensor *stats, con
     const size_t mark = c->ws_used;
     tn_tensor p0, p1;
     TN_TRY(reduce_all(c, dy, x, stats, &p0, &p1, err));
-    if (dbeta->mem) TN_TRY(reduce_sum(c, &p0, dbeta, err));
-    if (dgamma->mem) TN_TRY(reduce_sum(c, &p1, dgamma, err));
+    if (dbeta->mem) TN_TRY(tn_parts_sum(c, &p0, dbeta, err));
+    if (dgamma->mem) TN_TRY(tn_parts_sum(c, &p1, dgamma, err));
     c->ws_used = mark;
     return 0;
 }
@@ -91,7 +91,7 @@ int tn_colsum(tn_ctx *c, const tn_tensor *a, const tn_tensor *b, tn_tensor *out,
     tn_tensor p;
     TN_TRY(reduce_all(c, &wide, b, NULL, &p, NULL, err));
     if (wide.cols > a->cols) p.rows *= p.cols, p.cols = p.ld = 1;
-    TN_TRY(reduce_sum(c, &p, out, err));
+    TN_TRY(tn_parts_sum(c, &p, out, err));
     c->ws_used = mark;
     return 0;
 }
@@ -104,7 +104,7 @@ int tn_colsum_parts(tn_ctx *c, const tn_tensor *a, int n_parts, const int *part_
     TN_TRY(reduce_all(c, a, NULL, NULL, &p, NULL, err));
     for (int i = 0, col = 0; i < n_parts; col += part_cols[i++]) {
         tn_tensor view = tn_cols(p, col, part_cols[i]);
-        if (outs[i].mem) TN_TRY(reduce_sum(c, &view, &outs[i], err));
+        if (outs[i].mem) TN_TRY(tn_parts_sum(c, &view, &outs[i], err));
     }
     c->ws_used = mark;
     return 0;
@@ -219,7 +219,7 @@ static int norm_last(tn_ctx *c, const tn_norm2d *n, const tn_tensor *sums, const
     return per_unit(c, "norm2d_backward", args, TN_COUNT(args), n->x, n->unit_rows, err);
 }
 
-/* sums [units * groups, 2] of the parts. */
+/* sums of the parts. */
 static int norm_sums(tn_ctx *c, const tn_norm2d *n, const tn_norm_parts *p, tn_tensor *sums, tn_error *err)
 {
     const int C = n->x->cols, units = n->x->rows / n->unit_rows;
@@ -229,6 +229,14 @@ static int norm_sums(tn_ctx *c, const tn_norm2d *n, const tn_norm_parts *p, tn_t
                      TN_INT(C),         TN_INT(n->groups), TN_INT(p->chunks),     TN_FLT(inv)};
     const tn_range range = {2, {(size_t)n->groups, (size_t)units}, {0}};
     return norm2d_run(c, "norm2d_sums", args, TN_COUNT(args), n->x, &range, err);
+}
+
+int tn_norm_parts_add(tn_ctx *c, const tn_norm2d *n, const tn_norm_parts *p, tn_tensor *dgamma, tn_tensor *dbeta, tn_tensor *sums,
+                      tn_error *err)
+{
+    if (dbeta->mem) TN_TRY(tn_parts_sum(c, &p->p0, dbeta, err));
+    if (dgamma->mem) TN_TRY(tn_parts_sum(c, &p->p1, dgamma, err));
+    return norm_sums(c, n, p, sums, err);
 }
 
 int tn_norm2d_backward(tn_ctx *c, const tn_norm2d *n, const tn_tensor *dy, tn_tensor *dx, tn_tensor *dgamma, tn_tensor *dbeta,
@@ -242,9 +250,7 @@ int tn_norm2d_backward(tn_ctx *c, const tn_norm2d *n, const tn_tensor *dy, tn_te
     tn_norm_parts p;
     tn_tensor sums;
     TN_TRY((cpu ? tn_norm_cpu_parts : norm_parts)(c, n, dy, &p, err));
-    if (dbeta->mem) TN_TRY(reduce_sum(c, &p.p0, dbeta, err));
-    if (dgamma->mem) TN_TRY(reduce_sum(c, &p.p1, dgamma, err));
-    TN_TRY(norm_sums(c, n, &p, &sums, err));
+    TN_TRY(tn_norm_parts_add(c, n, &p, dgamma, dbeta, &sums, err));
     TN_TRY(cpu ? tn_norm_cpu_backward(c, n, &p, &sums, dy, dx, err) : norm_last(c, n, &sums, dy, dx, err));
     c->ws_used = mark;
     return 0;

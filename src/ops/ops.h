@@ -133,6 +133,24 @@ int tn_norm2d_apply(tn_ctx *c, const tn_norm2d *n, const tn_norm_end *end, tn_te
 /** dx from dy; dgamma, dbeta += (mem NULL: not wanted). dx may be dy's own buffer. */
 int tn_norm2d_backward(tn_ctx *c, const tn_norm2d *n, const tn_tensor *dy, tn_tensor *dx, tn_tensor *dgamma, tn_tensor *dbeta,
                        tn_error *err);
+/* ---- norm_few.c ---- */
+/** A few outputs of an activation behind a norm: y [rows, O] float32 = rows' weights over fn(norm(x)) and their constants, without
+ * that ever being stored. rows [O, C + 1] float32, O up to TN_FEW_OUTPUTS. */
+typedef struct tn_norm_few {
+    tn_norm2d n; /* its beta is always read */
+    tn_fn fn;
+    const tn_tensor *rows;
+} tn_norm_few;
+int tn_norm_few_forward(tn_ctx *c, const tn_norm_few *f, tn_tensor *y, tn_error *err);
+/** From dy [rows, O]: dx (which may be x's own buffer) and drows [O, C + 1] are written, dgamma and dbeta added to; rows 0: not
+ * wanted. */
+typedef struct tn_norm_few_grads {
+    const tn_tensor *dy;
+    tn_tensor *dx, *drows, *dgamma, *dbeta;
+} tn_norm_few_grads;
+int tn_norm_few_backward(tn_ctx *c, const tn_norm_few *f, const tn_norm_few_grads *g, tn_error *err);
+
+/* ---- norm.c ---- */
 int tn_batchnorm_track(tn_ctx *c, const tn_tensor *stats, tn_tensor *mean, tn_tensor *var, float eps, float momentum, int count,
                        tn_error *err);
 int tn_batchnorm_stats(tn_ctx *c, const tn_tensor *mean, const tn_tensor *var, float eps, tn_tensor *stats, tn_error *err);

@@ -72,6 +72,42 @@ static int norm_ends(tn_trial *t)
     return norm2d_one(t, false, true);
 }
 
+/* A few outputs of what the norm ends with, forward and backward. */
+static int norm_few(tn_trial *t)
+{
+    static const int sizes[3][5] = {{2, 3, 5, 6, 1}, {3, 7, 5, 32, 3}, {2, 29, 31, 80, 1}}; /* batch, h, w, c, outputs */
+    const int *z = sizes[t->size], unit = z[1] * z[2], R = z[0] * unit, C = z[3], O = z[4], G = C % 16 ? 2 : 16;
+    const tn_fn fn = t->size == 1 ? TN_RELU : TN_GELU;
+    tn_tensor *x, *g, *b, *w, *dy, *y, *st, *dx, *dg, *db, *dw;
+    float *hx, *hg, *hb, *hw, *hdy, *hdg, *hdb, *want = tn_trial_host(t, (size_t)R * (size_t)C);
+    float *hdw = tn_trial_host(t, (size_t)O * ((size_t)C + 1));
+    TN_TRY(tn_trial_in(t, ACT, R, C, &x, &hx));
+    TN_TRY(tn_trial_in(t, TN_F32, 1, C, &g, &hg));
+    TN_TRY(tn_trial_in(t, TN_F32, 1, C, &b, &hb));
+    TN_TRY(tn_trial_in(t, TN_F32, O, C + 1, &w, &hw));
+    TN_TRY(tn_trial_in(t, TN_F32, R, O, &dy, &hdy));
+    TN_TRY(tn_trial_in(t, TN_F32, 1, C, &dg, &hdg));
+    TN_TRY(tn_trial_in(t, TN_F32, 1, C, &db, &hdb));
+    TN_TRY(tn_trial_out(t, TN_F32, R, O, &y));
+    TN_TRY(tn_trial_out(t, TN_F32, O, C + 1, &dw));
+    TN_TRY(tn_trial_out(t, ACT, R, C, &dx));
+    TN_TRY(tn_trial_out(t, TN_F32, R / unit * G, 2, &st));
+    if (!want || !hdw) return tn_oom(ERR);
+    memset(hdw, 0, sizeof *hdw * (size_t)O * ((size_t)C + 1));
+    const tn_norm_few few = {{x, st, g, b, unit, G}, fn, w};
+    const tn_ref_norm ref = {hx, hg, hb, 1e-5f, R, C, unit, G};
+    TN_TRY(tn_norm2d_stats(t->c, x, unit, G, 1e-5f, st, ERR));
+    TN_TRY(tn_norm_few_forward(t->c, &few, y, ERR));
+    tn_ref_norm_few(&ref, (int)fn, hw, O, want);
+    TN_TRY(tn_trial_compare(t, y, want));
+    TN_TRY(tn_norm_few_backward(t->c, &few, &(tn_norm_few_grads){dy, dx, dw, dg, db}, ERR));
+    tn_ref_norm_few_backward(&ref, (int)fn, hw, O, &(tn_ref_few_grads){hdy, want, hdw, hdg, hdb});
+    TN_TRY(tn_trial_compare(t, dx, want));
+    TN_TRY(tn_trial_compare(t, dw, hdw));
+    TN_TRY(tn_trial_compare(t, dg, hdg));
+    return tn_trial_compare(t, db, hdb);
+}
+
 static int batchnorm(tn_trial *t)
 {
     TN_TRY(norm2d_one(t, true, false));
@@ -317,6 +353,7 @@ const tn_case tn_cases_spatial[] = {
     {"groupnorm", groupnorm, false, {NULL}},
     {"batchnorm", batchnorm, false, {NULL}},
     {"norm and activation", norm_ends, false, {NULL}},
+    {"norm to few outputs", norm_few, false, {NULL}},
     {"global response norm", response_norm, false, {NULL}},
     {"bilinear resize", bilinear, false, {NULL}},
     {"bilinear resize of a sum", bilinear_sum, false, {NULL}},

@@ -23,6 +23,8 @@ typedef double tn_real;
 #define tn_ref_act_slope          tn_ref_act_slope_double
 #define tn_ref_norm2d             tn_ref_norm2d_double
 #define tn_ref_norm2d_backward    tn_ref_norm2d_backward_double
+#define tn_ref_norm_few           tn_ref_norm_few_double
+#define tn_ref_norm_few_backward  tn_ref_norm_few_backward_double
 #define tn_ref_grn                tn_ref_grn_double
 #define tn_ref_grn_backward       tn_ref_grn_backward_double
 #define tn_ref_convolve           tn_ref_convolve_double
@@ -86,6 +88,14 @@ double tn_ref_act_slope(int fn, double x);
 
 void tn_ref_norm2d(const tn_ref_norm *n, tn_real *y);
 void tn_ref_norm2d_backward(const tn_ref_norm *n, const tn_real *dy, tn_real *dx, tn_real *dgamma, tn_real *dbeta);
+/** y [rows, outs] = v . act(norm) + k of each row (v, k) of w [outs, cols + 1]; fn as tn_ref_act has it. */
+void tn_ref_norm_few(const tn_ref_norm *n, int fn, const tn_real *w, int outs, tn_real *y);
+/** dx is written, dw, dgamma and dbeta are added to. */
+typedef struct tn_ref_few_grads {
+    const tn_real *dy;
+    tn_real *dx, *dw, *dgamma, *dbeta;
+} tn_ref_few_grads;
+void tn_ref_norm_few_backward(const tn_ref_norm *n, int fn, const tn_real *w, int outs, const tn_ref_few_grads *g);
 /** Global response normalisation: x + gamma * (x * N) + beta, N a channel's norm over the unit's rows, over the channels' mean. */
 void tn_ref_grn(const tn_ref_norm *n, tn_real *y);
 void tn_ref_grn_backward(const tn_ref_norm *n, const tn_real *dy, tn_real *dx, tn_real *dgamma, tn_real *dbeta);

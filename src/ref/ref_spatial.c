@@ -61,6 +61,47 @@ void tn_ref_norm2d_backward(const tn_ref_norm *norm, const tn_real *dy, tn_real 
         }
 }
 
+void tn_ref_norm_few(const tn_ref_norm *n, int fn, const tn_real *w, int outs, tn_real *y)
+{
+    const size_t C = (size_t)n->cols;
+    tn_real *u = malloc(sizeof *u * (size_t)n->rows * C);
+    if (u) tn_ref_norm2d(n, u);
+    for (size_t i = 0; u && i < (size_t)n->rows * (size_t)outs; i++) {
+        const tn_real *row = w + i % (size_t)outs * (C + 1), *from = u + i / (size_t)outs * C;
+        double s = row[C];
+        for (size_t c = 0; c < C; c++) s += row[c] * tn_ref_act(fn, from[c]);
+        y[i] = (tn_real)s;
+    }
+    free(u);
+}
+
+/* From dy to the gradient of the norm itself, over u, and to dw. */
+static void few_to_norm(const tn_ref_norm *n, int fn, const tn_real *w, int outs, const tn_ref_few_grads *g, tn_real *u)
+{
+    const size_t C = (size_t)n->cols, O = (size_t)outs;
+    for (size_t r = 0; r < (size_t)n->rows; r++) {
+        for (size_t o = 0; o < O; o++) g->dw[o * (C + 1) + C] += g->dy[r * O + o];
+        for (size_t c = 0; c < C; c++) {
+            double d = 0;
+            for (size_t o = 0; o < O; o++) {
+                d += (double)g->dy[r * O + o] * w[o * (C + 1) + c];
+                g->dw[o * (C + 1) + c] += (tn_real)(g->dy[r * O + o] * tn_ref_act(fn, u[r * C + c]));
+            }
+            u[r * C + c] = (tn_real)(d * tn_ref_act_slope(fn, u[r * C + c]));
+        }
+    }
+}
+
+void tn_ref_norm_few_backward(const tn_ref_norm *n, int fn, const tn_real *w, int outs, const tn_ref_few_grads *g)
+{
+    tn_real *u = malloc(sizeof *u * (size_t)n->rows * (size_t)n->cols);
+    if (!u) return;
+    tn_ref_norm2d(n, u);
+    few_to_norm(n, fn, w, outs, g, u);
+    tn_ref_norm2d_backward(n, u, g->dx, g->dgamma, g->dbeta);
+    free(u);
+}
+
 /* G[c], the channels' norms over a unit's rows; returns their mean + eps. */
 static double channel_norms(const tn_ref_norm *n, const tn_real *x, double *G)
 {

@@ -172,16 +172,22 @@ int tn_exec_conv_few_back(const tn_call *k)
 
 #define NORM2D_EPS 1e-5f
 
+/* The statistics of x that the node normalises by, out[1]. */
+static int norm2d_stats(const tn_call *k, const tn_attr_norm2d *a)
+{
+    tn_tensor x = tn_call_in(k, 0), st = tn_call_out(k, 1), mean = tn_call_weight(k, k->n->w[2]), var = tn_call_weight(k, k->n->w[3]);
+    if (a->stats == TN_STATS_RUNNING) return tn_batchnorm_stats(k->c, &mean, &var, NORM2D_EPS, &st, k->err);
+    TN_TRY(tn_norm2d_stats(k->c, &x, a->unit_rows, a->groups, NORM2D_EPS, &st, k->err));
+    if (a->stats == TN_STATS_OWN) return 0;
+    return tn_batchnorm_track(k->c, &st, &mean, &var, NORM2D_EPS, 0.1f, x.rows, k->err);
+}
+
 int tn_exec_norm2d(const tn_call *k)
 {
     tn_tensor x = tn_call_in(k, 0), y = tn_call_out(k, 0), st = tn_call_out(k, 1), g = tn_call_weight(k, k->n->w[0]),
               b = tn_call_weight(k, k->n->w[1]);
-    tn_tensor mean = tn_call_weight(k, k->n->w[2]), var = tn_call_weight(k, k->n->w[3]);
     const int unit = k->n->a.norm2d.unit_rows, groups = k->n->a.norm2d.groups;
-    const tn_stats stats = k->n->a.norm2d.stats;
-    if (stats == TN_STATS_RUNNING) TN_TRY(tn_batchnorm_stats(k->c, &mean, &var, NORM2D_EPS, &st, k->err));
-    else TN_TRY(tn_norm2d_stats(k->c, &x, unit, groups, NORM2D_EPS, &st, k->err));
-    if (stats == TN_STATS_TRACKED) TN_TRY(tn_batchnorm_track(k->c, &st, &mean, &var, NORM2D_EPS, 0.1f, x.rows, k->err));
+    TN_TRY(norm2d_stats(k, &k->n->a.norm2d));
     tn_tensor kept;
     tn_norm_end end = {.fn = k->n->a.norm2d.fn, .slope = k->n->a.norm2d.keeps_slope};
     if (k->n->out[2] >= 0) kept = tn_call_out(k, 2), end.kept = &kept;
@@ -194,6 +200,25 @@ int tn_exec_norm2d_back(const tn_call *k)
     tn_tensor g = tn_call_weight(k, k->n->w[0]), dg = tn_call_grad(k, k->n->w[0]), db = tn_call_grad(k, k->n->w[1]);
     const tn_norm2d n = {&x, &st, &g, NULL, k->n->a.norm2d.unit_rows, k->n->a.norm2d.groups};
     return tn_norm2d_backward(k->c, &n, &dy, &dx, &dg, &db, k->err);
+}
+
+int tn_exec_norm2d_few(const tn_call *k)
+{
+    const tn_attr_norm2d *a = &k->n->a.norm2d_few;
+    tn_tensor x = tn_call_in(k, 0), rows = tn_call_in(k, 1), y = tn_call_out(k, 0), st = tn_call_out(k, 1);
+    tn_tensor g = tn_call_weight(k, k->n->w[0]), b = tn_call_weight(k, k->n->w[1]);
+    TN_TRY(norm2d_stats(k, a));
+    return tn_norm_few_forward(k->c, &(tn_norm_few){{&x, &st, &g, &b, a->unit_rows, a->groups}, a->fn, &rows}, &y, k->err);
+}
+
+int tn_exec_norm2d_few_back(const tn_call *k)
+{
+    const tn_attr_norm2d *a = &k->n->a.norm2d_few_back;
+    tn_tensor x = tn_call_in(k, 0), st = tn_call_in(k, 1), rows = tn_call_in(k, 2), dy = tn_call_in(k, 3);
+    tn_tensor g = tn_call_weight(k, k->n->w[0]), b = tn_call_weight(k, k->n->w[1]);
+    tn_tensor dx = tn_call_out(k, 0), drows = tn_call_out(k, 1), dg = tn_call_grad(k, k->n->w[0]), db = tn_call_grad(k, k->n->w[1]);
+    const tn_norm_few n = {{&x, &st, &g, &b, a->unit_rows, a->groups}, a->fn, &rows};
+    return tn_norm_few_backward(k->c, &n, &(tn_norm_few_grads){&dy, &dx, &drows, &dg, &db}, k->err);
 }
 
 #define GRN_EPS 1e-6f

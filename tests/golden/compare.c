@@ -50,8 +50,10 @@ int compare_statistics(test *t, const tn_exec *e, tn_error *err)
     for (int i = 0; i < t->golden->n; i++) any |= tn_starts(t->golden->t[i].name, "buffer.");
     for (int i = 0; any && i < e->g.n_forward; i++) {
         const tn_gnode *n = &e->g.n[i];
+        const bool few = n->op == TN_OP_NORM2D_FEW;
+        if (!few && n->op != TN_OP_NORM2D) continue;
+        if ((few ? n->a.norm2d_few.stats : n->a.norm2d.stats) != TN_STATS_TRACKED) continue;
         for (int k = 2; k < 4; k++) {
-            if (n->op != TN_OP_NORM2D || n->a.norm2d.stats != TN_STATS_TRACKED) continue;
             const tn_st_tensor *g = find_golden(t, "buffer", &t->model->slots[n->w[k]]);
             if (!g) return tn_fail(err, TN_ERR_FORMAT, "%s: no buffer '%s'", t->dir, t->model->slots[n->w[k]].name);
             TN_TRY(compare_slot(t, n->w[k], g, STATISTICS, 0, err));

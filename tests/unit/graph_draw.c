@@ -495,6 +495,22 @@ static void draws_norm2d(drawing *d)
     keep(d, mark(d, n));
 }
 
+/* Rows over an activation of a norm, whose weights come of an affine map; the result is widened again. */
+static void draws_norm2d_few(drawing *d)
+{
+    const bool batch = chance(d, 0.5);
+    const int unit = batch ? DRAW_B * DRAW_P : DRAW_P, groups = batch ? DRAW_C : 2, count = 1 + below(d, 3), x = image(d);
+    const some_rows z = {count, DRAW_C, DRAW_C, below(d, 2), true};
+    const int rows = affine_rows(d, -1, &z), stats = tensor(d, DRAW_B * DRAW_P / unit * groups, 2, "stats");
+    tn_gnode *n = node(d, TN_OP_NORM2D_FEW, x, DRAW_B * DRAW_P, count);
+    n->in[1] = rows, n->out[1] = stats;
+    n->a.norm2d_few = (tn_attr_norm2d){.unit_rows = unit, .groups = groups, .act = true, .fn = chance(d, 0.5) ? TN_GELU : TN_RELU};
+    if (batch) n->a.norm2d_few.stats = TN_STATS_TRACKED;
+    n->w[0] = vector(d, DRAW_C, TN_INIT_ONE), n->w[1] = vector(d, DRAW_C, TN_INIT_ZERO);
+    if (batch) n->w[2] = slot(d, 1, DRAW_C, 0, 0, TN_INIT_ZERO, true), n->w[3] = slot(d, 1, DRAW_C, 0, 0, TN_INIT_ONE, true);
+    keep(d, linear(d, mark(d, n), DRAW_C, 1));
+}
+
 static void draws_grn(drawing *d)
 {
     const int norms = tensor(d, 2 * DRAW_B, DRAW_C, "norms");
@@ -598,7 +614,7 @@ void draw_graph(tn_graph *g, tn_model *m, uint64_t seed, int recompute)
     static void (*const draws[])(drawing *) = {
         draws_linear,    draws_dora, draws_glu,          draws_attention, draws_tokens, draws_grid,   draws_layernorm,
         draws_residual,  draws_act,  draws_dropout,      draws_bilinear,  draws_conv,   draws_norm2d, draws_squeeze,
-        draws_dropout2d, draws_mlp,  draws_upsample_add, draws_grn,       draws_levels, draws_deform, draws_conv_few,
+        draws_dropout2d, draws_mlp,  draws_upsample_add, draws_grn,       draws_levels, draws_deform, draws_conv_few,   draws_norm2d_few,
     };
     drawing d;
     draw_begin(&d, g, m, seed, recompute);

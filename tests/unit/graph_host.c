@@ -302,6 +302,13 @@ static void host_norm2d(const host_call *k)
     tn_ref_norm2d(&(tn_ref_norm){k->in[0], k->w[0], k->w[1], (double)1e-5f, k->rows, k->cols, a->unit_rows, a->groups}, k->out[0]);
 }
 
+static void host_norm2d_few(const host_call *k)
+{
+    const tn_attr_norm2d *a = &k->n->a.norm2d_few;
+    const tn_ref_norm n = {k->in[0], k->w[0], k->w[1], (double)1e-5f, k->rows, k->cols, a->unit_rows, a->groups};
+    tn_ref_norm_few(&n, (int)a->fn, k->in[1], k->out_cols, k->out[0]);
+}
+
 static void host_grn(const host_call *k)
 {
     tn_ref_grn(&(tn_ref_norm){k->in[0], k->w[0], k->w[1], (double)1e-6f, k->rows, k->cols, k->n->a.grn.rows, 0}, k->out[0]);

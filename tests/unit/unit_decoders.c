@@ -133,8 +133,11 @@ static const struct {
     {{.fpn = {.lateral = 8, .concat = true}}, "decoder.fpn.layer_blocks.0.0.weight", 4},
     {{.hrnet = {.widths = {4, 4, 4, 4}, .n_widths = 4, .units = 1, .out = 8}}, "decoder.head.weight", 1},
     {{.deformable = {.d_model = 16, .heads = 2, .points = 2, .layers = 1, .lateral = 8}}, "decoder.fpn.layer_blocks.0.0.weight", 4},
+    {{.upsampling = {.channels = {128, 8}, .n_channels = 2, .upsample = {2}, .n_upsample = 1, .blocks = 1, .depthwise = true}},
+     "decoder.stages.0.blocks.0.pw.weight",
+     1},
 };
-static const char *const last_kinds[] = {"fpn", "fpn", "hrnet", "deformable_fpn"};
+static const char *const last_kinds[] = {"fpn", "fpn", "hrnet", "deformable_fpn", "upsampling"};
 
 /* How often a graph has an operation that reads the slot. */
 static int readers(const tn_graph *g, tn_opcode op, int slot)
@@ -168,7 +171,7 @@ START_TEST(the_last_convolution_makes_heatmaps_alone)
     ck_assert_int_eq(readers(&g, TN_OP_AFFINE_ROWS_BACK, slot), 1);
     int few = 0;
     for (int i = 0; i < g.n_n; i++) {
-        if (g.n[i].op != TN_OP_CONV_FEW) continue;
+        if (g.n[i].op != TN_OP_CONV_FEW && g.n[i].op != TN_OP_NORM2D_FEW) continue;
         few++;
         ck_assert_int_eq(g.t[g.n[i].out[0]].cols, heats);
         ck_assert_int_eq(g.t[g.n[i].in[1]].rows, heats);
