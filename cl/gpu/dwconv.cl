@@ -61,23 +61,12 @@ inline void values(const RAW(ACT) *from, vec *v)
     for (int k = 0; k < SEEN; k++) v[k] = VALUES(ACT, from[k]);
 }
 
-/* The item's taps, by way of the group's; turned: the kernel turned round, as the backward towards the input has it. */
-#define GROUP_TAPS (TILE * VW * TAPS)
+/* The item's taps; turned: the kernel turned round, as the backward towards the input has it. */
 inline void weights(const __global TYPE(WT) *w, bool turned, __local float *all, vec *to)
 {
-    const int l = (int)get_local_id(0), first = (int)get_global_id(0) / WG % TILES * GROUP_TAPS;
-    for (int i = l; i < GROUP_TAPS; i += WG) all[i] = first + i < CHANNELS * TAPS ? LD(WT, w, first + i) : 0.0f;
-    barrier(CLK_LOCAL_MEM_FENCE);
-    const __local float *own = all + l % TILE * VW * TAPS;
+    const __local float *own = group_taps(w, all);
 #pragma unroll
-    for (int k = 0; k < TAPS; k++) {
-        const int at = turned ? TAPS - 1 - k : k;
-#if VW == 1
-        to[k] = own[at];
-#else
-        to[k] = (vec)(own[at], own[TAPS + at]);
-#endif
-    }
+    for (int k = 0; k < TAPS; k++) to[k] = tap_of(own, turned ? TAPS - 1 - k : k);
 }
 
 inline void store(__global act_t *y, const bool *there, const vec *v)
@@ -204,21 +193,6 @@ inline void correlate(const vec *v, const vec *x, vec *g)
         i++; \
     }
 
-/* The group's sums of n values over its slots -> partial [n][CHANNELS]. */
-inline void share(const vec *g, int n, __local vec_t *all, const place *p, __global float *partial)
-{
-    barrier(CLK_LOCAL_MEM_FENCE);
-#pragma unroll
-    for (int k = 0; k < n; k++) all[k * WG + p->slot] = g[k];
-    barrier(CLK_LOCAL_MEM_FENCE);
-    for (int o = p->slot; o < n * TILE; o += WG) {
-        const int k = o / TILE, lane = o % TILE, c = ((int)get_global_id(0) / WG % TILES * TILE + lane) * VW;
-        vec s = TO_VEC(0.0f);
-        for (int i = 0; i < SLOTS; i++) s += all[k * WG + i * TILE + lane];
-        if (c < CHANNELS) *(__global vec *)(partial + k * CHANNELS + c) = s;
-    }
-}
-
 /* partial [batch*chunks][blocks][TAPS + 1][CHANNELS]: what each group's pixels of x give to dw, and of dy to the bias. An item's columns
  * of x are its own, so that x is read once and without neighbours. */
 __kernel __attribute__((reqd_work_group_size(WG, 1, 1)))
@@ -246,15 +220,18 @@ void dwconv_backward(const __global act_t *restrict x, const __global act_t *res
     load_own(x, true, p.there, next_x);
     for (int i = p.first - PAD;;) { STEPS(BACK) }
     partial += ((size_t)get_global_id(1) * blocks + p.block) * (TAPS + 1) * CHANNELS;
-    for (int r = 0; r < K; r++) share(g + r * K, K, all, &p, partial + r * K * CHANNELS);
-    share(g + TAPS, 1, all, &p, partial + TAPS * CHANNELS);
+    for (int r = 0; r < K; r++) share(g + r * K, K, all, p.slot, partial + r * K * CHANNELS);
+    share(g + TAPS, 1, all, p.slot, partial + TAPS * CHANNELS);
 }
 #endif
 
 #if PARTS & SUM
-/* dw[c*TAPS+k] and, where wanted, db[c] += sum over parts, in a fixed order: OUTS neighbours of [TAPS + 1][CHANNELS] a group, summed by
+/* dw[c*TAPS+k] and, where wanted, db[c] += sum over parts, in a fixed order: OUTS neighbours of [LINES][CHANNELS] a group, summed by
  * LANES items each. */
 #define OUTS  4
+#ifndef LINES
+#define LINES (TAPS + 1)
+#endif
 #ifndef LANES
 #define LANES 32
 #endif
@@ -262,7 +239,7 @@ __kernel __attribute__((reqd_work_group_size(OUTS * LANES, 1, 1)))
 void dwconv_sum(const __global float *restrict partial, __global float *restrict dw, __global float *restrict db, int parts, int has_bias)
 {
     __local float all[OUTS * LANES];
-    const int outs = (TAPS + 1) * CHANNELS, l = (int)get_local_id(0), e = (int)get_global_id(0) / (OUTS * LANES) * OUTS + l % OUTS;
+    const int outs = LINES * CHANNELS, l = (int)get_local_id(0), e = (int)get_global_id(0) / (OUTS * LANES) * OUTS + l % OUTS;
     const __global float *from = partial + min(e, outs - 1);
     float s = 0.0f;
     for (int first = l / OUTS; first < parts; first += 8 * LANES) {

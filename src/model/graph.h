@@ -125,6 +125,9 @@ size_t tn_gtensor_bytes(const tn_gtensor *t);
 
 /** Folds activations, residuals and adapters' gradients into the products that they end (fuse.c), before tn_graph_merge. */
 int tn_graph_fuse(tn_graph *g, tn_error *err);
+/** Folds enlarging by 2 into the depthwise convolutions that read its map (fuse_doubling.c), where a device has kernels that do
+ * both at once. Before tn_graph_merge. */
+int tn_graph_fuse_doubling(tn_graph *g, tn_error *err);
 /** Moves a layer's gradients of adapters behind each other, to the end of its backward pass, where a device computes several at
  * once; their operands live until then. Before tn_graph_merge. */
 int tn_graph_gather(tn_graph *g, tn_error *err);

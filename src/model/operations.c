@@ -189,11 +189,13 @@ static tn_cost cost_deform_dvalue(const tn_graph *g, const tn_gnode *n)
     return c;
 }
 
-/* One product of as many rows as y has with the kernel [O, C/groups * k * k]. */
+/* One product of as many rows as y has with the kernel [O, C/groups * k * k], and as cost_resize where x is enlarged. */
 static tn_cost convolution(const tn_graph *g, const tn_gnode *n, int x, int y)
 {
     const tn_attr_conv *a = &n->a.conv;
-    return product(g, n, rows_of(g, y), cols_of(g, y), cols_of(g, x) / a->groups * a->kernel * a->kernel);
+    tn_cost c = product(g, n, rows_of(g, y), cols_of(g, y), cols_of(g, x) / a->groups * a->kernel * a->kernel);
+    if (a->doubled) c.flops += 8 * elements(g, y);
+    return c;
 }
 
 static tn_cost cost_conv(const tn_graph *g, const tn_gnode *n)
@@ -242,7 +244,7 @@ const tn_operation tn_operations[TN_OP_COUNT] = {
 tn_attr_conv tn_conv_attributes(int in_h, int in_w, int kernel, int stride, int pad, int groups)
 {
     const int out_h = tn_conv_size(in_h, kernel, stride, pad), out_w = tn_conv_size(in_w, kernel, stride, pad);
-    return (tn_attr_conv){in_h, in_w, out_h, out_w, kernel, stride, pad, groups};
+    return (tn_attr_conv){in_h, in_w, out_h, out_w, kernel, stride, pad, groups, false};
 }
 
 tn_cost tn_node_cost(const tn_graph *g, const tn_gnode *n)

@@ -70,9 +70,11 @@ typedef struct tn_attr_resize {
     float sy, sx;
 } tn_attr_resize;
 /** Square kernels, zero padding all around; out_h and out_w as tn_conv_attributes makes them (PyTorch's floor). groups: of C and O.
- */
+ * doubled: x is half as high and as wide as in_h x in_w and is enlarged on the way, as BILINEAR has it, and dx is of that x
+ * (fuse.c); with depthwise 3x3 kernels. */
 typedef struct tn_attr_conv {
     int in_h, in_w, out_h, out_w, kernel, stride, pad, groups;
+    bool doubled;
 } tn_attr_conv;
 /** Of the convolution that the adapter stands beside. */
 typedef struct tn_attr_adapt {

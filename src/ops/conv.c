@@ -7,6 +7,17 @@ static bool conv_is_depthwise(const tn_conv *s, int channels, int outs)
     return s->groups == channels && channels == outs;
 }
 
+/* What is enlarged on its way. */
+static int conv_doubled(const tn_conv *s, int channels, int outs, tn_error *err)
+{
+    if (!s->doubled || (conv_is_depthwise(s, channels, outs) && s->kernel == 3 && s->stride == 1 && s->pad == 1 &&
+                        s->in.h % 2 == 0 && s->in.w % 2 == 0))
+        return 0;
+    return tn_fail(
+        err, TN_ERR_ARGUMENT,
+        "a convolution enlarges what it reads only where it is depthwise with a kernel of 3, a stride of 1 and a zero around");
+}
+
 static int conv_shape(const tn_conv *s, int channels, int outs, tn_error *err)
 {
     const int h = tn_conv_size(s->in.h, s->kernel, s->stride, s->pad), w = tn_conv_size(s->in.w, s->kernel, s->stride, s->pad);
@@ -36,7 +47,8 @@ static int conv_check(const tn_conv *s, const tn_tensor *x, const tn_tensor *w, 
 {
     const int O = w->rows, length = s->groups > 0 ? channels / s->groups * s->kernel * s->kernel : 0;
     TN_TRY(conv_shape(s, channels, O, err));
-    TN_TRY(conv_tensor("input", x, s->batch * s->in.h * s->in.w, channels, err));
+    TN_TRY(conv_doubled(s, channels, O, err));
+    TN_TRY(conv_tensor("input", x, s->batch * tn_conv_given(s), channels, err));
     TN_TRY(conv_tensor("output", y, s->batch * s->out.h * s->out.w, O, err));
     TN_TRY(conv_tensor("kernel", w, O, length, err));
     TN_TRY(conv_tensor("kernel's gradient", dw, O, length, err));
@@ -59,6 +71,7 @@ int tn_conv_forward(tn_ctx *c, const tn_conv *s, const tn_tensor *x, const tn_te
     const tn_tensor none = {0};
     TN_TRY(conv_storage("a convolution", x, y, &none, w, bias, &none, err));
     TN_TRY(conv_check(s, x, w, &none, bias, y, x->cols, err));
+    if (s->doubled) return tn_dwdouble_forward(c, s, x, w, bias, y, err);
     return (conv_is_depthwise(s, x->cols, y->cols) ? tn_dwconv_forward : tn_conv_full)(c, s, x, w, bias, y, err);
 }
 
@@ -68,7 +81,8 @@ int tn_conv_backward(tn_ctx *c, const tn_conv *s, const tn_conv_grads *g, tn_err
     const int channels = like->rows ? like->cols : s->groups * g->w->cols / (s->kernel * s->kernel);
     TN_TRY(conv_storage("a convolution's backward", g->x, g->dy, g->dx, g->w, g->db, g->dw, err));
     TN_TRY(conv_check(s, g->x, g->w, g->dw, g->db, g->dy, channels, err));
-    TN_TRY(conv_tensor("input's gradient", g->dx, s->batch * s->in.h * s->in.w, channels, err));
+    TN_TRY(conv_tensor("input's gradient", g->dx, s->batch * tn_conv_given(s), channels, err));
+    if (s->doubled) return tn_dwdouble_backward(c, s, g, err);
     if (conv_is_depthwise(s, channels, g->w->rows)) return tn_dwconv_backward(c, s, g, err);
     if (g->db->rows) TN_TRY(tn_colsum(c, g->dy, NULL, g->db, err));
     if (g->dw->rows) TN_TRY(tn_conv_full_grad(c, s, g->x, g->dy, g->dw, err));

@@ -81,13 +81,13 @@ static int dwconv_grad_portable(tn_ctx *c, const void *args, tn_error *err)
 
 /* ---- the operations ---- */
 
-static void dwconv_kind(char *out, size_t n, const void *args)
+void tn_dwconv_kind(char *out, size_t n, const void *args)
 {
     const tn_dwconv_args *a = args;
     snprintf(out, n, "%s k%d s%d%s", tn_dtype_name(a->act), a->s.kernel, a->s.stride, a->back ? " back" : "");
 }
 
-static void dwconv_grad_kind(char *out, size_t n, const void *args)
+void tn_dwconv_grad_kind(char *out, size_t n, const void *args)
 {
     const tn_dwconv_grad_args *a = args;
     snprintf(out, n, "%s k%d s%d%s%s", tn_dtype_name(a->act), a->s.kernel, a->s.stride, a->db.rows ? " b" : "",
@@ -99,17 +99,17 @@ static void dwconv_put_shape(char *out, size_t n, const char *kind, const tn_con
     snprintf(out, n, "%s %dx%dx%dx%d", kind, s->batch, s->in.h, s->in.w, channels);
 }
 
-static void dwconv_key(char *out, size_t n, const void *args)
+void tn_dwconv_key(char *out, size_t n, const void *args)
 {
     char kind[TN_KEY];
-    dwconv_kind(kind, sizeof kind, args);
+    tn_dwconv_kind(kind, sizeof kind, args);
     dwconv_put_shape(out, n, kind, &((const tn_dwconv_args *)args)->s, ((const tn_dwconv_args *)args)->to.cols);
 }
 
-static void dwconv_grad_key(char *out, size_t n, const void *args)
+void tn_dwconv_grad_key(char *out, size_t n, const void *args)
 {
     char kind[TN_KEY];
-    dwconv_grad_kind(kind, sizeof kind, args);
+    tn_dwconv_grad_kind(kind, sizeof kind, args);
     dwconv_put_shape(out, n, kind, &((const tn_dwconv_grad_args *)args)->s, ((const tn_dwconv_grad_args *)args)->x.cols);
 }
 
@@ -118,35 +118,35 @@ static double dwconv_flops(const tn_conv *s, int channels)
     return 2.0 * s->batch * s->out.h * s->out.w * channels * s->kernel * s->kernel;
 }
 
-static double dwconv_work(const void *args)
+double tn_dwconv_work(const void *args)
 {
     const tn_dwconv_args *a = args;
     return dwconv_flops(&a->s, a->to.cols);
 }
 
-static double dwconv_grad_work(const void *args)
+double tn_dwconv_grad_work(const void *args)
 {
     const tn_dwconv_grad_args *a = args;
     return dwconv_flops(&a->s, a->x.cols) * (a->dx.rows ? 2 : 1);
 }
 
 /* Fewer images. */
-static void dwconv_shrink(void *args, double most)
+void tn_dwconv_shrink(void *args, double most)
 {
     tn_dwconv_args *a = args;
-    const tn_size2 from = a->back ? a->s.out : a->s.in, to = a->back ? a->s.in : a->s.out;
+    const int x = tn_conv_given(&a->s), y = a->s.out.h * a->s.out.w;
     a->s.batch = tn_bucket(a->s.batch);
-    while (a->s.batch > 1 && dwconv_work(a) > most) a->s.batch /= 2;
-    a->from.rows = a->s.batch * from.h * from.w;
-    a->to.rows = a->s.batch * to.h * to.w;
+    while (a->s.batch > 1 && tn_dwconv_work(a) > most) a->s.batch /= 2;
+    a->from.rows = a->s.batch * (a->back ? y : x);
+    a->to.rows = a->s.batch * (a->back ? x : y);
 }
 
-static void dwconv_grad_shrink(void *args, double most)
+void tn_dwconv_grad_shrink(void *args, double most)
 {
     tn_dwconv_grad_args *a = args;
     a->s.batch = tn_bucket(a->s.batch);
-    while (a->s.batch > 1 && dwconv_grad_work(a) > most) a->s.batch /= 2;
-    a->x.rows = a->s.batch * a->s.in.h * a->s.in.w;
+    while (a->s.batch > 1 && tn_dwconv_grad_work(a) > most) a->s.batch /= 2;
+    a->x.rows = a->s.batch * tn_conv_given(&a->s);
     a->dy.rows = a->s.batch * a->s.out.h * a->s.out.w;
     if (a->dx.rows) a->dx.rows = a->x.rows;
 }
@@ -163,28 +163,28 @@ static int dwconv_copies(tn_tensor *const *t, int n, tn_ctx *c, tn_error *err)
     return 0;
 }
 
-static int dwconv_make(void *copy, tn_ctx *c, const void *args, tn_error *err)
+int tn_dwconv_make(void *copy, tn_ctx *c, const void *args, tn_error *err)
 {
     tn_dwconv_args *a = copy;
     *a = *(const tn_dwconv_args *)args;
     return dwconv_copies((tn_tensor *[]){&a->from, &a->w, &a->bias, &a->to}, 4, c, err);
 }
 
-static void dwconv_release(void *copy, tn_ctx *c)
+void tn_dwconv_release(void *copy, tn_ctx *c)
 {
     tn_dwconv_args *a = copy;
     tn_tensor *const t[] = {&a->to, &a->bias, &a->w, &a->from};
     for (size_t i = 0; i < TN_COUNT(t); i++) tn_tensor_free(c->dev, t[i]);
 }
 
-static int dwconv_grad_make(void *copy, tn_ctx *c, const void *args, tn_error *err)
+int tn_dwconv_grad_make(void *copy, tn_ctx *c, const void *args, tn_error *err)
 {
     tn_dwconv_grad_args *a = copy;
     *a = *(const tn_dwconv_grad_args *)args;
     return dwconv_copies((tn_tensor *[]){&a->x, &a->dy, &a->w, &a->dx, &a->dw, &a->db}, 6, c, err);
 }
 
-static void dwconv_grad_release(void *copy, tn_ctx *c)
+void tn_dwconv_grad_release(void *copy, tn_ctx *c)
 {
     tn_dwconv_grad_args *a = copy;
     tn_tensor *const t[] = {&a->db, &a->dw, &a->dx, &a->w, &a->dy, &a->x};
@@ -211,25 +211,25 @@ const tn_variant_op tn_dwconv_op = {
     .name = "dwconv",
     .rows = forward_rows,
     .n = TN_COUNT(forward_rows),
-    .key = dwconv_key,
-    .kind = dwconv_kind,
-    .make = dwconv_make,
-    .release = dwconv_release,
+    .key = tn_dwconv_key,
+    .kind = tn_dwconv_kind,
+    .make = tn_dwconv_make,
+    .release = tn_dwconv_release,
     .args_size = sizeof(tn_dwconv_args),
-    .work = dwconv_work,
-    .shrink = dwconv_shrink,
+    .work = tn_dwconv_work,
+    .shrink = tn_dwconv_shrink,
 };
 const tn_variant_op tn_dwconv_grad_op = {
     .name = "dwconv-grad",
     .rows = grad_rows,
     .n = TN_COUNT(grad_rows),
-    .key = dwconv_grad_key,
-    .kind = dwconv_grad_kind,
-    .make = dwconv_grad_make,
-    .release = dwconv_grad_release,
+    .key = tn_dwconv_grad_key,
+    .kind = tn_dwconv_grad_kind,
+    .make = tn_dwconv_grad_make,
+    .release = tn_dwconv_grad_release,
     .args_size = sizeof(tn_dwconv_grad_args),
-    .work = dwconv_grad_work,
-    .shrink = dwconv_grad_shrink,
+    .work = tn_dwconv_grad_work,
+    .shrink = tn_dwconv_grad_shrink,
 };
 
 int tn_dwconv_forward(tn_ctx *c, const tn_conv *s, const tn_tensor *x, const tn_tensor *w, const tn_tensor *bias, tn_tensor *y,

@@ -33,7 +33,7 @@ typedef struct {
     tn_runs run;
 } gpu_walk;
 
-static int gpu_group(const tn_ctx *c)
+int tn_dwconv_group(const tn_ctx *c)
 {
     return (int)TN_MIN(c->dev->info.max_work_group, 128u);
 }
@@ -48,10 +48,9 @@ static int gpu_least(const tn_ctx *c, const tn_conv *s, int across)
     return least;
 }
 
-/* A group's lanes along the channels: 32 or the fewer that leave fewer idle. */
-static int gpu_tile(const tn_ctx *c, int lanes)
+int tn_dwconv_tile(const tn_ctx *c, int lanes)
 {
-    int tile = TN_MIN(32, gpu_group(c));
+    int tile = TN_MIN(32, tn_dwconv_group(c));
     while (tile > 8 && TN_ROUND_UP(lanes, tile / 2) < TN_ROUND_UP(lanes, tile)) tile /= 2;
     return tile;
 }
@@ -61,15 +60,16 @@ static int gpu_plan(gpu_walk *p, const tn_ctx *c, const tn_conv *s, const tn_ten
                     int groups, tn_error *err)
 {
     const int C = x->cols, vw = C % c->tune[0] ? 1 : c->tune[0], cols = c->tune[1], lanes = C / vw;
-    const int tile = gpu_tile(c, lanes), slots = gpu_group(c) / tile;
+    const int tile = tn_dwconv_tile(c, lanes), slots = tn_dwconv_group(c) / tile;
     p->group = tile * slots;
     p->blocks = TN_CEIL_DIV(s->in.w, cols * slots);
     p->per_row = p->blocks * TN_CEIL_DIV(lanes, tile);
     p->run =
         tn_runs_of(s->in.h, s->batch, p->per_row, groups * (int)c->dev->info.compute_units, gpu_least(c, s, s->batch * p->per_row));
     TN_TRY(tn_countable("a depthwise convolution", (size_t)(s->in.h + s->kernel) * (size_t)s->in.w * (size_t)C, err));
-    return tn_options_set(&p->o, err, "-DACT=%d -DK=%d -DWT=%d -DVW=%d -DCHANNELS=%d -DCOLS=%d -DEVEN=%d -DTILE=%d -DSLOTS=%d%s",
-                          (int)x->dtype, s->kernel, (int)w->dtype, vw, C, cols, s->in.w % cols == 0, tile, slots, more);
+    return tn_options_set(&p->o, err, "-DACT=%d -DK=%d -DWT=%d -DVW=%d -DCHANNELS=%d -DCOLS=%d -DEVEN=%d -DTILE=%d -DSLOTS=%d%s%s",
+                          (int)x->dtype, s->kernel, (int)w->dtype, vw, C, cols, s->in.w % cols == 0, tile, slots, more,
+                          tn_dwconv_device(c));
 }
 
 static int gpu_run(tn_ctx *c, const gpu_walk *p, const char *entry, int batch, const tn_arg *args, int n, tn_error *err)
@@ -112,11 +112,11 @@ int tn_dwconv_near(tn_ctx *c, const void *args, tn_error *err)
     const tn_dwconv_args *a = args;
     const bool biased = a->bias.rows > 0;
     const int C = a->from.cols, vw = C % 2 ? 1 : 2, rows = c->tune[0], cols = c->tune[1], runs = TN_CEIL_DIV(a->s.in.h, rows);
-    const int tile = gpu_tile(c, C / vw), slots = gpu_group(c) / tile;
+    const int tile = tn_dwconv_tile(c, C / vw), slots = tn_dwconv_group(c) / tile;
     const size_t groups = (size_t)TN_CEIL_DIV(C / vw, tile) * (size_t)TN_CEIL_DIV(a->s.in.w, cols * slots);
     tn_options o;
-    TN_TRY(tn_options_set(&o, err, "-DACT=%d -DK=%d -DWT=%d -DVW=%d -DCHANNELS=%d -DCOLS=%d -DROWS=%d -DTILE=%d -DSLOTS=%d",
-                          (int)a->from.dtype, a->s.kernel, (int)a->w.dtype, vw, C, cols, rows, tile, slots));
+    TN_TRY(tn_options_set(&o, err, "-DACT=%d -DK=%d -DWT=%d -DVW=%d -DCHANNELS=%d -DCOLS=%d -DROWS=%d -DTILE=%d -DSLOTS=%d%s",
+                          (int)a->from.dtype, a->s.kernel, (int)a->w.dtype, vw, C, cols, rows, tile, slots, tn_dwconv_device(c)));
     const tn_arg list[] = {TN_BUF(a->from.mem), TN_BUF(a->w.mem),  TN_BUF(biased ? a->bias.mem : a->w.mem),
                            TN_BUF(a->to.mem),   TN_INT(a->s.in.h), TN_INT(a->s.in.w),
                            TN_INT(runs),        TN_INT(biased),    TN_INT(a->back)};
@@ -126,13 +126,14 @@ int tn_dwconv_near(tn_ctx *c, const void *args, tn_error *err)
 
 /* ---- gradients ---- */
 
-static int gpu_sum(tn_ctx *c, const tn_tensor *partial, int parts, const tn_dwconv_grad_args *a, tn_error *err)
+int tn_dwconv_sum(tn_ctx *c, const tn_tensor *partial, int parts, int lines, const tn_dwconv_grad_args *a, tn_error *err)
 {
     enum { OUTS = 4 }; /* as the kernel has it */
-    const int lanes = TN_MIN(32, gpu_group(c) / OUTS), biased = a->db.rows > 0;
-    const size_t group = (size_t)(OUTS * lanes), outs = (size_t)(a->dw.cols + 1) * (size_t)a->dw.rows;
+    const int lanes = TN_MIN(32, tn_dwconv_group(c) / OUTS), biased = lines > a->dw.cols && a->db.rows > 0;
+    const size_t group = (size_t)(OUTS * lanes), outs = (size_t)lines * (size_t)a->dw.rows;
     tn_options o;
-    TN_TRY(tn_options_set(&o, err, "-DPARTS=4 -DK=%d -DCHANNELS=%d -DLANES=%d -DVW=1", a->s.kernel, a->dw.rows, lanes));
+    TN_TRY(tn_options_set(&o, err, "-DPARTS=4 -DK=%d -DCHANNELS=%d -DLANES=%d -DLINES=%d -DVW=1", a->s.kernel, a->dw.rows, lanes,
+                          lines));
     const tn_arg args[] = {TN_BUF(partial->mem), TN_BUF(a->dw.mem), TN_BUF(biased ? a->db.mem : a->dw.mem), TN_INT(parts),
                            TN_INT(biased)};
     const tn_range range = {1, {TN_CEIL_DIV(outs, (size_t)OUTS) * group}, {group}};
@@ -159,7 +160,7 @@ int tn_dwconv_grad_gpu(tn_ctx *c, const void *args, tn_error *err)
                            TN_INT(p.run.per_image), TN_INT(p.blocks),  TN_BUF(dx ? a->w.mem : NULL),
                            TN_BUF(a->dx.mem)};
     TN_TRY(gpu_run(c, &p, "dwconv_backward", a->s.batch, list, (int)TN_COUNT(list) - (dx ? 0 : 2), err));
-    TN_TRY(gpu_sum(c, &partial, parts, a, err));
+    TN_TRY(tn_dwconv_sum(c, &partial, parts, a->dw.cols + 1, a, err));
     c->ws_used = mark;
     if (dx || !a->dx.rows) return 0;
     return tn_dwconv_gpu(c, &(tn_dwconv_args){a->s, a->dy, a->w, none, a->dx, true, a->act}, err);

@@ -274,9 +274,16 @@ typedef struct tn_conv {
     int batch;
     tn_size2 in, out;
     int kernel, stride, pad, groups; /* groups: of both the C and the O channels */
+    bool doubled; /* the images are half as high and as wide as `in`, which tn_bilinear_forward makes of them: for
+                   * depthwise 3x3 kernels, stride 1 and one zero around */
 } tn_conv;
-/** x [batch*in.h*in.w, C], w [O, C/groups * kernel * kernel] (float32, or stored as x is), bias [1, O] float32 (rows 0: none) ->
- * y [batch*out.h*out.w, O]. */
+/** Pixels of an image as it is given. */
+static inline int tn_conv_given(const tn_conv *s)
+{
+    return s->in.h * s->in.w / (s->doubled ? 4 : 1);
+}
+/** x [batch*in.h*in.w, C] (doubled: a quarter of the rows, so has dx), w [O, C/groups * kernel * kernel] (float32, or stored as x
+ * is), bias [1, O] float32 (rows 0: none) -> y [batch*out.h*out.w, O]. */
 int tn_conv_forward(tn_ctx *c, const tn_conv *s, const tn_tensor *x, const tn_tensor *w, const tn_tensor *bias, tn_tensor *y,
                     tn_error *err);
 /** A convolution's backward: from dy, dx is written, dw and db are added to; rows 0: not wanted. x is read for dw alone. */

@@ -3,20 +3,23 @@
 #include "ref.h"
 #include "selftest.h"
 
+#include <math.h>
+
 #define ACT (t->act)
 #define ERR (t->err)
 
-/* A convolution of B images of h x w from C to O channels. halves: the kernel is stored as the activations are, as a frozen one. */
+/* A convolution of B images of h x w from C to O channels. halves: the kernel is stored as the activations are, as a frozen one;
+ * doubled: images come half as high and as wide. */
 typedef struct {
     int B, h, w, C, O, kernel, stride, pad, groups;
-    bool bias, halves;
+    bool bias, halves, doubled;
 } conv_shape;
 
 static tn_conv conv_of(const conv_shape *z)
 {
     const tn_size2 in = {z->h, z->w},
                    out = {tn_conv_size(z->h, z->kernel, z->stride, z->pad), tn_conv_size(z->w, z->kernel, z->stride, z->pad)};
-    return (tn_conv){z->B, in, out, z->kernel, z->stride, z->pad, z->groups};
+    return (tn_conv){z->B, in, out, z->kernel, z->stride, z->pad, z->groups, z->doubled};
 }
 
 /* Kernels are rounded as the products' operands are. */
@@ -33,13 +36,42 @@ typedef struct {
     tn_conv s;
     tn_ref_conv ref;
     tn_tensor *x, *w, *b, *dy, *y, *dx, *dw, *db;
-    float *hdy, *hdw, *hdb, *want;
+    float *hdy, *hdw, *hdb, *hdu, *want; /* hdu: of the enlarged images, where they are */
 } conv_trial;
+
+static tn_ref_resize doubling(const conv_shape *z)
+{
+    return (tn_ref_resize){z->B, z->h / 2, z->w / 2, z->h, z->w, z->C, 0.5f, 0.5f};
+}
+
+/* Multiples of a half, of which few are added: a row may store the enlarged map and its gradient as activations are, and neither is
+ * rounded then. */
+static int coarse(tn_trial *t, const tn_tensor *x, float *v, float most)
+{
+    for (size_t i = 0; ACT != TN_F32 && i < tn_tensor_count(x); i++) v[i] = fminf(fmaxf(rintf(2 * v[i]), -most), most) / 2;
+    return tn_trial_given(t, x, v);
+}
+
+/* What the convolution sees of x, and room for its gradient. */
+static int enlarge(tn_trial *t, const conv_shape *z, conv_trial *v, float **x, float *w)
+{
+    const tn_ref_resize r = doubling(z);
+    const size_t n = (size_t)z->B * (size_t)(z->h * z->w) * (size_t)z->C;
+    float *u = tn_trial_host(t, n);
+    v->hdu = tn_trial_host(t, n);
+    if (!u || !v->hdu) return tn_oom(ERR);
+    TN_TRY(coarse(t, v->x, *x, 7));
+    TN_TRY(coarse(t, v->w, w, 3));
+    TN_TRY(coarse(t, v->dy, v->hdy, 3));
+    tn_ref_bilinear(&r, *x, u);
+    *x = u;
+    return 0;
+}
 
 static int conv_new(tn_trial *t, const conv_shape *z, conv_trial *v)
 {
-    const int X = z->B * z->h * z->w, C = z->C, O = z->O, K = C / z->groups * z->kernel * z->kernel;
     v->s = conv_of(z);
+    const int X = z->B * tn_conv_given(&v->s), C = z->C, O = z->O, K = C / z->groups * z->kernel * z->kernel;
     const tn_size2 out = v->s.out;
     const int Y = z->B * out.h * out.w;
     float *hx, *hw, *hb;
@@ -52,6 +84,7 @@ static int conv_new(tn_trial *t, const conv_shape *z, conv_trial *v)
     TN_TRY(tn_trial_in(t, TN_F32, 1, O, &v->db, &v->hdb));
     TN_TRY(tn_trial_out(t, ACT, Y, O, &v->y));
     TN_TRY(tn_trial_out(t, ACT, X, C, &v->dx));
+    if (z->doubled) TN_TRY(enlarge(t, z, v, &hx, hw));
     v->ref =
         (tn_ref_conv){hx, hw, z->bias ? hb : NULL, z->B, z->h, z->w, out.h, out.w, C, O, z->kernel, z->stride, z->pad, z->groups};
     return v->want ? 0 : tn_oom(ERR);
@@ -72,7 +105,10 @@ static int conv_backward(tn_trial *t, const conv_shape *z, conv_trial *v, bool d
     TN_TRY(tn_trial_poison(t, v->dx));
     const tn_conv_grads g = {dw ? v->x : &none, v->w, v->dy, dx ? v->dx : &none, dw ? v->dw : &none, db ? v->db : &none};
     TN_TRY(tn_conv_backward(t->c, &v->s, &g, ERR));
-    tn_ref_convolve_backward(&v->ref, v->hdy, dx ? v->want : NULL, dw ? v->hdw : NULL, db ? v->hdb : NULL);
+    float *d = z->doubled ? v->hdu : v->want;
+    tn_ref_convolve_backward(&v->ref, v->hdy, dx ? d : NULL, dw ? v->hdw : NULL, db ? v->hdb : NULL);
+    const tn_ref_resize r = doubling(z);
+    if (dx && z->doubled) tn_ref_bilinear_backward(&r, d, v->want);
     if (dx) TN_TRY(tn_trial_compare(t, v->dx, v->want));
     TN_TRY(tn_trial_compare(t, v->dw, v->hdw));
     return tn_trial_compare(t, v->db, v->hdb);
@@ -92,14 +128,16 @@ static int conv_one(tn_trial *t, const conv_shape *z)
 static int dwconv_one(tn_trial *t, const conv_shape *z)
 {
     const tn_conv s = conv_of(z);
+    const tn_variant_op *op = z->doubled ? &tn_dwdouble_op : &tn_dwconv_op,
+                        *grad_op = z->doubled ? &tn_dwdouble_grad_op : &tn_dwconv_grad_op;
     const tn_tensor row = tn_view(NULL, TN_F32, 1, z->C), none = {0},
                     w = tn_view(NULL, z->halves ? ACT : TN_F32, z->C, z->kernel * z->kernel);
-    const tn_tensor x = tn_view(NULL, ACT, z->B * z->h * z->w, z->C), y = tn_view(NULL, ACT, z->B * s.out.h * s.out.w, z->C);
+    const tn_tensor x = tn_view(NULL, ACT, z->B * tn_conv_given(&s), z->C), y = tn_view(NULL, ACT, z->B * s.out.h * s.out.w, z->C);
     const tn_dwconv_args forward = {s, x, w, z->bias ? row : none, y, false, ACT}, back = {s, y, w, none, x, true, ACT};
     const tn_dwconv_grad_args grad = {s, x, y, w, none, w, z->bias ? row : none, ACT},
                               both = {s, x, y, w, x, w, z->bias ? row : none, ACT};
-    const bool on[] = {tn_trial_wants(t, &tn_dwconv_op, &forward), tn_trial_wants(t, &tn_dwconv_grad_op, &both),
-                       tn_trial_wants(t, &tn_dwconv_op, &back), tn_trial_wants(t, &tn_dwconv_grad_op, &grad)};
+    const bool on[] = {tn_trial_wants(t, op, &forward), tn_trial_wants(t, grad_op, &both), tn_trial_wants(t, op, &back),
+                       tn_trial_wants(t, grad_op, &grad)};
     conv_trial v;
     if (!on[0] && !on[1] && !on[2] && !on[3]) return 0;
     TN_TRY(conv_new(t, z, &v));
@@ -122,14 +160,18 @@ static int conv_each(tn_trial *t, int (*one)(tn_trial *, const conv_shape *), co
 /* Like the one that is to be checked: of its kernel, on odd sizes. */
 static int dwconv_alike(tn_trial *t)
 {
-    const bool grad = tn_trial_is_of(t, &tn_dwconv_grad_op);
+    const bool grad = tn_trial_is_of(t, &tn_dwconv_grad_op) || tn_trial_is_of(t, &tn_dwdouble_grad_op);
     const tn_dwconv_args *a = grad ? NULL : t->like;
     const tn_dwconv_grad_args *g = grad ? t->like : NULL;
     const tn_conv s = grad ? g->s : a->s;
     const int like = grad ? g->x.cols : a->to.cols, C = like % 16 ? (t->size ? 136 : 35) : t->size ? 144 : 48;
     const conv_shape z = {2,
-                          t->size ? 21 : 9,
-                          t->size ? 75 : 10,
+                          s.doubled ? (t->size ? 42 : 10)
+                          : t->size ? 21
+                                    : 9,
+                          s.doubled ? (t->size ? 76 : 10)
+                          : t->size ? 75
+                                    : 10,
                           C,
                           C,
                           s.kernel,
@@ -137,22 +179,41 @@ static int dwconv_alike(tn_trial *t)
                           s.pad,
                           C,
                           (grad ? g->db : a->bias).rows > 0,
-                          (grad ? g->w : a->w).dtype != TN_F32};
+                          (grad ? g->w : a->w).dtype != TN_F32,
+                          s.doubled};
     return dwconv_one(t, &z);
 }
 
 /* The last size is cut into runs of rows and several tiles of channels and columns, unlike in the last column of its items. */
 static int depthwise(tn_trial *t)
 {
-    static const conv_shape small[] = {{1, 3, 3, 5, 5, 3, 1, 1, 5, false, false}, {2, 4, 5, 6, 6, 7, 1, 3, 6, true, true}},
-                            middle[] = {{2, 7, 8, 16, 16, 3, 1, 1, 16, false, false},
-                                        {2, 9, 10, 16, 16, 5, 1, 2, 16, true, false},
-                                        {1, 9, 12, 32, 32, 7, 1, 3, 32, true, false},
-                                        {2, 9, 8, 12, 12, 3, 2, 1, 12, false, true}},
-                            large[] = {
-                                {1, 12, 19, 32, 32, 3, 1, 1, 32, true, true},  {2, 26, 22, 136, 136, 3, 1, 1, 136, false, false},
-                                {1, 15, 75, 48, 48, 7, 1, 3, 48, true, false}, {2, 17, 9, 136, 136, 5, 1, 2, 136, false, false},
-                                {1, 6, 6, 16, 16, 4, 2, 1, 16, true, false},   {1, 17, 14, 32, 32, 5, 1, 0, 32, true, true}};
+    static const conv_shape small[] = {{1, 3, 3, 5, 5, 3, 1, 1, 5, false, false, false},
+                                       {2, 4, 5, 6, 6, 7, 1, 3, 6, true, true, false}},
+                            middle[] = {{2, 7, 8, 16, 16, 3, 1, 1, 16, false, false, false},
+                                        {2, 9, 10, 16, 16, 5, 1, 2, 16, true, false, false},
+                                        {1, 9, 12, 32, 32, 7, 1, 3, 32, true, false, false},
+                                        {2, 9, 8, 12, 12, 3, 2, 1, 12, false, true, false}},
+                            large[] = {{1, 12, 19, 32, 32, 3, 1, 1, 32, true, true, false},
+                                       {2, 26, 22, 136, 136, 3, 1, 1, 136, false, false, false},
+                                       {1, 15, 75, 48, 48, 7, 1, 3, 48, true, false, false},
+                                       {2, 17, 9, 136, 136, 5, 1, 2, 136, false, false, false},
+                                       {1, 6, 6, 16, 16, 4, 2, 1, 16, true, false, false},
+                                       {1, 17, 14, 32, 32, 5, 1, 0, 32, true, true, false}};
+    if (t->like) return dwconv_alike(t);
+    if (t->size == 0) return conv_each(t, dwconv_one, small, TN_COUNT(small));
+    return t->size == 1 ? conv_each(t, dwconv_one, middle, TN_COUNT(middle)) : conv_each(t, dwconv_one, large, TN_COUNT(large));
+}
+
+/* Maps of one row or column, of two, and such as are cut into runs; of odd numbers of columns and of whole items. */
+static int doubled(tn_trial *t)
+{
+    static const conv_shape small[] = {{2, 2, 2, 5, 5, 3, 1, 1, 5, false, false, true},
+                                       {1, 6, 10, 6, 6, 3, 1, 1, 6, true, true, true}},
+                            middle[] = {{2, 4, 8, 16, 16, 3, 1, 1, 16, false, false, true},
+                                        {1, 2, 16, 12, 12, 3, 1, 1, 12, false, true, true},
+                                        {2, 12, 4, 32, 32, 3, 1, 1, 32, true, false, true}},
+                            large[] = {{2, 46, 24, 136, 136, 3, 1, 1, 136, false, false, true},
+                                       {1, 38, 18, 48, 48, 3, 1, 1, 48, true, true, true}};
     if (t->like) return dwconv_alike(t);
     if (t->size == 0) return conv_each(t, dwconv_one, small, TN_COUNT(small));
     return t->size == 1 ? conv_each(t, dwconv_one, middle, TN_COUNT(middle)) : conv_each(t, dwconv_one, large, TN_COUNT(large));
@@ -251,14 +312,18 @@ static int conv_grad_alike(tn_trial *t)
 /* Kernels of every kind of size and stride; the last sizes' patches are cut from several images. */
 static int full_conv(tn_trial *t)
 {
-    static const conv_shape small[] = {{1, 3, 3, 5, 9, 3, 1, 1, 1, false, false}, {2, 5, 4, 4, 6, 2, 2, 0, 2, true, false}},
-                            middle[] = {{2, 7, 5, 16, 8, 3, 1, 1, 1, true, true},
-                                        {2, 7, 9, 8, 12, 3, 2, 1, 1, false, false},
-                                        {1, 9, 8, 3, 16, 4, 4, 0, 1, true, false},
-                                        {2, 5, 6, 6, 10, 1, 1, 0, 2, true, true}},
-                            large[] = {{1, 12, 19, 32, 16, 3, 1, 1, 1, false, false}, {2, 13, 18, 32, 48, 2, 2, 0, 1, true, true},
-                                       {2, 11, 14, 24, 32, 3, 2, 1, 1, true, false},  {1, 9, 10, 16, 32, 7, 2, 3, 1, false, true},
-                                       {2, 9, 9, 32, 32, 1, 2, 0, 1, true, false},    {1, 10, 9, 32, 64, 1, 1, 0, 1, true, false}};
+    static const conv_shape small[] = {{1, 3, 3, 5, 9, 3, 1, 1, 1, false, false, false},
+                                       {2, 5, 4, 4, 6, 2, 2, 0, 2, true, false, false}},
+                            middle[] = {{2, 7, 5, 16, 8, 3, 1, 1, 1, true, true, false},
+                                        {2, 7, 9, 8, 12, 3, 2, 1, 1, false, false, false},
+                                        {1, 9, 8, 3, 16, 4, 4, 0, 1, true, false, false},
+                                        {2, 5, 6, 6, 10, 1, 1, 0, 2, true, true, false}},
+                            large[] = {{1, 12, 19, 32, 16, 3, 1, 1, 1, false, false, false},
+                                       {2, 13, 18, 32, 48, 2, 2, 0, 1, true, true, false},
+                                       {2, 11, 14, 24, 32, 3, 2, 1, 1, true, false, false},
+                                       {1, 9, 10, 16, 32, 7, 2, 3, 1, false, true, false},
+                                       {2, 9, 9, 32, 32, 1, 2, 0, 1, true, false, false},
+                                       {1, 10, 9, 32, 64, 1, 1, 0, 1, true, false, false}};
     if (t->like) return tn_trial_is_of(t, &tn_conv_op) ? conv_alike(t) : conv_grad_alike(t);
     if (t->size == 0) return conv_each(t, conv_one, small, TN_COUNT(small));
     return t->size == 1 ? conv_each(t, conv_one, middle, TN_COUNT(middle)) : conv_each(t, conv_one, large, TN_COUNT(large));
@@ -266,6 +331,7 @@ static int full_conv(tn_trial *t)
 
 const tn_case tn_cases_conv[] = {
     {"depthwise convolution", depthwise, false, {&tn_dwconv_op, &tn_dwconv_grad_op}},
+    {"doubled depthwise convolution", doubled, false, {&tn_dwdouble_op, &tn_dwdouble_grad_op}},
     {"full convolution", full_conv, false, {&tn_conv_op, &tn_conv_grad_op}},
     {0},
 };

@@ -124,7 +124,7 @@ static int few_draw(tn_trial *t, const tn_conv *s, const few_shape *z, few_data 
 static int few_channels(tn_trial *t, const few_shape *z)
 {
     const tn_size2 out = {tn_conv_size(z->h, z->kernel, 1, z->pad), tn_conv_size(z->w, z->kernel, 1, z->pad)};
-    const tn_conv s = {z->batch, {z->h, z->w}, out, z->kernel, 1, z->pad, 1};
+    const tn_conv s = {z->batch, {z->h, z->w}, out, z->kernel, 1, z->pad, 1, false};
     const int K = z->C * z->kernel * z->kernel, O = z->O;
     tn_tensor none = {0};
     few_data d;

@@ -58,8 +58,8 @@ static int usual_convolution(tn_ctx *c, tn_dtype act, const tn_conv *s, int chan
 /* Of a ConvNeXt-T's third stage, and of a pyramid behind it, on 512 x 288 pixels. */
 static int usual_convolutions(tn_ctx *c, tn_dtype act, tn_error *err)
 {
-    TN_TRY(usual_convolution(c, act, &(tn_conv){IMAGES, {18, 32}, {18, 32}, 7, 1, 3, DIM}, DIM, err));
-    return usual_convolution(c, act, &(tn_conv){IMAGES, {36, 64}, {36, 64}, 3, 1, 1, 1}, 256, err);
+    TN_TRY(usual_convolution(c, act, &(tn_conv){IMAGES, {18, 32}, {18, 32}, 7, 1, 3, DIM, false}, DIM, err));
+    return usual_convolution(c, act, &(tn_conv){IMAGES, {36, 64}, {36, 64}, 3, 1, 1, 1, false}, 256, err);
 }
 
 static int tune_usual(tn_dev *d, bool products_alone, tn_error *err)

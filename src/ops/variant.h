@@ -58,7 +58,7 @@ typedef struct tn_variant_op {
 } tn_variant_op;
 
 extern const tn_variant_op tn_gemm_op, tn_unpack_op, tn_attention_op, tn_attention_back_op, tn_layernorm_op, tn_layernorm_back_op,
-    tn_qgemv_op, tn_conv_op, tn_conv_grad_op, tn_dwconv_op, tn_dwconv_grad_op;
+    tn_qgemv_op, tn_conv_op, tn_conv_grad_op, tn_dwconv_op, tn_dwconv_grad_op, tn_dwdouble_op, tn_dwdouble_grad_op;
 /** Every operation that has variants, an operation after those that it calls; a NULL ends it (registry.c). */
 extern const tn_variant_op *const tn_variant_ops[];
 

@@ -123,7 +123,7 @@ int tn_exec_nearest_back(const tn_call *k)
 static tn_conv exec_conv_shape(const tn_call *k)
 {
     const tn_attr_conv *a = &k->n->a.conv;
-    return (tn_conv){k->e->g.batch, {a->in_h, a->in_w}, {a->out_h, a->out_w}, a->kernel, a->stride, a->pad, a->groups};
+    return (tn_conv){k->e->g.batch, {a->in_h, a->in_w}, {a->out_h, a->out_w}, a->kernel, a->stride, a->pad, a->groups, a->doubled};
 }
 
 /* With its adapters in it where the pass wants it so. */

@@ -1,8 +1,9 @@
-/* bench_conv [device] [part of a name] [turns]: the convolutions of ConvNeXt-T, an FPN and HRNet-W32 at 512x288, batch 4, in
- * float32 and bfloat16, forward, towards the input (dx) and of the kernel (dw), beside PyTorch's (peer_conv.py, run by PEER_PYTHON
- * or python3). Rows are chosen by measurement first, as an engine does. Each is checked first: 300 elements against float64, NaN
- * where nothing was written, two runs equal bit by bit. Then both sides take turns; milliseconds are medians over the turns, the
- * ratio is the median of each turn's. */
+/* bench_conv [device] [part of a name] [turns]: the convolutions of ConvNeXt-T, an FPN and HRNet-W32 at 512x288, batch 4, and those
+ * of the upsampling decoder's stages that enlarge their map by 2 on the way ("doubled"), batch 32, in float32 and bfloat16,
+ * forward, towards the input (dx) and of the kernel (dw), beside PyTorch's (peer_conv.py, run by PEER_PYTHON or python3). Rows are
+ * chosen by measurement first, as an engine does. Each is checked first: 300 elements against float64, NaN where nothing was
+ * written, two runs equal bit by bit. Then both sides take turns; milliseconds are medians over the turns, the ratio is the median
+ * of each turn's. */
 #include "../testdev.h"
 #include "clock.h"
 #include "ops.h"
@@ -15,7 +16,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { BATCH = 4, SAMPLES = 300, TURNS = 9, MOST_TURNS = 99 };
+enum { BATCH = 4, DOUBLED_BATCH = 32, SAMPLES = 300, TURNS = 9, MOST_TURNS = 99 };
 
 typedef enum { FORWARD, DX, DW, BOTH, DIRECTIONS } direction;
 static const char *const directions[] = {"forward", "dx", "dw", "both"};
@@ -24,30 +25,34 @@ typedef struct {
     const char *name;
     int h, w, C, O, kernel, stride, pad, groups;
     bool bias, first; /* first: of the pixels, which get no gradient */
+    bool doubled;     /* DOUBLED_BATCH images come half as high and as wide */
 } shape;
 
 static const shape shapes[] = {
-    {"ConvNeXt depthwise 1", 72, 128, 96, 96, 7, 1, 3, 96, true, false},
-    {"ConvNeXt depthwise 2", 36, 64, 192, 192, 7, 1, 3, 192, true, false},
-    {"ConvNeXt depthwise 3", 18, 32, 384, 384, 7, 1, 3, 384, true, false},
-    {"ConvNeXt depthwise 4", 9, 16, 768, 768, 7, 1, 3, 768, true, false},
-    {"decoder depthwise", 72, 128, 128, 128, 3, 1, 1, 128, false, false},
-    {"ConvNeXt stem", 288, 512, 3, 96, 4, 4, 0, 1, true, true},
-    {"ConvNeXt down 2", 72, 128, 96, 192, 2, 2, 0, 1, true, false},
-    {"ConvNeXt down 3", 36, 64, 192, 384, 2, 2, 0, 1, true, false},
-    {"ConvNeXt down 4", 18, 32, 384, 768, 2, 2, 0, 1, true, false},
-    {"FPN 1/4", 72, 128, 256, 256, 3, 1, 1, 1, true, false},
-    {"FPN 1/8", 36, 64, 256, 256, 3, 1, 1, 1, true, false},
-    {"FPN 1/16", 18, 32, 256, 256, 3, 1, 1, 1, true, false},
-    {"FPN 1/32", 9, 16, 256, 256, 3, 1, 1, 1, true, false},
-    {"FPN lateral", 72, 128, 96, 256, 1, 1, 0, 1, true, false},
-    {"HRNet stem 1", 288, 512, 3, 64, 3, 2, 1, 1, false, true},
-    {"HRNet stem 2", 144, 256, 64, 64, 3, 2, 1, 1, false, false},
-    {"HRNet 1/4", 72, 128, 32, 32, 3, 1, 1, 1, false, false},
-    {"HRNet 1/8", 36, 64, 64, 64, 3, 1, 1, 1, false, false},
-    {"HRNet 1/16", 18, 32, 128, 128, 3, 1, 1, 1, false, false},
-    {"HRNet down 1/8", 72, 128, 32, 64, 3, 2, 1, 1, false, false},
-    {"HRNet down 1/16", 36, 64, 64, 128, 3, 2, 1, 1, false, false},
+    {"ConvNeXt depthwise 1", 72, 128, 96, 96, 7, 1, 3, 96, true, false, false},
+    {"ConvNeXt depthwise 2", 36, 64, 192, 192, 7, 1, 3, 192, true, false, false},
+    {"ConvNeXt depthwise 3", 18, 32, 384, 384, 7, 1, 3, 384, true, false, false},
+    {"ConvNeXt depthwise 4", 9, 16, 768, 768, 7, 1, 3, 768, true, false, false},
+    {"decoder depthwise", 72, 128, 128, 128, 3, 1, 1, 128, false, false, false},
+    {"doubled 1", 36, 64, 256, 256, 3, 1, 1, 256, false, false, true},
+    {"doubled 2", 72, 128, 128, 128, 3, 1, 1, 128, false, false, true},
+    {"doubled 3", 144, 256, 64, 64, 3, 1, 1, 64, false, false, true},
+    {"ConvNeXt stem", 288, 512, 3, 96, 4, 4, 0, 1, true, true, false},
+    {"ConvNeXt down 2", 72, 128, 96, 192, 2, 2, 0, 1, true, false, false},
+    {"ConvNeXt down 3", 36, 64, 192, 384, 2, 2, 0, 1, true, false, false},
+    {"ConvNeXt down 4", 18, 32, 384, 768, 2, 2, 0, 1, true, false, false},
+    {"FPN 1/4", 72, 128, 256, 256, 3, 1, 1, 1, true, false, false},
+    {"FPN 1/8", 36, 64, 256, 256, 3, 1, 1, 1, true, false, false},
+    {"FPN 1/16", 18, 32, 256, 256, 3, 1, 1, 1, true, false, false},
+    {"FPN 1/32", 9, 16, 256, 256, 3, 1, 1, 1, true, false, false},
+    {"FPN lateral", 72, 128, 96, 256, 1, 1, 0, 1, true, false, false},
+    {"HRNet stem 1", 288, 512, 3, 64, 3, 2, 1, 1, false, true, false},
+    {"HRNet stem 2", 144, 256, 64, 64, 3, 2, 1, 1, false, false, false},
+    {"HRNet 1/4", 72, 128, 32, 32, 3, 1, 1, 1, false, false, false},
+    {"HRNet 1/8", 36, 64, 64, 64, 3, 1, 1, 1, false, false, false},
+    {"HRNet 1/16", 18, 32, 128, 128, 3, 1, 1, 1, false, false, false},
+    {"HRNet down 1/8", 72, 128, 32, 64, 3, 2, 1, 1, false, false, false},
+    {"HRNet down 1/16", 36, 64, 64, 128, 3, 2, 1, 1, false, false, false},
 };
 
 typedef struct {
@@ -67,7 +72,7 @@ static tn_conv conv_of(const shape *z)
 {
     const tn_size2 in = {z->h, z->w};
     const tn_size2 out = {tn_conv_size(z->h, z->kernel, z->stride, z->pad), tn_conv_size(z->w, z->kernel, z->stride, z->pad)};
-    return (tn_conv){BATCH, in, out, z->kernel, z->stride, z->pad, z->groups};
+    return (tn_conv){z->doubled ? DOUBLED_BATCH : BATCH, in, out, z->kernel, z->stride, z->pad, z->groups, z->doubled};
 }
 
 static int run(bench *b, const shape *z, direction d, tn_error *err)
@@ -105,7 +110,8 @@ static int tune(bench *b, const shape *z, tn_error *err)
 static int open_bench(bench *b, tn_dev *d, const shape *z, tn_dtype act, tn_error *err)
 {
     *b = (bench){.s = conv_of(z), .act = act};
-    const int X = BATCH * z->h * z->w, Y = BATCH * b->s.out.h * b->s.out.w, K = z->C / z->groups * z->kernel * z->kernel;
+    const int X = b->s.batch * tn_conv_given(&b->s), Y = b->s.batch * b->s.out.h * b->s.out.w,
+              K = z->C / z->groups * z->kernel * z->kernel;
     tn_ctx_init(&b->c, d);
     TN_TRY(fill(b, &b->x, act, X, z->C, err));
     TN_TRY(fill(b, &b->w, act, z->O, K, err));
@@ -131,8 +137,37 @@ static void close_bench(bench *b)
 /* ---- what is right ---- */
 
 typedef struct {
-    float *x, *w, *b, *dy;
+    float *x, *w, *b, *dy; /* x: as the convolution sees it */
 } host;
+
+/* What pixel i of n has of pixel `at` of twice as many. */
+static double share_of(int at, int i, int n)
+{
+    const double f = fmax(0.5 * (at + 0.5) - 0.5, 0);
+    const int low = (int)f, high = TN_MIN(low + 1, n - 1);
+    return (i == low ? 1 - (f - low) : 0) + (i == high ? f - low : 0);
+}
+
+/* *x becomes the enlarged images. */
+static int enlarge(float **x, const tn_conv *s, int C, tn_error *err)
+{
+    const int h = s->in.h / 2, w = s->in.w / 2;
+    const size_t n = (size_t)s->batch * (size_t)(s->in.h * s->in.w) * (size_t)C;
+    float *u = malloc(sizeof *u * n);
+    if (!u) return tn_oom(err);
+    for (size_t e = 0; e < n; e++) {
+        const int c = (int)(e % (size_t)C), p = (int)(e / (size_t)C), i = p / s->in.w % s->in.h, j = p % s->in.w;
+        double v = 0;
+        for (int y = TN_MAX(0, (i - 1) / 2); y < TN_MIN(h, i / 2 + 2); y++)
+            for (int z = TN_MAX(0, (j - 1) / 2); z < TN_MIN(w, j / 2 + 2); z++)
+                v += share_of(i, y, h) * share_of(j, z, w) *
+                     (double)(*x)[((size_t)(p / s->in.w / s->in.h * h + y) * (size_t)w + (size_t)z) * (size_t)C + (size_t)c];
+        u[e] = (float)v;
+    }
+    free(*x);
+    *x = u;
+    return 0;
+}
 
 /* Element e of y. */
 static double expect_y(const host *h, const tn_conv *s, const shape *z, size_t e)
@@ -151,8 +186,8 @@ static double expect_y(const host *h, const tn_conv *s, const shape *z, size_t e
     return v;
 }
 
-/* Element e of dx. */
-static double expect_dx(const host *h, const tn_conv *s, const shape *z, size_t e)
+/* Element e of the gradient of what the convolution sees. */
+static double expect_plain(const host *h, const tn_conv *s, const shape *z, size_t e)
 {
     const int c = (int)(e % (size_t)z->C), p = (int)(e / (size_t)z->C), n = z->C / z->groups, m = z->O / z->groups, k = z->kernel;
     const int image = p / (z->h * z->w), i = p / z->w % z->h + z->pad, j = p % z->w + z->pad;
@@ -167,13 +202,27 @@ static double expect_dx(const host *h, const tn_conv *s, const shape *z, size_t 
     return v;
 }
 
+/* Element e of dx. */
+static double expect_dx(const host *h, const tn_conv *s, const shape *z, size_t e)
+{
+    if (!z->doubled) return expect_plain(h, s, z, e);
+    const size_t C = (size_t)z->C, c = e % C;
+    const int rows = z->h / 2, cols = z->w / 2, p = (int)(e / C), i = p / cols % rows, j = p % cols;
+    double v = 0;
+    for (int y = TN_MAX(0, 2 * i - 1); y < TN_MIN(z->h, 2 * i + 3); y++)
+        for (int x = TN_MAX(0, 2 * j - 1); x < TN_MIN(z->w, 2 * j + 3); x++)
+            v += share_of(y, i, rows) * share_of(x, j, cols) *
+                 expect_plain(h, s, z, ((size_t)(p / cols / rows * z->h + y) * (size_t)z->w + (size_t)x) * C + c);
+    return v;
+}
+
 /* Element e of dw. */
 static double expect_dw(const host *h, const tn_conv *s, const shape *z, size_t e)
 {
     const int k = z->kernel, n = z->C / z->groups, t = (int)(e % (size_t)(k * k)), c = (int)(e / (size_t)(k * k)) % n;
     const int o = (int)(e / (size_t)(k * k * n)), C = o / (z->O / z->groups) * n + c;
     double v = 0;
-    for (int p = 0; p < BATCH * s->out.h * s->out.w; p++) {
+    for (int p = 0; p < s->batch * s->out.h * s->out.w; p++) {
         const int i = p / s->out.w % s->out.h * z->stride - z->pad + t / k, j = p % s->out.w * z->stride - z->pad + t % k;
         if (i < 0 || i >= z->h || j < 0 || j >= z->w) continue;
         const size_t q = ((size_t)(p / s->out.w / s->out.h) * (size_t)z->h + (size_t)i) * (size_t)z->w + (size_t)j;
@@ -206,6 +255,7 @@ static int check(bench *b, const shape *z, direction d, double *error, tn_error 
     const tn_tensor *const from[] = {&b->x, &b->w, &b->b, &b->dy};
     float **const to[] = {&h.x, &h.w, &h.b, &h.dy};
     for (size_t i = 0; !rc && i < TN_COUNT(to); i++) rc = get(to[i], b, from[i], err);
+    if (!rc && z->doubled) rc = enlarge(&h.x, &b->s, z->C, err);
     double num = 0, den = 0;
     for (int i = 0; !rc && i < SAMPLES; i++) {
         const size_t e = i < 10 ? (size_t)i : i < 20 ? n - 1 - (size_t)i : tn_hash_u32(1, (uint32_t)i) % n;
@@ -266,8 +316,8 @@ static timing peer_time(peer *p, const shape *z, tn_dtype act, direction d)
 {
     timing ms = {NAN, NAN};
     if (!p->to) return ms;
-    fprintf(p->to, "%s %s %d %d %d %d %d %d %d %d %d %d %g\n", directions[d], tn_dtype_name(act), BATCH, z->h, z->w, z->C, z->O,
-            z->kernel, z->stride, z->pad, z->groups, z->bias, p->seconds);
+    fprintf(p->to, "%s %s %d %d %d %d %d %d %d %d %d %d %d %g\n", directions[d], tn_dtype_name(act), conv_of(z).batch, z->h, z->w,
+            z->C, z->O, z->kernel, z->stride, z->pad, z->groups, z->bias, z->doubled, p->seconds);
     fflush(p->to);
     if (fscanf(p->from, "%lf %lf", &ms.wall, &ms.work) != 2) p->to = NULL;
     return ms;
@@ -332,6 +382,13 @@ static int measure(bench *b, const shape *z, direction d, peer *p, result *r, tn
     return rc;
 }
 
+/* Bytes of images that are read and written. */
+static double moved(const bench *b, direction k)
+{
+    const size_t x = tn_tensor_bytes(&b->x), y = tn_tensor_bytes(&b->y);
+    return (double)(k == BOTH ? 2 * x + y : x + y);
+}
+
 static int one(tn_dev *d, const shape *z, tn_dtype act, peer *p, tn_error *err)
 {
     bench b;
@@ -344,9 +401,9 @@ static int one(tn_dev *d, const shape *z, tn_dtype act, peer *p, tn_error *err)
         if (!rc) rc = measure(&b, z, k, p, &r, err);
         const double flops = 2.0 * b.y.rows * z->O * z->C / z->groups * z->kernel * z->kernel * (k == BOTH ? 2 : 1);
         if (rc) break;
-        printf("| %-20s | %-8s | %-7s | %8.3f | %8.3f | %7.0f | %8.3f | %5.2f | %5.2f | %.1e%s |\n", z->name, tn_dtype_name(act),
-               directions[k], r.ours, r.work, 1e-6 * flops / r.ours, r.theirs, r.ratio, r.work_ratio, error,
-               error < (act == TN_F32 ? 2e-5 : 6e-3) ? "" : " WRONG");
+        printf("| %-20s | %-8s | %-7s | %8.4f | %8.3f | %7.0f | %6.0f | %8.4f | %5.2f | %5.2f | %.1e%s |\n", z->name,
+               tn_dtype_name(act), directions[k], r.ours, r.work, 1e-6 * flops / r.ours, 1e-6 * moved(&b, k) / r.ours, r.theirs,
+               r.ratio, r.work_ratio, error, error < (act == TN_F32 ? 2e-5 : 6e-3) ? "" : " WRONG");
         fflush(stdout);
     }
     close_bench(&b);
@@ -366,8 +423,8 @@ int main(int argc, char **argv)
     peer_start(&p, d);
     p.seconds = d->info.type == TN_DEVICE_CPU ? 0.1 : 0.02;
     p.turns = argc > 3 ? TN_MAX(1, TN_MIN(atoi(argv[3]), MOST_TURNS)) : TURNS;
-    printf("| convolution | type | | ms | of processors | GFLOP/s | PyTorch ms | ratio | of processor time | error "
-           "|\n|---|---|---|---|---|---|---|---|---|---|\n");
+    printf("| convolution | type | | ms | of processors | GFLOP/s | GB/s | PyTorch ms | ratio | of processor time | error "
+           "|\n|---|---|---|---|---|---|---|---|---|---|---|\n");
     for (int act = TN_F32; !rc && act <= TN_BF16; act++)
         for (size_t i = 0; !rc && i < TN_COUNT(shapes); i++)
             if (argc < 3 || strstr(shapes[i].name, argv[2])) rc = one(d, &shapes[i], (tn_dtype)act, &p, &err);

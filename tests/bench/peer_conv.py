@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """The peer of bench_conv: torch's convolutions in channels_last, forward, towards the input and of the kernel. A line asks for one
-timing, "DIRECTION TYPE BATCH HEIGHT WIDTH C O KERNEL STRIDE PAD GROUPS BIAS SECONDS", and is answered with the milliseconds of one call and
-of processor time that it took, the means over as many calls as fit into those seconds. Usage: peer_conv.py cpu|cuda THREADS"""
+timing, "DIRECTION TYPE BATCH HEIGHT WIDTH C O KERNEL STRIDE PAD GROUPS BIAS DOUBLED SECONDS", and is answered with the milliseconds of one call and
+of processor time that it took, the means over as many calls as fit into those seconds. DOUBLED: 1: images come half as high and as wide and are enlarged first; the
+backward pass has what that made. Usage: peer_conv.py cpu|cuda THREADS"""
 import sys
 import time
 
@@ -13,7 +14,7 @@ torch.backends.cudnn.benchmark = True
 torch.backends.cudnn.allow_tf32 = False  # float32 is float32 on both sides
 
 
-def call(direction, dtype, batch, height, width, c, o, kernel, stride, pad, groups, bias):
+def call(direction, dtype, batch, height, width, c, o, kernel, stride, pad, groups, bias, doubled):
     """A function that runs it once."""
     def random(*shape):
         t = torch.randn(*shape, device=DEVICE, dtype=TYPES[dtype])
@@ -21,11 +22,22 @@ def call(direction, dtype, batch, height, width, c, o, kernel, stride, pad, grou
 
     x, w, b = random(batch, c, height, width), random(o, c // groups, kernel, kernel), random(o) if bias else None
     y = torch.nn.functional.conv2d(x, w, b, stride, pad, 1, groups)
+    if direction == "forward" and doubled:
+        small = random(batch, c, height // 2, width // 2)
+        return lambda: torch.nn.functional.conv2d(
+            torch.nn.functional.interpolate(small, scale_factor=2, mode="bilinear"), w, b, stride, pad, 1, groups)
     if direction == "forward":
         return lambda: torch.nn.functional.conv2d(x, w, b, stride, pad, 1, groups)
     dy = torch.randn_like(y, memory_format=torch.channels_last)
     mask = [direction in ("dx", "both"), direction in ("dw", "both"), bool(bias) and direction in ("dw", "both")]
-    return lambda: torch.ops.aten.convolution_backward(dy, x, w, [o], [stride] * 2, [pad] * 2, [1, 1], False, [0, 0], groups, mask)
+
+    def backward():
+        grads = torch.ops.aten.convolution_backward(dy, x, w, [o], [stride] * 2, [pad] * 2, [1, 1], False, [0, 0], groups, mask)
+        if doubled and mask[0]:
+            torch.ops.aten.upsample_bilinear2d_backward(
+                grads[0], [height, width], [batch, c, height // 2, width // 2], False, 2.0, 2.0)
+
+    return backward
 
 
 def wait():

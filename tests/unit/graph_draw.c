@@ -412,11 +412,20 @@ static int convolved(drawing *d, int x, int h, int w)
     return a.out_h == h && a.out_w == w ? y : resized(d, y, a.out_h, a.out_w, h, w);
 }
 
+/* 3x3 and nothing beside it. */
+static int depthwise(drawing *d, int x, int h, int w)
+{
+    const tn_attr_conv a = tn_conv_attributes(h, w, 3, 1, 1, DRAW_C);
+    const int kernel = slot(d, 4, DRAW_C, 1, 3, TN_INIT_TRUNC, false);
+    return conv(d, &a, x, kernel, chance(d, 0.3) ? vector(d, DRAW_C, TN_INIT_ZERO) : -1);
+}
+
 /* Up, perhaps a convolution there, and down again. */
 static void draws_bilinear(drawing *d)
 {
     int x = resized(d, image(d), DRAW_H, DRAW_W, 2 * DRAW_H, 2 * DRAW_W);
-    if (chance(d, 0.5)) x = convolved(d, x, 2 * DRAW_H, 2 * DRAW_W);
+    if (chance(d, 0.3)) x = depthwise(d, x, 2 * DRAW_H, 2 * DRAW_W);
+    else if (chance(d, 0.5)) x = convolved(d, x, 2 * DRAW_H, 2 * DRAW_W);
     keep(d, resized(d, x, 2 * DRAW_H, 2 * DRAW_W, DRAW_H, DRAW_W));
 }
 

@@ -1,0 +1,118 @@
+/* Depthwise convolutions that enlarge what they read: the tables of their rows, of which the last has the enlarged map in the
+ * workspace. */
+#include "conv.h"
+#include "dwconv.h"
+
+static tn_conv as_it_is(const tn_conv *s)
+{
+    tn_conv plain = *s;
+    plain.doubled = false;
+    return plain;
+}
+
+static tn_resize doubling(const tn_conv *s)
+{
+    return (tn_resize){{s->in.h / 2, s->in.w / 2}, s->in, 0.5f, 0.5f};
+}
+
+static int take_enlarged(tn_ctx *c, tn_tensor *t, const tn_conv *s, const tn_tensor *like, tn_error *err)
+{
+    return tn_ws_take(c, t, like->dtype, s->batch * s->in.h * s->in.w, like->cols, err);
+}
+
+/* x, enlarged in the workspace. */
+static int enlarge(tn_ctx *c, tn_tensor *t, const tn_conv *s, const tn_tensor *x, tn_error *err)
+{
+    const tn_resize r = doubling(s);
+    TN_TRY(take_enlarged(c, t, s, x, err));
+    return tn_bilinear_forward(c, x, s->batch, &r, t, err);
+}
+
+static int dwdouble_apart(tn_ctx *c, const void *args, tn_error *err)
+{
+    const tn_dwconv_args *a = args;
+    const size_t mark = c->ws_used;
+    const tn_resize r = doubling(&a->s);
+    tn_dwconv_args plain = *a;
+    tn_tensor to = a->to;
+    plain.s = as_it_is(&a->s);
+    if (a->back) TN_TRY(take_enlarged(c, &plain.to, &a->s, &a->to, err));
+    else TN_TRY(enlarge(c, &plain.from, &a->s, &a->from, err));
+    TN_TRY(tn_variant_run(c, &tn_dwconv_op, &plain, err));
+    if (a->back) TN_TRY(tn_bilinear_backward(c, &plain.to, NULL, a->s.batch, &r, &to, err));
+    c->ws_used = mark;
+    return 0;
+}
+
+static int dwdouble_grad_apart(tn_ctx *c, const void *args, tn_error *err)
+{
+    const tn_dwconv_grad_args *a = args;
+    const size_t mark = c->ws_used;
+    const tn_conv plain = as_it_is(&a->s);
+    const tn_resize r = doubling(&a->s);
+    tn_tensor x, d = {0}, dx = a->dx, dw = a->dw, db = a->db;
+    TN_TRY(enlarge(c, &x, &a->s, &a->x, err));
+    if (dx.rows) TN_TRY(take_enlarged(c, &d, &a->s, &dx, err));
+    TN_TRY(tn_dwconv_backward(c, &plain, &(tn_conv_grads){&x, &a->w, &a->dy, &d, &dw, &db}, err));
+    if (dx.rows) TN_TRY(tn_bilinear_backward(c, &d, NULL, a->s.batch, &r, &dx, err));
+    c->ws_used = mark;
+    return 0;
+}
+
+static const tn_variant forward_rows[] = {
+    {.name = "gpu", .can = tn_dwdouble_gpu_can, .run = tn_dwdouble_gpu, .tunables = tn_dwdouble_gpu_tunables, .not_on_cpus = true},
+    {.name = "apart", .run = dwdouble_apart},
+};
+static const tn_variant grad_rows[] = {
+    {.name = "gpu",
+     .can = tn_dwdouble_grad_gpu_can,
+     .run = tn_dwdouble_grad_gpu,
+     .tunables = tn_dwdouble_gpu_tunables,
+     .not_on_cpus = true},
+    {.name = "apart", .run = dwdouble_grad_apart},
+};
+
+const tn_variant_op tn_dwdouble_op = {
+    .name = "dwdouble",
+    .rows = forward_rows,
+    .n = TN_COUNT(forward_rows),
+    .key = tn_dwconv_key,
+    .kind = tn_dwconv_kind,
+    .make = tn_dwconv_make,
+    .release = tn_dwconv_release,
+    .args_size = sizeof(tn_dwconv_args),
+    .work = tn_dwconv_work,
+    .shrink = tn_dwconv_shrink,
+};
+const tn_variant_op tn_dwdouble_grad_op = {
+    .name = "dwdouble-grad",
+    .rows = grad_rows,
+    .n = TN_COUNT(grad_rows),
+    .key = tn_dwconv_grad_key,
+    .kind = tn_dwconv_grad_kind,
+    .make = tn_dwconv_grad_make,
+    .release = tn_dwconv_grad_release,
+    .args_size = sizeof(tn_dwconv_grad_args),
+    .work = tn_dwconv_grad_work,
+    .shrink = tn_dwconv_grad_shrink,
+};
+
+int tn_dwdouble_forward(tn_ctx *c, const tn_conv *s, const tn_tensor *x, const tn_tensor *w, const tn_tensor *bias, tn_tensor *y,
+                        tn_error *err)
+{
+    const tn_dwconv_args a = {*s, *x, *w, *bias, *y, false, x->dtype};
+    return tn_variant_run(c, &tn_dwdouble_op, &a, err);
+}
+
+int tn_dwdouble_backward(tn_ctx *c, const tn_conv *s, const tn_conv_grads *g, tn_error *err)
+{
+    const tn_tensor none = {0};
+    if (g->dw->rows) {
+        const tn_dwconv_grad_args a = {*s, *g->x, *g->dy, *g->w, *g->dx, *g->dw, *g->db, g->dy->dtype};
+        return tn_variant_run(c, &tn_dwdouble_grad_op, &a, err);
+    }
+    if (g->db->rows) TN_TRY(tn_colsum(c, g->dy, NULL, g->db, err));
+    if (!g->dx->rows) return 0;
+    const tn_dwconv_args a = {*s, *g->dy, *g->w, none, *g->dx, true, g->dy->dtype};
+    return tn_variant_run(c, &tn_dwdouble_op, &a, err);
+}
