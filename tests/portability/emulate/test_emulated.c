@@ -2,6 +2,7 @@
  * it is, compiled for the host and run lane by lane (launch.h); everything else on the OpenCL device of the CPU. test-emulated
  * CL_FOLDER KERNELS_H [UNIT [CASE]]   prints "N passed, M failed" */
 #include "launch.h"
+#include "layernorm_thin.h"
 #include "selftest_product.h"
 #include "../../testdev.h"
 
@@ -18,6 +19,7 @@ static const struct {
     {"mfma", "mfma", TN_CAP_MFMA90A, true},
     {"wmma11", "wmma", TN_CAP_WMMA11, false},
     {"wmma12", "wmma", TN_CAP_WMMA12, false},
+    {"mma80", "joined", TN_CAP_NV_MMA80, false},
 };
 
 /* Every end, and sizes off the tiles. both: in float16 too. */
@@ -211,6 +213,19 @@ static void run_attention(tn_dev *d, int unit, const char *only)
                 run_case(d, unit, k, attentions[i].name, attentions[i].act, attentions[i].size, attentions[i].op);
 }
 
+/* Kernels of NVIDIA's that this covers. */
+static void run_thin(tn_dev *d, int unit, const char *only)
+{
+    for (int back = 0; back < 2; back++)
+        for (int size = 0; size < 3; size++)
+            for (int act = TN_BF16; act <= TN_F16; act++) {
+                const char *name = back ? "norm, thin, back" : "norm, thin";
+                if (wanted(name, only))
+                    run_case(d, unit, &tn_cases_thin[0], name, (tn_dtype)act, size,
+                             back ? &tn_layernorm_thin_back_op : &tn_layernorm_thin_op);
+            }
+}
+
 int main(int argc, char **argv)
 {
     tn_dev *d = NULL;
@@ -224,6 +239,10 @@ int main(int argc, char **argv)
     for (int u = 0; u < (int)TN_COUNT(units); u++) {
         if (argc > 3 && !wanted(units[u].name, argv[3])) continue;
         d->caps = own | units[u].cap;
+        if (units[u].cap & TN_CAP_NV_MMA80) {
+            run_thin(d, u, argc > 4 ? argv[4] : NULL);
+            continue;
+        }
         run_products(d, u, argc > 4 ? argv[4] : NULL);
         run_formats(d, u, argc > 4 ? argv[4] : NULL);
         if (u == 0) run_operands(d, argc > 4 ? argv[4] : NULL);
