@@ -194,7 +194,7 @@ MMA(__builtin_amdgcn_wmma_f32_16x16x16_f16_w32_gfx12, 12, 0, half8, float8)
 #define __builtin_amdgcn_permlanex16(old, v, s0, s1, fi, bound) emu_from_lane(v, emu_lane() ^ 16)
 #define __builtin_amdgcn_ds_bpermute(at, v)                     ((int)emu_from_lane((uint)(v), (uint)(at) / 4))
 
-/* ---- NVIDIA: the functions of cl/nvidia/ptx.h that the kernels use, in place of that file. Their asm without instructions stays.
+/* ---- NVIDIA: the functions of cl/nvidia/ptx.h that the kernels use, in place of that file.
  * ---- */
 #define TN_PTX_H
 #ifndef ACT

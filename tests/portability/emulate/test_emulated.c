@@ -213,17 +213,16 @@ static void run_attention(tn_dev *d, int unit, const char *only)
                 run_case(d, unit, k, attentions[i].name, attentions[i].act, attentions[i].size, attentions[i].op);
 }
 
-/* Kernels of NVIDIA's that this covers. */
+/* Of NVIDIA's kernels the norms with a thin product: two tiles at most, several, and the widest. */
 static void run_thin(tn_dev *d, int unit, const char *only)
 {
-    for (int back = 0; back < 2; back++)
-        for (int size = 0; size < 3; size++)
-            for (int act = TN_BF16; act <= TN_F16; act++) {
-                const char *name = back ? "norm, thin, back" : "norm, thin";
-                if (wanted(name, only))
-                    run_case(d, unit, &tn_cases_thin[0], name, (tn_dtype)act, size,
-                             back ? &tn_layernorm_thin_back_op : &tn_layernorm_thin_op);
-            }
+    static const char *const names[] = {"norm, few", "norm", "norm, wide", "norm back, few", "norm back", "norm back, wide"};
+    for (int i = 0; i < (int)TN_COUNT(names); i++) {
+        const tn_variant_op *op = i < 3 ? &tn_layernorm_thin_op : &tn_layernorm_thin_back_op;
+        if (!wanted(names[i], only)) continue;
+        for (int act = TN_BF16; act <= (i % 3 == 1 ? TN_F16 : TN_BF16); act++)
+            run_case(d, unit, &tn_cases_thin[0], names[i], (tn_dtype)act, i % 3, op);
+    }
 }
 
 int main(int argc, char **argv)
