@@ -145,6 +145,14 @@ static tn_cost cost_linear_by(const tn_graph *g, const tn_gnode *n)
     return (tn_cost){2 * elements(g, wide) * cols_of(g, other), traffic(g, n)};
 }
 
+/* The adapters' product beside it reads no more than it writes. */
+static tn_cost cost_layernorm(const tn_graph *g, const tn_gnode *n)
+{
+    tn_cost c = cost_norm(g, n);
+    if (n->out[2] >= 0) c.flops += 2 * elements(g, n->out[2]) * cols_of(g, n->out[0]);
+    return c;
+}
+
 static tn_cost cost_positions(const tn_graph *g, const tn_gnode *n)
 {
     const int y = n->out[0] >= 0 ? n->out[0] : n->in[1];

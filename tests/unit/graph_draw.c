@@ -263,7 +263,7 @@ static void draws_grid(drawing *d)
 
 static void draws_layernorm(drawing *d)
 {
-    const int x = either(d), stats = tensor(d, d->g->t[x].rows, 2, "stats");
+    const int x = chance(d, 0.5) ? linear(d, either(d), DRAW_C, 1) : either(d), stats = tensor(d, d->g->t[x].rows, 2, "stats");
     tn_gnode *n = same_shape(d, TN_OP_LAYERNORM, x);
     n->out[1] = stats, n->a.layernorm.eps = 1e-5f;
     n->w[0] = vector(d, DRAW_C, TN_INIT_ONE), n->w[1] = vector(d, DRAW_C, TN_INIT_ZERO);
