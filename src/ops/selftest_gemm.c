@@ -102,6 +102,7 @@ static int tiles_of_every_end(tn_trial *t)
         {.act = 1 + TN_GELU, .slope = true, .M = M, .N = 200, .K = 16 * k},
         {.parts = 3, .r = 16, .drop_e = 0.3f, .M = M, .N = 264, .K = 8 * k},
         {.parts = 1, .r = 16, .drop_e = 0.1f, .act = 1 + TN_GELU, .slope = true, .M = M, .N = 136, .K = 8 * k},
+        {.parts = 1, .r = 16, .drop_e = 0.3f, .bits = true, .M = M, .N = 160, .K = 8 * k},
         {.ta = true, .beta = 1, .M = 1, .N = 64, .K = 300 + 1111 * t->size},
         {.M = 67 + 700 * t->size, .N = 72, .K = 1, .float_b = true},
         {.M = 67 + 700 * t->size, .N = 24, .K = 1, .float_b = true},
@@ -197,6 +198,8 @@ static int gemm_thin(tn_trial *t)
     const int more = t->size * 190, K = t->size == 0 ? 24 : t->size == 1 ? 392 : 1032, long_K = (t->size ? 6 : 2) * K;
     const tn_product_case all[] = {
         {.tb = true, .M = 37 + more, .N = 16, .K = K, .pieces = true, .drop_a = 0.3f},
+        {.tb = true, .M = 37 + more, .N = 16, .K = 32 + K / 32 * 32, .pieces = true, .drop_a = 0.3f, .bits = true},
+        {.tb = true, .M = 37 + more, .N = 48, .K = 32 + K / 32 * 32, .pieces = true, .drop_a = 0.6f, .bits = true},
         {.tb = true, .M = 37 + more, .N = 48, .K = K, .pieces = true, .bias = true, .padded = true},
         {.tb = true, .M = little ? 37 : 101, .N = 3, .K = 40, .pieces = true, .float_c = true, .drop_a = 0.1f, .padded = true},
         {.M = 70 + more, .N = 16, .K = K, .pieces = true, .drop_a = 0.5f, .bias = true},

@@ -113,7 +113,7 @@ static int adapters(drawing *d, int x, const tn_gpart *parts, int n_parts)
     tn_gnode *n = node(d, TN_OP_LINEAR_T, x, d->g->t[x].rows, ranks);
     n->n_parts = n_parts;
     for (int i = 0; i < n_parts; i++) n->part[i].a = parts[i].a, n->part[i].r = parts[i].r;
-    n->a.linear_t = (tn_attr_lora){chance(d, 0.4) ? 0.3f : 0, d->salt++};
+    n->a.linear_t = (tn_attr_lora){.dropout = chance(d, 0.4) ? 0.3f : 0, .salt = d->salt++};
     return mark(d, n);
 }
 
