@@ -64,7 +64,8 @@ static int need(tn_autodiff *p, int t)
     tn_gnode src = g->n[tn_graph_writer(g, t)];
     for (int k = 0; k < TN_NODE_IN; k++) src.in[k] = need(p, src.in[k]);
     for (int k = 0; k < TN_NODE_OUT; k++) src.out[k] = autodiff_copy_of(g, src.out[k]);
-    if ((src.op == TN_OP_NORM2D || src.op == TN_OP_NORM2D_FEW) && src.a.norm2d.stats == TN_STATS_TRACKED) src.a.norm2d.stats = TN_STATS_OWN;
+    if ((src.op == TN_OP_NORM2D || src.op == TN_OP_NORM2D_FEW) && src.a.norm2d.stats == TN_STATS_TRACKED)
+        src.a.norm2d.stats = TN_STATS_OWN;
     tn_gnode *n = tn_graph_node(g, src.op);
     src.layer = g->layer;
     *n = src;

@@ -29,14 +29,14 @@ int tn_columns_few_forward(tn_ctx *c, const tn_norm_few *f, tn_tensor *y, tn_err
 {
     const tn_norm2d *n = &f->n;
     const tn_range range = columns_few_range(c, n);
-    const tn_arg args[] = {TN_BUF(n->x->mem),     TN_BUF(n->stats->mem), TN_BUF(n->gamma->mem),           TN_BUF(n->beta->mem),
+    const tn_arg args[] = {TN_BUF(n->x->mem),    TN_BUF(n->stats->mem), TN_BUF(n->gamma->mem),          TN_BUF(n->beta->mem),
                            TN_BUF(f->rows->mem), TN_BUF(y->mem),        TN_INT(n->x->cols / n->groups), TN_INT(n->unit_rows)};
     return columns_few_run(c, "norm_few_forward", f, args, TN_COUNT(args), &range, err);
 }
 
 /* p0, p1 [units * chunks, C] and pw [units * chunks, O * (C + 1)]. */
-static int columns_few_parts(tn_ctx *c, const tn_norm_few *f, const tn_tensor *dy, const tn_columns *r, tn_tensor *p0, tn_tensor *p1,
-                             tn_tensor *pw, tn_error *err)
+static int columns_few_parts(tn_ctx *c, const tn_norm_few *f, const tn_tensor *dy, const tn_columns *r, tn_tensor *p0,
+                             tn_tensor *p1, tn_tensor *pw, tn_error *err)
 {
     const tn_norm2d *n = &f->n;
     const size_t wg = (size_t)tn_columns_shape_of(c, n->x).wg;
@@ -44,10 +44,9 @@ static int columns_few_parts(tn_ctx *c, const tn_norm_few *f, const tn_tensor *d
     TN_TRY(tn_ws_take(c, p0, TN_F32, lines, n->x->cols, err));
     TN_TRY(tn_ws_take(c, p1, TN_F32, lines, n->x->cols, err));
     TN_TRY(tn_ws_take(c, pw, TN_F32, lines, f->rows->rows * f->rows->cols, err));
-    const tn_arg args[] = {TN_BUF(n->x->mem),    TN_BUF(n->stats->mem),          TN_BUF(n->gamma->mem),
-                           TN_BUF(n->beta->mem), TN_BUF(f->rows->mem),           TN_BUF(dy->mem),
-                           TN_BUF(p0->mem),      TN_BUF(p1->mem),                TN_BUF(pw->mem),
-                           TN_INT(r->width),     TN_INT(n->unit_rows),           TN_INT(r->chunk_rows),
+    const tn_arg args[] = {TN_BUF(n->x->mem),    TN_BUF(n->stats->mem), TN_BUF(n->gamma->mem), TN_BUF(n->beta->mem),
+                           TN_BUF(f->rows->mem), TN_BUF(dy->mem),       TN_BUF(p0->mem),       TN_BUF(p1->mem),
+                           TN_BUF(pw->mem),      TN_INT(r->width),      TN_INT(n->unit_rows),  TN_INT(r->chunk_rows),
                            TN_INT(r->chunks)};
     const tn_range range = {2, {wg, (size_t)lines}, {wg, 1}};
     return columns_few_run(c, "norm_few_parts", f, args, TN_COUNT(args), &range, err);

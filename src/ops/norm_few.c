@@ -41,9 +41,9 @@ int tn_norm_few_forward(tn_ctx *c, const tn_norm_few *f, tn_tensor *y, tn_error 
     const tn_norm2d *n = &f->n;
     TN_TRY(few_check(f, y, err));
     if (tn_columns_few_can(c, n->x)) return tn_columns_few_forward(c, f, y, err);
-    const tn_arg args[] = {TN_BUF(n->x->mem),    TN_BUF(n->stats->mem), TN_BUF(n->gamma->mem), TN_BUF(n->beta->mem),
-                           TN_BUF(f->rows->mem), TN_BUF(y->mem),        TN_INT(n->groups),     TN_INT(n->unit_rows),
-                           TN_INT(chunk_of(c, n))};
+    const tn_arg args[] = {TN_BUF(n->x->mem),    TN_BUF(n->stats->mem), TN_BUF(n->gamma->mem),
+                           TN_BUF(n->beta->mem), TN_BUF(f->rows->mem),  TN_BUF(y->mem),
+                           TN_INT(n->groups),    TN_INT(n->unit_rows),  TN_INT(chunk_of(c, n))};
     return few_run(c, "norm_few_forward", f, args, TN_COUNT(args), err);
 }
 
