@@ -30,6 +30,13 @@ static int enlarge(tn_ctx *c, tn_tensor *t, const tn_conv *s, const tn_tensor *x
     return tn_bilinear_forward(c, x, s->batch, &r, t, err);
 }
 
+static int stats_of(tn_ctx *c, const tn_dwdouble_args *a, tn_error *err)
+{
+    tn_tensor stats = a->stats;
+    if (!stats.rows) return 0;
+    return tn_norm2d_stats(c, &a->of.to, a->of.s.out.h * a->of.s.out.w, a->groups, a->eps, &stats, err);
+}
+
 static int dwdouble_apart(tn_ctx *c, const void *args, tn_error *err)
 {
     const tn_dwdouble_args *all = args;
@@ -44,8 +51,18 @@ static int dwdouble_apart(tn_ctx *c, const void *args, tn_error *err)
     TN_TRY(tn_variant_run(c, &tn_dwconv_op, &plain, err));
     if (a->back) TN_TRY(tn_bilinear_backward(c, &plain.to, NULL, a->s.batch, &r, &to, err));
     c->ws_used = mark;
-    tn_tensor stats = all->stats;
-    return stats.rows ? tn_norm2d_stats(c, &to, a->s.out.h * a->s.out.w, all->groups, all->eps, &stats, err) : 0;
+    return stats_of(c, all, err);
+}
+
+static bool dwdouble_cpu_can(const tn_ctx *c, const void *args)
+{
+    return !((const tn_dwdouble_args *)args)->of.back && tn_dwconv_cpu_can(c, args);
+}
+
+static int dwdouble_cpu(tn_ctx *c, const void *args, tn_error *err)
+{
+    TN_TRY(tn_dwconv_cpu(c, args, err));
+    return stats_of(c, args, err);
 }
 
 static int dwdouble_grad_apart(tn_ctx *c, const void *args, tn_error *err)
@@ -61,6 +78,17 @@ static int dwdouble_grad_apart(tn_ctx *c, const void *args, tn_error *err)
     if (dx.rows) TN_TRY(tn_bilinear_backward(c, &d, NULL, a->s.batch, &r, &dx, err));
     c->ws_used = mark;
     return 0;
+}
+
+/* The gradient of the smaller map by way of that of the enlarged one. */
+static int dwdouble_grad_cpu(tn_ctx *c, const void *args, tn_error *err)
+{
+    const tn_tensor none = {0};
+    tn_dwconv_grad_args a = *(const tn_dwconv_grad_args *)args;
+    const tn_dwdouble_args back = {.of = {a.s, a.dy, a.w, none, a.dx, true, a.act}};
+    a.dx = none;
+    TN_TRY(tn_dwconv_grad_cpu(c, &a, err));
+    return back.of.to.rows ? dwdouble_apart(c, &back, err) : 0;
 }
 
 static const char *with_stats(const void *args)
@@ -106,10 +134,12 @@ static void dwdouble_release(void *copy, tn_ctx *c)
 }
 
 static const tn_variant forward_rows[] = {
+    {.name = "cpu", .needs = TN_CAP_VECTORS, .can = dwdouble_cpu_can, .run = dwdouble_cpu},
     {.name = "gpu", .can = tn_dwdouble_gpu_can, .run = tn_dwdouble_gpu, .tunables = tn_dwdouble_gpu_tunables, .not_on_cpus = true},
     {.name = "apart", .run = dwdouble_apart},
 };
 static const tn_variant grad_rows[] = {
+    {.name = "cpu", .needs = TN_CAP_VECTORS, .can = tn_dwconv_grad_cpu_can, .run = dwdouble_grad_cpu},
     {.name = "gpu",
      .can = tn_dwdouble_grad_gpu_can,
      .run = tn_dwdouble_grad_gpu,

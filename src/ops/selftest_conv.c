@@ -244,6 +244,7 @@ static int doubled(tn_trial *t)
                                         {1, 2, 16, 12, 12, 3, 1, 1, 12, false, true, true},
                                         {2, 12, 4, 32, 32, 3, 1, 1, 32, true, false, true}},
                             large[] = {{2, 46, 24, 136, 136, 3, 1, 1, 136, false, false, true},
+                                       {1, 6, 140, 16, 16, 3, 1, 1, 16, false, false, true},
                                        {1, 38, 18, 48, 48, 3, 1, 1, 48, true, true, true}};
     if (t->like) return dwconv_alike(t);
     if (t->size == 0) return conv_each(t, dwconv_one, small, TN_COUNT(small));
