@@ -1,7 +1,8 @@
 /* Depthwise convolutions on CPU devices, stride 1, channels last: x [images * H * W, C], y [images * OH * OW, C], C a multiple of 16,
  * t [C / 16][K * K + 1][16] (dw_pack): the taps and the bias. An item takes up to BLOCKS blocks of 16 channels of up to TILE columns and
  * walks down `span` rows of y. It reads each row of x once, in pieces as long as its channels, and widens it into a ring of the K rows
- * that an output depends on, block by block: so they stay in a core's cache and are read from there in a line. */
+ * that an output depends on, block by block: so they stay in a core's cache and are read from there in a line. DOUBLED: x is
+ * [images * H/2 * W/2, C] and is enlarged by 2 on the way into the ring, as upsample.cl has it. */
 #undef VW
 #define VW 16
 #include "common.h"
@@ -11,6 +12,9 @@
 #endif
 #ifndef WT
 #define WT 0
+#endif
+#ifndef DOUBLED
+#define DOUBLED 0
 #endif
 #define TAPS (K * K)
 #define TILE 64             /* columns of y, at most */
@@ -71,6 +75,38 @@ inline void widen(__global float *to, int step, const __global act_t *x, int i, 
         for (int b = 0; b < blocks; b++) VEC(to, b * step + j) = LDV(ACT, row, (size_t)j * C + 16 * b);
 }
 
+#if DOUBLED
+/* The same of an image of twice x's size. */
+inline void enlarge(__global float *to, int step, const __global act_t *x, int i, int first, int n, int H, int W, int C, int blocks)
+{
+    const bool there = i >= 0 && i < H;
+    const int begin = there ? clamp(-first, 0, n) : n, end = there ? clamp(W - first, begin, n) : n, w = W / 2;
+    const int near = there ? i / 2 : 0, far = clamp(i & 1 ? near + 1 : near - 1, 0, H / 2 - 1);
+    const __global act_t *a = x + (size_t)near * w * C, *b = x + (size_t)far * w * C;
+    for (int k = 0; k < blocks; k++) {
+        for (int j = 0; j < begin; j++) VEC(to, k * step + j) = (float16)(0.0f);
+        for (int j = end; j < n; j++) VEC(to, k * step + j) = (float16)(0.0f);
+        if (begin == end) continue;
+#define DOWN(column) (0.75f * LDV(ACT, a, (size_t)(column)*C + 16 * k) + 0.25f * LDV(ACT, b, (size_t)(column)*C + 16 * k))
+        int from = (first + begin) / 2;
+        float16 left = DOWN(max(from - 1, 0)), here = DOWN(from);
+        for (int j = 2 * from - first; j < end; j += 2, from++) {
+            const float16 right = DOWN(min(from + 1, w - 1));
+            if (j >= begin) VEC(to, k * step + j) = 0.75f * here + 0.25f * left;
+            if (j + 1 < end) VEC(to, k * step + j + 1) = 0.75f * here + 0.25f * right;
+            left = here;
+            here = right;
+        }
+#undef DOWN
+    }
+}
+#define X_IMAGE(H, W) ((size_t)(H / 2) * (W / 2))
+#define TAKE_ROW      enlarge
+#else
+#define X_IMAGE(H, W) ((size_t)(H) * (W))
+#define TAKE_ROW      widen
+#endif
+
 /* COLS sums from column j on over the rows of taps ky to end - 1; `oldest`: the ring's row for the first tap. */
 INLINE void convolve(float16 *acc, const __global float *ring, const __global float *t, int j, int oldest, int ky, int end)
 {
@@ -94,12 +130,12 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void dw_conv(const __glo
     const place p = my_place(OH, OW, C, pad, span, tile);
     const int seen = (p.n + COLS - 1) / COLS * COLS + K - 1, slot = slot_take(busy, slots);
     __global float *ring = slot_at(scratch, (size_t)slot * slot_floats);
-    x += get_global_id(2) * (size_t)H * W * C + p.c;
+    x += get_global_id(2) * X_IMAGE(H, W) * C + p.c;
     y += (get_global_id(2) * (size_t)OH * OW + p.j) * C + p.c;
     t += (size_t)(p.c / 16) * (TAPS + 1) * 16;
-    for (int k = 0; k < K - 1; k++) widen(ROW(ring, k), RING_STEP, x, p.first - pad + k, p.from, seen, H, W, C, p.blocks);
+    for (int k = 0; k < K - 1; k++) TAKE_ROW(ROW(ring, k), RING_STEP, x, p.first - pad + k, p.from, seen, H, W, C, p.blocks);
     for (int i = p.first, oldest = 0; i < p.last; i++, oldest = (oldest + 1) % K) {
-        widen(ROW(ring, (oldest + K - 1) % K), RING_STEP, x, i - pad + K - 1, p.from, seen, H, W, C, p.blocks);
+        TAKE_ROW(ROW(ring, (oldest + K - 1) % K), RING_STEP, x, i - pad + K - 1, p.from, seen, H, W, C, p.blocks);
         for (int b = 0; b < p.blocks; b++)
             for (int j = 0; j < p.n; j += COLS) {
                 const __global float *w = t + (size_t)b * (TAPS + 1) * 16;
@@ -164,11 +200,11 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void dw_grad(const __glo
     __global float *ring = slot_at(scratch, (size_t)slot * slot_floats), *g = ROW(ring, K * BLOCKS), *sums = ROW(g, BLOCKS);
     for (int k = 0; k < (TAPS + 1) * BLOCKS; k++) VEC(sums, k) = (float16)(0.0f);
     for (int k = 0; k < SEEN * BLOCKS; k++) VEC(g, k) = (float16)(0.0f);
-    x += get_global_id(2) * (size_t)H * W * C + p.c;
+    x += get_global_id(2) * X_IMAGE(H, W) * C + p.c;
     dy += (get_global_id(2) * (size_t)OH * OW + p.j) * C + p.c;
-    for (int k = 0; k < K - 1; k++) widen(ROW(ring, k), RING_STEP, x, p.first - pad + k, p.from, seen, H, W, C, p.blocks);
+    for (int k = 0; k < K - 1; k++) TAKE_ROW(ROW(ring, k), RING_STEP, x, p.first - pad + k, p.from, seen, H, W, C, p.blocks);
     for (int i = p.first, oldest = 0; i < p.last; i++, oldest = (oldest + 1) % K) {
-        widen(ROW(ring, (oldest + K - 1) % K), RING_STEP, x, i - pad + K - 1, p.from, seen, H, W, C, p.blocks);
+        TAKE_ROW(ROW(ring, (oldest + K - 1) % K), RING_STEP, x, i - pad + K - 1, p.from, seen, H, W, C, p.blocks);
         widen(g, SEEN, dy, i, 0, p.n, OH, OW, C, p.blocks);
         for (int b = 0; b < p.blocks; b++)
             correlate_row(sums + b * (TAPS + 1) * 16, ROW(ring, b * K), ROW(g, b), p.n, oldest, max(0, pad - i), min(K, H + pad - i));

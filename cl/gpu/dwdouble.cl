@@ -45,6 +45,14 @@ inline place my_place(int w, int h, int span, int chunks)
 }
 
 #if PARTS & FORWARD
+#ifndef STATS
+#define STATS 0 /* 1: the statistics of y, as it is stored, by group and channel */
+#endif
+#if STATS
+#define P_STATS , __global float *restrict means, __global float *restrict squares
+#else
+#define P_STATS
+#endif
 #define WIDE (2 * COLS + 2) /* columns of U that an item's outputs depend on */
 
 /* Columns j - 1 to j + COLS of p, from j on; before and behind: where the first and the last lie. */
@@ -86,11 +94,48 @@ inline void begin(vec bias, vec *s)
     for (int q = 0; q < 2 * COLS; q++) s[q] = bias;
 }
 
-inline void store(__global act_t *y, const vec *s)
+/* Sums of y less its first value, and of the square of that: n values make the first one's distance from the mean at most sqrt(n)
+ * deviations, so n roundings are lost at worst. */
+typedef struct {
+    vec shift, sum, square;
+} tally;
+
+inline void store(__global act_t *y, const vec *s, bool first, tally *t)
 {
 #pragma unroll
-    for (int q = 0; q < 2 * COLS; q++) *(__global RAW(ACT) *)(y + q * CHANNELS) = STORED(ACT, s[q]);
+    for (int q = 0; q < 2 * COLS; q++) {
+        const RAW(ACT) w = STORED(ACT, s[q]);
+        *(__global RAW(ACT) *)(y + q * CHANNELS) = w;
+#if STATS
+        const vec v = VALUES(ACT, w);
+        if (q == 0 && first) t->shift = v;
+        t->sum += v - t->shift;
+        t->square += (v - t->shift) * (v - t->shift);
+#endif
+    }
 }
+
+#if STATS
+/* An item's count of values, their mean and the sum of their squared deviations -> the group's, by channel: means, squares [CHANNELS]. */
+inline void put_stats(const tally *t, const place *p, int w, int each, __local vec_t *all, __global float *means, __global float *squares)
+{
+    const int slots = min(SLOTS, (w - p->block * SLOTS * COLS) / COLS);
+    const float inv = 1.0f / each;
+    all[p->slot] = t->shift + t->sum * inv;
+    all[WG + p->slot] = t->square - t->sum * t->sum * inv;
+    barrier(CLK_LOCAL_MEM_FENCE);
+    if (p->slot >= TILE || !p->mine) return;
+    vec mean = TO_VEC(0.0f), square = TO_VEC(0.0f);
+    for (int i = 0; i < slots; i++) mean += all[i * TILE + p->slot];
+    mean /= (float)slots;
+    for (int i = 0; i < slots; i++) {
+        const vec d = all[i * TILE + p->slot] - mean;
+        square += all[WG + i * TILE + p->slot] + each * d * d;
+    }
+    *(__global vec *)(means + p->c) = mean;
+    *(__global vec *)(squares + p->c) = fmax(square, 0.0f);
+}
+#endif
 
 /* What rows r - 1 to r + 1 of 4 U [in columns only] give to row 2r and to row 2r + 1: the taps of both axes' resizing. */
 inline void put_together(const __local float *own, vec *even, vec *odd)
@@ -117,38 +162,38 @@ inline void take_off(const __local float *own, int row, const vec *e, vec *s)
 }
 
 /* Row r of p is e[u + 1], the one before it e[u]. Out of the loop behind the last. */
-#define STEP(u)                                                                                                                    \
-    {                                                                                                                              \
-        if (r >= p.last) break;                                                                                                    \
-        const vec *above = e[u], *here = e[((u) + 1) % 3];                                                                         \
-        vec *below = e[((u) + 2) % 3], s[2 * COLS];                                                                                \
-        widen(next, &p, below);                                                                                                    \
-        load(from + min(r + 2, h - 1) * row, before, behind, next);                                                                \
-        begin(bias, s);                                                                                                            \
-        convolve(above, even, s);                                                                                                  \
-        convolve(here, even + K, s);                                                                                               \
-        convolve(below, even + 2 * K, s);                                                                                          \
-        if (r == 0) take_off(own, 0, here, s);                                                                                     \
-        store(to, s);                                                                                                              \
-        begin(bias, s);                                                                                                            \
-        convolve(above, odd, s);                                                                                                   \
-        convolve(here, odd + K, s);                                                                                                \
-        convolve(below, odd + 2 * K, s);                                                                                           \
-        if (r == h - 1) take_off(own, 2, here, s);                                                                                 \
-        store(to + 2 * row, s);                                                                                                    \
-        to += 4 * row;                                                                                                             \
-        r++;                                                                                                                       \
+#define STEP(u) \
+    { \
+        if (r >= p.last) break; \
+        const vec *above = e[u], *here = e[((u) + 1) % 3]; \
+        vec *below = e[((u) + 2) % 3], s[2 * COLS]; \
+        widen(next, &p, below); \
+        load(from + min(r + 2, h - 1) * row, before, behind, next); \
+        begin(bias, s); \
+        convolve(above, even, s); \
+        convolve(here, even + K, s); \
+        convolve(below, even + 2 * K, s); \
+        if (r == 0) take_off(own, 0, here, s); \
+        store(to, s, r == p.first, &stats); \
+        begin(bias, s); \
+        convolve(above, odd, s); \
+        convolve(here, odd + K, s); \
+        convolve(below, odd + 2 * K, s); \
+        if (r == h - 1) take_off(own, 2, here, s); \
+        store(to + 2 * row, s, false, &stats); \
+        to += 4 * row; \
+        r++; \
     }
 
-/* y[b,i,j,c] = bias + sum over k of kernel[c][k] U[b,i+dy,j+dx,c]. */
-__kernel __attribute__((reqd_work_group_size(WG, 1, 1))) void
-dwdouble(const __global act_t *restrict x, const __global TYPE(WT) *restrict kern, const __global float *restrict shift,
-         __global act_t *restrict y, int h, int w, int span, int chunks, int biased)
+/* y[b,i,j,c] = bias + sum over k of kernel[c][k] U[b,i+dy,j+dx,c]; means, squares [batch*chunks][groups in x][CHANNELS]. */
+__kernel __attribute__((reqd_work_group_size(WG, 1, 1)))
+void dwdouble(const __global act_t *restrict x, const __global TYPE(WT) *restrict kern, const __global float *restrict shift,
+              __global act_t *restrict y, int h, int w, int span, int chunks, int biased P_STATS)
 {
     __local float taps[GROUP_TAPS];
     const place p = my_place(w, h, span, chunks);
     const __local float *own = group_taps(kern, taps);
-    if (!p.mine) return;
+    tally stats = {TO_VEC(0.0f), TO_VEC(0.0f), TO_VEC(0.0f)};
     const int row = w * CHANNELS, before = p.left ? 0 : -CHANNELS, behind = (COLS - (p.right ? 1 : 0)) * CHANNELS;
     const __global act_t *from = x + (p.image * h * w + p.j) * CHANNELS + p.c;
     __global act_t *to = y + (p.image * h * w * 4 + (size_t)p.first * 4 * w + 2 * p.j) * CHANNELS + p.c;
@@ -161,9 +206,12 @@ dwdouble(const __global act_t *restrict x, const __global TYPE(WT) *restrict ker
     load(from + p.first * row, before, behind, next);
     widen(next, &p, e[1]);
     load(from + min(p.first + 1, h - 1) * row, before, behind, next);
-    for (int r = p.first;;) {
-        STEP(0) STEP(1) STEP(2)
-    }
+    for (int r = p.mine ? p.first : p.last;;) { STEP(0) STEP(1) STEP(2) }
+#if STATS
+    __local vec_t all[2 * WG];
+    const size_t line = (size_t)get_global_id(1) * ((w + SLOTS * COLS - 1) / (SLOTS * COLS)) + p.block;
+    put_stats(&stats, &p, w, 4 * COLS * (p.last - p.first), all, means + line * CHANNELS, squares + line * CHANNELS);
+#endif
 }
 #endif
 
@@ -298,13 +346,13 @@ inline void meet(int t, const place *p, const vec *n, const vec *w, const vec *x
 #define MEET(t, n) meet(t, &p, n, w9, here, acc, g);
 
 /* The next row of dy, by way of what stands in `row`, becomes 1 3 3 1 of the last four rows. */
-#define TAKE(row)                                                                                                                  \
-    {                                                                                                                              \
-        vec v[SPREAD];                                                                                                             \
-        _Pragma("unroll") for (int k = 0; k < SPREAD; k++) v[k] = VALUES(ACT, row[k]);                                             \
-        narrow(v, n);                                                                                                              \
-        if (border) end_columns(v, &p, n);                                                                                         \
-        advance(&before, border, n);                                                                                               \
+#define TAKE(row) \
+    { \
+        vec v[SPREAD]; \
+        _Pragma("unroll") for (int k = 0; k < SPREAD; k++) v[k] = VALUES(ACT, row[k]); \
+        narrow(v, n); \
+        if (border) end_columns(v, &p, n); \
+        advance(&before, border, n); \
     }
 
 /* What the first or the last row adds, as end_columns has it: of the last two rows of n there are the sum and the second. */
@@ -312,19 +360,19 @@ inline void meet(int t, const place *p, const vec *n, const vec *w, const vec *x
 #define SECOND_OF(two, second) (second)
 #define DOWN(two, second)      (2.0f * second - two)
 #define UP(two, second)        (two - 2.0f * second)
-#define MEET_END(t, at, in)                                                                                                        \
-    {                                                                                                                              \
-        vec a[STATE];                                                                                                              \
-        _Pragma("unroll") for (int k = 0; k < STATE; k++) a[k] = in(before.two[k], before.one[k]);                                 \
-        MEET(t, a)                                                                                                                 \
-        _Pragma("unroll") for (int k = 0; k < STATE; k++) a[k] = at(before.two[k], before.one[k]);                                 \
-        MEET(1, a)                                                                                                                 \
+#define MEET_END(t, at, in) \
+    { \
+        vec a[STATE]; \
+        _Pragma("unroll") for (int k = 0; k < STATE; k++) a[k] = in(before.two[k], before.one[k]); \
+        MEET(t, a) \
+        _Pragma("unroll") for (int k = 0; k < STATE; k++) a[k] = at(before.two[k], before.one[k]); \
+        MEET(1, a) \
     }
 
 /* partial [batch*chunks][blocks][TAPS][CHANNELS]: what each group's pixels of p give to dw. Rows 2m and 2m + 1 of dy end row m - 1
  * of dp and begin row m. */
-__kernel __attribute__((reqd_work_group_size(WG, 1, 1))) void dwdouble_backward(const __global act_t *restrict dy, int h, int w,
-                                                                                int span, int chunks P_DX P_DW)
+__kernel __attribute__((reqd_work_group_size(WG, 1, 1)))
+void dwdouble_backward(const __global act_t *restrict dy, int h, int w, int span, int chunks P_DX P_DW)
 {
     const place p = my_place(w, h, span, chunks);
     const bool border = p.left || p.right;

@@ -33,18 +33,24 @@ inline float2 group_sum(float2 v, __local float2 *s)
     barrier(CLK_LOCAL_MEM_FENCE);
     return s[0];
 }
-/* Every part of a group's `width` columns, and how many rows it counts. */
+/* Every part of a group's `width` columns, and how many rows it counts: those of a unit's h lines of w, of `chunk_rows` lines and
+ * `block` of each, blocks of the same lines one after another. */
 #define PARTS(e) int e = ITEM; e < chunks *width; e += WG
 #define PART(e)  (((size_t)get_global_id(1) * chunks + e / width) * C + (get_global_id(0) / WG) * width + e % width)
-#define COUNT(e) (min(unit_rows, (e / width + 1) * chunk_rows) - e / width * chunk_rows)
+inline int part_rows(int part, int h, int w, int chunk_rows, int block)
+{
+    const int blocks = (w + block - 1) / block, i = part / blocks, j = part % blocks;
+    return (min(h, (i + 1) * chunk_rows) - i * chunk_rows) * (min(w, (j + 1) * block) - j * block);
+}
+#define COUNT(e) part_rows(e / width, h, w, chunk_rows, block)
 
 /* stats[unit][group] = (mean, rstd) from the parts' means and squared deviations. Items (groups * WG, units). */
 __kernel __attribute__((reqd_work_group_size(WG, 1, 1)))
 void norm2d_stats(const __global float *means, const __global float *squares, __global float2 *stats, int C, int width, int chunks,
-                  int chunk_rows, int unit_rows, float eps)
+                  int h, int w, int chunk_rows, int block, float eps)
 {
     __local float2 sums[WG], more[WG];
-    const float inv_count = 1.0f / ((float)unit_rows * width);
+    const float inv_count = 1.0f / ((float)h * w * width);
     float2 s = (float2)(0.0f, 0.0f);
     for (PARTS(e)) s += (float2)(COUNT(e) * means[PART(e)], squares[PART(e)]);
     s = group_sum(s, sums) * inv_count;

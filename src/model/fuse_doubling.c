@@ -1,5 +1,5 @@
 /* Maps that are enlarged by 2 for a depthwise 3x3 convolution alone are not stored: the convolution enlarges what it reads, and its
- * gradient is that of the smaller map. */
+ * gradient is that of the smaller map. Where a GroupNorm follows, such a convolution leaves its statistics too. */
 #include "graph.h"
 
 static bool doubles(const tn_attr_resize *a)
@@ -63,6 +63,21 @@ static bool fold_readers(tn_graph *g, int i)
     return readers > 0;
 }
 
+/* The convolution that makes what normalisation node i normalises leaves its statistics. */
+static void fold_stats(tn_graph *g, int i)
+{
+    tn_gnode *n = &g->n[i];
+    const tn_attr_norm2d *a = &n->a.norm2d;
+    const int k = tn_graph_writer(g, n->in[0]);
+    if (k < 0 || g->n[k].op != TN_OP_CONV || a->stats != TN_STATS_OWN || g->t[n->in[0]].kind != TN_G_ACT) return;
+    tn_gnode *c = &g->n[k];
+    if (!c->a.conv.doubled || c->out[1] >= 0 || a->unit_rows != c->a.conv.out_h * c->a.conv.out_w) return;
+    if (g->stage_of && g->stage_of[c->layer] != g->stage_of[n->layer]) return;
+    c->a.conv.norm_groups = a->groups;
+    c->out[1] = n->in[n->op == TN_OP_NORM2D_FEW ? 2 : 1] = n->out[1];
+    n->out[1] = -1;
+}
+
 int tn_graph_fuse_doubling(tn_graph *g, tn_error *err)
 {
     for (int i = 0; i < g->n_n; i++)
@@ -74,5 +89,7 @@ int tn_graph_fuse_doubling(tn_graph *g, tn_error *err)
         fold_back(g, i);
         g->n[i].a.conv.doubled = true;
     }
+    for (int i = 0; i < g->n_n; i++)
+        if (g->n[i].op == TN_OP_NORM2D || g->n[i].op == TN_OP_NORM2D_FEW) fold_stats(g, i);
     return tn_graph_check(g, err);
 }

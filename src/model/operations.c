@@ -252,7 +252,7 @@ const tn_operation tn_operations[TN_OP_COUNT] = {
 tn_attr_conv tn_conv_attributes(int in_h, int in_w, int kernel, int stride, int pad, int groups)
 {
     const int out_h = tn_conv_size(in_h, kernel, stride, pad), out_w = tn_conv_size(in_w, kernel, stride, pad);
-    return (tn_attr_conv){in_h, in_w, out_h, out_w, kernel, stride, pad, groups, false};
+    return (tn_attr_conv){in_h, in_w, out_h, out_w, kernel, stride, pad, groups, false, 0};
 }
 
 tn_cost tn_node_cost(const tn_graph *g, const tn_gnode *n)

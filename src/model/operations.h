@@ -81,10 +81,11 @@ typedef struct tn_attr_resize {
 } tn_attr_resize;
 /** Square kernels, zero padding all around; out_h and out_w as tn_conv_attributes makes them (PyTorch's floor). groups: of C and O.
  * doubled: x is half as high and as wide as in_h x in_w and is enlarged on the way, as BILINEAR has it, and dx is of that x
- * (fuse.c); with depthwise 3x3 kernels. */
+ * (fuse_doubling.c); with depthwise 3x3 kernels. norm_groups: 0, or those of a GroupNorm of y, whose statistics out[1] becomes. */
 typedef struct tn_attr_conv {
     int in_h, in_w, out_h, out_w, kernel, stride, pad, groups;
     bool doubled;
+    int norm_groups;
 } tn_attr_conv;
 /** Of the convolution that the adapter stands beside. */
 typedef struct tn_attr_adapt {
@@ -177,8 +178,8 @@ typedef enum tn_again { TN_AGAIN_NEVER, TN_AGAIN_CHEAP, TN_AGAIN_DEAR } tn_again
     X(BILINEAR, bilinear, tn_attr_resize, 1, 1, resize, bilinear, DEAR, 0, 0) \
     /* x [B*out_h*out_w, C], z [B*in_h*in_w, C] -> x + z at the nearest position, PyTorch's floor(i * in / out) */ \
     X(UPSAMPLE_ADD, upsample_add, tn_attr_resize, 2, 1, few, upsample_add, DEAR, TN_IN0, 0) \
-    /* x [B*in_h*in_w, C]; w0 [O, C/groups, k, k], w1 bias [O] or -1 -> y [B*out_h*out_w, O] */ \
-    X(CONV, conv, tn_attr_conv, 1, 1, conv, conv, DEAR, 0, 0) \
+    /* x [B*in_h*in_w, C]; w0 [O, C/groups, k, k], w1 bias [O] or -1 -> y [B*out_h*out_w, O]. Fused: stats [B*norm_groups, 2] float32 */ \
+    X(CONV, conv, tn_attr_conv, 1, 2, conv, conv, DEAR, 0, 0) \
     /* y [rows, O], t [rows, r] -> y + scale t B^T of the part, whose B is [O, r/groups]: an adapter's share of a convolution */ \
     X(ADAPT, adapt, tn_attr_adapt, 2, 1, linear_dt, adapt, DEAR, TN_IN0, 0) \
     /* rows (v, k) in one tensor, or v in w2 and k in w3; w0 W [N, ...], w1 b [N]: an affine map -> (v W, v b + k) [rows, K + 1]
@@ -187,10 +188,10 @@ typedef enum tn_again { TN_AGAIN_NEVER, TN_AGAIN_CHEAP, TN_AGAIN_DEAR } tn_again
     /* x, rows [O, ...]: for each output a kernel and its constant -> y [B*out_h*out_w, O] float32 */ \
     X(CONV_FEW, conv_few, tn_attr_conv, 2, 1, conv, conv_few, DEAR, 0, 0) \
     /* x; w0 gamma, w1 beta, w2 running mean, w3 running variance -> y, fn of it where act says so, stats [units*groups, 2]
-     * float32 */ \
-    X(NORM2D, norm2d, tn_attr_norm2d, 1, 3, norm, norm2d, CHEAP, TN_IN0, 0) \
-    /* x, rows [O, C + 1]; slots as norm2d's -> y [B*rows, O] float32: rows over fn of the norm (v.a + k), stats */ \
-    X(NORM2D_FEW, norm2d_few, tn_attr_norm2d, 2, 2, norm_few, norm2d_few, DEAR, 0, 0) \
+     * float32. Fused: those are in[1] */ \
+    X(NORM2D, norm2d, tn_attr_norm2d, 2, 3, norm, norm2d, CHEAP, TN_IN0, 0) \
+    /* x, rows [O, C + 1]; slots as norm2d's -> y [B*rows, O] float32: rows over fn of the norm (v.a + k), stats. Fused: those are in[2] */ \
+    X(NORM2D_FEW, norm2d_few, tn_attr_norm2d, 3, 2, norm_few, norm2d_few, DEAR, 0, 0) \
     /* x [B*rows, C]; w0 gamma, w1 beta -> y, norms [2B, C] float32 */ \
     X(GRN, grn, tn_attr_sample, 1, 2, norm, grn, CHEAP, TN_IN0, 0) \
     /* x -> s [B, C] float32 */ \

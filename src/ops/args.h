@@ -53,6 +53,14 @@ typedef struct tn_dwconv_args {
     tn_dtype act;
 } tn_dwconv_args;
 
+/** The same of a doubled map, forward with the statistics of y where `stats` [batch * groups, 2] has rows. */
+typedef struct tn_dwdouble_args {
+    tn_dwconv_args of; /* first: what is asked of both is asked of it */
+    tn_tensor stats;
+    int groups;
+    float eps;
+} tn_dwdouble_args;
+
 /** dw and db (rows 0: not wanted) from x and dy, and dx where it has rows. */
 typedef struct tn_dwconv_grad_args {
     tn_conv s;

@@ -1,7 +1,7 @@
 #include "columns.h"
 
 /* MOST_LANES runs of columns make 1 KB of a row in neighbouring items; GROUPS of them a compute unit keep memory busy. */
-enum { MOST_LANES = 64, MOST_ITEMS = 256, GROUPS = 8, LEAST_ROWS = 8, SUM_LANES = 8, MERGE_ITEMS = 128 };
+enum { MOST_LANES = 64, MOST_ITEMS = 256, GROUPS = 8, LEAST_ROWS = 8, SUM_LANES = 8 };
 
 tn_columns_shape tn_columns_shape_of(const tn_ctx *c, const tn_tensor *x)
 {
@@ -79,9 +79,19 @@ int tn_columns_sum(tn_ctx *c, const tn_tensor *p, int lines, bool add, tn_tensor
 static int columns_merge(tn_ctx *c, const char *entry, const tn_arg *args, int n, size_t groups, size_t units, tn_error *err)
 {
     tn_options o;
-    TN_TRY(columns_options(&o, &(tn_columns_shape){.vw = 1, .lanes = 1, .wg = MERGE_ITEMS}, TN_F32, 0, err));
-    const tn_range range = {2, {groups * MERGE_ITEMS, units}, {MERGE_ITEMS, 1}};
+    TN_TRY(columns_options(&o, &(tn_columns_shape){.vw = 1, .lanes = 1, .wg = TN_COLUMNS_MERGE}, TN_F32, 0, err));
+    const tn_range range = {2, {groups * TN_COLUMNS_MERGE, units}, {TN_COLUMNS_MERGE, 1}};
     return tn_op_run(c, "gpu/norm2d.cl", entry, o.s, args, n, &range, err);
+}
+
+int tn_columns_merge_stats(tn_ctx *c, const tn_tensor *means, const tn_tensor *squares, const tn_columns_cuts *cuts, int groups,
+                           float eps, tn_tensor *stats, tn_error *err)
+{
+    const int units = stats->rows / groups;
+    const tn_arg args[] = {TN_BUF(means->mem),           TN_BUF(squares->mem),        TN_BUF(stats->mem), TN_INT(means->cols),
+                           TN_INT(means->cols / groups), TN_INT(means->rows / units), TN_INT(cuts->h),    TN_INT(cuts->w),
+                           TN_INT(cuts->lines),          TN_INT(cuts->block),         TN_FLT(eps)};
+    return columns_merge(c, "norm2d_stats", args, TN_COUNT(args), (size_t)groups, (size_t)units, err);
 }
 
 int tn_columns_stats(tn_ctx *c, const tn_tensor *x, int unit_rows, int groups, float eps, tn_tensor *stats, tn_error *err)
@@ -94,9 +104,8 @@ int tn_columns_stats(tn_ctx *c, const tn_tensor *x, int unit_rows, int groups, f
     TN_TRY(tn_ws_take(c, &means, TN_F32, units * r.chunks, x->cols, err));
     TN_TRY(tn_ws_take(c, &squares, TN_F32, units * r.chunks, x->cols, err));
     TN_TRY(tn_columns_parts(c, x, NULL, NULL, &r, &means, &squares, err));
-    const tn_arg args[] = {TN_BUF(means.mem), TN_BUF(squares.mem),  TN_BUF(stats->mem), TN_INT(x->cols), TN_INT(width),
-                           TN_INT(r.chunks),  TN_INT(r.chunk_rows), TN_INT(unit_rows),  TN_FLT(eps)};
-    TN_TRY(columns_merge(c, "norm2d_stats", args, TN_COUNT(args), (size_t)groups, (size_t)units, err));
+    const tn_columns_cuts cuts = {unit_rows, 1, r.chunk_rows, 1};
+    TN_TRY(tn_columns_merge_stats(c, &means, &squares, &cuts, groups, eps, stats, err));
     c->ws_used = mark;
     return 0;
 }

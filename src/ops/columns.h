@@ -49,6 +49,17 @@ bool tn_columns_few_can(const tn_ctx *c, const tn_tensor *x);
 int tn_columns_few_forward(tn_ctx *c, const tn_norm_few *f, tn_tensor *y, tn_error *err);
 int tn_columns_few_backward(tn_ctx *c, const tn_norm_few *f, const tn_norm_few_grads *g, tn_error *err);
 
+/** What a unit of h lines of w rows was cut into: so many lines, and so many rows of each; blocks of the same lines follow each
+ * other. */
+typedef struct tn_columns_cuts {
+    int h, w, lines, block;
+} tn_columns_cuts;
+/** stats [units * groups, 2] from each part's means and sums of squared deviations [units * parts, C]. For any device whose groups
+ * may have TN_COLUMNS_MERGE items. */
+enum { TN_COLUMNS_MERGE = 128 };
+int tn_columns_merge_stats(tn_ctx *c, const tn_tensor *means, const tn_tensor *squares, const tn_columns_cuts *cuts, int groups,
+                           float eps, tn_tensor *stats, tn_error *err);
+
 /** tn_norm2d_stats and the two that follow, for what tn_columns_can. */
 int tn_columns_stats(tn_ctx *c, const tn_tensor *x, int unit_rows, int groups, float eps, tn_tensor *stats, tn_error *err);
 int tn_columns_apply(tn_ctx *c, const tn_norm2d *n, const tn_norm_end *end, tn_tensor *y, tn_error *err);

@@ -65,14 +65,30 @@ static int conv_storage(const char *op, const tn_tensor *a, const tn_tensor *b, 
     return tn_storage(&act, op, TN_LIST(a, b, c, floats ? &none : w), TN_LIST(floats ? w : &none, bias, dw), err);
 }
 
-int tn_conv_forward(tn_ctx *c, const tn_conv *s, const tn_tensor *x, const tn_tensor *w, const tn_tensor *bias, tn_tensor *y,
-                    tn_error *err)
+static int forward(tn_ctx *c, const tn_conv *s, const tn_tensor *x, const tn_tensor *w, const tn_tensor *bias, tn_tensor *y,
+                   const tn_conv_norm *n, tn_error *err)
 {
     const tn_tensor none = {0};
     TN_TRY(conv_storage("a convolution", x, y, &none, w, bias, &none, err));
     TN_TRY(conv_check(s, x, w, &none, bias, y, x->cols, err));
-    if (s->doubled) return tn_dwdouble_forward(c, s, x, w, bias, y, err);
-    return (conv_is_depthwise(s, x->cols, y->cols) ? tn_dwconv_forward : tn_conv_full)(c, s, x, w, bias, y, err);
+    if (s->doubled) return tn_dwdouble_forward(c, s, x, w, bias, y, n, err);
+    TN_TRY((conv_is_depthwise(s, x->cols, y->cols) ? tn_dwconv_forward : tn_conv_full)(c, s, x, w, bias, y, err));
+    return n ? tn_norm2d_stats(c, y, s->out.h * s->out.w, n->groups, n->eps, n->stats, err) : 0;
+}
+
+int tn_conv_forward(tn_ctx *c, const tn_conv *s, const tn_tensor *x, const tn_tensor *w, const tn_tensor *bias, tn_tensor *y,
+                    tn_error *err)
+{
+    return forward(c, s, x, w, bias, y, NULL, err);
+}
+
+int tn_conv_forward_stats(tn_ctx *c, const tn_conv *s, const tn_tensor *x, const tn_tensor *w, const tn_tensor *bias, tn_tensor *y,
+                          const tn_conv_norm *n, tn_error *err)
+{
+    if (n->groups < 1 || y->cols % n->groups || n->stats->rows != s->batch * n->groups || n->stats->cols != 2)
+        return tn_fail(err, TN_ERR_ARGUMENT, "statistics [%d,%d] of %d images of %d channels in %d groups", n->stats->rows,
+                       n->stats->cols, s->batch, y->cols, n->groups);
+    return forward(c, s, x, w, bias, y, n, err);
 }
 
 int tn_conv_backward(tn_ctx *c, const tn_conv *s, const tn_conv_grads *g, tn_error *err)

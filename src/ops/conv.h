@@ -19,9 +19,9 @@ int tn_dwconv_forward(tn_ctx *c, const tn_conv *s, const tn_tensor *x, const tn_
 /** dx, dw and db of g, those that have rows. */
 int tn_dwconv_backward(tn_ctx *c, const tn_conv *s, const tn_conv_grads *g, tn_error *err);
 
-/* dwdouble.c: of a doubled map. */
+/* dwdouble.c: of a doubled map; n: NULL, or of what statistics are wanted too. */
 int tn_dwdouble_forward(tn_ctx *c, const tn_conv *s, const tn_tensor *x, const tn_tensor *w, const tn_tensor *bias, tn_tensor *y,
-                        tn_error *err);
+                        const tn_conv_norm *n, tn_error *err);
 int tn_dwdouble_backward(tn_ctx *c, const tn_conv *s, const tn_conv_grads *g, tn_error *err);
 
 static inline int tn_conv_rows_length(const tn_conv_rows *r)

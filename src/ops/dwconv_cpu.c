@@ -56,7 +56,8 @@ static size_t cpu_room(int kernel, int rows, int vectors)
 /* Another side of the same program where nothing says otherwise: building takes longer than most kernels run. */
 static int cpu_options(tn_options *o, const tn_ctx *c, tn_dtype act, const tn_conv *s, const tn_tensor *w, tn_error *err)
 {
-    return tn_options_set(o, err, "-DACT=%d -DK=%d -DWT=%d -DWIDE=%d", (int)act, s->kernel, (int)w->dtype, tn_cpu_wide(c->dev));
+    return tn_options_set(o, err, "-DACT=%d -DK=%d -DWT=%d -DWIDE=%d%s", (int)act, s->kernel, (int)w->dtype, tn_cpu_wide(c->dev),
+                          s->doubled ? " -DDOUBLED=1" : "");
 }
 
 static int cpu_pack(tn_ctx *c, tn_tensor *t, const tn_options *o, const tn_dwconv_args *a, tn_error *err)

@@ -3,6 +3,8 @@
 #include "conv.h"
 #include "dwconv.h"
 
+#include <stdio.h>
+
 static tn_conv as_it_is(const tn_conv *s)
 {
     tn_conv plain = *s;
@@ -28,9 +30,17 @@ static int enlarge(tn_ctx *c, tn_tensor *t, const tn_conv *s, const tn_tensor *x
     return tn_bilinear_forward(c, x, s->batch, &r, t, err);
 }
 
+static int stats_of(tn_ctx *c, const tn_dwdouble_args *a, tn_error *err)
+{
+    tn_tensor stats = a->stats;
+    if (!stats.rows) return 0;
+    return tn_norm2d_stats(c, &a->of.to, a->of.s.out.h * a->of.s.out.w, a->groups, a->eps, &stats, err);
+}
+
 static int dwdouble_apart(tn_ctx *c, const void *args, tn_error *err)
 {
-    const tn_dwconv_args *a = args;
+    const tn_dwdouble_args *all = args;
+    const tn_dwconv_args *a = &all->of;
     const size_t mark = c->ws_used;
     const tn_resize r = doubling(&a->s);
     tn_dwconv_args plain = *a;
@@ -41,7 +51,18 @@ static int dwdouble_apart(tn_ctx *c, const void *args, tn_error *err)
     TN_TRY(tn_variant_run(c, &tn_dwconv_op, &plain, err));
     if (a->back) TN_TRY(tn_bilinear_backward(c, &plain.to, NULL, a->s.batch, &r, &to, err));
     c->ws_used = mark;
-    return 0;
+    return stats_of(c, all, err);
+}
+
+static bool dwdouble_cpu_can(const tn_ctx *c, const void *args)
+{
+    return !((const tn_dwdouble_args *)args)->of.back && tn_dwconv_cpu_can(c, args);
+}
+
+static int dwdouble_cpu(tn_ctx *c, const void *args, tn_error *err)
+{
+    TN_TRY(tn_dwconv_cpu(c, args, err));
+    return stats_of(c, args, err);
 }
 
 static int dwdouble_grad_apart(tn_ctx *c, const void *args, tn_error *err)
@@ -59,11 +80,66 @@ static int dwdouble_grad_apart(tn_ctx *c, const void *args, tn_error *err)
     return 0;
 }
 
+/* The gradient of the smaller map by way of that of the enlarged one. */
+static int dwdouble_grad_cpu(tn_ctx *c, const void *args, tn_error *err)
+{
+    const tn_tensor none = {0};
+    tn_dwconv_grad_args a = *(const tn_dwconv_grad_args *)args;
+    const tn_dwdouble_args back = {.of = {a.s, a.dy, a.w, none, a.dx, true, a.act}};
+    a.dx = none;
+    TN_TRY(tn_dwconv_grad_cpu(c, &a, err));
+    return back.of.to.rows ? dwdouble_apart(c, &back, err) : 0;
+}
+
+static const char *with_stats(const void *args)
+{
+    return ((const tn_dwdouble_args *)args)->stats.rows ? " stats" : "";
+}
+
+static void dwdouble_kind(char *out, size_t n, const void *args)
+{
+    char of[TN_KEY];
+    tn_dwconv_kind(of, sizeof of, args);
+    snprintf(out, n, "%s%s", of, with_stats(args));
+}
+
+static void dwdouble_key(char *out, size_t n, const void *args)
+{
+    char of[TN_KEY];
+    tn_dwconv_key(of, sizeof of, args);
+    snprintf(out, n, "%s%s", of, with_stats(args));
+}
+
+static void dwdouble_shrink(void *args, double most)
+{
+    tn_dwdouble_args *a = args;
+    tn_dwconv_shrink(args, most);
+    if (a->stats.rows) a->stats.rows = a->of.s.batch * a->groups;
+}
+
+static int dwdouble_make(void *copy, tn_ctx *c, const void *args, tn_error *err)
+{
+    tn_dwdouble_args *a = copy;
+    *a = *(const tn_dwdouble_args *)args;
+    a->stats.mem = NULL;
+    TN_TRY(tn_dwconv_make(copy, c, args, err));
+    return a->stats.rows ? tn_tensor_new(&a->stats, c->dev, TN_F32, a->stats.rows, 2, "tuning", err) : 0;
+}
+
+static void dwdouble_release(void *copy, tn_ctx *c)
+{
+    tn_dwdouble_args *a = copy;
+    tn_tensor_free(c->dev, &a->stats);
+    tn_dwconv_release(copy, c);
+}
+
 static const tn_variant forward_rows[] = {
+    {.name = "cpu", .needs = TN_CAP_VECTORS, .can = dwdouble_cpu_can, .run = dwdouble_cpu},
     {.name = "gpu", .can = tn_dwdouble_gpu_can, .run = tn_dwdouble_gpu, .tunables = tn_dwdouble_gpu_tunables, .not_on_cpus = true},
     {.name = "apart", .run = dwdouble_apart},
 };
 static const tn_variant grad_rows[] = {
+    {.name = "cpu", .needs = TN_CAP_VECTORS, .can = tn_dwconv_grad_cpu_can, .run = dwdouble_grad_cpu},
     {.name = "gpu",
      .can = tn_dwdouble_grad_gpu_can,
      .run = tn_dwdouble_grad_gpu,
@@ -76,13 +152,13 @@ const tn_variant_op tn_dwdouble_op = {
     .name = "dwdouble",
     .rows = forward_rows,
     .n = TN_COUNT(forward_rows),
-    .key = tn_dwconv_key,
-    .kind = tn_dwconv_kind,
-    .make = tn_dwconv_make,
-    .release = tn_dwconv_release,
-    .args_size = sizeof(tn_dwconv_args),
+    .key = dwdouble_key,
+    .kind = dwdouble_kind,
+    .make = dwdouble_make,
+    .release = dwdouble_release,
+    .args_size = sizeof(tn_dwdouble_args),
     .work = tn_dwconv_work,
-    .shrink = tn_dwconv_shrink,
+    .shrink = dwdouble_shrink,
 };
 const tn_variant_op tn_dwdouble_grad_op = {
     .name = "dwdouble-grad",
@@ -98,9 +174,10 @@ const tn_variant_op tn_dwdouble_grad_op = {
 };
 
 int tn_dwdouble_forward(tn_ctx *c, const tn_conv *s, const tn_tensor *x, const tn_tensor *w, const tn_tensor *bias, tn_tensor *y,
-                        tn_error *err)
+                        const tn_conv_norm *n, tn_error *err)
 {
-    const tn_dwconv_args a = {*s, *x, *w, *bias, *y, false, x->dtype};
+    tn_dwdouble_args a = {.of = {*s, *x, *w, *bias, *y, false, x->dtype}};
+    if (n) a.stats = *n->stats, a.groups = n->groups, a.eps = n->eps;
     return tn_variant_run(c, &tn_dwdouble_op, &a, err);
 }
 
@@ -113,6 +190,6 @@ int tn_dwdouble_backward(tn_ctx *c, const tn_conv *s, const tn_conv_grads *g, tn
     }
     if (g->db->rows) TN_TRY(tn_colsum(c, g->dy, NULL, g->db, err));
     if (!g->dx->rows) return 0;
-    const tn_dwconv_args a = {*s, *g->dy, *g->w, none, *g->dx, true, g->dy->dtype};
+    const tn_dwdouble_args a = {.of = {*s, *g->dy, *g->w, none, *g->dx, true, g->dy->dtype}};
     return tn_variant_run(c, &tn_dwdouble_op, &a, err);
 }

@@ -1,4 +1,5 @@
 /* Depthwise convolutions of GPUs that enlarge what they read (cl/gpu/dwdouble.cl). */
+#include "columns.h"
 #include "dwconv.h"
 #include "spatial.h"
 
@@ -10,7 +11,7 @@ const tn_tunable tn_dwdouble_gpu_tunables[] = {{"COLS", (const int[]){2, 1, 4, 0
 typedef struct {
     tn_options o;
     tn_size2 size;
-    int group, per_row, blocks, batch;
+    int group, per_row, blocks, wide, batch; /* wide: columns of a group */
     tn_runs run;
 } double_walk;
 
@@ -25,7 +26,8 @@ static int double_plan(double_walk *p, const tn_ctx *c, const tn_conv *s, const 
     const int cols = size.w % c->tune[0] || size.w == c->tune[0] ? 1 : c->tune[0];
     p->size = size, p->batch = s->batch;
     p->group = tile * slots;
-    p->blocks = TN_CEIL_DIV(size.w, cols * slots);
+    p->wide = cols * slots;
+    p->blocks = TN_CEIL_DIV(size.w, p->wide);
     p->per_row = p->blocks * TN_CEIL_DIV(lanes, tile);
     p->run = tn_runs_of(size.h, s->batch, p->per_row, groups * (int)c->dev->info.compute_units, LEAST);
     TN_TRY(tn_countable("a depthwise convolution", (size_t)(s->in.h + 4) * (size_t)s->in.w * (size_t)C, err));
@@ -41,16 +43,35 @@ static int double_run(tn_ctx *c, const double_walk *p, const char *entry, const 
     return tn_op_run(c, DWDOUBLE, entry, p->o.s, args, n, &range, err);
 }
 
-static int forward(tn_ctx *c, const tn_dwconv_args *a, tn_error *err)
+/* Parts of the statistics, a line for each group of items in x, and the statistics of them. */
+static int take_parts(tn_ctx *c, const double_walk *p, int channels, tn_tensor *means, tn_tensor *squares, tn_error *err)
 {
+    const int lines = p->batch * p->run.per_image * p->blocks;
+    TN_TRY(tn_countable("a norm's statistics", (size_t)lines * (size_t)channels, err));
+    TN_TRY(tn_ws_take(c, means, TN_F32, lines, channels, err));
+    return tn_ws_take(c, squares, TN_F32, lines, channels, err);
+}
+
+static int forward(tn_ctx *c, const tn_dwdouble_args *all, tn_error *err)
+{
+    const tn_dwconv_args *a = &all->of;
+    const size_t mark = c->ws_used;
+    const bool counts = all->stats.rows > 0;
+    tn_tensor means = {0}, squares = {0}, stats = all->stats;
     enum { GROUPS = 16 };
     const bool biased = a->bias.rows > 0;
     double_walk p;
-    TN_TRY(double_plan(&p, c, &a->s, &a->from, &a->w, " -DPARTS=1", GROUPS, err));
+    TN_TRY(double_plan(&p, c, &a->s, &a->from, &a->w, counts ? " -DPARTS=1 -DSTATS=1" : " -DPARTS=1", GROUPS, err));
+    if (counts) TN_TRY(take_parts(c, &p, a->to.cols, &means, &squares, err));
     const tn_arg list[] = {TN_BUF(a->from.mem), TN_BUF(a->w.mem),        TN_BUF(biased ? a->bias.mem : a->w.mem),
                            TN_BUF(a->to.mem),   TN_INT(p.size.h),        TN_INT(p.size.w),
-                           TN_INT(p.run.span),  TN_INT(p.run.per_image), TN_INT(biased)};
-    return double_run(c, &p, "dwdouble", list, TN_COUNT(list), err);
+                           TN_INT(p.run.span),  TN_INT(p.run.per_image), TN_INT(biased),
+                           TN_BUF(means.mem),   TN_BUF(squares.mem)};
+    TN_TRY(double_run(c, &p, "dwdouble", list, (int)TN_COUNT(list) - (counts ? 0 : 2), err));
+    const tn_columns_cuts cuts = {a->s.out.h, a->s.out.w, 2 * p.run.span, 2 * p.wide};
+    if (counts) TN_TRY(tn_columns_merge_stats(c, &means, &squares, &cuts, all->groups, all->eps, &stats, err));
+    c->ws_used = mark;
+    return 0;
 }
 
 enum { BACK_GROUPS = 12 }; /* fewer than the forward has: each leaves its sums for each channel */
@@ -67,8 +88,8 @@ static int backward(tn_ctx *c, const tn_dwconv_args *a, tn_error *err)
 
 bool tn_dwdouble_gpu_can(const tn_ctx *c, const void *args)
 {
-    (void)c;
-    return tn_dwconv_dense(&((const tn_dwconv_args *)args)->s, 3);
+    const tn_dwdouble_args *a = args;
+    return tn_dwconv_dense(&a->of.s, 3) && (!a->stats.rows || c->dev->info.max_work_group >= TN_COLUMNS_MERGE);
 }
 
 bool tn_dwdouble_grad_gpu_can(const tn_ctx *c, const void *args)
@@ -79,8 +100,8 @@ bool tn_dwdouble_grad_gpu_can(const tn_ctx *c, const void *args)
 
 int tn_dwdouble_gpu(tn_ctx *c, const void *args, tn_error *err)
 {
-    const tn_dwconv_args *a = args;
-    return (a->back ? backward : forward)(c, a, err);
+    const tn_dwdouble_args *a = args;
+    return a->of.back ? backward(c, &a->of, err) : forward(c, a, err);
 }
 
 int tn_dwdouble_grad_gpu(tn_ctx *c, const void *args, tn_error *err)

@@ -295,6 +295,14 @@ static inline int tn_conv_given(const tn_conv *s)
  * is), bias [1, O] float32 (rows 0: none) -> y [batch*out.h*out.w, O]. */
 int tn_conv_forward(tn_ctx *c, const tn_conv *s, const tn_tensor *x, const tn_tensor *w, const tn_tensor *bias, tn_tensor *y,
                     tn_error *err);
+/** The same, and of y what tn_norm2d_stats makes of units of an image: stats [batch*groups, 2]. */
+typedef struct tn_conv_norm {
+    int groups;
+    float eps;
+    tn_tensor *stats;
+} tn_conv_norm;
+int tn_conv_forward_stats(tn_ctx *c, const tn_conv *s, const tn_tensor *x, const tn_tensor *w, const tn_tensor *bias, tn_tensor *y,
+                          const tn_conv_norm *n, tn_error *err);
 /** A convolution's backward: from dy, dx is written, dw and db are added to; rows 0: not wanted. x is read for dw alone. */
 typedef struct tn_conv_grads {
     const tn_tensor *x, *w, *dy;

@@ -114,11 +114,39 @@ static int conv_backward(tn_trial *t, const conv_shape *z, conv_trial *v, bool d
     return tn_trial_compare(t, v->db, v->hdb);
 }
 
+/* The statistics of what stands in y, as it is stored. */
+static int conv_stats(tn_trial *t, const conv_shape *z, conv_trial *v)
+{
+    const int groups = z->O % 3 ? z->O % 2 ? 1 : z->O / 2 : z->O / 3, unit = v->s.out.h * v->s.out.w, width = z->O / groups;
+    float *y = tn_trial_host(t, (size_t)z->B * (size_t)unit * (size_t)z->O), *want = tn_trial_host(t, 2 * (size_t)(z->B * groups));
+    tn_tensor *stats;
+    TN_TRY(tn_trial_out(t, TN_F32, z->B * groups, 2, &stats));
+    TN_TRY(tn_trial_poison(t, v->y));
+    if (!y || !want) return tn_oom(ERR);
+    TN_TRY(tn_conv_forward_stats(t->c, &v->s, v->x, v->w, z->bias ? v->b : &(tn_tensor){0}, v->y,
+                                 &(tn_conv_norm){groups, 1e-5f, stats}, ERR));
+    if (!t->c->dry) TN_TRY(tn_tensor_get(t->c->dev, v->y, y, ERR));
+    for (int i = 0; i < z->B * groups; i++) {
+        double sums[2] = {0}, mean = 0;
+        for (int pass = 0; pass < 2; pass++, mean = sums[0] / unit / width)
+            for (int e = 0; e < unit * width; e++) {
+                const double d = y[(i / groups * unit + e / width) * z->O + i % groups * width + e % width] - mean;
+                sums[pass] += pass ? d * d : d;
+            }
+        want[2 * i] = (float)(sums[0] / unit / width);
+        want[2 * i + 1] = (float)(1 / sqrt(sums[1] / unit / width + (double)1e-5f));
+    }
+    tn_ref_convolve(&v->ref, v->want);
+    TN_TRY(tn_trial_compare(t, v->y, v->want));
+    return tn_trial_compare(t, stats, want);
+}
+
 static int conv_one(tn_trial *t, const conv_shape *z)
 {
     conv_trial v;
     TN_TRY(conv_new(t, z, &v));
     TN_TRY(conv_forward(t, z, &v));
+    if (z->groups > 1) TN_TRY(conv_stats(t, z, &v));
     TN_TRY(conv_backward(t, z, &v, true, true));
     TN_TRY(conv_backward(t, z, &v, true, false));
     return conv_backward(t, z, &v, false, true);
@@ -133,15 +161,18 @@ static int dwconv_one(tn_trial *t, const conv_shape *z)
     const tn_tensor row = tn_view(NULL, TN_F32, 1, z->C), none = {0},
                     w = tn_view(NULL, z->halves ? ACT : TN_F32, z->C, z->kernel * z->kernel);
     const tn_tensor x = tn_view(NULL, ACT, z->B * tn_conv_given(&s), z->C), y = tn_view(NULL, ACT, z->B * s.out.h * s.out.w, z->C);
-    const tn_dwconv_args forward = {s, x, w, z->bias ? row : none, y, false, ACT}, back = {s, y, w, none, x, true, ACT};
+    const tn_dwdouble_args forward = {.of = {s, x, w, z->bias ? row : none, y, false, ACT}},
+                           back = {.of = {s, y, w, none, x, true, ACT}},
+                           stats = {.of = forward.of, .stats = tn_view(NULL, TN_F32, z->B, 2), .groups = 1};
     const tn_dwconv_grad_args grad = {s, x, y, w, none, w, z->bias ? row : none, ACT},
                               both = {s, x, y, w, x, w, z->bias ? row : none, ACT};
     const bool on[] = {tn_trial_wants(t, op, &forward), tn_trial_wants(t, grad_op, &both), tn_trial_wants(t, op, &back),
-                       tn_trial_wants(t, grad_op, &grad)};
+                       tn_trial_wants(t, grad_op, &grad), z->doubled && tn_trial_wants(t, op, &stats)};
     conv_trial v;
-    if (!on[0] && !on[1] && !on[2] && !on[3]) return 0;
+    if (!on[0] && !on[1] && !on[2] && !on[3] && !on[4]) return 0;
     TN_TRY(conv_new(t, z, &v));
     if (on[0]) TN_TRY(conv_forward(t, z, &v));
+    if (on[4]) TN_TRY(conv_stats(t, z, &v));
     if (on[1]) TN_TRY(conv_backward(t, z, &v, true, true));
     if (on[2]) TN_TRY(conv_backward(t, z, &v, true, false));
     return on[3] ? conv_backward(t, z, &v, false, true) : 0;
@@ -213,6 +244,7 @@ static int doubled(tn_trial *t)
                                         {1, 2, 16, 12, 12, 3, 1, 1, 12, false, true, true},
                                         {2, 12, 4, 32, 32, 3, 1, 1, 32, true, false, true}},
                             large[] = {{2, 46, 24, 136, 136, 3, 1, 1, 136, false, false, true},
+                                       {1, 6, 140, 16, 16, 3, 1, 1, 16, false, false, true},
                                        {1, 38, 18, 48, 48, 3, 1, 1, 48, true, true, true}};
     if (t->like) return dwconv_alike(t);
     if (t->size == 0) return conv_each(t, dwconv_one, small, TN_COUNT(small));

@@ -133,11 +133,15 @@ static tn_tensor exec_kernel(const tn_call *k)
     return k->e->pass.merged && s->merged.rows ? s->merged : s->t;
 }
 
+#define NORM2D_EPS 1e-5f
+
 int tn_exec_conv(const tn_call *k)
 {
     tn_tensor x = tn_call_in(k, 0), y = tn_call_out(k, 0), w = exec_kernel(k), b = tn_call_weight(k, k->n->w[1]);
     const tn_conv s = exec_conv_shape(k);
-    return tn_conv_forward(k->c, &s, &x, &w, &b, &y, k->err);
+    if (k->n->out[1] < 0) return tn_conv_forward(k->c, &s, &x, &w, &b, &y, k->err);
+    tn_tensor stats = tn_call_out(k, 1);
+    return tn_conv_forward_stats(k->c, &s, &x, &w, &b, &y, &(tn_conv_norm){k->n->a.conv.norm_groups, NORM2D_EPS, &stats}, k->err);
 }
 
 int tn_exec_conv_dx(const tn_call *k)
@@ -170,25 +174,23 @@ int tn_exec_conv_few_back(const tn_call *k)
     return tn_conv_few_backward(k->c, &s, &(tn_conv_few_grads){&x, &rows, &dy, &dx, &drows}, k->err);
 }
 
-#define NORM2D_EPS 1e-5f
-
-/* The statistics of x that the node normalises by, out[1]. */
-static int norm2d_stats(const tn_call *k, const tn_attr_norm2d *a)
+/* The statistics of x that the node normalises by: in[given] where that is there, else made in out[1]. */
+static int norm2d_stats(const tn_call *k, const tn_attr_norm2d *a, int given, tn_tensor *st)
 {
-    tn_tensor x = tn_call_in(k, 0), st = tn_call_out(k, 1), mean = tn_call_weight(k, k->n->w[2]),
-              var = tn_call_weight(k, k->n->w[3]);
-    if (a->stats == TN_STATS_RUNNING) return tn_batchnorm_stats(k->c, &mean, &var, NORM2D_EPS, &st, k->err);
-    TN_TRY(tn_norm2d_stats(k->c, &x, a->unit_rows, a->groups, NORM2D_EPS, &st, k->err));
+    tn_tensor x = tn_call_in(k, 0), mean = tn_call_weight(k, k->n->w[2]), var = tn_call_weight(k, k->n->w[3]);
+    *st = k->n->in[given] >= 0 ? tn_call_in(k, given) : tn_call_out(k, 1);
+    if (k->n->in[given] >= 0) return 0;
+    if (a->stats == TN_STATS_RUNNING) return tn_batchnorm_stats(k->c, &mean, &var, NORM2D_EPS, st, k->err);
+    TN_TRY(tn_norm2d_stats(k->c, &x, a->unit_rows, a->groups, NORM2D_EPS, st, k->err));
     if (a->stats == TN_STATS_OWN) return 0;
-    return tn_batchnorm_track(k->c, &st, &mean, &var, NORM2D_EPS, 0.1f, x.rows, k->err);
+    return tn_batchnorm_track(k->c, st, &mean, &var, NORM2D_EPS, 0.1f, x.rows, k->err);
 }
 
 int tn_exec_norm2d(const tn_call *k)
 {
-    tn_tensor x = tn_call_in(k, 0), y = tn_call_out(k, 0), st = tn_call_out(k, 1), g = tn_call_weight(k, k->n->w[0]),
-              b = tn_call_weight(k, k->n->w[1]);
+    tn_tensor x = tn_call_in(k, 0), y = tn_call_out(k, 0), g = tn_call_weight(k, k->n->w[0]), b = tn_call_weight(k, k->n->w[1]), st;
     const int unit = k->n->a.norm2d.unit_rows, groups = k->n->a.norm2d.groups;
-    TN_TRY(norm2d_stats(k, &k->n->a.norm2d));
+    TN_TRY(norm2d_stats(k, &k->n->a.norm2d, 1, &st));
     tn_tensor kept;
     tn_norm_end end = {.fn = k->n->a.norm2d.fn, .slope = k->n->a.norm2d.keeps_slope};
     if (k->n->out[2] >= 0) kept = tn_call_out(k, 2), end.kept = &kept;
@@ -206,9 +208,9 @@ int tn_exec_norm2d_back(const tn_call *k)
 int tn_exec_norm2d_few(const tn_call *k)
 {
     const tn_attr_norm2d *a = &k->n->a.norm2d_few;
-    tn_tensor x = tn_call_in(k, 0), rows = tn_call_in(k, 1), y = tn_call_out(k, 0), st = tn_call_out(k, 1);
+    tn_tensor x = tn_call_in(k, 0), rows = tn_call_in(k, 1), y = tn_call_out(k, 0), st;
     tn_tensor g = tn_call_weight(k, k->n->w[0]), b = tn_call_weight(k, k->n->w[1]);
-    TN_TRY(norm2d_stats(k, a));
+    TN_TRY(norm2d_stats(k, a, 2, &st));
     return tn_norm_few_forward(k->c, &(tn_norm_few){{&x, &st, &g, &b, a->unit_rows, a->groups}, a->fn, &rows}, &y, k->err);
 }
 

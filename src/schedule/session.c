@@ -130,13 +130,19 @@ int tn_exec_of_graph(tn_exec **out, tn_dev *d, const tn_model *m, tn_store *stor
     return rc;
 }
 
+/* Have depthwise convolutions there rows that enlarge what they read? */
+static bool enlarges(const tn_dev *d)
+{
+    return d->info.type != TN_DEVICE_CPU || d->caps & TN_CAP_VECTORS;
+}
+
 /* Freed when this fails. */
 static int whole_graph(tn_graph *g, const tn_dev *d, const tn_model *m, const tn_pass *pass, const int *stage_of, tn_error *err)
 {
     int rc = tn_model_graph(g, m, pass, err);
     g->stage_of = stage_of;
     if (!rc && !pass->unfused) rc = tn_graph_fuse(g, err);
-    if (!rc && !pass->unfused && d->info.type != TN_DEVICE_CPU) rc = tn_graph_fuse_doubling(g, err);
+    if (!rc && !pass->unfused && enlarges(d)) rc = tn_graph_fuse_doubling(g, err);
     const bool warps = (d->caps & TN_CAP_NV_MMA80) && pass->act != TN_F32;
     if (!rc && !pass->unfused && warps) rc = tn_graph_gather(g, err);
     if (!rc && !pass->unfused && warps) rc = tn_graph_draw_bits(g, err);

@@ -16,10 +16,11 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { BATCH = 4, DOUBLED_BATCH = 32, SAMPLES = 300, TURNS = 9, MOST_TURNS = 99 };
+enum { NORM_GROUPS = 8, BATCH = 4, DOUBLED_BATCH = 32, SAMPLES = 300, TURNS = 9, MOST_TURNS = 99 };
 
-typedef enum { FORWARD, DX, DW, BOTH, DIRECTIONS } direction;
-static const char *const directions[] = {"forward", "dx", "dw", "both"};
+/* STATS: forward with the statistics of a GroupNorm behind it, of doubled maps. */
+typedef enum { FORWARD, DX, DW, BOTH, STATS, DIRECTIONS } direction;
+static const char *const directions[] = {"forward", "dx", "dw", "both", "stats"};
 
 typedef struct {
     const char *name;
@@ -59,7 +60,7 @@ typedef struct {
     tn_ctx c;
     tn_conv s;
     tn_dtype act;
-    tn_tensor x, w, b, y, dy, dx, dw, db;
+    tn_tensor x, w, b, y, dy, dx, dw, db, stats;
 } bench;
 
 static int fill(bench *b, tn_tensor *t, tn_dtype dt, int rows, int cols, tn_error *err)
@@ -79,6 +80,8 @@ static int run(bench *b, const shape *z, direction d, tn_error *err)
 {
     tn_tensor none = {0};
     tn_ws_reset(&b->c);
+    if (d == STATS)
+        return tn_conv_forward_stats(&b->c, &b->s, &b->x, &b->w, &none, &b->y, &(tn_conv_norm){NORM_GROUPS, 1e-5f, &b->stats}, err);
     if (d == FORWARD) return tn_conv_forward(&b->c, &b->s, &b->x, &b->w, z->bias ? &b->b : &none, &b->y, err);
     const bool dx = d != DW, dw = d != DX;
     const tn_conv_grads g = {&b->x, &b->w, &b->dy, dx ? &b->dx : &none, dw ? &b->dw : &none, dw && z->bias ? &b->db : &none};
@@ -90,7 +93,7 @@ static int walk(bench *b, const shape *z, tn_error *err)
 {
     int rc = 0;
     b->c.dry = true;
-    for (direction k = FORWARD; !rc && k < DIRECTIONS; k++) rc = run(b, z, k, err);
+    for (direction k = FORWARD; !rc && k < (z->doubled ? DIRECTIONS : STATS); k++) rc = run(b, z, k, err);
     b->c.dry = false;
     return rc;
 }
@@ -121,6 +124,7 @@ static int open_bench(bench *b, tn_dev *d, const shape *z, tn_dtype act, tn_erro
     TN_TRY(fill(b, &b->dx, act, X, z->C, err));
     TN_TRY(fill(b, &b->dw, TN_F32, z->O, K, err));
     TN_TRY(fill(b, &b->db, TN_F32, 1, z->O, err));
+    TN_TRY(fill(b, &b->stats, TN_F32, b->s.batch * NORM_GROUPS, 2, err));
     TN_TRY(walk(b, z, err));
     TN_TRY(tune(b, z, err)); /* the chosen rows may take more workspace */
     TN_TRY(walk(b, z, err));
@@ -129,7 +133,7 @@ static int open_bench(bench *b, tn_dev *d, const shape *z, tn_dtype act, tn_erro
 
 static void close_bench(bench *b)
 {
-    tn_tensor *const all[] = {&b->x, &b->w, &b->b, &b->y, &b->dy, &b->dx, &b->dw, &b->db};
+    tn_tensor *const all[] = {&b->x, &b->w, &b->b, &b->y, &b->dy, &b->dx, &b->dw, &b->db, &b->stats};
     for (size_t i = 0; i < TN_COUNT(all); i++) tn_tensor_free(b->c.dev, all[i]);
     tn_ctx_free(&b->c);
 }
@@ -241,8 +245,8 @@ static int get(float **out, bench *b, const tn_tensor *t, tn_error *err)
 static int check(bench *b, const shape *z, direction d, double *error, tn_error *err)
 {
     static double (*const expect[])(const host *, const tn_conv *, const shape *, size_t) = {expect_y, expect_dx, expect_dw,
-                                                                                             expect_dx};
-    const tn_tensor *const out[] = {&b->y, &b->dx, &b->dw, &b->dx}, *t = out[d];
+                                                                                             expect_dx, expect_y};
+    const tn_tensor *const out[] = {&b->y, &b->dx, &b->dw, &b->dx, &b->y}, *t = out[d];
     const size_t n = tn_tensor_count(t);
     host h = {0};
     float *got[2] = {0};
@@ -316,8 +320,8 @@ static timing peer_time(peer *p, const shape *z, tn_dtype act, direction d)
 {
     timing ms = {NAN, NAN};
     if (!p->to) return ms;
-    fprintf(p->to, "%s %s %d %d %d %d %d %d %d %d %d %d %d %g\n", directions[d], tn_dtype_name(act), conv_of(z).batch, z->h, z->w,
-            z->C, z->O, z->kernel, z->stride, z->pad, z->groups, z->bias, z->doubled, p->seconds);
+    fprintf(p->to, "%s %s %d %d %d %d %d %d %d %d %d %d %d %g\n", directions[d == STATS ? FORWARD : d], tn_dtype_name(act),
+            conv_of(z).batch, z->h, z->w, z->C, z->O, z->kernel, z->stride, z->pad, z->groups, z->bias, z->doubled, p->seconds);
     fflush(p->to);
     if (fscanf(p->from, "%lf %lf", &ms.wall, &ms.work) != 2) p->to = NULL;
     return ms;
@@ -396,7 +400,7 @@ static int one(tn_dev *d, const shape *z, tn_dtype act, peer *p, tn_error *err)
     for (direction k = FORWARD; !rc && k < DIRECTIONS; k++) {
         result r = {0};
         double error = 0;
-        if (z->first && (k == DX || k == BOTH)) continue;
+        if ((z->first && (k == DX || k == BOTH)) || (k == STATS && !z->doubled)) continue;
         rc = check(&b, z, k, &error, err);
         if (!rc) rc = measure(&b, z, k, p, &r, err);
         const double flops = 2.0 * b.y.rows * z->O * z->C / z->groups * z->kernel * z->kernel * (k == BOTH ? 2 : 1);

@@ -141,6 +141,8 @@ for f in cl/cpu/*.cl; do
     done
   done
 done
+check "cpu/dwconv of a doubled map" clang-15 -cl-std=CL1.2 -x cl -Xclang -finclude-default-header --target=x86_64 -march=haswell \
+  -Icl/cpu -Icl/shared -DACT=1 -DK=3 -DDOUBLED=1 -O2 -emit-llvm -S -o /dev/null cl/cpu/dwconv.cl
 # products on a CPU: packing, panels, second pair, masks and epilogues
 cpu_gemm() { # file options...
   local file=$1

@@ -420,15 +420,6 @@ static int depthwise(drawing *d, int x, int h, int w)
     return conv(d, &a, x, kernel, chance(d, 0.3) ? vector(d, DRAW_C, TN_INIT_ZERO) : -1);
 }
 
-/* Up, perhaps a convolution there, and down again. */
-static void draws_bilinear(drawing *d)
-{
-    int x = resized(d, image(d), DRAW_H, DRAW_W, 2 * DRAW_H, 2 * DRAW_W);
-    if (chance(d, 0.3)) x = depthwise(d, x, 2 * DRAW_H, 2 * DRAW_W);
-    else if (chance(d, 0.5)) x = convolved(d, x, 2 * DRAW_H, 2 * DRAW_W);
-    keep(d, resized(d, x, 2 * DRAW_H, 2 * DRAW_W, DRAW_H, DRAW_W));
-}
-
 /* A map onto a larger one, or onto itself; what is added to comes from it, so that it has two readers, or from elsewhere. */
 static void draws_upsample_add(drawing *d)
 {
@@ -482,18 +473,22 @@ static void draws_conv_few(drawing *d)
     keep(d, linear(d, sum, DRAW_C, 1));
 }
 
-static void draws_norm2d(drawing *d)
+/* The statistics and slots of a norm of x, over samples or the batch. */
+static tn_attr_norm2d norm_of(drawing *d, tn_gnode *n, int x)
 {
     const bool batch = chance(d, 0.5);
-    const int unit = batch ? DRAW_B * DRAW_P : DRAW_P, groups = batch ? DRAW_C : 2, x = image(d);
-    const int stats = tensor(d, DRAW_B * DRAW_P / unit * groups, 2, "stats");
-    tn_gnode *n = same_shape(d, TN_OP_NORM2D, x);
-    n->out[1] = stats;
-    n->a.norm2d = (tn_attr_norm2d){.unit_rows = unit, .groups = groups, .stats = batch ? TN_STATS_TRACKED : TN_STATS_OWN};
+    const int unit = batch ? d->g->t[x].rows : d->g->t[x].rows / DRAW_B, groups = batch ? DRAW_C : 2;
     n->w[0] = vector(d, DRAW_C, TN_INIT_ONE), n->w[1] = vector(d, DRAW_C, TN_INIT_ZERO);
     if (batch) n->w[2] = slot(d, 1, DRAW_C, 0, 0, TN_INIT_ZERO, true), n->w[3] = slot(d, 1, DRAW_C, 0, 0, TN_INIT_ONE, true);
-    const int y = mark(d, n);
-    keep(d, chance(d, 0.5) ? draw_act(d, y) : y);
+    n->out[1] = tensor(d, d->g->t[x].rows / unit * groups, 2, "stats");
+    return (tn_attr_norm2d){.unit_rows = unit, .groups = groups, .stats = batch ? TN_STATS_TRACKED : TN_STATS_OWN};
+}
+
+static int norm2d(drawing *d, int x)
+{
+    tn_gnode *n = same_shape(d, TN_OP_NORM2D, x);
+    n->a.norm2d = norm_of(d, n, x);
+    return mark(d, n);
 }
 
 /* A product by a matrix that two slots make, added to another. */
@@ -512,19 +507,38 @@ static void draws_linear_by(drawing *d)
 }
 
 /* Rows over an activation of a norm, whose weights come of an affine map; the result is widened again. */
+static int norm2d_few(drawing *d, int x)
+{
+    const int count = 1 + below(d, 3);
+    const some_rows z = {count, DRAW_C, DRAW_C, below(d, 2), true};
+    const int rows = affine_rows(d, -1, &z);
+    tn_gnode *n = node(d, TN_OP_NORM2D_FEW, x, d->g->t[x].rows, count);
+    n->in[1] = rows;
+    n->a.norm2d_few = norm_of(d, n, x);
+    n->a.norm2d_few.act = true, n->a.norm2d_few.fn = chance(d, 0.5) ? TN_GELU : TN_RELU;
+    return linear(d, mark(d, n), DRAW_C, 1);
+}
+
+static void draws_norm2d(drawing *d)
+{
+    const int y = norm2d(d, image(d));
+    keep(d, chance(d, 0.5) ? draw_act(d, y) : y);
+}
+
 static void draws_norm2d_few(drawing *d)
 {
-    const bool batch = chance(d, 0.5);
-    const int unit = batch ? DRAW_B * DRAW_P : DRAW_P, groups = batch ? DRAW_C : 2, count = 1 + below(d, 3), x = image(d);
-    const some_rows z = {count, DRAW_C, DRAW_C, below(d, 2), true};
-    const int rows = affine_rows(d, -1, &z), stats = tensor(d, DRAW_B * DRAW_P / unit * groups, 2, "stats");
-    tn_gnode *n = node(d, TN_OP_NORM2D_FEW, x, DRAW_B * DRAW_P, count);
-    n->in[1] = rows, n->out[1] = stats;
-    n->a.norm2d_few = (tn_attr_norm2d){.unit_rows = unit, .groups = groups, .act = true, .fn = chance(d, 0.5) ? TN_GELU : TN_RELU};
-    if (batch) n->a.norm2d_few.stats = TN_STATS_TRACKED;
-    n->w[0] = vector(d, DRAW_C, TN_INIT_ONE), n->w[1] = vector(d, DRAW_C, TN_INIT_ZERO);
-    if (batch) n->w[2] = slot(d, 1, DRAW_C, 0, 0, TN_INIT_ZERO, true), n->w[3] = slot(d, 1, DRAW_C, 0, 0, TN_INIT_ONE, true);
-    keep(d, linear(d, mark(d, n), DRAW_C, 1));
+    keep(d, norm2d_few(d, image(d)));
+}
+
+/* Up, perhaps a convolution there and a norm of it, and down again. */
+static void draws_bilinear(drawing *d)
+{
+    int x = resized(d, image(d), DRAW_H, DRAW_W, 2 * DRAW_H, 2 * DRAW_W);
+    if (chance(d, 0.4)) {
+        x = depthwise(d, x, 2 * DRAW_H, 2 * DRAW_W);
+        if (chance(d, 0.6)) x = (chance(d, 0.5) ? norm2d : norm2d_few)(d, x);
+    } else if (chance(d, 0.5)) x = convolved(d, x, 2 * DRAW_H, 2 * DRAW_W);
+    keep(d, resized(d, x, 2 * DRAW_H, 2 * DRAW_W, DRAW_H, DRAW_W));
 }
 
 static void draws_grn(drawing *d)

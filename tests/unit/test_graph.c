@@ -92,9 +92,9 @@ static void download(result *r, tn_session *s, tn_exec *x)
 }
 
 /* What fuse.c made, over all graphs: activations, residuals, adapters' gradients and slopes, activations of norms, sums, slopes
- * that are kept, adapters' products of norms and of their gradients; and fuse_doubling.c: convolutions, and gradients of both and
- * of the map alone. */
-enum { FUSED = 12 };
+ * that are kept, adapters' products of norms and of their gradients; and fuse_doubling.c: convolutions, gradients of both and of
+ * the map alone, and statistics that convolutions leave for norms of both kinds. */
+enum { FUSED = 14 };
 static int fused[FUSED];
 
 static void count_fused(const tn_graph *g)
@@ -113,6 +113,8 @@ static void count_fused(const tn_graph *g)
         fused[9] += n->op == TN_OP_CONV && n->a.conv.doubled;
         fused[10] += n->op == TN_OP_CONV_GRAD && n->a.conv_grad.doubled && n->out[0] >= 0;
         fused[11] += n->op == TN_OP_CONV_DX && n->a.conv_dx.doubled;
+        fused[12] += n->op == TN_OP_NORM2D && n->in[1] >= 0;
+        fused[13] += n->op == TN_OP_NORM2D_FEW && n->in[2] >= 0;
     }
 }
 
