@@ -8,7 +8,8 @@
  * even and the odd ones of 16.
  *
  *   ACT: storage of everything but gamma, beta, scale and the statistics.   COLS: WARPS * 32 * a number.   N: a multiple of 8.
- *   MASK_A: as shared/gemm.h.   ADDS: dx += instead of =.   SCALED: scaled = scale * dx beside it, and the product is of that. */
+ *   MASK_A: as shared/gemm.h.   ADDS: dx += instead of =; LATE 1: dx is read after the sums.   SCALED: scaled = scale * dx beside
+ * it, and the product is of that. */
 #define VW 1
 #include "ptx.h"
 #include "common.h"
@@ -23,6 +24,9 @@
 #endif
 #ifndef WARPS
 #define WARPS 4
+#endif
+#ifndef LATE
+#define LATE 0
 #endif
 #define ITEMS  (WARPS * 32)
 #define ROWS   16
@@ -202,9 +206,12 @@ __kernel GROUP(ITEMS) void ln_backward_thin(const __global ushort *restrict x,
         EACH_RUN load_run(h[i][k], x + at[i] + k * 32);
         EACH_RUN load_run(d[i][k], dy + at[i] + k * 32);
     }
-#ifdef ADDS
-    uint o[2][RUNS][4];
-    EACH_ROW EACH_RUN load_run(o[i][k], dx + at[i] + k * 32);
+#if defined(ADDS) && !LATE
+    uint before[2][RUNS][4];
+    EACH_ROW EACH_RUN load_run(before[i][k], dx + at[i] + k * 32);
+#define BEFORE(i, k) before[i][k]
+#elif defined(ADDS)
+#define BEFORE(i, k) before
 #endif
     EACH_RUN
     {
@@ -241,11 +248,15 @@ __kernel GROUP(ITEMS) void ln_backward_thin(const __global ushort *restrict x,
         {
             const bool in = m0 + r + i * 8 < rows;
             uint w[4];
+#if defined(ADDS) && LATE
+            uint before[4];
+            load_run(before, dx + at[i] + k * 32);
+#endif
             EACH_WORD
             {
                 float2 v = unpack16(d[i][k][e]) * (g[e] * stat[i].y) + (unpack16(h[i][k][e]) * m2[i] + m1[i]);
 #ifdef ADDS
-                v += unpack16(o[i][k][e]);
+                v += unpack16(BEFORE(i, k)[e]);
 #endif
                 w[e] = d[i][k][e] = pack16(v.x, v.y);
 #ifdef SCALED

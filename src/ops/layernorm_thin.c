@@ -10,7 +10,10 @@ enum { THIN_MOST = 48, MATRIX_ROWS = 16, LANES = 32, MOST_RUNS = 6 };
 
 /* Runs of 8 columns that a lane has of a row, at most where that is possible. */
 static const int runs_of_a_lane[] = {3, 2, 1, 4, 0};
-static const tn_tunable thin_tunables[] = {{"RUNS", runs_of_a_lane}, {0}};
+static const tn_tunable forward_tunables[] = {{"RUNS", runs_of_a_lane}, {0}};
+/* 2: what is added to is read after the sums. */
+static const int reads[] = {1, 2, 0};
+static const tn_tunable back_tunables[] = {{"RUNS", runs_of_a_lane}, {"READS", reads}, {0}};
 
 /* Warps that share a row; their sums lie in 48 KiB. 0: none can. */
 static int warps_of(const tn_layernorm_thin *a, int runs)
@@ -79,7 +82,7 @@ static int back_joined(tn_ctx *c, const void *args, tn_error *err)
                             TN_BUF(n->dx.mem), TN_INT(n->x.rows),    TN_BUF(g->B.mem),     TN_UINT(g->B.off),
                             TN_INT(g->B.ld),   TN_BUF(g->C.mem),     TN_FLT(g->alpha)};
     for (size_t i = 0; i < TN_COUNT(first); i++) tn_gemm_arg(&b, first[i]);
-    if (n->accumulate) tn_gemm_option(&b, " -DADDS");
+    if (n->accumulate) tn_gemm_option(&b, c->tune[1] == 2 ? " -DADDS -DLATE=1" : " -DADDS");
     if (n->scaled.rows) {
         tn_gemm_option(&b, " -DSCALED");
         tn_gemm_arg(&b, TN_BUF(n->scale.mem));
@@ -173,11 +176,11 @@ static void thin_release(void *copy, tn_ctx *c)
 }
 
 static const tn_variant forward_rows[] = {
-    {.name = "joined", .needs = TN_CAP_NV_MMA80, .can = forward_can, .run = forward_joined, .tunables = thin_tunables},
+    {.name = "joined", .needs = TN_CAP_NV_MMA80, .can = forward_can, .run = forward_joined, .tunables = forward_tunables},
     {.name = "apart", .run = forward_apart},
 };
 static const tn_variant back_rows[] = {
-    {.name = "joined", .needs = TN_CAP_NV_MMA80, .can = back_can, .run = back_joined, .tunables = thin_tunables},
+    {.name = "joined", .needs = TN_CAP_NV_MMA80, .can = back_can, .run = back_joined, .tunables = back_tunables},
     {.name = "apart", .run = back_apart},
 };
 
