@@ -78,7 +78,7 @@ inline void row_sums(float *s, __local float *part, int warp, int r, int q)
     UNROLL for (int w = 1; w < WARPS; w++) EACH_ROW s[i] += part[w * ROWS + r + i * 8];
 }
 
-/* Two fragments of both rows' run times those of tile t's columns, four words each. */
+/* A run of both rows times a tile's columns: two fragments each. */
 inline void multiply(float (*acc)[4], const uint *upper, const uint *lower, const uint *b)
 {
     MMA16816(*acc, upper[0], lower[0], upper[1], lower[1], b[0], b[1]);
