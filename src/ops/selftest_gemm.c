@@ -213,6 +213,19 @@ static int gemm_thin(tn_trial *t)
     return products(t, all, TN_COUNT(all));
 }
 
+/* For rows of GPUs: what does not fill one, with whole and ragged tiles and depths. */
+static int gemm_small(tn_trial *t)
+{
+    static const tn_product_case all[] = {
+        {.M = 33, .N = 48, .K = 140, .beta = 1, .padded = true},
+        {.tb = true, .M = 32, .N = 64, .K = 256, .beta = 1},
+        {.ta = true, .M = 50, .N = 21, .K = 70, .beta = 1, .pieces = true},
+        {.ta = true, .tb = true, .M = 16, .N = 35, .K = 129},
+    };
+    const bool once = ACT == TN_F32 && t->size == 1 && t->c->dev->info.type != TN_DEVICE_CPU;
+    return once ? products(t, all, TN_COUNT(all)) : 0;
+}
+
 /* Three products at once: parts of one matrix on either side, as the adapters of q, k and v have it. */
 static int batch_one(tn_trial *t, const tn_product_case *p)
 {
@@ -298,6 +311,7 @@ const tn_case tn_cases_gemm[] = {
     {"gemm turned", gemm_turns, false, {&tn_gemm_op}},
     {"gemm split along K", gemm_split, false, {&tn_gemm_op}},
     {"gemm thin", gemm_thin, false, {&tn_gemm_op}},
+    {"gemm small", gemm_small, false, {&tn_gemm_op}},
     {"gemm batch", gemm_batch, false, {&tn_gemm_op}},
     {0},
 };
