@@ -141,7 +141,8 @@ static int native_multiply(tn_ctx *c, const tn_gemm_args *g, const native_shape 
                            tn_error *err)
 {
     const int rows = (int)TN_MAX((size_t)s->mr, (size_t)A_BLOCK_BYTES / ((size_t)s->chunk * tn_dtype_size(g->A.dtype)));
-    const int inner = TN_MIN(TN_CEIL_DIV(rows, s->mr), TN_CEIL_DIV(g->M, s->mr)), outers = TN_CEIL_DIV(g->M, inner * s->mr);
+    const int blocks = TN_CEIL_DIV(g->M, s->mr), outers = TN_CEIL_DIV(blocks, TN_CEIL_DIV(rows, s->mr));
+    const int inner = TN_CEIL_DIV(blocks, outers); /* alike: PoCL deals out items by their number, whether they are empty or not */
     tn_gemm_build b = {.n = 0};
     native_options(&b, g, s);
     const tn_arg args[] = {TN_BUF(g->A.mem),    TN_UINT(g->A.off), TN_INT(g->A.ld),  TN_BUF(p[0].P.mem), TN_UINT(p[0].P.off),
