@@ -59,7 +59,7 @@ typedef struct __attribute__((packed, aligned(2))) {
 #ifdef DOT
 typedef uint panel_t; /* two neighbours along K */
 #define A_STEP        2
-#define A_VALUE(i, k) ((const __global loose_pair *)(A + row[i] + (k)))->v
+#define A_VALUE(i, k) ((const __global loose_pair *)(row[i] + (k)))->v
 #define MAIN_STEP(k, a_value)                                                                                                      \
     {                                                                                                                              \
         uint16 b[NRV];                                                                                                             \
@@ -72,7 +72,7 @@ typedef uint panel_t; /* two neighbours along K */
     }
 #else
 #define A_STEP        1
-#define A_VALUE(i, k) LD(AT, A, row[i] + (TA ? (size_t)(k)*lda : (size_t)(k)))
+#define A_VALUE(i, k) LD(AT, row[i], TA ? (size_t)(k)*lda : (size_t)(k))
 #ifndef DIRECT
 typedef float panel_t;
 #define MAIN_STEP(k, a_value) STEP(GVEC(p, j), a_value)
@@ -95,7 +95,7 @@ typedef TYPE(BT) panel_t;
 #define ASK_B
 #endif
 #if TA
-#define ASK_A(k) PREFETCH(A + row[0] + (size_t)((k) + AHEAD) * lda);
+#define ASK_A(k) PREFETCH(row[0] + (size_t)((k) + AHEAD) * lda);
 #else
 #define ASK_A(k)
 #endif
@@ -181,7 +181,7 @@ __kernel void gemm_panel(const __global TYPE(AT) *A, uint a_off, int lda, const 
     a_at += (size_t)item * a_step, p_at += (size_t)item * b_step, c_at += (size_t)item * c_step;
 #endif
     const int k_begin = SPLIT ? z * k_chunk : 0, k_end = SPLIT ? min(K, k_begin + k_chunk) : K;
-    size_t row[MR];
+    const __global TYPE(AT) *row[MR]; /* pointers: compilers put sums of indices into vectors */
     float16 acc[MR][NRV];
     CLEAR(acc, MR, NRV);
 #ifdef SLOPE
@@ -194,8 +194,9 @@ __kernel void gemm_panel(const __global TYPE(AT) *A, uint a_off, int lda, const 
 #ifdef PAIR
     if (!SPLIT || z == 0) {
         const __global float *p2 = P2 + p2_off + (size_t)panel * p2_panel;
-        EACH_ROW row[i] = a2_off + (size_t)min(m0 + i, M - 1) * lda2 + (TB2 ? n0 / part * K2 : 0); /* a panel lies in one part */
-        for (int k = 0; k < K2; k++, p2 += p2_row) STEP(GVEC(p2, j), LD(A2T, A2, row[i] + k))
+        const __global TYPE(A2T) *row2[MR];
+        EACH_ROW row2[i] = A2 + a2_off + (size_t)min(m0 + i, M - 1) * lda2 + (TB2 ? n0 / part * K2 : 0); /* a panel: of one part */
+        for (int k = 0; k < K2; k++, p2 += p2_row) STEP(GVEC(p2, j), LD(A2T, row2[i], k))
 #ifdef MASK_E
         const uint e_seed = tn_hash(step->seed, e_salt);
         EACH_ROW drop_row(acc[i], e_seed, (uint)(m0 + i) * (uint)N + (uint)n0, e_threshold, e_keep);
@@ -204,7 +205,7 @@ __kernel void gemm_panel(const __global TYPE(AT) *A, uint a_off, int lda, const 
     }
 #endif
     const __global panel_t *p = P + p_at + (size_t)panel * p_panel + (size_t)(k_begin / A_STEP) * p_row;
-    EACH_ROW row[i] = a_at + (size_t)min(m0 + i, M - 1) * (TA ? 1 : lda);
+    EACH_ROW row[i] = A + a_at + (size_t)min(m0 + i, M - 1) * (TA ? 1 : lda);
 #ifdef MASK_B
     const uint b_seed = tn_hash(step->seed, b_salt);
 #endif
@@ -213,7 +214,7 @@ __kernel void gemm_panel(const __global TYPE(AT) *A, uint a_off, int lda, const 
     for (int k0 = k_begin; k0 < k_end; k0 += 32) { /* 32 masks at once; what is kept stays as it is */
         const int kn = min(32, k_end - k0);
         masked_t masked[MR];
-        EACH_ROW masked[i] = masked_row(A, row[i] + k0, kn, a_seed, (uint)min(m0 + i, M - 1) * a_width + (uint)k0, a_threshold);
+        EACH_ROW masked[i] = masked_row(row[i], k0, kn, a_seed, (uint)min(m0 + i, M - 1) * a_width + (uint)k0, a_threshold);
         for (int k = 0; k * A_STEP < kn; k++, p += p_row) MAIN_STEP(k0 + k, ((const MASKED_VALUE *)&masked[i])[k])
     }
     EACH_ROW EACH_VECTOR acc[i][j] *= a_keep;
