@@ -28,10 +28,17 @@ static int launch_items(tn_ctx *c, const tn_attention_args *a, const tn_attentio
     return tn_op_run(c, k->file, entry, k->options, args, n_args, &range, err);
 }
 
+/* Each part packs its head's keys and values anew: heads that divide among the threads stay whole. */
+static int parts_of_head(const tn_ctx *c, const tn_attention_args *a, int least)
+{
+    const int units = (int)c->dev->info.compute_units, heads = a->batch * a->heads;
+    if (heads % units == 0 && heads > units) return 1;
+    return TN_MAX(1, TN_MIN(TN_CEIL_DIV(ITEMS_A_THREAD * units, heads), TN_CEIL_DIV(a->n, least)));
+}
+
 int tn_attention_items_forward(tn_ctx *c, const tn_attention_args *a, const tn_attention_items *k, tn_error *err)
 {
-    const int want = TN_CEIL_DIV(ITEMS_A_THREAD * (int)c->dev->info.compute_units, a->batch * a->heads);
-    const int splits = TN_MAX(1, TN_MIN(want, TN_CEIL_DIV(a->n, k->least)));
+    const int splits = parts_of_head(c, a, k->least);
     tn_arg args[7 + TN_CPU_SCRATCH_ARGS] = {TN_BUF(a->qkv.mem), TN_BUF(a->o.mem), TN_BUF(a->lse.mem), TN_INT(a->n),
                                             TN_INT(a->heads),   TN_FLT(a->scale), TN_INT(splits)};
     TN_TRY(tn_cpu_scratch(c, k->scratch, args + 7, err));

@@ -7,7 +7,7 @@
 bool tn_norm_cpu_can(const tn_ctx *c, const tn_tensor *x);
 /** tn_norm2d_stats and tn_norm2d_apply. */
 int tn_norm_cpu_stats(tn_ctx *c, const tn_tensor *x, int unit_rows, int groups, float eps, tn_tensor *stats, tn_error *err);
-int tn_norm_cpu_apply(tn_ctx *c, const tn_norm2d *n, tn_tensor *y, tn_error *err);
+int tn_norm_cpu_apply(tn_ctx *c, const tn_norm2d *n, const tn_norm_end *end, tn_tensor *y, tn_error *err);
 int tn_norm_cpu_parts(tn_ctx *c, const tn_norm2d *n, const tn_tensor *dy, tn_norm_parts *out, tn_error *err);
 /** The last one. sums [units * groups, 2]: means over a group of gamma dy and of gamma dy xhat. */
 int tn_norm_cpu_backward(tn_ctx *c, const tn_norm2d *n, const tn_norm_parts *p, const tn_tensor *sums, const tn_tensor *dy,
