@@ -4,6 +4,7 @@
 #include "common.h"
 #include "columns.h"
 #ifdef FN
+#define COARSE (ACT != 0)
 #include "act.h"
 #define END(v) fn(v)
 #else
@@ -14,10 +15,10 @@
 #endif
 #if KEEP
 #define P_KEPT        , __global act_t *kept
-#define STORE_KEPT(d) STV(ACT, kept, AT(d), KEEP == 2 ? fn_slope(v[d]) : v[d]);
+#define STORE_KEPT(d, v) STV(ACT, kept, AT(d), v)
 #else
 #define P_KEPT
-#define STORE_KEPT(d)
+#define STORE_KEPT(d, v)
 #endif
 
 #if VW == 1
@@ -101,14 +102,23 @@ inline void pairs_of(const __global float2 *s, int width, int c, vec *a, vec *b)
     for (; r + (DEPTH - 1) * ROWS < end; r += DEPTH * ROWS) do(DEPTH)                                                              \
     for (; r < end; r += ROWS) do(1)
 
+#if KEEP == 2
+#define FINISH(d)                                                                                                                  \
+    vec slope;                                                                                                                     \
+    STV(ACT, y, AT(d), fn_both(v[d], &slope));                                                                                     \
+    STORE_KEPT(d, slope)
+#else
+#define FINISH(d)                                                                                                                  \
+    STORE_KEPT(d, v[d]);                                                                                                           \
+    STV(ACT, y, AT(d), END(v[d]))
+#endif
 #define APPLY(n)                                                                                                                   \
     {                                                                                                                              \
         EACH(d, n) v[d] = LDV(ACT, x, AT(d));                                                                                      \
         EACH(d, n)                                                                                                                 \
         {                                                                                                                          \
             v[d] = (v[d] - mean) * g + b;                                                                                          \
-            STORE_KEPT(d)                                                                                                          \
-            STV(ACT, y, AT(d), END(v[d]));                                                                                         \
+            FINISH(d);                                                                                                             \
         }                                                                                                                          \
     }
 /* y = (x - mean) rstd gamma + beta, or FN of it. Items (blocks of LANES * VW columns * WG, ceil(unit_rows / (ROWS * SPAN)), units). */

@@ -7,6 +7,7 @@
 #ifndef OUTS
 #define OUTS 1
 #endif
+#define COARSE (ACT != 0)
 #include "act.h"
 #define C       (LANES * VW)
 #define DEPTH   4 /* rows read before any is used */

@@ -2,15 +2,13 @@
 #ifndef TN_DROP_H
 #define TN_DROP_H
 
-/* w, whose low and high number have the draws in the same halves of `draws`, with those below the threshold zeroed. Both at once: the
- * 15 lower bits are compared by a carry into the 16th, which decides with the draw's own as the threshold's says. */
+/* w, whose low and high number have the draws in the same halves of `draws`, with those below the threshold zeroed. Both at once:
+ * the 15 lower bits are compared by a carry into the 16th, which decides with the draw's own as the threshold's says. */
 inline uint drop16(uint w, uint draws, uint threshold)
 {
     const uint carry = (draws & 0x7fff7fffu) + (0x8000u - (threshold & 0x7fffu)) * 0x10001u;
     const uint either = threshold < 0x8000u ? ~0u : 0u, keep = (carry & draws) | ((carry | draws) & either);
-    uint mask;
-    __asm("prmt.b32 %0, %1, 0, 0xBB99;" : "=r"(mask) : "r"(keep)); /* each half's top bit, all over it */
-    return w & mask;
+    return w & take_bytes(keep, 0, 0xbb99u); /* each half's top bit, all over it */
 }
 
 /* Elements i (even) and i + 1. */
@@ -24,8 +22,6 @@ inline uint drop_neighbours(uint w, uint seed, uint i, uint threshold)
 inline uint drop_below(uint w, uint seed, uint i, uint width, uint threshold)
 {
     const uint odd = i & 1, mine = tn_draws(seed, (i >> 1) + odd * (width >> 1)), other = word_from_lane(mine, 4);
-    uint draws;
-    __asm("prmt.b32 %0, %1, %2, %3;" : "=r"(draws) : "r"(mine), "r"(other), "r"(odd ? 0x3276u : 0x5410u));
-    return drop16(w, draws, threshold);
+    return drop16(w, take_bytes(mine, other, odd ? 0x3276u : 0x5410u), threshold);
 }
 #endif

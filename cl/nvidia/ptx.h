@@ -51,6 +51,15 @@ inline float2 unpack16(uint w)
 #endif
 }
 
+/* Four bytes of b above a, one for each digit of `which`, the lowest first (prmt): 0 to 3 a's, 4 to 7 b's; 8 more: its top bit, all
+ * over. */
+inline uint take_bytes(uint a, uint b, uint which)
+{
+    uint r;
+    __asm("prmt.b32 %0, %1, %2, %3;" : "=r"(r) : "r"(a), "r"(b), "r"(which));
+    return r;
+}
+
 /* ---- lanes ---- */
 
 inline uint word_from_lane(uint v, int mask) /* the value of lane ^ mask */

@@ -11,6 +11,7 @@
 #ifndef OUTS
 #define OUTS 1
 #endif
+#define COARSE (ACT != 0)
 #include "act.h"
 
 #define AT(array, c) CAT(vload, VW)(0, (array) + (c))

@@ -50,6 +50,18 @@ __kernel void sgd(__global float *p, const __global float *g, __global float *bu
     KEEP_SHADOW(w)
 }
 
+/* The sum over a group of WG, for its first item. */
+inline float tree(float s, __local float *sums)
+{
+    const uint l = (uint)get_local_id(0);
+    sums[l] = s;
+    for (uint half_ = WG / 2; half_; half_ /= 2) {
+        barrier(CLK_LOCAL_MEM_FENCE);
+        if (l < half_) sums[l] += sums[l + half_];
+    }
+    return sums[0];
+}
+
 /* partial[group] = sum of squares of its `chunk` elements, added as a tree. Groups of WG. */
 __kernel __attribute__((reqd_work_group_size(WG, 1, 1)))
 void grad_norm(const __global float *g, __global float *partial, uint off, uint n, uint chunk)
@@ -59,26 +71,25 @@ void grad_norm(const __global float *g, __global float *partial, uint off, uint 
     const uint begin = min(n, group * chunk), end = n - begin > chunk ? begin + chunk : n;
     float s = 0.0f;
     for (uint i = begin + l; i < end; i += WG) s = fma(g[(size_t)off + i], g[(size_t)off + i], s);
-    sums[l] = s;
-    for (uint half_ = WG / 2; half_; half_ /= 2) {
-        barrier(CLK_LOCAL_MEM_FENCE);
-        if (l < half_) sums[l] += sums[l + half_];
-    }
-    if (l == 0) partial[group] = sums[0];
+    s = tree(s, sums);
+    if (l == 0) partial[group] = s;
 }
 
-/* One item: the norm, what it means for this step, and each group's count and bias corrections. log_beta: logarithms of Adam's
+/* A group of WG: the norm, what it means for this step, and each group's count and bias corrections. log_beta: logarithms of Adam's
  * betas. The loss scale moves as torch.amp.GradScaler's: half after an overflow, double after 2000 good steps. */
-__kernel void clip(const __global float *partial, int parts, const __global tn_step *step, __global tn_optim *state,
-                   float log_beta1, float log_beta2)
+__kernel __attribute__((reqd_work_group_size(WG, 1, 1)))
+void clip(const __global float *partial, int parts, const __global tn_step *step, __global tn_optim *state,
+          float log_beta1, float log_beta2)
 {
+    __local float sums[WG];
     float sum = 0.0f, lost = 0.0f; /* Kahan's sum */
-    if (get_global_id(0)) return;
-    for (int i = 0; i < parts; i++) {
+    for (int i = (int)get_local_id(0); i < parts; i += WG) {
         const float y = partial[i] - lost, t = sum + y;
         lost = (t - sum) - y;
         sum = t;
     }
+    sum = tree(sum, sums);
+    if (get_local_id(0)) return;
     const float scale = state->loss_scale, norm = sqrt(sum) / scale;
     const uint finite = isfinite(sum) && isfinite(norm);
     float factor = 1.0f / scale;

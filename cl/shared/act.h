@@ -1,4 +1,8 @@
-/* Activations and their slopes, VW elements at once. FN: 0 gelu (exact), 1 relu, 2 silu, 3 sigmoid. */
+/* Activations and their slopes, VW elements at once. FN: 0 gelu (exact), 1 relu, 2 silu, 3 sigmoid. COARSE 1: gelu's tail to 4e-5 of
+ * itself, for what 16 bits will hold. */
+#ifndef COARSE
+#define COARSE 0
+#endif
 #ifndef FN
 #define FN 0
 #endif
@@ -12,8 +16,13 @@
  * quotient with exp(-a^2 / 2), which the slope needs anyway, to 7e-8; beyond, that factor is all. */
 inline vec upper_tail(vec a)
 {
+#if COARSE
+    return EXP2(-(((((-2.40369265e-05f * a + 6.29413280e-04f) * a - 7.31755016e-03f) * a + 5.15706658e-02f) * a +
+                   4.60689027e-01f) * a + 1.15054466e+00f) * a);
+#else
     return EXP2(-((((((((1.902064179e-06f * a - 2.805692078e-05f) * a + 1.314731148e-04f) * a + 2.720760383e-04f) * a -
                       7.245421701e-03f) * a + 5.262761122e-02f) * a + 4.591621430e-01f) * a + 1.151111046e+00f) * a));
+#endif
 }
 inline vec mills_ratio(vec a)
 {
@@ -57,7 +66,12 @@ inline vec fn_slope(vec x)
 inline vec fn_both(vec x, vec *slope)
 {
 #if FN == 0
-    const vec bell = EXP2(-0.72134752044448170f * x * x), tail = 0.5f * bell * mills_ratio(fabs(x));
+    const vec bell = EXP2(-0.72134752044448170f * x * x), a = fabs(x);
+#if COARSE
+    const vec tail = 0.5f * upper_tail(fmin(a, TO_VEC(6.0f)));
+#else
+    const vec tail = 0.5f * bell * mills_ratio(a);
+#endif
     const vec part = select(tail, 1.0f - tail, isgreater(x, TO_VEC(0.0f)));
     *slope = part + x * 0.39894228040143268f * bell;
     return x * part;

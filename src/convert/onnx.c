@@ -530,6 +530,29 @@ static int onnx_affine_rows(emitter *e, const tn_gnode *n)
     return e->err->status;
 }
 
+/* The product of two layers' matrices, worked out here. */
+static int onnx_slots_product(emitter *e, const tn_gnode *n)
+{
+    const tn_slot *a = SLOT(e, n->w[0]), *b = SLOT(e, n->w[1]);
+    float *left = onnx_values(e, n->w[0]), *right = onnx_values(e, n->w[1]);
+    float *out = e->rows[n->out[0]] = calloc((size_t)a->rows * (size_t)b->cols, sizeof *out);
+    if (!e->err->status && !out) tn_oom(e->err);
+    for (int i = 0; !e->err->status && i < a->rows; i++)
+        tn_matmul_add(out + (size_t)i * (size_t)b->cols, 1, left + (size_t)i * (size_t)a->cols, right, 1, a->cols, b->cols);
+    free(left);
+    free(right);
+    return e->err->status;
+}
+
+static int onnx_linear_by(emitter *e, const tn_gnode *n)
+{
+    const tn_gtensor *m = &e->g.t[n->in[1]];
+    const char *w = tn_onnx_floats(e->o, "joined", e->rows[n->in[1]], 4, (int64_t[]){m->rows, m->cols, 1, 1});
+    e->name[n->out[0]] = op2(e, "Add", e->name[n->in[2]], tn_onnx_node(e->o, "Conv", e->name[n->in[0]], w, NULL, NULL));
+    e->image[n->out[0]] = true;
+    return e->err->status;
+}
+
 /* x through rows of kernels and the constants that lie behind them. */
 static int onnx_rows(emitter *e, const char *x, const tn_gnode *n, int channels, int kernel_size, int64_t p)
 {

@@ -305,6 +305,31 @@ static int linear_in_x(tn_autodiff *p, int i, tn_opcode op)
     return 0;
 }
 
+TN_DECLARE_BACKWARD(slots_product)
+{
+    (void)err;
+    const tn_gnode f = p->g->n[i];
+    if (trains(p, f.w[0]) || trains(p, f.w[1])) like(p, &f, TN_OP_SLOTS_PRODUCT_GRAD, grad_of(p, &f), -1, -1);
+    return 0;
+}
+
+/* The matrix's gradient is one contribution, in float32. */
+TN_DECLARE_BACKWARD(linear_by)
+{
+    (void)err;
+    const tn_gnode f = p->g->n[i];
+    const int dy = grad_of(p, &f), m = f.in[1];
+    if (needs(p, m)) {
+        const int x = need(p, f.in[0]), dm = tn_graph_tensor(p->g, TN_G_ACT, TN_F32, p->g->t[m].rows, p->g->t[m].cols, "d.joined");
+        tn_gnode *n = like(p, &f, TN_OP_LINEAR_BY_GRAD, x, dy, -1);
+        n->out[0] = dm;
+        contribute(p, m, dm);
+    }
+    if (needs(p, f.in[0])) gives(p, like(p, &f, TN_OP_LINEAR_BY_DX, dy, m, -1), f.in[0]);
+    contribute(p, f.in[2], dy);
+    return 0;
+}
+
 TN_DECLARE_BACKWARD(rope)
 {
     (void)err;

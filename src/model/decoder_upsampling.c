@@ -1,7 +1,7 @@
-/* The upsampling decoder of vit_heatmap. Two things are done in another order than they are written in PyTorch, with the same
+/* The upsampling decoder of vit_heatmap. Some things are done in another order than they are written in PyTorch, with the same
  * result: a 1x1 convolution without bias commutes with bilinear upsampling, and is done first, on a quarter of the pixels; and
  * nothing but the head's 1x1 convolution reads the last block's sum x + pw(a), so that the head takes x and a apart (head.c), a
- * by the product of both matrices. */
+ * by the product of both matrices; the next stage's projection does so with the last sum of its own. */
 #include "emit.h"
 
 #include <stdio.h>
@@ -67,6 +67,7 @@ typedef struct {
     tn_emitter e;
     int h, w;       /* of the current map */
     uint32_t drops; /* dropouts so far */
+    bool projected; /* the next stage's map has gone through its projection */
 } upsampler;
 
 static int squeeze_excite(upsampler *u, int x)
@@ -96,26 +97,62 @@ static tn_feature map_of(const upsampler *u, int x)
     return (tn_feature){.tensor = x, .h = u->h, .w = u->w, .channels = u->e.g->t[x].cols};
 }
 
-static int upsampling_block(upsampler *u, int x)
+/* What the block's 1x1 convolution reads. */
+static int activation(upsampler *u, int x)
 {
     tn_emitter *e = &u->e;
     const tn_upsampling *d = &e->m->dec.upsampling;
     const tn_feature in = map_of(u, x);
-    int y = tn_emit_conv(e, &in, "dw", 1, 1, "dw").tensor;
-    y = tn_emit_norm2d(e, y, "norm", u->h, u->w, d->batch_norm, "norm");
-    y = tn_emit_act(e, y, d->relu ? TN_RELU : TN_GELU, "act");
-    y = tn_emit_module(e, y, "pw", "pw");
+    const int y = tn_emit_norm2d(e, tn_emit_conv(e, &in, "dw", 1, 1, "dw").tensor, "norm", u->h, u->w, d->batch_norm, "norm");
+    return tn_emit_act(e, y, d->relu ? TN_RELU : TN_GELU, "act");
+}
+
+static int upsampling_block(upsampler *u, int x)
+{
+    tn_emitter *e = &u->e;
+    const tn_upsampling *d = &e->m->dec.upsampling;
+    int y = tn_emit_module(e, activation(u, x), "pw", "pw");
     if (d->se) y = squeeze_excite(u, y);
     if (d->dropout > 0 && e->p->training) y = channel_dropout(u, y, d->dropout);
     return tn_emit_residual(e, x, y, -1, "block");
 }
 
-/* Can the head take the last block's branches apart? What comes between the block's 1x1 convolution and its sum is not linear, or
- * not known yet. */
-static bool parts_last(const tn_emitter *e)
+/* Can a block's branches be taken apart by what reads their sum? Not where more than a 1x1 convolution comes before the sum. */
+static bool parts(const tn_emitter *e)
 {
     const tn_upsampling *d = &e->m->dec.upsampling;
-    return !d->se && !(d->dropout > 0 && e->p->training) && e->m->heats <= TN_FEW_OUTPUTS;
+    return !d->se && !(d->dropout > 0 && e->p->training);
+}
+
+/* Is stage s's last sum for the next one's projection alone, and large enough to pay for the two matrices' product? */
+static bool joins_next(const upsampler *u, int s)
+{
+    enum { LEAST = 32768 };
+    const tn_upsampling *d = &u->e.m->dec.upsampling;
+    const bool projects = s + 2 < d->n_channels && d->channels[s + 1] != d->channels[s + 2];
+    return projects && parts(&u->e) && (u->e.p->training || u->e.p->batch * u->h * u->w >= LEAST);
+}
+
+/* W' (x + Q a) = W' x + (W' Q) a, W' the next stage's projection: x of the size that it has before it is enlarged. */
+static int joined_block(upsampler *u, const tn_feature *small, int x, int s)
+{
+    tn_emitter *e = &u->e;
+    const int a = activation(u, x), q = tn_emit_slot(e, "pw", "weight"), own = e->m->dec.upsampling.blocks == 1;
+    tn_feature f = own ? *small : map_of(u, x);
+    snprintf(e->prefix, sizeof e->prefix, "decoder.stages.%d.", s + 1);
+    f.tensor = tn_emit_module(e, f.tensor, "proj", "proj");
+    f.channels = e->g->t[f.tensor].cols;
+    if (f.h != u->h || f.w != u->w) f.tensor = tn_emit_resize(e, &f, u->h, u->w, -1, "upsampled");
+    const int w = tn_emit_slot(e, "proj", "weight"), m = tn_emit_tensor(e, f.channels, e->m->slots[q].cols, "joined");
+    tn_gnode *n = tn_graph_node(e->g, TN_OP_SLOTS_PRODUCT);
+    n->out[0] = m, n->w[0] = w, n->w[1] = q;
+    tn_emit_mark(e, n);
+    const int y = tn_emit_tensor(e, e->g->t[x].rows, f.channels, "block");
+    n = tn_graph_node(e->g, TN_OP_LINEAR_BY);
+    n->in[0] = a, n->in[1] = m, n->in[2] = f.tensor, n->out[0] = y;
+    tn_emit_mark(e, n);
+    u->projected = true;
+    return y;
 }
 
 /* The last block's branches, x of the size that *x has: what was enlarged to the heatmap's size need not be. */
@@ -138,19 +175,22 @@ static void upsampling_stage(upsampler *u, int s, tn_map_list *maps)
     tn_emitter *e = &u->e;
     const tn_upsampling *d = &e->m->dec.upsampling;
     const int up = s < d->n_upsample ? d->upsample[s] : 1;
-    const bool last = s + 2 == d->n_channels && parts_last(e);
+    const bool last = s + 2 == d->n_channels && parts(e) && e->m->heats <= TN_FEW_OUTPUTS;
     int x = maps->f[0].tensor;
     snprintf(e->prefix, sizeof e->prefix, "decoder.stages.%d.", s);
-    if (d->channels[s] != d->channels[s + 1]) x = tn_emit_module(e, x, "proj", "proj");
+    if (d->channels[s] != d->channels[s + 1] && !u->projected) x = tn_emit_module(e, x, "proj", "proj");
+    u->projected = false;
     const tn_feature small = map_of(u, x);
     if (up != 1) {
         u->h *= up, u->w *= up;
         x = tn_emit_resize(e, &small, u->h, u->w, -1, "upsampled");
     }
+    const bool joins = joins_next(u, s);
     for (int b = 0; b < d->blocks; b++) {
+        const bool end = b + 1 == d->blocks;
         snprintf(e->prefix, sizeof e->prefix, "decoder.stages.%d.blocks.%d.", s, b);
-        if (last && b + 1 == d->blocks) last_block(u, &small, x, maps);
-        else maps->f[0] = map_of(u, x = upsampling_block(u, x));
+        if (last && end) last_block(u, &small, x, maps);
+        else maps->f[0] = map_of(u, x = joins && end ? joined_block(u, &small, x, s) : upsampling_block(u, x));
     }
 }
 

@@ -168,12 +168,31 @@ static bool fuse_sum(tn_graph *g, int i)
     return true;
 }
 
+/* t = dropout(y) A^T of a norm's y. What a recomputed norm makes is read by no such product: t is kept. */
+static bool fuse_t(tn_graph *g, int i)
+{
+    tn_gnode *n = &g->n[i];
+    for (int k = i + 1; n->out[2] < 0 && is_large(g, n->out[0]) && k < g->n_n; k++) {
+        const tn_gnode *t = &g->n[k];
+        if (t->op != TN_OP_LINEAR_T || t->in[0] != n->out[0] || t->layer != n->layer) continue;
+        n->a.layernorm.adapters = t->a.linear_t;
+        n->n_parts = t->n_parts;
+        memcpy(n->part, t->part, sizeof n->part);
+        n->out[2] = t->out[0];
+        tn_graph_remove(g, k);
+        return true;
+    }
+    return false;
+}
+
 static bool fuse_at(tn_graph *g, int i)
 {
+    if (g->n[i].op == TN_OP_LAYERNORM) return fuse_t(g, i);
     if (g->n[i].op == TN_OP_LINEAR) return fuse_act(g, i) || fuse_residual(g, i) || fuse_turn(g, i);
     if (g->n[i].op == TN_OP_NORM2D) return fuse_norm_act(g, i);
     if (g->n[i].op == TN_OP_ADD) return fuse_sum(g, i);
     if (g->n[i].op == TN_OP_ATTENTION_BACK) return fuse_turn_back(g, i);
+    if (g->n[i].op == TN_OP_LINEAR_BY_DX) return fuse_slope(g, i);
     return g->n[i].op == TN_OP_LINEAR_DX && (fuse_adapters(g, i) || fuse_slope(g, i));
 }
 
@@ -197,10 +216,31 @@ static void fuse_scaled(tn_graph *g, int i)
     }
 }
 
+/* dt = scale * dy B of the branch below, which reads what the norm's gradient wrote for it. */
+static void fuse_dt(tn_graph *g, int i)
+{
+    tn_gnode *n = &g->n[i];
+    const int dy = n->out[1] >= 0 ? n->out[1] : n->out[0];
+    for (int k = i + 1; k < g->n_n; k++) {
+        const tn_gnode d = g->n[k];
+        if (d.op != TN_OP_LINEAR_DT || d.in[0] != dy) continue;
+        if (d.n_parts != 1 || !is_large(g, dy) || g->t[d.out[0]].storage != d.out[0] || !on_one_device(g, n, &d)) return;
+        n->n_parts = 1;
+        n->part[0].b = d.part[0].b, n->part[0].cols = d.part[0].cols, n->part[0].r = d.part[0].r;
+        n->part[0].scale = d.part[0].scale; /* no weight: what streams is not wanted yet */
+        n->out[2] = d.out[0];
+        tn_graph_remove(g, k);
+        return;
+    }
+}
+
 int tn_graph_fuse_merged(tn_graph *g, tn_error *err)
 {
-    for (int i = 0; i < g->n_n; i++)
-        if (g->n[i].op == TN_OP_LAYERNORM_DX) fuse_scaled(g, i);
+    for (int i = 0; i < g->n_n; i++) {
+        if (g->n[i].op != TN_OP_LAYERNORM_DX) continue;
+        fuse_scaled(g, i);
+        fuse_dt(g, i);
+    }
     return tn_graph_check(g, err);
 }
 
@@ -210,7 +250,7 @@ static void keep_slope(tn_graph *g, int i)
     tn_gnode *n = &g->n[i];
     const bool linear = n->op == TN_OP_LINEAR && n->a.linear.act, norm = n->op == TN_OP_NORM2D && n->a.norm2d.act;
     const int u = linear ? n->out[1] : norm ? n->out[2] : -1, k = u >= 0 ? only_reader(g, u) : -1;
-    if (k < 0 || g->n[k].op != TN_OP_LINEAR_DX || g->n[k].in[2] != u) return;
+    if (k < 0 || (g->n[k].op != TN_OP_LINEAR_DX && g->n[k].op != TN_OP_LINEAR_BY_DX) || g->n[k].in[2] != u) return;
     if (linear) n->a.linear.keeps_slope = true;
     else n->a.norm2d.keeps_slope = true;
     g->n[k].a.linear_dx.slope_kept = true;

@@ -161,7 +161,7 @@ typedef struct tn_map_list {
     tn_feature f[TN_MAX_FEATURES];
     int conv[TN_MAX_FEATURES];         /* slot of a kernel that the map has yet to go through; -1: none */
     tn_map_norm norm[TN_MAX_FEATURES]; /* and of what before that */
-    int reduce;                /* slot of a 1x1 kernel that takes all maps side by side, resized; -1: they are added */
+    int reduce;                        /* slot of a 1x1 kernel that takes all maps side by side, resized; -1: they are added */
     int n;
 } tn_map_list;
 

@@ -129,6 +129,30 @@ static tn_cost cost_linear_t(const tn_graph *g, const tn_gnode *n)
     return (tn_cost){2 * rows_of(g, n->in[0]) * ranks * width, traffic(g, n)};
 }
 
+/* Twice as much where both slots' gradients are wanted. */
+static tn_cost cost_slots_product(const tn_graph *g, const tn_gnode *n)
+{
+    const bool back = n->op == TN_OP_SLOTS_PRODUCT_GRAD;
+    const double out = elements(g, back ? n->in[0] : n->out[0]), rows = rows_of(g, back ? n->in[0] : n->out[0]);
+    return (tn_cost){(back ? 4 : 2) * out * rows, traffic(g, n)}; /* as square as a decoder's are */
+}
+
+/* Between [rows, K] and [rows, O], of whichever two of the three are matrices of rows. */
+static tn_cost cost_linear_by(const tn_graph *g, const tn_gnode *n)
+{
+    const int wide = n->op == TN_OP_LINEAR_BY_GRAD ? n->in[1] : n->in[0];
+    const int other = n->op == TN_OP_LINEAR_BY_GRAD ? n->in[0] : n->out[0];
+    return (tn_cost){2 * elements(g, wide) * cols_of(g, other), traffic(g, n)};
+}
+
+/* The adapters' product beside it reads no more than it writes. */
+static tn_cost cost_layernorm(const tn_graph *g, const tn_gnode *n)
+{
+    tn_cost c = cost_norm(g, n);
+    if (n->out[2] >= 0) c.flops += 2 * elements(g, n->out[2]) * cols_of(g, n->out[0]);
+    return c;
+}
+
 static tn_cost cost_positions(const tn_graph *g, const tn_gnode *n)
 {
     const int y = n->out[0] >= 0 ? n->out[0] : n->in[1];

@@ -47,8 +47,10 @@ typedef struct tn_attr_linear_dx {
 typedef struct tn_attr_tokens {
     int registers;
 } tn_attr_tokens;
+/** adapters: of t, where fuse.c put it here. */
 typedef struct tn_attr_layernorm {
     float eps;
+    tn_attr_lora adapters;
 } tn_attr_layernorm;
 /** The first `skip` rows of a sample are left as they are. */
 typedef struct tn_attr_rope {
@@ -134,12 +136,16 @@ typedef enum tn_again { TN_AGAIN_NEVER, TN_AGAIN_CHEAP, TN_AGAIN_DEAR } tn_again
     X(LINEAR_T, linear_t, tn_attr_lora, 1, 1, linear_t, linear_t, NEVER, 0, 0) \
     /* x (, t) -> y: x W^T + bias (+ scale t B^T), the parts side by side. Fused: act of it, or in[2] + w0 * it, or turned by in[3] */ \
     X(LINEAR, linear, tn_attr_linear, 4, 2, linear, linear, DEAR, 0, 0) \
+    /* w0 [O, N], w1 [N, K] -> m = w0 w1 [O, K]: two linear layers as one */ \
+    X(SLOTS_PRODUCT, slots_product, tn_attr_none, 0, 1, slots_product, slots_product, NEVER, 0, 0) \
+    /* x, m [O, K], y -> y + x m^T */ \
+    X(LINEAR_BY, linear_by, tn_attr_none, 3, 1, linear_by, linear_by, DEAR, 0, 0) \
     /* const R; w0 positions -> resized position rows, float32 */ \
     X(POSITIONS, positions, tn_attr_none, 1, 1, positions, positions, DEAR, 0, 0) \
     /* patches (, positions); w0 cls, w1 registers -> [B*N, D] */ \
     X(TOKENS, tokens, tn_attr_tokens, 2, 1, moves, tokens, DEAR, 0, 0) \
-    /* x; w0 gamma, w1 beta -> y, stats [rows, 2] float32 */ \
-    X(LAYERNORM, layernorm, tn_attr_layernorm, 1, 2, norm, layernorm, CHEAP, 0, 0) \
+    /* x; w0 gamma, w1 beta -> y, stats [rows, 2] float32. Fused: out[2] is LINEAR_T's of y */ \
+    X(LAYERNORM, layernorm, tn_attr_layernorm, 1, 3, layernorm, layernorm, CHEAP, 0, 0) \
     /* qkv, table -> qkv with q and k turned */ \
     X(ROPE, rope, tn_attr_rope, 2, 1, few, rope, DEAR, TN_IN0, TN_OPERATION_IN_PLACE) \
     /* qkv [B*N, 3D] -> o [B*N, D], lse [B*heads, N] float32 */ \
@@ -203,6 +209,12 @@ typedef enum tn_again { TN_AGAIN_NEVER, TN_AGAIN_CHEAP, TN_AGAIN_DEAR } tn_again
     X(LINEAR_GRAD, linear_grad, tn_attr_none, 3, 0, linear_grad, none, NEVER, 0, 0) \
     /* dy -> dx: dy W. Fused: + mask of dt A (in[1]), times the slope at in[2] */ \
     X(LINEAR_DX, linear_dx, tn_attr_linear_dx, 3, 1, linear_dx, none, NEVER, 0, TN_OPERATION_ADDS) \
+    /* dm float32: w0, w1 */ \
+    X(SLOTS_PRODUCT_GRAD, slots_product_grad, tn_attr_none, 1, 0, slots_product, none, NEVER, 0, 0) \
+    /* x, do -> dm float32 */ \
+    X(LINEAR_BY_GRAD, linear_by_grad, tn_attr_none, 2, 1, linear_by, none, NEVER, 0, 0) \
+    /* do, m -> dx. Fused: times the slope at in[2] */ \
+    X(LINEAR_BY_DX, linear_by_dx, tn_attr_linear_dx, 3, 1, linear_by, none, NEVER, 0, 0) \
     /* x, dt: every trained A */ \
     X(LINEAR_T_GRAD, linear_t_grad, tn_attr_lora, 2, 0, linear_t, none, NEVER, 0, 0) \
     /* dt -> dx */ \
@@ -213,8 +225,8 @@ typedef enum tn_again { TN_AGAIN_NEVER, TN_AGAIN_CHEAP, TN_AGAIN_DEAR } tn_again
     X(TOKENS_DX, tokens_dx, tn_attr_tokens, 1, 1, moves, none, NEVER, 0, 0) \
     /* x, stats, dy */ \
     X(LAYERNORM_GRAD, layernorm_grad, tn_attr_layernorm, 3, 0, reduce, none, NEVER, 0, 0) \
-    /* the same; w0 gamma. Fused: out[1] is w1 * out[0] */ \
-    X(LAYERNORM_DX, layernorm_dx, tn_attr_layernorm, 3, 2, norm, none, NEVER, 0, TN_OPERATION_ADDS) \
+    /* the same; w0 gamma. Fused: out[1] is w1 * out[0], out[2] LINEAR_DT's of one part of that, or of out[0] where there is none */ \
+    X(LAYERNORM_DX, layernorm_dx, tn_attr_layernorm, 3, 3, layernorm, none, NEVER, 0, TN_OPERATION_ADDS) \
     X(ROPE_BACK, rope_back, tn_attr_rope, 2, 1, few, none, NEVER, TN_IN0, TN_OPERATION_IN_PLACE) \
     /* qkv, o, lse, do -> dqkv, delta [B*heads, N] float32. Fused: q and k turned back by in[4] */ \
     X(ATTENTION_BACK, attention_back, tn_attr_rope, 5, 2, attention_back, none, NEVER, 0, 0) \

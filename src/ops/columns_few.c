@@ -12,8 +12,8 @@ static int columns_few_run(tn_ctx *c, const char *entry, const tn_norm_few *f, c
 {
     const tn_columns_shape s = tn_columns_shape_of(c, f->n.x);
     tn_options o;
-    TN_TRY(tn_options_set(&o, err, "-DACT=%d -DVW=%d -DLANES=%d -DWG=%d -DOUTS=%d -DFN=%d", (int)f->n.x->dtype, s.vw, s.lanes, s.wg,
-                          f->rows->rows, (int)f->fn));
+    TN_TRY(tn_options_set(&o, err, "-cl-denorms-are-zero -DACT=%d -DVW=%d -DLANES=%d -DWG=%d -DOUTS=%d -DFN=%d", (int)f->n.x->dtype,
+                          s.vw, s.lanes, s.wg, f->rows->rows, (int)f->fn));
     return tn_op_run(c, "gpu/norm_few.cl", entry, o.s, args, n, range, err);
 }
 

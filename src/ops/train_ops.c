@@ -97,9 +97,11 @@ int tn_sgd(tn_ctx *c, const tn_optim_range *r, float momentum, tn_error *err)
     return over_range(c, "sgd", r, args, TN_COUNT(args), err);
 }
 
+enum { WG = 64 }; /* of the kernels that sum */
+
 int tn_grad_norm(tn_ctx *c, tn_buffer *g, size_t off, size_t n, tn_buffer *sums, int *parts, tn_error *err)
 {
-    enum { WG = 64, LEAST = 16 * WG };
+    enum { LEAST = 16 * WG };
     const size_t chunk = TN_MAX((size_t)LEAST, TN_ROUND_UP(TN_CEIL_DIV(n, (size_t)TN_PARTIALS), (size_t)WG));
     const size_t made = TN_CEIL_DIV(n, chunk);
     const tn_range range = {1, {made * WG}, {WG}};
@@ -111,7 +113,7 @@ int tn_grad_norm(tn_ctx *c, tn_buffer *g, size_t off, size_t n, tn_buffer *sums,
 
 int tn_clip_sums(tn_ctx *c, tn_buffer *sums, int parts, const tn_adam_spec *s, tn_error *err)
 {
-    const tn_range one = {1, {1}, {1}};
+    const tn_range one = {1, {WG}, {WG}};
     TN_TRY(tn_ctx_step_ready(c, err));
     tn_arg args[] = {TN_BUF(sums),
                      TN_INT(parts),

@@ -1,39 +1,7 @@
 /* Executors of linear layers and their adapters. Parts of one operation (query, key and value) are one product wherever their
  * matrices can lie side by side, and a product each where they cannot. */
-#include "exec.h"
+#include "exec_adapters.h"
 #include "grads.h"
-
-static int first_rank(const tn_gnode *n, int part)
-{
-    int r = 0;
-    for (int i = 0; i < part; i++) r += n->part[i].r;
-    return r;
-}
-
-/* ---- several parts as one ---- */
-
-/* Do the slots, count elements each, follow each other in the arena? */
-static bool follow(const tn_call *k, const int *slots, const size_t *count, int n)
-{
-    const tn_stored *s = k->s->store->s;
-    for (int i = 0; i < n; i++) {
-        if (slots[i] < 0 || s[slots[i]].place != TN_PLACE_PARAM) return false;
-        if (i && s[slots[i]].off != s[slots[i - 1]].off + count[i - 1]) return false;
-    }
-    return true;
-}
-
-/* A's of all parts as one matrix [sum of ranks, in]? */
-static bool joins_a(const tn_call *k, int in)
-{
-    int slots[TN_NODE_PARTS];
-    size_t count[TN_NODE_PARTS];
-    for (int i = 0; i < k->n->n_parts; i++) {
-        slots[i] = k->n->part[i].a;
-        count[i] = (size_t)k->n->part[i].r * (size_t)in;
-    }
-    return k->n->n_parts > 1 && follow(k, slots, count, k->n->n_parts);
-}
 
 /* B's of all parts as one matrix [columns, r], the parts alike? */
 static bool joins_b(const tn_call *k)
@@ -46,7 +14,7 @@ static bool joins_b(const tn_call *k)
         count[i] = (size_t)p[i].cols * (size_t)p[i].r;
         if (p[i].cols != p[0].cols || p[i].r != p[0].r || p[i].scale != p[0].scale) return false;
     }
-    return k->n->n_parts > 1 && follow(k, slots, count, k->n->n_parts);
+    return k->n->n_parts > 1 && tn_adapters_follow(k, slots, count, k->n->n_parts);
 }
 
 static bool all_trained(const tn_call *k, bool a)
@@ -54,14 +22,6 @@ static bool all_trained(const tn_call *k, bool a)
     bool all = true;
     for (int i = 0; i < k->n->n_parts; i++) all = all && tn_call_trained(k, a ? k->n->part[i].a : k->n->part[i].b);
     return all;
-}
-
-/* The first slot's matrix, taken as `rows` rows. */
-static tn_tensor operand(const tn_call *k, int slot, int rows)
-{
-    tn_tensor t = tn_store_operand(k->s->store, slot);
-    t.rows = rows;
-    return t;
 }
 
 /* The gradients of slots that follow each other, as the first one's with `rows` rows. */
@@ -121,24 +81,10 @@ static int joined_bias(const tn_call *k, bool *can, tn_buffer **bias)
 
 /* ---- forward ---- */
 
-/* t [rows, ranks] = dropout(x) A^T. */
-static int down(const tn_call *k, tn_tensor x, tn_tensor a, tn_tensor t)
-{
-    const tn_attr_lora *l = &k->n->a.linear_t;
-    const tn_gemm_args g = {.tb = true, .alpha = 1, .A = x, .B = a, .C = t, .mask_a = {l->dropout, l->salt}};
-    return tn_gemm_run(k->c, &g, k->err);
-}
-
 int tn_exec_linear_t(const tn_call *k)
 {
-    const tn_gnode *n = k->n;
     tn_tensor x = tn_call_in(k, 0), t = tn_call_out(k, 0);
-    if (joins_a(k, x.cols)) return down(k, x, operand(k, n->part[0].a, t.cols), t);
-    for (int i = 0; i < n->n_parts; i++) {
-        const tn_gpart *p = &n->part[i];
-        if (p->a >= 0) TN_TRY(down(k, x, operand(k, p->a, p->r), tn_cols(t, first_rank(n, i), p->r)));
-    }
-    return 0;
+    return tn_adapters_down(k, &k->n->a.linear_t, &x, &t);
 }
 
 /* What fuse.c put behind the product, which has one part then. */
@@ -176,8 +122,8 @@ static int linear_part(const tn_call *k, int i, int col)
     tn_gemm_args g = {.tb = true, .alpha = 1, .A = tn_call_in(k, 0), .C = tn_cols(tn_call_out(k, 0), col, p->cols)};
     g.e.bias = tn_call_weight(k, p->bias).mem;
     if (n->in[1] >= 0 && p->b >= 0) {
-        g.e.A2 = tn_cols(tn_call_in(k, 1), first_rank(n, i), p->r);
-        g.e.B2 = operand(k, p->b, p->cols);
+        g.e.A2 = tn_cols(tn_call_in(k, 1), tn_adapters_rank(n, i), p->r);
+        g.e.B2 = tn_adapters_operand(k, p->b, p->cols);
         g.e.tb2 = true, g.e.parts = 1, g.e.alpha2 = p->scale;
     }
     ending(k, &g.e);
@@ -195,7 +141,7 @@ static int linear_joined(const tn_call *k, tn_buffer *bias)
     if (a->heads) g.e.turn = (tn_turn){tn_call_in(k, 3), a->heads, a->skip, k->e->g.batch};
     if (n->in[1] >= 0) {
         g.e.A2 = tn_call_in(k, 1);
-        g.e.B2 = operand(k, n->part[0].b, g.C.cols);
+        g.e.B2 = tn_adapters_operand(k, n->part[0].b, g.C.cols);
         g.e.tb2 = true, g.e.parts = n->n_parts, g.e.alpha2 = n->part[0].scale;
     }
     multiply_by_all(k, &g);
@@ -221,24 +167,68 @@ int tn_exec_linear(const tn_call *k)
     return linear_turn(k);
 }
 
+int tn_exec_slots_product(const tn_call *k)
+{
+    tn_tensor m = tn_call_out(k, 0), a, b;
+    TN_TRY(tn_call_matrix(k, k->n->w[0], m.dtype, &a));
+    TN_TRY(tn_call_matrix(k, k->n->w[1], m.dtype, &b));
+    return tn_gemm_run(k->c, &(tn_gemm_args){.alpha = 1, .A = a, .B = b, .C = m}, k->err);
+}
+
+int tn_exec_linear_by(const tn_call *k)
+{
+    const tn_gemm_args g = {.tb = true,
+                            .alpha = 1,
+                            .A = tn_call_in(k, 0),
+                            .B = tn_call_in(k, 1),
+                            .C = tn_call_out(k, 0),
+                            .e.residual = tn_call_in(k, 2)};
+    return tn_gemm_run(k->c, &g, k->err);
+}
+
 /* ---- backward ---- */
+
+int tn_exec_slots_product_grad(const tn_call *k)
+{
+    const int *w = k->n->w;
+    tn_tensor dm = tn_call_in(k, 0), a = tn_call_weight(k, w[0]), b = tn_call_weight(k, w[1]);
+    tn_tensor da = tn_call_grad(k, w[0]), db = tn_call_grad(k, w[1]);
+    const tn_gemm_args left = {.tb = true, .alpha = 1, .beta = 1, .A = dm, .B = b, .C = da};
+    const tn_gemm_args right = {.ta = true, .alpha = 1, .beta = 1, .A = a, .B = dm, .C = db};
+    if (da.rows) TN_TRY(tn_gemm_run(k->c, &left, k->err));
+    return db.rows ? tn_gemm_run(k->c, &right, k->err) : 0;
+}
+
+int tn_exec_linear_by_grad(const tn_call *k)
+{
+    const tn_gemm_args g = {.ta = true, .alpha = 1, .A = tn_call_in(k, 1), .B = tn_call_in(k, 0), .C = tn_call_out(k, 0)};
+    return tn_gemm_run(k->c, &g, k->err);
+}
+
+int tn_exec_linear_by_dx(const tn_call *k)
+{
+    const tn_attr_linear_dx *a = &k->n->a.linear_by_dx;
+    tn_gemm_args g = {.alpha = 1, .A = tn_call_in(k, 0), .B = tn_call_in(k, 1), .C = tn_call_out(k, 0)};
+    if (k->n->in[2] >= 0) g.e.slope = tn_call_in(k, 2), g.e.slope_ready = a->slope_kept, g.e.act = a->fn;
+    return tn_gemm_run(k->c, &g, k->err);
+}
 
 int tn_exec_linear_dt(const tn_call *k)
 {
     const tn_gnode *n = k->n;
     const tn_gpart *p = n->part;
     tn_tensor dy = tn_call_in(k, 0), dt = tn_call_out(k, 0);
-    tn_gemm_args g = {.alpha = p->scale};
     if (joins_b(k)) {
-        g.A = tn_cols(dy, 0, p->cols), g.B = operand(k, p->b, p->cols), g.C = tn_cols(dt, 0, p->r);
+        tn_gemm_args g = tn_adapters_dt(k, 0, &dt);
+        g.A = tn_cols(dy, 0, p->cols);
         g.batch = n->n_parts;
         g.a_step = (size_t)p->cols, g.b_step = (size_t)p->cols * (size_t)p->r, g.c_step = (size_t)p->r;
         return tn_gemm_run(k->c, &g, k->err);
     }
     for (int i = 0, col = 0; i < n->n_parts; col += p[i++].cols) {
         if (p[i].b < 0) continue;
-        g.alpha = p[i].scale;
-        g.A = tn_cols(dy, col, p[i].cols), g.B = operand(k, p[i].b, p[i].cols), g.C = tn_cols(dt, first_rank(n, i), p[i].r);
+        tn_gemm_args g = tn_adapters_dt(k, i, &dt);
+        g.A = tn_cols(dy, col, p[i].cols);
         TN_TRY(tn_gemm_run(k->c, &g, k->err));
     }
     return 0;
@@ -259,7 +249,7 @@ static int linear_db(const tn_call *k, tn_tensor dy, tn_tensor t)
     for (int i = 0, col = 0; i < n->n_parts; col += p[i++].cols) {
         if (!tn_call_trained(k, p[i].b)) continue;
         g.alpha = p[i].scale;
-        g.A = tn_cols(dy, col, p[i].cols), g.B = tn_cols(t, first_rank(n, i), p[i].r), g.C = tn_call_grad(k, p[i].b);
+        g.A = tn_cols(dy, col, p[i].cols), g.B = tn_cols(t, tn_adapters_rank(n, i), p[i].r), g.C = tn_call_grad(k, p[i].b);
         TN_TRY(tn_grads_add(k->c, &g, k->err));
     }
     return 0;
@@ -296,10 +286,10 @@ int tn_exec_linear_t_grad(const tn_call *k)
 {
     const tn_gnode *n = k->n;
     tn_tensor x = tn_call_in(k, 0), dt = tn_call_in(k, 1);
-    if (joins_a(k, x.cols) && all_trained(k, true)) return linear_da(k, x, dt, joined_grad(k, n->part[0].a, dt.cols));
+    if (tn_adapters_join(k, x.cols) && all_trained(k, true)) return linear_da(k, x, dt, joined_grad(k, n->part[0].a, dt.cols));
     for (int i = 0; i < n->n_parts; i++) {
         const tn_gpart *p = &n->part[i];
-        if (tn_call_trained(k, p->a)) TN_TRY(linear_da(k, x, tn_cols(dt, first_rank(n, i), p->r), tn_call_grad(k, p->a)));
+        if (tn_call_trained(k, p->a)) TN_TRY(linear_da(k, x, tn_cols(dt, tn_adapters_rank(n, i), p->r), tn_call_grad(k, p->a)));
     }
     return 0;
 }
@@ -311,7 +301,7 @@ static int dx_joined(const tn_call *k)
     const tn_attr_linear_dx *a = &n->a.linear_dx;
     tn_gemm_args g = {.alpha = 1, .beta = n->onto >= 0 ? 1 : 0, .A = tn_call_in(k, 0), .C = tn_call_out(k, 0)};
     if (n->in[1] >= 0) {
-        g.e.A2 = tn_call_in(k, 1), g.e.B2 = operand(k, n->part[0].a, g.e.A2.cols);
+        g.e.A2 = tn_call_in(k, 1), g.e.B2 = tn_adapters_operand(k, n->part[0].a, g.e.A2.cols);
         g.e.parts = 1, g.e.alpha2 = 1;
         g.e.mask = (tn_mask){a->adapters.dropout, a->adapters.salt};
     }
@@ -327,7 +317,7 @@ static int dx_part(const tn_call *k, int i, int col)
     tn_gemm_args g = {
         .alpha = 1, .beta = i || n->onto >= 0 ? 1 : 0, .A = tn_cols(tn_call_in(k, 0), col, p->cols), .C = tn_call_out(k, 0)};
     if (n->in[1] >= 0 && p->a >= 0) {
-        g.e.A2 = tn_cols(tn_call_in(k, 1), first_rank(n, i), p->r), g.e.B2 = operand(k, p->a, p->r);
+        g.e.A2 = tn_cols(tn_call_in(k, 1), tn_adapters_rank(n, i), p->r), g.e.B2 = tn_adapters_operand(k, p->a, p->r);
         g.e.parts = 1, g.e.alpha2 = 1;
         g.e.mask = (tn_mask){a->adapters.dropout, a->adapters.salt};
     }
@@ -339,7 +329,7 @@ static int dx_part(const tn_call *k, int i, int col)
 int tn_exec_linear_dx(const tn_call *k)
 {
     const tn_gnode *n = k->n;
-    if (joins_w(k) && (n->in[1] < 0 || joins_a(k, k->e->g.t[n->out[0]].cols))) return dx_joined(k);
+    if (joins_w(k) && (n->in[1] < 0 || tn_adapters_join(k, k->e->g.t[n->out[0]].cols))) return dx_joined(k);
     for (int i = 0, col = 0; i < n->n_parts; col += n->part[i++].cols) TN_TRY(dx_part(k, i, col));
     return 0;
 }
@@ -360,12 +350,12 @@ int tn_exec_linear_t_dx(const tn_call *k)
     const bool drop = a->dropout > 0, add = n->onto >= 0;
     bool started = add && !drop;
     if (drop && add) TN_TRY(tn_ws_take(k->c, &z, dx.dtype, dx.rows, dx.cols, k->err));
-    const bool joined = joins_a(k, dx.cols);
-    if (joined) TN_TRY(up(k, dt, operand(k, n->part[0].a, dt.cols), started, z));
+    const bool joined = tn_adapters_join(k, dx.cols);
+    if (joined) TN_TRY(up(k, dt, tn_adapters_operand(k, n->part[0].a, dt.cols), started, z));
     for (int i = 0; !joined && i < n->n_parts; i++) {
         const tn_gpart *p = &n->part[i];
         if (p->a < 0) continue;
-        TN_TRY(up(k, tn_cols(dt, first_rank(n, i), p->r), operand(k, p->a, p->r), started, z));
+        TN_TRY(up(k, tn_cols(dt, tn_adapters_rank(n, i), p->r), tn_adapters_operand(k, p->a, p->r), started, z));
         started = true;
     }
     return drop ? tn_dropout(k->c, &z, &dx, (tn_mask){a->dropout, a->salt}, add, false, k->err) : 0;

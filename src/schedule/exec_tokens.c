@@ -1,4 +1,4 @@
-/* Executors of tokens, norms over them and attention. */
+/* Executors of tokens and attention. */
 #include "exec.h"
 #include "gemm.h"
 
@@ -75,28 +75,6 @@ int tn_exec_grid_back(const tn_call *k)
     const int skip = k->n->a.grid_back.skip;
     if (k->n->onto >= 0) return tn_grid_put(k->c, &dy, k->e->g.batch, skip, true, &dx, k->err);
     return tn_grid_backward(k->c, &dy, k->e->g.batch, skip, &dx, k->err);
-}
-
-int tn_exec_layernorm(const tn_call *k)
-{
-    tn_tensor x = tn_call_in(k, 0), y = tn_call_out(k, 0), st = tn_call_out(k, 1), g = tn_call_weight(k, k->n->w[0]),
-              b = tn_call_weight(k, k->n->w[1]);
-    return tn_layernorm_forward(k->c, &x, &g, &b, k->n->a.layernorm.eps, &y, &st, k->err);
-}
-
-int tn_exec_layernorm_grad(const tn_call *k)
-{
-    tn_tensor x = tn_call_in(k, 0), st = tn_call_in(k, 1), dy = tn_call_in(k, 2), dg = tn_call_grad(k, k->n->w[0]),
-              db = tn_call_grad(k, k->n->w[1]);
-    return tn_layernorm_grad(k->c, &x, &st, &dy, &dg, &db, k->err);
-}
-
-int tn_exec_layernorm_dx(const tn_call *k)
-{
-    tn_tensor x = tn_call_in(k, 0), st = tn_call_in(k, 1), dy = tn_call_in(k, 2), dx = tn_call_out(k, 0),
-              scaled = tn_call_out(k, 1), g = tn_call_weight(k, k->n->w[0]), scale = tn_call_weight(k, k->n->w[1]);
-    const tn_layernorm_back b = {&x, &g, &st, &dy, &scale, scaled.rows ? &scaled : NULL};
-    return tn_layernorm_backward(k->c, &b, &dx, k->n->onto >= 0, k->err);
 }
 
 /* The kernel turns what lies in the output's storage, which is the input's. */

@@ -263,7 +263,7 @@ static void draws_grid(drawing *d)
 
 static void draws_layernorm(drawing *d)
 {
-    const int x = either(d), stats = tensor(d, d->g->t[x].rows, 2, "stats");
+    const int x = chance(d, 0.5) ? linear(d, either(d), DRAW_C, 1) : either(d), stats = tensor(d, d->g->t[x].rows, 2, "stats");
     tn_gnode *n = same_shape(d, TN_OP_LAYERNORM, x);
     n->out[1] = stats, n->a.layernorm.eps = 1e-5f;
     n->w[0] = vector(d, DRAW_C, TN_INIT_ONE), n->w[1] = vector(d, DRAW_C, TN_INIT_ZERO);
@@ -506,7 +506,23 @@ static int norm2d_few(drawing *d, int x)
 
 static void draws_norm2d(drawing *d)
 {
-    keep(d, norm2d(d, image(d)));
+    const int y = norm2d(d, image(d));
+    keep(d, chance(d, 0.5) ? draw_act(d, y) : y);
+}
+
+/* A product by a matrix that two slots make, added to another. */
+static void draws_linear_by(drawing *d)
+{
+    const int x = chance(d, 0.5) ? draw_act(d, image(d)) : image(d), y = image(d), inner = 3 + below(d, 4),
+              act = (int)d->g->t[x].dtype;
+    const int m = tn_graph_tensor(d->g, TN_G_ACT, (tn_dtype)act, DRAW_C, DRAW_C, "joined");
+    tn_gnode *n = tn_graph_node(d->g, TN_OP_SLOTS_PRODUCT);
+    n->out[0] = m;
+    n->w[0] = matrix(d, DRAW_C, inner), n->w[1] = matrix(d, inner, DRAW_C);
+    mark(d, n);
+    n = same_shape(d, TN_OP_LINEAR_BY, x);
+    n->in[1] = m, n->in[2] = y;
+    keep(d, mark(d, n));
 }
 
 static void draws_norm2d_few(drawing *d)
@@ -629,7 +645,7 @@ void draw_graph(tn_graph *g, tn_model *m, uint64_t seed, int recompute)
         draws_linear,    draws_dora,     draws_glu,       draws_attention,  draws_tokens,       draws_grid,
         draws_layernorm, draws_residual, draws_act,       draws_dropout,    draws_bilinear,     draws_conv,
         draws_norm2d,    draws_squeeze,  draws_dropout2d, draws_mlp,        draws_upsample_add, draws_grn,
-        draws_levels,    draws_deform,   draws_conv_few,  draws_norm2d_few,
+        draws_levels,    draws_deform,   draws_conv_few,  draws_norm2d_few, draws_linear_by,
     };
     drawing d;
     draw_begin(&d, g, m, seed, recompute);

@@ -125,6 +125,38 @@ static void host_linear(const host_call *k)
     }
 }
 
+static void host_slots_product(const host_call *k)
+{
+    const int N = k->h->m->slots[k->n->w[0]].cols;
+    tn_ref_gemm(&(tn_ref_product){.M = (int)k->count / k->out_cols,
+                                  .N = k->out_cols,
+                                  .K = N,
+                                  .alpha = 1,
+                                  .A = k->w[0],
+                                  .lda = N,
+                                  .B = k->w[1],
+                                  .ldb = k->out_cols,
+                                  .ldc = k->out_cols},
+                k->out[0]);
+}
+
+static void host_linear_by(const host_call *k)
+{
+    memcpy(k->out[0], k->in[2], sizeof *k->out[0] * (size_t)k->count);
+    tn_ref_gemm(&(tn_ref_product){.tb = true,
+                                  .M = k->rows,
+                                  .N = k->out_cols,
+                                  .K = k->cols,
+                                  .alpha = 1,
+                                  .beta = 1,
+                                  .A = k->in[0],
+                                  .lda = k->cols,
+                                  .B = k->in[1],
+                                  .ldb = k->cols,
+                                  .ldc = k->out_cols},
+                k->out[0]);
+}
+
 static void host_positions(const host_call *k)
 {
     tn_ref_gemm(&(tn_ref_product){.M = k->rows,

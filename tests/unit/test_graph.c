@@ -91,10 +91,10 @@ static void download(result *r, tn_session *s, tn_exec *x)
     }
 }
 
-/* What fuse.c made, over all graphs: activations, residuals, adapters' gradients and slopes, activations of norms, sums, and slopes
- * that are kept; and fuse_doubling.c: convolutions, gradients of both and of the map alone, and statistics that convolutions leave
- * for norms of both kinds. */
-enum { FUSED = 12 };
+/* What fuse.c made, over all graphs: activations, residuals, adapters' gradients and slopes, activations of norms, sums, slopes
+ * that are kept, adapters' products of norms and of their gradients; and fuse_doubling.c: convolutions, gradients of both and of
+ * the map alone, and statistics that convolutions leave for norms of both kinds. */
+enum { FUSED = 14 };
 static int fused[FUSED];
 
 static void count_fused(const tn_graph *g)
@@ -108,11 +108,13 @@ static void count_fused(const tn_graph *g)
         fused[4] += n->op == TN_OP_NORM2D && n->a.norm2d.act;
         fused[5] += n->op == TN_OP_BILINEAR_BACK && n->in[1] >= 0;
         fused[6] += (n->op == TN_OP_LINEAR && n->a.linear.keeps_slope) || (n->op == TN_OP_NORM2D && n->a.norm2d.keeps_slope);
-        fused[7] += n->op == TN_OP_CONV && n->a.conv.doubled;
-        fused[8] += n->op == TN_OP_CONV_GRAD && n->a.conv_grad.doubled && n->out[0] >= 0;
-        fused[9] += n->op == TN_OP_CONV_DX && n->a.conv_dx.doubled;
-        fused[10] += n->op == TN_OP_NORM2D && n->in[1] >= 0;
-        fused[11] += n->op == TN_OP_NORM2D_FEW && n->in[2] >= 0;
+        fused[7] += n->op == TN_OP_LAYERNORM && n->out[2] >= 0;
+        fused[8] += n->op == TN_OP_LAYERNORM_DX && n->out[2] >= 0;
+        fused[9] += n->op == TN_OP_CONV && n->a.conv.doubled;
+        fused[10] += n->op == TN_OP_CONV_GRAD && n->a.conv_grad.doubled && n->out[0] >= 0;
+        fused[11] += n->op == TN_OP_CONV_DX && n->a.conv_dx.doubled;
+        fused[12] += n->op == TN_OP_NORM2D && n->in[1] >= 0;
+        fused[13] += n->op == TN_OP_NORM2D_FEW && n->in[2] >= 0;
     }
 }
 
@@ -129,9 +131,10 @@ static result run(tn_graph *g, const tn_model *m, const host_pass *h, bool share
         if (g->t[r.inputs[i]].grad >= 0) g->t[g->t[r.inputs[i]].grad].kind = TN_G_OUTPUT; /* to be read afterwards */
     if (fuse) must(tn_graph_fuse(g, &e), &e);
     if (fuse) must(tn_graph_fuse_doubling(g, &e), &e);
-    if (fuse) count_fused(g);
     if (fuse) must(tn_graph_gather(g, &e), &e);
     must(tn_graph_merge(g, share, &e), &e);
+    if (fuse) must(tn_graph_fuse_merged(g, &e), &e);
+    if (fuse) count_fused(g);
     must(tn_store_new(&store, device(), m, NULL, TN_F32, true, false, &e), &e);
     must(tn_session_new(&s, device(), m, store, &e), &e);
     must(tn_exec_of_graph(&x, device(), m, store, &pass, g, &e), &e);

@@ -11,6 +11,7 @@ int main(void)
     unit_data(s);
     unit_backbones(s);
     unit_decoders(s);
+    unit_fuse(s);
     unit_plan(s);
     return run_suite(s);
 }

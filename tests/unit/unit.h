@@ -8,6 +8,7 @@ void unit_config(Suite *s);
 void unit_data(Suite *s);
 void unit_backbones(Suite *s);
 void unit_decoders(Suite *s);
+void unit_fuse(Suite *s);
 void unit_plan(Suite *s);
 void unit_quant(Suite *s);
 void unit_weights(Suite *s);

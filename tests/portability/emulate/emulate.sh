@@ -1,6 +1,6 @@
 #!/bin/bash
-# The rows for Intel's and AMD's matrix units without such a GPU (test_emulated.c): all of them; then with a fault planted in the kernels'
-# text, each of which has to be found. emulate.sh SOURCE_DIR TEST_EMULATED; prints "N passed, N failed".
+# The rows for Intel's and AMD's matrix units, and one of NVIDIA's, without such a GPU (test_emulated.c): all of them; then with a
+# fault planted in the kernels' text, each of which has to be found. emulate.sh SOURCE_DIR TEST_EMULATED; prints "N passed, N failed".
 export TRACKNET_CACHE=off TEST=$(realpath "$2") W=$(mktemp -d)
 trap 'rm -rf "$W"' EXIT
 cd "$1" || exit 2
@@ -19,7 +19,7 @@ whole() { # UNIT
 }
 fault() { # NUMBER UNIT CASE FILE SED
   local copy=$W/fault$1
-  mkdir "$copy" && cp -r cl/intel cl/amd cl/shared cl/portable "$copy"
+  mkdir "$copy" && cp -r cl/intel cl/amd cl/nvidia cl/shared cl/portable "$copy"
   sed -i "$5" "$copy/$4"
   if cmp -s "cl/$4" "$copy/$4"; then echo "FAILED: nothing to plant in $4: $5"
   elif "$TEST" "$copy" "$PRELUDE" "$2" "$3" >"$copy/log" 2>&1; then echo "FAILED: $4 with $5 passes '$3' on $2"
@@ -118,9 +118,24 @@ faults=(
   "wmma12|back, lengths|amd/attention_matrix_back.cl|s/table + (size_t)(row - skip) \* 64/table + (size_t)row * 64/"
   "mfma|back, few|amd/attention_matrix_back.cl|s/to + 2 \* d, dv, 1.0f, row < n,/to + 2 * d, dv, 1.0f, true,/"
   "wmma12|back, few|amd/attention_matrix_back.cl|s/s + as_float(SWAP_HALVES(as_uint(s)))/s/"
+  # layernorm and a thin product, mma.sync: edges, orders of columns, masks, sums, barriers
+  "mma80|norm, few|nvidia/layernorm.cl|s/if (m0 + r + i \* 8 >= rows) continue;//"
+  "mma80|norm, few|nvidia/layernorm.cl|s/min(m0 + r + i \* 8, rows - 1) \* COLS/(m0 + r + i * 8) * COLS/"
+  "mma80|norm, few|nvidia/layernorm.cl|s/j \/ 2 \* 16 + 2 \* r + j % 2/j * 8 + r/"
+  "mma80|norm, few|nvidia/layernorm.cl|s/(uint)at\[i\] + k \* 32 + 2 \* e/(uint)at[i] + k * 32 + e/"
+  "mma80|norm, few|nvidia/layernorm.cl|s/return v + from_lane(v, 2)/return v/"
+  "mma80|norm, few|nvidia/layernorm.cl|s/alpha \*= a_keep;//"
+  "mma80|norm, few|nvidia/drop.h|s/threshold < 0x8000u ? ~0u : 0u/0u/"
+  "mma80|norm back, few|nvidia/layernorm.cl|s/0x7632u/0x5410u/"
+  "mma80|norm back, few|nvidia/layernorm.cl|s/from\[2 \* e \* ldb + N - 8 + r\]/from[(2 * e + 1) * ldb + N - 8 + r]/"
+  "mma80|norm back, few|nvidia/layernorm.cl|s/stat\[i\].y \* stat\[i\].y \* stat\[i\].y/stat[i].y * stat[i].y/"
+  "mma80|norm back, few|nvidia/layernorm.cl|s/if (m0 + m < rows)//"
+  "mma80|norm back, few|nvidia/layernorm.cl|s/ - stat\[i\].x \* m2\[i\];/;/"
+  "mma80|norm back, few|nvidia/layernorm.cl|s/d\[i\]\[k\]\[e\] = pack16(v.x \* s\[e\].x, v.y \* s\[e\].y);//"
+  "mma80|norm back, few|nvidia/layernorm.cl|/inline void finish/,/^}/s/barrier(CLK_LOCAL_MEM_FENCE);//"
 )
 {
-  for unit in dpas8 dpas16 dpas16-2d mfma wmma11 wmma12; do printf 'whole %q\n' $unit; done
+  for unit in dpas8 dpas16 dpas16-2d mfma wmma11 wmma12 mma80; do printf 'whole %q\n' $unit; done
   for i in "${!faults[@]}"; do
     IFS='|' read -r unit name file change < <(printf '%s\n' "${faults[$i]}" | sed 's/||/\x01/g')
     printf 'fault %q %q %q %q %q\n' "$i" "$unit" "$name" "$file" "${change//$'\x01'/||}"

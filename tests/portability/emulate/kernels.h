@@ -1,5 +1,6 @@
-/* Lets clang compile the kernels for Intel's and AMD's matrix units for the host (-x cl -cl-std=CL2.0 -cl-no-stdinc -include), so
- * that lanes.c can run them item by item. What an item sees of its neighbours goes through emu_* of units.c. */
+/* Lets clang compile the kernels for Intel's and AMD's matrix units, and one for NVIDIA's, for the host (-x cl -cl-std=CL2.0
+ * -cl-no-stdinc -include), so that lanes.c can run them item by item. What an item sees of its neighbours goes through emu_* of
+ * units.c. */
 typedef unsigned char uchar;
 typedef unsigned short ushort;
 typedef unsigned int uint;
@@ -192,3 +193,50 @@ MMA(__builtin_amdgcn_wmma_f32_16x16x16_f16_w32_gfx12, 12, 0, half8, float8)
 /* with the selectors 0x76543210, 0xfedcba98: each lane reads its own place in the other row of 16 */
 #define __builtin_amdgcn_permlanex16(old, v, s0, s1, fi, bound) emu_from_lane(v, emu_lane() ^ 16)
 #define __builtin_amdgcn_ds_bpermute(at, v)                     ((int)emu_from_lane((uint)(v), (uint)(at) / 4))
+
+/* ---- NVIDIA: the functions of cl/nvidia/ptx.h that the kernels use, in place of that file.
+ * ---- */
+#define TN_PTX_H
+#ifndef ACT
+#define ACT 1
+#endif
+#define GROUP(items)            __attribute__((reqd_work_group_size(items, 1, 1)))
+#define word_from_lane(v, mask) emu_from_lane(v, emu_lane() ^ (mask))
+#define from_lane(v, mask)      as_float(emu_from_lane(as_uint(v), emu_lane() ^ (mask)))
+OVL float rsqrt(float a)
+{
+    return 1.0f / __builtin_sqrtf(a);
+}
+OVL uint take_bytes(uint a, uint b, uint which)
+{
+    const ulong both = (ulong)b << 32 | a;
+    uint r = 0;
+    for (int i = 0; i < 4; i++) {
+        const uint digit = which >> 4 * i & 15u, byte = (uint)(both >> 8 * (digit & 7u)) & 255u;
+        r |= (digit & 8u ? (byte & 128u ? 255u : 0u) : byte) << 8 * i;
+    }
+    return r;
+}
+OVL uint emu_word(float v)
+{
+#if ACT == 2
+    return as_ushort((half)v);
+#else
+    const uint u = as_uint(v);
+    return (u + 0x7fffu + (u >> 16 & 1u)) >> 16;
+#endif
+}
+OVL uint pack16(float low, float high)
+{
+    return emu_word(low) | emu_word(high) << 16;
+}
+OVL float2 unpack16(uint w)
+{
+#if ACT == 2
+    return (float2)((float)as_half((ushort)(w & 0xffffu)), (float)as_half((ushort)(w >> 16)));
+#else
+    return (float2)(as_float(w << 16), as_float(w & 0xffff0000u));
+#endif
+}
+void emu_mma80(int bf16, const uint *a, const uint *b, float *c);
+#define MMA16816(c, a0, a1, a2, a3, b0, b1) emu_mma80(ACT == 1, (const uint[]){a0, a1, a2, a3}, (const uint[]){b0, b1}, &(c)[0])

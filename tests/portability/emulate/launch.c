@@ -64,10 +64,11 @@ static int build(program *p, const char *file, const char *options, tn_error *er
     char so[64], ll[64], *macros = macros_of(options);
     snprintf(so, sizeof so, "/tmp/emulate_%d_%d.so", (int)getpid(), n_programs);
     snprintf(ll, sizeof ll, "/tmp/emulate_%d_%d.ll", (int)getpid(), n_programs);
-    char *command = tn_strf("%s -x cl -cl-std=CL2.0 -cl-no-stdinc -include '%s' -I '%s/intel' -I '%s/amd' -I '%s/shared' "
-                            "'-Dinline=static inline' -DUNROLL= -mf16c -mfma -O1 -w -fPIC -S -emit-llvm %s -o %s '%s/%s' && "
-                            "%s -O0 -w -fPIC -shared -o %s %s -lm",
-                            clang, prelude_file, folder, folder, folder, macros ? macros : "", ll, folder, file, clang, so, ll);
+    char *command =
+        tn_strf("%s -x cl -cl-std=CL2.0 -cl-no-stdinc -include '%s' -I '%s/intel' -I '%s/amd' -I '%s/nvidia' -I '%s/shared' "
+                "'-Dinline=static inline' -DUNROLL= -mf16c -mfma -O1 -w -fPIC -S -emit-llvm %s -o %s '%s/%s' && "
+                "%s -O0 -w -fPIC -shared -o %s %s -lm",
+                clang, prelude_file, folder, folder, folder, folder, macros ? macros : "", ll, folder, file, clang, so, ll);
     size_t n;
     int rc = 0;
     if (!command || system(command)) rc = tn_fail(err, TN_ERR_DEVICE, "%s does not compile for the host with '%s'", file, options);
@@ -232,7 +233,8 @@ int __wrap_tn_op_run(tn_ctx *c, const char *file, const char *entry, const char 
 int __wrap_tn_op_run(tn_ctx *c, const char *file, const char *entry, const char *options, const tn_arg *args, int n_args,
                      const tn_range *range, tn_error *err)
 {
-    const bool own = tn_starts(file, "intel/") || tn_starts(file, "amd/") || !strcmp(file, "portable/quant_operand.cl");
+    const bool own = tn_starts(file, "intel/") || tn_starts(file, "amd/") || tn_starts(file, "nvidia/") ||
+                     !strcmp(file, "portable/quant_operand.cl");
     if (c->dry || !own) return __real_tn_op_run(c, file, entry, options, args, n_args, range, err);
     snprintf(launched + strlen(launched), sizeof launched - strlen(launched), " %s", entry);
     return emulate(file, entry, options, args, n_args, range, err);

@@ -1,5 +1,5 @@
-/** Launches of kernels for Intel's and AMD's GPUs, and of what unpacks weights for them, taken from the library (tn_op_run is
- * wrapped by the linker) and run by lanes.h. */
+/** Launches of kernels for Intel's, AMD's and NVIDIA's GPUs, and of what unpacks weights for them, taken from the library
+ * (tn_op_run is wrapped by the linker) and run by lanes.h. */
 #ifndef EMULATE_LAUNCH_H
 #define EMULATE_LAUNCH_H
 

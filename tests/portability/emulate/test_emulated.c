@@ -2,6 +2,7 @@
  * it is, compiled for the host and run lane by lane (launch.h); everything else on the OpenCL device of the CPU. test-emulated
  * CL_FOLDER KERNELS_H [UNIT [CASE]]   prints "N passed, M failed" */
 #include "launch.h"
+#include "layernorm_thin.h"
 #include "selftest_product.h"
 #include "../../testdev.h"
 
@@ -18,6 +19,7 @@ static const struct {
     {"mfma", "mfma", TN_CAP_MFMA90A, true},
     {"wmma11", "wmma", TN_CAP_WMMA11, false},
     {"wmma12", "wmma", TN_CAP_WMMA12, false},
+    {"mma80", "joined", TN_CAP_NV_MMA80, false},
 };
 
 /* Every end, and sizes off the tiles. both: in float16 too. */
@@ -211,6 +213,18 @@ static void run_attention(tn_dev *d, int unit, const char *only)
                 run_case(d, unit, k, attentions[i].name, attentions[i].act, attentions[i].size, attentions[i].op);
 }
 
+/* Of NVIDIA's kernels the norms with a thin product: two tiles at most, several, and the widest. */
+static void run_thin(tn_dev *d, int unit, const char *only)
+{
+    static const char *const names[] = {"norm, few", "norm", "norm, wide", "norm back, few", "norm back", "norm back, wide"};
+    for (int i = 0; i < (int)TN_COUNT(names); i++) {
+        const tn_variant_op *op = i < 3 ? &tn_layernorm_thin_op : &tn_layernorm_thin_back_op;
+        if (!wanted(names[i], only)) continue;
+        for (int act = TN_BF16; act <= (i % 3 == 1 ? TN_F16 : TN_BF16); act++)
+            run_case(d, unit, &tn_cases_thin[0], names[i], (tn_dtype)act, i % 3, op);
+    }
+}
+
 int main(int argc, char **argv)
 {
     tn_dev *d = NULL;
@@ -224,6 +238,10 @@ int main(int argc, char **argv)
     for (int u = 0; u < (int)TN_COUNT(units); u++) {
         if (argc > 3 && !wanted(units[u].name, argv[3])) continue;
         d->caps = own | units[u].cap;
+        if (units[u].cap & TN_CAP_NV_MMA80) {
+            run_thin(d, u, argc > 4 ? argv[4] : NULL);
+            continue;
+        }
         run_products(d, u, argc > 4 ? argv[4] : NULL);
         run_formats(d, u, argc > 4 ? argv[4] : NULL);
         if (u == 0) run_operands(d, argc > 4 ? argv[4] : NULL);

@@ -1,7 +1,8 @@
-/* What lanes get from each other on Intel's and AMD's GPUs, as the documents say it:
+/* What lanes get from each other on Intel's, AMD's and NVIDIA's GPUs, as the documents say it:
  *   dpas, block reads          cl_intel_subgroup_matrix_multiply_accumulate, cl_intel_subgroups(_short), _2d_block_io
  *   MFMA, WMMA                 AMD's matrix instruction calculator, "register to matrix element mapping"
  *   permlanex16, ds_bpermute   LLVM's AMDGPU builtins, the RDNA3 and CDNA2 instruction sets
+ *   mma.m16n8k16               PTX ISA, "matrix fragments for mma.m16n8k16 with floating point type"
  * So a wrong layout in a kernel shows; a wrong reading of a document, or a document that is wrong, does not. */
 #include "lanes.h"
 
@@ -151,6 +152,32 @@ void emu_mma(int unit, int bf16, const void *a, const void *b, int bytes, float 
             const word *x = emu_left(mma_lane(unit, i, k)),
                        *y = (const word *)((const char *)emu_left(mma_lane(unit, j, k)) + bytes);
             s += (double)word_to_float(bf16, x[mma_place(unit, k)]) * (double)word_to_float(bf16, y[mma_place(unit, k)]);
+        }
+        c[e] = (float)s;
+    }
+}
+
+/* ---- NVIDIA ---- */
+
+void emu_mma80(int bf16, const unsigned *a, const unsigned *b, float *c);
+
+/* Element k of row i of the first operand lies with lane 4 (i % 8) + k % 8 / 2, that of column j of the second with 4 j + k % 8
+ * / 2. */
+void emu_mma80(int bf16, const unsigned *a, const unsigned *b, float *c)
+{
+    const int lane = (int)emu_lane();
+    unsigned both[6];
+    if (emu_lanes() != 32) emu_fail("mma.sync: warps of another size");
+    memcpy(both, a, 4 * sizeof *a);
+    memcpy(both + 4, b, 2 * sizeof *b);
+    emu_leave(TAG_MMA, both, sizeof both);
+    for (int e = 0; e < 4; e++) {
+        const int i = lane / 4 + e / 2 * 8, j = lane % 4 * 2 + e % 2;
+        double s = c[e];
+        for (int k = 0; k < 16; k++) {
+            const word *x = emu_left(i % 8 * 4 + k % 8 / 2), *y = emu_left(j * 4 + k % 8 / 2);
+            s += (double)word_to_float(bf16, x[(i / 8 + k / 8 * 2) * 2 + k % 2]) *
+                 (double)word_to_float(bf16, y[8 + k / 8 * 2 + k % 2]);
         }
         c[e] = (float)s;
     }

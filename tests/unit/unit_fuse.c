@@ -1,0 +1,79 @@
+/* What a real model's graph becomes when it is rewritten for devices. */
+#include "jsonio.h"
+#include "model.h"
+#include "unit.h"
+
+#include <string.h>
+
+static void must(int rc, const tn_error *e)
+{
+    ck_assert_msg(!rc, "%s", e->message);
+}
+
+/* A pass that trains adapters of all the smallest ViT's layers, rewritten for two devices of which the second begins with the layer
+ * called `second`; NULL: one. */
+static void adapted(tn_graph *g, tn_model **m, int recompute, const char *second, int *stage_of)
+{
+    tn_error e = {0};
+    tn_backbone body;
+    json_t *config;
+    const tn_decoder dec = {.kind = tn_decoder_find("upsampling"),
+                            .upsampling = {.channels = {128, 8}, .n_channels = 2, .upsample = {2}, .n_upsample = 1, .blocks = 1}};
+    const tn_lora lora = {.enabled = true, .r = 8, .alpha = 16, .dropout = 0.1f, .bias = "none"};
+    must(tn_json_read(&config, SOURCE_DIR "/configs/backbone/tiny/config.json", &e), &e);
+    must(tn_backbone_configure(&body, config, "config.json", &e), &e);
+    json_decref(config);
+    const tn_model_spec spec = {
+        .backbone = &body, .dec = &dec, .lora = &lora, .image_h = 64, .image_w = 96, .heat_h = 16, .heat_w = 24};
+    must(tn_model_new(m, &spec, NULL, &e), &e);
+    const tn_pass pass = {.batch = 2,
+                          .act = TN_BF16,
+                          .groups = TN_GROUP_HEAD | TN_GROUP_LORA,
+                          .training = true,
+                          .loss = true,
+                          .heat = true,
+                          .recompute = recompute};
+    must(tn_model_graph(g, *m, &pass, &e), &e);
+    for (int i = 0, on = 0; second && i < g->n_layers; i++) stage_of[i] = on = on || !strcmp(g->layers[i].name, second);
+    if (second) g->stage_of = stage_of;
+    must(tn_graph_fuse(g, &e), &e);
+    must(tn_graph_merge(g, true, &e), &e);
+    must(tn_graph_fuse_merged(g, &e), &e);
+}
+
+/* Of 4 layers: t of q, k and v and that of up in the norms; dt of o and of down in the norms' gradients, but for o's in the first
+ * layer, below which nobody wants the gradient, so that it is scaled in place, and for that of a layer whose gradient another
+ * device makes. The rest stay nodes: t of o and down, dt of q, k and v and of up. */
+START_TEST(adapters_products_go_into_the_norms)
+{
+    static const struct {
+        int recompute;
+        const char *second;
+        int dt;
+    } ways[] = {{0, NULL, 7}, {2, NULL, 7}, {0, "layer.2", 6}};
+    int stage_of[64], t = 0, dt = 0, apart = 0;
+    tn_model *m;
+    tn_graph g;
+    adapted(&g, &m, ways[_i].recompute, ways[_i].second, stage_of);
+    for (int i = 0; i < g.n_n; i++) {
+        const tn_gnode *n = &g.n[i];
+        apart += n->op == TN_OP_LINEAR_T || n->op == TN_OP_LINEAR_DT;
+        t += n->op == TN_OP_LAYERNORM && n->out[2] >= 0;
+        if (n->op != TN_OP_LAYERNORM_DX || n->out[2] < 0) continue;
+        dt++;
+        ck_assert_int_eq(m->slots[n->part[0].b].rows, n->part[0].cols);
+        ck_assert_int_eq(g.t[n->out[2]].cols, 8);
+        ck_assert_int_lt(n->part[0].w, 0);
+    }
+    ck_assert_int_eq(t, 8);
+    ck_assert_int_eq(dt, ways[_i].dt);
+    ck_assert_int_eq(apart, 8 + 16 - ways[_i].dt);
+    tn_graph_free(&g);
+    tn_model_free(m);
+}
+END_TEST
+
+void unit_fuse(Suite *s)
+{
+    add_tests(s, "fuse", 30, TESTS(TIMES(adapters_products_go_into_the_norms, 3)));
+}
