@@ -22,21 +22,21 @@
 #endif
 
 #if VW == 1
-/* The sum over the group. */
-inline float2 group_sum(float2 v, __local float2 *s)
+/* The sum over items `stop`, 2 * stop ... apart, in each of the first `stop` items. */
+inline float2 items_sum(float2 v, int stop, __local float2 *s)
 {
     s[ITEM] = v;
-    for (int h = WG / 2; h > 0; h >>= 1) {
+    for (int h = WG / 2; h >= stop; h >>= 1) {
         barrier(CLK_LOCAL_MEM_FENCE);
         if (ITEM < h) s[ITEM] += s[ITEM + h];
     }
     barrier(CLK_LOCAL_MEM_FENCE);
-    return s[0];
+    return s[ITEM % stop];
 }
 /* Every part of a group's `width` columns, and how many rows it counts: those of a unit's h lines of w, of `chunk_rows` lines and
  * `block` of each, blocks of the same lines one after another. */
 #define PARTS(e) int e = ITEM; e < chunks *width; e += WG
-#define PART(e)  (((size_t)get_global_id(1) * chunks + e / width) * C + (get_global_id(0) / WG) * width + e % width)
+#define PART(e)  (((size_t)unit * chunks + e / width) * C + group * width + e % width)
 inline int part_rows(int part, int h, int w, int chunk_rows, int block)
 {
     const int blocks = (w + block - 1) / block, i = part / blocks, j = part % blocks;
@@ -50,29 +50,47 @@ void norm2d_stats(const __global float *means, const __global float *squares, __
                   int h, int w, int chunk_rows, int block, float eps)
 {
     __local float2 sums[WG], more[WG];
+    const int group = (int)(get_global_id(0) / WG), unit = (int)get_global_id(1);
     const float inv_count = 1.0f / ((float)h * w * width);
     float2 s = (float2)(0.0f, 0.0f);
     for (PARTS(e)) s += (float2)(COUNT(e) * means[PART(e)], squares[PART(e)]);
-    s = group_sum(s, sums) * inv_count;
+    s = items_sum(s, 1, sums) * inv_count;
     float between = 0.0f;
     for (PARTS(e)) {
         const float d = means[PART(e)] - s.x;
         between += COUNT(e) * d * d;
     }
-    const float var = s.y + group_sum((float2)(between, 0.0f), more).x * inv_count;
-    if (ITEM == 0) stats[get_global_id(1) * (C / width) + get_global_id(0) / WG] = (float2)(s.x, rsqrt(var + eps));
+    const float var = s.y + items_sum((float2)(between, 0.0f), 1, more).x * inv_count;
+    if (ITEM == 0) stats[unit * (C / width) + group] = (float2)(s.x, rsqrt(var + eps));
 }
 
-/* sums[unit][group] = mean of gamma*dy and of gamma*dy*xhat. Items as above. */
+/* All that the parts of a norm's backward come to, LANES columns to a group of items: the first groups, up to beta_end, make
+ * dbeta += the sums of p0's lines, those up to gamma_end dgamma += p1's, those up to rows_end drows = pw's, which has `wide` columns.
+ * Each of the others is for one sums[unit][group] = mean of gamma*dy and of gamma*dy*xhat. Items (WG * so many). */
 __kernel __attribute__((reqd_work_group_size(WG, 1, 1)))
-void norm2d_sums(const __global float *p0, const __global float *p1, const __global float *gamma, __global float2 *sums, int C,
-                 int width, int chunks, float inv_count)
+void norm2d_sums(const __global float *p0, const __global float *p1, const __global float *pw, const __global float *gamma,
+                 __global float2 *sums, __global float *dbeta, __global float *dgamma, __global float *drows, int C, int width,
+                 int wide, int chunks, int lines, int beta_end, int gamma_end, int rows_end, float inv_count)
 {
     __local float2 part[WG];
+    const int id = (int)(get_global_id(0) / WG), own = id - rows_end, unit = own / (C / width), group = own % (C / width);
+    const __global float *const p = id < beta_end ? p0 : id < gamma_end ? p1 : pw;
+    const int cols = id < gamma_end ? C : wide, before = id < beta_end ? 0 : id < gamma_end ? beta_end : gamma_end;
+    const int c = (id - before) * LANES + ITEM % LANES;
     float2 s = (float2)(0.0f, 0.0f);
-    for (PARTS(e)) s += gamma[(get_global_id(0) / WG) * width + e % width] * (float2)(p0[PART(e)], p1[PART(e)]);
-    s = group_sum(s, part) * inv_count;
-    if (ITEM == 0) sums[get_global_id(1) * (C / width) + get_global_id(0) / WG] = s;
+    if (own >= 0) {
+        for (PARTS(e)) s += gamma[group * width + e % width] * (float2)(p0[PART(e)], p1[PART(e)]);
+    } else if (c < cols) {
+        _Pragma("unroll 8") for (int i = LINE; i < lines; i += ROWS) s.x += p[(size_t)i * cols + c];
+    }
+    s = items_sum(s, own >= 0 ? 1 : LANES, part);
+    if (own >= 0) {
+        if (ITEM == 0) sums[own] = s * inv_count;
+    } else if (LINE == 0 && c < cols) {
+        if (id < beta_end) dbeta[c] += s.x;
+        else if (id < gamma_end) dgamma[c] += s.x;
+        else drows[c] = s.x;
+    }
 }
 
 #else

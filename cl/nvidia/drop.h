@@ -11,6 +11,40 @@ inline uint drop16(uint w, uint draws, uint threshold)
     return w & take_bytes(keep, 0, 0xbb99u); /* each half's top bit, all over it */
 }
 
+/* Words of gpu/dropout_bits.cl. A word is spread before it is asked for a pair. */
+#ifdef BITS
+#define P_BITS , const __global ushort *bits, uint bits_at
+#define A_BITS , bits, bits_at
+/* This lane's in the block of row r and column c, or in the last one where these are beyond. */
+inline uint bits_word(int r, int c, int rows, int cols, int lane P_BITS)
+{
+    const int across = cols / 32, row = min(r, rows - 1) / 16, column = min(c, cols - 1) / 32;
+    return bits[bits_at + (uint)((row * across + column) * 32 + lane)];
+}
+#else
+#define P_BITS
+#define A_BITS
+#endif
+
+inline uint spread_bits(uint word)
+{
+    return take_bytes(word, 0, 0x4140u);
+}
+
+/* w with those of pair `pair` zeroed that were not kept. */
+inline uint keep_pair(uint w, uint spread, int pair)
+{
+    return w & take_bytes(spread << (15 - pair), 0, 0xbb99u);
+}
+
+/* The spread word of a lane whose fragment is the transposed one: as pair 2j+h, rows 2q+8h and 2q+1+8h of column 8j+r. */
+inline uint spread_below(uint word, int lane)
+{
+    const int from = lane % 4 * 8 + lane / 8;
+    const uint first = word_at_lane(word, from), second = word_at_lane(word, from + 4);
+    return take_bytes(first, second, lane & 4 ? 0x0501u : 0x0400u);
+}
+
 /* Elements i (even) and i + 1. */
 inline uint drop_neighbours(uint w, uint seed, uint i, uint threshold)
 {

@@ -153,3 +153,9 @@ inline void settle(float *d, uint kept, float scale)
 {
     UNROLL for (int e = 0; e < 16; e++) d[e] = kept >> e & 1 ? d[e] * scale : 0.0f;
 }
+
+/* The same, of a word of gpu/dropout_bits.cl. */
+inline void settle_pairs(float *d, uint kept, float scale)
+{
+    UNROLL for (int e = 0; e < 16; e++) d[e] = kept >> (e / 2 + e % 2 * 8) & 1 ? d[e] * scale : 0.0f;
+}

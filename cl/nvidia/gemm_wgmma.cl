@@ -12,6 +12,7 @@
 #include "ptx.h"
 #include "matrix_unit.h"
 #include "epilogue.h"
+#include "drop.h"
 #ifndef PAIR
 #define PAIR 0
 #endif
@@ -76,15 +77,20 @@ inline void open_extras(uint full, uint empty)
 #define SUMS_OF(x)    &acc[(x) / PIECES_ACROSS][(x) % PIECES_ACROSS * 16]
 
 /* Drawn before it is this warpgroup's turn to multiply: the other one's products take the time. */
-#ifdef MASK_E
+#ifdef BITS
+#define KEPT(x) bits_word(ROW(x), COLUMN(x), M, N, lane A_BITS)
+#define SETTLE  settle_pairs
+#elif defined(MASK_E)
 #define KEPT(x) kept_bits(ROW(x), COLUMN(x), N, seed, e_threshold)
+#define SETTLE  settle
 #else
 #define KEPT(x) 0xffffu
+#define SETTLE  settle
 #endif
 
 /* part: columns of C that share columns of T (N where all take all of it). Items THREADS * units. */
 __kernel GROUP(THREADS) void gemm_wgmma(const __global uchar *maps_a, uint map_a, const __global uchar *maps_b, uint map_b, int M,
-                                        int N, int K, int units P_PATCHES P_PAIR P_READS P_MASK P_END)
+                                        int N, int K, int units P_PATCHES P_PAIR P_READS P_MASK P_BITS P_END)
 {
     __local uchar __attribute__((aligned(1024))) space[LOCAL_BYTES];
     MIN_GROUPS(1);
@@ -157,7 +163,9 @@ __kernel GROUP(THREADS) void gemm_wgmma(const __global uchar *maps_a, uint map_a
         float acc[MI][BN / 2];
         int i = group * stages, turn = 0, turns = 0;
 #ifdef MASK_E
+#ifndef BITS
         const uint seed = tn_hash(step->seed, e_salt);
+#endif
         const float pair_scale = pair_alpha * e_keep;
 #elif PAIR
         const float pair_scale = pair_alpha;
@@ -183,7 +191,7 @@ __kernel GROUP(THREADS) void gemm_wgmma(const __global uchar *maps_a, uint map_a
             }
             WAIT_SUMS();
             RELEASE(i - 1);
-            UNROLL for (int x = 0; x < PIECE_COUNT; x++) settle(SUMS_OF(x), kept[x / 2] >> x % 2 * 16, pair_scale);
+            UNROLL for (int x = 0; x < PIECE_COUNT; x++) SETTLE(SUMS_OF(x), kept[x / 2] >> x % 2 * 16, pair_scale);
 #endif
             for (int kt = 0; kt < steps; kt++, i++) {
                 USE(multiply64, i, PAIR || kt, false);

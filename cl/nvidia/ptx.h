@@ -69,6 +69,13 @@ inline uint word_from_lane(uint v, int mask) /* the value of lane ^ mask */
     return r;
 }
 
+inline uint word_at_lane(uint v, int lane)
+{
+    uint r;
+    __asm volatile("shfl.sync.idx.b32 %0, %1, %2, 31, -1;" : "=r"(r) : "r"(v), "r"(lane));
+    return r;
+}
+
 inline float from_lane(float x, int mask)
 {
     return as_float(word_from_lane(as_uint(x), mask));

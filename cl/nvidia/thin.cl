@@ -64,7 +64,7 @@ inline void fetch_any(__local uchar *to, const __global ushort *from, int ld, in
 __kernel GROUP(ITEMS)
 void thin_product(const __global ushort *restrict A, uint a_off, int lda, const __global ushort *restrict B, uint b_off, int ldb,
                   __global TYPE(CT) *restrict C, uint c_off, int ldc, int M, int N, int K, float alpha, uint a_step, uint b_step,
-                  uint c_step P_STEP P_MASK_A P_BIAS)
+                  uint c_step P_STEP P_MASK_A P_BITS P_BIAS)
 {
     __local union {
         uchar tiles[BYTES * DEPTH] __attribute__((aligned(128)));
@@ -80,8 +80,16 @@ void thin_product(const __global ushort *restrict A, uint a_off, int lda, const 
     UNROLL for (int j = 0; j < 2 * NT; j++)
         UNROLL for (int e = 0; e < 4; e++) acc[j][e] = 0.0f;
 #ifdef MASK_A
-    const uint seed = tn_hash(step->seed, a_salt);
     alpha *= a_keep;
+#ifdef BITS
+#define KEPT_BLOCKS (STEP / KW / 32)
+#define KEPT_AT(s)                                                                                                                 \
+    UNROLL for (int i = 0; i < KEPT_BLOCKS; i++) next[i] = bits_word(m0 + m_of, (s)*STEP + k_of + i * 32, M, K, lane A_BITS);
+    uint next[KEPT_BLOCKS];
+    KEPT_AT(0)
+#else
+    const uint seed = tn_hash(step->seed, a_salt);
+#endif
 #endif
 #if TB
 #define B_RANGE(s) 0, N, (s)*STEP, K
@@ -110,10 +118,17 @@ void thin_product(const __global ushort *restrict A, uint a_off, int lda, const 
         barrier(CLK_LOCAL_MEM_FENCE);
         FETCH(s + DEPTH - 1)
         const uint a_at = base + s % DEPTH * BYTES, b_at = a_at + A_BYTES;
+#ifdef BITS
+        uint kept[KEPT_BLOCKS];
+        UNROLL for (int i = 0; i < KEPT_BLOCKS; i++) kept[i] = spread_bits(next[i]);
+        KEPT_AT(s + 1)
+#endif
         UNROLL for (int k = 0; k < STEP / KW; k += 16) {
             uint a[4];
             LDMATRIX("", a[0], a[1], a[2], a[3], a_at + PIECE(m_of + lane % 16, (k_of + k) / 8 + lane / 16, STEP / 8));
-#ifdef MASK_A
+#ifdef BITS
+            UNROLL for (int e = 0; e < 4; e++) a[e] = keep_pair(a[e], kept[k / 32], k % 32 / 4 + e);
+#elif defined(MASK_A)
             UNROLL for (int e = 0; e < 4; e++) {
                 const uint at = (uint)(m0 + m_of + r + e % 2 * 8) * a_width + (uint)(s * STEP + k_of + k + e / 2 * 8 + 2 * q);
                 a[e] = drop_neighbours(a[e], seed, at, a_threshold);

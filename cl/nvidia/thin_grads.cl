@@ -23,7 +23,7 @@
 typedef struct {
     uint thin, wide, c;
     int thin_ld, wide_ld, c_thin, c_wide, M, N, first;
-    uint salt, threshold;
+    uint salt, threshold, bits; /* bits: the first of the mask's words */
     float alpha;
 } grad_job;
 typedef struct {
@@ -45,12 +45,23 @@ inline void fetch(uint to, const __global ushort *from, int ld, const int pieces
     }
 }
 
-/* The part of rows begin to `end` of the tile at n0; mi tiles of 16 along thin. */
+/* This lane's words for the 32 rows from k on. */
+#ifdef BITS
+#define KEPT_AT(k)                                                                                                                 \
+    if (j.threshold)                                                                                                               \
+        UNROLL for (int i = 0; i < 2; i++) next[i] = bits_word((k) + i * 16, n0 + n_of, K, j.N, lane A_BITS);
+#else
+#define KEPT_AT(k)
+#endif
+
+/* The part of rows begin to `end` of the tile at n0, of K; mi tiles of 16 along thin. */
 inline void sum_rows(__global float *part, uint base, const __global ushort *thin, const __global ushort *wide, grad_job j, int n0,
-                     int begin, int end, uint seed, int id, const int mi)
+                     int begin, int end, int K, uint seed, int id, const int mi P_BITS)
 {
     const int warp = id / 32, lane = id % 32, r = lane / 4, q = lane % 4, n_of = warp * 32, steps = (end - begin + STEP - 1) / STEP;
     float acc[MOST / 16][4][4];
+    uint next[2] = {0, 0}, kept[2];
+    KEPT_AT(begin)
     UNROLL for (int i = 0; i < mi; i++)
         UNROLL for (int t = 0; t < 4; t++)
             UNROLL for (int e = 0; e < 4; e++) acc[i][t][e] = 0.0f;
@@ -67,6 +78,8 @@ inline void sum_rows(__global float *part, uint base, const __global ushort *thi
         barrier(CLK_LOCAL_MEM_FENCE);
         FETCH(s + DEPTH - 1)
         const uint a_at = base + s % DEPTH * BYTES, b_at = a_at + A_MOST;
+        UNROLL for (int i = 0; i < 2; i++) kept[i] = next[i];
+        KEPT_AT(begin + (s + 1) * STEP)
         UNROLL for (int k = 0; k < STEP; k += 16) {
             uint a[MOST / 16][4], b[2][4];
             UNROLL for (int i = 0; i < mi; i++) {
@@ -77,12 +90,20 @@ inline void sum_rows(__global float *part, uint base, const __global ushort *thi
                 const int row = k + lane % 16, c = (n_of + t * 16) / 8 + lane / 16;
                 LDMATRIX(".trans", b[t][0], b[t][1], b[t][2], b[t][3], b_at + PIECE(row, c, WIDE / 8));
             }
+#ifdef BITS
+            if (j.threshold) {
+                const uint spread = spread_below(kept[k / 16], lane);
+                UNROLL for (int t = 0; t < 2; t++)
+                    UNROLL for (int e = 0; e < 4; e++) b[t][e] = keep_pair(b[t][e], spread, 4 * t + e);
+            }
+#else
             if (j.threshold)
                 UNROLL for (int t = 0; t < 2; t++)
                     UNROLL for (int e = 0; e < 4; e++) {
                         const uint at = (uint)(begin + s * STEP + k + e % 2 * 8 + 2 * q) * (uint)j.N;
                         b[t][e] = drop_below(b[t][e], seed, at + (uint)(n0 + n_of + t * 16 + e / 2 * 8 + r), j.N, j.threshold);
                     }
+#endif
             UNROLL for (int i = 0; i < mi; i++)
                 UNROLL for (int t = 0; t < 4; t++)
                     MMA16816(acc[i][t], a[i][0], a[i][1], a[i][2], a[i][3], b[t / 2][t % 2 * 2], b[t / 2][t % 2 * 2 + 1]);
@@ -121,6 +142,13 @@ inline void add_parts(__global float *C, const __global float *parts, grad_job j
     }
 }
 
+#ifdef BITS
+#define P_JOBS_BITS , const __global ushort *bits
+#define A_JOB_BITS  , bits, j.bits
+#else
+#define P_JOBS_BITS
+#define A_JOB_BITS
+#endif
 #define P(i) , const __global ushort *thin##i, const __global ushort *wide##i, __global float *c##i
 #define OPERAND(i)                                                                                                                 \
     if (at == i) thin = thin##i, wide = wide##i, C = c##i;
@@ -128,7 +156,7 @@ inline void add_parts(__global float *C, const __global float *parts, grad_job j
 /* counts: one for each tile, zero before and after. */
 __kernel GROUP(ITEMS)
 void thin_grads(const grad_jobs jobs, int n_jobs, int tiles, int splits, int rows, int K, const __global tn_step *step,
-                __global float *parts, volatile __global uint *counts P(0) P(1) P(2) P(3) P(4) P(5) P(6) P(7) P(8) P(9) P(10) P(11))
+                __global float *parts, volatile __global uint *counts P_JOBS_BITS P(0) P(1) P(2) P(3) P(4) P(5) P(6) P(7) P(8) P(9) P(10) P(11))
 {
     __local uchar local_tiles[BYTES * DEPTH] __attribute__((aligned(128)));
     __local uint ended;
@@ -145,9 +173,9 @@ void thin_grads(const grad_jobs jobs, int n_jobs, int tiles, int splits, int row
     const uint seed = tn_hash(step->seed, j.salt);
     __global float *mine = parts + (size_t)tile * splits * PART;
     thin += j.thin, wide += j.wide;
-    if (j.M <= 16) sum_rows(mine + (size_t)z * PART, base, thin, wide, j, n0, begin, end, seed, id, 1);
-    else if (j.M <= 32) sum_rows(mine + (size_t)z * PART, base, thin, wide, j, n0, begin, end, seed, id, 2);
-    else sum_rows(mine + (size_t)z * PART, base, thin, wide, j, n0, begin, end, seed, id, 3);
+    if (j.M <= 16) sum_rows(mine + (size_t)z * PART, base, thin, wide, j, n0, begin, end, K, seed, id, 1 A_JOB_BITS);
+    else if (j.M <= 32) sum_rows(mine + (size_t)z * PART, base, thin, wide, j, n0, begin, end, K, seed, id, 2 A_JOB_BITS);
+    else sum_rows(mine + (size_t)z * PART, base, thin, wide, j, n0, begin, end, K, seed, id, 3 A_JOB_BITS);
     groups_fence();
     barrier(CLK_LOCAL_MEM_FENCE);
     if (id == 0) ended = atomic_inc(&counts[tile]);

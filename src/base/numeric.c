@@ -1,4 +1,5 @@
 #include "numeric.h"
+#include "fail.h"
 #include "scope.h"
 #include "text.h"
 
@@ -220,4 +221,9 @@ tn_rng tn_rng_named(uint64_t seed, const char *purpose)
     tn_rng r = {h ^ (seed * 0xD1342543DE82EF95ull + 1)};
     next_u64(&r);
     return r;
+}
+
+size_t tn_bits_words(int rows, int cols)
+{
+    return (size_t)TN_CEIL_DIV(rows, 16) * (size_t)(cols / 32) * 32;
 }

@@ -14,6 +14,10 @@ enum { TN_PARTIALS = 1024 };
 /** Up to so many tokens a quantised matrix may be multiplied as it lies; beyond, it is unpacked. */
 enum { TN_FEW_ROWS = 8 };
 
+/** Masks of dropout whose draws are kept together, and the 16-bit words that one of them takes (src/ops/dropout_bits.c). */
+enum { TN_BITS_MOST = 8 };
+size_t tn_bits_words(int rows, int cols);
+
 /** At most so many outputs are made of a map without an activation of its own (norm_few.c). */
 enum { TN_FEW_OUTPUTS = 4 };
 

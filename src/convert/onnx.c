@@ -673,12 +673,13 @@ static int not_in_onnx(emitter *e, const tn_gnode *n)
     return tn_fail(e->err, TN_ERR_ARGUMENT, "operation %s has no ONNX form", tn_opcode_name(n->op));
 }
 
-#define onnx_linear_t   merged
-#define onnx_dora_scale merged
-#define onnx_dropout    not_in_onnx
-#define onnx_dropout2d  not_in_onnx
-#define onnx_target     not_in_onnx
-#define onnx_loss       not_in_onnx
+#define onnx_linear_t     merged
+#define onnx_dropout_bits merged
+#define onnx_dora_scale   merged
+#define onnx_dropout      not_in_onnx
+#define onnx_dropout2d    not_in_onnx
+#define onnx_target       not_in_onnx
+#define onnx_loss         not_in_onnx
 
 static int emit(emitter *e, const tn_gnode *n)
 {

@@ -29,7 +29,7 @@ static int adapters(tn_emitter *e, int x, const tn_gpart *parts, int n_parts, fl
     const int t = tn_emit_tensor(e, e->g->t[x].rows, rank, "lora");
     tn_gnode *n = tn_graph_node(e->g, TN_OP_LINEAR_T);
     n->in[0] = x, n->out[0] = t, n->n_parts = n_parts;
-    n->a.linear_t = (tn_attr_lora){dropout, salt};
+    n->a.linear_t = (tn_attr_lora){.dropout = dropout, .salt = salt};
     for (int i = 0; i < n_parts; i++) {
         n->part[i].a = parts[i].a;
         n->part[i].r = parts[i].r;

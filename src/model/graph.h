@@ -131,6 +131,9 @@ int tn_graph_fuse_doubling(tn_graph *g, tn_error *err);
 /** Moves a layer's gradients of adapters behind each other, to the end of its backward pass, where a device computes several at
  * once; their operands live until then. Before tn_graph_merge. */
 int tn_graph_gather(tn_graph *g, tn_error *err);
+/** Keeps the draws of adapters' dropout as bits in the layers whose activations are kept, where a device reads them. Before
+ * tn_graph_merge. */
+int tn_graph_draw_bits(tn_graph *g, tn_error *err);
 /** What needs storage decided: call after tn_graph_merge. */
 int tn_graph_fuse_merged(tn_graph *g, tn_error *err);
 /**

@@ -30,7 +30,15 @@ typedef struct tn_attr_target {
 typedef struct tn_attr_lora {
     float dropout;
     uint32_t salt;
+    int bits_at; /* where its draws begin in the bits that the node reads, if it reads any (fuse_bits.c) */
 } tn_attr_lora;
+/** The masks of a layer's adapters: [rows, cols] each, whose words begin at `at`. */
+typedef struct tn_attr_bits {
+    int n, rows;
+    float p;
+    int cols[TN_BITS_MOST], at[TN_BITS_MOST];
+    uint32_t salt[TN_BITS_MOST];
+} tn_attr_bits;
 /** What a product ends with (fuse.c): act: fn is applied, before it the sum, or with keeps_slope fn's slope there, is kept as
  * out[1] if that is wanted. heads: its q and k are turned by the table in[3], but for the first `skip` rows of a sample. */
 typedef struct tn_attr_linear {
@@ -131,9 +139,11 @@ typedef enum tn_again { TN_AGAIN_NEVER, TN_AGAIN_CHEAP, TN_AGAIN_DEAR } tn_again
 #define TN_FORWARD_OPERATIONS(X) \
     /* pixels [B*T*3*H, W] float32 or frames [B*T*H, 3*W] of bytes -> columns [B*P, T*3*p*p] */ \
     X(PATCHIFY, patchify, tn_attr_patchify, 1, 1, moves, none, NEVER, 0, 0) \
-    /* x -> t [rows, sum of ranks]: dropout(x) A^T of each adapted part, side by side; small, so it is kept, and nothing
+    /* -> the draws of a layer's masks, a bit each (fuse_bits.c) */ \
+    X(DROPOUT_BITS, dropout_bits, tn_attr_bits, 0, 1, moves, none, NEVER, 0, 0) \
+    /* x (, bits) -> t [rows, sum of ranks]: dropout(x) A^T of each adapted part, side by side; small, so it is kept, and nothing
      * reads x again for it alone */ \
-    X(LINEAR_T, linear_t, tn_attr_lora, 1, 1, linear_t, linear_t, NEVER, 0, 0) \
+    X(LINEAR_T, linear_t, tn_attr_lora, 2, 1, linear_t, linear_t, NEVER, 0, 0) \
     /* x (, t) -> y: x W^T + bias (+ scale t B^T), the parts side by side. Fused: act of it, or in[2] + w0 * it, or turned by in[3] */ \
     X(LINEAR, linear, tn_attr_linear, 4, 2, linear, linear, DEAR, 0, 0) \
     /* w0 [O, N], w1 [N, K] -> m = w0 w1 [O, K]: two linear layers as one */ \
@@ -207,16 +217,16 @@ typedef enum tn_again { TN_AGAIN_NEVER, TN_AGAIN_CHEAP, TN_AGAIN_DEAR } tn_again
     X(LINEAR_DT, linear_dt, tn_attr_none, 1, 1, linear_dt, none, NEVER, 0, 0) \
     /* x or -1, dy, t or -1: every trained weight, bias and B of the parts */ \
     X(LINEAR_GRAD, linear_grad, tn_attr_none, 3, 0, linear_grad, none, NEVER, 0, 0) \
-    /* dy -> dx: dy W. Fused: + mask of dt A (in[1]), times the slope at in[2] */ \
-    X(LINEAR_DX, linear_dx, tn_attr_linear_dx, 3, 1, linear_dx, none, NEVER, 0, TN_OPERATION_ADDS) \
+    /* dy -> dx: dy W. Fused: + mask (its bits in[3]) of dt A (in[1]), times the slope at in[2] */ \
+    X(LINEAR_DX, linear_dx, tn_attr_linear_dx, 4, 1, linear_dx, none, NEVER, 0, TN_OPERATION_ADDS) \
     /* dm float32: w0, w1 */ \
     X(SLOTS_PRODUCT_GRAD, slots_product_grad, tn_attr_none, 1, 0, slots_product, none, NEVER, 0, 0) \
     /* x, do -> dm float32 */ \
     X(LINEAR_BY_GRAD, linear_by_grad, tn_attr_none, 2, 1, linear_by, none, NEVER, 0, 0) \
     /* do, m -> dx. Fused: times the slope at in[2] */ \
     X(LINEAR_BY_DX, linear_by_dx, tn_attr_linear_dx, 3, 1, linear_by, none, NEVER, 0, 0) \
-    /* x, dt: every trained A */ \
-    X(LINEAR_T_GRAD, linear_t_grad, tn_attr_lora, 2, 0, linear_t, none, NEVER, 0, 0) \
+    /* x, dt (, bits): every trained A */ \
+    X(LINEAR_T_GRAD, linear_t_grad, tn_attr_lora, 3, 0, linear_t, none, NEVER, 0, 0) \
     /* dt -> dx */ \
     X(LINEAR_T_DX, linear_t_dx, tn_attr_lora, 1, 1, linear_t, none, NEVER, 0, TN_OPERATION_ADDS) \
     X(POSITIONS_GRAD, positions_grad, tn_attr_none, 2, 0, positions, none, NEVER, 0, 0) \

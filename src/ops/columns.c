@@ -1,7 +1,7 @@
 #include "columns.h"
 
 /* MOST_LANES runs of columns make 1 KB of a row in neighbouring items; GROUPS of them a compute unit keep memory busy. */
-enum { MOST_LANES = 64, MOST_ITEMS = 256, GROUPS = 8, LEAST_ROWS = 8, SUM_LANES = 8 };
+enum { MOST_LANES = 64, MOST_ITEMS = TN_COLUMNS_MERGE, GROUPS = 8, LEAST_ROWS = 8, SUM_LANES = 8 };
 
 tn_columns_shape tn_columns_shape_of(const tn_ctx *c, const tn_tensor *x)
 {
@@ -75,12 +75,12 @@ int tn_columns_sum(tn_ctx *c, const tn_tensor *p, int lines, bool add, tn_tensor
     return tn_op_run(c, "gpu/colreduce.cl", "colreduce_sum", o.s, args, TN_COUNT(args), &range, err);
 }
 
-/* The kernels that make a value of each (unit, group) from the parts: a group of items for each. */
+/* The kernels that make values of the parts, in groups of items along the first dimension. */
 static int columns_merge(tn_ctx *c, const char *entry, const tn_arg *args, int n, size_t groups, size_t units, tn_error *err)
 {
     tn_options o;
-    TN_TRY(columns_options(&o, &(tn_columns_shape){.vw = 1, .lanes = 1, .wg = TN_COLUMNS_MERGE}, TN_F32, 0, err));
-    const tn_range range = {2, {groups * TN_COLUMNS_MERGE, units}, {TN_COLUMNS_MERGE, 1}};
+    TN_TRY(columns_options(&o, &(tn_columns_shape){.vw = 1, .lanes = SUM_LANES, .wg = MOST_ITEMS}, TN_F32, 0, err));
+    const tn_range range = {2, {groups * MOST_ITEMS, units}, {MOST_ITEMS, 1}};
     return tn_op_run(c, "gpu/norm2d.cl", entry, o.s, args, n, &range, err);
 }
 
@@ -110,17 +110,34 @@ int tn_columns_stats(tn_ctx *c, const tn_tensor *x, int unit_rows, int groups, f
     return 0;
 }
 
-int tn_columns_norm_sums(tn_ctx *c, const tn_norm2d *n, const tn_columns *r, const tn_tensor *p0, const tn_tensor *p1,
-                         tn_tensor *dgamma, tn_tensor *dbeta, tn_tensor *sums, tn_error *err)
+int tn_columns_norm_sums(tn_ctx *c, const tn_norm2d *n, const tn_norm_parts *p, const tn_norm_few_grads *g, tn_tensor *sums,
+                         tn_error *err)
 {
-    const int C = n->x->cols, width = C / n->groups, units = n->x->rows / n->unit_rows;
+    const int C = n->x->cols, width = C / n->groups, own = n->x->rows / n->unit_rows * n->groups,
+              across = TN_CEIL_DIV(C, SUM_LANES);
     const float inv = 1.0f / ((float)n->unit_rows * (float)width);
-    TN_TRY(tn_ws_take(c, sums, TN_F32, units * n->groups, 2, err));
-    if (dbeta->mem) TN_TRY(tn_columns_sum(c, p0, p0->rows, true, dbeta, err));
-    if (dgamma->mem) TN_TRY(tn_columns_sum(c, p1, p1->rows, true, dgamma, err));
-    const tn_arg args[] = {TN_BUF(p0->mem), TN_BUF(p1->mem), TN_BUF(n->gamma->mem), TN_BUF(sums->mem),
-                           TN_INT(C),       TN_INT(width),   TN_INT(r->chunks),     TN_FLT(inv)};
-    return columns_merge(c, "norm2d_sums", args, TN_COUNT(args), (size_t)n->groups, (size_t)units, err);
+    TN_TRY(tn_ws_take(c, sums, TN_F32, own, 2, err));
+    tn_buffer *const none = sums->mem, *const dbeta = g->dbeta->mem, *const dgamma = g->dgamma->mem;
+    const int beta_end = dbeta ? across : 0, gamma_end = beta_end + (dgamma ? across : 0);
+    const int rows_end = gamma_end + (g->drows->rows ? TN_CEIL_DIV(p->rows.cols, SUM_LANES) : 0);
+    const tn_arg args[] = {TN_BUF(p->p0.mem),
+                           TN_BUF(p->p1.mem),
+                           TN_BUF(p->rows.rows ? p->rows.mem : none),
+                           TN_BUF(n->gamma->mem),
+                           TN_BUF(sums->mem),
+                           TN_BUF(dbeta ? dbeta : none),
+                           TN_BUF(dgamma ? dgamma : none),
+                           TN_BUF(g->drows->rows ? g->drows->mem : none),
+                           TN_INT(C),
+                           TN_INT(width),
+                           TN_INT(p->rows.cols),
+                           TN_INT(p->chunks),
+                           TN_INT(p->p0.rows),
+                           TN_INT(beta_end),
+                           TN_INT(gamma_end),
+                           TN_INT(rows_end),
+                           TN_FLT(inv)};
+    return columns_merge(c, "norm2d_sums", args, TN_COUNT(args), (size_t)(rows_end + own), 1, err);
 }
 
 /* A kernel over all elements of x, with options more. */
@@ -156,11 +173,13 @@ int tn_columns_backward(tn_ctx *c, const tn_norm2d *n, const tn_tensor *dy, tn_t
     const int width = x->cols / n->groups, units = x->rows / n->unit_rows;
     tn_columns r = {TN_COLUMNS_UNIT, n->unit_rows, width, 1.0f, 0, 0};
     tn_columns_cut(&r, c, x);
-    tn_tensor p0, p1, sums;
-    TN_TRY(tn_ws_take(c, &p0, TN_F32, units * r.chunks, x->cols, err));
-    TN_TRY(tn_ws_take(c, &p1, TN_F32, units * r.chunks, x->cols, err));
-    TN_TRY(tn_columns_parts(c, dy, x, n->stats, &r, &p0, &p1, err));
-    TN_TRY(tn_columns_norm_sums(c, n, &r, &p0, &p1, dgamma, dbeta, &sums, err));
+    tn_norm_parts p = {.chunks = r.chunks};
+    tn_tensor sums, none = {0};
+    TN_TRY(tn_ws_take(c, &p.p0, TN_F32, units * r.chunks, x->cols, err));
+    TN_TRY(tn_ws_take(c, &p.p1, TN_F32, units * r.chunks, x->cols, err));
+    TN_TRY(tn_columns_parts(c, dy, x, n->stats, &r, &p.p0, &p.p1, err));
+    const tn_norm_few_grads g = {.dy = dy, .dx = dx, .drows = &none, .dgamma = dgamma, .dbeta = dbeta};
+    TN_TRY(tn_columns_norm_sums(c, n, &p, &g, &sums, err));
     const tn_arg args[] = {TN_BUF(x->mem),  TN_BUF(n->stats->mem), TN_BUF(n->gamma->mem), TN_BUF(sums.mem),    TN_BUF(dy->mem),
                            TN_BUF(dx->mem), TN_INT(x->cols),       TN_INT(width),         TN_INT(n->unit_rows)};
     TN_TRY(columns_walk(c, "norm2d_backward", "", args, TN_COUNT(args), n, err));

@@ -2,7 +2,7 @@
  * rows that are not made of whole vectors, have the kernels of cl/portable (norm.c). */
 #ifndef TN_COLUMNS_H
 #define TN_COLUMNS_H
-#include "ops.h"
+#include "norm_parts.h"
 
 /** The numbers are the kernel's (cl/gpu/colreduce.cl says what each leaves). */
 typedef enum tn_column_mode {
@@ -39,10 +39,10 @@ typedef struct tn_columns_shape {
 tn_columns_shape tn_columns_shape_of(const tn_ctx *c, const tn_tensor *x);
 enum { TN_COLUMNS_SPAN = 8 }; /* rows an item of a kernel over all elements takes */
 
-/** From the parts of a norm's backward (TN_COLUMNS_UNIT): dgamma and dbeta += (mem NULL: not wanted), and sums [units * groups, 2]
- * of the workspace. */
-int tn_columns_norm_sums(tn_ctx *c, const tn_norm2d *n, const tn_columns *r, const tn_tensor *p0, const tn_tensor *p1,
-                         tn_tensor *dgamma, tn_tensor *dbeta, tn_tensor *sums, tn_error *err);
+/** From the parts of a norm's backward (TN_COLUMNS_UNIT), in one launch: dgamma and dbeta += (mem NULL: not wanted), drows (rows 0:
+ * not wanted), and sums [units * groups, 2] of the workspace. */
+int tn_columns_norm_sums(tn_ctx *c, const tn_norm2d *n, const tn_norm_parts *p, const tn_norm_few_grads *g, tn_tensor *sums,
+                         tn_error *err);
 
 /** tn_norm_few_forward and tn_norm_few_backward, for channels that one group of items holds. */
 bool tn_columns_few_can(const tn_ctx *c, const tn_tensor *x);
@@ -56,7 +56,7 @@ typedef struct tn_columns_cuts {
 } tn_columns_cuts;
 /** stats [units * groups, 2] from each part's means and sums of squared deviations [units * parts, C]. For any device whose groups
  * may have TN_COLUMNS_MERGE items. */
-enum { TN_COLUMNS_MERGE = 128 };
+enum { TN_COLUMNS_MERGE = 256 };
 int tn_columns_merge_stats(tn_ctx *c, const tn_tensor *means, const tn_tensor *squares, const tn_columns_cuts *cuts, int groups,
                            float eps, tn_tensor *stats, tn_error *err);
 

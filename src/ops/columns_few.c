@@ -34,19 +34,19 @@ int tn_columns_few_forward(tn_ctx *c, const tn_norm_few *f, tn_tensor *y, tn_err
     return columns_few_run(c, "norm_few_forward", f, args, TN_COUNT(args), &range, err);
 }
 
-/* p0, p1 [units * chunks, C] and pw [units * chunks, O * (C + 1)]. */
-static int columns_few_parts(tn_ctx *c, const tn_norm_few *f, const tn_tensor *dy, const tn_columns *r, tn_tensor *p0,
-                             tn_tensor *p1, tn_tensor *pw, tn_error *err)
+static int columns_few_parts(tn_ctx *c, const tn_norm_few *f, const tn_tensor *dy, const tn_columns *r, tn_norm_parts *p,
+                             tn_error *err)
 {
     const tn_norm2d *n = &f->n;
     const size_t wg = (size_t)tn_columns_shape_of(c, n->x).wg;
     const int lines = n->x->rows / n->unit_rows * r->chunks;
-    TN_TRY(tn_ws_take(c, p0, TN_F32, lines, n->x->cols, err));
-    TN_TRY(tn_ws_take(c, p1, TN_F32, lines, n->x->cols, err));
-    TN_TRY(tn_ws_take(c, pw, TN_F32, lines, f->rows->rows * f->rows->cols, err));
+    p->chunks = r->chunks;
+    TN_TRY(tn_ws_take(c, &p->p0, TN_F32, lines, n->x->cols, err));
+    TN_TRY(tn_ws_take(c, &p->p1, TN_F32, lines, n->x->cols, err));
+    TN_TRY(tn_ws_take(c, &p->rows, TN_F32, lines, f->rows->rows * f->rows->cols, err));
     const tn_arg args[] = {TN_BUF(n->x->mem),    TN_BUF(n->stats->mem), TN_BUF(n->gamma->mem), TN_BUF(n->beta->mem),
-                           TN_BUF(f->rows->mem), TN_BUF(dy->mem),       TN_BUF(p0->mem),       TN_BUF(p1->mem),
-                           TN_BUF(pw->mem),      TN_INT(r->width),      TN_INT(n->unit_rows),  TN_INT(r->chunk_rows),
+                           TN_BUF(f->rows->mem), TN_BUF(dy->mem),       TN_BUF(p->p0.mem),     TN_BUF(p->p1.mem),
+                           TN_BUF(p->rows.mem),  TN_INT(r->width),      TN_INT(n->unit_rows),  TN_INT(r->chunk_rows),
                            TN_INT(r->chunks)};
     const tn_range range = {2, {wg, (size_t)lines}, {wg, 1}};
     return columns_few_run(c, "norm_few_parts", f, args, TN_COUNT(args), &range, err);
@@ -58,12 +58,11 @@ int tn_columns_few_backward(tn_ctx *c, const tn_norm_few *f, const tn_norm_few_g
     const size_t mark = c->ws_used;
     const tn_range range = columns_few_range(c, n);
     tn_columns r = {TN_COLUMNS_UNIT, n->unit_rows, n->x->cols / n->groups, 1.0f, 0, 0};
-    tn_tensor p0, p1, pw, sums;
+    tn_norm_parts p;
+    tn_tensor sums;
     tn_columns_cut(&r, c, n->x);
-    TN_TRY(columns_few_parts(c, f, g->dy, &r, &p0, &p1, &pw, err));
-    TN_TRY(tn_columns_norm_sums(c, n, &r, &p0, &p1, g->dgamma, g->dbeta, &sums, err));
-    tn_tensor drows = tn_view(g->drows->mem, TN_F32, 1, pw.cols);
-    if (g->drows->rows) TN_TRY(tn_columns_sum(c, &pw, pw.rows, false, &drows, err));
+    TN_TRY(columns_few_parts(c, f, g->dy, &r, &p, err));
+    TN_TRY(tn_columns_norm_sums(c, n, &p, g, &sums, err));
     const tn_arg args[] = {TN_BUF(n->x->mem),    TN_BUF(n->stats->mem), TN_BUF(n->gamma->mem), TN_BUF(n->beta->mem),
                            TN_BUF(f->rows->mem), TN_BUF(g->dy->mem),    TN_BUF(sums.mem),      TN_BUF(g->dx->mem),
                            TN_INT(r.width),      TN_INT(n->unit_rows)};

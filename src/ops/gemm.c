@@ -31,6 +31,7 @@ static const tn_variant gemm_rows[] = {
     {.name = "thin-grad", .needs = TN_CAP_NV_MMA80, .can = tn_gemm_thin_grad_can, .run = tn_gemm_thin_grad},
     {.name = "outer", .can = tn_gemm_outer_can, .run = tn_gemm_outer},
     {.name = "row", .can = tn_gemm_row_can, .run = tn_gemm_row},
+    {.name = "small", .can = tn_gemm_small_can, .run = tn_gemm_small},
     {.name = "clblast", .can = tn_gemm_clblast_can, .run = tn_gemm_clblast, .not_on_cpus = true},
     {.name = "portable", .run = tn_gemm_portable, .not_on_cpus = true},
 };

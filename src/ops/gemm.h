@@ -45,6 +45,8 @@ typedef struct tn_gemm_args {
     int M, N, K;                                                               /* filled in by tn_gemm_run, and so is: */
     int (*any)(struct tn_ctx *c, const struct tn_gemm_args *g, tn_error *err); /* itself, for the products that a tail needs */
     tn_mask mask_a, mask_b; /* on A's and B's elements as they lie, [A.rows, A.cols] and [B.rows, B.cols] */
+    const tn_buffer *bits;  /* the draws of the only mask (tn_dropout_bits), from 16-bit word bits_at on, for kernels that read */
+    size_t bits_at;         /* them; NULL: it is drawn */
     tn_epilogue e;
     int batch; /* 0 and 1: one */
     size_t a_step, b_step, c_step;
@@ -97,6 +99,8 @@ void tn_gemm_arg(tn_gemm_build *b, tn_arg a);
 void tn_gemm_put_step(tn_gemm_build *b, const tn_ctx *c);
 /** `name`: MASK_A and so on; width: of the masked tensor's rows, or 0 where the kernel knows it. */
 void tn_gemm_put_mask(tn_gemm_build *b, const char *name, tn_mask m, int width);
+/** Behind the mask, for a kernel that reads bits. */
+void tn_gemm_put_bits(tn_gemm_build *b, const tn_gemm_args *g);
 /** The table, tokens of a sample, those that are not turned, and the columns of q and k. */
 void tn_gemm_put_turn(tn_gemm_build *b, const tn_turn *t);
 /** bias, pre, activation or slope, scale and residual. */

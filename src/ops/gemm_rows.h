@@ -46,6 +46,8 @@ bool tn_gemm_outer_can(const tn_ctx *c, const void *args);
 int tn_gemm_outer(tn_ctx *c, const void *args, tn_error *err);
 bool tn_gemm_row_can(const tn_ctx *c, const void *args);
 int tn_gemm_row(tn_ctx *c, const void *args, tn_error *err);
+bool tn_gemm_small_can(const tn_ctx *c, const void *args);
+int tn_gemm_small(tn_ctx *c, const void *args, tn_error *err);
 bool tn_gemm_thin_can(const tn_ctx *c, const void *args);
 int tn_gemm_thin(tn_ctx *c, const void *args, tn_error *err);
 bool tn_gemm_thin_grad_can(const tn_ctx *c, const void *args);

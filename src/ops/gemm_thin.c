@@ -43,6 +43,7 @@ int tn_gemm_thin(tn_ctx *c, const void *args, tn_error *err)
     for (size_t i = 0; i < TN_COUNT(first); i++) tn_gemm_arg(&b, first[i]);
     if (g->mask_a.p > 0) tn_gemm_put_step(&b, c);
     tn_gemm_put_mask(&b, "MASK_A", g->mask_a, g->A.cols);
+    tn_gemm_put_bits(&b, g);
     tn_gemm_put_epilogue(&b, g);
     const size_t rows = 16 * (size_t)s.wr, tiles = TN_CEIL_DIV((size_t)g->M, rows);
     const size_t global[] = {tiles * THIN_ITEMS, (size_t)TN_MAX(1, g->batch), 1}, local[] = {THIN_ITEMS, 1, 1};

@@ -103,6 +103,7 @@ int tn_gemm_wgmma(tn_ctx *c, const void *args, tn_error *err)
     if (reads_extra(g)) TN_TRY(tn_wgmma_put_matrix(c, &b, &extra, 64 * s.mi, false, err));
     if (g->e.mask.p > 0) tn_gemm_put_step(&b, c);
     tn_gemm_put_mask(&b, "MASK_E", g->e.mask, 0);
+    tn_gemm_put_bits(&b, g);
     tn_gemm_put_matrix_unit(&b, g);
     return tn_wgmma_launch(c, &b, "nvidia/gemm_wgmma.cl", "gemm_wgmma", s.units, err);
 }

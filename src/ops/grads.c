@@ -11,7 +11,7 @@ enum { GRADS_ITEMS = 128, GRADS_WIDE = 128, GRADS_STEP = 32, GRADS_GROUPS = 3, G
 typedef struct {
     uint32_t thin, wide, c;
     int32_t thin_ld, wide_ld, c_thin, c_wide, M, N, first;
-    uint32_t salt, threshold;
+    uint32_t salt, threshold, bits;
     float alpha;
 } grad_job;
 
@@ -69,7 +69,21 @@ static grad_job job_of(const tn_gemm_args *g, int first)
                       .first = first,
                       .salt = g->mask_b.salt,
                       .threshold = g->mask_b.p > 0 ? tn_drop_threshold(g->mask_b.p) : 0,
+                      .bits = (uint32_t)g->bits_at,
                       .alpha = g->alpha * keep};
+}
+
+/* The bits of all masks, where each has its own in the same buffer; NULL: they are drawn. */
+static tn_buffer *bits_of(const tn_grads *l)
+{
+    const tn_buffer *bits = NULL;
+    for (int i = 0; i < l->n; i++) {
+        const tn_gemm_args *g = &l->g[i];
+        if (g->mask_b.p <= 0) continue;
+        if (!g->bits || (bits && bits != g->bits)) return NULL;
+        bits = g->bits;
+    }
+    return (tn_buffer *)bits;
 }
 
 static int counts_ready(tn_ctx *c, tn_error *err)
@@ -87,19 +101,21 @@ static int joined_run(tn_ctx *c, const void *args, tn_error *err)
     int splits = TN_MAX(1, TN_MIN(GRADS_GROUPS * units / tiles, TN_CEIL_DIV(K, 4 * GRADS_STEP)));
     const int rows = TN_ROUND_UP(TN_CEIL_DIV(K, splits), GRADS_STEP);
     grad_job job[TN_GRADS_MOST];
-    tn_arg a[9 + 3 * TN_GRADS_MOST];
+    tn_buffer *bits = bits_of(l);
+    tn_arg a[10 + 3 * TN_GRADS_MOST];
     char options[32];
     tn_tensor parts;
     splits = TN_CEIL_DIV(K, rows);
     memset(job, 0, sizeof job);
     TN_TRY(counts_ready(c, err));
     TN_TRY(tn_ws_take(c, &parts, TN_F32, tiles * splits, TN_GRADS_THIN * GRADS_WIDE, err));
-    const tn_arg head[] = {TN_DATA(job), TN_INT(l->n),         TN_INT(tiles),     TN_INT(splits),   TN_INT(rows),
-                           TN_INT(K),    TN_BUF(c->constants), TN_BUF(parts.mem), TN_BUF(c->counts)};
+    const tn_arg head[] = {TN_DATA(job), TN_INT(l->n),         TN_INT(tiles),     TN_INT(splits),    TN_INT(rows),
+                           TN_INT(K),    TN_BUF(c->constants), TN_BUF(parts.mem), TN_BUF(c->counts), TN_BUF(bits)};
+    const size_t n_head = TN_COUNT(head) - !bits, n_args = n_head + 3 * TN_GRADS_MOST;
     memcpy(a, head, sizeof head);
     for (int i = 0, first = 0; i < TN_GRADS_MOST; i++) {
         const tn_gemm_args *g = &l->g[i < l->n ? i : 0]; /* the others' places are not looked at */
-        tn_arg *at = a + TN_COUNT(head) + 3 * i;
+        tn_arg *at = a + n_head + 3 * i;
         at[0] = TN_BUF(thin_is_a(g) ? g->A.mem : g->B.mem), at[1] = TN_BUF(thin_is_a(g) ? g->B.mem : g->A.mem),
         at[2] = TN_BUF(g->C.mem);
         if (i >= l->n) continue;
@@ -107,8 +123,8 @@ static int joined_run(tn_ctx *c, const void *args, tn_error *err)
         first += TN_CEIL_DIV(wide_of(g), GRADS_WIDE);
     }
     const tn_range range = {1, {(size_t)tiles * (size_t)splits * GRADS_ITEMS, 1, 1}, {GRADS_ITEMS, 1, 1}};
-    snprintf(options, sizeof options, "-DACT=%d", (int)l->g[0].A.dtype);
-    return tn_op_run(c, "nvidia/thin_grads.cl", "thin_grads", options, a, TN_COUNT(a), &range, err);
+    snprintf(options, sizeof options, "-DACT=%d%s", (int)l->g[0].A.dtype, bits ? " -DBITS" : "");
+    return tn_op_run(c, "nvidia/thin_grads.cl", "thin_grads", options, a, (int)n_args, &range, err);
 }
 
 static int apart_run(tn_ctx *c, const void *args, tn_error *err)

@@ -4,9 +4,9 @@
 #include "ops.h"
 
 /** What the first step of the backward leaves in the workspace: sums of dy and of dy xhat [units * chunks, C], and on CPU devices
- * the channels' statistics [2 * units, C]. */
+ * the channels' statistics [2 * units, C]; on GPUs, of a few outputs, drows of each chunk [units * chunks, O * (C + 1)]. */
 typedef struct tn_norm_parts {
-    tn_tensor p0, p1, lines;
+    tn_tensor p0, p1, lines, rows;
     int chunks; /* of a unit */
 } tn_norm_parts;
 /** dgamma and dbeta += (mem NULL: not wanted), and sums [units * groups, 2] of the workspace: means over a group of gamma dy and of

@@ -205,6 +205,15 @@ typedef struct tn_mask {
 } tn_mask;
 /** y = x dropped out, or y += with add; rest: x less that. */
 int tn_dropout(tn_ctx *c, const tn_tensor *x, tn_tensor *y, tn_mask m, bool add, bool rest, tn_error *err);
+/** The draws of masks [rows, cols] as bits, one mask behind the other, for products on NVIDIA's matrix units (cl/gpu/dropout_bits.cl
+ * says how they lie). cols: multiples of 32. */
+typedef struct tn_bits {
+    int rows, n;
+    float p;
+    int cols[TN_BITS_MOST];
+    uint32_t salt[TN_BITS_MOST];
+} tn_bits;
+int tn_dropout_bits(tn_ctx *c, const tn_bits *b, tn_tensor *out, tn_error *err);
 /** The same for whole channels: a draw for each column of each sample. */
 int tn_dropout2d(tn_ctx *c, const tn_tensor *x, tn_tensor *y, tn_mask m, int sample_rows, tn_error *err);
 /** u, v [rows, cols], v or NULL; g [1, cols]; bias [part] or NULL. */

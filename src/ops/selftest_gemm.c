@@ -102,6 +102,7 @@ static int tiles_of_every_end(tn_trial *t)
         {.act = 1 + TN_GELU, .slope = true, .M = M, .N = 200, .K = 16 * k},
         {.parts = 3, .r = 16, .drop_e = 0.3f, .M = M, .N = 264, .K = 8 * k},
         {.parts = 1, .r = 16, .drop_e = 0.1f, .act = 1 + TN_GELU, .slope = true, .M = M, .N = 136, .K = 8 * k},
+        {.parts = 1, .r = 16, .drop_e = 0.3f, .bits = true, .M = M, .N = 160, .K = 8 * k},
         {.ta = true, .beta = 1, .M = 1, .N = 64, .K = 300 + 1111 * t->size},
         {.M = 67 + 700 * t->size, .N = 72, .K = 1, .float_b = true},
         {.M = 67 + 700 * t->size, .N = 24, .K = 1, .float_b = true},
@@ -197,6 +198,8 @@ static int gemm_thin(tn_trial *t)
     const int more = t->size * 190, K = t->size == 0 ? 24 : t->size == 1 ? 392 : 1032, long_K = (t->size ? 6 : 2) * K;
     const tn_product_case all[] = {
         {.tb = true, .M = 37 + more, .N = 16, .K = K, .pieces = true, .drop_a = 0.3f},
+        {.tb = true, .M = 37 + more, .N = 16, .K = 32 + K / 32 * 32, .pieces = true, .drop_a = 0.3f, .bits = true},
+        {.tb = true, .M = 37 + more, .N = 48, .K = 32 + K / 32 * 32, .pieces = true, .drop_a = 0.6f, .bits = true},
         {.tb = true, .M = 37 + more, .N = 48, .K = K, .pieces = true, .bias = true, .padded = true},
         {.tb = true, .M = little ? 37 : 101, .N = 3, .K = 40, .pieces = true, .float_c = true, .drop_a = 0.1f, .padded = true},
         {.M = 70 + more, .N = 16, .K = K, .pieces = true, .drop_a = 0.5f, .bias = true},
@@ -208,6 +211,19 @@ static int gemm_thin(tn_trial *t)
         {.ta = true, .M = 20, .N = 3, .K = K, .pieces = true, .drop_b = 0.4f},
     };
     return products(t, all, TN_COUNT(all));
+}
+
+/* For rows of GPUs: what does not fill one, with whole and ragged tiles and depths. */
+static int gemm_small(tn_trial *t)
+{
+    static const tn_product_case all[] = {
+        {.M = 33, .N = 48, .K = 140, .beta = 1, .padded = true},
+        {.tb = true, .M = 32, .N = 64, .K = 256, .beta = 1},
+        {.ta = true, .M = 50, .N = 21, .K = 70, .beta = 1, .pieces = true},
+        {.ta = true, .tb = true, .M = 16, .N = 35, .K = 129},
+    };
+    const bool once = ACT == TN_F32 && t->size == 1 && t->c->dev->info.type != TN_DEVICE_CPU;
+    return once ? products(t, all, TN_COUNT(all)) : 0;
 }
 
 /* Three products at once: parts of one matrix on either side, as the adapters of q, k and v have it. */
@@ -295,6 +311,7 @@ const tn_case tn_cases_gemm[] = {
     {"gemm turned", gemm_turns, false, {&tn_gemm_op}},
     {"gemm split along K", gemm_split, false, {&tn_gemm_op}},
     {"gemm thin", gemm_thin, false, {&tn_gemm_op}},
+    {"gemm small", gemm_small, false, {&tn_gemm_op}},
     {"gemm batch", gemm_batch, false, {&tn_gemm_op}},
     {0},
 };

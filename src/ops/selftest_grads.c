@@ -22,6 +22,32 @@ typedef struct {
     float *want;
 } grads_result;
 
+/* even: columns that bits have room for. */
+static grads_case case_of(int i, bool even)
+{
+    grads_case k = grads_cases[i];
+    if (even && !k.more) k.wide = TN_ROUND_UP(k.wide, 32);
+    return k;
+}
+
+/* The draws of every mask of K rows, one behind the other. */
+static int draw_bits(tn_trial *t, tn_grads *l, int K, float p)
+{
+    tn_bits b = {.rows = K, .p = p};
+    size_t words = 0;
+    tn_tensor *out;
+    for (int i = 0; i < l->n; i++) {
+        if (l->g[i].mask_b.p <= 0) continue;
+        b.cols[b.n] = l->g[i].B.cols, b.salt[b.n++] = l->g[i].mask_b.salt;
+        l->g[i].bits_at = words;
+        words += tn_bits_words(K, l->g[i].B.cols);
+    }
+    TN_TRY(tn_trial_out(t, TN_F32, 1, (int)words / 2, &out));
+    for (int i = 0; i < l->n; i++)
+        if (l->g[i].mask_b.p > 0) l->g[i].bits = out->mem;
+    return tn_dropout_bits(t->c, &b, out, ERR);
+}
+
 static int grads_one(tn_trial *t, const grads_case *k, int K, float p, tn_gemm_args *g, grads_result *r)
 {
     tn_tensor *thin, *wide;
@@ -54,7 +80,7 @@ static int grads_one(tn_trial *t, const grads_case *k, int K, float p, tn_gemm_a
     return 0;
 }
 
-static int grads_all(tn_trial *t, float p)
+static int grads_all(tn_trial *t, float p, bool bits)
 {
     enum { CASES = TN_COUNT(grads_cases) };
     const int K = (const int[]){13, 300, 4100}[t->size], mark = t->n;
@@ -62,7 +88,11 @@ static int grads_all(tn_trial *t, float p)
     tn_grads *l = calloc(1, sizeof *l);
     if (!l) return tn_oom(ERR);
     int rc = 0;
-    for (; !rc && l->n < CASES; l->n++) rc = grads_one(t, &grads_cases[l->n], K, p, &l->g[l->n], &r[l->n]);
+    for (; !rc && l->n < CASES; l->n++) {
+        const grads_case k = case_of(l->n, bits);
+        rc = grads_one(t, &k, K, p, &l->g[l->n], &r[l->n]);
+    }
+    if (!rc && bits) rc = draw_bits(t, l, K, p);
     const bool wanted = !rc && tn_trial_wants(t, &tn_grads_op, l);
     if (wanted) rc = tn_variant_run(t->c, &tn_grads_op, l, ERR);
     for (int i = 0; !rc && wanted && i < CASES; i++) rc = tn_trial_compare(t, r[i].C, r[i].want);
@@ -73,11 +103,40 @@ static int grads_all(tn_trial *t, float p)
 
 static int grads(tn_trial *t)
 {
-    TN_TRY(grads_all(t, 0));
-    return grads_all(t, 0.3f);
+    TN_TRY(grads_all(t, 0, false));
+    TN_TRY(grads_all(t, 0.3f, false));
+    return grads_all(t, 0.3f, true);
+}
+
+/* The words of masks of several widths, bit by bit. */
+static int bits(tn_trial *t)
+{
+    const int rows = (const int[]){5, 37, 130}[t->size], cols[] = {32, 96, 160};
+    const tn_bits b = {.rows = rows, .n = TN_COUNT(cols), .p = 0.3f, .cols = {32, 96, 160}, .salt = {3, 4, 9}};
+    size_t words = 0, at = 0;
+    tn_tensor *out;
+    for (size_t i = 0; i < TN_COUNT(cols); i++) words += tn_bits_words(rows, cols[i]);
+    TN_TRY(tn_trial_out(t, TN_F32, 1, (int)words / 2, &out));
+    uint16_t *got = malloc(words * sizeof *got);
+    if (!got) return tn_oom(ERR);
+    int rc = tn_dropout_bits(t->c, &b, out, ERR);
+    if (!rc && !t->c->dry) rc = tn_buffer_read(out->mem, 0, got, words * sizeof *got, ERR);
+    for (size_t i = 0; !rc && !t->c->dry && i < TN_COUNT(cols); at += tn_bits_words(rows, cols[i++])) {
+        const uint32_t seed = tn_hash_u32(TN_TRIAL_SEED, b.salt[i]), threshold = tn_drop_threshold(b.p);
+        for (int e = 0; !rc && e < rows * cols[i]; e++) {
+            const int r = e / cols[i], c = e % cols[i], lane = r % 8 * 4 + c % 8 / 2, pair = c % 32 / 8 * 2 + r % 16 / 8;
+            const size_t word = at + (size_t)(r / 16 * (cols[i] / 32) + c / 32) * 32 + (size_t)lane;
+            const bool kept = tn_draw16(seed, (uint32_t)e) >= threshold;
+            if ((got[word] >> (pair + c % 2 * 8) & 1) != kept)
+                rc = tn_fail(ERR, TN_ERR_DEVICE, "element %d of mask %zu is %s", e, i, kept ? "dropped" : "kept");
+        }
+    }
+    free(got);
+    return rc;
 }
 
 const tn_case tn_cases_grads[] = {
     {"gradients at once", grads, false, {&tn_grads_op}},
+    {"dropout's bits", bits, false, {NULL}},
     {0},
 };

@@ -145,6 +145,19 @@ static int make_extras(tn_trial *t, const tn_product_case *p, tn_product *m)
     return make_pair(t, p, m);
 }
 
+/* The mask's draws. */
+static int make_bits(tn_trial *t, const tn_product_case *p, tn_gemm_args *g)
+{
+    const tn_mask m = p->drop_a > 0 ? g->mask_a : p->drop_b > 0 ? g->mask_b : g->e.mask;
+    const int rows = p->drop_a > 0 ? g->A.rows : p->drop_b > 0 ? g->B.rows : g->M;
+    const int cols = p->drop_a > 0 ? g->A.cols : p->drop_b > 0 ? g->B.cols : g->N;
+    tn_tensor *words;
+    if (!p->bits) return 0;
+    TN_TRY(tn_trial_out(t, TN_F32, 1, (int)tn_bits_words(rows, cols) / 2, &words));
+    g->bits = words->mem;
+    return tn_dropout_bits(t->c, &(tn_bits){.rows = rows, .n = 1, .p = m.p, .cols = {cols}, .salt = {m.salt}}, words, ERR);
+}
+
 int tn_product_make(tn_trial *t, const tn_product_case *p, tn_product *m)
 {
     const int M = p->M ? p->M : dims[t->size][0], N = p->N ? p->N : dims[t->size][1], K = p->K ? p->K : dims[t->size][2];
@@ -162,7 +175,8 @@ int tn_product_make(tn_trial *t, const tn_product_case *p, tn_product *m)
     m->ref = (tn_ref_product){.ta = p->ta, .tb = p->tb, .M = M, .N = N, .K = K, .alpha = 0.5, .beta = p->beta, .A = a.v, .B = b.v};
     m->ref.lda = a.ld, m->ref.ldb = b.ld, m->ref.ldc = W;
     TN_TRY(wide(t, m, &m->g.C, NULL, &m->C, &m->c));
-    return make_extras(t, p, m);
+    TN_TRY(make_extras(t, p, m));
+    return make_bits(t, p, &m->g);
 }
 
 /* Outputs as they were, or poisoned where nothing of them may be left. */

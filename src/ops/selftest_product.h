@@ -17,6 +17,7 @@ typedef struct {
     int parts, r;
     bool tb2;
     float drop_a, drop_b, drop_e;
+    bool bits;    /* of the only mask, drawn before; its columns are a multiple of 32 */
     bool padded;  /* the [M, N] tensors are columns of wider ones */
     bool aligned; /* and begin at a multiple of eight elements */
     int batch;

@@ -128,7 +128,7 @@ static int thin(tn_trial *t)
 {
     static const thin_case cases[3][4] = {
         {{3, 128, 8, 0, false, false}, {21, 64, 16, 0.3f, true, true}, {18, 100, 6, 0, false, true}},
-        {{35, 384, 48, 0.05f, true, true},
+        {{99, 384, 48, 0.05f, true, true},
          {49, 384, 16, 0, true, false},
          {17, 192, 24, 0.3f, false, false},
          {16, 640, 40, 0, true, true}},

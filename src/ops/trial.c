@@ -136,7 +136,7 @@ int tn_trial_poison(tn_trial *t, const tn_tensor *x)
     return t->c->dev->untouched ? 0 : tn_tensor_poison(t->c->dev, x, t->err);
 }
 
-int tn_trial_compare(tn_trial *t, const tn_tensor *x, const float *want)
+int tn_trial_compare_as(tn_trial *t, const tn_tensor *x, const float *want, tn_dtype type)
 {
     if (t->c->dry) return 0;
     const size_t n = tn_tensor_count(x);
@@ -146,9 +146,14 @@ int tn_trial_compare(tn_trial *t, const tn_tensor *x, const float *want)
     const double e = rc ? 0 : tn_relative_error(got, want, n, 1e-15), one = rc ? 0 : tn_element_error(got, want, n);
     t->error = tn_larger_error(t->error, e);
     t->element = tn_larger_error(t->element, one);
-    t->share = tn_larger_error(t->share, tn_larger_error(e / tn_case_bound(x->dtype), one / tn_case_element_bound(x->dtype)));
+    t->share = tn_larger_error(t->share, tn_larger_error(e / tn_case_bound(type), one / tn_case_element_bound(type)));
     free(got);
     return rc;
+}
+
+int tn_trial_compare(tn_trial *t, const tn_tensor *x, const float *want)
+{
+    return tn_trial_compare_as(t, x, want, x->dtype);
 }
 
 void tn_trial_rewind(tn_trial *t, int mark)

@@ -41,6 +41,12 @@ static tn_gemm_args down(const tn_call *k, const tn_attr_lora *l, int slot, tn_t
         .tb = true, .alpha = 1, .B = tn_adapters_operand(k, slot, t.cols), .C = t, .mask_a = {l->dropout, l->salt}};
 }
 
+void tn_adapters_bits(const tn_call *k, const tn_attr_lora *l, int input, tn_gemm_args *g)
+{
+    if (k->n->in[input] < 0 || l->dropout <= 0) return;
+    g->bits = tn_call_in(k, input).mem, g->bits_at = (size_t)l->bits_at;
+}
+
 bool tn_adapters_down_at_once(const tn_call *k, const tn_attr_lora *l, int in, const tn_tensor *t, tn_gemm_args *g)
 {
     int adapted = 0, last = 0;
@@ -61,6 +67,7 @@ int tn_adapters_down(const tn_call *k, const tn_attr_lora *l, const tn_tensor *x
         if (!at_once && p->a < 0) continue;
         if (!at_once) g = down(k, l, p->a, tn_cols(*t, tn_adapters_rank(n, i), p->r));
         g.A = *x;
+        if (n->op == TN_OP_LINEAR_T) tn_adapters_bits(k, l, 1, &g);
         TN_TRY(tn_gemm_run(k->c, &g, k->err));
     }
     return 0;

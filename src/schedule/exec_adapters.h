@@ -14,6 +14,8 @@ bool tn_adapters_join(const tn_call *k, int in);
 tn_tensor tn_adapters_operand(const tn_call *k, int slot, int rows);
 /** t [rows, ranks] = dropout(x) A^T of all parts. */
 int tn_adapters_down(const tn_call *k, const tn_attr_lora *l, const tn_tensor *x, const tn_tensor *t);
+/** The draws of the mask `l`, where the node has them as an input, for the product. */
+void tn_adapters_bits(const tn_call *k, const tn_attr_lora *l, int input, tn_gemm_args *g);
 /** Is that one product? Then *g is it, but for its A, which is to be x of `in` columns. */
 bool tn_adapters_down_at_once(const tn_call *k, const tn_attr_lora *l, int in, const tn_tensor *t, tn_gemm_args *g);
 /** The product dt = scale dy B of one part, but for its A, which is to be that part of dy. */

@@ -3,6 +3,8 @@
 #include "exec_adapters.h"
 #include "grads.h"
 
+#include <string.h>
+
 /* B's of all parts as one matrix [columns, r], the parts alike? */
 static bool joins_b(const tn_call *k)
 {
@@ -80,6 +82,16 @@ static int joined_bias(const tn_call *k, bool *can, tn_buffer **bias)
 }
 
 /* ---- forward ---- */
+
+int tn_exec_dropout_bits(const tn_call *k)
+{
+    const tn_attr_bits *a = &k->n->a.dropout_bits;
+    tn_tensor out = tn_call_out(k, 0);
+    tn_bits b = {.rows = a->rows, .n = a->n, .p = a->p};
+    memcpy(b.cols, a->cols, sizeof b.cols);
+    memcpy(b.salt, a->salt, sizeof b.salt);
+    return tn_dropout_bits(k->c, &b, &out, k->err);
+}
 
 int tn_exec_linear_t(const tn_call *k)
 {
@@ -278,7 +290,8 @@ int tn_exec_linear_grad(const tn_call *k)
 static int linear_da(const tn_call *k, tn_tensor x, tn_tensor dt, tn_tensor da)
 {
     const tn_attr_lora *l = &k->n->a.linear_t_grad;
-    const tn_gemm_args g = {.ta = true, .alpha = 1, .beta = 1, .A = dt, .B = x, .C = da, .mask_b = {l->dropout, l->salt}};
+    tn_gemm_args g = {.ta = true, .alpha = 1, .beta = 1, .A = dt, .B = x, .C = da, .mask_b = {l->dropout, l->salt}};
+    tn_adapters_bits(k, l, 2, &g);
     return tn_grads_add(k->c, &g, k->err);
 }
 
@@ -304,6 +317,7 @@ static int dx_joined(const tn_call *k)
         g.e.A2 = tn_call_in(k, 1), g.e.B2 = tn_adapters_operand(k, n->part[0].a, g.e.A2.cols);
         g.e.parts = 1, g.e.alpha2 = 1;
         g.e.mask = (tn_mask){a->adapters.dropout, a->adapters.salt};
+        tn_adapters_bits(k, &a->adapters, 3, &g);
     }
     multiply_by_all(k, &g);
     return tn_gemm_run(k->c, &g, k->err);
@@ -320,6 +334,7 @@ static int dx_part(const tn_call *k, int i, int col)
         g.e.A2 = tn_cols(tn_call_in(k, 1), tn_adapters_rank(n, i), p->r), g.e.B2 = tn_adapters_operand(k, p->a, p->r);
         g.e.parts = 1, g.e.alpha2 = 1;
         g.e.mask = (tn_mask){a->adapters.dropout, a->adapters.salt};
+        tn_adapters_bits(k, &a->adapters, 3, &g);
     }
     if (n->in[2] >= 0) g.e.slope = tn_call_in(k, 2), g.e.slope_ready = a->slope_kept, g.e.act = a->fn;
     multiply_by(k, p->w, &g);

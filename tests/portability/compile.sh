@@ -204,8 +204,10 @@ for act in 1 2; do
     done
   done
   nvidia thin_grads 80 128 -DACT=$act
-  for o in "-DCOLS=384 -DN=48 -DMASK_A -DADDS -DSCALED" "-DCOLS=384 -DN=8"; do nvidia layernorm 80 128 -DACT=$act -DWARPS=4 $o; done
-  nvidia layernorm 80 512 -DACT=$act -DWARPS=16 -DCOLS=1024 -DN=16 -DADDS
+  for o in "-DCOLS=384 -DN=48 -DMASK_A -DSTAGED" "-DN=8" "-DBACK=1 -DADDS -DSCALED" "-DBACK=1 -DN=24 -DADDS -DLATE=1"; do
+    nvidia layernorm 80 128 -DACT=$act -DWARPS=4 $o
+  done
+  nvidia layernorm 80 512 -DACT=$act -DWARPS=16 -DCOLS=1024 -DBACK=1
   for tile in "-DMI=1 -DNI=4 -DWM=1 -DWN=4" "-DMI=3 -DNI=4 -DWM=1 -DWN=4" "-DMI=4 -DNI=4 -DWM=1 -DWN=4" "-DMI=2 -DNI=2 -DWM=4 -DWN=1" "-DMI=2 -DNI=8 -DWM=4 -DWN=1"; do
     for m in "" -DMASK_B; do nvidia thin_grad 80 128 -DACT=$act $tile $m; done
   done

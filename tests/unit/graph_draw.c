@@ -113,7 +113,7 @@ static int adapters(drawing *d, int x, const tn_gpart *parts, int n_parts)
     tn_gnode *n = node(d, TN_OP_LINEAR_T, x, d->g->t[x].rows, ranks);
     n->n_parts = n_parts;
     for (int i = 0; i < n_parts; i++) n->part[i].a = parts[i].a, n->part[i].r = parts[i].r;
-    n->a.linear_t = (tn_attr_lora){chance(d, 0.4) ? 0.3f : 0, d->salt++};
+    n->a.linear_t = (tn_attr_lora){.dropout = chance(d, 0.4) ? 0.3f : 0, .salt = d->salt++};
     return mark(d, n);
 }
 
@@ -491,6 +491,21 @@ static int norm2d(drawing *d, int x)
     return mark(d, n);
 }
 
+/* A product by a matrix that two slots make, added to another. */
+static void draws_linear_by(drawing *d)
+{
+    const int x = chance(d, 0.5) ? draw_act(d, image(d)) : image(d), y = image(d), inner = 3 + below(d, 4),
+              act = (int)d->g->t[x].dtype;
+    const int m = tn_graph_tensor(d->g, TN_G_ACT, (tn_dtype)act, DRAW_C, DRAW_C, "joined");
+    tn_gnode *n = tn_graph_node(d->g, TN_OP_SLOTS_PRODUCT);
+    n->out[0] = m;
+    n->w[0] = matrix(d, DRAW_C, inner), n->w[1] = matrix(d, inner, DRAW_C);
+    mark(d, n);
+    n = same_shape(d, TN_OP_LINEAR_BY, x);
+    n->in[1] = m, n->in[2] = y;
+    keep(d, mark(d, n));
+}
+
 /* Rows over an activation of a norm, whose weights come of an affine map; the result is widened again. */
 static int norm2d_few(drawing *d, int x)
 {
@@ -508,21 +523,6 @@ static void draws_norm2d(drawing *d)
 {
     const int y = norm2d(d, image(d));
     keep(d, chance(d, 0.5) ? draw_act(d, y) : y);
-}
-
-/* A product by a matrix that two slots make, added to another. */
-static void draws_linear_by(drawing *d)
-{
-    const int x = chance(d, 0.5) ? draw_act(d, image(d)) : image(d), y = image(d), inner = 3 + below(d, 4),
-              act = (int)d->g->t[x].dtype;
-    const int m = tn_graph_tensor(d->g, TN_G_ACT, (tn_dtype)act, DRAW_C, DRAW_C, "joined");
-    tn_gnode *n = tn_graph_node(d->g, TN_OP_SLOTS_PRODUCT);
-    n->out[0] = m;
-    n->w[0] = matrix(d, DRAW_C, inner), n->w[1] = matrix(d, inner, DRAW_C);
-    mark(d, n);
-    n = same_shape(d, TN_OP_LINEAR_BY, x);
-    n->in[1] = m, n->in[2] = y;
-    keep(d, mark(d, n));
 }
 
 static void draws_norm2d_few(drawing *d)

@@ -43,6 +43,7 @@ static void adapted(tn_graph *g, tn_model **m, int recompute, const char *second
     for (int i = 0, on = 0; second && i < g->n_layers; i++) stage_of[i] = on = on || !strcmp(g->layers[i].name, second);
     if (second) g->stage_of = stage_of;
     must(tn_graph_fuse(g, &e), &e);
+    must(tn_graph_draw_bits(g, &e), &e);
     must(tn_graph_merge(g, true, &e), &e);
     must(tn_graph_fuse_merged(g, &e), &e);
 }
@@ -110,7 +111,34 @@ START_TEST(no_stage_stores_its_enlarged_map)
 }
 END_TEST
 
+/* Where activations are kept: one node a layer, and everybody who has a mask reads its part of it. */
+START_TEST(masks_are_drawn_once)
+{
+    int drawn = 0, readers = 0, alone = 0;
+    tn_model *m;
+    tn_graph g;
+    adapted(&g, &m, _i ? 2 : 0, NULL, NULL);
+    for (int i = 0; i < g.n_n; i++) {
+        const tn_gnode *n = &g.n[i];
+        const bool grad = n->op == TN_OP_LINEAR_T_GRAD, dx = n->op == TN_OP_LINEAR_DX && n->in[1] >= 0;
+        drawn += n->op == TN_OP_DROPOUT_BITS;
+        if (!grad && !dx && n->op != TN_OP_LINEAR_T) continue;
+        const int bits = n->in[grad ? 2 : dx ? 3 : 1];
+        alone += bits < 0;
+        readers += bits >= 0;
+        if (bits >= 0) ck_assert_int_eq(g.n[tn_graph_writer(&g, bits)].layer, n->layer);
+    }
+    ck_assert_int_eq(drawn, _i ? 0 : 4);
+    ck_assert_int_eq(_i ? readers : alone, 0);
+    ck_assert_int_gt(_i ? alone : readers, 4 * 4);
+    tn_graph_free(&g);
+    tn_model_free(m);
+}
+END_TEST
+
 void unit_fuse(Suite *s)
 {
-    add_tests(s, "fuse", 30, TESTS(TIMES(adapters_products_go_into_the_norms, 3), TIMES(no_stage_stores_its_enlarged_map, 2)));
+    add_tests(s, "fuse", 30,
+              TESTS(TIMES(adapters_products_go_into_the_norms, 3), TIMES(masks_are_drawn_once, 2),
+                    TIMES(no_stage_stores_its_enlarged_map, 2)));
 }
