@@ -116,7 +116,7 @@ done
 for vw in 1 2; do for act in 0 1 2; do for_gpus cl/gpu/dwconv.cl -DACT=$act -DVW=$vw -DEVEN=1; done; done
 for vw in 1 2; do for act in 0 1 2; do for_gpus cl/gpu/dwconv_near.cl -DACT=$act -DVW=$vw -DROWS=$vw; done; done
 for vw in 1 2; do for act in 0 1 2; do for_gpus cl/gpu/dwdouble.cl -DACT=$act -DVW=$vw -DCOLS=$vw -DWT=$((act * (vw - 1))); done; done
-for_gpus cl/gpu/dwdouble.cl -DACT=1 -DCOLS=4 -DDX=0; for_gpus cl/gpu/dwdouble.cl -DACT=1 -DDW=0
+for_gpus cl/gpu/dwdouble.cl -DACT=1 -DCOLS=4 -DDX=0; for_gpus cl/gpu/dwdouble.cl -DACT=1 -DDW=0 -DSTATS=1
 for_gpus cl/gpu/dwconv_near.cl -DACT=1 -DK=7 -DWT=1
 for k in 5 7; do for_gpus cl/gpu/dwconv.cl -DACT=1 -DK=$k -DDX=0 -DWT=1; done
 for vw in "-DACT=0 -DVW=4" "-DACT=1 -DVW=8" "-DACT=2 -DVW=8"; do for_gpus cl/gpu/upsample.cl $vw; done
@@ -191,7 +191,7 @@ for act in 1 2; do
   nvidia attention_mma 90a 128 -DACT=$act -DHD=64
   nvidia attention_wgmma 90a 256 -DACT=$act -DHD=64
   nvidia tensor_map 90a 1 -DACT=$act
-  for cols in 1 2 4; do nvidia ../gpu/dwdouble 80 128 -DACT=$act -DCOLS=$cols -DPACKS=1; done
+  for cols in 1 2 4; do nvidia ../gpu/dwdouble 80 128 -DACT=$act -DCOLS=$cols -DPACKS=1 -DSTATS=1; done
   for o in "-DTB=1 -DBIAS -DPRE -DACTIVATE -DPAIR=1" "-DTB=1 -DBIAS -DPAIR=3 -DTURN" "-DTB=0 -DSLOPE -DPAIR=1 -DMASK_E" "-DTB=1 -DBN=64 -DMI=1 -DBIAS -DSCALE -DRESIDUAL" "-DTB=0 -DBN=192"; do
     nvidia gemm_wgmma 90a 384 -DACT=$act $o
     nvidia gemm_mma 90a 128 -DACT=$act ${o//-DBN=*/}

@@ -10,15 +10,13 @@ static void must(int rc, const tn_error *e)
     ck_assert_msg(!rc, "%s", e->message);
 }
 
-/* A pass that trains adapters of all the smallest ViT's layers, rewritten for two devices of which the second begins with the layer
- * called `second`; NULL: one. */
-static void adapted(tn_graph *g, tn_model **m, int recompute, const char *second, int *stage_of)
+/* A pass that trains adapters of all the smallest ViT's layers and a decoder. */
+static void emitted(tn_graph *g, tn_model **m, const tn_upsampling *upsampling, int recompute)
 {
     tn_error e = {0};
     tn_backbone body;
     json_t *config;
-    const tn_decoder dec = {.kind = tn_decoder_find("upsampling"),
-                            .upsampling = {.channels = {128, 8}, .n_channels = 2, .upsample = {2}, .n_upsample = 1, .blocks = 1}};
+    const tn_decoder dec = {.kind = tn_decoder_find("upsampling"), .upsampling = *upsampling};
     const tn_lora lora = {.enabled = true, .r = 8, .alpha = 16, .dropout = 0.1f, .bias = "none"};
     must(tn_json_read(&config, SOURCE_DIR "/configs/backbone/tiny/config.json", &e), &e);
     must(tn_backbone_configure(&body, config, "config.json", &e), &e);
@@ -34,6 +32,14 @@ static void adapted(tn_graph *g, tn_model **m, int recompute, const char *second
                           .heat = true,
                           .recompute = recompute};
     must(tn_model_graph(g, *m, &pass, &e), &e);
+}
+
+/* Such a one, rewritten for two devices of which the second begins with the layer called `second`; NULL: one. */
+static void adapted(tn_graph *g, tn_model **m, int recompute, const char *second, int *stage_of)
+{
+    tn_error e = {0};
+    emitted(g, m, &(tn_upsampling){.channels = {128, 8}, .n_channels = 2, .upsample = {2}, .n_upsample = 1, .blocks = 1},
+            recompute);
     for (int i = 0, on = 0; second && i < g->n_layers; i++) stage_of[i] = on = on || !strcmp(g->layers[i].name, second);
     if (second) g->stage_of = stage_of;
     must(tn_graph_fuse(g, &e), &e);
@@ -74,6 +80,37 @@ START_TEST(adapters_products_go_into_the_norms)
 }
 END_TEST
 
+/* Of both stages: nobody reads the enlarged map but the depthwise convolutions, in each pass and where all is run again, and they
+ * leave the norms' statistics. */
+START_TEST(no_stage_stores_its_enlarged_map)
+{
+    const int recompute = 2 * _i;
+    int plain = 0, forward = 0, backward = 0, given = 0;
+    tn_error e = {0};
+    tn_model *m;
+    tn_graph g;
+    emitted(&g, &m,
+            &(tn_upsampling){
+                .channels = {128, 16, 8}, .n_channels = 3, .upsample = {2, 2}, .n_upsample = 2, .blocks = 1, .depthwise = true},
+            recompute);
+    must(tn_graph_fuse(&g, &e), &e);
+    must(tn_graph_fuse_doubling(&g, &e), &e);
+    for (int i = 0; i < g.n_n; i++) {
+        const tn_gnode *n = &g.n[i];
+        plain += (n->op == TN_OP_CONV || n->op == TN_OP_CONV_GRAD) && !n->a.conv.doubled;
+        forward += n->op == TN_OP_CONV && n->a.conv.doubled && n->out[1] >= 0;
+        backward += n->op == TN_OP_CONV_GRAD && n->a.conv_grad.doubled && n->out[0] >= 0;
+        given += (n->op == TN_OP_NORM2D && n->in[1] >= 0) || (n->op == TN_OP_NORM2D_FEW && n->in[2] >= 0);
+    }
+    ck_assert_int_eq(plain, 0);
+    ck_assert_int_eq(backward, 2);
+    ck_assert_int_ge(forward, 2);
+    ck_assert_int_eq(given, forward);
+    tn_graph_free(&g);
+    tn_model_free(m);
+}
+END_TEST
+
 /* Where activations are kept: one node a layer, and everybody who has a mask reads its part of it. */
 START_TEST(masks_are_drawn_once)
 {
@@ -101,5 +138,7 @@ END_TEST
 
 void unit_fuse(Suite *s)
 {
-    add_tests(s, "fuse", 30, TESTS(TIMES(adapters_products_go_into_the_norms, 3), TIMES(masks_are_drawn_once, 2)));
+    add_tests(s, "fuse", 30,
+              TESTS(TIMES(adapters_products_go_into_the_norms, 3), TIMES(masks_are_drawn_once, 2),
+                    TIMES(no_stage_stores_its_enlarged_map, 2)));
 }
