@@ -7,13 +7,9 @@
  * and the adapters' matrix is read in the same order. Of its N columns lanes hold neighbours too: places 2j and 2j+1 of 8 have the
  * even and the odd ones of 16.
  *
- * STAGED: forward a group takes tiles `groups` apart, and each item brings its part of the next one to local memory meanwhile,
- * where no other looks at it.
- *
  *   BACK 1: the backward kernel, else the forward one.
  *   ACT: storage of everything but gamma, beta, scale and the statistics.   COLS: WARPS * 32 * a number.   N: a multiple of 8.
- *   MASK_A: as shared/gemm.h.   ADDS: dx += instead of =; LATE 1: dx is read after the sums.   SCALED: scaled = scale * dx beside
- * it, and the product is of that. */
+ *   MASK_A: as shared/gemm.h.   ADDS: dx += instead of =.   SCALED: scaled = scale * dx beside it, and the product is of that. */
 #define VW 1
 #include "ptx.h"
 #include "common.h"
@@ -31,9 +27,6 @@
 #endif
 #ifndef BACK
 #define BACK 0
-#endif
-#ifndef LATE
-#define LATE 0
 #endif
 #define ITEMS  (WARPS * 32)
 #define ROWS   16
@@ -118,104 +111,71 @@ inline void finish(float (*acc)[4], __local float4 *part, __global ushort *C, in
 #define CLEAR(acc) UNROLL for (int j = 0; j < TILES; j++) EACH_WORD acc[j][e] = 0.0f
 
 #if !BACK
-/* An item's part of a tile. */
-#define PLACE(tile, i) ((size_t)min((tile)*ROWS + r + (i)*8, rows - 1) * COLS + COL) /* past the end the last row once more */
-#ifdef STAGED
-#define BRING(tile)                                                                                                                \
-    {                                                                                                                              \
-        if ((tile)*ROWS < rows) EACH_ROW EACH_RUN copy16(LOCAL_ADDRESS(&next[i][k][id]), x + PLACE(tile, i) + k * 32, 16);         \
-        commit_copies();                                                                                                           \
-    }
-#else
-#define BRING(tile)
-#endif
 /* y = (x - mean) rstd gamma + beta, stats[row] = (mean, rstd), T [rows, N] = dropout(y) A^T with A [N, COLS]. */
 __kernel GROUP(ITEMS) void ln_forward_thin(const __global ushort *restrict x, const __global float *restrict gamma,
                                            const __global float *restrict beta, __global ushort *restrict y,
-                                           __global float2 *restrict stats, float eps, int rows, int groups,
-                                           const __global ushort *restrict A, uint a_off, int lda, __global ushort *restrict T,
-                                           float alpha P_STEP P_MASK_A)
+                                           __global float2 *restrict stats, float eps, int rows, const __global ushort *restrict A,
+                                           uint a_off, int lda, __global ushort *restrict T, float alpha P_STEP P_MASK_A)
 {
     __local float sums[WARPS * ROWS], squares[WARPS * ROWS];
     __local float4 part[WARPS * ROWS * STRIDE / 4];
     const int id = (int)get_local_id(0), warp = id / 32, r = id % 32 / 4, q = id % 4;
-#ifdef STAGED
-    __local uint4 next[2][RUNS][ITEMS];
-    BRING((int)get_global_id(0) / ITEMS)
-#endif
 #ifdef MASK_A
     const uint seed = tn_hash(step->seed, a_salt);
     alpha *= a_keep;
 #endif
     A += a_off + COL;
-#ifdef STAGED
-    for (int tile = (int)get_global_id(0) / ITEMS; tile * ROWS < rows; tile += groups)
-#else
-    const int tile = (int)get_global_id(0) / ITEMS;
-#endif
+    const int m0 = (int)get_global_id(0) / ITEMS * ROWS;
+    size_t at[2];
+    uint h[2][RUNS][4];
+    float mean[2] = {0.0f, 0.0f}, rstd[2] = {0.0f, 0.0f}, acc[TILES][4];
+    EACH_ROW at[i] = (size_t)min(m0 + r + i * 8, rows - 1) * COLS + COL; /* past the end the last row once more */
+    EACH_ROW EACH_RUN load_run(h[i][k], x + at[i] + k * 32);
+    EACH_ROW EACH_RUN EACH_WORD
     {
-        const int m0 = tile * ROWS;
-        size_t at[2];
-        uint h[2][RUNS][4];
-        float mean[2] = {0.0f, 0.0f}, rstd[2] = {0.0f, 0.0f}, acc[TILES][4];
-        EACH_ROW at[i] = PLACE(tile, i);
-#ifdef STAGED
-        WAIT_COPIES(0);
-        EACH_ROW EACH_RUN
-        {
-            const uint4 v = next[i][k][id];
-            h[i][k][0] = v.x, h[i][k][1] = v.y, h[i][k][2] = v.z, h[i][k][3] = v.w;
-        }
-#else
-        EACH_ROW EACH_RUN load_run(h[i][k], x + at[i] + k * 32);
-#endif
-        EACH_ROW EACH_RUN EACH_WORD
-        {
-            const float2 v = unpack16(h[i][k][e]);
-            mean[i] += v.x + v.y;
-        }
-        row_sums(mean, sums, warp, r, q);
-        BRING(tile + groups) /* all have taken theirs */
-        SEEN(h);
-        EACH_ROW mean[i] *= 1.0f / COLS;
-        EACH_ROW EACH_RUN EACH_WORD
-        {
-            const float2 v = unpack16(h[i][k][e]) - mean[i];
-            rstd[i] += v.x * v.x + v.y * v.y;
-        }
-        row_sums(rstd, squares, warp, r, q);
-        SEEN(h);
-        EACH_ROW rstd[i] = rsqrt(rstd[i] * (1.0f / COLS) + eps);
-        EACH_RUN
-        {
-            float2 g[4], b[4];
-            load_eight(g, gamma + COL + k * 32);
-            load_eight(b, beta + COL + k * 32);
-            EACH_ROW EACH_WORD
-            {
-                const float2 v = (unpack16(h[i][k][e]) - mean[i]) * rstd[i] * g[e] + b[e];
-                h[i][k][e] = pack16(v.x, v.y);
-            }
-        }
-        EACH_ROW
-        {
-            if (m0 + r + i * 8 >= rows) continue;
-            EACH_RUN store_run(y + at[i] + k * 32, h[i][k]);
-            if (id == r * 4) stats[m0 + r + i * 8] = (float2)(mean[i], rstd[i]);
-        }
-#ifdef MASK_A
-        EACH_ROW EACH_RUN EACH_WORD h[i][k][e] = drop_neighbours(h[i][k][e], seed, (uint)at[i] + k * 32 + 2 * e, a_threshold);
-#endif
-        CLEAR(acc);
-        EACH_RUN UNROLL for (int j = 0; j < TILES; j++)
-        {
-            const int n = TILES % 2 && j == TILES - 1 ? j * 8 + r : j / 2 * 16 + 2 * r + j % 2;
-            uint b[4];
-            load_run(b, A + (size_t)n * lda + k * 32);
-            multiply(&acc[j], h[0][k], h[1][k], b);
-        }
-        finish(acc, part, T, m0, rows, alpha, id);
+        const float2 v = unpack16(h[i][k][e]);
+        mean[i] += v.x + v.y;
     }
+    row_sums(mean, sums, warp, r, q);
+    SEEN(h);
+    EACH_ROW mean[i] *= 1.0f / COLS;
+    EACH_ROW EACH_RUN EACH_WORD
+    {
+        const float2 v = unpack16(h[i][k][e]) - mean[i];
+        rstd[i] += v.x * v.x + v.y * v.y;
+    }
+    row_sums(rstd, squares, warp, r, q);
+    SEEN(h);
+    EACH_ROW rstd[i] = rsqrt(rstd[i] * (1.0f / COLS) + eps);
+    EACH_RUN
+    {
+        float2 g[4], b[4];
+        load_eight(g, gamma + COL + k * 32);
+        load_eight(b, beta + COL + k * 32);
+        EACH_ROW EACH_WORD
+        {
+            const float2 v = (unpack16(h[i][k][e]) - mean[i]) * rstd[i] * g[e] + b[e];
+            h[i][k][e] = pack16(v.x, v.y);
+        }
+    }
+    EACH_ROW
+    {
+        if (m0 + r + i * 8 >= rows) continue;
+        EACH_RUN store_run(y + at[i] + k * 32, h[i][k]);
+        if (id == r * 4) stats[m0 + r + i * 8] = (float2)(mean[i], rstd[i]);
+    }
+#ifdef MASK_A
+    EACH_ROW EACH_RUN EACH_WORD h[i][k][e] = drop_neighbours(h[i][k][e], seed, (uint)at[i] + k * 32 + 2 * e, a_threshold);
+#endif
+    CLEAR(acc);
+    EACH_RUN UNROLL for (int j = 0; j < TILES; j++)
+    {
+        const int n = TILES % 2 && j == TILES - 1 ? j * 8 + r : j / 2 * 16 + 2 * r + j % 2;
+        uint b[4];
+        load_run(b, A + (size_t)n * lda + k * 32);
+        multiply(&acc[j], h[0][k], h[1][k], b);
+    }
+    finish(acc, part, T, m0, rows, alpha, id);
 }
 #else
 #ifdef SCALED
@@ -246,12 +206,9 @@ __kernel GROUP(ITEMS) void ln_backward_thin(const __global ushort *restrict x,
         EACH_RUN load_run(h[i][k], x + at[i] + k * 32);
         EACH_RUN load_run(d[i][k], dy + at[i] + k * 32);
     }
-#if defined(ADDS) && !LATE
+#ifdef ADDS
     uint before[2][RUNS][4];
     EACH_ROW EACH_RUN load_run(before[i][k], dx + at[i] + k * 32);
-#define BEFORE(i, k) before[i][k]
-#elif defined(ADDS)
-#define BEFORE(i, k) before
 #endif
     EACH_RUN
     {
@@ -288,15 +245,11 @@ __kernel GROUP(ITEMS) void ln_backward_thin(const __global ushort *restrict x,
         {
             const bool in = m0 + r + i * 8 < rows;
             uint w[4];
-#if defined(ADDS) && LATE
-            uint before[4];
-            load_run(before, dx + at[i] + k * 32);
-#endif
             EACH_WORD
             {
                 float2 v = unpack16(d[i][k][e]) * (g[e] * stat[i].y) + (unpack16(h[i][k][e]) * m2[i] + m1[i]);
 #ifdef ADDS
-                v += unpack16(BEFORE(i, k)[e]);
+                v += unpack16(before[i][k][e]);
 #endif
                 w[e] = d[i][k][e] = pack16(v.x, v.y);
 #ifdef SCALED

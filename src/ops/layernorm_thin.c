@@ -6,15 +6,13 @@
 
 /* ---- one launch (cl/nvidia/layernorm.cl) ---- */
 
-enum { THIN_MOST = 48, MATRIX_ROWS = 16, LANES = 32, MOST_RUNS = 8, LOCAL_MOST = 48 << 10 };
+enum { THIN_MOST = 48, MATRIX_ROWS = 16, LANES = 32, MOST_RUNS = 8 };
 
-/* RUNS of 8 columns that a lane has of a row, at most where that is possible; TILES that a group takes, of which the next one is on
- * its way while one is worked on. */
-static const int forward_runs[] = {2, 3, 4, 8, 0}, forward_tiles[] = {1, 2, 3, 5, 0};
-static const tn_tunable forward_tunables[] = {{"RUNS", forward_runs}, {"TILES", forward_tiles}, {0}};
-/* READS 2: what is added to is read after the sums. */
-static const int back_runs[] = {3, 2, 1, 4, 0}, back_reads[] = {1, 2, 0};
-static const tn_tunable back_tunables[] = {{"RUNS", back_runs}, {"READS", back_reads}, {0}};
+/* RUNS of 8 columns that a lane has of a row, at most where that is possible. */
+static const int forward_runs[] = {2, 3, 4, 8, 0};
+static const tn_tunable forward_tunables[] = {{"RUNS", forward_runs}, {0}};
+static const int back_runs[] = {3, 2, 1, 4, 0};
+static const tn_tunable back_tunables[] = {{"RUNS", back_runs}, {0}};
 
 /* Warps that share a row: a group of more than 12 holds a multiprocessor up forward, and sums of a wide product take its local
  * memory. 0: none can. */
@@ -50,24 +48,13 @@ static bool back_can(const tn_ctx *c, const void *args)
     return thin_can(a) && !a->g.tb && a->g.mask_a.p <= 0 && a->g.B.off % 2 == 0 && a->g.B.ld % 2 == 0;
 }
 
-static int thin_launch(tn_ctx *c, const tn_layernorm_thin *a, tn_gemm_build *b, const char *entry, int groups, tn_error *err)
+static int thin_launch(tn_ctx *c, const tn_layernorm_thin *a, tn_gemm_build *b, const char *entry, tn_error *err)
 {
     const int warps = warps_of(a, c->tune[0]);
-    const size_t items = (size_t)warps * LANES, global[] = {(size_t)groups * items, 1, 1}, local[] = {items, 1, 1};
+    const size_t items = (size_t)warps * LANES, global[] = {(size_t)TN_CEIL_DIV(a->n.x.rows, MATRIX_ROWS) * items, 1, 1},
+                 local[] = {items, 1, 1};
     tn_gemm_option(b, " -DACT=%d -DCOLS=%d -DN=%d -DWARPS=%d", (int)a->n.act, a->n.x.cols, a->g.N, warps);
     return tn_gemm_launch(c, b, "nvidia/layernorm.cl", entry, global, local, err);
-}
-
-static int tiles_of(const tn_layernorm_thin *a)
-{
-    return TN_CEIL_DIV(a->n.x.rows, MATRIX_ROWS);
-}
-
-/* Is there local memory for the next tile, beside the sums of rows and of the product? */
-static bool fits_ahead(const tn_layernorm_thin *a, int warps)
-{
-    const int stride = a->g.N <= MATRIX_ROWS ? MATRIX_ROWS : THIN_MOST;
-    return MATRIX_ROWS * (a->n.x.cols * 2 + warps * (stride + 2) * 4) <= LOCAL_MOST;
 }
 
 static int forward_joined(tn_ctx *c, const void *args, tn_error *err)
@@ -75,17 +62,14 @@ static int forward_joined(tn_ctx *c, const void *args, tn_error *err)
     const tn_layernorm_thin *a = args;
     const tn_layernorm_args *n = &a->n;
     const tn_gemm_args *g = &a->g;
-    const bool ahead = c->tune[1] > 1 && fits_ahead(a, warps_of(a, c->tune[0]));
-    const int groups = TN_CEIL_DIV(tiles_of(a), ahead ? c->tune[1] : 1);
     tn_gemm_build b = {.n = 0};
-    const tn_arg first[] = {TN_BUF(n->x.mem), TN_BUF(n->gamma.mem), TN_BUF(n->beta.mem), TN_BUF(n->y.mem), TN_BUF(n->stats.mem),
-                            TN_FLT(n->eps),   TN_INT(n->x.rows),    TN_INT(groups),      TN_BUF(g->B.mem), TN_UINT(g->B.off),
-                            TN_INT(g->B.ld),  TN_BUF(g->C.mem),     TN_FLT(g->alpha)};
+    const tn_arg first[] = {TN_BUF(n->x.mem),     TN_BUF(n->gamma.mem), TN_BUF(n->beta.mem), TN_BUF(n->y.mem),
+                            TN_BUF(n->stats.mem), TN_FLT(n->eps),       TN_INT(n->x.rows),   TN_BUF(g->B.mem),
+                            TN_UINT(g->B.off),    TN_INT(g->B.ld),      TN_BUF(g->C.mem),    TN_FLT(g->alpha)};
     for (size_t i = 0; i < TN_COUNT(first); i++) tn_gemm_arg(&b, first[i]);
-    if (ahead) tn_gemm_option(&b, " -DSTAGED");
     if (g->mask_a.p > 0) tn_gemm_put_step(&b, c);
     tn_gemm_put_mask(&b, "MASK_A", g->mask_a, n->x.cols);
-    return thin_launch(c, a, &b, "ln_forward_thin", groups, err);
+    return thin_launch(c, a, &b, "ln_forward_thin", err);
 }
 
 static int back_joined(tn_ctx *c, const void *args, tn_error *err)
@@ -99,13 +83,13 @@ static int back_joined(tn_ctx *c, const void *args, tn_error *err)
                             TN_INT(g->B.ld),   TN_BUF(g->C.mem),     TN_FLT(g->alpha)};
     for (size_t i = 0; i < TN_COUNT(first); i++) tn_gemm_arg(&b, first[i]);
     tn_gemm_option(&b, " -DBACK=1");
-    if (n->accumulate) tn_gemm_option(&b, c->tune[1] == 2 ? " -DADDS -DLATE=1" : " -DADDS");
+    if (n->accumulate) tn_gemm_option(&b, " -DADDS");
     if (n->scaled.rows) {
         tn_gemm_option(&b, " -DSCALED");
         tn_gemm_arg(&b, TN_BUF(n->scale.mem));
         tn_gemm_arg(&b, TN_BUF(n->scaled.mem));
     }
-    return thin_launch(c, a, &b, "ln_backward_thin", tiles_of(a), err);
+    return thin_launch(c, a, &b, "ln_backward_thin", err);
 }
 
 /* ---- two ---- */

@@ -1,7 +1,7 @@
 /* bench_thin [device [images]]: layernorm and an adapter's thin product of what it writes, forward and backward, in a kernel each
- * (the rows that the tuner takes) and in one with several of its tunables. bfloat16, 581 tokens an image (32 of them unless said).
- * Microseconds: medians of launches timed by the device; each works on other tensors than the four before, so that little of them
- * is in a cache. floor: the bytes that must be read and written at 2.6 TB/s. */
+ * (the rows that the tuner takes) and in one with each value of its tunable, the default first. bfloat16, 581 tokens an image (32
+ * of them unless said). Microseconds: medians of launches timed by the device; each works on other tensors than the four before, so
+ * that little of them is in a cache. floor: the bytes that must be read and written at 2.6 TB/s. */
 #include "../testdev.h"
 #include "layernorm_thin.h"
 #include "tape.h"
@@ -112,22 +112,16 @@ static int measure(bench *b, const tn_choice *k, double us[2], tn_error *err)
     return rc;
 }
 
-/* Values of the joined row's two tunables. */
-static const int tunes[2][9][2] = {
-    {{2, 1}, {3, 1}, {4, 1}, {2, 2}, {3, 2}, {4, 2}, {2, 3}, {3, 3}, {4, 3}},
-    {{3, 1}, {2, 1}, {1, 1}, {3, 2}, {2, 2}, {1, 2}, {4, 2}},
-};
-
-static int joined(bench *b, const shape *s, tn_error *err)
+static int joined(bench *b, tn_error *err)
 {
     const tn_tunable *t = b->op->rows[0].tunables;
     double us[2];
     if (!tn_variant_can(&b->c, &b->op->rows[0], &b->like)) return puts("  joined: not on this device"), 0;
-    printf("  joined, by %s and %s:", t[0].name, t[1].name);
-    for (int i = 0; i < 9 && tunes[s->back][i][0]; i++) {
-        const tn_choice k = {.row = 0, .tune = {tunes[s->back][i][0], tunes[s->back][i][1]}};
+    printf("  joined, by %s:", t->name);
+    for (const int *v = t->values; *v; v++) {
+        const tn_choice k = {.row = 0, .tune = {*v}};
         TN_TRY(measure(b, &k, us, err));
-        printf("  %d %d %.1f", k.tune[0], k.tune[1], us[0]);
+        printf("  %d: %.1f", *v, us[0]);
         fflush(stdout);
     }
     return puts(""), 0;
@@ -145,7 +139,7 @@ static int one(tn_dev *d, const shape *s, int rows, tn_error *err)
         printf("%s%s%s, %d to %d, dropout %.2f: floor %.1f us, apart %.1f + %.1f\n", s->back ? "backward" : "forward",
                s->adds ? ", adds" : "", s->scaled ? ", scaled" : "", s->cols, s->N, (double)s->p,
                2e6 * rows * (passes * s->cols + s->N) / 2.6e12, us[0], us[1]);
-    if (!rc) rc = joined(&b, s, err);
+    if (!rc) rc = joined(&b, err);
     tear_down(&b);
     return rc;
 }

@@ -204,7 +204,7 @@ for act in 1 2; do
     done
   done
   nvidia thin_grads 80 128 -DACT=$act
-  for o in "-DCOLS=384 -DN=48 -DMASK_A -DSTAGED" "-DN=8" "-DBACK=1 -DADDS -DSCALED" "-DBACK=1 -DN=24 -DADDS -DLATE=1"; do
+  for o in "-DCOLS=384 -DN=48 -DMASK_A" "-DN=8" "-DBACK=1 -DADDS -DSCALED" "-DBACK=1 -DN=24 -DADDS"; do
     nvidia layernorm 80 128 -DACT=$act -DWARPS=4 $o
   done
   nvidia layernorm 80 512 -DACT=$act -DWARPS=16 -DCOLS=1024 -DBACK=1

@@ -120,7 +120,7 @@ faults=(
   "wmma12|back, few|amd/attention_matrix_back.cl|s/s + as_float(SWAP_HALVES(as_uint(s)))/s/"
   # layernorm and a thin product, mma.sync: edges, orders of columns, masks, sums, barriers
   "mma80|norm, few|nvidia/layernorm.cl|s/if (m0 + r + i \* 8 >= rows) continue;//"
-  "mma80|norm, few|nvidia/layernorm.cl|s/min((tile)\*ROWS + r + (i)\*8, rows - 1) \* COLS/((tile)*ROWS + r + (i)*8) * COLS/"
+  "mma80|norm, few|nvidia/layernorm.cl|s/min(m0 + r + i \* 8, rows - 1) \* COLS/(m0 + r + i * 8) * COLS/"
   "mma80|norm, few|nvidia/layernorm.cl|s/j \/ 2 \* 16 + 2 \* r + j % 2/j * 8 + r/"
   "mma80|norm, few|nvidia/layernorm.cl|s/(uint)at\[i\] + k \* 32 + 2 \* e/(uint)at[i] + k * 32 + e/"
   "mma80|norm, few|nvidia/layernorm.cl|s/return v + from_lane(v, 2)/return v/"

@@ -203,13 +203,6 @@ MMA(__builtin_amdgcn_wmma_f32_16x16x16_f16_w32_gfx12, 12, 0, half8, float8)
 #define GROUP(items)            __attribute__((reqd_work_group_size(items, 1, 1)))
 #define word_from_lane(v, mask) emu_from_lane(v, emu_lane() ^ (mask))
 #define from_lane(v, mask)      as_float(emu_from_lane(as_uint(v), emu_lane() ^ (mask)))
-#define LOCAL_ADDRESS(p)        ((ulong)(p))
-#define commit_copies()
-#define WAIT_COPIES(left)
-OVL void copy16(ulong to, const void *from, int bytes)
-{
-    __builtin_memcpy((void *)to, from, 16);
-}
 OVL float rsqrt(float a)
 {
     return 1.0f / __builtin_sqrtf(a);
