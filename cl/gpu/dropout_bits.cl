@@ -17,24 +17,27 @@ typedef struct {
     bits_mask mask[MASKS];
 } bits_masks;
 
-/* Items (32 * units). */
+/* Items (32 * units). The 15 lower bits of both draws are compared by a carry into the 16th, which decides with the draw's own. */
 __kernel void dropout_bits(const bits_masks masks, int n, int units, int rows, uint threshold, const __global tn_step *step,
                            __global ushort *bits)
 {
     const int unit = (int)get_global_id(0) / 32, lane = (int)get_global_id(0) % 32;
-    int i = 0;
     if (unit >= units) return;
-    while (i + 1 < n && unit >= masks.mask[i + 1].first) i++;
-    const bits_mask m = masks.mask[i];
-    const int across = m.cols / 32, down = (rows + 15) / 16;
-    const uint seed = tn_hash(step->seed, m.salt);
-    for (int k = 0, b = (unit - m.first) * BLOCKS; k < BLOCKS && b < down * across; k++, b++) {
+    bits_mask m = masks.mask[0];
+    _Pragma("unroll") for (int i = 1; i < MASKS; i++) /* by constants: what is indexed is copied first */
+        if (i < n && unit >= masks.mask[i].first) m = masks.mask[i];
+    const int across = m.cols / 32, blocks = (rows + 15) / 16 * across, first = (unit - m.first) * BLOCKS;
+    const uint seed = tn_hash(step->seed, m.salt), either = threshold < 0x8000u ? ~0u : 0u;
+    const uint carried = (0x8000u - (threshold & 0x7fffu)) * 0x10001u;
+    for (int b = first; b < min(blocks, first + BLOCKS); b++) {
         const uint at = (uint)(b / across * 16 + lane / 4) * m.cols + b % across * 32 + lane % 4 * 2;
         uint word = 0;
-        for (int pair = 0; pair < 8; pair++) {
+        _Pragma("unroll") for (int pair = 0; pair < 8; pair++)
+        {
             const uint w = tn_draws(seed, (at + (uint)(pair % 2 * 8) * m.cols + pair / 2 * 8) >> 1);
-            word |= ((w & 0xffffu) >= threshold ? 1u : 0u) << pair | ((w >> 16) >= threshold ? 0x100u : 0u) << pair;
+            const uint carry = (w & 0x7fff7fffu) + carried, keep = (carry & w) | ((carry | w) & either);
+            word |= keep >> (15 - pair) & 0x10001u << pair;
         }
-        bits[(size_t)m.at + (size_t)b * 32 + lane] = (ushort)word;
+        bits[(size_t)m.at + (size_t)b * 32 + lane] = (ushort)(word | word >> 8);
     }
 }

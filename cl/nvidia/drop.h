@@ -15,11 +15,26 @@ inline uint drop16(uint w, uint draws, uint threshold)
 #ifdef BITS
 #define P_BITS , const __global ushort *bits, uint bits_at
 #define A_BITS , bits, bits_at
-/* This lane's in the block of row r and column c, or in the last one where these are beyond. */
-inline uint bits_word(int r, int c, int rows, int cols, int lane P_BITS)
+/* The first of the block of row r and column c, or of the last one where these are beyond. */
+inline const __global ushort *bits_block(int r, int c, int rows, int cols P_BITS)
 {
     const int across = cols / 32, row = min(r, rows - 1) / 16, column = min(c, cols - 1) / 32;
-    return bits[bits_at + (uint)((row * across + column) * 32 + lane)];
+    return bits + bits_at + (uint)(row * across + column) * 32;
+}
+#define BITS_BLOCK 64 /* bytes */
+
+/* Brings this item's part of blocks that lie one after another from `to` on: item 4b + i the i-th quarter of block b. */
+inline void copy_bits(uint to, int item, const __global ushort *block)
+{
+    copy16(to + item * 16, block + item % 4 * 8, 16);
+}
+
+/* This lane's word of the block that was brought to `at`. */
+inline uint bits_here(uint at, int lane)
+{
+    ushort r;
+    __asm volatile("ld.shared.u16 %0, [%1];" : "=h"(r) : "r"(at + lane * 2) : "memory");
+    return r;
 }
 #else
 #define P_BITS

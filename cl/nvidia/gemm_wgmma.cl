@@ -78,7 +78,7 @@ inline void open_extras(uint full, uint empty)
 
 /* Drawn before it is this warpgroup's turn to multiply: the other one's products take the time. */
 #ifdef BITS
-#define KEPT(x) bits_word(ROW(x), COLUMN(x), M, N, lane A_BITS)
+#define KEPT(x) (uint)bits_block(ROW(x), COLUMN(x), M, N A_BITS)[lane]
 #define SETTLE  settle_pairs
 #elif defined(MASK_E)
 #define KEPT(x) kept_bits(ROW(x), COLUMN(x), N, seed, e_threshold)

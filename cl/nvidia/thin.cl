@@ -83,13 +83,18 @@ void thin_product(const __global ushort *restrict A, uint a_off, int lda, const 
     alpha *= a_keep;
 #ifdef BITS
 #define KEPT_BLOCKS (STEP / KW / 32)
-#define KEPT_AT(s)                                                                                                                 \
-    UNROLL for (int i = 0; i < KEPT_BLOCKS; i++) next[i] = bits_word(m0 + m_of, (s)*STEP + k_of + i * 32, M, K, lane A_BITS);
-    uint next[KEPT_BLOCKS];
-    KEPT_AT(0)
+#define KEPT_BYTES  (WR * (STEP / 32) * BITS_BLOCK) /* of a step: of each 16 rows the blocks across */
+#define FETCH_KEPT(s)                                                                                                              \
+    if (id < KEPT_BYTES / 16)                                                                                                      \
+        copy_bits(kept_at + (s) % DEPTH * KEPT_BYTES, id, bits_block(m0 + id / 8 * 16, (s)*STEP + id / 4 % 2 * 32, M, K A_BITS));
+    __local uchar kept_words[KEPT_BYTES * DEPTH] __attribute__((aligned(16)));
+    const uint kept_at = LOCAL_ADDRESS(kept_words);
 #else
     const uint seed = tn_hash(step->seed, a_salt);
 #endif
+#endif
+#ifndef BITS
+#define FETCH_KEPT(s)
 #endif
 #if TB
 #define B_RANGE(s) 0, N, (s)*STEP, K
@@ -106,6 +111,7 @@ void thin_product(const __global ushort *restrict A, uint a_off, int lda, const 
         const uint to = (s) % DEPTH * BYTES;                                                                                       \
         fetch(base + to, left, lda, ROWS, STEP / 8, m0, M, (s)*STEP, K, id);                                                       \
         FETCH_B(to, s)                                                                                                             \
+        FETCH_KEPT(s)                                                                                                              \
     }                                                                                                                              \
     commit_copies();
     for (int s = 0; s < DEPTH - 1; s++) { FETCH(s) }
@@ -120,8 +126,8 @@ void thin_product(const __global ushort *restrict A, uint a_off, int lda, const 
         const uint a_at = base + s % DEPTH * BYTES, b_at = a_at + A_BYTES;
 #ifdef BITS
         uint kept[KEPT_BLOCKS];
-        UNROLL for (int i = 0; i < KEPT_BLOCKS; i++) kept[i] = spread_bits(next[i]);
-        KEPT_AT(s + 1)
+        const uint words = kept_at + s % DEPTH * KEPT_BYTES + (m_of / 16 * (STEP / 32) + k_of / 32) * BITS_BLOCK;
+        UNROLL for (int i = 0; i < KEPT_BLOCKS; i++) kept[i] = spread_bits(bits_here(words + i * BITS_BLOCK, lane));
 #endif
         UNROLL for (int k = 0; k < STEP / KW; k += 16) {
             uint a[4];

@@ -45,13 +45,16 @@ inline void fetch(uint to, const __global ushort *from, int ld, const int pieces
     }
 }
 
-/* This lane's words for the 32 rows from k on. */
+/* The blocks of a step's rows, 16 of them after the others. */
 #ifdef BITS
-#define KEPT_AT(k)                                                                                                                 \
-    if (j.threshold)                                                                                                               \
-        UNROLL for (int i = 0; i < 2; i++) next[i] = bits_word((k) + i * 16, n0 + n_of, K, j.N, lane A_BITS);
+#define KEPT_BYTES (STEP / 16 * (WIDE / 32) * BITS_BLOCK)
+#define FETCH_KEPT(s)                                                                                                              \
+    if (j.threshold && id < KEPT_BYTES / 16)                                                                                       \
+        copy_bits(kept_at + (s) % DEPTH * KEPT_BYTES, id,                                                                          \
+                  bits_block(begin + (s)*STEP + id / 16 * 16, n0 + id / 4 % 4 * 32, K, j.N A_BITS));
 #else
-#define KEPT_AT(k)
+#define KEPT_BYTES 0
+#define FETCH_KEPT(s)
 #endif
 
 /* The part of rows begin to `end` of the tile at n0, of K; mi tiles of 16 along thin. */
@@ -60,8 +63,7 @@ inline void sum_rows(__global float *part, uint base, const __global ushort *thi
 {
     const int warp = id / 32, lane = id % 32, r = lane / 4, q = lane % 4, n_of = warp * 32, steps = (end - begin + STEP - 1) / STEP;
     float acc[MOST / 16][4][4];
-    uint next[2] = {0, 0}, kept[2];
-    KEPT_AT(begin)
+    const uint kept_at = base + BYTES * DEPTH;
     UNROLL for (int i = 0; i < mi; i++)
         UNROLL for (int t = 0; t < 4; t++)
             UNROLL for (int e = 0; e < 4; e++) acc[i][t][e] = 0.0f;
@@ -70,6 +72,7 @@ inline void sum_rows(__global float *part, uint base, const __global ushort *thi
         const uint to = base + (s) % DEPTH * BYTES;                                                                                \
         fetch(to, thin, j.thin_ld, 2 * mi, begin + (s)*STEP, end, 0, j.M, id);                                                     \
         fetch(to + A_MOST, wide, j.wide_ld, WIDE / 8, begin + (s)*STEP, end, n0, j.N, id);                                         \
+        FETCH_KEPT(s)                                                                                                              \
     }                                                                                                                              \
     commit_copies();
     for (int s = 0; s < DEPTH - 1; s++) { FETCH(s) }
@@ -78,8 +81,6 @@ inline void sum_rows(__global float *part, uint base, const __global ushort *thi
         barrier(CLK_LOCAL_MEM_FENCE);
         FETCH(s + DEPTH - 1)
         const uint a_at = base + s % DEPTH * BYTES, b_at = a_at + A_MOST;
-        UNROLL for (int i = 0; i < 2; i++) kept[i] = next[i];
-        KEPT_AT(begin + (s + 1) * STEP)
         UNROLL for (int k = 0; k < STEP; k += 16) {
             uint a[MOST / 16][4], b[2][4];
             UNROLL for (int i = 0; i < mi; i++) {
@@ -92,7 +93,8 @@ inline void sum_rows(__global float *part, uint base, const __global ushort *thi
             }
 #ifdef BITS
             if (j.threshold) {
-                const uint spread = spread_below(kept[k / 16], lane);
+                const uint words = kept_at + s % DEPTH * KEPT_BYTES + (k / 16 * (WIDE / 32) + warp) * BITS_BLOCK;
+                const uint spread = spread_below(bits_here(words, lane), lane);
                 UNROLL for (int t = 0; t < 2; t++)
                     UNROLL for (int e = 0; e < 4; e++) b[t][e] = keep_pair(b[t][e], spread, 4 * t + e);
             }
@@ -158,7 +160,7 @@ __kernel GROUP(ITEMS)
 void thin_grads(const grad_jobs jobs, int n_jobs, int tiles, int splits, int rows, int K, const __global tn_step *step,
                 __global float *parts, volatile __global uint *counts P_JOBS_BITS P(0) P(1) P(2) P(3) P(4) P(5) P(6) P(7) P(8) P(9) P(10) P(11))
 {
-    __local uchar local_tiles[BYTES * DEPTH] __attribute__((aligned(128)));
+    __local uchar local_tiles[(BYTES + KEPT_BYTES) * DEPTH] __attribute__((aligned(128)));
     __local uint ended;
     const uint base = LOCAL_ADDRESS(local_tiles);
     const int id = (int)get_local_id(0), group = GROUP_ID(0, ITEMS), tile = group % tiles, z = group / tiles;
