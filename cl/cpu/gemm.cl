@@ -1,10 +1,10 @@
 /* The product for CPU devices: no local memory, one work-item a work-group, float16 accumulators in registers.
  *
- * B lies in panels (gemm_pack.cl), or is used where it lies; an item makes an MR x NR block of C, broadcasting A. NRV is NR/16. Items
- * next to each other share a panel (it stays in L2) and walk down A. Options: shared/gemm.h, and
- *   DIRECT   B is row-major, stored as BT, perhaps with MASK_B; N is a multiple of NR
- *   DOT      A and B in bfloat16, multiplied in pairs along K (AVX512-BF16); K is even, A is not transposed
- *   TURN     rotary embedding of heads as wide as a panel: of the first turn_cols columns, but for `skip` of `tokens` rows */
+ * B lies in panels (gemm_pack.cl), or is used where it lies; an item makes an MR x NR block of C, broadcasting A. NRV is NR/16.
+ * Items next to each other share a panel (it stays in L2) and walk down A. Options: shared/gemm.h, and DIRECT   B is row-major,
+ * stored as BT, perhaps with MASK_B; N is a multiple of NR DOT      A and B in bfloat16, multiplied in pairs along K (AVX512-BF16);
+ * K is even, A is not transposed TURN     rotary embedding of heads as wide as a panel: of the first turn_cols columns, but for
+ * `skip` of `tokens` rows */
 #undef VW
 #define VW 16
 #include "common.h"
@@ -22,7 +22,7 @@
 
 #ifdef PAIR
 #define P_PAIR                                                                                                                     \
-    , const __global TYPE(A2T) *A2, uint a2_off, int lda2, const __global float *P2, uint p2_panel, int p2_row, uint p2_off,       \
+    , const __global TYPE(A2T) * A2, uint a2_off, int lda2, const __global float *P2, uint p2_panel, int p2_row, uint p2_off,      \
         int K2, int part, float pair_scale
 #else
 #define P_PAIR
@@ -144,8 +144,7 @@ typedef struct __attribute__((packed, aligned(2))) {
 inline ushort32 masked_row(const __global ushort *A, size_t at, int n, uint seed, uint i, uint threshold)
 {
     ushort32 v = (ushort32)(0);
-    if (n >= 32)
-        v = ((const __global loose_halves *)(A + at))->v;
+    if (n >= 32) v = ((const __global loose_halves *)(A + at))->v;
     else
         for (int k = 0; k < n; k++) v[k] = A[at + k];
     return v & __builtin_astype(kept_of(seed, i, threshold), ushort32);
@@ -153,7 +152,7 @@ inline ushort32 masked_row(const __global ushort *A, size_t at, int n, uint seed
 #else
 typedef float32s masked_t;
 #define MASKED_VALUE float
-inline float32s masked_row(const __global TYPE(AT) *A, size_t at, int n, uint seed, uint i, uint threshold)
+inline float32s masked_row(const __global TYPE(AT) * A, size_t at, int n, uint seed, uint i, uint threshold)
 {
     const short32 kept = kept_of(seed, i, threshold);
     float32s v;
@@ -165,8 +164,8 @@ inline float32s masked_row(const __global TYPE(AT) *A, size_t at, int n, uint se
 #endif
 
 /* Items (m_inner blocks of MR rows, panels, outer row blocks * splits * batch). p_panel and p_row are P's strides. */
-__kernel void gemm_panel(const __global TYPE(AT) *A, uint a_off, int lda, const __global panel_t *P, uint p_off, uint p_panel,
-                         int p_row, __global TYPE(CT) *C, uint c_off, int ldc, int M, int N, int K, int k_chunk, int inner,
+__kernel void gemm_panel(const __global TYPE(AT) * A, uint a_off, int lda, const __global panel_t *P, uint p_off, uint p_panel,
+                         int p_row, __global TYPE(CT) * C, uint c_off, int ldc, int M, int N, int K, int k_chunk, int inner,
                          int outers, float alpha, float beta P_BATCH P_STEP P_MASK_A P_MASK_B P_PAIR P_MASK_E P_TURN P_EPILOGUE)
 {
     const int zb = (int)get_global_id(2) / outers, outer = (int)get_global_id(2) % outers;
@@ -181,7 +180,7 @@ __kernel void gemm_panel(const __global TYPE(AT) *A, uint a_off, int lda, const 
     a_at += (size_t)item * a_step, p_at += (size_t)item * b_step, c_at += (size_t)item * c_step;
 #endif
     const int k_begin = SPLIT ? z * k_chunk : 0, k_end = SPLIT ? min(K, k_begin + k_chunk) : K;
-    const __global TYPE(AT) *row[MR]; /* pointers: compilers put sums of indices into vectors */
+    const __global TYPE(AT) * row[MR]; /* pointers: compilers put sums of indices into vectors */
     float16 acc[MR][NRV];
     CLEAR(acc, MR, NRV);
 #ifdef SLOPE
@@ -194,7 +193,7 @@ __kernel void gemm_panel(const __global TYPE(AT) *A, uint a_off, int lda, const 
 #ifdef PAIR
     if (!SPLIT || z == 0) {
         const __global float *p2 = P2 + p2_off + (size_t)panel * p2_panel;
-        const __global TYPE(A2T) *row2[MR];
+        const __global TYPE(A2T) * row2[MR];
         EACH_ROW row2[i] = A2 + a2_off + (size_t)min(m0 + i, M - 1) * lda2 + (TB2 ? n0 / part * K2 : 0); /* a panel: of one part */
         for (int k = 0; k < K2; k++, p2 += p2_row) STEP(GVEC(p2, j), LD(A2T, row2[i], k))
 #ifdef MASK_E
@@ -220,8 +219,7 @@ __kernel void gemm_panel(const __global TYPE(AT) *A, uint a_off, int lda, const 
     EACH_ROW EACH_VECTOR acc[i][j] *= a_keep;
 #else
     for (int k = k_begin; k < k_end; k += A_STEP, p += p_row) {
-        ASK_B ASK_A(k)
-        MAIN_STEP(k, A_VALUE(i, k))
+        ASK_B ASK_A(k) MAIN_STEP(k, A_VALUE(i, k))
     }
 #endif
 

@@ -23,6 +23,7 @@ typedef struct tn_engine {
     int image_w, image_h;
     float **kept;         /* base values that an adapter replaced, by slot, for the next adapter; NULL: none */
     bool stays_apart;     /* tn_engine_merge found no room */
+    bool keep_settled;    /* tn_engine_merge has asked whether products keep what they pack */
     bool unpack_settled;  /* tn_engine_unpack has been asked */
     bool unpacks_on_cpus; /* which gain nothing by it: for tests */
     bool recomputes;      /* training passes make activations again instead of keeping them */
@@ -79,8 +80,8 @@ bool tn_engine_draws_rope(const tn_engine *e);
  * beside, and the log says why. TN_ERR_MEMORY, with the least that would do, where nothing fits. */
 int tn_engine_fit(tn_engine *e, int *micro, tn_memory *m, tn_error *err);
 /** For prediction: puts the adapters into unpacked copies of the matrices (tn_store_merge) where that is faster and the memory
- * allows it beside a pass of `batch`, and says so once; what is stored stays. Again after weights or adapters were set. Passes of
- * tn_engine_eval_pass follow. */
+ * allows it beside a pass of `batch`, and says so once; what is stored stays. Likewise lets products keep what they pack of the
+ * matrices (tn_store_keep). Again after weights or adapters were set. Passes of tn_engine_eval_pass follow. */
 int tn_engine_merge(tn_engine *e, int batch, tn_error *err);
 /** What full fine-tuning in float32 would take at that micro-batch. */
 int tn_engine_full_float32(const tn_engine *e, int micro, size_t *bytes, tn_error *err);

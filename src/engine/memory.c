@@ -171,8 +171,9 @@ int tn_engine_pass_memory(const tn_engine *e, const tn_member *who, int frames, 
     tn_store *st = who->session->store;
     takings t = {.workspace = 0};
     TN_TRY(add_pass(&t, who, e->model, st, tn_engine_eval_pass(e, frames, true), 2, err));
-    *bytes = tn_store_weight_bytes(st, who->window) + 4 * st->n_params + tn_store_shadow_bytes(st) + activations_of(&t) +
-             workspace_of(&t, who) + tn_predictor_bytes(e, who, frames) + sizeof(tn_step_constants) + sizeof(tn_optim_state);
+    *bytes = tn_store_weight_bytes(st, who->window) + (st->keeps ? tn_store_kept_bytes(st) : 0) + 4 * st->n_params +
+             tn_store_shadow_bytes(st) + activations_of(&t) + workspace_of(&t, who) + tn_predictor_bytes(e, who, frames) +
+             sizeof(tn_step_constants) + sizeof(tn_optim_state);
     return 0;
 }
 
@@ -279,10 +280,10 @@ static bool gains_by_copies(const tn_engine *e)
 }
 
 /* Half of what is free, a quarter where the host lives in it too; and a pass beside them. */
-static int copies_fit(const tn_engine *e, const tn_member *who, int batch, bool *fit, tn_error *err)
+static int copies_fit(const tn_engine *e, const tn_member *who, int batch, size_t copies, bool *fit, tn_error *err)
 {
     const tn_dev *d = who->dev;
-    const size_t room = tn_member_room(who), left = room - TN_MIN(room, d->allocated), copies = who->session->store->merged_bytes;
+    const size_t room = tn_member_room(who), left = room - TN_MIN(room, d->allocated);
     size_t bytes = 0;
     tn_pass pass = tn_engine_eval_pass(e, batch, true);
     pass.merged = true;
@@ -296,7 +297,10 @@ static int copies_fit(const tn_engine *e, const tn_member *who, int batch, bool 
 static int all_copies_fit(const tn_engine *e, int batch, bool *fit, tn_error *err)
 {
     *fit = true;
-    for (int i = 0; *fit && i < e->team.n; i++) TN_TRY(copies_fit(e, &e->team.member[i], batch, fit, err));
+    for (int i = 0; *fit && i < e->team.n; i++) {
+        const tn_member *who = &e->team.member[i];
+        TN_TRY(copies_fit(e, who, batch, who->session->store->merged_bytes, fit, err));
+    }
     return 0;
 }
 
@@ -339,9 +343,44 @@ static bool streams(const tn_engine *e)
     return false;
 }
 
-int tn_engine_merge(tn_engine *e, int batch, tn_error *err)
+static int merge(tn_engine *e, int batch, tn_error *err)
 {
     tn_store *st = e->session->store;
     if (!copies_of(e) || st->merged || e->stays_apart || streams(e) || !gains_by_copies(e)) return 0;
     return st->has_merged ? tn_store_merge(st, err) : try_to_merge(e, batch, err);
+}
+
+/* ---- matrices as products pack them ---- */
+
+static int keep_of(const tn_engine *e, const tn_member *who, int batch, size_t *kept, tn_error *err)
+{
+    tn_store *st = who->session->store;
+    const size_t bytes = tn_store_kept_bytes(st);
+    bool fit = false;
+    if (bytes) TN_TRY(copies_fit(e, who, batch, bytes, &fit, err));
+    if (!fit) return 0;
+    tn_store_keep(st);
+    *kept += bytes;
+    return 0;
+}
+
+/* Once; what an optimiser changes is packed in every use. */
+static int keep_packed(tn_engine *e, int batch, tn_error *err)
+{
+    size_t kept = 0;
+    if (e->keep_settled || e->optimises || streams(e)) return 0;
+    e->keep_settled = true;
+    for (int i = 0; i < e->team.n; i++) TN_TRY(keep_of(e, &e->team.member[i], batch, &kept, err));
+    if (kept)
+        tn_logf(
+            e->log, TN_LOG_INFO,
+            "weights are packed for products once: %.1f MiB beside the others; a smaller --memory-limit has every pass pack them",
+            (double)kept / 1048576);
+    return 0;
+}
+
+int tn_engine_merge(tn_engine *e, int batch, tn_error *err)
+{
+    TN_TRY(merge(e, batch, err));
+    return keep_packed(e, batch, err);
 }

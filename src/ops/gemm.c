@@ -112,6 +112,7 @@ int tn_gemm_check(tn_gemm_args *out, const tn_gemm_args *g, tn_error *err)
 {
     *out = *g;
     out->any = tn_gemm_run;
+    if (g->mask_b.p > 0 || g->batch > 1) out->keep = NULL; /* another B in each use, or several */
     out->M = g->C.rows;
     out->N = g->C.cols;
     out->K = g->ta ? g->A.rows : g->A.cols;

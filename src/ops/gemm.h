@@ -1,6 +1,7 @@
 /** Matrix products with what is done to them before they are stored, and the rows that compute them. */
 #ifndef TN_GEMM_H
 #define TN_GEMM_H
+#include "packing.h"
 #include "variant.h"
 
 /** Rotary embedding of a product that is q | k | v (tn_rope): heads 0: none. */
@@ -51,6 +52,7 @@ typedef struct tn_gemm_args {
     /* n_q not 0: B is not there yet, it is so many quantised matrices under each other. Only rows that say so are given that. */
     tn_qtensor q[TN_UNPACK_PARTS];
     int n_q;
+    tn_packed *keep; /* where its row keeps what it packs of B, which does not change; NULL: it packs B in every use */
 } tn_gemm_args;
 
 /** The rows. Each runs any epilogue: what its kernel cannot do at once it leaves to tn_gemm_tail, so that a row which only

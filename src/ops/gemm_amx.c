@@ -3,6 +3,7 @@
 #include "gemm_rows.h"
 
 #include <math.h>
+#include <stdio.h>
 
 /* As in the kernel file. ITEMS_A_THREAD: at least, so that none waits long for the last one. */
 enum { TILE_ROWS = 16, TILE_DEPTH = 32, TILE_WORDS = 256, WIDTH = 64, BLOCK = 32, ITEMS_A_THREAD = 4 };
@@ -71,15 +72,13 @@ typedef struct {
     int K;
     size_t step;
     tn_mask mask;
+    tn_packed *keep;
 } amx_source;
 
-/* Its tiles, in the workspace. */
-static int amx_pack(tn_ctx *c, tn_tensor *P, const amx_source *b, int N, int batch, tn_error *err)
+static int amx_pack_to(tn_ctx *c, const tn_tensor *P, const amx_source *b, int N, int batch, tn_error *err)
 {
     const int depth = TN_CEIL_DIV(b->K, TILE_DEPTH), groups = TN_CEIL_DIV(N, WIDTH);
     tn_gemm_build k = {.n = 0};
-    const int planes = b->B.dtype == TN_F32 ? PARTS : 1;
-    TN_TRY(tn_ws_take(c, P, TN_F32, batch * groups * (WIDTH / TILE_ROWS) * depth * planes, TILE_WORDS, err));
     tn_gemm_option(&k, "-DAT=%d -DTB=%d", (int)b->B.dtype, b->tb);
     const tn_arg args[] = {TN_BUF(b->B.mem), TN_UINT(b->B.off), TN_INT(b->B.ld), TN_UINT(b->step), TN_BUF(P->mem),
                            TN_INT(N),        TN_INT(b->K),      TN_INT(depth),   TN_INT(groups)};
@@ -90,9 +89,21 @@ static int amx_pack(tn_ctx *c, tn_tensor *P, const amx_source *b, int N, int bat
     return tn_gemm_launch(c, &k, "cpu/gemm_amx.cl", "tiles_pack", global, local, err);
 }
 
+/* Its tiles. */
+static int amx_pack(tn_ctx *c, tn_tensor *P, const amx_source *b, int N, int batch, tn_error *err)
+{
+    const int depth = TN_CEIL_DIV(b->K, TILE_DEPTH), groups = TN_CEIL_DIV(N, WIDTH), planes = b->B.dtype == TN_F32 ? PARTS : 1;
+    tn_packing p;
+    char form[48];
+    snprintf(form, sizeof form, "amx %d %d %dx%d", planes, b->tb, N, b->K);
+    *P = tn_view(NULL, TN_F32, batch * groups * (WIDTH / TILE_ROWS) * depth * planes, TILE_WORDS);
+    TN_TRY(tn_packing_begin(&p, c, b->keep, form, &b->B, P, err));
+    return tn_packing_end(&p, c, p.needed ? amx_pack_to(c, P, b, N, batch, err) : 0);
+}
+
 int tn_gemm_tiles(tn_ctx *c, tn_tensor *P, const tn_tensor *B, tn_error *err)
 {
-    return amx_pack(c, P, &(amx_source){*B, true, B->cols, 0, {0, 0}}, B->rows, 1, err);
+    return amx_pack(c, P, &(amx_source){*B, true, B->cols, 0, {0, 0}, NULL}, B->rows, 1, err);
 }
 
 static bool is_power_of_two(float x)
@@ -167,7 +178,8 @@ int tn_gemm_amx(tn_ctx *c, const void *args, tn_error *err)
     if (g->ta) return tn_gemm_amx_grad(c, g, err);
     if (e->turn.heads && e->turn.table.cols != WIDTH) return tn_gemm_turned(c, g, tn_gemm_amx, err);
     const amx_shape s = amx_choose(c, g);
-    const amx_source first = {g->B, g->tb, g->K, g->b_step, g->mask_b}, second = {e->B2, e->tb2, tn_gemm_rank(e), 0, {0, 0}};
+    const amx_source first = {g->B, g->tb, g->K, g->b_step, g->mask_b, g->keep},
+                     second = {e->B2, e->tb2, tn_gemm_rank(e), 0, {0, 0}, NULL};
     int rc = amx_pack(c, &P[0], &first, g->N, s.batch, err);
     if (!rc && e->parts) rc = amx_pack(c, &P[1], &second, g->N, 1, err);
     if (!rc) rc = amx_multiply(c, g, &s, P, err);

@@ -107,6 +107,7 @@ int tn_gemm_make(void *copy, tn_ctx *c, const void *args, tn_error *err)
 {
     tn_gemm_args *g = copy;
     memcpy(g, args, sizeof *g);
+    g->keep = NULL;
     tn_tensor *const views[] = {&g->A, &g->B, &g->C, &g->e.pre, &g->e.slope, &g->e.residual, &g->e.A2, &g->e.B2, &g->e.turn.table};
     const size_t steps[TN_COUNT(views)] = {g->a_step, g->b_step, g->c_step};
     tn_buffer **const vectors[] = {&g->e.bias, &g->e.scale};

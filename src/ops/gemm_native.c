@@ -2,6 +2,8 @@
 #include "cpu.h"
 #include "gemm_rows.h"
 
+#include <stdio.h>
+
 enum { A_BLOCK_BYTES = 384 * 1024, K_SPLIT = 2048, FEW_ROWS = 16, DIRECT_ROWS = 128, HEAD = 64 };
 
 typedef struct {
@@ -66,15 +68,13 @@ typedef struct {
     int K, batch;
     size_t step;
     tn_mask mask;
+    tn_packed *keep;
 } native_source;
 
-static int native_pack(tn_ctx *c, native_panels *out, const native_source *b, int N, const native_shape *s, bool dot, tn_error *err)
+static int native_pack_to(tn_ctx *c, const native_panels *out, const native_source *b, int N, const native_shape *s, bool dot,
+                          tn_error *err)
 {
-    const int panels = TN_CEIL_DIV(N, s->nr), rows = dot ? b->K / 2 : b->K, each = dot ? 32 : 16; /* along K, an item */
-    TN_TRY(tn_ws_take(c, &out->P, TN_F32, b->batch * panels * s->nr, rows, err));
-    out->row = s->nr;
-    out->panel = (size_t)rows * (size_t)s->nr;
-    out->step = out->panel * (size_t)panels;
+    const int panels = TN_CEIL_DIV(N, s->nr), each = dot ? 32 : 16; /* along K, an item */
     tn_gemm_build k = {.n = 0};
     tn_gemm_option(&k, "-DTB=%d -DBT=%d -DNRV=%d%s", b->tb, (int)b->B.dtype, s->nrv, dot ? " -DDOT" : "");
     const tn_arg args[] = {TN_BUF(b->B.mem),   TN_UINT(b->B.off), TN_INT(b->B.ld), TN_UINT(b->step),
@@ -86,11 +86,25 @@ static int native_pack(tn_ctx *c, native_panels *out, const native_source *b, in
     return tn_gemm_launch(c, &k, "cpu/gemm_pack.cl", "gemm_pack", global, local, err);
 }
 
+static int native_pack(tn_ctx *c, native_panels *out, const native_source *b, int N, const native_shape *s, bool dot, tn_error *err)
+{
+    const int panels = TN_CEIL_DIV(N, s->nr), rows = dot ? b->K / 2 : b->K;
+    tn_packing p;
+    char form[48];
+    snprintf(form, sizeof form, "%s %d %d %dx%d", dot ? "dot" : "native", s->nr, b->tb, N, b->K);
+    out->P = tn_view(NULL, TN_F32, b->batch * panels * s->nr, rows);
+    out->row = s->nr;
+    out->panel = (size_t)rows * (size_t)s->nr;
+    out->step = out->panel * (size_t)panels;
+    TN_TRY(tn_packing_begin(&p, c, b->keep, form, &b->B, &out->P, err));
+    return tn_packing_end(&p, c, p.needed ? native_pack_to(c, out, b, N, s, dot, err) : 0);
+}
+
 int tn_gemm_panels(tn_ctx *c, tn_tensor *P, const tn_tensor *B, int nrv, bool dot, tn_error *err)
 {
     const native_shape s = {.nrv = nrv, .nr = 16 * nrv, .batch = 1};
     native_panels p;
-    TN_TRY(native_pack(c, &p, &(native_source){*B, true, B->cols, 1, 0, {0, 0}}, B->rows, &s, dot, err));
+    TN_TRY(native_pack(c, &p, &(native_source){*B, true, B->cols, 1, 0, {0, 0}, NULL}, B->rows, &s, dot, err));
     *P = p.P;
     return 0;
 }
@@ -166,8 +180,8 @@ static int native_multiply(tn_ctx *c, const tn_gemm_args *g, const native_shape 
 static int native_prepare(tn_ctx *c, const tn_gemm_args *g, const native_shape *s, native_panels p[2], tn_error *err)
 {
     const tn_epilogue *e = &g->e;
-    const native_source first = {g->B, g->tb, g->K, s->batch, g->b_step, g->mask_b};
-    const native_source second = {e->B2, e->tb2, e->parts ? tn_gemm_rank(e) : 0, 1, 0, {0, 0}};
+    const native_source first = {g->B, g->tb, g->K, s->batch, g->b_step, g->mask_b, g->keep};
+    const native_source second = {e->B2, e->tb2, e->parts ? tn_gemm_rank(e) : 0, 1, 0, {0, 0}, NULL};
     if (s->direct) p[0] = native_direct(&g->B, s->nr, g->b_step);
     else TN_TRY(native_pack(c, &p[0], &first, g->N, s, s->dot, err));
     if (!e->parts) return 0;

@@ -101,7 +101,10 @@ _Static_assert((int)TN_NODE_PARTS <= (int)TN_UNPACK_PARTS, "a product takes all 
 static void multiply_by_all(const tn_call *k, tn_gemm_args *g)
 {
     const tn_qtensor *q[TN_NODE_PARTS];
-    if (lie_joined(k, &g->B)) return;
+    if (lie_joined(k, &g->B)) {
+        g->keep = tn_store_kept(k->s->store, k->n->part[0].w);
+        return;
+    }
     for (int i = 0; i < k->n->n_parts; i++) q[i] = &k->s->store->s[k->n->part[i].w].q;
     tn_gemm_quantised(g, q, k->n->n_parts);
 }
@@ -109,7 +112,8 @@ static void multiply_by_all(const tn_call *k, tn_gemm_args *g)
 static void multiply_by(const tn_call *k, int slot, tn_gemm_args *g)
 {
     const tn_qtensor *const q[] = {&k->s->store->s[slot].q};
-    if (!tn_call_dense(k, slot, &g->B)) tn_gemm_quantised(g, q, 1);
+    if (tn_call_dense(k, slot, &g->B)) g->keep = tn_store_kept(k->s->store, slot);
+    else tn_gemm_quantised(g, q, 1);
 }
 
 static int joined_bias(const tn_call *k, bool *can, tn_buffer **bias)

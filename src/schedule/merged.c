@@ -80,6 +80,7 @@ static int merge_one(tn_store *st, bool adapters, tn_error *err)
     int rc = had ? 0 : tn_dense_new(st, true, err);
     st->merged = false;
     forget_unpacked(st);
+    tn_store_changed(st);
     if (!rc) rc = fill_all(st, adapters, err);
     if (!rc) st->has_merged = true;
     else if (!had) tn_dense_free(st, true);

@@ -189,6 +189,7 @@ void tn_store_free(tn_store *st)
     tn_dense_free(st, true);
     for (int i = st->m->n_slots - 1; i >= 0; i--) {
         tn_stored *e = &st->s[i];
+        tn_buffer_free(e->kept.mem);
         tn_buffer_free(e->grad.mem);
         tn_buffer_free(e->t.mem);
         if (e->place == TN_PLACE_QUANT) tn_qtensor_free(&e->q, d);
@@ -297,6 +298,12 @@ int tn_store_join(tn_store *st, const int *slots, const int *cols, int n, bool *
     return 0;
 }
 
+void tn_store_changed(tn_store *st)
+{
+    st->generation += st->keeps;
+    for (int i = 0; st->keeps && i < st->m->n_slots; i++) st->s[i].kept.filled = false;
+}
+
 static int set_quant(tn_store *st, int slot, const float *v, tn_error *err)
 {
     tn_ctx c;
@@ -311,6 +318,7 @@ int tn_store_set_packed(tn_store *first, int slot, const tn_qmatrix *q, tn_error
         tn_store *st = tn_store_of(first, slot);
         st->generation++;
         st->merged = first->merged = st->unpacked = false;
+        tn_store_changed(st);
         TN_TRY(tn_stream_hold(st, slot, err));
         TN_TRY(tn_qtensor_set(&st->s[slot].q, st->dev, q, err));
         TN_TRY(tn_stream_take(st, slot, err));
@@ -323,6 +331,7 @@ static int set_values(tn_store *st, int slot, const float *values, tn_error *err
     const tn_stored *e = &st->s[slot];
     if (st->m->slots[slot].group != TN_GROUP_HEAD) st->merged = false;
     if (e->merged.rows) st->unpacked = false; /* and below the generation goes up */
+    tn_store_changed(st);
     if (e->place == TN_PLACE_QUANT) return set_quant(st, slot, values, err);
     if (e->place == TN_PLACE_DENSE) st->generation++; /* joined vectors are copies */
     TN_TRY(tn_tensor_set(st->dev, &e->t, values, err));

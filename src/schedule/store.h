@@ -5,6 +5,7 @@
  */
 #ifndef TN_STORE_H
 #define TN_STORE_H
+#include "packing.h"
 #include "model.h"
 #include "ops.h"
 #include "quant.h"
@@ -26,6 +27,7 @@ typedef struct tn_stored {
     tn_tensor
         merged; /* dense, with the adapters in it (tn_store_merge), laid out as t (dense.h); rows 0: the matrix has no such copy */
     size_t off, bytes; /* off: floats into the arena */
+    tn_packed kept;    /* it, or its copy, and what lies behind it for the same product, as a product packs them */
     bool elsewhere;    /* another stage's store holds it; nothing is allocated here */
     size_t at;         /* bytes into its layer's block (stream.h) */
 } tn_stored;
@@ -56,6 +58,7 @@ typedef struct tn_store {
     tn_buffer *tables;                /* of the quantised format; the first quantised slot's */
     size_t merged_bytes;              /* what the copies with adapters in them take, or would */
     bool has_merged, merged;          /* has_merged: they are allocated; merged: and hold what the slots do */
+    bool keeps;                       /* products keep what they pack of matrices (tn_store_keep) */
     bool unpacked;                    /* they hold what frozen matrices do, without adapters: for passes that are not merged */
     size_t weight_bytes, float_bytes; /* frozen weights as stored, and as float32 */
     int generation;                   /* counts what makes a recorded pass stale */
@@ -91,6 +94,15 @@ int tn_store_merge(tn_store *s, tn_error *err);
 /** The same copies without the adapters, of this store alone, for passes that would unpack the matrices each time. They are stale
  * when a matrix is set, or tn_store_merge takes their place. */
 int tn_store_unpack(tn_store *s, tn_error *err);
+/** Products of this store's dense matrices keep what they pack of them from their next passes on, until it is freed; in passes that
+ * an optimiser follows they must not. Setting a matrix or its copy has them packed again. */
+void tn_store_keep(tn_store *s);
+/** The most that this takes. */
+size_t tn_store_kept_bytes(const tn_store *s);
+/** Where a product keeps the slot's matrix; NULL: it does not. */
+tn_packed *tn_store_kept(tn_store *s, int slot);
+/** What is kept is stale: matrices were set. */
+void tn_store_changed(tn_store *s);
 /** Reads a slot back as float32 (dequantised). */
 int tn_store_get(tn_store *s, int slot, float *values, tn_error *err);
 /** The optimiser's moments of a trained slot; NULL: as they are. */

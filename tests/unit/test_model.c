@@ -367,6 +367,69 @@ START_TEST(a_cpu_merges_what_it_gains_by)
 }
 END_TEST
 
+static int packed(const tn_store *st)
+{
+    int n = 0;
+    for (int i = 0; i < st->m->n_slots; i++) n += st->s[i].kept.filled;
+    return n;
+}
+
+/* A second engine packs in every use. What is kept is packed anew when weights change. */
+START_TEST(what_products_keep_changes_no_bit)
+{
+    static opened keeps, packs;
+    static const char *const seeds[] = {"one", "two"};
+    tn_error e;
+    open_engine(&keeps, _i, 0);
+    open_engine(&packs, _i, 0);
+    for (size_t i = 0; i < TN_COUNT(seeds); i++) {
+        give_adapters(keeps.e, seeds[i]);
+        give_adapters(packs.e, seeds[i]);
+        ck_assert_int_eq(packed(keeps.e->session->store), 0);
+        must(tn_engine_merge(keeps.e, 1, &e), &e);
+        if (keeps.e->session->store->merged) must(tn_store_merge(packs.e->session->store, &e), &e);
+        for (int again = 0; again < 2; again++) {
+            look_at_noise(&keeps);
+            look_at_noise(&packs);
+            ck_assert_mem_eq(keeps.heat, packs.heat, sizeof keeps.heat);
+        }
+        ck_assert_int_eq(packed(packs.e->session->store), 0);
+        ck_assert(packed(keeps.e->session->store) > 0 || !(keeps.e->dev->caps & TN_CAP_VECTORS));
+    }
+    close_engine(&keeps);
+    close_engine(&packs);
+}
+END_TEST
+
+/* A quarter of what is free on a CPU, as for merged copies; and the bound holds. */
+START_TEST(products_keep_what_there_is_room_for)
+{
+    static opened o;
+    static float first[AREA];
+    tn_error e;
+    size_t stored = 0, most = 0, without = 0;
+    for (int room = 2; room >= 0; room--) { /* 2: any */
+        open_engine(&o, 1, room < 2 ? stored + 4 * most - (room ? 0 : 4) : 0);
+        o.e->stays_apart = true; /* no copies */
+        stored = o.e->dev->allocated;
+        most = tn_store_kept_bytes(o.e->session->store);
+        if (most) must(tn_engine_merge(o.e, 1, &e), &e);
+        ck_assert_int_eq(o.e->session->store->keeps, most && room);
+        look_at_noise(&o);
+        if (room == 2) memcpy(first, o.heat, sizeof first);
+        if (room == 0) without = o.e->dev->allocated;
+        ck_assert_mem_eq(o.heat, first, sizeof first);
+        close_engine(&o);
+    }
+    open_engine(&o, 1, 0);
+    o.e->stays_apart = true;
+    must(tn_engine_merge(o.e, 1, &e), &e);
+    look_at_noise(&o);
+    ck_assert_uint_le(o.e->dev->allocated, without + most);
+    close_engine(&o);
+}
+END_TEST
+
 /* ---- a model of several frames ---- */
 
 enum { WINDOW = 3, PIXELS = 3 * W * H };
@@ -605,7 +668,8 @@ int main(void)
                     TIMES(adapters_change_places, 2)));
     add_tests(s, "merged", 300,
               TESTS(TIMES(merged_adapters_are_as_adapters_beside, sizeof kinds / sizeof *kinds),
-                    ONCE(adapters_are_merged_where_there_is_room), TIMES(a_cpu_merges_what_it_gains_by, 3)));
+                    ONCE(adapters_are_merged_where_there_is_room), TIMES(a_cpu_merges_what_it_gains_by, 3),
+                    TIMES(what_products_keep_changes_no_bit, 6), ONCE(products_keep_what_there_is_room_for)));
     add_tests(s, "frames", 300,
               TESTS(TIMES(equal_frames_are_at_first_as_one, sizeof inflated / sizeof *inflated),
                     TIMES(a_video_is_answered_from_windows, sizeof videos / sizeof *videos)));
