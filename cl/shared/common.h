@@ -140,11 +140,18 @@ inline void stv_0(__global float *p, size_t i, vec v)
 {
     ((__global loose16 *)(p + i))->v = v;
 }
+/* ROUNDS_BF16: the processor does (AVX512-BF16). */
 inline void stv_1(__global ushort *p, size_t i, vec v)
 {
+#ifdef ROUNDS_BF16
+    ushort16 rounded;
+    __asm__("vcvtneps2bf16 %1, %0" : "=v"(rounded) : "v"(v));
+    ((__global loose_half *)(p + i))->v = rounded;
+#else
     const uint16 u = as_uint16(v), r = u + 0x7fffu + ((u >> 16) & 1u);
     const uint16 safe = (u & 0x7fffffffu) > 0x7f800000u ? u | 0x400000u : r;
     ((__global loose_half *)(p + i))->v = __builtin_convertvector(safe >> 16, ushort16);
+#endif
 }
 
 /* 2^x for x from -125 (below: 2^-125) to 127, to 2.2e-7: 2^round(x) by the exponent, a polynomial on [-1/2, 1/2]. NaN stays. */

@@ -42,10 +42,17 @@ static unsigned long long hash_of(const tn_cl_source *source)
     return h;
 }
 
+/* What all programs of a device are told (cl/shared/common.h): a compiler that nobody knows is given no assembly. */
+static const char *of_all(const tn_dev *d)
+{
+    const unsigned needs = TN_CAP_AVX512_BF16 | TN_CAP_VECTORS;
+    return (d->caps & needs) == needs && !(d->quirk_flags & TN_QUIRK_UNTRIED) ? " -DROUNDS_BF16" : "";
+}
+
 static char *cache_key(const tn_dev *d, const tn_cl_source *source, const char *options)
 {
-    return tn_strf(CACHE_FORMAT "%s|%s|%s|%s|%s|%s|%016llx|%s\n", d->bare ? "-bare" : "", d->info.platform, d->info.name,
-                   d->info.driver, d->info.version, source->file, hash_of(source), options);
+    return tn_strf(CACHE_FORMAT "%s|%s|%s|%s|%s|%s|%016llx|%s%s\n", d->bare ? "-bare" : "", d->info.platform, d->info.name,
+                   d->info.driver, d->info.version, source->file, hash_of(source), options, of_all(d));
 }
 
 static char *cache_path(const tn_dev *d, const char *key)
@@ -135,14 +142,17 @@ static cl_int build_source(cl_program *out, const tn_dev *d, const char *src, co
     enum { TRIES = 4 };
     const bool object = d->quirk_flags & TN_QUIRK_OBJECTS;
     cl_int e = CL_SUCCESS;
-    for (int i = 1; i <= TRIES; i++) {
+    char *all = tn_strf("%s%s", options, of_all(d));
+    for (int i = 1; all && i <= TRIES; i++) {
         cl_program p = *out = clCreateProgramWithSource(d->cl->ctx, 1, &src, NULL, &e);
-        if (!e && object) e = clCompileProgram(p, 1, &d->cl->id, options, 0, NULL, NULL, NULL, NULL);
-        else if (!e) e = clBuildProgram(p, 1, &d->cl->id, options, NULL, NULL);
+        if (!e && object) e = clCompileProgram(p, 1, &d->cl->id, all, 0, NULL, NULL, NULL, NULL);
+        else if (!e) e = clBuildProgram(p, 1, &d->cl->id, all, NULL, NULL);
         if (!e || i == TRIES || !p || !is_worth_another_try(d, p, e)) break;
         clReleaseProgram(p);
         nanosleep(&(struct timespec){0, i * 50000000L}, NULL);
     }
+    if (!all) e = CL_OUT_OF_HOST_MEMORY;
+    free(all);
     return e;
 }
 
