@@ -157,12 +157,13 @@ static int attention_grown(tn_trial *t)
 
 static int rope(tn_trial *t)
 {
-    const int B = 2, N = 7 + t->size, H = 3, W = t->size == 1 ? 32 : 16, skip = 3, D = H * W;
+    static const int widths[3] = {16, 32, 64};
+    const int B = 2, N = 7 + 8 * t->size, H = 3, W = widths[t->size], skip = 3, D = H * W;
     tn_tensor *qkv, *table;
     float *h, *ht;
-    TN_TRY(tn_trial_in(t, ACT, B * N, 3 * D, &qkv, &h));
     TN_TRY(tn_trial_in(t, TN_F32, N - skip, W, &table, &ht));
     for (int dir = 1; dir >= -1; dir -= 2) {
+        TN_TRY(tn_trial_in(t, ACT, B * N, 3 * D, &qkv, &h));
         TN_TRY(tn_rope(t->c, qkv, table, B, H, skip, dir, ERR));
         tn_ref_rope(h, ht, B, N, H, W, skip, dir);
         TN_TRY(tn_trial_compare(t, qkv, h));
