@@ -7,6 +7,18 @@
 #ifndef NV
 #define NV 1 /* vectors of channels that a sum down the rows takes at once */
 #endif
+/* ACTIVATE: an activation follows (FN as act.h has it), KEPT: and what it is of is kept, or with SLOPE its slope. */
+#ifdef ACTIVATE
+#include "act.h"
+#define END(v) fn(v)
+#else
+#define END(v) (v)
+#endif
+#ifdef KEPT
+#define P_KEPT , __global act_t *kept
+#else
+#define P_KEPT
+#endif
 
 /* p0, p1 [chunks][C]: mean and squared deviations of `chunk_rows` rows: sums of what is left of the first row, so that nothing
  * cancels. Items (C/(16 NV), chunks). */
@@ -21,8 +33,7 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void norm_moments(const 
         shift[j] = LDV(ACT, x, first * C + c + 16 * j);
         s[j] = q[j] = (float16)(0.0f);
     }
-    for (int r = 1; r < chunk_rows; r++)
-        UNROLL(j, NV)
+    for (int r = 1; r < chunk_rows; r++) UNROLL(j, NV)
         {
             const float16 v = LDV(ACT, x, (first + r) * C + c + 16 * j) - shift[j];
             s[j] += v;
@@ -66,10 +77,10 @@ __kernel void norm_lines(const __global float2 *stats, __global float *lines, in
     to[C] = v.y;
 }
 
-/* y = (x - mean) rstd gamma + beta. An item takes `span` rows of a unit. Items (ceil(unit_rows/span), units). */
+/* y = END((x - mean) rstd gamma + beta). An item takes `span` rows of a unit. Items (ceil(unit_rows/span), units). */
 __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void norm_apply(const __global act_t *x, const __global float *lines,
                                                                         const __global float *gamma, const __global float *beta,
-                                                                        __global act_t *y, int C, int unit_rows, int span)
+                                                                        __global act_t *y, int C, int unit_rows, int span P_KEPT)
 {
     const int first = (int)get_global_id(0) * span, last = min(unit_rows, first + span);
     const __global float *mean = lines + get_global_id(1) * 2 * C, *rstd = mean + C;
@@ -77,7 +88,13 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void norm_apply(const __
         const size_t at = (get_global_id(1) * unit_rows + r) * C;
         for (int c = 0; c < C; c += 16) {
             const float16 g = LDV(0, gamma, c) * LDV(0, rstd, c);
-            STV(ACT, y, at + c, (LDV(ACT, x, at + c) - LDV(0, mean, c)) * g + LDV(0, beta, c));
+            const float16 v = (LDV(ACT, x, at + c) - LDV(0, mean, c)) * g + LDV(0, beta, c);
+#if defined(KEPT) && defined(SLOPE)
+            STV(ACT, kept, at + c, fn_slope(v));
+#elif defined(KEPT)
+            STV(ACT, kept, at + c, v);
+#endif
+            STV(ACT, y, at + c, END(v));
         }
     }
 }
@@ -92,8 +109,7 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void norm_back_parts(con
     const __global float *mean = lines + chunk / chunks * 2 * C + c, *rstd = mean + C;
     float16 s[NV], q[NV];
     UNROLL(j, NV) s[j] = q[j] = (float16)(0.0f);
-    for (int r = 0; r < chunk_rows; r++)
-        UNROLL(j, NV)
+    for (int r = 0; r < chunk_rows; r++) UNROLL(j, NV)
         {
             const size_t at = (first + r) * C + c + 16 * j;
             const float16 d = LDV(ACT, dy, at);
@@ -107,7 +123,8 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void norm_back_parts(con
     }
 }
 
-/* more [unit][3][C] from sums (portable/norm2d.cl) of each group: what dy, 1 and x - mean are multiplied by in dx. Items (C, units). */
+/* more [unit][3][C] from sums (portable/norm2d.cl) of each group: what dy, 1 and x - mean are multiplied by in dx. Items (C,
+ * units). */
 __kernel void norm_back_lines(const __global float *lines, const __global float *gamma, const __global float2 *sums,
                               __global float *more, int C, int groups)
 {

@@ -6,9 +6,15 @@
 
 enum { SUMS, PRODUCTS, GRADS, SQUARES };
 
-/* Mean and reciprocal deviation of a unit's columns from c on. */
+/* Mean and reciprocal deviation of a unit's columns from c on, c a multiple of VW. */
 inline void columns_stats(const __global float2 *st, int c, int group_cols, vec *mean, vec *rstd)
 {
+    if (group_cols % VW == 0) { /* they share a group */
+        const float2 v = st[c / group_cols];
+        *mean = TO_VEC(v.x);
+        *rstd = TO_VEC(v.y);
+        return;
+    }
 #if VW == 1
     *mean = st[c / group_cols].x;
     *rstd = st[c / group_cols].y;

@@ -185,7 +185,6 @@ static int per_unit(tn_ctx *c, const char *entry, const tn_arg *args, int n_args
 
 static int norm_apply(tn_ctx *c, const tn_norm2d *n, tn_tensor *y, tn_error *err)
 {
-    if (tn_norm_cpu_can(c, n->x)) return tn_norm_cpu_apply(c, n, y, err);
     tn_arg args[] = {TN_BUF(n->x->mem),  TN_BUF(n->stats->mem), TN_BUF(n->gamma->mem), TN_BUF(n->beta->mem), TN_BUF(y->mem),
                      TN_INT(n->x->cols), TN_INT(n->groups),     TN_INT(n->unit_rows),  TN_INT(NORM_SPAN)};
     return per_unit(c, "norm2d_forward", args, TN_COUNT(args), n->x, n->unit_rows, err);
@@ -197,6 +196,7 @@ int tn_norm2d_apply(tn_ctx *c, const tn_norm2d *n, const tn_norm_end *end, tn_te
     tn_tensor *u = end && end->kept ? end->kept : y;
     TN_TRY(tn_storage(&act, "a norm", TN_LIST(n->x, y, u), TN_LIST(n->stats, n->gamma, n->beta), err));
     if (tn_columns_can(c, n->x)) return tn_columns_apply(c, n, end, y, err);
+    if (tn_norm_cpu_can(c, n->x)) return tn_norm_cpu_apply(c, n, end, y, err);
     TN_TRY(norm_apply(c, n, u, err));
     if (!end) return 0;
     return end->slope && end->kept ? tn_act_keep(c, end->fn, u, y, err) : tn_act_forward(c, end->fn, u, y, err);

@@ -83,17 +83,30 @@ static int lines_of(tn_ctx *c, const tn_norm2d *n, const norm_cut *k, tn_tensor 
     return run(c, "norm_lines", n->x, k, &each, args, TN_COUNT(args), err);
 }
 
-int tn_norm_cpu_apply(tn_ctx *c, const tn_norm2d *n, tn_tensor *y, tn_error *err)
+/* What follows the norm; *kept says whether it keeps something. */
+static int end_options(tn_options *o, const tn_norm2d *n, const norm_cut *k, const tn_norm_end *end, bool *kept, tn_error *err)
+{
+    *kept = end && end->kept;
+    if (!end) return tn_options_set(o, err, "-DACT=%d -DNV=%d", (int)n->x->dtype, k->nv);
+    return tn_options_set(o, err, "-DACT=%d -DNV=%d -DACTIVATE -DFN=%d%s%s", (int)n->x->dtype, k->nv, (int)end->fn,
+                          *kept ? " -DKEPT" : "", *kept && end->slope ? " -DSLOPE" : "");
+}
+
+int tn_norm_cpu_apply(tn_ctx *c, const tn_norm2d *n, const tn_norm_end *end, tn_tensor *y, tn_error *err)
 {
     const size_t mark = c->ws_used;
     const norm_cut k = cut(c, n->x, n->unit_rows);
     tn_tensor lines;
+    tn_options o;
     int span;
+    bool kept;
     const tn_range along = of_spans(c, n->unit_rows, &k, &span);
     TN_TRY(lines_of(c, n, &k, &lines, err));
-    const tn_arg args[] = {TN_BUF(n->x->mem), TN_BUF(lines.mem),  TN_BUF(n->gamma->mem), TN_BUF(n->beta->mem),
-                           TN_BUF(y->mem),    TN_INT(n->x->cols), TN_INT(n->unit_rows),  TN_INT(span)};
-    TN_TRY(run(c, "norm_apply", n->x, &k, &along, args, TN_COUNT(args), err));
+    TN_TRY(end_options(&o, n, &k, end, &kept, err));
+    const tn_arg args[] = {TN_BUF(n->x->mem),    TN_BUF(lines.mem), TN_BUF(n->gamma->mem),
+                           TN_BUF(n->beta->mem), TN_BUF(y->mem),    TN_INT(n->x->cols),
+                           TN_INT(n->unit_rows), TN_INT(span),      TN_BUF(kept ? end->kept->mem : NULL)};
+    TN_TRY(tn_op_run(c, NORM, "norm_apply", o.s, args, TN_COUNT(args) - !kept, &along, err));
     c->ws_used = mark;
     return 0;
 }

@@ -7,7 +7,7 @@
 bool tn_norm_cpu_can(const tn_ctx *c, const tn_tensor *x);
 /** tn_norm2d_stats and tn_norm2d_apply. */
 int tn_norm_cpu_stats(tn_ctx *c, const tn_tensor *x, int unit_rows, int groups, float eps, tn_tensor *stats, tn_error *err);
-int tn_norm_cpu_apply(tn_ctx *c, const tn_norm2d *n, tn_tensor *y, tn_error *err);
+int tn_norm_cpu_apply(tn_ctx *c, const tn_norm2d *n, const tn_norm_end *end, tn_tensor *y, tn_error *err);
 /** What the first step of the backward leaves in the workspace: sums of dy and of dy xhat [units * chunks, C], and the channels'
  * statistics [2 * units, C]. */
 typedef struct tn_norm_parts {
