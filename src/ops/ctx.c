@@ -42,7 +42,8 @@ void tn_ctx_free(tn_ctx *c)
     if (c->constants) tn_buffer_free(c->constants);
     if (c->state) tn_buffer_free(c->state);
     if (c->counts) tn_buffer_free(c->counts);
-    c->constants = c->state = c->counts = NULL;
+    if (c->busy) tn_buffer_free(c->busy);
+    c->constants = c->state = c->counts = c->busy = NULL;
     json_decref(c->used);
     c->used = NULL;
 }

@@ -49,6 +49,7 @@ typedef struct tn_ctx {
     int n_subs;
     tn_buffer *constants, *state; /* tn_step_constants, tn_optim_state; kept until tn_ctx_free */
     tn_buffer *counts;            /* zeros between launches (grads.c); likewise */
+    tn_buffer *busy;              /* likewise: which threads' scratch is taken (cpu.c) */
     struct tn_grads *grads;       /* gradients that wait for others (grads.h). Borrowed, NULL: none wait */
 } tn_ctx;
 
