@@ -10,6 +10,9 @@
 #ifndef DIR
 #define DIR 1
 #endif
+#ifndef ROWS
+#define ROWS 16
+#endif
 #define HALF (HD / 32) /* vectors of half a head */
 
 /* Items: ceil(rows / ROWS). */

@@ -4,6 +4,12 @@
 #include <stdio.h>
 #include <string.h>
 
+/* Which row runs is known once shapes were measured: a walk before that decides nothing. */
+static bool is_settled(const tn_ctx *c)
+{
+    return !c->dry || (!c->plan_only && !c->wanted);
+}
+
 static bool holds(const tn_packed *k, const char *form, const tn_tensor *B)
 {
     return !k->form[0] || (!strcmp(k->form, form) && k->from == B->mem && k->off == B->off);
@@ -24,7 +30,7 @@ static int keep(tn_packing *p, tn_ctx *c, tn_packed *k, tn_tensor *P, tn_error *
 int tn_packing_begin(tn_packing *p, tn_ctx *c, tn_packed *k, const char *form, const tn_tensor *B, tn_tensor *P, tn_error *err)
 {
     *p = (tn_packing){.tape = c->tape, .needed = true};
-    if (!k || !holds(k, form, B)) return tn_ws_take(c, P, P->dtype, P->rows, P->cols, err);
+    if (!k || !is_settled(c) || !holds(k, form, B)) return tn_ws_take(c, P, P->dtype, P->rows, P->cols, err);
     snprintf(k->form, sizeof k->form, "%s", form);
     k->from = B->mem;
     k->off = B->off;

@@ -165,6 +165,7 @@ assembled() { # file options...
 }
 for tb in 0 1; do for at in 0 1; do assembled gemm_amx -DAT=$at -DCT=0 -DTB=$tb -DMASK_A -DMASK_B; done; done
 for e in "${epilogues[@]}"; do assembled gemm_amx -DAT=1 -DCT=1 -DPAIR $e; done
+for f in norm2d layernorm rope upsample; do assembled $f -DACT=1 -DROUNDS_BF16 -DACTIVATE -DKEPT -DSLOPE; done
 assembled gemm_amx -DAT=0 -DCT=0 -DPAIR ${epilogues[1]}
 assembled gemm_amx -DAT=1 -DCT=1 -DPAIR -DPAIR_APART ${epilogues[4]}
 for at in 0 1; do assembled gemm_amx -DAT=$at -DCT=$at -DPAIR -DBIAS -DTURN; done
