@@ -10,15 +10,13 @@ static void must(int rc, const tn_error *e)
     ck_assert_msg(!rc, "%s", e->message);
 }
 
-/* A pass that trains adapters of all the smallest ViT's layers, rewritten for two devices of which the second begins with the layer
- * called `second`; NULL: one. */
-static void adapted(tn_graph *g, tn_model **m, int recompute, const char *second, int *stage_of)
+/* A pass that trains adapters of all the smallest ViT's layers and an upsampling decoder. */
+static void pass_of(tn_graph *g, tn_model **m, const tn_upsampling *up, int recompute)
 {
     tn_error e = {0};
     tn_backbone body;
     json_t *config;
-    const tn_decoder dec = {.kind = tn_decoder_find("upsampling"),
-                            .upsampling = {.channels = {128, 8}, .n_channels = 2, .upsample = {2}, .n_upsample = 1, .blocks = 1}};
+    const tn_decoder dec = {.kind = tn_decoder_find("upsampling"), .upsampling = *up};
     const tn_lora lora = {.enabled = true, .r = 8, .alpha = 16, .dropout = 0.1f, .bias = "none"};
     must(tn_json_read(&config, SOURCE_DIR "/configs/backbone/tiny/config.json", &e), &e);
     must(tn_backbone_configure(&body, config, "config.json", &e), &e);
@@ -34,6 +32,14 @@ static void adapted(tn_graph *g, tn_model **m, int recompute, const char *second
                           .heat = true,
                           .recompute = recompute};
     must(tn_model_graph(g, *m, &pass, &e), &e);
+}
+
+/* Such a pass, rewritten for two devices of which the second begins with the layer called `second`; NULL: one. */
+static void adapted(tn_graph *g, tn_model **m, int recompute, const char *second, int *stage_of)
+{
+    tn_error e = {0};
+    pass_of(g, m, &(tn_upsampling){.channels = {128, 8}, .n_channels = 2, .upsample = {2}, .n_upsample = 1, .blocks = 1},
+            recompute);
     for (int i = 0, on = 0; second && i < g->n_layers; i++) stage_of[i] = on = on || !strcmp(g->layers[i].name, second);
     if (second) g->stage_of = stage_of;
     must(tn_graph_fuse(g, &e), &e);
@@ -73,7 +79,33 @@ START_TEST(adapters_products_go_into_the_norms)
 }
 END_TEST
 
+/* Of 3 blocks the last is the head's. What the others' norms kept is neither made nor read, their layers recomputed or not. */
+START_TEST(norms_work_slopes_out_again)
+{
+    const tn_upsampling up = {
+        .channels = {128, 16, 16, 8}, .n_channels = 4, .upsample = {2, 2, 2}, .n_upsample = 3, .blocks = 1, .depthwise = true};
+    tn_error e = {0};
+    tn_model *m;
+    tn_graph g;
+    int kept = 0, again = 0, slopes = 0;
+    pass_of(&g, &m, &up, 2 * _i);
+    must(tn_graph_fuse(&g, &e), &e);
+    for (int i = 0; i < g.n_n; i++) kept += g.n[i].op == TN_OP_NORM2D && g.n[i].out[2] >= 0;
+    ck_assert_int_eq(kept, 2);
+    must(tn_graph_fuse_norm_back(&g, &e), &e);
+    for (int i = 0; i < g.n_n; i++) {
+        const tn_gnode *n = &g.n[i];
+        slopes += (n->op == TN_OP_NORM2D && n->out[2] >= 0) || (n->op == TN_OP_LINEAR_BY_DX && n->in[2] >= 0);
+        again += n->op == TN_OP_NORM2D_BACK && n->a.norm2d_back.act && n->a.norm2d_back.fn == TN_GELU;
+    }
+    ck_assert_int_eq(slopes, 0);
+    ck_assert_int_eq(again, 2);
+    tn_graph_free(&g);
+    tn_model_free(m);
+}
+END_TEST
+
 void unit_fuse(Suite *s)
 {
-    add_tests(s, "fuse", 30, TESTS(TIMES(adapters_products_go_into_the_norms, 3)));
+    add_tests(s, "fuse", 30, TESTS(TIMES(adapters_products_go_into_the_norms, 3), TIMES(norms_work_slopes_out_again, 2)));
 }
