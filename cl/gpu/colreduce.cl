@@ -22,7 +22,7 @@
 #endif
 #define TWO  (MODE >= 2)              /* sums */
 #define PAIR (MODE >= 1 && MODE <= 3) /* matrices */
-#if PAIR
+#if PAIR && !defined FN
 #define DEPTH 2 /* rows read before any is summed */
 #else
 #define DEPTH 4

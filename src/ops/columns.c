@@ -2,16 +2,23 @@
 
 /* MOST_LANES runs of columns make 1 KB of a row in neighbouring items; GROUPS of them a compute unit keep memory busy. */
 enum { MOST_LANES = 64, MOST_ITEMS = 256, GROUPS = 8, LEAST_ROWS = 8, SUM_LANES = 8 };
+/* Columns of an item: what works slopes out has no registers for more, or a compute unit holds one group instead of two. */
+enum { WIDEST = 8, WIDEST_SLOPES = 4 };
 
-tn_columns_shape tn_columns_shape_of(const tn_ctx *c, const tn_tensor *x)
+static tn_columns_shape columns_shape(const tn_ctx *c, const tn_tensor *x, int widest)
 {
-    tn_columns_shape s = {.vw = tn_run_width(c, x->dtype, x->cols)};
+    tn_columns_shape s = {.vw = TN_MIN(widest, tn_run_width(c, x->dtype, x->cols))};
     const int runs = x->cols / s.vw;
     s.blocks = TN_CEIL_DIV(runs, MOST_LANES);
     s.lanes = TN_CEIL_DIV(runs, s.blocks);
     s.rows = MOST_ITEMS / s.lanes;
     s.wg = s.lanes * s.rows;
     return s;
+}
+
+tn_columns_shape tn_columns_shape_of(const tn_ctx *c, const tn_tensor *x)
+{
+    return columns_shape(c, x, WIDEST);
 }
 
 static int columns_options(tn_options *o, const tn_columns_shape *s, tn_dtype act, int mode, tn_error *err)
@@ -48,7 +55,7 @@ void tn_columns_cut(tn_columns *r, const tn_ctx *c, const tn_tensor *a)
 int tn_columns_parts(tn_ctx *c, const tn_tensor *a, const tn_tensor *b, const tn_tensor *stats, const tn_columns *r, tn_tensor *p0,
                      tn_tensor *p1, tn_error *err)
 {
-    const tn_columns_shape s = tn_columns_shape_of(c, a);
+    const tn_columns_shape s = columns_shape(c, a, r->fn ? WIDEST_SLOPES : WIDEST);
     tn_options o, all;
     tn_dtype act;
     TN_TRY(tn_storage(&act, "a sum down the columns", TN_LIST(a, b), stats ? TN_LIST(p0, stats) : TN_LIST(p0), err));
@@ -140,11 +147,11 @@ int tn_columns_norm_sums(tn_ctx *c, const tn_norm2d *n, const tn_norm_parts *p, 
     return columns_merge(c, "norm2d_sums", args, TN_COUNT(args), (size_t)(rows_end + own), 1, err);
 }
 
-/* A kernel over all elements of x, with options more. */
-static int columns_walk(tn_ctx *c, const char *entry, const char *more, const tn_arg *args, int n, const tn_norm2d *of,
+/* A kernel over all elements of x, `widest` columns an item at most, with options more. */
+static int columns_walk(tn_ctx *c, const char *entry, int widest, const char *more, const tn_arg *args, int n, const tn_norm2d *of,
                         tn_error *err)
 {
-    const tn_columns_shape s = tn_columns_shape_of(c, of->x);
+    const tn_columns_shape s = columns_shape(c, of->x, widest);
     tn_options o, all;
     TN_TRY(columns_options(&o, &s, of->x->dtype, 0, err));
     TN_TRY(tn_options_set(&all, err, "%s%s", o.s, more));
@@ -162,7 +169,7 @@ int tn_columns_apply(tn_ctx *c, const tn_norm2d *n, const tn_norm_end *end, tn_t
     const tn_arg args[] = {TN_BUF(n->x->mem),    TN_BUF(n->stats->mem), TN_BUF(n->gamma->mem),
                            TN_BUF(n->beta->mem), TN_BUF(y->mem),        TN_INT(n->x->cols),
                            TN_INT(width),        TN_INT(n->unit_rows),  TN_BUF(keep ? end->kept->mem : NULL)};
-    return columns_walk(c, "norm2d_forward", more.s, args, (int)TN_COUNT(args) - !keep, n, err);
+    return columns_walk(c, "norm2d_forward", WIDEST, more.s, args, (int)TN_COUNT(args) - !keep, n, err);
 }
 
 int tn_columns_backward(tn_ctx *c, const tn_norm2d *n, const tn_fn *fn, const tn_tensor *dy, tn_tensor *dx, tn_tensor *dgamma,
@@ -185,7 +192,7 @@ int tn_columns_backward(tn_ctx *c, const tn_norm2d *n, const tn_fn *fn, const tn
         TN_BUF(dx->mem), TN_INT(x->cols),       TN_INT(width),         TN_INT(n->unit_rows), TN_BUF(fn ? n->beta->mem : NULL)};
     tn_options more = {""};
     if (fn) TN_TRY(tn_options_set(&more, err, " -DFN=%d", (int)*fn));
-    TN_TRY(columns_walk(c, "norm2d_backward", more.s, args, (int)TN_COUNT(args) - !fn, n, err));
+    TN_TRY(columns_walk(c, "norm2d_backward", fn ? WIDEST_SLOPES : WIDEST, more.s, args, (int)TN_COUNT(args) - !fn, n, err));
     c->ws_used = mark;
     return 0;
 }
