@@ -2,6 +2,7 @@
  * of unit u comes to stands in line u * chunks + i of p0 and p1 [lines][C]:
  *   MODE 0: sum a           MODE 1: sum a*b
  *   MODE 2: sum a  and  sum a*(b - mean)*rstd, by the statistics of (unit, column's group)     MODE 3: by those of the row
+ *           With FN, a is the gradient of FN of the norm and becomes that of the norm first.
  *   MODE 4: mean of a  and  sum of its squared deviations, from one reading: what is summed is shifted by the chunk's first row.
  *           n rows make the first one's distance from the mean at most sqrt(n) deviations, so n roundings are lost at worst. */
 #define WHOLE 1
@@ -10,9 +11,18 @@
 #ifndef MODE
 #define MODE 0
 #endif
+#ifdef FN
+#define COARSE (ACT != 0)
+#include "act.h"
+#define P_FN , const __global float *gamma, const __global float *beta
+#define UNDO_FN(d) x[d] *= slope_at((y[d] - mean) * scale + shift)
+#else
+#define P_FN
+#define UNDO_FN(d)
+#endif
 #define TWO  (MODE >= 2)              /* sums */
 #define PAIR (MODE >= 1 && MODE <= 3) /* matrices */
-#if PAIR
+#if PAIR && !defined FN
 #define DEPTH 2 /* rows read before any is summed */
 #else
 #define DEPTH 4
@@ -61,7 +71,9 @@ inline void statistics(const __global float2 *s, int width, int c, vec *mean, ve
 #elif MODE == 1
 #define ADD(d) s0 += x[d] * y[d]
 #elif MODE == 2
-#define ADD(d) s0 += x[d], s1 += x[d] * (y[d] - mean)
+#define ADD(d)                                                                                                                     \
+    UNDO_FN(d);                                                                                                                    \
+    s0 += x[d], s1 += x[d] * (y[d] - mean)
 #elif MODE == 3
 #define ADD(d) s0 += x[d], s1 += x[d] * ((y[d] - st[r + (d)*ROWS].x) * st[r + (d)*ROWS].y)
 #else
@@ -76,13 +88,16 @@ inline void statistics(const __global float2 *s, int width, int c, vec *mean, ve
             x[d] = LDV(ACT, va, (size_t)(r + d * ROWS) * C);                                                                       \
             LOAD_B(d);                                                                                                             \
         }                                                                                                                          \
-        _Pragma("unroll") for (int d = 0; d < n; d++) ADD(d);                                                                      \
+        _Pragma("unroll") for (int d = 0; d < n; d++)                                                                              \
+        {                                                                                                                          \
+            ADD(d);                                                                                                                \
+        }                                                                                                                          \
     }
 
 /* Items (blocks of LANES * VW columns * WG, lines). */
 __kernel __attribute__((reqd_work_group_size(WG, 1, 1)))
 void colreduce(const __global act_t *a, const __global act_t *b, const __global float2 *stats, __global float *p0,
-               __global float *p1, int C, int unit_rows, int chunk_rows, int chunks, int width, float alpha)
+               __global float *p1, int C, int unit_rows, int chunk_rows, int chunks, int width, float alpha P_FN)
 {
     __local float4 part[1 + TWO][WG * VW / 4];
     const int line = (int)get_global_id(1), unit = line / chunks, first = line % chunks * chunk_rows, c = COLUMN;
@@ -94,6 +109,9 @@ void colreduce(const __global act_t *a, const __global act_t *b, const __global 
 #if MODE == 2
         vec mean, rstd;
         statistics(stats + (size_t)unit * (C / width), width, c, &mean, &rstd);
+#ifdef FN
+        const vec scale = rstd * LDV(0, gamma, c), shift = LDV(0, beta, c);
+#endif
 #elif MODE == 3
         const __global float2 *st = stats + (size_t)unit * unit_rows;
 #elif MODE == 4

@@ -1,5 +1,5 @@
 /* GroupNorm and BatchNorm for GPUs (portable/norm2d.cl says what is what): the parts that colreduce.cl leaves become statistics
- * and sums, and those are applied. FN: an activation that norm2d_forward ends with; KEEP 1: its input is kept, 2: its slope there. */
+ * and sums, and those are applied. FN: an activation that norm2d_forward ends with and norm2d_backward begins with; KEEP 1: its input is kept, 2: its slope there. */
 #define WHOLE 1
 #include "common.h"
 #include "columns.h"
@@ -12,6 +12,13 @@
 #endif
 #ifndef KEEP
 #define KEEP 0
+#endif
+#ifdef FN
+#define P_FN , const __global float *beta
+#define UNDO_FN(d) w[d] *= slope_at((v[d] - mean) * g + b)
+#else
+#define P_FN
+#define UNDO_FN(d)
 #endif
 #if KEEP
 #define P_KEPT        , __global act_t *kept
@@ -156,12 +163,17 @@ void norm2d_forward(const __global act_t *x, const __global float2 *stats, const
 #define UNDO(n)                                                                                                                    \
     {                                                                                                                              \
         EACH(d, n) v[d] = LDV(ACT, x, AT(d)), w[d] = LDV(ACT, dy, AT(d));                                                          \
-        EACH(d, n) STV(ACT, dx, AT(d), g * w[d] - m1 - (v[d] - mean) * m2);                                                        \
+        EACH(d, n)                                                                                                                 \
+        {                                                                                                                          \
+            UNDO_FN(d);                                                                                                            \
+            STV(ACT, dx, AT(d), g * w[d] - m1 - (v[d] - mean) * m2);                                                               \
+        }                                                                                                                          \
     }
-/* dx = rstd (gamma dy - sums.x - xhat sums.y); dx may be dy or x. Items as above. */
+/* dx = rstd (gamma dy - sums.x - xhat sums.y); dx may be dy or x. With FN, dy is the gradient of FN of the norm and becomes that of
+ * the norm first. Items as above. */
 __kernel __attribute__((reqd_work_group_size(WG, 1, 1)))
 void norm2d_backward(const __global act_t *x, const __global float2 *stats, const __global float *gamma,
-                     const __global float2 *sums, const __global act_t *dy, __global act_t *dx, int C, int width, int unit_rows)
+                     const __global float2 *sums, const __global act_t *dy, __global act_t *dx, int C, int width, int unit_rows P_FN)
 {
     const int c = COLUMN;
     if (c >= C) return;
@@ -171,6 +183,9 @@ void norm2d_backward(const __global act_t *x, const __global float2 *stats, cons
     const vec g = LDV(0, gamma, c) * rstd;
     m1 *= rstd;
     m2 *= rstd * rstd;
+#ifdef FN
+    const vec b = LDV(0, beta, c);
+#endif
     FOR_ROWS(UNDO)
 }
 #endif

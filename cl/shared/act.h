@@ -62,7 +62,7 @@ inline vec fn_slope(vec x)
 #endif
 }
 
-/* Both of them. */
+/* Both of them, both as good as COARSE says. */
 inline vec fn_both(vec x, vec *slope)
 {
 #if FN == 0
@@ -79,4 +79,10 @@ inline vec fn_both(vec x, vec *slope)
     *slope = fn_slope(x);
     return fn(x);
 #endif
+}
+inline vec slope_at(vec x)
+{
+    vec slope;
+    fn_both(x, &slope);
+    return slope;
 }

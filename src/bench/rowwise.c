@@ -132,7 +132,7 @@ static int norm2d_back(void *self, tn_error *err)
 {
     rowwise *r = self;
     const tn_norm2d n = {&r->x, &r->groups, &r->gamma, &r->beta, GRID_H * GRID_W, GROUPS};
-    return tn_norm2d_backward(CTX, &n, &r->dy, &r->y, &r->dgamma, &r->dbeta, err);
+    return tn_norm2d_backward(CTX, &n, NULL, &r->dy, &r->y, &r->dgamma, &r->dbeta, err);
 }
 
 static void norm2d_back_expect(rowwise *r)

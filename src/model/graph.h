@@ -128,6 +128,9 @@ int tn_graph_fuse(tn_graph *g, tn_error *err);
 /** Folds enlarging by 2 into the depthwise convolutions that read its map (fuse_doubling.c), where a device has kernels that do
  * both at once. Before tn_graph_merge. */
 int tn_graph_fuse_doubling(tn_graph *g, tn_error *err);
+/** Leaves it to norms' backward to work an activation's slope out again (fuse_norm.c), where that is faster than to keep it. After
+ * tn_graph_fuse, before tn_graph_merge. */
+int tn_graph_fuse_norm_back(tn_graph *g, tn_error *err);
 /** Moves a layer's gradients of adapters behind each other, to the end of its backward pass, where a device computes several at
  * once; their operands live until then. Before tn_graph_merge. */
 int tn_graph_gather(tn_graph *g, tn_error *err);

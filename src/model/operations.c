@@ -48,6 +48,7 @@ static tn_cost cost_function(const tn_graph *g, const tn_gnode *n)
 
 static tn_cost cost_norm(const tn_graph *g, const tn_gnode *n)
 {
+    if (n->op == TN_OP_NORM2D_BACK && n->a.norm2d_back.act) return by_element(g, n, 48);
     return by_element(g, n, n->op == TN_OP_NORM2D && n->a.norm2d.act ? 18 : 8);
 }
 

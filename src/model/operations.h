@@ -273,7 +273,7 @@ typedef enum tn_again { TN_AGAIN_NEVER, TN_AGAIN_CHEAP, TN_AGAIN_DEAR } tn_again
     X(AFFINE_ROWS_BACK, affine_rows_back, tn_attr_rows, 2, 1, few, none, NEVER, 0, 0) \
     /* x or -1, rows, dy -> dx or -1, d rows or -1 */ \
     X(CONV_FEW_BACK, conv_few_back, tn_attr_conv, 3, 2, conv_few_back, none, NEVER, 0, 0) \
-    /* x, stats, dy -> dx; w0, w1 */ \
+    /* x, stats, dy, which is that of fn of the norm where act says so -> dx; w0, w1 */ \
     X(NORM2D_BACK, norm2d_back, tn_attr_norm2d, 3, 1, norm, none, NEVER, TN_IN2, 0) \
     /* x, stats, rows, dy -> dx, d rows or -1; w0, w1 */ \
     X(NORM2D_FEW_BACK, norm2d_few_back, tn_attr_norm2d, 4, 2, norm_few, none, NEVER, TN_IN0, 0) \

@@ -2,10 +2,12 @@
 
 /* MOST_LANES runs of columns make 1 KB of a row in neighbouring items; GROUPS of them a compute unit keep memory busy. */
 enum { MOST_LANES = 64, MOST_ITEMS = TN_COLUMNS_MERGE, GROUPS = 8, LEAST_ROWS = 8, SUM_LANES = 8 };
+/* Columns of an item: what works slopes out has no registers for more, or a compute unit holds one group instead of two. */
+enum { WIDEST = 8, WIDEST_SLOPES = 4 };
 
-tn_columns_shape tn_columns_shape_of(const tn_ctx *c, const tn_tensor *x)
+static tn_columns_shape columns_shape(const tn_ctx *c, const tn_tensor *x, int widest)
 {
-    tn_columns_shape s = {.vw = tn_run_width(c, x->dtype, x->cols)};
+    tn_columns_shape s = {.vw = TN_MIN(widest, tn_run_width(c, x->dtype, x->cols))};
     const int runs = x->cols / s.vw;
     s.blocks = TN_CEIL_DIV(runs, MOST_LANES);
     s.lanes = TN_CEIL_DIV(runs, s.blocks);
@@ -14,10 +16,21 @@ tn_columns_shape tn_columns_shape_of(const tn_ctx *c, const tn_tensor *x)
     return s;
 }
 
+tn_columns_shape tn_columns_shape_of(const tn_ctx *c, const tn_tensor *x)
+{
+    return columns_shape(c, x, WIDEST);
+}
+
 static int columns_options(tn_options *o, const tn_columns_shape *s, tn_dtype act, int mode, tn_error *err)
 {
     return tn_options_set(o, err, "-cl-denorms-are-zero -DACT=%d -DMODE=%d -DVW=%d -DLANES=%d -DWG=%d", (int)act, mode, s->vw,
                           s->lanes, s->wg);
+}
+
+/* And a function (NULL: none). */
+static int columns_function(tn_options *all, const tn_options *o, const tn_fn *fn, tn_error *err)
+{
+    return fn ? tn_options_set(all, err, "%s -DFN=%d", o->s, (int)*fn) : tn_options_set(all, err, "%s", o->s);
 }
 
 bool tn_columns_here(const tn_ctx *c)
@@ -42,11 +55,12 @@ void tn_columns_cut(tn_columns *r, const tn_ctx *c, const tn_tensor *a)
 int tn_columns_parts(tn_ctx *c, const tn_tensor *a, const tn_tensor *b, const tn_tensor *stats, const tn_columns *r, tn_tensor *p0,
                      tn_tensor *p1, tn_error *err)
 {
-    const tn_columns_shape s = tn_columns_shape_of(c, a);
-    tn_options o;
+    const tn_columns_shape s = columns_shape(c, a, r->fn ? WIDEST_SLOPES : WIDEST);
+    tn_options o, all;
     tn_dtype act;
     TN_TRY(tn_storage(&act, "a sum down the columns", TN_LIST(a, b), stats ? TN_LIST(p0, stats) : TN_LIST(p0), err));
     TN_TRY(columns_options(&o, &s, act, (int)r->mode, err));
+    TN_TRY(columns_function(&all, &o, r->fn, err));
     const tn_arg args[] = {TN_BUF(a->mem),
                            TN_BUF(b ? b->mem : a->mem),
                            TN_BUF(stats ? stats->mem : a->mem),
@@ -57,10 +71,12 @@ int tn_columns_parts(tn_ctx *c, const tn_tensor *a, const tn_tensor *b, const tn
                            TN_INT(r->chunk_rows),
                            TN_INT(r->chunks),
                            TN_INT(r->width),
-                           TN_FLT(r->alpha)};
+                           TN_FLT(r->alpha),
+                           TN_BUF(r->fn ? r->norm->gamma->mem : NULL),
+                           TN_BUF(r->fn ? r->norm->beta->mem : NULL)};
     const size_t wg = (size_t)s.wg, lines = (size_t)(a->rows / r->unit_rows) * (size_t)r->chunks;
     const tn_range range = {2, {wg * (size_t)s.blocks, lines}, {wg, 1}};
-    return tn_op_run(c, "gpu/colreduce.cl", "colreduce", o.s, args, TN_COUNT(args), &range, err);
+    return tn_op_run(c, "gpu/colreduce.cl", "colreduce", all.s, args, (int)TN_COUNT(args) - (r->fn ? 0 : 2), &range, err);
 }
 
 int tn_columns_sum(tn_ctx *c, const tn_tensor *p, int lines, bool add, tn_tensor *out, tn_error *err)
@@ -98,7 +114,7 @@ int tn_columns_stats(tn_ctx *c, const tn_tensor *x, int unit_rows, int groups, f
 {
     const size_t mark = c->ws_used;
     const int width = x->cols / groups, units = x->rows / unit_rows;
-    tn_columns r = {TN_COLUMNS_SPREAD, unit_rows, width, 1.0f, 0, 0};
+    tn_columns r = {.mode = TN_COLUMNS_SPREAD, .unit_rows = unit_rows, .width = width, .alpha = 1.0f};
     tn_columns_cut(&r, c, x);
     tn_tensor means, squares;
     TN_TRY(tn_ws_take(c, &means, TN_F32, units * r.chunks, x->cols, err));
@@ -140,11 +156,11 @@ int tn_columns_norm_sums(tn_ctx *c, const tn_norm2d *n, const tn_norm_parts *p, 
     return columns_merge(c, "norm2d_sums", args, TN_COUNT(args), (size_t)(rows_end + own), 1, err);
 }
 
-/* A kernel over all elements of x, with options more. */
-static int columns_walk(tn_ctx *c, const char *entry, const char *more, const tn_arg *args, int n, const tn_norm2d *of,
+/* A kernel over all elements of x, `widest` columns an item at most, with options more. */
+static int columns_walk(tn_ctx *c, const char *entry, int widest, const char *more, const tn_arg *args, int n, const tn_norm2d *of,
                         tn_error *err)
 {
-    const tn_columns_shape s = tn_columns_shape_of(c, of->x);
+    const tn_columns_shape s = columns_shape(c, of->x, widest);
     tn_options o, all;
     TN_TRY(columns_options(&o, &s, of->x->dtype, 0, err));
     TN_TRY(tn_options_set(&all, err, "%s%s", o.s, more));
@@ -162,16 +178,16 @@ int tn_columns_apply(tn_ctx *c, const tn_norm2d *n, const tn_norm_end *end, tn_t
     const tn_arg args[] = {TN_BUF(n->x->mem),    TN_BUF(n->stats->mem), TN_BUF(n->gamma->mem),
                            TN_BUF(n->beta->mem), TN_BUF(y->mem),        TN_INT(n->x->cols),
                            TN_INT(width),        TN_INT(n->unit_rows),  TN_BUF(keep ? end->kept->mem : NULL)};
-    return columns_walk(c, "norm2d_forward", more.s, args, (int)TN_COUNT(args) - !keep, n, err);
+    return columns_walk(c, "norm2d_forward", WIDEST, more.s, args, (int)TN_COUNT(args) - !keep, n, err);
 }
 
-int tn_columns_backward(tn_ctx *c, const tn_norm2d *n, const tn_tensor *dy, tn_tensor *dx, tn_tensor *dgamma, tn_tensor *dbeta,
-                        tn_error *err)
+int tn_columns_backward(tn_ctx *c, const tn_norm2d *n, const tn_fn *fn, const tn_tensor *dy, tn_tensor *dx, tn_tensor *dgamma,
+                        tn_tensor *dbeta, tn_error *err)
 {
     const tn_tensor *const x = n->x;
     const size_t mark = c->ws_used;
     const int width = x->cols / n->groups, units = x->rows / n->unit_rows;
-    tn_columns r = {TN_COLUMNS_UNIT, n->unit_rows, width, 1.0f, 0, 0};
+    tn_columns r = {.mode = TN_COLUMNS_UNIT, .unit_rows = n->unit_rows, .width = width, .alpha = 1.0f, .norm = n, .fn = fn};
     tn_columns_cut(&r, c, x);
     tn_norm_parts p = {.chunks = r.chunks};
     tn_tensor sums, none = {0};
@@ -180,9 +196,12 @@ int tn_columns_backward(tn_ctx *c, const tn_norm2d *n, const tn_tensor *dy, tn_t
     TN_TRY(tn_columns_parts(c, dy, x, n->stats, &r, &p.p0, &p.p1, err));
     const tn_norm_few_grads g = {.dy = dy, .dx = dx, .drows = &none, .dgamma = dgamma, .dbeta = dbeta};
     TN_TRY(tn_columns_norm_sums(c, n, &p, &g, &sums, err));
-    const tn_arg args[] = {TN_BUF(x->mem),  TN_BUF(n->stats->mem), TN_BUF(n->gamma->mem), TN_BUF(sums.mem),    TN_BUF(dy->mem),
-                           TN_BUF(dx->mem), TN_INT(x->cols),       TN_INT(width),         TN_INT(n->unit_rows)};
-    TN_TRY(columns_walk(c, "norm2d_backward", "", args, TN_COUNT(args), n, err));
+    const tn_arg args[] = {
+        TN_BUF(x->mem),  TN_BUF(n->stats->mem), TN_BUF(n->gamma->mem), TN_BUF(sums.mem),     TN_BUF(dy->mem),
+        TN_BUF(dx->mem), TN_INT(x->cols),       TN_INT(width),         TN_INT(n->unit_rows), TN_BUF(fn ? n->beta->mem : NULL)};
+    tn_options more = {""};
+    if (fn) TN_TRY(tn_options_set(&more, err, " -DFN=%d", (int)*fn));
+    TN_TRY(columns_walk(c, "norm2d_backward", fn ? WIDEST_SLOPES : WIDEST, more.s, args, (int)TN_COUNT(args) - !fn, n, err));
     c->ws_used = mark;
     return 0;
 }

@@ -19,6 +19,9 @@ typedef struct tn_columns {
     int unit_rows, width;
     float alpha;
     int chunk_rows, chunks; /* of a unit: set by tn_columns_cut */
+    /* TN_COLUMNS_UNIT alone: what stands behind the norm and makes a of what it is to be first, and the norm; NULL: nothing */
+    const tn_norm2d *norm;
+    const tn_fn *fn;
 } tn_columns;
 
 /** Are these kernels for this device? All but tn_columns_sum want whole vectors too: tn_columns_can. */
@@ -63,6 +66,6 @@ int tn_columns_merge_stats(tn_ctx *c, const tn_tensor *means, const tn_tensor *s
 /** tn_norm2d_stats and the two that follow, for what tn_columns_can. */
 int tn_columns_stats(tn_ctx *c, const tn_tensor *x, int unit_rows, int groups, float eps, tn_tensor *stats, tn_error *err);
 int tn_columns_apply(tn_ctx *c, const tn_norm2d *n, const tn_norm_end *end, tn_tensor *y, tn_error *err);
-int tn_columns_backward(tn_ctx *c, const tn_norm2d *n, const tn_tensor *dy, tn_tensor *dx, tn_tensor *dgamma, tn_tensor *dbeta,
-                        tn_error *err);
+int tn_columns_backward(tn_ctx *c, const tn_norm2d *n, const tn_fn *fn, const tn_tensor *dy, tn_tensor *dx, tn_tensor *dgamma,
+                        tn_tensor *dbeta, tn_error *err);
 #endif

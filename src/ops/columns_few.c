@@ -57,7 +57,7 @@ int tn_columns_few_backward(tn_ctx *c, const tn_norm_few *f, const tn_norm_few_g
     const tn_norm2d *n = &f->n;
     const size_t mark = c->ws_used;
     const tn_range range = columns_few_range(c, n);
-    tn_columns r = {TN_COLUMNS_UNIT, n->unit_rows, n->x->cols / n->groups, 1.0f, 0, 0};
+    tn_columns r = {.mode = TN_COLUMNS_UNIT, .unit_rows = n->unit_rows, .width = n->x->cols / n->groups, .alpha = 1.0f};
     tn_norm_parts p;
     tn_tensor sums;
     tn_columns_cut(&r, c, n->x);

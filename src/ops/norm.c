@@ -52,7 +52,7 @@ static int reduce_all(tn_ctx *c, const tn_tensor *a, const tn_tensor *b, const t
                       tn_error *err)
 {
     const tn_column_mode mode = stats ? TN_COLUMNS_ROW : b ? TN_COLUMNS_PRODUCT : TN_COLUMNS_SUM;
-    tn_columns wide = {mode, a->rows, 1, 1.0f, 0, 0};
+    tn_columns wide = {.mode = mode, .unit_rows = a->rows, .width = 1, .alpha = 1.0f};
     reduction r = {stats ? GRADS : b ? PRODUCTS : SUMS, chunk_rows(c, a->rows, a->cols), 0, 1, 1, stats ? a->cols : 1, 1.0f};
     const bool can = tn_columns_can(c, a);
     tn_columns_cut(&wide, c, a);
@@ -117,7 +117,7 @@ int tn_sample_sum(tn_ctx *c, const tn_tensor *a, const tn_tensor *b, int sample_
         return reduce(c, a, b, NULL, &r, out, NULL, err);
     }
     const size_t mark = c->ws_used;
-    tn_columns r = {b ? TN_COLUMNS_PRODUCT : TN_COLUMNS_SUM, sample_rows, 1, alpha, 0, 0};
+    tn_columns r = {.mode = b ? TN_COLUMNS_PRODUCT : TN_COLUMNS_SUM, .unit_rows = sample_rows, .width = 1, .alpha = alpha};
     tn_tensor p;
     tn_columns_cut(&r, c, a);
     TN_TRY(tn_ws_take(c, &p, TN_F32, out->rows * r.chunks, a->cols, err));
@@ -239,19 +239,28 @@ int tn_norm_parts_add(tn_ctx *c, const tn_norm2d *n, const tn_norm_parts *p, tn_
     return norm_sums(c, n, p, sums, err);
 }
 
-int tn_norm2d_backward(tn_ctx *c, const tn_norm2d *n, const tn_tensor *dy, tn_tensor *dx, tn_tensor *dgamma, tn_tensor *dbeta,
-                       tn_error *err)
+/* *du [rows, C] of the workspace, the gradient of the norm, from dy, that of fn of it. */
+static int norm_undo_fn(tn_ctx *c, const tn_norm2d *n, tn_fn fn, const tn_tensor *dy, tn_tensor *du, tn_error *err)
+{
+    TN_TRY(tn_ws_take(c, du, n->x->dtype, n->x->rows, n->x->cols, err));
+    TN_TRY(tn_norm2d_apply(c, n, NULL, du, err));
+    return tn_act_backward(c, fn, du, dy, du, err);
+}
+
+int tn_norm2d_backward(tn_ctx *c, const tn_norm2d *n, const tn_fn *fn, const tn_tensor *dy, tn_tensor *dx, tn_tensor *dgamma,
+                       tn_tensor *dbeta, tn_error *err)
 {
     tn_dtype act;
     TN_TRY(tn_storage(&act, "a norm's backward", TN_LIST(n->x, dy, dx), TN_LIST(n->stats, n->gamma, dgamma, dbeta), err));
-    if (tn_columns_can(c, n->x)) return tn_columns_backward(c, n, dy, dx, dgamma, dbeta, err);
+    if (tn_columns_can(c, n->x)) return tn_columns_backward(c, n, fn, dy, dx, dgamma, dbeta, err);
     const size_t mark = c->ws_used;
     const bool cpu = tn_norm_cpu_can(c, n->x);
     tn_norm_parts p;
-    tn_tensor sums;
-    TN_TRY((cpu ? tn_norm_cpu_parts : norm_parts)(c, n, dy, &p, err));
+    tn_tensor sums, du = *dy;
+    if (fn) TN_TRY(norm_undo_fn(c, n, *fn, dy, &du, err));
+    TN_TRY((cpu ? tn_norm_cpu_parts : norm_parts)(c, n, &du, &p, err));
     TN_TRY(tn_norm_parts_add(c, n, &p, dgamma, dbeta, &sums, err));
-    TN_TRY(cpu ? tn_norm_cpu_backward(c, n, &p, &sums, dy, dx, err) : norm_last(c, n, &sums, dy, dx, err));
+    TN_TRY(cpu ? tn_norm_cpu_backward(c, n, &p, &sums, &du, dx, err) : norm_last(c, n, &sums, &du, dx, err));
     c->ws_used = mark;
     return 0;
 }

@@ -131,9 +131,10 @@ typedef struct tn_norm_end {
 } tn_norm_end;
 /** end: NULL, or how y is made of the norm. */
 int tn_norm2d_apply(tn_ctx *c, const tn_norm2d *n, const tn_norm_end *end, tn_tensor *y, tn_error *err);
-/** dx from dy; dgamma, dbeta += (mem NULL: not wanted). dx may be dy's own buffer. */
-int tn_norm2d_backward(tn_ctx *c, const tn_norm2d *n, const tn_tensor *dy, tn_tensor *dx, tn_tensor *dgamma, tn_tensor *dbeta,
-                       tn_error *err);
+/** dx from dy; dgamma, dbeta += (mem NULL: not wanted). dx may be dy's own buffer. fn: NULL, or what stands behind the norm, of
+ * which dy is the gradient: its slope is worked out again from x, and n's beta is read. */
+int tn_norm2d_backward(tn_ctx *c, const tn_norm2d *n, const tn_fn *fn, const tn_tensor *dy, tn_tensor *dx, tn_tensor *dgamma,
+                       tn_tensor *dbeta, tn_error *err);
 /* ---- norm_few.c ---- */
 /** A few outputs of an activation behind a norm: y [rows, O] float32 = rows' weights over fn(norm(x)) and their constants, without
  * that ever being stored. rows [O, C + 1] float32, O up to TN_FEW_OUTPUTS. */

@@ -201,8 +201,10 @@ int tn_exec_norm2d_back(const tn_call *k)
 {
     tn_tensor x = tn_call_in(k, 0), st = tn_call_in(k, 1), dy = tn_call_in(k, 2), dx = tn_call_out(k, 0);
     tn_tensor g = tn_call_weight(k, k->n->w[0]), dg = tn_call_grad(k, k->n->w[0]), db = tn_call_grad(k, k->n->w[1]);
-    const tn_norm2d n = {&x, &st, &g, NULL, k->n->a.norm2d.unit_rows, k->n->a.norm2d.groups};
-    return tn_norm2d_backward(k->c, &n, &dy, &dx, &dg, &db, k->err);
+    const tn_attr_norm2d *a = &k->n->a.norm2d_back;
+    tn_tensor b = tn_call_weight(k, k->n->w[1]);
+    const tn_norm2d n = {&x, &st, &g, &b, a->unit_rows, a->groups};
+    return tn_norm2d_backward(k->c, &n, a->act ? &a->fn : NULL, &dy, &dx, &dg, &db, k->err);
 }
 
 int tn_exec_norm2d_few(const tn_call *k)

@@ -143,6 +143,7 @@ static int whole_graph(tn_graph *g, const tn_dev *d, const tn_model *m, const tn
     g->stage_of = stage_of;
     if (!rc && !pass->unfused) rc = tn_graph_fuse(g, err);
     if (!rc && !pass->unfused && enlarges(d)) rc = tn_graph_fuse_doubling(g, err);
+    if (!rc && !pass->unfused && d->info.type != TN_DEVICE_CPU) rc = tn_graph_fuse_norm_back(g, err);
     const bool warps = (d->caps & TN_CAP_NV_MMA80) && pass->act != TN_F32;
     if (!rc && !pass->unfused && warps) rc = tn_graph_gather(g, err);
     if (!rc && !pass->unfused && warps) rc = tn_graph_draw_bits(g, err);

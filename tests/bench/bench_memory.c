@@ -103,7 +103,7 @@ static int norm2d(bench *b)
 static int norm2d_back(bench *b)
 {
     const tn_norm2d n = {&b->x, &b->groups, &b->gamma, &b->beta, b->grid.h * b->grid.w, GROUPS};
-    return tn_norm2d_backward(&b->c, &n, &b->dy, &b->dx, &b->dgamma, &b->dbeta, b->err);
+    return tn_norm2d_backward(&b->c, &n, NULL, &b->dy, &b->dx, &b->dgamma, &b->dbeta, b->err);
 }
 
 typedef struct {

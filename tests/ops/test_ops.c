@@ -122,6 +122,7 @@ static const char *const gpu_cases[] = {"layernorm",
                                         "groupnorm",
                                         "batchnorm",
                                         "norm and activation",
+                                        "norm to few outputs",
                                         "global response norm",
                                         "tokens and grid",
                                         "gemm split along K",
@@ -151,6 +152,23 @@ START_TEST(kernels_for_gpus_agree)
 {
     for (int i = 0; i < case_count(); i++)
         if (!strcmp(case_at(i)->name, gpu_cases[_i])) run_as_gpu(case_at(i));
+}
+END_TEST
+
+/* Rows of the product that are for GPUs of any vendor, each by the case that is made for it. */
+static const char *const gpu_rows[][2] = {{"gemm small", "small"}, {"gemm tiles", "outer"}};
+
+START_TEST(rows_for_gpus_agree)
+{
+    tn_dev *d = open_device();
+    const tn_device_type type = d->info.type;
+    const tn_case_spec s = {
+        .act = TN_F32, .size = 1, .all = every, .op = &tn_gemm_op, .row = tn_variant_find(&tn_gemm_op, gpu_rows[_i][1])};
+    d->info.type = TN_DEVICE_GPU;
+    d->slice_groups = slice();
+    for (int i = 0; i < case_count(); i++)
+        if (!strcmp(case_at(i)->name, gpu_rows[_i][0])) run_case(case_at(i), &s);
+    d->info.type = type;
 }
 END_TEST
 
@@ -198,6 +216,8 @@ static int every_row(const char *name)
         if (!strcmp(case_at(i)->name, name)) tcase_add_loop_test(k, kernel_agrees_with_the_reference, i, i + 1);
     for (int i = 0; i < (int)TN_COUNT(gpu_cases); i++)
         if (!strcmp(gpu_cases[i], name)) tcase_add_loop_test(k, kernels_for_gpus_agree, i, i + 1);
+    for (int i = 0; i < (int)TN_COUNT(gpu_rows); i++)
+        if (!strcmp(gpu_rows[i][0], name)) tcase_add_loop_test(k, rows_for_gpus_agree, i, i + 1);
     tcase_set_timeout(k, 900);
     suite_add_tcase(s, k);
     return run_suite(s);
@@ -215,7 +235,10 @@ static int run_part(const char *part)
     while (tn_cases_gemm[products].name) products++; /* the first of the tables */
     if (all || !strcmp(part, "products")) tcase_add_loop_test(kernels, kernel_agrees_with_the_reference, 0, products);
     if (rest) tcase_add_loop_test(kernels, kernel_agrees_with_the_reference, products, case_count());
-    if (all || !strcmp(part, "gpus")) tcase_add_loop_test(kernels, kernels_for_gpus_agree, 0, TN_COUNT(gpu_cases));
+    if (all || !strcmp(part, "gpus")) {
+        tcase_add_loop_test(kernels, kernels_for_gpus_agree, 0, TN_COUNT(gpu_cases));
+        tcase_add_loop_test(kernels, rows_for_gpus_agree, 0, TN_COUNT(gpu_rows));
+    }
     if (rest && !slice()) add_tests(s, "elements", 60, TESTS(ONCE(one_wrong_element_is_caught)));
     return run_suite(s);
 }

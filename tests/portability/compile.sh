@@ -112,6 +112,7 @@ for_gpus() { # file options...
 for vw in "-DACT=0 -DVW=4" "-DACT=1 -DVW=8" "-DACT=2 -DVW=8"; do
   for f in cl/gpu/layernorm.cl cl/gpu/norm2d.cl cl/portable/elementwise.cl cl/portable/tokens.cl cl/portable/rope.cl; do for_gpus $f $vw; done
   for mode in 0 1 2 3 4; do for_gpus cl/gpu/colreduce.cl $vw -DMODE=$mode; done
+  for_gpus cl/gpu/colreduce.cl ${vw/8/4} -DMODE=2 -DFN=0; for_gpus cl/gpu/norm2d.cl $vw -DFN=0 -DKEEP=2; for_gpus cl/gpu/norm2d.cl ${vw/8/4} -DFN=0
 done
 for vw in 1 2; do for act in 0 1 2; do for_gpus cl/gpu/dwconv.cl -DACT=$act -DVW=$vw -DEVEN=1; done; done
 for vw in 1 2; do for act in 0 1 2; do for_gpus cl/gpu/dwconv_near.cl -DACT=$act -DVW=$vw -DROWS=$vw; done; done
@@ -123,6 +124,7 @@ for vw in "-DACT=0 -DVW=4" "-DACT=1 -DVW=8" "-DACT=2 -DVW=8"; do for_gpus cl/gpu
 for_gpus cl/gpu/upsample.cl -DACT=1 -DOUT=0 -DVW=1
 for_gpus cl/portable/tokens.cl -DACT=1 -DVW=8 -DRUNS=2
 for_gpus cl/gpu/norm2d.cl -DVW=1
+for_gpus cl/gpu/gemm_small.cl -DTB=1; for_gpus cl/gpu/gemm_small.cl -DTA=1
 levels="-DLEVELS=3 -DH0=20 -DW0=13 -DH1=10 -DW1=7 -DH2=5 -DW2=4"
 for vw in "-DACT=0 -DVW=4" "-DACT=1 -DVW=8" "-DACT=2 -DVW=8"; do
   for f in levels deform deform_value; do for_gpus cl/portable/$f.cl $vw $levels; done

@@ -92,9 +92,10 @@ static void download(result *r, tn_session *s, tn_exec *x)
 }
 
 /* What fuse.c made, over all graphs: activations, residuals, adapters' gradients and slopes, activations of norms, sums, slopes
- * that are kept, adapters' products of norms and of their gradients; and fuse_doubling.c: convolutions, gradients of both and of
- * the map alone, and statistics that convolutions leave for norms of both kinds. */
-enum { FUSED = 14 };
+ * that are kept, adapters' products of norms and of their gradients; fuse_doubling.c: convolutions, gradients of both and of the
+ * map alone, and statistics that convolutions leave for norms of both kinds; fuse_norm.c: norms' backward that work slopes out
+ * again. */
+enum { FUSED = 15 };
 static int fused[FUSED];
 
 static void count_fused(const tn_graph *g)
@@ -115,6 +116,7 @@ static void count_fused(const tn_graph *g)
         fused[11] += n->op == TN_OP_CONV_DX && n->a.conv_dx.doubled;
         fused[12] += n->op == TN_OP_NORM2D && n->in[1] >= 0;
         fused[13] += n->op == TN_OP_NORM2D_FEW && n->in[2] >= 0;
+        fused[14] += n->op == TN_OP_NORM2D_BACK && n->a.norm2d_back.act;
     }
 }
 
@@ -131,6 +133,7 @@ static result run(tn_graph *g, const tn_model *m, const host_pass *h, bool share
         if (g->t[r.inputs[i]].grad >= 0) g->t[g->t[r.inputs[i]].grad].kind = TN_G_OUTPUT; /* to be read afterwards */
     if (fuse) must(tn_graph_fuse(g, &e), &e);
     if (fuse) must(tn_graph_fuse_doubling(g, &e), &e);
+    if (fuse) must(tn_graph_fuse_norm_back(g, &e), &e);
     if (fuse) must(tn_graph_gather(g, &e), &e);
     must(tn_graph_merge(g, share, &e), &e);
     if (fuse) must(tn_graph_fuse_merged(g, &e), &e);
@@ -311,7 +314,7 @@ START_TEST(gradients_of_random_graphs_are_slopes)
     for (int op = 0; op < TN_OP_COUNT; op++)
         ck_assert_msg(seen[op] || op == TN_OP_DROPOUT_BITS, "no graph had the operation %s", tn_opcode_name((tn_opcode)op));
     for (int i = 0; i < FUSED; i++)
-        ck_assert_msg(fused[i] > (i < 4 ? 10 : 0), "only %d nodes ended with case %d of fuse.c and fuse_doubling.c", fused[i], i);
+        ck_assert_msg(fused[i] > (i < 4 ? 10 : 0), "only %d nodes ended with case %d of the rules that fuse", fused[i], i);
 }
 END_TEST
 

@@ -136,9 +136,35 @@ START_TEST(masks_are_drawn_once)
 }
 END_TEST
 
+/* Of 3 blocks the last is the head's. What the others' norms kept is neither made nor read, their layers recomputed or not. */
+START_TEST(norms_work_slopes_out_again)
+{
+    const tn_upsampling up = {
+        .channels = {128, 16, 16, 8}, .n_channels = 4, .upsample = {2, 2, 2}, .n_upsample = 3, .blocks = 1, .depthwise = true};
+    tn_error e = {0};
+    tn_model *m;
+    tn_graph g;
+    int kept = 0, again = 0, slopes = 0;
+    emitted(&g, &m, &up, 2 * _i);
+    must(tn_graph_fuse(&g, &e), &e);
+    for (int i = 0; i < g.n_n; i++) kept += g.n[i].op == TN_OP_NORM2D && g.n[i].out[2] >= 0;
+    ck_assert_int_eq(kept, 2);
+    must(tn_graph_fuse_norm_back(&g, &e), &e);
+    for (int i = 0; i < g.n_n; i++) {
+        const tn_gnode *n = &g.n[i];
+        slopes += (n->op == TN_OP_NORM2D && n->out[2] >= 0) || (n->op == TN_OP_LINEAR_BY_DX && n->in[2] >= 0);
+        again += n->op == TN_OP_NORM2D_BACK && n->a.norm2d_back.act && n->a.norm2d_back.fn == TN_GELU;
+    }
+    ck_assert_int_eq(slopes, 0);
+    ck_assert_int_eq(again, 2);
+    tn_graph_free(&g);
+    tn_model_free(m);
+}
+END_TEST
+
 void unit_fuse(Suite *s)
 {
     add_tests(s, "fuse", 30,
               TESTS(TIMES(adapters_products_go_into_the_norms, 3), TIMES(masks_are_drawn_once, 2),
-                    TIMES(no_stage_stores_its_enlarged_map, 2)));
+                    TIMES(no_stage_stores_its_enlarged_map, 2), TIMES(norms_work_slopes_out_again, 2)));
 }
