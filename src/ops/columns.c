@@ -21,6 +21,11 @@ tn_columns_shape tn_columns_shape_of(const tn_ctx *c, const tn_tensor *x)
     return columns_shape(c, x, WIDEST);
 }
 
+tn_columns_shape tn_columns_slopes_of(const tn_ctx *c, const tn_tensor *x)
+{
+    return columns_shape(c, x, WIDEST_SLOPES);
+}
+
 static int columns_options(tn_options *o, const tn_columns_shape *s, tn_dtype act, int mode, tn_error *err)
 {
     return tn_options_set(o, err, "-cl-denorms-are-zero -DACT=%d -DMODE=%d -DVW=%d -DLANES=%d -DWG=%d", (int)act, mode, s->vw,

@@ -40,6 +40,8 @@ typedef struct tn_columns_shape {
     int vw, lanes, blocks, wg, rows; /* rows at once */
 } tn_columns_shape;
 tn_columns_shape tn_columns_shape_of(const tn_ctx *c, const tn_tensor *x);
+/** For a kernel that works slopes out. */
+tn_columns_shape tn_columns_slopes_of(const tn_ctx *c, const tn_tensor *x);
 enum { TN_COLUMNS_SPAN = 8 }; /* rows an item of a kernel over all elements takes */
 
 /** From the parts of a norm's backward (TN_COLUMNS_UNIT), in one launch: dgamma and dbeta += (mem NULL: not wanted), drows (rows 0:
