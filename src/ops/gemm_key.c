@@ -112,7 +112,7 @@ int tn_gemm_make(void *copy, tn_ctx *c, const void *args, tn_error *err)
     const size_t steps[TN_COUNT(views)] = {g->a_step, g->b_step, g->c_step};
     tn_buffer **const vectors[] = {&g->e.bias, &g->e.scale};
     const bool wanted[] = {g->e.bias != NULL, g->e.scale != NULL};
-    g->bits = NULL; /* of a mask of another size */
+    g->bits = NULL;                                                    /* of a mask of another size */
     for (size_t i = 0; i < TN_COUNT(views); i++) views[i]->mem = NULL; /* what is not made yet must not be freed */
     for (size_t i = 0; i < TN_COUNT(vectors); i++) *vectors[i] = NULL;
     int rc = tn_ctx_step_ready(c, err);

@@ -207,8 +207,8 @@ typedef struct tn_mask {
 } tn_mask;
 /** y = x dropped out, or y += with add; rest: x less that. */
 int tn_dropout(tn_ctx *c, const tn_tensor *x, tn_tensor *y, tn_mask m, bool add, bool rest, tn_error *err);
-/** The draws of masks [rows, cols] as bits, one mask behind the other, for products on NVIDIA's matrix units (cl/gpu/dropout_bits.cl
- * says how they lie). cols: multiples of 32. */
+/** The draws of masks [rows, cols] as bits, one mask behind the other, for products on NVIDIA's matrix units
+ * (cl/gpu/dropout_bits.cl says how they lie). cols: multiples of 32. */
 typedef struct tn_bits {
     int rows, n;
     float p;
