@@ -50,7 +50,7 @@ __kernel void sgd(__global float *p, const __global float *g, __global float *bu
     KEEP_SHADOW(w)
 }
 
-/* The sum over a group of WG, for its first item. */
+/* The sum over a group of WG. */
 inline float tree(float s, __local float *sums)
 {
     const uint l = (uint)get_local_id(0);
@@ -59,6 +59,7 @@ inline float tree(float s, __local float *sums)
         barrier(CLK_LOCAL_MEM_FENCE);
         if (l < half_) sums[l] += sums[l + half_];
     }
+    barrier(CLK_LOCAL_MEM_FENCE);
     return sums[0];
 }
 

@@ -17,6 +17,7 @@
 inline vec upper_tail(vec a)
 {
 #if COARSE
+    a = fmin(a, TO_VEC(6.0f)); /* where it would begin to rise again it is nothing */
     return EXP2(-(((((-2.40369265e-05f * a + 6.29413280e-04f) * a - 7.31755016e-03f) * a + 5.15706658e-02f) * a +
                    4.60689027e-01f) * a + 1.15054466e+00f) * a);
 #else
@@ -68,7 +69,7 @@ inline vec fn_both(vec x, vec *slope)
 #if FN == 0
     const vec bell = EXP2(-0.72134752044448170f * x * x), a = fabs(x);
 #if COARSE
-    const vec tail = 0.5f * upper_tail(fmin(a, TO_VEC(6.0f)));
+    const vec tail = 0.5f * upper_tail(a);
 #else
     const vec tail = 0.5f * bell * mills_ratio(a);
 #endif

@@ -137,6 +137,6 @@ static int bits(tn_trial *t)
 
 const tn_case tn_cases_grads[] = {
     {"gradients at once", grads, false, {&tn_grads_op}},
-    {"dropout's bits", bits, false, {NULL}},
+    {"bits of dropout", bits, false, {NULL}},
     {0},
 };

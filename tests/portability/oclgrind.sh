@@ -4,8 +4,8 @@
 # optimisation; its shadow memory is not safe with several threads; and a host write hides later kernel writes from it, so
 # `test-ops --case` leaves outputs unpoisoned (the same cases run poisoned in the suites `ops-*`). "quantised product" and "gemm
 # quantised" are run without the check for unwritten values: what one kernel unpacks and the next multiplies counts as unwritten
-# there even after a fill of it; both kernels are checked by "quantised weights" and "gemm". So are "deformable attention" and
-# "convolution to few channels", whose counts and sums begin as a fill with zeros.
+# there even after a fill of it; both kernels are checked by "quantised weights" and "gemm". So are "deformable attention",
+# "convolution to few channels" and "norm to few outputs", whose counts and sums begin as a fill with zeros.
 export TRACKNET_CACHE=off TRACKNET_TEST_DEVICE=0 TEST_OPS=$(realpath "$1")
 out=$(mktemp -d)
 trap 'rm -rf "$out"' EXIT
@@ -13,7 +13,9 @@ export OUT_DIR=$out
 one() {
   log="$OUT_DIR/$(echo "$1" | tr ' ' _)"
   unwritten=--uninitialized
-  [ "$1" = "quantised product" ] || [ "$1" = "gemm quantised" ] || [ "$1" = "deformable attention" ] || [ "$1" = "convolution to few channels" ] && unwritten=
+  case "$1" in
+    "quantised product" | "gemm quantised" | "deformable attention" | "convolution to few channels" | "norm to few outputs") unwritten= ;;
+  esac
   timeout 400 oclgrind --num-threads 1 --data-races $unwritten --check-api --max-errors 5 --build-options -cl-opt-disable \
     "$TEST_OPS" --case "$1" >"$log" 2>&1
   if [ $? -eq 0 ] && ! grep -qE "Invalid|ninitialized|data race|Oclgrind|OCLGRIND|Kernel:" "$log"; then
