@@ -28,7 +28,7 @@ one() { # MODEL NAME WHAT...: `devices`, or operations
 }
 export -f one
 # a process starts for a second here: one for several operations
-printf '%s\n' "Haswell 1 conv-grad gemm dwconv attention-back layernorm" "Haswell 2 conv qgemv dwconv-grad layernorm-back unpack attention" \
+printf '%s\n' "Haswell 1 conv-grad gemm dwconv attention-back layernorm dwdouble-grad" "Haswell 2 conv qgemv dwconv-grad layernorm-back unpack attention dwdouble" \
   "qemu64 1 attention" "Haswell devices" "qemu64 devices" | xargs -P 2 -I{} bash -c 'one {}'
 pass=$(grep -h ': good$' "$W"/*\ [12] | wc -l) fail=$(grep -Lx 0 "$W"/*.rc | wc -l)
 has() { # MODEL CAPABILITIES: exactly these

@@ -202,6 +202,7 @@ MMA(__builtin_amdgcn_wmma_f32_16x16x16_f16_w32_gfx12, 12, 0, half8, float8)
 #endif
 #define GROUP(items)            __attribute__((reqd_work_group_size(items, 1, 1)))
 #define word_from_lane(v, mask) emu_from_lane(v, emu_lane() ^ (mask))
+#define word_at_lane(v, lane)   emu_from_lane(v, lane)
 #define from_lane(v, mask)      as_float(emu_from_lane(as_uint(v), emu_lane() ^ (mask)))
 OVL float rsqrt(float a)
 {
