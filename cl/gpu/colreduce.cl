@@ -47,20 +47,6 @@ inline float fold(const __local float4 *s, int column)
     return sum;
 }
 
-/* The mean and 1 / deviation of VW columns from c on, of groups of `width` columns. */
-inline void statistics(const __global float2 *s, int width, int c, vec *mean, vec *rstd)
-{
-    float m[VW], q[VW];
-    int g = c / width, at = c - g * width;
-    for (int k = 0; k < VW; k++) {
-        m[k] = s[g].x;
-        q[k] = s[g].y;
-        if (++at == width) at = 0, g++;
-    }
-    *mean = CAT(vload, VW)(0, m);
-    *rstd = CAT(vload, VW)(0, q);
-}
-
 #if PAIR
 #define LOAD_B(d) y[d] = LDV(ACT, vb, (size_t)(r + (d)*ROWS) * C)
 #else
@@ -108,7 +94,7 @@ void colreduce(const __global act_t *a, const __global act_t *b, const __global 
         const __global act_t *va = a + base + c, *vb = b + base + c;
 #if MODE == 2
         vec mean, rstd;
-        statistics(stats + (size_t)unit * (C / width), width, c, &mean, &rstd);
+        pairs_of(stats + (size_t)unit * (C / width), width, c, &mean, &rstd);
 #ifdef FN
         const vec scale = rstd * LDV(0, gamma, c), shift = LDV(0, beta, c);
 #endif

@@ -1,24 +1,22 @@
 /* GroupNorm and BatchNorm for GPUs (portable/norm2d.cl says what is what): the parts that colreduce.cl leaves become statistics
- * and sums, and those are applied. FN: an activation that norm2d_forward ends with and norm2d_backward begins with; KEEP 1: its input is kept, 2: its slope there. */
+ * and sums, and those are applied. FN: an activation that norm2d_forward ends with and
+ * norm2d_backward begins with; KEEP 1: its input is kept, 2: its slope there. */
 #define WHOLE 1
 #include "common.h"
 #include "columns.h"
 #ifdef FN
 #define COARSE (ACT != 0)
 #include "act.h"
-#define END(v) fn(v)
+#define END(v)     fn(v)
+#define P_FN       , const __global float *beta
+#define UNDO_FN(d) w[d] *= slope_at((v[d] - mean) * g + b)
 #else
 #define END(v) (v)
+#define P_FN
+#define UNDO_FN(d)
 #endif
 #ifndef KEEP
 #define KEEP 0
-#endif
-#ifdef FN
-#define P_FN , const __global float *beta
-#define UNDO_FN(d) w[d] *= slope_at((v[d] - mean) * g + b)
-#else
-#define P_FN
-#define UNDO_FN(d)
 #endif
 #if KEEP
 #define P_KEPT        , __global act_t *kept
@@ -103,20 +101,6 @@ void norm2d_sums(const __global float *p0, const __global float *p1, const __glo
 #else
 #define DEPTH 4 /* rows read before any is written */
 #define SPAN  8 /* rows an item takes */
-
-/* The pairs of VW columns from c on, of groups of `width` columns. */
-inline void pairs_of(const __global float2 *s, int width, int c, vec *a, vec *b)
-{
-    float x[VW], y[VW];
-    int g = c / width, at = c - g * width;
-    for (int k = 0; k < VW; k++) {
-        x[k] = s[g].x;
-        y[k] = s[g].y;
-        if (++at == width) at = 0, g++;
-    }
-    *a = CAT(vload, VW)(0, x);
-    *b = CAT(vload, VW)(0, y);
-}
 
 /* An item's rows r, r + ROWS ... up to `end`: DEPTH at once, then one by one. */
 #define AT(d)         (((size_t)get_global_id(2) * unit_rows + r + (d)*ROWS) * C + c)

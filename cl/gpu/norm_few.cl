@@ -21,19 +21,6 @@ typedef struct {
     vec mean, rstd, scale, beta, w[OUTS];
 } channels;
 
-/* The pairs of VW columns from c on, of groups of `width` columns. */
-inline void pairs_of(const __global float2 *s, int width, int c, vec *a, vec *b)
-{
-    float x[VW], y[VW];
-    for (int k = 0; k < VW; k++) {
-        const float2 v = s[(c + k) / width];
-        x[k] = v.x;
-        y[k] = v.y;
-    }
-    *a = CAT(vload, VW)(0, x);
-    *b = CAT(vload, VW)(0, y);
-}
-
 inline channels channels_of(const __global float2 *stats, const __global float *gamma, const __global float *beta,
                             const __global float *w, int width, int c)
 {

@@ -460,18 +460,22 @@ TN_DECLARE_BACKWARD(adapt)
     return 0;
 }
 
+static int check_stats(const tn_attr_norm2d *a, tn_error *err)
+{
+    if (a->stats != TN_STATS_RUNNING) return 0;
+    return tn_fail(err, TN_ERR_ARGUMENT, "a normalisation by running statistics has no backward");
+}
+
 TN_DECLARE_BACKWARD(norm2d)
 {
-    if (p->g->n[i].a.norm2d.stats == TN_STATS_RUNNING)
-        return tn_fail(err, TN_ERR_ARGUMENT, "a normalisation by running statistics has no backward");
+    TN_TRY(check_stats(&p->g->n[i].a.norm2d, err));
     return reads_stats(p, i, TN_OP_NORM2D_BACK);
 }
 
 TN_DECLARE_BACKWARD(norm2d_few)
 {
     const tn_gnode f = p->g->n[i];
-    if (f.a.norm2d_few.stats == TN_STATS_RUNNING)
-        return tn_fail(err, TN_ERR_ARGUMENT, "a normalisation by running statistics has no backward");
+    TN_TRY(check_stats(&f.a.norm2d_few, err));
     const int dy = grad_of(p, &f), x = need(p, f.in[0]), stats = by_product(p, f.out[1]);
     const int drows = needs(p, f.in[1]) ? like_tensor(p, f.in[1], "d.") : -1;
     tn_gnode *n = like(p, &f, TN_OP_NORM2D_FEW_BACK, x, stats, f.in[1]);

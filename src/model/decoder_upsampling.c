@@ -137,8 +137,8 @@ static bool joins_next(const upsampler *u, int s)
 static int joined_block(upsampler *u, const tn_feature *small, int x, int s)
 {
     tn_emitter *e = &u->e;
-    const int a = activation(u, x), q = tn_emit_slot(e, "pw", "weight"), own = e->m->dec.upsampling.blocks == 1;
-    tn_feature f = own ? *small : map_of(u, x);
+    const int a = activation(u, x), q = tn_emit_slot(e, "pw", "weight");
+    tn_feature f = e->m->dec.upsampling.blocks == 1 ? *small : map_of(u, x);
     snprintf(e->prefix, sizeof e->prefix, "decoder.stages.%d.", s + 1);
     f.tensor = tn_emit_module(e, f.tensor, "proj", "proj");
     f.channels = e->g->t[f.tensor].cols;
@@ -155,7 +155,7 @@ static int joined_block(upsampler *u, const tn_feature *small, int x, int s)
     return y;
 }
 
-/* The last block's branches, x of the size that *x has: what was enlarged to the heatmap's size need not be. */
+/* The last block's branches; what was enlarged to the heatmap's size is handed over as it was before. */
 static void last_block(upsampler *u, const tn_feature *small, int x, tn_map_list *out)
 {
     tn_emitter *e = &u->e;

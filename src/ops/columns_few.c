@@ -6,13 +6,12 @@ bool tn_columns_few_can(const tn_ctx *c, const tn_tensor *x)
     return tn_columns_can(c, x) && tn_columns_slopes_of(c, x).blocks == 1;
 }
 
-static int columns_few_run(tn_ctx *c, const char *entry, const tn_columns_shape *shape, const tn_norm_few *f, const tn_arg *args,
-                           int n, const tn_range *range, tn_error *err)
+static int columns_few_run(tn_ctx *c, const char *entry, const tn_columns_shape *s, const tn_norm_few *f, const tn_arg *args, int n,
+                           const tn_range *range, tn_error *err)
 {
-    const tn_columns_shape s = *shape;
     tn_options o;
     TN_TRY(tn_options_set(&o, err, "-cl-denorms-are-zero -DACT=%d -DVW=%d -DLANES=%d -DWG=%d -DOUTS=%d -DFN=%d", (int)f->n.x->dtype,
-                          s.vw, s.lanes, s.wg, f->rows->rows, (int)f->fn));
+                          s->vw, s->lanes, s->wg, f->rows->rows, (int)f->fn));
     return tn_op_run(c, "gpu/norm_few.cl", entry, o.s, args, n, range, err);
 }
 
