@@ -1,5 +1,5 @@
-/* What adapters see is dropped out in three places: in the forward product, and in both gradients. The draws of a layer's masks are
- * kept as bits where its activations are kept as well. */
+/* What adapters see is dropped out in three places: in the forward product, and in both gradients. A layer's masks are drawn once,
+ * as bits: where its activations are kept for all three, and else for the gradients alone. */
 #include "graph.h"
 
 #include <stdlib.h>
@@ -48,10 +48,18 @@ static size_t masks_of(const tn_graph *g, int layer, tn_attr_bits *b, int *first
     return words;
 }
 
-/* Everybody in the layer who asks for one of the masks reads `bits`. */
-static void give_bits(tn_graph *g, int layer, const tn_attr_bits *b, int bits)
+/* The first node of the layer's backward pass that asks for a mask, or n_n. */
+static int first_gradient(const tn_graph *g, int layer)
 {
-    for (int i = 0; i < g->n_n; i++) {
+    int i = g->n_forward;
+    while (i < g->n_n && (g->n[i].layer != layer || !mask_of(&g->n[i]) || mask_of(&g->n[i])->dropout <= 0)) i++;
+    return i;
+}
+
+/* Everybody in the layer who asks for one of the masks, from the node `first` on, reads `bits`. */
+static void give_bits(tn_graph *g, int layer, const tn_attr_bits *b, int first, int bits)
+{
+    for (int i = first; i < g->n_n; i++) {
         tn_attr_lora *a = g->n[i].layer == layer ? mask_of(&g->n[i]) : NULL;
         for (int k = 0; a && k < b->n; k++)
             if (a->salt == b->salt[k] && a->dropout == b->p) g->n[i].in[bits_input(g->n[i].op)] = bits, a->bits_at = b->at[k];
@@ -63,15 +71,15 @@ int tn_graph_draw_bits(tn_graph *g, tn_error *err)
     for (int l = 0; l < g->n_layers; l++) {
         tn_attr_bits b = {0};
         int first = 0;
-        if (g->layers[l].recompute) continue;
         const size_t words = masks_of(g, l, &b, &first);
-        if (!b.n || words > INT32_MAX) continue;
+        if (g->layers[l].recompute) first = first_gradient(g, l);
+        if (!b.n || first == g->n_n || words > INT32_MAX) continue;
         const int bits = tn_graph_tensor(g, TN_G_ACT, TN_I32, (int)(words / 2), 1, "dropout.bits");
         if (g->oom) return tn_oom(err);
         g->t[bits].layer = l;
         tn_gnode *n = tn_graph_insert(g, TN_OP_DROPOUT_BITS, first);
         n->out[0] = bits, n->a.dropout_bits = b;
-        give_bits(g, l, &b, bits);
+        give_bits(g, l, &b, first, bits);
     }
     return g->oom ? tn_oom(err) : tn_graph_check(g, err);
 }

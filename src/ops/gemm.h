@@ -46,8 +46,11 @@ typedef struct tn_gemm_args {
     int M, N, K;                                                               /* filled in by tn_gemm_run, and so is: */
     int (*any)(struct tn_ctx *c, const struct tn_gemm_args *g, tn_error *err); /* itself, for the products that a tail needs */
     tn_mask mask_a, mask_b; /* on A's and B's elements as they lie, [A.rows, A.cols] and [B.rows, B.cols] */
-    const tn_buffer *bits;  /* the draws of the only mask (tn_dropout_bits), from 16-bit word bits_at on, for kernels that read */
-    size_t bits_at;         /* them; NULL: it is drawn */
+    /* the only mask's draws (tn_dropout_bits), from 16-bit word bits_at on, for kernels that read them; drawn: 0, or a number of
+     * the buffer's own, for in a dry pass it is not there */
+    int drawn;
+    const tn_buffer *bits;
+    size_t bits_at;
     tn_epilogue e;
     int batch; /* 0 and 1: one */
     size_t a_step, b_step, c_step;

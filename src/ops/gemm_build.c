@@ -44,7 +44,7 @@ void tn_gemm_put_mask(tn_gemm_build *b, const char *name, tn_mask m, int width)
 
 void tn_gemm_put_bits(tn_gemm_build *b, const tn_gemm_args *g)
 {
-    if (!g->bits) return;
+    if (!g->drawn) return;
     tn_gemm_option(b, " -DBITS");
     tn_gemm_arg(b, TN_BUF((tn_buffer *)g->bits));
     tn_gemm_arg(b, TN_UINT(g->bits_at));

@@ -103,6 +103,16 @@ static int copy_view(tn_tensor *t, int batch, size_t step, tn_ctx *c, tn_error *
     return rc;
 }
 
+/* Bits of the only mask, of no meaning. */
+static int make_bits(tn_gemm_args *g, tn_ctx *c, tn_error *err)
+{
+    const tn_tensor *t = g->mask_a.p > 0 ? &g->A : g->mask_b.p > 0 ? &g->B : &g->C;
+    tn_tensor bits;
+    TN_TRY(tn_tensor_new(&bits, c->dev, TN_BF16, 1, (int)tn_bits_words(t->rows, t->cols), "a trial product", err));
+    g->bits = bits.mem, g->bits_at = 0;
+    return tn_tensor_random(c->dev, &bits, err);
+}
+
 int tn_gemm_make(void *copy, tn_ctx *c, const void *args, tn_error *err)
 {
     tn_gemm_args *g = copy;
@@ -112,7 +122,7 @@ int tn_gemm_make(void *copy, tn_ctx *c, const void *args, tn_error *err)
     const size_t steps[TN_COUNT(views)] = {g->a_step, g->b_step, g->c_step};
     tn_buffer **const vectors[] = {&g->e.bias, &g->e.scale};
     const bool wanted[] = {g->e.bias != NULL, g->e.scale != NULL};
-    g->bits = NULL;                                                    /* of a mask of another size */
+    g->bits = NULL;
     for (size_t i = 0; i < TN_COUNT(views); i++) views[i]->mem = NULL; /* what is not made yet must not be freed */
     for (size_t i = 0; i < TN_COUNT(vectors); i++) *vectors[i] = NULL;
     int rc = tn_ctx_step_ready(c, err);
@@ -122,7 +132,7 @@ int tn_gemm_make(void *copy, tn_ctx *c, const void *args, tn_error *err)
         rc = copy_view(&t, 1, 0, c, err);
         *vectors[i] = t.mem;
     }
-    return rc;
+    return !rc && g->drawn ? make_bits(g, c, err) : rc;
 }
 
 void tn_gemm_release(void *copy, tn_ctx *c)
@@ -132,5 +142,6 @@ void tn_gemm_release(void *copy, tn_ctx *c)
     for (size_t i = 0; i < TN_COUNT(views); i++) tn_buffer_free(views[i]->mem);
     tn_buffer_free(g->e.bias);
     tn_buffer_free(g->e.scale);
+    tn_buffer_free((tn_buffer *)g->bits);
     memset(g, 0, sizeof *g);
 }

@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { GRADS_ITEMS = 128, GRADS_WIDE = 128, GRADS_STEP = 32, GRADS_GROUPS = 3, GRADS_TILES = 4096 };
+enum { GRADS_ITEMS = 128, GRADS_WIDE = 128, GRADS_STEP = 32 };
 
 /* As grad_job of cl/nvidia/thin_grads.cl. */
 typedef struct {
@@ -43,13 +43,17 @@ static int tiles_of(const tn_grads *l)
     return n;
 }
 
+/* Groups of a multiprocessor, and steps that are on their way or being summed. */
+static const int groups[] = {3, 2, 6, 0}, depths[] = {4, 3, 0};
+static const tn_tunable joined_tunables[] = {{"GROUPS", groups}, {"DEPTH", depths}, {0}};
+
 static bool joined_can(const tn_ctx *c, const void *args)
 {
     const tn_grads *l = args;
     (void)c;
     for (int i = 0; i < l->n; i++)
         if (!grads_can_take(&l->g[i]) || l->g[i].batch > 1) return false;
-    return l->n > 0 && tiles_of(l) <= GRADS_TILES;
+    return l->n > 0 && tiles_of(l) <= TN_COUNTS;
 }
 
 static grad_job job_of(const tn_gemm_args *g, int first)
@@ -73,45 +77,39 @@ static grad_job job_of(const tn_gemm_args *g, int first)
                       .alpha = g->alpha * keep};
 }
 
-/* The bits of all masks, where each has its own in the same buffer; NULL: they are drawn. */
-static tn_buffer *bits_of(const tn_grads *l)
+/* Are the draws of all masks in one buffer? Then *bits is that, which a dry pass does not have. */
+static bool all_drawn(const tn_grads *l, const tn_buffer **bits)
 {
-    const tn_buffer *bits = NULL;
+    int drawn = 0;
+    *bits = NULL;
     for (int i = 0; i < l->n; i++) {
         const tn_gemm_args *g = &l->g[i];
         if (g->mask_b.p <= 0) continue;
-        if (!g->bits || (bits && bits != g->bits)) return NULL;
-        bits = g->bits;
+        if (!g->drawn || (drawn && drawn != g->drawn)) return false;
+        drawn = g->drawn, *bits = g->bits;
     }
-    return (tn_buffer *)bits;
-}
-
-static int counts_ready(tn_ctx *c, tn_error *err)
-{
-    static const uint32_t zeros[GRADS_TILES];
-    if (c->dry || c->counts) return 0;
-    TN_TRY(tn_buffer_new(&c->counts, c->dev, sizeof zeros, "counts of groups that have ended", err));
-    return tn_buffer_write(c->counts, 0, zeros, sizeof zeros, err);
+    return drawn;
 }
 
 static int joined_run(tn_ctx *c, const void *args, tn_error *err)
 {
     const tn_grads *l = args;
     const int K = l->g[0].K, tiles = tiles_of(l), units = TN_MAX((int)c->dev->info.compute_units, 1);
-    int splits = TN_MAX(1, TN_MIN(GRADS_GROUPS * units / tiles, TN_CEIL_DIV(K, 4 * GRADS_STEP)));
+    int splits = TN_MAX(1, TN_MIN(c->tune[0] * units / tiles, TN_CEIL_DIV(K, 4 * GRADS_STEP)));
     const int rows = TN_ROUND_UP(TN_CEIL_DIV(K, splits), GRADS_STEP);
     grad_job job[TN_GRADS_MOST];
-    tn_buffer *bits = bits_of(l);
+    const tn_buffer *bits;
+    const bool drawn = all_drawn(l, &bits);
     tn_arg a[10 + 3 * TN_GRADS_MOST];
-    char options[32];
+    char options[48];
     tn_tensor parts;
     splits = TN_CEIL_DIV(K, rows);
     memset(job, 0, sizeof job);
-    TN_TRY(counts_ready(c, err));
+    TN_TRY(tn_ctx_counts_ready(c, err));
     TN_TRY(tn_ws_take(c, &parts, TN_F32, tiles * splits, TN_GRADS_THIN * GRADS_WIDE, err));
     const tn_arg head[] = {TN_DATA(job), TN_INT(l->n),         TN_INT(tiles),     TN_INT(splits),    TN_INT(rows),
-                           TN_INT(K),    TN_BUF(c->constants), TN_BUF(parts.mem), TN_BUF(c->counts), TN_BUF(bits)};
-    const size_t n_head = TN_COUNT(head) - !bits, n_args = n_head + 3 * TN_GRADS_MOST;
+                           TN_INT(K),    TN_BUF(c->constants), TN_BUF(parts.mem), TN_BUF(c->counts), TN_BUF((tn_buffer *)bits)};
+    const size_t n_head = TN_COUNT(head) - !drawn, n_args = n_head + 3 * TN_GRADS_MOST;
     memcpy(a, head, sizeof head);
     for (int i = 0, first = 0; i < TN_GRADS_MOST; i++) {
         const tn_gemm_args *g = &l->g[i < l->n ? i : 0]; /* the others' places are not looked at */
@@ -123,7 +121,7 @@ static int joined_run(tn_ctx *c, const void *args, tn_error *err)
         first += TN_CEIL_DIV(wide_of(g), GRADS_WIDE);
     }
     const tn_range range = {1, {(size_t)tiles * (size_t)splits * GRADS_ITEMS, 1, 1}, {GRADS_ITEMS, 1, 1}};
-    snprintf(options, sizeof options, "-DACT=%d%s", (int)l->g[0].A.dtype, bits ? " -DBITS" : "");
+    snprintf(options, sizeof options, "-DACT=%d -DDEPTH=%d%s", (int)l->g[0].A.dtype, c->tune[1], drawn ? " -DBITS" : "");
     return tn_op_run(c, "nvidia/thin_grads.cl", "thin_grads", options, a, (int)n_args, &range, err);
 }
 
@@ -139,7 +137,7 @@ static int apart_run(tn_ctx *c, const void *args, tn_error *err)
 }
 
 static const tn_variant grads_rows[] = {
-    {.name = "joined", .needs = TN_CAP_NV_MMA80, .can = joined_can, .run = joined_run},
+    {.name = "joined", .needs = TN_CAP_NV_MMA80, .can = joined_can, .run = joined_run, .tunables = joined_tunables},
     {.name = "apart", .run = apart_run},
 };
 
@@ -148,9 +146,10 @@ static const tn_variant grads_rows[] = {
 static void grads_kind(char *out, size_t n, const void *args)
 {
     const tn_grads *l = args;
+    const tn_buffer *bits;
     bool drops = false;
     for (int i = 0; i < l->n; i++) drops |= l->g[i].mask_b.p > 0;
-    snprintf(out, n, "%s%s", tn_dtype_name(l->g[0].A.dtype), drops ? " d" : "");
+    snprintf(out, n, "%s%s", tn_dtype_name(l->g[0].A.dtype), all_drawn(l, &bits) ? " bits" : drops ? " d" : "");
 }
 
 static void grads_key(char *out, size_t n, const void *args)
@@ -182,17 +181,43 @@ static void grads_shrink(void *args, double most)
 static void grads_release(void *copy, tn_ctx *c)
 {
     tn_grads *l = copy;
-    for (int i = 0; i < l->n; i++) tn_gemm_release(&l->g[i], c);
+    const tn_buffer *bits;
+    if (all_drawn(l, &bits)) tn_buffer_free((tn_buffer *)bits);
+    for (int i = 0; i < l->n; i++) {
+        l->g[i].bits = NULL; /* one of all */
+        tn_gemm_release(&l->g[i], c);
+    }
     memset(l, 0, sizeof *l);
+}
+
+/* Bits of all masks, of no meaning. */
+static int make_bits(tn_grads *l, tn_ctx *c, tn_error *err)
+{
+    size_t words = 0;
+    tn_tensor bits;
+    for (int i = 0; i < l->n; i++) {
+        if (l->g[i].mask_b.p <= 0) continue;
+        l->g[i].bits_at = words;
+        words += tn_bits_words(l->g[i].B.rows, l->g[i].B.cols);
+    }
+    TN_TRY(tn_tensor_new(&bits, c->dev, TN_BF16, 1, (int)words, "tuning", err));
+    for (int i = 0; i < l->n; i++)
+        if (l->g[i].mask_b.p > 0) l->g[i].bits = bits.mem, l->g[i].drawn = 1;
+    return tn_tensor_random(c->dev, &bits, err);
 }
 
 static int grads_make(void *copy, tn_ctx *c, const void *args, tn_error *err)
 {
     tn_grads *l = copy;
     const tn_grads *from = args;
+    const tn_buffer *bits;
     int rc = 0;
-    for (l->n = 0; !rc && l->n < from->n; l->n++) rc = tn_gemm_make(&l->g[l->n], c, &from->g[l->n], err);
-    return rc;
+    for (l->n = 0; !rc && l->n < from->n; l->n++) {
+        tn_gemm_args one = from->g[l->n];
+        one.drawn = 0;
+        rc = tn_gemm_make(&l->g[l->n], c, &one, err);
+    }
+    return !rc && all_drawn(from, &bits) ? make_bits(l, c, err) : rc;
 }
 
 const tn_variant_op tn_grads_op = {.name = "grads",

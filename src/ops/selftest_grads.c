@@ -44,7 +44,7 @@ static int draw_bits(tn_trial *t, tn_grads *l, int K, float p)
     }
     TN_TRY(tn_trial_out(t, TN_F32, 1, (int)words / 2, &out));
     for (int i = 0; i < l->n; i++)
-        if (l->g[i].mask_b.p > 0) l->g[i].bits = out->mem;
+        if (l->g[i].mask_b.p > 0) l->g[i].bits = out->mem, l->g[i].drawn = 1;
     return tn_dropout_bits(t->c, &b, out, ERR);
 }
 

@@ -44,6 +44,7 @@ static tn_gemm_args down(const tn_call *k, const tn_attr_lora *l, int slot, tn_t
 void tn_adapters_bits(const tn_call *k, const tn_attr_lora *l, int input, tn_gemm_args *g)
 {
     if (k->n->in[input] < 0 || l->dropout <= 0) return;
+    g->drawn = 1 + k->n->in[input];
     g->bits = tn_call_in(k, input).mem, g->bits_at = (size_t)l->bits_at;
 }
 
