@@ -2,7 +2,8 @@
  *
  * The matrix unit leaves a 16 x 8 block so: lane 4r+q holds columns 2q, 2q+1 of rows r and r+8. Stored from there, a warp would
  * write 16-byte pieces of four bytes each; so four blocks are transposed inside each quad of lanes first, after which lane q holds
- * all eight columns of block q, and reads and writes 16 bytes. */
+ * all eight columns of block q, and reads and writes 16 bytes: by shuffles, or where LAID is defined by way of a kilobyte of local
+ * memory that a warp has at `laid` (P_LAID), in two halves for the calls in turn. */
 
 /* Lane q's word i becomes lane i's word q: its own inverse. (Word by word: a choice between two vectors would be compiled to a
  * branch that splits the warp.) */
@@ -15,6 +16,38 @@ inline uint4 quad_transpose(uint4 w, int q)
     w.x = high ? a : w.x, w.z = high ? w.z : a, w.y = high ? b : w.y, w.w = high ? w.w : b;
     return w;
 }
+
+#ifdef LAID
+#define P_LAID                 , uint laid
+#define A_LAID                 , laid
+#define TRANSPOSED(w, q, half) laid_transpose(w, laid + (half)*512)
+/* The same by way of 512 bytes: eight rows of 64, whose 16-byte pieces lie so that eight of a column fall on different banks. Who
+ * writes there next has passed another call's barrier, which all reads come before. */
+inline uint4 laid_transpose(uint4 w, uint at)
+{
+    const uint lane = get_local_id(0) & 31, in = lane & 7, out = lane >> 2;
+    uint4 r;
+    __asm volatile(HIDDEN "stmatrix.sync.aligned.m8n8.x4.shared.b16 [%0], {%1, %2, %3, %4};" ::"r"(
+                       at + in * 64 + ((lane >> 3 ^ (in >> 1 & 3)) << 4)),
+                   "r"(w.x), "r"(w.y), "r"(w.z), "r"(w.w)
+                   : "memory");
+    __asm volatile("bar.warp.sync 0xffffffff;" ::: "memory");
+    __asm volatile("ld.shared.v4.b32 {%0, %1, %2, %3}, [%4];"
+                   : "=r"(r.x), "=r"(r.y), "=r"(r.z), "=r"(r.w)
+                   : "r"(at + out * 64 + (((lane & 3) ^ (out >> 1 & 3)) << 4))
+                   : "memory");
+    return r;
+}
+#else
+#define P_LAID
+#define A_LAID
+#define TRANSPOSED(w, q, half) quad_transpose(w, q)
+#endif
+#ifdef PRE
+#define OUT_HALF 0
+#else
+#define OUT_HALF h
+#endif
 
 /* Reads the extra of 32 columns, from c on, of rows r and r+8, and brings it to the lanes that end them. */
 inline void fetch(uint4 *held, int r, int c, int M, int N P_END)
@@ -33,11 +66,17 @@ inline void fetch(uint4 *held, int r, int c, int M, int N P_END)
 #endif
 }
 
+#ifdef ALPHA_ONE
+#define SCALED(v) (v)
+#else
+#define SCALED(v) (alpha * (v))
+#endif
+
 /* One pair of neighbours: the sum v of columns n, n+1; s: its word of the extra, in or out. */
 inline float2 end_pair(float2 v, uint *s, int n P_END)
 {
 #ifndef TURN /* turn_pieces has done these */
-    v *= alpha;
+    v = SCALED(v);
 #ifdef BIAS
     v += *(const __global float2 *)(bias + n);
 #endif
@@ -71,7 +110,7 @@ inline float2 end_pair(float2 v, uint *s, int n P_END)
 
 /* Ends 32 columns, from c on, of two rows (those below M): d[4j .. 4j+3] is this lane's part of the j-th 16 x 8 block, the j-th
  * words of e[0] and e[1] the extra that goes with it. */
-inline void finish(const float *d, const uint4 *e, int2 rows, int c, int M, int N P_END)
+inline void finish(const float *d, const uint4 *e, int2 rows, int c, int M, int N P_LAID P_END)
 {
     const int q = (int)get_local_id(0) & 3, mine = c + 8 * q;
     UNROLL for (int h = 0; h < 2; h++)
@@ -89,11 +128,11 @@ inline void finish(const float *d, const uint4 *e, int2 rows, int c, int M, int 
             w[j] = pack16(v.x, v.y);
         }
 #ifdef PRE
-        const uint4 keep = quad_transpose((uint4)(s[0], s[1], s[2], s[3]), q);
-        if (in) *(__global uint4 *)(extra + e_off + (size_t)row * lde + mine) = keep;
+        const uint4 keep = TRANSPOSED((uint4)(s[0], s[1], s[2], s[3]), q, 1);
+        store16_if(in, extra + e_off + (size_t)row * lde + mine, keep);
 #endif
-        const uint4 out = quad_transpose((uint4)(w[0], w[1], w[2], w[3]), q);
-        if (in) *(__global uint4 *)(C + c_off + (size_t)row * ldc + mine) = out;
+        const uint4 out = TRANSPOSED((uint4)(w[0], w[1], w[2], w[3]), q, OUT_HALF);
+        store16_if(in, C + c_off + (size_t)row * ldc + mine, out);
     }
 }
 
@@ -115,7 +154,7 @@ inline void turn_pieces(float *x, float *y, const float *a, const float *b, int 
             const int i = 4 * j + 2 * h;
             float4 w = t[4 * j];
             w = (float4)(turns ? w.x : 1.0f, turns ? w.y : 0.0f, turns ? w.z : 1.0f, turns ? w.w : 0.0f);
-            float2 lo = alpha * (float2)(a[i], a[i + 1]), hi = alpha * (float2)(b[i], b[i + 1]);
+            float2 lo = SCALED((float2)(a[i], a[i + 1])), hi = SCALED((float2)(b[i], b[i + 1]));
 #ifdef BIAS
             lo += *(const __global float2 *)(bias + c + 8 * j + 2 * q);
             hi += *(const __global float2 *)(bias + c + 32 + 8 * j + 2 * q);
@@ -131,8 +170,8 @@ inline void turn_pieces(float *x, float *y, const float *a, const float *b, int 
     {                                                                                                                              \
         float lo[16], hi[16];                                                                                                      \
         turn_pieces(lo, hi, SUMS_OF(x), SUMS_OF((x) + 1), ROW(x), COLUMN(x) A_END);                                                \
-        finish(lo, held, ROWS(x), COLUMN(x), M, N A_END);                                                                          \
-        finish(hi, held, ROWS(x), COLUMN((x) + 1), M, N A_END);                                                                    \
+        finish(lo, held, ROWS(x), COLUMN(x), M, N A_LAID A_END);                                                                          \
+        finish(hi, held, ROWS(x), COLUMN((x) + 1), M, N A_LAID A_END);                                                                    \
     }
 #endif
 

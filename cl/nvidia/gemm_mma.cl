@@ -141,7 +141,7 @@ __kernel GROUP(THREADS) void gemm_mma(const __global ushort *restrict A, uint a_
 #else
     UNROLL for (int x = 0; x < PIECE_COUNT; x++) {
         fetch(held, ROW(x), COLUMN(x), M, N A_END);
-        finish(SUMS_OF(x), held, ROWS(x), COLUMN(x), M, N A_END);
+        finish(SUMS_OF(x), held, ROWS(x), COLUMN(x), M, N A_LAID A_END);
     }
 #endif
 }

@@ -11,6 +11,9 @@
 #include "step.h"
 #include "ptx.h"
 #include "matrix_unit.h"
+#if !defined(SLOPE) && !defined(RESIDUAL) /* else the extras have the room */
+#define LAID
+#endif
 #include "epilogue.h"
 #include "drop.h"
 #ifndef PAIR
@@ -28,22 +31,23 @@
 #define DOWN      ((M + BM - 1) / BM)
 #endif
 
-/* The extra of 32 columns, from c on, of rows r and r+8 of the tile that the copy engine laid at `at`: blocks of 64 columns, so
- * that this lane's words lie where no two lanes of the warp meet a bank. */
+/* The extra of 32 columns, from c on, of rows r and r+8 of the tile that the copy engine laid at `at`, in blocks of 64 columns. */
 inline void staged_extra(uint4 *held, uint at, int r, int c)
 {
+    const int lane = (int)get_local_id(0) & 31, in = lane & 7;
     UNROLL for (int h = 0; h < 2; h++) {
-        uint w[4];
-        UNROLL for (int j = 0; j < 4; j++) {
-            const uint from = at + c / 64 * (BM * 128) + (r + 8 * h) * 128 + SWIZZLE(r, c % 64 / 8 + j) + (get_local_id(0) & 3) * 4;
-            __asm volatile("ld.shared.b32 %0, [%1];" : "=r"(w[j]) : "r"(from) : "memory");
-        }
-        held[h] = (uint4)(w[0], w[1], w[2], w[3]);
+        const uint from = at + c / 64 * (BM * 128) + (r - (lane >> 2) + 8 * h + in) * 128 + SWIZZLE(in, c % 64 / 8 + (lane >> 3));
+        LDMATRIX("", held[h].x, held[h].y, held[h].z, held[h].w, from);
     }
 }
 
-/* Local memory: the ring, the extras, then the barriers. */
-#define BARRIERS_AT (STAGE * DEPTH + 2 * EXTRA_BYTES)
+/* Local memory: the ring, the extras or a kilobyte for each warp that multiplies, then the barriers. */
+#ifdef LAID
+#define LAID_BYTES 8192
+#else
+#define LAID_BYTES 0
+#endif
+#define BARRIERS_AT (STAGE * DEPTH + 2 * EXTRA_BYTES + LAID_BYTES)
 #define LOCAL_BYTES (BARRIERS_AT + RING_BARRIERS + 32)
 
 inline void open_extras(uint full, uint empty)
@@ -160,6 +164,9 @@ __kernel GROUP(THREADS) void gemm_wgmma(const __global uchar *maps_a, uint map_a
     } else { /* multiply */
         MANY_REGISTERS();
         const int group = warp >> 2;
+#ifdef LAID
+        const uint laid = extras + warp * 1024;
+#endif
         float acc[MI][BN / 2];
         int i = group * stages, turn = 0, turns = 0;
 #ifdef MASK_E
@@ -212,7 +219,7 @@ __kernel GROUP(THREADS) void gemm_wgmma(const __global uchar *maps_a, uint map_a
 #if READS
                 staged_extra(held, extras + group * EXTRA_BYTES, ROW(x) - m * BM, COLUMN(x) - n * BN);
 #endif
-                finish(SUMS_OF(x), held, ROWS(x), COLUMN(x), M, N A_END);
+                finish(SUMS_OF(x), held, ROWS(x), COLUMN(x), M, N A_LAID A_END);
             }
 #endif
 #if READS

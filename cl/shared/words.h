@@ -5,6 +5,7 @@
 #endif
 #define exp2_fast(x)  native_exp2(x)
 #define recip_fast(x) native_recip(x)
+#define fma_held(a, b, c) clamp(fma(a, b, c), 0.0f, 1.0f)
 #define LOG2E         1.4426950408889634f
 /* The group's number, the same for all its items in a way that the compiler sees. get_group_id begins at 0 in each slice of a
  * launch. */

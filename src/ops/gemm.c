@@ -3,7 +3,7 @@
 #include <stdio.h>
 
 static const tn_variant gemm_rows[] = {
-    {.name = "wgmma", .needs = TN_CAP_NV_WGMMA, .can = tn_gemm_wgmma_can, .run = tn_gemm_wgmma, .tunables = tn_wgmma_tunables},
+    {.name = "wgmma", .needs = TN_CAP_NV_WGMMA, .can = tn_gemm_wgmma_can, .run = tn_gemm_wgmma, .tunables = tn_gemm_wgmma_tunables},
     {.name = "mma", .needs = TN_CAP_NV_MMA80, .can = tn_gemm_mma_can, .run = tn_gemm_mma},
     {.name = "dpas",
      .any = TN_CAP_DPAS8 | TN_CAP_DPAS16,

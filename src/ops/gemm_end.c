@@ -52,6 +52,7 @@ void tn_gemm_put_matrix_unit(tn_gemm_build *b, const tn_gemm_args *g)
     const tn_arg beside[] = {TN_BUF(extra.mem), TN_UINT(extra.off), TN_INT(extra.ld)};
     for (size_t i = 0; i < TN_COUNT(end); i++) tn_gemm_arg(b, end[i]);
     for (size_t i = 0; extra.rows && i < TN_COUNT(beside); i++) tn_gemm_arg(b, beside[i]);
+    if (g->alpha == 1) tn_gemm_option(b, " -DALPHA_ONE");
     if (e->bias) tn_gemm_option(b, " -DBIAS"), tn_gemm_arg(b, TN_BUF(e->bias));
     if (e->scale) tn_gemm_option(b, " -DSCALE"), tn_gemm_arg(b, TN_BUF(e->scale));
     tn_gemm_put_turn(b, &e->turn);

@@ -1,7 +1,9 @@
 /* Products on Hopper's warpgroup instructions (cl/nvidia/gemm_wgmma.cl). */
 #include "wgmma.h"
 
-enum { LOCAL_BYTES = 232448, GROUP_ITEMS = 384 };
+#include <math.h>
+
+enum { LOCAL_BYTES = 232448, GROUP_ITEMS = 384, LAID_BYTES = 8192 /* in which ends transpose */ };
 
 /* Tile: 64 * mi x bn, `depth` stages of 64 along K. */
 typedef struct {
@@ -22,29 +24,61 @@ bool tn_gemm_wgmma_can(const tn_ctx *c, const void *args)
     return !g->ta && g->K > 0 && tn_gemm_ends_on_matrix_unit(g) && tn_gemm_pair_fits(g, 64);
 }
 
-/* ---- launch ---- */
+/* Rows of a tile times a thousand, and its columns; the first: what a rough estimate says. */
+enum { ESTIMATED = 1 };
+static const int tiles[] = {ESTIMATED, 128128, 128192, 64128, 64064, 0};
+const tn_tunable tn_gemm_wgmma_tunables[] = {{"TILE", tiles}, {0}};
 
 static const int tile_columns[] = {128, 192, 64, 0};
 const tn_tunable tn_wgmma_tunables[] = {{"BN", tile_columns}, {0}};
 
 int tn_wgmma_depth(int bn, int mi, bool extra)
 {
-    const int stage = (64 * mi + bn) * 64 * 2, extras = extra ? 2 * 64 * mi * bn * 2 : 0;
-    return TN_MIN((LOCAL_BYTES - extras - 64) / (stage + 16), mi == 2 ? 6 : 8);
+    const int stage = (64 * mi + bn) * TN_WGMMA_BK * 2, beside = extra ? 2 * 64 * mi * bn * 2 : LAID_BYTES;
+    return TN_MIN((LOCAL_BYTES - beside - 64) / (stage + 16), mi == 2 ? 6 : 8);
+}
+
+/* ---- tiles ---- */
+
+static int tiles_of(const tn_gemm_args *g, int mi, int bn)
+{
+    return TN_CEIL_DIV(g->M, 64 * mi) * TN_CEIL_DIV(g->N, bn);
+}
+
+/* Microseconds of a product, roughly: rounds of all multiprocessors, each as long as its stages take to come through the
+ * second-level cache, which all share, or to be multiplied. */
+static double tile_time(const tn_gemm_args *g, int mi, int bn, int units)
+{
+    const double all = 1.2e7, one = 9e4, flops = 7e6, begin = 3; /* bytes and operations a microsecond; stages */
+    const double bytes = (64.0 * mi + bn) * TN_WGMMA_BK * 2, product = 2.0 * 64 * mi * bn * TN_WGMMA_BK / flops;
+    const int n = tiles_of(g, mi, bn), rest = n % units;
+    const double full = TN_MAX(bytes * units / all, product), last = TN_MAX(TN_MAX(bytes * rest / all, bytes / one), product);
+    return (TN_CEIL_DIV(g->K, TN_WGMMA_BK) + begin) * (n / units * full + (rest ? last : 0));
+}
+
+/* Of 128 columns or less. Wider tiles leave some ends no registers: where they pay is measured. */
+static void estimate_tile(wgmma_shape *s, const tn_gemm_args *g, int units)
+{
+    static const int shapes[][2] = {{2, 128}, {1, 128}, {1, 64}};
+    double best = INFINITY;
+    for (size_t i = 0; i < TN_COUNT(shapes); i++) {
+        const double t = tile_time(g, shapes[i][0], shapes[i][1], units);
+        if (t < best && tn_gemm_pair_fits(g, shapes[i][1])) best = t, s->mi = shapes[i][0], s->bn = shapes[i][1];
+    }
 }
 
 static wgmma_shape shape_of(const tn_ctx *c, const tn_gemm_args *g)
 {
-    wgmma_shape s = {.bn = c->tune[0], .mi = 2};
-    const int units = (int)c->dev->info.compute_units;
-    if (!tn_gemm_pair_fits(g, s.bn)) s.bn = tn_gemm_pair_fits(g, 128) ? 128 : 64;
-    if (TN_CEIL_DIV(g->M, 128) * TN_CEIL_DIV(g->N, s.bn) < units) s.mi = 1;
-    if (s.mi == 1 && s.bn > 64 && TN_CEIL_DIV(g->M, 64) * TN_CEIL_DIV(g->N, s.bn) < units / 2) s.bn = 64;
+    const int units = (int)c->dev->info.compute_units, tile = c->tune[0];
+    wgmma_shape s = {.bn = tile % 1000, .mi = tile / 1000 / 64};
+    if (tile == ESTIMATED || !tn_gemm_pair_fits(g, s.bn)) estimate_tile(&s, g, units);
     s.depth = tn_wgmma_depth(s.bn, s.mi, reads_extra(g));
     s.pair = g->e.parts ? TN_CEIL_DIV(tn_gemm_rank(&g->e), TN_PAIR_STEP) : 0;
-    s.units = TN_MIN(units, TN_CEIL_DIV(g->M, 64 * s.mi) * TN_CEIL_DIV(g->N, s.bn));
+    s.units = TN_MIN(units, tiles_of(g, s.mi, s.bn));
     return s;
 }
+
+/* ---- launch ---- */
 
 int tn_wgmma_put_map(tn_ctx *c, tn_gemm_build *b, const tn_map_view *v, tn_error *err)
 {

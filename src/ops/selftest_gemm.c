@@ -91,18 +91,19 @@ static int tiles_of_every_end(tn_trial *t)
 {
     const int M = t->size ? 67 + 64 * t->size : 5, k = t->size ? 9 : 3;
     const tn_product_case all[] = {
-        {.tb = true, .M = M, .N = 136, .K = 16 * k},
+        {.tb = true, .alpha = 1, .M = M, .N = 136, .K = 16 * k},
         {.tb = true, .bias = true, .act = 1 + TN_GELU, .M = M, .N = 136, .K = 24 * k, .padded = true, .aligned = true},
-        {.tb = true, .bias = true, .act = 1 + TN_GELU, .pre = true, .M = M, .N = 72, .K = 24 * k, .padded = true, .aligned = true},
+        {.tb = true, .alpha = 1, .bias = true, .act = 1 + TN_GELU, .pre = true, .M = M, .N = 72, .K = 24 * k},
         {.tb = true, .bias = true, .scale = true, .residual = true, .M = M, .N = 264, .K = 16 * k, .padded = true, .aligned = true},
+        {.tb = true, .alpha = 1, .bias = true, .scale = true, .residual = true, .M = M, .N = 264, .K = 16 * k},
         {.tb = true, .bias = true, .parts = 3, .r = 16, .tb2 = true, .M = M, .N = 384, .K = 16 * k},
         {.tb = true, .parts = 1, .r = 8, .tb2 = true, .M = M, .N = 72, .K = 8 * k, .residual = true},
         {.M = M, .N = 200, .K = 16 * k},
         {.beta = 1, .scale = true, .M = M, .N = 200, .K = 16 * k},
         {.act = 1 + TN_GELU, .slope = true, .M = M, .N = 200, .K = 16 * k},
         {.parts = 3, .r = 16, .drop_e = 0.3f, .M = M, .N = 264, .K = 8 * k},
-        {.parts = 1, .r = 16, .drop_e = 0.1f, .act = 1 + TN_GELU, .slope = true, .M = M, .N = 136, .K = 8 * k},
-        {.parts = 1, .r = 16, .drop_e = 0.3f, .bits = true, .M = M, .N = 160, .K = 8 * k},
+        {.alpha = 1, .parts = 1, .r = 16, .drop_e = 0.1f, .act = 1 + TN_GELU, .slope = true, .M = M, .N = 136, .K = 8 * k},
+        {.alpha = 1, .parts = 1, .r = 16, .drop_e = 0.3f, .bits = true, .M = M, .N = 160, .K = 8 * k},
         {.ta = true, .beta = 1, .M = 1, .N = 64, .K = 300 + 1111 * t->size},
         {.M = 67 + 700 * t->size, .N = 72, .K = 1, .float_b = true},
         {.M = 67 + 700 * t->size, .N = 24, .K = 1, .float_b = true},
@@ -122,6 +123,7 @@ static int gemm_tiles(tn_trial *t)
          .act = 1 + TN_GELU,
          .pre = true,
          .pre_slope = true,
+         .alpha = 1,
          .parts = 1,
          .r = 16,
          .tb2 = true,
@@ -152,6 +154,7 @@ static int gemm_turns(tn_trial *t)
     float *turns, *want;
     tn_product m;
     if (like && (ACT != TN_F32 || !like->e.turn.heads)) return 0;
+    if (like || t->size == 1) p.alpha = 1;
     if (like) p.bias = like->e.bias != NULL, p.parts = like->e.parts, p.r = p.parts ? tn_gemm_rank(&like->e) : 0;
     p.M = BATCH * tokens, p.N = 3 * HEADS * width;
     TN_TRY(tn_product_make(t, &p, &m));

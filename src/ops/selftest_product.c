@@ -154,7 +154,7 @@ static int make_bits(tn_trial *t, const tn_product_case *p, tn_gemm_args *g)
     tn_tensor *words;
     if (!p->bits) return 0;
     TN_TRY(tn_trial_out(t, TN_F32, 1, (int)tn_bits_words(rows, cols) / 2, &words));
-    g->bits = words->mem;
+    g->bits = words->mem, g->drawn = 1;
     return tn_dropout_bits(t->c, &(tn_bits){.rows = rows, .n = 1, .p = m.p, .cols = {cols}, .salt = {m.salt}}, words, ERR);
 }
 
@@ -164,7 +164,8 @@ int tn_product_make(tn_trial *t, const tn_product_case *p, tn_product *m)
     *m = (tn_product){.at = !p->padded ? 0 : p->aligned ? 8 : 3, .y = tn_product_types_of(t, p)};
     const int W = !p->padded ? N : p->aligned ? N + 16 : N + 5;
     host_view a = {.rows = p->ta ? K : M, .cols = p->ta ? M : K}, b = {.rows = p->tb ? N : K, .cols = p->tb ? K : N};
-    m->g = (tn_gemm_args){.ta = p->ta, .tb = p->tb, .alpha = 0.5f, .beta = p->beta, .M = M, .N = N, .K = K};
+    m->g =
+        (tn_gemm_args){.ta = p->ta, .tb = p->tb, .alpha = p->alpha != 0 ? p->alpha : 0.5f, .beta = p->beta, .M = M, .N = N, .K = K};
     TN_TRY(operand(t, m->y.a, p->pieces, &a, &m->g.A));
     TN_TRY(operand(t, m->y.b, p->pieces, &b, &m->g.B));
     drop(&a, p->drop_a, 11);
@@ -172,7 +173,8 @@ int tn_product_make(tn_trial *t, const tn_product_case *p, tn_product *m)
     TN_TRY(quantise(t, p, m, &b));
     m->g.mask_a = (tn_mask){p->drop_a, 11};
     m->g.mask_b = (tn_mask){p->drop_b, 12};
-    m->ref = (tn_ref_product){.ta = p->ta, .tb = p->tb, .M = M, .N = N, .K = K, .alpha = 0.5, .beta = p->beta, .A = a.v, .B = b.v};
+    m->ref = (tn_ref_product){
+        .ta = p->ta, .tb = p->tb, .M = M, .N = N, .K = K, .alpha = (double)m->g.alpha, .beta = p->beta, .A = a.v, .B = b.v};
     m->ref.lda = a.ld, m->ref.ldb = b.ld, m->ref.ldc = W;
     TN_TRY(wide(t, m, &m->g.C, NULL, &m->C, &m->c));
     TN_TRY(make_extras(t, p, m));
@@ -271,6 +273,7 @@ int tn_product_alike(tn_trial *t)
     if (ACT != TN_F32 || g->batch > 1 || e->turn.heads) return 0; /* the kind's types are one and the same each time */
     tn_product_case p = {.ta = g->ta,
                          .tb = g->tb,
+                         .alpha = g->alpha == 1,
                          .beta = g->beta != 0,
                          .pieces = whole,
                          .bias = e->bias != NULL,

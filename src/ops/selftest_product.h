@@ -7,10 +7,10 @@
 /** What one product asks for. */
 typedef struct {
     bool ta, tb;
-    float beta;
-    bool float_b; /* B stays float32 */
-    bool float_c; /* C is float32 */
-    bool pieces;  /* rows of A and B begin at 16-byte multiples, in wider matrices */
+    float alpha, beta; /* alpha 0: a half */
+    bool float_b;      /* B stays float32 */
+    bool float_c;      /* C is float32 */
+    bool pieces;       /* rows of A and B begin at 16-byte multiples, in wider matrices */
     bool bias, pre, slope, scale, residual;
     bool pre_slope, ready; /* pre is the activation's slope, slope is one */
     int act;               /* 1 + tn_fn */

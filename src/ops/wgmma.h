@@ -6,8 +6,8 @@
 
 enum { TN_WGMMA_BK = 64 /* of a stage along K */ };
 
-/** Columns of a tile, c->tune[0] of the products' rows. */
-extern const tn_tunable tn_wgmma_tunables[];
+/** c->tune[0] of the rows: a product's tile, and columns of a convolution's. */
+extern const tn_tunable tn_gemm_wgmma_tunables[], tn_wgmma_tunables[];
 
 /** Stages that local memory holds beside each other: of (64 mi + bn) rows; extra: two tiles of C's size besides. */
 int tn_wgmma_depth(int bn, int mi, bool extra);

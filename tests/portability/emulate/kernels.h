@@ -62,6 +62,10 @@ OVL float fma(float a, float b, float c)
 {
     return __builtin_fmaf(a, b, c);
 }
+OVL float clamp(float a, float low, float high)
+{
+    return __builtin_fminf(__builtin_fmaxf(a, low), high);
+}
 OVL float native_exp2(float a)
 {
     return __builtin_exp2f(a);
