@@ -143,12 +143,13 @@ int tn_buffer_read(tn_buffer *b, size_t offset, void *dst, size_t bytes, tn_erro
 /* For drivers whose own fill is wrong or slow on large buffers. */
 static int fill_by_kernel(tn_buffer *b, size_t offset, size_t bytes, uint32_t pattern, tn_error *err)
 {
+    enum { EACH = 8, GROUP = 256, MOST = 1 << 20 }; /* words of an item, items */
     tn_kernel *k;
     TN_TRY(tn_kernel_get(&k, b->dev, "portable/fill.cl", "fill", "", err));
-    const size_t n = bytes / 4;
-    const tn_arg args[] = {TN_BUF(b),  TN_UINT(offset / 4), TN_UINT(offset / 4 >> 32),
-                           TN_UINT(n), TN_UINT(n >> 32),    TN_UINT(pattern)};
-    const tn_range r = {1, {n}, {64}};
+    const size_t n = bytes / 4, items = TN_ROUND_UP(TN_MIN(TN_CEIL_DIV(n, (size_t)EACH), (size_t)MOST), (size_t)GROUP);
+    const tn_arg args[] = {TN_BUF(b),        TN_UINT(offset / 4), TN_UINT(offset / 4 >> 32), TN_UINT(n),
+                           TN_UINT(n >> 32), TN_UINT(items),      TN_UINT(pattern)};
+    const tn_range r = {1, {items}, {TN_MIN((size_t)GROUP, b->dev->info.max_work_group)}};
     return tn_launch(b->dev, k, args, TN_COUNT(args), &r, err);
 }
 
