@@ -9,6 +9,7 @@
 #endif
 /* ACTIVATE: an activation follows (FN as act.h has it), KEPT: and what it is of is kept, or with SLOPE its slope. */
 #ifdef ACTIVATE
+#define COARSE (ACT != 0)
 #include "act.h"
 #define END(v) fn(v)
 #else

@@ -4,7 +4,7 @@
 
 #define NORM "cpu/norm2d.cl"
 
-enum { VECTOR = 16, MOST_VECTORS = 4, CHUNKS_A_UNIT = 8, LEAST_ROWS = 64, ITEMS_A_UNIT = 16, LEAST_SPAN = 16 };
+enum { VECTOR = 16, MOST_VECTORS = 4, CHUNKS_A_UNIT = 8, LEAST_ROWS = 64, MOST_ROWS = 256, ITEMS_A_UNIT = 16, LEAST_SPAN = 16 };
 
 /* How the rows of units are cut. */
 typedef struct {
@@ -16,14 +16,14 @@ bool tn_norm_cpu_can(const tn_ctx *c, const tn_tensor *x)
     return tn_cpu_kernels(c->dev) && x->cols % VECTOR == 0;
 }
 
-/* Chunks of equal length within a unit, several for each thread. */
+/* Chunks of equal length within a unit, several for each thread, and so short that sums down their rows lose little. */
 static norm_cut cut(const tn_ctx *c, const tn_tensor *x, int unit_rows)
 {
     norm_cut k = {.nv = MOST_VECTORS, .units = x->rows / unit_rows};
     while (x->cols % (VECTOR * k.nv)) k.nv /= 2;
     const int blocks = x->cols / (VECTOR * k.nv) * k.units,
               want = TN_CEIL_DIV(CHUNKS_A_UNIT * (int)c->dev->info.compute_units, blocks);
-    k.chunk_rows = TN_MIN(unit_rows, TN_MAX(LEAST_ROWS, TN_CEIL_DIV(unit_rows, want)));
+    k.chunk_rows = TN_MIN(TN_MIN(unit_rows, (int)MOST_ROWS), TN_MAX(LEAST_ROWS, TN_CEIL_DIV(unit_rows, want)));
     while (unit_rows % k.chunk_rows) k.chunk_rows--;
     k.chunks = unit_rows / k.chunk_rows;
     return k;
