@@ -101,7 +101,7 @@ static int qualify(tn_session *s, tn_exec *e, tn_error *err)
  * without buffers is only planned with, and its shapes may never run. */
 static int count_workspace(tn_exec *e, tn_dev *d, const tn_model *m, tn_store *store, tn_error *err)
 {
-    tn_session s = {.dev = d, .m = m, .store = store};
+    tn_session s = {.dev = d, .m = m, .store = store, .loss = {.logits = e->pass.logits}};
     tn_wanted wanted = {0};
     const bool plan_only = store->dry && !store->to_run;
     tn_ctx_init(&s.ctx, d);
