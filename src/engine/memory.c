@@ -273,8 +273,8 @@ void tn_features_fit(tn_features_plan *p, const tn_engine *e, int frames, tn_mem
 
 /* ---- merged copies of the weights ---- */
 
-/* A CPU unpacks in its caches faster than it reads from memory what is unpacked, but DoRA's norms cost it more than both, and what is
- * packed in bfloat16 for its products is half as much. */
+/* A CPU unpacks in its caches faster than it reads from memory what is unpacked, but DoRA's norms cost it more than both, and what
+ * is packed in bfloat16 for its products is half as much. */
 static bool gains_by_copies(const tn_engine *e)
 {
     const unsigned caps = e->dev->caps;
