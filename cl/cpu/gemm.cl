@@ -9,6 +9,9 @@
 #define VW 16
 #include "common.h"
 #include "vectors.h"
+#if defined(CT) && CT != 0
+#define COARSE 1
+#endif
 #include "act.h"
 #include "step.h"
 #include "gemm.h"

@@ -22,6 +22,53 @@
 #define JOINED(s) sum16((s[0] + s[1]) + (s[2] + s[3]))
 #define EMPTY(s)  UNROLL(u, 4) s[u] = (float16)(0.0f)
 
+/* The sum of squared deviations from the mean. */
+inline float squares(const __global act_t *from, int cols, float mean)
+{
+    float16 s[4];
+    EMPTY(s);
+#define ADD_SQUARE(u, v)                                                                                                           \
+    const float16 d = v - mean;                                                                                                    \
+    s[u] = fma(d, d, s[u]);
+    SUM_ROW(cols, ADD_SQUARE, LDV(ACT, from, c))
+    return JOINED(s);
+}
+
+/* A row's sum and the sum of squared deviations from its mean. */
+#if ACT == 1 && defined(ROUNDS_BF16)
+/* In pairs, which need no float32 of their elements; a mean far from 0 leaves too little of the squares. */
+inline float2 sums_of(const __global act_t *from, int cols)
+{
+    const uint16 ones = (uint16)(0x3f803f80u);
+    float16 s[2], q[2];
+    UNROLL(u, 2) s[u] = q[u] = (float16)(0.0f);
+    int c = 0;
+    for (; c + 64 <= cols; c += 64) UNROLL(u, 2)
+        {
+            const uint16 x = ((const __global loose_pairs *)(from + c))[u].v;
+            ADD_DOT(s[u], x, ones);
+            ADD_DOT(q[u], x, x);
+        }
+    for (; c < cols; c += 16) {
+        const float16 x = LDV(ACT, from, c);
+        s[0] += x;
+        q[0] = fma(x, x, q[0]);
+    }
+    const float sum = sum16(s[0] + s[1]), mean = sum / cols, all = sum16(q[0] + q[1]), left = all - mean * sum;
+    return (float2)(sum, 2 * left > all ? left : squares(from, cols, mean));
+}
+#else
+inline float2 sums_of(const __global act_t *from, int cols)
+{
+    float16 s[4];
+    EMPTY(s);
+#define ADD(u, v) s[u] += v;
+    SUM_ROW(cols, ADD, LDV(ACT, from, c))
+    const float sum = JOINED(s);
+    return (float2)(sum, squares(from, cols, sum / cols));
+}
+#endif
+
 __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void ln_forward(const __global act_t *x, const __global float *gamma,
                                                                         const __global float *beta, __global act_t *y,
                                                                         __global float2 *stats, int cols, float eps, int rows)
@@ -30,17 +77,8 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void ln_forward(const __
     for (int r = first; r < last; r++) {
         const __global act_t *from = x + (size_t)r * cols;
         __global act_t *to = y + (size_t)r * cols;
-        float16 s[4];
-        EMPTY(s);
-#define ADD(u, v) s[u] += v;
-        SUM_ROW(cols, ADD, LDV(ACT, from, c))
-        const float mean = JOINED(s) / cols;
-        EMPTY(s);
-#define ADD_SQUARE(u, v)                                                                                                           \
-    const float16 d = v - mean;                                                                                                    \
-    s[u] = fma(d, d, s[u]);
-        SUM_ROW(cols, ADD_SQUARE, LDV(ACT, from, c))
-        const float rstd = rsqrt(JOINED(s) / cols + eps);
+        const float2 sums = sums_of(from, cols);
+        const float mean = sums.x / cols, rstd = rsqrt(sums.y / cols + eps);
         for (int c = 0; c < cols; c += 16)
             STV(ACT, to, c, (LDV(ACT, from, c) - mean) * rstd * LDV(0, gamma, c) + LDV(0, beta, c));
         stats[r] = (float2)(mean, rstd);

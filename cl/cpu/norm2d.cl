@@ -9,6 +9,7 @@
 #endif
 /* ACTIVATE: an activation follows (FN as act.h has it), KEPT: and what it is of is kept, or with SLOPE its slope. */
 #ifdef ACTIVATE
+#define COARSE (ACT != 0)
 #include "act.h"
 #define END(v) fn(v)
 #else
@@ -77,18 +78,28 @@ __kernel void norm_lines(const __global float2 *stats, __global float *lines, in
     to[C] = v.y;
 }
 
-/* y = END((x - mean) rstd gamma + beta). An item takes `span` rows of a unit. Items (ceil(unit_rows/span), units). */
+/* lines [unit][2][C]: what x is multiplied by and what is added, (x - mean) rstd gamma + beta. Items (C, units). */
+__kernel void norm_affine(const __global float2 *stats, __global float *lines, int C, int groups, const __global float *gamma,
+                          const __global float *beta)
+{
+    const int c = (int)get_global_id(0);
+    if (c >= C) return;
+    const float2 v = stats[get_global_id(1) * groups + c / (C / groups)];
+    __global float *to = lines + get_global_id(1) * 2 * C + c;
+    to[0] = gamma[c] * v.y;
+    to[C] = beta[c] - v.x * to[0];
+}
+
+/* y = END(x lines[0] + lines[1]). An item takes `span` rows of a unit. Items (ceil(unit_rows/span), units). */
 __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void norm_apply(const __global act_t *x, const __global float *lines,
-                                                                        const __global float *gamma, const __global float *beta,
                                                                         __global act_t *y, int C, int unit_rows, int span P_KEPT)
 {
     const int first = (int)get_global_id(0) * span, last = min(unit_rows, first + span);
-    const __global float *mean = lines + get_global_id(1) * 2 * C, *rstd = mean + C;
+    const __global float *by = lines + get_global_id(1) * 2 * C, *more = by + C;
     for (int r = first; r < last; r++) {
         const size_t at = (get_global_id(1) * unit_rows + r) * C;
         for (int c = 0; c < C; c += 16) {
-            const float16 g = LDV(0, gamma, c) * LDV(0, rstd, c);
-            const float16 v = (LDV(ACT, x, at + c) - LDV(0, mean, c)) * g + LDV(0, beta, c);
+            const float16 v = fma(LDV(ACT, x, at + c), LDV(0, by, c), LDV(0, more, c));
 #if defined(KEPT) && defined(SLOPE)
             STV(ACT, kept, at + c, fn_slope(v));
 #elif defined(KEPT)
@@ -114,42 +125,42 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void norm_back_parts(con
             const size_t at = (first + r) * C + c + 16 * j;
             const float16 d = LDV(ACT, dy, at);
             s[j] += d;
-            q[j] = fma(d, LDV(ACT, x, at) - LDV(0, mean, 16 * j), q[j]);
+            q[j] = fma(d, LDV(ACT, x, at), q[j]);
         }
     UNROLL(j, NV)
     {
         STV(0, p0, chunk * C + c + 16 * j, s[j]);
-        STV(0, p1, chunk * C + c + 16 * j, q[j] * LDV(0, rstd, 16 * j));
+        STV(0, p1, chunk * C + c + 16 * j, (q[j] - s[j] * LDV(0, mean, 16 * j)) * LDV(0, rstd, 16 * j));
     }
 }
 
-/* more [unit][3][C] from sums (portable/norm2d.cl) of each group: what dy, 1 and x - mean are multiplied by in dx. Items (C,
- * units). */
+/* more [unit][3][C] from sums (portable/norm2d.cl) of each group: what dy, x and 1 are multiplied by in dx = rstd (gamma dy -
+ * sums.x - xhat sums.y). Items (C, units). */
 __kernel void norm_back_lines(const __global float *lines, const __global float *gamma, const __global float2 *sums,
                               __global float *more, int C, int groups)
 {
     const int c = (int)get_global_id(0);
     if (c >= C) return;
-    const float rstd = lines[get_global_id(1) * 2 * C + C + c];
+    const float mean = lines[get_global_id(1) * 2 * C + c], rstd = lines[get_global_id(1) * 2 * C + C + c];
     const float2 m = sums[get_global_id(1) * groups + c / (C / groups)];
     __global float *to = more + get_global_id(1) * 3 * C + c;
     to[0] = rstd * gamma[c];
-    to[C] = rstd * m.x;
-    to[2 * C] = rstd * rstd * m.y;
+    to[C] = -rstd * rstd * m.y;
+    to[2 * C] = -rstd * m.x - mean * to[C];
 }
 
-/* dx = rstd (gamma dy - sums.x - xhat sums.y). Items as norm_apply. */
-__kernel __attribute__((reqd_work_group_size(1, 1, 1))) void norm_backward(const __global act_t *x, const __global float *lines,
-                                                                           const __global float *more, const __global act_t *dy,
-                                                                           __global act_t *dx, int C, int unit_rows, int span)
+/* dx of norm_back_lines. Items as norm_apply. */
+__kernel __attribute__((reqd_work_group_size(1, 1, 1))) void norm_backward(const __global act_t *x, const __global float *more,
+                                                                           const __global act_t *dy, __global act_t *dx, int C,
+                                                                           int unit_rows, int span)
 {
     const int first = (int)get_global_id(0) * span, last = min(unit_rows, first + span);
-    const __global float *mean = lines + get_global_id(1) * 2 * C, *m = more + get_global_id(1) * 3 * C;
+    const __global float *m = more + get_global_id(1) * 3 * C;
     for (int r = first; r < last; r++) {
         const size_t at = (get_global_id(1) * unit_rows + r) * C;
         for (int c = 0; c < C; c += 16) {
-            const float16 v = (LDV(ACT, x, at + c) - LDV(0, mean, c)) * LDV(0, m, 2 * C + c);
-            STV(ACT, dx, at + c, LDV(0, m, c) * LDV(ACT, dy, at + c) - LDV(0, m, C + c) - v);
+            const float16 v = fma(LDV(ACT, x, at + c), LDV(0, m, C + c), LDV(0, m, 2 * C + c));
+            STV(ACT, dx, at + c, fma(LDV(ACT, dy, at + c), LDV(0, m, c), v));
         }
     }
 }

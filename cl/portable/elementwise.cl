@@ -1,6 +1,7 @@
 /* Element-wise operations. An item handles VW elements of the same row (cols is a multiple of VW); n counts items, in 31 bits. */
 #define WHOLE 1
 #include "common.h"
+#define COARSE (ACT != 0 && VW == 16)
 #include "act.h"
 #include "step.h"
 #ifndef W

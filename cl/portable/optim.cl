@@ -9,8 +9,8 @@
 #define WG 64
 #endif
 #if SHADOW
-#define P_SHADOW       , __global ushort *shadow, uint first /* element of the arena that the shadow begins with */
-#define KEEP_SHADOW(v) ST(SHADOW, shadow, i - first, v);
+#define P_SHADOW       , __global ushort *shadow
+#define KEEP_SHADOW(v) ST(SHADOW, shadow, i, v);
 #else
 #define P_SHADOW
 #define KEEP_SHADOW(v)

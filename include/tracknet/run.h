@@ -21,7 +21,8 @@ typedef struct tn_run_options {
     const tn_log *log;           /**< may be NULL */
     tn_progress_fn *progress;    /**< may be NULL */
     void *user;                  /**< for progress */
-    const char *variants;        /**< kernel variants to take instead of the measured ones, "gemm=portable"; NULL: none */
+    const char *variants;        /**< kernel variants to take instead of the measured ones, "gemm=portable"; "first": the first that
+                                      is right where none was measured, for short runs; NULL: none */
     const char *cache;           /**< folder for kernel binaries and measurements; "off": none; NULL or "on": tracknet below
                                       $XDG_CACHE_HOME or ~/.cache */
     const char *resume;          /**< training: folder of a checkpoint (…/last) to go on from, or NULL */

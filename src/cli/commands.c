@@ -19,7 +19,9 @@
     "  --memory-limit MB   take no more device memory than this\n"                                                                 \
     "  --nice MS           rest so long after each 100 ms of work, for a desktop that stays usable     (default 0)\n"              \
     "  --gemm NAME         portable, native or clblast instead of the measured choice\n"                                           \
-    "  --variants LIST     the same for any operation: attention=portable,unpack=wide ('devices --verbose' lists them)\n"          \
+    "  --variants LIST     the same for any operation: attention=portable,unpack=wide ('devices --verbose' lists them); first: "   \
+    "the\n"                                                                                                                        \
+    "                      first that is right where none was measured, for runs too short to measure in\n"                        \
     "  --cache DIR         built kernels and measurements; off: none    (default tracknet in $XDG_CACHE_HOME or ~/.cache)\n"
 
 #define CONFIG_OPTIONS "data model training config config-dir seed"

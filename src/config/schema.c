@@ -157,7 +157,8 @@ const tn_key tn_schema[] = {
     {"training.epochs", TN_S_INT, AT(training.epochs), "1", 1, 1000000, NULL, false, "passes over the training split"},
     {"training.precision", TN_S_STR, AT(training.precision), "fp32", 0, 0,
      "fp32|32|32-true|float32|fp16|16|16-mixed|16-true|float16|bf16|bf16-mixed|bf16-true|bfloat16|auto", false,
-     "storage of activations and frozen weights; auto: bf16 where the device multiplies it, else fp32"},
+     "storage of activations and frozen weights; auto: bf16 where the device multiplies it (matrix units, AMX, AVX512-BF16), else "
+     "fp32"},
     {"training.amp", TN_S_BOOL, AT(training.amp), "false", 0, 0, NULL, false,
      "deprecated: precision fp16, unless precision is given"},
     {"training.grad_clip", TN_S_UNUSED, 0, NULL, 0, 0, NULL, true, NULL},

@@ -51,6 +51,7 @@ typedef struct {
     int hits;
     tn_rng r;
     float *noise;         /* crowd texture, fixed for a clip */
+    tn_image court;       /* a clip's frames begin with it */
     double bar[MAX_BARS]; /* their middles, pixels; from top to bottom */
     int bars;
 } scene;
@@ -200,7 +201,7 @@ static void sensor(scene *s, tn_image *im)
 {
     for (size_t i = 0; i < (size_t)im->w * (size_t)im->h * 3; i++) {
         double v = im->rgb[i] + (tn_rng_uniform(&s->r) + tn_rng_uniform(&s->r) - 1) * s->k.noise * 1.7;
-        im->rgb[i] = (uint8_t)fmin(fmax(v, 0), 255);
+        im->rgb[i] = (uint8_t)TN_MIN(TN_MAX(v, 0), 255);
     }
 }
 
@@ -261,6 +262,8 @@ static int scene_new(scene *s, const tn_synth_options *o, int clip, tn_error *er
     for (size_t i = 0; i < n; i++) s->noise[i] = (float)range(&s->r, -1, 1);
     for (size_t i = 1; i < n; i++) s->noise[i] = 0.45f * s->noise[i - 1] + 0.55f * s->noise[i];
     new_shot(s, true);
+    TN_TRY(tn_image_new(&s->court, s->w, s->h, err));
+    draw_court(s, &s->court);
     return 0;
 }
 
@@ -268,7 +271,7 @@ static int draw_frame(scene *s, const char *path, tn_error *err)
 {
     tn_image im;
     TN_TRY(tn_image_new(&im, s->w, s->h, err));
-    draw_court(s, &im);
+    memcpy(im.rgb, s->court.rgb, (size_t)s->w * (size_t)s->h * 3);
     const bool behind = hidden(s);
     draw_player(s, &im, 0);
     if (behind) draw_ball(s, &im);
@@ -306,6 +309,7 @@ static int draw_clip(const tn_synth_options *o, const char *dir, int clip, tn_er
     if (!rc) rc = path && !csv.oom ? tn_write_file(path, csv.s, csv.len, err) : tn_oom(err);
     free(path);
     tn_text_free(&csv);
+    tn_image_free(&s.court);
     free(s.noise);
     return rc;
 }

@@ -180,8 +180,9 @@ void tn_quirk_describe(tn_device_info *o, cl_device_id d)
     for (size_t i = 0; i < TN_COUNT(quirks); i++)
         if (quirks_fits(o->vendor, quirks[i].vendor) && quirks_fits(o->platform, quirks[i].platform)) o->quirks = quirks[i].phrase;
     if (caps & TN_CAP_NV_PTX) clGetDeviceInfo(d, NV_CAPABILITY_MAJOR, sizeof major, &major, NULL);
-    o->bf16_units = (caps & (matrix | TN_CAP_AMX_BF16)) != 0;
-    o->matrix_units = o->bf16_units || major >= 7; /* Volta multiplies half only */
+    const unsigned of_cpus = caps & TN_CAP_VECTORS ? caps & (TN_CAP_AMX_BF16 | TN_CAP_AVX512_BF16) : 0;
+    o->bf16_units = (caps & matrix) || of_cpus;
+    o->matrix_units = (caps & matrix) || (of_cpus & TN_CAP_AMX_BF16) || major >= 7; /* Volta multiplies half only */
     name_caps(o->capabilities, sizeof o->capabilities, caps);
 }
 

@@ -309,6 +309,7 @@ struct tn_pass {
     int groups;     /* TN_GROUP_* trained in this pass; 0: inference */
     bool training;  /* dropout on, BatchNorm by batch */
     bool loss;      /* loss node (and backward when groups) */
+    bool logits;    /* and the loss takes the heatmap for logits: known before the session's loss, for what is built ahead */
     bool hidden;    /* keep hidden_states.* as outputs; backbone only unless loss or heat is asked */
     bool heat;      /* run decoder and head */
     int recompute;  /* 0, 1, 2 for the backbone's layers */

@@ -25,7 +25,8 @@ int tn_variant_choose(tn_choice *out, tn_ctx *c, const tn_variant_op *op, const 
     *out = tn_variant_defaults(op, op->n - 1);
     if (forced >= 0 && tn_variant_can(c, &op->rows[forced], args)) {
         *out = tn_variant_defaults(op, forced);
-        TN_TRY(row_is_good(&good, c, op, forced, args, err));
+        good = c->plan_only;
+        if (!good) TN_TRY(row_is_good(&good, c, op, forced, args, err));
         if (good) return 0;
     }
     TN_TRY(tn_tuned(&good, out, c->dev, op, args, err));

@@ -4,7 +4,7 @@
 
 #define NORM "cpu/norm2d.cl"
 
-enum { VECTOR = 16, MOST_VECTORS = 4, CHUNKS_A_UNIT = 8, LEAST_ROWS = 64, ITEMS_A_UNIT = 16, LEAST_SPAN = 16 };
+enum { VECTOR = 16, MOST_VECTORS = 4, CHUNKS_A_UNIT = 8, LEAST_ROWS = 64, MOST_ROWS = 256, ITEMS_A_UNIT = 16, LEAST_SPAN = 16 };
 
 /* How the rows of units are cut. */
 typedef struct {
@@ -16,14 +16,14 @@ bool tn_norm_cpu_can(const tn_ctx *c, const tn_tensor *x)
     return tn_cpu_kernels(c->dev) && x->cols % VECTOR == 0;
 }
 
-/* Chunks of equal length within a unit, several for each thread. */
+/* Chunks of equal length within a unit, several for each thread, and so short that sums down their rows lose little. */
 static norm_cut cut(const tn_ctx *c, const tn_tensor *x, int unit_rows)
 {
     norm_cut k = {.nv = MOST_VECTORS, .units = x->rows / unit_rows};
     while (x->cols % (VECTOR * k.nv)) k.nv /= 2;
     const int blocks = x->cols / (VECTOR * k.nv) * k.units,
               want = TN_CEIL_DIV(CHUNKS_A_UNIT * (int)c->dev->info.compute_units, blocks);
-    k.chunk_rows = TN_MIN(unit_rows, TN_MAX(LEAST_ROWS, TN_CEIL_DIV(unit_rows, want)));
+    k.chunk_rows = TN_MIN(TN_MIN(unit_rows, (int)MOST_ROWS), TN_MAX(LEAST_ROWS, TN_CEIL_DIV(unit_rows, want)));
     while (unit_rows % k.chunk_rows) k.chunk_rows--;
     k.chunks = unit_rows / k.chunk_rows;
     return k;
@@ -74,13 +74,15 @@ int tn_norm_cpu_stats(tn_ctx *c, const tn_tensor *x, int unit_rows, int groups, 
     return 0;
 }
 
-static int lines_of(tn_ctx *c, const tn_norm2d *n, const norm_cut *k, tn_tensor *lines, tn_error *err)
+/* Of each channel: its statistics, or (affine) what the norm multiplies by and adds. */
+static int lines_of(tn_ctx *c, const tn_norm2d *n, const norm_cut *k, bool affine, tn_tensor *lines, tn_error *err)
 {
     const int C = n->x->cols;
     const tn_range each = of_channels(C, k);
     TN_TRY(tn_ws_take(c, lines, TN_F32, 2 * k->units, C, err));
-    const tn_arg args[] = {TN_BUF(n->stats->mem), TN_BUF(lines->mem), TN_INT(C), TN_INT(n->groups)};
-    return run(c, "norm_lines", n->x, k, &each, args, TN_COUNT(args), err);
+    const tn_arg args[] = {TN_BUF(n->stats->mem), TN_BUF(lines->mem),    TN_INT(C),
+                           TN_INT(n->groups),     TN_BUF(n->gamma->mem), TN_BUF(n->beta->mem)};
+    return run(c, affine ? "norm_affine" : "norm_lines", n->x, k, &each, args, affine ? 6 : 4, err);
 }
 
 /* What follows the norm; *kept says whether it keeps something. */
@@ -101,11 +103,15 @@ int tn_norm_cpu_apply(tn_ctx *c, const tn_norm2d *n, const tn_norm_end *end, tn_
     int span;
     bool kept;
     const tn_range along = of_spans(c, n->unit_rows, &k, &span);
-    TN_TRY(lines_of(c, n, &k, &lines, err));
+    TN_TRY(lines_of(c, n, &k, true, &lines, err));
     TN_TRY(end_options(&o, n, &k, end, &kept, err));
-    const tn_arg args[] = {TN_BUF(n->x->mem),    TN_BUF(lines.mem), TN_BUF(n->gamma->mem),
-                           TN_BUF(n->beta->mem), TN_BUF(y->mem),    TN_INT(n->x->cols),
-                           TN_INT(n->unit_rows), TN_INT(span),      TN_BUF(kept ? end->kept->mem : NULL)};
+    const tn_arg args[] = {TN_BUF(n->x->mem),
+                           TN_BUF(lines.mem),
+                           TN_BUF(y->mem),
+                           TN_INT(n->x->cols),
+                           TN_INT(n->unit_rows),
+                           TN_INT(span),
+                           TN_BUF(kept ? end->kept->mem : NULL)};
     TN_TRY(tn_op_run(c, NORM, "norm_apply", o.s, args, TN_COUNT(args) - !kept, &along, err));
     c->ws_used = mark;
     return 0;
@@ -117,7 +123,7 @@ int tn_norm_cpu_parts(tn_ctx *c, const tn_norm2d *n, const tn_tensor *dy, tn_nor
     const int C = n->x->cols;
     const tn_range down = of_chunks(n->x, &k);
     out->chunks = k.chunks;
-    TN_TRY(lines_of(c, n, &k, &out->lines, err));
+    TN_TRY(lines_of(c, n, &k, false, &out->lines, err));
     TN_TRY(tn_ws_take(c, &out->p0, TN_F32, k.units * k.chunks, C, err));
     TN_TRY(tn_ws_take(c, &out->p1, TN_F32, k.units * k.chunks, C, err));
     const tn_arg args[] = {TN_BUF(n->x->mem),   TN_BUF(dy->mem), TN_BUF(out->lines.mem), TN_BUF(out->p0.mem),
@@ -137,7 +143,7 @@ int tn_norm_cpu_backward(tn_ctx *c, const tn_norm2d *n, const tn_norm_parts *p, 
     TN_TRY(tn_ws_take(c, &more, TN_F32, 3 * k.units, C, err));
     const tn_arg a1[] = {TN_BUF(p->lines.mem), TN_BUF(n->gamma->mem), TN_BUF(sums->mem), TN_BUF(more.mem), TN_INT(C),
                          TN_INT(n->groups)};
-    const tn_arg a2[] = {TN_BUF(n->x->mem), TN_BUF(p->lines.mem), TN_BUF(more.mem), TN_BUF(dy->mem), TN_BUF(dx->mem),
+    const tn_arg a2[] = {TN_BUF(n->x->mem), TN_BUF(more.mem),     TN_BUF(dy->mem), TN_BUF(dx->mem),
                          TN_INT(C),         TN_INT(n->unit_rows), TN_INT(span)};
     TN_TRY(run(c, "norm_back_lines", n->x, &k, &each, a1, TN_COUNT(a1), err));
     return run(c, "norm_backward", n->x, &k, &along, a2, TN_COUNT(a2), err);

@@ -402,8 +402,7 @@ typedef struct tn_adam_spec {
 /** Elements [off, off + n) of the flat arenas of a group: parameters, gradients, moments (v: AdamW's), float32. */
 typedef struct tn_optim_range {
     tn_buffer *p, *g, *m, *v;
-    tn_buffer *shadow; /* the parameters again, stored as shadow_type, from element shadow_first on; NULL: none */
-    size_t shadow_first;
+    tn_buffer *shadow; /* the parameters again, stored as shadow_type; NULL: none */
     tn_dtype shadow_type;
     size_t off, n;
     int group;  /* of tn_optim_state */

@@ -76,7 +76,7 @@ static int over_range(tn_ctx *c, const char *entry, const tn_optim_range *r, con
     if (!r->n) return 0;
     for (int i = 0; i < n; i++) all[i] = args[i];
     if (r->shadow) snprintf(opts, sizeof opts, "-DSHADOW=%d", (int)r->shadow_type);
-    if (r->shadow) all[n++] = TN_BUF(r->shadow), all[n++] = TN_UINT(r->shadow_first);
+    if (r->shadow) all[n++] = TN_BUF(r->shadow);
     return tn_op_run(c, FILE_, entry, opts, all, n, &range, err);
 }
 

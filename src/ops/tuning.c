@@ -261,10 +261,15 @@ static bool wish_is_known(const tn_wanted *w, const struct tn_wish *wish, json_t
                          : tn_db_at(db, "checks", op->name, wish->key, op->rows[wish->row].name) != NULL;
 }
 
-/* Is the shape's answer one that came with the library? Then its row is to be checked and nothing else. */
+/* Is the shape's row asked for by name, or its answer one that came with the library? Then it is to be checked and nothing else. */
 static bool asks_for_check(struct tn_wish *wish, json_t *db, const tn_ctx *c, const void *args)
 {
     tn_choice k;
+    const int forced = tn_variant_forced(c->dev->variants, wish->op);
+    if (forced >= 0 && tn_variant_can(c, &wish->op->rows[forced], args)) {
+        wish->row = forced;
+        return true;
+    }
     if (read_choice(&k, wish->op, tn_db_at(db, "choices", wish->op->name, wish->key, NULL))) return false;
     if (!read_shipped(&k, db, wish->op, wish->key, c->dev) || !tn_variant_can(c, &wish->op->rows[k.row], args)) return false;
     wish->row = k.row;
@@ -276,11 +281,11 @@ int tn_wanted_add(tn_wanted *w, tn_ctx *c, const tn_variant_op *op, const void *
     json_t *db;
     struct tn_wish wish = {.op = op};
     const int n = rows_to_try(&wish.row, c, op, args, w->again);
-    bool measured = n > 1 && !is_small(op, args);
+    bool measured = n > 1 && !is_small(op, args) && !tn_variant_first(c->dev->variants);
     if (!measured && wish.row == op->n - 1) return 0;
     TN_TRY(tn_db(&db, c->dev, err));
     wish.args = measured ? measured_args(wish.key, c->dev, op, args) : NULL;
-    if (wish.args && !w->again && asks_for_check(&wish, db, c, args)) { /* somebody has measured it */
+    if (wish.args && !w->again && asks_for_check(&wish, db, c, args)) { /* nothing is to choose */
         free(wish.args);
         measured = false;
         if (wish.row == op->n - 1) return 0;

@@ -3,6 +3,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#define FIRST "first"
+
 bool tn_variant_fits(const tn_variant *v, unsigned caps)
 {
     return (caps & v->needs) == v->needs && (!v->any || (caps & v->any));
@@ -64,11 +66,19 @@ int tn_variant_forced(const char *list, const tn_variant_op *op)
     return forced;
 }
 
+bool tn_variant_first(const char *list)
+{
+    char o[TN_KEY], name[TN_KEY];
+    bool first = false;
+    while (next_entry(&list, o, name, sizeof o)) first |= !o[0] && !strcmp(name, FIRST);
+    return first;
+}
+
 int tn_variant_list_check(const char *list, const tn_variant_op *const *ops, tn_error *err)
 {
     char o[TN_KEY], name[TN_KEY];
     while (next_entry(&list, o, name, sizeof o)) {
-        bool found = false;
+        bool found = !o[0] && !strcmp(name, FIRST);
         for (int i = 0; ops[i]; i++) found |= (!o[0] || !strcmp(o, ops[i]->name)) && tn_variant_find(ops[i], name) >= 0;
         if (!found)
             return tn_fail(err, TN_ERR_ARGUMENT, "no operation has a kernel variant '%s%s%s'; 'tracknet devices --tune' lists them",

@@ -111,6 +111,8 @@ int tn_variant_find(const tn_variant_op *op, const char *name);
 /** The row that a list such as "gemm=portable,attention=cpu" names for an operation, or -1. An entry without '=' is meant
  * for every operation that has such a row. */
 int tn_variant_forced(const char *list, const tn_variant_op *op);
+/** Does such a list say "first", so that no row is measured: the first good one runs where none was? */
+bool tn_variant_first(const char *list);
 /** Fails where such a list names what none of the operations (NULL ends them) has. */
 int tn_variant_list_check(const char *list, const tn_variant_op *const *ops, tn_error *err);
 #endif

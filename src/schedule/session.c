@@ -48,6 +48,17 @@ static int walk_dry(tn_session *s, tn_exec *e, tn_error *err)
     return 0;
 }
 
+/* The optimiser's programs are built with the pass's. */
+static int walk_optimiser(tn_session *s, tn_error *err)
+{
+    static const tn_adam_spec any = {0.9f, 0.999f, 1e-8f};
+    tn_optim_range ranges[TN_STORE_RANGES];
+    TN_TRY(tn_clip(&s->ctx, s->store->grads, 0, s->store->n_params, &any, err));
+    for (int g = 0; g < TN_GROUPS; g++)
+        for (int i = tn_store_ranges(s->store, g, 1, ranges) - 1; i >= 0; i--) TN_TRY(tn_adamw(&s->ctx, &ranges[i], &any, err));
+    return 0;
+}
+
 /* What the pass launches as far as it can be told, and the optimiser after it; what of the pass nobody has built yet is built. */
 static int needs_of(tn_needs *needs, tn_session *s, tn_exec *e, tn_error *err)
 {
@@ -56,13 +67,14 @@ static int needs_of(tn_needs *needs, tn_session *s, tn_exec *e, tn_error *err)
     s->ctx.needs = needs;
     s->ctx.plan_only = true;
     int rc = walk_dry(s, e, err);
+    s->ctx.needs = NULL;
+    if (!rc && e->pass.training && s->ctx.ahead) rc = walk_optimiser(s, err);
     const size_t most = TN_MAX(e->plan.total, TN_MAX(s->dev->allocated, s->ctx.ws_peak));
     if (!rc && s->ctx.ahead) rc = tn_ahead_build(s->ctx.ahead, most, err);
     for (size_t i = 0; !rc && e->pass.training && i < TN_COUNT(after); i++)
         rc = tn_needs_add(needs, "portable/optim.cl", after[i], "", err);
     tn_ahead_free(s->ctx.ahead);
     s->ctx.ahead = NULL;
-    s->ctx.needs = NULL;
     s->ctx.plan_only = false;
     return rc;
 }
@@ -89,7 +101,7 @@ static int qualify(tn_session *s, tn_exec *e, tn_error *err)
  * without buffers is only planned with, and its shapes may never run. */
 static int count_workspace(tn_exec *e, tn_dev *d, const tn_model *m, tn_store *store, tn_error *err)
 {
-    tn_session s = {.dev = d, .m = m, .store = store};
+    tn_session s = {.dev = d, .m = m, .store = store, .loss = {.logits = e->pass.logits}};
     tn_wanted wanted = {0};
     const bool plan_only = store->dry && !store->to_run;
     tn_ctx_init(&s.ctx, d);

@@ -92,9 +92,7 @@ static void lay_out_params(tn_store *st)
         lay_out_group(st, order[g]);
         st->group_len[g] = st->n_params - st->group_off[g];
     }
-    const int head = group_index(TN_GROUP_HEAD), lora = group_index(TN_GROUP_LORA); /* side by side */
-    st->shadow_first = st->group_off[head];
-    st->shadow_len = st->act == TN_F32 ? 0 : st->group_len[head] + st->group_len[lora];
+    st->shadow_len = st->act == TN_F32 ? 0 : st->n_params;
 }
 
 static int new_zeroed(tn_buffer **m, tn_store *st, size_t bytes, const char *what, tn_error *err)
@@ -225,8 +223,7 @@ static tn_optim_range range_of(const tn_store *st, int g, size_t off, size_t end
 {
     tn_optim_range r = {
         .p = st->params, .g = st->grads, .m = st->moment1, .v = st->moment2, .off = off, .n = end - off, .group = g, .rate = rate};
-    if (st->shadow && r.off >= st->shadow_first && r.off + r.n <= st->shadow_first + st->shadow_len)
-        r.shadow = st->shadow, r.shadow_type = st->act, r.shadow_first = st->shadow_first;
+    if (st->shadow) r.shadow = st->shadow, r.shadow_type = st->act;
     return r;
 }
 
@@ -245,10 +242,9 @@ tn_tensor tn_store_operand(const tn_store *st, int slot)
     const tn_stored *e = &st->s[slot];
     tn_tensor t = e->t;
     if (e->place != TN_PLACE_PARAM) return t;
-    const bool shadow = e->off >= st->shadow_first && e->off < st->shadow_first + st->shadow_len;
-    t.mem = shadow ? st->shadow : st->params;
-    t.off = shadow ? e->off - st->shadow_first : e->off;
-    if (shadow) t.dtype = st->act;
+    t.mem = st->shadow_len ? st->shadow : st->params;
+    t.off = e->off;
+    if (st->shadow_len) t.dtype = st->act;
     return t;
 }
 

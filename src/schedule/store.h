@@ -50,8 +50,8 @@ typedef struct tn_store {
     size_t n_params; /* floats, alignment gaps included */
     size_t group_off[TN_GROUPS], group_len[TN_GROUPS];
     size_t late_off;   /* where in LoRA's group its lora_B and vectors begin, which reach to its end */
-    tn_buffer *shadow; /* half storage: head and LoRA as products read them, from element shadow_first of the arena on */
-    size_t shadow_first, shadow_len;
+    tn_buffer *shadow; /* half storage: all that is trained, as products read it */
+    size_t shadow_len;
     struct tn_joined *joined; /* biases of several matrices in one vector */
     int n_joined;
     struct tn_stream *stream;         /* which of the frozen matrices pass through the device, and how (stream.h) */

@@ -25,7 +25,7 @@ cat >"$W/vit/config.json" <<'P'
 P
 RUN="--device cpu --seed ${SEED:-42} --model vit_demo --training demo model.pretrained_model_name=$W/vit model.backbone.patch_size=8
   model.decoder.channels=[64,48,32] model.heatmap.size=[64,32] data.root=$D data.split.train_games=[train] data.split.val_games=[]
-  data.preprocess.resize=[128,64] training.batch_size=8 training.limit_train_batches=160 training.epochs=6"
+  data.preprocess.resize=[128,64] training.batch_size=8 training.limit_train_batches=160 training.epochs=6 training.precision=fp32"
 WINDOWS="model.frames=concat data.sequence.enabled=true data.sequence.length=3 model.heatmaps=$HEATMAPS"
 expect 0 "loss" $T train $RUN --output-dir "$W/one"
 expect 0 "loss" $T train $RUN $WINDOWS --output-dir "$W/three"

@@ -131,6 +131,17 @@ shows "patience: 3" training.early_stopping.patience=3
 expect 0 "training.precision auto: " $T train $RUN 'data.split.val_games=[game1]' --output-dir "$W/auto" training.epochs=1 \
   training.batch_size=2 training.precision=auto training.limit_train_batches=0.5 training.limit_val_batches=1
 [ "$(grep -c "training.precision auto: " "$W/out")" -eq 1 ] && ok || bad "auto is not said once"
+# a processor multiplies bfloat16 by tiles or in pairs, where its compiler takes kernels of vectors
+"$T" devices --device cpu --json >"$W/devices" 2>/dev/null
+want=$(python3 - "$W/devices" <<'P'
+import json, sys
+d = json.load(open(sys.argv[1]))
+d = d if isinstance(d, list) else d.get("devices", [d])
+can = d[0]["capabilities"].split()
+print("bf16" if "vectors" in can and ("avx512-bf16" in can or "amx-bf16" in can) else "fp32")
+P
+)
+grep -q "training.precision auto: $want," "$W/out" && ok || bad "auto is not $want"
 grep -q '"global_step": 1,' "$W/auto/last/trainer_state.json" && ok || bad "half of two batches is not one"
 python3 - "$W/auto" <<'P' && ok || bad "one batch of validation is not two frames"
 import csv, sys

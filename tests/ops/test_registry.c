@@ -104,6 +104,30 @@ START_TEST(shipped_choices_are_checked_and_not_measured)
 }
 END_TEST
 
+/* A row that is asked for by name, or as the first, is checked and not measured; where it cannot run, the others are. */
+START_TEST(what_is_asked_for_is_not_measured)
+{
+    static const struct {
+        const char *list;
+        int row;
+    } asked[] = {{"toy=broken", 0}, {"of a vendor", -1}, {"gemm=native", -1}, {"first", 0}, {"gemm=first", -1}};
+    tn_ctx ctx;
+    tn_error err = {0};
+    const toy_args args = {0, 3};
+    tn_ctx_init(&ctx, open_device());
+    for (size_t i = 0; i < TN_COUNT(asked); i++) {
+        tn_wanted w = {.n = 0};
+        ctx.dev->variants = (char *)asked[i].list;
+        ck_assert_msg(!tn_wanted_add(&w, &ctx, &toy, &args, &err), "%s", err.message);
+        ck_assert_int_eq(w.n, 1);
+        ck_assert_int_eq(w.v[0].row, asked[i].row);
+        tn_wanted_free(&w);
+    }
+    ctx.dev->variants = NULL;
+    tn_ctx_free(&ctx);
+}
+END_TEST
+
 START_TEST(variants_are_asked_for_by_name)
 {
     tn_error err = {0};
@@ -113,6 +137,8 @@ START_TEST(variants_are_asked_for_by_name)
     ck_assert_int_eq(tn_variant_forced("gemm=native", &toy), -1);
     ck_assert_int_eq(tn_variant_forced(NULL, &toy), -1);
     ck_assert(!tn_variant_list_check("portable,attention=cpu,gemm=clblast", tn_variant_ops, &err));
+    ck_assert(!tn_variant_list_check("first,gemm=clblast", tn_variant_ops, &err));
+    ck_assert_int_eq(tn_variant_list_check("gemm=first", tn_variant_ops, &err), TN_ERR_ARGUMENT);
     ck_assert_int_eq(tn_variant_list_check("gemm=fastest", tn_variant_ops, &err), TN_ERR_ARGUMENT);
     ck_assert_ptr_nonnull(strstr(err.message, "gemm=fastest"));
 }
@@ -155,5 +181,6 @@ int main(void)
 {
     return run_tests("registry", 300,
                      TESTS(ONCE(unchecked_rows_do_not_run), ONCE(shipped_choices_are_checked_and_not_measured),
-                           ONCE(variants_are_asked_for_by_name), ONCE(tensors_are_checked)));
+                           ONCE(what_is_asked_for_is_not_measured), ONCE(variants_are_asked_for_by_name),
+                           ONCE(tensors_are_checked)));
 }
