@@ -11,6 +11,9 @@
 #include "step.h"
 #define ITEMS  128
 #define STEP   32
+#ifndef DEPTH
+#define DEPTH 4
+#endif
 #define JOBS   12
 #define WIDE   128
 #define MOST   48

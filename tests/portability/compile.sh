@@ -195,7 +195,7 @@ for act in 1 2; do
   nvidia attention_wgmma 90a 256 -DACT=$act -DHD=64
   nvidia tensor_map 90a 1 -DACT=$act
   for cols in 1 2 4; do nvidia ../gpu/dwdouble 80 128 -DACT=$act -DCOLS=$cols -DPACKS=1 -DSTATS=1; done
-  for o in "-DTB=1 -DBIAS -DPRE -DACTIVATE -DPAIR=1" "-DTB=1 -DBIAS -DPAIR=3 -DTURN" "-DTB=0 -DSLOPE -DPAIR=1 -DMASK_E" "-DTB=1 -DBN=64 -DMI=1 -DBIAS -DSCALE -DRESIDUAL" "-DTB=0 -DBN=192"; do
+  for o in "-DTB=1 -DBIAS -DPRE -DACTIVATE -DPAIR=1" "-DTB=1 -DBIAS -DPAIR=3 -DTURN -DALPHA_ONE" "-DTB=0 -DSLOPE -DPAIR=1 -DMASK_E" "-DTB=1 -DBN=64 -DMI=1 -DBIAS -DSCALE -DRESIDUAL" "-DTB=0 -DBN=192"; do
     nvidia gemm_wgmma 90a 384 -DACT=$act $o
     nvidia gemm_mma 90a 128 -DACT=$act ${o//-DBN=*/}
   done
@@ -206,7 +206,7 @@ for act in 1 2; do
       for ct in 0 $act; do nvidia thin 80 128 -DACT=$act -DCT=$ct -DTB=$tb $o; done
     done
   done
-  nvidia thin_grads 80 128 -DACT=$act
+  for o in "" "-DDEPTH=3 -DBITS"; do nvidia thin_grads 80 128 -DACT=$act $o; done
   for o in "-DCOLS=384 -DN=48 -DMASK_A" "-DN=8" "-DBACK=1 -DADDS -DSCALED" "-DBACK=1 -DN=24 -DADDS"; do
     nvidia layernorm 80 128 -DACT=$act -DWARPS=4 $o
   done
