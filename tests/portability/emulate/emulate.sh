@@ -50,7 +50,7 @@ faults=(
   "mfma|rotary|shared/element.h|s/const int at = row % tokens - skip/const int at = row % tokens/"
   "wmma12|gelu|shared/element.h|s/\*e = to_word(v);//"
   "mfma|residual|shared/element.h|s/v += from_word(\*e);//"
-  "dpas16|slope|shared/matrix_unit.h|s/x > 0.0f ? 1.0f - g : g/x > 0.0f ? g : 1.0f - g/"
+  "dpas16|slope|shared/matrix_unit.h|s/exp2_fast(-0.72134752f \* y), below/exp2_fast(-0.72134752f * y), 1.0f - below/"
   # products on MFMA and WMMA: barriers, edges, places
   "mfma|bare|amd/gemm_matrix.cl|0,/ barrier(/s/ barrier([A-Z_]*);//"
   "wmma12|bare|amd/gemm_matrix.cl|/PUT(b_tile/,/barrier/s/ barrier([A-Z_]*);//"
