@@ -170,8 +170,8 @@ inline void turn_pieces(float *x, float *y, const float *a, const float *b, int 
     {                                                                                                                              \
         float lo[16], hi[16];                                                                                                      \
         turn_pieces(lo, hi, SUMS_OF(x), SUMS_OF((x) + 1), ROW(x), COLUMN(x) A_END);                                                \
-        finish(lo, held, ROWS(x), COLUMN(x), M, N A_LAID A_END);                                                                          \
-        finish(hi, held, ROWS(x), COLUMN((x) + 1), M, N A_LAID A_END);                                                                    \
+        finish(lo, held, ROWS(x), COLUMN(x), M, N A_LAID A_END);                                                                   \
+        finish(hi, held, ROWS(x), COLUMN((x) + 1), M, N A_LAID A_END);                                                             \
     }
 #endif
 

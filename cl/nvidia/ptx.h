@@ -60,12 +60,12 @@ inline uint take_bytes(uint a, uint b, uint which)
     return r;
 }
 
-/* Stores where `yes`, without the branch that a condition would be: it would cut what the compiler can interleave into pieces. Other
- * loads may come before it: it is not for what is read again. */
+/* Stores where `yes`, without the branch that a condition would be: it would cut what the compiler can interleave into pieces.
+ * Other loads may come before it: it is not for what is read again. */
 inline void store16_if(bool yes, __global ushort *to, uint4 v)
 {
-    __asm volatile("{ .reg .pred p; setp.ne.s32 p, %5, 0; @p st.global.v4.b32 [%0], {%1, %2, %3, %4}; }" ::"l"(to), "r"(v.x), "r"(v.y),
-                   "r"(v.z), "r"(v.w), "r"((int)yes));
+    __asm volatile("{ .reg .pred p; setp.ne.s32 p, %5, 0; @p st.global.v4.b32 [%0], {%1, %2, %3, %4}; }" ::"l"(to), "r"(v.x),
+                   "r"(v.y), "r"(v.z), "r"(v.w), "r"((int)yes));
 }
 
 /* ---- lanes ---- */
@@ -98,7 +98,7 @@ inline int any_lane(int yes)
     return r;
 }
 
-/* ---- fast arithmetic: without the handling of denormals that native_exp2 and native_recip bring along ---- */
+/* ---- fast arithmetic: without the handling of denormals that native_exp2 brings along ---- */
 
 inline float exp2_fast(float x)
 {
@@ -111,13 +111,6 @@ inline float fma_held(float a, float b, float c) /* in [0, 1] */
 {
     float r;
     __asm("fma.rn.sat.f32 %0, %1, %2, %3;" : "=f"(r) : "f"(a), "f"(b), "f"(c));
-    return r;
-}
-
-inline float recip_fast(float x)
-{
-    float r;
-    __asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(r) : "f"(x));
     return r;
 }
 

@@ -2,8 +2,7 @@
  * `rows` rows of one tile of 128 columns of one job; the last of a tile's groups to end adds their parts, in their order, so that
  * the result does not depend on who that is. Groups: tiles * splits.
  *
- *   ACT: storage of thin and wide.   DEPTH: steps in local memory, 3 or 4.
- * Rows of both begin at 16-byte multiples. A job with a threshold reads wide with its dropout. */
+ *   ACT: storage of thin and wide. Rows of both begin at 16-byte multiples. A job with a threshold reads wide with its dropout. */
 #define VW 1
 #include "ptx.h"
 #include "common.h"
@@ -11,9 +10,7 @@
 #include "step.h"
 #define ITEMS  128
 #define STEP   32
-#ifndef DEPTH
-#define DEPTH 4
-#endif
+#define DEPTH  4
 #define JOBS   12
 #define WIDE   128
 #define MOST   48
@@ -80,11 +77,7 @@ inline void sum_rows(__global float *part, uint base, const __global ushort *thi
     commit_copies();
     for (int s = 0; s < DEPTH - 1; s++) { FETCH(s) }
     for (int s = 0; s < steps; s++) {
-#if DEPTH == 4
-        WAIT_COPIES(2);
-#else
-        WAIT_COPIES(1);
-#endif
+        WAIT_COPIES(2); /* DEPTH - 2 */
         barrier(CLK_LOCAL_MEM_FENCE);
         FETCH(s + DEPTH - 1)
         const uint a_at = base + s % DEPTH * BYTES, b_at = a_at + A_MOST;

@@ -30,6 +30,7 @@ inline float16 within_six(float16 x)
 
 /* Own fits on 0 to 6 of half of erfc(a / sqrt 2), by its logarithm, and by its quotient with exp(-a^2 / 2), where 1e-5 is added to
  * what errors are parts of. */
+/* clang-format off */
 inline float16 half_tail(float16 a)
 {
     return exp2_coarse(((((-3.27729515e-4f * a + 5.91753904e-3f) * a - 4.86389976e-2f) * a - 4.63352944e-1f) * a - 1.14976292f) * a -
@@ -40,6 +41,7 @@ inline float16 half_mills(float16 a, float less) /* less * a less */
     return ((((((-3.49253454e-5f * a + 7.27779434e-4f) * a - 6.4718567e-3f) * a + 3.2575698e-2f) * a - 1.04990424e-1f) * a +
              2.36151334e-1f) * a - (3.96406695e-1f + less)) * a + 0.5f;
 }
+/* clang-format on */
 #define PEAK 0.39894228f /* of the bell, 1 / sqrt(2 pi) */
 
 inline float16 fn(float16 x)
@@ -64,6 +66,7 @@ inline float16 fn_slope(float16 x)
 #else
 /* Own fits on 0 to 5.9 for erfc(a / sqrt 2). By its logarithm, to 9e-9 in what gelu makes of it; beyond, it keeps falling. By its
  * quotient with exp(-a^2 / 2), which the slope needs anyway, to 7e-8; beyond, that factor is all. */
+/* clang-format off */
 inline vec upper_tail(vec a)
 {
 #if COARSE
@@ -82,6 +85,7 @@ inline vec mills_ratio(vec a)
                  1.587877682e-02f) * a - 4.862785336e-02f) * a + 1.223097662e-01f) * a - 2.650275928e-01f) * a +
              4.998335856e-01f) * a - 7.978730294e-01f) * a + 9.999998682e-01f;
 }
+/* clang-format on */
 
 inline vec fn(vec x)
 {

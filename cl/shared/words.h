@@ -3,10 +3,9 @@
 #ifndef UNROLL /* nothing, where it only costs time: tests/portability/emulate */
 #define UNROLL _Pragma("unroll")
 #endif
-#define exp2_fast(x)  native_exp2(x)
-#define recip_fast(x) native_recip(x)
+#define exp2_fast(x)      native_exp2(x)
 #define fma_held(a, b, c) clamp(fma(a, b, c), 0.0f, 1.0f)
-#define LOG2E         1.4426950408889634f
+#define LOG2E             1.4426950408889634f
 /* The group's number, the same for all its items in a way that the compiler sees. get_group_id begins at 0 in each slice of a
  * launch. */
 #define GROUP_ID(d, items) ((int)(get_global_offset(d) / (items) + get_group_id(d)))

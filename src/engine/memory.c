@@ -277,9 +277,8 @@ void tn_features_fit(tn_features_plan *p, const tn_engine *e, int frames, tn_mem
  * is packed in bfloat16 for its products is half as much. */
 static bool gains_by_copies(const tn_engine *e)
 {
-    const unsigned caps = e->dev->caps;
-    const bool packs_halves = e->act == TN_BF16 && (caps & TN_CAP_VECTORS) && (caps & (TN_CAP_AMX_BF16 | TN_CAP_AVX512_BF16));
-    return !(caps & TN_CAP_CPU) || packs_halves || !e->session->store->n_quantised || e->model->lora.dora;
+    const bool packs_halves = e->act == TN_BF16 && e->dev->info.bf16_units;
+    return !(e->dev->caps & TN_CAP_CPU) || packs_halves || !e->session->store->n_quantised || e->model->lora.dora;
 }
 
 /* Half of what is free, a quarter where the host lives in it too; and a pass beside them. */

@@ -59,14 +59,6 @@ int tn_ctx_step_ready(tn_ctx *c, tn_error *err)
     return tn_buffer_write(c->state, 0, &o, sizeof o, err);
 }
 
-int tn_ctx_counts_ready(tn_ctx *c, tn_error *err)
-{
-    static const uint32_t zeros[TN_COUNTS];
-    if (c->dry || c->counts) return 0;
-    TN_TRY(tn_buffer_new(&c->counts, c->dev, sizeof zeros, "counts of groups that have ended", err));
-    return tn_buffer_write(c->counts, 0, zeros, sizeof zeros, err);
-}
-
 int tn_ctx_step(tn_ctx *c, const tn_step_constants *s, tn_error *err)
 {
     TN_TRY(tn_ctx_step_ready(c, err));

@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { GRADS_ITEMS = 128, GRADS_WIDE = 128, GRADS_STEP = 32 };
+enum { GRADS_ITEMS = 128, GRADS_WIDE = 128, GRADS_STEP = 32, GRADS_GROUPS = 3, GRADS_TILES = 4096 };
 
 /* As grad_job of cl/nvidia/thin_grads.cl. */
 typedef struct {
@@ -43,17 +43,13 @@ static int tiles_of(const tn_grads *l)
     return n;
 }
 
-/* Groups of a multiprocessor, and steps that are on their way or being summed. */
-static const int groups[] = {3, 2, 6, 0}, depths[] = {4, 3, 0};
-static const tn_tunable joined_tunables[] = {{"GROUPS", groups}, {"DEPTH", depths}, {0}};
-
 static bool joined_can(const tn_ctx *c, const void *args)
 {
     const tn_grads *l = args;
     (void)c;
     for (int i = 0; i < l->n; i++)
         if (!grads_can_take(&l->g[i]) || l->g[i].batch > 1) return false;
-    return l->n > 0 && tiles_of(l) <= TN_COUNTS;
+    return l->n > 0 && tiles_of(l) <= GRADS_TILES;
 }
 
 static grad_job job_of(const tn_gemm_args *g, int first)
@@ -91,21 +87,29 @@ static bool all_drawn(const tn_grads *l, const tn_buffer **bits)
     return drawn;
 }
 
+static int counts_ready(tn_ctx *c, tn_error *err)
+{
+    static const uint32_t zeros[GRADS_TILES];
+    if (c->dry || c->counts) return 0;
+    TN_TRY(tn_buffer_new(&c->counts, c->dev, sizeof zeros, "counts of groups that have ended", err));
+    return tn_buffer_write(c->counts, 0, zeros, sizeof zeros, err);
+}
+
 static int joined_run(tn_ctx *c, const void *args, tn_error *err)
 {
     const tn_grads *l = args;
     const int K = l->g[0].K, tiles = tiles_of(l), units = TN_MAX((int)c->dev->info.compute_units, 1);
-    int splits = TN_MAX(1, TN_MIN(c->tune[0] * units / tiles, TN_CEIL_DIV(K, 4 * GRADS_STEP)));
+    int splits = TN_MAX(1, TN_MIN(GRADS_GROUPS * units / tiles, TN_CEIL_DIV(K, 4 * GRADS_STEP)));
     const int rows = TN_ROUND_UP(TN_CEIL_DIV(K, splits), GRADS_STEP);
     grad_job job[TN_GRADS_MOST];
     const tn_buffer *bits;
     const bool drawn = all_drawn(l, &bits);
     tn_arg a[10 + 3 * TN_GRADS_MOST];
-    char options[48];
+    char options[32];
     tn_tensor parts;
     splits = TN_CEIL_DIV(K, rows);
     memset(job, 0, sizeof job);
-    TN_TRY(tn_ctx_counts_ready(c, err));
+    TN_TRY(counts_ready(c, err));
     TN_TRY(tn_ws_take(c, &parts, TN_F32, tiles * splits, TN_GRADS_THIN * GRADS_WIDE, err));
     const tn_arg head[] = {TN_DATA(job), TN_INT(l->n),         TN_INT(tiles),     TN_INT(splits),    TN_INT(rows),
                            TN_INT(K),    TN_BUF(c->constants), TN_BUF(parts.mem), TN_BUF(c->counts), TN_BUF((tn_buffer *)bits)};
@@ -121,7 +125,7 @@ static int joined_run(tn_ctx *c, const void *args, tn_error *err)
         first += TN_CEIL_DIV(wide_of(g), GRADS_WIDE);
     }
     const tn_range range = {1, {(size_t)tiles * (size_t)splits * GRADS_ITEMS, 1, 1}, {GRADS_ITEMS, 1, 1}};
-    snprintf(options, sizeof options, "-DACT=%d -DDEPTH=%d%s", (int)l->g[0].A.dtype, c->tune[1], drawn ? " -DBITS" : "");
+    snprintf(options, sizeof options, "-DACT=%d%s", (int)l->g[0].A.dtype, drawn ? " -DBITS" : "");
     return tn_op_run(c, "nvidia/thin_grads.cl", "thin_grads", options, a, (int)n_args, &range, err);
 }
 
@@ -137,7 +141,7 @@ static int apart_run(tn_ctx *c, const void *args, tn_error *err)
 }
 
 static const tn_variant grads_rows[] = {
-    {.name = "joined", .needs = TN_CAP_NV_MMA80, .can = joined_can, .run = joined_run, .tunables = joined_tunables},
+    {.name = "joined", .needs = TN_CAP_NV_MMA80, .can = joined_can, .run = joined_run},
     {.name = "apart", .run = apart_run},
 };
 

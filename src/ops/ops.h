@@ -21,7 +21,7 @@
 #include "tensor.h"
 #include <stdbool.h>
 
-enum { TN_WS_SUBS = 256, TN_MAX_TUNABLES = 4, TN_COUNTS = 4096 };
+enum { TN_WS_SUBS = 256, TN_MAX_TUNABLES = 4 };
 struct tn_wanted;   /* tuning.h */
 struct tn_forced;   /* variant.h */
 struct tn_registry; /* variant.h */
@@ -48,7 +48,7 @@ typedef struct tn_ctx {
     } subs[TN_WS_SUBS]; /* sub-buffers of ws, kept */
     int n_subs;
     tn_buffer *constants, *state; /* tn_step_constants, tn_optim_state; kept until tn_ctx_free */
-    tn_buffer *counts;            /* TN_COUNTS zeros between launches; likewise */
+    tn_buffer *counts;            /* zeros between launches (grads.c); likewise */
     tn_buffer *busy;              /* likewise: which threads' scratch is taken (cpu.c) */
     struct tn_grads *grads;       /* gradients that wait for others (grads.h). Borrowed, NULL: none wait */
 } tn_ctx;
@@ -63,8 +63,6 @@ void tn_ctx_free(tn_ctx *c);
 int tn_ctx_step(tn_ctx *c, const tn_step_constants *s, tn_error *err);
 /** Makes the two buffers where they are not there yet; for operations that read them. */
 int tn_ctx_step_ready(tn_ctx *c, tn_error *err);
-/** c->counts is there: TN_COUNTS zeros, which a kernel whose last group to end does something more leaves as zeros. */
-int tn_ctx_counts_ready(tn_ctx *c, tn_error *err);
 /** The optimisers' state: at the start, and to resume. */
 int tn_ctx_state_set(tn_ctx *c, const tn_optim_state *s, tn_error *err);
 /** Waits for the queue. */

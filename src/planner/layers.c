@@ -153,7 +153,7 @@ static void add_slot(tn_layers *out, int *layer_of, const tn_store *s, int slot,
     }
     const size_t floats = TN_ROUND_UP((size_t)m->rows * (size_t)m->cols, s->dev->align / 4);
     out->layer[layer].parameters += 4.0 * (double)floats;
-    if (s->shadow_len) out->layer[layer].weights += (double)(floats * tn_dtype_size(s->act));
+    if (s->act != TN_F32) out->layer[layer].weights += (double)(floats * tn_dtype_size(s->act));
 }
 
 /* Each slot with the first layer that uses it. */

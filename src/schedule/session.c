@@ -48,7 +48,6 @@ static int walk_dry(tn_session *s, tn_exec *e, tn_error *err)
     return 0;
 }
 
-/* The optimiser's programs are built with the pass's. */
 static int walk_optimiser(tn_session *s, tn_error *err)
 {
     static const tn_adam_spec any = {0.9f, 0.999f, 1e-8f};
@@ -62,19 +61,16 @@ static int walk_optimiser(tn_session *s, tn_error *err)
 /* What the pass launches as far as it can be told, and the optimiser after it; what of the pass nobody has built yet is built. */
 static int needs_of(tn_needs *needs, tn_session *s, tn_exec *e, tn_error *err)
 {
-    static const char *const after[] = {"grad_norm", "clip", "adamw"};
     TN_TRY(tn_ahead_new(&s->ctx.ahead, s->dev, err));
     s->ctx.needs = needs;
     s->ctx.plan_only = true;
     int rc = walk_dry(s, e, err);
-    s->ctx.needs = NULL;
-    if (!rc && e->pass.training && s->ctx.ahead) rc = walk_optimiser(s, err);
+    if (!rc && e->pass.training) rc = walk_optimiser(s, err);
     const size_t most = TN_MAX(e->plan.total, TN_MAX(s->dev->allocated, s->ctx.ws_peak));
     if (!rc && s->ctx.ahead) rc = tn_ahead_build(s->ctx.ahead, most, err);
-    for (size_t i = 0; !rc && e->pass.training && i < TN_COUNT(after); i++)
-        rc = tn_needs_add(needs, "portable/optim.cl", after[i], "", err);
     tn_ahead_free(s->ctx.ahead);
     s->ctx.ahead = NULL;
+    s->ctx.needs = NULL;
     s->ctx.plan_only = false;
     return rc;
 }

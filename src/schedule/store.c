@@ -84,6 +84,11 @@ static void lay_out_group(tn_store *st, tn_group group)
     }
 }
 
+static bool has_shadow(const tn_store *st)
+{
+    return st->act != TN_F32;
+}
+
 static void lay_out_params(tn_store *st)
 {
     static const tn_group order[TN_GROUPS] = {TN_GROUP_HEAD, TN_GROUP_LORA, TN_GROUP_BACKBONE};
@@ -92,7 +97,6 @@ static void lay_out_params(tn_store *st)
         lay_out_group(st, order[g]);
         st->group_len[g] = st->n_params - st->group_off[g];
     }
-    st->shadow_len = st->act == TN_F32 ? 0 : st->n_params;
 }
 
 static int new_zeroed(tn_buffer **m, tn_store *st, size_t bytes, const char *what, tn_error *err)
@@ -124,7 +128,7 @@ static int allocate(tn_store *st, bool optimiser, tn_error *err)
     if (st->n_params) {
         const size_t bytes = st->n_params * 4;
         TN_TRY(new_zeroed(&st->params, st, bytes, "trainable parameters", err));
-        if (st->shadow_len) TN_TRY(new_zeroed(&st->shadow, st, tn_store_shadow_bytes(st), "parameters in half storage", err));
+        if (has_shadow(st)) TN_TRY(new_zeroed(&st->shadow, st, tn_store_shadow_bytes(st), "parameters in half storage", err));
         if (optimiser) {
             TN_TRY(new_zeroed(&st->grads, st, bytes, "gradients", err));
             TN_TRY(new_zeroed(&st->moment1, st, bytes, "optimiser state", err));
@@ -216,7 +220,7 @@ void tn_store_weights(const tn_store *st, size_t *stored, size_t *as_float32)
 
 size_t tn_store_shadow_bytes(const tn_store *st)
 {
-    return st->shadow_len * tn_dtype_size(st->act);
+    return has_shadow(st) ? st->n_params * tn_dtype_size(st->act) : 0;
 }
 
 static tn_optim_range range_of(const tn_store *st, int g, size_t off, size_t end, float rate)
@@ -242,9 +246,9 @@ tn_tensor tn_store_operand(const tn_store *st, int slot)
     const tn_stored *e = &st->s[slot];
     tn_tensor t = e->t;
     if (e->place != TN_PLACE_PARAM) return t;
-    t.mem = st->shadow_len ? st->shadow : st->params;
+    t.mem = has_shadow(st) ? st->shadow : st->params;
     t.off = e->off;
-    if (st->shadow_len) t.dtype = st->act;
+    if (has_shadow(st)) t.dtype = st->act;
     return t;
 }
 

@@ -49,9 +49,8 @@ typedef struct tn_store {
     tn_buffer *params, *grads, *moment1, *moment2;
     size_t n_params; /* floats, alignment gaps included */
     size_t group_off[TN_GROUPS], group_len[TN_GROUPS];
-    size_t late_off;   /* where in LoRA's group its lora_B and vectors begin, which reach to its end */
-    tn_buffer *shadow; /* half storage: all that is trained, as products read it */
-    size_t shadow_len;
+    size_t late_off;          /* where in LoRA's group its lora_B and vectors begin, which reach to its end */
+    tn_buffer *shadow;        /* half storage, where activations have it: all that is trained, as products read it */
     struct tn_joined *joined; /* biases of several matrices in one vector */
     int n_joined;
     struct tn_stream *stream;         /* which of the frozen matrices pass through the device, and how (stream.h) */

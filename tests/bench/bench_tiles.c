@@ -1,7 +1,8 @@
 /* bench_tiles [device [width]]: what a layer of a ViT multiplies, by every row for a matrix unit and with every value of its
  * tunables, the default first: the products of one frame (581 rows) with the ends of a prediction, those of a training step of 32
  * frames with theirs, and the step's gradients of adapters with dropout's bits; of ViT-S, B and L, or of one of them. bfloat16. A
- * product is compared with what the first row makes of the same matrices. Microseconds: medians of launches timed by the device. */
+ * product is compared with what its row makes of the same matrices by default. Microseconds: medians of launches timed by the
+ * device. */
 #include "../testdev.h"
 #include "grads.h"
 #include "sweep.h"

@@ -206,7 +206,7 @@ for act in 1 2; do
       for ct in 0 $act; do nvidia thin 80 128 -DACT=$act -DCT=$ct -DTB=$tb $o; done
     done
   done
-  for o in "" "-DDEPTH=3 -DBITS"; do nvidia thin_grads 80 128 -DACT=$act $o; done
+  for o in "" -DBITS; do nvidia thin_grads 80 128 -DACT=$act $o; done
   for o in "-DCOLS=384 -DN=48 -DMASK_A" "-DN=8" "-DBACK=1 -DADDS -DSCALED" "-DBACK=1 -DN=24 -DADDS"; do
     nvidia layernorm 80 128 -DACT=$act -DWARPS=4 $o
   done
