@@ -1,10 +1,10 @@
 /* What the attention kernels for NVIDIA's matrix units share; comes after ptx.h. Head width 64, 16-bit storage, float32 sums.
  *
  * qkv, dqkv [B*N, 3*D]: q | k | v, D = heads * 64. o, dO [B*N, D]. lse [B*heads, N]: log of the softmax's denominator.
- * A kernel's items are (ITEMS * blocks of rows, B * heads). A group owns a block of rows of one head, a warp 16 (or 32) of them,
- * held in registers as left operands; the rows of the other side stream through local memory. The N x N matrix never leaves the
- * registers: the accumulators of  scores = rows . streamed^T  are, register for register, a left operand of the product with
- * them that follows.
+ * A group owns a block of rows of one head, a warp 16 (or 32) of them as left operands; the rows of the other side stream through
+ * local memory. In attention_mma.cl items are (ITEMS * blocks, B * heads), in attention_wgmma.cl a group takes one block after another.
+ * The N x N matrix never leaves the registers: the accumulators of  scores = rows . streamed^T  are, register for register, a left
+ * operand of the product with them that follows.
  *
  * Here a block is 16 rows of one warp. Lane 4r+q holds of an accumulator x[8][4], 16 x 64: in x[j][0], x[j][1] columns 8j+2q,
  * 8j+2q+1 of row r, in x[j][2], x[j][3] those of row r+8; pairs such as top[2] are numbers of these two rows.
@@ -103,10 +103,10 @@ inline void load_rows(uint a[4][4], const __global ushort *from, int ld, int fir
     const int lane = (int)get_local_id(0) % 32;
     UNROLL
     for (int k = 0; k < 4; k++) UNROLL
-        for (int e = 0; e < 4; e++) {
-            const int r = first + lane / 4 + (e & 1) * 8, c = 16 * k + lane % 4 * 2 + (e >> 1) * 8;
-            a[k][e] = r < n ? *(const __global uint *)(from + (size_t)r * ld + c) : 0;
-        }
+    for (int e = 0; e < 4; e++) {
+        const int r = first + lane / 4 + (e & 1) * 8, c = 16 * k + lane % 4 * 2 + (e >> 1) * 8;
+        a[k][e] = r < n ? *(const __global uint *)(from + (size_t)r * ld + c) : 0;
+    }
 }
 
 /* acc * (f0 or f1, for the lane's two rows) into 16 rows of one head. */
@@ -118,8 +118,8 @@ inline void store_rows(__global ushort *to, int ld, int first, int n, float acc[
         const int r = first + i * 8 + lane / 4;
         const float f = i ? f1 : f0;
         if (r < n) UNROLL
-            for (int j = 0; j < 8; j++)
-                *(__global uint *)(to + (size_t)r * ld + j * 8 + lane % 4 * 2) = pack16(acc[j][2 * i] * f, acc[j][2 * i + 1] * f);
+        for (int j = 0; j < 8; j++)
+            *(__global uint *)(to + (size_t)r * ld + j * 8 + lane % 4 * 2) = pack16(acc[j][2 * i] * f, acc[j][2 * i + 1] * f);
     }
 }
 
@@ -128,23 +128,23 @@ inline void store_rows(__global ushort *to, int ld, int first, int n, float acc[
 #define P_TURN , const __global float *restrict table, int skip
 
 /* store_rows, turned back: a lane holds column c and c + 32, a pair of the embedding, in acc[j] and acc[j + 4]. */
-inline void store_turned(__global ushort *to, int ld, int first, int n, float acc[8][4], float f, const __global float *restrict table,
-                         int skip)
+inline void store_turned(__global ushort *to, int ld, int first, int n, float acc[8][4], float f,
+                         const __global float *restrict table, int skip)
 {
     const int lane = (int)get_local_id(0) % 32;
     UNROLL
     for (int i = 0; i < 2; i++) {
         const int r = first + i * 8 + lane / 4, at = r - skip;
         if (r < n) UNROLL
-            for (int j = 0; j < 4; j++) {
-                const __global float4 *t = (const __global float4 *)table + max(at, 0) * 16 + 4 * j + lane % 4;
-                const float4 w = at < 0 ? (float4)(1.0f, 0.0f, 1.0f, 0.0f) : *t; /* cos, sin, cos, sin */
-                const float a = acc[j][2 * i] * f, b = acc[j][2 * i + 1] * f;
-                const float c = acc[j + 4][2 * i] * f, d = acc[j + 4][2 * i + 1] * f;
-                __global uint *p = (__global uint *)(to + (size_t)r * ld + j * 8 + lane % 4 * 2);
-                p[0] = pack16(a * w.x + c * w.y, b * w.z + d * w.w);
-                p[16] = pack16(c * w.x - a * w.y, d * w.z - b * w.w);
-            }
+        for (int j = 0; j < 4; j++) {
+            const __global float4 *t = (const __global float4 *)table + max(at, 0) * 16 + 4 * j + lane % 4;
+            const float4 w = at < 0 ? (float4)(1.0f, 0.0f, 1.0f, 0.0f) : *t; /* cos, sin, cos, sin */
+            const float a = acc[j][2 * i] * f, b = acc[j][2 * i + 1] * f;
+            const float c = acc[j + 4][2 * i] * f, d = acc[j + 4][2 * i + 1] * f;
+            __global uint *p = (__global uint *)(to + (size_t)r * ld + j * 8 + lane % 4 * 2);
+            p[0] = pack16(a * w.x + c * w.y, b * w.z + d * w.w);
+            p[16] = pack16(c * w.x - a * w.y, d * w.z - b * w.w);
+        }
     }
 }
 #define STORE_TURNED(to, ld, first, n, acc, f) store_turned(to, ld, first, n, acc, f, table, skip)
@@ -159,7 +159,7 @@ inline void clear(float x[8][4])
 {
     UNROLL
     for (int j = 0; j < 8; j++) UNROLL
-        for (int e = 0; e < 4; e++) x[j][e] = 0.0f;
+    for (int e = 0; e < 4; e++) x[j][e] = 0.0f;
 }
 
 /* Columns 16k .. 16k+15 as a left operand: the layouts agree. */
@@ -175,8 +175,7 @@ inline void keep_columns(float s[8][4], int from, int to, const int cols)
     const int c = (int)get_local_id(0) % 4 * 2;
     UNROLL
     for (int j = 0; j < cols / 8; j++) UNROLL
-        for (int e = 0; e < 4; e++)
-            if (c + 8 * j + e % 2 < from || c + 8 * j + e % 2 >= to) s[j][e] = NEG;
+    for (int e = 0; e < 4; e++) s[j][e] = c + 8 * j + e % 2 >= from && c + 8 * j + e % 2 < to ? s[j][e] : NEG;
 }
 
 /* Where a lane reads inside 16 rows of a tile, as they lie and transposed; column block k is at this ^ k << 5. */
@@ -218,7 +217,7 @@ inline void exp_rows(float s[8][4], float scale2, const float top[2], const int 
 {
     UNROLL
     for (int j = 0; j < cols / 8; j++) UNROLL
-        for (int e = 0; e < 4; e++) s[j][e] = exp2_fast(fma(s[j][e], scale2, -top[e / 2]));
+    for (int e = 0; e < 4; e++) s[j][e] = exp2_fast(fma(s[j][e], scale2, -top[e / 2]));
 }
 
 /* The same with sums. Any reference gives the same quotient, and the storage holds LIMIT as well as 1, so after the first tile no
@@ -227,10 +226,10 @@ inline void exp_sum_rows(float s[8][4], float scale2, const float top[2], float 
 {
     UNROLL
     for (int j = 0; j < cols / 8; j++) UNROLL
-        for (int e = 0; e < 4; e++) {
-            s[j][e] = exp2_fast(fma(s[j][e], scale2, -top[e / 2]));
-            sum[e / 2] += s[j][e];
-        }
+    for (int e = 0; e < 4; e++) {
+        s[j][e] = exp2_fast(fma(s[j][e], scale2, -top[e / 2]));
+        sum[e / 2] += s[j][e];
+    }
 }
 
 /* Leaves lse of the lane's two rows, and 1 / sum in their place. */
@@ -248,9 +247,19 @@ inline void finish_rows(const float top[2], float sum[2], __global float *lse, i
 
 /* ---- the backward's numbers a row ---- */
 
-/* low, lse in base 2, and dot = dO . O of rows g and y; also left in memory. lse, base2 and delta: the head's. */
-inline void row_numbers(float low[2], float dot[2], uint g[4][4], uint y[4][4], const __global float *lse, __global float *base2,
-                        __global float *delta, int first, int n)
+/* lse in base 2 of rows g and y. lse: the head's. */
+inline void load_low(float low[2], const __global float *lse, int first, int n)
+{
+    UNROLL
+    for (int i = 0; i < 2; i++) {
+        const int r = first + i * 8 + (int)get_local_id(0) % 32 / 4;
+        low[i] = r < n ? lse[r] * LOG2E : 0.0f;
+    }
+}
+
+/* dot = dO . O of rows g and y; also left in memory, as low is. base2 and delta: the head's. */
+inline void row_numbers(const float low[2], float dot[2], uint g[4][4], uint y[4][4], __global float *base2, __global float *delta,
+                        int first, int n)
 {
     const int lane = (int)get_local_id(0) % 32;
     UNROLL
@@ -259,13 +268,12 @@ inline void row_numbers(float low[2], float dot[2], uint g[4][4], uint y[4][4], 
         float x = 0.0f;
         UNROLL
         for (int k = 0; k < 4; k++) UNROLL
-            for (int e = i; e < 4; e += 2) {
-                const float2 u = unpack16(g[k][e]), v = unpack16(y[k][e]);
-                x = fma(u.x, v.x, x);
-                x = fma(u.y, v.y, x);
-            }
+        for (int e = i; e < 4; e += 2) {
+            const float2 u = unpack16(g[k][e]), v = unpack16(y[k][e]);
+            x = fma(u.x, v.x, x);
+            x = fma(u.y, v.y, x);
+        }
         dot[i] = quad_sum(x);
-        low[i] = r < n ? lse[r] * LOG2E : 0.0f;
         if (lane % 4 == 0 && r < n) {
             base2[r] = low[i];
             delta[r] = dot[i];
@@ -278,6 +286,6 @@ inline void slope_rows(float p[8][4], float ds[8][4], const float dot[2], const 
 {
     UNROLL
     for (int j = 0; j < cols / 8; j++) UNROLL
-        for (int e = 0; e < 4; e++) ds[j][e] = p[j][e] * (ds[j][e] - dot[e / 2]);
+    for (int e = 0; e < 4; e++) ds[j][e] = p[j][e] * (ds[j][e] - dot[e / 2]);
 }
 #endif

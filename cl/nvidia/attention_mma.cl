@@ -182,7 +182,8 @@ void attn_dq(const __global ushort *qkv, const __global ushort *o, const __globa
         load_rows(q[m], qkv + h.in, h.ld, row, n);
         load_rows(g[m], d_o + h.out, h.d, row, n);
         load_rows(y, o + h.out, h.d, row, n);
-        row_numbers(low[m], dot[m], g[m], y, lse + at, base2 + at, delta + at, row, n);
+        load_low(low[m], lse + at, row, n);
+        row_numbers(low[m], dot[m], g[m], y, base2 + at, delta + at, row, n);
         clear(acc[m]);
     }
     for (int t = 0; t < count; t++) {

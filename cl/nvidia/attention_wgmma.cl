@@ -1,22 +1,23 @@
 /* Multi-head attention on Hopper's warpgroup instructions (rewritten PTX; see attention.h, and attention_mma.cl for the plain
  * order of things). What differs:
- * - a warpgroup (4 warps) owns 64 rows, and the matrix units read the streamed tiles from local memory themselves;
+ * - a warpgroup (4 warps) owns 64 rows, in registers, or in dq, where that leaves room for a third group, in local memory, from where
+ *   the matrix units read the streamed tiles themselves;
  * - they work while the warps do other arithmetic, hence the order inside each loop: start the scores of tile t and the products
  *   that use the probabilities of tile t-1, then turn those scores into probabilities;
+ * - the copy engine brings everything, and a group takes one block of rows after another: what the next one begins with comes
+ *   while this one ends;
  * - rows are streamed shifted by `pad`, so that the ragged tile comes first: it is taken in steps of 16 rows before the loop, and
  *   the loop knows only full tiles.
  * No branch on the item stands around these instructions: else addresses are not known to be alike for the whole warp. */
 #include "ptx.h"
 #include "attention.h"
+#include "copy_engine.h"
 #define TILE           (64 * ROW)
-#define STAGE          (4 * TILE + 1024) /* two tiles of each operand and two numbers a row: one wait, one barrier for all */
-#define STAGES         3                 /* one in use, one that products may still read, one on its way */
-#define OTHER          (2 * TILE)        /* in a stage: the second operand */
-#define LOW            (4 * TILE)        /* lse in base 2 of its 128 rows */
-#define DOT            (LOW + 512)       /* and their delta */
-#define FORWARD_ITEMS  256               /* two warpgroups: they hide each other's waiting */
+#define SLOT           (2 * TILE) /* a tile of each streamed operand, or the rows that a group owns */
+#define SLOTS(kind)    ((kind) == DQ ? 3 : 5)
+#define AHEAD(kind)    (SLOTS(kind) - 2) /* tiles asked for before they are taken: products may still read the one before */
+#define FORWARD_ITEMS  256 /* two warpgroups: they hide each other's waiting */
 #define BACKWARD_ITEMS 128
-#define TILES(name)    __local uchar name[STAGES * STAGE] __attribute__((aligned(1024)))
 
 /* ---- one instruction each ---- */
 
@@ -55,6 +56,23 @@ inline uint describe(uint at)
                    : A4(a), "r"(b)                                                                                                 \
                    : "memory")
 
+/* The same with the left operand, 64 rows of 16 columns, in local memory: the warp goes on at once. */
+#define WGMMA64_LOCAL(io, add, c, a, b)                                                                                            \
+    __asm volatile("{ .reg .pred p; .reg .b64 d, e; mov.pred p, " #add ";\n"                                                       \
+                   "mov.b64 d, {%32, 0x40000040}; mov.b64 e, {%33, 0x40000040};\n" HIDDEN                                          \
+                   "wgmma.mma_async.sync.aligned.m64n64k16.f32." T16 "." T16 " " REGS64 ", d, e, p, 1, 1, 0, 0;\n}"                \
+                   : C64(io, c)                                                                                                    \
+                   : "r"(a), "r"(b)                                                                                                \
+                   : "memory")
+#define WGMMA16_LOCAL(io, add, c, a, b)                                                                                            \
+    __asm volatile("{ .reg .pred p; .reg .b64 d, e; mov.pred p, " #add ";\n"                                                       \
+                   "mov.b64 d, {%8, 0x40000040}; mov.b64 e, {%9, 0x40000040};\n" HIDDEN                                            \
+                   "wgmma.mma_async.sync.aligned.m64n16k16.f32." T16 "." T16 " {%0,%1,%2,%3,%4,%5,%6,%7}"                          \
+                   ", d, e, p, 1, 1, 0, 0;\n}"                                                                                     \
+                   : C16(io, c)                                                                                                    \
+                   : "r"(a), "r"(b)                                                                                                \
+                   : "memory")
+
 inline void start_products(void)
 {
     __asm volatile(HIDDEN "wgmma.fence.sync.aligned;" ::: "memory");
@@ -68,19 +86,6 @@ inline void commit_products(void)
 /* Until at most `left` of the latest commits are under way. c is named so that no use of it moves above the wait. */
 #define WAIT_PRODUCTS(left, c) __asm volatile(HIDDEN "wgmma.wait_group.sync.aligned " #left ";" : C64("+f", c)::"memory")
 #define WAIT_PRODUCTS16(c)     __asm volatile(HIDDEN "wgmma.wait_group.sync.aligned 0;" : C16("+f", c)::"memory")
-
-inline void load2(float r[2], uint at)
-{
-    __asm volatile("ld.shared.v2.f32 {%0, %1}, [%2];" : "=f"(r[0]), "=f"(r[1]) : "r"(at));
-}
-
-/* All copies asked for have arrived, and are visible to the matrix units, for the whole group. */
-inline void wait_copies(void)
-{
-    __asm volatile("cp.async.wait_all;" ::: "memory");
-    __asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
-    barrier(CLK_LOCAL_MEM_FENCE);
-}
 
 /* ---- building blocks ---- */
 
@@ -101,6 +106,23 @@ inline void scores16(float s[8][4], uint a[4][4], uint tile) /* of 16 rows of th
     for (int k = 1; k < 4; k++) WGMMA16("+f", 1, s, a[k], b + 2 * k);
 }
 
+/* The same of rows in local memory. */
+inline void scores_local(float s[8][4], uint rows, uint tile)
+{
+    const uint a = describe(rows), b = describe(tile);
+    WGMMA64_LOCAL("=f", 0, s, a, b);
+    UNROLL
+    for (int k = 1; k < 4; k++) WGMMA64_LOCAL("+f", 1, s, a + 2 * k, b + 2 * k);
+}
+
+inline void scores16_local(float s[8][4], uint rows, uint tile)
+{
+    const uint a = describe(rows), b = describe(tile);
+    WGMMA16_LOCAL("=f", 0, s, a, b);
+    UNROLL
+    for (int k = 1; k < 4; k++) WGMMA16_LOCAL("+f", 1, s, a + 2 * k, b + 2 * k);
+}
+
 /* acc += p . tile */
 inline void accumulate(float acc[8][4], uint p[4][4], uint tile)
 {
@@ -115,20 +137,166 @@ inline void pack_tile(uint p[4][4], float s[8][4])
     for (int k = 0; k < 4; k++) pack_step(p[k], s, k);
 }
 
-/* Local memory is a ring of stages. */
-inline uint next_stage(uint stage, uint base)
+/* ---- what the copy engine brings ---- */
+
+enum { FORWARD, DQ, DKV };
+
+/* What the launch has to do: blocks of `rows` rows, `blocks` to a head. */
+typedef struct {
+    const __global uchar *qkv, *o, *d_o; /* tensor maps: boxes of 64 columns and 64 rows of an image */
+    int n, heads, works, groups;
+    int count, pad, blocks, rows, warps;
+} task;
+
+inline task task_of(const __global uchar *qkv, int n, int heads, int works, int groups, const int rows, const int items)
 {
-    return stage == base + (STAGES - 1) * STAGE ? base : stage + STAGE;
+    task t;
+    t.qkv = t.o = t.d_o = qkv;
+    t.n = n, t.heads = heads, t.works = works, t.groups = groups;
+    t.count = (n + 63) / 64, t.pad = t.count * 64 - n;
+    t.blocks = (n + rows - 1) / rows, t.rows = rows, t.warps = items / 32;
+    return t;
 }
 
-/* Before tile t: where a stage begins, waits for it and asks for the next one. */
-inline uint advance(stream *f, uint stage, uint base, int t, int count, int pad, const int items)
+typedef struct {
+    int bh, image, column, row; /* the head, its first column in o, the block's first row */
+} spot;
+
+inline spot spot_of(int work, const task *t)
 {
-    if (t % 2) return stage;
-    wait_copies();
-    stage = next_stage(stage, base);
-    if (t + 2 < count) fetch(f, next_stage(stage, base), OTHER, (t + 2) * 64 - pad, 128, items);
-    return stage;
+    spot s;
+    s.bh = work / t->blocks;
+    s.row = work % t->blocks * t->rows;
+    s.image = s.bh / t->heads;
+    s.column = s.bh % t->heads * 64;
+    return s;
+}
+
+/* Tiles pass through a ring of slots, block after block (dq: before a block's tiles its rows of o); beside it is a place for the
+ * rows that the group owns. */
+typedef struct {
+    uint base, own, full, empty, own_full, own_empty;
+    int used, filled; /* the slots to take and to fill next, and how often the ring has been round, modulo 2 */
+    uint used_turn, filled_turn;
+    int work, tile; /* what comes into the slot to fill */
+    spot at;
+} ring;
+#define LOCAL_BYTES(kind)      ((SLOTS(kind) + 1) * SLOT + SLOTS(kind) * 16 + 16)
+#define RING_BYTES(name, kind) __local uchar name[LOCAL_BYTES(kind)] __attribute__((aligned(1024)))
+
+inline int first_tile(const int kind)
+{
+    return kind == DQ ? -1 : 0;
+}
+
+/* Asks for the next tile, as soon as all warps have left its slot. */
+inline void fill(ring *r, const task *t, const int kind)
+{
+    const bool mine = get_local_id(0) == 0 && r->work < t->works, own = kind == DQ && r->tile < 0;
+    const uint to = r->base + r->filled * SLOT, bar = r->full + 8 * r->filled;
+    const int d = t->heads * 64, row = own ? r->at.row : r->tile * 64 - t->pad;
+    bar_wait(r->empty + 8 * r->filled, r->filled_turn ^ 1);
+    bar_expect_if(mine, bar, own ? TILE : SLOT);
+    if (kind == DKV) { /* q and dO */
+        load_patch_if(mine, to, t->qkv, r->at.column, row, 0, r->at.image, bar);
+        load_patch_if(mine, to + TILE, t->d_o, r->at.column, row, 0, r->at.image, bar);
+    } else { /* k and v */
+        load_patch_if(mine, to, own ? t->o : t->qkv, own ? r->at.column : r->at.column + d, row, 0, r->at.image, bar);
+        load_patch_if(mine && !own, to + TILE, t->qkv, r->at.column + 2 * d, row, 0, r->at.image, bar);
+    }
+    if (++r->filled == SLOTS(kind)) r->filled = 0, r->filled_turn ^= 1;
+    if (++r->tile == t->count) {
+        r->tile = first_tile(kind);
+        r->work += t->groups;
+        r->at = spot_of(r->work, t);
+    }
+}
+
+/* Asks for the rows of the group's block number `turn`, as soon as all warps have left those of the last one. */
+inline void fill_own(const ring *r, const task *t, int work, uint turn, const int kind)
+{
+    const bool mine = get_local_id(0) == 0 && work < t->works;
+    const spot s = spot_of(work, t);
+    const int d = t->heads * 64;
+    bar_wait(r->own_empty, (turn & 1) ^ 1);
+    bar_expect_if(mine, r->own_full, SLOT);
+    load_patch_if(mine, r->own, t->qkv, kind == DKV ? s.column + d : s.column, s.row, 0, s.image, r->own_full);
+    if (kind == FORWARD) load_patch_if(mine, r->own + TILE, t->qkv, s.column, s.row + 64, 0, s.image, r->own_full);
+    else if (kind == DQ) load_patch_if(mine, r->own + TILE, t->d_o, s.column, s.row, 0, s.image, r->own_full);
+    else load_patch_if(mine, r->own + TILE, t->qkv, s.column + 2 * d, s.row, 0, s.image, r->own_full);
+}
+
+inline ring open_ring(uint base, const task *t, int group, const int kind)
+{
+    const int slots = SLOTS(kind);
+    ring r;
+    r.base = base, r.own = base + slots * SLOT, r.full = r.own + SLOT;
+    r.empty = r.full + 8 * slots, r.own_full = r.empty + 8 * slots, r.own_empty = r.own_full + 8;
+    r.used = r.filled = 0, r.used_turn = r.filled_turn = 0;
+    r.work = group, r.tile = first_tile(kind), r.at = spot_of(group, t);
+    if (get_local_id(0) == 0) {
+        for (int i = 0; i < slots; i++) {
+            bar_init(r.full + 8 * i, 1);
+            bar_init(r.empty + 8 * i, t->warps);
+        }
+        bar_init(r.own_full, 1);
+        bar_init(r.own_empty, t->warps);
+    }
+    show_barriers();
+    barrier(CLK_LOCAL_MEM_FENCE);
+    fill_own(&r, t, group, 0, kind);
+    for (int i = 0; i < AHEAD(kind); i++) fill(&r, t, kind);
+    return r;
+}
+
+/* The next tile, there for the whole warpgroup. Every one before the last one taken has been left. */
+inline uint take(ring *r, const task *t, const int kind)
+{
+    const int used = r->used;
+    fill(r, t, kind);
+    bar_wait(r->full + 8 * used, r->used_turn);
+    if (++r->used == SLOTS(kind)) r->used = 0, r->used_turn ^= 1;
+    return r->base + used * SLOT;
+}
+
+/* This warp reads the tile no more; its products with it have ended. */
+inline void leave(const ring *r, uint tile)
+{
+    bar_arrive_if(get_local_id(0) % 32 == 0, r->empty + (tile - r->base) / (SLOT / 8));
+}
+
+inline void leave_own(const ring *r)
+{
+    bar_arrive_if(get_local_id(0) % 32 == 0, r->own_empty);
+}
+
+/* Before either: what came by ordinary instructions from where the copy engine writes next. */
+inline void have_read(void)
+{
+    publish();
+    __asm volatile("bar.warp.sync 0xffffffff;" ::: "memory");
+}
+
+/* The warp's 16 of rows that lie at `tile`, as left operands. */
+inline void read_rows(uint a[4][4], uint tile)
+{
+    const uint at = tile + (uint)get_local_id(0) / 32 * 16 * ROW + transposed();
+    UNROLL
+    for (int k = 0; k < 4; k++) LDMATRIX("", a[k][0], a[k][1], a[k][2], a[k][3], at ^ k << 5);
+}
+
+/* Where a warp's results lie. */
+inline place place_of(int work, const task *t)
+{
+    const spot s = spot_of(work, t);
+    place p;
+    p.bh = s.bh;
+    p.d = t->heads * 64;
+    p.ld = 3 * p.d;
+    p.row = s.row + (int)get_local_id(0) / 32 * 16;
+    p.in = (size_t)s.image * t->n * p.ld + s.column;
+    p.out = (size_t)s.image * t->n * p.d + s.column;
+    return p;
 }
 
 /* ---- forward ---- */
@@ -151,6 +319,7 @@ inline void again(float s[8][4], float acc[8][4], float top[2], float sum[2], co
             MMA16816(s[2 * j + 1], q[k][0], q[k][1], q[k][2], q[k][3], b[2], b[3]);
         }
     }
+    publish();
     sum[0] = was[0];
     sum[1] = was[1];
     raise_top(s, acc, top, sum, scale2, 64);
@@ -162,268 +331,293 @@ inline int outgrown(const float sum[2])
     return any_lane(!(fmax(sum[0], sum[1]) < LIMIT));
 }
 
+/* qkv's tensor map is number map_qkv of maps. Items (FORWARD_ITEMS * groups); `works` blocks of 128 rows. */
 __kernel GROUP(FORWARD_ITEMS)
-void attn_forward(const __global ushort *qkv, __global ushort *o, __global float *lse, int n, int heads, float scale)
+void attn_forward(const __global uchar *maps, uint map_qkv, __global ushort *o, __global float *lse, int n, int heads, int works,
+                  int groups, float scale)
 {
-    TILES(tiles);
+    RING_BYTES(space, FORWARD);
     MIN_GROUPS(2); /* four warpgroups: a product with a left operand in registers blocks its warp until it runs */
-    const uint base = LOCAL_ADDRESS(tiles);
-    const place h = find_place(n, heads, FORWARD_ITEMS, 16);
-    const int count = (n + 63) / 64, pad = count * 64 - n;
+    const int group = GROUP_ID(0, FORWARD_ITEMS);
+    const task x = task_of(maps + map_qkv * 128, n, heads, works, groups, 128, FORWARD_ITEMS);
     const float scale2 = scale * LOG2E;
-    uint stage = base + (STAGES - 1) * STAGE, before; /* before: tile t-1 */
-    stream f = stream_from(qkv + h.in + h.d, h.ld, qkv + h.in + 2 * h.d, h.ld, -pad, n);
-    float acc[8][4], s[8][4], top[2] = {NEG, NEG}, sum[2] = {0.0f, 0.0f};
-    uint q[4][4], p[4][4];
-    fetch(&f, base, OTHER, -pad, 128, FORWARD_ITEMS);
-    load_rows(q, qkv + h.in, h.ld, h.row, n);
-    clear(acc);
-    stage = advance(&f, stage, base, 0, count, pad, FORWARD_ITEMS);
-    for (int k = pad & ~15; k < 64; k += 16) {
-        start_products();
-        scores16(s, q, base + k * ROW);
-        commit_products();
-        WAIT_PRODUCTS16(s);
-        keep_columns(s, pad - k, 16, 16);
-        raise_top(s, acc, top, sum, scale2, 16);
-        exp_sum_rows(s, scale2, top, sum, 16);
-        pack_step(p[0], s, 0);
-        start_products();
-        WGMMA64("+f", 1, acc, p[0], describe(base + OTHER + k * ROW), 1);
-        commit_products();
-        WAIT_PRODUCTS(0, acc);
-    }
-    if (count > 1) {
-        start_products();
-        scores(s, q, base + TILE);
-        commit_products();
-        WAIT_PRODUCTS(0, s);
-        const float was[2] = {sum[0], sum[1]};
-        exp_sum_rows(s, scale2, top, sum, 64);
-        if (outgrown(sum)) again(s, acc, top, sum, was, q, base + TILE, scale2);
-        pack_tile(p, s);
-        before = base + TILE;
-        for (int t = 2; t < count; t++) { /* p holds tile t-1 */
-            stage = advance(&f, stage, base, t, count, pad, FORWARD_ITEMS);
-            const uint now = stage + t % 2 * TILE;
-            const float was[2] = {sum[0], sum[1]};
+    ring r = open_ring(LOCAL_ADDRESS(space), &x, group, FORWARD);
+    uint turn = 0;
+    for (int work = group; work < works; work += groups, turn++) {
+        float acc[8][4], s[8][4], top[2] = {NEG, NEG}, sum[2] = {0.0f, 0.0f};
+        uint q[4][4], p[4][4], before;
+        bar_wait(r.own_full, turn & 1);
+        read_rows(q, r.own);
+        have_read();
+        leave_own(&r);
+        uint now = take(&r, &x, FORWARD);
+        clear(acc);
+        for (int k = x.pad & ~15; k < 64; k += 16) {
+            start_products();
+            scores16(s, q, now + k * ROW);
+            commit_products();
+            WAIT_PRODUCTS16(s);
+            keep_columns(s, x.pad - k, 16, 16);
+            raise_top(s, acc, top, sum, scale2, 16);
+            exp_sum_rows(s, scale2, top, sum, 16);
+            pack_step(p[0], s, 0);
+            start_products();
+            WGMMA64("+f", 1, acc, p[0], describe(now + TILE + k * ROW), 1);
+            commit_products();
+            WAIT_PRODUCTS(0, acc);
+        }
+        leave(&r, now);
+        fill_own(&r, &x, work + groups, turn + 1, FORWARD);
+        if (x.count > 1) {
+            now = take(&r, &x, FORWARD);
             start_products();
             scores(s, q, now);
             commit_products();
-            accumulate(acc, p, before + OTHER);
-            commit_products();
-            WAIT_PRODUCTS(1, s);
+            WAIT_PRODUCTS(0, s);
+            const float was[2] = {sum[0], sum[1]};
             exp_sum_rows(s, scale2, top, sum, 64);
-            const int rise = outgrown(sum);
-            WAIT_PRODUCTS(0, acc);
-            if (rise) again(s, acc, top, sum, was, q, now, scale2);
+            if (outgrown(sum)) again(s, acc, top, sum, was, q, now, scale2);
             pack_tile(p, s);
             before = now;
+            for (int t = 2; t < x.count; t++) { /* p holds tile t-1 */
+                now = take(&r, &x, FORWARD);
+                const float was[2] = {sum[0], sum[1]};
+                start_products();
+                scores(s, q, now);
+                commit_products();
+                accumulate(acc, p, before + TILE);
+                commit_products();
+                WAIT_PRODUCTS(1, s);
+                exp_sum_rows(s, scale2, top, sum, 64);
+                const int rise = outgrown(sum);
+                WAIT_PRODUCTS(0, acc);
+                leave(&r, before);
+                if (rise) again(s, acc, top, sum, was, q, now, scale2);
+                pack_tile(p, s);
+                before = now;
+            }
+            start_products();
+            accumulate(acc, p, before + TILE);
+            commit_products();
+            WAIT_PRODUCTS(0, acc);
+            leave(&r, before);
         }
-        start_products();
-        accumulate(acc, p, before + OTHER);
-        commit_products();
-        WAIT_PRODUCTS(0, acc);
+        const place h = place_of(work, &x);
+        finish_rows(top, sum, lse + (size_t)h.bh * n, h.row, n);
+        store_rows(o + h.out, h.d, h.row, n, acc, sum[0], sum[1]);
     }
-    finish_rows(top, sum, lse + (size_t)h.bh * n, h.row, n);
-    store_rows(o + h.out, h.d, h.row, n, acc, sum[0], sum[1]);
 }
 
-/* ---- backward ---- */
+/* ---- backward: blocks of 64 rows ---- */
 
-/* dq, and what attn_dkv reads: base2 and delta [B*heads, N]. */
+/* dq, and what attn_dkv reads: base2 and delta [B*heads, 64 * count], where a head's rows stand behind `pad` zeros. */
 __kernel GROUP(BACKWARD_ITEMS)
-void attn_dq(const __global ushort *qkv, const __global ushort *o, const __global ushort *d_o, const __global float *lse,
-             __global float *base2, __global float *delta, __global ushort *dqkv, int n, int heads, float scale P_TURN)
+void attn_dq(const __global uchar *maps_qkv, uint map_qkv, const __global uchar *maps_o, uint map_o, const __global uchar *maps_do,
+             uint map_do, const __global float *lse, __global float *base2, __global float *delta, __global ushort *dqkv, int n,
+             int heads, int works, int groups, float scale P_TURN)
 {
-    TILES(tiles);
-    const uint base = LOCAL_ADDRESS(tiles);
-    const place h = find_place(n, heads, BACKWARD_ITEMS, 16);
-    const size_t at = (size_t)h.bh * n;
-    const int count = (n + 63) / 64, pad = count * 64 - n;
+    RING_BYTES(space, DQ);
+    MIN_GROUPS(3);
+    const int group = GROUP_ID(0, BACKWARD_ITEMS);
+    task x = task_of(maps_qkv + map_qkv * 128, n, heads, works, groups, 64, BACKWARD_ITEMS);
+    x.o = maps_o + map_o * 128, x.d_o = maps_do + map_do * 128;
     const float scale2 = scale * LOG2E;
-    uint stage = base + (STAGES - 1) * STAGE, before;
-    stream f = stream_from(qkv + h.in + h.d, h.ld, qkv + h.in + 2 * h.d, h.ld, -pad, n);
-    float acc[8][4], s[8][4], ds[8][4], low[2], dot[2];
-    uint q[4][4], g[4][4], p[4][4];
-    fetch(&f, base, OTHER, -pad, 128, BACKWARD_ITEMS);
-    load_rows(q, qkv + h.in, h.ld, h.row, n);
-    load_rows(g, d_o + h.out, h.d, h.row, n);
-    load_rows(p, o + h.out, h.d, h.row, n);
-    row_numbers(low, dot, g, p, lse + at, base2 + at, delta + at, h.row, n);
-    clear(acc);
-    stage = advance(&f, stage, base, 0, count, pad, BACKWARD_ITEMS);
-    for (int k = pad & ~15; k < 64; k += 16) {
-        start_products();
-        scores16(s, q, base + k * ROW);
-        scores16(ds, g, base + OTHER + k * ROW);
-        commit_products();
-        WAIT_PRODUCTS16(s);
-        WAIT_PRODUCTS16(ds);
-        keep_columns(s, pad - k, 16, 16);
-        exp_rows(s, scale2, low, 16);
-        slope_rows(s, ds, dot, 16);
-        pack_step(p[0], ds, 0);
-        start_products();
-        WGMMA64("+f", 1, acc, p[0], describe(base + k * ROW), 1);
-        commit_products();
-        WAIT_PRODUCTS(0, acc);
-    }
-    if (count > 1) {
-        start_products();
-        scores(s, q, base + TILE);
-        commit_products();
-        scores(ds, g, base + OTHER + TILE);
-        commit_products();
-        WAIT_PRODUCTS(1, s);
-        exp_rows(s, scale2, low, 64);
-        WAIT_PRODUCTS(0, ds);
-        slope_rows(s, ds, dot, 64);
-        pack_tile(p, ds);
-        before = base + TILE;
-        for (int t = 2; t < count; t++) { /* p holds dS of tile t-1 */
-            stage = advance(&f, stage, base, t, count, pad, BACKWARD_ITEMS);
-            const uint now = stage + t % 2 * TILE;
+    ring r = open_ring(LOCAL_ADDRESS(space), &x, group, DQ);
+    float low[2], next[2];
+    place h = place_of(group, &x);
+    load_low(next, lse + (size_t)h.bh * n, h.row, n);
+    uint turn = 0;
+    for (int work = group; work < works; work += groups, turn++) {
+        float acc[8][4], s[8][4], ds[8][4], dot[2];
+        uint y[4][4], p[4][4], before;
+        low[0] = next[0], low[1] = next[1];
+        const uint q = r.own, g = q + TILE;
+        bar_wait(r.own_full, turn & 1);
+        uint now = take(&r, &x, DQ);
+        read_rows(p, g);
+        read_rows(y, now);
+        have_read();
+        leave(&r, now);
+        h = place_of(work, &x);
+        const size_t at = (size_t)h.bh * x.count * 64;
+        if (work % x.blocks == 0 && (int)get_local_id(0) < x.pad) base2[at + get_local_id(0)] = delta[at + get_local_id(0)] = 0.0f;
+        row_numbers(low, dot, p, y, base2 + at + x.pad, delta + at + x.pad, h.row, n);
+        if (work + groups < works) {
+            const place then = place_of(work + groups, &x);
+            load_low(next, lse + (size_t)then.bh * n, then.row, n);
+        }
+        clear(acc);
+        now = take(&r, &x, DQ);
+        for (int k = x.pad & ~15; k < 64; k += 16) {
             start_products();
-            scores(s, q, now);
+            scores16_local(s, q, now + k * ROW);
+            scores16_local(ds, g, now + TILE + k * ROW);
             commit_products();
-            scores(ds, g, now + OTHER);
+            WAIT_PRODUCTS16(s);
+            WAIT_PRODUCTS16(ds);
+            keep_columns(s, x.pad - k, 16, 16);
+            exp_rows(s, scale2, low, 16);
+            slope_rows(s, ds, dot, 16);
+            pack_step(p[0], ds, 0);
+            start_products();
+            WGMMA64("+f", 1, acc, p[0], describe(now + k * ROW), 1);
             commit_products();
-            accumulate(acc, p, before);
-            commit_products();
-            WAIT_PRODUCTS(2, s);
-            exp_rows(s, scale2, low, 64);
-            WAIT_PRODUCTS(1, ds);
-            slope_rows(s, ds, dot, 64);
             WAIT_PRODUCTS(0, acc);
+        }
+        leave(&r, now);
+        if (x.count > 1) {
+            now = take(&r, &x, DQ);
+            start_products();
+            scores_local(s, q, now);
+            commit_products();
+            scores_local(ds, g, now + TILE);
+            commit_products();
+            WAIT_PRODUCTS(1, s);
+            exp_rows(s, scale2, low, 64);
+            WAIT_PRODUCTS(0, ds);
+            slope_rows(s, ds, dot, 64);
             pack_tile(p, ds);
             before = now;
+            for (int t = 2; t < x.count; t++) { /* p holds dS of tile t-1 */
+                now = take(&r, &x, DQ);
+                start_products();
+                accumulate(acc, p, before); /* first: it holds the warp until it runs */
+                commit_products();
+                scores_local(s, q, now);
+                commit_products();
+                scores_local(ds, g, now + TILE);
+                commit_products();
+                WAIT_PRODUCTS(1, s);
+                leave(&r, before);
+                exp_rows(s, scale2, low, 64);
+                WAIT_PRODUCTS(0, ds);
+                slope_rows(s, ds, dot, 64);
+                pack_tile(p, ds);
+                before = now;
+            }
+            start_products();
+            accumulate(acc, p, before);
+            commit_products();
+            leave_own(&r);
+            fill_own(&r, &x, work + groups, turn + 1, DQ);
+            WAIT_PRODUCTS(0, acc);
+            leave(&r, before);
+        } else {
+            leave_own(&r);
+            fill_own(&r, &x, work + groups, turn + 1, DQ);
         }
-        start_products();
-        accumulate(acc, p, before);
-        commit_products();
-        WAIT_PRODUCTS(0, acc);
+        STORE_TURNED(dqkv + h.in, h.ld, h.row, n, acc, scale);
     }
-    STORE_TURNED(dqkv + h.in, h.ld, h.row, n, acc, scale);
 }
 
-/* exp_rows and slope_rows with a number for each column, in local memory at `at`. */
-inline void exp_columns(float s[8][4], float scale2, uint at, const int cols)
+/* exp_rows and slope_rows with a number for each column. */
+inline void exp_columns(float s[8][4], float scale2, const __global float *low, const int cols)
 {
-    at += (uint)get_local_id(0) % 4 * 8;
+    const __global float2 *at = (const __global float2 *)low + get_local_id(0) % 4;
     UNROLL
-    for (int j = 0; j < cols / 8; j++) {
-        float low[2];
-        load2(low, at + j * 32);
-        UNROLL
-        for (int e = 0; e < 4; e++) s[j][e] = exp2_fast(fma(s[j][e], scale2, -low[e % 2]));
-    }
+    for (int j = 0; j < cols / 8; j++) UNROLL
+        for (int e = 0; e < 4; e++) s[j][e] = exp2_fast(fma(s[j][e], scale2, -(e % 2 ? at[4 * j].y : at[4 * j].x)));
 }
 
-inline void slope_columns(float p[8][4], float ds[8][4], uint at, const int cols)
+inline void slope_columns(float p[8][4], float ds[8][4], const __global float *dot, const int cols)
 {
-    at += (uint)get_local_id(0) % 4 * 8;
+    const __global float2 *at = (const __global float2 *)dot + get_local_id(0) % 4;
     UNROLL
-    for (int j = 0; j < cols / 8; j++) {
-        float dot[2];
-        load2(dot, at + j * 32);
-        UNROLL
-        for (int e = 0; e < 4; e++) ds[j][e] = p[j][e] * (ds[j][e] - dot[e % 2]);
-    }
-}
-
-/* The numbers of a stage's 128 rows, from row `first` on; the head's. */
-inline void fetch_numbers(uint to, const __global float *base2, const __global float *delta, int first, int n)
-{
-    const int item = (int)get_local_id(0), r = first + item, bytes = (uint)r < (uint)n ? 4 : 0;
-    copy4(to + LOW + item * 4, base2 + r, bytes);
-    copy4(to + DOT + item * 4, delta + r, bytes);
+    for (int j = 0; j < cols / 8; j++) UNROLL
+        for (int e = 0; e < 4; e++) ds[j][e] = p[j][e] * (ds[j][e] - (e % 2 ? at[4 * j].y : at[4 * j].x));
 }
 
 /* dk and dv. The products are taken transposed, keys as rows. Rows of padding are zeros in q, dO, base2 and delta, so they add
- * nothing. */
+ * nothing. Its own rows in registers: from local memory, with steps of 32 rows besides so that three groups fit, it took longer. */
 __kernel GROUP(BACKWARD_ITEMS)
-void attn_dkv(const __global ushort *qkv, const __global ushort *d_o, const __global float *base2, const __global float *delta,
-              __global ushort *dqkv, int n, int heads, float scale P_TURN)
+void attn_dkv(const __global uchar *maps_qkv, uint map_qkv, const __global uchar *maps_do, uint map_do,
+              const __global float *restrict base2, const __global float *restrict delta, __global ushort *dqkv, int n, int heads,
+              int works, int groups, float scale P_TURN)
 {
-    TILES(tiles);
-    const uint base = LOCAL_ADDRESS(tiles);
-    const place h = find_place(n, heads, BACKWARD_ITEMS, 16);
-    const int count = (n + 63) / 64, pad = count * 64 - n;
-    const __global float *low = base2 + (size_t)h.bh * n, *dot = delta + (size_t)h.bh * n;
+    RING_BYTES(space, DKV);
+    const int group = GROUP_ID(0, BACKWARD_ITEMS);
+    task x = task_of(maps_qkv + map_qkv * 128, n, heads, works, groups, 64, BACKWARD_ITEMS);
+    x.d_o = maps_do + map_do * 128;
     const float scale2 = scale * LOG2E;
-    uint stage = base + (STAGES - 1) * STAGE, before;
-    stream f = stream_from(qkv + h.in, h.ld, d_o + h.out, h.d, -pad, n);
-    float dk[8][4], dv[8][4], s[8][4], ds[8][4];
-    uint k[4][4], v[4][4], p[4][4], pd[4][4];
-    fetch_numbers(base, low, dot, -pad, n);
-    fetch(&f, base, OTHER, -pad, 128, BACKWARD_ITEMS);
-    load_rows(k, qkv + h.in + h.d, h.ld, h.row, n);
-    load_rows(v, qkv + h.in + 2 * h.d, h.ld, h.row, n);
-    clear(dk);
-    clear(dv);
-    stage = advance(&f, stage, base, 0, count, pad, BACKWARD_ITEMS);
-    if (2 < count) fetch_numbers(next_stage(stage, base), low, dot, 128 - pad, n);
-    for (int i = pad & ~15; i < 64; i += 16) {
-        start_products();
-        scores16(s, k, base + i * ROW);
-        scores16(ds, v, base + OTHER + i * ROW);
-        commit_products();
-        WAIT_PRODUCTS16(s);
-        WAIT_PRODUCTS16(ds);
-        exp_columns(s, scale2, base + LOW + i * 4, 16);
-        slope_columns(s, ds, base + DOT + i * 4, 16);
-        pack_step(p[0], s, 0);
-        pack_step(pd[0], ds, 0);
-        start_products();
-        WGMMA64("+f", 1, dv, p[0], describe(base + OTHER + i * ROW), 1);
-        WGMMA64("+f", 1, dk, pd[0], describe(base + i * ROW), 1);
-        commit_products();
-        WAIT_PRODUCTS(0, dv);
-        WAIT_PRODUCTS(0, dk);
-    }
-    if (count > 1) {
-        start_products();
-        scores(s, k, base + TILE);
-        commit_products();
-        scores(ds, v, base + OTHER + TILE);
-        commit_products();
-        WAIT_PRODUCTS(1, s);
-        exp_columns(s, scale2, base + LOW + 256, 64);
-        WAIT_PRODUCTS(0, ds);
-        slope_columns(s, ds, base + DOT + 256, 64);
-        pack_tile(p, s);
-        pack_tile(pd, ds);
-        before = base + TILE;
-        for (int t = 2; t < count; t++) { /* p and pd hold P and dS of tile t-1 */
-            stage = advance(&f, stage, base, t, count, pad, BACKWARD_ITEMS);
-            if (t % 2 == 0 && t + 2 < count) fetch_numbers(next_stage(stage, base), low, dot, (t + 2) * 64 - pad, n);
-            const uint now = stage + t % 2 * TILE, numbers = stage + t % 2 * 256;
+    ring r = open_ring(LOCAL_ADDRESS(space), &x, group, DKV);
+    uint turn = 0;
+    for (int work = group; work < works; work += groups, turn++) {
+        float dk[8][4], dv[8][4], s[8][4], ds[8][4];
+        uint k[4][4], v[4][4], p[4][4], pd[4][4], before;
+        const place h = place_of(work, &x);
+        const __global float *low = base2 + (size_t)h.bh * x.count * 64, *dot = delta + (size_t)h.bh * x.count * 64;
+        bar_wait(r.own_full, turn & 1);
+        read_rows(k, r.own);
+        read_rows(v, r.own + TILE);
+        have_read();
+        leave_own(&r);
+        uint now = take(&r, &x, DKV);
+        clear(dk);
+        clear(dv);
+        for (int i = x.pad & ~15; i < 64; i += 16) {
+            start_products();
+            scores16(s, k, now + i * ROW);
+            scores16(ds, v, now + TILE + i * ROW);
+            commit_products();
+            WAIT_PRODUCTS16(s);
+            WAIT_PRODUCTS16(ds);
+            exp_columns(s, scale2, low + i, 16);
+            slope_columns(s, ds, dot + i, 16);
+            pack_step(p[0], s, 0);
+            pack_step(pd[0], ds, 0);
+            start_products();
+            WGMMA64("+f", 1, dv, p[0], describe(now + TILE + i * ROW), 1);
+            WGMMA64("+f", 1, dk, pd[0], describe(now + i * ROW), 1);
+            commit_products();
+            WAIT_PRODUCTS(0, dv);
+            WAIT_PRODUCTS(0, dk);
+        }
+        leave(&r, now);
+        fill_own(&r, &x, work + groups, turn + 1, DKV);
+        if (x.count > 1) {
+            now = take(&r, &x, DKV);
             start_products();
             scores(s, k, now);
             commit_products();
-            scores(ds, v, now + OTHER);
+            scores(ds, v, now + TILE);
             commit_products();
-            accumulate(dv, p, before + OTHER);
-            accumulate(dk, pd, before);
-            commit_products();
-            WAIT_PRODUCTS(2, s);
-            exp_columns(s, scale2, numbers + LOW, 64);
-            WAIT_PRODUCTS(1, ds);
-            slope_columns(s, ds, numbers + DOT, 64);
-            WAIT_PRODUCTS(0, dv);
-            WAIT_PRODUCTS(0, dk);
+            WAIT_PRODUCTS(1, s);
+            exp_columns(s, scale2, low + 64, 64);
+            WAIT_PRODUCTS(0, ds);
+            slope_columns(s, ds, dot + 64, 64);
             pack_tile(p, s);
             pack_tile(pd, ds);
             before = now;
+            for (int t = 2; t < x.count; t++) { /* p and pd hold P and dS of tile t-1 */
+                now = take(&r, &x, DKV);
+                start_products();
+                scores(s, k, now);
+                commit_products();
+                scores(ds, v, now + TILE);
+                commit_products();
+                accumulate(dv, p, before + TILE);
+                accumulate(dk, pd, before);
+                commit_products();
+                WAIT_PRODUCTS(2, s);
+                exp_columns(s, scale2, low + t * 64, 64);
+                WAIT_PRODUCTS(1, ds);
+                slope_columns(s, ds, dot + t * 64, 64);
+                WAIT_PRODUCTS(0, dv);
+                WAIT_PRODUCTS(0, dk);
+                leave(&r, before);
+                pack_tile(p, s);
+                pack_tile(pd, ds);
+                before = now;
+            }
+            start_products();
+            accumulate(dv, p, before + TILE);
+            accumulate(dk, pd, before);
+            commit_products();
+            WAIT_PRODUCTS(0, dv);
+            WAIT_PRODUCTS(0, dk);
+            leave(&r, before);
         }
-        start_products();
-        accumulate(dv, p, before + OTHER);
-        accumulate(dk, pd, before);
-        commit_products();
-        WAIT_PRODUCTS(0, dv);
-        WAIT_PRODUCTS(0, dk);
+        STORE_TURNED(dqkv + h.in + h.d, h.ld, h.row, n, dk, scale);
+        store_rows(dqkv + h.in + 2 * h.d, h.ld, h.row, n, dv, 1.0f, 1.0f);
     }
-    STORE_TURNED(dqkv + h.in + h.d, h.ld, h.row, n, dk, scale);
-    store_rows(dqkv + h.in + 2 * h.d, h.ld, h.row, n, dv, 1.0f, 1.0f);
 }

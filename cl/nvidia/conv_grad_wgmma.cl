@@ -10,6 +10,7 @@
 #include "ptx.h"
 #define TA 1
 #define TB 0
+#include "copy_engine.h"
 #include "wgmma.h"
 #include "patches.h"
 #define BLOCK 8192 /* bytes of 64 places of 64 columns */

@@ -19,6 +19,7 @@
 #ifndef PAIR
 #define PAIR 0
 #endif
+#include "copy_engine.h"
 #include "wgmma.h"
 /* The copy engine also brings a tile's extra, to a place of its own for each warpgroup. */
 #define EXTRA_BYTES (READS ? BM * BN * 2 : 0)

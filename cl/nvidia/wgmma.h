@@ -1,6 +1,6 @@
-/* Hopper's warpgroup products (wgmma) of tiles in local memory, the copy engine that fills them, and the barriers between the two.
- * Rewritten PTX. Needs ptx.h. BN: columns of a product (64, 128 or 192); TB 1: B lies [BN, K], 0: [K, BN]; TA 1: A lies [K, 64], 0:
- * [64, K]; MI, DEPTH: see the end.
+/* Hopper's warpgroup products (wgmma) of tiles in local memory that the copy engine fills. Rewritten PTX. Needs ptx.h and
+ * copy_engine.h. BN: columns of a product (64, 128 or 192); TB 1: B lies [BN, K], 0: [K, BN]; TA 1: A lies [K, 64], 0: [64, K]; MI,
+ * DEPTH: see the end.
  *
  * The compiler runs products one by one (and only its report says so) where a branch stands between two of them in a loop; the wait
  * for the last takes the sums as "+f", or they may be read before it. */
@@ -21,56 +21,6 @@
 #endif
 #define BK            64                     /* of a stage */
 #define SWIZZLE(r, c) (((c) ^ ((r)&7)) << 4) /* the 128-byte swizzle that wgmma and the copy engine share */
-
-/* ---- barriers in local memory ---- */
-
-inline void bar_init(uint bar, int count)
-{
-    __asm volatile(HIDDEN "mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(bar), "r"(count) : "memory");
-}
-
-inline void bar_arrive(uint bar)
-{
-    __asm volatile(HIDDEN "mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(bar) : "memory");
-}
-
-inline void bar_expect(uint bar, int bytes)
-{
-    __asm volatile(HIDDEN "mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(bar), "r"(bytes) : "memory");
-}
-
-inline void bar_wait(uint bar, uint phase)
-{
-    __asm volatile(HIDDEN "{ .reg .pred p; WAIT: mbarrier.try_wait.parity.shared::cta.b64 p, [%0], %1; @p bra DONE; bra WAIT; "
-                          "DONE: }" ::"r"(bar),
-                   "r"(phase)
-                   : "memory");
-}
-
-/* What this item did to local memory by ordinary instructions comes before what the copy engine and wgmma do to it next. */
-inline void publish(void)
-{
-    __asm volatile(HIDDEN "fence.proxy.async.shared::cta;" ::: "memory");
-}
-
-/* ---- the copy engine: a map's box to local memory, as the barrier is told ---- */
-
-inline void load_box(uint to, const __global uchar *map, int x, int y, uint bar)
-{
-    __asm volatile(HIDDEN "cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes "
-                          "[%0], [%1, {%2, %3}], [%4];" ::"r"(to),
-                   "l"(map), "r"(x), "r"(y), "r"(bar)
-                   : "memory");
-}
-
-/* Of images: channels from c on, columns x, rows y. */
-inline void load_patch(uint to, const __global uchar *map, int c, int x, int y, int image, uint bar)
-{
-    __asm volatile(HIDDEN "cp.async.bulk.tensor.4d.shared::cluster.global.mbarrier::complete_tx::bytes "
-                          "[%0], [%1, {%2, %3, %4, %5}], [%6];" ::"r"(to),
-                   "l"(map), "r"(c), "r"(x), "r"(y), "r"(image), "r"(bar)
-                   : "memory");
-}
 
 /* ---- wgmma ---- */
 #define TEN(t) "%" #t "0,%" #t "1,%" #t "2,%" #t "3,%" #t "4,%" #t "5,%" #t "6,%" #t "7,%" #t "8,%" #t "9,"
@@ -190,11 +140,6 @@ inline void open_ring(ring p)
         bar_init(p.empty + 8 * s, 4);
     }
     for (int g = 0; g < 16; g += 8) bar_init(p.order + g, 4);
-}
-
-inline void show_barriers(void)
-{
-    __asm volatile(HIDDEN "fence.mbarrier_init.release.cluster;" ::: "memory");
 }
 
 /* Where the i-th stage goes, as soon as it is read no more; so many bytes are going to come. */
