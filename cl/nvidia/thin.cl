@@ -35,22 +35,9 @@
 #define B_PIECES (COLS / 8)
 #endif
 
-/* Where 16-byte piece c of row r lies, a row of `pieces`: 8 rows of a column of pieces fall on different banks. */
-#define TURN(r, pieces)     ((pieces) % 8 == 0 ? (r)&7 : (pieces) % 4 == 0 ? (r) >> 1 & 3 : (r) >> 2 & 1)
-#define PIECE(r, c, pieces) ((uint)((r) * (pieces) + ((c) ^ TURN(r, pieces))) * 16)
+#include "pieces.h"
 
-/* `rows` rows of `pieces` from row y and column x on; zeros from y_end and x_end on. */
-inline void fetch(uint to, const __global ushort *from, int ld, int rows, int pieces, int y, int y_end, int x, int x_end, int id)
-{
-    UNROLL for (int i = 0; i < (rows * pieces + ITEMS - 1) / ITEMS; i++) {
-        const int e = id + i * ITEMS, r = e / pieces, c = e % pieces, at = x + c * 8;
-        if (r >= rows) continue;
-        const int bytes = y + r < y_end ? clamp(x_end - at, 0, 8) * 2 : 0;
-        copy16(to + PIECE(r, c, pieces), from + (bytes ? (size_t)(y + r) * ld + at : 0), bytes);
-    }
-}
-
-/* The same element by element. */
+/* fetch element by element. */
 inline void fetch_any(__local uchar *to, const __global ushort *from, int ld, int rows, int pieces, int y, int y_end, int x,
                       int x_end, int id)
 {

@@ -23,20 +23,7 @@
 #define A_BYTES (STEP * TILE_M * 2)
 #define BYTES   (A_BYTES + STEP * TILE_N * 2) /* of a step */
 
-/* Where 16-byte piece c of row r lies, a row of `pieces`: 8 rows of a column of pieces fall on different banks. */
-#define TURN(r, pieces)     ((pieces) % 8 == 0 ? (r)&7 : (pieces) % 4 == 0 ? (r) >> 1 & 3 : (r) >> 2 & 1)
-#define PIECE(r, c, pieces) ((uint)((r) * (pieces) + ((c) ^ TURN(r, pieces))) * 16)
-
-/* STEP rows from k on of columns x0 to x0 + 8 * pieces; zeros beyond k_end and x_end. */
-inline void fetch(uint to, const __global ushort *from, int ld, int pieces, int k, int k_end, int x0, int x_end, int id)
-{
-    UNROLL for (int i = 0; i < (STEP * pieces + ITEMS - 1) / ITEMS; i++) {
-        const int e = id + i * ITEMS, r = e / pieces, c = e % pieces, x = x0 + c * 8;
-        if (r >= STEP) continue;
-        const int bytes = k + r < k_end ? clamp(x_end - x, 0, 8) * 2 : 0;
-        copy16(to + PIECE(r, c, pieces), from + (bytes ? (size_t)(k + r) * ld + x : 0), bytes);
-    }
-}
+#include "pieces.h"
 
 __kernel GROUP(ITEMS)
 void thin_grad(const __global ushort *restrict A, uint a_off, int lda, const __global ushort *restrict B, uint b_off, int ldb,
@@ -59,8 +46,8 @@ void thin_grad(const __global ushort *restrict A, uint a_off, int lda, const __g
 #define FETCH(s)                                                                                                                   \
     if ((s) < steps) {                                                                                                             \
         const uint to = base + (s) % DEPTH * BYTES;                                                                                \
-        fetch(to, left, lda, TILE_M / 8, begin + (s)*STEP, end, m0, M, id);                                                        \
-        fetch(to + A_BYTES, right, ldb, TILE_N / 8, begin + (s)*STEP, end, n0, N, id);                                             \
+        fetch(to, left, lda, STEP, TILE_M / 8, begin + (s)*STEP, end, m0, M, id);                                                  \
+        fetch(to + A_BYTES, right, ldb, STEP, TILE_N / 8, begin + (s)*STEP, end, n0, N, id);                                       \
     }                                                                                                                              \
     commit_copies();
     for (int s = 0; s < DEPTH - 1; s++) { FETCH(s) }

@@ -30,20 +30,7 @@ typedef struct {
     grad_job job[JOBS];
 } grad_jobs;
 
-/* Where 16-byte piece c of row r lies, a row of `pieces`: 8 rows of a column of pieces fall on different banks. */
-#define TURN(r, pieces)     ((pieces) % 8 == 0 ? (r)&7 : (pieces) % 4 == 0 ? (r) >> 1 & 3 : (r) >> 2 & 1)
-#define PIECE(r, c, pieces) ((uint)((r) * (pieces) + ((c) ^ TURN(r, pieces))) * 16)
-
-/* STEP rows from k on of columns x0 to x0 + 8 * pieces; zeros beyond k_end and x_end. */
-inline void fetch(uint to, const __global ushort *from, int ld, const int pieces, int k, int k_end, int x0, int x_end, int id)
-{
-    UNROLL for (int i = 0; i < (STEP * pieces + ITEMS - 1) / ITEMS; i++) {
-        const int e = id + i * ITEMS, r = e / pieces, c = e % pieces, x = x0 + c * 8;
-        if (r >= STEP) continue;
-        const int bytes = k + r < k_end ? clamp(x_end - x, 0, 8) * 2 : 0;
-        copy16(to + PIECE(r, c, pieces), from + (bytes ? (size_t)(k + r) * ld + x : 0), bytes);
-    }
-}
+#include "pieces.h"
 
 /* The blocks of a step's rows, 16 of them after the others. */
 #ifdef BITS
@@ -70,8 +57,8 @@ inline void sum_rows(__global float *part, uint base, const __global ushort *thi
 #define FETCH(s)                                                                                                                   \
     if ((s) < steps) {                                                                                                             \
         const uint to = base + (s) % DEPTH * BYTES;                                                                                \
-        fetch(to, thin, j.thin_ld, 2 * mi, begin + (s)*STEP, end, 0, j.M, id);                                                     \
-        fetch(to + A_MOST, wide, j.wide_ld, WIDE / 8, begin + (s)*STEP, end, n0, j.N, id);                                         \
+        fetch(to, thin, j.thin_ld, STEP, 2 * mi, begin + (s)*STEP, end, 0, j.M, id);                                               \
+        fetch(to + A_MOST, wide, j.wide_ld, STEP, WIDE / 8, begin + (s)*STEP, end, n0, j.N, id);                                   \
         FETCH_KEPT(s)                                                                                                              \
     }                                                                                                                              \
     commit_copies();

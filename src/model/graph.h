@@ -139,6 +139,9 @@ int tn_graph_gather(tn_graph *g, tn_error *err);
 int tn_graph_draw_bits(tn_graph *g, tn_error *err);
 /** What needs storage decided: call after tn_graph_merge. */
 int tn_graph_fuse_merged(tn_graph *g, tn_error *err);
+/** Lets the node that makes an adapter's dt make its dB too (fuse_both.c), where a device does both at once. After all the others.
+ */
+int tn_graph_fuse_both(tn_graph *g, tn_error *err);
 /**
  * Lets tensors share storage (merge.c): an addition goes into the node that can add, an output takes the place of an input that
  * nobody reads any more, and what can only be done in place gets a copy where its input is still wanted. Inputs, constants and

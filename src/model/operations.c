@@ -110,7 +110,7 @@ static tn_cost cost_linear_dx(const tn_graph *g, const tn_gnode *n)
 
 static tn_cost cost_linear_dt(const tn_graph *g, const tn_gnode *n)
 {
-    return (tn_cost){2 * rows_of(g, n->in[0]) * part_ranks(n), traffic(g, n)};
+    return (tn_cost){(n->in[1] >= 0 ? 4 : 2) * rows_of(g, n->in[0]) * part_ranks(n), traffic(g, n)};
 }
 
 static tn_cost cost_linear_grad(const tn_graph *g, const tn_gnode *n)

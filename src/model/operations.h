@@ -213,8 +213,8 @@ typedef enum tn_again { TN_AGAIN_NEVER, TN_AGAIN_CHEAP, TN_AGAIN_DEAR } tn_again
 #define TN_BACKWARD_OPERATIONS(X) \
     X(ADD, add, tn_attr_none, 2, 1, few, none, NEVER, TN_IN0 | TN_IN1, 0) \
     X(COPY, copy, tn_attr_none, 1, 1, moves, none, NEVER, 0, 0) \
-    /* dy -> dt: scale dy B */ \
-    X(LINEAR_DT, linear_dt, tn_attr_none, 1, 1, linear_dt, none, NEVER, 0, 0) \
+    /* dy -> dt: scale dy B. Fused: t -> every trained bias and B of the parts too */ \
+    X(LINEAR_DT, linear_dt, tn_attr_none, 2, 1, linear_dt, none, NEVER, 0, 0) \
     /* x or -1, dy, t or -1: every trained weight, bias and B of the parts */ \
     X(LINEAR_GRAD, linear_grad, tn_attr_none, 3, 0, linear_grad, none, NEVER, 0, 0) \
     /* dy -> dx: dy W. Fused: + mask (its bits in[3]) of dt A (in[1]), times the slope at in[2] */ \

@@ -1,6 +1,7 @@
-/* LayerNorm with the thin product of what it writes. */
+/* LayerNorm with the thin product of what it writes, and the two thin products of a gradient. */
 #include "layernorm_thin.h"
 #include "selftest_product.h"
+#include "thin_both.h"
 
 #define ACT (t->act)
 #define ERR (t->err)
@@ -143,7 +144,100 @@ static int thin(tn_trial *t)
     return 0;
 }
 
+/* ---- dt and dB of parts side by side ---- */
+
+typedef struct {
+    int rows, cols, r, parts, more; /* more: columns of dy's rows that are no part's */
+} both_case;
+
+typedef struct {
+    tn_tensor *dy, *B, *T, *dt, *dB;
+    float *hdy, *hB, *hT, *hdB, *thin, *wide;
+} both_data;
+
+static int both_draw(tn_trial *t, const both_case *k, both_data *d)
+{
+    const int all = k->parts * k->cols, ranks = k->parts * k->r;
+    TN_TRY(tn_trial_in(t, ACT, k->rows, all + k->more, &d->dy, &d->hdy));
+    TN_TRY(tn_trial_in(t, ACT, all, k->r, &d->B, &d->hB));
+    TN_TRY(tn_trial_in(t, ACT, k->rows, ranks, &d->T, &d->hT));
+    TN_TRY(tn_trial_in(t, TN_F32, all, k->r, &d->dB, &d->hdB));
+    TN_TRY(tn_trial_out(t, ACT, k->rows, ranks, &d->dt));
+    d->thin = tn_trial_host(t, (size_t)k->rows * (size_t)ranks), d->wide = tn_trial_copy(t, d->hdB, (size_t)all * (size_t)k->r);
+    return d->thin && d->wide ? 0 : tn_oom(ERR);
+}
+
+/* What src/ref makes of part i: its columns of d->thin, and added to its rows of d->wide. */
+static void both_want(const both_case *k, const both_data *d, int i)
+{
+    const int ld = k->parts * k->cols + k->more, ranks = k->parts * k->r;
+    tn_ref_gemm(&(tn_ref_product){.M = k->rows,
+                                  .N = k->r,
+                                  .K = k->cols,
+                                  .alpha = 0.75,
+                                  .A = d->hdy + (ptrdiff_t)i * k->cols,
+                                  .lda = ld,
+                                  .B = d->hB + (ptrdiff_t)i * k->cols * k->r,
+                                  .ldb = k->r,
+                                  .ldc = ranks},
+                d->thin + (ptrdiff_t)i * k->r);
+    tn_ref_gemm(&(tn_ref_product){.ta = true,
+                                  .M = k->cols,
+                                  .N = k->r,
+                                  .K = k->rows,
+                                  .alpha = 0.75,
+                                  .beta = 1,
+                                  .A = d->hdy + (ptrdiff_t)i * k->cols,
+                                  .lda = ld,
+                                  .B = d->hT + (ptrdiff_t)i * k->r,
+                                  .ldb = ranks,
+                                  .ldc = k->r},
+                d->wide + (ptrdiff_t)i * k->cols * k->r);
+}
+
+static int both_one(tn_trial *t, const both_case *k)
+{
+    const int mark = t->n;
+    const size_t c = (size_t)k->cols, r = (size_t)k->r;
+    both_data d;
+    TN_TRY(both_draw(t, k, &d));
+    tn_gemm_args dt = {.alpha = 0.75f, .A = tn_cols(*d.dy, 0, k->cols), .B = *d.B, .C = tn_cols(*d.dt, 0, k->r)};
+    tn_gemm_args db = {.ta = true, .alpha = 0.75f, .beta = 1, .A = dt.A, .B = tn_cols(*d.T, 0, k->r), .C = *d.dB};
+    dt.B.rows = db.C.rows = k->cols;
+    dt.batch = db.batch = k->parts;
+    dt.a_step = c, dt.b_step = c * r, dt.c_step = r, db.a_step = c, db.b_step = r, db.c_step = c * r;
+    TN_TRY(tn_thin_both_run(t->c, &dt, &db, ERR));
+    for (int i = 0; !t->c->dry && i < k->parts; i++) both_want(k, &d, i);
+    TN_TRY(tn_trial_compare(t, d.dt, d.thin));
+    TN_TRY(tn_trial_compare(t, d.dB, d.wide));
+    tn_trial_rewind(t, mark);
+    return 0;
+}
+
+/* Of the kind that is checked: less rows than a step has, some, and enough that every multiprocessor has several steps. */
+static int both_alike(tn_trial *t)
+{
+    const tn_thin_both *a = t->like;
+    const int rows[] = {7, 150, 2500};
+    const both_case k = {rows[t->size], a->dt.K, a->dt.N, TN_MAX(a->dt.batch, 1), 8};
+    return both_one(t, &k);
+}
+
+static int both(tn_trial *t)
+{
+    static const both_case cases[3][3] = {
+        {{3, 24, 8, 1, 0}, {19, 136, 16, 2, 8}, {5, 20, 6, 1, 0}},
+        {{150, 384, 16, 3, 0}, {333, 1536, 16, 1, 8}, {70, 1100, 8, 1, 4}},
+        {{1300, 768, 16, 3, 0}, {97, 3072, 16, 1, 0}, {67, 4096, 8, 1, 8}},
+    };
+    if (t->like) return both_alike(t);
+    for (int i = 0; i < 3; i++)
+        if (!tn_trial_repeats(t, i)) TN_TRY(both_one(t, &cases[t->size][i]));
+    return 0;
+}
+
 const tn_case tn_cases_thin[] = {
+    {"thin products of a gradient", both, false, {&tn_thin_both_op}},
     {"layernorm and thin product", thin, false, {&tn_layernorm_thin_op, &tn_layernorm_thin_back_op}},
     {0},
 };

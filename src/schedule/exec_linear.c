@@ -2,6 +2,7 @@
  * matrices can lie side by side, and a product each where they cannot. */
 #include "exec_adapters.h"
 #include "grads.h"
+#include "thin_both.h"
 
 #include <string.h>
 
@@ -229,65 +230,113 @@ int tn_exec_linear_by_dx(const tn_call *k)
     return tn_gemm_run(k->c, &g, k->err);
 }
 
-int tn_exec_linear_dt(const tn_call *k)
+/* dt = scale dy B of parts that are alike, as one batch. */
+static tn_gemm_args joined_dt(const tn_call *k, tn_tensor dy, const tn_tensor *dt)
+{
+    const tn_gpart *p = k->n->part;
+    tn_gemm_args g = tn_adapters_dt(k, 0, dt);
+    g.A = tn_cols(dy, 0, p->cols);
+    g.batch = k->n->n_parts;
+    g.a_step = (size_t)p->cols, g.b_step = (size_t)p->cols * (size_t)p->r, g.c_step = (size_t)p->r;
+    return g;
+}
+
+static int linear_dt(const tn_call *k, tn_tensor dy, const tn_tensor *dt)
 {
     const tn_gnode *n = k->n;
     const tn_gpart *p = n->part;
-    tn_tensor dy = tn_call_in(k, 0), dt = tn_call_out(k, 0);
     if (joins_b(k)) {
-        tn_gemm_args g = tn_adapters_dt(k, 0, &dt);
-        g.A = tn_cols(dy, 0, p->cols);
-        g.batch = n->n_parts;
-        g.a_step = (size_t)p->cols, g.b_step = (size_t)p->cols * (size_t)p->r, g.c_step = (size_t)p->r;
+        const tn_gemm_args g = joined_dt(k, dy, dt);
         return tn_gemm_run(k->c, &g, k->err);
     }
     for (int i = 0, col = 0; i < n->n_parts; col += p[i++].cols) {
         if (p[i].b < 0) continue;
-        tn_gemm_args g = tn_adapters_dt(k, i, &dt);
+        tn_gemm_args g = tn_adapters_dt(k, i, dt);
         g.A = tn_cols(dy, col, p[i].cols);
         TN_TRY(tn_gemm_run(k->c, &g, k->err));
     }
     return 0;
 }
 
-/* dB += scale dy^T t. */
+/* dB += scale dy^T t of parts that are alike. */
+static tn_gemm_args joined_db(const tn_call *k, tn_tensor dy, tn_tensor t)
+{
+    const tn_gpart *p = k->n->part;
+    return (tn_gemm_args){.ta = true,
+                          .alpha = p->scale,
+                          .beta = 1,
+                          .A = tn_cols(dy, 0, p->cols),
+                          .B = tn_cols(t, 0, p->r),
+                          .C = joined_grad(k, p->b, p->cols),
+                          .batch = k->n->n_parts,
+                          .a_step = (size_t)p->cols,
+                          .b_step = (size_t)p->r,
+                          .c_step = (size_t)p->cols * (size_t)p->r};
+}
+
 static int linear_db(const tn_call *k, tn_tensor dy, tn_tensor t)
 {
     const tn_gnode *n = k->n;
     const tn_gpart *p = n->part;
-    tn_gemm_args g = {.ta = true, .alpha = p->scale, .beta = 1};
     if (joins_b(k) && all_trained(k, false)) {
-        g.A = tn_cols(dy, 0, p->cols), g.B = tn_cols(t, 0, p->r), g.C = joined_grad(k, p->b, p->cols);
-        g.batch = n->n_parts;
-        g.a_step = (size_t)p->cols, g.b_step = (size_t)p->r, g.c_step = (size_t)p->cols * (size_t)p->r;
+        const tn_gemm_args g = joined_db(k, dy, t);
         return tn_grads_add(k->c, &g, k->err);
     }
     for (int i = 0, col = 0; i < n->n_parts; col += p[i++].cols) {
         if (!tn_call_trained(k, p[i].b)) continue;
-        g.alpha = p[i].scale;
-        g.A = tn_cols(dy, col, p[i].cols), g.B = tn_cols(t, tn_adapters_rank(n, i), p[i].r), g.C = tn_call_grad(k, p[i].b);
+        const tn_gemm_args g = {.ta = true,
+                                .alpha = p[i].scale,
+                                .beta = 1,
+                                .A = tn_cols(dy, col, p[i].cols),
+                                .B = tn_cols(t, tn_adapters_rank(n, i), p[i].r),
+                                .C = tn_call_grad(k, p[i].b)};
         TN_TRY(tn_grads_add(k->c, &g, k->err));
     }
     return 0;
 }
 
+/* Gradients of the trained biases. */
+static int bias_grads(const tn_call *k, tn_tensor dy)
+{
+    const tn_gnode *n = k->n;
+    tn_tensor bias[TN_NODE_PARTS];
+    int cols[TN_NODE_PARTS];
+    bool any = false;
+    for (int i = 0; i < n->n_parts; i++) {
+        cols[i] = n->part[i].cols;
+        bias[i] = tn_call_grad(k, n->part[i].bias);
+        any |= tn_call_trained(k, n->part[i].bias);
+    }
+    return any ? tn_colsum_parts(k->c, &dy, n->n_parts, cols, bias, k->err) : 0;
+}
+
+int tn_exec_linear_dt(const tn_call *k)
+{
+    const tn_gnode *n = k->n;
+    tn_tensor dy = tn_call_in(k, 0), t = tn_call_in(k, 1), dt = tn_call_out(k, 0);
+    if (n->in[1] < 0) return linear_dt(k, dy, &dt);
+    if ((n->n_parts == 1 || joins_b(k)) && all_trained(k, false)) {
+        const tn_gemm_args to_dt = joined_dt(k, dy, &dt), to_db = joined_db(k, dy, t);
+        TN_TRY(tn_thin_both_run(k->c, &to_dt, &to_db, k->err));
+    } else {
+        TN_TRY(linear_dt(k, dy, &dt));
+        TN_TRY(linear_db(k, dy, t));
+    }
+    return bias_grads(k, dy);
+}
+
 int tn_exec_linear_grad(const tn_call *k)
 {
     const tn_gnode *n = k->n;
-    tn_tensor x = tn_call_in(k, 0), dy = tn_call_in(k, 1), t = tn_call_in(k, 2), bias[TN_NODE_PARTS];
-    int cols[TN_NODE_PARTS];
-    bool any_bias = false;
+    tn_tensor x = tn_call_in(k, 0), dy = tn_call_in(k, 1), t = tn_call_in(k, 2);
     for (int i = 0, col = 0; i < n->n_parts; col += n->part[i++].cols) {
         const tn_gpart *p = &n->part[i];
-        cols[i] = p->cols;
-        bias[i] = tn_call_grad(k, p->bias);
-        any_bias |= tn_call_trained(k, p->bias);
         const tn_gemm_args g = {
             .ta = true, .alpha = 1, .beta = 1, .A = tn_cols(dy, col, p->cols), .B = x, .C = tn_call_grad(k, p->w)};
         if (tn_call_trained(k, p->w)) TN_TRY(tn_gemm_run(k->c, &g, k->err));
     }
     if (n->in[2] >= 0) TN_TRY(linear_db(k, dy, t));
-    return any_bias ? tn_colsum_parts(k->c, &dy, n->n_parts, cols, bias, k->err) : 0;
+    return bias_grads(k, dy);
 }
 
 /* dA += dt^T dropout(x). */

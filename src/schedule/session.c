@@ -157,6 +157,7 @@ static int whole_graph(tn_graph *g, const tn_dev *d, const tn_model *m, const tn
     if (!rc && !pass->unfused && warps) rc = tn_graph_draw_bits(g, err);
     if (!rc) rc = tn_graph_merge(g, true, err);
     if (!rc && !pass->unfused) rc = tn_graph_fuse_merged(g, err);
+    if (!rc && !pass->unfused && warps && d->caps & TN_CAP_NV_WGMMA) rc = tn_graph_fuse_both(g, err);
     if (rc) tn_graph_free(g);
     return rc;
 }

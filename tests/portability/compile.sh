@@ -192,7 +192,7 @@ nvidia() { # file architecture items options...
 nvidia address 80 1
 for act in 1 2; do
   nvidia attention_mma 90a 128 -DACT=$act -DHD=64
-  nvidia attention_wgmma 90a 256 -DACT=$act -DHD=64
+  for o in "" -DTURN; do nvidia attention_wgmma 90a 256 -DACT=$act $o; done
   nvidia tensor_map 90a 1 -DACT=$act
   for cols in 1 2 4; do nvidia ../gpu/dwdouble 80 128 -DACT=$act -DCOLS=$cols -DPACKS=1 -DSTATS=1; done
   for o in "-DTB=1 -DBIAS -DPRE -DACTIVATE -DPAIR=1" "-DTB=1 -DBIAS -DPAIR=3 -DTURN -DALPHA_ONE" "-DTB=0 -DSLOPE -DPAIR=1 -DMASK_E" "-DTB=1 -DBN=64 -DMI=1 -DBIAS -DSCALE -DRESIDUAL" "-DTB=0 -DBN=192"; do
@@ -207,6 +207,7 @@ for act in 1 2; do
     done
   done
   for o in "" -DBITS; do nvidia thin_grads 80 128 -DACT=$act $o; done
+  for o in "-DCW=48 -DROWS=32" "-DCW=128 -DSLICED"; do nvidia thin_both 90a 256 -DACT=$act $o; done
   for o in "-DCOLS=384 -DN=48 -DMASK_A" "-DN=8" "-DBACK=1 -DADDS -DSCALED" "-DBACK=1 -DN=24 -DADDS"; do
     nvidia layernorm 80 128 -DACT=$act -DWARPS=4 $o
   done

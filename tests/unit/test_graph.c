@@ -137,6 +137,7 @@ static result run(tn_graph *g, const tn_model *m, const host_pass *h, bool share
     if (fuse) must(tn_graph_gather(g, &e), &e);
     must(tn_graph_merge(g, share, &e), &e);
     if (fuse) must(tn_graph_fuse_merged(g, &e), &e);
+    if (fuse) must(tn_graph_fuse_both(g, &e), &e);
     if (fuse) count_fused(g);
     must(tn_store_new(&store, device(), m, NULL, TN_F32, true, false, &e), &e);
     must(tn_session_new(&s, device(), m, store, &e), &e);

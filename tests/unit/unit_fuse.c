@@ -80,6 +80,33 @@ START_TEST(adapters_products_go_into_the_norms)
 }
 END_TEST
 
+/* Every dt that no norm makes comes with its dB; the gradients of B that are left are those of the others. */
+START_TEST(a_gradient_is_read_once)
+{
+    int stage_of[64], both = 0, dt = 0, norms = 0, alone = 0;
+    tn_error e = {0};
+    tn_model *m;
+    tn_graph g;
+    adapted(&g, &m, 2 * _i, NULL, stage_of);
+    must(tn_graph_fuse_both(&g, &e), &e);
+    for (int i = 0; i < g.n_n; i++) {
+        const tn_gnode *n = &g.n[i];
+        dt += n->op == TN_OP_LINEAR_DT;
+        norms += n->op == TN_OP_LAYERNORM_DX && n->out[2] >= 0;
+        alone += n->op == TN_OP_LINEAR_GRAD && n->in[0] < 0;
+        if (n->op != TN_OP_LINEAR_DT || n->in[1] < 0) continue;
+        both++;
+        ck_assert_int_eq(g.t[n->in[1]].cols, g.t[n->out[0]].cols);
+    }
+    ck_assert_int_eq(both, 9);
+    ck_assert_int_eq(both, dt);
+    ck_assert_int_eq(norms, 7);
+    ck_assert_int_eq(alone, norms);
+    tn_graph_free(&g);
+    tn_model_free(m);
+}
+END_TEST
+
 /* Of both stages: nobody reads the enlarged map but the depthwise convolutions, in each pass and where all is run again, and they
  * leave the norms' statistics. */
 START_TEST(no_stage_stores_its_enlarged_map)
@@ -166,5 +193,6 @@ void unit_fuse(Suite *s)
 {
     add_tests(s, "fuse", 30,
               TESTS(TIMES(adapters_products_go_into_the_norms, 3), TIMES(masks_are_drawn_once, 2),
-                    TIMES(no_stage_stores_its_enlarged_map, 2), TIMES(norms_work_slopes_out_again, 2)));
+                    TIMES(a_gradient_is_read_once, 2), TIMES(no_stage_stores_its_enlarged_map, 2),
+                    TIMES(norms_work_slopes_out_again, 2)));
 }

@@ -1,0 +1,21 @@
+/* 16-byte pieces of rows in local memory, copied beside the arithmetic. After ptx.h and common.h; ITEMS: of the group. */
+#ifndef TN_PIECES_H
+#define TN_PIECES_H
+
+/* Where 16-byte piece c of row r lies, a row of `pieces`: 8 rows of a column of pieces fall on different banks. */
+#define TURN(r, pieces)     ((pieces) % 8 == 0 ? (r)&7 : (pieces) % 4 == 0 ? (r) >> 1 & 3 : (r) >> 2 & 1)
+#define PIECE(r, c, pieces) ((uint)((r) * (pieces) + ((c) ^ TURN(r, pieces))) * 16)
+
+/* `rows` rows of `pieces` from row y and column x on; zeros from y_end and x_end on. */
+inline void fetch(uint to, const __global ushort *from, int ld, const int rows, const int pieces, int y, int y_end, int x,
+                  int x_end, int id)
+{
+    UNROLL for (int i = 0; i < (rows * pieces + ITEMS - 1) / ITEMS; i++)
+    {
+        const int e = id + i * ITEMS, r = e / pieces, c = e % pieces, at = x + c * 8;
+        if (r >= rows) continue;
+        const int bytes = y + r < y_end ? clamp(x_end - at, 0, 8) * 2 : 0;
+        copy16(to + PIECE(r, c, pieces), from + (bytes ? (size_t)(y + r) * ld + at : 0), bytes);
+    }
+}
+#endif
