@@ -11,7 +11,13 @@
 
 #include <stdio.h>
 
-enum { OPERANDS = 4 }; /* of a product that its descriptors are of */
+enum { OPERANDS = 4 }; /* of a product, or of attention, that its descriptors are of */
+
+/* How many operations of a node have descriptors. */
+static int described(const tn_gnode *n)
+{
+    return n->n_parts + (n->op == TN_OP_ATTENTION || n->op == TN_OP_ATTENTION_BACK);
+}
 
 /* What the passes of a session take together. */
 typedef struct {
@@ -29,7 +35,7 @@ static int add_pass(takings *t, const tn_member *who, const tn_model *m, tn_stor
     for (int i = 0; i < x->plan.n_chunks; i++) t->chunk[i] = TN_MAX(t->chunk[i], x->plan.chunk_bytes[i]);
     for (int i = 0; i < x->g.n_t; i++)
         if (x->g.t[i].kind == TN_G_CONST && x->plan.t[i].last >= 0) t->constants += (size_t)times * tn_gtensor_bytes(&x->g.t[i]);
-    for (int i = 0; pass.act != TN_F32 && i < x->g.n_n; i++) t->maps += times * OPERANDS * x->g.n[i].n_parts;
+    for (int i = 0; pass.act != TN_F32 && i < x->g.n_n; i++) t->maps += times * OPERANDS * described(&x->g.n[i]);
     t->workspace = TN_MAX(t->workspace, x->workspace);
     t->crossing = TN_MAX(t->crossing, tn_channel_bytes(&x->g));
     tn_exec_free(NULL, x);
