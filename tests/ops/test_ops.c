@@ -149,7 +149,7 @@ static void run_as_gpu(const tn_case *k)
     tn_dev *d = open_device();
     const tn_device_type type = d->info.type;
     d->info.type = TN_DEVICE_GPU;
-    for (int i = 0; i < 2 && slice(); i++) run_sliced(k, i ? 1 : slice(), 1, 2);
+    for (int i = 0; i < 2 && slice(); i++) run_sliced(k, i ? 1 : slice(), 1, 1);
     for (int act = TN_F32; act <= TN_F16 && !slice(); act++) /* a size more in one type: building kernels takes the time */
         for (int size = one_size(act); size <= 2; size++)
             run_case(k, &(tn_case_spec){.act = (tn_dtype)act, .size = size, .all = every});
