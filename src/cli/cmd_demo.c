@@ -3,6 +3,7 @@
 #include "cli.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -32,24 +33,66 @@ static int demo_on_step(void *user, const tn_step *s)
     return tn_interrupted;
 }
 
-static int draw(demo *d, const char *game, int look, int clips, uint64_t seed, tn_error *err)
+/* The clips of a game, and what came of drawing them. */
+typedef struct {
+    const demo *d;
+    const char *game;
+    int look, clips;
+    uint64_t seed;
+    tn_progress_fn *progress;
+    pthread_t thread;
+    int rc;
+    tn_error err;
+} drawing;
+
+static int draw(drawing *g)
 {
     char out[3100];
-    snprintf(out, sizeof out, "%s/data", d->dir);
-    tn_synth_options o = {.version = TN_SYNTH_OPTIONS_VERSION,
-                          .out = out,
-                          .game = game,
-                          .look = look,
-                          .clips = clips,
-                          .frames = 30,
-                          .width = 256,
-                          .height = 144,
-                          .seed = seed,
-                          .progress = d->run.progress,
-                          .user = d->run.user};
-    int rc = tn_synth(&o, err);
+    snprintf(out, sizeof out, "%s/data", g->d->dir);
+    const tn_synth_options o = {.version = TN_SYNTH_OPTIONS_VERSION,
+                                .out = out,
+                                .game = g->game,
+                                .look = g->look,
+                                .clips = g->clips,
+                                .frames = 30,
+                                .width = 256,
+                                .height = 144,
+                                .seed = g->seed,
+                                .progress = g->progress,
+                                .user = g->d->run.user};
+    return g->rc = tn_synth(&o, &g->err);
+}
+
+static void *draw_beside(void *user)
+{
+    draw(user);
+    return NULL;
+}
+
+/* Of the half that is not shown. */
+static int draw_quietly(void *user, const tn_progress *p)
+{
+    (void)user, (void)p;
+    return tn_interrupted;
+}
+
+/* Half of the clips beside the other half. */
+static int draw_all(const demo *d, uint64_t seed, tn_error *err)
+{
+    drawing g[] = {{.d = d, .game = "hard", .clips = 40, .seed = seed + 1, .progress = draw_quietly},
+                   {.d = d, .game = "clay", .look = 1, .clips = 32, .seed = seed + 2, .progress = d->run.progress},
+                   {.d = d, .game = "clay_unseen", .look = 1, .clips = 8, .seed = seed + 3, .progress = d->run.progress}};
+    const bool beside = !pthread_create(&g[0].thread, NULL, draw_beside, &g[0]);
+    if (!draw(&g[1])) draw(&g[2]);
+    if (beside) pthread_join(g[0].thread, NULL);
+    else draw(&g[0]);
     tn_bar_clear();
-    return rc;
+    for (int i = 0; i < 3; i++)
+        if (g[i].rc) {
+            *err = g[i].err;
+            return g[i].rc;
+        }
+    return 0;
 }
 
 /* The demonstration's configuration on a game; what is trained goes to dir/name. */
@@ -180,9 +223,7 @@ static int demo_run(demo *d, const tn_config *c, tn_error *err)
     snprintf(new_last, sizeof new_last, "%s/adapted/last", d->dir);
 
     fprintf(stderr, "1/5  synthetic clips: a blue court by day, and clay at dusk\n");
-    int rc = draw(d, "hard", 0, 40, seed + 1, err);
-    if (!rc) rc = draw(d, "clay", 1, 32, seed + 2, err);
-    if (!rc) rc = draw(d, "clay_unseen", 1, 8, seed + 3, err);
+    int rc = draw_all(d, seed, err);
     if (rc) return rc;
 
     fprintf(stderr, "2/5  training a small ViT from random weights on the blue court (the \"pretrained\" model)\n");

@@ -16,6 +16,7 @@
 /** OBJECTS: programs are compiled, kept and linked, since the binary of a whole one costs a compilation of every kernel. GROUPS:
  * what a kernel is said to take in a group is less than it takes. NO_VECTORS: the compiler does not take cl/cpu. UNTRIED: nobody
  * here has seen it take cl/cpu, so that a row for it is tried in a process of its own, and what has no rows runs as on any device.
+ * DECLARES: it reads the declarations of OpenCL C's functions anew for every program, and takes ours instead (source.c).
  */
 enum {
     TN_QUIRK_OWN_CACHE = 1,
@@ -24,6 +25,7 @@ enum {
     TN_QUIRK_GROUPS = 8,
     TN_QUIRK_NO_VECTORS = 16,
     TN_QUIRK_UNTRIED = 32,
+    TN_QUIRK_DECLARES = 64,
 };
 
 /** What a kernel variant may need of a device (variant.h). */

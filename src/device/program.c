@@ -5,13 +5,13 @@
 #include "files.h"
 #include "objects.h"
 #include "ptx.h"
+#include "source.h"
 
 #include <stdatomic.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #define CACHE_FORMAT "tracknet-binary-3"
@@ -21,13 +21,6 @@ unsigned long long tn_cl_sources_hash(void)
     unsigned long long h = TN_HASH0;
     for (const tn_cl_source *s = tn_cl_sources; s->file; s++) h = tn_hash(h, s->text, strlen(s->text) + 1);
     return h;
-}
-
-static const tn_cl_source *source_of(const char *file)
-{
-    for (const tn_cl_source *s = tn_cl_sources; s->file; s++)
-        if (!strcmp(s->file, file)) return s;
-    return NULL;
 }
 
 /* Of a source's text; each is read once, for every launch that is recorded asks whether its program is there. */
@@ -127,35 +120,6 @@ static void store(const tn_dev *d, const unsigned char *bin, size_t n, const cha
     free(path);
 }
 
-/* A driver whose own cache several processes fill at once (PoCL) may fail without a word on the text, and not the next time. */
-static bool is_worth_another_try(const tn_dev *d, cl_program p, cl_int e)
-{
-    char *log = e == CL_BUILD_PROGRAM_FAILURE || e == CL_COMPILE_PROGRAM_FAILURE ? tn_build_log(d, p) : NULL;
-    const bool worth = log && !strstr(log, "error:") && !strstr(log, "ERROR");
-    free(log);
-    return worth;
-}
-
-/* An object where the device has quirk TN_QUIRK_OBJECTS, else an executable. */
-static cl_int build_source(cl_program *out, const tn_dev *d, const char *src, const char *options)
-{
-    enum { TRIES = 4 };
-    const bool object = d->quirk_flags & TN_QUIRK_OBJECTS;
-    cl_int e = CL_SUCCESS;
-    char *all = tn_strf("%s%s", options, of_all(d));
-    for (int i = 1; all && i <= TRIES; i++) {
-        cl_program p = *out = clCreateProgramWithSource(d->cl->ctx, 1, &src, NULL, &e);
-        if (!e && object) e = clCompileProgram(p, 1, &d->cl->id, all, 0, NULL, NULL, NULL, NULL);
-        else if (!e) e = clBuildProgram(p, 1, &d->cl->id, all, NULL, NULL);
-        if (!e || i == TRIES || !p || !is_worth_another_try(d, p, e)) break;
-        clReleaseProgram(p);
-        nanosleep(&(struct timespec){0, i * 50000000L}, NULL);
-    }
-    if (!all) e = CL_OUT_OF_HOST_MEMORY;
-    free(all);
-    return e;
-}
-
 static int build_failed(tn_dev *d, cl_program p, const char *file, const char *options, int e, tn_error *err)
 {
     char *log = tn_build_log(d, p);
@@ -172,7 +136,9 @@ static int build_anew(tn_program *out, tn_dev *d, const char *src, const char *f
     const bool object = d->quirk_flags & TN_QUIRK_OBJECTS;
     size_t n = 0;
     int rc = 0;
-    cl_int e = build_source(&out->p, d, src, options);
+    char *all = tn_strf("%s%s", options, of_all(d));
+    cl_int e = all ? tn_source_build(&out->p, d, src, all) : CL_OUT_OF_HOST_MEMORY;
+    free(all);
     if (!e && (d->bare || tn_ptx_has_hidden(src))) rc = tn_ptx_rebuild(out, d, file, err);
     unsigned char *bin = !e && !rc && (key || object) ? tn_binary_of(out->p, &n) : NULL;
     if (bin && key) store(d, bin, n, key);
@@ -186,7 +152,7 @@ static int build_anew(tn_program *out, tn_dev *d, const char *src, const char *f
 
 static int build(tn_program *out, tn_dev *d, const char *file, const char *options, tn_error *err)
 {
-    const tn_cl_source *source = source_of(file);
+    const tn_cl_source *source = tn_source_find(file);
     if (!source) return tn_fail(err, TN_ERR_ARGUMENT, "no kernel source 'cl/%s' is embedded", file);
     const char *src = source->text;
     char *key = cache_key(d, source, options);
@@ -212,7 +178,7 @@ static const tn_program *program_find(const tn_dev *d, const char *key)
 
 bool tn_program_is_built(const tn_dev *d, const char *file, const char *options)
 {
-    const tn_cl_source *source = source_of(file);
+    const tn_cl_source *source = tn_source_find(file);
     char *own = tn_strf("%s|%s", file, options), *key = source ? cache_key(d, source, options) : NULL;
     char *path = key && d->cache_dir ? cache_path(d, key) : NULL;
     const bool built = own && (program_find(d, own) || (path && tn_is_file(path)));

@@ -25,10 +25,11 @@ static const struct {
     {"NVIDIA", NULL, TN_QUIRK_OWN_CACHE | TN_QUIRK_NO_FILL,
      "driver caches binaries itself; large fills are uploads; sub-buffers are released last first",
      "FluidX3D opencl.hpp:495; dlprimitives docs/kernel_cache.md"},
-    {NULL, "Portable Computing Language", TN_QUIRK_OBJECTS,
-     "binaries are kept as objects, since one of a whole program compiles each kernel once more, for any group; one work-item per "
-     "row or tile is fastest",
-     "pocl 3.1 lib/CL/clGetProgramInfo.c; pocl#1167, OpenCL.jl#352"},
+    {NULL, "Portable Computing Language", TN_QUIRK_OBJECTS | TN_QUIRK_DECLARES,
+     "binaries are kept as objects, since one of a whole program compiles each kernel once more, for any group; programs declare "
+     "the functions they call, since reading the driver's declarations takes longer than they do; one work-item per row or tile "
+     "is fastest",
+     "pocl 3.1 lib/CL/clGetProgramInfo.c, lib/CL/pocl_llvm_build.cc; pocl#1167, OpenCL.jl#352"},
     {NULL, "rusticl", TN_QUIRK_GROUPS | TN_QUIRK_NO_VECTORS,
      "kernels take larger groups than the driver says of them (32); portable kernels alone, since its translator to SPIR-V ends "
      "the "

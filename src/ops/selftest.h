@@ -76,6 +76,9 @@ bool tn_trial_skips(const tn_trial *t, int i);
 /** The same of a list that is gone through at every size: of a certain row in float32, which takes another tile for each size, a
  * CPU device gets all at the first one and a third at each of the others. */
 bool tn_trial_repeats(const tn_trial *t, int i);
+/** The same of a list that has other entries at each size: of a certain row in float32 a CPU device gets what bfloat16 leaves out
+ * at the second size, and float16 at the last. */
+bool tn_trial_leaves(const tn_trial *t, int i);
 /* For the cases: a random input (values as stored), a poisoned output, a host array, a comparison. */
 int tn_trial_in(tn_trial *t, tn_dtype dt, int rows, int cols, tn_tensor **x, float **host);
 /** The values of a tensor, as an operation would have left them. */
@@ -87,6 +90,8 @@ int tn_trial_out(tn_trial *t, tn_dtype dt, int rows, int cols, tn_tensor **x);
 int tn_trial_poison(tn_trial *t, const tn_tensor *x);
 /** As tn_trial_in with given values. */
 int tn_trial_put(tn_trial *t, tn_dtype dt, int rows, int cols, const float *values, tn_tensor **x);
+/** Groups as small as oclgrind's (tests/ops): an interpreter, for which the first size is less than the first of others. */
+bool tn_trial_is_little(const tn_trial *t);
 float *tn_trial_host(tn_trial *t, size_t n);
 /** Such an array with the values of v. */
 float *tn_trial_copy(tn_trial *t, const float *v, size_t n);

@@ -182,7 +182,7 @@ static int conv_each(tn_trial *t, int (*one)(tn_trial *, const conv_shape *), co
 {
     const int mark = t->n;
     for (int i = 0; i < n; i++) {
-        if (!tn_trial_skips(t, i)) TN_TRY(one(t, &z[i]));
+        if (!tn_trial_leaves(t, i)) TN_TRY(one(t, &z[i]));
         tn_trial_rewind(t, mark);
     }
     return 0;

@@ -5,12 +5,6 @@
 #define ACT (t->act)
 #define ERR (t->err)
 
-/* Groups as small as oclgrind's (tests/ops): an interpreter, for which the first size is less than the first of others. */
-static bool is_interpreted(const tn_trial *t)
-{
-    return !t->size && t->c->dev->info.max_work_group < 64;
-}
-
 static int products(tn_trial *t, const tn_product_case *p, size_t n)
 {
     for (size_t i = 0; !t->like && i < n; i++)
@@ -52,10 +46,10 @@ static int gemm_epilogues(tn_trial *t)
 /* A right operand that is unpacked by the product: forward, and three matrices towards the input. */
 static int gemm_quantised(tn_trial *t)
 {
-    const int k = 8 + 64 * t->size;
+    const int k = 8 + 64 * t->size, M = tn_trial_is_little(t) ? 7 : 19;
     const tn_product_case all[] = {
-        {.tb = true, .quantised = 1, .bias = true, .M = 19, .N = 72, .K = k},
-        {.quantised = 3, .nested = true, .beta = 1, .M = 19, .N = 64 + k, .K = 3 * 40, .padded = true},
+        {.tb = true, .quantised = 1, .bias = true, .M = M, .N = 72, .K = k},
+        {.quantised = 3, .nested = true, .beta = 1, .M = M, .N = 64 + k, .K = 3 * 40, .padded = true},
     };
     return products(t, all, TN_COUNT(all));
 }
@@ -63,13 +57,22 @@ static int gemm_quantised(tn_trial *t)
 /* Adapters: three parts that fit the tiles, three that do not, one, and a gradient's. */
 static int gemm_pairs(tn_trial *t)
 {
-    static const tn_product_case all[] = {
+    const bool little = tn_trial_is_little(t);
+    const tn_product_case all[] = {
         {.tb = true, .bias = true, .parts = 1, .r = 5, .tb2 = true, .padded = true},
-        {.tb = true, .bias = true, .parts = 3, .r = 5, .tb2 = true, .N = 192, .act = 1 + TN_GELU, .pre = true, .residual = true},
+        {.tb = true,
+         .bias = true,
+         .parts = 3,
+         .r = 5,
+         .tb2 = true,
+         .N = little ? 48 : 192,
+         .act = 1 + TN_GELU,
+         .pre = true,
+         .residual = true},
         {.tb = true, .parts = 3, .r = 4, .tb2 = true, .float_b = true, .beta = 1},
         {.parts = 3, .r = 3, .drop_e = 0.3f, .act = 1 + TN_GELU, .slope = true, .ready = true, .padded = true},
-        {.parts = 1, .r = 16, .float_b = true, .N = 64},
-        {.parts = 2, .r = 9, .drop_e = 0.3f, .N = 106, .padded = true},
+        {.parts = 1, .r = 16, .float_b = true, .N = little ? 16 : 64},
+        {.parts = 2, .r = 9, .drop_e = 0.3f, .N = little ? 42 : 106, .padded = true},
     };
     return products(t, all, TN_COUNT(all));
 }
@@ -133,10 +136,12 @@ static int gemm_tiles(tn_trial *t)
         {.parts = 1, .r = 16, .drop_e = 0.1f, .act = 1 + TN_GELU, .slope = true, .ready = true, .M = 2600, .N = 904, .K = 72},
         {.M = 2600, .N = 904, .K = 136},
     };
-    const tn_product_case plain[] = {{.tb = true, .bias = true, .M = 5, .N = 136, .K = 72},
-                                     {.ta = true, .M = 1, .N = 64, .K = is_interpreted(t) ? 70 : 300},
-                                     {.M = 67, .N = 72, .K = 1, .float_b = true},
-                                     {.M = 67, .N = 24, .K = 1, .float_b = true}};
+    const bool little = tn_trial_is_little(t);
+    const int M = little ? 19 : 67;
+    const tn_product_case plain[] = {{.tb = true, .bias = true, .M = 5, .N = little ? 40 : 136, .K = 72},
+                                     {.ta = true, .M = 1, .N = 64, .K = little ? 70 : 300},
+                                     {.M = M, .N = 72, .K = 1, .float_b = true},
+                                     {.M = M, .N = 24, .K = 1, .float_b = true}};
     if (!(t->c->dev->caps & units)) return products(t, plain, TN_COUNT(plain)); /* other cases have the ends */
     TN_TRY(tiles_of_every_end(t));
     return t->size == 1 ? products(t, many, TN_COUNT(many)) : 0;
@@ -147,9 +152,9 @@ static int gemm_turns(tn_trial *t)
 {
     enum { BATCH = 2, HEADS = 2, SKIP = 5 };
     const tn_gemm_args *like = t->like;
-    const bool little = is_interpreted(t);
+    const bool little = tn_trial_is_little(t);
     const int tokens = SKIP + (little ? 6 : 12) + 20 * t->size, width = like ? like->e.turn.table.cols : little ? 32 : 64;
-    tn_product_case p = {.tb = true, .bias = true, .parts = 3, .r = 16, .tb2 = true, .K = 72};
+    tn_product_case p = {.tb = true, .bias = true, .parts = 3, .r = 16, .tb2 = true, .K = little ? 24 : 72};
     tn_tensor *table;
     float *turns, *want;
     tn_product m;
@@ -174,7 +179,7 @@ static int gemm_turns(tn_trial *t)
 /* Products that are split along K: few outputs, a long sum; the epilogue stands behind the parts' sum. */
 static int gemm_split(tn_trial *t)
 {
-    const int least = is_interpreted(t) ? 516 : 2052; /* that gemm_portable.c splits */
+    const int least = tn_trial_is_little(t) ? 516 : 2052; /* that gemm_portable.c splits */
     const int K = t->size == 0 ? least : t->size == 1 ? 5000 : 20000;
     const tn_product_case all[] = {
         {.ta = true, .M = 9, .N = 13, .K = K, .beta = 1, .drop_b = 0.1f},
@@ -197,20 +202,21 @@ static int gemm_split(tn_trial *t)
 /* Thin on one side: few columns under a wide A, and few rows or columns as the sum over many. Rows in whole 16-byte pieces. */
 static int gemm_thin(tn_trial *t)
 {
-    const bool little = is_interpreted(t);
+    const bool little = tn_trial_is_little(t);
     const int more = t->size * 190, K = t->size == 0 ? 24 : t->size == 1 ? 392 : 1032, long_K = (t->size ? 6 : 2) * K;
+    const int wide = little ? 19 : 37 + more, thin = little ? 24 : 48;
     const tn_product_case all[] = {
-        {.tb = true, .M = 37 + more, .N = 16, .K = K, .pieces = true, .drop_a = 0.3f},
-        {.tb = true, .M = 37 + more, .N = 16, .K = 32 + K / 32 * 32, .pieces = true, .drop_a = 0.3f, .bits = true},
-        {.tb = true, .M = 37 + more, .N = 48, .K = 32 + K / 32 * 32, .pieces = true, .drop_a = 0.6f, .bits = true},
-        {.tb = true, .M = 37 + more, .N = 48, .K = K, .pieces = true, .bias = true, .padded = true},
+        {.tb = true, .M = wide, .N = 16, .K = K, .pieces = true, .drop_a = 0.3f},
+        {.tb = true, .M = wide, .N = 16, .K = 32 + K / 32 * 32, .pieces = true, .drop_a = 0.3f, .bits = true},
+        {.tb = true, .M = wide, .N = thin, .K = 32 + K / 32 * 32, .pieces = true, .drop_a = 0.6f, .bits = true},
+        {.tb = true, .M = wide, .N = thin, .K = K, .pieces = true, .bias = true, .padded = true},
         {.tb = true, .M = little ? 37 : 101, .N = 3, .K = 40, .pieces = true, .float_c = true, .drop_a = 0.1f, .padded = true},
-        {.M = 70 + more, .N = 16, .K = K, .pieces = true, .drop_a = 0.5f, .bias = true},
-        {.M = 37 + more, .N = 59, .K = little ? 24 : 64, .pieces = true, .float_c = true},
-        {.ta = true, .M = 16, .N = 37 + more, .K = K + 5, .pieces = true, .float_c = true, .beta = 1, .drop_b = 0.3f},
-        {.ta = true, .M = 48, .N = little ? 72 : 136, .K = long_K, .pieces = true, .beta = 1, .drop_b = 0.2f, .padded = true},
-        {.ta = true, .M = (little ? 37 : 133) + more, .N = 16, .K = long_K, .pieces = true, .float_c = true, .beta = 1},
-        {.ta = true, .M = little ? 22 : 70, .N = little ? 37 : 141, .K = K, .pieces = true, .float_c = true, .bias = true},
+        {.M = little ? 38 : 70 + more, .N = 16, .K = K, .pieces = true, .drop_a = 0.5f, .bias = true},
+        {.M = wide, .N = little ? 27 : 59, .K = little ? 24 : 64, .pieces = true, .float_c = true},
+        {.ta = true, .M = 16, .N = wide, .K = K + 5, .pieces = true, .float_c = true, .beta = 1, .drop_b = 0.3f},
+        {.ta = true, .M = thin, .N = little ? 40 : 136, .K = long_K, .pieces = true, .beta = 1, .drop_b = 0.2f, .padded = true},
+        {.ta = true, .M = little ? 19 : 133 + more, .N = 16, .K = long_K, .pieces = true, .float_c = true, .beta = 1},
+        {.ta = true, .M = little ? 19 : 70, .N = little ? 21 : 141, .K = K, .pieces = true, .float_c = true, .bias = true},
         {.ta = true, .M = 20, .N = 3, .K = K, .pieces = true, .drop_b = 0.4f},
     };
     return products(t, all, TN_COUNT(all));
@@ -287,16 +293,16 @@ static int batch_alike(tn_trial *t)
 
 static int gemm_batch(tn_trial *t)
 {
-    const bool little = is_interpreted(t);
+    const bool little = tn_trial_is_little(t);
     const int K = t->size ? 4100 : 37; /* the first size stays short: oclgrind takes minutes for the long one */
     const tn_product_case all[] = {
         {.K = 21, .float_b = true, .float_c = true},
         {.tb = true, .K = 33, .beta = 1, .float_b = true, .float_c = true},
         {.ta = true, .tb = true, .K = 17, .float_b = true, .float_c = true},
         {.ta = true, .K = K, .beta = 1, .float_b = true, .float_c = true},
-        {.M = little ? 21 : 37, .N = 16, .K = 72}, /* from here on rows come in whole 16-byte pieces */
-        {.tb = true, .M = little ? 21 : 37, .N = 16, .K = 40, .float_c = true},
-        {.ta = true, .M = little ? 40 : 136, .N = 16, .K = K, .beta = 1, .float_c = true},
+        {.M = little ? 19 : 37, .N = 16, .K = 72}, /* from here on rows come in whole 16-byte pieces */
+        {.tb = true, .M = little ? 19 : 37, .N = 16, .K = 40, .float_c = true},
+        {.ta = true, .M = little ? 24 : 136, .N = 16, .K = K, .beta = 1, .float_c = true},
     };
     if (t->like) return batch_alike(t);
     for (size_t i = 0; i < TN_COUNT(all); i++)

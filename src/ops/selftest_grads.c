@@ -23,9 +23,10 @@ typedef struct {
 } grads_result;
 
 /* even: columns that bits have room for. */
-static grads_case case_of(int i, bool even)
+static grads_case case_of(const tn_trial *t, int i, bool even)
 {
     grads_case k = grads_cases[i];
+    if (tn_trial_is_little(t)) k.wide = 40 + k.wide % 64;
     if (even && !k.more) k.wide = TN_ROUND_UP(k.wide, 32);
     return k;
 }
@@ -89,7 +90,7 @@ static int grads_all(tn_trial *t, float p, bool bits)
     if (!l) return tn_oom(ERR);
     int rc = 0;
     for (; !rc && l->n < CASES; l->n++) {
-        const grads_case k = case_of(l->n, bits);
+        const grads_case k = case_of(t, l->n, bits);
         rc = grads_one(t, &k, K, p, &l->g[l->n], &r[l->n]);
     }
     if (!rc && bits) rc = draw_bits(t, l, K, p);

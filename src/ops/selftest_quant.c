@@ -211,7 +211,7 @@ static int qgemv(tn_trial *t)
             .type = (tn_qtype)k, .rows = sizes[t->size][0], .cols = sizes[t->size][1], .nested = tn_qformats[k].nestable};
         TN_TRY(tn_qblock(&s.block, s.type, 0, s.cols, "w", ERR));
         TN_TRY(qgemv_one(t, &s, 1));
-        TN_TRY(qgemv_one(t, &s, TN_QGEMV_ROWS));
+        if (!k || !tn_trial_is_little(t)) TN_TRY(qgemv_one(t, &s, TN_QGEMV_ROWS));
         if (k == TN_Q_NF4) TN_TRY(qgemv_one(t, &s, 3));
     }
     return 0;

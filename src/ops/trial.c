@@ -57,22 +57,43 @@ static bool is_of_bfloat16(const tn_forced *f)
     return f && f->op && (f->op->rows[f->row].needs & (TN_CAP_AVX512_BF16 | TN_CAP_AMX_BF16));
 }
 
+/* Is it the other types' of two bytes? */
+static bool is_of_other(tn_dtype act, int i)
+{
+    return act == TN_F16 ? i % 3 : i && i % 3 == 0;
+}
+
 bool tn_trial_skips(const tn_trial *t, int i)
 {
     if (takes_all(t) || t->act == TN_F32) return false;
-    return t->act == TN_F16 ? i % 3 : i && i % 3 == 0 && !is_of_bfloat16(t->c->forced);
+    return is_of_other(t->act, i) && !(t->act == TN_BF16 && is_of_bfloat16(t->c->forced));
+}
+
+/* A certain row in float32, after the first size. */
+static bool comes_again(const tn_trial *t)
+{
+    const tn_forced *f = t->c->forced;
+    return f && f->op && t->act == TN_F32 && t->size && !takes_all(t);
 }
 
 bool tn_trial_repeats(const tn_trial *t, int i)
 {
-    const tn_forced *f = t->c->forced;
-    const bool again = f && f->op && t->act == TN_F32 && t->size;
-    return tn_trial_skips(t, i) || (again && !takes_all(t) && i % 3 != t->size);
+    return tn_trial_skips(t, i) || (comes_again(t) && i % 3 != t->size);
+}
+
+bool tn_trial_leaves(const tn_trial *t, int i)
+{
+    return tn_trial_skips(t, i) || (comes_again(t) && !is_of_other(t->size == 1 ? TN_BF16 : TN_F16, i));
 }
 
 bool tn_trial_is_of(const tn_trial *t, const tn_variant_op *op)
 {
     return t->c->forced && t->c->forced->op == op;
+}
+
+bool tn_trial_is_little(const tn_trial *t)
+{
+    return !t->size && t->c->dev->info.max_work_group < 64;
 }
 
 float *tn_trial_host(tn_trial *t, size_t n)

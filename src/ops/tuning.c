@@ -261,15 +261,17 @@ static bool wish_is_known(const tn_wanted *w, const struct tn_wish *wish, json_t
                          : tn_db_at(db, "checks", op->name, wish->key, op->rows[wish->row].name) != NULL;
 }
 
-/* Is the shape's row asked for by name, or its answer one that came with the library? Then it is to be checked and nothing else. */
+/* The row that is asked for by name; -1: none. */
+static int named_row(const tn_ctx *c, const tn_variant_op *op, const void *args)
+{
+    const int forced = tn_variant_forced(c->dev->variants, op);
+    return forced >= 0 && tn_variant_can(c, &op->rows[forced], args) ? forced : -1;
+}
+
+/* Did the shape's answer come with the library? Then it is to be checked and nothing else. */
 static bool asks_for_check(struct tn_wish *wish, json_t *db, const tn_ctx *c, const void *args)
 {
     tn_choice k;
-    const int forced = tn_variant_forced(c->dev->variants, wish->op);
-    if (forced >= 0 && tn_variant_can(c, &wish->op->rows[forced], args)) {
-        wish->row = forced;
-        return true;
-    }
     if (read_choice(&k, wish->op, tn_db_at(db, "choices", wish->op->name, wish->key, NULL))) return false;
     if (!read_shipped(&k, db, wish->op, wish->key, c->dev) || !tn_variant_can(c, &wish->op->rows[k.row], args)) return false;
     wish->row = k.row;
@@ -280,8 +282,9 @@ int tn_wanted_add(tn_wanted *w, tn_ctx *c, const tn_variant_op *op, const void *
 {
     json_t *db;
     struct tn_wish wish = {.op = op};
-    const int n = rows_to_try(&wish.row, c, op, args, w->again);
-    bool measured = n > 1 && !is_small(op, args) && !tn_variant_first(c->dev->variants);
+    const int n = rows_to_try(&wish.row, c, op, args, w->again), named = w->again ? -1 : named_row(c, op, args);
+    bool measured = n > 1 && named < 0 && !is_small(op, args) && !tn_variant_first(c->dev->variants);
+    if (named >= 0) wish.row = named;
     if (!measured && wish.row == op->n - 1) return 0;
     TN_TRY(tn_db(&db, c->dev, err));
     wish.args = measured ? measured_args(wish.key, c->dev, op, args) : NULL;

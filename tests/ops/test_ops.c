@@ -2,6 +2,7 @@
  * cpu); `--part products|gpus|rest` takes a third of that.
  * With TRACKNET_TEST_SLICE=N, only the kernels, in float32, their launches cut into slices of about N work-groups, and of
  * one. */
+#include "quirks.h"
 #include "selftest.h"
 #include "../testdev.h"
 #include "../testlib.h"
@@ -45,6 +46,12 @@ static tn_dev *open_device(void)
     return d;
 }
 
+/* What kernels call is declared in cl/shared/functions.h, for a driver that builds with that. */
+static bool declares(const tn_dev *d)
+{
+    return !(tn_quirk_flags(&d->info) & ~d->quirk_flags & TN_QUIRK_DECLARES);
+}
+
 /* --every: nothing is left out, and what each is off by is printed */
 static bool every;
 
@@ -54,6 +61,7 @@ static void run_case(const tn_case *k, const tn_case_spec *s)
     tn_error err = {0};
     const char *row = s->op ? s->op->rows[s->row].name : "last", *op = s->op ? s->op->name : "every";
     ck_assert_msg(!tn_case_run(k, open_device(), s, &r, &err), "%s, %s row of %s operation: %s", k->name, row, op, err.message);
+    ck_assert_msg(declares(open_device()), "%s, %s row of %s operation: calls what is not declared", k->name, row, op);
     if (every)
         printf("%-24s %-14s %-10s size %d %-8s %8.2g of %g, element %8.2g of %g, %d runs\n", k->name, op, row, s->size,
                tn_dtype_name(s->act), r.error, tn_case_bound(s->act), r.element, tn_case_element_bound(s->act), r.runs);
@@ -141,7 +149,7 @@ static void run_as_gpu(const tn_case *k)
     tn_dev *d = open_device();
     const tn_device_type type = d->info.type;
     d->info.type = TN_DEVICE_GPU;
-    for (int i = 0; i < 2 && slice(); i++) run_sliced(k, i ? 1 : slice(), 1, 2);
+    for (int i = 0; i < 2 && slice(); i++) run_sliced(k, i ? 1 : slice(), 1, 1);
     for (int act = TN_F32; act <= TN_F16 && !slice(); act++) /* a size more in one type: building kernels takes the time */
         for (int size = one_size(act); size <= 2; size++)
             run_case(k, &(tn_case_spec){.act = (tn_dtype)act, .size = size, .all = every});

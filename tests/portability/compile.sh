@@ -3,8 +3,9 @@
 # gfx90a, gfx1030), in every storage type; every kernel for CPUs must for CPUs with and without AVX-512, and for Arm; those for AMX
 # tiles must assemble; and those for NVIDIA's matrix units must become PTX, which its assembler must take where that is installed.
 # None of them warns, as compilers do by default: NVIDIA's counts warnings on the standard error output of who runs it.
-# Every kernel is compiled in every storage type for one GPU of each vendor (gfx1030, dg2) and for a CPU with AVX-512, and in one type
-# for the others of their kind, which differ from those in what the compiler makes of it, not in what it takes.
+# Every kernel is compiled in every storage type for one GPU of each vendor (gfx1030, dg2) and for a CPU with AVX-512, and once for the
+# others of their kind, which differ from those in what the compiler makes of it, not in what it takes. Where a text has no storage
+# type, they are one program. What Intel's compiler is to compile it compiles in one process, whose start takes longer than a kernel.
 # compile.sh SOURCE_DIR [--every]; --every: every type and set of options for every device. Prints "N passed, N failed".
 cd "$1" || exit 2
 every=$2
@@ -27,23 +28,40 @@ for f in cl/*/*.cl; do
   check "$f names no warning" bash -o pipefail -c "clang-15 -E -x cl -cl-std=CL1.2 '-D__has_warning(x)=0' -Wno-builtin-macro-redefined \
     -I$(dirname "$f") -Icl/shared $f | awk '/pragma clang diagnostic/ { n++; print \"error: \" \$0 } END { exit n }'"
 done
+# what kernels are given instead of all declarations: as clang has them, and of each function all
+check "functions" clang-15 -cl-std=CL1.2 -x cl --target=x86_64 -fsyntax-only cl/shared/functions.h
+check "functions' types" python3 tests/portability/functions.py clang-15 cl/shared/functions.h
 libs=/usr/lib/x86_64-linux-gnu/amdgcn/bitcode
 # the devices for a storage type
 amd_gpus() { [ -z "$every" ] && [ "$1" != 1 ] && echo gfx1030 || echo gfx906 gfx90a gfx1030; }
 intel_gpus() { [ -z "$every" ] && [ "$1" != 1 ] && echo dg2 || echo tgllp dg2; }
+storages() { grep -qwE "ACT|OUT|act_t" "$1" && echo 0 1 2 || echo 1; }
+flat() { # a source with its includes, as a file of its own
+  local to=$tmp/${1//\//_}
+  [ -f "$to" ] || awk '/^#include "/ { gsub(/"/, "", $2); f = "cl/shared/" $2; if ((getline line < f) < 0) f = "cl/gpu/" $2; else print line
+    while ((getline line < f) > 0) print line; next } { print }' "$1" >"$to"
+  echo "$to"
+}
+names=()
+intel() { # name device file options: compiled with all others by intel_all
+  names+=("$1")
+  echo "-file $(flat "$3") -device $2 -options \"-cl-std=CL1.2 $4\" -out_dir $tmp/out" >>"$tmp/intel.txt"
+}
+intel_all() {
+  local i
+  (cd "$tmp" && ocloc multi intel.txt >intel.log 2>&1)
+  awk -v to="$tmp/intel" '/^Command number [0-9]+: *$/ { out = to (0 + $3) } /^Build command 0:/ { exit } { print >out }' "$tmp/intel.log"
+  for i in "${!names[@]}"; do check "${names[$i]}" grep -v "spilled around" "$tmp/intel$((i + 1))"; done # of registers, which is no fault
+}
 for f in cl/portable/*.cl; do
   name=$(basename "$f" .cl)
-  for act in 0 1 2; do
+  for act in $(storages "$f"); do
     for cpu in $(amd_gpus $act); do
       check "$name, storage $act, $cpu" clang-15 -cl-std=CL1.2 -x cl -Xclang -finclude-default-header \
         --target=amdgcn-amd-amdhsa -mcpu=$cpu --rocm-device-lib-path=$libs -Icl/shared -DACT=$act -DOUT=$act -O2 -S -o /dev/null "$f"
     done
-  done
-  awk '/^#include "/ { gsub(/"/, "", $2); while ((getline line < ("cl/shared/" $2)) > 0) print line; next } { print }' "$f" >"$tmp/$name.cl"
-  for act in 0 1; do
-    for dev in $(intel_gpus $act); do
-      check "$name, storage $act, Intel $dev" ocloc compile -file "$tmp/$name.cl" -device $dev -options "-cl-std=CL1.2 -DACT=$act -DOUT=$act" -out_dir "$tmp/out" -q
-    done
+    [ $act = 2 ] && continue
+    for dev in $(intel_gpus $act); do intel "$name, storage $act, Intel $dev" $dev "$f" "-DACT=$act -DOUT=$act"; done
   done
 done
 # one kernel with options of its own, for an AMD and an Intel GPU
@@ -52,7 +70,7 @@ with_options() { # name options...
   shift
   check "$name $*, gfx1030" clang-15 -cl-std=CL1.2 -x cl -Xclang -finclude-default-header --target=amdgcn-amd-amdhsa \
     -mcpu=gfx1030 --rocm-device-lib-path=$libs -Icl/shared "$@" -O2 -S -o /dev/null "cl/portable/$name.cl"
-  check "$name $*, Intel dg2" ocloc compile -file "$tmp/$name.cl" -device dg2 -options "-cl-std=CL1.2 $*" -out_dir "$tmp/out" -q
+  intel "$name $*, Intel dg2" dg2 "cl/portable/$name.cl" "$*"
 }
 with_options bandwidth -DVEC=float16
 # products: every transposition, epilogue, mask and second pair, with storage types that differ
@@ -77,12 +95,13 @@ for tb2 in 0 1; do
   with_options gemm -DAT=1 -DBT=0 -DSPLIT=1 -DWG=16 -DTA=1 -DTB=0 $gemm_pair -DTB2=$tb2 -DMASK_A
 done
 with_options gemm_sum -DVW=1 -DCT=2 -DPAIR -DMASK_E ${epilogues[3]}
-for hd in 32 64 80 128; do with_options attention -DACT=1 -DHD=$hd; with_options rope -DACT=1 -DHD=$hd -DDIR=-1; done
+for hd in 32 80 128; do with_options attention -DACT=1 -DHD=$hd; with_options rope -DACT=1 -DHD=$hd -DDIR=-1; done
+with_options rope -DACT=1 -DHD=64 -DDIR=-1
 with_options quant -DQSCALE=1 -DQBITS=4 -DOUT=1 -DPARTS=3
 with_options optim -DSHADOW=1
 with_options loss -DLOGITS=1 -DITEMS=64
 # rows: groups of several parts, and an item that has a whole run, as on a CPU
-for vw in 1 4; do with_options affine_rows -DWG=64 -DVW=$vw -DPARTS=8 -DLANES=16 -DRUN=1; done
+with_options affine_rows -DWG=64 -DVW=1 -DPARTS=8 -DLANES=16 -DRUN=1
 for vw in 1 4 16; do with_options affine_rows -DWG=1 -DVW=$vw -DPARTS=1 -DLANES=1 -DRUN=8; done
 # every quantisation format's storage
 for name in quant qgemv; do
@@ -95,22 +114,22 @@ for l in "-DTURNED=1 -DLANES=0" "-DTURNED=0 -DLANES=8" "-DTURNED=1 -DLANES=8" "-
   for parts in 1 3; do with_options quant_operand -DOUT=1 -DQSCALE=1 -DSHIFT=6 -DPARTS=$parts $l; done
 done
 # kernels for GPUs of any vendor, in the widths that each of their files has; the portable ones that go with them in 16 bytes too
-flat() { awk '/^#include "/ { gsub(/"/, "", $2); f = "cl/shared/" $2; if ((getline line < f) < 0) f = "cl/gpu/" $2; else print line
-  while ((getline line < f) > 0) print line; next } { print }' "$1"; }
+declare -A compiled
 for_gpus() { # file options...
   local f=$1
   shift
   local act=0
-  [[ $* == *-DACT=1* ]] && act=1
+  [[ $* == *-DACT=1* && (-n $every || -z ${compiled[$f]}) ]] && act=1 && compiled[$f]=1
   for cpu in $(amd_gpus $act); do
     check "$f $*, $cpu" clang-15 -cl-std=CL1.2 -x cl -Xclang -finclude-default-header --target=amdgcn-amd-amdhsa -mcpu=$cpu \
       --rocm-device-lib-path=$libs -Icl/shared "$@" -O2 -S -o /dev/null "$f"
   done
-  flat "$f" >"$tmp/gpu.cl"
-  check "$f $*, Intel dg2" ocloc compile -file "$tmp/gpu.cl" -device dg2 -options "-cl-std=CL1.2 $*" -out_dir "$tmp/out" -q
+  intel "$f $*, Intel dg2" dg2 "$f" "$*"
 }
 for vw in "-DACT=0 -DVW=4" "-DACT=1 -DVW=8" "-DACT=2 -DVW=8"; do
-  for f in cl/gpu/layernorm.cl cl/gpu/norm2d.cl cl/portable/elementwise.cl cl/portable/tokens.cl cl/portable/rope.cl; do for_gpus $f $vw; done
+  for f in cl/gpu/layernorm.cl cl/gpu/norm2d.cl cl/portable/elementwise.cl cl/portable/tokens.cl cl/portable/rope.cl; do
+    [[ "$f $vw" == *portable*VW=4 ]] || for_gpus $f $vw # which was compiled above
+  done
   for mode in 0 1 2 3 4; do for_gpus cl/gpu/colreduce.cl $vw -DMODE=$mode; done
   for_gpus cl/gpu/colreduce.cl ${vw/8/4} -DMODE=2 -DFN=0; for_gpus cl/gpu/norm2d.cl $vw -DFN=0 -DKEEP=2; for_gpus cl/gpu/norm2d.cl ${vw/8/4} -DFN=0
 done
@@ -135,7 +154,7 @@ for_gpus cl/portable/gemm_sum.cl -DVW=8 -DWHOLE=1 -DCT=1 ${epilogues[3]}
 for f in cl/cpu/*.cl; do
   name=$(basename "$f" .cl)
   [[ $name == *_amx* ]] && continue
-  for act in 0 1 2; do
+  for act in $(storages "$f"); do
     for cpu in "x86_64 -march=skylake-avx512" "x86_64 -march=x86-64-v2" "x86_64 -march=haswell" "aarch64 -march=armv8-a"; do
       [ -z "$every" ] && [ $act != 1 ] && [[ $cpu != *avx512 ]] && continue
       check "cpu/$name, storage $act, $cpu" clang-15 -cl-std=CL1.2 -x cl -Xclang -finclude-default-header --target=${cpu%% *} \
@@ -216,5 +235,6 @@ for act in 1 2; do
     for m in "" -DMASK_B; do nvidia thin_grad 80 128 -DACT=$act $tile $m; done
   done
 done
+intel_all
 echo "$pass passed, $fail failed"
 [ $fail -eq 0 ] && [ $pass -gt 0 ]

@@ -4,6 +4,7 @@
 #include "objects.h"
 #include "ops.h"
 #include "ptx.h"
+#include "source.h"
 #include "../testdev.h"
 #include "../testlib.h"
 
@@ -375,6 +376,29 @@ START_TEST(a_tape_repeats_what_was_recorded)
 }
 END_TEST
 
+/* Texts that build with our declarations, with the driver's alone, and with none. */
+static const struct {
+    const char *text;
+    bool builds, ours;
+} texts[] = {{"__kernel void f(__global float *x) { x[0] = exp2(x[1]) + max(x[2], x[3]); }", true, true},
+             {"__kernel void f(__global float *x) { x[0] = lgamma(x[1]); }", true, false},
+             {"__kernel void f(__global float *x) { x[0] = of_nobody(x[1]); }", false, true}};
+
+START_TEST(texts_find_their_functions)
+{
+    tn_dev *d = open_device();
+    const bool declares = d->quirk_flags & TN_QUIRK_DECLARES;
+    cl_program p = NULL;
+    ck_assert(!tn_source_build(&p, d, texts[_i].text, "") == texts[_i].builds);
+    ck_assert(!(d->quirk_flags & TN_QUIRK_DECLARES) == !(declares && texts[_i].ours));
+    char *log = p ? tn_build_log(d, p) : NULL;
+    ck_assert(texts[_i].builds || (log && strstr(log, "of_nobody")));
+    free(log);
+    if (p) clReleaseProgram(p);
+    tn_dev_close(d);
+}
+END_TEST
+
 START_TEST(a_lost_device_repeats_its_first_cause)
 {
     tn_dev *d = open_device();
@@ -403,5 +427,6 @@ int main(void)
                            ONCE(regions_are_given_up_in_any_order), ONCE(transfers_run_beside_the_computation),
                            ONCE(a_copy_waits_for_its_event_and_is_waited_for), ONCE(mapped_memory_is_the_buffer),
                            ONCE(fills_reach_both_ends), ONCE(slices_make_the_whole), ONCE(slices_keep_a_budget),
-                           ONCE(a_tape_repeats_what_was_recorded), ONCE(a_lost_device_repeats_its_first_cause)));
+                           ONCE(a_tape_repeats_what_was_recorded), ONCE(a_lost_device_repeats_its_first_cause),
+                           TIMES(texts_find_their_functions, TN_COUNT(texts))));
 }

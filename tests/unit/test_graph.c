@@ -162,11 +162,11 @@ static double norm(const float *v, size_t n)
     return sqrt(s);
 }
 
-/* (loss(v + h d) - loss(v - h d)) / 2h with d an element of v, or all of `along`; *kink: the two sides' slopes differ, as where a
- * deformable sample goes over a pixel's middle. */
-static double slope(host_pass *h, double *v, size_t n, const double *along, size_t element, double whole, bool *kink)
+/* (loss(v + h d) - loss(v - h d)) / 2h with d an element of v, or all of `along`, middle the loss at v; *kink: the two sides'
+ * slopes differ, as where a deformable sample goes over a pixel's middle. */
+static double slope(host_pass *h, double middle, double *v, size_t n, const double *along, size_t element, double whole, bool *kink)
 {
-    const double step = 1e-5, middle = host_run(h);
+    const double step = 1e-5;
     double side[2];
     for (int k = 0; k < 2; k++) {
         const double s = k ? -step : step;
@@ -181,7 +181,7 @@ static double slope(host_pass *h, double *v, size_t n, const double *along, size
 static int slopes, kinks;
 
 /* How far the gradient of one tensor is off, over what rounding may do: above 1 is wrong. */
-static double mismatch(host_pass *h, double *v, const float *grad, size_t n, double whole, tn_rng *r)
+static double mismatch(host_pass *h, double middle, double *v, const float *grad, size_t n, double whole, tn_rng *r)
 {
     double *along = malloc(sizeof *along * n), worst = 0;
     for (int k = 0; k < 4; k++) {
@@ -195,7 +195,7 @@ static double mismatch(host_pass *h, double *v, const float *grad, size_t n, dou
             size += fabs(grad[i] * along[i]);
         }
         bool kink;
-        const double want = slope(h, v, n, k ? NULL : along, at, whole, &kink);
+        const double want = slope(h, middle, v, n, k ? NULL : along, at, whole, &kink);
         slopes++, kinks += kink;
         if (!kink) worst = fmax(worst, fabs(got - want) / (1e-3 * size + 2e-5 * whole));
     }
@@ -218,12 +218,13 @@ static double worst_mismatch(host_pass *h, const tn_model *m, const result *r, u
     const double whole = largest(r), loss = host_run(h);
     double worst = fabs(loss - r->loss) / (1e-4 * fabs(loss) + 1e-6);
     h->hold_norms = true;
+    const double middle = host_run(h);
     for (int i = 0; i < r->n; i++) {
         const int slot = i - r->n_inputs;
         if (slot >= 0 && !m->slots[slot].trainable) continue;
         float *none = r->grad[i] ? NULL : calloc(r->count[i], sizeof *none);
         double *v = slot < 0 ? h->t[r->inputs[i]] : h->slot[slot];
-        worst = fmax(worst, mismatch(h, v, none ? none : r->grad[i], r->count[i], whole, &rng));
+        worst = fmax(worst, mismatch(h, middle, v, none ? none : r->grad[i], r->count[i], whole, &rng));
         free(none);
     }
     h->hold_norms = false;
