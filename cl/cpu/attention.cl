@@ -2,8 +2,8 @@
  * portable/attention.cl; HD is a multiple of 16. DOT: in pairs of bfloat16 (attention_words.h); HD is a multiple of 32.
  *
  * An item owns one head, or in the forward pass every splits-th block of its queries, so nothing is summed in an order that depends
- * on timing. Scores of QR queries lie in QR x KW vectors, sums over keys in SR rows x SW vectors of the head's columns. BLOCK queries
- * are a multiple of both row counts. TURN: the gradients of q and k are turned back as they are stored (tn_rope). */
+ * on timing. Scores of QR queries lie in QR x KW vectors, sums over keys in SR rows x SW vectors of the head's columns. BLOCK
+ * queries are a multiple of both row counts. TURN: the gradients of q and k are turned back as they are stored (tn_rope). */
 #undef VW
 #define VW 16
 #include "common.h"
@@ -15,7 +15,7 @@
 #endif
 #define HW    (HD / PER) /* words of a row */
 #define BLOCK 48
-#define KEYS  48 /* keys of a panel */
+#define KEYS  48          /* keys of a panel */
 #define SPAN  (13 * KEYS) /* keys whose scores are held at once in the forward pass */
 #define SR    6
 #if WIDE
@@ -62,6 +62,13 @@ inline void pack_rows(__global word *rows, const __global act_t *src, int ld, in
         join_rows(v, src + at, k0 + k < n, src + next, k0 + k + 1 < n);
         UNROLL(j, HV) WVEC(rows + (size_t)(k / PER) * HD, j) = v[j];
     }
+}
+
+/* Asks for `count` rows from row k0 on: they lie a whole row of q, k and v apart, where no hardware follows. */
+inline void ask_rows(const __global act_t *src, int ld, int k0, int count, int n)
+{
+    for (int k = k0; k < n && k < k0 + count; k++)
+        for (int c = 0; c < HD; c += 64 / (int)sizeof(act_t)) PREFETCH(src + (size_t)k * ld + c);
 }
 
 /* QR rows [HW] by W vectors of a panel's keys. */
@@ -137,7 +144,7 @@ inline float weigh(__global float *row, int vectors, float m, float to_log2)
     float16 a = (float16)(0.0f);
     const float most = m * to_log2;
     for (int v = 0; v < vectors; v++) {
-        const float16 e = exp2_fast(fma(VEC(row, v), (float16)(to_log2), (float16)(-most)));
+        const float16 e = weight_of(fma(VEC(row, v), (float16)(to_log2), (float16)(-most)));
         KEEP_ROW(row, v, e);
         a += e;
     }
@@ -166,16 +173,20 @@ inline void forward_span(const forward_parts *p, int k0, int nk, int nq, float t
 }
 
 /* Items (splits, B * heads). */
-__kernel __attribute__((reqd_work_group_size(1, 1, 1))) void attn_forward(const __global act_t *qkv, __global act_t *o,
-                                                                          __global float *lse, int n, int heads, float scale,
-                                                                          int splits P_SCRATCH)
+__kernel __attribute__((reqd_work_group_size(1, 1, 1))) void
+attn_forward(const __global act_t *qkv, __global act_t *o, __global float *lse, int n, int heads, float scale, int splits P_SCRATCH)
 {
     const int bh = (int)get_global_id(1), b = bh / heads, h = bh % heads, d = heads * HD, ld = 3 * d;
     const __global act_t *q = qkv + (size_t)b * n * ld + (size_t)h * HD;
     const int slot = slot_take(busy, slots);
     const forward_parts p = forward_carve(slot_at(scratch, (size_t)slot * slot_floats), n);
     const float to_log2 = scale * LOG2E;
-    for (int k = 0; k < n; k += KEYS) pack_across(p.k + (size_t)k * HW, q + d, ld, k, n);
+    for (int k = 0; k < n; k += KEYS) {
+        ask_rows(q + d, ld, k + KEYS, KEYS, n);
+        ask_rows(q + 2 * d, ld, k, KEYS, n);
+        pack_across(p.k + (size_t)k * HW, q + d, ld, k, n);
+    }
+    ask_rows(q, ld, (int)get_global_id(0) * BLOCK, BLOCK, n);
     pack_rows(p.v, q + 2 * d, ld, 0, n, n);
     for (int q0 = (int)get_global_id(0) * BLOCK; q0 < n; q0 += splits * BLOCK) {
         const int nq = min(BLOCK, n - q0);
@@ -188,6 +199,7 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void attn_forward(const 
             top[i] = NEG;
             sum[i] = 0.0f;
         }
+        ask_rows(q, ld, q0 + splits * BLOCK, BLOCK, n);
         for (int k = 0; k < n; k += SPAN) forward_span(&p, k, min(SPAN, n - k), nq, to_log2, top, sum);
         for (int i = 0; i < nq; i++) {
             const float inv = 1.0f / sum[i];
@@ -239,7 +251,7 @@ inline backward_parts backward_carve(__global float *at, int n)
         UNROLL(i, QR) UNROLL(j, W) w[i][j] = acc[i][j];                                                                            \
         _Pragma("nounroll") for (int i = 0; i < QR; i += PER)                                                                      \
         {                                                                                                                          \
-            UNROLL(r, PER) UNROLL(j, W) w[i + r][j] = exp2_fast(w[i + r][j] * to_log2 - lse[i + r]);                               \
+            UNROLL(r, PER) UNROLL(j, W) w[i + r][j] = weight_of(w[i + r][j] * to_log2 - lse[i + r]);                               \
             UNROLL(j, W) WVEC(P + i / PER * KEYS, (at) + j) = join_lanes(w[i][j], w[i + PER - 1][j]);                              \
         }                                                                                                                          \
         SCORES(acc, W, g, vp + 16 * (at));                                                                                         \

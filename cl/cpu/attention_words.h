@@ -1,5 +1,5 @@
-/* The words that attention multiplies (vectors.h): neighbours with DOT are such along the head's columns for scores and along the keys or
- * queries for sums of rows. Scores, sums and what the weights are made of stay float32. Needs vectors.h, HD and HV. */
+/* The words that attention multiplies (vectors.h): neighbours with DOT are such along the head's columns for scores and along the
+ * keys or queries for sums of rows. Scores, sums and what the weights are made of stay float32. Needs vectors.h, HD and HV. */
 #ifdef DOT
 inline void load_words(uint16 v[HD / 32], const __global act_t *p, bool there)
 {
@@ -25,6 +25,20 @@ inline uint16 join_lanes(float16 a, float16 b)
                             uint16);
 }
 
+/* 2^x to 2.6e-6 of itself (own fit on -1/2 to 1/2), for what 16 bits will hold: x's distance from a whole number, and the power of
+ * that number, are one instruction each, which needs no care for the smallest. NaN stays. */
+inline float16 weight_of(float16 x)
+{
+    float16 f, r;
+    __asm__("vreduceps $0, %1, %0" : "=v"(f) : "v"(x));
+    float16 p = fma(f, (float16)(9.57010198e-3f), (float16)(5.59178609e-2f));
+    p = fma(f, p, (float16)(2.40247448e-1f));
+    p = fma(f, p, (float16)(6.93121815e-1f));
+    p = fma(f, p, (float16)(9.99999261e-1f));
+    __asm__("vscalefps %2, %1, %0" : "=v"(r) : "v"(p), "v"(x - f));
+    return r;
+}
+
 /* Vector j of a row of weights, neighbours in pairs. */
 #define KEEP_ROW(row, j, value) ((__global ushort16 *)(row))[j] = round16(value)
 #else
@@ -42,5 +56,6 @@ inline float16 join_lanes(float16 a, float16 b)
 {
     return a;
 }
+#define weight_of               exp2_fast
 #define KEEP_ROW(row, j, value) VEC(row, j) = value
 #endif

@@ -89,8 +89,8 @@ typedef TYPE(BT) panel_t;
 #endif
 #endif
 
-/* What lies a whole row of a matrix apart no hardware follows: it is asked for, C's neighbours before the products, rows of A and B
- * AHEAD steps before their turn (beyond the end that does no harm). */
+/* What lies a whole row of a matrix apart no hardware follows: it is asked for, C and what its end reads before the LAST products,
+ * rows of A and B AHEAD steps before their turn (beyond the end that does no harm). */
 #define AHEAD 24
 #ifdef DIRECT
 #define ASK_B PREFETCH(p + (size_t)AHEAD * p_row);
@@ -102,9 +102,46 @@ typedef TYPE(BT) panel_t;
 #else
 #define ASK_A(k)
 #endif
-#define PREFETCH_BLOCK(t, p, off, ld)                                                                                              \
-    for (int i = 0; i < MR && m0 + i < M; i++)                                                                                     \
-        for (int c = 0; c < NR; c += 64 / (int)sizeof(TYPE(t))) PREFETCH((p) + (off) + (size_t)(m0 + i) * (ld) + n0 + c);
+/* The block's lines of a matrix, `write` 1: to be written. */
+#define ASK_BLOCK(t, p, off, ld, write)                                                                                            \
+    EACH_ROW for (int c = 0; c < NR; c += 64 / (int)sizeof(TYPE(t)))                                                               \
+        __builtin_prefetch((const void *)(size_t)((p) + (off) + (size_t)min(m0 + i, M - 1) * (ld) + n0 + c), write);
+#if SPLIT
+#define ASK_C
+#else
+#define ASK_C ASK_BLOCK(CT, C, c_at, ldc, 1)
+#endif
+#ifdef SLOPE
+#define ASK_SLOPE ASK_BLOCK(LT, slope, slope_off, slope_ld, 0)
+#else
+#define ASK_SLOPE
+#endif
+#ifdef RESIDUAL
+#define ASK_RESIDUAL ASK_BLOCK(RT, residual, residual_off, residual_ld, 0)
+#else
+#define ASK_RESIDUAL
+#endif
+#define ASK_END                                                                                                                    \
+    {                                                                                                                              \
+        ASK_C ASK_SLOPE ASK_RESIDUAL                                                                                               \
+    }
+#define LAST (64 * A_STEP) /* of K: what is asked for earlier, B drives out of the first cache again */
+
+/* ---- the end of a block ---- */
+
+/* cnt sums become what is stored. */
+#if SPLIT
+#define END(s, m, n, cnt) STN(0, (__global float *)C, ((size_t)zb * M + (m)) * N + (n), s, cnt)
+#else
+#define END(sum, m, n, cnt)                                                                                                        \
+    {                                                                                                                              \
+        const size_t at = c_at + (size_t)(m)*ldc + (n);                                                                            \
+        float16 s = alpha * (sum);                                                                                                 \
+        EPILOGUE(s, m, n, cnt)                                                                                                     \
+        if (beta != 0.0f) s += beta * LDN(CT, C, at, cnt);                                                                         \
+        STN(CT, C, at, s, cnt);                                                                                                    \
+    }
+#endif
 
 /* ---- dropout; of A 32 elements of a row at once, zeros from n on ---- */
 
@@ -186,12 +223,6 @@ __kernel void gemm_panel(const __global TYPE(AT) * A, uint a_off, int lda, const
     const __global TYPE(AT) * row[MR]; /* pointers: compilers put sums of indices into vectors */
     float16 acc[MR][NRV];
     CLEAR(acc, MR, NRV);
-#ifdef SLOPE
-    PREFETCH_BLOCK(LT, slope, slope_off, slope_ld)
-#endif
-#ifdef RESIDUAL
-    PREFETCH_BLOCK(RT, residual, residual_off, residual_ld)
-#endif
 
 #ifdef PAIR
     if (!SPLIT || z == 0) {
@@ -213,6 +244,7 @@ __kernel void gemm_panel(const __global TYPE(AT) * A, uint a_off, int lda, const
 #endif
 #ifdef MASK_A
     const uint a_seed = tn_hash(step->seed, a_salt);
+    ASK_END;
     for (int k0 = k_begin; k0 < k_end; k0 += 32) { /* 32 masks at once; what is kept stays as it is */
         const int kn = min(32, k_end - k0);
         masked_t masked[MR];
@@ -221,34 +253,39 @@ __kernel void gemm_panel(const __global TYPE(AT) * A, uint a_off, int lda, const
     }
     EACH_ROW EACH_VECTOR acc[i][j] *= a_keep;
 #else
-    for (int k = k_begin; k < k_end; k += A_STEP, p += p_row) {
-        ASK_B ASK_A(k) MAIN_STEP(k, A_VALUE(i, k))
+    int k = k_begin;
+    _Pragma("nounroll") for (int last = 0; last < 2; last++)
+    {
+        const int stop = last ? k_end : k_end - LAST;
+        for (; k < stop; k += A_STEP, p += p_row) {
+            ASK_B ASK_A(k) MAIN_STEP(k, A_VALUE(i, k))
+        }
+        if (!last) ASK_END;
     }
 #endif
 
-    for (int i = 0; i < MR && m0 + i < M; i++) {
-        const int m = m0 + i;
 #ifdef TURN
-        UNROLL(j, NRV)
+    EACH_ROW
+    {
+        const int m = m0 + i;
+        EACH_VECTOR
         {
             acc[i][j] *= alpha;
             E_BIAS(acc[i][j], n0 + 16 * j, 16)
         }
-        if (n0 < turn_cols && m % tokens >= skip) turn_columns(acc[i], table + (size_t)(m % tokens - skip) * (NR / 2), 1.0f);
-        UNROLL(j, NRV) STN(CT, C, c_at + (size_t)m * ldc + n0 + 16 * j, acc[i][j], 16);
-#else
-        for (int j = 0; j < NRV && n0 + 16 * j < N; j++) {
-            const int n = n0 + 16 * j, cnt = min(16, N - n);
-#if SPLIT
-            STN(0, (__global float *)C, ((size_t)zb * M + m) * N + n, acc[i][j], cnt);
-#else
-            const size_t at = c_at + (size_t)m * ldc + n;
-            float16 s = alpha * acc[i][j];
-            EPILOGUE(s, m, n, cnt)
-            if (beta != 0.0f) s += beta * LDN(CT, C, at, cnt);
-            STN(CT, C, at, s, cnt);
-#endif
+        if (m < M) {
+            if (n0 < turn_cols && m % tokens >= skip) turn_columns(acc[i], table + (size_t)(m % tokens - skip) * (NR / 2), 1.0f);
+            EACH_VECTOR STN(CT, C, c_at + (size_t)m * ldc + n0 + 16 * j, acc[i][j], 16);
         }
-#endif
     }
+#else
+    if (m0 + MR <= M && n0 + NR <= N) {
+        EACH_ROW EACH_VECTOR END(acc[i][j], m0 + i, n0 + 16 * j, 16);
+        return;
+    }
+    float16 edge[MR][NRV]; /* indexed by what is not known before: the whole blocks' sums stay in registers */
+    EACH_ROW EACH_VECTOR edge[i][j] = acc[i][j];
+    _Pragma("nounroll") for (int i = 0; i < MR && m0 + i < M; i++)
+        _Pragma("nounroll") for (int n = n0; n < n0 + NR && n < N; n += 16) END(edge[i][(n - n0) / 16], m0 + i, n, min(16, N - n));
+#endif
 }

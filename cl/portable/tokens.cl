@@ -2,8 +2,8 @@
 #define WHOLE 1
 #include "common.h"
 
-/* pixels [B,T*3,H,W] float32, T frames of a sample -> cols [B*P, T*3*p*p], columns ordered (frame, channel, y, x) as a convolution's
- * weight is. An item copies one line of a patch. Items (T*3*p, B*P). */
+/* pixels [B,T*3,H,W] float32, T frames of a sample -> cols [B*P, T*3*p*p], columns ordered (frame, channel, y, x) as a
+ * convolution's weight is. An item copies one line of a patch. Items (T*3*p, B*P). */
 __kernel void patchify(const __global float *pixels, __global act_t *cols, int height, int width, int patch, int rows, int frames)
 {
     const int line = (int)get_global_id(0), r = (int)get_global_id(1), lines = frames * 3 * patch;
@@ -15,8 +15,8 @@ __kernel void patchify(const __global float *pixels, __global act_t *cols, int h
     for (int k = 0; k < patch; k++) ST(ACT, cols, to + k, from[k]);
 }
 
-/* The same from frames [B,T,H,W,3] of RGB bytes, to [0,1] and, with `normalize`, by ImageNet's mean and deviation; PATCH is known, and an
- * item copies `each` lines. Items (T*3*PATCH / each, B*P). */
+/* The same from frames [B,T,H,W,3] of RGB bytes, to [0,1] and, with `normalize`, by ImageNet's mean and deviation; PATCH is known,
+ * and an item copies `each` lines. Items (T*3*PATCH / each, B*P). */
 __constant float MEAN[3] = {0.485f, 0.456f, 0.406f};
 __constant float DEVIATION[3] = {0.229f, 0.224f, 0.225f};
 #ifdef PATCH
@@ -33,6 +33,36 @@ __kernel void patchify_bytes(const __global uchar *bytes, __global act_t *cols, 
         const __global uchar *from = corner + ((size_t)(line / (3 * PATCH)) * height + line % PATCH) * width * 3 + c;
         const size_t to = ((size_t)r * lines + line) * PATCH;
         for (int k = 0; k < PATCH; k++) ST(ACT, cols, to + k, (float)from[3 * k] * (s / 255.0f) + m);
+    }
+}
+#endif
+
+/* The bytes again for CPUs and patches whose lines are whole vectors of 16 pixels: an item takes a patch. Items (1, B*P). */
+#if defined(PATCH) && VW == 16
+inline void split_channels(float16 v[3], const __global uchar *p)
+{
+    const uchar16 a = vload16(0, p), b = vload16(1, p), c = vload16(2, p);
+    v[0] = convert_float16((uchar16)(a.s0369, a.scf, b.s258b, b.se, c.s147a, c.sd));
+    v[1] = convert_float16((uchar16)(a.s147a, a.sd, b.s0369, b.scf, c.s258b, c.se));
+    v[2] = convert_float16((uchar16)(a.s258b, a.se, b.s147a, b.sd, c.s0369, c.scf));
+}
+
+__kernel void patchify_vectors(const __global uchar *bytes, __global act_t *cols, int height, int width, int rows, int frames,
+                               int normalize)
+{
+    const int r = (int)get_global_id(1), gw = width / PATCH, gh = height / PATCH, b = r / (gw * gh), i = r % (gw * gh);
+    if (get_global_id(0) || r >= rows) return;
+    const __global uchar *corner = bytes + (((size_t)b * frames * height + i / gw * PATCH) * width + i % gw * PATCH) * 3;
+    for (int line = 0; line < frames * PATCH; line++) {
+        const int f = line / PATCH, y = line % PATCH;
+        for (int x = 0; x < PATCH; x += 16) {
+            float16 v[3];
+            split_channels(v, corner + (((size_t)f * height + y) * width + x) * 3);
+            for (int c = 0; c < 3; c++) {
+                const float s = normalize ? 1.0f / DEVIATION[c] : 1.0f, m = normalize ? -MEAN[c] * s : 0.0f;
+                STV(ACT, cols, ((((size_t)r * frames + f) * 3 + c) * PATCH + y) * PATCH + x, v[c] * (s / 255.0f) + m);
+            }
+        }
     }
 }
 #endif
@@ -74,12 +104,9 @@ inline void join(int placed, const __global act_t *patches, const __global float
     if (c >= d || r >= rows) return;
     const int b = r / n, t = r % n, first = 1 + n_reg;
     vec v;
-    if (t == 0)
-        v = LDV(0, cls, c);
-    else if (t < first)
-        v = LDV(0, registers, (size_t)(t - 1) * d + c);
-    else
-        v = LDV(ACT, patches, ((size_t)b * (n - first) + t - first) * d + c);
+    if (t == 0) v = LDV(0, cls, c);
+    else if (t < first) v = LDV(0, registers, (size_t)(t - 1) * d + c);
+    else v = LDV(ACT, patches, ((size_t)b * (n - first) + t - first) * d + c);
     if (placed && t == 0) v += LDV(0, pos, c);
     if (placed && t >= first) v += LDV(0, pos, (size_t)(t - n_reg) * d + c);
     STV(ACT, x, (size_t)r * d + c, v);
@@ -97,7 +124,8 @@ __kernel void tokens_forward_placed(const __global act_t *patches, const __globa
     join(1, patches, cls, registers, pos, x, n, n_reg, d, rows);
 }
 
-/* x [B*N, D] -> grid [B*P, D]: tokens skip to skip + P - 1. Items (D / VW, B*P). Also the backward of tokens towards the patches. */
+/* x [B*N, D] -> grid [B*P, D]: tokens skip to skip + P - 1. Items (D / VW, B*P). Also the backward of tokens towards the patches.
+ */
 __kernel void grid_forward(const __global act_t *x, __global act_t *grid, int n, int skip, int p, int d, int rows)
 {
     const int c = (int)get_global_id(0) * VW, r = (int)get_global_id(1);

@@ -1,3 +1,4 @@
+#include "cpu.h"
 #include "spatial.h"
 
 int tn_spatial_run(tn_ctx *c, const tn_spatial_kernel *k, size_t width, size_t rows, const tn_arg *args, int n, tn_error *err)
@@ -30,6 +31,17 @@ static int patchify_runs(tn_ctx *c, const tn_tensor *frames, const tn_patches *p
     return tn_spatial_run(c, &(tn_spatial_kernel){TOKENS, "patchify_runs", o.s, cols->dtype}, items, 1, args, TN_COUNT(args), err);
 }
 
+/* On CPUs, and where they are whole vectors. */
+static int patchify_vectors(tn_ctx *c, const tn_tensor *frames, const tn_patches *p, tn_tensor *cols, tn_error *err)
+{
+    tn_options o;
+    TN_TRY(tn_options_set(&o, err, "-DVW=16 -DPATCH=%d", p->patch));
+    tn_arg args[] = {TN_BUF(frames->mem), TN_BUF(cols->mem), TN_INT(p->height),   TN_INT(p->width),
+                     TN_INT(cols->rows),  TN_INT(p->frames), TN_INT(p->normalize)};
+    return tn_spatial_run(c, &(tn_spatial_kernel){TOKENS, "patchify_vectors", o.s, cols->dtype}, 1, (size_t)cols->rows, args,
+                          TN_COUNT(args), err);
+}
+
 /* Elsewhere. What an item must find out first takes a CPU longer than a line: there it has all of a patch. */
 static int patchify_lines(tn_ctx *c, const tn_tensor *frames, const tn_patches *p, tn_tensor *cols, tn_error *err)
 {
@@ -57,6 +69,7 @@ int tn_patchify(tn_ctx *c, const tn_tensor *pixels, const tn_patches *p, tn_tens
     tn_dtype act;
     TN_TRY(tn_storage(&act, "cutting patches", TN_LIST(cols), bytes ? NULL : TN_LIST(pixels), err));
     if (bytes && aligned && c->dev->info.type != TN_DEVICE_CPU) return patchify_runs(c, pixels, p, cols, err);
+    if (bytes && tn_cpu_kernels(c->dev) && p->patch % 16 == 0) return patchify_vectors(c, pixels, p, cols, err);
     if (bytes) return patchify_lines(c, pixels, p, cols, err);
     tn_arg args[] = {TN_BUF(pixels->mem), TN_BUF(cols->mem),  TN_INT(p->height), TN_INT(p->width),
                      TN_INT(p->patch),    TN_INT(cols->rows), TN_INT(p->frames)};

@@ -7,22 +7,23 @@ void tn_store_keep(tn_store *st)
     st->keeps = true;
 }
 
-/* Linear layers, and convolutions of single pixels, which are such products too. */
-static bool is_kept(const tn_slot *s)
+/* Linear layers, and convolutions of single pixels or of a ViT's patches, which are such products too. */
+static bool is_kept(const tn_store *st, const tn_slot *s)
 {
-    return s->linear || (s->ndim == 4 && s->shape[1] > 1 && s->shape[2] == 1 && s->shape[3] == 1);
+    const int side = s->frames ? st->m->backbone.patch : 1;
+    return s->linear || (s->ndim == 4 && s->shape[1] > 1 && s->shape[2] == side && s->shape[3] == side);
 }
 
 tn_packed *tn_store_kept(tn_store *st, int slot)
 {
-    return st->keeps && is_kept(&st->m->slots[slot]) ? &st->s[slot].kept : NULL;
+    return st->keeps && is_kept(st, &st->m->slots[slot]) ? &st->s[slot].kept : NULL;
 }
 
 /* What a product multiplies by; rows 0: it unpacks, or there is none. */
 static tn_tensor multiplied(const tn_store *st, int slot)
 {
     const tn_stored *e = &st->s[slot];
-    if (!is_kept(&st->m->slots[slot]) || e->elsewhere) return (tn_tensor){0};
+    if (!is_kept(st, &st->m->slots[slot]) || e->elsewhere) return (tn_tensor){0};
     if (e->merged.rows && (st->has_merged || st->unpacked)) return e->merged;
     return e->place == TN_PLACE_DENSE || e->place == TN_PLACE_PARAM ? tn_store_operand(st, slot) : (tn_tensor){0};
 }
