@@ -1,5 +1,5 @@
 #!/bin/bash
-# The rows for Intel's and AMD's matrix units, and one of NVIDIA's, without such a GPU (test_emulated.c): all of them; then with a
+# The rows for Intel's and AMD's matrix units, and some of NVIDIA's, without such a GPU (test_emulated.c): all of them; then with a
 # fault planted in the kernels' text, each of which has to be found. emulate.sh SOURCE_DIR TEST_EMULATED; prints "N passed, N failed".
 export TRACKNET_CACHE=off TEST=$(realpath "$2") W=$(mktemp -d)
 trap 'rm -rf "$W"' EXIT
@@ -133,9 +133,22 @@ faults=(
   "mma80|norm back, few|nvidia/layernorm.cl|s/ - stat\[i\].x \* m2\[i\];/;/"
   "mma80|norm back, few|nvidia/layernorm.cl|s/d\[i\]\[k\]\[e\] = pack16(v.x \* s\[e\].x, v.y \* s\[e\].y);//"
   "mma80|norm back, few|nvidia/layernorm.cl|/inline void finish/,/^}/s/barrier(CLK_LOCAL_MEM_FENCE);//"
+  # dt and dB of a gradient: edges, orders of a tile, slices and ranges, scales, barriers
+  "wgmma|both, few|nvidia/thin_both.cl|s/if (row < end) {/if (true) {/"
+  "wgmma|both, few|nvidia/thin_both.cl|s/if (n < r) ST(/ST(/"
+  "wgmma|both, few|nvidia/thin_both.cl|s/if (column < width \&\& m < r) dB/if (m < r) dB/"
+  "wgmma|both, few|nvidia/thin_both.cl|s/PIECE(m + lane % 8 + lane \/ 16 \* 8, lane \/ 8 % 2,/PIECE(m + lane % 16, lane \/ 16,/"
+  "wgmma|both, few|nvidia/thin_both.cl|s/LDMATRIX(\"\", g\[0\]/LDMATRIX(\".trans\", g[0]/"
+  "wgmma|both, few|nvidia/thin_both.cl|s/sum \* alpha)/sum)/"
+  "wgmma|both, few|nvidia/thin_both.cl|s/dy += dy_off + (uint)(part \* width + x0);/dy += dy_off + (uint)x0;/"
+  "wgmma|both|nvidia/thin_both.cl|s/(size_t)(part \* of_part + z) \* K/(size_t)(part * of_part) * K/"
+  "wgmma|both|nvidia/thin_both.cl|s/begin = z \* range, end = min(K, begin + range)/begin = z * range, end = K/"
+  "wgmma|both|nvidia/thin_both.cl|s/slice % of_part \* COLS, mine/0, mine/"
+  "wgmma|both, few|nvidia/thin_both.cl|s/(c) ^ TURN(r, pieces)/(c)/;s/if (s == steps) break;/if (s + 1 >= steps) break;/"
+  "wgmma|both|nvidia/pieces.h|s/y + r < y_end ?/true ?/"
 )
 {
-  for unit in dpas8 dpas16 dpas16-2d mfma wmma11 wmma12 mma80; do printf 'whole %q\n' $unit; done
+  for unit in dpas8 dpas16 dpas16-2d mfma wmma11 wmma12 mma80 wgmma; do printf 'whole %q\n' $unit; done
   for i in "${!faults[@]}"; do
     IFS='|' read -r unit name file change < <(printf '%s\n' "${faults[$i]}" | sed 's/||/\x01/g')
     printf 'fault %q %q %q %q %q\n' "$i" "$unit" "$name" "$file" "${change//$'\x01'/||}"

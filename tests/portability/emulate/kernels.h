@@ -245,3 +245,22 @@ OVL float2 unpack16(uint w)
 }
 void emu_mma80(int bf16, const uint *a, const uint *b, float *c);
 #define MMA16816(c, a0, a1, a2, a3, b0, b1) emu_mma80(ACT == 1, (const uint[]){a0, a1, a2, a3}, (const uint[]){b0, b1}, &(c)[0])
+#define GROUP_ID(d, items) ((int)((get_global_id(d) - get_local_id(d)) / (items)))
+/* Local memory by the lower half of its addresses. Copies to it are made at once: what the waits are for is not seen here. */
+uint emu_address(const void *p);
+void *emu_at(uint address);
+void emu_matrix(int transposed, uint at, uint *words);
+#define LOCAL_ADDRESS(p) emu_address(p)
+#define commit_copies()
+#define WAIT_COPIES(left)
+OVL void copy16(uint to, const __global ushort *from, int bytes)
+{
+    ushort *at = emu_at(to);
+    for (int i = 0; i < 8; i++) at[i] = 2 * i < bytes ? from[i] : (ushort)0;
+}
+#define LDMATRIX(kind, d0, d1, d2, d3, at)                                                                                         \
+    {                                                                                                                              \
+        uint words[4];                                                                                                             \
+        emu_matrix(sizeof(kind) > 1, at, words);                                                                                   \
+        d0 = words[0], d1 = words[1], d2 = words[2], d3 = words[3];                                                                \
+    }

@@ -1,9 +1,10 @@
-/* The rows for Intel's and AMD's matrix units against src/ref, without such a GPU: the host's code as it is, the kernels' text as
- * it is, compiled for the host and run lane by lane (launch.h); everything else on the OpenCL device of the CPU. test-emulated
- * CL_FOLDER KERNELS_H [UNIT [CASE]]   prints "N passed, M failed" */
+/* The rows for Intel's and AMD's matrix units, and some of NVIDIA's, against src/ref, without such a GPU: the host's code as it is,
+ * the kernels' text as it is, compiled for the host and run lane by lane (launch.h); everything else on the OpenCL device of the
+ * CPU. test-emulated CL_FOLDER KERNELS_H [UNIT [CASE]]   prints "N passed, M failed" */
 #include "launch.h"
 #include "layernorm_thin.h"
 #include "selftest_product.h"
+#include "thin_both.h"
 #include "../../testdev.h"
 
 #include <string.h>
@@ -20,6 +21,7 @@ static const struct {
     {"wmma11", "wmma", TN_CAP_WMMA11, false},
     {"wmma12", "wmma", TN_CAP_WMMA12, false},
     {"mma80", "joined", TN_CAP_NV_MMA80, false},
+    {"wgmma", "joined", TN_CAP_NV_WGMMA, false},
 };
 
 /* Every end, and sizes off the tiles. both: in float16 too. */
@@ -213,6 +215,13 @@ static void run_attention(tn_dev *d, int unit, const char *only)
                 run_case(d, unit, k, attentions[i].name, attentions[i].act, attentions[i].size, attentions[i].op);
 }
 
+static const tn_case *case_of(const tn_variant_op *op)
+{
+    const tn_case *k = tn_cases_thin;
+    while (!tn_case_of(k, op)) k++;
+    return k;
+}
+
 /* Of NVIDIA's kernels the norms with a thin product: two tiles at most, several, and the widest. */
 static void run_thin(tn_dev *d, int unit, const char *only)
 {
@@ -221,8 +230,21 @@ static void run_thin(tn_dev *d, int unit, const char *only)
         const tn_variant_op *op = i < 3 ? &tn_layernorm_thin_op : &tn_layernorm_thin_back_op;
         if (!wanted(names[i], only)) continue;
         for (int act = TN_BF16; act <= (i % 3 == 1 ? TN_F16 : TN_BF16); act++)
-            run_case(d, unit, &tn_cases_thin[0], names[i], (tn_dtype)act, i % 3, op);
+            run_case(d, unit, case_of(op), names[i], (tn_dtype)act, i % 3, op);
     }
+}
+
+/* And the two thin products of a gradient, whose instructions are all of mma.sync's time: parts that are one slice, and several;
+ * rows in several ranges, on a device that is large enough for them. */
+static void run_both(tn_dev *d, int unit, const char *only)
+{
+    static const char *const names[] = {"both, few", "both"};
+    const unsigned own = (unsigned)d->info.compute_units;
+    d->info.compute_units = 12;
+    for (int i = 0; i < (int)TN_COUNT(names); i++)
+        for (int act = TN_BF16; wanted(names[i], only) && act <= (i ? TN_F16 : TN_BF16); act++)
+            run_case(d, unit, case_of(&tn_thin_both_op), names[i], (tn_dtype)act, i, &tn_thin_both_op);
+    d->info.compute_units = own;
 }
 
 int main(int argc, char **argv)
@@ -238,8 +260,8 @@ int main(int argc, char **argv)
     for (int u = 0; u < (int)TN_COUNT(units); u++) {
         if (argc > 3 && !wanted(units[u].name, argv[3])) continue;
         d->caps = own | units[u].cap;
-        if (units[u].cap & TN_CAP_NV_MMA80) {
-            run_thin(d, u, argc > 4 ? argv[4] : NULL);
+        if (units[u].cap & (TN_CAP_NV_MMA80 | TN_CAP_NV_WGMMA)) {
+            (units[u].cap & TN_CAP_NV_MMA80 ? run_thin : run_both)(d, u, argc > 4 ? argv[4] : NULL);
             continue;
         }
         run_products(d, u, argc > 4 ? argv[4] : NULL);

@@ -2,7 +2,7 @@
  *   dpas, block reads          cl_intel_subgroup_matrix_multiply_accumulate, cl_intel_subgroups(_short), _2d_block_io
  *   MFMA, WMMA                 AMD's matrix instruction calculator, "register to matrix element mapping"
  *   permlanex16, ds_bpermute   LLVM's AMDGPU builtins, the RDNA3 and CDNA2 instruction sets
- *   mma.m16n8k16               PTX ISA, "matrix fragments for mma.m16n8k16 with floating point type"
+ *   mma.m16n8k16, ldmatrix     PTX ISA, "matrix fragments for mma.m16n8k16 with floating point type", "ldmatrix"
  * So a wrong layout in a kernel shows; a wrong reading of a document, or a document that is wrong, does not. */
 #include "lanes.h"
 
@@ -180,5 +180,40 @@ void emu_mma80(int bf16, const unsigned *a, const unsigned *b, float *c)
                  (double)word_to_float(bf16, y[8 + k / 8 * 2 + k % 2]);
         }
         c[e] = (float)s;
+    }
+}
+
+/* ldmatrix: row i % 8 of block i / 8 lies where lane i says; lane 4r + q gets two numbers of each block, in row r, or transposed in
+ * column r. */
+unsigned emu_address(const void *p);
+void *emu_at(unsigned address);
+void emu_matrix(int transposed, unsigned at, unsigned *words);
+static uintptr_t upper; /* of the addresses of local memory */
+
+unsigned emu_address(const void *p)
+{
+    upper = (uintptr_t)p & ~(uintptr_t)UINT32_MAX;
+    return (unsigned)(uintptr_t)p;
+}
+
+void *emu_at(unsigned address)
+{
+    return (void *)(upper | address); /* NOLINT(performance-no-int-to-ptr): what emu_address was given */
+}
+
+static word element_at(int block, int row, int column)
+{
+    return ((const word *)emu_at(*(const unsigned *)emu_left(block * 8 + row)))[column];
+}
+
+void emu_matrix(int transposed, unsigned at, unsigned *words)
+{
+    const int r = (int)emu_lane() / 4, q = (int)emu_lane() % 4;
+    if (at % 16) emu_fail("ldmatrix: a row that is not aligned to 16 bytes");
+    emu_leave(TAG_READ, &at, sizeof at);
+    for (int i = 0; i < 4; i++) {
+        const word low = transposed ? element_at(i, 2 * q, r) : element_at(i, r, 2 * q);
+        const word high = transposed ? element_at(i, 2 * q + 1, r) : element_at(i, r, 2 * q + 1);
+        words[i] = low | (unsigned)high << 16;
     }
 }
