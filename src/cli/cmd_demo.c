@@ -141,7 +141,7 @@ static int adapt(demo *d, const char *from, tn_train_summary *sum, tn_error *err
                                        "model.quantization.enabled=true",
                                        "model.quantization.quant_type=nf4",
                                        "model.quantization.compress_statistics=true",
-                                       "training.epochs=10"};
+                                       "training.epochs=7"};
     char backbone[3300];
     tn_config *c = NULL;
     snprintf(backbone, sizeof backbone, "%s/backbone", from);
