@@ -245,7 +245,7 @@ OVL float2 unpack16(uint w)
 }
 void emu_mma80(int bf16, const uint *a, const uint *b, float *c);
 #define MMA16816(c, a0, a1, a2, a3, b0, b1) emu_mma80(ACT == 1, (const uint[]){a0, a1, a2, a3}, (const uint[]){b0, b1}, &(c)[0])
-#define GROUP_ID(d, items) ((int)((get_global_id(d) - get_local_id(d)) / (items)))
+#define GROUP_ID(d, items)                  ((int)((get_global_id(d) - get_local_id(d)) / (items)))
 /* Local memory by the lower half of its addresses. Copies to it are made at once: what the waits are for is not seen here. */
 uint emu_address(const void *p);
 void *emu_at(uint address);
