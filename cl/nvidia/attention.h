@@ -2,9 +2,9 @@
  *
  * qkv, dqkv [B*N, 3*D]: q | k | v, D = heads * 64. o, dO [B*N, D]. lse [B*heads, N]: log of the softmax's denominator.
  * A group owns a block of rows of one head, a warp 16 (or 32) of them as left operands; the rows of the other side stream through
- * local memory. In attention_mma.cl items are (ITEMS * blocks, B * heads), in attention_wgmma.cl a group takes one block after another.
- * The N x N matrix never leaves the registers: the accumulators of  scores = rows . streamed^T  are, register for register, a left
- * operand of the product with them that follows.
+ * local memory. In attention_mma.cl items are (ITEMS * blocks, B * heads), in attention_wgmma.cl a group takes one block after
+ * another. The N x N matrix never leaves the registers: the accumulators of  scores = rows . streamed^T  are, register for
+ * register, a left operand of the product with them that follows.
  *
  * Here a block is 16 rows of one warp. Lane 4r+q holds of an accumulator x[8][4], 16 x 64: in x[j][0], x[j][1] columns 8j+2q,
  * 8j+2q+1 of row r, in x[j][2], x[j][3] those of row r+8; pairs such as top[2] are numbers of these two rows.
@@ -50,16 +50,23 @@ typedef struct {
     size_t in, out; /* the head's first element: in qkv, in o */
 } place;
 
-inline place find_place(int n, int heads, const int items, const int warp_rows)
+/* Of row `row` of head bh. */
+inline place place_at(int bh, int row, int n, int heads)
 {
     place p;
-    p.bh = GROUP_ID(1, 1);
+    p.bh = bh;
     p.d = heads * 64;
     p.ld = 3 * p.d;
-    p.row = (GROUP_ID(0, items) * (items / 32) + (int)get_local_id(0) / 32) * warp_rows;
-    p.in = (size_t)(p.bh / heads) * n * p.ld + p.bh % heads * 64;
-    p.out = (size_t)(p.bh / heads) * n * p.d + p.bh % heads * 64;
+    p.row = row;
+    p.in = (size_t)(bh / heads) * n * p.ld + bh % heads * 64;
+    p.out = (size_t)(bh / heads) * n * p.d + bh % heads * 64;
     return p;
+}
+
+inline place find_place(int n, int heads, const int items, const int warp_rows)
+{
+    const int bh = GROUP_ID(1, 1), block = GROUP_ID(0, items);
+    return place_at(bh, (block * (items / 32) + (int)get_local_id(0) / 32) * warp_rows, n, heads);
 }
 
 /* Two operands whose rows stream through local memory side by side. */

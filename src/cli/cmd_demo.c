@@ -40,7 +40,6 @@ typedef struct {
     int look, clips;
     uint64_t seed;
     tn_progress_fn *progress;
-    pthread_t thread;
     int rc;
     tn_error err;
 } drawing;
@@ -82,9 +81,10 @@ static int draw_all(const demo *d, uint64_t seed, tn_error *err)
     drawing g[] = {{.d = d, .game = "hard", .clips = 40, .seed = seed + 1, .progress = draw_quietly},
                    {.d = d, .game = "clay", .look = 1, .clips = 32, .seed = seed + 2, .progress = d->run.progress},
                    {.d = d, .game = "clay_unseen", .look = 1, .clips = 8, .seed = seed + 3, .progress = d->run.progress}};
-    const bool beside = !pthread_create(&g[0].thread, NULL, draw_beside, &g[0]);
+    pthread_t thread;
+    const bool beside = !pthread_create(&thread, NULL, draw_beside, &g[0]);
     if (!draw(&g[1])) draw(&g[2]);
-    if (beside) pthread_join(g[0].thread, NULL);
+    if (beside) pthread_join(thread, NULL);
     else draw(&g[0]);
     tn_bar_clear();
     for (int i = 0; i < 3; i++)

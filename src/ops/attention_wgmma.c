@@ -2,6 +2,8 @@
 #include "attention_rows.h"
 #include "tensor_map.h"
 
+#include <string.h>
+
 /* As in the kernel file: items of a group, rows of a tile and of a group's block, groups that fit a multiprocessor. */
 enum { FORWARD_ITEMS = 256, BACKWARD_ITEMS = 128, TILE = 64, FORWARD_ROWS = 128, BACKWARD_ROWS = 64, BESIDE = 2, DQ_BESIDE = 3 };
 
@@ -53,16 +55,24 @@ int tn_attention_forward_wgmma(tn_ctx *c, const void *args, tn_error *err)
     TN_TRY(put_map(c, x, a, &a->qkv, err));
     const tn_arg rest[] = {TN_BUF(a->o.mem), TN_BUF(a->lse.mem), TN_INT(a->n),    TN_INT(a->heads),
                            TN_INT(s.works),  TN_INT(s.groups),   TN_FLT(a->scale)};
-    for (size_t i = 0; i < TN_COUNT(rest); i++) x[2 + i] = rest[i];
+    memcpy(x + 2, rest, sizeof rest);
     return launch(c, a, s, "attn_forward", x, TN_COUNT(x), err);
+}
+
+/* What both passes of the backward end with. */
+static void put_rest(tn_arg *to, const tn_attention_args *a, sharing s)
+{
+    const tn_arg rest[] = {TN_BUF(a->dqkv.mem), TN_INT(a->n),     TN_INT(a->heads),     TN_INT(s.works),
+                           TN_INT(s.groups),    TN_FLT(a->scale), TN_BUF(a->table.mem), TN_INT(a->skip)};
+    memcpy(to, rest, sizeof rest);
 }
 
 /* attn_dq leaves two numbers a row to attn_dkv, which reads them tile by tile: lse in base 2, and delta. */
 int tn_attention_backward_wgmma(tn_ctx *c, const void *args, tn_error *err)
 {
     const tn_attention_args *a = args;
-    const sharing s = share(c, a, BACKWARD_ROWS, BACKWARD_ITEMS, DQ_BESIDE),
-                  s2 = share(c, a, BACKWARD_ROWS, BACKWARD_ITEMS, BESIDE);
+    const sharing for_dq = share(c, a, BACKWARD_ROWS, BACKWARD_ITEMS, DQ_BESIDE),
+                  for_dkv = share(c, a, BACKWARD_ROWS, BACKWARD_ITEMS, BESIDE);
     const int padded = TN_ROUND_UP(a->n, TILE), turn = a->table.rows ? 0 : 2; /* arguments left out at the end */
     tn_tensor low, delta;
     tn_arg dq[17], dkv[14];
@@ -71,12 +81,10 @@ int tn_attention_backward_wgmma(tn_ctx *c, const void *args, tn_error *err)
     TN_TRY(put_map(c, dq, a, &a->qkv, err));
     TN_TRY(put_map(c, dq + 2, a, &a->o, err));
     TN_TRY(put_map(c, dq + 4, a, &a->d_o, err));
-    const tn_arg shared[] = {TN_BUF(a->dqkv.mem), TN_INT(a->n),     TN_INT(a->heads),     TN_INT(s.works),
-                             TN_INT(s.groups),    TN_FLT(a->scale), TN_BUF(a->table.mem), TN_INT(a->skip)};
     dq[6] = TN_BUF(a->lse.mem), dq[7] = TN_BUF(low.mem), dq[8] = TN_BUF(delta.mem);
     dkv[0] = dq[0], dkv[1] = dq[1], dkv[2] = dq[4], dkv[3] = dq[5], dkv[4] = dq[7], dkv[5] = dq[8];
-    for (size_t i = 0; i < TN_COUNT(shared); i++) dq[9 + i] = shared[i], dkv[6 + i] = shared[i];
-    dkv[10] = TN_INT(s2.groups);
-    TN_TRY(launch(c, a, s, "attn_dq", dq, 17 - turn, err));
-    return launch(c, a, s2, "attn_dkv", dkv, 14 - turn, err);
+    put_rest(dq + 9, a, for_dq);
+    put_rest(dkv + 6, a, for_dkv);
+    TN_TRY(launch(c, a, for_dq, "attn_dq", dq, 17 - turn, err));
+    return launch(c, a, for_dkv, "attn_dkv", dkv, 14 - turn, err);
 }

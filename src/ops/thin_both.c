@@ -18,9 +18,10 @@ typedef struct {
 
 static slicing slice(const tn_ctx *c, const tn_thin_both *a)
 {
-    const int groups = TN_MAX((int)c->dev->info.compute_units, 1), units = TN_CEIL_DIV(a->dt.K, (int)UNIT);
-    slicing s = {.parts = TN_MAX(a->dt.batch, 1), .width = a->dt.K, .of_part = TN_CEIL_DIV(units, (int)MOST_UNITS)};
-    while (s.of_part < units && units % s.of_part && s.of_part < 2 * TN_CEIL_DIV(units, (int)MOST_UNITS)) s.of_part++;
+    const int groups = TN_MAX((int)c->dev->info.compute_units, 1), units = TN_CEIL_DIV(a->dt.K, (int)UNIT),
+              least = TN_CEIL_DIV(units, (int)MOST_UNITS);
+    slicing s = {.parts = TN_MAX(a->dt.batch, 1), .width = a->dt.K, .of_part = least};
+    while (units % s.of_part && s.of_part < 2 * least) s.of_part++; /* alike, where that takes not twice as many */
     s.cols = TN_CEIL_DIV(units, s.of_part) * UNIT;
     s.slices = s.parts * s.of_part;
     s.rows = s.cols <= FEW_UNITS * UNIT ? 32 : 16;
