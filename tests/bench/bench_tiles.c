@@ -1,8 +1,8 @@
-/* bench_tiles [device [width]]: what a layer of a ViT multiplies, by every row for a matrix unit and with every value of its
- * tunables, the default first: the products of one frame (581 rows) with the ends of a prediction, those of a training step of 32
- * frames with theirs, and the step's gradients of adapters with dropout's bits; of ViT-S, B and L, or of one of them. bfloat16. A
- * product is compared with what its row makes of the same matrices by default. Microseconds: medians of launches timed by the
- * device. */
+/* bench_tiles [device [width [sustained]]]: what a layer of a ViT multiplies, by every row for a matrix unit and with every value
+ * of its tunables, the default first: the products of one frame (581 rows) with the ends of a prediction, those of a training step
+ * of 32 frames with theirs, and the step's gradients of adapters with dropout's bits; of ViT-S, B and L, or of one of them.
+ * bfloat16. A product is compared with what its row makes of the same matrices by default. Microseconds: medians of launches timed
+ * by the device, or of launches without a pause (sweep_sustained). */
 #include "../testdev.h"
 #include "grads.h"
 #include "sweep.h"
@@ -98,12 +98,14 @@ static double difference(const float *a, const float *b, size_t n)
     return sqrt(d / all);
 }
 
+static bool sustained;
+
 static int one_choice(sweep *b, const tn_choice *k, const float *want, const char *name, tn_error *err)
 {
     double us[2] = {0}, off = 0;
     float *got = NULL;
     int rc = made(&got, b, k, err);
-    if (!rc) rc = sweep_time(b, k, us, 2, err);
+    if (!rc) rc = sustained ? sweep_sustained(b, k, us, err) : sweep_time(b, k, us, 2, err);
     if (!rc && got) off = difference(got, want, tn_tensor_count(result(b)));
     if (!rc) printf("  %s %.1f%s", name, us[0] + us[1], off < 6e-3 ? "" : " WRONG");
     free(got);
@@ -169,6 +171,7 @@ int main(int argc, char **argv)
     tn_error err = {0};
     tn_dev *d = NULL;
     tn_tensor vector = {0};
+    sustained = argc > 3;
     int rc = test_device(&d, argc > 1 ? argv[1] : "gpu", &err);
     if (!rc) printf("%s, driver %s\n", d->info.name, d->info.driver);
     if (!rc) rc = tn_tensor_new(&vector, d, TN_F32, 1, 4 * widths[WIDTHS - 1], "a vector", &err);

@@ -1,4 +1,5 @@
 #include "sweep.h"
+#include "clock.h"
 #include "tape.h"
 
 #include <stdlib.h>
@@ -63,24 +64,51 @@ static double median(const double *seconds, int n, int i)
     return v[SWEEP_LAUNCHES / 2];
 }
 
-int sweep_time(sweep *s, const tn_choice *k, double *us, int most, tn_error *err)
+/* SWEEP_LAUNCHES runs of the row; n: launches of one. */
+static int record(tn_tape **t, sweep *s, const tn_choice *k, int *n, tn_error *err)
 {
-    double *seconds = NULL;
-    tn_tape *t;
-    int rc = prepare(s, k, err), n = 0;
-    for (int i = 0; i < most; i++) us[i] = 0;
-    if (rc || (rc = tn_tape_new(&t, s->c.dev, err))) return rc;
-    s->c.tape = t;
+    TN_TRY(prepare(s, k, err));
+    TN_TRY(tn_tape_new(t, s->c.dev, err));
+    int rc = 0;
+    s->c.tape = *t;
     for (int i = 0; !rc && i < SWEEP_LAUNCHES; i++) {
         tn_ws_reset(&s->c);
         rc = tn_variant_run_row(&s->c, s->op, k, s->set[i % SWEEP_SETS], err);
-        if (!i) n = tn_tape_count(t);
+        if (!i) *n = tn_tape_count(*t);
     }
     s->c.tape = NULL;
+    return rc;
+}
+
+int sweep_time(sweep *s, const tn_choice *k, double *us, int most, tn_error *err)
+{
+    double *seconds = NULL;
+    tn_tape *t = NULL;
+    int n = 0;
+    for (int i = 0; i < most; i++) us[i] = 0;
+    int rc = record(&t, s, k, &n, err);
     if (!rc && !(seconds = calloc((size_t)tn_tape_count(t) + 1, sizeof *seconds))) rc = tn_oom(err);
     for (int i = 0; !rc && i < 2; i++) rc = tn_tape_profile(t, seconds, err);
     for (int i = 0; !rc && i < TN_MIN(n, most); i++) us[i] = median(seconds, n, i);
     free(seconds);
-    tn_tape_free(t);
+    if (t) tn_tape_free(t);
+    return rc;
+}
+
+int sweep_sustained(sweep *s, const tn_choice *k, double *us, tn_error *err)
+{
+    enum { HALVES = 2 };
+    const double half = 0.4;
+    tn_tape *t = NULL;
+    int n = 0, runs = 0;
+    double begin = 0, taken = 0;
+    int rc = record(&t, s, k, &n, err);
+    for (int h = 0; !rc && h < HALVES; h++)
+        for (begin = tn_now(), runs = 0, taken = 0; !rc && taken < half; taken = tn_now() - begin, runs += 4) {
+            for (int i = 0; !rc && i < 4; i++) rc = tn_tape_play(t, err);
+            if (!rc) rc = tn_dev_finish(s->c.dev, err);
+        }
+    if (!rc) *us = 1e6 * taken / runs / SWEEP_LAUNCHES;
+    if (t) tn_tape_free(t);
     return rc;
 }

@@ -18,6 +18,9 @@ void sweep_close(sweep *s);
 /* us[i]: medians of the i-th launch of a run, of `most` at most, timed by the device. Rows of operations that the row calls are
  * chosen by measurement. */
 int sweep_time(sweep *s, const tn_choice *k, double *us, int most, tn_error *err);
+/* us: of a run after 0.4 s in which the device did nothing else, by the clock over 0.4 s: what it takes where the device is held
+ * back by the power it may use. */
+int sweep_sustained(sweep *s, const tn_choice *k, double *us, tn_error *err);
 /* The first set's run, for who wants to look at what it makes. */
 int sweep_once(sweep *s, const tn_choice *k, tn_error *err);
 #endif
