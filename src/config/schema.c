@@ -219,7 +219,8 @@ const tn_key tn_schema[] = {
     {"training.limit_val_batches", TN_S_LIMIT, AT(training.limit_val), "0", 0, 1000000000, NULL, true,
      "the same of each validation"},
     {"training.memory_optimization.gradient_checkpointing", TN_S_BOOL, AT(training.checkpointing), "false", 0, 0, NULL, false,
-     "recompute activations in the backward pass; false: only where keeping them does not fit"},
+     "recompute activations inside feed-forward layers in the backward pass, and more where that does not fit (docs/memory.md); "
+     "false: only where keeping all does not fit"},
     {"training.memory_optimization.use_cpu_offload", TN_S_UNUSED, 0, NULL, 0, 0, NULL, true, NULL},
     {"training.memory_optimization.use_disk_offload", TN_S_UNUSED, 0, NULL, 0, 0, NULL, true, NULL},
     {"training.init_from", TN_S_PATH, AT(training.init_from), "null", 0, 0, NULL, true,

@@ -172,7 +172,7 @@ static int open_engine(tn_engine **out, const tn_settings *s, const tn_run_optio
     if (!e) return tn_oom(err);
     e->s = s;
     e->ranks = o->ranks;
-    e->recomputes = s->training.checkpointing;
+    e->recompute = tn_engine_least_again(s);
     if (o->log) e->own_log = *o->log;
     e->log = &e->own_log;
     e->watch = (tn_watch){o->progress, o->user};

@@ -21,16 +21,16 @@ typedef struct tn_engine {
     tn_ranks *ranks;     /* the caller's; NULL: alone */
     tn_dtype act;
     int image_w, image_h;
-    float **kept;         /* base values that an adapter replaced, by slot, for the next adapter; NULL: none */
-    bool stays_apart;     /* tn_engine_merge found no room */
-    bool keep_settled;    /* tn_engine_merge has asked whether products keep what they pack */
-    bool unpack_settled;  /* tn_engine_unpack has been asked */
-    bool unpacks_on_cpus; /* which gain nothing by it: for tests */
-    bool recomputes;      /* training passes make activations again instead of keeping them */
-    uint64_t layers_kept; /* but for those of these layers of the backbone (tn_pass.kept) */
-    int most;             /* frames that a pass takes at once, where memory decides it; 0: any number */
-    bool optimises;       /* there are gradients and an optimiser's state */
-    bool foreign_lora;    /* the adapters come from elsewhere than the configuration */
+    float **kept;           /* base values that an adapter replaced, by slot, for the next adapter; NULL: none */
+    bool stays_apart;       /* tn_engine_merge found no room */
+    bool keep_settled;      /* tn_engine_merge has asked whether products keep what they pack */
+    bool unpack_settled;    /* tn_engine_unpack has been asked */
+    bool unpacks_on_cpus;   /* which gain nothing by it: for tests */
+    tn_recompute recompute; /* what training passes make again instead of keeping it */
+    uint64_t layers_kept;   /* of these layers of the backbone less (tn_pass.kept) */
+    int most;               /* frames that a pass takes at once, where memory decides it; 0: any number */
+    bool optimises;         /* there are gradients and an optimiser's state */
+    bool foreign_lora;      /* the adapters come from elsewhere than the configuration */
 } tn_engine;
 
 /** Opens the device, builds the model, loads the backbone, initialises decoder, head and adapters from the seed.
@@ -75,9 +75,11 @@ int tn_engine_groups(const tn_engine *e);
 int tn_engine_frozen_epochs(const tn_engine *e);
 /** Is RoPE's table drawn anew for each training pass? */
 bool tn_engine_draws_rope(const tn_engine *e);
+/** What the configuration wants made again however much memory there is. */
+tn_recompute tn_engine_least_again(const tn_settings *s);
 /** The largest micro-batch (from the batch down by the back-off factor) that fits the device, by the plan. Activations are kept
- * where that fits and the configuration does not say otherwise; else e->recomputes is set, e->layers_kept to as many layers as fit
- * beside, and the log says why. TN_ERR_MEMORY, with the least that would do, where nothing fits. */
+ * where that fits and the configuration does not say otherwise; else e->recompute is set to the least that fits, e->layers_kept to
+ * as many layers as can do with less, and the log says why. TN_ERR_MEMORY, with the least that would do, where nothing fits. */
 int tn_engine_fit(tn_engine *e, int *micro, tn_memory *m, tn_error *err);
 /** For prediction: puts the adapters into unpacked copies of the matrices (tn_store_merge) where that is faster and the memory
  * allows it beside a pass of `batch`, and says so once; what is stored stays. Likewise lets products keep what they pack of the

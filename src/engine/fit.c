@@ -1,6 +1,6 @@
 /* What a training run keeps, makes again, cuts up and streams, so that it fits the device: found by the plan, before memory is
- * taken. The means in their order: everything kept; the last layers' activations kept; all made again; a smaller micro-batch;
- * frozen weights streamed. */
+ * taken. The means in their order: everything kept; more and more activations made again (tn_recompute), by each level in as many
+ * of the first layers as it takes; a smaller micro-batch; frozen weights streamed. */
 #include "fit.h"
 #include "stream.h"
 
@@ -14,7 +14,7 @@ typedef struct {
     tn_memory least;        /* of its plans the smallest */
     size_t everything;      /* what a run takes that keeps everything; 0: no plan of it was made */
     bool fit;               /* the last plan fits */
-    bool always_again;      /* the configuration wants activations made again */
+    tn_recompute always;    /* what is made again in any case */
 } search;
 
 /* The backbone's layers of a member: first .. first + n - 1. Its graph's are the embeddings, those, and more. */
@@ -54,7 +54,6 @@ static int plan(search *s, int micro, tn_error *err)
 
 static int plan_keeping(search *s, const tn_member *who, int micro, int layers, tn_error *err)
 {
-    s->e->recomputes = true;
     s->e->layers_kept = last_layers(s->e, who, layers);
     return plan_member(s, who, micro, err);
 }
@@ -77,9 +76,9 @@ static int fit_member(search *s, const tn_member *who, int micro, tn_error *err)
 {
     int first;
     TN_TRY(plan_keeping(s, who, micro, 0, err));
-    if (s->always_again) return 0;
+    if (s->e->recompute <= s->always) return 0;
     if (s->fit) return keep_most(s, who, micro, 0, err);
-    if (!layers_of(s->e, who, &first)) return 0;
+    if (s->e->recompute < TN_RECOMPUTE_ALL || !layers_of(s->e, who, &first)) return 0;
     TN_TRY(plan_keeping(s, who, micro, 1, err));
     return s->fit ? keep_most(s, who, micro, 1, err) : 0;
 }
@@ -87,7 +86,7 @@ static int fit_member(search *s, const tn_member *who, int micro, tn_error *err)
 static int keep_all(search *s, int micro, tn_error *err)
 {
     tn_memory m;
-    s->e->recomputes = false;
+    s->e->recompute = TN_RECOMPUTE_NONE;
     TN_TRY(plan(s, micro, err));
     if (s->fit) return 0;
     const int rc = tn_engine_memory(s->e, micro, &m, err);
@@ -95,15 +94,10 @@ static int keep_all(search *s, int micro, tn_error *err)
     return rc == TN_ERR_MEMORY ? 0 : rc;
 }
 
-/* Making activations again costs a fifth of a step at most, a smaller micro-batch is not always a batch's equal: so that goes
- * first. What one replica cannot keep none keeps. */
-static int fit_micro(search *s, int micro, tn_error *err)
+/* At the level that the engine has. What one replica cannot keep none keeps. */
+static int fit_level(search *s, int micro, tn_error *err)
 {
     uint64_t kept = 0, denied = 0;
-    if (!s->always_again) {
-        TN_TRY(keep_all(s, micro, err));
-        if (s->fit) return 0;
-    }
     for (int i = 0; i < s->e->team.n; i++) {
         const tn_member *who = &s->e->team.member[i];
         int first;
@@ -113,6 +107,22 @@ static int fit_micro(search *s, int micro, tn_error *err)
         denied |= last_layers(s->e, who, layers_of(s->e, who, &first)) & ~s->e->layers_kept;
     }
     s->e->layers_kept = kept & ~denied;
+    return 0;
+}
+
+/* Making activations again costs a fifth of a step at most, a smaller micro-batch is not always a batch's equal: so that goes
+ * first. */
+static int fit_micro(search *s, int micro, tn_error *err)
+{
+    if (!s->always) {
+        TN_TRY(keep_all(s, micro, err));
+        if (s->fit) return 0;
+    }
+    for (int r = TN_RECOMPUTE_ACTIVATED; r <= TN_RECOMPUTE_ALL; r++) {
+        s->e->recompute = (tn_recompute)r;
+        TN_TRY(fit_level(s, micro, err));
+        if (s->fit) return 0;
+    }
     return 0;
 }
 
@@ -147,16 +157,25 @@ static int count(uint64_t mask)
     return n;
 }
 
+static const char *const scope[] = {[TN_RECOMPUTE_NONE] = "",
+                                    [TN_RECOMPUTE_ACTIVATED] = "those inside feed-forward layers",
+                                    [TN_RECOMPUTE_PRODUCTS] = "all but attention's and the residual stream's",
+                                    [TN_RECOMPUTE_ALL] = "all"};
+
 static void say_kept(const search *s, int micro)
 {
     const tn_engine *e = s->e;
     const int kept = count(e->layers_kept), layers = e->model->backbone.layers;
-    char which[64] = "activations";
-    if (!e->recomputes || s->always_again) return;
-    if (kept) snprintf(which, sizeof which, "activations of %d layers of %d", layers - kept, layers);
-    tn_logf(e->log, TN_LOG_INFO,
-            "%s are made again in the backward pass: keeping all takes %zu MiB with a micro-batch of %d, there are %zu", which,
-            mib(s->everything), micro, room_of_all(e) >> 20);
+    const tn_recompute less = tn_recompute_less(e->recompute);
+    char where[160] = "", keeping[96] = "";
+    if (e->recompute <= s->always) return;
+    if (kept)
+        snprintf(where, sizeof where, " in %d layers of %d%s%s", layers - kept, layers, less ? ", in the others " : "",
+                 scope[less]);
+    if (s->everything)
+        snprintf(keeping, sizeof keeping, "keeping all takes %zu MiB with a micro-batch of %d, ", mib(s->everything), micro);
+    tn_logf(e->log, TN_LOG_INFO, "activations are made again in the backward pass, %s%s: %sthere are %zu MiB", scope[e->recompute],
+            where, keeping, room_of_all(e) >> 20);
 }
 
 /* The largest micro-batch; s->fit tells whether there is one. */
@@ -185,6 +204,7 @@ static int widen(search *s, tn_member *who, int micro, tn_error *err)
 {
     const tn_stream *w = who->session->store->stream;
     tn_memory m;
+    s->e->recompute = TN_RECOMPUTE_ALL;
     TN_TRY(plan_keeping(s, who, micro, 0, err));
     if (!s->fit) TN_TRY(plan_keeping(s, who, micro, 1, err));
     TN_TRY(tn_engine_member_memory(s->e, who, micro, &m, err));
@@ -197,6 +217,7 @@ static int widen(search *s, tn_member *who, int micro, tn_error *err)
 static int open_windows(search *s, int micro, int *opened, tn_error *err)
 {
     *opened = 0;
+    s->e->recompute = TN_RECOMPUTE_ALL;
     for (int i = 0; i < s->e->team.n; i++) {
         tn_member *who = &s->e->team.member[i];
         TN_TRY(fit_member(s, who, micro, err));
@@ -226,9 +247,14 @@ static int fit_window(search *s, int *micro, tn_error *err)
     return fit_micro(s, *micro, err);
 }
 
+tn_recompute tn_engine_least_again(const tn_settings *s)
+{
+    return s->training.checkpointing ? TN_RECOMPUTE_ACTIVATED : TN_RECOMPUTE_NONE;
+}
+
 int tn_engine_fit(tn_engine *e, int *micro, tn_memory *m, tn_error *err)
 {
-    search s = {.e = e, .always_again = e->s->training.checkpointing};
+    search s = {.e = e, .always = tn_engine_least_again(e->s)};
     TN_TRY(fit_window(&s, micro, err));
     *m = (tn_memory){.version = TN_MEMORY_VERSION}; /* no plan of a run */
     if (!s.fit) return too_small(&s, err);
@@ -245,7 +271,7 @@ static int fits_easily(tn_engine *e, bool *easily, tn_error *err)
 {
     const tn_settings *c = e->s;
     const int micro = c->training.micro > 0 ? TN_MIN(c->training.micro, c->training.batch_size) : c->training.batch_size;
-    e->recomputes = c->training.checkpointing;
+    e->recompute = tn_engine_least_again(c);
     *easily = true;
     for (int i = 0; *easily && i < e->team.n; i++) {
         tn_memory m;

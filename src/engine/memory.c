@@ -86,12 +86,11 @@ static size_t shared_gradient(const tn_engine *e, const tn_member *who)
     return (e->ranks || e->team.split.n_replicas > 1) && who->dev->info.unified_memory ? tn_replicas_bytes(who) : 0;
 }
 
-/* Whoever makes activations again to save memory does not spend it on copies of weights, and a CPU's caches unpack faster than its
- * memory reads. */
+/* A CPU's caches unpack faster than its memory reads. Copies save more time for their memory than activations that are kept. */
 static bool gains_by_unpacking(const tn_engine *e, const tn_member *who)
 {
     const bool fast = !(who->dev->caps & TN_CAP_CPU) || e->unpacks_on_cpus;
-    return fast && !e->recomputes && !who->window && who->session->store->n_quantised > 0;
+    return fast && !who->window && who->session->store->n_quantised > 0;
 }
 
 /* Of quantised matrices, for a run that takes `total` without them: a quarter of what that leaves is theirs. */

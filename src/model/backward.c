@@ -33,13 +33,31 @@ static bool is_boundary(const tn_graph *g, int t)
     return false;
 }
 
+/* Does the forward pass read t once, in a cheap operation? */
+static bool is_activated(const tn_autodiff *p, int t)
+{
+    int readers = 0, cheap = 0;
+    for (int i = 0; i < p->g->n_forward; i++) {
+        if (!tn_node_reads(&p->g->n[i], t)) continue;
+        readers++;
+        cheap += p->rows[p->g->n[i].op].again == TN_AGAIN_CHEAP;
+    }
+    return readers == 1 && cheap == 1;
+}
+
 static bool recomputes(const tn_autodiff *p, int t)
 {
     const tn_graph *g = p->g;
-    const int level = g->layers[g->t[t].layer].recompute, at = tn_graph_writer(g, t);
+    const tn_recompute level = g->layers[g->t[t].layer].recompute;
+    const int at = tn_graph_writer(g, t);
     if (!level || at < 0 || g->t[t].kind != TN_G_ACT || is_boundary(g, t)) return false;
-    const tn_again again = p->rows[g->n[at].op].again;
-    return again == TN_AGAIN_CHEAP || (again == TN_AGAIN_DEAR && level == 2);
+    switch (p->rows[g->n[at].op].again) {
+    case TN_AGAIN_NEVER: return false;
+    case TN_AGAIN_CHEAP: return true;
+    case TN_AGAIN_DEAR: return level >= TN_RECOMPUTE_PRODUCTS || (level == TN_RECOMPUTE_ACTIVATED && is_activated(p, t));
+    case TN_AGAIN_DEAREST: return level == TN_RECOMPUTE_ALL;
+    }
+    return false;
 }
 
 static int autodiff_copy_of(tn_graph *g, int t)

@@ -152,5 +152,5 @@ int tn_emit_patches(tn_emitter *e, int side)
 
 int tn_emit_policy(const tn_pass *p, int i)
 {
-    return i < 64 && p->kept >> i & 1 ? 0 : p->recompute;
+    return i < 64 && p->kept >> i & 1 ? tn_recompute_less(p->recompute) : p->recompute;
 }

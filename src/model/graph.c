@@ -26,7 +26,12 @@ void tn_graph_free(tn_graph *g)
     *g = (tn_graph){0};
 }
 
-void tn_graph_layer(tn_graph *g, const char *name, int recompute)
+tn_recompute tn_recompute_less(tn_recompute r)
+{
+    return r == TN_RECOMPUTE_ALL ? TN_RECOMPUTE_PRODUCTS : r == TN_RECOMPUTE_PRODUCTS ? TN_RECOMPUTE_ACTIVATED : TN_RECOMPUTE_NONE;
+}
+
+void tn_graph_layer(tn_graph *g, const char *name, tn_recompute recompute)
 {
     tn_glayer *v = realloc(g->layers, sizeof *v * (size_t)(g->n_layers + 1));
     if (!v) {

@@ -53,10 +53,22 @@ typedef struct tn_gnode {
     tn_attributes a;
 } tn_gnode;
 
+/** What the backward pass makes again of a layer instead of having it kept, from little to all. */
+typedef enum tn_recompute {
+    TN_RECOMPUTE_NONE,
+    TN_RECOMPUTE_CHEAP,     /* what cheap operations made: norms, activation functions */
+    TN_RECOMPUTE_ACTIVATED, /* and what only such an operation reads: the wide product of a feed-forward layer */
+    TN_RECOMPUTE_PRODUCTS,  /* and the other products; what attention and sums with the residual stream made is kept */
+    TN_RECOMPUTE_ALL        /* everything inside */
+} tn_recompute;
+
+/** The next level that keeps more by more than what is cheap. */
+tn_recompute tn_recompute_less(tn_recompute r);
+
 /** A layer: nodes that stand together and share a policy. */
 typedef struct tn_glayer {
     char name[32];
-    int recompute; /* 0 keep all, 1 recompute cheap operations, 2 recompute everything inside */
+    tn_recompute recompute;
 } tn_glayer;
 
 /** A tensor of a stage's graph that crosses to or from another stage. */
@@ -91,7 +103,7 @@ const char *tn_opcode_name(tn_opcode op);
 void tn_graph_init(tn_graph *g, int batch);
 void tn_graph_free(tn_graph *g);
 /** Begins the next layer. */
-void tn_graph_layer(tn_graph *g, const char *name, int recompute);
+void tn_graph_layer(tn_graph *g, const char *name, tn_recompute recompute);
 int tn_graph_tensor(tn_graph *g, tn_gkind kind, tn_dtype dt, int rows, int cols, const char *name);
 /** A node of the current layer with everything unset (-1). The pointer holds until the next call. */
 tn_gnode *tn_graph_node(tn_graph *g, tn_opcode op);

@@ -306,16 +306,16 @@ typedef enum tn_stretch {
 struct tn_pass {
     int batch;
     tn_dtype act;
-    int groups;     /* TN_GROUP_* trained in this pass; 0: inference */
-    bool training;  /* dropout on, BatchNorm by batch */
-    bool loss;      /* loss node (and backward when groups) */
-    bool logits;    /* and the loss takes the heatmap for logits: known before the session's loss, for what is built ahead */
-    bool hidden;    /* keep hidden_states.* as outputs; backbone only unless loss or heat is asked */
-    bool heat;      /* run decoder and head */
-    int recompute;  /* 0, 1, 2 for the backbone's layers */
-    uint64_t kept;  /* bit l: layer.l of the backbone keeps its activations although recompute is set */
-    bool merged;    /* adapters are in the matrices already (tn_store_merge): none are beside them */
-    bool unfused;   /* the graph as it is emitted: no operation goes into the product before it */
+    int groups;    /* TN_GROUP_* trained in this pass; 0: inference */
+    bool training; /* dropout on, BatchNorm by batch */
+    bool loss;     /* loss node (and backward when groups) */
+    bool logits;   /* and the loss takes the heatmap for logits: known before the session's loss, for what is built ahead */
+    bool hidden;   /* keep hidden_states.* as outputs; backbone only unless loss or heat is asked */
+    bool heat;     /* run decoder and head */
+    tn_recompute recompute; /* what layers make again (graph.h) */
+    uint64_t kept;          /* bit l: layer.l of the backbone does the next less (tn_recompute_less) */
+    bool merged;            /* adapters are in the matrices already (tn_store_merge): none are beside them */
+    bool unfused;           /* the graph as it is emitted: no operation goes into the product before it */
     bool frames;    /* in come frames [B*T*H, 3*W] of RGB bytes and labels [B*K, 3] (x, y in heatmap pixels, visible), not pixel
                      * values, target and mask */
     bool normalize; /* frames: by ImageNet's mean and deviation; else to [0, 1] */

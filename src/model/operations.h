@@ -132,7 +132,12 @@ enum {
     TN_OPERATION_IN_PLACE = 2 /* has no other way: out[0] is in[0]'s storage */
 };
 /** Whether the backward pass may run an operation again instead of keeping what it made. */
-typedef enum tn_again { TN_AGAIN_NEVER, TN_AGAIN_CHEAP, TN_AGAIN_DEAR } tn_again;
+typedef enum tn_again {
+    TN_AGAIN_NEVER,
+    TN_AGAIN_CHEAP,
+    TN_AGAIN_DEAR,
+    TN_AGAIN_DEAREST /* what it makes is small beside what it and the products before it cost */
+} tn_again;
 
 /* clang-format off */
 /* What is read -> what is written; x is [rows, cols], slots are tn_gnode.w. */
@@ -159,7 +164,7 @@ typedef enum tn_again { TN_AGAIN_NEVER, TN_AGAIN_CHEAP, TN_AGAIN_DEAR } tn_again
     /* qkv, table -> qkv with q and k turned */ \
     X(ROPE, rope, tn_attr_rope, 2, 1, few, rope, DEAR, TN_IN0, TN_OPERATION_IN_PLACE) \
     /* qkv [B*N, 3D] -> o [B*N, D], lse [B*heads, N] float32 */ \
-    X(ATTENTION, attention, tn_attr_heads, 1, 2, attention, attention, DEAR, 0, 0) \
+    X(ATTENTION, attention, tn_attr_heads, 1, 2, attention, attention, DEAREST, 0, 0) \
     /* maps [B*h*w, D] of each level -> x [B*N, D], N positions of all levels, one level after another */ \
     X(LEVELS_JOIN, levels_join, tn_levels, 8, 1, moves, levels_join, DEAR, 0, 0) \
     /* const positions [N, D]; w0 a row for each level -> their sum [N, D] float32 */ \
@@ -167,9 +172,9 @@ typedef enum tn_again { TN_AGAIN_NEVER, TN_AGAIN_CHEAP, TN_AGAIN_DEAR } tn_again
     /* x [B*N, D], positions [N, D] float32 -> x + positions in each sample */ \
     X(ADD_POSITIONS, add_positions, tn_attr_none, 2, 1, few, add_positions, CHEAP, TN_IN0, 0) \
     /* value [B*N, D], samples [B*N, 3*heads*levels*points]: offsets (x, y), then logits (tn_deform of ops.h) -> o [B*N, D] */ \
-    X(DEFORM_ATTENTION, deform_attention, tn_attr_deform, 2, 1, deform, deform_attention, DEAR, 0, 0) \
+    X(DEFORM_ATTENTION, deform_attention, tn_attr_deform, 2, 1, deform, deform_attention, DEAREST, 0, 0) \
     /* x, y -> x + w0*y (w0 -1: x + y) */ \
-    X(RESIDUAL, residual, tn_attr_none, 2, 1, few, residual, DEAR, TN_IN0 | TN_IN1, 0) \
+    X(RESIDUAL, residual, tn_attr_none, 2, 1, few, residual, DEAREST, TN_IN0 | TN_IN1, 0) \
     X(ACT, act, tn_attr_fn, 1, 1, function, act, CHEAP, TN_IN0, 0) \
     /* u [rows, 2c] -> f(left) * right [rows, c] */ \
     X(GLU, glu, tn_attr_fn, 1, 1, function, glu, CHEAP, 0, 0) \

@@ -116,8 +116,8 @@ static void add_crossing(figures *f, const tn_graph *g)
     }
 }
 
-/* f: [layers], of a pass of so many images that keeps its activations (0) or makes them again (2). */
-static int measure(figures *f, tn_layers *out, const tn_engine *e, int images, int recompute, tn_error *err)
+/* f: [layers], of a pass of so many images that makes so much again. */
+static int measure(figures *f, tn_layers *out, const tn_engine *e, int images, tn_recompute recompute, tn_error *err)
 {
     tn_exec *x;
     tn_pass pass = tn_engine_train_pass(e, images, tn_engine_groups(e));
@@ -130,7 +130,7 @@ static int measure(figures *f, tn_layers *out, const tn_engine *e, int images, i
     }
     out->n = x->g.n_layers;
     for (int i = 0; i < out->n; i++) snprintf(out->name[i], sizeof out->name[i], "%s", x->g.layers[i].name);
-    for (int i = 0; recompute && i < out->n; i++) out->layer[i].again = x->g.layers[i].recompute != 0;
+    for (int i = 0; recompute && i < out->n; i++) out->layer[i].again = x->g.layers[i].recompute != TN_RECOMPUTE_NONE;
     add_work(f, &x->g);
     add_kept(f, x);
     add_transient(f, x);
@@ -223,8 +223,8 @@ static int fill(tn_layers *out, figures *f, const tn_engine *e, tn_error *err)
     const int a = 1, b = TN_MAX(2, TN_MIN(e->s->training.batch_size, 8));
     figures *const at_a[2] = {f, f + TN_PLANNER_LAYERS}, *const at_b[2] = {f + 2 * TN_PLANNER_LAYERS, f + 3 * TN_PLANNER_LAYERS};
     for (int again = 0; again < 2; again++) {
-        TN_TRY(measure(at_a[again], out, e, a, 2 * again, err));
-        TN_TRY(measure(at_b[again], out, e, b, 2 * again, err));
+        TN_TRY(measure(at_a[again], out, e, a, again ? TN_RECOMPUTE_ALL : TN_RECOMPUTE_NONE, err));
+        TN_TRY(measure(at_b[again], out, e, b, again ? TN_RECOMPUTE_ALL : TN_RECOMPUTE_NONE, err));
     }
     settle(out, at_a, at_b, a, b);
     out->layer[0].inputs = (double)tn_lane_bytes(e, &e->team.member[0], e->s->training.batch_size, b, false);

@@ -122,7 +122,7 @@ static int time_step(timing *t, bench *b, int images, bool again, tn_error *err)
     tn_exec *x;
     tn_tape *before, *after;
     *t = (timing){.images = images};
-    b->e.recomputes = again;
+    b->e.recompute = again ? TN_RECOMPUTE_ALL : TN_RECOMPUTE_NONE;
     TN_TRY(tn_steps_time(&b->steps, images, images, &seconds, err));
     const tn_pass pass = tn_engine_train_pass(&b->e, images, tn_engine_groups(&b->e));
     TN_TRY(tn_session_get(&x, b->e.session, &pass, err));

@@ -6,7 +6,7 @@ T=$1 G=$2 OUT=$3
 mkdir -p "$OUT"
 echo "== devices"; $T devices --device gpu --self-test --tune
 echo "== golden"; $G tests/golden/cases --device gpu | tee "$OUT/golden.txt" | grep -E "passed|LARGE|FAILED"
-$G tests/golden/cases --device gpu --recompute 2 | tail -1
+$G tests/golden/cases --device gpu --recompute 4 | tail -1
 echo "== volleyball, QLoRA, random DINOv3"
 $T train --device gpu --model vit_qlora_random --training overfit --output-dir "$OUT/vb" data.root=tests/data/volleyball \
   'data.split.train_games=[game1]' 'data.split.val_games=[]' data.preprocess.flip_prob=0 2>>"$OUT/errors.txt"

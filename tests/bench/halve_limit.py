@@ -4,8 +4,8 @@
   halve_limit.py [--device cpu] [--first 2048] [--batch 8] [--backbone configs/backbone/vit-s] [KEY=VALUE ...]
 
 QLoRA nf4 on random weights, frames 512 x 288, heatmaps 256 x 144. Memory in MiB, planned and taken by `tracknet train` in a step of the
-batch and a validation; with --time images a second by `tracknet profile train`, in steps of a micro-batch. Made again: layers whose activations are,
-in the backward pass; window: layers whose weights are on the device at once, where they stream."""
+batch and a validation; with --time images a second by `tracknet profile train`, in steps of a micro-batch. Made again: activations, in the
+backward pass; window: layers whose weights are on the device at once, where they stream."""
 import argparse
 import json
 import os
@@ -67,7 +67,7 @@ def row(o, limit):
         least = found(r"needs at least (\d+) MiB", err, "")
         return int(least) if least else sys.exit(err)
     trained = json.loads(out)
-    again = found(r"activations of (\d+) layers", err, "all" if "are made again" in err else "-")
+    again = found(r"made again in the backward pass, (.+?): ", err, "-")
     return (limit, trained["memory"]["micro_batch_size"], again, found(r"through a window of (\d+)", err, "-"),
             "%.1f" % (trained["memory"]["total"] / 2**20), "%.1f" % (trained["allocated_peak"] / 2**20)) + (images_a_second(o, limit) if o.time else ())
 

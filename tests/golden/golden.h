@@ -29,7 +29,7 @@ void bounds_list(void);
 /** Of the command line. */
 typedef struct {
     const char *device;
-    int recompute;
+    tn_recompute recompute;
     bool unfused, verbose;
     tn_dtype act;
 } golden_options;

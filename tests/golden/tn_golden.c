@@ -85,7 +85,7 @@ static int run_case(const char *folder, const char *name)
 static int usage(void)
 {
     printf(
-        "usage: tn-golden FOLDER [--device D] [--case PATTERN] [--recompute 0|1|2] [--unfused] [--dtype float32|bfloat16|float16]\n"
+        "usage: tn-golden FOLDER [--device D] [--case PATTERN] [--recompute 0..4] [--unfused] [--dtype float32|bfloat16|float16]\n"
         "                 [--verbose] [--bound KIND=VALUE ...]\n");
     bounds_list();
     return 2;
@@ -98,7 +98,7 @@ int main(int argc, char **argv)
         const char *v = i + 1 < argc ? argv[i + 1] : "";
         if (!strcmp(argv[i], "--device")) options.device = v, i++;
         else if (!strcmp(argv[i], "--case")) only = v, i++;
-        else if (!strcmp(argv[i], "--recompute")) options.recompute = atoi(v), i++;
+        else if (!strcmp(argv[i], "--recompute")) options.recompute = (tn_recompute)atoi(v), i++;
         else if (!strcmp(argv[i], "--dtype"))
             options.act = !strcmp(v, "bfloat16") ? TN_BF16 : !strcmp(v, "float16") ? TN_F16 : TN_F32, i++;
         else if (!strcmp(argv[i], "--unfused")) options.unfused = true;

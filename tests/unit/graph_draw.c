@@ -596,7 +596,7 @@ static void rope_table(drawing *d)
     for (int i = 0; i < DRAW_P * hd; i++) v[i] = (float)(2 * tn_rng_uniform(&d->r) - 1);
 }
 
-void draw_begin(drawing *d, tn_graph *g, tn_model *m, uint64_t seed, int recompute)
+void draw_begin(drawing *d, tn_graph *g, tn_model *m, uint64_t seed, tn_recompute recompute)
 {
     *d = (drawing){.g = g, .m = m, .r = tn_rng_named(seed, "graph"), .trained = {m, TN_GROUP_HEAD}, .positions = -1};
     tn_graph_init(g, DRAW_B);
@@ -639,7 +639,7 @@ void draw_end(drawing *d, int image)
     n->out[0] = d_heat, n->out[1] = g->loss;
 }
 
-void draw_graph(tn_graph *g, tn_model *m, uint64_t seed, int recompute)
+void draw_graph(tn_graph *g, tn_model *m, uint64_t seed, tn_recompute recompute)
 {
     static void (*const draws[])(drawing *) = {
         draws_linear,    draws_dora,     draws_glu,       draws_attention,  draws_tokens,       draws_grid,

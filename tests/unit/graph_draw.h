@@ -17,9 +17,9 @@ typedef struct drawing {
 } drawing;
 
 /** An empty graph with a layer, and inputs in both pools, some of which take a gradient. */
-void draw_begin(drawing *d, tn_graph *g, tn_model *m, uint64_t seed, int recompute);
+void draw_begin(drawing *d, tn_graph *g, tn_model *m, uint64_t seed, tn_recompute recompute);
 /** The seed's whole graph, loss included. */
-void draw_graph(tn_graph *g, tn_model *m, uint64_t seed, int recompute);
+void draw_graph(tn_graph *g, tn_model *m, uint64_t seed, tn_recompute recompute);
 /** Ends with a projection of `image` to one column and the loss. */
 void draw_end(drawing *d, int image);
 int draw_input(drawing *d, int rows, bool needs_grad, const char *name);

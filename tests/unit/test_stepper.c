@@ -19,8 +19,8 @@ typedef struct {
     bool drain;    /* after every step */
     bool discrete; /* as on a device with memory of its own */
     int micro;
-    bool again; /* activations are made again, but for those of the layers `kept` */
-    uint64_t kept;
+    tn_recompute again;
+    uint64_t kept; /* layers of which less is made again */
     bool unpacked; /* weights, as on a GPU */
 } way;
 
@@ -95,7 +95,7 @@ static outcome run_way(way w)
     unsigned char *frames = malloc((size_t)BATCH * 3 * IMAGE_W * IMAGE_H);
     float labels[3 * BATCH];
     if (w.discrete) m.e->dev->info.unified_memory = false;
-    m.e->recomputes = w.again, m.e->layers_kept = w.kept;
+    m.e->recompute = w.again, m.e->layers_kept = w.kept;
     if (w.unpacked) unpack(&m, w.micro);
     ck_assert(m.e->session->store->unpacked == w.unpacked);
     must(tn_stepper_new(&st, m.e, BATCH, take, &o, &e), &e);
@@ -170,11 +170,12 @@ END_TEST
 START_TEST(what_is_kept_changes_no_bit)
 {
     outcome all = run_way((way){.micro = BATCH});
-    for (uint64_t kept = 0; kept < 16; kept += 5) {
-        outcome some = run_way((way){.micro = BATCH, .again = true, .kept = kept});
-        same(&all, &some);
-        free(some.params);
-    }
+    for (uint64_t kept = 0; kept < 16; kept += 5)
+        for (int r = TN_RECOMPUTE_ACTIVATED; r <= TN_RECOMPUTE_ALL; r++) {
+            outcome some = run_way((way){.micro = BATCH, .again = (tn_recompute)r, .kept = kept});
+            same(&all, &some);
+            free(some.params);
+        }
     free(all.params);
 }
 END_TEST
@@ -196,17 +197,16 @@ static int quantised_slot(const tn_store *s)
     return i;
 }
 
-/* They are planned; where activations are made again, or memory is short, there are none; a matrix that is set makes them stale. */
+/* They are planned; where memory is short there are none; a matrix that is set makes them stale. */
 START_TEST(weights_are_unpacked_where_there_is_room)
 {
     tn_error e = {0};
-    for (int k = 0; k < 3; k++) {
+    for (int k = 0; k < 2; k++) {
         model m = open_model();
         tn_store *s = m.e->session->store;
         tn_memory plain = TN_MEMORY_INIT;
-        m.e->recomputes = k == 1;
         must(tn_engine_memory(m.e, 2, &plain, &e), &e);
-        if (k == 2) m.e->dev->memory_limit = plain.total + 4 * s->merged_bytes - 1;
+        if (k) m.e->dev->memory_limit = plain.total + 4 * s->merged_bytes - 1;
         const tn_memory planned = unpack(&m, 2);
         ck_assert_uint_eq(planned.total, plain.total + (k ? 0 : s->merged_bytes));
         ck_assert(s->unpacked == !k && s->merged_bytes > 0);
@@ -222,10 +222,14 @@ START_TEST(weights_are_unpacked_where_there_is_room)
 }
 END_TEST
 
-static int layers_kept(const model *m)
+/* Layers times levels that are kept. */
+static int levels_kept(const model *m)
 {
     int n = 0;
-    for (int i = 0; i < m->e->model->backbone.layers; i++) n += !m->e->recomputes || m->e->layers_kept >> i & 1;
+    for (int i = 0; i < m->e->model->backbone.layers; i++) {
+        const tn_recompute r = m->e->recompute;
+        n += TN_RECOMPUTE_ALL - (int)(m->e->layers_kept >> i & 1 ? tn_recompute_less(r) : r);
+    }
     return n;
 }
 
@@ -237,18 +241,22 @@ START_TEST(memory_decides_what_is_kept)
     tn_memory now = TN_MEMORY_INIT, last = TN_MEMORY_INIT;
     tn_error e = {0};
     char least[64];
-    int micro = 0, smaller, kept = layers, steps = 0;
+    unsigned seen = 0;
+    int micro = 0, smaller, kept = layers * TN_RECOMPUTE_ALL, steps = 0;
     must(tn_engine_fit(m.e, &micro, &last, &e), &e);
-    ck_assert(!m.e->recomputes && micro == batch && !m.e->most);
-    for (;; steps++, micro = smaller, kept = layers_kept(&m), last = now) {
+    ck_assert(!m.e->recompute && micro == batch && !m.e->most);
+    for (;; steps++, micro = smaller, kept = levels_kept(&m), last = now) {
         m.e->dev->memory_limit = last.total - 1;
         if (tn_engine_fit(m.e, &smaller, &now, &e)) break;
         ck_assert_uint_lt(now.total, last.total);
-        ck_assert(smaller < micro || (smaller == micro && layers_kept(&m) < kept));
+        ck_assert(smaller < micro || (smaller == micro && levels_kept(&m) < kept));
         ck_assert_int_eq(m.e->most, smaller < batch ? smaller : 0);
-        if (!steps) ck_assert(m.e->recomputes && layers_kept(&m) == layers - 1 && !(m.e->layers_kept & 1)); /* the last ones */
+        if (!steps)
+            ck_assert(m.e->recompute == TN_RECOMPUTE_ACTIVATED && m.e->layers_kept == (1u << layers) - 2); /* but the first */
+        seen |= 1u << m.e->recompute;
     }
     ck_assert_int_gt(steps, layers);
+    ck_assert_uint_eq(seen, 1u << TN_RECOMPUTE_ACTIVATED | 1u << TN_RECOMPUTE_PRODUCTS | 1u << TN_RECOMPUTE_ALL);
     ck_assert_int_eq(micro, 1);
     snprintf(least, sizeof least, "at least %zu MiB", TN_CEIL_DIV(last.total, (size_t)1 << 20));
     ck_assert_msg(strstr(e.message, least) != NULL, "%s: %s", e.message, least);

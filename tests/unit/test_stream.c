@@ -206,7 +206,7 @@ static outcome run_way(const kind *k, way w)
     static unsigned char frames[BATCH * 3 * IMAGE_W * IMAGE_H];
     float labels[3 * BATCH];
     if (w.window) stream(&m, w);
-    m.e->recomputes = w.again, m.e->layers_kept = 1u << (LAYERS - 1);
+    m.e->recompute = w.again ? TN_RECOMPUTE_ALL : TN_RECOMPUTE_NONE, m.e->layers_kept = 1u << (LAYERS - 1);
     must(tn_stepper_new(&st, m.e, BATCH, take, &o, &e), &e);
     for (int i = 0; i < STEPS; i++) {
         const tn_step_job j = job_of(m.e, i, frames, labels);
@@ -384,7 +384,7 @@ START_TEST(a_limit_makes_weights_stream)
     must(tn_engine_open(&x.e, tn_config_settings(x.c), &o, true, false, &e), &e);
     must(tn_engine_fit(x.e, &micro, &real, &e), &e);
     ck_assert_int_eq(x.e->team.member[0].window, 2 + _i);
-    ck_assert(x.e->recomputes && real.streamed == x.e->session->store->stream->total && real.total <= limit);
+    ck_assert(x.e->recompute && real.streamed == x.e->session->store->stream->total && real.total <= limit);
     must(tn_stepper_new(&st, x.e, BATCH, NULL, NULL, &e), &e);
     for (int i = 0; i < 2; i++) {
         tn_step_job j = job_of(x.e, i, frames, labels);

@@ -11,7 +11,7 @@ static void must(int rc, const tn_error *e)
 }
 
 /* A pass that trains adapters of all the smallest ViT's layers and a decoder. */
-static void emitted(tn_graph *g, tn_model **m, const tn_upsampling *upsampling, int recompute)
+static void emitted(tn_graph *g, tn_model **m, const tn_upsampling *upsampling, tn_recompute recompute)
 {
     tn_error e = {0};
     tn_backbone body;
@@ -35,7 +35,7 @@ static void emitted(tn_graph *g, tn_model **m, const tn_upsampling *upsampling, 
 }
 
 /* Such a one, rewritten for two devices of which the second begins with the layer called `second`; NULL: one. */
-static void adapted(tn_graph *g, tn_model **m, int recompute, const char *second, int *stage_of)
+static void adapted(tn_graph *g, tn_model **m, tn_recompute recompute, const char *second, int *stage_of)
 {
     tn_error e = {0};
     emitted(g, m, &(tn_upsampling){.channels = {128, 8}, .n_channels = 2, .upsample = {2}, .n_upsample = 1, .blocks = 1},
@@ -54,10 +54,10 @@ static void adapted(tn_graph *g, tn_model **m, int recompute, const char *second
 START_TEST(adapters_products_go_into_the_norms)
 {
     static const struct {
-        int recompute;
+        tn_recompute recompute;
         const char *second;
         int dt;
-    } ways[] = {{0, NULL, 7}, {2, NULL, 7}, {0, "layer.2", 6}};
+    } ways[] = {{TN_RECOMPUTE_NONE, NULL, 7}, {TN_RECOMPUTE_ALL, NULL, 7}, {TN_RECOMPUTE_NONE, "layer.2", 6}};
     int stage_of[64], t = 0, dt = 0, apart = 0;
     tn_model *m;
     tn_graph g;
@@ -111,7 +111,7 @@ END_TEST
  * leave the norms' statistics. */
 START_TEST(no_stage_stores_its_enlarged_map)
 {
-    const int recompute = 2 * _i;
+    const tn_recompute recompute = _i ? TN_RECOMPUTE_ALL : TN_RECOMPUTE_NONE;
     int plain = 0, forward = 0, backward = 0, given = 0;
     tn_error e = {0};
     tn_model *m;
