@@ -32,9 +32,7 @@ inline void copy_bits(uint to, int item, const __global ushort *block)
 /* This lane's word of the block that was brought to `at`. */
 inline uint bits_here(uint at, int lane)
 {
-    ushort r;
-    __asm volatile("ld.shared.u16 %0, [%1];" : "=h"(r) : "r"(at + lane * 2) : "memory");
-    return r;
+    return short_at(at + lane * 2);
 }
 #else
 #define P_BITS

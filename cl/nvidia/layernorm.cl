@@ -9,7 +9,7 @@
  *
  *   BACK 1: the backward kernel, else the forward one.
  *   ACT: storage of everything but gamma, beta, scale and the statistics.   COLS: WARPS * 32 * a number.   N: a multiple of 8.
- *   MASK_A: as shared/gemm.h.   ADDS: dx += instead of =.   SCALED: scaled = scale * dx beside it, and the product is of that. */
+ *   MASK_A: as shared/gemm.h; BITS: its draws are read (gpu/dropout_bits.cl).   ADDS: dx += instead of =.   SCALED: scaled = scale * dx beside it, and the product is of that. */
 #define VW 1
 #include "ptx.h"
 #include "common.h"
@@ -108,6 +108,20 @@ inline void finish(float (*acc)[4], __local float4 *part, __global ushort *C, in
     }
 }
 
+#ifdef BITS
+/* The draws of 8 columns of rows r and r+8 from the words of a quad's lanes: word e has columns 2e and 2e+1 as pair 2q (+1) of each. */
+inline void drop_run(uint *upper, uint *lower, const __global ushort *block, int r, int q)
+{
+    const uint2 two = *(const __global uint2 *)(block + 4 * r);
+    UNROLL for (int e = 0; e < 4; e++)
+    {
+        const uint spread = take_bytes(e < 2 ? two.x : two.y, 0, e % 2 ? 0x4342u : 0x4140u);
+        upper[e] = keep_pair(upper[e], spread, 2 * q);
+        lower[e] = keep_pair(lower[e], spread, 2 * q + 1);
+    }
+}
+#endif
+
 #define CLEAR(acc) UNROLL for (int j = 0; j < TILES; j++) EACH_WORD acc[j][e] = 0.0f
 
 #if !BACK
@@ -115,13 +129,15 @@ inline void finish(float (*acc)[4], __local float4 *part, __global ushort *C, in
 __kernel GROUP(ITEMS) void ln_forward_thin(const __global ushort *restrict x, const __global float *restrict gamma,
                                            const __global float *restrict beta, __global ushort *restrict y,
                                            __global float2 *restrict stats, float eps, int rows, const __global ushort *restrict A,
-                                           uint a_off, int lda, __global ushort *restrict T, float alpha P_STEP P_MASK_A)
+                                           uint a_off, int lda, __global ushort *restrict T, float alpha P_STEP P_MASK_A P_BITS)
 {
     __local float sums[WARPS * ROWS], squares[WARPS * ROWS];
     __local float4 part[WARPS * ROWS * STRIDE / 4];
     const int id = (int)get_local_id(0), warp = id / 32, r = id % 32 / 4, q = id % 4;
 #ifdef MASK_A
+#ifndef BITS
     const uint seed = tn_hash(step->seed, a_salt);
+#endif
     alpha *= a_keep;
 #endif
     A += a_off + COL;
@@ -164,7 +180,9 @@ __kernel GROUP(ITEMS) void ln_forward_thin(const __global ushort *restrict x, co
         EACH_RUN store_run(y + at[i] + k * 32, h[i][k]);
         if (id == r * 4) stats[m0 + r + i * 8] = (float2)(mean[i], rstd[i]);
     }
-#ifdef MASK_A
+#ifdef BITS
+    EACH_RUN drop_run(h[0][k], h[1][k], bits_block(m0, COL + k * 32, rows, COLS A_BITS), r, q);
+#elif defined(MASK_A)
     EACH_ROW EACH_RUN EACH_WORD h[i][k][e] = drop_neighbours(h[i][k][e], seed, (uint)at[i] + k * 32 + 2 * e, a_threshold);
 #endif
     CLEAR(acc);

@@ -143,6 +143,14 @@ inline void commit_copies(void)
                    : "+f"((c)[0]), "+f"((c)[1]), "+f"((c)[2]), "+f"((c)[3])                                                        \
                    : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1))
 
+/* 16 bits of local memory. */
+inline uint short_at(uint at)
+{
+    ushort r;
+    __asm volatile("ld.shared.u16 %0, [%1];" : "=h"(r) : "r"(at) : "memory");
+    return r;
+}
+
 /* Four 8 x 8 blocks of 16-bit numbers from local memory; lane l's `at` is row l % 8 of block l / 8. kind "": lane 4r+q gets
  * columns 2q, 2q+1 of row r; ".trans": rows 2q, 2q+1 of column r. */
 #define LDMATRIX(kind, d0, d1, d2, d3, at)                                                                                         \

@@ -4,10 +4,17 @@
 
 #include <stdlib.h>
 
+/* Does a norm make its reader's product? */
+static bool makes_t(const tn_gnode *n)
+{
+    return n->op == TN_OP_LAYERNORM && n->out[2] >= 0;
+}
+
 /* The mask that a node asks for, where bits can stand for it; NULL: none. */
 static tn_attr_lora *mask_of(tn_gnode *n)
 {
     if (n->op == TN_OP_LINEAR_T) return &n->a.linear_t;
+    if (makes_t(n)) return &n->a.layernorm.adapters;
     if (n->op == TN_OP_LINEAR_T_GRAD) return &n->a.linear_t_grad;
     return n->op == TN_OP_LINEAR_DX && n->in[1] >= 0 ? &n->a.linear_dx.adapters : NULL;
 }
@@ -15,14 +22,13 @@ static tn_attr_lora *mask_of(tn_gnode *n)
 /* Which of the node's inputs they are then. */
 static int bits_input(tn_opcode op)
 {
-    return op == TN_OP_LINEAR_T ? 1 : op == TN_OP_LINEAR_T_GRAD ? 2 : 3;
+    return op == TN_OP_LINEAR_T || op == TN_OP_LAYERNORM ? 1 : op == TN_OP_LINEAR_T_GRAD ? 2 : 3;
 }
 
-/* The mask that a node of the forward pass begins with, and what it falls on; NULL: none. A norm that makes its reader's product
- * draws by itself: its lanes hold other elements. */
+/* The mask that a node of the forward pass begins with, and what it falls on; NULL: none. */
 static const tn_attr_lora *source_of(const tn_gnode *n, int *x)
 {
-    const bool norm = n->op == TN_OP_LAYERNORM && n->out[2] >= 0;
+    const bool norm = makes_t(n);
     if (n->backward || (n->op != TN_OP_LINEAR_T && !norm)) return NULL;
     *x = norm ? n->out[0] : n->in[0];
     const tn_attr_lora *a = norm ? &n->a.layernorm.adapters : &n->a.linear_t;

@@ -159,8 +159,8 @@ typedef enum tn_again {
     X(POSITIONS, positions, tn_attr_none, 1, 1, positions, positions, DEAR, 0, 0) \
     /* patches (, positions); w0 cls, w1 registers -> [B*N, D] */ \
     X(TOKENS, tokens, tn_attr_tokens, 2, 1, moves, tokens, DEAR, 0, 0) \
-    /* x; w0 gamma, w1 beta -> y, stats [rows, 2] float32. Fused: out[2] is LINEAR_T's of y */ \
-    X(LAYERNORM, layernorm, tn_attr_layernorm, 1, 3, layernorm, layernorm, CHEAP, 0, 0) \
+    /* x (, bits); w0 gamma, w1 beta -> y, stats [rows, 2] float32. Fused: out[2] is LINEAR_T's of y */ \
+    X(LAYERNORM, layernorm, tn_attr_layernorm, 2, 3, layernorm, layernorm, CHEAP, 0, 0) \
     /* qkv, table -> qkv with q and k turned */ \
     X(ROPE, rope, tn_attr_rope, 2, 1, few, rope, DEAR, TN_IN0, TN_OPERATION_IN_PLACE) \
     /* qkv [B*N, 3D] -> o [B*N, D], lse [B*heads, N] float32 */ \

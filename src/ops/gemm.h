@@ -123,6 +123,8 @@ enum { TN_NARROW = 32, TN_LONG_SUM = 4096 }; /* few columns, at most; many produ
 void tn_gemm_key(char *out, size_t n, const void *args);
 void tn_gemm_kind(char *out, size_t n, const void *args);
 int tn_gemm_make(void *copy, tn_ctx *c, const void *args, tn_error *err);
+/** Bits of the only mask, of no meaning: a buffer for the caller. */
+int tn_gemm_make_bits(tn_gemm_args *g, tn_ctx *c, tn_error *err);
 void tn_gemm_release(void *copy, tn_ctx *c);
 double tn_gemm_work(const void *args);
 void tn_gemm_shrink(void *args, double most);

@@ -103,8 +103,7 @@ static int copy_view(tn_tensor *t, int batch, size_t step, tn_ctx *c, tn_error *
     return rc;
 }
 
-/* Bits of the only mask, of no meaning. */
-static int make_bits(tn_gemm_args *g, tn_ctx *c, tn_error *err)
+int tn_gemm_make_bits(tn_gemm_args *g, tn_ctx *c, tn_error *err)
 {
     const tn_tensor *t = g->mask_a.p > 0 ? &g->A : g->mask_b.p > 0 ? &g->B : &g->C;
     tn_tensor bits;
@@ -132,7 +131,7 @@ int tn_gemm_make(void *copy, tn_ctx *c, const void *args, tn_error *err)
         rc = copy_view(&t, 1, 0, c, err);
         *vectors[i] = t.mem;
     }
-    return !rc && g->drawn ? make_bits(g, c, err) : rc;
+    return !rc && g->drawn ? tn_gemm_make_bits(g, c, err) : rc;
 }
 
 void tn_gemm_release(void *copy, tn_ctx *c)

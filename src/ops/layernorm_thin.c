@@ -69,6 +69,7 @@ static int forward_joined(tn_ctx *c, const void *args, tn_error *err)
     for (size_t i = 0; i < TN_COUNT(first); i++) tn_gemm_arg(&b, first[i]);
     if (g->mask_a.p > 0) tn_gemm_put_step(&b, c);
     tn_gemm_put_mask(&b, "MASK_A", g->mask_a, n->x.cols);
+    tn_gemm_put_bits(&b, g);
     return thin_launch(c, a, &b, "ln_forward_thin", err);
 }
 
@@ -124,7 +125,10 @@ static int back_apart(tn_ctx *c, const void *args, tn_error *err)
 static void thin_kind(char *out, size_t n, const void *args)
 {
     const tn_layernorm_thin *a = args;
-    snprintf(out, n, "%s %d to %d%s%s%s", tn_dtype_name(a->n.act), a->n.x.cols, a->g.N, a->g.mask_a.p > 0 ? " d" : "",
+    snprintf(out, n, "%s %d to %d%s%s%s", tn_dtype_name(a->n.act), a->n.x.cols, a->g.N,
+             a->g.drawn          ? " bits"
+             : a->g.mask_a.p > 0 ? " d"
+                                 : "",
              a->n.accumulate ? " +" : "", a->n.scaled.rows ? " scaled" : "");
 }
 
@@ -159,13 +163,14 @@ static int thin_make(void *copy, tn_ctx *c, const void *args, tn_error *err)
     tn_layernorm_thin *a = copy;
     const tn_layernorm_thin *from = args;
     a->g = from->g;
-    a->g.B.mem = a->g.C.mem = NULL;
+    a->g.B.mem = a->g.C.mem = NULL, a->g.bits = NULL;
     TN_TRY(tn_ctx_step_ready(c, err));
     TN_TRY(tn_layernorm_op.make(&a->n, c, &from->n, err));
     TN_TRY(tn_tensor_new(&a->g.B, c->dev, from->g.B.dtype, from->g.B.rows, from->g.B.cols, "tuning", err));
     TN_TRY(tn_tensor_random(c->dev, &a->g.B, err));
     a->g.A = left_of(&a->n, !a->g.tb);
-    return tn_tensor_new(&a->g.C, c->dev, from->g.C.dtype, a->n.x.rows, from->g.C.cols, "tuning", err);
+    TN_TRY(tn_tensor_new(&a->g.C, c->dev, from->g.C.dtype, a->n.x.rows, from->g.C.cols, "tuning", err));
+    return a->g.drawn ? tn_gemm_make_bits(&a->g, c, err) : 0;
 }
 
 static void thin_release(void *copy, tn_ctx *c)
@@ -173,6 +178,7 @@ static void thin_release(void *copy, tn_ctx *c)
     tn_layernorm_thin *a = copy;
     tn_tensor_free(c->dev, &a->g.B);
     tn_tensor_free(c->dev, &a->g.C);
+    tn_buffer_free((tn_buffer *)a->g.bits);
     tn_layernorm_op.release(&a->n, c);
 }
 

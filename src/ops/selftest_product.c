@@ -145,17 +145,20 @@ static int make_extras(tn_trial *t, const tn_product_case *p, tn_product *m)
     return make_pair(t, p, m);
 }
 
-/* The mask's draws. */
-static int make_bits(tn_trial *t, const tn_product_case *p, tn_gemm_args *g)
+int tn_product_bits(tn_trial *t, tn_gemm_args *g, tn_mask m, int rows, int cols)
 {
-    const tn_mask m = p->drop_a > 0 ? g->mask_a : p->drop_b > 0 ? g->mask_b : g->e.mask;
-    const int rows = p->drop_a > 0 ? g->A.rows : p->drop_b > 0 ? g->B.rows : g->M;
-    const int cols = p->drop_a > 0 ? g->A.cols : p->drop_b > 0 ? g->B.cols : g->N;
     tn_tensor *words;
-    if (!p->bits) return 0;
     TN_TRY(tn_trial_out(t, TN_F32, 1, (int)tn_bits_words(rows, cols) / 2, &words));
     g->bits = words->mem, g->drawn = 1;
     return tn_dropout_bits(t->c, &(tn_bits){.rows = rows, .n = 1, .p = m.p, .cols = {cols}, .salt = {m.salt}}, words, ERR);
+}
+
+static int make_bits(tn_trial *t, const tn_product_case *p, tn_gemm_args *g)
+{
+    if (!p->bits) return 0;
+    if (p->drop_a > 0) return tn_product_bits(t, g, g->mask_a, g->A.rows, g->A.cols);
+    if (p->drop_b > 0) return tn_product_bits(t, g, g->mask_b, g->B.rows, g->B.cols);
+    return tn_product_bits(t, g, g->e.mask, g->M, g->N);
 }
 
 int tn_product_make(tn_trial *t, const tn_product_case *p, tn_product *m)

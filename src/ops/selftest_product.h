@@ -48,6 +48,8 @@ tn_product_types tn_product_types_of(const tn_trial *t, const tn_product_case *p
 int tn_product_make(tn_trial *t, const tn_product_case *p, tn_product *m);
 /** Makes, runs and compares one product, where the trial wants it. */
 int tn_product_one(tn_trial *t, const tn_product_case *p);
+/** The draws of a mask [rows, cols] in a tensor of the trial's, for the product to read. cols: a multiple of 32. */
+int tn_product_bits(tn_trial *t, tn_gemm_args *g, tn_mask m, int rows, int cols);
 /** What dropout makes of host values. */
 void tn_product_drop(float *values, int rows, int cols, int ld, tn_mask m);
 /** Beside the row in question, and where none is: the tail over the portable kernel. */

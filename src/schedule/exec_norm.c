@@ -9,8 +9,10 @@ int tn_exec_layernorm(const tn_call *k)
     a.gamma = tn_call_weight(k, k->n->w[0]), a.beta = tn_call_weight(k, k->n->w[1]);
     const tn_tensor t = tn_call_out(k, 2);
     tn_gemm_args g;
-    if (t.rows && tn_adapters_down_at_once(k, &l->adapters, a.y.cols, &t, &g))
+    if (t.rows && tn_adapters_down_at_once(k, &l->adapters, a.y.cols, &t, &g)) {
+        tn_adapters_bits(k, &l->adapters, 1, &g);
         return tn_layernorm_thin_forward(k->c, &a, &g, k->err);
+    }
     TN_TRY(tn_layernorm_forward(k->c, &a.x, &a.gamma, &a.beta, a.eps, &a.y, &a.stats, k->err));
     return t.rows ? tn_adapters_down(k, &l->adapters, &a.y, &t) : 0;
 }

@@ -227,7 +227,7 @@ for act in 1 2; do
   done
   for o in "" -DBITS; do nvidia thin_grads 80 128 -DACT=$act $o; done
   for o in "-DCW=48 -DROWS=32" "-DCW=128 -DSLICED"; do nvidia thin_both 90a 256 -DACT=$act $o; done
-  for o in "-DCOLS=384 -DN=48 -DMASK_A" "-DN=8" "-DBACK=1 -DADDS -DSCALED" "-DBACK=1 -DN=24 -DADDS"; do
+  for o in "-DCOLS=384 -DN=48 -DMASK_A" "-DN=16 -DMASK_A -DBITS" "-DN=8" "-DBACK=1 -DADDS -DSCALED" "-DBACK=1 -DN=24 -DADDS"; do
     nvidia layernorm 80 128 -DACT=$act -DWARPS=4 $o
   done
   nvidia layernorm 80 512 -DACT=$act -DWARPS=16 -DCOLS=1024 -DBACK=1

@@ -258,6 +258,7 @@ OVL void copy16(uint to, const __global ushort *from, int bytes)
     ushort *at = emu_at(to);
     for (int i = 0; i < 8; i++) at[i] = 2 * i < bytes ? from[i] : (ushort)0;
 }
+#define short_at(at) ((uint) * (ushort *)emu_at(at))
 #define LDMATRIX(kind, d0, d1, d2, d3, at)                                                                                         \
     {                                                                                                                              \
         uint words[4];                                                                                                             \
