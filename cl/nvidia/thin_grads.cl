@@ -54,11 +54,14 @@ inline void sum_rows(__global float *part, uint base, const __global ushort *thi
     UNROLL for (int i = 0; i < mi; i++)
         UNROLL for (int t = 0; t < 4; t++)
             UNROLL for (int e = 0; e < 4; e++) acc[i][t][e] = 0.0f;
+    piece_stream b_next = stream_pieces(wide, j.wide_ld, WIDE / 8, begin, end, n0, j.N, id), a_next[2];
+    UNROLL for (int i = 0; i < 2; i++) a_next[i] = stream_pieces(thin, j.thin_ld, 2 * mi, begin, end, 0, j.M, id + i * ITEMS);
 #define FETCH(s)                                                                                                                   \
     if ((s) < steps) {                                                                                                             \
         const uint to = base + (s) % DEPTH * BYTES;                                                                                \
-        fetch(to, thin, j.thin_ld, STEP, 2 * mi, begin + (s)*STEP, end, 0, j.M, id);                                               \
-        fetch(to + A_MOST, wide, j.wide_ld, STEP, WIDE / 8, begin + (s)*STEP, end, n0, j.N, id);                                   \
+        UNROLL for (int i = 0; i * ITEMS < STEP * 2 * mi; i++)                                                                     \
+            if (id + i * ITEMS < STEP * 2 * mi) fetch_next(&a_next[i], to, j.thin_ld, STEP, STEP, 2 * mi);                         \
+        fetch_next(&b_next, to + A_MOST, j.wide_ld, STEP, ITEMS / (WIDE / 8), WIDE / 8);                                           \
         FETCH_KEPT(s)                                                                                                              \
     }                                                                                                                              \
     commit_copies();
