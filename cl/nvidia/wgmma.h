@@ -1,6 +1,6 @@
 /* Hopper's warpgroup products (wgmma) of tiles in local memory that the copy engine fills. Rewritten PTX. Needs ptx.h and
- * copy_engine.h. BN: columns of a product (64, 128 or 192); TB 1: B lies [BN, K], 0: [K, BN]; TA 1: A lies [K, 64], 0: [64, K]; MI,
- * DEPTH: see the end.
+ * copy_engine.h. BN: columns of a product (64, 128, 160 or 192); TB 1: B lies [BN, K], 0: [K, BN]; TA 1: A lies [K, 64], 0: [64,
+ * K]; MI, DEPTH: see the end.
  *
  * The compiler runs products one by one (and only its report says so) where a branch stands between two of them in a loop; the wait
  * for the last takes the sums as "+f", or they may be read before it. */
@@ -38,6 +38,12 @@
 #define DA       "%64"
 #define DB       "%65"
 #define KEEPS    "%66"
+#elif BN == 160
+#define SUMS     TEN() TEN(1) TEN(2) TEN(3) TEN(4) TEN(5) TEN(6) "%70,%71,%72,%73,%74,%75,%76,%77,%78,%79"
+#define SUM_ARGS F32(0), F32(32), F4(64), F4(68), F4(72), F4(76)
+#define DA       "%80"
+#define DB       "%81"
+#define KEEPS    "%82"
 #elif BN == 192
 #define SUMS     TEN() TEN(1) TEN(2) TEN(3) TEN(4) TEN(5) TEN(6) TEN(7) TEN(8) "%90,%91,%92,%93,%94,%95"
 #define SUM_ARGS F32(0), F32(32), F32(64)

@@ -26,7 +26,7 @@ bool tn_gemm_wgmma_can(const tn_ctx *c, const void *args)
 
 /* Rows of a tile times a thousand, and its columns; the first: what a rough estimate says. */
 enum { ESTIMATED = 1 };
-static const int tiles[] = {ESTIMATED, 128128, 128192, 64128, 64064, 0};
+static const int tiles[] = {ESTIMATED, 128128, 128192, 64128, 64064, 128160, 0};
 const tn_tunable tn_gemm_wgmma_tunables[] = {{"TILE", tiles}, {0}};
 
 static const int tile_columns[] = {128, 192, 64, 0};
@@ -56,14 +56,23 @@ static double tile_time(const tn_gemm_args *g, int mi, int bn, int units)
     return (TN_CEIL_DIV(g->K, TN_WGMMA_BK) + begin) * (n / units * full + (rest ? last : 0));
 }
 
-/* Of 128 columns or less. Wider tiles leave some ends no registers: where they pay is measured. */
+/* Blocks of 64 columns are what B's [K, N] and extras come in, and what is turned; a second pair's draws want an even number of 32.
+ */
+static bool tile_fits(const tn_gemm_args *g, int bn)
+{
+    return bn % 64 == 0 ? tn_gemm_pair_fits(g, bn) : g->tb && !reads_extra(g) && !g->e.turn.heads && !g->e.parts;
+}
+
+/* Of 160 columns or less. Wider tiles leave some ends no registers: where they pay is measured. */
 static void estimate_tile(wgmma_shape *s, const tn_gemm_args *g, int units)
 {
-    static const int shapes[][2] = {{2, 128}, {1, 128}, {1, 64}};
+    static const int shapes[][2] = {{2, 128}, {1, 128}, {1, 64}, {2, 160}};
     double best = INFINITY;
     for (size_t i = 0; i < TN_COUNT(shapes); i++) {
         const double t = tile_time(g, shapes[i][0], shapes[i][1], units);
-        if (t < best && tn_gemm_pair_fits(g, shapes[i][1])) best = t, s->mi = shapes[i][0], s->bn = shapes[i][1];
+        const bool whole =
+            shapes[i][1] % 64 == 0 || tiles_of(g, shapes[i][0], shapes[i][1]) <= units; /* one round instead of two */
+        if (t < best && whole && tile_fits(g, shapes[i][1])) best = t, s->mi = shapes[i][0], s->bn = shapes[i][1];
     }
 }
 
@@ -71,7 +80,7 @@ static wgmma_shape shape_of(const tn_ctx *c, const tn_gemm_args *g)
 {
     const int units = (int)c->dev->info.compute_units, tile = c->tune[0];
     wgmma_shape s = {.bn = tile % 1000, .mi = tile / 1000 / 64};
-    if (tile == ESTIMATED || !tn_gemm_pair_fits(g, s.bn)) estimate_tile(&s, g, units);
+    if (tile == ESTIMATED || !tile_fits(g, s.bn)) estimate_tile(&s, g, units);
     s.depth = tn_wgmma_depth(s.bn, s.mi, reads_extra(g));
     s.pair = g->e.parts ? TN_CEIL_DIV(tn_gemm_rank(&g->e), TN_PAIR_STEP) : 0;
     s.units = TN_MIN(units, tiles_of(g, s.mi, s.bn));

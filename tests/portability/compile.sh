@@ -214,7 +214,7 @@ for act in 1 2; do
   for o in "" -DTURN; do nvidia attention_wgmma 90a 256 -DACT=$act $o; done
   nvidia tensor_map 90a 1 -DACT=$act
   for cols in 1 2 4; do nvidia ../gpu/dwdouble 80 128 -DACT=$act -DCOLS=$cols -DPACKS=1 -DSTATS=1; done
-  for o in "-DTB=1 -DBIAS -DPRE -DACTIVATE -DPAIR=1" "-DTB=1 -DBIAS -DPAIR=3 -DTURN -DALPHA_ONE" "-DTB=0 -DSLOPE -DPAIR=1 -DMASK_E" "-DTB=1 -DBN=64 -DMI=1 -DBIAS -DSCALE -DRESIDUAL" "-DTB=0 -DBN=192"; do
+  for o in "-DTB=1 -DBIAS -DPRE -DACTIVATE -DPAIR=1" "-DTB=1 -DBIAS -DPAIR=3 -DTURN -DALPHA_ONE" "-DTB=0 -DSLOPE -DPAIR=1 -DMASK_E" "-DTB=1 -DBN=64 -DMI=1 -DBIAS -DSCALE -DRESIDUAL" "-DTB=0 -DBN=192" "-DTB=1 -DBN=160 -DBIAS -DACTIVATE"; do
     nvidia gemm_wgmma 90a 384 -DACT=$act $o
     nvidia gemm_mma 90a 128 -DACT=$act ${o//-DBN=*/}
   done
