@@ -185,13 +185,20 @@ static int run(tn_dev *d, const tn_ahead_job *j, int n, int programs, size_t buf
     return rc || done == programs ? rc : tn_watch_tell(&d->watch, TN_PHASE_BUILDING, NULL, programs, programs, err);
 }
 
+/* A GPU's would keep some of its memory. */
+static bool may_stay(const tn_dev *d)
+{
+    const size_t each = (size_t)300 << 20; /* what one takes on PoCL */
+    return (d->quirk_flags & TN_QUIRK_OBJECTS) && 4 * each * (size_t)n_builders < tn_memory_free();
+}
+
 int tn_builders_run(tn_dev *d, const tn_ahead_job *jobs, int n, int programs, size_t buffer_bytes, tn_error *err)
 {
     pthread_mutex_lock(&lock);
     dismiss_ended();
     for (int i = tn_builders_most() - n_builders; i > 0; i--) start_one(d->helper);
     const int rc = run(d, jobs, n, programs, buffer_bytes, err);
-    if (!(d->quirk_flags & TN_QUIRK_OBJECTS)) dismiss_all(); /* a GPU's take its memory */
+    if (!may_stay(d)) dismiss_all();
     pthread_mutex_unlock(&lock);
     return rc;
 }

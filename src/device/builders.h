@@ -1,6 +1,7 @@
 /**
  * The processes that build programs ahead (ahead.h). On PoCL they stay for a while after their work: each reads the library that
- * programs are linked with, 10 MB in 0.8 s, before its first program. They end with this process, or when nobody asks for long.
+ * programs are linked with, 10 MB in 0.8 s, before its first program. They end with this process, when nobody asks for half a
+ * minute, or at once where 300 MB for each would be a quarter of the memory that is free.
  */
 #ifndef TN_BUILDERS_H
 #define TN_BUILDERS_H
