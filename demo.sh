@@ -4,6 +4,6 @@
 set -e
 cd "$(dirname "$0")"
 tools/install.sh
-[ -f build/build.ninja ] || meson setup build >build.log || { cat build.log; exit 1; }
+[ -f build/build.ninja ] || meson setup build -Djoined=true >build.log || { cat build.log; exit 1; }
 ninja -C build --quiet src/tracknet >build.log || { cat build.log; exit 1; }
 exec build/src/tracknet demo "$@"

@@ -5,7 +5,8 @@ cd "$(dirname "$0")"
 list=$(cat packages.txt)
 [ "$1" = --test ] && list="$list $(cat packages-test.txt)"
 missing=""
-for p in $list; do dpkg-query -W -f='${Status}' "$p" 2>/dev/null | grep -q "install ok installed" || missing="$missing $p"; done
+have=$(dpkg-query -W -f=',${Package}:${db:Status-Status},' $list 2>/dev/null) || true
+for p in $list; do [[ $have == *",$p:installed,"* ]] || missing="$missing $p"; done
 [ -z "$missing" ] && exit 0
 sudo=""
 [ "$(id -u)" -eq 0 ] || sudo=sudo

@@ -98,8 +98,9 @@ TN_API int tn_device_tuning(int index, const tn_run_options *o, char **report, t
  */
 TN_API int tn_device_report(int index, const tn_run_options *o, bool thorough, bool *works, char **report, tn_error *err);
 
-/** What a process that tn_run_options.helper names does, as `tracknet build-kernels`: builds from the list that a run of the same
- * library has put into file `fd`, and ends with it. It sets variables of its environment. */
+/** What a process that tn_run_options.helper names does, as `tracknet build-kernels`: builds what a run of the same
+ * library asks for through socket `fd`, and ends with it, or when nothing was asked for in half a minute. It sets variables of its
+ * environment. */
 TN_API int tn_device_build_ahead(int fd, tn_error *err);
 
 /** The same, as `tracknet try-row`: reads from file `in` which kernel variant it is to check, for a device on which nobody has run

@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { PERIOD = 1000003 };
+enum { DRAWN = 1000003 };
 
 void tn_bench_note(tn_bench *b, const char *fmt, ...)
 {
@@ -293,10 +293,10 @@ int tn_bench_all_of(float **got, double *share, const tn_tensor *x, tn_error *er
 bool tn_bench_normals(float *v, size_t n)
 {
     tn_rng r = tn_rng_named(n, "bench");
-    const size_t drawn = TN_MIN(n, (size_t)PERIOD);
+    const size_t drawn = TN_MIN(n, (size_t)DRAWN);
     if (!v) return false;
     for (size_t i = 0; i < drawn; i++) v[i] = (float)tn_rng_normal(&r);
-    for (size_t i = drawn; i < n; i += PERIOD) memcpy(v + i, v, TN_MIN(n - i, (size_t)PERIOD) * sizeof *v);
+    for (size_t i = drawn; i < n; i += DRAWN) memcpy(v + i, v, TN_MIN(n - i, (size_t)DRAWN) * sizeof *v);
     return true;
 }
 

@@ -25,7 +25,7 @@ static int row_at(const product *p, int i)
     return (int)((long long)i * (p->C.rows - 1) / (LOOKED_AT - 1));
 }
 
-static int poison(void *self, tn_error *err)
+static int poison_product(void *self, tn_error *err)
 {
     const product *p = self;
     return tn_tensor_poison(p->b->dev, &p->C, err);
@@ -91,7 +91,7 @@ static int measure_shape(tn_bench *b, tn_dtype dt, int rows, const int layer[2],
                                .unit = "FLOP/s",
                                .work = 2.0 * rows * layer[0] * layer[1],
                                .type = dt,
-                               .poison = poison,
+                               .poison = poison_product,
                                .compare = compare,
                                .self = &p};
     if (!rc) rc = tn_bench_rows(b, &tn_gemm_op, &p.g, &like, err);

@@ -49,7 +49,7 @@ static const struct {
     int (*run)(void *, tn_error *);
 } ways[] = {{"pageable", pageable_run}, {"pinned", pinned_run}, {"mapped", mapped_run}};
 
-static int poison(void *self, tn_error *err)
+static int poison_target(void *self, tn_error *err)
 {
     transfer *t = self;
     memset(t->other, 0xff, t->bytes);
@@ -85,7 +85,7 @@ static int measure_way(transfer *t, int way, tn_error *err)
                             .work = (double)t->bytes,
                             .run = ways[way].run,
                             .runs = t,
-                            .poison = poison,
+                            .poison = poison_target,
                             .compare = arrived,
                             .self = t};
     return tn_bench_measure(t->b, &j, err);

@@ -24,4 +24,8 @@ int tn_ahead_add(tn_ahead *a, const char *file, const char *entry, const char *o
 /** Has everything built that was added; bytes: of the largest buffer that a launch takes. What a helper cannot build is left to
  * the launch itself. Fails only when the caller wants no more. */
 int tn_ahead_build(tn_ahead *a, size_t bytes, tn_error *err);
+/** A launch that nobody told ahead, before it: where builders wait, one of them builds its program sooner than this process would.
+ */
+int tn_ahead_now(tn_dev *d, const char *file, const char *entry, const char *options, const tn_arg *args, int n_args,
+                 const tn_range *range, tn_error *err);
 #endif

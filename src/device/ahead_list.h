@@ -1,8 +1,7 @@
-/** What a process hands to its helpers (ahead.h), as it lies in a mapped file. */
+/** What a process hands to its builders (ahead.h), through a socket. */
 #ifndef TN_AHEAD_LIST_H
 #define TN_AHEAD_LIST_H
 #include "dev.h"
-#include <stdatomic.h>
 
 enum { TN_AHEAD_ARGS = 64 };
 
@@ -13,16 +12,15 @@ typedef struct tn_ahead_job {
     int n_args, program;        /* jobs of a program follow each other */
 } tn_ahead_job;
 
-typedef struct tn_ahead_list {
+/** The jobs of one program, which follow it; answered by one byte. */
+typedef struct tn_ahead_order {
     char stamp[64]; /* of the library that wrote it: another one reads nothing */
     char cache_dir[1024];
     int device; /* index */
-    int n, programs;
-    size_t buffer_bytes;
-    atomic_int next, done; /* programs */
-    tn_ahead_job job[];
-} tn_ahead_list;
+    int n;
+    size_t buffer_bytes; /* of the largest buffer of a launch */
+} tn_ahead_order;
 
-/** Whose list it is: stamp, device and cache folder. */
-void tn_ahead_stamp(tn_ahead_list *list, const tn_dev *d);
+/** Whose order it is: stamp, device and cache folder. */
+void tn_ahead_stamp(tn_ahead_order *o, const tn_dev *d);
 #endif

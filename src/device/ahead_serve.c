@@ -3,24 +3,25 @@
 #include "dev_cl.h"
 #include "entry.h"
 #include "files.h"
+#include "helper.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/stat.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 static void stamp_of(char *out, size_t n)
 {
-    snprintf(out, n, "tracknet-ahead-1 %zu %016llx", sizeof(tn_ahead_job), tn_cl_sources_hash());
+    snprintf(out, n, "tracknet-ahead-2 %zu %016llx", sizeof(tn_ahead_job), tn_cl_sources_hash());
 }
 
-void tn_ahead_stamp(tn_ahead_list *list, const tn_dev *d)
+void tn_ahead_stamp(tn_ahead_order *o, const tn_dev *d)
 {
-    stamp_of(list->stamp, sizeof list->stamp);
-    snprintf(list->cache_dir, sizeof list->cache_dir, "%s", d->cache_dir);
-    list->device = d->index;
+    stamp_of(o->stamp, sizeof o->stamp);
+    snprintf(o->cache_dir, sizeof o->cache_dir, "%s", d->cache_dir);
+    o->device = d->index;
 }
 
 /* Memory of zeros that takes room only where it is touched. */
@@ -75,49 +76,48 @@ static int prepare(tn_dev *d, const tn_ahead_job *j, size_t bytes, tn_error *err
     return tn_kernel_get(&k, d, j->file, j->entry, j->options, err);
 }
 
-/* Programs as long as there are any and the process lives that wants them. One that does not build says so where it is used. */
-static void serve(tn_dev *d, tn_ahead_list *list)
+/* An order whole and of this very library. */
+static bool read_order(tn_ahead_order *o, int fd)
 {
-    const pid_t parent = getppid();
-    for (int p = atomic_fetch_add(&list->next, 1); p < list->programs && getppid() == parent;
-         p = atomic_fetch_add(&list->next, 1)) {
-        for (int i = 0; i < list->n; i++)
-            if (list->job[i].program == p) (void)prepare(d, &list->job[i], list->buffer_bytes, NULL);
-        atomic_fetch_add(&list->done, 1);
-    }
+    char stamp[sizeof o->stamp] = "";
+    stamp_of(stamp, sizeof stamp);
+    if (!tn_helper_read(fd, o, sizeof *o) || memcmp(stamp, o->stamp, sizeof stamp) != 0 || o->n < 1) return false;
+    o->cache_dir[sizeof o->cache_dir - 1] = 0;
+    return true;
 }
 
-/* A list whole and of this very library, or NULL. */
-static tn_ahead_list *map_list(int fd, size_t *size)
+/* The device that the order is for, which stays open as long as orders are for it. */
+static int device_of(tn_dev **d, const tn_ahead_order *o, tn_error *err)
 {
-    struct stat st;
-    char stamp[64] = "";
-    if (fstat(fd, &st) || st.st_size < (off_t)sizeof(tn_ahead_list)) return NULL;
-    *size = (size_t)st.st_size;
-    tn_ahead_list *list = mmap(NULL, *size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-    if (list == MAP_FAILED) return NULL;
-    stamp_of(stamp, sizeof stamp);
-    if (!memcmp(stamp, list->stamp, sizeof stamp) && list->n >= 0 && list->programs >= 0 &&
-        *size == sizeof *list + sizeof *list->job * (size_t)list->n)
-        return list;
-    munmap(list, *size);
-    return NULL;
+    const tn_dev_options options = {.cache = o->cache_dir};
+    if (*d && (*d)->index == o->device && !strcmp((*d)->cache_dir, o->cache_dir)) return 0;
+    tn_dev_close(*d);
+    *d = NULL;
+    return tn_dev_open(d, o->device, &options, err);
+}
+
+/* One that does not build says so where it is used. */
+static bool serve(tn_dev *d, const tn_ahead_order *o, int fd)
+{
+    tn_ahead_job *v = malloc(sizeof *v * (size_t)o->n);
+    const bool whole = v && tn_helper_read(fd, v, sizeof *v * (size_t)o->n);
+    for (int i = 0; whole && i < o->n; i++) (void)prepare(d, &v[i], o->buffer_bytes, NULL);
+    free(v);
+    return whole && send(fd, "", 1, MSG_NOSIGNAL) == 1;
 }
 
 int tn_device_build_ahead(int fd, tn_error *err)
 {
     TN_ENTRY(err);
-    size_t size = 0;
-    tn_dev *d;
+    tn_ahead_order o;
+    tn_dev *d = NULL;
+    int rc = 0;
     setenv("POCL_AFFINITY", "0", 1);          /* helpers share the cores as they come, */
     setenv("POCL_MAX_PTHREAD_COUNT", "1", 1); /* and compile in one thread each */
-    tn_ahead_list *list = map_list(fd, &size);
-    if (!list) return tn_fail(err, TN_ERR_ARGUMENT, "build-kernels is for tracknet itself: its input is no list of kernels");
-    list->cache_dir[sizeof list->cache_dir - 1] = 0;
-    const tn_dev_options o = {.cache = list->cache_dir};
-    int rc = tn_dev_open(&d, list->device, &o, err);
-    if (!rc) serve(d, list);
-    if (!rc) tn_dev_close(d);
-    munmap(list, size);
+    if (!read_order(&o, fd))
+        return tn_fail(err, TN_ERR_ARGUMENT, "build-kernels is for tracknet itself: its input is no list of kernels");
+    do rc = device_of(&d, &o, err);
+    while (!rc && serve(d, &o, fd) && read_order(&o, fd));
+    tn_dev_close(d);
     return rc;
 }

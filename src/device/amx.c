@@ -26,7 +26,7 @@ static bool system_saves_tiles(void)
 
 static bool allowed;
 
-static void ask(void)
+static void ask_for_tiles(void)
 {
     allowed = processor_has_tiles() && system_saves_tiles() && !syscall(SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, TILE_DATA);
 }
@@ -34,7 +34,7 @@ static void ask(void)
 bool tn_amx_bf16(void)
 {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
-    pthread_once(&once, ask);
+    pthread_once(&once, ask_for_tiles);
     return allowed;
 }
 #else

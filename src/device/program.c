@@ -18,8 +18,12 @@
 
 unsigned long long tn_cl_sources_hash(void)
 {
-    unsigned long long h = TN_HASH0;
+    static atomic_ullong known; /* 0: not yet */
+    unsigned long long h = atomic_load(&known);
+    if (h) return h;
+    h = TN_HASH0;
     for (const tn_cl_source *s = tn_cl_sources; s->file; s++) h = tn_hash(h, s->text, strlen(s->text) + 1);
+    atomic_store(&known, h);
     return h;
 }
 

@@ -1,6 +1,6 @@
 #include "kept.h"
 
-static size_t floats_of(const tn_model *m, int slot)
+static size_t floats_in(const tn_model *m, int slot)
 {
     return (size_t)m->slots[slot].rows * (size_t)m->slots[slot].cols;
 }
@@ -14,7 +14,7 @@ size_t tn_kept_bytes(const tn_store *st)
 {
     size_t floats = 3 * st->n_params;
     for (int i = 0; i < st->m->n_slots; i++)
-        if (tn_kept_statistic(st, i)) floats += floats_of(st->m, i);
+        if (tn_kept_statistic(st, i)) floats += floats_in(st->m, i);
     return TN_MAX(floats, (size_t)1) * sizeof(float);
 }
 
@@ -31,6 +31,6 @@ int tn_kept_read(float *host, const tn_store *st, tn_error *err)
     tn_buffer *const arenas[] = {st->params, st->moment1, st->moment2};
     for (size_t i = 0; i < TN_COUNT(arenas); i++) TN_TRY(read_floats(arenas[i], &to, st->n_params, err));
     for (int i = 0; i < st->m->n_slots; i++)
-        if (tn_kept_statistic(st, i)) TN_TRY(read_floats(st->s[i].t.mem, &to, floats_of(st->m, i), err));
+        if (tn_kept_statistic(st, i)) TN_TRY(read_floats(st->s[i].t.mem, &to, floats_in(st->m, i), err));
     return 0;
 }

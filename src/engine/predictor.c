@@ -252,7 +252,7 @@ int tn_predictor_put(tn_predictor *p, const tn_batch *b, bool loss, tn_error *er
 /* ---- and its heatmaps come out ---- */
 
 /* Behind the next batch's frames on the copy queue, which do not have to wait for this pass's end. */
-static int bring(const tn_predictor *p, tn_predictor_slot *s, tn_error *err)
+static int bring_images(const tn_predictor *p, tn_predictor_slot *s, tn_error *err)
 {
     tn_dev *d = p->e->dev;
     if (!s->ended) return 0;
@@ -291,7 +291,7 @@ int tn_predictor_take(tn_predictor *p, float *heat, double *loss, tn_error *err)
     tn_predictor_slot *s = &p->slot[p->first];
     const tn_model *m = p->e->model;
     if (!p->n) return tn_fail(err, TN_ERR_ARGUMENT, "no batch is under way");
-    int rc = bring(p, s, err);
+    int rc = bring_images(p, s, err);
     if (!rc) rc = tn_event_wait(s->done, err);
     if (rc) return give_up(p, rc);
     unpack(heat, heat_of(s), s->n, m->heats, (size_t)m->heat_w * (size_t)m->heat_h);

@@ -42,15 +42,16 @@ static int configure_registers(tn_backbone *b, const json_t *c, tn_error *err)
     return 0;
 }
 
-static const char *const lora_default[] = {"query",      "key",         "value", "attention.output.dense", "fc1", "fc2",
-                                           "weights_in", "weights_out", NULL};
+static const char *const dinov2_lora[] = {"query",      "key",         "value", "attention.output.dense", "fc1", "fc2",
+                                          "weights_in", "weights_out", NULL};
 
-static const char *const spelling[][2] = {{".attention.attention.query", ".attention.q_proj"},
-                                          {".attention.attention.key", ".attention.k_proj"},
-                                          {".attention.attention.value", ".attention.v_proj"},
-                                          {".attention.output.dense", ".attention.o_proj"},
-                                          {0}};
+static const char *const dinov2_spelling[][2] = {{".attention.attention.query", ".attention.q_proj"},
+                                                 {".attention.attention.key", ".attention.k_proj"},
+                                                 {".attention.attention.value", ".attention.v_proj"},
+                                                 {".attention.output.dense", ".attention.o_proj"},
+                                                 {0}};
 
-const tn_family tn_family_dinov2 = {"dinov2", &tn_vit_architecture, TN_NAMES(names_mlp), dinov2_configure, lora_default, spelling};
+const tn_family tn_family_dinov2 = {"dinov2",         &tn_vit_architecture, TN_NAMES(names_mlp),
+                                    dinov2_configure, dinov2_lora,          dinov2_spelling};
 const tn_family tn_family_dinov2_registers = {"dinov2_with_registers", &tn_vit_architecture, TN_NAMES(names_mlp),
-                                              configure_registers,     lora_default,         spelling};
+                                              configure_registers,     dinov2_lora,          dinov2_spelling};

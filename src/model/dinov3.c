@@ -1,7 +1,7 @@
 /* DINOv3 ViT (transformers: models/dinov3_vit/modeling_dinov3_vit.py): RoPE on patches, registers, layer scale. */
 #include "backbones.h"
 
-static const tn_vit_names names = {
+static const tn_vit_names vit_names = {
     .patch = "embeddings.patch_embeddings",
     .cls = "embeddings.cls_token",
     .registers = "embeddings.register_tokens",
@@ -22,7 +22,7 @@ static const tn_vit_names names = {
 static int dinov3_configure(tn_backbone *b, const json_t *c, tn_error *err)
 {
     tn_vit *v = &b->vit;
-    v->names = &names;
+    v->names = &vit_names;
     TN_TRY(tn_vit_common(b, c, 1e-5f, err));
     v->inner = (int)tn_json_int(c, "intermediate_size", 4 * v->hidden);
     v->registers = (int)tn_json_int(c, "num_register_tokens", 0);
@@ -42,8 +42,9 @@ static int dinov3_configure(tn_backbone *b, const json_t *c, tn_error *err)
     return 0;
 }
 
-static const char *const lora_default[] = {"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj", NULL};
+static const char *const vit_lora[] = {"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj", NULL};
 
-static const char *const spelling[][2] = {{"^layer.", "model.layer."}, {0}};
+static const char *const vit_spelling[][2] = {{"^layer.", "model.layer."}, {0}};
 
-const tn_family tn_family_dinov3 = {"dinov3_vit", &tn_vit_architecture, TN_NAMES(names), dinov3_configure, lora_default, spelling};
+const tn_family tn_family_dinov3 = {"dinov3_vit", &tn_vit_architecture, TN_NAMES(vit_names), dinov3_configure,
+                                    vit_lora,     vit_spelling};

@@ -1,7 +1,7 @@
 /* DINOv3 ConvNeXt (transformers: models/dinov3_convnext/modeling_dinov3_convnext.py): one epsilon for all norms. */
 #include "backbones.h"
 
-static const tn_convnext_names names = {
+static const tn_convnext_names stage_names = {
     .stem = "stages.0.downsample_layers.0",
     .stem_norm = "stages.0.downsample_layers.1",
     .shrink_norm = "stages.%d.downsample_layers.0",
@@ -18,7 +18,7 @@ static const tn_convnext_names names = {
 static int dinov3_convnext_configure(tn_backbone *b, const json_t *c, tn_error *err)
 {
     tn_convnext *v = &b->convnext;
-    v->names = &names;
+    v->names = &stage_names;
     TN_TRY(tn_convnext_common(b, c, err));
     v->patch = 4;
     v->eps = v->last_eps = (float)tn_json_num(c, "layer_norm_eps", 1e-6);
@@ -26,9 +26,9 @@ static int dinov3_convnext_configure(tn_backbone *b, const json_t *c, tn_error *
     return 0;
 }
 
-static const char *const lora_default[] = {"pointwise_conv1", "pointwise_conv2", NULL};
+static const char *const stage_lora[] = {"pointwise_conv1", "pointwise_conv2", NULL};
 
-static const char *const spelling[][2] = {{"^stages.", "model.stages."}, {0}};
+static const char *const stage_spelling[][2] = {{"^stages.", "model.stages."}, {0}};
 
 const tn_family tn_family_dinov3_convnext = {
-    "dinov3_convnext", &tn_convnext_architecture, TN_NAMES(names), dinov3_convnext_configure, lora_default, spelling};
+    "dinov3_convnext", &tn_convnext_architecture, TN_NAMES(stage_names), dinov3_convnext_configure, stage_lora, stage_spelling};

@@ -6,13 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The single reader of t, or -1. */
-static int only_reader(const tn_graph *g, int t)
-{
-    int last;
-    return g->t[t].kind == TN_G_ACT && tn_graph_readers(g, t, &last) == 1 ? last : -1;
-}
-
 /* Few rows are multiplied with a quantised matrix as it lies (tn_qgemv), which ends with a bias alone. */
 static bool is_large(const tn_graph *g, int t)
 {
@@ -75,7 +68,7 @@ static void replace(tn_graph *g, int i, int k, const tn_gnode *n)
 static bool fuse_residual(tn_graph *g, int i)
 {
     tn_gnode n = g->n[i];
-    const int y = n.out[0], k = only_reader(g, y);
+    const int y = n.out[0], k = tn_graph_only_reader(g, y);
     if (k < 0 || g->n[k].op != TN_OP_RESIDUAL || g->n[k].in[1] != y || g->n[k].in[0] == y || !is_plain(&n) || !is_large(g, y))
         return false;
     if (g->t[g->n[k].in[0]].dtype != g->t[y].dtype) return false;
@@ -90,7 +83,7 @@ static bool fuse_residual(tn_graph *g, int i)
 static bool fuse_turn(tn_graph *g, int i)
 {
     tn_gnode n = g->n[i];
-    const int y = n.out[0], k = only_reader(g, y);
+    const int y = n.out[0], k = tn_graph_only_reader(g, y);
     if (k < 0 || g->n[k].op != TN_OP_ROPE || n.n_parts != TN_NODE_PARTS || !is_large(g, y)) return false;
     n.in[3] = g->n[k].in[1];
     n.a.linear.heads = g->n[k].a.rope.heads;
@@ -104,7 +97,7 @@ static bool fuse_turn(tn_graph *g, int i)
 static bool fuse_turn_back(tn_graph *g, int i)
 {
     tn_gnode n = g->n[i];
-    const int k = only_reader(g, n.out[0]);
+    const int k = tn_graph_only_reader(g, n.out[0]);
     if (k < 0 || g->n[k].op != TN_OP_ROPE_BACK) return false;
     n.in[4] = g->n[k].in[1];
     n.a.attention_back = g->n[k].a.rope_back;
@@ -125,10 +118,11 @@ static bool same_parts(const tn_gnode *a, const tn_gnode *b)
 static bool fuse_adapters(tn_graph *g, int i)
 {
     tn_gnode n = g->n[i];
-    const int d = n.out[0], sum = only_reader(g, d);
+    const int d = n.out[0], sum = tn_graph_only_reader(g, d);
     if (n.in[1] >= 0 || sum < 0 || g->n[sum].op != TN_OP_ADD || !is_large(g, d)) return false;
     const int other = g->n[sum].in[g->n[sum].in[0] == d], k = tn_graph_writer(g, other);
-    if (k < 0 || g->n[k].op != TN_OP_LINEAR_T_DX || only_reader(g, other) != sum || !same_parts(&n, &g->n[k])) return false;
+    if (k < 0 || g->n[k].op != TN_OP_LINEAR_T_DX || tn_graph_only_reader(g, other) != sum || !same_parts(&n, &g->n[k]))
+        return false;
     n.in[1] = g->n[k].in[0];
     n.a.linear_dx.adapters = g->n[k].a.linear_t_dx;
     n.out[0] = g->n[sum].out[0];
@@ -142,7 +136,7 @@ static bool fuse_adapters(tn_graph *g, int i)
 static bool fuse_slope(tn_graph *g, int i)
 {
     tn_gnode n = g->n[i];
-    const int d = n.out[0], k = only_reader(g, d);
+    const int d = n.out[0], k = tn_graph_only_reader(g, d);
     if (k < 0 || g->n[k].op != TN_OP_ACT_BACK || g->n[k].in[1] != d || n.n_parts > 1 || n.in[2] >= 0 || !is_large(g, d))
         return false;
     const int u = g->n[k].in[0];
@@ -158,10 +152,10 @@ static bool fuse_slope(tn_graph *g, int i)
 static bool fuse_sum(tn_graph *g, int i)
 {
     tn_gnode n = g->n[i];
-    const int sum = n.out[0], k = only_reader(g, sum);
+    const int sum = n.out[0], k = tn_graph_only_reader(g, sum);
     if (k < 0 || g->n[k].op != TN_OP_BILINEAR_BACK || g->n[k].in[1] >= 0 || g->n[k].layer != n.layer) return false;
     for (int x = 0; x < 2; x++)
-        if (only_reader(g, n.in[x]) != i || g->t[n.in[x]].dtype != g->t[sum].dtype || n.in[0] == n.in[1]) return false;
+        if (tn_graph_only_reader(g, n.in[x]) != i || g->t[n.in[x]].dtype != g->t[sum].dtype || n.in[0] == n.in[1]) return false;
     g->n[k].in[0] = n.in[0];
     g->n[k].in[1] = n.in[1];
     tn_graph_remove(g, i);
@@ -249,7 +243,7 @@ static void keep_slope(tn_graph *g, int i)
 {
     tn_gnode *n = &g->n[i];
     const bool linear = n->op == TN_OP_LINEAR && n->a.linear.act, norm = n->op == TN_OP_NORM2D && n->a.norm2d.act;
-    const int u = linear ? n->out[1] : norm ? n->out[2] : -1, k = u >= 0 ? only_reader(g, u) : -1;
+    const int u = linear ? n->out[1] : norm ? n->out[2] : -1, k = u >= 0 ? tn_graph_only_reader(g, u) : -1;
     if (k < 0 || (g->n[k].op != TN_OP_LINEAR_DX && g->n[k].op != TN_OP_LINEAR_BY_DX) || g->n[k].in[2] != u) return;
     if (linear) n->a.linear.keeps_slope = true;
     else n->a.norm2d.keeps_slope = true;

@@ -2,13 +2,6 @@
  * That spares a write and a read of the whole map, and its storage from the forward to the backward pass. */
 #include "graph.h"
 
-/* The single reader of t, or -1. */
-static int only_reader(const tn_graph *g, int t)
-{
-    int last;
-    return g->t[t].kind == TN_G_ACT && tn_graph_readers(g, t, &last) == 1 ? last : -1;
-}
-
 static bool is_product(const tn_gnode *n)
 {
     return n->op == TN_OP_LINEAR_DX || n->op == TN_OP_LINEAR_BY_DX;
@@ -25,10 +18,10 @@ static bool takes_back(const tn_graph *g, const tn_gnode *n, int b, int d)
 static void leave_slope(tn_graph *g, int i)
 {
     const tn_gnode n = g->n[i];
-    const int u = n.out[2], k = u >= 0 ? only_reader(g, u) : -1;
+    const int u = n.out[2], k = u >= 0 ? tn_graph_only_reader(g, u) : -1;
     if (!n.a.norm2d.act || k < 0) return;
     const bool product = is_product(&g->n[k]) && g->n[k].in[2] == u, alone = g->n[k].op == TN_OP_ACT_BACK && g->n[k].in[0] == u;
-    const int d = g->n[k].out[0], b = product || alone ? only_reader(g, d) : -1;
+    const int d = g->n[k].out[0], b = product || alone ? tn_graph_only_reader(g, d) : -1;
     if (!takes_back(g, &n, b, d)) return;
     g->n[b].a.norm2d_back.act = true;
     g->n[b].a.norm2d_back.fn = n.a.norm2d.fn;

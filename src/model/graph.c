@@ -133,6 +133,12 @@ int tn_graph_readers(const tn_graph *g, int t, int *last)
     return n;
 }
 
+int tn_graph_only_reader(const tn_graph *g, int t)
+{
+    int last;
+    return g->t[t].kind == TN_G_ACT && tn_graph_readers(g, t, &last) == 1 ? last : -1;
+}
+
 void tn_graph_remove(tn_graph *g, int i)
 {
     g->n_n--;

@@ -129,6 +129,8 @@ int tn_graph_writer(const tn_graph *g, int t);
 bool tn_node_reads(const tn_gnode *n, int t);
 /** How many nodes read t; *last (may be NULL) is the last of them, or -1. */
 int tn_graph_readers(const tn_graph *g, int t, int *last);
+/** The single reader of the activation t, or -1: also where t is none. */
+int tn_graph_only_reader(const tn_graph *g, int t);
 /** Removes node i. */
 void tn_graph_remove(tn_graph *g, int i);
 /** A node with everything unset before node i, of its layer and pass. The pointer holds until the next call. */

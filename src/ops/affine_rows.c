@@ -1,7 +1,7 @@
 /* Rows through an affine map, and the gradients. */
 #include "ops.h"
 
-#define ROWS "portable/affine_rows.cl"
+#define AFFINE "portable/affine_rows.cl"
 
 /* Everything is float32, and fits. */
 static int rows_check(const tn_affine_rows *r, const tn_tensor *d, tn_error *err)
@@ -66,7 +66,7 @@ int tn_affine_rows_forward(tn_ctx *c, const tn_affine_rows *r, tn_tensor *out, t
                            TN_INT(K),          TN_INT(r->b->rows)};
     const size_t groups = (size_t)TN_CEIL_DIV(K, s.vw * s.run * s.lanes) + 1, group = (size_t)(s.lanes * s.parts);
     const tn_range range = {2, {groups * group, (size_t)out->rows}, {group, 1}};
-    return tn_op_run(c, ROWS, "rows_forward", o.s, args, TN_COUNT(args), &range, err);
+    return tn_op_run(c, AFFINE, "rows_forward", o.s, args, TN_COUNT(args), &range, err);
 }
 
 static int rows_outer(tn_ctx *c, const tn_affine_rows *r, const tn_affine_rows_grads *g, const tn_options *o, tn_error *err)
@@ -86,7 +86,7 @@ static int rows_outer(tn_ctx *c, const tn_affine_rows *r, const tn_affine_rows_g
                            TN_INT(g->dw->rows),
                            TN_INT(g->db->rows)};
     const tn_range range = {2, {(size_t)K + 1, (size_t)r->w->rows}, {GROUP, 1}};
-    return tn_op_run(c, ROWS, "rows_outer", o->s, args, TN_COUNT(args), &range, err);
+    return tn_op_run(c, AFFINE, "rows_outer", o->s, args, TN_COUNT(args), &range, err);
 }
 
 int tn_affine_rows_backward(tn_ctx *c, const tn_affine_rows *r, const tn_affine_rows_grads *g, tn_error *err)
@@ -114,5 +114,5 @@ int tn_affine_rows_backward(tn_ctx *c, const tn_affine_rows *r, const tn_affine_
                            TN_INT(r->b->rows),
                            TN_INT(g->dv->rows)};
     const tn_range range = {2, {(size_t)(N + 1) * wg, (size_t)r->v->rows}, {wg, 1}};
-    return tn_op_run(c, ROWS, "rows_back", o.s, args, TN_COUNT(args), &range, err);
+    return tn_op_run(c, AFFINE, "rows_back", o.s, args, TN_COUNT(args), &range, err);
 }

@@ -51,7 +51,7 @@ static int forward(tn_ctx *c, const tn_attention_args *a, word per, tn_error *er
     return tn_attention_items_forward(c, a, &k, err);
 }
 
-static int backward(tn_ctx *c, const tn_attention_args *a, word per, tn_error *err)
+static int backward_by(tn_ctx *c, const tn_attention_args *a, word per, tn_error *err)
 {
     const bool turns = a->table.rows && a->hd % TURNED == 0;
     tn_options o;
@@ -69,7 +69,7 @@ int tn_attention_forward_cpu(tn_ctx *c, const void *args, tn_error *err)
 
 int tn_attention_backward_cpu(tn_ctx *c, const void *args, tn_error *err)
 {
-    return backward(c, args, ONE, err);
+    return backward_by(c, args, ONE, err);
 }
 
 int tn_attention_forward_dot(tn_ctx *c, const void *args, tn_error *err)
@@ -79,5 +79,5 @@ int tn_attention_forward_dot(tn_ctx *c, const void *args, tn_error *err)
 
 int tn_attention_backward_dot(tn_ctx *c, const void *args, tn_error *err)
 {
-    return backward(c, args, PAIR, err);
+    return backward_by(c, args, PAIR, err);
 }

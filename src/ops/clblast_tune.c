@@ -9,8 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define ROWS "clblast.txt"
-#define NEAR 2.0 /* times the fastest row's time: what parameters may gain */
+#define SHIPPED "clblast.txt"
+#define NEAR    2.0 /* times the fastest row's time: what parameters may gain */
 
 /* ---- one question ---- */
 
@@ -107,7 +107,7 @@ int tn_clblast_tune(bool *changed, tn_dev *d, double seconds, tn_error *err)
     tn_clblast_answer checked = {.good = false};
     *changed = false;
     if (!d->helper) return 0;
-    tn_clblast_row(first, tn_shipped(ROWS), &d->info);
+    tn_clblast_row(first, tn_shipped(SHIPPED), &d->info);
     tn_clblast_search s = {.seconds = seconds,
                            .first = first,
                            .local_memory = d->info.local_memory,

@@ -4,7 +4,7 @@
 #include "gemm_rows.h"
 
 /* As in the kernel files. LEAST: below, a tile is mostly zeros. */
-enum { TILE_ROWS = 16, TILE_DEPTH = 32, TILE_WORDS = 256, WIDTH = 64, BLOCK = 32, LINE_WORDS = 16, LEAST = 8, ITEMS_A_THREAD = 4 };
+enum { WIDTH = 64, BLOCK = 32, LINE_WORDS = 16, LEAST = 8, ITEMS_A_THREAD = 4 };
 
 static bool tiles_fit(tn_dtype act, int N, int K)
 {
@@ -40,7 +40,7 @@ int tn_conv_amx(tn_ctx *c, const void *args, tn_error *err)
 {
     enum { FIXED = TN_CONV_ROWS_ARGS + 8 };
     const tn_conv_args *a = args;
-    const int rows = tn_conv_rows_count(&a->rows), depth = TN_CEIL_DIV(tn_conv_rows_length(&a->rows), TILE_DEPTH), N = a->C.cols;
+    const int rows = tn_conv_rows_count(&a->rows), depth = TN_CEIL_DIV(tn_conv_rows_length(&a->rows), TN_TILE_DEPTH), N = a->C.cols;
     const size_t mark = c->ws_used;
     int band, cols;
     tn_tensor P;
@@ -55,7 +55,7 @@ int tn_conv_amx(tn_ctx *c, const void *args, tn_error *err)
     tn_conv_put_place(list + n, a);
     n += TN_CONV_PLACE_ARGS;
     if (a->bias) list[n++] = TN_BUF(a->bias);
-    const size_t words = LINE_WORDS + BLOCK * WIDTH + (size_t)(TILE_ROWS + band) * LINE_WORDS * (size_t)depth;
+    const size_t words = LINE_WORDS + BLOCK * WIDTH + (size_t)(TN_TILE_ROWS + band) * LINE_WORDS * (size_t)depth;
     TN_TRY(tn_cpu_scratch(c, words, list + n, err));
     n += TN_CPU_SCRATCH_ARGS;
     const tn_range range = {2, {(size_t)TN_CEIL_DIV(rows, band), (size_t)TN_CEIL_DIV(N, cols)}, {1, 1}};
@@ -71,12 +71,12 @@ int tn_conv_grad_amx(tn_ctx *c, const void *args, tn_error *err)
     enum { DEPTH = 8, TALL = 16, WIDE = 16, LEAST_ROWS = 128, FIXED = TN_CONV_ROWS_ARGS + 14 };
     const tn_conv_grad_args *a = args;
     const int M = a->dy.rows, N = a->dy.cols, K = tn_conv_rows_length(&a->rows);
-    const int tall = TN_MIN(TALL, 2 * TN_CEIL_DIV(N, 2 * TILE_ROWS)), wide = TN_MIN(WIDE, 2 * TN_CEIL_DIV(K, 2 * TILE_ROWS));
-    const int down = TN_CEIL_DIV(N, tall * TILE_ROWS), across = TN_CEIL_DIV(K, wide * TILE_ROWS);
+    const int tall = TN_MIN(TALL, 2 * TN_CEIL_DIV(N, 2 * TN_TILE_ROWS)), wide = TN_MIN(WIDE, 2 * TN_CEIL_DIV(K, 2 * TN_TILE_ROWS));
+    const int down = TN_CEIL_DIV(N, tall * TN_TILE_ROWS), across = TN_CEIL_DIV(K, wide * TN_TILE_ROWS);
     const int want = TN_CEIL_DIV(ITEMS_A_THREAD * (int)c->dev->info.compute_units, down * across);
-    const int rows = TN_ROUND_UP(TN_CEIL_DIV(M, TN_MAX(1, TN_MIN(want, M / LEAST_ROWS))), TILE_DEPTH),
+    const int rows = TN_ROUND_UP(TN_CEIL_DIV(M, TN_MAX(1, TN_MIN(want, M / LEAST_ROWS))), TN_TILE_DEPTH),
               splits = TN_CEIL_DIV(M, rows);
-    const size_t mark = c->ws_used, words = TILE_ROWS + TILE_WORDS * (size_t)(tall * wide + DEPTH * (tall + wide) + wide);
+    const size_t mark = c->ws_used, words = TN_TILE_ROWS + TN_TILE_WORDS * (size_t)(tall * wide + DEPTH * (tall + wide) + wide);
     tn_tensor P;
     tn_arg list[FIXED + TN_CPU_SCRATCH_ARGS];
     TN_TRY(tn_ws_take(c, &P, TN_F32, splits * N, K, err));

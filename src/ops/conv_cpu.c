@@ -3,7 +3,7 @@
 #include "cpu.h"
 #include "gemm_rows.h"
 
-#define CONV "cpu/conv.cl"
+#define CPU_CONV "cpu/conv.cl"
 
 void tn_conv_put_rows(tn_arg *to, const tn_conv_rows *r)
 {
@@ -22,7 +22,7 @@ void tn_conv_put_place(tn_arg *to, const tn_conv_args *a)
 
 /* Bands of rows, which stay in a core's cache beside a panel, and panels to an item, as many as stay there too: few enough that all
  * cores have items. */
-static void cut_items(const tn_ctx *c, int rows, int panels, size_t row_bytes, size_t panel_bytes, int mr, int *band, int *group)
+static void cut_panels(const tn_ctx *c, int rows, int panels, size_t row_bytes, size_t panel_bytes, int mr, int *band, int *group)
 {
     enum { ITEMS_A_UNIT = 8, ROWS = 512 << 10, PANELS = 4096 << 10, BLOCKS = 16 };
     const int want = ITEMS_A_UNIT * (int)c->dev->info.compute_units;
@@ -45,7 +45,7 @@ static int run_panels(tn_ctx *c, const tn_conv_args *a, bool dot, tn_error *err)
     tn_arg list[FIXED + TN_CONV_PLACE_ARGS + 1 + TN_CPU_SCRATCH_ARGS];
     tn_gemm_block(c, N, &mr, &nrv);
     const int panels = TN_CEIL_DIV(N, 16 * nrv);
-    cut_items(c, rows, panels, (size_t)lda * sizeof(float), (size_t)depth * 16 * (size_t)nrv * sizeof(float), mr, &band, &group);
+    cut_panels(c, rows, panels, (size_t)lda * sizeof(float), (size_t)depth * 16 * (size_t)nrv * sizeof(float), mr, &band, &group);
     TN_TRY(tn_gemm_panels(c, &P, &a->W, nrv, dot, err));
     TN_TRY(tn_options_set(&o, err, "-DACT=%d -DMR=%d -DNRV=%d%s%s", (int)a->C.dtype, mr, nrv, dot ? " -DDOT" : "",
                           a->bias ? " -DBIAS" : ""));
@@ -60,7 +60,7 @@ static int run_panels(tn_ctx *c, const tn_conv_args *a, bool dot, tn_error *err)
     TN_TRY(tn_cpu_scratch(c, (size_t)band * (size_t)(lda + 16 * nrv + 2), list + n, err));
     n += TN_CPU_SCRATCH_ARGS;
     const tn_range range = {2, {(size_t)TN_CEIL_DIV(rows, band), (size_t)TN_CEIL_DIV(panels, group)}, {1, 1}};
-    TN_TRY(tn_op_run(c, CONV, "conv_panels", o.s, list, n, &range, err));
+    TN_TRY(tn_op_run(c, CPU_CONV, "conv_panels", o.s, list, n, &range, err));
     c->ws_used = mark;
     return 0;
 }
@@ -107,7 +107,7 @@ static int run_grad(tn_ctx *c, const tn_conv_grad_args *a, bool dot, tn_error *e
     TN_TRY(tn_cpu_scratch(c, (size_t)BLOCKS * (size_t)(CHUNK + 1 + whole) * (size_t)nr + (size_t)(CHUNK + 1) * (size_t)pitch,
                           list + FIXED, err));
     const tn_range range = {2, {(size_t)groups, (size_t)splits}, {1, 1}};
-    TN_TRY(tn_op_run(c, CONV, "conv_grad", o.s, list, TN_COUNT(list), &range, err));
+    TN_TRY(tn_op_run(c, CPU_CONV, "conv_grad", o.s, list, TN_COUNT(list), &range, err));
     const tn_gemm_args end = {.alpha = 1, .beta = a->add ? 1 : 0, .C = a->sum, .M = N, .N = K};
     TN_TRY(tn_gemm_sum(c, &P, splits, &end, NULL, err));
     c->ws_used = mark;

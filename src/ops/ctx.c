@@ -172,6 +172,7 @@ int tn_op_run(tn_ctx *c, const char *file, const char *entry, const char *option
         r.local[0] = r.local[1] = r.local[2] = 1; /* PoCL compiles for each size */
     if (c->dry && c->needs) TN_TRY(tn_needs_add(c->needs, file, entry, options, err));
     if (c->dry) return c->ahead ? tn_ahead_add(c->ahead, file, entry, options, args, n_args, &r, err) : 0;
+    TN_TRY(tn_ahead_now(c->dev, file, entry, options, args, n_args, &r, err));
     TN_TRY(tn_kernel_get(&k, c->dev, file, entry, options, err));
     return c->tape ? tn_tape_launch(c->tape, k, args, n_args, &r, err) : tn_launch(c->dev, k, args, n_args, &r, err);
 }

@@ -3,13 +3,13 @@
 #include "deform.h"
 #include "spatial.h"
 
-#define DEFORM "cpu/deform.cl"
+#define CPU_DEFORM "cpu/deform.cl"
 
-enum { VECTOR = 16, ITEMS_A_UNIT = 16 };
+enum { HEAD_STEP = 16, ITEMS_A_UNIT = 16 };
 
 bool tn_deform_cpu_can(const tn_ctx *c, const tn_deform_call *k)
 {
-    return tn_cpu_kernels(c->dev) && k->hd % VECTOR == 0;
+    return tn_cpu_kernels(c->dev) && k->hd % HEAD_STEP == 0;
 }
 
 static int deform_cpu_run(tn_ctx *c, const tn_deform_call *k, const char *entry, const tn_range *range, const tn_arg *args, int n,
@@ -17,7 +17,7 @@ static int deform_cpu_run(tn_ctx *c, const tn_deform_call *k, const char *entry,
 {
     tn_options o;
     TN_TRY(tn_options_set(&o, err, "-DACT=%d %s", (int)k->act, k->sizes.s));
-    return tn_op_run(c, DEFORM, entry, o.s, args, n, range, err);
+    return tn_op_run(c, CPU_DEFORM, entry, o.s, args, n, range, err);
 }
 
 /* Runs of queries for every head of every image. */

@@ -3,7 +3,7 @@
 #include "cpu.h"
 #include "spatial.h"
 
-#define DWCONV "cpu/dwconv.cl"
+#define CPU_DWCONV "cpu/dwconv.cl"
 
 /* As the kernels have them. MOST: taps along a side, whose rows of the ring stay in a core's first cache. */
 enum { LANES = 16, TILE = 64, COLS = 8, BLOCKS = 4, MOST = 7 };
@@ -67,7 +67,7 @@ static int cpu_pack(tn_ctx *c, tn_tensor *t, const tn_options *o, const tn_dwcon
     const tn_arg args[] = {TN_BUF(a->w.mem), TN_BUF(biased ? a->bias.mem : a->w.mem), TN_BUF(t->mem), TN_INT(C), TN_INT(biased),
                            TN_INT(a->back)};
     const tn_range range = {2, {(size_t)C, (size_t)a->w.cols + 1}, {tn_group_items(c, (size_t)C), 1}};
-    return tn_op_run(c, DWCONV, "dw_pack", o->s, args, TN_COUNT(args), &range, err);
+    return tn_op_run(c, CPU_DWCONV, "dw_pack", o->s, args, TN_COUNT(args), &range, err);
 }
 
 int tn_dwconv_cpu(tn_ctx *c, const void *args, tn_error *err)
@@ -86,7 +86,7 @@ int tn_dwconv_cpu(tn_ctx *c, const void *args, tn_error *err)
                                              TN_INT(in.w),        TN_INT(out.h),      TN_INT(out.w),     TN_INT(a->to.cols),
                                              TN_INT(pad),         TN_INT(k.run.span), TN_INT(k.tile)};
     TN_TRY(tn_cpu_scratch(c, cpu_room(s->kernel, s->kernel, 0), list + 11, err));
-    TN_TRY(tn_op_run(c, DWCONV, "dw_conv", o.s, list, TN_COUNT(list), &k.range, err));
+    TN_TRY(tn_op_run(c, CPU_DWCONV, "dw_conv", o.s, list, TN_COUNT(list), &k.range, err));
     c->ws_used = mark;
     return 0;
 }
@@ -97,7 +97,7 @@ static int cpu_sum(tn_ctx *c, const tn_options *o, const tn_tensor *partial, int
     const tn_arg args[] = {TN_BUF(partial->mem), TN_BUF(a->dw.mem), TN_BUF(has_bias ? a->db.mem : a->dw.mem), TN_INT(C),
                            TN_INT(parts),        TN_INT(has_bias)};
     const tn_range range = {2, {(size_t)C, (size_t)a->dw.cols + 1}, {tn_group_items(c, (size_t)C), 1}};
-    return tn_op_run(c, DWCONV, "dw_sum", o->s, args, TN_COUNT(args), &range, err);
+    return tn_op_run(c, CPU_DWCONV, "dw_sum", o->s, args, TN_COUNT(args), &range, err);
 }
 
 static int cpu_grad(tn_ctx *c, const tn_dwconv_grad_args *a, const tn_options *o, const cpu_cut *k, tn_tensor *partial,
@@ -108,7 +108,7 @@ static int cpu_grad(tn_ctx *c, const tn_dwconv_grad_args *a, const tn_options *o
                                              TN_INT(s->in.w),  TN_INT(s->out.h),    TN_INT(s->out.w),     TN_INT(a->x.cols),
                                              TN_INT(s->pad),   TN_INT(k->run.span), TN_INT(k->tile)};
     TN_TRY(tn_cpu_scratch(c, cpu_room(s->kernel, s->kernel + 1, s->kernel * s->kernel + 1), args + 11, err));
-    return tn_op_run(c, DWCONV, "dw_grad", o->s, args, TN_COUNT(args), &k->range, err);
+    return tn_op_run(c, CPU_DWCONV, "dw_grad", o->s, args, TN_COUNT(args), &k->range, err);
 }
 
 int tn_dwconv_grad_cpu(tn_ctx *c, const void *args, tn_error *err)

@@ -133,12 +133,12 @@ static void dwdouble_release(void *copy, tn_ctx *c)
     tn_dwconv_release(copy, c);
 }
 
-static const tn_variant forward_rows[] = {
+static const tn_variant doubled_rows[] = {
     {.name = "cpu", .needs = TN_CAP_VECTORS, .can = dwdouble_cpu_can, .run = dwdouble_cpu},
     {.name = "gpu", .can = tn_dwdouble_gpu_can, .run = tn_dwdouble_gpu, .tunables = tn_dwdouble_gpu_tunables, .not_on_cpus = true},
     {.name = "apart", .run = dwdouble_apart},
 };
-static const tn_variant grad_rows[] = {
+static const tn_variant doubled_grad_rows[] = {
     {.name = "cpu", .needs = TN_CAP_VECTORS, .can = tn_dwconv_grad_cpu_can, .run = dwdouble_grad_cpu},
     {.name = "gpu",
      .can = tn_dwdouble_grad_gpu_can,
@@ -150,8 +150,8 @@ static const tn_variant grad_rows[] = {
 
 const tn_variant_op tn_dwdouble_op = {
     .name = "dwdouble",
-    .rows = forward_rows,
-    .n = TN_COUNT(forward_rows),
+    .rows = doubled_rows,
+    .n = TN_COUNT(doubled_rows),
     .key = dwdouble_key,
     .kind = dwdouble_kind,
     .make = dwdouble_make,
@@ -162,8 +162,8 @@ const tn_variant_op tn_dwdouble_op = {
 };
 const tn_variant_op tn_dwdouble_grad_op = {
     .name = "dwdouble-grad",
-    .rows = grad_rows,
-    .n = TN_COUNT(grad_rows),
+    .rows = doubled_grad_rows,
+    .n = TN_COUNT(doubled_grad_rows),
     .key = tn_dwconv_grad_key,
     .kind = tn_dwconv_grad_kind,
     .make = tn_dwconv_grad_make,

@@ -1,14 +1,14 @@
 /* Products on the matrix units of AMD's GPUs (cl/amd/gemm_matrix.cl). */
 #include "gemm_rows.h"
 
-enum { TILE = 128, WIDTH = 64, WAVES = 4 }; /* as in the kernel file; WIDTH: columns of a wave */
+enum { TILE = 128, WAVE_COLS = 64, WAVES = 4 }; /* as in the kernel file; WAVE_COLS: columns of a wave */
 
 bool tn_gemm_amd_can(const tn_ctx *c, const void *args)
 {
     const tn_gemm_args *g = args;
     (void)c;
     if (g->K % 8 || tn_gemm_rank(&g->e) % 8) return false; /* it reads whole 16 bytes */
-    return !g->ta && g->K > 0 && tn_gemm_ends_on_matrix_unit(g) && tn_gemm_pair_fits(g, WIDTH);
+    return !g->ta && g->K > 0 && tn_gemm_ends_on_matrix_unit(g) && tn_gemm_pair_fits(g, WAVE_COLS);
 }
 
 /* UNIT of cl/amd/units.h. */

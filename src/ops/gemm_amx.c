@@ -6,7 +6,7 @@
 #include <stdio.h>
 
 /* As in the kernel file. ITEMS_A_THREAD: at least, so that none waits long for the last one. */
-enum { TILE_ROWS = 16, TILE_DEPTH = 32, TILE_WORDS = 256, WIDTH = 64, BLOCK = 32, ITEMS_A_THREAD = 4 };
+enum { WIDTH = 64, BLOCK = 32, ITEMS_A_THREAD = 4 };
 /* Below LEAST a tile is mostly zeros; a band of A up to MOST_DEPTH long stays in a core's cache, and a longer one than LONG is
  * worth more rows for each time that B passes by. */
 enum { LEAST = 8, LONG = 768, MOST_DEPTH = 8192, BAND = 32, LONG_BAND = 128, PARTS_BAND = 256, MOST_RANK = 1024, PARTS = 3 };
@@ -56,7 +56,7 @@ bool tn_gemm_amx_parts_can(const tn_ctx *c, const void *args)
 static amx_shape amx_choose(const tn_ctx *c, const tn_gemm_args *g)
 {
     const int want = ITEMS_A_THREAD * (int)c->dev->info.compute_units;
-    amx_shape s = {.depth = TN_CEIL_DIV(g->K, TILE_DEPTH), .groups = TN_CEIL_DIV(g->N, WIDTH), .batch = TN_MAX(1, g->batch)};
+    amx_shape s = {.depth = TN_CEIL_DIV(g->K, TN_TILE_DEPTH), .groups = TN_CEIL_DIV(g->N, WIDTH), .batch = TN_MAX(1, g->batch)};
     s.planes = g->A.dtype == TN_F32 ? PARTS : 1;
     s.band = s.planes > 1 ? PARTS_BAND : g->K > LONG ? LONG_BAND : BAND;
     while (s.band > BAND && TN_CEIL_DIV(g->M, s.band) * s.batch < want) s.band /= 2;
@@ -77,7 +77,7 @@ typedef struct {
 
 static int amx_pack_to(tn_ctx *c, const tn_tensor *P, const amx_source *b, int N, int batch, tn_error *err)
 {
-    const int depth = TN_CEIL_DIV(b->K, TILE_DEPTH), groups = TN_CEIL_DIV(N, WIDTH);
+    const int depth = TN_CEIL_DIV(b->K, TN_TILE_DEPTH), groups = TN_CEIL_DIV(N, WIDTH);
     tn_gemm_build k = {.n = 0};
     tn_gemm_option(&k, "-DAT=%d -DTB=%d", (int)b->B.dtype, b->tb);
     const tn_arg args[] = {TN_BUF(b->B.mem), TN_UINT(b->B.off), TN_INT(b->B.ld), TN_UINT(b->step), TN_BUF(P->mem),
@@ -92,11 +92,11 @@ static int amx_pack_to(tn_ctx *c, const tn_tensor *P, const amx_source *b, int N
 /* Its tiles. */
 static int amx_pack(tn_ctx *c, tn_tensor *P, const amx_source *b, int N, int batch, tn_error *err)
 {
-    const int depth = TN_CEIL_DIV(b->K, TILE_DEPTH), groups = TN_CEIL_DIV(N, WIDTH), planes = b->B.dtype == TN_F32 ? PARTS : 1;
+    const int depth = TN_CEIL_DIV(b->K, TN_TILE_DEPTH), groups = TN_CEIL_DIV(N, WIDTH), planes = b->B.dtype == TN_F32 ? PARTS : 1;
     tn_packing p;
     char form[48];
     snprintf(form, sizeof form, "amx %d %d %dx%d", planes, b->tb, N, b->K);
-    *P = tn_view(NULL, TN_F32, batch * groups * (WIDTH / TILE_ROWS) * depth * planes, TILE_WORDS);
+    *P = tn_view(NULL, TN_F32, batch * groups * (WIDTH / TN_TILE_ROWS) * depth * planes, TN_TILE_WORDS);
     TN_TRY(tn_packing_begin(&p, c, b->keep, form, &b->B, P, err));
     return tn_packing_end(&p, c, p.needed ? amx_pack_to(c, P, b, N, batch, err) : 0);
 }
@@ -127,16 +127,17 @@ static void amx_pair(tn_gemm_build *b, const tn_gemm_args *g, const tn_tensor *P
 static size_t amx_scratch_floats(const tn_gemm_args *g, const amx_shape *s)
 {
     const tn_epilogue *e = &g->e;
-    const size_t tall = (size_t)(s->band / TILE_ROWS), depth2 = e->parts ? TN_CEIL_DIV((size_t)tn_gemm_rank(e), TILE_DEPTH) : 0;
+    const size_t tall = (size_t)(s->band / TN_TILE_ROWS),
+                 depth2 = e->parts ? TN_CEIL_DIV((size_t)tn_gemm_rank(e), TN_TILE_DEPTH) : 0;
     const size_t parts = e->parts ? (size_t)(g->N / tn_gemm_part(e, g->N)) : 0;
-    return TILE_ROWS + 2 * BLOCK * WIDTH + tall * ((size_t)s->depth + parts * depth2) * (size_t)s->planes * TILE_WORDS;
+    return TN_TILE_ROWS + 2 * BLOCK * WIDTH + tall * ((size_t)s->depth + parts * depth2) * (size_t)s->planes * TN_TILE_WORDS;
 }
 
 static int amx_multiply(tn_ctx *c, const tn_gemm_args *g, const amx_shape *s, const tn_tensor P[2], tn_error *err)
 {
     tn_gemm_build b = {.n = 0};
     tn_arg scratch[TN_CPU_SCRATCH_ARGS];
-    const size_t p_step = (size_t)s->groups * (WIDTH / TILE_ROWS) * (size_t)(s->depth * s->planes) * TILE_WORDS;
+    const size_t p_step = (size_t)s->groups * (WIDTH / TN_TILE_ROWS) * (size_t)(s->depth * s->planes) * TN_TILE_WORDS;
     TN_TRY(tn_cpu_scratch(c, amx_scratch_floats(g, s), scratch, err));
     tn_gemm_option(&b, "-DAT=%d -DCT=%d", (int)g->A.dtype, (int)g->C.dtype);
     const tn_arg args[] = {TN_BUF(g->A.mem),

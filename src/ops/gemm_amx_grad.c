@@ -4,7 +4,7 @@
 
 /* Tiles of a block of C and of K in scratch, which stay in a core's cache. A part of K shorter than LEAST_ROWS is not worth its
  * sum. */
-enum { TILE_ROWS = 16, TILE_WORDS = 256, DEPTH = 8, TALL = 8, WIDE = 16, STEP = 32, LEAST_ROWS = 128, ITEMS_A_THREAD = 4 };
+enum { DEPTH = 8, TALL = 8, WIDE = 16, STEP = 32, LEAST_ROWS = 128, LEAST_ITEMS = 4 };
 
 /* C, or its transpose, is left^T right. */
 typedef struct {
@@ -39,11 +39,11 @@ static grad_shape grad_choose(const tn_ctx *c, const tn_gemm_args *g)
 {
     grad_shape s = {.batch = TN_MAX(1, g->batch)};
     grad_sides(&s, g);
-    s.tall = TN_MIN(TALL, 2 * TN_CEIL_DIV(s.left_cols, 2 * TILE_ROWS));
-    s.wide = TN_MIN(WIDE, 2 * TN_CEIL_DIV(s.right_cols, 2 * TILE_ROWS));
-    s.down = TN_CEIL_DIV(s.left_cols, s.tall * TILE_ROWS);
-    s.across = TN_CEIL_DIV(s.right_cols, s.wide * TILE_ROWS);
-    const long long blocks = (long long)s.down * s.across * s.batch, want = ITEMS_A_THREAD * (long long)c->dev->info.compute_units;
+    s.tall = TN_MIN(TALL, 2 * TN_CEIL_DIV(s.left_cols, 2 * TN_TILE_ROWS));
+    s.wide = TN_MIN(WIDE, 2 * TN_CEIL_DIV(s.right_cols, 2 * TN_TILE_ROWS));
+    s.down = TN_CEIL_DIV(s.left_cols, s.tall * TN_TILE_ROWS);
+    s.across = TN_CEIL_DIV(s.right_cols, s.wide * TN_TILE_ROWS);
+    const long long blocks = (long long)s.down * s.across * s.batch, want = LEAST_ITEMS * (long long)c->dev->info.compute_units;
     const int splits = (int)TN_MIN(TN_CEIL_DIV(want, blocks), TN_CEIL_DIV(g->K, LEAST_ROWS));
     s.rows = TN_ROUND_UP(TN_CEIL_DIV(g->K, TN_MAX(1, splits)), STEP);
     s.splits = TN_CEIL_DIV(g->K, s.rows);
@@ -54,7 +54,7 @@ static int grad_parts(tn_ctx *c, const tn_gemm_args *g, const grad_shape *s, con
 {
     tn_gemm_build b = {.n = 0};
     tn_arg scratch[TN_CPU_SCRATCH_ARGS];
-    const int words = TILE_ROWS + TILE_WORDS * (s->tall * s->wide + DEPTH * (s->tall + s->wide));
+    const int words = TN_TILE_ROWS + TN_TILE_WORDS * (s->tall * s->wide + DEPTH * (s->tall + s->wide));
     TN_TRY(tn_cpu_scratch(c, (size_t)words, scratch, err));
     const tn_arg args[] = {TN_BUF(s->right->mem), TN_UINT(s->right->off), TN_INT(s->right->ld), TN_BUF(s->left->mem),
                            TN_UINT(s->left->off), TN_INT(s->left->ld),    TN_BUF(P->mem),       TN_INT(s->left_cols),

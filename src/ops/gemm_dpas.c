@@ -3,7 +3,7 @@
 #include "gemm_rows.h"
 
 /* As in the kernel file: a sub-group's columns, and sub-groups of a group. */
-enum { WIDTH = 64, DOWN = 4, ACROSS = 2, WIDE_BYTES = 64, WIDE = WIDE_BYTES / 2 /* what 2D block reads ask of A */ };
+enum { BLOCK_COLS = 64, DOWN = 4, ACROSS = 2, WIDE_BYTES = 64, WIDE_COLS = WIDE_BYTES / 2 /* what 2D block reads ask of A */ };
 
 typedef struct {
     int sg, rows, deep, steps; /* lanes; rows of a group; steps of 16 of the first and of the second pair */
@@ -15,15 +15,15 @@ bool tn_gemm_dpas_can(const tn_ctx *c, const void *args)
     const tn_gemm_args *g = args;
     (void)c;
     if (g->K % 8 || tn_gemm_rank(&g->e) % 8) return false; /* it reads pairs of words, and whole rows of 16 bytes */
-    return !g->ta && g->K > 0 && tn_gemm_ends_on_matrix_unit(g) && tn_gemm_pair_fits(g, WIDTH);
+    return !g->ta && g->K > 0 && tn_gemm_ends_on_matrix_unit(g) && tn_gemm_pair_fits(g, BLOCK_COLS);
 }
 
 static dpas_shape dpas_choose(const tn_ctx *c, const tn_gemm_args *g)
 {
     dpas_shape s = {.sg = c->dev->caps & TN_CAP_DPAS16 ? 16 : 8, .deep = TN_CEIL_DIV(g->K, TN_PAIR_STEP)};
     s.steps = g->e.parts ? TN_CEIL_DIV(tn_gemm_rank(&g->e), TN_PAIR_STEP) : 0;
-    s.block_2d =
-        (c->dev->caps & TN_CAP_BLOCK_2D) && s.sg == 16 && g->K >= WIDE && g->A.off % WIDE == 0 && c->dev->align % WIDE_BYTES == 0;
+    s.block_2d = (c->dev->caps & TN_CAP_BLOCK_2D) && s.sg == 16 && g->K >= WIDE_COLS && g->A.off % WIDE_COLS == 0 &&
+                 c->dev->align % WIDE_BYTES == 0;
     s.rows = (s.block_2d ? 32 : 16) * DOWN;
     return s;
 }
@@ -80,7 +80,7 @@ static int dpas_multiply(tn_ctx *c, const tn_gemm_args *g, const dpas_shape *s, 
     tn_gemm_put_matrix_unit(&b, g);
     TN_TRY(dpas_operand(c, &b, &P[0], g, s->sg, err));
     if (s->steps) TN_TRY(dpas_pack(c, &b, &P[1], &g->e.B2, g->N, tn_gemm_rank(&g->e), err));
-    const size_t tiles = (size_t)TN_CEIL_DIV(g->M, s->rows) * (size_t)TN_CEIL_DIV(g->N, WIDTH * ACROSS);
+    const size_t tiles = (size_t)TN_CEIL_DIV(g->M, s->rows) * (size_t)TN_CEIL_DIV(g->N, BLOCK_COLS * ACROSS);
     const size_t items = (size_t)(s->sg * DOWN * ACROSS), global[] = {tiles * items, 1, 1}, local[] = {items, 1, 1};
     return tn_gemm_launch(c, &b, "intel/gemm_dpas.cl", "gemm_dpas", global, local, err);
 }

@@ -1,15 +1,15 @@
 /* One row of a product whose K is long (cl/gpu/gemm_row.cl). */
 #include "gemm_rows.h"
 
-enum { GROUP_ITEMS = 256, LEAST_ROWS = 512 };
+enum { ROW_ITEMS = 256, LEAST_ROWS = 512 };
 
 bool tn_gemm_row_can(const tn_ctx *c, const void *args)
 {
     const tn_gemm_args *g = args;
     const int vw = tn_run_width(c, g->B.dtype, g->N);
-    if (c->dev->info.max_work_group < GROUP_ITEMS) return false;
+    if (c->dev->info.max_work_group < ROW_ITEMS) return false;
     if (!g->ta || g->tb || g->M != 1 || g->batch > 1 || tn_gemm_masked(g)) return false;
-    return !tn_gemm_has_epilogue(&g->e) && vw > 1 && g->N / vw <= GROUP_ITEMS && g->B.off % (size_t)vw == 0 && g->B.ld % vw == 0;
+    return !tn_gemm_has_epilogue(&g->e) && vw > 1 && g->N / vw <= ROW_ITEMS && g->B.off % (size_t)vw == 0 && g->B.ld % vw == 0;
 }
 
 int tn_gemm_row(tn_ctx *c, const void *args, tn_error *err)
@@ -17,7 +17,7 @@ int tn_gemm_row(tn_ctx *c, const void *args, tn_error *err)
     const tn_gemm_args *g = args;
     const int vw = tn_run_width(c, g->B.dtype, g->N), groups = 4 * (int)c->dev->info.compute_units;
     const int chunk = TN_MAX((int)LEAST_ROWS, TN_CEIL_DIV(g->K, groups)), splits = TN_MAX(1, TN_CEIL_DIV(g->K, chunk));
-    const size_t mark = c->ws_used, global[] = {(size_t)splits * GROUP_ITEMS, 1, 1}, local[] = {GROUP_ITEMS, 1, 1};
+    const size_t mark = c->ws_used, global[] = {(size_t)splits * ROW_ITEMS, 1, 1}, local[] = {ROW_ITEMS, 1, 1};
     tn_tensor P;
     tn_gemm_build b = {.n = 0};
     TN_TRY(tn_ws_take(c, &P, TN_F32, splits, g->N, err));

@@ -22,6 +22,8 @@ void tn_gemm_put_matrix_unit(tn_gemm_build *b, const tn_gemm_args *g);
  * float32 or (dot) of pairs of bfloat16, as B is then; K is even. */
 void tn_gemm_block(const tn_ctx *c, int N, int *mr, int *nrv);
 int tn_gemm_panels(tn_ctx *c, tn_tensor *P, const tn_tensor *B, int nrv, bool dot, tn_error *err);
+/** A CPU's tile: rows of so many bfloat16, and its words of 4 bytes. */
+enum { TN_TILE_ROWS = 16, TN_TILE_DEPTH = 32, TN_TILE_WORDS = 256 };
 /* gemm_amx.c: B [N, K] in tiles. */
 int tn_gemm_tiles(tn_ctx *c, tn_tensor *P, const tn_tensor *B, tn_error *err);
 

@@ -36,7 +36,7 @@ static int wide_of(const tn_gemm_args *g)
     return thin_is_a(g) ? g->N : g->M;
 }
 
-static int tiles_of(const tn_grads *l)
+static int grads_tiles(const tn_grads *l)
 {
     int n = 0;
     for (int i = 0; i < l->n; i++) n += TN_CEIL_DIV(wide_of(&l->g[i]), GRADS_WIDE);
@@ -49,7 +49,7 @@ static bool joined_can(const tn_ctx *c, const void *args)
     (void)c;
     for (int i = 0; i < l->n; i++)
         if (!grads_can_take(&l->g[i]) || l->g[i].batch > 1) return false;
-    return l->n > 0 && tiles_of(l) <= GRADS_TILES;
+    return l->n > 0 && grads_tiles(l) <= GRADS_TILES;
 }
 
 static grad_job job_of(const tn_gemm_args *g, int first)
@@ -98,7 +98,7 @@ static int counts_ready(tn_ctx *c, tn_error *err)
 static int joined_run(tn_ctx *c, const void *args, tn_error *err)
 {
     const tn_grads *l = args;
-    const int K = l->g[0].K, tiles = tiles_of(l), units = TN_MAX((int)c->dev->info.compute_units, 1);
+    const int K = l->g[0].K, tiles = grads_tiles(l), units = TN_MAX((int)c->dev->info.compute_units, 1);
     int splits = TN_MAX(1, TN_MIN(GRADS_GROUPS * units / tiles, TN_CEIL_DIV(K, 4 * GRADS_STEP)));
     const int rows = TN_ROUND_UP(TN_CEIL_DIV(K, splits), GRADS_STEP);
     grad_job job[TN_GRADS_MOST];

@@ -182,7 +182,7 @@ static void thin_release(void *copy, tn_ctx *c)
     tn_layernorm_op.release(&a->n, c);
 }
 
-static const tn_variant forward_rows[] = {
+static const tn_variant thin_rows[] = {
     {.name = "joined", .needs = TN_CAP_NV_MMA80, .can = forward_can, .run = forward_joined, .tunables = forward_tunables},
     {.name = "apart", .run = forward_apart},
 };
@@ -198,7 +198,7 @@ static const tn_variant back_rows[] = {
         .release = thin_release, .args_size = sizeof(tn_layernorm_thin), .work = thin_work, .shrink = thin_shrink                  \
     }
 /* NOLINTEND(bugprone-macro-parentheses) */
-const tn_variant_op tn_layernorm_thin_op = THIN("layernorm-thin", forward_rows);
+const tn_variant_op tn_layernorm_thin_op = THIN("layernorm-thin", thin_rows);
 const tn_variant_op tn_layernorm_thin_back_op = THIN("layernorm-thin-back", back_rows);
 
 static int run_thin(tn_ctx *c, const tn_variant_op *op, tn_layernorm_thin *a, const tn_gemm_args *g, tn_error *err)

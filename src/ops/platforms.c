@@ -27,7 +27,7 @@ static json_t *rates_of(const char *path)
 }
 
 /* A cache that cannot be written costs the next run its time and nothing else. */
-static void keep(json_t *rates, const char *folder, const char *path)
+static void keep_rates(json_t *rates, const char *folder, const char *path)
 {
     tn_error ignored;
     json_t *file = json_pack("{s:i, s:O}", "format", FORMAT, "rates", rates);
@@ -89,7 +89,7 @@ static int compare(tn_device_info *const *v, int n, const char *folder, const tn
         if (!rates && !(rates = rates_of(path))) rc = tn_oom(err);
         if (!rc) rc = know(v[i], rates, &changed, folder, o, err);
     }
-    if (changed) keep(rates, folder, path);
+    if (changed) keep_rates(rates, folder, path);
     json_decref(rates);
     free(path);
     return rc;

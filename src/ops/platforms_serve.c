@@ -16,7 +16,7 @@ static bool is_request(tn_rate_request *q)
     return !memcmp(stamp, q->stamp, sizeof stamp);
 }
 
-static int measure(tn_rate_answer *out, const tn_rate_request *q, tn_error *err)
+static int measure_rate(tn_rate_answer *out, const tn_rate_request *q, tn_error *err)
 {
     const tn_dev_options o = {.cache = q->cache_dir};
     char key[sizeof q->key];
@@ -37,7 +37,7 @@ int tn_device_rate(int in, int out, tn_error *err)
     if (!tn_helper_read(in, &q, sizeof q) || !is_request(&q))
         return tn_fail(err, TN_ERR_ARGUMENT, "rate-device is for tracknet itself: its input names no device");
     const int answer = tn_helper_answers_to(out);
-    if (measure(&a, &q, err)) snprintf(a.why, sizeof a.why, "%.190s", err->message);
+    if (measure_rate(&a, &q, err)) snprintf(a.why, sizeof a.why, "%.190s", err->message);
     const bool told = write(answer, &a, sizeof a) == (ssize_t)sizeof a;
     close(answer);
     return told ? 0 : tn_fail(err, TN_ERR_IO, "nobody waits for the answer");

@@ -122,7 +122,7 @@ int tn_trial_in(tn_trial *t, tn_dtype dt, int rows, int cols, tn_tensor **x, flo
     const size_t n = (size_t)rows * (size_t)cols;
     float *v = *host = tn_trial_host(t, n);
     if (!v) return tn_oom(t->err);
-    for (size_t i = 0; i < n; i++) v[i] = (float)tn_rng_normal(&t->rng);
+    for (size_t i = 0; !t->c->dry && i < n; i++) v[i] = (float)tn_rng_normal(&t->rng);
     TN_TRY(tn_trial_put(t, dt, rows, cols, v, x));
     return t->c->dry ? 0 : tn_tensor_get(t->c->dev, *x, v, t->err); /* as rounded by the storage */
 }

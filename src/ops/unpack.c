@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { WG = 64, STEPS = 2, RUN = 64 };
+enum { UNPACK_ITEMS = 64, STEPS = 2, RUN = 64 };
 
 int tn_qargs(tn_arg *a, const tn_qtensor *q)
 {
@@ -106,9 +106,10 @@ static int unpack_run_operand(tn_ctx *c, const tn_unpack_args *a, tn_error *err)
     char own[64];
     const int all = a->q.s.rows * (1 + a->n_more), cols = a->q.s.cols;
     const size_t words = tn_qoperand_count(&a->q.s, 1 + a->n_more, a->to) / 2;
-    const unpack_kernel blocks = {file, "unpack_blocks", own, words / WORDS, 1, WG, 0};
+    const unpack_kernel blocks = {file, "unpack_blocks", own, words / WORDS, 1, UNPACK_ITEMS, 0};
     const unpack_kernel turned = {
-        file, "unpack_turned", own, (size_t)TN_CEIL_DIV(all, DEEP) * WG, (size_t)TN_CEIL_DIV(cols, WIDE), WG, 0};
+        file, "unpack_turned", own, (size_t)TN_CEIL_DIV(all, DEEP) * UNPACK_ITEMS, (size_t)TN_CEIL_DIV(cols, WIDE), UNPACK_ITEMS,
+        0};
     snprintf(own, sizeof own, "-DSHIFT=%d -DTURNED=%d -DLANES=%d", shift_of(a->q.s.block), a->to.turned, a->to.lanes);
     return unpack_launch(c, a, a->to.lanes ? &blocks : &turned, err);
 }
@@ -123,12 +124,13 @@ static int unpack_run_portable(tn_ctx *c, const void *args, tn_error *err)
     if (n % 8 || block % 8 || a->out.off % 8) {
         const int per = block % 8 ? 1 : 8;
         snprintf(own, sizeof own, "-DPER=%d", per);
-        const unpack_kernel odd = {"portable/quant.cl", "unpack", own, TN_CEIL_DIV(n, (size_t)per), parts, WG, 0};
+        const unpack_kernel odd = {"portable/quant.cl", "unpack", own, TN_CEIL_DIV(n, (size_t)per), parts, UNPACK_ITEMS, 0};
         return unpack_launch(c, a, &odd, err);
     }
-    const size_t group = (size_t)(WG * STEPS) * (a->out.dtype == TN_F32 ? 4 : 8);
+    const size_t group = (size_t)(UNPACK_ITEMS * STEPS) * (a->out.dtype == TN_F32 ? 4 : 8);
     snprintf(own, sizeof own, "-DSHIFT=%d -DSTEPS=%d", shift_of(block), STEPS);
-    const unpack_kernel runs = {"portable/quant.cl", "unpack_runs", own, TN_CEIL_DIV(n, group) * WG, parts, WG, 0};
+    const unpack_kernel runs = {
+        "portable/quant.cl", "unpack_runs", own, TN_CEIL_DIV(n, group) * UNPACK_ITEMS, parts, UNPACK_ITEMS, 0};
     return unpack_launch(c, a, &runs, err);
 }
 
@@ -167,7 +169,7 @@ static int unpack_run_avx512(tn_ctx *c, const void *args, tn_error *err)
 
 /* ---- the operation ---- */
 
-static const char *const parts[TN_UNPACK_PARTS] = {"", " *2", " *3"};
+static const char *const times[TN_UNPACK_PARTS] = {"", " *2", " *3"};
 
 static void unpack_kind(char *out, size_t n, const void *args)
 {
@@ -175,7 +177,7 @@ static void unpack_kind(char *out, size_t n, const void *args)
     char format[TN_KEY], blocks[16];
     tn_qkind(format, sizeof format, &a->q.s);
     snprintf(blocks, sizeof blocks, a->to.lanes ? " blocks %d" : "", a->to.lanes);
-    snprintf(out, n, "%s%s to %s%s%s", format, parts[a->n_more], tn_dtype_name(a->out.dtype), a->to.turned ? " turned" : "",
+    snprintf(out, n, "%s%s to %s%s%s", format, times[a->n_more], tn_dtype_name(a->out.dtype), a->to.turned ? " turned" : "",
              blocks);
 }
 

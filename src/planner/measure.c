@@ -26,7 +26,7 @@ static double first_begin(const tn_lane_log *logs, int n)
     return begin;
 }
 
-static tn_span_kind kind_of(const tn_lane_span *s)
+static tn_span_kind span_kind(const tn_lane_span *s)
 {
     return s->micro < 0 ? TN_SPAN_UPDATE : s->half == TN_HALF_FORWARD ? TN_SPAN_FORWARD : TN_SPAN_BACKWARD;
 }
@@ -38,8 +38,8 @@ static int take_logs(tn_timeline *t, const tn_engine *e, const tn_lane_log *logs
         for (int k = 0; k < logs[i].n; k++) {
             const tn_lane_span *s = &logs[i].span[k];
             const tn_member *who = &e->team.member[i];
-            TN_TRY(
-                tn_timeline_add(t, (tn_span){who->replica, who->stage, s->micro, kind_of(s), s->begin - zero, s->end - zero}, err));
+            TN_TRY(tn_timeline_add(t, (tn_span){who->replica, who->stage, s->micro, span_kind(s), s->begin - zero, s->end - zero},
+                                   err));
         }
     return 0;
 }

@@ -35,7 +35,7 @@ static double pace_of(const tn_lane_log *log)
 }
 
 /* A pace that is regained counts as a change too; one that was never lost only says what is usual. */
-static void compare(trainer *t, const tn_dev *d, double now)
+static void compare_pace(trainer *t, const tn_dev *d, double now)
 {
     double *usual = &t->usual[d->index], *slow = &t->slow[d->index];
     const double by = *usual > 0 ? now / *usual : 1;
@@ -57,7 +57,7 @@ void tn_pace_look(trainer *t)
     tn_stepper_log(t->stepper, NULL);
     for (int i = 0; i < t->e->team.n; i++) {
         const tn_dev *d = t->e->team.member[i].dev;
-        if (d->index < (int)TN_COUNT(t->usual)) compare(t, d, pace_of(&t->watched[i]));
+        if (d->index < (int)TN_COUNT(t->usual)) compare_pace(t, d, pace_of(&t->watched[i]));
     }
     free(t->watched);
     t->watched = NULL;

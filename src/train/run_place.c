@@ -10,7 +10,7 @@
 #include <tracknet/train.h>
 #include <unistd.h>
 
-static const char *const checkpoints[] = {"best", "last"};
+static const char *const checkpoint_names[] = {"best", "last"};
 
 bool tn_run_same_dir(const char *a, const char *b)
 {
@@ -35,7 +35,7 @@ bool tn_run_has_checkpoint(const tn_run_place *p)
     const char *const dirs[] = {p->out, p->ckpt_dir};
     bool has = false;
     for (size_t i = 0; i < 4 && !has; i++) {
-        char *path = tn_path(dirs[i / 2], checkpoints[i % 2]);
+        char *path = tn_path(dirs[i / 2], checkpoint_names[i % 2]);
         has = path && tn_is_dir(path);
         free(path);
     }
@@ -83,7 +83,8 @@ static bool links_to(const tn_run_place *p)
 {
     bool is = false;
     for (size_t i = 0; i < 2; i++) {
-        char *link = tn_path(p->out, checkpoints[i]), *to = link ? realpath(link, NULL) : NULL, *dir = to ? tn_parent_of(to) : NULL;
+        char *link = tn_path(p->out, checkpoint_names[i]), *to = link ? realpath(link, NULL) : NULL,
+             *dir = to ? tn_parent_of(to) : NULL;
         is = is || tn_run_same_dir(dir, p->ckpt_dir);
         free(link);
         free(to);
@@ -98,7 +99,7 @@ static bool holds_folder(const char *out)
     struct stat st;
     bool is = false;
     for (size_t i = 0; i < 2; i++) {
-        char *path = tn_path(out, checkpoints[i]);
+        char *path = tn_path(out, checkpoint_names[i]);
         is = is || (path && !lstat(path, &st) && !S_ISLNK(st.st_mode));
         free(path);
     }
