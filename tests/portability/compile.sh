@@ -35,6 +35,8 @@ libs=/usr/lib/x86_64-linux-gnu/amdgcn/bitcode
 # the devices for a storage type
 amd_gpus() { [ -z "$every" ] && [ "$1" != 1 ] && echo gfx1030 || echo gfx906 gfx90a gfx1030; }
 intel_gpus() { [ -z "$every" ] && [ "$1" != 1 ] && echo dg2 || echo tgllp dg2; }
+# all passes once a source, in storage 1 for one GPU: the others are taken or refused alike
+level() { [ -z "$every" ] && [ "$1 $2" != "1 gfx1030" ] && echo -O1 || echo -O2; } # ACT GPU
 storages() { grep -qwE "ACT|OUT|act_t" "$1" && echo 0 1 2 || echo 1; }
 flat() { # a source with its includes, as a file of its own
   local to=$tmp/${1//\//_}
@@ -58,7 +60,7 @@ for f in cl/portable/*.cl; do
   for act in $(storages "$f"); do
     for cpu in $(amd_gpus $act); do
       check "$name, storage $act, $cpu" clang-15 -cl-std=CL1.2 -x cl -Xclang -finclude-default-header \
-        --target=amdgcn-amd-amdhsa -mcpu=$cpu --rocm-device-lib-path=$libs -Icl/shared -DACT=$act -DOUT=$act -O2 -S -o /dev/null "$f"
+        --target=amdgcn-amd-amdhsa -mcpu=$cpu --rocm-device-lib-path=$libs -Icl/shared -DACT=$act -DOUT=$act $(level $act $cpu) -S -o /dev/null "$f"
     done
     [ $act = 2 ] && continue
     for dev in $(intel_gpus $act); do intel "$name, storage $act, Intel $dev" $dev "$f" "-DACT=$act -DOUT=$act"; done
@@ -69,7 +71,7 @@ with_options() { # name options...
   local name=$1
   shift
   check "$name $*, gfx1030" clang-15 -cl-std=CL1.2 -x cl -Xclang -finclude-default-header --target=amdgcn-amd-amdhsa \
-    -mcpu=gfx1030 --rocm-device-lib-path=$libs -Icl/shared "$@" -O2 -S -o /dev/null "cl/portable/$name.cl"
+    -mcpu=gfx1030 --rocm-device-lib-path=$libs -Icl/shared "$@" $(level 0 gfx1030) -S -o /dev/null "cl/portable/$name.cl"
   intel "$name $*, Intel dg2" dg2 "cl/portable/$name.cl" "$*"
 }
 with_options bandwidth -DVEC=float16
@@ -122,7 +124,7 @@ for_gpus() { # file options...
   [[ $* == *-DACT=1* && (-n $every || -z ${compiled[$f]}) ]] && act=1 && compiled[$f]=1
   for cpu in $(amd_gpus $act); do
     check "$f $*, $cpu" clang-15 -cl-std=CL1.2 -x cl -Xclang -finclude-default-header --target=amdgcn-amd-amdhsa -mcpu=$cpu \
-      --rocm-device-lib-path=$libs -Icl/shared "$@" -O2 -S -o /dev/null "$f"
+      --rocm-device-lib-path=$libs -Icl/shared "$@" $(level $act $cpu) -S -o /dev/null "$f"
   done
   intel "$f $*, Intel dg2" dg2 "$f" "$*"
 }
