@@ -81,6 +81,8 @@ tn_recompute tn_engine_least_again(const tn_settings *s);
  * where that fits and the configuration does not say otherwise; else e->recompute is set to the least that fits, e->layers_kept to
  * as many layers as can do with less, and the log says why. TN_ERR_MEMORY, with the least that would do, where nothing fits. */
 int tn_engine_fit(tn_engine *e, int *micro, tn_memory *m, tn_error *err);
+/** The same of a micro-batch that is given. Where it does not fit, everything is made again. */
+int tn_engine_fit_micro(tn_engine *e, int micro, tn_error *err);
 /** For prediction: puts the adapters into unpacked copies of the matrices (tn_store_merge) where that is faster and the memory
  * allows it beside a pass of `batch`, and says so once; what is stored stays. Likewise lets products keep what they pack of the
  * matrices (tn_store_keep). Again after weights or adapters were set. Passes of tn_engine_eval_pass follow. */

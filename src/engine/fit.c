@@ -264,6 +264,14 @@ int tn_engine_fit(tn_engine *e, int *micro, tn_memory *m, tn_error *err)
     return 0;
 }
 
+int tn_engine_fit_micro(tn_engine *e, int micro, tn_error *err)
+{
+    search s = {.e = e, .always = tn_engine_least_again(e->s)};
+    TN_TRY(fit_micro(&s, micro, err));
+    if (s.fit) say_kept(&s, micro);
+    return 0;
+}
+
 /* ---- before the stores have memory ---- */
 
 /* Room for everything with a quarter to spare needs no nearer look: kernels that nobody has measured yet may want some. */

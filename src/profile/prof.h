@@ -10,7 +10,7 @@
 
 /** A step as training or prediction makes it, on random frames. */
 typedef struct tn_prof {
-    const tn_settings *s;
+    tn_settings s; /* a run's whose batches are of `batch` */
     const tn_run_options *o;
     tn_profile_what what;
     int batch, groups, steps; /* steps: made so far */

@@ -15,7 +15,7 @@ static int random_frames(tn_prof *p, tn_error *err)
     const tn_engine *e = p->e;
     const size_t image = tn_engine_image_bytes(e), n = (size_t)p->batch, labels = n * (size_t)e->model->heats;
     const int hw = e->model->heat_w, hh = e->model->heat_h;
-    tn_rng r = tn_rng_named((uint64_t)p->s->training.seed, "profile");
+    tn_rng r = tn_rng_named((uint64_t)p->s.training.seed, "profile");
     p->frames = malloc((n + 1) * image);
     p->labels = malloc(labels * 3 * sizeof *p->labels);
     p->heat = malloc(n * tn_engine_heat_size(e) * sizeof *p->heat);
@@ -52,17 +52,18 @@ static int check_alone(const tn_prof *p, tn_error *err)
 static int open_training(tn_prof *p, tn_error *err)
 {
     tn_memory planned;
-    TN_TRY(tn_engine_open(&p->e, p->s, p->o, true, false, err));
+    TN_TRY(tn_engine_open(&p->e, &p->s, p->o, true, false, err));
     TN_TRY(check_alone(p, err));
     p->groups = tn_engine_groups(p->e);
     if (!p->batch) TN_TRY(tn_engine_fit(p->e, &p->batch, &planned, err));
+    else TN_TRY(tn_engine_fit_micro(p->e, p->batch, err));
     return tn_stepper_new(&p->stepper, p->e, p->batch, step_done, p, err);
 }
 
 static int open_prediction(tn_prof *p, tn_error *err)
 {
     if (!p->batch) p->batch = 1;
-    TN_TRY(tn_adapters_engine(&p->e, p->adapters, &p->n_adapters, p->s, p->o, err));
+    TN_TRY(tn_adapters_engine(&p->e, p->adapters, &p->n_adapters, &p->s, p->o, err));
     TN_TRY(check_alone(p, err));
     if (p->n_adapters) TN_TRY(tn_adapters_use(p->adapters[0], p->e, p->o, err));
     TN_TRY(tn_engine_merge(p->e, p->batch, err));
@@ -71,7 +72,8 @@ static int open_prediction(tn_prof *p, tn_error *err)
 
 int tn_prof_open(tn_prof *p, const tn_settings *s, const tn_run_options *o, const tn_profile_options *want, tn_error *err)
 {
-    *p = (tn_prof){.s = s, .o = o, .what = want->what, .batch = want->batch};
+    *p = (tn_prof){.s = *s, .o = o, .what = want->what, .batch = want->batch};
+    if (p->batch) p->s.training.batch_size = p->batch;
     TN_TRY(want->what == TN_PROFILE_TRAIN ? open_training(p, err) : open_prediction(p, err));
     return random_frames(p, err);
 }
@@ -96,7 +98,7 @@ void tn_prof_close(tn_prof *p)
 
 static int training_step(tn_prof *p, const tn_batch *b, tn_error *err)
 {
-    const tn_step_job j = {.index = p->steps, .batch = *b, .micro = p->batch, .groups = p->groups, .lr = p->s->training.lr};
+    const tn_step_job j = {.index = p->steps, .batch = *b, .micro = p->batch, .groups = p->groups, .lr = p->s.training.lr};
     return tn_stepper_step(p->stepper, &j, err);
 }
 
