@@ -9,7 +9,8 @@
  *
  *   BACK 1: the backward kernel, else the forward one.
  *   ACT: storage of everything but gamma, beta, scale and the statistics.   COLS: WARPS * 32 * a number.   N: a multiple of 8.
- *   MASK_A: as shared/gemm.h; BITS: its draws are read (gpu/dropout_bits.cl).   ADDS: dx += instead of =.   SCALED: scaled = scale * dx beside it, and the product is of that. */
+ *   MASK_A: as shared/gemm.h; BITS: its draws are read (gpu/dropout_bits.cl).
+ *   ADDS: dx += instead of =.   SCALED: scaled = scale * dx beside it, and the product is of that. */
 #define VW 1
 #include "ptx.h"
 #include "common.h"

@@ -6,11 +6,11 @@
 #define TURN(r, pieces)     ((pieces) % 8 == 0 ? (r)&7 : (pieces) % 4 == 0 ? (r) >> 1 & 3 : (r) >> 2 & 1)
 #define PIECE(r, c, pieces) ((uint)((r) * (pieces) + ((c) ^ TURN(r, pieces))) * 16)
 
-/* An item's piece of steps of rows that follow each other: of a step row `first`, of which the address goes on. */
+/* An item's piece of each of some steps of rows that follow each other. */
 typedef struct {
-    const __global ushort *at;
-    uint to;  /* in a step's memory */
-    int left; /* rows to read, from this one on */
+    const __global ushort *at; /* of the next step */
+    uint to;                   /* in a step's memory */
+    int left;                  /* rows to read, from this one on */
     int bytes;
 } piece_stream;
 
@@ -24,7 +24,8 @@ inline piece_stream stream_pieces(const __global ushort *from, int ld, const int
     return s;
 }
 
-/* Of the next `rows` rows, at `to`, the piece and those `every` rows on; zeros, of addresses that are not read, beyond the last one. */
+/* Of the next `rows` rows, at `to`, the piece and those `every` rows on; zeros, of addresses that are not read, beyond the last
+ * one. */
 inline void fetch_next(piece_stream *s, uint to, int ld, const int rows, const int every, const int pieces)
 {
     UNROLL for (int i = 0; i < rows; i += every)

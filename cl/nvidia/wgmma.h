@@ -1,6 +1,6 @@
 /* Hopper's warpgroup products (wgmma) of tiles in local memory that the copy engine fills. Rewritten PTX. Needs ptx.h and
- * copy_engine.h. BN: columns of a product (64, 128, 160 or 192); TB 1: B lies [BN, K], 0: [K, BN]; TA 1: A lies [K, 64], 0: [64,
- * K]; MI, DEPTH: see the end.
+ * copy_engine.h. BN: columns of a product (64, 128, 160 or 192). TB 1: B lies [BN, K], 0: [K, BN]. TA 1: A lies [K, 64],
+ * 0: [64, K]. MI, DEPTH: see the end.
  *
  * The compiler runs products one by one (and only its report says so) where a branch stands between two of them in a loop; the wait
  * for the last takes the sums as "+f", or they may be read before it. */

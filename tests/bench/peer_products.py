@@ -1,7 +1,9 @@
 #!/usr/bin/env python3
 """The peer of bench_products: cuBLAS through torch.matmul in bfloat16, on the shapes read from standard input ("M N K tb" a line).
-Prints "M N K tb us" for each: the median of seven replays of a CUDA graph of `calls` products on random data."""
+Prints "M N K tb us" for each: the median of seven replays of a CUDA graph of `calls` products on random data; with --sustained what
+one takes over 0.4 s without a pause, after as long a time of the same (bench_tiles' `sustained`)."""
 import sys
+import time
 
 import torch
 
@@ -30,6 +32,24 @@ def microseconds(m, n, k, tb):
     return sorted(taken)[len(taken) // 2]
 
 
+def sustained(m, n, k, tb):
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    a = [torch.randn(m, k, device=device, dtype=torch.bfloat16) for _ in range(3)]  # more than a cache holds
+    b = torch.randn(n, k, device=device, dtype=torch.bfloat16).t() if tb else torch.randn(k, n, device=device, dtype=torch.bfloat16)
+    out = torch.empty(m, n, device=device, dtype=torch.bfloat16)
+    for _ in range(2):
+        begin, calls = time.monotonic(), 0
+        while time.monotonic() - begin < 0.4:
+            for i in range(CALLS * 3):
+                torch.matmul(a[i % 3], b, out=out)
+            if device == "cuda":
+                torch.cuda.synchronize()
+            calls += CALLS * 3
+        took = time.monotonic() - begin
+    return took * 1e6 / calls
+
+
+measure = sustained if "--sustained" in sys.argv[1:] else microseconds
 for line in sys.stdin:
     shape = [int(v) for v in line.split()]
-    print(*shape, "%.2f" % microseconds(*shape), flush=True)
+    print(*shape, "%.2f" % measure(*shape), flush=True)

@@ -176,7 +176,7 @@ static void scrawl(tn_track_point *p, int n)
 /* Point by point gives what all at once gives, held back for no longer than it says. */
 START_TEST(a_stream_is_the_whole)
 {
-    tn_track_point in[MOST], out[MOST], want[MOST];
+    tn_track_point in[MOST] = {{0}}, out[MOST], want[MOST];
     tn_smooth *s;
     tn_error err;
     const int gap = _i % 9, n = 1 + _i * 13 % MOST;
