@@ -6,16 +6,13 @@
 #include "text.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/time.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 enum { MOST = 8, PATIENCE = 60 /* seconds for one program */, IDLE = 30 /* seconds that a builder waits for work */ };
@@ -87,8 +84,7 @@ static void start_one(const char *helper)
 static void dismiss(int i)
 {
     close(builders[i].fd);
-    kill(builders[i].pid, SIGKILL);
-    waitpid(builders[i].pid, NULL, 0);
+    tn_helper_stop(builders[i].pid);
     const int last = atomic_load(&n_builders) - 1;
     builders[i] = builders[last];
     atomic_store(&n_builders, last);
@@ -108,17 +104,6 @@ static void dismiss_ended(void)
     }
 }
 
-static bool send_all(int fd, const void *data, size_t n)
-{
-    const char *p = data;
-    while (n) {
-        const ssize_t k = send(fd, p, n, MSG_NOSIGNAL);
-        if (k <= 0) return false;
-        p += k, n -= (size_t)k;
-    }
-    return true;
-}
-
 /* Gives the program's jobs to those who wait, one after the other, until one takes them. */
 static void give(tn_dev *d, const tn_ahead_job *j, int n, size_t buffer_bytes)
 {
@@ -128,7 +113,7 @@ static void give(tn_dev *d, const tn_ahead_job *j, int n, size_t buffer_bytes)
     for (int i = n_builders - 1; i >= 0; i--) {
         builder *b = &builders[i];
         if (b->busy) continue;
-        b->busy = send_all(b->fd, &o, sizeof o) && send_all(b->fd, j, sizeof *j * (size_t)n);
+        b->busy = tn_helper_send(b->fd, &o, sizeof o) && tn_helper_send(b->fd, j, sizeof *j * (size_t)n);
         if (b->busy) return;
         dismiss(i);
     }

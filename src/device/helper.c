@@ -5,6 +5,7 @@
 #include <signal.h>
 #include <spawn.h>
 #include <stddef.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -35,6 +36,17 @@ void tn_helper_stop(pid_t pid)
     int status;
     kill(pid, SIGKILL);
     (void)tn_helper_wait(pid, tn_now() + 2, &status); /* one that hangs in its driver may not end even so: it is left */
+}
+
+bool tn_helper_send(int fd, const void *data, size_t n)
+{
+    const char *p = data;
+    while (n) {
+        const ssize_t k = send(fd, p, n, MSG_NOSIGNAL);
+        if (k <= 0) return false;
+        p += k, n -= (size_t)k;
+    }
+    return true;
 }
 
 bool tn_helper_read(int in, void *data, size_t n)

@@ -9,6 +9,8 @@
 bool tn_helper_start(pid_t *pid, const char *helper, const char *what, int in, int out);
 /** Waits until it has ended (*status as of waitpid), or until tn_now() is `end`: false. */
 bool tn_helper_wait(pid_t pid, double end, int *status);
+/** To its input, a socket: all of it, or false. */
+bool tn_helper_send(int fd, const void *data, size_t n);
 /** Ends it, whatever it does. */
 void tn_helper_stop(pid_t pid);
 

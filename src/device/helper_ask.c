@@ -9,21 +9,10 @@
 
 enum { LAST_WORDS = 5 }; /* seconds to end in, after the answer */
 
-static bool send_all(int fd, const void *data, size_t n)
-{
-    const char *p = data;
-    while (n) {
-        const ssize_t k = send(fd, p, n, MSG_NOSIGNAL);
-        if (k <= 0) return false;
-        p += k, n -= (size_t)k;
-    }
-    return true;
-}
-
 static bool put(int fd, const tn_question *q)
 {
     for (int i = 0; i < 2; i++)
-        if (!send_all(fd, q->in[i], q->in_size[i])) return false;
+        if (!tn_helper_send(fd, q->in[i], q->in_size[i])) return false;
     return !shutdown(fd, SHUT_WR);
 }
 

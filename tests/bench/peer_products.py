@@ -10,9 +10,13 @@ import torch
 CALLS = 20
 
 
+def matrix(rows, cols, turned=False, device="cuda"):
+    v = torch.randn(cols if turned else rows, rows if turned else cols, device=device, dtype=torch.bfloat16)
+    return v.t() if turned else v
+
+
 def microseconds(m, n, k, tb):
-    a = torch.randn(m, k, device="cuda", dtype=torch.bfloat16)
-    b = torch.randn(n, k, device="cuda", dtype=torch.bfloat16).t() if tb else torch.randn(k, n, device="cuda", dtype=torch.bfloat16)
+    a, b = matrix(m, k), matrix(k, n, tb)
     out = torch.empty(m, n, device="cuda", dtype=torch.bfloat16)
     for _ in range(3):
         torch.matmul(a, b, out=out)
@@ -34,8 +38,8 @@ def microseconds(m, n, k, tb):
 
 def sustained(m, n, k, tb):
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    a = [torch.randn(m, k, device=device, dtype=torch.bfloat16) for _ in range(3)]  # more than a cache holds
-    b = torch.randn(n, k, device=device, dtype=torch.bfloat16).t() if tb else torch.randn(k, n, device=device, dtype=torch.bfloat16)
+    a = [matrix(m, k, device=device) for _ in range(3)]  # more than a cache holds
+    b = matrix(k, n, tb, device)
     out = torch.empty(m, n, device=device, dtype=torch.bfloat16)
     for _ in range(2):
         begin, calls = time.monotonic(), 0
