@@ -89,7 +89,7 @@ inline void step16(float acc[WM / 16][WN / 8][4], uint a_at, int a_pitch, uint b
 
 /* depth: of the second pair, columns of T that a column of C takes; part: columns of C that share them. Items THREADS a tile. */
 __kernel GROUP(THREADS) void gemm_mma(const __global ushort *restrict A, uint a_off, int lda, const __global ushort *restrict B,
-                                      uint b_off, int ldb, int M, int N, int K P_PAIR P_MASK P_END)
+                                      uint b_off, int ldb, int M, int N, int K P_PAIR P_MASK P_ROW_SUMS P_END)
 {
     __local uchar __attribute__((aligned(128))) tiles[STAGE * DEPTH];
     const uint base = LOCAL_ADDRESS(tiles);
@@ -103,6 +103,10 @@ __kernel GROUP(THREADS) void gemm_mma(const __global ushort *restrict A, uint a_
     UNROLL for (int i = 0; i < WM / 16; i++)
         UNROLL for (int j = 0; j < WN / 8; j++)
             UNROLL for (int e = 0; e < 4; e++) acc[i][j][e] = 0.0f;
+#ifdef NORM
+#define NORM_OF(row) norm_by_quad(row_sums, row, M, norm_eps)
+    BEGIN_NORMED
+#endif
 #if PAIR
     T += t_off + (size_t)m0 * ldt + (TB ? n0 / part * depth : 0), L += l_off;
     UNROLL for (int l = 0; l < PAIR; l++) {
@@ -136,12 +140,13 @@ __kernel GROUP(THREADS) void gemm_mma(const __global ushort *restrict A, uint a_
         UNROLL for (int k = 0; k < BK / 16; k++) step16(acc, at, BK * 2, at + A_BYTES, B_PITCH, wm, wn, k);
     }
     uint4 held[2];
+    RUN_SUMS
 #ifdef TURN
     UNROLL for (int x = 0; x < PIECE_COUNT; x += 2) FINISH_TURNED(x)
 #else
     UNROLL for (int x = 0; x < PIECE_COUNT; x++) {
         fetch(held, ROW(x), COLUMN(x), M, N A_END);
-        finish(SUMS_OF(x), held, ROWS(x), COLUMN(x), M, N A_LAID A_END);
+        finish(SUMS_OF(x), held, ROWS(x), COLUMN(x), M, N A_RSTD(x) A_RUNNING A_LAID A_END);
     }
 #endif
 }

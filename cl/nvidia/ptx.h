@@ -68,6 +68,11 @@ inline void store16_if(bool yes, __global ushort *to, uint4 v)
                    "r"(v.y), "r"(v.z), "r"(v.w), "r"((int)yes));
 }
 
+inline void store4_if(bool yes, __global float *to, float v)
+{
+    __asm volatile("{ .reg .pred p; setp.ne.s32 p, %2, 0; @p st.global.f32 [%0], %1; }" ::"l"(to), "f"(v), "r"((int)yes));
+}
+
 /* ---- lanes ---- */
 
 inline uint word_from_lane(uint v, int mask) /* the value of lane ^ mask */

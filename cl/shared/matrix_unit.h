@@ -39,8 +39,23 @@
 #define P_TURN
 #define A_TURN
 #endif
-#define P_END , __global ushort *C, uint c_off, int ldc, float alpha P_EXTRA P_BIAS P_SCALE P_TURN
-#define A_END , C, c_off, ldc, alpha A_EXTRA A_BIAS A_SCALE A_TURN
+/* Of NVIDIA's kernels alone (epilogue.h). NORM: A's rows are taken as a layer norm makes them; ROW_SUMS: those of C are left. */
+#ifdef NORM
+#define P_NORM , const __global float *restrict column_sums
+#define A_NORM , column_sums
+#else
+#define P_NORM
+#define A_NORM
+#endif
+#ifdef ROW_SUMS
+#define P_SUMS , __global float *sums
+#define A_SUMS , sums
+#else
+#define P_SUMS
+#define A_SUMS
+#endif
+#define P_END , __global ushort *C, uint c_off, int ldc, float alpha P_EXTRA P_BIAS P_SCALE P_TURN P_NORM P_SUMS
+#define A_END , C, c_off, ldc, alpha A_EXTRA A_BIAS A_SCALE A_TURN A_NORM A_SUMS
 
 /* The t-th tile: BAND rows of tiles at a time, so that groups that run together share them in the cache. */
 #define BAND 4

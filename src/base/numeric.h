@@ -13,6 +13,8 @@ typedef enum tn_fn { TN_GELU = 0, TN_RELU = 1, TN_SILU = 2, TN_SIGMOID = 3 } tn_
 enum { TN_PARTIALS = 1024 };
 /** Up to so many tokens a quantised matrix may be multiplied as it lies; beyond, it is unpacked. */
 enum { TN_FEW_ROWS = 8 };
+/** Columns of a row that are summed for a layer norm that a product takes in. */
+enum { TN_SUM_COLUMNS = 64 };
 
 /** Masks of dropout whose draws are kept together, and the 16-bit words that one of them takes (src/ops/dropout_bits.c). */
 enum { TN_BITS_MOST = 8 };

@@ -675,6 +675,7 @@ static int not_in_onnx(emitter *e, const tn_gnode *n)
 
 #define onnx_linear_t     merged
 #define onnx_dropout_bits merged
+#define onnx_row_sums     not_in_onnx
 #define onnx_dora_scale   merged
 #define onnx_dropout      not_in_onnx
 #define onnx_dropout2d    not_in_onnx

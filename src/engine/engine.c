@@ -133,13 +133,22 @@ static int load_weights(tn_engine *e, const tn_hf_dir *hf, tn_error *err)
     return 0;
 }
 
+/* Have all devices products that take layer norms in? Elsewhere it would be done in two steps again. */
+static bool takes_norms(const tn_team *t, tn_dtype act)
+{
+    bool all = act != TN_F32;
+    for (int i = 0; i < t->n_dev; i++) all = all && t->dev[i]->caps & TN_CAP_NV_MMA80;
+    return all;
+}
+
 static int open_team(tn_engine *e, const tn_quant_spec *quant, const tn_run_options *o, bool optimiser, bool dry, tn_error *err)
 {
     tn_team *t = &e->team;
     TN_TRY(tn_team_open(t, e->model, e->s->training.batch_size, o, e->log, e->watch, err));
     e->dev = t->member[0].dev;
     e->act = storage_type(e->s, t, e->log);
-    const tn_store_spec spec = {.quant = quant, .act = e->act, .optimiser = optimiser, .dry = dry};
+    const tn_store_spec spec = {
+        .quant = quant, .act = e->act, .optimiser = optimiser, .dry = dry, .norms = !optimiser && takes_norms(t, e->act)};
     if (!dry) TN_TRY(tn_engine_choose(e, &spec, err));
     TN_TRY(tn_team_store(t, e->model, &spec, err));
     e->session = t->member[0].session;

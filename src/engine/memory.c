@@ -293,7 +293,7 @@ static int copies_fit(const tn_engine *e, const tn_member *who, int batch, size_
     const size_t room = tn_member_room(who), left = room - TN_MIN(room, d->allocated);
     size_t bytes = 0;
     tn_pass pass = tn_engine_eval_pass(e, batch, true);
-    pass.merged = true;
+    pass.merged = true, pass.norms = e->session->store->norms;
     *fit = false;
     const int rc = tn_pass_bytes(&bytes, d, e->model, &pass, &who->session->cut, err);
     if (rc) return rc == TN_ERR_MEMORY ? 0 : rc;
@@ -331,10 +331,10 @@ static int try_to_merge(tn_engine *e, int batch, tn_error *err)
     if (rc && rc != TN_ERR_MEMORY) return rc;
     e->stays_apart = !st->merged;
     if (st->merged)
-        tn_logf(
-            e->log, TN_LOG_INFO,
-            "adapters merged into unpacked weights: %.1f MiB beside the %.1f as stored; a smaller --memory-limit leaves them apart",
-            copies, stored);
+        tn_logf(e->log, TN_LOG_INFO,
+                "adapters merged into unpacked weights%s: %.1f MiB beside the %.1f as stored; a smaller --memory-limit leaves them "
+                "apart",
+                st->norms ? ", and layer norms" : "", copies, stored);
     else
         tn_logf(e->log, TN_LOG_INFO,
                 "weights stay as stored, %.1f MiB: no room for the %.1f MiB that they take unpacked, with adapters merged", stored,

@@ -91,6 +91,7 @@ tn_pass tn_engine_eval_pass(const tn_engine *e, int batch, bool loss)
                      .logits = tn_loss_logits(e->s->training.loss),
                      .heat = true,
                      .merged = e->session->store->merged,
+                     .norms = e->session->store->merged && e->session->store->norms,
                      .frames = true,
                      .normalize = e->s->data.normalize,
                      .sigma = (float)e->s->model.sigma,

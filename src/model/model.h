@@ -244,8 +244,9 @@ typedef struct tn_slot {
     int ndim, shape[4], rows, cols;
     tn_group group;
     bool trainable, linear, buffer; /* linear: a linear layer's weight (may be quantised); buffer: running statistic */
-    bool joins;                     /* belongs to one operation with the linear before it (key and value, up beside gate) */
-    int layer;                      /* of the backbone's layers: its number from 1 on; 0: in none, or no slot of a checkpoint's */
+    int norm;   /* of a linear layer that reads nothing but what a layer norm makes: its gamma's slot; else -1 */
+    bool joins; /* belongs to one operation with the linear before it (key and value, up beside gate) */
+    int layer;  /* of the backbone's layers: its number from 1 on; 0: in none, or no slot of a checkpoint's */
     tn_init init;
     int init_fan;     /* of TN_INIT_DIRECTIONS: heads */
     float init_std;   /* 0: what init says; of TN_INIT_CONSTANT: the value; of TN_INIT_DIRECTIONS: points */
@@ -287,6 +288,9 @@ int tn_model_slot(const tn_model *m, const char *name);
 int tn_model_beside(const tn_model *m, const tn_slot *weight, const char *suffix);
 /** Adds a slot; shape has ndim entries. Returns its index, -1 when memory ran out. */
 int tn_model_add(tn_model *m, tn_slot s, const char *name);
+/** The gamma of the layer norm that the frozen matrix w can take in, so that a product is made of what the norm reads
+ * (take_norms.c); -1: it cannot. Its beta is the slot behind. Of matrices of one operation all must. */
+int tn_model_norm_of(const tn_model *m, int w);
 /** Is it the weight of a convolution of the backbone, [out, in of a group, k, k]? */
 bool tn_slot_is_kernel(const tn_slot *s);
 /** The groups of a convolution's weight: as many as channels where each has a kernel of its own; else, and of others, 1. */
@@ -315,6 +319,7 @@ struct tn_pass {
     tn_recompute recompute; /* what layers make again (graph.h) */
     uint64_t kept;          /* bit l: layer.l of the backbone does the next less (tn_recompute_less) */
     bool merged;            /* adapters are in the matrices already (tn_store_merge): none are beside them */
+    bool norms;             /* merged: and so are layer norms' vectors (tn_store_spec.norms) */
     bool unfused;           /* the graph as it is emitted: no operation goes into the product before it */
     bool frames;    /* in come frames [B*T*H, 3*W] of RGB bytes and labels [B*K, 3] (x, y in heatmap pixels, visible), not pixel
                      * values, target and mask */
@@ -327,6 +332,9 @@ struct tn_pass {
 };
 enum { TN_MAX_FLIGHTS = 64 };
 int tn_model_graph(tn_graph *g, const tn_model *m, const tn_pass *p, tn_error *err);
+/** Of a pass with `norms`: products read what layer norms read, and the sums of its rows, which the product before leaves behind
+ * where it makes nothing else; see tn_normed of gemm.h. After tn_graph_fuse. */
+int tn_model_take_norms(const tn_model *m, tn_graph *g, tn_error *err);
 
 /* ---- parts, each in its own file ---- */
 /** Bytes of a sample's map in `act`, without the tokens in front. */

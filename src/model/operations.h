@@ -45,6 +45,7 @@ typedef struct tn_attr_linear {
     bool act, keeps_slope;
     tn_fn fn;
     int heads, skip;
+    float eps; /* of the norm of x that is taken in (take_norms.c); in[4]: its rows' sums. out[2]: those of what it makes */
 } tn_attr_linear;
 /** adapters: of dt's share (in[1]); fn: whose slope at in[2], or with slope_kept in[2] itself, the sum is multiplied by. */
 typedef struct tn_attr_linear_dx {
@@ -150,7 +151,7 @@ typedef enum tn_again {
      * reads x again for it alone */ \
     X(LINEAR_T, linear_t, tn_attr_lora, 2, 1, linear_t, linear_t, NEVER, 0, 0) \
     /* x (, t) -> y: x W^T + bias (+ scale t B^T), the parts side by side. Fused: act of it, or in[2] + w0 * it, or turned by in[3] */ \
-    X(LINEAR, linear, tn_attr_linear, 4, 2, linear, linear, DEAR, 0, 0) \
+    X(LINEAR, linear, tn_attr_linear, 5, 3, linear, linear, DEAR, 0, 0) \
     /* w0 [O, N], w1 [N, K] -> m = w0 w1 [O, K]: two linear layers as one */ \
     X(SLOTS_PRODUCT, slots_product, tn_attr_none, 0, 1, slots_product, slots_product, NEVER, 0, 0) \
     /* x, m [O, K], y -> y + x m^T */ \
@@ -161,6 +162,8 @@ typedef enum tn_again {
     X(TOKENS, tokens, tn_attr_tokens, 2, 1, moves, tokens, DEAR, 0, 0) \
     /* x (, bits); w0 gamma, w1 beta -> y, stats [rows, 2] float32. Fused: out[2] is LINEAR_T's of y */ \
     X(LAYERNORM, layernorm, tn_attr_layernorm, 2, 3, layernorm, layernorm, CHEAP, 0, 0) \
+    /* x -> its rows' sums in blocks of columns [blocks, 2 * rows] float32 (take_norms.c) */ \
+    X(ROW_SUMS, row_sums, tn_attr_none, 1, 1, reduce, none, NEVER, 0, 0) \
     /* qkv, table -> qkv with q and k turned */ \
     X(ROPE, rope, tn_attr_rope, 2, 1, few, rope, DEAR, TN_IN0, TN_OPERATION_IN_PLACE) \
     /* qkv [B*N, 3D] -> o [B*N, D], lse [B*heads, N] float32 */ \

@@ -28,6 +28,7 @@ int tn_model_add(tn_model *m, tn_slot s, const char *name)
         m->slots = v;
         m->cap_slots = cap;
     }
+    s.norm = -1;
     s.name = strdup(name);
     if (!s.name) return -1;
     s.rows = s.ndim > 1 ? s.shape[0] : 1;
@@ -35,6 +36,12 @@ int tn_model_add(tn_model *m, tn_slot s, const char *name)
     for (int i = 1; i < s.ndim; i++) s.cols *= s.shape[i];
     m->slots[m->n_slots] = s;
     return m->n_slots++;
+}
+
+int tn_model_norm_of(const tn_model *m, int w)
+{
+    const tn_slot *s = &m->slots[w];
+    return s->trainable || s->cols % TN_SUM_COLUMNS ? -1 : s->norm;
 }
 
 bool tn_slot_is_kernel(const tn_slot *s)

@@ -17,21 +17,32 @@ static const char *at(char *buf, size_t n, const char *format, int i)
 #pragma GCC diagnostic pop
 #define AT(format) at(buf, sizeof buf, format, i)
 
+/* Matrices from slot `first` on read the norm whose gamma is slot `norm`. */
+static void behind_norm(tn_model *m, int first, int norm)
+{
+    for (int s = first; s < m->n_slots; s++)
+        if (m->slots[s].linear) m->slots[s].norm = norm;
+}
+
 static int block_slots(const tn_parts *p, const tn_vit *v, int i)
 {
     char buf[128];
     const tn_vit_names *k = v->names;
     const int d = v->hidden;
+    int norm = p->m->n_slots;
     TN_TRY(tn_parts_norm(p, AT(k->norm1), d));
     TN_TRY(tn_parts_linear(p, AT(k->query), d, d, v->q_bias, false));
     TN_TRY(tn_parts_linear(p, AT(k->key), d, d, v->k_bias, true));
     TN_TRY(tn_parts_linear(p, AT(k->value), d, d, v->v_bias, true));
+    behind_norm(p->m, norm, norm);
     TN_TRY(tn_parts_linear(p, AT(k->output), d, d, v->o_bias, false));
     if (v->layer_scale) TN_TRY(tn_parts_vector(p, AT(k->scale1), d, TN_INIT_ONE));
+    norm = p->m->n_slots;
     TN_TRY(tn_parts_norm(p, AT(k->norm2), d));
     const bool beside = v->gated && !v->fused_gate;
     if (beside) TN_TRY(tn_parts_linear(p, AT(k->gate), v->inner, d, v->mlp_bias, false));
     TN_TRY(tn_parts_linear(p, AT(k->up), v->fused_gate ? 2 * v->inner : v->inner, d, v->mlp_bias, beside));
+    behind_norm(p->m, norm, norm);
     TN_TRY(tn_parts_linear(p, AT(k->down), d, v->inner, v->mlp_bias, false));
     return v->layer_scale ? tn_parts_vector(p, AT(k->scale2), d, TN_INIT_ONE) : 0;
 }

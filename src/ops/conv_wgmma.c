@@ -89,7 +89,8 @@ int tn_conv_wgmma(tn_ctx *c, const void *args, tn_error *err)
     const place_grid to = {a->to.h, a->to.w, a->step, a->y, a->x};
     const tn_gemm_args end = {.alpha = 1, .C = a->C, .e = {.bias = a->bias}};
     tn_gemm_build b = {.n = 0};
-    tn_gemm_option(&b, "-DACT=%d -DPATCHES -DBN=%d -DMI=%d -DDEPTH=%d", (int)a->C.dtype, bn, mi, tn_wgmma_depth(bn, mi, false));
+    tn_gemm_option(&b, "-DACT=%d -DPATCHES -DBN=%d -DMI=%d -DDEPTH=%d", (int)a->C.dtype, bn, mi,
+                   tn_wgmma_depth(bn, mi, false, false));
     TN_TRY(put_images(c, &b, r, &g, err));
     TN_TRY(tn_wgmma_put_matrix(c, &b, &a->W, bn, false, err));
     const tn_arg sizes[] = {TN_INT(r->batch * a->to.h * a->to.w),
@@ -142,7 +143,8 @@ static int grad_parts(tn_ctx *c, const tn_conv_grad_args *a, const grad_shape *s
     const tn_conv_rows places = {a->dy, r->grid, r->grid, r->batch, 0, O, 0, 0, 1, 1, 1};
     const int used = TN_MIN((int)c->dev->info.compute_units, s->splits * s->tiles);
     tn_gemm_build b = {.n = 0};
-    tn_gemm_option(&b, "-DACT=%d -DBN=%d -DMI=%d -DDEPTH=%d", (int)a->dy.dtype, s->bn, s->mi, tn_wgmma_depth(s->bn, s->mi, false));
+    tn_gemm_option(&b, "-DACT=%d -DBN=%d -DMI=%d -DDEPTH=%d", (int)a->dy.dtype, s->bn, s->mi,
+                   tn_wgmma_depth(s->bn, s->mi, false, false));
     TN_TRY(put_images(c, &b, &places, &s->grid, err));
     TN_TRY(put_images(c, &b, r, &s->grid, err));
     const tn_arg rest[] = {TN_BUF(P->mem),   TN_INT(O),    TN_INT(taps),    TN_INT(s->splits),

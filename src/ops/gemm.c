@@ -94,10 +94,36 @@ static int gemm_turn(const tn_gemm_args *g, tn_error *err)
                    t->heads, t->table.cols, t->batch, tokens);
 }
 
+static bool is_whole(const tn_tensor *t)
+{
+    return !t->off && t->ld == t->cols;
+}
+
+/* Sums of a matrix's rows, whose tensor they are; whole: and so are they. */
+static int gemm_sums(const char *what, const tn_tensor *sums, const tn_tensor *of, tn_error *err)
+{
+    if (!sums->rows) return 0;
+    if (of->cols % TN_SUM_COLUMNS || sums->rows != of->cols / TN_SUM_COLUMNS || sums->cols != 2 * of->rows)
+        return tn_fail(err, TN_ERR_ARGUMENT, "gemm: [%d,%d] are no sums of %s [%d,%d]", sums->rows, sums->cols, what, of->rows,
+                       of->cols);
+    if (is_whole(of) && is_whole(sums) && sums->dtype == TN_F32) return 0;
+    return tn_fail(err, TN_ERR_ARGUMENT, "gemm: sums of %s in parts of a tensor", what);
+}
+
+static int gemm_normed(const tn_gemm_args *g, tn_error *err)
+{
+    const tn_epilogue *e = &g->e;
+    TN_TRY(gemm_sums("A", &e->norm.sums, &g->A, err));
+    TN_TRY(gemm_sums("C", &e->sums, &g->C, err));
+    if (!e->norm.sums.rows || (!g->ta && !e->parts && g->mask_a.p <= 0 && e->norm.columns)) return 0;
+    return tn_fail(err, TN_ERR_ARGUMENT, "gemm: a norm in front of a product that is not of A [M,K] alone");
+}
+
 static int gemm_epilogue(const tn_gemm_args *g, tn_error *err)
 {
     const tn_epilogue *e = &g->e;
     TN_TRY(gemm_turn(g, err));
+    TN_TRY(gemm_normed(g, err));
     if (e->has_act && e->slope.rows) return tn_fail(err, TN_ERR_ARGUMENT, "gemm: either an activation or its slope, not both");
     if (e->pre_slope && !e->has_act) return tn_fail(err, TN_ERR_ARGUMENT, "gemm: the slope of an activation that is not there");
     if (e->pre.rows) TN_TRY(gemm_view("pre", &e->pre, g->M, g->N, err));
@@ -169,5 +195,6 @@ int tn_gemm_run(tn_ctx *c, const tn_gemm_args *g, tn_error *err)
     TN_TRY(tn_gemm_check(&all, g, err));
     if (!all.M || !all.N) return 0;
     if (tn_gemm_masked(&all)) TN_TRY(tn_ctx_step_ready(c, err));
+    if (tn_gemm_is_normed(&all)) return tn_variant_run(c, &tn_gemm_normed_op, &all, err);
     return all.n_q ? gemm_quantised(c, &all, err) : tn_variant_run(c, &tn_gemm_op, &all, err);
 }

@@ -10,6 +10,14 @@ typedef struct tn_turn {
     int heads, skip, batch;
 } tn_turn;
 
+/** A layer norm without vectors of its own in front of a product, which is made of x itself: rows of A count as
+ * (x - mean) / sqrt(variance + eps). No sums: none. */
+typedef struct tn_normed {
+    tn_tensor sums;     /* [K / TN_SUM_COLUMNS, 2 * M] float32, of A's rows (tn_row_sums) */
+    tn_buffer *columns; /* [N] float32: the sums of op(B)'s columns */
+    float eps;
+} tn_normed;
+
 /**
  * What is done to a product before it is stored, in this order: s = alpha op(A) op(B) + alpha2 A2 B2^T + bias, its q and k
  * turned, u = s (kept in `pre` where that is wanted, or act'(u) is), s = act(u) or s * act'(slope) or s * slope, s * scale,
@@ -33,8 +41,10 @@ typedef struct tn_epilogue {
     bool tb2;
     int parts; /* 0: no second pair */
     float alpha2;
-    tn_mask mask; /* of the second pair's product (the adapters' part of dx), over [M, N] */
-    tn_turn turn; /* C is a whole tensor then, and nothing else but a bias and a second pair is asked for */
+    tn_mask mask;   /* of the second pair's product (the adapters' part of dx), over [M, N] */
+    tn_turn turn;   /* C is a whole tensor then, and nothing else but a bias and a second pair is asked for */
+    tn_normed norm; /* A is a whole tensor [M, K] then, and there is no second pair and no dropout */
+    tn_tensor sums; /* [N / TN_SUM_COLUMNS, 2 * M] float32: what tn_row_sums would make of C, a whole tensor; rows 0: not wanted */
 } tn_epilogue;
 
 /** A product, or `batch` of them whose matrices lie a_step, b_step and c_step elements apart (A, B and C are the first ones;
@@ -63,6 +73,11 @@ typedef struct tn_gemm_args {
 /** The rows. Each runs any epilogue: what its kernel cannot do at once it leaves to tn_gemm_tail, so that a row which only
  * multiplies is measured with the launches that it needs. */
 extern const tn_variant_op tn_gemm_op;
+
+/** Those that take a norm in, or leave sums behind: tn_gemm_run hands them over. Its rows are those that do it at once, and one
+ * that does it apart over tn_gemm_op's. */
+extern const tn_variant_op tn_gemm_normed_op;
+bool tn_gemm_is_normed(const tn_gemm_args *g);
 
 /** B of g, whose A is set, becomes 1 to TN_UNPACK_PARTS quantised matrices with as many columns, under each other, and is unpacked
  * as A is stored when the product runs: by its row, or into the workspace. */

@@ -44,6 +44,13 @@ int tn_gemm_unpack(tn_ctx *c, const tn_gemm_args *g, tn_qoperand to, const tn_te
     return tn_unpack_operand(c, q, g->n_q, to, P, err);
 }
 
+void tn_gemm_put_norm(tn_gemm_build *b, const tn_normed *n)
+{
+    if (!n->sums.rows) return;
+    tn_gemm_arg(b, TN_BUF(n->sums.mem));
+    tn_gemm_arg(b, TN_FLT(n->eps));
+}
+
 void tn_gemm_put_matrix_unit(tn_gemm_build *b, const tn_gemm_args *g)
 {
     const tn_epilogue *e = &g->e;
@@ -60,4 +67,6 @@ void tn_gemm_put_matrix_unit(tn_gemm_build *b, const tn_gemm_args *g)
     if (e->has_act) tn_gemm_option(b, " -DACTIVATE");
     if (e->slope.rows) tn_gemm_option(b, e->slope_ready ? " -DSLOPE -DREADY" : " -DSLOPE");
     if (e->residual.rows || g->beta != 0) tn_gemm_option(b, " -DRESIDUAL");
+    if (e->norm.sums.rows) tn_gemm_option(b, " -DNORM=%d", g->K / TN_SUM_COLUMNS), tn_gemm_arg(b, TN_BUF(e->norm.columns));
+    if (e->sums.rows) tn_gemm_option(b, " -DROW_SUMS"), tn_gemm_arg(b, TN_BUF(e->sums.mem));
 }

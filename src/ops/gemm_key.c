@@ -16,12 +16,12 @@ static void put_extras(char *out, size_t n, const tn_gemm_args *g)
         snprintf(act, sizeof act, "%c%d", !e->slope.rows ? 'a' : e->slope_ready ? 'S' : 's', (int)e->act);
     if (e->turn.heads) snprintf(turn, sizeof turn, "t%d", e->turn.table.cols);
     if (e->parts) snprintf(pair, sizeof pair, "%c%d", e->tb2 ? 'x' : 'y', e->parts);
-    snprintf(out, n, "%s%s%s%s%s%s%s%s%s%s%s", g->beta != 0 ? "+" : "", e->bias ? "b" : "",
+    snprintf(out, n, "%s%s%s%s%s%s%s%s%s%s%s%s%s", g->beta != 0 ? "+" : "", e->bias ? "b" : "",
              !e->pre.rows   ? ""
              : e->pre_slope ? "P"
                             : "p",
              act, e->scale ? "c" : "", e->residual.rows ? "r" : "", g->mask_a.p > 0 || g->mask_b.p > 0 ? "d" : "",
-             e->mask.p > 0 ? "e" : "", turn, pair, g->batch > 1 ? "*" : "");
+             e->mask.p > 0 ? "e" : "", turn, pair, g->batch > 1 ? "*" : "", e->norm.sums.rows ? "n" : "", e->sums.rows ? "u" : "");
 }
 
 void tn_gemm_kind(char *out, size_t n, const void *args)
@@ -68,6 +68,7 @@ void tn_gemm_shrink(void *args, double most)
     }
     tn_tensor *const tall[] = {&g->C, &g->e.pre, &g->e.slope, &g->e.residual, &g->e.A2};
     for (size_t i = 0; i < TN_COUNT(tall); i++) set_rows(tall[i], *n);
+    g->e.norm.sums.cols = g->e.norm.sums.ld = g->e.sums.cols = g->e.sums.ld = 2 * *n;
 }
 
 void tn_gemm_key(char *out, size_t n, const void *args)
@@ -117,10 +118,12 @@ int tn_gemm_make(void *copy, tn_ctx *c, const void *args, tn_error *err)
     tn_gemm_args *g = copy;
     memcpy(g, args, sizeof *g);
     g->keep = NULL;
-    tn_tensor *const views[] = {&g->A, &g->B, &g->C, &g->e.pre, &g->e.slope, &g->e.residual, &g->e.A2, &g->e.B2, &g->e.turn.table};
+    tn_tensor *const views[] = {&g->A,          &g->B,    &g->C,    &g->e.pre,        &g->e.slope,
+                                &g->e.residual, &g->e.A2, &g->e.B2, &g->e.turn.table, &g->e.norm.sums,
+                                &g->e.sums};
     const size_t steps[TN_COUNT(views)] = {g->a_step, g->b_step, g->c_step};
-    tn_buffer **const vectors[] = {&g->e.bias, &g->e.scale};
-    const bool wanted[] = {g->e.bias != NULL, g->e.scale != NULL};
+    tn_buffer **const vectors[] = {&g->e.bias, &g->e.scale, &g->e.norm.columns};
+    const bool wanted[] = {g->e.bias != NULL, g->e.scale != NULL, g->e.norm.columns != NULL};
     g->bits = NULL;
     for (size_t i = 0; i < TN_COUNT(views); i++) views[i]->mem = NULL; /* what is not made yet must not be freed */
     for (size_t i = 0; i < TN_COUNT(vectors); i++) *vectors[i] = NULL;
@@ -137,10 +140,13 @@ int tn_gemm_make(void *copy, tn_ctx *c, const void *args, tn_error *err)
 void tn_gemm_release(void *copy, tn_ctx *c)
 {
     tn_gemm_args *g = copy;
-    tn_tensor *const views[] = {&g->A, &g->B, &g->C, &g->e.pre, &g->e.slope, &g->e.residual, &g->e.A2, &g->e.B2, &g->e.turn.table};
+    tn_tensor *const views[] = {&g->A,          &g->B,    &g->C,    &g->e.pre,        &g->e.slope,
+                                &g->e.residual, &g->e.A2, &g->e.B2, &g->e.turn.table, &g->e.norm.sums,
+                                &g->e.sums};
     for (size_t i = 0; i < TN_COUNT(views); i++) tn_buffer_free(views[i]->mem);
     tn_buffer_free(g->e.bias);
     tn_buffer_free(g->e.scale);
+    tn_buffer_free(g->e.norm.columns);
     tn_buffer_free((tn_buffer *)g->bits);
     memset(g, 0, sizeof *g);
 }

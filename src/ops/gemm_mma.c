@@ -33,6 +33,7 @@ int tn_gemm_mma(tn_ctx *c, const void *args, tn_error *err)
     mma_pair(&b, g);
     if (g->e.mask.p > 0) tn_gemm_put_step(&b, c);
     tn_gemm_put_mask(&b, "MASK_E", g->e.mask, 0);
+    tn_gemm_put_norm(&b, &g->e.norm);
     tn_gemm_put_matrix_unit(&b, g);
     const size_t tiles = (size_t)TN_CEIL_DIV(g->M, TILE) * (size_t)TN_CEIL_DIV(g->N, TILE);
     const size_t global[] = {tiles * GROUP_ITEMS, 1, 1}, local[] = {GROUP_ITEMS, 1, 1};

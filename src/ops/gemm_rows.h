@@ -15,6 +15,8 @@ bool tn_gemm_pair_fits(const tn_gemm_args *g, int tile);
 tn_tensor tn_gemm_extra(const tn_gemm_args *g);
 /** Unpacks a product's quantised right operand to where a row wants it; P: of A's type, as many elements as that takes. */
 int tn_gemm_unpack(tn_ctx *c, const tn_gemm_args *g, tn_qoperand to, const tn_tensor *P, tn_error *err);
+/** What kernels of NVIDIA's take in front of those: P_ROW_SUMS. */
+void tn_gemm_put_norm(tn_gemm_build *b, const tn_normed *n);
 /** The options and arguments of matrix_unit.h's P_END. */
 void tn_gemm_put_matrix_unit(tn_gemm_build *b, const tn_gemm_args *g);
 

@@ -3,7 +3,8 @@
 
 bool tn_gemm_has_epilogue(const tn_epilogue *e)
 {
-    return e->bias || e->pre.rows || e->has_act || e->slope.rows || e->scale || e->residual.rows || e->parts || e->turn.heads;
+    return e->bias || e->pre.rows || e->has_act || e->slope.rows || e->scale || e->residual.rows || e->parts || e->turn.heads ||
+           e->norm.sums.rows || e->sums.rows;
 }
 
 bool tn_gemm_masked(const tn_gemm_args *g)

@@ -3,7 +3,11 @@
 
 #include <math.h>
 
-enum { LOCAL_BYTES = 232448, GROUP_ITEMS = 384, LAID_BYTES = 8192 /* in which ends transpose */ };
+enum {
+    LOCAL_BYTES = 231424 /* what a group can have, less the driver's own */,
+    GROUP_ITEMS = 384,
+    LAID_BYTES = 8192 /* in which ends transpose */
+};
 
 /* Tile: 64 * mi x bn, `depth` stages of 64 along K. */
 typedef struct {
@@ -32,10 +36,11 @@ const tn_tunable tn_gemm_wgmma_tunables[] = {{"TILE", tiles}, {0}};
 static const int tile_columns[] = {128, 192, 64, 0};
 const tn_tunable tn_wgmma_tunables[] = {{"BN", tile_columns}, {0}};
 
-int tn_wgmma_depth(int bn, int mi, bool extra)
+int tn_wgmma_depth(int bn, int mi, bool extra, bool norm)
 {
-    const int stage = (64 * mi + bn) * TN_WGMMA_BK * 2, beside = extra ? 2 * 64 * mi * bn * 2 : LAID_BYTES;
-    return TN_MIN((LOCAL_BYTES - beside - 64) / (stage + 16), mi == 2 ? 6 : 8);
+    const int stage = (64 * mi + bn) * TN_WGMMA_BK * 2, rows = norm ? 2 * 64 * mi * 8 : 0;
+    const int beside = (extra ? 2 * 64 * mi * bn * 2 : LAID_BYTES) + rows + 96; /* the last: barriers that are not a stage's */
+    return TN_MIN((LOCAL_BYTES - beside) / (stage + 16), mi == 2 ? 6 : 8);
 }
 
 /* ---- tiles ---- */
@@ -81,7 +86,7 @@ static wgmma_shape shape_of(const tn_ctx *c, const tn_gemm_args *g)
     const int units = (int)c->dev->info.compute_units, tile = c->tune[0];
     wgmma_shape s = {.bn = tile % 1000, .mi = tile / 1000 / 64};
     if (tile == ESTIMATED || !tile_fits(g, s.bn)) estimate_tile(&s, g, units);
-    s.depth = tn_wgmma_depth(s.bn, s.mi, reads_extra(g));
+    s.depth = tn_wgmma_depth(s.bn, s.mi, reads_extra(g), g->e.norm.sums.rows > 0);
     s.pair = g->e.parts ? TN_CEIL_DIV(tn_gemm_rank(&g->e), TN_PAIR_STEP) : 0;
     s.units = TN_MIN(units, tiles_of(g, s.mi, s.bn));
     return s;
@@ -147,6 +152,7 @@ int tn_gemm_wgmma(tn_ctx *c, const void *args, tn_error *err)
     if (g->e.mask.p > 0) tn_gemm_put_step(&b, c);
     tn_gemm_put_mask(&b, "MASK_E", g->e.mask, 0);
     tn_gemm_put_bits(&b, g);
+    tn_gemm_put_norm(&b, &g->e.norm);
     tn_gemm_put_matrix_unit(&b, g);
     return tn_wgmma_launch(c, &b, "nvidia/gemm_wgmma.cl", "gemm_wgmma", s.units, err);
 }

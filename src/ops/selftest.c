@@ -1,9 +1,10 @@
 /* The tables of cases, and one case run. */
 #include "selftest.h"
 
-const tn_case *const tn_case_tables[] = {tn_cases_gemm,    tn_cases_train,  tn_cases_dense, tn_cases_quant,
-                                         tn_cases_spatial, tn_cases_deform, tn_cases_rows,  tn_cases_grads,
-                                         tn_cases_groups,  tn_cases_conv,   tn_cases_thin,  NULL};
+const tn_case *const tn_case_tables[] = {
+    tn_cases_gemm, tn_cases_train, tn_cases_dense,  tn_cases_quant, tn_cases_spatial, tn_cases_deform,
+    tn_cases_rows, tn_cases_grads, tn_cases_groups, tn_cases_conv,  tn_cases_thin,    tn_cases_normed,
+    NULL};
 
 static tn_trial new_trial(tn_ctx *c, const tn_case *k, const tn_case_spec *s, tn_error *err)
 {

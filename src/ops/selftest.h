@@ -101,6 +101,7 @@ int tn_trial_compare(tn_trial *t, const tn_tensor *x, const float *want);
 /** By the bounds of another type, that of what x was made from. */
 int tn_trial_compare_as(tn_trial *t, const tn_tensor *x, const float *want, tn_dtype type);
 extern const tn_case tn_cases_gemm[], tn_cases_train[], tn_cases_dense[], tn_cases_quant[], tn_cases_spatial[], tn_cases_deform[],
-    tn_cases_rows[], tn_cases_grads[], tn_cases_groups[], tn_cases_conv[], tn_cases_thin[]; /* a NULL name ends each */
-extern const tn_case *const tn_case_tables[];                                               /* all of them; a NULL ends it */
+    tn_cases_rows[], tn_cases_grads[], tn_cases_groups[], tn_cases_conv[], tn_cases_thin[],
+    tn_cases_normed[];                        /* a NULL name ends each */
+extern const tn_case *const tn_case_tables[]; /* all of them; a NULL ends it */
 #endif

@@ -9,8 +9,9 @@ enum { TN_WGMMA_BK = 64 /* of a stage along K */ };
 /** c->tune[0] of the rows: a product's tile, and columns of a convolution's. */
 extern const tn_tunable tn_gemm_wgmma_tunables[], tn_wgmma_tunables[];
 
-/** Stages that local memory holds beside each other: of (64 mi + bn) rows; extra: two tiles of C's size besides. */
-int tn_wgmma_depth(int bn, int mi, bool extra);
+/** Stages that local memory holds beside each other: of (64 mi + bn) rows; extra: two tiles of C's size besides, norm: what their
+ * rows are normed by. */
+int tn_wgmma_depth(int bn, int mi, bool extra, bool norm);
 /** A descriptor as the next two arguments. */
 int tn_wgmma_put_map(tn_ctx *c, tn_gemm_build *b, const tn_map_view *v, tn_error *err);
 /** Of a matrix in boxes of `box` rows by 64 columns (narrow: 16). */

@@ -15,6 +15,7 @@ typedef double tn_real;
 #define tn_ref_gemm               tn_ref_gemm_double
 #define tn_ref_layernorm          tn_ref_layernorm_double
 #define tn_ref_layernorm_backward tn_ref_layernorm_backward_double
+#define tn_ref_row_sums           tn_ref_row_sums_double
 #define tn_ref_attention          tn_ref_attention_double
 #define tn_ref_attention_backward tn_ref_attention_backward_double
 #define tn_ref_rope               tn_ref_rope_double
@@ -71,6 +72,8 @@ typedef struct tn_ref_norm {
     int rows, cols, unit_rows, groups;
 } tn_ref_norm;
 void tn_ref_layernorm(const tn_ref_norm *n, tn_real *y);
+/** sums [cols / block, rows, 2]: of each block of columns the sum and the sum of squares. */
+void tn_ref_row_sums(const tn_real *x, int rows, int cols, int block, tn_real *sums);
 void tn_ref_layernorm_backward(const tn_ref_norm *n, const tn_real *dy, tn_real *dx, tn_real *dgamma, tn_real *dbeta);
 
 /** qkv [batch*n, 3*heads*hd] -> o [batch*n, heads*hd]; lse may be NULL. */

@@ -66,6 +66,17 @@ void tn_ref_layernorm(const tn_ref_norm *n, tn_real *y)
     }
 }
 
+void tn_ref_row_sums(const tn_real *x, int rows, int cols, int block, tn_real *sums)
+{
+    for (int b = 0; b < cols / block; b++)
+        for (int r = 0; r < rows; r++) {
+            const tn_real *from = x + (size_t)r * cols + (size_t)b * block;
+            double s = 0, squares = 0;
+            for (int c = 0; c < block; c++) s += from[c], squares += (double)from[c] * from[c];
+            *sums++ = (tn_real)s, *sums++ = (tn_real)squares;
+        }
+}
+
 void tn_ref_layernorm_backward(const tn_ref_norm *n, const tn_real *dy, tn_real *dx, tn_real *dgamma, tn_real *dbeta)
 {
     const int cols = n->cols;

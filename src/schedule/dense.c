@@ -39,16 +39,28 @@ static bool gains(const tn_store *st, int i)
     return place == TN_PLACE_QUANT || (place == TN_PLACE_DENSE && tn_model_beside(st->m, &st->m->slots[i], "lora_A.weight") >= 0);
 }
 
+/* Do all matrices of the operation take the same layer norm in? */
+static bool takes_norm(const tn_store *st, int first)
+{
+    bool all = st->norms && st->m->slots[first].linear;
+    for (int i = first; all && i >= 0; i = next_of(st->m, i))
+        all =
+            !st->s[i].elsewhere && tn_model_norm_of(st->m, i) >= 0 && tn_model_norm_of(st->m, i) == tn_model_norm_of(st->m, first);
+    return all;
+}
+
 /* All frozen matrices of an operation have copies where one of them gains by it. */
 static void give_copies(tn_store *st, int first)
 {
-    bool any = false;
+    const bool normed = takes_norm(st, first);
+    bool any = normed;
     for (int i = first; i >= 0; i = next_of(st->m, i)) any |= gains(st, i);
     for (int i = first; any && i >= 0; i = next_of(st->m, i)) {
         tn_stored *e = &st->s[i];
         if (e->place == TN_PLACE_PARAM || e->elsewhere) continue;
         e->merged = tn_view(NULL, st->act, e->t.rows, e->t.cols);
-        st->merged_bytes += tn_tensor_bytes(&e->merged);
+        e->normed = normed;
+        st->merged_bytes += tn_tensor_bytes(&e->merged) + (normed ? 2 * sizeof(float) * (size_t)e->t.rows : 0);
     }
 }
 
@@ -96,6 +108,23 @@ static int new_buffer(tn_buffer **out, tn_store *st, int i, bool merged, tn_erro
     return tn_buffer_new(out, st->dev, bytes, st->m->slots[i].name, err);
 }
 
+/* Of matrix `first` and of those behind it for the same operation. */
+static int rows_of(const tn_store *st, int first)
+{
+    int rows = 0;
+    for (int i = first; i >= 0; i = next_of(st->m, i)) rows += st->m->slots[i].rows;
+    return rows;
+}
+
+static int new_vectors(tn_store *st, int first, tn_error *err)
+{
+    tn_stored *e = &st->s[first];
+    const size_t bytes = sizeof(float) * (size_t)rows_of(st, first);
+    if (!e->normed || st->m->slots[first].joins) return 0;
+    TN_TRY(tn_buffer_new(&e->sums, st->dev, bytes, "sums of matrices", err));
+    return tn_buffer_new(&e->shift, st->dev, bytes, "biases with norms", err);
+}
+
 int tn_dense_new(tn_store *st, bool merged, tn_error *err)
 {
     tn_buffer *last = NULL;
@@ -104,8 +133,16 @@ int tn_dense_new(tn_store *st, bool merged, tn_error *err)
         if (!is_matrix(st->m, i, merged) || !has(st, i, merged)) continue;
         if (!t->off) TN_TRY(new_buffer(&last, st, i, merged, err));
         t->mem = last;
+        if (merged) TN_TRY(new_vectors(st, i, err));
     }
     return 0;
+}
+
+static void free_vectors(tn_stored *e)
+{
+    tn_buffer_free(e->sums);
+    tn_buffer_free(e->shift);
+    e->sums = e->shift = NULL;
 }
 
 void tn_dense_free(tn_store *st, bool merged)
@@ -115,6 +152,7 @@ void tn_dense_free(tn_store *st, bool merged)
         if (!is_matrix(st->m, i, merged) || !has(st, i, merged)) continue;
         if (!t->off) tn_buffer_free(t->mem); /* a buffer is its first matrix's */
         t->mem = NULL;
+        if (merged) free_vectors(&st->s[i]);
     }
 }
 

@@ -104,6 +104,21 @@ int tn_exec_linear_t(const tn_call *k)
     return tn_adapters_down(k, &k->n->a.linear_t, &x, &t);
 }
 
+int tn_exec_row_sums(const tn_call *k)
+{
+    tn_tensor x = tn_call_in(k, 0), sums = tn_call_out(k, 0);
+    return tn_row_sums(k->c, &x, &sums, k->err);
+}
+
+/* The norm of x that the product takes in: its vectors lie in the copies and beside them. */
+static void take_norm(const tn_call *k, tn_epilogue *e)
+{
+    const tn_stored *first = &k->s->store->s[k->n->part[0].w];
+    if (k->n->in[4] < 0) return;
+    e->norm = (tn_normed){tn_call_in(k, 4), first->sums, k->n->a.linear.eps};
+    e->bias = first->shift;
+}
+
 /* What fuse.c put behind the product, which has one part then. */
 static void ending(const tn_call *k, tn_epilogue *e)
 {
@@ -111,6 +126,7 @@ static void ending(const tn_call *k, tn_epilogue *e)
     e->has_act = a->act;
     e->act = a->fn;
     if (k->n->out[1] >= 0) e->pre = tn_call_out(k, 1), e->pre_slope = a->keeps_slope;
+    if (k->n->out[2] >= 0) e->sums = tn_call_out(k, 2);
     if (k->n->in[2] < 0) return;
     e->residual = tn_call_in(k, 2);
     e->scale = tn_call_weight(k, k->n->w[0]).mem;
@@ -144,6 +160,7 @@ static int linear_part(const tn_call *k, int i, int col)
         g.e.tb2 = true, g.e.parts = 1, g.e.alpha2 = p->scale;
     }
     ending(k, &g.e);
+    take_norm(k, &g.e);
     TN_TRY(few_tokens(k, p, &g, &done));
     if (done) return 0;
     multiply_by(k, p->w, &g);
@@ -161,6 +178,7 @@ static int linear_joined(const tn_call *k, tn_buffer *bias)
         g.e.B2 = tn_adapters_operand(k, n->part[0].b, g.C.cols);
         g.e.tb2 = true, g.e.parts = n->n_parts, g.e.alpha2 = n->part[0].scale;
     }
+    take_norm(k, &g.e);
     multiply_by_all(k, &g);
     return tn_gemm_run(k->c, &g, k->err);
 }
@@ -177,9 +195,13 @@ int tn_exec_linear(const tn_call *k)
 {
     const tn_gnode *n = k->n;
     tn_buffer *bias = NULL;
-    bool can = joins_w(k) && k->e->g.t[n->in[0]].rows > TN_FEW_ROWS && (n->in[1] < 0 || joins_b(k));
-    if (can) TN_TRY(joined_bias(k, &can, &bias));
+    const bool normed = n->in[4] >= 0; /* its copies lie in one buffer, or a pass would not have it so */
+    bool can = joins_w(k) && (normed || k->e->g.t[n->in[0]].rows > TN_FEW_ROWS) && (n->in[1] < 0 || joins_b(k));
+    if (can && !normed) TN_TRY(joined_bias(k, &can, &bias));
     if (can) return linear_joined(k, bias);
+    if (normed && n->n_parts > 1)
+        return tn_fail(k->err, TN_ERR_MEMORY, "'%s' and the matrices behind it do not fit into one buffer of the device",
+                       k->s->m->slots[n->part[0].w].name);
     for (int i = 0, col = 0; i < n->n_parts; col += n->part[i++].cols) TN_TRY(linear_part(k, i, col));
     return linear_turn(k);
 }

@@ -41,10 +41,59 @@ static int add_adapter(tn_store *st, int i, float *w, tn_error *err)
     return all ? 0 : err->status;
 }
 
+/* The matrix that begins i's operation, and the rows between. */
+static int first_of(const tn_store *st, int i, int *rows)
+{
+    int first = i;
+    *rows = 0;
+    while (st->m->slots[first].joins) {
+        do first--;
+        while (!st->m->slots[first].linear);
+        *rows += st->m->slots[first].rows;
+    }
+    return first;
+}
+
+/* w's columns are scaled by gamma and rounded; sums: of its rows then; shift: bias and what they make of beta before. */
+static void fold_gamma(const tn_store *st, int i, float *w, const float *gamma, const float *beta, float *sums, float *shift)
+{
+    const int rows = st->m->slots[i].rows, cols = st->m->slots[i].cols;
+    for (int r = 0; r < rows; r++) {
+        double sum = 0, add = 0;
+        for (int c = 0; c < cols; c++) {
+            float *v = &w[(size_t)r * (size_t)cols + (size_t)c];
+            add += (double)*v * (double)beta[c];
+            *v = tn_rounded(*v * gamma[c], st->act);
+            sum += (double)*v;
+        }
+        sums[r] = (float)sum, shift[r] += (float)add;
+    }
+}
+
+/* The norm's vectors go into w, matrix i's copy, and into those beside it. */
+static int fold_norm(tn_store *st, int i, float *w, tn_error *err)
+{
+    int before;
+    const int norm = tn_model_norm_of(st->m, i), first = first_of(st, i, &before), bias = adapter(st, i, "bias");
+    const size_t rows = (size_t)st->m->slots[i].rows, at = sizeof(float) * (size_t)before, bytes = sizeof(float) * rows;
+    float *gamma = values(st, norm, err), *beta = gamma ? values(st, norm + 1, err) : NULL, *sums = malloc(bytes);
+    float *shift = !beta ? NULL : bias >= 0 ? values(st, bias, err) : calloc(rows, sizeof(float));
+    int rc = shift && sums ? 0 : err->status ? err->status : tn_oom(err);
+    if (!rc) fold_gamma(st, i, w, gamma, beta, sums, shift);
+    if (!rc) rc = tn_buffer_write(st->s[first].sums, at, sums, bytes, err);
+    if (!rc) rc = tn_buffer_write(st->s[first].shift, at, shift, bytes, err);
+    free(gamma);
+    free(beta);
+    free(sums);
+    free(shift);
+    return rc;
+}
+
 static int fill(tn_store *st, int i, bool adapters, tn_error *err)
 {
     tn_stored *e = &st->s[i];
-    if (e->place == TN_PLACE_QUANT && (!adapters || adapter(st, i, "lora_A.weight") < 0)) {
+    const bool normed = adapters && e->normed;
+    if (e->place == TN_PLACE_QUANT && !normed && (!adapters || adapter(st, i, "lora_A.weight") < 0)) {
         tn_ctx c;
         tn_ctx_init(&c, st->dev);
         return tn_unpack(&c, &e->q, &e->merged, err);
@@ -52,6 +101,7 @@ static int fill(tn_store *st, int i, bool adapters, tn_error *err)
     float *w = values(st, i, err);
     if (!w) return err->status;
     int rc = adapters ? add_adapter(st, i, w, err) : 0;
+    if (!rc && normed) rc = fold_norm(st, i, w, err);
     if (!rc) rc = tn_tensor_set(st->dev, &e->merged, w, err);
     free(w);
     return rc;

@@ -152,6 +152,7 @@ static int whole_graph(tn_graph *g, const tn_dev *d, const tn_model *m, const tn
     if (!rc && !pass->unfused) rc = tn_graph_fuse(g, err);
     if (!rc && !pass->unfused && enlarges(d)) rc = tn_graph_fuse_doubling(g, err);
     if (!rc && !pass->unfused && d->info.type != TN_DEVICE_CPU) rc = tn_graph_fuse_norm_back(g, err);
+    if (!rc && pass->norms) rc = tn_model_take_norms(m, g, err);
     const bool warps = (d->caps & TN_CAP_NV_MMA80) && pass->act != TN_F32;
     if (!rc && !pass->unfused && warps) rc = tn_graph_gather(g, err);
     if (!rc && !pass->unfused && warps) rc = tn_graph_draw_bits(g, err);
@@ -296,8 +297,9 @@ static bool same_pass(const tn_pass *a, const tn_pass *b)
 {
     return a->batch == b->batch && a->act == b->act && a->groups == b->groups && a->training == b->training && a->loss == b->loss &&
            a->hidden == b->hidden && a->heat == b->heat && a->recompute == b->recompute && a->kept == b->kept &&
-           a->merged == b->merged && a->unfused == b->unfused && a->frames == b->frames && a->normalize == b->normalize &&
-           a->sigma == b->sigma && a->negative == b->negative && a->stretch == b->stretch && a->flight == b->flight;
+           a->merged == b->merged && a->norms == b->norms && a->unfused == b->unfused && a->frames == b->frames &&
+           a->normalize == b->normalize && a->sigma == b->sigma && a->negative == b->negative && a->stretch == b->stretch &&
+           a->flight == b->flight;
 }
 
 static tn_exec *find(const tn_session *s, const tn_pass *pass)

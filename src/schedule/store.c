@@ -157,6 +157,7 @@ int tn_store_new_of(tn_store **out, tn_dev *d, const tn_model *m, const tn_store
     st->m = m;
     st->act = spec->act;
     st->dry = spec->dry;
+    st->norms = spec->norms;
     int rc = 0;
     for (int i = 0; i < m->n_slots; i++) st->s[i].elsewhere = spec->held && !spec->held[i];
     if (quant) {

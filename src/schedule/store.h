@@ -25,11 +25,14 @@ typedef struct tn_stored {
     tn_tensor grad; /* parameters only */
     tn_qtensor q;
     tn_tensor
-        merged; /* dense, with the adapters in it (tn_store_merge), laid out as t (dense.h); rows 0: the matrix has no such copy */
-    size_t off, bytes; /* off: floats into the arena */
-    tn_packed kept;    /* it, or its copy, and what lies behind it for the same product, as a product packs them */
-    bool elsewhere;    /* another stage's store holds it; nothing is allocated here */
-    size_t at;         /* bytes into its layer's block (stream.h) */
+        merged;  /* dense, with the adapters in it (tn_store_merge), laid out as t (dense.h); rows 0: the matrix has no such copy */
+    bool normed; /* a layer norm is taken into that copy: gamma is in its columns */
+    tn_buffer *sums, *shift; /* of an operation's first matrix that is: for the rows of all of them, float32: the copies' sums, and
+                              * bias and copy of beta */
+    size_t off, bytes;       /* off: floats into the arena */
+    tn_packed kept;          /* it, or its copy, and what lies behind it for the same product, as a product packs them */
+    bool elsewhere;          /* another stage's store holds it; nothing is allocated here */
+    size_t at;               /* bytes into its layer's block (stream.h) */
 } tn_stored;
 
 enum { TN_GROUPS = 3 }; /* head, LoRA, backbone: the arena's order */
@@ -43,6 +46,7 @@ typedef struct tn_store {
     struct tn_store *twin; /* of the first stage's: that of the next replica, which is set to the same values; borrowed */
     tn_quant_spec quant;
     bool dry;    /* nothing is allocated: for plans */
+    bool norms;  /* as in tn_store_spec */
     bool to_run; /* dry, but of a run that follows: shapes are worth measuring */
     tn_dtype act;
     tn_stored *s;
@@ -70,6 +74,7 @@ typedef struct tn_store_spec {
     tn_dtype act;
     bool optimiser;   /* gradients and moments too */
     bool dry;         /* nothing is allocated */
+    bool norms;       /* merged copies take layer norms in (tn_model_norm_of): for passes with `norms` */
     const bool *held; /* [m->n_slots]: the slots that this one holds; NULL: all */
     int window; /* the frozen matrices of the backbone's layers stream through a window of so many layers (2 or more); 0: none do */
 } tn_store_spec;
@@ -86,9 +91,10 @@ void tn_store_weights(const tn_store *s, size_t *stored, size_t *as_float32);
 int tn_store_set(tn_store *s, int slot, const float *values, tn_error *err);
 /** Sets a slot that is stored quantised from a matrix of the same shape and format. */
 int tn_store_set_packed(tn_store *s, int slot, const tn_qmatrix *q, tn_error *err);
-/** Copies of the frozen matrices that are quantised or have adapters: unpacked to the storage type, s B A (and DoRA's norms)
- * added in float32, rounded once. Passes with `merged` multiply with them. The slots stay as they are; setting one makes the
- * copies stale (s->merged), and another call fills them again. An optimiser's steps are not noticed. */
+/** Copies of the frozen matrices that are quantised, have adapters or take layer norms in: unpacked to the storage type, s B A (and
+ * DoRA's norms) added and columns scaled by gamma in float32, rounded once. Passes with `merged` multiply with them. The slots stay
+ * as they are; setting one makes the copies stale (s->merged), and another call fills them again. An optimiser's steps are not
+ * noticed. */
 int tn_store_merge(tn_store *s, tn_error *err);
 /** The same copies without the adapters, of this store alone, for passes that would unpack the matrices each time. They are stale
  * when a matrix is set, or tn_store_merge takes their place. */

@@ -180,7 +180,9 @@ int build(test *t, tn_error *err)
     tn_quant_spec quant = {.enabled = false};
     if (!t->spec && tn_qfile_config(t->hf, &have))
         quant = (tn_quant_spec){.enabled = true, .type = have.type, .nested = have.nested, .block = have.block};
-    TN_TRY(tn_store_new(&store, t->dev, t->model, &quant, options.act, t->spec != NULL, false, err));
+    const tn_store_spec kept = {
+        .quant = &quant, .act = options.act, .optimiser = t->spec != NULL, .norms = options.merged && !t->spec};
+    TN_TRY(tn_store_new_of(&store, t->dev, t->model, &kept, err));
     TN_TRY(tn_session_new(&t->session, t->dev, t->model, store, err));
     TN_TRY(tn_store_load_backbone(store, t->hf, 42, NULL, err));
     tn_engine e = {.model = t->model, .session = t->session, .dev = t->dev};

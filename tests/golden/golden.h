@@ -30,7 +30,7 @@ void bounds_list(void);
 typedef struct {
     const char *device;
     tn_recompute recompute;
-    bool unfused, verbose;
+    bool unfused, merged, verbose; /* merged: adapters and layer norms are in the matrices */
     tn_dtype act;
 } golden_options;
 extern golden_options options;

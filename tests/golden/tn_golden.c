@@ -40,8 +40,14 @@ static int compare_last(test *t, tn_exec *e, tn_error *err)
 
 static int run_backbone(test *t, tn_error *err)
 {
-    tn_pass p = {.batch = t->batch, .act = options.act, .hidden = true, .unfused = options.unfused};
+    tn_pass p = {.batch = t->batch,
+                 .act = options.act,
+                 .hidden = true,
+                 .unfused = options.unfused,
+                 .merged = options.merged,
+                 .norms = options.merged};
     tn_exec *e;
+    if (options.merged) TN_TRY(tn_store_merge(t->session->store, err));
     TN_TRY(tn_session_get(&e, t->session, &p, err));
     TN_TRY(upload(t, e, e->g.pixels, "pixel_values", err));
     TN_TRY(tn_session_run(t->session, e, err));
@@ -84,9 +90,9 @@ static int run_case(const char *folder, const char *name)
 
 static int usage(void)
 {
-    printf(
-        "usage: tn-golden FOLDER [--device D] [--case PATTERN] [--recompute 0..4] [--unfused] [--dtype float32|bfloat16|float16]\n"
-        "                 [--verbose] [--bound KIND=VALUE ...]\n");
+    printf("usage: tn-golden FOLDER [--device D] [--case PATTERN] [--recompute 0..4] [--unfused] [--merged] [--dtype "
+           "float32|bfloat16|float16]\n"
+           "                 [--verbose] [--bound KIND=VALUE ...]\n");
     bounds_list();
     return 2;
 }
@@ -102,6 +108,7 @@ int main(int argc, char **argv)
         else if (!strcmp(argv[i], "--dtype"))
             options.act = !strcmp(v, "bfloat16") ? TN_BF16 : !strcmp(v, "float16") ? TN_F16 : TN_F32, i++;
         else if (!strcmp(argv[i], "--unfused")) options.unfused = true;
+        else if (!strcmp(argv[i], "--merged")) options.merged = true;
         else if (!strcmp(argv[i], "--verbose")) options.verbose = true;
         else if (!strcmp(argv[i], "--bound") && bound_set(v)) i++;
         else if (argv[i][0] != '-' && !folder) folder = argv[i];

@@ -144,6 +144,7 @@ for k in 5 7; do for_gpus cl/gpu/dwconv.cl -DACT=1 -DK=$k -DDX=0 -DWT=1; done
 for vw in "-DACT=0 -DVW=4" "-DACT=1 -DVW=8" "-DACT=2 -DVW=8"; do for_gpus cl/gpu/upsample.cl $vw; done
 for_gpus cl/gpu/upsample.cl -DACT=1 -DOUT=0 -DVW=1
 for_gpus cl/portable/tokens.cl -DACT=1 -DVW=8 -DRUNS=2
+for_gpus cl/portable/row_sums.cl -DACT=1 -DVW=8
 for_gpus cl/gpu/norm2d.cl -DVW=1
 for_gpus cl/gpu/gemm_small.cl -DTB=1; for_gpus cl/gpu/gemm_small.cl -DTA=1
 levels="-DLEVELS=3 -DH0=20 -DW0=13 -DH1=10 -DW1=7 -DH2=5 -DW2=4"
@@ -216,7 +217,7 @@ for act in 1 2; do
   for o in "" -DTURN; do nvidia attention_wgmma 90a 256 -DACT=$act $o; done
   nvidia tensor_map 90a 1 -DACT=$act
   for cols in 1 2 4; do nvidia ../gpu/dwdouble 80 128 -DACT=$act -DCOLS=$cols -DPACKS=1 -DSTATS=1; done
-  for o in "-DTB=1 -DBIAS -DPRE -DACTIVATE -DPAIR=1" "-DTB=1 -DBIAS -DPAIR=3 -DTURN -DALPHA_ONE" "-DTB=0 -DSLOPE -DPAIR=1 -DMASK_E" "-DTB=1 -DBN=64 -DMI=1 -DBIAS -DSCALE -DRESIDUAL" "-DTB=0 -DBN=192" "-DTB=1 -DBN=160 -DBIAS -DACTIVATE"; do
+  for o in "-DTB=1 -DBIAS -DPRE -DACTIVATE -DPAIR=1" "-DTB=1 -DBIAS -DPAIR=3 -DTURN -DALPHA_ONE" "-DTB=0 -DSLOPE -DPAIR=1 -DMASK_E" "-DTB=1 -DBN=64 -DMI=1 -DBIAS -DSCALE -DRESIDUAL" "-DTB=0 -DBN=192" "-DTB=1 -DBN=160 -DBIAS -DACTIVATE" "-DTB=1 -DBIAS -DACTIVATE -DNORM=16" "-DTB=1 -DBIAS -DTURN -DNORM=6" "-DTB=1 -DBIAS -DRESIDUAL -DROW_SUMS"; do
     nvidia gemm_wgmma 90a 384 -DACT=$act $o
     nvidia gemm_mma 90a 128 -DACT=$act ${o//-DBN=*/}
   done

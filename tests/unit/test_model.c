@@ -1,5 +1,6 @@
 /* Models that stay open: frames in memory against frames in files, batches, adapters, which are merged where that pays, and two of
  * everything in two threads. Windows of frames: what a model of several frames begins with, and which of a video it looks at. */
+#include "copy_slot.h"
 #include "image.h"
 #include "metrics.h"
 #include "predict_once.h"
@@ -325,6 +326,60 @@ START_TEST(merged_adapters_are_as_adapters_beside)
     must(tn_store_merge(o.e->session->store, &e), &e);
     look_at_noise(&o);
     ck_assert_double_le(apart(&o, without), kinds[_i].tolerance);
+    close_engine(&o);
+}
+END_TEST
+
+/* Layer norms that do something, for the matrices behind them. */
+static void give_norms(tn_engine *x)
+{
+    tn_error e;
+    for (int i = 0; i < x->model->n_slots; i++) {
+        const int gamma = tn_model_norm_of(x->model, i);
+        for (int beta = 0; gamma >= 0 && beta < 2; beta++) {
+            float v[512];
+            tn_rng r = tn_rng_named(gamma + beta, "norms");
+            ck_assert_int_le(x->model->slots[gamma].cols, 512);
+            for (int k = 0; k < x->model->slots[gamma].cols; k++) v[k] = (float)(1 - beta + 0.3 * tn_rng_normal(&r));
+            must(tn_store_set(x->session->store, gamma + beta, v, &e), &e);
+        }
+    }
+}
+
+/* The engine's copies take norms in from now on, as on a GPU whose products do. */
+static void take_norms(tn_engine *x)
+{
+    tn_store *st, *old = x->session->store;
+    tn_session *session;
+    tn_error e;
+    const tn_store_spec spec = {.quant = &old->quant, .act = x->act, .norms = true};
+    must(tn_store_new_of(&st, x->dev, x->model, &spec, &e), &e);
+    for (int i = 0; i < x->model->n_slots; i++) copy_slot(st, old, i);
+    must(tn_session_new(&session, x->dev, x->model, st, &e), &e);
+    tn_session_free(x->session);
+    x->session = x->team.member[0].session = session;
+}
+
+START_TEST(norms_in_products_are_as_norms_beside)
+{
+    static opened o;
+    static float beside[AREA];
+    tn_error e;
+    open_engine(&o, _i, 0);
+    give_adapters(o.e, "one");
+    give_norms(o.e);
+    look_at_noise(&o);
+    memcpy(beside, o.heat, sizeof beside);
+    const int norms = operations(&o, TN_OP_LAYERNORM);
+    take_norms(o.e);
+    const size_t stored = o.e->dev->allocated;
+    must(tn_store_merge(o.e->session->store, &e), &e);
+    ck_assert_uint_eq(o.e->dev->allocated, stored + o.e->session->store->merged_bytes);
+    look_at_noise(&o);
+    ck_assert_double_le(apart(&o, beside), kinds[_i].tolerance);
+    ck_assert_int_eq(operations(&o, TN_OP_LAYERNORM), 1); /* the last, which no matrix reads */
+    ck_assert_int_eq(operations(&o, TN_OP_ROW_SUMS), 1);  /* of the tokens; the products leave the others */
+    ck_assert_int_gt(norms, 2);
     close_engine(&o);
 }
 END_TEST
@@ -668,8 +723,9 @@ int main(void)
                     TIMES(adapters_change_places, 2)));
     add_tests(s, "merged", 300,
               TESTS(TIMES(merged_adapters_are_as_adapters_beside, sizeof kinds / sizeof *kinds),
-                    ONCE(adapters_are_merged_where_there_is_room), TIMES(a_cpu_merges_what_it_gains_by, 3),
-                    TIMES(what_products_keep_changes_no_bit, 6), ONCE(products_keep_what_there_is_room_for)));
+                    TIMES(norms_in_products_are_as_norms_beside, 6), ONCE(adapters_are_merged_where_there_is_room),
+                    TIMES(a_cpu_merges_what_it_gains_by, 3), TIMES(what_products_keep_changes_no_bit, 6),
+                    ONCE(products_keep_what_there_is_room_for)));
     add_tests(s, "frames", 300,
               TESTS(TIMES(equal_frames_are_at_first_as_one, sizeof inflated / sizeof *inflated),
                     TIMES(a_video_is_answered_from_windows, sizeof videos / sizeof *videos)));

@@ -1,6 +1,7 @@
 /* Weights that pass through a window of the device: the same bits as weights that stay, whatever the window, in training, in
  * prediction and where both take turns; no copy more than the window asks for; what is set is what is read and computed with; a
  * copy that fails is named. Slots of the window are NaN from the last reading to the copy. */
+#include "copy_slot.h"
 #include "small_engine.h"
 #include "stepper.h"
 #include "stream.h"
@@ -90,37 +91,10 @@ static void close_model(model *m)
     tn_config_free(m->c);
 }
 
-static float *get(tn_store *st, int slot, size_t *bytes)
-{
-    const tn_slot *s = &st->m->slots[slot];
-    tn_error e = {0};
-    *bytes = (size_t)s->rows * (size_t)s->cols * sizeof(float);
-    float *v = malloc(*bytes);
-    must(tn_store_get(st, slot, v, &e), &e);
-    return v;
-}
-
-/* What one store has, into another, by the bytes; and both read back alike. */
-static void copy_slot(tn_store *to, tn_store *from, int slot)
-{
-    tn_error e = {0};
-    tn_qmatrix q;
-    size_t bytes;
-    float *v = get(from, slot, &bytes);
-    if (from->s[slot].place == TN_PLACE_QUANT) {
-        must(tn_qtensor_get(&from->s[slot].q, from->dev, &q, &e), &e);
-        must(tn_store_set_packed(to, slot, &q, &e), &e);
-        tn_qmatrix_free(&q);
-    } else {
-        must(tn_store_set(to, slot, v, &e), &e);
-    }
-    free(v);
-}
-
 static void compare_slot(tn_store *a, tn_store *b, int slot)
 {
     size_t bytes;
-    float *x = get(a, slot, &bytes), *y = get(b, slot, &bytes);
+    float *x = slot_values(a, slot, &bytes), *y = slot_values(b, slot, &bytes);
     ck_assert_msg(!memcmp(x, y, bytes), "%s differs", a->m->slots[slot].name);
     free(x);
     free(y);
@@ -301,7 +275,7 @@ START_TEST(what_is_set_is_read_and_used)
     for (int i = 0; i < m.e->model->n_slots; i++) {
         if (!tn_stream_has(m.e->session->store, i)) continue;
         size_t bytes;
-        float *v = get(m.e->session->store, i, &bytes);
+        float *v = slot_values(m.e->session->store, i, &bytes);
         for (size_t k = 0; k < bytes / sizeof *v; k++) v[k] = 1.5f * v[k] + 0.01f;
         must(tn_store_set(m.e->session->store, i, v, &e), &e);
         must(tn_store_set(other.e->session->store, i, v, &e), &e);
