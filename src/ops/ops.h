@@ -412,7 +412,8 @@ int tn_clip(tn_ctx *c, tn_buffer *g, size_t off, size_t n, const tn_adam_spec *s
  * TN_PARTIALS floats; and what the sum of all of them means. */
 int tn_grad_norm(tn_ctx *c, tn_buffer *g, size_t off, size_t n, tn_buffer *sums, int *parts, tn_error *err);
 int tn_clip_sums(tn_ctx *c, tn_buffer *sums, int parts, const tn_adam_spec *s, tn_error *err);
-/** A step with what tn_clip left; nothing where that was not finite. */
+/** A step with what tn_clip left; nothing where that was not finite. Either way the range's gradient is zero afterwards, for the
+ * next step's to be added to. */
 int tn_adamw(tn_ctx *c, const tn_optim_range *r, const tn_adam_spec *s, tn_error *err);
 int tn_sgd(tn_ctx *c, const tn_optim_range *r, float momentum, tn_error *err);
 
