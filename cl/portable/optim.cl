@@ -1,5 +1,6 @@
 /* Optimiser steps over flat float32 ranges, decoupled weight decay (Loshchilov & Hutter; torch/optim/adamw.py). The range's
- * copy in the storage type SHADOW (0: none) is written along. `rate` multiplies the step's learning rate (LoRA+). Clipping and counting: grad_norm, then clip. */
+ * copy in the storage type SHADOW (0: none) is written along. `rate` multiplies the step's learning rate (LoRA+). The gradient is
+ * left zero, for the next step's to be added to. Clipping and counting: grad_norm, then clip. */
 #include "common.h"
 #include "step.h"
 #ifndef SHADOW
@@ -16,15 +17,17 @@
 #define KEEP_SHADOW(v)
 #endif
 
-/* Items (n). A step that is not finite leaves everything as it is. */
-__kernel void adamw(__global float *p, const __global float *g, __global float *m, __global float *v, uint off, uint n, int group,
+/* Items (n). A step that is not finite leaves everything but the gradient as it is. */
+__kernel void adamw(__global float *p, __global float *g, __global float *m, __global float *v, uint off, uint n, int group,
                     const __global tn_step *step, const __global tn_optim *state, float beta1, float beta2, float eps,
                     float rate P_SHADOW)
 {
     size_t i = get_global_id(0);
-    if (i >= (size_t)n || !state->finite) return;
+    if (i >= (size_t)n) return;
     i += off;
     const float d = g[i] * state->factor, lr = rate * step->lr;
+    g[i] = 0.0f;
+    if (!state->finite) return;
     const float a = beta1 * m[i] + (1.0f - beta1) * d, b = beta2 * v[i] + (1.0f - beta2) * d * d;
     const float w = p[i] * (1.0f - lr * step->weight_decay) - lr / state->c1[group] * (a / (sqrt(b) / state->c2[group] + eps));
     m[i] = a;
@@ -34,13 +37,15 @@ __kernel void adamw(__global float *p, const __global float *g, __global float *
 }
 
 /* torch.optim.SGD: g += decay*p; buf = momentum*buf + g (first step: g). Items (n). */
-__kernel void sgd(__global float *p, const __global float *g, __global float *buf, uint off, uint n, int group,
+__kernel void sgd(__global float *p, __global float *g, __global float *buf, uint off, uint n, int group,
                   const __global tn_step *step, const __global tn_optim *state, float momentum, float rate P_SHADOW)
 {
     size_t i = get_global_id(0);
-    if (i >= (size_t)n || !state->finite) return;
+    if (i >= (size_t)n) return;
     i += off;
     float d = g[i] * state->factor + step->weight_decay * p[i];
+    g[i] = 0.0f;
+    if (!state->finite) return;
     if (momentum != 0.0f) {
         d = state->steps[group] == 1 ? d : momentum * buf[i] + d;
         buf[i] = d;

@@ -167,17 +167,26 @@ static void note_last(int *last, int slot, int node)
     if (slot >= 0) last[slot] = node;
 }
 
-/* A node of the backward pass that names a slot may write its gradient; that some only read its values costs little. */
+/* The last node of node i's layer in the backward pass: within a layer gradients may wait for each other (tn_node_run). */
+static int end_of_layer(const tn_graph *graph, int i)
+{
+    while (i + 1 < graph->n_n && graph->n[i + 1].layer == graph->n[i].layer) i++;
+    return i;
+}
+
+/* A node of the backward pass that names a slot may write its gradient, by the end of its layer; that some only read its values
+ * costs little. */
 static void find_last(tn_gradsum *g, const tn_graph *graph)
 {
     for (int i = 0; i < g->e->model->n_slots; i++) g->last[i] = -1;
     for (int i = 0; i < graph->n_n; i++) {
         const tn_gnode *n = &graph->n[i];
+        const int end = end_of_layer(graph, i);
         if (!n->backward) continue;
-        for (int k = 0; k < TN_NODE_SLOTS; k++) note_last(g->last, n->w[k], i);
+        for (int k = 0; k < TN_NODE_SLOTS; k++) note_last(g->last, n->w[k], end);
         for (int k = 0; k < n->n_parts; k++) {
             const int slots[] = {n->part[k].w, n->part[k].bias, n->part[k].a, n->part[k].b, n->part[k].m};
-            for (size_t j = 0; j < TN_COUNT(slots); j++) note_last(g->last, slots[j], i);
+            for (size_t j = 0; j < TN_COUNT(slots); j++) note_last(g->last, slots[j], end);
         }
     }
 }

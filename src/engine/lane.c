@@ -137,7 +137,6 @@ static void forget_tape(tn_tape **t)
 
 static void forget_tapes(tn_lane *l)
 {
-    forget_tape(&l->clear);
     forget_tape(&l->norm);
     for (size_t i = 0; i < TN_COUNT(l->update); i++) forget_tape(&l->update[i]);
 }
@@ -204,14 +203,6 @@ static void note(tn_lane *l, const char *op, int node, double flops, double byte
     tn_tape_note(l->optim.tape, &n);
 }
 
-static int record_clear(tn_lane *l, int groups, tn_error *err)
-{
-    const tn_store *s = store_of(l);
-    (void)groups;
-    note(l, "zero_grad", 0, 0, 4.0 * (double)s->n_params);
-    return s->n_params ? tn_op_fill(&l->optim, s->grads, 0, s->n_params * 4, 0, err) : 0;
-}
-
 static int record_group(tn_lane *l, int g, tn_error *err)
 {
     const tn_store *s = store_of(l);
@@ -222,7 +213,7 @@ static int record_group(tn_lane *l, int g, tn_error *err)
     for (int i = 0; i < parts; i++) {
         const tn_optim_range *r = &ranges[i];
         const double n = (double)r->n;
-        note(l, sgd ? "sgd" : "adamw", 2 + g + TN_GROUPS * i, (sgd ? 6 : 16) * n, (sgd ? 20 : 28) * n);
+        note(l, sgd ? "sgd" : "adamw", 1 + g + TN_GROUPS * i, (sgd ? 6 : 16) * n, (sgd ? 24 : 32) * n);
         TN_TRY(sgd ? tn_sgd(&l->optim, r, (float)conf->training.momentum, err) : tn_adamw(&l->optim, r, &adam, err));
     }
     return 0;
@@ -231,7 +222,7 @@ static int record_group(tn_lane *l, int g, tn_error *err)
 static void note_clip(tn_lane *l)
 {
     const tn_store *s = store_of(l);
-    note(l, "clip", 1, 2.0 * (double)s->n_params, 4.0 * (double)s->n_params);
+    note(l, "clip", 0, 2.0 * (double)s->n_params, 4.0 * (double)s->n_params);
 }
 
 static int record_norm(tn_lane *l, int groups, tn_error *err)
@@ -265,7 +256,7 @@ static int record(tn_tape **out, tn_lane *l, int (*what)(tn_lane *, int, tn_erro
     return rc;
 }
 
-int tn_lane_tapes(tn_tape **before, tn_tape **after, tn_lane *l, int groups, tn_error *err)
+int tn_lane_tape(tn_tape **out, tn_lane *l, int groups, tn_error *err)
 {
     tn_ctx *c = &l->who->session->ctx;
     const int generation = store_of(l)->generation;
@@ -276,11 +267,9 @@ int tn_lane_tapes(tn_tape **before, tn_tape **after, tn_lane *l, int groups, tn_
     l->optim.constants = c->constants;
     l->optim.state = c->state;
     TN_TRY(tn_ctx_reserve(&l->optim, scratch_bytes(c->dev), err));
-    TN_TRY(record(&l->clear, l, record_clear, 0, err));
     if (l->sums) TN_TRY(record(&l->norm, l, record_norm, 0, err));
     TN_TRY(record(update, l, record_update, groups, err));
-    *before = l->clear;
-    *after = *update;
+    *out = *update;
     return 0;
 }
 

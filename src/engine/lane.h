@@ -85,8 +85,9 @@ typedef struct tn_lane {
     tn_exec *x[2][TN_MAX_FLIGHTS]; /* of a whole micro-batch, and of the batch's rest */
     tn_ctx optim;                  /* workspace of its own: the session's may grow, which would leave the tapes with the old one */
     tn_buffer *sums;               /* of the gradient's squares, where the norm is made of several lanes' */
-    tn_tape *clear, *norm, *update[1 << TN_GROUPS];
+    tn_tape *norm, *update[1 << TN_GROUPS];
     int recorded_for; /* the store's generation */
+    bool cleared;     /* gradients are zero once all that is enqueued has ended: the last update left them so */
     tn_lane_log *log; /* passes are waited for and written there; NULL: neither. Borrowed */
 } tn_lane;
 
@@ -107,7 +108,8 @@ bool tn_lane_ready(tn_lane *l, const tn_step_job *j, int images);
 int tn_lane_prepare(tn_lane *l, const tn_step_job *j, int images, tn_error *err);
 /** Copies what the step brings into slot s. */
 void tn_lane_fill(tn_lane *l, int s, const tn_step_job *j, int first, int images);
-/** Inputs go up, gradients become zero. */
+/** Inputs go up. Gradients become zero where the last step did not end in an update that left them so: the first step, and one
+ * after a failure. */
 int tn_lane_begin(tn_lane *l, int s, const tn_step_job *j, tn_error *err);
 /** Micro-batch k's pass or half of it; others (may be NULL) plays it. */
 int tn_lane_play(tn_lane *l, int s, const tn_step_job *j, int k, tn_half half, const tn_step_others *others, tn_error *err);
@@ -127,6 +129,6 @@ int tn_lane_join(const tn_lane *l, int s, tn_error *err);
 const tn_optim_state *tn_lane_state(const tn_lane *l, int s);
 /** Of the slot's frames, whose passes have ended; 0 where the lane has no loss. */
 double tn_lane_loss(const tn_lane *l, int s);
-/** What a step of these groups plays before its passes and after them, recorded when it is not yet. Borrowed. */
-int tn_lane_tapes(tn_tape **before, tn_tape **after, tn_lane *l, int groups, tn_error *err);
+/** What a step of these groups plays after its passes, recorded when it is not yet. Borrowed. */
+int tn_lane_tape(tn_tape **update, tn_lane *l, int groups, tn_error *err);
 #endif

@@ -74,10 +74,12 @@ static int upload(tn_lane *l, const tn_lane_slot *s, tn_error *err)
 
 int tn_lane_begin(tn_lane *l, int s, const tn_step_job *j, tn_error *err)
 {
-    tn_tape *before, *after;
-    TN_TRY(tn_lane_tapes(&before, &after, l, j->groups, err));
+    tn_tape *update;
+    TN_TRY(tn_lane_tape(&update, l, j->groups, err)); /* a refusal comes before anything is enqueued */
     TN_TRY(upload(l, &l->slot[s], err));
-    return tn_tape_play(before, err);
+    if (!l->cleared) TN_TRY(tn_store_zero_grad(l->who->session->store, err));
+    l->cleared = false;
+    return 0;
 }
 
 /* What lies at `at` of the inputs, to where a pass reads it. */
@@ -209,14 +211,15 @@ static int keep(tn_lane *l, int i, tn_error *err)
 int tn_lane_update(tn_lane *l, int s, const tn_step_job *j, const float *total, tn_error *err)
 {
     char *state = (char *)l->slot[s].staging.host + l->at.state;
-    tn_tape *before, *after;
-    TN_TRY(tn_lane_tapes(&before, &after, l, j->groups, err));
+    tn_tape *update;
+    TN_TRY(tn_lane_tape(&update, l, j->groups, err));
     if (!l->slot[s].micros) TN_TRY(bring_constants(l, &l->slot[s], 0, err));
     if (total) TN_TRY(tn_buffer_write(l->sums, 0, total, sizeof *total, err));
     for (int i = 0; i < TN_LANE_SLOTS; i++) /* what the last step left is still being read */
         TN_TRY(tn_queue_wait(l->who->dev, TN_QUEUE_MAIN, l->slot[i].kept_there, err));
     const double begin = tn_now();
-    TN_TRY(tn_tape_play(after, err));
+    TN_TRY(tn_tape_play(update, err));
+    l->cleared = true;
     if (l->log) TN_TRY(log_span(l, -1, TN_HALF_BOTH, begin, err));
     if (tn_lane_keeps(l)) TN_TRY(keep(l, s, err));
     return tn_buffer_read_async(l->optim.state, TN_QUEUE_MAIN, 0, state, sizeof(tn_optim_state), NULL, &l->slot[s].done, err);

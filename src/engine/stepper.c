@@ -163,9 +163,9 @@ int tn_stepper_rescue(tn_rescue *r, tn_stepper *st, tn_error *err)
     return tn_rescue_take(r, st->lane, st->n, st->last, st->came.index + 1, &st->came.optim, err);
 }
 
-int tn_stepper_tapes(tn_tape **before, tn_tape **after, tn_stepper *st, int groups, tn_error *err)
+int tn_stepper_tape(tn_tape **update, tn_stepper *st, int groups, tn_error *err)
 {
-    return tn_lane_tapes(before, after, &st->lane[0], groups, err);
+    return tn_lane_tape(update, &st->lane[0], groups, err);
 }
 
 /* ---- a step ---- */

@@ -41,7 +41,7 @@ int tn_stepper_drain(tn_stepper *st, tn_error *err);
  * step and of those before it are handed out. r->steps 0: there is none. Only with several devices; the stepper is good for nothing
  * more but to be freed. */
 int tn_stepper_rescue(tn_rescue *r, tn_stepper *st, tn_error *err);
-/** What a step of these groups plays on the first device before its passes and after them, recorded when it is not yet. Borrowed.
- */
-int tn_stepper_tapes(tn_tape **before, tn_tape **after, tn_stepper *st, int groups, tn_error *err);
+/** What a step of these groups plays on the first device after its passes, recorded when it is not yet. It leaves the gradients
+ * zero; whoever plays passes between steps plays it behind them. Borrowed. */
+int tn_stepper_tape(tn_tape **update, tn_stepper *st, int groups, tn_error *err);
 #endif

@@ -157,9 +157,10 @@ int tn_graph_fuse_merged(tn_graph *g, tn_error *err);
  */
 int tn_graph_fuse_both(tn_graph *g, tn_error *err);
 /**
- * Lets tensors share storage (merge.c): an addition goes into the node that can add, an output takes the place of an input that
- * nobody reads any more, and what can only be done in place gets a copy where its input is still wanted. Inputs, constants and
- * outputs are never overwritten. With share false only what the executor cannot do without is done.
+ * Lets tensors share storage (merge.c): an addition goes into the node that can add (a product may wait for what it is added to),
+ * an output takes the place of an input that nobody reads any more, and what can only be done in place gets a copy where its input
+ * is still wanted. Inputs, constants and outputs are never overwritten. With share false only what the executor cannot do without
+ * is done.
  */
 int tn_graph_merge(tn_graph *g, bool share, tn_error *err);
 

@@ -120,17 +120,16 @@ static int time_step(timing *t, bench *b, int images, bool again, tn_error *err)
 {
     double seconds;
     tn_exec *x;
-    tn_tape *before, *after;
+    tn_tape *update;
     *t = (timing){.images = images};
     b->e.recompute = again ? TN_RECOMPUTE_ALL : TN_RECOMPUTE_NONE;
     TN_TRY(tn_steps_time(&b->steps, images, images, &seconds, err));
     const tn_pass pass = tn_engine_train_pass(&b->e, images, tn_engine_groups(&b->e));
     TN_TRY(tn_session_get(&x, b->e.session, &pass, err));
     TN_TRY(tn_session_record(b->e.session, x, err));
-    TN_TRY(tn_stepper_tapes(&before, &after, b->steps.stepper, pass.groups, err));
-    TN_TRY(add_tape(t, before, NULL, err));
+    TN_TRY(tn_stepper_tape(&update, b->steps.stepper, pass.groups, err));
     TN_TRY(add_tape(t, x->tape, &x->g, err));
-    TN_TRY(add_tape(t, after, NULL, err));
+    TN_TRY(add_tape(t, update, NULL, err));
     stretch(t, x->g.n_layers, seconds);
     return 0;
 }

@@ -22,14 +22,13 @@ static int medians(double *times, int n, int repeat, tn_error *err)
     return 0;
 }
 
-enum { TAPES = 3 };
+enum { TAPES = 2 };
 
 /* What a step plays, in order; tapes that it has not are NULL. */
 static void tapes_of(const tn_prof *s, tn_tape **t)
 {
-    t[0] = s->before;
-    t[1] = s->x->tape;
-    t[2] = s->after;
+    t[0] = s->x->tape;
+    t[1] = s->update;
 }
 
 static int one_pass(tn_prof *s, double *seconds, tn_error *err)

@@ -18,7 +18,7 @@ typedef struct tn_prof {
     tn_stepper *stepper;     /* training only */
     tn_predictor *predictor; /* prediction only */
     tn_exec *x;              /* the pass */
-    tn_tape *before, *after; /* training: what a step does beside its pass */
+    tn_tape *update;         /* training: what a step does after it */
     tn_adapter *adapters[TN_MAX_ADAPTERS];
     int n_adapters;
     uint8_t *frames;
@@ -37,7 +37,7 @@ int tn_prof_burst(tn_prof *p, tn_profile_report *r, int n, double *seconds, tn_e
 int tn_prof_rebatch(tn_prof *p, int batch, tn_error *err);
 /** Does the plan say that such steps fit into what the device has? */
 int tn_prof_fits(bool *fits, const tn_prof *p, int batch, tn_error *err);
-/** After a step: waits for it and finds what came of it (p->result) and what it played (p->x, p->before, p->after). */
+/** After a step: waits for it and finds what came of it (p->result) and what it played (p->x, p->update). */
 int tn_prof_recorded(tn_prof *p, tn_error *err);
 
 /** The median; v is sorted. */

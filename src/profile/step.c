@@ -173,7 +173,7 @@ int tn_prof_recorded(tn_prof *p, tn_error *err)
     const tn_pass pass = train ? tn_engine_train_pass(p->e, p->batch, p->groups) : tn_engine_eval_pass(p->e, p->batch, false);
     if (train) {
         TN_TRY(tn_stepper_drain(p->stepper, err));
-        TN_TRY(tn_stepper_tapes(&p->before, &p->after, p->stepper, p->groups, err));
+        TN_TRY(tn_stepper_tape(&p->update, p->stepper, p->groups, err));
     } else {
         p->result = mean_of(p->heat, (size_t)p->batch * tn_engine_heat_size(p->e));
     }

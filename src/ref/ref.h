@@ -181,6 +181,7 @@ typedef struct tn_ref_optim {
     double lr, wd, b1, b2, eps, momentum, grad_scale; /* b1, b2, eps: AdamW's; momentum: SGD's */
     int step;                                         /* counted from 1 */
 } tn_ref_optim;
-void tn_ref_adamw(const tn_ref_optim *o, tn_real *p, const tn_real *g, tn_real *m, tn_real *v, int n);
-void tn_ref_sgd(const tn_ref_optim *o, tn_real *p, const tn_real *g, tn_real *buf, int n);
+/** g is left zero. */
+void tn_ref_adamw(const tn_ref_optim *o, tn_real *p, tn_real *g, tn_real *m, tn_real *v, int n);
+void tn_ref_sgd(const tn_ref_optim *o, tn_real *p, tn_real *g, tn_real *buf, int n);
 #endif

@@ -43,23 +43,25 @@ double tn_ref_clip(const tn_real *g, int n, double max_norm, bool scaling, doubl
     return (max_norm > 0 ? fmin(1, max_norm / (*norm + 1e-6)) : 1) / scale;
 }
 
-void tn_ref_adamw(const tn_ref_optim *o, tn_real *p, const tn_real *g, tn_real *m, tn_real *v, int n)
+void tn_ref_adamw(const tn_ref_optim *o, tn_real *p, tn_real *g, tn_real *m, tn_real *v, int n)
 {
     const double b1 = o->b1, b2 = o->b2, lr = o->lr;
     for (int i = 0; i < n; i++) {
         double d = g[i] * o->grad_scale, a = b1 * m[i] + (1 - b1) * d, b = b2 * v[i] + (1 - b2) * d * d;
         m[i] = (tn_real)a;
         v[i] = (tn_real)b;
+        g[i] = 0;
         p[i] =
             (tn_real)(p[i] * (1 - lr * o->wd) - lr / (1 - pow(b1, o->step)) * a / (sqrt(b) / sqrt(1 - pow(b2, o->step)) + o->eps));
     }
 }
 
-void tn_ref_sgd(const tn_ref_optim *o, tn_real *p, const tn_real *g, tn_real *buf, int n)
+void tn_ref_sgd(const tn_ref_optim *o, tn_real *p, tn_real *g, tn_real *buf, int n)
 {
     for (int i = 0; i < n; i++) {
         double d = g[i] * o->grad_scale + o->wd * p[i];
         if (o->momentum != 0) buf[i] = (tn_real)(d = o->step == 1 ? d : o->momentum * buf[i] + d);
         p[i] = (tn_real)(p[i] - o->lr * d);
+        g[i] = 0;
     }
 }

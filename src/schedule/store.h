@@ -112,7 +112,7 @@ void tn_store_changed(tn_store *s);
 int tn_store_get(tn_store *s, int slot, float *values, tn_error *err);
 /** The optimiser's moments of a trained slot; NULL: as they are. */
 int tn_store_set_moments(tn_store *s, int slot, const float *first, const float *second, tn_error *err);
-/** Gradient of a trainable slot. */
+/** Gradient of a trainable slot: of the passes since the last step of an optimiser, which leaves it zero. */
 int tn_store_get_grad(tn_store *s, int slot, float *values, tn_error *err);
 /** Says what was quantised, skipped and not divisible, with the names of the latter two. */
 void tn_store_report(const tn_store *s, const tn_log *log);

@@ -328,7 +328,7 @@ END_TEST
 
 /* ---- by hand ---- */
 
-enum { TWICE, POST_ACTIVATION, LONE_MEAN, HANDS };
+enum { TWICE, POST_ACTIVATION, LONE_MEAN, WAITING, HANDS };
 
 static void hand_graph(tn_graph *g, tn_model *m, int which)
 {
@@ -339,7 +339,11 @@ static void hand_graph(tn_graph *g, tn_model *m, int which)
     int o;
     if (which == TWICE) o = draw_residual(&d, draw_residual(&d, x, y, false), y, false);
     else if (which == POST_ACTIVATION) o = draw_residual(&d, x, draw_act(&d, draw_linear(&d, x, DRAW_C)), false);
-    else o = draw_scale_channels(&d, y, draw_sample_mean(&d, x));
+    else if (which == LONE_MEAN) o = draw_scale_channels(&d, y, draw_sample_mean(&d, x));
+    else {
+        const int both = draw_act(&d, x), late = draw_act(&d, both);
+        o = draw_residual(&d, late, draw_linear(&d, both, DRAW_C), false);
+    }
     draw_end(&d, o);
     must(tn_graph_backward(g, tn_is_trained, &d.trained, &e), &e);
 }
@@ -375,6 +379,29 @@ START_TEST(every_reader_gives_its_share)
 {
     ck_assert_double_le(hand_mismatch(_i, false, false), 1);
     ck_assert_double_le(hand_mismatch(_i, true, false), 1);
+}
+END_TEST
+
+/* The gradient towards the product's input is made first and what it is added to after it, which overwrites nothing by then. */
+START_TEST(a_product_waits)
+{
+    tn_error e = {0};
+    tn_graph g;
+    tn_model *m = calloc(1, sizeof *m);
+    int adds = 0, onto = -1;
+    hand_graph(&g, m, WAITING);
+    must(tn_graph_merge(&g, true, &e), &e);
+    for (int i = 0; i < g.n_n; i++) {
+        adds += g.n[i].op == TN_OP_ADD;
+        if (g.n[i].op == TN_OP_LINEAR_DX && g.n[i].onto >= 0) onto = g.n[i].onto;
+    }
+    ck_assert_int_eq(adds, 0);
+    ck_assert_int_ge(onto, 0);
+    const tn_gnode *before = &g.n[tn_graph_writer(&g, onto)];
+    ck_assert_int_eq(before->op, TN_OP_ACT_BACK);
+    ck_assert_int_ne(g.t[onto].storage, g.t[before->in[1]].storage);
+    tn_graph_free(&g);
+    tn_model_free(m);
 }
 END_TEST
 
@@ -462,6 +489,6 @@ int main(void)
 {
     return run_tests("graph", 400,
                      TESTS(ONCE(gradients_of_random_graphs_are_slopes), TIMES(every_reader_gives_its_share, HANDS),
-                           ONCE(a_lost_share_is_seen), ONCE(reading_what_nobody_wrote_fails),
+                           ONCE(a_product_waits), ONCE(a_lost_share_is_seen), ONCE(reading_what_nobody_wrote_fails),
                            ONCE(shared_storage_holds_what_is_read), ONCE(a_product_costs_what_it_multiplies)));
 }

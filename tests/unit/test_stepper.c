@@ -22,6 +22,7 @@ typedef struct {
     tn_recompute again;
     uint64_t kept; /* layers of which less is made again */
     bool unpacked; /* weights, as on a GPU */
+    bool fails;    /* a step half-way, which is then made again */
 } way;
 
 typedef struct {
@@ -86,6 +87,38 @@ static tn_memory unpack(model *m, int micro)
     return planned;
 }
 
+/* Of all that is trained, the sum of the gradients' absolute values. */
+static double gradients(const model *m)
+{
+    double sum = 0;
+    tn_error e = {0};
+    tn_store *st = m->e->session->store;
+    float *g = malloc(sizeof *g * st->n_params);
+    must(tn_buffer_read(st->grads, 0, g, sizeof *g * st->n_params, &e), &e);
+    for (size_t i = 0; i < st->n_params; i++) sum += fabs(g[i]);
+    free(g);
+    return sum;
+}
+
+static int refuse(void *user, tn_exec *x, tn_error *err)
+{
+    (void)user;
+    (void)x;
+    return tn_fail(err, TN_ERR_DEVICE, "as the test asks");
+}
+
+/* All of its passes but the last. */
+static void fail_half_way(tn_stepper *st, const model *m, const tn_step_job *j)
+{
+    tn_error e = {0};
+    must(tn_stepper_drain(st, &e), &e);
+    tn_stepper_join(st, &(tn_step_others){.play = refuse});
+    ck_assert_int_eq(tn_stepper_step(st, j, &e), TN_ERR_DEVICE);
+    tn_stepper_join(st, &(tn_step_others){0});
+    must(tn_stepper_drain(st, &e), &e);
+    ck_assert(gradients(m) > 0);
+}
+
 static outcome run_way(way w)
 {
     outcome o = {0};
@@ -102,12 +135,14 @@ static outcome run_way(way w)
     for (int i = 0; i < STEPS; i++) {
         const tn_step_job j = job_of(i, w.micro, tn_engine_groups(m.e), frames, labels);
         o.given = i;
+        if (w.fails && i == STEPS / 2) fail_half_way(st, &m, &j);
         must(tn_stepper_step(st, &j, &e), &e);
         memset(frames, 0xee, (size_t)BATCH * 3 * IMAGE_W * IMAGE_H); /* the batch was copied */
         for (int k = 0; k < 3 * BATCH; k++) labels[k] = NAN;
         if (w.drain) must(tn_stepper_drain(st, &e), &e);
     }
     must(tn_stepper_drain(st, &e), &e);
+    ck_assert(gradients(&m) == 0);
     o.params = trained_params(m.e, &o.n_params);
     tn_stepper_free(st);
     tn_engine_close(m.e);
@@ -116,7 +151,7 @@ static outcome run_way(way w)
     return o;
 }
 
-static void same(const outcome *a, const outcome *b)
+static void same_results(const outcome *a, const outcome *b)
 {
     ck_assert_int_eq(a->n, STEPS);
     ck_assert_int_eq(b->n, STEPS);
@@ -127,6 +162,11 @@ static void same(const outcome *a, const outcome *b)
         ck_assert(a->r[i].loss == b->r[i].loss && a->r[i].loss > 0);
         ck_assert_mem_eq(&a->r[i].optim, &b->r[i].optim, sizeof a->r[i].optim);
     }
+}
+
+static void same(const outcome *a, const outcome *b)
+{
+    same_results(a, b);
     ck_assert_uint_eq(a->n_params, b->n_params);
     ck_assert_mem_eq(a->params, b->params, a->n_params * sizeof(float));
 }
@@ -152,6 +192,43 @@ START_TEST(a_device_with_memory_of_its_own_changes_no_bit)
 {
     compare((way){.drain = true, .micro = 2}, (way){.micro = 2, .discrete = true}, true);
     compare((way){.drain = true, .micro = BATCH}, (way){.micro = BATCH, .discrete = true}, true);
+}
+END_TEST
+
+/* But what its passes did to the running statistics. */
+START_TEST(a_step_that_failed_leaves_nothing_to_the_next)
+{
+    outcome x = run_way((way){.micro = 2}), y = run_way((way){.micro = 2, .fails = true});
+    same_results(&x, &y);
+    free(x.params);
+    free(y.params);
+}
+END_TEST
+
+/* Whatever it trains, and also where it changes nothing else. */
+START_TEST(a_step_leaves_its_gradients_zero)
+{
+    tn_error e = {0};
+    outcome o = {0};
+    tn_stepper *st;
+    model m = open_model();
+    unsigned char *frames = malloc((size_t)BATCH * 3 * IMAGE_W * IMAGE_H);
+    float labels[3 * BATCH];
+    must(tn_stepper_new(&st, m.e, BATCH, take, &o, &e), &e);
+    for (int i = 0; i < 4; i++) {
+        const bool finite = i % 2 == 0;
+        const tn_step_job j = job_of(i, 2, i < 2 ? TN_GROUP_HEAD : tn_engine_groups(m.e), frames, labels);
+        if (!finite) labels[0] = NAN;
+        must(tn_stepper_step(st, &j, &e), &e);
+        must(tn_stepper_drain(st, &e), &e);
+        ck_assert_uint_eq(o.r[i].optim.finite, finite);
+        ck_assert(gradients(&m) == 0);
+    }
+    ck_assert_uint_eq(o.r[3].optim.skipped, 2);
+    tn_stepper_free(st);
+    tn_engine_close(m.e);
+    tn_config_free(m.c);
+    free(frames);
 }
 END_TEST
 
@@ -270,6 +347,7 @@ int main(void)
 {
     return run_tests("stepper", 300,
                      TESTS(ONCE(running_ahead_changes_no_bit), ONCE(a_device_with_memory_of_its_own_changes_no_bit),
+                           ONCE(a_step_that_failed_leaves_nothing_to_the_next), ONCE(a_step_leaves_its_gradients_zero),
                            ONCE(micro_batches_add_up), ONCE(what_is_kept_changes_no_bit),
                            ONCE(unpacked_weights_are_the_same_weights), ONCE(weights_are_unpacked_where_there_is_room),
                            ONCE(memory_decides_what_is_kept)));

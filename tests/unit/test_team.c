@@ -1,4 +1,5 @@
-/* One model on several devices: stages, replicas and both give the losses and gradients of one device; twice the same bits. */
+/* One model on several devices: stages, replicas and both give the losses and gradients of one device (in AdamW's means of them);
+ * twice the same bits. */
 #include "stepper.h"
 #include "small_engine.h"
 
@@ -17,7 +18,7 @@ typedef struct {
 typedef struct {
     double loss[STEPS];
     tn_optim_state state;
-    float *params, *grads;
+    float *params, *means;
     size_t n;
 } outcome;
 
@@ -65,21 +66,23 @@ static int take(void *user, const tn_step_result *r, tn_error *err)
     return 0;
 }
 
-/* Gradients of the last step, parameters after it, of everything that trains. */
+/* Parameters and what the optimiser keeps of the gradients, which a step leaves zero, of everything that trains. */
 static void read_all(outcome *o, const tn_engine *e)
 {
     tn_error err = {0};
     for (int i = 0; i < e->model->n_slots; i++)
         if (e->model->slots[i].trainable) o->n += (size_t)e->model->slots[i].rows * (size_t)e->model->slots[i].cols;
     o->params = malloc(o->n * sizeof(float));
-    o->grads = malloc(o->n * sizeof(float));
+    o->means = malloc(o->n * sizeof(float));
     size_t at = 0;
     for (int i = 0; i < e->model->n_slots; i++) {
         const tn_slot *s = &e->model->slots[i];
         if (!s->trainable) continue;
         must(tn_store_get(e->session->store, i, o->params + at, &err), &err);
-        must(tn_store_get_grad(e->session->store, i, o->grads + at, &err), &err);
-        at += (size_t)s->rows * (size_t)s->cols;
+        const size_t n = (size_t)s->rows * (size_t)s->cols;
+        const tn_store *st = tn_store_of(e->session->store, i);
+        must(tn_buffer_read(st->moment1, st->s[i].off * sizeof(float), o->means + at, n * sizeof(float), &err), &err);
+        at += n;
     }
 }
 
@@ -122,18 +125,18 @@ static outcome run(way w, int steps)
 static void drop(outcome *o)
 {
     free(o->params);
-    free(o->grads);
+    free(o->means);
 }
 
-/* By the largest gradient. */
+/* By the largest mean. */
 static double distance(const outcome *a, const outcome *b)
 {
     double most = 0, far = 0;
     ck_assert_uint_eq(a->n, b->n);
     for (size_t i = 0; i < a->n; i++) {
-        most = fmax(most, fabs((double)a->grads[i]));
-        far = fmax(far, fabs((double)a->grads[i] - (double)b->grads[i]));
-        ck_assert(isfinite(b->grads[i]) && isfinite(b->params[i]));
+        most = fmax(most, fabs((double)a->means[i]));
+        far = fmax(far, fabs((double)a->means[i] - (double)b->means[i]));
+        ck_assert(isfinite(b->means[i]) && isfinite(b->params[i]));
     }
     return far / most;
 }
@@ -147,7 +150,7 @@ static void compare(way alone, way together, bool twice)
     ck_assert_float_eq_tol(a.state.norm, b.state.norm, 1e-5f * a.state.norm);
     if (twice) {
         outcome again = run(together, STEPS);
-        ck_assert_mem_eq(b.grads, again.grads, b.n * sizeof(float));
+        ck_assert_mem_eq(b.means, again.means, b.n * sizeof(float));
         ck_assert_mem_eq(b.params, again.params, b.n * sizeof(float));
         ck_assert_mem_eq(b.loss, again.loss, sizeof b.loss);
         drop(&again);

@@ -189,10 +189,43 @@ START_TEST(norms_work_slopes_out_again)
 }
 END_TEST
 
+/* The gradient towards a projection's input is added to the depthwise convolution's, which is made later, but where that would keep
+ * a map that is wider than the result; and but for the head's product of depth one. */
+START_TEST(a_product_waits_for_what_it_is_added_to)
+{
+    static const struct {
+        int channels[4], added, apart;
+    } ways[] = {{{128, 32, 16, 8}, 2, 1}, {{128, 16, 32, 8}, 1, 2}};
+    tn_upsampling up = {.n_channels = 4, .upsample = {1, 2, 2}, .n_upsample = 3, .blocks = 1, .depthwise = true};
+    tn_error e = {0};
+    tn_model *m;
+    tn_graph g;
+    int added = 0, apart = 0;
+    memcpy(up.channels, ways[_i].channels, sizeof ways[_i].channels);
+    emitted(&g, &m, &up, TN_RECOMPUTE_NONE);
+    must(tn_graph_fuse(&g, &e), &e);
+    must(tn_graph_fuse_doubling(&g, &e), &e);
+    must(tn_graph_merge(&g, true, &e), &e);
+    for (int i = 0; i < g.n_n; i++) {
+        const tn_gnode *n = &g.n[i];
+        apart += n->op == TN_OP_ADD;
+        if (n->op != TN_OP_LINEAR_DX || n->onto < 0) continue;
+        added++;
+        ck_assert_int_eq(g.n[tn_graph_writer(&g, n->onto)].op, TN_OP_CONV_GRAD);
+        ck_assert_int_eq(g.t[n->onto].storage, g.t[n->out[0]].storage);
+        ck_assert_int_gt(g.t[n->in[0]].cols, 1);
+    }
+    ck_assert_int_eq(added, ways[_i].added);
+    ck_assert_int_eq(apart, ways[_i].apart);
+    tn_graph_free(&g);
+    tn_model_free(m);
+}
+END_TEST
+
 void unit_fuse(Suite *s)
 {
     add_tests(s, "fuse", 30,
               TESTS(TIMES(adapters_products_go_into_the_norms, 3), TIMES(masks_are_drawn_once, 2),
                     TIMES(a_gradient_is_read_once, 2), TIMES(no_stage_stores_its_enlarged_map, 2),
-                    TIMES(norms_work_slopes_out_again, 2)));
+                    TIMES(norms_work_slopes_out_again, 2), TIMES(a_product_waits_for_what_it_is_added_to, 2)));
 }
