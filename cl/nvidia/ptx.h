@@ -131,12 +131,6 @@ inline void copy4(uint to, const __global float *from, int bytes) /* bytes: 4, o
     __asm volatile("cp.async.ca.shared.global [%0], [%1], 4, %2;" ::"r"(to), "l"(from), "r"(bytes) : "memory");
 }
 
-/* Every group's writes before this are there for whoever comes behind it. */
-inline void groups_fence(void)
-{
-    __asm volatile("fence.acq_rel.gpu;" ::: "memory");
-}
-
 inline void commit_copies(void)
 {
     __asm volatile("cp.async.commit_group;" ::: "memory");

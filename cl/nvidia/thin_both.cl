@@ -3,8 +3,8 @@
  *   dt [K, r] = dt_alpha dy B, with B [width, r]      dB [width, r] += db_alpha dy^T T, with T [K, r]
  *
  * for each part; r is 8 or 16. A group takes WARPS * CW columns of a part (a slice) and a range of rows, ROWS at a time through local
- * memory; a warp has CW of the columns, their B in registers, their sums of dB too. dB's sums of each range are left to thin_sums.cl.
- * Where a part has several slices, the last of a range's to end adds their shares of dt, in their order, whoever that is.
+ * memory; a warp has CW of the columns, their B in registers, their sums of dB too. thin_both leaves dB's sums of each range, and
+ * dt's of each slice where a part has several; thin_both_sum adds them up, in their order.
  *
  *   ACT: storage of dy, B, T and dt. Rows begin at 16-byte multiples. SLICED: a part has several slices. */
 #define VW 1
@@ -28,17 +28,13 @@
 
 #include "pieces.h"
 
-/* Group (slice, range): slice of all parts fastest. sums [ranges][RANK][slices * COLS], halves [slices][K][RANK]. counts: one for each
- * part of a range, zero before and after. */
+/* Group (slice, range): slice of all parts fastest. sums [ranges][RANK][slices * COLS], halves [slices][K][RANK]. */
 __kernel GROUP(ITEMS)
 void thin_both(const __global ushort *restrict dy, uint dy_off, int dy_ld, const __global ushort *restrict B, uint b_off,
                const __global ushort *restrict T, uint t_off, int t_ld, __global ushort *restrict dt, uint dt_off, int dt_ld,
-               __global float *restrict sums, __global float *halves, volatile __global uint *counts, int K, int width, int r,
-               int slices, int of_part, int range, float alpha)
+               __global float *restrict sums, __global float *restrict halves, int K, int width, int r, int slices, int of_part,
+               int range, float alpha)
 {
-#ifdef SLICED
-    __local uint ended;
-#endif
     __local uchar tiles[BYTES * DEPTH] __attribute__((aligned(128)));
     __local float parts[2][WARPS][ROWS][SUM_ROW];
     const uint base = LOCAL_ADDRESS(tiles);
@@ -111,21 +107,40 @@ void thin_both(const __global ushort *restrict dy, uint dy_off, int dy_ld, const
         UNROLL for (int e = 0; e < 2; e++)
             *(__global float2 *)(to + (e * 8 + lane / 4) * (slices * COLS) + t * 8 + lane % 4 * 2) =
                 (float2)(acc[t][2 * e], acc[t][2 * e + 1]);
+}
+
+/* Groups: for dB one of each rank's SUM_COLS columns, then, where SLICED, one of each 4 * ITEMS numbers of a part's dt. c_ld, c_part:
+ * elements from row to row of dB, and from part to part. */
+#define SUM_COLS 128
+__kernel GROUP(ITEMS)
+void thin_both_sum(const __global float *restrict sums, const __global float *restrict halves, __global ushort *restrict dt,
+                   uint dt_off, int dt_ld, __global float *restrict dB, uint c_off, int c_ld, int c_part, int K, int width, int r,
+                   int slices, int of_part, int ranges, float dt_alpha, float db_alpha)
+{
+    __local float4 half_sums[WARPS][32];
+    const int id = (int)get_local_id(0), all = slices * COLS, across = all / SUM_COLS, first = across * RANK;
+    const int group = GROUP_ID(0, ITEMS);
+    if (group < first) {
+        const int m = group / across, x0 = group % across * SUM_COLS, from = id / 32, lane = id % 32;
+        const __global float *at = sums + (size_t)m * all + x0 + lane * 4;
+        float4 s = (float4)(0.0f);
+        _Pragma("unroll 8") for (int z = from; z < ranges; z += WARPS) s += *(const __global float4 *)(at + (size_t)z * RANK * all);
+        half_sums[from][lane] = s;
+        barrier(CLK_LOCAL_MEM_FENCE);
+        if (id >= SUM_COLS) return;
+        const __local float *of = (const __local float *)half_sums;
+        float sum = 0.0f;
+        UNROLL for (int w = 0; w < WARPS; w++) sum += of[w * SUM_COLS + id];
+        const int x = x0 + id, part = x / (of_part * COLS), column = x % (of_part * COLS);
+        if (column < width && m < r) dB[c_off + (size_t)part * c_part + (size_t)column * c_ld + m] += sum * db_alpha;
+    }
 #ifdef SLICED
-    groups_fence();
-    barrier(CLK_LOCAL_MEM_FENCE);
-    if (id == 0) ended = atomic_inc(&counts[group / of_part]);
-    barrier(CLK_LOCAL_MEM_FENCE);
-    if (ended + 1 != (uint)of_part) return;
-    groups_fence();
-    if (id == 0) counts[group / of_part] = 0;
-    for (int e = id * 4; e < (end - begin) * RANK; e += 4 * ITEMS) {
-        const int row = begin + e / RANK, n = e % RANK;
-        if (n >= r) continue;
-        float4 sum = (float4)(0.0f);
-        for (int k = 0; k < of_part; k++)
-            sum += *(const __global float4 *)(halves + ((size_t)(part * of_part + k) * K + row) * RANK + n);
-        const uint2 v = (uint2)(pack16(sum.x * alpha, sum.y * alpha), pack16(sum.z * alpha, sum.w * alpha));
+    else {
+        const int i = ((group - first) * ITEMS + id) * 4, part = i / (K * RANK), e = i % (K * RANK), row = e / RANK, n = e % RANK;
+        if (part * of_part >= slices || n >= r) return;
+        float4 s = (float4)(0.0f);
+        for (int z = 0; z < of_part; z++) s += *(const __global float4 *)(halves + (size_t)(part * of_part + z) * K * RANK + e);
+        const uint2 v = (uint2)(pack16(s.x * dt_alpha, s.y * dt_alpha), pack16(s.z * dt_alpha, s.w * dt_alpha));
         *(__global uint2 *)(dt + dt_off + (size_t)row * dt_ld + (uint)(part * r + n)) = v;
     }
 #endif

@@ -108,6 +108,12 @@ inline void sum_rows(__global float *part, uint base, const __global ushort *thi
                         part + (i * 16 + h * 8 + r) * WIDE + n_of + t * 8 + 2 * q);
 }
 
+/* Every group's writes before this are there for whoever comes behind it. */
+inline void groups_fence(void)
+{
+    __asm volatile("fence.acq_rel.gpu;" ::: "memory");
+}
+
 /* C of the tile: its parts in their order. Rows of several warps at once, so that enough is on its way; a part has room for all. */
 #define ROWS 4
 inline void add_parts(__global float *C, const __global float *parts, grad_job j, int n0, int splits, int id)

@@ -59,14 +59,6 @@ int tn_ctx_step_ready(tn_ctx *c, tn_error *err)
     return tn_buffer_write(c->state, 0, &o, sizeof o, err);
 }
 
-int tn_ctx_counts_ready(tn_ctx *c, tn_error *err)
-{
-    static const uint32_t zeros[TN_COUNTS];
-    if (c->dry || c->counts) return 0;
-    TN_TRY(tn_buffer_new(&c->counts, c->dev, sizeof zeros, "counts of groups that have ended", err));
-    return tn_buffer_write(c->counts, 0, zeros, sizeof zeros, err);
-}
-
 int tn_ctx_step(tn_ctx *c, const tn_step_constants *s, tn_error *err)
 {
     TN_TRY(tn_ctx_step_ready(c, err));
@@ -88,8 +80,8 @@ int tn_ctx_state_get(tn_ctx *c, tn_optim_state *s, tn_error *err)
 
 void tn_ws_reset(tn_ctx *c)
 {
-    c->ws_used = c->ws_held;
-    if (c->n_subs > TN_WS_SUBS / 2 && !c->ws_held) drop_subs(c); /* only between operations: one may hold several */
+    c->ws_used = 0;
+    if (c->n_subs > TN_WS_SUBS / 2) drop_subs(c); /* only between operations: one may hold several */
 }
 
 int tn_ws_take(tn_ctx *c, tn_tensor *t, tn_dtype dt, int rows, int cols, tn_error *err)

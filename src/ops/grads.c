@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { GRADS_ITEMS = 128, GRADS_WIDE = 128, GRADS_STEP = 32, GRADS_GROUPS = 3 };
+enum { GRADS_ITEMS = 128, GRADS_WIDE = 128, GRADS_STEP = 32, GRADS_GROUPS = 3, GRADS_TILES = 4096 };
 
 /* As grad_job of cl/nvidia/thin_grads.cl. */
 typedef struct {
@@ -49,7 +49,7 @@ static bool joined_can(const tn_ctx *c, const void *args)
     (void)c;
     for (int i = 0; i < l->n; i++)
         if (!grads_can_take(&l->g[i]) || l->g[i].batch > 1) return false;
-    return l->n > 0 && grads_tiles(l) <= TN_COUNTS;
+    return l->n > 0 && grads_tiles(l) <= GRADS_TILES;
 }
 
 static grad_job job_of(const tn_gemm_args *g, int first)
@@ -87,6 +87,14 @@ static bool all_drawn(const tn_grads *l, const tn_buffer **bits)
     return drawn;
 }
 
+static int counts_ready(tn_ctx *c, tn_error *err)
+{
+    static const uint32_t zeros[GRADS_TILES];
+    if (c->dry || c->counts) return 0;
+    TN_TRY(tn_buffer_new(&c->counts, c->dev, sizeof zeros, "counts of groups that have ended", err));
+    return tn_buffer_write(c->counts, 0, zeros, sizeof zeros, err);
+}
+
 static int joined_run(tn_ctx *c, const void *args, tn_error *err)
 {
     const tn_grads *l = args;
@@ -101,7 +109,7 @@ static int joined_run(tn_ctx *c, const void *args, tn_error *err)
     tn_tensor parts;
     splits = TN_CEIL_DIV(K, rows);
     memset(job, 0, sizeof job);
-    TN_TRY(tn_ctx_counts_ready(c, err));
+    TN_TRY(counts_ready(c, err));
     TN_TRY(tn_ws_take(c, &parts, TN_F32, tiles * splits, TN_GRADS_THIN * GRADS_WIDE, err));
     const tn_arg head[] = {TN_DATA(job), TN_INT(l->n),         TN_INT(tiles),     TN_INT(splits),    TN_INT(rows),
                            TN_INT(K),    TN_BUF(c->constants), TN_BUF(parts.mem), TN_BUF(c->counts), TN_BUF((tn_buffer *)bits)};

@@ -21,7 +21,7 @@
 #include "tensor.h"
 #include <stdbool.h>
 
-enum { TN_WS_SUBS = 256, TN_MAX_TUNABLES = 4, TN_COUNTS = 4096 };
+enum { TN_WS_SUBS = 256, TN_MAX_TUNABLES = 4 };
 struct tn_wanted;   /* tuning.h */
 struct tn_forced;   /* variant.h */
 struct tn_registry; /* variant.h */
@@ -42,17 +42,15 @@ typedef struct tn_ctx {
     int tune[TN_MAX_TUNABLES];          /* of the row that runs */
     tn_buffer *ws;                      /* scratch of one operation */
     size_t ws_size, ws_used, ws_peak;
-    size_t ws_held; /* bytes of its beginning that outlive tn_ws_reset: what waits (thin_both.h) lies there */
     struct {
         size_t offset, bytes;
         tn_buffer *mem;
     } subs[TN_WS_SUBS]; /* sub-buffers of ws, kept */
     int n_subs;
     tn_buffer *constants, *state; /* tn_step_constants, tn_optim_state; kept until tn_ctx_free */
-    tn_buffer *counts;            /* TN_COUNTS zeros between launches, of groups that have ended; likewise */
+    tn_buffer *counts;            /* zeros between launches (grads.c); likewise */
     tn_buffer *busy;              /* likewise: which threads' scratch is taken (cpu.c) */
     struct tn_grads *grads;       /* gradients that wait for others (grads.h). Borrowed, NULL: none wait */
-    struct tn_thin_sums *sums;    /* likewise their last sums (thin_both.h) */
 } tn_ctx;
 
 void tn_ctx_init(tn_ctx *c, tn_dev *d);
@@ -67,11 +65,9 @@ int tn_ctx_step(tn_ctx *c, const tn_step_constants *s, tn_error *err);
 int tn_ctx_step_ready(tn_ctx *c, tn_error *err);
 /** The optimisers' state: at the start, and to resume. */
 int tn_ctx_state_set(tn_ctx *c, const tn_optim_state *s, tn_error *err);
-/** Makes c->counts where it is not there yet; for operations whose last group of several does what is left. */
-int tn_ctx_counts_ready(tn_ctx *c, tn_error *err);
 /** Waits for the queue. */
 int tn_ctx_state_get(tn_ctx *c, tn_optim_state *s, tn_error *err);
-/** Scratch [rows, cols] until the next tn_ws_reset, or while it is held. */
+/** Scratch [rows, cols] until the next tn_ws_reset. */
 int tn_ws_take(tn_ctx *c, tn_tensor *t, tn_dtype dt, int rows, int cols, tn_error *err);
 void tn_ws_reset(tn_ctx *c);
 /** A list of tensors, as tn_storage takes it. */

@@ -199,57 +199,23 @@ static void both_want(const both_case *k, const both_data *d, int i)
                 d->wide + (ptrdiff_t)i * k->cols * k->r);
 }
 
-static int both_run(tn_trial *t, const both_case *k, both_data *d)
-{
-    const size_t c = (size_t)k->cols, r = (size_t)k->r;
-    TN_TRY(both_draw(t, k, d));
-    tn_gemm_args dt = {.alpha = 0.75f, .A = tn_cols(*d->dy, 0, k->cols), .B = *d->B, .C = tn_cols(*d->dt, 0, k->r)};
-    tn_gemm_args db = {.ta = true, .alpha = 0.75f, .beta = 1, .A = dt.A, .B = tn_cols(*d->T, 0, k->r), .C = *d->dB};
-    dt.B.rows = db.C.rows = k->cols;
-    dt.batch = db.batch = k->parts;
-    dt.a_step = c, dt.b_step = c * r, dt.c_step = r, db.a_step = c, db.b_step = r, db.c_step = c * r;
-    return tn_thin_both_run(t->c, &dt, &db, ERR);
-}
-
-static int both_compare(tn_trial *t, const both_case *k, const both_data *d)
-{
-    for (int i = 0; !t->c->dry && i < k->parts; i++) both_want(k, d, i);
-    TN_TRY(tn_trial_compare(t, d->dt, d->thin));
-    return tn_trial_compare(t, d->dB, d->wide);
-}
-
 static int both_one(tn_trial *t, const both_case *k)
 {
     const int mark = t->n;
+    const size_t c = (size_t)k->cols, r = (size_t)k->r;
     both_data d;
-    TN_TRY(both_run(t, k, &d));
-    TN_TRY(both_compare(t, k, &d));
+    TN_TRY(both_draw(t, k, &d));
+    tn_gemm_args dt = {.alpha = 0.75f, .A = tn_cols(*d.dy, 0, k->cols), .B = *d.B, .C = tn_cols(*d.dt, 0, k->r)};
+    tn_gemm_args db = {.ta = true, .alpha = 0.75f, .beta = 1, .A = dt.A, .B = tn_cols(*d.T, 0, k->r), .C = *d.dB};
+    dt.B.rows = db.C.rows = k->cols;
+    dt.batch = db.batch = k->parts;
+    dt.a_step = c, dt.b_step = c * r, dt.c_step = r, db.a_step = c, db.b_step = r, db.c_step = c * r;
+    TN_TRY(tn_thin_both_run(t->c, &dt, &db, ERR));
+    for (int i = 0; !t->c->dry && i < k->parts; i++) both_want(k, &d, i);
+    TN_TRY(tn_trial_compare(t, d.dt, d.thin));
+    TN_TRY(tn_trial_compare(t, d.dB, d.wide));
     tn_trial_rewind(t, mark);
     return 0;
-}
-
-/* n (3 at most) whose sums wait: the first's for the second's, the third's for nobody, with other scratch in between. */
-static int both_waiting(tn_trial *t, const both_case *k, int n)
-{
-    const int mark = t->n;
-    tn_thin_sums sums = {.n = 0};
-    both_data d[3];
-    tn_tensor between;
-    int rc = 0;
-    tn_ws_reset(t->c);
-    t->c->sums = &sums;
-    for (int i = 0; !rc && i < n; i++) {
-        rc = both_run(t, &k[i], &d[i]);
-        tn_ws_reset(t->c);
-        if (!rc) rc = tn_ws_take(t->c, &between, TN_F32, 64, 64, ERR);
-        if (!rc) rc = tn_op_fill(t->c, between.mem, 0, tn_tensor_bytes(&between), 0x7fc00000, ERR);
-    }
-    if (!rc) rc = tn_thin_sums_flush(t->c, ERR);
-    t->c->sums = NULL;
-    t->c->ws_held = 0;
-    for (int i = 0; !rc && i < n; i++) rc = both_compare(t, &k[i], &d[i]);
-    if (!rc) tn_trial_rewind(t, mark);
-    return rc;
 }
 
 /* Of the kind that is checked: less rows than a step has, some, and enough that every multiprocessor has several steps. */
@@ -257,8 +223,8 @@ static int both_alike(tn_trial *t)
 {
     const tn_thin_both *a = t->like;
     const int rows[] = {7, 150, 2500};
-    const both_case k = {rows[t->size], a->dt.K, a->dt.N, TN_MAX(a->dt.batch, 1), 8}, twice[] = {k, k};
-    return t->size ? both_one(t, &k) : both_waiting(t, twice, 2);
+    const both_case k = {rows[t->size], a->dt.K, a->dt.N, TN_MAX(a->dt.batch, 1), 8};
+    return both_one(t, &k);
 }
 
 static int both(tn_trial *t)
@@ -271,7 +237,7 @@ static int both(tn_trial *t)
     if (t->like) return both_alike(t);
     for (int i = 0; i < 3; i++)
         if (!tn_trial_repeats(t, i)) TN_TRY(both_one(t, &cases[t->size][i]));
-    return t->size < 2 ? both_waiting(t, cases[t->size], 3) : 0;
+    return 0;
 }
 
 const tn_case tn_cases_thin[] = {

@@ -5,51 +5,11 @@
 #include <stdio.h>
 #include <string.h>
 
-/* As in cl/nvidia/thin_both.cl and thin_sums.cl: items of a group, its warps, columns of dt and dB; and a slice's columns are a
- * multiple of UNIT, of which a group's registers hold so many. */
+/* As in cl/nvidia/thin_both.cl: items of a group, its warps, columns of dt and dB; and a slice's columns are a multiple of UNIT, of
+ * which a group's registers hold so many. */
 enum { ITEMS = 256, WARPS = 8, RANK = 16, UNIT = 128, MOST_UNITS = 8, FEW_UNITS = 4, SUM_COLS = 128 };
 
-/* ---- the sums ---- */
-
-/* One or two of them. */
-static int run_sums(tn_ctx *c, const tn_thin_sums *l, tn_error *err)
-{
-    enum { EACH = 11 };
-    tn_arg args[TN_THIN_SUMS * EACH];
-    size_t groups = 0;
-    for (int i = 0; i < TN_THIN_SUMS; i++) {
-        const tn_thin_sum *s = &l->s[i < l->n ? i : 0]; /* the second's place may not be looked at */
-        const tn_arg of[EACH] = {TN_BUF(s->parts.mem), TN_BUF(s->C.mem),  TN_UINT(s->C.off), TN_INT(s->C.ld),
-                                 TN_INT(s->c_step),    TN_INT(s->all),    TN_INT(s->apart),  TN_INT(s->width),
-                                 TN_INT(s->r),         TN_INT(s->ranges), TN_FLT(s->alpha)};
-        memcpy(args + (size_t)i * EACH, of, sizeof of);
-        if (i < l->n) groups += (size_t)(s->all / SUM_COLS) * RANK;
-    }
-    const tn_range range = {1, {groups * ITEMS}, {ITEMS}};
-    return tn_op_run(c, "nvidia/thin_sums.cl", "thin_both_sum", "", args, TN_COUNT(args), &range, err);
-}
-
-int tn_thin_sums_flush(tn_ctx *c, tn_error *err)
-{
-    tn_thin_sums *l = c->sums;
-    if (!l || !l->n) return 0;
-    const int rc = run_sums(c, l, err);
-    l->n = 0;
-    c->ws_held = 0;
-    return rc;
-}
-
-/* Of the scratch that is taken by now s's is the last. */
-static int add_sum(tn_ctx *c, const tn_thin_sum *s, size_t end, tn_error *err)
-{
-    tn_thin_sums *l = c->sums;
-    if (!l) return run_sums(c, &(tn_thin_sums){{*s}, 1}, err);
-    l->s[l->n++] = *s;
-    c->ws_held = end;
-    return l->n == TN_THIN_SUMS ? tn_thin_sums_flush(c, err) : 0;
-}
-
-/* ---- dt, and what is added up for dB ---- */
+/* ---- one launch, and one for the sums ---- */
 
 typedef struct {
     int parts, width, of_part, slices, cols; /* slices of a part, of all; columns of one */
@@ -99,29 +59,24 @@ static int joined_run(tn_ctx *c, const void *args, tn_error *err)
     const tn_gemm_args *d = &a->dt, *g = &a->db;
     const slicing s = slice(c, a);
     const int all = s.slices * s.cols, K = d->M, sliced = s.of_part > 1;
-    tn_thin_sum left = {.C = g->C,
-                        .c_step = g->c_step,
-                        .all = all,
-                        .apart = s.of_part * s.cols,
-                        .width = s.width,
-                        .r = d->N,
-                        .ranges = s.ranges,
-                        .alpha = g->alpha};
-    tn_tensor halves = {0};
+    tn_tensor sums, halves = {0};
     tn_options o;
     TN_TRY(put_options(&s, a, &o, err));
-    TN_TRY(tn_ctx_counts_ready(c, err));
-    TN_TRY(tn_ws_take(c, &left.parts, TN_F32, s.ranges * RANK, all, err));
-    const size_t end = c->ws_used;
+    TN_TRY(tn_ws_take(c, &sums, TN_F32, s.ranges * RANK, all, err));
     if (sliced) TN_TRY(tn_ws_take(c, &halves, TN_F32, s.slices * K, RANK, err));
-    const tn_arg both[] = {TN_BUF(d->A.mem), TN_UINT(d->A.off),      TN_INT(d->A.ld),    TN_BUF(d->B.mem),  TN_UINT(d->B.off),
-                           TN_BUF(g->B.mem), TN_UINT(g->B.off),      TN_INT(g->B.ld),    TN_BUF(d->C.mem),  TN_UINT(d->C.off),
-                           TN_INT(d->C.ld),  TN_BUF(left.parts.mem), TN_BUF(halves.mem), TN_BUF(c->counts), TN_INT(K),
-                           TN_INT(s.width),  TN_INT(d->N),           TN_INT(s.slices),   TN_INT(s.of_part), TN_INT(s.range),
-                           TN_FLT(d->alpha)};
+    const tn_arg both[] = {TN_BUF(d->A.mem), TN_UINT(d->A.off), TN_INT(d->A.ld),    TN_BUF(d->B.mem), TN_UINT(d->B.off),
+                           TN_BUF(g->B.mem), TN_UINT(g->B.off), TN_INT(g->B.ld),    TN_BUF(d->C.mem), TN_UINT(d->C.off),
+                           TN_INT(d->C.ld),  TN_BUF(sums.mem),  TN_BUF(halves.mem), TN_INT(K),        TN_INT(s.width),
+                           TN_INT(d->N),     TN_INT(s.slices),  TN_INT(s.of_part),  TN_INT(s.range),  TN_FLT(d->alpha)};
     const tn_range range = {1, {(size_t)s.slices * (size_t)s.ranges * ITEMS}, {ITEMS}};
     TN_TRY(tn_op_run(c, "nvidia/thin_both.cl", "thin_both", o.s, both, TN_COUNT(both), &range, err));
-    return add_sum(c, &left, end, err);
+    const tn_arg sum[] = {TN_BUF(sums.mem), TN_BUF(halves.mem), TN_BUF(d->C.mem), TN_UINT(d->C.off), TN_INT(d->C.ld),
+                          TN_BUF(g->C.mem), TN_UINT(g->C.off),  TN_INT(g->C.ld),  TN_INT(g->c_step), TN_INT(K),
+                          TN_INT(s.width),  TN_INT(d->N),       TN_INT(s.slices), TN_INT(s.of_part), TN_INT(s.ranges),
+                          TN_FLT(d->alpha), TN_FLT(g->alpha)};
+    const size_t groups = (size_t)(all / SUM_COLS) * RANK + (sliced ? (size_t)TN_CEIL_DIV(s.parts * K * RANK, 4 * ITEMS) : 0);
+    const tn_range sum_range = {1, {groups * ITEMS}, {ITEMS}};
+    return tn_op_run(c, "nvidia/thin_both.cl", "thin_both_sum", o.s, sum, TN_COUNT(sum), &sum_range, err);
 }
 
 /* ---- two products ---- */
@@ -205,7 +160,5 @@ int tn_thin_both_run(tn_ctx *c, const tn_gemm_args *dt, const tn_gemm_args *db, 
     if (a.dt.M != a.db.K || a.dt.K != a.db.M || a.dt.N != a.db.N || a.dt.batch != a.db.batch)
         return tn_fail(err, TN_ERR_ARGUMENT, "an adapter's gradients: dt [%d,%d] of %d columns and dB [%d,%d] of %d rows", a.dt.M,
                        a.dt.N, a.dt.K, a.db.M, a.db.N, a.db.K);
-    const int rc = tn_variant_run(c, &tn_thin_both_op, &a, err);
-    c->ws_used = TN_MAX(c->ws_used, c->ws_held);
-    return rc;
+    return tn_variant_run(c, &tn_thin_both_op, &a, err);
 }

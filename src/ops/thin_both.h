@@ -9,24 +9,7 @@ typedef struct tn_thin_both {
 } tn_thin_both;
 extern const tn_variant_op tn_thin_both_op;
 
-/** What is left of dB of some parts: C += alpha * parts, whose `ranges` blocks of 16 ranks of `all` columns are added; a part's
- * begin every `apart` columns. In scratch that is held. */
-typedef struct tn_thin_sum {
-    tn_tensor parts, C;
-    size_t c_step;
-    int all, apart, width, r, ranges;
-    float alpha;
-} tn_thin_sum;
-/** Those that wait (tn_ctx.sums): the first for the second, with which it is one launch. */
-enum { TN_THIN_SUMS = 2 };
-typedef struct tn_thin_sums {
-    tn_thin_sum s[TN_THIN_SUMS];
-    int n;
-} tn_thin_sums;
-
 /** dt: A [rows, width] (of batch parts side by side), B [width, r], C [rows, r], 16 bits or float32. db: the same A, B = t [rows,
  * r], C [width, r] float32, added to. TN_ERR_ARGUMENT where these do not belong together. */
 int tn_thin_both_run(tn_ctx *c, const tn_gemm_args *dt, const tn_gemm_args *db, tn_error *err);
-/** Adds up what waits: db's C is there only after this, or after the second tn_thin_both_run. */
-int tn_thin_sums_flush(tn_ctx *c, tn_error *err);
 #endif

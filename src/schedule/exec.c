@@ -1,18 +1,12 @@
 /* From a node of the graph to a call of an operation: the table. */
 #include "exec.h"
 #include "grads.h"
-#include "thin_both.h"
 
 /* Gradients of adapters that follow each other wait for the last of them: they read what none of them writes. */
 static bool gradients_follow(const tn_graph *g, const tn_gnode *n)
 {
     const tn_gnode *next = n + 1;
     return next < g->n + g->n_n && next->layer == n->layer && (next->op == TN_OP_LINEAR_GRAD || next->op == TN_OP_LINEAR_T_GRAD);
-}
-
-static bool ends_layer(const tn_graph *g, const tn_gnode *n)
-{
-    return n + 1 == g->n + g->n_n || n[1].layer != n->layer;
 }
 
 int tn_node_run(tn_session *s, tn_exec *e, const tn_gnode *n, tn_error *err)
@@ -23,6 +17,5 @@ int tn_node_run(tn_session *s, tn_exec *e, const tn_gnode *n, tn_error *err)
     TN_TRY(table[n->op](&k));
     if (gradients_follow(&e->g, n)) return 0;
     tn_ws_reset(&s->ctx);
-    TN_TRY(tn_grads_flush(&s->ctx, err));
-    return ends_layer(&e->g, n) ? tn_thin_sums_flush(&s->ctx, err) : 0;
+    return tn_grads_flush(&s->ctx, err);
 }

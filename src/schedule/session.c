@@ -18,7 +18,6 @@ int tn_session_new(tn_session **out, tn_dev *d, const tn_model *m, tn_store *sto
     s->generation = 1;
     tn_ctx_init(&s->ctx, d);
     s->ctx.grads = &s->grads;
-    s->ctx.sums = &s->sums;
     return 0;
 }
 
@@ -103,7 +102,6 @@ static int count_workspace(tn_exec *e, tn_dev *d, const tn_model *m, tn_store *s
     const bool plan_only = store->dry && !store->to_run;
     tn_ctx_init(&s.ctx, d);
     s.ctx.grads = &s.grads;
-    s.ctx.sums = &s.sums;
     s.ctx.dry = true;
     s.ctx.plan_only = plan_only;
     int rc = tn_qualify_narrow(d, err);
@@ -372,8 +370,6 @@ static int record(tn_session *s, tn_exec *e, tn_error *err)
     s->ctx.tape = e->tape;
     const int rc = record_nodes(s, e, err);
     s->ctx.tape = NULL;
-    s->grads.n = s->sums.n = 0; /* a failure may have left some */
-    s->ctx.ws_held = 0;
     tn_ws_reset(&s->ctx);
     e->recorded_for = s->store->generation;
     e->recorded_loss = s->loss;

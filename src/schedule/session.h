@@ -4,7 +4,6 @@
 #ifndef TN_SESSION_H
 #define TN_SESSION_H
 #include "grads.h"
-#include "thin_both.h"
 #include "cut.h"
 #include "plan.h"
 #include "store.h"
@@ -41,8 +40,7 @@ typedef struct tn_session {
     tn_exec **execs;
     int n_execs;
     tn_loss_spec loss;
-    tn_grads grads;    /* that wait while a pass is recorded (ctx.grads) */
-    tn_thin_sums sums; /* likewise (ctx.sums) */
+    tn_grads grads; /* that wait while a pass is recorded (ctx.grads) */
 } tn_session;
 
 /** Takes the store over. */

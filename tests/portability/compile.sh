@@ -212,7 +212,6 @@ nvidia() { # file architecture items options...
   check "nvidia/$file $*, ptxas" ptxas -arch=sm_$arch "$ptx" -o "$tmp/nvidia.cubin"
 }
 nvidia address 80 1
-nvidia thin_sums 80 256
 for act in 1 2; do
   nvidia attention_mma 90a 128 -DACT=$act -DHD=64
   for o in "" -DTURN; do nvidia attention_wgmma 90a 256 -DACT=$act $o; done

@@ -252,8 +252,6 @@ void *emu_at(uint address);
 void emu_matrix(int transposed, uint at, uint *words);
 #define LOCAL_ADDRESS(p) emu_address(p)
 #define commit_copies()
-#define groups_fence() /* groups run one after the other */
-#define atomic_inc(p)  ((*(p))++)
 #define WAIT_COPIES(left)
 OVL void copy16(uint to, const __global ushort *from, int bytes)
 {
