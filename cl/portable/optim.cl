@@ -17,19 +17,21 @@
 #define KEEP_SHADOW(v)
 #endif
 
-/* Items (n). A step that is not finite leaves everything but the gradient as it is. */
-__kernel void adamw(__global float *p, __global float *g, __global float *m, __global float *v, uint off, uint n, int group,
-                    const __global tn_step *step, const __global tn_optim *state, float beta1, float beta2, float eps,
-                    float rate P_SHADOW)
+/* Items (n). A step that is not finite leaves everything but the gradient as it is. All is read before anything is written, or one
+ * load would wait for another. */
+__kernel void adamw(__global float *restrict p, __global float *restrict g, __global float *restrict m, __global float *restrict v,
+                    uint off, uint n, int group, const __global tn_step *restrict step, const __global tn_optim *restrict state,
+                    float beta1, float beta2, float eps, float rate P_SHADOW)
 {
     size_t i = get_global_id(0);
     if (i >= (size_t)n) return;
     i += off;
     const float d = g[i] * state->factor, lr = rate * step->lr;
-    g[i] = 0.0f;
-    if (!state->finite) return;
     const float a = beta1 * m[i] + (1.0f - beta1) * d, b = beta2 * v[i] + (1.0f - beta2) * d * d;
     const float w = p[i] * (1.0f - lr * step->weight_decay) - lr / state->c1[group] * (a / (sqrt(b) / state->c2[group] + eps));
+    const uint finite = state->finite;
+    g[i] = 0.0f;
+    if (!finite) return;
     m[i] = a;
     v[i] = b;
     p[i] = w;
