@@ -54,19 +54,28 @@ static int first_of(const tn_store *st, int i, int *rows)
     return first;
 }
 
-/* w's columns are scaled by gamma and rounded; sums: of its rows then; shift: bias and what they make of beta before. */
-static void fold_gamma(const tn_store *st, int i, float *w, const float *gamma, const float *beta, float *sums, float *shift)
+/* The sum of a (times b); n: a multiple of TN_SUM_COLUMNS. Several sums at once, for one would wait for itself. */
+static double sum_of(const float *a, const float *b, int n)
+{
+    double part[8] = {0}, all = 0;
+    for (int i = 0; i < n; i += 8)
+        for (int k = 0; k < 8; k++) part[k] += b ? (double)a[i + k] * (double)b[i + k] : (double)a[i + k];
+    for (int k = 0; k < 8; k++) all += part[k];
+    return all;
+}
+
+/* w's columns are scaled by gamma and rounded; sums: of its rows then; shift: bias and what they make of beta before. `stored`:
+ * room for a row. */
+static void fold_gamma(const tn_store *st, int i, float *w, const float *gamma, const float *beta, void *stored, float *sums,
+                       float *shift)
 {
     const int rows = st->m->slots[i].rows, cols = st->m->slots[i].cols;
-    for (int r = 0; r < rows; r++) {
-        double sum = 0, add = 0;
-        for (int c = 0; c < cols; c++) {
-            float *v = &w[(size_t)r * (size_t)cols + (size_t)c];
-            add += (double)*v * (double)beta[c];
-            *v = tn_rounded(*v * gamma[c], st->act);
-            sum += (double)*v;
-        }
-        sums[r] = (float)sum, shift[r] += (float)add;
+    for (int r = 0; r < rows; r++, w += cols) {
+        shift[r] += (float)sum_of(w, beta, cols);
+        for (int c = 0; c < cols; c++) w[c] *= gamma[c];
+        tn_from_f32(stored, w, st->act, (size_t)cols);
+        tn_to_f32(w, stored, st->act, (size_t)cols);
+        sums[r] = (float)sum_of(w, NULL, cols);
     }
 }
 
@@ -77,13 +86,15 @@ static int fold_norm(tn_store *st, int i, float *w, tn_error *err)
     const int norm = tn_model_norm_of(st->m, i), first = first_of(st, i, &before), bias = adapter(st, i, "bias");
     const size_t rows = (size_t)st->m->slots[i].rows, at = sizeof(float) * (size_t)before, bytes = sizeof(float) * rows;
     float *gamma = values(st, norm, err), *beta = gamma ? values(st, norm + 1, err) : NULL, *sums = malloc(bytes);
+    void *stored = malloc(sizeof(float) * (size_t)st->m->slots[i].cols);
     float *shift = !beta ? NULL : bias >= 0 ? values(st, bias, err) : calloc(rows, sizeof(float));
-    int rc = shift && sums ? 0 : err->status ? err->status : tn_oom(err);
-    if (!rc) fold_gamma(st, i, w, gamma, beta, sums, shift);
+    int rc = shift && sums && stored ? 0 : err->status ? err->status : tn_oom(err);
+    if (!rc) fold_gamma(st, i, w, gamma, beta, stored, sums, shift);
     if (!rc) rc = tn_buffer_write(st->s[first].sums, at, sums, bytes, err);
     if (!rc) rc = tn_buffer_write(st->s[first].shift, at, shift, bytes, err);
     free(gamma);
     free(beta);
+    free(stored);
     free(sums);
     free(shift);
     return rc;
