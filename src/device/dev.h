@@ -74,6 +74,7 @@ typedef struct tn_dev {
     void (*tuning_free)(void *);
     void (*on_close)(void); /* libraries that keep our context let go of it here */
     bool untouched;         /* leave new buffers unwritten: oclgrind 21.10 takes a host write for the last word on a buffer */
+    bool hasty;             /* build programs without the compiler's passes: tests of what the device would not be given */
     double slice_seconds;   /* what a launch of a tape may take before it is cut (slices.h); 0: any time */
     double nice;            /* seconds of rest after each such slice */
     double queued;          /* seconds of work that wait, as far as they were measured */

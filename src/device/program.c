@@ -46,10 +46,15 @@ static const char *of_all(const tn_dev *d)
     return (d->caps & needs) == needs && !(d->quirk_flags & TN_QUIRK_UNTRIED) ? " -DROUNDS_BF16" : "";
 }
 
+static const char *of_test(const tn_dev *d)
+{
+    return d->hasty ? " -cl-opt-disable" : "";
+}
+
 static char *cache_key(const tn_dev *d, const tn_cl_source *source, const char *options)
 {
-    return tn_strf(CACHE_FORMAT "%s|%s|%s|%s|%s|%s|%016llx|%s%s\n", d->bare ? "-bare" : "", d->info.platform, d->info.name,
-                   d->info.driver, d->info.version, source->file, hash_of(source), options, of_all(d));
+    return tn_strf(CACHE_FORMAT "%s|%s|%s|%s|%s|%s|%016llx|%s%s%s\n", d->bare ? "-bare" : "", d->info.platform, d->info.name,
+                   d->info.driver, d->info.version, source->file, hash_of(source), options, of_all(d), of_test(d));
 }
 
 static char *cache_path(const tn_dev *d, const char *key)
@@ -140,7 +145,7 @@ static int build_anew(tn_program *out, tn_dev *d, const char *src, const char *f
     const bool object = d->quirk_flags & TN_QUIRK_OBJECTS;
     size_t n = 0;
     int rc = 0;
-    char *all = tn_strf("%s%s", options, of_all(d));
+    char *all = tn_strf("%s%s%s", options, of_all(d), of_test(d));
     cl_int e = all ? tn_source_build(&out->p, d, src, all) : CL_OUT_OF_HOST_MEMORY;
     free(all);
     if (!e && (d->bare || tn_ptx_has_hidden(src))) rc = tn_ptx_rebuild(out, d, file, err);

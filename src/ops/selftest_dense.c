@@ -131,7 +131,9 @@ static int attention_of(tn_trial *t, const attention_shape *s)
 static int attention(tn_trial *t)
 {
     static const attention_shape sizes[3] = {{2, 21, 3, 12, 0, 1, 1}, {1, 45, 2, 48, 3, 1, 1}, {2, 70, 2, 64, 0, 1, 1}};
-    return attention_of(t, &sizes[t->size]);
+    attention_shape s = sizes[t->size];
+    if (tn_trial_is_little(t)) s.batch = 1, s.heads = 2; /* attention_lengths has two of a batch */
+    return attention_of(t, &s);
 }
 
 /* The width that kernels for matrix units take, and lengths around their tiles: less than one, whole ones, a row more. Keys are
@@ -140,9 +142,10 @@ static int attention_lengths(tn_trial *t)
 {
     static const int lengths[3][3] = {
         {5}, {16, 64, 129}, {128, 200, 700}}; /* one at a time under oclgrind, which confuses reused memory */
+    const bool little = tn_trial_is_little(t);
     for (int i = 0; i < 3 && lengths[t->size][i]; i++) {
         const int mark = t->n, skip = lengths[t->size][i] % 2 ? 3 : 0;
-        TN_TRY(attention_of(t, &(attention_shape){2, lengths[t->size][i], 2, 64, skip, 0.5f, 0.5f}));
+        TN_TRY(attention_of(t, &(attention_shape){2, lengths[t->size][i], little ? 1 : 2, 64, skip, 0.5f, 0.5f}));
         tn_trial_rewind(t, mark);
     }
     return 0;

@@ -203,18 +203,18 @@ static int gemm_split(tn_trial *t)
 static int gemm_thin(tn_trial *t)
 {
     const bool little = tn_trial_is_little(t);
-    const int more = t->size * 190, K = t->size == 0 ? 24 : t->size == 1 ? 392 : 1032, long_K = (t->size ? 6 : 2) * K;
-    const int wide = little ? 19 : 37 + more, thin = little ? 24 : 48;
+    const int more = t->size * 190, K = t->size == 0 ? 24 : t->size == 1 ? 392 : 1032, long_K = (t->size ? 6 : little ? 1 : 2) * K;
+    const int wide = little ? 17 : 37 + more, thin = little ? 16 : 48;
     const tn_product_case all[] = {
         {.tb = true, .M = wide, .N = 16, .K = K, .pieces = true, .drop_a = 0.3f},
         {.tb = true, .M = wide, .N = 16, .K = 32 + K / 32 * 32, .pieces = true, .drop_a = 0.3f, .bits = true},
         {.tb = true, .M = wide, .N = thin, .K = 32 + K / 32 * 32, .pieces = true, .drop_a = 0.6f, .bits = true},
         {.tb = true, .M = wide, .N = thin, .K = K, .pieces = true, .bias = true, .padded = true},
-        {.tb = true, .M = little ? 37 : 101, .N = 3, .K = 40, .pieces = true, .float_c = true, .drop_a = 0.1f, .padded = true},
-        {.M = little ? 38 : 70 + more, .N = 16, .K = K, .pieces = true, .drop_a = 0.5f, .bias = true},
+        {.tb = true, .M = little ? 18 : 101, .N = 3, .K = 40, .pieces = true, .float_c = true, .drop_a = 0.1f, .padded = true},
+        {.M = little ? 14 : 70 + more, .N = 16, .K = K, .pieces = true, .drop_a = 0.5f, .bias = true},
         {.M = wide, .N = little ? 27 : 59, .K = little ? 24 : 64, .pieces = true, .float_c = true},
         {.ta = true, .M = 16, .N = wide, .K = K + 5, .pieces = true, .float_c = true, .beta = 1, .drop_b = 0.3f},
-        {.ta = true, .M = thin, .N = little ? 40 : 136, .K = long_K, .pieces = true, .beta = 1, .drop_b = 0.2f, .padded = true},
+        {.ta = true, .M = thin, .N = little ? 24 : 136, .K = long_K, .pieces = true, .beta = 1, .drop_b = 0.2f, .padded = true},
         {.ta = true, .M = little ? 19 : 133 + more, .N = 16, .K = long_K, .pieces = true, .float_c = true, .beta = 1},
         {.ta = true, .M = little ? 19 : 70, .N = little ? 21 : 141, .K = K, .pieces = true, .float_c = true, .bias = true},
         {.ta = true, .M = 20, .N = 3, .K = K, .pieces = true, .drop_b = 0.4f},
@@ -235,26 +235,26 @@ static int gemm_small(tn_trial *t)
     return once ? products(t, all, TN_COUNT(all)) : 0;
 }
 
-/* Three products at once: parts of one matrix on either side, as the adapters of q, k and v have it. */
+/* Three products at once, or two: parts of one matrix on either side, as the adapters of q, k and v have it. */
 static int batch_one(tn_trial *t, const tn_product_case *p)
 {
-    enum { BATCH = 3 };
+    const int batch = tn_trial_is_little(t) ? 2 : 3;
     const bool ta = p->ta, tb = p->tb;
     const float beta = p->beta;
     const tn_product_types y = tn_product_types_of(t, p);
     const int M = p->M ? p->M : 7, N = p->N ? p->N : 5 + 13 * t->size, K = p->K, mark = t->n;
     tn_tensor *A, *B, *C;
     float *a, *b, *c;
-    TN_TRY(tn_trial_in(t, y.a, ta ? K : M, BATCH * (ta ? M : K), &A, &a));
-    TN_TRY(tn_trial_in(t, y.b, BATCH * (tb ? N : K), tb ? K : N, &B, &b));
-    TN_TRY(tn_trial_in(t, y.c, M, BATCH * N, &C, &c));
+    TN_TRY(tn_trial_in(t, y.a, ta ? K : M, batch * (ta ? M : K), &A, &a));
+    TN_TRY(tn_trial_in(t, y.b, batch * (tb ? N : K), tb ? K : N, &B, &b));
+    TN_TRY(tn_trial_in(t, y.c, M, batch * N, &C, &c));
     float *want = tn_trial_copy(t, c, tn_tensor_count(C));
     if (!want) return tn_oom(ERR);
     const int wa = ta ? M : K, hb = tb ? N : K;
-    tn_gemm_args g = {.ta = ta, .tb = tb, .alpha = 0.5f, .beta = beta, .M = M, .N = N, .K = K, .batch = BATCH};
+    tn_gemm_args g = {.ta = ta, .tb = tb, .alpha = 0.5f, .beta = beta, .M = M, .N = N, .K = K, .batch = batch};
     g.A = tn_cols(*A, 0, wa), g.B = tn_rows(*B, 0, hb), g.C = tn_cols(*C, 0, N);
     g.a_step = (size_t)wa, g.b_step = (size_t)hb * (size_t)B->cols, g.c_step = (size_t)N;
-    for (int i = 0; i < BATCH && !t->c->dry; i++)
+    for (int i = 0; i < batch && !t->c->dry; i++)
         tn_ref_gemm(&(tn_ref_product){.ta = ta,
                                       .tb = tb,
                                       .M = M,
@@ -263,10 +263,10 @@ static int batch_one(tn_trial *t, const tn_product_case *p)
                                       .alpha = 0.5,
                                       .beta = beta,
                                       .A = a + i * wa,
-                                      .lda = BATCH * wa,
+                                      .lda = batch * wa,
                                       .B = b + i * hb * B->cols,
                                       .ldb = B->cols,
-                                      .ldc = BATCH * N},
+                                      .ldc = batch * N},
                     want + i * N);
     if (tn_trial_wants(t, &tn_gemm_op, &g)) {
         bool tail;
@@ -294,14 +294,14 @@ static int batch_alike(tn_trial *t)
 static int gemm_batch(tn_trial *t)
 {
     const bool little = tn_trial_is_little(t);
-    const int K = t->size ? 4100 : 37; /* the first size stays short: oclgrind takes minutes for the long one */
+    const int K = t->size ? 4100 : little ? 19 : 37; /* the first size stays short: oclgrind takes minutes for the long one */
     const tn_product_case all[] = {
         {.K = 21, .float_b = true, .float_c = true},
-        {.tb = true, .K = 33, .beta = 1, .float_b = true, .float_c = true},
+        {.tb = true, .K = little ? 23 : 33, .beta = 1, .float_b = true, .float_c = true},
         {.ta = true, .tb = true, .K = 17, .float_b = true, .float_c = true},
         {.ta = true, .K = K, .beta = 1, .float_b = true, .float_c = true},
-        {.M = little ? 19 : 37, .N = 16, .K = 72}, /* from here on rows come in whole 16-byte pieces */
-        {.tb = true, .M = little ? 19 : 37, .N = 16, .K = 40, .float_c = true},
+        {.M = little ? 19 : 37, .N = 16, .K = little ? 24 : 72}, /* from here on rows come in whole 16-byte pieces */
+        {.tb = true, .M = little ? 19 : 37, .N = 16, .K = little ? 24 : 40, .float_c = true},
         {.ta = true, .M = little ? 24 : 136, .N = 16, .K = K, .beta = 1, .float_c = true},
     };
     if (t->like) return batch_alike(t);

@@ -1,6 +1,7 @@
 #!/bin/bash
 # The command as a person uses it, and every kind of bad input with its one sentence.
 # test_cli.sh TRACKNET SOURCE_DIR; prints "N passed, N failed".
+EVERY_DRIVER=1
 . "$(dirname "$0")/lib.sh"
 
 expect 0 "usage: tracknet COMMAND" $T --help

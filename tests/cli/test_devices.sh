@@ -2,6 +2,7 @@
 # One run on several devices: the same figures as on one; checkpoints that go on anywhere; a device that fails in mid-run.
 # test_devices.sh TRACKNET SOURCE_DIR LOSE_DEVICE.so; prints "N passed, N failed".
 lose=$(realpath "$3")
+EVERY_DRIVER=1
 . "$(dirname "$0")/lib.sh"
 export POCL_DEVICES="pthread pthread pthread"
 

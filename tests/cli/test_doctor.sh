@@ -2,6 +2,7 @@
 # A driver that computes wrong is found out before a run uses it, and `doctor` says what there is to say. tests/layer plants the faults.
 # test_doctor.sh TRACKNET SOURCE_DIR LAYER.so; prints "N passed, N failed".
 layer=$(realpath "$3")
+EVERY_DRIVER=1
 . "$(dirname "$0")/lib.sh"
 with() { OPENCL_LAYERS="$layer" TRACKNET_LAYER="$1" "${@:2}"; }
 has() { grep -qF -- "$2" "$W/$1" && ok || bad "$1 does not say '$2'"; }

@@ -3,6 +3,7 @@
 # fault planted in the kernels' text, each of which has to be found. emulate.sh SOURCE_DIR TEST_EMULATED; prints "N passed, N failed".
 export TRACKNET_CACHE=off TEST=$(realpath "$2") W=$(mktemp -d)
 trap 'rm -rf "$W"' EXIT
+[ -n "$OCL_ICD_VENDORS" ] || [ ! -f /etc/OpenCL/vendors/pocl.icd ] || export OCL_ICD_VENDORS=/etc/OpenCL/vendors/pocl.icd # others take long to load
 cd "$1" || exit 2
 export PRELUDE=$PWD/tests/portability/emulate/kernels.h
 skip() {
