@@ -365,7 +365,8 @@ START_TEST(norms_in_products_are_as_norms_beside)
     static opened o;
     static float beside[AREA];
     tn_error e;
-    open_engine(&o, _i, 0);
+    const int kind = 1 + _i; /* of ViTs: dense, with DoRA, in bfloat16 */
+    open_engine(&o, kind, 0);
     give_adapters(o.e, "one");
     give_norms(o.e);
     look_at_noise(&o);
@@ -376,7 +377,7 @@ START_TEST(norms_in_products_are_as_norms_beside)
     must(tn_store_merge(o.e->session->store, &e), &e);
     ck_assert_uint_eq(o.e->dev->allocated, stored + o.e->session->store->merged_bytes);
     look_at_noise(&o);
-    ck_assert_double_le(apart(&o, beside), kinds[_i].tolerance);
+    ck_assert_double_le(apart(&o, beside), kinds[kind].tolerance);
     ck_assert_int_eq(operations(&o, TN_OP_LAYERNORM), 1); /* the last, which no matrix reads */
     ck_assert_int_eq(operations(&o, TN_OP_ROW_SUMS), 1);  /* of the tokens; the products leave the others */
     ck_assert_int_gt(norms, 2);
@@ -723,7 +724,7 @@ int main(void)
                     TIMES(adapters_change_places, 2)));
     add_tests(s, "merged", 300,
               TESTS(TIMES(merged_adapters_are_as_adapters_beside, sizeof kinds / sizeof *kinds),
-                    TIMES(norms_in_products_are_as_norms_beside, 6), ONCE(adapters_are_merged_where_there_is_room),
+                    TIMES(norms_in_products_are_as_norms_beside, 3), ONCE(adapters_are_merged_where_there_is_room),
                     TIMES(a_cpu_merges_what_it_gains_by, 3), TIMES(what_products_keep_changes_no_bit, 6),
                     ONCE(products_keep_what_there_is_room_for)));
     add_tests(s, "frames", 300,
