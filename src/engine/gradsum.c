@@ -181,8 +181,8 @@ static void find_last(tn_gradsum *g, const tn_graph *graph)
     for (int i = 0; i < g->e->model->n_slots; i++) g->last[i] = -1;
     for (int i = 0; i < graph->n_n; i++) {
         const tn_gnode *n = &graph->n[i];
-        const int end = end_of_layer(graph, i);
         if (!n->backward) continue;
+        const int end = end_of_layer(graph, i);
         for (int k = 0; k < TN_NODE_SLOTS; k++) note_last(g->last, n->w[k], end);
         for (int k = 0; k < n->n_parts; k++) {
             const int slots[] = {n->part[k].w, n->part[k].bias, n->part[k].a, n->part[k].b, n->part[k].m};

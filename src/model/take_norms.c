@@ -55,7 +55,7 @@ int tn_model_take_norms(const tn_model *m, tn_graph *g, tn_error *err)
             return tn_fail(err, TN_ERR_ARGUMENT, "the product of '%s' does not read the norm '%s' alone",
                            m->slots[g->n[i].part[0].w].name, m->slots[gamma].name);
         take(g, i, norm);
-        i = -1;
+        i = norm; /* what stands behind it may have moved a place */
     }
     return g->oom ? tn_oom(err) : tn_graph_check(g, err);
 }

@@ -36,18 +36,7 @@ static const tn_variant gemm_rows[] = {
     {.name = "portable", .run = tn_gemm_portable, .not_on_cpus = true},
 };
 
-const tn_variant_op tn_gemm_op = {
-    .name = "gemm",
-    .rows = gemm_rows,
-    .n = TN_COUNT(gemm_rows),
-    .key = tn_gemm_key,
-    .kind = tn_gemm_kind,
-    .make = tn_gemm_make,
-    .release = tn_gemm_release,
-    .args_size = sizeof(tn_gemm_args),
-    .work = tn_gemm_work,
-    .shrink = tn_gemm_shrink,
-};
+const tn_variant_op tn_gemm_op = TN_GEMM_OPERATION("gemm", gemm_rows);
 
 /* ---- what may be asked for ---- */
 
@@ -103,7 +92,7 @@ static bool is_whole(const tn_tensor *t)
 static int gemm_sums(const char *what, const tn_tensor *sums, const tn_tensor *of, tn_error *err)
 {
     if (!sums->rows) return 0;
-    if (of->cols % TN_SUM_COLUMNS || sums->rows != of->cols / TN_SUM_COLUMNS || sums->cols != 2 * of->rows)
+    if (!tn_sums_fit(of, sums))
         return tn_fail(err, TN_ERR_ARGUMENT, "gemm: [%d,%d] are no sums of %s [%d,%d]", sums->rows, sums->cols, what, of->rows,
                        of->cols);
     if (is_whole(of) && is_whole(sums) && sums->dtype == TN_F32) return 0;

@@ -28,15 +28,4 @@ static const tn_variant normed_rows[] = {
     {.name = "apart", .run = normed_apart},
 };
 
-const tn_variant_op tn_gemm_normed_op = {
-    .name = "gemm-normed",
-    .rows = normed_rows,
-    .n = TN_COUNT(normed_rows),
-    .key = tn_gemm_key,
-    .kind = tn_gemm_kind,
-    .make = tn_gemm_make,
-    .release = tn_gemm_release,
-    .args_size = sizeof(tn_gemm_args),
-    .work = tn_gemm_work,
-    .shrink = tn_gemm_shrink,
-};
+const tn_variant_op tn_gemm_normed_op = TN_GEMM_OPERATION("gemm-normed", normed_rows);

@@ -3,6 +3,15 @@
 #define TN_GEMM_ROWS_H
 #include "gemm.h"
 
+/* NOLINTBEGIN(bugprone-macro-parentheses): an initialiser takes no parentheses */
+/** An operation of products, but for its name and its rows. */
+#define TN_GEMM_OPERATION(op, table)                                                                                               \
+    {                                                                                                                              \
+        .name = op, .rows = table, .n = TN_COUNT(table), .key = tn_gemm_key, .kind = tn_gemm_kind, .make = tn_gemm_make,           \
+        .release = tn_gemm_release, .args_size = sizeof(tn_gemm_args), .work = tn_gemm_work, .shrink = tn_gemm_shrink              \
+    }
+/* NOLINTEND(bugprone-macro-parentheses) */
+
 enum { TN_PAIR_STEP = 16 }; /* depth of one step of the second pair on the matrix unit */
 
 /** Is a matrix stored as `act`, every row beginning at a multiple of 16 bytes? */

@@ -98,6 +98,15 @@ size_t tn_group_items(const tn_ctx *c, size_t n);
 
 /* ---- products: tn_gemm_run of gemm.h ---- */
 
+/* ---- row_sums.c: a layer norm in two halves, the second of which a product can take in (gemm.h) ---- */
+/** Are sums, by its shape, such of x? */
+bool tn_sums_fit(const tn_tensor *x, const tn_tensor *sums);
+/** sums [cols / 64, 2 * rows] float32: of each 64 columns of x the sum and the sum of squares of every row. cols: a multiple of 64.
+ * Of 16-bit values these are as exact as their storage; the variance made of them has a mean's square times 1e-7 for its error. */
+int tn_row_sums(tn_ctx *c, const tn_tensor *x, const tn_tensor *sums, tn_error *err);
+/** y = (x - mean) / sqrt(variance + eps) of each row, by its sums. */
+int tn_row_norm(tn_ctx *c, const tn_tensor *x, const tn_tensor *sums, float eps, const tn_tensor *y, tn_error *err);
+
 /* ---- norm.c ---- */
 int tn_layernorm_forward(tn_ctx *c, const tn_tensor *x, const tn_tensor *gamma, const tn_tensor *beta, float eps, tn_tensor *y,
                          tn_tensor *stats, tn_error *err);
@@ -108,13 +117,6 @@ typedef struct tn_layernorm_back {
 } tn_layernorm_back;
 /** dx from dy, or dx += with accumulate; scaled = scale * dx. */
 int tn_layernorm_backward(tn_ctx *c, const tn_layernorm_back *b, tn_tensor *dx, bool accumulate, tn_error *err);
-/* ---- row_sums.c: a layer norm in two halves, the second of which a product can take in (gemm.h) ---- */
-/** sums [cols / 64, 2 * rows] float32: of each 64 columns of x the sum and the sum of squares of every row. cols: a multiple of 64.
- * Of 16-bit values these are as exact as their storage; the variance made of them has a mean's square times 1e-7 for its error. */
-int tn_row_sums(tn_ctx *c, const tn_tensor *x, const tn_tensor *sums, tn_error *err);
-/** y = (x - mean) / sqrt(variance + eps) of each row, by its sums. */
-int tn_row_norm(tn_ctx *c, const tn_tensor *x, const tn_tensor *sums, float eps, const tn_tensor *y, tn_error *err);
-/* ---- norm.c ---- */
 /** dgamma += sum dy*xhat, dbeta += sum dy (mem NULL: not wanted). stats (mean, rstd) one a row. */
 int tn_layernorm_grad(tn_ctx *c, const tn_tensor *x, const tn_tensor *stats, const tn_tensor *dy, tn_tensor *dgamma,
                       tn_tensor *dbeta, tn_error *err);

@@ -2,9 +2,14 @@
 
 #define FILE_ "portable/row_sums.cl"
 
-static int sums_fit(const tn_tensor *x, const tn_tensor *sums, tn_error *err)
+bool tn_sums_fit(const tn_tensor *x, const tn_tensor *sums)
 {
-    if (x->cols % TN_SUM_COLUMNS == 0 && sums->rows == x->cols / TN_SUM_COLUMNS && sums->cols == 2 * x->rows) return 0;
+    return x->cols % TN_SUM_COLUMNS == 0 && sums->rows == x->cols / TN_SUM_COLUMNS && sums->cols == 2 * x->rows;
+}
+
+static int check_sums(const tn_tensor *x, const tn_tensor *sums, tn_error *err)
+{
+    if (tn_sums_fit(x, sums)) return 0;
     return tn_fail(err, TN_ERR_ARGUMENT, "row sums: [%d,%d] do not fit [%d,%d], whose columns come in blocks of %d", sums->rows,
                    sums->cols, x->rows, x->cols, (int)TN_SUM_COLUMNS);
 }
@@ -24,7 +29,7 @@ int tn_row_sums(tn_ctx *c, const tn_tensor *x, const tn_tensor *sums, tn_error *
 {
     tn_dtype act;
     TN_TRY(tn_storage(&act, "row sums", TN_LIST(x), TN_LIST(sums), err));
-    TN_TRY(sums_fit(x, sums, err));
+    TN_TRY(check_sums(x, sums, err));
     const tn_arg args[] = {TN_BUF(x->mem), TN_BUF(sums->mem), TN_INT(sums->rows), TN_INT(sums->rows * x->rows)};
     return sums_launch(c, "row_sums", x, args, TN_COUNT(args), err);
 }
@@ -32,7 +37,7 @@ int tn_row_sums(tn_ctx *c, const tn_tensor *x, const tn_tensor *sums, tn_error *
 int tn_row_norm(tn_ctx *c, const tn_tensor *x, const tn_tensor *sums, float eps, const tn_tensor *y, tn_error *err)
 {
     tn_dtype act;
-    TN_TRY(sums_fit(x, sums, err));
+    TN_TRY(check_sums(x, sums, err));
     if (y->rows != x->rows || y->cols != x->cols) return tn_fail(err, TN_ERR_ARGUMENT, "row norm: y is [%d,%d]", y->rows, y->cols);
     TN_TRY(tn_storage(&act, "row norm", TN_LIST(x, y), TN_LIST(sums), err));
     const tn_arg args[] = {TN_BUF(x->mem),     TN_BUF(sums->mem), TN_BUF(y->mem),
