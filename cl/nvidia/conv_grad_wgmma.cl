@@ -74,11 +74,11 @@ __kernel GROUP(THREADS) void conv_grad_wgmma(const __global uchar *maps_y, uint 
             WAIT_TURN(turns);
             turns++;
             for (int kt = 0; kt < steps; kt++, i++) {
-                USE(multiply64, i, kt, false);
+                USE(multiply64, MI, i, kt, false);
                 if (kt > 0) RELEASE(i - 1);
             }
             PASS_TURN();
-            WAIT_SUMS();
+            WAIT_SUMS(MI);
             RELEASE(i - 1);
             i += steps;
             const int q = lane & 3, r = (warp & 3) * 16 + (lane >> 2);

@@ -6,7 +6,8 @@
  *   Epilogue: matrix_unit.h.   BN, MI, DEPTH: tile columns, 64 rows times MI, stages of 64 along K in local memory.
  *   PATCHES: a convolution. A's rows are never in memory: patches.h.
  *
- * Groups: one a multiprocessor, `units` of them; each walks over its share of the tiles. */
+ * Groups: one a multiprocessor, `units` of them; each walks over its share of the tiles. Where less than half of them have a tile in
+ * the last round, the 64-row halves of its tiles (MI 2) are dealt out instead. */
 #include "common.h"
 #include "step.h"
 #include "ptx.h"
@@ -31,6 +32,35 @@
 #define P_PATCHES
 #define DOWN      ((M + BM - 1) / BM)
 #endif
+
+/* What a group is to do next: tile n across, rows from `top` on, all of a tile's or the 64 of half of one. */
+typedef struct {
+    int top, n;
+    bool halved;
+} share;
+
+#if MI == 2 && !defined(PATCHES)
+/* Tiles of the last round that are dealt out in halves. */
+inline int tiles_halved(int all, int units)
+{
+    const int last = all % units;
+    return all > units && 2 * last <= units ? last : 0;
+}
+#define HALF(s) (s).halved
+#else
+#define tiles_halved(all, units) 0
+#define HALF(s)                  false
+#endif
+
+/* The t-th of all + halved. */
+inline share share_at(int t, int all, int halved, int down, int across)
+{
+    const int beyond = t - (all - halved), tile = beyond < 0 ? t : t - (beyond + 1) / 2;
+    int m, n;
+    tile_at(tile, down, across, &m, &n);
+    const share s = {m * BM + (beyond >= 0 ? (beyond & 1) * 64 : 0), n, beyond >= 0};
+    return s;
+}
 
 /* The extra of 32 columns, from c on, of rows r and r+8 of the tile that the copy engine laid at `at`, in blocks of 64 columns. */
 inline void staged_extra(uint4 *held, uint at, int r, int c)
@@ -70,10 +100,10 @@ inline void open_places(uint full, uint empty)
 }
 
 #ifdef NORMS_AHEAD
-inline void put_norms(const __global float2 *restrict row_sums, uint to, int m, int M, float eps)
+inline void put_norms(const __global float2 *restrict row_sums, uint to, int top, int M, float eps)
 {
     for (int r = (int)get_local_id(0) & 31; r < BM; r += 32) {
-        const float2 norm = norm_of(blocks_sum(row_sums, m * BM + r, M, 0, 1), eps);
+        const float2 norm = norm_of(blocks_sum(row_sums, top + r, M, 0, 1), eps);
         __asm volatile("st.shared.v2.f32 [%0], {%1, %2};" ::"r"(to + r * 8), "f"(norm.x), "f"(norm.y) : "memory");
     }
 }
@@ -84,7 +114,7 @@ inline float2 norm_at(uint at)
     __asm volatile("ld.shared.v2.f32 {%0, %1}, [%2];" : "=f"(r.x), "=f"(r.y) : "r"(at) : "memory");
     return r;
 }
-#define NORM_OF(row) norm_at(norms + group * NORM_BYTES + ((row)-m * BM) * 8)
+#define NORM_OF(row) norm_at(norms + group * NORM_BYTES + ((row)-now.top) * 8)
 #else
 #define NORM_OF(row) norm_by_quad(row_sums, row, M, norm_eps)
 #endif
@@ -107,13 +137,13 @@ inline float2 norm_at(uint at)
 #endif
 #define PIECES_ACROSS (BN / 32)
 #define PIECE_COUNT   (MI * PIECES_ACROSS)
-#define ROW(x)        (m * BM + (x) / PIECES_ACROSS * 64 + (warp & 3) * 16 + (lane >> 2))
+#define ROW(x)        (now.top + (x) / PIECES_ACROSS * 64 + (warp & 3) * 16 + (lane >> 2))
 #ifdef PATCHES
 #define ROWS(x) rows[(x) / PIECES_ACROSS]
 #else
 #define ROWS(x) (int2)(ROW(x), ROW(x) + 8)
 #endif
-#define COLUMN(x)     (n * BN + (x) % PIECES_ACROSS * 32)
+#define COLUMN(x)     (now.n * BN + (x) % PIECES_ACROSS * 32)
 #define SUMS_OF(x)    &acc[(x) / PIECES_ACROSS][(x) % PIECES_ACROSS * 16]
 
 /* Drawn before it is this warpgroup's turn to multiply: the other one's products take the time. */
@@ -128,6 +158,47 @@ inline float2 norm_at(uint at)
 #define SETTLE  settle
 #endif
 
+#if PAIR
+#define PAIR_PRODUCTS(rows)                                                                                                        \
+    for (int l = 0; l < PAIR; l++, i++) {                                                                                          \
+        USE(multiply16, rows, i, l, true);                                                                                         \
+        if (l > 0) RELEASE(i - 1);                                                                                                 \
+    }                                                                                                                              \
+    WAIT_SUMS(rows);                                                                                                               \
+    RELEASE(i - 1);                                                                                                                \
+    UNROLL for (int x = 0; x < (rows)*PIECES_ACROSS; x++) SETTLE(SUMS_OF(x), kept[x / 2] >> x % 2 * 16, pair_scale);
+#else
+#define PAIR_PRODUCTS(rows)
+#endif
+/* Of 64 * rows rows. A loop for each number: no branch may stand between products. */
+#define PRODUCTS(rows)                                                                                                             \
+    {                                                                                                                              \
+        PAIR_PRODUCTS(rows)                                                                                                        \
+        for (int kt = 0; kt < steps; kt++, i++) {                                                                                  \
+            USE(multiply64, rows, i, BEGUN || kt, false);                                                                          \
+            if (kt > 0) RELEASE(i - 1);                                                                                            \
+        }                                                                                                                          \
+        PASS_TURN();                                                                                                               \
+        WAIT_SUMS(rows);                                                                                                           \
+        RELEASE(i - 1);                                                                                                            \
+    }
+
+#if READS
+#define STAGED_EXTRA(x) staged_extra(held, extras + group * EXTRA_BYTES, ROW(x) - now.top, COLUMN(x) - now.n * BN);
+#else
+#define STAGED_EXTRA(x)
+#endif
+#ifdef TURN
+#define END_PIECES(from, to) UNROLL for (int x = from; x < to; x += 2) FINISH_TURNED(x)
+#else
+#define END_PIECES(from, to)                                                                                                       \
+    UNROLL for (int x = from; x < to; x++)                                                                                         \
+    {                                                                                                                              \
+        STAGED_EXTRA(x)                                                                                                            \
+        finish(SUMS_OF(x), held, ROWS(x), COLUMN(x), M, N A_RSTD(x) A_RUNNING A_LAID A_END);                                       \
+    }
+#endif
+
 /* part: columns of C that share columns of T (N where all take all of it). Items THREADS * units. */
 __kernel GROUP(THREADS) void gemm_wgmma(const __global uchar *maps_a, uint map_a, const __global uchar *maps_b, uint map_b, int M,
                                         int N, int K, int units P_PATCHES P_PAIR P_READS P_MASK P_BITS P_ROW_SUMS P_END)
@@ -137,8 +208,8 @@ __kernel GROUP(THREADS) void gemm_wgmma(const __global uchar *maps_a, uint map_a
     const uint base = LOCAL_ADDRESS(space), extras = base + STAGE * DEPTH, extra_full = base + BARRIERS_AT + RING_BARRIERS,
                extra_empty = extra_full + 16, norms = base + NORMS_AT, norm_full = extra_full + 32, norm_empty = norm_full + 16;
     const ring p = ring_at(base, base + BARRIERS_AT);
-    const int id = (int)get_local_id(0), warp = id >> 5, lane = id & 31, unit = (int)get_global_id(0) / THREADS;
-    const int down = DOWN, across = (N + BN - 1) / BN, all = down * across;
+    const int id = (int)get_local_id(0), warp = id >> 5, lane = id & 31, unit = GROUP_ID(0, THREADS);
+    const int down = DOWN, across = (N + BN - 1) / BN, all = down * across, halved = tiles_halved(all, units), shares = all + halved;
     const int steps = (K + BK - 1) / BK, stages = steps + PAIR; /* of a tile */
     if (id == 0) {
         open_ring(p);
@@ -152,10 +223,9 @@ __kernel GROUP(THREADS) void gemm_wgmma(const __global uchar *maps_a, uint map_a
         FEW_REGISTERS();
         if (id == LOADER) {
             const __global uchar *at_a = maps_a + map_a * 128, *at_b = maps_b + map_b * 128;
-            for (int t = unit, i = 0, turn = 0; t < all; t += units) {
-                int m, n;
-                tile_at(t, down, across, &m, &n);
-                const int m0 = m * BM, n0 = n * BN;
+            for (int t = unit, i = 0, turn = 0; t < shares; t += units) {
+                const share now = share_at(t, all, halved, down, across);
+                const int m0 = now.top, n0 = now.n * BN;
 #if PAIR
                 for (int l = 0; l < PAIR; l++, i++) {
                     const int t0 = TB ? n0 / part * (PAIR * 16) + l * 16 : l * 16;
@@ -170,7 +240,7 @@ __kernel GROUP(THREADS) void gemm_wgmma(const __global uchar *maps_a, uint map_a
                 }
 #endif
 #ifdef PATCHES
-                patch_walk w = first_patch(&grid, m);
+                patch_walk w = first_patch(&grid, m0 / BM);
                 for (int kt = 0; kt < steps; kt++, i++, next_patch(&grid, &w)) {
                     const uint to = stage_to_fill(p, i, (grid.wide * grid.tall + BN) * BK * 2);
                     load_patch(to, at_a, w.channel, w.x, w.y, w.image, FULL(i));
@@ -200,12 +270,10 @@ __kernel GROUP(THREADS) void gemm_wgmma(const __global uchar *maps_a, uint map_a
         }
 #ifdef NORMS_AHEAD
         else if (warp == LOADER / 32 + 1) {
-            for (int t = unit, turn = 0; t < all; t += units, turn++) {
+            for (int t = unit, turn = 0; t < shares; t += units, turn++) {
                 const uint g = turn & 1;
-                int m, n;
-                tile_at(t, down, across, &m, &n);
                 bar_wait(norm_empty + 8 * g, (turn / 2 & 1) ^ 1);
-                put_norms(row_sums, norms + g * NORM_BYTES, m, M, norm_eps);
+                put_norms(row_sums, norms + g * NORM_BYTES, share_at(t, all, halved, down, across).top, M, norm_eps);
                 __asm volatile("bar.warp.sync 0xffffffff;" ::: "memory");
                 if (lane == 0) bar_arrive(norm_full + 8 * g);
             }
@@ -227,17 +295,16 @@ __kernel GROUP(THREADS) void gemm_wgmma(const __global uchar *maps_a, uint map_a
 #elif PAIR
         const float pair_scale = pair_alpha;
 #endif
-        for (int t = unit; t < all; t += units, turn ^= 1) {
+        for (int t = unit; t < shares; t += units, turn ^= 1) {
             if (turn != group) continue;
-            int m, n;
-            tile_at(t, down, across, &m, &n);
+            const share now = share_at(t, all, halved, down, across);
 #if PAIR
             uint kept[PIECE_COUNT / 2]; /* 16 bits a piece */
             UNROLL for (int x = 0; x < PIECE_COUNT / 2; x++) kept[x] = KEPT(2 * x) | KEPT(2 * x + 1) << 16;
 #endif
 #ifdef PATCHES
             int2 rows[MI];
-            UNROLL for (int x = 0; x < MI; x++) rows[x] = places_of(&grid, &to, ROW(x * PIECES_ACROSS) - m * BM, m, M);
+            UNROLL for (int x = 0; x < MI; x++) rows[x] = places_of(&grid, &to, ROW(x * PIECES_ACROSS) - now.top, now.top / BM, M);
 #endif
             RUN_SUMS
 #ifdef NORMS_AHEAD
@@ -252,37 +319,15 @@ __kernel GROUP(THREADS) void gemm_wgmma(const __global uchar *maps_a, uint map_a
 #endif
             WAIT_TURN(turns);
             turns++;
-#if PAIR
-            for (int l = 0; l < PAIR; l++, i++) {
-                USE(multiply16, i, l, true);
-                if (l > 0) RELEASE(i - 1);
-            }
-            WAIT_SUMS();
-            RELEASE(i - 1);
-            UNROLL for (int x = 0; x < PIECE_COUNT; x++) SETTLE(SUMS_OF(x), kept[x / 2] >> x % 2 * 16, pair_scale);
-#endif
-            for (int kt = 0; kt < steps; kt++, i++) {
-                USE(multiply64, i, BEGUN || kt, false);
-                if (kt > 0) RELEASE(i - 1);
-            }
-            PASS_TURN();
-            WAIT_SUMS();
-            RELEASE(i - 1);
+            if (HALF(now)) PRODUCTS(1)
+            else PRODUCTS(MI)
             i += stages;
             uint4 held[2];
 #if READS
             bar_wait(extra_full + 8 * group, turns - 1 & 1);
 #endif
-#ifdef TURN
-            UNROLL for (int x = 0; x < PIECE_COUNT; x += 2) FINISH_TURNED(x)
-#else
-            UNROLL for (int x = 0; x < PIECE_COUNT; x++) {
-#if READS
-                staged_extra(held, extras + group * EXTRA_BYTES, ROW(x) - m * BM, COLUMN(x) - n * BN);
-#endif
-                finish(SUMS_OF(x), held, ROWS(x), COLUMN(x), M, N A_RSTD(x) A_RUNNING A_LAID A_END);
-            }
-#endif
+            END_PIECES(0, PIECES_ACROSS)
+            if (!HALF(now)) END_PIECES(PIECES_ACROSS, PIECE_COUNT)
 #if READS
             publish(); /* read through one proxy, written next through the other */
             __asm volatile("bar.warp.sync 0xffffffff;" ::: "memory");

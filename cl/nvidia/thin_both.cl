@@ -36,8 +36,11 @@ void thin_both(const __global ushort *restrict dy, uint dy_off, int dy_ld, const
                int range, float alpha)
 {
     __local uchar tiles[BYTES * DEPTH] __attribute__((aligned(128)));
-    __local float parts[2][WARPS][ROWS][SUM_ROW];
-    const uint base = LOCAL_ADDRESS(tiles);
+    __local union {
+        float of[2][WARPS][ROWS][SUM_ROW]; /* of dt */
+        ushort b[COLS * RANK];             /* what comes before them, beside the first steps */
+    } parts __attribute__((aligned(128)));
+    const uint base = LOCAL_ADDRESS(tiles), b_at = LOCAL_ADDRESS(&parts);
     const int id = (int)get_local_id(0), warp = id / 32, lane = id % 32, group = GROUP_ID(0, ITEMS);
     const int slice = group % slices, z = group / slices, part = slice / of_part, x0 = slice % of_part * COLS, mine = warp * CW;
     const int begin = z * range, end = min(K, begin + range), steps = (end - begin + ROWS - 1) / ROWS, wide = width - x0;
@@ -45,15 +48,6 @@ void thin_both(const __global ushort *restrict dy, uint dy_off, int dy_ld, const
     T += t_off + (uint)(part * r);
     uint b[CW / 16][4];
     float acc[CW / 8][4];
-    fetch(base, B + b_off + (size_t)(part * width + x0) * r, r, COLS, RANK / 8, 0, wide, 0, r, id);
-    commit_copies();
-    WAIT_COPIES(0);
-    barrier(CLK_LOCAL_MEM_FENCE);
-    UNROLL for (int k = 0; k < CW / 16; k++)
-        LDMATRIX(".trans", b[k][0], b[k][1], b[k][2], b[k][3], base + PIECE(mine + k * 16 + lane % 16, lane / 16, RANK / 8));
-    UNROLL for (int t = 0; t < CW / 8; t++)
-        UNROLL for (int e = 0; e < 4; e++) acc[t][e] = 0.0f;
-    barrier(CLK_LOCAL_MEM_FENCE);
 #define FETCH(s)                                                                                                                   \
     if ((s) < steps) {                                                                                                             \
         const uint to = base + (s) % DEPTH * BYTES;                                                                                \
@@ -61,7 +55,15 @@ void thin_both(const __global ushort *restrict dy, uint dy_off, int dy_ld, const
         fetch(to + T_AT, T, t_ld, ROWS, RANK / 8, begin + (s)*ROWS, end, 0, r, id);                                                \
     }                                                                                                                              \
     commit_copies();
+    fetch(b_at, B + b_off + (size_t)(part * width + x0) * r, r, COLS, RANK / 8, 0, wide, 0, r, id);
+    commit_copies();
     for (int s = 0; s < DEPTH - 1; s++) { FETCH(s) }
+    UNROLL for (int t = 0; t < CW / 8; t++)
+        UNROLL for (int e = 0; e < 4; e++) acc[t][e] = 0.0f;
+    WAIT_COPIES(3); /* DEPTH - 1 */
+    barrier(CLK_LOCAL_MEM_FENCE);
+    UNROLL for (int k = 0; k < CW / 16; k++)
+        LDMATRIX(".trans", b[k][0], b[k][1], b[k][2], b[k][3], b_at + PIECE(mine + k * 16 + lane % 16, lane / 16, RANK / 8));
     for (int s = 0; s <= steps; s++) {
         WAIT_COPIES(2); /* DEPTH - 2 */
         barrier(CLK_LOCAL_MEM_FENCE);
@@ -69,7 +71,7 @@ void thin_both(const __global ushort *restrict dy, uint dy_off, int dy_ld, const
             for (int e = id; e < ROWS * RANK; e += ITEMS) {
                 const int row = begin + (s - 1) * ROWS + e / RANK, n = e % RANK;
                 float sum = 0.0f;
-                UNROLL for (int w = 0; w < WARPS; w++) sum += parts[(s & 1) ^ 1][w][e / RANK][n];
+                UNROLL for (int w = 0; w < WARPS; w++) sum += parts.of[(s & 1) ^ 1][w][e / RANK][n];
                 if (row < end) {
 #ifdef SLICED
                     halves[((size_t)slice * K + row) * RANK + n] = sum;
@@ -98,7 +100,7 @@ void thin_both(const __global ushort *restrict dy, uint dy_off, int dy_ld, const
             }
             UNROLL for (int j = 0; j < 2; j++)
                 UNROLL for (int e = 0; e < 2; e++)
-                    *(__local float2 *)&parts[s & 1][warp][m + e * 8 + lane / 4][j * 8 + lane % 4 * 2] =
+                    *(__local float2 *)&parts.of[s & 1][warp][m + e * 8 + lane / 4][j * 8 + lane % 4 * 2] =
                         (float2)(d[j][2 * e], d[j][2 * e + 1]);
         }
     }
@@ -123,16 +125,19 @@ void thin_both_sum(const __global float *restrict sums, const __global float *re
     if (group < first) {
         const int m = group / across, x0 = group % across * SUM_COLS, from = id / 32, lane = id % 32;
         const __global float *at = sums + (size_t)m * all + x0 + lane * 4;
+        const int x = x0 + id, part = x / (of_part * COLS), column = x % (of_part * COLS);
+        const bool mine = id < SUM_COLS && column < width && m < r;
+        __global float *to = dB + c_off + (mine ? (size_t)part * c_part + (size_t)column * c_ld + m : 0);
+        const float was = mine ? *to : 0.0f; /* on its way beside the sums */
         float4 s = (float4)(0.0f);
         _Pragma("unroll 8") for (int z = from; z < ranges; z += WARPS) s += *(const __global float4 *)(at + (size_t)z * RANK * all);
         half_sums[from][lane] = s;
         barrier(CLK_LOCAL_MEM_FENCE);
-        if (id >= SUM_COLS) return;
+        if (!mine) return;
         const __local float *of = (const __local float *)half_sums;
         float sum = 0.0f;
         UNROLL for (int w = 0; w < WARPS; w++) sum += of[w * SUM_COLS + id];
-        const int x = x0 + id, part = x / (of_part * COLS), column = x % (of_part * COLS);
-        if (column < width && m < r) dB[c_off + (size_t)part * c_part + (size_t)column * c_ld + m] += sum * db_alpha;
+        *to = fma(sum, db_alpha, was);
     }
 #ifdef SLICED
     else {

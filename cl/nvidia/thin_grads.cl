@@ -114,22 +114,36 @@ inline void groups_fence(void)
     __asm volatile("fence.acq_rel.gpu;" ::: "memory");
 }
 
-/* C of the tile: its parts in their order. Rows of several warps at once, so that enough is on its way; a part has room for all. */
-#define ROWS 4
+/* C of the tile: its parts in their order. Rows of several warps, several parts and what C held are asked for at once, so that enough
+ * is on its way; a part has room for all rows. */
+#define ROWS  4
+#define PARTS 8
 inline void add_parts(__global float *C, const __global float *parts, grad_job j, int n0, int splits, int id)
 {
     const int n = id % 32 * 4;
+    C += j.c;
     for (int m0 = id / 32; m0 < j.M; m0 += ROWS * ITEMS / 32) {
         float4 s[ROWS];
-        UNROLL for (int i = 0; i < ROWS; i++) s[i] = (float4)(0.0f);
-        _Pragma("unroll 8") for (int z = 0; z < splits; z++)
-            UNROLL for (int i = 0; i < ROWS; i++)
-                s[i] += vload4(0, parts + (size_t)z * PART + (m0 + i * (ITEMS / 32)) * WIDE + n);
+        float was[ROWS][4];
+        UNROLL for (int i = 0; i < ROWS; i++) {
+            const int m = min(m0 + i * (ITEMS / 32), j.M - 1);
+            s[i] = (float4)(0.0f);
+            UNROLL for (int e = 0; e < 4; e++) was[i][e] = C[(size_t)m * j.c_thin + (size_t)min(n0 + n + e, j.N - 1) * j.c_wide];
+        }
+        for (int z = 0; z < splits; z += PARTS) {
+            float4 v[PARTS][ROWS];
+            UNROLL for (int e = 0; e < PARTS; e++)
+                UNROLL for (int i = 0; i < ROWS; i++)
+                    v[e][i] = vload4(0, parts + (size_t)min(z + e, splits - 1) * PART + (m0 + i * (ITEMS / 32)) * WIDE + n);
+            UNROLL for (int e = 0; e < PARTS; e++)
+                UNROLL for (int i = 0; i < ROWS; i++) s[i] += z + e < splits ? v[e][i] : (float4)(0.0f);
+        }
         UNROLL for (int i = 0; i < ROWS; i++) {
             const int m = m0 + i * (ITEMS / 32);
             const float v[4] = {s[i].x, s[i].y, s[i].z, s[i].w};
             UNROLL for (int e = 0; e < 4; e++)
-                if (m < j.M && n0 + n + e < j.N) C[j.c + (size_t)m * j.c_thin + (size_t)(n0 + n + e) * j.c_wide] += j.alpha * v[e];
+                if (m < j.M && n0 + n + e < j.N)
+                    C[(size_t)m * j.c_thin + (size_t)(n0 + n + e) * j.c_wide] = fma(j.alpha, v[e], was[i][e]);
         }
     }
 }

@@ -158,14 +158,15 @@ inline uint stage_to_fill(ring p, int i, int bytes)
 }
 #define FULL(i) (p.full + 8 * ((i) % DEPTH))
 
-/* acc = (keep ? acc : 0) + the i-th stage's product, as soon as it is full; on return all stages before it have been read. */
-#define USE(times, i, keep, lora)                                                                                                  \
+/* acc = (keep ? acc : 0) + the i-th stage's product of 64 * rows rows, as soon as it is full; on return all stages before it have
+ * been read. */
+#define USE(times, rows, i, keep, lora)                                                                                            \
     {                                                                                                                              \
         const uint at = p.base + (i) % DEPTH * STAGE, b_at = at + A_BYTES;                                                         \
         const ulong a = lora ? narrow_tile_of(at) : tile_of(at, TA ? 512 : 1);                                                     \
         const ulong b = TB && lora ? narrow_tile_of(b_at) : tile_of(b_at, TB ? 1 : 512);                                           \
         bar_wait(FULL(i), (i) / DEPTH & 1);                                                                                        \
-        UNROLL for (int x = 0; x < MI; x++) times(acc[x], a + x * 4 * (lora ? 32 : 128), b, keep);                                 \
+        UNROLL for (int x = 0; x < (rows); x++) times(acc[x], a + x * 4 * (lora ? 32 : 128), b, keep);                             \
         commit_products();                                                                                                         \
         wait_but_one();                                                                                                            \
     }
@@ -175,4 +176,4 @@ inline uint stage_to_fill(ring p, int i, int bytes)
 #define WAIT_TURN(turns) bar_wait(p.order + 8 * group, ((turns)&1) ^ (group == 0))
 #define PASS_TURN()                                                                                                                \
     if (lane == 0) bar_arrive(p.order + 8 * (group ^ 1))
-#define WAIT_SUMS() UNROLL for (int x = 0; x < MI; x++) wait_sums(acc[x])
+#define WAIT_SUMS(rows) UNROLL for (int x = 0; x < (rows); x++) wait_sums(acc[x])

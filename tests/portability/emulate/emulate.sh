@@ -140,7 +140,7 @@ faults=(
   # dt and dB of a gradient: edges, orders of a tile, slices and ranges, scales, barriers
   "wgmma|both, few|nvidia/thin_both.cl|s/if (row < end) {/if (true) {/"
   "wgmma|both, few|nvidia/thin_both.cl|s/if (n < r) ST(/ST(/"
-  "wgmma|both, few|nvidia/thin_both.cl|s/if (column < width \&\& m < r) dB/if (m < r) dB/"
+  "wgmma|both, few|nvidia/thin_both.cl|s/mine = id < SUM_COLS \&\& column < width/mine = id < SUM_COLS/"
   "wgmma|both, few|nvidia/thin_both.cl|s/PIECE(m + lane % 8 + lane \/ 16 \* 8, lane \/ 8 % 2,/PIECE(m + lane % 16, lane \/ 16,/"
   "wgmma|both, few|nvidia/thin_both.cl|s/LDMATRIX(\"\", g\[0\]/LDMATRIX(\".trans\", g[0]/"
   "wgmma|both, few|nvidia/thin_both.cl|s/sum \* alpha)/sum)/"
