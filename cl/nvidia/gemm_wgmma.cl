@@ -119,13 +119,10 @@ inline float2 norm_at(uint at)
 /* Drawn before it is this warpgroup's turn to multiply: the other one's products take the time. */
 #ifdef BITS
 #define KEPT(x) (uint)bits_block(ROW(x), COLUMN(x), M, N A_BITS)[lane]
-#define SETTLE  settle_pairs
 #elif defined(MASK_E)
-#define KEPT(x) kept_bits(ROW(x), COLUMN(x), N, seed, e_threshold)
-#define SETTLE  settle
+#define KEPT(x) bits_drawn(ROW(x), COLUMN(x), N, seed, e_threshold)
 #else
 #define KEPT(x) 0xffffu
-#define SETTLE  settle
 #endif
 
 /* part: columns of C that share columns of T (N where all take all of it). Items THREADS * units. */
@@ -259,7 +256,7 @@ __kernel GROUP(THREADS) void gemm_wgmma(const __global uchar *maps_a, uint map_a
             }
             WAIT_SUMS();
             RELEASE(i - 1);
-            UNROLL for (int x = 0; x < PIECE_COUNT; x++) SETTLE(SUMS_OF(x), kept[x / 2] >> x % 2 * 16, pair_scale);
+            UNROLL for (int x = 0; x < PIECE_COUNT; x++) settle(SUMS_OF(x), kept[x / 2] >> x % 2 * 16, pair_scale);
 #endif
             for (int kt = 0; kt < steps; kt++, i++) {
                 USE(multiply64, i, BEGUN || kt, false);
