@@ -145,25 +145,12 @@ typedef TYPE(BT) panel_t;
 
 /* ---- dropout; of A 32 elements of a row at once, zeros from n on ---- */
 
-#if defined(MASK_A) || defined(MASK_E)
-/* Draws are of pairs, which begin at even elements: EVEN says that rows do. */
-inline short32 kept_of(uint seed, uint i, uint threshold)
-{
-#if EVEN
-    return kept32(seed, i, threshold);
-#else
-    const short16 lo = __builtin_convertvector(KEEP(seed, i, threshold, 1.0f) != 0.0f, short16);
-    return (short32)(lo, __builtin_convertvector(KEEP(seed, i + 16, threshold, 1.0f) != 0.0f, short16));
-#endif
-}
-#endif
-
 #ifdef MASK_E
 /* A row of the second pair's product with its dropout; element i is its first. */
 inline void drop_row(float16 v[NRV], uint seed, uint i, uint threshold, float keep)
 {
     for (int j = 0; j < NRV; j += 2) {
-        const short32 kept = kept_of(seed, i + 16 * j, threshold);
+        const char32 kept = kept32(seed, i + 16 * j, threshold);
         v[j] = masked16(v[j], kept.lo) * keep;
         if (j + 1 < NRV) v[j + 1] = masked16(v[j + 1], kept.hi) * keep;
     }
@@ -175,26 +162,27 @@ typedef struct {
     float16 lo, hi;
 } float32s;
 
+#define INLINED __attribute__((always_inline)) inline /* what depends on the threshold alone is worked out once for all rows */
 #ifdef DOT
 typedef ushort32 masked_t;
 #define MASKED_VALUE uint
 typedef struct __attribute__((packed, aligned(2))) {
     ushort32 v;
 } loose_halves;
-inline ushort32 masked_row(const __global ushort *A, size_t at, int n, uint seed, uint i, uint threshold)
+INLINED ushort32 masked_row(const __global ushort *A, size_t at, int n, uint seed, uint i, uint threshold)
 {
     ushort32 v = (ushort32)(0);
     if (n >= 32) v = ((const __global loose_halves *)(A + at))->v;
     else
         for (int k = 0; k < n; k++) v[k] = A[at + k];
-    return v & __builtin_astype(kept_of(seed, i, threshold), ushort32);
+    return masked32(v, kept32(seed, i, threshold));
 }
 #else
 typedef float32s masked_t;
 #define MASKED_VALUE float
-inline float32s masked_row(const __global TYPE(AT) * A, size_t at, int n, uint seed, uint i, uint threshold)
+INLINED float32s masked_row(const __global TYPE(AT) * A, size_t at, int n, uint seed, uint i, uint threshold)
 {
-    const short32 kept = kept_of(seed, i, threshold);
+    const char32 kept = kept32(seed, i, threshold);
     float32s v;
     v.lo = masked16(LDN(AT, A, at, n), kept.lo);
     v.hi = n > 16 ? masked16(LDN(AT, A, at + 16, n - 16), kept.hi) : (float16)(0.0f);

@@ -28,7 +28,7 @@ typedef TYPE(AT) amx_t;
 
 #if AT == 0
 /* The first n of 32 elements, times `scale`; nothing beyond the n-th is touched. */
-inline void pairs_at(uint16 t[PLANES], const __global amx_t *p, int n, short32 kept, float scale)
+inline void pairs_at(uint16 t[PLANES], const __global amx_t *p, int n, char32 kept, float scale)
 {
     const float16 a = masked16(ldn_0(p, 0, n), kept.lo) * scale, b = masked16(ldn_0(p, 16, n - 16), kept.hi) * scale;
     cut_pairs(t, (float16)(a.even, b.even), (float16)(a.odd, b.odd));
@@ -36,26 +36,25 @@ inline void pairs_at(uint16 t[PLANES], const __global amx_t *p, int n, short32 k
 
 /* Rows k and k + 1 of 32 columns become row k/2 of two right tiles. */
 inline void rows_at(uint16 left[PLANES], uint16 right[PLANES], const __global amx_t *x, const __global amx_t *y, int n_x, int n_y,
-                    short32 kept_x, short32 kept_y)
+                    char32 kept_x, char32 kept_y)
 {
     cut_pairs(left, masked16(ldn_0(x, 0, n_x), kept_x.lo), masked16(ldn_0(y, 0, n_y), kept_y.lo));
     cut_pairs(right, masked16(ldn_0(x, 16, n_x - 16), kept_x.hi), masked16(ldn_0(y, 16, n_y - 16), kept_y.hi));
 }
 #else
-inline void pairs_at(uint16 t[PLANES], const __global amx_t *p, int n, short32 kept, float scale)
+inline void pairs_at(uint16 t[PLANES], const __global amx_t *p, int n, char32 kept, float scale)
 {
-    const uint16 v = first_pairs(p, n) & __builtin_astype(kept, uint16);
+    const uint16 v = masked_pairs(first_pairs(p, n), kept);
     t[0] = scale == 1.0f ? v : round_pairs(as_float16(v << 16) * scale, as_float16(v & 0xffff0000u) * scale);
 }
 
 inline void rows_at(uint16 left[PLANES], uint16 right[PLANES], const __global amx_t *x, const __global amx_t *y, int n_x, int n_y,
-                    short32 kept_x, short32 kept_y)
+                    char32 kept_x, char32 kept_y)
 {
-    pair_rows(left, right, first_pairs(x, n_x) & __builtin_astype(kept_x, uint16),
-              first_pairs(y, n_y) & __builtin_astype(kept_y, uint16));
+    pair_rows(left, right, masked_pairs(first_pairs(x, n_x), kept_x), masked_pairs(first_pairs(y, n_y), kept_y));
 }
 #endif
-#define ALL ((short32)(-1))
+#define ALL ((char32)(-1))
 
 inline void planes_put(__global uint *to, uint16 t[PLANES][16])
 {
@@ -299,10 +298,10 @@ gemm_amx(const __global amx_t *A, uint a_off, int lda, const __global uint *P, _
 #ifdef MASK_E
                 UNROLL(h, WIDTH / 32)
                 {
-                    const uint16 kept = kept_pairs(e_seed, (uint)m * (uint)N + (uint)(n0 + 32 * h), e_threshold);
-                    v[2 * h] = fma(masked16(VEC(block2 + r * WIDTH, 2 * h), as_short16(kept.lo)), (float16)(end_scale), v[2 * h]);
+                    const char32 kept = kept32(e_seed, (uint)m * (uint)N + (uint)(n0 + 32 * h), e_threshold);
+                    v[2 * h] = fma(masked16(VEC(block2 + r * WIDTH, 2 * h), kept.lo), (float16)(end_scale), v[2 * h]);
                     v[2 * h + 1] =
-                        fma(masked16(VEC(block2 + r * WIDTH, 2 * h + 1), as_short16(kept.hi)), (float16)(end_scale), v[2 * h + 1]);
+                        fma(masked16(VEC(block2 + r * WIDTH, 2 * h + 1), kept.hi), (float16)(end_scale), v[2 * h + 1]);
                 }
 #elif defined(PAIR_APART)
                 UNROLL(j, WIDTH / 16) v[j] = fma(VEC(block2 + r * WIDTH, j), (float16)(end_scale), v[j]);

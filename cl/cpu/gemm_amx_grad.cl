@@ -44,8 +44,8 @@ inline void tiles_of_rows(__global uint *to, size_t next, const __global ushort 
         uint16 x = first_pairs(src + (size_t)row * ld + c, k < end ? cols - c : 0);
         uint16 y = first_pairs(src + (size_t)below * ld + c, k + 1 < end ? cols - c : 0);
         if (threshold) {
-            x &= kept_pairs(seed, (uint)row * width + (uint)c, threshold);
-            y &= kept_pairs(seed, (uint)below * width + (uint)c, threshold);
+            x = masked_pairs(x, kept32(seed, (uint)row * width + (uint)c, threshold));
+            y = masked_pairs(y, kept32(seed, (uint)below * width + (uint)c, threshold));
         }
         pair_rows(&t[0][r], &t[1][r], x, y);
     }

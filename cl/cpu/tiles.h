@@ -42,10 +42,9 @@ inline void tile_put(__global uint *to, const uint16 t[16])
     UNROLL(r, 16) PAIRS(to, r) = t[r];
 }
 
-/* kept32, as pairs. */
-inline uint16 kept_pairs(uint seed, uint at, uint threshold)
+inline uint16 masked_pairs(uint16 v, char32 kept)
 {
-    return __builtin_astype(kept32(seed, at, threshold), uint16);
+    return __builtin_astype(masked32(__builtin_astype(v, ushort32), kept), uint16);
 }
 
 /* ---- rounding ---- */

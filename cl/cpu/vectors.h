@@ -113,23 +113,52 @@ inline void transpose16(float16 t[16])
     }
 }
 
-/* ---- functions ---- */
+/* ---- dropout: all bits of those that are kept ---- */
 
-/* Dropout of elements i to i + 31, i even (tn_draw16): all bits of those that are kept. */
+typedef char char32 __attribute__((ext_vector_type(32)));
 typedef ushort ushort32 __attribute__((ext_vector_type(32)));
 typedef short short32 __attribute__((ext_vector_type(32)));
-inline short32 kept32(uint seed, uint i, uint threshold)
+typedef struct __attribute__((packed)) {
+    char32 v;
+} loose_chars;
+DECIDED(uint8, tn_decided8)
+DECIDED(uint16, tn_decided16)
+
+/* Elements i to i + 31, i a multiple of 16: of a word, the pair that comes first and the one 8 on. */
+inline char32 kept_groups(uint seed, uint i, uint threshold)
 {
-    uint16 x = ((uint16)(i >> 1) + as_uint16(LANE)) * 0x9E3779B9u + seed; /* tn_draws, a pair of elements a lane */
-    x = (x ^ (x >> 16)) * 0x85EBCA6Bu;
-    x = (x ^ (x >> 13)) * 0xC2B2AE35u;
-    x = x ^ (x >> 16);
-    return __builtin_astype(__builtin_astype(x, ushort32) >= (ushort32)((ushort)threshold), short32);
+    const uint8 k = tn_decided8(seed, (uint8)(WORD_OF(i)) + (uint8)(0, 1, 2, 3, 4, 5, 6, 7), threshold) ^ FLIPPED(threshold);
+    const ushort16 p = as_ushort16(k);
+    const ushort16 ordered = __builtin_shufflevector(p, p, 0, 2, 4, 6, 1, 3, 5, 7, 8, 10, 12, 14, 9, 11, 13, 15);
+    return __builtin_astype(ordered, char32) < (char32)(0);
 }
 
-inline float16 masked16(float16 v, short16 kept)
+/* The same for an even i: a lane has a pair, and its word for itself. */
+inline char32 kept_neighbours(uint seed, uint i, uint threshold)
+{
+    const uint16 at = (uint16)(i) + 2 * as_uint16(LANE);
+    const uint16 k = (tn_decided16(seed, WORD_OF(at), threshold) ^ FLIPPED(threshold)) >> BYTE_OF(at);
+    return __builtin_astype(__builtin_convertvector(k, ushort16), char32) < (char32)(0);
+}
+
+/* For any i. */
+inline char32 kept32(uint seed, uint i, uint threshold)
+{
+    if (ALIGNED || i % 16 == 0) return kept_groups(seed, i, threshold);
+    if (i % 2 == 0) return kept_neighbours(seed, i, threshold);
+    const char32 from[2] = {kept_neighbours(seed, i - 1, threshold), kept_neighbours(seed, i + 31, threshold)};
+    return ((const loose_chars *)((const char *)from + 1))->v;
+}
+
+inline float16 masked16(float16 v, char16 kept)
 {
     return as_float16(as_int16(v) & __builtin_convertvector(kept, int16));
+}
+
+/* Of numbers of 16 bits. */
+inline ushort32 masked32(ushort32 v, char32 kept)
+{
+    return v & __builtin_astype(__builtin_convertvector(kept, short32), ushort32);
 }
 
 /* ---- scratch ----

@@ -1,17 +1,8 @@
-/* Dropout of two 16-bit numbers in a word. After common.h and ptx.h. What is kept is to be scaled in the sum. */
+/* Dropout on NVIDIA's matrix units, of two 16-bit numbers in a word, by the words of gpu/dropout_bits.cl: read or drawn. After
+ * common.h and ptx.h. What is kept is to be scaled in the sum. */
 #ifndef TN_DROP_H
 #define TN_DROP_H
 
-/* w, whose low and high number have the draws in the same halves of `draws`, with those below the threshold zeroed. Both at once:
- * the 15 lower bits are compared by a carry into the 16th, which decides with the draw's own as the threshold's says. */
-inline uint drop16(uint w, uint draws, uint threshold)
-{
-    const uint carry = (draws & 0x7fff7fffu) + (0x8000u - (threshold & 0x7fffu)) * 0x10001u;
-    const uint either = threshold < 0x8000u ? ~0u : 0u, keep = (carry & draws) | ((carry | draws) & either);
-    return w & take_bytes(keep, 0, 0xbb99u); /* each half's top bit, all over it */
-}
-
-/* Words of gpu/dropout_bits.cl. A word is spread before it is asked for a pair. */
 #ifdef BITS
 #define P_BITS , const __global ushort *bits, uint bits_at
 #define A_BITS , bits, bits_at
@@ -39,6 +30,7 @@ inline uint bits_here(uint at, int lane)
 #define A_BITS
 #endif
 
+/* A word is spread before it is asked for a pair. */
 inline uint spread_bits(uint word)
 {
     return take_bytes(word, 0, 0x4140u);
@@ -58,17 +50,18 @@ inline uint spread_below(uint word, int lane)
     return take_bytes(first, second, lane & 4 ? 0x0501u : 0x0400u);
 }
 
-/* Elements i (even) and i + 1. */
-inline uint drop_neighbours(uint w, uint seed, uint i, uint threshold)
+/* This lane's word of gpu/dropout_bits.cl, drawn: of the block whose first column is c and whose row r has the lane's upper ones.
+ * `width`, of the mask's rows, is even. */
+inline uint bits_drawn(int r, int c, int width, uint seed, uint threshold)
 {
-    return drop16(w, tn_draws(seed, i >> 1), threshold);
-}
-
-/* Element i and the one below it, `width` (even) on. Column i % 2 of a pair: a lane and lane ^ 4 hold neighbouring columns and the
- * same two rows, so each draws for one row. */
-inline uint drop_below(uint w, uint seed, uint i, uint width, uint threshold)
-{
-    const uint odd = i & 1, mine = tn_draws(seed, (i >> 1) + odd * (width >> 1)), other = word_from_lane(mine, 4);
-    return drop16(w, take_bytes(mine, other, odd ? 0x3276u : 0x5410u), threshold);
+    const uint at = (uint)r * (uint)width + (uint)c + 2 * ((uint)get_local_id(0) & 3);
+    if (width % 16 == 0) return tn_kept_lane(seed, WORD_OF(at), 2 * (uint)width, threshold);
+    uint bits = 0;
+    _Pragma("nounroll") for (int pair = 0; pair < 8; pair++)
+    {
+        const uint i = at + (uint)(pair % 2 * 8) * (uint)width + (uint)(pair / 2 * 8);
+        bits |= (tn_kept(seed, WORD_OF(i), threshold) >> (BYTE_OF(i) + 7) & 0x101u) << pair;
+    }
+    return bits;
 }
 #endif

@@ -274,26 +274,9 @@ inline void turn_pieces(float *x, float *y, const float *a, const float *b, int 
     }
 #endif
 
-/* The second pair's product before the first one's is added to it: this lane's part of 32 columns, from c on, of rows r and r+8, 16
- * elements. Which of them dropout keeps, a bit each, can be drawn long before. */
-inline uint kept_bits(int r, int c, int N, uint seed, uint threshold)
-{
-    uint bits = 0;
-    UNROLL for (int j = 0; j < 4; j++) UNROLL for (int h = 0; h < 2; h++)
-    { /* N is even: neighbours are a pair */
-        const uint at = (uint)((r + h * 8) * N + c + 8 * j + 2 * ((int)get_local_id(0) & 3)), w = tn_draws(seed, at >> 1);
-        bits |= ((w & 0xffffu) >= threshold ? 1u : 0u) << (4 * j + 2 * h) | ((w >> 16) >= threshold ? 2u : 0u) << (4 * j + 2 * h);
-    }
-    return bits;
-}
-
+/* The second pair's product before the first one's is added to it: this lane's part of 32 columns of two rows, 16 elements. What
+ * dropout keeps of them is a word of gpu/dropout_bits.cl, which can be drawn long before. */
 inline void settle(float *d, uint kept, float scale)
-{
-    UNROLL for (int e = 0; e < 16; e++) d[e] = kept >> e & 1 ? d[e] * scale : 0.0f;
-}
-
-/* The same, of a word of gpu/dropout_bits.cl. */
-inline void settle_pairs(float *d, uint kept, float scale)
 {
     UNROLL for (int e = 0; e < 16; e++) d[e] = kept >> (e / 2 + e % 2 * 8) & 1 ? d[e] * scale : 0.0f;
 }

@@ -6,6 +6,7 @@
 #include "ptx.h"
 #include "matrix_unit.h"
 #include "epilogue.h"
+#include "drop.h"
 #ifndef TB
 #define TB 1
 #endif
@@ -126,7 +127,7 @@ __kernel GROUP(THREADS) void gemm_mma(const __global ushort *restrict A, uint a_
 #ifdef MASK_E
     const uint seed = tn_hash(step->seed, e_salt);
     UNROLL for (int x = 0; x < PIECE_COUNT; x++)
-        settle(SUMS_OF(x), kept_bits(ROW(x), COLUMN(x), N, seed, e_threshold), pair_alpha * e_keep);
+        settle(SUMS_OF(x), bits_drawn(ROW(x), COLUMN(x), N, seed, e_threshold), pair_alpha * e_keep);
 #else
     UNROLL for (int x = 0; x < PIECE_COUNT; x++) settle(SUMS_OF(x), 0xffffu, pair_alpha);
 #endif

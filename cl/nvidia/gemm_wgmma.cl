@@ -149,13 +149,10 @@ inline float2 norm_at(uint at)
 /* Drawn before it is this warpgroup's turn to multiply: the other one's products take the time. */
 #ifdef BITS
 #define KEPT(x) (uint)bits_block(ROW(x), COLUMN(x), M, N A_BITS)[lane]
-#define SETTLE  settle_pairs
 #elif defined(MASK_E)
-#define KEPT(x) kept_bits(ROW(x), COLUMN(x), N, seed, e_threshold)
-#define SETTLE  settle
+#define KEPT(x) bits_drawn(ROW(x), COLUMN(x), N, seed, e_threshold)
 #else
 #define KEPT(x) 0xffffu
-#define SETTLE  settle
 #endif
 
 #if PAIR
@@ -166,7 +163,7 @@ inline float2 norm_at(uint at)
     }                                                                                                                              \
     WAIT_SUMS(rows);                                                                                                               \
     RELEASE(i - 1);                                                                                                                \
-    UNROLL for (int x = 0; x < (rows)*PIECES_ACROSS; x++) SETTLE(SUMS_OF(x), kept[x / 2] >> x % 2 * 16, pair_scale);
+    UNROLL for (int x = 0; x < (rows)*PIECES_ACROSS; x++) settle(SUMS_OF(x), kept[x / 2] >> x % 2 * 16, pair_scale);
 #else
 #define PAIR_PRODUCTS(rows)
 #endif

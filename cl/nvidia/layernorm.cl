@@ -109,17 +109,23 @@ inline void finish(float (*acc)[4], __local float4 *part, __global ushort *C, in
     }
 }
 
-#ifdef BITS
-/* The draws of 8 columns of rows r and r+8 from the words of a quad's lanes: word e has columns 2e and 2e+1 as pair 2q (+1) of each. */
-inline void drop_run(uint *upper, uint *lower, const __global ushort *block, int r, int q)
+#ifdef MASK_A
+/* What is kept of 8 columns of rows r and r+8, by the four words of a quad's lanes: word e has columns 2e and 2e+1 as pair 2q (+1). */
+inline void drop_run(uint *upper, uint *lower, uint2 two, int q)
 {
-    const uint2 two = *(const __global uint2 *)(block + 4 * r);
     UNROLL for (int e = 0; e < 4; e++)
     {
         const uint spread = take_bytes(e < 2 ? two.x : two.y, 0, e % 2 ? 0x4342u : 0x4140u);
         upper[e] = keep_pair(upper[e], spread, 2 * q);
         lower[e] = keep_pair(lower[e], spread, 2 * q + 1);
     }
+}
+
+/* A quad's words, each lane's own being `word`. */
+inline uint2 quad_words(uint word, int q)
+{
+    const uint next = word_from_lane(word, 1), mine = q & 1 ? next | word << 16 : word | next << 16, others = word_from_lane(mine, 2);
+    return (uint2)(q & 2 ? others : mine, q & 2 ? mine : others);
 }
 #endif
 
@@ -182,9 +188,12 @@ __kernel GROUP(ITEMS) void ln_forward_thin(const __global ushort *restrict x, co
         if (id == r * 4) stats[m0 + r + i * 8] = (float2)(mean[i], rstd[i]);
     }
 #ifdef BITS
-    EACH_RUN drop_run(h[0][k], h[1][k], bits_block(m0, COL + k * 32, rows, COLS A_BITS), r, q);
-#elif defined(MASK_A)
-    EACH_ROW EACH_RUN EACH_WORD h[i][k][e] = drop_neighbours(h[i][k][e], seed, (uint)at[i] + k * 32 + 2 * e, a_threshold);
+#define KEPT(k) *(const __global uint2 *)(bits_block(m0, COL + (k)*32, rows, COLS A_BITS) + 4 * r)
+#else
+#define KEPT(k) quad_words(bits_drawn(m0 + r, COL - q * 8 + (k)*32, COLS, seed, a_threshold), q)
+#endif
+#ifdef MASK_A
+    EACH_RUN drop_run(h[0][k], h[1][k], KEPT(k), q);
 #endif
     CLEAR(acc);
     EACH_RUN UNROLL for (int j = 0; j < TILES; j++)

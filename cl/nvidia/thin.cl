@@ -68,8 +68,8 @@ void thin_product(const __global ushort *restrict A, uint a_off, int lda, const 
         UNROLL for (int e = 0; e < 4; e++) acc[j][e] = 0.0f;
 #ifdef MASK_A
     alpha *= a_keep;
-#ifdef BITS
 #define KEPT_BLOCKS (STEP / KW / 32)
+#ifdef BITS
 #define KEPT_BYTES  (WR * (STEP / 32) * BITS_BLOCK) /* of a step: of each 16 rows the blocks across */
 #define FETCH_KEPT(s)                                                                                                              \
     if (id < KEPT_BYTES / 16)                                                                                                      \
@@ -112,20 +112,20 @@ void thin_product(const __global ushort *restrict A, uint a_off, int lda, const 
         FETCH(s + DEPTH - 1)
         const uint a_at = base + s % DEPTH * BYTES, b_at = a_at + A_BYTES;
 #ifdef BITS
-        uint kept[KEPT_BLOCKS];
         const uint words = kept_at + s % DEPTH * KEPT_BYTES + (m_of / 16 * (STEP / 32) + k_of / 32) * BITS_BLOCK;
-        UNROLL for (int i = 0; i < KEPT_BLOCKS; i++) kept[i] = spread_bits(bits_here(words + i * BITS_BLOCK, lane));
+#define KEPT(i) bits_here(words + (i)*BITS_BLOCK, lane)
+#else
+#define KEPT(i) bits_drawn(m0 + m_of + r, s * STEP + k_of + (i)*32, a_width, seed, a_threshold)
+#endif
+#ifdef MASK_A
+        uint kept[KEPT_BLOCKS];
+        UNROLL for (int i = 0; i < KEPT_BLOCKS; i++) kept[i] = spread_bits(KEPT(i));
 #endif
         UNROLL for (int k = 0; k < STEP / KW; k += 16) {
             uint a[4];
             LDMATRIX("", a[0], a[1], a[2], a[3], a_at + PIECE(m_of + lane % 16, (k_of + k) / 8 + lane / 16, STEP / 8));
-#ifdef BITS
+#ifdef MASK_A
             UNROLL for (int e = 0; e < 4; e++) a[e] = keep_pair(a[e], kept[k / 32], k % 32 / 4 + e);
-#elif defined(MASK_A)
-            UNROLL for (int e = 0; e < 4; e++) {
-                const uint at = (uint)(m0 + m_of + r + e % 2 * 8) * a_width + (uint)(s * STEP + k_of + k + e / 2 * 8 + 2 * q);
-                a[e] = drop_neighbours(a[e], seed, at, a_threshold);
-            }
 #endif
             UNROLL for (int j = 0; j < NT; j++) {
                 uint b[4];

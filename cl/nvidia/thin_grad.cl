@@ -62,15 +62,16 @@ void thin_grad(const __global ushort *restrict A, uint a_off, int lda, const __g
                 const int row = k + lane % 8 + lane / 16 * 8, c = (m_of + i * 16) / 8 + lane / 8 % 2;
                 LDMATRIX(".trans", a[i][0], a[i][1], a[i][2], a[i][3], a_at + PIECE(row, c, TILE_M / 8));
             }
+#ifdef MASK_B
+            uint kept[(NI + 3) / 4];
+            UNROLL for (int j = 0; j < (NI + 3) / 4; j++)
+                kept[j] = spread_below(bits_drawn(begin + s * STEP + k + r, n0 + n_of + j * 32, b_width, seed, b_threshold), lane);
+#endif
             UNROLL for (int j = 0; j < NI / 2; j++) {
                 const int row = k + lane % 16, c = (n_of + j * 16) / 8 + lane / 16;
                 LDMATRIX(".trans", b[j][0], b[j][1], b[j][2], b[j][3], b_at + PIECE(row, c, TILE_N / 8));
 #ifdef MASK_B
-                UNROLL for (int e = 0; e < 4; e++) {
-                    const uint at = (uint)(begin + s * STEP + k + e % 2 * 8 + 2 * q) * b_width;
-                    const uint i = at + (uint)(n0 + n_of + j * 16 + e / 2 * 8 + r);
-                    b[j][e] = drop_below(b[j][e], seed, i, b_width, b_threshold);
-                }
+                UNROLL for (int e = 0; e < 4; e++) b[j][e] = keep_pair(b[j][e], kept[j / 2], j % 2 * 4 + e);
 #endif
             }
             UNROLL for (int i = 0; i < MI; i++)

@@ -81,21 +81,17 @@ inline void sum_rows(__global float *part, uint base, const __global ushort *thi
                 const int row = k + lane % 16, c = (n_of + t * 16) / 8 + lane / 16;
                 LDMATRIX(".trans", b[t][0], b[t][1], b[t][2], b[t][3], b_at + PIECE(row, c, WIDE / 8));
             }
-#ifdef BITS
             if (j.threshold) {
+#ifdef BITS
                 const uint words = kept_at + s % DEPTH * KEPT_BYTES + (k / 16 * (WIDE / 32) + warp) * BITS_BLOCK;
-                const uint spread = spread_below(bits_here(words, lane), lane);
+                const uint kept = bits_here(words, lane);
+#else
+                const uint kept = bits_drawn(begin + s * STEP + k + r, n0 + n_of, j.N, seed, j.threshold);
+#endif
+                const uint spread = spread_below(kept, lane);
                 UNROLL for (int t = 0; t < 2; t++)
                     UNROLL for (int e = 0; e < 4; e++) b[t][e] = keep_pair(b[t][e], spread, 4 * t + e);
             }
-#else
-            if (j.threshold)
-                UNROLL for (int t = 0; t < 2; t++)
-                    UNROLL for (int e = 0; e < 4; e++) {
-                        const uint at = (uint)(begin + s * STEP + k + e % 2 * 8 + 2 * q) * (uint)j.N;
-                        b[t][e] = drop_below(b[t][e], seed, at + (uint)(n0 + n_of + t * 16 + e / 2 * 8 + r), j.N, j.threshold);
-                    }
-#endif
             UNROLL for (int i = 0; i < mi; i++)
                 UNROLL for (int t = 0; t < 4; t++)
                     MMA16816(acc[i][t], a[i][0], a[i][1], a[i][2], a[i][3], b[t / 2][t % 2 * 2], b[t / 2][t % 2 * 2 + 1]);

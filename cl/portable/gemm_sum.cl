@@ -49,6 +49,6 @@ __kernel void gemm_masked(const __global TYPE(AT) *A, uint a_off, int lda, __glo
 {
     const uint i = (uint)get_global_id(0);
     if (i >= n) return;
-    const float keep = tn_draw16(tn_hash(step->seed, salt), i) >= threshold ? keep_scale : 0.0f;
+    const float keep = tn_keeps(tn_hash(step->seed, salt), i, threshold) ? keep_scale : 0.0f;
     out[i] = keep * LD(AT, A, a_off + (size_t)(i / (uint)cols) * lda + i % (uint)cols);
 }

@@ -6,7 +6,7 @@
 /* What the second pair's product at (row, n) is multiplied by before the first one's is added to it. */
 #ifdef MASK_E
 #define PAIR_SEED           const uint seed = tn_hash(step->seed, e_salt);
-#define PAIR_FACTOR(row, n) (tn_draw16(seed, (uint)(row) * (uint)N + (uint)(n)) >= e_threshold ? pair_alpha * e_keep : 0.0f)
+#define PAIR_FACTOR(row, n) (tn_keeps(seed, (uint)(row) * (uint)N + (uint)(n), e_threshold) ? pair_alpha * e_keep : 0.0f)
 #else
 #define PAIR_SEED
 #define PAIR_FACTOR(row, n) pair_alpha

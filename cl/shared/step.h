@@ -21,7 +21,7 @@ typedef struct {
 
 /* Keep (1 / (1 - p)) or drop (0) elements i and following. */
 #if VW == 1
-#define KEEP(seed, i, threshold, scale) (tn_draw16(seed, i) >= (threshold) ? (scale) : 0.0f)
+#define KEEP(seed, i, threshold, scale) (tn_keeps(seed, i, threshold) ? (scale) : 0.0f)
 #else
 #if VW == 16
 #define LANES ((uint16)(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15))
@@ -30,14 +30,42 @@ typedef struct {
 #else
 #define LANES ((uint4)(0, 1, 2, 3))
 #endif
-inline vec keep_v(uint seed, uint i, uint threshold, float scale)
+#if VW == 4
+#define SHARED_WORDS uint2
+#define FIRST_WORDS  ((uint2)(0, 1))
+#else
+#define SHARED_WORDS uint4
+#define FIRST_WORDS  ((uint4)(0, 1, 2, 3))
+#endif
+DECIDED(uvec, tn_decided_each)
+DECIDED(SHARED_WORDS, tn_decided_shared)
+
+/* The top bit of each lane: element i and those that follow, each one's word for itself. */
+inline uvec decided_each(uint seed, uint i, uint threshold)
 {
     const uvec at = (uvec)(i) + LANES;
-    uvec x = (at >> 1) * 0x9E3779B9u + seed; /* tn_draw16, every lane its own */
-    x = (x ^ (x >> 16)) * 0x85EBCA6Bu;
-    x = (x ^ (x >> 13)) * 0xC2B2AE35u;
-    x = (x ^ (x >> 16)) >> (at & 1) * 16 & 0xffffu;
-    return select((vec)(0.0f), (vec)(scale), x >= (uvec)(threshold));
+    return tn_decided_each(seed, WORD_OF(at), threshold) << (24 - BYTE_OF(at));
+}
+
+/* The same where i is a multiple of VW, so that elements share words. */
+inline uvec decided_shared(uint seed, uint i, uint threshold)
+{
+    const SHARED_WORDS w = tn_decided_shared(seed, (SHARED_WORDS)(WORD_OF(i)) + FIRST_WORDS, threshold);
+    uvec r;
+#if VW == 16
+    const ushort8 pairs = as_ushort8(w); /* of a word, the one that comes first and the one 8 on */
+    r = as_uint16(__builtin_convertvector(as_char16(pairs.s02461357), int16));
+#else
+    const SHARED_WORDS pairs = w << (16 - BYTE_OF(i));
+    r.even = pairs << 8, r.odd = pairs;
+#endif
+    return r;
+}
+
+inline vec keep_v(uint seed, uint i, uint threshold, float scale)
+{
+    const uvec d = !ALIGNED && i % VW ? decided_each(seed, i, threshold) : decided_shared(seed, i, threshold);
+    return select((vec)(0.0f), (vec)(scale), d ^ FLIPPED(threshold));
 }
 #define KEEP(seed, i, threshold, scale) keep_v(seed, i, threshold, scale)
 #endif

@@ -175,13 +175,14 @@ uint32_t tn_hash_u32(uint32_t seed, uint32_t counter)
     return x ^ (x >> 15);
 }
 
-uint32_t tn_draw16(uint32_t seed, uint32_t i)
+bool tn_keeps(uint32_t seed, uint32_t i, uint32_t threshold)
 {
-    uint32_t x = (i >> 1) * 0x9E3779B9u + seed;
+    uint32_t x = (i / 16 * 4 + i / 2 % 4) * 0x9E3779B9u + seed;
+    const uint32_t least = threshold / 256 + (x >> 24 < threshold % 256), byte = i % 2 + i / 8 % 2 * 2;
     x = (x ^ (x >> 16)) * 0x85EBCA6Bu;
     x = (x ^ (x >> 13)) * 0xC2B2AE35u;
     x ^= x >> 16;
-    return x >> (i & 1) * 16 & 0xffffu;
+    return (x >> 8 * byte & 0xffu) >= least;
 }
 
 #define STEP 0x9E3779B97F4A7C15ull

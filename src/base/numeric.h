@@ -1,6 +1,7 @@
 /** Storage types, their conversions, numbers as text, and a counter-based random generator. */
 #ifndef TN_NUMERIC_H
 #define TN_NUMERIC_H
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -56,8 +57,13 @@ void tn_sort_doubles(double *v, size_t n);
 
 /** Philox-like mixing of (seed, counter) to 32 bits: the same function is in cl/shared/common.h. */
 uint32_t tn_hash_u32(uint32_t seed, uint32_t counter);
-/** The 16-bit draw of element i: what dropout is decided by. Two neighbours share a hash. */
-uint32_t tn_draw16(uint32_t seed, uint32_t i);
+/** Whether dropout keeps element i; it drops it with a probability of threshold / 65536, over all seeds exactly.
+ *
+ * A draw is a byte of a hash, four to a word: of the 16 elements that begin at a multiple of 16, word q = 0..3 has 2q, 2q + 1, 2q +
+ * 8 and 2q + 9, which a lane of NVIDIA's matrix units holds together. A byte has but 256 values: what the threshold has below its
+ * upper byte is the share of the words that drop one value more, those whose number before it is mixed (a Weyl sequence, shifted by
+ * the seed) begins low. So the elements of a word have a correlation, of at most 1/256 (p near 0 or 1; 5e-5 at p 0.05). */
+bool tn_keeps(uint32_t seed, uint32_t i, uint32_t threshold);
 /** Sequential generator over splitmix64. */
 typedef struct tn_rng {
     uint64_t state;

@@ -17,13 +17,6 @@ typedef struct {
 
 /* ---- what it can do ---- */
 
-/* Draws come in pairs: a row begins with a whole one. */
-static bool amx_masks(const tn_gemm_args *g)
-{
-    return (g->mask_a.p <= 0 || g->A.cols % 2 == 0) && (g->mask_b.p <= 0 || g->B.cols % 2 == 0) &&
-           (g->e.mask.p <= 0 || g->N % 2 == 0);
-}
-
 static bool amx_pair_fits(const tn_gemm_args *g)
 {
     const tn_epilogue *e = &g->e;
@@ -38,7 +31,7 @@ bool tn_gemm_amx_can(const tn_ctx *c, const void *args)
     const tn_gemm_args *g = args;
     (void)c;
     if (g->A.dtype != TN_BF16 || g->B.dtype != TN_BF16 || g->C.dtype == TN_F16) return false;
-    if (g->N < LEAST || g->K < LEAST || !amx_masks(g)) return false;
+    if (g->N < LEAST || g->K < LEAST) return false;
     if (g->ta) return tn_gemm_amx_grad_can(g);
     return g->K <= MOST_DEPTH && amx_pair_fits(g);
 }
@@ -48,7 +41,7 @@ bool tn_gemm_amx_parts_can(const tn_ctx *c, const void *args)
     const tn_gemm_args *g = args;
     (void)c;
     if (g->A.dtype != TN_F32 || g->B.dtype != TN_F32 || g->C.dtype != TN_F32 || g->ta) return false;
-    return g->N >= LEAST && g->K >= LEAST && g->K <= MOST_DEPTH && amx_masks(g) && amx_pair_fits(g);
+    return g->N >= LEAST && g->K >= LEAST && g->K <= MOST_DEPTH && amx_pair_fits(g);
 }
 
 /* ---- launch ---- */
@@ -85,6 +78,7 @@ static int amx_pack_to(tn_ctx *c, const tn_tensor *P, const amx_source *b, int N
     for (size_t i = 0; i < TN_COUNT(args); i++) tn_gemm_arg(&k, args[i]);
     if (b->mask.p > 0) tn_gemm_put_step(&k, c);
     tn_gemm_put_mask(&k, "MASK_B", b->mask, b->B.cols);
+    if (b->mask.p > 0) tn_gemm_put_aligned(&k, b->B.cols);
     const size_t global[] = {(size_t)depth, (size_t)groups, (size_t)batch}, local[] = {1, 1, 1};
     return tn_gemm_launch(c, &k, "cpu/gemm_amx.cl", "tiles_pack", global, local, err);
 }
@@ -162,6 +156,7 @@ static int amx_multiply(tn_ctx *c, const tn_gemm_args *g, const amx_shape *s, co
     tn_gemm_put_mask(&b, "MASK_A", g->mask_a, g->A.cols);
     amx_pair(&b, g, &P[1]);
     tn_gemm_put_mask(&b, "MASK_E", g->e.mask, 0);
+    tn_gemm_put_aligned(&b, (g->mask_a.p > 0 ? g->A.cols : 0) | (g->e.mask.p > 0 ? g->N : 0));
     tn_gemm_put_epilogue(&b, g);
     tn_gemm_put_turn(&b, &g->e.turn);
     for (size_t i = 0; i < TN_COUNT(scratch); i++) tn_gemm_arg(&b, scratch[i]);

@@ -206,7 +206,7 @@ int tn_glu_backward(tn_ctx *c, tn_fn f, const tn_tensor *u, const tn_tensor *dy,
 /** o = x + scale[cols] * y; scale NULL: x + y. */
 int tn_residual(tn_ctx *c, const tn_tensor *x, const tn_tensor *y, const tn_tensor *scale, tn_tensor *o, tn_error *err);
 int tn_scale_cols(tn_ctx *c, const tn_tensor *x, const tn_tensor *scale, tn_tensor *o, tn_error *err);
-/** An element is kept where its 16-bit draw (tn_draw16) is not below this: p in steps of 1/65536. */
+/** p in steps of 1/65536, for tn_keeps. */
 uint32_t tn_drop_threshold(float p);
 /** Inverted dropout: element (r, c) of a [rows, cols] tensor is kept and divided by 1 - p, or is zero, by a draw that depends on
  * (step seed, salt, element) only. p 0: everything is kept as it is. */

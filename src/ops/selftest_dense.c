@@ -300,14 +300,14 @@ static int dropout(tn_trial *t)
     const uint32_t seed = tn_hash_u32(TN_TRIAL_SEED, 5);
     int kept = 0;
     for (int i = 0; i < n; i++) {
-        const bool keep = tn_draw16(seed, (uint32_t)i) >= threshold;
+        const bool keep = tn_keeps(seed, (uint32_t)i, threshold);
         kept += keep;
         want[i] = hy[i] + (keep ? hx[i] / (1 - p) : 0);
     }
     if (fabs(kept / (double)n - 0.7) > 0.06) t->worst = NAN;
     TN_TRY(tn_dropout(t->c, x, y, (tn_mask){p, 5}, true, false, ERR));
     TN_TRY(tn_trial_compare(t, y, want));
-    for (int i = 0; i < n; i++) want[i] = tn_draw16(seed, (uint32_t)(i / C / S * C + i % C)) >= threshold ? hx[i] / (1 - p) : 0;
+    for (int i = 0; i < n; i++) want[i] = tn_keeps(seed, (uint32_t)(i / C / S * C + i % C), threshold) ? hx[i] / (1 - p) : 0;
     TN_TRY(tn_dropout2d(t->c, x, y, (tn_mask){p, 5}, S, ERR));
     return tn_trial_compare(t, y, want);
 }

@@ -127,7 +127,7 @@ static int bits(tn_trial *t)
         for (int e = 0; !rc && e < rows * cols[i]; e++) {
             const int r = e / cols[i], c = e % cols[i], lane = r % 8 * 4 + c % 8 / 2, pair = c % 32 / 8 * 2 + r % 16 / 8;
             const size_t word = at + (size_t)(r / 16 * (cols[i] / 32) + c / 32) * 32 + (size_t)lane;
-            const bool kept = tn_draw16(seed, (uint32_t)e) >= threshold;
+            const bool kept = tn_keeps(seed, (uint32_t)e, threshold);
             if ((got[word] >> (pair + c % 2 * 8) & 1) != kept)
                 rc = tn_fail(ERR, TN_ERR_DEVICE, "element %d of mask %zu is %s", e, i, kept ? "dropped" : "kept");
         }

@@ -152,8 +152,11 @@ static int normed_products(tn_trial *t)
         {.sums = true, .p = {.tb = true, .bias = true, .scale = true, .residual = true, .alpha = 1, .M = M - 1, .N = 192, .K = 72}},
         {.norm = true, .sums = true, .p = {.tb = true, .residual = true, .M = M, .N = 64, .K = K}},
     };
+    /* more tiles than a device has units */
+    const normed_case many = {.norm = true, .p = {.tb = true, .bias = true, .alpha = 1, .M = 2600, .N = 904, .K = TN_SUM_COLUMNS}};
     for (size_t i = 0; !t->like && i < TN_COUNT(all); i++)
         if (!tn_trial_repeats(t, (int)i)) TN_TRY(normed_one(t, &all[i]));
+    if (!t->like && t->size == 1 && t->c->dev->caps & TN_CAP_NV_WGMMA) TN_TRY(normed_one(t, &many));
     return t->like ? normed_alike(t) : 0;
 }
 

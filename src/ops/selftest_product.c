@@ -62,7 +62,7 @@ void tn_product_drop(float *values, int rows, int cols, int ld, tn_mask m)
     const uint32_t seed = tn_hash_u32(TN_TRIAL_SEED, m.salt), threshold = tn_drop_threshold(m.p);
     for (int i = 0; m.p > 0 && i < rows * cols; i++) {
         float *v = &values[i / cols * ld + i % cols];
-        *v = tn_draw16(seed, (uint32_t)i) >= threshold ? *v / (1 - m.p) : 0;
+        *v = tn_keeps(seed, (uint32_t)i, threshold) ? *v / (1 - m.p) : 0;
     }
 }
 

@@ -68,7 +68,7 @@ typedef struct {
 static double mask(const host_call *k, float p, uint32_t salt, size_t i)
 {
     const uint32_t seed = tn_hash_u32(k->h->step_seed, salt), threshold = tn_drop_threshold((float)p);
-    return tn_draw16(seed, (uint32_t)i) >= threshold ? (double)(1.0f / (1.0f - p)) : 0;
+    return tn_keeps(seed, (uint32_t)i, threshold) ? (double)(1.0f / (1.0f - p)) : 0;
 }
 
 static void host_patchify(const host_call *k)

@@ -1,5 +1,6 @@
 /* Numbers, text and paths. */
 #include "cpus.h"
+#include "fail.h"
 #include "files.h"
 #include "machine.h"
 #include "numeric.h"
@@ -50,6 +51,74 @@ START_TEST(the_machine_is_what_the_process_gets)
     ck_assert(!sched_setaffinity(0, sizeof all, &all));
     ck_assert_uint_gt(tn_memory_free(), 0);
     ck_assert_uint_lt(tn_memory_free(), total);
+}
+END_TEST
+
+/* ---- draws of dropout ---- */
+
+enum { DRAW_COLS = 384, DRAW_ROWS = 256, DRAWS = DRAW_ROWS * DRAW_COLS, DRAW_SEEDS = 8 };
+
+/* The threshold of 0.999 has a byte that no draw reaches. */
+static const double drop_rates[] = {0.05, 0.1, 0.5, 0.999};
+
+static uint32_t rate_threshold(int i)
+{
+    return (uint32_t)lround(drop_rates[i] * 65536);
+}
+
+/* How many standard deviations n draws that dropped so many are from the probability that the threshold is. */
+static double sigmas_off(double dropped, double n, uint32_t threshold)
+{
+    const double p = threshold / 65536.0;
+    return fabs(dropped - n * p) / sqrt(n * p * (1 - p));
+}
+
+START_TEST(dropout_drops_its_share)
+{
+    const uint32_t threshold = rate_threshold(_i);
+    int dropped = 0;
+    for (uint32_t s = 0; s < DRAW_SEEDS; s++)
+        for (uint32_t i = 0; i < DRAWS; i++) dropped += !tn_keeps(tn_hash_u32(1, s), i, threshold);
+    ck_assert_double_le(sigmas_off(dropped, (double)DRAWS * DRAW_SEEDS, threshold), 4);
+}
+END_TEST
+
+START_TEST(dropout_drops_its_share_of_each_place)
+{
+    enum { SEEDS = 1 << 15 };
+    const uint32_t threshold = rate_threshold(_i), first = 16 * 1000;
+    int dropped[16] = {0};
+    for (uint32_t s = 0; s < SEEDS; s++)
+        for (uint32_t i = 0; i < 16; i++) dropped[i] += !tn_keeps(tn_hash_u32(2, s), first + i, threshold);
+    for (int i = 0; i < 16; i++) ck_assert_double_le(sigmas_off(dropped[i], SEEDS, threshold), 5);
+}
+END_TEST
+
+/* The products of two series' deviations from the mean p, over n pairs: their sum has a standard deviation of sqrt(n) p (1 - p). */
+static double sigmas_together(const unsigned char *a, const unsigned char *b, int n, double p)
+{
+    double sum = 0;
+    for (int i = 0; i < n; i++) sum += (a[i] - p) * (b[i] - p);
+    return fabs(sum) / (sqrt(n) * p * (1 - p));
+}
+
+START_TEST(dropout_drops_elements_independently)
+{
+    static const int apart[] = {1, 8, 16, DRAW_COLS};
+    static unsigned char a[DRAWS], b[DRAWS];
+    const uint32_t threshold = rate_threshold(_i);
+    for (uint32_t s = 100; s < 103; s++) {
+        for (uint32_t i = 0; i < DRAWS; i++) a[i] = !tn_keeps(s, i, threshold), b[i] = !tn_keeps(s + 1, i, threshold);
+        for (size_t k = 0; k < TN_COUNT(apart); k++)
+            ck_assert_double_le(sigmas_together(a, a + apart[k], DRAWS - apart[k], threshold / 65536.0), 5);
+        ck_assert_double_le(sigmas_together(a, b, DRAWS, threshold / 65536.0), 5);
+    }
+}
+END_TEST
+
+START_TEST(dropout_of_none_and_of_all)
+{
+    for (uint32_t i = 0; i < 1 << 16; i++) ck_assert(tn_keeps(7, i, 0) && !tn_keeps(7, i, 65536));
 }
 END_TEST
 
@@ -164,5 +233,8 @@ void unit_base(Suite *s)
     add_tests(s, "base", 120,
               TESTS(ONCE(half_formats_round_trip), ONCE(expanded_paths_use_the_environment),
                     ONCE(the_machine_is_what_the_process_gets), ONCE(threads_follow_the_affinity),
-                    ONCE(threads_of_a_core_are_known), ONCE(threads_follow_the_control_group)));
+                    ONCE(threads_of_a_core_are_known), ONCE(threads_follow_the_control_group),
+                    TIMES(dropout_drops_its_share, TN_COUNT(drop_rates)),
+                    TIMES(dropout_drops_its_share_of_each_place, TN_COUNT(drop_rates)),
+                    TIMES(dropout_drops_elements_independently, TN_COUNT(drop_rates)), ONCE(dropout_of_none_and_of_all)));
 }
