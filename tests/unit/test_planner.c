@@ -507,7 +507,8 @@ START_TEST(many_devices_are_planned_at_once)
     }
     is_sound(&p, &r);
     tn_planner_free(&r);
-    ck_assert_msg(least < 0.05, "%.1f ms", 1e3 * least);
+    /* 5 to 35 ms where nothing else runs: several times that is a search of another order */
+    ck_assert_msg(least < 0.25, "%.1f ms", 1e3 * least);
 }
 END_TEST
 
