@@ -16,7 +16,7 @@ expect() {
   shift 2
   "$@" >"$W/out" 2>&1
   local rc=$?
-  if [ $rc -eq "$status" ] && grep -qF -- "$text" "$W/out"; then ok; else bad "$* gave $rc:"; head -5 "$W/out"; fi
+  if [ $rc -eq "$status" ] && grep -qF -- "$text" "$W/out"; then ok; else bad "$* gave $rc:"; sed -n '1,5p' "$W/out"; sed '1,5d' "$W/out" | tail -3; fi
 }
 says() { # error sentence: one line from tracknet, and the output names what is asked
   expect 1 "$@"
