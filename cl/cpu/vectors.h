@@ -33,19 +33,19 @@ typedef struct __attribute__((packed, aligned(2))) {
     uint16 v;
 } loose_pairs;
 
-/* What a product takes, PER elements a word: a float32, or with DOT two neighbours in bfloat16. Sixteen of them as scratch has them, and
- * as they may lie anywhere. */
+/* What a product takes, PER elements a word: a float32, or with DOT two neighbours in bfloat16. Sixteen of them as scratch has
+ * them, and as they may lie anywhere. */
 #ifdef DOT
 #define PER 2
 typedef uint word;
 typedef uint16 word16;
-#define ADD_WORDS            ADD_DOT
-#define LOOSE_WORDS(p, j)    (((const __global loose_pairs *)(p))[j].v)
+#define ADD_WORDS         ADD_DOT
+#define LOOSE_WORDS(p, j) (((const __global loose_pairs *)(p))[j].v)
 #else
-#define PER 1
+#define PER         1
 typedef float word;
 typedef float16 word16;
-#define ADD_WORDS ADD_FMA
+#define ADD_WORDS   ADD_FMA
 #define LOOSE_WORDS GVEC
 #endif
 #define WVEC(p, j) (((__global word16 *)(p))[j])

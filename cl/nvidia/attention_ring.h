@@ -149,7 +149,7 @@ inline void change_own(const ring *r, const task *t, int work, uint turn, const 
 inline void have_read(void)
 {
     publish();
-    __asm volatile("bar.warp.sync 0xffffffff;" ::: "memory");
+    sync_warp();
 }
 
 /* The warp's 16 of rows that lie at `tile`, as left operands. */

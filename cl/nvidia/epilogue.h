@@ -31,7 +31,7 @@ inline uint4 laid_transpose(uint4 w, uint at)
                        at + in * 64 + ((lane >> 3 ^ (in >> 1 & 3)) << 4)),
                    "r"(w.x), "r"(w.y), "r"(w.z), "r"(w.w)
                    : "memory");
-    __asm volatile("bar.warp.sync 0xffffffff;" ::: "memory");
+    sync_warp();
     __asm volatile("ld.shared.v4.b32 {%0, %1, %2, %3}, [%4];"
                    : "=r"(r.x), "=r"(r.y), "=r"(r.z), "=r"(r.w)
                    : "r"(at + out * 64 + (((lane & 3) ^ (out >> 1 & 3)) << 4))

@@ -271,7 +271,7 @@ __kernel GROUP(THREADS) void gemm_wgmma(const __global uchar *maps_a, uint map_a
                 const uint g = turn & 1;
                 bar_wait(norm_empty + 8 * g, (turn / 2 & 1) ^ 1);
                 put_norms(row_sums, norms + g * NORM_BYTES, share_at(t, all, halved, down, across).top, M, norm_eps);
-                __asm volatile("bar.warp.sync 0xffffffff;" ::: "memory");
+                sync_warp();
                 if (lane == 0) bar_arrive(norm_full + 8 * g);
             }
         }
@@ -311,7 +311,7 @@ __kernel GROUP(THREADS) void gemm_wgmma(const __global uchar *maps_a, uint map_a
             BEGIN_NORMED
 #endif
 #ifdef NORMS_AHEAD
-            __asm volatile("bar.warp.sync 0xffffffff;" ::: "memory");
+            sync_warp();
             if (lane == 0) bar_arrive(norm_empty + 8 * group);
 #endif
             WAIT_TURN(turns);
@@ -327,7 +327,7 @@ __kernel GROUP(THREADS) void gemm_wgmma(const __global uchar *maps_a, uint map_a
             if (!HALF(now)) END_PIECES(PIECES_ACROSS, PIECE_COUNT)
 #if READS
             publish(); /* read through one proxy, written next through the other */
-            __asm volatile("bar.warp.sync 0xffffffff;" ::: "memory");
+            sync_warp();
             if (lane == 0) bar_arrive(extra_empty + 8 * group);
 #endif
         }

@@ -75,6 +75,11 @@ inline void store4_if(bool yes, __global float *to, float v)
 
 /* ---- lanes ---- */
 
+inline void sync_warp(void) /* what its lanes did to memory before is there for all of them */
+{
+    __asm volatile("bar.warp.sync 0xffffffff;" ::: "memory");
+}
+
 inline uint word_from_lane(uint v, int mask) /* the value of lane ^ mask */
 {
     uint r;

@@ -121,6 +121,8 @@ void tn_gemm_put_step(tn_gemm_build *b, const tn_ctx *c);
 void tn_gemm_put_mask(tn_gemm_build *b, const char *name, tn_mask m, int width);
 /** For a CPU's kernel: do rows of its masks begin with whole words of draws (ALIGNED of cl/shared/common.h)? widths: or'ed. */
 void tn_gemm_put_aligned(tn_gemm_build *b, int widths);
+/** For it: `cols` of a row that the mask drops of, else 0. */
+int tn_gemm_mask_cols(tn_mask m, int cols);
 /** Behind the mask, for a kernel that reads bits. */
 void tn_gemm_put_bits(tn_gemm_build *b, const tn_gemm_args *g);
 /** The table, tokens of a sample, those that are not turned, and the columns of q and k. */

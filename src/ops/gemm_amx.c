@@ -78,7 +78,7 @@ static int amx_pack_to(tn_ctx *c, const tn_tensor *P, const amx_source *b, int N
     for (size_t i = 0; i < TN_COUNT(args); i++) tn_gemm_arg(&k, args[i]);
     if (b->mask.p > 0) tn_gemm_put_step(&k, c);
     tn_gemm_put_mask(&k, "MASK_B", b->mask, b->B.cols);
-    if (b->mask.p > 0) tn_gemm_put_aligned(&k, b->B.cols);
+    tn_gemm_put_aligned(&k, tn_gemm_mask_cols(b->mask, b->B.cols));
     const size_t global[] = {(size_t)depth, (size_t)groups, (size_t)batch}, local[] = {1, 1, 1};
     return tn_gemm_launch(c, &k, "cpu/gemm_amx.cl", "tiles_pack", global, local, err);
 }
@@ -156,7 +156,7 @@ static int amx_multiply(tn_ctx *c, const tn_gemm_args *g, const amx_shape *s, co
     tn_gemm_put_mask(&b, "MASK_A", g->mask_a, g->A.cols);
     amx_pair(&b, g, &P[1]);
     tn_gemm_put_mask(&b, "MASK_E", g->e.mask, 0);
-    tn_gemm_put_aligned(&b, (g->mask_a.p > 0 ? g->A.cols : 0) | (g->e.mask.p > 0 ? g->N : 0));
+    tn_gemm_put_aligned(&b, tn_gemm_mask_cols(g->mask_a, g->A.cols) | tn_gemm_mask_cols(g->e.mask, g->N));
     tn_gemm_put_epilogue(&b, g);
     tn_gemm_put_turn(&b, &g->e.turn);
     for (size_t i = 0; i < TN_COUNT(scratch); i++) tn_gemm_arg(&b, scratch[i]);

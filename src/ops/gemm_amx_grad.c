@@ -65,7 +65,7 @@ static int grad_parts(tn_ctx *c, const tn_gemm_args *g, const grad_shape *s, con
     if (s->left_mask.p > 0 || s->right_mask.p > 0) tn_gemm_put_step(&b, c);
     tn_gemm_put_mask(&b, "MASK_A", s->left_mask, s->left->cols);
     tn_gemm_put_mask(&b, "MASK_B", s->right_mask, s->right->cols);
-    tn_gemm_put_aligned(&b, (s->left_mask.p > 0 ? s->left->cols : 0) | (s->right_mask.p > 0 ? s->right->cols : 0));
+    tn_gemm_put_aligned(&b, tn_gemm_mask_cols(s->left_mask, s->left->cols) | tn_gemm_mask_cols(s->right_mask, s->right->cols));
     for (size_t i = 0; i < TN_COUNT(scratch); i++) tn_gemm_arg(&b, scratch[i]);
     const size_t global[] = {(size_t)s->across, (size_t)s->down, (size_t)s->splits * (size_t)s->batch}, local[] = {1, 1, 1};
     return tn_gemm_launch(c, &b, "cpu/gemm_amx_grad.cl", "gemm_amx_grad", global, local, err);

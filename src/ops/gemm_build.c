@@ -42,6 +42,11 @@ void tn_gemm_put_mask(tn_gemm_build *b, const char *name, tn_mask m, int width)
     if (width) tn_gemm_arg(b, TN_UINT(width));
 }
 
+int tn_gemm_mask_cols(tn_mask m, int cols)
+{
+    return m.p > 0 ? cols : 0;
+}
+
 void tn_gemm_put_aligned(tn_gemm_build *b, int widths)
 {
     if (widths && widths % 16 == 0) tn_gemm_option(b, " -DALIGNED=1");

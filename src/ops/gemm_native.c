@@ -82,7 +82,7 @@ static int native_pack_to(tn_ctx *c, const native_panels *out, const native_sour
     for (size_t i = 0; i < TN_COUNT(args); i++) tn_gemm_arg(&k, args[i]);
     if (b->mask.p > 0) tn_gemm_put_step(&k, c);
     tn_gemm_put_mask(&k, "MASK_B", b->mask, b->B.cols);
-    if (b->mask.p > 0) tn_gemm_put_aligned(&k, b->B.cols);
+    tn_gemm_put_aligned(&k, tn_gemm_mask_cols(b->mask, b->B.cols));
     const size_t global[] = {(size_t)TN_CEIL_DIV(b->K, each), (size_t)panels, (size_t)b->batch}, local[] = {1, 1, 1};
     return tn_gemm_launch(c, &k, "cpu/gemm_pack.cl", "gemm_pack", global, local, err);
 }
@@ -132,7 +132,7 @@ static void native_masks(tn_gemm_build *b, tn_ctx *c, const tn_gemm_args *g, con
     if (g->mask_a.p > 0 || mask_b || g->e.mask.p > 0) tn_gemm_put_step(b, c);
     tn_gemm_put_mask(b, "MASK_A", g->mask_a, g->A.cols);
     if (mask_b) tn_gemm_put_mask(b, "MASK_B", g->mask_b, g->B.cols);
-    tn_gemm_put_aligned(b, (g->mask_a.p > 0 ? g->A.cols : 0) | (mask_b ? g->B.cols : 0) | (g->e.mask.p > 0 ? g->N : 0));
+    tn_gemm_put_aligned(b, tn_gemm_mask_cols(g->mask_a, g->A.cols) | (mask_b ? g->B.cols : 0) | tn_gemm_mask_cols(g->e.mask, g->N));
 }
 
 static void native_pair(tn_gemm_build *b, const tn_gemm_args *g, const native_panels *p)
